@@ -1,0 +1,55 @@
+# The whole developer interface. Every target sets up what it needs; a second run costs nothing.
+PYTHON ?= python3
+BIN := .venv/bin
+BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
+# two test processes with one thread each beat one process with two
+JOBS ?= 2
+
+.PHONY: help setup demo test bench lint docs clean
+help:
+	@echo "make demo   simulate, train and decode a small cohort (five minutes, no download)"
+	@echo "make test   all tests          make lint   all static checks"
+	@echo "make bench  CPU benchmarks     make docs   HTML documentation"
+
+setup: .venv/.ready
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.ready: $(BUILD_INPUTS) | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	@touch $@
+
+.venv/.lint: .venv/.ready
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[lint]'
+	@touch $@
+
+.venv/.docs: .venv/.ready
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	@touch $@
+
+demo: .venv/.ready
+	$(BIN)/fastbrain demo --out runs/demo --overwrite
+
+test: .venv/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+bench: .venv/.ready
+	$(BIN)/python -m benchmarks.voxel_tokenizer $(ARGS)
+
+# mypy reads the built wheel: there `kernels` is where users find it
+lint: .venv/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*)
+	$(BIN)/lint-imports
+	rm -rf build/lint && mkdir -p build/lint
+	$(BIN)/python -m pip wheel -q --no-deps -w build/lint .
+	$(BIN)/python -m pip install -q --no-deps --target build/lint/site build/lint/*.whl
+	cd build/lint/site && ../../../$(BIN)/mypy --config-file ../../../pyproject.toml -p fastbrain
+
+docs: .venv/.docs
+	$(BIN)/python -m sphinx -W -q docs build/docs
+
+clean:
+	rm -rf .venv build dist runs

@@ -1,0 +1,50 @@
+"""fastbrain turns fMRI into language.
+
+Names are imported on first use, so ``import fastbrain`` costs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# public name -> module that defines it
+_NAMES = {
+    "FastbrainError": "errors",
+    "TokenGrid": "grid",
+    "backend": "ops",
+    "explain": "ops",
+    "tokenize_voxels": "ops",
+    "lora_linear": "ops",
+    "lora_attention": "ops",
+    "neighborhood_clustering": "ops",
+    "memory_update_": "ops",
+    "entropy_separation": "ops",
+    "vq_lookup": "ops",
+    "vq_update_": "ops",
+    "load_volumes": "data",
+    "read_runs_table": "data",
+    "prepare_store": "data",
+    "VoxelStore": "data",
+    "WindowLoader": "data",
+    "Split": "data",
+    "simulate_cohort": "data",
+    "LLM4Brain": "models",
+    "LLM4BrainConfig": "models",
+    "load_llm": "models",
+    "generate": "decoding",
+}
+
+__all__ = ["__version__", *_NAMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
+    raise AttributeError(f"module 'fastbrain' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

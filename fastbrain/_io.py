@@ -1,0 +1,216 @@
+"""The only way anything reaches disk: write to a temporary name, fsync, rename.
+
+A reader therefore sees the old file or the new file, never a half of one, and a full disk
+leaves what was there before.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import CohortError, DiskError, InputError, OutputExistsError, StoreError
+
+_HASH_BLOCK = 1 << 20
+_JSON_CAP = 64 << 20  # a larger JSON is not one of ours
+
+
+@contextmanager
+def _as_disk_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, DiskError):
+            raise
+        reason = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}.get(
+            error.errno or 0, error.strerror or str(error)
+        )
+        raise DiskError(
+            f"write: {path} must be writable, got '{reason}'. Nothing half-written was left; "
+            "free space or choose another folder."
+        ) from error
+
+
+def _fsync_dir(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: str | Path, write: bytes | str | Callable[[IO[bytes]], object]) -> Path:
+    """Write a file so that it is there whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        Final name; its parent folder is made if need be.
+    write : bytes, str or callable
+        The contents, or a function that receives the open binary file.
+
+    Returns
+    -------
+    Path
+        The final name.
+
+    Raises
+    ------
+    DiskError
+        The disk is full or the folder is read-only. The previous file is untouched.
+    """
+    path = Path(path)
+    with _as_disk_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                if callable(write):
+                    write(file)
+                else:
+                    file.write(write.encode() if isinstance(write, str) else write)
+                file.flush()
+                os.fsync(file.fileno())
+            # mkstemp makes the file private; a result is for the whole lab
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        _fsync_dir(path.parent)
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Write `value` as indented JSON, atomically. NaN and infinity are refused."""
+    try:
+        text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    except ValueError as error:
+        raise InputError(
+            f"write_json: value for {path} must be finite JSON, got '{error}'."
+        ) from error
+    return write_atomic(path, text + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON written by anyone; a damaged file is a :class:`CohortError` that names it."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > _JSON_CAP:
+            raise CohortError(f"read_json: {path} must be at most 64 MiB. Is it really JSON?")
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        if isinstance(error, CohortError):
+            raise
+        raise CohortError(f"read_json: {path} must be readable JSON, got '{error}'.") from error
+
+
+def sha256(path: str | Path) -> str:
+    """Hex digest of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def safe_join(root: str | Path, *parts: str) -> Path:
+    """Join below `root`; a path that leaves it ('..', absolute, through a link) is refused."""
+    base = Path(root).resolve()
+    path = base.joinpath(*parts)
+    if not path.resolve().is_relative_to(base):
+        raise CohortError(
+            f"safe_join: path must stay inside {base}, got '{'/'.join(parts)}'. "
+            "Move the file into the folder, or name it from a folder that holds it."
+        )
+    return path
+
+
+@contextmanager
+def folder_atomic(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
+    """Fill a folder under a temporary name; it takes its final name only when all went well.
+
+    Parameters
+    ----------
+    path : str or Path
+        Final name of the folder.
+    replace : bool
+        Whether an existing folder may be replaced. It is removed after the new one is whole.
+
+    Yields
+    ------
+    Path
+        The temporary folder to write into.
+
+    Raises
+    ------
+    OutputExistsError
+        `path` exists and `replace` is false.
+    DiskError
+        The disk is full or the parent folder is read-only.
+    """
+    path = Path(path)
+    if path.exists() and not replace:
+        raise OutputExistsError(f"folder_atomic: {path} must not exist yet. Choose another name.")
+    with _as_disk_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield temporary
+        with _as_disk_error(path):
+            os.chmod(temporary, 0o777 & ~_umask())
+            _fsync_dir(temporary)
+            old = None
+            if path.exists():
+                old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+                os.replace(path, old / path.name)
+            os.replace(temporary, path)
+            _fsync_dir(path.parent)
+            if old is not None:
+                shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def new_output(path: str | Path, *, resume: bool = False) -> Path:
+    """Make an output folder; refuse one that already holds something unless resuming.
+
+    Raises
+    ------
+    OutputExistsError
+        The folder exists, is not empty, and `resume` is false.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())) and not resume:
+        raise OutputExistsError(
+            f"output: {path} must be new or empty. Pass --resume to go on with it, "
+            "or choose another folder."
+        )
+    with _as_disk_error(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def verify(root: str | Path, digests: dict[str, str], *, error: type[Exception] = StoreError) -> None:
+    """Compare every named file below `root` with its sha256; raise `error` naming the first off."""
+    for name, expected in digests.items():
+        path = safe_join(root, name)
+        if not path.is_file():
+            raise error(f"verify: {path} must exist: it is listed in the manifest.")
+        if sha256(path) != expected:
+            raise error(f"verify: {path} must match its sha256. The file is damaged or was edited.")

@@ -1,0 +1,54 @@
+"""Progress of long work: a rich bar on a terminal, a few plain lines anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_PLAIN_EVERY_S = 10.0
+
+
+def say(message: str) -> None:
+    """Print one line for the person watching (stderr, so that stdout stays data)."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def track(items: Iterable[T], description: str, *, total: int | None = None) -> Iterator[T]:
+    """Yield `items` while showing how far along they are.
+
+    Parameters
+    ----------
+    items : iterable
+        What to go through.
+    description : str
+        Two or three words, shown before the bar.
+    total : int, optional
+        Number of items where `items` has no length.
+    """
+    if total is None:
+        total = len(items) if hasattr(items, "__len__") else None
+    if sys.stderr.isatty():
+        yield from _rich_track(items, description, total)
+        return
+    start = last = time.monotonic()
+    count = 0
+    for item in items:
+        yield item
+        count += 1
+        now = time.monotonic()
+        if now - last >= _PLAIN_EVERY_S:
+            say(f"{description}: {count}{f'/{total}' if total else ''} ({now - start:.0f} s)")
+            last = now
+
+
+def _rich_track(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    from rich.console import Console
+    from rich.progress import track as rich_track
+
+    yield from rich_track(
+        items, description, total=total, console=Console(stderr=True), transient=True
+    )

@@ -1,0 +1,99 @@
+"""The command line: picks a subcommand, imports only that one, turns errors into one line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from . import __version__
+from .errors import FastbrainError
+
+# name -> what it does, in the order of a first day with the package
+COMMANDS = {
+    "doctor": "what is installed, what is missing, which backend runs and why",
+    "selftest": "check every kernel on this machine against its reference",
+    "demo": "simulate a cohort, train, decode an unseen subject, report",
+    "prepare": "turn a runs table or a BIDS tree into a voxel store",
+    "train": "train LLM4Brain on a store",
+    "decode": "write the text that a trained model reads from brain windows",
+    "evaluate": "score a trained model beside its controls and write the report",
+}
+
+_HELP = """usage: fastbrain [--debug] COMMAND [OPTIONS]
+
+Turns fMRI into language.
+
+{commands}
+
+fastbrain COMMAND --help shows the options of a command with an example.
+--debug shows the traceback of an error; --version prints the version.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Default: the arguments of the process.
+
+    Returns
+    -------
+    int
+        0 on success, 1 after an error (told in one line), 2 for wrong usage, 130 when
+        interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        width = max(map(len, COMMANDS))
+        lines = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+        print(_HELP.format(commands=lines), end="")
+        return 0
+    if arguments[0] == "--version":
+        print(__version__)
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        import difflib
+
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        print(f"fastbrain: no command '{name}'.{hint} See fastbrain --help.", file=sys.stderr)
+        return 2
+    return _run(name, rest, debug)
+
+
+def _run(name: str, rest: list[str], debug: bool) -> int:
+    import tyro
+
+    module = importlib.import_module(f".commands.{name}", __package__)
+    try:
+        config = tyro.cli(
+            module.Config,
+            args=rest,
+            prog=f"fastbrain {name}",
+            description=module.__doc__,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+        )
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    try:
+        return int(module.run(config) or 0)
+    except FastbrainError as error:
+        if debug:
+            raise
+        print(f"fastbrain {name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print(f"fastbrain {name}: interrupted. What was finished is kept.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,233 @@
+"""Generation from prefix embeddings with a key-value cache: greedy, sampling and beam."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..errors import InputError
+from .sampling import Sampling, penalise_repetition, pick
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What :func:`generate` returns.
+
+    Parameters
+    ----------
+    tokens : Tensor, (B, T) int64
+        Generated tokens without the end token, padded on the right.
+    lengths : Tensor, (B,) int64
+        Number of tokens that count in each row.
+    log_probability : Tensor, (B,) float32
+        Sum of the log probabilities of the generated tokens, the end token included.
+    """
+
+    tokens: torch.Tensor
+    lengths: torch.Tensor
+    log_probability: torch.Tensor
+
+    def texts(self, tokenizer: Any) -> list[str]:
+        """Decode each row with a Hugging Face tokenizer."""
+        return [
+            tokenizer.decode(row[:n], skip_special_tokens=True).strip()
+            for row, n in zip(self.tokens.tolist(), self.lengths.tolist(), strict=True)
+        ]
+
+
+class _Stepper:
+    """A language model and its cache: feed embeddings or tokens, get the next logits."""
+
+    def __init__(self, llm: Any, attention_mask: torch.Tensor) -> None:
+        self.llm, self.mask, self.cache = llm, attention_mask, None
+
+    def prefill(self, inputs_embeds: torch.Tensor) -> torch.Tensor:
+        return self._forward(inputs_embeds=inputs_embeds, fresh=inputs_embeds.shape[1])
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
+        return self._forward(input_ids=tokens[:, None], fresh=1)
+
+    def reorder(self, rows: torch.Tensor) -> None:
+        self.mask = self.mask[rows]
+        self.cache.reorder_cache(rows)  # type: ignore[union-attr]
+
+    def _forward(self, *, fresh: int, **inputs: torch.Tensor) -> torch.Tensor:
+        positions = (self.mask.cumsum(-1) - 1).clamp_min(0)[:, -fresh:]
+        output = self.llm(
+            **inputs,
+            attention_mask=self.mask,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self.cache = output.past_key_values
+        return output.logits[:, -1].float()
+
+
+@torch.no_grad()
+def generate(
+    llm: Any,
+    inputs_embeds: torch.Tensor,
+    *,
+    eos_token_id: int,
+    pad_token_id: int,
+    sampling: Sampling | None = None,
+    attention_mask: torch.Tensor | None = None,
+) -> Generation:
+    """Generate text after given embeddings.
+
+    Parameters
+    ----------
+    llm : PreTrainedModel
+        Any ``AutoModelForCausalLM``.
+    inputs_embeds : Tensor, (B, S, d)
+        Brain tokens, prompt and whatever else comes before the text.
+    eos_token_id, pad_token_id : int
+    sampling : Sampling, optional
+        Default: greedy, at most 32 tokens.
+    attention_mask : Tensor, (B, S) int64, optional
+        0 at padding, which must be on the left. Default: nothing is padded.
+
+    Returns
+    -------
+    Generation
+        Row ``i`` is the same whatever the rest of the batch is, up to rounding.
+
+    Raises
+    ------
+    InputError
+        Shapes disagree or the padding is not on the left.
+    """
+    sampling = sampling or Sampling()
+    if inputs_embeds.ndim != 3 or inputs_embeds.shape[1] == 0:
+        raise InputError(
+            f"generate: inputs_embeds must be (B, S >= 1, d), got {tuple(inputs_embeds.shape)}."
+        )
+    if attention_mask is None:
+        attention_mask = inputs_embeds.new_ones(inputs_embeds.shape[:2], dtype=torch.long)
+    if attention_mask.shape != inputs_embeds.shape[:2]:
+        raise InputError(
+            f"generate: attention_mask must be {tuple(inputs_embeds.shape[:2])}, "
+            f"got {tuple(attention_mask.shape)}."
+        )
+    if bool((attention_mask[:, -1] == 0).any()):
+        raise InputError("generate: attention_mask must end in 1 in every row. Pad on the left.")
+    if len(inputs_embeds) == 0:
+        empty = torch.empty(0, dtype=torch.long, device=inputs_embeds.device)
+        return Generation(empty.reshape(0, 0), empty, empty.float())
+    stepper = _Stepper(llm, attention_mask)
+    search = _beam if sampling.method == "beam" else _sequential
+    return search(stepper, inputs_embeds, sampling, eos_token_id, pad_token_id)
+
+
+def _forbid_end(logits: torch.Tensor, step: int, sampling: Sampling, eos: int) -> torch.Tensor:
+    if step < sampling.min_new_tokens:
+        logits = logits.clone()
+        logits[:, eos] = -torch.inf
+    return logits
+
+
+def _sequential(
+    stepper: _Stepper, embeds: torch.Tensor, sampling: Sampling, eos: int, pad: int
+) -> Generation:
+    generator = torch.Generator().manual_seed(sampling.seed)
+    logits, batch = stepper.prefill(embeds), len(embeds)
+    tokens = torch.empty(batch, 0, dtype=torch.long, device=embeds.device)
+    total = torch.zeros(batch, device=embeds.device)
+    lengths = torch.zeros(batch, dtype=torch.long, device=embeds.device)
+    running = torch.ones(batch, dtype=torch.bool, device=embeds.device)
+    for step in range(sampling.max_new_tokens):
+        logits = penalise_repetition(logits, tokens, sampling.repetition_penalty)
+        logits = _forbid_end(logits, step, sampling, eos)
+        chosen = pick(logits, sampling, generator)
+        log_probability = torch.log_softmax(logits, -1).gather(1, chosen[:, None])[:, 0]
+        total += torch.where(running, log_probability, 0.0)
+        running = running & (chosen != eos)
+        lengths += running
+        tokens = torch.cat([tokens, torch.where(running, chosen, pad)[:, None]], dim=1)
+        if not running.any() or step + 1 == sampling.max_new_tokens:
+            break
+        logits = stepper.step(tokens[:, -1])
+    return Generation(tokens[:, : int(lengths.max())], lengths, total)
+
+
+def _beam(
+    stepper: _Stepper, embeds: torch.Tensor, sampling: Sampling, eos: int, pad: int
+) -> Generation:
+    batch, width, device = len(embeds), sampling.beams, embeds.device
+    logits = stepper.prefill(embeds)
+    # one prefill a window; its cache is then shared out to the beams
+    stepper.reorder(torch.arange(batch, device=device).repeat_interleave(width))
+    logits = logits.repeat_interleave(width, dim=0)
+    tokens = torch.empty(batch * width, 0, dtype=torch.long, device=device)
+    score = torch.full((batch, width), -torch.inf, device=device)
+    score[:, 0] = 0.0  # all beams are equal at first: only one may start
+    finished: list[list[tuple[float, float, torch.Tensor]]] = [[] for _ in range(batch)]
+    row_start = torch.arange(batch, device=device)[:, None] * width
+    for step in range(sampling.max_new_tokens):
+        log_probability = torch.log_softmax(logits, dim=-1)
+        log_probability = penalise_repetition(log_probability, tokens, sampling.repetition_penalty)
+        log_probability = _forbid_end(log_probability, step, sampling, eos)
+        vocabulary = log_probability.shape[-1]
+        candidates = (score.reshape(-1, 1) + log_probability).reshape(batch, -1)
+        # twice the width: even if every beam ends, `width` of them can go on
+        best, index = candidates.topk(2 * width, dim=1)
+        parent, token = row_start + index // vocabulary, index % vocabulary
+        ended = token == eos
+        # an end counts only among the best `width`, so a poor early end cannot crowd in
+        for row, rank in (ended[:, :width] & best[:, :width].isfinite()).nonzero().tolist():
+            value = float(best[row, rank])
+            _keep(finished[row], value, tokens[parent[row, rank]], step + 1, sampling)
+        order = (ended.long() * 2 * width + torch.arange(2 * width, device=device)).argsort(1)
+        order = order[:, :width]
+        score = best.gather(1, order)
+        rows = parent.gather(1, order).reshape(-1)
+        tokens = torch.cat([tokens[rows], token.gather(1, order).reshape(-1, 1)], dim=1)
+        if step + 1 == sampling.max_new_tokens or all(
+            _done(finished[row], float(score[row, 0]), step + 1, sampling) for row in range(batch)
+        ):
+            break
+        stepper.reorder(rows)
+        logits = stepper.step(tokens[:, -1])
+    for row in range(batch):
+        if not _done(finished[row], float(score[row, 0]), tokens.shape[1], sampling):
+            for rank in range(width):
+                _keep(
+                    finished[row],
+                    float(score[row, rank]),
+                    tokens[row * width + rank],
+                    tokens.shape[1],
+                    sampling,
+                )
+    best_rows = [max(beams, key=lambda beam: beam[0]) for beams in finished]
+    lengths = torch.tensor([len(beam[2]) for beam in best_rows], device=device)
+    out = torch.full((batch, int(lengths.max())), pad, dtype=torch.long, device=device)
+    for row, (_, _, text) in enumerate(best_rows):
+        out[row, : len(text)] = text
+    total = torch.tensor([beam[1] for beam in best_rows], device=device)
+    return Generation(out, lengths, total)
+
+
+def _keep(
+    beams: list[tuple[float, float, torch.Tensor]],
+    total: float,
+    tokens: torch.Tensor,
+    length: int,
+    sampling: Sampling,
+) -> None:
+    beams.append((total / length**sampling.length_penalty, total, tokens))
+    beams.sort(key=lambda beam: -beam[0])
+    del beams[sampling.beams :]
+
+
+def _done(
+    beams: list[tuple[float, float, torch.Tensor]], best: float, length: int, sampling: Sampling
+) -> bool:
+    """No running beam can still beat the worst kept one (its score can only fall)."""
+    return (
+        len(beams) == sampling.beams and beams[-1][0] >= best / length**sampling.length_penalty
+    )

@@ -1,0 +1,107 @@
+"""How the next token is chosen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import ConfigError
+
+METHODS = ("greedy", "sample", "beam")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Options of :func:`fastbrain.decoding.generate`.
+
+    Parameters
+    ----------
+    method : {"greedy", "sample", "beam"}
+    max_new_tokens, min_new_tokens : int
+        Bounds on the tokens generated, the end token not counted in the lower one.
+    beams : int
+        Width of the beam (``method="beam"``).
+    temperature, top_p : float
+        Softness and nucleus mass (``method="sample"``).
+    repetition_penalty : float
+        Divides the positive and multiplies the negative logits of tokens already generated;
+        1 is off. What was given (prompt, brain) is not penalised.
+    length_penalty : float
+        A finished beam's score is its log probability over ``length ** length_penalty``.
+    seed : int
+        Of the sampler.
+    """
+
+    method: str = "greedy"
+    max_new_tokens: int = 32
+    min_new_tokens: int = 0
+    beams: int = 5
+    temperature: float = 1.0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    length_penalty: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ConfigError(f"Sampling: method must be one of {METHODS}, got {self.method!r}.")
+        if not 0 <= self.min_new_tokens <= self.max_new_tokens or self.max_new_tokens < 1:
+            raise ConfigError(
+                "Sampling: 0 <= min_new_tokens <= max_new_tokens and max_new_tokens >= 1 must "
+                f"hold, got {self.min_new_tokens} and {self.max_new_tokens}."
+            )
+        if self.method == "beam" and self.beams < 2:
+            raise ConfigError(f"Sampling: beams must be >= 2 for a beam, got {self.beams}.")
+        for name in ("temperature", "repetition_penalty"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ConfigError(f"Sampling: {name} must be > 0, got {getattr(self, name)}.")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"Sampling: top_p must be in (0, 1], got {self.top_p}.")
+
+
+def penalise_repetition(
+    logits: torch.Tensor, generated: torch.Tensor, penalty: float
+) -> torch.Tensor:
+    """Make tokens that were already generated less likely.
+
+    Parameters
+    ----------
+    logits : Tensor, (B, V)
+    generated : Tensor, (B, T) int64
+    penalty : float
+
+    Returns
+    -------
+    Tensor, (B, V)
+    """
+    if penalty == 1.0 or generated.shape[1] == 0:
+        return logits
+    seen = logits.gather(1, generated)
+    seen = torch.where(seen > 0, seen / penalty, seen * penalty)
+    return logits.scatter(1, generated, seen)
+
+
+def pick(logits: torch.Tensor, config: Sampling, generator: torch.Generator) -> torch.Tensor:
+    """Choose one token a row, greedily or from the nucleus.
+
+    Parameters
+    ----------
+    logits : Tensor, (B, V)
+    config : Sampling
+    generator : torch.Generator
+        On the CPU, so that a seed means the same text on every device.
+
+    Returns
+    -------
+    Tensor, (B,) int64
+    """
+    if config.method == "greedy":
+        return logits.argmax(dim=-1)
+    probability = torch.softmax(logits.float() / config.temperature, dim=-1)
+    ordered, index = probability.sort(dim=-1, descending=True)
+    # a token stays while the mass before it is below top_p, so the first always stays
+    ordered = ordered.masked_fill(ordered.cumsum(-1) - ordered >= config.top_p, 0.0)
+    drawn = torch.multinomial(ordered.cpu(), 1, generator=generator).to(index.device)
+    return index.gather(1, drawn).squeeze(1)

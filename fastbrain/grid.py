@@ -1,0 +1,210 @@
+"""Where tokens sit in the brain: the lattice that the store and the tokenizer share.
+
+Volumes are indexed ``[Z, Y, X]`` with x fastest, which is the memory order of NIfTI. A *site* is
+one position of the kernel on the lattice, a *token* is a site that is kept because brain lies in
+it, and its *patch* is the kernel-sized block of voxels that feeds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import InputError
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenGrid:
+    """Kept patches of a masked volume.
+
+    Parameters
+    ----------
+    mask : ndarray, (Z, Y, X) bool
+        Voxels that count as brain.
+    kernel, stride : tuple of 3 int
+        Patch size and step in voxels, in (z, y, x) order; ``kernel >= stride``.
+    kept : ndarray, (n_tokens,) int64
+        Flat index of every kept site in the lattice, ascending.
+    """
+
+    mask: npt.NDArray[np.bool_]
+    kernel: Triple
+    stride: Triple
+    kept: npt.NDArray[np.int64]
+
+    @classmethod
+    def from_mask(
+        cls,
+        mask: npt.ArrayLike,
+        kernel: Triple,
+        stride: Triple | None = None,
+        *,
+        min_voxels: int = 1,
+    ) -> TokenGrid:
+        """Keep every site whose patch holds at least `min_voxels` brain voxels.
+
+        Parameters
+        ----------
+        mask : array_like, (Z, Y, X) bool
+        kernel : tuple of 3 int
+        stride : tuple of 3 int, optional
+            Default: the kernel (patches do not overlap; the fast path).
+        min_voxels : int
+
+        Raises
+        ------
+        InputError
+            The mask is not 3-D or empty, or the kernel does not fit its contract.
+        """
+        mask = np.ascontiguousarray(mask, dtype=bool)
+        kernel, stride = _triple("kernel", kernel), _triple("stride", stride or kernel)
+        if mask.ndim != 3:
+            raise InputError(f"TokenGrid: mask must be (Z, Y, X), got shape {mask.shape}.")
+        if not mask.any():
+            raise InputError("TokenGrid: mask must hold at least one voxel, got none.")
+        if any(k < s for k, s in zip(kernel, stride, strict=True)):
+            raise InputError(
+                f"TokenGrid: kernel must be >= stride, got {kernel} and {stride}: voxels between "
+                "patches would be dropped."
+            )
+        everywhere = cls(mask, kernel, stride, np.arange(int(np.prod(_lattice(mask, kernel, stride)))))
+        counts = (everywhere.offsets >= 0).sum(axis=1)
+        kept = np.flatnonzero(counts >= max(1, min_voxels)).astype(np.int64)
+        if kept.size == 0:
+            raise InputError(
+                f"TokenGrid: min_voxels must leave a token, got {min_voxels} with at most "
+                f"{counts.max()} brain voxels in a patch."
+            )
+        return cls(mask, kernel, stride, kept)
+
+    @property
+    def shape(self) -> Triple:
+        """Volume size (Z, Y, X) in voxels."""
+        return self.mask.shape  # type: ignore[return-value]
+
+    @property
+    def lattice(self) -> Triple:
+        """Number of sites along (z, y, x); the last site may reach past the volume's end."""
+        return _lattice(self.mask, self.kernel, self.stride)
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of kept patches."""
+        return int(self.kept.size)
+
+    @property
+    def patch_voxels(self) -> int:
+        """Voxels in a patch, kz·ky·kx."""
+        return int(np.prod(self.kernel))
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether neighbouring patches share voxels (kernel > stride)."""
+        return self.kernel != self.stride
+
+    @cached_property
+    def coords(self) -> npt.NDArray[np.int64]:
+        """Lattice position (z, y, x) of each token, (n_tokens, 3)."""
+        return np.stack(np.unravel_index(self.kept, self.lattice), axis=1).astype(np.int64)
+
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Flat voxel index of every patch element, (n_tokens, P); -1 outside volume or mask."""
+        corner = self.coords * np.asarray(self.stride)  # (n, 3)
+        inside = np.stack(
+            np.meshgrid(*(np.arange(k) for k in self.kernel), indexing="ij"), axis=-1
+        ).reshape(-1, 3)  # (P, 3)
+        voxel = corner[:, None, :] + inside[None, :, :]  # (n, P, 3)
+        valid = (voxel < np.asarray(self.shape)).all(axis=-1)
+        z, y, x = np.moveaxis(np.where(valid[..., None], voxel, 0), -1, 0)
+        flat = (z * self.shape[1] + y) * self.shape[2] + x
+        valid &= self.mask.reshape(-1)[flat]
+        return np.where(valid, flat, -1).astype(np.int64)
+
+    @cached_property
+    def patch_mask(self) -> npt.NDArray[np.bool_]:
+        """Which patch elements are brain, (n_tokens, P)."""
+        return self.offsets >= 0
+
+    def centers(self, affine: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Patch centres in millimetres.
+
+        Parameters
+        ----------
+        affine : array_like, (4, 4)
+            Voxel (x, y, z) to world mm, as in the NIfTI header.
+
+        Returns
+        -------
+        ndarray, (n_tokens, 3) float64
+            World coordinates (x, y, z), mm.
+        """
+        middle = self.coords * np.asarray(self.stride) + (np.asarray(self.kernel) - 1) / 2
+        homogeneous = np.concatenate([middle[:, ::-1], np.ones((self.n_tokens, 1))], axis=1)
+        return (homogeneous @ np.asarray(affine, dtype=np.float64).T)[:, :3]
+
+    def pack(self, volumes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Gather volumes into patch-major order; voxels outside the mask become zero.
+
+        Parameters
+        ----------
+        volumes : ndarray, (..., Z, Y, X)
+
+        Returns
+        -------
+        ndarray, (..., n_tokens, P), same dtype
+        """
+        if volumes.shape[-3:] != self.shape:
+            raise InputError(
+                f"TokenGrid.pack: volumes must end in {self.shape}, got {volumes.shape}."
+            )
+        flat = volumes.reshape(*volumes.shape[:-3], -1)
+        return np.where(self.patch_mask, flat[..., np.maximum(self.offsets, 0)], 0).astype(
+            volumes.dtype, copy=False
+        )
+
+    def unpack(self, patches: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Scatter patches back into volumes; zero outside the mask. Needs kernel == stride.
+
+        Parameters
+        ----------
+        patches : ndarray, (..., n_tokens, P)
+
+        Returns
+        -------
+        ndarray, (..., Z, Y, X), same dtype
+        """
+        if self.overlapping:
+            raise InputError("TokenGrid.unpack: kernel must equal stride, got overlapping patches.")
+        lead = patches.shape[:-2]
+        flat = np.zeros((*lead, self.mask.size), dtype=patches.dtype)
+        flat[..., self.offsets[self.patch_mask]] = patches[..., self.patch_mask]
+        return flat.reshape(*lead, *self.shape)
+
+    def fingerprint(self) -> str:
+        """Short hash of mask, kernel, stride and kept sites: equal grids, equal fingerprints."""
+        digest = hashlib.sha256(np.packbits(self.mask).tobytes())
+        digest.update(repr((self.shape, self.kernel, self.stride)).encode())
+        digest.update(self.kept.tobytes())
+        return digest.hexdigest()[:16]
+
+
+def _lattice(mask: npt.NDArray[np.bool_], kernel: Triple, stride: Triple) -> Triple:
+    # ceil: the last site may reach past the end, so that no brain voxel is lost at the border
+    return tuple(
+        max(0, -(-(n - k) // s)) + 1 for n, k, s in zip(mask.shape, kernel, stride, strict=True)
+    )  # type: ignore[return-value]
+
+
+def _triple(name: str, value: Any) -> Triple:
+    triple = tuple(int(v) for v in value)
+    if len(triple) != 3 or min(triple) < 1:
+        raise InputError(f"TokenGrid: {name} must be three positive integers, got {value}.")
+    return triple  # type: ignore[return-value]

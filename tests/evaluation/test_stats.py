@@ -1,0 +1,52 @@
+"""Intervals cover, p-values are exact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastbrain.errors import InputError
+from fastbrain.evaluation import bootstrap_interval, permutation_p
+
+
+@pytest.mark.parametrize(
+    ("observed", "null", "p"),
+    [(2.0, [1.0, 3.0, 2.0], 0.75), (9.0, [0.0] * 99, 0.01), (0.0, [0.0] * 4, 1.0)],
+)
+def test_permutation_p_by_hand(observed, null, p):
+    assert permutation_p(observed, null) == pytest.approx(p)
+
+
+@pytest.mark.parametrize("bad", [[], [np.nan], [[1.0]]])
+def test_permutation_p_refuses(bad):
+    with pytest.raises(InputError):
+        permutation_p(0.0, bad)
+
+
+def test_interval_covers_the_mean():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for trial in range(200):
+        interval = bootstrap_interval(rng.normal(size=40), resamples=300, seed=trial)
+        hits += interval.low <= 0 <= interval.high
+    assert 0.88 <= hits / 200 <= 0.99  # nominal 0.95
+
+
+def test_blocks_widen_the_interval_of_repeated_values():
+    values = np.repeat(np.random.default_rng(0).normal(size=10), 20)
+    alone = bootstrap_interval(values)
+    together = bootstrap_interval(values, blocks=np.repeat(np.arange(10), 20))
+    assert together.high - together.low > 3 * (alone.high - alone.low)
+
+
+def test_own_statistic_equals_the_fast_mean():
+    values = np.random.default_rng(0).normal(size=15)
+    fast = bootstrap_interval(values, resamples=200, seed=4)
+    slow = bootstrap_interval(values, resamples=200, seed=4, statistic=lambda v: float(v.mean()))
+    assert fast.as_list() == pytest.approx(slow.as_list())
+
+
+@pytest.mark.parametrize("bad", [[], [np.inf, 1.0], [[1.0, 2.0]]])
+def test_interval_refuses(bad):
+    with pytest.raises(InputError):
+        bootstrap_interval(bad)
