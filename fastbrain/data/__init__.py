@@ -1,0 +1,49 @@
+"""From scans to windows: checked volumes, cohorts, leak-proof splits, the voxel store.
+
+Names are imported on first use; only :class:`WindowLoader` brings torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# public name -> module that defines it
+_NAMES = {
+    "Batch": "loader",
+    "CohortDesign": "simulate",
+    "Finding": "checks",
+    "RunRecord": "cohort",
+    "Split": "splits",
+    "StorePlan": "plan",
+    "Trial": "events",
+    "Volumes": "volumes",
+    "VoxelStore": "store",
+    "WindowLoader": "loader",
+    "WindowSpec": "events",
+    "compute_mask": "masks",
+    "intersect_masks": "masks",
+    "load_volumes": "volumes",
+    "plan_store": "plan",
+    "prepare_store": "prepare",
+    "read_mask": "masks",
+    "read_runs_table": "cohort",
+    "read_trials": "events",
+    "runs_from_bids": "bids",
+    "simulate_cohort": "simulate",
+    "split_by": "splits",
+    "split_unseen": "unseen",
+    "write_store": "prepare",
+}
+
+__all__ = sorted(_NAMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
+    raise AttributeError(f"module 'fastbrain.data' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,166 @@
+"""Runs of a BIDS tree: entities from file names, sidecars inherited from the root down."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from .._io import read_json, safe_join
+from ..errors import CohortError
+from .cohort import RunRecord, check_files, check_unique, label_of, run_id_of, seconds_of
+
+_ENTITY = re.compile(r"([a-z]+)-([A-Za-z0-9+]+)")
+_BOLD = ("_bold.nii.gz", "_bold.nii")
+# what a preprocessed image adds to the name of the run it came from
+_DERIVED = ("space", "desc", "res", "den")
+
+
+def runs_from_bids(
+    root: str | Path, *, task: str | None = None, space: str | None = None
+) -> tuple[RunRecord, ...]:
+    """Find the BOLD runs of a BIDS dataset.
+
+    Parameters
+    ----------
+    root : str or Path
+        Folder with ``sub-*`` folders.
+    task, space : str, optional
+        Which ones, where the dataset has several.
+
+    Returns
+    -------
+    tuple of RunRecord
+        Ordered by subject, session, run (numerically, so run-10 follows run-9).
+
+    Raises
+    ------
+    CohortError
+        No run is found, several tasks or spaces are and none was chosen, a run has no events,
+        or files are links to data that were not fetched.
+    """
+    root = Path(root)
+    images = sorted(
+        path
+        for pattern in ("sub-*/func/*", "sub-*/ses-*/func/*")
+        for path in root.glob(pattern)
+        if path.name.endswith(_BOLD)
+    )
+    found = [(path, entities(path)) for path in images]
+    found = _choose(root, found, "task", task)
+    found = _choose(root, found, "space", space)
+    if not found:
+        sidecars = sum(1 for _ in root.glob("sub-*/**/*_bold.json"))
+        raise CohortError(
+            f"runs_from_bids: {root} must hold sub-*/[ses-*/]func/*_bold.nii[.gz] with task "
+            f"{task or 'any'} and space {space or 'any'}, got none ({sidecars} sidecars). "
+            "Are the images downloaded?"
+        )
+    records = tuple(sorted((_record(root, *item) for item in found), key=_natural))
+    check_unique(root, records)
+    check_files(root, records)
+    return records
+
+
+def entities(path: Path) -> dict[str, str]:
+    """Key-value pairs of a BIDS file name, ``{"sub": "01", "task": "clips", "run": "03"}``."""
+    return dict(_ENTITY.findall(path.name.split(".")[0]))
+
+
+def _choose(
+    root: Path, found: list[tuple[Path, dict[str, str]]], key: str, wanted: str | None
+) -> list[tuple[Path, dict[str, str]]]:
+    values = sorted({tags.get(key, "") for _, tags in found})
+    if wanted is None:
+        if len(values) > 1:
+            names = ", ".join(v or "none" for v in values)
+            raise CohortError(
+                f"runs_from_bids: {root} holds several values of {key} ({names}). Pass {key}=."
+            )
+        return found
+    return [(path, tags) for path, tags in found if tags.get(key) == wanted]
+
+
+def _record(root: Path, bold: Path, tags: dict[str, str]) -> RunRecord:
+    subject = label_of(tags.get("sub", ""), "sub-", where=f"{bold} subject")
+    session = tags.get("ses", "")
+    run = tags.get("run", "1")
+    source = {k: v for k, v in tags.items() if k not in _DERIVED}
+    events = _nearest(root, bold, source, "_events.tsv")
+    if events is None:
+        raise CohortError(
+            f"runs_from_bids: {bold} must have its _events.tsv, got none between its folder and "
+            f"{root}. Leave resting-state runs out with task=."
+        )
+    sidecar = _sidecar(root, bold, tags)
+    stated = sidecar.get("RepetitionTime")
+    if stated is not None and (isinstance(stated, bool) or not isinstance(stated, int | float)):
+        raise CohortError(
+            f"runs_from_bids: RepetitionTime of {bold} must be a number of seconds, got {stated!r}."
+        )
+    where = f"RepetitionTime of {bold}"
+    return RunRecord(
+        run_id=run_id_of(subject, session, run),
+        subject=subject,
+        session=session,
+        run=run,
+        bold=bold,
+        events=events,
+        mask=_mask(root, bold, tags),
+        confounds=_nearest(root, bold, source, "_timeseries.tsv", desc="confounds"),
+        tr=None if stated is None else seconds_of(str(stated), where=where),
+        root=root,
+    )
+
+
+def _folders(root: Path, start: Path) -> list[Path]:
+    """From the file's own folder up to the root."""
+    chain = [start.parent, *start.parent.parents]
+    return chain[: chain.index(root) + 1]
+
+
+def _nearest(
+    root: Path, bold: Path, tags: dict[str, str], suffix: str, *, desc: str | None = None
+) -> Path | None:
+    """The file with `suffix` nearest to `bold` whose entities do not contradict its own."""
+    for folder in _folders(root, bold):
+        fitting = [
+            (len(own), path)
+            for path in sorted(folder.glob(f"*{suffix}"))
+            for own in [entities(path)]
+            if own.pop("desc", None) == desc and own.items() <= tags.items()
+        ]
+        if fitting:
+            return safe_join(root, str(max(fitting)[1].relative_to(root)))
+    return None
+
+
+def _sidecar(root: Path, bold: Path, tags: dict[str, str]) -> dict[str, Any]:
+    """All metadata of an image: sidecars from the root down, the nearer one wins."""
+    merged: dict[str, Any] = {}
+    for folder in reversed(_folders(root, bold)):
+        fitting = [
+            path for path in folder.glob("*bold.json") if entities(path).items() <= tags.items()
+        ]
+        for path in sorted(fitting, key=lambda p: len(entities(p))):
+            fields = read_json(safe_join(root, str(path.relative_to(root))))
+            if not isinstance(fields, dict):
+                raise CohortError(f"runs_from_bids: {path} must hold a JSON object.")
+            merged |= fields
+    return merged
+
+
+def _mask(root: Path, bold: Path, tags: dict[str, str]) -> Path | None:
+    """The brain mask that preprocessing left beside the image, else the root's ``mask.nii.gz``."""
+    own = {k: v for k, v in tags.items() if k != "desc"}
+    for path in sorted(bold.parent.glob("*_desc-brain_mask.nii*")):
+        other = {k: v for k, v in entities(path).items() if k != "desc"}
+        if other == own:
+            return path
+    shared = root / "mask.nii.gz"
+    return shared if shared.is_file() else None
+
+
+def _natural(record: RunRecord) -> tuple[tuple[int, int, str], ...]:
+    labels = (record.subject, record.session, record.run)
+    return tuple((0, int(v), v) if v.isdigit() else (1, 0, v) for v in labels)

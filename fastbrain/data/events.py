@@ -1,0 +1,198 @@
+"""Trials: which volumes belong to which stimulus.
+
+A trial's window starts ``round((onset + onset_offset + delay) / TR)`` volumes into the run, so
+that it covers the hemodynamic response, and is `window_trs` volumes long.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from .._io import safe_join
+from ..errors import CohortError, InputError
+from .cohort import MISSING, RunRecord, read_tsv, seconds_of
+
+
+@dataclass(frozen=True)
+class WindowSpec:
+    """Where a trial's window lies in its run.
+
+    Parameters
+    ----------
+    delay_s : float
+        Seconds from stimulus onset to the first volume: the hemodynamic delay. May be negative
+        (a control: activity before the stimulus cannot know it).
+    window_trs : int
+        Volumes in a window.
+    onset_offset_s : float
+        Added to every onset, for events whose clock did not start with the first volume
+        (12 s in HAD, ds004488).
+    """
+
+    delay_s: float
+    window_trs: int
+    onset_offset_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.window_trs < 1:
+            raise InputError(f"WindowSpec: window_trs must be >= 1, got {self.window_trs}.")
+        for name in ("delay_s", "onset_offset_s"):
+            if not math.isfinite(getattr(self, name)):
+                raise InputError(f"WindowSpec: {name} must be finite, got {getattr(self, name)}.")
+
+    def start(self, onset: float, *, tr: float) -> int:
+        """Index of a window's first volume; `onset` and `tr` in seconds."""
+        return round((onset + self.onset_offset_s + self.delay_s) / tr)
+
+    def guard_trs(self, tr: float) -> int:
+        """Volumes that must lie between windows of different parts: window + delay."""
+        return self.window_trs + max(0, math.ceil(self.delay_s / tr))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One presentation of one stimulus.
+
+    Parameters
+    ----------
+    trial_id, run_id, subject, session, run : str
+    onset, duration : float
+        Seconds; onset as the events file has it.
+    start, frames : int
+        First volume and number of volumes of the window.
+    stimulus : str
+        What was shown; equal names are the same stimulus. "" where the events do not say.
+    text : str
+        What the decoder should say.
+    category : str
+    clip : str
+        Stimulus file relative to the cohort's root, "" where there is none.
+    guard_trs : int
+        Default distance from windows of another part, see :meth:`WindowSpec.guard_trs`.
+    """
+
+    trial_id: str
+    run_id: str
+    subject: str
+    session: str
+    run: str
+    onset: float
+    duration: float
+    start: int
+    frames: int
+    stimulus: str
+    text: str
+    category: str = ""
+    clip: str = ""
+    guard_trs: int = 0
+
+
+def read_trials(
+    run: RunRecord,
+    window: WindowSpec,
+    *,
+    tr: float,
+    n_volumes: int,
+    ignore: tuple[str, ...] = (),
+) -> list[Trial]:
+    """Read the trials of a run.
+
+    Columns: ``onset`` and ``duration`` in seconds; the text from ``text``, else ``trial_type``;
+    optional ``stimulus`` (else ``stim_file``), ``category`` (else ``trial_type``) and
+    ``stim_file``, a file below ``stimuli/``.
+
+    Parameters
+    ----------
+    run : RunRecord
+    window : WindowSpec
+    tr : float
+        Seconds between volumes.
+    n_volumes : int
+        Length of the run.
+    ignore : tuple of str
+        Rows whose trial type or text is one of these are not trials ("rest", "n/a").
+
+    Returns
+    -------
+    list of Trial
+        In the order of the file.
+
+    Raises
+    ------
+    CohortError
+        A row has no text, an onset that is no number, or a window that leaves the run; the
+        message names file and row.
+    """
+    columns, rows = read_tsv(run.events)
+    needed = ["onset", "duration"]
+    absent = [name for name in needed if name not in columns]
+    if absent or not {"text", "trial_type"} & set(columns):
+        raise CohortError(
+            f"read_trials: {run.events} must have the columns onset, duration and text or "
+            f"trial_type, got {', '.join(columns)}."
+        )
+    trials = [
+        _trial(run, window, row, number, tr, n_volumes)
+        for number, row in enumerate(rows, start=1)
+        if not {row.get("text"), row.get("trial_type")} & set(ignore)
+    ]
+    if not trials:
+        raise CohortError(f"read_trials: {run.events} must hold at least one trial, got none.")
+    return trials
+
+
+def _trial(
+    run: RunRecord, window: WindowSpec, row: dict[str, str], number: int, tr: float, n_volumes: int
+) -> Trial:
+    where = f"{run.events} trial {number}"
+    text = row["text"] if "text" in row else row["trial_type"]
+    if text in MISSING:
+        raise CohortError(
+            f"read_trials: {where} must have a text, got '{text}'. Fill it in, or name its trial "
+            "type in ignore= if it is not a trial."
+        )
+    onset = seconds_of(row["onset"], where=f"{where} onset")
+    if onset is None:
+        raise CohortError(f"read_trials: {where} must have an onset, got '{row['onset']}'.")
+    duration = seconds_of(row["duration"], where=f"{where} duration") or 0.0
+    if duration < 0:
+        raise CohortError(f"read_trials: {where} duration must be >= 0 s, got {duration}.")
+    start = window.start(onset, tr=tr)
+    if start < 0 or start + window.window_trs > n_volumes:
+        raise CohortError(
+            f"read_trials: {where} must have its window inside the run's {n_volumes} volumes, got "
+            f"{start}..{start + window.window_trs} (onset {onset} s). Check tr, delay and "
+            "onset_offset, or take the row out."
+        )
+    stim_file = _given(row, "stim_file")
+    return Trial(
+        trial_id=f"{run.run_id}_trial-{number:03d}",
+        run_id=run.run_id,
+        subject=run.subject,
+        session=run.session,
+        run=run.run,
+        onset=onset,
+        duration=duration,
+        start=start,
+        frames=window.window_trs,
+        stimulus=_given(row, "stimulus") or stim_file,
+        text=text,
+        category=_given(row, "category") or _given(row, "trial_type"),
+        clip=_clip(run, stim_file),
+        guard_trs=window.guard_trs(tr),
+    )
+
+
+def _given(row: dict[str, str], column: str) -> str:
+    value = row.get(column, "")
+    return "" if value in MISSING else value
+
+
+def _clip(run: RunRecord, stim_file: str) -> str:
+    if not stim_file:
+        return ""
+    # BIDS keeps stimuli in one folder of the root; a name that leaves it is refused
+    safe_join(run.root or Path("."), "stimuli", stim_file)
+    return f"stimuli/{stim_file}"

@@ -1,0 +1,141 @@
+"""Which voxels are brain: a given mask, one computed from a run, or what all runs share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError, MissingPartError, VolumeError
+from .checks import best_affine, check_storage, refuse
+from .nifti import open_nifti
+from .volumes import Volumes
+
+Mask = npt.NDArray[np.bool_]
+_AFFINE_TOLERANCE_MM = 0.1
+_MAX_BYTES = 4 << 30
+
+
+def read_mask(
+    path: str | Path, *, shape: tuple[int, int, int], affine: npt.NDArray[np.float64]
+) -> Mask:
+    """Read a 3-D mask that lies on the grid of a run.
+
+    Parameters
+    ----------
+    path : str or Path
+        3-D NIfTI image; voxels other than 0 are brain.
+    shape : tuple of 3 int
+        (Z, Y, X) of the run.
+    affine : ndarray, (4, 4)
+        Voxel (x, y, z) to world mm of the run.
+
+    Returns
+    -------
+    ndarray, (Z, Y, X) bool
+
+    Raises
+    ------
+    VolumeError
+        The mask has another shape or affine, is empty, or cannot be read.
+    """
+    image = open_nifti(path)
+    refuse(image.path, check_storage(image, dims=3, max_bytes=_MAX_BYTES))
+    if image.dims[::-1] != shape:
+        raise VolumeError(
+            f"read_mask: {path} must have the run's shape (Z, Y, X) {shape}, got "
+            f"{image.dims[::-1]}. Resample it to the run's grid."
+        )
+    own, _ = best_affine(image)
+    if not same_affine(own, affine, shape):
+        raise VolumeError(
+            f"read_mask: {path} must have the run's affine within {_AFFINE_TOLERANCE_MM} mm over "
+            "the volume, got another one. Resample it to the run's grid."
+        )
+    values = image.read()
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise VolumeError(f"read_mask: {path} must be finite, got NaN or infinity.")
+    mask = np.ascontiguousarray(values != 0)
+    if not mask.any():
+        raise VolumeError(f"read_mask: {path} must hold at least one voxel, got none.")
+    return mask
+
+
+def compute_mask(volumes: Volumes) -> Mask:
+    """Brain mask of a run from its mean image.
+
+    The histogram method of nilearn's ``compute_epi_mask``.
+
+    Returns
+    -------
+    ndarray, (Z, Y, X) bool
+
+    Raises
+    ------
+    MissingPartError
+        nilearn is not installed.
+    VolumeError
+        No brain was found.
+    """
+    try:
+        from nilearn.masking import compute_epi_mask
+    except ImportError as error:
+        raise MissingPartError(
+            "compute_mask: the mask is computed by nilearn. pip install 'fastbrain[demo]', or "
+            "give a mask."
+        ) from error
+    import nibabel as nib
+
+    raw = volumes.raw()
+    # one volume at a time in float64: no copy of the run
+    total = np.zeros(volumes.shape[1:], dtype=np.float64)
+    for volume in raw:
+        total += volume
+    mean = np.nan_to_num(volumes.slope * (total / len(raw)) + volumes.inter)
+    try:
+        found = compute_epi_mask(nib.Nifti1Image(mean.T.astype(np.float32), volumes.affine))
+    except ValueError as error:
+        raise VolumeError(
+            f"compute_mask: {volumes.path} must show a brain, got '{error}'. Give a mask."
+        ) from error
+    mask = np.ascontiguousarray(np.asarray(found.dataobj).T != 0)
+    if not mask.any():
+        raise VolumeError(f"compute_mask: {volumes.path} must show a brain, got none. Give a mask.")
+    return mask
+
+
+def intersect_masks(masks: Sequence[Mask]) -> Mask:
+    """Voxels that are brain in every mask.
+
+    Parameters
+    ----------
+    masks : sequence of ndarray, (Z, Y, X) bool
+
+    Raises
+    ------
+    InputError
+        No mask, or masks of different shapes.
+    VolumeError
+        They share no voxel.
+    """
+    if not masks or any(m.shape != masks[0].shape for m in masks):
+        shapes = sorted({m.shape for m in masks})
+        raise InputError(f"intersect_masks: masks must be of one shape, got {shapes}.")
+    shared = np.logical_and.reduce(masks)
+    if not shared.any():
+        raise VolumeError(
+            f"intersect_masks: {len(masks)} masks must share a voxel, got none in common. "
+            "Are all runs in the same space?"
+        )
+    return np.asarray(shared)
+
+
+def same_affine(
+    one: npt.NDArray[np.float64], other: npt.NDArray[np.float64], shape: tuple[int, int, int]
+) -> bool:
+    """Whether two affines put every voxel of a (Z, Y, X) volume within 0.1 mm of each other."""
+    z, y, x = (n - 1 for n in shape)
+    corners = np.array([[i, j, k, 1] for i in (0, x) for j in (0, y) for k in (0, z)])
+    return bool(np.abs(corners @ (one - other).T).max() <= _AFFINE_TOLERANCE_MM)

@@ -1,0 +1,91 @@
+"""Small cohorts on disk, made of files any scanner could have left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+TR_S = 2.0
+SLOPE, INTER = 0.5, 100.0
+SHAPE_ZYX = (5, 6, 7)
+N_VOLUMES = 60
+AFFINE = np.diag([-3.0, 3.0, 3.5, 1.0])
+
+
+def write_bold(
+    path: Path, stored: np.ndarray, *, tr: float = TR_S, unit: str = "sec", affine=AFFINE
+) -> Path:
+    """Write stored values (T, Z, Y, X) as they are, with slope and intercept in the header."""
+    image = nib.Nifti1Image(stored.T, affine)
+    image.header.set_xyzt_units("mm", unit)
+    image.header["pixdim"][4] = tr
+    image.set_qform(affine, 1)
+    image.set_sform(affine, 1)
+    header = image.header.copy()
+    header.set_slope_inter(SLOPE, INTER)
+    header["vox_offset"] = 352
+    raw = header.binaryblock + b"\0" * 4 + np.ascontiguousarray(stored).tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.name.endswith(".gz"):
+        import gzip
+
+        raw = gzip.compress(raw, 1)
+    path.write_bytes(raw)
+    return path
+
+
+def write_mask(path: Path, mask: np.ndarray, affine=AFFINE) -> Path:
+    nib.save(nib.Nifti1Image(mask.astype(np.uint8).T, affine), path)
+    return path
+
+
+def brain() -> np.ndarray:
+    mask = np.zeros(SHAPE_ZYX, dtype=bool)
+    mask[:, 1:5, 1:] = True
+    return mask
+
+
+def bold(seed: int, n: int = N_VOLUMES) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    drift = 400 * np.linspace(0, 1, n)[:, None, None, None]
+    base = rng.uniform(1500, 3000, SHAPE_ZYX)
+    noise = 60 * rng.standard_normal((n, *SHAPE_ZYX))
+    return np.rint(base + drift + noise).astype(np.int16)
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Callable[..., Path]:
+    """Factory of a runs table: subjects × runs, one trial every 12 s."""
+
+    def make(
+        *,
+        subjects: int = 3,
+        runs: int = 3,
+        trials: int = 8,
+        shared: bool = False,
+        suffix: str = ".nii.gz",
+        name: str = "cohort",
+    ) -> Path:
+        root = tmp_path / name
+        rows = ["subject\tsession\trun\tbold\tevents\tmask"]
+        for s in range(1, subjects + 1):
+            for r in range(1, runs + 1):
+                stem = f"sub-{s:02d}/func/sub-{s:02d}_task-clips_run-{r:02d}"
+                write_bold(root / f"{stem}_bold{suffix}", bold(100 * s + r))
+                lines = ["onset\tduration\ttrial_type\tstimulus\ttext"]
+                for k in range(trials):
+                    stimulus = f"clip-{r}-{k}" if shared else f"clip-{s}-{r}-{k}"
+                    lines.append(f"{12.0 * k}\t2.0\trun\t{stimulus}\ta dog runs {k}")
+                (root / f"{stem}_events.tsv").write_text("\n".join(lines) + "\n")
+                rows.append(
+                    f"{s:02d}\tn/a\t{r:02d}\t{stem}_bold{suffix}\t{stem}_events.tsv\tmask.nii.gz"
+                )
+        write_mask(root / "mask.nii.gz", brain())
+        (root / "runs.tsv").write_text("\n".join(rows) + "\n")
+        return root / "runs.tsv"
+
+    return make

@@ -1,0 +1,93 @@
+"""The runs table: what it accepts and how it says no."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fastbrain.data import read_runs_table
+from fastbrain.errors import CohortError
+
+
+def table(tmp_path: Path, text: str, files: str = "b.nii e.tsv m.nii") -> Path:
+    for name in files.split():
+        (tmp_path / name).write_text("x")
+    (tmp_path / "runs.tsv").write_text(text.replace(" ", "\t"))
+    return tmp_path / "runs.tsv"
+
+
+def test_reads_all_columns(tmp_path):
+    path = table(
+        tmp_path,
+        "subject session run bold events mask tr\n"
+        "sub-01 ses-a run-1 b.nii e.tsv m.nii 2.5\n02 n/a 1 b.nii e.tsv n/a n/a\n",
+    )
+    one, two = read_runs_table(path)
+    assert (one.run_id, one.session, one.tr) == ("sub-01_ses-a_run-1", "a", 2.5)
+    assert one.mask == tmp_path.resolve() / "m.nii"
+    assert (two.run_id, two.session, two.mask, two.tr) == ("sub-02_run-1", "", None, None)
+    assert one.root == tmp_path
+
+
+def test_optional_columns_may_be_absent(tmp_path):
+    (run,) = read_runs_table(table(tmp_path, "subject run bold events\n1 1 b.nii e.tsv\n"))
+    assert run.mask is run.confounds is run.tr is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "header line"),
+        ("subject run bold events\n", "at least one run"),
+        ("subject run bold\n1 1 b.nii\n", "none named events"),
+        ("subject run bold events masc\n1 1 b.nii e.tsv n/a\n", "Did you mean 'mask'"),
+        ("subject run bold events zzzz\n1 1 b.nii e.tsv n/a\n", "Columns are"),
+        ("subject run run bold events\n1 1 1 b.nii e.tsv\n", "once"),
+        ("subject run bold events\n1 1 b.nii\n", "4 cells, got 3"),
+        ("subject run bold events\n1 1 b.nii e.tsv\n1 1 b.nii e.tsv\n", "sub-1_run-1 more than"),
+        ("subject run bold events\na/b 1 b.nii e.tsv\n", "letters and digits"),
+        ("subject run bold events\n1 .. b.nii e.tsv\n", "letters and digits"),
+        ("subject run bold events\n1 1 n/a e.tsv\n", "must name a bold"),
+        ("subject run bold events tr\n1 1 b.nii e.tsv fast\n", "number of seconds"),
+        ("subject run bold events\n1 1 ../b.nii e.tsv\n", "allow_outside"),
+        ("subject run bold events\n1 1 /etc/b.nii e.tsv\n", "allow_outside"),
+    ],
+)
+def test_refused(tmp_path, text, message):
+    with pytest.raises(CohortError, match=message):
+        read_runs_table(table(tmp_path, text))
+
+
+def test_outside_only_when_asked(tmp_path):
+    (tmp_path / "in").mkdir()
+    table(tmp_path, "")
+    text = f"subject run bold events\n1 1 ../b.nii {tmp_path}/e.tsv\n"
+    path = table(tmp_path / "in", text)
+    (run,) = read_runs_table(path, allow_outside=True)
+    assert run.bold.is_file()
+    assert run.events == tmp_path / "e.tsv"
+
+
+def test_link_out_of_the_folder_is_refused(tmp_path):
+    outside = tmp_path / "b.nii"
+    outside.write_text("x")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "l.nii").symlink_to(outside)
+    text = "subject run bold events\n1 1 l.nii e.tsv\n"
+    with pytest.raises(CohortError, match="allow_outside"):
+        read_runs_table(table(tmp_path / "in", text, "e.tsv"))
+
+
+def test_missing_files_are_counted_in_one_error(tmp_path):
+    rows = "".join(f"{i} 1 b{i}.nii e.tsv\n" for i in range(9))
+    with pytest.raises(CohortError, match=r"9 that do not exist: .*b0\.nii.* and 4 more"):
+        read_runs_table(table(tmp_path, "subject run bold events\n" + rows))
+
+
+def test_not_text(tmp_path):
+    (tmp_path / "runs.tsv").write_bytes(b"\xff\xfe\x00\x80" * 9)
+    with pytest.raises(CohortError, match="readable table"):
+        read_runs_table(tmp_path / "runs.tsv")
+    with pytest.raises(CohortError, match="readable table"):
+        read_runs_table(tmp_path / "none.tsv")

@@ -1,0 +1,493 @@
+"""The store holds the right numbers, survives interruption, and refuses what is damaged."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import fastbrain.data.prepare as prepare
+from fastbrain import _io
+from fastbrain.data import (
+    VoxelStore,
+    WindowSpec,
+    load_volumes,
+    plan_store,
+    prepare_store,
+    read_runs_table,
+    split_by,
+    split_unseen,
+)
+from fastbrain.errors import (
+    CohortError,
+    DiskError,
+    InputError,
+    LeakError,
+    OutputExistsError,
+    StoreError,
+    VolumeError,
+)
+
+WINDOW = WindowSpec(delay_s=4.0, window_trs=3)
+HIGH_PASS_S = 50.0
+# half a stored step, plus what float32 loses on intensities near 3000
+STEP_PSC = 0.005
+TOLERANCE_PSC = 0.5 * STEP_PSC + 2e-4
+
+
+def by_run(trials):
+    return split_by(trials, "run", train=["01"], val=["02"], test=["03"])
+
+
+OPTIONS = {"window": WINDOW, "kernel": (2, 2, 3), "split": by_run, "high_pass_s": HIGH_PASS_S}
+
+
+@pytest.fixture
+def runs(cohort):
+    return read_runs_table(cohort())
+
+
+def truth(path: Path, mask: np.ndarray, units: str) -> np.ndarray:
+    """The same in float64 by least squares, voxel by voxel, (T, V)."""
+    x = nib.load(path).get_fdata().T[:, mask]
+    n = len(x)
+    t = np.arange(n)
+    order = int(2 * n * 2.0 / HIGH_PASS_S)
+    cosines = [np.cos(np.pi / n * (t + 0.5) * k) for k in range(1, order + 1)]
+    design = np.stack([np.ones(n), t, *cosines], axis=1)
+    residual = x - design @ np.linalg.lstsq(design, x, rcond=None)[0]
+    return 100 * residual / x.mean(0) if units == "psc" else residual / residual.std(0)
+
+
+def bytes_of(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("units", ["psc", "zscore"])
+def test_values_against_float64(runs, tmp_path, units):
+    store = prepare_store(runs, tmp_path / "out", units=units, **OPTIONS)
+    tolerance = TOLERANCE_PSC if units == "psc" else 0.5 * 0.001 + 1e-4
+    assert store.units == units
+    for run in runs[::4]:
+        expected = truth(run.bold, store.grid.mask, units)
+        volumes = store.grid.unpack(store.run(run.run_id).astype(np.float64) * store.scale)
+        assert np.abs(volumes[:, store.grid.mask] - expected).max() < tolerance
+        assert not volumes[:, ~store.grid.mask].any()
+
+
+def test_layout_is_that_of_the_grid(runs, tmp_path):
+    store = prepare_store(runs, tmp_path / "out", **OPTIONS)
+    again = store.grid.pack(store.grid.unpack(np.asarray(store.run(runs[0].run_id))))
+    np.testing.assert_array_equal(again, store.run(runs[0].run_id))
+    assert store.run(runs[0].run_id).shape == (60, store.grid.n_tokens, 12)
+
+
+def test_overlapping_patches_hold_the_same_voxels(runs, tmp_path):
+    wide = prepare_store(runs, tmp_path / "a", stride=(1, 2, 2), **OPTIONS)
+    plain = prepare_store(runs, tmp_path / "b", **OPTIONS)
+    assert wide.grid.overlapping
+    for run in runs[:2]:
+        volumes = plain.grid.unpack(np.asarray(plain.run(run.run_id)))
+        np.testing.assert_array_equal(wide.run(run.run_id), wide.grid.pack(volumes))
+
+
+def test_statistics_see_training_windows_alone(runs, tmp_path):
+    store = prepare_store(runs, tmp_path / "out", **OPTIONS)
+    assert store.fit_runs == tuple(r.run_id for r in runs if r.run == "01")
+    rows = np.concatenate([store.window(i) for i in store.split.train])
+    values = rows.astype(np.float64) * store.scale
+    inside = store.inv_std > 0
+    np.testing.assert_array_equal(inside, store.grid.patch_mask)
+    np.testing.assert_allclose(store.mean[inside], values.mean(0)[inside], atol=1e-6)
+    np.testing.assert_allclose(store.inv_std[inside], 1 / values.std(0)[inside], rtol=1e-5)
+    assert not store.mean[~inside].any()
+    assert store.info.fit["n_volumes"] == len(rows)
+
+
+def test_statistics_do_not_move_with_test_runs(cohort, tmp_path):
+    path = cohort()
+    before = prepare_store(read_runs_table(path), tmp_path / "a", **OPTIONS)
+    for run in read_runs_table(path):
+        if run.run == "03":
+            volumes = load_volumes(run.bold)
+            image = nib.load(run.bold)
+            noise = np.random.default_rng(9).normal(2000, 300, volumes.shape).astype(np.int16)
+            nib.save(nib.Nifti1Image(noise.T, image.affine, image.header), run.bold)
+    after = prepare_store(read_runs_table(path), tmp_path / "b", **OPTIONS)
+    np.testing.assert_array_equal(before.mean, after.mean)
+    np.testing.assert_array_equal(before.inv_std, after.inv_std)
+    assert before.fingerprint() != after.fingerprint()
+
+
+def test_window_is_a_view_of_the_right_volumes(runs, tmp_path):
+    store = prepare_store(runs, tmp_path / "out", **OPTIONS)
+    trial = store.trials[3]
+    window = store.window(trial.trial_id)
+    assert trial.start == round((trial.onset + 4.0) / 2.0)
+    assert not window.flags["OWNDATA"]
+    expected = np.load(tmp_path / "out/runs" / f"{trial.run_id}.npy")
+    np.testing.assert_array_equal(window, expected[trial.start : trial.start + 3])
+    assert store.window_spec == WINDOW
+    for bad in ("nobody", ""):
+        with pytest.raises(StoreError, match="trial_id"):
+            store.window(bad)
+        with pytest.raises(StoreError, match="run_id"):
+            store.run(bad)
+
+
+def test_open_gives_back_what_was_prepared(runs, tmp_path):
+    made = prepare_store(runs, tmp_path / "out", **OPTIONS)
+    store = VoxelStore.open(tmp_path / "out", verify=True)
+    assert store.trials == made.trials
+    assert store.split == made.split
+    assert store.fingerprint() == made.fingerprint()
+    assert store.grid.fingerprint() == made.grid.fingerprint()
+    np.testing.assert_array_equal(store.affine, np.diag([-3.0, 3.0, 3.5, 1.0]))
+    assert (store.tr, store.scale) == (2.0, STEP_PSC)
+    assert Path(store.info.root) == runs[0].root.resolve()
+    store.split.check(store.trials)
+
+
+def test_split_may_be_scattered_over_runs(runs, tmp_path):
+    def scattered(trials):
+        return split_unseen(trials, test_subjects=["03"], val="stimulus", guard_trs=2)
+
+    options = {**OPTIONS, "split": scattered}
+    store = prepare_store(runs, tmp_path / "out", **options)
+    rows = np.concatenate([store.window(i) for i in store.split.train]).astype(np.float64)
+    np.testing.assert_allclose(store.mean, rows.mean(0) * store.scale, atol=1e-6)
+
+
+def test_plan_writes_nothing(runs, tmp_path):
+    plan = plan_store(runs, **OPTIONS)
+    assert plan.n_volumes == 9 * 60
+    assert plan.nbytes == 9 * 60 * plan.grid.n_tokens * 12 * 2
+    assert not (tmp_path / "out").exists()
+    assert plan.summary()["trials"].startswith("24 train, 24 val, 24 test, 0 unused")
+    store = prepare.write_store(plan, tmp_path / "out")
+    size = sum(p.stat().st_size for p in (tmp_path / "out/runs").glob("*.npy"))
+    # a npy header a run
+    assert 0 < size - plan.nbytes <= 9 * 128
+    assert store.info.runs[runs[0].run_id]["n_volumes"] == 60
+
+
+def test_how_headers_were_read_is_told_and_kept(cohort, tmp_path, capsys):
+    runs = read_runs_table(cohort())
+    for run in runs[:2]:
+        image = nib.load(run.bold)
+        data = np.asarray(image.dataobj.get_unscaled())
+        fresh = nib.Nifti1Image(data, image.affine)
+        fresh.header.set_xyzt_units("mm", "msec")
+        fresh.header["pixdim"][4] = 2000.0
+        nib.save(fresh, run.bold)
+    store = prepare_store(runs, tmp_path / "out", **OPTIONS)
+    said = capsys.readouterr().err
+    assert "2000 msec is 2 s. (sub-01_run-01 and 1 more runs)" in said
+    kept = [bool(result["notes"]) for result in store.info.runs.values()]
+    assert kept == [True, True] + [False] * 7
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "a b"])
+def test_run_names_become_file_names(runs, tmp_path, name):
+    odd = dataclasses.replace(runs[0], run_id=name)
+    with pytest.raises(InputError, match="run_id"):
+        prepare_store([odd, *runs[1:]], tmp_path / "out", **OPTIONS)
+
+
+def test_interrupted_preparation_is_resumed_bit_for_bit(runs, tmp_path, monkeypatch):
+    whole = prepare_store(runs, tmp_path / "whole", **OPTIONS)
+    original, calls = prepare.clean_run, []
+
+    def failing(volumes, *args, **options):
+        calls.append(volumes.path)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(volumes, *args, **options)
+
+    monkeypatch.setattr(prepare, "clean_run", failing)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_store(runs, tmp_path / "out", **OPTIONS)
+    with pytest.raises(StoreError, match=r"unfinished.*--resume"):
+        VoxelStore.open(tmp_path / "out")
+    with pytest.raises(OutputExistsError):
+        prepare_store(runs, tmp_path / "out", **OPTIONS)
+    # a half-written second run and the litter of a killed process are made good
+    second = tmp_path / "out/runs" / f"{runs[1].run_id}.npy"
+    second.write_bytes(second.read_bytes()[:-50])
+    (tmp_path / "out/runs/.x.npy.abc.tmp").write_bytes(b"half")
+    calls.clear()
+    calls += [None] * 3
+    resumed = prepare_store(runs, tmp_path / "out", resume=True, **OPTIONS)
+    assert calls[3:] == [r.bold for r in runs[1:]]
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
+    assert resumed.fingerprint() == whole.fingerprint()
+    # resuming what is finished does nothing
+    prepare_store(runs, tmp_path / "out", resume=True, **OPTIONS)
+    assert len(calls) == 3 + len(runs) - 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"units": "zscore"}, {"kernel": (1, 2, 2)}, {"high_pass_s": None}], ids=str
+)
+def test_resume_needs_the_same_settings(runs, tmp_path, change):
+    prepare_store(runs, tmp_path / "out", **OPTIONS)
+    with pytest.raises(StoreError, match="same settings"):
+        prepare_store(runs, tmp_path / "out", resume=True, **{**OPTIONS, **change})
+
+
+def test_resume_never_takes_a_strangers_folder(runs, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.tex").write_text("all of it")
+    with pytest.raises(StoreError, match="other files"):
+        prepare_store(runs, tmp_path / "out", resume=True, **OPTIONS)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("after", [0, 1, 6])
+def test_full_disk(runs, tmp_path, monkeypatch, after):
+    real, calls = os.fsync, []
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) > after:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(_io.os, "fsync", full)
+    with pytest.raises(DiskError, match="the disk is full"):
+        prepare_store(runs, tmp_path / "out", **OPTIONS)
+    monkeypatch.setattr(_io.os, "fsync", real)
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+    with pytest.raises(StoreError):
+        VoxelStore.open(tmp_path / "out")
+    prepare_store(runs, tmp_path / "out", resume=True, **OPTIONS)
+    VoxelStore.open(tmp_path / "out", verify=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["mean.npy", "grid.npz", "trials.parquet", "split.json", "runs/sub-01_run-01.npy"]
+)
+def test_damage_is_found(runs, tmp_path, name):
+    root = tmp_path / "out"
+    prepare_store(runs, root, **OPTIONS)
+    data = bytearray((root / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (root / name).write_bytes(data)
+    with pytest.raises(StoreError):
+        VoxelStore.open(root, verify=True)
+    (root / name).write_bytes(data[: len(data) // 3])
+    with pytest.raises(StoreError):
+        VoxelStore.open(root).run("sub-01_run-01")
+    (root / name).unlink()
+    with pytest.raises(StoreError, match="must exist"):
+        VoxelStore.open(root)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layout_version": 2}, "layout_version 1"),
+        ({"extra": 1}, "unknown or missing keys"),
+        ({"scale": 0}, "scale"),
+        ({"scale": "much"}, "scale"),
+        ({"runs": []}, "runs"),
+        ({"grid": "0" * 16}, "grid of the manifest"),
+    ],
+    ids=str,
+)
+def test_manifest_is_strict(runs, tmp_path, change, message):
+    prepare_store(runs, tmp_path / "out", **OPTIONS)
+    path = tmp_path / "out/manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(StoreError, match=message):
+        VoxelStore.open(tmp_path / "out")
+    path.write_text("{")
+    with pytest.raises(StoreError):
+        VoxelStore.open(tmp_path / "out")
+
+
+def test_manifest_cannot_lead_outside(runs, tmp_path):
+    prepare_store(runs, tmp_path / "out", **OPTIONS)
+    path = tmp_path / "out/manifest.json"
+    value = json.loads(path.read_text())
+    value["files"]["../../etc/passwd"] = "0"
+    path.write_text(json.dumps(value))
+    with pytest.raises((StoreError, CohortError), match="inside"):
+        VoxelStore.open(tmp_path / "out")
+
+
+def rewrite(path: Path, change) -> None:
+    """Change the stored values of an image in place."""
+    image = nib.load(path)
+    data = np.asarray(image.get_fdata(), dtype=np.float32)
+    change(data)
+    fresh = nib.Nifti1Image(data, image.affine)
+    fresh.header.set_xyzt_units("mm", "sec")
+    fresh.header["pixdim"][4] = 2.0
+    nib.save(fresh, path)
+
+
+def test_nan_inside_the_mask_is_refused(cohort, tmp_path):
+    runs = read_runs_table(cohort())
+
+    def spoil(data):
+        data[3, 2, 2, 17] = np.nan
+
+    rewrite(runs[4].bold, spoil)
+    with pytest.raises(VolumeError, match=r"run-02_bold.*1 voxels, first in volume 17"):
+        prepare_store(runs, tmp_path / "out", **OPTIONS)
+    with pytest.raises(StoreError, match="unfinished"):
+        VoxelStore.open(tmp_path / "out")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 7.0, 0.0], ids=str)
+def test_dead_voxels_are_zero_and_counted(cohort, tmp_path, value):
+    runs = read_runs_table(cohort())
+
+    def kill(data):
+        data[3, 2, 2] = value
+
+    for run in runs:
+        rewrite(run.bold, kill)
+    store = prepare_store(runs, tmp_path / "out", **OPTIONS)
+    assert {r["dead_voxels"] for r in store.info.runs.values()} == {1}
+    volumes = store.grid.unpack(np.asarray(store.run(runs[0].run_id)))
+    assert not volumes[:, 2, 2, 3].any()
+    assert (store.inv_std[store.grid.patch_mask] == 0).sum() == 1
+
+
+def test_too_many_dead_voxels(cohort, tmp_path):
+    runs = read_runs_table(cohort())
+
+    def demean(data):
+        data -= data.mean(-1, keepdims=True)
+
+    for run in runs:
+        rewrite(run.bold, demean)
+    with pytest.raises(StoreError, match="units='zscore'"):
+        prepare_store(runs, tmp_path / "psc", **OPTIONS)
+    store = prepare_store(runs, tmp_path / "z", units="zscore", **OPTIONS)
+    assert {r["dead_voxels"] for r in store.info.runs.values()} == {0}
+
+
+def test_flat_run_is_refused(cohort, tmp_path):
+    runs = read_runs_table(cohort())
+
+    def flatten(data):
+        data[:] = 500
+
+    rewrite(runs[0].bold, flatten)
+    with pytest.raises(VolumeError, match="voxel that varies"):
+        prepare_store(runs, tmp_path / "out", **OPTIONS)
+
+
+def test_spikes_saturate_and_are_counted(cohort, tmp_path):
+    runs = read_runs_table(cohort())
+
+    def spike(data):
+        data[3, 2, 2, 30] = 2e4
+
+    rewrite(runs[0].bold, spike)
+    store = prepare_store(runs, tmp_path / "out", **OPTIONS)
+    assert store.info.runs[runs[0].run_id]["clipped"] == 1
+    assert store.run(runs[0].run_id).max() == 32767
+
+
+def test_everything_is_checked_before_work_starts(cohort, tmp_path, monkeypatch):
+    path = cohort()
+    runs = read_runs_table(path)
+    monkeypatch.setattr(prepare, "clean_run", lambda *a, **k: pytest.fail("work has begun"))
+    last = runs[-1]
+
+    image = nib.load(last.bold)
+    moved = image.affine.copy()
+    moved[1, 3] += 5
+    original = last.bold.read_bytes()
+    odd = nib.Nifti1Image(np.asarray(image.dataobj)[:-1], image.affine, image.header)
+    slow = nib.Nifti1Image(image.dataobj, image.affine, image.header)
+    slow.header["pixdim"][4] = 1.5
+    for bad, what in (
+        (odd, "shape"),
+        (nib.Nifti1Image(image.dataobj, moved), "affine"),
+        (slow, "repetition time"),
+    ):
+        if what == "affine":
+            bad.header.set_xyzt_units("mm", "sec")
+            bad.header["pixdim"][4] = 2.0
+        nib.save(bad, last.bold)
+        with pytest.raises(CohortError, match=f"sub-03_run-03.*{what}"):
+            prepare_store(runs, tmp_path / "out", **OPTIONS)
+        last.bold.write_bytes(original)
+
+    events = last.events.read_text()
+    last.events.write_text(events + "500\t2\trun\ts\tlate\n")
+    with pytest.raises(CohortError, match="inside the run"):
+        prepare_store(runs, tmp_path / "out", **OPTIONS)
+    last.events.write_text(events)
+
+    with pytest.raises(CohortError, match="more than once"):
+        prepare_store([*runs, last], tmp_path / "out", **OPTIONS)
+    with pytest.raises(InputError, match="units"):
+        prepare_store(runs, tmp_path / "out", **{**OPTIONS, "units": "volts"})
+    with pytest.raises(InputError, match="high_pass_s"):
+        prepare_store(runs, tmp_path / "out", **{**OPTIONS, "high_pass_s": -1.0})
+    with pytest.raises(InputError, match="at least"):
+        prepare_store(runs, tmp_path / "out", **{**OPTIONS, "high_pass_s": 4.0})
+    with pytest.raises(InputError, match=r"mask must be \(Z, Y, X\)"):
+        prepare_store(runs, tmp_path / "out", mask=np.ones((5, 6, 8), bool), **OPTIONS)
+    with pytest.raises(InputError, match="at least one run"):
+        prepare_store([], tmp_path / "out", **OPTIONS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_leaking_split_is_refused(runs, tmp_path):
+    def leaking(trials):
+        good = by_run(trials)
+        return type(good)(good.train, good.val, (*good.test, good.train[0]), 5, ("run",))
+
+    with pytest.raises(LeakError):
+        prepare_store(runs, tmp_path / "out", **{**OPTIONS, "split": leaking})
+    assert not (tmp_path / "out").exists()
+
+
+def test_given_masks(runs, tmp_path):
+    mask = np.zeros((5, 6, 7), bool)
+    mask[1:3, 2:4, 2:5] = True
+    store = prepare_store(runs, tmp_path / "out", mask=mask, **OPTIONS)
+    np.testing.assert_array_equal(store.grid.mask, mask)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_packing_does_not_matter(cohort, tmp_path, suffix):
+    runs = read_runs_table(cohort(suffix=suffix, subjects=1))
+    store = prepare_store(runs, tmp_path / "out", **OPTIONS)
+    assert store.info.runs[runs[0].run_id]["source"].endswith(suffix)
+    expected = truth(runs[0].bold, store.grid.mask, "psc")
+    values = store.grid.unpack(store.run(runs[0].run_id) * store.scale)[:, store.grid.mask]
+    assert np.abs(values - expected).max() < TOLERANCE_PSC
+
+
+def test_real_one_slice_runs(real_data, tmp_path):
+    root = real_data / "haxby_runs01-08"
+    lines = ["subject\trun\tbold\tevents\tmask\ttr"]
+    for r in (1, 2, 3):
+        onsets = sorted((root / f"sub001/model/model001/onsets/task001_run{r:03d}").glob("*.txt"))
+        rows = ["onset\tduration\ttrial_type"]
+        rows += [f"{p.read_text().split()[0]}\t22.5\t{p.stem}" for p in onsets]
+        (tmp_path / f"e{r}.tsv").write_text("\n".join(rows) + "\n")
+        bold = root / f"sub001/BOLD/task001_run{r:03d}/bold_1slice.nii.gz"
+        lines.append(f"1\t0{r}\t{bold}\te{r}.tsv\t{root}/mask_1slice.nii.gz\t2.5")
+    (tmp_path / "runs.tsv").write_text("\n".join(lines) + "\n")
+    runs = read_runs_table(tmp_path / "runs.tsv", allow_outside=True)
+    store = prepare_store(
+        runs, tmp_path / "out", window=WindowSpec(5.0, 9), kernel=(1, 4, 4), split=by_run
+    )
+    assert store.grid.shape == (1, 20, 40)
+    assert store.window(store.split.test[0]).shape == (9, store.grid.n_tokens, 16)
+    assert len(store.split.train) == 8
