@@ -74,7 +74,9 @@ class TokenGrid:
                 f"TokenGrid: kernel must be >= stride, got {kernel} and {stride}: voxels between "
                 "patches would be dropped."
             )
-        everywhere = cls(mask, kernel, stride, np.arange(int(np.prod(_lattice(mask, kernel, stride)))))
+        everywhere = cls(
+            mask, kernel, stride, np.arange(int(np.prod(_lattice(mask, kernel, stride))))
+        )
         counts = (everywhere.offsets >= 0).sum(axis=1)
         kept = np.flatnonzero(counts >= max(1, min_voxels)).astype(np.int64)
         if kept.size == 0:
@@ -165,7 +167,7 @@ class TokenGrid:
             raise InputError(
                 f"TokenGrid.pack: volumes must end in {self.shape}, got {volumes.shape}."
             )
-        flat = volumes.reshape(*volumes.shape[:-3], -1)
+        flat = volumes.reshape(*volumes.shape[:-3], self.mask.size)
         return np.where(self.patch_mask, flat[..., np.maximum(self.offsets, 0)], 0).astype(
             volumes.dtype, copy=False
         )

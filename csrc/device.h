@@ -1,0 +1,19 @@
+// What the CUDA runtime says about this machine.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace fastbrain {
+
+struct Device {
+  std::string name;
+  int major, minor, multiprocessors;
+  std::int64_t memory;  // bytes
+};
+
+// The devices, or none and the runtime's reason.
+std::vector<Device> cuda_devices(std::string& reason);
+
+}  // namespace fastbrain

@@ -1,0 +1,115 @@
+// The register tile of a float32 matrix product: C (kRows, kColumns) = A · B over one block of the
+// inner axis. Included by the sources that are compiled once for each instruction set, inside their
+// namespace, so nothing here is shared between them.
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16, kRows = 14;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8, kRows = 6;
+#else
+constexpr int kLanes = 4, kRows = 4;
+#endif
+constexpr int kColumns = 2 * kLanes;
+
+typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
+
+static inline Lanes load(const float* from) {
+  Lanes value;
+  __builtin_memcpy(&value, from, sizeof(value));
+  return value;
+}
+
+static inline void store(float* to, Lanes value) { __builtin_memcpy(to, &value, sizeof(value)); }
+
+static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// A square of kLanes x kLanes floats, transposed: after log2(kLanes) rounds of interleaving row i
+// with row i + kLanes / 2, element (r, c) is at (c, r).
+static inline __attribute__((always_inline)) void transpose_square(const float* from,
+                                                                   int64_t from_step, float* to,
+                                                                   int64_t to_step) {
+  typedef int32_t Order __attribute__((vector_size(kLanes * sizeof(int32_t))));
+  Order low, high;
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    low[i] = i / 2 + i % 2 * kLanes;
+    high[i] = low[i] + kLanes / 2;
+  }
+  Lanes row[kLanes], next[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) row[i] = load(from + i * from_step);
+#pragma GCC unroll 4
+  for (int round = 1; round < kLanes; round *= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kLanes / 2; ++i) {
+      next[2 * i] = __builtin_shuffle(row[i], row[i + kLanes / 2], low);
+      next[2 * i + 1] = __builtin_shuffle(row[i], row[i + kLanes / 2], high);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) row[i] = next[i];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) store(to + i * to_step, row[i]);
+}
+
+// What is added to the product: the bias (one value for each column) in the first block of the
+// inner axis, the tile itself in later ones, or nothing.
+enum class Start { kZero, kBias, kAdd };
+
+// A stretch of the inner axis.
+struct Run {
+  int32_t first, depth;
+};
+
+// c[i][column + j] = Σ a(i, k) b(k, j) over the runs, for i < rows and j < columns, with
+// a(i, k) = a[i * kRowStep + k * kInnerStep] and b(k, j) = b[k * b_step + j].
+template <int kRowStep, int kInnerStep>
+static inline __attribute__((always_inline)) void multiply_tile(
+    const Run* runs, int64_t count, const float* a, const float* b, int64_t b_step, Start start,
+    const float* bias, float* const* c, int64_t column, int64_t rows, int64_t columns) {
+  Lanes sum[kRows][2] = {};
+  for (int64_t run = 0; run < count; ++run) {
+    const float* factors = a + runs[run].first * kInnerStep;
+    const float* from = b + runs[run].first * b_step;
+    for (int64_t k = 0; k < runs[run].depth; ++k) {
+      const Lanes left = load(from + k * b_step), right = load(from + k * b_step + kLanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) {
+        const float factor = factors[i * kRowStep + k * kInnerStep];
+        sum[i][0] += factor * left;
+        sum[i][1] += factor * right;
+      }
+    }
+  }
+  if (rows == kRows && columns == kColumns) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        float* to = c[i] + column + half * kLanes;
+        if (start == Start::kBias) sum[i][half] += load(bias + half * kLanes);
+        if (start == Start::kAdd) sum[i][half] += load(to);
+        store(to, sum[i][half]);
+      }
+    }
+    return;
+  }
+  float tile[kRows * kColumns];
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+    store(tile + i * kColumns, sum[i][0]);
+    store(tile + i * kColumns + kLanes, sum[i][1]);
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < columns; ++j) {
+      float value = tile[i * kColumns + j];
+      if (start == Start::kBias) value += bias[j];
+      if (start == Start::kAdd) value += c[i][column + j];
+      c[i][column + j] = value;
+    }
+  }
+}

@@ -1,0 +1,281 @@
+// Compiled once for each instruction set with FASTBRAIN_NAMESPACE set to its name. See isa.h: no
+// standard-library template is used here.
+#include "voxel_tokenizer.h"
+
+#include <stdlib.h>
+
+#include "parallel.h"
+
+namespace fastbrain::FASTBRAIN_NAMESPACE {
+namespace {
+
+#include "patches.h"
+#include "tile.h"
+
+// Blocks, in floats: the packed patches of a task (kTaskRows, kInner) and a panel of the weight
+// (kInner, kColumns) stay in the second-level cache together.
+constexpr int64_t kInner = 512;
+constexpr int64_t kTaskRows = 144 / kRows * kRows, kTaskTiles = kTaskRows / kRows;
+// off a power of two: rows of a tile would otherwise share the sets of the first-level cache
+constexpr int64_t kStep = kInner + 16;
+// runs closer than this are joined, so that a block holds at most kInner / (kGap + 1) + 1 of them
+constexpr int64_t kGap = 8, kMostRuns = 64;
+constexpr int64_t kGradInner = 256, kGradRows = 192, kGradStep = kGradInner + kColumns + 16;
+
+float* allocate(int64_t floats) {
+  const size_t bytes = static_cast<size_t>(ceil_div(floats, 16) * 64);
+  return static_cast<float*>(aligned_alloc(64, bytes == 0 ? 64 : bytes));
+}
+
+struct Forward {
+  const VoxelSource& source;
+  Pack pack;
+  const float* weight;
+  const float* bias;
+  float* out;
+  int64_t features, inner, block_rows, blocks, panels;
+  int64_t samples, task_rows, row_tasks, panel_group;
+  float* packed_weight;  // [block][panel][k][kColumns]; nullptr: each task packs what it uses
+  float* patches;        // one (kTaskRows, kStep) for each worker
+  float* panel_buffers;  // one (kInner, kColumns) for each worker
+};
+
+// Transposes one panel of one block: the weight is (features, inner), a tile reads (k, features).
+void pack_panel(const Forward& f, int64_t first, int64_t depth, int64_t panel, float* to) {
+  const int64_t columns = smaller(kColumns, f.features - panel * kColumns);
+  const float* from = f.weight + panel * kColumns * f.inner + first;
+  int64_t k = 0;
+  if (columns == kColumns) {
+    for (; k + kLanes <= depth; k += kLanes) {
+      transpose_square(from + k, f.inner, to + k * kColumns, kColumns);
+      transpose_square(from + kLanes * f.inner + k, f.inner, to + k * kColumns + kLanes, kColumns);
+    }
+  }
+  for (; k < depth; ++k) {
+    for (int64_t j = 0; j < kColumns; ++j) {
+      to[k * kColumns + j] = j < columns ? from[j * f.inner + k] : 0.0f;
+    }
+  }
+}
+
+void pack_weight(void* context, int64_t task, int) {
+  const Forward& f = *static_cast<Forward*>(context);
+  const int64_t first = task / f.panels * f.block_rows * f.source.width, panel = task % f.panels;
+  const int64_t depth = smaller(f.block_rows * f.source.width, f.inner - first);
+  pack_panel(f, first, depth, panel,
+             f.packed_weight + first * f.panels * kColumns + panel * depth * kColumns);
+}
+
+// Where any of `count` samples from `sample` on has brain in rows [first, last) of the inner axis.
+int64_t find_runs(const VoxelSource& s, int64_t sample, int64_t count, int64_t first, int64_t last,
+                  Run* runs) {
+  const int64_t token_first = sample / s.batch, token_last = (sample + count - 1) / s.batch;
+  int64_t found = 0;
+  for (int64_t r = first; r < last; ++r) {
+    int64_t bits = 0;
+    for (int64_t token = token_first; token <= token_last; ++token) {
+      bits |= s.bits[token * s.rows + r % s.rows];
+    }
+    if (bits == 0) continue;
+    const int64_t begin = (r - first) * s.width, end = begin + s.width;
+    if (found > 0 && begin - runs[found - 1].first - runs[found - 1].depth < kGap) {
+      runs[found - 1].depth = static_cast<int32_t>(end - runs[found - 1].first);
+    } else {
+      runs[found++] = {static_cast<int32_t>(begin), static_cast<int32_t>(s.width)};
+    }
+  }
+  return found;
+}
+
+// Samples are counted token by token, all windows of one before the next: a tile then holds one or
+// two tokens, and what lies outside the brain in those is neither packed nor multiplied.
+void multiply(void* context, int64_t task, int worker) {
+  const Forward& f = *static_cast<Forward*>(context);
+  const VoxelSource& s = f.source;
+  float* patches = f.patches + worker * kTaskRows * kStep;
+  float* buffer = f.panel_buffers + worker * kInner * kColumns;
+  const int64_t sample = task % f.row_tasks * f.task_rows;
+  const int64_t samples = smaller(f.task_rows, f.samples - sample);
+  const int64_t tiles = ceil_div(samples, kRows);
+  const int64_t panel_first = task / f.row_tasks * f.panel_group;
+  const int64_t panel_last = smaller(panel_first + f.panel_group, f.panels);
+  const int64_t all_rows = s.frames * s.rows;
+  Run runs[kTaskTiles][kMostRuns];
+  int64_t counts[kTaskTiles];
+  float* out[kTaskRows];
+  for (int64_t i = 0; i < samples; ++i) {
+    const int64_t window = (sample + i) % s.batch, token = (sample + i) / s.batch;
+    out[i] = f.out + (window * s.tokens + token) * f.features;
+  }
+  // a tile reads kRows of them; what it computes beyond the last sample is not stored
+  for (int64_t i = samples * kStep; i < tiles * kRows * kStep; ++i) patches[i] = 0.0f;
+  for (int64_t block = 0; block < f.blocks; ++block) {
+    const int64_t first = block * f.block_rows, last = smaller(first + f.block_rows, all_rows);
+    const int64_t depth = (last - first) * s.width, column_first = first * s.width;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      const int64_t begin = tile * kRows, end = smaller(begin + kRows, samples);
+      counts[tile] = find_runs(s, sample + begin, end - begin, first, last, runs[tile]);
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t window = (sample + i) % s.batch, token = (sample + i) / s.batch;
+        for (int64_t run = 0; run < counts[tile]; ++run) {
+          const int64_t at = runs[tile][run].first, row = first + at / s.width;
+          f.pack(s, window, token, row, row + runs[tile][run].depth / s.width,
+                 patches + i * kStep + at);
+        }
+      }
+    }
+    const Start start = block > 0 ? Start::kAdd : f.bias ? Start::kBias : Start::kZero;
+    for (int64_t panel = panel_first; panel < panel_last; ++panel) {
+      const int64_t column = panel * kColumns;
+      const float* weight = buffer;
+      if (f.packed_weight != nullptr) {
+        weight = f.packed_weight + (column_first * f.panels + panel * depth) * kColumns;
+      } else {
+        pack_panel(f, column_first, depth, panel, buffer);
+      }
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        const int64_t i = tile * kRows;
+        multiply_tile<kStep, 1>(runs[tile], counts[tile], patches + i * kStep, weight, kColumns,
+                                start, f.bias != nullptr ? f.bias + column : nullptr, out + i,
+                                column, smaller(kRows, samples - i),
+                                smaller(kColumns, f.features - column));
+      }
+    }
+  }
+}
+
+bool forward(const VoxelSource& source, const float* weight, const float* bias, int64_t features,
+             float* out, int threads) {
+  Forward f{.source = source,
+            .pack = choose_pack(source),
+            .weight = weight,
+            .bias = bias,
+            .out = out,
+            .features = features,
+            .inner = source.frames * source.rows * source.width,
+            .block_rows = kInner / source.width,
+            .panels = ceil_div(features, kColumns),
+            .samples = source.batch * source.tokens};
+  if (f.samples == 0 || features == 0) return true;
+  f.blocks = ceil_div(source.frames * source.rows, f.block_rows);
+  f.row_tasks = ceil_div(f.samples, kTaskRows);
+  f.task_rows = ceil_div(ceil_div(f.samples, f.row_tasks), kRows) * kRows;
+  f.row_tasks = ceil_div(f.samples, f.task_rows);
+  // too few tasks to share evenly: split the features too, at the price of packing patches again
+  int64_t groups = 1;
+  if (threads > 1) groups = smaller(f.panels, ceil_div(4 * threads, f.row_tasks));
+  f.panel_group = ceil_div(f.panels, groups);
+  groups = ceil_div(f.panels, f.panel_group);
+
+  // a panel that only one task uses is packed there, and never leaves that core's cache
+  const bool shared = f.row_tasks > 1;
+  if (shared) f.packed_weight = allocate(f.inner * f.panels * kColumns);
+  f.patches = allocate(threads * kTaskRows * kStep);
+  f.panel_buffers = allocate(threads * kInner * kColumns);
+  const bool enough =
+      (!shared || f.packed_weight != nullptr) && f.patches != nullptr && f.panel_buffers != nullptr;
+  if (enough) {
+    if (shared) parallel_run(threads, f.blocks * f.panels, pack_weight, &f);
+    parallel_run(threads, f.row_tasks * groups, multiply, &f);
+  }
+  free(f.packed_weight);
+  free(f.patches);
+  free(f.panel_buffers);
+  return enough;
+}
+
+struct Backward {
+  const VoxelSource& source;
+  Pack pack;
+  const float* grad;
+  float* out;
+  int64_t features, inner, samples;
+  int64_t slice_rows, slices, tile_group;  // tiles of kRows features for each task
+  float* patches;                          // one (kGradRows, kGradStep) for each worker
+  float* grads;                            // one (kGradRows, kRows) for each worker
+};
+
+bool touches(const VoxelSource& s, int64_t token, int64_t first, int64_t last) {
+  for (int64_t r = first; r < last; ++r) {
+    if (s.bits[token * s.rows + r % s.rows] != 0) return true;
+  }
+  return false;
+}
+
+// One slice of the inner axis and one group of features; the samples are summed in a fixed order.
+void accumulate(void* context, int64_t task, int worker) {
+  const Backward& g = *static_cast<Backward*>(context);
+  const VoxelSource& s = g.source;
+  float* patches = g.patches + worker * kGradRows * kGradStep;
+  float* grads = g.grads + worker * kGradRows * kRows;
+  const int64_t first = task % g.slices * g.slice_rows;
+  const int64_t last = smaller(first + g.slice_rows, s.frames * s.rows);
+  const int64_t width = (last - first) * s.width, column = first * s.width;
+  const int64_t feature_first = task / g.slices * g.tile_group * kRows;
+  const int64_t feature_last = smaller(feature_first + g.tile_group * kRows, g.features);
+  Start start = Start::kZero;
+  int64_t sample = 0;
+  do {
+    const float* from[kGradRows];
+    int32_t count = 0;
+    for (; sample < g.samples && count < kGradRows; ++sample) {
+      const int64_t window = sample / s.tokens, token = sample % s.tokens;
+      if (!touches(s, token, first, last)) continue;
+      float* to = patches + count * kGradStep;
+      g.pack(s, window, token, first, last, to);
+      for (int64_t k = width; k < ceil_div(width, kColumns) * kColumns; ++k) to[k] = 0.0f;
+      from[count++] = g.grad + sample * g.features;
+    }
+    const Run all = {0, count};
+    for (int64_t feature = feature_first; feature < feature_last; feature += kRows) {
+      const int64_t rows = smaller(kRows, feature_last - feature);
+      float* out[kRows];
+      for (int64_t j = 0; j < rows; ++j) out[j] = g.out + (feature + j) * g.inner + column;
+      for (int64_t i = 0; i < count; ++i) {
+        for (int64_t j = 0; j < kRows; ++j) {
+          grads[i * kRows + j] = j < rows ? from[i][feature + j] : 0.0f;
+        }
+      }
+      for (int64_t k = 0; k < width; k += kColumns) {
+        multiply_tile<1, kRows>(&all, 1, grads, patches + k, kGradStep, start, nullptr, out, k,
+                                rows, smaller(kColumns, width - k));
+      }
+    }
+    start = Start::kAdd;
+  } while (sample < g.samples);
+}
+
+bool backward(const VoxelSource& source, const float* grad, int64_t features, float* grad_weight,
+              int threads) {
+  Backward g{.source = source,
+             .pack = choose_pack(source),
+             .grad = grad,
+             .out = grad_weight,
+             .features = features,
+             .inner = source.frames * source.rows * source.width,
+             .samples = source.batch * source.tokens,
+             .slice_rows = larger(1, kGradInner / source.width)};
+  if (g.samples == 0) {
+    for (int64_t k = 0; k < features * g.inner; ++k) grad_weight[k] = 0.0f;
+    return true;
+  }
+  g.slices = ceil_div(source.frames * source.rows, g.slice_rows);
+  const int64_t tiles = ceil_div(features, kRows);
+  const int64_t groups = threads > 1 ? smaller(tiles, ceil_div(4 * threads, g.slices)) : 1;
+  g.tile_group = ceil_div(tiles, larger(1, groups));
+  g.patches = allocate(threads * kGradRows * kGradStep);
+  g.grads = allocate(threads * kGradRows * kRows);
+  const bool enough = g.patches != nullptr && g.grads != nullptr;
+  if (enough && features > 0) {
+    parallel_run(threads, g.slices * ceil_div(tiles, g.tile_group), accumulate, &g);
+  }
+  free(g.patches);
+  free(g.grads);
+  return enough;
+}
+
+}  // namespace
+
+extern const VoxelTokenizer voxel_tokenizer = {forward, backward};
+
+}  // namespace fastbrain::FASTBRAIN_NAMESPACE

@@ -1,0 +1,50 @@
+// Voxel tokenizer on the CPU: gather, scale, normalise and multiply in one pass over raw values.
+#pragma once
+
+#include <cstdint>
+
+#include "isa.h"
+
+namespace fastbrain {
+
+// Where the values of a patch come from. A *row* is one run of `width` voxels along x; a patch has
+// `rows` of them. Voxels whose bit is not set are never read and count as zero.
+struct VoxelSource {
+  const void* volumes;  // (batch, frames, voxels) or, if packed, (batch, frames, tokens, patch)
+  bool is_int16;        // otherwise float32
+  bool packed;
+  const float* mean;  // nullptr: 0
+  bool mean_packed;
+  const float* inv_std;  // nullptr: 1
+  bool inv_std_packed;
+  const std::int64_t* bases;  // (tokens, rows) flat voxel index of the row's first voxel
+  const std::int64_t* bits;   // (tokens, rows) bit j: voxel j of the row is brain
+  std::int64_t batch, frames, voxels, tokens, rows, width;
+  float scale;
+};
+
+// Widest row that a block of the inner axis holds; the bits of a row are one 64-bit word.
+constexpr std::int64_t kWidestRow = 64;
+
+struct VoxelTokenizer {
+  // out (batch, tokens, features) = patches · weightᵀ + bias; false if memory ran out.
+  bool (*forward)(const VoxelSource& source, const float* weight, const float* bias,
+                  std::int64_t features, float* out, int threads);
+  // gradient of weight (features, frames · patch) = gradᵀ · patches; false if memory ran out.
+  bool (*backward)(const VoxelSource& source, const float* grad, std::int64_t features,
+                   float* grad_weight, int threads);
+};
+
+const VoxelTokenizer& voxel_tokenizer(Isa isa);
+
+namespace baseline {
+extern const VoxelTokenizer voxel_tokenizer;
+}
+namespace avx2 {
+extern const VoxelTokenizer voxel_tokenizer;
+}
+namespace avx512 {
+extern const VoxelTokenizer voxel_tokenizer;
+}
+
+}  // namespace fastbrain

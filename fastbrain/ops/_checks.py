@@ -1,0 +1,114 @@
+"""Argument checks shared by the ops; every failure is an :class:`InputError` with a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def tensor(
+    function: str,
+    name: str,
+    value: object,
+    shape: Sequence[int | None] | None = None,
+    *,
+    dtypes: Sequence[torch.dtype] | None = None,
+    like: Tensor | None = None,
+    layout: str = "",
+) -> None:
+    """Refuse what is not a tensor of this shape (None = any size), dtype and device.
+
+    Parameters
+    ----------
+    function, name : str
+        What the message calls the op and its argument.
+    value : object
+    shape : sequence of int or None, optional
+    dtypes : sequence of dtype, optional
+    like : Tensor, optional
+        Tensor whose device must be shared.
+    layout : str
+        Names of the axes, for the message.
+
+    Raises
+    ------
+    InputError
+    """
+    if not isinstance(value, Tensor):
+        raise InputError(
+            f"{function}: {name} must be a torch.Tensor, got {type(value).__name__}. "
+            "Convert it with torch.as_tensor."
+        )
+    if shape is not None and (
+        value.dim() != len(shape)
+        or any(
+            want is not None and have != want for have, want in zip(value.shape, shape, strict=True)
+        )
+    ):
+        sizes = ", ".join("any" if n is None else str(n) for n in shape)
+        wanted = f"{layout} = ({sizes})" if layout else f"({sizes})"
+        raise InputError(
+            f"{function}: {name} must have shape {wanted}, got {tuple(value.shape)}. "
+            "Check the argument order and the layout."
+        )
+    if dtypes is not None and value.dtype not in dtypes:
+        names = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
+        raise InputError(
+            f"{function}: {name} must have dtype {names}, got {value.dtype}. Convert it first."
+        )
+    if like is not None and value.device != like.device:
+        raise InputError(
+            f"{function}: {name} must be on {like.device}, got {value.device}. Move it there."
+        )
+
+
+def same_dtype(function: str, first: str, value: Tensor, **others: Tensor | None) -> None:
+    """Refuse floating tensors of mixed dtype, unless autocast will unify them."""
+    if torch.is_autocast_enabled(value.device.type):
+        return
+    for name, other in others.items():
+        if other is not None and other.dtype != value.dtype:
+            raise InputError(
+                f"{function}: {name} must have the dtype of {first} ({value.dtype}), "
+                f"got {other.dtype}. Convert one of them or use torch.autocast."
+            )
+
+
+def finite(function: str, name: str, value: object, *, low: float, high: float) -> float:
+    """Return a finite number strictly above `low` and at most `high`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InputError(
+            f"{function}: {name} must be a number, got {type(value).__name__}. "
+            "Pass a Python float; a learned value goes in as .item()."
+        )
+    # a NaN fails both comparisons
+    if not (low < value <= high) or value in (float("inf"), float("-inf")):
+        raise InputError(
+            f"{function}: {name} must be finite and in ({low}, {high}], got {value}. "
+            "Check the configuration."
+        )
+    return float(value)
+
+
+def readable(value: Tensor) -> bool:
+    """Whether values may be read now: not while compiling, and not where it would stall a GPU."""
+    return value.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def indices(function: str, name: str, value: object, rows: int, *, like: Tensor) -> None:
+    """Refuse anything but (B,) int64 row numbers below `rows`."""
+    tensor(function, name, value, (None,), dtypes=(torch.int64,), like=like, layout="(B,)")
+    assert isinstance(value, Tensor)
+    if readable(value) and value.numel():
+        low, high = (int(v) for v in torch.aminmax(value))
+        if low < 0 or high >= rows:
+            raise InputError(
+                f"{function}: {name} must be in [0, {rows}), got values from {low} to {high}. "
+                "They are rows of the memory."
+            )

@@ -1,0 +1,183 @@
+"""Which implementation of an op runs, and why.
+
+Every op has a tuple of backends in the order ``cuda, triton, cpu, reference``; the first whose
+`can_run` has no objection is taken. A backend that is asked for by name, by the keyword
+``backend=``, by ``with fastbrain.backend(name)`` or by the variable ``FASTBRAIN_BACKEND`` (read
+when this module is imported), runs or raises: it never falls back.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import BackendError
+
+NAMES = ("cuda", "triton", "cpu", "reference")
+
+# op -> module of this package that defines it in its OPERATIONS
+FAMILIES = {
+    "tokenize_voxels": "voxel_tokenizer",
+    "lora_linear": "lora",
+    "lora_attention": "lora",
+    "neighborhood_clustering": "neighborhood",
+    "memory_update_": "neighborhood",
+    "entropy_separation": "neighborhood",
+    "vq_lookup": "vq",
+    "vq_update_": "vq",
+}
+
+# a plain global, not a context variable: torch.compile guards on it and so sees a change
+_requested: str | None = os.environ.get("FASTBRAIN_BACKEND") or None
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation: `can_run(*problem)` gives None or the reason why it cannot."""
+
+    name: str
+    can_run: Callable[..., str | None]
+    call: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An op: `problem` checks the public arguments and returns what every backend receives."""
+
+    name: str
+    problem: Callable[..., tuple[Any, ...]]
+    backends: tuple[Backend, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Answer of :func:`explain`; printing it gives one line for each backend."""
+
+    op: str
+    rows: tuple[tuple[str, str | None], ...]
+    chosen: str | None
+
+    def __str__(self) -> str:
+        lines = [f"{self.op}: {self.chosen or 'no backend'} runs"]
+        for name, reason in self.rows:
+            mark = "->" if name == self.chosen else "  "
+            lines.append(f" {mark} {name:<10} {'yes' if reason is None else 'no: ' + reason}")
+        return "\n".join(lines)
+
+
+def anything(*_problem: Any) -> None:
+    """`can_run` of a backend that runs every valid problem."""
+    return None
+
+
+def choose(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Backend:
+    """Pick the backend for a checked problem.
+
+    Raises
+    ------
+    BackendError
+        The requested name is unknown, not built for this op, or cannot run these inputs.
+    """
+    wanted = backend or _requested
+    if wanted is None:
+        for candidate in op.backends:
+            if candidate.can_run(*problem) is None:
+                return candidate
+        raise BackendError(f"{op.name}: some backend must run these inputs, got none that can.")
+    reason = _objection(op, problem, wanted)
+    if reason is not None:
+        raise BackendError(
+            f"{op.name}: backend '{wanted}' must be able to run these inputs, got '{reason}'. "
+            "Choose another backend or leave the choice open."
+        )
+    return next(b for b in op.backends if b.name == wanted)
+
+
+def run(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Any:
+    """Choose a backend and call it."""
+    return choose(op, problem, backend).call(*problem)
+
+
+def explain(op: str, *args: Any, **options: Any) -> Explanation:
+    """Say which backend would run a call, and why the others would not.
+
+    Parameters
+    ----------
+    op : str
+        Name of a public op, as ``"vq_lookup"``.
+    *args, **options
+        The arguments of the call, exactly as the op would receive them, ``backend=`` included.
+
+    Returns
+    -------
+    Explanation
+        `rows` holds (backend, None or reason), `chosen` the name that runs, None if the
+        requested one cannot.
+
+    Raises
+    ------
+    InputError
+        The op itself would refuse the arguments.
+    BackendError
+        There is no such op.
+    """
+    operation = operation_of(op)
+    backend = options.pop("backend", None)
+    problem = operation.problem(*args, **options)
+    built = {b.name for b in operation.backends}
+    rows = tuple(
+        (name, _objection(operation, problem, name)) for name in NAMES if name in built
+    ) + tuple((name, "not built for this op") for name in NAMES if name not in built)
+    try:
+        chosen: str | None = choose(operation, problem, backend).name
+    except BackendError:
+        _known(backend or _requested)
+        chosen = None
+    return Explanation(op, tuple(sorted(rows, key=lambda row: NAMES.index(row[0]))), chosen)
+
+
+def operation_of(op: str) -> Operation:
+    """Look an op up by its public name."""
+    if op not in FAMILIES:
+        raise BackendError(f"explain: op must be one of {', '.join(FAMILIES)}, got '{op}'.")
+    module = importlib.import_module(f".{FAMILIES[op]}", __package__)
+    return module.OPERATIONS[op]
+
+
+@contextmanager
+def backend(name: str) -> Iterator[None]:
+    """Request one backend for every op called inside the block, in the whole process.
+
+    Parameters
+    ----------
+    name : {"cuda", "triton", "cpu", "reference"}
+
+    Raises
+    ------
+    BackendError
+        The name is unknown; inside the block, an op raises it when the backend cannot run.
+    """
+    global _requested
+    _known(name)
+    before, _requested = _requested, name
+    try:
+        yield
+    finally:
+        _requested = before
+
+
+def _known(name: str | None) -> None:
+    if name is not None and name not in NAMES:
+        raise BackendError(f"backend: name must be one of {', '.join(NAMES)}, got '{name}'.")
+
+
+def _objection(op: Operation, problem: tuple[Any, ...], name: str) -> str | None:
+    _known(name)
+    for candidate in op.backends:
+        if candidate.name == name:
+            return candidate.can_run(*problem)
+    return "not built for this op"

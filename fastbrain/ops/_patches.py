@@ -1,0 +1,50 @@
+"""Normalised patches in plain torch: what the tokenizer multiplies, shared by its backends."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from ..grid import TokenGrid
+
+_Tables = dict[tuple[torch.device, torch.dtype], Tensor]
+_offsets: WeakKeyDictionary[TokenGrid, _Tables] = WeakKeyDictionary()
+
+
+@torch.compiler.assume_constant_result
+def offsets_of(grid: TokenGrid, device: torch.device, dtype: torch.dtype = torch.int64) -> Tensor:
+    """Flat voxel index of every patch element on `device`, (n_tokens, P), -1 outside."""
+    tables = _offsets.setdefault(grid, {})
+    if (device, dtype) not in tables:
+        tables[device, dtype] = torch.from_numpy(grid.offsets).to(device, dtype)
+    return tables[device, dtype]
+
+
+def gather(values: Tensor, offsets: Tensor) -> Tensor:
+    """Values of every patch element: (..., Z, Y, X) or (..., n_tokens, P) to the latter."""
+    # volumes have 5 or 3 axes, patches 4 or 2
+    if values.dim() % 2 == 0:
+        return values
+    return values.flatten(-3)[..., offsets.clamp_min(0)]
+
+
+def patches(
+    volumes: Tensor,
+    offsets: Tensor,
+    mean: Tensor | None,
+    inv_std: Tensor | None,
+    scale: float,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Rows (B, n_tokens, F·P) of ``(scale · v - mean) · inv_std``; 0 outside the mask."""
+    wide = torch.promote_types(dtype, torch.float32)
+    values = gather(volumes, offsets).detach().to(wide) * scale  # (B, F, n_tokens, P)
+    if mean is not None:
+        values = values - gather(mean, offsets).detach()
+    if inv_std is not None:
+        values = values * gather(inv_std, offsets).detach()
+    # not a product with the mask: a voxel outside may hold NaN
+    values = torch.where(offsets >= 0, values, 0.0).to(dtype)
+    return values.transpose(1, 2).flatten(2)

@@ -1,0 +1,113 @@
+"""Every case on this machine, every backend that can run it, against the float64 truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from . import _dispatch
+from ._cases import Case, all_cases
+
+# a backend may be this much worse than the reference in the same precision, and the floor says
+# where both are rounding noise: a sum in another order moves by some units of the last place
+SLACK = 1.25
+FLOOR_UNITS = 16
+# share of elements that must keep to the bound, and the relative L2 error of the whole
+SHARE = 0.9999
+RELATIVE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Verdict on one case: `error` is the relative L2 distance from the truth."""
+
+    op: str
+    case: str
+    backend: str
+    dtype: str
+    device: str
+    error: float
+    passed: bool
+    seconds: float
+    note: str = ""
+
+
+def agrees(got: Tensor, reference: Tensor, truth: Tensor, dtype: torch.dtype) -> tuple[bool, float]:
+    """Whether `got` is as near to the truth as the reference is, and its relative L2 error.
+
+    Parameters
+    ----------
+    got, reference, truth : Tensor
+        Of the backend, of the reference in the same precision, and in float64.
+    dtype : torch.dtype
+        Working precision, which sets the floor.
+    """
+    if not truth.is_floating_point():
+        same = torch.equal(got.cpu(), truth.cpu())
+        return same, 0.0 if same else 1.0
+    if truth.numel() == 0:
+        return got.shape == truth.shape, 0.0
+    wanted = truth.detach().cpu()
+    error = (got.detach().cpu().double() - wanted).abs()
+    allowed = (reference.detach().cpu().double() - wanted).abs()
+    size = float(wanted.square().mean().sqrt())
+    bound = SLACK * allowed + FLOOR_UNITS * torch.finfo(dtype).eps * max(size, 1e-30)
+    relative = float(error.norm()) / max(float(wanted.norm()), 1e-30)
+    limit = max(RELATIVE[dtype], SLACK * float(allowed.norm()) / max(float(wanted.norm()), 1e-30))
+    inside = float((error <= bound).double().mean()) >= SHARE
+    return inside and relative <= limit, relative
+
+
+def check(case: Case, backend: str, dtype: torch.dtype, device: str) -> tuple[bool, float]:
+    """Compare one backend with the truth on one case; every output and gradient must agree."""
+    truth = case.outcome(case.inputs(dtype=dtype, device=device, truth=True), backend="reference")
+    plain = case.outcome(case.inputs(dtype=dtype, device=device), backend="reference")
+    got = case.outcome(case.inputs(dtype=dtype, device=device), backend=backend)
+    verdicts = [agrees(g, p, t, dtype) for g, p, t in zip(got, plain, truth, strict=True)]
+    return all(ok for ok, _ in verdicts), max(error for _, error in verdicts)
+
+
+def run_selftest(
+    backends: Sequence[str] | None = None, *, device: str | None = None
+) -> Iterator[Row]:
+    """Run every case for every backend that can.
+
+    Parameters
+    ----------
+    backends : sequence of str, optional
+        Default: all.
+    device : str, optional
+        Default: the CPU and, where there is one, the GPU.
+
+    Yields
+    ------
+    Row
+        One for each op, case, precision and backend that can run it, as soon as it is known.
+    """
+    devices = [device] if device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    for case in all_cases():
+        for place in devices:
+            for dtype in case.dtypes:
+                call = case.inputs(dtype=dtype, device=place)
+                explained = _dispatch.explain(case.op, *call.args, **call.options)
+                for backend, reason in explained.rows:
+                    if reason is not None or (backends is not None and backend not in backends):
+                        continue
+                    yield _row(case, backend, dtype, place)
+
+
+def _row(case: Case, backend: str, dtype: torch.dtype, device: str) -> Row:
+    start = perf_counter()
+    note = ""
+    try:
+        passed, error = check(case, backend, dtype, device)
+    except Exception as failure:
+        # the verdict of a self-test: a crash of one case is a FAIL of that case, with its reason
+        passed, error, note = False, float("nan"), f"{type(failure).__name__}: {failure}"
+    name = str(dtype).removeprefix("torch.")
+    seconds = perf_counter() - start
+    return Row(case.op, case.name, backend, name, device, error, passed, seconds, note)

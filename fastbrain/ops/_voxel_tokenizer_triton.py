@@ -1,0 +1,134 @@
+"""The Triton backend of the voxel tokenizer, its torch registration and its gradient."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..grid import TokenGrid
+from . import _patches
+
+_HAS_TRITON = find_spec("triton") is not None
+# Triton reads it when it is imported; then its kernels run on CPU tensors, slowly
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+_library = torch.library.Library("fastbrain", "FRAGMENT")
+_library.define(
+    "voxel_tokenizer_gather(Tensor volumes, Tensor weight, Tensor? bias, Tensor offsets, "
+    "Tensor? mean, Tensor? inv_std, float scale) -> Tensor"
+)
+
+
+def can_run(
+    volumes: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    grid: TokenGrid,
+    mean: Tensor | None,
+    inv_std: Tensor | None,
+    scale: float,
+) -> str | None:
+    """None, or why the Triton kernel cannot take a checked problem."""
+    if not _HAS_TRITON:
+        return "triton is not installed"
+    if weight.device.type != "cuda" and not (_INTERPRETED and weight.device.type == "cpu"):
+        return f"the tensors are on {weight.device}"
+    if weight.dtype not in _DTYPES:
+        return f"weight is {weight.dtype}; it takes float32, float16 and bfloat16"
+    voxels = max(grid.mask.size, grid.n_tokens * grid.patch_voxels)
+    if voxels >= 1 << 31:
+        return f"a volume has {voxels} elements; it counts them in 32 bits"
+    return None
+
+
+def call(
+    volumes: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    grid: TokenGrid,
+    mean: Tensor | None,
+    inv_std: Tensor | None,
+    scale: float,
+) -> Tensor:
+    """Tokenize on the GPU, with gradients for weight and bias."""
+    offsets = _patches.offsets_of(grid, weight.device, torch.int32)
+    fixed = [None if t is None else t.detach() for t in (volumes, mean, inv_std)]
+    return _Tokenize.apply(weight, bias, fixed[0], offsets, fixed[1], fixed[2], scale)
+
+
+class _Tokenize(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        weight: Tensor,
+        bias: Tensor | None,
+        volumes: Tensor,
+        offsets: Tensor,
+        mean: Tensor | None,
+        inv_std: Tensor | None,
+        scale: float,
+    ) -> Tensor:
+        ctx.save_for_backward(volumes, offsets, mean, inv_std)
+        ctx.scale, ctx.shape, ctx.dtype = scale, weight.shape, weight.dtype
+        return torch.ops.fastbrain.voxel_tokenizer_gather(
+            volumes, weight, bias, offsets, mean, inv_std, scale
+        )
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        volumes, offsets, mean, inv_std = ctx.saved_tensors
+        grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            # window by window, from the raw values again: the patches of a whole batch are never
+            # in memory together
+            total = grad.new_zeros(ctx.shape[0], ctx.shape[1:].numel(), dtype=torch.float32)
+            for b in range(volumes.shape[0]):
+                window = volumes[b : b + 1]
+                rows = _patches.patches(window, offsets, mean, inv_std, ctx.scale, ctx.dtype)[0]
+                total += grad[b].T @ rows
+            grad_weight = total.to(ctx.dtype).reshape(ctx.shape)
+        if ctx.needs_input_grad[1]:
+            grad_bias = grad.sum(dim=(0, 1))
+        return grad_weight, grad_bias, None, None, None, None, None
+
+
+def _forward(
+    volumes: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    offsets: Tensor,
+    mean: Tensor | None,
+    inv_std: Tensor | None,
+    scale: float,
+) -> Tensor:
+    # triton is imported by the first call that needs it
+    from ..kernels import voxel_tokenizer as kernels
+
+    tensors = (volumes, weight, bias, offsets, mean, inv_std)
+    contiguous = [None if t is None else t.contiguous() for t in tensors]
+    return kernels.forward(*contiguous, scale, exact=_INTERPRETED)
+
+
+def _fake(
+    volumes: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    offsets: Tensor,
+    mean: Tensor | None,
+    inv_std: Tensor | None,
+    scale: float,
+) -> Tensor:
+    return weight.new_empty(volumes.shape[0], offsets.shape[0], weight.shape[0])
+
+
+_library.impl("voxel_tokenizer_gather", _forward, "CUDA")
+if _INTERPRETED:
+    _library.impl("voxel_tokenizer_gather", _forward, "CPU")
+torch.library.register_fake("fastbrain::voxel_tokenizer_gather", _fake, lib=_library)

@@ -1,0 +1,281 @@
+"""Neighbourhood clustering and entropy separation, the two losses of DANCE.
+
+Saito et al. 2020 (arXiv 2002.07953, sec. 3.2 and 3.3), used by LLM4Brain (arXiv 2409.17987,
+eq. 4 and 5). With ``s_ij`` the cosine of feature i and column j over the temperature and
+``p_i = softmax_j(s_ij)``, neighbourhood clustering is the mean entropy ``-(1/B) Σ_i Σ_j p log p``.
+A masked column is -inf: it takes no probability at any temperature.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import InputError
+from . import _checks, _dispatch
+
+VARIANTS = ("paper", "dance")
+_DANCE_EPS = 1e-5  # inside the logarithm, as DANCE computes it
+# half-precision unit vectors have norms this far from one
+_NORM_TOLERANCE = 2e-2
+
+
+def reference(
+    features: Tensor,
+    prototypes: Tensor,
+    memory: Tensor,
+    indices: Tensor,
+    temperature: float,
+    variant: str,
+) -> Tensor:
+    """The meaning of :func:`neighborhood_clustering`, in plain torch."""
+    wide = torch.promote_types(features.dtype, torch.float32)
+    # logits are cosines over a small temperature: half precision would lose the neighbours
+    with torch.autocast(features.device.type, enabled=False):
+        f, w, m = features.to(wide), prototypes.to(wide), memory.detach().to(wide)
+        own = torch.arange(memory.shape[0], device=indices.device)[None] == indices[:, None]
+        unvisited = (memory == 0).all(dim=1)  # (N,)
+        if variant == "dance":
+            diagonal = torch.eye(len(f), dtype=torch.bool, device=f.device)
+            scores = torch.cat([f @ w.T, f @ m.T, f @ f.T], dim=1) / temperature
+            hidden = torch.cat(
+                [
+                    torch.zeros_like(scores[:, : len(w)], dtype=torch.bool),
+                    (own.any(dim=0) | unvisited).expand(len(f), -1),
+                    diagonal,
+                ],
+                dim=1,
+            )
+            p = scores.masked_fill(hidden, float("-inf")).softmax(dim=1)
+            return -(p * torch.log(p + _DANCE_EPS)).sum() / len(f)
+        scores = torch.cat([f @ m.T, f @ w.T], dim=1) / temperature
+        hidden = torch.cat(
+            [own | unvisited, torch.zeros_like(scores[:, : len(w)], dtype=torch.bool)], dim=1
+        )
+        log_p = scores.masked_fill(hidden, float("-inf")).log_softmax(dim=1)
+        # 0 · -inf is NaN in value and gradient, so a masked column gets a finite logarithm
+        return -(log_p.exp() * log_p.masked_fill(hidden, 0.0)).sum() / len(f)
+
+
+def reference_update_(memory: Tensor, features: Tensor, indices: Tensor, momentum: float) -> None:
+    """The meaning of :func:`memory_update_`, in plain torch."""
+    wide = torch.promote_types(memory.dtype, torch.float32)
+    with torch.no_grad():
+        new = momentum * memory[indices].to(wide) + (1 - momentum) * features.detach().to(wide)
+        memory[indices] = F.normalize(new, dim=1).to(memory.dtype)
+
+
+def reference_separation(logits: Tensor, rho: float, margin: float) -> Tensor:
+    """The meaning of :func:`entropy_separation`, in plain torch."""
+    p = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1)
+    distance = (-(p * torch.log(p + _DANCE_EPS)).sum(dim=1) - rho).abs()
+    return torch.where(distance > margin, -distance, 0.0).sum() / len(logits)
+
+
+def neighborhood_clustering(
+    features: Tensor,
+    prototypes: Tensor,
+    memory: Tensor,
+    indices: Tensor,
+    *,
+    temperature: float,
+    variant: str,
+    backend: str | None = None,
+) -> Tensor:
+    """Mean entropy of each sample's similarity to its neighbours.
+
+    Parameters
+    ----------
+    features : Tensor, (B, D) float
+        Unit rows; gradients flow here and to `prototypes`.
+    prototypes : Tensor, (C, D)
+        Unit rows, one for each class.
+    memory : Tensor, (N, D)
+        Unit rows of all samples, no gradient; a zero row is unvisited and masked.
+    indices : Tensor, (B,) int64
+        Row of the memory that belongs to each sample.
+    temperature : float
+    variant : {"paper", "dance"}
+        ``paper``: columns [memory, own masked | prototypes], exact entropy. ``dance``: columns
+        [prototypes | memory, the batch's masked | batch, diagonal masked], 1e-5 inside the log.
+    backend : str, optional
+
+    Returns
+    -------
+    Tensor, scalar, at least float32
+        Nats.
+
+    Raises
+    ------
+    InputError
+        Shape, dtype, device, row number, temperature, variant or row norm break the contract.
+    BackendError
+        The requested backend cannot run these inputs.
+    """
+    problem = _clustering_problem(
+        features, prototypes, memory, indices, temperature=temperature, variant=variant
+    )
+    return _dispatch.run(OPERATIONS["neighborhood_clustering"], problem, backend)
+
+
+def memory_update_(memory: Tensor, features: Tensor, indices: Tensor, *, momentum: float) -> None:
+    """Move the named rows of the memory towards new features, in place.
+
+    ``m_i <- normalize(momentum · m_i + (1 - momentum) · f_i)``; no other row is touched.
+
+    Parameters
+    ----------
+    memory : Tensor, (N, D) float
+    features : Tensor, (B, D)
+    indices : Tensor, (B,) int64
+        Rows without duplicates.
+    momentum : float
+        In [0, 1); DANCE uses 0, plain replacement.
+
+    Raises
+    ------
+    InputError
+        Shape, dtype, device or range is off, or a row is named twice.
+    """
+    problem = _update_problem(memory, features, indices, momentum=momentum)
+    _dispatch.run(OPERATIONS["memory_update_"], problem, None)
+
+
+def entropy_separation(logits: Tensor, *, rho: float, margin: float) -> Tensor:
+    """Push each sample's class entropy H away from rho: mean of -\\|H - rho\\| outside the margin.
+
+    Inside the margin a sample counts 0 (LLM4Brain, eq. 5; DANCE reports the constant
+    -margin there, with the same gradient). The entropy carries DANCE's 1e-5 inside the log.
+
+    Parameters
+    ----------
+    logits : Tensor, (B, C) float
+    rho : float
+        Nats; DANCE takes log(C) / 2.
+    margin : float
+
+    Returns
+    -------
+    Tensor, scalar, at least float32
+
+    Raises
+    ------
+    InputError
+    """
+    problem = _separation_problem(logits, rho=rho, margin=margin)
+    return _dispatch.run(OPERATIONS["entropy_separation"], problem, None)
+
+
+def _clustering_problem(
+    features: Tensor,
+    prototypes: Tensor,
+    memory: Tensor,
+    indices: Tensor,
+    *,
+    temperature: float,
+    variant: str,
+) -> tuple[object, ...]:
+    function = "neighborhood_clustering"
+    _checks.tensor(function, "features", features, (None, None), dtypes=_checks.FLOATS)
+    batch, width = features.shape
+    if batch == 0:
+        raise InputError(
+            f"{function}: features must hold a sample, got none: a mean over nothing is undefined."
+        )
+    for name, value in (("prototypes", prototypes), ("memory", memory)):
+        _checks.tensor(
+            function,
+            name,
+            value,
+            (None, width),
+            dtypes=_checks.FLOATS,
+            like=features,
+            layout="(rows, D)",
+        )
+    if len(prototypes) == 0:
+        raise InputError(f"{function}: prototypes must hold a class, got none.")
+    _checks.indices(function, "indices", indices, len(memory), like=features)
+    if len(indices) != batch:
+        raise InputError(f"{function}: indices must have shape ({batch},), got ({len(indices)},).")
+    if variant not in VARIANTS:
+        raise InputError(f"{function}: variant must be 'paper' or 'dance', got {variant!r}.")
+    temperature = _checks.finite(function, "temperature", temperature, low=0.0, high=float("inf"))
+    if _checks.readable(features):
+        for name, value in (("features", features), ("prototypes", prototypes)):
+            norms = value.detach().to(torch.float32).norm(dim=1)
+            # written so that a NaN fails
+            if not bool(((norms - 1).abs() <= _NORM_TOLERANCE).all()):
+                raise InputError(
+                    f"{function}: {name} must have rows of norm 1, got norms from "
+                    f"{float(norms.min()):.4g} to {float(norms.max()):.4g}. "
+                    "Pass it through torch.nn.functional.normalize."
+                )
+    return features, prototypes, memory, indices, temperature, variant
+
+
+def _update_problem(
+    memory: Tensor, features: Tensor, indices: Tensor, *, momentum: float
+) -> tuple[object, ...]:
+    function = "memory_update_"
+    _checks.tensor(function, "memory", memory, (None, None), dtypes=_checks.FLOATS)
+    _checks.indices(function, "indices", indices, len(memory), like=memory)
+    _checks.tensor(
+        function,
+        "features",
+        features,
+        (len(indices), memory.shape[1]),
+        dtypes=_checks.FLOATS,
+        like=memory,
+    )
+    if memory.requires_grad:
+        raise InputError(
+            f"{function}: memory must be a buffer, got a tensor that requires gradients. Detach it."
+        )
+    if not isinstance(momentum, (int, float)) or not 0 <= momentum < 1:
+        raise InputError(f"{function}: momentum must be in [0, 1), got {momentum!r}.")
+    ordered = indices.sort().values
+    repeats = (ordered[1:] == ordered[:-1]).any()
+    if _checks.readable(indices):
+        if bool(repeats):
+            raise InputError(
+                f"{function}: indices must name each row once, got duplicates. "
+                "Draw a batch without replacement."
+            )
+        if not bool(features.isfinite().all()):
+            raise InputError(f"{function}: features must be finite, got NaN or infinity.")
+    elif not torch.compiler.is_compiling():
+        # a device-side assertion: no synchronisation
+        torch._assert_async(~repeats, f"{function}: indices must name each row once")
+    return memory, features, indices, float(momentum)
+
+
+def _separation_problem(logits: Tensor, *, rho: float, margin: float) -> tuple[object, ...]:
+    function = "entropy_separation"
+    _checks.tensor(function, "logits", logits, (None, None), dtypes=_checks.FLOATS, layout="(B, C)")
+    if 0 in logits.shape:
+        raise InputError(
+            f"{function}: logits must hold a sample and a class, got {tuple(logits.shape)}."
+        )
+    rho = _checks.finite(function, "rho", rho, low=float("-inf"), high=float("inf"))
+    if not isinstance(margin, (int, float)) or not 0 <= margin < float("inf"):
+        raise InputError(f"{function}: margin must be finite and >= 0, got {margin!r}.")
+    return logits, rho, float(margin)
+
+
+def _only_reference(name: str, problem: object, call: object) -> _dispatch.Operation:
+    return _dispatch.Operation(
+        name,
+        problem,  # type: ignore[arg-type]
+        (_dispatch.Backend("reference", _dispatch.anything, call),),  # type: ignore[arg-type]
+    )
+
+
+OPERATIONS = {
+    operation.name: operation
+    for operation in (
+        _only_reference("neighborhood_clustering", _clustering_problem, reference),
+        _only_reference("memory_update_", _update_problem, reference_update_),
+        _only_reference("entropy_separation", _separation_problem, reference_separation),
+    )
+}

@@ -1,0 +1,203 @@
+"""What every op promises, whichever backend runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+
+import pytest
+import torch
+
+from fastbrain import ops
+from fastbrain.errors import BackendError
+from fastbrain.ops import _dispatch
+from fastbrain.ops._cases import Case, all_cases
+from fastbrain.ops._selftest import RELATIVE, check
+from fastbrain.ops._voxel_tokenizer_cpu import rows_of
+
+CASES = all_cases()
+# one small case of each op, for what is slow to check
+FIRST = {case.op: case for case in CASES[::-1]}
+DIFFERENTIABLE = [case for case in CASES if case.inputs().leaves]
+
+
+def can_run(case: Case, backend: str, dtype: torch.dtype) -> bool:
+    call = case.inputs(dtype=dtype)
+    rows = dict(ops.explain(case.op, *call.args, **call.options).rows)
+    return rows[backend] is None
+
+
+def native() -> list[object]:
+    return [
+        pytest.param(case, backend, dtype, id=f"{case.id}-{backend}-{str(dtype)[6:]}")
+        for case in CASES
+        for dtype in case.dtypes
+        for backend in ("cuda", "triton", "cpu")
+        if can_run(case, backend, dtype)
+    ]
+
+
+@pytest.mark.parametrize(("case", "backend", "dtype"), native())
+def test_native_backend_is_as_near_to_the_truth_as_the_reference(case, backend, dtype):
+    passed, error = check(case, backend, dtype, "cpu")
+    assert passed, f"relative error {error}"
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [
+        pytest.param(case, dtype, id=f"{case.id}-{str(dtype)[6:]}")
+        for case in CASES
+        for dtype in case.dtypes
+    ],
+)
+def test_reference_is_near_the_truth(case, dtype):
+    truth = case.outcome(case.inputs(dtype=dtype, truth=True))
+    got = case.outcome(case.inputs(dtype=dtype), backend="reference")
+    # an attention block rounds to the working precision six times, a single op once
+    allowed = RELATIVE[dtype] * (3 if case.op == "lora_attention" else 1)
+    for g, t in zip(got, truth, strict=True):
+        assert g.shape == t.shape
+        if t.is_floating_point():
+            assert g.isfinite().all()
+            assert (g.double() - t.double()).norm() <= allowed * t.norm() + 1e-6
+        else:
+            assert torch.equal(g, t)
+
+
+@pytest.mark.parametrize(("case", "backend", "dtype"), native())
+def test_native_gradients_point_the_same_way(case, backend, dtype):
+    truth = case.outcome(case.inputs(dtype=dtype, truth=True))[1:]
+    got = case.outcome(case.inputs(dtype=dtype), backend=backend)[1:]
+    for g, t in zip(got, truth, strict=True):
+        if not t.any():
+            assert not g.any()
+            continue
+        g = g.double()
+        cosine = (g * t).sum() / (g.norm() * t.norm())
+        assert cosine >= 0.9999
+        assert abs((g - t).sum() / t.abs().sum()) <= 1e-3
+
+
+@pytest.mark.parametrize("case", DIFFERENTIABLE, ids=lambda case: case.id)
+def test_gradients_of_the_reference_are_derivatives(case):
+    call = case.inputs(dtype=torch.float64)
+
+    def function(*_leaves):
+        return case.function(*call.args, **call.options)
+
+    assert torch.autograd.gradcheck(function, call.leaves, fast_mode=True)
+
+
+@pytest.mark.parametrize(("case", "backend", "dtype"), native())
+def test_native_backend_is_deterministic(case, backend, dtype):
+    threads = torch.get_num_threads()
+    first = case.outcome(case.inputs(dtype=dtype), backend=backend)
+    try:
+        for run in range(10):
+            torch.set_num_threads(1 + run % 3)
+            again = case.outcome(case.inputs(dtype=dtype), backend=backend)
+            assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("case", "backend", "dtype"), native())
+def test_native_backend_writes_every_output(case, backend, dtype):
+    expected = case.outcome(case.inputs(dtype=dtype), backend=backend)
+    call = case.inputs(dtype=dtype)
+    torch.use_deterministic_algorithms(True)
+    try:
+        # deterministic mode fills fresh memory with NaN
+        assert call.leaves[0].detach().new_empty(3).isnan().all()
+        poisoned = case.outcome(call, backend=backend)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(a, b) for a, b in zip(expected, poisoned, strict=True))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_what_explain_says_is_what_runs(case, monkeypatch):
+    module = importlib.import_module(f"fastbrain.ops.{_dispatch.FAMILIES[case.op]}")
+    operation = module.OPERATIONS[case.op]
+    ran = []
+
+    def spy(backend):
+        def call(*problem):
+            ran.append(backend.name)
+            return backend.call(*problem)
+
+        return dataclasses.replace(backend, call=call)
+
+    spied = dataclasses.replace(operation, backends=tuple(map(spy, operation.backends)))
+    monkeypatch.setitem(module.OPERATIONS, case.op, spied)
+    for dtype in case.dtypes:
+        call = case.inputs(dtype=dtype)
+        explanation = ops.explain(case.op, *call.args, **call.options)
+        case.outcome(call)
+        assert ran.pop() == explanation.chosen
+        for name, reason in explanation.rows:
+            call = case.inputs(dtype=dtype)
+            with ops.backend(name):
+                assert ops.explain(case.op, *call.args, **call.options).chosen == (
+                    name if reason is None else None
+                )
+            if reason is None:
+                case.outcome(call, backend=name)
+                assert ran.pop() == name
+            else:
+                with pytest.raises(BackendError) as caught:
+                    case.outcome(call, backend=name)
+                assert reason in str(caught.value)
+        assert not ran
+
+
+@pytest.mark.parametrize("case", FIRST.values(), ids=lambda case: case.id)
+def test_compiles_to_one_graph_with_the_same_result(case):
+    torch._dynamo.reset()
+    eager = case.outcome(case.inputs())
+    compiled = dataclasses.replace(
+        case, function=torch.compile(case.function, fullgraph=True, backend="aot_eager")
+    )
+    for got, expected in zip(compiled.outcome(case.inputs()), eager, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("op", ["tokenize_voxels", "lora_linear"])
+def test_no_recompilation_over_batch_sizes(op):
+    torch._dynamo.reset()
+    graphs = []
+
+    def count(graph, _inputs):
+        graphs.append(graph)
+        return graph
+
+    call = FIRST[op].inputs()
+    first, *rest = call.args
+    function = torch.compile(FIRST[op].function, fullgraph=True, dynamic=True, backend=count)
+    for batch in (2, 3, 5, 7, 11):
+        several = first.detach()[:1].expand(batch, *first.shape[1:]).clone()
+        got = function(several, *rest, **call.options)
+        torch.testing.assert_close(got, FIRST[op].function(several, *rest, **call.options))
+    assert len(graphs) == 1
+
+
+@pytest.mark.parametrize("layout", ["odd", "packed"])
+def test_registered_operators_keep_their_schema(layout):
+    case = next(c for c in CASES if c.id == f"tokenize_voxels-{layout}")
+    call = case.inputs()
+    volumes, weight, bias = (t.detach() for t in call.args)
+    bases, bits = rows_of(call.options["grid"])
+    fixed = (bases, bits, call.options["mean"], call.options["inv_std"], 0.5)
+    forward = torch.ops.fastbrain.voxel_tokenizer.default
+    for with_bias in (bias, None):
+        args = (volumes, weight, with_bias, *fixed)
+        torch.library.opcheck(forward, args)
+    # dense but permuted
+    args = (volumes, weight.transpose(-1, -2).contiguous().transpose(-1, -2), bias, *fixed)
+    torch.library.opcheck(forward, args)
+    grad = forward(volumes, weight, bias, *fixed)
+    torch.library.opcheck(
+        torch.ops.fastbrain.voxel_tokenizer_weight_grad.default,
+        (grad, volumes, *fixed, weight.shape[1], list(weight.shape[2:])),
+    )

@@ -1,0 +1,152 @@
+"""Adapted layers against what they must reduce to."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fastbrain.errors import InputError
+from fastbrain.ops import LoraWeights, lora_attention, lora_linear
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
+
+
+def layer(d_in=31, d_out=17, rank=5):
+    return normal(d_out, d_in), normal(d_out), normal(rank, d_in), normal(d_out, rank)
+
+
+def test_without_activation_it_is_a_merged_weight():
+    weight, bias, a, b = layer()
+    x = normal(3, 7, 31)
+    merged = F.linear(x, weight + 0.3 * b @ a, bias)
+    torch.testing.assert_close(
+        lora_linear(x, weight, bias, a, b, scale=0.3), merged, rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("activation", [None, "gelu", "silu", "relu"])
+def test_zero_b_is_the_frozen_layer(activation):
+    weight, bias, a, b = layer()
+    x = normal(3, 31)
+    got = lora_linear(x, weight, bias, a, torch.zeros_like(b), activation=activation)
+    assert torch.equal(got, F.linear(x, weight, bias))
+
+
+def test_the_activation_sits_between_a_and_b():
+    weight, _, a, b = layer()
+    x = normal(3, 31)
+    got = lora_linear(x, weight, None, a, b, scale=2.0, activation="relu")
+    torch.testing.assert_close(got, x @ weight.T + 2 * (x @ a.T).clamp_min(0) @ b.T)
+
+
+def test_autocast_unifies_dtypes():
+    weight, bias, a, b = layer()
+    x = normal(3, 31).bfloat16()
+    with pytest.raises(InputError, match="dtype of x"):
+        lora_linear(x, weight, bias, a, b)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert lora_linear(x, weight, bias, a, b).dtype == torch.bfloat16
+
+
+def attention(width=12):
+    qkv = normal(3 * width, width) * 0.3, normal(3 * width)
+    return qkv, (normal(width, width) * 0.3, normal(width))
+
+
+@pytest.mark.parametrize("heads", [1, 3, 4])
+def test_without_adaptors_it_is_multi_head_attention(heads):
+    qkv, out = attention()
+    module = torch.nn.MultiheadAttention(12, heads, batch_first=True)
+    with torch.no_grad():
+        module.in_proj_weight.copy_(qkv[0])
+        module.in_proj_bias.copy_(qkv[1])
+        module.out_proj.weight.copy_(out[0])
+        module.out_proj.bias.copy_(out[1])
+    x = normal(2, 7, 12)
+    allowed = torch.ones(7, 7, dtype=torch.bool).tril()
+    expected, _ = module(x, x, x, attn_mask=~allowed, need_weights=False)
+    got = lora_attention(x, qkv, out, adaptors={}, num_heads=heads, mask=allowed[None, None])
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("target", ["q", "k", "v", "out"])
+def test_an_adaptor_changes_its_own_projection(target):
+    qkv, out = attention()
+    x = normal(2, 7, 12)
+    a, b = normal(3, 12), normal(12, 3)
+    got = lora_attention(x, qkv, out, adaptors={target: LoraWeights(a, b, 0.5)}, num_heads=3)
+    weights = {name: w.clone() for name, w in zip("qkv", qkv[0].chunk(3), strict=True)}
+    weights["out"] = out[0].clone()
+    weights[target] += 0.5 * b @ a
+    merged = torch.cat([weights[name] for name in "qkv"]), qkv[1]
+    expected = lora_attention(x, merged, (weights["out"], out[1]), adaptors={}, num_heads=3)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_masks_broadcast_over_batch_and_heads():
+    qkv, out = attention()
+    x = normal(2, 5, 12)
+    mask = normal(2, 3, 5, 5) > -0.5
+    mask |= torch.eye(5, dtype=torch.bool)
+    full = lora_attention(x, qkv, out, adaptors={}, num_heads=3, mask=mask[:1, :1])
+    same = mask[:1, :1].expand(2, 3, 5, 5).clone()
+    torch.testing.assert_close(
+        full, lora_attention(x, qkv, out, adaptors={}, num_heads=3, mask=same)
+    )
+
+
+WEIGHT, BIAS, A, B = layer()
+X = normal(3, 31)
+
+
+@pytest.mark.parametrize(
+    ("args", "options", "message"),
+    [
+        ((X, WEIGHT.T, BIAS, A, B), {}, "weight must have shape"),
+        ((X, WEIGHT, BIAS[1:], A, B), {}, "bias must have shape"),
+        ((X, WEIGHT, BIAS, A[:, 1:], B), {}, "a must have shape"),
+        ((X, WEIGHT, BIAS, A, B[:, 1:]), {}, "b must have shape"),
+        ((X.long(), WEIGHT, BIAS, A, B), {}, "x must have dtype"),
+        ((X[0, 0], WEIGHT, BIAS, A, B), {}, "x must have a last axis"),
+        ((X, WEIGHT.to("meta"), BIAS, A, B), {}, "weight must be on cpu"),
+        ((X, WEIGHT, BIAS, A.double(), B), {}, "a must have the dtype of x"),
+        ((X, WEIGHT, BIAS, A, B), {"activation": "tanh"}, "activation must be"),
+        ((X, WEIGHT, BIAS, A, B), {"scale": float("inf")}, "scale must be finite"),
+    ],
+)
+def test_linear_refuses_what_breaks_its_contract(args, options, message):
+    with pytest.raises(InputError, match=message):
+        lora_linear(*args, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": normal(5, 12)}, "x must have shape"),
+        ({"num_heads": 5}, "num_heads must divide"),
+        ({"num_heads": 0}, "num_heads must divide"),
+        ({"qkv": (normal(12, 12), None)}, r"qkv\[0\] must have shape"),
+        ({"out": (normal(12, 12), normal(5))}, r"out\[1\] must have shape"),
+        (
+            {"adaptors": {"key": LoraWeights(A, B)}},
+            "adaptors must be named",
+        ),
+        (
+            {"adaptors": {"k": LoraWeights(A, B)}},
+            r"\[k\]: a must have shape",
+        ),
+        ({"mask": torch.ones(5, 5, dtype=torch.bool)}, "mask must have shape"),
+        ({"mask": torch.ones(1, 2, 5, 5, dtype=torch.bool)}, "mask must have shape"),
+        ({"mask": torch.zeros(1, 1, 5, 5, dtype=torch.bool)}, "mask must leave a column"),
+        ({"mask": torch.ones(1, 1, 5, 5)}, "mask must have dtype bool"),
+    ],
+)
+def test_attention_refuses_what_breaks_its_contract(change, message):
+    qkv, out = attention()
+    arguments = {"x": normal(2, 5, 12), "qkv": qkv, "out": out, "adaptors": {}, "num_heads": 3}
+    arguments |= change
+    with pytest.raises(InputError, match=message):
+        lora_attention(**arguments)
