@@ -77,7 +77,7 @@ def _run(name: str, rest: list[str], debug: bool) -> int:
             args=rest,
             prog=f"fastbrain {name}",
             description=module.__doc__,
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+            config=(tyro.conf.OmitArgPrefixes,),
         )
     except SystemExit as stop:
         return int(stop.code or 0)

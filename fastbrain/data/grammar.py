@@ -51,9 +51,7 @@ class Meaning:
     @property
     def caption(self) -> str:
         """The sentence, e.g. ``a woman throws a ball in a park``."""
-        return " ".join(
-            values[i] for values, i in zip(SLOTS.values(), self.indices, strict=True)
-        )
+        return " ".join(values[i] for values, i in zip(SLOTS.values(), self.indices, strict=True))
 
     @property
     def stimulus(self) -> str:
@@ -69,8 +67,7 @@ class Meaning:
 def all_meanings() -> list[Meaning]:
     """Every caption of the grammar, in a fixed order."""
     return [
-        Meaning(*indices)
-        for indices in itertools.product(*(range(len(v)) for v in SLOTS.values()))
+        Meaning(*indices) for indices in itertools.product(*(range(len(v)) for v in SLOTS.values()))
     ]
 
 

@@ -159,6 +159,27 @@ class VoxelStore:
             )
         return self.run(trial.run_id)[trial.start : trial.start + trial.frames]
 
+    def clip(self, trial_id: str) -> Path:
+        """File of the video shown in a trial.
+
+        Raises
+        ------
+        StoreError
+            The trial has no clip, or the cohort's folder has moved.
+        """
+        trial = self.by_id.get(trial_id)
+        if trial is None or not trial.clip:
+            raise StoreError(
+                f"VoxelStore.clip: {trial_id!r} must be a trial with a clip, got none. "
+                "Train with stimulus='text' where there are no videos."
+            )
+        path = safe_join(self.info.root, trial.clip)
+        if not path.is_file():
+            raise StoreError(
+                f"VoxelStore.clip: {path} must exist. Was the cohort moved after it was prepared?"
+            )
+        return path
+
     def fingerprint(self) -> str:
         """Short hash of all that decides a window's values: equal stores, equal fingerprints."""
         parts = {k: v for k, v in self.manifest.items() if k not in ("root", "fastbrain")}

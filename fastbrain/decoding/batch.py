@@ -63,7 +63,9 @@ def score_matrix(
         first = llm(inputs_embeds=prefix, use_cache=True, logits_to_keep=1)
         for begin in range(0, m, texts_at_once):
             part = slice(begin, begin + texts_at_once)
-            result[start : start + chunk, part] = _score(llm, first, prefix, texts[part], mask[part])
+            result[start : start + chunk, part] = _score(
+                llm, first, prefix, texts[part], mask[part]
+            )
     return result
 
 

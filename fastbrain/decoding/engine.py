@@ -228,6 +228,4 @@ def _done(
     beams: list[tuple[float, float, torch.Tensor]], best: float, length: int, sampling: Sampling
 ) -> bool:
     """No running beam can still beat the worst kept one (its score can only fall)."""
-    return (
-        len(beams) == sampling.beams and beams[-1][0] >= best / length**sampling.length_penalty
-    )
+    return len(beams) == sampling.beams and beams[-1][0] >= best / length**sampling.length_penalty

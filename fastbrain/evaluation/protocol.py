@@ -108,12 +108,9 @@ def evaluate_text(
         "pairwise_p": forced.p,
         "pairwise_chance": 0.5,
         "pairwise_is_teacher_forced": True,
-        "exact_match": float(np.mean([d == t for d, t in zip(decoded, truth, strict=True)])),
-        "exact_match_permuted": float(
-            np.mean([[d == t for d, t in zip(row, truth, strict=True)] for row in shuffled])
-        ),
         "distinct_outputs": len(set(decoded)) / len(decoded),
     }
+    _put(metrics, "exact_match", _exact(decoded, truth), [_exact(row, truth) for row in shuffled])
     for order in (1, 2):
         score = bleu(decoded, truth, order=order)
         null = [bleu(row, truth, order=order).value for row in shuffled]
@@ -143,6 +140,10 @@ def _put(metrics: dict[str, Any], name: str, value: float, null: npt.ArrayLike) 
     metrics[f"{name}_pvalue"] = permutation_p(value, null)
 
 
+def _exact(decoded: Sequence[str], truth: Sequence[str]) -> float:
+    return float(np.mean([d == t for d, t in zip(decoded, truth, strict=True)]))
+
+
 def _bleu_interval(
     decoded: Sequence[str], truth: Sequence[str], order: int, seed: int
 ) -> list[float]:
@@ -151,6 +152,4 @@ def _bleu_interval(
         return bleu([decoded[i] for i in picks], [truth[i] for i in picks], order=order).value
 
     rows = np.arange(len(truth), dtype=np.float64)
-    return bootstrap_interval(
-        rows, statistic=score, resamples=_BLEU_RESAMPLES, seed=seed
-    ).as_list()
+    return bootstrap_interval(rows, statistic=score, resamples=_BLEU_RESAMPLES, seed=seed).as_list()

@@ -1,0 +1,45 @@
+"""Write the text that a trained model reads from brain windows.
+
+fastbrain decode runs/demo --part test --out decoded.tsv
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from .._progress import say
+from ..data import WindowLoader
+from ..decoding import decode_windows
+from ..evaluation.run import open_run, write_texts
+from ._sampling import SamplingOptions
+
+
+@dataclass(frozen=True)
+class Config(SamplingOptions):
+    """Options of ``fastbrain decode``."""
+
+    run: Annotated[Path, tyro.conf.Positional] = tyro.MISSING
+    """Run folder from `fastbrain train`."""
+    part: Literal["train", "val", "test"] = "test"
+    """Part of the split to decode."""
+    out: Path | None = None
+    """TSV to write; default: print."""
+    device: str = "cpu"
+    """Where to decode, e.g. cuda."""
+
+
+def run(config: Config) -> None:
+    """Decode and write."""
+    model, store, _ = open_run(config.run, device=config.device)
+    loader = WindowLoader(store, store.split.part(config.part), batch_size=32, shuffle=False)
+    decoded = decode_windows(model, loader, sampling=config.sampling())
+    if config.out is None:
+        for trial, text in zip(decoded.trial_ids, decoded.texts, strict=True):
+            print(f"{trial}\t{text}")
+        return
+    write_texts(config.out, decoded.trial_ids, decoded.texts)
+    say(f"{len(decoded.texts)} texts written to {config.out}")

@@ -1,0 +1,71 @@
+"""Train LLM4Brain on a store.
+
+fastbrain train store runs/first --llm meta-llama/Llama-3.2-1B
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from .._io import read_json
+from .._progress import say
+from ..data import VoxelStore
+from ..training.pipeline import RunConfig, split_target, train_llm4brain
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of ``fastbrain train``."""
+
+    store: Annotated[Path, tyro.conf.Positional]
+    """Voxel store from `fastbrain prepare`."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """New run folder."""
+    config: Path | None = None
+    """JSON file with any part of the run configuration; see --print-config."""
+    llm: str | None = None
+    """Hub name or folder of a causal language model; default: a small one, trained on the texts."""
+    stimulus: Literal["clips", "text"] | None = None
+    """What the stimulus branch sees; default: as the configuration says (clips)."""
+    adapt_runs: int | None = None
+    """Unlabelled runs of the test part for domain adaptation; they are not scored."""
+    device: str = "cpu"
+    """Where to train, e.g. cuda."""
+    resume: bool = False
+    """Go on with an interrupted run."""
+    print_config: bool = False
+    """Print the whole configuration as JSON and stop."""
+    dry_run: bool = False
+    """Check store and configuration, say what would be trained, and stop."""
+
+
+def run(config: Config) -> None:
+    """Put the configuration together, then train."""
+    whole = RunConfig.from_dict(read_json(config.config)) if config.config else RunConfig()
+    given = {
+        name: getattr(config, name)
+        for name in ("llm", "stimulus", "adapt_runs")
+        if getattr(config, name) is not None
+    }
+    whole = replace(whole, **given)
+    if config.print_config:
+        print(json.dumps(whole.to_dict(), indent=2))
+        return
+    store = VoxelStore.open(config.store)
+    adapt, scored = split_target(store, whole.adapt_runs)
+    split = store.split
+    print(f"store        {store.fingerprint()}, {store.grid.n_tokens} tokens")
+    print(f"trials       {len(split.train)} train, {len(split.val)} validation")
+    print(f"scored later {len(scored)}; unlabelled adaptation on {len(adapt)}")
+    stages = ("pretrain", "video", "stage1", "stage2")
+    print("stages       " + ", ".join(s for s in stages if getattr(whole, s) is not None))
+    if config.dry_run:
+        say("dry run: nothing was trained")
+        return
+    train_llm4brain(store, config.out, whole, resume=config.resume, device=config.device)
+    say(f"model written to {config.out / 'model'}; next: fastbrain evaluate {config.out}")

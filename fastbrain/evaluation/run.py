@@ -1,0 +1,201 @@
+"""Judge a trained run: decode its scored trials, compare with controls, write the report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from .._io import read_json, write_atomic, write_json
+from ..data import VoxelStore, WindowLoader
+from ..decoding import Sampling, decode_windows, score_texts, token_saliency
+from ..errors import CheckpointError, InputError
+from ..models import LLM4Brain
+from ..models.pretrained import from_pretrained
+from .protocol import Evaluation, Sample, evaluate_text
+from .report import ReportParts, write_report
+
+_BATCH = 32
+
+
+def open_run(
+    run: str | Path, *, device: str = "cpu"
+) -> tuple[LLM4Brain, VoxelStore, dict[str, Any]]:
+    """Load a run's model and the store it was trained on.
+
+    Parameters
+    ----------
+    run : str or Path
+        Folder that ``fastbrain train`` made.
+    device : str
+
+    Returns
+    -------
+    model : LLM4Brain
+    store : VoxelStore
+    manifest : dict
+
+    Raises
+    ------
+    CheckpointError
+        Training is not finished, or the store is not the one it was trained on.
+    """
+    path = Path(run) / "manifest.json"
+    if not path.is_file():
+        raise CheckpointError(
+            f"open_run: {path} must exist. Is training finished? fastbrain train --resume goes on."
+        )
+    manifest = read_json(path)
+    store = VoxelStore.open(manifest["store"])
+    if store.fingerprint() != manifest["store_fingerprint"]:
+        raise CheckpointError(
+            f"open_run: the store {manifest['store']} must be the one of training "
+            f"({manifest['store_fingerprint']}), got {store.fingerprint()}."
+        )
+    return from_pretrained(Path(run) / "model", device=device), store, manifest
+
+
+def evaluate_model(
+    model: LLM4Brain,
+    store: VoxelStore,
+    trial_ids: tuple[str, ...],
+    *,
+    sampling: Sampling | None = None,
+    count: int = 100,
+    seed: int = 0,
+    bert: bool = True,
+) -> Evaluation:
+    """Decode trials and score them beside deranged brain input.
+
+    Parameters
+    ----------
+    model : LLM4Brain
+    store : VoxelStore
+    trial_ids : tuple of str
+        Trials that nothing was fitted on.
+    sampling : Sampling, optional
+    count, seed, bert
+        See :func:`evaluate_text`.
+
+    Raises
+    ------
+    InputError
+        A trial belongs to the training or validation part.
+    """
+    seen = set(store.split.train) | set(store.split.val)
+    leaked = [t for t in trial_ids if t in seen]
+    if leaked:
+        raise InputError(
+            f"evaluate_model: trial_ids must be of the test part, got {len(leaked)} of train or "
+            f"val, {leaked[0]} first."
+        )
+    loader = WindowLoader(store, trial_ids, batch_size=_BATCH, shuffle=False)
+    decoded = decode_windows(model, loader, sampling=sampling)
+    trials = [store.by_id[t] for t in decoded.trial_ids]
+    nll = score_texts(model, decoded, [t.text for t in trials])
+    samples = [
+        Sample(t.trial_id, t.subject, t.run_id, t.text, text)
+        for t, text in zip(trials, decoded.texts, strict=True)
+    ]
+    return evaluate_text(samples, nll.cpu().numpy(), count=count, seed=seed, bert=bert)
+
+
+def evaluate_run(
+    run: str | Path,
+    *,
+    sampling: Sampling | None = None,
+    count: int = 100,
+    seed: int = 0,
+    bert: bool = True,
+    facts: dict[str, Any] | None = None,
+    parts: ReportParts | None = None,
+) -> Evaluation:
+    """Evaluate a run and write ``metrics.json``, ``samples.json`` and ``report.html`` into it.
+
+    Parameters
+    ----------
+    run : str or Path
+    sampling, count, seed, bert
+        See :func:`evaluate_model`.
+    facts : dict, optional
+        More entries for ``metrics.json``.
+    parts : ReportParts, optional
+        Title and notes of the report; the rest is filled in.
+    """
+    run = Path(run)
+    model, store, manifest = open_run(run)
+    scored = tuple(manifest["scored_trials"])
+    result = evaluate_model(
+        model, store, scored, sampling=sampling, count=count, seed=seed, bert=bert
+    )
+    result = replace(
+        result,
+        metrics={
+            **result.metrics,
+            "adaptation": manifest["adaptation"],
+            "sampling": asdict(sampling or Sampling()),
+            **(facts or {}),
+        },
+    )
+    write_json(run / "metrics.json", result.metrics)
+    write_json(
+        run / "samples.json",
+        [
+            {**asdict(sample), "decoded_deranged": other}
+            for sample, other in zip(result.samples, result.permuted, strict=True)
+        ],
+    )
+    loader = WindowLoader(store, scored, batch_size=_BATCH, shuffle=False)
+    filled = replace(
+        parts or ReportParts(),
+        data=_data_facts(store, manifest),
+        history=_histories(run),
+        grid=store.grid,
+        saliency=token_saliency(model, loader).numpy(),
+    )
+    write_report(run / "report.html", result, filled)
+    return result
+
+
+def write_texts(path: str | Path, trial_ids: tuple[str, ...], texts: tuple[str, ...]) -> Path:
+    """Write decoded texts as a TSV of trial and text, atomically."""
+    rows = [f"{t}\t{' '.join(text.split())}" for t, text in zip(trial_ids, texts, strict=True)]
+    return write_atomic(path, "\n".join(["trial_id\ttext", *rows]) + "\n")
+
+
+def _data_facts(store: VoxelStore, manifest: dict[str, Any]) -> dict[str, str]:
+    spec, split = store.window_spec, store.split
+    subjects = sorted({store.by_id[t].subject for t in split.test})
+    facts = {
+        "trials": f"{len(split.train)} train, {len(split.val)} validation, {len(split.test)} test",
+        "held out": ", ".join(split.keys) or "nothing but trials",
+        "test subjects": ", ".join(subjects),
+        "windows": f"{spec.window_trs} volumes from {spec.delay_s} s after onset "
+        f"(offset {spec.onset_offset_s} s), TR {store.tr} s",
+        "tokens": f"{store.grid.n_tokens} of {'×'.join(map(str, store.grid.kernel))} voxels (zyx)",
+        "units": f"{store.units}, statistics of {len(store.fit_runs)} training runs only",
+        "adaptation": manifest["adaptation"],
+        "language model": Path(manifest["llm"]).name,
+        "store": manifest["store_fingerprint"],
+    }
+    if manifest["adapt_trials"]:
+        facts["adapted on"] = f"{len(manifest['adapt_trials'])} unlabelled test windows, not scored"
+    if "readout" in manifest:
+        fit = manifest["readout"]
+        facts["readout start"] = (
+            f"ridge, R² {fit['r2']:.3f} cross-validated over training runs, "
+            f"{fit['windows']} windows"
+        )
+    return facts
+
+
+def _histories(run: Path) -> dict[str, list[dict[str, Any]]]:
+    import json
+
+    rows = {}
+    for folder in sorted((run / "stages").glob("*")):
+        log = folder / "log.jsonl"
+        if log.is_file():
+            rows[folder.name] = [json.loads(line) for line in log.read_text().splitlines()]
+    order = ("pretrain", "video", "stage1", "stage2")
+    return {name: rows[name] for name in order if name in rows}

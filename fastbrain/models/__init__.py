@@ -1,0 +1,60 @@
+"""Models: plain modules that take tensors and give tensors."""
+
+from __future__ import annotations
+
+from .bridge import Bridge
+from .config import (
+    AdaptorConfig,
+    EncoderConfig,
+    LLM4BrainConfig,
+    QFormerConfig,
+    VideoConfig,
+)
+from .hub import attention_choice, llm_fingerprint, load_llm, padding_note
+from .layers import AdaptedLinear, Adaptor, Block, adaptors_off
+from .llm4brain import LLM4Brain
+from .positions import brain_positions
+from .pretrained import ModelCard, from_pretrained, load_strict, save_pretrained
+from .qformer import QFormer
+from .readout import Readout
+from .scmbm import SCMBM, MaskedAutoencoder
+from .text import encode_answers, encode_prompts
+from .video import FrameEncoder, VisionModelFrames, from_vision_model
+from .voxel import VoxelTokenizer
+from .wordlevel import small_llm
+from .words import WordEncoder
+
+__all__ = [
+    "SCMBM",
+    "AdaptedLinear",
+    "Adaptor",
+    "AdaptorConfig",
+    "Block",
+    "Bridge",
+    "EncoderConfig",
+    "FrameEncoder",
+    "LLM4Brain",
+    "LLM4BrainConfig",
+    "MaskedAutoencoder",
+    "ModelCard",
+    "QFormer",
+    "QFormerConfig",
+    "Readout",
+    "VideoConfig",
+    "VisionModelFrames",
+    "VoxelTokenizer",
+    "WordEncoder",
+    "adaptors_off",
+    "attention_choice",
+    "brain_positions",
+    "encode_answers",
+    "encode_prompts",
+    "from_pretrained",
+    "from_vision_model",
+    "llm_fingerprint",
+    "load_llm",
+    "load_strict",
+    "padding_note",
+    "save_pretrained",
+    "small_llm",
+]

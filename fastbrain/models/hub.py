@@ -1,0 +1,149 @@
+"""Language models from the hub or a folder: no code of theirs runs, no network unless allowed."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, InputError
+from .config import suggest
+
+_log = logging.getLogger("fastbrain")
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def attention_choice(device: str = "cuda") -> tuple[str, str]:
+    """Which attention the LLM will use, and why.
+
+    Parameters
+    ----------
+    device : str
+
+    Returns
+    -------
+    implementation : {"flash_attention_2", "sdpa"}
+    why : str
+    """
+    import torch
+
+    if not str(device).startswith("cuda"):
+        return "sdpa", "the model is on the CPU"
+    if not torch.cuda.is_available():
+        return "sdpa", "no CUDA GPU was found"
+    if importlib.util.find_spec("flash_attn") is None:
+        return "sdpa", "flash_attn is not installed"
+    return "flash_attention_2", "flash_attn is installed and a CUDA GPU was found"
+
+
+def load_llm(
+    name_or_path: str, *, dtype: str | None = None, device: str = "cpu", attn: str = "auto"
+) -> tuple[Any, Any]:
+    """Load a causal language model, frozen and in evaluation mode, with its tokenizer.
+
+    Nothing is fetched when `HF_HUB_OFFLINE` is set, and remote code is never run.
+
+    Parameters
+    ----------
+    name_or_path : str
+        Name on the hub, or a folder.
+    dtype : {"float32", "bfloat16", "float16"}, optional
+        Default: float32 on the CPU, bfloat16 on a GPU.
+    device : str
+    attn : {"auto", "sdpa", "eager", "flash_attention_2"}
+
+    Returns
+    -------
+    model : PreTrainedModel
+    tokenizer : PreTrainedTokenizer
+        A missing pad token is replaced by EOS; :func:`padding_note` says so.
+
+    Raises
+    ------
+    InputError
+        The model cannot be found or read, or its tokenizer has no EOS.
+    ConfigError
+        `dtype` or `attn` is unknown.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+    if dtype is None:
+        dtype = "bfloat16" if str(device).startswith("cuda") else "float32"
+    _one_of("dtype", dtype, _DTYPES)
+    _one_of("attn", attn, ("auto", "sdpa", "eager", "flash_attention_2"))
+    if attn == "auto":
+        attn = attention_choice(device)[0]
+    if attn == "flash_attention_2" and dtype == "float32":
+        attn = "sdpa"  # flash attention has no fp32 kernel
+    try:
+        # a bar for what takes milliseconds is noise, one for a download is not
+        with quiet() if Path(name_or_path).is_dir() else nullcontext():
+            tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+                name_or_path,
+                dtype=getattr(torch, dtype),
+                attn_implementation=attn,
+                use_safetensors=True,
+            )
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"load_llm: name_or_path must be a causal language model, got '{name_or_path}': "
+            f"{str(error).splitlines()[0]} Download it first, or name its folder."
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            f"load_llm: the tokenizer of '{name_or_path}' must have an EOS token, got none. "
+            "Answers would never end: use another model."
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+        _log.info("load_llm: '%s' has no pad token, EOS pads", name_or_path)
+    model.to(torch.device(device))  # type: ignore[arg-type]
+    return model.eval().requires_grad_(False), tokenizer
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Read or write a model without transformers' progress bars."""
+    from transformers.utils import logging as hf
+
+    shown = hf.is_progress_bar_enabled()
+    hf.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            hf.enable_progress_bar()
+
+
+def padding_note(tokenizer: Any) -> str:
+    """One line on what pads, for the run's record."""
+    if tokenizer.pad_token_id == tokenizer.eos_token_id:
+        return "pad token: EOS (the tokenizer has none of its own)"
+    return f"pad token: {tokenizer.pad_token}"
+
+
+def llm_fingerprint(llm: Any) -> str:
+    """Short hash of a model's embeddings: another LLM, or another version, gives another one.
+
+    Rows are compared in bfloat16, so that loading in another precision does not matter.
+    """
+    import torch
+
+    weight = llm.get_input_embeddings().weight.detach()
+    rows = torch.linspace(0, len(weight) - 1, 64).long().unique().to(weight.device)
+    sample = weight[rows].to(torch.bfloat16).float().cpu().contiguous()
+    digest = hashlib.sha256(repr(tuple(weight.shape)).encode())
+    digest.update(sample.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"load_llm: {name} must not be '{value}'.{suggest(value, allowed)}")

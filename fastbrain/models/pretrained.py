@@ -1,0 +1,245 @@
+"""Trained models on disk: safetensors only, strict, with everything a stranger needs to use one.
+
+Weights without the voxel statistics, patch centres, TR and LLM they were trained with are of no
+use, so a saved model holds them all, and a digest of every file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .._io import folder_atomic, read_json, sha256, verify, write_atomic, write_json
+from ..errors import CheckpointError, CohortError, ConfigError
+from ..grid import TokenGrid
+from .config import LLM4BrainConfig, from_dict
+from .hub import llm_fingerprint, load_llm
+from .llm4brain import LLM4Brain
+
+LAYOUT = 1
+_FILES = ("model.safetensors", "grid.safetensors", "config.json")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model was trained on and with; saved beside the weights.
+
+    Parameters
+    ----------
+    llm : str
+        Name or folder of the frozen LLM. It is referenced, not copied.
+    tr : float
+        Repetition time of the training data, seconds.
+    fingerprint : str
+        Fingerprint of the voxel store the model was trained on.
+    affine : tuple of tuple of float, optional
+        Voxel to world mm, (4, 4).
+    prompt : str
+        Prompt to decode with.
+    preprocessing : dict
+        JSON values: units, high-pass, window delay and the like, as the store's manifest has them.
+    """
+
+    llm: str
+    tr: float
+    fingerprint: str = ""
+    affine: tuple[tuple[float, ...], ...] | None = None
+    prompt: str = ""
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+
+
+def save_pretrained(
+    model: LLM4Brain, folder: str | Path, card: ModelCard, *, replace: bool = False
+) -> Path:
+    """Write a model atomically: the folder is there whole or not at all.
+
+    Parameters
+    ----------
+    model : LLM4Brain
+    folder : str or Path
+    card : ModelCard
+    replace : bool
+        Whether an existing folder may be replaced.
+
+    Raises
+    ------
+    OutputExistsError
+        The folder exists and `replace` is false.
+    CheckpointError
+        A weight is not finite.
+    """
+    from safetensors.torch import save
+
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    broken = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
+    if broken:
+        raise CheckpointError(f"save_pretrained: weights must be finite, got NaN in {broken[:5]}.")
+    grid = {
+        "mask": torch.from_numpy(model.grid.mask.astype(np.uint8)),
+        "kept": torch.from_numpy(model.grid.kept),
+        "centers_mm": model.centers_mm.cpu().contiguous(),
+    }
+    described = {
+        "layout": LAYOUT,
+        "model": model.config.to_dict(),
+        "kernel": list(model.grid.kernel),
+        "stride": list(model.grid.stride),
+        "grid_fingerprint": model.grid.fingerprint(),
+        "scale": model.tokenizer.scale,
+        "external_video": model.external_video,
+        "video_dim": model.bridge.out_dim,
+        "llm_fingerprint": llm_fingerprint(model.llm),
+        "card": asdict(card),
+    }
+    with folder_atomic(folder, replace=replace) as temporary:
+        write_atomic(temporary / "model.safetensors", save(state))
+        write_atomic(temporary / "grid.safetensors", save(grid))
+        write_json(temporary / "config.json", described)
+        write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in _FILES})
+    return Path(folder)
+
+
+def from_pretrained(
+    folder: str | Path,
+    *,
+    llm: tuple[Any, Any] | str | None = None,
+    video: torch.nn.Module | None = None,
+    dtype: str | None = None,
+    device: str = "cpu",
+) -> LLM4Brain:
+    """Load a model saved by :func:`save_pretrained`, in evaluation mode.
+
+    Parameters
+    ----------
+    folder : str or Path
+    llm : (model, tokenizer) or str, optional
+        The LLM already loaded, or where it is now; default: what the card names.
+    video : Module, optional
+        The frame encoder, for a model trained with an external one.
+    dtype : str, optional
+        Precision of the LLM, as in :func:`load_llm`.
+    device : str
+
+    Returns
+    -------
+    LLM4Brain
+        Its attribute `card` is the saved :class:`ModelCard`.
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or damaged, a tensor is missing, extra or reshaped (all are named), or
+        the LLM is not the one it was trained with.
+    ConfigError
+        The configuration has an unknown key.
+    """
+    from safetensors.torch import load
+
+    root = Path(folder)
+    described = _read_described(root)
+    config = LLM4BrainConfig.from_dict(described["model"])
+    card = from_dict(ModelCard, described["card"], where="card")
+    sites = load((root / "grid.safetensors").read_bytes())
+    grid = TokenGrid(
+        sites["mask"].numpy().astype(bool),
+        tuple(described["kernel"]),
+        tuple(described["stride"]),
+        sites["kept"].numpy(),
+    )
+    if grid.fingerprint() != described["grid_fingerprint"]:
+        raise CheckpointError(f"from_pretrained: the grid of {root} must match its fingerprint.")
+    if llm is None or isinstance(llm, str):
+        llm = load_llm(llm or card.llm, dtype=dtype, device=device)
+    language, text_tokenizer = llm
+    found = llm_fingerprint(language)
+    if found != described["llm_fingerprint"]:
+        raise CheckpointError(
+            f"from_pretrained: the LLM must be the one of training ('{card.llm}', "
+            f"{described['llm_fingerprint']}), got {found}. Another version reads the brain's "
+            "prefix as noise: load the right one."
+        )
+    if described["external_video"] and video is None:
+        video = _NoVideo(described["video_dim"])
+    model = LLM4Brain(
+        config,
+        grid=grid,
+        centers_mm=sites["centers_mm"],
+        llm=language,
+        text_tokenizer=text_tokenizer,
+        scale=described["scale"],
+        video=video,
+    )
+    load_strict(model, load((root / "model.safetensors").read_bytes()), where=str(root))
+    model.card = card
+    return model.to(device).eval()
+
+
+def load_strict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, where: str) -> None:
+    """Load weights only if names and shapes are exactly the module's own.
+
+    Raises
+    ------
+    CheckpointError
+        Lists every missing, extra and reshaped tensor by name.
+    """
+    own = module.state_dict()
+    faults = {
+        "missing": sorted(own.keys() - state.keys()),
+        "extra": sorted(state.keys() - own.keys()),
+        "reshaped": [
+            f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}"
+            for k in sorted(own.keys() & state.keys())
+            if own[k].shape != state[k].shape
+        ],
+    }
+    told = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in faults.items() if names)
+    if told:
+        raise CheckpointError(f"load: the weights of {where} must fit the model, got {told}.")
+    module.load_state_dict(state)
+
+
+def _read_described(root: Path) -> dict[str, Any]:
+    try:
+        manifest = read_json(root / "manifest.json")
+        if not isinstance(manifest, dict) or sorted(manifest) != sorted(_FILES):
+            raise CheckpointError(
+                f"from_pretrained: {root} must list {', '.join(_FILES)} in manifest.json. "
+                "The file is damaged."
+            )
+        verify(root, manifest, error=CheckpointError)
+        described = read_json(root / "config.json")
+    except CohortError as error:
+        raise CheckpointError(f"from_pretrained: {root} must be a saved model: {error}") from error
+    if not isinstance(described, dict) or described.get("layout") != LAYOUT:
+        raise CheckpointError(f"from_pretrained: {root} must have layout {LAYOUT}.")
+    unknown = sorted(described.keys() - _DESCRIBED)
+    if unknown or _DESCRIBED - described.keys():
+        raise ConfigError(
+            f"from_pretrained: config.json of {root} must have keys {sorted(_DESCRIBED)}, got "
+            f"{sorted(described)}."
+        )
+    return described
+
+
+_DESCRIBED = {"layout", "model", "kernel", "stride", "grid_fingerprint", "scale"}
+_DESCRIBED |= {"external_video", "video_dim", "llm_fingerprint", "card"}
+
+
+class _NoVideo(torch.nn.Module):
+    """Stands where an external frame encoder stood that decoding does not need."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """Refuse: the encoder was not given."""
+        raise CheckpointError(
+            "LLM4Brain: this model was trained with an external frame encoder. Pass it as "
+            "from_pretrained(video=...) to use the video branch."
+        )

@@ -1,0 +1,69 @@
+"""The Q-Former: learned queries that read a context of any length and width."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .config import AdaptorConfig, QFormerConfig
+from .layers import Block, init_trunk
+
+
+class QFormer(nn.Module):
+    """Queries attend to each other, then to the context, then pass an MLP, block after block.
+
+    The video and the fMRI branch share one Q-Former: the video branch runs it with the adaptors
+    off (as it was trained), the fMRI branch with them on (LLM4Brain, section 3.1).
+
+    Parameters
+    ----------
+    config : QFormerConfig
+    context_dim : int
+        Width of the context; projected when it differs from the Q-Former's own.
+    adaptor : AdaptorConfig, optional
+    """
+
+    def __init__(
+        self, config: QFormerConfig, context_dim: int, *, adaptor: AdaptorConfig | None = None
+    ) -> None:
+        super().__init__()
+        self.config, self.context_dim = config, context_dim
+        self.queries = nn.Parameter(torch.randn(config.n_queries, config.dim))
+        self.context = (
+            nn.Linear(context_dim, config.dim) if context_dim != config.dim else nn.Identity()
+        )
+        self.blocks = nn.ModuleList(
+            Block(
+                config.dim,
+                config.heads,
+                mlp_ratio=config.mlp_ratio,
+                adaptor=adaptor,
+                dropout=config.dropout,
+                cross=True,
+            )
+            for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(config.dim)
+        init_trunk(self.blocks)
+
+    def forward(self, context: Tensor) -> Tensor:
+        """Read a context.
+
+        Parameters
+        ----------
+        context : Tensor, (B, S, context_dim)
+
+        Returns
+        -------
+        Tensor, (B, n_queries, dim)
+        """
+        if context.ndim != 3 or context.shape[-1] != self.context_dim:
+            raise InputError(
+                f"QFormer: context must be (B, S, {self.context_dim}), got {tuple(context.shape)}."
+            )
+        context = self.context(context)
+        x = self.queries.to(context.dtype).expand(len(context), -1, -1)
+        for block in self.blocks:
+            x = block(x, context)
+        return self.norm(x)

@@ -1,0 +1,158 @@
+"""SC-MBM: a ViT over brain tokens, pretrained by restoring masked voxels.
+
+Chen et al., "Cinematic Mindscapes" and "Seeing Beyond the Brain" (sparse-coded masked brain
+modelling); LLM4Brain (section 3.1) keeps it frozen and adds adaptors.
+"""
+
+from __future__ import annotations
+
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .config import AdaptorConfig, EncoderConfig
+from .layers import Block, init_trunk
+from .positions import brain_positions
+from .voxel import VoxelTokenizer
+
+
+class SCMBM(nn.Module):
+    """Encoder over the tokens of a window.
+
+    Parameters
+    ----------
+    config : EncoderConfig
+    centers_mm : array_like, (n_tokens, 3) float
+        Patch centres (x, y, z) in mm; they make the fixed position code.
+    adaptor : AdaptorConfig, optional
+        Adaptors in the query projection and the MLP of every block.
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        centers_mm: npt.ArrayLike | Tensor,
+        *,
+        adaptor: AdaptorConfig | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        # recomputed from the centres, which are saved with the grid
+        self.register_buffer("positions", brain_positions(centers_mm, config.dim), persistent=False)
+        self.cls = nn.Parameter(torch.empty(1, 1, config.dim).normal_(std=0.02))
+        self.blocks = nn.ModuleList(
+            Block(
+                config.dim,
+                config.heads,
+                mlp_ratio=config.mlp_ratio,
+                adaptor=adaptor,
+                dropout=config.dropout,
+            )
+            for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(config.dim)
+        init_trunk(self.blocks)
+
+    def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Encode the tokens of each window.
+
+        Parameters
+        ----------
+        tokens : Tensor, (B, n_tokens, dim)
+        keep : Tensor, (B, k) int64, optional
+            Positions that are visible; default all.
+
+        Returns
+        -------
+        Tensor, (B, 1 + n_tokens or k, dim)
+            The cls token comes first.
+        """
+        if tokens.shape[1:] != self.positions.shape:
+            raise InputError(
+                f"SCMBM: tokens must be (B, {self.positions.shape[0]}, {self.config.dim}), got "
+                f"{tuple(tokens.shape)}."
+            )
+        x = tokens + self.positions.to(tokens.dtype)
+        if keep is not None:
+            x = take(x, keep)
+        x = torch.cat([self.cls.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+
+class MaskedAutoencoder(nn.Module):
+    """Tokenizer and encoder with the light decoder that pretraining needs.
+
+    Parameters
+    ----------
+    tokenizer : VoxelTokenizer
+    encoder : SCMBM
+    centers_mm : array_like, (n_tokens, 3) float
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        tokenizer: VoxelTokenizer,
+        encoder: SCMBM,
+        centers_mm: npt.ArrayLike | Tensor,
+    ) -> None:
+        super().__init__()
+        config = encoder.config
+        self.tokenizer, self.encoder = tokenizer, encoder
+        self.register_buffer(
+            "positions", brain_positions(centers_mm, config.decoder_dim), persistent=False
+        )
+        self.widen = nn.Linear(config.dim, config.decoder_dim)
+        self.hidden = nn.Parameter(torch.empty(config.decoder_dim).normal_(std=0.02))
+        self.blocks = nn.ModuleList(
+            Block(config.decoder_dim, config.decoder_heads, mlp_ratio=config.mlp_ratio)
+            for _ in range(config.decoder_depth)
+        )
+        self.norm = nn.LayerNorm(config.decoder_dim)
+        self.head = nn.Linear(config.decoder_dim, tokenizer.frames * tokenizer.grid.patch_voxels)
+        init_trunk(nn.ModuleList([self.widen, self.blocks, self.head]))
+
+    def forward(self, voxels: Tensor) -> Tensor:
+        """Hide part of the tokens and return the error on what was hidden.
+
+        Parameters
+        ----------
+        voxels : Tensor, (B, F, n_tokens, P) int16
+
+        Returns
+        -------
+        Tensor, scalar float32
+            Mean squared error of the normalised brain voxels of hidden patches.
+        """
+        n = self.tokenizer.grid.n_tokens
+        visible = max(1, min(n - 1, round(n * (1 - self.encoder.config.mask_ratio))))
+        order = torch.rand(len(voxels), n, device=voxels.device).argsort(dim=1)
+        keep, hide = order[:, :visible], order[:, visible:]
+        restored = self.restore(voxels, keep, hide)  # (B, h, F·P)
+        with torch.no_grad():
+            target = self.tokenizer.normalise(voxels).transpose(1, 2).flatten(2)  # (B, n, F·P)
+            brain = (self.tokenizer.inv_std > 0).repeat(1, self.tokenizer.frames)  # (n, F·P)
+            target, brain = take(target, hide), brain[hide]
+        error = (restored.float() - target).square() * brain
+        return error.sum() / brain.sum().clamp_min(1)
+
+    def restore(self, voxels: Tensor, keep: Tensor, hide: Tensor) -> Tensor:
+        """Predict the normalised voxels (B, h, F·P) of patches `hide` from patches `keep`."""
+        seen = self.widen(self.encoder(self.tokenizer(voxels), keep))  # (B, 1 + k, d)
+        places = self.positions.to(seen.dtype)
+        seen = torch.cat([seen[:, :1], seen[:, 1:] + places[keep]], dim=1)
+        x = torch.cat([seen, self.hidden.to(seen.dtype) + places[hide]], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x[:, seen.shape[1] :]))
+
+
+def take(x: Tensor, index: Tensor) -> Tensor:
+    """Pick rows `index` (B, k) of `x` (B, n, d) sample by sample."""
+    return x.gather(1, index[:, :, None].expand(-1, -1, x.shape[-1]))

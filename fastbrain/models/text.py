@@ -1,0 +1,90 @@
+"""Words to token ids: prompts and answers as the losses take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+
+def encode_prompts(
+    tokenizer: Any, prompts: Sequence[str], *, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """Token ids of prompts, padded on the left so that every prompt ends at the answer.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizer
+    prompts : sequence of str
+    device : torch.device or str
+
+    Returns
+    -------
+    ids : Tensor, (B, P) int64
+    mask : Tensor, (B, P) bool
+    """
+    ids = [tokenizer.encode(p, add_special_tokens=False) for p in prompts]
+    return _pad(ids, tokenizer, device, left=True)
+
+
+def encode_answers(
+    tokenizer: Any,
+    answers: Sequence[str],
+    *,
+    max_tokens: int = 64,
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, Tensor]:
+    """Token ids of answers, each ended by EOS, padded on the right.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizer
+    answers : sequence of str
+    max_tokens : int
+        Longer answers are cut here and then carry no EOS: they did not end.
+    device : torch.device or str
+
+    Returns
+    -------
+    ids : Tensor, (B, A) int64
+    mask : Tensor, (B, A) bool
+
+    Raises
+    ------
+    InputError
+        An answer is empty: there would be nothing to learn but silence.
+    """
+    space = " " if _wants_space(tokenizer) else ""
+    rows = []
+    for answer in answers:
+        words = " ".join(answer.split())
+        if not words:
+            raise InputError("encode_answers: answers must hold words, got an empty text.")
+        ids = tokenizer.encode(space + words, add_special_tokens=False)
+        rows.append([*ids, tokenizer.eos_token_id][:max_tokens])
+    return _pad(rows, tokenizer, device, left=False)
+
+
+def _wants_space(tokenizer: Any) -> bool:
+    # byte-level tokenizers mark a word's start by the space before it, SentencePiece adds its own
+    def ids(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False))
+
+    return ids("a b") == ids("a") + ids(" b")
+
+
+def _pad(
+    rows: list[list[int]], tokenizer: Any, device: torch.device | str, *, left: bool
+) -> tuple[Tensor, Tensor]:
+    width = max(len(row) for row in rows)
+    ids = torch.full((len(rows), width), int(tokenizer.pad_token_id), dtype=torch.int64)
+    mask = torch.zeros(len(rows), width, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        where = slice(width - len(row), width) if left else slice(0, len(row))
+        ids[i, where] = torch.tensor(row, dtype=torch.int64)
+        mask[i, where] = True
+    return ids.to(device), mask.to(device)

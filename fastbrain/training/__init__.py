@@ -1,0 +1,69 @@
+"""Training: configuration, one loop, one function a stage, checkpoints that resume exactly."""
+
+from __future__ import annotations
+
+from .checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
+from .clips import ClipBatch, ClipLoader
+from .config import (
+    LossConfig,
+    OptimConfig,
+    StageConfig,
+    entropy_threshold,
+    findings,
+    preset,
+    reachable_entropy_minimum,
+)
+from .loop import Objective, fit
+from .losses import alignment_loss, clip_loss
+from .objectives import Captions, MaskedVoxels, PairedLoader, StageOne, StageTwo
+from .pipeline import RunConfig, build_model, split_target, train_llm4brain
+from .readout import ReadoutFit, fit_readout
+from .recipes import (
+    DEFAULT_PROMPTS,
+    pretrain_scmbm,
+    pretrain_video,
+    stage_one,
+    stage_two,
+)
+from .run import History, Loader
+from .targets import VideoLatents, video_targets
+
+__all__ = [
+    "DEFAULT_PROMPTS",
+    "Captions",
+    "Checkpoint",
+    "ClipBatch",
+    "ClipLoader",
+    "History",
+    "Loader",
+    "LossConfig",
+    "MaskedVoxels",
+    "Objective",
+    "OptimConfig",
+    "PairedLoader",
+    "ReadoutFit",
+    "RunConfig",
+    "StageConfig",
+    "StageOne",
+    "StageTwo",
+    "VideoLatents",
+    "alignment_loss",
+    "build_model",
+    "clip_loss",
+    "entropy_threshold",
+    "findings",
+    "fit",
+    "fit_readout",
+    "latest_checkpoint",
+    "load_checkpoint",
+    "preset",
+    "pretrain_scmbm",
+    "pretrain_video",
+    "reachable_entropy_minimum",
+    "save_checkpoint",
+    "split_target",
+    "stage_one",
+    "stage_two",
+    "train_llm4brain",
+    "video_targets",
+]

@@ -1,0 +1,313 @@
+"""What a training stage is told, as frozen dataclasses that go to JSON and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..errors import ConfigError
+from ..models.config import from_dict, require, suggest, to_dict
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with warm-up and cosine decay.
+
+    Parameters
+    ----------
+    lr : float
+        Peak learning rate.
+    weight_decay : float
+        On matrices only; biases, norms and the temperature are never decayed.
+    betas : tuple of float
+    warmup_steps : int
+        Linear rise to `lr`.
+    schedule : {"cosine", "constant"}
+    min_lr : float
+        Where the cosine ends, as a part of `lr`.
+    grad_clip : float
+        Largest global gradient norm; 0 does not clip.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    warmup_steps: int = 10
+    schedule: str = "cosine"
+    min_lr: float = 0.01
+    grad_clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self, "lr", 0 < self.lr < math.inf, "be positive")
+        require(self, "weight_decay", self.weight_decay >= 0, "be 0 or more")
+        require(self, "betas", len(self.betas) == 2, "be two numbers")
+        require(self, "warmup_steps", self.warmup_steps >= 0, "be 0 or more")
+        require(self, "schedule", self.schedule in ("cosine", "constant"), "be cosine or constant")
+        require(self, "min_lr", 0 <= self.min_lr <= 1, "be in [0, 1]")
+        require(self, "grad_clip", self.grad_clip >= 0, "be 0 or more")
+
+    def rate(self, step: int, steps: int) -> float:
+        """Learning rate of optimiser step `step` (from 0) of `steps`; it has no other state."""
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / (self.warmup_steps + 1)
+        if self.schedule == "constant":
+            return self.lr
+        part = (step - self.warmup_steps) / max(1, steps - self.warmup_steps)
+        low = self.lr * self.min_lr
+        return low + (self.lr - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, part)))
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights and temperatures of LLM4Brain's losses; a stage reads those it has.
+
+    Parameters
+    ----------
+    alpha : float
+        L1 against squared L2 in the alignment (equation 1).
+    beta : float
+        Contrastive against alignment in stage I (equation 2).
+    learn_tau : bool
+        Whether the contrastive temperature is learned; it starts at the model's `tau`.
+    lambda_ce : float
+        Answers against domain adaptation in stage II (equation 6).
+    eta : float
+        Weight of each part of domain adaptation (DANCE: 0.05).
+    tau_nc, tau_cls : float
+        Temperatures of neighbourhood clustering and of the class head.
+    nc_variant : {"dance", "paper"}
+        Columns of the clustering (see :func:`fastbrain.ops.neighborhood_clustering`).
+    rho : float or None
+        Entropy threshold of entropy separation, nats; None takes log(C)/2.
+    margin : float
+        Half width around `rho` in which a sample is left alone.
+    source_ce_weight : float
+        Class cross-entropy of labelled source samples on the prototypes. The paper has none;
+        without it only the target moves them. At tau_cls = 0.05 its gradient is steep: a weight
+        of 1 drowns the answers.
+    momentum : float
+        Of the memory of target features (DANCE: 0, replacement).
+    reduction : {"token", "sequence"}
+        Of the answer loss; the paper sums over a sequence.
+    """
+
+    alpha: float = 0.5
+    beta: float = 0.5
+    learn_tau: bool = True
+    lambda_ce: float = 0.9
+    eta: float = 0.05
+    tau_nc: float = 0.05
+    tau_cls: float = 0.05
+    nc_variant: str = "dance"
+    rho: float | None = None
+    margin: float = 0.5
+    source_ce_weight: float = 0.1
+    momentum: float = 0.0
+    reduction: str = "token"
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "beta", "lambda_ce"):
+            require(self, name, 0 <= getattr(self, name) <= 1, "be in [0, 1]")
+        for name in ("tau_nc", "tau_cls"):
+            require(self, name, getattr(self, name) > 0, "be positive")
+        for name in ("eta", "margin", "source_ce_weight"):
+            require(self, name, getattr(self, name) >= 0, "be 0 or more")
+        require(self, "momentum", 0 <= self.momentum < 1, "be in [0, 1)")
+        require(self, "nc_variant", self.nc_variant in ("dance", "paper"), "be dance or paper")
+        require(self, "reduction", self.reduction in ("token", "sequence"), "be token or sequence")
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage of training.
+
+    Parameters
+    ----------
+    name : str
+        "pretrain", "video", "stage1" or "stage2"; for the log and the record.
+    epochs, batch_size, seed : int
+    groups : tuple of str
+        Parameter groups that train; all others are frozen (``LLM4Brain.parameter_groups``).
+    optim : OptimConfig
+    losses : LossConfig
+    precision : {"fp32", "bf16"}
+        bf16 is autocast: weights and optimiser stay fp32.
+    accumulate : int
+        Batches an optimiser step is made of.
+    noise_std : float
+        Gaussian noise on the voxels while training, in standard deviations of each voxel.
+    max_answer_tokens : int
+    checkpoint_every : int
+        Optimiser steps between checkpoints besides the one at the end of each epoch; 0: none.
+    validate_every : int
+        Epochs between validations.
+    patience : int
+        Validations without a better value after which training stops; 0 never stops early.
+    keep_best : bool
+        Whether the weights of the best validation are restored at the end.
+    """
+
+    name: str = "stage"
+    epochs: int = 10
+    batch_size: int = 16
+    seed: int = 0
+    groups: tuple[str, ...] = ()
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    losses: LossConfig = field(default_factory=LossConfig)
+    precision: str = "fp32"
+    accumulate: int = 1
+    noise_std: float = 0.0
+    max_answer_tokens: int = 64
+    checkpoint_every: int = 0
+    validate_every: int = 1
+    patience: int = 0
+    keep_best: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate", "max_answer_tokens", "validate_every"):
+            require(self, name, getattr(self, name) >= 1, "be 1 or more")
+        for name in ("noise_std", "checkpoint_every", "patience"):
+            require(self, name, getattr(self, name) >= 0, "be 0 or more")
+        require(self, "precision", self.precision in ("fp32", "bf16"), "be fp32 or bf16")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict for JSON."""
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> StageConfig:
+        """Build from a plain dict; an unknown key is a :class:`ConfigError`."""
+        return from_dict(cls, values)
+
+
+# what each stage trains unless told otherwise
+STAGES = {
+    "pretrain": StageConfig("pretrain", groups=("tokenizer", "encoder")),
+    "video": StageConfig("video", groups=("video", "qformer", "projection")),
+    "stage1": StageConfig(
+        "stage1",
+        groups=(
+            "tokenizer",
+            "encoder",
+            "encoder_adaptors",
+            "bridge",
+            "readout",
+            "qformer_adaptors",
+            "temperature",
+        ),
+    ),
+    "stage2": StageConfig(
+        "stage2",
+        groups=(
+            "tokenizer",
+            "encoder_adaptors",
+            "bridge",
+            "readout",
+            "qformer_adaptors",
+            "prototypes",
+        ),
+    ),
+}
+
+PRESETS = ("fastbrain", "paper", "published-code")
+
+
+def preset(stage: str, name: str = "fastbrain") -> StageConfig:
+    """Settings of a stage as the paper, the published code it builds on, or we would have them.
+
+    Parameters
+    ----------
+    stage : {"pretrain", "video", "stage1", "stage2"}
+    name : {"fastbrain", "paper", "published-code"}
+        "paper": LLM4Brain as printed (τ = 0.5, only the bridge and the prototypes train, answers
+        summed over tokens, no source class loss). "published-code": domain adaptation as DANCE's
+        code runs it. "fastbrain": the corrected default.
+
+    Returns
+    -------
+    StageConfig
+
+    Raises
+    ------
+    ConfigError
+        Stage or preset is unknown.
+    """
+    if stage not in STAGES:
+        raise ConfigError(f"preset: stage must not be '{stage}'.{suggest(stage, STAGES)}")
+    if name not in PRESETS:
+        raise ConfigError(f"preset: name must not be '{name}'.{suggest(name, PRESETS)}")
+    config = STAGES[stage]
+    if name != "fastbrain":
+        # the readout is ours, and there the encoder arrives pretrained and stays frozen
+        groups = tuple(
+            g for g in config.groups if g != "readout" and (stage == "pretrain" or g != "encoder")
+        )
+        config = replace(config, groups=groups)
+    if stage == "stage2" and name == "paper":
+        losses = LossConfig(
+            lambda_ce=0.5,
+            eta=1.0,
+            tau_nc=0.5,
+            tau_cls=0.5,
+            nc_variant="paper",
+            source_ce_weight=0.0,
+            reduction="sequence",
+        )
+        return replace(config, groups=("bridge", "prototypes"), losses=losses)
+    if stage == "stage2" and name == "published-code":
+        # DANCE adds class loss and adaptation with no convex weight: 0.5 each keeps their ratio
+        return replace(config, losses=LossConfig(lambda_ce=0.5, source_ce_weight=0.5))
+    return config
+
+
+def reachable_entropy_minimum(tau: float, n_classes: int) -> float:
+    """Lowest class entropy that cosines over `tau` can reach (one is 1, all others −1), nats.
+
+    Parameters
+    ----------
+    tau : float
+    n_classes : int
+
+    Returns
+    -------
+    float
+        4.52 at τ = 0.5 and 180 classes: far above any useful threshold.
+    """
+    rest = math.exp(-2 / tau)
+    total = 1 + (n_classes - 1) * rest
+    return math.log(total) + (n_classes - 1) * rest / total * (2 / tau)
+
+
+def entropy_threshold(losses: LossConfig, n_classes: int) -> float:
+    """Entropy ρ of entropy separation: the configured one, or log(C)/2 as in DANCE."""
+    return losses.rho if losses.rho is not None else math.log(max(n_classes, 1)) / 2
+
+
+def findings(losses: LossConfig, n_classes: int) -> tuple[str, ...]:
+    """What is wrong with these settings though they can be run, one sentence each.
+
+    Parameters
+    ----------
+    losses : LossConfig
+    n_classes : int
+
+    Returns
+    -------
+    tuple of str
+    """
+    found = []
+    rho = entropy_threshold(losses, n_classes)
+    lowest = reachable_entropy_minimum(losses.tau_cls, n_classes) if n_classes else 0.0
+    if lowest > rho + losses.margin:
+        found.append(
+            f"tau_cls={losses.tau_cls} over {n_classes} classes keeps every entropy above "
+            f"{lowest:.2f} nats, beyond rho + margin = {rho + losses.margin:.2f}: entropy "
+            "separation only flattens all samples. Use tau_cls=0.05."
+        )
+    if not losses.source_ce_weight:
+        found.append(
+            "source_ce_weight=0 leaves the class prototypes to unlabelled target samples alone."
+        )
+    return tuple(found)

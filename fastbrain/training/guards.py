@@ -1,0 +1,58 @@
+"""A step that is not finite never reaches the optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .._progress import say
+from ..errors import TrainingError
+
+_LIMIT = 3
+
+
+@dataclass
+class NonFiniteGuard:
+    """Counts steps whose loss or gradient is NaN or infinite; three in a row end training.
+
+    Parameters
+    ----------
+    skipped : int
+        Steps skipped so far.
+    in_a_row : int
+        Of these, how many just now.
+    """
+
+    skipped: int = 0
+    in_a_row: int = 0
+
+    def admit(self, finite: bool, step: int, trial_ids: Sequence[str]) -> bool:
+        """Say whether this step may change the parameters.
+
+        Parameters
+        ----------
+        finite : bool
+            Whether loss and gradient norm are finite.
+        step : int
+        trial_ids : sequence of str
+            What the step was made of; named when it is skipped.
+
+        Raises
+        ------
+        TrainingError
+            This is the third non-finite step in a row.
+        """
+        if finite:
+            self.in_a_row = 0
+            return True
+        self.skipped += 1
+        self.in_a_row += 1
+        shown = ", ".join(trial_ids[:8]) + (", ..." if len(trial_ids) > 8 else "")
+        if self.in_a_row >= _LIMIT:
+            raise TrainingError(
+                f"fit: loss and gradient must be finite, got NaN or infinity at step {step} and "
+                f"the {_LIMIT - 1} before it. Last trials: {shown}. Look at these runs, or lower "
+                "the learning rate; the last checkpoint is from before."
+            )
+        say(f"step {step}: loss or gradient is not finite, step skipped. Trials: {shown}")
+        return False

@@ -1,0 +1,249 @@
+"""The training loop: one function, readable from top to bottom, the same for every stage.
+
+Accelerate brings the device; everything else that decides a result (order, seeds, learning rate,
+guards, checkpoints) is here, so that a resumed run is bitwise the run that was never stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .._io import new_output, write_atomic
+from .._progress import say, track
+from ..errors import CheckpointError, ConfigError, TrainingError
+from ..models.pretrained import load_strict
+from .checkpoint import (
+    Checkpoint,
+    latest_checkpoint,
+    load_checkpoint,
+    run_lock,
+    save_checkpoint,
+)
+from .config import StageConfig
+from .run import Clock, History, Loader, Named, Row, begin, save
+
+
+class Objective(nn.Module):
+    """What a stage minimises: ``forward(batch)`` returns its terms, "loss" among them."""
+
+    def before_step(self) -> None:
+        """Called before the batches of an optimiser step."""
+
+    def after_step(self) -> None:
+        """Called once the optimiser has used the last gradients (not for a skipped step)."""
+
+
+def fit(
+    objective: Objective,
+    loader: Loader,
+    config: StageConfig,
+    *,
+    run_dir: str | Path,
+    resume: bool = False,
+    validate: Callable[[], Mapping[str, float]] | None = None,
+    best: str = "loss",
+    on_epoch: Callable[[Row], None] | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> History:
+    """Train the parameters of `objective` that require gradients.
+
+    Seeds the global generators of torch, numpy and Python from the configuration.
+
+    Parameters
+    ----------
+    objective : Objective
+    loader : Loader
+        Yields batches with `trial_ids`; ``fastbrain.data.WindowLoader`` is one.
+    config : StageConfig
+    run_dir : str or Path
+        Gets config.json, log.jsonl, checkpoints/ and best/.
+    resume : bool
+        Go on from the newest whole checkpoint, if there is one.
+    validate : callable, optional
+        Returns values by name, "loss" style: lower is better. Runs without gradients, in
+        evaluation mode, on its own random numbers.
+    best : str
+        The value that decides which weights are best.
+    on_epoch : callable, optional
+        Receives the row of every finished epoch.
+    record : mapping, optional
+        JSON values for config.json: data fingerprints, split, command line.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TrainingError
+        Nothing trains, or three steps in a row were not finite.
+    CheckpointError
+        The checkpoint does not fit, or another process trains here.
+    OutputExistsError
+        `run_dir` holds something and `resume` is false.
+    """
+    from accelerate import Accelerator
+
+    named = [(n, p) for n, p in objective.named_parameters() if p.requires_grad]
+    if not named or not len(loader):
+        raise TrainingError(
+            f"fit: {config.name} must have parameters and batches, got {len(named)} trainable "
+            f"parameters and {len(loader)} batches. Check groups, split and batch size."
+        )
+    accelerator = Accelerator()
+    if accelerator.num_processes > 1:
+        raise TrainingError(
+            f"fit: one process must train, got {accelerator.num_processes}. Start it without a "
+            "distributed launcher."
+        )
+    run = new_output(run_dir, resume=resume)
+    with run_lock(run):
+        objective = accelerator.prepare_model(objective)
+        optimizer = _adamw(named, config)
+        history = begin(run, objective, named, optimizer, loader, config, resume, record)
+        if validate is not None and history.epoch == history.step == 0:
+            # a start that training only spoils (a fitted readout, say) is kept
+            _judge(run, objective, config, history, validate, best)
+        per_epoch = -(-len(loader) // config.accumulate)
+        while history.epoch < config.epochs and not history.stopped:
+            objective.train()
+            clock = Clock()
+            label = f"{config.name} {history.epoch + 1}/{config.epochs}"
+            done = (history.step + history.guard.skipped) % per_epoch * config.accumulate
+            group: list[Any] = []
+            for batch in track(clock.waiting(loader), label, total=len(loader) - done):
+                group.append(batch)
+                done += 1
+                if len(group) < config.accumulate and done < len(loader):
+                    continue
+                for p in optimizer.param_groups:
+                    p["lr"] = config.optim.rate(history.step, per_epoch * config.epochs)
+                _step(accelerator, objective, optimizer, named, group, config, history)
+                clock.windows += sum(len(b.trial_ids) for b in group)
+                group = []
+                every = config.checkpoint_every
+                if every and history.step % every == 0 and done < len(loader):
+                    save(run, objective, named, optimizer, loader, config, history)
+            row = {"lr": optimizer.param_groups[0]["lr"], **clock.rates()}
+            row = _finish_epoch(run, objective, config, history, row, validate, best)
+            save(run, objective, named, optimizer, loader, config, history)
+            if on_epoch is not None:
+                on_epoch(row)
+        if config.keep_best and history.best_value is not None:
+            kept = latest_checkpoint(run / "best")
+            if kept is None:
+                raise CheckpointError(f"fit: {run / 'best'} must hold the best weights, got none.")
+            load_strict(objective, load_checkpoint(kept).model, where=str(kept))
+    objective.eval()
+    return history
+
+
+def _step(
+    accelerator: Any,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    named: Named,
+    group: list[Any],
+    config: StageConfig,
+    history: History,
+) -> None:
+    """One optimiser step from a group of batches, unless it is not finite."""
+    means: dict[str, Tensor] = {}
+    bf16 = config.precision == "bf16"
+    objective.before_step()
+    for batch in group:
+        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=bf16):
+            terms = objective(batch)
+        accelerator.backward(terms["loss"] / len(group))
+        for name, value in terms.items():
+            means[name] = means.get(name, 0.0) + value.detach().float() / len(group)
+    norm = nn.utils.clip_grad_norm_(
+        [p for _, p in named], config.optim.grad_clip or float("inf")
+    ).float()
+    # one transfer for all that is logged and checked
+    values = dict(
+        zip([*means, "grad_norm"], torch.stack([*means.values(), norm]).tolist(), strict=True)
+    )
+    finite = bool(np.isfinite(list(values.values())).all())
+    trials = [t for batch in group for t in batch.trial_ids]
+    if history.guard.admit(finite, history.step + 1, trials):
+        optimizer.step()
+        objective.after_step()
+        history.step += 1
+        for name, value in {**values, "steps": 1.0}.items():
+            history.sums[name] = history.sums.get(name, 0.0) + value
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _finish_epoch(
+    run: Path,
+    objective: Objective,
+    config: StageConfig,
+    history: History,
+    row: Row,
+    validate: Callable[[], Mapping[str, float]] | None,
+    best: str,
+) -> Row:
+    """Write the epoch's row, validate, and keep the weights if they are the best so far."""
+    history.epoch += 1
+    steps = history.sums.pop("steps", 0.0)
+    where = {"stage": config.name, "epoch": history.epoch, "step": history.step}
+    means = {name: total / max(steps, 1.0) for name, total in history.sums.items()}
+    row = {**where, **means, "skipped": history.guard.skipped, **row}
+    history.sums = {}
+    if validate is not None and history.epoch % config.validate_every == 0:
+        row |= _judge(run, objective, config, history, validate, best)
+        waited = (history.epoch - history.best_epoch) // config.validate_every
+        history.stopped = bool(config.patience) and waited >= config.patience
+    history.rows.append(row)
+    lines = "".join(json.dumps(r) + "\n" for r in history.rows)
+    write_atomic(run / "log.jsonl", lines)
+    shown = ", ".join(
+        f"{k} {v:.4g}" for k, v in row.items() if k.endswith("loss") and v is not None
+    )
+    say(f"{config.name} {history.epoch}/{config.epochs}: {shown}")
+    return row
+
+
+def _judge(
+    run: Path,
+    objective: Objective,
+    config: StageConfig,
+    history: History,
+    validate: Callable[[], Mapping[str, float]],
+    best: str,
+) -> Row:
+    """Validate, and keep the weights if they are the best so far."""
+    objective.eval()
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(config.seed)
+        values = {k: float(v) for k, v in validate().items()}
+    if best not in values:
+        raise ConfigError(f"fit: best must be one of {sorted(values)}, got '{best}'.")
+    before = float("inf") if history.best_value is None else history.best_value
+    if values[best] < before:
+        history.best_value, history.best_epoch = values[best], history.epoch
+        weights = Checkpoint(objective.state_dict(), {}, {}, {"epoch": history.epoch})
+        save_checkpoint(run / "best", weights, step=history.step, keep=1)
+    # JSON has no NaN: a validation that is not finite is recorded as null
+    return {f"val_{k}": v if np.isfinite(v) else None for k, v in values.items()}
+
+
+def _adamw(named: Named, config: StageConfig) -> torch.optim.Optimizer:
+    # biases, norms, temperatures and single vectors are not decayed
+    decay = [p for _, p in named if p.ndim > 1]
+    plain = [p for _, p in named if p.ndim <= 1]
+    groups = [
+        {"params": decay, "weight_decay": config.optim.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=config.optim.lr, betas=config.optim.betas
+    )

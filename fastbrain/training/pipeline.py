@@ -1,0 +1,340 @@
+"""All stages of LLM4Brain on one voxel store, from nothing to a saved model.
+
+The run folder holds what is needed to do it again and what is needed to judge it::
+
+    config.json     RunConfig, whole
+    manifest.json   store and its fingerprint, LLM, which trials were seen and which may be scored
+    stages/NAME/    log and checkpoints of each stage
+    model/          the trained model (safetensors, strict)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._io import new_output, read_json, write_json
+from .._progress import say
+from ..data import VoxelStore, WindowLoader
+from ..errors import CheckpointError, ConfigError
+from ..models import (
+    LLM4Brain,
+    LLM4BrainConfig,
+    ModelCard,
+    WordEncoder,
+    encode_answers,
+    load_llm,
+    save_pretrained,
+    small_llm,
+)
+from ..models.config import from_dict, require, to_dict
+from .config import StageConfig, preset
+from .readout import fit_readout
+from .recipes import pretrain_scmbm, pretrain_video, stage_one, stage_two
+from .run import History
+from .targets import video_targets
+
+Frames = Callable[[str], Tensor]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What :func:`train_llm4brain` does.
+
+    Parameters
+    ----------
+    llm : str or None
+        Hub name or folder of a causal language model. None trains a small one on `corpus`.
+    corpus : str or None
+        Text file, one sentence a line, for the small language model; None takes the sentences of
+        the training part.
+    prompts : tuple of str
+        Instructions; one is drawn for each training sample, the first is used for decoding.
+    stimulus : {"clips", "text"}
+        What the stimulus branch sees: the clips of the trials, or their texts.
+    model : LLM4BrainConfig
+        `frames` and `n_classes` are taken from the store.
+    pretrain, video, stage1, stage2 : StageConfig or None
+        None leaves the stage out.
+    adapt_runs : int
+        Runs of the test part whose windows, without their texts, take part in domain adaptation.
+        They are never scored, and the result is labelled transductive. 0 is inductive.
+    seed : int
+    """
+
+    llm: str | None = None
+    corpus: str | None = None
+    prompts: tuple[str, ...] = ("what does the person see ?",)
+    stimulus: str = "clips"
+    model: LLM4BrainConfig = field(default_factory=LLM4BrainConfig)
+    pretrain: StageConfig | None = None
+    video: StageConfig | None = field(default_factory=lambda: preset("video"))
+    stage1: StageConfig | None = field(default_factory=lambda: preset("stage1"))
+    stage2: StageConfig | None = field(default_factory=lambda: preset("stage2"))
+    adapt_runs: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self, "stimulus", self.stimulus in ("clips", "text"), "be clips or text")
+        require(self, "prompts", bool(self.prompts), "hold at least one prompt")
+        require(self, "adapt_runs", self.adapt_runs >= 0, "be 0 or more")
+        if self.stage1 is not None and self.video is None:
+            raise ConfigError(
+                "RunConfig: stage1 must have a trained stimulus branch to align with, got "
+                "video=None. Leave stage1 out too, or configure video."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict for JSON."""
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> RunConfig:
+        """Build from a plain dict; an unknown key is a :class:`ConfigError`."""
+        return from_dict(cls, values)
+
+
+def train_llm4brain(
+    store: VoxelStore,
+    out: str | Path,
+    config: RunConfig | None = None,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+) -> LLM4Brain:
+    """Train LLM4Brain on a store, stage by stage (arXiv 2409.17987, section 3.2).
+
+    Parameters
+    ----------
+    store : VoxelStore
+    out : str or Path
+        New run folder.
+    config : RunConfig, optional
+    resume : bool
+        Go on with an interrupted run: finished stages are loaded, the one that was interrupted
+        goes on from its newest checkpoint.
+    device : str
+
+    Returns
+    -------
+    LLM4Brain
+        In evaluation mode; saved in ``out/model``.
+
+    Raises
+    ------
+    OutputExistsError
+        `out` holds something and `resume` is false.
+    CheckpointError
+        A resumed run has another configuration or store.
+    """
+    config = config or RunConfig()
+    out = new_output(out, resume=resume)
+    adapt, scored = split_target(store, config.adapt_runs)
+    _claim(out, store, config)
+    llm_path = config.llm or str(_small_llm(store, config))
+    model = build_model(store, config, llm_path, device=device)
+    frames = _stimuli(store, config, model)
+    val_loader = _loader(store, store.split.val, config.stage1, shuffle=False)
+    facts: dict[str, Any] = {}
+
+    def options(name: str) -> dict[str, Any]:
+        folder = out / "stages" / name
+        record = {"store": store.fingerprint()}
+        return {"run_dir": folder, "resume": resume and folder.exists(), "record": record}
+
+    if config.pretrain is not None:
+        loader = _loader(store, store.split.train, config.pretrain)
+        pretrain_scmbm(model, loader, config.pretrain, val_loader=val_loader, **options("pretrain"))
+    if config.video is not None:
+        texts, val_texts = (_texts(store, part) for part in ("train", "val"))
+        pretrain_video(
+            model, texts, frames, config.video, prompts=config.prompts, val_texts=val_texts,
+            **options("video"),
+        )  # fmt: skip
+    if config.stage1 is not None:
+        targets = video_targets(model, [*store.split.train, *store.split.val], frames)
+        if model.readout is not None:
+            ordered = _loader(store, store.split.train, config.stage1, shuffle=False)
+            start = fit_readout(model, ordered, targets)
+            facts["readout"] = asdict(start)
+            say(f"readout: cross-validated R² {start.r2:.3f} at penalty {start.alpha:g}")
+        loader = _loader(store, store.split.train, config.stage1)
+        stage_one(model, loader, targets, config.stage1, val_loader=val_loader, **options("stage1"))
+    if config.stage2 is not None:
+        _second_stage(store, model, config, adapt, val_loader, options("stage2"))
+    card = ModelCard(
+        llm=llm_path,
+        tr=store.tr,
+        fingerprint=store.fingerprint(),
+        affine=tuple(tuple(float(v) for v in row) for row in store.affine),
+        prompt=config.prompts[0],
+        preprocessing={"units": store.units, "window": asdict(store.window_spec)},
+    )
+    save_pretrained(model, out / "model", card, replace=resume)
+    facts |= {
+        "store": str(Path(store.path).resolve()),
+        "store_fingerprint": store.fingerprint(),
+        "llm": llm_path,
+        "adaptation": "transductive" if adapt else "inductive",
+        "adapt_trials": list(adapt),
+        "scored_trials": list(scored),
+        "fit_runs": list(store.fit_runs),
+    }
+    write_json(out / "manifest.json", facts)
+    return model.eval()
+
+
+def build_model(
+    store: VoxelStore, config: RunConfig, llm_path: str, *, device: str = "cpu"
+) -> LLM4Brain:
+    """Build an untrained model that fits a store.
+
+    Parameters
+    ----------
+    store : VoxelStore
+    config : RunConfig
+    llm_path : str
+        Hub name or folder of the language model.
+    device : str
+    """
+    llm, tokenizer = load_llm(llm_path, device=device)
+    classes = len(_categories(store)) if config.stage2 is not None else 0
+    sizes = replace(config.model, frames=store.window_spec.window_trs, n_classes=classes)
+    torch.manual_seed(config.seed)
+    model = LLM4Brain(
+        sizes,
+        grid=store.grid,
+        centers_mm=store.grid.centers(store.affine),
+        llm=llm,
+        text_tokenizer=tokenizer,
+        mean=store.mean,
+        inv_std=store.inv_std,
+        scale=store.scale,
+        video=WordEncoder(llm) if config.stimulus == "text" else None,
+    )
+    return model.to(device)
+
+
+def split_target(store: VoxelStore, adapt_runs: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Part the test trials into those for unlabelled adaptation and those that are scored.
+
+    Parameters
+    ----------
+    store : VoxelStore
+    adapt_runs : int
+        Number of runs, from the first, that go to adaptation.
+
+    Returns
+    -------
+    adapt, scored : tuple of str
+        Trial ids; no run is in both.
+
+    Raises
+    ------
+    ConfigError
+        No run would be left to score.
+    """
+    run_of = {trial: store.by_id[trial].run_id for trial in store.split.test}
+    runs = sorted(set(run_of.values()))
+    if adapt_runs >= len(runs):
+        raise ConfigError(
+            f"split_target: adapt_runs must leave a run to score, got {adapt_runs} of {len(runs)}."
+        )
+    chosen = set(runs[:adapt_runs])
+    adapt = tuple(t for t, run in run_of.items() if run in chosen)
+    return adapt, tuple(t for t, run in run_of.items() if run not in chosen)
+
+
+def _second_stage(
+    store: VoxelStore,
+    model: LLM4Brain,
+    config: RunConfig,
+    adapt: tuple[str, ...],
+    val_loader: WindowLoader,
+    options: dict[str, Any],
+) -> History:
+    assert config.stage2 is not None
+    classes = {name: i for i, name in enumerate(_categories(store))}
+    return stage_two(
+        model,
+        _loader(store, store.split.train, config.stage2),
+        config.stage2,
+        prompts=config.prompts,
+        labels={t: classes[store.by_id[t].category] for t in store.split.train},
+        target_loader=_loader(store, adapt, config.stage2) if adapt else None,
+        val_loader=val_loader,
+        **options,
+    )
+
+
+def _claim(out: Path, store: VoxelStore, config: RunConfig) -> None:
+    """Write the configuration, or check that a resumed run has this one and this store."""
+    said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
+    path = out / "config.json"
+    if path.exists():
+        if read_json(path) != said:
+            raise CheckpointError(
+                f"train: a resumed run must keep its configuration and store, got others than "
+                f"{path} names. Use a new run folder."
+            )
+        return
+    write_json(path, said)
+
+
+def _small_llm(store: VoxelStore, config: RunConfig) -> Path:
+    if config.corpus is None:
+        sentences = sorted(set(_texts(store, "train").values()))
+    else:
+        lines = Path(config.corpus).read_text(encoding="utf-8").splitlines()
+        sentences = [line for line in lines if line.strip()]
+    say(f"language model: a small one, from {len(sentences)} sentences")
+    return small_llm(
+        [f"{prompt} {sentence}" for prompt in config.prompts for sentence in sentences],
+        seed=config.seed,
+    )
+
+
+def _stimuli(store: VoxelStore, config: RunConfig, model: LLM4Brain) -> Frames:
+    """Trial id to what the stimulus branch reads, each clip decoded once."""
+    if config.stimulus == "text":
+        trials = [t for part in ("train", "val") for t in store.split.part(part)]  # type: ignore[arg-type]
+        ids, _ = encode_answers(model.text_tokenizer, [store.by_id[t].text for t in trials])
+        rows = dict(zip(trials, ids, strict=True))
+        return rows.__getitem__
+    from ..data.clips import read_clip
+
+    size, cache = model.config.video, {}
+
+    def frames(trial: str) -> Tensor:
+        if trial not in cache:
+            clip = store.clip(trial)
+            cache[trial] = torch.from_numpy(read_clip(clip, frames=size.frames, size=size.size))
+        return cache[trial]
+
+    return frames
+
+
+def _loader(
+    store: VoxelStore,
+    trials: tuple[str, ...],
+    stage: StageConfig | None,
+    *,
+    shuffle: bool = True,
+) -> WindowLoader:
+    stage = stage or StageConfig()
+    return WindowLoader(
+        store, trials, batch_size=stage.batch_size, shuffle=shuffle, seed=stage.seed
+    )
+
+
+def _texts(store: VoxelStore, part: Any) -> dict[str, str]:
+    return {t: store.by_id[t].text for t in store.split.part(part)}
+
+
+def _categories(store: VoxelStore) -> list[str]:
+    return sorted({store.by_id[t].category for t in store.split.train})

@@ -1,0 +1,296 @@
+"""The stages of LLM4Brain, one function each: pretrain, video, stage one, stage two.
+
+Each function freezes and frees the right groups, builds its objective and runs the loop. None
+reads a file: windows come from a loader, frames from a callable.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from ..models.llm4brain import LLM4Brain
+from .clips import ClipLoader, Frames
+from .config import StageConfig, findings, preset
+from .loop import Objective, fit
+from .objectives import Captions, MaskedVoxels, PairedLoader, StageOne, StageTwo
+from .run import History, Loader, Row
+from .targets import VideoLatents
+
+DEFAULT_PROMPTS = ("What happens in the video?",)
+
+
+def pretrain_scmbm(
+    model: LLM4Brain,
+    loader: Loader,
+    config: StageConfig | None = None,
+    *,
+    run_dir: str | Path,
+    resume: bool = False,
+    val_loader: Loader | None = None,
+    on_epoch: Callable[[Row], None] | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> History:
+    """Pretrain tokenizer and encoder by masked autoencoding (SC-MBM).
+
+    Parameters
+    ----------
+    model : LLM4Brain
+    loader : Loader
+        Windows of training runs.
+    config : StageConfig, optional
+        Default ``preset("pretrain")``.
+    run_dir : str or Path
+    resume : bool
+    val_loader : Loader, optional
+    on_epoch, record
+        See :func:`fastbrain.training.fit`.
+
+    Returns
+    -------
+    History
+    """
+    config = config or preset("pretrain")
+    model.set_trainable(config.groups)
+    objective = MaskedVoxels(model, config)
+    history = fit(
+        objective,
+        loader,
+        config,
+        run_dir=run_dir,
+        resume=resume,
+        validate=_validation(objective, val_loader),
+        on_epoch=on_epoch,
+        record=record,
+    )
+    model.eval()  # the objective holds parts of the model, not the model itself
+    return history
+
+
+def pretrain_video(
+    model: LLM4Brain,
+    texts: Mapping[str, str],
+    frames: Frames,
+    config: StageConfig | None = None,
+    *,
+    run_dir: str | Path,
+    prompts: Sequence[str] = DEFAULT_PROMPTS,
+    val_texts: Mapping[str, str] | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[Row], None] | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> History:
+    """Teach the video branch to caption clips through the frozen LLM.
+
+    It stands in for Video-LLaMA's own training where no pretrained video model is at hand. Give it
+    clips of the training part only.
+
+    Parameters
+    ----------
+    model : LLM4Brain
+    texts : mapping of str to str
+        Caption by trial id.
+    frames : callable
+        Trial id to frames (T, 3, H, W) float in [0, 1].
+    config : StageConfig, optional
+        Default ``preset("video")``.
+    run_dir : str or Path
+    prompts : sequence of str
+    val_texts : mapping of str to str, optional
+    resume : bool
+    on_epoch, record
+        See :func:`fastbrain.training.fit`.
+
+    Returns
+    -------
+    History
+    """
+    config = config or preset("video")
+    _need_prompts(prompts)
+    model.set_trainable(config.groups)
+    size = config.batch_size
+    loader = ClipLoader(texts, frames, batch_size=size, seed=config.seed)
+    val = ClipLoader(val_texts, frames, batch_size=size, shuffle=False) if val_texts else None
+    objective = Captions(model, config, prompts)
+    return fit(
+        objective,
+        loader,
+        config,
+        run_dir=run_dir,
+        resume=resume,
+        validate=_validation(objective, val),
+        on_epoch=on_epoch,
+        record=record,
+    )
+
+
+def stage_one(
+    model: LLM4Brain,
+    loader: Loader,
+    targets: VideoLatents,
+    config: StageConfig | None = None,
+    *,
+    run_dir: str | Path,
+    resume: bool = False,
+    val_loader: Loader | None = None,
+    on_epoch: Callable[[Row], None] | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> History:
+    """Align fMRI latents Z with video latents X (LLM4Brain, section 3.2, stage I).
+
+    Parameters
+    ----------
+    model : LLM4Brain
+    loader : Loader
+    targets : VideoLatents
+        From :func:`video_targets`, holding the trials of `loader` and `val_loader`.
+    config : StageConfig, optional
+        Default ``preset("stage1")``.
+    run_dir : str or Path
+    resume : bool
+    val_loader : Loader, optional
+    on_epoch, record
+        See :func:`fastbrain.training.fit`.
+
+    Returns
+    -------
+    History
+    """
+    config = config or preset("stage1")
+    model.set_trainable(config.groups)
+    objective = StageOne(model, config, targets)
+    return fit(
+        objective,
+        loader,
+        config,
+        run_dir=run_dir,
+        resume=resume,
+        validate=_validation(objective, val_loader),
+        on_epoch=on_epoch,
+        record=record,
+    )
+
+
+def stage_two(
+    model: LLM4Brain,
+    loader: Loader,
+    config: StageConfig | None = None,
+    *,
+    run_dir: str | Path,
+    prompts: Sequence[str] = DEFAULT_PROMPTS,
+    answers: Mapping[str, str] | None = None,
+    labels: Mapping[str, int] | None = None,
+    target_loader: Loader | None = None,
+    n_target: int = 0,
+    val_loader: Loader | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[Row], None] | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> History:
+    """Tune on answers and adapt to unlabelled target subjects (LLM4Brain, section 3.2, stage II).
+
+    With `target_loader` the result is transductive and has to be reported as such; without it, it
+    is the inductive baseline.
+
+    Parameters
+    ----------
+    model : LLM4Brain
+    loader : Loader
+        Source windows.
+    config : StageConfig, optional
+        Default ``preset("stage2")``.
+    run_dir : str or Path
+    prompts : sequence of str
+        One is drawn at random for each sample.
+    answers : mapping of str to str, optional
+        Surrogate text by trial id; default the trials' own texts.
+    labels : mapping of str to int, optional
+        Class of each source trial.
+    target_loader : Loader, optional
+        Windows of target subjects, disjoint from those that are scored. Their texts are not read.
+    n_target : int
+        Trials of `target_loader`; ``len(target_loader.trial_ids)`` where it has them.
+    val_loader : Loader, optional
+    resume : bool
+    on_epoch, record
+        See :func:`fastbrain.training.fit`.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ConfigError
+        The prototypes would be trained by nothing, or a class is out of range.
+    """
+    config = config or preset("stage2")
+    _need_prompts(prompts)
+    classes = model.config.n_classes
+    if "prototypes" in config.groups and target_loader is None and labels is None:
+        raise ConfigError(
+            "stage_two: group 'prototypes' must have labels or a target_loader to learn from, got "
+            "neither. Pass one, or leave the group out."
+        )
+    if labels is not None and not all(0 <= c < classes for c in labels.values()):
+        raise ConfigError(f"stage_two: labels must be in [0, {classes}), got one outside.")
+    if target_loader is not None:
+        n_target = len(getattr(target_loader, "trial_ids", ())) or n_target
+        if not classes or not n_target or not len(target_loader):
+            raise ConfigError(
+                f"stage_two: adaptation must have classes and target trials, got {classes} and "
+                f"{n_target}. Set n_classes of the model."
+            )
+        for finding in findings(config.losses, classes):
+            warnings.warn(f"stage_two: {finding}", stacklevel=2)
+    model.set_trainable(config.groups)
+    objective = StageTwo(
+        model,
+        config,
+        prompts=prompts,
+        answers=answers,
+        labels=labels,
+        n_target=n_target if target_loader is not None else 0,
+    )
+    return fit(
+        objective,
+        loader if target_loader is None else PairedLoader(loader, target_loader),
+        config,
+        run_dir=run_dir,
+        resume=resume,
+        validate=_validation(objective, val_loader),
+        best="answer_loss",
+        on_epoch=on_epoch,
+        record=record,
+    )
+
+
+def _validation(
+    objective: Objective, loader: Loader | None
+) -> Callable[[], dict[str, float]] | None:
+    """Mean of every term over a loader, each trial counting once."""
+    if loader is None:
+        return None
+
+    def mean_terms() -> dict[str, float]:
+        sums: dict[str, float] = {}
+        trials = 0
+        for batch in loader:
+            n = len(batch.trial_ids)
+            trials += n
+            for name, value in objective(batch).items():
+                sums[name] = sums.get(name, 0.0) + n * float(value)
+        return {name: total / trials for name, total in sums.items()}
+
+    return mean_terms
+
+
+def _need_prompts(prompts: Sequence[str]) -> None:
+    if isinstance(prompts, str) or not prompts or not all(p.strip() for p in prompts):
+        raise ConfigError(
+            f"prompts: must be a sequence of non-empty texts, got {prompts!r}. "
+            "A single prompt is ('...',)."
+        )

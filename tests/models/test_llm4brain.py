@@ -1,0 +1,210 @@
+"""The whole model: shapes, groups, the frozen LLM, and the answer loss against a naive loop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fastbrain.errors import ConfigError, InputError
+from fastbrain.models import Adaptor, LLM4Brain, from_vision_model
+
+# fp32 log-softmax over 53 words through two layers, padded against unpadded
+FP32 = {"rtol": 1e-4, "atol": 1e-4}
+
+
+class Tokenizer:
+    """Only what the model asks of a tokenizer."""
+
+    def __init__(self, bos: int | None) -> None:
+        self.bos_token_id = bos
+
+
+def test_shapes(make_model, voxels, grid):
+    model = make_model()
+    assert model.encode(voxels).shape == (3, 1 + grid.n_tokens, 24)
+    z, x = model.brain_latents(voxels), model.video_latents(torch.rand(3, 2, 3, 8, 8))
+    assert z.shape == x.shape == (3, 5, 20)
+    assert model.prefix(voxels).shape == (3, 5, 16)
+    assert model.video_prefix(torch.rand(3, 2, 3, 8, 8)).shape == (3, 5, 16)
+    assert model.pooled(z).shape == (3, 20)
+    assert model.class_logits(model.pooled(z)).shape == (3, 4)
+
+
+def test_flattened_latents_keep_every_query(make_model, small_config, voxels):
+    model = make_model(config=replace(small_config, pool="flatten"))
+    pooled = model.pooled(model.brain_latents(voxels))
+    assert pooled.shape == (3, 5 * 20)
+    assert model.class_logits(pooled).shape == (3, 4)
+
+
+def test_the_video_branch_never_sees_adaptors(make_model, voxels):
+    model = make_model()
+    frames = torch.rand(2, 2, 3, 8, 8)
+    x, z = model.video_latents(frames), model.brain_latents(voxels)
+    for part in model.modules():
+        if isinstance(part, Adaptor):
+            torch.nn.init.normal_(part.b)
+    assert torch.equal(model.video_latents(frames), x)
+    assert not torch.allclose(model.brain_latents(voxels), z, atol=1e-3)
+
+
+def test_class_logits_are_cosines_over_temperature(make_model):
+    model = make_model()
+    with torch.no_grad():
+        model.prototypes.mul_(3)
+    features = model.prototypes.detach()[[2, 0]] * 5
+    logits = model.class_logits(features, temperature=0.5)
+    assert logits.argmax(1).tolist() == [2, 0]
+    torch.testing.assert_close(logits.amax(1), torch.full((2,), 2.0))
+
+
+def test_a_model_without_classes_says_so(make_model, small_config):
+    model = make_model(config=replace(small_config, n_classes=0))
+    with pytest.raises(InputError, match="n_classes"):
+        model.class_logits(torch.randn(2, 20))
+
+
+def test_every_parameter_is_in_exactly_one_group(make_model):
+    model = make_model()
+    groups = model.parameter_groups()
+    named = [name for group in groups.values() for name, _ in group]
+    assert sorted(named) == sorted(name for name, _ in model.named_parameters())
+    assert all(groups.values())
+
+
+@pytest.mark.parametrize(
+    "groups", [["bridge"], ["encoder_adaptors", "qformer_adaptors"], ["temperature", "video"]]
+)
+def test_set_trainable_trains_what_it_was_told(make_model, groups):
+    model = make_model()
+    trained = model.set_trainable(groups)
+    assert sorted(trained) == sorted(n for n, p in model.named_parameters() if p.requires_grad)
+    expected = {n for g in groups for n, _ in model.parameter_groups()[g]}
+    assert set(trained) == expected
+
+
+def test_unknown_empty_and_frozen_groups_are_refused(make_model, small_config):
+    model = make_model(config=replace(small_config, n_classes=0))
+    with pytest.raises(ConfigError, match="Did you mean 'encoder_adaptors'"):
+        model.set_trainable(["encoder_adapters"])
+    with pytest.raises(ConfigError, match="must stay frozen"):
+        model.set_trainable(["llm"])
+    with pytest.raises(ConfigError, match="'prototypes' must have parameters"):
+        model.set_trainable(["prototypes"])
+
+
+def test_the_llm_is_frozen_in_evaluation_mode_and_not_saved(make_model):
+    model = make_model().train()
+    assert model.training
+    assert model.qformer.training
+    assert not any(m.training for m in model.llm.modules())
+    assert not any(p.requires_grad for p in model.llm.parameters())
+    state = model.state_dict()
+    assert state
+    assert not [k for k in state if k.startswith("llm.")]
+    model.load_state_dict(state, strict=True)
+    outer = torch.nn.ModuleDict({"inner": model})
+    assert not [k for k in outer.state_dict() if "llm." in k]
+    outer.load_state_dict(outer.state_dict(), strict=True)
+    del state["bridge.map.weight"]
+    with pytest.raises(RuntimeError, match=r"bridge\.map\.weight"):
+        model.load_state_dict(state, strict=True)
+
+
+def test_an_external_frame_encoder_stays_frozen_and_out_of_the_state(make_model):
+    from transformers import ViTConfig, ViTModel
+
+    vit = ViTConfig(
+        hidden_size=12,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        image_size=8,
+        patch_size=4,
+    )
+    model = make_model(video=from_vision_model(ViTModel(vit)))
+    assert model.video_latents(torch.rand(2, 3, 3, 8, 8)).shape == (2, 5, 20)
+    assert not [k for k in model.state_dict() if k.startswith("video.")]
+    with pytest.raises(ConfigError, match="must stay frozen"):
+        model.set_trainable(["video"])
+
+
+def naive_nll(model: LLM4Brain, prefix, prompts: list[list[int]], answers: list[list[int]]):
+    """Sample by sample and token by token, through the LLM's own forward."""
+    embed = model.llm.get_input_embeddings()
+    totals = []
+    for row, prompt, answer in zip(prefix, prompts, answers, strict=True):
+        total = 0.0
+        for t, token in enumerate(answer):
+            words = embed(torch.tensor(prompt)) if prompt else embed.weight[:0]
+            head = [words, row] if model.config.prompt_first else [row, words]
+            bos = [] if model.bos_token_id is None else [embed(torch.tensor([model.bos_token_id]))]
+            said = [embed(torch.tensor(answer[:t], dtype=torch.int64))]
+            inputs = torch.cat([*bos, *head, *said])[None]
+            logits = model.llm(inputs_embeds=inputs).logits[0, -1]
+            total -= float(F.log_softmax(logits.double(), dim=-1)[token])
+        totals.append(total)
+    return torch.tensor(totals)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2", "gemma2"])
+@pytest.mark.parametrize("prompt_first", [False, True], ids=["prefix first", "prompt first"])
+@pytest.mark.parametrize("bos", [None, 1], ids=["no bos", "bos"])
+def test_answer_loss_equals_a_naive_loop(make_model, small_config, voxels, kind, prompt_first, bos):
+    config = replace(small_config, prompt_first=prompt_first)
+    model = make_model(kind, config, text_tokenizer=Tokenizer(bos))
+    prompts, answers = [[5, 6, 7], [8], [9, 10]], [[20, 21, 2], [22, 23, 24, 25, 2], [26]]
+    prompt_ids, prompt_mask = torch.zeros(3, 3, dtype=torch.int64), torch.zeros(3, 3).bool()
+    answer_ids, answer_mask = torch.zeros(3, 5, dtype=torch.int64), torch.zeros(3, 5).bool()
+    for i in range(3):
+        prompt_ids[i, 3 - len(prompts[i]) :] = torch.tensor(prompts[i])
+        prompt_mask[i, 3 - len(prompts[i]) :] = True
+        answer_ids[i, : len(answers[i])] = torch.tensor(answers[i])
+        answer_mask[i, : len(answers[i])] = True
+    with torch.no_grad():
+        prefix = model.prefix(voxels)
+        expected = naive_nll(model, prefix, prompts, answers)
+        arguments = (prefix, prompt_ids, answer_ids, answer_mask)
+        nll = model.sequence_nll(*arguments, prompt_mask=prompt_mask)
+        torch.testing.assert_close(nll.double(), expected.double(), **FP32)
+        token = model.answer_loss(*arguments, prompt_mask=prompt_mask)
+        sequence = model.answer_loss(*arguments, prompt_mask=prompt_mask, reduction="sequence")
+    assert float(token) == pytest.approx(float(expected.sum()) / 9, rel=1e-4)
+    assert float(sequence) == pytest.approx(float(expected.sum()) / 3, rel=1e-4)
+
+
+def test_one_prompt_may_be_shared(make_model, voxels):
+    model = make_model()
+    answer, mask = torch.randint(3, 50, (3, 4)), torch.ones(3, 4, dtype=torch.bool)
+    prefix = model.prefix(voxels)
+    shared = model.sequence_nll(prefix, torch.tensor([7, 8]), answer, mask)
+    each = model.sequence_nll(prefix, torch.tensor([[7, 8]] * 3), answer, mask)
+    torch.testing.assert_close(shared, each)
+
+
+def test_the_answer_loss_reaches_the_brain_through_the_frozen_llm(make_model, voxels):
+    model = make_model()
+    model.set_trainable(["tokenizer", "bridge"])
+    answer, mask = torch.randint(3, 50, (3, 4)), torch.ones(3, 4, dtype=torch.bool)
+    model.answer_loss(model.prefix(voxels), torch.tensor([7]), answer, mask).backward()
+    assert model.tokenizer.weight.grad.abs().sum() > 0
+    assert model.bridge.map.weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in model.llm.parameters())
+
+
+@pytest.mark.parametrize("fault", ["reduction", "mask", "prompt"])
+def test_bad_arguments_are_refused(make_model, voxels, fault):
+    model = make_model()
+    answer, mask = torch.randint(3, 50, (3, 4)), torch.ones(3, 4, dtype=torch.bool)
+    prompt, options = torch.tensor([7]), {}
+    if fault == "reduction":
+        options = {"reduction": "mean"}
+    elif fault == "mask":
+        mask = mask[:, 1:]
+    else:
+        prompt = torch.zeros(2, 1, dtype=torch.int64)
+    with pytest.raises(InputError, match=fault):
+        model.answer_loss(model.prefix(voxels), prompt, answer, mask, **options)

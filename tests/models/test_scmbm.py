@@ -1,0 +1,107 @@
+"""The fMRI encoder and its pretraining."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fastbrain.errors import InputError
+from fastbrain.models import (
+    SCMBM,
+    AdaptorConfig,
+    MaskedAutoencoder,
+    VoxelTokenizer,
+    brain_positions,
+)
+
+
+@pytest.fixture
+def autoencoder(grid, centers, small_config):
+    torch.manual_seed(3)
+    inv_std = np.ones((grid.n_tokens, grid.patch_voxels), dtype=np.float32)
+    inv_std[1] = 0
+    tokenizer = VoxelTokenizer(grid, 2, small_config.encoder.dim, inv_std=inv_std, scale=0.01)
+    encoder = SCMBM(small_config.encoder, centers, adaptor=AdaptorConfig(rank=2))
+    return MaskedAutoencoder(tokenizer, encoder, centers)
+
+
+def test_positions_depend_on_millimetres_alone(centers):
+    code = brain_positions(centers, 24)
+    order = np.random.default_rng(0).permutation(len(centers))
+    torch.testing.assert_close(brain_positions(centers[order], 24), code[order])
+    # all patches are told apart
+    assert torch.cdist(code, code).fill_diagonal_(1).min() > 0.05
+    assert not brain_positions(centers, 25)[:, 24].any()
+
+
+@pytest.mark.parametrize("bad", [np.zeros((4, 2)), np.full((4, 3), np.nan)])
+def test_positions_refuse_what_is_not_a_place(bad):
+    with pytest.raises(InputError, match="centers_mm"):
+        brain_positions(bad, 24)
+
+
+def test_the_encoder_knows_where_a_token_came_from(grid, centers, small_config):
+    encoder = SCMBM(small_config.encoder, centers)
+    tokens = torch.randn(2, grid.n_tokens, 24)
+    everything = encoder(tokens)
+    assert everything.shape == (2, 1 + grid.n_tokens, 24)
+    keep = torch.tensor([[4, 0], [3, 2]])
+    assert encoder(tokens, keep).shape == (2, 3, 24)
+    # attention alone could not tell a swap of two tokens from nothing
+    swapped = tokens[:, torch.tensor([1, 0, *range(2, grid.n_tokens)])]
+    assert not torch.allclose(encoder(swapped)[:, 0], everything[:, 0], atol=1e-4)
+    with pytest.raises(InputError, match="tokens must be"):
+        encoder(tokens[:, 1:])
+
+
+def test_hidden_patches_are_not_seen(autoencoder, voxels, grid):
+    keep, hide = torch.tensor([[0, 2]] * 3), torch.tensor([[3, 4, 5]] * 3)
+    restored = autoencoder.restore(voxels, keep, hide)
+    assert restored.shape == (3, 3, 2 * grid.patch_voxels)
+    other = voxels.clone()
+    other[:, :, 3:] += 77
+    torch.testing.assert_close(autoencoder.restore(other, keep, hide), restored)
+    other[:, :, 0] += 77
+    assert not torch.allclose(autoencoder.restore(other, keep, hide), restored, atol=1e-4)
+
+
+def test_the_loss_is_the_mean_square_over_hidden_brain_voxels(autoencoder, voxels, grid):
+    torch.manual_seed(5)
+    loss = autoencoder(voxels).detach()
+    torch.manual_seed(5)
+    order = torch.rand(3, grid.n_tokens).argsort(dim=1)
+    visible = round(grid.n_tokens * 0.25)
+    restored = autoencoder.restore(voxels, order[:, :visible], order[:, visible:]).detach()
+    alive = grid.patch_mask.copy()
+    alive[1] = False  # constant voxels have nothing to restore
+    errors = []
+    for b in range(3):
+        for row, site in enumerate(order[b, visible:].tolist()):
+            for f in range(2):
+                for p in np.flatnonzero(alive[site]):
+                    truth = float(voxels[b, f, site, p]) * 0.01
+                    errors.append((float(restored[b, row, f * grid.patch_voxels + p]) - truth) ** 2)
+    assert float(loss) == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def test_pretraining_reaches_tokenizer_and_encoder(autoencoder, voxels):
+    autoencoder(voxels).backward()
+    for name in ("tokenizer.weight", "encoder.blocks.0.mlp.up.weight", "head.weight", "hidden"):
+        assert autoencoder.get_parameter(name).grad.abs().sum() > 0, name
+
+
+def test_pretraining_learns_what_is_the_same_everywhere(autoencoder, grid):
+    # one number a window fills the brain: two visible patches tell the rest
+    torch.manual_seed(0)
+    value = torch.randint(-200, 200, (32, 1, 1, 1)).expand(-1, 2, grid.n_tokens, grid.patch_voxels)
+    voxels = value.to(torch.int16).contiguous()
+    optimiser = torch.optim.Adam(autoencoder.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(60):
+        loss = autoencoder(voxels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]

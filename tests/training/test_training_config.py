@@ -1,0 +1,96 @@
+"""Configurations, presets, and the warning that the paper's temperature deserves."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from fastbrain.errors import ConfigError
+from fastbrain.training import (
+    LossConfig,
+    OptimConfig,
+    StageConfig,
+    entropy_threshold,
+    findings,
+    preset,
+    reachable_entropy_minimum,
+)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "video", "stage1", "stage2"])
+@pytest.mark.parametrize("name", ["fastbrain", "paper", "published-code"])
+def test_every_preset_survives_json(stage, name):
+    config = preset(stage, name)
+    assert config.groups
+    assert StageConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_the_paper_preset_is_as_printed():
+    paper = preset("stage2", "paper")
+    assert paper.losses.tau_nc == paper.losses.tau_cls == 0.5
+    assert paper.losses.reduction == "sequence"
+    assert paper.losses.source_ce_weight == 0
+    assert set(paper.groups) == {"bridge", "prototypes"}
+    assert preset("stage2").losses.tau_cls == 0.05
+
+
+@pytest.mark.parametrize(
+    ("tau", "n_classes", "expected"),
+    # geometric optimum of the published settings, to two decimals
+    [(0.5, 180, 4.52), (0.5, 100, 3.61)],
+)
+def test_reachable_entropy_minimum(tau, n_classes, expected):
+    assert reachable_entropy_minimum(tau, n_classes) == pytest.approx(expected, abs=0.005)
+    logits = np.full(n_classes, -1 / tau)
+    logits[0] = 1 / tau
+    p = np.exp(logits - logits.max())
+    p /= p.sum()
+    exact = -(p * np.log(p)).sum()
+    assert reachable_entropy_minimum(tau, n_classes) == pytest.approx(exact, rel=1e-9)
+
+
+def test_findings_name_a_temperature_that_cannot_separate():
+    found = findings(preset("stage2", "paper").losses, 180)
+    assert any("tau_cls=0.5" in f for f in found)
+    assert any("source_ce_weight" in f for f in found)
+    assert findings(LossConfig(), 180) == ()
+    assert entropy_threshold(LossConfig(), 180) == pytest.approx(2.5965, abs=1e-4)
+    assert entropy_threshold(LossConfig(rho=1.5), 180) == 1.5
+
+
+def test_the_learning_rate_rises_then_falls():
+    optim = OptimConfig(lr=1.0, warmup_steps=4, min_lr=0.1)
+    rates = [optim.rate(s, 20) for s in range(20)]
+    assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert rates[4] == 1.0
+    assert all(a > b for a, b in pairwise(rates[4:]))
+    assert rates[12] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 0.5)))
+    assert optim.rate(20, 20) == pytest.approx(0.1)
+    assert OptimConfig(lr=1.0, schedule="constant").rate(500, 20) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epoch": 3}, "Did you mean 'epochs'"),
+        ({"losses": {"tau_n": 0.1}}, "Did you mean 'tau_nc'"),
+        ({"losses": {"tau_nc": 0}}, "tau_nc must be positive"),
+        ({"optim": {"lr": -1}}, "lr must be positive"),
+        ({"precision": "fp16"}, "precision must be"),
+        ({"groups": "bridge"}, "groups"),
+    ],
+)
+def test_a_wrong_configuration_says_what_is_wrong(values, message):
+    with pytest.raises(ConfigError, match=message):
+        StageConfig.from_dict(values)
+
+
+def test_unknown_presets_are_refused():
+    with pytest.raises(ConfigError, match="Did you mean 'stage2'"):
+        preset("stage3")
+    with pytest.raises(ConfigError, match="Did you mean 'paper'"):
+        preset("stage2", "papers")
