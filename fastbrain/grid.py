@@ -89,7 +89,7 @@ class TokenGrid:
     @property
     def shape(self) -> Triple:
         """Volume size (Z, Y, X) in voxels."""
-        return self.mask.shape  # type: ignore[return-value]
+        return self.mask.shape
 
     @property
     def lattice(self) -> Triple:
@@ -202,11 +202,11 @@ def _lattice(mask: npt.NDArray[np.bool_], kernel: Triple, stride: Triple) -> Tri
     # ceil: the last site may reach past the end, so that no brain voxel is lost at the border
     return tuple(
         max(0, -(-(n - k) // s)) + 1 for n, k, s in zip(mask.shape, kernel, stride, strict=True)
-    )  # type: ignore[return-value]
+    )
 
 
 def _triple(name: str, value: Any) -> Triple:
     triple = tuple(int(v) for v in value)
     if len(triple) != 3 or min(triple) < 1:
         raise InputError(f"TokenGrid: {name} must be three positive integers, got {value}.")
-    return triple  # type: ignore[return-value]
+    return triple

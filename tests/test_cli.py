@@ -122,7 +122,6 @@ def test_exit_status(monkeypatch, capsys, raised, status):
     monkeypatch.setattr(doctor, "run", stopped)
     assert cli.main(["doctor"]) == status
     assert len(capsys.readouterr().err.splitlines()) == 1
-    monkeypatch.undo()
 
 
 def test_doctor_lists_every_op_and_backend(capsys):

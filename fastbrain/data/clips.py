@@ -18,9 +18,18 @@ from ..errors import CohortError, InputError, MissingPartError
 from .grammar import Meaning
 
 # RGB in 0..1; six clearly different hues per slot
-_PLACES = ((0.3, 0.6, 0.3), (0.9, 0.8, 0.5), (0.7, 0.5, 0.4), (0.4, 0.4, 0.45), (0.1, 0.3, 0.15), (0.9, 0.95, 1.0))  # fmt: skip
-_ACTORS = ((0.1, 0.2, 0.8), (0.8, 0.1, 0.2), (0.1, 0.7, 0.8), (0.9, 0.4, 0.7), (0.5, 0.3, 0.1), (0.6, 0.6, 0.7))  # fmt: skip
-_OBJECTS = ((1.0, 0.5, 0.0), (0.2, 0.0, 0.5), (0.6, 0.3, 0.0), (0.8, 0.8, 0.0), (1.0, 0.8, 0.9), (0.0, 0.0, 0.0))  # fmt: skip
+_PLACES = (
+    (0.3, 0.6, 0.3), (0.9, 0.8, 0.5), (0.7, 0.5, 0.4),
+    (0.4, 0.4, 0.45), (0.1, 0.3, 0.15), (0.9, 0.95, 1.0),
+)  # fmt: skip
+_ACTORS = (
+    (0.1, 0.2, 0.8), (0.8, 0.1, 0.2), (0.1, 0.7, 0.8),
+    (0.9, 0.4, 0.7), (0.5, 0.3, 0.1), (0.6, 0.6, 0.7),
+)  # fmt: skip
+_OBJECTS = (
+    (1.0, 0.5, 0.0), (0.2, 0.0, 0.5), (0.6, 0.3, 0.0),
+    (0.8, 0.8, 0.0), (1.0, 0.8, 0.9), (0.0, 0.0, 0.0),
+)  # fmt: skip
 
 
 def _av() -> Any:
@@ -178,4 +187,5 @@ def read_clip(path: str | Path, *, frames: int = 8, size: int = 32) -> npt.NDArr
     if not images:
         raise CohortError(f"read_clip: {path} must hold at least one frame, got none.")
     picks = np.linspace(0, len(images) - 1, frames).round().astype(int)
-    return np.stack([images[i] for i in picks]).transpose(0, 3, 1, 2).astype(np.float32) / 255
+    frames_first = np.stack([images[i] for i in picks]).transpose(0, 3, 1, 2)
+    return frames_first.astype(np.float32) / np.float32(255)

@@ -213,8 +213,8 @@ def _noise(
 ) -> npt.NDArray[np.float32]:
     """AR(1) noise plus a slow drift, percent signal change, (volumes, n_voxels)."""
     noise = rng.standard_normal((design.volumes, n_voxels), dtype=np.float32)
-    for t in range(1, design.volumes):
-        noise[t] = design.ar1 * noise[t - 1] + np.sqrt(1 - design.ar1**2) * noise[t]
+    for i in range(1, design.volumes):
+        noise[i] = design.ar1 * noise[i - 1] + np.sqrt(1 - design.ar1**2) * noise[i]
     t = np.linspace(0, 1, design.volumes, dtype=np.float32)[:, None]
     slope, bend = rng.standard_normal((2, 1, n_voxels), dtype=np.float32)
     return _NOISE_PSC * noise + _DRIFT_PSC * (slope * (t - 0.5) + bend * np.cos(np.pi * t))

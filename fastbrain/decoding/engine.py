@@ -41,7 +41,8 @@ class _Stepper:
     """A language model and its cache: feed embeddings or tokens, get the next logits."""
 
     def __init__(self, llm: Any, attention_mask: torch.Tensor) -> None:
-        self.llm, self.mask, self.cache = llm, attention_mask, None
+        self.llm, self.mask = llm, attention_mask
+        self.cache: Any = None
 
     def prefill(self, inputs_embeds: torch.Tensor) -> torch.Tensor:
         return self._forward(inputs_embeds=inputs_embeds, fresh=inputs_embeds.shape[1])
@@ -52,7 +53,7 @@ class _Stepper:
 
     def reorder(self, rows: torch.Tensor) -> None:
         self.mask = self.mask[rows]
-        self.cache.reorder_cache(rows)  # type: ignore[union-attr]
+        self.cache.reorder_cache(rows)
 
     def _forward(self, *, fresh: int, **inputs: torch.Tensor) -> torch.Tensor:
         positions = (self.mask.cumsum(-1) - 1).clamp_min(0)[:, -fresh:]

@@ -133,7 +133,12 @@ def evaluate_text(
     return Evaluation(tuple(samples), tuple(shuffled[0]), metrics)
 
 
-def _put(metrics: dict[str, Any], name: str, value: float, null: npt.ArrayLike) -> None:
+def _put(
+    metrics: dict[str, Any],
+    name: str,
+    value: float,
+    null: Sequence[float] | npt.NDArray[np.float64],
+) -> None:
     metrics[name] = value
     metrics[f"{name}_permuted"] = float(np.mean(null))
     # rougeL_p is ROUGE precision; its p-value is rougeL_p_pvalue, like all others

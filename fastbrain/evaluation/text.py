@@ -52,7 +52,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], *, order: int = 4
         sacrebleu's score divided by 100, with its signature.
     """
     _check("bleu", hypotheses, references)
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     metric = BLEU(max_ngram_order=order)
     score = metric.corpus_score(list(hypotheses), [list(references)])

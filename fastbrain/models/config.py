@@ -267,6 +267,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if value is None and type(None) in options:
         return None
     for option in options:
+        if is_dataclass(option) and isinstance(value, Mapping):
+            return from_dict(option, value, where=where)  # type: ignore[arg-type]
         if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
             inner = typing.get_args(option)[0]
             return tuple(_convert(inner, item, where) for item in value)

@@ -10,6 +10,7 @@ The run folder holds what is needed to do it again and what is needed to judge i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -275,6 +276,7 @@ def _second_stage(
 def _claim(out: Path, store: VoxelStore, config: RunConfig) -> None:
     """Write the configuration, or check that a resumed run has this one and this store."""
     said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
+    said = json.loads(json.dumps(said))  # as it comes back: lists for tuples
     path = out / "config.json"
     if path.exists():
         if read_json(path) != said:

@@ -1,0 +1,175 @@
+"""From NIfTI files to scored sentences on a tiny simulated cohort: the library path, end to end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from fastbrain.cli import main
+from fastbrain.data import (
+    CohortDesign,
+    VoxelStore,
+    WindowSpec,
+    prepare_store,
+    read_runs_table,
+    simulate_cohort,
+    split_unseen,
+)
+from fastbrain.data.grammar import QUESTION
+from fastbrain.errors import CheckpointError, ConfigError, InputError, OutputExistsError
+from fastbrain.evaluation.run import evaluate_model, evaluate_run, open_run
+from fastbrain.models import EncoderConfig, LLM4BrainConfig, QFormerConfig, VideoConfig
+from fastbrain.training import OptimConfig, RunConfig, preset, split_target, train_llm4brain
+
+pytest.importorskip("nilearn")
+DESIGN = CohortDesign(subjects=3, runs=3, trials=8, resolution_mm=8, snr=2.0)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    root = tmp_path_factory.mktemp("e2e")
+    runs = read_runs_table(simulate_cohort(root / "cohort", DESIGN))
+    return prepare_store(
+        runs,
+        root / "store",
+        window=WindowSpec(4.0, 2),
+        kernel=(4, 4, 4),
+        split=lambda trials: split_unseen(trials, test_subjects=["03"], val_fraction=0.3),
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTBRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def recipe(**options) -> RunConfig:
+    fast = {"epochs": 1, "batch_size": 8, "optim": OptimConfig(lr=1e-3)}
+    return RunConfig(
+        prompts=(QUESTION,),
+        model=LLM4BrainConfig(
+            encoder=EncoderConfig(dim=24, depth=1),
+            qformer=QFormerConfig(dim=24, depth=1, n_queries=8),
+            video=VideoConfig(frames=2, size=16, dim=24, depth=1),
+        ),
+        pretrain=replace(preset("pretrain"), **fast),
+        video=replace(preset("video"), **fast),
+        stage1=replace(preset("stage1"), **fast),
+        stage2=replace(preset("stage2"), **fast),
+        **{"adapt_runs": 1, **options},
+    )
+
+
+@pytest.fixture(scope="module")
+def run(store, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "run"
+    train_llm4brain(store, out, recipe())
+    return out
+
+
+def test_files_of_a_run(run, store):
+    assert {p.name for p in run.iterdir()} == {"config.json", "manifest.json", "model", "stages"}
+    assert {p.name for p in (run / "stages").iterdir()} == {"pretrain", "video", "stage1", "stage2"}
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["adaptation"] == "transductive"
+    assert manifest["store_fingerprint"] == store.fingerprint()
+    runs = {kind: {t.rsplit("_", 1)[0] for t in manifest[kind]} for kind in ("adapt_trials", "scored_trials")}
+    assert runs["adapt_trials"] & runs["scored_trials"] == set()
+    assert set(manifest["scored_trials"]) < set(store.split.test)
+    assert manifest["readout"]["windows"] == len(store.split.train)
+
+
+def test_evaluation_writes_metrics_samples_and_report(run):
+    pytest.importorskip("matplotlib")
+    result = evaluate_run(run, bert=False)
+    metrics = json.loads((run / "metrics.json").read_text())
+    for key in ("n", "pairwise_accuracy", "pairwise_ci", "pairwise_p", "bleu1", "bleu1_permuted"):
+        assert key in metrics
+    assert metrics["rougeL_f"] >= 0
+    assert metrics["n"] == len(result.samples) == 16
+    html = (run / "report.html").read_text()
+    assert "data:image/png;base64," in html
+    assert "http://" not in html.replace("http://www.w3.org", "")
+    assert len(html) < 5_000_000
+    again = evaluate_run(run, bert=False)
+    assert json.loads((run / "metrics.json").read_text()) == metrics
+    assert again.samples == result.samples
+
+
+def test_a_resumed_run_ends_in_the_same_model(run, store, tmp_path):
+    out = tmp_path / "run"
+    train_llm4brain(store, out, recipe())
+    (out / "manifest.json").unlink()
+    with pytest.raises(OutputExistsError):
+        train_llm4brain(store, out, recipe())
+    train_llm4brain(store, out, recipe(), resume=True)
+    one, other = (p / "model" / "model.safetensors" for p in (run, out))
+    assert one.read_bytes() == other.read_bytes()
+    with pytest.raises(CheckpointError, match="configuration"):
+        train_llm4brain(store, out, recipe(seed=1), resume=True)
+
+
+def test_training_trials_are_never_scored(run, store):
+    model, _, _ = open_run(run)
+    with pytest.raises(InputError, match="test part"):
+        evaluate_model(model, store, store.split.train[:4])
+
+
+def test_another_store_under_the_same_run_is_refused(run, store, tmp_path):
+    manifest = json.loads((run / "manifest.json").read_text())
+    other = tmp_path / "run"
+    other.mkdir()
+    (other / "manifest.json").write_text(json.dumps(manifest | {"store_fingerprint": "other"}))
+    with pytest.raises(CheckpointError, match="must be the one of training"):
+        open_run(other)
+    with pytest.raises(CheckpointError, match="finished"):
+        open_run(tmp_path)
+
+
+def test_all_test_runs_cannot_go_to_adaptation(store):
+    assert split_target(store, 0) == ((), store.split.test)
+    with pytest.raises(ConfigError, match="leave a run"):
+        split_target(store, 3)
+
+
+def test_texts_can_be_the_stimulus(store, tmp_path):
+    model = train_llm4brain(
+        store,
+        tmp_path / "run",
+        replace(
+            recipe(adapt_runs=0),
+            stimulus="text",
+            pretrain=None,
+            video=replace(preset("video"), epochs=1, groups=("qformer", "projection")),
+        ),
+    )
+    assert model.external_video
+
+
+def test_commands_do_the_same(store, tmp_path, capsys):
+    cohort = str(store.path.parent / "cohort" / "runs.tsv")
+    made = str(tmp_path / "store")
+    options = ["--kernel", "4", "4", "4", "--window", "2", "--test-subjects", "03"]
+    assert main(["prepare", cohort, made, *options, "--val-fraction", "0.3", "--dry-run"]) == 0
+    assert not (tmp_path / "store").exists()
+    assert main(["prepare", cohort, made, *options, "--val-fraction", "0.3"]) == 0
+    assert VoxelStore.open(made).fingerprint() == store.fingerprint()
+    assert main(["prepare", cohort, made, *options]) == 1
+    assert "--resume" in capsys.readouterr().err
+    settings = tmp_path / "config.json"
+    settings.write_text(json.dumps(recipe().to_dict()))
+    out = str(tmp_path / "run")
+    assert main(["train", made, out, "--config", str(settings), "--dry-run"]) == 0
+    assert main(["train", made, out, "--config", str(settings)]) == 0
+    assert main(["evaluate", out, "--no-bert"]) == 0
+    assert "pairwise accuracy" in capsys.readouterr().out
+    assert main(["decode", out, "--out", str(tmp_path / "text.tsv")]) == 0
+    lines = (tmp_path / "text.tsv").read_text().splitlines()
+    assert len(lines) == 1 + len(store.split.test)
+    settings.write_text(json.dumps({"sede": 1}))
+    assert main(["train", made, str(tmp_path / "x"), "--config", str(settings)]) == 1
+    assert "seed" in capsys.readouterr().err
