@@ -15,7 +15,7 @@ import tyro
 from .._io import read_json
 from .._progress import say
 from ..data import VoxelStore
-from ..training.pipeline import RunConfig, split_target, train_llm4brain
+from ..training import RunConfig, split_target, train_llm4brain
 
 
 @dataclass(frozen=True)

@@ -131,20 +131,11 @@ class LLM4Brain(nn.Module):
         return getattr(self.text_tokenizer, "bos_token_id", None)
 
     def encode(self, voxels: Tensor) -> Tensor:
-        """Tokens of the fMRI encoder.
-
-        Parameters
-        ----------
-        voxels : Tensor, (B, F, n_tokens, P) or (B, F, Z, Y, X) int16 or floating
-
-        Returns
-        -------
-        Tensor, (B, 1 + n_tokens, dim)
-        """
+        """Encoder tokens (B, 1 + n_tokens, dim) of windows, as :meth:`brain_latents` takes them."""
         return self.encoder(self.tokenizer(voxels))
 
     def brain_latents(self, voxels: Tensor) -> Tensor:
-        """Z (B, n_queries, d_q) of windows `voxels` (B, F, n_tokens, P)."""
+        """Z (B, n_queries, d_q) of windows (B, F, n_tokens, P) or (B, F, Z, Y, X), int16 or float."""
         return self.latents_of(self.tokenizer(voxels))
 
     def latents_of(self, tokens: Tensor) -> Tensor:
@@ -229,11 +220,10 @@ class LLM4Brain(nn.Module):
 
         Parameters
         ----------
-        prefix : Tensor, (B, L, d_llm)
-        prompt_ids : Tensor, (P,) or (B, P) int64
+        prefix, prompt_ids, prompt_mask
+            As in :meth:`before_answer`.
         answer_ids : Tensor, (B, A) int64
         answer_mask : Tensor, (B, A) bool
-        prompt_mask : Tensor, (B, P) bool, optional
 
         Returns
         -------

@@ -16,7 +16,7 @@ from .config import (
 from .loop import Objective, fit
 from .losses import alignment_loss, clip_loss
 from .objectives import Captions, MaskedVoxels, PairedLoader, StageOne, StageTwo
-from .pipeline import RunConfig, build_model, split_target, train_llm4brain
+from .pipeline import build_model, split_target, train_llm4brain
 from .readout import ReadoutFit, fit_readout
 from .recipes import (
     DEFAULT_PROMPTS,
@@ -26,6 +26,7 @@ from .recipes import (
     stage_two,
 )
 from .run import History, Loader
+from .runconfig import RunConfig
 from .targets import VideoLatents, video_targets
 
 __all__ = [

@@ -24,9 +24,7 @@ def table(tmp_path_factory):
 
 def test_reads_back_through_the_library(table):
     runs = read_runs_table(table)
-    assert [r.run_id for r in runs] == [
-        f"sub-{s:02d}_run-{r:02d}" for s in (1, 2) for r in (1, 2)
-    ]
+    assert [r.run_id for r in runs] == [f"sub-{s:02d}_run-{r:02d}" for s in (1, 2) for r in (1, 2)]
     volumes = load_volumes(runs[0].bold)
     assert volumes.tr == SMALL.tr
     assert volumes.shape[0] == SMALL.volumes
@@ -114,7 +112,8 @@ def test_a_file_that_is_no_video_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"subjects": 0}, {"snr": -1.0}, {"snr": float("nan")}, {"consistency": 2.0}, {"ar1": 1.0}]
+    "bad",
+    [{"subjects": 0}, {"snr": -1.0}, {"snr": float("nan")}, {"consistency": 2.0}, {"ar1": 1.0}],
 )
 def test_impossible_designs_are_refused(bad):
     with pytest.raises(InputError, match="CohortDesign"):

@@ -77,7 +77,10 @@ def test_files_of_a_run(run, store):
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["adaptation"] == "transductive"
     assert manifest["store_fingerprint"] == store.fingerprint()
-    runs = {kind: {t.rsplit("_", 1)[0] for t in manifest[kind]} for kind in ("adapt_trials", "scored_trials")}
+    runs = {
+        kind: {t.rsplit("_", 1)[0] for t in manifest[kind]}
+        for kind in ("adapt_trials", "scored_trials")
+    }
     assert runs["adapt_trials"] & runs["scored_trials"] == set()
     assert set(manifest["scored_trials"]) < set(store.split.test)
     assert manifest["readout"]["windows"] == len(store.split.train)

@@ -1,0 +1,68 @@
+"""What a whole run is told: language model, stimulus, sizes and stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import ConfigError
+from ..models import LLM4BrainConfig
+from ..models.config import from_dict, require, to_dict
+from .config import StageConfig, preset
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What :func:`train_llm4brain` does.
+
+    Parameters
+    ----------
+    llm : str or None
+        Hub name or folder of a causal language model. None trains a small one on `corpus`.
+    corpus : str or None
+        Text file, one sentence a line, for the small language model; None takes the sentences of
+        the training part.
+    prompts : tuple of str
+        Instructions; one is drawn for each training sample, the first is used for decoding.
+    stimulus : {"clips", "text"}
+        What the stimulus branch sees: the clips of the trials, or their texts.
+    model : LLM4BrainConfig
+        `frames` and `n_classes` are taken from the store.
+    pretrain, video, stage1, stage2 : StageConfig or None
+        None leaves the stage out.
+    adapt_runs : int
+        Runs of the test part whose windows, without their texts, take part in domain adaptation.
+        They are never scored, and the result is labelled transductive. 0 is inductive.
+    seed : int
+    """
+
+    llm: str | None = None
+    corpus: str | None = None
+    prompts: tuple[str, ...] = ("what does the person see ?",)
+    stimulus: str = "clips"
+    model: LLM4BrainConfig = field(default_factory=LLM4BrainConfig)
+    pretrain: StageConfig | None = None
+    video: StageConfig | None = field(default_factory=lambda: preset("video"))
+    stage1: StageConfig | None = field(default_factory=lambda: preset("stage1"))
+    stage2: StageConfig | None = field(default_factory=lambda: preset("stage2"))
+    adapt_runs: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self, "stimulus", self.stimulus in ("clips", "text"), "be clips or text")
+        require(self, "prompts", bool(self.prompts), "hold at least one prompt")
+        require(self, "adapt_runs", self.adapt_runs >= 0, "be 0 or more")
+        if self.stage1 is not None and self.video is None:
+            raise ConfigError(
+                "RunConfig: stage1 must have a trained stimulus branch to align with, got "
+                "video=None. Leave stage1 out too, or configure video."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict for JSON."""
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> RunConfig:
+        """Build from a plain dict; an unknown key is a :class:`ConfigError`."""
+        return from_dict(cls, values)
