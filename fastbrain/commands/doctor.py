@@ -1,6 +1,7 @@
 """Say what is installed, what is missing, which backend of each kernel runs here and why.
 
 fastbrain doctor
+
 fastbrain doctor --json
 """
 

@@ -1,6 +1,7 @@
 """Check every kernel on this machine against its reference in double precision.
 
 fastbrain selftest
+
 fastbrain selftest --backend cpu --verbose
 """
 

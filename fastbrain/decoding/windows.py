@@ -103,7 +103,7 @@ def score_texts(model: LLM4Brain, decoded: Decoded, texts: list[str]) -> Tensor:
 def token_saliency(
     model: LLM4Brain, batches: Iterable[Any], *, prompt: str | None = None
 ) -> Tensor:
-    """How much each brain token matters for the true text: mean norm of gradient times token.
+    """How much each brain token matters for the true text: mean absolute gradient times token.
 
     Parameters
     ----------

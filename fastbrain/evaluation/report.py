@@ -140,8 +140,8 @@ def _brain_caption(parts: ReportParts) -> str:
     text = f"{parts.grid.n_tokens} tokens of {kernel} voxels over the brain mask (grey)."
     if parts.saliency is not None:
         text += (
-            " Colour: norm of the gradient of the true text's likelihood with respect to each "
-            "token, times the token, averaged over the test windows."
+            " Colour: gradient of the true text's likelihood with respect to each token, times the "
+            "token, in absolute value and averaged over the test windows."
         )
     return text
 
@@ -180,14 +180,10 @@ def _curves(history: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         return ""
     figure, axes = plt.subplots(1, len(stages), figsize=(3.6 * len(stages), 2.8), squeeze=False)
     for axis, (name, rows) in zip(axes[0], stages.items(), strict=True):
-        terms = [
-            key
-            for key, value in rows[0].items()
-            if isinstance(value, float) and ("loss" in key or key.startswith("val"))
-        ]
+        terms = list(dict.fromkeys(key for row in rows for key in row if key.endswith("loss")))
         for term in terms:
-            line = [row.get(term, np.nan) for row in rows]
-            axis.plot([row["epoch"] for row in rows], line, label=term)
+            points = [(row["epoch"], row[term]) for row in rows if row.get(term) is not None]
+            axis.plot(*zip(*points, strict=True), label=term, marker="." if len(points) < 9 else "")
         axis.set_title(name, fontsize=10)
         axis.set_xlabel("epoch")
         if terms:

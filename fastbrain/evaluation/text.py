@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, MissingPartError
+from ..models.hub import quiet
 
 
 @dataclass(frozen=True)
@@ -146,13 +147,14 @@ def bert_score(
     scores = np.zeros((len(references), 3))
     pairs = sorted({(h, r) for h, r in zip(hypotheses, references, strict=True) if h.strip()})
     if pairs:
-        values = bert.score(
-            [pair[0] for pair in pairs],
-            [pair[1] for pair in pairs],
-            model_type=model,
-            num_layers=layer,
-            nthreads=0,
-        )
+        with quiet():  # a bar for a model that loads in milliseconds is noise
+            values = bert.score(
+                [pair[0] for pair in pairs],
+                [pair[1] for pair in pairs],
+                model_type=model,
+                num_layers=layer,
+                nthreads=0,
+            )
         table = dict(zip(pairs, np.stack([v.numpy() for v in values], axis=1), strict=True))
         for row, pair in enumerate(zip(hypotheses, references, strict=True)):
             if pair in table:

@@ -135,7 +135,7 @@ class LLM4Brain(nn.Module):
         return self.encoder(self.tokenizer(voxels))
 
     def brain_latents(self, voxels: Tensor) -> Tensor:
-        """Z (B, n_queries, d_q) of windows (B, F, n_tokens, P) or (B, F, Z, Y, X), int16 or float."""
+        """Z (B, n_queries, d_q) of windows (B, F, n_tokens, P) or (B, F, Z, Y, X), int16 too."""
         return self.latents_of(self.tokenizer(voxels))
 
     def latents_of(self, tokens: Tensor) -> Tensor:
