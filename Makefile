@@ -5,11 +5,12 @@ BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 # two test processes with one thread each beat one process with two
 JOBS ?= 2
 
-.PHONY: help setup demo test bench lint docs clean
+.PHONY: help setup demo test bench bench-report lint docs clean
 help:
 	@echo "make demo   simulate, train and decode a small cohort (five minutes, no download)"
-	@echo "make test   all tests          make lint   all static checks"
-	@echo "make bench  CPU benchmarks     make docs   HTML documentation"
+	@echo "make test   all tests          make lint          all static checks"
+	@echo "make bench  CPU benchmarks     make bench-report  tables of the recorded rows"
+	@echo "make docs   HTML manual        make clean         remove all that make made"
 
 setup: .venv/.ready
 
@@ -20,11 +21,12 @@ $(BIN)/python:
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
 	@touch $@
 
-.venv/.lint: .venv/.ready
+# order only: a change in csrc is built once, by .ready
+.venv/.lint: pyproject.toml constraints.txt | .venv/.ready
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[lint]'
 	@touch $@
 
-.venv/.docs: .venv/.ready
+.venv/.docs: pyproject.toml constraints.txt | .venv/.ready
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
 	@touch $@
 
@@ -35,10 +37,13 @@ test: .venv/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 bench: .venv/.ready
-	$(BIN)/python -m benchmarks.voxel_tokenizer $(ARGS)
+	$(BIN)/python benchmarks/voxel_tokenizer.py $(ARGS)
+
+bench-report: .venv/.ready
+	$(BIN)/python benchmarks/report.py --readme $(ARGS)
 
 # mypy reads the built wheel: there `kernels` is where users find it
-lint: .venv/.lint
+lint: .venv/.ready .venv/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*)
@@ -48,8 +53,8 @@ lint: .venv/.lint
 	$(BIN)/python -m pip install -q --no-deps --target build/lint/site build/lint/*.whl
 	cd build/lint/site && ../../../$(BIN)/mypy --config-file ../../../pyproject.toml -p fastbrain
 
-docs: .venv/.docs
+docs: .venv/.ready .venv/.docs
 	$(BIN)/python -m sphinx -W -q docs build/docs
 
 clean:
-	rm -rf .venv build dist runs
+	rm -rf .venv build dist runs/demo

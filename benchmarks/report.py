@@ -1,6 +1,6 @@
 """Tables of the committed benchmark rows, generated and never typed.
 
-python benchmarks/report.py [--machine NAME]
+python benchmarks/report.py [--machine NAME] [--readme]
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def latest(machine: str | None) -> list[dict[str, Any]]:
             row = json.loads(line)
             row["machine"] = path.parent.name
             threads = row["env"]["threads"]
-            rows[row["machine"], threads, row["op"], row["case"], row["provider"]] = row
+            what = row.get("case", row.get("snr", str(row.get("test_runs"))))
+            rows[row["machine"], threads, row["op"], what, row.get("provider")] = row
     return list(rows.values())
 
 
@@ -63,6 +64,45 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def demo_table(rows: list[dict[str, Any]]) -> str:
+    """The simulated cohort, with and without signal."""
+    lines = [
+        "| SNR | windows | pairwise accuracy (chance 0.5) | p | BLEU-1 | ROUGE-L F | time |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda row: -row["snr"]):
+        low, high = row["pairwise_ci"]
+        lines.append(
+            f"| {row['snr']:g} | {row['n']} | {row['pairwise_accuracy']:.3f} "
+            f"({low:.3f}-{high:.3f}) | {row['pairwise_p']:.3f} "
+            f"| {row['bleu1']:.3f} (deranged {row['bleu1_permuted']:.3f}) "
+            f"| {row['rougeL_f']:.3f} (deranged {row['rougeL_f_permuted']:.3f}) "
+            f"| {row['seconds']:.0f} s |"
+        )
+    return "\n".join(lines)
+
+
+def haxby_table(rows: list[dict[str, Any]]) -> str:
+    """Real recordings: blocks decoded, beside ridge on the same volumes."""
+    lines = [
+        "| test runs | blocks | LLM4Brain, scored | LLM4Brain, free text | ridge | p |",
+        "|---|---|---|---|---|---|",
+    ]
+    names = ("block_accuracy", "block_accuracy_free_text", "ridge_block_accuracy")
+    for row in sorted(rows, key=lambda row: row["test_runs"]):
+        runs = ", ".join(map(str, row["test_runs"]))
+        cells = " | ".join(f"{row[name]:.1%}" for name in names)
+        lines.append(f"| {runs} | {row['n_blocks']} | {cells} | {row['block_p']:.4f} |")
+    total = sum(row["n_blocks"] for row in rows)
+    means = [sum(row[n] * row["n_blocks"] for row in rows) / total for n in names]
+    cells = " | ".join(f"**{mean:.1%}**" for mean in means)
+    lines.append(f"| all | {total} | {cells} | |")
+    return "\n".join([*lines, "", f"Chance is {rows[0]['block_chance']:.1%}."])
+
+
+RECIPES = {"demo": demo_table, "haxby": haxby_table}
+
+
 def report(machine: str | None = None) -> str:
     """All tables, each under what it was measured on."""
     rows = latest(machine)
@@ -77,21 +117,40 @@ def report(machine: str | None = None) -> str:
             if (row["machine"], row["op"], row["env"]["threads"]) == (name, op, threads)
         ]
         env = own[-1]["env"]
-        parts += [
-            f"### {op} on {env['cpu']}",
+        measured = (
             f"{threads} threads, {env['isa']}, torch {env['torch']}, commit {env['commit']}, "
-            f"{env['date'][:10]}; medians, and times fastbrain's with a 95 % interval.",
-            table(own),
-            where_we_lose(own),
-        ]
+            f"{env['date'][:10]}"
+        )
+        parts += [f"### {op} on {env['cpu']}"]
+        if op in RECIPES:
+            parts += [f"{measured}.", RECIPES[op](own)]
+        else:
+            parts += [
+                f"{measured}; medians, and times fastbrain's with a 95 % interval.",
+                table(own),
+                where_we_lose(own),
+            ]
     return "\n\n".join(parts)
 
 
+def write_readme(path: Path) -> None:
+    """Put the tables between the markers of the README."""
+    begin, end = "<!-- numbers: begin -->", "<!-- numbers: end -->"
+    text = path.read_text()
+    head, tail = text.split(begin)[0], text.split(end)[1]
+    path.write_text(f"{head}{begin}\n{report()}\n{end}{tail}")
+
+
 def main() -> None:
-    """Print the report."""
+    """Print the report, or put it into the README."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--machine", help="folder below benchmarks/results; default: all")
-    print(report(parser.parse_args().machine))
+    parser.add_argument("--readme", action="store_true", help="write the tables into README.md")
+    args = parser.parse_args()
+    if args.readme:
+        write_readme(Path(__file__).parent.parent / "README.md")
+    else:
+        print(report(args.machine))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Write the text that a trained model reads from brain windows.
 
-fastbrain decode runs/demo --part test --out decoded.tsv
+fastbrain decode runs/demo/run --part test --out decoded.tsv
 """
 
 from __future__ import annotations

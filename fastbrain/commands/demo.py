@@ -1,7 +1,8 @@
 """Simulate a cohort, train on it, decode a person and stimuli never seen, and report.
 
 fastbrain demo --out runs/demo
-fastbrain demo --out runs/chance --snr 0     # no signal: must land at chance
+
+fastbrain demo --out runs/chance --snr 0   (no signal: must land at chance)
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Config:
     """Temporal signal-to-noise ratio in grey matter; 0 is pure noise."""
     subjects: int = 6
     """People; the last one is never trained on."""
+    llm: str | None = None
+    """Hub name or folder of a causal language model; default: a small one, trained in seconds."""
     seed: int = 0
     """Of everything: cohort, weights, order, derangements."""
     derangements: int = 100
@@ -49,10 +52,16 @@ class Config:
     """Go on with an interrupted demo."""
     overwrite: bool = False
     """Remove an earlier demo in the same folder first."""
+    dry_run: bool = False
+    """Say what would be simulated and trained, and stop."""
 
 
 def run(config: Config) -> None:
     """Run the whole path and print what came out."""
+    design = _design(config)
+    if config.dry_run:
+        _say_plan(config, design)
+        return
     if config.overwrite and (config.out / "demo").is_file():
         shutil.rmtree(config.out)  # only what an earlier demo made: its marker is there
     started = time.monotonic()
@@ -83,11 +92,27 @@ def run(config: Config) -> None:
     say(f"{result.metrics['seconds']:.0f} s; report: {out / 'report.html'}")
 
 
+def _design(config: Config) -> CohortDesign:
+    return CohortDesign(subjects=config.subjects, snr=config.snr, seed=config.seed)
+
+
+def _say_plan(config: Config, design: CohortDesign) -> None:
+    recipe = _recipe(config, config.out / "corpus.txt")
+    trials = design.subjects * design.runs * design.trials
+    print(f"cohort   {design.subjects} people x {design.runs} runs x {design.trials} clips")
+    print(f"volumes  {design.subjects * design.runs * design.volumes}, TR {design.tr:g} s")
+    print(f"SNR      {design.snr:g}")
+    print(f"windows  {trials}, those of person {design.subjects:02d} are never trained on")
+    for name in ("pretrain", "video", "stage1", "stage2"):
+        print(f"{name:<8} {getattr(recipe, name).epochs} epochs")
+    print(f"output   {config.out}; about 0.4 GB of disk, 2 GB of memory")
+    say("dry run: nothing was written")
+
+
 def _store(config: Config, out: Path) -> VoxelStore:
     cohort = out / "cohort"
-    design = CohortDesign(subjects=config.subjects, snr=config.snr, seed=config.seed)
     if not cohort.exists():
-        simulate_cohort(cohort, design)
+        simulate_cohort(cohort, _design(config))
     folder = out / "store"
     if (folder / "manifest.json").is_file():
         return VoxelStore.open(folder)
@@ -105,6 +130,7 @@ def _store(config: Config, out: Path) -> VoxelStore:
 def _recipe(config: Config, corpus: Path) -> RunConfig:
     """Sizes and lengths that fit five minutes on two cores."""
     return RunConfig(
+        llm=config.llm,
         corpus=str(corpus),
         prompts=(QUESTION,),
         model=LLM4BrainConfig(
@@ -130,8 +156,8 @@ def _recipe(config: Config, corpus: Path) -> RunConfig:
 
 def _notes(config: Config) -> tuple[str, ...]:
     notes = [
-        "The data are simulated; the language model has read all sentences of the grammar, so it "
-        "knows the language, not which sentence belongs to which brain.",
+        "The data are simulated. The small language model has read all sentences of the grammar: "
+        "it knows the language, not which sentence belongs to which brain.",
         "Adaptation is transductive: one run of the unseen person was used without its texts and "
         "is not scored.",
     ]

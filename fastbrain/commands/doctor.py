@@ -184,7 +184,7 @@ def _native_rows(native: dict[str, Any]) -> Section:
         ("driver", native["driver"] or "no NVIDIA driver is loaded"),
     ]
     if not native["built"]:
-        return [("fastbrain._native", f"missing: {native['reason']}. Install again."), *rows]
+        return [("fastbrain._native", f"cannot be loaded: {native['reason']}"), *rows]
     devices = native["cuda_devices"]
     if isinstance(devices, str):
         shown = f"none: {devices}"

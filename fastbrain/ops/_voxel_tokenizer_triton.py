@@ -111,9 +111,20 @@ def _forward(
     # triton is imported by the first call that needs it
     from ..kernels import voxel_tokenizer as kernels
 
-    tensors = (volumes, weight, bias, offsets, mean, inv_std)
-    contiguous = [None if t is None else t.contiguous() for t in tensors]
-    return kernels.forward(*contiguous, scale, exact=_INTERPRETED)
+    return kernels.forward(
+        volumes.contiguous(),
+        weight.contiguous(),
+        _contiguous(bias),
+        offsets.contiguous(),
+        _contiguous(mean),
+        _contiguous(inv_std),
+        scale,
+        exact=_INTERPRETED,
+    )
+
+
+def _contiguous(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()
 
 
 def _fake(

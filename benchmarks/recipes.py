@@ -1,0 +1,56 @@
+"""Whole recipes as rows: the demo, and real recordings where they are given.
+
+    python benchmarks/recipes.py [--machine NAME] [--haxby DIR]
+
+Rows hold the metrics the recipes wrote themselves, and are kept under ``benchmarks/results/NAME``
+where a machine is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from _timing import Recorder
+
+ROOT = Path(__file__).parent.parent
+# every pair of runs is tested once, by models trained on the six others
+HAXBY_SPLITS = (("3-8", "1-2"), ("1-2,5-8", "3-4"), ("1-4,7-8", "5-6"), ("1-6", "7-8"))
+KEPT = (
+    "n", "seconds", "snr", "n_derangements", "pairwise_accuracy", "pairwise_ci", "pairwise_p",
+    "bleu1", "bleu1_ci", "bleu1_permuted", "rougeL_f", "rougeL_f_ci", "rougeL_f_permuted",
+    "bertscore_f", "bertscore_f_permuted", "exact_match", "exact_match_permuted", "adaptation",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Run the recipes one after the other; a row is kept as soon as it is there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--machine", help="folder below benchmarks/results; default: only print")
+    parser.add_argument("--haxby", type=Path, help="folder of the Haxby recordings")
+    args = parser.parse_args()
+    recorder = Recorder(args.machine)
+    with tempfile.TemporaryDirectory() as work:
+        for snr in (0.25, 0.0):
+            out = Path(work) / f"demo-{snr}"
+            command = ["-m", "fastbrain.cli", "demo", "--out", str(out), "--snr", str(snr)]
+            metrics = _run(command, out / "metrics.json")
+            recorder.row(op="demo", **{k: metrics[k] for k in KEPT if k in metrics})
+        for train, test in HAXBY_SPLITS if args.haxby else ():
+            out = Path(work) / f"haxby-{test}.json"
+            command = [str(ROOT / "examples/haxby.py"), "--data", str(args.haxby)]
+            metrics = _run([*command, "--train", train, "--test", test, "--out", str(out)], out)
+            recorder.row(op="haxby", **metrics)
+
+
+def _run(command: list[str], result: Path) -> dict:
+    subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+    return json.loads(result.read_text())
+
+
+if __name__ == "__main__":
+    main()
