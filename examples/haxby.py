@@ -105,11 +105,11 @@ def write_tables(data: Path, runs: list[int], tr: float, work: Path) -> Path:
                 data / f"sub001/model/model001/onsets/{name}/{condition}.txt", ndmin=2
             )
             for onset, duration in onsets[:, :2]:
+                text = SENTENCE.format(NOUNS.get(category, f"a {category}"))
+                block = f"{category}-{run}-{onset:g}"
                 for k in range(round(duration / tr)):
-                    text = SENTENCE.format(NOUNS.get(category, f"a {category}"))
-                    events.append(
-                        f"{onset + k * tr:g}\t{tr:g}\t{category}\t{category}-{run}-{onset:g}\t{text}"
-                    )
+                    start = onset + k * tr
+                    events.append(f"{start:g}\t{tr:g}\t{category}\t{block}\t{text}")
         write_atomic(work / f"{name}_events.tsv", "\n".join(events) + "\n")
         bold = (data / f"sub001/BOLD/{name}/bold_1slice.nii.gz").resolve()
         mask = (data / "mask_1slice.nii.gz").resolve()

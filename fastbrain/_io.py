@@ -181,8 +181,17 @@ def folder_atomic(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
             old = None
             if path.exists():
                 old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-                os.replace(path, old / path.name)
-            os.replace(temporary, path)
+            try:
+                if old is not None:
+                    os.replace(path, old / path.name)
+                os.replace(temporary, path)
+            except BaseException:
+                # what was there before comes back under its name
+                if old is not None:
+                    if (old / path.name).exists():
+                        os.rename(old / path.name, path)
+                    old.rmdir()
+                raise
             _fsync_dir(path.parent)
             if old is not None:
                 shutil.rmtree(old, ignore_errors=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def track(items: Iterable[T], description: str, *, total: int | None = None) -> 
         Number of items where `items` has no length.
     """
     if total is None:
-        total = len(items) if hasattr(items, "__len__") else None
+        total = len(items) if isinstance(items, Sized) else None
     if sys.stderr.isatty():
         yield from _rich_track(items, description, total)
         return

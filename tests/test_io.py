@@ -25,17 +25,6 @@ def no_space(*_args, **_options):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def stop(error):
-    raise error
-
-
-def fill(path, name, then=lambda: None):
-    """Put a folder with one file of this name in the place of `path`, calling `then` midway."""
-    with _io.folder_atomic(path, replace=True) as temporary:
-        (temporary / name).touch()
-        then()
-
-
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -227,70 +216,6 @@ def test_safe_join_follows_links_before_it_judges(tmp_path):
     # a loop may be let through, as nothing can be opened behind it
     with pytest.raises(OSError, match="loop"):
         looped.open()
-
-
-def test_folder_atomic_appears_at_the_end(tmp_path):
-    path = tmp_path / "out"
-    with _io.folder_atomic(path) as temporary:
-        (temporary / "x").write_text("1")
-        assert not path.exists()
-    assert (path / "x").read_text() == "1"
-    assert names(tmp_path) == ["out"]
-
-
-def test_folder_atomic_refuses_what_exists(tmp_path):
-    (tmp_path / "out").mkdir()
-    with pytest.raises(OutputExistsError), _io.folder_atomic(tmp_path / "out"):
-        pass
-    assert issubclass(OutputExistsError, FileExistsError)
-
-
-def test_folder_atomic_replaces_the_whole_folder(tmp_path):
-    path = tmp_path / "out"
-    fill(path, "old")
-    with _io.folder_atomic(path, replace=True) as temporary:
-        (temporary / "new").touch()
-        assert names(path) == ["old"]
-    assert names(path) == ["new"]
-    assert names(tmp_path) == ["out"]
-
-
-@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt()], ids=repr)
-def test_a_failed_folder_keeps_the_old_one(tmp_path, error):
-    path = tmp_path / "out"
-    fill(path, "old")
-    with pytest.raises(type(error)):
-        fill(path, "half", lambda: stop(error))
-    assert names(path) == ["old"]
-    assert names(tmp_path) == ["out"]
-
-
-def test_a_full_disk_keeps_the_old_folder(tmp_path, monkeypatch):
-    path = tmp_path / "out"
-    fill(path, "old")
-    with pytest.raises(DiskError):
-        fill(path, "half", lambda: monkeypatch.setattr(_io.os, "replace", no_space))
-    monkeypatch.undo()
-    assert names(path) == ["old"]
-
-
-@pytest.mark.xfail(strict=True, reason="the old folder stays under a hidden name")
-def test_a_rename_that_fails_halfway_puts_the_old_folder_back(tmp_path, monkeypatch):
-    path = tmp_path / "out"
-    fill(path, "old")
-    real, calls = os.replace, []
-
-    def second_fails(source, target):
-        calls.append(source)
-        if len(calls) == 2:
-            no_space()
-        real(source, target)
-
-    with pytest.raises(DiskError):
-        fill(path, "half", lambda: monkeypatch.setattr(_io.os, "replace", second_fails))
-    monkeypatch.undo()
-    assert names(path) == ["old"]
-    assert names(tmp_path) == ["out"]
 
 
 def test_new_output(tmp_path):

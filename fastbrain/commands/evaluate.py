@@ -27,6 +27,8 @@ class Config(SamplingOptions):
     """Permuted brain inputs to compare with, at least 100."""
     bert: bool = True
     """Whether to compute BERTScore."""
+    device: str = "cpu"
+    """Where to decode, e.g. cuda."""
 
 
 def run(config: Config) -> None:
@@ -37,6 +39,7 @@ def run(config: Config) -> None:
         count=config.derangements,
         seed=config.seed,
         bert=config.bert,
+        device=config.device,
     )
     print(metrics_table(result.metrics))
     say(f"report: {config.run / 'report.html'}")

@@ -107,6 +107,7 @@ def evaluate_run(
     count: int = 100,
     seed: int = 0,
     bert: bool = True,
+    device: str = "cpu",
     facts: dict[str, Any] | None = None,
     parts: ReportParts | None = None,
 ) -> Evaluation:
@@ -117,13 +118,14 @@ def evaluate_run(
     run : str or Path
     sampling, count, seed, bert
         See :func:`evaluate_model`.
+    device : str
     facts : dict, optional
         More entries for ``metrics.json``.
     parts : ReportParts, optional
         Title and notes of the report; the rest is filled in.
     """
     run = Path(run)
-    model, store, manifest = open_run(run)
+    model, store, manifest = open_run(run, device=device)
     scored = tuple(manifest["scored_trials"])
     result = evaluate_model(
         model, store, scored, sampling=sampling, count=count, seed=seed, bert=bert

@@ -10,13 +10,13 @@ from .config import (
     StageConfig,
     entropy_threshold,
     findings,
-    preset,
     reachable_entropy_minimum,
 )
 from .loop import Objective, fit
 from .losses import alignment_loss, clip_loss
 from .objectives import Captions, MaskedVoxels, PairedLoader, StageOne, StageTwo
 from .pipeline import build_model, split_target, train_llm4brain
+from .presets import preset
 from .readout import ReadoutFit, fit_readout
 from .recipes import (
     DEFAULT_PROMPTS,

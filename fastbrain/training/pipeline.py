@@ -246,7 +246,7 @@ def _small_llm(store: VoxelStore, config: RunConfig) -> Path:
 def _stimuli(store: VoxelStore, config: RunConfig, model: LLM4Brain) -> Frames:
     """Trial id to what the stimulus branch reads, each clip decoded once."""
     if config.stimulus == "text":
-        trials = [t for part in ("train", "val") for t in store.split.part(part)]  # type: ignore[arg-type]
+        trials = [t for part in ("train", "val") for t in store.split.part(part)]
         ids, _ = encode_answers(model.text_tokenizer, [store.by_id[t].text for t in trials])
         rows = dict(zip(trials, ids, strict=True))
         return rows.__getitem__

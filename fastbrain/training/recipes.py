@@ -14,9 +14,10 @@ from typing import Any
 from ..errors import ConfigError
 from ..models.llm4brain import LLM4Brain
 from .clips import ClipLoader, Frames
-from .config import StageConfig, findings, preset
+from .config import StageConfig, findings
 from .loop import Objective, fit
 from .objectives import Captions, MaskedVoxels, PairedLoader, StageOne, StageTwo
+from .presets import preset
 from .run import History, Loader, Row
 from .targets import VideoLatents
 

@@ -8,7 +8,8 @@ from typing import Any
 from ..errors import ConfigError
 from ..models import LLM4BrainConfig
 from ..models.config import from_dict, require, to_dict
-from .config import StageConfig, preset
+from .config import StageConfig
+from .presets import preset
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,9 @@ def html(evaluation, tmp_path_factory):
     parts = ReportParts(
         title="A <b>run</b>",
         data={"held out": "subject & stimulus"},
-        history={"stage1": [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0, "val_loss": None}]},
+        history={
+            "stage1": [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0, "val_loss": None}]
+        },
         grid=grid,
         saliency=np.linspace(0, 1, grid.n_tokens),
         notes=["Mind <this>"],
