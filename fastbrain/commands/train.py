@@ -31,7 +31,7 @@ class Config:
     llm: str | None = None
     """Hub name or folder of a causal language model; default: a small one, trained on the texts."""
     stimulus: Literal["clips", "text"] | None = None
-    """What the stimulus branch sees; default: as the configuration says (clips)."""
+    """Targets from clips or from texts; default: as the configuration says (clips)."""
     adapt_runs: int | None = None
     """Unlabelled runs of the test part for domain adaptation; they are not scored."""
     device: str = "cpu"
@@ -62,7 +62,7 @@ def run(config: Config) -> None:
     print(f"store        {store.fingerprint()}, {store.grid.n_tokens} tokens")
     print(f"trials       {len(split.train)} train, {len(split.val)} validation")
     print(f"scored later {len(scored)}; unlabelled adaptation on {len(adapt)}")
-    stages = ("pretrain", "video", "stage1", "stage2")
+    stages = ("pretrain", "video", "calibrate", "stage1", "stage2")
     print("stages       " + ", ".join(s for s in stages if getattr(whole, s) is not None))
     if config.dry_run:
         say("dry run: nothing was trained")

@@ -199,5 +199,5 @@ def _histories(run: Path) -> dict[str, list[dict[str, Any]]]:
         log = folder / "log.jsonl"
         if log.is_file():
             rows[folder.name] = [json.loads(line) for line in log.read_text().splitlines()]
-    order = ("pretrain", "video", "stage1", "stage2")
+    order = ("pretrain", "video", "calibrate", "stage1", "stage2")
     return {name: rows[name] for name in order if name in rows}

@@ -22,7 +22,6 @@ from .text import encode_answers, encode_prompts
 from .video import FrameEncoder, VisionModelFrames, from_vision_model
 from .voxel import VoxelTokenizer
 from .wordlevel import small_llm
-from .words import WordEncoder
 
 __all__ = [
     "SCMBM",
@@ -43,7 +42,6 @@ __all__ = [
     "VideoConfig",
     "VisionModelFrames",
     "VoxelTokenizer",
-    "WordEncoder",
     "adaptors_off",
     "attention_choice",
     "brain_positions",

@@ -20,6 +20,7 @@ from .presets import preset
 from .readout import ReadoutFit, fit_readout
 from .recipes import (
     DEFAULT_PROMPTS,
+    calibrate,
     pretrain_scmbm,
     pretrain_video,
     stage_one,
@@ -27,7 +28,7 @@ from .recipes import (
 )
 from .run import History, Loader
 from .runconfig import RunConfig
-from .targets import VideoLatents, video_targets
+from .targets import VideoLatents, text_targets, video_targets
 
 __all__ = [
     "DEFAULT_PROMPTS",
@@ -50,6 +51,7 @@ __all__ = [
     "VideoLatents",
     "alignment_loss",
     "build_model",
+    "calibrate",
     "clip_loss",
     "entropy_threshold",
     "findings",
@@ -65,6 +67,7 @@ __all__ = [
     "split_target",
     "stage_one",
     "stage_two",
+    "text_targets",
     "train_llm4brain",
     "video_targets",
 ]

@@ -86,7 +86,7 @@ class ClipLoader:
 
 
 def stack_frames(frames: Frames, trial_ids: tuple[str, ...]) -> Tensor:
-    """Stimuli of several trials: frames (B, T, 3, H, W), or token ids (B, T) where people read.
+    """Stimuli of several trials: frames (B, T, 3, H, W), or ready latents (B, L, d).
 
     Raises
     ------
@@ -94,8 +94,8 @@ def stack_frames(frames: Frames, trial_ids: tuple[str, ...]) -> Tensor:
         A clip is not (T, 3, H, W) floating in [0, 1], or differs in shape from the first.
     """
     clips = [frames(t) for t in trial_ids]
-    if all(clip.ndim == 1 and clip.dtype == torch.int64 for clip in clips):
-        return torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
+    if all(clip.ndim == 2 for clip in clips):
+        return torch.stack(clips)
     for trial, clip in zip(trial_ids, clips, strict=True):
         fits = clip.ndim == 4 and clip.shape[1] == 3 and clip.is_floating_point()
         if not fits or clip.shape != clips[0].shape:

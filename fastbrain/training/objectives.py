@@ -86,6 +86,19 @@ class Captions(_Brain):
         return {"loss": self.answers(latents, self.prompts, batch.texts)}
 
 
+class Calibration(_Brain):
+    """The projection learns to read predicted latents as they are: shrunken and noisy."""
+
+    def __init__(self, model: LLM4Brain, config: StageConfig, prompts: Sequence[str]) -> None:
+        super().__init__(model, config)
+        self.prompts = tuple(prompts)
+
+    def forward(self, batch: Any) -> Terms:
+        """Answer loss of a batch of latents (`frames`, `texts`)."""
+        latents = batch.frames.to(self.model.device)
+        return {"loss": self.answers(latents, self.prompts, batch.texts)}
+
+
 class StageOne(_Brain):
     """Cross-modal alignment: L = β·L_CLIP + (1−β)·L_L2L1 (LLM4Brain, equation 2)."""
 

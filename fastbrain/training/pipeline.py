@@ -26,18 +26,16 @@ from ..errors import CheckpointError, ConfigError
 from ..models import (
     LLM4Brain,
     ModelCard,
-    WordEncoder,
-    encode_answers,
     load_llm,
     save_pretrained,
     small_llm,
 )
 from .config import StageConfig
 from .readout import fit_readout
-from .recipes import pretrain_scmbm, pretrain_video, stage_one, stage_two
+from .recipes import calibrate, pretrain_scmbm, pretrain_video, stage_one, stage_two
 from .run import History
 from .runconfig import RunConfig
-from .targets import video_targets
+from .targets import text_targets, video_targets
 
 Frames = Callable[[str], Tensor]
 
@@ -81,7 +79,6 @@ def train_llm4brain(
     _claim(out, store, config)
     llm_path = config.llm or str(_small_llm(store, config))
     model = build_model(store, config, llm_path, device=device)
-    frames = _stimuli(store, config, model)
     val_loader = _loader(store, store.split.val, config.stage1, shuffle=False)
     facts: dict[str, Any] = {}
 
@@ -93,19 +90,27 @@ def train_llm4brain(
     if config.pretrain is not None:
         loader = _loader(store, store.split.train, config.pretrain)
         pretrain_scmbm(model, loader, config.pretrain, val_loader=val_loader, **options("pretrain"))
+    texts = _texts(store, "train")
     if config.video is not None:
-        texts, val_texts = (_texts(store, part) for part in ("train", "val"))
+        frames = _frames(store, model)
         pretrain_video(
-            model, texts, frames, config.video, prompts=config.prompts, val_texts=val_texts,
-            **options("video"),
+            model, texts, frames, config.video, prompts=config.prompts,
+            val_texts=_texts(store, "val"), **options("video"),
         )  # fmt: skip
-    if config.stage1 is not None:
         targets = video_targets(model, [*store.split.train, *store.split.val], frames)
-        if model.readout is not None:
-            ordered = _loader(store, store.split.train, config.stage1, shuffle=False)
-            start = fit_readout(model, ordered, targets)
-            facts["readout"] = asdict(start)
-            say(f"readout: cross-validated R² {start.r2:.3f} at penalty {start.alpha:g}")
+    else:
+        targets = text_targets(model, texts | _texts(store, "val"), fit=store.split.train)
+    if model.readout is not None:
+        ordered = _loader(store, store.split.train, None, shuffle=False)
+        start = fit_readout(model, ordered, targets)
+        facts["readout"] = {k: getattr(start, k) for k in ("alpha", "r2", "rank", "windows")}
+        say(f"readout: cross-validated R² {start.r2:.3f} at penalty {start.alpha:g}")
+        if config.calibrate is not None:
+            calibrate(
+                model, start.latents, texts, config.calibrate, prompts=config.prompts,
+                **options("calibrate"),
+            )  # fmt: skip
+    if config.stage1 is not None:
         loader = _loader(store, store.split.train, config.stage1)
         stage_one(model, loader, targets, config.stage1, val_loader=val_loader, **options("stage1"))
     if config.stage2 is not None:
@@ -158,7 +163,6 @@ def build_model(
         mean=store.mean,
         inv_std=store.inv_std,
         scale=store.scale,
-        video=WordEncoder(llm) if config.stimulus == "text" else None,
     )
     return model.to(device)
 
@@ -243,13 +247,8 @@ def _small_llm(store: VoxelStore, config: RunConfig) -> Path:
     )
 
 
-def _stimuli(store: VoxelStore, config: RunConfig, model: LLM4Brain) -> Frames:
-    """Trial id to what the stimulus branch reads, each clip decoded once."""
-    if config.stimulus == "text":
-        trials = [t for part in ("train", "val") for t in store.split.part(part)]
-        ids, _ = encode_answers(model.text_tokenizer, [store.by_id[t].text for t in trials])
-        rows = dict(zip(trials, ids, strict=True))
-        return rows.__getitem__
+def _frames(store: VoxelStore, model: LLM4Brain) -> Frames:
+    """Trial id to the frames of its clip, each decoded once."""
     from ..data.clips import read_clip
 
     size, cache = model.config.video, {}

@@ -6,12 +6,19 @@ from dataclasses import replace
 
 from ..errors import ConfigError
 from ..models.config import suggest
-from .config import LossConfig, StageConfig
+from .config import LossConfig, OptimConfig, StageConfig
 
 # what each stage trains unless told otherwise
 STAGES = {
     "pretrain": StageConfig("pretrain", groups=("tokenizer", "encoder")),
     "video": StageConfig("video", groups=("video", "qformer", "projection")),
+    "calibrate": StageConfig(
+        "calibrate",
+        epochs=30,
+        batch_size=32,
+        groups=("projection",),
+        optim=OptimConfig(lr=1e-3, weight_decay=0.1),
+    ),
     "stage1": StageConfig(
         "stage1",
         groups=(
@@ -45,7 +52,7 @@ def preset(stage: str, name: str = "fastbrain") -> StageConfig:
 
     Parameters
     ----------
-    stage : {"pretrain", "video", "stage1", "stage2"}
+    stage : {"pretrain", "video", "calibrate", "stage1", "stage2"}
     name : {"fastbrain", "paper", "published-code"}
         "paper": LLM4Brain as printed (τ = 0.5, only the bridge and the prototypes train, answers
         summed over tokens, no source class loss). "published-code": domain adaptation as DANCE's

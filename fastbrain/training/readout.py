@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,12 +31,16 @@ class ReadoutFit:
         Cross-validated share of the targets' variance explained, folds made of whole runs.
     rank : int
     windows : int
+    latents : VideoLatents
+        What each training window's latents are predicted to be by a regression that did not see
+        its run: honest examples for whatever learns to read the predictions.
     """
 
     alpha: float
     r2: float
     rank: int
     windows: int
+    latents: VideoLatents = field(repr=False)
 
 
 @torch.no_grad()
@@ -78,7 +82,8 @@ def fit_readout(
     """
     if model.readout is None:
         raise ConfigError("fit_readout: readout_rank must be > 0, got a model without readout.")
-    features, latents, runs = _gather(model, loader, targets)
+    features, latents, trials = _gather(model, loader, targets)
+    runs = [_run(trial) for trial in trials]
     n = len(features)
     feature_mean, latent_mean = features.mean(0), latents.mean(0)
     features -= feature_mean
@@ -86,13 +91,15 @@ def fit_readout(
     gram = (features @ features.T).double()  # (N, N)
     scale = gram.diagonal().mean()
     groups = _folds(runs, folds)
-    errors = torch.zeros(len(alphas), dtype=torch.float64)
+    held_out = torch.zeros(len(alphas), *latents.shape)  # (A, N, L·d)
     for group in groups:
         held = torch.zeros(n, dtype=torch.bool)
         held[group] = True
-        predicted = _dual(gram[~held][:, ~held], latents[~held], scale, alphas)
-        for i, dual in enumerate(predicted):
-            errors[i] += (gram[held][:, ~held] @ dual - latents[held]).square().sum()
+        mean = latents[~held].mean(0)
+        inner, outer = _centred(gram, held)
+        for i, dual in enumerate(_dual(inner, latents[~held] - mean, scale, alphas)):
+            held_out[i, held] = (outer @ dual + mean).float()
+    errors = (held_out - latents).square().sum(dim=(1, 2))
     best = int(errors.argmin())
     dual = _dual(gram, latents, scale, [alphas[best]])[0]  # (N, L·d)
     # the directions in latent space that the predictions really use
@@ -102,26 +109,28 @@ def fit_readout(
     bias = latent_mean - (read @ feature_mean) @ basis.float()
     model.readout.set_weights(read, basis.float().T, bias)
     r2 = 1 - float(errors[best] / latents.square().sum())
-    return ReadoutFit(alphas[best], r2, rank, n)
+    honest = (held_out[best] + latent_mean).unflatten(1, (model.readout.n_queries, -1))
+    cross = VideoLatents({t: i for i, t in enumerate(trials)}, honest)
+    return ReadoutFit(alphas[best], r2, rank, n, cross)
 
 
 def _gather(
     model: LLM4Brain, loader: Loader, targets: VideoLatents
 ) -> tuple[Tensor, Tensor, list[str]]:
-    features, latents, runs = [], [], []
+    features, latents, trials = [], [], []
     was_training = model.training
     model.eval()
     for batch in track(loader, "reading windows"):
         features.append(model.tokenizer(batch.voxels.to(model.device)).flatten(1).float().cpu())
         latents.append(targets.of(batch.trial_ids, torch.device("cpu")).flatten(1))
-        runs += [_run(trial) for trial in batch.trial_ids]
+        trials += batch.trial_ids
     model.train(was_training)
-    if not 2 <= len(runs) <= _MAX_WINDOWS:
+    if not 2 <= len(trials) <= _MAX_WINDOWS:
         raise InputError(
-            f"fit_readout: loader must give 2..{_MAX_WINDOWS} windows, got {len(runs)}. "
+            f"fit_readout: loader must give 2..{_MAX_WINDOWS} windows, got {len(trials)}. "
             "Pass a loader over a subset."
         )
-    return torch.cat(features), torch.cat(latents), runs
+    return torch.cat(features), torch.cat(latents), trials
 
 
 def _run(trial_id: str) -> str:
@@ -138,6 +147,14 @@ def _folds(runs: list[str], folds: int) -> list[list[int]]:
     for i, run in enumerate(runs):
         groups.setdefault(part[run], []).append(i)
     return list(groups.values())
+
+
+def _centred(gram: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
+    """Gram matrices (train, train) and (held, train) about the mean of the training part alone."""
+    inner, outer = gram[~held][:, ~held], gram[held][:, ~held]
+    mean = inner.mean(0)
+    inner = inner - mean - mean[:, None] + mean.mean()
+    return inner, outer - outer.mean(1, keepdim=True) - mean + mean.mean()
 
 
 def _dual(gram: Tensor, latents: Tensor, scale: Any, alphas: Sequence[float]) -> list[Tensor]:

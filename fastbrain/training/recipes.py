@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..errors import ConfigError
 from ..models.llm4brain import LLM4Brain
 from .clips import ClipLoader, Frames
 from .config import StageConfig, findings
 from .loop import Objective, fit
-from .objectives import Captions, MaskedVoxels, PairedLoader, StageOne, StageTwo
+from .objectives import Calibration, Captions, MaskedVoxels, PairedLoader, StageOne, StageTwo
 from .presets import preset
 from .run import History, Loader, Row
 from .targets import VideoLatents
@@ -125,6 +127,56 @@ def pretrain_video(
         validate=_validation(objective, val),
         on_epoch=on_epoch,
         record=record,
+    )
+
+
+def calibrate(
+    model: LLM4Brain,
+    latents: VideoLatents,
+    texts: Mapping[str, str],
+    config: StageConfig | None = None,
+    *,
+    run_dir: str | Path,
+    prompts: Sequence[str] = DEFAULT_PROMPTS,
+    resume: bool = False,
+    on_epoch: Callable[[Row], None] | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> History:
+    """Tune the projection on out-of-fold predictions of the readout (stacked generalisation).
+
+    In-sample predictions look far surer than those of a new run; a language model tuned on them
+    trusts the brain too much. Wolpert, "Stacked generalization", Neural Networks 1992.
+
+    Parameters
+    ----------
+    model : LLM4Brain
+    latents : VideoLatents
+        ``fit_readout(...).latents``.
+    texts : mapping of str to str
+        Text by trial id.
+    config : StageConfig, optional
+        Default ``preset("calibrate")``.
+    run_dir : str or Path
+    prompts : sequence of str
+    resume : bool
+    on_epoch, record
+        See :func:`fastbrain.training.fit`.
+
+    Returns
+    -------
+    History
+    """
+    config = config or preset("calibrate")
+    _need_prompts(prompts)
+    model.set_trainable(config.groups)
+
+    def predicted(trial: str) -> Tensor:
+        return latents.latents[latents.rows[trial]]
+
+    loader = ClipLoader(texts, predicted, batch_size=config.batch_size, seed=config.seed)
+    objective = Calibration(model, config, prompts)
+    return fit(
+        objective, loader, config, run_dir=run_dir, resume=resume, on_epoch=on_epoch, record=record
     )
 
 

@@ -26,10 +26,11 @@ class RunConfig:
     prompts : tuple of str
         Instructions; one is drawn for each training sample, the first is used for decoding.
     stimulus : {"clips", "text"}
-        What the stimulus branch sees: the clips of the trials, or their texts.
+        Where the targets of stage I come from: the clips of the trials through the video branch,
+        or the word vectors of their texts (then `video` must be None).
     model : LLM4BrainConfig
         `frames` and `n_classes` are taken from the store.
-    pretrain, video, stage1, stage2 : StageConfig or None
+    pretrain, video, calibrate, stage1, stage2 : StageConfig or None
         None leaves the stage out.
     adapt_runs : int
         Runs of the test part whose windows, without their texts, take part in domain adaptation.
@@ -44,6 +45,7 @@ class RunConfig:
     model: LLM4BrainConfig = field(default_factory=LLM4BrainConfig)
     pretrain: StageConfig | None = None
     video: StageConfig | None = field(default_factory=lambda: preset("video"))
+    calibrate: StageConfig | None = None
     stage1: StageConfig | None = field(default_factory=lambda: preset("stage1"))
     stage2: StageConfig | None = field(default_factory=lambda: preset("stage2"))
     adapt_runs: int = 0
@@ -53,11 +55,13 @@ class RunConfig:
         require(self, "stimulus", self.stimulus in ("clips", "text"), "be clips or text")
         require(self, "prompts", bool(self.prompts), "hold at least one prompt")
         require(self, "adapt_runs", self.adapt_runs >= 0, "be 0 or more")
-        if self.stage1 is not None and self.video is None:
+        if (self.stimulus == "text") != (self.video is None):
             raise ConfigError(
-                "RunConfig: stage1 must have a trained stimulus branch to align with, got "
-                "video=None. Leave stage1 out too, or configure video."
+                f"RunConfig: video must be configured for clips and None for text, got "
+                f"stimulus='{self.stimulus}' and video={'None' if self.video is None else 'set'}."
             )
+        if self.calibrate is not None and not self.model.readout_rank:
+            raise ConfigError("RunConfig: calibrate must have a readout, got readout_rank=0.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict for JSON."""

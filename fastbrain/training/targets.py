@@ -1,8 +1,10 @@
-"""The video latents X that stage one aligns with, computed once."""
+"""The latents X that stage one aligns with, computed once: of clips, or of texts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,3 +67,43 @@ def video_targets(
             parts.append(model.video_latents(clips.to(model.device)).float().cpu())
     model.train(was_training)
     return VideoLatents({t: i for i, t in enumerate(trial_ids)}, torch.cat(parts))
+
+
+@torch.no_grad()
+def text_targets(model: LLM4Brain, texts: Mapping[str, str], *, fit: Sequence[str]) -> VideoLatents:
+    """Latents of texts, for cohorts without clips: the word vectors that tell a text from others.
+
+    Every latent of a trial is the mean of its words' input embeddings, weighted by inverse
+    document frequency (BrainLLM, arXiv 2311.09889, warms up on the plain mean). The projection is
+    set to an orthogonal map first, so that latents and embeddings are rotations of each other
+    when both have one width, and the best approximation otherwise.
+
+    Parameters
+    ----------
+    model : LLM4Brain
+        Its projection is set anew.
+    texts : mapping of str to str
+        Text by trial id.
+    fit : sequence of str
+        Training trials: document frequencies are counted over these alone.
+
+    Returns
+    -------
+    VideoLatents
+    """
+    torch.nn.init.orthogonal_(model.projection.weight)
+    torch.nn.init.zeros_(model.projection.bias)
+    encode = model.text_tokenizer.encode
+    words = {t: encode(text, add_special_tokens=False) for t, text in texts.items()}
+    seen = Counter(word for t in fit for word in set(words[t]))
+    embeddings = model.llm.get_input_embeddings().weight.float()
+    rows = []
+    for ids in words.values():
+        # add-one counts: a word of no training text is the rarest, one of all texts says nothing
+        weight = torch.tensor([math.log((1 + len(fit)) / (1 + seen[i])) for i in ids])
+        if not bool((weight > 0).any()):
+            weight = torch.ones(len(ids))
+        mean = (weight / weight.sum()).to(embeddings) @ embeddings[ids]
+        rows.append(mean @ model.projection.weight.float())
+    latents = torch.stack(rows).cpu()[:, None].repeat(1, model.config.qformer.n_queries, 1)
+    return VideoLatents({t: i for i, t in enumerate(words)}, latents)

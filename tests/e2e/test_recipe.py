@@ -147,10 +147,14 @@ def test_texts_can_be_the_stimulus(store, tmp_path):
             recipe(adapt_runs=0),
             stimulus="text",
             pretrain=None,
-            video=replace(preset("video"), epochs=1, groups=("qformer", "projection")),
+            video=None,
+            calibrate=replace(preset("calibrate"), epochs=2, batch_size=8),
         ),
     )
-    assert model.external_video
+    assert (tmp_path / "run" / "stages" / "calibrate" / "log.jsonl").is_file()
+    assert model.projection.weight.shape == (64, 24)
+    with pytest.raises(ConfigError, match="None for text"):
+        replace(recipe(), stimulus="text")
 
 
 def test_commands_do_the_same(store, tmp_path, capsys):

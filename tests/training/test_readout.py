@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from fastbrain.errors import ConfigError
 from fastbrain.models import Readout
-from fastbrain.training import fit_readout, video_targets
-from fastbrain.training.readout import _dual, _folds
+from fastbrain.training import calibrate, fit_readout, preset, text_targets, video_targets
+from fastbrain.training.readout import _dual, _folds, _run
 
 
 def test_equals_ridge_by_hand(make_model, make_loader, frames):
@@ -78,3 +80,46 @@ def test_a_model_without_readout_is_refused(make_model, make_loader, frames):
     model.readout = None
     with pytest.raises(ConfigError, match="readout_rank"):
         fit_readout(model, loader, targets)
+
+
+def test_out_of_fold_latents_have_not_seen_their_run(make_model, make_loader, frames):
+    model, loader = make_model(), make_loader(24, batch_size=8, shuffle=False)
+    targets = video_targets(model, loader.trial_ids, frames)
+    cross = fit_readout(model, loader, targets, alphas=[0.1], folds=4).latents
+    assert cross.latents.shape == targets.latents.shape
+    held = _folds([_run(t) for t in loader.trial_ids], 4)[0]
+    changed = type(targets)(targets.rows, targets.latents.clone())
+    changed.latents[held] += 100.0
+    again = fit_readout(model, loader, changed, alphas=[0.1], folds=4).latents
+    # fp64 sums about another overall mean, stored as fp32 of size 100
+    torch.testing.assert_close(again.latents[held], cross.latents[held], rtol=0, atol=1e-3)
+    rest = [i for i in range(24) if i not in held]
+    assert not torch.allclose(again.latents[rest], cross.latents[rest], atol=1.0)
+
+
+def test_text_targets_tell_texts_apart(make_model):
+    model = make_model()
+    texts = {"a": "It is a ball.", "b": "It is a box.", "c": "It is a ball."}
+    targets = text_targets(model, texts, fit=("a", "b"))
+    assert targets.latents.shape == (3, 3, 12)
+    one, other, same = targets.latents
+    assert torch.equal(one, same)
+    assert torch.nn.functional.cosine_similarity(one[0], other[0], dim=0) < 0.9
+    weight = model.projection.weight
+    torch.testing.assert_close(weight.T @ weight, torch.eye(12), rtol=1e-4, atol=1e-5)
+
+
+def test_calibration_lowers_the_answer_loss_of_honest_latents(
+    make_model, make_loader, frames, tmp_path
+):
+    model, loader = make_model(), make_loader(24, batch_size=8, shuffle=False)
+    texts = dict(zip(loader.trial_ids, loader.texts, strict=True))
+    targets = text_targets(model, texts, fit=loader.trial_ids)
+    cross = fit_readout(model, loader, targets).latents
+    before = model.readout.read.weight.clone()
+    config = replace(preset("calibrate"), epochs=8, batch_size=8)
+    history = calibrate(
+        model, cross, texts, config, run_dir=tmp_path / "run", prompts=("What is it?",)
+    )
+    assert history.rows[-1]["loss"] < 0.9 * history.rows[0]["loss"]
+    assert torch.equal(model.readout.read.weight, before)
