@@ -35,6 +35,7 @@ from fastbrain.data import (
     split_by,
 )
 from fastbrain.decoding import decode_windows, score_texts
+from fastbrain.errors import CohortError, FastbrainError
 from fastbrain.evaluation import derangements, pairwise, permutation_p
 from fastbrain.models import EncoderConfig, LLM4BrainConfig, QFormerConfig
 from fastbrain.training import OptimConfig, RunConfig, preset, train_llm4brain
@@ -95,15 +96,19 @@ def main() -> None:
 
 def write_tables(data: Path, runs: list[int], tr: float, work: Path) -> Path:
     """Write a runs table and one events file a run: a trial is one volume of a block."""
+    subject = min(data.glob("sub[0-9]*"), default=data / "sub001")
+    missing = [run for run in runs if not (subject / f"BOLD/task001_run{run:03d}").is_dir()]
+    if missing:
+        raise CohortError(
+            f"haxby: runs must be below {subject / 'BOLD'}, got no folder of {missing}."
+        )
     conditions = [line.split()[1:] for line in (data / "models/model001/condition_key.txt").open()]
     rows = ["subject\tsession\trun\tbold\tevents\tmask\ttr"]
     for run in runs:
         name = f"task001_run{run:03d}"
         events = ["onset\tduration\ttrial_type\tstimulus\ttext"]
         for condition, category in conditions:
-            onsets = np.loadtxt(
-                data / f"sub001/model/model001/onsets/{name}/{condition}.txt", ndmin=2
-            )
+            onsets = np.loadtxt(subject / f"model/model001/onsets/{name}/{condition}.txt", ndmin=2)
             for onset, duration in onsets[:, :2]:
                 text = SENTENCE.format(NOUNS.get(category, f"a {category}"))
                 block = f"{category}-{run}-{onset:g}"
@@ -111,7 +116,7 @@ def write_tables(data: Path, runs: list[int], tr: float, work: Path) -> Path:
                     start = onset + k * tr
                     events.append(f"{start:g}\t{tr:g}\t{category}\t{block}\t{text}")
         write_atomic(work / f"{name}_events.tsv", "\n".join(events) + "\n")
-        bold = (data / f"sub001/BOLD/{name}/bold_1slice.nii.gz").resolve()
+        bold = (subject / f"BOLD/{name}/bold_1slice.nii.gz").resolve()
         mask = (data / "mask_1slice.nii.gz").resolve()
         rows.append(f"001\tn/a\t{run:03d}\t{bold}\t{name}_events.tsv\t{mask}\t{tr:g}")
     return write_atomic(work / "runs.tsv", "\n".join(rows) + "\n")
@@ -296,4 +301,7 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FastbrainError as error:
+        raise SystemExit(str(error)) from None
