@@ -60,9 +60,8 @@ def main() -> None:
     work = Path(args.work or tempfile.mkdtemp(prefix="haxby-"))
     tr = float((args.data / "scan_key.txt").read_text().split()[1])
     table = write_tables(args.data, [*args.train, *args.test], tr, work)
-    names = [f"{run:03d}" for run in args.train]
     stores = {
-        delay: make_store(table, work / f"delay-{delay:g}", names, args.test, delay)
+        delay: make_store(table, work / f"delay-{delay:g}", args.test, delay)
         for delay in (0.0, tr, 2 * tr)
     }
     fits = {delay: fit_ridge(store) for delay, store in stores.items()}
@@ -72,15 +71,14 @@ def main() -> None:
 
     truth = block_truth(store, store.split.test)
     ridge = block_mean(store, store.split.test, ridge_scores(store, alpha))
-    # each training run validates once; the models' log likelihoods are averaged
-    folds = [names[-i:] + names[:-i] for i in range(min(args.folds, len(names)))]
+    # models differ in the half run that validates; their log likelihoods are averaged
     decoded = [
         decode(
-            make_store(table, work / f"fold-{i}", fold, args.test, delay),
-            work / f"run-{i}",
+            make_store(table, work / f"fold-{fold}", args.test, delay, fold),
+            work / f"run-{fold}",
             args.seed,
         )
-        for i, fold in enumerate(folds)
+        for fold in range(args.folds)
     ]
     blocks = block_mean(store, store.split.test, np.mean([scores for scores, _ in decoded], axis=0))
     metrics = report(blocks, ridge, truth, [said for _, said in decoded], store) | {
@@ -122,15 +120,19 @@ def write_tables(data: Path, runs: list[int], tr: float, work: Path) -> Path:
     return write_atomic(work / "runs.tsv", "\n".join(rows) + "\n")
 
 
-def make_store(
-    table: Path, out: Path, train: list[str], test: list[int], delay: float
-) -> VoxelStore:
-    """Prepare a store; the last training run validates."""
+def make_store(table: Path, out: Path, test: list[int], delay: float, fold: int = 0) -> VoxelStore:
+    """Prepare a store; every second block of one training run validates."""
 
     def split(trials: list) -> Split:
-        return split_by(
-            trials, "run", train=train[:-1], val=train[-1:], test=[f"{r:03d}" for r in test]
-        )
+        tested = {f"{run:03d}" for run in test}
+        runs = sorted({t.run for t in trials} - tested)
+        blocks = {
+            run: list(dict.fromkeys(t.stimulus for t in trials if t.run == run)) for run in runs
+        }
+        val = blocks[runs[fold % len(runs)]][fold // len(runs) % 2 :: 2]
+        train = [block for run in runs for block in blocks[run] if block not in val]
+        seen = [t.stimulus for t in trials if t.run in tested]
+        return split_by(trials, "stimulus", train=train, val=val, test=list(dict.fromkeys(seen)))
 
     return prepare_store(
         read_runs_table(table, allow_outside=True),
@@ -295,7 +297,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--test", type=_runs, default=_runs("7-8"), help="runs, e.g. 7-8")
     parser.add_argument("--out", type=Path, help="JSON file for the metrics")
     parser.add_argument("--work", help="new folder for store and model; default: a temporary one")
-    parser.add_argument("--folds", type=int, default=6, help="models to average, at most one a run")
+    parser.add_argument("--folds", type=int, default=3, help="models to average")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
