@@ -17,15 +17,9 @@ from .losses import alignment_loss, clip_loss
 from .objectives import Captions, MaskedVoxels, PairedLoader, StageOne, StageTwo
 from .pipeline import build_model, split_target, train_llm4brain
 from .presets import preset
+from .pretraining import DEFAULT_PROMPTS, pretrain_scmbm, pretrain_video
 from .readout import ReadoutFit, fit_readout
-from .recipes import (
-    DEFAULT_PROMPTS,
-    calibrate,
-    pretrain_scmbm,
-    pretrain_video,
-    stage_one,
-    stage_two,
-)
+from .recipes import calibrate, stage_one, stage_two
 from .run import History, Loader
 from .runconfig import RunConfig
 from .targets import VideoLatents, text_targets, video_targets

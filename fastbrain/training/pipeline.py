@@ -31,8 +31,9 @@ from ..models import (
     small_llm,
 )
 from .config import StageConfig
+from .pretraining import pretrain_scmbm, pretrain_video
 from .readout import fit_readout
-from .recipes import calibrate, pretrain_scmbm, pretrain_video, stage_one, stage_two
+from .recipes import calibrate, stage_one, stage_two
 from .run import History
 from .runconfig import RunConfig
 from .targets import text_targets, video_targets
