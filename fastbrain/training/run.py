@@ -143,6 +143,7 @@ def save(
     config: StageConfig,
     history: History,
 ) -> None:
+    """Write a checkpoint of everything that :func:`begin` needs to go on from here."""
     slots = {f"{n}/{k}": v for n, p in named for k, v in optimizer.state.get(p, {}).items()}
     state = {
         "config": config.to_dict(),
