@@ -1,13 +1,8 @@
-// The only file that sees Python: checks arguments, releases the GIL, one m.def per entry point.
-#include <pybind11/pybind11.h>
-
-#include <new>
-#include <optional>
+// The extension: what this build is and runs on; each family binds its entry points in bind_*.cpp,
+// which check arguments and release the GIL.
 #include <string>
 
-#include "check.h"
-#include "isa.h"
-#include "voxel_tokenizer.h"
+#include "bind.h"
 #ifdef FASTBRAIN_CUDA
 #include "device.h"
 #endif
@@ -16,59 +11,7 @@ namespace py = pybind11;
 
 namespace fastbrain {
 
-const VoxelTokenizer& voxel_tokenizer(Isa isa) {
-#ifdef FASTBRAIN_X86
-  if (isa == Isa::kAvx512) return avx512::voxel_tokenizer;
-  if (isa == Isa::kAvx2) return avx2::voxel_tokenizer;
-#endif
-  (void)isa;
-  return baseline::voxel_tokenizer;
-}
-
 namespace {
-
-template <typename T>
-T* pointer(std::uintptr_t address) {
-  return reinterpret_cast<T*>(address);
-}
-
-VoxelSource source(std::uintptr_t volumes, bool is_int16, bool packed, std::uintptr_t mean,
-                   bool mean_packed, std::uintptr_t inv_std, bool inv_std_packed,
-                   std::uintptr_t bases, std::uintptr_t bits, py::tuple sizes, float scale) {
-  const char* function = "voxel_tokenizer";
-  check(sizes.size() == 6, function, "sizes must be (batch, frames, voxels, tokens, rows, width)",
-        static_cast<std::int64_t>(sizes.size()));
-  std::int64_t size[6];
-  for (int i = 0; i < 6; ++i) {
-    size[i] = sizes[i].cast<std::int64_t>();
-    check(size[i] >= (i == 0 ? 0 : 1), function, "sizes must be positive", size[i]);
-  }
-  check(size[5] <= kWidestRow, function, "width must be at most 64", size[5]);
-  check(bases != 0 && bits != 0, function, "bases and bits must not be null", 0);
-  check(volumes != 0 || size[0] == 0, function, "volumes must not be null", 0);
-  return {.volumes = pointer<const void>(volumes),
-          .is_int16 = is_int16,
-          .packed = packed,
-          .mean = pointer<const float>(mean),
-          .mean_packed = mean_packed,
-          .inv_std = pointer<const float>(inv_std),
-          .inv_std_packed = inv_std_packed,
-          .bases = pointer<const std::int64_t>(bases),
-          .bits = pointer<const std::int64_t>(bits),
-          .batch = size[0],
-          .frames = size[1],
-          .voxels = size[2],
-          .tokens = size[3],
-          .rows = size[4],
-          .width = size[5],
-          .scale = scale};
-}
-
-void check_counts(std::int64_t features, int threads) {
-  check(features >= 0, "voxel_tokenizer", "features must not be negative", features);
-  check(threads >= 1 && threads <= 4096, "voxel_tokenizer", "threads must be in [1, 4096]",
-        threads);
-}
 
 py::object devices() {
 #ifdef FASTBRAIN_CUDA
@@ -116,37 +59,5 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
       "Whether CUDA sources were part of the build.");
   m.def("cuda_devices", &devices, "List of devices, or the reason why there is none.");
 
-  py::class_<VoxelSource>(m, "VoxelSource", "Addresses and sizes of what a tokenizer reads.")
-      .def(py::init(&source), py::kw_only(), py::arg("volumes"), py::arg("is_int16"),
-           py::arg("packed"), py::arg("mean"), py::arg("mean_packed"), py::arg("inv_std"),
-           py::arg("inv_std_packed"), py::arg("bases"), py::arg("bits"), py::arg("sizes"),
-           py::arg("scale"));
-
-  m.def(
-      "voxel_tokenizer_forward",
-      [isa](const VoxelSource& source, std::uintptr_t weight, std::uintptr_t bias,
-            std::int64_t features, std::uintptr_t out, int threads) {
-        check_counts(features, threads);
-        py::gil_scoped_release released;
-        if (!voxel_tokenizer(isa).forward(source, pointer<const float>(weight),
-                                          pointer<const float>(bias), features, pointer<float>(out),
-                                          threads)) {
-          throw std::bad_alloc();
-        }
-      },
-      py::arg("source"), py::arg("weight"), py::arg("bias"), py::arg("features"), py::arg("out"),
-      py::arg("threads"));
-  m.def(
-      "voxel_tokenizer_backward",
-      [isa](const VoxelSource& source, std::uintptr_t grad, std::int64_t features,
-            std::uintptr_t grad_weight, int threads) {
-        check_counts(features, threads);
-        py::gil_scoped_release released;
-        if (!voxel_tokenizer(isa).backward(source, pointer<const float>(grad), features,
-                                           pointer<float>(grad_weight), threads)) {
-          throw std::bad_alloc();
-        }
-      },
-      py::arg("source"), py::arg("grad"), py::arg("features"), py::arg("grad_weight"),
-      py::arg("threads"));
+  bind_voxel_tokenizer(m, isa);
 }

@@ -27,6 +27,12 @@ static inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Aligned to a cache line; nullptr if memory ran out.
+static inline float* allocate(int64_t floats) {
+  const size_t bytes = static_cast<size_t>(ceil_div(floats, 16) * 64);
+  return static_cast<float*>(aligned_alloc(64, bytes == 0 ? 64 : bytes));
+}
+
 // A square of kLanes x kLanes floats, transposed: after log2(kLanes) rounds of interleaving row i
 // with row i + kLanes / 2, element (r, c) is at (c, r).
 static inline __attribute__((always_inline)) void transpose_square(const float* from,

@@ -22,11 +22,6 @@ constexpr int64_t kStep = kInner + 16;
 constexpr int64_t kGap = 8, kMostRuns = 64;
 constexpr int64_t kGradInner = 256, kGradRows = 192, kGradStep = kGradInner + kColumns + 16;
 
-float* allocate(int64_t floats) {
-  const size_t bytes = static_cast<size_t>(ceil_div(floats, 16) * 64);
-  return static_cast<float*>(aligned_alloc(64, bytes == 0 ? 64 : bytes));
-}
-
 struct Forward {
   const VoxelSource& source;
   Pack pack;

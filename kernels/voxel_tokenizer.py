@@ -7,9 +7,13 @@ casts them for the tensor cores. Plain pointers, so that every Triton from 3.6 o
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
+
+from .variant import TYPES, Variant
 
 
 @triton.jit
@@ -161,3 +165,30 @@ def forward(
         **tile,
     )
     return out
+
+
+def variants() -> dict[str, Variant]:
+    """What a training run, a session and a test compile, for checks without a GPU."""
+    kinds = {
+        "bf16-volumes": (torch.bfloat16, 512, False, True),
+        "bf16-packed": (torch.bfloat16, 512, True, True),
+        "bf16-small": (torch.bfloat16, 64, True, True),
+        "fp16-raw": (torch.float16, 512, True, False),
+        "fp32-packed": (torch.float32, 512, True, True),
+    }
+    return {name: _variant(*kind) for name, kind in kinds.items()}
+
+
+def _variant(dtype: torch.dtype, patch: int, packed: bool, statistics: bool) -> Variant:
+    tile = blocks(dtype, patch)
+    warps, stages = tile.pop("num_warps"), tile.pop("num_stages")
+    value = f"*{TYPES[dtype]}"
+    arguments: dict[str, Any] = {
+        **{"volumes": "*i16", "weight": value, "bias": value, "offsets": "*i32"},
+        **{"mean": "*fp32", "inv_std": "*fp32", "out": value, "scale": "fp32"},
+        **dict.fromkeys(("samples", "tokens", "patch", "frames", "voxels", "features"), "i32"),
+        **{"PACKED": packed, "HAS_BIAS": True, "HAS_MEAN": statistics, "MEAN_PACKED": packed},
+        **{"HAS_INV_STD": statistics, "INV_STD_PACKED": packed, "EXACT": dtype == torch.float32},
+        **tile,
+    }
+    return Variant(_forward, arguments, warps, stages, tensor_cores=dtype != torch.float32)

@@ -72,7 +72,10 @@ def check(case: Case, backend: str, dtype: torch.dtype, device: str) -> tuple[bo
 
 
 def run_selftest(
-    backends: Sequence[str] | None = None, *, device: str | None = None
+    backends: Sequence[str] | None = None,
+    *,
+    device: str | None = None,
+    cases: Sequence[Case] | None = None,
 ) -> Iterator[Row]:
     """Run every case for every backend that can.
 
@@ -82,6 +85,8 @@ def run_selftest(
         Default: all.
     device : str, optional
         Default: the CPU and, where there is one, the GPU.
+    cases : sequence of Case, optional
+        Default: all.
 
     Yields
     ------
@@ -89,7 +94,7 @@ def run_selftest(
         One for each op, case, precision and backend that can run it, as soon as it is known.
     """
     devices = [device] if device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    for case in all_cases():
+    for case in all_cases() if cases is None else cases:
         for place in devices:
             for dtype in case.dtypes:
                 call = case.inputs(dtype=dtype, device=place)

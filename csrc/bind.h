@@ -1,0 +1,25 @@
+// What the binding files share. They and module.cpp are the only ones that see Python.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+
+#include "check.h"
+#include "isa.h"
+
+namespace fastbrain {
+
+// Addresses cross from Python as integers; 0 is a null pointer.
+template <typename T>
+T* pointer(std::uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+inline void check_threads(const char* function, int threads) {
+  check(threads >= 1 && threads <= 4096, function, "threads must be in [1, 4096]", threads);
+}
+
+void bind_voxel_tokenizer(pybind11::module_& m, Isa isa);
+
+}  // namespace fastbrain

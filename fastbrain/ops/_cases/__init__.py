@@ -1,0 +1,16 @@
+"""Cases of every op, shared by the tests, the benchmarks and ``fastbrain selftest``.
+
+Sizes are odd on purpose: primes, one, nothing, views with strides and offsets.
+"""
+
+from __future__ import annotations
+
+from . import lora, neighborhood, voxel_tokenizer, vq
+from ._case import Call, Case, Numbers
+
+__all__ = ["Call", "Case", "Numbers", "all_cases"]
+
+
+def all_cases() -> list[Case]:
+    """Every case of every op, in a fixed order."""
+    return [*voxel_tokenizer.CASES, *lora.CASES, *neighborhood.CASES, *vq.CASES]

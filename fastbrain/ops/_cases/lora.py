@@ -1,0 +1,89 @@
+"""Cases of the low-rank adapted linear layer and attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..lora import LoraWeights, lora_attention, lora_linear
+from ._case import HALF, Call, Numbers, cases
+
+
+def linear(
+    lead: tuple[int, ...],
+    d_in: int,
+    d_out: int,
+    rank: int,
+    activation: str | None = None,
+    *,
+    bias: bool = True,
+    view: str = "",
+) -> Callable[[Numbers], Call]:
+    """A linear layer and its adaptor."""
+
+    def build(numbers: Numbers) -> Call:
+        x = numbers.normal(*lead, d_in, leaf=True)
+        weight = numbers.normal(d_out, d_in, scale=d_in**-0.5, leaf=True)
+        offset = numbers.normal(d_out, leaf=True) if bias else None
+        a = numbers.normal(rank, d_in, scale=d_in**-0.5, leaf=True)
+        b = numbers.normal(d_out, rank, leaf=True)
+        leaves = tuple(t for t in (x, weight, offset, a, b) if t is not None)
+        seen = x.transpose(0, 1) if view == "strided" else x[1:] if view == "offset" else x
+        options = {"scale": 0.5, "activation": activation}
+        return Call((seen, weight, offset, a, b), options, leaves)
+
+    return build
+
+
+def attention(
+    batch: int, length: int, heads: int, width: int, targets: str, *, masked: bool = False
+) -> Callable[[Numbers], Call]:
+    """Self-attention with adaptors on the named projections."""
+
+    def build(numbers: Numbers) -> Call:
+        x = numbers.normal(batch, length, width, leaf=True)
+        qkv = numbers.normal(3 * width, width, scale=width**-0.5), numbers.normal(3 * width)
+        out = numbers.normal(width, width, scale=width**-0.5), None
+        adaptors = {}
+        for name in targets.split():
+            a = numbers.normal(3, width, scale=width**-0.5, leaf=True)
+            adaptors[name] = LoraWeights(a, numbers.normal(width, 3, leaf=True), 0.5, "gelu")
+        options: dict[str, Any] = {"adaptors": adaptors, "num_heads": heads}
+        if masked:
+            everything = torch.ones(1, 1, length, length, dtype=torch.bool, device=numbers.device)
+            options["mask"] = everything.tril()
+        leaves = (x, *(t for w in adaptors.values() for t in (w.a, w.b)))
+        return Call((x, qkv, out), options, leaves)
+
+    return build
+
+
+CASES = cases(
+    (
+        lora_linear,
+        HALF,
+        {
+            "plain": linear((127,), 63, 101, 8),
+            "gelu": linear((3, 63), 101, 64, 16, "gelu"),
+            "silu": linear((2, 5), 32, 63, 4, "silu", bias=False),
+            "relu": linear((5,), 63, 32, 1, "relu"),
+            "one": linear((1,), 1, 1, 1, "gelu"),
+            "no-batch": linear((0,), 63, 101, 8, "gelu"),
+            "strided": linear((7, 3), 63, 101, 8, "gelu", view="strided"),
+            "offset": linear((7,), 63, 101, 8, view="offset"),
+        },
+    ),
+    (
+        lora_attention,
+        HALF,
+        {
+            "q": attention(2, 63, 4, 64, "q"),
+            "all": attention(1, 31, 3, 63, "q k v out"),
+            "causal": attention(3, 17, 2, 32, "q", masked=True),
+            "frozen": attention(2, 5, 1, 7, ""),
+            "one": attention(1, 1, 1, 1, "q"),
+        },
+    ),
+)

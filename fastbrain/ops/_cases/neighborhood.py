@@ -1,0 +1,78 @@
+"""Cases of neighbourhood clustering, its memory and entropy separation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from ..neighborhood import entropy_separation, memory_update_, neighborhood_clustering
+from ._case import HALF, Call, Numbers, cases
+
+
+def clustering(
+    batch: int, classes: int, size: int, width: int, variant: str, temperature: float = 0.05
+) -> Callable[[Numbers], Call]:
+    """Unit features, prototypes and a memory with one unvisited row."""
+
+    def build(numbers: Numbers) -> Call:
+        features = numbers.unit(batch, width, leaf=True)
+        prototypes = numbers.unit(classes, width, leaf=True)
+        memory = numbers.unit(size, width)
+        memory[size // 2] = 0  # unvisited
+        options = {"temperature": temperature, "variant": variant}
+        args = (features, prototypes, memory, numbers.rows(size, batch))
+        return Call(args, options, (features, prototypes))
+
+    return build
+
+
+def memory(batch: int, size: int, width: int, momentum: float) -> Callable[[Numbers], Call]:
+    """A memory and distinct rows to move."""
+
+    def build(numbers: Numbers) -> Call:
+        memory, features = numbers.unit(size, width), numbers.unit(batch, width)
+        args = (memory, features, numbers.rows(size, batch))
+        return Call(args, {"momentum": momentum}, changed=(memory,))
+
+    return build
+
+
+def separation(batch: int, classes: int, margin: float) -> Callable[[Numbers], Call]:
+    """Class logits."""
+
+    def build(numbers: Numbers) -> Call:
+        logits = numbers.normal(batch, classes, scale=3.0, leaf=True)
+        return Call((logits,), {"rho": 0.5 * float(np.log(classes)), "margin": margin}, (logits,))
+
+    return build
+
+
+CASES = cases(
+    (
+        neighborhood_clustering,
+        (torch.float32,),
+        {
+            "dance": clustering(36, 10, 127, 63, "dance"),
+            "paper": clustering(36, 10, 127, 63, "paper"),
+            "paper-warm": clustering(4, 101, 63, 32, "paper", 0.5),
+            "dance-one": clustering(1, 2, 1, 5, "dance"),
+            "paper-one": clustering(1, 1, 2, 1, "paper"),
+        },
+    ),
+    (
+        memory_update_,
+        HALF,
+        {
+            "replace": memory(36, 127, 63, 0.0),
+            "average": memory(5, 101, 32, 0.9),
+            "no-batch": memory(0, 7, 5, 0.5),
+        },
+    ),
+    (
+        entropy_separation,
+        (torch.float32,),
+        {"wide": separation(63, 101, 0.5), "none": separation(31, 10, 0.0)},
+    ),
+)
