@@ -3,7 +3,7 @@
 #include <string>
 
 #include "bind.h"
-#ifdef FASTBRAIN_CUDA
+#if defined(FASTBRAIN_CUDA) && !defined(FASTBRAIN_CUDA_EMULATED)
 #include "device.h"
 #endif
 
@@ -14,7 +14,9 @@ namespace fastbrain {
 namespace {
 
 py::object devices() {
-#ifdef FASTBRAIN_CUDA
+#if defined(FASTBRAIN_CUDA_EMULATED)
+  return py::str("CUDA is emulated on the host");
+#elif defined(FASTBRAIN_CUDA)
   std::string reason;
   py::list rows;
   for (const Device& device : cuda_devices(reason)) {
@@ -57,6 +59,16 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
 #endif
       },
       "Whether CUDA sources were part of the build.");
+  m.def(
+      "cuda_emulated",
+      [] {
+#ifdef FASTBRAIN_CUDA_EMULATED
+        return true;
+#else
+        return false;
+#endif
+      },
+      "Whether CUDA kernels run on host memory, as some tests build them.");
   m.def("cuda_devices", &devices, "List of devices, or the reason why there is none.");
 
   bind_voxel_tokenizer(m, isa);

@@ -48,3 +48,26 @@ def patches(
     # not a product with the mask: a voxel outside may hold NaN
     values = torch.where(offsets >= 0, values, 0.0).to(dtype)
     return values.transpose(1, 2).flatten(2)
+
+
+def weight_grad(
+    grad: Tensor,
+    volumes: Tensor,
+    offsets: Tensor,
+    mean: Tensor | None,
+    inv_std: Tensor | None,
+    scale: float,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Gradient of the weight as (D, F·P) in `dtype`, summed in at least float32.
+
+    Window by window and from the raw values again: the patches of a whole batch are never in
+    memory together.
+    """
+    wide = torch.promote_types(dtype, torch.float32)
+    inner = volumes.shape[1] * offsets.shape[1]
+    total = grad.new_zeros(grad.shape[-1], inner, dtype=wide)
+    for b in range(len(volumes)):
+        rows = patches(volumes[b : b + 1], offsets, mean, inv_std, scale, dtype)[0]
+        total += grad[b].T @ rows
+    return total.to(dtype)

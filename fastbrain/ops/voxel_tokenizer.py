@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..grid import TokenGrid
 from . import _checks, _dispatch, _patches
 from . import _voxel_tokenizer_cpu as cpu
+from . import _voxel_tokenizer_cuda as cuda
 from . import _voxel_tokenizer_triton as triton
 
 STORED = (torch.int16, torch.float32, torch.float16, torch.bfloat16)
@@ -135,6 +136,7 @@ OPERATIONS = {
         "tokenize_voxels",
         _problem,
         (
+            _dispatch.Backend("cuda", cuda.can_run, cuda.call),
             _dispatch.Backend("triton", triton.can_run, triton.call),
             _dispatch.Backend("cpu", cpu.can_run, cpu.call),
             _dispatch.Backend("reference", _dispatch.anything, reference),

@@ -1,0 +1,68 @@
+// The little that every CUDA source needs. The sources compile as plain C++ too, against the
+// emulation in tests/cuda_host, so that their arithmetic is tested where there is no GPU. For that
+// a kernel is launched by FASTBRAIN_LAUNCH, takes dynamic shared memory by FASTBRAIN_SHARED, and
+// keeps to what the emulation knows.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#ifdef FASTBRAIN_CUDA_EMULATED
+#include "cuda_on_host.h"
+#else
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#include <mma.h>
+
+#define FASTBRAIN_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
+  kernel<<<grid, block, shared_bytes, stream>>>(__VA_ARGS__)
+
+// the one dynamic array of a kernel, aligned for 16-byte loads
+#define FASTBRAIN_SHARED(type, name)                            \
+  extern __shared__ __align__(16) unsigned char name##_bytes[]; \
+  type* name = reinterpret_cast<type*>(name##_bytes)
+#endif
+
+namespace fastbrain {
+
+// Element types as Python names them.
+enum class Type { kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2, kInt16 = 3 };
+
+__device__ __forceinline__ float to_float(float value) { return value; }
+__device__ __forceinline__ float to_float(__half value) { return __half2float(value); }
+__device__ __forceinline__ float to_float(__nv_bfloat16 value) { return __bfloat162float(value); }
+__device__ __forceinline__ float to_float(std::int16_t value) { return static_cast<float>(value); }
+
+template <typename T>
+__device__ __forceinline__ T from_float(float value);
+template <>
+__device__ __forceinline__ float from_float<float>(float value) {
+  return value;
+}
+template <>
+__device__ __forceinline__ __half from_float<__half>(float value) {
+  return __float2half_rn(value);
+}
+template <>
+__device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float value) {
+  return __float2bfloat16_rn(value);
+}
+
+// Sum over the 32 lanes of a warp, the same in every lane.
+__device__ __forceinline__ float warp_sum(float value) {
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+  return value;
+}
+
+// A launch that the driver refuses is an exception, not a wrong answer.
+inline void check_launch(const char* function) {
+  const cudaError_t status = cudaGetLastError();
+  if (status != cudaSuccess) {
+    throw std::runtime_error(std::string(function) +
+                             ": launch failed: " + cudaGetErrorString(status));
+  }
+}
+
+}  // namespace fastbrain

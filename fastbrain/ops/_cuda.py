@@ -1,0 +1,41 @@
+"""What the backends in CUDA C++ share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import _native
+
+# numbered as in csrc/launch.cuh
+TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.int16: 3}
+# a build of the tests' own runs the kernels on host memory, slowly
+EMULATED = _native.cuda_emulated()
+COMPILED = _native.cuda_compiled()
+KEYS = ("CUDA", "CPU") if EMULATED else ("CUDA",)
+
+
+def missing(value: Tensor) -> str | None:
+    """None, or why no CUDA kernel of ours can take this tensor."""
+    if not COMPILED:
+        return "fastbrain was built without CUDA"
+    if value.device.type != "cuda" and not (EMULATED and value.device.type == "cpu"):
+        return f"the tensors are on {value.device}"
+    return None
+
+
+def address(value: Tensor | None) -> int:
+    """Address of the first element; 0 for None."""
+    return 0 if value is None else value.data_ptr()
+
+
+def launch(entry: str, like: Tensor, **arguments: Any) -> None:
+    """Call an entry point of the extension on a tensor's device and current stream."""
+    function = getattr(_native, entry)
+    if EMULATED:
+        function(**arguments, stream=0)
+        return
+    with torch.cuda.device(like.device):
+        function(**arguments, stream=torch.cuda.current_stream(like.device).cuda_stream)
