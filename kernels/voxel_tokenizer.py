@@ -17,6 +17,37 @@ from .variant import TYPES, Variant
 
 
 @triton.jit
+def _patches(
+    begin,
+    offsets,
+    mean,
+    inv_std,
+    scale,
+    token,
+    real,
+    k,
+    patch,
+    PACKED: tl.constexpr,
+    STATS_PACKED: tl.constexpr,
+):
+    # positions inside a volume fit 32 bits, which halves the registers they take; where a volume
+    # begins does not
+    inside = token[:, None] * patch + k[None, :]
+    # a tail beyond the patch reads as outside the mask
+    offset = tl.load(offsets + inside, mask=real[:, None] & (k < patch)[None, :], other=-1)
+    valid = offset >= 0
+    where = inside if PACKED else offset
+    value = tl.load(begin[:, None] + where, mask=valid, other=0).to(tl.float32) * scale
+    if mean is not None:
+        where = inside if STATS_PACKED else offset
+        value -= tl.load(mean + where, mask=valid, other=0)
+    if inv_std is not None:
+        where = inside if STATS_PACKED else offset
+        value *= tl.load(inv_std + where, mask=valid, other=0)
+    return tl.where(valid, value, 0.0)  # [len(token), len(k)]
+
+
+@triton.jit
 def _forward(
     volumes,
     weight,
@@ -33,11 +64,7 @@ def _forward(
     voxels,
     features,
     PACKED: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
-    HAS_MEAN: tl.constexpr,
-    MEAN_PACKED: tl.constexpr,
-    HAS_INV_STD: tl.constexpr,
-    INV_STD_PACKED: tl.constexpr,
+    STATS_PACKED: tl.constexpr,
     EXACT: tl.constexpr,
     BM: tl.constexpr,
     BD: tl.constexpr,
@@ -45,34 +72,19 @@ def _forward(
 ):
     sample = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
     feature = tl.program_id(1) * BD + tl.arange(0, BD)
-    is_sample = sample < samples
+    real = sample < samples
     is_feature = feature < features
     window = sample // tokens
     token = (sample % tokens).to(tl.int32)
     depth = tl.cast(patch, tl.int64) * frames
     total = tl.zeros((BM, BD), dtype=tl.float32)
-    # positions inside a volume fit 32 bits, which halves the registers they take; where a volume
-    # begins does not
     for frame in range(0, frames):
         begin = volumes + (window * frames + frame) * voxels
         for first in range(0, patch, BK):
             k = first + tl.arange(0, BK)
-            inside = token[:, None] * patch + k[None, :]
-            # a tail beyond the patch reads as outside the mask
-            offset = tl.load(
-                offsets + inside, mask=is_sample[:, None] & (k < patch)[None, :], other=-1
+            value = _patches(
+                begin, offsets, mean, inv_std, scale, token, real, k, patch, PACKED, STATS_PACKED
             )
-            valid = offset >= 0
-            where = inside if PACKED else offset
-            value = tl.load(begin[:, None] + where, mask=valid, other=0)
-            value = value.to(tl.float32) * scale
-            if HAS_MEAN:
-                where = inside if MEAN_PACKED else offset
-                value -= tl.load(mean + where, mask=valid, other=0)
-            if HAS_INV_STD:
-                where = inside if INV_STD_PACKED else offset
-                value *= tl.load(inv_std + where, mask=valid, other=0)
-            value = tl.where(valid, value, 0.0)
             right = tl.load(
                 weight + feature[None, :] * depth + (frame * patch + k)[:, None],
                 mask=is_feature[None, :] & (k < patch)[:, None],
@@ -85,25 +97,87 @@ def _forward(
                 )
             else:
                 total = tl.dot(left, right, total)
-    if HAS_BIAS:
+    if bias is not None:
         total += tl.load(bias + feature, mask=is_feature, other=0).to(tl.float32)[None, :]
     tl.store(
         out + sample[:, None] * features + feature[None, :],
         total.to(out.dtype.element_ty),
-        mask=is_sample[:, None] & is_feature[None, :],
+        mask=real[:, None] & is_feature[None, :],
     )
 
 
-def blocks(dtype: torch.dtype, patch: int) -> dict[str, int]:
+@triton.jit
+def _backward(
+    grad,
+    volumes,
+    offsets,
+    mean,
+    inv_std,
+    out,
+    scale,
+    samples,
+    share,
+    tokens,
+    patch,
+    frames,
+    voxels,
+    features,
+    PACKED: tl.constexpr,
+    STATS_PACKED: tl.constexpr,
+    EXACT: tl.constexpr,
+    BM: tl.constexpr,
+    BD: tl.constexpr,
+    BK: tl.constexpr,
+):
+    # one stretch of a frame, one tile of features, and one share of the samples: the shares are
+    # summed afterwards in a fixed order, so that the result does not depend on who comes first
+    stretches = tl.cdiv(patch, BK)
+    frame = tl.program_id(0) // stretches
+    k = tl.program_id(0) % stretches * BK + tl.arange(0, BK)
+    feature = tl.program_id(1) * BD + tl.arange(0, BD)
+    is_feature = feature < features
+    begin_sample = tl.program_id(2).to(tl.int64) * share
+    total = tl.zeros((BD, BK), dtype=tl.float32)
+    for first in range(0, share, BM):
+        sample = begin_sample + first + tl.arange(0, BM)
+        real = (sample < samples) & (first + tl.arange(0, BM) < share)
+        window = sample // tokens
+        token = (sample % tokens).to(tl.int32)
+        begin = volumes + (window * frames + frame) * voxels
+        value = _patches(
+            begin, offsets, mean, inv_std, scale, token, real, k, patch, PACKED, STATS_PACKED
+        )
+        left = tl.load(
+            grad + sample[None, :] * features + feature[:, None],
+            mask=real[None, :] & is_feature[:, None],
+            other=0,
+        )
+        right = value.to(left.dtype)
+        if EXACT:
+            total = tl.dot(left.to(tl.float32), right.to(tl.float32), total, input_precision="ieee")
+        else:
+            total = tl.dot(left, right, total)
+    depth = tl.cast(patch, tl.int64) * frames
+    row = tl.program_id(2).to(tl.int64) * features + feature
+    tl.store(
+        out + row[:, None] * depth + (frame * patch + k)[None, :],
+        total,
+        mask=is_feature[:, None] & (k < patch)[None, :],
+    )
+
+
+def blocks(dtype: torch.dtype, patch: int, *, backward: bool = False) -> dict[str, int]:
     """Tile sizes, warps and stages for a weight of `dtype` and patches of `patch` voxels.
 
     The largest tiles that spill no register on sm_80, sm_90 and sm_100: the gather holds its
     pointers in registers, and pipelining it in more stages would hold them twice.
     """
     if dtype == torch.float32:
-        return {"BM": 64, "BD": 64, "BK": 16, "num_warps": 8, "num_stages": 2}
-    inner = max(16, triton.next_power_of_2(min(patch, 32)))
-    return {"BM": 64, "BD": 128, "BK": inner, "num_warps": 8, "num_stages": 1}
+        inner = {"BM": 16, "BK": 64} if backward else {"BM": 64, "BK": 16}
+        return {**inner, "BD": 64, "num_warps": 8, "num_stages": 2}
+    few = max(16, triton.next_power_of_2(min(patch, 32)))
+    inner = {"BM": 32, "BK": 64} if backward else {"BM": 64, "BK": few}
+    return {**inner, "BD": 128, "num_warps": 8, "num_stages": 1}
 
 
 def forward(
@@ -127,44 +201,64 @@ def forward(
     offsets : Tensor, (n_tokens, P) int32
         Flat voxel index of every patch element, -1 outside.
     mean, inv_std : Tensor, (Z, Y, X) or (n_tokens, P) float32, or None
+        Both in the same layout.
     scale : float
     exact : bool
         Multiply in float32 whatever the weight is; for the interpreter, whose product of
         bfloat16 is wrong. A float32 weight is always multiplied exactly.
     """
     batch, frames = volumes.shape[:2]
-    tokens, patch = offsets.shape
-    features = weight.shape[0]
+    (tokens, patch), features = offsets.shape, weight.shape[0]
     out = weight.new_empty(batch, tokens, features)
     if out.numel() == 0:
         return out
     tile = blocks(weight.dtype, patch)
     grid = (triton.cdiv(batch * tokens, tile["BM"]), triton.cdiv(features, tile["BD"]))
-    _forward[grid](
-        volumes,
-        weight,
-        bias,
-        offsets,
-        mean,
-        inv_std,
-        out,
-        scale,
-        batch * tokens,
-        tokens,
-        patch,
-        frames,
-        volumes.shape[2:].numel(),
-        features,
-        PACKED=volumes.dim() == 4,
-        HAS_BIAS=bias is not None,
-        HAS_MEAN=mean is not None,
-        MEAN_PACKED=mean is not None and mean.dim() == 2,
-        HAS_INV_STD=inv_std is not None,
-        INV_STD_PACKED=inv_std is not None and inv_std.dim() == 2,
-        EXACT=exact or weight.dtype == torch.float32,
-        **tile,
-    )
+    sizes = batch * tokens, tokens, patch, frames, volumes.shape[2:].numel(), features
+    flags = _flags(volumes, mean, inv_std, exact or weight.dtype == torch.float32)
+    pointers = volumes, weight, bias, offsets, mean, inv_std, out
+    _forward[grid](*pointers, scale, *sizes, **flags, **tile)
     return out
+
+
+def backward(
+    grad: torch.Tensor,
+    volumes: torch.Tensor,
+    offsets: torch.Tensor,
+    mean: torch.Tensor | None,
+    inv_std: torch.Tensor | None,
+    scale: float,
+    *,
+    exact: bool = False,
+) -> torch.Tensor:
+    """Gradient of the weight (D, F·P) float32 for upstream `grad` (B, n_tokens, D).
+
+    It reads the raw values again: no patches are kept from the forward. Other arguments as in
+    :func:`forward`; the result is the same in every run.
+    """
+    batch, frames = volumes.shape[:2]
+    (tokens, patch), features = offsets.shape, grad.shape[-1]
+    samples = batch * tokens
+    tile = blocks(grad.dtype, patch, backward=True)
+    tiles = frames * triton.cdiv(patch, tile["BK"]), triton.cdiv(features, tile["BD"])
+    # enough programs for two on each of some 132 multiprocessors
+    shares = min(triton.cdiv(264, tiles[0] * tiles[1]), triton.cdiv(samples, 4 * tile["BM"]))
+    out = grad.new_empty(shares, features, frames * patch, dtype=torch.float32)
+    if out.numel() == 0:
+        return out.sum(dim=0)
+    share = triton.cdiv(samples, shares)
+    sizes = samples, share, tokens, patch, frames, volumes.shape[2:].numel(), features
+    flags = _flags(volumes, mean, inv_std, exact or grad.dtype == torch.float32)
+    pointers = grad, volumes, offsets, mean, inv_std, out
+    _backward[(*tiles, shares)](*pointers, scale, *sizes, **flags, **tile)
+    return out.sum(dim=0)
+
+
+def _flags(
+    volumes: torch.Tensor, mean: torch.Tensor | None, inv_std: torch.Tensor | None, exact: bool
+) -> dict[str, bool]:
+    packed = any(t is not None and t.dim() == 2 for t in (mean, inv_std))
+    return {"PACKED": volumes.dim() == 4, "STATS_PACKED": packed, "EXACT": exact}
 
 
 def variants() -> dict[str, Variant]:
@@ -176,19 +270,31 @@ def variants() -> dict[str, Variant]:
         "fp16-raw": (torch.float16, 512, True, False),
         "fp32-packed": (torch.float32, 512, True, True),
     }
-    return {name: _variant(*kind) for name, kind in kinds.items()}
-
-
-def _variant(dtype: torch.dtype, patch: int, packed: bool, statistics: bool) -> Variant:
-    tile = blocks(dtype, patch)
-    warps, stages = tile.pop("num_warps"), tile.pop("num_stages")
-    value = f"*{TYPES[dtype]}"
-    arguments: dict[str, Any] = {
-        **{"volumes": "*i16", "weight": value, "bias": value, "offsets": "*i32"},
-        **{"mean": "*fp32", "inv_std": "*fp32", "out": value, "scale": "fp32"},
-        **dict.fromkeys(("samples", "tokens", "patch", "frames", "voxels", "features"), "i32"),
-        **{"PACKED": packed, "HAS_BIAS": True, "HAS_MEAN": statistics, "MEAN_PACKED": packed},
-        **{"HAS_INV_STD": statistics, "INV_STD_PACKED": packed, "EXACT": dtype == torch.float32},
-        **tile,
+    backward = {name: kinds[name] for name in ("bf16-volumes", "bf16-packed", "fp32-packed")}
+    return {
+        **{f"forward-{name}": _variant(*kind) for name, kind in kinds.items()},
+        **{f"backward-{name}": _variant(*kind, backward=True) for name, kind in backward.items()},
     }
-    return Variant(_forward, arguments, warps, stages, tensor_cores=dtype != torch.float32)
+
+
+def _variant(
+    dtype: torch.dtype, patch: int, packed: bool, statistics: bool, *, backward: bool = False
+) -> Variant:
+    tile = blocks(dtype, patch, backward=backward)
+    warps, stages = tile.pop("num_warps"), tile.pop("num_stages")
+    value, exact = f"*{TYPES[dtype]}", dtype == torch.float32
+    number = "*fp32" if statistics else None
+    inputs = {"offsets": "*i32", "mean": number, "inv_std": number}
+    arguments: dict[str, Any] = (
+        {"grad": value, "volumes": "*i16", **inputs, "out": "*fp32", "scale": "fp32"}
+        if backward
+        else {
+            **{"volumes": "*i16", "weight": value, "bias": value},
+            **{**inputs, "out": value, "scale": "fp32"},
+        }
+    )
+    sizes = ["samples", *(["share"] if backward else []), "tokens", "patch", "frames", "voxels"]
+    arguments |= dict.fromkeys([*sizes, "features"], "i32")
+    arguments |= {"PACKED": packed, "STATS_PACKED": packed, "EXACT": exact, **tile}
+    kernel = _backward if backward else _forward
+    return Variant(kernel, arguments, warps, stages, tensor_cores=not exact)

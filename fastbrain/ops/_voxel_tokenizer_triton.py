@@ -23,6 +23,10 @@ _library.define(
     "voxel_tokenizer_gather(Tensor volumes, Tensor weight, Tensor? bias, Tensor offsets, "
     "Tensor? mean, Tensor? inv_std, float scale) -> Tensor"
 )
+_library.define(
+    "voxel_tokenizer_gather_grad(Tensor grad, Tensor volumes, Tensor offsets, Tensor? mean, "
+    "Tensor? inv_std, float scale) -> Tensor"
+)
 
 
 def can_run(
@@ -59,6 +63,9 @@ def call(
     """Tokenize on the GPU, with gradients for weight and bias."""
     offsets = _patches.offsets_of(grid, weight.device, torch.int32)
     fixed = [None if t is None else t.detach() for t in (volumes, mean, inv_std)]
+    if mean is not None and inv_std is not None and mean.dim() != inv_std.dim():
+        # the kernel reads both by one table
+        fixed[1:] = (torch.where(offsets >= 0, _patches.gather(t, offsets), 0) for t in fixed[1:])
     return _Tokenize.apply(weight, bias, fixed[0], offsets, fixed[1], fixed[2], scale)
 
 
@@ -86,13 +93,9 @@ class _Tokenize(torch.autograd.Function):
         volumes, offsets, mean, inv_std = ctx.saved_tensors
         grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            # window by window, from the raw values again: the patches of a whole batch are never
-            # in memory together
-            total = grad.new_zeros(ctx.shape[0], ctx.shape[1:].numel(), dtype=torch.float32)
-            for b in range(volumes.shape[0]):
-                window = volumes[b : b + 1]
-                rows = _patches.patches(window, offsets, mean, inv_std, ctx.scale, ctx.dtype)[0]
-                total += grad[b].T @ rows
+            total = torch.ops.fastbrain.voxel_tokenizer_gather_grad(
+                grad, volumes, offsets, mean, inv_std, ctx.scale
+            )
             grad_weight = total.to(ctx.dtype).reshape(ctx.shape)
         if ctx.needs_input_grad[1]:
             grad_bias = grad.sum(dim=(0, 1))
@@ -123,6 +126,27 @@ def _forward(
     )
 
 
+def _weight_grad(
+    grad: Tensor,
+    volumes: Tensor,
+    offsets: Tensor,
+    mean: Tensor | None,
+    inv_std: Tensor | None,
+    scale: float,
+) -> Tensor:
+    from ..kernels import voxel_tokenizer as kernels
+
+    return kernels.backward(
+        grad.contiguous(),
+        volumes.contiguous(),
+        offsets.contiguous(),
+        _contiguous(mean),
+        _contiguous(inv_std),
+        scale,
+        exact=_INTERPRETED,
+    )
+
+
 def _contiguous(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous()
 
@@ -139,7 +163,20 @@ def _fake(
     return weight.new_empty(volumes.shape[0], offsets.shape[0], weight.shape[0])
 
 
-_library.impl("voxel_tokenizer_gather", _forward, "CUDA")
-if _INTERPRETED:
-    _library.impl("voxel_tokenizer_gather", _forward, "CPU")
+def _fake_grad(
+    grad: Tensor,
+    volumes: Tensor,
+    offsets: Tensor,
+    mean: Tensor | None,
+    inv_std: Tensor | None,
+    scale: float,
+) -> Tensor:
+    inner = volumes.shape[1] * offsets.shape[1]
+    return grad.new_empty(grad.shape[-1], inner, dtype=torch.float32)
+
+
+for _key in ("CUDA", "CPU") if _INTERPRETED else ("CUDA",):
+    _library.impl("voxel_tokenizer_gather", _forward, _key)
+    _library.impl("voxel_tokenizer_gather_grad", _weight_grad, _key)
 torch.library.register_fake("fastbrain::voxel_tokenizer_gather", _fake, lib=_library)
+torch.library.register_fake("fastbrain::voxel_tokenizer_gather_grad", _fake_grad, lib=_library)

@@ -52,8 +52,10 @@ def tokenizer(
         scale = 0.002
         mean = (numbers.whole(-500, 500, *shape) * scale).float()
         inv_std = 1 / (numbers.whole(1, 9, *shape).float())
+        if statistics in ("packed", "mixed"):
+            inv_std = pack(inv_std)
         if statistics == "packed":
-            mean, inv_std = pack(mean), pack(inv_std)
+            mean = pack(mean)
         options: dict[str, Any] = {"grid": grid, "scale": scale}
         if statistics:
             options |= {"mean": mean, "inv_std": inv_std}
@@ -90,6 +92,7 @@ CASES = cases(
             "packed-data": tokenizer(
                 SMALL, CUBE, batch=2, frames=1, features=65, packed=True, view="offset"
             ),
+            "mixed": tokenizer(SMALL, CUBE, batch=2, frames=1, features=31, statistics="mixed"),
             "raw": tokenizer(SMALL, CUBE, batch=1, frames=1, features=32, statistics=""),
             "overlapping": tokenizer(
                 SMALL,
