@@ -1,9 +1,12 @@
 #include "parallel.h"
 
+#include <dlfcn.h>
+#include <link.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <condition_variable>
+#include <cstring>
 #include <mutex>
 #include <thread>
 
@@ -97,6 +100,36 @@ class Pool {
 
 std::atomic<Pool*> shared_pool{nullptr};
 
+// void GOMP_parallel(body, data, threads, flags): GNU's OpenMP has it, and Intel's and LLVM's too
+using Team = void (*)(void (*)(void*), void*, unsigned, unsigned);
+
+int find_team(dl_phdr_info* library, std::size_t, void* found) {
+  for (const char* name : {"libgomp", "libiomp5", "libomp"}) {
+    if (std::strstr(library->dlpi_name, name) == nullptr) continue;
+    void* handle = dlopen(library->dlpi_name, RTLD_LAZY | RTLD_NOLOAD);
+    if (handle == nullptr) continue;
+    *static_cast<void**>(found) = dlsym(handle, "GOMP_parallel");
+  }
+  return *static_cast<void**>(found) != nullptr;
+}
+
+// The OpenMP of the process, or nullptr. In a forked child GNU's would wait for threads that the
+// fork left behind.
+Team team() {
+  static const pid_t pid = getpid();
+  static const Team loaded = [] {
+    void* found = nullptr;
+    dl_iterate_phdr(find_team, &found);
+    return reinterpret_cast<Team>(found);
+  }();
+  return pid == getpid() ? loaded : nullptr;
+}
+
+void join(void* data) {
+  Job& job = *static_cast<Job*>(data);
+  job.work(job.inside.fetch_add(1));
+}
+
 // never destroyed: its threads may still wait in it when the process ends
 Pool& pool() {
   Pool* current = shared_pool.load();
@@ -114,7 +147,9 @@ void parallel_run(int threads, std::int64_t tasks, void (*body)(void*, std::int6
                   void* context) {
   const std::int64_t useful = tasks < threads ? tasks : threads;
   Job job{body, context, tasks, static_cast<int>(useful) - 1};
-  if (useful <= 1 || !pool().run(job)) job.work(0);
+  if (useful <= 1) return job.work(0);
+  if (const Team run = team()) return run(join, &job, static_cast<unsigned>(useful), 0);
+  if (!pool().run(job)) job.work(0);
 }
 
 }  // namespace fastbrain

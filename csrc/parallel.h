@@ -1,7 +1,9 @@
 // Runs numbered tasks on a few threads that stay alive between calls.
 //
-// A pool of our own rather than OpenMP: a second OpenMP runtime beside torch's would double the
-// threads, and the extension would depend on it.
+// They are the threads of the OpenMP that torch has loaded: threads of our own would share the
+// cores with those, which spin for a while after every torch operator. The extension does not link
+// to it, since a second OpenMP runtime would double the threads; where none is loaded, and in a
+// forked child, a small pool of our own runs the tasks.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,11 @@
 // Normalised patches as float32 rows. Included, as tile.h is, by the sources that are compiled once
 // for each instruction set, inside their namespace.
 
+static inline uint64_t row_bits(const VoxelSource& s, int64_t row) {
+  return s.width <= kNarrowRow ? static_cast<const uint8_t*>(s.bits)[row]
+                               : static_cast<const uint64_t*>(s.bits)[row];
+}
+
 template <typename T, int kWidth, bool kMean, bool kScaled>
 inline void pack_row(const T* values, const float* mean, const float* inv_std, float scale,
                      uint64_t bits, int64_t width, float* to) {
@@ -26,23 +31,29 @@ inline void pack_row(const T* values, const float* mean, const float* inv_std, f
   }
 }
 
+constexpr int64_t kAhead = 28;
+
 // Rows [first, last) of a patch to consecutive floats.
 template <typename T, int kWidth, bool kMean, bool kScaled>
 void pack_patch(const VoxelSource& s, int64_t window, int64_t token, int64_t first, int64_t last,
                 float* to) {
   const int64_t width = kWidth > 0 ? kWidth : s.width, patch = s.rows * width;
-  const int64_t* bases = s.bases + token * s.rows;
-  const int64_t* bits = s.bits + token * s.rows;
+  const int32_t* bases = s.bases + token * s.rows;
+  // short rows that lie far apart: the hardware does not foresee the next one
+  const int32_t* ahead = s.bases + smaller(token + kAhead, s.tokens - 1) * s.rows;
   int64_t frame = first / s.rows, row = first % s.rows;
   for (int64_t r = first; r < last; ++r, to += width) {
     const int64_t volume = window * s.frames + frame, inside = token * patch + row * width;
     const T* values =
         static_cast<const T*>(s.volumes) +
         (s.packed ? volume * s.tokens * patch + inside : volume * s.voxels + bases[row]);
+    if (kWidth == 4 && !s.packed) {
+      __builtin_prefetch(static_cast<const T*>(s.volumes) + volume * s.voxels + ahead[row]);
+    }
     const float* mean = kMean ? s.mean + (s.mean_packed ? inside : bases[row]) : nullptr;
     const float* inv_std = kScaled ? s.inv_std + (s.inv_std_packed ? inside : bases[row]) : nullptr;
     pack_row<T, kWidth, kMean, kScaled>(values, mean, inv_std, s.scale,
-                                        static_cast<uint64_t>(bits[row]), width, to);
+                                        row_bits(s, token * s.rows + row), width, to);
     if (++row == s.rows) row = 0, ++frame;
   }
 }

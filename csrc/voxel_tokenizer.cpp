@@ -9,8 +9,9 @@
 namespace fastbrain::FASTBRAIN_NAMESPACE {
 namespace {
 
-#include "patches.h"
 #include "tile.h"
+// after the tile, whose arithmetic it uses
+#include "patches.h"
 
 // Blocks, in floats: the packed patches of a task (kTaskRows, kInner) and a panel of the weight
 // (kInner, kColumns) stay in the second-level cache together.
@@ -67,9 +68,9 @@ int64_t find_runs(const VoxelSource& s, int64_t sample, int64_t count, int64_t f
   const int64_t token_first = sample / s.batch, token_last = (sample + count - 1) / s.batch;
   int64_t found = 0;
   for (int64_t r = first; r < last; ++r) {
-    int64_t bits = 0;
+    uint64_t bits = 0;
     for (int64_t token = token_first; token <= token_last; ++token) {
-      bits |= s.bits[token * s.rows + r % s.rows];
+      bits |= row_bits(s, token * s.rows + r % s.rows);
     }
     if (bits == 0) continue;
     const int64_t begin = (r - first) * s.width, end = begin + s.width;
@@ -156,9 +157,12 @@ bool forward(const VoxelSource& source, const float* weight, const float* bias, 
   f.row_tasks = ceil_div(f.samples, kTaskRows);
   f.task_rows = ceil_div(ceil_div(f.samples, f.row_tasks), kRows) * kRows;
   f.row_tasks = ceil_div(f.samples, f.task_rows);
-  // too few tasks to share evenly: split the features too, at the price of packing patches again
+  // tasks that do not share evenly: split the features too, at the price of packing patches again
   int64_t groups = 1;
-  if (threads > 1) groups = smaller(f.panels, ceil_div(4 * threads, f.row_tasks));
+  while (groups < f.panels &&
+         ceil_div(f.row_tasks * groups, threads) * threads * 10 > f.row_tasks * groups * 11) {
+    ++groups;
+  }
   f.panel_group = ceil_div(f.panels, groups);
   groups = ceil_div(f.panels, f.panel_group);
 
@@ -192,7 +196,7 @@ struct Backward {
 
 bool touches(const VoxelSource& s, int64_t token, int64_t first, int64_t last) {
   for (int64_t r = first; r < last; ++r) {
-    if (s.bits[token * s.rows + r % s.rows] != 0) return true;
+    if (row_bits(s, token * s.rows + r % s.rows) != 0) return true;
   }
   return false;
 }

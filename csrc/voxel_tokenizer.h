@@ -17,12 +17,14 @@ struct VoxelSource {
   bool mean_packed;
   const float* inv_std;  // nullptr: 1
   bool inv_std_packed;
-  const std::int64_t* bases;  // (tokens, rows) flat voxel index of the row's first voxel
-  const std::int64_t* bits;   // (tokens, rows) bit j: voxel j of the row is brain
+  const std::int32_t* bases;  // (tokens, rows) flat voxel index of the row's first voxel
+  // (tokens, rows) bit j: voxel j of the row is brain; uint8 up to kNarrowRow voxels, else uint64
+  const void* bits;
   std::int64_t batch, frames, voxels, tokens, rows, width;
   float scale;
 };
 
+constexpr std::int64_t kNarrowRow = 8;
 // Widest row that a block of the inner axis holds; the bits of a row are one 64-bit word.
 constexpr std::int64_t kWidestRow = 64;
 

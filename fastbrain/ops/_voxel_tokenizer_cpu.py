@@ -39,9 +39,9 @@ def rows_of(grid: TokenGrid) -> tuple[Tensor, Tensor]:
 
     Returns
     -------
-    bases : Tensor, (n_tokens, kz·ky) int64
+    bases : Tensor, (n_tokens, kz·ky) int32
         Flat index in the volume of the run's first voxel.
-    bits : Tensor, (n_tokens, kz·ky) int64
+    bits : Tensor, (n_tokens, kz·ky) uint8, or int64 where a row is wider than 8 voxels
         Bit j is set where voxel j of the run lies in volume and mask.
     """
     if grid not in _rows:
@@ -53,7 +53,9 @@ def rows_of(grid: TokenGrid) -> tuple[Tensor, Tensor]:
         base[~valid.any(axis=2)] = 0
         powers = np.uint64(1) << np.arange(width, dtype=np.uint64)
         bits = np.where(valid, powers, np.uint64(0)).sum(axis=2, dtype=np.uint64)
-        _rows[grid] = torch.from_numpy(base), torch.from_numpy(bits.view(np.int64))
+        # small tables: at 4 voxels a row they would otherwise outweigh the values themselves
+        bits = bits.astype(np.uint8) if width <= 8 else bits.view(np.int64)
+        _rows[grid] = torch.from_numpy(base.astype(np.int32)), torch.from_numpy(bits)
     return _rows[grid]
 
 
@@ -75,6 +77,8 @@ def can_run(
         return f"volumes are {volumes.dtype}; it reads int16 and float32"
     if grid.kernel[2] > _WIDEST_ROW:
         return f"the kernel is {grid.kernel[2]} voxels wide; it takes at most {_WIDEST_ROW}"
+    if grid.mask.size >= 1 << 31:
+        return f"a volume has {grid.mask.size} voxels; it counts them in 32 bits"
     return None
 
 

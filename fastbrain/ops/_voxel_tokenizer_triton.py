@@ -65,7 +65,10 @@ def call(
     fixed = [None if t is None else t.detach() for t in (volumes, mean, inv_std)]
     if mean is not None and inv_std is not None and mean.dim() != inv_std.dim():
         # the kernel reads both by one table
-        fixed[1:] = (torch.where(offsets >= 0, _patches.gather(t, offsets), 0) for t in fixed[1:])
+        fixed[1:] = (
+            torch.where(offsets >= 0, _patches.gather(t.detach(), offsets), 0)
+            for t in (mean, inv_std)
+        )
     return _Tokenize.apply(weight, bias, fixed[0], offsets, fixed[1], fixed[2], scale)
 
 
