@@ -30,14 +30,18 @@ $(BIN)/python:
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
 	@touch $@
 
+.venv/.bench: pyproject.toml constraints.txt | .venv/.ready
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
+	@touch $@
+
 demo: .venv/.ready
 	$(BIN)/fastbrain demo --out runs/demo --overwrite
 
 test: .venv/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
-bench: .venv/.ready
-	$(BIN)/python benchmarks/voxel_tokenizer.py $(ARGS)
+bench: .venv/.ready .venv/.bench
+	$(BIN)/python benchmarks/run.py --compile $(ARGS)
 
 bench-report: .venv/.ready
 	$(BIN)/python benchmarks/report.py --readme $(ARGS)

@@ -8,6 +8,7 @@ import platform
 import subprocess
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -42,9 +43,9 @@ def commit() -> str:
     return "unknown" if name is None else name + ("+" if git("status", "--porcelain") else "")
 
 
-def environment() -> dict[str, Any]:
+def environment(device: str = "cpu") -> dict[str, Any]:
     """What a number depends on, and is recorded beside it."""
-    return {
+    facts = {
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "isa": _native.isa(),
@@ -55,10 +56,48 @@ def environment() -> dict[str, Any]:
         "commit": commit(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+    if device.startswith("cuda"):
+        facts |= {
+            "gpu": torch.cuda.get_device_name(device),
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "triton": version("triton"),
+            "tf32": torch.backends.cuda.matmul.allow_tf32,
+        }
+    return facts
+
+
+def cpu_clock(function: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    start = perf_counter()
+    function()
+    return perf_counter() - start
+
+
+class GpuClock:
+    """Seconds between two events around a call; `cold` empties the second-level cache before."""
+
+    def __init__(self, device: str, *, cold: bool) -> None:
+        self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        # more than any cache of today
+        self._flush = torch.empty(256 << 20, dtype=torch.uint8, device=device) if cold else None
+
+    def __call__(self, function: Callable[[], object]) -> float:
+        if self._flush is not None:
+            self._flush.zero_()
+        self._start.record()
+        function()
+        self._end.record()
+        self._end.synchronize()
+        return self._start.elapsed_time(self._end) / 1e3
 
 
 def interleaved(
-    functions: dict[str, Callable[[], object]], *, rounds: int, warmup: int = 2
+    functions: dict[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warmup: int = 2,
+    clock: Callable[[Callable[[], object]], float] = cpu_clock,
 ) -> dict[str, list[float]]:
     """Seconds of every function in every round; in each round all run once, in turn.
 
@@ -73,9 +112,7 @@ def interleaved(
     for turn in range(rounds):
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
-            start = perf_counter()
-            functions[name]()
-            seconds[name].append(perf_counter() - start)
+            seconds[name].append(clock(functions[name]))
     return seconds
 
 
@@ -93,8 +130,8 @@ def ratio(
 class Recorder:
     """Appends rows to ``results/<machine>/<date>.jsonl``, each flushed as soon as it is known."""
 
-    def __init__(self, machine: str | None) -> None:
-        self._environment = environment()
+    def __init__(self, machine: str | None, device: str = "cpu") -> None:
+        self._environment = environment(device)
         self._path = None
         if machine:
             self._path = RESULTS / machine / f"{self._environment['date'][:10]}.jsonl"

@@ -11,8 +11,18 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-# a ceiling and our own second layout are shown but are nobody to lose against
-NOT_RIVALS = ("fastbrain", "fastbrain_store", "bare_gemm")
+# what a table of its own is measured on
+GROUP = ("machine", "op", "dtype", "cache")
+
+
+def is_rival(row: dict[str, Any]) -> bool:
+    """Whether a row is somebody to lose against: no variant of ours, and no ceiling."""
+    return not (row["provider"].startswith("fastbrain") or row.get("ceiling"))
+
+
+def group(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Which table a row belongs to."""
+    return tuple(row.get(name) for name in GROUP)
 
 
 def latest(machine: str | None) -> list[dict[str, Any]]:
@@ -24,7 +34,7 @@ def latest(machine: str | None) -> list[dict[str, Any]]:
             row["machine"] = path.parent.name
             threads = row["env"]["threads"]
             what = row.get("case", row.get("snr", str(row.get("test_runs"))))
-            rows[row["machine"], threads, row["op"], what, row.get("provider")] = row
+            rows[(*group(row), threads, what, row.get("provider"))] = row
     return list(rows.values())
 
 
@@ -34,7 +44,7 @@ def where_we_lose(rows: list[dict[str, Any]]) -> str:
         f"{row['case']} against {row['provider']} ({row['ratio_to_fastbrain']:.2f}x, "
         f"{row['ratio_low']:.2f}-{row['ratio_high']:.2f})"
         for row in rows
-        if row["provider"] not in NOT_RIVALS and row["ratio_low"] <= 1
+        if is_rival(row) and row["ratio_low"] <= 1
     ]
     return "Where we lose or draw: " + ("; ".join(lost) if lost else "nowhere in these rows") + "."
 
@@ -43,21 +53,18 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Markdown table of one machine, one op and one thread count."""
     providers = list(dict.fromkeys(row["provider"] for row in rows))
     cells = {(row["case"], row["provider"]): row for row in rows}
-    lines = [
-        "| case | kept | " + " | ".join(providers) + " |",
-        "|---|---|" + "---|" * len(providers),
-    ]
+    lines = ["| case | " + " | ".join(providers) + " |", "|---|" + "---|" * len(providers)]
     for case in dict.fromkeys(row["case"] for row in rows):
-        line = [case, f"{next(r['kept'] for r in rows if r['case'] == case):.0%}"]
+        line = [case]
         for provider in providers:
             row = cells.get((case, provider))
             if row is None:
                 line.append("")
             elif provider == "fastbrain":
-                line.append(f"**{row['ms_p50']:.2f} ms**")
+                line.append(f"**{row['ms_p50']:.3g} ms**")
             else:
                 line.append(
-                    f"{row['ms_p50']:.2f} ms, {row['ratio_to_fastbrain']:.2f}x "
+                    f"{row['ms_p50']:.3g} ms, {row['ratio_to_fastbrain']:.2f}x "
                     f"({row['ratio_low']:.2f}-{row['ratio_high']:.2f})"
                 )
         lines.append("| " + " | ".join(line) + " |")
@@ -109,19 +116,20 @@ def report(machine: str | None = None) -> str:
     if not rows:
         return "No benchmark rows are committed."
     parts = []
-    groups = dict.fromkeys((row["machine"], row["op"], row["env"]["threads"]) for row in rows)
-    for name, op, threads in groups:
-        own = [
-            row
-            for row in rows
-            if (row["machine"], row["op"], row["env"]["threads"]) == (name, op, threads)
-        ]
+    tables = dict.fromkeys((group(row), row["env"]["threads"]) for row in rows)
+    for name, threads in tables:
+        own = [row for row in rows if (group(row), row["env"]["threads"]) == (name, threads)]
+        op = own[0]["op"]
+        if op == "roofline" or op.startswith(("selftest_", "failed_")):
+            continue
         env = own[-1]["env"]
         measured = (
             f"{threads} threads, {env['isa']}, torch {env['torch']}, commit {env['commit']}, "
             f"{env['date'][:10]}"
         )
-        parts += [f"### {op} on {env['cpu']}"]
+        on = env.get("gpu", env["cpu"])
+        kind = ", ".join(str(value) for value in name[2:] if value)
+        parts += [f"### {op} on {on}" + (f", {kind}" if kind else "")]
         if op in RECIPES:
             parts += [f"{measured}.", RECIPES[op](own)]
         else:

@@ -40,6 +40,7 @@ _NAMES = {
     "LLM4Brain": "models",
     "LLM4BrainConfig": "models",
     "load_llm": "models",
+    "warmup": "models",
     "from_pretrained": "models",
     "save_pretrained": "models",
     "RunConfig": "training",

@@ -16,6 +16,7 @@ from .llm4brain import LLM4Brain
 from .positions import brain_positions
 from .pretrained import ModelCard, from_pretrained, load_strict, save_pretrained
 from .qformer import QFormer
+from .readiness import Warmed, warmup
 from .readout import Readout
 from .scmbm import SCMBM, MaskedAutoencoder
 from .text import encode_answers, encode_prompts
@@ -42,6 +43,7 @@ __all__ = [
     "VideoConfig",
     "VisionModelFrames",
     "VoxelTokenizer",
+    "Warmed",
     "adaptors_off",
     "attention_choice",
     "brain_positions",
@@ -55,4 +57,5 @@ __all__ = [
     "padding_note",
     "save_pretrained",
     "small_llm",
+    "warmup",
 ]

@@ -1,7 +1,7 @@
 """The kernel families: meaning, reference, choice of backend and gradient of each op."""
 
 from ..grid import TokenGrid
-from ._dispatch import Explanation, backend, explain
+from ._dispatch import Explanation, backend, explain, observed
 from .lora import LoraWeights, lora_attention, lora_linear
 from .neighborhood import entropy_separation, memory_update_, neighborhood_clustering
 from .voxel_tokenizer import tokenize_voxels
@@ -19,6 +19,7 @@ __all__ = [
     "lora_linear",
     "memory_update_",
     "neighborhood_clustering",
+    "observed",
     "tokenize_voxels",
     "vq_lookup",
     "vq_update_",

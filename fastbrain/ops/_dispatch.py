@@ -33,6 +33,7 @@ FAMILIES = {
 
 # a plain global, not a context variable: torch.compile guards on it and so sees a change
 _requested: str | None = os.environ.get("FASTBRAIN_BACKEND") or None
+_observer: list[tuple[str, str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,21 @@ def choose(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Back
 
 def run(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Any:
     """Choose a backend and call it."""
-    return choose(op, problem, backend).call(*problem)
+    chosen = choose(op, problem, backend)
+    if _observer is not None:
+        _observer.append((op.name, chosen.name))
+    return chosen.call(*problem)
+
+
+@contextmanager
+def observed() -> Iterator[list[tuple[str, str]]]:
+    """Collect (op, backend) of every call made inside the block, in the whole process."""
+    global _observer
+    before, _observer = _observer, []
+    try:
+        yield _observer
+    finally:
+        _observer = before
 
 
 def explain(op: str, *args: Any, **options: Any) -> Explanation:

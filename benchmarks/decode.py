@@ -1,0 +1,105 @@
+"""Text from a prefix of brain tokens: our loop against Hugging Face's ``generate``, batch one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from registry import Entry, Problem, Setting
+from torch import Tensor
+
+from fastbrain.decoding.engine import generate
+from fastbrain.decoding.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Size:
+    """A Llama with random weights: `prefix` embeddings in, `new` tokens out."""
+
+    width: int
+    depth: int
+    heads: int
+    key_value_heads: int
+    hidden: int
+    vocabulary: int
+    prefix: int = 96
+    new: int = 16
+
+
+SIZES = {
+    "tiny": Size(256, 4, 4, 4, 1024, 8192),
+    "small": Size(768, 12, 12, 12, 3072, 32_000),
+    "llama-1b": Size(2048, 16, 32, 8, 8192, 128_256),
+    "qwen-7b": Size(3584, 28, 28, 4, 18_944, 152_064),
+}
+PROVIDERS = ("fastbrain", "hf_generate")
+
+
+def problem(size: Size, setting: Setting) -> Problem:
+    """A model of this size and one prefix."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        hidden_size=size.width,
+        num_hidden_layers=size.depth,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.key_value_heads,
+        intermediate_size=size.hidden,
+        vocab_size=size.vocabulary,
+        max_position_embeddings=2048,
+        tie_word_embeddings=False,
+    )
+    torch.manual_seed(0)
+    with torch.device(setting.device):
+        torch.set_default_dtype(setting.dtype)
+        try:
+            llm = LlamaForCausalLM(config).eval()
+        finally:
+            torch.set_default_dtype(torch.float32)
+    embeds = torch.randn(1, size.prefix, size.width, device=setting.device, dtype=setting.dtype)
+    # no token ends the text early: both write as many
+    sampling = Sampling(max_new_tokens=size.new, min_new_tokens=size.new)
+    mask = torch.ones(1, size.prefix, dtype=torch.long, device=setting.device)
+
+    def ours() -> Tensor:
+        found = generate(llm, embeds, eos_token_id=2, pad_token_id=0, sampling=sampling)
+        return found.tokens
+
+    def theirs() -> Tensor:
+        return llm.generate(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            max_new_tokens=size.new,
+            min_new_tokens=size.new,
+            do_sample=False,
+            eos_token_id=2,
+            pad_token_id=0,
+        )
+
+    truth = theirs()
+    parameters = sum(p.numel() for p in llm.parameters())
+    read = parameters - llm.get_input_embeddings().weight.numel()
+    return Problem(
+        providers={"fastbrain": ours, "hf_generate": torch.no_grad()(theirs)},
+        # half precision may part ways at a near tie, and then stays apart
+        error=lambda _name, got: float((got[:, :4] != truth[:, :4]).double().mean()),
+        limit=0.0 if setting.dtype == torch.float32 else 1.0,
+        flops=2.0 * read * (size.prefix + size.new - 1),
+        traffic=float(read * embeds.element_size() * size.new),
+        facts={"parameters": parameters, "prefix": size.prefix, "new_tokens": size.new},
+    )
+
+
+def _entry(name: str, *, rounds: int, gpu_only: bool = False) -> Entry:
+    def build(setting: Setting) -> Problem:
+        return problem(SIZES[name], setting)
+
+    return Entry("generate", name, build, rounds, gpu_only)
+
+
+ENTRIES = [
+    _entry("tiny", rounds=11),
+    _entry("small", rounds=5, gpu_only=True),
+    _entry("llama-1b", rounds=5, gpu_only=True),
+    _entry("qwen-7b", rounds=3, gpu_only=True),
+]

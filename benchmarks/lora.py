@@ -1,0 +1,145 @@
+"""Low-rank adapted layers against PEFT, plain torch and the frozen layer alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from registry import Entry, Problem, Setting, ours, relative
+from torch import Tensor, nn
+
+from fastbrain.ops import lora_linear
+
+LIMITS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
+
+
+def peft_layer(weight: Tensor, bias: Tensor, a: Tensor, b: Tensor) -> nn.Module | None:
+    """The same layer as PEFT builds it, if it is installed."""
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        return None
+    base = nn.Linear(*weight.T.shape).to(weight)
+    with torch.no_grad():
+        base.weight.copy_(weight)
+        base.bias.copy_(bias)
+    config = LoraConfig(target_modules=["0"], r=len(a), lora_alpha=len(a), lora_dropout=0.0)
+    layer = get_peft_model(nn.Sequential(base), config).base_model.model[0].to(weight)
+    with torch.no_grad():
+        layer.lora_A["default"].weight.copy_(a)
+        layer.lora_B["default"].weight.copy_(b)
+    return layer
+
+
+def problem(
+    rows: int, d_in: int, d_out: int, rank: int, activation: str | None, step: bool, s: Setting
+) -> Problem:
+    """`rows` inputs through one layer; `step` with the gradients of x, A and B."""
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> Tensor:
+        values = torch.randn(*shape, generator=generator) * shape[-1] ** -0.5
+        return values.to(s.device, s.dtype)
+
+    x, weight, bias = drawn(rows, d_in), drawn(d_out, d_in), drawn(d_out)
+    a, b = drawn(rank, d_in), drawn(d_out, rank)
+    leaves = (x, a, b)
+    for leaf in leaves if step else ():
+        leaf.requires_grad_()
+    act: Callable[[Tensor], Tensor] = F.gelu if activation == "gelu" else lambda t: t
+
+    def eager() -> Tensor:
+        return F.linear(x, weight, bias) + F.linear(act(F.linear(x, a)), b)
+
+    def addmm() -> Tensor:
+        return torch.addmm(F.linear(x, weight, bias), act(F.linear(x, a)), b.T)
+
+    ways: dict[str, Callable[[], Tensor]] = {
+        **ours(
+            s,
+            lambda backend: lora_linear(
+                x, weight, bias, a, b, activation=activation, backend=backend
+            ),
+            "lora_linear",
+            *(x, weight, bias, a, b),
+            activation=activation,
+        ),
+        "eager": eager,
+        "addmm": addmm,
+    }
+    layer = peft_layer(weight, bias, a.detach(), b.detach()) if activation is None else None
+    if layer is not None:
+        peft = layer
+        ways["peft"] = lambda: peft(x)
+    if s.compiled:
+        ways["eager_compiled"] = torch.compile(eager)
+    upstream = drawn(rows, d_out)
+    own = [*layer.parameters()] if layer is not None else []
+    peft_leaves = (x, *(p for p in own if p.requires_grad))
+
+    def stepped(name: str, way: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        if not step:
+            return torch.no_grad()(way)
+        wanted = peft_leaves if name == "peft" else leaves
+
+        def run() -> Tensor:
+            out = way()
+            torch.autograd.grad(out, wanted, upstream)
+            return out
+
+        return run
+
+    wide = [t.detach().double() for t in (x, weight, bias, a, b)]
+    truth = F.linear(wide[0], wide[1], wide[2]) + act(wide[0] @ wide[3].T) @ wide[4].T
+    flops = 2.0 * rows * (d_in * d_out + rank * (d_in + d_out)) * (2 if step else 1)
+    return Problem(
+        providers={name: stepped(name, way) for name, way in ways.items()},
+        error=lambda _name, got: relative(got, truth),
+        limit=LIMITS[s.dtype],
+        flops=flops,
+        traffic=float(weight.element_size() * (d_in * d_out + rows * (d_in + d_out))),
+        # the frozen layer without its adaptor
+        ceilings={} if step else {"frozen": lambda: F.linear(x, weight, bias)},
+        facts={
+            **{"rows": rows, "d_in": d_in, "d_out": d_out, "rank": rank},
+            **{"activation": activation, "backward": step},
+        },
+    )
+
+
+def _entry(
+    rows: int,
+    d_in: int,
+    d_out: int,
+    rank: int,
+    activation: str | None = None,
+    *,
+    step: bool = False,
+    rounds: int = 21,
+    gpu_only: bool = False,
+) -> Entry:
+    def build(setting: Setting) -> Problem:
+        return problem(rows, d_in, d_out, rank, activation, step, setting)
+
+    case = f"M{rows}-{d_in}x{d_out}-r{rank}" + (f"-{activation}" if activation else "")
+    return Entry("lora_linear", case + ("-step" if step else ""), build, rounds, gpu_only)
+
+
+PROVIDERS = ("fastbrain", "eager", "addmm", "peft")
+
+ENTRIES = [
+    _entry(1, 768, 768, 8, rounds=201),
+    _entry(1, 4096, 4096, 16, rounds=51),
+    _entry(64, 768, 768, 8, rounds=101),
+    _entry(64, 768, 3072, 64, "gelu", rounds=51),
+    _entry(512, 1024, 1024, 16),
+    _entry(2048, 768, 768, 8),
+    _entry(2048, 4096, 4096, 16, rounds=5),
+    _entry(64, 768, 768, 8, step=True, rounds=51),
+    _entry(512, 1024, 1024, 16, step=True),
+    _entry(2048, 768, 768, 64, step=True),
+    _entry(16_384, 768, 3072, 16, gpu_only=True),
+    _entry(16_384, 768, 3072, 16, "gelu", step=True, gpu_only=True),
+    _entry(1, 4096, 4096, 16, "gelu", rounds=101, gpu_only=True),
+]

@@ -1,0 +1,124 @@
+"""Neighbourhood clustering and its memory, against log-softmax and whole-pool renormalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from registry import Entry, Problem, Setting, ours, relative
+from torch import Tensor
+
+from fastbrain.ops import memory_update_, neighborhood_clustering
+
+TEMPERATURE = 0.05
+
+
+def eager(features: Tensor, prototypes: Tensor, memory: Tensor, indices: Tensor) -> Tensor:
+    """Mean entropy with the own column masked, as one would write it with care."""
+    scores = torch.cat([features @ memory.T, features @ prototypes.T], dim=1) / TEMPERATURE
+    scores = scores.float().scatter(1, indices[:, None], float("-inf"))
+    log_p = scores.log_softmax(dim=1)
+    return -(log_p.exp() * log_p.clamp_min(-1e30)).sum() / len(features)
+
+
+def problem(batch: int, size: int, width: int, classes: int, setting: Setting) -> Problem:
+    """A step: the loss and its gradients for `batch` features and a pool of `size`."""
+    generator = torch.Generator().manual_seed(0)
+
+    def unit(rows: int) -> Tensor:
+        drawn = F.normalize(torch.randn(rows, width, generator=generator), dim=1)
+        return drawn.to(setting.device, setting.dtype)
+
+    features, prototypes, memory = unit(batch), unit(classes), unit(size)
+    indices = torch.randperm(size, generator=generator)[:batch].to(setting.device)
+    leaves = features.requires_grad_(), prototypes.requires_grad_()
+    arguments = (features, prototypes, memory, indices)
+    options: dict[str, Any] = {"temperature": TEMPERATURE, "variant": "paper"}
+
+    def step(loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        return lambda: torch.autograd.grad(loss(), leaves)[0]
+
+    chosen = ours(
+        setting,
+        lambda backend: neighborhood_clustering(*arguments, **options, backend=backend),
+        "neighborhood_clustering",
+        *arguments,
+        **options,
+    )
+    ways: dict[str, Callable[[], Tensor]] = {**chosen, "eager": lambda: eager(*arguments)}
+    if setting.compiled:
+        compiled = torch.compile(eager)
+        ways["eager_compiled"] = lambda: compiled(*arguments)
+    some = [t.detach()[:batch].double().requires_grad_() for t in leaves]
+    truth = torch.autograd.grad(eager(*some, memory.double(), indices), some)[0]
+    scores = torch.randn(batch, size, device=setting.device, dtype=setting.dtype)
+
+    def products() -> Tensor:
+        torch.mm(features.detach(), memory.T, out=scores)
+        return scores @ memory
+
+    return Problem(
+        providers={name: step(way) for name, way in ways.items()},
+        error=lambda _name, got: relative(got, truth),
+        limit=1e-4 if setting.dtype == torch.float32 else 5e-2,
+        flops=4.0 * batch * size * width,
+        traffic=float(memory.element_size() * size * width),
+        # forward and backward product alone, with nothing in between
+        ceilings={"two_gemms": products},
+        facts={"batch": batch, "pool": size, "width": width, "classes": classes},
+    )
+
+
+def update(batch: int, size: int, width: int, setting: Setting) -> Problem:
+    """Moving `batch` rows of a pool, against renormalising all of it as DANCE does."""
+    generator = torch.Generator().manual_seed(0)
+    memory = F.normalize(torch.randn(size, width, generator=generator), dim=1)
+    memory = memory.to(setting.device, setting.dtype)
+    features = F.normalize(torch.randn(batch, width, generator=generator), dim=1).to(memory)
+    indices = torch.randperm(size, generator=generator)[:batch].to(setting.device)
+
+    def touched() -> Tensor:
+        memory_update_(memory, features, indices, momentum=0.0)
+        return memory
+
+    def whole() -> Tensor:
+        memory[indices] = features
+        memory.copy_(F.normalize(memory, dim=1))
+        return memory
+
+    return Problem(
+        providers={"fastbrain": touched, "whole_pool": whole},
+        error=lambda _name, got: relative(got[indices], features),
+        limit=1e-5 if setting.dtype == torch.float32 else 1e-2,
+        flops=4.0 * batch * width,
+        traffic=float(2 * memory.element_size() * batch * width),
+        facts={"batch": batch, "pool": size, "width": width},
+    )
+
+
+def _clustering(
+    batch: int, size: int, width: int, *, classes: int = 10, rounds: int, gpu_only: bool = False
+) -> Entry:
+    def build(setting: Setting) -> Problem:
+        return problem(batch, size, width, classes, setting)
+
+    case = f"B{batch}-N{size}-D{width}"
+    return Entry("neighborhood_clustering", case, build, rounds, gpu_only)
+
+
+PROVIDERS = ("fastbrain", "eager", "whole_pool")
+
+ENTRIES = [
+    _clustering(64, 21_600, 256, classes=180, rounds=21),
+    _clustering(64, 21_600, 768, classes=180, rounds=11),
+    _clustering(8, 21_600, 256, rounds=31),
+    _clustering(36, 2_000, 2048, rounds=31),
+    _clustering(36, 21_600, 2048, rounds=7),
+    _clustering(256, 21_600, 256, rounds=7),
+    _clustering(64, 262_144, 256, rounds=5),
+    _clustering(64, 1_000_000, 256, rounds=21, gpu_only=True),
+    _clustering(64, 1_000_000, 2048, rounds=11, gpu_only=True),
+    Entry("memory_update_", "B64-N1000000-D256", lambda s: update(64, 1_000_000, 256, s), 5),
+]

@@ -1,0 +1,116 @@
+"""Every op on every shape that is timed, and everyone who solves it: described once.
+
+``benchmarks/run.py`` times the entries interleaved, ``pytest benchmarks --benchmark-only`` one by
+one, and ``benchmarks/gpu_suite.sh`` on a GPU. A provider is a function without arguments that
+goes through a public interface; an answer that is not near the truth is never timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import torch
+
+FAMILIES = ("voxel_tokenizer", "neighborhood", "vq", "lora", "decode")
+OURS = "fastbrain"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a problem is set up, and in which precision its floating numbers are."""
+
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+    compiled: bool = False
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the device is a GPU."""
+        return self.device.startswith("cuda")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One op on one shape.
+
+    Parameters
+    ----------
+    providers : mapping
+        Name to function; ours is ``fastbrain``, and the name of every variant of ours begins so.
+    error : callable
+        Provider and its answer to the relative error (or the share of wrong indices).
+    limit : float
+        Error above which nothing is timed.
+    flops, traffic : float
+        Operations, and bytes that must cross main memory at least once.
+    ceilings : mapping
+        Bare products and the like: timed beside the providers, but they solve nothing.
+    facts : mapping
+        What a row says of the shape.
+    """
+
+    providers: Mapping[str, Callable[[], Any]]
+    error: Callable[[str, Any], float]
+    limit: float
+    flops: float
+    traffic: float
+    ceilings: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def verified(self) -> dict[str, float]:
+        """The error of every provider; SystemExit at the first that is wrong."""
+        errors = {}
+        for name, solve in self.providers.items():
+            errors[name] = self.error(name, solve())
+            if not errors[name] <= self.limit:
+                raise SystemExit(f"{name} is wrong by {errors[name]:.2g}: nothing was timed")
+        return errors
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A case of an op: `build` sets the problem up, `gpu_only` marks what a CPU is too slow for."""
+
+    op: str
+    case: str
+    build: Callable[[Setting], Problem]
+    rounds: int = 21
+    gpu_only: bool = False
+
+    @property
+    def id(self) -> str:
+        """Readable name, ``op-case``."""
+        return f"{self.op}-{self.case}"
+
+
+def entries(*families: str) -> list[Entry]:
+    """The entries of some families, by default of all."""
+    return [entry for name in families or FAMILIES for entry in import_module(name).ENTRIES]
+
+
+def providers(family: str) -> tuple[str, ...]:
+    """Names of those who solve a family's problems on a CPU; some need a package of their own."""
+    return import_module(family).PROVIDERS
+
+
+def relative(got: torch.Tensor, truth: torch.Tensor) -> float:
+    """Relative L2 error in float64."""
+    truth = truth.detach().double()
+    return float((got.detach().double() - truth).norm() / truth.norm().clamp_min(1e-300))
+
+
+def ours(
+    setting: Setting, call: Callable[[str | None], Any], op: str, *args: Any, **options: Any
+) -> dict[str, Callable[[], Any]]:
+    """Our op as it chooses for itself and, on a GPU, each backend that can run the problem."""
+    from fastbrain import ops
+
+    providers: dict[str, Callable[[], Any]] = {OURS: lambda: call(None)}
+    if setting.on_gpu:
+        for name, reason in ops.explain(op, *args, **options).rows:
+            if reason is None and name != "reference":
+                providers[f"{OURS}-{name}"] = lambda name=name: call(name)
+    return providers

@@ -1,0 +1,45 @@
+"""The registry through pytest-benchmark: ``pytest benchmarks --benchmark-only``.
+
+One process, one provider after another: good for a trend line. Ratios come from ``run.py``, which
+interleaves. ``FASTBRAIN_BENCH_FAMILIES`` chooses families, separated by commas.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pytest_benchmark", reason="pip install 'fastbrain[bench]'")
+sys.path.insert(0, str(Path(__file__).parent))
+
+from registry import FAMILIES, Entry, Problem, Setting, entries, providers
+
+CHOSEN = os.environ.get("FASTBRAIN_BENCH_FAMILIES")
+CASES = [
+    pytest.param(entry, provider, id=f"{entry.id}-{provider}")
+    for family in (CHOSEN.split(",") if CHOSEN else FAMILIES)
+    for entry in entries(family)
+    if not entry.gpu_only
+    for provider in providers(family)
+]
+
+
+# the cases come entry by entry, and a large problem is not kept beside the next
+@lru_cache(maxsize=1)
+def problem(entry: Entry) -> Problem:
+    built = entry.build(Setting())
+    built.verified()
+    return built
+
+
+@pytest.mark.parametrize(("entry", "provider"), CASES)
+def test_speed(entry, provider, benchmark):
+    ways = problem(entry).providers
+    if provider not in ways:
+        pytest.skip(f"{provider} does not solve this case, or is not installed")
+    benchmark.group = entry.id
+    benchmark(ways[provider])

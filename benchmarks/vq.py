@@ -1,0 +1,111 @@
+"""The nearest code, against the distance matrix, faiss and the library people use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from registry import Entry, Problem, Setting, ours
+from torch import Tensor
+
+from fastbrain.ops import pack_codebook, vq_lookup
+
+
+def worse(x: Tensor, codes: Tensor, got: Tensor) -> float:
+    """Share of rows whose code is farther than the nearest by more than rounding."""
+    x, codes = x[:512].double(), codes.double()
+    distances = torch.cdist(x, codes)
+    chosen = distances.gather(1, got.reshape(-1)[:512, None].long().to(x.device))[:, 0]
+    return float((chosen > distances.min(dim=1).values * (1 + 1e-4)).double().mean())
+
+
+def faiss_flat(x: Tensor, codes: Tensor) -> Callable[[], Any] | None:
+    """Exact search of faiss, if it is installed."""
+    try:
+        import faiss
+    except ImportError:
+        return None
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    index = faiss.IndexFlatL2(codes.shape[1])
+    index.add(codes.numpy())
+    return lambda: torch.from_numpy(index.search(x.numpy(), 1)[1][:, 0])
+
+
+def lucidrains(x: Tensor, codes: Tensor) -> Callable[[], Any] | None:
+    """vector-quantize-pytorch in evaluation, if it is installed."""
+    try:
+        from vector_quantize_pytorch import VectorQuantize
+    except ImportError:
+        return None
+    layer = VectorQuantize(dim=codes.shape[1], codebook_size=len(codes)).to(x.device).eval()
+    layer._codebook.embed.data.copy_(codes[None])
+    return lambda: layer(x[None])[1][0]
+
+
+def problem(rows: int, size: int, width: int, setting: Setting) -> Problem:
+    """`rows` vectors of `width` numbers and a codebook of `size`."""
+    generator = torch.Generator().manual_seed(0)
+    x, codes = (
+        torch.randn(n, width, generator=generator).to(setting.device, setting.dtype)
+        for n in (rows, size)
+    )
+    packed = pack_codebook(codes)
+    squares = codes.float().square().sum(dim=1).to(setting.dtype)
+
+    def addmm() -> Tensor:
+        return torch.addmm(squares, x, codes.T, alpha=-2).argmin(dim=1)
+
+    ways: dict[str, Callable[[], Any]] = {
+        **ours(
+            setting, lambda backend: vq_lookup(x, packed, backend=backend), "vq_lookup", x, packed
+        ),
+        "fastbrain_unpacked": lambda: vq_lookup(x, codes),
+        "addmm_argmin": addmm,
+        "cdist_argmin": lambda: torch.cdist(x, codes).argmin(dim=1),
+    }
+    if setting.compiled:
+        ways["addmm_argmin_compiled"] = torch.compile(addmm)
+    if setting.dtype == torch.float32:
+        rivals = {"vector_quantize_pytorch": lucidrains(x, codes)}
+        if not setting.on_gpu:
+            rivals["faiss_flat"] = faiss_flat(x, codes)
+        ways |= {name: way for name, way in rivals.items() if way is not None}
+    out = torch.empty(rows, size, device=setting.device, dtype=setting.dtype)
+    return Problem(
+        providers={name: torch.no_grad()(way) for name, way in ways.items()},
+        error=lambda _name, got: worse(x, codes, got),
+        # half precision may take one of two codes that it cannot tell apart
+        limit=0.0 if setting.dtype == torch.float32 else 0.05,
+        flops=2.0 * rows * size * width,
+        traffic=float(x.element_size() * (rows + size) * width + 8 * rows),
+        ceilings={"bare_gemm": lambda: torch.mm(x, codes.T, out=out)},
+        facts={"rows": rows, "codes": size, "width": width},
+    )
+
+
+def _entry(rows: int, size: int, width: int, *, rounds: int, gpu_only: bool = False) -> Entry:
+    def build(setting: Setting) -> Problem:
+        return problem(rows, size, width, setting)
+
+    return Entry("vq_lookup", f"{rows}x{size}x{width}", build, rounds, gpu_only)
+
+
+PROVIDERS = (
+    "fastbrain",
+    "fastbrain_unpacked",
+    "addmm_argmin",
+    "cdist_argmin",
+    "faiss_flat",
+    "vector_quantize_pytorch",
+)
+
+ENTRIES = [
+    _entry(32256, 1024, 64, rounds=11),
+    _entry(32256, 8192, 64, rounds=5),
+    _entry(4096, 65536, 32, rounds=5),
+    _entry(8192, 8192, 256, rounds=7),
+    _entry(64, 8192, 256, rounds=31),
+    _entry(1, 8192, 256, rounds=101),
+    _entry(213_000, 8192, 64, rounds=21, gpu_only=True),
+]
