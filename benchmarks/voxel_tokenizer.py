@@ -188,6 +188,55 @@ def problem(shape: Shape, setting: Setting) -> Problem:
     )
 
 
+def overlapping(
+    volume: tuple[int, int, int], kernel: int, stride: int, features: int, setting: Setting
+) -> Problem:
+    """Patches that overlap: the framework's convolution of the brain's box, kept sites only."""
+    generator = torch.Generator().manual_seed(0)
+    mask, mask_name = brain_mask(volume)
+    grid = TokenGrid.from_mask(mask, (kernel,) * 3, (stride,) * 3)
+    drawn = torch.randint(-3000, 3000, (1, 1, *volume), generator=generator).to(torch.int16)
+    volumes = (drawn * torch.from_numpy(mask)).to(setting.device)
+    weight = torch.randn(features, 1, *grid.kernel, generator=generator) * 0.01
+    weight = weight.to(setting.device, setting.dtype)
+    coords = torch.from_numpy(grid.coords)
+    low, high = coords.min(0).values, coords.max(0).values
+    box = tuple(
+        slice(a * stride, b * stride + kernel)
+        for a, b in zip(low.tolist(), high.tolist(), strict=True)
+    )
+    z, y, x = (coords - low).to(setting.device).unbind(1)
+
+    def conv3d() -> Tensor:
+        dense = F.conv3d(volumes[(..., *box)].to(setting.dtype), weight, stride=stride)
+        return dense[:, :, z, y, x].transpose(1, 2)
+
+    def fastbrain(backend: str | None) -> Tensor:
+        return tokenize_voxels(volumes, weight, grid=grid, backend=backend)
+
+    truth = tokenize_voxels(volumes, weight.double(), grid=grid, backend="reference")
+    chosen = ours(setting, fastbrain, "tokenize_voxels", volumes, weight, grid=grid)
+    ways = {**chosen, "conv3d": conv3d}
+    return Problem(
+        providers={name: torch.no_grad()(way) for name, way in ways.items()},
+        error=lambda _name, out: relative(out, truth),
+        limit=LIMITS[setting.dtype],
+        flops=2.0 * grid.n_tokens * grid.patch_voxels * features,
+        traffic=float(2 * volumes.numel() + weight.element_size() * grid.n_tokens * features),
+        facts={
+            **{"volume": list(volume), "patch": kernel, "stride": stride},
+            **{"features": features, "mask": mask_name, "tokens": grid.n_tokens},
+        },
+    )
+
+
+def _overlap(volume: tuple[int, int, int], kernel: int, stride: int, features: int) -> Entry:
+    def build(setting: Setting) -> Problem:
+        return overlapping(volume, kernel, stride, features, setting)
+
+    return Entry("tokenize_voxels", f"overlap-k{kernel}-s{stride}", build, 15)
+
+
 def _entry(case: str, shape: Shape, *, rounds: int = 31, gpu_only: bool = False) -> Entry:
     def build(setting: Setting) -> Problem:
         return problem(shape, setting)
@@ -206,6 +255,9 @@ ENTRIES = [
     _entry("native", Shape((64, 64, 40), 1, 8, 768)),
     _entry("fine", Shape((96, 112, 96), 1, 4, 256)),
     _entry("coarse", Shape((96, 112, 96), 1, 16, 1024)),
+    _overlap((64, 64, 40), 4, 2, 128),
+    _overlap((64, 64, 40), 8, 4, 256),
+    _overlap((64, 64, 40), 16, 8, 512),
     _entry("run", Shape((97, 115, 97), 300, 8, 768), gpu_only=True),
     _entry("run-backward", Shape((97, 115, 97), 64, 8, 768, backward=True), gpu_only=True),
     _entry("run-fine", Shape((97, 115, 97), 64, 4, 256), gpu_only=True),
