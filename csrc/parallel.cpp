@@ -148,7 +148,8 @@ void parallel_run(int threads, std::int64_t tasks, void (*body)(void*, std::int6
   const std::int64_t useful = tasks < threads ? tasks : threads;
   Job job{body, context, tasks, static_cast<int>(useful) - 1};
   if (useful <= 1) return job.work(0);
-  if (const Team run = team()) return run(join, &job, static_cast<unsigned>(useful), 0);
+  // all of them: a team of another size would be made anew, and torch's again after it
+  if (const Team run = team()) return run(join, &job, static_cast<unsigned>(threads), 0);
   if (!pool().run(job)) job.work(0);
 }
 
