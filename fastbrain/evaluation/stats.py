@@ -55,6 +55,92 @@ def permutation_p(observed: float, null: npt.ArrayLike) -> float:
     return float((1 + (values >= observed).sum()) / (values.size + 1))
 
 
+def sign_flip_p(differences: npt.ArrayLike, *, flips: int = 10_000, seed: int = 0) -> float:
+    """One-sided p of a mean difference across subjects by flipping signs.
+
+    Parameters
+    ----------
+    differences : array_like, (N,)
+        One value a subject, score minus its own chance; larger is better.
+    flips : int
+        Random flips; where all 2^N are fewer, every one of them is taken instead.
+    seed : int
+
+    Returns
+    -------
+    float
+        Share of sign patterns whose mean is at least the observed one, the observed pattern
+        among them: never below 1 / 2^N, nor below 1 / (flips + 1).
+
+    Raises
+    ------
+    InputError
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
+        raise InputError(
+            f"sign_flip_p: differences must be (N >= 1,) and finite, got shape {values.shape}."
+        )
+    # rounding must not part patterns that are equal by hand
+    slack = 1e-12 * np.abs(values).sum()
+    if 2.0**values.size <= flips:
+        patterns = np.arange(2**values.size)[:, None] >> np.arange(values.size) & 1
+        sums = (1 - 2 * patterns) @ values
+        return float((sums >= values.sum() - slack).mean())
+    signs = np.random.default_rng(seed).integers(0, 2, (flips, values.size)) * 2 - 1
+    return permutation_p(values.sum() - slack, signs @ values)
+
+
+def adjusted_p(p: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Benjamini-Hochberg adjusted p-values of a family of tests, by scipy.
+
+    Parameters
+    ----------
+    p : array_like, any shape
+        For instance subjects times metrics; the whole array is one family.
+
+    Returns
+    -------
+    ndarray
+        False discovery rate at which each test would just be significant.
+
+    Raises
+    ------
+    InputError
+        A value is not in [0, 1].
+    """
+    values = np.asarray(p, dtype=np.float64)
+    if values.size == 0 or not ((values >= 0) & (values <= 1)).all():
+        raise InputError("adjusted_p: p must be in [0, 1] and at least one, got others or none.")
+    from scipy.stats import false_discovery_control
+
+    adjusted: npt.NDArray[np.float64] = false_discovery_control(values, axis=None)
+    return adjusted.reshape(values.shape)
+
+
+def effect_size(differences: npt.ArrayLike) -> float:
+    """Mean over standard deviation of paired differences (Cohen's d_z).
+
+    Parameters
+    ----------
+    differences : array_like, (N >= 2,)
+
+    Raises
+    ------
+    InputError
+        Fewer than two values, a value is not finite, or all are equal.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if values.ndim != 1 or values.size < 2 or not np.isfinite(values).all():
+        raise InputError(
+            f"effect_size: differences must be (N >= 2,) and finite, got shape {values.shape}."
+        )
+    spread = values.std(ddof=1)
+    if spread == 0:
+        raise InputError("effect_size: differences must vary, got equal ones: d is undefined.")
+    return float(values.mean() / spread)
+
+
 def bootstrap_interval(
     values: npt.ArrayLike,
     *,

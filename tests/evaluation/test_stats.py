@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from fastbrain.errors import InputError
-from fastbrain.evaluation import bootstrap_interval, permutation_p
+from fastbrain.evaluation import (
+    adjusted_p,
+    bootstrap_interval,
+    effect_size,
+    permutation_p,
+    sign_flip_p,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,3 +57,38 @@ def test_own_statistic_equals_the_fast_mean():
 def test_interval_refuses(bad):
     with pytest.raises(InputError):
         bootstrap_interval(bad)
+
+
+def test_sign_flips_by_hand():
+    # of the four patterns of (3, 1) only the observed one reaches 4
+    assert sign_flip_p([3.0, 1.0]) == 0.25
+    # swapping the sign of a zero changes nothing
+    assert sign_flip_p([2.0, 0.0]) == 0.5
+    assert sign_flip_p([0.1] * 3) == 0.125
+
+
+def test_random_sign_flips_come_near_all_of_them():
+    values = np.random.default_rng(0).normal(0.4, 1, size=14)
+    every = sign_flip_p(values, flips=1 << 14)
+    assert sign_flip_p(values, flips=(1 << 14) - 1) == pytest.approx(every, abs=0.01)
+
+
+def test_sign_flip_p_of_noise_is_uniform():
+    p = [sign_flip_p(np.random.default_rng(k).normal(size=12)) for k in range(300)]
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def test_adjusted_p_is_benjamini_hochberg():
+    np.testing.assert_allclose(
+        adjusted_p([[0.01, 0.04], [0.03, 0.5]]), [[0.04, 0.16 / 3], [0.16 / 3, 0.5]]
+    )
+    with pytest.raises(InputError):
+        adjusted_p([0.5, np.nan])
+
+
+def test_effect_size_by_hand():
+    assert effect_size([1.0, 3.0]) == pytest.approx(2 / np.sqrt(2))
+    with pytest.raises(InputError, match="must vary"):
+        effect_size([1.0, 1.0])
+    with pytest.raises(InputError):
+        effect_size([1.0])

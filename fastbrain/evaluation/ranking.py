@@ -1,0 +1,170 @@
+"""Is the right answer found among others: right of two, first of N, and what chance gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from .controls import derangements
+from .stats import Interval, bootstrap_interval, permutation_p
+
+
+@dataclass(frozen=True)
+class Found:
+    """One retrieval score.
+
+    Parameters
+    ----------
+    value : float
+        Mean over queries.
+    chance : float
+        Mean of the same score over the derangements.
+    p : float
+        Exact one-sided permutation p, stated before seeing the data: true > deranged.
+    interval : Interval
+        Bootstrap over blocks.
+    """
+
+    value: float
+    chance: float
+    p: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Result of :func:`retrieval`.
+
+    Parameters
+    ----------
+    two_way : Found
+        Share of wrong candidates that are less similar than the right one; ties count a half.
+    top : dict
+        k to the share of queries whose right candidate is among the k most similar.
+    n : int
+        Queries, and candidates of each.
+    """
+
+    two_way: Found
+    top: dict[int, Found]
+    n: int
+
+
+def retrieval(
+    similarity: npt.ArrayLike,
+    blocks: Sequence[object],
+    *,
+    ks: Sequence[int] = (1, 5),
+    count: int = 1000,
+    seed: int = 0,
+) -> Retrieval:
+    """Find every query's candidate among all N, beside what deranged queries find.
+
+    Parameters
+    ----------
+    similarity : array_like, (N, N)
+        Row i: how similar query i (a prediction from brain) is to each candidate; candidate i is
+        the right one. Larger is more similar.
+    blocks : sequence, (N,)
+        Label of each sample's story, passage, run or scan. Derangements pair only across blocks,
+        and the intervals resample whole blocks.
+    ks : sequence of int
+    count : int
+        Derangements.
+    seed : int
+
+    Returns
+    -------
+    Retrieval
+        Among equally similar candidates the right one counts as drawn at random.
+
+    Raises
+    ------
+    InputError
+        The matrix is not square and finite, a k is out of range, or no derangement exists.
+    """
+    matrix = np.asarray(similarity, dtype=np.float64)
+    n = len(matrix)
+    if matrix.shape != (n, n) or n < 2:
+        raise InputError(f"retrieval: similarity must be (N >= 2, N), got {matrix.shape}.")
+    if not np.isfinite(matrix).all():
+        raise InputError(
+            f"retrieval: similarity must be finite, got {int((~np.isfinite(matrix)).sum())} "
+            "values that are not. A constant prediction has no correlation."
+        )
+    if len(blocks) != n:
+        raise InputError(f"retrieval: blocks must name all {n} samples, got {len(blocks)}.")
+    if any(not 1 <= k <= n for k in ks):
+        raise InputError(f"retrieval: ks must be in [1, {n}], got {tuple(ks)}.")
+    partners = derangements(blocks, count=count, seed=seed)
+    above, equal = _ranks(matrix)
+
+    def found(scores: npt.NDArray[np.float64]) -> Found:
+        # (N, N): the score query i would get if candidate j were the right one
+        own = np.diag(scores)
+        null = scores[np.arange(n), partners].mean(axis=1)
+        value = float(own.mean())
+        interval = bootstrap_interval(own, blocks=blocks, seed=seed)
+        return Found(value, float(null.mean()), permutation_p(value, null), interval)
+
+    below = n - 1 - above - equal
+    return Retrieval(
+        found((below + 0.5 * equal) / (n - 1)),
+        {k: found(np.clip((k - above) / (equal + 1), 0.0, 1.0)) for k in ks},
+        n,
+    )
+
+
+def _ranks(
+    matrix: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """How many others of its row are above each entry, and how many equal it."""
+    ordered = np.sort(matrix, axis=1)
+    low = np.stack(
+        [np.searchsorted(o, row, "left") for o, row in zip(ordered, matrix, strict=True)]
+    )
+    high = np.stack(
+        [np.searchsorted(o, row, "right") for o, row in zip(ordered, matrix, strict=True)]
+    )
+    return (matrix.shape[1] - high).astype(np.float64), (high - low - 1).astype(np.float64)
+
+
+def correlations(predicted: npt.ArrayLike, candidates: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Pearson correlation of every prediction with every candidate.
+
+    Parameters
+    ----------
+    predicted : array_like, (N, D)
+    candidates : array_like, (M, D)
+
+    Returns
+    -------
+    ndarray, (N, M) float64
+
+    Raises
+    ------
+    InputError
+        Widths disagree, or a row is constant: it correlates with nothing.
+    """
+    rows = [np.asarray(v, dtype=np.float64) for v in (predicted, candidates)]
+    if any(v.ndim != 2 for v in rows) or rows[0].shape[1] != rows[1].shape[1]:
+        raise InputError(
+            "correlations: predicted and candidates must be (N, D) and (M, D), got "
+            f"{rows[0].shape} and {rows[1].shape}."
+        )
+    unit = []
+    for name, values in zip(("predicted", "candidates"), rows, strict=True):
+        centred = values - values.mean(axis=1, keepdims=True)
+        norms = np.linalg.norm(centred, axis=1, keepdims=True)
+        # written so that a NaN fails
+        if not (norms > 0).all():
+            raise InputError(
+                f"correlations: {name} must vary within each row, got "
+                f"{int((~(norms > 0)).sum())} rows that do not."
+            )
+        unit.append(centred / norms)
+    return unit[0] @ unit[1].T
