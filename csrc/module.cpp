@@ -71,5 +71,6 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
       "Whether CUDA kernels run on host memory, as some tests build them.");
   m.def("cuda_devices", &devices, "List of devices, or the reason why there is none.");
 
+  bind_lora(m);
   bind_voxel_tokenizer(m, isa);
 }

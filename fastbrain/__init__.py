@@ -51,6 +51,7 @@ _NAMES = {
     "evaluate_model": "evaluation",
     "evaluate_run": "evaluation",
     "open_run": "evaluation",
+    "accelerate_peft": "integrations.peft",
 }
 
 __all__ = ["__version__", *_NAMES]

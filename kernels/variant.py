@@ -28,6 +28,8 @@ class Variant(NamedTuple):
     num_warps, num_stages : int
     tensor_cores : bool
         Whether the product must run on tensor cores; an exact float32 product cannot.
+    aligned : tuple of str
+        Integers that are multiples of 16 at this launch, which Triton compiles for.
     """
 
     kernel: Any
@@ -35,3 +37,4 @@ class Variant(NamedTuple):
     num_warps: int
     num_stages: int
     tensor_cores: bool = True
+    aligned: tuple[str, ...] = ()

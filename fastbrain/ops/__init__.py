@@ -2,7 +2,8 @@
 
 from ..grid import TokenGrid
 from ._dispatch import Explanation, backend, explain, observed
-from .lora import LoraWeights, lora_attention, lora_linear
+from ._lora_checks import LoraWeights
+from .lora import lora_attention, lora_linear
 from .neighborhood import entropy_separation, memory_update_, neighborhood_clustering
 from .voxel_tokenizer import tokenize_voxels
 from .vq import VQState, vq_lookup, vq_update_

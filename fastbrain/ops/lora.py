@@ -8,37 +8,15 @@ low-rank adaptor of LLM4Brain (arXiv 2409.17987, fig. 2), which cannot be merged
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import errors
-from . import _checks, _dispatch
-
-Layer = tuple[Tensor, Tensor | None]
-
-ACTIVATIONS = {None: None, "gelu": F.gelu, "silu": F.silu, "relu": F.relu}
-TARGETS = ("q", "k", "v", "out")
-
-
-@dataclass(frozen=True)
-class LoraWeights:
-    """One adaptor.
-
-    Parameters
-    ----------
-    a : Tensor, (r, d_in)
-    b : Tensor, (d_out, r)
-    scale : float
-    activation : {None, "gelu", "silu", "relu"}
-    """
-
-    a: Tensor
-    b: Tensor
-    scale: float = 1.0
-    activation: str | None = None
+from . import _dispatch
+from . import _lora_cpu as cpu
+from . import _lora_cuda as cuda
+from . import _lora_triton as triton
+from ._lora_checks import Layer, LoraWeights, attention_problem, linear_problem
 
 
 def reference_linear(
@@ -51,11 +29,13 @@ def reference_linear(
     activation: str | None,
 ) -> Tensor:
     """The meaning of :func:`lora_linear`, in plain torch."""
-    low = F.linear(x, a)  # (..., r)
-    act = ACTIVATIONS[activation]
-    if act is not None:
-        low = act(low)
-    return F.linear(x, weight, bias) + scale * F.linear(low, b)
+    rows = x.reshape(-1, x.shape[-1])
+    low = F.linear(rows, a)  # (M, r)
+    if activation is not None:
+        low = getattr(F, activation)(low)
+    # into place: no second array of the output's size
+    y = F.linear(rows, weight, bias).addmm_(low, b.T, alpha=scale)
+    return y.reshape(*x.shape[:-1], weight.shape[0])
 
 
 def reference_attention(
@@ -125,7 +105,7 @@ def lora_linear(
     BackendError
         The requested backend cannot run these inputs.
     """
-    problem = _linear_problem(x, weight, bias, a, b, scale=scale, activation=activation)
+    problem = linear_problem(x, weight, bias, a, b, scale=scale, activation=activation)
     return _dispatch.run(OPERATIONS["lora_linear"], problem, backend)
 
 
@@ -167,119 +147,29 @@ def lora_attention(
     BackendError
         The requested backend cannot run these inputs.
     """
-    problem = _attention_problem(x, qkv, out, adaptors=adaptors, num_heads=num_heads, mask=mask)
+    problem = attention_problem(x, qkv, out, adaptors=adaptors, num_heads=num_heads, mask=mask)
     return _dispatch.run(OPERATIONS["lora_attention"], problem, backend)
-
-
-def _linear_problem(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    a: Tensor,
-    b: Tensor,
-    *,
-    scale: float = 1.0,
-    activation: str | None = None,
-    function: str = "lora_linear",
-) -> tuple[object, ...]:
-    _checks.tensor(function, "x", x, dtypes=_checks.FLOATS)
-    if x.dim() < 1:
-        raise errors.InputError(f"{function}: x must have a last axis, got a scalar. Unsqueeze it.")
-    _checks.tensor(
-        function,
-        "weight",
-        weight,
-        (None, x.shape[-1]),
-        dtypes=_checks.FLOATS,
-        like=x,
-        layout="(d_out, d_in)",
-    )
-    d_out = weight.shape[0]
-    _checks.tensor(
-        function,
-        "a",
-        a,
-        (None, x.shape[-1]),
-        dtypes=_checks.FLOATS,
-        like=x,
-        layout="(r, d_in)",
-    )
-    _checks.tensor(function, "b", b, (d_out, a.shape[0]), dtypes=_checks.FLOATS, like=x)
-    if bias is not None:
-        _checks.tensor(function, "bias", bias, (d_out,), dtypes=_checks.FLOATS, like=x)
-    _checks.same_dtype(function, "x", x, weight=weight, bias=bias, a=a, b=b)
-    if activation not in ACTIVATIONS:
-        raise errors.InputError(
-            f"{function}: activation must be None, gelu, silu or relu, got {activation!r}."
-        )
-    scale = _checks.finite(function, "scale", scale, low=float("-inf"), high=float("inf"))
-    return x, weight, bias, a, b, scale, activation
-
-
-def _attention_problem(
-    x: Tensor,
-    qkv: Layer,
-    out: Layer,
-    *,
-    adaptors: Mapping[str, LoraWeights],
-    num_heads: int,
-    mask: Tensor | None = None,
-) -> tuple[object, ...]:
-    function = "lora_attention"
-    _checks.tensor(function, "x", x, (None, None, None), dtypes=_checks.FLOATS, layout="(B, T, E)")
-    batch, length, width = x.shape
-    if not isinstance(num_heads, int) or num_heads < 1 or width % num_heads:
-        raise errors.InputError(
-            f"{function}: num_heads must divide the width {width}, got {num_heads!r}."
-        )
-    for name, (weight, bias), rows in (("qkv", qkv, 3 * width), ("out", out, width)):
-        _checks.tensor(function, f"{name}[0]", weight, (rows, width), dtypes=_checks.FLOATS, like=x)
-        if bias is not None:
-            _checks.tensor(function, f"{name}[1]", bias, (rows,), dtypes=_checks.FLOATS, like=x)
-        _checks.same_dtype(function, "x", x, **{f"{name}_weight": weight, f"{name}_bias": bias})
-    for name, adaptor in adaptors.items():
-        if name not in TARGETS:
-            raise errors.InputError(
-                f"{function}: adaptors must be named {', '.join(TARGETS)}, got {name!r}."
-            )
-        _linear_problem(
-            x,
-            out[0],
-            None,
-            adaptor.a,
-            adaptor.b,
-            scale=adaptor.scale,
-            activation=adaptor.activation,
-            function=f"{function}[{name}]",
-        )
-    if mask is not None:
-        _checks.tensor(function, "mask", mask, (None,) * 4, dtypes=(torch.bool,), like=x)
-        if (
-            mask.shape[0] not in (1, batch)
-            or mask.shape[1] not in (1, num_heads)
-            or mask.shape[2:] != (length, length)
-        ):
-            raise errors.InputError(
-                f"{function}: mask must have shape ({batch} or 1, {num_heads} or 1, {length}, "
-                f"{length}), got {tuple(mask.shape)}. True marks what may be attended to."
-            )
-        if _checks.readable(mask) and not bool(mask.any(-1).all()):
-            raise errors.InputError(
-                f"{function}: mask must leave a column in every row, got a row with none. "
-                "Let padded rows attend to themselves."
-            )
-    return x, qkv, out, adaptors, num_heads, mask
 
 
 OPERATIONS = {
     "lora_linear": _dispatch.Operation(
         "lora_linear",
-        _linear_problem,
-        (_dispatch.Backend("reference", _dispatch.anything, reference_linear),),
+        linear_problem,
+        (
+            _dispatch.Backend("cuda", cuda.can_run, cuda.call),
+            _dispatch.Backend("triton", triton.can_run, triton.call),
+            _dispatch.Backend("cpu", cpu.can_run, cpu.call),
+            _dispatch.Backend("reference", _dispatch.anything, reference_linear),
+        ),
     ),
     "lora_attention": _dispatch.Operation(
         "lora_attention",
-        _attention_problem,
-        (_dispatch.Backend("reference", _dispatch.anything, reference_attention),),
+        attention_problem,
+        (
+            _dispatch.Backend("cuda", cuda.can_attend, cuda.attend),
+            _dispatch.Backend("triton", triton.can_attend, triton.attend),
+            _dispatch.Backend("cpu", cpu.can_attend, cpu.attend),
+            _dispatch.Backend("reference", _dispatch.anything, reference_attention),
+        ),
     ),
 }

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from fastbrain.errors import InputError
-from fastbrain.ops import LoraWeights, lora_attention, lora_linear
+from fastbrain.ops import LoraWeights, _lora_gradient, explain, lora_attention, lora_linear
+from fastbrain.ops import _lora_products as products
+from fastbrain.ops._lora_gradient import Pair
 
 
 def normal(*shape, seed=0):
@@ -51,6 +53,58 @@ def test_autocast_unifies_dtypes():
         assert lora_linear(x, weight, bias, a, b).dtype == torch.bfloat16
 
 
+def test_autocast_does_not_unify_doubles():
+    weight, bias, a, b = layer()
+    with torch.autocast("cpu"), pytest.raises(InputError, match="all be float64 or none"):
+        lora_linear(normal(3, 31), weight, bias, a.double(), b)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_autocast_trains_float32_adaptors_on_a_half_layer(backend):
+    weight, bias, a, b = layer()
+    a.requires_grad_()
+    b.requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = lora_linear(
+            normal(3, 31), weight.bfloat16(), bias, a, b, activation="gelu", backend=backend
+        )
+    out.float().square().sum().backward()
+    assert out.dtype == torch.bfloat16
+    assert a.grad.dtype == b.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("activation", [None, "gelu", "silu", "relu"])
+def test_cpu_gradients_are_derivatives(activation):
+    tensors = [t.double() for t in (normal(3, 4), *layer(4, 5, 2))]
+    leaves = [t.requires_grad_() for t in tensors]
+
+    def function(*leaves):
+        return lora_linear(*leaves, scale=0.7, activation=activation, backend="cpu")
+
+    assert torch.autograd.gradcheck(function, leaves)
+
+
+def test_frozen_weights_cost_no_gradient():
+    weight, bias, a, b = layer()
+    x = normal(37, 7, 31).requires_grad_()
+    for leaf in (a, b):
+        leaf.requires_grad_()
+    asked = []
+    original = products.gradients
+
+    def spy(*arguments):
+        asked.append(arguments[-1])
+        return original(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(_lora_gradient._pairs, "products", Pair(products.forward, spy))
+        # an expanded upstream gradient has strides of zero
+        lora_linear(x, weight, bias, a, b, activation="gelu", backend="cpu").sum().backward()
+        lora_linear(x.detach(), weight, bias, a, b, backend="cpu").sum().backward()
+    assert asked == [[True, False, False, True, True], [False, False, False, True, True]]
+    assert weight.grad is bias.grad is None
+
+
 def attention(width=12):
     qkv = normal(3 * width, width) * 0.3, normal(3 * width)
     return qkv, (normal(width, width) * 0.3, normal(width))
@@ -84,6 +138,50 @@ def test_an_adaptor_changes_its_own_projection(target):
     merged = torch.cat([weights[name] for name in "qkv"]), qkv[1]
     expected = lora_attention(x, merged, (weights["out"], out[1]), adaptors={}, num_heads=3)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_adaptors_of_two_kinds_share_no_product():
+    qkv, out = attention()
+    x, a, b = normal(2, 7, 12), normal(3, 12), normal(12, 3)
+    adaptors = {"q": LoraWeights(a, b, 0.5), "v": LoraWeights(a, b, 0.5, "gelu")}
+    adaptors["out"] = LoraWeights(a, b, 2.0, "relu")
+    explanation = explain("lora_attention", x, qkv, out, adaptors=adaptors, num_heads=3)
+    assert explanation.chosen == "reference"
+    assert "differ in scale or activation" in dict(explanation.rows)["cpu"]
+    del adaptors["v"]
+    got, expected = (
+        lora_attention(x, qkv, out, adaptors=adaptors, num_heads=3, backend=backend)
+        for backend in ("cpu", "reference")
+    )
+    torch.testing.assert_close(got, expected)
+
+
+def peak_bytes(function):
+    """Largest number of bytes that `function` held at one time on top of what was there."""
+    with torch.profiler.profile(
+        profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]
+    ) as profile:
+        function()
+    held = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+def test_attention_holds_neither_scores_nor_a_merged_weight():
+    length, width, heads = 2048, 64, 2
+    qkv, out = attention(width)
+    w = LoraWeights(normal(4, width), normal(width, 4), 0.5, "gelu")
+    x = normal(1, length, width)
+    options = {"adaptors": {"q": w, "out": w}, "num_heads": heads, "backend": "cpu"}
+    plain = peak_bytes(lambda: lora_attention(x, qkv, out, **options | {"adaptors": {}}))
+    adapted = peak_bytes(lambda: lora_attention(x, qkv, out, **options))
+    rows, low = 4 * length * width, 4 * length * 4
+    # q, k, v and the heads, never (T, T); the adaptors add the small output of A alone
+    assert plain < 4 * length * length
+    assert rows * 3 < adapted <= plain + 3 * low
 
 
 def test_masks_broadcast_over_batch_and_heads():

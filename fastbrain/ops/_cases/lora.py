@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from ..lora import LoraWeights, lora_attention, lora_linear
+from .._lora_checks import LoraWeights
+from ..lora import lora_attention, lora_linear
 from ._case import HALF, Call, Numbers, cases
 
 
@@ -20,16 +21,17 @@ def linear(
     *,
     bias: bool = True,
     view: str = "",
+    leaf: bool = True,
 ) -> Callable[[Numbers], Call]:
-    """A linear layer and its adaptor."""
+    """A linear layer and its adaptor; without gradients it is a decoding step."""
 
     def build(numbers: Numbers) -> Call:
-        x = numbers.normal(*lead, d_in, leaf=True)
-        weight = numbers.normal(d_out, d_in, scale=d_in**-0.5, leaf=True)
-        offset = numbers.normal(d_out, leaf=True) if bias else None
-        a = numbers.normal(rank, d_in, scale=d_in**-0.5, leaf=True)
-        b = numbers.normal(d_out, rank, leaf=True)
-        leaves = tuple(t for t in (x, weight, offset, a, b) if t is not None)
+        x = numbers.normal(*lead, d_in, leaf=leaf)
+        weight = numbers.normal(d_out, d_in, scale=d_in**-0.5, leaf=leaf)
+        offset = numbers.normal(d_out, leaf=leaf) if bias else None
+        a = numbers.normal(rank, d_in, scale=d_in**-0.5, leaf=leaf)
+        b = numbers.normal(d_out, rank, leaf=leaf)
+        leaves = tuple(t for t in (x, weight, offset, a, b) if t is not None and leaf)
         seen = x.transpose(0, 1) if view == "strided" else x[1:] if view == "offset" else x
         options = {"scale": 0.5, "activation": activation}
         return Call((seen, weight, offset, a, b), options, leaves)
@@ -73,6 +75,11 @@ CASES = cases(
             "no-batch": linear((0,), 63, 101, 8, "gelu"),
             "strided": linear((7, 3), 63, 101, 8, "gelu", view="strided"),
             "offset": linear((7,), 63, 101, 8, view="offset"),
+            "decode": linear((1,), 64, 101, 8, "gelu", leaf=False),
+            "decode-four": linear((2, 2), 2064, 33, 64, "silu", leaf=False),
+            "decode-odd": linear((13,), 1027, 31, 16, "relu", bias=False, leaf=False),
+            "decode-many": linear((16,), 528, 63, 5, "gelu", leaf=False),
+            "decode-wide": linear((3,), 8, 4099, 2, leaf=False),
         },
     ),
     (

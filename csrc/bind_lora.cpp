@@ -1,0 +1,48 @@
+// Python entry point of the adapted linear layer.
+#include "bind.h"
+#include "lora.h"
+
+namespace py = pybind11;
+
+namespace fastbrain {
+
+void bind_lora(py::module_& m) {
+#ifdef FASTBRAIN_CUDA
+  m.def(
+      "lora_decode_cuda",
+      [](std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, std::uintptr_t a,
+         std::uintptr_t b, std::uintptr_t out, int type, py::tuple sizes, int activation,
+         float scale, std::uintptr_t stream) {
+        const char* function = "lora_decode";
+        check(sizes.size() == 4, function, "sizes must be (rows, d_in, d_out, rank)",
+              static_cast<std::int64_t>(sizes.size()));
+        const LoraLaunch launch{.x = pointer<const void>(x),
+                                .weight = pointer<const void>(weight),
+                                .bias = pointer<const void>(bias),
+                                .a = pointer<const void>(a),
+                                .b = pointer<const void>(b),
+                                .out = pointer<void>(out),
+                                .rows = sizes[0].cast<int>(),
+                                .d_in = sizes[1].cast<int>(),
+                                .d_out = sizes[2].cast<int>(),
+                                .rank = sizes[3].cast<int>(),
+                                .activation = activation,
+                                .scale = scale};
+        check(launch.rows >= 0 && launch.rows <= kMostLoraRows, function, "rows must be in [0, 16]",
+              launch.rows);
+        check(launch.rank >= 0 && launch.rank <= kHighestLoraRank, function,
+              "rank must be in [0, 64]", launch.rank);
+        check(launch.d_in >= 0 && launch.d_out >= 0, function, "widths must not be negative",
+              launch.d_in);
+        py::gil_scoped_release released;
+        lora_decode_cuda(launch, type, pointer<void>(stream));
+      },
+      py::kw_only(), py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("a"), py::arg("b"),
+      py::arg("out"), py::arg("type"), py::arg("sizes"), py::arg("activation"), py::arg("scale"),
+      py::arg("stream"));
+#else
+  (void)m;
+#endif
+}
+
+}  // namespace fastbrain

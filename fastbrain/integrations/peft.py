@@ -1,0 +1,176 @@
+"""PEFT: fused forward passes for its LoRA layers, and a nonlinear adaptor as one of its methods.
+
+Names, adapters and checkpoints stay PEFT's own. Importing this module registers the method
+``NONLINEAR_LORA``, which a process needs to have done before it loads such an adapter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import ops
+from ..errors import InputError, MissingPartError
+
+try:
+    from peft.tuners import lora
+    from peft.tuners.tuners_utils import BaseTunerLayer
+except ImportError as error:
+    raise MissingPartError(
+        "fastbrain.integrations.peft: peft must be installed. Run: pip install 'fastbrain[peft]'."
+    ) from error
+
+from ._nonlinear_lora import NonlinearLoraConfig, NonlinearLoraLinear, NonlinearLoraModel, hooked
+
+__all__ = [
+    "Acceleration",
+    "NonlinearLoraConfig",
+    "NonlinearLoraLinear",
+    "NonlinearLoraModel",
+    "accelerate_peft",
+]
+
+
+class FusedLoraLinear(lora.Linear):
+    """PEFT's LoRA layer with a fused forward pass; whatever that cannot do, PEFT's own does."""
+
+    def forward(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
+        """Map `x` (..., d_in) to (..., d_out)."""
+        parts = None if args or options else _plain_parts(self, x)
+        if parts is None:
+            return super().forward(x, *args, **options)
+        name, base, a, b = parts
+        return ops.lora_linear(
+            x, base["weight"], base["bias"], a["weight"], b["weight"], scale=self.scaling[name]
+        )
+
+
+def _plain_parts(layer: Any, x: Tensor) -> tuple[str, Any, Any, Any] | None:
+    """Active adapter and the parameters of its linear layers, or None if it has an objection.
+
+    :func:`objection` again without the words, and past ``Module.__getattr__``: it runs at every
+    call, where a single row takes as long as a few dozen look-ups.
+    """
+    active, modules = layer._active_adapter, layer._modules
+    if type(active) is list and len(active) == 1:
+        active = active[0]
+    if type(active) is not str or layer._disable_adapters or layer.merged_adapters:
+        return None
+    base, dropout = modules["base_layer"], modules["lora_dropout"]._modules.get(active)
+    a, b = modules["lora_A"]._modules.get(active), modules["lora_B"]._modules.get(active)
+    if not (type(base) is type(a) is type(b) is nn.Linear) or active in layer.lora_variant:
+        return None
+    if dropout.training and type(dropout) is not nn.Identity:
+        return None
+    weights = base._parameters, a._parameters, b._parameters
+    if weights[2]["bias"] is not None:
+        return None
+    for held in weights:
+        if held["weight"] is None or held["weight"].dtype is not x.dtype:
+            return None
+    return None if hooked(base, a, b, dropout) else (active, *weights)
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """What :func:`accelerate_peft` did.
+
+    Parameters
+    ----------
+    swapped : tuple of str
+        Layers whose forward pass is now fused.
+    left : tuple of (str, str)
+        Adapter layers that keep PEFT's forward pass, each with the reason.
+    """
+
+    swapped: tuple[str, ...]
+    left: tuple[tuple[str, str], ...]
+    _layers: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.swapped)} layers fused, {len(self.left)} left as they were"]
+        return "\n".join([*lines, *(f"  {name}: {reason}" for name, reason in self.left)])
+
+    def undo(self) -> None:
+        """Give every swapped layer PEFT's own forward pass back."""
+        own: type = lora.Linear
+        for layer in self._layers:
+            if type(layer) is FusedLoraLinear:
+                layer.__class__ = own
+
+
+def accelerate_peft(model: nn.Module) -> Acceleration:
+    """Fuse the forward pass of a PEFT model's LoRA layers.
+
+    A swapped layer looks at its state at every call: while it is merged, disabled, called with
+    several adapters or trained with dropout, PEFT's own forward pass runs.
+
+    Parameters
+    ----------
+    model : Module
+        What ``get_peft_model`` or ``PeftModel.from_pretrained`` returned.
+
+    Returns
+    -------
+    Acceleration
+        Which layers were swapped, which were left and why; its ``undo()`` takes it back.
+
+    Raises
+    ------
+    InputError
+        The model has no adapter layer.
+    """
+    swapped: dict[str, Any] = {}
+    left = []
+    for name, layer in model.named_modules():
+        if not isinstance(layer, BaseTunerLayer) or isinstance(layer, NonlinearLoraLinear):
+            continue
+        reason = objection(layer)
+        if reason is None:
+            swapped[name] = layer
+            swapped[name].__class__ = FusedLoraLinear
+        else:
+            left.append((name, reason))
+    if not swapped and not left and not any(_nonlinear(m) for m in model.modules()):
+        raise InputError(
+            f"accelerate_peft: model must hold PEFT's adapter layers, got {type(model).__name__} "
+            "with none. Make one with peft.get_peft_model."
+        )
+    return Acceleration(tuple(swapped), tuple(left), tuple(swapped.values()))
+
+
+def objection(layer: Any) -> str | None:
+    """None, or why a layer in its present state needs PEFT's own forward pass."""
+    if type(layer) not in (lora.Linear, FusedLoraLinear):
+        return f"it is a {type(layer).__module__}.{type(layer).__qualname__}"
+    base = layer.base_layer
+    if type(base) is not nn.Linear:
+        return f"its base layer is a {type(base).__qualname__}"
+    if layer.disable_adapters or layer.merged:
+        return "its adapters are merged or disabled"
+    if len(layer.active_adapters) != 1:
+        return f"{len(layer.active_adapters)} adapters are active"
+    name = layer.active_adapters[0]
+    if name not in layer.lora_A:
+        return f"the active adapter '{name}' is not on it"
+    if name in layer.lora_variant:
+        return f"it is a variant, {type(layer.lora_variant[name]).__name__}"
+    a, b, dropout = layer.lora_A[name], layer.lora_B[name], layer.lora_dropout[name]
+    if type(a) is not nn.Linear or type(b) is not nn.Linear or b.bias is not None:
+        return "its adapter is not two plain linear layers"
+    if dropout.training and not isinstance(dropout, nn.Identity):
+        return "it drops out while it trains"
+    if a.weight.dtype != base.weight.dtype or b.weight.dtype != base.weight.dtype:
+        return f"its adapter is {a.weight.dtype}, its weight {base.weight.dtype}"
+    if a.weight.device != base.weight.device or base.weight.device == torch.device("meta"):
+        return f"its adapter is on {a.weight.device}, its weight on {base.weight.device}"
+    if hooked(base, a, b, dropout):
+        return "there are hooks inside it"
+    return None
+
+
+def _nonlinear(module: nn.Module) -> bool:
+    return isinstance(module, NonlinearLoraLinear)

@@ -1,0 +1,62 @@
+"""Attention with adapted projections, the parts every compiled backend shares.
+
+q, k and v come from one product of the packed weight; their adaptors are added into its columns, so
+neither a merged weight nor a second q exists, and the scores of all pairs are left to the library's
+attention, which never holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ._lora_checks import Layer, LoraWeights
+from ._lora_gradient import adapted
+
+# queries, keys, values (B, T, H, d) and mask (B, H, T, T) to (B, T, H, d)
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+
+
+def mixed(adaptors: Mapping[str, LoraWeights]) -> str | None:
+    """Why the adaptors of q, k and v cannot share one product, or None."""
+    kinds = {(w.scale, w.activation) for name, w in adaptors.items() if name != "out"}
+    if len(kinds) > 1:
+        return "the adaptors of q, k and v differ in scale or activation"
+    return None
+
+
+def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """The library's attention, which chooses among its own kernels."""
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
+
+
+def attention(
+    pair: str,
+    x: Tensor,
+    qkv: Layer,
+    out: Layer,
+    adaptors: Mapping[str, LoraWeights],
+    num_heads: int,
+    mask: Tensor | None,
+    attend: Attend = scaled_dot_product,
+) -> Tensor:
+    """Adapted attention whose projections the pair `pair` computes."""
+    batch, length, width = x.shape
+    packed = {name: row * width for row, name in enumerate("qkv") if name in adaptors}
+    projected = _project(pair, x, qkv, [adaptors[name] for name in packed], list(packed.values()))
+    q, k, v = projected.unflatten(-1, (3, num_heads, width // num_heads)).unbind(2)
+    heads = attend(q, k, v, mask).reshape(batch, length, width)
+    last = [adaptors["out"]] if "out" in adaptors else []
+    return _project(pair, heads, out, last, [0] * len(last))
+
+
+def _project(
+    pair: str, x: Tensor, layer: Layer, adaptors: list[LoraWeights], rows: list[int]
+) -> Tensor:
+    if not adaptors:
+        return F.linear(x, *layer)
+    a, b = [w.a for w in adaptors], [w.b for w in adaptors]
+    return adapted(pair, x, *layer, a, b, rows, adaptors[0].scale, adaptors[0].activation)

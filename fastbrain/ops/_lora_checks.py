@@ -1,0 +1,188 @@
+"""What the adapted layers accept: adaptors, and the checks of their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from . import _checks
+
+Layer = tuple[Tensor, Tensor | None]
+
+ACTIVATIONS = (None, "gelu", "silu", "relu")
+TARGETS = ("q", "k", "v", "out")
+
+
+@dataclass(frozen=True)
+class LoraWeights:
+    """One adaptor.
+
+    Parameters
+    ----------
+    a : Tensor, (r, d_in)
+    b : Tensor, (d_out, r)
+    scale : float
+    activation : {None, "gelu", "silu", "relu"}
+    """
+
+    a: Tensor
+    b: Tensor
+    scale: float = 1.0
+    activation: str | None = None
+
+
+def linear_problem(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    a: Tensor,
+    b: Tensor,
+    *,
+    scale: float = 1.0,
+    activation: str | None = None,
+    function: str = "lora_linear",
+) -> tuple[Any, ...]:
+    """Check a linear layer and return what its backends receive."""
+    # for a single row the checks are a part of the time: what is plainly right is seen at once
+    if not (
+        type(scale) is float
+        and -inf < scale < inf
+        and activation in ACTIVATIONS
+        and _plainly_right(x, weight, bias, a, b)
+    ):
+        scale = _look_closely(function, x, weight, bias, a, b, scale, activation)
+    if torch.is_autocast_enabled(x.device.type):
+        x, weight, bias, a, b = as_autocast(function, x, weight, bias, a, b)
+    return x, weight, bias, a, b, scale, activation
+
+
+def attention_problem(
+    x: Tensor,
+    qkv: Layer,
+    out: Layer,
+    *,
+    adaptors: Mapping[str, LoraWeights],
+    num_heads: int,
+    mask: Tensor | None = None,
+) -> tuple[Any, ...]:
+    """Check an attention block and return what its backends receive."""
+    function = "lora_attention"
+    _checks.tensor(function, "x", x, (None, None, None), dtypes=_checks.FLOATS, layout="(B, T, E)")
+    batch, length, width = x.shape
+    if not isinstance(num_heads, int) or num_heads < 1 or width % num_heads:
+        raise InputError(f"{function}: num_heads must divide the width {width}, got {num_heads!r}.")
+    for name, (weight, bias), rows in (("qkv", qkv, 3 * width), ("out", out, width)):
+        _checks.tensor(function, f"{name}[0]", weight, (rows, width), dtypes=_checks.FLOATS, like=x)
+        if bias is not None:
+            _checks.tensor(function, f"{name}[1]", bias, (rows,), dtypes=_checks.FLOATS, like=x)
+        _checks.same_dtype(function, "x", x, **{f"{name}_weight": weight, f"{name}_bias": bias})
+    for name, w in adaptors.items():
+        if name not in TARGETS:
+            raise InputError(
+                f"{function}: adaptors must be named {', '.join(TARGETS)}, got {name!r}."
+            )
+        what = f"{function}[{name}]"
+        linear_problem(
+            *(x, out[0], None, w.a, w.b), scale=w.scale, activation=w.activation, function=what
+        )
+    if mask is not None:
+        _check_mask(function, mask, batch, num_heads, length, like=x)
+    if torch.is_autocast_enabled(x.device.type):
+        x, *qkv_out = as_autocast(function, x, *qkv, *out)
+        qkv, out = (qkv_out[0], qkv_out[1]), (qkv_out[2], qkv_out[3])
+        adaptors = {
+            name: replace(w, a=a, b=b)
+            for name, w in adaptors.items()
+            for a, b in [as_autocast(function, w.a, w.b)]
+        }
+    return x, qkv, out, adaptors, num_heads, mask
+
+
+def as_autocast(function: str, *tensors: Tensor | None) -> list[Any]:
+    """The tensors in the precision of the autocast that is on."""
+    device = tensors[0].device.type if tensors[0] is not None else "cpu"
+    dtype = torch.get_autocast_dtype(device)
+    doubles = [t is None or t.dtype == torch.float64 for t in tensors]
+    if all(doubles):
+        return list(tensors)
+    if any(d for d, t in zip(doubles, tensors, strict=True) if t is not None):
+        raise InputError(
+            f"{function}: tensors must all be float64 or none, got a mixture, which autocast "
+            "does not unify. Convert them first."
+        )
+    return [None if t is None else t.to(dtype) for t in tensors]
+
+
+def _plainly_right(x: Any, weight: Any, bias: Any, a: Any, b: Any) -> bool:
+    """Whether the tensors fit each other; a no asks for the checks that can say why."""
+    for value in (x, weight, a, b) if bias is None else (x, weight, a, b, bias):
+        if not isinstance(value, Tensor) or value.dtype is not x.dtype:
+            return False
+        if value.device != x.device:
+            return False
+    if weight.dim() != 2 or a.dim() != 2 or x.dim() < 1 or x.dtype not in _checks.FLOATS:
+        return False
+    (rows, columns), (rank, depth) = weight.shape, a.shape
+    return (
+        x.shape[-1] == columns == depth
+        and b.shape == (rows, rank)
+        and (bias is None or bias.shape == (rows,))
+    )
+
+
+def _look_closely(
+    function: str,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    a: Tensor,
+    b: Tensor,
+    scale: float,
+    activation: str | None,
+) -> float:
+    """Refuse what is wrong, saying why; return the scale as a float."""
+
+    def check(name: str, value: object, shape: tuple[int | None, ...], layout: str = "") -> None:
+        dtypes = _checks.FLOATS
+        _checks.tensor(function, name, value, shape, dtypes=dtypes, like=x, layout=layout)
+
+    _checks.tensor(function, "x", x, dtypes=_checks.FLOATS)
+    if x.dim() < 1:
+        raise InputError(f"{function}: x must have a last axis, got a scalar. Unsqueeze it.")
+    check("weight", weight, (None, x.shape[-1]), "(d_out, d_in)")
+    check("a", a, (None, x.shape[-1]), "(r, d_in)")
+    check("b", b, (weight.shape[0], a.shape[0]))
+    if bias is not None:
+        check("bias", bias, (weight.shape[0],))
+    _checks.same_dtype(function, "x", x, weight=weight, bias=bias, a=a, b=b)
+    if activation not in ACTIVATIONS:
+        raise InputError(
+            f"{function}: activation must be None, gelu, silu or relu, got {activation!r}."
+        )
+    return _checks.finite(function, "scale", scale, low=-inf, high=inf)
+
+
+def _check_mask(
+    function: str, mask: Tensor, batch: int, heads: int, length: int, *, like: Tensor
+) -> None:
+    _checks.tensor(function, "mask", mask, (None,) * 4, dtypes=(torch.bool,), like=like)
+    if (
+        mask.shape[0] not in (1, batch)
+        or mask.shape[1] not in (1, heads)
+        or mask.shape[2:] != (length, length)
+    ):
+        raise InputError(
+            f"{function}: mask must have shape ({batch} or 1, {heads} or 1, {length}, "
+            f"{length}), got {tuple(mask.shape)}. True marks what may be attended to."
+        )
+    if _checks.readable(mask) and not bool(mask.any(-1).all()):
+        raise InputError(
+            f"{function}: mask must leave a column in every row, got a row with none. "
+            "Let padded rows attend to themselves."
+        )

@@ -1,0 +1,83 @@
+"""The CPU backend of the adapted layers: the library's products, with a gradient of its own.
+
+A matrix product of our own would not be faster than the library's here; what is saved is memory
+traffic: the low-rank branch goes into place, forward and backward, and only x, the output of A and
+the weights are kept for the backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from . import _lora_attention as attention
+from . import _lora_products as products
+from ._lora_checks import Layer, LoraWeights
+from ._lora_gradient import Pair, adapted, any_gradient, register
+
+# below so many rows a gradient written in Python costs more time than the traffic it saves
+FEW = 256
+
+
+def can_run(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    a: Tensor,
+    b: Tensor,
+    scale: float,
+    activation: str | None,
+) -> str | None:
+    """None, or why the backend cannot take a checked problem."""
+    return None if x.device.type == "cpu" else f"the tensors are on {x.device}"
+
+
+def call(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    a: Tensor,
+    b: Tensor,
+    scale: float,
+    activation: str | None,
+) -> Tensor:
+    """Adapted linear layer on the CPU, with gradients for every tensor."""
+    if torch.compiler.is_compiling():
+        return adapted("products", x, weight, bias, (a,), (b,), (0,), scale, activation)
+    rows = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
+    if rows.shape[0] < FEW or not any_gradient(x, weight, bias, a, b):
+        y = products.composed(rows, weight, bias, a, b, scale, activation or "")
+    else:
+        y = adapted("products", rows, weight, bias, (a,), (b,), (0,), scale, activation)
+    return y if x.dim() == 2 else y.reshape(*x.shape[:-1], weight.shape[0])
+
+
+def can_attend(
+    x: Tensor,
+    qkv: Layer,
+    out: Layer,
+    adaptors: Mapping[str, LoraWeights],
+    num_heads: int,
+    mask: Tensor | None,
+) -> str | None:
+    """None, or why the backend cannot take a checked attention."""
+    if x.device.type != "cpu":
+        return f"the tensors are on {x.device}"
+    return attention.mixed(adaptors)
+
+
+def attend(
+    x: Tensor,
+    qkv: Layer,
+    out: Layer,
+    adaptors: Mapping[str, LoraWeights],
+    num_heads: int,
+    mask: Tensor | None,
+) -> Tensor:
+    """Adapted attention on the CPU, with gradients for every tensor."""
+    return attention.attention("products", x, qkv, out, adaptors, num_heads, mask)
+
+
+register("products", Pair(products.forward, products.gradients), ["CPU"])

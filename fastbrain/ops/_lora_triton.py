@@ -1,0 +1,187 @@
+"""The Triton backend of the adapted layers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import _lora_attention as attention
+from . import _lora_products as products
+from ._lora_checks import Layer, LoraWeights
+from ._lora_gradient import Pair, adapted, register
+
+_HAS_TRITON = find_spec("triton") is not None
+# Triton reads it when it is imported; then its kernels run on CPU tensors, slowly
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+HIGHEST_RANK = 64
+# positions inside a tile are counted in 32 bits
+WIDEST = 1 << 22
+# Where the branch is a large part of the traffic: narrow layers, and few rows at any width. A
+# prediction, not a measurement: elsewhere the library's own products are expected to be faster by
+# more than the branch costs, and the reference adds the branch to them in place.
+NARROW, FEW = 1024, 16
+
+
+def can_run(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    a: Tensor,
+    b: Tensor,
+    scale: float,
+    activation: str | None,
+) -> str | None:
+    """None, or why the Triton kernels do not take a checked problem."""
+    return _reason(x, weight, (a,))
+
+
+def call(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    a: Tensor,
+    b: Tensor,
+    scale: float,
+    activation: str | None,
+) -> Tensor:
+    """Adapted linear layer on the GPU, with gradients for every tensor."""
+    return adapted("fused", x, weight, bias, (a,), (b,), (0,), scale, activation)
+
+
+def can_attend(
+    x: Tensor,
+    qkv: Layer,
+    out: Layer,
+    adaptors: Mapping[str, LoraWeights],
+    num_heads: int,
+    mask: Tensor | None,
+) -> str | None:
+    """None, or why the Triton kernels do not take a checked attention."""
+    packed = [w.a for name, w in adaptors.items() if name != "out"]
+    last = [w.a for name, w in adaptors.items() if name == "out"]
+    return (
+        attention.mixed(adaptors) or _reason(x, qkv[0], packed) or _reason(x, out[0], last) or None
+    )
+
+
+def attend(
+    x: Tensor,
+    qkv: Layer,
+    out: Layer,
+    adaptors: Mapping[str, LoraWeights],
+    num_heads: int,
+    mask: Tensor | None,
+) -> Tensor:
+    """Adapted attention on the GPU; the library's attention between our projections."""
+    return attention.attention("fused", x, qkv, out, adaptors, num_heads, mask)
+
+
+def _reason(x: Tensor, weight: Tensor, a: Sequence[Tensor]) -> str | None:
+    if not _HAS_TRITON:
+        return "triton is not installed"
+    if x.device.type != "cuda" and not (_INTERPRETED and x.device.type == "cpu"):
+        return f"the tensors are on {x.device}"
+    if x.dtype not in _DTYPES:
+        return f"x is {x.dtype}; it takes float32, float16 and bfloat16"
+    rank = sum(w.shape[0] for w in a)
+    if rank > HIGHEST_RANK:
+        return f"the ranks add up to {rank}; it takes at most {HIGHEST_RANK}"
+    if max(weight.shape) > WIDEST:
+        return f"the layer is {max(weight.shape)} wide; it takes at most {WIDEST}"
+    rows = x.shape[:-1].numel()
+    if rows > FEW and min(weight.shape) > NARROW:
+        return (
+            f"{rows} rows of a layer {weight.shape[1]} to {weight.shape[0]}: the library's "
+            "products are expected to be faster there "
+            f"(it takes widths to {NARROW} and up to {FEW} rows)"
+        )
+    return None
+
+
+def _forward(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    a: Sequence[Tensor],
+    b: Sequence[Tensor],
+    rows: Sequence[int],
+    scale: float,
+    activation: str,
+) -> tuple[Tensor, Tensor]:
+    # triton is imported by the first call that needs it
+    from ..kernels import lora as kernels
+
+    x, low = x.contiguous(), F.linear(x, products.side_by_side(a))
+    up = _placed(b, rows, weight.shape[0])
+    bias = None if bias is None else bias.contiguous()
+    options = (scale, activation)
+    y = kernels.wide(
+        x, weight.contiguous(), bias, low, up, *options, by_rows=True, exact=_INTERPRETED
+    )
+    return y, low
+
+
+def _gradients(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    a: Sequence[Tensor],
+    b: Sequence[Tensor],
+    low: Tensor,
+    rows: Sequence[int],
+    scale: float,
+    activation: str,
+    wanted: Sequence[bool],
+) -> products.Gradients:
+    from ..kernels import lora as kernels
+
+    for_x, for_weight, for_bias, for_a, for_b = wanted
+    grad_x = grad_a = grad_b = None
+    grad = grad.contiguous()
+    if for_x or for_a or for_b:
+        up = _placed(b, rows, weight.shape[0])
+        into_low, into_up = kernels.narrow(grad, low, up, scale, activation, exact=_INTERPRETED)
+        through = products.act_gradient(into_low, low.float(), activation).to(x.dtype)
+    if for_x:
+        down = products.side_by_side(a).contiguous()
+        grad_x = kernels.wide(
+            *(grad, weight.contiguous(), None, through, down, 1.0, ""),
+            by_rows=False,
+            exact=_INTERPRETED,
+        )
+    if for_a:
+        grad_a = through.T @ x
+    if for_b:
+        at = [sum(w.shape[1] for w in b[:i]) for i in range(len(b))]
+        grad_b = [
+            # a copy each: what an operator returns must not share memory
+            into_up[first : first + w.shape[0], start : start + w.shape[1]]
+            .to(x.dtype, copy=True)
+            .contiguous()
+            for w, first, start in zip(b, rows, at, strict=True)
+        ]
+    grad_weight = grad.T @ x if for_weight else None
+    grad_bias = grad.sum(0) if for_bias else None
+    return grad_x, grad_weight, grad_bias, grad_a, grad_b
+
+
+def _placed(b: Sequence[Tensor], rows: Sequence[int], d_out: int) -> Tensor:
+    """All B as one (d_out, Σr), each on its own rows and columns and zero elsewhere."""
+    if len(b) == 1 and b[0].shape[0] == d_out:
+        return b[0].contiguous()
+    up = b[0].new_zeros(d_out, sum(w.shape[1] for w in b))
+    at = 0
+    for w, first in zip(b, rows, strict=True):
+        up[first : first + w.shape[0], at : at + w.shape[1]] = w
+        at += w.shape[1]
+    return up
+
+
+register("fused", Pair(_forward, _gradients), ["CUDA", "CPU"] if _INTERPRETED else ["CUDA"])

@@ -1,0 +1,109 @@
+"""What can be known of the GPU's adapted layers without one: their choice, and their operators."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+
+from fastbrain.ops import LoraWeights, lora_attention
+from fastbrain.ops import _lora_attention as attention
+from fastbrain.ops import _lora_cuda as cuda
+from fastbrain.ops import _lora_triton as triton
+
+
+def test_few_or_narrow_layers_are_for_the_kernels_of_the_gpu(monkeypatch):
+    monkeypatch.setattr(triton, "_INTERPRETED", True)
+    weight, a, b = torch.empty(2048, 4096), torch.empty(8, 4096), torch.empty(2048, 8)
+    many, few = torch.empty(17, 4096), torch.empty(16, 4096)
+    assert "expected to be faster" in triton.can_run(many, weight, None, a, b, 1.0, None)
+    assert triton.can_run(few, weight, None, a, b, 1.0, None) is None
+    narrow = torch.empty(17, 1024), torch.empty(4096, 1024), None
+    low_rank = torch.empty(65, 1024), torch.empty(4096, 65)
+    assert "at most 64" in triton.can_run(*narrow, *low_rank, 1.0, None)
+    assert triton.can_run(*narrow, low_rank[0][:64], low_rank[1][:, :64], 1.0, None) is None
+    assert "float64" in triton.can_run(few.double(), weight, None, a, b, 1.0, None)
+
+
+def test_positions_in_the_largest_tile_fit_32_bits():
+    kernels = pytest.importorskip("fastbrain.kernels.lora", reason="triton is not installed")
+    for dtype in (torch.float32, torch.bfloat16):
+        for rows in (1, 1 << 33):
+            tile = kernels.blocks(dtype, rows, 64)
+            assert max(tile["BM"], tile["BN"], tile["BK"]) * triton.WIDEST < 1 << 31
+
+
+def test_a_gradient_is_not_for_the_decoding_kernel(monkeypatch):
+    monkeypatch.setattr(cuda._cuda, "missing", lambda _: None)
+    x, weight, a, b = (torch.zeros(n, 8) for n in (16, 5, 3, 5))
+    b = b[:, :3]
+    assert cuda.can_run(x, weight, None, a, b, 1.0, "gelu") is None
+    assert "17 rows" in cuda.can_run(torch.zeros(17, 8), weight, None, a, b, 1.0, "gelu")
+    assert "rank is 65" in cuda.can_run(x, weight, None, torch.zeros(65, 8), b, 1.0, "gelu")
+    a.requires_grad_()
+    assert "for inference" in cuda.can_run(x, weight, None, a, b, 1.0, "gelu")
+    with torch.no_grad():
+        assert cuda.can_run(x, weight, None, a, b, 1.0, "gelu") is None
+
+
+def test_flash_attention_says_what_it_cannot(monkeypatch):
+    layer = (torch.empty(48, 16), None), (torch.empty(16, 16), None)
+    x = torch.empty(1, 3, 16)
+    assert "not installed" in cuda.can_attend(x, *layer, {}, 2, None)
+    monkeypatch.setattr(cuda, "_HAS_FLASH", True)
+    assert "on cpu" in cuda.can_attend(x, *layer, {}, 2, None)
+
+
+def test_flash_attention_gets_the_layout_it_wants(monkeypatch):
+    seen = []
+
+    def flash_attn_func(q, k, v):
+        seen.append(q.shape)
+        return attention.scaled_dot_product(q, k, v, None)
+
+    module = ModuleType("flash_attn")
+    module.flash_attn_func = flash_attn_func
+    monkeypatch.setitem(sys.modules, "flash_attn", module)
+    x = torch.randn(2, 5, 12)
+    layer = (torch.randn(36, 12), torch.randn(36)), (torch.randn(12, 12), None)
+    adaptors = {"q": LoraWeights(torch.randn(2, 12), torch.randn(12, 2), 0.5, "gelu")}
+    got = attention.attention("products", x, *layer, adaptors, 3, None, cuda._flash)
+    expected = lora_attention(x, *layer, adaptors=adaptors, num_heads=3, backend="reference")
+    torch.testing.assert_close(got, expected)
+    assert seen == [(2, 5, 3, 4)]
+
+
+OPERATORS = """
+import torch
+import fastbrain.ops
+x, weight, bias = torch.randn(7, 5), torch.randn(9, 5), torch.randn(9)
+a, b = [torch.randn(2, 5), torch.randn(3, 5)], [torch.randn(4, 2), torch.randn(3, 3)]
+options = ([0, 6], 0.5, "gelu")
+forward = torch.ops.fastbrain.lora_fused.default
+for with_bias in (bias, None):
+    torch.library.opcheck(forward, (x, weight, with_bias, a, b, *options))
+y, low = forward(x, weight, bias, a, b, *options)
+for wanted in ([True] * 5, [False, False, False, True, True]):
+    arguments = (y.cos(), x, weight, a, b, low, *options, wanted)
+    torch.library.opcheck(torch.ops.fastbrain.lora_fused_gradients.default, arguments)
+"""
+
+
+def test_interpreted_operators_keep_their_schema():
+    pytest.importorskip("triton", reason="triton is not installed")
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    ran = subprocess.run(
+        [sys.executable, "-c", OPERATORS], env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+
+
+def test_the_decoding_operator_knows_its_shape():
+    x, weight = torch.empty(2, 3, 8, device="meta"), torch.empty(5, 8, device="meta")
+    a, b = torch.empty(4, 8, device="meta"), torch.empty(5, 4, device="meta")
+    y = torch.ops.fastbrain.lora_decode(x, weight, None, a, b, 0.5, "gelu")
+    assert y.shape == (2, 3, 5)
