@@ -73,4 +73,5 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
 
   bind_lora(m);
   bind_voxel_tokenizer(m, isa);
+  bind_vq(m, isa);
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -99,6 +100,14 @@ def finite(function: str, name: str, value: object, *, low: float, high: float) 
 def readable(value: Tensor) -> bool:
     """Whether values may be read now: not while compiling, and not where it would stall a GPU."""
     return value.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def all_finite(value: Tensor) -> bool:
+    """Whether a readable tensor holds neither NaN nor infinity."""
+    value = value.detach()
+    wide = torch.promote_types(value.dtype, torch.float32)
+    # both survive a sum; one that merely overflowed is looked at again
+    return math.isfinite(value.sum(dtype=wide)) or bool(value.isfinite().all())
 
 
 def indices(function: str, name: str, value: object, rows: int, *, like: Tensor) -> None:

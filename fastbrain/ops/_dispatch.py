@@ -28,7 +28,7 @@ FAMILIES = {
     "memory_update_": "neighborhood",
     "entropy_separation": "neighborhood",
     "vq_lookup": "vq",
-    "vq_update_": "vq",
+    "vq_update_": "_vq_update",
 }
 
 # a plain global, not a context variable: torch.compile guards on it and so sees a change

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for path in (ROOT / "csrc").glob("*.cu"))
 NVCC = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
 # emulated cases of each family that must have run, so that none drops out unseen
-EMULATED = {"lora": 15, "voxel_tokenizer": 51}
+EMULATED = {"lora": 15, "voxel_tokenizer": 51, "vq": 18}
 
 SELFTEST = """
 import sys

@@ -75,6 +75,8 @@ class Case:
         Numbers to :class:`Call`.
     dtypes : tuple of dtype
         Working precisions the op is meant for.
+    same : callable, optional
+        Whether whole numbers are as good an answer to a call as the true ones; default: equal.
     """
 
     op: str
@@ -82,6 +84,7 @@ class Case:
     function: Callable[..., Any]
     build: Callable[[Numbers], Call]
     dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+    same: Callable[[Call, Tensor, Tensor], bool] | None = None
 
     def inputs(
         self,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from ..vq import VQState, vq_lookup, vq_update_
+from .._vq_update import VQState, vq_update_
+from ..vq import vq_lookup
 from ._case import HALF, Call, Numbers, cases
 
 
@@ -52,6 +56,24 @@ def update(
     return build
 
 
+# two codes are equally near if their squared distances differ by less, of the squared lengths
+EQUALLY_NEAR = 1e-6
+
+
+def equally_near(call: Call, got: Tensor, wanted: Tensor) -> bool:
+    """Whether each row got its nearest code, or one as near; equal codes must be told apart."""
+    x, codes = call.args
+    if not torch.equal(got < 0, wanted < 0):
+        return False
+    rows, first, second = x[wanted >= 0], codes[got[got >= 0]], codes[wanted[wanted >= 0]]
+    if call.options["metric"] == "cosine":
+        rows, first, second = (F.normalize(t, dim=1) for t in (rows, first, second))
+    further = (rows - first).square().sum(1) - (rows - second).square().sum(1)
+    size = rows.square().sum(1) + second.square().sum(1)
+    other = (first != second).any(dim=1) & (further < EQUALLY_NEAR * size)
+    return bool((other | (got[got >= 0] == wanted[wanted >= 0])).all())
+
+
 CASES = cases(
     (
         vq_lookup,
@@ -62,6 +84,11 @@ CASES = cases(
             "masked": lookup((2, 63), 31, 8, masked=True),
             "ties": lookup((127,), 63, 8, ties=True),
             "one": lookup((1,), 1, 1),
+            "wide": lookup((15,), 33, 257),
+            "few-rows": lookup((13,), 601, 65),
+            "few-rows-cosine": lookup((9,), 257, 31, "cosine", masked=True),
+            "few-rows-ties": lookup((64,), 167, 33, ties=True),
+            "cosine-masked": lookup((7, 11), 65, 33, "cosine", masked=True),
             "no-batch": lookup((0,), 7, 5),
         },
     ),
@@ -70,8 +97,11 @@ CASES = cases(
         (torch.float32,),
         {
             "plain": update(127, 31, 63),
+            "few-codes": update(1009, 2, 5),
             "masked": update(101, 63, 8, masked=True),
             "no-batch": update(0, 7, 5),
         },
     ),
 )
+
+CASES = [replace(case, same=equally_near) if case.op == "vq_lookup" else case for case in CASES]

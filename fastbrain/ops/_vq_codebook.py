@@ -1,0 +1,116 @@
+"""A codebook prepared once for many lookups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from . import _checks
+from . import _vq_cpu as cpu
+
+METRICS = ("euclidean", "cosine")
+
+
+@dataclass(frozen=True)
+class PackedCodebook:
+    """What :func:`pack_codebook` gives and :func:`vq_lookup` takes in place of the codebook.
+
+    Parameters
+    ----------
+    codebook : Tensor, (C, D) float
+        The codes it was made of; it is stale as soon as they change.
+    metric : {"euclidean", "cosine"}
+    panels : Tensor, (P, 1 + D, columns) float32, or None
+        On the CPU: the codes in the order in which the kernel reads them.
+    weights : Tensor, (C,) float32, or None
+        On a GPU: half the squared length of each code or, for the cosine, one over its length.
+    version : int or None
+        Version of `codebook` when it was packed; None where torch does not count versions.
+    """
+
+    codebook: Tensor
+    metric: str
+    panels: Tensor | None
+    weights: Tensor | None
+    version: int | None
+
+
+def pack_codebook(codebook: Tensor, *, metric: str = "euclidean") -> PackedCodebook:
+    """Check and rearrange a codebook once, so that a lookup of few rows costs no more than that.
+
+    Parameters
+    ----------
+    codebook : Tensor, (C, D) float
+    metric : {"euclidean", "cosine"}
+
+    Returns
+    -------
+    PackedCodebook
+        For :func:`vq_lookup` with the same metric, until `codebook` changes.
+
+    Raises
+    ------
+    InputError
+        Shape, dtype or metric is off, or a code is not finite.
+    """
+    check_codebook("pack_codebook", codebook, None)
+    check_metric("pack_codebook", metric)
+    codes = codebook.detach()
+    # while compiling, and in inference mode, versions cannot be read
+    unknown = torch.compiler.is_compiling() or codebook.is_inference()
+    version = None if unknown else codebook._version
+    panels = weights = None
+    if codes.device.type != "cpu":
+        weights = weights_of(codes, metric)
+    elif codes.dtype != torch.float64:
+        panels = cpu.pack(codes, metric)
+    return PackedCodebook(codebook, metric, panels, weights, version)
+
+
+def check_fresh(function: str, packed: PackedCodebook) -> None:
+    """Refuse a packed codebook whose codes have changed; versions are not seen while compiling."""
+    if torch.compiler.is_compiling() or packed.version is None:
+        return
+    changes = packed.codebook._version - packed.version
+    if changes:
+        raise InputError(
+            f"{function}: codebook must be as it was when it was packed, got one changed "
+            f"{changes} times since. Pack it again with pack_codebook."
+        )
+
+
+def weights_of(codes: Tensor, metric: str) -> Tensor:
+    """Half the squared length of each code or, for the cosine, one over its length; (C,) float32.
+
+    Zero codes get 0, so that their cosine with anything is 0.
+    """
+    squares = codes.to(torch.float32).square().sum(dim=1)
+    if metric == "euclidean":
+        return squares / 2
+    return torch.where(squares > 0, squares.rsqrt(), 0.0)
+
+
+def check_metric(function: str, metric: str) -> None:
+    """Refuse a metric that there is not."""
+    if metric not in METRICS:
+        raise InputError(f"{function}: metric must be 'euclidean' or 'cosine', got {metric!r}.")
+
+
+def check_codebook(function: str, codebook: Tensor, x: Tensor | None) -> None:
+    """Refuse codes that are none, not finite, or not for the rows of `x`."""
+    _checks.tensor(
+        function,
+        "codebook",
+        codebook,
+        (None, None if x is None else x.shape[-1]),
+        dtypes=_checks.FLOATS,
+        like=x,
+        layout="(C, D)",
+    )
+    if len(codebook) == 0:
+        raise InputError(f"{function}: codebook must hold a code, got none.")
+    if _checks.readable(codebook) and not _checks.all_finite(codebook):
+        raise InputError(f"{function}: codebook must be finite, got NaN or infinity.")

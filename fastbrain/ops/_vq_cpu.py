@@ -1,0 +1,169 @@
+"""The C++ backend of the nearest code and of the sums of a codebook update.
+
+The operators are opaque to torch.compile: they have a fake implementation for shapes. Indices have
+no gradient, so there is none here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .. import _native
+
+if TYPE_CHECKING:
+    from ._vq_codebook import PackedCodebook
+    from ._vq_update import VQState
+
+# as csrc/vq.h numbers them
+_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+_COLUMNS = _native.vq_columns()
+
+_library = torch.library.Library("fastbrain", "FRAGMENT")
+_library.define("vq_pack(Tensor codebook, bool euclidean) -> Tensor")
+_library.define(
+    "vq_nearest(Tensor x, Tensor? mask, Tensor codes, bool euclidean, SymInt count) -> Tensor"
+)
+_library.define("vq_sums(Tensor x, Tensor indices, Tensor? mask, SymInt count) -> (Tensor, Tensor)")
+
+
+def can_run(
+    x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
+) -> str | None:
+    """None, or why the C++ kernel cannot take a checked lookup."""
+    if len(codebook) >= 1 << 31:
+        return f"the codebook holds {len(codebook)} codes; it counts them in 32 bits"
+    return _can_read(x) or _can_read(codebook)
+
+
+def call(
+    x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
+) -> Tensor:
+    """Nearest code on the CPU."""
+    codes = codebook.detach() if packed is None or packed.panels is None else packed.panels
+    return torch.ops.fastbrain.vq_nearest(
+        x.detach(), mask, codes, metric == "euclidean", codebook.shape[0]
+    )
+
+
+def pack(codebook: Tensor, metric: str) -> Tensor:
+    """The codes in the order in which the kernel reads them."""
+    return torch.ops.fastbrain.vq_pack(codebook, metric == "euclidean")
+
+
+def can_sum(
+    state: VQState, x: Tensor, indices: Tensor, decay: float, mask: Tensor | None, group: object
+) -> str | None:
+    """None, or why the C++ kernel cannot take a checked update."""
+    if state.total.dtype != torch.float32:
+        return f"the state is {state.total.dtype}; it adds in float32"
+    return _can_read(x)
+
+
+def sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+    """How many rows each code has, (C,) int64, and their sum, (C, D) float32."""
+    return torch.ops.fastbrain.vq_sums(x.detach(), indices, mask, count)
+
+
+def _can_read(x: Tensor) -> str | None:
+    if x.device.type != "cpu":
+        return f"the tensors are on {x.device}"
+    if x.dtype not in _TYPES:
+        return f"a tensor is {x.dtype}; it takes float32, float16 and bfloat16"
+    return None
+
+
+def _plain(codebook: Tensor, euclidean: bool) -> Tensor:
+    """Contiguous float32 codes, for the cosine of length one."""
+    if not euclidean:
+        codebook = F.normalize(codebook.to(torch.float64), dim=1)
+    return codebook.to(torch.float32).contiguous()
+
+
+def _pack(codebook: Tensor, euclidean: bool) -> Tensor:
+    codes = _plain(codebook, euclidean)
+    out = _fake_pack(codes, euclidean)
+    _native.vq_pack(
+        codes=codes.data_ptr(),
+        euclidean=euclidean,
+        count=codes.shape[0],
+        width=codes.shape[1],
+        out=out.data_ptr(),
+        threads=torch.get_num_threads(),
+    )
+    return out
+
+
+def _nearest(x: Tensor, mask: Tensor | None, codes: Tensor, euclidean: bool, count: int) -> Tensor:
+    # panels have three axes, a codebook two
+    packed = codes.dim() == 3
+    if not packed:
+        codes = _plain(codes, euclidean)
+    x = x.contiguous()
+    mask = None if mask is None else mask.contiguous()
+    out = _fake_nearest(x, mask, codes, euclidean, count)
+    _native.vq_lookup(
+        rows=x.data_ptr(),
+        type=_TYPES[x.dtype],
+        mask=0 if mask is None else mask.data_ptr(),
+        count=out.numel(),
+        codes=codes.data_ptr(),
+        packed=packed,
+        euclidean=euclidean,
+        code_count=count,
+        width=x.shape[-1],
+        out=out.data_ptr(),
+        threads=torch.get_num_threads(),
+    )
+    return out
+
+
+def _sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+    x, indices = x.contiguous(), indices.contiguous()
+    mask = None if mask is None else mask.contiguous()
+    counts, total = _fake_sums(x, indices, mask, count)
+    _native.vq_sums(
+        rows=x.data_ptr(),
+        type=_TYPES[x.dtype],
+        mask=0 if mask is None else mask.data_ptr(),
+        count=indices.numel(),
+        width=x.shape[-1],
+        indices=indices.data_ptr(),
+        codes=count,
+        counts=counts.data_ptr(),
+        sums=total.data_ptr(),
+        threads=torch.get_num_threads(),
+    )
+    return counts, total
+
+
+def _fake_pack(codebook: Tensor, euclidean: bool) -> Tensor:
+    count, width = codebook.shape
+    panels = (count + _COLUMNS - 1) // _COLUMNS
+    return codebook.new_empty(panels, 1 + width, _COLUMNS, dtype=torch.float32)
+
+
+def _fake_nearest(
+    x: Tensor, mask: Tensor | None, codes: Tensor, euclidean: bool, count: int
+) -> Tensor:
+    return x.new_empty(x.shape[:-1], dtype=torch.int64)
+
+
+def _fake_sums(
+    x: Tensor, indices: Tensor, mask: Tensor | None, count: int
+) -> tuple[Tensor, Tensor]:
+    return (
+        x.new_empty(count, dtype=torch.int64),
+        x.new_empty(count, x.shape[-1], dtype=torch.float32),
+    )
+
+
+_library.impl("vq_pack", _pack, "CPU")
+_library.impl("vq_nearest", _nearest, "CPU")
+_library.impl("vq_sums", _sums, "CPU")
+torch.library.register_fake("fastbrain::vq_pack", _fake_pack, lib=_library)
+torch.library.register_fake("fastbrain::vq_nearest", _fake_nearest, lib=_library)
+torch.library.register_fake("fastbrain::vq_sums", _fake_sums, lib=_library)

@@ -1,0 +1,85 @@
+"""The CUDA C++ backend of the nearest code: the few rows of a session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from . import _cuda
+from ._vq_triton import scored
+
+if TYPE_CHECKING:
+    from ._vq_codebook import PackedCodebook
+
+# beyond this every code is read again too often, and the larger tiles of Triton pay
+_MOST_ROWS = 64
+# a block scores 32 codes at once; two blocks for each multiprocessor of the largest GPUs
+_BLOCK_CODES, _MOST_BLOCKS = 32, 264
+
+_library = torch.library.Library("fastbrain", "FRAGMENT")
+_library.define(
+    "vq_nearest_few(Tensor x, Tensor? mask, Tensor codes, Tensor weights, bool cosine) -> Tensor"
+)
+
+
+def can_run(
+    x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
+) -> str | None:
+    """None, or why the CUDA kernel cannot take a checked lookup."""
+    for value in (x, codebook):
+        reason = _cuda.missing(value)
+        if reason is not None:
+            return reason
+        if value.dtype not in _cuda.TYPES:
+            return f"a tensor is {value.dtype}; it takes float32, float16 and bfloat16"
+    rows = x.shape[:-1].numel()
+    if rows > _MOST_ROWS:
+        return f"there are {rows} rows; it is meant for at most {_MOST_ROWS}"
+    if len(codebook) >= 1 << 31:
+        return f"the codebook holds {len(codebook)} codes; it counts them in 32 bits"
+    return None
+
+
+def call(
+    x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
+) -> Tensor:
+    """Nearest code on the GPU."""
+    return torch.ops.fastbrain.vq_nearest_few(*scored(x, codebook, metric, mask, packed))
+
+
+def _nearest(
+    x: Tensor, mask: Tensor | None, codes: Tensor, weights: Tensor, cosine: bool
+) -> Tensor:
+    x, codes, weights = x.contiguous(), codes.contiguous(), weights.contiguous()
+    mask = None if mask is None else mask.contiguous()
+    out = _fake(x, mask, codes, weights, cosine)
+    blocks = min(-(-codes.shape[0] // _BLOCK_CODES), _MOST_BLOCKS)
+    found = x.new_empty(blocks * out.numel(), dtype=torch.int64)
+    _cuda.launch(
+        "vq_lookup_cuda",
+        x,
+        x=_cuda.address(x),
+        type=_cuda.TYPES[x.dtype],
+        codebook=_cuda.address(codes),
+        weights=_cuda.address(weights),
+        mask=_cuda.address(mask),
+        found=_cuda.address(found),
+        out=_cuda.address(out),
+        rows=out.numel(),
+        codes=codes.shape[0],
+        width=codes.shape[1],
+        blocks=blocks,
+        cosine=cosine,
+    )
+    return out
+
+
+def _fake(x: Tensor, mask: Tensor | None, codes: Tensor, weights: Tensor, cosine: bool) -> Tensor:
+    return x.new_empty(x.shape[:-1], dtype=torch.int64)
+
+
+for _key in _cuda.KEYS:
+    _library.impl("vq_nearest_few", _nearest, _key)
+torch.library.register_fake("fastbrain::vq_nearest_few", _fake, lib=_library)

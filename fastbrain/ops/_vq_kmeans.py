@@ -1,0 +1,150 @@
+"""Where a codebook starts, and what becomes of codes that nothing uses.
+
+Start: Lloyd's algorithm (Lloyd 1982, doi:10.1109/TIT.1982.1056489) from distinct random rows.
+Replacement of dead codes: random restarts (Dhariwal et al. 2020, arXiv 2005.00341, 3.1).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from ..errors import InputError
+from . import _checks, _dispatch
+from . import _vq_update as update
+from ._vq_update import VQState
+from .vq import vq_lookup
+
+
+def vq_init(
+    x: Tensor,
+    codes: int,
+    *,
+    iterations: int = 10,
+    generator: torch.Generator | None = None,
+    mask: Tensor | None = None,
+) -> VQState:
+    """A codebook by k-means: from distinct random rows, moved to the mean of what is nearest.
+
+    The same generator gives the same codebook. In a distributed run, start on one process and
+    broadcast the three tensors.
+
+    Parameters
+    ----------
+    x : Tensor, (..., D) float
+    codes : int
+        At least 1 and at most the rows that count.
+    iterations : int
+        Moves of the codes.
+    generator : Generator, optional
+        On the device of `x`.
+    mask : Tensor, (...) bool, optional
+        False leaves a row out.
+
+    Returns
+    -------
+    VQState
+        Codes (C, D) in float32 (float64 for float64 rows), count and total of the last move; a
+        code that was never nearest is still the row it began as, with a count of 0.
+
+    Raises
+    ------
+    InputError
+    """
+    function = "vq_init"
+    update.check_rows(function, x, mask)
+    rows = x.shape[:-1].numel()
+    if mask is not None and _checks.readable(mask):
+        rows = int(mask.sum())
+    if isinstance(codes, bool) or not isinstance(codes, int) or not 1 <= codes <= rows:
+        raise InputError(
+            f"{function}: codes must be an int in [1, {rows}], got {codes!r}. "
+            "A codebook starts from distinct rows."
+        )
+    if not isinstance(iterations, int) or iterations < 0:
+        raise InputError(f"{function}: iterations must be an int >= 0, got {iterations!r}.")
+    wide = torch.promote_types(x.dtype, torch.float32)
+    x = x.detach().to(wide)
+    start, _ = _random_rows(x, codes, generator, mask)
+    state = VQState(start, start.new_zeros(codes), torch.zeros_like(start))
+    for _ in range(iterations):
+        indices = vq_lookup(x, state.codebook, mask=mask)
+        problem = (state, x, indices, 0.0, mask, None)
+        sums = _dispatch.choose(update.SUMS, problem, None).call
+        counts, totals = sums(x, indices, mask, codes)
+        state.count.copy_(counts)
+        state.total.copy_(totals)
+        used = (counts > 0)[:, None]
+        state.codebook.copy_(torch.where(used, totals / counts[:, None], state.codebook))
+    return state
+
+
+def vq_replace_dead_(
+    state: VQState,
+    x: Tensor,
+    *,
+    threshold: float,
+    generator: torch.Generator | None = None,
+    mask: Tensor | None = None,
+    group: dist.ProcessGroup | None = None,
+) -> None:
+    """Put random rows in place of codes that are hardly used, without a host sync.
+
+    Such a code becomes a row of `x`, each row at most once, with `threshold` as its count. If there
+    are fewer rows than dead codes, the last of those wait for the next call.
+
+    Parameters
+    ----------
+    state : VQState
+    x : Tensor, (..., D) float
+    threshold : float
+        Codes with a smaller moving count are dead; finite and >= 0.
+    generator : Generator, optional
+        On the device of `x`.
+    mask : Tensor, (...) bool, optional
+        False leaves a row out.
+    group : ProcessGroup, optional
+        Processes that hold the same state: each gives its share of the rows, and all put the same
+        bits in the same places. Default: this process alone.
+
+    Raises
+    ------
+    InputError
+    """
+    function = "vq_replace_dead_"
+    update.check_rows(function, x, mask)
+    update.check_state(function, state, x)
+    update.check_group(function, group)
+    if not isinstance(threshold, (int, float)) or not 0 <= threshold < float("inf"):
+        raise InputError(f"{function}: threshold must be finite and >= 0, got {threshold!r}.")
+    with torch.no_grad():
+        dead = state.count < threshold
+        # the n-th dead code takes the n-th row, dealt out over the processes in turn
+        turn = dead.cumsum(0) - 1
+        rows, drawn = _random_rows(x.detach(), len(dead), generator, mask)
+        share = 1 if group is None else dist.get_world_size(group)
+        place = turn // share
+        filled = torch.cat([drawn, drawn.new_zeros(1)])[place.clamp(0, len(drawn))] & dead
+        if group is not None:
+            filled &= turn % share == dist.get_rank(group)
+        # a row of zeros behind the last one, for what has no row
+        rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])]).to(state.codebook.dtype)
+        found = torch.where(filled[:, None], rows[place.clamp(0, len(rows) - 1)], 0.0)
+        filled, found = update.everywhere(filled, found, group)
+        filled = filled > 0
+        state.codebook.copy_(torch.where(filled[:, None], found, state.codebook))
+        state.total.copy_(torch.where(filled[:, None], found * threshold, state.total))
+        state.count.copy_(torch.where(filled, threshold, state.count))
+
+
+def _random_rows(
+    x: Tensor, most: int, generator: torch.Generator | None, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Up to `most` distinct rows in random order, (M, D), and which of them count, (M,) bool."""
+    flat = x.reshape(-1, x.shape[-1])
+    keys = torch.rand(len(flat), generator=generator, device=x.device, dtype=torch.float64)
+    if mask is not None:
+        keys = torch.where(mask.reshape(-1), keys, -1.0)
+    largest, rows = keys.topk(min(most, len(flat)))
+    return flat[rows], largest >= 0

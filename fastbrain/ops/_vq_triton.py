@@ -1,0 +1,126 @@
+"""The Triton backend of the nearest code and of the codebook update, and its registration."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ._vq_codebook import weights_of
+from ._vq_segments import pieces_of, sort_by_code
+
+if TYPE_CHECKING:
+    from ._vq_codebook import PackedCodebook
+    from ._vq_update import VQState
+
+_HAS_TRITON = find_spec("triton") is not None
+# Triton reads it when it is imported; then its kernels run on CPU tensors, slowly
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+_library = torch.library.Library("fastbrain", "FRAGMENT")
+_library.define(
+    "vq_nearest_scored(Tensor x, Tensor? mask, Tensor codes, Tensor weights, bool cosine) -> Tensor"
+)
+_library.define("vq_segment_sums(Tensor x, Tensor? order, Tensor begins, Tensor ends) -> Tensor")
+
+
+def can_run(
+    x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
+) -> str | None:
+    """None, or why the Triton kernel cannot take a checked lookup."""
+    if len(codebook) >= 1 << 31:
+        return f"the codebook holds {len(codebook)} codes; it counts them in 32 bits"
+    if x.shape[-1] == 0:
+        return "the rows are empty"
+    return _can_read(x) or _can_read(codebook)
+
+
+def call(
+    x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
+) -> Tensor:
+    """Nearest code on the GPU."""
+    return torch.ops.fastbrain.vq_nearest_scored(*scored(x, codebook, metric, mask, packed))
+
+
+def scored(
+    x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor, bool]:
+    """Arguments of the operators on a GPU: x, mask, codes, weights, cosine."""
+    weights = None if packed is None else packed.weights
+    if weights is None:
+        weights = weights_of(codebook.detach(), metric)
+    # under autocast the two may differ
+    dtype = torch.promote_types(x.dtype, codebook.dtype)
+    return x.detach().to(dtype), mask, codebook.detach().to(dtype), weights, metric == "cosine"
+
+
+def can_sum(
+    state: VQState, x: Tensor, indices: Tensor, decay: float, mask: Tensor | None, group: object
+) -> str | None:
+    """None, or why the Triton kernel cannot take a checked update."""
+    if state.total.dtype != torch.float32:
+        return f"the state is {state.total.dtype}; it adds in float32"
+    return _can_read(x)
+
+
+def sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+    """How many rows each code has, (C,) int64, and their sum, (C, D) float32."""
+    order, bounds = sort_by_code(indices, mask, count)
+    begins, ends, firsts, lasts = pieces_of(bounds, order.shape[0])
+    rows = x.detach().reshape(-1, x.shape[-1])
+    parts = torch.ops.fastbrain.vq_segment_sums(rows, order, begins, ends)
+    return bounds.diff(), torch.ops.fastbrain.vq_segment_sums(parts, None, firsts, lasts)
+
+
+def _can_read(x: Tensor) -> str | None:
+    if not _HAS_TRITON:
+        return "triton is not installed"
+    if x.device.type != "cuda" and not (_INTERPRETED and x.device.type == "cpu"):
+        return f"the tensors are on {x.device}"
+    if x.dtype not in _DTYPES:
+        return f"a tensor is {x.dtype}; it takes float32, float16 and bfloat16"
+    return None
+
+
+def _nearest(
+    x: Tensor, mask: Tensor | None, codes: Tensor, weights: Tensor, cosine: bool
+) -> Tensor:
+    # triton is imported by the first call that needs it
+    from ..kernels import vq as kernels
+
+    return kernels.nearest(
+        x.contiguous(),
+        codes.contiguous(),
+        weights.contiguous(),
+        None if mask is None else mask.contiguous(),
+        cosine=cosine,
+        exact=_INTERPRETED,
+    )
+
+
+def _segment_sums(x: Tensor, order: Tensor | None, begins: Tensor, ends: Tensor) -> Tensor:
+    from ..kernels import vq as kernels
+
+    order = None if order is None else order.contiguous()
+    return kernels.segment_sums(x.contiguous(), order, begins.contiguous(), ends.contiguous())
+
+
+def _fake_nearest(
+    x: Tensor, mask: Tensor | None, codes: Tensor, weights: Tensor, cosine: bool
+) -> Tensor:
+    return x.new_empty(x.shape[:-1], dtype=torch.int64)
+
+
+def _fake_segment_sums(x: Tensor, order: Tensor | None, begins: Tensor, ends: Tensor) -> Tensor:
+    return x.new_empty(begins.shape[0], x.shape[-1], dtype=torch.float32)
+
+
+for _device in ("CUDA", "CPU") if _INTERPRETED else ("CUDA",):
+    _library.impl("vq_nearest_scored", _nearest, _device)
+    _library.impl("vq_segment_sums", _segment_sums, _device)
+torch.library.register_fake("fastbrain::vq_nearest_scored", _fake_nearest, lib=_library)
+torch.library.register_fake("fastbrain::vq_segment_sums", _fake_segment_sums, lib=_library)

@@ -1,0 +1,222 @@
+"""The running codebook: exponential moving averages of what each code is used for.
+
+Update of van den Oord et al. 2017 (arXiv 1711.00937, appendix A.1): ``N_c <- γ N_c + (1-γ) n_c``,
+``m_c <- γ m_c + (1-γ) Σ x`` and ``e_c = m_c / N_c`` with Laplace-smoothed counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from ..errors import InputError
+from . import _checks, _dispatch
+from . import _vq_cpu as cpu
+from . import _vq_triton as triton
+from ._vq_segments import sort_by_code
+
+# added to every count, so that a rare code is not divided by almost nothing
+_SMOOTHING = 1e-5
+
+Sums = Callable[[Tensor, Tensor, "Tensor | None", int], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class VQState:
+    """Codebook and its running averages; all three tensors are updated in place.
+
+    Parameters
+    ----------
+    codebook : Tensor, (C, D) float32 or float64
+    count : Tensor, (C,)
+        Moving average of how often each code was used in a batch.
+    total : Tensor, (C, D)
+        Moving average of the sum of what each code was used for.
+    """
+
+    codebook: Tensor
+    count: Tensor
+    total: Tensor
+
+    @classmethod
+    def from_codebook(cls, codebook: Tensor) -> VQState:
+        """Start from a codebook as if every code had been used once.
+
+        Parameters
+        ----------
+        codebook : Tensor, (C, D) float
+        """
+        wide = torch.promote_types(codebook.dtype, torch.float32)
+        codes = codebook.detach().to(wide, copy=True)
+        return cls(codes, codes.new_ones(len(codes)), codes.clone())
+
+
+def reference_sums(
+    x: Tensor, indices: Tensor, mask: Tensor | None, count: int
+) -> tuple[Tensor, Tensor]:
+    """How many rows each code has, and their sum: by sorted segments, without a host sync."""
+    order, bounds = sort_by_code(indices, mask, count)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    rows = x.detach().reshape(-1, x.shape[-1])[order].to(wide)
+    counts = bounds.diff()
+    # what is behind the last code, masked rows above all, belongs to a segment that is dropped
+    lengths = torch.cat([counts, len(rows) - bounds[-1:]])
+    # unsafe: it would read the lengths on the host to check them
+    sums = torch.segment_reduce(rows, "sum", lengths=lengths, axis=0, initial=0, unsafe=True)
+    return counts, sums[:count]
+
+
+def _update_by(sums: Sums) -> Callable[..., None]:
+    """The update of a backend that adds up the rows of each code by `sums`."""
+
+    def call(
+        state: VQState,
+        x: Tensor,
+        indices: Tensor,
+        decay: float,
+        mask: Tensor | None,
+        group: dist.ProcessGroup | None,
+    ) -> None:
+        with torch.no_grad():
+            counts, totals = sums(x, indices, mask, len(state.codebook))
+            _average(state, *everywhere(counts, totals, group), decay)
+
+    return call
+
+
+def everywhere(
+    counts: Tensor, sums: Tensor, group: dist.ProcessGroup | None
+) -> tuple[Tensor, Tensor]:
+    """Counts and sums over all processes of the group; each of them receives the same bits."""
+    if group is None:
+        return counts, sums
+    # a whole number below 2^24 is exact in float32: one message carries both
+    message = torch.cat([counts[:, None].to(sums.dtype), sums], dim=1)
+    dist.all_reduce(message, group=group)
+    return message[:, 0], message[:, 1:]
+
+
+def _average(state: VQState, counts: Tensor, sums: Tensor, decay: float) -> None:
+    size = len(state.codebook)
+    state.count.mul_(decay).add_(counts, alpha=1 - decay)
+    state.total.mul_(decay).add_(sums, alpha=1 - decay)
+    everything = state.count.sum()
+    smooth = (state.count + _SMOOTHING) / (everything + size * _SMOOTHING) * everything
+    # a code that nothing has used for long keeps its place instead of shrinking to zero
+    alive = (state.count > 100 * _SMOOTHING)[:, None]
+    state.codebook.copy_(torch.where(alive, state.total / smooth[:, None], state.codebook))
+
+
+def vq_update_(
+    state: VQState,
+    x: Tensor,
+    indices: Tensor,
+    *,
+    decay: float,
+    mask: Tensor | None = None,
+    group: dist.ProcessGroup | None = None,
+) -> None:
+    """Move the codebook towards what its codes were used for, in place.
+
+    Parameters
+    ----------
+    state : VQState
+    x : Tensor, (..., D) float
+    indices : Tensor, (...) int64
+        As :func:`vq_lookup` gives them; -1 counts for no code.
+    decay : float
+        In [0, 1).
+    mask : Tensor, (...) bool, optional
+        False leaves a row out.
+    group : ProcessGroup, optional
+        Processes whose batches count as one, ``torch.distributed.group.WORLD`` for all. Codebooks
+        that were equal stay equal, bit for bit. Default: this process alone.
+
+    Raises
+    ------
+    InputError
+    """
+    problem = _problem(state, x, indices, decay=decay, mask=mask, group=group)
+    _dispatch.run(OPERATIONS["vq_update_"], problem, None)
+
+
+def check_rows(function: str, x: Tensor, mask: Tensor | None) -> None:
+    """Refuse rows that are not (..., D), not finite where unmasked, or not what the mask is for."""
+    _checks.tensor(function, "x", x, dtypes=_checks.FLOATS)
+    if x.dim() < 1:
+        raise InputError(f"{function}: x must have shape (..., D), got a scalar. Unsqueeze it.")
+    if mask is not None:
+        _checks.tensor(function, "mask", mask, x.shape[:-1], dtypes=(torch.bool,), like=x)
+    if not _checks.readable(x) or _checks.all_finite(x):
+        return
+    if mask is None or not bool((x.isfinite().all(dim=-1) | ~mask).all()):
+        raise InputError(f"{function}: x must be finite, got NaN or infinity. Mask those rows out.")
+
+
+def check_state(function: str, state: VQState, x: Tensor) -> None:
+    """Refuse what is no state for the rows of `x`."""
+    if not isinstance(state, VQState):
+        raise InputError(
+            f"{function}: state must be a VQState, got {type(state).__name__}. "
+            "Make one with VQState.from_codebook."
+        )
+    only = (torch.float32, torch.float64)
+    _checks.tensor(function, "codebook", state.codebook, (None, x.shape[-1]), dtypes=only, like=x)
+    _checks.tensor(function, "count", state.count, state.codebook.shape[:1], dtypes=only, like=x)
+    _checks.tensor(function, "total", state.total, state.codebook.shape, dtypes=only, like=x)
+
+
+def check_group(function: str, group: dist.ProcessGroup | None) -> None:
+    """Refuse what is neither nothing nor a group of processes."""
+    if group is not None and not isinstance(group, dist.ProcessGroup):
+        raise InputError(
+            f"{function}: group must be a ProcessGroup, got {type(group).__name__}. "
+            "All processes are torch.distributed.group.WORLD after init_process_group."
+        )
+
+
+def _problem(
+    state: VQState,
+    x: Tensor,
+    indices: Tensor,
+    *,
+    decay: float,
+    mask: Tensor | None = None,
+    group: dist.ProcessGroup | None = None,
+) -> tuple[object, ...]:
+    function = "vq_update_"
+    check_rows(function, x, mask)
+    check_state(function, state, x)
+    _checks.tensor(function, "indices", indices, x.shape[:-1], dtypes=(torch.int64,), like=x)
+    if _checks.readable(indices) and indices.numel():
+        low, high = (int(v) for v in torch.aminmax(indices))
+        if low < -1 or high >= len(state.codebook):
+            raise InputError(
+                f"{function}: indices must be in [-1, {len(state.codebook)}), got values from "
+                f"{low} to {high}. They are rows of the codebook."
+            )
+    if not isinstance(decay, (int, float)) or not 0 <= decay < 1:
+        raise InputError(f"{function}: decay must be in [0, 1), got {decay!r}.")
+    check_group(function, group)
+    return state, x, indices, float(decay), mask, group
+
+
+# what differs between the backends of an update
+SUMS = _dispatch.Operation(
+    "vq_update_",
+    _problem,
+    (
+        _dispatch.Backend("triton", triton.can_sum, triton.sums),
+        _dispatch.Backend("cpu", cpu.can_sum, cpu.sums),
+        _dispatch.Backend("reference", _dispatch.anything, reference_sums),
+    ),
+)
+OPERATIONS = {
+    "vq_update_": replace(
+        SUMS, backends=tuple(replace(b, call=_update_by(b.call)) for b in SUMS.backends)
+    ),
+}
