@@ -72,6 +72,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   m.def("cuda_devices", &devices, "List of devices, or the reason why there is none.");
 
   bind_lora(m);
+  bind_neighborhood(m, isa);
   bind_voxel_tokenizer(m, isa);
   bind_vq(m, isa);
 }

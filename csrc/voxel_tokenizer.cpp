@@ -11,7 +11,7 @@ namespace {
 
 #include "tile.h"
 // after the tile, whose arithmetic it uses
-#include "patches.h"
+#include "voxel_tokenizer_patches.h"
 
 // Blocks, in floats: the packed patches of a task (kTaskRows, kInner) and a panel of the weight
 // (kInner, kColumns) stay in the second-level cache together.

@@ -39,7 +39,13 @@ class Row:
 
 
 def agrees(
-    got: Tensor, reference: Tensor, truth: Tensor, dtype: torch.dtype, chain: int = 1
+    got: Tensor,
+    reference: Tensor,
+    truth: Tensor,
+    dtype: torch.dtype,
+    *,
+    chain: int = 1,
+    condition: float = 1.0,
 ) -> tuple[bool, float]:
     """Whether `got` is as near to the truth as the reference is, and its relative L2 error.
 
@@ -51,6 +57,8 @@ def agrees(
         Working precision, which sets the floor.
     chain : int
         How many roundings follow each other.
+    condition : float
+        How much the op amplifies rounding; it raises the floor.
     """
     if not truth.is_floating_point():
         same = torch.equal(got.cpu(), truth.cpu())
@@ -61,7 +69,8 @@ def agrees(
     error = (got.detach().cpu().double() - wanted).abs()
     allowed = (reference.detach().cpu().double() - wanted).abs()
     size = float(wanted.square().mean().sqrt())
-    bound = SLACK * allowed + chain * FLOOR_UNITS * torch.finfo(dtype).eps * max(size, 1e-30)
+    floor = FLOOR_UNITS * chain * condition * torch.finfo(dtype).eps
+    bound = SLACK * allowed + floor * max(size, 1e-30)
     relative = float(error.norm()) / max(float(wanted.norm()), 1e-30)
     limit = max(
         chain * RELATIVE[dtype], SLACK * float(allowed.norm()) / max(float(wanted.norm()), 1e-30)
@@ -79,8 +88,9 @@ def check(case: Case, backend: str, dtype: torch.dtype, device: str) -> tuple[bo
     if case.same is not None:
         good = all(case.same(exact, g, t) for g, t in zip(got, truth, strict=True))
         return good, 0.0 if good else 1.0
+    chain = CHAIN.get(case.op, 1)
     verdicts = [
-        agrees(g, p, t, dtype, CHAIN.get(case.op, 1))
+        agrees(g, p, t, dtype, chain=chain, condition=case.condition)
         for g, p, t in zip(got, plain, truth, strict=True)
     ]
     return all(ok for ok, _ in verdicts), max(error for _, error in verdicts)

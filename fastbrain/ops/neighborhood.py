@@ -12,13 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
-from . import _checks, _dispatch
-
-VARIANTS = ("paper", "dance")
-_DANCE_EPS = 1e-5  # inside the logarithm, as DANCE computes it
-# half-precision unit vectors have norms this far from one
-_NORM_TOLERANCE = 2e-2
+from . import _dispatch
+from . import _neighborhood_checks as checks
+from . import _neighborhood_cpu as cpu
+from . import _neighborhood_entropy as entropy
+from . import _neighborhood_triton as triton
 
 
 def reference(
@@ -35,7 +33,7 @@ def reference(
     with torch.autocast(features.device.type, enabled=False):
         f, w, m = features.to(wide), prototypes.to(wide), memory.detach().to(wide)
         own = torch.arange(memory.shape[0], device=indices.device)[None] == indices[:, None]
-        unvisited = (memory == 0).all(dim=1)  # (N,)
+        unvisited = m.norm(dim=1) == 0  # (N,)
         if variant == "dance":
             diagonal = torch.eye(len(f), dtype=torch.bool, device=f.device)
             scores = torch.cat([f @ w.T, f @ m.T, f @ f.T], dim=1) / temperature
@@ -48,7 +46,7 @@ def reference(
                 dim=1,
             )
             p = scores.masked_fill(hidden, float("-inf")).softmax(dim=1)
-            return -(p * torch.log(p + _DANCE_EPS)).sum() / len(f)
+            return -(p * torch.log(p + entropy.DANCE_EPS)).sum() / len(f)
         scores = torch.cat([f @ m.T, f @ w.T], dim=1) / temperature
         hidden = torch.cat(
             [own | unvisited, torch.zeros_like(scores[:, : len(w)], dtype=torch.bool)], dim=1
@@ -69,7 +67,7 @@ def reference_update_(memory: Tensor, features: Tensor, indices: Tensor, momentu
 def reference_separation(logits: Tensor, rho: float, margin: float) -> Tensor:
     """The meaning of :func:`entropy_separation`, in plain torch."""
     p = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1)
-    distance = (-(p * torch.log(p + _DANCE_EPS)).sum(dim=1) - rho).abs()
+    distance = (-(p * torch.log(p + entropy.DANCE_EPS)).sum(dim=1) - rho).abs()
     return torch.where(distance > margin, -distance, 0.0).sum() / len(logits)
 
 
@@ -113,7 +111,7 @@ def neighborhood_clustering(
     BackendError
         The requested backend cannot run these inputs.
     """
-    problem = _clustering_problem(
+    problem = checks.clustering(
         features, prototypes, memory, indices, temperature=temperature, variant=variant
     )
     return _dispatch.run(OPERATIONS["neighborhood_clustering"], problem, backend)
@@ -138,7 +136,7 @@ def memory_update_(memory: Tensor, features: Tensor, indices: Tensor, *, momentu
     InputError
         Shape, dtype, device or range is off, or a row is named twice.
     """
-    problem = _update_problem(memory, features, indices, momentum=momentum)
+    problem = checks.update(memory, features, indices, momentum=momentum)
     _dispatch.run(OPERATIONS["memory_update_"], problem, None)
 
 
@@ -163,104 +161,21 @@ def entropy_separation(logits: Tensor, *, rho: float, margin: float) -> Tensor:
     ------
     InputError
     """
-    problem = _separation_problem(logits, rho=rho, margin=margin)
+    problem = checks.separation(logits, rho=rho, margin=margin)
     return _dispatch.run(OPERATIONS["entropy_separation"], problem, None)
 
 
-def _clustering_problem(
+def _checked_reference(
     features: Tensor,
     prototypes: Tensor,
     memory: Tensor,
     indices: Tensor,
-    *,
     temperature: float,
     variant: str,
-) -> tuple[object, ...]:
-    function = "neighborhood_clustering"
-    _checks.tensor(function, "features", features, (None, None), dtypes=_checks.FLOATS)
-    batch, width = features.shape
-    if batch == 0:
-        raise InputError(
-            f"{function}: features must hold a sample, got none: a mean over nothing is undefined."
-        )
-    for name, value in (("prototypes", prototypes), ("memory", memory)):
-        _checks.tensor(
-            function,
-            name,
-            value,
-            (None, width),
-            dtypes=_checks.FLOATS,
-            like=features,
-            layout="(rows, D)",
-        )
-    if len(prototypes) == 0:
-        raise InputError(f"{function}: prototypes must hold a class, got none.")
-    _checks.indices(function, "indices", indices, len(memory), like=features)
-    if len(indices) != batch:
-        raise InputError(f"{function}: indices must have shape ({batch},), got ({len(indices)},).")
-    if variant not in VARIANTS:
-        raise InputError(f"{function}: variant must be 'paper' or 'dance', got {variant!r}.")
-    temperature = _checks.finite(function, "temperature", temperature, low=0.0, high=float("inf"))
-    if _checks.readable(features):
-        for name, value in (("features", features), ("prototypes", prototypes)):
-            norms = value.detach().to(torch.float32).norm(dim=1)
-            # written so that a NaN fails
-            if not bool(((norms - 1).abs() <= _NORM_TOLERANCE).all()):
-                raise InputError(
-                    f"{function}: {name} must have rows of norm 1, got norms from "
-                    f"{float(norms.min()):.4g} to {float(norms.max()):.4g}. "
-                    "Pass it through torch.nn.functional.normalize."
-                )
-    return features, prototypes, memory, indices, temperature, variant
-
-
-def _update_problem(
-    memory: Tensor, features: Tensor, indices: Tensor, *, momentum: float
-) -> tuple[object, ...]:
-    function = "memory_update_"
-    _checks.tensor(function, "memory", memory, (None, None), dtypes=_checks.FLOATS)
-    _checks.indices(function, "indices", indices, len(memory), like=memory)
-    _checks.tensor(
-        function,
-        "features",
-        features,
-        (len(indices), memory.shape[1]),
-        dtypes=_checks.FLOATS,
-        like=memory,
-    )
-    if memory.requires_grad:
-        raise InputError(
-            f"{function}: memory must be a buffer, got a tensor that requires gradients. Detach it."
-        )
-    if not isinstance(momentum, (int, float)) or not 0 <= momentum < 1:
-        raise InputError(f"{function}: momentum must be in [0, 1), got {momentum!r}.")
-    ordered = indices.sort().values
-    repeats = (ordered[1:] == ordered[:-1]).any()
-    if _checks.readable(indices):
-        if bool(repeats):
-            raise InputError(
-                f"{function}: indices must name each row once, got duplicates. "
-                "Draw a batch without replacement."
-            )
-        if not bool(features.isfinite().all()):
-            raise InputError(f"{function}: features must be finite, got NaN or infinity.")
-    elif not torch.compiler.is_compiling():
-        # a device-side assertion: no synchronisation
-        torch._assert_async(~repeats, f"{function}: indices must name each row once")
-    return memory, features, indices, float(momentum)
-
-
-def _separation_problem(logits: Tensor, *, rho: float, margin: float) -> tuple[object, ...]:
-    function = "entropy_separation"
-    _checks.tensor(function, "logits", logits, (None, None), dtypes=_checks.FLOATS, layout="(B, C)")
-    if 0 in logits.shape:
-        raise InputError(
-            f"{function}: logits must hold a sample and a class, got {tuple(logits.shape)}."
-        )
-    rho = _checks.finite(function, "rho", rho, low=float("-inf"), high=float("inf"))
-    if not isinstance(margin, (int, float)) or not 0 <= margin < float("inf"):
-        raise InputError(f"{function}: margin must be finite and >= 0, got {margin!r}.")
-    return logits, rho, float(margin)
+) -> Tensor:
+    """The reference, after the look at the memory that a streaming backend has on its way."""
+    checks.memory(memory)
+    return reference(features, prototypes, memory, indices, temperature, variant)
 
 
 def _only_reference(name: str, problem: object, call: object) -> _dispatch.Operation:
@@ -274,8 +189,16 @@ def _only_reference(name: str, problem: object, call: object) -> _dispatch.Opera
 OPERATIONS = {
     operation.name: operation
     for operation in (
-        _only_reference("neighborhood_clustering", _clustering_problem, reference),
-        _only_reference("memory_update_", _update_problem, reference_update_),
-        _only_reference("entropy_separation", _separation_problem, reference_separation),
+        _dispatch.Operation(
+            "neighborhood_clustering",
+            checks.clustering,
+            (
+                _dispatch.Backend("triton", triton.can_run, triton.call),
+                _dispatch.Backend("cpu", cpu.can_run, cpu.call),
+                _dispatch.Backend("reference", _dispatch.anything, _checked_reference),
+            ),
+        ),
+        _only_reference("memory_update_", checks.update, reference_update_),
+        _only_reference("entropy_separation", checks.separation, reference_separation),
     )
 }

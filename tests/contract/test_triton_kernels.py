@@ -18,7 +18,7 @@ FAMILIES = sorted(path.stem for path in KERNELS.glob("*.py") if path.stem != "va
 # shared memory of one block, bytes (CUDA programming guide, technical specifications)
 SHARED = {80: 166_912, 90: 232_448, 100: 232_448}
 # interpreted cases of each family that must have run, so that none drops out unseen
-INTERPRETED = {"lora": 54, "voxel_tokenizer": 51, "vq": 37}
+INTERPRETED = {"lora": 54, "neighborhood": 7, "voxel_tokenizer": 51, "vq": 37}
 
 SELFTEST = """
 import torch

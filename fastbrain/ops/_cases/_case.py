@@ -77,6 +77,8 @@ class Case:
         Working precisions the op is meant for.
     same : callable, optional
         Whether whole numbers are as good an answer to a call as the true ones; default: equal.
+    condition : float
+        How much the op amplifies the rounding of what it computes inside.
     """
 
     op: str
@@ -85,6 +87,7 @@ class Case:
     build: Callable[[Numbers], Call]
     dtypes: tuple[torch.dtype, ...] = (torch.float32,)
     same: Callable[[Call, Tensor, Tensor], bool] | None = None
+    condition: float = 1.0
 
     def inputs(
         self,

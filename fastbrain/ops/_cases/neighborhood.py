@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -49,7 +50,9 @@ def separation(batch: int, classes: int, margin: float) -> Callable[[Numbers], C
     return build
 
 
-CASES = cases(
+# logits are cosines times up to 20, and exponentials make their rounding relative: over 12 seeds
+# reference and kernels alike err by up to 8.5e-6 of the gradient's size in single elements
+CLUSTERING = cases(
     (
         neighborhood_clustering,
         (torch.float32,),
@@ -57,10 +60,14 @@ CASES = cases(
             "dance": clustering(36, 10, 127, 63, "dance"),
             "paper": clustering(36, 10, 127, 63, "paper"),
             "paper-warm": clustering(4, 101, 63, 32, "paper", 0.5),
-            "dance-one": clustering(1, 2, 1, 5, "dance"),
+            "dance-wide": clustering(130, 7, 1009, 300, "dance"),
+            "paper-wide": clustering(17, 3, 601, 515, "paper", 0.1),
+            "dance-one": clustering(1, 2, 1, 5, "dance", 0.5),
             "paper-one": clustering(1, 1, 2, 1, "paper"),
         },
     ),
+)
+CASES = [replace(case, condition=5.0) for case in CLUSTERING] + cases(
     (
         memory_update_,
         HALF,

@@ -1,0 +1,74 @@
+// Python entry point of the neighbourhood entropy.
+#include <new>
+
+#include "bind.h"
+#include "neighborhood.h"
+
+namespace py = pybind11;
+
+namespace fastbrain {
+
+NeighborhoodEntropy neighborhood_entropy(Isa isa) {
+#ifdef FASTBRAIN_X86
+  if (isa == Isa::kAvx512) return avx512::neighborhood_entropy;
+  if (isa == Isa::kAvx2) return avx2::neighborhood_entropy;
+#endif
+  (void)isa;
+  return baseline::neighborhood_entropy;
+}
+
+void bind_neighborhood(py::module_& m, Isa isa) {
+  m.def(
+      "neighborhood_entropy",
+      [isa](std::uintptr_t features, std::uintptr_t memory, int stored, std::uintptr_t indices,
+            std::uintptr_t others, std::int64_t own, py::tuple sizes, float inv_temperature,
+            float eps, std::uintptr_t entropy, std::uintptr_t grad_features,
+            std::uintptr_t grad_others, int threads) {
+        const char* function = "neighborhood_entropy";
+        check(sizes.size() == 5, function,
+              "sizes must be (batch, width, size, memory_step, extras), got that many",
+              static_cast<std::int64_t>(sizes.size()));
+        std::int64_t size[5];
+        for (int i = 0; i < 5; ++i) {
+          size[i] = sizes[static_cast<std::size_t>(i)].cast<std::int64_t>();
+          check(size[i] >= 1, function, "sizes must be positive", size[i]);
+        }
+        check(own < 0 || own + size[0] <= size[4], function,
+              "own must leave a column for each sample", own);
+        check(size[3] >= size[1], function, "memory_step must not be below the width", size[3]);
+        check(stored >= 0 && stored <= 2, function, "stored must be 0, 1 or 2", stored);
+        check(features && memory && indices && others && entropy, function,
+              "addresses must not be null", 0);
+        check((grad_features == 0) == (grad_others == 0), function,
+              "gradients must be wanted together", 0);
+        check_threads(function, threads);
+        const Neighborhood problem{.features = pointer<const float>(features),
+                                   .memory = pointer<const void>(memory),
+                                   .stored = static_cast<Stored>(stored),
+                                   .indices = pointer<const std::int64_t>(indices),
+                                   .others = pointer<const float>(others),
+                                   .own = own,
+                                   .batch = size[0],
+                                   .width = size[1],
+                                   .size = size[2],
+                                   .memory_step = size[3],
+                                   .extras = size[4],
+                                   .inv_temperature = inv_temperature,
+                                   .eps = eps,
+                                   .entropy = pointer<float>(entropy),
+                                   .grad_features = pointer<float>(grad_features),
+                                   .grad_others = pointer<float>(grad_others)};
+        py::gil_scoped_release released;
+        const std::int64_t result = neighborhood_entropy(isa)(problem, threads);
+        if (result == kNoMemory) throw std::bad_alloc();
+        return result;
+      },
+      py::kw_only(), py::arg("features"), py::arg("memory"), py::arg("stored"), py::arg("indices"),
+      py::arg("others"), py::arg("own"), py::arg("sizes"), py::arg("inv_temperature"),
+      py::arg("eps"), py::arg("entropy"), py::arg("grad_features"), py::arg("grad_others"),
+      py::arg("threads"),
+      "Mean entropy and its gradients; returns the number of a row that is not normalised, or "
+      "-1.");
+}
+
+}  // namespace fastbrain

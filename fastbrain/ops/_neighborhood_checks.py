@@ -1,0 +1,125 @@
+"""What the ops of neighbourhood clustering refuse; each returns the problem backends receive."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from . import _checks
+from . import _neighborhood_entropy as entropy
+
+VARIANTS = ("paper", "dance")
+
+
+def clustering(
+    features: Tensor,
+    prototypes: Tensor,
+    memory: Tensor,
+    indices: Tensor,
+    *,
+    temperature: float,
+    variant: str,
+) -> tuple[object, ...]:
+    """Check a call of ``neighborhood_clustering``."""
+    function = "neighborhood_clustering"
+    _checks.tensor(function, "features", features, (None, None), dtypes=_checks.FLOATS)
+    batch, width = features.shape
+    if batch == 0:
+        raise InputError(
+            f"{function}: features must hold a sample, got none: a mean over nothing is undefined."
+        )
+    for name, value in (("prototypes", prototypes), ("memory", memory)):
+        _checks.tensor(
+            function,
+            name,
+            value,
+            (None, width),
+            dtypes=_checks.FLOATS,
+            like=features,
+            layout="(rows, D)",
+        )
+    if len(prototypes) == 0:
+        raise InputError(f"{function}: prototypes must hold a class, got none.")
+    _checks.indices(function, "indices", indices, len(memory), like=features)
+    if len(indices) != batch:
+        raise InputError(f"{function}: indices must have shape ({batch},), got ({len(indices)},).")
+    if variant not in VARIANTS:
+        raise InputError(f"{function}: variant must be 'paper' or 'dance', got {variant!r}.")
+    temperature = _checks.finite(function, "temperature", temperature, low=0.0, high=float("inf"))
+    # rows of the memory are looked at by whatever reads them: a pass of its own would cost too much
+    if _checks.readable(features):
+        for name, value in (("features", features), ("prototypes", prototypes)):
+            norms = value.detach().to(torch.float32).norm(dim=1)
+            # written so that a NaN fails
+            if not bool(((norms - 1).abs() <= entropy.NORM_TOLERANCE).all()):
+                raise InputError(
+                    f"{function}: {name} must have rows of norm 1, got norms from "
+                    f"{float(norms.min()):.4g} to {float(norms.max()):.4g}. "
+                    "Pass it through torch.nn.functional.normalize."
+                )
+    return features, prototypes, memory, indices, temperature, variant
+
+
+def update(
+    memory: Tensor, features: Tensor, indices: Tensor, *, momentum: float
+) -> tuple[object, ...]:
+    """Check a call of ``memory_update_``."""
+    function = "memory_update_"
+    _checks.tensor(function, "memory", memory, (None, None), dtypes=_checks.FLOATS)
+    _checks.indices(function, "indices", indices, len(memory), like=memory)
+    _checks.tensor(
+        function,
+        "features",
+        features,
+        (len(indices), memory.shape[1]),
+        dtypes=_checks.FLOATS,
+        like=memory,
+    )
+    if memory.requires_grad:
+        raise InputError(
+            f"{function}: memory must be a buffer, got a tensor that requires gradients. Detach it."
+        )
+    if not isinstance(momentum, (int, float)) or not 0 <= momentum < 1:
+        raise InputError(f"{function}: momentum must be in [0, 1), got {momentum!r}.")
+    ordered = indices.sort().values
+    repeats = (ordered[1:] == ordered[:-1]).any()
+    if _checks.readable(indices):
+        if bool(repeats):
+            raise InputError(
+                f"{function}: indices must name each row once, got duplicates. "
+                "Draw a batch without replacement."
+            )
+        if not bool(features.isfinite().all()):
+            raise InputError(f"{function}: features must be finite, got NaN or infinity.")
+    elif not torch.compiler.is_compiling():
+        # a device-side assertion: no synchronisation
+        torch._assert_async(~repeats, f"{function}: indices must name each row once")
+    return memory, features, indices, float(momentum)
+
+
+def separation(logits: Tensor, *, rho: float, margin: float) -> tuple[object, ...]:
+    """Check a call of ``entropy_separation``."""
+    function = "entropy_separation"
+    _checks.tensor(function, "logits", logits, (None, None), dtypes=_checks.FLOATS, layout="(B, C)")
+    if 0 in logits.shape:
+        raise InputError(
+            f"{function}: logits must hold a sample and a class, got {tuple(logits.shape)}."
+        )
+    rho = _checks.finite(function, "rho", rho, low=float("-inf"), high=float("inf"))
+    if not isinstance(margin, (int, float)) or not 0 <= margin < float("inf"):
+        raise InputError(f"{function}: margin must be finite and >= 0, got {margin!r}.")
+    return logits, rho, float(margin)
+
+
+def memory(memory: Tensor) -> None:
+    """Refuse rows that are neither unvisited nor unit, for a backend that does not see norms."""
+    if not _checks.readable(memory):
+        return
+    wide = torch.promote_types(memory.dtype, torch.float32)
+    norms = torch.linalg.vector_norm(memory.detach(), dim=1, dtype=wide)
+    # written so that a NaN is refused
+    wrong = (norms != 0) & ~((norms - 1).abs() <= entropy.NORM_TOLERANCE)
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        raise entropy.not_unit(row, float(norms[row]))

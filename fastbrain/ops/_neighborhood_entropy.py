@@ -1,0 +1,117 @@
+"""What the streaming backends of neighbourhood clustering share.
+
+An operator of theirs takes features, memory and the rows of the few other columns: prototypes and,
+in ``dance``, the batch itself. It returns the mean entropy and, if wanted, its derivatives, which
+backward only scales: forward and backward are one sweep over the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..errors import InputError
+
+DANCE_EPS = 1e-5  # inside the logarithm, as DANCE computes it
+# half-precision unit vectors have norms this far from one
+NORM_TOLERANCE = 2e-2
+# exponentials of logits up to this, times a billion columns, stay in float32
+_MOST_INVERSE = 60.0
+
+# `own`: with eps > 0, sample i is masked from the other column own + i
+SCHEMA = (
+    "(Tensor features, Tensor others, Tensor memory, Tensor indices, float temperature, "
+    "float eps, SymInt own, bool grad) -> (Tensor, Tensor, Tensor)"
+)
+
+Operator = Callable[..., tuple[Tensor, Tensor, Tensor]]
+
+
+def objection(
+    features: Tensor, prototypes: Tensor, memory: Tensor, temperature: float
+) -> str | None:
+    """None, or why no streaming backend can take a checked problem."""
+    if torch.float64 in (features.dtype, prototypes.dtype, memory.dtype):
+        return "a tensor is float64; it computes in float32"
+    if temperature * _MOST_INVERSE < 1:
+        return (
+            f"the temperature is {temperature}; below 1/{_MOST_INVERSE:.0f} exponentials of "
+            "cosines over it leave float32"
+        )
+    return None
+
+
+def clustering(
+    operator: Operator,
+    features: Tensor,
+    prototypes: Tensor,
+    memory: Tensor,
+    indices: Tensor,
+    temperature: float,
+    variant: str,
+) -> Tensor:
+    """Mean entropy by a streaming operator of :data:`SCHEMA`, with gradients."""
+    f, others = features.float(), prototypes.float()
+    eps, own = 0.0, 0
+    if variant == "dance":
+        eps, own = DANCE_EPS, len(prototypes)
+        others = torch.cat([others, f])
+    fixed = (memory.detach(), indices, temperature, eps, own)
+    if torch.is_grad_enabled() and (f.requires_grad or others.requires_grad):
+        return _Entropy.apply(operator, f, others, *fixed)
+    return operator(f, others, *fixed, False)[0]
+
+
+class _Entropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        operator: Operator,
+        features: Tensor,
+        others: Tensor,
+        memory: Tensor,
+        indices: Tensor,
+        temperature: float,
+        eps: float,
+        own: int,
+    ) -> Tensor:
+        entropy, grad_features, grad_others = operator(
+            features, others, memory, indices, temperature, eps, own, True
+        )
+        ctx.save_for_backward(grad_features, grad_others)
+        return entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grad_features, grad_others = ctx.saved_tensors
+        return None, grad * grad_features, grad * grad_others, None, None, None, None, None
+
+
+def fake(
+    features: Tensor,
+    others: Tensor,
+    memory: Tensor,
+    indices: Tensor,
+    temperature: float,
+    eps: float,
+    own: int,
+    grad: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Shapes of what an operator of :data:`SCHEMA` returns; unwanted derivatives are empty."""
+    empty = features.new_empty
+    if not grad:
+        return empty(()), empty(0, 0), empty(0, 0)
+    return empty(()), empty(features.shape), empty(others.shape)
+
+
+def not_unit(row: int, norm: float) -> InputError:
+    """What is raised for a row of the memory that is neither unvisited nor of norm 1."""
+    return InputError(
+        f"neighborhood_clustering: memory must have rows of norm 1 or 0, got norm {norm:.4g} in "
+        f"row {row}. Pass it through torch.nn.functional.normalize."
+    )
