@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from registry import Entry, Problem, Setting, ours, relative
+from registry import Entry, Problem, Setting, compiled, ours, relative
 from torch import Tensor, nn
 
 from fastbrain.ops import lora_linear
@@ -73,7 +73,7 @@ def problem(
         peft = layer
         ways["peft"] = lambda: peft(x)
     if s.compiled:
-        ways["eager_compiled"] = torch.compile(eager)
+        ways["eager_compiled"] = compiled(eager)
     upstream = drawn(rows, d_out)
     own = [*layer.parameters()] if layer is not None else []
     peft_leaves = (x, *(p for p in own if p.requires_grad))

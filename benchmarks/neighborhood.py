@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from registry import Entry, Problem, Setting, ours, relative
+from registry import Entry, Problem, Setting, compiled, ours, relative
 from torch import Tensor
 
 from fastbrain.ops import memory_update_, neighborhood_clustering
@@ -18,12 +18,31 @@ TEMPERATURE = 0.05
 def eager(features: Tensor, prototypes: Tensor, memory: Tensor, indices: Tensor) -> Tensor:
     """Mean entropy with the own column masked, as one would write it with care."""
     scores = torch.cat([features @ memory.T, features @ prototypes.T], dim=1) / TEMPERATURE
-    scores = scores.float().scatter(1, indices[:, None], float("-inf"))
+    # half-precision logits would lose the neighbours
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    scores = scores.scatter(1, indices[:, None], float("-inf"))
     log_p = scores.log_softmax(dim=1)
     return -(log_p.exp() * log_p.clamp_min(-1e30)).sum() / len(features)
 
 
-def problem(batch: int, size: int, width: int, classes: int, setting: Setting) -> Problem:
+def eager_dance(features: Tensor, prototypes: Tensor, memory: Tensor, indices: Tensor) -> Tensor:
+    """The three blocks of DANCE, those of the batch itself masked, 1e-5 inside the logarithm."""
+    blocks = [features @ prototypes.T, features @ memory.T, features @ features.T]
+    scores = torch.cat(blocks, dim=1) / TEMPERATURE
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    batch = len(features)
+    own = torch.zeros(len(memory), dtype=torch.bool, device=scores.device)
+    own = own.index_fill(0, indices, True).expand(batch, -1)
+    never = torch.zeros(batch, len(prototypes), dtype=torch.bool, device=scores.device)
+    diagonal = torch.eye(batch, dtype=torch.bool, device=scores.device)
+    hidden = torch.cat([never, own, diagonal], dim=1)
+    p = scores.masked_fill(hidden, float("-inf")).softmax(dim=1)
+    return -(p * torch.log(p + 1e-5)).sum() / batch
+
+
+def problem(
+    batch: int, size: int, width: int, classes: int, variant: str, setting: Setting
+) -> Problem:
     """A step: the loss and its gradients for `batch` features and a pool of `size`."""
     generator = torch.Generator().manual_seed(0)
 
@@ -35,7 +54,8 @@ def problem(batch: int, size: int, width: int, classes: int, setting: Setting) -
     indices = torch.randperm(size, generator=generator)[:batch].to(setting.device)
     leaves = features.requires_grad_(), prototypes.requires_grad_()
     arguments = (features, prototypes, memory, indices)
-    options: dict[str, Any] = {"temperature": TEMPERATURE, "variant": "paper"}
+    options: dict[str, Any] = {"temperature": TEMPERATURE, "variant": variant}
+    plain = eager if variant == "paper" else eager_dance
 
     def step(loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
         return lambda: torch.autograd.grad(loss(), leaves)[0]
@@ -47,12 +67,12 @@ def problem(batch: int, size: int, width: int, classes: int, setting: Setting) -
         *arguments,
         **options,
     )
-    ways: dict[str, Callable[[], Tensor]] = {**chosen, "eager": lambda: eager(*arguments)}
+    ways: dict[str, Callable[[], Tensor]] = {**chosen, "eager": lambda: plain(*arguments)}
     if setting.compiled:
-        compiled = torch.compile(eager)
-        ways["eager_compiled"] = lambda: compiled(*arguments)
-    some = [t.detach()[:batch].double().requires_grad_() for t in leaves]
-    truth = torch.autograd.grad(eager(*some, memory.double(), indices), some)[0]
+        fused = compiled(plain)
+        ways["eager_compiled"] = lambda: fused(*arguments)
+    some = [t.detach().double().requires_grad_() for t in leaves]
+    truth = torch.autograd.grad(plain(*some, memory.double(), indices), some)[0]
     scores = torch.randn(batch, size, device=setting.device, dtype=setting.dtype)
 
     def products() -> Tensor:
@@ -67,7 +87,13 @@ def problem(batch: int, size: int, width: int, classes: int, setting: Setting) -
         traffic=float(memory.element_size() * size * width),
         # forward and backward product alone, with nothing in between
         ceilings={"two_gemms": products},
-        facts={"batch": batch, "pool": size, "width": width, "classes": classes},
+        facts={
+            "batch": batch,
+            "pool": size,
+            "width": width,
+            "classes": classes,
+            "variant": variant,
+        },
     )
 
 
@@ -99,12 +125,19 @@ def update(batch: int, size: int, width: int, setting: Setting) -> Problem:
 
 
 def _clustering(
-    batch: int, size: int, width: int, *, classes: int = 10, rounds: int, gpu_only: bool = False
+    batch: int,
+    size: int,
+    width: int,
+    variant: str = "paper",
+    *,
+    classes: int = 10,
+    rounds: int,
+    gpu_only: bool = False,
 ) -> Entry:
     def build(setting: Setting) -> Problem:
-        return problem(batch, size, width, classes, setting)
+        return problem(batch, size, width, classes, variant, setting)
 
-    case = f"B{batch}-N{size}-D{width}"
+    case = f"B{batch}-N{size}-D{width}" + ("" if variant == "paper" else f"-{variant}")
     return Entry("neighborhood_clustering", case, build, rounds, gpu_only)
 
 
@@ -113,7 +146,10 @@ PROVIDERS = ("fastbrain", "eager", "whole_pool")
 ENTRIES = [
     _clustering(64, 21_600, 256, classes=180, rounds=21),
     _clustering(64, 21_600, 768, classes=180, rounds=11),
+    _clustering(64, 21_600, 256, "dance", classes=180, rounds=21),
+    _clustering(64, 21_600, 768, "dance", classes=180, rounds=11),
     _clustering(8, 21_600, 256, rounds=31),
+    _clustering(256, 1_000, 2048, rounds=21),
     _clustering(36, 2_000, 2048, rounds=31),
     _clustering(36, 21_600, 2048, rounds=7),
     _clustering(256, 21_600, 256, rounds=7),

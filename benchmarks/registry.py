@@ -96,6 +96,13 @@ def providers(family: str) -> tuple[str, ...]:
     return import_module(family).PROVIDERS
 
 
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function compiled for the shapes it is called with, and for no others."""
+    # what an earlier entry compiled would count as a sign that shapes vary
+    torch._dynamo.reset()
+    return torch.compile(function, dynamic=False)
+
+
 def relative(got: torch.Tensor, truth: torch.Tensor) -> float:
     """Relative L2 error in float64."""
     truth = truth.detach().double()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from registry import Entry, Problem, Setting, ours, relative
+from registry import Entry, Problem, Setting, compiled, ours, relative
 from torch import Tensor
 
 from fastbrain.ops import TokenGrid, tokenize_voxels
@@ -161,7 +161,7 @@ def problem(shape: Shape, setting: Setting) -> Problem:
         "gather_linear": t.gather_linear,
     }
     if setting.compiled:
-        ways["gather_linear_compiled"] = torch.compile(t.gather_linear)
+        ways["gather_linear_compiled"] = compiled(t.gather_linear)
     double = (p.detach().double() for p in (t.weight, t.bias))
     truth = tokenize_voxels(t.volumes[:1], *double, **t.options, backend="reference")
     tokens, inner = shape.batch * t.grid.n_tokens, t.grid.patch_voxels
