@@ -44,7 +44,7 @@ bench: .venv/.ready .venv/.bench
 	$(BIN)/python benchmarks/run.py --compile $(ARGS)
 
 bench-report: .venv/.ready
-	$(BIN)/python benchmarks/report.py --readme $(ARGS)
+	$(BIN)/python benchmarks/report.py --write $(ARGS)
 
 # mypy reads the built wheel: there `kernels` is where users find it
 lint: .venv/.ready .venv/.lint

@@ -1,6 +1,8 @@
 """Tables of the committed benchmark rows, generated and never typed.
 
-python benchmarks/report.py [--machine NAME] [--readme]
+    python benchmarks/report.py [--machine NAME] [--write]
+
+``--write`` puts the short tables into README.md and all of them into docs/numbers.md.
 """
 
 from __future__ import annotations
@@ -71,6 +73,26 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def summary(rows: list[dict[str, Any]]) -> str:
+    """Markdown table of ours beside the strongest rival of each case."""
+    lines = [
+        "| case | fastbrain | strongest rival | over ours (95 % interval) | slowest rival |",
+        "|---|---|---|---|---|",
+    ]
+    for case in dict.fromkeys(row["case"] for row in rows):
+        own = next(r for r in rows if r["case"] == case and r["provider"] == "fastbrain")
+        rivals = [row for row in rows if row["case"] == case and is_rival(row)]
+        rivals.sort(key=lambda row: row["ms_p50"])
+        best, worst = rivals[0], rivals[-1]
+        lines.append(
+            f"| {case} | {own['ms_p50']:.3g} ms | {best['provider']} {best['ms_p50']:.3g} ms "
+            f"| {best['ratio_to_fastbrain']:.2f}x "
+            f"({best['ratio_low']:.2f}-{best['ratio_high']:.2f}) "
+            f"| {worst['provider']} {worst['ratio_to_fastbrain']:.2f}x |"
+        )
+    return "\n".join(lines)
+
+
 def demo_table(rows: list[dict[str, Any]]) -> str:
     """The simulated cohort, with and without signal."""
     lines = [
@@ -110,8 +132,8 @@ def haxby_table(rows: list[dict[str, Any]]) -> str:
 RECIPES = {"demo": demo_table, "haxby": haxby_table}
 
 
-def report(machine: str | None = None) -> str:
-    """All tables, each under what it was measured on."""
+def report(machine: str | None = None, *, short: bool = False) -> str:
+    """The tables, each under what it was measured on; `short` names the strongest rival alone."""
     rows = latest(machine)
     if not rows:
         return "No benchmark rows are committed."
@@ -135,28 +157,31 @@ def report(machine: str | None = None) -> str:
         else:
             parts += [
                 f"{measured}; medians, and times fastbrain's with a 95 % interval.",
-                table(own),
+                summary(own) if short else table(own),
                 where_we_lose(own),
             ]
     return "\n\n".join(parts)
 
 
-def write_readme(path: Path) -> None:
-    """Put the tables between the markers of the README."""
+def write(root: Path) -> None:
+    """Put the short tables between the markers of the README, and all into the manual."""
     begin, end = "<!-- numbers: begin -->", "<!-- numbers: end -->"
-    text = path.read_text()
+    readme = root / "README.md"
+    text = readme.read_text()
     head, tail = text.split(begin)[0], text.split(end)[1]
-    path.write_text(f"{head}{begin}\n{report()}\n{end}{tail}")
+    readme.write_text(f"{head}{begin}\n{report(short=True)}\n{end}{tail}")
+    title = "# Numbers\n\nGenerated from the rows in `benchmarks/results/` by `make bench-report`."
+    (root / "docs" / "numbers.md").write_text(f"{title}\n\n{report()}\n")
 
 
 def main() -> None:
-    """Print the report, or put it into the README."""
+    """Print the report, or write it where it is read."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--machine", help="folder below benchmarks/results; default: all")
-    parser.add_argument("--readme", action="store_true", help="write the tables into README.md")
+    parser.add_argument("--write", action="store_true", help="into README.md and docs/numbers.md")
     args = parser.parse_args()
-    if args.readme:
-        write_readme(Path(__file__).parent.parent / "README.md")
+    if args.write:
+        write(Path(__file__).parent.parent)
     else:
         print(report(args.machine))
 
