@@ -8,6 +8,7 @@ it, and its *patch* is the kernel-sized block of voxels that feeds it.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -104,7 +105,8 @@ class TokenGrid:
     @property
     def patch_voxels(self) -> int:
         """Voxels in a patch, kz·ky·kx."""
-        return int(np.prod(self.kernel))
+        # plain integers: a compiler takes what numpy computes for data
+        return math.prod(self.kernel)
 
     @property
     def overlapping(self) -> bool:

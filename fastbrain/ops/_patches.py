@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from weakref import WeakKeyDictionary
 
 import torch
@@ -20,6 +21,12 @@ def offsets_of(grid: TokenGrid, device: torch.device, dtype: torch.dtype = torch
     if (device, dtype) not in tables:
         tables[device, dtype] = torch.from_numpy(grid.offsets).to(device, dtype)
     return tables[device, dtype]
+
+
+@torch.compiler.assume_constant_result
+def sizes_of(grid: TokenGrid) -> tuple[int, int]:
+    """Tokens, and elements of the larger of a volume and its patches; constants to a compiler."""
+    return grid.n_tokens, max(math.prod(grid.shape), grid.n_tokens * grid.patch_voxels)
 
 
 def gather(values: Tensor, offsets: Tensor) -> Tensor:
@@ -59,7 +66,7 @@ def weight_grad(
     scale: float,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Gradient of the weight as (D, F·P) in `dtype`, summed in at least float32.
+    """Gradient of the weight as (D, F·P) in at least float32, from patches in `dtype`.
 
     Window by window and from the raw values again: the patches of a whole batch are never in
     memory together.
@@ -70,4 +77,4 @@ def weight_grad(
     for b in range(len(volumes)):
         rows = patches(volumes[b : b + 1], offsets, mean, inv_std, scale, dtype)[0]
         total += grad[b].T @ rows
-    return total.to(dtype)
+    return total

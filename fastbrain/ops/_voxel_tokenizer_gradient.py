@@ -1,0 +1,98 @@
+"""Registration and gradient of the voxel tokenizer's GPU backends; raw values are read again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class Tokenize(torch.autograd.Function):
+    """Operator ``voxel_tokenizer_<kind>`` with ``voxel_tokenizer_<kind>_grad`` for the weight.
+
+    The weight's gradient is (D, F·P) float32; that of the bias is a sum.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        kind: str,
+        weight: Tensor,
+        bias: Tensor | None,
+        volumes: Tensor,
+        offsets: Tensor,
+        mean: Tensor | None,
+        inv_std: Tensor | None,
+        scale: float,
+    ) -> Tensor:
+        """Tokens of the problem."""
+        ctx.save_for_backward(volumes, offsets, mean, inv_std)
+        ctx.kind, ctx.scale, ctx.shape, ctx.dtype = kind, scale, weight.shape, weight.dtype
+        forward = getattr(torch.ops.fastbrain, f"voxel_tokenizer_{kind}")
+        return forward(volumes, weight, bias, offsets, mean, inv_std, scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of weight and bias."""
+        volumes, offsets, mean, inv_std = ctx.saved_tensors
+        grad_weight = grad_bias = None
+        if ctx.needs_input_grad[1]:
+            backward = getattr(torch.ops.fastbrain, f"voxel_tokenizer_{ctx.kind}_grad")
+            total = backward(grad, volumes, offsets, mean, inv_std, ctx.scale)
+            grad_weight = total.to(ctx.dtype).reshape(ctx.shape)
+        if ctx.needs_input_grad[2]:
+            grad_bias = grad.sum(dim=(0, 1))
+        return None, grad_weight, grad_bias, None, None, None, None, None
+
+
+def fake(
+    volumes: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    offsets: Tensor,
+    mean: Tensor | None,
+    inv_std: Tensor | None,
+    scale: float,
+) -> Tensor:
+    """Shape of the tokens."""
+    return weight.new_empty(volumes.shape[0], offsets.shape[0], weight.shape[0])
+
+
+def fake_grad(
+    grad: Tensor,
+    volumes: Tensor,
+    offsets: Tensor,
+    mean: Tensor | None,
+    inv_std: Tensor | None,
+    scale: float,
+) -> Tensor:
+    """Shape of the weight's gradient."""
+    inner = volumes.shape[1] * offsets.shape[1]
+    return grad.new_empty(grad.shape[-1], inner, dtype=torch.float32)
+
+
+SCHEMA = (
+    "(Tensor volumes, Tensor weight, Tensor? bias, Tensor offsets, Tensor? mean, "
+    "Tensor? inv_std, float scale) -> Tensor"
+)
+SCHEMA_GRAD = (
+    "(Tensor grad, Tensor volumes, Tensor offsets, Tensor? mean, Tensor? inv_std, float scale) "
+    "-> Tensor"
+)
+
+
+def register(kind: str, forward: Any, backward: Any, keys: tuple[str, ...]) -> Any:
+    """Define the two operators of a kind for some dispatch keys; returns their library."""
+    library = torch.library.Library("fastbrain", "FRAGMENT")
+    for name, schema, call, shape in (
+        (f"voxel_tokenizer_{kind}", SCHEMA, forward, fake),
+        (f"voxel_tokenizer_{kind}_grad", SCHEMA_GRAD, backward, fake_grad),
+    ):
+        library.define(name + schema)
+        for key in keys:
+            library.impl(name, call, key)
+        torch.library.register_fake(f"fastbrain::{name}", shape, lib=library)
+    return library
