@@ -1,8 +1,9 @@
 """Runs a family's cases on one backend in a process of its own: ``selftest_of.py FAMILY BACKEND``.
 
 ``TRITON_INTERPRET=1`` lets Triton run on the CPU; a third argument is the extension whose CUDA
-kernels run on host memory. Prints how many cases ran, then what failed; the first case of each op
-is also compiled into one graph.
+kernels run on host memory. Prints how many cases ran, how many operators were checked, and what
+failed: the first case of each op is also compiled into one graph, and every operator that it calls
+goes through ``opcheck``.
 """
 
 from __future__ import annotations
@@ -21,9 +22,21 @@ def main(family: str, backend: str, extension: str | None = None) -> None:
 
         install(Path(extension))
     import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
 
     from fastbrain import ops
     from fastbrain.ops._selftest import run_selftest
+
+    called = {}
+
+    class Record(TorchDispatchMode):
+        """Keep the arguments of the first call of each of our operators."""
+
+        def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+            if op.namespace == "fastbrain":
+                plain = [a.detach().clone() if isinstance(a, torch.Tensor) else a for a in args]
+                called.setdefault(op, (plain, kwargs or {}))
+            return op(*args, **(kwargs or {}))
 
     torch.set_num_threads(1)
     cases = import_module(f"fastbrain.ops._cases.{family}").CASES
@@ -39,12 +52,16 @@ def main(family: str, backend: str, extension: str | None = None) -> None:
         compiled.add(kind)
         torch._dynamo.reset()
         function = torch.compile(case.function, fullgraph=True, backend="aot_eager")
-        expected = case.outcome(case.inputs(), backend=backend)
+        with Record():
+            expected = case.outcome(case.inputs(), backend=backend)
         got = dataclasses.replace(case, function=function).outcome(case.inputs(), backend=backend)
         for a, b in zip(got, expected, strict=True):
             if not torch.equal(a, b):
                 failed.append(f"{case.id}: compiled, it differs by {float((a - b).abs().max())}")
-    print(len(rows), len(compiled), failed)
+    for op, (args, kwargs) in called.items():
+        results = torch.library.opcheck(op, tuple(args), kwargs, raise_exception=False)
+        failed += [f"{op}: {k}: {v}" for k, v in results.items() if v != "SUCCESS"]
+    print(len(rows), len(called), failed)
 
 
 def _asks(case: object, backend: str, ops: object) -> bool:

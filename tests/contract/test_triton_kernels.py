@@ -27,9 +27,10 @@ def test_interpreted_kernels_pass_the_selftest(family):
     command = [sys.executable, Path(__file__).parent / "selftest_of.py", family, "triton"]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-2000:]
-    count, compiled, failed = ran.stdout.split(maxsplit=2)
+    count, operators, failed = ran.stdout.split(maxsplit=2)
     assert int(count) >= INTERPRETED[family]
-    assert int(compiled) >= 1
+    # eager, lora calls its operators as functions; tests/ops/test_lora_gpu.py checks them
+    assert int(operators) >= (family != "lora")
     assert failed.strip() == "[]"
 
 
