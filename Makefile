@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
-# two test processes with one thread each beat one process with two
+# two test processes with one thread each beat one process with two; an idle one takes work over
 JOBS ?= 2
 
 .PHONY: help setup demo test bench bench-report lint docs clean
@@ -38,7 +38,7 @@ demo: .venv/.ready
 	$(BIN)/fastbrain demo --out runs/demo --overwrite
 
 test: .venv/.ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 bench: .venv/.ready .venv/.bench
 	$(BIN)/python benchmarks/run.py --compile $(ARGS)
