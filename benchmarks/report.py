@@ -171,7 +171,8 @@ def write(root: Path) -> None:
     head, tail = text.split(begin)[0], text.split(end)[1]
     readme.write_text(f"{head}{begin}\n{report(short=True)}\n{end}{tail}")
     title = "# Numbers\n\nGenerated from the rows in `benchmarks/results/` by `make bench-report`."
-    (root / "docs" / "numbers.md").write_text(f"{title}\n\n{report()}\n")
+    body = report().replace("### ", "## ")
+    (root / "docs" / "numbers.md").write_text(f"{title}\n\n{body}\n")
 
 
 def main() -> None:
