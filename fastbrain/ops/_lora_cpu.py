@@ -1,8 +1,7 @@
 """The CPU backend of the adapted layers: the library's products, with a gradient of its own.
 
-A matrix product of our own would not be faster than the library's here; what is saved is memory
-traffic: the low-rank branch goes into place, forward and backward, and only x, the output of A and
-the weights are kept for the backward pass.
+What is saved is memory traffic: the low-rank branch goes into place, forward and backward, and only
+x, the output of A and the weights are kept for the backward pass.
 """
 
 from __future__ import annotations

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from . import _lora_attention as attention
 from . import _lora_products as products
+from . import _triton
 from ._lora_checks import Layer, LoraWeights
 from ._lora_gradient import Pair, adapted, register
-
-_HAS_TRITON = find_spec("triton") is not None
-# Triton reads it when it is imported; then its kernels run on CPU tensors, slowly
-_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 HIGHEST_RANK = 64
 # positions inside a tile are counted in 32 bits
@@ -84,12 +77,9 @@ def attend(
 
 
 def _reason(x: Tensor, weight: Tensor, a: Sequence[Tensor]) -> str | None:
-    if not _HAS_TRITON:
-        return "triton is not installed"
-    if x.device.type != "cuda" and not (_INTERPRETED and x.device.type == "cpu"):
-        return f"the tensors are on {x.device}"
-    if x.dtype not in _DTYPES:
-        return f"x is {x.dtype}; it takes float32, float16 and bfloat16"
+    reason = _triton.unread("x", x)
+    if reason is not None:
+        return reason
     rank = sum(w.shape[0] for w in a)
     if rank > HIGHEST_RANK:
         return f"the ranks add up to {rank}; it takes at most {HIGHEST_RANK}"
@@ -123,7 +113,7 @@ def _forward(
     bias = None if bias is None else bias.contiguous()
     options = (scale, activation)
     y = kernels.wide(
-        x, weight.contiguous(), bias, low, up, *options, by_rows=True, exact=_INTERPRETED
+        x, weight.contiguous(), bias, low, up, *options, by_rows=True, exact=_triton.INTERPRETED
     )
     return y, low
 
@@ -147,14 +137,16 @@ def _gradients(
     grad = grad.contiguous()
     if for_x or for_a or for_b:
         up = _placed(b, rows, weight.shape[0])
-        into_low, into_up = kernels.narrow(grad, low, up, scale, activation, exact=_INTERPRETED)
+        into_low, into_up = kernels.narrow(
+            grad, low, up, scale, activation, exact=_triton.INTERPRETED
+        )
         through = products.act_gradient(into_low, low.float(), activation).to(x.dtype)
     if for_x:
         down = products.side_by_side(a).contiguous()
         grad_x = kernels.wide(
             *(grad, weight.contiguous(), None, through, down, 1.0, ""),
             by_rows=False,
-            exact=_INTERPRETED,
+            exact=_triton.INTERPRETED,
         )
     if for_a:
         grad_a = through.T @ x
@@ -184,4 +176,4 @@ def _placed(b: Sequence[Tensor], rows: Sequence[int], d_out: int) -> Tensor:
     return up
 
 
-register("fused", Pair(_forward, _gradients), ["CUDA", "CPU"] if _INTERPRETED else ["CUDA"])
+register("fused", Pair(_forward, _gradients), _triton.KEYS)

@@ -6,17 +6,12 @@ Kernels stream the memory; the few other columns and the merging of shares are p
 
 from __future__ import annotations
 
-import os
-from importlib.util import find_spec
-
 import torch
 from torch import Tensor
 
 from . import _neighborhood_entropy as entropy
+from . import _triton
 
-_HAS_TRITON = find_spec("triton") is not None
-# Triton reads it when it is imported; then its kernels run on CPU tensors, slowly
-_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 # rows of the memory whose weights are held at once where a row is too wide for registers
 _SLAB = 1 << 16
 
@@ -36,11 +31,7 @@ def can_run(
     variant: str,
 ) -> str | None:
     """None, or why the Triton kernel cannot take a checked problem."""
-    if not _HAS_TRITON:
-        return "triton is not installed"
-    if features.device.type != "cuda" and not (_INTERPRETED and features.device.type == "cpu"):
-        return f"the tensors are on {features.device}"
-    return entropy.objection(features, prototypes, memory, temperature)
+    return _triton.missing(features) or entropy.objection(features, prototypes, memory, temperature)
 
 
 def call(
@@ -187,7 +178,7 @@ def _sums(
         SPLIT=memory.dtype != torch.float32,
         WIDTH=width,
         STEP=memory.stride(0),
-        EXACT=_INTERPRETED or memory.dtype == torch.float32,
+        EXACT=_triton.INTERPRETED or memory.dtype == torch.float32,
         **tile,
     )
     return sums, products
@@ -221,13 +212,12 @@ def _weights(
         SPLIT=memory.dtype != torch.float32,
         WIDTH=width,
         STEP=memory.stride(0),
-        EXACT=_INTERPRETED or memory.dtype == torch.float32,
+        EXACT=_triton.INTERPRETED or memory.dtype == torch.float32,
         **tile,
     )
     return weights
 
 
-_library.impl("neighborhood_entropy_streamed", _entropy, "CUDA")
-if _INTERPRETED:
-    _library.impl("neighborhood_entropy_streamed", _entropy, "CPU")
+for _key in _triton.KEYS:
+    _library.impl("neighborhood_entropy_streamed", _entropy, _key)
 torch.library.register_fake("fastbrain::neighborhood_entropy_streamed", entropy.fake, lib=_library)

@@ -23,10 +23,12 @@ def offsets_of(grid: TokenGrid, device: torch.device, dtype: torch.dtype = torch
     return tables[device, dtype]
 
 
-@torch.compiler.assume_constant_result
-def sizes_of(grid: TokenGrid) -> tuple[int, int]:
-    """Tokens, and elements of the larger of a volume and its patches; constants to a compiler."""
-    return grid.n_tokens, max(math.prod(grid.shape), grid.n_tokens * grid.patch_voxels)
+def too_large(grid: TokenGrid) -> str | None:
+    """None, or why offsets inside a volume, or inside its patches, do not fit 32 bits."""
+    elements = max(math.prod(grid.shape), grid.n_tokens * grid.patch_voxels)
+    if elements >= 1 << 31:
+        return f"a volume has {elements} elements; it counts them in 32 bits"
+    return None
 
 
 def gather(values: Tensor, offsets: Tensor) -> Tensor:

@@ -28,13 +28,10 @@ def can_run(
         return reason
     if weight.dtype not in _cuda.TYPES:
         return f"weight is {weight.dtype}; it takes float32, float16 and bfloat16"
-    tokens, voxels = _patches.sizes_of(grid)
-    samples = volumes.shape[0] * tokens
+    samples = volumes.shape[0] * grid.n_tokens
     if samples > _MOST_TOKENS:
         return f"there are {samples} tokens; it is meant for at most {_MOST_TOKENS}"
-    if voxels >= 1 << 31:
-        return f"a volume has {voxels} elements; it counts them in 32 bits"
-    return None
+    return _patches.too_large(grid)
 
 
 def call(

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from importlib.util import find_spec
-
 import torch
 from torch import Tensor
 
 from ..grid import TokenGrid
-from . import _patches
+from . import _patches, _triton
 from ._voxel_tokenizer_gradient import Tokenize, register
-
-_HAS_TRITON = find_spec("triton") is not None
-# Triton reads it when it is imported; then its kernels run on CPU tensors, slowly
-_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def can_run(
@@ -28,16 +20,7 @@ def can_run(
     scale: float,
 ) -> str | None:
     """None, or why the Triton kernel cannot take a checked problem."""
-    if not _HAS_TRITON:
-        return "triton is not installed"
-    if weight.device.type != "cuda" and not (_INTERPRETED and weight.device.type == "cpu"):
-        return f"the tensors are on {weight.device}"
-    if weight.dtype not in _DTYPES:
-        return f"weight is {weight.dtype}; it takes float32, float16 and bfloat16"
-    voxels = _patches.sizes_of(grid)[1]
-    if voxels >= 1 << 31:
-        return f"a volume has {voxels} elements; it counts them in 32 bits"
-    return None
+    return _triton.unread("weight", weight) or _patches.too_large(grid)
 
 
 def call(
@@ -81,7 +64,7 @@ def _forward(
         _contiguous(mean),
         _contiguous(inv_std),
         scale,
-        exact=_INTERPRETED,
+        exact=_triton.INTERPRETED,
     )
 
 
@@ -102,7 +85,7 @@ def _weight_grad(
         _contiguous(mean),
         _contiguous(inv_std),
         scale,
-        exact=_INTERPRETED,
+        exact=_triton.INTERPRETED,
     )
 
 
@@ -110,5 +93,4 @@ def _contiguous(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous()
 
 
-_keys = ("CUDA", "CPU") if _INTERPRETED else ("CUDA",)
-_library = register("gather", _forward, _weight_grad, _keys)
+_library = register("gather", _forward, _weight_grad, _triton.KEYS)

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from . import _triton
 from ._vq_codebook import weights_of
 from ._vq_segments import pieces_of, sort_by_code
 
 if TYPE_CHECKING:
     from ._vq_codebook import PackedCodebook
     from ._vq_update import VQState
-
-_HAS_TRITON = find_spec("triton") is not None
-# Triton reads it when it is imported; then its kernels run on CPU tensors, slowly
-_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define(
@@ -36,7 +30,7 @@ def can_run(
         return f"the codebook holds {len(codebook)} codes; it counts them in 32 bits"
     if x.shape[-1] == 0:
         return "the rows are empty"
-    return _can_read(x) or _can_read(codebook)
+    return _triton.unread("a tensor", x) or _triton.unread("a tensor", codebook)
 
 
 def call(
@@ -64,7 +58,7 @@ def can_sum(
     """None, or why the Triton kernel cannot take a checked update."""
     if state.total.dtype != torch.float32:
         return f"the state is {state.total.dtype}; it adds in float32"
-    return _can_read(x)
+    return _triton.unread("a tensor", x)
 
 
 def sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
@@ -74,16 +68,6 @@ def sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[T
     rows = x.detach().reshape(-1, x.shape[-1])
     parts = torch.ops.fastbrain.vq_segment_sums(rows, order, begins, ends)
     return bounds.diff(), torch.ops.fastbrain.vq_segment_sums(parts, None, firsts, lasts)
-
-
-def _can_read(x: Tensor) -> str | None:
-    if not _HAS_TRITON:
-        return "triton is not installed"
-    if x.device.type != "cuda" and not (_INTERPRETED and x.device.type == "cpu"):
-        return f"the tensors are on {x.device}"
-    if x.dtype not in _DTYPES:
-        return f"a tensor is {x.dtype}; it takes float32, float16 and bfloat16"
-    return None
 
 
 def _nearest(
@@ -98,7 +82,7 @@ def _nearest(
         weights.contiguous(),
         None if mask is None else mask.contiguous(),
         cosine=cosine,
-        exact=_INTERPRETED,
+        exact=_triton.INTERPRETED,
     )
 
 
@@ -119,8 +103,8 @@ def _fake_segment_sums(x: Tensor, order: Tensor | None, begins: Tensor, ends: Te
     return x.new_empty(begins.shape[0], x.shape[-1], dtype=torch.float32)
 
 
-for _device in ("CUDA", "CPU") if _INTERPRETED else ("CUDA",):
-    _library.impl("vq_nearest_scored", _nearest, _device)
-    _library.impl("vq_segment_sums", _segment_sums, _device)
+for _key in _triton.KEYS:
+    _library.impl("vq_nearest_scored", _nearest, _key)
+    _library.impl("vq_segment_sums", _segment_sums, _key)
 torch.library.register_fake("fastbrain::vq_nearest_scored", _fake_nearest, lib=_library)
 torch.library.register_fake("fastbrain::vq_segment_sums", _fake_segment_sums, lib=_library)

@@ -10,14 +10,14 @@ from types import ModuleType
 import pytest
 import torch
 
-from fastbrain.ops import LoraWeights, lora_attention
+from fastbrain.ops import LoraWeights, _triton, lora_attention
 from fastbrain.ops import _lora_attention as attention
 from fastbrain.ops import _lora_cuda as cuda
 from fastbrain.ops import _lora_triton as triton
 
 
 def test_few_or_narrow_layers_are_for_the_kernels_of_the_gpu(monkeypatch):
-    monkeypatch.setattr(triton, "_INTERPRETED", True)
+    monkeypatch.setattr(_triton, "INTERPRETED", True)
     weight, a, b = torch.empty(2048, 4096), torch.empty(8, 4096), torch.empty(2048, 8)
     many, few = torch.empty(17, 4096), torch.empty(16, 4096)
     assert "expected to be faster" in triton.can_run(many, weight, None, a, b, 1.0, None)
