@@ -5,6 +5,7 @@ from .protocol import Evaluation, Sample, evaluate_text
 from .ranking import Found, Retrieval, correlations, retrieval
 from .report import ReportParts, write_report
 from .run import evaluate_model, evaluate_run, open_run
+from .scores import Score
 from .stats import (
     Interval,
     adjusted_p,
@@ -23,6 +24,7 @@ __all__ = [
     "ReportParts",
     "Retrieval",
     "Sample",
+    "Score",
     "adjusted_p",
     "bert_score",
     "bleu",
