@@ -131,6 +131,8 @@ PROVIDERS = ("fastbrain", "eager", "addmm", "peft")
 ENTRIES = [
     _entry(1, 768, 768, 8, rounds=201),
     _entry(1, 4096, 4096, 16, rounds=51),
+    _entry(8, 4096, 4096, 16, rounds=21),
+    _entry(16, 768, 768, 8, rounds=101),
     _entry(64, 768, 768, 8, rounds=101),
     _entry(64, 768, 3072, 64, "gelu", rounds=51),
     _entry(512, 1024, 1024, 16),

@@ -1,4 +1,6 @@
-// Python entry point of the adapted linear layer.
+// Python entry points of the adapted linear layer.
+#include <new>
+
 #include "bind.h"
 #include "lora.h"
 
@@ -6,7 +8,48 @@ namespace py = pybind11;
 
 namespace fastbrain {
 
-void bind_lora(py::module_& m) {
+const Lora& lora(Isa isa) {
+#ifdef FASTBRAIN_X86
+  if (isa == Isa::kAvx512) return avx512::lora;
+  if (isa == Isa::kAvx2) return avx2::lora;
+#endif
+  (void)isa;
+  return baseline::lora;
+}
+
+void bind_lora(py::module_& m, Isa isa) {
+  m.def(
+      "lora_few",
+      [isa](std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, std::uintptr_t a,
+            std::uintptr_t b, std::uintptr_t out, py::tuple sizes, int activation, float scale,
+            int threads) {
+        const char* function = "lora_few";
+        check(sizes.size() == 4, function, "sizes must be (rows, d_in, d_out, rank)",
+              static_cast<std::int64_t>(sizes.size()));
+        const LoraRows rows{.x = pointer<const float>(x),
+                            .weight = pointer<const float>(weight),
+                            .bias = pointer<const float>(bias),
+                            .a = pointer<const float>(a),
+                            .b = pointer<const float>(b),
+                            .out = pointer<float>(out),
+                            .rows = sizes[0].cast<std::int64_t>(),
+                            .d_in = sizes[1].cast<std::int64_t>(),
+                            .d_out = sizes[2].cast<std::int64_t>(),
+                            .rank = sizes[3].cast<std::int64_t>(),
+                            .activation = static_cast<LoraActivation>(activation),
+                            .scale = scale};
+        for (const std::int64_t size : {rows.rows, rows.d_in, rows.d_out, rows.rank}) {
+          check(size >= 0, function, "sizes must not be negative", size);
+        }
+        check(activation >= 0 && activation <= 3, function, "activation must be in [0, 3]",
+              activation);
+        check_threads(function, threads);
+        py::gil_scoped_release released;
+        if (!lora(isa).few(rows, threads)) throw std::bad_alloc();
+      },
+      py::kw_only(), py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("a"), py::arg("b"),
+      py::arg("out"), py::arg("sizes"), py::arg("activation"), py::arg("scale"),
+      py::arg("threads"));
 #ifdef FASTBRAIN_CUDA
   m.def(
       "lora_decode_cuda",
@@ -40,8 +83,6 @@ void bind_lora(py::module_& m) {
       py::kw_only(), py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("a"), py::arg("b"),
       py::arg("out"), py::arg("type"), py::arg("sizes"), py::arg("activation"), py::arg("scale"),
       py::arg("stream"));
-#else
-  (void)m;
 #endif
 }
 

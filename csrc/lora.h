@@ -1,11 +1,47 @@
-// Adapted linear layer for the few rows of a decoding step, on a GPU.
+// Adapted linear layer for the few rows of a decoding step.
 #pragma once
+
+#include <cstdint>
+
+#include "isa.h"
 
 namespace fastbrain {
 
+enum class LoraActivation { kNone, kGelu, kSilu, kRelu };
+
+// All contiguous.
+struct LoraRows {
+  const float* x;       // (rows, d_in)
+  const float* weight;  // (d_out, d_in)
+  const float* bias;    // (d_out), or nullptr
+  const float* a;       // (rank, d_in)
+  const float* b;       // (d_out, rank)
+  float* out;           // (rows, d_out)
+  std::int64_t rows, d_in, d_out, rank;
+  LoraActivation activation;
+  float scale;
+};
+
+struct Lora {
+  // out = x W^T + bias + scale · act(x A^T) B^T; false if memory ran out.
+  bool (*few)(const LoraRows& rows, int threads);
+};
+
+const Lora& lora(Isa isa);
+
+namespace baseline {
+extern const Lora lora;
+}
+namespace avx2 {
+extern const Lora lora;
+}
+namespace avx512 {
+extern const Lora lora;
+}
+
 constexpr int kMostLoraRows = 16, kHighestLoraRank = 64;
 
-// One launch; addresses are the device's, all tensors contiguous and of one type.
+// One launch on a GPU; addresses are the device's, all tensors contiguous and of one type.
 struct LoraLaunch {
   const void* x;       // (rows, d_in)
   const void* weight;  // (d_out, d_in)
@@ -14,7 +50,7 @@ struct LoraLaunch {
   const void* b;       // (d_out, rank)
   void* out;           // (rows, d_out)
   int rows, d_in, d_out, rank;
-  int activation;  // 0 none, 1 gelu, 2 silu, 3 relu
+  int activation;  // a LoraActivation
   float scale;
 };
 

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "bind.h"
+#include "finite.h"
 #if defined(FASTBRAIN_CUDA) && !defined(FASTBRAIN_CUDA_EMULATED)
 #include "device.h"
 #endif
@@ -70,8 +71,20 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
       },
       "Whether CUDA kernels run on host memory, as some tests build them.");
   m.def("cuda_devices", &devices, "List of devices, or the reason why there is none.");
+  m.def(
+      "all_finite",
+      [](std::uintptr_t values, int type, std::int64_t count, int threads) {
+        check(type >= 0 && type <= 3, "all_finite", "type must be in [0, 3]", type);
+        check(count == 0 || (count > 0 && values != 0), "all_finite", "values must not be null",
+              count);
+        check_threads("all_finite", threads);
+        py::gil_scoped_release released;
+        return all_finite(pointer<const void>(values), static_cast<FloatType>(type), count,
+                          threads);
+      },
+      "Whether a contiguous array of floats holds neither NaN nor infinity.");
 
-  bind_lora(m);
+  bind_lora(m, isa);
   bind_neighborhood(m, isa);
   bind_voxel_tokenizer(m, isa);
   bind_vq(m, isa);

@@ -13,11 +13,21 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from torch import Tensor
+
 from ..errors import BackendError
+from . import _cuda, _triton
 
 NAMES = ("cuda", "triton", "cpu", "reference")
+# tests run their kernels on the CPU, emulated or interpreted
+_GPU_ONLY = {
+    name
+    for name, anywhere in (("cuda", _cuda.EMULATED), ("triton", _triton.INTERPRETED))
+    if not anywhere
+}
 
 # op -> module of this package that defines it in its OPERATIONS
 FAMILIES = {
@@ -53,6 +63,11 @@ class Operation:
     problem: Callable[..., tuple[Any, ...]]
     backends: tuple[Backend, ...]
 
+    @cached_property
+    def on_cpu(self) -> tuple[Backend, ...]:
+        """The backends without those that only take tensors of a GPU."""
+        return tuple(b for b in self.backends if b.name not in _GPU_ONLY)
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -85,7 +100,9 @@ def choose(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Back
     """
     wanted = backend or _requested
     if wanted is None:
-        for candidate in op.backends:
+        # a short call on the CPU should not hear the objections of every kernel for GPUs first
+        on_cpu = isinstance(problem[0], Tensor) and problem[0].is_cpu
+        for candidate in op.on_cpu if on_cpu else op.backends:
             if candidate.can_run(*problem) is None:
                 return candidate
         raise BackendError(f"{op.name}: some backend must run these inputs, got none that can.")

@@ -1,7 +1,8 @@
 """The CPU backend of the adapted layers: the library's products, with a gradient of its own.
 
 What is saved is memory traffic: the low-rank branch goes into place, forward and backward, and only
-x, the output of A and the weights are kept for the backward pass.
+x, the output of A and the weights are kept for the backward pass. The few rows of a decoding step
+go to a kernel of our own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from . import _lora_attention as attention
+from . import _lora_few as few
 from . import _lora_products as products
 from ._lora_checks import Layer, LoraWeights
 from ._lora_gradient import Pair, adapted, any_gradient, register
@@ -43,10 +45,12 @@ def call(
     activation: str | None,
 ) -> Tensor:
     """Adapted linear layer on the CPU, with gradients for every tensor."""
-    if torch.compiler.is_compiling():
-        return adapted("products", x, weight, bias, (a,), (b,), (0,), scale, activation)
     rows = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
-    if rows.shape[0] < FEW or not any_gradient(x, weight, bias, a, b):
+    if few.takes(rows, weight, bias, a, b):
+        y = few.few(rows, weight, bias, a, b, scale, activation or "")
+    elif torch.compiler.is_compiling():
+        return adapted("products", x, weight, bias, (a,), (b,), (0,), scale, activation)
+    elif rows.shape[0] < FEW or not any_gradient(x, weight, bias, a, b):
         y = products.composed(rows, weight, bias, a, b, scale, activation or "")
     else:
         y = adapted("products", rows, weight, bias, (a,), (b,), (0,), scale, activation)

@@ -44,9 +44,8 @@ def call(
 ) -> Tensor:
     """Nearest code on the CPU."""
     codes = codebook.detach() if packed is None or packed.panels is None else packed.panels
-    return torch.ops.fastbrain.vq_nearest(
-        x.detach(), mask, codes, metric == "euclidean", codebook.shape[0]
-    )
+    x = x.detach() if x.requires_grad else x
+    return _lookup(x, mask, codes, metric == "euclidean", codebook.shape[0])
 
 
 def pack(codebook: Tensor, metric: str) -> Tensor:
@@ -167,3 +166,6 @@ _library.impl("vq_sums", _sums, "CPU")
 torch.library.register_fake("fastbrain::vq_pack", _fake_pack, lib=_library)
 torch.library.register_fake("fastbrain::vq_nearest", _fake_nearest, lib=_library)
 torch.library.register_fake("fastbrain::vq_sums", _fake_sums, lib=_library)
+
+# resolved once: for one row the search for the overload would be felt
+_lookup = torch.ops.fastbrain.vq_nearest.default

@@ -7,7 +7,14 @@ import torch
 import torch.nn.functional as F
 
 from fastbrain.errors import InputError
-from fastbrain.ops import LoraWeights, _lora_gradient, explain, lora_attention, lora_linear
+from fastbrain.ops import (
+    LoraWeights,
+    _lora_few,
+    _lora_gradient,
+    explain,
+    lora_attention,
+    lora_linear,
+)
 from fastbrain.ops import _lora_products as products
 from fastbrain.ops._lora_gradient import Pair
 
@@ -32,9 +39,12 @@ def test_without_activation_it_is_a_merged_weight():
 @pytest.mark.parametrize("activation", [None, "gelu", "silu", "relu"])
 def test_zero_b_is_the_frozen_layer(activation):
     weight, bias, a, b = layer()
-    x = normal(3, 31)
+    x = normal(_lora_few.MOST_ROWS + 1, 31)
     got = lora_linear(x, weight, bias, a, torch.zeros_like(b), activation=activation)
     assert torch.equal(got, F.linear(x, weight, bias))
+    # the kernel for few rows adds in another order
+    got = lora_linear(x[:3], weight, bias, a, torch.zeros_like(b), activation=activation)
+    torch.testing.assert_close(got, F.linear(x[:3], weight, bias))
 
 
 def test_the_activation_sits_between_a_and_b():
