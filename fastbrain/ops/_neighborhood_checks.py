@@ -50,13 +50,11 @@ def clustering(
     # rows of the memory are looked at by whatever reads them: a pass of its own would cost too much
     if _checks.readable(features):
         for name, value in (("features", features), ("prototypes", prototypes)):
-            norms = value.detach().to(torch.float32).norm(dim=1)
-            # written so that a NaN fails
-            if not bool(((norms - 1).abs() <= entropy.NORM_TOLERANCE).all()):
+            low, high = _range(_norms(value))
+            if not _are_unit(low, high):
                 raise InputError(
                     f"{function}: {name} must have rows of norm 1, got norms from "
-                    f"{float(norms.min()):.4g} to {float(norms.max()):.4g}. "
-                    "Pass it through torch.nn.functional.normalize."
+                    f"{low:.4g} to {high:.4g}. Pass it through torch.nn.functional.normalize."
                 )
     return features, prototypes, memory, indices, temperature, variant
 
@@ -116,10 +114,27 @@ def memory(memory: Tensor) -> None:
     """Refuse rows that are neither unvisited nor unit, for a backend that does not see norms."""
     if not _checks.readable(memory):
         return
-    wide = torch.promote_types(memory.dtype, torch.float32)
-    norms = torch.linalg.vector_norm(memory.detach(), dim=1, dtype=wide)
+    norms = _norms(memory)
+    if not len(norms) or _are_unit(*_range(norms)):
+        return
     # written so that a NaN is refused
     wrong = (norms != 0) & ~((norms - 1).abs() <= entropy.NORM_TOLERANCE)
     if bool(wrong.any()):
         row = int(wrong.nonzero()[0])
         raise entropy.not_unit(row, float(norms[row]))
+
+
+def _norms(rows: Tensor) -> Tensor:
+    wide = torch.promote_types(rows.dtype, torch.float32)
+    return torch.linalg.vector_norm(rows.detach(), dim=1, dtype=wide)
+
+
+def _range(values: Tensor) -> tuple[float, float]:
+    """Smallest and largest; a NaN makes both NaN."""
+    low, high = torch.aminmax(values)
+    return float(low), float(high)
+
+
+def _are_unit(low: float, high: float) -> bool:
+    """Whether norms in this range are as good as one; a NaN is not."""
+    return low >= 1 - entropy.NORM_TOLERANCE and high <= 1 + entropy.NORM_TOLERANCE

@@ -32,9 +32,9 @@ def reference(
     # logits are cosines over a small temperature: half precision would lose the neighbours
     with torch.autocast(features.device.type, enabled=False):
         f, w, m = features.to(wide), prototypes.to(wide), memory.detach().to(wide)
-        own = torch.arange(memory.shape[0], device=indices.device)[None] == indices[:, None]
         unvisited = m.norm(dim=1) == 0  # (N,)
         if variant == "dance":
+            own = torch.arange(memory.shape[0], device=indices.device)[None] == indices[:, None]
             diagonal = torch.eye(len(f), dtype=torch.bool, device=f.device)
             scores = torch.cat([f @ w.T, f @ m.T, f @ f.T], dim=1) / temperature
             hidden = torch.cat(
@@ -47,13 +47,11 @@ def reference(
             )
             p = scores.masked_fill(hidden, float("-inf")).softmax(dim=1)
             return -(p * torch.log(p + entropy.DANCE_EPS)).sum() / len(f)
-        scores = torch.cat([f @ m.T, f @ w.T], dim=1) / temperature
-        hidden = torch.cat(
-            [own | unvisited, torch.zeros_like(scores[:, : len(w)], dtype=torch.bool)], dim=1
-        )
-        log_p = scores.masked_fill(hidden, float("-inf")).log_softmax(dim=1)
+        never = torch.where(unvisited, float("-inf"), 0.0)
+        scores = torch.cat([f @ m.T + never, f @ w.T], dim=1) / temperature
+        log_p = scores.scatter(1, indices[:, None], float("-inf")).log_softmax(dim=1)
         # 0 · -inf is NaN in value and gradient, so a masked column gets a finite logarithm
-        return -(log_p.exp() * log_p.masked_fill(hidden, 0.0)).sum() / len(f)
+        return -(log_p.exp() * log_p.clamp_min(-1e30)).sum() / len(f)
 
 
 def reference_update_(memory: Tensor, features: Tensor, indices: Tensor, momentum: float) -> None:
