@@ -132,7 +132,15 @@ def make_store(table: Path, out: Path, test: list[int], delay: float, fold: int 
         val = blocks[runs[fold % len(runs)]][fold // len(runs) % 2 :: 2]
         train = [block for run in runs for block in blocks[run] if block not in val]
         seen = [t.stimulus for t in trials if t.run in tested]
-        return split_by(trials, "stimulus", train=train, val=val, test=list(dict.fromkeys(seen)))
+        # eight sentences, all known: what is new in a test block is the scan
+        return split_by(
+            trials,
+            "stimulus",
+            train=train,
+            val=val,
+            test=list(dict.fromkeys(seen)),
+            closed_set=True,
+        )
 
     return prepare_store(
         read_runs_table(table, allow_outside=True),

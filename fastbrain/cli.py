@@ -16,6 +16,7 @@ COMMANDS = {
     "selftest": "check every kernel on this machine against its reference",
     "demo": "simulate a cohort, train, decode an unseen subject, report",
     "prepare": "turn a runs table or a BIDS tree into a voxel store",
+    "audit": "look for leaks between the parts of a store's split",
     "train": "train LLM4Brain on a store",
     "decode": "write the text that a trained model reads from brain windows",
     "evaluate": "score a trained model beside its controls and write the report",

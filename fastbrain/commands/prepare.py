@@ -16,10 +16,12 @@ from .._progress import say
 from ..data import (
     Split,
     WindowSpec,
+    audit_trials,
     plan_store,
     read_runs_table,
     runs_from_bids,
     split_by,
+    split_folds,
     split_unseen,
     write_store,
 )
@@ -45,14 +47,22 @@ class Config:
     """Seconds added to every onset, e.g. 12 where events ignore dummy volumes."""
     test_subjects: tuple[str, ...] = ()
     """Test on these people and on stimuli nobody else saw."""
-    split_by: Literal["run", "subject", "stimulus", "session", "category"] = "run"
-    """Without --test-subjects: what --train, --val and --test name."""
+    split_by: Literal[
+        "run", "subject", "stimulus", "session", "category", "story", "family", "site"
+    ] = "run"
+    """Without --test-subjects: what --train, --val and --test name, or what folds keep whole."""
     train: tuple[str, ...] = ()
     """Values of the training part."""
     val: tuple[str, ...] = ()
     """Values of the validation part."""
     test: tuple[str, ...] = ()
     """Values of the test part."""
+    folds: int | None = None
+    """In place of --train, --val and --test: number of cross-validation folds."""
+    fold: int = 0
+    """Which of the folds to test on, from 0; the next one validates."""
+    closed_set: bool = False
+    """The texts are a known closed set (categories, say), all of which training may know."""
     val_fraction: float = 0.2
     """With --test-subjects: share of the other people's runs for validation."""
     mask: Path | None = None
@@ -93,6 +103,10 @@ def run(config: Config) -> None:
     )
     for name, value in plan.summary().items():
         print(f"{name:<12} {value}")
+    audit = audit_trials(plan.trials, plan.split)
+    print(f"{'audit':<12} {audit.summary()}")
+    if not audit.clean:
+        say("note: training refuses a split that leaks; see fastbrain audit and --closed-set")
     if config.dry_run:
         say("dry run: nothing was written")
         return
@@ -101,15 +115,36 @@ def run(config: Config) -> None:
 
 
 def _splitter(config: Config) -> Callable[[list[Trial]], Split]:
+    key, named = config.split_by, (config.train, config.val, config.test)
+    if bool(config.test_subjects) + any(named) + (config.folds is not None) > 1:
+        raise ConfigError(
+            "prepare: a split must be given in one way. Use --test-subjects, or --train, --val and "
+            "--test, or --folds."
+        )
     if config.test_subjects:
         return lambda trials: split_unseen(
-            trials, test_subjects=config.test_subjects, val_fraction=config.val_fraction
+            trials,
+            test_subjects=config.test_subjects,
+            val_fraction=config.val_fraction,
+            closed_set=config.closed_set,
         )
-    if not (config.train and config.val and config.test):
+    if config.folds is not None:
+        folds, fold = config.folds, config.fold
+        if not 0 <= fold < folds:
+            raise ConfigError(f"prepare: --fold must be 0..{folds - 1}, got {fold}.")
+        return lambda trials: split_folds(trials, key, folds=folds, closed_set=config.closed_set)[
+            fold
+        ]
+    if not all(named):
         raise ConfigError(
-            "prepare: a split must be given. Use --test-subjects, or all of --train, --val, --test."
+            "prepare: a split must be given. Use --test-subjects, all of --train, --val, --test, "
+            "or --folds."
         )
-    key = config.split_by
     return lambda trials: split_by(
-        trials, key, train=config.train, val=config.val, test=config.test
+        trials,
+        key,
+        train=config.train,
+        val=config.val,
+        test=config.test,
+        closed_set=config.closed_set,
     )

@@ -15,7 +15,7 @@ import tyro
 from .._io import read_json
 from .._progress import say
 from ..data import VoxelStore
-from ..training import RunConfig, split_target, train_llm4brain
+from ..training import RunConfig, audit_run, split_target, train_llm4brain
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Config:
     """Targets from clips or from texts; default: as the configuration says (clips)."""
     adapt_runs: int | None = None
     """Unlabelled runs of the test part for domain adaptation; they are not scored."""
+    allow_leak: str | None = None
+    """Why a leak that the audit found does not matter; stands in every report."""
     device: str = "cpu"
     """Where to train, e.g. cuda."""
     resume: bool = False
@@ -65,7 +67,16 @@ def run(config: Config) -> None:
     stages = ("pretrain", "video", "calibrate", "stage1", "stage2")
     print("stages       " + ", ".join(s for s in stages if getattr(whole, s) is not None))
     if config.dry_run:
+        audit = audit_run(store, whole).check(allow=config.allow_leak)
+        print(f"audit        {audit.summary()}")
         say("dry run: nothing was trained")
         return
-    train_llm4brain(store, config.out, whole, resume=config.resume, device=config.device)
+    train_llm4brain(
+        store,
+        config.out,
+        whole,
+        resume=config.resume,
+        device=config.device,
+        allow_leak=config.allow_leak,
+    )
     say(f"model written to {config.out / 'model'}; next: fastbrain evaluate {config.out}")

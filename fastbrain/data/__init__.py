@@ -10,9 +10,13 @@ from typing import Any
 
 # public name -> module that defines it
 _NAMES = {
+    "Audit": "audit",
+    "AuditRecord": "leaks",
     "Batch": "loader",
     "CohortDesign": "simulate",
     "Finding": "checks",
+    "FitScope": "fits",
+    "Leak": "leaks",
     "RunRecord": "cohort",
     "Split": "splits",
     "StorePlan": "plan",
@@ -21,6 +25,9 @@ _NAMES = {
     "VoxelStore": "store",
     "WindowLoader": "loader",
     "WindowSpec": "events",
+    "audit_records": "audit",
+    "audit_store": "store_audit",
+    "audit_trials": "store_audit",
     "compute_mask": "masks",
     "intersect_masks": "masks",
     "load_volumes": "volumes",
@@ -30,8 +37,11 @@ _NAMES = {
     "read_runs_table": "cohort",
     "read_trials": "events",
     "runs_from_bids": "bids",
+    "scan_digests": "scans",
     "simulate_cohort": "simulate",
-    "split_by": "splits",
+    "split_by": "grouping",
+    "split_folds": "folds",
+    "split_leave_one_out": "folds",
     "split_unseen": "unseen",
     "write_store": "prepare",
 }

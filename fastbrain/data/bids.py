@@ -8,12 +8,23 @@ from typing import Any
 
 from .._io import read_json, safe_join
 from ..errors import CohortError
-from .cohort import RunRecord, check_files, check_unique, label_of, run_id_of, seconds_of
+from .cohort import (
+    RunRecord,
+    check_files,
+    check_unique,
+    given,
+    label_of,
+    read_tsv,
+    run_id_of,
+    seconds_of,
+)
 
 _ENTITY = re.compile(r"([a-z]+)-([A-Za-z0-9+]+)")
 _BOLD = ("_bold.nii.gz", "_bold.nii")
 # what a preprocessed image adds to the name of the run it came from
 _DERIVED = ("space", "desc", "res", "den")
+# field of a run -> the columns of participants.tsv that may hold it, in small letters
+_OF_A_PERSON = {"family": ("family", "family_id"), "site": ("site", "site_id")}
 
 
 def runs_from_bids(
@@ -37,7 +48,8 @@ def runs_from_bids(
     ------
     CohortError
         No run is found, several tasks or spaces are and none was chosen, a run has no events,
-        or files are links to data that were not fetched.
+        files are links to data that were not fetched, or ``participants.tsv`` gives a person two
+        families or sites.
     """
     root = Path(root)
     images = sorted(
@@ -56,7 +68,8 @@ def runs_from_bids(
             f"{task or 'any'} and space {space or 'any'}, got none ({sidecars} sidecars). "
             "Are the images downloaded?"
         )
-    records = tuple(sorted((_record(root, *item) for item in found), key=_natural))
+    people = _participants(root)
+    records = tuple(sorted((_record(root, *item, people) for item in found), key=_natural))
     check_unique(root, records)
     check_files(root, records)
     return records
@@ -81,7 +94,30 @@ def _choose(
     return [(path, tags) for path, tags in found if tags.get(key) == wanted]
 
 
-def _record(root: Path, bold: Path, tags: dict[str, str]) -> RunRecord:
+def _participants(root: Path) -> dict[str, dict[str, str]]:
+    """Family and site by subject label, from ``participants.tsv`` where there is one."""
+    path = root / "participants.tsv"
+    if not path.is_file():
+        return {}
+    columns, rows = read_tsv(path)
+    columns_of = {
+        field: [c for c in columns if c.lower() in names] for field, names in _OF_A_PERSON.items()
+    }
+    people: dict[str, dict[str, str]] = {}
+    for row in rows:
+        subject = row.get("participant_id", "").removeprefix("sub-")
+        facts = {field: given(row, c) for field, names in columns_of.items() for c in names}
+        if people.setdefault(subject, facts) != facts:
+            raise CohortError(
+                f"runs_from_bids: {path} must have one row a person, got two that differ in family "
+                f"or site of sub-{subject}."
+            )
+    return people
+
+
+def _record(
+    root: Path, bold: Path, tags: dict[str, str], people: dict[str, dict[str, str]]
+) -> RunRecord:
     subject = label_of(tags.get("sub", ""), "sub-", where=f"{bold} subject")
     session = tags.get("ses", "")
     run = tags.get("run", "1")
@@ -110,6 +146,7 @@ def _record(root: Path, bold: Path, tags: dict[str, str]) -> RunRecord:
         confounds=_nearest(root, bold, source, "_timeseries.tsv", desc="confounds"),
         tr=None if stated is None else seconds_of(str(stated), where=where),
         root=root,
+        **people.get(subject, {}),
     )
 
 

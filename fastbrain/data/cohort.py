@@ -16,7 +16,7 @@ from ..errors import CohortError
 
 MISSING = ("", "n/a")
 _REQUIRED = ("subject", "run", "bold", "events")
-_OPTIONAL = ("session", "mask", "confounds", "tr")
+_OPTIONAL = ("session", "family", "site", "mask", "confounds", "tr")
 _TABLE_CAP = 64 << 20
 _LABEL = re.compile(r"[A-Za-z0-9]+")
 _SHOWN = 5
@@ -39,6 +39,8 @@ class RunRecord:
         Repetition time in seconds where a table or sidecar states it.
     root : Path or None
         Folder of the cohort; stimuli are looked up in ``root/stimuli``.
+    family, site : str
+        Family the person belongs to and place of the scan, "" where they are not known.
     """
 
     run_id: str
@@ -51,6 +53,8 @@ class RunRecord:
     confounds: Path | None = None
     tr: float | None = None
     root: Path | None = None
+    family: str = ""
+    site: str = ""
 
 
 def run_id_of(subject: str, session: str, run: str) -> str:
@@ -63,7 +67,8 @@ def read_runs_table(path: str | Path, *, allow_outside: bool = False) -> tuple[R
     """Read a table with one run a row.
 
     Columns (tab separated): ``subject``, ``run``, ``bold``, ``events``, and if need be
-    ``session``, ``mask``, ``confounds``, ``tr`` (seconds). Empty or ``n/a`` means none.
+    ``session``, ``family``, ``site``, ``mask``, ``confounds``, ``tr`` (seconds). Empty or ``n/a``
+    means none.
 
     Parameters
     ----------
@@ -175,6 +180,12 @@ def seconds_of(text: str, *, where: str) -> float | None:
     return value
 
 
+def given(row: dict[str, str], column: str) -> str:
+    """A cell, "" where it is empty, ``n/a`` or the table has no such column."""
+    value = row.get(column, "")
+    return "" if value in MISSING else value
+
+
 def label_of(text: str, prefix: str, *, where: str) -> str:
     """A label with its prefix taken off; letters and digits only, as in BIDS."""
     label = text.removeprefix(prefix)
@@ -233,6 +244,8 @@ def _record(path: Path, number: int, row: dict[str, str], allow_outside: bool) -
         confounds=file("confounds"),
         tr=seconds_of(row.get("tr", ""), where=f"{where} tr"),
         root=path.parent,
+        family=given(row, "family"),
+        site=given(row, "site"),
     )
 
 

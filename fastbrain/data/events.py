@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .._io import safe_join
 from ..errors import CohortError, InputError
-from .cohort import MISSING, RunRecord, read_tsv, seconds_of
+from .cohort import MISSING, RunRecord, given, read_tsv, seconds_of
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,10 @@ class Trial:
         Stimulus file relative to the cohort's root, "" where there is none.
     guard_trs : int
         Default distance from windows of another part, see :meth:`WindowSpec.guard_trs`.
+    story : str
+        Story or passage that the stimulus is a part of, "" where the events do not say.
+    family, site : str
+        Of the person, "" where they are not known.
     """
 
     trial_id: str
@@ -87,6 +91,9 @@ class Trial:
     category: str = ""
     clip: str = ""
     guard_trs: int = 0
+    story: str = ""
+    family: str = ""
+    site: str = ""
 
 
 def read_trials(
@@ -100,8 +107,8 @@ def read_trials(
     """Read the trials of a run.
 
     Columns: ``onset`` and ``duration`` in seconds; the text from ``text``, else ``trial_type``;
-    optional ``stimulus`` (else ``stim_file``), ``category`` (else ``trial_type``) and
-    ``stim_file``, a file below ``stimuli/``.
+    optional ``stimulus`` (else ``stim_file``), ``category`` (else ``trial_type``), ``story`` (else
+    ``passage``) and ``stim_file``, a file below ``stimuli/``.
 
     Parameters
     ----------
@@ -166,7 +173,7 @@ def _trial(
             f"{start}..{start + window.window_trs} (onset {onset} s). Check tr, delay and "
             "onset_offset, or take the row out."
         )
-    stim_file = _given(row, "stim_file")
+    stim_file = given(row, "stim_file")
     return Trial(
         trial_id=f"{run.run_id}_trial-{number:03d}",
         run_id=run.run_id,
@@ -177,17 +184,15 @@ def _trial(
         duration=duration,
         start=start,
         frames=window.window_trs,
-        stimulus=_given(row, "stimulus") or stim_file,
+        stimulus=given(row, "stimulus") or stim_file,
         text=text,
-        category=_given(row, "category") or _given(row, "trial_type"),
+        category=given(row, "category") or given(row, "trial_type"),
         clip=_clip(run, stim_file),
         guard_trs=window.guard_trs(tr),
+        story=given(row, "story") or given(row, "passage"),
+        family=run.family,
+        site=run.site,
     )
-
-
-def _given(row: dict[str, str], column: str) -> str:
-    value = row.get(column, "")
-    return "" if value in MISSING else value
 
 
 def _clip(run: RunRecord, stim_file: str) -> str:

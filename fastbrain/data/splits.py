@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from typing import Any, Literal, get_args
 
-from ..errors import InputError, LeakError, SplitError
+from ..errors import LeakError, SplitError
 from .events import Trial
+from .spacing import Spans, close_pairs, count_close, spans
 
-Key = Literal["run_id", "run", "session", "subject", "stimulus", "category"]
+Key = Literal[
+    "run_id", "run", "session", "subject", "family", "site", "story", "stimulus", "category"
+]
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
+PAIRS: tuple[tuple[Part, Part], ...] = (("train", "val"), ("train", "test"), ("val", "test"))
+# a person has one of each
+_OF_A_PERSON = ("family", "site")
+# what split files of before may lack
+_LATER = ("closed_set",)
 _SHOWN = 3
 
 
@@ -32,6 +41,9 @@ class Split:
         Trial fields of which the val part shares no value with train.
     unused : int
         Trials left out to keep the parts apart.
+    closed_set : bool
+        Declares that the texts to decode are a known closed set (eight categories, say), each of
+        which occurs in training. What is new in the test part is then the scan, not the text.
     """
 
     train: tuple[str, ...]
@@ -41,6 +53,7 @@ class Split:
     keys: tuple[str, ...]
     val_keys: tuple[str, ...] = ()
     unused: int = 0
+    closed_set: bool = False
 
     def part(self, name: Part) -> tuple[str, ...]:
         """Trial ids of ``"train"``, ``"val"`` or ``"test"``."""
@@ -54,7 +67,8 @@ class Split:
         Raises
         ------
         SplitError
-            A part is empty or names a trial that does not exist.
+            A part is empty or names a trial that does not exist; a person has two families or
+            sites where one of these is a key.
         LeakError
             Two parts share a trial, a value of a key, or volumes (the guard included). The
             message names the first pairs.
@@ -67,11 +81,11 @@ class Split:
             if not ids or unknown:
                 raise SplitError(
                     f"Split.check: {name} must name trials of the cohort, got "
-                    f"{_some(unknown) if unknown else 'none'}."
+                    f"{some(unknown) if unknown else 'none'}."
                 )
             parts[name] = [known[i] for i in ids]
-        for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
-            _check_ids(one, other, self.part(one), self.part(other))  # type: ignore[arg-type]
+        for one, other in PAIRS:
+            _check_ids(one, other, self.part(one), self.part(other))
             for key in self.keys if other == "test" else self.val_keys:
                 _check_key(key, one, other, parts[one], parts[other])
         _check_guard(parts, self.guard_trs)
@@ -90,13 +104,15 @@ class Split:
             Missing or unknown keys, or values of the wrong type.
         """
         names = {f.name for f in fields(cls)}
-        if not isinstance(value, dict) or set(value) != names:
+        if not isinstance(value, dict) or not names - set(_LATER) <= set(value) <= names:
             got = sorted(value) if isinstance(value, dict) else type(value).__name__
             raise SplitError(f"Split.from_json: keys must be {sorted(names)}, got {got}.")
         parsed: dict[str, Any] = {}
         for name, entry in value.items():
             if name in ("guard_trs", "unused"):
                 ok = isinstance(entry, int) and not isinstance(entry, bool) and entry >= 0
+            elif name == "closed_set":
+                ok = isinstance(entry, bool)
             else:
                 ok = isinstance(entry, list) and all(isinstance(i, str) for i in entry)
             if not ok:
@@ -105,105 +121,41 @@ class Split:
         return cls(**parsed)
 
 
-def split_by(
-    trials: Sequence[Trial],
-    key: Key,
-    *,
-    train: Sequence[str],
-    val: Sequence[str],
-    test: Sequence[str],
-    guard_trs: int | None = None,
-) -> Split:
-    """Split by explicit values of one trial field; trials with other values are unused.
-
-    Parameters
-    ----------
-    trials : sequence of Trial
-    key : str
-        ``"run_id"`` (one run of one person), ``"run"`` (that run of everybody), ``"session"``,
-        ``"subject"``, ``"stimulus"`` or ``"category"``.
-    train, val, test : sequence of str
-        Values of `key`, disjoint.
-    guard_trs : int, optional
-        Volumes between windows of different parts; default window + delay. Trials of train and
-        val that come too close to another part are left out and counted in ``Split.unused``.
-
-    Returns
-    -------
-    Split
-        Checked.
+def values_of(trials: Iterable[Trial], key: str) -> list[str]:
+    """Values of a trial field in order of first use.
 
     Raises
     ------
     SplitError
-        A value does not occur, or a part is empty.
-    LeakError
-        A value is in two parts.
+        There is no such field, it is not filled in, or a person has two values of what a person
+        has one of.
     """
-    wanted = {"train": set(train), "val": set(val), "test": set(test)}
-    present = set(values_of(trials, key))
-    unknown = sorted(set().union(*wanted.values()) - present)
-    if unknown:
-        raise SplitError(
-            f"split_by: {key} must be among {_some(sorted(present))}, got {_some(unknown)}."
-        )
-    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
-        if shared := wanted[one] & wanted[other]:
-            raise LeakError(
-                f"split_by: {key} must be in one part only, got {_some(sorted(shared))} in {one} "
-                f"and {other}."
-            )
-    chosen = {name: [t for t in trials if getattr(t, key) in wanted[name]] for name in PARTS}
-    return finish_split(trials, chosen, keys=(key,), val_keys=(key,), guard_trs=guard_trs)
-
-
-def finish_split(
-    trials: Sequence[Trial],
-    chosen: dict[Part, list[Trial]],
-    *,
-    keys: tuple[str, ...],
-    val_keys: tuple[str, ...],
-    guard_trs: int | None,
-) -> Split:
-    """Leave out what comes too close to another part, make the :class:`Split`, check it."""
-    if guard_trs is None:
-        guard_trs = max((t.guard_trs for t in trials), default=0)
-    if guard_trs < 0:
-        raise InputError(f"split: guard_trs must be >= 0, got {guard_trs}.")
-    test = chosen["test"]
-    # the test part is never thinned out: what was promised to be tested is tested
-    val = _apart(chosen["val"], test, guard_trs)
-    train = _apart(chosen["train"], [*val, *test], guard_trs)
-    split = Split(
-        train=tuple(t.trial_id for t in train),
-        val=tuple(t.trial_id for t in val),
-        test=tuple(t.trial_id for t in test),
-        guard_trs=guard_trs,
-        keys=keys,
-        val_keys=val_keys,
-        unused=len(trials) - len(train) - len(val) - len(test),
-    )
-    split.check(trials)
-    return split
-
-
-def values_of(trials: Iterable[Trial], key: str) -> list[str]:
-    """Values of a trial field in order of first use; refuses a field that is not filled in."""
     if key not in get_args(Key):
         raise SplitError(f"split: key must be one of {get_args(Key)}, got {key!r}.")
+    trials = list(trials)
     values = list(dict.fromkeys(getattr(trial, key) for trial in trials))
     if "" in values:
+        where = "runs table or participants.tsv" if key in _OF_A_PERSON else "events files"
         raise SplitError(
-            f"split: every trial must have a {key}, got an empty one. Add the column to the "
-            "events files."
+            f"split: every trial must have a {key}, got an empty one. "
+            f"Add the column to the {where}."
         )
+    if key in _OF_A_PERSON:
+        known: dict[str, str] = {}
+        for trial in trials:
+            value = getattr(trial, key)
+            if known.setdefault(trial.subject, value) != value:
+                raise SplitError(
+                    f"split: a subject must have one {key}, got {known[trial.subject]} and {value} "
+                    f"of subject {trial.subject}. Correct the table, or leave the person out."
+                )
     return values
 
 
 def _check_ids(one: str, other: str, first: tuple[str, ...], second: tuple[str, ...]) -> None:
     if shared := sorted(set(first) & set(second)):
         raise LeakError(
-            f"Split.check: a trial must be in one part only, got {_some(shared)} in {one} and "
+            f"Split.check: a trial must be in one part only, got {some(shared)} in {one} and "
             f"{other}."
         )
 
@@ -213,55 +165,44 @@ def _check_key(key: str, one: str, other: str, first: list[Trial], second: list[
     if shared:
         raise LeakError(
             f"Split.check: {key} must be in one part only, got {len(shared)} in {one} and {other}: "
-            f"{_some(shared)}."
+            f"{some(shared)}."
         )
 
 
 def _check_guard(parts: dict[str, list[Trial]], guard: int) -> None:
-    pairs: list[str] = []
-    by_run: dict[str, list[tuple[int, int, str, str]]] = defaultdict(list)
-    for name, members in parts.items():
-        for t in members:
-            by_run[t.run_id].append((t.start, t.start + t.frames, name, t.trial_id))
-    for windows in by_run.values():
-        pairs += [f"{a[3]} ({a[2]}) and {b[3]} ({b[2]})" for a, b in _close(windows, guard)]
-    if pairs:
+    total, shown = 0, []
+    runs = {name: by_run(members) for name, members in parts.items()}
+    for one, other in PAIRS:
+        for run_id, first in runs[one].items():
+            second = runs[other].get(run_id, [])
+            windows, others = spans_of(first), spans_of(second)
+            total += int(count_close(windows, others, guard).sum())
+            shown += [
+                f"{first[i].trial_id} ({one}) and {second[j].trial_id} ({other})"
+                for i, j in islice(close_pairs(windows, others, guard), _SHOWN)
+            ]
+    if total:
+        more = f" and {total - _SHOWN} more" if total > _SHOWN else ""
         raise LeakError(
             f"Split.check: windows of different parts must be at least {guard} volumes apart, got "
-            f"{len(pairs)} pairs closer: {_some(pairs)}."
+            f"{total} pairs closer: {', '.join(shown[:_SHOWN])}{more}."
         )
 
 
-_Window = tuple[int, int, str, str]
+def by_run(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
+    """Trials by run id."""
+    runs: dict[str, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        runs[trial.run_id].append(trial)
+    return runs
 
 
-def _close(windows: list[_Window], guard: int) -> Iterator[tuple[_Window, _Window]]:
-    """Pairs of windows of different parts with fewer than `guard` volumes between them."""
-    ordered = sorted(windows)
-    longest = max(end - start for start, end, _, _ in ordered)
-    for index, later in enumerate(ordered):
-        for earlier in reversed(ordered[:index]):
-            if later[0] - earlier[0] >= longest + guard:
-                break
-            if earlier[2] != later[2] and later[0] - earlier[1] < guard:
-                yield earlier, later
+def spans_of(trials: list[Trial]) -> Spans:
+    """First volume of each window and the one after its last, (n, 2)."""
+    return spans([(t.start, t.frames) for t in trials])
 
 
-def _apart(candidates: list[Trial], others: list[Trial], guard: int) -> list[Trial]:
-    """The candidates at least `guard` volumes away from all windows of `others`."""
-    by_run: dict[str, list[Trial]] = defaultdict(list)
-    for t in others:
-        by_run[t.run_id].append(t)
-    return [
-        t
-        for t in candidates
-        if all(
-            t.start - (o.start + o.frames) >= guard or o.start - (t.start + t.frames) >= guard
-            for o in by_run[t.run_id]
-        )
-    ]
-
-
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many there are beside."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

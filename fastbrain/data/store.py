@@ -31,6 +31,8 @@ from .events import Trial, WindowSpec
 from .manifest import Manifest
 from .splits import Split
 
+_LATER = ("story", "family", "site")
+
 
 @dataclass(frozen=True, eq=False)
 class VoxelStore:
@@ -247,7 +249,12 @@ def read_trials_table(path: Path) -> list[Trial]:
         rows = table.to_pylist()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise StoreError(f"VoxelStore.open: {path} must be readable, got '{error}'.") from error
-    if not table.schema.equals(_schema()) or any(None in row.values() for row in rows):
+    # stores of before have no such columns: nothing is known of these fields
+    schema = _schema()
+    for name in _LATER:
+        if name not in table.column_names:
+            schema = schema.remove(schema.get_field_index(name))
+    if not table.schema.equals(schema) or any(None in row.values() for row in rows):
         raise StoreError(
             f"VoxelStore.open: {path} must have the columns {_schema().names} without gaps."
         )

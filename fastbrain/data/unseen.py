@@ -13,7 +13,8 @@ import numpy as np
 
 from ..errors import SplitError
 from .events import Trial
-from .splits import Split, finish_split, values_of
+from .grouping import finish_split
+from .splits import Split, values_of
 
 
 def split_unseen(
@@ -25,6 +26,7 @@ def split_unseen(
     val_fraction: float = 0.1,
     seed: int = 0,
     guard_trs: int | None = None,
+    closed_set: bool = False,
 ) -> Split:
     """Test on new stimuli seen by new people.
 
@@ -48,6 +50,8 @@ def split_unseen(
     seed : int
     guard_trs : int, optional
         Volumes between windows of different parts; default window + delay.
+    closed_set : bool
+        See :class:`fastbrain.data.Split`: new stimuli, of which the texts are known.
 
     Returns
     -------
@@ -88,6 +92,7 @@ def split_unseen(
         keys=("subject", "stimulus"),
         val_keys=tuple(dict.fromkeys((val, "stimulus"))),
         guard_trs=guard_trs,
+        closed_set=closed_set,
     )
 
 

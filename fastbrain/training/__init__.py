@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
+from .claim import audit_run, split_target
 from .clips import ClipBatch, ClipLoader
 from .config import (
     LossConfig,
@@ -15,7 +16,7 @@ from .config import (
 from .loop import Objective, fit
 from .losses import alignment_loss, clip_loss
 from .objectives import Captions, MaskedVoxels, PairedLoader, StageOne, StageTwo
-from .pipeline import build_model, split_target, train_llm4brain
+from .pipeline import build_model, train_llm4brain
 from .presets import preset
 from .pretraining import DEFAULT_PROMPTS, pretrain_scmbm, pretrain_video
 from .readout import ReadoutFit, fit_readout
@@ -44,6 +45,7 @@ __all__ = [
     "StageTwo",
     "VideoLatents",
     "alignment_loss",
+    "audit_run",
     "build_model",
     "calibrate",
     "clip_loss",

@@ -3,14 +3,13 @@
 The run folder holds what is needed to do it again and what is needed to judge it::
 
     config.json     RunConfig, whole
-    manifest.json   store and its fingerprint, LLM, which trials were seen and which may be scored
+    manifest.json   store and its fingerprint, LLM, split, audit, which trials may be scored
     stages/NAME/    log and checkpoints of each stage
     model/          the trained model (safetensors, strict)
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,10 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._io import new_output, read_json, write_json
+from .._io import new_output, write_json
 from .._progress import say
 from ..data import VoxelStore, WindowLoader
-from ..errors import CheckpointError, ConfigError
 from ..models import (
     LLM4Brain,
     ModelCard,
@@ -30,6 +28,7 @@ from ..models import (
     save_pretrained,
     small_llm,
 )
+from .claim import audit_run, claim, reason_of, split_target
 from .config import StageConfig
 from .pretraining import pretrain_scmbm, pretrain_video
 from .readout import fit_readout
@@ -48,8 +47,11 @@ def train_llm4brain(
     *,
     resume: bool = False,
     device: str = "cpu",
+    allow_leak: str | None = None,
 ) -> LLM4Brain:
     """Train LLM4Brain on a store, stage by stage (arXiv 2409.17987, section 3.2).
+
+    The split is audited first, and everything that is fitted is audited as it comes.
 
     Parameters
     ----------
@@ -61,6 +63,8 @@ def train_llm4brain(
         Go on with an interrupted run: finished stages are loaded, the one that was interrupted
         goes on from its newest checkpoint.
     device : str
+    allow_leak : str, optional
+        Why a leak does not matter. It stands in the run's manifest, and a resumed run keeps it.
 
     Returns
     -------
@@ -69,15 +73,21 @@ def train_llm4brain(
 
     Raises
     ------
+    LeakError
+        A part of the split knows of another, or something was fitted outside training, and
+        `allow_leak` is None. Before training nothing is written.
     OutputExistsError
         `out` holds something and `resume` is false.
     CheckpointError
         A resumed run has another configuration or store.
     """
     config = config or RunConfig()
-    out = new_output(out, resume=resume)
     adapt, scored = split_target(store, config.adapt_runs)
-    _claim(out, store, config)
+    allow_leak = allow_leak or (reason_of(out) if resume else None)
+    audit = audit_run(store, config).check(allow=allow_leak)
+    say(f"audit: {audit.summary()}")
+    out = new_output(out, resume=resume)
+    claim(out, store, config, allow_leak)
     llm_path = config.llm or str(_small_llm(store, config))
     model = build_model(store, config, llm_path, device=device)
     val_loader = _loader(store, store.split.val, config.stage1, shuffle=False)
@@ -101,10 +111,12 @@ def train_llm4brain(
         targets = video_targets(model, [*store.split.train, *store.split.val], frames)
     else:
         targets = text_targets(model, texts | _texts(store, "val"), fit=store.split.train)
+        audit = audit.with_fits(targets.scopes).check(allow=allow_leak)
     if model.readout is not None:
         ordered = _loader(store, store.split.train, None, shuffle=False)
         start = fit_readout(model, ordered, targets)
         facts["readout"] = {k: getattr(start, k) for k in ("alpha", "r2", "rank", "windows")}
+        audit = audit.with_fits([start.scope]).check(allow=allow_leak)
         say(f"readout: cross-validated R² {start.r2:.3f} at penalty {start.alpha:g}")
         if config.calibrate is not None:
             calibrate(
@@ -129,6 +141,8 @@ def train_llm4brain(
         "store": str(Path(store.path).resolve()),
         "store_fingerprint": store.fingerprint(),
         "llm": llm_path,
+        "split": store.split.to_json(),
+        "audit": audit.to_json(),
         "adaptation": "transductive" if adapt else "inductive",
         "adapt_trials": list(adapt),
         "scored_trials": list(scored),
@@ -168,36 +182,6 @@ def build_model(
     return model.to(device)
 
 
-def split_target(store: VoxelStore, adapt_runs: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Part the test trials into those for unlabelled adaptation and those that are scored.
-
-    Parameters
-    ----------
-    store : VoxelStore
-    adapt_runs : int
-        Number of runs, from the first, that go to adaptation.
-
-    Returns
-    -------
-    adapt, scored : tuple of str
-        Trial ids; no run is in both.
-
-    Raises
-    ------
-    ConfigError
-        No run would be left to score.
-    """
-    run_of = {trial: store.by_id[trial].run_id for trial in store.split.test}
-    runs = sorted(set(run_of.values()))
-    if adapt_runs >= len(runs):
-        raise ConfigError(
-            f"split_target: adapt_runs must leave a run to score, got {adapt_runs} of {len(runs)}."
-        )
-    chosen = set(runs[:adapt_runs])
-    adapt = tuple(t for t, run in run_of.items() if run in chosen)
-    return adapt, tuple(t for t, run in run_of.items() if run not in chosen)
-
-
 def _second_stage(
     store: VoxelStore,
     model: LLM4Brain,
@@ -218,21 +202,6 @@ def _second_stage(
         val_loader=val_loader,
         **options,
     )
-
-
-def _claim(out: Path, store: VoxelStore, config: RunConfig) -> None:
-    """Write the configuration, or check that a resumed run has this one and this store."""
-    said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
-    said = json.loads(json.dumps(said))  # as it comes back: lists for tuples
-    path = out / "config.json"
-    if path.exists():
-        if read_json(path) != said:
-            raise CheckpointError(
-                f"train: a resumed run must keep its configuration and store, got others than "
-                f"{path} names. Use a new run folder."
-            )
-        return
-    write_json(path, said)
 
 
 def _small_llm(store: VoxelStore, config: RunConfig) -> Path:

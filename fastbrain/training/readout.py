@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .._progress import track
+from ..data import FitScope
 from ..errors import ConfigError, InputError
 from ..models.llm4brain import LLM4Brain
 from .run import Loader
@@ -41,6 +42,11 @@ class ReadoutFit:
     rank: int
     windows: int
     latents: VideoLatents = field(repr=False)
+
+    @property
+    def scope(self) -> FitScope:
+        """The windows it was fitted on, for the leak auditor."""
+        return FitScope("readout", tuple(self.latents.rows))
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..data import FitScope
 from ..errors import InputError
 from ..models.llm4brain import LLM4Brain
 from .clips import Frames, stack_frames
@@ -24,10 +25,13 @@ class VideoLatents:
     rows : dict of str to int
         Trial id to row.
     latents : Tensor, (N, L, d)
+    scopes : tuple of FitScope
+        What was fitted on the way, for the leak auditor.
     """
 
     rows: dict[str, int]
     latents: Tensor
+    scopes: tuple[FitScope, ...] = ()
 
     def of(self, trial_ids: Sequence[str], device: torch.device) -> Tensor:
         """Latents (B, L, d) of these trials."""
@@ -106,4 +110,5 @@ def text_targets(model: LLM4Brain, texts: Mapping[str, str], *, fit: Sequence[st
         mean = (weight / weight.sum()).to(embeddings) @ embeddings[ids]
         rows.append(mean @ model.projection.weight.float())
     latents = torch.stack(rows).cpu()[:, None].repeat(1, model.config.qformer.n_queries, 1)
-    return VideoLatents({t: i for i, t in enumerate(words)}, latents)
+    scope = FitScope("document frequencies", tuple(fit))
+    return VideoLatents({t: i for i, t in enumerate(words)}, latents, (scope,))

@@ -109,6 +109,28 @@ def test_runs_without_events_are_refused(tmp_path):
         runs_from_bids(tmp_path)
 
 
+@pytest.mark.parametrize("columns", ["family site", "Family_ID SITE_ID", "site age family"])
+def test_family_and_site_of_participants(tmp_path, columns):
+    tree(tmp_path, *run("sub-1/func/sub-1_task-x"), *run("sub-2/func/sub-2_task-x"))
+    values = {"family": "f7", "Family_ID": "f7", "site": "Paris", "SITE_ID": "Paris", "age": "30"}
+    names = columns.split()
+    lines = [["participant_id", *names], ["sub-1", *(values[n] for n in names)]]
+    lines.append(["sub-3", *["n/a"] * len(names)])
+    table = tmp_path / "participants.tsv"
+    table.write_text("\n".join("\t".join(line) for line in lines) + "\n")
+    one, two = runs_from_bids(tmp_path)
+    assert (one.family, one.site) == ("f7", "Paris")
+    # nothing is known of a person the table does not have
+    assert (two.family, two.site) == ("", "")
+
+
+def test_a_participant_in_two_families(tmp_path):
+    tree(tmp_path, *run("sub-1/func/sub-1_task-x"))
+    (tmp_path / "participants.tsv").write_text("participant_id\tfamily\nsub-1\ta\nsub-1\tb\n")
+    with pytest.raises(CohortError, match="two that differ in family or site of sub-1"):
+        runs_from_bids(tmp_path)
+
+
 def test_two_echoes_are_not_two_runs(tmp_path):
     stem = "sub-1/func/sub-1_task-x"
     tree(tmp_path, f"{stem}_echo-1_bold.nii", f"{stem}_echo-2_bold.nii", f"{stem}_events.tsv")

@@ -20,14 +20,16 @@ def table(tmp_path: Path, text: str, files: str = "b.nii e.tsv m.nii") -> Path:
 def test_reads_all_columns(tmp_path):
     path = table(
         tmp_path,
-        "subject session run bold events mask tr\n"
-        "sub-01 ses-a run-1 b.nii e.tsv m.nii 2.5\n02 n/a 1 b.nii e.tsv n/a n/a\n",
+        "subject session run bold events mask tr family site\n"
+        "sub-01 ses-a run-1 b.nii e.tsv m.nii 2.5 f1 Paris\n"
+        "02 n/a 1 b.nii e.tsv n/a n/a n/a n/a\n",
     )
     one, two = read_runs_table(path)
     assert (one.run_id, one.session, one.tr) == ("sub-01_ses-a_run-1", "a", 2.5)
     assert one.mask == tmp_path.resolve() / "m.nii"
     assert (two.run_id, two.session, two.mask, two.tr) == ("sub-02_run-1", "", None, None)
     assert one.root == tmp_path
+    assert (one.family, one.site, two.family, two.site) == ("f1", "Paris", "", "")
 
 
 def test_optional_columns_may_be_absent(tmp_path):

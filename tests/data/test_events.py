@@ -49,15 +49,18 @@ def test_guard_covers_window_and_delay():
 
 def test_fields(tmp_path):
     table = (
-        "onset duration trial_type stim_file stimulus category text\n"
-        "0 2 runs a/b.mp4 clip-7 motion a+dog+runs\n"
-        "4 n/a jumps n/a n/a n/a a+cat\n"
+        "onset duration trial_type stim_file stimulus category text story\n"
+        "0 2 runs a/b.mp4 clip-7 motion a+dog+runs pieman\n"
+        "4 n/a jumps n/a n/a n/a a+cat n/a\n"
     )
     first, second = trials(tmp_path, table)
     assert (first.text, first.category, first.stimulus) == ("a dog runs", "motion", "clip-7")
     assert (first.clip, first.trial_id) == ("stimuli/a/b.mp4", "sub-1_run-1_trial-001")
     assert (second.category, second.stimulus, second.clip) == ("jumps", "", "")
     assert second.duration == 0.0
+    assert (first.story, second.story) == ("pieman", "")
+    (named,) = trials(tmp_path, "onset duration text passage\n0 2 a+dog 17\n")
+    assert named.story == "17"
 
 
 def test_trial_type_is_the_text_where_there_is_no_other(tmp_path):

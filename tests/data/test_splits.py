@@ -218,6 +218,10 @@ def test_json_round_trip():
     for bad in (None, [], {**value, "more": 1}, {**value, "train": "a"}, {**value, "val": [1]}):
         with pytest.raises(SplitError, match="from_json"):
             Split.from_json(bad)
+    with pytest.raises(SplitError, match="closed_set"):
+        Split.from_json({**value, "closed_set": 1})
+    before = {k: v for k, v in value.items() if k != "closed_set"}
+    assert Split.from_json(before) == split
     for guard in (-1, 1.5, True, "5"):
         with pytest.raises(SplitError, match="guard_trs"):
             Split.from_json({**value, "guard_trs": guard})

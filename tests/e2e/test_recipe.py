@@ -10,6 +10,8 @@ import pytest
 from fastbrain.cli import main
 from fastbrain.data import (
     CohortDesign,
+    FitScope,
+    Split,
     VoxelStore,
     WindowSpec,
     prepare_store,
@@ -18,10 +20,23 @@ from fastbrain.data import (
     split_unseen,
 )
 from fastbrain.data.grammar import QUESTION
-from fastbrain.errors import CheckpointError, ConfigError, InputError, OutputExistsError
+from fastbrain.errors import (
+    CheckpointError,
+    ConfigError,
+    InputError,
+    LeakError,
+    OutputExistsError,
+)
 from fastbrain.evaluation.run import evaluate_model, evaluate_run, open_run
 from fastbrain.models import EncoderConfig, LLM4BrainConfig, QFormerConfig, VideoConfig
-from fastbrain.training import OptimConfig, RunConfig, preset, split_target, train_llm4brain
+from fastbrain.training import (
+    OptimConfig,
+    ReadoutFit,
+    RunConfig,
+    preset,
+    split_target,
+    train_llm4brain,
+)
 
 pytest.importorskip("nilearn")
 DESIGN = CohortDesign(subjects=3, runs=3, trials=8, resolution_mm=8, snr=2.0)
@@ -72,7 +87,7 @@ def run(store, tmp_path_factory):
 
 
 def test_files_of_a_run(run, store):
-    assert {p.name for p in run.iterdir()} == {"config.json", "manifest.json", "model", "stages"}
+    assert {p.name for p in run.iterdir()} >= {"config.json", "manifest.json", "model", "stages"}
     assert {p.name for p in (run / "stages").iterdir()} == {"pretrain", "video", "stage1", "stage2"}
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["adaptation"] == "transductive"
@@ -84,6 +99,44 @@ def test_files_of_a_run(run, store):
     assert runs["adapt_trials"] & runs["scored_trials"] == set()
     assert set(manifest["scored_trials"]) < set(store.split.test)
     assert manifest["readout"]["windows"] == len(store.split.train)
+    assert Split.from_json(manifest["split"]) == store.split
+    assert manifest["audit"]["clean"]
+    assert manifest["audit"]["allowed"] is None
+    assert manifest["audit"]["samples"]["adapt"] == len(manifest["adapt_trials"])
+    fitted = len(store.split.train)
+    assert manifest["audit"]["fits"] == {
+        "voxel mean and standard deviation": fitted,
+        "memory of the adaptation": len(manifest["adapt_trials"]),
+        "language model": fitted,
+        "readout": fitted,
+    }
+
+
+def test_a_leak_stops_training_unless_there_is_a_reason(store, tmp_path):
+    prompt = f"is it {store.by_id[store.split.test[-1]].text} ?"
+    leaking = replace(
+        recipe(), prompts=(prompt,), stimulus="text", pretrain=None, video=None, stage1=None
+    )
+    out = tmp_path / "run"
+    with pytest.raises(LeakError, match="a prompt that holds the text to decode in train and test"):
+        train_llm4brain(store, out, leaking)
+    assert not out.exists()
+    train_llm4brain(store, out, leaking, allow_leak="a test")
+    first = (out / "manifest.json").read_text()
+    audit = json.loads(first)["audit"]
+    assert (audit["clean"], audit["allowed"]) == (False, "a test")
+    assert [leak["kind"] for leak in audit["findings"]] == ["prompt"]
+    # a resumed run remembers why it may go on
+    (out / "manifest.json").unlink()
+    train_llm4brain(store, out, leaking, resume=True)
+    assert (out / "manifest.json").read_text() == first
+
+
+def test_what_is_fitted_is_audited(store, tmp_path, monkeypatch):
+    scope = FitScope("readout", store.split.test)
+    monkeypatch.setattr(ReadoutFit, "scope", scope)
+    with pytest.raises(LeakError, match="fitted outside the training part"):
+        train_llm4brain(store, tmp_path / "run", recipe())
 
 
 def test_evaluation_writes_metrics_samples_and_report(run):
@@ -177,6 +230,12 @@ def test_commands_do_the_same(store, tmp_path, capsys):
     assert main(["decode", out, "--out", str(tmp_path / "text.tsv")]) == 0
     lines = (tmp_path / "text.tsv").read_text().splitlines()
     assert len(lines) == 1 + len(store.split.test)
+    text = store.by_id[store.split.test[-1]].text
+    settings.write_text(json.dumps(recipe().to_dict() | {"prompts": [text]}))
+    leaking = ["train", made, str(tmp_path / "leak"), "--config", str(settings), "--dry-run"]
+    assert main(leaking) == 1
+    assert "a prompt that holds the text" in capsys.readouterr().err
+    assert main([*leaking, "--allow-leak", "only a dry run"]) == 0
     settings.write_text(json.dumps({"sede": 1}))
     assert main(["train", made, str(tmp_path / "x"), "--config", str(settings)]) == 1
     assert "seed" in capsys.readouterr().err

@@ -157,6 +157,15 @@ def test_sidecar(root, rng):
     assert damaged(path, lambda: mutate_json(text, rng), lambda: runs_from_bids(root)) < CASES
 
 
+def test_participants(root, rng):
+    path = root / "participants.tsv"
+    data = b"participant_id\tage\tfamily_id\tsite\nsub-1\t30\tf1\tParis\nsub-2\t31\tf1\tn/a\n"
+    path.write_bytes(data)
+    count = damaged(path, lambda: mutate(data, rng), lambda: runs_from_bids(root))
+    path.unlink()
+    assert 0 < count < CASES
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "split.json"])
 def test_store_json(root, rng, name):
     path = root / "store" / name

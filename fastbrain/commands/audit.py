@@ -1,0 +1,76 @@
+"""Look for leaks between the parts of a split: shared scans, windows, stimuli, texts, fits.
+
+fastbrain audit store
+
+fastbrain audit store --split other.json --json
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from .._io import read_json
+from .._progress import say
+from ..data import Audit, Split, VoxelStore, audit_store
+from ..data.leaks import KINDS
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of ``fastbrain audit``."""
+
+    store: Annotated[Path, tyro.conf.Positional]
+    """Voxel store from `fastbrain prepare`."""
+    split: Path | None = None
+    """JSON file with another split of its trials; default: the store's own."""
+    prompts: tuple[str, ...] = ()
+    """Prompts that every sample will get."""
+    allow_leak: str | None = None
+    """Why the leaks do not matter; the exit code is then 0."""
+    json: bool = False
+    """Print the audit as JSON."""
+
+
+def run(config: Config) -> int:
+    """Print what was found; 1 where something was and no reason is given."""
+    store = VoxelStore.open(config.store)
+    split = None if config.split is None else Split.from_json(read_json(config.split))
+    audit = audit_store(store, split=split, prompts=config.prompts)
+    if config.allow_leak is not None:
+        audit = audit.check(allow=config.allow_leak)
+    print(json.dumps(audit.to_json(), indent=2) if config.json else audit_table(audit))
+    if audit.clean or audit.allowed is not None:
+        say("no part knows of another" if audit.clean else f"leaks allowed: {audit.allowed}")
+        return 0
+    say("the split leaks: do not train on it, or say why it does not matter (--allow-leak)")
+    return 1
+
+
+def audit_table(audit: Audit) -> str:
+    """Findings as aligned lines, each with its first pairs below it."""
+    sizes = ", ".join(f"{n} {part}" for part, n in audit.sizes.items())
+    lines = [f"samples    {sizes}; guard {audit.guard_trs} volumes"]
+    if audit.closed_set:
+        lines.append(f"closed set {audit.texts} texts, known to training")
+    for name, count in audit.fits.items():
+        lines.append(f"fitted     {name} on {count} samples")
+    rows = [("LEAK", leak) for leak in audit.findings]
+    rows += [("declared", leak) for leak in audit.declared]
+    for verdict, leak in rows:
+        share = f"{leak.affected} of {leak.of}" if leak.of else str(leak.affected)
+        lines.append(
+            f"{verdict:<10} {KINDS[leak.kind]}: {leak.parts[0]} and {leak.parts[1]}, {share} "
+            f"{leak.parts[1]} samples, {leak.pairs} pairs"
+        )
+        lines += [f"{'':<13}{a} and {b}" + f"  {what}" * bool(what) for a, b, what in leak.examples]
+    found = {leak.kind for _, leak in rows}
+    for kind, meaning in KINDS.items():
+        if kind not in found:
+            verdict = "not known" if kind in audit.unchecked else "none"
+            lines.append(f"{verdict:<10} {meaning}")
+    return "\n".join(lines)

@@ -1,0 +1,91 @@
+"""What a run may see of its store, checked before it starts, and what its folder says of that."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .._io import read_json, write_json
+from ..data import Audit, FitScope, VoxelStore, audit_store
+from ..errors import CheckpointError, ConfigError
+from .runconfig import RunConfig
+
+
+def split_target(store: VoxelStore, adapt_runs: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Part the test trials into those for unlabelled adaptation and those that are scored.
+
+    Parameters
+    ----------
+    store : VoxelStore
+    adapt_runs : int
+        Number of runs, from the first, that go to adaptation.
+
+    Returns
+    -------
+    adapt, scored : tuple of str
+        Trial ids; no run is in both.
+
+    Raises
+    ------
+    ConfigError
+        No run would be left to score.
+    """
+    run_of = {trial: store.by_id[trial].run_id for trial in store.split.test}
+    runs = sorted(set(run_of.values()))
+    if adapt_runs >= len(runs):
+        raise ConfigError(
+            f"split_target: adapt_runs must leave a run to score, got {adapt_runs} of {len(runs)}."
+        )
+    chosen = set(runs[:adapt_runs])
+    adapt = tuple(t for t, run in run_of.items() if run in chosen)
+    return adapt, tuple(t for t, run in run_of.items() if run not in chosen)
+
+
+def audit_run(store: VoxelStore, config: RunConfig) -> Audit:
+    """Audit the split of a store for what a run is about to do with it.
+
+    Parameters
+    ----------
+    store : VoxelStore
+    config : RunConfig
+        Its prompts are given to every sample; its adaptation sees unlabelled test runs, which are
+        then not scored.
+
+    Returns
+    -------
+    Audit
+        Call ``check`` to refuse.
+    """
+    adapt, _ = split_target(store, config.adapt_runs)
+    fits = [FitScope("memory of the adaptation", adapt, unlabelled=True)] if adapt else []
+    if config.llm is None and config.corpus is None:
+        fits.append(FitScope("language model", store.split.train))
+    return audit_store(store, fits=fits, prompts=config.prompts, adapt=adapt)
+
+
+def reason_of(out: str | Path) -> str | None:
+    """Why an earlier start of this run let a leak pass, None where it did not."""
+    path = Path(out) / "config.json"
+    reason = read_json(path).get("allow_leak") if path.is_file() else None
+    return reason if isinstance(reason, str) else None
+
+
+def claim(out: Path, store: VoxelStore, config: RunConfig, allow_leak: str | None) -> None:
+    """Write the configuration, or check that a resumed run has this one and this store.
+
+    Raises
+    ------
+    CheckpointError
+        The folder belongs to another configuration or store.
+    """
+    said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
+    said = json.loads(json.dumps(said))  # as it comes back: lists for tuples
+    path = out / "config.json"
+    if path.exists():
+        before = {k: v for k, v in read_json(path).items() if k != "allow_leak"}
+        if before != said:
+            raise CheckpointError(
+                f"train: a resumed run must keep its configuration and store, got others than "
+                f"{path} names. Use a new run folder."
+            )
+    write_json(path, said | ({"allow_leak": allow_leak} if allow_leak else {}))
