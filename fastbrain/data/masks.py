@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,26 +42,57 @@ def read_mask(
     VolumeError
         The mask has another shape or affine, is empty, or cannot be read.
     """
+    mask = np.ascontiguousarray(read_labels(path, shape=shape, affine=affine, what="mask") != 0)
+    if not mask.any():
+        raise VolumeError(f"read_mask: {path} must hold at least one voxel, got none.")
+    return mask
+
+
+def read_labels(
+    path: str | Path,
+    *,
+    shape: tuple[int, int, int],
+    affine: npt.NDArray[np.float64],
+    what: str = "labels",
+) -> npt.NDArray[Any]:
+    """Read a 3-D image of labels, for instance an atlas, that lies on the grid of a run.
+
+    Parameters
+    ----------
+    path : str or Path
+    shape : tuple of 3 int
+        (Z, Y, X) of the run.
+    affine : ndarray, (4, 4)
+        Voxel (x, y, z) to world mm of the run.
+    what : str
+        Word for the image in messages.
+
+    Returns
+    -------
+    ndarray, (Z, Y, X), stored dtype
+
+    Raises
+    ------
+    VolumeError
+        The image has another shape or affine, or cannot be read.
+    """
     image = open_nifti(path)
     refuse(image.path, check_storage(image, dims=3, max_bytes=_MAX_BYTES))
     if image.dims[::-1] != shape:
         raise VolumeError(
-            f"read_mask: {path} must have the run's shape (Z, Y, X) {shape}, got "
+            f"read_{what}: {path} must have the run's shape (Z, Y, X) {shape}, got "
             f"{image.dims[::-1]}. Resample it to the run's grid."
         )
     own, _ = best_affine(image)
     if not same_affine(own, affine, shape):
         raise VolumeError(
-            f"read_mask: {path} must have the run's affine within {_AFFINE_TOLERANCE_MM} mm over "
-            "the volume, got another one. Resample it to the run's grid."
+            f"read_{what}: {path} must have the run's affine within {_AFFINE_TOLERANCE_MM} mm "
+            "over the volume, got another one. Resample it to the run's grid."
         )
     values = image.read()
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise VolumeError(f"read_mask: {path} must be finite, got NaN or infinity.")
-    mask = np.ascontiguousarray(values != 0)
-    if not mask.any():
-        raise VolumeError(f"read_mask: {path} must hold at least one voxel, got none.")
-    return mask
+        raise VolumeError(f"read_{what}: {path} must be finite, got NaN or infinity.")
+    return values
 
 
 def compute_mask(volumes: Volumes) -> Mask:

@@ -1,6 +1,6 @@
 """From brain windows to text: generation and scoring through a causal language model."""
 
-from .batch import score_matrix
+from .batch import mean_nll, score_matrix, score_pairs
 from .engine import Generation, generate
 from .sampling import Sampling
 from .windows import Decoded, decode_windows, score_texts, token_saliency
@@ -11,7 +11,9 @@ __all__ = [
     "Sampling",
     "decode_windows",
     "generate",
+    "mean_nll",
     "score_matrix",
+    "score_pairs",
     "score_texts",
     "token_saliency",
 ]

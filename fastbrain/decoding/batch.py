@@ -1,4 +1,4 @@
-"""How likely a text is, given a brain: every prefix against every text, prefixes read once."""
+"""How likely a text is, given a brain: the pairs that are asked for, each prefix read once."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ import copy
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..errors import InputError
 
 
 @torch.no_grad()
-def score_matrix(
+def score_pairs(
     llm: Any,
-    prefixes: torch.Tensor,
-    texts: torch.Tensor,
-    mask: torch.Tensor,
+    prefixes: Tensor,
+    texts: Tensor,
+    mask: Tensor,
+    pairs: Tensor,
     *,
     rows_at_once: int = 256,
-) -> torch.Tensor:
-    """Teacher-forced negative log likelihood of every text after every prefix.
+) -> Tensor:
+    """Teacher-forced negative log likelihood of some texts after some prefixes, token by token.
 
-    The keys and values of a prefix are computed once and shared by all texts, so the cost is
-    that of the texts alone.
+    The keys and values of a prefix are computed once and shared by all texts that follow it, so
+    the cost is that of the texts alone.
 
     Parameters
     ----------
@@ -34,54 +36,99 @@ def score_matrix(
         Candidate texts, padded on the right, each with its end token.
     mask : Tensor, (M, T) bool
         False at padding.
+    pairs : Tensor, (K, 2) int64
+        Prefix and text of every pair, in any order.
     rows_at_once : int
         Bound on the rows of one forward pass.
 
     Returns
     -------
+    Tensor, (K, T) float32
+        Nats; 0 at padding. Teacher-forced: not a generation score.
+
+    Raises
+    ------
+    InputError
+        Shapes disagree, a text is empty, or a pair names what is not there.
+    """
+    _check(prefixes, texts, mask, pairs)
+    result = torch.zeros(len(pairs), texts.shape[1], device=prefixes.device)
+    pairs, lengths = pairs.to(prefixes.device), mask.sum(dim=1)
+    used, row_of = pairs[:, 0].unique(return_inverse=True)
+    for start in range(0, len(used), rows_at_once):
+        chunk = used[start : start + rows_at_once]
+        first = llm(inputs_embeds=prefixes[chunk], use_cache=True, logits_to_keep=1)
+        rows = ((row_of >= start) & (row_of < start + len(chunk))).nonzero()[:, 0]
+        # texts of one length stand together: little is padded
+        rows = rows[lengths[pairs[rows, 1]].argsort(stable=True)]
+        for part in rows.split(rows_at_once):
+            text = pairs[part, 1]
+            longest = int(lengths[text].max())
+            result[part, :longest] = _continue(
+                llm, first, row_of[part] - start, texts[text, :longest], mask[text, :longest]
+            )
+    return result
+
+
+def _check(prefixes: Tensor, texts: Tensor, mask: Tensor, pairs: Tensor) -> None:
+    if prefixes.ndim != 3 or texts.ndim != 2 or texts.shape != mask.shape:
+        raise InputError(
+            "score_pairs: prefixes must be (N, S, d) and texts, mask (M, T), got "
+            f"{tuple(prefixes.shape)}, {tuple(texts.shape)}, {tuple(mask.shape)}."
+        )
+    if not bool(mask.any(dim=1).all()):
+        raise InputError("score_pairs: every text must have at least one token, got an empty one.")
+    if pairs.ndim != 2 or pairs.shape[1] != 2:
+        raise InputError(f"score_pairs: pairs must be (K, 2), got {tuple(pairs.shape)}.")
+    ends = pairs.new_tensor([len(prefixes), len(texts)])
+    if bool(((pairs < 0) | (pairs >= ends)).any()):
+        raise InputError(
+            f"score_pairs: pairs must name one of {len(prefixes)} prefixes and {len(texts)} texts, "
+            f"got up to {pairs.amax(0).tolist()}."
+        )
+
+
+def _continue(llm: Any, first: Any, rows: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    """Losses (n, T) of texts `ids` (n, T), each after one row of a prefilled batch."""
+    logits = first.logits[rows, -1:]  # (n, 1, V)
+    if ids.shape[1] > 1:
+        cache = copy.deepcopy(first.past_key_values)
+        cache.batch_select_indices(rows)
+        # the last token is never fed: nothing is predicted after it
+        later = llm(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True).logits
+        logits = torch.cat([logits, later], dim=1)
+    nll = torch.nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), ids.flatten(), reduction="none"
+    )
+    return nll.reshape(ids.shape) * mask
+
+
+def score_matrix(
+    llm: Any, prefixes: Tensor, texts: Tensor, mask: Tensor, *, rows_at_once: int = 256
+) -> Tensor:
+    """Teacher-forced mean negative log likelihood of every text after every prefix.
+
+    Parameters
+    ----------
+    llm, prefixes, texts, mask, rows_at_once
+        As in :func:`score_pairs`.
+
+    Returns
+    -------
     Tensor, (N, M) float32
-        Mean negative log likelihood a token, nats. Teacher-forced: not a generation score.
+        Nats a token.
 
     Raises
     ------
     InputError
         Shapes disagree or a text is empty.
     """
-    if prefixes.ndim != 3 or texts.ndim != 2 or texts.shape != mask.shape:
-        raise InputError(
-            "score_matrix: prefixes must be (N, S, d) and texts, mask (M, T), got "
-            f"{tuple(prefixes.shape)}, {tuple(texts.shape)}, {tuple(mask.shape)}."
-        )
-    if not bool(mask.any(dim=1).all()):
-        raise InputError("score_matrix: every text must have at least one token, got an empty one.")
     n, m = len(prefixes), len(texts)
-    result = torch.empty(n, m, device=prefixes.device)
-    chunk = max(1, min(n, rows_at_once))
-    texts_at_once = max(1, rows_at_once // chunk)
-    for start in range(0, n, chunk):
-        prefix = prefixes[start : start + chunk]
-        first = llm(inputs_embeds=prefix, use_cache=True, logits_to_keep=1)
-        for begin in range(0, m, texts_at_once):
-            part = slice(begin, begin + texts_at_once)
-            result[start : start + chunk, part] = _score(
-                llm, first, prefix, texts[part], mask[part]
-            )
-    return result
+    pairs = torch.cartesian_prod(torch.arange(n), torch.arange(m)).reshape(-1, 2)
+    nll = score_pairs(llm, prefixes, texts, mask, pairs, rows_at_once=rows_at_once)
+    return mean_nll(nll, mask[pairs[:, 1].to(mask.device)]).reshape(n, m)
 
 
-def _score(
-    llm: Any, first: Any, prefix: torch.Tensor, texts: torch.Tensor, mask: torch.Tensor
-) -> torch.Tensor:
-    n, m = len(prefix), len(texts)
-    cache = copy.deepcopy(first.past_key_values)
-    cache.batch_repeat_interleave(m)
-    ids, valid = texts.repeat(n, 1), mask.repeat(n, 1)  # (n·m, T), texts run fastest
-    logits = first.logits[:, -1:].repeat_interleave(m, dim=0)  # (n·m, 1, V)
-    if ids.shape[1] > 1:
-        # the last token is never fed: nothing is predicted after it
-        later = llm(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True).logits
-        logits = torch.cat([logits, later], dim=1)
-    nll = torch.nn.functional.cross_entropy(
-        logits.float().flatten(0, 1), ids.flatten(), reduction="none"
-    ).reshape(ids.shape)
-    return ((nll * valid).sum(1) / valid.sum(1)).reshape(n, m)
+def mean_nll(nll: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the tokens of each row where `mask` (K, T) is true, (K,)."""
+    return (nll * mask).sum(dim=1) / mask.sum(dim=1)

@@ -1,8 +1,21 @@
 """Scores that stand beside their chance level."""
 
-from .controls import Pairwise, derangements, pairwise
+from .battery import BrainDecoder, run_controls
+from .captions import majority_text, nearest_training_texts, template_text
+from .conditions import Conditions, Control, block_flip_p, pairwise_score
+from .controls import (
+    Pairs,
+    Pairwise,
+    derangements,
+    needed_pairs,
+    pairwise,
+    pairwise_gathered,
+)
+from .llm4brain import LLM4BrainDecoder, control_model, pairwise_scorer
+from .noise import Moments, gaussian_noise, noise_store, phase_randomised, zero_brain
 from .protocol import Evaluation, Sample, evaluate_text
 from .ranking import Found, Retrieval, correlations, retrieval
+from .regions import RegionScore, atlas_regions, evaluate_regions, keep_region, region_store
 from .report import ReportParts, write_report
 from .run import evaluate_model, evaluate_run, open_run
 from .scores import Score
@@ -14,32 +27,71 @@ from .stats import (
     permutation_p,
     sign_flip_p,
 )
+from .surprise import SurpriseBin, by_surprise, surprise_bins
+from .sweeps import Sweep, delay_sweep, prompt_sweep, sweep
 from .text import bert_score, bleu, rouge_l
+from .views import StoreView, changed_store, common_trials, delayed_store
 
 __all__ = [
+    "BrainDecoder",
+    "Conditions",
+    "Control",
     "Evaluation",
     "Found",
     "Interval",
+    "LLM4BrainDecoder",
+    "Moments",
+    "Pairs",
     "Pairwise",
+    "RegionScore",
     "ReportParts",
     "Retrieval",
     "Sample",
     "Score",
+    "StoreView",
+    "SurpriseBin",
+    "Sweep",
     "adjusted_p",
+    "atlas_regions",
     "bert_score",
     "bleu",
+    "block_flip_p",
     "bootstrap_interval",
+    "by_surprise",
+    "changed_store",
+    "common_trials",
+    "control_model",
     "correlations",
+    "delay_sweep",
+    "delayed_store",
     "derangements",
     "effect_size",
     "evaluate_model",
+    "evaluate_regions",
     "evaluate_run",
     "evaluate_text",
+    "gaussian_noise",
+    "keep_region",
+    "majority_text",
+    "nearest_training_texts",
+    "needed_pairs",
+    "noise_store",
     "open_run",
     "pairwise",
+    "pairwise_gathered",
+    "pairwise_score",
+    "pairwise_scorer",
     "permutation_p",
+    "phase_randomised",
+    "prompt_sweep",
+    "region_store",
     "retrieval",
     "rouge_l",
+    "run_controls",
     "sign_flip_p",
+    "surprise_bins",
+    "sweep",
+    "template_text",
     "write_report",
+    "zero_brain",
 ]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from fastbrain.decoding import score_matrix
+from fastbrain.decoding import mean_nll, score_matrix, score_pairs
 from fastbrain.errors import InputError
 
 # fp32 attention over a cache sums in another order: observed 2e-6, bound 10x
@@ -45,3 +45,37 @@ def test_refuses_empty_text(llm):
             torch.zeros(1, 3, dtype=torch.long),
             torch.zeros(1, 3, dtype=torch.bool),
         )
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 3, 1000])
+def test_pairs_are_entries_of_the_matrix(llm, rows_at_once):
+    prefixes, texts = torch.randn(4, 7, 12), torch.randint(0, 19, (6, 5))
+    mask = torch.arange(5) < torch.tensor([1, 5, 3, 2, 4, 5])[:, None]
+    pairs = torch.tensor([[3, 0], [0, 5], [3, 2], [0, 5], [1, 1], [3, 4]])
+    tokens = score_pairs(llm, prefixes, texts, mask, pairs, rows_at_once=rows_at_once)
+    assert (tokens[~mask[pairs[:, 1]]] == 0).all()
+    matrix = score_matrix(llm, prefixes, texts, mask)
+    torch.testing.assert_close(
+        mean_nll(tokens, mask[pairs[:, 1]]), matrix[pairs[:, 0], pairs[:, 1]], rtol=0, atol=1e-5
+    )
+
+
+def test_every_prefix_is_read_once(llm):
+    rows = []
+    llm.register_forward_pre_hook(
+        lambda _, __, given: (
+            rows.append(len(given["inputs_embeds"])) if "inputs_embeds" in given else None
+        ),
+        with_kwargs=True,
+    )
+    pairs = torch.cartesian_prod(torch.tensor([0, 2, 3]), torch.arange(8))
+    texts = torch.randint(0, 19, (8, 4))
+    score_pairs(llm, torch.randn(5, 7, 12), texts, texts >= 0, pairs, rows_at_once=6)
+    assert sum(rows) == 3  # prefixes 1 and 4 are asked for nowhere
+
+
+@pytest.mark.parametrize("pairs", [[[0, 4]], [[-1, 0]], [[2, 0]]])
+def test_refuses_pairs_of_nothing(llm, pairs):
+    texts = torch.ones(4, 2, dtype=torch.long)
+    with pytest.raises(InputError, match="2 prefixes and 4 texts"):
+        score_pairs(llm, torch.randn(2, 3, 12), texts, texts > 0, torch.tensor(pairs))

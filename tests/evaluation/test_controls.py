@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from fastbrain.errors import InputError
-from fastbrain.evaluation import derangements, pairwise
+from fastbrain.evaluation import derangements, needed_pairs, pairwise, pairwise_gathered
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,45 @@ def test_all_allowed_partners_occur():
     # uniform would be 0.25 each; a partner that never or always came would break the null
     assert (share[allowed] > 0.15).all()
     assert (share[allowed] < 0.35).all()
+
+
+NESTED = (np.repeat(np.arange(4), 6), np.repeat(np.arange(8), 3))  # runs, windows in them
+CROSSED = (np.repeat(np.arange(3), 8), np.tile(np.arange(4), 6))  # people, stories all heard
+TIGHT = (list("aabb"), list("xyxy"))  # every sample has one partner only
+
+
+@pytest.mark.parametrize("kinds", [NESTED, CROSSED, TIGHT], ids=["nested", "crossed", "tight"])
+def test_no_partner_shares_any_label(kinds):
+    partners = derangements(*kinds, count=100, seed=1)
+    assert (np.sort(partners, axis=1) == np.arange(partners.shape[1])).all()
+    for labels in map(np.asarray, kinds):
+        assert (labels[partners] != labels).all()
+
+
+def test_labels_that_leave_no_partner_are_refused():
+    # no kind is more than half, but the first sample shares a label with each of the others
+    with pytest.raises(InputError, match="leave every sample a partner"):
+        derangements(list("aabb"), list("xyxy"), list("pqqp"), count=1)
+
+
+def test_kinds_of_labels_are_equally_long():
+    with pytest.raises(InputError, match="equal length"):
+        derangements("abc", "ab")
+
+
+def test_neighbours_stay_neighbours():
+    """A derangement is made of stretches: 4 runs of 50 are cut in few places."""
+    partners = derangements(np.repeat(np.arange(4), 50), count=50)
+    seams = (np.diff(partners, axis=1) != 1).sum(axis=1)
+    assert seams.max() <= 4 * 2
+
+
+@pytest.mark.parametrize("sizes", [[10, 20, 30], [1, 1, 2], [5, 4, 3, 2]])
+def test_unequal_blocks(sizes):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    partners = derangements(labels, count=300)
+    assert (np.sort(partners, axis=1) == np.arange(len(labels))).all()
+    assert (labels[partners] != labels).all()
 
 
 def test_is_seeded():
@@ -79,3 +120,49 @@ def test_pairwise_refuses_nan():
     nll[1, 2] = np.nan
     with pytest.raises(InputError, match="finite"):
         pairwise(nll, derangements(range(4), count=2))
+
+
+def test_gathered_equals_the_matrix():
+    rng = np.random.default_rng(0)
+    texts = [f"text {i % 7}" for i in range(24)]
+    by_text = rng.normal(size=(24, 7))
+    matrix = by_text[:, [i % 7 for i in range(24)]]
+    partners = derangements(np.repeat(np.arange(4), 6), count=20)
+    pairs = needed_pairs(partners, texts)
+    assert len(np.unique(pairs.index, axis=0)) == len(pairs.index) <= 24 * 7
+    true, deranged = pairs.gather(matrix[pairs.index[:, 0], pairs.index[:, 1]])
+    expected, got = pairwise(matrix, partners), pairwise_gathered(true, deranged)
+    assert (got.per_sample == expected.per_sample).all()
+    assert (got.accuracy, got.p) == (expected.accuracy, expected.p)
+
+
+def test_pairs_without_texts_are_samples():
+    pairs = needed_pairs(np.array([[1, 2, 0], [1, 2, 0]]))
+    assert pairs.index.tolist() == [[0, 0], [0, 2], [1, 0], [1, 1], [2, 1], [2, 2]]
+    assert pairs.true.tolist() == [0, 3, 5]
+    assert pairs.deranged.tolist() == [[2, 4, 1]] * 2
+
+
+@pytest.mark.parametrize(
+    ("true", "deranged"), [(np.zeros(3), np.zeros((2, 4))), (np.zeros(3), np.zeros((0, 3)))]
+)
+def test_gathered_shapes_are_checked(true, deranged):
+    with pytest.raises(InputError, match="must be"):
+        pairwise_gathered(true, deranged)
+
+
+def test_bookkeeping_grows_with_the_samples_alone():
+    """No N × N: ten times the samples need about ten times the memory."""
+
+    def peak(n: int) -> int:
+        tracemalloc.start()
+        partners = derangements(np.repeat(np.arange(n // 20), 20), count=20)
+        pairs = needed_pairs(partners)
+        pairwise_gathered(*pairs.gather(np.arange(len(pairs.index))))
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top
+
+    assert peak(4000) < 15 * peak(400)
+    # 21 numbers a sample, in a dozen arrays of 8 bytes; a matrix would be 128 MB
+    assert peak(4000) < 4000 * 21 * 8 * 20

@@ -1,0 +1,177 @@
+"""Every control in one pass: each brain is read once, each needed pair scored once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from .captions import majority_text, nearest_training_texts, template_text
+from .conditions import DERANGED, TRUE, Conditions, Control
+from .controls import needed_pairs
+
+
+class BrainDecoder(Protocol):
+    """A decoder that the controls can run: it reads, writes and scores.
+
+    A *prefix* is whatever the decoder makes of one brain (embeddings in front of a language model,
+    a predicted vector). The controls count prefixes, and hand them back.
+    """
+
+    def read(self, brains: Any) -> Any:
+        """Prefixes (N, ...) of N brains, in their order."""
+
+    def read_nothing(self) -> Any:
+        """Prefixes without any brain: (1, ...), or (N, ...) where each sample has its prompt."""
+
+    def write(self, prefixes: Any) -> list[str]:
+        """Free-running text of every prefix."""
+
+    def score(
+        self, prefixes: Any, texts: Sequence[str], pairs: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Teacher-forced mean negative log likelihood (K,) of (prefix, text) pairs (K, 2)."""
+
+    def features(self, prefixes: Any) -> npt.NDArray[np.float64]:
+        """One vector a prefix, (N, D): the nearest training brain is found by them."""
+
+    def untuned(self) -> AbstractContextManager[None] | None:
+        """Context in which the language model is as it was published; None if it always is."""
+
+
+def run_controls(
+    decoder: BrainDecoder,
+    brains: Mapping[str, Any],
+    truth: Sequence[str],
+    partners: npt.NDArray[np.int64],
+    *,
+    blocks: Sequence[object],
+    prompts: Sequence[str] = (),
+    train_texts: Sequence[str] = (),
+    train_brains: Any = None,
+) -> Conditions:
+    """Decode and score the true brain and every control in one pass.
+
+    Derangements cost no text: brain i's text is compared with the truth of the sample it stands
+    in for. They cost likelihoods for the pairs they need, each once, after prefixes that are read
+    once. What needs no brain is written once.
+
+    Parameters
+    ----------
+    decoder : BrainDecoder
+    brains : mapping
+        Name to brains as the decoder reads them: ``"true brain"`` and, of the controls,
+        ``"phase-randomised brain"``, ``"noise brain"``, ``"zero brain"``. Either one brain a
+        sample, in the order of `truth`, or a single one for all.
+    truth : sequence of str, (N,)
+    partners : ndarray, (R, N) int64
+        From :func:`derangements`.
+    blocks : sequence, (N,)
+        Unit of intervals and sign flips, for instance runs.
+    prompts : sequence of str, (N,), optional
+        Text before each sample's own, where a decoder continues a story: equal texts are scored
+        once only where their prompts are equal too.
+    train_texts : sequence of str, (M,), optional
+        For the majority, template and nearest training text.
+    train_brains : optional
+        Brains (M,) of these texts, for the nearest one.
+
+    Returns
+    -------
+    Conditions
+
+    Raises
+    ------
+    InputError
+        Sizes disagree, or the true brain is missing.
+    """
+    n = len(truth)
+    if TRUE not in brains or partners.ndim != 2 or partners.shape[1] != n or len(blocks) != n:
+        raise InputError(
+            f"run_controls: brains must hold {TRUE!r}, partners be (R, {n}) and blocks ({n},), got "
+            f"{sorted(brains)}, {partners.shape} and {len(blocks)}."
+        )
+    if prompts and len(prompts) != n:
+        raise InputError(f"run_controls: prompts must be all {n}, got {len(prompts)}.")
+    # what a likelihood depends on beside the brain
+    keys = list(zip(prompts, truth, strict=True)) if prompts else list(truth)
+    own = decoder.read(brains[TRUE])
+    _one_or_all(TRUE, len(own), n, single=n == 1)
+    pairs = needed_pairs(partners, keys)
+    true, deranged = pairs.gather(decoder.score(own, truth, pairs.index))
+    found = [
+        Control(TRUE, tuple(decoder.write(own)), true),
+        Control(DERANGED, None, deranged, f"{len(partners)} derangements; texts are re-indexed"),
+    ]
+    for name in brains:
+        if name != TRUE:
+            found.append(_run(decoder, name, decoder.read(brains[name]), truth, keys))
+    found += _without_brain(decoder, truth, keys)
+    if train_texts:
+        found += _from_training(decoder, own, train_texts, train_brains)
+    return Conditions(
+        tuple(truth),
+        partners,
+        tuple(map(str, blocks)),
+        {control.name: control for control in found},
+    )
+
+
+def _run(
+    decoder: BrainDecoder,
+    name: str,
+    prefixes: Any,
+    truth: Sequence[str],
+    keys: Sequence[Hashable],
+) -> Control:
+    n = len(truth)
+    _one_or_all(name, len(prefixes), n, single=True)
+    said = decoder.write(prefixes)
+    shared = len(prefixes) == 1
+    brain = np.zeros(n, dtype=np.int64) if shared else np.arange(n)
+    first: dict[Hashable, int] = {}
+    text = np.array([first.setdefault(key, i) for i, key in enumerate(keys)])
+    # equal texts after one prefix are scored once
+    pairs, where = np.unique(np.stack([brain, text], axis=1), axis=0, return_inverse=True)
+    nll = decoder.score(prefixes, truth, pairs)[where.reshape(-1)]
+    return Control(name, tuple(said * n if shared else said), nll)
+
+
+def _one_or_all(name: str, got: int, n: int, *, single: bool) -> None:
+    if got != n and not (single and got == 1):
+        raise InputError(
+            f"run_controls: {name!r} must be {'one brain or ' if single else ''}{n} brains, one a "
+            f"sample, got {got}."
+        )
+
+
+def _without_brain(
+    decoder: BrainDecoder, truth: Sequence[str], keys: Sequence[Hashable]
+) -> list[Control]:
+    alone = _run(decoder, "prompt alone", decoder.read_nothing(), truth, keys)
+    context = decoder.untuned()
+    if context is None:
+        note = "the language model was not tuned: the same as 'prompt alone'"
+        return [alone, Control("untuned model", alone.texts, alone.nll, note)]
+    with context:
+        # embeddings may be tuned too: the prompt is read again
+        return [alone, _run(decoder, "untuned model", decoder.read_nothing(), truth, keys)]
+
+
+def _from_training(
+    decoder: BrainDecoder, own: Any, train_texts: Sequence[str], train_brains: Any
+) -> list[Control]:
+    n = len(own)
+    found = [
+        Control("majority text", (majority_text(train_texts),) * n),
+        Control("template text", (template_text(train_texts),) * n),
+    ]
+    if train_brains is not None:
+        bank = decoder.features(decoder.read(train_brains))
+        texts = nearest_training_texts(decoder.features(own), bank, train_texts)
+        found.append(Control("nearest training text", tuple(texts)))
+    return found
