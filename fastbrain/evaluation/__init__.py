@@ -2,7 +2,12 @@
 
 from .battery import BrainDecoder, run_controls
 from .captions import majority_text, nearest_training_texts, template_text
-from .conditions import Conditions, Control, block_flip_p, pairwise_score
+from .conditions import (
+    Conditions,
+    Control,
+    block_flip_p,
+    pairwise_score,
+)
 from .controls import (
     Pairs,
     Pairwise,
@@ -12,10 +17,28 @@ from .controls import (
     pairwise_gathered,
 )
 from .llm4brain import LLM4BrainDecoder, control_model, pairwise_scorer
-from .noise import Moments, gaussian_noise, noise_store, phase_randomised, zero_brain
+from .noise import (
+    Moments,
+    gaussian_noise,
+    noise_store,
+    phase_randomised,
+    zero_brain,
+)
 from .protocol import Evaluation, Sample, evaluate_text
-from .ranking import Found, Retrieval, correlations, retrieval
-from .regions import RegionScore, atlas_regions, evaluate_regions, keep_region, region_store
+from .ranking import (
+    Found,
+    Retrieval,
+    correlations,
+    retrieval,
+    retrieval_scores,
+)
+from .regions import (
+    RegionScore,
+    atlas_regions,
+    evaluate_regions,
+    keep_region,
+    region_store,
+)
 from .report import ReportParts, write_report
 from .run import evaluate_model, evaluate_run, open_run
 from .scores import Score
@@ -28,9 +51,20 @@ from .stats import (
     sign_flip_p,
 )
 from .surprise import SurpriseBin, by_surprise, surprise_bins
-from .sweeps import Sweep, delay_sweep, prompt_sweep, sweep
+from .sweeps import (
+    Sweep,
+    delay_sweep,
+    prompt_sweep,
+    sweep,
+)
 from .text import bert_score, bleu, rouge_l
-from .views import StoreView, changed_store, common_trials, delayed_store
+from .unigram import nearest_text_unigram, spread_counts
+from .views import (
+    StoreView,
+    changed_store,
+    common_trials,
+    delayed_store,
+)
 
 __all__ = [
     "BrainDecoder",
@@ -73,6 +107,7 @@ __all__ = [
     "gaussian_noise",
     "keep_region",
     "majority_text",
+    "nearest_text_unigram",
     "nearest_training_texts",
     "needed_pairs",
     "noise_store",
@@ -86,9 +121,11 @@ __all__ = [
     "prompt_sweep",
     "region_store",
     "retrieval",
+    "retrieval_scores",
     "rouge_l",
     "run_controls",
     "sign_flip_p",
+    "spread_counts",
     "surprise_bins",
     "sweep",
     "template_text",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -87,21 +88,11 @@ def retrieval(
     InputError
         The matrix is not square and finite, a k is out of range, or no derangement exists.
     """
-    matrix = np.asarray(similarity, dtype=np.float64)
+    matrix = _checked(similarity, ks)
     n = len(matrix)
-    if matrix.shape != (n, n) or n < 2:
-        raise InputError(f"retrieval: similarity must be (N >= 2, N), got {matrix.shape}.")
-    if not np.isfinite(matrix).all():
-        raise InputError(
-            f"retrieval: similarity must be finite, got {int((~np.isfinite(matrix)).sum())} "
-            "values that are not. A constant prediction has no correlation."
-        )
     if len(blocks) != n:
         raise InputError(f"retrieval: blocks must name all {n} samples, got {len(blocks)}.")
-    if any(not 1 <= k <= n for k in ks):
-        raise InputError(f"retrieval: ks must be in [1, {n}], got {tuple(ks)}.")
     partners = derangements(blocks, count=count, seed=seed)
-    above, equal = _ranks(matrix)
 
     def found(scores: npt.NDArray[np.float64]) -> Found:
         # (N, N): the score query i would get if candidate j were the right one
@@ -111,12 +102,65 @@ def retrieval(
         interval = bootstrap_interval(own, blocks=blocks, seed=seed)
         return Found(value, float(null.mean()), permutation_p(value, null), interval)
 
-    below = n - 1 - above - equal
-    return Retrieval(
-        found((below + 0.5 * equal) / (n - 1)),
-        {k: found(np.clip((k - above) / (equal + 1), 0.0, 1.0)) for k in ks},
-        n,
-    )
+    two_way, *top = map(found, _shares(*_ranks(matrix), ks))
+    return Retrieval(two_way, dict(zip(ks, top, strict=True)), n)
+
+
+def retrieval_scores(
+    similarity: npt.ArrayLike, *, ks: Sequence[int] = (1, 5)
+) -> npt.NDArray[np.float64]:
+    """Score of each query, for a null that fits the model anew.
+
+    Folds of a cross-validation train on each other's test samples, and people who are compared
+    with the mean of the others meet twice: their errors go together, and derangements of finished
+    predictions give a p that is too small. Derange first and compute anew, pool these scores, and
+    compare the means with :func:`fastbrain.evaluation.permutation_p`.
+
+    Parameters
+    ----------
+    similarity : array_like, (N, N)
+        As in :func:`retrieval`.
+    ks : sequence of int
+
+    Returns
+    -------
+    ndarray, (1 + K, N) float64
+        Row 0: share of wrong candidates less similar than the right one; then, for each k,
+        whether the right one is among the k most similar. Ties as in :func:`retrieval`.
+
+    Raises
+    ------
+    InputError
+        As :func:`retrieval`.
+    """
+    matrix = _checked(similarity, ks)
+    own = np.diag(matrix)[:, None]
+    above, equal = (matrix > own).sum(axis=1), (matrix == own).sum(axis=1) - 1
+    return np.stack(_shares(above, equal, ks))
+
+
+def _checked(similarity: npt.ArrayLike, ks: Sequence[int]) -> npt.NDArray[np.float64]:
+    matrix = np.asarray(similarity, dtype=np.float64)
+    n = len(matrix) if matrix.ndim else 0
+    if matrix.shape != (n, n) or n < 2:
+        raise InputError(f"retrieval: similarity must be (N >= 2, N), got {matrix.shape}.")
+    if not np.isfinite(matrix).all():
+        raise InputError(
+            f"retrieval: similarity must be finite, got {int((~np.isfinite(matrix)).sum())} "
+            "values that are not. A constant prediction has no correlation."
+        )
+    if any(not 1 <= k <= n for k in ks):
+        raise InputError(f"retrieval: ks must be in [1, {n}], got {tuple(ks)}.")
+    return matrix
+
+
+def _shares(
+    above: npt.NDArray[Any], equal: npt.NDArray[Any], ks: Sequence[int]
+) -> list[npt.NDArray[np.float64]]:
+    """Two-way score, then top-k scores; among equals the right one is drawn at random."""
+    n = len(above)
+    two_way = (n - 1 - above - 0.5 * equal) / (n - 1)
+    return [two_way, *(np.clip((k - above) / (equal + 1), 0.0, 1.0) for k in ks)]
 
 
 def _ranks(
