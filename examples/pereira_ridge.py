@@ -46,7 +46,7 @@ from fastbrain.evaluation import (
     retrieval_scores,
     spread_counts,
 )
-from fastbrain.evaluation.text import default_bert
+from fastbrain.evaluation.bertscore import default_bert
 from fastbrain.models.hub import quiet
 
 PENALTIES = np.logspace(-2, 1, 7)  # times the mean squared length of a brain image

@@ -16,7 +16,9 @@ from .controls import (
     pairwise,
     pairwise_gathered,
 )
+from .diversity import Diversity, cut_to_reference_length, diversity
 from .llm4brain import LLM4BrainDecoder, control_model, pairwise_scorer
+from .metrics import TEXT_METRICS, TextMetric
 from .noise import (
     Moments,
     gaussian_noise,
@@ -57,7 +59,13 @@ from .sweeps import (
     prompt_sweep,
     sweep,
 )
-from .text import bert_score, bleu, rouge_l
+from .text import (
+    TextResult,
+    bert_score,
+    bleu,
+    rouge_l,
+    text_scores,
+)
 from .unigram import nearest_text_unigram, spread_counts
 from .views import (
     StoreView,
@@ -67,9 +75,11 @@ from .views import (
 )
 
 __all__ = [
+    "TEXT_METRICS",
     "BrainDecoder",
     "Conditions",
     "Control",
+    "Diversity",
     "Evaluation",
     "Found",
     "Interval",
@@ -85,6 +95,8 @@ __all__ = [
     "StoreView",
     "SurpriseBin",
     "Sweep",
+    "TextMetric",
+    "TextResult",
     "adjusted_p",
     "atlas_regions",
     "bert_score",
@@ -96,9 +108,11 @@ __all__ = [
     "common_trials",
     "control_model",
     "correlations",
+    "cut_to_reference_length",
     "delay_sweep",
     "delayed_store",
     "derangements",
+    "diversity",
     "effect_size",
     "evaluate_model",
     "evaluate_regions",
@@ -129,6 +143,7 @@ __all__ = [
     "surprise_bins",
     "sweep",
     "template_text",
+    "text_scores",
     "write_report",
     "zero_brain",
 ]

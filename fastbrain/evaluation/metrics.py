@@ -1,0 +1,161 @@
+"""The table of text metrics: what each is called, needs, adds up and says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .bertscore import bert_score
+from .ngrams import (
+    bleu_counts,
+    bleu_value,
+    chrf_counts,
+    chrf_value,
+    exact_rows,
+    rouge_rows,
+    wer_counts,
+    wer_value,
+)
+
+Rows = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TextMetric:
+    """One line of the table of text metrics.
+
+    Parameters
+    ----------
+    name, title : str
+        Key in files, and what people read.
+    better : {"higher", "lower"}
+    rows : callable
+        Of hypotheses and references: what each pair adds, (N, S). Metrics with the same callable
+        share its rows.
+    value : callable
+        Of the sum of rows, (S,): the corpus score.
+    signature : callable
+        Library, version and options.
+    per_sample : bool
+        Whether the value of a single row means something. Corpus BLEU of one short sentence is
+        mostly smoothing.
+    needs : str
+        Extra that brings the library, or empty.
+    """
+
+    name: str
+    title: str
+    better: Literal["higher", "lower"]
+    rows: Callable[[Sequence[str], Sequence[str]], Rows]
+    value: Callable[[Rows], float]
+    signature: Callable[[], str]
+    per_sample: bool
+    needs: str = ""
+
+
+def _mean_of(column: int) -> Callable[[Rows], float]:
+    return lambda total: float(total[column] / total[-1])
+
+
+def bleu_signature(order: int, brevity: bool) -> str:
+    """sacrebleu's signature, after the name it is called by."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    metric = BLEU(max_ngram_order=order)
+    metric.corpus_score(["a"], [["a"]])  # the number of references belongs to the signature
+    return f"BLEU-{order}|{metric.get_signature()}{'' if brevity else '|bp:no'}"
+
+
+def rouge_signature(kind: str) -> str:
+    """Library, version and kind; words are not stemmed."""
+    return f"rouge-score {version('rouge-score')}|{kind}"
+
+
+def _chrf_signature() -> str:
+    from sacrebleu.metrics.chrf import CHRF
+
+    metric = CHRF()
+    metric.corpus_score(["a"], [["a"]])
+    return f"chrF2|{metric.get_signature()}"
+
+
+def _bert_rows(hypotheses: Sequence[str], references: Sequence[str]) -> Rows:
+    scores, _ = bert_score(hypotheses, references)
+    return np.column_stack([scores, np.ones(len(scores))])
+
+
+def _table() -> tuple[TextMetric, ...]:
+    table = []
+    for order in (1, 2, 4):
+        for brevity in (True, False):
+            table.append(
+                TextMetric(
+                    f"bleu{order}" + ("" if brevity else "_nobp"),
+                    f"BLEU-{order}" + ("" if brevity else " without brevity penalty"),
+                    "higher",
+                    bleu_counts,
+                    partial(bleu_value, order=order, brevity=brevity),
+                    partial(bleu_signature, order, brevity),
+                    per_sample=False,
+                )
+            )
+    names = ("rouge1", "ROUGE-1"), ("rougeL", "ROUGE-L")
+    for family, (key, title) in enumerate(names):
+        for column, (letter, side) in enumerate((("p", "precision"), ("r", "recall"), ("f", "F"))):
+            table.append(
+                TextMetric(
+                    f"{key}_{letter}",
+                    f"{title} {side}",
+                    "higher",
+                    rouge_rows,
+                    _mean_of(3 * family + column),
+                    partial(rouge_signature, key),
+                    per_sample=True,
+                )
+            )
+    table += [
+        TextMetric(
+            "chrf", "chrF", "higher", chrf_counts, chrf_value, _chrf_signature, per_sample=True
+        ),
+        TextMetric(
+            "wer",
+            "word error rate",
+            "lower",
+            wer_counts,
+            wer_value,
+            lambda: "WER|words:white space|case:mixed",
+            per_sample=True,
+        ),
+        TextMetric(
+            "exact_match",
+            "exact sentence",
+            "higher",
+            exact_rows,
+            _mean_of(0),
+            lambda: "equal strings",
+            per_sample=True,
+        ),
+    ]
+    for column, (letter, side) in enumerate((("p", "precision"), ("r", "recall"), ("f", "F"))):
+        table.append(
+            TextMetric(
+                f"bertscore_{letter}",
+                f"BERTScore {side}",
+                "higher",
+                _bert_rows,
+                _mean_of(column),
+                lambda: bert_score(["a"], [""])[1],
+                per_sample=True,
+                needs="demo",
+            )
+        )
+    return tuple(table)
+
+
+TEXT_METRICS: tuple[TextMetric, ...] = _table()
