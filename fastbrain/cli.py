@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "train LLM4Brain on a store",
     "decode": "write the text that a trained model reads from brain windows",
     "evaluate": "score a trained model beside its controls and write the report",
+    "compare": "put evaluated runs side by side, with paired tests",
 }
 
 _HELP = """usage: fastbrain [--debug] COMMAND [OPTIONS]

@@ -88,8 +88,8 @@ def run(config: Config) -> None:
         write_atomic(out / name, (run_dir / name).read_bytes())
     print(_examples(result))
     print()
-    print(metrics_table(result.metrics))
-    say(f"{result.metrics['seconds']:.0f} s; report: {out / 'report.html'}")
+    print(metrics_table(result.scores, derangements=config.derangements))
+    say(f"{result.facts['seconds']:.0f} s; report: {out / 'report.html'}")
 
 
 def _design(config: Config) -> CohortDesign:

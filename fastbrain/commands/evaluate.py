@@ -41,5 +41,5 @@ def run(config: Config) -> None:
         bert=config.bert,
         device=config.device,
     )
-    print(metrics_table(result.metrics))
+    print(metrics_table(result.scores, derangements=config.derangements))
     say(f"report: {config.run / 'report.html'}")

@@ -2,6 +2,7 @@
 
 from .battery import BrainDecoder, run_controls
 from .captions import majority_text, nearest_training_texts, template_text
+from .compare import Comparison, Difference, compare_runs
 from .conditions import (
     Conditions,
     Control,
@@ -26,7 +27,12 @@ from .noise import (
     phase_randomised,
     zero_brain,
 )
-from .protocol import Evaluation, Sample, evaluate_text
+from .protocol import (
+    Evaluation,
+    Sample,
+    evaluate_text,
+    find_score,
+)
 from .ranking import (
     Found,
     Retrieval,
@@ -34,6 +40,7 @@ from .ranking import (
     retrieval,
     retrieval_scores,
 )
+from .records import read_samples, sample_scores, write_samples
 from .regions import (
     RegionScore,
     atlas_regions,
@@ -43,7 +50,7 @@ from .regions import (
 )
 from .report import ReportParts, write_report
 from .run import evaluate_model, evaluate_run, open_run
-from .scores import Score
+from .scores import Score, with_adjusted
 from .stats import (
     Interval,
     adjusted_p,
@@ -77,8 +84,10 @@ from .views import (
 __all__ = [
     "TEXT_METRICS",
     "BrainDecoder",
+    "Comparison",
     "Conditions",
     "Control",
+    "Difference",
     "Diversity",
     "Evaluation",
     "Found",
@@ -106,6 +115,7 @@ __all__ = [
     "by_surprise",
     "changed_store",
     "common_trials",
+    "compare_runs",
     "control_model",
     "correlations",
     "cut_to_reference_length",
@@ -118,6 +128,7 @@ __all__ = [
     "evaluate_regions",
     "evaluate_run",
     "evaluate_text",
+    "find_score",
     "gaussian_noise",
     "keep_region",
     "majority_text",
@@ -133,17 +144,21 @@ __all__ = [
     "permutation_p",
     "phase_randomised",
     "prompt_sweep",
+    "read_samples",
     "region_store",
     "retrieval",
     "retrieval_scores",
     "rouge_l",
     "run_controls",
+    "sample_scores",
     "sign_flip_p",
     "spread_counts",
     "surprise_bins",
     "sweep",
     "template_text",
     "text_scores",
+    "with_adjusted",
     "write_report",
+    "write_samples",
     "zero_brain",
 ]

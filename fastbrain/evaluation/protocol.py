@@ -1,20 +1,29 @@
-"""The whole evaluation of decoded text: metrics, their controls, their intervals."""
+"""The whole evaluation of decoded text: every score beside every control."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from .controls import derangements, pairwise
-from .stats import bootstrap_interval, permutation_p
-from .text import bert_score, bleu, rouge_l
+from .conditions import DERANGED, TRUE, Conditions, block_flip_p, pairwise_score
+from .diversity import Diversity, cut_to_reference_length, diversity
+from .metrics import TEXT_METRICS, Rows, TextMetric
+from .scores import Mode, Score, with_adjusted
+from .stats import sign_flip_p
+from .surprise import SurpriseBin, by_surprise
+from .text import TextResult, text_scores
 
-_BLEU_RESAMPLES = 200  # each one is a corpus BLEU: 200 keep the 2.5 % points within 0.01
+# compared with every control, not with deranged brains alone
+HEADLINES = ("bleu1", "rougeL_f", "wer", "bertscore_f")
+_FEWEST = 100  # derangements: fewer cannot reach p <= 0.01
+_BINS = 5
+_SAMPLES_A_BIN = 8
 
 
 @dataclass(frozen=True)
@@ -35,126 +44,237 @@ class Sample:
     decoded: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Samples, their derangements and the metrics.
+    """Samples, controls, and every score.
 
     Parameters
     ----------
     samples : tuple of Sample
-    permuted : tuple of str
-        What the decoder says of each sample's partner in the first derangement.
-    metrics : dict
-        JSON-ready; every score with ``*_ci`` where it has one, ``*_permuted`` (its mean over
-        the derangements) and ``*_p``.
+    conditions : Conditions
+        What the decoder said under every control.
+    scores : tuple of Score
+        Against deranged brains, the metrics of free-running text and of text cut at the reference
+        length, and teacher-forced pairwise accuracy; headlines against every other control.
+        All of them are one family for the adjustment of p.
+    per_sample : dict
+        Name of metric to (N,) values, free-running; ``"pairwise"`` against deranged brains.
+    diversity : Diversity
+    surprise : tuple of SurpriseBin
+        Empty for too few samples.
+    facts : dict
+        JSON-ready: what else a reader must know.
     """
 
     samples: tuple[Sample, ...]
-    permuted: tuple[str, ...]
-    metrics: dict[str, Any] = field(default_factory=dict)
+    conditions: Conditions
+    scores: tuple[Score, ...]
+    per_sample: dict[str, npt.NDArray[np.float64]]
+    diversity: Diversity
+    surprise: tuple[SurpriseBin, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def score(
+        self,
+        metric: str,
+        *,
+        control: str = DERANGED,
+        mode: Mode | None = None,
+        group: str = "",
+    ) -> Score:
+        """The one score of this description.
+
+        Raises
+        ------
+        InputError
+            There is none, or more than one.
+        """
+        return find_score(self.scores, metric, control=control, mode=mode, group=group)
+
+    @property
+    def permuted(self) -> tuple[str, ...]:
+        """What the decoder says of each sample's partner in the first derangement."""
+        return tuple(self.conditions.deranged_texts(0))
+
+    def to_json(self) -> dict[str, Any]:
+        """``metrics.json``: plain JSON values."""
+        return {
+            "n": len(self.samples),
+            "n_derangements": len(self.conditions.partners),
+            "scores": [score.to_json() for score in self.scores],
+            "diversity": asdict(self.diversity),
+            "surprise": [
+                {"low": b.low, "high": b.high, "score": b.score.to_json()} for b in self.surprise
+            ],
+            "controls": {c.name: c.note for c in self.conditions},
+            **self.facts,
+        }
+
+
+def find_score(
+    scores: Sequence[Score],
+    metric: str,
+    *,
+    control: str = DERANGED,
+    mode: Mode | None = None,
+    group: str = "",
+) -> Score:
+    """The one score of this description; default mode: the one that is not reference-length."""
+    found = [
+        s
+        for s in scores
+        if (s.metric, s.control, s.group) == (metric, control, group)
+        and (s.mode != "reference-length" if mode is None else s.mode == mode)
+    ]
+    if len(found) != 1:
+        raise InputError(
+            f"score: {metric!r} against {control!r} must be one score, got {len(found)}."
+        )
+    return found[0]
 
 
 def evaluate_text(
     samples: Sequence[Sample],
-    nll: npt.ArrayLike,
+    conditions: Conditions,
     *,
-    count: int = 100,
     seed: int = 0,
     bert: bool = True,
 ) -> Evaluation:
-    """Score decoded texts beside the same decoder on deranged brain input.
+    """Score decoded texts beside the same decoder under every control.
 
     Parameters
     ----------
     samples : sequence of Sample, (N,)
-    nll : array_like, (N, N)
-        Mean negative log likelihood of text ``j`` given brain ``i``
-        (:func:`fastbrain.decoding.score_matrix`).
-    count : int
-        Number of derangements, at least 100: fewer cannot reach p <= 0.01.
+    conditions : Conditions
+        Of the same samples in the same order, from :func:`run_controls` or
+        :func:`control_model`, with at least 100 derangements.
     seed : int
+        Of intervals and sign flips.
     bert : bool
         Whether to compute BERTScore (needs the ``demo`` extra).
 
     Returns
     -------
     Evaluation
-        No partner comes from the same run, hence none from an overlapping window.
 
     Raises
     ------
     InputError
-        No samples, fewer than 100 derangements, or one run holds more than half of them.
+        No samples, fewer than 100 derangements, or samples that are not those of the controls.
     """
-    if count < 100:
-        raise InputError(f"evaluate_text: count must be >= 100, got {count}: p could not be small.")
-    if not samples:
-        raise InputError("evaluate_text: samples must not be empty. Is the test part empty?")
-    partners = derangements([s.run_id for s in samples], count=count, seed=seed)
+    said = [s.decoded for s in samples]
     truth = [s.truth for s in samples]
-    decoded = [s.decoded for s in samples]
-    shuffled = [[decoded[j] for j in row] for row in partners]
-    signatures = {"pairwise": "teacher-forced mean NLL, true vs deranged brain, ties 0.5"}
-
-    forced = pairwise(nll, partners)
-    metrics: dict[str, Any] = {
-        "n": len(samples),
-        "n_derangements": int(count),
-        "partners_exclude": "same run",
-        "ci_level": 0.95,
-        "ci_unit": "sample",
-        "pairwise_accuracy": forced.accuracy,
-        "pairwise_ci": bootstrap_interval(forced.per_sample, seed=seed).as_list(),
-        "pairwise_p": forced.p,
-        "pairwise_chance": 0.5,
-        "pairwise_is_teacher_forced": True,
-        "distinct_outputs": len(set(decoded)) / len(decoded),
-    }
-    _put(metrics, "exact_match", _exact(decoded, truth), [_exact(row, truth) for row in shuffled])
-    for order in (1, 2):
-        score = bleu(decoded, truth, order=order)
-        null = [bleu(row, truth, order=order).value for row in shuffled]
-        _put(metrics, f"bleu{order}", score.value, null)
-        metrics[f"bleu{order}_ci"] = _bleu_interval(decoded, truth, order, seed)
-        signatures[f"bleu{order}"] = score.signature
-    rouge, signatures["rougeL"] = rouge_l(decoded, truth)
-    null_rouge = np.stack([rouge_l(row, truth)[0].mean(axis=0) for row in shuffled])
-    for column, name in enumerate(("rougeL_p", "rougeL_r", "rougeL_f")):
-        _put(metrics, name, float(rouge[:, column].mean()), null_rouge[:, column])
-    metrics["rougeL_f_ci"] = bootstrap_interval(rouge[:, 2], seed=seed).as_list()
-    if bert:
-        scores, signatures["bertscore"] = bert_score(decoded, truth)
-        # one pass over all derangements: equal pairs are shown to the model once
-        flat, _ = bert_score([t for row in shuffled for t in row], truth * count)
-        null_bert = flat[:, 2].reshape(count, -1).mean(axis=1)
-        _put(metrics, "bertscore_f", float(scores[:, 2].mean()), null_bert)
-        metrics["bertscore_f_ci"] = bootstrap_interval(scores[:, 2], seed=seed).as_list()
-    metrics["signatures"] = signatures
-    return Evaluation(tuple(samples), tuple(shuffled[0]), metrics)
+    _check(conditions, said, truth)
+    metrics = [m for m in TEXT_METRICS if bert or not m.name.startswith("bertscore")]
+    blocks, partners = conditions.blocks, conditions.partners
+    free = text_scores(said, truth, partners, metrics=metrics, blocks=blocks, seed=seed)
+    known = text_scores(
+        said,
+        truth,
+        partners,
+        metrics=[replace(m, rows=_cut(m.rows)) for m in metrics if m.name != "exact_match"],
+        blocks=blocks,
+        mode="reference-length",
+        seed=seed,
+    )
+    forced = conditions.scores(seed=seed)
+    scores = [
+        *forced,
+        *(result.score for result in free.values()),
+        *(result.score for result in known.values()),
+        *_against_controls(conditions, free, metrics, seed),
+        *_by_subject(samples, conditions, seed),
+    ]
+    per_sample = {n: r.per_sample for n, r in free.items() if r.per_sample is not None}
+    true, deranged = conditions[TRUE].nll, conditions[DERANGED].nll
+    if true is not None and deranged is not None:
+        wins = (true < deranged) + 0.5 * (true == deranged)
+        per_sample["pairwise"] = wins.mean(axis=0)
+    bins = min(_BINS, len(samples) // _SAMPLES_A_BIN)
+    return Evaluation(
+        tuple(samples),
+        conditions,
+        with_adjusted(scores),
+        per_sample,
+        diversity(said, seed=seed),
+        by_surprise(conditions, bins=bins, seed=seed) if forced and bins > 1 else (),
+    )
 
 
-def _put(
-    metrics: dict[str, Any],
-    name: str,
-    value: float,
-    null: Sequence[float] | npt.NDArray[np.float64],
-) -> None:
-    metrics[name] = value
-    metrics[f"{name}_permuted"] = float(np.mean(null))
-    # rougeL_p is ROUGE precision; its p-value is rougeL_p_pvalue, like all others
-    metrics[f"{name}_pvalue"] = permutation_p(value, null)
+def _check(conditions: Conditions, said: Sequence[str], truth: Sequence[str]) -> None:
+    if not truth:
+        raise InputError("evaluate_text: samples must not be empty. Is the test part empty?")
+    if len(conditions.partners) < _FEWEST:
+        raise InputError(
+            f"evaluate_text: conditions must have at least {_FEWEST} derangements, got "
+            f"{len(conditions.partners)}: p could not be small."
+        )
+    if conditions.truth != tuple(truth) or conditions[TRUE].texts != tuple(said):
+        raise InputError(
+            "evaluate_text: samples must be those of the conditions in their order, got other "
+            "texts. Make both from one pass."
+        )
 
 
-def _exact(decoded: Sequence[str], truth: Sequence[str]) -> float:
-    return float(np.mean([d == t for d, t in zip(decoded, truth, strict=True)]))
+@cache
+def _cut(rows: Any) -> Any:
+    """Rows of pairs whose decoded text ends where its reference does; one function a metric."""
+
+    def cut(decoded: Sequence[str], truth: Sequence[str]) -> Rows:
+        return rows(cut_to_reference_length(decoded, truth), truth)
+
+    return cut
 
 
-def _bleu_interval(
-    decoded: Sequence[str], truth: Sequence[str], order: int, seed: int
-) -> list[float]:
-    def score(rows: npt.NDArray[np.float64]) -> float:
-        picks = rows.astype(int)
-        return bleu([decoded[i] for i in picks], [truth[i] for i in picks], order=order).value
+def _against_controls(
+    conditions: Conditions,
+    free: dict[str, TextResult],
+    metrics: Sequence[TextMetric],
+    seed: int,
+) -> list[Score]:
+    """Headlines of the true brain beside those of each control that has texts of its own."""
+    headlines = [m for m in metrics if m.name in HEADLINES]
+    blocks, found = conditions.blocks, []
+    for control in conditions:
+        if control.texts is None or control.name == TRUE:
+            continue
+        other = text_scores(
+            control.texts, conditions.truth, metrics=headlines, blocks=blocks, seed=seed
+        )
+        for metric in headlines:
+            ours, theirs = free[metric.name], other[metric.name]
+            p = None
+            if ours.per_sample is not None and theirs.per_sample is not None:
+                sign = 1 if metric.better == "higher" else -1
+                p = block_flip_p(sign * (ours.per_sample - theirs.per_sample), blocks, seed=seed)
+            beside = {"chance": theirs.score.value, "control": control.name, "p": p}
+            found.append(replace(ours.score, **beside))
+    return found
 
-    rows = np.arange(len(truth), dtype=np.float64)
-    return bootstrap_interval(rows, statistic=score, resamples=_BLEU_RESAMPLES, seed=seed).as_list()
+
+def _by_subject(samples: Sequence[Sample], conditions: Conditions, seed: int) -> list[Score]:
+    """Pairwise accuracy of each person, and its mean over people."""
+    true, deranged = conditions[TRUE].nll, conditions[DERANGED].nll
+    people = sorted({s.subject for s in samples})
+    if true is None or deranged is None or len(people) < 2:
+        return []
+    found = []
+    for person in people:
+        rows = [i for i, s in enumerate(samples) if s.subject == person]
+        own = pairwise_score(
+            true[rows], deranged[:, rows], blocks=[conditions.blocks[i] for i in rows], seed=seed
+        )
+        found.append(replace(own, group=f"subject {person}"))
+    means = np.array([score.value for score in found])
+    over = Score(
+        metric="pairwise",
+        mode="teacher-forced",
+        value=float(means.mean()),
+        n=len(people),
+        chance=0.5,
+        control=DERANGED,
+        p=sign_flip_p(means - 0.5, seed=seed),
+        signature="mean over people; p: sign flips of people",
+        group="people",
+    )
+    return [*found, over]

@@ -1,9 +1,7 @@
-"""One offline HTML file a run: scores, examples, a picture of the brain tokens, curves."""
+"""One offline HTML file a run: scores beside controls, examples, data, audit, pictures."""
 
 from __future__ import annotations
 
-import base64
-import io
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,13 +14,18 @@ import numpy.typing as npt
 
 from .. import __version__
 from .._io import write_atomic
-from ..errors import MissingPartError
 from ..grid import TokenGrid
-from .protocol import Evaluation
-from .table import score_rows
+from . import pictures
+from .conditions import DERANGED
+from .protocol import HEADLINES, Evaluation
+from .scores import Score
+from .table import TITLES, main_scores, score_rows
 from .text import rouge_l
 
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy", "nibabel", "nilearn", "sacrebleu")
+_SHOWN_CONTROLS = ("zero brain", "prompt alone", "untuned model", "nearest training text")
+_FIRST = 12
+_CLIPPED = 200  # characters of an example; a report of long texts stays small
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,16 @@ class ReportParts:
         Heading and the sentence under it.
     data : mapping of str to str
         Facts about cohort, split and windows.
+    quality : sequence of mapping
+        One row a run: ``run``, ``volumes``, ``clipped`` (share of stored values at the limit),
+        ``dead voxels`` and ``notes``.
+    audit : mapping, optional
+        :meth:`fastbrain.data.Audit.to_json`.
     history : mapping of str to sequence of mapping
         Log rows of each training stage, each with ``epoch`` and loss terms.
     grid : TokenGrid, optional
+    affine : ndarray, (4, 4), optional
+        Voxel (x, y, z) to mm: where it is known, a whole head is drawn on a glass brain.
     saliency : ndarray, (n_tokens,) float, optional
         How much each token matters; any non-negative unit.
     notes : sequence of str
@@ -47,8 +57,11 @@ class ReportParts:
     title: str = "fastbrain: decoded text"
     lead: str = ""
     data: Mapping[str, str] = field(default_factory=dict)
+    quality: Sequence[Mapping[str, Any]] = ()
+    audit: Mapping[str, Any] | None = None
     history: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     grid: TokenGrid | None = None
+    affine: npt.NDArray[np.float64] | None = None
     saliency: npt.NDArray[np.float64] | None = None
     notes: Sequence[str] = ()
 
@@ -68,6 +81,39 @@ def write_report(path: str | Path, evaluation: Evaluation, parts: ReportParts) -
     MissingPartError
         matplotlib is not installed.
     """
+    scores, found = evaluation.scores, evaluation.conditions
+    rows = score_rows(scores)
+    compared = _compared(scores)
+    html = render(
+        "report.html.j2",
+        title=parts.title,
+        lead=parts.lead,
+        main=score_rows(main_scores(scores)),
+        rows=rows,
+        n=len(evaluation.samples),
+        n_derangements=len(found.partners),
+        family=sum(bool(row["p"]) for row in rows),
+        controls=[(c.name, c.note) for c in found],
+        diversity=evaluation.diversity,
+        notes=parts.notes,
+        audit=parts.audit,
+        quality=parts.quality,
+        examples=_examples(evaluation),
+        shown_controls=[name for name in _SHOWN_CONTROLS if name in found.controls],
+        forest=pictures.forest(compared) if compared else "",
+        surprise=pictures.surprise_curve(evaluation.surprise) if evaluation.surprise else "",
+        brain=pictures.brain(parts.grid, parts.saliency, parts.affine) if parts.grid else "",
+        brain_caption=_brain_caption(parts),
+        curves=pictures.curves(parts.history),
+        data=parts.data,
+        environment=environment(),
+        version=__version__,
+    )
+    return write_atomic(path, html)
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill one of the package's templates; every value is escaped."""
     from jinja2 import Environment, PackageLoader, select_autoescape
 
     environment = Environment(
@@ -75,124 +121,11 @@ def write_report(path: str | Path, evaluation: Evaluation, parts: ReportParts) -
         autoescape=select_autoescape(["j2", "html"], default=True),
         trim_blocks=True,
     )
-    metrics = evaluation.metrics
-    html = environment.get_template("report.html.j2").render(
-        title=parts.title,
-        lead=parts.lead,
-        scores=score_rows(metrics),
-        n=metrics["n"],
-        n_derangements=metrics["n_derangements"],
-        notes=parts.notes,
-        examples=_examples(evaluation),
-        brain=_brain_picture(parts.grid, parts.saliency) if parts.grid is not None else "",
-        brain_caption=_brain_caption(parts),
-        curves=_curves(parts.history) if parts.history else "",
-        data=parts.data,
-        signatures=metrics["signatures"],
-        environment=_environment(),
-        version=__version__,
-    )
-    return write_atomic(path, html)
+    return environment.get_template(template).render(**values)
 
 
-def _examples(evaluation: Evaluation, first: int = 12) -> list[dict[str, str]]:
-    samples = evaluation.samples
-    score = rouge_l([s.decoded for s in samples], [s.truth for s in samples])[0][:, 2]
-    order = np.argsort(-score, kind="stable")
-    ranked = [("best", order[0]), ("median", order[len(order) // 2]), ("worst", order[-1])]
-    ranked += [(str(i + 1), i) for i in range(min(first, len(samples)))]
-    return [
-        {
-            "rank": rank,
-            "truth": samples[i].truth,
-            "decoded": samples[i].decoded,
-            "permuted": evaluation.permuted[i],
-        }
-        for rank, i in ranked
-    ]
-
-
-def _pyplot() -> Any:
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise MissingPartError(
-            "write_report: pictures need matplotlib. pip install 'fastbrain[demo]'"
-        ) from error
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
-def _png(figure: Any) -> str:
-    buffer = io.BytesIO()
-    # no date inside: equal runs give equal bytes
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
-    _pyplot().close(figure)
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-def _brain_caption(parts: ReportParts) -> str:
-    if parts.grid is None:
-        return ""
-    kernel = "×".join(str(k) for k in reversed(parts.grid.kernel))
-    text = f"{parts.grid.n_tokens} tokens of {kernel} voxels over the brain mask (grey)."
-    if parts.saliency is not None:
-        text += (
-            " Colour: gradient of the true text's likelihood with respect to each token, times the "
-            "token, in absolute value and averaged over the test windows."
-        )
-    return text
-
-
-def _brain_picture(grid: TokenGrid, saliency: npt.NDArray[np.float64] | None) -> str:
-    """Maximum projections along z, y and x: mask in grey, tokens in colour."""
-    plt = _pyplot()
-    value = np.ones(grid.n_tokens) if saliency is None else np.asarray(saliency, dtype=float)
-    volume = np.zeros(grid.shape)
-    for (z, y, x), v in zip(grid.coords * np.asarray(grid.stride), value, strict=True):
-        kz, ky, kx = grid.kernel
-        volume[z : z + kz, y : y + ky, x : x + kx] = v
-    volume *= grid.mask
-    views = [("from above", 0), ("from the front", 1), ("from the side", 2)]
-    views = [v for v in views if min(np.delete(grid.shape, v[1])) > 1]
-    figure, axes = plt.subplots(1, len(views), figsize=(3.4 * len(views), 3.4), squeeze=False)
-    for axis, (title, dim) in zip(axes[0], views, strict=True):
-        mask, projected = grid.mask.max(axis=dim), volume.max(axis=dim)
-        axis.imshow(np.where(mask, 0.85, 1.0), cmap="gray", vmin=0, vmax=1, origin="lower")
-        shown = np.ma.masked_where(~mask, projected)
-        picture = axis.imshow(
-            shown, cmap="inferno", alpha=0.9, origin="lower", vmin=0, vmax=float(value.max()) or 1
-        )
-        axis.set_title(title, fontsize=10)
-        axis.set_axis_off()
-    if saliency is not None:
-        bar = figure.colorbar(picture, ax=axes[0].tolist(), shrink=0.7)
-        bar.set_label("saliency", fontsize=9)
-    return _png(figure)
-
-
-def _curves(history: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    plt = _pyplot()
-    stages = {name: rows for name, rows in history.items() if rows}
-    if not stages:
-        return ""
-    figure, axes = plt.subplots(1, len(stages), figsize=(3.6 * len(stages), 2.8), squeeze=False)
-    for axis, (name, rows) in zip(axes[0], stages.items(), strict=True):
-        terms = list(dict.fromkeys(key for row in rows for key in row if key.endswith("loss")))
-        for term in terms:
-            points = [(row["epoch"], row[term]) for row in rows if row.get(term) is not None]
-            axis.plot(*zip(*points, strict=True), label=term, marker="." if len(points) < 9 else "")
-        axis.set_title(name, fontsize=10)
-        axis.set_xlabel("epoch")
-        if terms:
-            axis.legend(fontsize=7)
-    figure.tight_layout()
-    return _png(figure)
-
-
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Versions of what a number depends on."""
     facts = {"Python": platform.python_version(), "machine": platform.machine()}
     for name in _PACKAGES:
         try:
@@ -200,3 +133,57 @@ def _environment() -> dict[str, str]:
         except PackageNotFoundError:
             facts[name] = "not installed"
     return facts
+
+
+def _compared(scores: Sequence[Score]) -> list[Score]:
+    """Scores of the forest plot: headlines that every control has, and pairwise accuracy."""
+    kept = [
+        s
+        for s in scores
+        if s.chance is not None
+        and not s.group
+        and s.mode in ("teacher-forced", "free-running")
+        and s.metric in ("pairwise", *HEADLINES)
+    ]
+    order = ["pairwise", *(name for name in TITLES if name in HEADLINES)]
+    return sorted(kept, key=lambda s: order.index(s.metric))
+
+
+def _examples(evaluation: Evaluation) -> list[dict[str, Any]]:
+    samples, found = evaluation.samples, evaluation.conditions
+    score = rouge_l([s.decoded for s in samples], [s.truth for s in samples])[0][:, 2]
+    order = np.argsort(-score, kind="stable")
+    ranked = [("best", order[0]), ("median", order[len(order) // 2]), ("worst", order[-1])]
+    ranked += [(str(i + 1), i) for i in range(min(_FIRST, len(samples)))]
+    permuted = evaluation.permuted
+    return [
+        {
+            "rank": rank,
+            "truth": _clip(samples[i].truth),
+            "decoded": _clip(samples[i].decoded),
+            DERANGED: _clip(permuted[i]),
+            **{
+                name: _clip(texts[i])
+                for name in _SHOWN_CONTROLS
+                if name in found.controls and (texts := found[name].texts) is not None
+            },
+        }
+        for rank, i in ranked
+    ]
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= _CLIPPED else text[: _CLIPPED - 1] + "…"
+
+
+def _brain_caption(parts: ReportParts) -> str:
+    if parts.grid is None:
+        return ""
+    kernel = "×".join(str(k) for k in reversed(parts.grid.kernel))
+    text = f"{parts.grid.n_tokens} tokens of {kernel} voxels over the brain mask."
+    if parts.saliency is not None:
+        text += (
+            " Colour: gradient of the true text's likelihood with respect to each token, times the "
+            "token, in absolute value and averaged over the test windows."
+        )
+    return text

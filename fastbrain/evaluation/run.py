@@ -8,11 +8,14 @@ from typing import Any
 
 from .._io import read_json, write_atomic, write_json
 from ..data import VoxelStore, WindowLoader
-from ..decoding import Sampling, decode_windows, score_texts, token_saliency
-from ..errors import CheckpointError, InputError
+from ..decoding import Sampling, token_saliency
+from ..errors import CheckpointError
 from ..models import LLM4Brain
 from ..models.pretrained import from_pretrained
+from .conditions import TRUE
+from .llm4brain import control_model
 from .protocol import Evaluation, Sample, evaluate_text
+from .records import write_samples
 from .report import ReportParts, write_report
 
 _BATCH = 32
@@ -65,7 +68,7 @@ def evaluate_model(
     seed: int = 0,
     bert: bool = True,
 ) -> Evaluation:
-    """Decode trials and score them beside deranged brain input.
+    """Decode trials and score them beside every control.
 
     Parameters
     ----------
@@ -74,30 +77,30 @@ def evaluate_model(
     trial_ids : tuple of str
         Trials that nothing was fitted on.
     sampling : Sampling, optional
-    count, seed, bert
+    count : int
+        Derangements, at least 100. No partner comes from the same run nor, where the trials name
+        one, from the same story.
+    seed, bert
         See :func:`evaluate_text`.
 
     Raises
     ------
     InputError
-        A trial belongs to the training or validation part.
+        A trial belongs to the training or validation part, or no derangement exists.
     """
-    seen = set(store.split.train) | set(store.split.val)
-    leaked = [t for t in trial_ids if t in seen]
-    if leaked:
-        raise InputError(
-            f"evaluate_model: trial_ids must be of the test part, got {len(leaked)} of train or "
-            f"val, {leaked[0]} first."
-        )
-    loader = WindowLoader(store, trial_ids, batch_size=_BATCH, shuffle=False)
-    decoded = decode_windows(model, loader, sampling=sampling)
-    trials = [store.by_id[t] for t in decoded.trial_ids]
-    nll = score_texts(model, decoded, [t.text for t in trials])
+    trials = [store.by_id[t] for t in trial_ids if t in store.by_id]
+    apart = ("run_id", "story") if trials and all(t.story for t in trials) else ("run_id",)
+    found = control_model(
+        model, store, trial_ids, apart=apart, sampling=sampling, count=count, seed=seed
+    )
+    said = found[TRUE].texts
+    assert said is not None
     samples = [
         Sample(t.trial_id, t.subject, t.run_id, t.text, text)
-        for t, text in zip(trials, decoded.texts, strict=True)
+        for t, text in zip(trials, said, strict=True)
     ]
-    return evaluate_text(samples, nll.cpu().numpy(), count=count, seed=seed, bert=bert)
+    result = evaluate_text(samples, found, seed=seed, bert=bert)
+    return replace(result, facts={"partners_exclude": list(apart), "ci_unit": "run_id"})
 
 
 def evaluate_run(
@@ -111,7 +114,7 @@ def evaluate_run(
     facts: dict[str, Any] | None = None,
     parts: ReportParts | None = None,
 ) -> Evaluation:
-    """Evaluate a run and write ``metrics.json``, ``samples.json`` and ``report.html`` into it.
+    """Evaluate a run and write ``metrics.json``, ``samples.parquet`` and ``report.html`` into it.
 
     Parameters
     ----------
@@ -130,29 +133,25 @@ def evaluate_run(
     result = evaluate_model(
         model, store, scored, sampling=sampling, count=count, seed=seed, bert=bert
     )
-    result = replace(
-        result,
-        metrics={
-            **result.metrics,
-            "adaptation": manifest["adaptation"],
-            "sampling": asdict(sampling or Sampling()),
-            **(facts or {}),
-        },
-    )
-    write_json(run / "metrics.json", result.metrics)
-    write_json(
-        run / "samples.json",
-        [
-            {**asdict(sample), "decoded_deranged": other}
-            for sample, other in zip(result.samples, result.permuted, strict=True)
-        ],
-    )
+    known = {
+        "adaptation": manifest["adaptation"],
+        "sampling": asdict(sampling or Sampling()),
+        # runs trained before there was an audit have none
+        "split": manifest.get("split"),
+        "audit": manifest.get("audit"),
+    }
+    result = replace(result, facts={**result.facts, **known, **(facts or {})})
+    write_json(run / "metrics.json", result.to_json())
+    write_samples(run / "samples.parquet", result)
     loader = WindowLoader(store, scored, batch_size=_BATCH, shuffle=False)
     filled = replace(
         parts or ReportParts(),
         data=_data_facts(store, manifest),
+        quality=_quality(store),
+        audit=manifest.get("audit"),
         history=_histories(run),
         grid=store.grid,
+        affine=store.affine,
         saliency=token_saliency(model, loader).numpy(),
     )
     write_report(run / "report.html", result, filled)
@@ -189,6 +188,21 @@ def _data_facts(store: VoxelStore, manifest: dict[str, Any]) -> dict[str, str]:
             f"{fit['windows']} windows"
         )
     return facts
+
+
+def _quality(store: VoxelStore) -> list[dict[str, Any]]:
+    test = {store.by_id[t].run_id for t in store.split.test}
+    return [
+        {
+            "run": name,
+            "part": "test" if name in test else "train or validation",
+            "volumes": facts["n_volumes"],
+            "clipped values": facts.get("clipped", "not known"),
+            "dead voxels": facts.get("dead_voxels", "not known"),
+            "notes": "; ".join(facts.get("notes") or ()),
+        }
+        for name, facts in store.info.runs.items()
+    ]
 
 
 def _histories(run: Path) -> dict[str, list[dict[str, Any]]]:

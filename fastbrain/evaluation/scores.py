@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from ..errors import InputError
-from .stats import Interval
+from .stats import Interval, adjusted_p
 
 Mode = Literal["free-running", "reference-length", "teacher-forced", "retrieval", "prediction"]
 
@@ -34,6 +35,10 @@ class Score:
     interval : Interval, optional
     signature : str
         Library, version and options.
+    group : str
+        Part of the samples, for instance ``"subject 03"``; empty for all of them.
+    adjusted : float, optional
+        p after Benjamini-Hochberg over the family of scores it was reported with.
     """
 
     metric: str
@@ -45,6 +50,8 @@ class Score:
     p: float | None = None
     interval: Interval | None = None
     signature: str = ""
+    group: str = ""
+    adjusted: float | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
@@ -55,3 +62,37 @@ class Score:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Score:
+        """Inverse of :meth:`to_json`.
+
+        Raises
+        ------
+        InputError
+            Keys are missing or unknown.
+        """
+        names = {f.name for f in fields(cls)}
+        if not isinstance(value, Mapping) or set(value) != names:
+            got = sorted(value) if isinstance(value, Mapping) else type(value).__name__
+            raise InputError(f"Score.from_json: keys must be {sorted(names)}, got {got}.")
+        interval = value["interval"]
+        return cls(**{**value, "interval": None if interval is None else Interval(**interval)})
+
+
+def with_adjusted(scores: Sequence[Score]) -> tuple[Score, ...]:
+    """The scores as one family: each p with its Benjamini-Hochberg adjustment beside it.
+
+    Parameters
+    ----------
+    scores : sequence of Score
+        Those without a p stay as they are.
+    """
+    tested = [i for i, score in enumerate(scores) if score.p is not None]
+    if not tested:
+        return tuple(scores)
+    family = adjusted_p([scores[i].p for i in tested])
+    found = dict(zip(tested, family.tolist(), strict=True))
+    return tuple(
+        replace(score, adjusted=found[i]) if i in found else score for i, score in enumerate(scores)
+    )

@@ -2,57 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-_ROWS = {
-    "pairwise_accuracy": "pairwise accuracy (teacher-forced)",
-    "bleu1": "BLEU-1",
-    "bleu2": "BLEU-2",
-    "rougeL_p": "ROUGE-L precision",
-    "rougeL_r": "ROUGE-L recall",
-    "rougeL_f": "ROUGE-L F",
-    "bertscore_f": "BERTScore F",
-    "exact_match": "exact sentence",
-}
+from .conditions import DERANGED
+from .metrics import TEXT_METRICS
+from .scores import Score
+
+TITLES = {metric.name: metric.title for metric in TEXT_METRICS} | {"pairwise": "pairwise accuracy"}
+_SHORT = ("pairwise", "bleu1", "bleu2", "rougeL_f", "bertscore_f", "wer", "exact_match")
 
 
-def score_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row a metric: name, value, interval, chance, p, and whether p is at most 0.05.
-
-    Parameters
-    ----------
-    metrics : mapping
-        As :func:`evaluate_text` makes them.
-    """
-    rows = []
-    for key, name in _ROWS.items():
-        if key not in metrics:
-            continue
-        pairwise = key == "pairwise_accuracy"
-        interval = metrics.get("pairwise_ci" if pairwise else f"{key}_ci")
-        chance = metrics["pairwise_chance" if pairwise else f"{key}_permuted"]
-        p = metrics.get("pairwise_p" if pairwise else f"{key}_pvalue")
-        rows.append(
-            {
-                "name": name,
-                "value": f"{metrics[key]:.3f}",
-                "interval": f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
-                "chance": f"{chance:.3f}",
-                "p": f"{p:.4f}" if p is not None else "",
-                "small": p is not None and p <= 0.05,
-            }
-        )
-    return rows
+def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
+    """One row a score, as strings; ``small`` says whether p is at most 0.05."""
+    return [
+        {
+            "metric": score.metric,
+            "name": TITLES.get(score.metric, score.metric),
+            "group": score.group,
+            "mode": score.mode,
+            "control": score.control,
+            "value": f"{score.value:.3f}",
+            "interval": ""
+            if score.interval is None
+            else f"{score.interval.low:.3f} to {score.interval.high:.3f}",
+            "chance": "" if score.chance is None else f"{score.chance:.3f}",
+            "p": "" if score.p is None else f"{score.p:.4f}",
+            "adjusted": "" if score.adjusted is None else f"{score.adjusted:.4f}",
+            "n": str(score.n),
+            "small": score.p is not None and score.p <= 0.05,
+            "signature": score.signature,
+        }
+        for score in scores
+    ]
 
 
-def metrics_table(metrics: Mapping[str, Any]) -> str:
-    """The same as aligned text."""
-    head = {"name": "metric", "value": "decoded", "interval": "95 % interval"}
-    head |= {"chance": "deranged brain", "p": "p"}
-    rows = [head, *score_rows(metrics)]
-    widths = {key: max(len(row[key]) for row in rows) for key in head}
-    lines = ["  ".join(f"{row[key]:<{widths[key]}}" for key in head).rstrip() for row in rows]
+def main_scores(scores: Sequence[Score]) -> list[Score]:
+    """The headlines against deranged brains, in the order people read them."""
+    chosen = [
+        s
+        for s in scores
+        if s.control == DERANGED and not s.group and s.mode in ("teacher-forced", "free-running")
+    ]
+    return [s for name in _SHORT for s in chosen if s.metric == name]
+
+
+def aligned(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+    """Rows as aligned text under a heading; `columns` maps keys to titles."""
+    table = [dict(columns), *({key: str(row[key]) for key in columns} for row in rows)]
+    widths = {key: max(len(row[key]) for row in table) for key in columns}
+    lines = ["  ".join(f"{row[key]:<{widths[key]}}" for key in columns).rstrip() for row in table]
     lines.insert(1, "-" * max(map(len, lines)))
-    lines.append(f"n = {metrics['n']} windows, {metrics['n_derangements']} derangements")
     return "\n".join(lines)
+
+
+def metrics_table(scores: Sequence[Score], *, derangements: int) -> str:
+    """The headlines as aligned text."""
+    chosen = main_scores(scores)
+    rows = score_rows(chosen)
+    for row in rows:
+        row["name"] += " (teacher-forced)" if row["mode"] == "teacher-forced" else ""
+    columns = {"name": "metric", "value": "decoded", "interval": "95 % interval"}
+    columns |= {"chance": "deranged brain", "p": "p", "adjusted": "p adjusted"}
+    n = chosen[0].n if chosen else 0
+    return f"{aligned(rows, columns)}\nn = {n} windows, {derangements} derangements"

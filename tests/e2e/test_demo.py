@@ -7,6 +7,7 @@ import json
 import pytest
 
 from fastbrain.cli import main
+from fastbrain.evaluation import Score, find_score
 
 pytest.importorskip("nilearn")
 pytestmark = pytest.mark.slow
@@ -20,13 +21,20 @@ def demo(out, *options: str) -> dict:
     return json.loads((out / "metrics.json").read_text())
 
 
+def scored(metrics: dict, name: str, **which) -> Score:
+    return find_score([Score.from_json(row) for row in metrics["scores"]], name, **which)
+
+
 def test_an_unseen_person_and_unseen_clips(tmp_path, capsys):
     metrics = demo(tmp_path / "demo")
-    for key in ("n", "pairwise_ci", "rougeL_f", "rougeL_f_permuted", "bertscore_f", "seconds"):
-        assert key in metrics
-    assert metrics["pairwise_accuracy"] >= 0.85
-    assert metrics["pairwise_p"] <= 0.01
-    assert metrics["bleu1_ci"][0] > metrics["bleu1_permuted"] + 0.1
+    assert metrics["audit"]["clean"]
+    pairwise, bleu = scored(metrics, "pairwise"), scored(metrics, "bleu1")
+    assert pairwise.value >= 0.85
+    assert pairwise.p <= 0.01
+    assert bleu.interval.low > bleu.chance + 0.1
+    for control in ("noise brain", "zero brain", "prompt alone", "majority text"):
+        rouge = scored(metrics, "rougeL_f", control=control)
+        assert rouge.interval.low > rouge.chance + 0.1
     out = capsys.readouterr().out
     assert "from a deranged brain" in out
     assert "pairwise accuracy" in out
@@ -36,7 +44,8 @@ def test_an_unseen_person_and_unseen_clips(tmp_path, capsys):
 
 def test_without_signal_there_is_nothing_to_decode(tmp_path):
     metrics = demo(tmp_path / "demo", "--snr", "0")
-    assert metrics["pairwise_p"] > 0.05
-    assert metrics["pairwise_ci"][0] < 0.5 < metrics["pairwise_ci"][1]
+    pairwise = scored(metrics, "pairwise")
+    assert pairwise.p > 0.05
+    assert pairwise.interval.low < 0.5 < pairwise.interval.high
     for name in ("bleu1", "rougeL_f", "exact_match"):
-        assert metrics[f"{name}_pvalue"] > 0.05
+        assert scored(metrics, name).p > 0.05

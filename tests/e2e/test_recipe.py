@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -27,6 +28,7 @@ from fastbrain.errors import (
     LeakError,
     OutputExistsError,
 )
+from fastbrain.evaluation import Score, read_samples
 from fastbrain.evaluation.run import evaluate_model, evaluate_run, open_run
 from fastbrain.models import EncoderConfig, LLM4BrainConfig, QFormerConfig, VideoConfig
 from fastbrain.training import (
@@ -143,10 +145,13 @@ def test_evaluation_writes_metrics_samples_and_report(run):
     pytest.importorskip("matplotlib")
     result = evaluate_run(run, bert=False)
     metrics = json.loads((run / "metrics.json").read_text())
-    for key in ("n", "pairwise_accuracy", "pairwise_ci", "pairwise_p", "bleu1", "bleu1_permuted"):
-        assert key in metrics
-    assert metrics["rougeL_f"] >= 0
     assert metrics["n"] == len(result.samples) == 16
+    assert metrics["partners_exclude"] == ["run_id"]
+    assert metrics["audit"]["clean"]
+    assert Split.from_json(metrics["split"]).test
+    assert tuple(Score.from_json(row) for row in metrics["scores"]) == result.scores
+    assert set(metrics["controls"]) >= {"deranged brain", "phase-randomised brain", "zero brain"}
+    assert len(read_samples(run / "samples.parquet")["decoded"]) == 16
     html = (run / "report.html").read_text()
     assert "data:image/png;base64," in html
     assert "http://" not in html.replace("http://www.w3.org", "")
@@ -154,6 +159,18 @@ def test_evaluation_writes_metrics_samples_and_report(run):
     again = evaluate_run(run, bert=False)
     assert json.loads((run / "metrics.json").read_text()) == metrics
     assert again.samples == result.samples
+
+
+def test_runs_are_compared_on_shared_samples(run, tmp_path, capsys):
+    evaluate_run(run, bert=False)
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    assert main(["compare", str(run), str(other), "--out", str(tmp_path / "c.json")]) == 0
+    shown = capsys.readouterr().out
+    assert "16 shared samples in" in shown
+    found = json.loads((tmp_path / "c.json").read_text())
+    assert all(d["value"] == d["first"] and d["p"] == 1.0 for d in found["differences"])
+    assert main(["compare", str(run)]) == 1
 
 
 def test_a_resumed_run_ends_in_the_same_model(run, store, tmp_path):

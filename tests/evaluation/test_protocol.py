@@ -6,59 +6,112 @@ import json
 
 import numpy as np
 import pytest
+from known import made, perfect, sentences
 
 from fastbrain.errors import InputError
-from fastbrain.evaluation import Sample, evaluate_text
-
-WORDS = ["ball", "book", "chair", "guitar", "cake", "box", "tree", "lamp"]
-
-
-def _samples(decoded):
-    return [
-        Sample(f"t{i}", "01", f"run-{i % 4}", f"a person sees a {WORDS[i % 8]} now", text)
-        for i, text in enumerate(decoded)
-    ]
+from fastbrain.evaluation import Score, adjusted_p, evaluate_text
 
 
 def test_perfect_decoder():
-    samples = _samples([f"a person sees a {WORDS[i % 8]} now" for i in range(16)])
-    nll = np.array([[1.0 + (a.truth != b.truth) for b in samples] for a in samples])
-    metrics = evaluate_text(samples, nll, bert=False).metrics
-    assert metrics["pairwise_accuracy"] > 0.9
-    assert metrics["bleu1"] == pytest.approx(1.0)
-    assert metrics["rougeL_f"] == 1.0
-    assert metrics["bleu1_permuted"] < 0.9
-    for name in ("pairwise_p", "bleu1_pvalue", "bleu2_pvalue", "rougeL_f_pvalue"):
-        assert metrics[name] == pytest.approx(1 / 101)
-    json.dumps(metrics, allow_nan=False)
+    result = evaluate_text(*perfect(), bert=False)
+    assert result.score("pairwise").value > 0.9
+    assert result.score("bleu1").value == pytest.approx(1.0)
+    assert result.score("rougeL_f").value == 1.0
+    assert result.score("bleu1").chance < 0.9
+    for name in ("pairwise", "bleu1", "bleu2", "rougeL_f", "wer"):
+        assert result.score(name).p == pytest.approx(1 / 101)
+    json.dumps(result.to_json(), allow_nan=False)
 
 
-def test_a_template_scores_high_but_is_no_better_than_permuted():
-    samples = _samples(["a person sees a ball now"] * 16)
-    metrics = evaluate_text(samples, np.zeros((16, 16)), bert=False).metrics
-    assert metrics["bleu1"] > 0.7
-    assert metrics["bleu1"] == pytest.approx(metrics["bleu1_permuted"])
-    assert metrics["bleu1_pvalue"] == 1.0
-    assert metrics["pairwise_accuracy"] == 0.5
-    assert metrics["distinct_outputs"] == 1 / 16
+def test_a_template_scores_high_but_is_no_better_than_deranged():
+    decoded = ["a person sees a ball now"] * 16
+    result = evaluate_text(*made(decoded, np.zeros((16, 16))), bert=False)
+    score = result.score("bleu1")
+    assert score.value > 0.7
+    assert score.value == pytest.approx(score.chance)
+    assert score.p == 1.0
+    assert result.score("pairwise").value == 0.5
+    assert result.diversity.distinct_outputs == 1 / 16
 
 
-def test_bert_score_beside_its_permuted_value():
+def test_every_score_names_its_control_and_headlines_meet_all():
+    result = evaluate_text(*perfect(), bert=False)
+    assert all(score.control for score in result.scores)
+    for name in ("zero brain", "untuned model", "majority text"):
+        score = result.score("rougeL_f", control=name)
+        assert (score.value, score.mode) == (1.0, "free-running")
+        assert score.chance < 1.0
+        # four runs: sign flips of whole runs cannot say more
+        assert score.p == pytest.approx(1 / 16)
+    assert result.score("pairwise", control="zero brain").value == 1.0
+    with pytest.raises(InputError, match="must be one score, got 0"):
+        result.score("pairwise", control="majority text")
+
+
+def test_text_of_known_length_is_scored_apart():
+    truth = sentences(16)
+    result = evaluate_text(
+        *made([f"{text} and much more" for text in truth], np.zeros((16, 16))), bert=False
+    )
+    assert result.score("rougeL_p").value < 0.7
+    known = result.score("rougeL_p", mode="reference-length")
+    assert known.value == 1.0
+    # a partner's text is cut where the true text of the sample ends
+    assert known.chance > result.score("rougeL_p").chance
+
+
+def test_adjusted_p_is_of_one_family():
+    scores = evaluate_text(*perfect(), bert=False).scores
+    tested = [score for score in scores if score.p is not None]
+    assert len(tested) > 20
+    wanted = adjusted_p([score.p for score in tested])
+    assert [score.adjusted for score in tested] == pytest.approx(wanted.tolist())
+
+
+def test_people_are_scored_one_by_one_and_together():
+    result = evaluate_text(*perfect(24, people=3), bert=False)
+    each = [result.score("pairwise", group=f"subject {i:02d}") for i in range(3)]
+    over = result.score("pairwise", group="people")
+    assert [score.n for score in each] == [8, 8, 8]
+    assert over.value == pytest.approx(np.mean([score.value for score in each]))
+    assert over.p == 1 / 8
+
+
+def test_surprise_needs_samples():
+    assert len(evaluate_text(*perfect(16), bert=False).surprise) == 2
+    assert evaluate_text(*perfect(8), bert=False).surprise == ()
+
+
+def test_scores_come_back_from_json():
+    result = evaluate_text(*perfect(), bert=False)
+    rows = json.loads(json.dumps(result.to_json()))["scores"]
+    assert tuple(Score.from_json(row) for row in rows) == result.scores
+    with pytest.raises(InputError, match="keys must be"):
+        Score.from_json({"metric": "bleu1"})
+
+
+def test_bert_score_beside_its_controls():
     pytest.importorskip("bert_score")
-    samples = _samples([f"a person sees a {WORDS[i % 8]} now" for i in range(8)])
-    metrics = evaluate_text(samples, 1.0 - np.eye(8)).metrics
-    assert metrics["bertscore_f"] > metrics["bertscore_f_permuted"]
-    assert "bert-score" in metrics["signatures"]["bertscore"]
+    result = evaluate_text(*perfect(8))
+    score = result.score("bertscore_f")
+    assert score.value > score.chance
+    assert "bert-score" in score.signature
+    assert result.score("bertscore_f", control="majority text").chance < score.value
 
 
-def test_permuted_text_is_never_of_the_same_run():
-    samples = _samples([f"run-{i % 4}" for i in range(16)])
-    result = evaluate_text(samples, np.zeros((16, 16)), bert=False)
+def test_deranged_text_is_never_of_the_same_run():
+    decoded = [f"run-{4 * i // 16}" for i in range(16)]
+    samples, found = made(decoded, np.zeros((16, 16)))
+    result = evaluate_text(samples, found, bert=False)
     assert all(text != s.run_id for text, s in zip(result.permuted, samples, strict=True))
 
 
-def test_too_few_derangements_and_no_samples_are_refused():
-    with pytest.raises(InputError, match="count"):
-        evaluate_text(_samples(["x"] * 8), np.zeros((8, 8)), count=50)
+def test_bad_input_is_refused():
+    samples, found = perfect(8)
+    few = made(sentences(8), np.zeros((8, 8)), count=50)
+    with pytest.raises(InputError, match="at least 100 derangements, got 50"):
+        evaluate_text(*few)
     with pytest.raises(InputError, match="empty"):
-        evaluate_text([], np.zeros((0, 0)))
+        evaluate_text([], found)
+    with pytest.raises(InputError, match="those of the conditions"):
+        evaluate_text(samples[::-1], found)

@@ -7,21 +7,41 @@ import re
 
 import numpy as np
 import pytest
+from known import made
+from markupsafe import escape
 
 from fastbrain import TokenGrid
-from fastbrain.evaluation import ReportParts, Sample, evaluate_text, write_report
+from fastbrain.evaluation import ReportParts, evaluate_text, write_report
 from fastbrain.evaluation.table import metrics_table
 
 pytest.importorskip("matplotlib")
 
+AUDIT = {
+    "clean": False,
+    "allowed": "a <reason>",
+    "findings": [
+        {
+            "kind": "scan",
+            "means": "the same scan",
+            "parts": ["train", "test"],
+            "pairs": 7,
+            "affected": 3,
+            "of": 9,
+        }
+    ],
+    "guard_trs": 4,
+    "closed_set": True,
+    "texts": 8,
+    "unchecked": ["story"],
+    "fits": {"readout": 20},
+}
+
 
 @pytest.fixture(scope="module")
 def evaluation():
-    samples = [
-        Sample(f"t{i}", "01", f"run-{i % 3}", f"a ball {i}", "<script>alert('x')</script> & co")
-        for i in range(9)
-    ]
-    return evaluate_text(samples, 1.0 - np.eye(9), bert=False)
+    truth = [f"a ball {i}" for i in range(24)]
+    decoded = ["<script>alert('x')</script> & co"] * 24
+    return evaluate_text(*made(decoded, 1.0 - np.eye(24), truth=truth), bert=False)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +56,8 @@ def html(evaluation, tmp_path_factory):
         grid=grid,
         saliency=np.linspace(0, 1, grid.n_tokens),
         notes=["Mind <this>"],
+        quality=[{"run": "sub-<01>", "volumes": 100}],
+        audit=AUDIT,
     )
     path = tmp_path_factory.mktemp("report") / "report.html"
     return write_report(path, evaluation, parts).read_text()
@@ -46,6 +68,8 @@ def test_decoded_text_cannot_become_markup(html):
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; co" in html
     assert "A &lt;b&gt;run&lt;/b&gt;" in html
     assert "Mind &lt;this&gt;" in html
+    assert "sub-&lt;01&gt;" in html
+    assert "because: a &lt;reason&gt;" in html
 
 
 def test_nothing_is_loaded_from_anywhere(html):
@@ -56,7 +80,8 @@ def test_nothing_is_loaded_from_anywhere(html):
 
 def test_pictures_are_inside(html):
     images = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", html)
-    assert len(images) == 2
+    # controls, surprise, tokens and training
+    assert len(images) == 4
     assert all(base64.b64decode(image).startswith(b"\x89PNG") for image in images)
     assert len(html) < 5_000_000
 
@@ -64,9 +89,55 @@ def test_pictures_are_inside(html):
 def test_every_score_has_its_chance(html, evaluation):
     for name in ("pairwise accuracy (teacher-forced)", "BLEU-1", "ROUGE-L F"):
         assert name in html
-    table = metrics_table(evaluation.metrics)
+    table = metrics_table(evaluation.scores, derangements=100)
     assert "deranged brain" in table.splitlines()[0]
-    assert "n = 9 windows, 100 derangements" in table
+    assert "n = 24 windows, 100 derangements" in table
+
+
+def test_every_score_is_there_with_its_signature(html, evaluation):
+    assert f"All scores ({len(evaluation.scores)})" in html
+    for score in evaluation.scores:
+        assert str(escape(score.signature)) in html
+
+
+def test_leaks_and_what_is_not_known_are_said(html, evaluation, tmp_path):
+    assert html.index("This split leaks.") < html.index("Scores beside")
+    assert "the same scan: 3 of 9 samples, 7 pairs" in html
+    assert "the 8 texts of the test part are known from training" in html
+    assert "story: no sample says anything about them" in html
+    assert "fitted: readout" in html
+    without = write_report(tmp_path / "r.html", evaluation, ReportParts()).read_text()
+    assert "trained without one" in without
+    assert "This split leaks." not in without
+
+
+def test_a_whole_head_lies_on_a_glass_brain(evaluation, tmp_path, monkeypatch):
+    pytest.importorskip("nilearn")
+    from nilearn import plotting
+
+    drawn = []
+    plot = plotting.plot_glass_brain
+    monkeypatch.setattr(
+        plotting,
+        "plot_glass_brain",
+        lambda image, **options: drawn.append(image) or plot(image, **options),
+    )
+    mask = np.zeros((20, 22, 24), dtype=bool)
+    mask[4:, 2:, 1:] = True
+    grid = TokenGrid.from_mask(mask, (4, 4, 4))
+    affine = np.diag([7.0, 7.0, 7.0, 1.0])
+    value = np.zeros(grid.n_tokens)
+    value[3] = 2.0
+    parts = ReportParts(grid=grid, saliency=value, affine=affine)
+    assert "data:image/png" in write_report(tmp_path / "r.html", evaluation, parts).read_text()
+    (image,) = drawn
+    assert image.shape == (24, 22, 20)
+    z, y, x = grid.coords[3] * 4
+    assert image.get_fdata()[x : x + 4, y : y + 4, z : z + 4].max() == 2.0
+    # a slab is no head
+    flat = ReportParts(grid=grid, saliency=value, affine=np.diag([1.0, 1.0, 1.0, 1.0]))
+    write_report(tmp_path / "s.html", evaluation, flat)
+    assert len(drawn) == 1
 
 
 def test_a_flat_slice_and_no_saliency_make_a_picture(evaluation, tmp_path):

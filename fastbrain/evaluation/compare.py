@@ -1,0 +1,189 @@
+"""Runs side by side on the samples they share, with paired tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._io import read_json
+from ..errors import InputError
+from .conditions import block_flip_p
+from .records import read_samples, sample_scores
+from .stats import Interval, adjusted_p, bootstrap_interval
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of one run beside the first run, over the samples that all runs share.
+
+    Parameters
+    ----------
+    metric, run : str
+    value, first : float
+        Mean over samples of this run and of the first one.
+    interval : Interval
+        Of the difference, resampling whole blocks.
+    p : float
+        Two-sided: signs of whole blocks flipped.
+    adjusted : float
+        Benjamini-Hochberg over all differences of the comparison.
+    """
+
+    metric: str
+    run: str
+    value: float
+    first: float
+    interval: Interval
+    p: float
+    adjusted: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs on the same samples.
+
+    Parameters
+    ----------
+    runs : tuple of str
+        The first is what the others are compared with.
+    n : int
+        Samples that all of them scored.
+    n_blocks : int
+    values : dict
+        Metric to the mean of each run.
+    differences : tuple of Difference
+    notes : tuple of str
+        Why the runs may not be comparable.
+    """
+
+    runs: tuple[str, ...]
+    n: int
+    n_blocks: int
+    values: dict[str, tuple[float, ...]]
+    differences: tuple[Difference, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def compare_runs(runs: Sequence[str | Path], *, seed: int = 0) -> Comparison:
+    """Compare evaluated runs sample by sample.
+
+    Parameters
+    ----------
+    runs : sequence of str or Path
+        Folders with ``metrics.json`` and ``samples.parquet``; the first is the reference.
+    seed : int
+        Of intervals and sign flips.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    InputError
+        Fewer than two runs, one is not evaluated, two names are equal, a shared sample has another
+        true text or block, or fewer than two samples are shared.
+    """
+    folders = [Path(run) for run in runs]
+    if len({folder.resolve() for folder in folders}) != len(folders) or len(folders) < 2:
+        raise InputError(
+            f"compare_runs: runs must be two or more different folders, got {len(folders)}."
+        )
+    tables = [read_samples(folder / "samples.parquet") for folder in folders]
+    shared = _shared(folders, tables)
+    blocks = [tables[0]["block"][i] for i in shared[0]]
+    scores = [
+        {name: values[rows] for name, values in sample_scores(table).items()}
+        for table, rows in zip(tables, shared, strict=True)
+    ]
+    names = [name for name in scores[0] if all(name in other for other in scores)]
+    found = [
+        _difference(name, str(folder), scores[0][name], other[name], blocks, seed)
+        for folder, other in zip(folders[1:], scores[1:], strict=True)
+        for name in names
+    ]
+    family = adjusted_p([d["p"] for d in found]) if found else np.empty(0)
+    return Comparison(
+        runs=tuple(map(str, folders)),
+        n=len(blocks),
+        n_blocks=len(set(blocks)),
+        values={name: tuple(float(s[name].mean()) for s in scores) for name in names},
+        differences=tuple(
+            Difference(**d, adjusted=float(q)) for d, q in zip(found, family, strict=True)
+        ),
+        notes=_notes(folders, [len(table["trial_id"]) for table in tables], len(blocks)),
+    )
+
+
+def _shared(
+    folders: Sequence[Path], tables: Sequence[dict[str, list[Any]]]
+) -> list[npt.NDArray[np.int64]]:
+    """Rows of each table that hold the shared samples, in the order of the first."""
+    places = [{name: i for i, name in enumerate(table["trial_id"])} for table in tables]
+    common = [name for name in places[0] if all(name in other for other in places[1:])]
+    if len(common) < 2:
+        raise InputError(
+            f"compare_runs: runs must share at least two samples, got {len(common)}. Were they "
+            "evaluated on different splits?"
+        )
+    for folder, table, place in zip(folders[1:], tables[1:], places[1:], strict=True):
+        for what in ("truth", "block"):
+            odd = [
+                name
+                for name in common
+                if table[what][place[name]] != tables[0][what][places[0][name]]
+            ]
+            if odd:
+                raise InputError(
+                    f"compare_runs: a sample must have the same {what} in every run, got another "
+                    f"for {odd[0]} in {folder}. The cohorts differ."
+                )
+    return [np.array([place[name] for name in common]) for place in places]
+
+
+def _difference(
+    metric: str,
+    run: str,
+    first: npt.NDArray[np.float64],
+    other: npt.NDArray[np.float64],
+    blocks: Sequence[str],
+    seed: int,
+) -> dict[str, Any]:
+    change = other - first
+    sides = [block_flip_p(sign * change, blocks, seed=seed) for sign in (1, -1)]
+    return {
+        "metric": metric,
+        "run": run,
+        "value": float(other.mean()),
+        "first": float(first.mean()),
+        "interval": bootstrap_interval(change, blocks=blocks, seed=seed),
+        "p": min(1.0, 2 * min(sides)),
+    }
+
+
+def _notes(folders: Sequence[Path], sizes: Sequence[int], shared: int) -> tuple[str, ...]:
+    facts = [read_json(folder / "metrics.json") for folder in folders]
+    notes = []
+    if set(sizes) != {shared}:
+        notes.append(f"The runs scored {', '.join(map(str, sizes))} samples; {shared} are shared.")
+    splits = [fact.get("split") for fact in facts]
+    if any(split != splits[0] for split in splits):
+        notes.append("The runs were trained on different splits.")
+    if len({fact.get("adaptation") for fact in facts}) > 1:
+        notes.append("Some runs adapted to unlabelled test windows, others did not.")
+    for folder, fact in zip(folders, facts, strict=True):
+        audit = fact.get("audit")
+        if audit is None:
+            notes.append(f"{folder}: trained without a leak audit.")
+        elif not audit["clean"]:
+            notes.append(f"{folder}: the split leaks, allowed because: {audit['allowed']}.")
+    return tuple(notes)

@@ -1,0 +1,87 @@
+"""Every sample of an evaluation on disk: what was said, under every control, and its scores."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._io import write_atomic
+from ..errors import InputError
+from .conditions import TRUE
+from .protocol import Evaluation
+
+_TEXT, _NLL, _SCORE = "text: ", "nll: ", "score: "
+
+
+def write_samples(path: str | Path, evaluation: Evaluation) -> Path:
+    """Write one row a sample as Parquet, atomically.
+
+    Columns: ``trial_id``, ``subject``, ``run_id``, ``block``, ``truth``, ``decoded``,
+    ``deranged`` (text of the first derangement), ``text: <control>``, ``nll: <control>``
+    (teacher-forced, nats a token; of the deranged brains their mean) and ``score: <metric>``
+    (free-running; ``score: pairwise`` is teacher-forced).
+
+    Parameters
+    ----------
+    path : str or Path
+    evaluation : Evaluation
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    samples, found = evaluation.samples, evaluation.conditions
+    columns: dict[str, Any] = {
+        name: [getattr(s, name) for s in samples]
+        for name in ("trial_id", "subject", "run_id", "truth", "decoded")
+    }
+    columns |= {"block": list(found.blocks), "deranged": list(evaluation.permuted)}
+    for control in found:
+        if control.texts is not None and control.name != TRUE:
+            columns[_TEXT + control.name] = list(control.texts)
+        if control.nll is not None:
+            columns[_NLL + control.name] = np.atleast_2d(control.nll).mean(axis=0)
+    columns |= {_SCORE + name: values for name, values in evaluation.per_sample.items()}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return write_atomic(path, buffer.getvalue())
+
+
+def read_samples(path: str | Path) -> dict[str, list[Any]]:
+    """Columns of :func:`write_samples`.
+
+    Raises
+    ------
+    InputError
+        There is no such file, or it is not one of ours.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not Path(path).is_file():
+        raise InputError(
+            f"read_samples: {path} must exist, got no such file. Run fastbrain evaluate."
+        )
+    try:
+        columns = pq.read_table(path).to_pydict()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"read_samples: {path} must be a Parquet file, got {error}.") from error
+    absent = {"trial_id", "truth", "decoded", "block"} - set(columns)
+    if absent:
+        raise InputError(
+            f"read_samples: {path} must hold the columns of evaluate, got no {sorted(absent)}."
+        )
+    return columns
+
+
+def sample_scores(columns: Mapping[str, list[Any]]) -> dict[str, npt.NDArray[np.float64]]:
+    """The scores among the columns, by name of metric."""
+    return {
+        name.removeprefix(_SCORE): np.asarray(values, dtype=np.float64)
+        for name, values in columns.items()
+        if name.startswith(_SCORE)
+    }
