@@ -19,6 +19,7 @@ from .table import TITLES
 _BLUE, _GREY = "#1f5fa8", "#8a94a3"
 # a grid this long in every direction holds a head, and can lie on nilearn's glass brain
 _HEAD_MM = 90.0
+_ACROSS = 3  # panels of the forest plot beside each other
 
 
 def _pyplot() -> Any:
@@ -46,10 +47,13 @@ def forest(scores: Sequence[Score]) -> str:
     """Each score with its interval, and what each control gives on the same line."""
     plt = _pyplot()
     metrics = list(dict.fromkeys((s.metric, s.mode) for s in scores))
-    figure, axes = plt.subplots(
-        1, len(metrics), figsize=(3.3 * len(metrics), 0.4 * _tallest(scores) + 1.1), squeeze=False
-    )
-    for axis, (metric, mode) in zip(axes[0], metrics, strict=True):
+    lines = max([(s.metric, s.mode) for s in scores].count(m) for m in metrics)
+    across, down = min(len(metrics), _ACROSS), -(-len(metrics) // _ACROSS)
+    size = (3.4 * across, down * (0.24 * lines + 1.0))
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False)
+    for axis in axes.flat[len(metrics) :]:
+        axis.set_axis_off()
+    for axis, (metric, mode) in zip(axes.flat, metrics, strict=False):
         rows = [s for s in scores if (s.metric, s.mode) == (metric, mode)]
         for place, score in enumerate(rows):
             # pairwise accuracy is a comparison with each control: its interval differs by line
@@ -68,11 +72,6 @@ def forest(scores: Sequence[Score]) -> str:
         axis.grid(axis="x", color="#e6eaef")
     figure.tight_layout()
     return _png(figure)
-
-
-def _tallest(scores: Sequence[Score]) -> int:
-    lines = [(s.metric, s.mode) for s in scores]
-    return max(lines.count(line) for line in lines)
 
 
 def surprise_curve(bins: Sequence[SurpriseBin]) -> str:

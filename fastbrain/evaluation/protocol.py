@@ -247,8 +247,8 @@ def _against_controls(
             if ours.per_sample is not None and theirs.per_sample is not None:
                 sign = 1 if metric.better == "higher" else -1
                 p = block_flip_p(sign * (ours.per_sample - theirs.per_sample), blocks, seed=seed)
-            beside = {"chance": theirs.score.value, "control": control.name, "p": p}
-            found.append(replace(ours.score, **beside))
+            chance = theirs.score.value
+            found.append(replace(ours.score, chance=chance, control=control.name, p=p))
     return found
 
 

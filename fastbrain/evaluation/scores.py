@@ -88,11 +88,10 @@ def with_adjusted(scores: Sequence[Score]) -> tuple[Score, ...]:
     scores : sequence of Score
         Those without a p stay as they are.
     """
-    tested = [i for i, score in enumerate(scores) if score.p is not None]
+    tested = {i: score.p for i, score in enumerate(scores) if score.p is not None}
     if not tested:
         return tuple(scores)
-    family = adjusted_p([scores[i].p for i in tested])
-    found = dict(zip(tested, family.tolist(), strict=True))
+    found = dict(zip(tested, adjusted_p([*tested.values()]).tolist(), strict=True))
     return tuple(
         replace(score, adjusted=found[i]) if i in found else score for i, score in enumerate(scores)
     )
