@@ -2,6 +2,13 @@
 
 from .battery import BrainDecoder, run_controls
 from .captions import majority_text, nearest_training_texts, template_text
+from .clinical import beside_baselines, label_scores, scale_scores
+from .clinical_baselines import (
+    ClinicalCohort,
+    baseline_predictions,
+    connectivity_features,
+    cross_validated_baselines,
+)
 from .compare import Comparison, Difference, compare_runs
 from .conditions import (
     Conditions,
@@ -84,6 +91,7 @@ from .views import (
 __all__ = [
     "TEXT_METRICS",
     "BrainDecoder",
+    "ClinicalCohort",
     "Comparison",
     "Conditions",
     "Control",
@@ -108,7 +116,9 @@ __all__ = [
     "TextResult",
     "adjusted_p",
     "atlas_regions",
+    "baseline_predictions",
     "bert_score",
+    "beside_baselines",
     "bleu",
     "block_flip_p",
     "bootstrap_interval",
@@ -116,8 +126,10 @@ __all__ = [
     "changed_store",
     "common_trials",
     "compare_runs",
+    "connectivity_features",
     "control_model",
     "correlations",
+    "cross_validated_baselines",
     "cut_to_reference_length",
     "delay_sweep",
     "delayed_store",
@@ -131,6 +143,7 @@ __all__ = [
     "find_score",
     "gaussian_noise",
     "keep_region",
+    "label_scores",
     "majority_text",
     "nearest_text_unigram",
     "nearest_training_texts",
@@ -151,6 +164,7 @@ __all__ = [
     "rouge_l",
     "run_controls",
     "sample_scores",
+    "scale_scores",
     "sign_flip_p",
     "spread_counts",
     "surprise_bins",

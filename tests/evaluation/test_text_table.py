@@ -172,6 +172,9 @@ def test_odd_texts_are_defined(odd):
     assert alike["wer"].score.value == 0
     whole = 0.0 if not text.strip() else 1.0
     assert alike["bleu1"].score.value == pytest.approx(whole)
+    assert alike["bleu4"].score.value == pytest.approx(
+        whole if odd == "long" or odd == "markup" else 0
+    )
     assert alike["chrf"].score.value == pytest.approx(whole)
     # rouge-score knows Latin letters and digits only
     latin = 0.0 if odd == "not Latin" else whole
