@@ -51,6 +51,7 @@ from fastbrain.evaluation import (
 )
 from fastbrain.evaluation.bertscore import default_bert
 from fastbrain.models.hub import quiet
+from fastbrain.models.sentences import sentence_embeddings
 
 PENALTIES = np.logspace(-2, 1, 7)  # times the mean squared length of a brain image
 WIDTHS = (0.05, 0.1, 0.15, 0.2)
@@ -135,22 +136,13 @@ def read_folder(folder: Path) -> tuple[np.ndarray, list[str], list[str]]:
 
 def embed(texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Embeddings (N, layers·D), subword counts (N, W) and a vector of each subword (W, D)."""
-    import torch
     from transformers import AutoModel, AutoTokenizer
 
     path = default_bert()[0]
+    units = sentence_embeddings(texts, path)
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(path)
-        model = AutoModel.from_pretrained(path).eval()
-    layers = []
-    for start in range(0, len(texts), 64):
-        batch = tokenizer(texts[start : start + 64], padding=True, return_tensors="pt")
-        with torch.inference_mode():
-            states = torch.stack(model(**batch, output_hidden_states=True).hidden_states, dim=1)
-        mask = batch["attention_mask"][:, None, :, None]
-        layers.append(((states * mask).sum(2) / mask.sum(2)).double().numpy())
-    units = np.concatenate(layers)
-    units /= np.linalg.norm(units, axis=2, keepdims=True)
+        model = AutoModel.from_pretrained(path)
     tokens = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     vocabulary = {token: i for i, token in enumerate(sorted({t for row in tokens for t in row}))}
     counts = np.zeros((len(texts), len(vocabulary)))

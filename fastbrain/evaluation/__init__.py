@@ -26,6 +26,7 @@ from .controls import (
 )
 from .diversity import Diversity, cut_to_reference_length, diversity
 from .llm4brain import LLM4BrainDecoder, control_model, pairwise_scorer
+from .meaning import meaning_retrieval
 from .metrics import TEXT_METRICS, TextMetric
 from .noise import (
     Moments,
@@ -145,6 +146,7 @@ __all__ = [
     "keep_region",
     "label_scores",
     "majority_text",
+    "meaning_retrieval",
     "nearest_text_unigram",
     "nearest_training_texts",
     "needed_pairs",

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from .conditions import DERANGED, TRUE, Conditions, block_flip_p, pairwise_score
 from .diversity import Diversity, cut_to_reference_length, diversity
+from .meaning import meaning_retrieval
 from .metrics import TEXT_METRICS, Rows, TextMetric
 from .scores import Mode, Score, with_adjusted
 from .stats import sign_flip_p
@@ -55,7 +56,8 @@ class Evaluation:
         What the decoder said under every control.
     scores : tuple of Score
         Against deranged brains, the metrics of free-running text and of text cut at the reference
-        length, and teacher-forced pairwise accuracy; headlines against every other control.
+        length, retrieval by meaning, and teacher-forced pairwise accuracy; headlines against every
+        other control.
         All of them are one family for the adjustment of p.
     per_sample : dict
         Name of metric to (N,) values, free-running; ``"pairwise"`` against deranged brains.
@@ -151,7 +153,7 @@ def evaluate_text(
     seed : int
         Of intervals and sign flips.
     bert : bool
-        Whether to compute BERTScore (needs the ``demo`` extra).
+        Whether to compute BERTScore and retrieval by meaning (needs the ``demo`` extra).
 
     Returns
     -------
@@ -185,6 +187,8 @@ def evaluate_text(
         *_against_controls(conditions, free, metrics, seed),
         *_by_subject(samples, conditions, seed),
     ]
+    if bert and len(samples) > 1:
+        scores += meaning_retrieval(said, truth, blocks, count=len(partners), seed=seed)
     per_sample = {n: r.per_sample for n, r in free.items() if r.per_sample is not None}
     true, deranged = conditions[TRUE].nll, conditions[DERANGED].nll
     if true is not None and deranged is not None:

