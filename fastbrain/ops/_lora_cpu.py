@@ -1,7 +1,7 @@
 """The CPU backend of the adapted layers: the library's products, with a gradient of its own.
 
 What is saved is memory traffic: the low-rank branch goes into place, forward and backward, and only
-x, the output of A and the weights are kept for the backward pass. The few rows of a decoding step
+x and the weights are kept for the backward pass. The few rows of a decoding step
 go to a kernel of our own.
 """
 

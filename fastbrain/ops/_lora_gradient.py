@@ -12,10 +12,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ._lora_products import Gradients
+from ._lora_products import Gradients, side_by_side
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 
@@ -105,8 +106,9 @@ class _Adapted(torch.autograd.Function):
         *adaptors: Tensor,
     ) -> Tensor:
         a, b = adaptors[: len(rows)], adaptors[len(rows) :]
-        y, low = _pair(name).forward(x, weight, bias, a, b, rows, scale, activation)
-        ctx.save_for_backward(x, weight, low, *adaptors)
+        y, _ = _pair(name).forward(x, weight, bias, a, b, rows, scale, activation)
+        # what comes out of A is made again: it is a small product of what is kept anyway
+        ctx.save_for_backward(x, weight, *adaptors)
         ctx.options = name, rows, scale, activation
         return y
 
@@ -114,9 +116,10 @@ class _Adapted(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         name, rows, scale, activation = ctx.options
-        x, weight, low, *adaptors = ctx.saved_tensors
+        x, weight, *adaptors = ctx.saved_tensors
         count = len(rows)
         a, b = adaptors[:count], adaptors[count:]
+        low = F.linear(x, side_by_side(a))
         _, _, _, _, for_x, for_weight, for_bias, *each = ctx.needs_input_grad
         wanted = [for_x, for_weight, for_bias, any(each[:count]), any(each[count:])]
         *wide, grad_a, grad_b = _pair(name).gradients(
