@@ -67,6 +67,20 @@ def environment(device: str = "cpu") -> dict[str, Any]:
     return facts
 
 
+def gpu_state() -> dict[str, Any]:
+    """Clock, power and temperature of the GPU now; a row of a throttled GPU shows that it was."""
+    fields = {"sm_mhz": "clocks.sm", "watts": "power.draw", "celsius": "temperature.gpu"}
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields.values())}"]
+    try:
+        ran = subprocess.run(
+            [*command, "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=10
+        )
+        values = [float(v) for v in ran.stdout.splitlines()[0].split(",")]
+    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError):
+        return {}
+    return dict(zip(fields, values, strict=True))
+
+
 def cpu_clock(function: Callable[[], object]) -> float:
     """Seconds of one call."""
     start = perf_counter()

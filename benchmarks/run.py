@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _timing import GpuClock, Recorder, cpu_clock, interleaved, ratio
+from _timing import GpuClock, Recorder, cpu_clock, gpu_state, interleaved, ratio
 from registry import FAMILIES, OURS, Entry, Problem, Setting, entries
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -72,13 +72,16 @@ def time_entry(
     )
     for cache in ("cold", "warm") if setting.on_gpu else (None,):
         clock = GpuClock(setting.device, cold=cache == "cold") if setting.on_gpu else cpu_clock
+        before = gpu_state() if setting.on_gpu else {}
         seconds = interleaved(functions, rounds=rounds or entry.rounds, clock=clock)
+        after = gpu_state() if setting.on_gpu else {}
         for name, times in seconds.items():
             row = _row(problem, times, seconds[OURS], best)
             extra: dict[str, Any] = {"error": errors.get(name), "ceiling": name in problem.ceilings}
             extra |= {"dtype": str(setting.dtype)[6:]}
             if setting.on_gpu:
                 extra |= {"cache": cache, "peak_mb": peaks[name] / 1e6}
+                extra |= {"gpu_before": before, "gpu_after": after}
             recorder.row(
                 op=entry.op, case=entry.case, provider=name, **problem.facts, **row, **extra
             )

@@ -95,10 +95,27 @@ class Tokenizing:
         mean, inv_std = (pick(t) for t in self.statistics)
         return ((values.float() - mean) * inv_std).to(self.dtype)
 
-    def conv3d(self) -> Tensor:
+    def conv3d(self, volumes: Tensor | None = None, *, channels_last: bool = False) -> Tensor:
         """The module people write."""
-        values = self._normal(self.volumes, lambda t: t)
-        return F.conv3d(values, self.weight, self.bias, stride=self.shape.patch)
+        values = self._normal(self.volumes if volumes is None else volumes, lambda t: t)
+        weight = self.weight
+        if channels_last:
+            form = torch.channels_last_3d
+            values, weight = values.to(memory_format=form), weight.to(memory_format=form)
+        return F.conv3d(values, weight, self.bias, stride=self.shape.patch)
+
+    def on_gpu(self) -> dict[str, Callable[[], Tensor]]:
+        """What only a GPU tells apart: another layout of memory, and volumes still on the host."""
+        pinned = self.volumes.cpu().pin_memory()
+
+        def arrived() -> Tensor:
+            return pinned.to(self.volumes.device, non_blocking=True)
+
+        return {
+            "conv3d_channels_last": lambda: self.conv3d(channels_last=True),
+            "conv3d_from_host": lambda: self.conv3d(arrived()),
+            "fastbrain_from_host": lambda: self.fastbrain(arrived(), None),
+        }
 
     def crop_linear(self) -> Tensor:
         """The brain's bounding box as patches, then a matrix product."""
@@ -120,7 +137,7 @@ class Tokenizing:
     def kept(self, name: str, out: Tensor) -> Tensor:
         """The kept tokens of a provider's output, in the order of the grid."""
         z, y, x = self.sites
-        if name == "conv3d":
+        if name.startswith("conv3d"):
             return out[:, :, z, y, x].transpose(1, 2)
         if name == "crop_linear":
             box = [b - a for a, b in zip(self.low, self.high, strict=True)]
@@ -162,6 +179,8 @@ def problem(shape: Shape, setting: Setting) -> Problem:
     }
     if setting.compiled:
         ways["gather_linear_compiled"] = compiled(t.gather_linear)
+    if setting.on_gpu:
+        ways |= t.on_gpu()
     double = (p.detach().double() for p in (t.weight, t.bias))
     truth = tokenize_voxels(t.volumes[:1], *double, **t.options, backend="reference")
     tokens, inner = shape.batch * t.grid.n_tokens, t.grid.patch_voxels
