@@ -1,6 +1,8 @@
-"""Turn a runs table or a BIDS tree into a voxel store.
+"""Turn a runs table, a BIDS tree or a study into a voxel store.
 
 fastbrain prepare cohort/runs.tsv store --kernel 4 4 4 --delay 4 --window 4 --test-subjects 06
+
+A study (fastbrain study) brings its own windows, texts and split.
 """
 
 from __future__ import annotations
@@ -14,27 +16,29 @@ import tyro
 
 from .._progress import say
 from ..data import (
+    RunRecord,
     Split,
+    Study,
     WindowSpec,
     audit_trials,
     plan_store,
     read_runs_table,
     runs_from_bids,
-    split_by,
-    split_folds,
-    split_unseen,
     write_store,
 )
 from ..data.events import Trial
-from ..errors import ConfigError
+from ..data.study import is_study
+from ._splits import SplitOptions
+
+Splitter = Callable[[list[Trial]], Split]
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, kw_only=True)
+class Config(SplitOptions):
     """Options of ``fastbrain prepare``."""
 
     source: Annotated[Path, tyro.conf.Positional]
-    """Runs table (TSV) or BIDS folder."""
+    """Runs table (TSV), BIDS folder, or folder of a study."""
     out: Annotated[Path, tyro.conf.Positional]
     """New store folder."""
     kernel: tuple[int, int, int] = (4, 4, 4)
@@ -45,26 +49,6 @@ class Config:
     """Volumes in a window."""
     onset_offset: float = 0.0
     """Seconds added to every onset, e.g. 12 where events ignore dummy volumes."""
-    test_subjects: tuple[str, ...] = ()
-    """Test on these people and on stimuli nobody else saw."""
-    split_by: Literal[
-        "run", "subject", "stimulus", "session", "category", "story", "family", "site"
-    ] = "run"
-    """Without --test-subjects: what --train, --val and --test name, or what folds keep whole."""
-    train: tuple[str, ...] = ()
-    """Values of the training part."""
-    val: tuple[str, ...] = ()
-    """Values of the validation part."""
-    test: tuple[str, ...] = ()
-    """Values of the test part."""
-    folds: int | None = None
-    """In place of --train, --val and --test: number of cross-validation folds."""
-    fold: int = 0
-    """Which of the folds to test on, from 0; the next one validates."""
-    closed_set: bool = False
-    """The texts are a known closed set (categories, say), all of which training may know."""
-    val_fraction: float = 0.2
-    """With --test-subjects: share of the other people's runs for validation."""
     mask: Path | None = None
     """Brain mask (NIfTI); default: the runs' own, else computed."""
     units: Literal["psc", "zscore"] = "psc"
@@ -87,19 +71,17 @@ class Config:
 
 def run(config: Config) -> None:
     """Check, then convert."""
-    if config.source.is_dir():
-        runs = runs_from_bids(config.source, task=config.task, space=config.space)
-    else:
-        runs = read_runs_table(config.source, allow_outside=config.allow_outside)
+    runs, trials, window, split = _cohort(config)
     plan = plan_store(
         runs,
-        window=WindowSpec(config.delay, config.window, config.onset_offset),
+        window=window,
         kernel=config.kernel,
-        split=_splitter(config),
+        split=split,
         mask=config.mask,
         units=config.units,
         high_pass_s=config.high_pass or None,
         ignore=config.ignore,
+        trials=trials,
     )
     for name, value in plan.summary().items():
         print(f"{name:<12} {value}")
@@ -114,37 +96,17 @@ def run(config: Config) -> None:
     say(f"store {store.fingerprint()} written to {config.out}")
 
 
-def _splitter(config: Config) -> Callable[[list[Trial]], Split]:
-    key, named = config.split_by, (config.train, config.val, config.test)
-    if bool(config.test_subjects) + any(named) + (config.folds is not None) > 1:
-        raise ConfigError(
-            "prepare: a split must be given in one way. Use --test-subjects, or --train, --val and "
-            "--test, or --folds."
-        )
-    if config.test_subjects:
-        return lambda trials: split_unseen(
-            trials,
-            test_subjects=config.test_subjects,
-            val_fraction=config.val_fraction,
-            closed_set=config.closed_set,
-        )
-    if config.folds is not None:
-        folds, fold = config.folds, config.fold
-        if not 0 <= fold < folds:
-            raise ConfigError(f"prepare: --fold must be 0..{folds - 1}, got {fold}.")
-        return lambda trials: split_folds(trials, key, folds=folds, closed_set=config.closed_set)[
-            fold
-        ]
-    if not all(named):
-        raise ConfigError(
-            "prepare: a split must be given. Use --test-subjects, all of --train, --val, --test, "
-            "or --folds."
-        )
-    return lambda trials: split_by(
-        trials,
-        key,
-        train=config.train,
-        val=config.val,
-        test=config.test,
-        closed_set=config.closed_set,
-    )
+def _cohort(
+    config: Config,
+) -> tuple[tuple[RunRecord, ...], list[Trial] | None, WindowSpec, Split | Splitter]:
+    """Runs, trials (None: those of the events files), window and split of the source."""
+    if is_study(config.source):
+        study = Study.load(config.source)
+        study.check_images()
+        return study.runs, study.trials, study.window, study.split
+    if config.source.is_dir():
+        runs = runs_from_bids(config.source, task=config.task, space=config.space)
+    else:
+        runs = read_runs_table(config.source, allow_outside=config.allow_outside)
+    window = WindowSpec(config.delay, config.window, config.onset_offset)
+    return runs, None, window, config.splitter("prepare")

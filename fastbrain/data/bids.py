@@ -68,8 +68,8 @@ def runs_from_bids(
             f"{task or 'any'} and space {space or 'any'}, got none ({sidecars} sidecars). "
             "Are the images downloaded?"
         )
-    people = _participants(root)
-    records = tuple(sorted((_record(root, *item, people) for item in found), key=_natural))
+    people = participants(root)
+    records = tuple(sorted((_record(root, *item, people) for item in found), key=natural))
     check_unique(root, records)
     check_files(root, records)
     return records
@@ -94,7 +94,7 @@ def _choose(
     return [(path, tags) for path, tags in found if tags.get(key) == wanted]
 
 
-def _participants(root: Path) -> dict[str, dict[str, str]]:
+def participants(root: Path) -> dict[str, dict[str, str]]:
     """Family and site by subject label, from ``participants.tsv`` where there is one."""
     path = root / "participants.tsv"
     if not path.is_file():
@@ -128,13 +128,6 @@ def _record(
             f"runs_from_bids: {bold} must have its _events.tsv, got none between its folder and "
             f"{root}. Leave resting-state runs out with task=."
         )
-    sidecar = _sidecar(root, bold, tags)
-    stated = sidecar.get("RepetitionTime")
-    if stated is not None and (isinstance(stated, bool) or not isinstance(stated, int | float)):
-        raise CohortError(
-            f"runs_from_bids: RepetitionTime of {bold} must be a number of seconds, got {stated!r}."
-        )
-    where = f"RepetitionTime of {bold}"
     return RunRecord(
         run_id=run_id_of(subject, session, run),
         subject=subject,
@@ -142,12 +135,30 @@ def _record(
         run=run,
         bold=bold,
         events=events,
-        mask=_mask(root, bold, tags),
-        confounds=_nearest(root, bold, source, "_timeseries.tsv", desc="confounds"),
-        tr=None if stated is None else seconds_of(str(stated), where=where),
+        mask=mask_of(root, bold, tags),
+        confounds=confounds_of(root, bold, tags),
+        tr=stated_tr(root, bold, tags),
         root=root,
         **people.get(subject, {}),
     )
+
+
+def stated_tr(root: Path, bold: Path, tags: dict[str, str]) -> float | None:
+    """Repetition time that the sidecars state, seconds; the image itself need not be there."""
+    stated = _sidecar(root, bold, tags).get("RepetitionTime")
+    if stated is None:
+        return None
+    if isinstance(stated, bool) or not isinstance(stated, int | float):
+        raise CohortError(
+            f"runs_from_bids: RepetitionTime of {bold} must be a number of seconds, got {stated!r}."
+        )
+    return seconds_of(str(stated), where=f"RepetitionTime of {bold}")
+
+
+def confounds_of(root: Path, bold: Path, tags: dict[str, str]) -> Path | None:
+    """The confounds table that preprocessing left for a run."""
+    source = {k: v for k, v in tags.items() if k not in _DERIVED}
+    return _nearest(root, bold, source, "_timeseries.tsv", desc="confounds")
 
 
 def _folders(root: Path, start: Path) -> list[Path]:
@@ -187,7 +198,7 @@ def _sidecar(root: Path, bold: Path, tags: dict[str, str]) -> dict[str, Any]:
     return merged
 
 
-def _mask(root: Path, bold: Path, tags: dict[str, str]) -> Path | None:
+def mask_of(root: Path, bold: Path, tags: dict[str, str]) -> Path | None:
     """The brain mask that preprocessing left beside the image, else the root's ``mask.nii.gz``."""
     own = {k: v for k, v in tags.items() if k != "desc"}
     for path in sorted(bold.parent.glob("*_desc-brain_mask.nii*")):
@@ -198,6 +209,7 @@ def _mask(root: Path, bold: Path, tags: dict[str, str]) -> Path | None:
     return shared if shared.is_file() else None
 
 
-def _natural(record: RunRecord) -> tuple[tuple[int, int, str], ...]:
+def natural(record: RunRecord) -> tuple[tuple[int, int, str], ...]:
+    """Order by subject, session, run: run-10 follows run-9."""
     labels = (record.subject, record.session, record.run)
     return tuple((0, int(v), v) if v.isdigit() else (1, 0, v) for v in labels)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .._io import safe_join
+from .._io import safe_join, write_atomic
 from ..errors import CohortError
 
 MISSING = ("", "n/a")
@@ -63,7 +63,9 @@ def run_id_of(subject: str, session: str, run: str) -> str:
     return f"sub-{subject}_{middle}run-{run}"
 
 
-def read_runs_table(path: str | Path, *, allow_outside: bool = False) -> tuple[RunRecord, ...]:
+def read_runs_table(
+    path: str | Path, *, allow_outside: bool = False, must_exist: bool = True
+) -> tuple[RunRecord, ...]:
     """Read a table with one run a row.
 
     Columns (tab separated): ``subject``, ``run``, ``bold``, ``events``, and if need be
@@ -76,6 +78,8 @@ def read_runs_table(path: str | Path, *, allow_outside: bool = False) -> tuple[R
         Paths in the table are relative to its folder.
     allow_outside : bool
         Whether files outside the table's folder may be named.
+    must_exist : bool
+        Whether the files have to be there.
 
     Returns
     -------
@@ -97,8 +101,34 @@ def read_runs_table(path: str | Path, *, allow_outside: bool = False) -> tuple[R
     if not records:
         raise CohortError(f"read_runs_table: {path} must hold at least one run, got none.")
     check_unique(path, records)
-    check_files(path, records)
+    if must_exist:
+        check_files(path, records)
     return records
+
+
+def write_runs_table(path: str | Path, runs: Iterable[RunRecord]) -> Path:
+    """Write runs as :func:`read_runs_table` reads them, with absolute paths.
+
+    Parameters
+    ----------
+    path : str or Path
+    runs : iterable of RunRecord
+
+    Returns
+    -------
+    Path
+    """
+    columns = [*_REQUIRED, *_OPTIONAL]
+    lines = ["\t".join(columns)]
+    for run in runs:
+        lines.append("\t".join(_cell(getattr(run, name)) for name in columns))
+    return write_atomic(path, "\n".join(lines) + "\n")
+
+
+def _cell(value: Path | str | float | None) -> str:
+    if isinstance(value, Path):
+        return os.path.abspath(value)
+    return "n/a" if value is None or value == "" else str(value)
 
 
 def read_tsv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -142,7 +172,7 @@ def check_unique(source: Path, records: Iterable[RunRecord]) -> None:
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise CohortError(
-            f"cohort: {source} must name each run once, got {_some(twice)} more than once."
+            f"cohort: {source} must name each run once, got {some(twice)} more than once."
         )
 
 
@@ -158,10 +188,10 @@ def check_files(source: Path, records: Iterable[RunRecord]) -> None:
         return
     parts = []
     if missing:
-        parts.append(f"{len(missing)} that do not exist: {_some(missing)}")
+        parts.append(f"{len(missing)} that do not exist: {some(missing)}")
     if dangling:
         parts.append(
-            f"{len(dangling)} that are links to data not fetched yet: {_some(dangling)} "
+            f"{len(dangling)} that are links to data not fetched yet: {some(dangling)} "
             "(run 'datalad get' or 'git annex get')"
         )
     raise CohortError(f"cohort: {source} must name files that exist, got {'; '.join(parts)}.")
@@ -249,6 +279,7 @@ def _record(path: Path, number: int, row: dict[str, str], allow_outside: bool) -
     )
 
 
-def _some(names: list[Path] | list[str]) -> str:
+def some(names: list[Path] | list[str]) -> str:
+    """The first few names, and how many there are beside."""
     shown = ", ".join(str(name) for name in names[:_SHOWN])
     return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

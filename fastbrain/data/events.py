@@ -75,6 +75,8 @@ class Trial:
         Story or passage that the stimulus is a part of, "" where the events do not say.
     family, site : str
         Of the person, "" where they are not known.
+    instruction : str
+        What `text` answers, "" where any prompt will do.
     """
 
     trial_id: str
@@ -94,6 +96,16 @@ class Trial:
     story: str = ""
     family: str = ""
     site: str = ""
+    instruction: str = ""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When a trial was, and its window: `onset` and `duration` in seconds, `start` in volumes."""
+
+    onset: float
+    duration: float
+    start: int
 
 
 def read_trials(
@@ -150,16 +162,27 @@ def read_trials(
     return trials
 
 
-def _trial(
-    run: RunRecord, window: WindowSpec, row: dict[str, str], number: int, tr: float, n_volumes: int
-) -> Trial:
-    where = f"{run.events} trial {number}"
-    text = row["text"] if "text" in row else row["trial_type"]
-    if text in MISSING:
-        raise CohortError(
-            f"read_trials: {where} must have a text, got '{text}'. Fill it in, or name its trial "
-            "type in ignore= if it is not a trial."
-        )
+def read_timing(
+    row: dict[str, str], window: WindowSpec, *, where: str, tr: float, n_volumes: int
+) -> Timing:
+    """Read onset and duration of an events row and place its window.
+
+    Parameters
+    ----------
+    row : dict of str to str
+    window : WindowSpec
+    where : str
+        File and row, for messages.
+    tr : float
+        Seconds between volumes.
+    n_volumes : int
+        Length of the run.
+
+    Raises
+    ------
+    CohortError
+        An onset that is no number, or a window that leaves the run.
+    """
     onset = seconds_of(row["onset"], where=f"{where} onset")
     if onset is None:
         raise CohortError(f"read_trials: {where} must have an onset, got '{row['onset']}'.")
@@ -173,6 +196,20 @@ def _trial(
             f"{start}..{start + window.window_trs} (onset {onset} s). Check tr, delay and "
             "onset_offset, or take the row out."
         )
+    return Timing(onset, duration, start)
+
+
+def _trial(
+    run: RunRecord, window: WindowSpec, row: dict[str, str], number: int, tr: float, n_volumes: int
+) -> Trial:
+    where = f"{run.events} trial {number}"
+    text = row["text"] if "text" in row else row["trial_type"]
+    if text in MISSING:
+        raise CohortError(
+            f"read_trials: {where} must have a text, got '{text}'. Fill it in, or name its trial "
+            "type in ignore= if it is not a trial."
+        )
+    timing = read_timing(row, window, where=where, tr=tr, n_volumes=n_volumes)
     stim_file = given(row, "stim_file")
     return Trial(
         trial_id=f"{run.run_id}_trial-{number:03d}",
@@ -180,14 +217,14 @@ def _trial(
         subject=run.subject,
         session=run.session,
         run=run.run,
-        onset=onset,
-        duration=duration,
-        start=start,
+        onset=timing.onset,
+        duration=timing.duration,
+        start=timing.start,
         frames=window.window_trs,
         stimulus=given(row, "stimulus") or stim_file,
         text=text,
         category=given(row, "category") or given(row, "trial_type"),
-        clip=_clip(run, stim_file),
+        clip=clip_of(run, stim_file),
         guard_trs=window.guard_trs(tr),
         story=given(row, "story") or given(row, "passage"),
         family=run.family,
@@ -195,9 +232,10 @@ def _trial(
     )
 
 
-def _clip(run: RunRecord, stim_file: str) -> str:
+def clip_of(run: RunRecord, stim_file: str) -> str:
+    """A stimulus file relative to the cohort's root; BIDS keeps them in ``stimuli/``."""
     if not stim_file:
         return ""
-    # BIDS keeps stimuli in one folder of the root; a name that leaves it is refused
+    # a name that leaves the folder is refused
     safe_join(run.root or Path("."), "stimuli", stim_file)
     return f"stimuli/{stim_file}"

@@ -19,6 +19,7 @@ def split_by(
     test: Sequence[str],
     guard_trs: int | None = None,
     closed_set: bool = False,
+    new_stimuli: bool = False,
 ) -> Split:
     """Split by explicit values of one trial field; trials with other values are unused.
 
@@ -35,6 +36,9 @@ def split_by(
         val that come too close to another part are left out and counted in ``Split.unused``.
     closed_set : bool
         See :class:`Split`.
+    new_stimuli : bool
+        Whether training trials leave out the stimuli of validation and test, and validation
+        trials those of the test part.
 
     Returns
     -------
@@ -62,9 +66,21 @@ def split_by(
                 f"and {other}."
             )
     chosen = {name: [t for t in trials if getattr(t, key) in wanted[name]] for name in PARTS}
+    keys: tuple[str, ...] = (key,)
+    if new_stimuli:
+        values_of(trials, "stimulus")
+        keys = tuple(dict.fromkeys((key, "stimulus")))
+        chosen["val"] = _without(chosen["val"], chosen["test"])
+        chosen["train"] = _without(chosen["train"], [*chosen["val"], *chosen["test"]])
     return finish_split(
-        trials, chosen, keys=(key,), val_keys=(key,), guard_trs=guard_trs, closed_set=closed_set
+        trials, chosen, keys=keys, val_keys=keys, guard_trs=guard_trs, closed_set=closed_set
     )
+
+
+def _without(trials: list[Trial], others: list[Trial]) -> list[Trial]:
+    """Trials whose stimulus none of `others` has."""
+    seen = {t.stimulus for t in others}
+    return [t for t in trials if t.stimulus not in seen]
 
 
 def finish_split(

@@ -142,11 +142,13 @@ def plan_store(
     high_pass_s: float | None = 128.0,
     min_voxels: int = 1,
     ignore: tuple[str, ...] = (),
+    trials: Sequence[Trial] | None = None,
 ) -> StorePlan:
     """Check a whole cohort and lay out its store; nothing is written.
 
-    Parameters as in :func:`fastbrain.data.prepare_store`. Voxels are read only where a mask has
-    to be computed.
+    Parameters as in :func:`fastbrain.data.prepare_store`, and `trials` where they are not those
+    of the events files (:class:`fastbrain.data.Study`). Voxels are read only where a mask has to
+    be computed.
 
     Raises
     ------
@@ -163,18 +165,22 @@ def plan_store(
     first = headers[0]
     for n in sorted({v.shape[0] for v in headers}):
         drift_basis(n, first.tr, high_pass_s)
-    trials = [
-        trial
-        for run, v in zip(runs, headers, strict=True)
-        for trial in read_trials(run, window, tr=first.tr, n_volumes=v.shape[0], ignore=ignore)
-    ]
-    parts = split if isinstance(split, Split) else split(trials)
-    parts.check(trials)
+    if trials is None:
+        known = [
+            trial
+            for run, v in zip(runs, headers, strict=True)
+            for trial in read_trials(run, window, tr=first.tr, n_volumes=v.shape[0], ignore=ignore)
+        ]
+    else:
+        known = list(trials)
+        _check_trials(known, runs, headers, window)
+    parts = split if isinstance(split, Split) else split(known)
+    parts.check(known)
     brain = _mask(runs, headers, mask)
     return StorePlan(
         runs=tuple(runs),
         headers=headers,
-        trials=trials,
+        trials=known,
         split=parts,
         grid=TokenGrid.from_mask(brain, kernel, stride, min_voxels=min_voxels),
         affine=first.affine,
@@ -183,6 +189,28 @@ def plan_store(
         units=units,
         high_pass_s=high_pass_s,
     )
+
+
+def _check_trials(
+    trials: Sequence[Trial],
+    runs: Sequence[RunRecord],
+    headers: tuple[Volumes, ...],
+    window: WindowSpec,
+) -> None:
+    lengths = {run.run_id: v.shape[0] for run, v in zip(runs, headers, strict=True)}
+    tr = headers[0].tr
+    for t in trials:
+        start = window.start(t.onset, tr=tr)
+        if (t.start, t.frames) != (start, window.window_trs):
+            contract = f"have the window {start}..{start + window.window_trs} of its onset"
+        elif t.run_id not in lengths or not 0 <= start <= lengths[t.run_id] - t.frames:
+            contract = f"lie inside its run of {lengths.get(t.run_id, 0)} volumes"
+        else:
+            continue
+        raise CohortError(
+            f"plan_store: trial {t.trial_id} must {contract}, got {t.start}..{t.start + t.frames}. "
+            "Plan the study again from these images."
+        )
 
 
 def _check_names(runs: Sequence[RunRecord]) -> None:

@@ -31,7 +31,7 @@ from .events import Trial, WindowSpec
 from .manifest import Manifest
 from .splits import Split
 
-_LATER = ("story", "family", "site")
+_LATER = ("story", "family", "site", "instruction")
 
 
 @dataclass(frozen=True, eq=False)

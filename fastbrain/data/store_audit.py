@@ -108,4 +108,6 @@ def audit_store(
 
 def _record(trial: Trial, part: AuditPart, scans: tuple[str, ...]) -> AuditRecord:
     fields = {name: getattr(trial, name) for name in ("start", "frames", "text", *get_args(Key))}
-    return AuditRecord(record_id=trial.trial_id, part=part, scans=scans, **fields)
+    return AuditRecord(
+        record_id=trial.trial_id, part=part, scans=scans, prompt=trial.instruction, **fields
+    )

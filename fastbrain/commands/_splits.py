@@ -1,0 +1,82 @@
+"""Options that say who learns from what, shared by the commands that make splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from ..data import Split, split_by, split_folds, split_unseen
+from ..data.events import Trial
+from ..errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """One of three ways to make a split."""
+
+    test_subjects: tuple[str, ...] = ()
+    """Test on these people and on stimuli nobody else saw."""
+    split_by: Literal[
+        "run", "subject", "stimulus", "session", "category", "story", "family", "site"
+    ] = "run"
+    """Without --test-subjects: what --train, --val and --test name, or what folds keep whole."""
+    train: tuple[str, ...] = ()
+    """Values of the training part."""
+    val: tuple[str, ...] = ()
+    """Values of the validation part."""
+    test: tuple[str, ...] = ()
+    """Values of the test part."""
+    new_stimuli: bool = False
+    """With --train, --val and --test: no part has a stimulus of a later one."""
+    folds: int | None = None
+    """In place of --train, --val and --test: number of cross-validation folds."""
+    fold: int = 0
+    """Which of the folds to test on, from 0; the next one validates."""
+    closed_set: bool = False
+    """The texts are a known closed set (categories, say), all of which training may know."""
+    val_fraction: float = 0.2
+    """With --test-subjects: share of the other people's runs for validation."""
+
+    def splitter(self, command: str) -> Callable[[list[Trial]], Split]:
+        """The function from trials to the split that was asked for.
+
+        Raises
+        ------
+        ConfigError
+            No way was given, or several were.
+        """
+        key, named = self.split_by, (self.train, self.val, self.test)
+        if bool(self.test_subjects) + any(named) + (self.folds is not None) > 1:
+            raise ConfigError(
+                f"{command}: a split must be given in one way. Use --test-subjects, or --train, "
+                "--val and --test, or --folds."
+            )
+        if self.test_subjects:
+            return lambda trials: split_unseen(
+                trials,
+                test_subjects=self.test_subjects,
+                val_fraction=self.val_fraction,
+                closed_set=self.closed_set,
+            )
+        if self.folds is not None:
+            folds, fold = self.folds, self.fold
+            if not 0 <= fold < folds:
+                raise ConfigError(f"{command}: --fold must be 0..{folds - 1}, got {fold}.")
+            return lambda trials: split_folds(trials, key, folds=folds, closed_set=self.closed_set)[
+                fold
+            ]
+        if not all(named):
+            raise ConfigError(
+                f"{command}: a split must be given. Use --test-subjects, all of --train, --val, "
+                "--test, or --folds."
+            )
+        return lambda trials: split_by(
+            trials,
+            key,
+            train=self.train,
+            val=self.val,
+            test=self.test,
+            closed_set=self.closed_set,
+            new_stimuli=self.new_stimuli,
+        )

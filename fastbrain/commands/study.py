@@ -1,0 +1,91 @@
+"""Make a public data set ready: runs, trials, target texts and split. Needs no image.
+
+fastbrain study had ds004488 had-study --test-subjects 27 28 29 30 --closed-set
+
+fastbrain study bold5000 ds001499 b5k --split-by session --train 01 02 --val 03 --test 04
+--new-stimuli --categories coco
+
+`fastbrain prepare had-study store` then reads the images, from where they are expected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from .._progress import say
+from ..data import Captions, Study, audit_trials, captions_from_tsv, known_dataset, plan_study
+from ._splits import SplitOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(SplitOptions):
+    """Options of ``fastbrain study``."""
+
+    dataset: Annotated[Literal["had", "bold5000"], tyro.conf.Positional]
+    """Which data set."""
+    source: Annotated[Path, tyro.conf.Positional]
+    """Its BIDS folder."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """New folder of the study."""
+    images: Path | None = None
+    """Folder of preprocessed images (derivatives/fmriprep, say); default: the BIDS folder."""
+    space: str | None = None
+    """BIDS space of the images."""
+    explained_by: tuple[Path, ...] = ()
+    """Folders with captions and class names, where they are not in the BIDS folder."""
+    captions: Path | None = None
+    """Table (TSV) of your own captions: stimulus, caption."""
+    categories: tuple[str, ...] = ()
+    """Keep these categories only."""
+    seed: int = 0
+    """Of instructions and of the choice among captions and templates."""
+
+
+def run(config: Config) -> None:
+    """Plan, say what there is, write."""
+    dataset = known_dataset(config.dataset)
+    annotator = None if config.captions is None else Captions(captions_from_tsv(config.captions))
+    study = plan_study(
+        config.source,
+        dataset,
+        split=config.splitter("study"),
+        images=config.images,
+        space=config.space,
+        explained_by=config.explained_by,
+        categories=config.categories,
+        annotator=annotator,
+        seed=config.seed,
+    )
+    audit = audit_trials(study.trials, study.split)
+    for name, value in {**_described(study), "audit": audit.summary()}.items():
+        print(f"{name:<12} {value}")
+    if not audit.clean:
+        say("note: training refuses a split that leaks; see --closed-set and --new-stimuli")
+    if len(study.absent):
+        say(f"note: {len(study.absent)} images are absent. {dataset.how_to_fetch()}")
+    study.save(config.out)
+    say(f"study written to {config.out}; next: fastbrain prepare {config.out} STORE")
+
+
+def _described(study: Study) -> dict[str, str]:
+    """What there is, one line an entry, for people."""
+    split, trials = study.split, study.trials
+    texts = {s.text for s in study.surrogates}
+    source = study.surrogates[0]
+    absent = study.absent
+    return {
+        "data set": f"{study.dataset.title}, OpenNeuro {study.dataset.accession}",
+        "runs": f"{len(study.runs)} of {len({r.subject for r in study.runs})} subjects",
+        "windows": f"{study.window.window_trs} volumes from {study.window.delay_s:g} s on, onsets "
+        f"{study.window.onset_offset_s:+g} s",
+        "trials": f"{len(trials)} of {len({t.stimulus for t in trials})} stimuli in "
+        f"{len({t.category for t in trials})} categories",
+        "split": f"{len(split.train)} train, {len(split.val)} val, {len(split.test)} test, "
+        f"{split.unused} unused (guard {split.guard_trs} volumes)",
+        "targets": f"{len(texts)} different texts by {source.model} ({source.digest})",
+        "images": f"{len(study.runs) - len(absent)} of {len(study.runs)} there",
+    }

@@ -1,0 +1,31 @@
+"""Public data sets that work out of the box."""
+
+from __future__ import annotations
+
+import difflib
+
+from ...errors import ConfigError
+from .bold5000 import BOLD5000
+from .had import HAD
+from .known import KnownDataset, Label
+
+DATASETS = {dataset.name: dataset for dataset in (HAD, BOLD5000)}
+
+__all__ = ["BOLD5000", "DATASETS", "HAD", "KnownDataset", "Label", "known_dataset"]
+
+
+def known_dataset(name: str) -> KnownDataset:
+    """A data set by name, "had" or "bold5000".
+
+    Raises
+    ------
+    ConfigError
+        There is none of that name.
+    """
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f"Did you mean '{near[0]}'?" if near else "Write a runs table for your own data."
+        raise ConfigError(
+            f"known_dataset: name must be one of {sorted(DATASETS)}, got '{name}'. {hint}"
+        )
+    return DATASETS[name]

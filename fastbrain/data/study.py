@@ -1,0 +1,287 @@
+"""A public data set made ready: runs, trials, target texts and split, before any image is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from .._io import folder_atomic, read_json, sha256, verify, write_json
+from ..errors import CohortError, ConfigError
+from .annotation import (
+    Annotator,
+    Request,
+    Surrogate,
+    annotate,
+    draw,
+    read_surrogates,
+    write_surrogates,
+)
+from .announced import Absent, absent_images, announced_runs
+from .cohort import RunRecord, read_runs_table, read_tsv, write_runs_table
+from .datasets import KnownDataset, Label, known_dataset
+from .events import Trial, WindowSpec, clip_of, read_timing
+from .splits import Split
+from .store import read_trials_table, write_trials_table
+from .wordings import Captions, ClassNames
+
+DESCRIPTION = "study.json"
+_FILES = ("runs.tsv", "trials.parquet", "surrogates.jsonl", "split.json")
+_LAYOUT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Everything about a cohort but its images.
+
+    Parameters
+    ----------
+    dataset : KnownDataset
+    root : Path
+        BIDS folder.
+    runs : tuple of RunRecord
+        Their images may be absent.
+    trials : list of Trial
+        Their texts are the surrogates.
+    split : Split
+    window : WindowSpec
+    surrogates : tuple of Surrogate
+        One a trial: its text, and where it came from.
+    """
+
+    dataset: KnownDataset
+    root: Path
+    runs: tuple[RunRecord, ...]
+    trials: list[Trial]
+    split: Split
+    window: WindowSpec
+    surrogates: tuple[Surrogate, ...]
+
+    @property
+    def absent(self) -> Absent:
+        """Images that are not on disk."""
+        return absent_images(self.runs)
+
+    def check_images(self) -> None:
+        """Refuse to go on without the images.
+
+        Raises
+        ------
+        CohortError
+            Counts and names those that are absent, and says how the public fetches them.
+        """
+        absent = self.absent
+        if not len(absent):
+            return
+        gone = {*absent.missing, *absent.links}
+        subjects = list(dict.fromkeys(r.subject for r in self.runs if r.bold in gone))
+        everybody = len(subjects) == len({r.subject for r in self.runs})
+        raise CohortError(
+            f"study: the images of all {len(self.runs)} runs must be there, got {len(absent)} "
+            f"absent: {absent}. {self.dataset.how_to_fetch(() if everybody else subjects)}."
+        )
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the study as a folder, whole or not at all.
+
+        Parameters
+        ----------
+        folder : str or Path
+            New.
+
+        Raises
+        ------
+        OutputExistsError
+            `folder` exists.
+        """
+        with folder_atomic(folder) as temporary:
+            write_runs_table(temporary / "runs.tsv", self.runs)
+            write_trials_table(temporary / "trials.parquet", self.trials)
+            write_surrogates(temporary / "surrogates.jsonl", self.surrogates)
+            write_json(temporary / "split.json", self.split.to_json())
+            description = {
+                "layout": _LAYOUT,
+                "dataset": self.dataset.name,
+                "root": str(self.root.resolve()),
+                "window": asdict(self.window),
+                "files": {name: sha256(temporary / name) for name in _FILES},
+            }
+            write_json(temporary / DESCRIPTION, description)
+        return Path(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Study:
+        """Read a study.
+
+        Raises
+        ------
+        CohortError
+            A file is missing, damaged or was edited.
+        """
+        folder = Path(folder)
+        said = read_json(folder / DESCRIPTION)
+        keys = {"layout", "dataset", "root", "window", "files"}
+        if not isinstance(said, dict) or set(said) != keys or said["layout"] != _LAYOUT:
+            raise CohortError(f"Study.load: {folder / DESCRIPTION} must be of layout {_LAYOUT}.")
+        if not isinstance(said["files"], dict) or sorted(said["files"]) != sorted(_FILES):
+            raise CohortError(f"Study.load: {folder / DESCRIPTION} must list {_FILES}.")
+        verify(folder, said["files"], error=CohortError)
+        root = Path(said["root"])
+        runs = read_runs_table(folder / "runs.tsv", allow_outside=True, must_exist=False)
+        return cls(
+            dataset=known_dataset(said["dataset"]),
+            root=root,
+            runs=tuple(replace(run, root=root) for run in runs),
+            trials=read_trials_table(folder / "trials.parquet"),
+            split=Split.from_json(read_json(folder / "split.json")),
+            window=WindowSpec(**said["window"]),
+            surrogates=tuple(read_surrogates(folder / "surrogates.jsonl")),
+        )
+
+
+def plan_study(
+    root: str | Path,
+    dataset: KnownDataset | str,
+    *,
+    split: Callable[[list[Trial]], Split],
+    images: str | Path | None = None,
+    space: str | None = None,
+    explained_by: Sequence[str | Path] = (),
+    categories: Sequence[str] = (),
+    annotator: Annotator | None = None,
+    instructions: Sequence[str] = (),
+    window: WindowSpec | None = None,
+    cache: str | Path | None = None,
+    seed: int = 0,
+) -> Study:
+    """Make a public data set ready from its BIDS folder; no image is opened.
+
+    Parameters
+    ----------
+    root : str or Path
+    dataset : KnownDataset or str
+        "had" or "bold5000".
+    split : callable
+        Makes the parts from the trials.
+    images : str or Path, optional
+        Folder of preprocessed images; default `root`.
+    space : str, optional
+        Of the images.
+    explained_by : sequence of str or Path
+        Folders with what explains the events (captions, class names), beside `root`.
+    categories : sequence of str
+        Keep these only.
+    annotator : Annotator, optional
+        Default: the captions that the stimuli have, else sentences from their class names.
+    instructions : sequence of str
+        One is drawn for each record; default: the data set's.
+    window : WindowSpec, optional
+        Default: the data set's.
+    cache : str or Path, optional
+        Folder of the annotator's answers, for those that take time.
+    seed : int
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    CohortError, SplitError, LeakError
+        An input cannot be trusted; the message names it.
+    ConfigError
+        A category does not occur.
+    """
+    dataset = known_dataset(dataset) if isinstance(dataset, str) else dataset
+    window = window or dataset.window
+    root = Path(root)
+    runs = announced_runs(root, task=dataset.task, images=images, space=space)
+    label = dataset.labeller([*map(Path, explained_by), root])
+    labelled = [pair for run in runs for pair in _trials(run, dataset, window, label, categories)]
+    unknown = set(categories) - {trial.category for trial, _ in labelled}
+    if unknown or not labelled:
+        raise ConfigError(
+            f"plan_study: categories must occur in the events, got {sorted(unknown)}."
+        )
+    if annotator is None:
+        named = ClassNames(dataset.templates)
+        captioned = any(known.captions for _, known in labelled)
+        annotator = Captions(otherwise=named) if captioned else named
+    asked = tuple(instructions) or dataset.instructions
+    requests = [_request(trial, known, root, asked, seed) for trial, known in labelled]
+    answers = annotate(requests, annotator, cache=cache)
+    trials = [
+        replace(t, text=answers[t.trial_id].text, instruction=answers[t.trial_id].instruction)
+        for t, _ in labelled
+    ]
+    parts = split(trials)
+    parts.check(trials)
+    return Study(dataset, root, runs, trials, parts, window, tuple(answers.values()))
+
+
+def _trials(
+    run: RunRecord,
+    dataset: KnownDataset,
+    window: WindowSpec,
+    label: Callable[[dict[str, str]], Label],
+    categories: Sequence[str],
+) -> list[tuple[Trial, Label]]:
+    tr = run.tr if run.tr is not None else dataset.tr
+    if tr != dataset.tr:
+        raise CohortError(
+            f"plan_study: {run.run_id} must have the repetition time of {dataset.title}, "
+            f"{dataset.tr:g} s, got {tr:g} s."
+        )
+    columns, rows = read_tsv(run.events)
+    if not {"onset", "duration"} <= set(columns):
+        raise CohortError(
+            f"plan_study: {run.events} must have the columns onset and duration, got {columns}."
+        )
+    found = []
+    for number, row in enumerate(rows, start=1):
+        where = f"{run.events} trial {number}"
+        known = label(row)
+        if categories and known.category not in categories:
+            continue
+        timing = read_timing(row, window, where=where, tr=tr, n_volumes=dataset.n_volumes)
+        trial = Trial(
+            trial_id=f"{run.run_id}_trial-{number:03d}",
+            run_id=run.run_id,
+            subject=run.subject,
+            session=run.session,
+            run=run.run,
+            onset=timing.onset,
+            duration=timing.duration,
+            start=timing.start,
+            frames=window.window_trs,
+            stimulus=known.stimulus,
+            text="",
+            category=known.category,
+            clip=clip_of(run, known.clip),
+            guard_trs=window.guard_trs(tr),
+            family=run.family,
+            site=run.site,
+        )
+        found.append((trial, known))
+    return found
+
+
+def _request(
+    trial: Trial, label: Label, root: Path, instructions: Sequence[str], seed: int
+) -> Request:
+    i = draw(seed, trial.trial_id, "instruction", len(instructions))
+    return Request(
+        record_id=trial.trial_id,
+        instruction=instructions[i],
+        seed=seed,
+        stimulus=label.stimulus,
+        category=label.category,
+        name=label.name,
+        captions=label.captions,
+        clip=str(root / trial.clip) if trial.clip else "",
+    )
+
+
+def is_study(folder: str | Path) -> bool:
+    """Whether a folder was written by :meth:`Study.save`."""
+    return (Path(folder) / DESCRIPTION).is_file()

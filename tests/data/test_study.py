@@ -1,0 +1,296 @@
+"""Public data sets made ready: on the real events of HAD and BOLD5000, and on what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from fastbrain import cli
+from fastbrain.data import (
+    Captions,
+    ClassNames,
+    Study,
+    VoxelStore,
+    audit_trials,
+    known_dataset,
+    plan_study,
+    split_by,
+    split_unseen,
+)
+from fastbrain.data.datasets.had import action_phrase
+from fastbrain.errors import CohortError, ConfigError, LeakError, SplitError
+
+SECONDS = 30.0
+CLASSES = ("Archery", "Baking cookies", "BMX", "Cricket")
+
+
+def unseen(*subjects):
+    return lambda trials: split_unseen(trials, test_subjects=subjects, closed_set=True)
+
+
+@pytest.fixture(scope="module")
+def had(real_data) -> Study:
+    start = time.perf_counter()
+    study = plan_study(real_data / "had_bids", "had", split=unseen("17", "18", "19", "20"))
+    assert audit_trials(study.trials, study.split).clean
+    assert time.perf_counter() - start < SECONDS
+    return study
+
+
+def test_real_had_has_every_trial_of_every_person(had):
+    assert (len(had.runs), len(had.trials)) == (240, 14_400)
+    assert len({t.subject for t in had.trials}) == 20
+    assert len({t.category for t in had.trials}) == 180
+    sizes = {name: len(had.split.part(name)) for name in ("train", "val", "test")}
+    assert sizes["test"] == 4 * 720
+    assert sum(sizes.values()) + had.split.unused == 14_400
+
+
+def test_real_had_onsets_are_shifted_by_twelve_seconds(had, real_data):
+    events = (
+        real_data
+        / "had_bids/sub-01/ses-action01/func/sub-01_ses-action01_task-action_run-01_events.tsv"
+    )
+    onset = float(events.read_text().splitlines()[2].split("\t")[0])
+    second = had.trials[1]
+    # 12 s of the data set, 4 s of delay, 2 s a volume
+    assert second.start == round((onset + 12.0 + 4.0) / 2.0) == 10
+    assert max(t.start + t.frames for t in had.trials) <= 156
+
+
+def test_real_had_classes_are_those_of_the_stimuli(had, real_data):
+    names = (real_data / "had_bids/action_names.txt").read_text().splitlines()
+    rows = {}
+    for run in had.runs:
+        for number, line in enumerate(run.events.read_text().splitlines()[1:], start=1):
+            rows[f"{run.run_id}_trial-{number:03d}"] = int(float(line.split("\t")[2]))
+    pairs = {(rows[t.trial_id], t.category) for t in had.trials}
+    assert len(pairs) == 180
+    # the list sorts "Painting" behind "Painting furniture", the numbers before "Painting fence"
+    assert {k for k, action in pairs if names[k - 1] != action} == {86, 87, 88}
+    assert all(action_phrase(t.category) in t.text for t in had.trials)
+    instructions = known_dataset("had").instructions
+    shares = [sum(t.instruction == i for t in had.trials) / 14_400 for i in instructions]
+    assert all(abs(share - 0.25) < 0.02 for share in shares)
+
+
+def test_real_had_without_images_is_one_error(had):
+    with pytest.raises(CohortError) as caught:
+        had.check_images()
+    told = str(caught.value)
+    assert "240 absent" in told
+    assert "sub-01_ses-action01_task-action_run-01_bold.nii.gz" in told
+    assert "datalad get ." in told
+    assert "openneuro-py download --dataset ds004488" in told
+    assert "https://openneuro.org/datasets/ds004488" in told
+
+
+def test_real_had_clone_counts_what_has_to_be_fetched(real_data, tmp_path):
+    name = "sub-01_as_cloned_with_dangling_annex_links.tar.gz"
+    with tarfile.open(real_data / "had_bids" / name) as archive:
+        archive.extractall(tmp_path, filter=lambda member, _: member)
+
+    def by_run(trials):
+        runs = [f"{r:02d}" for r in range(1, 13)]
+        return split_by(trials, "run", train=runs[:10], val=runs[10:11], test=runs[11:])
+
+    study = plan_study(tmp_path, "had", split=by_run)
+    with pytest.raises(CohortError, match=r"12 are links to data not fetched \(1\.8 GB\)"):
+        study.check_images()
+
+
+@pytest.fixture(scope="module")
+def bold5000(real_data) -> Study:
+    def by_session(trials):
+        return split_by(
+            trials, "session", train=["01", "02"], val=["03"], test=["04"], new_stimuli=True
+        )
+
+    return plan_study(
+        real_data / "bold5000_captions", "bold5000", split=by_session, categories=["coco"]
+    )
+
+
+def test_real_bold5000_says_what_people_wrote(bold5000, real_data):
+    captions = json.loads((real_data / "bold5000_captions/captions.json").read_text())
+    assert len(bold5000.trials) == 546 + 32
+    for trial in bold5000.trials:
+        assert trial.text in [" ".join(c.split()) for c in captions[trial.stimulus]]
+    assert audit_trials(bold5000.trials, bold5000.split).clean
+    # repeated photographs are what a split by session alone would leak
+    assert bold5000.split.unused > 0
+    assert bold5000.split.keys == ("session", "stimulus")
+
+
+def test_real_bold5000_names_what_has_no_caption(real_data):
+    study = plan_study(
+        real_data / "bold5000_captions",
+        "bold5000",
+        split=lambda t: split_by(
+            t, "session", train=["01", "02"], val=["03"], test=["04"], closed_set=True
+        ),
+    )
+    assert len(study.trials) == 1443
+    texts = {t.stimulus: t.text for t in study.trials}
+    assert texts["n01930112_19568.JPEG"].endswith("a nematode.")
+    assert texts["concert5.jpg"].endswith("a concert.")
+    assert study.surrogates[0].model == "captions, else class names"
+
+
+def write_image(path: Path, voxels: np.ndarray) -> None:
+    image = nib.Nifti1Image(voxels.T, np.diag([3.0, 3.0, 3.0, 1.0]))
+    image.header.set_xyzt_units("mm", "sec")
+    if voxels.ndim == 4:
+        image.header["pixdim"][4] = 2.0
+    nib.save(image, path)
+
+
+def small_had(root: Path, *, subjects: int = 3, images: bool = False) -> Path:
+    rng = np.random.default_rng(0)
+    for s in range(1, subjects + 1):
+        for r in (1, 2):
+            stem = root / f"sub-{s:02d}/ses-action01/func/sub-{s:02d}_ses-action01_task-action"
+            lines = ["onset\tduration\ttrial_type\tresponse_time\tstim_file"]
+            for k in range(60):
+                name = CLASSES[k % len(CLASSES)]
+                clip = f"{name}/v_{s}_{r}_{k}.mp4"
+                lines.append(f"{4.0 * k}\t2.0\t{k % len(CLASSES) + 1}.0\t1.0\t{clip}")
+            events = Path(f"{stem}_run-{r:02d}_events.tsv")
+            events.parent.mkdir(parents=True, exist_ok=True)
+            events.write_text("\n".join(lines) + "\n")
+            if images:
+                voxels = rng.integers(900, 1100, (156, 5, 6, 7)).astype(np.int16)
+                write_image(Path(f"{stem}_run-{r:02d}_bold.nii.gz"), voxels)
+    (root / "task-action_bold.json").write_text('{"RepetitionTime": 2}')
+    return root
+
+
+def test_from_study_to_store(tmp_path, capsys):
+    root, study, store = small_had(tmp_path / "ds"), tmp_path / "study", tmp_path / "store"
+    said = ["study", "had", str(root), str(study), "--test-subjects", "03", "--closed-set"]
+    assert cli.main(said) == 0
+    shown = capsys.readouterr()
+    assert "360 of 360 stimuli in 4 categories" in shown.out
+    assert "6 images are absent" in shown.err
+    prepare = ["prepare", str(study), str(store), "--kernel", "2", "2", "2"]
+    assert cli.main(prepare) == 1
+    told = capsys.readouterr().err
+    assert "6 absent" in told
+    assert len(told.splitlines()) == 1
+    small_had(root, images=True)
+    mask = np.zeros((5, 6, 7), dtype=bool)
+    mask[1:4, 1:5, 1:6] = True
+    write_image(tmp_path / "mask.nii.gz", mask.astype(np.uint8))
+    assert cli.main([*prepare, "--mask", str(tmp_path / "mask.nii.gz")]) == 0
+    made = VoxelStore.open(store)
+    planned = Study.load(study)
+    assert made.trials == planned.trials
+    assert made.split == planned.split
+    assert made.window_spec.onset_offset_s == 12.0
+    assert made.trials[0].start == 8
+
+
+def test_preprocessed_images_lie_elsewhere(tmp_path):
+    root, derived = small_had(tmp_path / "ds"), tmp_path / "fmriprep"
+    for s in (1, 2, 3):
+        folder = derived / f"sub-{s:02d}/func"
+        folder.mkdir(parents=True)
+        for r in (1, 2):
+            # as HAD's own derivatives: no session, runs without zeros
+            stem = f"sub-{s:02d}_task-action_run-{r}"
+            for space in ("MNI", "T1w"):
+                (folder / f"{stem}_space-{space}_desc-preproc_bold.nii.gz").touch()
+                (folder / f"{stem}_space-{space}_desc-brain_mask.nii.gz").touch()
+            (folder / f"{stem}_desc-confounds_timeseries.tsv").touch()
+    with pytest.raises(CohortError, match="must be one image"):
+        plan_study(root, "had", split=unseen("03"), images=derived)
+    study = plan_study(root, "had", split=unseen("03"), images=derived, space="MNI")
+    assert not len(study.absent)
+    run = study.runs[1]
+    assert run.bold.name == "sub-01_task-action_run-2_space-MNI_desc-preproc_bold.nii.gz"
+    assert run.mask is not None
+    assert run.confounds is not None
+
+
+def test_a_study_that_was_edited_is_refused(tmp_path):
+    study = plan_study(small_had(tmp_path / "ds"), "had", split=unseen("03"))
+    folder = study.save(tmp_path / "study")
+    assert Study.load(folder).surrogates == study.surrogates
+    with (folder / "surrogates.jsonl").open("a") as file:
+        file.write("\n")
+    with pytest.raises(CohortError, match="sha256"):
+        Study.load(folder)
+
+
+def test_choices_of_text_do_not_depend_on_the_others(tmp_path):
+    root = small_had(tmp_path / "ds")
+    whole = plan_study(root, "had", split=unseen("03"))
+    part = plan_study(root, "had", split=unseen("03"), categories=["Cricket", "BMX"])
+    texts = {t.trial_id: (t.text, t.instruction) for t in whole.trials}
+    assert len(part.trials) == 180
+    assert all(texts[t.trial_id] == (t.text, t.instruction) for t in part.trials)
+    other = plan_study(root, "had", split=unseen("03"), seed=1)
+    assert [t.text for t in other.trials] != [t.text for t in whole.trials]
+
+
+@pytest.mark.parametrize(
+    ("name", "phrase"),
+    [
+        ("Archery", "doing archery"),
+        ("Baking cookies", "baking cookies"),
+        ("BMX", "doing BMX"),
+        ("Ping-pong", "doing ping-pong"),
+        ("Decorating the Christmas tree", "decorating the Christmas tree"),
+    ],
+)
+def test_actions_are_done(name, phrase):
+    assert action_phrase(name) == phrase
+
+
+def test_what_cannot_be_a_study(tmp_path):
+    root = small_had(tmp_path / "ds")
+    with pytest.raises(ConfigError, match="Did you mean 'had'"):
+        plan_study(root, "hda", split=unseen("03"))
+    with pytest.raises(ConfigError, match=r"\['Chess'\]"):
+        plan_study(root, "had", split=unseen("03"), categories=["Chess"])
+    with pytest.raises(CohortError, match="task-5000scenes"):
+        plan_study(root, "bold5000", split=unseen("03"))
+    with pytest.raises(SplitError, match="test_subjects"):
+        plan_study(root, "had", split=unseen("30"))
+    with pytest.raises(CohortError, match="must have a caption"):
+        plan_study(root, "had", split=unseen("03"), annotator=Captions({"x": ["y"]}))
+    events = root / "sub-01/ses-action01/func/sub-01_ses-action01_task-action_run-01_events.tsv"
+    text = events.read_text()
+    events.write_text(text.replace("1.0\t1.0\tArchery", "181.0\t1.0\tArchery"))
+    with pytest.raises(CohortError, match=r"trial_type 1\.\.180"):
+        plan_study(root, "had", split=unseen("03"))
+    events.write_text(text)
+    (root / "task-action_bold.json").write_text('{"RepetitionTime": 1.5}')
+    with pytest.raises(CohortError, match=r"repetition time of HAD, 2 s, got 1\.5 s"):
+        plan_study(root, "had", split=unseen("03"))
+
+
+def test_new_stimuli_are_new(tmp_path):
+    trials = plan_study(small_had(tmp_path / "ds"), "had", split=unseen("03")).trials
+    # the first person also saw ten of the third's clips
+    theirs = [t.stimulus for t in trials if t.subject == "03"][:10]
+    for i, stimulus in enumerate(theirs):
+        trials[i] = replace(trials[i], stimulus=stimulus)
+    parts = {"train": ["01"], "val": ["02"], "test": ["03"]}
+    split = split_by(trials, "subject", **parts, new_stimuli=True)
+    assert split.unused == 10
+    leaky = split_by(trials, "subject", **parts)
+    with pytest.raises(LeakError, match="stimulus must be in one part only, got 10"):
+        replace(leaky, keys=split.keys).check(trials)
+
+
+def test_class_names_refuse_what_they_cannot_say():
+    with pytest.raises(ConfigError, match="templates"):
+        ClassNames(["A person."])
