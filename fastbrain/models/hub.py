@@ -153,6 +153,22 @@ def llm_fingerprint(llm: Any) -> str:
     return digest.hexdigest()[:16]
 
 
+def model_digest(model: Any) -> str:
+    """Short hash over 64 values of every weight: two fine-tunings of one model differ in it.
+
+    Values are compared in bfloat16, so that loading in another precision does not matter.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.named_parameters()):
+        flat = weight.detach().flatten()
+        places = torch.linspace(0, len(flat) - 1, min(64, len(flat))).long().to(flat.device)
+        values = flat[places].to(torch.bfloat16).float().cpu().contiguous()
+        digest.update(f"{name}{tuple(weight.shape)}".encode() + values.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigError(f"load_llm: {name} must not be '{value}'.{suggest(value, allowed)}")

@@ -44,9 +44,16 @@ class MaskedVoxels(Objective):
 class _Brain(Objective):
     """Shared by the stages that run the whole model."""
 
-    def __init__(self, model: LLM4Brain, config: StageConfig) -> None:
+    def __init__(
+        self,
+        model: LLM4Brain,
+        config: StageConfig,
+        prompts: Sequence[str] = (),
+        instructions: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
         self.model, self.config, self.losses = model, config, config.losses
+        self.prompts, self.instructions = tuple(prompts), instructions or {}
 
     def latents(self, batch: Any) -> Tensor:
         """Z (B, L, d) of a batch, with the configured noise while training."""
@@ -55,12 +62,15 @@ class _Brain(Objective):
             voxels = self.model.tokenizer.noisy(voxels, self.config.noise_std)
         return self.model.brain_latents(voxels)
 
-    def answers(self, latents: Tensor, prompts: Sequence[str], answers: Sequence[str]) -> Tensor:
-        """Cross-entropy of the answers, each after a prompt drawn from `prompts`."""
+    def answers(self, latents: Tensor, trial_ids: Sequence[str], answers: Sequence[str]) -> Tensor:
+        """Cross-entropy of the answers, each after its own instruction or a prompt drawn for it."""
         tokenizer = self.model.text_tokenizer
-        draw = torch.randint(len(prompts), (len(answers),)).tolist()
+        draw = torch.randint(len(self.prompts), (len(answers),)).tolist()
         device = latents.device
-        prompt_ids, prompt_mask = encode_prompts(tokenizer, [prompts[i] for i in draw])
+        prompts = [
+            self.instructions.get(t, self.prompts[i]) for t, i in zip(trial_ids, draw, strict=True)
+        ]
+        prompt_ids, prompt_mask = encode_prompts(tokenizer, prompts)
         ids, mask = encode_answers(tokenizer, answers, max_tokens=self.config.max_answer_tokens)
         return self.model.answer_loss(
             self.model.projection(latents),
@@ -76,27 +86,19 @@ class _Brain(Objective):
 class Captions(_Brain):
     """The video branch learns to make the frozen LLM say what a clip shows."""
 
-    def __init__(self, model: LLM4Brain, config: StageConfig, prompts: Sequence[str]) -> None:
-        super().__init__(model, config)
-        self.prompts = tuple(prompts)
-
     def forward(self, batch: Any) -> Terms:
         """Answer loss of a batch of clips (`frames`, `texts`)."""
         latents = self.model.video_latents(batch.frames.to(self.model.device))
-        return {"loss": self.answers(latents, self.prompts, batch.texts)}
+        return {"loss": self.answers(latents, batch.trial_ids, batch.texts)}
 
 
 class Calibration(_Brain):
     """The projection learns to read predicted latents as they are: shrunken and noisy."""
 
-    def __init__(self, model: LLM4Brain, config: StageConfig, prompts: Sequence[str]) -> None:
-        super().__init__(model, config)
-        self.prompts = tuple(prompts)
-
     def forward(self, batch: Any) -> Terms:
         """Answer loss of a batch of latents (`frames`, `texts`)."""
         latents = batch.frames.to(self.model.device)
-        return {"loss": self.answers(latents, self.prompts, batch.texts)}
+        return {"loss": self.answers(latents, batch.trial_ids, batch.texts)}
 
 
 class StageOne(_Brain):
@@ -176,6 +178,8 @@ class StageTwo(_Brain):
     config : StageConfig
     prompts : sequence of str
         One is drawn for each sample.
+    instructions : mapping of str to str, optional
+        By trial id: what a sample's text answers, in place of a drawn prompt.
     answers : mapping of str to str, optional
         Text by trial id; default the trials' own texts.
     labels : mapping of str to int, optional
@@ -192,12 +196,13 @@ class StageTwo(_Brain):
         config: StageConfig,
         *,
         prompts: Sequence[str],
+        instructions: Mapping[str, str] | None = None,
         answers: Mapping[str, str] | None = None,
         labels: Mapping[str, int] | None = None,
         n_target: int = 0,
     ) -> None:
-        super().__init__(model, config)
-        self.prompts, self.texts, self.labels = tuple(prompts), answers, labels
+        super().__init__(model, config, prompts, instructions)
+        self.texts, self.labels = answers, labels
         width = model.prototypes.shape[1] if model.prototypes is not None else 0
         self.register_buffer("memory", torch.zeros(n_target, width, device=model.device))
         self.rho = entropy_threshold(config.losses, model.config.n_classes)
@@ -208,7 +213,7 @@ class StageTwo(_Brain):
         source, target = (batch.source, batch.target) if isinstance(batch, Pair) else (batch, None)
         z = self.latents(source)
         texts = source.texts if self.texts is None else [self.texts[t] for t in source.trial_ids]
-        answer = self.answers(z, self.prompts, texts)
+        answer = self.answers(z, source.trial_ids, texts)
         terms = {"answer_loss": answer}
         loss = answer
         if target is not None:

@@ -88,7 +88,10 @@ def train_llm4brain(
     say(f"audit: {audit.summary()}")
     out = new_output(out, resume=resume)
     claim(out, store, config, allow_leak)
-    llm_path = config.llm or str(_small_llm(store, config))
+    instructions = {t.trial_id: t.instruction for t in store.trials if t.instruction}
+    # what was asked in training is what is asked in decoding
+    prompts = tuple(sorted(set(instructions.values()))) or config.prompts
+    llm_path = config.llm or str(_small_llm(store, config, prompts))
     model = build_model(store, config, llm_path, device=device)
     val_loader = _loader(store, store.split.val, config.stage1, shuffle=False)
     facts: dict[str, Any] = {}
@@ -105,7 +108,7 @@ def train_llm4brain(
     if config.video is not None:
         frames = _frames(store, model)
         pretrain_video(
-            model, texts, frames, config.video, prompts=config.prompts,
+            model, texts, frames, config.video, prompts=prompts, instructions=instructions,
             val_texts=_texts(store, "val"), **options("video"),
         )  # fmt: skip
         targets = video_targets(model, [*store.split.train, *store.split.val], frames)
@@ -120,20 +123,21 @@ def train_llm4brain(
         say(f"readout: cross-validated R² {start.r2:.3f} at penalty {start.alpha:g}")
         if config.calibrate is not None:
             calibrate(
-                model, start.latents, texts, config.calibrate, prompts=config.prompts,
-                **options("calibrate"),
+                model, start.latents, texts, config.calibrate, prompts=prompts,
+                instructions=instructions, **options("calibrate"),
             )  # fmt: skip
     if config.stage1 is not None:
         loader = _loader(store, store.split.train, config.stage1)
         stage_one(model, loader, targets, config.stage1, val_loader=val_loader, **options("stage1"))
     if config.stage2 is not None:
-        _second_stage(store, model, config, adapt, val_loader, options("stage2"))
+        asked = {"prompts": prompts, "instructions": instructions}
+        _second_stage(store, model, config, adapt, val_loader, asked | options("stage2"))
     card = ModelCard(
         llm=llm_path,
         tr=store.tr,
         fingerprint=store.fingerprint(),
         affine=tuple(tuple(float(v) for v in row) for row in store.affine),
-        prompt=config.prompts[0],
+        prompt=prompts[0],
         preprocessing={"units": store.units, "window": asdict(store.window_spec)},
     )
     save_pretrained(model, out / "model", card, replace=resume)
@@ -196,7 +200,6 @@ def _second_stage(
         model,
         _loader(store, store.split.train, config.stage2),
         config.stage2,
-        prompts=config.prompts,
         labels={t: classes[store.by_id[t].category] for t in store.split.train},
         target_loader=_loader(store, adapt, config.stage2) if adapt else None,
         val_loader=val_loader,
@@ -204,7 +207,7 @@ def _second_stage(
     )
 
 
-def _small_llm(store: VoxelStore, config: RunConfig) -> Path:
+def _small_llm(store: VoxelStore, config: RunConfig, prompts: tuple[str, ...]) -> Path:
     if config.corpus is None:
         sentences = sorted(set(_texts(store, "train").values()))
     else:
@@ -212,7 +215,7 @@ def _small_llm(store: VoxelStore, config: RunConfig) -> Path:
         sentences = [line for line in lines if line.strip()]
     say(f"language model: a small one, from {len(sentences)} sentences")
     return small_llm(
-        [f"{prompt} {sentence}" for prompt in config.prompts for sentence in sentences],
+        [f"{prompt} {sentence}" for prompt in prompts for sentence in sentences],
         seed=config.seed,
     )
 

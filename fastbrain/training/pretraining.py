@@ -73,6 +73,7 @@ def pretrain_video(
     *,
     run_dir: str | Path,
     prompts: Sequence[str] = DEFAULT_PROMPTS,
+    instructions: Mapping[str, str] | None = None,
     val_texts: Mapping[str, str] | None = None,
     resume: bool = False,
     on_epoch: Callable[[Row], None] | None = None,
@@ -94,6 +95,8 @@ def pretrain_video(
         Default ``preset("video")``.
     run_dir : str or Path
     prompts : sequence of str
+    instructions : mapping of str to str, optional
+        By trial id: what a text answers, in place of a prompt drawn from `prompts`.
     val_texts : mapping of str to str, optional
     resume : bool
     on_epoch, record
@@ -109,7 +112,7 @@ def pretrain_video(
     size = config.batch_size
     loader = ClipLoader(texts, frames, batch_size=size, seed=config.seed)
     val = ClipLoader(val_texts, frames, batch_size=size, shuffle=False) if val_texts else None
-    objective = Captions(model, config, prompts)
+    objective = Captions(model, config, prompts, instructions)
     return fit(
         objective,
         loader,

@@ -33,6 +33,7 @@ def calibrate(
     *,
     run_dir: str | Path,
     prompts: Sequence[str] = DEFAULT_PROMPTS,
+    instructions: Mapping[str, str] | None = None,
     resume: bool = False,
     on_epoch: Callable[[Row], None] | None = None,
     record: Mapping[str, Any] | None = None,
@@ -53,6 +54,8 @@ def calibrate(
         Default ``preset("calibrate")``.
     run_dir : str or Path
     prompts : sequence of str
+    instructions : mapping of str to str, optional
+        By trial id: what a text answers, in place of a prompt drawn from `prompts`.
     resume : bool
     on_epoch, record
         See :func:`fastbrain.training.fit`.
@@ -69,7 +72,7 @@ def calibrate(
         return latents.latents[latents.rows[trial]]
 
     loader = ClipLoader(texts, predicted, batch_size=config.batch_size, seed=config.seed)
-    objective = Calibration(model, config, prompts)
+    objective = Calibration(model, config, prompts, instructions)
     return fit(
         objective, loader, config, run_dir=run_dir, resume=resume, on_epoch=on_epoch, record=record
     )
@@ -129,6 +132,7 @@ def stage_two(
     *,
     run_dir: str | Path,
     prompts: Sequence[str] = DEFAULT_PROMPTS,
+    instructions: Mapping[str, str] | None = None,
     answers: Mapping[str, str] | None = None,
     labels: Mapping[str, int] | None = None,
     target_loader: Loader | None = None,
@@ -153,6 +157,8 @@ def stage_two(
     run_dir : str or Path
     prompts : sequence of str
         One is drawn at random for each sample.
+    instructions : mapping of str to str, optional
+        By trial id: what a text answers, in place of a prompt drawn from `prompts`.
     answers : mapping of str to str, optional
         Surrogate text by trial id; default the trials' own texts.
     labels : mapping of str to int, optional
@@ -199,6 +205,7 @@ def stage_two(
         model,
         config,
         prompts=prompts,
+        instructions=instructions,
         answers=answers,
         labels=labels,
         n_target=n_target if target_loader is not None else 0,

@@ -24,7 +24,9 @@ class RunConfig:
         Text file, one sentence a line, for the small language model; None takes the sentences of
         the training part.
     prompts : tuple of str
-        Instructions; one is drawn for each training sample, the first is used for decoding.
+        Instructions; one is drawn for each training sample, the first is used for decoding. Where
+        the trials of the store have instructions of their own (``fastbrain study``), those are
+        used instead.
     stimulus : {"clips", "text"}
         Where the targets of stage I come from: the clips of the trials through the video branch,
         or the word vectors of their texts (then `video` must be None).

@@ -281,3 +281,21 @@ def test_settings_that_cannot_work_are_refused_before_training(
     with pytest.raises(ConfigError, match=message):
         stage_two(model, loader, run_dir=tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_sample_is_asked_what_its_text_answers(make_model, make_loader, monkeypatch):
+    from fastbrain.training import objectives
+
+    asked = []
+    real = objectives.encode_prompts
+
+    def listen(tokenizer, prompts, **options):
+        asked.extend(prompts)
+        return real(tokenizer, prompts, **options)
+
+    monkeypatch.setattr(objectives, "encode_prompts", listen)
+    stage = StageTwo(
+        make_model(), preset("stage2"), prompts=("What?",), instructions={"t-1": PROMPT}
+    )
+    stage(next(iter(make_loader(4, shuffle=False))))
+    assert asked == ["What?", PROMPT, "What?", "What?"]

@@ -1,0 +1,120 @@
+"""Annotators with a model: a language model over captions, a video model over clips.
+
+>>> from fastbrain.integrations.annotators import TextModel  # doctest: +SKIP
+>>> annotate(requests, TextModel("models/llama-3"), cache="answers")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data import AnnotatorCard, Request
+from ..data.clips import read_clip
+from ..errors import CohortError, ConfigError
+from ..models.answering import answer_clips, answer_texts, load_video_llm
+from ..models.hub import load_llm, model_digest
+
+# what a language model is told about the stimulus that it cannot see
+FRAME = "Somebody saw this: {facts}\n{instruction} Answer in one sentence."
+
+
+class TextModel:
+    """A causal language model answers from the captions of the stimulus, or from its class name.
+
+    Parameters
+    ----------
+    name_or_path : str
+        Name on the hub, or a folder.
+    frame : str
+        What it is asked; ``{facts}`` and ``{instruction}`` are filled in.
+    max_tokens : int
+    device : str
+
+    Raises
+    ------
+    ConfigError
+        `frame` lacks one of the two.
+    """
+
+    def __init__(
+        self, name_or_path: str, *, frame: str = FRAME, max_tokens: int = 64, device: str = "cpu"
+    ) -> None:
+        if frame.count("{facts}") != 1 or frame.count("{instruction}") != 1:
+            raise ConfigError(
+                f"TextModel: frame must have {{facts}} and {{instruction}} once, got {frame!r}."
+            )
+        self.frame, self.max_tokens = frame, max_tokens
+        self.llm, self.tokenizer = load_llm(name_or_path, device=device)
+        self.card = _card("language model", name_or_path, self.llm, frame, max_tokens)
+
+    def annotate(self, requests: Sequence[Request]) -> list[str]:
+        """One answer a request."""
+        questions = [self._question(request) for request in requests]
+        return answer_texts(self.llm, self.tokenizer, questions, max_tokens=self.max_tokens)
+
+    def _question(self, request: Request) -> str:
+        facts = " ".join(request.captions) or request.name
+        if not facts:
+            raise CohortError(
+                f"TextModel: {request.record_id} must have captions or a class name, got neither."
+            )
+        question = self.frame.replace("{instruction}", request.instruction)
+        return question.replace("{facts}", facts)
+
+
+class VideoModel:
+    """A video language model of transformers answers from the clip.
+
+    Parameters
+    ----------
+    name_or_path : str
+        Name on the hub, or a folder.
+    frames, size : int
+        Frames taken from a clip, and their side in pixels.
+    max_tokens : int
+    device : str
+    """
+
+    def __init__(
+        self,
+        name_or_path: str,
+        *,
+        frames: int = 8,
+        size: int = 224,
+        max_tokens: int = 64,
+        device: str = "cpu",
+    ) -> None:
+        self.frames, self.size, self.max_tokens = frames, size, max_tokens
+        self.model, self.processor = load_video_llm(name_or_path, device=device)
+        self.card = _card("video model", name_or_path, self.model, frames, size, max_tokens)
+
+    def annotate(self, requests: Sequence[Request]) -> list[str]:
+        """One answer a request."""
+        absent = [r for r in requests if not r.clip or not Path(r.clip).is_file()]
+        if absent:
+            raise CohortError(
+                f"VideoModel: every record must have its clip, got none for "
+                f"{absent[0].record_id} ('{absent[0].clip}') and {len(absent) - 1} more. "
+                "Fetch the stimuli of the data set."
+            )
+        clips = [
+            torch.from_numpy(read_clip(Path(r.clip), frames=self.frames, size=self.size))
+            for r in requests
+        ]
+        questions = [r.instruction for r in requests]
+        return answer_clips(
+            self.model, self.processor, clips, questions, max_tokens=self.max_tokens
+        )
+
+
+def _card(kind: str, name_or_path: str, model: Any, *settings: object) -> AnnotatorCard:
+    # a folder is known by its name: the digest tells its weights apart
+    name = Path(name_or_path).name if Path(name_or_path).is_dir() else name_or_path
+    told = hashlib.sha256(json.dumps([model_digest(model), *settings]).encode())
+    return AnnotatorCard(f"{kind} {name}", told.hexdigest()[:16])

@@ -1,0 +1,140 @@
+"""What a language model, or one that sees videos, answers to questions; without a brain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+
+@torch.no_grad()
+def answer_texts(
+    llm: Any, tokenizer: Any, questions: Sequence[str], *, max_tokens: int = 64
+) -> list[str]:
+    """Answers of a causal language model, the likeliest word at every step.
+
+    Parameters
+    ----------
+    llm : PreTrainedModel
+    tokenizer : PreTrainedTokenizer
+        Its chat template frames the questions, if it has one.
+    questions : sequence of str
+    max_tokens : int
+
+    Returns
+    -------
+    list of str
+    """
+    template = getattr(tokenizer, "chat_template", None)
+    framed = [_chat(tokenizer, q) if template else q for q in questions]
+    # a chat template has put the special tokens in already
+    rows = [tokenizer.encode(text, add_special_tokens=not template) for text in framed]
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), int(tokenizer.pad_token_id), dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        ids[i, width - len(row) :] = torch.tensor(row)
+        mask[i, width - len(row) :] = 1
+    out = _generate(llm, max_tokens, tokenizer, input_ids=ids, attention_mask=mask)
+    return [t.strip() for t in tokenizer.batch_decode(out, skip_special_tokens=True)]
+
+
+@torch.no_grad()
+def answer_clips(
+    model: Any,
+    processor: Any,
+    clips: Sequence[Tensor],
+    questions: Sequence[str],
+    *,
+    max_tokens: int = 64,
+) -> list[str]:
+    """Answers of a video language model of transformers, one question a clip.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Any "image-text-to-text" model that takes videos (LLaVA-OneVision, Qwen-VL, SmolVLM).
+    processor : ProcessorMixin
+        Its own, with a chat template.
+    clips : sequence of Tensor, (T, 3, H, W) float in [0, 1]
+    questions : sequence of str
+    max_tokens : int
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    InputError
+        The processor has no chat template.
+    """
+    if getattr(processor, "chat_template", None) is None:
+        raise InputError(
+            "answer_clips: processor must have a chat template, got none. Use a video model that "
+            "was tuned on conversations."
+        )
+    answers = []
+    # one at a time: models differ in how they pad videos
+    for clip, question in zip(clips, questions, strict=True):
+        content = [{"type": "video"}, {"type": "text", "text": question}]
+        framed = processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
+        )
+        frames = (clip * 255).round().to(torch.uint8)
+        inputs = processor(text=[framed], videos=[frames], return_tensors="pt")
+        out = _generate(model, max_tokens, processor.tokenizer, **inputs)
+        answers.append(processor.tokenizer.decode(out[0], skip_special_tokens=True).strip())
+    return answers
+
+
+def load_video_llm(name_or_path: str, *, device: str = "cpu") -> tuple[Any, Any]:
+    """Load a video language model, frozen, with its processor; no code of theirs runs.
+
+    Parameters
+    ----------
+    name_or_path : str
+        Name on the hub, or a folder.
+    device : str
+
+    Returns
+    -------
+    model : PreTrainedModel
+    processor : ProcessorMixin
+
+    Raises
+    ------
+    InputError
+        It cannot be found or read, or needs a package that is not installed.
+    """
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    try:
+        processor = AutoProcessor.from_pretrained(name_or_path)
+        model = AutoModelForImageTextToText.from_pretrained(name_or_path, use_safetensors=True)
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(
+            f"load_video_llm: name_or_path must be a video language model, got '{name_or_path}': "
+            f"{str(error).strip().splitlines()[0]} Download it first, or name its folder."
+        ) from error
+    model.to(torch.device(device))  # type: ignore[arg-type]
+    return model.eval().requires_grad_(False), processor
+
+
+def _chat(tokenizer: Any, question: str) -> str:
+    turns = [{"role": "user", "content": question}]
+    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+
+def _generate(model: Any, max_tokens: int, tokenizer: Any, **inputs: Any) -> Tensor:
+    """New tokens (B, n) alone."""
+    there = {k: v.to(model.device) for k, v in inputs.items()}
+    pad = tokenizer.pad_token_id
+    out: Tensor = model.generate(
+        **there, max_new_tokens=max_tokens, do_sample=False, pad_token_id=pad
+    )
+    return out[:, there["input_ids"].shape[1] :]
