@@ -18,11 +18,13 @@ from .pretrained import ModelCard, from_pretrained, load_strict, save_pretrained
 from .qformer import QFormer
 from .readiness import Warmed, warmup
 from .readout import Readout
+from .ridge import Ridge, fit_ridge
 from .scmbm import SCMBM, MaskedAutoencoder
 from .text import encode_answers, encode_prompts
 from .video import FrameEncoder, VisionModelFrames, from_vision_model
 from .voxel import VoxelTokenizer
 from .wordlevel import small_llm
+from .wordrate import WordRate, fit_word_rate
 
 __all__ = [
     "SCMBM",
@@ -40,15 +42,19 @@ __all__ = [
     "QFormer",
     "QFormerConfig",
     "Readout",
+    "Ridge",
     "VideoConfig",
     "VisionModelFrames",
     "VoxelTokenizer",
     "Warmed",
+    "WordRate",
     "adaptors_off",
     "attention_choice",
     "brain_positions",
     "encode_answers",
     "encode_prompts",
+    "fit_ridge",
+    "fit_word_rate",
     "from_pretrained",
     "from_vision_model",
     "llm_fingerprint",

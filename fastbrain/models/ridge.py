@@ -1,0 +1,157 @@
+"""Ridge regression of few samples on many features, its penalty chosen by left-out groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+
+# in units of the mean squared length of a centred sample
+PENALTIES = tuple(float(p) for p in np.logspace(-3, 2, 11))
+
+
+@dataclass(frozen=True, eq=False)
+class Ridge:
+    """A fitted regression; from :func:`fit_ridge`.
+
+    Parameters
+    ----------
+    x_mean : ndarray, (F,) float64
+    y_mean : ndarray, (D,) float64
+    weights : ndarray, (F, D) float64
+    penalty : float
+        In units of the mean squared length of a centred training sample.
+    r2 : float
+        Share of the targets' variance explained in left-out groups; NaN with one penalty and no
+        groups.
+    out_of_fold : ndarray, (N, D) float64, or None
+        Prediction of every training sample by a regression that did not see its group: honest
+        examples for whatever learns to read the predictions.
+    """
+
+    x_mean: npt.NDArray[np.float64]
+    y_mean: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float64]
+    penalty: float
+    r2: float
+    out_of_fold: npt.NDArray[np.float64] | None
+
+    def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Targets (N, D) of samples (N, F)."""
+        rows = np.asarray(x, dtype=np.float64)
+        if rows.ndim != 2 or rows.shape[1] != len(self.x_mean):
+            raise InputError(f"Ridge.predict: x must be (N, {len(self.x_mean)}), got {rows.shape}.")
+        return (rows - self.x_mean) @ self.weights + self.y_mean
+
+
+def fit_ridge(
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    groups: Sequence[object] | None = None,
+    penalties: Sequence[float] = PENALTIES,
+    folds: int = 5,
+) -> Ridge:
+    """Fit by the inner products of samples: cheap for any number of features.
+
+    Parameters
+    ----------
+    x : array_like, (N, F)
+        Of the training part alone.
+    y : array_like, (N, D)
+    groups : sequence, (N,), optional
+        Passage, story or run of each sample. Whole groups are left out in turn to choose the
+        penalty; needed where there are several penalties.
+    penalties : sequence of float
+        In units of the mean squared length of a centred sample.
+    folds : int
+        Parts that the groups go to, in turn.
+
+    Returns
+    -------
+    Ridge
+
+    Raises
+    ------
+    InputError
+        Shapes disagree, a value is not finite, x is constant, there are fewer than two groups, or
+        groups are missing.
+    """
+    inputs, targets = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    _check(inputs, targets, penalties)
+    if groups is None:
+        if len(penalties) > 1:
+            raise InputError(
+                f"fit_ridge: groups must be given to choose among {len(penalties)} penalties."
+            )
+        r2, best, held = float("nan"), penalties[0], None
+    else:
+        parts = _parts(groups, len(inputs), folds)
+        r2, best, held = _choose(inputs, targets, parts, penalties)
+    x_mean, y_mean = inputs.mean(axis=0), targets.mean(axis=0)
+    centred = inputs - x_mean
+    gram = centred @ centred.T
+    dual = _solve(gram, targets - y_mean, best)
+    return Ridge(x_mean, y_mean, centred.T @ dual, best, r2, held)
+
+
+def _check(
+    inputs: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], penalties: Sequence[float]
+) -> None:
+    if inputs.ndim != 2 or targets.ndim != 2 or len(inputs) != len(targets) or len(inputs) < 2:
+        raise InputError(
+            f"fit_ridge: x and y must be (N >= 2, F) and (N, D), got {inputs.shape} and "
+            f"{targets.shape}."
+        )
+    if not (np.isfinite(inputs).all() and np.isfinite(targets).all()):
+        raise InputError("fit_ridge: x and y must be finite, got NaN or infinity.")
+    if not penalties or not all(p > 0 for p in penalties):
+        raise InputError(f"fit_ridge: penalties must be > 0, got {tuple(penalties)}.")
+    if not np.ptp(inputs, axis=0).any():
+        raise InputError("fit_ridge: x must vary between samples, got a constant.")
+
+
+def _parts(groups: Sequence[object], n: int, folds: int) -> npt.NDArray[np.int64]:
+    names = {name: i for i, name in enumerate(dict.fromkeys(groups))}
+    if len(groups) != n or len(names) < 2 or folds < 2:
+        raise InputError(
+            f"fit_ridge: groups must name all {n} samples in two groups or more, with two folds "
+            f"or more, got {len(groups)} names of {len(names)} groups and {folds} folds."
+        )
+    return np.array([names[g] % min(folds, len(names)) for g in groups])
+
+
+def _choose(
+    inputs: npt.NDArray[np.float64],
+    targets: npt.NDArray[np.float64],
+    parts: npt.NDArray[np.int64],
+    penalties: Sequence[float],
+) -> tuple[float, float, npt.NDArray[np.float64]]:
+    predicted = np.empty((len(penalties), *targets.shape))
+    for part in np.unique(parts):
+        out, fit = parts == part, parts != part
+        mean = inputs[fit].mean(axis=0)
+        centred = inputs[fit] - mean
+        gram, across = centred @ centred.T, (inputs[out] - mean) @ centred.T
+        y_mean = targets[fit].mean(axis=0)
+        for i, penalty in enumerate(penalties):
+            predicted[i, out] = across @ _solve(gram, targets[fit] - y_mean, penalty) + y_mean
+    error = ((predicted - targets) ** 2).sum(axis=(1, 2))
+    best = int(error.argmin())
+    spread = ((targets - targets.mean(axis=0)) ** 2).sum()
+    r2 = float(1 - error[best] / spread) if spread else 0.0
+    return r2, float(penalties[best]), predicted[best]
+
+
+def _solve(
+    gram: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], penalty: float
+) -> npt.NDArray[np.float64]:
+    from scipy.linalg import cho_factor, cho_solve
+
+    scale = np.trace(gram) / len(gram)
+    added = gram + penalty * scale * np.eye(len(gram))
+    return np.asarray(cho_solve(cho_factor(added, lower=True), targets))

@@ -1,0 +1,73 @@
+"""How many words a moment of brain heard: it decides how long a decoded text should be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from .ridge import PENALTIES, Ridge, fit_ridge
+
+
+@dataclass(frozen=True, eq=False)
+class WordRate:
+    """Ridge regression from a window to a count of words; from :func:`fit_word_rate`."""
+
+    ridge: Ridge
+
+    def predict(self, windows: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Expected words (N,) of windows (N, L, k); never negative."""
+        rows = _flat("WordRate.predict", windows)
+        return np.maximum(self.ridge.predict(rows)[:, 0], 0.0)
+
+    def counts(self, windows: npt.ArrayLike, *, least: int = 0) -> npt.NDArray[np.int64]:
+        """Whole numbers of words (N,), at least `least`."""
+        rounded = np.rint(self.predict(windows)).astype(np.int64)
+        return np.maximum(rounded, least)
+
+
+def fit_word_rate(
+    windows: npt.ArrayLike,
+    words: npt.ArrayLike,
+    *,
+    groups: Sequence[object] | None = None,
+    penalties: Sequence[float] = PENALTIES,
+) -> WordRate:
+    """Fit the number of words in each window (BrainLLM: ridge on the flattened window).
+
+    Parameters
+    ----------
+    windows : array_like, (N, L, k)
+        Of the training part alone.
+    words : array_like, (N,)
+        Words, or tokens, heard in each window.
+    groups, penalties
+        As in :func:`fit_ridge`.
+
+    Returns
+    -------
+    WordRate
+
+    Raises
+    ------
+    InputError
+        Shapes disagree, a count is negative, or as :func:`fit_ridge`.
+    """
+    rows = _flat("fit_word_rate", windows)
+    counts = np.asarray(words, dtype=np.float64)
+    if counts.shape != (len(rows),) or not (counts >= 0).all():
+        raise InputError(
+            f"fit_word_rate: words must be ({len(rows)},) and 0 or more, got {counts.shape}."
+        )
+    ridge = fit_ridge(rows, counts[:, None], groups=groups, penalties=penalties)
+    return WordRate(ridge)
+
+
+def _flat(name: str, windows: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    values = np.asarray(windows, dtype=np.float64)
+    if values.ndim != 3 or 0 in values.shape[1:]:
+        raise InputError(f"{name}: windows must be (N, L >= 1, k >= 1), got {values.shape}.")
+    return values.reshape(len(values), -1)
