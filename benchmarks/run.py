@@ -10,8 +10,10 @@ float64 truth before it is timed.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -42,15 +44,36 @@ def roofline(setting: Setting, *, rounds: int = 15) -> dict[str, float]:
     return {"bytes": 2 * 2 * source.numel() / best["copy"], "flops": 2.0 * size**3 / best["gemm"]}
 
 
-def peak_bytes(function: Callable[[], object], device: str) -> int:
-    """GPU memory that a call takes beyond what was allocated before it."""
+def peak_bytes(function: Callable[[], object], device: str) -> int | None:
+    """Memory that a call takes beyond what was taken before it; None where nobody counts."""
     gc.collect()
+    if not device.startswith("cuda"):
+        return _peak_resident(function)
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     function()
     torch.cuda.synchronize(device)
     return torch.cuda.max_memory_allocated(device) - before
+
+
+def _peak_resident(function: Callable[[], object]) -> int | None:
+    """Bytes by which the resident set grows at most during a call (Linux)."""
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+    def bytes_of(name: str) -> int:
+        line = next(row for row in status.read_text().splitlines() if row.startswith(name))
+        return 1024 * int(line.split()[1])
+
+    try:
+        # pages that the allocator keeps for later would not count as growth
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        reset.write_text("5")
+    except OSError:
+        return None
+    before = bytes_of("VmRSS:")
+    function()
+    return bytes_of("VmHWM:") - before
 
 
 def time_entry(
@@ -65,11 +88,7 @@ def time_entry(
     problem = entry.build(setting)
     errors = problem.verified()
     functions = {**problem.providers, **problem.ceilings}
-    peaks = (
-        {name: peak_bytes(way, setting.device) for name, way in functions.items()}
-        if setting.on_gpu
-        else {}
-    )
+    peaks = {name: peak_bytes(way, setting.device) for name, way in functions.items()}
     for cache in ("cold", "warm") if setting.on_gpu else (None,):
         clock = GpuClock(setting.device, cold=cache == "cold") if setting.on_gpu else cpu_clock
         before = gpu_state() if setting.on_gpu else {}
@@ -79,9 +98,10 @@ def time_entry(
             row = _row(problem, times, seconds[OURS], best)
             extra: dict[str, Any] = {"error": errors.get(name), "ceiling": name in problem.ceilings}
             extra |= {"dtype": str(setting.dtype)[6:]}
+            peak = peaks[name]
+            extra |= {"peak_mb": None if peak is None else peak / 1e6}
             if setting.on_gpu:
-                extra |= {"cache": cache, "peak_mb": peaks[name] / 1e6}
-                extra |= {"gpu_before": before, "gpu_after": after}
+                extra |= {"cache": cache, "gpu_before": before, "gpu_after": after}
             recorder.row(
                 op=entry.op, case=entry.case, provider=name, **problem.facts, **row, **extra
             )

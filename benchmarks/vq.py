@@ -1,4 +1,4 @@
-"""The nearest code, against the distance matrix, faiss and the library people use."""
+"""The nearest code and a whole quantiser step, against what people use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import torch
 from registry import Entry, Problem, Setting, compiled, ours
 from torch import Tensor
 
-from fastbrain.ops import pack_codebook, vq_lookup
+from fastbrain.ops import (
+    VQState,
+    pack_codebook,
+    vq_lookup,
+    vq_replace_dead_,
+    vq_update_,
+)
 
 
 def worse(x: Tensor, codes: Tensor, got: Tensor) -> float:
@@ -91,6 +97,63 @@ def _entry(rows: int, size: int, width: int, *, rounds: int, gpu_only: bool = Fa
     return Entry("vq_lookup", f"{rows}x{size}x{width}", build, rounds, gpu_only)
 
 
+DECAY, DEAD = 0.99, 0.5
+
+
+def lucidrains_step(x: Tensor, codes: Tensor) -> Callable[[], Any] | None:
+    """A training step of vector-quantize-pytorch, if it is installed."""
+    try:
+        from vector_quantize_pytorch import VectorQuantize
+    except ImportError:
+        return None
+    layer = VectorQuantize(
+        dim=codes.shape[1],
+        codebook_size=len(codes),
+        decay=DECAY,
+        threshold_ema_dead_code=DEAD,
+    )
+    layer = layer.to(x.device).train()
+    book = layer._codebook
+    book.embed.data.copy_(codes[None])
+    book.embed_avg.data.copy_(codes[None])
+    book.cluster_size.data.fill_(1)
+    return lambda: layer(x[None])[1][0]
+
+
+def step_problem(rows: int, size: int, width: int, setting: Setting) -> Problem:
+    """Assignment, moving averages and dead codes of one batch."""
+    generator = torch.Generator().manual_seed(0)
+    x, codes = (torch.randn(n, width, generator=generator).to(setting.device) for n in (rows, size))
+    state = VQState.from_codebook(codes)
+
+    def step() -> Tensor:
+        indices = vq_lookup(x, state.codebook)
+        vq_update_(state, x, indices, decay=DECAY)
+        vq_replace_dead_(state, x, threshold=DEAD)
+        return indices
+
+    ways: dict[str, Callable[[], Any]] = {"fastbrain": step}
+    rival = lucidrains_step(x, codes)
+    if rival is not None:
+        ways["vector_quantize_pytorch"] = rival
+    return Problem(
+        providers={name: torch.no_grad()(way) for name, way in ways.items()},
+        # the first step of each is from the same codebook: later ones move it
+        error=lambda _name, got: worse(x, codes, got),
+        limit=0.0,
+        flops=2.0 * rows * size * width,
+        traffic=4.0 * (2 * rows + 6 * size) * width,
+        facts={"rows": rows, "codes": size, "width": width},
+    )
+
+
+def _step(rows: int, size: int, width: int, *, rounds: int) -> Entry:
+    def build(setting: Setting) -> Problem:
+        return step_problem(rows, size, width, setting)
+
+    return Entry("vq_step", f"{rows}x{size}x{width}", build, rounds)
+
+
 PROVIDERS = (
     "fastbrain",
     "fastbrain_unpacked",
@@ -107,5 +170,6 @@ ENTRIES = [
     _entry(8192, 8192, 256, rounds=7),
     _entry(64, 8192, 256, rounds=31),
     _entry(1, 8192, 256, rounds=101),
+    _step(16384, 8192, 128, rounds=3),
     _entry(213_000, 8192, 64, rounds=21, gpu_only=True),
 ]
