@@ -1,6 +1,6 @@
 """Whole recipes as rows: the demo, and real recordings where they are given.
 
-    python benchmarks/recipes.py [--machine NAME] [--haxby DIR]
+    python benchmarks/recipes.py [--machine NAME] [--haxby DIR] [--pereira DIR] [--alice DIR]
 
 Rows hold the metrics the recipes wrote themselves, and are kept under ``benchmarks/results/NAME``
 where a machine is named.
@@ -31,10 +31,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--machine", help="folder below benchmarks/results; default: only print")
     parser.add_argument("--haxby", type=Path, help="folder of the Haxby recordings")
+    parser.add_argument("--pereira", type=Path, help="folder of the Pereira sentences")
+    parser.add_argument("--alice", type=Path, help="folder of the Alice listeners")
+    parser.add_argument("--no-demo", action="store_true", help="leave the simulated cohort out")
     args = parser.parse_args()
     recorder = Recorder(args.machine)
     with tempfile.TemporaryDirectory() as work:
-        for snr in (0.25, 0.0):
+        for snr in () if args.no_demo else (0.25, 0.0):
             out = Path(work) / f"demo-{snr}"
             command = ["-m", "fastbrain.cli", "demo", "--out", str(out), "--snr", str(snr)]
             metrics = _run(command, out / "metrics.json")
@@ -44,6 +47,11 @@ def main() -> None:
             command = [str(ROOT / "examples/haxby.py"), "--data", str(args.haxby)]
             metrics = _run([*command, "--train", train, "--test", test, "--out", str(out)], out)
             recorder.row(op="haxby", **metrics)
+        for op, data in (("pereira_ridge", args.pereira), ("alice_retrieval", args.alice)):
+            if data is not None:
+                out = Path(work) / f"{op}.json"
+                command = [str(ROOT / f"examples/{op}.py"), "--data", str(data)]
+                recorder.row(op=op, **_run([*command, "--out", str(out)], out))
 
 
 def _headlines(metrics: dict) -> dict:

@@ -129,7 +129,33 @@ def haxby_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", f"Chance is {rows[0]['block_chance']:.1%}."])
 
 
-RECIPES = {"demo": demo_table, "haxby": haxby_table}
+def found_table(rows: list[dict[str, Any]]) -> str:
+    """Scores of a linear decoder on real recordings, each beside its null."""
+    lines = ["| score | value (95 % interval) | chance | p | n |", "|---|---|---|---|---|"]
+    row = rows[-1]
+    for name in (key.removesuffix("_chance") for key in row if key.endswith("_chance")):
+        low, high = row[f"{name}_ci"]
+        chance, p = row[f"{name}_chance"], row[f"{name}_p"]
+        value = f"{row[name]:.1%} ({low:.1%}-{high:.1%})"
+        lines.append(f"| {FOUND[name]} | {value} | {chance:.1%} | {p:.4f} | {row['n']} |")
+    return "\n".join(lines)
+
+
+FOUND = {
+    "two_way": "right of two",
+    "top1": "first of all",
+    "top5": "among the first five",
+    "pairwise_unigram": "nearest-text unigram prefers the own brain",
+    "two_way_group": "right of two, mean of half of the listeners",
+    "top1_group": "first of all, mean of half of the listeners",
+    "top5_group": "among the first five, mean of half of the listeners",
+}
+RECIPES = {
+    "demo": demo_table,
+    "haxby": haxby_table,
+    "pereira_ridge": found_table,
+    "alice_retrieval": found_table,
+}
 
 
 def report(machine: str | None = None, *, short: bool = False) -> str:
