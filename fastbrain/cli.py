@@ -18,11 +18,14 @@ COMMANDS = {
     "study": "make a public data set ready: runs, trials, target texts and split",
     "prepare": "turn a runs table, a BIDS tree or a study into a voxel store",
     "audit": "look for leaks between the parts of a store's split",
-    "train": "train LLM4Brain on a store",
+    "train": "train LLM4Brain on a store, or `train scmbm` its encoder alone",
     "decode": "write the text that a trained model reads from brain windows",
     "evaluate": "score a trained model beside its controls and write the report",
     "compare": "put evaluated runs side by side, with paired tests",
 }
+
+# command -> its recipes; without one of these names the first is meant
+RECIPES = {"train": {"llm4brain": "train", "scmbm": "train_scmbm"}}
 
 _HELP = """usage: fastbrain [--debug] COMMAND [OPTIONS]
 
@@ -84,7 +87,11 @@ def _choose(arguments: list[str]) -> int:
 def _run(name: str, rest: list[str], debug: bool) -> int:
     import tyro
 
-    module = importlib.import_module(f".commands.{name}", __package__)
+    file = name
+    if rest and rest[0] in RECIPES.get(name, {}):
+        file = RECIPES[name][rest[0]]
+        name, rest = f"{name} {rest[0]}", rest[1:]
+    module = importlib.import_module(f".commands.{file}", __package__)
     try:
         config = tyro.cli(
             module.Config,

@@ -1,6 +1,8 @@
 """Train LLM4Brain on a store.
 
 fastbrain train store runs/first --llm meta-llama/Llama-3.2-1B
+
+`fastbrain train llm4brain` is the same; `fastbrain train scmbm` pretrains the encoder alone.
 """
 
 from __future__ import annotations

@@ -128,7 +128,8 @@ def token_saliency(
         ids, mask = encode_answers(model.text_tokenizer, batch.texts, device=model.device)
         loss = model.sequence_nll(prefix, prompt_ids, ids, mask).sum()
         (gradient,) = torch.autograd.grad(loss, tokens)
-        total += (gradient * tokens).sum(dim=-1).abs().sum(dim=0).detach().cpu()
+        share = (gradient * tokens).sum(dim=-1).abs().sum(dim=0).detach().cpu()
+        total += share.unflatten(0, (-1, len(total))).sum(dim=0)  # over the steps of a window
         count += len(tokens)
     model.train(was_training)
     return total / max(count, 1)

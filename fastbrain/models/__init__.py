@@ -15,6 +15,7 @@ from .layers import AdaptedLinear, Adaptor, Block, adaptors_off
 from .llm4brain import LLM4Brain
 from .positions import brain_positions
 from .pretrained import ModelCard, from_pretrained, load_strict, save_pretrained
+from .published import Published, convert_pickle, load_scmbm
 from .qformer import QFormer
 from .readiness import Warmed, warmup
 from .readout import Readout
@@ -39,6 +40,7 @@ __all__ = [
     "LLM4BrainConfig",
     "MaskedAutoencoder",
     "ModelCard",
+    "Published",
     "QFormer",
     "QFormerConfig",
     "Readout",
@@ -51,6 +53,7 @@ __all__ = [
     "adaptors_off",
     "attention_choice",
     "brain_positions",
+    "convert_pickle",
     "encode_answers",
     "encode_prompts",
     "fit_ridge",
@@ -59,6 +62,7 @@ __all__ = [
     "from_vision_model",
     "llm_fingerprint",
     "load_llm",
+    "load_scmbm",
     "load_strict",
     "padding_note",
     "save_pretrained",

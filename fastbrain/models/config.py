@@ -58,6 +58,12 @@ class EncoderConfig:
         Width, blocks and attention heads. SC-MBM itself: 1024, 24, 16.
     mlp_ratio : float
         Hidden width of the MLP over `dim`; SC-MBM uses 1.0.
+    steps : int
+        Parts W that a window is cut into; temporal attention joins them in every block
+        (Mind-Video: 2). 1: all volumes are channels of one token, and attention is spatial alone.
+    positions : {"brain", "table"}
+        "brain": sine-cosine code of patch centres in mm. "table": a table of its own, saved with
+        the weights, for encoders that arrive with one.
     dropout : float
         On the output of every attention and MLP.
     mask_ratio : float
@@ -70,6 +76,8 @@ class EncoderConfig:
     depth: int = 2
     heads: int = 4
     mlp_ratio: float = 1.0
+    steps: int = 1
+    positions: str = "brain"
     dropout: float = 0.0
     mask_ratio: float = 0.75
     decoder_dim: int = 64
@@ -79,6 +87,8 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         _require_heads(self, "dim", self.dim, self.heads)
         _require_heads(self, "decoder_dim", self.decoder_dim, self.decoder_heads)
+        require(self, "steps", self.steps >= 1, "be 1 or more")
+        require(self, "positions", self.positions in ("brain", "table"), "be brain or table")
         require(self, "mask_ratio", 0.0 < self.mask_ratio < 1.0, "lie between 0 and 1")
         require(self, "dropout", 0.0 <= self.dropout < 1.0, "be in [0, 1)")
 
@@ -184,6 +194,8 @@ class LLM4BrainConfig:
 
     def __post_init__(self) -> None:
         require(self, "frames", self.frames >= 1, "be 1 or more")
+        whole = self.frames % self.encoder.steps == 0
+        require(self, "frames", whole, f"be a multiple of the {self.encoder.steps} steps")
         require(self, "bridge_tokens", self.bridge_tokens >= 0, "be 0 or more")
         require(self, "readout_rank", self.readout_rank >= 0, "be 0 or more")
         require(self, "n_classes", self.n_classes >= 0, "be 0 or more")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .. import ops
 from .config import AdaptorConfig
@@ -203,6 +204,66 @@ class Block(nn.Module):
         return x + self.dropout(self.mlp(self.norm_mlp(x)))
 
 
+class TemporalBlock(Block):
+    """Attention in space, then in time, then an MLP (Mind-Video, section 3.2).
+
+    The temporal attention starts at zero: the block is then the spatial one.
+
+    Parameters
+    ----------
+    dim, heads, mlp_ratio, adaptor, dropout
+        As in :class:`Block`.
+    steps : int
+        Length W of the time axis.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        steps: int,
+        mlp_ratio: float = 4.0,
+        adaptor: AdaptorConfig | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(dim, heads, mlp_ratio=mlp_ratio, adaptor=adaptor, dropout=dropout)
+        self.steps = steps
+        self.norm_time = nn.LayerNorm(dim)
+        self.time = SelfAttention(dim, heads, adaptor)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map `x` (B·W, T, dim), the steps of a window one after the other, to the same shape."""
+        del context
+        x = x + self.dropout(self.attention(self.norm_attention(x)))
+        tokens = x.shape[1]
+        across = x.unflatten(0, (-1, self.steps)).transpose(1, 2).flatten(0, 1)  # (B·T, W, dim)
+        across = across + self.dropout(self.time(self.norm_time(across)))
+        x = across.unflatten(0, (-1, tokens)).transpose(1, 2).flatten(0, 1)
+        return x + self.dropout(self.mlp(self.norm_mlp(x)))
+
+
+def run_blocks(
+    blocks: nn.ModuleList, x: Tensor, context: Tensor | None = None, *, recompute: bool = False
+) -> Tensor:
+    """Run blocks one after the other.
+
+    Parameters
+    ----------
+    blocks : ModuleList of Block
+    x : Tensor, (B, T, dim)
+    context : Tensor, (B, S, dim), optional
+    recompute : bool
+        Whether activations inside a block are computed again in the backward pass and not kept.
+    """
+    for block in blocks:
+        if recompute and torch.is_grad_enabled():
+            x = checkpoint(block, x, context, use_reentrant=False)
+        else:
+            x = block(x, context)
+    return x
+
+
 def init_trunk(module: nn.Module) -> None:
     """Xavier weights and zero biases for the linear layers of a transformer, as in MAE."""
     for part in module.modules():
@@ -210,3 +271,6 @@ def init_trunk(module: nn.Module) -> None:
             nn.init.xavier_uniform_(part.weight)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
+    for part in module.modules():
+        if isinstance(part, TemporalBlock):
+            nn.init.zeros_(part.time.out.weight)

@@ -74,15 +74,17 @@ class LLM4Brain(nn.Module):
         self.config, self.grid = config, grid
         self.centers_mm = as_floats(centers_mm, torch.float64)
         self.text_tokenizer = text_tokenizer
+        steps = config.encoder.steps
+        statistics: dict[str, Any] = {"mean": mean, "inv_std": inv_std, "scale": scale}
         self.tokenizer = VoxelTokenizer(
-            grid, config.frames, config.encoder.dim, mean=mean, inv_std=inv_std, scale=scale
+            grid, config.frames, config.encoder.dim, steps=steps, **statistics
         )
         self.encoder = SCMBM(config.encoder, self.centers_mm, adaptor=config.adaptor)
         self.external_video = video is not None
         self.video = video.requires_grad_(False) if video else FrameEncoder(config.video)
         context_dim = int(self.video.dim)  # type: ignore[arg-type]
         self.bridge = Bridge(
-            1 + grid.n_tokens,
+            steps * (1 + grid.n_tokens),
             config.encoder.dim,
             out_tokens=config.bridge_tokens,
             out_dim=context_dim,
@@ -90,7 +92,7 @@ class LLM4Brain(nn.Module):
         self.qformer = QFormer(config.qformer, context_dim, adaptor=config.adaptor)
         self.readout = (
             Readout(
-                grid.n_tokens,
+                steps * grid.n_tokens,
                 config.encoder.dim,
                 config.readout_rank,
                 config.qformer.n_queries,
@@ -131,7 +133,7 @@ class LLM4Brain(nn.Module):
         return getattr(self.text_tokenizer, "bos_token_id", None)
 
     def encode(self, voxels: Tensor) -> Tensor:
-        """Encoder tokens (B, 1 + n_tokens, dim) of windows, as :meth:`brain_latents` takes them."""
+        """Encoder tokens (B, W·(1 + n_tokens), dim) of windows as :meth:`brain_latents` takes."""
         return self.encoder(self.tokenizer(voxels))
 
     def brain_latents(self, voxels: Tensor) -> Tensor:
@@ -139,7 +141,7 @@ class LLM4Brain(nn.Module):
         return self.latents_of(self.tokenizer(voxels))
 
     def latents_of(self, tokens: Tensor) -> Tensor:
-        """Z (B, n_queries, d_q) of brain tokens (B, n_tokens, dim), those of the tokenizer."""
+        """Z (B, n_queries, d_q) of brain tokens (B, W·n_tokens, dim), those of the tokenizer."""
         z = self.qformer(self.bridge(self.encoder(tokens)))
         return z if self.readout is None else self.readout(tokens, z)
 

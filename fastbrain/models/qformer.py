@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .config import AdaptorConfig, QFormerConfig
-from .layers import Block, init_trunk
+from .layers import Block, init_trunk, run_blocks
 
 
 class QFormer(nn.Module):
@@ -29,6 +29,7 @@ class QFormer(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.context_dim = config, context_dim
+        self.recompute = False
         self.queries = nn.Parameter(torch.randn(config.n_queries, config.dim))
         self.context = (
             nn.Linear(context_dim, config.dim) if context_dim != config.dim else nn.Identity()
@@ -64,6 +65,4 @@ class QFormer(nn.Module):
             )
         context = self.context(context)
         x = self.queries.to(context.dtype).expand(len(context), -1, -1)
-        for block in self.blocks:
-            x = block(x, context)
-        return self.norm(x)
+        return self.norm(run_blocks(self.blocks, x, context, recompute=self.recompute))

@@ -1,7 +1,8 @@
 """SC-MBM: a ViT over brain tokens, pretrained by restoring masked voxels.
 
-Chen et al., "Cinematic Mindscapes" and "Seeing Beyond the Brain" (sparse-coded masked brain
-modelling); LLM4Brain (section 3.1) keeps it frozen and adds adaptors.
+Chen et al., "Seeing Beyond the Brain" (Mind-Vis, sparse-coded masked brain modelling) and
+"Cinematic Mindscapes" (Mind-Video, attention across the steps of a window); LLM4Brain (section 3.1)
+keeps it frozen and adds adaptors.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .config import AdaptorConfig, EncoderConfig
-from .layers import Block, init_trunk
+from .layers import Block, TemporalBlock, init_trunk, run_blocks
 from .positions import brain_positions
 from .voxel import VoxelTokenizer
 
@@ -40,48 +41,74 @@ class SCMBM(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        # recomputed from the centres, which are saved with the grid
-        self.register_buffer("positions", brain_positions(centers_mm, config.dim), persistent=False)
+        # what is recomputed from the centres, which are saved with the grid, need not be saved
+        code = brain_positions(centers_mm, config.dim)
+        self.register_buffer("positions", code, persistent=config.positions == "table")
+        self.recompute = False
         self.cls = nn.Parameter(torch.empty(1, 1, config.dim).normal_(std=0.02))
-        self.blocks = nn.ModuleList(
-            Block(
-                config.dim,
-                config.heads,
-                mlp_ratio=config.mlp_ratio,
-                adaptor=adaptor,
-                dropout=config.dropout,
-            )
-            for _ in range(config.depth)
+        self.time = (
+            nn.Parameter(torch.zeros(config.steps, 1, config.dim)) if self.steps > 1 else None
         )
+        self.blocks = nn.ModuleList(_block(config, adaptor) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.dim)
         init_trunk(self.blocks)
+
+    @property
+    def steps(self) -> int:
+        """Parts W of a window."""
+        return self.config.steps
 
     def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
         """Encode the tokens of each window.
 
         Parameters
         ----------
-        tokens : Tensor, (B, n_tokens, dim)
+        tokens : Tensor, (B, W · n_tokens, dim)
+            The steps of a window one after the other.
         keep : Tensor, (B, k) int64, optional
-            Positions that are visible; default all.
+            Patches that are visible, the same in every step; default all.
 
         Returns
         -------
-        Tensor, (B, 1 + n_tokens or k, dim)
-            The cls token comes first.
+        Tensor, (B, W · (1 + n_tokens or k), dim)
+            The cls token of each step comes first.
         """
-        if tokens.shape[1:] != self.positions.shape:
+        n = len(self.positions)
+        if tokens.shape[1:] != (self.steps * n, self.config.dim):
             raise InputError(
-                f"SCMBM: tokens must be (B, {self.positions.shape[0]}, {self.config.dim}), got "
+                f"SCMBM: tokens must be (B, {self.steps * n}, {self.config.dim}), got "
                 f"{tuple(tokens.shape)}."
             )
-        x = tokens + self.positions.to(tokens.dtype)
+        windows = len(tokens)
+        x = tokens.unflatten(1, (self.steps, n)) + self.positions.to(tokens.dtype)
+        if self.time is not None:
+            x = x + self.time.to(x.dtype)
+        x = x.flatten(0, 1)  # (B·W, n, dim)
         if keep is not None:
-            x = take(x, keep)
+            # a patch that is hidden in one step only could be copied from the next
+            x = take(x, keep.repeat_interleave(self.steps, dim=0))
         x = torch.cat([self.cls.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
-        for block in self.blocks:
-            x = block(x)
-        return self.norm(x)
+        x = self.norm(run_blocks(self.blocks, x, recompute=self.recompute))
+        return x.reshape(windows, -1, self.config.dim)
+
+
+def _block(config: EncoderConfig, adaptor: AdaptorConfig | None) -> Block:
+    if config.steps == 1:
+        return Block(
+            config.dim,
+            config.heads,
+            mlp_ratio=config.mlp_ratio,
+            adaptor=adaptor,
+            dropout=config.dropout,
+        )
+    return TemporalBlock(
+        config.dim,
+        config.heads,
+        steps=config.steps,
+        mlp_ratio=config.mlp_ratio,
+        adaptor=adaptor,
+        dropout=config.dropout,
+    )
 
 
 class MaskedAutoencoder(nn.Module):
@@ -104,6 +131,11 @@ class MaskedAutoencoder(nn.Module):
     ) -> None:
         super().__init__()
         config = encoder.config
+        if tokenizer.steps != encoder.steps:
+            raise InputError(
+                f"MaskedAutoencoder: tokenizer must read the encoder's {encoder.steps} steps, "
+                f"got {tokenizer.steps}."
+            )
         self.tokenizer, self.encoder = tokenizer, encoder
         self.register_buffer(
             "positions", brain_positions(centers_mm, config.decoder_dim), persistent=False
@@ -115,7 +147,8 @@ class MaskedAutoencoder(nn.Module):
             for _ in range(config.decoder_depth)
         )
         self.norm = nn.LayerNorm(config.decoder_dim)
-        self.head = nn.Linear(config.decoder_dim, tokenizer.frames * tokenizer.grid.patch_voxels)
+        frames = tokenizer.frames // tokenizer.steps
+        self.head = nn.Linear(config.decoder_dim, frames * tokenizer.grid.patch_voxels)
         init_trunk(nn.ModuleList([self.widen, self.blocks, self.head]))
 
     def forward(self, voxels: Tensor) -> Tensor:
@@ -144,13 +177,16 @@ class MaskedAutoencoder(nn.Module):
 
     def restore(self, voxels: Tensor, keep: Tensor, hide: Tensor) -> Tensor:
         """Predict the normalised voxels (B, h, F·P) of patches `hide` from patches `keep`."""
-        seen = self.widen(self.encoder(self.tokenizer(voxels), keep))  # (B, 1 + k, d)
+        steps = self.encoder.steps
+        seen = self.widen(self.encoder(self.tokenizer(voxels), keep))
+        seen = seen.unflatten(1, (steps, -1)).flatten(0, 1)  # (B·W, 1 + k, d)
+        keep, hide = (index.repeat_interleave(steps, dim=0) for index in (keep, hide))
         places = self.positions.to(seen.dtype)
         seen = torch.cat([seen[:, :1], seen[:, 1:] + places[keep]], dim=1)
         x = torch.cat([seen, self.hidden.to(seen.dtype) + places[hide]], dim=1)
-        for block in self.blocks:
-            x = block(x)
-        return self.head(self.norm(x[:, seen.shape[1] :]))
+        x = run_blocks(self.blocks, x, recompute=self.encoder.recompute)
+        restored = self.head(self.norm(x[:, seen.shape[1] :]))  # (B·W, h, F/W·P)
+        return restored.unflatten(0, (-1, steps)).transpose(1, 2).flatten(2)
 
 
 def take(x: Tensor, index: Tensor) -> Tensor:

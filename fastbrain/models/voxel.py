@@ -28,6 +28,8 @@ class VoxelTokenizer(nn.Module):
         Volumes F of a window.
     dim : int
         Width of a token.
+    steps : int
+        Parts W of a window, each read by itself; divides F.
     mean, inv_std : array_like, (n_tokens, P) float32, optional
         Per-voxel statistics in units of scale·raw. Default: 0 and 1 inside the mask.
     scale : float
@@ -48,18 +50,22 @@ class VoxelTokenizer(nn.Module):
         frames: int,
         dim: int,
         *,
+        steps: int = 1,
         mean: npt.ArrayLike | Tensor | None = None,
         inv_std: npt.ArrayLike | Tensor | None = None,
         scale: float = 1.0,
     ) -> None:
         super().__init__()
+        if steps < 1 or frames % steps:
+            raise InputError(f"VoxelTokenizer: steps must divide {frames} frames, got {steps}.")
         self.grid, self.frames, self.dim, self.scale = grid, frames, dim, float(scale)
-        self.weight = nn.Parameter(torch.empty(dim, frames, *grid.kernel))
+        self.steps = steps
+        self.weight = nn.Parameter(torch.empty(dim, frames // steps, *grid.kernel))
         self.bias = nn.Parameter(torch.empty(dim))
         brain = torch.from_numpy(np.array(grid.patch_mask, dtype=np.float32))
         self.register_buffer("mean", _statistic("mean", mean, torch.zeros_like(brain)))
         self.register_buffer("inv_std", _statistic("inv_std", inv_std, brain) * brain)
-        bound = 1 / math.sqrt(frames * grid.patch_voxels)
+        bound = 1 / math.sqrt(frames // steps * grid.patch_voxels)
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
@@ -73,9 +79,13 @@ class VoxelTokenizer(nn.Module):
 
         Returns
         -------
-        Tensor, (B, n_tokens, dim)
+        Tensor, (B, W · n_tokens, dim)
+            The steps one after the other.
         """
-        return ops.tokenize_voxels(
+        windows = len(voxels)
+        if self.steps > 1:
+            voxels = voxels.unflatten(1, (self.steps, -1)).flatten(0, 1)
+        tokens = ops.tokenize_voxels(
             voxels,
             self.weight,
             self.bias,
@@ -84,6 +94,7 @@ class VoxelTokenizer(nn.Module):
             inv_std=self.inv_std,
             scale=self.scale,
         )
+        return tokens.reshape(windows, -1, self.dim)
 
     def normalise(self, voxels: Tensor) -> Tensor:
         """Voxels as the tokenizer sees them: (scale·v − mean)·inv_std, 0 outside the brain.

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import ops
+from ..models.encoder import BrainEncoder
 from ..models.layers import adaptors_off
 from ..models.llm4brain import LLM4Brain
 from ..models.scmbm import MaskedAutoencoder
@@ -27,7 +28,7 @@ Terms = dict[str, Tensor]
 class MaskedVoxels(Objective):
     """Pretraining of tokenizer and encoder: restore what was masked."""
 
-    def __init__(self, model: LLM4Brain, config: StageConfig) -> None:
+    def __init__(self, model: BrainEncoder | LLM4Brain, config: StageConfig) -> None:
         super().__init__()
         self.autoencoder = MaskedAutoencoder(model.tokenizer, model.encoder, model.centers_mm)
         self.noise_std = config.noise_std

@@ -25,6 +25,7 @@ from ..models import (
     LLM4Brain,
     ModelCard,
     load_llm,
+    load_scmbm,
     save_pretrained,
     small_llm,
 )
@@ -95,6 +96,9 @@ def train_llm4brain(
     model = build_model(store, config, llm_path, device=device)
     val_loader = _loader(store, store.split.val, config.stage1, shuffle=False)
     facts: dict[str, Any] = {}
+    if config.encoder_weights is not None:
+        loaded = load_scmbm(model.encoder, config.encoder_weights, tokenizer=model.tokenizer)
+        facts["encoder_weights"] = asdict(loaded)
 
     def options(name: str) -> dict[str, Any]:
         folder = out / "stages" / name

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..models.encoder import BrainEncoder
 from ..models.llm4brain import LLM4Brain
 from .clips import ClipLoader, Frames
 from .config import StageConfig
@@ -19,7 +20,7 @@ DEFAULT_PROMPTS = ("What happens in the video?",)
 
 
 def pretrain_scmbm(
-    model: LLM4Brain,
+    model: BrainEncoder | LLM4Brain,
     loader: Loader,
     config: StageConfig | None = None,
     *,
@@ -33,7 +34,7 @@ def pretrain_scmbm(
 
     Parameters
     ----------
-    model : LLM4Brain
+    model : BrainEncoder or LLM4Brain
     loader : Loader
         Windows of training runs.
     config : StageConfig, optional

@@ -30,6 +30,9 @@ class RunConfig:
     stimulus : {"clips", "text"}
         Where the targets of stage I come from: the clips of the trials through the video branch,
         or the word vectors of their texts (then `video` must be None).
+    encoder_weights : str or None
+        Safetensors file of a pretrained SC-MBM encoder, published or from ``fastbrain train
+        scmbm``; its digest stands in the run's manifest.
     model : LLM4BrainConfig
         `frames` and `n_classes` are taken from the store.
     pretrain, video, calibrate, stage1, stage2 : StageConfig or None
@@ -44,6 +47,7 @@ class RunConfig:
     corpus: str | None = None
     prompts: tuple[str, ...] = ("what does the person see ?",)
     stimulus: str = "clips"
+    encoder_weights: str | None = None
     model: LLM4BrainConfig = field(default_factory=LLM4BrainConfig)
     pretrain: StageConfig | None = None
     video: StageConfig | None = field(default_factory=lambda: preset("video"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from fastbrain.errors import InputError
+from fastbrain.errors import ConfigError, InputError
 from fastbrain.models import (
     SCMBM,
     AdaptorConfig,
@@ -105,3 +107,60 @@ def test_pretraining_learns_what_is_the_same_everywhere(autoencoder, grid):
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.3 * losses[0]
+
+
+@pytest.fixture
+def stepwise(grid, centers, small_config):
+    torch.manual_seed(3)
+    config = replace(small_config.encoder, steps=2)
+    tokenizer = VoxelTokenizer(grid, 4, config.dim, steps=2, scale=0.01)
+    return MaskedAutoencoder(tokenizer, SCMBM(config, centers), centers)
+
+
+def test_steps_are_read_one_by_one_and_joined_in_time(stepwise, grid):
+    voxels = torch.randint(-300, 300, (3, 4, grid.n_tokens, grid.patch_voxels), dtype=torch.int16)
+    tokens = stepwise.tokenizer(voxels)
+    assert tokens.shape == (3, 2 * grid.n_tokens, 24)
+    later = voxels.clone()
+    later[:, 2:] += 50
+    other = stepwise.tokenizer(later)
+    torch.testing.assert_close(other[:, : grid.n_tokens], tokens[:, : grid.n_tokens])
+    encoder = stepwise.encoder
+    first = slice(0, 1 + grid.n_tokens)
+    # temporal attention starts at zero: the steps do not know of each other yet
+    torch.testing.assert_close(encoder(other)[:, first], encoder(tokens)[:, first])
+    for block in encoder.blocks:
+        torch.nn.init.normal_(block.time.out.weight)
+    assert not torch.allclose(encoder(other)[:, first], encoder(tokens)[:, first], atol=1e-3)
+
+
+def test_a_hidden_patch_is_hidden_in_every_step(stepwise, grid):
+    for block in stepwise.encoder.blocks:
+        torch.nn.init.normal_(block.time.out.weight)
+    voxels = torch.randint(-300, 300, (2, 4, grid.n_tokens, grid.patch_voxels), dtype=torch.int16)
+    keep, hide = torch.tensor([[0, 2]] * 2), torch.tensor([[3, 4, 5]] * 2)
+    restored = stepwise.restore(voxels, keep, hide)
+    assert restored.shape == (2, 3, 4 * grid.patch_voxels)
+    other = voxels.clone()
+    other[:, :, 3:] += 77
+    torch.testing.assert_close(stepwise.restore(other, keep, hide), restored)
+    stepwise(voxels).backward()
+    assert stepwise.encoder.blocks[0].time.out.weight.grad.abs().sum() > 0
+
+
+def test_steps_divide_the_window(grid, centers, small_config):
+    with pytest.raises(InputError, match="steps must divide 3 frames"):
+        VoxelTokenizer(grid, 3, 24, steps=2)
+    encoder = SCMBM(replace(small_config.encoder, steps=2), centers)
+    tokenizer = VoxelTokenizer(grid, 4, 24)
+    with pytest.raises(InputError, match="must read the encoder's 2 steps"):
+        MaskedAutoencoder(tokenizer, encoder, centers)
+    with pytest.raises(ConfigError, match="multiple of the 2 steps"):
+        replace(small_config, frames=3, encoder=replace(small_config.encoder, steps=2))
+
+
+def test_the_whole_model_in_steps(make_model, small_config, grid):
+    config = replace(small_config, frames=4, encoder=replace(small_config.encoder, steps=2))
+    model = make_model(config=config)
+    voxels = torch.randint(-300, 300, (2, 4, grid.n_tokens, grid.patch_voxels), dtype=torch.int16)
+    assert model.brain_latents(voxels).shape == (2, 5, 20)

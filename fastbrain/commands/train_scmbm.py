@@ -1,0 +1,60 @@
+"""Pretrain SC-MBM, the fMRI encoder, on the voxels of a store: no stimuli, texts or language model.
+
+fastbrain train scmbm store runs/encoder
+
+`encoder.safetensors` in the run folder is then "encoder_weights" of fastbrain train llm4brain.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from .._io import read_json
+from .._progress import say
+from ..data import VoxelStore
+from ..training.scmbm import WEIGHTS, ScmbmConfig, train_scmbm
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of ``fastbrain train scmbm``."""
+
+    store: Annotated[Path, tyro.conf.Positional]
+    """Voxel store from `fastbrain prepare`."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """New run folder."""
+    config: Path | None = None
+    """JSON file with any part of the configuration; see --print-config."""
+    epochs: int | None = None
+    """Times through the training windows; default: as the configuration says."""
+    weights: Path | None = None
+    """Encoder to start from (safetensors), a published one or an earlier run's."""
+    device: str = "cpu"
+    """Where to train, e.g. cuda."""
+    resume: bool = False
+    """Go on with an interrupted run."""
+    print_config: bool = False
+    """Print the whole configuration as JSON and stop."""
+
+
+def run(config: Config) -> None:
+    """Put the configuration together, then train."""
+    whole = ScmbmConfig.from_dict(read_json(config.config)) if config.config else ScmbmConfig()
+    if config.epochs is not None:
+        whole = replace(whole, stage=replace(whole.stage, epochs=config.epochs))
+    if config.weights is not None:
+        whole = replace(whole, weights=str(config.weights))
+    if config.print_config:
+        print(json.dumps(whole.to_dict(), indent=2))
+        return
+    store = VoxelStore.open(config.store)
+    history = train_scmbm(store, config.out, whole, resume=config.resume, device=config.device)
+    if history.best_value is not None:
+        print(f"masked voxels restored: error {history.best_value:.4f} of variance 1, epoch "
+              f"{history.best_epoch}")  # fmt: skip
+    say(f"encoder written to {config.out / WEIGHTS}")

@@ -1,0 +1,135 @@
+"""SC-MBM on its own: masked-brain pretraining on a store, without stimuli or a language model.
+
+::
+
+    config.json     ScmbmConfig and the store's fingerprint
+    pretrain/       log and checkpoints
+    encoder.safetensors, manifest.json   the result and where it came from
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .._io import new_output, read_json, sha256, write_json
+from ..data import VoxelStore, WindowLoader
+from ..errors import CheckpointError
+from ..models.config import EncoderConfig, from_dict, to_dict
+from ..models.encoder import BrainEncoder
+from ..models.published import load_scmbm
+from .config import StageConfig
+from .presets import preset
+from .pretraining import pretrain_scmbm
+from .run import History
+
+WEIGHTS = "encoder.safetensors"
+
+
+@dataclass(frozen=True)
+class ScmbmConfig:
+    """What :func:`train_scmbm` does.
+
+    Parameters
+    ----------
+    encoder : EncoderConfig
+    stage : StageConfig
+    weights : str or None
+        A published or an earlier encoder to start from (:func:`fastbrain.models.load_scmbm`).
+    seed : int
+        Of the first weights.
+    """
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    stage: StageConfig = field(default_factory=lambda: preset("pretrain"))
+    weights: str | None = None
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict for JSON."""
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> ScmbmConfig:
+        """Build from a plain dict; an unknown key is a :class:`ConfigError`."""
+        return from_dict(cls, values)
+
+
+def train_scmbm(
+    store: VoxelStore,
+    out: str | Path,
+    config: ScmbmConfig | None = None,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+) -> History:
+    """Pretrain tokenizer and encoder by restoring masked voxels of the training part.
+
+    Parameters
+    ----------
+    store : VoxelStore
+        Windows of its training part are learned from, those of its validation part judge.
+    out : str or Path
+        New run folder.
+    config : ScmbmConfig, optional
+    resume : bool
+    device : str
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    OutputExistsError
+        `out` holds something and `resume` is false.
+    CheckpointError
+        A resumed run has another configuration or store, or `weights` do not fit.
+    """
+    config = config or ScmbmConfig()
+    root = new_output(out, resume=resume)
+    _claim(root, store, config)
+    torch.manual_seed(config.seed)
+    model = BrainEncoder(
+        config.encoder,
+        grid=store.grid,
+        frames=store.window_spec.window_trs,
+        centers_mm=store.grid.centers(store.affine),
+        mean=store.mean,
+        inv_std=store.inv_std,
+        scale=store.scale,
+    ).to(device)
+    facts: dict[str, Any] = {"store": store.fingerprint(), "trained_on": list(store.split.train)}
+    if config.weights is not None:
+        loaded = load_scmbm(model.encoder, config.weights, tokenizer=model.tokenizer)
+        facts["weights"] = to_dict(loaded)
+    size, seed = config.stage.batch_size, config.stage.seed
+    run = root / "pretrain"
+    history = pretrain_scmbm(
+        model,
+        WindowLoader(store, store.split.train, batch_size=size, shuffle=True, seed=seed),
+        config.stage,
+        val_loader=WindowLoader(store, store.split.val, batch_size=size, shuffle=False),
+        run_dir=run,
+        resume=resume and run.exists(),
+        record=facts,
+    )
+    model.save(root / WEIGHTS)
+    write_json(root / "manifest.json", facts | {"files": {WEIGHTS: sha256(root / WEIGHTS)}})
+    return history
+
+
+def _claim(root: Path, store: VoxelStore, config: ScmbmConfig) -> None:
+    said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
+    said = json.loads(json.dumps(said))
+    path = root / "config.json"
+    if path.exists() and read_json(path) != said:
+        raise CheckpointError(
+            f"train_scmbm: a resumed run must keep its configuration and store, got others than "
+            f"{path} names. Use a new run folder."
+        )
+    write_json(path, said)
