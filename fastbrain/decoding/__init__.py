@@ -3,6 +3,7 @@
 from .batch import mean_nll, score_matrix, score_pairs
 from .engine import Generation, generate
 from .sampling import Sampling
+from .steered import score_steered
 from .windows import Decoded, decode_windows, score_texts, token_saliency
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "mean_nll",
     "score_matrix",
     "score_pairs",
+    "score_steered",
     "score_texts",
     "token_saliency",
 ]

@@ -19,6 +19,8 @@ def score_pairs(
     mask: Tensor,
     pairs: Tensor,
     *,
+    prefix_mask: Tensor | None = None,
+    logit_bias: Tensor | None = None,
     rows_at_once: int = 256,
 ) -> Tensor:
     """Teacher-forced negative log likelihood of some texts after some prefixes, token by token.
@@ -38,6 +40,10 @@ def score_pairs(
         False at padding.
     pairs : Tensor, (K, 2) int64
         Prefix and text of every pair, in any order.
+    prefix_mask : Tensor, (N, S) bool, optional
+        False at padding within a prefix. Default: nothing is padded.
+    logit_bias : Tensor, (N, V), optional
+        Added to the logits of every step after a prefix.
     rows_at_once : int
         Bound on the rows of one forward pass.
 
@@ -52,12 +58,23 @@ def score_pairs(
         Shapes disagree, a text is empty, or a pair names what is not there.
     """
     _check(prefixes, texts, mask, pairs)
+    for name, value in (("prefix_mask", prefix_mask), ("logit_bias", logit_bias)):
+        if value is not None and len(value) != len(prefixes):
+            raise InputError(
+                f"score_pairs: {name} must have {len(prefixes)} rows, got {len(value)}."
+            )
     result = torch.zeros(len(pairs), texts.shape[1], device=prefixes.device)
     pairs, lengths = pairs.to(prefixes.device), mask.sum(dim=1)
     used, row_of = pairs[:, 0].unique(return_inverse=True)
     for start in range(0, len(used), rows_at_once):
         chunk = used[start : start + rows_at_once]
-        first = llm(inputs_embeds=prefixes[chunk], use_cache=True, logits_to_keep=1)
+        before = None if prefix_mask is None else prefix_mask[chunk].long()
+        first = llm(
+            inputs_embeds=prefixes[chunk],
+            **_masked(before, 0),
+            use_cache=True,
+            logits_to_keep=1,
+        )
         rows = ((row_of >= start) & (row_of < start + len(chunk))).nonzero()[:, 0]
         # texts of one length stand together: little is padded
         rows = rows[lengths[pairs[rows, 1]].argsort(stable=True)]
@@ -65,7 +82,13 @@ def score_pairs(
             text = pairs[part, 1]
             longest = int(lengths[text].max())
             result[part, :longest] = _continue(
-                llm, first, row_of[part] - start, texts[text, :longest], mask[text, :longest]
+                llm,
+                first,
+                row_of[part] - start,
+                texts[text, :longest],
+                mask[text, :longest],
+                before,
+                None if logit_bias is None else logit_bias[pairs[part, 0]],
             )
     return result
 
@@ -88,15 +111,35 @@ def _check(prefixes: Tensor, texts: Tensor, mask: Tensor, pairs: Tensor) -> None
         )
 
 
-def _continue(llm: Any, first: Any, rows: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+def _masked(before: Tensor | None, fresh: int) -> dict[str, Tensor]:
+    """Mask over a prefix and `fresh` tokens after it, and the positions of what is new."""
+    if before is None:
+        return {}
+    mask = torch.cat([before, before.new_ones(len(before), fresh)], dim=1)
+    positions = (mask.cumsum(dim=1) - 1).clamp_min(0)
+    return {"attention_mask": mask, "position_ids": positions[:, -fresh:] if fresh else positions}
+
+
+def _continue(
+    llm: Any,
+    first: Any,
+    rows: Tensor,
+    ids: Tensor,
+    mask: Tensor,
+    before: Tensor | None,
+    bias: Tensor | None,
+) -> Tensor:
     """Losses (n, T) of texts `ids` (n, T), each after one row of a prefilled batch."""
     logits = first.logits[rows, -1:]  # (n, 1, V)
     if ids.shape[1] > 1:
         cache = copy.deepcopy(first.past_key_values)
         cache.batch_select_indices(rows)
         # the last token is never fed: nothing is predicted after it
-        later = llm(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True).logits
+        masked = _masked(None if before is None else before[rows], ids.shape[1] - 1)
+        later = llm(input_ids=ids[:, :-1], **masked, past_key_values=cache, use_cache=True).logits
         logits = torch.cat([logits, later], dim=1)
+    if bias is not None:
+        logits = logits.float() + bias[:, None]
     nll = torch.nn.functional.cross_entropy(
         logits.float().flatten(0, 1), ids.flatten(), reduction="none"
     )

@@ -40,8 +40,10 @@ class Generation:
 class _Stepper:
     """A language model and its cache: feed embeddings or tokens, get the next logits."""
 
-    def __init__(self, llm: Any, attention_mask: torch.Tensor) -> None:
-        self.llm, self.mask = llm, attention_mask
+    def __init__(
+        self, llm: Any, attention_mask: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> None:
+        self.llm, self.mask, self.bias = llm, attention_mask, bias
         self.cache: Any = None
 
     def prefill(self, inputs_embeds: torch.Tensor) -> torch.Tensor:
@@ -53,6 +55,7 @@ class _Stepper:
 
     def reorder(self, rows: torch.Tensor) -> None:
         self.mask = self.mask[rows]
+        self.bias = None if self.bias is None else self.bias[rows]
         self.cache.reorder_cache(rows)
 
     def _forward(self, *, fresh: int, **inputs: torch.Tensor) -> torch.Tensor:
@@ -66,7 +69,8 @@ class _Stepper:
             logits_to_keep=1,
         )
         self.cache = output.past_key_values
-        return output.logits[:, -1].float()
+        logits: torch.Tensor = output.logits[:, -1].float()
+        return logits if self.bias is None else logits + self.bias
 
 
 @torch.no_grad()
@@ -78,6 +82,7 @@ def generate(
     pad_token_id: int,
     sampling: Sampling | None = None,
     attention_mask: torch.Tensor | None = None,
+    logit_bias: torch.Tensor | None = None,
 ) -> Generation:
     """Generate text after given embeddings.
 
@@ -91,7 +96,9 @@ def generate(
     sampling : Sampling, optional
         Default: greedy, at most 32 tokens.
     attention_mask : Tensor, (B, S) int64, optional
-        0 at padding, which must be on the left. Default: nothing is padded.
+        0 at padding, which must not be at the end. Default: nothing is padded.
+    logit_bias : Tensor, (B, V), optional
+        Added to the logits of every step of a row: what its brain says of each word.
 
     Returns
     -------
@@ -120,7 +127,11 @@ def generate(
     if len(inputs_embeds) == 0:
         empty = torch.empty(0, dtype=torch.long, device=inputs_embeds.device)
         return Generation(empty.reshape(0, 0), empty, empty.float())
-    stepper = _Stepper(llm, attention_mask)
+    if logit_bias is not None and len(logit_bias) != len(inputs_embeds):
+        raise InputError(
+            f"generate: logit_bias must have {len(inputs_embeds)} rows, got {len(logit_bias)}."
+        )
+    stepper = _Stepper(llm, attention_mask, logit_bias)
     search = _beam if sampling.method == "beam" else _sequential
     return search(stepper, inputs_embeds, sampling, eos_token_id, pad_token_id)
 

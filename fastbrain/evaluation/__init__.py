@@ -1,6 +1,7 @@
 """Scores that stand beside their chance level."""
 
 from .battery import BrainDecoder, run_controls
+from .brainllm import BrainLLMDecoder, BrainRows
 from .captions import majority_text, nearest_training_texts, template_text
 from .clinical import beside_baselines, label_scores, scale_scores
 from .clinical_baselines import (
@@ -88,10 +89,13 @@ from .views import (
     common_trials,
     delayed_store,
 )
+from .wordbag import NearestTextUnigram
 
 __all__ = [
     "TEXT_METRICS",
     "BrainDecoder",
+    "BrainLLMDecoder",
+    "BrainRows",
     "ClinicalCohort",
     "Comparison",
     "Conditions",
@@ -103,6 +107,7 @@ __all__ = [
     "Interval",
     "LLM4BrainDecoder",
     "Moments",
+    "NearestTextUnigram",
     "Pairs",
     "Pairwise",
     "RegionScore",

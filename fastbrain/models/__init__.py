@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from .brainconfig import BrainLLMConfig
+from .braindecoder import brain_decoder
+from .brainllm import BrainLLM
 from .bridge import Bridge
 from .config import (
     AdaptorConfig,
@@ -21,7 +24,8 @@ from .readiness import Warmed, warmup
 from .readout import Readout
 from .ridge import Ridge, fit_ridge
 from .scmbm import SCMBM, MaskedAutoencoder
-from .text import encode_answers, encode_prompts
+from .text import encode_answers, encode_context, encode_continuations, encode_prompts
+from .vectorlm import vector_llm
 from .video import FrameEncoder, VisionModelFrames, from_vision_model
 from .voxel import VoxelTokenizer
 from .wordlevel import small_llm
@@ -33,6 +37,8 @@ __all__ = [
     "Adaptor",
     "AdaptorConfig",
     "Block",
+    "BrainLLM",
+    "BrainLLMConfig",
     "Bridge",
     "EncoderConfig",
     "FrameEncoder",
@@ -52,9 +58,12 @@ __all__ = [
     "WordRate",
     "adaptors_off",
     "attention_choice",
+    "brain_decoder",
     "brain_positions",
     "convert_pickle",
     "encode_answers",
+    "encode_context",
+    "encode_continuations",
     "encode_prompts",
     "fit_ridge",
     "fit_word_rate",
@@ -67,5 +76,6 @@ __all__ = [
     "padding_note",
     "save_pretrained",
     "small_llm",
+    "vector_llm",
     "warmup",
 ]

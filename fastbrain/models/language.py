@@ -71,6 +71,8 @@ def answer_nll(
     before_mask: Tensor | None,
     answer_ids: Tensor,
     answer_mask: Tensor,
+    *,
+    logit_bias: Tensor | None = None,
 ) -> Tensor:
     """Negative log-likelihood of every answer token given all before it.
 
@@ -83,6 +85,8 @@ def answer_nll(
     answer_ids : Tensor, (B, A) int64
     answer_mask : Tensor, (B, A) bool
         True on tokens that carry loss; padding stands at the end.
+    logit_bias : Tensor, (B, V), optional
+        Added to the logits of every step of a row.
 
     Returns
     -------
@@ -108,7 +112,10 @@ def answer_nll(
         logits = llm.get_output_embeddings()(hidden[answer_mask])  # (tokens, V)
     else:
         logits = llm(**arguments, use_cache=False, logits_to_keep=steps).logits[answer_mask]
-    loss = F.cross_entropy(logits.float(), answer_ids[answer_mask], reduction="none")
+    logits = logits.float()
+    if logit_bias is not None:
+        logits = logits + logit_bias[answer_mask.nonzero()[:, 0]]
+    loss = F.cross_entropy(logits, answer_ids[answer_mask], reduction="none")
     return torch.zeros(answer_ids.shape, device=loss.device).masked_scatter(answer_mask, loss)
 
 

@@ -69,6 +69,90 @@ def encode_answers(
     return _pad(rows, tokenizer, device, left=False)
 
 
+def encode_context(
+    tokenizer: Any,
+    prompts: Sequence[str],
+    *,
+    max_tokens: int,
+    keep: str = "newest",
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, Tensor]:
+    """Token ids of what was said before, padded on the left so that every prompt ends at the text.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizer
+    prompts : sequence of str
+        May be empty texts.
+    max_tokens : int
+        Longer prompts are cut.
+    keep : {"newest", "oldest"}
+        Which end of a longer prompt stays: the newest words are those that the text continues.
+    device : torch.device or str
+
+    Returns
+    -------
+    ids : Tensor, (B, P) int64
+    mask : Tensor, (B, P) bool
+    """
+    if keep not in ("newest", "oldest") or max_tokens < 0:
+        raise InputError(
+            "encode_context: keep must be 'newest' or 'oldest' and max_tokens 0 or more, got "
+            f"{keep!r} and {max_tokens}."
+        )
+    rows = []
+    for prompt in prompts:
+        ids = tokenizer.encode(" ".join(prompt.split()), add_special_tokens=False)
+        start = max(0, len(ids) - max_tokens) if keep == "newest" else 0
+        rows.append(ids[start : start + max_tokens])
+    return _pad(rows, tokenizer, device, left=True)
+
+
+def encode_continuations(
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    max_tokens: int,
+    end: bool = True,
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, Tensor]:
+    """Token ids of the texts to decode, padded on the right; none is ever cut in silence.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizer
+    texts : sequence of str
+    max_tokens : int
+        The end token included.
+    end : bool
+        Whether an end token follows: for whole sentences, not for stretches of a story.
+    device : torch.device or str
+
+    Returns
+    -------
+    ids : Tensor, (B, A) int64
+    mask : Tensor, (B, A) bool
+
+    Raises
+    ------
+    InputError
+        A text is empty or longer than `max_tokens`.
+    """
+    space = " " if _wants_space(tokenizer) else ""
+    rows = []
+    for text in texts:
+        words = " ".join(text.split())
+        ids = tokenizer.encode(space + words, add_special_tokens=False) if words else []
+        ids = [*ids, tokenizer.eos_token_id] if end and words else ids
+        if not 1 <= len(ids) <= max_tokens:
+            raise InputError(
+                f"encode_continuations: texts must have 1 to {max_tokens} tokens, got {len(ids)} "
+                f"in {words[:60]!r}. Raise max_tokens, or cut the text where it is made."
+            )
+        rows.append(ids)
+    return _pad(rows, tokenizer, device, left=False)
+
+
 def _wants_space(tokenizer: Any) -> bool:
     # byte-level tokenizers mark a word's start by the space before it, SentencePiece adds its own
     def ids(text: str) -> list[int]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from .brainllm import PromptTuning, WarmUp, train_brainllm
+from .brainpresets import BrainLLMTraining, brainllm_preset
+from .braintexts import BrainTextLoader, BrainTexts
 from .checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from .claim import audit_run, split_target
 from .clips import ClipBatch, ClipLoader
@@ -23,10 +26,14 @@ from .readout import ReadoutFit, fit_readout
 from .recipes import calibrate, stage_one, stage_two
 from .run import History, Loader
 from .runconfig import RunConfig
+from .steering import SteeringFit, fit_steering
 from .targets import VideoLatents, text_targets, video_targets
 
 __all__ = [
     "DEFAULT_PROMPTS",
+    "BrainLLMTraining",
+    "BrainTextLoader",
+    "BrainTexts",
     "Captions",
     "Checkpoint",
     "ClipBatch",
@@ -38,14 +45,18 @@ __all__ = [
     "Objective",
     "OptimConfig",
     "PairedLoader",
+    "PromptTuning",
     "ReadoutFit",
     "RunConfig",
     "StageConfig",
     "StageOne",
     "StageTwo",
+    "SteeringFit",
     "VideoLatents",
+    "WarmUp",
     "alignment_loss",
     "audit_run",
+    "brainllm_preset",
     "build_model",
     "calibrate",
     "clip_loss",
@@ -53,6 +64,7 @@ __all__ = [
     "findings",
     "fit",
     "fit_readout",
+    "fit_steering",
     "latest_checkpoint",
     "load_checkpoint",
     "preset",
@@ -64,6 +76,7 @@ __all__ = [
     "stage_one",
     "stage_two",
     "text_targets",
+    "train_brainllm",
     "train_llm4brain",
     "video_targets",
 ]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from fastbrain.decoding import mean_nll, score_matrix, score_pairs
+from fastbrain.decoding import mean_nll, score_matrix, score_pairs, score_steered
 from fastbrain.errors import InputError
 
 # fp32 attention over a cache sums in another order: observed 2e-6, bound 10x
@@ -79,3 +79,48 @@ def test_refuses_pairs_of_nothing(llm, pairs):
     texts = torch.ones(4, 2, dtype=torch.long)
     with pytest.raises(InputError, match="2 prefixes and 4 texts"):
         score_pairs(llm, torch.randn(2, 3, 12), texts, texts > 0, torch.tensor(pairs))
+
+
+def one_by_one(llm, prefix, mask, bias, ids):
+    embeds = torch.cat([prefix[mask], llm.get_input_embeddings()(ids)])[None]
+    first = int(mask.sum()) - 1
+    logits = llm(inputs_embeds=embeds).logits[0, first : first + len(ids)] + bias
+    return torch.nn.functional.cross_entropy(logits, ids, reduction="none")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+def test_padded_prefixes_and_biased_words(llm, masked, biased):
+    prefixes, texts = torch.randn(3, 7, 12), torch.randint(0, 19, (4, 5))
+    mask = torch.arange(5) < torch.tensor([1, 5, 3, 2])[:, None]
+    front = torch.ones(3, 7, dtype=torch.bool)
+    if masked:
+        front[0, :2] = front[2, 3] = False
+    bias = torch.randn(3, 19) * 2 if biased else torch.zeros(3, 19)
+    pairs = torch.tensor([[2, 0], [0, 1], [2, 2], [1, 3], [0, 3]])
+    found = score_pairs(
+        llm,
+        prefixes,
+        texts,
+        mask,
+        pairs,
+        prefix_mask=front if masked else None,
+        logit_bias=bias if biased else None,
+    )
+    for row, (i, j) in zip(found, pairs.tolist(), strict=True):
+        expected = one_by_one(llm, prefixes[i], front[i], bias[i], texts[j][mask[j]])
+        torch.testing.assert_close(row[mask[j]], expected, rtol=0, atol=CACHE_ATOL)
+
+
+def test_steered_scores_are_those_of_the_pairs(llm):
+    prefix, texts = torch.randn(1, 3, 12), torch.randint(0, 19, (6, 5))
+    mask = torch.arange(5) < torch.tensor([1, 5, 3, 2, 4, 5])[:, None]
+    # a bias of hundreds must not overflow
+    bias = torch.randn(4, 19) * torch.tensor([0.0, 1.0, 5.0, 200.0])[:, None]
+    found = score_steered(llm, prefix, texts, mask, bias)
+    pairs = torch.cartesian_prod(torch.arange(4), torch.arange(6))
+    expected = score_pairs(llm, prefix.expand(4, -1, -1), texts, mask, pairs, logit_bias=bias)
+    torch.testing.assert_close(found, expected.sum(dim=1).reshape(4, 6), rtol=1e-5, atol=1e-4)
+    with pytest.raises(InputError, match="logit_bias must have 1 rows, got 4"):
+        score_pairs(llm, prefix, texts, mask, pairs * 0, logit_bias=bias)

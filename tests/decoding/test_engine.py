@@ -190,3 +190,23 @@ def test_bad_shapes_are_refused(llm):
             pad_token_id=PAD,
             attention_mask=torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]),
         )
+
+
+@pytest.mark.parametrize("method", ["greedy", "beam"])
+def test_a_bias_follows_its_row(method):
+    torch.manual_seed(0)
+    llm = GPT2LMHeadModel(GPT2Config(vocab_size=19, n_embd=12, n_layer=1, n_head=2)).eval()
+    bias = torch.zeros(3, 19)
+    bias[0, 4] = bias[2, 7] = 50.0
+    said = generate(
+        llm,
+        torch.randn(3, 2, 12),
+        eos_token_id=0,
+        pad_token_id=0,
+        sampling=Sampling(method=method, max_new_tokens=4, min_new_tokens=4),
+        logit_bias=bias,
+    )
+    assert said.tokens[0].tolist() == [4] * 4
+    assert said.tokens[2].tolist() == [7] * 4
+    with pytest.raises(InputError, match="logit_bias must have 3 rows"):
+        generate(llm, torch.randn(3, 2, 12), eos_token_id=0, pad_token_id=0, logit_bias=bias[:2])

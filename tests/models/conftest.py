@@ -83,6 +83,12 @@ def tiny_llm(kind: str) -> Any:
 
 
 @pytest.fixture
+def make_llm() -> Callable[[str], Any]:
+    """Factory: ``make_llm("llama")``; see :func:`tiny_llm`."""
+    return tiny_llm
+
+
+@pytest.fixture
 def make_model(
     grid: TokenGrid, centers: np.ndarray, small_config: LLM4BrainConfig
 ) -> Callable[..., LLM4Brain]:

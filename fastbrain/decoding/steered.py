@@ -1,0 +1,63 @@
+"""Scoring brains that only steer: the language model reads every text once, whatever the brain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+
+@torch.no_grad()
+def score_steered(
+    llm: Any, prefix: Tensor, texts: Tensor, mask: Tensor, logit_bias: Tensor
+) -> Tensor:
+    """Teacher-forced negative log likelihood of every text under every brain's bias on its words.
+
+    A bias adds to the logits, so it multiplies the probabilities, and what normalises them is one
+    product of matrices: exp(bias) with the language model's own probabilities. Equal to
+    :func:`score_pairs` with `logit_bias` and one shared prefix, at the cost of one brain.
+
+    Parameters
+    ----------
+    llm : PreTrainedModel
+    prefix : Tensor, (1, S, d)
+        What stands before every text.
+    texts : Tensor, (M, T) int64
+        Padded on the right.
+    mask : Tensor, (M, T) bool
+    logit_bias : Tensor, (N, V) float32
+
+    Returns
+    -------
+    Tensor, (N, M) float32
+        Nats, summed over each text's tokens.
+
+    Raises
+    ------
+    InputError
+        Shapes disagree or a text is empty.
+    """
+    if prefix.ndim != 3 or len(prefix) != 1 or texts.shape != mask.shape or logit_bias.ndim != 2:
+        raise InputError(
+            "score_steered: prefix must be (1, S, d), texts and mask (M, T) and logit_bias (N, V), "
+            f"got {tuple(prefix.shape)}, {tuple(texts.shape)}, {tuple(mask.shape)} and "
+            f"{tuple(logit_bias.shape)}."
+        )
+    if not bool(mask.any(dim=1).all()):
+        raise InputError("score_steered: every text must have a token, got an empty one.")
+    highest = logit_bias.max(dim=1, keepdim=True).values
+    factor = (logit_bias - highest).exp()  # (N, V)
+    embed = llm.get_input_embeddings()
+    result = logit_bias.new_empty(len(logit_bias), len(texts))
+    for j in range(len(texts)):
+        ids = texts[j][mask[j]]
+        inputs = torch.cat([prefix[0], embed(ids[:-1]).to(prefix)])[None]
+        logits = llm(inputs_embeds=inputs, use_cache=False, logits_to_keep=len(ids)).logits[0]
+        log_p = torch.log_softmax(logits.float(), dim=1)  # (T, V)
+        norm = (factor @ log_p.exp().T).log() + highest  # (N, T)
+        own = log_p.gather(1, ids[:, None])[:, 0] + logit_bias[:, ids]
+        result[:, j] = (norm - own).sum(dim=1)
+    return result

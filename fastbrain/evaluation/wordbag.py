@@ -1,0 +1,106 @@
+"""The nearest-text unigram model as a decoder that the controls can run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from .unigram import nearest_text_unigram
+
+Array = npt.NDArray[np.float64]
+
+
+class NearestTextUnigram:
+    """Words of the training texts nearest to what was predicted from brain; order plays no part.
+
+    The baseline ``"nearest-text unigram"``: a decoder that loses to it has learnt little.
+
+    Parameters
+    ----------
+    train_vectors : array_like, (M, D)
+        Embeddings of the training texts, in the space of the predictions.
+    train_texts : sequence of str, (M,)
+    words : callable
+        Text to its words, for instance ``tokenizer.tokenize``.
+    temperature, corpus_share
+        As in :func:`nearest_text_unigram`.
+
+    Raises
+    ------
+    InputError
+        Sizes disagree, or no training text holds a word.
+    """
+
+    def __init__(
+        self,
+        train_vectors: npt.ArrayLike,
+        train_texts: Sequence[str],
+        *,
+        words: Callable[[str], Sequence[str]] = str.split,
+        temperature: float = 0.2,
+        corpus_share: float = 0.5,
+    ) -> None:
+        bank = np.asarray(train_vectors, dtype=np.float64)
+        if bank.ndim != 2 or len(bank) != len(train_texts) or not len(bank):
+            raise InputError(
+                "NearestTextUnigram: train_vectors must be (M >= 1, D) with M texts, got "
+                f"{bank.shape} and {len(train_texts)}."
+            )
+        self._mean, self._words = bank.mean(axis=0), words
+        self._bank = _unit(bank - self._mean)
+        rows = [list(words(text)) for text in train_texts]
+        self._column = {w: i for i, w in enumerate(sorted({w for row in rows for w in row}))}
+        # the last column is every word that no training text holds
+        self._counts = np.zeros((len(rows), len(self._column) + 1))
+        for counts, row in zip(self._counts, rows, strict=True):
+            np.add.at(counts, [self._column[w] for w in row], 1)
+        self._length = int(np.median([len(row) for row in rows]))
+        self._options = {"temperature": temperature, "corpus_share": corpus_share}
+
+    def read(self, brains: npt.ArrayLike) -> Array:
+        """Predicted embeddings less their training mean, (N, D)."""
+        return np.asarray(brains, dtype=np.float64) - self._mean
+
+    def read_nothing(self) -> Array:
+        """A prediction that is as near to every training text, (1, D)."""
+        return np.zeros((1, len(self._mean)))
+
+    def write(self, prefixes: Array) -> list[str]:
+        """The words that the brain makes likelier by most; a bag, not a sentence."""
+        gain = (self._log_p(prefixes) - self._log_p(self.read_nothing()))[:, :-1]
+        names = list(self._column)
+        order = np.argsort(-gain, axis=1, kind="stable")[:, : self._length]
+        return [" ".join(names[i] for i in row) for row in order]
+
+    def score(self, prefixes: Array, texts: Sequence[str], pairs: npt.NDArray[np.int64]) -> Array:
+        """Mean negative log likelihood a word (K,) of (brain, text) pairs (K, 2)."""
+        log_p = self._log_p(prefixes)
+        bags = np.zeros((len(texts), log_p.shape[1]))
+        for bag, text in zip(bags, texts, strict=True):
+            np.add.at(bag, [self._column.get(w, len(self._column)) for w in self._words(text)], 1)
+        lengths = bags.sum(axis=1)
+        if not lengths.all():
+            raise InputError("NearestTextUnigram.score: texts must hold words, got an empty one.")
+        found: Array = (-(log_p @ bags.T) / lengths)[pairs[:, 0], pairs[:, 1]]
+        return found
+
+    def features(self, prefixes: Array) -> Array:
+        """The predicted embeddings, (N, D)."""
+        return prefixes
+
+    def untuned(self) -> AbstractContextManager[None] | None:
+        """None: there is no language model."""
+        return None
+
+    def _log_p(self, prefixes: Array) -> Array:
+        return nearest_text_unigram(_unit(prefixes) @ self._bank.T, self._counts, **self._options)
+
+
+def _unit(rows: Array) -> Array:
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Array = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    return unit

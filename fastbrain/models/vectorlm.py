@@ -1,0 +1,202 @@
+"""A small language model that has read little, on word vectors that know much.
+
+A few thousand words teach a model how sentences go, but not which words are related. Its word
+vectors, in and out, are those of a sentence encoder and stay as they are; what it learns from the
+corpus is what stands between them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .._progress import say
+from ..errors import InputError
+from .hub import quiet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SMOOTHING = 0.02  # count of a word that is not in the corpus
+_UNSEEN = 2048  # words outside the corpus that a step compares with
+
+
+def vector_llm(
+    corpus: Sequence[str],
+    held_out: Sequence[str],
+    *,
+    encoder: str,
+    depth: int = 1,
+    heads: int = 6,
+    dropout: float = 0.3,
+    steps: int = 200,
+    batch_size: int = 32,
+    lr: float = 1e-3,
+    seed: int = 0,
+) -> tuple[Any, Any]:
+    """Train a small causal language model on a corpus.
+
+    Parameters
+    ----------
+    corpus : sequence of str
+        Sentences of the training part.
+    held_out : sequence of str
+        Other sentences of the training part, by which training stops: of other passages.
+    encoder : str
+        Folder of a BERT-like sentence encoder: its vocabulary and input embeddings are taken.
+    depth, heads, dropout
+        Of the Phi architecture, whose output has a bias: it starts at the corpus frequencies.
+    steps, batch_size, lr, seed
+        Every 25 steps the held-out sentences are read; the best weights are kept.
+
+    Returns
+    -------
+    model : PreTrainedModel
+        Frozen, in evaluation mode.
+    tokenizer : PreTrainedTokenizer
+
+    Raises
+    ------
+    InputError
+        A corpus is empty.
+    """
+    import torch
+
+    if not corpus or not held_out:
+        raise InputError(
+            f"vector_llm: corpus and held_out must hold sentences, got {len(corpus)} and "
+            f"{len(held_out)}."
+        )
+    tokenizer, vectors = _taken(encoder)
+    rows, others = (
+        [
+            [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
+            for text in part
+        ]
+        for part in (corpus, held_out)
+    )
+    with torch.random.fork_rng(), torch.enable_grad():
+        torch.manual_seed(seed)
+        model = _built(tokenizer, vectors, rows, depth, heads, dropout)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        optimiser = torch.optim.AdamW(trained, lr=lr, weight_decay=0.05)
+        seen = torch.tensor(sorted({token for row in rows for token in row}))
+        unseen = torch.ones(len(vectors), dtype=torch.bool)
+        unseen[seen] = False
+        unseen_ids = unseen.nonzero()[:, 0]
+        best, kept = float("inf"), {}
+        for step in range(steps + 1):
+            if step % 25 == 0:
+                nll = _held_out_nll(model, others, tokenizer)
+                if nll < best:
+                    best, kept = nll, {k: v.clone() for k, v in model.state_dict().items()}
+            drawn = unseen_ids[torch.randperm(len(unseen_ids))[:_UNSEEN]]
+            # fewer words stand for all that were not drawn
+            weight = torch.zeros(len(seen) + len(drawn))
+            weight[len(seen) :] = math.log(len(unseen_ids) / max(1, len(drawn)))
+            chosen = torch.randint(len(rows), (batch_size,)).tolist()
+            rate = min(1.0, (step + 1) / 25)
+            optimiser.param_groups[0]["lr"] = lr * rate
+            hidden, labels = _read(model, [rows[i] for i in chosen], tokenizer)
+            words = torch.cat([seen, drawn])
+            logits = hidden @ model.lm_head.weight[words].T + model.lm_head.bias[words] + weight
+            # every label is a word of the corpus: its place among the seen
+            loss = torch.nn.functional.cross_entropy(logits, torch.searchsorted(seen, labels))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimiser.step()
+    model.load_state_dict(kept)
+    say(f"small language model: {best:.2f} nats a token of held-out sentences")
+    return model.eval().requires_grad_(False), tokenizer
+
+
+def _taken(encoder: str) -> tuple[Any, Tensor]:
+    """Tokenizer with ends of sentences, and unit word vectors (V, d) less their mean."""
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+
+    with quiet():
+        source = AutoTokenizer.from_pretrained(encoder)
+        table = AutoModel.from_pretrained(encoder).get_input_embeddings().weight.detach()
+    core = json.loads(source.backend_tokenizer.to_str())
+    core["post_processor"] = None
+    core["truncation"] = core["padding"] = None
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(core)),
+        pad_token=source.pad_token,
+        bos_token=source.cls_token,
+        eos_token=source.sep_token,
+        unk_token=source.unk_token,
+    )
+    centred = table.float() - table.float().mean(dim=0)
+    return tokenizer, torch.nn.functional.normalize(centred, dim=1)
+
+
+def _built(
+    tokenizer: Any, vectors: Tensor, rows: list[list[int]], depth: int, heads: int, dropout: float
+) -> Any:
+    import torch
+    from transformers import PhiConfig, PhiForCausalLM
+
+    config = PhiConfig(
+        vocab_size=len(vectors),
+        hidden_size=vectors.shape[1],
+        intermediate_size=2 * vectors.shape[1],
+        num_hidden_layers=depth,
+        num_attention_heads=heads,
+        max_position_embeddings=max(256, 2 * max(map(len, rows))),
+        resid_pdrop=dropout,
+        embd_pdrop=dropout,
+        attention_dropout=dropout,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=True,
+    )
+    model: Any = PhiForCausalLM(config)
+    counts = (
+        torch.bincount(
+            torch.tensor([token for row in rows for token in row]), minlength=len(vectors)
+        )
+        + _SMOOTHING
+    )
+    with torch.no_grad():
+        model.get_input_embeddings().weight.copy_(vectors)
+        model.lm_head.bias.copy_((counts / counts.sum()).log())
+        # it starts near the corpus frequencies
+        model.model.final_layernorm.weight.fill_(0.1)
+    model.get_input_embeddings().weight.requires_grad_(False)
+    return model
+
+
+def _read(model: Any, rows: list[list[int]], tokenizer: Any) -> tuple[Tensor, Tensor]:
+    """Last hidden states (tokens, d) and the word that follows each, (tokens,)."""
+    import torch
+
+    ids = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor([tokenizer.bos_token_id, *row]) for row in rows],
+        batch_first=True,
+        padding_value=-1,
+    )
+    counted = ids[:, 1:] >= 0
+    # pads stand at the end: causality
+    hidden = model.model(input_ids=ids[:, :-1].clamp_min(0), use_cache=False).last_hidden_state
+    return hidden[counted], ids[:, 1:][counted]
+
+
+def _held_out_nll(model: Any, rows: list[list[int]], tokenizer: Any) -> float:
+    import torch
+
+    model.eval()
+    with torch.no_grad():
+        total, tokens = 0.0, 0
+        for start in range(0, len(rows), 16):
+            hidden, labels = _read(model, rows[start : start + 16], tokenizer)
+            loss = torch.nn.functional.cross_entropy(model.lm_head(hidden), labels, reduction="sum")
+            total, tokens = total + float(loss), tokens + len(labels)
+    model.train()
+    return total / tokens
