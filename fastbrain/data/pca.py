@@ -166,14 +166,16 @@ def fit_pca(
             f"fit_pca: k must be in [1, rank], got {k} for {n} rows of {voxels} voxels ({constant} "
             f"constant) of rank {known}{rank}. Centring takes one rank of the rows."
         )
-    weights = np.ascontiguousarray((basis / np.sqrt(values)).T)  # (k, N)
+    # rounding grows with the ratio of the first component to the last: here to 6e-6 at most
+    precision = np.float32 if values[0] < 1e4 * values[-1] else np.float64
+    weights = np.ascontiguousarray((basis / np.sqrt(values)).T, dtype=precision)  # (k, N)
     components = np.empty((k, voxels), dtype=np.float32)
     for part, stored in _blocks(rows):
         block = stored * np.float64(rows.scale)
         block -= mean[part]
         if standardise == "zscore":
             block *= inv_std[part]
-        components[:, part] = weights @ block
+        components[:, part] = weights @ block.astype(precision, copy=False)
     largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
     components *= np.sign(largest)
     scope = FitScope(f"PCA of {k} components", tuple(fitted_on))

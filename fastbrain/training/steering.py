@@ -131,7 +131,7 @@ class _Bags:
         """Weights (d, k) of least nats a token plus penalty / 2 times their squares."""
         weight = start.detach().clone().requires_grad_(True)
         optimiser = torch.optim.LBFGS(
-            [weight], max_iter=20, tolerance_change=1e-6, line_search_fn="strong_wolfe"
+            [weight], max_iter=10, tolerance_change=1e-6, line_search_fn="strong_wolfe"
         )
         tokens = self.mask.sum()
 

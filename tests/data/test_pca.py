@@ -100,6 +100,15 @@ def test_small_components_survive_large_ones():
     assert largest_angle(ours.components, v.T) < 1e-4
 
 
+def test_components_of_one_size():
+    """Where no component is much weaker than the first, the second pass is in float32."""
+    sklearn = pytest.importorskip("sklearn.decomposition")
+    values = np.random.default_rng(4).standard_normal((50, 4000)) + 100
+    ours = fit_pca(ArrayRows(values), 20, fitted_on=["s"])
+    peer = sklearn.PCA(20, svd_solver="full").fit(values)
+    assert largest_angle(ours.components, peer.components_) < 1e-5
+
+
 def test_train_rows_only():
     values = correlated()
     train = np.arange(0, 40, 2)
