@@ -15,6 +15,7 @@ _NAMES = {
     "ArrayRows": "rows",
     "Audit": "audit",
     "AuditRecord": "leaks",
+    "Autoregression": "series",
     "Batch": "loader",
     "Captions": "wordings",
     "ClassNames": "wordings",

@@ -99,6 +99,51 @@ class SeriesScaler:
         return FitScope(f"{self.kind} scale of regions", self.fitted_on, unlabelled=True)
 
 
+@dataclass(frozen=True, eq=False)
+class Autoregression:
+    """Each volume predicted from the one before: ``m + φ (x[t-1] - m)``, region by region.
+
+    What a reconstruction has to beat: a slow signal is easy to guess.
+
+    Parameters
+    ----------
+    mean, phi : ndarray, (R,) float64
+    fitted_on : tuple of str
+        Runs it has seen.
+    """
+
+    mean: npt.NDArray[np.float64]
+    phi: npt.NDArray[np.float64]
+    fitted_on: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, series: Mapping[str, npt.NDArray[Any]]) -> Autoregression:
+        """Least squares over training runs (R, T), no pair across two runs.
+
+        Raises
+        ------
+        InputError
+            As :meth:`SeriesScaler.fit`.
+        """
+        scale = SeriesScaler.fit(series, kind="z")
+        mean = scale.center
+        runs = [np.asarray(run, np.float64) - mean[:, None] for run in series.values()]
+        across = sum((run[:, 1:] * run[:, :-1]).sum(axis=1) for run in runs)
+        power = sum((run[:, :-1] ** 2).sum(axis=1) for run in runs)
+        return cls(mean, across / power, tuple(series))
+
+    def __call__(self, series: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Predictions of volumes 1.. of runs (..., R, T): (..., R, T - 1)."""
+        before = np.asarray(series, np.float64)[..., :-1]
+        mean = self.mean[:, None]
+        return mean + self.phi[:, None] * (before - mean)
+
+    @property
+    def scope(self) -> FitScope:
+        """What it was fitted on, for an audit."""
+        return FitScope("AR(1) of regions", self.fitted_on, unlabelled=True)
+
+
 def resample_series(series: npt.ArrayLike, *, tr: float, new_tr: float) -> npt.NDArray[np.float64]:
     """Resample time courses to another repetition time, with an anti-aliasing filter.
 

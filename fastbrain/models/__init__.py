@@ -1,7 +1,13 @@
 """Models: plain modules that take tensors and give tensors."""
 
-from __future__ import annotations
-
+from .alignment import (
+    ContrastiveAlignment,
+    DomainClassifier,
+    DomainProbe,
+    probe_domains,
+    reversal_strength,
+    reverse_gradient,
+)
 from .brainconfig import BrainLLMConfig
 from .braindecoder import brain_decoder
 from .brainllm import BrainLLM
@@ -13,21 +19,45 @@ from .config import (
     QFormerConfig,
     VideoConfig,
 )
-from .hub import attention_choice, llm_fingerprint, load_llm, padding_note
-from .layers import AdaptedLinear, Adaptor, Block, adaptors_off
+from .hub import (
+    attention_choice,
+    llm_fingerprint,
+    load_llm,
+    padding_note,
+)
+from .layers import (
+    AdaptedLinear,
+    Adaptor,
+    Block,
+    adaptors_off,
+)
 from .llm4brain import LLM4Brain
 from .positions import brain_positions
-from .pretrained import ModelCard, from_pretrained, load_strict, save_pretrained
+from .pretrained import (
+    ModelCard,
+    from_pretrained,
+    load_strict,
+    save_pretrained,
+)
 from .published import Published, convert_pickle, load_scmbm
 from .qformer import QFormer
+from .quantiser import Quantised, ScalarQuantiser, VectorQuantiser
 from .readiness import Warmed, warmup
 from .readout import Readout
 from .ridge import Ridge, fit_ridge
 from .scmbm import SCMBM, MaskedAutoencoder
-from .text import encode_answers, encode_context, encode_continuations, encode_prompts
+from .text import (
+    encode_answers,
+    encode_context,
+    encode_continuations,
+    encode_prompts,
+)
 from .vectorlm import vector_llm
 from .video import FrameEncoder, VisionModelFrames, from_vision_model
 from .voxel import VoxelTokenizer
+from .vq_autoencoder import Reconstruction, VQAutoencoder
+from .vq_config import QuantiserConfig, VQAutoencoderConfig
+from .vq_files import CoderCard, load_vq, save_vq
 from .wordlevel import small_llm
 from .wordrate import WordRate, fit_word_rate
 
@@ -40,6 +70,10 @@ __all__ = [
     "BrainLLM",
     "BrainLLMConfig",
     "Bridge",
+    "CoderCard",
+    "ContrastiveAlignment",
+    "DomainClassifier",
+    "DomainProbe",
     "EncoderConfig",
     "FrameEncoder",
     "LLM4Brain",
@@ -49,8 +83,15 @@ __all__ = [
     "Published",
     "QFormer",
     "QFormerConfig",
+    "Quantised",
+    "QuantiserConfig",
     "Readout",
+    "Reconstruction",
     "Ridge",
+    "ScalarQuantiser",
+    "VQAutoencoder",
+    "VQAutoencoderConfig",
+    "VectorQuantiser",
     "VideoConfig",
     "VisionModelFrames",
     "VoxelTokenizer",
@@ -73,8 +114,13 @@ __all__ = [
     "load_llm",
     "load_scmbm",
     "load_strict",
+    "load_vq",
     "padding_note",
+    "probe_domains",
+    "reversal_strength",
+    "reverse_gradient",
     "save_pretrained",
+    "save_vq",
     "small_llm",
     "vector_llm",
     "warmup",

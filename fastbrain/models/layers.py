@@ -106,8 +106,8 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(dim, dim)
         self.q_adaptor = make_adaptor(dim, dim, adaptor)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend within `x` (B, T, dim)."""
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend within `x` (B, T, dim), where `mask` (B or 1, H or 1, T, T) bool is true."""
         lora = self.q_adaptor
         return ops.lora_attention(
             x,
@@ -115,6 +115,7 @@ class SelfAttention(nn.Module):
             (self.out.weight, self.out.bias),
             adaptors={"q": lora.weights()} if lora is not None and lora.enabled else {},
             num_heads=self.heads,
+            mask=mask,
         )
 
 
@@ -196,9 +197,15 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, max(1, round(dim * mlp_ratio)), adaptor)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Map `x` (B, T, dim) to the same shape, reading `context` (B, S, dim) if built for it."""
-        x = x + self.dropout(self.attention(self.norm_attention(x)))
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
+    ) -> Tensor:
+        """Map `x` (B, T, dim) to the same shape.
+
+        Reads `context` (B, S, dim) if built for it; `mask` (B or 1, H or 1, T, T) bool says what
+        each token may attend to in `x`.
+        """
+        x = x + self.dropout(self.attention(self.norm_attention(x), mask))
         if self.cross is not None and self.norm_cross is not None:
             x = x + self.dropout(self.cross(self.norm_cross(x), context))
         return x + self.dropout(self.mlp(self.norm_mlp(x)))

@@ -1,11 +1,14 @@
 """Training: configuration, one loop, one function a stage, checkpoints that resume exactly."""
 
-from __future__ import annotations
-
 from .brainllm import PromptTuning, WarmUp, train_brainllm
 from .brainpresets import BrainLLMTraining, brainllm_preset
 from .braintexts import BrainTextLoader, BrainTexts
-from .checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
+from .checkpoint import (
+    Checkpoint,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from .claim import audit_run, split_target
 from .clips import ClipBatch, ClipLoader
 from .config import (
@@ -18,7 +21,13 @@ from .config import (
 )
 from .loop import Objective, fit
 from .losses import alignment_loss, clip_loss
-from .objectives import Captions, MaskedVoxels, PairedLoader, StageOne, StageTwo
+from .objectives import (
+    Captions,
+    MaskedVoxels,
+    PairedLoader,
+    StageOne,
+    StageTwo,
+)
 from .pipeline import build_model, train_llm4brain
 from .presets import preset
 from .pretraining import DEFAULT_PROMPTS, pretrain_scmbm, pretrain_video
@@ -26,8 +35,22 @@ from .readout import ReadoutFit, fit_readout
 from .recipes import calibrate, stage_one, stage_two
 from .run import History, Loader
 from .runconfig import RunConfig
+from .series import SeriesBatch, SeriesLoader
 from .steering import SteeringFit, fit_steering
 from .targets import VideoLatents, text_targets, video_targets
+from .vq import (
+    CodedSeries,
+    TextSide,
+    start_codebook,
+    train_vq,
+)
+from .vq_config import VQLosses, VQStageConfig, vq_preset
+from .vq_scores import (
+    CodeUsage,
+    CodingScores,
+    code_usage,
+    coding_scores,
+)
 
 __all__ = [
     "DEFAULT_PROMPTS",
@@ -38,6 +61,9 @@ __all__ = [
     "Checkpoint",
     "ClipBatch",
     "ClipLoader",
+    "CodeUsage",
+    "CodedSeries",
+    "CodingScores",
     "History",
     "Loader",
     "LossConfig",
@@ -48,10 +74,15 @@ __all__ = [
     "PromptTuning",
     "ReadoutFit",
     "RunConfig",
+    "SeriesBatch",
+    "SeriesLoader",
     "StageConfig",
     "StageOne",
     "StageTwo",
     "SteeringFit",
+    "TextSide",
+    "VQLosses",
+    "VQStageConfig",
     "VideoLatents",
     "WarmUp",
     "alignment_loss",
@@ -60,6 +91,8 @@ __all__ = [
     "build_model",
     "calibrate",
     "clip_loss",
+    "code_usage",
+    "coding_scores",
     "entropy_threshold",
     "findings",
     "fit",
@@ -75,8 +108,11 @@ __all__ = [
     "split_target",
     "stage_one",
     "stage_two",
+    "start_codebook",
     "text_targets",
     "train_brainllm",
     "train_llm4brain",
+    "train_vq",
     "video_targets",
+    "vq_preset",
 ]

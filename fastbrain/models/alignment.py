@@ -1,0 +1,239 @@
+"""Brain features where a language model keeps its words: adversarial and contrastive alignment.
+
+A domain classifier learns to tell brain features from frozen token embeddings; behind a gradient
+reversal (Ganin & Lempitsky 2015, arXiv 1409.7495) the encoder learns to be mistaken for text. An
+adversary at chance may only be weak: a fresh probe on frozen features says how far apart the two
+still are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import InputError
+
+
+def reversal_strength(progress: float) -> float:
+    """Strength 2/(1 + exp(-10 p)) - 1 of the reversed gradient at progress p in [0, 1]."""
+    return 2 / (1 + math.exp(-10 * progress)) - 1
+
+
+class _Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
+        ctx.strength = strength
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.strength * gradient, None
+
+
+def reverse_gradient(x: Tensor, strength: float) -> Tensor:
+    """`x` as it is, with its gradient times ``-strength``."""
+    return _Reversal.apply(x, strength)
+
+
+@dataclass(frozen=True)
+class DomainTerms:
+    """Of one batch of the domain classifier.
+
+    Parameters
+    ----------
+    loss : Tensor, scalar
+        Cross-entropy, nats; each domain weighs a half.
+    accuracy : Tensor, scalar
+        Mean recall of the two domains, of the adversary itself: what it says of alignment is only
+        as good as the adversary. See :func:`probe_domains`.
+    """
+
+    loss: Tensor
+    accuracy: Tensor
+
+
+class DomainClassifier(nn.Module):
+    """Tells brain features from token embeddings (NeuroLM: 256 hidden units).
+
+    Parameters
+    ----------
+    dim : int
+        Width of the brain features.
+    text_dim : int
+        Width of the token embeddings. Where it differs, brain features are first mapped to it by a
+        linear layer on the brain's side of the reversal.
+    hidden : int
+    """
+
+    def __init__(self, dim: int, text_dim: int, *, hidden: int = 256) -> None:
+        super().__init__()
+        self.to_text = nn.Identity() if dim == text_dim else nn.Linear(dim, text_dim)
+        self.classifier = nn.Sequential(
+            nn.Linear(text_dim, hidden), nn.GELU(), nn.Linear(hidden, 2)
+        )
+
+    def forward(self, brain: Tensor, text: Tensor, *, strength: float) -> DomainTerms:
+        """Classify brain features (N, dim) and token embeddings (M, text_dim).
+
+        Parameters
+        ----------
+        brain : Tensor, (N, dim)
+            Receives the reversed gradient.
+        text : Tensor, (M, text_dim)
+            Receives none.
+        strength : float
+            Of the reversal, see :func:`reversal_strength`.
+        """
+        aligned = reverse_gradient(self.to_text(brain), strength)
+        logits = self.classifier(aligned), self.classifier(text.detach().to(aligned.dtype))
+        losses, right = [], []
+        for label, part in enumerate(logits):
+            truth = part.new_full((len(part),), label, dtype=torch.int64)
+            losses.append(F.cross_entropy(part.float(), truth))
+            right.append((part.argmax(dim=1) == label).float().mean())
+        return DomainTerms(torch.stack(losses).mean(), torch.stack(right).mean())
+
+
+class ContrastiveAlignment(nn.Module):
+    """Recordings and their descriptions in one space (CLIP, arXiv 2103.00020).
+
+    Parameters
+    ----------
+    dim, text_dim : int
+    width : int
+        Of the shared space.
+    temperature : float
+        Where the learned temperature starts.
+    """
+
+    def __init__(
+        self, dim: int, text_dim: int, *, width: int = 128, temperature: float = 0.07
+    ) -> None:
+        super().__init__()
+        self.brain = nn.Linear(dim, width, bias=False)
+        self.text = nn.Linear(text_dim, width, bias=False)
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
+
+    def forward(self, brain: Tensor, text: Tensor) -> Tensor:
+        """Symmetric cross-entropy of pairs (N, dim) and (N, text_dim), scalar."""
+        if len(brain) != len(text) or len(brain) < 2:
+            raise InputError(
+                f"ContrastiveAlignment: brain and text must be two pairs or more, got {len(brain)} "
+                f"and {len(text)}."
+            )
+        one = F.normalize(self.brain(brain).float(), dim=1)
+        other = F.normalize(self.text(text.detach().to(brain.dtype)).float(), dim=1)
+        logits = one @ other.T * (-self.log_temperature).exp()
+        truth = torch.arange(len(logits), device=logits.device)
+        return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
+
+
+@dataclass(frozen=True)
+class DomainProbe:
+    """How well a classifier trained afterwards tells two sets of frozen features apart.
+
+    Parameters
+    ----------
+    accuracy : float
+        Mean recall on features it was not trained on; 0.5 is chance.
+    distance : float
+        Proxy A-distance ``2 (1 - 2 error)``: 0 for one distribution, 2 for two that never meet
+        (Ben-David et al. 2007).
+    n_brain, n_text : int
+        Features it was tested on.
+    """
+
+    accuracy: float
+    distance: float
+    n_brain: int
+    n_text: int
+
+
+def probe_domains(
+    brain: Tensor,
+    text: Tensor,
+    *,
+    groups: Sequence[object] | None = None,
+    hidden: int = 64,
+    steps: int = 300,
+    seed: int = 0,
+) -> DomainProbe:
+    """Train a fresh classifier on half of the features and test it on the other half.
+
+    Parameters
+    ----------
+    brain : Tensor, (N, D)
+        Frozen features, after the map to the text's width.
+    text : Tensor, (M, D)
+        Token embeddings, each token once: a token on both sides would be remembered.
+    groups : sequence, (N,), optional
+        Recording of each brain feature: a recording is wholly on one side.
+    hidden : int
+        Hidden units of the probe.
+    steps : int
+        Of AdamW.
+    seed : int
+
+    Returns
+    -------
+    DomainProbe
+
+    Raises
+    ------
+    InputError
+        Widths differ, a value is not finite, or a half would be empty.
+    """
+    if brain.ndim != 2 or text.ndim != 2 or brain.shape[1] != text.shape[1]:
+        raise InputError(
+            f"probe_domains: brain and text must be (N, D) and (M, D), got {tuple(brain.shape)} "
+            f"and {tuple(text.shape)}."
+        )
+    if not bool(brain.isfinite().all() and text.isfinite().all()):
+        raise InputError("probe_domains: features must be finite, got NaN or infinity.")
+    names = range(len(brain)) if groups is None else groups
+    if len(names) != len(brain) or len(set(names)) < 2 or len(text) < 2:
+        raise InputError(
+            f"probe_domains: two recordings and two tokens are needed, got {len(set(names))} "
+            f"recordings of {len(names)} features ({len(brain)} given) and {len(text)} tokens."
+        )
+    rng = np.random.default_rng(seed)
+    halves = [_half(names, rng), _half(range(len(text)), rng)]
+    sides = [part.detach().float().cpu() for part in (brain, text)]
+    train = torch.cat([x[half] for x, half in zip(sides, halves, strict=True)])
+    mean, std = train.mean(dim=0), train.std(dim=0).clamp_min(1e-6)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(seed)
+        probe = nn.Sequential(nn.Linear(brain.shape[1], hidden), nn.GELU(), nn.Linear(hidden, 2))
+        optimizer = torch.optim.AdamW(probe.parameters(), lr=3e-3, weight_decay=0.1)
+        scaled = [(x - mean) / std for x in sides]
+        for _ in range(steps):
+            optimizer.zero_grad()
+            losses = [
+                F.cross_entropy(probe(x[half]), torch.full((int(half.sum()),), label))
+                for label, (x, half) in enumerate(zip(scaled, halves, strict=True))
+            ]
+            (losses[0] + losses[1]).backward()
+            optimizer.step()
+    with torch.no_grad():
+        recalls = [
+            float((probe(x[~half]).argmax(dim=1) == label).float().mean())
+            for label, (x, half) in enumerate(zip(scaled, halves, strict=True))
+        ]
+    accuracy = sum(recalls) / 2
+    counts = [int((~half).sum()) for half in halves]
+    return DomainProbe(accuracy, 2 * (1 - 2 * (1 - accuracy)), *counts)
+
+
+def _half(names: Sequence[object], rng: np.random.Generator) -> Tensor:
+    """True for about half of the names, equal ones alike."""
+    order = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    chosen = np.zeros(len(order), dtype=bool)
+    chosen[rng.permutation(len(order))[: len(order) // 2]] = True
+    return torch.from_numpy(chosen[[order[name] for name in names]])
