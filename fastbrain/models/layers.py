@@ -239,10 +239,15 @@ class TemporalBlock(Block):
         self.norm_time = nn.LayerNorm(dim)
         self.time = SelfAttention(dim, heads, adaptor)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Map `x` (B·W, T, dim), the steps of a window one after the other, to the same shape."""
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
+    ) -> Tensor:
+        """Map `x` (B·W, T, dim), the steps of a window one after the other, to the same shape.
+
+        `mask` is that of the attention in space.
+        """
         del context
-        x = x + self.dropout(self.attention(self.norm_attention(x)))
+        x = x + self.dropout(self.attention(self.norm_attention(x), mask))
         tokens = x.shape[1]
         across = x.unflatten(0, (-1, self.steps)).transpose(1, 2).flatten(0, 1)  # (B·T, W, dim)
         across = across + self.dropout(self.time(self.norm_time(across)))
