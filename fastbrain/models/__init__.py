@@ -41,6 +41,7 @@ from .pretrained import (
 )
 from .published import Published, convert_pickle, load_scmbm
 from .qformer import QFormer
+from .qformer_weights import load_qformer
 from .quantiser import Quantised, ScalarQuantiser, VectorQuantiser
 from .readiness import Warmed, warmup
 from .readout import Readout
@@ -112,6 +113,7 @@ __all__ = [
     "from_vision_model",
     "llm_fingerprint",
     "load_llm",
+    "load_qformer",
     "load_scmbm",
     "load_strict",
     "load_vq",

@@ -59,17 +59,15 @@ class EncoderConfig:
     mlp_ratio : float
         Hidden width of the MLP over `dim`; SC-MBM uses 1.0.
     steps : int
-        Parts W that a window is cut into; temporal attention joins them in every block
-        (Mind-Video: 2). 1: all volumes are channels of one token, and attention is spatial alone.
+        Parts W of a window, joined by temporal attention in every block (Mind-Video: 2). 1: all
+        volumes are channels of one token.
     positions : {"brain", "table"}
-        "brain": sine-cosine code of patch centres in mm. "table": a table of its own, saved with
-        the weights, for encoders that arrive with one.
+        "brain": sine-cosine code of patch centres in mm; "table": one saved with the weights.
     dropout : float
-        On the output of every attention and MLP.
     mask_ratio : float
         Part of the tokens hidden while pretraining (SC-MBM: 0.75).
     decoder_dim, decoder_depth, decoder_heads : int
-        The light decoder of pretraining; it is thrown away afterwards.
+        The decoder of pretraining, thrown away afterwards.
     """
 
     dim: int = 128
@@ -104,6 +102,10 @@ class QFormerConfig:
     mlp_ratio : float
     n_queries : int
         Learned queries L, the number of prefix tokens the LLM sees (paper: 32).
+    cross_every : int
+        Blocks 0, n, 2n, ... read the context (BLIP-2: 2; Video-LLaMA: 1).
+    bert : bool
+        Layout of BERT, for published weights: sums are normalised, cross-attentions project.
     dropout : float
     """
 
@@ -112,11 +114,14 @@ class QFormerConfig:
     heads: int = 4
     mlp_ratio: float = 4.0
     n_queries: int = 32
+    cross_every: int = 1
+    bert: bool = False
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
         _require_heads(self, "dim", self.dim, self.heads)
         require(self, "n_queries", self.n_queries >= 1, "be 1 or more")
+        require(self, "cross_every", self.cross_every >= 1, "be 1 or more")
         require(self, "dropout", 0.0 <= self.dropout < 1.0, "be in [0, 1)")
 
 

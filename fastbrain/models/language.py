@@ -119,6 +119,27 @@ def answer_nll(
     return torch.zeros(answer_ids.shape, device=loss.device).masked_scatter(answer_mask, loss)
 
 
+def recompute_layers(llm: Any, on: bool) -> None:
+    """Whether the layers of a frozen LLM compute their activations again in the backward pass.
+
+    Its layers do so in training mode alone; what is inside them stays in evaluation mode, so that
+    no dropout starts.
+
+    Parameters
+    ----------
+    llm : PreTrainedModel
+    on : bool
+    """
+    if not on:
+        return
+    # older versions of transformers know the second name only
+    enable = getattr(llm, "activation_checkpointing_enable", None)
+    (enable or llm.gradient_checkpointing_enable)({"use_reentrant": False})
+    for layer in llm.modules():
+        if getattr(layer, "gradient_checkpointing", False) and layer is not llm:
+            layer.training = True
+
+
 def _plain_head(llm: Any) -> bool:
     # Gemma soft-caps its logits, Cohere and Granite scale them: only their own forward knows how
     config = llm.config

@@ -18,6 +18,8 @@ from torch.utils.checkpoint import checkpoint
 from .. import ops
 from .config import AdaptorConfig
 
+BERT_EPS = 1e-12
+
 
 class Adaptor(nn.Module):
     """Low-rank weights A (r, d_in) and B (d_out, r); B is zero at the start.
@@ -126,13 +128,22 @@ class CrossAttention(nn.Module):
     ----------
     dim, heads : int
     adaptor : AdaptorConfig, optional
+    context_dim : int, optional
+        Width of the context; default `dim`.
     """
 
-    def __init__(self, dim: int, heads: int, adaptor: AdaptorConfig | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        adaptor: AdaptorConfig | None = None,
+        *,
+        context_dim: int | None = None,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.q = AdaptedLinear(dim, dim, adaptor)
-        self.kv = nn.Linear(dim, 2 * dim)
+        self.kv = nn.Linear(context_dim or dim, 2 * dim)
         self.out = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
@@ -164,7 +175,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: self-attention, optional cross-attention, MLP.
+    """Transformer block: self-attention, optional cross-attention, MLP.
 
     Parameters
     ----------
@@ -176,6 +187,10 @@ class Block(nn.Module):
         On the output of each part.
     cross : bool
         Whether to attend to a context between self-attention and MLP.
+    context_dim : int, optional
+        Width of the context; default `dim`.
+    post_norm : bool
+        Normalise each sum, as BERT does, and not what goes into each part.
     """
 
     def __init__(
@@ -187,13 +202,17 @@ class Block(nn.Module):
         adaptor: AdaptorConfig | None = None,
         dropout: float = 0.0,
         cross: bool = False,
+        context_dim: int | None = None,
+        post_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.norm_attention = nn.LayerNorm(dim)
+        self.post_norm = post_norm
+        eps = BERT_EPS if post_norm else 1e-5
+        self.norm_attention = nn.LayerNorm(dim, eps=eps)
         self.attention = SelfAttention(dim, heads, adaptor)
-        self.norm_cross = nn.LayerNorm(dim) if cross else None
-        self.cross = CrossAttention(dim, heads, adaptor) if cross else None
-        self.norm_mlp = nn.LayerNorm(dim)
+        self.norm_cross = nn.LayerNorm(dim, eps=eps) if cross else None
+        self.cross = CrossAttention(dim, heads, adaptor, context_dim=context_dim) if cross else None
+        self.norm_mlp = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, max(1, round(dim * mlp_ratio)), adaptor)
         self.dropout = nn.Dropout(dropout)
 
@@ -202,9 +221,14 @@ class Block(nn.Module):
     ) -> Tensor:
         """Map `x` (B, T, dim) to the same shape.
 
-        Reads `context` (B, S, dim) if built for it; `mask` (B or 1, H or 1, T, T) bool says what
+        Reads `context` (B, S, d) if built for it; `mask` (B or 1, H or 1, T, T) bool says what
         each token may attend to in `x`.
         """
+        if self.post_norm:
+            x = self.norm_attention(x + self.dropout(self.attention(x, mask)))
+            if self.cross is not None and self.norm_cross is not None:
+                x = self.norm_cross(x + self.dropout(self.cross(x, context)))
+            return self.norm_mlp(x + self.dropout(self.mlp(x)))
         x = x + self.dropout(self.attention(self.norm_attention(x), mask))
         if self.cross is not None and self.norm_cross is not None:
             x = x + self.dropout(self.cross(self.norm_cross(x), context))

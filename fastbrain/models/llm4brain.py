@@ -25,7 +25,7 @@ from ..grid import TokenGrid
 from .bridge import Bridge
 from .config import LLM4BrainConfig
 from .groups import Groups, parameter_groups, set_trainable
-from .language import answer_nll, layout
+from .language import answer_nll, layout, recompute_layers
 from .layers import adaptors_off
 from .positions import as_floats
 from .qformer import QFormer
@@ -111,6 +111,7 @@ class LLM4Brain(nn.Module):
             if config.n_classes
             else None
         )
+        self.recompute = False
         self.card: Any = None  # where the weights came from, once loaded or saved
         self.llm = llm.requires_grad_(False).eval()
         self.register_state_dict_post_hook(_drop_foreign)
@@ -120,6 +121,7 @@ class LLM4Brain(nn.Module):
         """Switch the trainable parts; the LLM never leaves evaluation mode."""
         super().train(mode)
         self.llm.eval()
+        recompute_layers(self.llm, mode and self.recompute)
         return self
 
     @property
@@ -222,8 +224,7 @@ class LLM4Brain(nn.Module):
 
         Parameters
         ----------
-        prefix, prompt_ids, prompt_mask
-            As in :meth:`before_answer`.
+        prefix, prompt_ids, prompt_mask : as in :meth:`before_answer`
         answer_ids : Tensor, (B, A) int64
         answer_mask : Tensor, (B, A) bool
 
@@ -249,8 +250,7 @@ class LLM4Brain(nn.Module):
 
         Parameters
         ----------
-        prefix, prompt_ids, answer_ids, answer_mask, prompt_mask
-            As in :meth:`sequence_nll`.
+        prefix, prompt_ids, answer_ids, answer_mask, prompt_mask : as in :meth:`sequence_nll`
         reduction : {"token", "sequence"}
             Mean over tokens, or the paper's sum over tokens and mean over samples, which weighs
             long answers more.

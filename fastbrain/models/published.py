@@ -165,7 +165,7 @@ def load_scmbm(
     """
     path = Path(path)
     tensors, source = read_tensors(path)
-    own = _without_adaptors(encoder)
+    own = without_adaptors(encoder)
     if "encoder.cls" in tensors:
         state = {k.removeprefix("encoder."): v for k, v in tensors.items() if k[:8] == "encoder."}
         unused: list[str] = []
@@ -243,7 +243,8 @@ def _positions(encoder: SCMBM, state: dict[str, Tensor]) -> str:
     return f"interpolated from {line.shape[-1]} to {n} patches"
 
 
-def _without_adaptors(module: torch.nn.Module) -> dict[str, Tensor]:
+def without_adaptors(module: torch.nn.Module) -> dict[str, Tensor]:
+    """A module's own tensors, those of its adaptors left out."""
     low_rank = {id(p) for m in module.modules() if isinstance(m, Adaptor) for p in m.parameters()}
     skip = {k for k, p in module.named_parameters() if id(p) in low_rank}
     return {k: v for k, v in module.state_dict().items() if k not in skip}

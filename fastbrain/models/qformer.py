@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .config import AdaptorConfig, QFormerConfig
-from .layers import Block, init_trunk, run_blocks
+from .layers import BERT_EPS, Block, init_trunk, run_blocks
 
 
 class QFormer(nn.Module):
@@ -31,9 +31,8 @@ class QFormer(nn.Module):
         self.config, self.context_dim = config, context_dim
         self.recompute = False
         self.queries = nn.Parameter(torch.randn(config.n_queries, config.dim))
-        self.context = (
-            nn.Linear(context_dim, config.dim) if context_dim != config.dim else nn.Identity()
-        )
+        once = context_dim != config.dim and not config.bert
+        self.context = nn.Linear(context_dim, config.dim) if once else nn.Identity()
         self.blocks = nn.ModuleList(
             Block(
                 config.dim,
@@ -41,11 +40,14 @@ class QFormer(nn.Module):
                 mlp_ratio=config.mlp_ratio,
                 adaptor=adaptor,
                 dropout=config.dropout,
-                cross=True,
+                cross=i % config.cross_every == 0,
+                context_dim=context_dim if config.bert else None,
+                post_norm=config.bert,
             )
-            for _ in range(config.depth)
+            for i in range(config.depth)
         )
-        self.norm = nn.LayerNorm(config.dim)
+        # BERT normalises what goes in: its blocks give normalised sums
+        self.norm = nn.LayerNorm(config.dim, eps=BERT_EPS if config.bert else 1e-5)
         init_trunk(self.blocks)
 
     def forward(self, context: Tensor) -> Tensor:
@@ -65,4 +67,6 @@ class QFormer(nn.Module):
             )
         context = self.context(context)
         x = self.queries.to(context.dtype).expand(len(context), -1, -1)
+        if self.config.bert:
+            return run_blocks(self.blocks, self.norm(x), context, recompute=self.recompute)
         return self.norm(run_blocks(self.blocks, x, context, recompute=self.recompute))

@@ -135,6 +135,11 @@ class StageConfig:
         bf16 is autocast: weights and optimiser stay fp32.
     accumulate : int
         Batches an optimiser step is made of.
+    recompute : bool
+        Activation checkpointing: what happens inside a block of encoder, Q-Former or language
+        model is computed again in the backward pass and not kept. Less memory, a third more work.
+    compile : {"inductor", "aot_eager"} or None
+        Backend of ``torch.compile`` for encoder and Q-Former.
     noise_std : float
         Gaussian noise on the voxels while training, in standard deviations of each voxel.
     max_answer_tokens : int
@@ -157,6 +162,8 @@ class StageConfig:
     losses: LossConfig = field(default_factory=LossConfig)
     precision: str = "fp32"
     accumulate: int = 1
+    recompute: bool = False
+    compile: str | None = None
     noise_std: float = 0.0
     max_answer_tokens: int = 64
     checkpoint_every: int = 0
@@ -169,6 +176,8 @@ class StageConfig:
             require(self, name, getattr(self, name) >= 1, "be 1 or more")
         for name in ("noise_std", "checkpoint_every", "patience"):
             require(self, name, getattr(self, name) >= 0, "be 0 or more")
+        compilers = (None, "inductor", "aot_eager")
+        require(self, "compile", self.compile in compilers, f"be one of {compilers}")
         require(self, "precision", self.precision in ("fp32", "bf16"), "be fp32 or bf16")
 
     def to_dict(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from .checkpoint import (
     save_checkpoint,
 )
 from .config import StageConfig
+from .execution import arrange
 from .run import Clock, History, Loader, Named, Row, begin, save
 
 
@@ -105,6 +106,7 @@ def fit(
         )
     run = new_output(run_dir, resume=resume)
     with run_lock(run):
+        arrange(objective, config)
         objective = accelerator.prepare_model(objective)
         optimizer = _adamw(named, config)
         history = begin(run, objective, named, optimizer, loader, config, resume, record)
