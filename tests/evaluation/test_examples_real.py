@@ -1,4 +1,4 @@
-"""The two real-data examples reach their floors, and noise takes every score to chance."""
+"""The real-data examples reach their floors, and noise takes every score to chance."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from fastbrain.errors import CohortError, LeakError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -139,3 +141,54 @@ def test_alice_takes_queries_from_another_folder(run, alice, tmp_path):
     assert metrics["listeners"] == 1
     # under another name, and yet not compared with itself
     assert 0.6 < metrics["two_way"] < 0.9
+
+
+@pytest.fixture
+def people(real_data):
+    pytest.importorskip("sklearn")
+    folder = real_data / "age_connectome"
+    if not folder.is_dir():
+        pytest.skip("no age_connectome among the real data")
+    return folder
+
+
+def some_people(folder, rows, out):
+    out.mkdir()
+    with np.load(folder / "basc064_connectivity.npz") as arrays:
+        np.savez(out / "basc064_connectivity.npz", a=arrays["a"][rows])
+    head, *lines = (folder / "participants.tsv").read_text().splitlines()
+    (out / "participants.tsv").write_text("\n".join([head, *(lines[i] for i in rows)]) + "\n")
+    return out
+
+
+def test_age_reaches_the_floor(run, people):
+    metrics = run("age_connectome", "--data", people)
+    assert metrics["n"] == 103
+    assert metrics["svr_mae"] <= 3.2
+    assert metrics["mae"] < 2.7
+    assert metrics["r"] > 0.8
+    assert metrics["p"] == pytest.approx(0.001)
+    assert metrics["mean_mae"] == pytest.approx(6.15, abs=0.1)
+    assert {"model", "svr", "mean", "confounds", "connectivity ridge"} <= set(metrics["scores"])
+
+
+def test_age_of_people_never_seen_and_of_noise(run, people, tmp_path):
+    train = some_people(people, range(0, 103, 2), tmp_path / "train")
+    test = some_people(people, range(1, 103, 2), tmp_path / "test")
+    metrics = run("age_connectome", "--data", train, "--test-data", test)
+    assert metrics["n"] == 51
+    assert metrics["mae"] < 3.2
+    noise = run("age_connectome", "--data", train, "--test-data", test, "--noise", 1)
+    assert noise["mae"] > 0.95 * noise["median_mae"]
+    assert abs(noise["r"]) < 0.3
+    assert noise["p"] > 0.02
+
+
+def test_age_refuses_people_on_both_sides_and_other_tables(run, people, tmp_path):
+    one = some_people(people, range(60), tmp_path / "one")
+    other = some_people(people, range(50, 103), tmp_path / "other")
+    with pytest.raises(LeakError, match="nobody"):
+        run("age_connectome", "--data", one, "--test-data", other)
+    (other / "participants.tsv").write_text("participant_id\tAge\tGender\nx\t4\tF\n")
+    with pytest.raises(CohortError, match="1 people"):
+        run("age_connectome", "--data", other)
