@@ -17,13 +17,13 @@ from .annotation import (
     read_surrogates,
     write_surrogates,
 )
+from .annotators import Captions, ClassNames
 from .announced import Absent, absent_images, announced_runs
 from .cohort import RunRecord, read_runs_table, read_tsv, write_runs_table
 from .datasets import KnownDataset, Label, known_dataset
 from .events import Trial, WindowSpec, clip_of, read_timing
 from .splits import Split
 from .store import read_trials_table, write_trials_table
-from .wordings import Captions, ClassNames
 
 DESCRIPTION = "study.json"
 _FILES = ("runs.tsv", "trials.parquet", "surrogates.jsonl", "split.json")

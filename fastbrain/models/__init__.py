@@ -8,6 +8,7 @@ from .alignment import (
     reversal_strength,
     reverse_gradient,
 )
+from .blocks import Block
 from .brainconfig import BrainLLMConfig
 from .braindecoder import brain_decoder
 from .brainllm import BrainLLM
@@ -25,12 +26,7 @@ from .hub import (
     load_llm,
     padding_note,
 )
-from .layers import (
-    AdaptedLinear,
-    Adaptor,
-    Block,
-    adaptors_off,
-)
+from .layers import AdaptedLinear, Adaptor, adaptors_off
 from .llm4brain import LLM4Brain
 from .positions import brain_positions
 from .pretrained import (

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .blocks import BERT_EPS, Block, init_trunk, run_blocks
 from .config import AdaptorConfig, QFormerConfig
-from .layers import BERT_EPS, Block, init_trunk, run_blocks
 
 
 class QFormer(nn.Module):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .blocks import Block, TemporalBlock, init_trunk, run_blocks
 from .config import AdaptorConfig, EncoderConfig
-from .layers import Block, TemporalBlock, init_trunk, run_blocks
 from .positions import brain_positions
 from .voxel import VoxelTokenizer
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .blocks import Block, init_trunk
 from .config import VideoConfig
-from .layers import Block, init_trunk
 
 
 class FrameEncoder(nn.Module):

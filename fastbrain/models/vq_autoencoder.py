@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .layers import Block, init_trunk
+from .blocks import Block, init_trunk
 from .positions import as_floats, brain_positions
 from .quantiser import Quantised, blank, make_quantiser
 from .vq_config import VQAutoencoderConfig

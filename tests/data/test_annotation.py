@@ -8,7 +8,7 @@ import pytest
 
 from fastbrain.data import AnnotatorCard, Captions, ClassNames, Request, annotate
 from fastbrain.data.annotation import draw
-from fastbrain.data.wordings import captions_from_tsv
+from fastbrain.data.annotators import captions_from_tsv
 from fastbrain.errors import CohortError, ConfigError
 
 REQUESTS = [

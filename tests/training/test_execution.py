@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastbrain.errors import ConfigError
-from fastbrain.models.layers import Block
+from fastbrain.models.blocks import Block
 from fastbrain.training import OptimConfig, StageConfig, StageTwo, fit, preset
 from fastbrain.training.execution import arrange
 

@@ -1,0 +1,150 @@
+"""Transformer blocks: attention and MLP in the order of a model's papers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .config import AdaptorConfig
+from .layers import CrossAttention, Mlp, SelfAttention
+
+BERT_EPS = 1e-12
+
+
+class Block(nn.Module):
+    """Transformer block: self-attention, optional cross-attention, MLP.
+
+    Parameters
+    ----------
+    dim, heads : int
+    mlp_ratio : float
+        Hidden width of the MLP over `dim`.
+    adaptor : AdaptorConfig, optional
+    dropout : float
+        On the output of each part.
+    cross : bool
+        Whether to attend to a context between self-attention and MLP.
+    context_dim : int, optional
+        Width of the context; default `dim`.
+    post_norm : bool
+        Normalise each sum, as BERT does, and not what goes into each part.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        mlp_ratio: float = 4.0,
+        adaptor: AdaptorConfig | None = None,
+        dropout: float = 0.0,
+        cross: bool = False,
+        context_dim: int | None = None,
+        post_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.post_norm = post_norm
+        eps = BERT_EPS if post_norm else 1e-5
+        self.norm_attention = nn.LayerNorm(dim, eps=eps)
+        self.attention = SelfAttention(dim, heads, adaptor)
+        self.norm_cross = nn.LayerNorm(dim, eps=eps) if cross else None
+        self.cross = CrossAttention(dim, heads, adaptor, context_dim=context_dim) if cross else None
+        self.norm_mlp = nn.LayerNorm(dim, eps=eps)
+        self.mlp = Mlp(dim, max(1, round(dim * mlp_ratio)), adaptor)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
+    ) -> Tensor:
+        """Map `x` (B, T, dim) to the same shape.
+
+        Reads `context` (B, S, d) if built for it; `mask` (B or 1, H or 1, T, T) bool says what
+        each token may attend to in `x`.
+        """
+        if self.post_norm:
+            x = self.norm_attention(x + self.dropout(self.attention(x, mask)))
+            if self.cross is not None and self.norm_cross is not None:
+                x = self.norm_cross(x + self.dropout(self.cross(x, context)))
+            return self.norm_mlp(x + self.dropout(self.mlp(x)))
+        x = x + self.dropout(self.attention(self.norm_attention(x), mask))
+        if self.cross is not None and self.norm_cross is not None:
+            x = x + self.dropout(self.cross(self.norm_cross(x), context))
+        return x + self.dropout(self.mlp(self.norm_mlp(x)))
+
+
+class TemporalBlock(Block):
+    """Attention in space, then in time, then an MLP (Mind-Video, section 3.2).
+
+    The temporal attention starts at zero: the block is then the spatial one.
+
+    Parameters
+    ----------
+    dim, heads, mlp_ratio, adaptor, dropout
+        As in :class:`Block`.
+    steps : int
+        Length W of the time axis.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        steps: int,
+        mlp_ratio: float = 4.0,
+        adaptor: AdaptorConfig | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(dim, heads, mlp_ratio=mlp_ratio, adaptor=adaptor, dropout=dropout)
+        self.steps = steps
+        self.norm_time = nn.LayerNorm(dim)
+        self.time = SelfAttention(dim, heads, adaptor)
+
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
+    ) -> Tensor:
+        """Map `x` (B·W, T, dim), the steps of a window one after the other, to the same shape.
+
+        `mask` is that of the attention in space.
+        """
+        del context
+        x = x + self.dropout(self.attention(self.norm_attention(x), mask))
+        tokens = x.shape[1]
+        across = x.unflatten(0, (-1, self.steps)).transpose(1, 2).flatten(0, 1)  # (B·T, W, dim)
+        across = across + self.dropout(self.time(self.norm_time(across)))
+        x = across.unflatten(0, (-1, tokens)).transpose(1, 2).flatten(0, 1)
+        return x + self.dropout(self.mlp(self.norm_mlp(x)))
+
+
+def run_blocks(
+    blocks: nn.ModuleList, x: Tensor, context: Tensor | None = None, *, recompute: bool = False
+) -> Tensor:
+    """Run blocks one after the other.
+
+    Parameters
+    ----------
+    blocks : ModuleList of Block
+    x : Tensor, (B, T, dim)
+    context : Tensor, (B, S, dim), optional
+    recompute : bool
+        Whether activations inside a block are computed again in the backward pass and not kept.
+    """
+    for block in blocks:
+        if recompute and torch.is_grad_enabled():
+            x = checkpoint(block, x, context, use_reentrant=False)
+        else:
+            x = block(x, context)
+    return x
+
+
+def init_trunk(module: nn.Module) -> None:
+    """Xavier weights and zero biases for the linear layers of a transformer, as in MAE."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+    for part in module.modules():
+        if isinstance(part, TemporalBlock):
+            nn.init.zeros_(part.time.out.weight)
