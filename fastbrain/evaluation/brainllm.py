@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..models import BrainLLM, encode_context, encode_continuations
 
 _ROWS = 64  # windows written for at once
+_DECIMALS = 5  # of nats a token: what float32 leaves below is rounding, and must not break a tie
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,12 @@ class BrainLLMDecoder:
     def read_nothing(self) -> BrainRows:
         """The marks alone, once or once a prompt; no steering."""
         prefix = self.model.no_brain(max(1, len(self.prompts)))
-        return BrainRows(prefix, None, np.zeros((len(prefix), 1)))
+        bias = None
+        if self.model.steer is not None:
+            # scored the same way as a brain, so that one that says nothing ties with it
+            words = len(self.model.llm.get_output_embeddings().weight)
+            bias = torch.zeros(len(prefix), words, device=prefix.device)
+        return BrainRows(prefix, bias, np.zeros((len(prefix), 1)))
 
     @torch.no_grad()
     def write(self, prefixes: BrainRows) -> list[str]:
@@ -150,9 +156,9 @@ class BrainLLMDecoder:
                 self.model.llm, before, ids[named], mask[named], prefixes.bias[brains]
             )
             each = total[brain_of, text_of] / mask.sum(dim=1)[wanted[:, 1]]
-            return each.cpu().double().numpy()
+            return each.cpu().double().numpy().round(_DECIMALS)
         parts = [self._score(prefixes, ids, mask, part) for part in wanted.split(16 * _ROWS)]
-        return torch.cat(parts).cpu().double().numpy()
+        return torch.cat(parts).cpu().double().numpy().round(_DECIMALS)
 
     def _score(self, prefixes: BrainRows, ids: Tensor, mask: Tensor, pairs: Tensor) -> Tensor:
         # brain and prompt make the prefix; without prompts all texts of a brain share it

@@ -81,6 +81,15 @@ def test_all_controls_run(make, prompts, options):
     assert (found["prompt alone"].nll != found["untuned model"].nll).any() == tuned
 
 
+def test_a_brain_that_says_nothing_ties_with_none(make):
+    model = make(steering=True, decoder="none")
+    torch.nn.init.zeros_(model.steer.weight)
+    decoder = BrainLLMDecoder(model)
+    own = np.stack([np.arange(5)] * 2, axis=1)
+    nothing = decoder.score(decoder.read_nothing(), TEXTS, own * [0, 1])
+    np.testing.assert_array_equal(decoder.score(decoder.read(brains()), TEXTS, own), nothing)
+
+
 def test_written_text_does_not_depend_on_its_neighbours(make):
     decoder = BrainLLMDecoder(make(steering=True), prompts=PROMPTS)
     together = decoder.write(decoder.read(brains()))
