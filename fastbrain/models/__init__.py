@@ -51,6 +51,15 @@ from .text import (
 )
 from .vectorlm import vector_llm
 from .video import FrameEncoder, VisionModelFrames, from_vision_model
+from .vocabulary import (
+    CodeVocabulary,
+    MixedSequence,
+    continue_codes,
+    extend_vocabulary,
+    interleave,
+    mixed_loss,
+    stair_step_mask,
+)
 from .voxel import VoxelTokenizer
 from .vq_autoencoder import Reconstruction, VQAutoencoder
 from .vq_config import QuantiserConfig, VQAutoencoderConfig
@@ -67,6 +76,7 @@ __all__ = [
     "BrainLLM",
     "BrainLLMConfig",
     "Bridge",
+    "CodeVocabulary",
     "CoderCard",
     "ContrastiveAlignment",
     "DomainClassifier",
@@ -76,6 +86,7 @@ __all__ = [
     "LLM4Brain",
     "LLM4BrainConfig",
     "MaskedAutoencoder",
+    "MixedSequence",
     "ModelCard",
     "Published",
     "QFormer",
@@ -98,21 +109,25 @@ __all__ = [
     "attention_choice",
     "brain_decoder",
     "brain_positions",
+    "continue_codes",
     "convert_pickle",
     "encode_answers",
     "encode_context",
     "encode_continuations",
     "encode_prompts",
+    "extend_vocabulary",
     "fit_ridge",
     "fit_word_rate",
     "from_pretrained",
     "from_vision_model",
+    "interleave",
     "llm_fingerprint",
     "load_llm",
     "load_qformer",
     "load_scmbm",
     "load_strict",
     "load_vq",
+    "mixed_loss",
     "padding_note",
     "probe_domains",
     "reversal_strength",
@@ -120,6 +135,7 @@ __all__ = [
     "save_pretrained",
     "save_vq",
     "small_llm",
+    "stair_step_mask",
     "vector_llm",
     "warmup",
 ]
