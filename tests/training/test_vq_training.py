@@ -140,6 +140,31 @@ def test_codes_learn_the_signal_of_runs_never_seen(trained):
     assert {"val_r2_mean", "val_r2_ar1", "val_usage", "val_perplexity"} <= set(history.rows[-1])
 
 
+def test_listeners_never_seen_come_back_better_than_ar1(real_data, tmp_path):
+    """Six language regions of people who hear a story, 2 s a volume."""
+    files = sorted((real_data / "alice_fmri/6mm").glob("*-timecourses.txt"))
+    if not files:
+        pytest.skip("no alice_fmri among the real data")
+    listeners = {f.name: np.loadtxt(f).T for f in files}
+    listeners = {
+        n: (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
+        for n, x in listeners.items()
+        if np.ptp(x) > 0
+    }
+    held = {n: x for i, (n, x) in enumerate(listeners.items()) if i % 5 == 0}
+    train = {n: x for n, x in listeners.items() if n not in held}
+    sizes, stage = vq_preset("fastbrain", regions=6, small=True)
+    scaler = SeriesScaler.fit(train, kind="z")
+    torch.manual_seed(0)
+    model = VQAutoencoder(sizes, center=scaler.center, spread=scaler.spread)
+    train_vq(model, train, stage, run_dir=tmp_path / "vq")
+    loader = SeriesLoader(held, frames=40, patch=5, batch_size=16)
+    scores = coding_scores(model, loader, Autoregression.fit(train))
+    assert scores.r2_mean > 0.65
+    assert scores.r2_ar1 > 0.3
+    assert scores.usage.share > 0.8
+
+
 def test_scores_are_those_of_plain_numpy(trained):
     model, train, held, _ = trained
     run = next(iter(held.values()))
