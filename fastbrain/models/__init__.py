@@ -28,6 +28,13 @@ from .hub import (
 )
 from .layers import AdaptedLinear, Adaptor, adaptors_off
 from .llm4brain import LLM4Brain
+from .mixed import (
+    MixedSequence,
+    continue_codes,
+    interleave,
+    mixed_loss,
+    stair_step_mask,
+)
 from .positions import brain_positions
 from .pretrained import (
     ModelCard,
@@ -51,15 +58,7 @@ from .text import (
 )
 from .vectorlm import vector_llm
 from .video import FrameEncoder, VisionModelFrames, from_vision_model
-from .vocabulary import (
-    CodeVocabulary,
-    MixedSequence,
-    continue_codes,
-    extend_vocabulary,
-    interleave,
-    mixed_loss,
-    stair_step_mask,
-)
+from .vocabulary import CodeVocabulary, extend_vocabulary
 from .voxel import VoxelTokenizer
 from .vq_autoencoder import Reconstruction, VQAutoencoder
 from .vq_config import QuantiserConfig, VQAutoencoderConfig

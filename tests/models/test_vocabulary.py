@@ -15,7 +15,7 @@ from fastbrain.models import (
     mixed_loss,
     stair_step_mask,
 )
-from fastbrain.models.vocabulary import IGNORED, additive
+from fastbrain.models.mixed import IGNORED, additive
 
 WORDS = ("<pad>", "<bos>", "<eos>", "<unk>", "the", "age", "is", "seven", "nine")
 CODES = 6
@@ -65,10 +65,10 @@ def codes(regions=2, steps=3, seed=0):
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_words_stay_and_codes_come_behind(kind, tied):
-    before = language_model(kind, tied).get_input_embeddings().weight
+    before = language_model(kind, tied).get_input_embeddings().weight.detach()
     llm, tokenizer, vocabulary = extended(kind=kind, tied=tied)
     assert vocabulary == CodeVocabulary(len(WORDS) + 2, CODES, len(WORDS), len(WORDS) + 1)
-    table = llm.get_input_embeddings().weight
+    table = llm.get_input_embeddings().weight.detach()
     assert torch.equal(table[: len(WORDS)], before)
     assert table.shape[0] == len(tokenizer) == len(WORDS) + 2 + CODES
     head = llm.get_output_embeddings().weight
