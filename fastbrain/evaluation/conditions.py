@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from .controls import pairwise_gathered
 from .scores import Score
-from .stats import bootstrap_interval, sign_flip_p
+from .stats import bootstrap_interval, effect_size, sign_flip_p
 
 TRUE, DERANGED = "true brain", "deranged brain"
 
@@ -139,6 +139,7 @@ def pairwise_score(
     p, how = result.p, f"{len(other)} derangements"
     if other.ndim == 1:
         p, how = block_flip_p(other - true, blocks, seed=seed), "sign flips of blocks"
+    difference = np.atleast_2d(other).mean(axis=0) - true
     return Score(
         metric="pairwise",
         mode="teacher-forced",
@@ -149,6 +150,7 @@ def pairwise_score(
         p=p,
         interval=bootstrap_interval(result.per_sample, blocks=blocks, seed=seed),
         signature=f"mean NLL a token, true vs {control}, ties 0.5; p: {how}",
+        effect=block_effect(difference, blocks),
     )
 
 
@@ -166,3 +168,25 @@ def block_flip_p(differences: npt.ArrayLike, blocks: Sequence[object], *, seed: 
     labels = np.unique([str(b) for b in blocks], return_inverse=True)[1]
     values = np.asarray(differences, dtype=np.float64)
     return sign_flip_p(np.bincount(labels, weights=values), seed=seed)
+
+
+def block_effect(differences: npt.ArrayLike, blocks: Sequence[object]) -> float | None:
+    """Cohen's d_z of the mean differences of blocks; None where it is undefined.
+
+    Parameters
+    ----------
+    differences : array_like, (N,)
+        Larger is better.
+    blocks : sequence, (N,)
+
+    Returns
+    -------
+    float or None
+        None for a single block, or where all blocks differ alike.
+    """
+    labels = np.unique([str(b) for b in blocks], return_inverse=True)[1]
+    values = np.asarray(differences, dtype=np.float64)
+    means = np.bincount(labels, weights=values) / np.bincount(labels)
+    if len(means) < 2 or np.ptp(means) <= 1e-12 * np.abs(means).max():
+        return None
+    return effect_size(means)

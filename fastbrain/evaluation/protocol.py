@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from .conditions import DERANGED, TRUE, Conditions, block_flip_p, pairwise_score
+from .conditions import (
+    DERANGED,
+    TRUE,
+    Conditions,
+    block_effect,
+    block_flip_p,
+    pairwise_score,
+)
 from .diversity import Diversity, cut_to_reference_length, diversity
 from .meaning import meaning_retrieval
 from .metrics import TEXT_METRICS, Rows, TextMetric
@@ -247,12 +254,13 @@ def _against_controls(
         )
         for metric in headlines:
             ours, theirs = free[metric.name], other[metric.name]
-            p = None
+            beside = replace(ours.score, chance=theirs.score.value, control=control.name, p=None)
             if ours.per_sample is not None and theirs.per_sample is not None:
                 sign = 1 if metric.better == "higher" else -1
-                p = block_flip_p(sign * (ours.per_sample - theirs.per_sample), blocks, seed=seed)
-            chance = theirs.score.value
-            found.append(replace(ours.score, chance=chance, control=control.name, p=p))
+                gain = sign * (ours.per_sample - theirs.per_sample)
+                p, effect = block_flip_p(gain, blocks, seed=seed), block_effect(gain, blocks)
+                beside = replace(beside, p=p, effect=effect)
+            found.append(beside)
     return found
 
 
@@ -280,5 +288,6 @@ def _by_subject(samples: Sequence[Sample], conditions: Conditions, seed: int) ->
         p=sign_flip_p(means - 0.5, seed=seed),
         signature="mean over people; p: sign flips of people",
         group="people",
+        effect=block_effect(means - 0.5, people),
     )
     return [*found, over]

@@ -39,6 +39,9 @@ class Score:
         Part of the samples, for instance ``"subject 03"``; empty for all of them.
     adjusted : float, optional
         p after Benjamini-Hochberg over the family of scores it was reported with.
+    effect : float, optional
+        Cohen's d_z towards the better side: mean of the paired differences from `control` over
+        their standard deviation, of whole blocks or people.
     """
 
     metric: str
@@ -52,6 +55,7 @@ class Score:
     signature: str = ""
     group: str = ""
     adjusted: float | None = None
+    effect: float | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):

@@ -38,6 +38,7 @@ def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
             "chance": "" if score.chance is None else f"{score.chance:.3f}",
             "p": "" if score.p is None else f"{score.p:.4f}",
             "adjusted": "" if score.adjusted is None else f"{score.adjusted:.4f}",
+            "effect": "" if score.effect is None else f"{score.effect:.2f}",
             "n": str(score.n),
             "small": score.p is not None and score.p <= 0.05,
             "signature": score.signature,

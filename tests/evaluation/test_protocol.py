@@ -77,6 +77,21 @@ def test_people_are_scored_one_by_one_and_together():
     assert over.p == 1 / 8
 
 
+def test_effects_are_of_whole_blocks():
+    truth = sentences(16)
+    nll = np.array([[1.0 + (a != b) for b in truth] for a in truth])
+    samples, found = made(truth, nll)
+    zero = found["zero brain"]
+    # runs gain 1, 1.5, 2 and 2.5 nats over no brain
+    object.__setattr__(zero, "nll", 2.0 + 0.5 * (np.arange(16) // 4))
+    score = evaluate_text(samples, found, bert=False).score("pairwise", control="zero brain")
+    gains = np.array([1.0, 1.5, 2.0, 2.5])
+    assert score.effect == pytest.approx(gains.mean() / gains.std(ddof=1))
+    # all runs alike: undefined
+    flat = evaluate_text(*perfect(), bert=False).score("pairwise", control="zero brain")
+    assert flat.effect is None
+
+
 def test_surprise_needs_samples():
     assert len(evaluate_text(*perfect(16), bert=False).surprise) == 2
     assert evaluate_text(*perfect(8), bert=False).surprise == ()
