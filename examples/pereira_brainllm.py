@@ -38,12 +38,12 @@ import numpy as np
 import torch
 
 # the sibling example reads the folder and embeds the sentences
-from pereira_ridge import embed, matched_noise, passage_parts, read_folder, refuse_shared
+from pereira_ridge import embed, matched_noise, passage_parts, read_parts
 
 from fastbrain._io import write_json
 from fastbrain._progress import say
 from fastbrain.decoding import Sampling
-from fastbrain.errors import CohortError, FastbrainError
+from fastbrain.errors import FastbrainError
 from fastbrain.evaluation import (
     BrainLLMDecoder,
     NearestTextUnigram,
@@ -60,7 +60,6 @@ from fastbrain.training import BrainTexts, brainllm_preset, train_brainllm
 
 PENALTIES = tuple(float(p) for p in np.logspace(-1.5, 0.5, 5))
 COMPONENTS = 60
-FOLDS = 3
 # as published, but for the repetition penalty, which a model this small needs less of
 SAMPLING = Sampling(
     method="beam", beams=5, min_new_tokens=4, max_new_tokens=32, repetition_penalty=1.3
@@ -119,20 +118,7 @@ def main() -> None:
 
 def read(folder: Path, train_folder: Path | None) -> tuple[Sentences, np.ndarray]:
     """All sentences, and the fold each is tested in; -1 is only trained on."""
-    brain, texts, passages = read_folder(folder)
-    if train_folder is None:
-        parts = passage_parts(passages, FOLDS)
-    else:
-        more, seen, seen_passages = read_folder(train_folder)
-        if more.shape[1] != brain.shape[1]:
-            raise CohortError(
-                "pereira: images of --train-data and --data must have equally many components, "
-                f"got {more.shape[1]} and {brain.shape[1]}."
-            )
-        parts = np.repeat([0, -1], [len(brain), len(more)])
-        brain, texts = np.concatenate([brain, more]), texts + seen
-        passages = passages + [f"train {p}" for p in seen_passages]
-    refuse_shared(texts, parts)
+    brain, texts, passages, parts = read_parts(folder, train_folder)
     return Sentences(brain, np.array(texts), np.array(passages), embed(texts)[0]), parts
 
 

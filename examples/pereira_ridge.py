@@ -96,6 +96,17 @@ def main() -> None:
 
 def read(folder: Path, train_folder: Path | None) -> Sentences:
     """All sentences."""
+    brain, texts, passages, parts = read_parts(folder, train_folder)
+    embedding, counts, vectors = embed(texts)
+    # a text lends its counts by itself: nothing here is fitted
+    lent = np.stack([spread_counts(counts, vectors, temperature=w) for w in WIDTHS], axis=1)
+    return Sentences(brain, np.array(texts), np.array(passages), embedding, counts, lent, parts)
+
+
+def read_parts(
+    folder: Path, train_folder: Path | None
+) -> tuple[np.ndarray, list[str], list[str], np.ndarray]:
+    """Images, texts, passages, and the fold each is tested in; -1 is only trained on."""
     brain, texts, passages = read_folder(folder)
     if train_folder is None:
         parts = passage_parts(passages, FOLDS)
@@ -110,10 +121,7 @@ def read(folder: Path, train_folder: Path | None) -> Sentences:
         brain, texts = np.concatenate([brain, more]), texts + seen
         passages = passages + [f"train {p}" for p in seen_passages]
     refuse_shared(texts, parts)
-    embedding, counts, vectors = embed(texts)
-    # a text lends its counts by itself: nothing here is fitted
-    lent = np.stack([spread_counts(counts, vectors, temperature=w) for w in WIDTHS], axis=1)
-    return Sentences(brain, np.array(texts), np.array(passages), embedding, counts, lent, parts)
+    return brain, texts, passages, parts
 
 
 def read_folder(folder: Path) -> tuple[np.ndarray, list[str], list[str]]:
