@@ -10,7 +10,7 @@ namespace fastbrain {
 
 const Lora& lora(Isa isa) {
 #ifdef FASTBRAIN_X86
-  if (isa == Isa::kAvx512) return avx512::lora;
+  if (isa >= Isa::kAvx512) return avx512::lora;
   if (isa == Isa::kAvx2) return avx2::lora;
 #endif
   (void)isa;

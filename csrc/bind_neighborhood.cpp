@@ -10,7 +10,7 @@ namespace fastbrain {
 
 NeighborhoodEntropy neighborhood_entropy(Isa isa) {
 #ifdef FASTBRAIN_X86
-  if (isa == Isa::kAvx512) return avx512::neighborhood_entropy;
+  if (isa >= Isa::kAvx512) return avx512::neighborhood_entropy;
   if (isa == Isa::kAvx2) return avx2::neighborhood_entropy;
 #endif
   (void)isa;

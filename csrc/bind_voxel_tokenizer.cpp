@@ -10,7 +10,7 @@ namespace fastbrain {
 
 const VoxelTokenizer& voxel_tokenizer(Isa isa) {
 #ifdef FASTBRAIN_X86
-  if (isa == Isa::kAvx512) return avx512::voxel_tokenizer;
+  if (isa >= Isa::kAvx512) return avx512::voxel_tokenizer;
   if (isa == Isa::kAvx2) return avx2::voxel_tokenizer;
 #endif
   (void)isa;

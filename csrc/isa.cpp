@@ -7,6 +7,8 @@ namespace fastbrain {
 
 const char* isa_name(Isa isa) {
   switch (isa) {
+    case Isa::kAvx512Vnni:
+      return "avx512vnni";
     case Isa::kAvx512:
       return "avx512";
     case Isa::kAvx2:
@@ -25,6 +27,7 @@ std::vector<Isa> available_isas() {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
       isas.push_back(Isa::kAvx512);
+      if (__builtin_cpu_supports("avx512vnni")) isas.push_back(Isa::kAvx512Vnni);
     }
   }
 #endif

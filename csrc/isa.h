@@ -8,7 +8,8 @@
 
 namespace fastbrain {
 
-enum class Isa { kBaseline, kAvx2, kAvx512 };
+// In rising order. kAvx512Vnni is kAvx512 with products of bytes, which some kernels use.
+enum class Isa { kBaseline, kAvx2, kAvx512, kAvx512Vnni };
 
 const char* isa_name(Isa isa);
 

@@ -14,14 +14,8 @@ namespace fastbrain::FASTBRAIN_NAMESPACE {
 namespace {
 
 #include "tile.h"
+#include "vq_rows.h"
 #include "vq_tile.h"
-
-typedef double Wide __attribute__((vector_size(kLanes * sizeof(double))));
-
-// rows of a task: few enough to stay in the first-level cache beside a panel while the codes
-// stream by, and never more than the second level holds
-constexpr int64_t kBlockFloats = 1 << 16, kMostTiles = 3;
-constexpr int64_t kTasksPerThread = 16, kFewestPanels = 16;
 
 void pack_panel(const VqCodes& codes, int64_t panel, float* to) {
   const int64_t width = codes.width, columns = smaller(kColumns, codes.count - panel * kColumns);
@@ -39,13 +33,8 @@ void pack_panel(const VqCodes& codes, int64_t panel, float* to) {
       values[k * kColumns + j] = j < columns ? from[j * width + k] : 0.0f;
     }
   }
-  for (int64_t half = 0; half < 2; ++half) {
-    Wide square = {};
-    for (k = 0; codes.euclidean && k < width; ++k) {
-      const Wide value = __builtin_convertvector(load(values + k * kColumns + half * kLanes), Wide);
-      square += value * value;
-    }
-    store(to + half * kLanes, __builtin_convertvector(square * -0.5, Lanes));
+  for (int64_t j = 0; j < columns; ++j) {
+    to[j] = codes.euclidean ? minus_half_square(from + j * width, width) : 0.0f;
   }
   // what is no code never wins
   for (int64_t j = columns; j < kColumns; ++j) to[j] = -__builtin_inff();
@@ -66,41 +55,12 @@ void pack(const VqCodes& codes, float* to, int threads) {
   parallel_run(threads, ceil_div(codes.count, kColumns), pack_one, &packing);
 }
 
-void widen(const VqRows& rows, int64_t row, int64_t first, int64_t count, float* to) {
-  const int64_t at = row * rows.width + first;
-  if (rows.type == VqType::kFloat32) {
-    __builtin_memcpy(to, static_cast<const float*>(rows.values) + at, count * sizeof(float));
-    return;
-  }
-  const uint16_t* from = static_cast<const uint16_t*>(rows.values) + at;
-  if (rows.type == VqType::kBfloat16) {
-    for (int64_t k = 0; k < count; ++k) {
-      const uint32_t bits = static_cast<uint32_t>(from[k]) << 16;
-      __builtin_memcpy(to + k, &bits, sizeof(bits));
-    }
-    return;
-  }
-  for (int64_t k = 0; k < count; ++k) {
-    // the exponent of a half, taken for one of a float, is 112 too small
-    const uint32_t size = (from[k] & 0x7fffu) << 13, sign = (from[k] & 0x8000u) << 16;
-    float value;
-    __builtin_memcpy(&value, &size, sizeof(size));
-    value *= 0x1p112f;
-    uint32_t bits;
-    __builtin_memcpy(&bits, &value, sizeof(bits));
-    bits |= sign;
-    __builtin_memcpy(to + k, &bits, sizeof(bits));
-  }
-}
-
 struct Lookup {
   const VqRows& rows;
   VqCodes codes;
   int64_t* out;
-  int64_t count;                    // of the rows that have a code
-  const int64_t* chosen = nullptr;  // which they are; nullptr: all
-  int64_t depth = 0, panels = 0, panel_group = 0, groups = 1, block_tiles = 0, blocks = 0;
-  int64_t buffer_step = 0;
+  Plan plan;
+  int64_t depth = 0, buffer_step = 0;
   float* buffers = nullptr;  // for each worker: block_tiles (depth, kLanes), kLanes rows, panels
   Best* best = nullptr;      // block_tiles for each worker
   Found* found = nullptr;    // (groups, count)
@@ -110,8 +70,7 @@ struct Lookup {
 void pack_rows(const Lookup& l, int64_t first, int64_t count, float* lines, float* to) {
   const int64_t step = l.depth + kLanes;
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t row = l.chosen != nullptr ? l.chosen[first + i] : first + i;
-    widen(l.rows, row, 0, l.rows.width, lines + i * step);
+    widen(l.rows, row_of(l.rows, first + i), 0, l.rows.width, lines + i * step);
   }
   for (int64_t k = 0; k < l.depth; k += kLanes) {
     transpose_square(lines + k, step, to + k * kLanes, kLanes);
@@ -120,13 +79,14 @@ void pack_rows(const Lookup& l, int64_t first, int64_t count, float* lines, floa
 
 void find(void* context, int64_t task, int worker) {
   const Lookup& l = *static_cast<Lookup*>(context);
+  const Plan& plan = l.plan;
   const int64_t tile_floats = l.depth * kLanes, step = (1 + l.rows.width) * kColumns;
   float* rows = l.buffers + worker * l.buffer_step;
-  float* lines = rows + l.block_tiles * tile_floats;
+  float* lines = rows + plan.block_tiles * tile_floats;
   float* packed = lines + kLanes * (l.depth + kLanes);
-  Best* best = l.best + worker * l.block_tiles;
-  const int64_t group = task / l.blocks, first = task % l.blocks * l.block_tiles * kRows;
-  const int64_t count = smaller(l.block_tiles * kRows, l.count - first);
+  Best* best = l.best + worker * plan.block_tiles;
+  const int64_t group = task / plan.blocks, first = task % plan.blocks * plan.block_tiles * kRows;
+  const int64_t count = smaller(plan.block_tiles * kRows, l.rows.count - first);
   const int64_t tiles = ceil_div(count, kRows), last_rows = count - (tiles - 1) * kRows;
   for (int64_t tile = 0; tile < tiles; ++tile) {
     pack_rows(l, first + tile * kRows, tile + 1 < tiles ? kRows : last_rows, lines,
@@ -137,14 +97,15 @@ void find(void* context, int64_t task, int worker) {
     }
   }
   const Scan whole = scan_of(kRows), last = scan_of(last_rows);
-  const int64_t panel_last = smaller((group + 1) * l.panel_group, l.panels);
+  const int64_t panel_last = smaller((group + 1) * plan.panel_group, plan.panels);
   const int64_t chunk = tiles == 1 ? kChunk : 1;
-  for (int64_t panel = group * l.panel_group; panel < panel_last; panel += chunk) {
+  for (int64_t panel = group * plan.panel_group; panel < panel_last; panel += chunk) {
     const int64_t panels = smaller(chunk, panel_last - panel);
-    const float* from = l.codes.values + panel * step;
-    if (!l.codes.packed) {
+    const float* from = packed;
+    if (l.codes.panels != nullptr) {
+      from = l.codes.panels + panel * step;
+    } else {
       for (int64_t p = 0; p < panels; ++p) pack_panel(l.codes, panel + p, packed + p * step);
-      from = packed;
     }
     for (int64_t tile = 0; tile < tiles; ++tile) {
       (tile + 1 < tiles ? whole : last)(rows + tile * tile_floats, from, step, l.rows.width, panel,
@@ -153,71 +114,43 @@ void find(void* context, int64_t task, int worker) {
   }
   for (int64_t i = 0; i < count; ++i) {
     const Found found = reduce(best[i / kRows], i % kRows);
-    if (l.groups > 1) {
-      l.found[group * l.count + first + i] = found;
+    if (plan.groups > 1) {
+      l.found[group * l.rows.count + first + i] = found;
     } else {
-      l.out[l.chosen != nullptr ? l.chosen[first + i] : first + i] = found.code;
+      l.out[row_of(l.rows, first + i)] = found.code;
     }
   }
 }
 
 bool lookup(const VqRows& rows, const VqCodes& codes, int64_t* out, int threads) {
-  Lookup l{rows, codes, out, rows.count};
-  int64_t* chosen = nullptr;
-  if (rows.mask != nullptr) {
-    chosen = static_cast<int64_t*>(malloc((rows.count + 1) * sizeof(int64_t)));
-    if (chosen == nullptr) return false;
-    l.count = 0;
-    for (int64_t i = 0; i < rows.count; ++i) {
-      out[i] = -1;
-      if (rows.mask[i]) chosen[l.count++] = i;
-    }
-    l.chosen = chosen;
-  }
-  l.panels = ceil_div(codes.count, kColumns);
+  Lookup l{rows, codes, out, {}};
   l.depth = ceil_div(rows.width, kLanes) * kLanes;
-  const int64_t tiles = ceil_div(l.count, kRows);
-  l.block_tiles = larger(1, smaller(kMostTiles, kBlockFloats / larger(1, l.depth * kLanes)));
-  l.block_tiles = larger(1, smaller(l.block_tiles, tiles));
-  l.blocks = ceil_div(tiles, l.block_tiles);
-  // too few tasks to share evenly: split the codes too, at the price of packing rows again
-  if (threads > 1 && l.blocks > 0) {
-    l.groups =
-        smaller(ceil_div(l.panels, kFewestPanels), ceil_div(kTasksPerThread * threads, l.blocks));
-  }
-  l.panel_group = ceil_div(l.panels, larger(1, l.groups));
-  l.groups = ceil_div(l.panels, l.panel_group);
+  const Plan& plan = l.plan = plan_of(rows.count, l.depth, codes.count, threads);
   // codes that one task alone reads are packed there, and never leave that core's cache
   float* packed = nullptr;
-  const bool shared = !codes.packed && l.blocks > 1;
-  if (shared) packed = allocate(l.panels * (1 + codes.width) * kColumns);
-  l.buffer_step = l.block_tiles * l.depth * kLanes + kLanes * (l.depth + kLanes) +
-                  (codes.packed || shared ? 0 : kChunk * (1 + rows.width) * kColumns);
+  const bool shared = codes.panels == nullptr && plan.blocks > 1;
+  if (shared) packed = allocate(plan.panels * (1 + codes.width) * kColumns);
+  l.buffer_step = plan.block_tiles * l.depth * kLanes + kLanes * (l.depth + kLanes) +
+                  (codes.panels != nullptr || shared ? 0 : kChunk * (1 + rows.width) * kColumns);
   l.buffers = allocate(threads * l.buffer_step);
   l.best = reinterpret_cast<Best*>(
-      allocate(threads * l.block_tiles * static_cast<int64_t>(sizeof(Best) / sizeof(float))));
+      allocate(threads * plan.block_tiles * static_cast<int64_t>(sizeof(Best) / sizeof(float))));
   // the best of each group of codes, where there are several
-  if (l.groups > 1) l.found = static_cast<Found*>(malloc(l.groups * l.count * sizeof(Found)));
+  if (plan.groups > 1) {
+    l.found = static_cast<Found*>(malloc(plan.groups * rows.count * sizeof(Found)));
+  }
   const bool enough = l.buffers != nullptr && l.best != nullptr && (!shared || packed != nullptr) &&
-                      (l.groups == 1 || l.found != nullptr);
+                      (plan.groups == 1 || l.found != nullptr);
   if (enough) {
     // kLanes rows are transposed where a tile has fewer: the others are read, but never scored
     for (int64_t i = 0; i < threads * l.buffer_step; ++i) l.buffers[i] = 0.0f;
     if (shared) {
       pack(codes, packed, threads);
-      l.codes.values = packed, l.codes.packed = true;
+      l.codes.panels = packed;
     }
-    parallel_run(threads, l.blocks * l.groups, find, &l);
-    for (int64_t i = 0; l.groups > 1 && i < l.count; ++i) {
-      Found best = l.found[i];
-      for (int64_t group = 1; group < l.groups; ++group) {
-        const Found& other = l.found[group * l.count + i];
-        if (other.score > best.score) best = other;
-      }
-      out[chosen != nullptr ? chosen[i] : i] = best.code;
-    }
+    parallel_run(threads, plan.blocks * plan.groups, find, &l);
+    if (plan.groups > 1) join(plan, rows, l.found, out);
   }
-  free(chosen);
   free(packed);
   free(l.buffers);
   free(l.best);
@@ -227,6 +160,7 @@ bool lookup(const VqRows& rows, const VqCodes& codes, int64_t* out, int threads)
 
 struct Sums {
   const VqRows& rows;
+  const bool* mask;
   const int64_t* indices;
   int64_t codes, share;
   int64_t* counts;
@@ -242,7 +176,7 @@ void add(void* context, int64_t task, int) {
   for (int64_t i = first * width; i < last * width; ++i) s.sums[i] = 0.0f;
   for (int64_t row = 0; row < s.rows.count; ++row) {
     const int64_t code = s.indices[row];
-    if (code < first || code >= last || (s.rows.mask != nullptr && !s.rows.mask[row])) continue;
+    if (code < first || code >= last || (s.mask != nullptr && !s.mask[row])) continue;
     ++s.counts[code];
     float* to = s.sums + code * width;
     for (int64_t k = 0; k < width; k += kColumns) {
@@ -254,9 +188,9 @@ void add(void* context, int64_t task, int) {
   }
 }
 
-void sums(const VqRows& rows, const int64_t* indices, int64_t codes, int64_t* counts, float* to,
-          int threads) {
-  Sums s{rows, indices, codes, ceil_div(codes, threads), counts, to};
+void sums(const VqRows& rows, const bool* mask, const int64_t* indices, int64_t codes,
+          int64_t* counts, float* to, int threads) {
+  Sums s{rows, mask, indices, codes, ceil_div(codes, threads), counts, to};
   if (codes > 0) parallel_run(threads, ceil_div(codes, s.share), add, &s);
 }
 

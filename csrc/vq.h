@@ -10,16 +10,17 @@ namespace fastbrain {
 enum class VqType { kFloat32, kFloat16, kBfloat16 };
 
 struct VqRows {
-  const void* values;  // (count, width)
+  const void* values;  // (all, width)
   VqType type;
-  const bool* mask;  // (count); nullptr: every row counts. Rows left out are never read
+  const std::int64_t* chosen;  // (count) which rows are meant; nullptr: the first `count`
   std::int64_t count, width;
 };
 
 struct VqCodes {
-  const float* values;  // (count, width), or (panels, 1 + width, columns) if packed
-  bool packed;
-  bool euclidean;  // false: the score is the product alone
+  const float* values;  // (count, width)
+  const float* panels;  // (panels, 1 + width, columns), or nullptr
+  const float* screen;  // what VqScreen::pack made, or nullptr
+  bool euclidean;       // false: the score is the product alone
   std::int64_t count, width;
 };
 
@@ -27,16 +28,31 @@ struct Vq {
   std::int64_t columns;  // codes of a panel
   // to (panels, 1 + width, columns): what is subtracted for each code, then its values
   void (*pack)(const VqCodes& codes, float* to, int threads);
-  // out (rows) = nearest code, the lowest of equally near ones, -1 for rows left out; false if
-  // memory ran out.
+  // out (rows) = nearest code, the lowest of equally near ones; false if memory ran out.
   bool (*lookup)(const VqRows& rows, const VqCodes& codes, std::int64_t* out, int threads);
   // counts (codes) and sums (codes, width) of the rows of each code in the order of the rows;
-  // index -1 counts for none.
-  void (*sums)(const VqRows& rows, const std::int64_t* indices, std::int64_t codes,
-               std::int64_t* counts, float* sums, int threads);
+  // index -1 and rows where the mask is false count for none.
+  void (*sums)(const VqRows& rows, const bool* mask, const std::int64_t* indices,
+               std::int64_t codes, std::int64_t* counts, float* sums, int threads);
 };
 
+// The same lookup by bytes first: products of 8-bit integers and a bound on their error tell for
+// most codes that they are not the nearest; the few left are scored as Vq::lookup scores them, so
+// that the answer is the same bit for bit.
+struct VqScreen {
+  std::int64_t (*floats)(std::int64_t codes, std::int64_t width);  // length of `screen`
+  // false if memory ran out
+  bool (*pack)(const VqCodes& codes, float* to, int threads);
+  // out = nearest code, or kUndecided where bytes leave too many; false if memory ran out
+  bool (*lookup)(const VqRows& rows, const VqCodes& codes, std::int64_t* out, int threads);
+};
+
+constexpr std::int64_t kUndecided = -2;
+
 const Vq& vq(Isa isa);
+
+// nullptr where the machine has no products of bytes
+const VqScreen* vq_screen(Isa isa);
 
 // One lookup of a few rows on a GPU; addresses are the device's.
 struct VqLaunch {
@@ -61,6 +77,9 @@ extern const Vq vq;
 }
 namespace avx512 {
 extern const Vq vq;
+}
+namespace avx512vnni {
+extern const VqScreen vq_screen;
 }
 
 }  // namespace fastbrain

@@ -83,11 +83,6 @@ Scan scan_of(int64_t rows) {
   return scans[rows - 1];
 }
 
-struct Found {
-  float score;
-  int32_t code;
-};
-
 // The best of a row over its lanes, the lowest code of equal ones: in log2(kLanes) exchanges.
 static inline Found reduce(const Best& best, int64_t row) {
   Ids lane;

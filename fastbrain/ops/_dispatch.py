@@ -12,8 +12,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -57,16 +56,20 @@ class Backend:
 
 @dataclass(frozen=True)
 class Operation:
-    """An op: `problem` checks the public arguments and returns what every backend receives."""
+    """An op: `problem` checks the public arguments and returns what every backend receives.
+
+    `on_cpu` are the backends without those that only take tensors of a GPU.
+    """
 
     name: str
     problem: Callable[..., tuple[Any, ...]]
     backends: tuple[Backend, ...]
+    on_cpu: tuple[Backend, ...] = field(init=False)
 
-    @cached_property
-    def on_cpu(self) -> tuple[Backend, ...]:
-        """The backends without those that only take tensors of a GPU."""
-        return tuple(b for b in self.backends if b.name not in _GPU_ONLY)
+    def __post_init__(self) -> None:
+        # not when it is first asked for: torch.compile cannot trace that
+        on_cpu = tuple(b for b in self.backends if b.name not in _GPU_ONLY)
+        object.__setattr__(self, "on_cpu", on_cpu)
 
 
 @dataclass(frozen=True)

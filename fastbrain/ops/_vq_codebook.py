@@ -23,8 +23,8 @@ class PackedCodebook:
     codebook : Tensor, (C, D) float
         The codes it was made of; it is stale as soon as they change.
     metric : {"euclidean", "cosine"}
-    panels : Tensor, (P, 1 + D, columns) float32, or None
-        On the CPU: the codes in the order in which the kernel reads them.
+    panels : Tensor, (n,) float32, or None
+        On the CPU: the codes in the layouts in which the kernel reads them.
     weights : Tensor, (C,) float32, or None
         On a GPU: half the squared length of each code or, for the cosine, one over its length.
     version : int or None

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 # as csrc/vq.h numbers them
 _TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
-_COLUMNS = _native.vq_columns()
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define("vq_pack(Tensor codebook, bool euclidean) -> Tensor")
@@ -49,7 +48,7 @@ def call(
 
 
 def pack(codebook: Tensor, metric: str) -> Tensor:
-    """The codes in the order in which the kernel reads them."""
+    """The codes in the layouts in which the kernel reads them."""
     return torch.ops.fastbrain.vq_pack(codebook, metric == "euclidean")
 
 
@@ -97,8 +96,8 @@ def _pack(codebook: Tensor, euclidean: bool) -> Tensor:
 
 
 def _nearest(x: Tensor, mask: Tensor | None, codes: Tensor, euclidean: bool, count: int) -> Tensor:
-    # panels have three axes, a codebook two
-    packed = codes.dim() == 3
+    # a packed codebook has one axis
+    packed = codes.dim() == 1
     if not packed:
         codes = _plain(codes, euclidean)
     x = x.contiguous()
@@ -140,9 +139,7 @@ def _sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[
 
 
 def _fake_pack(codebook: Tensor, euclidean: bool) -> Tensor:
-    count, width = codebook.shape
-    panels = (count + _COLUMNS - 1) // _COLUMNS
-    return codebook.new_empty(panels, 1 + width, _COLUMNS, dtype=torch.float32)
+    return codebook.new_empty(_native.vq_packed_floats(*codebook.shape), dtype=torch.float32)
 
 
 def _fake_nearest(
