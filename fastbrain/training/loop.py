@@ -28,11 +28,21 @@ from .checkpoint import (
 )
 from .config import StageConfig
 from .execution import arrange
+from .prefetch import Prefetched
 from .run import Clock, History, Loader, Named, Row, begin, save
 
 
 class Objective(nn.Module):
-    """What a stage minimises: ``forward(batch)`` returns its terms, "loss" among them."""
+    """What a stage minimises: ``forward(batch)`` returns its terms, "loss" among them.
+
+    Attributes
+    ----------
+    tokens : int
+        Tokens that the language model has read so far: BOS, prefix, prompt and answer, without
+        padding. It stays 0 where none runs.
+    """
+
+    tokens: int = 0
 
     def before_step(self) -> None:
         """Called before the batches of an optimiser step."""
@@ -61,7 +71,8 @@ def fit(
     ----------
     objective : Objective
     loader : Loader
-        Yields batches with `trial_ids`; ``fastbrain.data.WindowLoader`` is one.
+        Yields batches with `trial_ids`; ``fastbrain.data.WindowLoader`` is one. A thread reads
+        two batches ahead of it, so it must draw nothing from the global generators.
     config : StageConfig
     run_dir : str or Path
         Gets config.json, log.jsonl, checkpoints/ and best/.
@@ -105,6 +116,7 @@ def fit(
             "distributed launcher."
         )
     run = new_output(run_dir, resume=resume)
+    loader = Prefetched(loader)
     with run_lock(run):
         arrange(objective, config)
         objective = accelerator.prepare_model(objective)
@@ -116,7 +128,7 @@ def fit(
         per_epoch = -(-len(loader) // config.accumulate)
         while history.epoch < config.epochs and not history.stopped:
             objective.train()
-            clock = Clock()
+            clock = Clock(objective.tokens)
             label = f"{config.name} {history.epoch + 1}/{config.epochs}"
             done = (history.step + history.guard.skipped) % per_epoch * config.accumulate
             group: list[Any] = []
@@ -133,7 +145,7 @@ def fit(
                 every = config.checkpoint_every
                 if every and history.step % every == 0 and done < len(loader):
                     save(run, objective, named, optimizer, loader, config, history)
-            row = {"lr": optimizer.param_groups[0]["lr"], **clock.rates()}
+            row = {"lr": optimizer.param_groups[0]["lr"], **clock.rates(objective.tokens)}
             row = _finish_epoch(run, objective, config, history, row, validate, best)
             save(run, objective, named, optimizer, loader, config, history)
             if on_epoch is not None:
@@ -210,8 +222,16 @@ def _finish_epoch(
     shown = ", ".join(
         f"{k} {v:.4g}" for k, v in row.items() if k.endswith("loss") and v is not None
     )
-    say(f"{config.name} {history.epoch}/{config.epochs}: {shown}")
+    say(f"{config.name} {history.epoch}/{config.epochs}: {shown}; {_pace(row)}")
     return row
+
+
+def _pace(row: Row) -> str:
+    """Throughput of an epoch, for people; tokens only where a language model read some."""
+    parts = [f"{row['windows_per_s']:.3g} windows/s"]
+    if row["tokens_per_s"]:
+        parts.append(f"{row['tokens_per_s']:.3g} tokens/s")
+    return ", ".join([*parts, f"{row['wait']:.1%} of the time waiting for data"])
 
 
 def _judge(

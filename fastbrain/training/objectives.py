@@ -73,6 +73,8 @@ class _Brain(Objective):
         ]
         prompt_ids, prompt_mask = encode_prompts(tokenizer, prompts)
         ids, mask = encode_answers(tokenizer, answers, max_tokens=self.config.max_answer_tokens)
+        bos = self.model.bos_token_id is not None
+        self.tokens += int(prompt_mask.sum() + mask.sum()) + len(mask) * (latents.shape[1] + bos)
         return self.model.answer_loss(
             self.model.projection(latents),
             prompt_ids.to(device),

@@ -58,8 +58,8 @@ class History:
     Parameters
     ----------
     rows : list of dict
-        One an epoch: mean of every loss term, learning rate, windows/s, part of the time spent
-        waiting for data, and what validation returned.
+        One an epoch: mean of every loss term, learning rate, windows/s, tokens/s that the language
+        model read, part of the time spent waiting for data, and what validation returned.
     step, epoch : int
         Optimiser steps and whole epochs done.
     best_value : float or None
@@ -155,10 +155,17 @@ def save(
 
 
 class Clock:
-    """Time of an epoch, and how much of it was spent waiting for data."""
+    """Time of an epoch, and how much of it was spent waiting for data.
 
-    def __init__(self) -> None:
-        self.start, self.waited, self.windows = time.perf_counter(), 0.0, 0
+    Parameters
+    ----------
+    tokens : int
+        What the objective had counted before.
+    """
+
+    def __init__(self, tokens: int = 0) -> None:
+        self.start, self.waited = time.perf_counter(), 0.0
+        self.windows, self._tokens = 0, tokens
 
     def waiting(self, loader: Loader) -> Iterator[Any]:
         """Yield the loader's batches, timing each wait."""
@@ -171,10 +178,14 @@ class Clock:
                 return
             yield batch
 
-    def rates(self) -> Row:
-        """Windows a second, and the part of the time that went into waiting."""
+    def rates(self, tokens: int = 0) -> Row:
+        """Windows and tokens a second, and the part of the time that went into waiting."""
         spent = max(time.perf_counter() - self.start, 1e-9)
-        return {"windows_per_s": self.windows / spent, "wait": self.waited / spent}
+        return {
+            "windows_per_s": self.windows / spent,
+            "tokens_per_s": (tokens - self._tokens) / spent,
+            "wait": self.waited / spent,
+        }
 
 
 def _versions() -> dict[str, str]:

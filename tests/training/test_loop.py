@@ -29,7 +29,7 @@ from fastbrain.training import (
 from fastbrain.training.loop import Objective, fit
 from fastbrain.training.objectives import PairedLoader
 
-TIMING = ("windows_per_s", "wait")
+TIMING = ("windows_per_s", "tokens_per_s", "wait")
 
 
 class Stop(Exception):

@@ -28,7 +28,7 @@ from fastbrain.training.loop import fit
 from fastbrain.training.vq import pooled
 
 REGIONS, PATCH, FRAMES = 4, 5, 20
-TIMING = ("windows_per_s", "wait")
+TIMING = ("windows_per_s", "tokens_per_s", "wait")
 
 
 def runs(count=6, frames=103, seed=0, noise=0.3):
