@@ -2,8 +2,8 @@
 
     python benchmarks/training.py --work DIR [--machine NAME] [--cases demo head]
 
-``demo`` is the cohort of ``fastbrain demo``, 4 mm; ``head`` whole heads at 2 mm, about the size of a
-window of HAD. Cohort and store are made once and stay in DIR. Every stage of ``RunConfig()`` runs
+``demo`` is the cohort of ``fastbrain demo``, 4 mm; ``head`` whole brains at 2 mm, windows as large
+as those of HAD. Cohort and store are made once and stay in DIR. Every stage of ``RunConfig()`` runs
 two epochs: the first decodes clips and reads the store for the first time, the second does not.
 Rows hold what the training loop itself records. A window is a trial, a token one that the language
 model reads (BOS, prefix, prompt, answer, no padding), waiting is the time in which the loop had

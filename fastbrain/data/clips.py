@@ -175,17 +175,39 @@ def read_clip(path: str | Path, *, frames: int = 8, size: int = 32) -> npt.NDArr
     CohortError
         The file is missing or not a video.
     """
-    av = _av()
     try:
-        with av.open(str(path)) as container:
-            images = [
-                frame.to_ndarray(format="rgb24", width=size, height=size)
-                for frame in container.decode(video=0)
-            ]
-    except (OSError, av.error.FFmpegError, IndexError) as error:
+        images, count = _frames(path, frames, size)
+        if not images.keys() >= set(_even(count, frames)):
+            # the header counted other frames than there are
+            images, count = _frames(path, frames, size, trusting=False)
+    except (OSError, _av().error.FFmpegError, IndexError) as error:
         raise CohortError(f"read_clip: {path} must be a readable video, got '{error}'.") from error
     if not images:
         raise CohortError(f"read_clip: {path} must hold at least one frame, got none.")
-    picks = np.linspace(0, len(images) - 1, frames).round().astype(int)
-    frames_first = np.stack([images[i] for i in picks]).transpose(0, 3, 1, 2)
+    frames_first = np.stack([images[i] for i in _even(count, frames)]).transpose(0, 3, 1, 2)
     return frames_first.astype(np.float32) / np.float32(255)
+
+
+def _frames(
+    path: str | Path, frames: int, size: int, *, trusting: bool = True
+) -> tuple[dict[int, npt.NDArray[np.uint8]], int]:
+    """Frames by number, those that are needed where the header can be trusted, and their count."""
+    images: dict[int, npt.NDArray[np.uint8]] = {}
+    count = 0
+    with _av().open(str(path)) as container:
+        stream = container.streams.video[0]
+        told = stream.frames if trusting else 0
+        needed = set(_even(told, frames))
+        # one for all frames: making a scaler costs more than scaling a small frame
+        scaler = _av().video.reformatter.VideoReformatter()
+        for frame in container.decode(stream):
+            if not told or count in needed:
+                small = scaler.reformat(frame, width=size, height=size, format="rgb24")
+                images[count] = small.to_ndarray()
+            count += 1
+    return images, count
+
+
+def _even(count: int, frames: int) -> list[int]:
+    """Numbers of `frames` evenly spaced ones of `count` frames."""
+    return np.linspace(0, max(count - 1, 0), frames).round().astype(int).tolist()
