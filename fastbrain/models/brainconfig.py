@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .config import from_dict, require, to_dict
+from .serialisation import from_dict, require, to_dict
 
 DECODERS = ("mlp", "linear", "rnn", "big_mlp", "multi_mlp", "none")
 PLACES = ("before-prompt", "after-prompt")

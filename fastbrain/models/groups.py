@@ -24,8 +24,8 @@ from collections.abc import Collection, Sequence
 from torch import nn
 
 from ..errors import ConfigError
-from .config import suggest
 from .layers import Adaptor
+from .serialisation import suggest
 
 Groups = dict[str, list[tuple[str, nn.Parameter]]]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, InputError
-from .config import suggest
+from .serialisation import suggest
 
 _log = logging.getLogger("fastbrain")
 

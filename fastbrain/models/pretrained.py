@@ -17,9 +17,10 @@ import torch
 from .._io import folder_atomic, read_json, sha256, verify, write_atomic, write_json
 from ..errors import CheckpointError, CohortError, ConfigError
 from ..grid import TokenGrid
-from .config import LLM4BrainConfig, from_dict
+from .config import LLM4BrainConfig
 from .hub import llm_fingerprint, load_llm
 from .llm4brain import LLM4Brain
+from .serialisation import from_dict
 
 LAYOUT = 1
 _FILES = ("model.safetensors", "grid.safetensors", "config.json")

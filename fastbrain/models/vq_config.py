@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .config import from_dict, require, to_dict
+from .serialisation import from_dict, require, to_dict
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ConfigError
-from ..models.config import from_dict, require, suggest, to_dict
+from ..models.serialisation import from_dict, require, suggest, to_dict
 from .config import OptimConfig, StageConfig
 
 

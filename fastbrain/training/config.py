@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..models.config import from_dict, require, to_dict
+from ..models.serialisation import from_dict, require, to_dict
 
 
 @dataclass(frozen=True)

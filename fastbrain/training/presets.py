@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..errors import ConfigError
-from ..models.config import suggest
+from ..models.serialisation import suggest
 from .config import LossConfig, OptimConfig, StageConfig
 
 # what each stage trains unless told otherwise

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..models import LLM4BrainConfig
-from ..models.config import from_dict, require, to_dict
+from ..models.serialisation import from_dict, require, to_dict
 from .config import StageConfig
 from .presets import preset
 

@@ -19,9 +19,10 @@ import torch
 from .._io import new_output, read_json, sha256, write_json
 from ..data import VoxelStore, WindowLoader
 from ..errors import CheckpointError
-from ..models.config import EncoderConfig, from_dict, to_dict
+from ..models.config import EncoderConfig
 from ..models.encoder import BrainEncoder
 from ..models.published import load_scmbm
+from ..models.serialisation import from_dict, to_dict
 from .config import StageConfig
 from .presets import preset
 from .pretraining import pretrain_scmbm

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import ConfigError
-from ..models.config import from_dict, require, suggest
+from ..models.serialisation import from_dict, require, suggest
 from ..models.vq_config import QuantiserConfig, VQAutoencoderConfig
 from .config import OptimConfig, StageConfig
 
