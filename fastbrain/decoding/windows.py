@@ -115,13 +115,14 @@ def token_saliency(
 
     Returns
     -------
-    Tensor, (n_tokens,) float32
+    Tensor, (model.grid.n_tokens,) float32
+        A patch has what the token that it is part of has.
     """
     prompt = prompt if prompt is not None else getattr(model.card, "prompt", "")
     prompt_ids = encode_prompts(model.text_tokenizer, [prompt], device=model.device)[0][0]
     was_training = model.training
     model.eval()
-    total, count = torch.zeros(model.grid.n_tokens), 0
+    total, count = torch.zeros(model.tokenizer.n_tokens), 0
     for batch in batches:
         tokens = model.tokenizer(batch.voxels.to(model.device)).detach().requires_grad_(True)
         prefix = model.projection(model.latents_of(tokens))
@@ -132,4 +133,4 @@ def token_saliency(
         total += share.unflatten(0, (-1, len(total))).sum(dim=0)  # over the steps of a window
         count += len(tokens)
     model.train(was_training)
-    return total / max(count, 1)
+    return model.tokenizer.spread(total / max(count, 1))

@@ -18,6 +18,7 @@ from .config import (
     EncoderConfig,
     LLM4BrainConfig,
     QFormerConfig,
+    TokenizerConfig,
     VideoConfig,
 )
 from .hub import (
@@ -96,6 +97,7 @@ __all__ = [
     "Reconstruction",
     "Ridge",
     "ScalarQuantiser",
+    "TokenizerConfig",
     "VQAutoencoder",
     "VQAutoencoderConfig",
     "VectorQuantiser",

@@ -44,6 +44,48 @@ class AdaptorConfig:
 
 
 @dataclass(frozen=True)
+class TokenizerConfig:
+    """Spatio-temporal tokenizer: strided 3-D convolution in one to three stages.
+
+    The kernel and stride of the first stage are those of the store's grid, in voxels.
+
+    Parameters
+    ----------
+    kernels : tuple of int
+        Later stages, at most two: side of the cube of tokens that each joins into one. Tokens that
+        hold no brain count as zero. (): one stage.
+    strides : tuple of int
+        Step of each later stage, in tokens, at most its kernel. (): the kernels. In pretraining, a
+        hidden patch that overlaps others can be seen in part.
+    width : int
+        Width of tokens between stages. 0: the encoder's.
+    activation : {"gelu", "silu", "relu"} or None
+        Between stages; None joins linearly.
+    frames : int
+        Temporal kernel: volumes that a token reads, as channels. The steps of a window
+        (``EncoderConfig.steps``) begin at even distances. 0: the steps lie side by side.
+    """
+
+    kernels: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
+    width: int = 0
+    activation: str | None = "gelu"
+    frames: int = 0
+
+    def __post_init__(self) -> None:
+        require(self, "kernels", len(self.kernels) <= 2, "be two later stages at most")
+        require(self, "kernels", all(k >= 2 for k in self.kernels), "be 2 or more each")
+        fits = len(self.strides) in (0, len(self.kernels)) and all(
+            1 <= s <= k for s, k in zip(self.strides, self.kernels, strict=False)
+        )
+        require(self, "strides", fits, f"be one for each of {self.kernels}, at most as large")
+        require(self, "width", self.width >= 0, "be 0 or more")
+        known = self.activation is None or self.activation in ACTIVATIONS
+        require(self, "activation", known, f"be one of {ACTIVATIONS} or None")
+        require(self, "frames", self.frames >= 0, "be 0 or more")
+
+
+@dataclass(frozen=True)
 class EncoderConfig:
     """fMRI encoder (SC-MBM: a ViT trained by masked autoencoding).
 
@@ -63,6 +105,8 @@ class EncoderConfig:
         Part of the tokens hidden while pretraining (SC-MBM: 0.75).
     decoder_dim, decoder_depth, decoder_heads : int
         The decoder of pretraining, thrown away afterwards.
+    tokenizer : TokenizerConfig
+        What makes the tokens.
     """
 
     dim: int = 128
@@ -76,6 +120,7 @@ class EncoderConfig:
     decoder_dim: int = 64
     decoder_depth: int = 1
     decoder_heads: int = 4
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
 
     def __post_init__(self) -> None:
         _require_heads(self, "dim", self.dim, self.heads)

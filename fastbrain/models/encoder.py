@@ -54,14 +54,15 @@ class BrainEncoder(nn.Module):
             frames,
             config.dim,
             steps=config.steps,
+            config=config.tokenizer,
             mean=mean,
             inv_std=inv_std,
             scale=scale,
         )
-        self.encoder = SCMBM(config, self.centers_mm)
+        self.encoder = SCMBM(config, self.tokenizer.centers(self.centers_mm))
 
     def forward(self, voxels: Tensor) -> Tensor:
-        """Encoder tokens (B, W·(1 + n_tokens), dim) of windows (B, F, n_tokens, P)."""
+        """Encoder tokens (B, W·(1 + n_tokens), dim) of windows (B, F, n_patches, P)."""
         out: Tensor = self.encoder(self.tokenizer(voxels))
         return out
 

@@ -74,26 +74,27 @@ class LLM4Brain(nn.Module):
         self.config, self.grid = config, grid
         self.centers_mm = as_floats(centers_mm, torch.float64)
         self.text_tokenizer = text_tokenizer
-        steps = config.encoder.steps
+        sizes, steps = config.encoder, config.encoder.steps
         statistics: dict[str, Any] = {"mean": mean, "inv_std": inv_std, "scale": scale}
         self.tokenizer = VoxelTokenizer(
-            grid, config.frames, config.encoder.dim, steps=steps, **statistics
+            grid, config.frames, sizes.dim, steps=steps, config=sizes.tokenizer, **statistics
         )
-        self.encoder = SCMBM(config.encoder, self.centers_mm, adaptor=config.adaptor)
+        places = self.tokenizer.centers(self.centers_mm)
+        self.encoder = SCMBM(sizes, places, adaptor=config.adaptor)
         self.external_video = video is not None
         self.video = video.requires_grad_(False) if video else FrameEncoder(config.video)
         context_dim = int(self.video.dim)  # type: ignore[arg-type]
         self.bridge = Bridge(
-            steps * (1 + grid.n_tokens),
-            config.encoder.dim,
+            steps * (1 + self.tokenizer.n_tokens),
+            sizes.dim,
             out_tokens=config.bridge_tokens,
             out_dim=context_dim,
         )
         self.qformer = QFormer(config.qformer, context_dim, adaptor=config.adaptor)
         self.readout = (
             Readout(
-                steps * grid.n_tokens,
-                config.encoder.dim,
+                steps * self.tokenizer.n_tokens,
+                sizes.dim,
                 config.readout_rank,
                 config.qformer.n_queries,
                 config.qformer.dim,

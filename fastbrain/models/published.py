@@ -41,7 +41,7 @@ _BLOCK = {
 _UNUSED = re.compile(
     r"(patch_embed|mask_token|decoder_\w+|nature_img_\w+|proj_head|logit_scale)(\.|$)"
 )
-_KERNEL = ("weight", "bias")
+_STATISTICS = ("tokenizer.mean", "tokenizer.inv_std")
 _OF_TIME = re.compile(r"^time$|\.(time|norm_time)\.")
 
 
@@ -179,10 +179,13 @@ def load_scmbm(
     missing = sorted(own.keys() - state.keys() - set(fresh))
     if missing:
         raise CheckpointError(f"load_scmbm: {path} must have {', '.join(missing[:5])}, got none.")
-    kernel = {k: tensors[f"tokenizer.{k}"] for k in _KERNEL if f"tokenizer.{k}" in tensors}
-    fits = tokenizer is None or all(
-        v.shape == tokenizer.get_parameter(k).shape for k, v in kernel.items()
-    )
+    kernel = {
+        k.removeprefix("tokenizer."): v
+        for k, v in tensors.items()
+        if k.startswith("tokenizer.") and k not in _STATISTICS
+    }
+    shapes = {} if tokenizer is None else {k: p.shape for k, p in tokenizer.named_parameters()}
+    fits = not (shapes and kernel) or {k: v.shape for k, v in kernel.items()} == shapes
     if not fits:
         shape = tuple(kernel["weight"].shape)
         raise CheckpointError(

@@ -118,7 +118,8 @@ class MaskedAutoencoder(nn.Module):
     ----------
     tokenizer : VoxelTokenizer
     encoder : SCMBM
-    centers_mm : array_like, (n_tokens, 3) float
+    centers_mm : array_like, (n_patches, 3) float
+        Of the tokenizer's grid.
     """
 
     positions: Tensor
@@ -137,9 +138,8 @@ class MaskedAutoencoder(nn.Module):
                 f"got {tokenizer.steps}."
             )
         self.tokenizer, self.encoder = tokenizer, encoder
-        self.register_buffer(
-            "positions", brain_positions(centers_mm, config.decoder_dim), persistent=False
-        )
+        code = brain_positions(tokenizer.centers(centers_mm), config.decoder_dim)
+        self.register_buffer("positions", code, persistent=False)
         self.widen = nn.Linear(config.dim, config.decoder_dim)
         self.hidden = nn.Parameter(torch.empty(config.decoder_dim).normal_(std=0.02))
         self.blocks = nn.ModuleList(
@@ -148,7 +148,8 @@ class MaskedAutoencoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.decoder_dim)
         frames = tokenizer.frames // tokenizer.steps
-        self.head = nn.Linear(config.decoder_dim, frames * tokenizer.grid.patch_voxels)
+        voxels = tokenizer.reach.shape[1] * tokenizer.grid.patch_voxels
+        self.head = nn.Linear(config.decoder_dim, frames * voxels)
         init_trunk(nn.ModuleList([self.widen, self.blocks, self.head]))
 
     def forward(self, voxels: Tensor) -> Tensor:
@@ -156,24 +157,31 @@ class MaskedAutoencoder(nn.Module):
 
         Parameters
         ----------
-        voxels : Tensor, (B, F, n_tokens, P) int16
+        voxels : Tensor, (B, F, n_patches, P) int16
 
         Returns
         -------
         Tensor, scalar float32
             Mean squared error of the normalised brain voxels of hidden patches.
         """
-        n = self.tokenizer.grid.n_tokens
+        n = self.tokenizer.n_tokens
         visible = max(1, min(n - 1, round(n * (1 - self.encoder.config.mask_ratio))))
         order = torch.rand(len(voxels), n, device=voxels.device).argsort(dim=1)
         keep, hide = order[:, :visible], order[:, visible:]
         restored = self.restore(voxels, keep, hide)  # (B, h, F·P)
         with torch.no_grad():
-            target = self.tokenizer.normalise(voxels).transpose(1, 2).flatten(2)  # (B, n, F·P)
-            brain = (self.tokenizer.inv_std > 0).repeat(1, self.tokenizer.frames)  # (n, F·P)
-            target, brain = take(target, hide), brain[hide]
+            target = self._behind(self.tokenizer.normalise(voxels))  # (B, n, F·P)
+            brain = self._behind((self.tokenizer.inv_std > 0)[None, None])[0]  # (n, P)
+            target, brain = take(target, hide), brain.repeat(1, self.tokenizer.frames)[hide]
         error = (restored.float() - target).square() * brain
         return error.sum() / brain.sum().clamp_min(1)
+
+    def _behind(self, values: Tensor) -> Tensor:
+        """Values (B, F, n_patches, P) of all patches behind each token, (B, n, F·K·P)."""
+        if self.tokenizer.joins:
+            empty = values.new_zeros(*values.shape[:2], 1, values.shape[3])
+            values = torch.cat([values, empty], dim=2)[:, :, self.tokenizer.reach].flatten(3)
+        return values.transpose(1, 2).flatten(2)
 
     def restore(self, voxels: Tensor, keep: Tensor, hide: Tensor) -> Tensor:
         """Predict the normalised voxels (B, h, F·P) of patches `hide` from patches `keep`."""
