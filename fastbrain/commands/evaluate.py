@@ -42,4 +42,4 @@ def run(config: Config) -> None:
         device=config.device,
     )
     print(metrics_table(result.scores, derangements=config.derangements))
-    say(f"report: {config.run / 'report.html'}")
+    say(f"people: {config.run / 'subjects.md'}; report: {config.run / 'report.html'}")

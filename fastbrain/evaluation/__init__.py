@@ -68,6 +68,7 @@ from .stats import (
     permutation_p,
     sign_flip_p,
 )
+from .subjects import scores_by_subject, subject_table
 from .surprise import SurpriseBin, by_surprise, surprise_bins
 from .sweeps import (
     Sweep,
@@ -172,8 +173,10 @@ __all__ = [
     "run_controls",
     "sample_scores",
     "scale_scores",
+    "scores_by_subject",
     "sign_flip_p",
     "spread_counts",
+    "subject_table",
     "surprise_bins",
     "sweep",
     "template_text",

@@ -17,13 +17,12 @@ from .conditions import (
     Conditions,
     block_effect,
     block_flip_p,
-    pairwise_score,
 )
 from .diversity import Diversity, cut_to_reference_length, diversity
 from .meaning import meaning_retrieval
 from .metrics import TEXT_METRICS, Rows, TextMetric
 from .scores import Mode, Score, with_adjusted
-from .stats import sign_flip_p
+from .subjects import scores_by_subject
 from .surprise import SurpriseBin, by_surprise
 from .text import TextResult, text_scores
 
@@ -192,7 +191,7 @@ def evaluate_text(
         *(result.score for result in free.values()),
         *(result.score for result in known.values()),
         *_against_controls(conditions, free, metrics, seed),
-        *_by_subject(samples, conditions, seed),
+        *scores_by_subject([s.subject for s in samples], conditions, metrics=metrics, seed=seed),
     ]
     if bert and len(samples) > 1:
         scores += meaning_retrieval(said, truth, blocks, count=len(partners), seed=seed)
@@ -262,32 +261,3 @@ def _against_controls(
                 beside = replace(beside, p=p, effect=effect)
             found.append(beside)
     return found
-
-
-def _by_subject(samples: Sequence[Sample], conditions: Conditions, seed: int) -> list[Score]:
-    """Pairwise accuracy of each person, and its mean over people."""
-    true, deranged = conditions[TRUE].nll, conditions[DERANGED].nll
-    people = sorted({s.subject for s in samples})
-    if true is None or deranged is None or len(people) < 2:
-        return []
-    found = []
-    for person in people:
-        rows = [i for i, s in enumerate(samples) if s.subject == person]
-        own = pairwise_score(
-            true[rows], deranged[:, rows], blocks=[conditions.blocks[i] for i in rows], seed=seed
-        )
-        found.append(replace(own, group=f"subject {person}"))
-    means = np.array([score.value for score in found])
-    over = Score(
-        metric="pairwise",
-        mode="teacher-forced",
-        value=float(means.mean()),
-        n=len(people),
-        chance=0.5,
-        control=DERANGED,
-        p=sign_flip_p(means - 0.5, seed=seed),
-        signature="mean over people; p: sign flips of people",
-        group="people",
-        effect=block_effect(means - 0.5, people),
-    )
-    return [*found, over]

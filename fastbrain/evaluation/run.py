@@ -17,6 +17,7 @@ from .llm4brain import control_model
 from .protocol import Evaluation, Sample, evaluate_text
 from .records import write_samples
 from .report import ReportParts, write_report
+from .subjects import subject_table
 
 _BATCH = 32
 
@@ -114,7 +115,7 @@ def evaluate_run(
     facts: dict[str, Any] | None = None,
     parts: ReportParts | None = None,
 ) -> Evaluation:
-    """Evaluate a run and write ``metrics.json``, ``samples.parquet`` and ``report.html`` into it.
+    """Evaluate a run: ``metrics.json``, ``samples.parquet``, ``subjects.md`` and ``report.html``.
 
     Parameters
     ----------
@@ -143,6 +144,7 @@ def evaluate_run(
     result = replace(result, facts={**result.facts, **known, **(facts or {})})
     write_json(run / "metrics.json", result.to_json())
     write_samples(run / "samples.parquet", result)
+    write_atomic(run / "subjects.md", subject_table(result.scores) + "\n")
     loader = WindowLoader(store, scored, batch_size=_BATCH, shuffle=False)
     filled = replace(
         parts or ReportParts(),

@@ -56,6 +56,7 @@ def text_scores(
     truth: Sequence[str],
     partners: npt.NDArray[np.int64] | None = None,
     *,
+    rows: npt.NDArray[np.int64] | None = None,
     metrics: Sequence[TextMetric] = TEXT_METRICS,
     blocks: Sequence[object] | None = None,
     mode: Mode = "free-running",
@@ -72,6 +73,8 @@ def text_scores(
     decoded, truth : sequence of str, (N,)
     partners : ndarray, (R, N) int64, optional
         From :func:`fastbrain.evaluation.derangements`; without them a score has no chance level.
+    rows : ndarray, (K,) int64, optional
+        Samples that are scored, those of one person say; their partners may be any. Default: all.
     metrics : sequence of TextMetric
     blocks : sequence, (N,), optional
         Whole blocks are resampled for the intervals. Default: each sample is its own.
@@ -91,7 +94,7 @@ def text_scores(
     Raises
     ------
     InputError
-        Lists disagree, or partners are no (R, N) rows of samples.
+        Lists disagree, or partners or rows are no numbers of samples.
     MissingPartError
         A metric's library is not installed.
     """
@@ -107,15 +110,23 @@ def text_scores(
             f"text_scores: partners must be (R >= 1, {n}) numbers of samples, got shape "
             f"{partners.shape}."
         )
-    draws = _draws(n, blocks, resamples, seed)
+    if rows is None:
+        rows = np.arange(n)
+    elif rows.ndim != 1 or not len(rows) or not ((rows >= 0) & (rows < n)).all():
+        raise InputError(f"text_scores: rows must be some of the {n} samples, got {rows}.")
+    if blocks is not None and len(blocks) != n:
+        raise InputError(f"text_scores: blocks must name all {n} samples, got {len(blocks)}.")
+    draws = _draws(
+        len(rows), None if blocks is None else [blocks[i] for i in rows], resamples, seed
+    )
     sums: dict[Any, tuple[Rows, Rows | None, Rows]] = {}
     results = {}
     for metric in metrics:
         if metric.rows not in sums:
-            rows, null_sums = _rows_and_null(metric.rows, decoded, truth, partners)
-            sums[metric.rows] = rows, null_sums, draws @ rows
-        rows, null_sums, drawn = sums[metric.rows]
-        value = metric.value(rows.sum(axis=0))
+            own, null_sums = _rows_and_null(metric.rows, decoded, truth, partners, rows)
+            sums[metric.rows] = own, null_sums, draws @ own
+        own, null_sums, drawn = sums[metric.rows]
+        value = metric.value(own.sum(axis=0))
         low, high = np.percentile([metric.value(total) for total in drawn], [2.5, 97.5])
         null = None if null_sums is None else np.array([metric.value(t) for t in null_sums])
         sign = 1 if metric.better == "higher" else -1
@@ -123,14 +134,14 @@ def text_scores(
             metric.name,
             mode,
             value,
-            n,
+            len(rows),
             chance=None if null is None else float(null.mean()),
             control="" if null is None else control,
             p=None if null is None else permutation_p(sign * value, sign * null),
             interval=Interval(float(low), float(high)),
             signature=metric.signature(),
         )
-        each = np.array([metric.value(row) for row in rows]) if metric.per_sample else None
+        each = np.array([metric.value(row) for row in own]) if metric.per_sample else None
         results[metric.name] = TextResult(score, each, null)
     return results
 
@@ -140,13 +151,16 @@ def _rows_and_null(
     decoded: Sequence[str],
     truth: Sequence[str],
     partners: npt.NDArray[np.int64] | None,
+    chosen: npt.NDArray[np.int64],
 ) -> tuple[Rows, Rows | None]:
-    """Rows of the true pairs (N, S), and their sum under each derangement (R, S)."""
+    """Rows of the chosen true pairs (K, S), and their sum under each derangement (R, S)."""
     said, said_id = np.unique(np.asarray(decoded, dtype=object), return_inverse=True)
     true, true_id = np.unique(np.asarray(truth, dtype=object), return_inverse=True)
-    partner_rows = np.empty((0, len(truth)), dtype=np.int64) if partners is None else partners
-    all_said = np.concatenate([said_id[None], said_id[partner_rows]])
-    codes, place = np.unique(all_said * len(true) + true_id, return_inverse=True)
+    brains = chosen[None]
+    if partners is not None:
+        brains = np.concatenate([brains, partners[:, chosen]])
+    all_said = said_id[brains]
+    codes, place = np.unique(all_said * len(true) + true_id[chosen], return_inverse=True)
     unique = rows_of([said[c // len(true)] for c in codes], [true[c % len(true)] for c in codes])
     place = place.reshape(all_said.shape)
     # one derangement at a time: (R, N, S) at once need not fit
@@ -156,8 +170,6 @@ def _rows_and_null(
 
 def _draws(n: int, blocks: Sequence[object] | None, resamples: int, seed: int) -> Rows:
     """How often each resample holds each sample, (resamples, N)."""
-    if blocks is not None and len(blocks) != n:
-        raise InputError(f"text_scores: blocks must name all {n} samples, got {len(blocks)}.")
     names = range(n) if blocks is None else [str(b) for b in blocks]
     labels = np.unique(np.asarray(names), return_inverse=True)[1]
     count = int(labels.max()) + 1

@@ -9,7 +9,14 @@ import pytest
 from known import made, perfect, sentences
 
 from fastbrain.errors import InputError
-from fastbrain.evaluation import Score, adjusted_p, evaluate_text, meaning_retrieval
+from fastbrain.evaluation import (
+    Score,
+    adjusted_p,
+    evaluate_text,
+    meaning_retrieval,
+    subject_table,
+    text_scores,
+)
 
 
 def test_perfect_decoder():
@@ -75,6 +82,32 @@ def test_people_are_scored_one_by_one_and_together():
     assert [score.n for score in each] == [8, 8, 8]
     assert over.value == pytest.approx(np.mean([score.value for score in each]))
     assert over.p == 1 / 8
+
+
+def test_the_table_of_people_has_every_control_and_sums_to_the_whole():
+    samples, found = perfect(24, people=3)
+    result = evaluate_text(samples, found, bert=False)
+    for control in ("deranged brain", "zero brain", "majority text"):
+        each = [
+            result.score("rougeL_f", control=control, group=f"subject {i:02d}") for i in range(3)
+        ]
+        whole = result.score("rougeL_f", control=control)
+        assert [score.value for score in each] == [1.0] * 3
+        # equally many samples: the mean over people is the mean over all
+        assert np.mean([score.chance for score in each]) == pytest.approx(whole.chance)
+    # one person's samples scored by hand
+    mine = [i for i, s in enumerate(samples) if s.subject == "01"]
+    alone = text_scores(
+        [found["zero brain"].texts[i] for i in mine], [samples[i].truth for i in mine]
+    )
+    score = result.score("bleu2", control="zero brain", group="subject 01")
+    assert score.chance == pytest.approx(alone["bleu2"].score.value)
+    lines = subject_table(result.scores).splitlines()
+    assert len(lines) == 2 + 4 * 5  # three people and their mean, four controls and the truth each
+    assert (
+        lines[2] == "| 00 | true brain | no model given | 100.0 | 100.0 | 100.0 | 100.0 | 100.0 |"
+    )
+    assert lines[-4].startswith("| mean | deranged brain | no model given | ")
 
 
 def test_effects_are_of_whole_blocks():

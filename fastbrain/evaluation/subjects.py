@@ -1,0 +1,149 @@
+"""Scores person by person: what a mean over people hides, and the form of LLM4Brain's table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from .conditions import DERANGED, TRUE, Conditions, block_effect, pairwise_score
+from .metrics import TEXT_METRICS, TextMetric
+from .scores import Score
+from .stats import sign_flip_p
+from .text import text_scores
+
+# columns of tables 1 and 2 of arXiv 2409.17987, in their order
+COLUMNS = ("bertscore_f", "bleu1", "bleu2", "rougeL_f", "rougeL_p", "rougeL_r")
+_SUBJECT = "subject "
+_NO_BERT = "no model given"
+
+
+def scores_by_subject(
+    subjects: Sequence[str],
+    conditions: Conditions,
+    *,
+    metrics: Sequence[TextMetric] = TEXT_METRICS,
+    seed: int = 0,
+) -> list[Score]:
+    """Scores of each person beside every control, and the mean pairwise accuracy over people.
+
+    Parameters
+    ----------
+    subjects : sequence of str, (N,)
+        Whose each sample is.
+    conditions : Conditions
+        Of the same samples.
+    metrics : sequence of TextMetric
+        Those of LLM4Brain's table are taken: BERTScore, BLEU-1 and -2, ROUGE-L. Partners of a
+        derangement may be of other people.
+    seed : int
+        Of intervals and sign flips.
+
+    Returns
+    -------
+    list of Score
+        ``group`` is ``"subject LABEL"``, or ``"people"`` for the mean over two or more.
+    """
+    wanted = [m for m in metrics if m.name in COLUMNS]
+    people = {p: np.array([i for i, s in enumerate(subjects) if s == p]) for p in set(subjects)}
+    found = [
+        score
+        for person in sorted(people)
+        for score in _of_texts(f"{_SUBJECT}{person}", people[person], conditions, wanted, seed)
+    ]
+    return [*found, *_of_pairs({p: people[p] for p in sorted(people)}, conditions, seed)]
+
+
+def _of_texts(
+    group: str,
+    rows: npt.NDArray[np.int64],
+    conditions: Conditions,
+    metrics: Sequence[TextMetric],
+    seed: int,
+) -> list[Score]:
+    said, truth, blocks = conditions[TRUE].texts, conditions.truth, conditions.blocks
+    if said is None or not metrics:
+        return []
+
+    scored = text_scores(
+        said, truth, conditions.partners, rows=rows, metrics=metrics, blocks=blocks, seed=seed
+    )
+    own = [replace(result.score, group=group) for result in scored.values()]
+    found = [*own]
+    for control in conditions:
+        if control.texts is not None and control.name != TRUE:
+            # its interval is not asked for
+            beside = text_scores(control.texts, truth, rows=rows, metrics=metrics, resamples=1)
+            found += [
+                replace(s, chance=beside[s.metric].score.value, control=control.name, p=None)
+                for s in own
+            ]
+    return found
+
+
+def _of_pairs(
+    people: dict[str, npt.NDArray[np.int64]], conditions: Conditions, seed: int
+) -> list[Score]:
+    """Pairwise accuracy of each person, and its mean over people."""
+    true, deranged = conditions[TRUE].nll, conditions[DERANGED].nll
+    if true is None or deranged is None or len(people) < 2:
+        return []
+    found = []
+    for person, rows in people.items():
+        own = pairwise_score(
+            true[rows], deranged[:, rows], blocks=[conditions.blocks[i] for i in rows], seed=seed
+        )
+        found.append(replace(own, group=f"{_SUBJECT}{person}"))
+    means = np.array([score.value for score in found])
+    over = Score(
+        metric="pairwise",
+        mode="teacher-forced",
+        value=float(means.mean()),
+        n=len(people),
+        chance=0.5,
+        control=DERANGED,
+        p=sign_flip_p(means - 0.5, seed=seed),
+        signature="mean over people; p: sign flips of people",
+        group="people",
+        effect=block_effect(means - 0.5, list(people)),
+    )
+    return [*found, over]
+
+
+def subject_table(scores: Sequence[Score]) -> str:
+    """LLM4Brain's table as Markdown: a line a held-out person, and one for each control under it.
+
+    Parameters
+    ----------
+    scores : sequence of Score
+        With those of :func:`scores_by_subject`.
+
+    Returns
+    -------
+    str
+        Percentages, as the paper has them; the last lines are means over people. BERTScore says
+        so where no model was given.
+    """
+    titles = ["BERTScore", "BLEU-1", "BLEU-2", "ROUGE-L F", "ROUGE-L P", "ROUGE-L R"]
+    cells: dict[str, dict[str, dict[str, float]]] = {}
+    for score in scores:
+        if score.group.startswith(_SUBJECT) and score.metric in COLUMNS:
+            rows = cells.setdefault(score.group.removeprefix(_SUBJECT), {TRUE: {}})
+            rows[TRUE][score.metric] = score.value
+            if score.chance is not None:
+                rows.setdefault(score.control, {})[score.metric] = score.chance
+    lines = ["| subject | decoded from | " + " | ".join(titles) + " |", "|---" * 8 + "|"]
+    means = {
+        name: {
+            column: float(np.mean([person[name][column] for person in cells.values()]))
+            for column in kept
+        }
+        for name, kept in next(iter(cells.values()), {}).items()
+    }
+    for person, rows in {**cells, "mean": means}.items():
+        for name, row in rows.items():
+            values = [f"{100 * row[c]:.1f}" if c in row else _NO_BERT for c in COLUMNS]
+            lines.append(f"| {person} | {name} | " + " | ".join(values) + " |")
+    return "\n".join(lines)
