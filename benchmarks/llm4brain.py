@@ -1,0 +1,315 @@
+"""What each part of LLM4Brain is worth: one part changed at a time, on simulated cohorts.
+
+    python benchmarks/llm4brain.py [--machine NAME] [--seeds 0 1 2] [--only VARIANT ...]
+
+A seed draws its own cohort, weights and order. Two people are held out, with stimuli nobody else
+saw; two runs of theirs take part in the domain adaptation without texts and are not scored in any
+variant. All variants of a seed start from one pretrained encoder and one video branch, as the
+paper's do, and train for as long. A row is kept as soon as it is known, and rows that are there
+are not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from _timing import RESULTS, Recorder
+
+from fastbrain.data import (
+    CohortDesign,
+    VoxelStore,
+    WindowLoader,
+    WindowSpec,
+    prepare_store,
+    read_runs_table,
+    simulate_cohort,
+    split_unseen,
+)
+from fastbrain.data.clips import read_clip
+from fastbrain.data.grammar import QUESTION, all_meanings
+from fastbrain.evaluation import evaluate_model
+from fastbrain.models import (
+    AdaptorConfig,
+    EncoderConfig,
+    LLM4Brain,
+    LLM4BrainConfig,
+    ModelCard,
+    QFormerConfig,
+    VideoConfig,
+    small_llm,
+)
+from fastbrain.training import (
+    LossConfig,
+    OptimConfig,
+    RunConfig,
+    StageConfig,
+    VideoLatents,
+    build_model,
+    fit_readout,
+    preset,
+    pretrain_scmbm,
+    pretrain_video,
+    split_target,
+    stage_one,
+    stage_two,
+    video_targets,
+)
+
+SNR = 0.25
+UNSEEN = ("07", "08")
+ADAPT_RUNS = 2
+SIZES = LLM4BrainConfig(
+    encoder=EncoderConfig(dim=64, depth=1),
+    qformer=QFormerConfig(dim=96, depth=2, mlp_ratio=2.0, n_queries=16),
+    video=VideoConfig(frames=4, size=32, dim=96),
+)
+OPTIM = OptimConfig(lr=3e-4)
+STAGE1 = replace(preset("stage1"), epochs=4, optim=OPTIM)
+STAGE2 = replace(preset("stage2"), epochs=4, optim=OPTIM)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One change to the full recipe."""
+
+    title: str
+    sizes: LLM4BrainConfig = SIZES
+    stage1: StageConfig | None = STAGE1
+    stage2: StageConfig = STAGE2
+    snr: float = SNR
+
+
+def without(stage: StageConfig, *groups: str) -> StageConfig:
+    """The stage without some groups."""
+    return replace(stage, groups=tuple(g for g in stage.groups if g not in groups))
+
+
+def losses(**changed: Any) -> StageConfig:
+    """Stage II with other weights or temperatures."""
+    return replace(STAGE2, losses=LossConfig(**changed))
+
+
+def without_readout(variant: Variant, title: str) -> Variant:
+    """The variant of a model that has no linear readout, so that attention has to find it all."""
+    return replace(
+        variant,
+        title=title,
+        sizes=replace(variant.sizes, readout_rank=0),
+        stage1=variant.stage1 and without(variant.stage1, "readout"),
+        stage2=without(variant.stage2, "readout"),
+    )
+
+
+ADAPTORS = ("encoder_adaptors", "qformer_adaptors")
+PARTS = {
+    "no_da": Variant("no domain adaptation (λ = 1)", stage2=losses(lambda_ce=1.0)),
+    "full_da": Variant(
+        "domain adaptation at full weight (λ = 0.5, η = 1)", stage2=losses(lambda_ce=0.5, eta=1.0)
+    ),
+    "tau_0.5": Variant("τ = 0.5 in place of 0.05", stage2=losses(tau_nc=0.5, tau_cls=0.5)),
+    "no_adaptors": Variant(
+        "no adaptors",
+        sizes=replace(SIZES, adaptor=AdaptorConfig(rank=0)),
+        stage1=without(STAGE1, *ADAPTORS),
+        stage2=without(STAGE2, *ADAPTORS),
+    ),
+    "linear_adaptors": Variant(
+        "linear adaptors", sizes=replace(SIZES, adaptor=AdaptorConfig(activation=None))
+    ),
+    "no_stage1": Variant("no stage I", stage1=None),
+}
+FULL = Variant("full recipe")
+VARIANTS = {
+    "full": FULL,
+    **PARTS,
+    "bare": without_readout(FULL, "no linear readout"),
+    **{f"bare-{name}": without_readout(v, v.title) for name, v in PARTS.items()},
+    "bare-no_bridge": without_readout(
+        replace(FULL, sizes=replace(SIZES, bridge_tokens=0)), "no linear map across patches"
+    ),
+    "no_signal": replace(FULL, title="full recipe, cohort without signal", snr=0.0),
+}
+
+
+def main() -> None:
+    """Make the rows that are not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--machine", help="folder below benchmarks/results; default: only print")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--work", type=Path, help="folder for cohorts; default: a temporary one")
+    args = parser.parse_args()
+    there = rows_of(args.machine)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = args.work or Path(temporary)
+        for seed in args.seeds:
+            for snr in dict.fromkeys(VARIANTS[name].snr for name in args.only):
+                names = [n for n in args.only if VARIANTS[n].snr == snr]
+                todo = [n for n in names if (n, seed) not in there]
+                if todo:
+                    run_seed(work / f"seed-{seed}-snr-{snr:g}", seed, snr, todo, args.machine)
+
+
+def rows_of(machine: str | None) -> set[tuple[str, int]]:
+    """Variants and seeds that have a row."""
+    found = set()
+    for path in sorted((RESULTS / machine).glob("*.jsonl")) if machine else ():
+        for row in map(json.loads, path.read_text().splitlines()):
+            if row["op"] == "llm4brain":
+                found.add((row["case"], row["seed"]))
+    return found
+
+
+def run_seed(work: Path, seed: int, snr: float, names: list[str], machine: str | None) -> None:
+    """Pretrain once, then train and score every variant."""
+    base = Base.make(work, seed, snr)
+    for name in names:
+        start = perf_counter()
+        row = base.score(VARIANTS[name])
+        Recorder(machine).row(
+            op="llm4brain",
+            case=name,
+            title=VARIANTS[name].title,
+            seed=seed,
+            snr=snr,
+            seconds=round(perf_counter() - start, 1),
+            **row,
+        )
+
+
+@dataclass
+class Base:
+    """What all variants of a seed share."""
+
+    store: VoxelStore
+    llm: str
+    seed: int
+    work: Path
+    state: dict[str, torch.Tensor] = field(default_factory=dict)
+    targets: VideoLatents | None = None
+
+    @classmethod
+    def make(cls, work: Path, seed: int, snr: float) -> Base:
+        """Simulate, prepare, pretrain the encoder and the video branch."""
+        cohort, folder = work / "cohort", work / "store"
+        if not cohort.exists():
+            simulate_cohort(cohort, CohortDesign(8, 4, 24, snr=snr, seed=seed))
+        if not (folder / "manifest.json").is_file():
+            prepare_store(
+                read_runs_table(cohort / "runs.tsv"),
+                folder,
+                window=WindowSpec(delay_s=4.0, window_trs=4),
+                kernel=(6, 6, 6),
+                split=lambda t: split_unseen(t, test_subjects=UNSEEN, val_fraction=0.25, seed=seed),
+                resume=folder.exists(),
+            )
+        corpus = [f"{QUESTION} {meaning.caption}" for meaning in all_meanings()]
+        base = cls(VoxelStore.open(folder), str(small_llm(corpus, seed=0)), seed, work)
+        model = base.model(SIZES)
+        pretrain = replace(preset("pretrain"), epochs=2, seed=seed)
+        pretrain_scmbm(model, base.loader("train", pretrain), pretrain, run_dir=base.run_dir())
+        frames = base.frames()
+        video = replace(
+            preset("video"),
+            epochs=24,
+            batch_size=32,
+            seed=seed,
+            validate_every=6,
+            optim=OptimConfig(lr=2e-3, weight_decay=0.01, warmup_steps=20),
+        )
+        pretrain_video(
+            model, base.texts("train"), frames, video, run_dir=base.run_dir(), prompts=(QUESTION,),
+            val_texts=base.texts("val"),
+        )  # fmt: skip
+        split = base.store.split
+        base.targets = video_targets(model, [*split.train, *split.val], frames)
+        base.state = {k: v.clone() for k, v in model.state_dict().items()}
+        return base
+
+    def run_dir(self) -> Path:
+        """A new folder for a stage."""
+        return Path(tempfile.mkdtemp(dir=self.work))
+
+    def model(self, sizes: LLM4BrainConfig) -> LLM4Brain:
+        """A new model, with what was pretrained."""
+        model = build_model(self.store, RunConfig(model=sizes, seed=self.seed), self.llm)
+        pretrained = ("tokenizer.", "encoder.", "qformer.", "projection.", "video.")
+        state = {
+            k: v for k, v in self.state.items() if k.startswith(pretrained) and "adaptor" not in k
+        }
+        unknown = model.load_state_dict(state, strict=False).unexpected_keys
+        assert not unknown, unknown
+        return model
+
+    def loader(self, part: Any, stage: StageConfig, *, shuffle: bool = True) -> WindowLoader:
+        """Windows of a part, or of named trials."""
+        trials = self.store.split.part(part) if isinstance(part, str) else part
+        return WindowLoader(
+            self.store, trials, batch_size=stage.batch_size, shuffle=shuffle, seed=self.seed
+        )
+
+    def texts(self, part: Any) -> dict[str, str]:
+        """Text by trial."""
+        return {t: self.store.by_id[t].text for t in self.store.split.part(part)}
+
+    def frames(self) -> Callable[[str], torch.Tensor]:
+        """Trial to the frames of its clip."""
+        size, known = SIZES.video, {}
+
+        def frames(trial: str) -> torch.Tensor:
+            if trial not in known:
+                clip = read_clip(self.store.clip(trial), frames=size.frames, size=size.size)
+                known[trial] = torch.from_numpy(clip)
+            return known[trial]
+
+        return frames
+
+    def score(self, variant: Variant) -> dict[str, Any]:
+        """Train a variant and score it on the held-out people."""
+        store, targets = self.store, self.targets
+        assert targets is not None
+        adapt, scored = split_target(store, ADAPT_RUNS)
+        model = self.model(variant.sizes)
+        val = self.loader("val", STAGE2, shuffle=False)
+        found: dict[str, Any] = {}
+        if model.readout is not None:
+            fit = fit_readout(model, self.loader("train", STAGE1, shuffle=False), targets)
+            found["readout_r2"] = fit.r2
+        if variant.stage1 is not None:
+            stage = replace(variant.stage1, seed=self.seed)
+            train = self.loader("train", stage)
+            stage_one(model, train, targets, stage, run_dir=self.run_dir(), val_loader=val)
+        stage = replace(variant.stage2, seed=self.seed)
+        classes = sorted({store.by_id[t].category for t in store.split.train})
+        history = stage_two(
+            model,
+            self.loader("train", stage),
+            stage,
+            run_dir=self.run_dir(),
+            prompts=(QUESTION,),
+            labels={t: classes.index(store.by_id[t].category) for t in store.split.train},
+            target_loader=self.loader(adapt, stage),
+            val_loader=val,
+        )
+        model.card = ModelCard(llm=self.llm, tr=store.tr, prompt=QUESTION)
+        result = evaluate_model(model, store, scored, bert=False)
+        for name in ("pairwise", "bleu1", "bleu2", "rougeL_f", "exact_match"):
+            score = result.score(name)
+            found |= {name: score.value, f"{name}_deranged": score.chance, f"{name}_p": score.p}
+        for control in ("zero brain", "majority text", "nearest training text"):
+            score = result.score("rougeL_f", control=control)
+            found[f"rougeL_f_{control.replace(' ', '_')}"] = score.chance
+        return found | {"val_answer_loss": history.best_value, "n": len(scored)}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
