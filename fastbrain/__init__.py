@@ -58,6 +58,7 @@ _NAMES = {
     "save_pretrained": "models",
     "RunConfig": "training",
     "train_llm4brain": "training",
+    "adapt": "training",
     "Sampling": "decoding",
     "decode_windows": "decoding",
     "generate": "decoding",

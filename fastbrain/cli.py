@@ -19,6 +19,7 @@ COMMANDS = {
     "prepare": "turn a runs table, a BIDS tree or a study into a voxel store",
     "audit": "look for leaks between the parts of a store's split",
     "train": "train LLM4Brain on a store, or `train scmbm` its encoder alone",
+    "adapt": "fit a trained model to a new person, on a few labelled runs",
     "decode": "write the text that a trained model reads from brain windows",
     "evaluate": "score a trained model beside its controls and write the report",
     "compare": "put evaluated runs side by side, with paired tests",

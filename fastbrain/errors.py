@@ -14,6 +14,13 @@ class InputError(FastbrainError, ValueError):
     """An argument breaks its contract (shape, dtype, device, range)."""
 
 
+class UnknownSubjectError(FastbrainError, KeyError):
+    """A model that knows people by name meets one it was not fitted to."""
+
+    # KeyError shows its argument in quotes
+    __str__ = Exception.__str__
+
+
 class ConfigError(FastbrainError, ValueError):
     """A configuration has an unknown key or an impossible value."""
 

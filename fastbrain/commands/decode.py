@@ -28,13 +28,17 @@ class Config(SamplingOptions):
     """Part of the split to decode."""
     out: Path | None = None
     """TSV to write; default: print."""
+    unknown_subject: Literal["refuse", "mean"] | None = None
+    """People that the model's table of subjects lacks: an error, or the mean of all entries."""
     device: str = "cpu"
     """Where to decode, e.g. cuda."""
 
 
 def run(config: Config) -> None:
     """Decode and write."""
-    model, store, _ = open_run(config.run, device=config.device)
+    model, store, _ = open_run(
+        config.run, device=config.device, unknown_subject=config.unknown_subject
+    )
     loader = WindowLoader(store, store.split.part(config.part), batch_size=32, shuffle=False)
     decoded = decode_windows(model, loader, sampling=config.sampling())
     if config.out is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -27,6 +27,8 @@ class Config(SamplingOptions):
     """Permuted brain inputs to compare with, at least 100."""
     bert: bool = True
     """Whether to compute BERTScore."""
+    unknown_subject: Literal["refuse", "mean"] | None = None
+    """People that the model's table of subjects lacks: an error, or the mean of all entries."""
     device: str = "cpu"
     """Where to decode, e.g. cuda."""
 
@@ -40,6 +42,7 @@ def run(config: Config) -> None:
         seed=config.seed,
         bert=config.bert,
         device=config.device,
+        unknown_subject=config.unknown_subject,
     )
     print(metrics_table(result.scores, derangements=config.derangements))
     say(f"people: {config.run / 'subjects.md'}; report: {config.run / 'report.html'}")

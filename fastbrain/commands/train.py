@@ -17,6 +17,7 @@ import tyro
 from .._io import read_json
 from .._progress import say
 from ..data import VoxelStore
+from ..errors import ConfigError
 from ..training import RunConfig, audit_run, split_target, train_llm4brain
 
 
@@ -30,6 +31,10 @@ class Config:
     """New run folder."""
     config: Path | None = None
     """JSON file with any part of the run configuration; see --print-config."""
+    preset: Literal["fastbrain", "paper", "published-code"] | None = None
+    """In place of --config: all stages and the model as we, the paper or its code have them."""
+    subjects: Literal["embedding", "affine"] | None = None
+    """What the tokenizer learns of each person; default: as the configuration says (nothing)."""
     llm: str | None = None
     """Hub name or folder of a causal language model; default: a small one, trained on the texts."""
     stimulus: Literal["clips", "text"] | None = None
@@ -50,7 +55,14 @@ class Config:
 
 def run(config: Config) -> None:
     """Put the configuration together, then train."""
-    whole = RunConfig.from_dict(read_json(config.config)) if config.config else RunConfig()
+    if config.config and config.preset:
+        raise ConfigError("train: --config and --preset must not both be given. Use one of them.")
+    if config.config:
+        whole = RunConfig.from_dict(read_json(config.config))
+    else:
+        whole = RunConfig.preset(config.preset or "fastbrain")
+    if config.subjects:
+        whole = whole.with_subjects(config.subjects)
     given = {
         name: getattr(config, name)
         for name in ("llm", "stimulus", "adapt_runs")

@@ -23,7 +23,7 @@ class Batch:
     ----------
     voxels : Tensor, (B, F, n_tokens, P) int16
         Stored steps; ``store.scale`` units each.
-    trial_ids, texts : tuple of str
+    trial_ids, texts, subjects : tuple of str
     indices : Tensor, (B,) int64
         Position of each trial in the loader's `trial_ids`.
     """
@@ -31,6 +31,7 @@ class Batch:
     voxels: Tensor
     trial_ids: tuple[str, ...]
     texts: tuple[str, ...]
+    subjects: tuple[str, ...]
     indices: Tensor
 
 
@@ -92,6 +93,7 @@ class WindowLoader:
         self.seed = seed
         self.drop_last = drop_last
         self._texts = tuple(t.text for t in trials)
+        self._subjects = tuple(t.subject for t in trials)
         self._shape = (frames.pop(), store.grid.n_tokens, store.grid.patch_voxels)
         self._epoch = 0
         self._position = 0
@@ -169,5 +171,6 @@ class WindowLoader:
             voxels=voxels,
             trial_ids=tuple(self.trial_ids[i] for i in chosen),
             texts=tuple(self._texts[i] for i in chosen),
+            subjects=tuple(self._subjects[i] for i in chosen),
             indices=torch.as_tensor(np.asarray(chosen, dtype=np.int64)),
         )

@@ -47,7 +47,7 @@ def decode_windows(
     ----------
     model : LLM4Brain
     batches : iterable of Batch
-        With `voxels` (B, F, n_tokens, P) and `trial_ids`; a ``WindowLoader`` is one.
+        With `voxels` (B, F, n_tokens, P), `subjects` and `trial_ids`; a ``WindowLoader`` is one.
     prompt : str, optional
         Default: the prompt the model was saved with.
     sampling : Sampling, optional
@@ -65,7 +65,7 @@ def decode_windows(
     model.eval()
     trials, texts, embeds = [], [], []
     for batch in batches:
-        prefix = model.prefix(batch.voxels.to(model.device))
+        prefix = model.prefix(batch.voxels.to(model.device), batch.subjects)
         before, _ = model.before_answer(prefix, prompt_ids)
         said = generate(
             model.llm,
@@ -109,7 +109,7 @@ def token_saliency(
     ----------
     model : LLM4Brain
     batches : iterable of Batch
-        With `voxels` and `texts`.
+        With `voxels`, `subjects` and `texts`.
     prompt : str, optional
         Default: the prompt the model was saved with.
 
@@ -124,7 +124,8 @@ def token_saliency(
     model.eval()
     total, count = torch.zeros(model.tokenizer.n_tokens), 0
     for batch in batches:
-        tokens = model.tokenizer(batch.voxels.to(model.device)).detach().requires_grad_(True)
+        tokens = model.tokens(batch.voxels.to(model.device), batch.subjects)
+        tokens = tokens.detach().requires_grad_(True)
         prefix = model.projection(model.latents_of(tokens))
         ids, mask = encode_answers(model.text_tokenizer, batch.texts, device=model.device)
         loss = model.sequence_nll(prefix, prompt_ids, ids, mask).sum()

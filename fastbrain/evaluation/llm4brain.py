@@ -61,13 +61,13 @@ class LLM4BrainDecoder:
     def read(self, brains: Iterable[Any]) -> Tensor:
         """Embeddings (N, S, d_llm) before the text, of batches with `voxels`."""
         model = self.model
-        parts = [
-            model.before_answer(model.prefix(batch.voxels.to(model.device)), self._prompt_ids)[0]
-            for batch in brains
-        ]
+        parts = [model.before_answer(self._prefix(batch), self._prompt_ids)[0] for batch in brains]
         if not parts:
             raise InputError("LLM4BrainDecoder.read: brains must not be empty.")
         return torch.cat(parts)
+
+    def _prefix(self, batch: Any) -> Tensor:
+        return self.model.prefix(batch.voxels.to(self.model.device), batch.subjects)
 
     @torch.no_grad()
     def read_nothing(self) -> Tensor:
@@ -197,8 +197,9 @@ def control_model(
 
     brains = {TRUE: windows(store, trial_ids)}
     for kind in get_args(Noise):
-        # the zero brain is the same for all
-        ids = trial_ids[:1] if kind == "zero brain" else trial_ids
+        # the zero brain is the same for all whom the model does not tell apart
+        same = kind == "zero brain" and model.subjects is None
+        ids = trial_ids[:1] if same else trial_ids
         brains[kind] = windows(noise_store(store, kind, seed=seed), ids)
     return run_controls(
         LLM4BrainDecoder(model, sampling=sampling),

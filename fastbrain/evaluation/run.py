@@ -9,7 +9,7 @@ from typing import Any
 from .._io import read_json, write_atomic, write_json
 from ..data import VoxelStore, WindowLoader
 from ..decoding import Sampling, token_saliency
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InputError
 from ..models import LLM4Brain
 from ..models.pretrained import from_pretrained
 from .conditions import TRUE
@@ -23,15 +23,18 @@ _BATCH = 32
 
 
 def open_run(
-    run: str | Path, *, device: str = "cpu"
+    run: str | Path, *, device: str = "cpu", unknown_subject: str | None = None
 ) -> tuple[LLM4Brain, VoxelStore, dict[str, Any]]:
     """Load a run's model and the store it was trained on.
 
     Parameters
     ----------
     run : str or Path
-        Folder that ``fastbrain train`` made.
+        Folder that ``fastbrain train`` or ``fastbrain adapt`` made.
     device : str
+    unknown_subject : {"refuse", "mean"}, optional
+        What a model with a table of subjects does with a person it has no entry for; default: as
+        it was trained.
 
     Returns
     -------
@@ -56,7 +59,10 @@ def open_run(
             f"open_run: the store {manifest['store']} must be the one of training "
             f"({manifest['store_fingerprint']}), got {store.fingerprint()}."
         )
-    return from_pretrained(Path(run) / "model", device=device), store, manifest
+    model = from_pretrained(Path(run) / "model", device=device)
+    if unknown_subject is not None:
+        _meet_unknown(model, unknown_subject)
+    return model, store, manifest
 
 
 def evaluate_model(
@@ -112,6 +118,7 @@ def evaluate_run(
     seed: int = 0,
     bert: bool = True,
     device: str = "cpu",
+    unknown_subject: str | None = None,
     facts: dict[str, Any] | None = None,
     parts: ReportParts | None = None,
 ) -> Evaluation:
@@ -123,13 +130,15 @@ def evaluate_run(
     sampling, count, seed, bert
         See :func:`evaluate_model`.
     device : str
+    unknown_subject : str, optional
+        See :func:`open_run`.
     facts : dict, optional
         More entries for ``metrics.json``.
     parts : ReportParts, optional
         Title and notes of the report; the rest is filled in.
     """
     run = Path(run)
-    model, store, manifest = open_run(run, device=device)
+    model, store, manifest = open_run(run, device=device, unknown_subject=unknown_subject)
     scored = tuple(manifest["scored_trials"])
     result = evaluate_model(
         model, store, scored, sampling=sampling, count=count, seed=seed, bert=bert
@@ -140,6 +149,8 @@ def evaluate_run(
         # runs trained before there was an audit have none
         "split": manifest.get("split"),
         "audit": manifest.get("audit"),
+        "unknown_subject": None if model.subjects is None else model.subjects.unknown,
+        "adapted": manifest.get("adapted"),
     }
     result = replace(result, facts={**result.facts, **known, **(facts or {})})
     write_json(run / "metrics.json", result.to_json())
@@ -166,6 +177,15 @@ def write_texts(path: str | Path, trial_ids: tuple[str, ...], texts: tuple[str, 
     return write_atomic(path, "\n".join(["trial_id\ttext", *rows]) + "\n")
 
 
+def _meet_unknown(model: LLM4Brain, unknown: str) -> None:
+    if model.subjects is None:
+        raise InputError(
+            f"open_run: unknown_subject must be left out for a model that tells nobody apart, got "
+            f"{unknown!r}."
+        )
+    model.subjects.meet_unknown(unknown)
+
+
 def _data_facts(store: VoxelStore, manifest: dict[str, Any]) -> dict[str, str]:
     spec, split = store.window_spec, store.split
     subjects = sorted({store.by_id[t].subject for t in split.test})
@@ -183,6 +203,12 @@ def _data_facts(store: VoxelStore, manifest: dict[str, Any]) -> dict[str, str]:
     }
     if manifest["adapt_trials"]:
         facts["adapted on"] = f"{len(manifest['adapt_trials'])} unlabelled test windows, not scored"
+    if "adapted" in manifest:
+        fitted = manifest["adapted"]
+        facts["fitted to"] = (
+            f"subject {fitted['subject']}, on labelled windows of {', '.join(fitted['runs'])}, "
+            "which are not scored"
+        )
     if "readout" in manifest:
         fit = manifest["readout"]
         facts["readout start"] = (
@@ -215,5 +241,5 @@ def _histories(run: Path) -> dict[str, list[dict[str, Any]]]:
         log = folder / "log.jsonl"
         if log.is_file():
             rows[folder.name] = [json.loads(line) for line in log.read_text().splitlines()]
-    order = ("pretrain", "video", "calibrate", "stage1", "stage2")
+    order = ("pretrain", "video", "calibrate", "stage1", "stage2", "adapt")
     return {name: rows[name] for name in order if name in rows}

@@ -51,6 +51,7 @@ from .readiness import Warmed, warmup
 from .readout import Readout
 from .ridge import Ridge, fit_ridge
 from .scmbm import SCMBM, MaskedAutoencoder
+from .subjects import SubjectTable
 from .text import (
     encode_answers,
     encode_context,
@@ -97,6 +98,7 @@ __all__ = [
     "Reconstruction",
     "Ridge",
     "ScalarQuantiser",
+    "SubjectTable",
     "TokenizerConfig",
     "VQAutoencoder",
     "VQAutoencoderConfig",

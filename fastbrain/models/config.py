@@ -218,6 +218,13 @@ class LLM4BrainConfig:
     pool : {"mean", "flatten"}
         How the L latents become one vector for the contrastive and clustering losses. The paper
         does not say.
+    subjects : {"embedding", "affine"} or None
+        What the tokenizer knows of whose brain it reads (:class:`fastbrain.models.SubjectTable`):
+        a vector a person, or a gain and a shift. None: all people alike, as in the paper.
+    people : tuple of str
+        Labels of those who have an entry; `fastbrain train` takes them from the store.
+    unknown_subject : {"refuse", "mean"}
+        A window of anybody else: an error, or the mean of all entries.
     tau : float
         Start of the contrastive temperature (paper: 0.05).
     prompt_first : bool
@@ -234,6 +241,9 @@ class LLM4BrainConfig:
     readout_rank: int = 64
     n_classes: int = 0
     pool: str = "mean"
+    subjects: str | None = None
+    people: tuple[str, ...] = ()
+    unknown_subject: str = "refuse"
     tau: float = 0.05
     prompt_first: bool = False
 
@@ -245,6 +255,12 @@ class LLM4BrainConfig:
         require(self, "readout_rank", self.readout_rank >= 0, "be 0 or more")
         require(self, "n_classes", self.n_classes >= 0, "be 0 or more")
         require(self, "pool", self.pool in ("mean", "flatten"), "be 'mean' or 'flatten'")
+        kinds = (None, "embedding", "affine")
+        require(self, "subjects", self.subjects in kinds, f"be one of {kinds}")
+        known = len(set(self.people)) == len(self.people)
+        require(self, "people", known, "name nobody twice")
+        modes = ("refuse", "mean")
+        require(self, "unknown_subject", self.unknown_subject in modes, f"be one of {modes}")
         require(self, "tau", self.tau > 0, "be positive")
 
     def to_dict(self) -> dict[str, Any]:

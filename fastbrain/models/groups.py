@@ -2,6 +2,7 @@
 
 =================  ================================================================
 tokenizer          3-D convolution over voxels
+subjects           what the tokenizer knows of each person, where the model has such a table
 encoder            SC-MBM without its adaptors
 encoder_adaptors   low-rank adaptors of SC-MBM
 bridge             encoder tokens to Q-Former context: the paper's adaptor "that
@@ -31,6 +32,7 @@ Groups = dict[str, list[tuple[str, nn.Parameter]]]
 
 NAMES = (
     "tokenizer",
+    "subjects",
     "encoder",
     "encoder_adaptors",
     "bridge",

@@ -29,8 +29,9 @@ from .language import answer_nll, layout, recompute_layers
 from .layers import adaptors_off
 from .positions import as_floats
 from .qformer import QFormer
-from .readout import Readout
+from .readout import make_readout
 from .scmbm import SCMBM
+from .subjects import subject_table
 from .video import FrameEncoder
 from .voxel import VoxelTokenizer
 
@@ -80,6 +81,7 @@ class LLM4Brain(nn.Module):
             grid, config.frames, sizes.dim, steps=steps, config=sizes.tokenizer, **statistics
         )
         places = self.tokenizer.centers(self.centers_mm)
+        self.subjects = subject_table(config)
         self.encoder = SCMBM(sizes, places, adaptor=config.adaptor)
         self.external_video = video is not None
         self.video = video.requires_grad_(False) if video else FrameEncoder(config.video)
@@ -91,17 +93,7 @@ class LLM4Brain(nn.Module):
             out_dim=context_dim,
         )
         self.qformer = QFormer(config.qformer, context_dim, adaptor=config.adaptor)
-        self.readout = (
-            Readout(
-                steps * self.tokenizer.n_tokens,
-                sizes.dim,
-                config.readout_rank,
-                config.qformer.n_queries,
-                config.qformer.dim,
-            )
-            if config.readout_rank
-            else None
-        )
+        self.readout = make_readout(config, steps * self.tokenizer.n_tokens)
         self.projection = nn.Linear(
             config.qformer.dim, int(llm.get_input_embeddings().weight.shape[1])
         )
@@ -135,16 +127,24 @@ class LLM4Brain(nn.Module):
         """First token of every sequence, if the LLM's tokenizer has one."""
         return getattr(self.text_tokenizer, "bos_token_id", None)
 
-    def encode(self, voxels: Tensor) -> Tensor:
-        """Encoder tokens (B, W·(1 + n_tokens), dim) of windows as :meth:`brain_latents` takes."""
-        return self.encoder(self.tokenizer(voxels))
+    def tokens(self, voxels: Tensor, subjects: Sequence[str] | None = None) -> Tensor:
+        """Brain tokens (B, W·n_tokens, dim) of windows as :meth:`brain_latents` takes."""
+        tokens = self.tokenizer(voxels)
+        return tokens if self.subjects is None else self.subjects(tokens, subjects)
 
-    def brain_latents(self, voxels: Tensor) -> Tensor:
-        """Z (B, n_queries, d_q) of windows (B, F, n_tokens, P) or (B, F, Z, Y, X), int16 too."""
-        return self.latents_of(self.tokenizer(voxels))
+    def encode(self, voxels: Tensor, subjects: Sequence[str] | None = None) -> Tensor:
+        """Encoder tokens (B, W·(1 + n_tokens), dim) of windows as :meth:`brain_latents` takes."""
+        return self.encoder(self.tokens(voxels, subjects))
+
+    def brain_latents(self, voxels: Tensor, subjects: Sequence[str] | None = None) -> Tensor:
+        """Z (B, n_queries, d_q) of windows (B, F, n_tokens, P) or (B, F, Z, Y, X), int16 too.
+
+        `subjects`, whose each window is, is read by a model with ``config.subjects`` alone.
+        """
+        return self.latents_of(self.tokens(voxels, subjects))
 
     def latents_of(self, tokens: Tensor) -> Tensor:
-        """Z (B, n_queries, d_q) of brain tokens (B, W·n_tokens, dim), those of the tokenizer."""
+        """Z (B, n_queries, d_q) of brain tokens (B, W·n_tokens, dim), those of :meth:`tokens`."""
         z = self.qformer(self.bridge(self.encoder(tokens)))
         return z if self.readout is None else self.readout(tokens, z)
 
@@ -153,9 +153,9 @@ class LLM4Brain(nn.Module):
         with adaptors_off(self.qformer):
             return self.qformer(self.video(frames))
 
-    def prefix(self, voxels: Tensor) -> Tensor:
+    def prefix(self, voxels: Tensor, subjects: Sequence[str] | None = None) -> Tensor:
         """Input embeddings (B, n_queries, d_llm) that stand for the brain in front of the LLM."""
-        return self.projection(self.brain_latents(voxels))
+        return self.projection(self.brain_latents(voxels, subjects))
 
     def video_prefix(self, frames: Tensor) -> Tensor:
         """Input embeddings (B, n_queries, d_llm) that stand for the clip."""

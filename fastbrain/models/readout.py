@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .config import LLM4BrainConfig
+
 
 class Readout(nn.Module):
     """Linear map from every token to every latent, through `rank` numbers.
@@ -68,3 +70,13 @@ class Readout(nn.Module):
         self.write.weight[:, :r] = write.to(self.write.weight)
         self.write.bias.copy_(bias)
         self.gate.zero_()
+
+
+def make_readout(config: LLM4BrainConfig, n_tokens: int) -> Readout | None:
+    """The readout that a configuration asks for, None where it asks for none."""
+    if not config.readout_rank:
+        return None
+    latents = config.qformer
+    return Readout(
+        n_tokens, config.encoder.dim, config.readout_rank, latents.n_queries, latents.dim
+    )

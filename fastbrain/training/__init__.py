@@ -19,6 +19,7 @@ from .config import (
     findings,
     reachable_entropy_minimum,
 )
+from .fewshot import FewShot, adapt, plan_few_shot
 from .loop import Objective, fit
 from .losses import alignment_loss, clip_loss
 from .objectives import (
@@ -64,6 +65,7 @@ __all__ = [
     "CodeUsage",
     "CodedSeries",
     "CodingScores",
+    "FewShot",
     "History",
     "Loader",
     "LossConfig",
@@ -85,6 +87,7 @@ __all__ = [
     "VQStageConfig",
     "VideoLatents",
     "WarmUp",
+    "adapt",
     "alignment_loss",
     "audit_run",
     "brainllm_preset",
@@ -100,6 +103,7 @@ __all__ = [
     "fit_steering",
     "latest_checkpoint",
     "load_checkpoint",
+    "plan_few_shot",
     "preset",
     "pretrain_scmbm",
     "pretrain_video",

@@ -63,6 +63,38 @@ def audit_run(store: VoxelStore, config: RunConfig) -> Audit:
     return audit_store(store, fits=fits, prompts=config.prompts, adapt=adapt)
 
 
+def people_of(store: VoxelStore, config: RunConfig) -> tuple[str, ...]:
+    """Who has an entry in the model's table of subjects: all whose windows train or adapt it.
+
+    Parameters
+    ----------
+    store : VoxelStore
+    config : RunConfig
+
+    Returns
+    -------
+    tuple of str
+        Empty for a model without such a table.
+
+    Raises
+    ------
+    ConfigError
+        Validation windows are of somebody else, and the model refuses those.
+    """
+    if config.model.subjects is None:
+        return ()
+    adapt, _ = split_target(store, config.adapt_runs)
+    people = sorted({store.by_id[t].subject for t in (*store.split.train, *adapt)})
+    others = sorted({store.by_id[t].subject for t in store.split.val} - set(people))
+    if others and config.model.unknown_subject == "refuse":
+        raise ConfigError(
+            f"train: validation windows must be of people with an entry, got those of "
+            f"{', '.join(others)}. Validate on other runs of training people, or set "
+            "unknown_subject='mean'."
+        )
+    return tuple(people)
+
+
 def reason_of(out: str | Path) -> str | None:
     """Why an earlier start of this run let a leak pass, None where it did not."""
     path = Path(out) / "config.json"

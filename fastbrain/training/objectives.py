@@ -61,7 +61,7 @@ class _Brain(Objective):
         voxels = batch.voxels.to(self.model.device)
         if self.training and self.config.noise_std:
             voxels = self.model.tokenizer.noisy(voxels, self.config.noise_std)
-        return self.model.brain_latents(voxels)
+        return self.model.brain_latents(voxels, batch.subjects)
 
     def answers(self, latents: Tensor, trial_ids: Sequence[str], answers: Sequence[str]) -> Tensor:
         """Cross-entropy of the answers, each after its own instruction or a prompt drawn for it."""

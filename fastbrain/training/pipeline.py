@@ -29,7 +29,7 @@ from ..models import (
     save_pretrained,
     small_llm,
 )
-from .claim import audit_run, claim, reason_of, split_target
+from .claim import audit_run, claim, people_of, reason_of, split_target
 from .config import StageConfig
 from .pretraining import pretrain_scmbm, pretrain_video
 from .readout import fit_readout
@@ -84,6 +84,7 @@ def train_llm4brain(
     """
     config = config or RunConfig()
     adapt, scored = split_target(store, config.adapt_runs)
+    people_of(store, config)  # refuses before anything is written
     allow_leak = allow_leak or (reason_of(out) if resume else None)
     audit = audit_run(store, config).check(allow=allow_leak)
     say(f"audit: {audit.summary()}")
@@ -175,7 +176,12 @@ def build_model(
     """
     llm, tokenizer = load_llm(llm_path, device=device)
     classes = len(_categories(store)) if config.stage2 is not None else 0
-    sizes = replace(config.model, frames=store.window_spec.window_trs, n_classes=classes)
+    sizes = replace(
+        config.model,
+        frames=store.window_spec.window_trs,
+        n_classes=classes,
+        people=people_of(store, config),
+    )
     torch.manual_seed(config.seed)
     model = LLM4Brain(
         sizes,

@@ -127,7 +127,8 @@ def _gather(
     was_training = model.training
     model.eval()
     for batch in track(loader, "reading windows"):
-        features.append(model.tokenizer(batch.voxels.to(model.device)).flatten(1).float().cpu())
+        tokens = model.tokens(batch.voxels.to(model.device), batch.subjects)
+        features.append(tokens.flatten(1).float().cpu())
         latents.append(targets.of(batch.trial_ids, torch.device("cpu")).flatten(1))
         trials += batch.trial_ids
     model.train(was_training)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import ConfigError
@@ -34,7 +34,7 @@ class RunConfig:
         Safetensors file of a pretrained SC-MBM encoder, published or from ``fastbrain train
         scmbm``; its digest stands in the run's manifest.
     model : LLM4BrainConfig
-        `frames` and `n_classes` are taken from the store.
+        `frames`, `n_classes` and `people` are taken from the store.
     pretrain, video, calibrate, stage1, stage2 : StageConfig or None
         None leaves the stage out.
     adapt_runs : int
@@ -68,6 +68,57 @@ class RunConfig:
             )
         if self.calibrate is not None and not self.model.readout_rank:
             raise ConfigError("RunConfig: calibrate must have a readout, got readout_rank=0.")
+        trained = {g for stage in (self.stage1, self.stage2) if stage for g in stage.groups}
+        if (self.model.subjects is not None) != ("subjects" in trained):
+            raise ConfigError(
+                f"RunConfig: group 'subjects' must train in stage I or II where the model has "
+                f"such a table, and nowhere else, got subjects={self.model.subjects!r} and "
+                f"{'the' if 'subjects' in trained else 'no'} group. See RunConfig.with_subjects."
+            )
+
+    @classmethod
+    def preset(cls, name: str = "fastbrain") -> RunConfig:
+        """A whole run as the paper, the published code it builds on, or we would have it.
+
+        Parameters
+        ----------
+        name : {"fastbrain", "paper", "published-code"}
+            The latter two build the model without linear readout and without the map across
+            patches, and pretrain the encoder on the training runs in place of the published
+            weights. `adapt_runs` stays 0.
+
+        Returns
+        -------
+        RunConfig
+
+        Raises
+        ------
+        ConfigError
+            The preset is unknown.
+        """
+        if name == "fastbrain":
+            return cls()
+        return cls(
+            model=LLM4BrainConfig(readout_rank=0, bridge_tokens=0),
+            pretrain=preset("pretrain", name),
+            video=preset("video", name),
+            stage1=preset("stage1", name),
+            stage2=preset("stage2", name),
+        )
+
+    def with_subjects(self, kind: str) -> RunConfig:
+        """The same run with a table of subjects in the model, trained in stages I and II.
+
+        Parameters
+        ----------
+        kind : {"embedding", "affine"}
+        """
+        stages = {
+            name: replace(stage, groups=(*stage.groups, "subjects"))
+            for name in ("stage1", "stage2")
+            if (stage := getattr(self, name)) is not None and "subjects" not in stage.groups
+        }
+        return replace(self, model=replace(self.model, subjects=kind), **stages)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict for JSON."""

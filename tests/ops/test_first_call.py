@@ -1,4 +1,4 @@
-"""An op that is compiled before it was ever called: nothing may be left to prepare while tracing."""
+"""An op compiled before it was ever called: nothing may be left to prepare while tracing."""
 
 from __future__ import annotations
 

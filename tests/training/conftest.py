@@ -33,6 +33,7 @@ class FakeBatch:
     trial_ids: tuple[str, ...]
     texts: tuple[str, ...]
     indices: Tensor
+    subjects: tuple[str, ...] = ()
 
 
 class FakeLoader:

@@ -1,0 +1,74 @@
+"""Fit a trained model to a new person, on a few labelled runs of that person.
+
+fastbrain adapt runs/first store runs/first-09 --subject sub-09 --runs 2
+
+The runs are recorded and never scored; fastbrain evaluate scores the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from .._progress import say
+from ..data import VoxelStore
+from ..training.fewshot import ADAPT, adapt, plan_few_shot
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of ``fastbrain adapt``."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Run folder from `fastbrain train`, or a saved model."""
+    store: Annotated[Path, tyro.conf.Positional]
+    """Voxel store with the person, prepared as that of training was."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """New run folder."""
+    subject: str
+    """Label of the person, e.g. sub-09."""
+    runs: int
+    """Number of runs to fit on, from the first; of two or more the last decides when to stop."""
+    score_runs: tuple[str, ...] = ()
+    """Run ids to score; default: all others of the person in the test part."""
+    kind: Literal["embedding", "affine"] | None = None
+    """For a model that tells nobody apart: what it learns of the person."""
+    adaptors: bool = False
+    """Also tune the low-rank adaptors; the people known before are then decoded otherwise."""
+    epochs: int = ADAPT.epochs
+    """Passes over the runs."""
+    allow_leak: str | None = None
+    """Why a leak that the audit found does not matter; stands in every report."""
+    device: str = "cpu"
+    """Where to train, e.g. cuda."""
+    dry_run: bool = False
+    """Say which runs are for what, and stop."""
+
+
+def run(config: Config) -> None:
+    """Say what is for what, then fit."""
+    store = VoxelStore.open(config.store)
+    plan = plan_few_shot(store, config.subject, config.runs, score_runs=config.score_runs)
+    print(f"fitted on    {len(plan.train)} windows, stopped by {len(plan.val)}")
+    print(f"runs         {', '.join(plan.runs)}, never scored")
+    print(f"scored later {len(plan.scored)} windows")
+    if config.dry_run:
+        say("dry run: nothing was fitted")
+        return
+    adapt(
+        config.run,
+        store,
+        config.out,
+        subject=config.subject,
+        runs=config.runs,
+        score_runs=config.score_runs,
+        kind=config.kind,
+        adaptors=config.adaptors,
+        config=replace(ADAPT, epochs=config.epochs),
+        allow_leak=config.allow_leak,
+        device=config.device,
+    )
+    say(f"model written to {config.out / 'model'}; next: fastbrain evaluate {config.out}")
