@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..models.sharedprompt import SharedPrompt
 
 
 @torch.no_grad()
@@ -21,6 +22,7 @@ def score_pairs(
     *,
     prefix_mask: Tensor | None = None,
     logit_bias: Tensor | None = None,
+    after: SharedPrompt | None = None,
     rows_at_once: int = 256,
 ) -> Tensor:
     """Teacher-forced negative log likelihood of some texts after some prefixes, token by token.
@@ -44,6 +46,8 @@ def score_pairs(
         False at padding within a prefix. Default: nothing is padded.
     logit_bias : Tensor, (N, V), optional
         Added to the logits of every step after a prefix.
+    after : SharedPrompt, optional
+        What stands before all prefixes and was read already.
     rows_at_once : int
         Bound on the rows of one forward pass.
 
@@ -69,9 +73,12 @@ def score_pairs(
     for start in range(0, len(used), rows_at_once):
         chunk = used[start : start + rows_at_once]
         before = None if prefix_mask is None else prefix_mask[chunk].long()
+        if before is not None and after is not None:
+            before = torch.cat([after.mask(len(chunk)), before], dim=1)
         first = llm(
             inputs_embeds=prefixes[chunk],
-            **_masked(before, 0),
+            **_masked(before, prefixes.shape[1], fed=True),
+            past_key_values=None if after is None else after.rows(len(chunk)),
             use_cache=True,
             logits_to_keep=1,
         )
@@ -111,13 +118,14 @@ def _check(prefixes: Tensor, texts: Tensor, mask: Tensor, pairs: Tensor) -> None
         )
 
 
-def _masked(before: Tensor | None, fresh: int) -> dict[str, Tensor]:
-    """Mask over a prefix and `fresh` tokens after it, and the positions of what is new."""
+def _masked(before: Tensor | None, fresh: int, *, fed: bool = False) -> dict[str, Tensor]:
+    """Mask over what was read and `fresh` tokens more (`fed`: among it), and their positions."""
     if before is None:
         return {}
-    mask = torch.cat([before, before.new_ones(len(before), fresh)], dim=1)
+    added = before.new_ones(len(before), 0 if fed else fresh)
+    mask = torch.cat([before, added], dim=1)
     positions = (mask.cumsum(dim=1) - 1).clamp_min(0)
-    return {"attention_mask": mask, "position_ids": positions[:, -fresh:] if fresh else positions}
+    return {"attention_mask": mask, "position_ids": positions[:, -fresh:]}
 
 
 def _continue(

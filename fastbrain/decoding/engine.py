@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
+from ..models.sharedprompt import SharedPrompt
 from .sampling import Sampling, penalise_repetition, pick
 
 
@@ -41,10 +42,17 @@ class _Stepper:
     """A language model and its cache: feed embeddings or tokens, get the next logits."""
 
     def __init__(
-        self, llm: Any, attention_mask: torch.Tensor, bias: torch.Tensor | None = None
+        self,
+        llm: Any,
+        attention_mask: torch.Tensor,
+        bias: torch.Tensor | None = None,
+        after: SharedPrompt | None = None,
     ) -> None:
         self.llm, self.mask, self.bias = llm, attention_mask, bias
         self.cache: Any = None
+        if after is not None:
+            self.cache = after.rows(len(attention_mask))
+            self.mask = torch.cat([after.mask(len(attention_mask)), attention_mask], dim=1)
 
     def prefill(self, inputs_embeds: torch.Tensor) -> torch.Tensor:
         return self._forward(inputs_embeds=inputs_embeds, fresh=inputs_embeds.shape[1])
@@ -83,6 +91,7 @@ def generate(
     sampling: Sampling | None = None,
     attention_mask: torch.Tensor | None = None,
     logit_bias: torch.Tensor | None = None,
+    after: SharedPrompt | None = None,
 ) -> Generation:
     """Generate text after given embeddings.
 
@@ -99,6 +108,8 @@ def generate(
         0 at padding, which must not be at the end. Default: nothing is padded.
     logit_bias : Tensor, (B, V), optional
         Added to the logits of every step of a row: what its brain says of each word.
+    after : SharedPrompt, optional
+        What stands before all rows and was read already.
 
     Returns
     -------
@@ -131,7 +142,7 @@ def generate(
         raise InputError(
             f"generate: logit_bias must have {len(inputs_embeds)} rows, got {len(logit_bias)}."
         )
-    stepper = _Stepper(llm, attention_mask, logit_bias)
+    stepper = _Stepper(llm, attention_mask, logit_bias, after)
     search = _beam if sampling.method == "beam" else _sequential
     return search(stepper, inputs_embeds, sampling, eos_token_id, pad_token_id)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..decoding import Sampling, generate, mean_nll, score_pairs, score_steered
 from ..errors import InputError
-from ..models import BrainLLM, encode_context, encode_continuations
+from ..models import BrainLLM, SharedPrompt, encode_context, encode_continuations
 
 _ROWS = 64  # windows written for at once
 _DECIMALS = 5  # of nats a token: what float32 leaves below is rounding, and must not break a tie
@@ -112,7 +112,7 @@ class BrainLLMDecoder:
         tokenizer = self.model.text_tokenizer
         texts: list[str] = []
         for rows in torch.arange(len(prefixes)).split(_ROWS):
-            before, mask = self._before(prefixes.prefix[rows], rows)
+            before, mask, after = self._before(prefixes.prefix[rows], rows)
             said = generate(
                 self.model.llm,
                 before,
@@ -121,6 +121,7 @@ class BrainLLMDecoder:
                 sampling=self.sampling,
                 attention_mask=None if mask is None else mask.long(),
                 logit_bias=None if prefixes.bias is None else prefixes.bias[rows],
+                after=after,
             )
             texts += said.texts(tokenizer)
         return texts
@@ -147,7 +148,7 @@ class BrainLLMDecoder:
         )
         wanted = torch.from_numpy(pairs)
         if not self.prompts and prefixes.prefix.shape[1] == 0 and prefixes.bias is not None:
-            before, _ = self._before(prefixes.prefix[:1], torch.zeros(1, dtype=torch.long))
+            before, _, _ = self._before(prefixes.prefix[:1], torch.zeros(1, dtype=torch.long))
             self.model.check_room(before.shape[1], ids.shape[1])
             # only what the pairs name is scored
             brains, brain_of = wanted[:, 0].unique(return_inverse=True)
@@ -164,8 +165,9 @@ class BrainLLMDecoder:
         # brain and prompt make the prefix; without prompts all texts of a brain share it
         prompt = pairs[:, 1] if self.prompts else torch.zeros_like(pairs[:, 1])
         fronts, front_of = torch.stack([pairs[:, 0], prompt], 1).unique(dim=0, return_inverse=True)
-        before, before_mask = self._before(prefixes.prefix[fronts[:, 0]], fronts[:, 1])
-        self.model.check_room(before.shape[1], ids.shape[1])
+        before, before_mask, after = self._before(prefixes.prefix[fronts[:, 0]], fronts[:, 1])
+        shared = 0 if after is None else len(after)
+        self.model.check_room(shared + before.shape[1], ids.shape[1])
         nll = score_pairs(
             self.model.llm,
             before,
@@ -174,6 +176,7 @@ class BrainLLMDecoder:
             torch.stack([front_of, pairs[:, 1]], dim=1),
             prefix_mask=before_mask,
             logit_bias=None if prefixes.bias is None else prefixes.bias[fronts[:, 0]],
+            after=after,
             rows_at_once=self.rows_at_once,
         )
         return mean_nll(nll, mask[pairs[:, 1]])
@@ -186,12 +189,21 @@ class BrainLLMDecoder:
         """Context in which no marks stand before the text; None if there never are any."""
         return self.model.untuned() if self.model.speaks else None
 
-    def _before(self, prefix: Tensor, prompt_rows: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _before(
+        self, prefix: Tensor, prompt_rows: Tensor
+    ) -> tuple[Tensor, Tensor | None, SharedPrompt | None]:
+        """What stands before the text, its mask, and the prompt before it if all have one."""
         prompts = [self.prompts[i] for i in prompt_rows.tolist()] if self.prompts else [""]
+        after_prompt = self.model.config.position == "after-prompt" and prefix.shape[1] > 0
+        one = after_prompt and len(set(prompts)) == 1
         ids, mask = encode_context(
             self.model.text_tokenizer,
-            prompts if self.prompts else prompts * len(prefix),
+            prompts if len(prompts) == len(prefix) and not one else prompts[:1] * len(prefix),
             max_tokens=self.max_prompt_tokens,
             device=self.model.device,
         )
-        return self.model.before_text(prefix, ids, prompt_mask=mask)
+        if one:
+            words = self.model.llm.get_input_embeddings().weight
+            return prefix.to(words.dtype), None, self.model.shared_prompt(ids[0])
+        before, before_mask = self.model.before_text(prefix, ids, prompt_mask=mask)
+        return before, before_mask, None

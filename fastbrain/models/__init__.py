@@ -51,6 +51,7 @@ from .readiness import Warmed, warmup
 from .readout import Readout
 from .ridge import Ridge, fit_ridge
 from .scmbm import SCMBM, MaskedAutoencoder
+from .sharedprompt import SharedPrompt
 from .subjects import SubjectTable
 from .text import (
     encode_answers,
@@ -98,6 +99,7 @@ __all__ = [
     "Reconstruction",
     "Ridge",
     "ScalarQuantiser",
+    "SharedPrompt",
     "SubjectTable",
     "TokenizerConfig",
     "VQAutoencoder",

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from ..errors import InputError
 from .brainconfig import BrainLLMConfig
 from .braindecoder import brain_decoder
-from .language import answer_nll, layout
+from .language import answer_nll, layout, recomputes
+from .sharedprompt import SharedPrompt
 
 
 class BrainLLM(nn.Module):
@@ -167,6 +168,22 @@ class BrainLLM(nn.Module):
             prompt_first=self.config.position == "after-prompt",
         )
 
+    def shared_prompt(self, prompt_ids: Tensor) -> SharedPrompt:
+        """BOS and a prompt (P,), read once for every brain that stands behind it.
+
+        Raises
+        ------
+        InputError
+            The brain stands before the prompt, which then differs from brain to brain.
+        """
+        if self.config.position != "after-prompt":
+            raise InputError(
+                "BrainLLM: position must be 'after-prompt' to share a prompt, got "
+                f"{self.config.position!r}."
+            )
+        bos = prompt_ids.new_full((1,), self.text_tokenizer.bos_token_id)
+        return SharedPrompt(self.llm, torch.cat([bos, prompt_ids]))
+
     def text_nll(
         self,
         windows: Tensor,
@@ -175,29 +192,54 @@ class BrainLLM(nn.Module):
         text_mask: Tensor,
         *,
         prompt_mask: Tensor | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
         """Negative log likelihood of every token of each text, (B, A) float32, nats.
 
-        The vocabulary projection runs at the tokens of the text and nowhere else.
+        The vocabulary projection runs at the tokens of the text and nowhere else. One prompt for
+        all is read once where the brain stands behind it; a brain and its prompt are read once for
+        all texts that continue them.
 
         Parameters
         ----------
-        windows : Tensor, (B, t, k)
-        prompt_ids : Tensor, (B, P) int64
+        windows : Tensor, (N, t, k)
+        prompt_ids : Tensor, (N, P) int64
         text_ids : Tensor, (B, A) int64
         text_mask : Tensor, (B, A) bool
             Padding stands at the end.
-        prompt_mask : Tensor, (B, P) bool, optional
+        prompt_mask : Tensor, (N, P) bool, optional
+        rows : Tensor, (B,) int64, optional
+            Which window and prompt each text continues. Default: N = B, and each has its own.
 
         Raises
         ------
         InputError
             Brain, prompt and text together are longer than the language model's context.
         """
-        before, mask = self.before_text(self.prefix(windows), prompt_ids, prompt_mask=prompt_mask)
-        self.check_room(before.shape[1], text_ids.shape[1])
-        bias = self.logit_bias(windows)
-        return answer_nll(self.llm, before, mask, text_ids, text_mask, logit_bias=bias)
+        prefix, bias = self.prefix(windows), self.logit_bias(windows)
+        total = 1 + prompt_ids.shape[1] + prefix.shape[1]
+        self.check_room(total, text_ids.shape[1])
+        # layers that compute again in the backward pass keep no keys and values to share
+        if rows is not None and recomputes(self.llm):
+            prefix, prompt_ids = prefix[rows], prompt_ids[rows]
+            prompt_mask = None if prompt_mask is None else prompt_mask[rows]
+            bias, rows = None if bias is None else bias[rows], None
+        after = None
+        if self._one_prompt(prompt_ids, prompt_mask) and prefix.shape[1]:
+            after = self.shared_prompt(prompt_ids[0])
+            before, mask = prefix.to(self.llm.get_input_embeddings().weight.dtype), None
+        else:
+            before, mask = self.before_text(prefix, prompt_ids, prompt_mask=prompt_mask)
+        return answer_nll(
+            self.llm, before, mask, text_ids, text_mask, logit_bias=bias, rows=rows, after=after
+        )
+
+    def _one_prompt(self, prompt_ids: Tensor, prompt_mask: Tensor | None) -> bool:
+        if self.config.position != "after-prompt" or len(prompt_ids) < 2:
+            return False
+        whole = prompt_mask is None or bool(prompt_mask.all())
+        same = whole and bool((prompt_ids == prompt_ids[:1]).all())
+        return same and not recomputes(self.llm)
 
     def check_room(self, before: int, text: int) -> None:
         """Refuse a sequence that is longer than the language model's context."""

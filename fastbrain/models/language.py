@@ -1,7 +1,8 @@
 """What a frozen LLM says about an answer after a prefix of brain tokens.
 
 Works with any causal LM that takes `inputs_embeds`. The vocabulary projection, the widest matrix
-of the step, runs at the positions that carry loss and nowhere else.
+of the step, runs at the positions that carry loss and nowhere else; what several answers share is
+read once.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
+from .sharedprompt import SharedPrompt
 
 
 def layout(
@@ -73,50 +75,87 @@ def answer_nll(
     answer_mask: Tensor,
     *,
     logit_bias: Tensor | None = None,
+    rows: Tensor | None = None,
+    after: SharedPrompt | None = None,
 ) -> Tensor:
     """Negative log-likelihood of every answer token given all before it.
 
     Parameters
     ----------
     llm : PreTrainedModel
-    before : Tensor, (B, T, d_llm)
+    before : Tensor, (N, T, d_llm)
         What :func:`layout` gave.
-    before_mask : Tensor, (B, T) bool, or None
+    before_mask : Tensor, (N, T) bool, or None
     answer_ids : Tensor, (B, A) int64
     answer_mask : Tensor, (B, A) bool
         True on tokens that carry loss; padding stands at the end.
-    logit_bias : Tensor, (B, V), optional
+    logit_bias : Tensor, (N, V), optional
         Added to the logits of every step of a row.
+    rows : Tensor, (B,) int64, optional
+        Which row of `before` each answer continues: that row is computed once for all of them.
+        Default: N = B, and each has its own.
+    after : SharedPrompt, optional
+        What stands before all rows of `before` and was read already; no gradient reaches it.
 
     Returns
     -------
     Tensor, (B, A) float32
         Nats; 0 where the mask is false.
     """
-    if answer_ids.shape != answer_mask.shape or len(answer_ids) != len(before):
+    count = len(before) if rows is None else len(rows)
+    if answer_ids.shape != answer_mask.shape or len(answer_ids) != count:
         raise InputError(
-            f"answer_nll: answer_ids and answer_mask must be ({len(before)}, A), got "
+            f"answer_nll: answer_ids and answer_mask must be ({count}, A), got "
             f"{tuple(answer_ids.shape)} and {tuple(answer_mask.shape)}."
         )
     answer_mask = answer_mask.bool()
-    steps = answer_ids.shape[1]
     # the last answer token predicts nothing that is scored, so it is never fed
     spoken = llm.get_input_embeddings()(answer_ids[:, :-1])
-    arguments: dict[str, Any] = {"inputs_embeds": torch.cat([before, spoken], 1)}
-    if before_mask is not None:
-        mask = torch.cat([before_mask, answer_mask.new_ones(len(before), steps - 1)], dim=1)
-        arguments["attention_mask"] = mask.long()
-        arguments["position_ids"] = (mask.long().cumsum(1) - 1).clamp_min(0)
-    if _plain_head(llm):
-        hidden = llm.base_model(**arguments, use_cache=False).last_hidden_state[:, -steps:]
-        logits = llm.get_output_embeddings()(hidden[answer_mask])  # (tokens, V)
+    mask = before_mask
+    if mask is not None and after is not None:
+        mask = torch.cat([after.mask(len(before)).bool(), mask.bool()], dim=1)
+    cache = None if after is None else after.rows(len(before))
+    if rows is None:
+        embeds = torch.cat([before, spoken], dim=1)
+        states, _ = _read(llm, embeds, mask, cache, answer_ids.shape[1])
     else:
-        logits = llm(**arguments, use_cache=False, logits_to_keep=steps).logits[answer_mask]
-    logits = logits.float()
+        states, cache = _read(llm, before, mask, cache, 1, keep=True)
+        states = states[rows]
+        if spoken.shape[1]:
+            cache.batch_select_indices(rows)
+            own = None if mask is None else mask[rows]
+            later, _ = _read(llm, spoken, own, cache, spoken.shape[1])
+            states = torch.cat([states, later], dim=1)
+    logits = states[answer_mask]  # (tokens, ...)
+    logits = (llm.get_output_embeddings()(logits) if _plain_head(llm) else logits).float()
     if logit_bias is not None:
-        logits = logits + logit_bias[answer_mask.nonzero()[:, 0]]
+        of = answer_mask.nonzero()[:, 0]
+        logits = logits + logit_bias[of if rows is None else rows[of]]
     loss = F.cross_entropy(logits, answer_ids[answer_mask], reduction="none")
-    return torch.zeros(answer_ids.shape, device=loss.device).masked_scatter(answer_mask, loss)
+    return loss.new_zeros(answer_ids.shape).masked_scatter(answer_mask, loss)
+
+
+def _read(
+    llm: Any, embeds: Tensor, mask: Tensor | None, cache: Any, last: int, *, keep: bool = False
+) -> tuple[Tensor, Any]:
+    """States (B, last, d) of the last positions, or their logits, and the cache if it is kept.
+
+    `mask` may be shorter than what is read: what is missing at its end counts.
+    """
+    arguments: dict[str, Any] = {"inputs_embeds": embeds, "use_cache": keep or cache is not None}
+    if cache is not None:
+        arguments["past_key_values"] = cache
+    if mask is not None:
+        held = 0 if cache is None else cache.get_seq_length()
+        fresh = held + embeds.shape[1] - mask.shape[1]
+        mask = torch.cat([mask.long(), mask.new_ones(len(mask), fresh).long()], dim=1)
+        arguments["attention_mask"] = mask
+        arguments["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0)[:, -embeds.shape[1] :]
+    if _plain_head(llm):
+        found = llm.base_model(**arguments)
+        return found.last_hidden_state[:, -last:], found.past_key_values
+    found = llm(**arguments, logits_to_keep=last)
+    return found.logits, found.past_key_values
 
 
 def recompute_layers(llm: Any, on: bool) -> None:
@@ -138,6 +177,11 @@ def recompute_layers(llm: Any, on: bool) -> None:
     for layer in llm.modules():
         if getattr(layer, "gradient_checkpointing", False) and layer is not llm:
             layer.training = True
+
+
+def recomputes(llm: Any) -> bool:
+    """Whether some layer computes its activations again: it then keeps no keys and values."""
+    return any(getattr(module, "gradient_checkpointing", False) for module in llm.modules())
 
 
 def _plain_head(llm: Any) -> bool:

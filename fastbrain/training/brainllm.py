@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -69,10 +70,21 @@ class PromptTuning(_Reading):
 
     def total(self, batch: BrainTexts) -> tuple[Tensor, int]:
         """Nats of a batch, summed, and its tokens."""
-        prompt_ids, prompt_mask = self.prompt(batch)
+        # texts that continue one prompt of one brain share what stands before them
+        first: dict[tuple[str, bytes], int] = {}
+        keys = [
+            (prompt, window.tobytes())
+            for prompt, window in zip(batch.prompts, batch.windows.cpu().numpy(), strict=True)
+        ]
+        of = [first.setdefault(key, len(first)) for key in keys]
+        fronts, rows = batch, None
+        if len(first) < len(of):
+            fronts = batch.take([of.index(i) for i in range(len(first))])
+            rows = torch.tensor(of, device=self.model.device)
+        prompt_ids, prompt_mask = self.prompt(fronts)
         text_ids, text_mask = self.text(batch)
         nll = self.model.text_nll(
-            batch.windows, prompt_ids, text_ids, text_mask, prompt_mask=prompt_mask
+            fronts.windows, prompt_ids, text_ids, text_mask, prompt_mask=prompt_mask, rows=rows
         )
         return nll.sum(), int(text_mask.sum())
 
