@@ -1,0 +1,85 @@
+"""Which tokens begin a word, so that text can be counted in words while it is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+_MARKERS = ("Ġ", "▁")  # what byte-level and SentencePiece tokenizers put before a word
+
+
+class WordStarts:
+    """The vocabulary of a tokenizer, divided into tokens that begin a word and those that go on.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizer
+    llm : PreTrainedModel
+        Its vocabulary may have rows that no token has.
+    device : torch.device
+
+    Raises
+    ------
+    InputError
+        No token begins a word.
+    """
+
+    def __init__(self, tokenizer: Any, llm: Any, device: torch.device) -> None:
+        size = len(llm.get_output_embeddings().weight)
+        names = tokenizer.convert_ids_to_tokens(list(range(min(size, len(tokenizer)))))
+        special = set(tokenizer.all_special_ids)
+        marked = next((m for m in _MARKERS if any(str(n).startswith(m) for n in names)), None)
+        begins, allowed = [False] * size, [False] * size
+        for token, name in enumerate(names):
+            if name is None or token in special:
+                continue
+            allowed[token] = True
+            spoken = any(c.isalnum() for c in name.lstrip("".join(_MARKERS)))
+            first = name.startswith(marked) if marked else not name.startswith("##")
+            begins[token] = spoken and first
+        self._begins = begins
+        self._start = torch.tensor(begins, device=device)
+        self._goes_on = torch.tensor(allowed, device=device) & ~self._start
+        if not any(begins):
+            raise InputError("WordStarts: a token must begin a word, got a tokenizer without any.")
+
+    def begins(self, token: int) -> bool:
+        """Whether a token begins a word."""
+        return self._begins[token]
+
+    def proposals(
+        self, logits: Tensor, last: Tensor, fresh: Tensor, count: int
+    ) -> tuple[list[float], list[list[float]], list[list[int]]]:
+        """What may come next, the likeliest first.
+
+        Parameters
+        ----------
+        logits : Tensor, (R, V)
+        last : Tensor, (R,) bool
+            Whether the word under way is the last one: it goes on or ends.
+        fresh : Tensor, (R,) bool
+            Whether a word must begin.
+        count : int
+
+        Returns
+        -------
+        ends : list of float, (R,)
+            Log probability that the word under way is complete.
+        values : list of list of float, (R, count)
+            Log probabilities; minus infinity where there are fewer.
+        ids : list of list of int, (R, count)
+        """
+        log_p = torch.log_softmax(logits, dim=-1)
+        going = log_p.masked_fill(~self._goes_on, -torch.inf)
+        beginning = log_p.masked_fill(~self._start, -torch.inf)
+        # what neither begins nor goes on with a word (an end token) ends it too
+        ends = log_p.masked_fill(self._goes_on, -torch.inf).logsumexp(dim=-1)
+        ends = torch.where(fresh & last, torch.zeros_like(ends), ends)
+        going = going.masked_fill(fresh[:, None], -torch.inf)
+        beginning = beginning.masked_fill(last[:, None], -torch.inf)
+        values, ids = torch.maximum(going, beginning).topk(min(count, log_p.shape[1]), dim=-1)
+        return ends.tolist(), values.tolist(), ids.tolist()
