@@ -58,6 +58,7 @@ _NAMES = {
     "intersect_masks": "masks",
     "known_dataset": "datasets",
     "lagged_windows": "lags",
+    "lanczos_downsample": "lanczos",
     "load_volumes": "volumes",
     "parcel_series": "parcels",
     "plan_store": "plan",

@@ -1,6 +1,7 @@
 """From brain windows to text: generation and scoring through a causal language model."""
 
 from .batch import mean_nll, score_matrix, score_pairs
+from .encoded import EncodedSearch, reconstruct_encoded
 from .engine import Generation, generate
 from .sampling import Sampling
 from .steered import score_steered
@@ -9,6 +10,7 @@ from .windows import Decoded, decode_windows, score_texts, token_saliency
 
 __all__ = [
     "Decoded",
+    "EncodedSearch",
     "Generation",
     "Sampling",
     "Story",
@@ -17,6 +19,7 @@ __all__ = [
     "generate",
     "mean_nll",
     "reconstruct",
+    "reconstruct_encoded",
     "score_matrix",
     "score_pairs",
     "score_steered",

@@ -51,6 +51,10 @@ class WordStarts:
         """Whether a token begins a word."""
         return self._begins[token]
 
+    def beginnings(self, logits: Tensor) -> Tensor:
+        """Probabilities (R, V) of tokens that begin a word, of all others 0."""
+        return torch.softmax(logits.float().masked_fill(~self._start, -torch.inf), dim=-1)
+
     def proposals(
         self, logits: Tensor, last: Tensor, fresh: Tensor, count: int
     ) -> tuple[list[float], list[list[float]], list[list[int]]]:

@@ -21,6 +21,7 @@ from .config import (
     TokenizerConfig,
     VideoConfig,
 )
+from .encoding import EncodingModel, fit_encoding
 from .hub import (
     attention_choice,
     llm_fingerprint,
@@ -66,6 +67,7 @@ from .voxel import VoxelTokenizer
 from .vq_autoencoder import Reconstruction, VQAutoencoder
 from .vq_config import QuantiserConfig, VQAutoencoderConfig
 from .vq_files import CoderCard, load_vq, save_vq
+from .wordfeatures import WordFeatures
 from .wordlevel import small_llm
 from .wordrate import WordRate, fit_word_rate
 
@@ -84,6 +86,7 @@ __all__ = [
     "DomainClassifier",
     "DomainProbe",
     "EncoderConfig",
+    "EncodingModel",
     "FrameEncoder",
     "LLM4Brain",
     "LLM4BrainConfig",
@@ -109,6 +112,7 @@ __all__ = [
     "VisionModelFrames",
     "VoxelTokenizer",
     "Warmed",
+    "WordFeatures",
     "WordRate",
     "adaptors_off",
     "attention_choice",
@@ -121,6 +125,7 @@ __all__ = [
     "encode_continuations",
     "encode_prompts",
     "extend_vocabulary",
+    "fit_encoding",
     "fit_ridge",
     "fit_word_rate",
     "from_pretrained",

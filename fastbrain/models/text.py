@@ -153,6 +153,22 @@ def encode_continuations(
     return _pad(rows, tokenizer, device, left=False)
 
 
+def word_ids(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
+    """Token ids of each word as it stands within a sentence.
+
+    Raises
+    ------
+    InputError
+        A word has no token.
+    """
+    space = " " if _wants_space(tokenizer) else ""
+    rows = [list(tokenizer.encode(space + w, add_special_tokens=False)) for w in words]
+    empty = [w for w, row in zip(words, rows, strict=True) if not row]
+    if empty:
+        raise InputError(f"word_ids: words must have a token, got {empty[0]!r} without any.")
+    return rows
+
+
 def _wants_space(tokenizer: Any) -> bool:
     # byte-level tokenizers mark a word's start by the space before it, SentencePiece adds its own
     def ids(text: str) -> list[int]:
