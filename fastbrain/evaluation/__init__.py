@@ -68,6 +68,7 @@ from .stats import (
     permutation_p,
     sign_flip_p,
 )
+from .stories import shifted_partners, story_scores
 from .subjects import scores_by_subject, subject_table
 from .surprise import SurpriseBin, by_surprise, surprise_bins
 from .sweeps import (
@@ -174,8 +175,10 @@ __all__ = [
     "sample_scores",
     "scale_scores",
     "scores_by_subject",
+    "shifted_partners",
     "sign_flip_p",
     "spread_counts",
+    "story_scores",
     "subject_table",
     "surprise_bins",
     "sweep",

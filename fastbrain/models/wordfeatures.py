@@ -24,6 +24,8 @@ class WordFeatures:
         Of the hidden states; 0 is the word vectors. Tang et al. take the ninth of twelve.
     context : int
         Words before each (Tang et al.: 5).
+    projection : Tensor, (d, D), optional
+        Applied to every state, for instance its leading directions over the training words.
 
     Raises
     ------
@@ -31,7 +33,15 @@ class WordFeatures:
         There is no such layer, or the context is negative.
     """
 
-    def __init__(self, llm: Any, tokenizer: Any, *, layer: int, context: int = 5) -> None:
+    def __init__(
+        self,
+        llm: Any,
+        tokenizer: Any,
+        *,
+        layer: int,
+        context: int = 5,
+        projection: Tensor | None = None,
+    ) -> None:
         depth = llm.config.num_hidden_layers
         if not (0 <= layer <= depth and context >= 0):
             raise InputError(
@@ -39,6 +49,7 @@ class WordFeatures:
                 f"{context}."
             )
         self.llm, self.tokenizer, self.layer, self.context = llm, tokenizer, layer, context
+        self.projection = None if projection is None else projection.to(self.device)
         self._bos = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
 
     @property
@@ -61,8 +72,8 @@ class WordFeatures:
             # pads stand at the end: causality
             padded = torch.nn.utils.rnn.pad_sequence(part, batch_first=True).to(self.device)
             last = torch.tensor([len(row) - 1 for row in part], device=self.device)
-            states = self._states(input_ids=padded).hidden_states[self.layer]
-            found.append(states[torch.arange(len(part), device=self.device), last].float())
+            states = self._states(input_ids=padded)
+            found.append(states[torch.arange(len(part), device=self.device), last])
         return torch.cat(found)
 
     @torch.no_grad()
@@ -81,12 +92,12 @@ class WordFeatures:
         bos = contexts.new_tensor(self._bos).expand(len(contexts), -1)
         before = torch.cat([bos, contexts[:, start:]], dim=1)
         if not before.shape[1]:
-            return self._states(input_ids=words[:, None]).hidden_states[self.layer][:, -1].float()
-        cache = self._states(input_ids=before, use_cache=True).past_key_values
+            return self._states(input_ids=words[:, None])[:, -1]
+        cache = self.llm.base_model(input_ids=before, use_cache=True).past_key_values
         cache.batch_select_indices(rows)
-        found = self._states(input_ids=words[:, None], past_key_values=cache, use_cache=True)
-        states: Tensor = found.hidden_states[self.layer][:, -1].float()
-        return states
+        return self._states(input_ids=words[:, None], past_key_values=cache, use_cache=True)[:, -1]
 
-    def _states(self, **given: Any) -> Any:
-        return self.llm.base_model(**given, output_hidden_states=True)
+    def _states(self, **given: Any) -> Tensor:
+        found = self.llm.base_model(**given, output_hidden_states=True)
+        states: Tensor = found.hidden_states[self.layer].float()
+        return states if self.projection is None else states @ self.projection
