@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-FAMILIES = ("voxel_tokenizer", "neighborhood", "vq", "lora", "decode", "parcels")
+FAMILIES = ("voxel_tokenizer", "neighborhood", "vq", "lora", "decode", "parcels", "brainllm")
 OURS = "fastbrain"
 
 
