@@ -181,7 +181,8 @@ def recompute_layers(llm: Any, on: bool) -> None:
 
 def recomputes(llm: Any) -> bool:
     """Whether some layer computes its activations again: it then keeps no keys and values."""
-    return any(getattr(module, "gradient_checkpointing", False) for module in llm.modules())
+    layers = (m for m in llm.modules() if getattr(m, "gradient_checkpointing", False))
+    return any(layer.training for layer in layers)
 
 
 def _plain_head(llm: Any) -> bool:
