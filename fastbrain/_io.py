@@ -128,6 +128,11 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept: ``$FASTBRAIN_CACHE``, else ``~/.cache/fastbrain``."""
+    return Path(os.environ.get("FASTBRAIN_CACHE") or Path.home() / ".cache" / "fastbrain")
+
+
 def safe_join(root: str | Path, *parts: str) -> Path:
     """Join below `root`; a path that leaves it ('..', absolute, through a link) is refused."""
     base = Path(root).resolve()

@@ -46,7 +46,7 @@ from .pretrained import (
 )
 from .published import Published, convert_pickle, load_scmbm
 from .qformer import QFormer
-from .qformer_weights import load_qformer
+from .qformer_weights import load_qformer, load_video_branch
 from .quantiser import Quantised, ScalarQuantiser, VectorQuantiser
 from .readiness import Warmed, warmup
 from .readout import Readout
@@ -61,7 +61,8 @@ from .text import (
     encode_prompts,
 )
 from .vectorlm import vector_llm
-from .video import FrameEncoder, VisionModelFrames, from_vision_model
+from .video import FrameEncoder
+from .vision import VisionModelFrames, from_vision_model, load_vision_model
 from .vocabulary import CodeVocabulary, extend_vocabulary
 from .voxel import VoxelTokenizer
 from .vq_autoencoder import Reconstruction, VQAutoencoder
@@ -136,6 +137,8 @@ __all__ = [
     "load_qformer",
     "load_scmbm",
     "load_strict",
+    "load_video_branch",
+    "load_vision_model",
     "load_vq",
     "mixed_loss",
     "padding_note",

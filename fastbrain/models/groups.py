@@ -11,7 +11,8 @@ readout            linear readout of all tokens, and the gate of the Q-Former be
 qformer            Q-Former without its adaptors, shared with the video branch
 qformer_adaptors   low-rank adaptors of the Q-Former, fMRI branch only
 projection         latents to the LLM's embeddings, shared with the video branch
-video              frame encoder
+video              frame encoder of our own, or the places of an external one's frames
+vision             external frame encoder; always frozen
 prototypes         class head g
 temperature        log of the contrastive temperature
 llm                the language model; always frozen
@@ -41,6 +42,7 @@ NAMES = (
     "qformer_adaptors",
     "projection",
     "video",
+    "vision",
     "prototypes",
     "temperature",
     "llm",
@@ -62,7 +64,9 @@ def parameter_groups(model: nn.Module) -> Groups:
     groups: Groups = {name: [] for name in NAMES}
     low_rank = {id(p) for m in model.modules() if isinstance(m, Adaptor) for p in m.parameters()}
     for name, parameter in model.named_parameters():
-        group = name.split(".", 1)[0].replace("log_tau", "temperature")
+        group = name.split(".", 1)[0]
+        group = {"log_tau": "temperature", "frame_place": "video"}.get(group, group)
+        group = "vision" if model.external_video and name.startswith("video.") else group
         group = f"{group}_adaptors" if id(parameter) in low_rank else group
         groups[group].append((name, parameter))
     return groups

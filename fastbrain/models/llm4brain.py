@@ -24,6 +24,7 @@ from ..errors import InputError
 from ..grid import TokenGrid
 from .bridge import Bridge
 from .config import LLM4BrainConfig
+from .foreign import leave_out
 from .groups import Groups, parameter_groups, set_trainable
 from .language import answer_nll, layout, recompute_layers
 from .layers import adaptors_off
@@ -32,7 +33,7 @@ from .qformer import QFormer
 from .readout import make_readout
 from .scmbm import SCMBM
 from .subjects import subject_table
-from .video import FrameEncoder
+from .video import FrameEncoder, placed
 from .voxel import VoxelTokenizer
 
 
@@ -55,7 +56,8 @@ class LLM4Brain(nn.Module):
         Factor from stored integers to physical units.
     video : Module, optional
         Frame encoder with attribute `dim`, e.g. :func:`from_vision_model`; it is kept frozen and
-        out of the state dict. Default: a :class:`FrameEncoder` of the configured size.
+        out of the state dict; a learned code of each frame's place in the clip is added to what it
+        gives. Default: a :class:`FrameEncoder` of the configured size.
     """
 
     def __init__(
@@ -86,6 +88,10 @@ class LLM4Brain(nn.Module):
         self.external_video = video is not None
         self.video = video.requires_grad_(False) if video else FrameEncoder(config.video)
         context_dim = int(self.video.dim)  # type: ignore[arg-type]
+        # where in the clip a frame is, which an encoder of single frames cannot say
+        self.frame_place = (
+            nn.Parameter(torch.zeros(config.video.frames, 1, context_dim)) if video else None
+        )
         self.bridge = Bridge(
             steps * (1 + self.tokenizer.n_tokens),
             sizes.dim,
@@ -107,8 +113,7 @@ class LLM4Brain(nn.Module):
         self.recompute = False
         self.card: Any = None  # where the weights came from, once loaded or saved
         self.llm = llm.requires_grad_(False).eval()
-        self.register_state_dict_post_hook(_drop_foreign)
-        self.register_load_state_dict_post_hook(_expect_no_foreign)
+        leave_out(self, ("llm.", "video.") if self.external_video else ("llm.",))
 
     def train(self, mode: bool = True) -> LLM4Brain:
         """Switch the trainable parts; the LLM never leaves evaluation mode."""
@@ -149,9 +154,13 @@ class LLM4Brain(nn.Module):
         return z if self.readout is None else self.readout(tokens, z)
 
     def video_latents(self, frames: Tensor) -> Tensor:
-        """X (B, n_queries, d_q) of clips `frames` (B, T, 3, H, W) in [0, 1]; adaptors off."""
+        """X (B, n_queries, d_q) of clips `frames` (B, T, 3, H, W) in [0, 1]; adaptors off.
+
+        What an external frame encoder made of them, (B, T·patches, dim), is taken in their place.
+        """
+        seen = frames if self.external_video and frames.ndim == 3 else self.video(frames)
         with adaptors_off(self.qformer):
-            return self.qformer(self.video(frames))
+            return self.qformer(placed(seen, self.frame_place))
 
     def prefix(self, voxels: Tensor, subjects: Sequence[str] | None = None) -> Tensor:
         """Input embeddings (B, n_queries, d_llm) that stand for the brain in front of the LLM."""
@@ -275,26 +284,4 @@ class LLM4Brain(nn.Module):
 
     def set_trainable(self, groups: Sequence[str]) -> list[str]:
         """Train these groups and freeze all others; see :func:`.groups.set_trainable`."""
-        frozen = ("llm", "video") if self.external_video else ("llm",)
-        return set_trainable(self, groups, frozen=frozen)
-
-
-def _foreign(module: LLM4Brain) -> tuple[str, ...]:
-    return ("llm.", "video.") if module.external_video else ("llm.",)
-
-
-def _drop_foreign(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
-    foreign = tuple(prefix + part for part in _foreign(module))  # type: ignore[arg-type]
-    for key in [k for k in state if k.startswith(foreign)]:
-        del state[key]
-
-
-def _expect_no_foreign(module: nn.Module, keys: Any) -> None:
-    foreign = _foreign(module)  # type: ignore[arg-type]
-    # the model may be part of a larger one, whose name stands in front
-    missing = [
-        k
-        for k in keys.missing_keys
-        if not any(k.startswith(part) or f".{part}" in f".{k}" for part in foreign)
-    ]
-    keys.missing_keys[:] = missing
+        return set_trainable(self, groups, frozen=("llm", "vision"))

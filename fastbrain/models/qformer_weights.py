@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from .._io import sha256
 from ..errors import CheckpointError
+from .llm4brain import LLM4Brain
 from .pretrained import load_strict
 from .published import Published, read_tensors, without_adaptors
 from .qformer import QFormer
@@ -18,6 +20,9 @@ from .qformer import QFormer
 _FIRST = re.compile(r"encoder\.layer\.0\.attention\.(attention|self)\.query\.weight$")
 _NORM = ("layernorm", "embeddings.layernorm", "embeddings.LayerNorm")
 _QUERIES = ("query_tokens", "video_query_tokens")
+# Video-LLaMA and MiniGPT-4, transformers, LAVIS: from a Q-Former to a language model
+_PROJECTIONS = re.compile(r"(^|\.)(llama|language|llm|opt|t5)_proj(ection)?\.(weight|bias)$")
+_PLACES = re.compile(r"(^|\.)video_frame_position_embedding\.weight$")
 # published -> ours, inside a block; what is joined there is named apart
 _BLOCK = {
     "attention.output.dense": "attention.out",
@@ -92,6 +97,58 @@ def load_qformer(qformer: QFormer, path: str | Path, *, prefix: str | None = Non
     unused = sorted(k for k in own if k not in used and found[0] + k != queries)
     fresh = () if queries else ("queries",)
     return Published(path.name, sha256(path), source, "", False, tuple(unused), fresh)
+
+
+@torch.no_grad()
+def load_video_branch(
+    model: LLM4Brain, path: str | Path, *, prefix: str | None = None
+) -> Published:
+    """Read a published Q-Former with all around it: Video-LLaMA's video branch, BLIP-2's.
+
+    The projection to the language model, and Video-LLaMA's places of frames, are taken where the
+    file has them in the shape of the model; a model's frame encoder is the vision model that the
+    Q-Former was trained behind (:func:`load_vision_model`, BLIP-2's for Video-LLaMA).
+
+    Parameters
+    ----------
+    model : LLM4Brain
+        Its Q-Former as :func:`load_qformer` takes it.
+    path : str or Path
+    prefix : str, optional
+        As in :func:`load_qformer`.
+
+    Returns
+    -------
+    Published
+        `fresh` names what the file had not, or had for another language model or encoder:
+        "queries", "projection", "frame_place".
+
+    Raises
+    ------
+    CheckpointError
+        As in :func:`load_qformer`, or there are several projections.
+    """
+    loaded = load_qformer(model.qformer, path, prefix=prefix)
+    tensors, _ = read_tensors(path)
+    fresh = list(loaded.fresh)
+    found = {m[4]: k for k in tensors if (m := _PROJECTIONS.search(k))}
+    many = {k.rpartition(".")[0] for k in tensors if _PROJECTIONS.search(k)}
+    if len(many) > 1:
+        raise CheckpointError(f"load_video_branch: {path} must hold one projection, got {many}.")
+    own = dict(model.projection.named_parameters())
+    if all(k in found and tensors[found[k]].shape == p.shape for k, p in own.items()):
+        for k, p in own.items():
+            p.copy_(tensors[found[k]])
+    else:
+        fresh.append("projection")
+    place = model.frame_place
+    if place is not None:
+        rows = next((v for k, v in tensors.items() if _PLACES.search(k)), None)
+        if rows is not None and len(rows) >= len(place) and rows.shape[1] == place.shape[2]:
+            place.copy_(rows[: len(place), None])
+        else:
+            fresh.append("frame_place")
+    return replace(loaded, fresh=tuple(fresh))
 
 
 def _state(own: Mapping[str, Tensor], depth: int, where: str) -> tuple[dict[str, Tensor], set[str]]:

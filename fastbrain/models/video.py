@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -64,65 +62,20 @@ class FrameEncoder(nn.Module):
         return x.flatten(1, 2)
 
 
-class VisionModelFrames(nn.Module):
-    """Any transformers vision model as a frozen frame encoder.
+def placed(tokens: Tensor, place: Tensor | None) -> Tensor:
+    """Add the code `place` (T, 1, dim) of each frame to its tokens (B, T·patches, dim).
 
-    Parameters
-    ----------
-    model : PreTrainedModel
-        Takes `pixel_values` (N, 3, H, W) and returns `last_hidden_state` (N, patches, d).
-    mean, std : tuple of 3 float
-        Colour statistics of its image processor.
+    Raises
+    ------
+    InputError
+        The tokens are not those of T frames.
     """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(
-        self,
-        model: Any,
-        *,
-        mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
-        std: tuple[float, float, float] = (0.5, 0.5, 0.5),
-    ) -> None:
-        super().__init__()
-        self.model = model.eval().requires_grad_(False)
-        self.dim = int(model.config.hidden_size)
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-
-    def train(self, mode: bool = True) -> VisionModelFrames:
-        """Stay in evaluation mode: the model is frozen."""
-        return super().train(False)
-
-    @torch.no_grad()
-    def forward(self, frames: Tensor) -> Tensor:
-        """Encode clips (B, T, 3, H, W) in [0, 1] into (B, T·patches, dim)."""
-        if frames.ndim != 5 or frames.shape[2] != 3:
-            raise InputError(
-                f"VisionModelFrames: frames must be (B, T, 3, H, W), got {tuple(frames.shape)}."
-            )
-        pixels = (frames.flatten(0, 1) - self.mean) / self.std
-        hidden = self.model(pixel_values=pixels).last_hidden_state  # (B·T, p, d)
-        return hidden.unflatten(0, frames.shape[:2]).flatten(1, 2)
-
-
-def from_vision_model(model: Any, *, processor: Any = None) -> VisionModelFrames:
-    """Wrap a transformers vision model; colour statistics come from its image processor.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-    processor : image processor, optional
-        Its `image_mean` and `image_std` are used; default 0.5.
-
-    Returns
-    -------
-    VisionModelFrames
-        Pass it as ``LLM4Brain(video=...)``.
-    """
-    if processor is None:
-        return VisionModelFrames(model)
-    return VisionModelFrames(
-        model, mean=tuple(processor.image_mean), std=tuple(processor.image_std)
-    )
+    if place is None:
+        return tokens
+    if tokens.ndim != 3 or tokens.shape[1] % len(place) or tokens.shape[2] != place.shape[2]:
+        raise InputError(
+            f"LLM4Brain: the frame encoder must give (B, T·patches, {place.shape[2]}) for "
+            f"{len(place)} frames, got {tuple(tokens.shape)}. Sample as many frames as "
+            "VideoConfig.frames says."
+        )
+    return (tokens.unflatten(1, (len(place), -1)) + place.to(tokens.dtype)).flatten(1, 2)

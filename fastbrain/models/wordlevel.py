@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._io import folder_atomic, read_json, sha256, verify, write_atomic, write_json
+from .._io import (
+    cache_folder,
+    folder_atomic,
+    read_json,
+    sha256,
+    verify,
+    write_atomic,
+    write_json,
+)
 from ..errors import CohortError, InputError, OutputExistsError, StoreError
 from .hub import quiet
 
@@ -70,8 +77,7 @@ def small_llm(
     recipe = {"version": _VERSION, "dim": dim, "depth": depth, "heads": heads, "steps": steps}
     recipe |= {"batch_size": batch_size, "slots": slots, "seed": seed}
     key = hashlib.sha256(json.dumps([recipe, corpus]).encode()).hexdigest()[:20]
-    default = os.environ.get("FASTBRAIN_CACHE") or Path.home() / ".cache" / "fastbrain"
-    folder = Path(cache_dir or default) / f"small-llm-{key}"
+    folder = Path(cache_dir or cache_folder()) / f"small-llm-{key}"
     if _is_whole(folder):
         return folder
     tokenizer = _word_tokenizer(corpus)

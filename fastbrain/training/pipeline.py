@@ -10,13 +10,11 @@ The run folder holds what is needed to do it again and what is needed to judge i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .._io import new_output, write_json
 from .._progress import say
@@ -25,7 +23,7 @@ from ..models import (
     LLM4Brain,
     ModelCard,
     load_llm,
-    load_scmbm,
+    load_vision_model,
     save_pretrained,
     small_llm,
 )
@@ -36,9 +34,8 @@ from .readout import fit_readout
 from .recipes import calibrate, stage_one, stage_two
 from .run import History
 from .runconfig import RunConfig
+from .stimuli import clip_frames, fitted_to, load_weights
 from .targets import text_targets, video_targets
-
-Frames = Callable[[str], Tensor]
 
 
 def train_llm4brain(
@@ -96,10 +93,7 @@ def train_llm4brain(
     llm_path = config.llm or str(_small_llm(store, config, prompts))
     model = build_model(store, config, llm_path, device=device)
     val_loader = _loader(store, store.split.val, config.stage1, shuffle=False)
-    facts: dict[str, Any] = {}
-    if config.encoder_weights is not None:
-        loaded = load_scmbm(model.encoder, config.encoder_weights, tokenizer=model.tokenizer)
-        facts["encoder_weights"] = asdict(loaded)
+    facts = load_weights(model, config)
 
     def options(name: str) -> dict[str, Any]:
         folder = out / "stages" / name
@@ -110,13 +104,15 @@ def train_llm4brain(
         loader = _loader(store, store.split.train, config.pretrain)
         pretrain_scmbm(model, loader, config.pretrain, val_loader=val_loader, **options("pretrain"))
     texts = _texts(store, "train")
-    if config.video is not None:
-        frames = _frames(store, model)
-        pretrain_video(
-            model, texts, frames, config.video, prompts=prompts, instructions=instructions,
-            val_texts=_texts(store, "val"), **options("video"),
-        )  # fmt: skip
-        targets = video_targets(model, [*store.split.train, *store.split.val], frames)
+    if config.stimulus == "clips":
+        shown = (*store.split.train, *store.split.val)
+        frames = clip_frames(store, model, shown)
+        if config.video is not None:
+            pretrain_video(
+                model, texts, frames, config.video, prompts=prompts, instructions=instructions,
+                val_texts=_texts(store, "val"), **options("video"),
+            )  # fmt: skip
+        targets = video_targets(model, shown, frames)
     else:
         targets = text_targets(model, texts | _texts(store, "val"), fit=store.split.train)
         audit = audit.with_fits(targets.scopes).check(allow=allow_leak)
@@ -182,9 +178,10 @@ def build_model(
         n_classes=classes,
         people=people_of(store, config),
     )
+    vision = load_vision_model(config.vision_model) if config.vision_model else None
     torch.manual_seed(config.seed)
     model = LLM4Brain(
-        sizes,
+        fitted_to(sizes, vision),
         grid=store.grid,
         centers_mm=store.grid.centers(store.affine),
         llm=llm,
@@ -192,6 +189,7 @@ def build_model(
         mean=store.mean,
         inv_std=store.inv_std,
         scale=store.scale,
+        video=vision,
     )
     return model.to(device)
 
@@ -228,21 +226,6 @@ def _small_llm(store: VoxelStore, config: RunConfig, prompts: tuple[str, ...]) -
         [f"{prompt} {sentence}" for prompt in prompts for sentence in sentences],
         seed=config.seed,
     )
-
-
-def _frames(store: VoxelStore, model: LLM4Brain) -> Frames:
-    """Trial id to the frames of its clip, each decoded once."""
-    from ..data.clips import read_clip
-
-    size, cache = model.config.video, {}
-
-    def frames(trial: str) -> Tensor:
-        if trial not in cache:
-            clip = store.clip(trial)
-            cache[trial] = torch.from_numpy(read_clip(clip, frames=size.frames, size=size.size))
-        return cache[trial]
-
-    return frames
 
 
 def _loader(

@@ -33,6 +33,16 @@ class RunConfig:
     encoder_weights : str or None
         Safetensors file of a pretrained SC-MBM encoder, published or from ``fastbrain train
         scmbm``; its digest stands in the run's manifest.
+    vision_model : str or None
+        Hub name or folder of a vision model of transformers (ViT, CLIP, BLIP-2, ...) that encodes
+        the frames of clips; it stays frozen, and a clip is encoded once and cached.
+        None: a small frame encoder of our own, which the stage `video` trains.
+    qformer_weights : str or None
+        Safetensors file of a published Q-Former, with the projection and the places of frames
+        where it has some (:func:`fastbrain.models.load_video_branch`); its digest stands in the
+        run's manifest. `video` may then be None: the video branch arrives trained.
+    qformer_prefix : str or None
+        Which Q-Former of that file, where it has several: "video_Qformer.bert.".
     model : LLM4BrainConfig
         `frames`, `n_classes` and `people` are taken from the store.
     pretrain, video, calibrate, stage1, stage2 : StageConfig or None
@@ -48,6 +58,9 @@ class RunConfig:
     prompts: tuple[str, ...] = ("what does the person see ?",)
     stimulus: str = "clips"
     encoder_weights: str | None = None
+    vision_model: str | None = None
+    qformer_weights: str | None = None
+    qformer_prefix: str | None = None
     model: LLM4BrainConfig = field(default_factory=LLM4BrainConfig)
     pretrain: StageConfig | None = None
     video: StageConfig | None = field(default_factory=lambda: preset("video"))
@@ -61,10 +74,21 @@ class RunConfig:
         require(self, "stimulus", self.stimulus in ("clips", "text"), "be clips or text")
         require(self, "prompts", bool(self.prompts), "hold at least one prompt")
         require(self, "adapt_runs", self.adapt_runs >= 0, "be 0 or more")
-        if (self.stimulus == "text") != (self.video is None):
+        arrives = self.stimulus == "clips" and self.qformer_weights is not None
+        if (self.stimulus == "text") != (self.video is None) and not arrives:
             raise ConfigError(
                 f"RunConfig: video must be configured for clips and None for text, got "
-                f"stimulus='{self.stimulus}' and video={'None' if self.video is None else 'set'}."
+                f"stimulus='{self.stimulus}' and video={'None' if self.video is None else 'set'}. "
+                "Clips need no such stage where qformer_weights are given."
+            )
+        needless = self.stimulus == "text" and self.vision_model is not None
+        require(self, "vision_model", not needless, "be None for stimulus='text'")
+        lone = self.qformer_prefix is not None and self.qformer_weights is None
+        require(self, "qformer_prefix", not lone, "be None without qformer_weights")
+        if self.qformer_weights is not None and not self.model.qformer.bert:
+            raise ConfigError(
+                "RunConfig: qformer_weights must have a Q-Former in the layout of BERT, got "
+                "model.qformer.bert=False."
             )
         if self.calibrate is not None and not self.model.readout_rank:
             raise ConfigError("RunConfig: calibrate must have a readout, got readout_rank=0.")

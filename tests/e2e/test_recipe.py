@@ -7,6 +7,8 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from fastbrain.cli import main
 from fastbrain.data import (
@@ -225,6 +227,56 @@ def test_texts_can_be_the_stimulus(store, tmp_path):
     assert model.projection.weight.shape == (64, 24)
     with pytest.raises(ConfigError, match="None for text"):
         replace(recipe(), stimulus="text")
+
+
+def test_a_published_video_branch_and_a_frozen_vision_model(store, tmp_path, monkeypatch):
+    """A vision model sees every clip once; a Q-Former arrives trained; both stand in the record."""
+    from transformers import Blip2QFormerConfig, Blip2QFormerModel, ViTConfig, ViTModel
+
+    from fastbrain._io import sha256
+
+    monkeypatch.setenv("FASTBRAIN_CACHE", str(tmp_path / "cache"))
+    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    vit = ViTModel(ViTConfig(**sizes, hidden_size=12, image_size=16, patch_size=8))
+    vit.save_pretrained(tmp_path / "vit")
+    blip = Blip2QFormerConfig(
+        **sizes, vocab_size=9, hidden_size=24, encoder_hidden_size=12, cross_attention_frequency=1
+    )
+    weights = {f"qformer.{k}": v.clone() for k, v in Blip2QFormerModel(blip).state_dict().items()}
+    save_file(weights, tmp_path / "qformer.safetensors")
+    config = recipe(adapt_runs=0)
+    qformer = replace(
+        config.model.qformer, depth=1, heads=2, mlp_ratio=1.0, bert=True, cross_every=1
+    )
+    config = replace(
+        config,
+        model=replace(config.model, qformer=qformer),
+        pretrain=None,
+        stage2=None,
+        vision_model=str(tmp_path / "vit"),
+        qformer_weights=str(tmp_path / "qformer.safetensors"),
+    )
+    looks = []
+    real = ViTModel.forward
+    monkeypatch.setattr(ViTModel, "forward", lambda *a, **k: (looks.append(1), real(*a, **k))[1])
+    model = train_llm4brain(store, tmp_path / "run", config)
+    shown = {store.clip(t) for t in (*store.split.train, *store.split.val)}
+    assert len(looks) == len(shown)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["qformer_weights"]["sha256"] == sha256(tmp_path / "qformer.safetensors")
+    assert manifest["qformer_weights"]["fresh"] == ["queries", "projection", "frame_place"]
+    assert manifest["vision_model"]["digest"] == model.video.digest()
+    # where frames stand was learned, the vision model was not
+    assert model.frame_place.abs().sum() > 0
+    seeing = zip(vit.parameters(), model.video.parameters(), strict=True)
+    assert all(torch.equal(p, q) for p, q in seeing)
+    # the same clips, a branch that arrives trained: nothing is seen again
+    train_llm4brain(store, tmp_path / "second", replace(config, video=None))
+    assert len(looks) == len(shown)
+    assert not (tmp_path / "second" / "stages" / "video").exists()
+    assert open_run(tmp_path / "second")[0].external_video
+    with pytest.raises(ConfigError, match="layout of BERT"):
+        replace(config, model=recipe().model)
 
 
 def test_commands_do_the_same(store, tmp_path, capsys):

@@ -72,7 +72,8 @@ def test_every_parameter_is_in_exactly_one_group(make_model, small_config):
     groups = model.parameter_groups()
     named = [name for group in groups.values() for name, _ in group]
     assert sorted(named) == sorted(name for name, _ in model.named_parameters())
-    assert all(groups.values())
+    # nothing external here
+    assert {name for name, named in groups.items() if not named} == {"vision"}
 
 
 @pytest.mark.parametrize(
@@ -126,10 +127,23 @@ def test_an_external_frame_encoder_stays_frozen_and_out_of_the_state(make_model)
         patch_size=4,
     )
     model = make_model(video=from_vision_model(ViTModel(vit)))
-    assert model.video_latents(torch.rand(2, 3, 3, 8, 8)).shape == (2, 5, 20)
+    assert model.video_latents(torch.rand(2, 2, 3, 8, 8)).shape == (2, 5, 20)
     assert not [k for k in model.state_dict() if k.startswith("video.")]
     with pytest.raises(ConfigError, match="must stay frozen"):
-        model.set_trainable(["video"])
+        model.set_trainable(["vision"])
+    # where in the clip a frame is, it cannot say: that is learned
+    assert model.set_trainable(["video"]) == ["frame_place"]
+    frames = torch.rand(1, 1, 3, 8, 8).expand(2, 2, -1, -1, -1)
+    seen = model.video(frames)
+    assert torch.equal(model.video_latents(seen), model.video_latents(frames))
+    turned = torch.cat([seen[:, 5:], seen[:, :5]], dim=1) + torch.arange(10)[:, None]
+    back = torch.cat([turned[:, 5:], turned[:, :5]], dim=1)
+    same = {"rtol": 1e-4, "atol": 1e-5}
+    torch.testing.assert_close(model.video_latents(turned), model.video_latents(back), **same)
+    torch.nn.init.normal_(model.frame_place)
+    assert not torch.allclose(model.video_latents(turned), model.video_latents(back), **same)
+    with pytest.raises(InputError, match="2 frames"):
+        model.video_latents(torch.rand(2, 9, 12))
 
 
 def naive_nll(model: LLM4Brain, prefix, prompts: list[list[int]], answers: list[list[int]]):

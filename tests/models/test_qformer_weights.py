@@ -8,8 +8,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fastbrain._io import sha256
 from fastbrain.errors import CheckpointError
-from fastbrain.models import AdaptorConfig, QFormer, QFormerConfig, load_qformer
+from fastbrain.models import (
+    AdaptorConfig,
+    QFormer,
+    QFormerConfig,
+    load_qformer,
+    load_video_branch,
+)
 
 CONTEXT = 20
 CONFIG = QFormerConfig(
@@ -116,3 +123,69 @@ def test_the_whole_model_in_this_layout(make_model, small_config, voxels):
         small_config, qformer=replace(small_config.qformer, bert=True, cross_every=2, depth=2)
     )
     assert make_model(config=config).brain_latents(voxels).shape == (3, 5, 20)
+
+
+def test_a_whole_video_branch_of_video_llama(tmp_path, make_model, small_config):
+    """Q-Former, queries, projection and places of frames, under the names of its files."""
+    model = video_model(make_model, small_config)
+    theirs_, more = theirs(), video_llama_parts()
+    path = written(tmp_path, theirs_, prefix="video_Qformer.bert.", **more)
+    said = load_video_branch(model, path)
+    assert (said.fresh, said.sha256) == ((), sha256(path))
+    seen = torch.randn(2, 2 * 4, CONTEXT)
+    rows = more["video_frame_position_embedding.weight"]
+    with torch.no_grad():
+        placed = seen + rows[:2].repeat_interleave(4, dim=0)
+        queries = more["video_query_tokens"].expand(2, -1, -1)
+        read = theirs_(query_embeds=queries, encoder_hidden_states=placed).last_hidden_state
+        expected = read @ more["llama_proj.weight"].T + more["llama_proj.bias"]
+        torch.testing.assert_close(model.video_prefix(seen), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("fault", ["another language model", "another encoder", "two"])
+def test_what_does_not_belong_to_the_model_stays_fresh(tmp_path, make_model, small_config, fault):
+    model = video_model(make_model, small_config)
+    more = video_llama_parts()
+    if fault == "another language model":
+        more |= {"llama_proj.weight": torch.randn(18, 16), "llama_proj.bias": torch.randn(18)}
+    elif fault == "another encoder":
+        more["video_frame_position_embedding.weight"] = torch.randn(4, 7)
+    else:
+        more["audio.llama_proj.weight"] = torch.randn(16, 16)
+    path = written(tmp_path, theirs(), prefix="video_Qformer.bert.", **more)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    if fault == "two":
+        with pytest.raises(CheckpointError, match="one projection"):
+            load_video_branch(model, path)
+        return
+    said = load_video_branch(model, path)
+    kept = "projection" if fault == "another language model" else "frame_place"
+    assert said.fresh == (kept,)
+    for name, value in model.state_dict().items():
+        if name.startswith(kept):
+            assert torch.equal(value, before[name])
+
+
+def video_llama_parts():
+    generator = torch.Generator().manual_seed(3)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    return {
+        "video_query_tokens": draw(1, 5, 16),
+        "video_frame_position_embedding.weight": draw(4, CONTEXT),
+        "llama_proj.weight": draw(16, 16),
+        "llama_proj.bias": draw(16),
+    }
+
+
+class Seen(torch.nn.Module):
+    """A frame encoder nobody asks: its features are given."""
+
+    dim = CONTEXT
+
+
+def video_model(make_model, small_config):
+    config = replace(small_config, qformer=CONFIG)
+    return make_model(config=config, video=Seen()).eval()
