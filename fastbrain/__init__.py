@@ -56,6 +56,7 @@ _NAMES = {
     "warmup": "models",
     "from_pretrained": "models",
     "save_pretrained": "models",
+    "push_to_hub": "models",
     "RunConfig": "training",
     "train_llm4brain": "training",
     "adapt": "training",

@@ -23,6 +23,7 @@ COMMANDS = {
     "decode": "write the text that a trained model reads from brain windows",
     "evaluate": "score a trained model beside its controls and write the report",
     "compare": "put evaluated runs side by side, with paired tests",
+    "push": "upload a trained model, with its card, to the Hugging Face hub",
 }
 
 # command -> its recipes; without one of these names the first is meant

@@ -59,7 +59,7 @@ def open_run(
             f"open_run: the store {manifest['store']} must be the one of training "
             f"({manifest['store_fingerprint']}), got {store.fingerprint()}."
         )
-    model = from_pretrained(Path(run) / "model", device=device)
+    model = from_pretrained(Path(run) / "model", device=device, grid=store.grid, tr=store.tr)
     if unknown_subject is not None:
         _meet_unknown(model, unknown_subject)
     return model, store, manifest

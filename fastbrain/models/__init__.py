@@ -53,6 +53,7 @@ from .readout import Readout
 from .ridge import Ridge, fit_ridge
 from .scmbm import SCMBM, MaskedAutoencoder
 from .sharedprompt import SharedPrompt
+from .sharing import push_to_hub
 from .subjects import SubjectTable
 from .text import (
     encode_answers,
@@ -143,6 +144,7 @@ __all__ = [
     "mixed_loss",
     "padding_note",
     "probe_domains",
+    "push_to_hub",
     "reversal_strength",
     "reverse_gradient",
     "save_pretrained",

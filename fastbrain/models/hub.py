@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, InputError
+from ..errors import CheckpointError, ConfigError, InputError
 from .serialisation import suggest
 
 _log = logging.getLogger("fastbrain")
@@ -120,6 +121,32 @@ def quiet() -> Iterator[None]:
     finally:
         if shown:
             hf.enable_progress_bar()
+
+
+def local_folder(name: str | Path, revision: str | None = None) -> Path:
+    """Folder of a saved model: the one named, or that of the hub's cache, fetched unless offline.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such folder, and no such name on the hub.
+    """
+    folder = Path(name)
+    # a name on the hub is owner/model, nothing else may reach the network
+    if folder.is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) or folder.exists():
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        with quiet():
+            kinds = ["*.safetensors", "*.json", "README.md"]
+            return Path(snapshot_download(str(name), revision=revision, allow_patterns=kinds))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"from_pretrained: '{name}' must be a folder or a name on the hub, got neither: "
+            f"{str(error).strip().splitlines()[0]}"
+        ) from error
 
 
 def padding_note(tokenizer: Any) -> str:

@@ -18,12 +18,14 @@ from .._io import folder_atomic, read_json, sha256, verify, write_atomic, write_
 from ..errors import CheckpointError, CohortError, ConfigError
 from ..grid import TokenGrid
 from .config import LLM4BrainConfig
-from .hub import llm_fingerprint, load_llm
+from .hub import llm_fingerprint, load_llm, local_folder
 from .llm4brain import LLM4Brain
+from .modelcard import card_text
 from .serialisation import from_dict
 
 LAYOUT = 1
-_FILES = ("model.safetensors", "grid.safetensors", "config.json")
+_SAME_TR_S = 1e-3
+FILES = ("model.safetensors", "grid.safetensors", "config.json")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class ModelCard:
         Prompt to decode with.
     preprocessing : dict
         JSON values: units, high-pass, window delay and the like, as the store's manifest has them.
+    split : dict
+        JSON values of the split: which trials were trained on, judged by, and left to be scored.
+    training : dict
+        JSON values: stages, adaptation, audit, digests of published weights.
     """
 
     llm: str
@@ -52,6 +58,8 @@ class ModelCard:
     affine: tuple[tuple[float, ...], ...] | None = None
     prompt: str = ""
     preprocessing: dict[str, Any] = field(default_factory=dict)
+    split: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
 
 
 def save_pretrained(
@@ -101,7 +109,9 @@ def save_pretrained(
         write_atomic(temporary / "model.safetensors", save(state))
         write_atomic(temporary / "grid.safetensors", save(grid))
         write_json(temporary / "config.json", described)
-        write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in _FILES})
+        write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in FILES})
+        # for people, who may edit it: no part of the manifest
+        write_atomic(temporary / "README.md", card_text(described))
     return Path(folder)
 
 
@@ -112,12 +122,17 @@ def from_pretrained(
     video: torch.nn.Module | None = None,
     dtype: str | None = None,
     device: str = "cpu",
+    grid: TokenGrid | None = None,
+    tr: float | None = None,
+    revision: str | None = None,
 ) -> LLM4Brain:
     """Load a model saved by :func:`save_pretrained`, in evaluation mode.
 
     Parameters
     ----------
     folder : str or Path
+        Or, where there is no such folder, a name on the hub, which is fetched unless
+        `HF_HUB_OFFLINE` is set.
     llm : (model, tokenizer) or str, optional
         The LLM already loaded, or where it is now; default: what the card names.
     video : Module, optional
@@ -125,6 +140,12 @@ def from_pretrained(
     dtype : str, optional
         Precision of the LLM, as in :func:`load_llm`.
     device : str
+    grid : TokenGrid, optional
+    tr : float, optional
+        Of the recordings that the model will read (``store.grid``, ``store.tr``). Others than those
+        of training are refused.
+    revision : str, optional
+        Commit, tag or branch on the hub.
 
     Returns
     -------
@@ -134,26 +155,27 @@ def from_pretrained(
     Raises
     ------
     CheckpointError
-        A file is missing or damaged, a tensor is missing, extra or reshaped (all are named), or
-        the LLM is not the one it was trained with.
+        A file is missing or damaged, a tensor is missing, extra or reshaped (all are named), the
+        LLM is not the one it was trained with, or grid or TR are others.
     ConfigError
         The configuration has an unknown key.
     """
     from safetensors.torch import load
 
-    root = Path(folder)
-    described = _read_described(root)
+    root = local_folder(folder, revision)
+    described = read_described(root)
     config = LLM4BrainConfig.from_dict(described["model"])
     card = from_dict(ModelCard, described["card"], where="card")
     sites = load((root / "grid.safetensors").read_bytes())
-    grid = TokenGrid(
+    own = TokenGrid(
         sites["mask"].numpy().astype(bool),
         tuple(described["kernel"]),
         tuple(described["stride"]),
         sites["kept"].numpy(),
     )
-    if grid.fingerprint() != described["grid_fingerprint"]:
+    if own.fingerprint() != described["grid_fingerprint"]:
         raise CheckpointError(f"from_pretrained: the grid of {root} must match its fingerprint.")
+    _check_input(own, card, grid, tr)
     if llm is None or isinstance(llm, str):
         llm = load_llm(llm or card.llm, dtype=dtype, device=device)
     language, text_tokenizer = llm
@@ -168,7 +190,7 @@ def from_pretrained(
         video = _NoVideo(described["video_dim"])
     model = LLM4Brain(
         config,
-        grid=grid,
+        grid=own,
         centers_mm=sites["centers_mm"],
         llm=language,
         text_tokenizer=text_tokenizer,
@@ -204,12 +226,36 @@ def load_strict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, w
     module.load_state_dict(state)
 
 
-def _read_described(root: Path) -> dict[str, Any]:
+def _check_input(own: TokenGrid, card: ModelCard, grid: TokenGrid | None, tr: float | None) -> None:
+    if grid is not None and grid.fingerprint() != own.fingerprint():
+        ours, theirs = (
+            f"{g.n_tokens} patches of {g.kernel} in {g.shape} ({g.fingerprint()})"
+            for g in (own, grid)
+        )
+        raise CheckpointError(
+            f"from_pretrained: grid must be the one of training, {ours}, got {theirs}. Prepare "
+            "recordings in its space, with its mask."
+        )
+    if tr is not None and abs(tr - card.tr) > _SAME_TR_S:
+        raise CheckpointError(
+            f"from_pretrained: tr must be the {card.tr:g} s of training, got {tr:g} s. Resample "
+            "recordings in time."
+        )
+
+
+def read_described(root: Path) -> dict[str, Any]:
+    """What a saved model says of itself, once every file is found whole.
+
+    Raises
+    ------
+    CheckpointError, ConfigError
+        As :func:`from_pretrained`.
+    """
     try:
         manifest = read_json(root / "manifest.json")
-        if not isinstance(manifest, dict) or sorted(manifest) != sorted(_FILES):
+        if not isinstance(manifest, dict) or sorted(manifest) != sorted(FILES):
             raise CheckpointError(
-                f"from_pretrained: {root} must list {', '.join(_FILES)} in manifest.json. "
+                f"from_pretrained: {root} must list {', '.join(FILES)} in manifest.json. "
                 "The file is damaged."
             )
         verify(root, manifest, error=CheckpointError)

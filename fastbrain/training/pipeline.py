@@ -93,7 +93,8 @@ def train_llm4brain(
     llm_path = config.llm or str(_small_llm(store, config, prompts))
     model = build_model(store, config, llm_path, device=device)
     val_loader = _loader(store, store.split.val, config.stage1, shuffle=False)
-    facts = load_weights(model, config)
+    weights = load_weights(model, config)
+    facts: dict[str, Any] = dict(weights)
 
     def options(name: str) -> dict[str, Any]:
         folder = out / "stages" / name
@@ -133,6 +134,8 @@ def train_llm4brain(
     if config.stage2 is not None:
         asked = {"prompts": prompts, "instructions": instructions}
         _second_stage(store, model, config, adapt, val_loader, asked | options("stage2"))
+    stages = ("pretrain", "video", "calibrate", "stage1", "stage2")
+    adaptation = "transductive" if adapt else "inductive"
     card = ModelCard(
         llm=llm_path,
         tr=store.tr,
@@ -140,6 +143,13 @@ def train_llm4brain(
         affine=tuple(tuple(float(v) for v in row) for row in store.affine),
         prompt=prompts[0],
         preprocessing={"units": store.units, "window": asdict(store.window_spec)},
+        split=store.split.to_json(),
+        training={
+            "adaptation": adaptation,
+            "stages": [name for name in stages if getattr(config, name) is not None],
+            "audit": audit.to_json(),
+            "weights": weights,
+        },
     )
     save_pretrained(model, out / "model", card, replace=resume)
     facts |= {
@@ -148,7 +158,7 @@ def train_llm4brain(
         "llm": llm_path,
         "split": store.split.to_json(),
         "audit": audit.to_json(),
-        "adaptation": "transductive" if adapt else "inductive",
+        "adaptation": adaptation,
         "adapt_trials": list(adapt),
         "scored_trials": list(scored),
         "fit_runs": list(store.fit_runs),

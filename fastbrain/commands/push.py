@@ -1,0 +1,47 @@
+"""Upload a trained model, with a card that holds its scores, to the Hugging Face hub.
+
+fastbrain push runs/first my-lab/llm4brain-had
+
+Weights, grid, configuration and card go; recordings, decoded text and checkpoints do not. A new
+repository is private unless --public is said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from .._progress import say
+from ..models import push_to_hub
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of ``fastbrain push``."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Run folder from `fastbrain train`; its scores go with it where `fastbrain evaluate` ran."""
+    name: Annotated[str, tyro.conf.Positional]
+    """Owner and name on the hub: my-lab/my-model."""
+    license: str | None = None
+    """Of the weights, as the hub knows it (cc-by-nc-4.0, say)."""
+    public: bool = False
+    """Make a new repository public."""
+
+
+def run(config: Config) -> None:
+    """Check, write the card, upload."""
+    metrics = config.run / "metrics.json"
+    if not metrics.is_file():
+        say("note: not evaluated yet, the card says so; fastbrain evaluate scores it")
+    address = push_to_hub(
+        config.run / "model",
+        config.name,
+        metrics=metrics if metrics.is_file() else None,
+        license=config.license,
+        private=not config.public,
+    )
+    print(address)

@@ -1,0 +1,174 @@
+"""Models on the hub: what is uploaded, what the card says, what is refused on the way back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from fastbrain import TokenGrid
+from fastbrain.errors import CheckpointError, InputError
+from fastbrain.models import ModelCard, from_pretrained, push_to_hub, save_pretrained
+
+hub = pytest.importorskip("huggingface_hub")
+CARD = ModelCard(
+    llm="meta-llama/Llama-3.2-1B",
+    tr=2.0,
+    fingerprint="0123abcd",
+    prompt="What | happens?",
+    preprocessing={"units": "psc", "window": {"delay_s": 4.0, "window_trs": 2}},
+    split={"keys": ["subject"], "train": ["a_1", "a_2"], "val": ["a_3"], "test": ["b_1"]},
+    training={
+        "adaptation": "transductive",
+        "stages": ["video", "stage1"],
+        "audit": {"clean": False, "allowed": "a test", "findings": [{}]},
+        "weights": {"encoder_weights": {"file": "mbm.safetensors", "sha256": "feed"}},
+    },
+)
+SCORES = [
+    {"metric": "bleu1", "mode": "free", "value": 0.2345, "n": 16, "chance": 0.1234,
+     "control": "deranged brain", "p": 0.0099, "interval": {"low": 0.2, "high": 0.3, "level": 0.95},
+     "signature": "", "group": "", "adjusted": None, "effect": None},
+    {"metric": "words", "mode": "free", "value": 7.0, "n": 16, "chance": None, "control": "",
+     "p": None, "interval": None, "signature": "", "group": "subject b", "adjusted": None,
+     "effect": None},
+]  # fmt: skip
+
+
+@pytest.fixture
+def saved(make_model, tmp_path):
+    model = make_model(scale=0.25)
+    return model, save_pretrained(model, tmp_path / "model", CARD)
+
+
+@pytest.fixture
+def remote(monkeypatch, tmp_path):
+    """The hub as a folder."""
+    seen = SimpleNamespace(folder=tmp_path / "remote", created=[], asked=[])
+
+    class Api:
+        def __init__(self, token=None):
+            seen.token = token
+
+        def create_repo(self, name, *, private, exist_ok):
+            seen.created.append((name, private, exist_ok))
+
+        def upload_folder(self, *, repo_id, folder_path, allow_patterns, commit_message):
+            from pathlib import Path
+
+            seen.folder.mkdir(exist_ok=True)
+            for file in Path(folder_path).iterdir():
+                assert file.name in allow_patterns
+                (seen.folder / file.name).write_bytes(file.read_bytes())
+            return SimpleNamespace(commit_url=f"https://hub/{repo_id}/commit/1")
+
+    def download(name, *, revision, allow_patterns):
+        seen.asked.append((name, revision))
+        return str(seen.folder)
+
+    monkeypatch.setattr(hub, "HfApi", Api)
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    return seen
+
+
+def test_a_model_goes_and_comes_back(saved, remote, voxels, tmp_path):
+    model, folder = saved
+    # what lies beside it stays here
+    (folder / "optimizer.safetensors").write_bytes(b"")
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text(json.dumps({"scores": SCORES, "n": 16}))
+    address = push_to_hub(folder, "lab/model", metrics=metrics, license="cc-by-nc-4.0", token="t")
+    assert address == "https://hub/lab/model/commit/1"
+    assert remote.created == [("lab/model", True, True)]
+    assert remote.token == "t"
+    assert sorted(p.name for p in remote.folder.iterdir()) == [
+        "README.md", "config.json", "grid.safetensors", "manifest.json", "model.safetensors",
+    ]  # fmt: skip
+    again = from_pretrained("lab/model", llm=(model.llm, None), revision="v1")
+    assert remote.asked == [("lab/model", "v1")]
+    assert again.card == CARD
+    assert torch.equal(again.prefix(voxels), model.prefix(voxels))
+    assert torch.equal(again.tokenizer.mean, model.tokenizer.mean)
+
+
+def test_the_card_says_what_it_is_worth(saved, remote, tmp_path):
+    _, folder = saved
+    before = (folder / "README.md").read_text()
+    assert "Not evaluated" in before
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text(json.dumps({"scores": SCORES}))
+    push_to_hub(folder, "lab/model", metrics=metrics, license="cc-by-nc-4.0")
+    text = (remote.folder / "README.md").read_text()
+    head = text.split("---")[1]
+    assert 'license: "cc-by-nc-4.0"' in head
+    assert 'base_model: "meta-llama/Llama-3.2-1B"' in head
+    assert '"brain-decoding"' in head
+    row = "| bleu1 | free | 0.234 | 0.200 to 0.300 | 0.123 | deranged brain | 0.0099 | 16 |"
+    assert row in text
+    assert "| words, subject b | free | 7.000 |  |  | none |  | 16 |" in text
+    for said in (
+        "| TR | 2 s |", "| window | 2 volumes from 4 s after onset |", "| store | 0123abcd |",
+        "| windows | 2 train, 1 val, 1 test |", "| held out | subject |",
+        "| adaptation | transductive |", "1; allowed because: a test", "mbm.safetensors, feed",
+        "Not a medical device", r"`What \| happens?`",
+    ):  # fmt: skip
+        assert said in text, said
+
+
+def test_a_local_language_model_keeps_its_path_to_itself(make_model, tmp_path):
+    card = replace(CARD, llm=str(tmp_path / "secret" / "llm-7b"))
+    text = (save_pretrained(make_model(), tmp_path / "m", card) / "README.md").read_text()
+    assert "base_model" not in text
+    assert "llm-7b, a local folder" in text
+    assert "secret" not in text
+
+
+def test_nothing_damaged_is_uploaded(saved, remote):
+    _, folder = saved
+    whole = bytearray((folder / "model.safetensors").read_bytes())
+    whole[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(bytes(whole))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        push_to_hub(folder, "lab/model")
+    assert not remote.created
+
+
+def test_metrics_must_be_ours(saved, remote, tmp_path):
+    (tmp_path / "metrics.json").write_text('{"scores": [{"metric": "bleu1", "value": 1}]}')
+    with pytest.raises(InputError, match=r"metrics\.json"):
+        push_to_hub(saved[1], "lab/model", metrics=tmp_path / "metrics.json")
+    assert not remote.created
+
+
+def test_another_grid_or_repetition_time_is_refused(saved, grid):
+    model, folder = saved
+    llm = (model.llm, None)
+    same = TokenGrid(grid.mask.copy(), grid.kernel, grid.stride, grid.kept.copy())
+    from_pretrained(folder, llm=llm, grid=same, tr=2.0)
+    mask = grid.mask.copy()
+    mask[4, 6, 5] = False
+    other = TokenGrid.from_mask(mask, grid.kernel)
+    # as many tokens as before: shapes alone would not tell
+    assert np.array_equal(other.kept, grid.kept)
+    with pytest.raises(CheckpointError, match="grid must be the one of training"):
+        from_pretrained(folder, llm=llm, grid=other)
+    with pytest.raises(CheckpointError, match=r"tr must be the 2 s of training, got 1.5 s"):
+        from_pretrained(folder, llm=llm, tr=1.5)
+
+
+def test_a_name_nobody_has_is_told_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+
+    def offline(*_args, **_options):
+        raise hub.errors.LocalEntryNotFoundError("cannot find it\nlong story")
+
+    monkeypatch.setattr(hub, "snapshot_download", offline)
+    with pytest.raises(CheckpointError, match="a name on the hub, got neither: cannot find it"):
+        from_pretrained("nobody/nothing")
+    with pytest.raises(CheckpointError, match="must be a saved model"):
+        from_pretrained(tmp_path / "gone")
