@@ -5,6 +5,8 @@ fastbrain study had ds004488 had-study --test-subjects 27 28 29 30 --closed-set
 fastbrain study bold5000 ds001499 b5k --split-by session --train 01 02 --val 03 --test 04
 --new-stimuli --categories coco
 
+fastbrain study had ds004488 had-study --test-subjects 30 --video-model models/llava-onevision
+
 `fastbrain prepare had-study store` then reads the images, from where they are expected.
 """
 
@@ -16,8 +18,18 @@ from typing import Annotated, Literal
 
 import tyro
 
+from .._io import cache_folder
 from .._progress import say
-from ..data import Captions, Study, audit_trials, captions_from_tsv, known_dataset, plan_study
+from ..data import (
+    Annotator,
+    Captions,
+    Study,
+    audit_trials,
+    captions_from_tsv,
+    known_dataset,
+    plan_study,
+)
+from ..errors import ConfigError
 from ._splits import SplitOptions
 
 
@@ -39,6 +51,14 @@ class Config(SplitOptions):
     """Folders with captions and class names, where they are not in the BIDS folder."""
     captions: Path | None = None
     """Table (TSV) of your own captions: stimulus, caption."""
+    text_model: str | None = None
+    """Folder or hub name of a language model that answers from captions or class names."""
+    video_model: str | None = None
+    """Folder or hub name of a video language model of transformers that answers from the clips."""
+    answers: Path | None = None
+    """Folder of a model's answers, to go on with; default: one of its own in the cache."""
+    device: str = "cpu"
+    """Where such a model runs, e.g. cuda."""
     categories: tuple[str, ...] = ()
     """Keep these categories only."""
     seed: int = 0
@@ -48,7 +68,11 @@ class Config(SplitOptions):
 def run(config: Config) -> None:
     """Plan, say what there is, write."""
     dataset = known_dataset(config.dataset)
-    annotator = None if config.captions is None else Captions(captions_from_tsv(config.captions))
+    annotator = _annotator(config)
+    cache = config.answers
+    if cache is None and (config.text_model or config.video_model):
+        assert annotator is not None
+        cache = cache_folder() / "answers" / annotator.card.digest
     study = plan_study(
         config.source,
         dataset,
@@ -58,6 +82,7 @@ def run(config: Config) -> None:
         explained_by=config.explained_by,
         categories=config.categories,
         annotator=annotator,
+        cache=cache,
         seed=config.seed,
     )
     audit = audit_trials(study.trials, study.split)
@@ -69,6 +94,26 @@ def run(config: Config) -> None:
         say(f"note: {len(study.absent)} images are absent. {dataset.how_to_fetch()}")
     study.save(config.out)
     say(f"study written to {config.out}; next: fastbrain prepare {config.out} STORE")
+
+
+def _annotator(config: Config) -> Annotator | None:
+    """Who says what a decoder should say; None leaves it to the data set."""
+    chosen = [config.captions, config.text_model, config.video_model]
+    if sum(choice is not None for choice in chosen) > 1:
+        raise ConfigError(
+            "study: one of --captions, --text-model and --video-model must say the texts, got "
+            f"{sum(choice is not None for choice in chosen)}."
+        )
+    if config.captions is not None:
+        return Captions(captions_from_tsv(config.captions))
+    if config.text_model is None and config.video_model is None:
+        return None
+    from ..integrations.annotators import TextModel, VideoModel
+
+    if config.text_model is not None:
+        return TextModel(config.text_model, device=config.device)
+    assert config.video_model is not None
+    return VideoModel(config.video_model, device=config.device)
 
 
 def _described(study: Study) -> dict[str, str]:

@@ -7,13 +7,15 @@ LLaVA-OneVision of random weights, its processor a stand-in that lays tokens out
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from fastbrain.data import Request, annotate
+from fastbrain import cli
+from fastbrain.data import Request, Study, annotate
 from fastbrain.data.clips import write_clip
 from fastbrain.errors import CohortError, ConfigError, InputError
 from fastbrain.integrations import annotators
@@ -94,6 +96,11 @@ class Processor:
         }
 
 
+WORDS = SimpleNamespace(
+    pad_token_id=0, decode=lambda ids, **_: " ".join(f"w{i}" for i in ids.tolist())
+)
+
+
 @pytest.fixture(scope="module")
 def video_model():
     from transformers import (
@@ -127,10 +134,7 @@ def video_model():
 
 
 def test_a_video_model_answers_from_the_clip(video_model, monkeypatch, tmp_path):
-    words = SimpleNamespace(
-        pad_token_id=0, decode=lambda ids, **_: " ".join(f"w{i}" for i in ids.tolist())
-    )
-    processor = Processor(words, 3)
+    processor = Processor(WORDS, 3)
     monkeypatch.setattr(annotators, "load_video_llm", lambda name, device: (video_model, processor))
     asked = []
     for i, shade in enumerate((10, 240, 240)):
@@ -145,6 +149,147 @@ def test_a_video_model_answers_from_the_clip(video_model, monkeypatch, tmp_path)
     assert processor.asked == ["what is it"] * 3
     with pytest.raises(CohortError, match=r"none for r0 .* and 1 more"):
         model.annotate([replace(r, clip="gone.mp4") for r in asked[:2]])
+
+
+@pytest.fixture(scope="module")
+def on_disk(video_model, tmp_path_factory):
+    """The tiny video model as a folder, without a processor."""
+    folder = tmp_path_factory.mktemp("video") / "llava-tiny"
+    video_model.save_pretrained(folder)
+    return folder
+
+
+def test_a_video_model_loads_from_a_folder_frozen(on_disk, video_model, monkeypatch):
+    import transformers
+
+    monkeypatch.setattr(transformers.AutoProcessor, "from_pretrained", lambda name: f"of {name}")
+    model, processor = answering.load_video_llm(str(on_disk))
+    assert processor == f"of {on_disk}"
+    assert type(model) is type(video_model)
+    assert not model.training
+    assert not any(p.requires_grad for p in model.parameters())
+    for one, other in zip(model.parameters(), video_model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert model_digest(model) == model_digest(video_model)
+
+
+def test_a_whole_video_model_answers_through_its_own_processor(on_disk, tmp_path, capsys):
+    """Nothing stands in for anything: folder, AutoProcessor, chat template, clip, answer."""
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError) as error:  # one built for another torch
+        pytest.skip(f"transformers reads videos with torchvision, got: {error}")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        LlavaOnevisionImageProcessor,
+        LlavaOnevisionProcessor,
+        LlavaOnevisionVideoProcessor,
+        PreTrainedTokenizerFast,
+    )
+
+    words = ["<pad>", "<s>", "<image>", "<video>", *"abcdefghijklmnopqrstuvwxyz", "?", "<unk>"]
+    inner = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", bos_token="<s>", unk_token="<unk>",
+        additional_special_tokens=["<image>", "<video>"],
+    )  # fmt: skip
+    size = {"height": 8, "width": 8}
+    template = (
+        "{% for turn in messages %}{% for part in turn['content'] %}"
+        "{% if part['type'] == 'video' %}<video> {% else %}{{ part['text'] }} {% endif %}"
+        "{% endfor %}{% endfor %}"
+    )
+    LlavaOnevisionProcessor(
+        image_processor=LlavaOnevisionImageProcessor(size=size),
+        video_processor=LlavaOnevisionVideoProcessor(size=size, do_sample_frames=False),
+        tokenizer=tokenizer,
+        num_image_tokens=4,
+        vision_feature_select_strategy="full",
+        chat_template=template,
+    ).save_pretrained(on_disk)
+    asked = []
+    for i, shade in enumerate((10, 240)):
+        clip = tmp_path / f"{i}.mp4"
+        write_clip(clip, np.full((4, 32, 32, 3), shade, dtype=np.uint8))
+        asked.append(Request(f"r{i}", "a b ?", seed=0, clip=str(clip)))
+    model = VideoModel(str(on_disk), frames=4, size=8, max_tokens=5)
+    found = annotate(asked, model, cache=tmp_path / "answers")
+    assert all(found[r.record_id].text for r in asked)
+    assert found["r0"].model == "video model llava-tiny"
+    assert annotate(asked, VideoModel(str(on_disk), frames=4, size=8, max_tokens=5),
+                    cache=tmp_path / "answers") == found  # fmt: skip
+
+
+@pytest.fixture
+def had(tmp_path):
+    """A BIDS folder like HAD's: four people, two runs each, six clips a run."""
+    root = tmp_path / "had"
+    for person in range(1, 5):
+        for run in (1, 2):
+            stem = f"sub-{person:02d}_ses-action01_task-action_run-{run:02d}"
+            events = root / f"sub-{person:02d}/ses-action01/func/{stem}_events.tsv"
+            events.parent.mkdir(parents=True, exist_ok=True)
+            lines = ["onset\tduration\ttrial_type\tresponse_time\tstim_file"]
+            for k in range(6):
+                clip = f"Archery/v_{person}_{run}_{k}.mp4"
+                lines.append(f"{40.0 * k}\t2.0\t1.0\t1.0\t{clip}")
+                shade = 10 if k % 2 else 240
+                path = root / "stimuli" / clip
+                write_clip(path, np.full((4, 32, 32, 3), shade, dtype=np.uint8))
+            events.write_text("\n".join(lines) + "\n")
+    (root / "task-action_bold.json").write_text('{"RepetitionTime": 2}')
+    return root
+
+
+def test_the_command_line_asks_a_language_model(spoken, had, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FASTBRAIN_CACHE", str(tmp_path / "cache"))
+    said = ["study", "had", str(had), str(tmp_path / "one"), "--test-subjects", "04"]
+    said += ["--closed-set", "--text-model", spoken]
+    assert cli.main(said) == 0
+    study = Study.load(tmp_path / "one")
+    name = f"language model {Path(spoken).name}"
+    assert {s.model for s in study.surrogates} == {name}
+    assert f"by {name} (" in capsys.readouterr().out
+    assert {t.trial_id: t.text for t in study.trials} == {
+        s.record_id: s.text for s in study.surrogates
+    }
+    # the answers lie in a cache of this annotator, and a second study asks nothing
+    (answers,) = (tmp_path / "cache" / "answers").iterdir()
+    assert answers.name == study.surrogates[0].digest
+
+    def refuse(*_):
+        raise AssertionError("the model was asked again")
+
+    monkeypatch.setattr(TextModel, "annotate", refuse)
+    said[3] = str(tmp_path / "two")
+    assert cli.main(said) == 0
+    assert Study.load(tmp_path / "two").surrogates == study.surrogates
+
+
+def test_the_command_line_asks_a_video_model(video_model, had, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(
+        annotators, "load_video_llm", lambda name, device: (video_model, Processor(WORDS, 3))
+    )
+    monkeypatch.setattr(VideoModel.__init__, "__kwdefaults__", {
+        **VideoModel.__init__.__kwdefaults__, "size": 8, "frames": 4, "max_tokens": 4,
+    })  # fmt: skip
+    said = ["study", "had", str(had), str(tmp_path / "one"), "--test-subjects", "04"]
+    said += ["--closed-set", "--video-model", "llava", "--answers", str(tmp_path / "answers")]
+    assert cli.main(said) == 0
+    texts = {t.stimulus: t.text for t in Study.load(tmp_path / "one").trials}
+    assert texts["Archery/v_1_1_0.mp4"] == texts["Archery/v_2_2_4.mp4"]
+    assert texts["Archery/v_1_1_0.mp4"] != texts["Archery/v_1_1_1.mp4"]
+    assert (tmp_path / "answers" / "annotator.json").is_file()
+    # one voice only, and a clip that is absent is one clear error
+    capsys.readouterr()
+    assert cli.main([*said, "--text-model", "llama"]) == 1
+    assert "one of --captions, --text-model and --video-model" in capsys.readouterr().err
+    (had / "stimuli/Archery/v_1_1_3.mp4").unlink()
+    said[3], said[-1] = str(tmp_path / "two"), str(tmp_path / "others")
+    assert cli.main(said) == 1
+    assert "v_1_1_3.mp4" in capsys.readouterr().err
+    assert not (tmp_path / "two").exists()
 
 
 def test_what_is_no_video_model(tmp_path, video_model):
