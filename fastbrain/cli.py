@@ -22,6 +22,7 @@ COMMANDS = {
     "adapt": "fit a trained model to a new person, on a few labelled runs",
     "decode": "write the text that a trained model reads from brain windows",
     "evaluate": "score a trained model beside its controls and write the report",
+    "leave-out": "hold every person out once: prepare, train and score, fold by fold",
     "compare": "put evaluated runs side by side, with paired tests",
     "push": "upload a trained model, with its card, to the Hugging Face hub",
 }
@@ -89,7 +90,7 @@ def _choose(arguments: list[str]) -> int:
 def _run(name: str, rest: list[str], debug: bool) -> int:
     import tyro
 
-    file = name
+    file = name.replace("-", "_")
     if rest and rest[0] in RECIPES.get(name, {}):
         file = RECIPES[name][rest[0]]
         name, rest = f"{name} {rest[0]}", rest[1:]

@@ -77,6 +77,7 @@ _NAMES = {
     "split_by": "grouping",
     "split_folds": "folds",
     "split_leave_one_out": "folds",
+    "split_subject_folds": "folds",
     "split_unseen": "unseen",
     "story_samples": "words",
     "write_runs_table": "cohort",

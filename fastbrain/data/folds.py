@@ -11,6 +11,7 @@ from ..errors import SplitError
 from .events import Trial
 from .grouping import finish_split
 from .splits import Key, Split, values_of
+from .unseen import split_unseen
 
 
 def split_folds(
@@ -62,17 +63,68 @@ def split_folds(
             f"split_folds: folds must be at most the {len(groups)} values of {key}, got {folds}. "
             "Take fewer folds, or a finer key."
         )
-    sizes = Counter(getattr(trial, key) for trial in trials)
-    shuffled = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
-    fold_of: dict[str, int] = {}
-    load = [0] * folds
-    for group in sorted(shuffled, key=lambda g: -sizes[g]):
-        fold_of[group] = lightest = min(range(folds), key=load.__getitem__)
-        load[lightest] += sizes[group]
+    fold_of = _dealt(trials, key, groups, folds, seed)
     members: list[list[Trial]] = [[] for _ in range(folds)]
     for trial in trials:
         members[fold_of[getattr(trial, key)]].append(trial)
     return tuple(_fold(trials, members, k, key, guard_trs, closed_set) for k in range(folds))
+
+
+def split_subject_folds(
+    trials: Sequence[Trial],
+    *,
+    folds: int | None = None,
+    test_stimuli: float = 0.2,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    guard_trs: int | None = None,
+    closed_set: bool = False,
+) -> tuple[Split, ...]:
+    """Test on every person once, on stimuli that nobody in training saw.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+    folds : int, optional
+        Default: one a person (leave one subject out).
+    test_stimuli, val_fraction, guard_trs, closed_set
+        As in :func:`fastbrain.data.split_unseen`; whole runs of training people validate.
+    seed : int
+        Of the draw of people to folds, and of what is held out.
+
+    Returns
+    -------
+    tuple of Split
+        One a fold, by the first of its people.
+
+    Raises
+    ------
+    SplitError
+        Fewer than two people, more folds than people, or a part that would be empty.
+    """
+    people = values_of(trials, "subject")
+    folds = len(people) if folds is None else folds
+    if not 2 <= folds <= len(people):
+        raise SplitError(
+            f"split_subject_folds: folds must be 2..{len(people)}, the number of people, got "
+            f"{folds}."
+        )
+    fold_of = _dealt(trials, "subject", people, folds, seed)
+    tested: dict[int, list[str]] = {}
+    for person in sorted(people):
+        tested.setdefault(fold_of[person], []).append(person)
+    return tuple(
+        split_unseen(
+            trials,
+            test_subjects=names,
+            test_stimuli=test_stimuli,
+            val_fraction=val_fraction,
+            seed=seed,
+            guard_trs=guard_trs,
+            closed_set=closed_set,
+        )
+        for names in tested.values()
+    )
 
 
 def split_leave_one_out(
@@ -115,6 +167,20 @@ def split_leave_one_out(
         members[getattr(trial, key)].append(trial)
     whole = list(members.values())
     return tuple(_fold(trials, whole, k, key, guard_trs, closed_set) for k in range(len(groups)))
+
+
+def _dealt(
+    trials: Sequence[Trial], key: Key, groups: Sequence[str], folds: int, seed: int
+) -> dict[str, int]:
+    """Fold of each group: large ones first, each to the smallest fold."""
+    sizes = Counter(getattr(trial, key) for trial in trials)
+    shuffled = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
+    fold_of: dict[str, int] = {}
+    load = [0] * folds
+    for group in sorted(shuffled, key=lambda g: -sizes[g]):
+        fold_of[group] = lightest = min(range(folds), key=load.__getitem__)
+        load[lightest] += sizes[group]
+    return fold_of
 
 
 def _fold(

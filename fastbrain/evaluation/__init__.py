@@ -69,7 +69,7 @@ from .stats import (
     sign_flip_p,
 )
 from .stories import shifted_partners, story_scores
-from .subjects import scores_by_subject, subject_table
+from .subjects import mean_over_people, scores_by_subject, subject_table
 from .surprise import SurpriseBin, by_surprise, surprise_bins
 from .sweeps import (
     Sweep,
@@ -153,6 +153,7 @@ __all__ = [
     "keep_region",
     "label_scores",
     "majority_text",
+    "mean_over_people",
     "meaning_retrieval",
     "nearest_text_unigram",
     "nearest_training_texts",

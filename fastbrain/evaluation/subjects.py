@@ -88,7 +88,7 @@ def _of_pairs(
 ) -> list[Score]:
     """Pairwise accuracy of each person, and its mean over people."""
     true, deranged = conditions[TRUE].nll, conditions[DERANGED].nll
-    if true is None or deranged is None or len(people) < 2:
+    if true is None or deranged is None:
         return []
     found = []
     for person, rows in people.items():
@@ -96,20 +96,46 @@ def _of_pairs(
             true[rows], deranged[:, rows], blocks=[conditions.blocks[i] for i in rows], seed=seed
         )
         found.append(replace(own, group=f"{_SUBJECT}{person}"))
-    means = np.array([score.value for score in found])
-    over = Score(
-        metric="pairwise",
-        mode="teacher-forced",
-        value=float(means.mean()),
-        n=len(people),
-        chance=0.5,
-        control=DERANGED,
-        p=sign_flip_p(means - 0.5, seed=seed),
-        signature="mean over people; p: sign flips of people",
-        group="people",
-        effect=block_effect(means - 0.5, list(people)),
-    )
-    return [*found, over]
+    return [*found, *mean_over_people(found, seed=seed)]
+
+
+def mean_over_people(scores: Sequence[Score], *, seed: int = 0) -> list[Score]:
+    """Mean pairwise accuracy over people, who may come from several evaluations.
+
+    Parameters
+    ----------
+    scores : sequence of Score
+        With the pairwise accuracies of :func:`scores_by_subject`.
+    seed : int
+        Of the sign flips of people.
+
+    Returns
+    -------
+    list of Score
+        One; none for fewer than two people.
+    """
+    own = {
+        s.group: s.value
+        for s in scores
+        if s.metric == "pairwise" and s.control == DERANGED and s.group.startswith(_SUBJECT)
+    }
+    if len(own) < 2:
+        return []
+    means = np.array(list(own.values()))
+    return [
+        Score(
+            metric="pairwise",
+            mode="teacher-forced",
+            value=float(means.mean()),
+            n=len(own),
+            chance=0.5,
+            control=DERANGED,
+            p=sign_flip_p(means - 0.5, seed=seed),
+            signature="mean over people; p: sign flips of people",
+            group="people",
+            effect=block_effect(means - 0.5, list(own)),
+        )
+    ]
 
 
 def subject_table(scores: Sequence[Score]) -> str:

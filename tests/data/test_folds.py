@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastbrain.data import Trial, split_by, split_folds, split_leave_one_out
+from fastbrain.data import (
+    Trial,
+    split_by,
+    split_folds,
+    split_leave_one_out,
+    split_subject_folds,
+)
 from fastbrain.data.splits import values_of
 from fastbrain.errors import LeakError, SplitError
 
@@ -91,6 +97,25 @@ def test_folds_are_of_like_size_and_drawn_by_seed():
     assert [len(s.test) for s in splits] == [36, 36, 36]
     assert splits == split_folds(trials, "subject", folds=3)
     assert len({split_folds(trials, "subject", folds=3, seed=k) for k in range(9)}) > 1
+
+
+@pytest.mark.parametrize(("folds", "sizes"), [(None, [1] * 6), (2, [3, 3]), (4, [1, 1, 2, 2])])
+def test_every_person_is_tested_once_on_stimuli_that_training_lacks(folds, sizes):
+    # everybody sees the same films
+    trials = [
+        replace(t, stimulus=f"film-{t.run}-{t.trial_id.rpartition('-')[2]}", story="")
+        for t in make(subjects=6)
+    ]
+    by_id = {t.trial_id: t for t in trials}
+    splits = split_subject_folds(trials, folds=folds, val_fraction=0.3, seed=1)
+    tested = [sorted({by_id[t].subject for t in s.test}) for s in splits]
+    assert sorted(len(people) for people in tested) == sizes
+    assert sorted(p for people in tested for p in people) == sorted({t.subject for t in trials})
+    for split in splits:
+        known = {by_id[t].stimulus for t in (*split.train, *split.val)}
+        assert not known & {by_id[t].stimulus for t in split.test}
+    with pytest.raises(SplitError, match=r"folds must be 2\.\.6, the number of people, got 7"):
+        split_subject_folds(trials, folds=7)
 
 
 @pytest.mark.parametrize(

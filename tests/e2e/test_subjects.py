@@ -225,3 +225,33 @@ def test_settings_that_train_no_table_are_refused(store, tmp_path):
         replace(config, model=replace(config.model, subjects="affine"))
     assert "subjects" in recipe("embedding").stage2.groups
     assert RunConfig.from_dict(recipe("affine").to_dict()) == recipe("affine")
+
+
+@pytest.mark.slow
+def test_every_person_is_left_out_once(store, tmp_path, capsys):
+    config = replace(recipe(None), stage1=None)
+    config = replace(config, stage2=replace(config.stage2, epochs=1))
+    settings = tmp_path / "config.json"
+    settings.write_text(json.dumps(config.to_dict()))
+    cohort, out = str(store.path.parent / "cohort" / "runs.tsv"), str(tmp_path / "out")
+    options = ["--kernel", "4", "4", "4", "--window", "2", "--folds", "2", "--no-bert"]
+    command = ["leave-out", cohort, out, *options, "--val-fraction", "0.3"]
+    assert main([*command, "--config", str(settings)]) == 0
+    table = (tmp_path / "out" / "subjects.md").read_text()
+    assert all(f"| {person} | true brain |" in table for person in ("01", "02", "03", "04", "mean"))
+    assert "pairwise accuracy over 4 people" in capsys.readouterr().out
+    tested = []
+    for k in range(2):
+        manifest = json.loads((tmp_path / f"out/fold-{k:02d}/run/manifest.json").read_text())
+        split = Split.from_json(manifest["split"])
+        people = [{t.split("_")[0] for t in getattr(split, part)} for part in ("train", "test")]
+        assert not people[0] & people[1]
+        # voxel statistics are those of this fold's training people
+        assert {run.split("_")[0] for run in manifest["fit_runs"]} == people[0]
+        tested += people[1]
+    assert sorted(tested) == ["sub-01", "sub-02", "sub-03", "sub-04"]
+    # finished folds are read, another configuration is refused
+    assert main([*command, "--config", str(settings)]) == 0
+    assert (tmp_path / "out" / "subjects.md").read_text() == table
+    assert main([*command, "--preset", "paper"]) == 1
+    assert "must keep its configuration" in capsys.readouterr().err

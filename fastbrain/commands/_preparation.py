@@ -1,0 +1,94 @@
+"""Options that say how recordings become windows, shared by the commands that prepare a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from ..data import (
+    RunRecord,
+    Split,
+    Study,
+    WindowSpec,
+    plan_store,
+    read_runs_table,
+    runs_from_bids,
+)
+from ..data.events import Trial
+from ..data.plan import StorePlan
+from ..data.study import is_study
+
+Splitter = Callable[[list[Trial]], Split]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparationOptions:
+    """Where recordings are, and what is cut from them."""
+
+    source: Annotated[Path, tyro.conf.Positional]
+    """Runs table (TSV), BIDS folder, or folder of a study."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """New folder."""
+    kernel: tuple[int, int, int] = (4, 4, 4)
+    """Patch size in voxels, z y x."""
+    delay: float = 4.0
+    """Seconds from onset to the first volume of a window (haemodynamic delay)."""
+    window: int = 4
+    """Volumes in a window."""
+    onset_offset: float = 0.0
+    """Seconds added to every onset, e.g. 12 where events ignore dummy volumes."""
+    mask: Path | None = None
+    """Brain mask (NIfTI); default: the runs' own, else computed."""
+    units: Literal["psc", "zscore"] = "psc"
+    """Percent signal change, or standard deviations of the run."""
+    high_pass: float = 128.0
+    """Shortest drift period removed, seconds; 0 keeps all."""
+    ignore: tuple[str, ...] = ()
+    """Trial types or texts that are not trials, e.g. rest."""
+    task: str | None = None
+    """BIDS task."""
+    space: str | None = None
+    """BIDS space."""
+    allow_outside: bool = False
+    """Whether paths in the table may leave its folder."""
+
+    def plan(self, splitter: Callable[[], Splitter], *, own_split: bool = True) -> StorePlan:
+        """Check everything that a store is made from; nothing is written.
+
+        Parameters
+        ----------
+        splitter : callable
+            Makes the function from trials to their split, once the source is known to be there.
+        own_split : bool
+            Whether a study's own split is taken where there is one.
+        """
+        runs, trials, window, known = self._cohort()
+        return plan_store(
+            runs,
+            window=window,
+            kernel=self.kernel,
+            split=known if own_split and known is not None else splitter(),
+            mask=self.mask,
+            units=self.units,
+            high_pass_s=self.high_pass or None,
+            ignore=self.ignore,
+            trials=trials,
+        )
+
+    def _cohort(
+        self,
+    ) -> tuple[tuple[RunRecord, ...], list[Trial] | None, WindowSpec, Split | None]:
+        """Runs, trials (None: those of the events files), window and split of the source."""
+        if is_study(self.source):
+            study = Study.load(self.source)
+            study.check_images()
+            return study.runs, study.trials, study.window, study.split
+        if self.source.is_dir():
+            runs = runs_from_bids(self.source, task=self.task, space=self.space)
+        else:
+            runs = read_runs_table(self.source, allow_outside=self.allow_outside)
+        return runs, None, WindowSpec(self.delay, self.window, self.onset_offset), None
