@@ -1,18 +1,24 @@
 """What each part of LLM4Brain is worth: one part changed at a time, on simulated cohorts.
 
     python benchmarks/llm4brain.py [--machine NAME] [--seeds 0 1 2] [--only VARIANT ...]
+    python benchmarks/llm4brain.py --presets fastbrain paper [--seeds 0]
 
 A seed draws its own cohort, weights and order. Two people are held out, with stimuli nobody else
 saw; two runs of theirs take part in the domain adaptation without texts and are not scored in any
 variant. All variants of a seed start from one pretrained encoder and one video branch, as the
 paper's do, and train for as long. A row is kept as soon as it is known, and rows that are there
 are not made again.
+
+``--presets`` trains and scores through the command line instead, ``fastbrain train llm4brain --preset``
+and ``fastbrain evaluate``, and keeps the paper's table: every held-out person beside every control.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -35,7 +41,8 @@ from fastbrain.data import (
 )
 from fastbrain.data.clips import read_clip
 from fastbrain.data.grammar import QUESTION, all_meanings
-from fastbrain.evaluation import evaluate_model
+from fastbrain.evaluation import Score, evaluate_model
+from fastbrain.evaluation.subjects import subject_cells
 from fastbrain.models import (
     AdaptorConfig,
     EncoderConfig,
@@ -63,6 +70,7 @@ from fastbrain.training import (
     video_targets,
 )
 
+PRESETS = ("fastbrain", "paper", "published-code")
 SNR = 0.25
 UNSEEN = ("07", "08")
 ADAPT_RUNS = 2
@@ -145,12 +153,18 @@ def main() -> None:
     parser.add_argument("--machine", help="folder below benchmarks/results; default: only print")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=[], help="the table")
     parser.add_argument("--work", type=Path, help="folder for cohorts; default: a temporary one")
     args = parser.parse_args()
-    there = rows_of(args.machine)
+    there = rows_of(args.machine, "people" if args.presets else "llm4brain")
     with tempfile.TemporaryDirectory() as temporary:
         work = args.work or Path(temporary)
         for seed in args.seeds:
+            for name in args.presets:
+                if (name, seed) not in there:
+                    run_preset(work / f"seed-{seed}-snr-{SNR:g}", seed, name, args.machine)
+            if args.presets:
+                continue
             for snr in dict.fromkeys(VARIANTS[name].snr for name in args.only):
                 names = [n for n in args.only if VARIANTS[n].snr == snr]
                 todo = [n for n in names if (n, seed) not in there]
@@ -158,19 +172,20 @@ def main() -> None:
                     run_seed(work / f"seed-{seed}-snr-{snr:g}", seed, snr, todo, args.machine)
 
 
-def rows_of(machine: str | None) -> set[tuple[str, int]]:
-    """Variants and seeds that have a row."""
+def rows_of(machine: str | None, op: str) -> set[tuple[str, int]]:
+    """Variants, or presets, and seeds that have a row."""
     found = set()
     for path in sorted((RESULTS / machine).glob("*.jsonl")) if machine else ():
         for row in map(json.loads, path.read_text().splitlines()):
-            if row["op"] == "llm4brain":
+            if row["op"] == op:
                 found.add((row["case"], row["seed"]))
     return found
 
 
 def run_seed(work: Path, seed: int, snr: float, names: list[str], machine: str | None) -> None:
     """Pretrain once, then train and score every variant."""
-    base = Base.make(work, seed, snr)
+    base = Base.prepared(work, seed, snr)
+    base.pretrain()
     for name in names:
         start = perf_counter()
         row = base.score(VARIANTS[name])
@@ -185,6 +200,28 @@ def run_seed(work: Path, seed: int, snr: float, names: list[str], machine: str |
         )
 
 
+def run_preset(work: Path, seed: int, name: str, machine: str | None) -> None:
+    """Train and score a preset by the command line."""
+    start = perf_counter()
+    base = Base.prepared(work, seed, SNR)
+    run_dir = Path(tempfile.mkdtemp(dir=work)) / "run"
+    train = ["train", "llm4brain", str(base.store.path), str(run_dir), "--preset", name]
+    train += ["--llm", base.llm, "--adapt-runs", str(ADAPT_RUNS)]
+    for command in (train, ["evaluate", str(run_dir)]):
+        subprocess.run([sys.executable, "-m", "fastbrain.cli", *command], check=True)
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    scores = [Score.from_json(score) for score in metrics["scores"]]
+    Recorder(machine).row(
+        op="people",
+        case=name,
+        seed=seed,
+        snr=SNR,
+        seconds=round(perf_counter() - start, 1),
+        cells=subject_cells(scores),
+        **{key: metrics[key] for key in ("n", "adaptation")},
+    )
+
+
 @dataclass
 class Base:
     """What all variants of a seed share."""
@@ -197,8 +234,8 @@ class Base:
     targets: VideoLatents | None = None
 
     @classmethod
-    def make(cls, work: Path, seed: int, snr: float) -> Base:
-        """Simulate, prepare, pretrain the encoder and the video branch."""
+    def prepared(cls, work: Path, seed: int, snr: float) -> Base:
+        """Simulate and prepare, unless that is done."""
         cohort, folder = work / "cohort", work / "store"
         if not cohort.exists():
             simulate_cohort(cohort, CohortDesign(8, 4, 24, snr=snr, seed=seed))
@@ -212,27 +249,29 @@ class Base:
                 resume=folder.exists(),
             )
         corpus = [f"{QUESTION} {meaning.caption}" for meaning in all_meanings()]
-        base = cls(VoxelStore.open(folder), str(small_llm(corpus, seed=0)), seed, work)
-        model = base.model(SIZES)
-        pretrain = replace(preset("pretrain"), epochs=2, seed=seed)
-        pretrain_scmbm(model, base.loader("train", pretrain), pretrain, run_dir=base.run_dir())
-        frames = base.frames()
+        return cls(VoxelStore.open(folder), str(small_llm(corpus, seed=0)), seed, work)
+
+    def pretrain(self) -> None:
+        """Pretrain the encoder and the video branch."""
+        model = self.model(SIZES)
+        pretrain = replace(preset("pretrain"), epochs=2, seed=self.seed)
+        pretrain_scmbm(model, self.loader("train", pretrain), pretrain, run_dir=self.run_dir())
+        frames = self.frames()
         video = replace(
             preset("video"),
             epochs=24,
             batch_size=32,
-            seed=seed,
+            seed=self.seed,
             validate_every=6,
             optim=OptimConfig(lr=2e-3, weight_decay=0.01, warmup_steps=20),
         )
         pretrain_video(
-            model, base.texts("train"), frames, video, run_dir=base.run_dir(), prompts=(QUESTION,),
-            val_texts=base.texts("val"),
+            model, self.texts("train"), frames, video, run_dir=self.run_dir(), prompts=(QUESTION,),
+            val_texts=self.texts("val"),
         )  # fmt: skip
-        split = base.store.split
-        base.targets = video_targets(model, [*split.train, *split.val], frames)
-        base.state = {k: v.clone() for k, v in model.state_dict().items()}
-        return base
+        split = self.store.split
+        self.targets = video_targets(model, [*split.train, *split.val], frames)
+        self.state = {k: v.clone() for k, v in model.state_dict().items()}
 
     def run_dir(self) -> Path:
         """A new folder for a stage."""

@@ -138,6 +138,45 @@ def mean_over_people(scores: Sequence[Score], *, seed: int = 0) -> list[Score]:
     ]
 
 
+Cells = dict[str, dict[str, dict[str, float]]]
+
+
+def subject_cells(scores: Sequence[Score]) -> Cells:
+    """Values of LLM4Brain's table: by person, then true brain or control, then metric.
+
+    Parameters
+    ----------
+    scores : sequence of Score
+        With those of :func:`scores_by_subject`.
+    """
+    cells: Cells = {}
+    for score in scores:
+        if score.group.startswith(_SUBJECT) and score.metric in COLUMNS:
+            rows = cells.setdefault(score.group.removeprefix(_SUBJECT), {TRUE: {}})
+            rows[TRUE][score.metric] = score.value
+            if score.chance is not None:
+                rows.setdefault(score.control, {})[score.metric] = score.chance
+    return cells
+
+
+def cells_table(cells: Cells) -> str:
+    """Values of :func:`subject_cells` as Markdown, with their means over people."""
+    titles = ["BERTScore", "BLEU-1", "BLEU-2", "ROUGE-L F", "ROUGE-L P", "ROUGE-L R"]
+    lines = ["| subject | decoded from | " + " | ".join(titles) + " |", "|---" * 8 + "|"]
+    means = {
+        name: {
+            column: float(np.mean([person[name][column] for person in cells.values()]))
+            for column in kept
+        }
+        for name, kept in next(iter(cells.values()), {}).items()
+    }
+    for person, rows in {**cells, "mean": means}.items():
+        for name, row in rows.items():
+            values = [f"{100 * row[c]:.1f}" if c in row else _NO_BERT for c in COLUMNS]
+            lines.append(f"| {person} | {name} | " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
 def subject_table(scores: Sequence[Score]) -> str:
     """LLM4Brain's table as Markdown: a line a held-out person, and one for each control under it.
 
@@ -152,24 +191,4 @@ def subject_table(scores: Sequence[Score]) -> str:
         Percentages, as the paper has them; the last lines are means over people. BERTScore says
         so where no model was given.
     """
-    titles = ["BERTScore", "BLEU-1", "BLEU-2", "ROUGE-L F", "ROUGE-L P", "ROUGE-L R"]
-    cells: dict[str, dict[str, dict[str, float]]] = {}
-    for score in scores:
-        if score.group.startswith(_SUBJECT) and score.metric in COLUMNS:
-            rows = cells.setdefault(score.group.removeprefix(_SUBJECT), {TRUE: {}})
-            rows[TRUE][score.metric] = score.value
-            if score.chance is not None:
-                rows.setdefault(score.control, {})[score.metric] = score.chance
-    lines = ["| subject | decoded from | " + " | ".join(titles) + " |", "|---" * 8 + "|"]
-    means = {
-        name: {
-            column: float(np.mean([person[name][column] for person in cells.values()]))
-            for column in kept
-        }
-        for name, kept in next(iter(cells.values()), {}).items()
-    }
-    for person, rows in {**cells, "mean": means}.items():
-        for name, row in rows.items():
-            values = [f"{100 * row[c]:.1f}" if c in row else _NO_BERT for c in COLUMNS]
-            lines.append(f"| {person} | {name} | " + " | ".join(values) + " |")
-    return "\n".join(lines)
+    return cells_table(subject_cells(scores))
