@@ -8,10 +8,23 @@ from ...errors import ConfigError
 from .bold5000 import BOLD5000
 from .had import HAD
 from .known import KnownDataset, Label
+from .stories import STORY_DATASETS, StoryDataset, lebel, story_dataset, story_onsets
 
 DATASETS = {dataset.name: dataset for dataset in (HAD, BOLD5000)}
 
-__all__ = ["BOLD5000", "DATASETS", "HAD", "KnownDataset", "Label", "known_dataset"]
+__all__ = [
+    "BOLD5000",
+    "DATASETS",
+    "HAD",
+    "STORY_DATASETS",
+    "KnownDataset",
+    "Label",
+    "StoryDataset",
+    "known_dataset",
+    "lebel",
+    "story_dataset",
+    "story_onsets",
+]
 
 
 def known_dataset(name: str) -> KnownDataset:
