@@ -88,6 +88,10 @@ class WordFeatures:
         rows : Tensor, (C,) int64
             Which context each word follows.
         """
+        if self.context == 0 and len(contexts) > 1:
+            # a word is then the same everywhere
+            unique, which = words.unique(return_inverse=True)
+            return self.after(contexts[:1], unique, torch.zeros_like(unique))[which]
         start = max(0, contexts.shape[1] - self.context)
         bos = contexts.new_tensor(self._bos).expand(len(contexts), -1)
         before = torch.cat([bos, contexts[:, start:]], dim=1)

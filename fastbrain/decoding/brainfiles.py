@@ -1,0 +1,276 @@
+"""BrainLLM on disk: weights, the components its features are made of, and what they were fitted on.
+
+Weights without the principal components, the clock and the language model they were trained with
+read noise, so a saved model holds or names them all, with a digest of every file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .._io import folder_atomic, read_json, sha256, verify, write_atomic, write_json
+from ..data import PCA, FitScope, VoxelStore
+from ..errors import CheckpointError, CohortError
+from ..models.brainconfig import BrainLLMConfig
+from ..models.brainllm import BrainLLM
+from ..models.config import from_dict
+from ..models.hub import llm_fingerprint, load_llm, model_digest
+from ..models.pretrained import load_strict
+
+LAYOUT, KIND = 1, "brainllm"
+_FILES = ("model.safetensors", "features.safetensors", "config.json")
+_KEYS = {"layout", "kind", "model", "llm_fingerprint", "llm_digest", "card", "features"}
+_ARRAYS = ("components", "variance", "mean", "inv_std")
+
+
+@dataclass(frozen=True)
+class BrainLLMCard:
+    """What must be known to use a BrainLLM; saved beside the weights.
+
+    Parameters
+    ----------
+    llm : str
+        Name or folder of the frozen language model. It is referenced, not copied.
+    tr : float
+        Seconds between volumes of the training data.
+    split : dict
+        Trial ids of ``"train"``, ``"val"`` and ``"test"``.
+    store : str
+        Fingerprint of the voxel store, which stands for its mask, order of voxels and atlas.
+    lags : tuple of int
+        Volumes of a window, counted from the text; empty where a store's windows say it.
+    whiten : bool
+        Whether components are divided by their standard deviation.
+    max_prompt_tokens, max_text_tokens : int
+    end : bool
+        Whether texts end with an end token, as in training.
+    preprocessing : dict
+        JSON values: units, high-pass, region and the like.
+    """
+
+    llm: str
+    tr: float
+    split: dict[str, list[str]] = field(default_factory=dict)
+    store: str = ""
+    lags: tuple[int, ...] = ()
+    whiten: bool = True
+    max_prompt_tokens: int = 64
+    max_text_tokens: int = 64
+    end: bool = True
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class SavedBrainLLM:
+    """What :func:`load_brainllm` gives.
+
+    Parameters
+    ----------
+    model : BrainLLM
+        In evaluation mode.
+    card : BrainLLMCard
+    pca : PCA or None
+        From voxels to the model's features; it names the samples it was fitted on.
+    """
+
+    model: BrainLLM
+    card: BrainLLMCard
+    pca: PCA | None
+
+
+def save_brainllm(
+    model: BrainLLM,
+    folder: str | Path,
+    card: BrainLLMCard,
+    *,
+    pca: PCA | None = None,
+    replace: bool = False,
+) -> Path:
+    """Write a model atomically: the folder is there whole or not at all.
+
+    Parameters
+    ----------
+    model : BrainLLM
+    folder : str or Path
+    card : BrainLLMCard
+    pca : PCA, optional
+        Without it, whoever loads the model must make the features.
+    replace : bool
+        Whether an existing folder may be replaced.
+
+    Raises
+    ------
+    OutputExistsError
+        The folder exists and `replace` is false.
+    CheckpointError
+        A weight is not finite, the components are not as many as the model's features, or they
+        have seen samples outside the training part.
+    """
+    from safetensors.torch import save
+
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    broken = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
+    if broken:
+        raise CheckpointError(f"save_brainllm: weights must be finite, got NaN in {broken[:5]}.")
+    arrays: dict[str, torch.Tensor] = {}
+    described = None
+    if pca is not None:
+        if len(pca.components) != model.config.features:
+            raise CheckpointError(
+                f"save_brainllm: pca must have the model's {model.config.features} components, got "
+                f"{len(pca.components)}."
+            )
+        outside = set(pca.scope.fitted_on) - set(card.split.get("train", pca.scope.fitted_on))
+        if outside:
+            raise CheckpointError(
+                f"save_brainllm: pca must be fitted on the training part alone, got {len(outside)} "
+                f"other samples {sorted(outside)[:3]}."
+            )
+        arrays = {name: torch.from_numpy(getattr(pca, name)).contiguous() for name in _ARRAYS}
+        described = {
+            "total_variance": pca.total_variance,
+            "constant": pca.constant,
+            "scope": asdict(pca.scope),
+        }
+    config = {
+        "layout": LAYOUT,
+        "kind": KIND,
+        "model": model.config.to_dict(),
+        "llm_fingerprint": llm_fingerprint(model.llm),
+        "llm_digest": model_digest(model.llm),
+        "card": asdict(card),
+        "features": described,
+    }
+    with folder_atomic(folder, replace=replace) as temporary:
+        write_atomic(temporary / "model.safetensors", save(state))
+        write_atomic(temporary / "features.safetensors", save(arrays))
+        write_json(temporary / "config.json", config)
+        write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in _FILES})
+    return Path(folder)
+
+
+def load_brainllm(
+    folder: str | Path,
+    *,
+    llm: tuple[Any, Any] | str | None = None,
+    store: VoxelStore | None = None,
+    dtype: str | None = None,
+    device: str = "cpu",
+) -> SavedBrainLLM:
+    """Load a model saved by :func:`save_brainllm`.
+
+    Parameters
+    ----------
+    folder : str or Path
+    llm : (model, tokenizer) or str, optional
+        The language model already loaded, or where it is now; default: what the card names.
+    store : VoxelStore, optional
+        What is to be decoded: its clock and voxels are compared with those of training.
+    dtype : str, optional
+        Precision of the language model, as in :func:`load_llm`.
+    device : str
+
+    Returns
+    -------
+    SavedBrainLLM
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or damaged, a tensor is missing, extra or reshaped (all are named), or
+        language model, clock or voxels are not those of training.
+    ConfigError
+        The configuration has an unknown key.
+    """
+    from safetensors.torch import load
+
+    root = Path(folder)
+    described = _read(root)
+    card = from_dict(BrainLLMCard, described["card"], where="card")
+    if store is not None:
+        _same_store(card, described["features"], store)
+    if llm is None or isinstance(llm, str):
+        llm = load_llm(llm or card.llm, dtype=dtype, device=device)
+    language, tokenizer = llm
+    found = llm_fingerprint(language), model_digest(language)
+    wanted = described["llm_fingerprint"], described["llm_digest"]
+    if found != wanted:
+        raise CheckpointError(
+            f"load_brainllm: the language model must be the one of training ('{card.llm}', "
+            f"{'-'.join(wanted)}), got {'-'.join(found)}. Another one reads the brain as noise."
+        )
+    config = BrainLLMConfig.from_dict(described["model"])
+    model = BrainLLM(config, llm=language, text_tokenizer=tokenizer)
+    load_strict(model, load((root / "model.safetensors").read_bytes()), where=str(root))
+    pca = None
+    if described["features"] is not None:
+        pca = _pca(root, described["features"], load((root / "features.safetensors").read_bytes()))
+    return SavedBrainLLM(model.to(device).eval(), card, pca)
+
+
+def is_brainllm(folder: str | Path) -> bool:
+    """Whether a folder holds a saved BrainLLM."""
+    try:
+        described = read_json(Path(folder) / "config.json")
+    except CohortError:
+        return False
+    return isinstance(described, dict) and described.get("kind") == KIND
+
+
+def _read(root: Path) -> dict[str, Any]:
+    try:
+        manifest = read_json(root / "manifest.json")
+        if not isinstance(manifest, dict) or sorted(manifest) != sorted(_FILES):
+            raise CheckpointError(
+                f"load_brainllm: {root} must list {', '.join(_FILES)} in manifest.json. The file "
+                "is damaged."
+            )
+        verify(root, manifest, error=CheckpointError)
+        described = read_json(root / "config.json")
+    except CohortError as error:
+        raise CheckpointError(f"load_brainllm: {root} must be a saved model: {error}") from error
+    if not isinstance(described, dict) or set(described) != _KEYS or described["kind"] != KIND:
+        raise CheckpointError(f"load_brainllm: {root} must hold a BrainLLM, got another model.")
+    if described["layout"] != LAYOUT:
+        raise CheckpointError(f"load_brainllm: {root} must have layout {LAYOUT}.")
+    return described
+
+
+def _same_store(card: BrainLLMCard, features: Mapping[str, Any] | None, store: VoxelStore) -> None:
+    if abs(store.tr - card.tr) > 1e-3:
+        raise CheckpointError(
+            f"load_brainllm: the store must have the clock of training, {card.tr} s, got "
+            f"{store.tr} s. Resample the recordings."
+        )
+    if features is not None and card.store and card.store != store.fingerprint():
+        raise CheckpointError(
+            f"load_brainllm: the store must be the one of training ({card.store}), got "
+            f"{store.fingerprint()}: components of other voxels are noise."
+        )
+
+
+def _pca(root: Path, described: Mapping[str, Any], arrays: Mapping[str, torch.Tensor]) -> PCA:
+    if sorted(arrays) != sorted(_ARRAYS):
+        raise CheckpointError(
+            f"load_brainllm: features of {root} must be {sorted(_ARRAYS)}, got {sorted(arrays)}."
+        )
+    values = {name: tensor.numpy() for name, tensor in arrays.items()}
+    k, voxels = values["components"].shape
+    if (len(values["variance"]), len(values["mean"]), len(values["inv_std"])) != (
+        k,
+        voxels,
+        voxels,
+    ):
+        raise CheckpointError(f"load_brainllm: the features of {root} must agree in their sizes.")
+    scope = described["scope"]
+    return PCA(
+        **values,
+        total_variance=float(described["total_variance"]),
+        constant=int(described["constant"]),
+        scope=FitScope(scope["name"], tuple(scope["fitted_on"]), scope["unlabelled"]),
+    )
