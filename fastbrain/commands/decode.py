@@ -14,8 +14,10 @@ import tyro
 from .._progress import say
 from ..data import WindowLoader
 from ..decoding import decode_windows
+from ..evaluation.brainrun import is_brainllm_run, open_brainllm_run, write_brainllm
 from ..evaluation.run import open_run, write_texts
 from ._sampling import SamplingOptions
+from ._subjects import refuse_unknown_subject
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,21 @@ class Config(SamplingOptions):
 
 def run(config: Config) -> None:
     """Decode and write."""
-    model, store, _ = open_run(
-        config.run, device=config.device, unknown_subject=config.unknown_subject
-    )
-    loader = WindowLoader(store, store.split.part(config.part), batch_size=32, shuffle=False)
-    decoded = decode_windows(model, loader, sampling=config.sampling())
+    if is_brainllm_run(config.run):
+        refuse_unknown_subject("decode", config.unknown_subject)
+        saved, store, _ = open_brainllm_run(config.run, device=config.device)
+        ids = store.split.part(config.part)
+        texts = write_brainllm(saved, store, ids, sampling=config.sampling())
+    else:
+        model, store, _ = open_run(
+            config.run, device=config.device, unknown_subject=config.unknown_subject
+        )
+        loader = WindowLoader(store, store.split.part(config.part), batch_size=32, shuffle=False)
+        decoded = decode_windows(model, loader, sampling=config.sampling())
+        ids, texts = decoded.trial_ids, decoded.texts
     if config.out is None:
-        for trial, text in zip(decoded.trial_ids, decoded.texts, strict=True):
+        for trial, text in zip(ids, texts, strict=True):
             print(f"{trial}\t{text}")
         return
-    write_texts(config.out, decoded.trial_ids, decoded.texts)
-    say(f"{len(decoded.texts)} texts written to {config.out}")
+    write_texts(config.out, ids, texts)
+    say(f"{len(texts)} texts written to {config.out}")

@@ -6,15 +6,18 @@ fastbrain evaluate runs/first --derangements 1000
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from .._progress import say
+from ..evaluation.brainrun import evaluate_brainllm_run, is_brainllm_run
 from ..evaluation.run import evaluate_run
 from ..evaluation.table import metrics_table
 from ._sampling import SamplingOptions
+from ._subjects import refuse_unknown_subject
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,20 @@ class Config(SamplingOptions):
 
 def run(config: Config) -> None:
     """Evaluate and print the scores."""
-    result = evaluate_run(
+    brain = is_brainllm_run(config.run)
+    if brain:
+        refuse_unknown_subject("evaluate", config.unknown_subject)
+        judge = evaluate_brainllm_run
+    else:
+        judge = partial(evaluate_run, unknown_subject=config.unknown_subject)
+    result = judge(
         config.run,
         sampling=config.sampling(),
         count=config.derangements,
         seed=config.seed,
         bert=config.bert,
         device=config.device,
-        unknown_subject=config.unknown_subject,
     )
     print(metrics_table(result.scores, derangements=config.derangements))
-    say(f"people: {config.run / 'subjects.md'}; report: {config.run / 'report.html'}")
+    written = "scores: metrics.json" if brain else "people: subjects.md; report: report.html"
+    say(f"{written}, in {config.run}")

@@ -6,15 +6,17 @@ read noise, so a saved model holds or names them all, with a digest of every fil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from .._io import folder_atomic, read_json, sha256, verify, write_atomic, write_json
-from ..data import PCA, FitScope, VoxelStore
+from ..data import PCA, FitScope, StoreRows, VoxelStore
 from ..errors import CheckpointError, CohortError
 from ..models.brainconfig import BrainLLMConfig
 from ..models.brainllm import BrainLLM
@@ -76,11 +78,27 @@ class SavedBrainLLM:
     card : BrainLLMCard
     pca : PCA or None
         From voxels to the model's features; it names the samples it was fitted on.
+    region : ndarray, (Z, Y, X) bool, or None
+        Voxels that the components are of, where they are not all of the store's.
     """
 
     model: BrainLLM
     card: BrainLLMCard
     pca: PCA | None
+    region: npt.NDArray[np.bool_] | None = None
+
+    def windows(self, store: VoxelStore, trial_ids: Sequence[str]) -> torch.Tensor:
+        """Features (N, t, k) of trials of a store.
+
+        Raises
+        ------
+        CheckpointError
+            The model was saved without its components.
+        """
+        if self.pca is None:
+            raise CheckpointError("SavedBrainLLM: the model must be saved with its components.")
+        rows = StoreRows(store, trial_ids, self.region)
+        return torch.from_numpy(rows.windows(self.pca.transform(rows, whiten=self.card.whiten)))
 
 
 def save_brainllm(
@@ -89,6 +107,7 @@ def save_brainllm(
     card: BrainLLMCard,
     *,
     pca: PCA | None = None,
+    region: npt.NDArray[np.bool_] | None = None,
     replace: bool = False,
 ) -> Path:
     """Write a model atomically: the folder is there whole or not at all.
@@ -100,6 +119,8 @@ def save_brainllm(
     card : BrainLLMCard
     pca : PCA, optional
         Without it, whoever loads the model must make the features.
+    region : ndarray, (Z, Y, X) bool, optional
+        Voxels that the components are of. Default: all of the store's.
     replace : bool
         Whether an existing folder may be replaced.
 
@@ -132,6 +153,8 @@ def save_brainllm(
                 f"other samples {sorted(outside)[:3]}."
             )
         arrays = {name: torch.from_numpy(getattr(pca, name)).contiguous() for name in _ARRAYS}
+        if region is not None:
+            arrays["region"] = torch.from_numpy(np.asarray(region, dtype=np.uint8))
         described = {
             "total_variance": pca.total_variance,
             "constant": pca.constant,
@@ -207,10 +230,13 @@ def load_brainllm(
     config = BrainLLMConfig.from_dict(described["model"])
     model = BrainLLM(config, llm=language, text_tokenizer=tokenizer)
     load_strict(model, load((root / "model.safetensors").read_bytes()), where=str(root))
-    pca = None
+    pca = region = None
     if described["features"] is not None:
-        pca = _pca(root, described["features"], load((root / "features.safetensors").read_bytes()))
-    return SavedBrainLLM(model.to(device).eval(), card, pca)
+        arrays = load((root / "features.safetensors").read_bytes())
+        inside = arrays.pop("region", None)
+        region = None if inside is None else inside.numpy().astype(bool)
+        pca = _pca(root, described["features"], arrays)
+    return SavedBrainLLM(model.to(device).eval(), card, pca, region)
 
 
 def is_brainllm(folder: str | Path) -> bool:

@@ -113,6 +113,9 @@ class BrainLLMDecoder:
         texts: list[str] = []
         for rows in torch.arange(len(prefixes)).split(_ROWS):
             before, mask, after = self._before(prefixes.prefix[rows], rows)
+            shared = 0 if after is None else len(after)
+            longest = (self.sampling or Sampling()).max_new_tokens
+            self.model.check_room(shared + before.shape[1], longest)
             said = generate(
                 self.model.llm,
                 before,

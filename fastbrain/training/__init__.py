@@ -2,6 +2,7 @@
 
 from .brainllm import PromptTuning, WarmUp, train_brainllm
 from .brainpresets import BrainLLMTraining, brainllm_preset
+from .brainrun import BrainRunConfig, audit_brainllm, train_brainllm_run
 from .braintexts import BrainTextLoader, BrainTexts
 from .checkpoint import (
     Checkpoint,
@@ -56,6 +57,7 @@ from .vq_scores import (
 __all__ = [
     "DEFAULT_PROMPTS",
     "BrainLLMTraining",
+    "BrainRunConfig",
     "BrainTextLoader",
     "BrainTexts",
     "Captions",
@@ -89,6 +91,7 @@ __all__ = [
     "WarmUp",
     "adapt",
     "alignment_loss",
+    "audit_brainllm",
     "audit_run",
     "brainllm_preset",
     "build_model",
@@ -115,6 +118,7 @@ __all__ = [
     "start_codebook",
     "text_targets",
     "train_brainllm",
+    "train_brainllm_run",
     "train_llm4brain",
     "train_vq",
     "video_targets",

@@ -177,6 +177,14 @@ def test_models_with_positions_of_their_own(make):
     )
 
 
+def test_generation_longer_than_the_context_is_refused(make):
+    model = make()
+    room = model.context
+    decoder = BrainLLMDecoder(model.float(), sampling=Sampling(max_new_tokens=room))
+    with pytest.raises(InputError, match="must fit the context"):
+        decoder.write(decoder.read(torch.randn(1, 2, K)))
+
+
 def test_refusals(make):
     with pytest.raises(InputError, match="'after-prompt' to share"):
         make().shared_prompt(torch.tensor([5]))

@@ -1,0 +1,146 @@
+"""Judge a run of BrainLLM: decode its scored trials, compare with every control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from .._io import read_json, write_json
+from ..data import VoxelStore
+from ..decoding import Sampling, SavedBrainLLM, load_brainllm
+from ..decoding.brainfiles import KIND
+from ..errors import CheckpointError, CohortError
+from .battery import run_controls
+from .brainllm import BrainLLMDecoder
+from .conditions import TRUE
+from .controls import derangements
+from .noise import Noise, noise_store
+from .protocol import Evaluation, Sample, evaluate_text
+from .records import write_samples
+
+
+def is_brainllm_run(run: str | Path) -> bool:
+    """Whether a run folder is one of ``fastbrain train brainllm``."""
+    try:
+        manifest = read_json(Path(run) / "manifest.json")
+    except CohortError:
+        return False
+    return isinstance(manifest, dict) and manifest.get("kind") == KIND
+
+
+def open_brainllm_run(
+    run: str | Path, *, device: str = "cpu"
+) -> tuple[SavedBrainLLM, VoxelStore, dict[str, Any]]:
+    """Load a run's model and the store it was trained on.
+
+    Raises
+    ------
+    CheckpointError
+        It is not such a run, it is not finished, or the store is not the one of training.
+    """
+    if not is_brainllm_run(run):
+        raise CheckpointError(f"open_brainllm_run: {run} must be a finished run of BrainLLM.")
+    manifest = read_json(Path(run) / "manifest.json")
+    store = VoxelStore.open(manifest["store"])
+    return load_brainllm(Path(run) / "model", store=store, device=device), store, manifest
+
+
+def brainllm_decoder(
+    saved: SavedBrainLLM, prompts: Sequence[str] = (), sampling: Sampling | None = None
+) -> BrainLLMDecoder:
+    """A saved model as the controls see it, with the lengths of its training."""
+    card = saved.card
+    return BrainLLMDecoder(
+        saved.model,
+        prompts=prompts if any(prompts) else (),
+        sampling=sampling,
+        max_prompt_tokens=card.max_prompt_tokens,
+        # a test text may be longer than any of training
+        max_text_tokens=4 * card.max_text_tokens,
+        end=card.end,
+    )
+
+
+def write_brainllm(
+    saved: SavedBrainLLM,
+    store: VoxelStore,
+    trial_ids: tuple[str, ...],
+    *,
+    sampling: Sampling | None = None,
+) -> tuple[str, ...]:
+    """Free-running text of trials of a store."""
+    prompts = [store.by_id[t].instruction for t in trial_ids]
+    decoder = brainllm_decoder(saved, prompts, sampling)
+    return tuple(decoder.write(decoder.read(saved.windows(store, trial_ids))))
+
+
+def evaluate_brainllm_run(
+    run: str | Path,
+    *,
+    sampling: Sampling | None = None,
+    count: int = 100,
+    seed: int = 0,
+    bert: bool = True,
+    device: str = "cpu",
+) -> Evaluation:
+    """Evaluate a run of BrainLLM; writes ``metrics.json`` and ``samples.parquet`` into it.
+
+    Parameters
+    ----------
+    run : str or Path
+    sampling : Sampling, optional
+    count : int
+        Derangements, at least 100; no partner comes from the same run nor, where the trials name
+        one, from the same story.
+    seed, bert
+        As in :func:`fastbrain.evaluation.evaluate_text`.
+    device : str
+
+    Returns
+    -------
+    Evaluation
+    """
+    saved, store, manifest = open_brainllm_run(run, device=device)
+    ids = tuple(manifest["scored_trials"])
+    trials = [store.by_id[t] for t in ids]
+    apart = ["run_id", "story"] if all(t.story for t in trials) else ["run_id"]
+    kinds = [[getattr(t, name) for t in trials] for name in apart]
+    brains = {TRUE: saved.windows(store, ids)}
+    for kind in get_args(Noise):
+        own = ids[:1] if kind == "zero brain" else ids
+        view: Any = noise_store(store, kind, seed=seed)
+        brains[kind] = saved.windows(view, own)
+    prompts = [t.instruction for t in trials]
+    if any(prompts):
+        # a brain for every prompt
+        brains["zero brain"] = brains["zero brain"].expand(len(ids), -1, -1)
+    found = run_controls(
+        brainllm_decoder(saved, prompts, sampling),
+        brains,
+        [t.text for t in trials],
+        derangements(*kinds, count=count, seed=seed),
+        blocks=kinds[0],
+        prompts=prompts if any(prompts) else (),
+        train_texts=[store.by_id[t].text for t in store.split.train],
+        train_brains=None if any(prompts) else saved.windows(store, store.split.train),
+    )
+    said = found[TRUE].texts
+    assert said is not None
+    samples = [
+        Sample(t.trial_id, t.subject, t.run_id, t.text, text)
+        for t, text in zip(trials, said, strict=True)
+    ]
+    result = evaluate_text(samples, found, seed=seed, bert=bert)
+    facts = {
+        "partners_exclude": apart,
+        "ci_unit": "run_id",
+        "sampling": asdict(sampling or Sampling()),
+        "split": manifest["split"],
+        "audit": manifest["audit"],
+    }
+    result = replace(result, facts=facts)
+    write_json(Path(run) / "metrics.json", result.to_json())
+    write_samples(Path(run) / "samples.parquet", result)
+    return result

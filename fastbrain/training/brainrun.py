@@ -1,0 +1,225 @@
+"""BrainLLM on one voxel store, from voxels to a saved model.
+
+The run folder holds what is needed to do it again and what is needed to judge it::
+
+    config.json     BrainRunConfig, whole
+    manifest.json   store and its fingerprint, LLM, split, audit, which trials may be scored
+    stages/NAME/    log and checkpoints of each stage
+    model/          the trained model with its components (safetensors, strict)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .._io import new_output, read_json, write_json
+from .._progress import say
+from ..data import Audit, FitScope, StoreRows, VoxelStore, audit_store, fit_pca
+from ..data.masks import read_labels
+from ..decoding.brainfiles import KIND, BrainLLMCard, SavedBrainLLM, save_brainllm
+from ..errors import CheckpointError, ConfigError
+from ..models import BrainLLM, BrainLLMConfig, load_llm, small_llm
+from ..models.config import from_dict, require, to_dict
+from .brainllm import train_brainllm
+from .brainpresets import BrainLLMTraining, brainllm_preset
+from .braintexts import BrainTexts
+from .steering import SteeringFit
+
+
+@dataclass(frozen=True)
+class BrainRunConfig:
+    """What :func:`train_brainllm_run` does; `training` may come from :func:`brainllm_preset`.
+
+    Parameters
+    ----------
+    features : int
+        Principal components k; at most one less than there are training volumes.
+    standardise : {"centre", "zscore"}
+        Of voxels, before the components.
+    whiten : bool
+        Whether components get unit variance.
+    atlas : str or None
+        Label image on the store's grid; with `regions` it names the voxels to use.
+    regions : tuple of int
+        Labels of the atlas.
+    decoder, dropout, additive_position, position, steering
+        As in :class:`fastbrain.models.BrainLLMConfig`.
+    llm : str or None
+        Name or folder of a causal language model. None trains a small one on the training texts.
+    seed : int
+    training : BrainLLMTraining
+    """
+
+    features: int = 100
+    standardise: str = "centre"
+    whiten: bool = True
+    atlas: str | None = None
+    regions: tuple[int, ...] = ()
+    decoder: str = "mlp"
+    dropout: float = 0.5
+    additive_position: bool = False
+    position: str = "before-prompt"
+    steering: bool = False
+    llm: str | None = None
+    seed: int = 0
+    training: BrainLLMTraining = field(default_factory=brainllm_preset)
+
+    def __post_init__(self) -> None:
+        require(self, "features", self.features >= 1, "be 1 or more")
+        both = (self.atlas is None) == (not self.regions)
+        require(self, "regions", both, "be given with an atlas, and an atlas with regions")
+
+    def model(self, frames: int) -> BrainLLMConfig:
+        """Sizes of the model."""
+        return BrainLLMConfig(
+            self.features,
+            frames,
+            self.decoder,
+            self.dropout,
+            self.additive_position,
+            self.position,
+            self.steering,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict for JSON."""
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BrainRunConfig:
+        """Build from a plain dict; an unknown key is a :class:`ConfigError`."""
+        return from_dict(cls, values)
+
+
+def audit_brainllm(store: VoxelStore, config: BrainRunConfig) -> Audit:
+    """Audit the split of a store for what a run is about to do with it."""
+    fits = [FitScope(f"PCA of {config.features} components", store.split.train)]
+    if config.llm is None:
+        fits.append(FitScope("language model", store.split.train))
+    return audit_store(store, fits=fits)
+
+
+def train_brainllm_run(
+    store: VoxelStore,
+    out: str | Path,
+    config: BrainRunConfig | None = None,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+    allow_leak: str | None = None,
+) -> SavedBrainLLM:
+    """Train BrainLLM on a store: components, language model, decoder (arXiv 2311.09889).
+
+    Parameters
+    ----------
+    store : VoxelStore
+    out : str or Path
+        New run folder.
+    config : BrainRunConfig, optional
+    resume : bool
+        Go on from the newest checkpoints of an interrupted run.
+    device : str
+    allow_leak : str, optional
+        Why a leak does not matter. It stands in the run's manifest.
+
+    Returns
+    -------
+    SavedBrainLLM
+        Saved in ``out/model``.
+
+    Raises
+    ------
+    LeakError
+        A part of the split knows of another, and `allow_leak` is None.
+    OutputExistsError
+        `out` holds something and `resume` is false.
+    CheckpointError
+        A resumed run has another configuration or store.
+    InputError
+        There are more components than the training volumes have.
+    """
+    config = config or BrainRunConfig()
+    audit = audit_brainllm(store, config).check(allow=allow_leak)
+    say(f"audit: {audit.summary()}")
+    split = store.split
+    if not split.val:
+        raise ConfigError("train_brainllm_run: the split must have a validation part, got none.")
+    region = None
+    if config.atlas is not None:
+        labels = read_labels(config.atlas, shape=store.grid.shape, affine=store.affine)
+        region = torch.isin(torch.from_numpy(labels), torch.tensor(config.regions)).numpy()
+    rows = StoreRows(store, split.train, region)
+    pca = fit_pca(rows, config.features, fitted_on=split.train, standardise=config.standardise)
+    out = new_output(out, resume=resume)
+    _claim(out, store, config)
+    say(f"features: {config.features} components, {pca.explained.sum():.0%} of the variance")
+    llm_path = config.llm or str(_small_llm(store, config))
+    llm, tokenizer = load_llm(llm_path, device=device)
+    torch.manual_seed(config.seed)
+    model = BrainLLM(
+        config.model(store.window_spec.window_trs), llm=llm, text_tokenizer=tokenizer
+    ).to(device)
+    card = BrainLLMCard(
+        llm=llm_path,
+        tr=store.tr,
+        split={name: list(split.part(name)) for name in ("train", "val", "test")},
+        store=store.fingerprint(),
+        whiten=config.whiten,
+        max_prompt_tokens=config.training.max_prompt_tokens,
+        max_text_tokens=config.training.max_text_tokens,
+        end=config.training.end,
+        preprocessing={"units": store.units, "window": asdict(store.window_spec)},
+    )
+    saved = SavedBrainLLM(model, card, pca, region)
+
+    def part(ids: tuple[str, ...]) -> BrainTexts:
+        trials = [store.by_id[i] for i in ids]
+        prompts = tuple(t.instruction for t in trials)
+        return BrainTexts(ids, saved.windows(store, ids), tuple(t.text for t in trials), prompts)
+
+    done = train_brainllm(
+        model, part(split.train), part(split.val), config.training, run_dir=out / "stages",
+        resume=resume and (out / "stages").exists(),
+    )  # fmt: skip
+    fits = [pca.scope, *(fit.scope for fit in done.values() if isinstance(fit, SteeringFit))]
+    audit = audit.with_fits(fits).check(allow=allow_leak)
+    save_brainllm(model, out / "model", card, pca=pca, region=region, replace=resume)
+    facts = {
+        "kind": KIND,
+        "store": str(Path(store.path).resolve()),
+        "store_fingerprint": store.fingerprint(),
+        "llm": llm_path,
+        "split": split.to_json(),
+        "audit": audit.to_json(),
+        "scored_trials": list(split.test),
+        "explained": float(pca.explained.sum()),
+        "constant_voxels": pca.constant,
+    }
+    write_json(out / "manifest.json", facts)
+    model.eval()
+    return saved
+
+
+def _small_llm(store: VoxelStore, config: BrainRunConfig) -> Path:
+    trials = [store.by_id[t] for t in store.split.train]
+    corpus = sorted({f"{t.instruction} {t.text}".strip() for t in trials})
+    say(f"language model: a small one, from {len(corpus)} sentences")
+    return small_llm(corpus, seed=config.seed)
+
+
+def _claim(out: Path, store: VoxelStore, config: BrainRunConfig) -> None:
+    said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
+    said = json.loads(json.dumps(said))  # as it comes back: lists for tuples
+    path = out / "config.json"
+    if path.exists() and read_json(path) != said:
+        raise CheckpointError(
+            f"train: a resumed run must keep its configuration and store, got others than {path} "
+            "names. Use a new run folder."
+        )
+    write_json(path, said)
