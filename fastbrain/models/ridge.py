@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +56,7 @@ def fit_ridge(
     penalties: Sequence[float] = PENALTIES,
     folds: int = 5,
 ) -> Ridge:
-    """Fit by the inner products of samples: cheap for any number of features.
+    """Fit by the inner products of samples, or of features where these are fewer.
 
     Parameters
     ----------
@@ -94,9 +94,9 @@ def fit_ridge(
         r2, best, held = _choose(inputs, targets, parts, penalties)
     x_mean, y_mean = inputs.mean(axis=0), targets.mean(axis=0)
     centred = inputs - x_mean
-    gram = centred @ centred.T
-    dual = _solve(gram, targets - y_mean, best)
-    return Ridge(x_mean, y_mean, centred.T @ dual, best, r2, held)
+    found = next(_solved(centred, targets - y_mean, [best]))
+    weights = found if _few(centred) else centred.T @ found
+    return Ridge(x_mean, y_mean, weights, best, r2, held)
 
 
 def _check(
@@ -135,11 +135,12 @@ def _choose(
     for part in np.unique(parts):
         out, fit = parts == part, parts != part
         mean = inputs[fit].mean(axis=0)
-        centred = inputs[fit] - mean
-        gram, across = centred @ centred.T, (inputs[out] - mean) @ centred.T
-        y_mean = targets[fit].mean(axis=0)
-        for i, penalty in enumerate(penalties):
-            predicted[i, out] = across @ _solve(gram, targets[fit] - y_mean, penalty) + y_mean
+        centred, y_mean = inputs[fit] - mean, targets[fit].mean(axis=0)
+        across = inputs[out] - mean
+        if not _few(centred):
+            across = across @ centred.T
+        for i, found in enumerate(_solved(centred, targets[fit] - y_mean, penalties)):
+            predicted[i, out] = across @ found + y_mean
     error = ((predicted - targets) ** 2).sum(axis=(1, 2))
     best = int(error.argmin())
     spread = ((targets - targets.mean(axis=0)) ** 2).sum()
@@ -147,11 +148,21 @@ def _choose(
     return r2, float(penalties[best]), predicted[best]
 
 
-def _solve(
-    gram: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], penalty: float
-) -> npt.NDArray[np.float64]:
+def _few(centred: npt.NDArray[np.float64]) -> bool:
+    """Whether features are fewer than samples, and so their Gram matrix the smaller one."""
+    return centred.shape[1] < len(centred)
+
+
+def _solved(
+    centred: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], penalties: Sequence[float]
+) -> Iterator[npt.NDArray[np.float64]]:
+    """Weights (F, D) for each penalty; (N, D) of samples where these are fewer."""
     from scipy.linalg import cho_factor, cho_solve
 
-    scale = np.trace(gram) / len(gram)
-    added = gram + penalty * scale * np.eye(len(gram))
-    return np.asarray(cho_solve(cho_factor(added, lower=True), targets))
+    few = _few(centred)
+    gram = centred.T @ centred if few else centred @ centred.T
+    scale = np.trace(gram) / len(centred)
+    right = centred.T @ targets if few else targets
+    for penalty in penalties:
+        added = gram + penalty * scale * np.eye(len(gram))
+        yield np.asarray(cho_solve(cho_factor(added, lower=True), right))
