@@ -114,9 +114,8 @@ def save_brainllm(
 
     Parameters
     ----------
-    model : BrainLLM
-    folder : str or Path
-    card : BrainLLMCard
+    model, folder, card
+        What to write where.
     pca : PCA, optional
         Without it, whoever loads the model must make the features.
     region : ndarray, (Z, Y, X) bool, optional
@@ -198,15 +197,11 @@ def load_brainllm(
         Precision of the language model, as in :func:`load_llm`.
     device : str
 
-    Returns
-    -------
-    SavedBrainLLM
-
     Raises
     ------
     CheckpointError
-        A file is missing or damaged, a tensor is missing, extra or reshaped (all are named), or
-        language model, clock or voxels are not those of training.
+        A file is missing or damaged, a tensor is missing, extra or reshaped, or language model,
+        clock or voxels are not those of training.
     ConfigError
         The configuration has an unknown key.
     """

@@ -172,7 +172,7 @@ def delayed(stimulus: Array, delays: Sequence[int], runs: Sequence[object] | Non
     if runs is not None:
         if len(runs) != len(rows):
             raise InputError(f"delayed: runs must name all {len(rows)} rows, got {len(runs)}.")
-        new = [i for i in range(len(runs)) if i == 0 or runs[i] != runs[i - 1]]
+        new = [i for i in range(len(rows)) if i == 0 or runs[i] != runs[i - 1]]
         starts = np.repeat(new, np.diff([*new, len(rows)]))
     parts = []
     for delay in delays:
