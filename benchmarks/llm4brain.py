@@ -9,8 +9,8 @@ variant. All variants of a seed start from one pretrained encoder and one video 
 paper's do, and train for as long. A row is kept as soon as it is known, and rows that are there
 are not made again.
 
-``--presets`` trains and scores through the command line instead (``fastbrain train llm4brain --preset``
-and ``evaluate``), and keeps the paper's table: every held-out person beside every control.
+``--presets`` trains and scores through the command line instead (``train llm4brain --preset`` and
+``evaluate``), and keeps the paper's table: every held-out person beside every control.
 """
 
 from __future__ import annotations

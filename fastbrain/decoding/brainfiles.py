@@ -20,9 +20,9 @@ from ..data import PCA, FitScope, StoreRows, VoxelStore
 from ..errors import CheckpointError, CohortError
 from ..models.brainconfig import BrainLLMConfig
 from ..models.brainllm import BrainLLM
-from ..models.config import from_dict
 from ..models.hub import llm_fingerprint, load_llm, model_digest
 from ..models.pretrained import load_strict
+from ..models.serialisation import from_dict
 
 LAYOUT, KIND = 1, "brainllm"
 _FILES = ("model.safetensors", "features.safetensors", "config.json")

@@ -25,7 +25,7 @@ from ..data.masks import read_labels
 from ..decoding.brainfiles import KIND, BrainLLMCard, SavedBrainLLM, save_brainllm
 from ..errors import CheckpointError, ConfigError
 from ..models import BrainLLM, BrainLLMConfig, load_llm, small_llm
-from ..models.config import from_dict, require, to_dict
+from ..models.serialisation import from_dict, require, to_dict
 from .brainllm import train_brainllm
 from .brainpresets import BrainLLMTraining, brainllm_preset
 from .braintexts import BrainTexts
