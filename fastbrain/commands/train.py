@@ -19,6 +19,7 @@ from .._progress import say
 from ..data import VoxelStore
 from ..errors import ConfigError
 from ..training import RunConfig, audit_run, split_target, train_llm4brain
+from ..training.pipeline import notes_on
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ def run(config: Config) -> None:
     if config.dry_run:
         audit = audit_run(store, whole).check(allow=config.allow_leak)
         print(f"audit        {audit.summary()}")
+        for note in notes_on(store, whole):
+            say(f"note: {note}")
         say("dry run: nothing was trained")
         return
     train_llm4brain(

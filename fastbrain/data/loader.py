@@ -26,6 +26,8 @@ class Batch:
     trial_ids, texts, subjects : tuple of str
     indices : Tensor, (B,) int64
         Position of each trial in the loader's `trial_ids`.
+    places : tuple of str
+        Run and volumes of each window, for messages.
     """
 
     voxels: Tensor
@@ -33,6 +35,7 @@ class Batch:
     texts: tuple[str, ...]
     subjects: tuple[str, ...]
     indices: Tensor
+    places: tuple[str, ...] = ()
 
 
 class WindowLoader:
@@ -94,6 +97,10 @@ class WindowLoader:
         self.drop_last = drop_last
         self._texts = tuple(t.text for t in trials)
         self._subjects = tuple(t.subject for t in trials)
+        self._places = tuple(
+            f"{t.trial_id} (run {t.run_id}, volumes {t.start}..{t.start + t.frames - 1})"
+            for t in trials
+        )
         self._shape = (frames.pop(), store.grid.n_tokens, store.grid.patch_voxels)
         self._epoch = 0
         self._position = 0
@@ -173,4 +180,5 @@ class WindowLoader:
             texts=tuple(self._texts[i] for i in chosen),
             subjects=tuple(self._subjects[i] for i in chosen),
             indices=torch.as_tensor(np.asarray(chosen, dtype=np.int64)),
+            places=tuple(self._places[i] for i in chosen),
         )

@@ -36,6 +36,16 @@ class Adaptor(nn.Module):
         self.enabled = True
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
 
+    @property
+    def speaks(self) -> bool:
+        """Whether it takes part.
+
+        One whose B is zero stays out of inference on the CPU: kernels for few rows add in another
+        order, and a fresh adaptor is to leave the frozen model exactly as it was.
+        """
+        learning = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        return self.enabled and (learning or not self.b.is_cpu or bool(self.b.any()))
+
     def weights(self) -> ops.LoraWeights:
         """The adaptor as :mod:`fastbrain.ops` takes it."""
         return ops.LoraWeights(self.a, self.b, self.scale, self.activation)
@@ -76,7 +86,7 @@ class AdaptedLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Map `x` (..., d_in) to (..., d_out)."""
         lora = self.adaptor
-        if lora is None or not lora.enabled:
+        if lora is None or not lora.speaks:
             return F.linear(x, self.weight, self.bias)
         return ops.lora_linear(
             x,
@@ -112,7 +122,7 @@ class SelfAttention(nn.Module):
             x,
             (self.qkv.weight, self.qkv.bias),
             (self.out.weight, self.out.bias),
-            adaptors={"q": lora.weights()} if lora is not None and lora.enabled else {},
+            adaptors={"q": lora.weights()} if lora is not None and lora.speaks else {},
             num_heads=self.heads,
             mask=mask,
         )

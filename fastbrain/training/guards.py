@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .._progress import say
 from ..errors import TrainingError
 
 _LIMIT = 3
+
+
+def places(batch: Any) -> tuple[str, ...]:
+    """Where the samples of a batch lie, run and volumes; their trials where it does not say."""
+    return tuple(getattr(batch, "places", ()) or batch.trial_ids)
 
 
 @dataclass
@@ -26,7 +32,7 @@ class NonFiniteGuard:
     skipped: int = 0
     in_a_row: int = 0
 
-    def admit(self, finite: bool, step: int, trial_ids: Sequence[str]) -> bool:
+    def admit(self, finite: bool, step: int, where: Sequence[str]) -> bool:
         """Say whether this step may change the parameters.
 
         Parameters
@@ -34,8 +40,8 @@ class NonFiniteGuard:
         finite : bool
             Whether loss and gradient norm are finite.
         step : int
-        trial_ids : sequence of str
-            What the step was made of; named when it is skipped.
+        where : sequence of str
+            What the step was made of, run and volumes; named when it is skipped.
 
         Raises
         ------
@@ -47,7 +53,7 @@ class NonFiniteGuard:
             return True
         self.skipped += 1
         self.in_a_row += 1
-        shown = ", ".join(trial_ids[:8]) + (", ..." if len(trial_ids) > 8 else "")
+        shown = ", ".join(where[:8]) + (", ..." if len(where) > 8 else "")
         if self.in_a_row >= _LIMIT:
             raise TrainingError(
                 f"fit: loss and gradient must be finite, got NaN or infinity at step {step} and "

@@ -28,6 +28,7 @@ from .checkpoint import (
 )
 from .config import StageConfig
 from .execution import arrange
+from .guards import places
 from .prefetch import Prefetched
 from .run import Clock, History, Loader, Named, Row, begin, save
 
@@ -186,8 +187,8 @@ def _step(
         zip([*means, "grad_norm"], torch.stack([*means.values(), norm]).tolist(), strict=True)
     )
     finite = bool(np.isfinite(list(values.values())).all())
-    trials = [t for batch in group for t in batch.trial_ids]
-    if history.guard.admit(finite, history.step + 1, trials):
+    where = [place for batch in group for place in places(batch)]
+    if history.guard.admit(finite, history.step + 1, where):
         optimizer.step()
         objective.after_step()
         history.step += 1

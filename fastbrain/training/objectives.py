@@ -17,6 +17,7 @@ from ..models.llm4brain import LLM4Brain
 from ..models.scmbm import MaskedAutoencoder
 from ..models.text import encode_answers, encode_prompts
 from .config import StageConfig, entropy_threshold
+from .guards import places
 from .loop import Objective
 from .losses import alignment_loss, clip_loss
 from .run import Loader
@@ -133,6 +134,11 @@ class Pair:
     def trial_ids(self) -> tuple[str, ...]:
         """Trials of both, source first."""
         return (*self.source.trial_ids, *self.target.trial_ids)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the windows of both lie, source first."""
+        return (*places(self.source), *places(self.target))
 
 
 class PairedLoader:

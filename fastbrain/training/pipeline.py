@@ -28,7 +28,7 @@ from ..models import (
     small_llm,
 )
 from .claim import audit_run, claim, people_of, reason_of, split_target
-from .config import StageConfig
+from .config import StageConfig, findings
 from .pretraining import pretrain_scmbm, pretrain_video
 from .readout import fit_readout
 from .recipes import calibrate, stage_one, stage_two
@@ -85,6 +85,8 @@ def train_llm4brain(
     allow_leak = allow_leak or (reason_of(out) if resume else None)
     audit = audit_run(store, config).check(allow=allow_leak)
     say(f"audit: {audit.summary()}")
+    for note in notes_on(store, config):
+        say(f"note: {note}")
     out = new_output(out, resume=resume)
     claim(out, store, config, allow_leak)
     instructions = {t.trial_id: t.instruction for t in store.trials if t.instruction}
@@ -165,6 +167,13 @@ def train_llm4brain(
     }
     write_json(out / "manifest.json", facts)
     return model.eval()
+
+
+def notes_on(store: VoxelStore, config: RunConfig) -> tuple[str, ...]:
+    """What is doubtful about the settings of a run though it can be run, one sentence each."""
+    if config.stage2 is None or not config.adapt_runs:
+        return ()
+    return findings(config.stage2.losses, len(_categories(store)))
 
 
 def build_model(

@@ -47,6 +47,13 @@ def test_batches_hold_the_windows(store):
             np.testing.assert_array_equal(row.numpy(), store.window(name))
             assert store.by_id[name].text == text
             assert store.split.train[index] == name
+        # what a message names where a window spoils training
+        trial = store.by_id[batch.trial_ids[0]]
+        last = trial.start + 2
+        assert batch.places[0] == (
+            f"{trial.trial_id} (run {trial.run_id}, volumes {trial.start}..{last})"
+        )
+        assert len(batch.places) == len(batch.trial_ids)
 
 
 @pytest.mark.parametrize("size", [1, 5, 23, 24, 100])

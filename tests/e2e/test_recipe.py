@@ -41,6 +41,7 @@ from fastbrain.training import (
     split_target,
     train_llm4brain,
 )
+from fastbrain.training.pipeline import notes_on
 
 pytest.importorskip("nilearn")
 DESIGN = CohortDesign(subjects=3, runs=3, trials=8, resolution_mm=8, snr=2.0)
@@ -305,6 +306,16 @@ def test_commands_do_the_same(store, tmp_path, capsys):
     assert main(leaking) == 1
     assert "a prompt that holds the text" in capsys.readouterr().err
     assert main([*leaking, "--allow-leak", "only a dry run"]) == 0
+    # a temperature at which no entropy can fall is told before hours are spent
+    hot = replace(preset("stage2").losses, tau_cls=0.5, rho=0.01, margin=0.0)
+    warned = replace(recipe(), stage2=replace(preset("stage2"), losses=hot))
+    settings.write_text(json.dumps(warned.to_dict()))
+    capsys.readouterr()
+    assert main(["train", made, str(tmp_path / "hot"), "--config", str(settings), "--dry-run"]) == 0
+    told = "entropy separation only flattens all samples"
+    assert told in capsys.readouterr().err
+    assert notes_on(store, replace(warned, adapt_runs=0)) == ()
+    assert told in notes_on(store, warned)[0]
     settings.write_text(json.dumps({"sede": 1}))
     assert main(["train", made, str(tmp_path / "x"), "--config", str(settings)]) == 1
     assert "seed" in capsys.readouterr().err

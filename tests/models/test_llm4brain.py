@@ -51,6 +51,26 @@ def test_the_video_branch_never_sees_adaptors(make_model, voxels):
     assert not torch.allclose(model.brain_latents(voxels), z, atol=1e-3)
 
 
+@pytest.mark.parametrize("bert", [False, True], ids=["ours", "bert"])
+def test_fresh_adaptors_leave_the_frozen_model_exactly_as_it_was(
+    make_model, small_config, voxels, bert
+):
+    qformer = replace(small_config.qformer, bert=bert)
+    config = replace(small_config, qformer=qformer)
+    frozen = make_model(config=replace(config, adaptor=replace(config.adaptor, rank=0)))
+    adapted = make_model(config=config)
+    assert not [m for m in frozen.modules() if isinstance(m, Adaptor)]
+    assert [m for m in adapted.modules() if isinstance(m, Adaptor)]
+    found = adapted.load_state_dict(frozen.state_dict(), strict=False)
+    assert all("adaptor." in key for key in found.missing_keys)
+    assert not found.unexpected_keys
+    frozen.eval(), adapted.eval()
+    with torch.no_grad():
+        assert torch.equal(adapted.prefix(voxels), frozen.prefix(voxels))
+        frames = torch.rand(2, 2, 3, 8, 8)
+        assert torch.equal(adapted.video_prefix(frames), frozen.video_prefix(frames))
+
+
 def test_class_logits_are_cosines_over_temperature(make_model):
     model = make_model()
     with torch.no_grad():

@@ -88,7 +88,9 @@ def language(tmp_path_factory) -> tuple[Any, Any]:
 def make_model(grid, language) -> Callable[..., LLM4Brain]:
     """Factory of equal small models."""
 
-    def make(*, dropout: float = 0.0, n_classes: int = len(WORDS)) -> LLM4Brain:
+    def make(
+        *, dropout: float = 0.0, n_classes: int = len(WORDS), readout_rank: int = 64
+    ) -> LLM4Brain:
         torch.manual_seed(11)
         config = LLM4BrainConfig(
             frames=2,
@@ -99,6 +101,7 @@ def make_model(grid, language) -> Callable[..., LLM4Brain]:
             video=VideoConfig(frames=2, size=8, patch=4, dim=12, depth=1, heads=2),
             adaptor=AdaptorConfig(rank=2),
             n_classes=n_classes,
+            readout_rank=readout_rank,
         )
         centers = grid.centers(np.diag([3.0, 3.0, 3.0, 1.0]))
         llm, tokenizer = language

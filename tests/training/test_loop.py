@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from fastbrain.training import (
     preset,
 )
 from fastbrain.training.loop import Objective, fit
-from fastbrain.training.objectives import PairedLoader
+from fastbrain.training.objectives import Pair, PairedLoader
 
 TIMING = ("windows_per_s", "tokens_per_s", "wait")
 
@@ -125,6 +126,31 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_named(
     assert all(np.isfinite(row["loss"]) for row in history.rows)
     assert all(p.isfinite().all() for p in objective.parameters())
     assert "t-3" in capsys.readouterr().err
+
+
+def test_run_and_volumes_of_a_bad_window_are_named(make_loader, config, tmp_path, capsys):
+    inner = make_loader(12)
+
+    class Loader:
+        """The same batches, which say where their windows lie."""
+
+        def __iter__(self):
+            for b in inner:
+                where = tuple(f"{t} (run 7, volumes 3..4)" for t in b.trial_ids)
+                yield SimpleNamespace(**vars(b), places=where)
+
+        def __getattr__(self, name):
+            return getattr(inner, name)
+
+        def __len__(self):
+            return len(inner)
+
+    fit(Line(bad=("t-3",)), Loader(), config, run_dir=tmp_path / "run")
+    assert "t-3 (run 7, volumes 3..4)" in capsys.readouterr().err
+    pair = Pair(next(iter(Loader())), next(iter(make_loader(4, name="v", shuffle=False))))
+    assert pair.places[0].endswith("(run 7, volumes 3..4)")
+    # a batch that does not say is known by its trials
+    assert pair.places[4:] == ("v-0", "v-1", "v-2", "v-3")
 
 
 def test_three_in_a_row_end_training(make_loader, config, tmp_path):
