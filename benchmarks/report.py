@@ -2,7 +2,8 @@
 
     python benchmarks/report.py [--machine NAME] [--write]
 
-``--write`` puts the short tables into README.md and all of them into docs/numbers.md.
+``--write`` puts the short tables into README.md, all of them into docs/numbers.md, and those of
+LLM4Brain's parts and people into docs/llm4brain.md.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import argparse
 import json
 from pathlib import Path
 from typing import Any
+
+import ablation
 
 RESULTS = Path(__file__).parent / "results"
 # what a table of its own is measured on
@@ -33,6 +36,8 @@ def latest(machine: str | None) -> list[dict[str, Any]]:
     for path in sorted(RESULTS.glob(f"{machine or '*'}/*.jsonl")):
         for line in path.read_text().splitlines():
             row = json.loads(line)
+            if row["op"] in ablation.OPS:
+                continue
             row["machine"] = path.parent.name
             threads = row["env"]["threads"]
             what = row.get("case", row.get("snr", str(row.get("test_runs"))))
@@ -201,6 +206,24 @@ def write(root: Path) -> None:
     (root / "docs" / "numbers.md").write_text(f"{title}\n\n{body}\n")
 
 
+def write_ablation(root: Path) -> None:
+    """Put the tables of parts and people between their markers of LLM4Brain's page."""
+    rows: dict[str, list[dict[str, Any]]] = {op: [] for op in ablation.OPS}
+    for path in sorted(RESULTS.glob("*/*.jsonl")):
+        for row in map(json.loads, path.read_text().splitlines()):
+            if row["op"] in rows:
+                rows[row["op"]].append(row)
+    page = root / "docs" / "llm4brain.md"
+    text = page.read_text()
+    tables = {"llm4brain": ablation.ablation_table, "people": ablation.people_tables}
+    for op, table in tables.items():
+        if rows[op]:
+            begin, end = f"<!-- {op}: begin -->", f"<!-- {op}: end -->"
+            head, tail = text.split(begin)[0], text.split(end)[1]
+            text = f"{head}{begin}\n{table(rows[op])}\n{end}{tail}"
+    page.write_text(text)
+
+
 def main() -> None:
     """Print the report, or write it where it is read."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -209,6 +232,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.write:
         write(Path(__file__).parent.parent)
+        write_ablation(Path(__file__).parent.parent)
     else:
         print(report(args.machine))
 
