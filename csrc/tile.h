@@ -78,11 +78,6 @@ static inline __attribute__((always_inline)) void multiply_tile(
     const Run* runs, int64_t count, const float* a, const float* b, int64_t b_step, Start start,
     const float* bias, float* const* c, int64_t column, int64_t rows, int64_t columns) {
   Lanes sum[kRows][2] = {};
-  const bool whole = rows == kRows && columns == kColumns;
-  if (whole && start == Start::kBias) {
-#pragma GCC unroll 16
-    for (int i = 0; i < kRows; ++i) sum[i][0] = load(bias), sum[i][1] = load(bias + kLanes);
-  }
   for (int64_t run = 0; run < count; ++run) {
     const float* factors = a + runs[run].first * kInnerStep;
     const float* from = b + runs[run].first * b_step;
@@ -96,12 +91,13 @@ static inline __attribute__((always_inline)) void multiply_tile(
       }
     }
   }
-  if (whole) {
+  if (rows == kRows && columns == kColumns) {
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half) {
         float* to = c[i] + column + half * kLanes;
+        if (start == Start::kBias) sum[i][half] += load(bias + half * kLanes);
         if (start == Start::kAdd) sum[i][half] += load(to);
         store(to, sum[i][half]);
       }
