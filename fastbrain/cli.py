@@ -18,7 +18,7 @@ COMMANDS = {
     "study": "make a public data set ready: runs, trials, target texts and split",
     "prepare": "turn a runs table, a BIDS tree or a study into a voxel store",
     "audit": "look for leaks between the parts of a store's split",
-    "train": "train LLM4Brain on a store; `train brainllm`, or `train scmbm` an encoder alone",
+    "train": "train LLM4Brain on a store; `train brainllm`, `train vq-lm`, or `train scmbm` alone",
     "adapt": "fit a trained model to a new person, on a few labelled runs",
     "decode": "write the text that a trained model reads from brain windows",
     "evaluate": "score a trained model beside its controls and write the report",
@@ -29,7 +29,12 @@ COMMANDS = {
 
 # command -> its recipes; without one of these names the first is meant
 RECIPES = {
-    "train": {"llm4brain": "train", "scmbm": "train_scmbm", "brainllm": "train_brainllm"},
+    "train": {
+        "llm4brain": "train",
+        "scmbm": "train_scmbm",
+        "brainllm": "train_brainllm",
+        "vq-lm": "train_vqlm",
+    },
 }
 
 _HELP = """usage: fastbrain [--debug] COMMAND [OPTIONS]

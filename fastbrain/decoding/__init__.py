@@ -1,5 +1,6 @@
 """From brain windows to text: generation and scoring through a causal language model."""
 
+from .answers import NumberGuess, answer_odds, guess_number
 from .batch import mean_nll, score_matrix, score_pairs
 from .brainfiles import BrainLLMCard, SavedBrainLLM, load_brainllm, save_brainllm
 from .encoded import EncodedSearch, reconstruct_encoded
@@ -14,12 +15,15 @@ __all__ = [
     "Decoded",
     "EncodedSearch",
     "Generation",
+    "NumberGuess",
     "Sampling",
     "SavedBrainLLM",
     "Story",
     "StorySearch",
+    "answer_odds",
     "decode_windows",
     "generate",
+    "guess_number",
     "load_brainllm",
     "mean_nll",
     "reconstruct",

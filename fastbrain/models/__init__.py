@@ -21,6 +21,7 @@ from .config import (
     TokenizerConfig,
     VideoConfig,
 )
+from .digits import DigitTokens
 from .encoding import EncodingModel, fit_encoding
 from .hub import (
     attention_choice,
@@ -35,6 +36,7 @@ from .mixed import (
     continue_codes,
     interleave,
     mixed_loss,
+    mixed_nll,
     stair_step_mask,
 )
 from .positions import brain_positions
@@ -48,6 +50,7 @@ from .published import Published, convert_pickle, load_scmbm
 from .qformer import QFormer
 from .qformer_weights import load_qformer, load_video_branch
 from .quantiser import Quantised, ScalarQuantiser, VectorQuantiser
+from .question import Question, recording_codes
 from .readiness import Warmed, warmup
 from .readout import Readout
 from .ridge import Ridge, fit_ridge
@@ -85,6 +88,7 @@ __all__ = [
     "CodeVocabulary",
     "CoderCard",
     "ContrastiveAlignment",
+    "DigitTokens",
     "DomainClassifier",
     "DomainProbe",
     "EncoderConfig",
@@ -100,6 +104,7 @@ __all__ = [
     "QFormerConfig",
     "Quantised",
     "QuantiserConfig",
+    "Question",
     "Readout",
     "Reconstruction",
     "Ridge",
@@ -142,9 +147,11 @@ __all__ = [
     "load_vision_model",
     "load_vq",
     "mixed_loss",
+    "mixed_nll",
     "padding_note",
     "probe_domains",
     "push_to_hub",
+    "recording_codes",
     "reversal_strength",
     "reverse_gradient",
     "save_pretrained",

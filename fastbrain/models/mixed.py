@@ -47,8 +47,9 @@ def interleave(
 
     Parameters
     ----------
-    parts : sequence of str or Tensor, (R, P) int64
-        Texts, and codes of a recording as :meth:`VQAutoencoder.codes` gives them.
+    parts : sequence of str, Tensor (R, P) int64 or Tensor (N,) int64
+        Texts, codes of a recording as :meth:`VQAutoencoder.codes` gives them, and text in tokens
+        (:meth:`DigitTokens.tokens`).
     tokenizer : PreTrainedTokenizer
     vocabulary : CodeVocabulary
 
@@ -69,9 +70,16 @@ def interleave(
     block = 0
     for part in parts:
         if isinstance(part, str):
-            words = torch.tensor(tokenizer.encode(part, add_special_tokens=False)).long()
+            part = torch.tensor(tokenizer.encode(part, add_special_tokens=False)).long()
+        if not isinstance(part, Tensor) or part.is_floating_point() or part.ndim not in (1, 2):
+            raise InputError(
+                "interleave: parts must be texts, tokens (N,) or codes (R, P), got "
+                f"{(part.dtype, *part.shape) if isinstance(part, Tensor) else type(part).__name__}."
+            )
+        if part.ndim == 1:
+            words = part.long().cpu()
             row, within, target = words, torch.arange(len(words)), words.new_full((len(words),), -1)
-        elif isinstance(part, Tensor) and part.ndim == 2 and part.numel():
+        elif part.numel():
             steps = vocabulary.tokens(part.long().cpu()).T  # (P, R)
             count, regions = steps.shape
             edges = steps.new_tensor([[vocabulary.begin], [vocabulary.end]])
@@ -82,8 +90,7 @@ def interleave(
             target[1 : 1 + (count - 1) * regions] = steps[1:].flatten()
         else:
             raise InputError(
-                "interleave: parts must be texts or codes (R, P), got "
-                f"{tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__}."
+                f"interleave: codes (R, P) must not be empty, got {tuple(part.shape)}."
             )
         ids.append(row)
         blocks.append(block + within)
@@ -122,20 +129,57 @@ def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
     )
 
 
+def mixed_nll(llm: Any, sequences: Sequence[MixedSequence]) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of everything that some rows predict.
+
+    Parameters
+    ----------
+    llm : PreTrainedModel
+    sequences : sequence of MixedSequence
+        Of any lengths: what is filled up is seen by nothing.
+
+    Returns
+    -------
+    nll : Tensor, (N,) float32
+        Nats.
+    labels : Tensor, (N,) int64
+        What is predicted; :meth:`CodeVocabulary.codes_of` tells codes from words.
+
+    Raises
+    ------
+    InputError
+        Nothing is predicted.
+    """
+    longest = max(len(s.ids) for s in sequences)
+    ids, blocks, labels = [], [], []
+    for s in sequences:
+        behind = torch.arange(longest - len(s.ids))
+        ids.append(torch.cat([s.ids, s.ids[-1].expand(len(behind))]))
+        blocks.append(torch.cat([s.blocks, s.blocks[-1] + 1 + behind]))
+        labels.append(torch.cat([s.labels, torch.full_like(behind, IGNORED)]))
+    weight = llm.get_input_embeddings().weight
+    told = torch.stack(labels).to(weight.device)
+    # the vocabulary projection runs where something is predicted and nowhere else
+    columns = (told != IGNORED).any(dim=0).nonzero()[:, 0]
+    if not len(columns):
+        raise InputError("mixed_nll: sequences must predict something, got no label.")
+    mask = additive(stair_step_mask(torch.stack(blocks)), weight.dtype)
+    found = llm(
+        input_ids=torch.stack(ids).to(weight.device),
+        attention_mask=mask.to(weight.device),
+        use_cache=False,
+        logits_to_keep=columns,
+    )
+    told = told[:, columns]
+    there = told != IGNORED
+    labels_there = told[there]
+    nll = F.cross_entropy(found.logits.float()[there], labels_there, reduction="none")
+    return nll, labels_there
+
+
 def mixed_loss(llm: Any, sequence: MixedSequence) -> Tensor:
     """Mean cross-entropy of the words and codes of one row, nats."""
-    weight = llm.get_input_embeddings().weight
-    told = (sequence.labels != IGNORED).nonzero()[:, 0].to(weight.device)
-    if not len(told):
-        raise InputError("mixed_loss: the sequence must predict something, got no label.")
-    # the vocabulary projection runs where something is predicted and nowhere else
-    found = llm(
-        input_ids=sequence.ids[None].to(weight.device),
-        attention_mask=additive(stair_step_mask(sequence.blocks), weight.dtype).to(weight.device),
-        use_cache=False,
-        logits_to_keep=told,
-    )
-    return F.cross_entropy(found.logits[0].float(), sequence.labels.to(weight.device)[told])
+    return mixed_nll(llm, [sequence])[0].mean()
 
 
 @torch.no_grad()

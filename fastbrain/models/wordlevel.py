@@ -80,7 +80,7 @@ def small_llm(
     folder = Path(cache_dir or cache_folder()) / f"small-llm-{key}"
     if _is_whole(folder):
         return folder
-    tokenizer = _word_tokenizer(corpus)
+    tokenizer = word_tokenizer(corpus)
     model = _train(corpus, tokenizer, recipe)
     try:
         with folder_atomic(folder, replace=folder.exists()) as temporary:
@@ -106,7 +106,7 @@ def _is_whole(folder: Path) -> bool:
     return True
 
 
-def _word_tokenizer(corpus: Sequence[str]) -> Any:
+def word_tokenizer(corpus: Sequence[str]) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

@@ -1,0 +1,73 @@
+"""Train a language model on codes of resting recordings, and ask it for a number: age, say.
+
+fastbrain train vq-lm rest-study runs/codes --simulate 60
+
+Autoencoder, shared vocabulary and tuning in one run; then the people who were held out are scored
+beside the mean, connectivity ridge and a vision model that is shown the series as a picture.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from .._io import read_json
+from .._progress import say
+from ..data import RestDesign, read_resting, resting_study, simulate_rest, write_resting
+from ..evaluation.vqlm import evaluate_vqlm
+from ..integrations.peft import accelerate_peft
+from ..training.vqlm import train_vqlm
+from ..training.vqlm_config import VQLMConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of ``fastbrain train vq-lm``."""
+
+    study: Annotated[Path, tyro.conf.Positional]
+    """Folder of participants.tsv, series/ and study.json; see docs/vq.md."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """New run folder."""
+    simulate: int | None = None
+    """Write a study of so many simulated people to STUDY first; connectivity depends on age."""
+    config: Path | None = None
+    """JSON file with any part of the configuration; see --print-config."""
+    preset: Literal["fastbrain", "poster", "neurolm"] | None = None
+    """Of the autoencoder; default: as the configuration says (fastbrain)."""
+    domain: float | None = None
+    """Weight of the domain classifier; default: as the preset has it."""
+    llm: str | None = None
+    """Name or folder of a causal language model; default: a small one, trained here."""
+    target: str | None = None
+    """Column to predict; default: as the configuration says (age)."""
+    seed: int | None = None
+    """Of the split and of everything that is drawn; default: as the configuration says (0)."""
+    resume: bool = False
+    """Go on with an interrupted run."""
+    print_config: bool = False
+    """Print the whole configuration as JSON and stop."""
+
+
+def run(config: Config) -> None:
+    """Put the configuration together, train, score."""
+    whole = VQLMConfig.from_dict(read_json(config.config)) if config.config else VQLMConfig()
+    asked = {
+        name: getattr(config, name)
+        for name in ("preset", "domain", "llm", "target", "seed")
+        if getattr(config, name) is not None
+    }
+    whole = replace(whole, **asked)
+    if config.print_config:
+        print(json.dumps(whole.to_dict(), indent=2))
+        return
+    if config.simulate is not None and not (config.resume and config.study.exists()):
+        cohort = simulate_rest(RestDesign(people=config.simulate, seed=whole.seed))
+        write_resting(resting_study(cohort), config.study)
+    study = read_resting(config.study)
+    train_vqlm(study, config.out, whole, resume=config.resume, fused=accelerate_peft)
+    print(evaluate_vqlm(config.out, study).table())
+    say(f"scores: {config.out / 'metrics.json'}")

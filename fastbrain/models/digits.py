@@ -1,0 +1,64 @@
+"""Numbers as words: digit tokens of a language model, one a place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class DigitTokens:
+    """Whole numbers of a fixed number of places, each place a token of its own.
+
+    However a tokenizer cuts "47", here it is "4", "7": a number has one spelling, and its
+    probability is a product over places.
+
+    Parameters
+    ----------
+    ids : tuple of int
+        Tokens of "0" to "9".
+    places : int
+    """
+
+    ids: tuple[int, ...]
+    places: int
+
+    @classmethod
+    def find(cls, tokenizer: Any, *, places: int = 2) -> DigitTokens:
+        """Digits that a tokenizer knows.
+
+        Raises
+        ------
+        InputError
+            It has no token for a digit, or `places` is below one.
+        """
+        known = tokenizer.get_vocab()
+        missing = [str(d) for d in range(10) if str(d) not in known]
+        if missing or places < 1:
+            raise InputError(
+                f"DigitTokens: the tokenizer must know all digits and places be 1 or more, got "
+                f"none for {missing or 'no digit'} and {places}. Add them with "
+                "tokenizer.add_tokens and resize the embeddings."
+            )
+        return cls(tuple(known[str(d)] for d in range(10)), places)
+
+    def tokens(self, value: float) -> Tensor:
+        """Tokens (places,) int64 of the nearest whole number.
+
+        Raises
+        ------
+        InputError
+            It does not fit into the places.
+        """
+        whole = round(value)
+        if not 0 <= whole < 10**self.places:
+            raise InputError(
+                f"DigitTokens: value must be in [0, {10**self.places}), got {value}. Use more "
+                "places, or another unit."
+            )
+        return torch.tensor([self.ids[int(d)] for d in f"{whole:0{self.places}d}"])

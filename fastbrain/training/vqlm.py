@@ -1,0 +1,331 @@
+"""A language model that reads recordings: series to codes, codes to words, words to a number.
+
+The run folder::
+
+    config.json        VQLMConfig, whole
+    split.json         who is trained on, who chooses, who is scored
+    vq/                log and checkpoints of the autoencoder
+    coder/             the autoencoder (:func:`fastbrain.models.load_vq`)
+    tune/              log and checkpoints of the language model
+    llm/               language model and tokenizer with codes, as transformers saves them
+    coding.json        R² of the codes on the people who are scored, codes in use, domains
+    image.json         what the vision model says of everybody, where there is one
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._io import folder_atomic, new_output, read_json, write_json
+from .._progress import say
+from ..data import Autoregression, RestingStudy, SeriesScaler
+from ..data.grammar import draw_meanings
+from ..errors import CheckpointError, MissingPartError, SplitError
+from ..models import (
+    CoderCard,
+    CodeVocabulary,
+    DigitTokens,
+    Question,
+    VQAutoencoder,
+    extend_vocabulary,
+    load_llm,
+    load_vq,
+    probe_domains,
+    recording_codes,
+    save_vq,
+    small_llm,
+)
+from .coderows import CodeRows, RowLoader
+from .loop import fit
+from .pretraining import mean_validation
+from .series import SeriesLoader
+from .seriesimage import image_predictions
+from .vq import TextSide, train_vq
+from .vq_config import VQStageConfig, vq_preset
+from .vq_scores import coding_scores
+from .vqlm_config import VQLMConfig
+
+_PARTS = ("train", "val", "test")
+_EVERY = 7  # features of a window that a probe sees
+_LEAST = 3  # people of a part, below which there is nothing to fit a line to
+
+
+def train_vqlm(
+    study: RestingStudy,
+    out: str | Path,
+    config: VQLMConfig,
+    *,
+    resume: bool = False,
+    fused: Callable[[Any], object] | None = None,
+) -> None:
+    """Train autoencoder, vocabulary and language model on part of the people.
+
+    The scale, the codebook and every weight are fitted on the training people; validation people
+    choose the epochs that are kept.
+
+    Parameters
+    ----------
+    study : RestingStudy
+    out : str or Path
+        New run folder.
+    config : VQLMConfig
+    resume : bool
+        Go on with an interrupted run.
+    fused : callable, optional
+        Speeds the PEFT model up in place: ``fastbrain.integrations.peft.accelerate_peft``.
+
+    Raises
+    ------
+    CohortError
+        The target is missing for somebody.
+    SplitError
+        There are too few families.
+    InputError
+        A recording is too short, or the language model's tokenizer has no digits.
+    MissingPartError
+        LoRA is asked for and peft is not installed.
+    OutputExistsError
+        `out` holds something and `resume` is false.
+    """
+    answers = study.numbers(config.target)
+    split = part_people(study, config)
+    sizes, stage = vq_settings(config, regions=len(study.regions))
+    out = new_output(out, resume=resume)
+    _keep(out / "config.json", config.to_dict(), resume)
+    _keep(out / "split.json", split, resume)
+    llm, tokenizer = load_llm(config.llm or str(small_llm(corpus(config))))
+    digits = DigitTokens.find(tokenizer, places=config.places)
+    for value in answers.values():
+        digits.tokens(value)  # refused here, before anything is trained
+
+    runs = {part: {p: study.series[p] for p in people} for part, people in split.items()}
+    coder = _coder(study, runs, (sizes, stage), (llm, tokenizer), out, config, resume)
+    if not (out / "coding.json").exists():
+        side = text_side(llm, tokenizer, corpus(config))
+        adversary = _last_row(out / "vq" / "log.jsonl").get("val_domain_accuracy")
+        found = _coding(coder, runs, stage, side)
+        write_json(out / "coding.json", {"adversary": adversary, **found})
+    codes = {p: recording_codes(coder, study.series[p], stage.frames) for p in study.series}
+    vocabulary = extend_vocabulary(
+        llm, tokenizer, sizes.quantiser.size, codebook=_codebook(coder), seed=config.seed
+    )
+    question = Question(tokenizer, vocabulary, digits, config.question)
+    tuned = adapted(llm, vocabulary, config.rank, seed=config.seed)
+    if fused is not None and config.rank:
+        fused(tuned)
+
+    def rows(part: str, shuffle: bool) -> RowLoader:
+        return RowLoader(
+            {p: codes[p] for p in split[part]},
+            answers,
+            question,
+            steps=config.steps,
+            batch_size=config.tune.batch_size,
+            draws=config.draws,
+            shuffle=shuffle,
+            seed=config.seed,
+        )
+
+    objective = CodeRows(tuned, vocabulary, code_weight=config.code_weight)
+    fit(
+        objective,
+        rows("train", shuffle=True),
+        replace(config.tune, seed=config.seed),
+        run_dir=out / "tune",
+        resume=resume,
+        validate=mean_validation(objective, rows("val", shuffle=False)),
+        best="answer_loss",
+    )
+    plain = tuned.merge_and_unload() if config.rank else tuned
+    with folder_atomic(out / "llm", replace=resume) as folder:
+        plain.eval().save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    if config.image_steps:
+        told = image_predictions(
+            study.series,
+            answers,
+            train=split["train"],
+            steps=config.image_steps,
+            frames=config.steps * sizes.patch,
+            seed=config.seed,
+        )
+        write_json(out / "image.json", told)
+    say(f"vq-lm: trained on {len(split['train'])} people, in {out}")
+
+
+def part_people(study: RestingStudy, config: VQLMConfig) -> dict[str, list[str]]:
+    """People of each part by chance of `seed`; a family is never parted.
+
+    Raises
+    ------
+    SplitError
+        A part would have fewer than three people.
+    """
+    family = study.families()
+    names = sorted(set(family.values()))
+    order = np.random.default_rng(config.seed).permutation(len(names))
+    tests = round(config.test_part * len(names))
+    vals = round(config.val_part * len(names))
+    part_of = {
+        names[i]: "test" if k < tests else "val" if k < tests + vals else "train"
+        for k, i in enumerate(order)
+    }
+    parts = {part: [p for p in study.series if part_of[family[p]] == part] for part in _PARTS}
+    few = {part: len(people) for part, people in parts.items() if len(people) < _LEAST}
+    if few:
+        raise SplitError(
+            f"part_people: every part must have {_LEAST} people or more, got {few} of "
+            f"{len(study.series)} in {len(names)} families. Change test_part and val_part."
+        )
+    return parts
+
+
+def vq_settings(config: VQLMConfig, *, regions: int) -> tuple[Any, VQStageConfig]:
+    """Sizes and stage of the autoencoder."""
+    sizes, stage = vq_preset(config.preset, regions=regions, small=config.small)
+    domain = stage.weights.domain if config.domain is None else config.domain
+    stage = replace(stage, seed=config.seed, weights=replace(stage.weights, domain=domain))
+    return sizes, replace(stage, epochs=config.coder_epochs or stage.epochs)
+
+
+def corpus(config: VQLMConfig) -> list[str]:
+    """Sentences and the question with answers by chance, for a small language model.
+
+    Numbers are uniform over all of the given places: how the target is distributed is not told.
+    """
+    rng = np.random.default_rng(config.seed)
+    spoken = sorted({m.caption for m in draw_meanings(300, rng)})
+    numbers = rng.integers(10**config.places, size=300)
+    places = config.places
+    asked = [f"{config.question} {' '.join(f'{int(n):0{places}d}')}" for n in numbers]
+    # every digit is a word of its own
+    return [*spoken, *asked, f"{config.question} {' '.join('0123456789')}"]
+
+
+def adapted(llm: Any, vocabulary: CodeVocabulary, rank: int, *, seed: int) -> Any:
+    """The model with LoRA in its attention, the tokens of codes free; whole for rank 0.
+
+    Raises
+    ------
+    MissingPartError
+        peft is not installed.
+    """
+    if not rank:
+        return llm.requires_grad_(True)
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise MissingPartError(
+            "train_vqlm: rank must be 0 without peft. Install fastbrain[peft]."
+        ) from error
+    tokens = [vocabulary.begin, vocabulary.end]
+    tokens += range(vocabulary.first, vocabulary.first + vocabulary.codes)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules="all-linear",
+        trainable_token_indices=tokens,
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return get_peft_model(llm, config)
+
+
+def _codebook(coder: VQAutoencoder) -> Tensor:
+    device = coder.center.device
+    return coder.quantiser.values_of(torch.arange(coder.quantiser.config.size, device=device))
+
+
+def _coder(
+    study: RestingStudy,
+    runs: Mapping[str, Mapping[str, Any]],
+    settings: tuple[Any, VQStageConfig],
+    language: tuple[Any, Any],
+    out: Path,
+    config: VQLMConfig,
+    resume: bool,
+) -> VQAutoencoder:
+    """The trained autoencoder: read, where an interrupted run has finished it."""
+    if (out / "coder").exists():
+        return load_vq(out / "coder", regions=study.regions)[0]
+    sizes, stage = settings
+    scaler = SeriesScaler.fit(runs["train"])
+    torch.manual_seed(config.seed)
+    coder = VQAutoencoder(sizes, center=scaler.center, spread=scaler.spread)
+    text = text_side(*language, corpus(config)) if stage.weights.domain else None
+    train_vq(
+        coder,
+        runs["train"],
+        stage,
+        run_dir=out / "vq",
+        val_runs=runs["val"],
+        text=text,
+        resume=resume,
+    )
+    card = CoderCard(study.regions, study.tr, tuple(runs["train"]))
+    save_vq(coder, out / "coder", card)
+    return coder
+
+
+def _last_row(log: Path) -> dict[str, Any]:
+    """Values of the last epoch."""
+    return dict(json.loads(log.read_text().splitlines()[-1]))
+
+
+def _coding(
+    coder: VQAutoencoder,
+    runs: Mapping[str, Mapping[str, Any]],
+    stage: VQStageConfig,
+    side: TextSide,
+) -> dict[str, Any]:
+    """What codes keep of people never seen, and whether their features pass for text."""
+    loader = SeriesLoader(
+        runs["test"],
+        frames=stage.frames,
+        patch=coder.config.patch,
+        batch_size=stage.batch_size,
+        shuffle=False,
+    )
+    scores = coding_scores(coder, loader, Autoregression.fit(runs["train"]))
+    found: dict[str, Any] = {"domain": stage.weights.domain, **scores.to_json()}
+    used = side.embeddings[side.token_ids.unique()]
+    if used.shape[1] != coder.config.dim:
+        # a probe needs both in one space; the adversary has learned a map, a fresh one has not
+        return {**found, "probe": None}
+    features, people = [], []
+    with torch.no_grad():
+        for batch in loader:
+            encoded = coder.encode(coder.patches(batch.series.to(coder.center.device), batch.mask))
+            some = encoded.flatten(1, 2)[:, ::_EVERY]
+            features.append(some.flatten(0, 1).cpu())
+            people += [run for run in batch.runs for _ in range(some.shape[1])]
+    return {**found, "probe": asdict(probe_domains(torch.cat(features), used, groups=people))}
+
+
+def text_side(llm: Any, tokenizer: Any, texts: list[str]) -> TextSide:
+    """Frozen token embeddings of a language model, drawn as often as they occur in some texts."""
+    ids = [i for line in texts for i in tokenizer.encode(line, add_special_tokens=False)]
+    embeddings = llm.get_input_embeddings().weight.detach().float().clone()
+    return TextSide(embeddings, torch.tensor(ids))
+
+
+def _keep(path: Path, values: Any, resume: bool) -> None:
+    """Write a record, or compare it with that of the run that is gone on with."""
+    values = json.loads(json.dumps(values))
+    if resume and path.exists():
+        if read_json(path) != values:
+            raise CheckpointError(
+                f"train_vqlm: {path} must say what it said when the run began, got another "
+                "configuration or other people. Start a new run."
+            )
+        return
+    write_json(path, values)

@@ -1,0 +1,77 @@
+"""People with series of regions, written and read back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastbrain.data import (
+    RestDesign,
+    read_resting,
+    resting_study,
+    simulate_rest,
+    write_resting,
+)
+from fastbrain.errors import CohortError, OutputExistsError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    cohort = simulate_rest(RestDesign(people=4, regions=5, frames=30))
+    return write_resting(resting_study(cohort, tr=0.7), tmp_path / "study")
+
+
+def test_what_is_written_is_read_back(folder):
+    cohort = simulate_rest(RestDesign(people=4, regions=5, frames=30))
+    study = read_resting(folder)
+    assert list(study.series) == list(cohort.series)
+    assert study.tr == 0.7
+    for person, values in cohort.series.items():
+        np.testing.assert_array_equal(study.series[person], values)
+    ages = list(study.numbers("age").values())
+    np.testing.assert_allclose(ages, cohort.age, atol=0.05 + 1e-9)
+    assert study.families() == {p: p for p in cohort.series}
+    with pytest.raises(OutputExistsError):
+        write_resting(study, folder)
+
+
+def test_families_come_from_the_table(folder):
+    table = (folder / "participants.tsv").read_text().splitlines()
+    lines = [table[0] + "\tfamily", *(f"{line}\t{'ab'[i % 2]}" for i, line in enumerate(table[1:]))]
+    (folder / "participants.tsv").write_text("\n".join(lines) + "\n")
+    assert list(read_resting(folder).families().values()) == ["a", "b", "a", "b"]
+
+
+def edit(folder, name, old, new):
+    path = folder / name
+    path.write_text(path.read_text().replace(old, new))
+
+
+BROKEN = {
+    "no table": lambda f: (f / "participants.tsv").unlink(),
+    "twice": lambda f: edit(f, "participants.tsv", "person-001", "person-000"),
+    "no series": lambda f: (f / "series" / "person-002.npy").unlink(),
+    "cut": lambda f: (f / "series" / "person-002.npy").write_bytes(b"\x93NUMPY"),
+    "other regions": lambda f: np.save(f / "series" / "person-002.npy", np.zeros((4, 30))),
+    "not finite": lambda f: np.save(f / "series" / "person-002.npy", np.full((5, 30), np.nan)),
+    "whole numbers": lambda f: np.save(f / "series" / "person-002.npy", np.zeros((5, 30), int)),
+    "no clock": lambda f: edit(f, "study.json", "0.7", "0"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_broken_studies_are_refused(folder, what):
+    BROKEN[what](folder)
+    with pytest.raises(CohortError):
+        read_resting(folder)
+
+
+@pytest.mark.parametrize("value", ["n/a", "", "old", "nan"])
+def test_a_target_is_known_of_everybody(folder, value):
+    lines = (folder / "participants.tsv").read_text().splitlines()
+    lines[2] = f"person-001\t{value}"
+    (folder / "participants.tsv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(CohortError, match="person-001"):
+        read_resting(folder).numbers("age")
+    with pytest.raises(CohortError, match="iq"):
+        read_resting(folder).numbers("iq")

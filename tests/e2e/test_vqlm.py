@@ -1,0 +1,127 @@
+"""A language model on codes, from a folder of series to scores beside baselines."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from fastbrain.cli import main
+from fastbrain.data import RestDesign, read_resting, resting_study, simulate_rest, write_resting
+from fastbrain.errors import CheckpointError, CohortError, SplitError
+from fastbrain.evaluation.vqlm import evaluate_vqlm
+from fastbrain.models import CodeVocabulary, load_llm, load_vq
+from fastbrain.training.seriesimage import image_predictions, series_image
+from fastbrain.training.vqlm import part_people, train_vqlm
+from fastbrain.training.vqlm_config import VQLMConfig
+
+SMALL = {
+    "coder_epochs": 2,
+    "domain": 1.0,
+    "steps": 4,
+    "image_steps": 3,
+    "tune": {"name": "tune", "epochs": 2, "batch_size": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A study, its configuration and a finished run."""
+    root = tmp_path_factory.mktemp("vqlm")
+    write_resting(
+        resting_study(simulate_rest(RestDesign(people=20, regions=4, frames=80))), root / "study"
+    )
+    (root / "config.json").write_text(json.dumps(SMALL))
+    arguments = ["--config", str(root / "config.json")]
+    assert main(["train", "vq-lm", str(root / "study"), str(root / "run"), *arguments]) == 0
+    return root
+
+
+def test_a_run_holds_models_split_and_scores(done, capsys):
+    run, study = done / "run", read_resting(done / "study")
+    split = json.loads((run / "split.json").read_text())
+    assert sorted(p for people in split.values() for p in people) == sorted(study.series)
+    coder, card = load_vq(run / "coder")
+    assert card.fitted_on == tuple(split["train"])
+    _, tokenizer = load_llm(str(run / "llm"))
+    assert CodeVocabulary.find(tokenizer).codes == coder.config.quantiser.size
+    metrics = json.loads((run / "metrics.json").read_text())
+    ways = {score["group"] for score in metrics["scores"]}
+    assert {"digits", "digits, calibrated", "head", "image", "mean", "connectivity ridge"} <= ways
+    assert all(s["n"] == len(split["test"]) for s in metrics["scores"])
+    assert set(metrics["predicted"]["digits"]) == set(split["test"])
+    ages = study.numbers("age")
+    mean = np.mean([ages[p] for p in split["train"]])
+    assert list(metrics["predicted"]["mean"].values()) == pytest.approx([mean] * len(split["test"]))
+    assert 0 < metrics["coding"]["adversary"] < 1
+    assert metrics["coding"]["probe"]["accuracy"] > 0.5
+
+
+def test_going_on_with_a_finished_run_changes_nothing(done):
+    run = done / "run"
+    before = (run / "llm" / "model.safetensors").read_bytes()
+    config = VQLMConfig.from_dict(SMALL)
+    train_vqlm(read_resting(done / "study"), run, config, resume=True)
+    assert (run / "llm" / "model.safetensors").read_bytes() == before
+    with pytest.raises(CheckpointError, match="another configuration"):
+        train_vqlm(
+            read_resting(done / "study"),
+            run,
+            VQLMConfig.from_dict({**SMALL, "seed": 1}),
+            resume=True,
+        )
+
+
+def test_scores_are_of_the_people_of_training(done):
+    study = read_resting(done / "study")
+    study.series.pop(next(iter(study.series)))
+    with pytest.raises(CheckpointError, match="people of training"):
+        evaluate_vqlm(done / "run", study)
+
+
+def test_a_family_is_never_parted(done):
+    study = read_resting(done / "study")
+    for i, row in enumerate(study.table.values()):
+        row["family"] = f"f{i // 2}"
+    for seed in range(5):
+        parts = part_people(study, VQLMConfig(seed=seed, val_part=0.2))
+        sides = {row["family"]: set() for row in study.table.values()}
+        for part, people in parts.items():
+            for person in people:
+                sides[study.table[person]["family"]].add(part)
+        assert all(len(found) == 1 for found in sides.values())
+    for row in study.table.values():
+        row["family"] = "one"
+    with pytest.raises(SplitError, match="families"):
+        part_people(study, VQLMConfig())
+
+
+def test_bad_input_is_refused_before_anything_is_written(done, tmp_path):
+    study = read_resting(done / "study")
+    with pytest.raises(CohortError, match="iq"):
+        train_vqlm(study, tmp_path / "run", VQLMConfig(target="iq"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_picture_shows_regions_over_time():
+    wave = np.sin(np.arange(64) / 5)
+    picture = series_image(np.stack([wave, -wave]), 16)
+    assert picture.shape == (3, 16, 16)
+    shades = picture[0].numpy()
+    assert np.corrcoef(shades[0], -shades[-1])[0, 1] > 0.99
+    assert 0 <= shades.min() < 0.3 < 0.7 < shades.max() <= 1
+
+
+def test_a_vision_model_learns_what_a_picture_shows():
+    rng = np.random.default_rng(0)
+    target = {str(i): float(i % 2) for i in range(24)}
+    # slow or fast: a texture
+    series = {
+        p: np.sin(np.arange(80) * (0.2 + 0.6 * v) + rng.uniform(0, 6, (8, 1)))
+        for p, v in target.items()
+    }
+    people = list(series)
+    told = image_predictions(series, target, train=people[:16], steps=60, frames=40)
+    unseen = people[16:]
+    assert max(told[p] for p in unseen[::2]) < min(told[p] for p in unseen[1::2])
