@@ -63,3 +63,24 @@ def test_gpu_suite_runs_on_a_cpu():
         "generate",
     ):
         assert f"op={op} " in ran.stdout
+
+
+def test_the_table_of_parts_is_means_over_seeds(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import ablation
+
+    def row(case, seed, value, snr=0.25):
+        scores = {name: value for name in ("pairwise", "bleu1", "rougeL_f", "exact_match")}
+        chance = {f"{name}_deranged": 0.1 for name in scores}
+        return {"case": case, "title": case, "seed": seed, "snr": snr, "n": 9, **scores, **chance}
+
+    rows = [row("full", 0, 0.9), row("full", 0, 0.5), row("full", 1, 0.7)]
+    rows += [row("no_da", 0, 0.6), row("no_da", 1, 0.6), row("no_signal", 0, 0.1, snr=0.0)]
+    lines = ablation.ablation_table([*rows, row("bare", 0, 0.2)]).splitlines()
+    cells = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in lines}
+    # the newest row of a seed counts, and a change is taken seed by seed
+    assert cells["full"][0] == "0.600 ± 0.141 / 0.100"
+    assert cells["no_da"][0] == "0.600 ± 0.000 (+0.000) / 0.100"
+    # another cohort is no change of the recipe
+    assert cells["no_signal"][0] == "0.100 / 0.100"
+    assert cells["bare"][-1] == "1 |"
