@@ -47,7 +47,12 @@ def main() -> None:
             command = [str(ROOT / "examples/haxby.py"), "--data", str(args.haxby)]
             metrics = _run([*command, "--train", train, "--test", test, "--out", str(out)], out)
             recorder.row(op="haxby", **metrics)
-        for op, data in (("pereira_ridge", args.pereira), ("alice_retrieval", args.alice)):
+        real = {
+            "pereira_ridge": args.pereira,
+            "alice_retrieval": args.alice,
+            "alice_story": args.alice,
+        }
+        for op, data in real.items():
             if data is not None:
                 out = Path(work) / f"{op}.json"
                 command = [str(ROOT / f"examples/{op}.py"), "--data", str(data)]

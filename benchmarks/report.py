@@ -155,11 +155,59 @@ FOUND = {
     "top1_group": "first of all, mean of half of the listeners",
     "top5_group": "among the first five, mean of half of the listeners",
 }
+
+
+def story_table(rows: list[dict[str, Any]]) -> str:
+    """A decoded story: what single listeners and the mean of half of them give."""
+    row = rows[-1]
+    lines = ["| score | single listeners | mean of half | chance | p |", "|---|---|---|---|---|"]
+    for key, name in STORY.items():
+        value = row.get(key, row.get(f"{key}_vs_permuted"))
+        group = row.get(f"{key}_group", row.get(f"{key}_vs_permuted_group"))
+        lines.append(
+            f"| {name} | {value:.3f} | {group:.3f} | {row[f'{key}_chance']:.3f} "
+            f"| {row[f'{key}_p']:.3f}, {row[f'{key}_group_p']:.3f} |"
+        )
+    for decoder in ("BrainLLM", "encoding model"):
+        for metric, found in row[decoder].items():
+            lines.append(
+                f"| {metric}, {decoder} | | {found['value']:.3f} | {found['chance']:.3f}; without "
+                f"brain {found['prompt_alone']:.3f} | {found['p']:.3f} |"
+            )
+    return "\n".join(lines)
+
+
+STORY = {
+    "word_rate_r": "correlation of predicted and true words a window",
+    "retrieval_2way": "right of two, predicted embedding",
+    "pairwise": "true window likelier by its own brain",
+}
+
+
+def once_table(rows: list[dict[str, Any]]) -> str:
+    """What takes minutes and ran once."""
+    lines = ["| case | who | time | over ours | note |", "|---|---|---|---|---|"]
+    for row in rows:
+        over = "" if row["provider"] == "fastbrain" else f"{row['ratio_to_fastbrain']:.1f}x"
+        share = row.get("share", 1.0)
+        if "ms_cpu" in row:
+            over += f" (processor {row['ms_cpu'] / 1e3:.1f} s)"
+        part = "" if share == 1 else f" for {share:.1%} of it, {row['ms_whole'] / 1e3:.0f} s in all"
+        lines.append(
+            f"| {row['case']} | {row['provider']} | {row['ms_p50'] / 1e3:.1f} s{part} | {over} "
+            f"| {row['note']} |"
+        )
+    return "\n".join(lines)
+
+
 RECIPES = {
     "demo": demo_table,
     "haxby": haxby_table,
     "pereira_ridge": found_table,
     "alice_retrieval": found_table,
+    "alice_story": story_table,
+    "pca": once_table,
+    "brainllm_permutations": once_table,
 }
 
 
