@@ -27,11 +27,9 @@ from torch import Tensor
 from .._io import folder_atomic, new_output, read_json, write_json
 from .._progress import say
 from ..data import Autoregression, RestingStudy, SeriesScaler
-from ..data.grammar import draw_meanings
-from ..errors import CheckpointError, MissingPartError, SplitError
+from ..errors import CheckpointError, SplitError
 from ..models import (
     CoderCard,
-    CodeVocabulary,
     DigitTokens,
     Question,
     VQAutoencoder,
@@ -52,6 +50,7 @@ from .vq import TextSide, train_vq
 from .vq_config import VQStageConfig, vq_preset
 from .vq_scores import coding_scores
 from .vqlm_config import VQLMConfig
+from .vqlm_language import adapted, corpus, text_side
 
 _PARTS = ("train", "val", "test")
 _EVERY = 7  # features of a window that a probe sees
@@ -196,50 +195,6 @@ def vq_settings(config: VQLMConfig, *, regions: int) -> tuple[Any, VQStageConfig
     return sizes, replace(stage, epochs=config.coder_epochs or stage.epochs)
 
 
-def corpus(config: VQLMConfig) -> list[str]:
-    """Sentences and the question with answers by chance, for a small language model.
-
-    Numbers are uniform over all of the given places: how the target is distributed is not told.
-    """
-    rng = np.random.default_rng(config.seed)
-    spoken = sorted({m.caption for m in draw_meanings(300, rng)})
-    numbers = rng.integers(10**config.places, size=300)
-    places = config.places
-    asked = [f"{config.question} {' '.join(f'{int(n):0{places}d}')}" for n in numbers]
-    # every digit is a word of its own
-    return [*spoken, *asked, f"{config.question} {' '.join('0123456789')}"]
-
-
-def adapted(llm: Any, vocabulary: CodeVocabulary, rank: int, *, seed: int) -> Any:
-    """The model with LoRA in its attention, the tokens of codes free; whole for rank 0.
-
-    Raises
-    ------
-    MissingPartError
-        peft is not installed.
-    """
-    if not rank:
-        return llm.requires_grad_(True)
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise MissingPartError(
-            "train_vqlm: rank must be 0 without peft. Install fastbrain[peft]."
-        ) from error
-    tokens = [vocabulary.begin, vocabulary.end]
-    tokens += range(vocabulary.first, vocabulary.first + vocabulary.codes)
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=2 * rank,
-        target_modules="all-linear",
-        trainable_token_indices=tokens,
-        task_type="CAUSAL_LM",
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return get_peft_model(llm, config)
-
-
 def _codebook(coder: VQAutoencoder) -> Tensor:
     device = coder.center.device
     return coder.quantiser.values_of(torch.arange(coder.quantiser.config.size, device=device))
@@ -309,13 +264,6 @@ def _coding(
             features.append(some.flatten(0, 1).cpu())
             people += [run for run in batch.runs for _ in range(some.shape[1])]
     return {**found, "probe": asdict(probe_domains(torch.cat(features), used, groups=people))}
-
-
-def text_side(llm: Any, tokenizer: Any, texts: list[str]) -> TextSide:
-    """Frozen token embeddings of a language model, drawn as often as they occur in some texts."""
-    ids = [i for line in texts for i in tokenizer.encode(line, add_special_tokens=False)]
-    embeddings = llm.get_input_embeddings().weight.detach().float().clone()
-    return TextSide(embeddings, torch.tensor(ids))
 
 
 def _keep(path: Path, values: Any, resume: bool) -> None:
