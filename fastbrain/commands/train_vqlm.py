@@ -44,6 +44,10 @@ class Config:
     """Name or folder of a causal language model; default: a small one, trained here."""
     target: str | None = None
     """Column to predict; default: as the configuration says (age)."""
+    kind: Literal["scale", "label"] | None = None
+    """Whether that is a number or a label; default: as the configuration says (scale)."""
+    question: str | None = None
+    """What is asked; default: as the configuration says (how old is this person ?)."""
     seed: int | None = None
     """Of the split and of everything that is drawn; default: as the configuration says (0)."""
     resume: bool = False
@@ -57,7 +61,7 @@ def run(config: Config) -> None:
     whole = VQLMConfig.from_dict(read_json(config.config)) if config.config else VQLMConfig()
     asked = {
         name: getattr(config, name)
-        for name in ("preset", "domain", "llm", "target", "seed")
+        for name in ("preset", "domain", "llm", "target", "kind", "question", "seed")
         if getattr(config, name) is not None
     }
     whole = replace(whole, **asked)

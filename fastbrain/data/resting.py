@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from .._io import folder_atomic, read_json, write_atomic, write_json
 from ..errors import CohortError
-from .rest import RestCohort
+from .rest import OLDEST, YOUNGEST, RestCohort
 
 _ID = "participant_id"
 
@@ -64,6 +64,23 @@ class RestingStudy:
                     f"RestingStudy: {column} must be a number for everybody, got {text!r} for "
                     f"{person}. Columns: {', '.join(row)}. Leave that person out of the table."
                 )
+        return values
+
+    def labels(self, column: str) -> dict[str, str]:
+        """A label by person: a sex, a diagnosis.
+
+        Raises
+        ------
+        CohortError
+            There is no such column, a value is missing, or all are the same.
+        """
+        values = {person: row.get(column) or "" for person, row in self.table.items()}
+        without = [person for person, label in values.items() if label in ("", "n/a")]
+        if without or len(set(values.values())) < 2:
+            raise CohortError(
+                f"RestingStudy: {column} must be two labels or more, and one for everybody, got "
+                f"{sorted(set(values.values()))}; none for {without[:5]}. Leave those people out."
+            )
         return values
 
     def families(self) -> dict[str, str]:
@@ -139,8 +156,12 @@ def _read(path: Path, regions: int) -> npt.NDArray[np.floating]:
 
 
 def resting_study(cohort: RestCohort, *, tr: float = 2.0) -> RestingStudy:
-    """Simulated people as a study with ages to a tenth of a year."""
-    table = {p: {"age": f"{a:.1f}"} for p, a in zip(cohort.series, cohort.age, strict=True)}
+    """Simulated people as a study: ``age`` to a tenth of a year, ``age_group`` old or young."""
+    middle = (YOUNGEST + OLDEST) / 2
+    table = {
+        p: {"age": f"{a:.1f}", "age_group": "old" if a > middle else "young"}
+        for p, a in zip(cohort.series, cohort.age, strict=True)
+    }
     count = len(next(iter(cohort.series.values())))
     regions = tuple(f"region-{i:02d}" for i in range(count))
     return RestingStudy(dict(cohort.series), table, tr, regions)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +15,18 @@ from torch import Tensor
 
 from .._io import read_json, write_json
 from ..data import RestingStudy
-from ..decoding import guess_number
+from ..decoding import answer_odds, guess_number
 from ..errors import CheckpointError
 from ..models import CodeVocabulary, DigitTokens, Question, load_llm, load_vq, recording_codes
-from .clinical import scale_scores
+from ..models.mixed import MixedSequence, additive, stair_step_mask
+from .clinical import label_scores, scale_scores
 from .clinical_baselines import ClinicalCohort, baseline_predictions, connectivity_features
 from .scores import Score
 
 Vector = npt.NDArray[np.float64]
+Target = Mapping[str, float] | Mapping[str, str]
 _PARTS = ("train", "val", "test")
+_METRICS = {"scale": ("mae", "r"), "label": ("auroc", "balanced_accuracy")}
 
 
 @dataclass(frozen=True)
@@ -31,26 +35,29 @@ class VQLMResult:
 
     Parameters
     ----------
+    kind : {"scale", "label"}
+        Of the target.
     scores : tuple of Score
-        ``mae`` and ``r`` of each way to predict the target, named in `group`; chance and p from
-        predictions dealt to other people.
+        ``mae`` and ``r``, or ``auroc`` and ``balanced_accuracy``, of each way to predict the
+        target, named in `group`; chance and p from predictions dealt to other people.
     coding : dict
         What the codes keep: R² against mean and AR(1), usage, adversary and probe.
-    spelled : float
+    spelled : float or None
         Mean probability of a digit where the answer stands, before only digits were allowed.
-    predicted : dict of str to dict of str to float
-        By way and person.
+    predicted : dict of str to dict
+        By way and person: a number, or the probability of each label in order.
     """
 
+    kind: str
     scores: tuple[Score, ...]
     coding: dict[str, Any]
-    spelled: float
-    predicted: dict[str, dict[str, float]]
+    spelled: float | None
+    predicted: dict[str, dict[str, Any]]
 
     def to_json(self) -> dict[str, Any]:
         """``metrics.json``: plain JSON values."""
         return {
-            "kind": "vq-lm",
+            "kind": f"vq-lm, {self.kind}",
             "scores": [score.to_json() for score in self.scores],
             "coding": self.coding,
             "spelled": self.spelled,
@@ -59,7 +66,7 @@ class VQLMResult:
 
     def table(self) -> str:
         """The poster's table, as markdown."""
-        coding = self.coding
+        coding, (first, second) = self.coding, _METRICS[self.kind]
         probe = coding.get("probe") or {}
         lines = [
             "| R² mean | R² AR(1) | codes in use | adversary | probe |",
@@ -67,18 +74,17 @@ class VQLMResult:
             f"| {coding['r2_mean']:.2f} | {coding['r2_ar1']:.2f} | {coding['usage']['share']:.0%} "
             f"| {_told(coding['adversary'])} | {_told(probe.get('accuracy'))} |",
             "",
-            "| prediction | mae | chance | p | r | n |",
+            f"| prediction | {first} | chance | p | {second} | n |",
             "|---|---|---|---|---|---|",
         ]
-        ways = list(dict.fromkeys(score.group for score in self.scores))
-        for way in ways:
-            mae, r = (
+        for way in self.predicted:
+            main, other = (
                 next(s for s in self.scores if s.group == way and s.metric == metric)
-                for metric in ("mae", "r")
+                for metric in (first, second)
             )
             lines.append(
-                f"| {way} | {mae.value:.1f} | {_told(mae.chance, 1)} | {_told(mae.p, 3)} "
-                f"| {r.value:.2f} | {mae.n} |"
+                f"| {way} | {main.value:.2f} | {_told(main.chance)} | {_told(main.p, 3)} "
+                f"| {other.value:.2f} | {main.n} |"
             )
         return "\n".join(lines)
 
@@ -92,9 +98,9 @@ def evaluate_vqlm(
 
     - ``"digits"``: mean of the distribution over the numbers that may be said;
       ``"digits, likeliest"``: the one most probable; ``"digits, calibrated"``: the mean on the line
-      that fits the validation people best.
-    - ``"head"``: ridge regression on the language model's mean state over the codes.
-    - ``"connectivity of codes"``: connectivity ridge on the series that the codes give back.
+      that fits the validation people best. For labels, ``"words"``: the probability of each.
+    - ``"head"``: ridge (or logistic) regression on the language model's mean state over the codes.
+    - ``"connectivity of codes"``: the same on connectivity of the series that the codes give back.
     - ``"image"``: the vision model that is shown the series as a picture.
     - ``"mean"`` and ``"connectivity ridge"``: no model of ours.
 
@@ -119,63 +125,91 @@ def evaluate_vqlm(
             f"evaluate_vqlm: the study must hold the {len(people)} people of training, got "
             f"{len(study.series)}."
         )
+    scale = config["kind"] == "scale"
+    target: Target = study.numbers(config["target"]) if scale else study.labels(config["target"])
     coder = load_vq(run / "coder", regions=study.regions)[0]
     llm, tokenizer = load_llm(str(run / "llm"))
-    question = Question(
-        tokenizer,
-        CodeVocabulary.find(tokenizer),
-        DigitTokens.find(tokenizer, places=config["places"]),
-        config["question"],
-    )
+    digits = DigitTokens.find(tokenizer, places=config["places"]) if scale else None
+    question = Question(tokenizer, CodeVocabulary.find(tokenizer), digits, config["question"])
     frames = read_json(run / "vq" / "config.json")["config"]["frames"]
     codes = {p: recording_codes(coder, study.series[p], frames) for p in people}
-    rows = {p: _parts(codes[p], config["steps"], config["draws"]) for p in people}
-    target = study.numbers(config["target"])
+    rows = {
+        p: [question.row(part) for part in _parts(codes[p], config["steps"], config["draws"])]
+        for p in people
+    }
+    if scale:
+        predicted, spelled = _numbers(llm, question, rows, split, target)
+    else:
+        predicted, spelled = _words(llm, question, rows, split, target), None
 
-    guesses = {
-        p: [guess_number(llm, question.row(part), question.digits) for part in rows[p]]
-        for p in (*split["val"], *split["test"])
-    }
-    digits = {p: float(np.mean([g.mean for g in found])) for p, found in guesses.items()}
-    slope, start = _line(
-        np.array([digits[p] for p in split["val"]]), np.array([target[p] for p in split["val"]])
-    )
-    predicted: dict[str, Mapping[str, float]] = {
-        "digits": digits,
-        "digits, likeliest": {
-            p: float(np.median([g.likeliest for g in found])) for p, found in guesses.items()
-        },
-        "digits, calibrated": {p: start + slope * value for p, value in digits.items()},
-    }
-    states = {p: _state(llm, question, rows[p]) for p in (*split["train"], *split["test"])}
-    coded = {p: connectivity_features(_back(coder, codes[p], frames).T) for p in states}
-    plain = {p: connectivity_features(study.series[p].T) for p in states}
-    parted = (split, target, study.families())
-    predicted["head"] = _ridge(states, *parted)["connectivity ridge"]
-    predicted["connectivity of codes"] = _ridge(coded, *parted)["connectivity ridge"]
+    fitted = (*split["train"], *split["test"])
+    ridge = partial(_ridge, split=split, target=target, family=study.families())
+    states = {p: _state(llm, question, rows[p]) for p in fitted}
+    coded = {p: connectivity_features(_back(coder, codes[p], frames).T) for p in fitted}
+    predicted["head"] = ridge(states)["connectivity ridge"]
+    predicted["connectivity of codes"] = ridge(coded)["connectivity ridge"]
     if (run / "image.json").exists():
         predicted["image"] = read_json(run / "image.json")
-    baselines = _ridge(plain, *parted)
-    predicted |= {name: baselines[name] for name in ("mean", "connectivity ridge")}
+    plain = ridge({p: connectivity_features(study.series[p].T) for p in fitted})
+    predicted |= {name: plain[name] for name in ("mean", "connectivity ridge")}
 
     tests = split["test"]
     truth = [target[p] for p in tests]
     groups = [study.families()[p] for p in tests]
-    scores = []
+    scored = partial(scale_scores, truth) if scale else partial(label_scores, truth)
+    classes = {} if scale else {"classes": _labels(target)}
+    scores: list[Score] = []
     for way, values in predicted.items():
-        found = scale_scores(
-            truth,
-            [values[p] for p in tests],
-            groups=groups,
-            permutations=permutations,
-            seed=seed,
-        )
-        scores += [replace(found[metric], group=way) for metric in ("mae", "r")]
-    spelled = float(np.mean([g.spelled for p in tests for g in guesses[p]]))
-    kept = {way: {p: float(values[p]) for p in tests} for way, values in predicted.items()}
-    result = VQLMResult(tuple(scores), read_json(run / "coding.json"), spelled, kept)
+        guess = np.array([values[p] for p in tests])
+        found = scored(guess, groups=groups, permutations=permutations, seed=seed, **classes)
+        scores += [replace(found[metric], group=way) for metric in _METRICS[config["kind"]]]
+    kept = {way: {p: values[p] for p in tests} for way, values in predicted.items()}
+    coding = read_json(run / "coding.json")
+    result = VQLMResult(config["kind"], tuple(scores), coding, spelled, kept)
     write_json(run / "metrics.json", result.to_json())
     return result
+
+
+def _labels(target: Target) -> list[str]:
+    return sorted({str(label) for label in target.values()})
+
+
+def _numbers(
+    llm: Any,
+    question: Question,
+    rows: Mapping[str, Sequence[MixedSequence]],
+    split: Mapping[str, Sequence[str]],
+    target: Target,
+) -> tuple[dict[str, dict[str, Any]], float]:
+    """What is said in digits, and how likely a digit was."""
+    assert question.digits is not None
+    guesses = {
+        p: [guess_number(llm, row, question.digits) for row in rows[p]]
+        for p in (*split["val"], *split["test"])
+    }
+    mean = {p: float(np.mean([g.mean for g in found])) for p, found in guesses.items()}
+    known = np.array([float(target[p]) for p in split["val"]])
+    slope, start = _line(np.array([mean[p] for p in split["val"]]), known)
+    likeliest = {p: float(np.median([g.likeliest for g in f])) for p, f in guesses.items()}
+    predicted: dict[str, dict[str, Any]] = {"digits": mean, "digits, likeliest": likeliest}
+    predicted["digits, calibrated"] = {p: start + slope * value for p, value in mean.items()}
+    return predicted, float(np.mean([g.spelled for p in split["test"] for g in guesses[p]]))
+
+
+def _words(
+    llm: Any,
+    question: Question,
+    rows: Mapping[str, Sequence[MixedSequence]],
+    split: Mapping[str, Sequence[str]],
+    target: Target,
+) -> dict[str, dict[str, Any]]:
+    """Probability of each label, in order."""
+    labels = _labels(target)
+    odds = {
+        p: torch.stack([answer_odds(llm, row, labels, question.tokenizer) for row in rows[p]])
+        for p in split["test"]
+    }
+    return {"words": {p: found.mean(dim=0).tolist() for p, found in odds.items()}}
 
 
 def _parts(codes: Tensor, steps: int, draws: int) -> list[Tensor]:
@@ -186,13 +220,10 @@ def _parts(codes: Tensor, steps: int, draws: int) -> list[Tensor]:
 
 
 @torch.no_grad()
-def _state(llm: Any, question: Question, parts: Sequence[Tensor]) -> Vector:
+def _state(llm: Any, question: Question, rows: Sequence[MixedSequence]) -> Vector:
     """Mean state (d,) of the last layer over all codes of some rows."""
-    from ..models.mixed import additive, stair_step_mask
-
     found = []
-    for part in parts:
-        row = question.row(part)
+    for row in rows:
         weight = llm.get_input_embeddings().weight
         states = llm.base_model(
             input_ids=row.ids[None].to(weight.device),
@@ -215,10 +246,10 @@ def _back(coder: Any, codes: Tensor, frames: int) -> Vector:
 def _ridge(
     features: Mapping[str, Vector],
     split: Mapping[str, Sequence[str]],
-    target: Mapping[str, float],
+    target: Target,
     family: Mapping[str, str],
-) -> dict[str, dict[str, float]]:
-    """Mean and ridge regression, fitted on the training people, by person of the test."""
+) -> dict[str, dict[str, Any]]:
+    """Mean and ridge (logistic) regression of the training people, by person of the test."""
 
     def cohort(people: Sequence[str]) -> ClinicalCohort:
         # there is no confound: a column of zeros says so
@@ -229,7 +260,10 @@ def _ridge(
             [family[p] for p in people],
         )
 
-    found = baseline_predictions(cohort(split["train"]), cohort(split["test"]), kind="scale")
+    kind: Literal["scale", "label"] = (
+        "label" if isinstance(next(iter(target.values())), str) else "scale"
+    )
+    found = baseline_predictions(cohort(split["train"]), cohort(split["test"]), kind=kind)
     return {
         name: dict(zip(split["test"], values.tolist(), strict=True))
         for name, values in found.items()

@@ -50,7 +50,7 @@ from .published import Published, convert_pickle, load_scmbm
 from .qformer import QFormer
 from .qformer_weights import load_qformer, load_video_branch
 from .quantiser import Quantised, ScalarQuantiser, VectorQuantiser
-from .question import Question, recording_codes
+from .question import Question, recording_codes, spelled
 from .readiness import Warmed, warmup
 from .readout import Readout
 from .ridge import Ridge, fit_ridge
@@ -157,6 +157,7 @@ __all__ = [
     "save_pretrained",
     "save_vq",
     "small_llm",
+    "spelled",
     "stair_step_mask",
     "vector_llm",
     "warmup",

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from .digits import DigitTokens
 from .mixed import IGNORED, MixedSequence, interleave
 from .vocabulary import CodeVocabulary
@@ -24,25 +25,45 @@ class Question:
     ----------
     tokenizer : PreTrainedTokenizer
     vocabulary : CodeVocabulary
-    digits : DigitTokens
+    digits : DigitTokens or None
+        Of answers that are numbers; None where they are words.
     text : str
     """
 
     tokenizer: Any
     vocabulary: CodeVocabulary
-    digits: DigitTokens
+    digits: DigitTokens | None
     text: str
 
-    def row(self, codes: Tensor, answer: float | None = None) -> MixedSequence:
-        """Recording (R, P), question and, where it is given, the answer in digits.
+    def row(self, codes: Tensor, answer: float | str | None = None) -> MixedSequence:
+        """Recording (R, P), question and, where it is given, the answer.
 
         Codes and the answer are predicted; the question, which is always the same, is not.
         """
-        answered = [] if answer is None else [self.digits.tokens(answer)]
+        answered = [] if answer is None else [spelled(answer, self.tokenizer, self.digits)]
         row = interleave([codes, self.text, *answered], self.tokenizer, self.vocabulary)
         asked = self.vocabulary.codes_of(row.labels) < 0
-        asked[len(asked) - 1 - self.digits.places * len(answered) :] = False
+        asked[len(asked) - 1 - sum(map(len, answered)) :] = False
         return replace(row, labels=row.labels.masked_fill(asked, IGNORED))
+
+
+def spelled(answer: float | str, tokenizer: Any, digits: DigitTokens | None) -> Tensor:
+    """Tokens (N,) int64 of an answer, in digits where there are some.
+
+    Raises
+    ------
+    InputError
+        A number has too many places, or the tokenizer does not know the words.
+    """
+    if digits is not None:
+        return digits.tokens(float(answer))
+    ids = tokenizer.encode(str(answer), add_special_tokens=False)
+    if not ids or tokenizer.unk_token_id in ids:
+        raise InputError(
+            f"Question: answers must be words that the tokenizer knows, got {answer!r}. Use "
+            "another language model, or other words."
+        )
+    return torch.tensor(ids)
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ class RowLoader:
     Parameters
     ----------
     codes : mapping of str to Tensor, (R, P) int64
-    answers : mapping of str to float
+    answers : mapping of str to float or str
     question : Question
     steps : int
         Time steps of a row.
@@ -48,7 +48,7 @@ class RowLoader:
     def __init__(
         self,
         codes: Mapping[str, Tensor],
-        answers: Mapping[str, float],
+        answers: Mapping[str, float] | Mapping[str, str],
         question: Question,
         *,
         steps: int,

@@ -39,19 +39,20 @@ def series_image(series: npt.NDArray[Any], size: int) -> Tensor:
 
 def image_predictions(
     series: Mapping[str, npt.NDArray[Any]],
-    target: Mapping[str, float],
+    target: Mapping[str, float] | Mapping[str, str],
     *,
     train: Sequence[str],
     steps: int,
     frames: int,
+    labels: Sequence[str] = (),
     seed: int = 0,
-) -> dict[str, float]:
+) -> dict[str, float] | dict[str, list[float]]:
     """Train a small vision transformer on pictures of the training people, and ask it of all.
 
     Parameters
     ----------
     series : mapping of str to ndarray, (R, T)
-    target : mapping of str to float
+    target : mapping of str to float or str
         Of everybody in `series`; only those of `train` are used.
     train : sequence of str
     steps : int
@@ -59,23 +60,29 @@ def image_predictions(
     frames : int
         Of a picture. While training, pictures start anywhere; a prediction is the mean over
         pictures side by side.
+    labels : sequence of str
+        That the target is one of; none for a number.
     seed : int
 
     Returns
     -------
-    dict of str to float
-        By person.
+    dict of str to float or list of float
+        By person: the number, or the probability of each label.
     """
     rng = np.random.default_rng(seed)
-    goal = torch.tensor([target[p] for p in train], dtype=torch.float32)
-    mean, std = goal.mean(), goal.std().clamp_min(1e-6)
+    if labels:
+        goal = torch.tensor([labels.index(str(target[p])) for p in train])
+    else:
+        numbers = torch.tensor([float(target[p]) for p in train])
+        mean, std = numbers.mean(), numbers.std().clamp_min(1e-6)
+        goal = (numbers - mean) / std
 
     def picture(person: str, start: int) -> Tensor:
         return series_image(series[person][:, start : start + frames], _SIZES.size)
 
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
-        encoder, head = FrameEncoder(_SIZES), nn.Linear(_SIZES.dim, 1)
+        encoder, head = FrameEncoder(_SIZES), nn.Linear(_SIZES.dim, len(labels) or 1)
         weights = [*encoder.parameters(), *head.parameters()]
         optimizer = torch.optim.AdamW(weights, lr=1e-3, weight_decay=0.1)
         for _ in range(steps):
@@ -83,16 +90,20 @@ def image_predictions(
             lengths = [series[train[i]].shape[1] for i in chosen]
             starts = [int(rng.integers(max(1, n - frames + 1))) for n in lengths]
             shown = torch.stack([picture(train[i], s) for i, s in zip(chosen, starts, strict=True)])
-            found = head(encoder(shown[:, None]).mean(dim=1))[:, 0]
-            loss = F.mse_loss(found, (goal[torch.from_numpy(chosen)] - mean) / std)
+            found = head(encoder(shown[:, None]).mean(dim=1))
+            wanted = goal[torch.from_numpy(chosen)]
+            loss = F.cross_entropy(found, wanted) if labels else F.mse_loss(found[:, 0], wanted)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    told = {}
+    told: dict[str, Any] = {}
     with torch.no_grad():
         for person, values in series.items():
             last = max(1, values.shape[1] - frames + 1)
             shown = torch.stack([picture(person, s) for s in range(0, last, frames)])
-            z = head(encoder(shown[:, None]).mean(dim=1)).mean()
-            told[person] = float(z * std + mean)
+            found = head(encoder(shown[:, None]).mean(dim=1))
+            if labels:
+                told[person] = found.double().softmax(dim=1).mean(dim=0).tolist()
+            else:
+                told[person] = float(found.mean() * std + mean)
     return told

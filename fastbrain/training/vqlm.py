@@ -40,6 +40,7 @@ from ..models import (
     recording_codes,
     save_vq,
     small_llm,
+    spelled,
 )
 from .coderows import CodeRows, RowLoader
 from .loop import fit
@@ -94,21 +95,25 @@ def train_vqlm(
     OutputExistsError
         `out` holds something and `resume` is false.
     """
-    answers = study.numbers(config.target)
+    scale = config.kind == "scale"
+    answers = study.numbers(config.target) if scale else study.labels(config.target)
+    labels = () if scale else tuple(sorted({str(a) for a in answers.values()}))
+    texts = corpus(config, labels)
     split = part_people(study, config)
     sizes, stage = vq_settings(config, regions=len(study.regions))
     out = new_output(out, resume=resume)
     _keep(out / "config.json", config.to_dict(), resume)
     _keep(out / "split.json", split, resume)
-    llm, tokenizer = load_llm(config.llm or str(small_llm(corpus(config))))
-    digits = DigitTokens.find(tokenizer, places=config.places)
+    llm, tokenizer = load_llm(config.llm or str(small_llm(texts)))
+    digits = DigitTokens.find(tokenizer, places=config.places) if scale else None
     for value in answers.values():
-        digits.tokens(value)  # refused here, before anything is trained
+        # refused here, before anything is trained
+        spelled(value, tokenizer, digits)
 
     runs = {part: {p: study.series[p] for p in people} for part, people in split.items()}
-    coder = _coder(study, runs, (sizes, stage), (llm, tokenizer), out, config, resume)
+    side = text_side(llm, tokenizer, texts)
+    coder = _coder(study, runs, (sizes, stage), side, out, config, resume)
     if not (out / "coding.json").exists():
-        side = text_side(llm, tokenizer, corpus(config))
         adversary = _last_row(out / "vq" / "log.jsonl").get("val_domain_accuracy")
         found = _coding(coder, runs, stage, side)
         write_json(out / "coding.json", {"adversary": adversary, **found})
@@ -152,6 +157,7 @@ def train_vqlm(
             study.series,
             answers,
             train=split["train"],
+            labels=labels,
             steps=config.image_steps,
             frames=config.steps * sizes.patch,
             seed=config.seed,
@@ -204,7 +210,7 @@ def _coder(
     study: RestingStudy,
     runs: Mapping[str, Mapping[str, Any]],
     settings: tuple[Any, VQStageConfig],
-    language: tuple[Any, Any],
+    side: TextSide,
     out: Path,
     config: VQLMConfig,
     resume: bool,
@@ -216,14 +222,13 @@ def _coder(
     scaler = SeriesScaler.fit(runs["train"])
     torch.manual_seed(config.seed)
     coder = VQAutoencoder(sizes, center=scaler.center, spread=scaler.spread)
-    text = text_side(*language, corpus(config)) if stage.weights.domain else None
     train_vq(
         coder,
         runs["train"],
         stage,
         run_dir=out / "vq",
         val_runs=runs["val"],
-        text=text,
+        text=side if stage.weights.domain else None,
         resume=resume,
     )
     card = CoderCard(study.regions, study.tr, tuple(runs["train"]))

@@ -29,10 +29,12 @@ class VQLMConfig:
         the question with random answers.
     target : str
         Column of the table that is asked for.
+    kind : {"scale", "label"}
+        A number, said in digits, or a label (a sex, a diagnosis), said in words.
     question : str
         Stands between the recording and the answer.
     places : int
-        Digits of the answer.
+        Digits of a number.
     steps : int
         Time steps of codes in a row.
     rank : int
@@ -57,6 +59,7 @@ class VQLMConfig:
     domain: float | None = None
     llm: str | None = None
     target: str = "age"
+    kind: str = "scale"
     question: str = "how old is this person ?"
     places: int = 2
     steps: int = 24
@@ -84,9 +87,9 @@ class VQLMConfig:
         for name in ("test_part", "val_part"):
             require(self, name, 0 < getattr(self, name) < 1, "lie between 0 and 1")
         require(self, "test_part", self.test_part + self.val_part < 1, "leave people to train on")
-        require(
-            self, "coder_epochs", self.coder_epochs is None or self.coder_epochs >= 1, "be 1 up"
-        )
+        require(self, "kind", self.kind in ("scale", "label"), "be scale or label")
+        epochs = self.coder_epochs
+        require(self, "coder_epochs", epochs is None or epochs >= 1, "be 1 or more")
         require(self, "domain", self.domain is None or self.domain >= 0, "be 0 or more")
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,15 @@ from .vq import TextSide
 from .vqlm_config import VQLMConfig
 
 
-def corpus(config: VQLMConfig) -> list[str]:
+def corpus(config: VQLMConfig, labels: Sequence[str] = ()) -> list[str]:
     """Sentences and the question with answers by chance, for a small language model.
 
-    Numbers are uniform over all of the given places: how the target is distributed is not told.
+    Answers are drawn evenly: how the target is distributed is not told.
     """
     rng = np.random.default_rng(config.seed)
     spoken = sorted({m.caption for m in draw_meanings(300, rng)})
+    if config.kind == "label":
+        return [*spoken, *(f"{config.question} {rng.choice(labels)}" for _ in range(300))]
     numbers = rng.integers(10**config.places, size=300)
     places = config.places
     asked = [f"{config.question} {' '.join(f'{int(n):0{places}d}')}" for n in numbers]

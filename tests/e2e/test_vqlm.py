@@ -58,6 +58,27 @@ def test_a_run_holds_models_split_and_scores(done, capsys):
     assert metrics["coding"]["probe"]["accuracy"] > 0.5
 
 
+def test_labels_are_said_in_words(done, tmp_path):
+    study, run = read_resting(done / "study"), tmp_path / "run"
+    asked = {"target": "age_group", "kind": "label", "question": "is this person old or young ?"}
+    train_vqlm(study, run, VQLMConfig.from_dict({**SMALL, **asked, "domain": 0.0}))
+    result = evaluate_vqlm(run, study)
+    tests = json.loads((run / "split.json").read_text())["test"]
+    for way in ("words", "head", "image", "mean", "connectivity ridge"):
+        odds = np.array([result.predicted[way][p] for p in tests])
+        assert odds.shape == (len(tests), 2)
+        np.testing.assert_allclose(odds.sum(axis=1), 1, atol=1e-6)
+    scores = {(s.group, s.metric): s for s in result.scores}
+    assert scores["mean", "auroc"].value == 0.5
+    assert scores["words", "auroc"].chance is not None
+    assert result.coding["adversary"] is None
+    assert "balanced_accuracy" in result.table()
+    for row in study.table.values():
+        row["age_group"] = "old"
+    with pytest.raises(CohortError, match="two labels"):
+        train_vqlm(study, tmp_path / "other", VQLMConfig.from_dict({**SMALL, **asked}))
+
+
 def test_going_on_with_a_finished_run_changes_nothing(done):
     run = done / "run"
     before = (run / "llm" / "model.safetensors").read_bytes()
