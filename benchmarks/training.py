@@ -7,13 +7,14 @@ as those of HAD. Cohort and store are made once and stay in DIR. Every stage of 
 two epochs: the first decodes clips and reads the store for the first time, the second does not.
 Rows hold what the training loop itself records. A window is a trial, a token one that the language
 model reads (BOS, prefix, prompt, answer, no padding), waiting is the time in which the loop had
-no batch; validation and checkpoints do not count.
+no batch; validation and checkpoints do not count. ``load_before`` is what else the machine did.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,7 @@ def main() -> None:
         store = _store(args.work / case, case)
         if recorder is None:
             continue
+        load = os.getloadavg()[0]
         with tempfile.TemporaryDirectory() as work:
             train_llm4brain(store, Path(work) / "run", _config())
             for stage in STAGES:
@@ -70,6 +72,7 @@ def main() -> None:
                         window_mb=_megabytes(store),
                         batch_size=preset(stage).batch_size,
                         threads=torch.get_num_threads(),
+                        load_before=load,
                         **{name: row[name] for name in KEPT},
                     )
 
