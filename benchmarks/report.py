@@ -134,6 +134,22 @@ def haxby_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", f"Chance is {rows[0]['block_chance']:.1%}."])
 
 
+def training_table(rows: list[dict[str, Any]]) -> str:
+    """Whether training waits for its data: share of the time, first epoch and both."""
+    lines = [
+        "| cohort and stage | windows/s | tokens/s | waiting, first epoch | waiting, both epochs |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        tokens = f"{row['tokens_per_s']:.0f}" if row["tokens_per_s"] else "no language model"
+        lines.append(
+            f"| {row['case']} | {row['windows_per_s']:.1f} | {tokens} | {row['wait_first']:.1%} "
+            f"| {row['wait']:.1%} |"
+        )
+    load = max(row["load_before"] for row in rows)
+    return "\n".join([*lines, "", f"Load of the machine before: {load:.1f} (idle: 0)."])
+
+
 def found_table(rows: list[dict[str, Any]]) -> str:
     """Scores of a linear decoder on real recordings, each beside its null."""
     lines = ["| score | value (95 % interval) | chance | p | n |", "|---|---|---|---|---|"]
@@ -203,6 +219,7 @@ def once_table(rows: list[dict[str, Any]]) -> str:
 RECIPES = {
     "demo": demo_table,
     "haxby": haxby_table,
+    "training": training_table,
     "pereira_ridge": found_table,
     "alice_retrieval": found_table,
     "alice_story": story_table,

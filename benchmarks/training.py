@@ -19,7 +19,6 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from _timing import Recorder
 
 from fastbrain.data import (
@@ -42,7 +41,6 @@ DESIGNS = {
     ),
 }
 STAGES = ("pretrain", "video", "stage1", "stage2")
-KEPT = ("epoch", "windows_per_s", "tokens_per_s", "wait")
 
 
 def main() -> None:
@@ -63,18 +61,25 @@ def main() -> None:
             train_llm4brain(store, Path(work) / "run", _config())
             for stage in STAGES:
                 log = Path(work) / "run" / "stages" / stage / "log.jsonl"
-                for line in log.read_text().splitlines():
-                    row = json.loads(line)
-                    recorder.row(
-                        op="training",
-                        case=case,
-                        stage=stage,
-                        window_mb=_megabytes(store),
-                        batch_size=preset(stage).batch_size,
-                        threads=torch.get_num_threads(),
-                        load_before=load,
-                        **{name: row[name] for name in KEPT},
-                    )
+                recorder.row(
+                    op="training",
+                    case=f"{case} {stage}",
+                    window_mb=_megabytes(store),
+                    batch_size=preset(stage).batch_size,
+                    load_before=load,
+                    **_pace([json.loads(line) for line in log.read_text().splitlines()]),
+                )
+
+
+def _pace(epochs: list[dict]) -> dict:
+    """Throughput of the last epoch; waiting in the first one, and over both."""
+    seconds = [1 / row["windows_per_s"] for row in epochs]  # of equally many windows
+    waited = sum(row["wait"] * s for row, s in zip(epochs, seconds, strict=True))
+    return {
+        **{k: epochs[-1][k] for k in ("windows_per_s", "tokens_per_s")},
+        "wait_first": epochs[0]["wait"],
+        "wait": waited / sum(seconds),
+    }
 
 
 def _store(folder: Path, case: str) -> VoxelStore:
