@@ -44,6 +44,7 @@ class WordStarts:
         self._begins = begins
         self._start = torch.tensor(begins, device=device)
         self._goes_on = torch.tensor(allowed, device=device) & ~self._start
+        self._never = ~torch.tensor(allowed, device=device)
         if not any(begins):
             raise InputError("WordStarts: a token must begin a word, got a tokenizer without any.")
 
@@ -78,12 +79,12 @@ class WordStarts:
         ids : list of list of int, (R, count)
         """
         log_p = torch.log_softmax(logits, dim=-1)
-        going = log_p.masked_fill(~self._goes_on, -torch.inf)
-        beginning = log_p.masked_fill(~self._start, -torch.inf)
-        # what neither begins nor goes on with a word (an end token) ends it too
-        ends = log_p.masked_fill(self._goes_on, -torch.inf).logsumexp(dim=-1)
-        ends = torch.where(fresh & last, torch.zeros_like(ends), ends)
-        going = going.masked_fill(fresh[:, None], -torch.inf)
-        beginning = beginning.masked_fill(last[:, None], -torch.inf)
-        values, ids = torch.maximum(going, beginning).topk(min(count, log_p.shape[1]), dim=-1)
+        ends = log_p.new_zeros(len(log_p))
+        if bool(last.any()):
+            # what neither begins nor goes on with a word (an end token) ends it too
+            ends = log_p.masked_fill(self._goes_on, -torch.inf).logsumexp(dim=-1)
+            ends[fresh & last] = 0.0
+        barred = (fresh[:, None] & self._goes_on) | (last[:, None] & self._start)
+        allowed = log_p.masked_fill(barred | self._never, -torch.inf)
+        values, ids = allowed.topk(min(count, log_p.shape[1]), dim=-1)
         return ends.tolist(), values.tolist(), ids.tolist()
