@@ -89,15 +89,17 @@ def warmup(
     warmed = []
     for batch in batch_sizes:
         voxels = _window(model, batch, packed)
+        whose = None if model.subjects is None else [model.subjects.people[0]] * batch
+        read = partial(model.prefix, voxels, whose)
         with torch.no_grad():
-            done = _twice(model, partial(model.prefix, voxels))
+            done = _twice(model, read)
         if capture is None:
             capture = on_gpu
         if capture:
-            _capture(partial(model.prefix, voxels))
+            _capture(read)
         warmed.append(Warmed("prefix", batch, *done, graph=capture))
         if training:
-            done = _twice(model, partial(_gradients, model, voxels))
+            done = _twice(model, partial(_gradients, model, read))
             warmed.append(Warmed("step", batch, *done, graph=False))
             if model.prototypes is not None:
                 done = _twice(model, partial(_clustering, model, batch))
@@ -145,9 +147,9 @@ def _capture(call: Callable[[], object]) -> None:
     torch.cuda.synchronize()
 
 
-def _gradients(model: LLM4Brain, voxels: Tensor) -> None:
+def _gradients(model: LLM4Brain, read: Callable[[], Tensor]) -> None:
     leaves = [p for p in model.parameters() if p.requires_grad]
-    loss = model.prefix(voxels).float().square().mean()
+    loss = read().float().square().mean()
     torch.autograd.grad(loss, leaves, allow_unused=True)
 
 

@@ -30,6 +30,12 @@ def test_volumes_are_warmed_up_too(make_model):
     assert "tokenize_voxels" in row.backends
 
 
+def test_a_model_that_knows_people_is_warmed_up_with_one_of_them(make_model, small_config):
+    model = make_model(config=replace(small_config, subjects="affine", people=("01", "02")))
+    rows = warmup(model, batch_sizes=(2,), training=True)
+    assert [row.what for row in rows][:2] == ["prefix", "step"]
+
+
 def test_mistakes_are_named(make_model):
     with pytest.raises(InputError, match="batch_sizes must be 1 or more"):
         warmup(make_model(), batch_sizes=(0,))

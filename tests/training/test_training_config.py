@@ -13,6 +13,7 @@ from fastbrain.errors import ConfigError
 from fastbrain.training import (
     LossConfig,
     OptimConfig,
+    RunConfig,
     StageConfig,
     entropy_threshold,
     findings,
@@ -94,3 +95,24 @@ def test_unknown_presets_are_refused():
         preset("stage3")
     with pytest.raises(ConfigError, match="Did you mean 'paper'"):
         preset("stage2", "papers")
+
+
+@pytest.mark.parametrize("name", ["fastbrain", "paper", "published-code"])
+def test_a_whole_run_by_one_name(name):
+    run = RunConfig.preset(name)
+    assert run.stage2 == preset("stage2", name)
+    assert (run.model.readout_rank == 0) == (run.model.bridge_tokens == 0) == (name != "fastbrain")
+    trained = {g for stage in (run.stage1, run.stage2) for g in stage.groups}
+    assert ("readout" in trained) == (name == "fastbrain")
+    # nobody ships the weights that the paper starts from
+    assert (run.pretrain is None) == (name == "fastbrain")
+    assert RunConfig.from_dict(run.to_dict()) == run
+    knowing = run.with_subjects("affine")
+    assert knowing.model.subjects == "affine"
+    assert all("subjects" in stage.groups for stage in (knowing.stage1, knowing.stage2))
+    assert knowing.with_subjects("embedding").stage1 == knowing.stage1
+
+
+def test_an_unknown_run_preset_suggests():
+    with pytest.raises(ConfigError, match="Did you mean 'paper'"):
+        RunConfig.preset("papr")
