@@ -114,6 +114,35 @@ class Parcellation:
             centers,
         )
 
+    @classmethod
+    def from_grid(
+        cls, grid: TokenGrid, *, affine: npt.NDArray[np.float64] | None = None
+    ) -> Parcellation:
+        """Take the patches of a tokenizer's grid, super-voxels, for regions: no atlas is needed.
+
+        Parameters
+        ----------
+        grid : TokenGrid
+            Patches must not overlap. Only voxels of its mask count.
+        affine : ndarray, (4, 4), optional
+            Voxel (x, y, z) to world mm, for `centers_mm`.
+
+        Raises
+        ------
+        InputError
+            Patches share voxels.
+        """
+        if grid.overlapping:
+            raise InputError(
+                f"Parcellation.from_grid: patches must not overlap, got kernel {grid.kernel} and "
+                f"stride {grid.stride}. Use a grid whose stride is its kernel."
+            )
+        labels = np.zeros(grid.mask.size, dtype=np.int64)
+        token, element = np.nonzero(grid.offsets >= 0)
+        labels[grid.offsets[token, element]] = token + 1
+        names = {i + 1: "-".join(map(str, site)) for i, site in enumerate(grid.coords.tolist())}
+        return cls.from_labels(labels.reshape(grid.shape), names=names, affine=affine)
+
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
         """Voxels of each region, (R,)."""

@@ -213,3 +213,28 @@ def test_what_the_new_rate_cannot_carry_is_removed_not_folded():
 def test_bad_rates_and_values(tr, new_tr, value):
     with pytest.raises(InputError, match="resample_series"):
         resample_series(np.full(50, value), tr=tr, new_tr=new_tr)
+
+
+@pytest.mark.parametrize("kernel", [(2, 2, 2), (2, 3, 4), (5, 6, 7)])
+def test_super_voxels_are_the_means_of_patches(kernel):
+    mask = rng(3).random(SHAPE) > 0.3
+    grid = TokenGrid.from_mask(mask, kernel, min_voxels=2)
+    regions = Parcellation.from_grid(grid, affine=AFFINE)
+    values = rng(4).integers(-500, 500, (VOLUMES, *SHAPE)).astype(np.int16)
+    packed = np.where(grid.offsets >= 0, values.reshape(VOLUMES, -1)[:, grid.offsets], 0)
+    means = packed.sum(axis=2) / (grid.offsets >= 0).sum(axis=1)
+    found = np.add.reduceat(values.reshape(VOLUMES, -1)[:, regions.order], regions.starts, axis=1)
+    np.testing.assert_allclose(found / regions.sizes, means, rtol=1e-12)
+    assert len(regions.names) == grid.n_tokens
+    assert regions.names[0] == "-".join(map(str, grid.coords[0]))
+    # centres of what is brain, inside their patches
+    corner = grid.coords[:, ::-1] * np.array(kernel)[::-1]
+    voxel = (regions.centers_mm - AFFINE[:3, 3]) / np.diag(AFFINE)[:3]
+    assert (voxel >= corner).all()
+    assert (voxel <= corner + np.array(kernel)[::-1] - 1).all()
+
+
+def test_overlapping_patches_are_no_regions():
+    grid = TokenGrid.from_mask(np.ones(SHAPE, bool), (3, 3, 3), (2, 2, 2))
+    with pytest.raises(InputError, match="overlap"):
+        Parcellation.from_grid(grid)
