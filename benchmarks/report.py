@@ -135,9 +135,9 @@ def haxby_table(rows: list[dict[str, Any]]) -> str:
 
 
 def training_table(rows: list[dict[str, Any]]) -> str:
-    """Whether training waits for its data: share of the time, first epoch and both."""
+    """Whether training waits for its data: share of the time, first epoch and all."""
     lines = [
-        "| cohort and stage | windows/s | tokens/s | waiting, first epoch | waiting, both epochs |",
+        "| cohort and stage | windows/s | tokens/s | waiting, first epoch | waiting, whole stage |",
         "|---|---|---|---|---|",
     ]
     for row in rows:

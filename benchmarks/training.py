@@ -4,7 +4,7 @@
 
 ``demo`` is the cohort of ``fastbrain demo``, 4 mm; ``head`` whole brains at 2 mm, windows as large
 as those of HAD. Cohort and store are made once and stay in DIR. Every stage of ``RunConfig()`` runs
-two epochs: the first decodes clips and reads the store for the first time, the second does not.
+as long as it does by default: the first epoch decodes clips and reads the store for the first time.
 Rows hold what the training loop itself records. A window is a trial, a token one that the language
 model reads (BOS, prefix, prompt, answer, no padding), waiting is the time in which the loop had
 no batch; validation and checkpoints do not count. ``load_before`` is what else the machine did.
@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 from _timing import Recorder
@@ -30,7 +29,7 @@ from fastbrain.data import (
     simulate_cohort,
     split_unseen,
 )
-from fastbrain.training import RunConfig, StageConfig, preset, train_llm4brain
+from fastbrain.training import RunConfig, preset, train_llm4brain
 
 DESIGNS = {
     "demo": (CohortDesign(snr=0.25), WindowSpec(4.0, 4), (6, 6, 6)),
@@ -72,11 +71,12 @@ def main() -> None:
 
 
 def _pace(epochs: list[dict]) -> dict:
-    """Throughput of the last epoch; waiting in the first one, and over both."""
+    """Throughput of the last epoch; waiting in the first one, and over all."""
     seconds = [1 / row["windows_per_s"] for row in epochs]  # of equally many windows
     waited = sum(row["wait"] * s for row, s in zip(epochs, seconds, strict=True))
     return {
         **{k: epochs[-1][k] for k in ("windows_per_s", "tokens_per_s")},
+        "epochs": len(epochs),
         "wait_first": epochs[0]["wait"],
         "wait": waited / sum(seconds),
     }
@@ -100,10 +100,7 @@ def _store(folder: Path, case: str) -> VoxelStore:
 
 
 def _config() -> RunConfig:
-    def short(stage: str) -> StageConfig:
-        return replace(preset(stage), epochs=2)
-
-    return RunConfig(**{stage: short(stage) for stage in STAGES})
+    return RunConfig(**{stage: preset(stage) for stage in STAGES})
 
 
 def _megabytes(store: VoxelStore) -> float:
