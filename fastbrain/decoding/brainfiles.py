@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .._io import folder_atomic, read_json, sha256, verify, write_atomic, write_json
+from .._io import folder_atomic, read_json, sha256, write_atomic, write_json
 from ..data import PCA, FitScope, StoreRows, VoxelStore
 from ..errors import CheckpointError, CohortError
 from ..models.brainconfig import BrainLLMConfig
 from ..models.brainllm import BrainLLM
 from ..models.hub import llm_fingerprint, load_llm, model_digest
 from ..models.pretrained import load_strict
+from ..models.saved import read_whole
 from ..models.serialisation import from_dict
 
 LAYOUT, KIND = 1, "brainllm"
@@ -244,17 +245,7 @@ def is_brainllm(folder: str | Path) -> bool:
 
 
 def _read(root: Path) -> dict[str, Any]:
-    try:
-        manifest = read_json(root / "manifest.json")
-        if not isinstance(manifest, dict) or sorted(manifest) != sorted(_FILES):
-            raise CheckpointError(
-                f"load_brainllm: {root} must list {', '.join(_FILES)} in manifest.json. The file "
-                "is damaged."
-            )
-        verify(root, manifest, error=CheckpointError)
-        described = read_json(root / "config.json")
-    except CohortError as error:
-        raise CheckpointError(f"load_brainllm: {root} must be a saved model: {error}") from error
+    described = read_whole(root, _FILES, function="load_brainllm")
     if not isinstance(described, dict) or set(described) != _KEYS or described["kind"] != KIND:
         raise CheckpointError(f"load_brainllm: {root} must hold a BrainLLM, got another model.")
     if described["layout"] != LAYOUT:

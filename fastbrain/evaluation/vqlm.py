@@ -19,6 +19,7 @@ from ..decoding import answer_odds, guess_number
 from ..errors import CheckpointError
 from ..models import CodeVocabulary, DigitTokens, Question, load_llm, load_vq, recording_codes
 from ..models.mixed import MixedSequence, additive, stair_step_mask
+from ..models.question import spread_starts
 from .clinical import label_scores, scale_scores
 from .clinical_baselines import ClinicalCohort, baseline_predictions, connectivity_features
 from .scores import Score
@@ -133,8 +134,12 @@ def evaluate_vqlm(
     question = Question(tokenizer, CodeVocabulary.find(tokenizer), digits, config["question"])
     frames = read_json(run / "vq" / "config.json")["config"]["frames"]
     codes = {p: recording_codes(coder, study.series[p], frames) for p in people}
+    steps = config["steps"]
     rows = {
-        p: [question.row(part) for part in _parts(codes[p], config["steps"], config["draws"])]
+        p: [
+            question.row(codes[p][:, start : start + steps])
+            for start in spread_starts(codes[p].shape[1], steps, config["draws"])
+        ]
         for p in people
     }
     if scale:
@@ -210,13 +215,6 @@ def _words(
         for p in split["test"]
     }
     return {"words": {p: found.mean(dim=0).tolist() for p, found in odds.items()}}
-
-
-def _parts(codes: Tensor, steps: int, draws: int) -> list[Tensor]:
-    """`draws` parts of `steps` time steps, spread evenly over a recording (R, P)."""
-    last = codes.shape[1] - steps
-    starts = [i * last // max(1, draws - 1) if draws > 1 else 0 for i in range(draws)]
-    return [codes[:, s : s + steps] for s in starts]
 
 
 @torch.no_grad()

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._io import folder_atomic, read_json, sha256, verify, write_atomic, write_json
-from ..errors import CheckpointError, CohortError, ConfigError
+from .._io import folder_atomic, sha256, write_atomic, write_json
+from ..errors import CheckpointError, ConfigError
 from ..grid import TokenGrid
 from .config import LLM4BrainConfig
 from .hub import llm_fingerprint, load_llm, local_folder
 from .llm4brain import LLM4Brain
 from .modelcard import card_text
+from .saved import read_whole
 from .serialisation import from_dict
 
 LAYOUT = 1
@@ -251,17 +252,7 @@ def read_described(root: Path) -> dict[str, Any]:
     CheckpointError, ConfigError
         As :func:`from_pretrained`.
     """
-    try:
-        manifest = read_json(root / "manifest.json")
-        if not isinstance(manifest, dict) or sorted(manifest) != sorted(FILES):
-            raise CheckpointError(
-                f"from_pretrained: {root} must list {', '.join(FILES)} in manifest.json. "
-                "The file is damaged."
-            )
-        verify(root, manifest, error=CheckpointError)
-        described = read_json(root / "config.json")
-    except CohortError as error:
-        raise CheckpointError(f"from_pretrained: {root} must be a saved model: {error}") from error
+    described = read_whole(root, FILES, function="from_pretrained")
     if not isinstance(described, dict) or described.get("layout") != LAYOUT:
         raise CheckpointError(f"from_pretrained: {root} must have layout {LAYOUT}.")
     unknown = sorted(described.keys() - _DESCRIBED)

@@ -66,6 +66,12 @@ def spelled(answer: float | str, tokenizer: Any, digits: DigitTokens | None) -> 
     return torch.tensor(ids)
 
 
+def spread_starts(length: int, steps: int, draws: int) -> list[int]:
+    """Where `draws` parts of `steps` begin that are spread evenly over `length`."""
+    last = length - steps
+    return [i * last // max(1, draws - 1) for i in range(draws)]
+
+
 @torch.no_grad()
 def recording_codes(coder: VQAutoencoder, series: npt.NDArray[Any], frames: int) -> Tensor:
     """Codes (R, P) int64 of a series (R, T), window by window as in training.

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .._io import folder_atomic, read_json, sha256, verify, write_atomic, write_json
-from ..errors import CheckpointError, CohortError
+from .._io import folder_atomic, sha256, write_atomic, write_json
+from ..errors import CheckpointError
 from .pretrained import load_strict
+from .saved import read_whole
 from .vq_autoencoder import VQAutoencoder
 from .vq_config import VQAutoencoderConfig
 
@@ -93,14 +94,7 @@ def load_vq(
     from safetensors.torch import load
 
     root = Path(folder)
-    try:
-        manifest = read_json(root / "manifest.json")
-        if not isinstance(manifest, dict) or sorted(manifest) != sorted(_FILES):
-            raise CheckpointError(f"load_vq: {root} must list {', '.join(_FILES)} in its manifest.")
-        verify(root, manifest, error=CheckpointError)
-        described = read_json(root / "config.json")
-    except CohortError as error:
-        raise CheckpointError(f"load_vq: {root} must be a saved model: {error}") from error
+    described = read_whole(root, _FILES, function="load_vq")
     if not isinstance(described, dict) or described.get("layout") != LAYOUT:
         raise CheckpointError(f"load_vq: {root} must have layout {LAYOUT}.")
     card = CoderCard(tuple(described["regions"]), described["tr"], tuple(described["fitted_on"]))

@@ -107,6 +107,17 @@ def _is_whole(folder: Path) -> bool:
 
 
 def word_tokenizer(corpus: Sequence[str]) -> Any:
+    """Tokenizer of transformers with one token for every word of a corpus, and for each mark.
+
+    Parameters
+    ----------
+    corpus : sequence of str
+
+    Returns
+    -------
+    PreTrainedTokenizerFast
+        With tokens for padding, beginning, end and unknown words.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..models import CodeVocabulary, Question
 from ..models.mixed import MixedSequence, mixed_nll
+from ..models.question import spread_starts
 from .loop import Objective
 
 
@@ -74,7 +75,7 @@ class RowLoader:
     def __iter__(self) -> Iterator[RowBatch]:
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         wanted = [(p, i) for p in self.codes for i in range(self.draws)]
-        starts = [self._start(p, i, generator) for p, i in wanted]
+        starts = [s for p in self.codes for s in self._starts(p, generator)]
         order = list(range(len(wanted)))
         if self.shuffle:
             order = torch.randperm(len(order), generator=generator).tolist()
@@ -89,11 +90,12 @@ class RowLoader:
             yield RowBatch(tuple(rows), tuple(f"{p}:{s}" for p, s in parts))
         self.epoch, self.position = self.epoch + 1, 0
 
-    def _start(self, person: str, draw: int, generator: torch.Generator) -> int:
-        last = self.codes[person].shape[1] - self.steps
-        if self.shuffle:
-            return int(torch.randint(last + 1, (), generator=generator))
-        return draw * last // max(1, self.draws - 1) if self.draws > 1 else 0
+    def _starts(self, person: str, generator: torch.Generator) -> list[int]:
+        length = self.codes[person].shape[1]
+        if not self.shuffle:
+            return spread_starts(length, self.steps, self.draws)
+        last = length - self.steps
+        return torch.randint(last + 1, (self.draws,), generator=generator).tolist()
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch, and batches of it already handed out."""

@@ -152,7 +152,7 @@ def train_vqlm(
     with folder_atomic(out / "llm", replace=resume) as folder:
         plain.eval().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    if config.image_steps:
+    if config.image_steps and not (out / "image.json").exists():
         told = image_predictions(
             study.series,
             answers,
