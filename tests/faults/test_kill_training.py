@@ -19,7 +19,8 @@ from fastbrain.training import latest_checkpoint, load_checkpoint
 TIMING = ("windows_per_s", "tokens_per_s", "wait")
 EPOCHS = 5
 
-# imports once, then forks a process that trains for every folder it reads, and says how it ended
+# imports once, then forks a process that trains for every folder it reads;
+# says each step, and how it ended
 SERVER = """
 import os, random, sys, time
 import accelerate, numpy as np, torch
@@ -32,6 +33,7 @@ class Noisy(Objective):
         self.line = torch.nn.Linear(12, 1)
 
     def forward(self, batch):
+        os.write(1, b"step\\n")
         time.sleep(0.004)
         # from every generator that a checkpoint has to keep
         noise = random.random() + np.random.random() + torch.rand(())
@@ -75,19 +77,23 @@ def test_kill_nine_at_any_instant_changes_no_bit(tmp_path):
         assert server.stdin is not None
         assert server.stdout is not None
 
-        def train(name, *, kill_after=None):
+        def train(name, *, steps=None):
             server.stdin.write(f"{tmp_path / name}\n")
             server.stdin.flush()
             pid = int(server.stdout.readline().removeprefix("pid "))
-            if kill_after is not None:
-                time.sleep(kill_after)
-                # it may have come to its end by itself
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            return int(server.stdout.readline().removeprefix("ended "))
+            told = 0
+            while (line := server.stdout.readline()) == "step\n":
+                told += 1
+                if told == steps:
+                    # anywhere in the step or in the checkpoint that follows it
+                    time.sleep(rng.uniform(0, 0.01))
+                    # it may have come to its end by itself
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            return int(line.removeprefix("ended "))
 
         assert train("whole") == 0
-        while kills < 40 and train("cut", kill_after=rng.uniform(0.1, 0.5)) != 0:
+        while kills < 40 and train("cut", steps=rng.randint(2, 8)) != 0:
             kills += 1
         # the last one may go to the end
         assert train("cut") == 0
