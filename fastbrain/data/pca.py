@@ -19,7 +19,7 @@ from .rows import VoxelRows
 
 STANDARDISATIONS = ("centre", "zscore")
 _MOST_ROWS = 20_000  # the matrix of inner products then takes 3 GiB
-_BLOCK_BYTES = 2**27
+_BLOCK_BYTES = 2**26
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,10 +138,12 @@ def fit_pca(
         )
     gram = np.zeros((n, n))
     mean, inv_std = np.zeros(voxels), np.zeros(voxels)
+    buffer: npt.NDArray[Any] = np.empty((n, _width(n, voxels)))
+    products = np.empty_like(gram)
     for part, stored in _blocks(rows):
         _refuse_non_finite("fit_pca", stored, part)
         varies = (stored != stored[:1]).any(axis=0)
-        block = stored * np.float64(rows.scale)
+        block = np.multiply(stored, np.float64(rows.scale), out=buffer[:, : stored.shape[1]])
         mean[part] = block.mean(axis=0)
         block -= mean[part]
         inv_std[part] = varies
@@ -150,41 +152,49 @@ def fit_pca(
             inv_std[part] = np.divide(1.0, std, out=np.zeros_like(std), where=varies)
             block *= inv_std[part]
         # numpy computes half of a matrix times its own transpose, and mirrors it
-        gram += block @ block.T
+        gram += np.matmul(block, block.T, out=products)
+    del products
     constant = int((inv_std == 0).sum())
     total = float(np.trace(gram)) / (n - 1)
     if constant == voxels:
         raise InputError(f"fit_pca: a voxel must vary, got {voxels} that are constant.")
-    from scipy.linalg import eigh
-
-    values, basis = eigh(gram, subset_by_index=(max(0, n - k), n - 1) if 1 <= k <= n else None)
+    # all of them by divide and conquer is quicker than a part of them by bisection
+    values, basis = np.linalg.eigh(gram)
     values, basis = values[::-1], basis[:, ::-1]
     rank = int((values > n * np.finfo(np.float64).eps * values[0]).sum())
     if not 1 <= k <= rank:
-        known = "at most " if rank == len(values) else ""
         raise InputError(
             f"fit_pca: k must be in [1, rank], got {k} for {n} rows of {voxels} voxels ({constant} "
-            f"constant) of rank {known}{rank}. Centring takes one rank of the rows."
+            f"constant) of rank {rank}. Centring takes one rank of the rows."
         )
+    values, basis = values[:k], basis[:, :k]
     # rounding grows with the ratio of the first component to the last: here to 6e-6 at most
     precision = np.float32 if values[0] < 1e4 * values[-1] else np.float64
-    weights = np.ascontiguousarray((basis / np.sqrt(values)).T, dtype=precision)  # (k, N)
+    weights = np.ascontiguousarray((basis * (rows.scale / np.sqrt(values))).T, dtype=precision)
     components = np.empty((k, voxels), dtype=np.float32)
+    buffer = buffer.astype(precision)
     for part, stored in _blocks(rows):
-        block = stored * np.float64(rows.scale)
-        block -= mean[part]
+        block = buffer[:, : stored.shape[1]]
+        # in float64 up to the last step, which rounds
+        centre = mean[part] / rows.scale
+        np.subtract(stored, centre, out=block, dtype=np.float64, casting="same_kind")
         if standardise == "zscore":
-            block *= inv_std[part]
-        components[:, part] = weights @ block.astype(precision, copy=False)
-    largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
-    components *= np.sign(largest)
+            block *= inv_std[part].astype(precision)
+        components[:, part] = weights @ block
+    # one by one: a copy of all absolute values would double what is held
+    for component in components:
+        component *= np.sign(component[np.abs(component).argmax()])
     scope = FitScope(f"PCA of {k} components", tuple(fitted_on))
     return PCA(components, values / (n - 1), total, mean, inv_std, constant, scope)
 
 
+def _width(n: int, voxels: int) -> int:
+    return max(1, min(voxels, _BLOCK_BYTES // (8 * max(n, 1))))
+
+
 def _blocks(rows: VoxelRows) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-    n, voxels = rows.shape
-    width = max(1, min(voxels, _BLOCK_BYTES // (8 * max(n, 1))))
+    voxels = rows.shape[1]
+    width = _width(*rows.shape)
     for start in range(0, voxels, width):
         part = slice(start, min(start + width, voxels))
         yield part, rows.columns(part.start, part.stop)
