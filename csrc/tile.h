@@ -21,6 +21,24 @@ static inline Lanes load(const float* from) {
 
 static inline void store(float* to, Lanes value) { __builtin_memcpy(to, &value, sizeof(value)); }
 
+// Past the caches, for what nobody reads here again: an ordinary store fetches the line first.
+// `to` is aligned to the vector; a thread that has done so calls `end_stream` before others read.
+static inline void stream(float* to, Lanes value) {
+#if defined(__AVX512F__)
+  __builtin_ia32_movntps512(to, value);
+#elif defined(__AVX2__)
+  __builtin_ia32_movntps256(to, value);
+#else
+  store(to, value);
+#endif
+}
+
+static inline void end_stream() {
+#if defined(__AVX2__)
+  __builtin_ia32_sfence();
+#endif
+}
+
 static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -66,6 +84,9 @@ static inline __attribute__((always_inline)) void transpose_square(const float* 
 // inner axis, the tile itself in later ones, or nothing.
 enum class Start { kZero, kBias, kAdd };
 
+// Where finished tiles go: into the caches, or past them.
+enum class Finish { kStore, kStream };
+
 // A stretch of the inner axis.
 struct Run {
   int32_t first, depth;
@@ -76,7 +97,8 @@ struct Run {
 template <int kRowStep, int kInnerStep>
 static inline __attribute__((always_inline)) void multiply_tile(
     const Run* runs, int64_t count, const float* a, const float* b, int64_t b_step, Start start,
-    const float* bias, float* const* c, int64_t column, int64_t rows, int64_t columns) {
+    const float* bias, float* const* c, int64_t column, int64_t rows, int64_t columns,
+    Finish finish = Finish::kStore) {
   Lanes sum[kRows][2] = {};
   for (int64_t run = 0; run < count; ++run) {
     const float* factors = a + runs[run].first * kInnerStep;
@@ -99,7 +121,11 @@ static inline __attribute__((always_inline)) void multiply_tile(
         float* to = c[i] + column + half * kLanes;
         if (start == Start::kBias) sum[i][half] += load(bias + half * kLanes);
         if (start == Start::kAdd) sum[i][half] += load(to);
-        store(to, sum[i][half]);
+        if (finish == Finish::kStream) {
+          stream(to, sum[i][half]);
+        } else {
+          store(to, sum[i][half]);
+        }
       }
     }
     return;

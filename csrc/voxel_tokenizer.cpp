@@ -31,6 +31,7 @@ struct Forward {
   float* out;
   int64_t features, inner, block_rows, blocks, panels;
   int64_t samples, task_rows, row_tasks, panel_group;
+  Finish finish;
   float* packed_weight;  // [block][panel][k][kColumns]; nullptr: each task packs what it uses
   float* patches;        // one (kTaskRows, kStep) for each worker
   float* panel_buffers;  // one (kInner, kColumns) for each worker
@@ -134,10 +135,11 @@ void multiply(void* context, int64_t task, int worker) {
         multiply_tile<kStep, 1>(runs[tile], counts[tile], patches + i * kStep, weight, kColumns,
                                 start, f.bias != nullptr ? f.bias + column : nullptr, out + i,
                                 column, smaller(kRows, samples - i),
-                                smaller(kColumns, f.features - column));
+                                smaller(kColumns, f.features - column), f.finish);
       }
     }
   }
+  if (f.finish == Finish::kStream) end_stream();
 }
 
 bool forward(const VoxelSource& source, const float* weight, const float* bias, int64_t features,
@@ -154,7 +156,8 @@ bool forward(const VoxelSource& source, const float* weight, const float* bias, 
             .samples = source.batch * source.tokens};
   if (f.samples == 0 || features == 0) return true;
   f.blocks = ceil_div(source.frames * source.rows, f.block_rows);
-  f.row_tasks = ceil_div(f.samples, kTaskRows);
+  // a panel of one block is soon used up; shorter tasks then share more evenly
+  f.row_tasks = ceil_div(f.samples, f.blocks > 1 ? kTaskRows : kTaskRows / 2);
   f.task_rows = ceil_div(ceil_div(f.samples, f.row_tasks), kRows) * kRows;
   f.row_tasks = ceil_div(f.samples, f.task_rows);
   // tasks that do not share evenly: split the features too, at the price of packing patches again
@@ -164,6 +167,8 @@ bool forward(const VoxelSource& source, const float* weight, const float* bias, 
     ++groups;
   }
   f.panel_group = ceil_div(f.panels, groups);
+  const bool aligned = reinterpret_cast<uintptr_t>(out) % 64 == 0 && features % kLanes == 0;
+  f.finish = f.blocks == 1 && aligned ? Finish::kStream : Finish::kStore;
   groups = ceil_div(f.panels, f.panel_group);
 
   // a panel that only one task uses is packed there, and never leaves that core's cache

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import BackendError
@@ -116,6 +117,11 @@ def choose(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Back
             "Choose another backend or leave the choice open."
         )
     return next(b for b in op.backends if b.name == wanted)
+
+
+def any_gradient(*tensors: Tensor | None) -> bool:
+    """Whether a gradient will be asked for."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 def run(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Any:

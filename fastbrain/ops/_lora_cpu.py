@@ -16,7 +16,8 @@ from . import _lora_attention as attention
 from . import _lora_few as few
 from . import _lora_products as products
 from ._lora_checks import Layer, LoraWeights
-from ._lora_gradient import Pair, adapted, any_gradient, register
+from ._dispatch import any_gradient
+from ._lora_gradient import Pair, adapted, register
 
 # below so many rows a gradient written in Python costs more time than the traffic it saves
 FEW = 256

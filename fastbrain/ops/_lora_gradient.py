@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ._dispatch import any_gradient
 from ._lora_products import Gradients, side_by_side
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
@@ -78,11 +79,6 @@ def adapted(
     else:
         y = _pair(name).forward(flat, weight, bias, a, b, rows, scale, activation or "")[0]
     return y if x.dim() == 2 else y.reshape(*x.shape[:-1], weight.shape[0])
-
-
-def any_gradient(*tensors: Tensor | None) -> bool:
-    """Whether a gradient will be asked for."""
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 def _pair(name: str) -> Pair:
