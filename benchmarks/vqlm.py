@@ -1,0 +1,59 @@
+"""The fMRI language model with and without its adversary: rows of ``examples/vq_simulated.py``.
+
+    python benchmarks/vqlm.py [--machine NAME] [--seeds 0 1 2] [--people 60]
+
+A row is kept as soon as it is known, and rows that are there are not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from _timing import RESULTS, Recorder
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "vq_simulated.py"
+ADVERSARY = {0.0: "without adversary", 1.0: "with adversary"}
+
+
+def main() -> None:
+    """Make the rows that are not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--machine", help="folder below benchmarks/results; default: only print")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--people", type=int, default=60)
+    args = parser.parse_args()
+    there, recorder = rows_of(args.machine), Recorder(args.machine)
+    for seed in args.seeds:
+        for weight, case in ADVERSARY.items():
+            if (seed, weight, args.people) not in there:
+                recorder.row(op="vqlm", case=case, **run(seed, weight, args.people))
+
+
+def rows_of(machine: str | None) -> set[tuple[int, float, int]]:
+    """Seed, weight of the adversary and people of the rows that are there."""
+    found = set()
+    for path in sorted((RESULTS / machine).glob("*.jsonl")) if machine else ():
+        for row in map(json.loads, path.read_text().splitlines()):
+            if row["op"] == "vqlm":
+                found.add((row["seed"], row["domain"], row["people"]))
+    return found
+
+
+def run(seed: int, weight: float, people: int) -> dict:
+    """One row of the example."""
+    asked = {"--seeds": seed, "--domain": weight, "--people": people}
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "rows.json"
+        command = [sys.executable, str(EXAMPLE), "--out", str(out)]
+        command += [str(part) for option in asked.items() for part in option]
+        subprocess.run(command, check=True)
+        return json.loads(out.read_text())[0]
+
+
+if __name__ == "__main__":
+    main()
