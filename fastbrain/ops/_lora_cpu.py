@@ -15,8 +15,8 @@ from torch import Tensor
 from . import _lora_attention as attention
 from . import _lora_few as few
 from . import _lora_products as products
-from ._lora_checks import Layer, LoraWeights
 from ._dispatch import any_gradient
+from ._lora_checks import Layer, LoraWeights
 from ._lora_gradient import Pair, adapted, register
 
 # below so many rows a gradient written in Python costs more time than the traffic it saves
