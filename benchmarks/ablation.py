@@ -7,7 +7,6 @@ from typing import Any
 
 from fastbrain.evaluation.subjects import cells_table
 
-OPS = ("llm4brain", "people")
 _COLUMNS = {
     "pairwise": "pairwise accuracy",
     "bleu1": "BLEU-1",

@@ -2,8 +2,8 @@
 
     python benchmarks/report.py [--machine NAME] [--write]
 
-``--write`` puts the short tables into README.md, all of them into docs/numbers.md, and those of
-LLM4Brain's parts and people into docs/llm4brain.md.
+``--write`` puts the short tables into README.md, all of them into docs/numbers.md, and those of a
+system's own study into its page (pages.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import ablation
+import pages
 
 RESULTS = Path(__file__).parent / "results"
 # what a table of its own is measured on
@@ -30,15 +30,20 @@ def group(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row.get(name) for name in GROUP)
 
 
+def all_rows(machine: str | None = None) -> list[dict[str, Any]]:
+    """Every committed row with its machine, oldest first."""
+    return [
+        {**json.loads(line), "machine": path.parent.name}
+        for path in sorted(RESULTS.glob(f"{machine or '*'}/*.jsonl"))
+        for line in path.read_text().splitlines()
+    ]
+
+
 def latest(machine: str | None) -> list[dict[str, Any]]:
     """The newest row of every (machine, threads, op, case, provider)."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for path in sorted(RESULTS.glob(f"{machine or '*'}/*.jsonl")):
-        for line in path.read_text().splitlines():
-            row = json.loads(line)
-            if row["op"] in ablation.OPS:
-                continue
-            row["machine"] = path.parent.name
+    for row in all_rows(machine):
+        if row["op"] not in pages.OPS:
             threads = row["env"]["threads"]
             what = row.get("case", row.get("snr", str(row.get("test_runs"))))
             rows[(*group(row), threads, what, row.get("provider"))] = row
@@ -261,43 +266,23 @@ def report(machine: str | None = None, *, short: bool = False) -> str:
 
 def write(root: Path) -> None:
     """Put the short tables between the markers of the README, and all into the manual."""
-    begin, end = "<!-- numbers: begin -->", "<!-- numbers: end -->"
     readme = root / "README.md"
-    text = readme.read_text()
-    head, tail = text.split(begin)[0], text.split(end)[1]
-    readme.write_text(f"{head}{begin}\n{report(short=True)}\n{end}{tail}")
+    readme.write_text(pages.between(readme.read_text(), "numbers", report(short=True)))
     title = "# Numbers\n\nGenerated from the rows in `benchmarks/results/` by `make bench-report`."
     body = report().replace("### ", "## ")
     (root / "docs" / "numbers.md").write_text(f"{title}\n\n{body}\n")
-
-
-def write_ablation(root: Path) -> None:
-    """Put the tables of parts and people between their markers of LLM4Brain's page."""
-    rows: dict[str, list[dict[str, Any]]] = {op: [] for op in ablation.OPS}
-    for path in sorted(RESULTS.glob("*/*.jsonl")):
-        for row in map(json.loads, path.read_text().splitlines()):
-            if row["op"] in rows:
-                rows[row["op"]].append(row)
-    page = root / "docs" / "llm4brain.md"
-    text = page.read_text()
-    tables = {"llm4brain": ablation.ablation_table, "people": ablation.people_tables}
-    for op, table in tables.items():
-        if rows[op]:
-            begin, end = f"<!-- {op}: begin -->", f"<!-- {op}: end -->"
-            head, tail = text.split(begin)[0], text.split(end)[1]
-            text = f"{head}{begin}\n{table(rows[op])}\n{end}{tail}"
-    page.write_text(text)
 
 
 def main() -> None:
     """Print the report, or write it where it is read."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--machine", help="folder below benchmarks/results; default: all")
-    parser.add_argument("--write", action="store_true", help="into README.md and docs/numbers.md")
+    parser.add_argument("--write", action="store_true", help="into README.md and docs/")
     args = parser.parse_args()
     if args.write:
-        write(Path(__file__).parent.parent)
-        write_ablation(Path(__file__).parent.parent)
+        root = Path(__file__).parent.parent
+        write(root)
+        pages.write_pages(root / "docs", all_rows())
     else:
         print(report(args.machine))
 

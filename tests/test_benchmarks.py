@@ -84,3 +84,37 @@ def test_the_table_of_parts_is_means_over_seeds(monkeypatch):
     # another cohort is no change of the recipe
     assert cells["no_signal"][0] == "0.100 / 0.100"
     assert cells["bare"][-1] == "1 |"
+
+
+def test_the_tables_of_codes_are_means_over_seeds(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import coding
+
+    def row(seed, domain, error, r2=0.8, adversary=None, p=0.01):
+        ways = {way: {"value": error, "chance": 20.0, "p": p} for way in coding._WAYS}
+        ways["mean"] = {"value": 15.0, "chance": 15.0, "p": 1.0}
+        case = "with adversary" if domain else "without adversary"
+        env = {"threads": 1, "cpu": "a processor", "commit": "abc", "date": "2026-11-21T00:00:00"}
+        parts = {"train": 33, "val": 9, "test": 18}
+        told = {"r2_mean": r2, "r2_ar1": r2, "usage": 1.0, "adversary": adversary, "probe": 1.0}
+        where = {"seed": seed, "domain": domain, "case": case, "people": 60, "parts": parts}
+        return {**where, "seconds": 40.0 + seed, "env": env, "mae": ways, **told}
+
+    rows = [row(0, 0.0, 99.0, r2=0.1), row(1, 0.0, 7.0, r2=0.6), row(0, 0.0, 5.0)]
+    rows += [row(0, 1.0, 16.0, adversary=0.5), row(1, 1.0, 18.0, adversary=0.9, p=0.5)]
+    codes = coding.codes_table(rows)
+    assert "40 to 41 s a run on 1 thread(s) of a processor, commit abc, 2026-11-21" in codes
+    # the newest row of a seed counts, and there is no accuracy where there is no adversary
+    assert "| 0 | no | 0.80 | 0.80 | 100% |  | 1.00 |" in codes
+    assert "| all | no | 0.70 ± 0.14 | 0.70 ± 0.14 | 100% ± 0% |  | 1.00 ± 0.00 |" in codes
+    ages = {line.split(" | ")[0].strip("| "): line for line in coding.age_table(rows).splitlines()}
+    assert ages["mean age"] == "| mean age | 15.0 ± 0.0 | 15.0 ± 0.0 |"
+    assert ages["head"] == "| head | **6.0 ± 1.4 (-9.0) / 20.0** | 17.0 ± 1.4 (+2.0) / 20.0 |"
+
+
+def test_a_page_keeps_what_is_around_its_tables(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import pages
+
+    text = "before\n<!-- age: begin -->\nold\n<!-- age: end -->\nafter\n"
+    assert pages.between(text, "age", "new") == text.replace("old", "new")

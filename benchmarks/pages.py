@@ -1,0 +1,44 @@
+"""Tables that stand between marks of a page of the manual, each made of the rows of one study.
+
+A table stands between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ablation
+import coding
+
+Row = dict[str, Any]
+Table = Callable[[list[Row]], str]
+
+# by page: name of the mark to the rows that are read and the table that is made of them
+PAGES: dict[str, dict[str, tuple[str, Table]]] = {
+    "llm4brain.md": {
+        "llm4brain": ("llm4brain", ablation.ablation_table),
+        "people": ("people", ablation.people_tables),
+    },
+    "vq.md": {"codes": ("vqlm", coding.codes_table), "age": ("vqlm", coding.age_table)},
+}
+OPS = frozenset(op for tables in PAGES.values() for op, _ in tables.values())
+
+
+def write_pages(docs: Path, rows: list[Row]) -> None:
+    """Put every table that has rows between its marks."""
+    for page, tables in PAGES.items():
+        text = (docs / page).read_text()
+        for name, (op, table) in tables.items():
+            own = [row for row in rows if row["op"] == op]
+            if own:
+                text = between(text, name, table(own))
+        (docs / page).write_text(text)
+
+
+def between(text: str, name: str, body: str) -> str:
+    """The text with something else between the marks of a name."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    head, tail = text.split(begin)[0], text.split(end)[1]
+    return f"{head}{begin}\n{body}\n{end}{tail}"
