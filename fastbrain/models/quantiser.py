@@ -2,6 +2,9 @@
 
 Both take a mask; a masked vector has no code (-1), a zero in place of its quantised value, no loss,
 and never moves the codebook.
+
+Where ``torch.distributed`` runs several processes they keep one codebook, as if each batch were the
+batches of all.
 """
 
 from __future__ import annotations
@@ -72,6 +75,7 @@ class VectorQuantiser(nn.Module):
         *,
         mask: Tensor | None = None,
         generator: torch.Generator | None = None,
+        group: dist.ProcessGroup | None = None,
     ) -> None:
         """Put the codebook where the vectors are, by k-means.
 
@@ -81,6 +85,9 @@ class VectorQuantiser(nn.Module):
             At least as many as there are codes.
         mask : Tensor, (...) bool, optional
         generator : Generator, optional
+            The first process's counts.
+        group : ProcessGroup, optional
+            Processes whose vectors count as one. Default: all there are.
 
         Raises
         ------
@@ -93,6 +100,7 @@ class VectorQuantiser(nn.Module):
             iterations=self.config.init_iterations,
             generator=generator,
             mask=mask,
+            group=group or everyone(),
         )
         for name in ("codebook", "count", "total"):
             getattr(self, name).copy_(getattr(state, name))
@@ -140,9 +148,9 @@ class VectorQuantiser(nn.Module):
         indices : Tensor, (...) int64
         mask : Tensor, (...) bool, optional
         group : ProcessGroup, optional
-            Processes whose batches count as one.
+            Processes whose batches count as one; each of them has to call. Default: all there are.
         """
-        config = self.config
+        config, group = self.config, group or everyone()
         vectors = vectors.detach()
         ops.vq_update_(self.state, vectors, indices, decay=config.decay, mask=mask, group=group)
         if config.dead_below:
@@ -177,6 +185,7 @@ class ScalarQuantiser(nn.Module):
         *,
         mask: Tensor | None = None,
         generator: torch.Generator | None = None,
+        group: dist.ProcessGroup | None = None,
     ) -> None:
         """There is no codebook to start."""
 
@@ -221,6 +230,13 @@ Quantiser = VectorQuantiser | ScalarQuantiser
 def make_quantiser(config: QuantiserConfig) -> Quantiser:
     """The quantiser a configuration asks for."""
     return VectorQuantiser(config) if config.kind == "vq" else ScalarQuantiser(config)
+
+
+def everyone() -> dist.ProcessGroup | None:
+    """All processes, or None where this is the only one."""
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return None
+    return dist.group.WORLD
 
 
 def blank(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -7,6 +7,7 @@ Replacement of dead codes: random restarts (Dhariwal et al. 2020, arXiv 2005.003
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch import distributed as dist
 
@@ -24,11 +25,11 @@ def vq_init(
     iterations: int = 10,
     generator: torch.Generator | None = None,
     mask: Tensor | None = None,
+    group: dist.ProcessGroup | None = None,
 ) -> VQState:
     """A codebook by k-means: from distinct random rows, moved to the mean of what is nearest.
 
-    The same generator gives the same codebook. In a distributed run, start on one process and
-    broadcast the three tensors.
+    The same generator gives the same codebook.
 
     Parameters
     ----------
@@ -41,6 +42,9 @@ def vq_init(
         On the device of `x`.
     mask : Tensor, (...) bool, optional
         False leaves a row out.
+    group : ProcessGroup, optional
+        Processes whose rows count as one, in the order of their ranks: all of them receive what the
+        first makes of these rows with its generator, bit for bit. Default: this process alone.
 
     Returns
     -------
@@ -54,6 +58,10 @@ def vq_init(
     """
     function = "vq_init"
     update.check_rows(function, x, mask)
+    update.check_group(function, group)
+    x = x.detach().to(torch.promote_types(x.dtype, torch.float32))
+    if group is not None:
+        x, mask = _of_all(x if mask is None else x[mask], group), None
     rows = x.shape[:-1].numel()
     if mask is not None and _checks.readable(mask):
         rows = int(mask.sum())
@@ -64,8 +72,6 @@ def vq_init(
         )
     if not isinstance(iterations, int) or iterations < 0:
         raise InputError(f"{function}: iterations must be an int >= 0, got {iterations!r}.")
-    wide = torch.promote_types(x.dtype, torch.float32)
-    x = x.detach().to(wide)
     start, _ = _random_rows(x, codes, generator, mask)
     state = VQState(start, start.new_zeros(codes), torch.zeros_like(start))
     for _ in range(iterations):
@@ -77,7 +83,22 @@ def vq_init(
         state.total.copy_(totals)
         used = (counts > 0)[:, None]
         state.codebook.copy_(torch.where(used, totals / counts[:, None], state.codebook))
+    if group is not None:
+        for tensor in (state.codebook, state.count, state.total):
+            dist.broadcast(tensor, dist.get_global_rank(group, 0), group=group)
     return state
+
+
+def _of_all(x: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """Rows (N, D) of all processes, in the order of their ranks."""
+    rows = x.reshape(-1, x.shape[-1])
+    counts = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(group.size())]
+    dist.all_gather(counts, torch.full_like(counts[0], len(rows)), group=group)
+    longest = max(int(count) for count in counts)
+    parts = [rows.new_empty(longest, rows.shape[1]) for _ in counts]
+    # a gather takes as many rows from each
+    dist.all_gather(parts, F.pad(rows, (0, 0, 0, longest - len(rows))), group=group)
+    return torch.cat([part[: int(n)] for part, n in zip(parts, counts, strict=True)])
 
 
 def vq_replace_dead_(

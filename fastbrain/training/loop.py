@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
 
 from .._io import new_output, write_atomic
 from .._progress import say, track
@@ -111,10 +112,13 @@ def fit(
             f"parameters and {len(loader)} batches. Check groups, split and batch size."
         )
     accelerator = Accelerator()
-    if accelerator.num_processes > 1:
+    processes = accelerator.num_processes
+    if dist.is_available() and dist.is_initialized():
+        processes = max(processes, dist.get_world_size())
+    if processes > 1:
         raise TrainingError(
-            f"fit: one process must train, got {accelerator.num_processes}. Start it without a "
-            "distributed launcher."
+            f"fit: one process must train, got {processes}. Start it without a distributed "
+            "launcher, or put the objective into a loop of your own."
         )
     run = new_output(run_dir, resume=resume)
     loader = Prefetched(loader)
