@@ -1,4 +1,4 @@
-// Python entry point of the neighbourhood entropy.
+// Python entry points of the neighbourhood entropy.
 #include <new>
 
 #include "bind.h"
@@ -8,21 +8,25 @@ namespace py = pybind11;
 
 namespace fastbrain {
 
-NeighborhoodEntropy neighborhood_entropy(Isa isa) {
+namespace {
+
+template <typename Number>
+std::int64_t run(Isa isa, const Neighborhood<Number>& problem, int threads) {
 #ifdef FASTBRAIN_X86
-  if (isa >= Isa::kAvx512) return avx512::neighborhood_entropy;
-  if (isa == Isa::kAvx2) return avx2::neighborhood_entropy;
+  if (isa >= Isa::kAvx512) return avx512::neighborhood_entropy(problem, threads);
+  if (isa == Isa::kAvx2) return avx2::neighborhood_entropy(problem, threads);
 #endif
   (void)isa;
-  return baseline::neighborhood_entropy;
+  return baseline::neighborhood_entropy(problem, threads);
 }
 
-void bind_neighborhood(py::module_& m, Isa isa) {
+template <typename Number>
+void bind_entropy(py::module_& m, Isa isa, const char* name) {
   m.def(
-      "neighborhood_entropy",
+      name,
       [isa](std::uintptr_t features, std::uintptr_t memory, int stored, std::uintptr_t indices,
-            std::uintptr_t others, std::int64_t own, py::tuple sizes, float inv_temperature,
-            float eps, std::uintptr_t entropy, std::uintptr_t grad_features,
+            std::uintptr_t others, std::int64_t own, py::tuple sizes, Number inv_temperature,
+            Number eps, std::uintptr_t entropy, std::uintptr_t grad_features,
             std::uintptr_t grad_others, int threads) {
         const char* function = "neighborhood_entropy";
         check(sizes.size() == 5, function,
@@ -36,30 +40,30 @@ void bind_neighborhood(py::module_& m, Isa isa) {
         check(own < 0 || own + size[0] <= size[4], function,
               "own must leave a column for each sample", own);
         check(size[3] >= size[1], function, "memory_step must not be below the width", size[3]);
-        check(stored >= 0 && stored <= 2, function, "stored must be 0, 1 or 2", stored);
+        check(stored >= 0 && stored <= 3, function, "stored must be in [0, 3]", stored);
         check(features && memory && indices && others && entropy, function,
               "addresses must not be null", 0);
         check((grad_features == 0) == (grad_others == 0), function,
               "gradients must be wanted together", 0);
         check_threads(function, threads);
-        const Neighborhood problem{.features = pointer<const float>(features),
-                                   .memory = pointer<const void>(memory),
-                                   .stored = static_cast<Stored>(stored),
-                                   .indices = pointer<const std::int64_t>(indices),
-                                   .others = pointer<const float>(others),
-                                   .own = own,
-                                   .batch = size[0],
-                                   .width = size[1],
-                                   .size = size[2],
-                                   .memory_step = size[3],
-                                   .extras = size[4],
-                                   .inv_temperature = inv_temperature,
-                                   .eps = eps,
-                                   .entropy = pointer<float>(entropy),
-                                   .grad_features = pointer<float>(grad_features),
-                                   .grad_others = pointer<float>(grad_others)};
+        const Neighborhood<Number> problem{.features = pointer<const Number>(features),
+                                           .memory = pointer<const void>(memory),
+                                           .stored = static_cast<Stored>(stored),
+                                           .indices = pointer<const std::int64_t>(indices),
+                                           .others = pointer<const Number>(others),
+                                           .own = own,
+                                           .batch = size[0],
+                                           .width = size[1],
+                                           .size = size[2],
+                                           .memory_step = size[3],
+                                           .extras = size[4],
+                                           .inv_temperature = inv_temperature,
+                                           .eps = eps,
+                                           .entropy = pointer<Number>(entropy),
+                                           .grad_features = pointer<Number>(grad_features),
+                                           .grad_others = pointer<Number>(grad_others)};
         py::gil_scoped_release released;
-        const std::int64_t result = neighborhood_entropy(isa)(problem, threads);
+        const std::int64_t result = run(isa, problem, threads);
         if (result == kNoMemory) throw std::bad_alloc();
         return result;
       },
@@ -69,6 +73,13 @@ void bind_neighborhood(py::module_& m, Isa isa) {
       py::arg("threads"),
       "Mean entropy and its gradients; returns the number of a row that is not normalised, or "
       "-1.");
+}
+
+}  // namespace
+
+void bind_neighborhood(py::module_& m, Isa isa) {
+  bind_entropy<float>(m, isa, "neighborhood_entropy");
+  bind_entropy<double>(m, isa, "neighborhood_entropy_double");
 }
 
 }  // namespace fastbrain

@@ -2,42 +2,6 @@
 // block a column of its distribution. Included, as tile.h is, by the sources that are compiled once
 // for each instruction set, inside their namespace.
 
-typedef int32_t LaneBits __attribute__((vector_size(kLanes * sizeof(int32_t))));
-
-// e^x to 1e-7, exactly 0 below -87 and so for -inf.
-static inline __attribute__((always_inline)) Lanes exp_lanes(Lanes x) {
-  const Lanes low = {}, bounded = x > -87.0f ? x : low - 87.0f;
-  // adding 1.5 · 2^23 rounds to an integer, which is then in the low bits
-  const Lanes shifted = bounded * 1.44269504f + 12582912.0f, whole = shifted - 12582912.0f;
-  const Lanes r = (bounded - whole * 0.693359375f) + whole * 2.12194440e-4f;
-  Lanes p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = (p * r * r + r) + 1.0f;
-  const Lanes scaled = (Lanes)((LaneBits)p + ((LaneBits)shifted << 23));
-  return x > -87.0f ? scaled : low;
-}
-
-// ln x of positive normal numbers, to 1e-7.
-static inline __attribute__((always_inline)) Lanes log_lanes(Lanes x) {
-  constexpr int32_t kRootHalf = 0x3f3504f3;
-  const LaneBits bits = (LaneBits)x - kRootHalf;
-  const Lanes f = (Lanes)((bits & 0x007fffff) + kRootHalf) - 1.0f, z = f * f;
-  const Lanes power = __builtin_convertvector(bits >> 23, Lanes);
-  Lanes p = f * 7.0376836292e-2f - 1.1514610310e-1f;
-  p = p * f + 1.1676998740e-1f;
-  p = p * f - 1.2420140846e-1f;
-  p = p * f + 1.4249322787e-1f;
-  p = p * f - 1.6668057665e-1f;
-  p = p * f + 2.0000714765e-1f;
-  p = p * f - 2.4999993993e-1f;
-  p = p * f + 3.3333331174e-1f;
-  p = p * f * z - power * 2.12194440e-4f;
-  return (p - 0.5f * z) + f + power * 0.693359375f;
-}
-
 typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double))));
 
 // With logits s, Z = Σ e^s and p = e^s / Z, what a pass over a block sums and writes. Exponents are
@@ -53,16 +17,16 @@ enum class Pass {
 
 // What is known of each sample (lane) when a pass begins.
 struct Known {
-  float eps;
-  const float* inv_sum;  // 1 / Z
-  const float* mean;     // Σ p s or Σ p h', and what rounding that to float32 lost
-  const float* mean_rest;
-  const float* center;  // near Σ p s: what the second term of kMomentsDual is taken from
+  Number eps;
+  const Number* inv_sum;  // 1 / Z
+  const Number* mean;     // Σ p s or Σ p h', and what rounding that to a number lost
+  const Number* mean_rest;
+  const Number* center;  // near Σ p s: what the second term of kMomentsDual is taken from
 };
 
 // A block is (rows, lanes) logits; the sums are added to `first` and `second`, (lanes) each.
 template <Pass kPass>
-static void sweep_as(float* block, float* dual, int64_t rows, int64_t lanes, const Known& known,
+static void sweep_as(Number* block, Number* dual, int64_t rows, int64_t lanes, const Known& known,
                      double* first, double* second) {
   constexpr bool kMoment = kPass == Pass::kMoments || kPass == Pass::kMomentsDual;
   constexpr bool kWeights = kPass == Pass::kExactWeights || kPass == Pass::kSmoothedWeights;
@@ -75,10 +39,10 @@ static void sweep_as(float* block, float* dual, int64_t rows, int64_t lanes, con
     // in double: ln Z - Σ p s cancels in a peaked distribution
     Doubles sums[2] = {};
     for (int64_t row = 0; row < rows; ++row) {
-      float* at = block + row * lanes + lane;
+      Number* at = block + row * lanes + lane;
       const Lanes raw = load(at), e = exp_lanes(raw);
       // a masked column has weight 0, and 0 · -inf would be NaN
-      const Lanes logit = raw > -88.0f ? raw : zero;
+      const Lanes logit = raw > kLowest - 1 ? raw : zero;
       Lanes term, other;
       if (kMoment) {
         term = e;
@@ -108,7 +72,7 @@ static void sweep_as(float* block, float* dual, int64_t rows, int64_t lanes, con
   }
 }
 
-static void sweep(Pass pass, float* block, float* dual, int64_t rows, int64_t lanes,
+static void sweep(Pass pass, Number* block, Number* dual, int64_t rows, int64_t lanes,
                   const Known& known, double* first, double* second) {
   switch (pass) {
     case Pass::kMoments:

@@ -1,10 +1,10 @@
-// A chunk of the memory as float32, blocked over the inner axis so that a register tile steps over
+// A chunk of the memory as numbers, blocked over the inner axis so that a register tile steps over
 // rows by a constant. Included, as tile.h is, by the sources that are compiled once for each
 // instruction set, inside their namespace.
 
 constexpr int64_t kInner = 256;
 // off a power of two: rows of a tile would otherwise share the sets of the first-level cache
-constexpr int64_t kStep = kInner + 16;
+constexpr int64_t kStep = kInner + 64 / static_cast<int64_t>(sizeof(Number));
 // rows of a tile of samples where kRows would waste more
 constexpr int kFewRows = kRows > 8 ? 8 : 4;
 // of squared norms, as half precision leaves them: twice that of a norm
@@ -12,8 +12,13 @@ constexpr float kNormTolerance = 4e-2f;
 
 typedef uint16_t Halves __attribute__((vector_size(kLanes * sizeof(uint16_t))));
 typedef uint32_t Words __attribute__((vector_size(kLanes * sizeof(uint32_t))));
+typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
 
-static inline int64_t row_floats(int64_t depth, int64_t chunk_rows) {
+static inline int64_t bytes_of(Stored stored) {
+  return stored == Stored::kFloat64 ? 8 : stored == Stored::kFloat32 ? 4 : 2;
+}
+
+static inline int64_t row_numbers(int64_t depth, int64_t chunk_rows) {
   return ceil_div(depth, kInner) * chunk_rows * kStep;
 }
 
@@ -23,14 +28,22 @@ static inline Words load_halves(const uint16_t* from) {
   return __builtin_convertvector(value, Words);
 }
 
-struct Float32 {
-  typedef float Type;
-  static inline Lanes lanes(const float* from) { return load(from); }
+template <typename Element>
+struct Plain {
+  typedef Element Type;
+  static inline Lanes lanes(const Element* from) {
+    typedef Element Vector __attribute__((vector_size(kLanes * sizeof(Element))));
+    Vector value;
+    __builtin_memcpy(&value, from, sizeof(value));
+    return __builtin_convertvector(value, Lanes);
+  }
 };
 
 struct Bfloat16 {
   typedef uint16_t Type;
-  static inline Lanes lanes(const uint16_t* from) { return (Lanes)(load_halves(from) << 16); }
+  static inline Lanes lanes(const uint16_t* from) {
+    return __builtin_convertvector((Floats)(load_halves(from) << 16), Lanes);
+  }
 };
 
 struct Float16 {
@@ -39,21 +52,21 @@ struct Float16 {
   // which also normalises; infinity and NaN become large numbers, refused by their norm
   static inline Lanes lanes(const uint16_t* from) {
     const Words half = load_halves(from);
-    const Lanes magnitude = (Lanes)((half & 0x7fffu) << 13) * 0x1p112f;
-    return (Lanes)((Words)magnitude | ((half & 0x8000u) << 16));
+    const Floats magnitude = (Floats)((half & 0x7fffu) << 13) * 0x1p112f;
+    return __builtin_convertvector((Floats)((Words)magnitude | ((half & 0x8000u) << 16)), Lanes);
   }
 };
 
 // Row (row, k) lands at [k / kInner][row][k % kInner], zero up to a multiple of kColumns.
 template <typename Source, typename Type = typename Source::Type>
 static void unpack_as(const Type* from_rows, int64_t from_step, int64_t width, int64_t count,
-                      int64_t chunk_rows, float* to, float* norms) {
+                      int64_t chunk_rows, Number* to, Number* norms) {
   const int64_t whole = width / kLanes * kLanes, depth = ceil_div(width, kColumns) * kColumns;
   for (int64_t row = 0; row < count; ++row) {
     const Type* from = from_rows + row * from_step;
     Lanes squares[2] = {};
     for (int64_t inner = 0; inner < depth; inner += kInner) {
-      float* at = to + (inner / kInner * chunk_rows + row) * kStep;
+      Number* at = to + (inner / kInner * chunk_rows + row) * kStep;
       const int64_t full = smaller(kInner, whole - inner), end = smaller(kInner, depth - inner);
       int64_t k = 0;
       for (; k + kColumns <= full; k += kColumns) {
@@ -75,7 +88,7 @@ static void unpack_as(const Type* from_rows, int64_t from_step, int64_t width, i
       }
     }
     const Lanes both = squares[0] + squares[1];
-    float total = 0.0f;
+    Number total = 0.0f;
     for (int i = 0; i < kLanes; ++i) total += both[i];
     if (norms != nullptr) norms[row] = total;
   }
@@ -89,17 +102,20 @@ static void unpack_as(const Type* from_rows, int64_t from_step, int64_t width, i
 }
 
 // Rows [first, first + count) of the memory, and their squared norms.
-static void unpack_rows(const Neighborhood& p, int64_t first, int64_t count, int64_t chunk_rows,
-                        float* to, float* norms) {
-  const int64_t begin = first * p.memory_step, step = p.memory_step;
-  const uint16_t* halves = static_cast<const uint16_t*>(p.memory) + begin;
+static void unpack_rows(const Neighborhood<Number>& p, int64_t first, int64_t count,
+                        int64_t chunk_rows, Number* to, Number* norms) {
+  const auto unpack = [&]<typename Source>(Source) {
+    const auto* from = static_cast<const typename Source::Type*>(p.memory) + first * p.memory_step;
+    unpack_as<Source>(from, p.memory_step, p.width, count, chunk_rows, to, norms);
+  };
   switch (p.stored) {
     case Stored::kFloat32:
-      return unpack_as<Float32>(static_cast<const float*>(p.memory) + begin, step, p.width, count,
-                                chunk_rows, to, norms);
+      return unpack(Plain<float>());
     case Stored::kFloat16:
-      return unpack_as<Float16>(halves, step, p.width, count, chunk_rows, to, norms);
+      return unpack(Float16());
     case Stored::kBfloat16:
-      return unpack_as<Bfloat16>(halves, step, p.width, count, chunk_rows, to, norms);
+      return unpack(Bfloat16());
+    case Stored::kFloat64:
+      return unpack(Plain<double>());
   }
 }

@@ -1,25 +1,36 @@
-// The register tile of a float32 matrix product: C (kRows, kColumns) = A · B over one block of the
-// inner axis. Included by the sources that are compiled once for each instruction set, inside their
-// namespace, so nothing here is shared between them.
+// The register tile of a matrix product: C (kRows, kColumns) = A · B over one block of the inner
+// axis. Included by the sources that are compiled once for each instruction set, inside their
+// namespace, so nothing here is shared between them. Numbers are float32; a source that defines
+// FASTBRAIN_DOUBLE and includes another one is the same in float64.
+
+#if defined(FASTBRAIN_DOUBLE)
+typedef double Number;
+typedef int64_t Integer;
+#else
+typedef float Number;
+typedef int32_t Integer;  // of the size of a number
+#endif
 
 #if defined(__AVX512F__)
-constexpr int kLanes = 16, kRows = 14;
+constexpr int kVectorBytes = 64, kRows = 14;
 #elif defined(__AVX2__)
-constexpr int kLanes = 8, kRows = 6;
+constexpr int kVectorBytes = 32, kRows = 6;
 #else
-constexpr int kLanes = 4, kRows = 4;
+constexpr int kVectorBytes = 16, kRows = 4;
 #endif
+constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(Number));
 constexpr int kColumns = 2 * kLanes;
 
-typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
+typedef Number Lanes __attribute__((vector_size(kVectorBytes)));
+typedef Integer Integers __attribute__((vector_size(kVectorBytes)));
 
-static inline Lanes load(const float* from) {
+static inline Lanes load(const Number* from) {
   Lanes value;
   __builtin_memcpy(&value, from, sizeof(value));
   return value;
 }
 
-static inline void store(float* to, Lanes value) { __builtin_memcpy(to, &value, sizeof(value)); }
+static inline void store(Number* to, Lanes value) { __builtin_memcpy(to, &value, sizeof(value)); }
 
 // Past the caches, for what nobody reads here again: an ordinary store fetches the line first.
 // `to` is aligned to the vector; a thread that has done so calls `end_stream` before others read.
@@ -46,18 +57,17 @@ static inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Aligned to a cache line; nullptr if memory ran out.
-static inline float* allocate(int64_t floats) {
-  const size_t bytes = static_cast<size_t>(ceil_div(floats, 16) * 64);
-  return static_cast<float*>(aligned_alloc(64, bytes == 0 ? 64 : bytes));
+static inline Number* allocate(int64_t numbers) {
+  const int64_t lines = ceil_div(numbers * static_cast<int64_t>(sizeof(Number)), 64);
+  return static_cast<Number*>(aligned_alloc(64, static_cast<size_t>(larger(1, lines) * 64)));
 }
 
-// A square of kLanes x kLanes floats, transposed: after log2(kLanes) rounds of interleaving row i
+// A square of kLanes x kLanes numbers, transposed: after log2(kLanes) rounds of interleaving row i
 // with row i + kLanes / 2, element (r, c) is at (c, r).
-static inline __attribute__((always_inline)) void transpose_square(const float* from,
-                                                                   int64_t from_step, float* to,
+static inline __attribute__((always_inline)) void transpose_square(const Number* from,
+                                                                   int64_t from_step, Number* to,
                                                                    int64_t to_step) {
-  typedef int32_t Order __attribute__((vector_size(kLanes * sizeof(int32_t))));
-  Order low, high;
+  Integers low, high;
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) {
     low[i] = i / 2 + i % 2 * kLanes;
@@ -96,18 +106,23 @@ struct Run {
 // a(i, k) = a[i * kRowStep + k * kInnerStep] and b(k, j) = b[k * b_step + j].
 template <int kRowStep, int kInnerStep>
 static inline __attribute__((always_inline)) void multiply_tile(
+<<<<<<< HEAD
     const Run* runs, int64_t count, const float* a, const float* b, int64_t b_step, Start start,
     const float* bias, float* const* c, int64_t column, int64_t rows, int64_t columns,
     Finish finish = Finish::kStore) {
+=======
+    const Run* runs, int64_t count, const Number* a, const Number* b, int64_t b_step, Start start,
+    const Number* bias, Number* const* c, int64_t column, int64_t rows, int64_t columns) {
+>>>>>>> c84e354 (neighborhood_clustering in float64 in C++: one source, compiled for either precision)
   Lanes sum[kRows][2] = {};
   for (int64_t run = 0; run < count; ++run) {
-    const float* factors = a + runs[run].first * kInnerStep;
-    const float* from = b + runs[run].first * b_step;
+    const Number* factors = a + runs[run].first * kInnerStep;
+    const Number* from = b + runs[run].first * b_step;
     for (int64_t k = 0; k < runs[run].depth; ++k) {
       const Lanes left = load(from + k * b_step), right = load(from + k * b_step + kLanes);
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i) {
-        const float factor = factors[i * kRowStep + k * kInnerStep];
+        const Number factor = factors[i * kRowStep + k * kInnerStep];
         sum[i][0] += factor * left;
         sum[i][1] += factor * right;
       }
@@ -118,7 +133,7 @@ static inline __attribute__((always_inline)) void multiply_tile(
     for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half) {
-        float* to = c[i] + column + half * kLanes;
+        Number* to = c[i] + column + half * kLanes;
         if (start == Start::kBias) sum[i][half] += load(bias + half * kLanes);
         if (start == Start::kAdd) sum[i][half] += load(to);
         if (finish == Finish::kStream) {
@@ -130,7 +145,7 @@ static inline __attribute__((always_inline)) void multiply_tile(
     }
     return;
   }
-  float tile[kRows * kColumns];
+  Number tile[kRows * kColumns];
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
     store(tile + i * kColumns, sum[i][0]);
@@ -138,7 +153,7 @@ static inline __attribute__((always_inline)) void multiply_tile(
   }
   for (int64_t i = 0; i < rows; ++i) {
     for (int64_t j = 0; j < columns; ++j) {
-      float value = tile[i * kColumns + j];
+      Number value = tile[i * kColumns + j];
       if (start == Start::kBias) value += bias[j];
       if (start == Start::kAdd) value += c[i][column + j];
       c[i][column + j] = value;

@@ -8,16 +8,21 @@ from torch import Tensor
 from .. import _native
 from . import _neighborhood_entropy as entropy
 
-_STORED = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+# as csrc/neighborhood.h numbers them
+_STORED = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}
 
 # Similarities that the kernel keeps (neighborhood.cpp), and where computing them twice costs more
 # than holding them. Two cores of an EPYC 9004, forward and backward, time of eager over ours:
 # 256 x 20000 similarities of 256, 768 and 2048 elements 1.10, 0.83 and 0.69; 64 x 60000 of 2048
-# elements 0.98; "paper", which needs them once, 1.86, 1.26 and 0.98.
-_KEPT = (6 << 20) // 4
+# elements 0.98; "paper", which needs them once, 1.86, 1.26 and 0.98. In float64 fewer samples tell:
+# time of the reference over ours for 64, 96 and 256 x 10000 to 20000 similarities of 768 elements
+# 1.06, 0.82 and 0.72, for 64 x 30000 of 1536 elements 0.83; "paper" 1.26 and, for 256, 1.02.
+_KEPT_BYTES = 6 << 20
 _WIDE = 512
+_MANY = {torch.float32: 128, torch.float64: 32}
 # Products alone decide where features are wide and the pool is small: 256 x 1000 similarities of
-# 2048 elements 0.66 to 0.94 in "paper", the reference 0.88; 64 x 1000 of them 1.23.
+# 2048 elements 0.66 to 0.94 in "paper", the reference 0.88; 64 x 1000 of them 1.23. In float64 0.66
+# and 1.23.
 _WIDEST = 1024
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
@@ -35,18 +40,20 @@ def can_run(
     """None, or why the C++ kernel cannot take a checked problem."""
     if features.device.type != "cpu":
         return f"the tensors are on {features.device}"
-    floats, wide = len(features) * len(memory), features.shape[1]
-    if variant == "dance" and floats > _KEPT and len(features) > 128 and wide > _WIDE:
+    batch, wide = features.shape
+    precision = entropy.precision_of(features)
+    kept = batch * len(memory) * precision.itemsize <= _KEPT_BYTES
+    if variant == "dance" and not kept and batch > _MANY[precision] and wide > _WIDE:
         return (
-            f"{len(features)} samples of {wide} elements against {len(memory)} rows need the "
+            f"{batch} samples of {wide} elements against {len(memory)} rows need the "
             "similarities twice; the reference, which holds them all, is faster"
         )
-    if floats <= _KEPT and len(features) > 128 and wide > _WIDEST:
+    if kept and batch > 128 and wide > _WIDEST:
         return (
-            f"{len(features)} samples of {wide} elements against {len(memory)} rows are little but "
+            f"{batch} samples of {wide} elements against {len(memory)} rows are little but "
             "matrix products; the reference is faster"
         )
-    return entropy.objection(features, prototypes, memory, temperature)
+    return entropy.objection(features, temperature)
 
 
 def call(
@@ -83,7 +90,9 @@ def _entropy(
     if memory.stride(1) != 1 or memory.stride(0) < memory.shape[1]:
         memory = memory.contiguous()
     out = entropy.fake(features, others, memory, indices, temperature, eps, own, grad)
-    refused = _native.neighborhood_entropy(
+    double = features.dtype == torch.float64
+    run = _native.neighborhood_entropy_double if double else _native.neighborhood_entropy
+    refused = run(
         features=features.data_ptr(),
         memory=memory.data_ptr(),
         stored=_STORED[memory.dtype],
@@ -99,7 +108,7 @@ def _entropy(
         threads=torch.get_num_threads(),
     )
     if refused >= 0:
-        raise entropy.not_unit(refused, float(memory[refused].float().norm()))
+        raise entropy.not_unit(refused, float(memory[refused].double().norm()))
     return out
 
 

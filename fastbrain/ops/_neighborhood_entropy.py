@@ -19,8 +19,8 @@ from ..errors import InputError
 DANCE_EPS = 1e-5  # inside the logarithm, as DANCE computes it
 # half-precision unit vectors have norms this far from one
 NORM_TOLERANCE = 2e-2
-# exponentials of logits up to this, times a billion columns, stay in float32
-_MOST_INVERSE = 60.0
+# exponentials of logits up to this, times a billion columns, stay in the precision
+_MOST_INVERSE = {torch.float32: 60.0, torch.float64: 600.0}
 
 # `own`: with eps > 0, sample i is masked from the other column own + i
 SCHEMA = (
@@ -31,16 +31,19 @@ SCHEMA = (
 Operator = Callable[..., tuple[Tensor, Tensor, Tensor]]
 
 
-def objection(
-    features: Tensor, prototypes: Tensor, memory: Tensor, temperature: float
-) -> str | None:
+def precision_of(features: Tensor) -> torch.dtype:
+    """Float64 for float64 features and float32 for all others, whatever the memory is."""
+    return torch.promote_types(features.dtype, torch.float32)
+
+
+def objection(features: Tensor, temperature: float) -> str | None:
     """None, or why no streaming backend can take a checked problem."""
-    if torch.float64 in (features.dtype, prototypes.dtype, memory.dtype):
-        return "a tensor is float64; it computes in float32"
-    if temperature * _MOST_INVERSE < 1:
+    precision = precision_of(features)
+    most = _MOST_INVERSE[precision]
+    if temperature * most < 1:
         return (
-            f"the temperature is {temperature}; below 1/{_MOST_INVERSE:.0f} exponentials of "
-            "cosines over it leave float32"
+            f"the temperature is {temperature}; below 1/{most:.0f} exponentials of "
+            f"cosines over it leave {str(precision).removeprefix('torch.')}"
         )
     return None
 
@@ -55,7 +58,8 @@ def clustering(
     variant: str,
 ) -> Tensor:
     """Mean entropy by a streaming operator of :data:`SCHEMA`, with gradients."""
-    f, others = features.float(), prototypes.float()
+    precision = precision_of(features)
+    f, others = features.to(precision), prototypes.to(precision)
     eps, own = 0.0, 0
     if variant == "dance":
         eps, own = DANCE_EPS, len(prototypes)

@@ -31,7 +31,10 @@ def can_run(
     variant: str,
 ) -> str | None:
     """None, or why the Triton kernel cannot take a checked problem."""
-    return _triton.missing(features) or entropy.objection(features, prototypes, memory, temperature)
+    missing = _triton.missing(features)
+    if missing is None and torch.float64 in (features.dtype, prototypes.dtype, memory.dtype):
+        return "a tensor is float64; it computes in float32"
+    return missing or entropy.objection(features, temperature)
 
 
 def call(

@@ -70,6 +70,9 @@ def agrees(
     allowed = (reference.detach().cpu().double() - wanted).abs()
     size = float(wanted.square().mean().sqrt())
     floor = FLOOR_UNITS * chain * condition * torch.finfo(dtype).eps
+    if dtype == torch.float64:
+        # the truth rounds as much as what is judged by it
+        floor = RELATIVE[dtype]
     bound = SLACK * allowed + floor * max(size, 1e-30)
     relative = float(error.norm()) / max(float(wanted.norm()), 1e-30)
     limit = max(

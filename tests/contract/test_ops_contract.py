@@ -20,7 +20,6 @@ CASES = all_cases()
 FIRST = {case.op: case for case in CASES[::-1]}
 # backends made of the library's products, whose rounding may depend on the number of threads
 LIBRARY = {("lora_linear", "cpu"), ("lora_attention", "cpu")}
-DIFFERENTIABLE = [case for case in CASES if case.inputs().leaves]
 
 
 def can_run(case: Case, backend: str, dtype: torch.dtype) -> bool:
@@ -54,7 +53,7 @@ def test_native_backend_is_as_near_to_the_truth_as_the_reference(case, backend, 
     ],
 )
 def test_reference_is_near_the_truth(case, dtype):
-    truth = case.outcome(case.inputs(dtype=dtype, truth=True))
+    truth = case.outcome(case.inputs(dtype=dtype, truth=True), backend="reference")
     got = case.outcome(case.inputs(dtype=dtype), backend="reference")
     allowed = RELATIVE[dtype] * CHAIN.get(case.op, 1)
     for g, t in zip(got, truth, strict=True):
@@ -68,7 +67,7 @@ def test_reference_is_near_the_truth(case, dtype):
 
 @pytest.mark.parametrize(("case", "backend", "dtype"), native())
 def test_native_gradients_point_the_same_way(case, backend, dtype):
-    truth = case.outcome(case.inputs(dtype=dtype, truth=True))[1:]
+    truth = case.outcome(case.inputs(dtype=dtype, truth=True), backend="reference")[1:]
     got = case.outcome(case.inputs(dtype=dtype), backend=backend)[1:]
     for g, t in zip(got, truth, strict=True):
         if not t.any():
@@ -83,12 +82,22 @@ def test_native_gradients_point_the_same_way(case, backend, dtype):
         assert abs((g - t).sum() / t.abs().sum()) <= bias
 
 
-@pytest.mark.parametrize("case", DIFFERENTIABLE, ids=lambda case: case.id)
-def test_gradients_of_the_reference_are_derivatives(case):
+@pytest.mark.parametrize(
+    ("case", "backend"),
+    [
+        pytest.param(case, backend, id=f"{case.id}-{backend}")
+        for case in CASES
+        if case.inputs().leaves
+        for backend in ("cpu", "reference")
+        if can_run(case, backend, torch.float64)
+    ],
+)
+def test_gradients_are_derivatives(case, backend):
     call = case.inputs(dtype=torch.float64)
 
     def function(*_leaves):
-        return case.function(*call.args, **call.options)
+        with ops.backend(backend):
+            return case.function(*call.args, **call.options)
 
     assert torch.autograd.gradcheck(function, call.leaves, fast_mode=True)
 

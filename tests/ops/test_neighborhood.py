@@ -31,10 +31,14 @@ def golden_inputs():
         (0.5, 2.207939313695733, 0.0),
     ],
 )
-def test_golden_values(temperature, clustering, separation):
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_golden_values(backend, temperature, clustering, separation):
     features, prototypes, memory, indices = golden_inputs()
     got = neighborhood_clustering(
-        features, prototypes, memory, indices, temperature=temperature, variant="dance"
+        *(features, prototypes, memory, indices),
+        temperature=temperature,
+        variant="dance",
+        backend=backend,
     )
     assert float(got) == pytest.approx(clustering, abs=1e-12)
     logits = features @ prototypes.T / temperature
@@ -43,7 +47,8 @@ def test_golden_values(temperature, clustering, separation):
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.5])
-def test_paper_variant_is_the_formula(temperature):
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_paper_variant_is_the_formula(backend, temperature):
     features, prototypes, memory, indices = golden_inputs()
     total = 0.0
     for f, own in zip(features, indices.tolist(), strict=True):
@@ -52,7 +57,10 @@ def test_paper_variant_is_the_formula(temperature):
         p = weights / weights.sum()
         total += float(-(p * p.log()).sum()) / len(features)
     got = neighborhood_clustering(
-        features, prototypes, memory, indices, temperature=temperature, variant="paper"
+        *(features, prototypes, memory, indices),
+        temperature=temperature,
+        variant="paper",
+        backend=backend,
     )
     assert float(got) == pytest.approx(total, abs=1e-12)
 

@@ -55,7 +55,7 @@ def separation(batch: int, classes: int, margin: float) -> Callable[[Numbers], C
 CLUSTERING = cases(
     (
         neighborhood_clustering,
-        (torch.float32,),
+        (torch.float32, torch.float64),
         {
             "dance": clustering(36, 10, 127, 63, "dance"),
             "paper": clustering(36, 10, 127, 63, "paper"),

@@ -1,0 +1,164 @@
+"""Neighbourhood clustering in float64 by the C++ kernel, as the reference computes it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fastbrain import _native
+from fastbrain.errors import InputError
+from fastbrain.ops import _neighborhood_triton as triton
+from fastbrain.ops import explain, neighborhood_clustering
+
+VARIANTS = ["paper", "dance"]
+OPTIONS = {"temperature": 0.05, "variant": "paper"}
+# similarities are kept up to 786,432; the last two stream them
+SHAPES = [
+    *((1, 3, 5, 7), (3, 1, 113, 1021), (33, 5, 1, 16), (64, 20, 2003, 256), (130, 7, 63, 127)),
+    *((64, 10, 30_011, 24), (101, 18, 9001, 300)),
+]
+
+
+def inputs(batch, classes, size, width):
+    generator = torch.Generator().manual_seed(0)
+
+    def unit(rows):
+        drawn = torch.randn(rows, width, generator=generator, dtype=torch.float64)
+        return F.normalize(drawn, dim=1)
+
+    batch = min(batch, size)
+    indices = torch.randperm(size, generator=generator)[:batch]
+    return unit(batch).requires_grad_(), unit(classes).requires_grad_(), unit(size), indices
+
+
+def outcome(features, prototypes, memory, indices, backend, **options):
+    value = neighborhood_clustering(
+        features, prototypes, memory, indices, backend=backend, **options
+    )
+    return [value.detach(), *torch.autograd.grad(value, (features, prototypes))]
+
+
+def error(arguments, **options):
+    """Largest relative distance from the reference, of the value and of both gradients."""
+    got, expected = (outcome(*arguments, backend, **options) for backend in ("cpu", "reference"))
+    assert all(t.dtype == torch.float64 for t in got)
+    # no gradient is wanted
+    alone = neighborhood_clustering(*(t.detach() for t in arguments), backend="cpu", **options)
+    pairs = zip([*got, alone], [*expected, expected[0]], strict=True)
+    return max(float((g - t).norm() / t.norm()) for g, t in pairs)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("temperature", [0.02, 0.5])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_agrees_to_twelve_digits(shape, temperature, variant):
+    arguments = inputs(*shape)
+    if shape[2] > 1:
+        arguments[2][shape[2] // 3] = 0
+    assert error(arguments, temperature=temperature, variant=variant) <= 1e-12
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_low_temperature_stays_in_range(variant):
+    # exponentials up to e^500
+    assert error(inputs(9, 4, 501, 30), temperature=0.002, variant=variant) <= 1e-11
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_memory_in_another_precision(dtype, variant):
+    features, prototypes, memory, indices = inputs(9, 4, 501, 67)
+    memory[3] = 0
+    arguments = features, prototypes, memory.to(dtype), indices
+    assert error(arguments, temperature=0.05, variant=variant) <= 1e-12
+
+
+def test_float32_features_keep_to_float32():
+    features, prototypes, memory, indices = inputs(9, 4, 501, 67)
+    options = {**OPTIONS, "backend": "cpu"}
+    narrow = features.detach().float(), prototypes.detach().float()
+    mixed = neighborhood_clustering(*narrow, memory, indices, **options)
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, neighborhood_clustering(*narrow, memory.float(), indices, **options))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_views_and_threads_do_not_change_a_bit(variant):
+    features, prototypes, memory, indices = inputs(64, 10, 20_011, 42)
+    options = {"temperature": 0.05, "variant": variant}
+    plain = outcome(features, prototypes, memory, indices, "cpu", **options)
+    padded = torch.full((len(memory) + 1, 46), torch.nan, dtype=torch.float64)
+    padded[1:, 2:44] = memory
+    spread = torch.stack([indices, indices], dim=1)[:, 0]
+    threads = torch.get_num_threads()
+    views = (padded[1:, 2:44], memory.T.contiguous().T)
+    try:
+        for view, count in itertools.product(views, (1, 2, 3)):
+            torch.set_num_threads(count)
+            got = outcome(features, prototypes, view, spread, "cpu", **options)
+            assert all(torch.equal(a, b) for a, b in zip(got, plain, strict=True))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("value", [2.0, 0.5, torch.nan, torch.inf])
+def test_a_row_of_another_norm_is_refused_and_named(value):
+    features, prototypes, memory, indices = inputs(4, 3, 5000, 20)
+    memory[4321] *= value
+    with pytest.raises(InputError, match=r"memory must have rows of norm 1 or 0.*row 4321"):
+        neighborhood_clustering(features, prototypes, memory, indices, **OPTIONS, backend="cpu")
+
+
+def test_triton_says_that_it_cannot(monkeypatch):
+    arguments = inputs(4, 3, 50, 20)
+    assert explain("neighborhood_clustering", *arguments, **OPTIONS).chosen == "cpu"
+    monkeypatch.setattr(triton._triton, "missing", lambda _features: None)
+    assert "it computes in float32" in triton.can_run(*arguments, *OPTIONS.values())
+
+
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("eps", [0.0, 1e-5])
+def test_registered_operator_keeps_its_schema(eps, grad):
+    features, prototypes, memory, indices = inputs(4, 3, 50, 20)
+    others = torch.cat([prototypes, features]).detach()
+    args = (features.detach(), others, memory, indices, 0.05, eps, 3, grad)
+    torch.library.opcheck(torch.ops.fastbrain.neighborhood_entropy.default, args)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_compiles_to_one_graph_with_the_same_gradients(variant):
+    torch._dynamo.reset()
+    features, prototypes, memory, indices = inputs(9, 4, 501, 67)
+    options = {"temperature": 0.05, "variant": variant}
+    expected = outcome(features, prototypes, memory, indices, "cpu", **options)
+    compiled = torch.compile(neighborhood_clustering, fullgraph=True, backend="aot_eager")
+    value = compiled(features, prototypes, memory, indices, **options)
+    got = [value.detach(), *torch.autograd.grad(value, (features, prototypes))]
+    for g, e in zip(got, expected, strict=True):
+        torch.testing.assert_close(g, e, rtol=1e-13, atol=1e-15)
+
+
+ISA = """
+import sys; sys.path.insert(0, "tests/ops")
+from test_neighborhood_double import *
+for variant, shape in itertools.product(VARIANTS, SHAPES):
+    print(error(inputs(*shape), temperature=0.05, variant=variant))
+"""
+
+
+@pytest.mark.parametrize("isa", _native.isas()[:-1])
+def test_instruction_sets(isa):
+    ran = subprocess.run(
+        [sys.executable, "-c", ISA],
+        env={**os.environ, "FASTBRAIN_ISA": isa},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert max(map(float, ran.stdout.split())) <= 1e-12
