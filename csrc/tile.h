@@ -34,11 +34,16 @@ static inline void store(Number* to, Lanes value) { __builtin_memcpy(to, &value,
 
 // Past the caches, for what nobody reads here again: an ordinary store fetches the line first.
 // `to` is aligned to the vector; a thread that has done so calls `end_stream` before others read.
-static inline void stream(float* to, Lanes value) {
+static inline void stream(Number* to, Lanes value) {
+#if defined(__AVX2__)
+  // the instruction moves bytes, whatever their type
+  typedef float Floats __attribute__((vector_size(kVectorBytes)));
+  float* const at = reinterpret_cast<float*>(to);
+#endif
 #if defined(__AVX512F__)
-  __builtin_ia32_movntps512(to, value);
+  __builtin_ia32_movntps512(at, (Floats)value);
 #elif defined(__AVX2__)
-  __builtin_ia32_movntps256(to, value);
+  __builtin_ia32_movntps256(at, (Floats)value);
 #else
   store(to, value);
 #endif
@@ -106,14 +111,9 @@ struct Run {
 // a(i, k) = a[i * kRowStep + k * kInnerStep] and b(k, j) = b[k * b_step + j].
 template <int kRowStep, int kInnerStep>
 static inline __attribute__((always_inline)) void multiply_tile(
-<<<<<<< HEAD
-    const Run* runs, int64_t count, const float* a, const float* b, int64_t b_step, Start start,
-    const float* bias, float* const* c, int64_t column, int64_t rows, int64_t columns,
-    Finish finish = Finish::kStore) {
-=======
     const Run* runs, int64_t count, const Number* a, const Number* b, int64_t b_step, Start start,
-    const Number* bias, Number* const* c, int64_t column, int64_t rows, int64_t columns) {
->>>>>>> c84e354 (neighborhood_clustering in float64 in C++: one source, compiled for either precision)
+    const Number* bias, Number* const* c, int64_t column, int64_t rows, int64_t columns,
+    Finish finish = Finish::kStore) {
   Lanes sum[kRows][2] = {};
   for (int64_t run = 0; run < count; ++run) {
     const Number* factors = a + runs[run].first * kInnerStep;
