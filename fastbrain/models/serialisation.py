@@ -6,7 +6,7 @@ import difflib
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from typing import Any, TypeVar
 
 from ..errors import ConfigError
@@ -27,7 +27,9 @@ def to_dict(config: Any) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
 
 
-def from_dict(cls: type[C], values: Mapping[str, Any], *, where: str = "") -> C:
+def from_dict(
+    cls: type[C], values: Mapping[str, Any], *, where: str = "", base: C | None = None
+) -> C:
     """Rebuild a frozen dataclass from JSON values, refusing what it does not know.
 
     Parameters
@@ -35,9 +37,11 @@ def from_dict(cls: type[C], values: Mapping[str, Any], *, where: str = "") -> C:
     cls : type
         A frozen dataclass.
     values : mapping
-        Fields by name; fields left out keep their default.
+        Fields by name; fields left out keep their default, those of parts within it too.
     where : str
         Path of this part within the whole, for messages.
+    base : object, optional
+        What fields left out are taken from in place of the class's defaults.
 
     Raises
     ------
@@ -55,10 +59,13 @@ def from_dict(cls: type[C], values: Mapping[str, Any], *, where: str = "") -> C:
     hints = typing.get_type_hints(cls)
     arguments: dict[str, Any] = {}
     for name, spec in known.items():
+        default = _default(spec) if base is None else getattr(base, name)
         if name in values:
-            arguments[name] = _convert(hints[name], values[name], f"{label}.{name}")
-        elif spec.default is MISSING and spec.default_factory is MISSING:
+            arguments[name] = _convert(hints[name], values[name], f"{label}.{name}", default)
+        elif default is MISSING:
             raise ConfigError(f"config: {label} must have key '{name}', got none.")
+        else:
+            arguments[name] = default
     return cls(**arguments)
 
 
@@ -69,15 +76,19 @@ def suggest(name: str, known: typing.Iterable[str]) -> str:
     return f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(known)}."
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+def _default(spec: Field[Any]) -> Any:
+    return spec.default if spec.default_factory is MISSING else spec.default_factory()
+
+
+def _convert(hint: Any, value: Any, where: str, default: Any = MISSING) -> Any:
     if is_dataclass(hint):
-        return from_dict(hint, value, where=where)  # type: ignore[arg-type]
+        return _part(hint, value, where, default)
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in options:
         return None
     for option in options:
         if is_dataclass(option) and isinstance(value, Mapping):
-            return from_dict(option, value, where=where)  # type: ignore[arg-type]
+            return _part(option, value, where, default)
         if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
             inner = typing.get_args(option)[0]
             return tuple(_convert(inner, item, where) for item in value)
@@ -90,3 +101,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
                 continue
             return value
     raise ConfigError(f"config: {where} must be {hint}, got {value!r}.")
+
+
+def _part(cls: Any, value: Any, where: str, default: Any) -> Any:
+    base = default if isinstance(default, cls) else None
+    return from_dict(cls, value, where=where, base=base)

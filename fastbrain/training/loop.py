@@ -97,7 +97,7 @@ def fit(
     Raises
     ------
     TrainingError
-        Nothing trains, or three steps in a row were not finite.
+        Nothing trains, this is one of several processes, or three steps in a row were not finite.
     CheckpointError
         The checkpoint does not fit, or another process trains here.
     OutputExistsError
@@ -111,15 +111,8 @@ def fit(
             f"fit: {config.name} must have parameters and batches, got {len(named)} trainable "
             f"parameters and {len(loader)} batches. Check groups, split and batch size."
         )
+    check_alone("fit")
     accelerator = Accelerator()
-    processes = accelerator.num_processes
-    if dist.is_available() and dist.is_initialized():
-        processes = max(processes, dist.get_world_size())
-    if processes > 1:
-        raise TrainingError(
-            f"fit: one process must train, got {processes}. Start it without a distributed "
-            "launcher, or put the objective into a loop of your own."
-        )
     run = new_output(run_dir, resume=resume)
     loader = Prefetched(loader)
     with run_lock(run):
@@ -162,6 +155,20 @@ def fit(
             load_strict(objective, load_checkpoint(kept).model, where=str(kept))
     objective.eval()
     return history
+
+
+def check_alone(function: str) -> None:
+    """Refuse to train as one of several processes, however these were started."""
+    from accelerate import PartialState
+
+    processes = int(PartialState().num_processes)
+    if dist.is_available() and dist.is_initialized():
+        processes = max(processes, dist.get_world_size())
+    if processes > 1:
+        raise TrainingError(
+            f"{function}: one process must train, got {processes}. Start it without a distributed "
+            "launcher, or put the objective into a loop of your own."
+        )
 
 
 def _step(

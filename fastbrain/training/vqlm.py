@@ -27,7 +27,7 @@ from torch import Tensor
 from .._io import folder_atomic, new_output, read_json, write_json
 from .._progress import say
 from ..data import Autoregression, RestingStudy, SeriesScaler
-from ..errors import CheckpointError, SplitError
+from ..errors import CheckpointError, InputError, SplitError
 from ..models import (
     CoderCard,
     DigitTokens,
@@ -43,7 +43,7 @@ from ..models import (
     spelled,
 )
 from .coderows import CodeRows, RowLoader
-from .loop import fit
+from .loop import check_alone, fit
 from .pretraining import mean_validation
 from .series import SeriesLoader
 from .seriesimage import image_predictions
@@ -90,6 +90,8 @@ def train_vqlm(
         There are too few families.
     InputError
         A recording is too short, or the language model's tokenizer has no digits.
+    TrainingError
+        This is one of several processes.
     MissingPartError
         LoRA is asked for and peft is not installed.
     OutputExistsError
@@ -101,6 +103,8 @@ def train_vqlm(
     texts = corpus(config, labels)
     split = part_people(study, config)
     sizes, stage = vq_settings(config, regions=len(study.regions))
+    _check_lengths(study, config.steps, sizes.patch)
+    check_alone("train_vqlm")
     out = new_output(out, resume=resume)
     _keep(out / "config.json", config.to_dict(), resume)
     _keep(out / "split.json", split, resume)
@@ -191,6 +195,16 @@ def part_people(study: RestingStudy, config: VQLMConfig) -> dict[str, list[str]]
             f"{len(study.series)} in {len(names)} families. Change test_part and val_part."
         )
     return parts
+
+
+def _check_lengths(study: RestingStudy, steps: int, patch: int) -> None:
+    shortest = min(study.series, key=lambda p: study.series[p].shape[1])
+    frames = study.series[shortest].shape[1]
+    if frames // patch < steps:
+        raise InputError(
+            f"train_vqlm: recordings must have {steps * patch} frames for {steps} steps of "
+            f"{patch}, got {frames} of {shortest}. Use fewer steps (--config), or leave it out."
+        )
 
 
 def vq_settings(config: VQLMConfig, *, regions: int) -> tuple[Any, VQStageConfig]:

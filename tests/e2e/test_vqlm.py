@@ -9,7 +9,7 @@ import pytest
 
 from fastbrain.cli import main
 from fastbrain.data import RestDesign, read_resting, resting_study, simulate_rest, write_resting
-from fastbrain.errors import CheckpointError, CohortError, SplitError
+from fastbrain.errors import CheckpointError, CohortError, InputError, SplitError
 from fastbrain.evaluation.vqlm import evaluate_vqlm
 from fastbrain.models import CodeVocabulary, load_llm, load_vq
 from fastbrain.training.seriesimage import image_predictions, series_image
@@ -122,6 +122,8 @@ def test_bad_input_is_refused_before_anything_is_written(done, tmp_path):
     study = read_resting(done / "study")
     with pytest.raises(CohortError, match="iq"):
         train_vqlm(study, tmp_path / "run", VQLMConfig(target="iq"))
+    with pytest.raises(InputError, match="must have 85 frames for 17 steps of 5, got 80"):
+        train_vqlm(study, tmp_path / "run", VQLMConfig(steps=17))
     assert not (tmp_path / "run").exists()
 
 

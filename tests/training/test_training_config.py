@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -88,6 +89,16 @@ def test_the_learning_rate_rises_then_falls():
 def test_a_wrong_configuration_says_what_is_wrong(values, message):
     with pytest.raises(ConfigError, match=message):
         StageConfig.from_dict(values)
+
+
+def test_what_a_part_leaves_out_stays_as_the_whole_has_it():
+    run = RunConfig.from_dict({"stage2": {"epochs": 3, "optim": {"lr": 1e-5}}})
+    ours = preset("stage2")
+    assert run.stage2 == replace(ours, epochs=3, optim=replace(ours.optim, lr=1e-5))
+    assert run.stage2 != StageConfig.from_dict({"epochs": 3, "optim": {"lr": 1e-5}})
+    assert RunConfig.from_dict({"video": None, "stimulus": "text"}).video is None
+    # a stage that is not there by default has no preset to start from
+    assert RunConfig.from_dict({"pretrain": {"epochs": 2}}).pretrain == StageConfig(epochs=2)
 
 
 def test_unknown_presets_are_refused():
