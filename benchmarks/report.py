@@ -40,11 +40,12 @@ def all_rows(machine: str | None = None) -> list[dict[str, Any]]:
 
 
 def latest(machine: str | None) -> list[dict[str, Any]]:
-    """The newest row of every (machine, threads, op, case, provider)."""
+    """The newest row of every (machine, op, case, provider) and, where it is timed, threads."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in all_rows(machine):
         if row["op"] not in pages.OPS:
-            threads = row["env"]["threads"]
+            # what a recipe finds does not depend on them
+            threads = row["env"]["threads"] if "provider" in row else None
             what = row.get("case", row.get("snr", str(row.get("test_runs"))))
             rows[(*group(row), threads, what, row.get("provider"))] = row
     return list(rows.values())
