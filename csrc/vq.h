@@ -7,7 +7,7 @@
 
 namespace fastbrain {
 
-enum class VqType { kFloat32, kFloat16, kBfloat16 };
+enum class VqType { kFloat32, kFloat16, kBfloat16, kFloat64 };
 
 struct VqRows {
   const void* values;  // (all, width)
@@ -16,24 +16,27 @@ struct VqRows {
   std::int64_t count, width;
 };
 
+// Number is float or double: what scores are computed in, whatever the rows are.
+template <typename Number>
 struct VqCodes {
-  const float* values;  // (count, width)
-  const float* panels;  // (panels, 1 + width, columns), or nullptr
-  const float* screen;  // what VqScreen::pack made, or nullptr
-  bool euclidean;       // false: the score is the product alone
+  const Number* values;  // (count, width)
+  const Number* panels;  // (panels, 1 + width, columns), or nullptr
+  const float* screen;   // what VqScreen::pack made, or nullptr
+  bool euclidean;        // false: the score is the product alone
   std::int64_t count, width;
 };
 
+template <typename Number>
 struct Vq {
   std::int64_t columns;  // codes of a panel
   // to (panels, 1 + width, columns): what is subtracted for each code, then its values
-  void (*pack)(const VqCodes& codes, float* to, int threads);
+  void (*pack)(const VqCodes<Number>& codes, Number* to, int threads);
   // out (rows) = nearest code, the lowest of equally near ones; false if memory ran out.
-  bool (*lookup)(const VqRows& rows, const VqCodes& codes, std::int64_t* out, int threads);
+  bool (*lookup)(const VqRows& rows, const VqCodes<Number>& codes, std::int64_t* out, int threads);
   // counts (codes) and sums (codes, width) of the rows of each code in the order of the rows;
   // index -1 and rows where the mask is false count for none.
   void (*sums)(const VqRows& rows, const bool* mask, const std::int64_t* indices,
-               std::int64_t codes, std::int64_t* counts, float* sums, int threads);
+               std::int64_t codes, std::int64_t* counts, Number* sums, int threads);
 };
 
 // The same lookup by bytes first: products of 8-bit integers and a bound on their error tell for
@@ -42,14 +45,12 @@ struct Vq {
 struct VqScreen {
   std::int64_t (*floats)(std::int64_t codes, std::int64_t width);  // length of `screen`
   // false if memory ran out
-  bool (*pack)(const VqCodes& codes, float* to, int threads);
+  bool (*pack)(const VqCodes<float>& codes, float* to, int threads);
   // out = nearest code, or kUndecided where bytes leave too many; false if memory ran out
-  bool (*lookup)(const VqRows& rows, const VqCodes& codes, std::int64_t* out, int threads);
+  bool (*lookup)(const VqRows& rows, const VqCodes<float>& codes, std::int64_t* out, int threads);
 };
 
 constexpr std::int64_t kUndecided = -2;
-
-const Vq& vq(Isa isa);
 
 // nullptr where the machine has no products of bytes
 const VqScreen* vq_screen(Isa isa);
@@ -69,15 +70,19 @@ struct VqLaunch {
 
 void vq_lookup_cuda(const VqLaunch& launch, int type, void* stream);
 
+// The argument says by its type which one is meant.
 namespace baseline {
-extern const Vq vq;
-}
+const Vq<float>& vq(float);
+const Vq<double>& vq(double);
+}  // namespace baseline
 namespace avx2 {
-extern const Vq vq;
-}
+const Vq<float>& vq(float);
+const Vq<double>& vq(double);
+}  // namespace avx2
 namespace avx512 {
-extern const Vq vq;
-}
+const Vq<float>& vq(float);
+const Vq<double>& vq(double);
+}  // namespace avx512
 namespace avx512vnni {
 extern const VqScreen vq_screen;
 }

@@ -1,36 +1,42 @@
 // Reading rows, and sharing out a lookup. Included after tile.h by the sources of the nearest code,
 // inside the namespace of an instruction set.
 
-// Elements [first, first + count) of a row, as floats.
-static inline void widen(const VqRows& rows, int64_t row, int64_t first, int64_t count, float* to) {
+template <typename Element>
+static inline void convert(const Element* from, int64_t count, Number* to) {
+  for (int64_t k = 0; k < count; ++k) to[k] = static_cast<Number>(from[k]);
+}
+
+// The float of these bits.
+static inline float float_of(uint32_t bits) {
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+// Elements [first, first + count) of a row, as numbers.
+static inline void widen(const VqRows& rows, int64_t row, int64_t first, int64_t count,
+                         Number* to) {
   const int64_t at = row * rows.width + first;
-  if (rows.type == VqType::kFloat32) {
-    __builtin_memcpy(to, static_cast<const float*>(rows.values) + at, count * sizeof(float));
-    return;
-  }
-  const uint16_t* from = static_cast<const uint16_t*>(rows.values) + at;
-  if (rows.type == VqType::kBfloat16) {
-    for (int64_t k = 0; k < count; ++k) {
-      const uint32_t bits = static_cast<uint32_t>(from[k]) << 16;
-      __builtin_memcpy(to + k, &bits, sizeof(bits));
-    }
-    return;
-  }
-  for (int64_t k = 0; k < count; ++k) {
-    // the exponent of a half, taken for one of a float, is 112 too small
-    const uint32_t size = (from[k] & 0x7fffu) << 13, sign = (from[k] & 0x8000u) << 16;
-    float value;
-    __builtin_memcpy(&value, &size, sizeof(size));
-    value *= 0x1p112f;
-    uint32_t bits;
-    __builtin_memcpy(&bits, &value, sizeof(bits));
-    bits |= sign;
-    __builtin_memcpy(to + k, &bits, sizeof(bits));
+  const uint16_t* halves = static_cast<const uint16_t*>(rows.values) + at;
+  switch (rows.type) {
+    case VqType::kFloat32:
+      return convert(static_cast<const float*>(rows.values) + at, count, to);
+    case VqType::kFloat64:
+      return convert(static_cast<const double*>(rows.values) + at, count, to);
+    case VqType::kBfloat16:
+      for (int64_t k = 0; k < count; ++k) to[k] = float_of(static_cast<uint32_t>(halves[k]) << 16);
+      return;
+    case VqType::kFloat16:
+      for (int64_t k = 0; k < count; ++k) {
+        // the exponent of a half, taken for one of a float, is 112 too small; the sign follows
+        const float size = float_of((halves[k] & 0x7fffu) << 13) * 0x1p112f;
+        to[k] = __builtin_copysignf(size, float_of((halves[k] & 0x8000u) << 16));
+      }
   }
 }
 
 // -|c|² / 2 in double precision, the same wherever the code stands.
-static inline float minus_half_square(const float* code, int64_t width) {
+static inline Number minus_half_square(const Number* code, int64_t width) {
   typedef double Wide __attribute__((vector_size(kLanes * sizeof(double))));
   Wide square = {};
   int64_t k = 0;
@@ -44,20 +50,23 @@ static inline float minus_half_square(const float* code, int64_t width) {
   }
   double sum = 0;
   for (int i = 0; i < kLanes; ++i) sum += square[i];
-  return static_cast<float>(sum * -0.5);
+  return static_cast<Number>(sum * -0.5);
 }
 
 static inline int64_t row_of(const VqRows& rows, int64_t i) {
   return rows.chosen != nullptr ? rows.chosen[i] : i;
 }
 
+// rows of a tile lie side by side in whole vectors
+constexpr int kRowStep = (kRows + kLanes - 1) / kLanes * kLanes;
+
 // rows of a task: few enough to stay in the first-level cache beside a panel while the codes
 // stream by, and never more than the second level holds
-constexpr int64_t kBlockFloats = 1 << 16, kMostTiles = 3;
+constexpr int64_t kBlockNumbers = (256 << 10) / sizeof(Number), kMostTiles = 3;
 constexpr int64_t kTasksPerThread = 16, kFewestPanels = 16;
 
 struct Found {
-  float score;
+  Number score;
   int32_t code;
 };
 
@@ -70,7 +79,7 @@ static inline Plan plan_of(int64_t rows, int64_t depth, int64_t codes, int threa
   Plan p;
   const int64_t tiles = ceil_div(rows, kRows);
   p.panels = ceil_div(codes, kColumns);
-  p.block_tiles = larger(1, smaller(kMostTiles, kBlockFloats / larger(1, depth * kLanes)));
+  p.block_tiles = larger(1, smaller(kMostTiles, kBlockNumbers / larger(1, depth * kRowStep)));
   p.block_tiles = larger(1, smaller(p.block_tiles, tiles));
   p.blocks = ceil_div(tiles, p.block_tiles);
   // too few tasks to share evenly: split the codes too, at the price of packing rows again

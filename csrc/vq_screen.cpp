@@ -24,7 +24,7 @@ constexpr float kRounding = 0x1p-23f, kVanishing = 1e-33f;
 
 struct Screening {
   const VqRows& rows;
-  const VqCodes& codes;
+  const VqCodes<float>& codes;
   int64_t* out;
   Plan plan;
   Header header;
@@ -136,7 +136,7 @@ void find(void* context, int64_t task, int worker) {
   }
 }
 
-bool lookup(const VqRows& rows, const VqCodes& codes, int64_t* out, int threads) {
+bool lookup(const VqRows& rows, const VqCodes<float>& codes, int64_t* out, int threads) {
   Screening s{rows, codes, out, {}, {}};
   __builtin_memcpy(&s.header, codes.screen, sizeof(s.header));
   s.quads = ceil_div(rows.width, kQuad);

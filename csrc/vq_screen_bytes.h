@@ -72,7 +72,7 @@ Lengths quantise(const float* values, int64_t width, float scale, int shift, int
 float scale_of(float top) { return top > 1e-30f ? top / kLargest : 0; }
 
 struct Packing {
-  const VqCodes& codes;
+  const VqCodes<float>& codes;
   float* to;
   float scale;
   float* found;  // (panels, 3): the largest values, or the largest lengths, errors and halves
@@ -110,7 +110,7 @@ void pack_panel(void* context, int64_t panel, int) {
   }
 }
 
-bool pack(const VqCodes& codes, float* to, int threads) {
+bool pack(const VqCodes<float>& codes, float* to, int threads) {
   const int64_t panels = ceil_div(codes.count, kColumns);
   Packing packing{codes, to, 0, allocate(panels * 3)};
   if (packing.found == nullptr) return false;

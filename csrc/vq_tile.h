@@ -1,20 +1,18 @@
 // The register tile of a nearest code: scores of some rows against panels of codes, and the best of
 // them for each lane. Included after tile.h by vq.cpp, inside the namespace of an instruction set.
 
-typedef int32_t Ids __attribute__((vector_size(kLanes * sizeof(int32_t))));
-
 // panels that one row takes at once: fewer sums than that would wait for each other
 constexpr int64_t kChunk = 4;
 
 // What a tile has found so far, for each row and lane: the best score and the half panel it is in.
 struct Best {
   Lanes score[kRows];
-  Ids half[kRows];
+  Integers half[kRows];
 };
 
-// Scores R rows (width, kLanes) against P panels that lie `step` apart.
+// Scores R rows (width, kRowStep) against P panels that lie `step` apart.
 template <int R, int P>
-static inline __attribute__((always_inline)) void score(const float* rows, const float* panel,
+static inline __attribute__((always_inline)) void score(const Number* rows, const Number* panel,
                                                         int64_t step, int64_t width, int64_t first,
                                                         Best& best) {
   Lanes sum[R][2 * P];
@@ -24,7 +22,7 @@ static inline __attribute__((always_inline)) void score(const float* rows, const
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) sum[i][j] = start;
   }
-  const float* from = panel + kColumns;
+  const Number* from = panel + kColumns;
   for (int64_t k = 0; k < width; ++k) {
     Lanes code[2 * P];
 #pragma GCC unroll 8
@@ -33,7 +31,7 @@ static inline __attribute__((always_inline)) void score(const float* rows, const
     }
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
-      const float factor = rows[k * kLanes + i];
+      const Number factor = rows[k * kRowStep + i];
 #pragma GCC unroll 8
       for (int j = 0; j < 2 * P; ++j) sum[i][j] += factor * code[j];
     }
@@ -42,24 +40,24 @@ static inline __attribute__((always_inline)) void score(const float* rows, const
   __asm__ volatile("" ::: "memory");
 #pragma GCC unroll 4
   for (int p = 0; p < P; ++p) {
-    const Ids left = Ids{} + static_cast<int32_t>(2 * (first + p)), right = left + 1;
+    const Integers left = Integers{} + static_cast<Integer>(2 * (first + p)), right = left + 1;
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       // only a larger score wins, so the lower of equal codes stays
-      const Ids second = sum[i][2 * p + 1] > sum[i][2 * p];
+      const Integers second = sum[i][2 * p + 1] > sum[i][2 * p];
       const Lanes high = second ? sum[i][2 * p + 1] : sum[i][2 * p];
-      const Ids better = high > best.score[i];
+      const Integers better = high > best.score[i];
       best.score[i] = better ? high : best.score[i];
       best.half[i] = better ? (second ? right : left) : best.half[i];
     }
   }
 }
 
-using Scan = void (*)(const float* rows, const float* panel, int64_t step, int64_t width,
+using Scan = void (*)(const Number* rows, const Number* panel, int64_t step, int64_t width,
                       int64_t first, int64_t panels, Best& best);
 
 template <int R>
-void scan(const float* rows, const float* panel, int64_t step, int64_t width, int64_t first,
+void scan(const Number* rows, const Number* panel, int64_t step, int64_t width, int64_t first,
           int64_t panels, Best& best) {
   constexpr int kAtOnce = R == 1 ? kChunk : R < 4 ? 2 : 1;
   int64_t p = 0;
@@ -85,7 +83,7 @@ Scan scan_of(int64_t rows) {
 
 // The best of a row over its lanes, the lowest code of equal ones: in log2(kLanes) exchanges.
 static inline Found reduce(const Best& best, int64_t row) {
-  Ids lane;
+  Integers lane;
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) lane[i] = i;
   Lanes top = best.score[row];
@@ -94,11 +92,11 @@ static inline Found reduce(const Best& best, int64_t row) {
     const Lanes other = __builtin_shuffle(top, lane ^ step);
     top = other > top ? other : top;
   }
-  Ids code = best.score[row] == top ? best.half[row] * kLanes + lane : Ids{} + INT32_MAX;
+  Integers code = best.score[row] == top ? best.half[row] * kLanes + lane : Integers{} + INT32_MAX;
 #pragma GCC unroll 4
   for (int step = kLanes / 2; step > 0; step /= 2) {
-    const Ids other = __builtin_shuffle(code, lane ^ step);
+    const Integers other = __builtin_shuffle(code, lane ^ step);
     code = other < code ? other : code;
   }
-  return {top[0], code[0]};
+  return {top[0], static_cast<int32_t>(code[0])};
 }

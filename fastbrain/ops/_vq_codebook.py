@@ -23,7 +23,7 @@ class PackedCodebook:
     codebook : Tensor, (C, D) float
         The codes it was made of; it is stale as soon as they change.
     metric : {"euclidean", "cosine"}
-    panels : Tensor, (n,) float32, or None
+    panels : Tensor, (n,) at least float32, or None
         On the CPU: the codes in the layouts in which the kernel reads them.
     weights : Tensor, (C,) float32, or None
         On a GPU: half the squared length of each code or, for the cosine, one over its length.
@@ -65,7 +65,7 @@ def pack_codebook(codebook: Tensor, *, metric: str = "euclidean") -> PackedCodeb
     panels = weights = None
     if codes.device.type != "cpu":
         weights = weights_of(codes, metric)
-    elif codes.dtype != torch.float64:
+    else:
         panels = cpu.pack(codes, metric)
     return PackedCodebook(codebook, metric, panels, weights, version)
 

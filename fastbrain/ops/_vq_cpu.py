@@ -6,7 +6,8 @@ no gradient, so there is none here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ._vq_update import VQState
 
 # as csrc/vq.h numbers them
-_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define("vq_pack(Tensor codebook, bool euclidean) -> Tensor")
@@ -35,7 +36,7 @@ def can_run(
     """None, or why the C++ kernel cannot take a checked lookup."""
     if len(codebook) >= 1 << 31:
         return f"the codebook holds {len(codebook)} codes; it counts them in 32 bits"
-    return _can_read(x) or _can_read(codebook)
+    return _can_read(x)
 
 
 def call(
@@ -56,35 +57,39 @@ def can_sum(
     state: VQState, x: Tensor, indices: Tensor, decay: float, mask: Tensor | None, group: object
 ) -> str | None:
     """None, or why the C++ kernel cannot take a checked update."""
-    if state.total.dtype != torch.float32:
-        return f"the state is {state.total.dtype}; it adds in float32"
     return _can_read(x)
 
 
 def sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
-    """How many rows each code has, (C,) int64, and their sum, (C, D) float32."""
+    """How many rows each code has, (C,) int64, and their sum, (C, D) at least float32."""
     return torch.ops.fastbrain.vq_sums(x.detach(), indices, mask, count)
 
 
 def _can_read(x: Tensor) -> str | None:
-    if x.device.type != "cpu":
-        return f"the tensors are on {x.device}"
-    if x.dtype not in _TYPES:
-        return f"a tensor is {x.dtype}; it takes float32, float16 and bfloat16"
-    return None
+    return None if x.device.type == "cpu" else f"the tensors are on {x.device}"
 
 
-def _plain(codebook: Tensor, euclidean: bool) -> Tensor:
-    """Contiguous float32 codes, for the cosine of length one."""
+def _precision(*tensors: Tensor) -> torch.dtype:
+    """What is computed in: float64 where any tensor is."""
+    return torch.float64 if torch.float64 in [t.dtype for t in tensors] else torch.float32
+
+
+def _entry(name: str, precision: torch.dtype) -> Callable[..., Any]:
+    """The kernel of this name for numbers of this precision."""
+    return getattr(_native, name if precision == torch.float32 else f"{name}_double")
+
+
+def _plain(codebook: Tensor, euclidean: bool, precision: torch.dtype) -> Tensor:
+    """Contiguous codes, for the cosine of length one."""
     if not euclidean:
         codebook = F.normalize(codebook.to(torch.float64), dim=1)
-    return codebook.to(torch.float32).contiguous()
+    return codebook.to(precision).contiguous()
 
 
 def _pack(codebook: Tensor, euclidean: bool) -> Tensor:
-    codes = _plain(codebook, euclidean)
+    codes = _plain(codebook, euclidean, _precision(codebook))
     out = _fake_pack(codes, euclidean)
-    _native.vq_pack(
+    _entry("vq_pack", codes.dtype)(
         codes=codes.data_ptr(),
         euclidean=euclidean,
         count=codes.shape[0],
@@ -99,11 +104,11 @@ def _nearest(x: Tensor, mask: Tensor | None, codes: Tensor, euclidean: bool, cou
     # a packed codebook has one axis
     packed = codes.dim() == 1
     if not packed:
-        codes = _plain(codes, euclidean)
+        codes = _plain(codes, euclidean, _precision(x, codes))
     x = x.contiguous()
     mask = None if mask is None else mask.contiguous()
     out = _fake_nearest(x, mask, codes, euclidean, count)
-    _native.vq_lookup(
+    _entry("vq_lookup", codes.dtype)(
         rows=x.data_ptr(),
         type=_TYPES[x.dtype],
         mask=0 if mask is None else mask.data_ptr(),
@@ -123,7 +128,7 @@ def _sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[
     x, indices = x.contiguous(), indices.contiguous()
     mask = None if mask is None else mask.contiguous()
     counts, total = _fake_sums(x, indices, mask, count)
-    _native.vq_sums(
+    _entry("vq_sums", total.dtype)(
         rows=x.data_ptr(),
         type=_TYPES[x.dtype],
         mask=0 if mask is None else mask.data_ptr(),
@@ -139,7 +144,9 @@ def _sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[
 
 
 def _fake_pack(codebook: Tensor, euclidean: bool) -> Tensor:
-    return codebook.new_empty(_native.vq_packed_floats(*codebook.shape), dtype=torch.float32)
+    precision = _precision(codebook)
+    numbers = _entry("vq_packed_numbers", precision)(*codebook.shape)
+    return codebook.new_empty(numbers, dtype=precision)
 
 
 def _fake_nearest(
@@ -153,7 +160,7 @@ def _fake_sums(
 ) -> tuple[Tensor, Tensor]:
     return (
         x.new_empty(count, dtype=torch.int64),
-        x.new_empty(count, x.shape[-1], dtype=torch.float32),
+        x.new_empty(count, x.shape[-1], dtype=_precision(x)),
     )
 
 

@@ -58,9 +58,10 @@ def vq_lookup(
 ) -> Tensor:
     """Index of the nearest code; of equally near ones the lowest.
 
-    Equal codes are equally near on every backend. Backends other than the reference add in float32:
-    of two codes whose squared distances differ by less than a millionth of ``||x||² + ||e||²``,
-    they may give either.
+    Equal codes are equally near on every backend. Backends other than the reference add in float32,
+    or float64 where the tensors are; the reference adds in float64 and compares in float32. Of two
+    codes whose squared distances differ by less than a millionth of ``||x||² + ||e||²``, they may
+    give either.
 
     Parameters
     ----------

@@ -147,7 +147,8 @@ def test_compiles_to_one_graph_with_the_same_gradients(variant):
 ISA = """
 import sys; sys.path.insert(0, "tests/ops")
 from test_neighborhood_double import *
-for variant, shape in itertools.product(VARIANTS, SHAPES):
+torch.set_num_threads(1)
+for variant, shape in itertools.product(VARIANTS, SHAPES[2:]):
     print(error(inputs(*shape), temperature=0.05, variant=variant))
 """
 

@@ -77,7 +77,7 @@ def equally_near(call: Call, got: Tensor, wanted: Tensor) -> bool:
 CASES = cases(
     (
         vq_lookup,
-        HALF,
+        (*HALF, torch.float64),
         {
             "euclidean": lookup((127,), 101, 63),
             "cosine": lookup((3, 31), 63, 17, "cosine"),
@@ -94,7 +94,7 @@ CASES = cases(
     ),
     (
         vq_update_,
-        (torch.float32,),
+        (torch.float32, torch.float64),
         {
             "plain": update(127, 31, 63),
             "few-codes": update(1009, 2, 5),
