@@ -1,7 +1,7 @@
 """Offsets are 64-bit: values that lie beyond 2^31 elements are found.
 
-Fresh zero pages are not backed by memory, so these volumes cost address space alone; a tiny mask
-keeps what is read small.
+Fresh zero pages are not backed by memory, so these arrays cost address space alone; a mask or a
+stride keeps what is read small.
 """
 
 from __future__ import annotations
@@ -38,12 +38,72 @@ print("found")
 """
 
 
+POOL = """
+import sys
+import numpy as np
+import torch
+import torch.nn.functional as F
+torch.set_num_threads(1)
+backend = sys.argv[1]
+from fastbrain.ops import neighborhood_clustering
+
+step = (1 << 30) + 64
+pages = torch.from_numpy(np.zeros(4 * step, dtype=np.float16))
+memory = pages.as_strided((4, 16), (step, 1))
+assert 3 * step > 1 << 31
+memory.copy_(F.normalize(torch.randn(4, 16), dim=1))
+features, prototypes = F.normalize(torch.randn(2, 5, 16), dim=2)
+features.requires_grad_()
+rows = torch.tensor([0, 1, 2, 3, 1])
+outcomes = []
+for pool in (memory, memory.contiguous()):
+    options = {"temperature": 0.5, "variant": "paper", "backend": backend}
+    value = neighborhood_clustering(features, prototypes, pool, rows, **options)
+    outcomes.append((value.detach(), *torch.autograd.grad(value, features)))
+assert all(map(torch.equal, *outcomes)), outcomes
+print("found")
+"""
+
+CODEBOOK = """
+import numpy as np
+import torch
+from fastbrain.ops import vq_lookup
+
+rows, width = (1 << 19) + 1, 4096
+x = torch.from_numpy(np.zeros((rows, width), dtype=np.float16))
+assert x[:-1].numel() == 1 << 31
+x[-1, -1] = 1
+mask = torch.zeros(rows, dtype=torch.bool)
+mask[-1] = True
+codes = torch.zeros(3, width, dtype=torch.float16)
+codes[2, -1] = 1
+codes[0, 0] = 1
+found = vq_lookup(x, codes, mask=mask, backend="cpu")
+assert found[-1] == 2 and found[:-1].eq(-1).all()
+print("found")
+"""
+
+
 @pytest.mark.parametrize("backend", ["cpu", "triton"])
 def test_voxels_beyond_two_to_the_31_are_read(backend):
     pytest.importorskip("triton", reason="triton is not installed")
+    run(CODE, backend)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "triton"])
+def test_a_memory_beyond_two_to_the_31_is_read(backend):
+    pytest.importorskip("triton", reason="triton is not installed")
+    run(POOL, backend)
+
+
+def test_rows_beyond_two_to_the_31_are_looked_up():
+    run(CODEBOOK)
+
+
+def run(code, *arguments):
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     ran = subprocess.run(
-        [sys.executable, "-c", CODE, backend], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert ran.stdout.strip() == "found"
