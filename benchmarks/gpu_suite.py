@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import traceback
+from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 
 import torch
@@ -21,6 +22,18 @@ from fastbrain.ops._selftest import run_selftest
 
 SMOKE = {"native", "M64-768x768-r8", "B36-N2000-D2048", "64x8192x256", "tiny"}
 HALF = {"neighborhood": torch.float16}
+# distributions that entries are timed against where they are installed
+PEERS = ("peft", "vector-quantize-pytorch")
+
+
+def record_peers(recorder: Recorder) -> None:
+    """A row for each peer: its version, or that its comparisons are skipped."""
+    for name in PEERS:
+        try:
+            note = version(name)
+        except PackageNotFoundError:
+            note = "skipped: not installed"
+        recorder.row(op="peer", case=name, provider=name, note=note)
 
 
 def check_ops(recorder: Recorder, device: str) -> int:
@@ -59,6 +72,7 @@ def main() -> None:
     start = perf_counter()
     device = "cpu" if arguments.smoke else "cuda"
     recorder = Recorder(arguments.machine, device)
+    record_peers(recorder)
     failed = 0 if arguments.smoke else check_ops(recorder, device)
     broken: list[str] = []
     left: list[str] = []

@@ -244,7 +244,7 @@ def report(machine: str | None = None, *, short: bool = False) -> str:
     for name, threads in tables:
         own = [row for row in rows if (group(row), row["env"]["threads"]) == (name, threads)]
         op = own[0]["op"]
-        if op == "roofline" or op.startswith(("selftest_", "failed_")):
+        if op in ("roofline", "peer") or op.startswith(("selftest_", "failed_")):
             continue
         env = own[-1]["env"]
         measured = (

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +44,21 @@ def test_a_wrong_provider_is_not_timed(registry):
     )
     with pytest.raises(SystemExit, match="wrong is wrong by 1"):
         problem.verified()
+
+
+def test_a_peer_that_is_missing_is_a_row(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import gpu_suite
+    import report
+
+    rows = []
+    monkeypatch.setattr(gpu_suite, "PEERS", ("torch", "no-such-peer"))
+    gpu_suite.record_peers(SimpleNamespace(row=lambda **row: rows.append(row)))
+    assert [row["note"] for row in rows] == [metadata.version("torch"), "skipped: not installed"]
+    # they are facts about the run, not a table
+    kept = [{**row, "env": {"threads": 1}, "machine": "here"} for row in rows]
+    monkeypatch.setattr(report, "latest", lambda _machine: kept)
+    assert "peer" not in report.report()
 
 
 @pytest.mark.slow
