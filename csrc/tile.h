@@ -109,28 +109,28 @@ struct Run {
 
 // c[i][column + j] = Σ a(i, k) b(k, j) over the runs, for i < rows and j < columns, with
 // a(i, k) = a[i * kRowStep + k * kInnerStep] and b(k, j) = b[k * b_step + j].
-template <int kRowStep, int kInnerStep>
+template <int kRowStep, int kInnerStep, int kTile = kRows>
 static inline __attribute__((always_inline)) void multiply_tile(
     const Run* runs, int64_t count, const Number* a, const Number* b, int64_t b_step, Start start,
     const Number* bias, Number* const* c, int64_t column, int64_t rows, int64_t columns,
     Finish finish = Finish::kStore) {
-  Lanes sum[kRows][2] = {};
+  Lanes sum[kTile][2] = {};
   for (int64_t run = 0; run < count; ++run) {
     const Number* factors = a + runs[run].first * kInnerStep;
     const Number* from = b + runs[run].first * b_step;
     for (int64_t k = 0; k < runs[run].depth; ++k) {
       const Lanes left = load(from + k * b_step), right = load(from + k * b_step + kLanes);
 #pragma GCC unroll 16
-      for (int i = 0; i < kRows; ++i) {
+      for (int i = 0; i < kTile; ++i) {
         const Number factor = factors[i * kRowStep + k * kInnerStep];
         sum[i][0] += factor * left;
         sum[i][1] += factor * right;
       }
     }
   }
-  if (rows == kRows && columns == kColumns) {
+  if (rows == kTile && columns == kColumns) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kRows; ++i) {
+    for (int i = 0; i < kTile; ++i) {
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half) {
         Number* to = c[i] + column + half * kLanes;
@@ -145,9 +145,9 @@ static inline __attribute__((always_inline)) void multiply_tile(
     }
     return;
   }
-  Number tile[kRows * kColumns];
+  Number tile[kTile * kColumns];
 #pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i) {
+  for (int i = 0; i < kTile; ++i) {
     store(tile + i * kColumns, sum[i][0]);
     store(tile + i * kColumns + kLanes, sum[i][1]);
   }

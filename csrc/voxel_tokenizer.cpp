@@ -16,11 +16,15 @@ namespace {
 // Blocks, in floats: the packed patches of a task (kTaskRows, kInner) and a panel of the weight
 // (kInner, kColumns) stay in the second-level cache together.
 constexpr int64_t kInner = 512;
-constexpr int64_t kTaskRows = 144 / kRows * kRows, kTaskTiles = kTaskRows / kRows;
+constexpr int64_t kTaskRows = 144 / kRows * kRows;
+// Rows of a tile where windows come in such a number: it then holds one token, and skips what is
+// outside the brain there and not in its neighbour.
+constexpr int kWindowRows = kRows > 8 ? 8 : kRows;
+constexpr int64_t kTaskTiles = kTaskRows / kWindowRows;
 // off a power of two: rows of a tile would otherwise share the sets of the first-level cache
 constexpr int64_t kStep = kInner + 16;
 // runs closer than this are joined, so that a block holds at most kInner / (kGap + 1) + 1 of them
-constexpr int64_t kGap = 8, kMostRuns = 64;
+constexpr int64_t kGap = 2, kMostRuns = 176;
 constexpr int64_t kGradInner = 256, kGradRows = 192, kGradStep = kGradInner + kColumns + 16;
 
 struct Forward {
@@ -74,18 +78,20 @@ int64_t find_runs(const VoxelSource& s, int64_t sample, int64_t count, int64_t f
       bits |= row_bits(s, token * s.rows + r % s.rows);
     }
     if (bits == 0) continue;
-    const int64_t begin = (r - first) * s.width, end = begin + s.width;
+    const int64_t begin = (r - first) * s.width + __builtin_ctzll(bits);
+    const int64_t end = (r - first) * s.width + 64 - __builtin_clzll(bits);
     if (found > 0 && begin - runs[found - 1].first - runs[found - 1].depth < kGap) {
       runs[found - 1].depth = static_cast<int32_t>(end - runs[found - 1].first);
     } else {
-      runs[found++] = {static_cast<int32_t>(begin), static_cast<int32_t>(s.width)};
+      runs[found++] = {static_cast<int32_t>(begin), static_cast<int32_t>(end - begin)};
     }
   }
   return found;
 }
 
-// Samples are counted token by token, all windows of one before the next: a tile then holds one or
-// two tokens, and what lies outside the brain in those is neither packed nor multiplied.
+// Samples are counted token by token, all windows of one before the next: a tile then holds few
+// tokens, and what lies outside the brain in those is neither packed nor multiplied.
+template <int kTile>
 void multiply(void* context, int64_t task, int worker) {
   const Forward& f = *static_cast<Forward*>(context);
   const VoxelSource& s = f.source;
@@ -93,7 +99,7 @@ void multiply(void* context, int64_t task, int worker) {
   float* buffer = f.panel_buffers + worker * kInner * kColumns;
   const int64_t sample = task % f.row_tasks * f.task_rows;
   const int64_t samples = smaller(f.task_rows, f.samples - sample);
-  const int64_t tiles = ceil_div(samples, kRows);
+  const int64_t tiles = ceil_div(samples, kTile);
   const int64_t panel_first = task / f.row_tasks * f.panel_group;
   const int64_t panel_last = smaller(panel_first + f.panel_group, f.panels);
   const int64_t all_rows = s.frames * s.rows;
@@ -104,20 +110,20 @@ void multiply(void* context, int64_t task, int worker) {
     const int64_t window = (sample + i) % s.batch, token = (sample + i) / s.batch;
     out[i] = f.out + (window * s.tokens + token) * f.features;
   }
-  // a tile reads kRows of them; what it computes beyond the last sample is not stored
-  for (int64_t i = samples * kStep; i < tiles * kRows * kStep; ++i) patches[i] = 0.0f;
+  // a tile reads kTile of them; what it computes beyond the last sample is not stored
+  for (int64_t i = samples * kStep; i < tiles * kTile * kStep; ++i) patches[i] = 0.0f;
   for (int64_t block = 0; block < f.blocks; ++block) {
     const int64_t first = block * f.block_rows, last = smaller(first + f.block_rows, all_rows);
     const int64_t depth = (last - first) * s.width, column_first = first * s.width;
     for (int64_t tile = 0; tile < tiles; ++tile) {
-      const int64_t begin = tile * kRows, end = smaller(begin + kRows, samples);
+      const int64_t begin = tile * kTile, end = smaller(begin + kTile, samples);
       counts[tile] = find_runs(s, sample + begin, end - begin, first, last, runs[tile]);
       for (int64_t i = begin; i < end; ++i) {
         const int64_t window = (sample + i) % s.batch, token = (sample + i) / s.batch;
         for (int64_t run = 0; run < counts[tile]; ++run) {
-          const int64_t at = runs[tile][run].first, row = first + at / s.width;
-          f.pack(s, window, token, row, row + runs[tile][run].depth / s.width,
-                 patches + i * kStep + at);
+          const int64_t row = runs[tile][run].first / s.width;
+          const int64_t end = ceil_div(runs[tile][run].first + runs[tile][run].depth, s.width);
+          f.pack(s, window, token, first + row, first + end, patches + i * kStep + row * s.width);
         }
       }
     }
@@ -131,11 +137,11 @@ void multiply(void* context, int64_t task, int worker) {
         pack_panel(f, column_first, depth, panel, buffer);
       }
       for (int64_t tile = 0; tile < tiles; ++tile) {
-        const int64_t i = tile * kRows;
-        multiply_tile<kStep, 1>(runs[tile], counts[tile], patches + i * kStep, weight, kColumns,
-                                start, f.bias != nullptr ? f.bias + column : nullptr, out + i,
-                                column, smaller(kRows, samples - i),
-                                smaller(kColumns, f.features - column), f.finish);
+        const int64_t i = tile * kTile;
+        multiply_tile<kStep, 1, kTile>(
+            runs[tile], counts[tile], patches + i * kStep, weight, kColumns, start,
+            f.bias != nullptr ? f.bias + column : nullptr, out + i, column,
+            smaller(kTile, samples - i), smaller(kColumns, f.features - column), f.finish);
       }
     }
   }
@@ -157,8 +163,9 @@ bool forward(const VoxelSource& source, const float* weight, const float* bias, 
   if (f.samples == 0 || features == 0) return true;
   f.blocks = ceil_div(source.frames * source.rows, f.block_rows);
   // a panel of one block is soon used up; shorter tasks then share more evenly
-  f.row_tasks = ceil_div(f.samples, f.blocks > 1 ? kTaskRows : kTaskRows / 2);
-  f.task_rows = ceil_div(ceil_div(f.samples, f.row_tasks), kRows) * kRows;
+  const int64_t tile = source.batch % kWindowRows == 0 ? kWindowRows : kRows;
+  f.row_tasks = ceil_div(f.samples, (f.blocks > 1 ? kTaskRows : kTaskRows / 2) / tile * tile);
+  f.task_rows = ceil_div(ceil_div(f.samples, f.row_tasks), tile) * tile;
   f.row_tasks = ceil_div(f.samples, f.task_rows);
   // tasks that do not share evenly: split the features too, at the price of packing patches again
   int64_t groups = 1;
@@ -180,7 +187,8 @@ bool forward(const VoxelSource& source, const float* weight, const float* bias, 
       (!shared || f.packed_weight != nullptr) && f.patches != nullptr && f.panel_buffers != nullptr;
   if (enough) {
     if (shared) parallel_run(threads, f.blocks * f.panels, pack_weight, &f);
-    parallel_run(threads, f.row_tasks * groups, multiply, &f);
+    parallel_run(threads, f.row_tasks * groups,
+                 tile == kRows ? multiply<kRows> : multiply<kWindowRows>, &f);
   }
   free(f.packed_weight);
   free(f.patches);
