@@ -122,8 +122,8 @@ void multiply(void* context, int64_t task, int worker) {
         const int64_t window = (sample + i) % s.batch, token = (sample + i) / s.batch;
         for (int64_t run = 0; run < counts[tile]; ++run) {
           const int64_t row = runs[tile][run].first / s.width;
-          const int64_t end = ceil_div(runs[tile][run].first + runs[tile][run].depth, s.width);
-          f.pack(s, window, token, first + row, first + end, patches + i * kStep + row * s.width);
+          const int64_t past = ceil_div(runs[tile][run].first + runs[tile][run].depth, s.width);
+          f.pack(s, window, token, first + row, first + past, patches + i * kStep + row * s.width);
         }
       }
     }

@@ -76,6 +76,8 @@ CASES = cases(
             "odd": tokenizer(SMALL, (3, 3, 3), batch=2, frames=1, features=63),
             "primes": tokenizer((17, 16, 19), CUBE, batch=3, frames=3, features=101),
             "eight": tokenizer((17, 16, 24), (8, 8, 8), batch=2, frames=2, features=127),
+            "eight-windows": tokenizer((17, 16, 24), (8, 8, 8), batch=8, frames=1, features=96),
+            "sixteen-windows": tokenizer((17, 16, 19), CUBE, batch=16, frames=3, features=65),
             "sixteen": tokenizer((32, 16, 17), (16, 16, 16), batch=1, frames=1, features=33),
             # most rows of a patch hold no brain at all and are skipped
             "sparse": tokenizer(
