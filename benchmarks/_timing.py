@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from rows import RESULTS
 
 from fastbrain import __version__, _native
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def cpu_name() -> str:

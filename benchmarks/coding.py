@@ -16,16 +16,10 @@ _CODES = {
 }
 _BASE = "mean"
 _SURE = 0.05
-_WAYS = {
-    _BASE: "mean age",
-    "connectivity ridge": "connectivity ridge",
-    "connectivity of codes": "connectivity of codes",
-    "digits": "digits",
-    "digits, calibrated": "digits, calibrated",
-    "digits, likeliest": "digits, likeliest",
-    "head": "head",
-    "image": "image",
-}
+_WAYS = (
+    *(_BASE, "connectivity ridge", "connectivity of codes", "digits", "digits, calibrated"),
+    *("digits, likeliest", "head", "image"),
+)
 
 
 def codes_table(rows: list[Row]) -> str:
@@ -54,8 +48,9 @@ def age_table(rows: list[Row]) -> str:
     for own in _studies(rows):
         cases = _by_case(own)
         lines = ["| prediction | " + " | ".join(cases) + " |", "|---" * (1 + len(cases)) + "|"]
-        for way, title in _WAYS.items():
+        for way in _WAYS:
             cells = [_error(some, way) for some in cases.values()]
+            title = "mean age" if way == _BASE else way
             lines.append(f"| {title} | " + " | ".join(cells) + " |")
         parts += [
             f"{_people(own)}: years, mean ± standard deviation over seeds; in brackets the "

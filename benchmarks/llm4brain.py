@@ -28,7 +28,8 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from _timing import RESULTS, Recorder
+from _timing import Recorder
+from rows import all_rows
 from variants import SIZES, SNR, STAGE1, STAGE2, VARIANTS, Variant
 
 from fastbrain.data import (
@@ -81,7 +82,9 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", choices=PRESETS, default=[], help="the table")
     parser.add_argument("--work", type=Path, help="folder for cohorts; default: a temporary one")
     args = parser.parse_args()
-    there = rows_of(args.machine, "people" if args.presets else "llm4brain")
+    op = "people" if args.presets else "llm4brain"
+    known = all_rows(args.machine) if args.machine else []
+    there = {(row["case"], row["seed"]) for row in known if row["op"] == op}
     with tempfile.TemporaryDirectory() as temporary:
         work = args.work or Path(temporary)
         for seed in args.seeds:
@@ -95,16 +98,6 @@ def main() -> None:
                 todo = [n for n in names if (n, seed) not in there]
                 if todo:
                     run_seed(work / f"seed-{seed}-snr-{snr:g}", seed, snr, todo, args.machine)
-
-
-def rows_of(machine: str | None, op: str) -> set[tuple[str, int]]:
-    """Variants, or presets, and seeds that have a row."""
-    found = set()
-    for path in sorted((RESULTS / machine).glob("*.jsonl")) if machine else ():
-        for row in map(json.loads, path.read_text().splitlines()):
-            if row["op"] == op:
-                found.add((row["case"], row["seed"]))
-    return found
 
 
 def run_seed(work: Path, seed: int, snr: float, names: list[str], machine: str | None) -> None:

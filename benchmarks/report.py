@@ -9,13 +9,12 @@ system's own study into its page (pages.py).
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import pages
+from rows import all_rows
 
-RESULTS = Path(__file__).parent / "results"
 # what a table of its own is measured on
 GROUP = ("machine", "op", "dtype", "cache")
 
@@ -28,15 +27,6 @@ def is_rival(row: dict[str, Any]) -> bool:
 def group(row: dict[str, Any]) -> tuple[Any, ...]:
     """Which table a row belongs to."""
     return tuple(row.get(name) for name in GROUP)
-
-
-def all_rows(machine: str | None = None) -> list[dict[str, Any]]:
-    """Every committed row with its machine, oldest first."""
-    return [
-        {**json.loads(line), "machine": path.parent.name}
-        for path in sorted(RESULTS.glob(f"{machine or '*'}/*.jsonl"))
-        for line in path.read_text().splitlines()
-    ]
 
 
 def latest(machine: str | None) -> list[dict[str, Any]]:

@@ -14,7 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _timing import RESULTS, Recorder
+from _timing import Recorder
+from rows import all_rows
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "vq_simulated.py"
 ADVERSARY = {0.0: "without adversary", 1.0: "with adversary"}
@@ -27,21 +28,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--people", type=int, default=60)
     args = parser.parse_args()
-    there, recorder = rows_of(args.machine), Recorder(args.machine)
+    recorder = Recorder(args.machine)
+    known = all_rows(args.machine) if args.machine else []
+    there = {(r["seed"], r["domain"], r["people"]) for r in known if r["op"] == "vqlm"}
     for seed in args.seeds:
         for weight, case in ADVERSARY.items():
             if (seed, weight, args.people) not in there:
                 recorder.row(op="vqlm", case=case, **run(seed, weight, args.people))
-
-
-def rows_of(machine: str | None) -> set[tuple[int, float, int]]:
-    """Seed, weight of the adversary and people of the rows that are there."""
-    found = set()
-    for path in sorted((RESULTS / machine).glob("*.jsonl")) if machine else ():
-        for row in map(json.loads, path.read_text().splitlines()):
-            if row["op"] == "vqlm":
-                found.add((row["seed"], row["domain"], row["people"]))
-    return found
 
 
 def run(seed: int, weight: float, people: int) -> dict:

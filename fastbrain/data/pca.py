@@ -18,7 +18,7 @@ from .fits import FitScope
 from .rows import VoxelRows
 
 STANDARDISATIONS = ("centre", "zscore")
-_MOST_ROWS = 20_000  # the matrix of inner products then takes 3 GiB
+_MOST_ROWS = 20_000  # a matrix of inner products then takes 3 GiB
 _BLOCK_BYTES = 2**26
 
 
@@ -122,7 +122,7 @@ def fit_pca(
 
     Notes
     -----
-    Two passes over the voxels; memory is that of the N × N matrix, one block and the components.
+    Two passes over the voxels; memory is that of some N × N matrices, one block and the components.
     Rounding hides directions with a variance below about 1e-15 N of the largest: they do not count
     in the rank.
     """
@@ -172,7 +172,7 @@ def fit_pca(
     precision = np.float32 if values[0] < 1e4 * values[-1] else np.float64
     weights = np.ascontiguousarray((basis * (rows.scale / np.sqrt(values))).T, dtype=precision)
     components = np.empty((k, voxels), dtype=np.float32)
-    buffer = buffer.astype(precision)
+    buffer = np.empty_like(buffer, dtype=precision)
     for part, stored in _blocks(rows):
         block = buffer[:, : stored.shape[1]]
         # in float64 up to the last step, which rounds

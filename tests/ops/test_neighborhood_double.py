@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 
 from fastbrain import _native
-from fastbrain.errors import InputError
 from fastbrain.ops import _neighborhood_triton as triton
 from fastbrain.ops import explain, neighborhood_clustering
 
@@ -107,28 +106,11 @@ def test_views_and_threads_do_not_change_a_bit(variant):
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("value", [2.0, 0.5, torch.nan, torch.inf])
-def test_a_row_of_another_norm_is_refused_and_named(value):
-    features, prototypes, memory, indices = inputs(4, 3, 5000, 20)
-    memory[4321] *= value
-    with pytest.raises(InputError, match=r"memory must have rows of norm 1 or 0.*row 4321"):
-        neighborhood_clustering(features, prototypes, memory, indices, **OPTIONS, backend="cpu")
-
-
 def test_triton_says_that_it_cannot(monkeypatch):
     arguments = inputs(4, 3, 50, 20)
     assert explain("neighborhood_clustering", *arguments, **OPTIONS).chosen == "cpu"
     monkeypatch.setattr(triton._triton, "missing", lambda _features: None)
     assert "it computes in float32" in triton.can_run(*arguments, *OPTIONS.values())
-
-
-@pytest.mark.parametrize("grad", [True, False])
-@pytest.mark.parametrize("eps", [0.0, 1e-5])
-def test_registered_operator_keeps_its_schema(eps, grad):
-    features, prototypes, memory, indices = inputs(4, 3, 50, 20)
-    others = torch.cat([prototypes, features]).detach()
-    args = (features.detach(), others, memory, indices, 0.05, eps, 3, grad)
-    torch.library.opcheck(torch.ops.fastbrain.neighborhood_entropy.default, args)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -152,8 +152,10 @@ def test_only_what_needs_a_gradient_gets_one():
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 @pytest.mark.parametrize("value", [2.0, 0.5, torch.nan, torch.inf])
-def test_a_row_of_another_norm_is_refused_and_named(value, backend):
-    features, prototypes, memory, indices = inputs(4, 3, 5000, 20)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_row_of_another_norm_is_refused_and_named(dtype, value, backend):
+    *rows, indices = inputs(4, 3, 5000, 20)
+    features, prototypes, memory = (t.to(dtype) for t in rows)
     memory[4321] *= value
     with pytest.raises(InputError, match=r"memory must have rows of norm 1 or 0.*row 4321"):
         neighborhood_clustering(
@@ -192,8 +194,10 @@ def test_the_reference_runs_where_it_is_faster():
 
 @pytest.mark.parametrize("grad", [True, False])
 @pytest.mark.parametrize("eps", [0.0, 1e-5])
-def test_registered_operator_keeps_its_schema(eps, grad):
-    features, prototypes, memory, indices = inputs(4, 3, 50, 20)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_registered_operator_keeps_its_schema(dtype, eps, grad):
+    *rows, indices = inputs(4, 3, 50, 20)
+    features, prototypes, memory = (t.to(dtype) for t in rows)
     others = torch.cat([prototypes, features]).detach()
     args = (features.detach(), others, memory, indices, 0.05, eps, 3, grad)
     torch.library.opcheck(torch.ops.fastbrain.neighborhood_entropy.default, args)

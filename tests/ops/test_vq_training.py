@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
@@ -141,15 +140,8 @@ dist.destroy_process_group()
 """
 
 
-def test_processes_keep_one_codebook(tmp_path):
-    command = [sys.executable, "-c", WORKER, str(tmp_path)]
-    workers = [
-        subprocess.Popen([*command, str(rank)], stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    for worker in workers:
-        _, log = worker.communicate(timeout=100)
-        assert worker.returncode == 0, log[-2000:]
+def test_processes_keep_one_codebook(tmp_path, run_two):
+    run_two(sys.executable, "-c", WORKER, str(tmp_path))
     first, second = (torch.load(tmp_path / f"{r}.pt", weights_only=True) for r in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -71,17 +70,10 @@ def work(folder, rank):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, run_two):
     """What both processes ended with."""
     folder = tmp_path_factory.mktemp("processes")
-    command = [sys.executable, __file__, str(folder)]
-    workers = [
-        subprocess.Popen([*command, str(rank)], stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    for worker in workers:
-        _, log = worker.communicate(timeout=100)
-        assert worker.returncode == 0, log[-3000:]
+    run_two(sys.executable, __file__, str(folder))
     return folder
 
 
