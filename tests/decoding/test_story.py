@@ -16,6 +16,10 @@ from fastbrain.models import BrainLLM, BrainLLMConfig
 
 K = 3
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
+# Relative. A score is a sum of float32 log probabilities, and the library adds in another order for
+# a batch of another size and on another CPU: a few units in the last place of each of the four
+# terms. Measured on an Intel Xeon with AMX: 3e-7 between beams of 1 and 81.
+ROUNDING = 16 * torch.finfo(torch.float32).eps
 
 
 def wordpiece(words):
@@ -63,7 +67,7 @@ def test_a_wide_beam_is_an_exhaustive_search(make, options):
     assert found.text == model.text_tokenizer.decode(list(best))
     assert found.score == pytest.approx(total(model, windows, list(best)), abs=1e-4)
     narrow = reconstruct(model, windows, [4], search=StorySearch(1, 1, length_penalty=0.0))
-    assert narrow.score <= found.score + 1e-6
+    assert narrow.score <= found.score + ROUNDING * abs(found.score)
 
 
 def test_one_path_is_greedy_generation_and_goes_on_from_its_own_words(make):
