@@ -1,6 +1,8 @@
 """fastbrain turns fMRI into language.
 
-Names are imported on first use, so ``import fastbrain`` costs no torch.
+Names are imported on first use, so ``import fastbrain`` costs no torch. A long job in a script of
+its own, on a machine that others use too, calls ``fastbrain.share_cores()`` before anything imports
+torch; commands do so by themselves.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ __version__ = "0.1.0"
 # public name -> module that defines it
 _NAMES = {
     "FastbrainError": "errors",
+    "share_cores": "_threads",
     "TokenGrid": "grid",
     "backend": "ops",
     "explain": "ops",

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
+from ._threads import share_cores
 from .errors import FastbrainError
 
 # name -> what it does, in the order of a first day with the package
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 on success, 1 after an error (told in one line), 2 for wrong usage, 130 when
         interrupted.
     """
+    share_cores()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         code = _choose(arguments)
