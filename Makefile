@@ -5,12 +5,13 @@ BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 # two test processes with one thread each beat one process with two; an idle one takes work over
 JOBS ?= 2
 
-.PHONY: help setup demo test bench bench-report lint docs clean
+.PHONY: help setup demo test test-torch bench bench-report lint docs clean
 help:
 	@echo "make demo   simulate, train and decode a small cohort (five minutes, no download)"
 	@echo "make test   all tests          make lint          all static checks"
 	@echo "make bench  CPU benchmarks     make bench-report  tables of the recorded rows"
 	@echo "make docs   HTML manual        make clean         remove all that make made"
+	@echo "make test-torch TORCH=2.10.0   the built wheel beside another torch (a large download)"
 
 setup: .venv/.ready
 
@@ -39,6 +40,18 @@ demo: .venv/.ready
 
 test: .venv/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+# One wheel serves every torch: the contract of the ops, on the installed wheel, beside version TORCH.
+# Triton comes as that torch pins it, and its interpreter before 3.9 needs numpy below 2.4.
+test-torch: | $(BIN)/python
+	test -n "$(TORCH)" || (echo "usage: make test-torch TORCH=2.10.0"; exit 2)
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m pip wheel -q --no-deps -w build/wheel .
+	$(PYTHON) -m venv build/torch-$(TORCH)
+	grep -vE '^(torch|triton|numpy)=' constraints.txt > build/torch-$(TORCH)/constraints.txt
+	build/torch-$(TORCH)/bin/python -m pip install -q -c build/torch-$(TORCH)/constraints.txt \
+		torch==$(TORCH) 'numpy<2.4' "$$(ls build/wheel/*.whl)[test]"
+	cd tests && OMP_NUM_THREADS=1 ../build/torch-$(TORCH)/bin/pytest -q contract ops models decoding $(ARGS)
 
 bench: .venv/.ready .venv/.bench
 	$(BIN)/python benchmarks/run.py --compile $(ARGS)
