@@ -19,10 +19,10 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arrays import MAX_DEFLATE
 from ..errors import VolumeError
 
 _HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 needs 348 of them
-_MAX_DEFLATE = 1032  # zlib cannot expand a byte to more (zlib technical details)
 _TRAILING = 1 << 20  # padding and extensions after the voxels that are still believed
 _BLOCK = 1 << 24
 _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
@@ -196,7 +196,7 @@ def stored_bytes(image: NiftiFile) -> tuple[int, int]:
     """Least and most bytes the voxel file can hold once unpacked."""
     with file_errors(image.data):
         size = image.data.stat().st_size
-    return (0, size * _MAX_DEFLATE) if image.packed else (size, size)
+    return (0, size * MAX_DEFLATE) if image.packed else (size, size)
 
 
 def _inflate(path: Path, offset: int, nbytes: int) -> npt.NDArray[np.uint8]:
