@@ -38,6 +38,7 @@ import numpy as np
 from sklearn.model_selection import KFold
 from sklearn.svm import SVR
 
+from fastbrain._arrays import read_npz
 from fastbrain._io import write_json
 from fastbrain.errors import CohortError, FastbrainError, LeakError
 from fastbrain.evaluation import (
@@ -94,9 +95,9 @@ def main() -> None:
 
 def read(folder: Path) -> People:
     """Everybody of a folder."""
+    archive = folder / "basc064_connectivity.npz"
+    correlations = read_npz(archive, ["a"], where="age", error=CohortError)["a"].astype(np.float64)
     try:
-        with np.load(folder / "basc064_connectivity.npz", allow_pickle=False) as arrays:
-            correlations = arrays["a"].astype(np.float64)
         with open(folder / "participants.tsv", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
         names, age, sex = (
@@ -105,8 +106,8 @@ def read(folder: Path) -> People:
         age = age.astype(np.float64)
     except (OSError, KeyError, ValueError) as error:
         raise CohortError(
-            f"age: {folder} must hold basc064_connectivity.npz and participants.tsv with "
-            f"participant_id, Age and Gender, got: {error}."
+            f"age: {folder} must hold participants.tsv with participant_id, Age and Gender, "
+            f"got: {error}."
         ) from error
     regions = (1 + np.sqrt(1 + 8 * correlations.shape[-1])) / 2
     fits = correlations.ndim == 2 and len(correlations) == len(rows) and regions == int(regions)

@@ -39,6 +39,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastbrain._arrays import read_npy
 from fastbrain._io import read_json, write_json
 from fastbrain.errors import CohortError, FastbrainError, LeakError
 from fastbrain.evaluation import (
@@ -126,14 +127,9 @@ def read_parts(
 
 def read_folder(folder: Path) -> tuple[np.ndarray, list[str], list[str]]:
     """Images, texts and passages."""
-    try:
-        brain = np.load(folder / "features_pca1000.npy").astype(np.float64)
-        rows = sorted(read_json(folder / "sentences.json"), key=lambda r: r["row"])
-    except FileNotFoundError as error:
-        raise CohortError(
-            f"pereira: {folder} must hold features_pca1000.npy and sentences.json, got no "
-            f"{Path(str(error.filename)).name}."
-        ) from error
+    path = folder / "features_pca1000.npy"
+    brain = read_npy(path, where="pereira", error=CohortError).astype(np.float64)
+    rows = sorted(read_json(folder / "sentences.json"), key=lambda r: r["row"])
     if brain.ndim != 2 or len(brain) != len(rows) or not np.isfinite(brain).all():
         raise CohortError(
             f"pereira: features_pca1000.npy must be finite with one row for each of the "

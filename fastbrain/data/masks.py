@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, MissingPartError, VolumeError
-from .checks import best_affine, check_storage, refuse
+from .checks import check_storage
+from .findings import refuse
 from .nifti import open_nifti
+from .orientation import affine_distance, image_affine
+from .scaling import image_scaling, scale_labels
 from .volumes import Volumes
 
 Mask = npt.NDArray[np.bool_]
@@ -27,7 +29,7 @@ def read_mask(
     Parameters
     ----------
     path : str or Path
-        3-D NIfTI image; voxels other than 0 are brain.
+        3-D NIfTI image of whole numbers; voxels other than 0 are brain.
     shape : tuple of 3 int
         (Z, Y, X) of the run.
     affine : ndarray, (4, 4)
@@ -40,7 +42,7 @@ def read_mask(
     Raises
     ------
     VolumeError
-        The mask has another shape or affine, is empty, or cannot be read.
+        The mask has another shape or affine, holds fractions, is empty, or cannot be read.
     """
     mask = np.ascontiguousarray(read_labels(path, shape=shape, affine=affine, what="mask") != 0)
     if not mask.any():
@@ -54,8 +56,10 @@ def read_labels(
     shape: tuple[int, int, int],
     affine: npt.NDArray[np.float64],
     what: str = "labels",
-) -> npt.NDArray[Any]:
+) -> npt.NDArray[np.int64]:
     """Read a 3-D image of labels, for instance an atlas, that lies on the grid of a run.
+
+    Slope and intercept are applied. Axes of length 1 beyond the third are dropped.
 
     Parameters
     ----------
@@ -69,30 +73,29 @@ def read_labels(
 
     Returns
     -------
-    ndarray, (Z, Y, X), stored dtype
+    ndarray, (Z, Y, X) int64
 
     Raises
     ------
     VolumeError
-        The image has another shape or affine, or cannot be read.
+        The image has another shape or affine, holds values that are not whole numbers, or cannot
+        be read.
     """
-    image = open_nifti(path)
-    refuse(image.path, check_storage(image, dims=3, max_bytes=_MAX_BYTES))
+    image = open_nifti(path, axes=3)
+    refuse(image.path, check_storage(image, max_bytes=_MAX_BYTES))
     if image.dims[::-1] != shape:
         raise VolumeError(
             f"read_{what}: {path} must have the run's shape (Z, Y, X) {shape}, got "
             f"{image.dims[::-1]}. Resample it to the run's grid."
         )
-    own, _ = best_affine(image)
+    own, _ = image_affine(image)
     if not same_affine(own, affine, shape):
         raise VolumeError(
             f"read_{what}: {path} must have the run's affine within {_AFFINE_TOLERANCE_MM} mm "
             "over the volume, got another one. Resample it to the run's grid."
         )
-    values = image.read()
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise VolumeError(f"read_{what}: {path} must be finite, got NaN or infinity.")
-    return values
+    slope, inter, _ = image_scaling(image)
+    return scale_labels(image.read(), slope, inter, path=image.path, what=what)
 
 
 def compute_mask(volumes: Volumes) -> Mask:
@@ -168,6 +171,4 @@ def same_affine(
     one: npt.NDArray[np.float64], other: npt.NDArray[np.float64], shape: tuple[int, int, int]
 ) -> bool:
     """Whether two affines put every voxel of a (Z, Y, X) volume within 0.1 mm of each other."""
-    z, y, x = (n - 1 for n in shape)
-    corners = np.array([[i, j, k, 1] for i in (0, x) for j in (0, y) for k in (0, z)])
-    return bool(np.abs(corners @ (one - other).T).max() <= _AFFINE_TOLERANCE_MM)
+    return affine_distance(one, other, shape[::-1]) <= _AFFINE_TOLERANCE_MM

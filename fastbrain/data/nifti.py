@@ -19,10 +19,10 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arrays import MAX_DEFLATE
 from ..errors import VolumeError
 
 _HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 needs 348 of them
-_MAX_DEFLATE = 1032  # zlib cannot expand a byte to more (zlib technical details)
 _TRAILING = 1 << 20  # padding and extensions after the voxels that are still believed
 _BLOCK = 1 << 24
 _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
@@ -42,21 +42,35 @@ class NiftiFile:
         Whether `data` is gzip-compressed.
     header : nibabel header
         Fields as stored, native names, nothing repaired.
+    axes : int
+        3 where a volume is read, 4 where a run is.
     """
 
     path: Path
     data: Path
     packed: bool
     header: Any
+    axes: int
+
+    @cached_property
+    def stored_dims(self) -> tuple[int, ...]:
+        """Sizes as the header has them; none where it states an impossible number of axes."""
+        dim = [int(n) for n in self.header["dim"]]
+        return tuple(dim[1 : 1 + dim[0]]) if 1 <= dim[0] <= 7 else ()
 
     @cached_property
     def dims(self) -> tuple[int, ...]:
-        """Size along x, y, z, t; trailing ones beyond the fourth are dropped."""
-        dim = [int(n) for n in self.header["dim"]]
-        dims = dim[1 : 1 + dim[0]] if 1 <= dim[0] <= 7 else []
-        while len(dims) > 4 and dims[-1] == 1:
-            dims.pop()
-        return tuple(dims)
+        """Sizes along x, y, z (and t): beyond the third, axes of length 1 are dropped."""
+        stored = self.stored_dims
+        kept = stored[:3] + tuple(n for n in stored[3:] if n != 1)
+        # a run of one volume
+        return (*kept, 1) if len(kept) == 3 < self.axes <= len(stored) else kept
+
+    @cached_property
+    def volume_axis(self) -> int:
+        """Number of the axis along which volumes lie, 4 unless that one has length 1."""
+        long = [axis for axis, n in enumerate(self.stored_dims, 1) if axis > 3 and n != 1]
+        return long[0] if long else 4
 
     @cached_property
     def dtype(self) -> np.dtype[Any] | None:
@@ -93,25 +107,6 @@ class NiftiFile:
         """A scalar header field."""
         return float(np.asarray(self.header[name]))
 
-    def transform(self, name: str) -> npt.NDArray[np.float64] | None:
-        """The affine of ``"sform"`` or ``"qform"``, None where its code is 0 or it is invalid."""
-        if int(self.header[f"{name}_code"]) <= 0:
-            return None
-        try:
-            with np.errstate(all="ignore"):
-                return np.asarray(getattr(self.header, f"get_{name}")(), dtype=np.float64)
-        except (ValueError, ArithmeticError, np.linalg.LinAlgError):
-            return None
-        except Exception as error:
-            if type(error).__module__.startswith("nibabel"):
-                return None
-            raise
-
-    def scaling(self) -> tuple[float, float]:
-        """Slope and intercept; a slope of 0 means none (NIfTI-1 standard)."""
-        slope, inter = self.field("scl_slope"), self.field("scl_inter")
-        return (slope, inter) if slope != 0 else (1.0, 0.0)
-
     def read(self) -> npt.NDArray[Any]:
         """The voxels, axes reversed to (..., Z, Y, X).
 
@@ -135,13 +130,20 @@ class NiftiFile:
         return flat.view(self.known_dtype).reshape(self.dims[::-1])
 
 
-def open_nifti(path: str | Path) -> NiftiFile:
+def open_nifti(path: str | Path, *, axes: int) -> NiftiFile:
     """Read the header of a ``.nii``, ``.nii.gz`` or one file of an ``.hdr``/``.img`` pair.
+
+    Parameters
+    ----------
+    path : str or Path
+    axes : int
+        3 for a volume (mask, atlas), 4 for a run.
 
     Raises
     ------
     VolumeError
-        The file is missing, is not NIfTI, or its header cannot be read.
+        The file is missing, is not NIfTI, its header cannot be read, or the second file of a pair
+        is a link that leaves the folder.
     """
     from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
     from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
@@ -163,13 +165,10 @@ def open_nifti(path: str | Path) -> NiftiFile:
         if kind is None or len(block) < size:
             continue
         header = kind(block[:size], endianness=order, check=False)
-        if float(header["pixdim"][0]) == 0:
-            # the standard reads a missing handedness as +1
-            header["pixdim"][0] = 1
         single = magic[:2] == b"n+"
         if single != (head == data):
             break
-        return NiftiFile(head, data, _is_gzip(data), header)
+        return NiftiFile(head, data, _is_gzip(data), header, axes)
     raise VolumeError(
         f"open_nifti: {head} must be a NIfTI-1 or NIfTI-2 file, got header size and magic that fit "
         "neither (or a pair's header in a single file). Convert it with dcm2niix or nibabel."
@@ -197,7 +196,7 @@ def stored_bytes(image: NiftiFile) -> tuple[int, int]:
     """Least and most bytes the voxel file can hold once unpacked."""
     with file_errors(image.data):
         size = image.data.stat().st_size
-    return (0, size * _MAX_DEFLATE) if image.packed else (size, size)
+    return (0, size * MAX_DEFLATE) if image.packed else (size, size)
 
 
 def _inflate(path: Path, offset: int, nbytes: int) -> npt.NDArray[np.uint8]:
@@ -247,8 +246,23 @@ def _pair(path: Path) -> tuple[Path, Path]:
             mate = next((m for m in mates if m.is_file()), None)
             if mate is None:
                 raise VolumeError(f"load: {path} must have its {other} file {mates[0]} beside it.")
+            _check_mate(path, mate)
             return (path, mate) if one == ".hdr" else (mate, path)
     return path, path
+
+
+def _check_mate(named: Path, mate: Path) -> None:
+    """Refuse the second file of a pair where it is a link out of the folders of the first."""
+    with file_errors(mate):
+        real, target = named.resolve(), mate.resolve()
+        # of an annexed pair each file is a link to a folder of its own
+        annex = next((p for p in real.parents if p.parts[-2:] == (".git", "annex")), real.parent)
+        if any(target.is_relative_to(home) for home in (named.parent.resolve(), annex)):
+            return
+    raise VolumeError(
+        f"load: {mate} must lie in the folder of {named}, got a link to {target}. Copy that file "
+        "into the folder."
+    )
 
 
 def _is_gzip(path: Path) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import __version__
+from .._arrays import read_npy
 from .._io import new_output, read_json, sha256, write_atomic, write_json
 from .._progress import say, track
 from ..errors import CohortError, StoreError
@@ -255,7 +256,8 @@ def fit_statistics(
     size = (plan.grid.n_tokens, plan.grid.patch_voxels)
     total, square, count = np.zeros(size), np.zeros(size), 0
     for run_id, rows in plan.training_volumes().items():
-        stored = np.load(root / "runs" / f"{run_id}.npy", mmap_mode="r", allow_pickle=False)
+        path = root / "runs" / f"{run_id}.npy"
+        stored = read_npy(path, where="fit_statistics", error=StoreError, dtype=np.int16, mmap=True)
         for t in rows:
             # sums of int16 are exact in float64, so order and resuming change no bit
             volume = stored[t].astype(np.float64)

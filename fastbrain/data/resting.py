@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from .._arrays import read_npy
 from .._io import folder_atomic, read_json, write_atomic, write_json
 from ..errors import CohortError
 from .rest import OLDEST, YOUNGEST, RestCohort
@@ -141,10 +142,7 @@ def read_resting(folder: str | Path) -> RestingStudy:
 
 
 def _read(path: Path, regions: int) -> npt.NDArray[np.floating]:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise CohortError(f"read_resting: {path} must be an array of numpy: {error}.") from error
+    values = read_npy(path, where="read_resting", error=CohortError)
     if values.ndim != 2 or len(values) != regions or values.dtype.kind != "f":
         raise CohortError(
             f"read_resting: {path} must be ({regions}, T) floats, got {values.shape} "

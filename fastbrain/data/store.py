@@ -24,7 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _io
+from .._arrays import read_npy, read_npz
 from .._io import read_json, safe_join, write_atomic
+from .._parquet import read_columns
 from ..errors import FastbrainError, StoreError
 from ..grid import TokenGrid
 from .events import Trial, WindowSpec
@@ -190,35 +192,31 @@ class VoxelStore:
 
 
 def _read_grid(path: Path, info: Manifest) -> tuple[TokenGrid, npt.NDArray[np.float64]]:
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            kernel, stride = arrays["kernel"].tolist(), arrays["stride"].tolist()
-            grid = TokenGrid(arrays["mask"], tuple(kernel), tuple(stride), arrays["kept"])
-            affine = arrays["affine"]
-            fits = grid.fingerprint() == info.grid and affine.shape == (4, 4)
-    except FastbrainError:
-        raise
-    except Exception as error:
-        # a damaged archive fails in a dozen ways, numpy's header parser in a dozen more
-        raise StoreError(f"VoxelStore.open: {path} must be readable, got '{error}'.") from error
-    if not fits:
-        raise StoreError(f"VoxelStore.open: {path} must be the grid of the manifest, got another.")
-    return grid, affine
+    names = ("mask", "kernel", "stride", "kept", "affine")
+    arrays = read_npz(path, names, where="VoxelStore.open", error=StoreError)
+    found = {name: (array.dtype.kind, array.ndim, array.size) for name, array in arrays.items()}
+    triple, affine = ("i", 1, 3), arrays["affine"]
+    fits = (
+        (found["kernel"], found["stride"]) == (triple, triple)
+        and min(*arrays["kernel"], *arrays["stride"]) >= 1
+        and (found["mask"][:2], found["kept"][:2]) == (("b", 3), ("i", 1))
+        and affine.shape == (4, 4)
+        and affine.dtype == np.float64
+    )
+    if fits:
+        kernel, stride = arrays["kernel"].tolist(), arrays["stride"].tolist()
+        grid = TokenGrid(arrays["mask"], tuple(kernel), tuple(stride), arrays["kept"])
+        if grid.fingerprint() == info.grid:
+            return grid, affine
+    raise StoreError(f"VoxelStore.open: {path} must be the grid of the manifest, got another.")
 
 
 def _read_array(
     path: Path, shape: tuple[int, ...], dtype: type[np.generic], *, mmap: bool = False
 ) -> npt.NDArray[Any]:
-    try:
-        array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except Exception as error:
-        # numpy hands the header to Python's own parser, and its errors to us
-        raise StoreError(f"VoxelStore: {path} must be readable, got '{error}'.") from error
-    if array.shape != shape or array.dtype != dtype:
-        raise StoreError(
-            f"VoxelStore: {path} must be {np.dtype(dtype)} of shape {shape}, got {array.dtype} of "
-            f"shape {array.shape}. The file is damaged."
-        )
+    array = read_npy(
+        path, where="VoxelStore", error=StoreError, shape=shape, dtype=dtype, mmap=mmap
+    )
     return np.asarray(array)
 
 
@@ -240,25 +238,25 @@ def _check_windows(root: Path, info: Manifest, trials: list[Trial]) -> None:
 
 
 def read_trials_table(path: Path) -> list[Trial]:
-    """Trials of a ``trials.parquet``."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """Trials of a ``trials.parquet``.
 
-    try:
-        table = pq.read_table(path)
-        rows = table.to_pylist()
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise StoreError(f"VoxelStore.open: {path} must be readable, got '{error}'.") from error
+    Raises
+    ------
+    StoreError
+        The file cannot be read, claims more rows than it can hold, or has other columns or gaps.
+    """
+    columns, found = read_columns(path, where="VoxelStore.open", error=StoreError)
     # stores of before have no such columns: nothing is known of these fields
     schema = _schema()
     for name in _LATER:
-        if name not in table.column_names:
+        if name not in columns:
             schema = schema.remove(schema.get_field_index(name))
-    if not table.schema.equals(schema) or any(None in row.values() for row in rows):
+    if not found.equals(schema) or any(None in values for values in columns.values()):
         raise StoreError(
             f"VoxelStore.open: {path} must have the columns {_schema().names} without gaps."
         )
-    return [Trial(**row) for row in rows]
+    rows = zip(*columns.values(), strict=True)
+    return [Trial(**dict(zip(columns, row, strict=True))) for row in rows]
 
 
 def write_trials_table(path: Path, trials: list[Trial]) -> None:

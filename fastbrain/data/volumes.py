@@ -14,8 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from .checks import Finding, best_affine, check_storage, refuse, repetition_time
+from .checks import check_storage, repetition_time
+from .findings import Finding, refuse
 from .nifti import NiftiFile, open_nifti
+from .orientation import image_affine
+from .scaling import image_scaling, scale_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,7 @@ class Volumes:
     dtype : dtype
         Stored data type.
     notes : tuple of Finding
-        What was decided while reading the header (time unit, orientation).
+        What was decided while reading the header (time unit, scaling, orientation).
     """
 
     path: Path
@@ -84,18 +87,15 @@ class Volumes:
 
     def scaled(self, t0: int = 0, t1: int | None = None) -> npt.NDArray[np.float32]:
         """Intensities slope · stored + inter, (t1 - t0, Z, Y, X) float32."""
-        values = self.raw(t0, t1).astype(np.float32)
-        if self.slope != 1:
-            values *= np.float32(self.slope)
-        if self.inter != 0:
-            values += np.float32(self.inter)
-        return values
+        return scale_values(self.raw(t0, t1), self.slope, self.inter, np.float32)
 
 
 def load_volumes(
     path: str | Path, *, tr: float | None = None, max_bytes: int = 16 << 30
 ) -> Volumes:
     """Open a 4-D NIfTI image; only the header is read.
+
+    Axes of length 1 beyond the third are dropped: (X, Y, Z, 1, T) is a run of T volumes.
 
     Parameters
     ----------
@@ -116,13 +116,13 @@ def load_volumes(
     VolumeError
         The file cannot be trusted; the message names file, field and value.
     """
-    image = open_nifti(path)
-    findings = check_storage(image, dims=4, max_bytes=max_bytes)
+    image = open_nifti(path, axes=4)
+    findings = check_storage(image, max_bytes=max_bytes)
     seconds, timing = repetition_time(image, tr)
     findings += timing
     refuse(image.path, findings)
-    affine, orientation = best_affine(image)
-    slope, inter = image.scaling()
+    affine, _ = image_affine(image)
+    slope, inter, _ = image_scaling(image)
     x, y, z, t = image.dims
     return Volumes(
         path=Path(path),
@@ -132,6 +132,6 @@ def load_volumes(
         slope=slope,
         inter=inter,
         dtype=image.known_dtype,
-        notes=tuple(f for f in [*findings, *orientation] if f.level == "note"),
+        notes=tuple(findings),
         _file=image,
     )

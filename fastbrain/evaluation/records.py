@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._io import write_atomic
+from .._parquet import read_columns
 from ..errors import InputError
 from .conditions import TRUE
 from .protocol import Evaluation
@@ -59,17 +60,11 @@ def read_samples(path: str | Path) -> dict[str, list[Any]]:
     InputError
         There is no such file, or it is not one of ours.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if not Path(path).is_file():
         raise InputError(
             f"read_samples: {path} must exist, got no such file. Run fastbrain evaluate."
         )
-    try:
-        columns = pq.read_table(path).to_pydict()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"read_samples: {path} must be a Parquet file, got {error}.") from error
+    columns, _ = read_columns(path, where="read_samples", error=InputError)
     absent = {"trial_id", "truth", "decoded", "block"} - set(columns)
     if absent:
         raise InputError(

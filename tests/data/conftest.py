@@ -38,6 +38,27 @@ def write_bold(
     return path
 
 
+@pytest.fixture
+def write_header() -> Callable[..., Path]:
+    """Writer of a NIfTI-1 file whose header fields are set as given, with no repair."""
+
+    def write(path: Path, stored: np.ndarray, affine=AFFINE, **fields) -> Path:
+        image = nib.Nifti1Image(stored, affine, dtype=stored.dtype)
+        image.header.set_xyzt_units("mm", "sec")
+        if stored.ndim > 3:
+            image.header["pixdim"][4] = TR_S
+        data = bytearray(image.to_bytes())
+        header = nib.Nifti1Header(bytes(data[:348]), check=False)
+        for name, value in fields.items():
+            for index, entry in value.items() if isinstance(value, dict) else [((), value)]:
+                header[name][index] = entry
+        data[:348] = header.binaryblock
+        path.write_bytes(data)
+        return path
+
+    return write
+
+
 def write_mask(path: Path, mask: np.ndarray, affine=AFFINE) -> Path:
     nib.save(nib.Nifti1Image(mask.astype(np.uint8).T, affine), path)
     return path

@@ -22,42 +22,12 @@ from fastbrain.data import (
 )
 from fastbrain.errors import FastbrainError
 
-CASES = 400
+Mutate = Callable[[bytes, np.random.Generator], bytes]
 WINDOW = WindowSpec(4.0, 2)
-TOKENS = [
-    b"",
-    b"n/a",
-    b"nan",
-    b"-1e308",
-    b"../../x",
-    b"\0",
-    b"\xff",
-    b"\t\t",
-    b"\n",
-    b'"',
-    b"9" * 400,
-]
 VALUES = [None, True, -1, 1e308, "", "\0", "../..", [], {}, [None], {"a": {}}]
 
 
-def mutate(data: bytes, rng: np.random.Generator) -> bytes:
-    changed = bytearray(data)
-    for _ in range(int(rng.integers(1, 4))):
-        at = int(rng.integers(max(1, len(changed))))
-        match rng.integers(4):
-            case 0:
-                changed[at : at + 1] = bytes([int(rng.integers(256))])
-            case 1:
-                del changed[at : at + int(rng.integers(1, 30))]
-            case 2:
-                changed[at:at] = TOKENS[rng.integers(len(TOKENS))]
-            case _:
-                end = at + int(rng.integers(1, 12))
-                changed[at:end] = TOKENS[rng.integers(len(TOKENS))]
-    return bytes(changed)
-
-
-def mutate_json(text: str, rng: np.random.Generator) -> bytes:
+def mutate_json(text: str, rng: np.random.Generator, mutate: Mutate) -> bytes:
     """Replace, remove or add one value anywhere, or damage the text itself."""
     if rng.random() < 0.3:
         return mutate(text.encode(), rng)
@@ -121,55 +91,69 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(11)
 
 
-def damaged(path: Path, change: Callable[[], bytes], call: Callable[[], object]) -> int:
-    original = path.read_bytes()
-    try:
-        count = 0
-        for _ in range(CASES):
-            path.write_bytes(change())
-            count += survives(call)
-        return count
-    finally:
-        path.write_bytes(original)
+@pytest.fixture
+def damaged(budget) -> Callable[..., int]:
+    """Puts damaged bytes in the place of a file; how many of them `call` lets through."""
+
+    def count(
+        path: Path, change: Callable[[], bytes], call: Callable[[], object], inputs: int
+    ) -> int:
+        original = path.read_bytes()
+        passed = 0
+        try:
+            for _ in range(inputs):
+                path.write_bytes(change())
+                with budget.one():
+                    passed += survives(call)
+            return passed
+        finally:
+            path.write_bytes(original)
+
+    return count
 
 
-def test_runs_table(root, rng):
+def test_runs_table(root, rng, damaged, mutate, budget):
     path = root / "runs.tsv"
-    data = path.read_bytes()
-    count = damaged(path, lambda: mutate(data, rng), lambda: read_runs_table(path))
-    assert count < CASES
+    data, inputs = path.read_bytes(), budget.inputs("runs table")
+    passed = damaged(path, lambda: mutate(data, rng), lambda: read_runs_table(path), inputs)
+    assert passed < inputs
 
 
-def test_events(root, rng):
+def test_events(root, rng, damaged, mutate, budget):
     run = read_runs_table(root / "runs.tsv")[0]
-    data = run.events.read_bytes()
-    count = damaged(
+    data, inputs = run.events.read_bytes(), budget.inputs("events")
+    passed = damaged(
         run.events,
         lambda: mutate(data, rng),
         lambda: read_trials(run, WINDOW, tr=2.0, n_volumes=30),
+        inputs,
     )
-    assert 0 < count < CASES
+    assert 0 < passed < inputs
 
 
-def test_sidecar(root, rng):
+def test_sidecar(root, rng, damaged, mutate, budget):
     path = root / "sub-1/func/sub-1_task-x_run-1_bold.json"
-    text = path.read_text()
-    assert damaged(path, lambda: mutate_json(text, rng), lambda: runs_from_bids(root)) < CASES
+    text, inputs = path.read_text(), budget.inputs("sidecar")
+    passed = damaged(
+        path, lambda: mutate_json(text, rng, mutate), lambda: runs_from_bids(root), inputs
+    )
+    assert passed < inputs
 
 
-def test_participants(root, rng):
+def test_participants(root, rng, damaged, mutate, budget):
     path = root / "participants.tsv"
     data = b"participant_id\tage\tfamily_id\tsite\nsub-1\t30\tf1\tParis\nsub-2\t31\tf1\tn/a\n"
     path.write_bytes(data)
-    count = damaged(path, lambda: mutate(data, rng), lambda: runs_from_bids(root))
+    inputs = budget.inputs("participants")
+    passed = damaged(path, lambda: mutate(data, rng), lambda: runs_from_bids(root), inputs)
     path.unlink()
-    assert 0 < count < CASES
+    assert 0 < passed < inputs
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "split.json"])
-def test_store_json(root, rng, name):
+def test_store_json(root, rng, name, damaged, mutate, budget):
     path = root / "store" / name
-    text = path.read_text()
+    text, inputs = path.read_text(), budget.inputs("store: json", tests=2)
 
     def use() -> None:
         store = VoxelStore.open(root / "store")
@@ -178,32 +162,28 @@ def test_store_json(root, rng, name):
         assert store.window_spec.window_trs >= 1
         assert store.fit_runs is not None
 
-    assert damaged(path, lambda: mutate_json(text, rng), use) < CASES
+    assert damaged(path, lambda: mutate_json(text, rng, mutate), use, inputs) < inputs
 
 
 @pytest.mark.parametrize("name", ["trials.parquet", "grid.npz", "mean.npy", "runs/sub-1_run-1.npy"])
-def test_store_arrays(root, rng, name):
+def test_store_arrays(root, rng, name, damaged, mutate, budget):
     path = root / "store" / name
-    data = path.read_bytes()
+    data, inputs = path.read_bytes(), budget.inputs("store: arrays", tests=8)
 
     def use() -> None:
         store = VoxelStore.open(root / "store")
         store.window(store.split.train[0]).sum()
 
-    assert damaged(path, lambda: mutate(data, rng), use) < CASES
-    assert damaged(path, lambda: data[: rng.integers(len(data))], use) == 0
+    assert damaged(path, lambda: mutate(data, rng), use, inputs) < inputs
+    assert damaged(path, lambda: data[: rng.integers(len(data))], use, inputs) == 0
 
 
-def test_split_json(rng):
+def test_split_json(rng, mutate, budget):
     text = json.dumps(Split(("a",), ("b",), ("c",), 3, ("run",)).to_json())
-
-    def use() -> None:
-        Split.from_json(json.loads(text_now))
-
-    for _ in range(CASES):
+    for _ in range(budget.inputs("split")):
         try:
-            text_now = mutate_json(text, rng).decode()
-            json.loads(text_now)
+            value = json.loads(mutate_json(text, rng, mutate).decode())
         except ValueError:
             continue
-        survives(use)
+        with budget.one():
+            survives(lambda value=value: Split.from_json(value))

@@ -1,0 +1,198 @@
+"""Arrays on disk, ``.npy`` and ``.npz``: measured before they are read.
+
+What a header claims is compared with the bytes that are there before any memory is taken, and every
+failure is an error of the caller's kind that names the file.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import FastbrainError
+
+MAX_DEFLATE = 1032  # zlib cannot expand a byte to more (zlib technical details)
+
+_HEADER_BYTES = 1 << 14  # numpy itself believes headers of up to 10,000 characters
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a ``.npy`` file claims; `start` is where its values begin."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+    start: int
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_npy(
+    path: str | Path,
+    *,
+    where: str,
+    error: type[FastbrainError],
+    shape: tuple[int, ...] | None = None,
+    dtype: npt.DTypeLike | None = None,
+    mmap: bool = False,
+) -> npt.NDArray[Any]:
+    """Read a ``.npy`` file of numbers.
+
+    Parameters
+    ----------
+    path : str or Path
+    where : str
+        Function that reads, for messages.
+    error : type of FastbrainError
+        What is raised.
+    shape : tuple of int, optional
+        Shape the array must have.
+    dtype : dtype, optional
+        Data type the array must have, byte order included.
+    mmap : bool
+        Whether to return a read-only memory map.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    FastbrainError
+        Of the kind `error`: the file cannot be read, holds objects, is shorter or longer than its
+        header says, or has another shape or data type.
+    """
+    path = Path(path)
+    with _errors(path, where, error), open(path, "rb") as file:
+        header = _header(file.read(_HEADER_BYTES))
+        problem = _misfit(header, path.stat().st_size) or _other(header, shape, dtype)
+        if problem:
+            raise error(f"{where}: {path} must {problem}. The file is damaged; make it again.")
+        if mmap and header.nbytes:
+            return np.memmap(
+                path, header.dtype, "r", header.start, header.shape, "F" if header.fortran else "C"
+            )
+        file.seek(header.start)
+        return _values(file, header)
+
+
+def read_npz(
+    path: str | Path, names: Sequence[str], *, where: str, error: type[FastbrainError]
+) -> dict[str, npt.NDArray[Any]]:
+    """Read arrays of a ``.npz`` file.
+
+    Parameters
+    ----------
+    path : str or Path
+    names : sequence of str
+        Arrays to read.
+    where : str
+        Function that reads, for messages.
+    error : type of FastbrainError
+        What is raised.
+
+    Returns
+    -------
+    dict of str to ndarray
+
+    Raises
+    ------
+    FastbrainError
+        Of the kind `error`: the archive cannot be read, an array is absent, is larger than the
+        archive can hold, or is not as long as its header says.
+    """
+    path = Path(path)
+    found = {}
+    with _errors(path, where, error), zipfile.ZipFile(path) as archive:
+        problem = _overfull(archive, path.stat().st_size)
+        if problem:
+            raise error(f"{where}: {path} must {problem}. The file is damaged; make it again.")
+        for name in names:
+            member = archive.getinfo(f"{name}.npy")
+            with archive.open(member) as file:
+                head = file.read(_HEADER_BYTES)
+                header = _header(head)
+                problem = _misfit(header, member.file_size)
+                if problem:
+                    raise error(f"{where}: '{name}' of {path} must {problem}. Make the file again.")
+                # to the end, where zipfile compares the checksum
+                rest = file.read()
+            found[name] = _values(io.BytesIO(head[header.start :] + rest), header)
+    return found
+
+
+@contextmanager
+def _errors(path: Path, where: str, error: type[FastbrainError]) -> Iterator[None]:
+    try:
+        yield
+    except FastbrainError:
+        raise
+    except Exception as reason:
+        # numpy hands headers to Python's own parser, zipfile fails in a dozen ways
+        raise error(f"{where}: {path} must be readable, got '{reason}'.") from reason
+
+
+def _overfull(archive: zipfile.ZipFile, size: int) -> str:
+    """What an archive of `size` bytes cannot hold of what it claims, "" if it can."""
+    members = archive.infolist()
+    packed = sum(m.compress_size for m in members)
+    if packed > size:
+        return f"be as long as its arrays, got {size} bytes for {packed}"
+    for m in members:
+        most = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: MAX_DEFLATE}.get(m.compress_type, 0)
+        if m.file_size > m.compress_size * most:
+            return f"hold its arrays, got {m.filename}: {m.file_size} bytes from {m.compress_size}"
+    return ""
+
+
+def _header(head: bytes) -> _Header:
+    """Header of a ``.npy`` file from its first bytes; whatever numpy raises where it is none."""
+    file = io.BytesIO(head)
+    version = np.lib.format.read_magic(file)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise ValueError(f"version {version} of the format")
+    shape, fortran, dtype = readers[version](file)
+    return _Header(shape, dtype, fortran, file.tell())
+
+
+def _misfit(header: _Header, size: int) -> str:
+    """How a header does not fit a file of `size` bytes, "" if it does."""
+    if header.dtype.kind not in "biufc" or min(header.shape, default=0) < 0:
+        return f"hold numbers, got {header.dtype} of shape {header.shape}"
+    if header.start + header.nbytes != size:
+        wanted = f"{header.nbytes} bytes of {header.dtype} of shape {header.shape}"
+        return f"hold {wanted}, got {size - header.start}"
+    return ""
+
+
+def _other(header: _Header, shape: tuple[int, ...] | None, dtype: npt.DTypeLike | None) -> str:
+    """How an array is not the one that the caller expects, "" if it is."""
+    wanted = header.shape if shape is None else shape
+    kind = header.dtype if dtype is None else np.dtype(dtype)
+    if (header.shape, header.dtype) == (wanted, kind):
+        return ""
+    return f"be {kind} of shape {wanted}, got {header.dtype} of shape {header.shape}"
+
+
+def _values(file: IO[bytes], header: _Header) -> npt.NDArray[Any]:
+    flat = np.empty(math.prod(header.shape), header.dtype)
+    got = file.readinto(flat.view(np.uint8).data)  # type: ignore[attr-defined]
+    if got != header.nbytes:
+        raise EOFError(f"{got} of {header.nbytes} bytes")
+    return flat.reshape(header.shape, order="F" if header.fortran else "C")
