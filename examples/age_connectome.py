@@ -27,7 +27,6 @@ beat ``median_mae``, the error of the median age (smaller than that of the mean,
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from sklearn.model_selection import KFold
 from sklearn.svm import SVR
 
 from fastbrain._io import write_json
+from fastbrain.data.tables import read_tsv
 from fastbrain.errors import CohortError, FastbrainError, LeakError
 from fastbrain.evaluation import (
     ClinicalCohort,
@@ -97,8 +97,7 @@ def read(folder: Path) -> People:
     try:
         with np.load(folder / "basc064_connectivity.npz", allow_pickle=False) as arrays:
             correlations = arrays["a"].astype(np.float64)
-        with open(folder / "participants.tsv", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
+        _, rows = read_tsv(folder / "participants.tsv")
         names, age, sex = (
             np.array([r[k] for r in rows]) for k in ("participant_id", "Age", "Gender")
         )

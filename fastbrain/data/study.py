@@ -19,11 +19,12 @@ from .annotation import (
 )
 from .annotators import Captions, ClassNames
 from .announced import Absent, absent_images, announced_runs
-from .cohort import RunRecord, read_runs_table, read_tsv, write_runs_table
+from .cohort import RunRecord, read_runs_table, write_runs_table
 from .datasets import KnownDataset, Label, known_dataset
 from .events import Trial, WindowSpec, clip_of, read_timing
 from .splits import Split
 from .store import read_trials_table, write_trials_table
+from .tables import read_tsv
 
 DESCRIPTION = "study.json"
 _FILES = ("runs.tsv", "trials.parquet", "surrogates.jsonl", "split.json")
@@ -239,11 +240,11 @@ def _trials(
         )
     found = []
     for number, row in enumerate(rows, start=1):
-        where = f"{run.events} trial {number}"
+        where = f"{row.where}, trial {number}"
         known = label(row)
         if categories and known.category not in categories:
             continue
-        timing = read_timing(row, window, where=where, tr=tr, n_volumes=dataset.n_volumes)
+        timing = read_timing(run, row, window, where=where, tr=tr, n_volumes=dataset.n_volumes)
         trial = Trial(
             trial_id=f"{run.run_id}_trial-{number:03d}",
             run_id=run.run_id,

@@ -89,7 +89,7 @@ def test_missing_files_are_counted_in_one_error(tmp_path):
 
 def test_not_text(tmp_path):
     (tmp_path / "runs.tsv").write_bytes(b"\xff\xfe\x00\x80" * 9)
-    with pytest.raises(CohortError, match="readable table"):
+    with pytest.raises(CohortError, match="UTF-16"):
         read_runs_table(tmp_path / "runs.tsv")
     with pytest.raises(CohortError, match="readable table"):
         read_runs_table(tmp_path / "none.tsv")

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..._io import read_json
 from ...errors import CohortError
 from ..events import WindowSpec
+from ..tables import read_lines
 from .known import KnownDataset, Label, Row
 
 _COLLECTIONS = ("coco", "imagenet", "scenes")
@@ -92,7 +93,7 @@ def _find(folders: Sequence[Path], name: str) -> Path | None:
 
 
 def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line.strip() for line in read_lines(path) if line.strip()]
 
 
 def _nouns(path: Path) -> dict[str, str]:
