@@ -147,6 +147,7 @@ def plan_study(
     split: Callable[[list[Trial]], Split],
     images: str | Path | None = None,
     space: str | None = None,
+    allow_outside: bool = False,
     explained_by: Sequence[str | Path] = (),
     categories: Sequence[str] = (),
     annotator: Annotator | None = None,
@@ -154,6 +155,7 @@ def plan_study(
     window: WindowSpec | None = None,
     cache: str | Path | None = None,
     seed: int = 0,
+    **chosen: str | None,
 ) -> Study:
     """Make a public data set ready from its BIDS folder; no image is opened.
 
@@ -168,19 +170,21 @@ def plan_study(
         Folder of preprocessed images; default `root`.
     space : str, optional
         Of the images.
+    allow_outside : bool
+        Whether files may be links that lead out of their data set.
     explained_by : sequence of str or Path
-        Folders with what explains the events (captions, class names), beside `root`.
+        Folders beside `root` with captions and class names.
     categories : sequence of str
         Keep these only.
     annotator : Annotator, optional
         Default: the captions that the stimuli have, else sentences from their class names.
-    instructions : sequence of str
-        One is drawn for each record; default: the data set's.
-    window : WindowSpec, optional
-        Default: the data set's.
+    instructions, window
+        Default: the data set's. One instruction is drawn for each record.
     cache : str or Path, optional
         Folder of the annotator's answers, for those that take time.
     seed : int
+    **chosen : str, optional
+        Other entities of the images, as in :func:`fastbrain.data.runs_from_bids`.
 
     Returns
     -------
@@ -191,12 +195,19 @@ def plan_study(
     CohortError, SplitError, LeakError
         An input cannot be trusted; the message names it.
     ConfigError
-        A category does not occur.
+        A category does not occur, or an entity cannot be chosen.
     """
     dataset = known_dataset(dataset) if isinstance(dataset, str) else dataset
     window = window or dataset.window
     root = Path(root)
-    runs = announced_runs(root, task=dataset.task, images=images, space=space)
+    runs = announced_runs(
+        root,
+        task=dataset.task,
+        images=images,
+        space=space,
+        allow_outside=allow_outside,
+        **chosen,
+    )
     label = dataset.labeller([*map(Path, explained_by), root])
     labelled = [pair for run in runs for pair in _trials(run, dataset, window, label, categories)]
     unknown = set(categories) - {trial.category for trial, _ in labelled}
