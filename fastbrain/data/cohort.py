@@ -18,6 +18,7 @@ _REQUIRED = ("subject", "run", "bold", "events")
 _OPTIONAL = ("session", "family", "site", "mask", "confounds", "tr", "start_time")
 _LABEL = re.compile(r"[A-Za-z0-9]+")
 _SHOWN = 5
+_ALLOW = "If that is meant, pass allow_outside=True (--allow-outside)."
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def _record(path: Path, row: Row, allow_outside: bool) -> RunRecord:
     )
 
 
-def inside(root: Path, name: str, *, what: str) -> Path:
+def inside(root: Path, name: str, *, what: str, remedy: str = _ALLOW) -> Path:
     """A file below a data set's folder, links followed.
 
     Parameters
@@ -227,6 +228,8 @@ def inside(root: Path, name: str, *, what: str) -> Path:
         Relative to `root`.
     what : str
         Who asks and for which file, for messages.
+    remedy : str
+        What to do, for messages.
 
     Raises
     ------
@@ -236,13 +239,11 @@ def inside(root: Path, name: str, *, what: str) -> Path:
     try:
         return safe_join(root, name)
     except CohortError as error:
-        lexical = os.path.normpath(os.path.join(os.path.abspath(root), name))
-        linked = Path(lexical).is_relative_to(os.path.abspath(root)) and "\0" not in name
-        found = f"a link to {os.path.realpath(lexical)}" if linked else f"'{name}'"
-        raise CohortError(
-            f"{what} must lie below {root}, got {found}. Pass allow_outside=True "
-            "(--allow-outside) if that is meant."
-        ) from error
+        base = os.path.abspath(root)
+        written = os.path.normpath(os.path.join(base, name))
+        linked = Path(written).is_relative_to(base) and "\0" not in name
+        found = f"a link to {os.path.realpath(written)}" if linked else f"'{name}'"
+        raise CohortError(f"{what} must stay inside {root}, got {found}. {remedy}") from error
 
 
 def some(names: list[Path] | list[str]) -> str:

@@ -11,9 +11,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from .._io import safe_join
 from ..errors import CohortError, InputError
-from .cohort import RunRecord
+from .cohort import RunRecord, inside
 from .tables import Row, given, read_tsv, seconds_of
 from .timing import nearest_volume, volumes_to_cover
 
@@ -260,6 +259,10 @@ def clip_of(run: RunRecord, stim_file: str) -> str:
     """A stimulus file relative to the cohort's root; BIDS keeps them in ``stimuli/``."""
     if not stim_file:
         return ""
-    # a name that leaves the folder is refused
-    safe_join(run.root or Path("."), "stimuli", stim_file)
+    inside(
+        run.root or Path("."),
+        f"stimuli/{stim_file}",
+        what=f"read_trials: stim_file '{stim_file}' of {run.events}",
+        remedy="Put the file itself below stimuli/.",
+    )
     return f"stimuli/{stim_file}"
