@@ -27,7 +27,6 @@ beat ``median_mae``, the error of the median age (smaller than that of the mean,
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,6 +39,7 @@ from sklearn.svm import SVR
 
 from fastbrain._arrays import read_npz
 from fastbrain._io import write_json
+from fastbrain.data.tables import read_tsv
 from fastbrain.errors import CohortError, FastbrainError, LeakError
 from fastbrain.evaluation import (
     ClinicalCohort,
@@ -98,8 +98,7 @@ def read(folder: Path) -> People:
     archive = folder / "basc064_connectivity.npz"
     correlations = read_npz(archive, ["a"], where="age", error=CohortError)["a"].astype(np.float64)
     try:
-        with open(folder / "participants.tsv", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
+        _, rows = read_tsv(folder / "participants.tsv")
         names, age, sex = (
             np.array([r[k] for r in rows]) for k in ("participant_id", "Age", "Gender")
         )

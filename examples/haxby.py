@@ -34,6 +34,7 @@ from fastbrain.data import (
     read_runs_table,
     split_by,
 )
+from fastbrain.data.timing import nearest_volume
 from fastbrain.decoding import decode_windows, score_texts
 from fastbrain.errors import CohortError, FastbrainError
 from fastbrain.evaluation import derangements, pairwise, permutation_p
@@ -110,7 +111,7 @@ def write_tables(data: Path, runs: list[int], tr: float, work: Path) -> Path:
             for onset, duration in onsets[:, :2]:
                 text = SENTENCE.format(NOUNS.get(category, f"a {category}"))
                 block = f"{category}-{run}-{onset:g}"
-                for k in range(round(duration / tr)):
+                for k in range(nearest_volume(duration, tr)):
                     start = onset + k * tr
                     events.append(f"{start:g}\t{tr:g}\t{category}\t{block}\t{text}")
         write_atomic(work / f"{name}_events.tsv", "\n".join(events) + "\n")

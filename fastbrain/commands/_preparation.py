@@ -21,12 +21,13 @@ from ..data import (
 from ..data.events import Trial
 from ..data.plan import StorePlan
 from ..data.study import is_study
+from ._bids import ImageOptions
 
 Splitter = Callable[[list[Trial]], Split]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparationOptions:
+class PreparationOptions(ImageOptions):
     """Where recordings are, and what is cut from them."""
 
     source: Annotated[Path, tyro.conf.Positional]
@@ -51,10 +52,6 @@ class PreparationOptions:
     """Trial types or texts that are not trials, e.g. rest."""
     task: str | None = None
     """BIDS task."""
-    space: str | None = None
-    """BIDS space."""
-    allow_outside: bool = False
-    """Whether paths in the table may leave its folder."""
 
     def plan(self, splitter: Callable[[], Splitter], *, own_split: bool = True) -> StorePlan:
         """Check everything that a store is made from; nothing is written.
@@ -88,7 +85,12 @@ class PreparationOptions:
             study.check_images()
             return study.runs, study.trials, study.window, study.split
         if self.source.is_dir():
-            runs = runs_from_bids(self.source, task=self.task, space=self.space)
+            runs = runs_from_bids(
+                self.source,
+                task=self.task,
+                allow_outside=self.allow_outside,
+                **self.image_entities(),
+            )
         else:
             runs = read_runs_table(self.source, allow_outside=self.allow_outside)
         return runs, None, WindowSpec(self.delay, self.window, self.onset_offset), None

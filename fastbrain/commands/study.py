@@ -30,11 +30,12 @@ from ..data import (
     plan_study,
 )
 from ..errors import ConfigError
+from ._bids import ImageOptions
 from ._splits import SplitOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SplitOptions):
+class Config(SplitOptions, ImageOptions):
     """Options of ``fastbrain study``."""
 
     dataset: Annotated[Literal["had", "bold5000"], tyro.conf.Positional]
@@ -45,8 +46,6 @@ class Config(SplitOptions):
     """New folder of the study."""
     images: Path | None = None
     """Folder of preprocessed images (derivatives/fmriprep, say); default: the BIDS folder."""
-    space: str | None = None
-    """BIDS space of the images."""
     explained_by: tuple[Path, ...] = ()
     """Folders with captions and class names, where they are not in the BIDS folder."""
     captions: Path | None = None
@@ -78,12 +77,13 @@ def run(config: Config) -> None:
         dataset,
         split=config.splitter("study"),
         images=config.images,
-        space=config.space,
+        allow_outside=config.allow_outside,
         explained_by=config.explained_by,
         categories=config.categories,
         annotator=annotator,
         cache=cache,
         seed=config.seed,
+        **config.image_entities(),
     )
     audit = audit_trials(study.trials, study.split)
     for name, value in {**_described(study), "audit": audit.summary()}.items():

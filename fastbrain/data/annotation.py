@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from .._io import read_json, write_atomic, write_json
 from .._progress import track
 from ..errors import CohortError, ConfigError
+from .tables import read_lines
 
 _MANIFEST = "annotator.json"
 _BATCH = 64
@@ -178,11 +179,7 @@ def read_surrogates(path: Path) -> list[Surrogate]:
         The file is missing or damaged; the message names it and the line.
     """
     found = []
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    except (OSError, UnicodeDecodeError) as error:
-        raise CohortError(f"surrogates: {path} must be readable, got '{error}'.") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         try:
             found.append(_surrogate(json.loads(line)))
         except (TypeError, ValueError, RecursionError) as error:

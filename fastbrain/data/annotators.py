@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import CohortError, ConfigError
 from .annotation import AnnotatorCard, Request, draw
-from .cohort import read_tsv
+from .tables import read_tsv
 
 
 class ClassNames:
@@ -111,9 +111,11 @@ def captions_from_tsv(path: str | Path) -> dict[str, tuple[str, ...]]:
             f"captions: {path} must have the columns stimulus and caption, got {columns}."
         )
     captions: dict[str, list[str]] = {}
-    for number, row in enumerate(rows, start=2):
+    for row in rows:
         if not row["stimulus"] or not row["caption"]:
-            raise CohortError(f"captions: {path} row {number} must name a stimulus and a caption.")
+            raise CohortError(
+                f"captions: {path} row {row.line} must name a stimulus and a caption."
+            )
         captions.setdefault(row["stimulus"], []).append(row["caption"])
     return {stimulus: tuple(texts) for stimulus, texts in captions.items()}
 

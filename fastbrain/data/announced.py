@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CohortError
 from . import bids
-from .cohort import RunRecord, check_unique, label_of, run_id_of, some
+from .cohort import RunRecord, check_unique, inside, label_of, run_id_of, some
+from .entities import (
+    Image,
+    agrees,
+    check_choice,
+    choose,
+    entities,
+    is_data,
+    refuse_group,
+    refuse_several,
+)
+from .participants import read_participants
+from .sidecars import Clock, clock_of, joined, read_sidecar
 
 _EVENTS = "_events.tsv"
 # git-annex writes a file's size into the name of its key
@@ -53,6 +65,8 @@ def announced_runs(
     task: str,
     images: str | Path | None = None,
     space: str | None = None,
+    allow_outside: bool = False,
+    **chosen: str | None,
 ) -> tuple[RunRecord, ...]:
     """Find the runs of a task by their events files; images may be absent.
 
@@ -65,6 +79,10 @@ def announced_runs(
         Folder with ``sub-*`` folders of preprocessed images; default `root`.
     space : str, optional
         Of the images.
+    allow_outside : bool
+        Whether files may be links that lead out of their data set.
+    **chosen : str, optional
+        Other entities of the images, as in :func:`fastbrain.data.runs_from_bids`.
 
     Returns
     -------
@@ -74,32 +92,45 @@ def announced_runs(
     Raises
     ------
     CohortError
-        No run is announced, a run has several images, or a sidecar is damaged.
+        No run is announced, a run has several images, a sidecar is damaged or denies evenly
+        spaced volumes, a file leads out of its data set, or ``participants.tsv`` does not fit the
+        people.
+    ConfigError
+        An entity cannot be chosen, or a value is no label.
     """
     root = Path(root)
     folder = root if images is None else Path(images)
+    wanted = check_choice({"space": space, **chosen}, function="announced_runs")
     events = [
-        (path, bids.entities(path))
+        (path, entities(path))
         for pattern in (f"sub-*/func/*{_EVENTS}", f"sub-*/ses-*/func/*{_EVENTS}")
         for path in sorted(root.glob(pattern))
+        if is_data(root, path)
     ]
-    events = [(path, tags) for path, tags in events if tags.get("task") == task]
+    events = [e for e in events if e[1].get("task") == task and agrees(e[1], wanted)]
     if not events:
         raise CohortError(
             f"announced_runs: {root} must hold sub-*/[ses-*/]func/*_task-{task}_*{_EVENTS}, got "
             "none. Is it the folder of the data set?"
         )
-    people = bids.participants(root)
-    found = _images(folder, task, space)
-    records = []
-    for path, tags in events:
+    refuse_several(root, events, function="announced_runs", what="events table")
+    labels = [label_of(tags.get("sub", ""), "sub-", where=f"{p} subject") for p, tags in events]
+    people = read_participants(root, labels, allow_outside=allow_outside)
+    found = _images(folder, task, wanted)
+    records, clocks = [], []
+    for (path, tags), subject in zip(events, labels, strict=True):
+        if not allow_outside:
+            inside(root, str(path.relative_to(root)), what=f"announced_runs: {path}")
         expected = _expected(path, root, folder, space)
-        bold = _choose(expected, tags, found.get(tags.get("sub", ""), []))
-        own = bids.entities(bold)
-        there = os.path.lexists(bold)
-        subject = label_of(tags.get("sub", ""), "sub-", where=f"{path} subject")
+        candidates = [i for i in found.get(tags.get("sub", ""), []) if _same_run(i[1], tags)]
+        refuse_group(folder, candidates, function="announced_runs")
+        bold, own = candidates[0] if candidates else (expected, entities(expected))
+        if not allow_outside:
+            inside(folder, str(bold.relative_to(folder)), what=f"announced_runs: {bold}")
+        clock = _clock(root, folder, path, tags, bold, own, allow_outside)
+        clocks.append(clock)
         run, session = tags.get("run", "1"), tags.get("ses", "")
-        raw = path.with_name(path.name.removesuffix(_EVENTS) + "_bold.nii.gz")
+        there = bool(candidates)
         record = RunRecord(
             run_id=run_id_of(subject, session, run),
             subject=subject,
@@ -107,16 +138,38 @@ def announced_runs(
             run=run,
             bold=bold,
             events=path,
-            mask=bids.mask_of(folder, bold, own) if there else None,
-            confounds=bids.confounds_of(folder, bold, own) if there else None,
-            tr=bids.stated_tr(root, raw, tags),
+            mask=bids.mask_of(folder, bold, own, allow_outside=allow_outside) if there else None,
+            confounds=bids.confounds_of(folder, bold, own, allow_outside=allow_outside)
+            if there
+            else None,
+            tr=clock.tr,
+            start_time=clock.start_time or 0.0,
             root=root,
             **people.get(subject, {}),
         )
         records.append(record)
     ordered = tuple(sorted(records, key=bids.natural))
     check_unique(root, ordered)
+    bids.tell(clocks)
     return ordered
+
+
+def _clock(
+    root: Path,
+    folder: Path,
+    events: Path,
+    tags: dict[str, str],
+    bold: Path,
+    own: dict[str, str],
+    allow_outside: bool,
+) -> Clock:
+    """What the sidecars of the raw image state, completed by those of the image that is used."""
+    raw = events.with_name(events.name.removesuffix(_EVENTS) + "_bold.nii.gz")
+    clock = clock_of(read_sidecar(root, raw, tags, allow_outside=allow_outside))
+    if (folder, bold) == (root, raw):
+        return clock
+    derived = clock_of(read_sidecar(folder, bold, own, allow_outside=allow_outside))
+    return joined(clock, derived, image=bold)
 
 
 def absent_images(runs: Iterable[RunRecord]) -> Absent:
@@ -134,29 +187,19 @@ def absent_images(runs: Iterable[RunRecord]) -> Absent:
     return Absent(tuple(missing), tuple(links), nbytes)
 
 
-def _images(
-    folder: Path, task: str, space: str | None
-) -> dict[str, list[tuple[Path, dict[str, str]]]]:
+def _images(folder: Path, task: str, wanted: dict[str, str]) -> dict[str, list[Image]]:
     """Images of a task by subject."""
-    found: dict[str, list[tuple[Path, dict[str, str]]]] = {}
-    for pattern in ("*_bold.nii.gz", "*_bold.nii"):
-        for path in sorted(folder.glob(f"sub-*/**/{pattern}")):
-            tags = bids.entities(path)
-            if tags.get("task") == task and (space is None or tags.get("space") == space):
-                found.setdefault(tags.get("sub", ""), []).append((path, tags))
+    images: list[Image] = [
+        (path, entities(path))
+        for pattern in ("*_bold.nii.gz", "*_bold.nii")
+        for path in sorted(folder.glob(f"sub-*/**/{pattern}"))
+        if is_data(folder, path)
+    ]
+    images = [image for image in images if image[1].get("task") == task]
+    found: dict[str, list[Image]] = {}
+    for path, tags in choose(folder, images, wanted, function="announced_runs"):
+        found.setdefault(tags.get("sub", ""), []).append((path, tags))
     return found
-
-
-def _choose(
-    expected: Path, tags: dict[str, str], candidates: Sequence[tuple[Path, dict[str, str]]]
-) -> Path:
-    fitting = [path for path, own in candidates if _same_run(own, tags)]
-    if len(fitting) > 1:
-        raise CohortError(
-            f"announced_runs: {expected.name} must be one image, got {some(fitting)}. "
-            "Choose by space=."
-        )
-    return fitting[0] if fitting else expected
 
 
 def _same_run(image: dict[str, str], events: dict[str, str]) -> bool:

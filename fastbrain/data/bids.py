@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from .._io import read_json, safe_join
+from .._progress import say
 from ..errors import CohortError
-from .cohort import (
-    RunRecord,
-    check_files,
-    check_unique,
-    given,
-    label_of,
-    read_tsv,
-    run_id_of,
-    seconds_of,
+from .cohort import RunRecord, check_files, check_unique, inside, label_of, run_id_of, some
+from .entities import (
+    Image,
+    check_choice,
+    choose,
+    entities,
+    is_data,
+    refuse_several,
 )
+from .participants import read_participants
+from .sidecars import Clock, clock_of, folders_up, read_sidecar
+from .tables import refuse_unfetched
 
-_ENTITY = re.compile(r"([a-z]+)-([A-Za-z0-9+]+)")
 _BOLD = ("_bold.nii.gz", "_bold.nii")
 # what a preprocessed image adds to the name of the run it came from
-_DERIVED = ("space", "desc", "res", "den")
-# field of a run -> the columns of participants.tsv that may hold it, in small letters
-_OF_A_PERSON = {"family": ("family", "family_id"), "site": ("site", "site_id")}
+DERIVED = ("space", "desc", "res", "den")
+# entities of the voxel grid: a mask fits the images that share them
+_GRID = ("space", "res", "den")
 
 
 def runs_from_bids(
-    root: str | Path, *, task: str | None = None, space: str | None = None
+    root: str | Path,
+    *,
+    task: str | None = None,
+    space: str | None = None,
+    allow_outside: bool = False,
+    **chosen: str | None,
 ) -> tuple[RunRecord, ...]:
     """Find the BOLD runs of a BIDS dataset.
+
+    Hidden files and folders called ``sourcedata``, ``code`` or ``derivatives`` are ignored. How
+    sidecars are read is told in :func:`fastbrain.data.sidecars.clock_of`; what was assumed is
+    printed as a note.
 
     Parameters
     ----------
@@ -38,6 +48,12 @@ def runs_from_bids(
         Folder with ``sub-*`` folders.
     task, space : str, optional
         Which ones, where the dataset has several.
+    allow_outside : bool
+        Whether files may be links that lead out of `root`, as in virtual data sets made of links.
+    **chosen : str, optional
+        Other entities, where a run has several images: ``acq``, ``ce``, ``rec``, ``dir``,
+        ``echo``, ``part``, ``chunk``, ``res``, ``den``, ``desc``. "none" chooses the images
+        without the entity.
 
     Returns
     -------
@@ -47,169 +63,172 @@ def runs_from_bids(
     Raises
     ------
     CohortError
-        No run is found, several tasks or spaces are and none was chosen, a run has no events,
-        files are links to data that were not fetched, or ``participants.tsv`` gives a person two
-        families or sites.
+        No run is found, several tasks or spaces are and none was chosen, a run has several images
+        or no events, a sidecar denies evenly spaced volumes or contradicts itself, files are links
+        to data that were not fetched or lead out of `root`, or ``participants.tsv`` does not fit
+        the people.
+    ConfigError
+        An entity cannot be chosen, or a value is no label.
     """
     root = Path(root)
-    images = sorted(
-        path
+    wanted = check_choice({"task": task, "space": space, **chosen}, function="runs_from_bids")
+    images: list[Image] = [
+        (path, entities(path))
         for pattern in ("sub-*/func/*", "sub-*/ses-*/func/*")
-        for path in root.glob(pattern)
-        if path.name.endswith(_BOLD)
-    )
-    found = [(path, entities(path)) for path in images]
-    found = _choose(root, found, "task", task)
-    found = _choose(root, found, "space", space)
-    if not found:
-        sidecars = sum(1 for _ in root.glob("sub-*/**/*_bold.json"))
+        for path in sorted(root.glob(pattern))
+        if path.name.endswith(_BOLD) and is_data(root, path)
+    ]
+    if not images:
+        sidecars = sum(is_data(root, path) for path in root.glob("sub-*/**/*_bold.json"))
         raise CohortError(
-            f"runs_from_bids: {root} must hold sub-*/[ses-*/]func/*_bold.nii[.gz] with task "
-            f"{task or 'any'} and space {space or 'any'}, got none ({sidecars} sidecars). "
-            "Are the images downloaded?"
+            f"runs_from_bids: {root} must hold sub-*/[ses-*/]func/*_bold.nii[.gz], got none "
+            f"({sidecars} sidecars). Are the images downloaded, and is it the BIDS folder?"
         )
-    people = participants(root)
-    records = tuple(sorted((_record(root, *item, people) for item in found), key=natural))
+    images = choose(root, images, wanted, single=("task", "space"), function="runs_from_bids")
+    refuse_several(root, images, function="runs_from_bids")
+    labels = [label_of(tags.get("sub", ""), "sub-", where=f"{p} subject") for p, tags in images]
+    people = read_participants(root, labels, allow_outside=allow_outside)
+    events = [nearest_events(root, *image, allow_outside=allow_outside) for image in images]
+    _refuse_without_events(root, images, events)
+    clocks = [clock_of(read_sidecar(root, *i, allow_outside=allow_outside)) for i in images]
+    records = []
+    for (bold, tags), subject, table, clock in zip(images, labels, events, clocks, strict=True):
+        assert table is not None  # _refuse_without_events
+        if not allow_outside:
+            inside(root, str(bold.relative_to(root)), what=f"runs_from_bids: {bold}")
+        session, run = tags.get("ses", ""), tags.get("run", "1")
+        records.append(
+            RunRecord(
+                run_id=run_id_of(subject, session, run),
+                subject=subject,
+                session=session,
+                run=run,
+                bold=bold,
+                events=table,
+                mask=mask_of(root, bold, tags, allow_outside=allow_outside),
+                confounds=confounds_of(root, bold, tags, allow_outside=allow_outside),
+                tr=clock.tr,
+                start_time=clock.start_time or 0.0,
+                root=root,
+                **people.get(subject, {}),
+            )
+        )
+    records.sort(key=natural)
     check_unique(root, records)
     check_files(root, records)
-    return records
+    tell(clocks)
+    return tuple(records)
 
 
-def entities(path: Path) -> dict[str, str]:
-    """Key-value pairs of a BIDS file name, ``{"sub": "01", "task": "clips", "run": "03"}``."""
-    return dict(_ENTITY.findall(path.name.split(".")[0]))
+def tell(clocks: Iterable[Clock]) -> None:
+    """Print what was assumed of the clocks, each assumption once with the number of its runs."""
+    for note, count in Counter(note for clock in clocks for note in clock.notes).items():
+        say(f"note: {note} ({count} runs)")
 
 
-def _choose(
-    root: Path, found: list[tuple[Path, dict[str, str]]], key: str, wanted: str | None
-) -> list[tuple[Path, dict[str, str]]]:
-    values = sorted({tags.get(key, "") for _, tags in found})
-    if wanted is None:
-        if len(values) > 1:
-            names = ", ".join(v or "none" for v in values)
-            raise CohortError(
-                f"runs_from_bids: {root} holds several values of {key} ({names}). Pass {key}=."
-            )
-        return found
-    return [(path, tags) for path, tags in found if tags.get(key) == wanted]
+def nearest_events(
+    root: Path, bold: Path, tags: dict[str, str], *, allow_outside: bool = False
+) -> Path | None:
+    """The events table of a run, None where there is none."""
+    return _nearest(root, bold, _source(tags), "_events.tsv", allow_outside=allow_outside)
 
 
-def participants(root: Path) -> dict[str, dict[str, str]]:
-    """Family and site by subject label, from ``participants.tsv`` where there is one."""
-    path = root / "participants.tsv"
-    if not path.is_file():
-        return {}
-    columns, rows = read_tsv(path)
-    columns_of = {
-        field: [c for c in columns if c.lower() in names] for field, names in _OF_A_PERSON.items()
-    }
-    people: dict[str, dict[str, str]] = {}
-    for row in rows:
-        subject = row.get("participant_id", "").removeprefix("sub-")
-        facts = {field: given(row, c) for field, names in columns_of.items() for c in names}
-        if people.setdefault(subject, facts) != facts:
-            raise CohortError(
-                f"runs_from_bids: {path} must have one row a person, got two that differ in family "
-                f"or site of sub-{subject}."
-            )
-    return people
-
-
-def _record(
-    root: Path, bold: Path, tags: dict[str, str], people: dict[str, dict[str, str]]
-) -> RunRecord:
-    subject = label_of(tags.get("sub", ""), "sub-", where=f"{bold} subject")
-    session = tags.get("ses", "")
-    run = tags.get("run", "1")
-    source = {k: v for k, v in tags.items() if k not in _DERIVED}
-    events = _nearest(root, bold, source, "_events.tsv")
-    if events is None:
-        raise CohortError(
-            f"runs_from_bids: {bold} must have its _events.tsv, got none between its folder and "
-            f"{root}. Leave resting-state runs out with task=."
-        )
-    return RunRecord(
-        run_id=run_id_of(subject, session, run),
-        subject=subject,
-        session=session,
-        run=run,
-        bold=bold,
-        events=events,
-        mask=mask_of(root, bold, tags),
-        confounds=confounds_of(root, bold, tags),
-        tr=stated_tr(root, bold, tags),
-        root=root,
-        **people.get(subject, {}),
+def confounds_of(
+    root: Path, bold: Path, tags: dict[str, str], *, allow_outside: bool = False
+) -> Path | None:
+    """The confounds table that preprocessing left for a run, None where there is none."""
+    return _nearest(
+        root,
+        bold,
+        _source(tags),
+        "_timeseries.tsv",
+        desc="confounds",
+        allow_outside=allow_outside,
     )
 
 
-def stated_tr(root: Path, bold: Path, tags: dict[str, str]) -> float | None:
-    """Repetition time that the sidecars state, seconds; the image itself need not be there."""
-    stated = _sidecar(root, bold, tags).get("RepetitionTime")
-    if stated is None:
-        return None
-    if isinstance(stated, bool) or not isinstance(stated, int | float):
-        raise CohortError(
-            f"runs_from_bids: RepetitionTime of {bold} must be a number of seconds, got {stated!r}."
-        )
-    return seconds_of(str(stated), where=f"RepetitionTime of {bold}")
-
-
-def confounds_of(root: Path, bold: Path, tags: dict[str, str]) -> Path | None:
-    """The confounds table that preprocessing left for a run."""
-    source = {k: v for k, v in tags.items() if k not in _DERIVED}
-    return _nearest(root, bold, source, "_timeseries.tsv", desc="confounds")
-
-
-def _folders(root: Path, start: Path) -> list[Path]:
-    """From the file's own folder up to the root."""
-    chain = [start.parent, *start.parent.parents]
-    return chain[: chain.index(root) + 1]
-
-
-def _nearest(
-    root: Path, bold: Path, tags: dict[str, str], suffix: str, *, desc: str | None = None
+def mask_of(
+    root: Path, bold: Path, tags: dict[str, str], *, allow_outside: bool = False
 ) -> Path | None:
-    """The file with `suffix` nearest to `bold` whose entities do not contradict its own."""
-    for folder in _folders(root, bold):
-        fitting = [
-            (len(own), path)
-            for path in sorted(folder.glob(f"*{suffix}"))
-            for own in [entities(path)]
-            if own.pop("desc", None) == desc and own.items() <= tags.items()
-        ]
-        if fitting:
-            return safe_join(root, str(max(fitting)[1].relative_to(root)))
-    return None
-
-
-def _sidecar(root: Path, bold: Path, tags: dict[str, str]) -> dict[str, Any]:
-    """All metadata of an image: sidecars from the root down, the nearer one wins."""
-    merged: dict[str, Any] = {}
-    for folder in reversed(_folders(root, bold)):
-        fitting = [
-            path for path in folder.glob("*bold.json") if entities(path).items() <= tags.items()
-        ]
-        for path in sorted(fitting, key=lambda p: len(entities(p))):
-            fields = read_json(safe_join(root, str(path.relative_to(root))))
-            if not isinstance(fields, dict):
-                raise CohortError(f"runs_from_bids: {path} must hold a JSON object.")
-            merged |= fields
-    return merged
-
-
-def mask_of(root: Path, bold: Path, tags: dict[str, str]) -> Path | None:
     """The brain mask that preprocessing left beside the image, else the root's ``mask.nii.gz``."""
-    own = {k: v for k, v in tags.items() if k != "desc"}
+    grid = {key: tags.get(key) for key in _GRID}
+    fitting = []
     for path in sorted(bold.parent.glob("*_desc-brain_mask.nii*")):
-        other = {k: v for k, v in entities(path).items() if k != "desc"}
-        if other == own:
-            return path
+        own = {k: v for k, v in entities(path).items() if k != "desc"}
+        on_grid = {key: own.get(key) for key in _GRID} == grid
+        if not path.name.startswith(".") and on_grid and own.items() <= tags.items():
+            fitting.append((len(own), path))
     shared = root / "mask.nii.gz"
-    return shared if shared.is_file() else None
+    found = max(fitting)[1] if fitting else shared
+    if not fitting and not (shared.is_file() or shared.is_symlink()):
+        return None
+    refuse_unfetched(found)
+    if not allow_outside:
+        inside(root, str(found.relative_to(root)), what=f"runs_from_bids: {found}")
+    return found
 
 
 def natural(record: RunRecord) -> tuple[tuple[int, int, str], ...]:
     """Order by subject, session, run: run-10 follows run-9."""
     labels = (record.subject, record.session, record.run)
     return tuple((0, int(v), v) if v.isdigit() else (1, 0, v) for v in labels)
+
+
+def _source(tags: dict[str, str]) -> dict[str, str]:
+    return {k: v for k, v in tags.items() if k not in DERIVED}
+
+
+def _nearest(
+    root: Path,
+    bold: Path,
+    tags: dict[str, str],
+    suffix: str,
+    *,
+    desc: str | None = None,
+    allow_outside: bool,
+) -> Path | None:
+    """The file with `suffix` nearest to `bold` whose entities do not contradict its own."""
+    for folder in folders_up(root, bold):
+        fitting = [
+            (len(own), path)
+            for path in sorted(folder.glob(f"*{suffix}"))
+            for own in [entities(path)]
+            if not path.name.startswith(".")
+            and own.pop("desc", None) == desc
+            and own.items() <= tags.items()
+        ]
+        if fitting:
+            most = max(count for count, _ in fitting)
+            best = [path for count, path in fitting if count == most]
+            if len(best) > 1:
+                raise CohortError(
+                    f"runs_from_bids: {bold} must have one *{suffix}, got {some(best)}. Remove or "
+                    "rename the wrong one."
+                )
+            if not allow_outside:
+                inside(root, str(best[0].relative_to(root)), what=f"runs_from_bids: {best[0]}")
+            return best[0]
+    return None
+
+
+def _refuse_without_events(root: Path, images: list[Image], events: list[Path | None]) -> None:
+    without = [path for (path, _), table in zip(images, events, strict=True) if table is None]
+    if not without:
+        return
+    derived = any(key in tags for _, tags in images for key in ("space", "desc"))
+    if len(without) < len(images):
+        advice = "Runs at rest have none: leave them out with task=. For others, fetch the tables."
+    elif derived:
+        advice = (
+            "This is a folder of preprocessed images, whose events lie in the raw data set: copy "
+            "or link the tables beside the images, or write a runs table that names both."
+        )
+    else:
+        advice = (
+            "Recordings at rest have none. If these are preprocessed images, their events lie in "
+            "the raw data set: write a runs table that names both."
+        )
+    raise CohortError(
+        f"runs_from_bids: each run must have its _events.tsv between its folder and {root}, got "
+        f"none for {len(without)} of {len(images)} runs: {some(without)}. {advice}"
+    )

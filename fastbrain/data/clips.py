@@ -30,6 +30,13 @@ _OBJECTS = (
     (1.0, 0.5, 0.0), (0.2, 0.0, 0.5), (0.6, 0.3, 0.0),
     (0.8, 0.8, 0.0), (1.0, 0.8, 0.9), (0.0, 0.0, 0.0),
 )  # fmt: skip
+# Containers that hold their own frames. Playlists (HLS, concat scripts, SDP) name other files or
+# addresses, so a clip could show what lies outside the data set.
+_CONTAINERS = (
+    "mov", "matroska", "webm", "avi", "mpeg", "mpegts", "mpegvideo", "m4v", "ogg", "flv", "asf",
+    "gif", "bmp_pipe", "jpeg_pipe", "png_pipe", "tiff_pipe", "webp_pipe",
+)  # fmt: skip
+_OPTIONS = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "none"}
 
 
 def _av() -> Any:
@@ -155,7 +162,10 @@ def write_clip(path: str | Path, video: npt.NDArray[np.uint8], *, fps: int = 4) 
 
 
 def read_clip(path: str | Path, *, frames: int = 8, size: int = 32) -> npt.NDArray[np.float32]:
-    """Read evenly spaced frames of any video file.
+    """Read evenly spaced frames of a video file.
+
+    The file is opened as a container that holds its own frames (MP4, MOV, MKV, WebM, AVI, MPEG,
+    Ogg, FLV, ASF, GIF, or one picture). Playlists are refused: they name other files.
 
     Parameters
     ----------
@@ -173,7 +183,7 @@ def read_clip(path: str | Path, *, frames: int = 8, size: int = 32) -> npt.NDArr
     Raises
     ------
     CohortError
-        The file is missing or not a video.
+        The file is missing, not a video, or of a format that may name other files.
     """
     try:
         images, count = _frames(path, frames, size)
@@ -181,7 +191,10 @@ def read_clip(path: str | Path, *, frames: int = 8, size: int = 32) -> npt.NDArr
             # the header counted other frames than there are
             images, count = _frames(path, frames, size, trusting=False)
     except (OSError, _av().error.FFmpegError, IndexError) as error:
-        raise CohortError(f"read_clip: {path} must be a readable video, got '{error}'.") from error
+        raise CohortError(
+            f"read_clip: {path} must be a readable video that holds its own frames (no playlist), "
+            f"got '{error}'. Convert it, to MP4 for instance."
+        ) from error
     if not images:
         raise CohortError(f"read_clip: {path} must hold at least one frame, got none.")
     frames_first = np.stack([images[i] for i in _even(count, frames)]).transpose(0, 3, 1, 2)
@@ -194,7 +207,7 @@ def _frames(
     """Frames by number, those that are needed where the header can be trusted, and their count."""
     images: dict[int, npt.NDArray[np.uint8]] = {}
     count = 0
-    with _av().open(str(path)) as container:
+    with open(path, "rb") as file, _av().open(file, options=_OPTIONS) as container:
         stream = container.streams.video[0]
         told = stream.frames if trusting else 0
         needed = set(_even(told, frames))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import os
 import re
@@ -13,13 +12,13 @@ from pathlib import Path
 
 from .._io import safe_join, write_atomic
 from ..errors import CohortError
+from .tables import Row, given, read_tsv, seconds_of, tsv_text
 
-MISSING = ("", "n/a")
 _REQUIRED = ("subject", "run", "bold", "events")
-_OPTIONAL = ("session", "family", "site", "mask", "confounds", "tr")
-_TABLE_CAP = 64 << 20
+_OPTIONAL = ("session", "family", "site", "mask", "confounds", "tr", "start_time")
 _LABEL = re.compile(r"[A-Za-z0-9]+")
 _SHOWN = 5
+_ALLOW = "If that is meant, pass allow_outside=True (--allow-outside)."
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class RunRecord:
     mask, confounds : Path or None
     tr : float or None
         Repetition time in seconds where a table or sidecar states it.
+    start_time : float
+        When the first volume was acquired on the clock of the events, seconds.
     root : Path or None
         Folder of the cohort; stimuli are looked up in ``root/stimuli``.
     family, site : str
@@ -52,6 +53,7 @@ class RunRecord:
     mask: Path | None = None
     confounds: Path | None = None
     tr: float | None = None
+    start_time: float = 0.0
     root: Path | None = None
     family: str = ""
     site: str = ""
@@ -69,8 +71,8 @@ def read_runs_table(
     """Read a table with one run a row.
 
     Columns (tab separated): ``subject``, ``run``, ``bold``, ``events``, and if need be
-    ``session``, ``family``, ``site``, ``mask``, ``confounds``, ``tr`` (seconds). Empty or ``n/a``
-    means none.
+    ``session``, ``family``, ``site``, ``mask``, ``confounds``, ``tr`` and ``start_time`` (seconds).
+    Empty or ``n/a`` means none.
 
     Parameters
     ----------
@@ -95,9 +97,7 @@ def read_runs_table(
     path = Path(path)
     columns, rows = read_tsv(path)
     _check_columns(path, columns)
-    records = tuple(
-        _record(path, number, row, allow_outside) for number, row in enumerate(rows, start=2)
-    )
+    records = tuple(_record(path, row, allow_outside) for row in rows)
     if not records:
         raise CohortError(f"read_runs_table: {path} must hold at least one run, got none.")
     check_unique(path, records)
@@ -119,51 +119,14 @@ def write_runs_table(path: str | Path, runs: Iterable[RunRecord]) -> Path:
     Path
     """
     columns = [*_REQUIRED, *_OPTIONAL]
-    lines = ["\t".join(columns)]
-    for run in runs:
-        lines.append("\t".join(_cell(getattr(run, name)) for name in columns))
-    return write_atomic(path, "\n".join(lines) + "\n")
+    rows = [[_cell(getattr(run, name)) for name in columns] for run in runs]
+    return write_atomic(path, tsv_text(columns, rows))
 
 
 def _cell(value: Path | str | float | None) -> str:
     if isinstance(value, Path):
         return os.path.abspath(value)
     return "n/a" if value is None or value == "" else str(value)
-
-
-def read_tsv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns and rows of a tab-separated table with a header line; cells are stripped.
-
-    Raises
-    ------
-    CohortError
-        The file is missing, too large, not text, or a row has another number of cells.
-    """
-    try:
-        if path.stat().st_size > _TABLE_CAP:
-            raise CohortError(f"read_tsv: {path} must be at most 64 MiB. Is it really a table?")
-        text = path.read_text(encoding="utf-8-sig")
-        if "\0" in text:
-            raise CohortError(f"read_tsv: {path} must be text, got a zero byte.")
-        lines = list(csv.reader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        if isinstance(error, CohortError):
-            raise
-        raise CohortError(f"read_tsv: {path} must be a readable table, got '{error}'.") from error
-    cells = [[cell.strip() for cell in line] for line in lines if any(c.strip() for c in line)]
-    if not cells:
-        raise CohortError(f"read_tsv: {path} must have a header line, got an empty file.")
-    columns = cells[0]
-    twice = [name for name, count in Counter(columns).items() if count > 1]
-    if twice:
-        raise CohortError(f"read_tsv: {path} must name each column once, got {twice} twice.")
-    for number, line in enumerate(cells[1:], start=2):
-        if len(line) != len(columns):
-            raise CohortError(
-                f"read_tsv: {path} row {number} must have {len(columns)} cells, got {len(line)}. "
-                "Separate them by tabs."
-            )
-    return columns, [dict(zip(columns, line, strict=True)) for line in cells[1:]]
 
 
 def check_unique(source: Path, records: Iterable[RunRecord]) -> None:
@@ -197,25 +160,6 @@ def check_files(source: Path, records: Iterable[RunRecord]) -> None:
     raise CohortError(f"cohort: {source} must name files that exist, got {'; '.join(parts)}.")
 
 
-def seconds_of(text: str, *, where: str) -> float | None:
-    """A time cell in seconds; None where it is empty."""
-    if text in MISSING:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not value == value or value in (float("inf"), float("-inf")):
-        raise CohortError(f"cohort: {where} must be a number of seconds, got '{text}'.")
-    return value
-
-
-def given(row: dict[str, str], column: str) -> str:
-    """A cell, "" where it is empty, ``n/a`` or the table has no such column."""
-    value = row.get(column, "")
-    return "" if value in MISSING else value
-
-
 def label_of(text: str, prefix: str, *, where: str) -> str:
     """A label with its prefix taken off; letters and digits only, as in BIDS."""
     label = text.removeprefix(prefix)
@@ -239,30 +183,24 @@ def _check_columns(path: Path, columns: list[str]) -> None:
         )
 
 
-def _record(path: Path, number: int, row: dict[str, str], allow_outside: bool) -> RunRecord:
-    where = f"{path} row {number}"
+def _record(path: Path, row: Row, allow_outside: bool) -> RunRecord:
+    where = row.where
 
     def file(column: str) -> Path | None:
-        name = row.get(column, "")
-        if name in MISSING:
+        name = given(row, column)
+        if not name:
             return None
         if allow_outside:
             return path.parent / name
-        try:
-            return safe_join(path.parent, name)
-        except CohortError as error:
-            raise CohortError(
-                f"read_runs_table: {where} {column} must lie below {path.parent}, got '{name}'. "
-                "Pass allow_outside=True if that is meant."
-            ) from error
+        return inside(path.parent, name, what=f"read_runs_table: {where} {column}")
 
     bold, events = file("bold"), file("events")
     if bold is None or events is None:
         raise CohortError(f"read_runs_table: {where} must name a bold and an events file.")
     subject = label_of(row["subject"], "sub-", where=f"{where} subject")
     run = label_of(row["run"], "run-", where=f"{where} run")
-    session = row.get("session", "")
-    session = "" if session in MISSING else label_of(session, "ses-", where=f"{where} session")
+    session = given(row, "session")
+    session = label_of(session, "ses-", where=f"{where} session") if session else ""
     return RunRecord(
         run_id=run_id_of(subject, session, run),
         subject=subject,
@@ -273,10 +211,39 @@ def _record(path: Path, number: int, row: dict[str, str], allow_outside: bool) -
         mask=file("mask"),
         confounds=file("confounds"),
         tr=seconds_of(row.get("tr", ""), where=f"{where} tr"),
+        start_time=seconds_of(row.get("start_time", ""), where=f"{where} start_time") or 0.0,
         root=path.parent,
         family=given(row, "family"),
         site=given(row, "site"),
     )
+
+
+def inside(root: Path, name: str, *, what: str, remedy: str = _ALLOW) -> Path:
+    """A file below a data set's folder, links followed.
+
+    Parameters
+    ----------
+    root : Path
+    name : str
+        Relative to `root`.
+    what : str
+        Who asks and for which file, for messages.
+    remedy : str
+        What to do, for messages.
+
+    Raises
+    ------
+    CohortError
+        The file lies outside; the message says where a link leads and how to allow it.
+    """
+    try:
+        return safe_join(root, name)
+    except CohortError as error:
+        base = os.path.abspath(root)
+        written = os.path.normpath(os.path.join(base, name))
+        linked = Path(written).is_relative_to(base) and "\0" not in name
+        found = f"a link to {os.path.realpath(written)}" if linked else f"'{name}'"
+        raise CohortError(f"{what} must stay inside {root}, got {found}. {remedy}") from error
 
 
 def some(names: list[Path] | list[str]) -> str:

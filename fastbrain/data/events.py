@@ -1,7 +1,8 @@
 """Trials: which volumes belong to which stimulus.
 
-A trial's window starts ``round((onset + onset_offset + delay) / TR)`` volumes into the run, so
-that it covers the hemodynamic response, and is `window_trs` volumes long.
+A trial's window starts with the volume that begins nearest to onset + onset_offset + delay (of two
+equally near ones the later), so that it covers the hemodynamic response, and is `window_trs`
+volumes long.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from .._io import safe_join
 from ..errors import CohortError, InputError
-from .cohort import MISSING, RunRecord, given, read_tsv, seconds_of
+from .cohort import RunRecord, inside
+from .tables import Row, given, read_tsv, seconds_of
+from .timing import nearest_volume, volumes_to_cover
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,28 @@ class WindowSpec:
             if not math.isfinite(getattr(self, name)):
                 raise InputError(f"WindowSpec: {name} must be finite, got {getattr(self, name)}.")
 
-    def start(self, onset: float, *, tr: float) -> int:
-        """Index of a window's first volume; `onset` and `tr` in seconds."""
-        return round((onset + self.onset_offset_s + self.delay_s) / tr)
+    def start(self, onset: float, *, tr: float, start_time: float = 0.0) -> int:
+        """Index of a window's first volume.
+
+        Parameters
+        ----------
+        onset : float
+            Seconds, as the events file has it.
+        tr : float
+            Seconds between volumes.
+        start_time : float
+            When the first volume was acquired on the clock of the events, seconds.
+
+        Raises
+        ------
+        InputError
+            A time is not finite or `tr` is not positive.
+        """
+        return nearest_volume(onset + self.onset_offset_s + self.delay_s - start_time, tr)
 
     def guard_trs(self, tr: float) -> int:
         """Volumes that must lie between windows of different parts: window + delay."""
-        return self.window_trs + max(0, math.ceil(self.delay_s / tr))
+        return self.window_trs + max(0, volumes_to_cover(self.delay_s, tr))
 
 
 @dataclass(frozen=True)
@@ -163,16 +180,18 @@ def read_trials(
 
 
 def read_timing(
-    row: dict[str, str], window: WindowSpec, *, where: str, tr: float, n_volumes: int
+    run: RunRecord, row: Row, window: WindowSpec, *, where: str, tr: float, n_volumes: int
 ) -> Timing:
     """Read onset and duration of an events row and place its window.
 
     Parameters
     ----------
-    row : dict of str to str
+    run : RunRecord
+        The run whose events these are.
+    row : Row
     window : WindowSpec
     where : str
-        File and row, for messages.
+        File, line and trial, for messages.
     tr : float
         Seconds between volumes.
     n_volumes : int
@@ -189,7 +208,10 @@ def read_timing(
     duration = seconds_of(row["duration"], where=f"{where} duration") or 0.0
     if duration < 0:
         raise CohortError(f"read_trials: {where} duration must be >= 0 s, got {duration}.")
-    start = window.start(onset, tr=tr)
+    try:
+        start = window.start(onset, tr=tr, start_time=run.start_time)
+    except InputError as error:
+        raise CohortError(f"read_trials: {where} must have a usable onset: {error}") from error
     if start < 0 or start + window.window_trs > n_volumes:
         raise CohortError(
             f"read_trials: {where} must have its window inside the run's {n_volumes} volumes, got "
@@ -200,16 +222,17 @@ def read_timing(
 
 
 def _trial(
-    run: RunRecord, window: WindowSpec, row: dict[str, str], number: int, tr: float, n_volumes: int
+    run: RunRecord, window: WindowSpec, row: Row, number: int, tr: float, n_volumes: int
 ) -> Trial:
-    where = f"{run.events} trial {number}"
-    text = row["text"] if "text" in row else row["trial_type"]
-    if text in MISSING:
+    where = f"{row.where}, trial {number}"
+    column = "text" if "text" in row else "trial_type"
+    text = given(row, column)
+    if not text:
         raise CohortError(
-            f"read_trials: {where} must have a text, got '{text}'. Fill it in, or name its trial "
-            "type in ignore= if it is not a trial."
+            f"read_trials: {where} must have a text, got '{row[column]}'. Fill it in, or name its "
+            "trial type in ignore= if it is not a trial."
         )
-    timing = read_timing(row, window, where=where, tr=tr, n_volumes=n_volumes)
+    timing = read_timing(run, row, window, where=where, tr=tr, n_volumes=n_volumes)
     stim_file = given(row, "stim_file")
     return Trial(
         trial_id=f"{run.run_id}_trial-{number:03d}",
@@ -236,6 +259,10 @@ def clip_of(run: RunRecord, stim_file: str) -> str:
     """A stimulus file relative to the cohort's root; BIDS keeps them in ``stimuli/``."""
     if not stim_file:
         return ""
-    # a name that leaves the folder is refused
-    safe_join(run.root or Path("."), "stimuli", stim_file)
+    inside(
+        run.root or Path("."),
+        f"stimuli/{stim_file}",
+        what=f"read_trials: stim_file '{stim_file}' of {run.events}",
+        remedy="Put the file itself below stimuli/.",
+    )
     return f"stimuli/{stim_file}"

@@ -198,9 +198,10 @@ def _check_trials(
     window: WindowSpec,
 ) -> None:
     lengths = {run.run_id: v.shape[0] for run, v in zip(runs, headers, strict=True)}
+    starts = {run.run_id: run.start_time for run in runs}
     tr = headers[0].tr
     for t in trials:
-        start = window.start(t.onset, tr=tr)
+        start = window.start(t.onset, tr=tr, start_time=starts.get(t.run_id, 0.0))
         if (t.start, t.frames) != (start, window.window_trs):
             contract = f"have the window {start}..{start + window.window_trs} of its onset"
         elif t.run_id not in lengths or not 0 <= start <= lengths[t.run_id] - t.frames:

@@ -9,20 +9,22 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .._arrays import read_npy
-from .._io import folder_atomic, read_json, write_atomic, write_json
+from .._io import folder_atomic, read_json, safe_join, write_atomic, write_json
 from ..errors import CohortError
 from .rest import OLDEST, YOUNGEST, RestCohort
+from .tables import Row, given, number_of, read_tsv, refuse_unfetched, tsv_text
 
 _ID = "participant_id"
+_EVERYBODY = "{} must be a number for everybody"
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,17 @@ class RestingStudy:
         """
         values = {}
         for person, row in self.table.items():
-            text = row.get(column) or ""
+            text = row.get(column, "")
             try:
-                values[person] = float(text)
-            except ValueError:  # n/a, as BIDS has it, too
-                values[person] = np.nan
-            if not np.isfinite(values[person]):
+                value = number_of(text, where=f"{column} of {person}")
+            except CohortError as error:
+                raise CohortError(f"RestingStudy: {_EVERYBODY.format(column)}: {error}") from error
+            if value is None:
                 raise CohortError(
-                    f"RestingStudy: {column} must be a number for everybody, got {text!r} for "
-                    f"{person}. Columns: {', '.join(row)}. Leave that person out of the table."
+                    f"RestingStudy: {_EVERYBODY.format(column)}, got {text!r} for {person}. "
+                    f"Columns: {', '.join(row)}. Leave that person out of the table."
                 )
+            values[person] = value
         return values
 
     def labels(self, column: str) -> dict[str, str]:
@@ -75,8 +78,8 @@ class RestingStudy:
         CohortError
             There is no such column, a value is missing, or all are the same.
         """
-        values = {person: row.get(column) or "" for person, row in self.table.items()}
-        without = [person for person, label in values.items() if label in ("", "n/a")]
+        values = {person: given(row, column) for person, row in self.table.items()}
+        without = [person for person, label in values.items() if not label]
         if without or len(set(values.values())) < 2:
             raise CohortError(
                 f"RestingStudy: {column} must be two labels or more, and one for everybody, got "
@@ -85,8 +88,8 @@ class RestingStudy:
         return values
 
     def families(self) -> dict[str, str]:
-        """Who must not be parted: the column ``family`` where there is one, else the person."""
-        return {person: row.get("family") or person for person, row in self.table.items()}
+        """Who must not be parted: the family where the table has one, else the person."""
+        return {person: given(row, "family") or person for person, row in self.table.items()}
 
 
 def write_resting(study: RestingStudy, out: str | Path) -> Path:
@@ -103,12 +106,9 @@ def write_resting(study: RestingStudy, out: str | Path) -> Path:
             buffer = io.BytesIO()
             np.save(buffer, values)
             write_atomic(folder / "series" / f"{person}.npy", buffer.getvalue())
-        lines = io.StringIO()
         columns = list(next(iter(study.table.values())))
-        rows = csv.writer(lines, delimiter="\t", lineterminator="\n")
-        rows.writerow([_ID, *columns])
-        rows.writerows([p, *(row[c] for c in columns)] for p, row in study.table.items())
-        write_atomic(folder / "participants.tsv", lines.getvalue().encode())
+        rows = [[person, *(row[c] for c in columns)] for person, row in study.table.items()]
+        write_atomic(folder / "participants.tsv", tsv_text([_ID, *columns], rows))
         write_json(folder / "study.json", {"tr": study.tr, "regions": list(study.regions)})
     return Path(out)
 
@@ -123,25 +123,54 @@ def read_resting(folder: str | Path) -> RestingStudy:
     """
     root = Path(folder)
     facts = read_json(root / "study.json")
-    if not isinstance(facts, dict) or not facts.get("regions") or not facts.get("tr", 0) > 0:
-        raise CohortError(f"read_resting: {root}/study.json must give tr and regions, got {facts}.")
-    try:
-        with open(root / "participants.tsv", newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except OSError as error:
-        raise CohortError(f"read_resting: {root} must hold participants.tsv: {error}.") from error
-    names = [row.get(_ID) or "" for row in rows]
-    if not names or "" in names or len(set(names)) < len(names):
+    tr, regions = _facts(facts)
+    if tr is None or not regions:
         raise CohortError(
-            f"read_resting: {root}/participants.tsv must name each person once in {_ID}, got "
-            f"{len(names)} rows and {len(set(names) - {''})} names."
+            f"read_resting: {root}/study.json must give tr (seconds > 0) and regions (names), got "
+            f"{facts!s:.200}."
         )
-    series = {name: _read(root / "series" / f"{name}.npy", len(facts["regions"])) for name in names}
+    columns, rows = read_tsv(root / "participants.tsv")
+    if _ID not in columns:
+        raise CohortError(
+            f"read_resting: {root}/participants.tsv must have the column {_ID}, got "
+            f"{', '.join(columns)}. Rename the column that names people."
+        )
+    _check_people(root, rows)
+    series = {
+        row[_ID]: _read(safe_join(root, "series", f"{row[_ID]}.npy"), len(regions)) for row in rows
+    }
     table = {row[_ID]: {c: v for c, v in row.items() if c != _ID} for row in rows}
-    return RestingStudy(series, table, float(facts["tr"]), tuple(facts["regions"]))
+    return RestingStudy(series, table, tr, regions)
+
+
+def _facts(value: Any) -> tuple[float | None, tuple[str, ...]]:
+    """Repetition time and regions; None and () where they are not given as they must be."""
+    if not isinstance(value, dict):
+        return None, ()
+    tr, regions = value.get("tr"), value.get("regions")
+    if not isinstance(tr, int | float) or isinstance(tr, bool) or not 0 < tr < float("inf"):
+        tr = None
+    if not isinstance(regions, list) or not all(isinstance(name, str) for name in regions):
+        regions = []
+    return tr, tuple(regions)
+
+
+def _check_people(root: Path, rows: list[Row]) -> None:
+    if not rows:
+        raise CohortError(f"read_resting: {root}/participants.tsv must name people, got none.")
+    seen: dict[str, Row] = {}
+    for row in rows:
+        name = given(row, _ID)
+        if not name or name in seen:
+            found = f"{name!r} again (line {seen[name].line})" if name else "none"
+            raise CohortError(
+                f"read_resting: {row.where} must name a person of its own in {_ID}, got {found}."
+            )
+        seen[name] = row
 
 
 def _read(path: Path, regions: int) -> npt.NDArray[np.floating]:
+    refuse_unfetched(path)
     values = read_npy(path, where="read_resting", error=CohortError)
     if values.ndim != 2 or len(values) != regions or values.dtype.kind != "f":
         raise CohortError(
@@ -150,7 +179,7 @@ def _read(path: Path, regions: int) -> npt.NDArray[np.floating]:
         )
     if not np.isfinite(values).all():
         raise CohortError(f"read_resting: {path} must be finite, got NaN or infinity.")
-    return values
+    return np.array(values)
 
 
 def resting_study(cohort: RestCohort, *, tr: float = 2.0) -> RestingStudy:

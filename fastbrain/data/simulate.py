@@ -26,6 +26,7 @@ from .._progress import track
 from ..errors import InputError, MissingPartError
 from .clips import draw_clip, write_clip
 from .grammar import SLOTS, Meaning, draw_meanings
+from .timing import volumes_to_cover
 
 _NOISE_PSC = 1.0  # std of the noise, percent signal change: a usual value at 3 T
 _DRIFT_PSC = 1.0
@@ -82,7 +83,7 @@ class CohortDesign:
     @property
     def volumes(self) -> int:
         """Volumes a run: the trials plus 12 s for the last response."""
-        return int(np.ceil((self.trials * self.soa + 12.0) / self.tr))
+        return volumes_to_cover(self.trials * self.soa + 12.0, self.tr)
 
 
 def simulate_cohort(out: str | Path, design: CohortDesign | None = None) -> Path:

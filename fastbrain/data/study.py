@@ -19,11 +19,12 @@ from .annotation import (
 )
 from .annotators import Captions, ClassNames
 from .announced import Absent, absent_images, announced_runs
-from .cohort import RunRecord, read_runs_table, read_tsv, write_runs_table
+from .cohort import RunRecord, read_runs_table, write_runs_table
 from .datasets import KnownDataset, Label, known_dataset
 from .events import Trial, WindowSpec, clip_of, read_timing
 from .splits import Split
 from .store import read_trials_table, write_trials_table
+from .tables import read_tsv
 
 DESCRIPTION = "study.json"
 _FILES = ("runs.tsv", "trials.parquet", "surrogates.jsonl", "split.json")
@@ -146,6 +147,7 @@ def plan_study(
     split: Callable[[list[Trial]], Split],
     images: str | Path | None = None,
     space: str | None = None,
+    allow_outside: bool = False,
     explained_by: Sequence[str | Path] = (),
     categories: Sequence[str] = (),
     annotator: Annotator | None = None,
@@ -153,6 +155,7 @@ def plan_study(
     window: WindowSpec | None = None,
     cache: str | Path | None = None,
     seed: int = 0,
+    **chosen: str | None,
 ) -> Study:
     """Make a public data set ready from its BIDS folder; no image is opened.
 
@@ -167,19 +170,21 @@ def plan_study(
         Folder of preprocessed images; default `root`.
     space : str, optional
         Of the images.
+    allow_outside : bool
+        Whether files may be links that lead out of their data set.
     explained_by : sequence of str or Path
-        Folders with what explains the events (captions, class names), beside `root`.
+        Folders beside `root` with captions and class names.
     categories : sequence of str
         Keep these only.
     annotator : Annotator, optional
         Default: the captions that the stimuli have, else sentences from their class names.
-    instructions : sequence of str
-        One is drawn for each record; default: the data set's.
-    window : WindowSpec, optional
-        Default: the data set's.
+    instructions, window
+        Default: the data set's. One instruction is drawn for each record.
     cache : str or Path, optional
         Folder of the annotator's answers, for those that take time.
     seed : int
+    **chosen : str, optional
+        Other entities of the images, as in :func:`fastbrain.data.runs_from_bids`.
 
     Returns
     -------
@@ -190,12 +195,19 @@ def plan_study(
     CohortError, SplitError, LeakError
         An input cannot be trusted; the message names it.
     ConfigError
-        A category does not occur.
+        A category does not occur, or an entity cannot be chosen.
     """
     dataset = known_dataset(dataset) if isinstance(dataset, str) else dataset
     window = window or dataset.window
     root = Path(root)
-    runs = announced_runs(root, task=dataset.task, images=images, space=space)
+    runs = announced_runs(
+        root,
+        task=dataset.task,
+        images=images,
+        space=space,
+        allow_outside=allow_outside,
+        **chosen,
+    )
     label = dataset.labeller([*map(Path, explained_by), root])
     labelled = [pair for run in runs for pair in _trials(run, dataset, window, label, categories)]
     unknown = set(categories) - {trial.category for trial, _ in labelled}
@@ -239,11 +251,11 @@ def _trials(
         )
     found = []
     for number, row in enumerate(rows, start=1):
-        where = f"{run.events} trial {number}"
+        where = f"{row.where}, trial {number}"
         known = label(row)
         if categories and known.category not in categories:
             continue
-        timing = read_timing(row, window, where=where, tr=tr, n_volumes=dataset.n_volumes)
+        timing = read_timing(run, row, window, where=where, tr=tr, n_volumes=dataset.n_volumes)
         trial = Trial(
             trial_id=f"{run.run_id}_trial-{number:03d}",
             run_id=run.run_id,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Sequence
@@ -11,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CohortError, InputError
+from .tables import given, read_csv, read_tsv, refuse_unfetched, seconds_of
+from .timing import volume_during
 
 # what aligners write where nobody speaks
 NOT_WORDS = ("", "sp", "sil", "br", "lg", "ls", "ns", "cg", "{br}", "{lg}", "{ls}", "{ns}", "{cg}")
@@ -89,16 +89,10 @@ def read_words(
         backwards.
     """
     file = Path(path)
-    try:
-        raw = file.read_bytes()
-        coding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        content = raw.decode(coding)
-    except (OSError, UnicodeError) as error:
-        raise CohortError(f"read_words: {file} must be a readable text, got '{error}'.") from error
     if file.suffix.lower() == ".textgrid":
-        rows = _textgrid(file, content, tier)
+        rows = _textgrid(file, tier)
     elif file.suffix.lower() in (".tsv", ".csv"):
-        rows = _table(file, content, column)
+        rows = _table(file, column)
     else:
         raise CohortError(f"read_words: {file} must end in .TextGrid, .tsv or .csv.")
     words = [Word(t.strip(), a, b) for t, a, b in rows if t.strip().lower() not in skip]
@@ -163,7 +157,7 @@ def story_samples(
         )
     heard: dict[int, list[str]] = {}
     for word in sorted(words, key=lambda w: w.onset):
-        volume = math.floor((word.onset + onset_s) / tr)
+        volume = volume_during(word.onset + onset_s, tr)
         heard.setdefault(volume, []).append(word.text)
 
     def said(start: int, stop: int) -> list[str]:
@@ -183,7 +177,15 @@ def story_samples(
     return samples
 
 
-def _textgrid(file: Path, content: str, tier: str) -> list[tuple[str, float, float]]:
+def _textgrid(file: Path, tier: str) -> list[tuple[str, float, float]]:
+    refuse_unfetched(file)
+    try:
+        raw = file.read_bytes()
+        # Praat writes UTF-16 where a label needs it
+        coding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        content = raw.decode(coding)
+    except (OSError, UnicodeError) as error:
+        raise CohortError(f"read_words: {file} must be a readable text, got '{error}'.") from error
     # strings, free-standing numbers and flags carry everything; the rest is for people
     tokens: list[str | float] = [
         float(m[2]) if m[2] is not None else m[1].replace('""', '"') if m[1] is not None else m[3]
@@ -216,27 +218,31 @@ def _time(value: str | float) -> float:
     return value
 
 
-def _table(file: Path, content: str, column: str) -> list[tuple[str, float, float]]:
-    separator = "\t" if file.suffix.lower() == ".tsv" else ","
-    reader = csv.DictReader(io.StringIO(content), delimiter=separator)
-    names = reader.fieldnames or []
+def _table(file: Path, column: str) -> list[tuple[str, float, float]]:
+    names, table = (read_tsv if file.suffix.lower() == ".tsv" else read_csv)(file)
     ends = "duration" if "duration" in names else "offset"
     missing = [n for n in (column, "onset", ends) if n not in names]
     if missing:
         raise CohortError(
             f"read_words: {file} must have columns {column!r}, 'onset' and 'duration' or "
-            f"'offset', got {list(names)}."
+            f"'offset', got {names}."
         )
     rows = []
-    for number, row in enumerate(reader, start=2):
-        text = row[column]
-        if text is None or text.strip().lower() in ("", "n/a"):
+    for row in table:
+        text = given(row, column)
+        if not text:
             continue
         try:
-            onset, end = float(row["onset"]), float(row[ends])
-        except (TypeError, ValueError) as error:
+            onset = seconds_of(row["onset"], where="onset")
+            end = seconds_of(row[ends], where=ends)
+        except CohortError as error:
             raise CohortError(
-                f"read_words: {file} line {number} must have times in seconds, got '{error}'."
+                f"read_words: {row.where} must have times in seconds: {error}"
             ) from error
+        if onset is None or end is None:
+            raise CohortError(
+                f"read_words: {row.where} must have times in seconds, got onset '{row['onset']}' "
+                f"and {ends} '{row[ends]}'."
+            )
         rows.append((text, onset, onset + end if ends == "duration" else end))
     return rows

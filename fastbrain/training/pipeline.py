@@ -19,6 +19,7 @@ import torch
 from .._io import new_output, write_json
 from .._progress import say
 from ..data import VoxelStore, WindowLoader
+from ..data.tables import read_lines
 from ..models import (
     LLM4Brain,
     ModelCard,
@@ -238,8 +239,7 @@ def _small_llm(store: VoxelStore, config: RunConfig, prompts: tuple[str, ...]) -
     if config.corpus is None:
         sentences = sorted(set(_texts(store, "train").values()))
     else:
-        lines = Path(config.corpus).read_text(encoding="utf-8").splitlines()
-        sentences = [line for line in lines if line.strip()]
+        sentences = [line for line in read_lines(config.corpus) if line.strip()]
     say(f"language model: a small one, from {len(sentences)} sentences")
     return small_llm(
         [f"{prompt} {sentence}" for prompt in prompts for sentence in sentences],

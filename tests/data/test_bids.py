@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fastbrain import cli
 from fastbrain.data import runs_from_bids
-from fastbrain.errors import CohortError
+from fastbrain.errors import CohortError, ConfigError
 
 
 def tree(root: Path, *names: str, text: str = "x") -> Path:
@@ -103,39 +104,202 @@ def test_shared_events_at_the_root(tmp_path):
     assert runs_from_bids(tmp_path)[0].events.name == "task-x_events.tsv"
 
 
-def test_runs_without_events_are_refused(tmp_path):
-    tree(tmp_path, "sub-1/func/sub-1_task-rest_bold.nii.gz", "sub-1/func/sub-1_task-x_events.tsv")
-    with pytest.raises(CohortError, match=r"_events\.tsv"):
+REST = "sub-1/func/sub-1_task-a_run-1_bold.nii.gz"
+PREPROCESSED = "sub-1/func/sub-1_task-a_run-1_space-MNI_desc-preproc_bold.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ((REST,), "none for 1 of 1 runs.*at rest have none.*raw data set"),
+        ((PREPROCESSED,), "none for 1 of 1 runs.*preprocessed images, whose events lie in the raw"),
+        ((REST, *run("sub-2/func/sub-2_task-a_run-1")), "none for 1 of 2 runs.*task="),
+    ],
+)
+def test_runs_without_events_are_refused_without_assuming_why(tmp_path, names, said):
+    with pytest.raises(CohortError, match=rf"must have its _events\.tsv.*{said}"):
+        runs_from_bids(tree(tmp_path, *names))
+
+
+def test_two_tables_that_fit_equally_well(tmp_path):
+    stem = "sub-1/func/sub-1_task-x_acq-a_run-1"
+    tree(tmp_path, f"{stem}_bold.nii", "sub-1/func/sub-1_acq-a_events.tsv")
+    tree(tmp_path, "sub-1/func/sub-1_run-1_events.tsv")
+    with pytest.raises(CohortError, match=r"must have one \*_events\.tsv, got .*acq-a.*run-1"):
         runs_from_bids(tmp_path)
 
 
-@pytest.mark.parametrize("columns", ["family site", "Family_ID SITE_ID", "site age family"])
-def test_family_and_site_of_participants(tmp_path, columns):
-    tree(tmp_path, *run("sub-1/func/sub-1_task-x"), *run("sub-2/func/sub-2_task-x"))
-    values = {"family": "f7", "Family_ID": "f7", "site": "Paris", "SITE_ID": "Paris", "age": "30"}
-    names = columns.split()
-    lines = [["participant_id", *names], ["sub-1", *(values[n] for n in names)]]
-    lines.append(["sub-3", *["n/a"] * len(names)])
-    table = tmp_path / "participants.tsv"
-    table.write_text("\n".join("\t".join(line) for line in lines) + "\n")
-    one, two = runs_from_bids(tmp_path)
-    assert (one.family, one.site) == ("f7", "Paris")
-    # nothing is known of a person the table does not have
-    assert (two.family, two.site) == ("", "")
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("acq", ("a", "b")),
+        ("ce", ("none", "gd")),
+        ("rec", ("none", "norm")),
+        ("dir", ("AP", "PA")),
+        ("echo", ("1", "2", "3")),
+        ("part", ("mag", "phase")),
+        ("chunk", ("1", "2")),
+        ("res", ("1", "2")),
+        ("den", ("10k", "32k")),
+        ("desc", ("denoised", "preproc")),
+    ],
+)
+def test_several_images_of_a_run_name_the_entity_and_are_chosen(tmp_path, key, values):
+    tags = [f"_{key}-{value}" if value != "none" else "" for value in values]
+    names = [f"sub-1/func/sub-1_task-x_run-{r}{tag}_bold.nii" for r in (1, 2) for tag in tags]
+    tree(tmp_path, *names, "task-x_events.tsv")
+    said = (
+        rf"several for 2 runs.*differ in {key} \({', '.join(values)}\): .*Pass {key}= \(--{key}\)"
+    )
+    with pytest.raises(CohortError, match=said) as caught:
+        runs_from_bids(tmp_path)
+    assert all(str(tmp_path / name) in str(caught.value) for name in names[: len(values)])
+    for value, tag in zip(values, tags, strict=True):
+        for written in (value, f"{key}-{value}" if tag else value):
+            found = runs_from_bids(tmp_path, **{key: written})
+            assert [r.bold.name for r in found] == [
+                f"sub-1_task-x_run-{r}{tag}_bold.nii" for r in (1, 2)
+            ]
+    with pytest.raises(CohortError, match=rf"with {key} 9, got none; they have {key} {values[0]}"):
+        runs_from_bids(tmp_path, **{key: "9"})
 
 
-def test_a_participant_in_two_families(tmp_path):
+def test_an_index_may_be_padded(tmp_path):
+    stem = "sub-1/func/sub-1_task-x"
+    tree(tmp_path, f"{stem}_echo-01_bold.nii", f"{stem}_echo-02_bold.nii", f"{stem}_events.tsv")
+    assert runs_from_bids(tmp_path, echo="2")[0].bold.name == "sub-1_task-x_echo-02_bold.nii"
+
+
+def test_two_differing_entities_are_both_named(tmp_path):
+    stem = "sub-1/func/sub-1_task-x"
+    for tags in ("_echo-1_part-mag", "_echo-2_part-mag", "_echo-1_part-phase"):
+        tree(tmp_path, f"{stem}{tags}_bold.nii")
+    tree(tmp_path, f"{stem}_events.tsv")
+    with pytest.raises(CohortError, match=r"Pass echo= \(--echo\) or part= \(--part\)"):
+        runs_from_bids(tmp_path)
+    assert len(runs_from_bids(tmp_path, echo="1", part="mag")) == 1
+
+
+def test_one_image_packed_and_unpacked(tmp_path):
+    stem = "sub-1/func/sub-1_task-x"
+    tree(tmp_path, f"{stem}_bold.nii", f"{stem}_bold.nii.gz", f"{stem}_events.tsv")
+    with pytest.raises(CohortError, match=r"differ in no entity: .*_bold\.nii, .*Rename or remove"):
+        runs_from_bids(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"ehco": "1"}, "Did you mean echo"),
+        ({"run": "1"}, "must be one of task, acq"),
+        ({"echo": "../1"}, "letters and digits"),
+        ({"echo": ""}, "letters and digits"),
+    ],
+)
+def test_impossible_choices(tmp_path, choice, said):
     tree(tmp_path, *run("sub-1/func/sub-1_task-x"))
-    (tmp_path / "participants.tsv").write_text("participant_id\tfamily\nsub-1\ta\nsub-1\tb\n")
-    with pytest.raises(CohortError, match="two that differ in family or site of sub-1"):
-        runs_from_bids(tmp_path)
+    with pytest.raises(ConfigError, match=said):
+        runs_from_bids(tmp_path, **choice)
 
 
-def test_two_echoes_are_not_two_runs(tmp_path):
+def test_the_mask_is_on_the_grid_of_the_chosen_image(tmp_path):
+    stem = "sub-1/func/sub-1_task-x"
+    for res in ("1", "2"):
+        tree(tmp_path, f"{stem}_echo-1_space-MNI_res-{res}_desc-preproc_bold.nii")
+        tree(tmp_path, f"{stem}_space-MNI_res-{res}_desc-brain_mask.nii")
+    tree(tmp_path, f"{stem}_desc-brain_mask.nii", f"{stem}_events.tsv")
+    (found,) = runs_from_bids(tmp_path, res="2")
+    assert found.mask is not None
+    assert found.mask.name == "sub-1_task-x_space-MNI_res-2_desc-brain_mask.nii"
+
+
+def test_files_that_bids_does_not_know_are_ignored(tmp_path):
+    func = "sub-1/func"
+    tree(tmp_path, *run(f"{func}/sub-1_task-x"))
+    # what macOS leaves beside each file, and folders that hold no data of their own
+    for name in ("sub-1_task-x_bold.nii.gz", "sub-1_task-x_bold.json", "sub-1_task-x_events.tsv"):
+        tree(tmp_path, f"{func}/._{name}", text="\0\5\x16\7")
+    for folder in ("sourcedata", "code", "derivatives/fmriprep", ".cache", "sub-1/derivatives"):
+        tree(tmp_path, *run(f"{folder}/sub-1/func/sub-1_task-x_run-7"))
+    tree(tmp_path, "._participants.tsv", "._task-x_bold.json", text="\0")
+    (found,) = runs_from_bids(tmp_path)
+    assert found.bold == tmp_path / func / "sub-1_task-x_bold.nii.gz"
+
+
+def linked(tmp_path: Path, what: str) -> Path:
+    """A data set in which one file or folder is a link that leads out of it."""
+    stem = "sub-1/func/sub-1_task-x_space-MNI"
+    real = {
+        "image": f"{stem}_desc-preproc_bold.nii",
+        "mask": f"{stem}_desc-brain_mask.nii",
+        "confounds": "sub-1/func/sub-1_task-x_desc-confounds_timeseries.tsv",
+        "events": "sub-1/func/sub-1_task-x_events.tsv",
+        "sidecar": "sub-1/func/sub-1_task-x_bold.json",
+        "participants": "participants.tsv",
+        "shared mask": "mask.nii.gz",
+        "folder": "sub-1",
+    }
+    if what == "shared mask":
+        del real["mask"]
+    root = tmp_path / "ds"
+    for name, path in real.items():
+        if name != "folder":
+            tree(root, path)
+    (root / real["sidecar"]).write_text('{"RepetitionTime": 2.0}')
+    (root / real["participants"]).write_text("participant_id\tfamily\nsub-1\tf\n")
+    outside = tmp_path / "elsewhere"
+    (root / real[what]).rename(outside)
+    (root / real[what]).symlink_to(outside)
+    return root
+
+
+KINDS = [
+    "image", "mask", "shared mask", "confounds", "events", "sidecar", "participants", "folder",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("what", KINDS)
+def test_links_lead_out_of_a_data_set_only_when_asked(tmp_path, what):
+    root = linked(tmp_path, what)
+    with pytest.raises(CohortError, match=r"must stay inside .*allow_outside=True") as caught:
+        runs_from_bids(root)
+    # where the link leads, and the option of the command line
+    assert f"got a link to {tmp_path / 'elsewhere'}" in str(caught.value)
+    assert "--allow-outside" in str(caught.value)
+    (found,) = runs_from_bids(root, allow_outside=True)
+    assert (found.family, found.tr) == ("f", 2.0)
+
+
+def test_links_within_a_data_set_are_fine(tmp_path):
+    tree(tmp_path, *run("sub-1/func/sub-1_task-x"))
+    bold = tmp_path / "sub-1/func/sub-1_task-x_bold.nii.gz"
+    key = tmp_path / ".git/annex/objects/key"
+    key.parent.mkdir(parents=True)
+    bold.rename(key)
+    bold.symlink_to("../../.git/annex/objects/key")
+    assert runs_from_bids(tmp_path)[0].bold == bold
+
+
+@pytest.mark.parametrize("what", ["image", "mask", "events", "sidecar", "participants"])
+def test_what_was_not_fetched_is_said(tmp_path, what):
+    root = linked(tmp_path, what)
+    (tmp_path / "elsewhere").unlink()
+    (link,) = [path for path in root.rglob("*") if path.is_symlink()]
+    link.unlink()
+    link.symlink_to(".git/annex/objects/x")
+    with pytest.raises(CohortError, match=r"fetched.*git annex get"):
+        runs_from_bids(root)
+
+
+def test_options_of_the_command_line(tmp_path, capsys):
     stem = "sub-1/func/sub-1_task-x"
     tree(tmp_path, f"{stem}_echo-1_bold.nii", f"{stem}_echo-2_bold.nii", f"{stem}_events.tsv")
-    with pytest.raises(CohortError, match="more than once"):
-        runs_from_bids(tmp_path)
+    prepare = ["prepare", str(tmp_path), str(tmp_path / "store"), "--test-subjects", "1"]
+    assert cli.main(prepare) == 1
+    assert "Pass echo= (--echo)" in capsys.readouterr().err
+    assert cli.main([*prepare, "--echo", "2"]) == 1
+    # the choice is made: what is refused now is the image itself
+    assert "echo-2_bold.nii" in capsys.readouterr().err
 
 
 def test_real_clone_without_its_data(real_data, tmp_path):

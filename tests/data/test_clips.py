@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fastbrain.data.clips import read_clip
+from fastbrain.errors import CohortError
 
 av = pytest.importorskip("av")
 
@@ -56,3 +57,33 @@ def test_a_header_that_counts_more_than_there_is(tmp_path):
     assert 1 < count < 9
     found = read_clip(path, frames=4, size=16)
     assert np.array_equal(found, expected.astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.txt", "clip.m3u8", "clip"])
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        "ffconcat version 1.0\nfile {}\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:3,\n{}\n#EXT-X-ENDLIST\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+        "m=video 9 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+    ],
+)
+def test_playlists_show_nothing_of_other_files(tmp_path, name, playlist):
+    # the file it names lies beside it and is sound: what is refused is to follow it
+    write(tmp_path / "other.ts", 9, container="mpegts")
+    (tmp_path / name).write_text(playlist.format("other.ts"))
+    assert read_clip(tmp_path / "other.ts").shape == (8, 3, 32, 32)
+    with pytest.raises(CohortError, match="no playlist"):
+        read_clip(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "text", "empty"])
+def test_what_is_no_video(tmp_path, kind):
+    path = tmp_path / "clip.mp4"
+    if kind == "folder":
+        path.mkdir()
+    elif kind != "missing":
+        path.write_text("" if kind == "empty" else "a dog runs")
+    with pytest.raises(CohortError, match="must be a readable video"):
+        read_clip(path)

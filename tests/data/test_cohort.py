@@ -52,6 +52,9 @@ def test_optional_columns_may_be_absent(tmp_path):
         ("subject run bold events\n1 .. b.nii e.tsv\n", "letters and digits"),
         ("subject run bold events\n1 1 n/a e.tsv\n", "must name a bold"),
         ("subject run bold events tr\n1 1 b.nii e.tsv fast\n", "number of seconds"),
+        ("subject run bold events tr\n1 1 b.nii e.tsv 2,5\n", "line 2 tr .*decimal comma"),
+        ("subject run bold events start_time\n1 1 b.nii e.tsv late\n", "start_time must be"),
+        ("subject run bold events family\n1 1 b.nii e.tsv NaN\n", "line 2 family must be n/a"),
         ("subject run bold events\n1 1 ../b.nii e.tsv\n", "allow_outside"),
         ("subject run bold events\n1 1 /etc/b.nii e.tsv\n", "allow_outside"),
     ],
@@ -77,7 +80,7 @@ def test_link_out_of_the_folder_is_refused(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "l.nii").symlink_to(outside)
     text = "subject run bold events\n1 1 l.nii e.tsv\n"
-    with pytest.raises(CohortError, match="allow_outside"):
+    with pytest.raises(CohortError, match=r"got a link to .*b\.nii.*allow_outside"):
         read_runs_table(table(tmp_path / "in", text, "e.tsv"))
 
 
@@ -89,7 +92,7 @@ def test_missing_files_are_counted_in_one_error(tmp_path):
 
 def test_not_text(tmp_path):
     (tmp_path / "runs.tsv").write_bytes(b"\xff\xfe\x00\x80" * 9)
-    with pytest.raises(CohortError, match="readable table"):
+    with pytest.raises(CohortError, match="UTF-16"):
         read_runs_table(tmp_path / "runs.tsv")
     with pytest.raises(CohortError, match="readable table"):
         read_runs_table(tmp_path / "none.tsv")

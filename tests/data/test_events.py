@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,11 @@ def test_rows_are_left_out_only_when_asked(tmp_path):
     ("row", "message"),
     [
         ("soon 2 x t", "onset must be a number"),
+        ("1,5 2 x t", "decimal comma"),
+        ("N/A 2 x t", "BIDS writes n/a"),
+        ("0 1_0 x t", "duration must be a number"),
+        ("0 2 x N/A", "text must be n/a"),
+        ("1e308 2 x t", "inside the run"),
         ("nan 2 x t", "onset must be a number"),
         ("n/a 2 x t", "must have an onset"),
         ("0 -2 x t", "duration must be >= 0"),
@@ -95,6 +101,26 @@ def test_refused_rows_name_file_and_row(tmp_path, row, message):
     with pytest.raises(CohortError, match=message) as caught:
         trials(tmp_path, HEAD + row + "\n")
     assert "events.tsv" in str(caught.value)
+
+
+def test_rows_are_named_by_their_line(tmp_path):
+    with pytest.raises(CohortError, match=r"events\.tsv line 5, trial 2 onset must be a number"):
+        trials(tmp_path, HEAD + "\n0 2 x t\n\nsoon 2 x t\n")
+
+
+def test_the_clock_of_a_run_that_begins_later(tmp_path):
+    record = replace(run(tmp_path, HEAD + "10 2 x t\n"), start_time=1.5)
+    (trial,) = read_trials(record, WINDOW, tr=2.0, n_volumes=20)
+    # volumes lie at 1.5, 3.5 ... 13.5 s, and 14 s is asked for
+    assert (trial.start, trial.onset) == (6, 10.0)
+
+
+def test_a_stimulus_behind_a_link_that_leads_out(tmp_path):
+    (tmp_path / "in" / "stimuli").mkdir(parents=True)
+    (tmp_path / "x.mp4").touch()
+    (tmp_path / "in" / "stimuli" / "x.mp4").symlink_to(tmp_path / "x.mp4")
+    with pytest.raises(CohortError, match=r"got a link to .*x\.mp4.*below stimuli/"):
+        trials(tmp_path / "in", "onset duration stim_file text\n0 2 x.mp4 t\n")
 
 
 def test_last_window_that_fits(tmp_path):

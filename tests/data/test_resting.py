@@ -42,9 +42,39 @@ def test_families_come_from_the_table(folder):
     assert list(read_resting(folder).families().values()) == ["a", "b", "a", "b"]
 
 
+FEW = ["a", "n/a", "", "a"]
+
+
+def test_people_without_a_family_are_families_of_their_own(folder):
+    table = (folder / "participants.tsv").read_text().splitlines()
+    lines = [
+        table[0] + "\tfamily",
+        *(f"{line}\t{v}" for line, v in zip(table[1:], FEW, strict=True)),
+    ]
+    (folder / "participants.tsv").write_text("\n".join(lines) + "\n")
+    assert list(read_resting(folder).families().values()) == ["a", "person-001", "person-002", "a"]
+
+
+def test_a_persons_name_cannot_lead_out_of_the_folder(folder):
+    np.save(folder.parent / "outside.npy", np.zeros((5, 30)))
+    edit(folder, "participants.tsv", "person-002", "../../outside")
+    with pytest.raises(CohortError, match="must stay inside"):
+        read_resting(folder)
+    (folder / "series" / "link.npy").symlink_to(folder.parent / "outside.npy")
+    edit(folder, "participants.tsv", "../../outside", "link")
+    with pytest.raises(CohortError, match="must stay inside"):
+        read_resting(folder)
+
+
 def edit(folder, name, old, new):
     path = folder / name
     path.write_text(path.read_text().replace(old, new))
+
+
+def bomb(path):
+    header = {"descr": "<f8", "fortran_order": False, "shape": (5, 1 << 50)}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
 
 
 BROKEN = {
@@ -56,6 +86,12 @@ BROKEN = {
     "not finite": lambda f: np.save(f / "series" / "person-002.npy", np.full((5, 30), np.nan)),
     "whole numbers": lambda f: np.save(f / "series" / "person-002.npy", np.zeros((5, 30), int)),
     "no clock": lambda f: edit(f, "study.json", "0.7", "0"),
+    "a clock in words": lambda f: edit(f, "study.json", "0.7", '"fast"'),
+    "regions that are no names": lambda f: edit(f, "study.json", '"region-00"', "7"),
+    "another name for people": lambda f: edit(f, "participants.tsv", "participant_id", "subject"),
+    "a cell too few": lambda f: edit(f, "participants.tsv", "\tyoung", ""),
+    "an open quote": lambda f: edit(f, "participants.tsv", "person-001", '"person-001'),
+    "more than the file holds": lambda f: bomb(f / "series" / "person-002.npy"),
 }
 
 
@@ -66,10 +102,10 @@ def test_broken_studies_are_refused(folder, what):
         read_resting(folder)
 
 
-@pytest.mark.parametrize("value", ["n/a", "", "old", "nan"])
+@pytest.mark.parametrize("value", ["n/a", "", "old", "nan", "34,5", "NaN"])
 def test_a_target_is_known_of_everybody(folder, value):
     lines = (folder / "participants.tsv").read_text().splitlines()
-    lines[2] = f"person-001\t{value}"
+    lines[2] = f"person-001\t{value}\told"
     (folder / "participants.tsv").write_text("\n".join(lines) + "\n")
     with pytest.raises(CohortError, match="person-001"):
         read_resting(folder).numbers("age")

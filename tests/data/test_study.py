@@ -219,6 +219,46 @@ def test_preprocessed_images_lie_elsewhere(tmp_path):
     assert run.confounds is not None
 
 
+def test_one_image_of_a_run_is_chosen(tmp_path):
+    root, derived = small_had(tmp_path / "ds"), tmp_path / "fmriprep"
+    for s in (1, 2, 3):
+        folder = derived / f"sub-{s:02d}/func"
+        folder.mkdir(parents=True)
+        for r in (1, 2):
+            for echo in (1, 2):
+                stem = f"sub-{s:02d}_task-action_run-{r}_echo-{echo}_desc-preproc"
+                (folder / f"{stem}_bold.nii.gz").touch()
+    with pytest.raises(CohortError, match=r"differ in echo \(1, 2\).*Pass echo="):
+        plan_study(root, "had", split=unseen("03"), images=derived)
+    study = plan_study(root, "had", split=unseen("03"), images=derived, echo="2")
+    assert {run.bold.name.split("_")[3] for run in study.runs} == {"echo-2"}
+    # padded and plain labels are one run, whichever name comes first
+    again = folder / "sub-03_task-action_run-02_echo-2_desc-preproc_bold.nii.gz"
+    again.touch()
+    with pytest.raises(CohortError, match=r"differ in run \(02, 2\).*Rename or remove"):
+        plan_study(root, "had", split=unseen("03"), images=derived, echo="2")
+    again.rename(tmp_path / "outside.nii.gz")
+    image = folder / "sub-03_task-action_run-2_echo-2_desc-preproc_bold.nii.gz"
+    image.unlink()
+    image.symlink_to(tmp_path / "outside.nii.gz")
+    with pytest.raises(CohortError, match="allow_outside=True"):
+        plan_study(root, "had", split=unseen("03"), images=derived, echo="2")
+    plan_study(root, "had", split=unseen("03"), images=derived, echo="2", allow_outside=True)
+    with pytest.raises(ConfigError, match="Did you mean echo"):
+        plan_study(root, "had", split=unseen("03"), images=derived, ehco="2")
+
+
+def test_a_study_of_images_that_begin_later(tmp_path):
+    root = small_had(tmp_path / "ds")
+    before = plan_study(root, "had", split=unseen("03"))
+    (root / "task-action_bold.json").write_text('{"RepetitionTime": 2, "StartTime": 1.9}')
+    after = plan_study(root, "had", split=unseen("03"))
+    # onsets are multiples of 4 s, windows start 16 s later: volume 8 lay at 16 s, now at 17.9 s
+    assert [t.start for t in after.trials] == [t.start - 1 for t in before.trials]
+    loaded = Study.load(after.save(tmp_path / "study"))
+    assert {run.start_time for run in loaded.runs} == {1.9}
+
+
 def test_a_study_that_was_edited_is_refused(tmp_path):
     study = plan_study(small_had(tmp_path / "ds"), "had", split=unseen("03"))
     folder = study.save(tmp_path / "study")

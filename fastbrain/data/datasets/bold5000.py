@@ -14,7 +14,9 @@ from pathlib import Path
 
 from ..._io import read_json
 from ...errors import CohortError
+from ..cohort import inside
 from ..events import WindowSpec
+from ..tables import read_lines, refuse_unfetched
 from .known import KnownDataset, Label, Row
 
 _COLLECTIONS = ("coco", "imagenet", "scenes")
@@ -88,11 +90,17 @@ def _labeller(folders: Sequence[Path]) -> Callable[[Row], Label]:
 
 
 def _find(folders: Sequence[Path], name: str) -> Path | None:
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+    for folder in folders:
+        path = folder / name
+        refuse_unfetched(path)
+        if path.is_file():
+            remedy = "Name the folder that holds the file in explained_by (--explained-by)."
+            return inside(folder, name, what=f"BOLD5000: {path}", remedy=remedy)
+    return None
 
 
 def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line.strip() for line in read_lines(path) if line.strip()]
 
 
 def _nouns(path: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ...errors import CohortError
 from ..events import WindowSpec
+from ..tables import number_of
 from .known import KnownDataset, Label, Row
 
 N_CLASSES = 180
@@ -31,8 +32,8 @@ def _labeller(folders: Sequence[Path]) -> Callable[[Row], Label]:
         clip = row.get("stim_file", "")
         action, slash, _ = clip.partition("/")
         try:
-            number = float(row.get("trial_type", ""))
-        except ValueError:
+            number = number_of(row.get("trial_type", ""), where="HAD: trial_type") or 0.0
+        except CohortError:
             number = 0.0
         if not slash or number not in range(1, N_CLASSES + 1):
             raise CohortError(

@@ -1,0 +1,51 @@
+"""Options that choose among the images of a BIDS folder, shared by the commands that read one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """Which image of a run; "none" is the one whose name lacks the entity."""
+
+    space: str | None = None
+    """BIDS space of the images."""
+    acq: str | None = None
+    """BIDS acquisition."""
+    ce: str | None = None
+    """BIDS contrast agent."""
+    rec: str | None = None
+    """BIDS reconstruction."""
+    dir: str | None = None
+    """BIDS phase-encoding direction, e.g. AP."""
+    echo: str | None = None
+    """BIDS echo of multi-echo recordings."""
+    part: str | None = None
+    """BIDS part, e.g. mag."""
+    chunk: str | None = None
+    """BIDS chunk."""
+    res: str | None = None
+    """BIDS resolution."""
+    den: str | None = None
+    """BIDS density."""
+    desc: str | None = None
+    """BIDS description of preprocessed images, e.g. preproc."""
+    allow_outside: bool = False
+    """Whether files that a table or a BIDS folder names may lie outside its folder (links)."""
+
+    def image_entities(self) -> dict[str, str | None]:
+        """The entities by name, None where they are left open."""
+        return {
+            "space": self.space,
+            "acq": self.acq,
+            "ce": self.ce,
+            "rec": self.rec,
+            "dir": self.dir,
+            "echo": self.echo,
+            "part": self.part,
+            "chunk": self.chunk,
+            "res": self.res,
+            "den": self.den,
+            "desc": self.desc,
+        }
