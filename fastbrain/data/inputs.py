@@ -19,15 +19,15 @@ Identities = dict[str, dict[str, int | str]]
 
 
 def check_texts(runs: Iterable[RunRecord], trials: Iterable[Trial]) -> None:
-    """Refuse names and texts that are not valid Unicode, before anything is computed.
+    """Refuse what a store would write down and cannot, before anything is computed.
 
     Raises
     ------
     CohortError
-        A path or a text that neither JSON nor Parquet could hold.
+        The folder of the cohort, the name of an image or a text of a trial is not valid Unicode.
     """
     for run in runs:
-        for path in (run.root, run.bold, run.events, run.mask):
+        for path in (run.root, run.bold.name):
             if path is not None:
                 check_name(path, function="plan_store", error=CohortError)
     for trial in trials:
