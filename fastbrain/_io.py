@@ -17,18 +17,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import CohortError, DiskError, InputError, OutputExistsError, StoreError
+from .errors import (
+    CohortError,
+    DiskError,
+    FastbrainError,
+    InputError,
+    OutputExistsError,
+    StoreError,
+)
 
 _HASH_BLOCK = 1 << 20
 _JSON_CAP = 64 << 20  # a larger JSON is not one of ours
 
 
 @contextmanager
-def _as_disk_error(path: Path) -> Iterator[None]:
+def as_disk_error(path: Path) -> Iterator[None]:
+    """Turn an OSError of writing `path` into a :class:`DiskError` that says why."""
     try:
         yield
     except OSError as error:
-        if isinstance(error, DiskError):
+        if isinstance(error, FastbrainError):  # what the caller's own function had to say
             raise
         reason = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}.get(
             error.errno or 0, error.strerror or str(error)
@@ -66,9 +74,13 @@ def write_atomic(path: str | Path, write: bytes | str | Callable[[IO[bytes]], ob
     ------
     DiskError
         The disk is full or the folder is read-only. The previous file is untouched.
+    InputError
+        The text cannot be encoded as UTF-8.
     """
     path = Path(path)
-    with _as_disk_error(path):
+    if isinstance(write, str):
+        write = _encoded(path, write)
+    with as_disk_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         try:
@@ -76,7 +88,7 @@ def write_atomic(path: str | Path, write: bytes | str | Callable[[IO[bytes]], ob
                 if callable(write):
                     write(file)
                 else:
-                    file.write(write.encode() if isinstance(write, str) else write)
+                    file.write(write)
                 file.flush()
                 os.fsync(file.fileno())
             # mkstemp makes the file private; a result is for the whole lab
@@ -89,6 +101,16 @@ def write_atomic(path: str | Path, write: bytes | str | Callable[[IO[bytes]], ob
     return path
 
 
+def _encoded(path: Path, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        part = ascii(text[max(0, error.start - 30) : error.end + 10])
+        raise InputError(
+            f"write: text for {path} must be valid Unicode, got {part}. Rename such files."
+        ) from error
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -98,12 +120,17 @@ def _umask() -> int:
 def write_json(path: str | Path, value: Any) -> Path:
     """Write `value` as indented JSON, atomically. NaN and infinity are refused."""
     try:
-        text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
-    except ValueError as error:
+        text = json_text(value)
+    except (TypeError, ValueError) as error:
         raise InputError(
             f"write_json: value for {path} must be finite JSON, got '{error}'."
         ) from error
-    return write_atomic(path, text + "\n")
+    return write_atomic(path, text)
+
+
+def json_text(value: Any) -> str:
+    """The text that :func:`write_json` writes for `value`."""
+    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def read_json(path: str | Path) -> Any:
@@ -113,9 +140,10 @@ def read_json(path: str | Path) -> Any:
         if path.stat().st_size > _JSON_CAP:
             raise CohortError(f"read_json: {path} must be at most 64 MiB. Is it really JSON?")
         return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        if isinstance(error, CohortError):
-            raise
+    except CohortError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        # ValueError: no UTF-8, no JSON, or a whole number of thousands of digits
         raise CohortError(f"read_json: {path} must be readable JSON, got '{error}'.") from error
 
 
@@ -129,8 +157,20 @@ def sha256(path: str | Path) -> str:
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept: ``$FASTBRAIN_CACHE``, else ``~/.cache/fastbrain``."""
-    return Path(os.environ.get("FASTBRAIN_CACHE") or Path.home() / ".cache" / "fastbrain")
+    """Where what can be made again is kept: ``$FASTBRAIN_CACHE``, else ``~/.cache/fastbrain``.
+
+    Raises
+    ------
+    DiskError
+        The variable is not set and the user has no home folder.
+    """
+    try:
+        return Path(os.environ.get("FASTBRAIN_CACHE") or "~/.cache/fastbrain").expanduser()
+    except RuntimeError as error:
+        raise DiskError(
+            f"cache_folder: the user must have a home folder, got none: {error} Set "
+            "FASTBRAIN_CACHE to a folder that can be written."
+        ) from error
 
 
 def safe_join(root: str | Path, *parts: str) -> Path:
@@ -173,14 +213,14 @@ def folder_atomic(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
         The disk is full or the parent folder is read-only.
     """
     path = Path(path)
-    if path.exists() and not replace:
-        raise OutputExistsError(f"folder_atomic: {path} must not exist yet. Choose another name.")
-    with _as_disk_error(path):
+    with as_disk_error(path):
+        if path.exists() and not replace:
+            raise OutputExistsError(f"folder_atomic: {path} must not exist. Choose another name.")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield temporary
-        with _as_disk_error(path):
+        with as_disk_error(path):
             os.chmod(temporary, 0o777 & ~_umask())
             _fsync_dir(temporary)
             old = None
@@ -211,17 +251,35 @@ def new_output(path: str | Path, *, resume: bool = False) -> Path:
     Raises
     ------
     OutputExistsError
-        The folder exists, is not empty, and `resume` is false.
+        The folder exists, is not empty, and `resume` is false; or there is a file of that name.
+    DiskError
+        No file can be made in it.
     """
     path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())) and not resume:
-        raise OutputExistsError(
-            f"output: {path} must be new or empty. Pass --resume to go on with it, "
-            "or choose another folder."
-        )
-    with _as_disk_error(path):
+    with as_disk_error(path):
+        free = not path.exists() or (path.is_dir() and (resume or not any(path.iterdir())))
+        if not free:
+            raise OutputExistsError(
+                f"output: {path} must be new or empty. Pass --resume to go on with it, "
+                "or choose another folder."
+            )
         path.mkdir(parents=True, exist_ok=True)
+    check_writable(path)
     return path
+
+
+def check_writable(folder: str | Path) -> None:
+    """Make and remove a file in a folder: permission bits alone do not tell (root, NFS, quota).
+
+    Raises
+    ------
+    DiskError
+        No file can be made there.
+    """
+    with as_disk_error(Path(folder)):
+        handle, name = tempfile.mkstemp(prefix=".probe.", suffix=".tmp", dir=folder)
+        os.close(handle)
+        os.unlink(name)
 
 
 def verify(
@@ -232,5 +290,9 @@ def verify(
         path = safe_join(root, name)
         if not path.is_file():
             raise error(f"verify: {path} must exist: it is listed in the manifest.")
-        if sha256(path) != expected:
+        try:
+            found = sha256(path)
+        except OSError as reason:
+            raise error(f"verify: {path} must be readable, got '{reason}'.") from reason
+        if found != expected:
             raise error(f"verify: {path} must match its sha256. The file is damaged or was edited.")

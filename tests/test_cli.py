@@ -134,6 +134,7 @@ def test_doctor_lists_every_op_and_backend(capsys):
         assert set(answer["backends"]) == set(NAMES)
         assert answer["backends"][answer["chosen"]] is None
     assert found["native"]["isa"] in found["native"]["isas"]
+    assert "writable" in found["environment"]["working folder"]
     assert found["attention"]["why"]
     assert all(part["install"].startswith("pip install ") for part in found["optional"])
 
@@ -143,6 +144,7 @@ def test_doctor_prints_lines_where_nobody_looks(capsys):
     shown = capsys.readouterr().out
     assert __version__ in shown
     assert "tokenize_voxels" in shown
+    assert "cache folder" in shown
     assert "\x1b" not in shown
 
 

@@ -145,6 +145,33 @@ def test_json_is_finite(tmp_path, value):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("write", [_io.write_json, _io.write_atomic])
+def test_text_that_is_no_unicode_is_refused(tmp_path, write):
+    """A file name of another encoding, say."""
+    path = tmp_path / "x"
+    path.write_text("old")
+    with pytest.raises(InputError, match=r"valid Unicode, got '.*donn\\udce9es"):
+        write(path, os.fsdecode(b"donn\xe9es"))
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["x"]
+
+
+def test_what_cannot_be_json_is_refused(tmp_path):
+    with pytest.raises(InputError, match="JSON"):
+        _io.write_json(tmp_path / "x.json", {"a": object()})
+
+
+@pytest.mark.parametrize("error", [StoreError, CheckpointError, DiskError])
+def test_errors_of_ours_pass_as_they_are(tmp_path, error):
+    """They are OSErrors as well, and say more than that a file cannot be written."""
+
+    def write(file):
+        raise error("mine")
+
+    with pytest.raises(error, match=r"^mine$"):
+        _io.write_atomic(tmp_path / "x", write)
+
+
 def test_json_round_trip(tmp_path):
     value = {"a": [1, 2.5, None, "µ"], "b": {"c": True}}
     assert _io.read_json(_io.write_json(tmp_path / "x.json", value)) == value
@@ -152,8 +179,8 @@ def test_json_round_trip(tmp_path):
 
 @pytest.mark.parametrize(
     "contents",
-    [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b"nonsense"],
-    ids=["empty", "open", "not-text", "deep", "word"],
+    [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b"nonsense", b"9" * 5000],
+    ids=["empty", "open", "not-text", "deep", "word", "digits"],
 )
 def test_damaged_json_is_a_cohort_error(tmp_path, contents):
     path = tmp_path / "x.json"
@@ -249,6 +276,17 @@ def test_verify_catches_every_flipped_bit(tmp_path):
         path.write_bytes(flipped)
         with pytest.raises(StoreError, match="sha256"):
             _io.verify(tmp_path, digests)
+
+
+def test_verify_of_an_unreadable_file(tmp_path, monkeypatch):
+    (tmp_path / "x").touch()
+
+    def broken(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(_io, "sha256", broken)
+    with pytest.raises(CheckpointError, match=r"must be readable.*Input/output error"):
+        _io.verify(tmp_path, {"x": "0"}, error=CheckpointError)
 
 
 def test_verify_names_what_is_missing_with_the_error_asked_for(tmp_path):

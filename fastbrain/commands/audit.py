@@ -32,13 +32,15 @@ class Config:
     """Prompts that every sample will get."""
     allow_leak: str | None = None
     """Why the leaks do not matter; the exit code is then 0."""
+    verify: bool = False
+    """Compare every byte of the store with its digests first."""
     json: bool = False
     """Print the audit as JSON."""
 
 
 def run(config: Config) -> int:
     """Print what was found; 1 where something was and no reason is given."""
-    store = VoxelStore.open(config.store)
+    store = VoxelStore.open(config.store, verify=config.verify)
     split = None if config.split is None else Split.from_json(read_json(config.split))
     audit = audit_store(store, split=split, prompts=config.prompts)
     if config.allow_leak is not None:

@@ -7,12 +7,14 @@ fastbrain demo --out runs/chance --snr 0   (no signal: must land at chance)
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from .._io import new_output, write_atomic
+from .._environment import check_environment
+from .._io import new_output, read_json, write_atomic
 from .._progress import say
 from ..data import (
     CohortDesign,
@@ -24,12 +26,15 @@ from ..data import (
     split_unseen,
 )
 from ..data.grammar import QUESTION, all_meanings
+from ..errors import ConfigError
 from ..evaluation import Evaluation
 from ..evaluation.report import ReportParts
 from ..evaluation.run import evaluate_run
 from ..evaluation.table import metrics_table
 from ..models import EncoderConfig, LLM4BrainConfig, QFormerConfig, VideoConfig
 from ..training import OptimConfig, RunConfig, preset, train_llm4brain
+
+_NEEDED_BYTES = 4e8
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ def run(config: Config) -> None:
     if config.dry_run:
         _say_plan(config, design)
         return
+    needed = 0 if config.out.exists() else _NEEDED_BYTES
+    check_environment(config.out, needed_bytes=needed, cache=config.llm is None, function="demo")
     if config.overwrite and (config.out / "demo").is_file():
         shutil.rmtree(config.out)  # only what an earlier demo made: its marker is there
     started = time.monotonic()
@@ -105,17 +112,20 @@ def _say_plan(config: Config, design: CohortDesign) -> None:
     print(f"windows  {trials}, those of person {design.subjects:02d} are never trained on")
     for name in ("pretrain", "video", "stage1", "stage2"):
         print(f"{name:<8} {getattr(recipe, name).epochs} epochs")
-    print(f"output   {config.out}; about 0.4 GB of disk, 2 GB of memory")
+    print(f"output   {config.out}; about {_NEEDED_BYTES / 1e9:.1f} GB of disk, 2 GB of memory")
     say("dry run: nothing was written")
 
 
 def _store(config: Config, out: Path) -> VoxelStore:
-    cohort = out / "cohort"
+    cohort, design = out / "cohort", _design(config)
     if not cohort.exists():
-        simulate_cohort(cohort, _design(config))
+        simulate_cohort(cohort, design)
+    elif read_json(cohort / "design.json") != json.loads(json.dumps(asdict(design))):
+        raise ConfigError(
+            f"demo: a resumed demo must keep its options, got others than {cohort} was simulated "
+            "with (--snr, --subjects, --seed). Use a new folder."
+        )
     folder = out / "store"
-    if (folder / "manifest.json").is_file():
-        return VoxelStore.open(folder)
     unseen = f"{config.subjects:02d}"
     return prepare_store(
         read_runs_table(cohort / "runs.tsv"),

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from .._environment import environment
 
 _PACKAGES = ("torch", "triton", "transformers", "accelerate", "numpy")
 _DRIVER = Path("/proc/driver/nvidia/version")
@@ -66,7 +67,7 @@ def report() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``versions``, ``native``, ``backends``, ``attention``, ``optional``.
+        ``versions``, ``environment``, ``native``, ``backends``, ``attention``, ``optional``.
     """
     return {
         "versions": {
@@ -74,6 +75,7 @@ def report() -> dict[str, Any]:
             "fastbrain": __version__,
             **{name: _version(name) for name in _PACKAGES},
         },
+        "environment": dict(environment()),
         "native": _guarded(_native),
         "backends": _guarded(_backends),
         "attention": _guarded(_attention),
@@ -162,6 +164,7 @@ def _sections(found: dict[str, Any]) -> dict[str, Section]:
     versions = [(name, value or "not installed") for name, value in found["versions"].items()]
     return {
         "Versions": versions,
+        "Folders": list(found["environment"].items()),
         "Compiled kernels": _native_rows(found["native"]),
         "Backends": _backend_rows(found["backends"]),
         "Attention of the language model": _attention_rows(found["attention"]),

@@ -185,8 +185,7 @@ def leave_subjects_out(
 def _store(
     plan: Plan, splits: Callable[[list[Trial]], tuple[Split, ...]], k: int, folder: Path
 ) -> VoxelStore:
-    if (folder / "manifest.json").is_file():
-        return VoxelStore.open(folder)
+    # a finished store too: other images or settings than it was made with are refused
     return write_store(plan(lambda trials: splits(trials)[k]), folder, resume=folder.exists())
 
 

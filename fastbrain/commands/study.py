@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from .._environment import check_environment, check_name
 from .._io import cache_folder
 from .._progress import say
 from ..data import (
@@ -29,7 +30,7 @@ from ..data import (
     known_dataset,
     plan_study,
 )
-from ..errors import ConfigError
+from ..errors import ConfigError, OutputExistsError
 from ._bids import ImageOptions
 from ._splits import SplitOptions
 
@@ -67,9 +68,17 @@ class Config(SplitOptions, ImageOptions):
 def run(config: Config) -> None:
     """Plan, say what there is, write."""
     dataset = known_dataset(config.dataset)
+    # a model may take hours to answer: what could not be written then is refused now
+    if config.out.exists():
+        raise OutputExistsError(f"study: {config.out} must not exist. Choose another name.")
+    model = bool(config.text_model or config.video_model)
+    check_environment(config.out, cache=model and config.answers is None, function="study")
+    check_name(config.source.absolute(), function="study")
+    if config.answers is not None:
+        check_environment(config.answers, function="study")
     annotator = _annotator(config)
     cache = config.answers
-    if cache is None and (config.text_model or config.video_model):
+    if cache is None and model:
         assert annotator is not None
         cache = cache_folder() / "answers" / annotator.card.digest
     study = plan_study(

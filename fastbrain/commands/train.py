@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from .._environment import check_environment
 from .._io import read_json
 from .._progress import say
 from ..data import VoxelStore
@@ -46,6 +47,10 @@ class Config:
     """Why a leak that the audit found does not matter; stands in every report."""
     device: str = "cpu"
     """Where to train, e.g. cuda."""
+    cohort: Path | None = None
+    """Where the cohort lies now, for its clips; default: where it was prepared."""
+    verify: bool = False
+    """Compare every byte of the store with its digests first."""
     resume: bool = False
     """Go on with an interrupted run."""
     print_config: bool = False
@@ -73,7 +78,9 @@ def run(config: Config) -> None:
     if config.print_config:
         print(json.dumps(whole.to_dict(), indent=2))
         return
-    store = VoxelStore.open(config.store)
+    if not config.dry_run:
+        check_environment(config.out, cache=whole.llm is None, function="train")
+    store = VoxelStore.open(config.store, verify=config.verify, cohort=config.cohort)
     adapt, scored = split_target(store, whole.adapt_runs)
     split = store.split
     print(f"store        {store.fingerprint()}, {store.grid.n_tokens} tokens")

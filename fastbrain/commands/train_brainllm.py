@@ -39,6 +39,8 @@ class Config:
     """Why a leak that the audit found does not matter; stands in the run's manifest."""
     device: str = "cpu"
     """Where to train, e.g. cuda."""
+    verify: bool = False
+    """Compare every byte of the store with its digests first."""
     resume: bool = False
     """Go on with an interrupted run."""
     print_config: bool = False
@@ -62,7 +64,7 @@ def run(config: Config) -> None:
     if config.print_config:
         print(json.dumps(whole.to_dict(), indent=2))
         return
-    store = VoxelStore.open(config.store)
+    store = VoxelStore.open(config.store, verify=config.verify)
     split = store.split
     print(f"store        {store.fingerprint()}, {store.window_spec.window_trs} volumes a window")
     print(f"trials       {len(split.train)} train, {len(split.val)} validation")

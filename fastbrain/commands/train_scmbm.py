@@ -36,6 +36,8 @@ class Config:
     """Encoder to start from (safetensors), a published one or an earlier run's."""
     device: str = "cpu"
     """Where to train, e.g. cuda."""
+    verify: bool = False
+    """Compare every byte of the store with its digests first."""
     resume: bool = False
     """Go on with an interrupted run."""
     print_config: bool = False
@@ -52,7 +54,7 @@ def run(config: Config) -> None:
     if config.print_config:
         print(json.dumps(whole.to_dict(), indent=2))
         return
-    store = VoxelStore.open(config.store)
+    store = VoxelStore.open(config.store, verify=config.verify)
     history = train_scmbm(store, config.out, whole, resume=config.resume, device=config.device)
     if history.best_value is not None:
         print(f"masked voxels restored: error {history.best_value:.4f} of variance 1, epoch "

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from .._digests import read_sealed, write_sealed
 from .._io import read_json
 from ..errors import CohortError, InputError, StoreError
 from .events import WindowSpec
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2  # 2: the manifest carries its own digest
 MANIFEST = "manifest.json"
+# by file name, all but the runs
+SMALL_FILES = ("grid.npz", "mean.npy", "inv_std.npy", "trials.parquet", "split.json")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -39,13 +46,14 @@ class Manifest:
     grid : str
         Fingerprint of the token grid.
     root : str
-        Folder of the cohort when it was prepared; clips are relative to it.
+        Absolute path of the cohort when it was prepared, "" where there were several; clips lie
+        in its folder ``stimuli``.
     fit : dict
         Runs and number of volumes behind mean and inv_std.
     runs : dict
         By run id: source, source_bytes, n_volumes, clipped, dead_voxels, notes.
     files : dict
-        sha256 by file name.
+        sha256 by file name: all files that a store is read from, and no others.
     """
 
     layout_version: int
@@ -70,6 +78,10 @@ class Manifest:
         """Plain JSON values."""
         return asdict(self)
 
+    def write(self, root: Path) -> None:
+        """Write ``manifest.json`` with its own digest."""
+        write_sealed(root / MANIFEST, self.to_json())
+
     @classmethod
     def read(cls, root: Path) -> Manifest:
         """Read and check ``manifest.json``; a :class:`StoreError` says what is wrong."""
@@ -90,6 +102,7 @@ class Manifest:
                 f"VoxelStore.open: {path} must have layout_version {LAYOUT_VERSION}, got "
                 f"{version!r}. Prepare the store again with this version."
             )
+        value = read_sealed(path, error=StoreError)
         names = {f.name for f in fields(cls)}
         if set(value) != names:
             odd = sorted(set(value) ^ names)
@@ -99,6 +112,13 @@ class Manifest:
                 raise StoreError(
                     f"VoxelStore.open: {path} {name} is damaged, got {value[name]!r:.80}."
                 )
+        listed = {*SMALL_FILES, *(f"runs/{run_id}.npy" for run_id in value["runs"])}
+        if set(value["files"]) != listed:
+            odd = sorted(set(value["files"]) ^ listed)
+            raise StoreError(
+                f"VoxelStore.open: {path} must list each file of the store and no other, got "
+                f"{len(odd)} missing or unknown, first {odd[0]!r:.80}. Prepare the store again."
+            )
         return cls(**value)
 
 
@@ -138,12 +158,19 @@ def _fit(value: Any) -> bool:
 
 def _runs(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        _text(k) and isinstance(v, dict) and _count(v.get("n_volumes")) for k, v in value.items()
+        _RUN_ID.fullmatch(k) and isinstance(v, dict) and _count(v.get("n_volumes"))
+        for k, v in value.items()
     )
 
 
 def _files(value: Any) -> bool:
-    return isinstance(value, dict) and all(_text(k) and _text(v) for k, v in value.items())
+    return isinstance(value, dict) and all(
+        _text(k) and isinstance(v, str) and _SHA256.fullmatch(v) for k, v in value.items()
+    )
+
+
+def _root(value: Any) -> bool:
+    return _text(value) and (value == "" or os.path.isabs(value))
 
 
 _RULES: dict[str, Callable[[Any], bool]] = {
@@ -159,7 +186,7 @@ _RULES: dict[str, Callable[[Any], bool]] = {
     "n_tokens": _count,
     "patch_voxels": _count,
     "grid": _text,
-    "root": _text,
+    "root": _root,
     "fit": _fit,
     "runs": _runs,
     "files": _files,

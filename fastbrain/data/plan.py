@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .. import __version__
 from .._progress import track
 from ..errors import CohortError, InputError
 from ..grid import TokenGrid, Triple
 from .cohort import RunRecord, check_unique
 from .detrend import STEP, Units, drift_basis
 from .events import Trial, WindowSpec, read_trials
+from .inputs import check_texts
 from .manifest import LAYOUT_VERSION
 from .masks import Mask, compute_mask, intersect_masks, read_mask, same_affine
 from .splits import Split
@@ -111,6 +113,7 @@ class StorePlan:
         people = json.dumps([asdict(t) for t in self.trials] + [self.split.to_json()])
         return {
             "layout_version": LAYOUT_VERSION,
+            "fastbrain": __version__,
             "tr": self.tr,
             "window": asdict(self.window),
             "units": self.units,
@@ -120,11 +123,7 @@ class StorePlan:
             "affine": self.affine.tolist(),
             "trials_and_split": hashlib.sha256(people.encode()).hexdigest(),
             "runs": {
-                run.run_id: {
-                    "source": run.bold.name,
-                    "source_bytes": run.bold.stat().st_size,
-                    "n_volumes": volumes.shape[0],
-                }
+                run.run_id: {"source": run.bold.name, "n_volumes": volumes.shape[0]}
                 for run, volumes in zip(self.runs, self.headers, strict=True)
             },
         }
@@ -176,6 +175,7 @@ def plan_store(
         _check_trials(known, runs, headers, window)
     parts = split if isinstance(split, Split) else split(known)
     parts.check(known)
+    check_texts(runs, known)
     brain = _mask(runs, headers, mask)
     return StorePlan(
         runs=tuple(runs),

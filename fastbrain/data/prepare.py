@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,20 +14,24 @@ import numpy.typing as npt
 
 from .. import __version__
 from .._arrays import read_npy
-from .._io import new_output, read_json, sha256, write_atomic, write_json
+from .._digests import write_sealed
+from .._environment import check_environment
+from .._io import new_output, sha256, write_atomic, write_json
+from .._lock import hold
 from .._progress import say, track
-from ..errors import CohortError, StoreError
+from ..errors import CohortError
 from ..grid import TokenGrid, Triple
 from .cohort import RunRecord
 from .detrend import STEP, Units, clean_run
 from .events import Trial, WindowSpec
-from .manifest import LAYOUT_VERSION, MANIFEST, Manifest
+from .inputs import identities, size_and_time
+from .manifest import LAYOUT_VERSION, MANIFEST, SMALL_FILES, Manifest
 from .plan import StorePlan, plan_store
+from .resume import LOCK, check_finished, claim, finished_runs
 from .splits import Split
 from .store import VoxelStore, write_trials_table
 from .volumes import load_volumes
 
-SETTINGS = "prepare.json"
 _MIN_STD = 1e-6  # store units; less is a constant voxel
 
 
@@ -73,7 +78,7 @@ def prepare_store(
     ignore : tuple of str
         Trial types or texts that are not trials.
     resume : bool
-        Whether to go on with an interrupted preparation of the same settings.
+        Whether to go on with an interrupted preparation of the same settings and images.
 
     Returns
     -------
@@ -86,9 +91,11 @@ def prepare_store(
     OutputExistsError
         `out` is not empty and `resume` is false.
     StoreError
-        `out` was prepared with other settings, or voxels have no usable signal.
+        `out` was prepared with other settings or from other images, another process prepares it
+        now, or voxels have no usable signal.
     DiskError
-        The disk is full; what is written so far can be resumed.
+        The disk has too little space or cannot be written, which is checked first; what is
+        written so far can be resumed.
     """
     plan = plan_store(
         runs,
@@ -107,20 +114,38 @@ def prepare_store(
 
 def write_store(plan: StorePlan, out: str | Path, *, resume: bool = False) -> VoxelStore:
     """Carry out a plan; see :func:`prepare_store`."""
+    check_environment(out, needed_bytes=plan.nbytes - _written_bytes(out), function="prepare_store")
     root = new_output(out, resume=resume)
-    _claim(root, plan.settings())
-    if (root / MANIFEST).is_file():
-        return VoxelStore.open(root)
+    with hold(root / LOCK, what="prepare_store"):
+        claim(root, plan.settings(), resume=resume)
+        if (root / MANIFEST).is_file():
+            check_finished(root, plan.runs)
+        else:
+            _convert(root, plan)
+    return VoxelStore.open(root)
+
+
+def _written_bytes(out: str | Path) -> int:
+    """Bytes of the runs that an interrupted preparation has converted."""
+    return sum(path.stat().st_size for path in Path(out).glob("runs/*.npy"))
+
+
+def _convert(root: Path, plan: StorePlan) -> None:
     for note in plan.notes():
         say(f"note: {note}")
-    results: dict[str, dict[str, Any]] = {}
+    done = finished_runs(root, plan.runs)
+    # all that needs no voxel comes first: what cannot be written is known before the work
+    _write_tables(root, plan)
     voxels, lookup = _lookup(plan.grid)
+    results: dict[str, dict[str, Any]] = {}
     for run in track(plan.runs, "preparing runs"):
-        done = _finished(root, run.run_id) if resume else None
-        results[run.run_id] = done or _write_run(root, run, plan, voxels, lookup)
-    _write_arrays(root, plan)
+        results[run.run_id] = done.get(run.run_id) or _write_run(root, run, plan, voxels, lookup)
+    for name, array in zip(("mean", "inv_std"), fit_statistics(root, plan), strict=True):
+        write_atomic(root / f"{name}.npy", _npy(array))
+    for result in results.values():
+        del result["inputs"]
     files = {f"runs/{name}.npy": result.pop("sha256") for name, result in results.items()}
-    for name in ("grid.npz", "mean.npy", "inv_std.npy", "trials.parquet", "split.json"):
+    for name in SMALL_FILES:
         files[name] = sha256(root / name)
     fitted = plan.training_volumes()
     manifest = Manifest(
@@ -142,40 +167,7 @@ def write_store(plan: StorePlan, out: str | Path, *, resume: bool = False) -> Vo
         runs=results,
         files=files,
     )
-    write_json(root / MANIFEST, manifest.to_json())
-    return VoxelStore.open(root)
-
-
-def _claim(root: Path, settings: dict[str, Any]) -> None:
-    """Record the settings, or check that they are those of the interrupted preparation."""
-    path = root / SETTINGS
-    if not path.is_file():
-        if any(root.iterdir()):
-            raise StoreError(
-                f"prepare_store: {root} must be an interrupted store to resume, got other files. "
-                "Choose another folder."
-            )
-        write_json(path, settings)
-        return
-    before = _read(path)
-    changed = [key for key in settings if before.get(key) != settings[key]]
-    if changed:
-        raise StoreError(
-            f"prepare_store: {root} must have been started with the same settings, got other "
-            f"values of {', '.join(changed)}. Choose another folder."
-        )
-    # what a killed process had not finished writing
-    for stray in [*root.glob(".*.tmp"), *root.glob("runs/.*.tmp")]:
-        stray.unlink()
-
-
-def _finished(root: Path, run_id: str) -> dict[str, Any] | None:
-    """The result of a run that is already converted and undamaged."""
-    record, array = root / "runs" / f"{run_id}.json", root / "runs" / f"{run_id}.npy"
-    if not record.is_file() or not array.is_file():
-        return None
-    result = _read(record)
-    return result if result.get("sha256") == sha256(array) else None
+    manifest.write(root)
 
 
 def _write_run(
@@ -185,8 +177,15 @@ def _write_run(
     voxels: npt.NDArray[np.int64],
     lookup: npt.NDArray[np.int64],
 ) -> dict[str, Any]:
+    before = size_and_time(run.bold)
+    inputs = identities(run.bold)
     volumes = load_volumes(run.bold, tr=run.tr)
     clean = clean_run(volumes, voxels, units=plan.units, high_pass_s=plan.high_pass_s)
+    if size_and_time(run.bold) != before:
+        raise CohortError(
+            f"prepare_store: {run.bold} must not change while it is read, got a change. Resume "
+            "when its own preprocessing is finished."
+        )
     path = root / "runs" / f"{run.run_id}.npy"
 
     def write(file: Any) -> None:
@@ -201,14 +200,15 @@ def _write_run(
     write_atomic(path, write)
     result = {
         "source": run.bold.name,
-        "source_bytes": run.bold.stat().st_size,
+        "source_bytes": before[0],
         "n_volumes": volumes.shape[0],
         "clipped": clean.clipped,
         "dead_voxels": clean.dead,
         "notes": [f"{note.field} {note.message}" for note in volumes.notes],
+        "inputs": inputs,
         "sha256": sha256(path),
     }
-    write_json(path.with_suffix(".json"), result)
+    write_sealed(path.with_suffix(".json"), result)
     return result
 
 
@@ -224,21 +224,20 @@ def _lookup(grid: TokenGrid) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int6
     return voxels, lookup
 
 
-def _write_arrays(root: Path, plan: StorePlan) -> None:
-    mean, inv_std = fit_statistics(root, plan)
-    for name, array in (("mean", mean), ("inv_std", inv_std)):
-        write_atomic(root / f"{name}.npy", _npy(array))
+def _write_tables(root: Path, plan: StorePlan) -> None:
     grid = plan.grid
-    arrays = io.BytesIO()
-    np.savez(
-        arrays,
-        mask=grid.mask,
-        kernel=np.array(grid.kernel),
-        stride=np.array(grid.stride),
-        kept=grid.kept,
-        affine=plan.affine,
-    )
-    write_atomic(root / "grid.npz", arrays.getvalue())
+
+    def write(file: Any) -> None:
+        np.savez(
+            file,
+            mask=grid.mask,
+            kernel=np.array(grid.kernel),
+            stride=np.array(grid.stride),
+            kept=grid.kept,
+            affine=plan.affine,
+        )
+
+    write_atomic(root / "grid.npz", write)
     write_trials_table(root / "trials.parquet", plan.trials)
     write_json(root / "split.json", plan.split.to_json())
 
@@ -275,17 +274,8 @@ def fit_statistics(
 
 def _cohort_root(plan: StorePlan) -> str:
     roots = {run.root for run in plan.runs if run.root is not None}
-    return str(roots.pop().resolve()) if len(roots) == 1 else ""
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        value = read_json(path)
-    except CohortError as error:
-        raise StoreError(f"prepare_store: {error} Choose another folder.") from error
-    if not isinstance(value, dict):
-        raise StoreError(f"prepare_store: {path} must hold an object. Choose another folder.")
-    return value
+    # not resolved: a link with a plain name may stand for a folder with an odd one
+    return os.path.abspath(roots.pop()) if len(roots) == 1 else ""
 
 
 def _npy(array: npt.NDArray[Any]) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from .._progress import track
 from ..errors import InputError
 from .events import Trial
 from .store import VoxelStore
@@ -43,7 +44,8 @@ def scan_digests(images: npt.ArrayLike) -> list[str]:
 def window_digests(store: VoxelStore, trials: Iterable[Trial]) -> dict[str, tuple[str, ...]]:
     """Digests of the volumes in each trial's window.
 
-    A few kilobytes of each volume are read; only volumes that agree in these are read whole.
+    A few kilobytes of each volume are read; only volumes that agree in these are read whole. Runs
+    that are used for the first time are compared with their digests, which reads them whole.
 
     Parameters
     ----------
@@ -57,6 +59,8 @@ def window_digests(store: VoxelStore, trials: Iterable[Trial]) -> dict[str, tupl
     """
     trials = list(trials)
     volumes = {(t.run_id, v) for t in trials for v in range(t.start, t.start + t.frames)}
+    for run_id in track(sorted({run_id for run_id, _ in volumes}), "checking runs"):
+        store.run(run_id)
     glances = {}
     for run_id, v in volumes:
         flat = store.run(run_id)[v].reshape(-1)

@@ -1,13 +1,16 @@
 """The voxel store: a cohort once converted, so that a window is one slice of a memory map.
 
-Layout (version 1)::
+Layout (version 2)::
 
-    manifest.json      written last: a folder without it is unfinished
+    manifest.json      settings, digests of all below and of itself; written last
     grid.npz           mask, kernel, stride, kept patches, affine
     runs/<run_id>.npy  (T, n_tokens, P) int16, patch-major, `scale` units a step
     mean.npy inv_std.npy  (n_tokens, P) float32, of the training windows alone
     trials.parquet split.json
     prepare.json runs/<run_id>.json  settings and results of preparation, for resuming
+
+The manifest and all small files are compared with their digests each time a store is opened; a run
+when it is first used, or when asked for (``verify=True``).
 """
 
 from __future__ import annotations
@@ -17,19 +20,19 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .. import _io
 from .._arrays import read_npy, read_npz
 from .._io import read_json, safe_join, write_atomic
 from .._parquet import read_columns
-from ..errors import FastbrainError, StoreError
+from ..errors import CohortError, FastbrainError, StoreError
 from ..grid import TokenGrid
 from .events import Trial, WindowSpec
+from .integrity import check_files, check_run, check_windows
 from .manifest import Manifest
 from .splits import Split
 
@@ -52,6 +55,8 @@ class VoxelStore:
         constant voxels.
     trials : list of Trial
     split : Split
+    cohort : str
+        Folder of the cohort, whose ``stimuli`` hold the clips; "" where it is not known.
     """
 
     path: Path
@@ -62,17 +67,26 @@ class VoxelStore:
     inv_std: npt.NDArray[np.float32]
     trials: list[Trial]
     split: Split
+    cohort: str = ""
     _maps: dict[str, npt.NDArray[np.int16]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def open(cls, path: str | Path, *, verify: bool = False) -> VoxelStore:
+    def open(
+        cls, path: str | Path, *, verify: bool = False, cohort: str | Path | None = None
+    ) -> VoxelStore:
         """Open a finished store; voxels stay on disk.
+
+        All files but the runs are compared with their sha256. A run is compared when it is first
+        used, and not again while size, times and inode of its file stay the same.
 
         Parameters
         ----------
         path : str or Path
         verify : bool
-            Whether to compare every file with its sha256 first (reads everything once).
+            Whether to compare the runs now, every byte of them: damage by the disk itself changes
+            no time of modification.
+        cohort : str or Path, optional
+            Where the cohort lies now, for its clips; default: where it was prepared.
 
         Raises
         ------
@@ -81,17 +95,13 @@ class VoxelStore:
         LeakError
             Its split lets the test part be seen from the training part.
         """
-        root = Path(path)
+        root = Path(os.path.abspath(path))
         info = Manifest.read(root)
-        for name in info.files:
-            if not os.path.isfile(safe_join(root, name)):
-                raise StoreError(f"VoxelStore.open: {root / name} must exist: the manifest has it.")
-        if verify:
-            _io.verify(root, info.files)
+        check_files(root, info, runs=verify)
         grid, affine = _read_grid(root / "grid.npz", info)
         size = (grid.n_tokens, grid.patch_voxels)
         trials = read_trials_table(root / "trials.parquet")
-        _check_windows(root, info, trials)
+        check_windows(root, info, trials)
         split = _read_split(root / "split.json")
         # a store whose parts leak into each other never opens
         split.check(trials)
@@ -104,6 +114,7 @@ class VoxelStore:
             inv_std=np.asarray(_read_array(root / "inv_std.npy", size, np.float32)),
             trials=trials,
             split=split,
+            cohort=info.root if cohort is None else os.path.abspath(cohort),
         )
 
     @property
@@ -142,7 +153,13 @@ class VoxelStore:
         return {trial.trial_id: trial for trial in self.trials}
 
     def run(self, run_id: str) -> npt.NDArray[np.int16]:
-        """All volumes of a run, (T, n_tokens, P) int16, a read-only memory map."""
+        """All volumes of a run, (T, n_tokens, P) int16, a read-only memory map.
+
+        Raises
+        ------
+        StoreError
+            There is no such run, or its file is damaged.
+        """
         if run_id not in self._maps:
             if run_id not in self.info.runs:
                 raise StoreError(
@@ -150,7 +167,7 @@ class VoxelStore:
                 )
             n_volumes = self.info.runs[run_id]["n_volumes"]
             size = (n_volumes, self.grid.n_tokens, self.grid.patch_voxels)
-            path = safe_join(self.path, "runs", f"{run_id}.npy")
+            path = check_run(self.path, self.info, run_id)
             self._maps[run_id] = _read_array(path, size, np.int16, mmap=True)
         return self._maps[run_id]
 
@@ -164,12 +181,13 @@ class VoxelStore:
         return self.run(trial.run_id)[trial.start : trial.start + trial.frames]
 
     def clip(self, trial_id: str) -> Path:
-        """File of the video shown in a trial.
+        """File of the video shown in a trial, in the folder ``stimuli`` of the cohort.
 
         Raises
         ------
         StoreError
-            The trial has no clip, or the cohort's folder has moved.
+            The trial has no clip, the cohort's folder is not known or has moved, or the path
+            leaves that folder, links followed.
         """
         trial = self.by_id.get(trial_id)
         if trial is None or not trial.clip:
@@ -177,10 +195,20 @@ class VoxelStore:
                 f"VoxelStore.clip: {trial_id!r} must be a trial with a clip, got none. "
                 "Train with stimulus='text' where there are no videos."
             )
-        path = safe_join(self.info.root, trial.clip)
+        parts = PurePosixPath(trial.clip).parts
+        if not self.cohort or parts[0] != "stimuli" or ".." in parts:
+            raise StoreError(
+                f"VoxelStore.clip: {trial.clip} must lie in 'stimuli' of the cohort, got the "
+                f"cohort {self.cohort!r}. Name its folder: VoxelStore.open(..., cohort=...)."
+            )
+        try:
+            path = safe_join(self.cohort, trial.clip)
+        except CohortError as error:
+            raise StoreError(f"VoxelStore.clip: {error}") from error
         if not path.is_file():
             raise StoreError(
-                f"VoxelStore.clip: {path} must exist. Was the cohort moved after it was prepared?"
+                f"VoxelStore.clip: {path} must exist. Where the cohort was moved, name its folder: "
+                "VoxelStore.open(..., cohort=...)."
             )
         return path
 
@@ -225,16 +253,6 @@ def _read_split(path: Path) -> Split:
         return Split.from_json(read_json(path))
     except FastbrainError as error:
         raise StoreError(f"VoxelStore.open: {path} must be a split, got '{error}'.") from error
-
-
-def _check_windows(root: Path, info: Manifest, trials: list[Trial]) -> None:
-    for t in trials:
-        length = info.runs[t.run_id]["n_volumes"] if t.run_id in info.runs else 0
-        if t.frames < 1 or t.start < 0 or t.start + t.frames > length:
-            raise StoreError(
-                f"VoxelStore.open: {root} trial {t.trial_id} must lie inside its run, got volumes "
-                f"{t.start}..{t.start + t.frames} of {length}."
-            )
 
 
 def read_trials_table(path: Path) -> list[Trial]:

@@ -6,8 +6,6 @@ a temporary name, synced and renamed, so that a killed process leaves the previo
 
 from __future__ import annotations
 
-import fcntl
-import os
 import random
 import re
 import shutil
@@ -22,6 +20,7 @@ import torch
 from torch import Tensor
 
 from .._io import folder_atomic, read_json, sha256, verify, write_atomic, write_json
+from .._lock import hold
 from ..errors import CheckpointError, CohortError
 
 LAYOUT = 1
@@ -161,20 +160,10 @@ def run_lock(run_dir: str | Path) -> Iterator[None]:
     CheckpointError
         Another process trains in this folder now.
     """
-    path = Path(run_dir) / ".lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise CheckpointError(
-                f"fit: {run_dir} must be trained by one process at a time, got a second. "
-                "Choose another run folder, or wait for the first to end."
-            ) from error
+    folder = Path(run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with hold(folder / ".lock", what="fit", error=CheckpointError):
         yield
-    finally:
-        os.close(handle)
 
 
 def rng_state() -> dict[str, Tensor]:

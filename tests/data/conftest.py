@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+
+from fastbrain._digests import write_sealed
+from fastbrain._io import read_json, sha256
 
 TR_S = 2.0
 SLOPE, INTER = 0.5, 100.0
@@ -76,6 +80,27 @@ def bold(seed: int, n: int = N_VOLUMES) -> np.ndarray:
     base = rng.uniform(1500, 3000, SHAPE_ZYX)
     noise = 60 * rng.standard_normal((n, *SHAPE_ZYX))
     return np.rint(base + drift + noise).astype(np.int16)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("FASTBRAIN_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def reseal() -> Callable[..., None]:
+    """Writes the manifest of a store anew, with fresh digests of what its files now are."""
+
+    def write(root: Path, /, **changes: Any) -> None:
+        value = read_json(root / "manifest.json")
+        del value["digest"]
+        fresh = {name: sha256(root / name) for name in value["files"]}
+        write_sealed(root / "manifest.json", {**value, "files": fresh, **changes})
+
+    return write
 
 
 @pytest.fixture

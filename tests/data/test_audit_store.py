@@ -100,25 +100,24 @@ def test_the_command_on_a_clean_store(cohort, tmp_path, capsys):
     assert "no part knows of another" in out.err
 
 
-def test_statistics_of_other_volumes_than_training_windows(cohort, tmp_path):
+def test_statistics_of_other_volumes_than_training_windows(cohort, tmp_path, reseal):
     store = prepare(cohort(), tmp_path / "store")
-    path = store.path / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["fit"]["runs"].append("sub-01_run-03")
-    path.write_text(json.dumps(manifest))
+    fit = store.info.fit
+    reseal(store.path, fit={**fit, "runs": [*fit["runs"], "sub-01_run-03"]})
     damaged = VoxelStore.open(store.path)
     assert len(statistics_scope(damaged).fitted_on) == 32
     (leak,) = audit_store(damaged).findings
     assert (leak.kind, leak.affected) == ("fit", 8)
 
 
-def test_blank_volumes_are_nobodys(cohort, tmp_path):
+def test_blank_volumes_are_nobodys(cohort, tmp_path, reseal):
     store = prepare(cohort(), tmp_path / "store")
     for run in ("sub-01_run-01", "sub-01_run-03"):
         path = store.path / "runs" / f"{run}.npy"
         values = np.load(path)
         values[5] = 0
         np.save(path, values)
+    reseal(store.path)
     assert audit_store(VoxelStore.open(store.path)).clean
 
 
@@ -137,31 +136,33 @@ def test_columns_of_people_and_stories_survive(cohort, tmp_path):
     assert audit_store(store).unchecked == ("prompt",)
 
 
-def older(store: VoxelStore) -> Path:
-    """Make a store what it was before trials had stories, families and sites."""
+def older(store: VoxelStore) -> None:
+    """Make its tables what they were before trials had stories, families and sites."""
     path = store.path / "trials.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["story", "family", "site"]), path)
     split = store.path / "split.json"
     value = json.loads(split.read_text())
     del value["closed_set"]
     split.write_text(json.dumps(value))
-    return store.path
 
 
-def test_stores_of_before_open(cohort, tmp_path):
+def test_tables_of_before_are_read(cohort, tmp_path, reseal):
     made = prepare(cohort(), tmp_path / "store", lambda trials: by_run(trials, False))
-    store = VoxelStore.open(older(made))
+    older(made)
+    reseal(made.path)
+    store = VoxelStore.open(made.path)
     assert store.trials == made.trials
     assert store.split == made.split
     assert {leak.kind for leak in audit_store(store).findings} == {"text"}
 
 
-def test_other_columns_are_still_needed(cohort, tmp_path):
+def test_other_columns_are_still_needed(cohort, tmp_path, reseal):
     store = prepare(cohort(), tmp_path / "store")
     path = store.path / "trials.parquet"
     table = pq.read_table(path)
     assert table.column_names == [f.name for f in fields(Trial)]
     pq.write_table(table.drop_columns(["text"]), path)
+    reseal(store.path)
     with pytest.raises(StoreError, match="must have the columns"):
         VoxelStore.open(store.path)
 

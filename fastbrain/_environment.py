@@ -1,0 +1,128 @@
+"""What long work needs of the machine, checked before it starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from ._io import cache_folder, check_writable
+from .errors import DiskError, FastbrainError, InputError
+
+
+def check_environment(
+    out: str | Path, *, needed_bytes: float = 0, cache: bool = False, function: str = "output"
+) -> None:
+    """Refuse to start what could not be written at the end.
+
+    Nothing is left behind. A quota that leaves less than the file system has free is not seen.
+
+    Parameters
+    ----------
+    out : str or Path
+        Folder or file that will be written; it need not exist yet.
+    needed_bytes : float
+        What will be written, at least.
+    cache : bool
+        Whether the work also needs the cache folder.
+    function : str
+        Who asks, for the message.
+
+    Raises
+    ------
+    DiskError
+        No file can be made where `out` goes, the disk has less than `needed_bytes` free, or the
+        cache folder is needed and cannot be written.
+    InputError
+        The name of `out` is not valid UTF-8.
+    """
+    check_name(out, function=function)
+    folder = _existing(Path(out))
+    check_writable(folder)
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
+        raise DiskError(
+            f"{function}: the disk of {out} must have {_size(needed_bytes)} free, got "
+            f"{_size(free)}. Free space or choose another folder."
+        )
+    if cache:
+        check_cache(function)
+
+
+def check_cache(function: str) -> Path:
+    """Make the cache folder, or say why it cannot be used.
+
+    Raises
+    ------
+    DiskError
+        It cannot be made or written.
+    """
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        check_writable(folder)
+    except OSError as error:
+        raise DiskError(
+            f"{function}: the cache folder {folder} must be writable, got "
+            f"'{error.strerror or error}'. Set FASTBRAIN_CACHE to a folder that is."
+        ) from error
+    return folder
+
+
+def check_name(
+    path: str | Path, *, function: str, error: type[FastbrainError] = InputError
+) -> None:
+    """Refuse a path that is not valid UTF-8: JSON, Parquet and a report cannot hold it.
+
+    Parameters
+    ----------
+    path : str or Path
+    function : str
+        Who asks, for the message.
+    error : type of FastbrainError
+        What is raised.
+    """
+    text = os.fspath(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError as reason:
+        raise error(
+            f"{function}: the names of files and folders must be valid UTF-8, got {text!a}. "
+            "Rename it (convmv does so for whole folders), or reach it through a link with a "
+            "plain name."
+        ) from reason
+
+
+def environment() -> list[tuple[str, str]]:
+    """What can be said of this machine's folders, a name and a text each, for people."""
+    rows = [("names of files", f"{sys.getfilesystemencoding()}, {sys.getfilesystemencodeerrors()}")]
+    for name, look in (("working folder", Path.cwd), ("cache folder", _cache)):
+        try:
+            folder = look()
+            check_writable(folder)
+            free = _size(shutil.disk_usage(folder).free)
+            rows.append((name, f"{folder}, writable, {free} free"))
+        except OSError as error:
+            rows.append((name, f"cannot be used: {error}"))
+    return rows
+
+
+def _cache() -> Path:
+    return _existing(cache_folder())
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder that is there; a file in its place is left to the caller's error."""
+    for folder in (path, *path.absolute().parents):
+        if folder.is_dir():
+            return folder
+    return Path("/")
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"

@@ -1,0 +1,98 @@
+"""Two processes that prepare one store: the second is told who works there, and harms nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from fastbrain.cli import main
+from fastbrain.data import VoxelStore
+
+# converts runs, and waits for a line of stdin in the middle of writing the second one
+FIRST = """
+import sys
+import fastbrain.data.prepare as prepare
+from fastbrain.cli import main
+real, calls = prepare.write_atomic, []
+
+def slow(path, write):
+    def halfway(file):
+        file.write(b"")
+        write(file)
+        calls.append(path)
+        if len(calls) == 2:
+            print("halfway", flush=True)
+            sys.stdin.readline()
+    return real(path, halfway if path.parent.name == "runs" and path.suffix == ".npy" else write)
+
+prepare.write_atomic = slow
+raise SystemExit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def command(tmp_path) -> list[str]:
+    """The command that both processes are started with, as the jobs of an array are."""
+    rng = np.random.default_rng(0)
+    rows = ["subject\trun\tbold\tevents"]
+    for run in (1, 2, 3):
+        data = (1000 + 9 * rng.standard_normal((4, 4, 4, 60))).astype(np.int16)
+        image = nib.Nifti1Image(data, np.eye(4))
+        image.header.set_xyzt_units("mm", "sec")
+        image.header["pixdim"][4] = 2
+        image.to_filename(tmp_path / f"{run}.nii")
+        events = [f"{onset}\t1\tx{onset}" for onset in (0, 20, 40)]
+        (tmp_path / f"{run}.tsv").write_text("\n".join(["onset\tduration\ttrial_type", *events]))
+        rows.append(f"1\t{run}\t{run}.nii\t{run}.tsv")
+    (tmp_path / "runs.tsv").write_text("\n".join(rows))
+    nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)).to_filename(tmp_path / "mask.nii")
+    return [
+        *("prepare", str(tmp_path / "runs.tsv"), str(tmp_path / "store"), "--resume"),
+        *("--mask", str(tmp_path / "mask.nii"), "--kernel", "2", "2", "2", "--window", "2"),
+        *("--high-pass", "100", "--closed-set", "--split-by", "run"),
+        *("--train", "1", "--val", "2", "--test", "3"),
+    ]
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("end", ["finishes", "is killed"])
+def test_the_second_is_refused_while_the_first_works(command, tmp_path, capsys, end):
+    store = tmp_path / "store"
+    with subprocess.Popen(
+        [sys.executable, "-c", FIRST, *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as first:
+        while (line := first.stdout.readline()) != "halfway\n":
+            assert line, first.stderr.read()
+        before = files_of(store)
+        assert [name for name in before if name.endswith(".tmp")]
+        assert main(command) == 1
+        told = capsys.readouterr().err
+        assert "one process at a time" in told
+        assert f"pid {first.pid} on host {os.uname().nodename} since" in told
+        assert files_of(store) == before
+        if end == "is killed":
+            os.kill(first.pid, signal.SIGKILL)
+            first.communicate(timeout=60)
+        else:
+            _, log = first.communicate("\n", timeout=60)
+            assert first.returncode == 0, log
+    # nobody holds it any more; what was left is made good
+    assert main(command) == 0
+    assert not list(store.rglob(".*"))
+    VoxelStore.open(store, verify=True)
+    assert main([*command[:2], str(tmp_path / "fresh"), *command[4:]]) == 0
+    assert files_of(store) == files_of(tmp_path / "fresh")

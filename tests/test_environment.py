@@ -1,0 +1,98 @@
+"""What could not be written at the end is refused at the beginning."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fastbrain import _environment, _io
+from fastbrain._environment import check_environment, check_name, environment
+from fastbrain.errors import CohortError, DiskError, InputError
+
+ODD = os.fsdecode(b"donn\xe9es")
+
+
+@pytest.fixture
+def blocked(tmp_path):
+    """A name below which nobody can make a file, not even root."""
+    (tmp_path / "file").touch()
+    return tmp_path / "file" / "below"
+
+
+def test_nothing_is_left_behind(tmp_path):
+    check_environment(tmp_path / "a" / "b", needed_bytes=1000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_little_space(tmp_path):
+    with pytest.raises(DiskError, match=r"train: the disk of .*out must have 1000000000.0 GB free"):
+        check_environment(tmp_path / "out", needed_bytes=1e18, function="train")
+
+
+def test_a_folder_that_takes_no_files(tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(_io.tempfile, "mkstemp", refuse)
+    with pytest.raises(DiskError, match="Read-only file system"):
+        check_environment(tmp_path / "out")
+    with pytest.raises(DiskError, match="Read-only file system"):
+        _io.new_output(tmp_path / "out")
+    (tmp_path / "out" / "x").touch()
+    with pytest.raises(DiskError, match="Read-only file system"):
+        _io.new_output(tmp_path / "out", resume=True)
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch, blocked):
+    monkeypatch.setenv("FASTBRAIN_CACHE", str(blocked))
+    check_environment(tmp_path / "out")
+    with pytest.raises(DiskError, match="Set FASTBRAIN_CACHE"):
+        check_environment(tmp_path / "out", cache=True)
+    monkeypatch.setenv("FASTBRAIN_CACHE", str(tmp_path / "cache"))
+    check_environment(tmp_path / "out", cache=True)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_user_without_a_home(monkeypatch):
+    monkeypatch.delenv("FASTBRAIN_CACHE", raising=False)
+
+    def nobody(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", nobody)
+    with pytest.raises(DiskError, match=r"home folder, got none.*Set FASTBRAIN_CACHE"):
+        _io.cache_folder()
+    assert "cannot be used" in dict(environment())["cache folder"]
+
+
+def test_the_cache_may_be_named_from_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FASTBRAIN_CACHE", "~/own")
+    assert _io.cache_folder() == tmp_path / "own"
+
+
+def test_names_that_are_not_utf_8(tmp_path):
+    with pytest.raises(InputError, match=r"valid UTF-8, got '.*donn\\udce9es'.*Rename") as told:
+        check_environment(tmp_path / ODD)
+    str(told.value).encode()
+    with pytest.raises(CohortError, match="plan"):
+        check_name(Path(ODD), function="plan", error=CohortError)
+    check_name("Zoë", function="plan")
+
+
+def test_what_the_doctor_says(monkeypatch, tmp_path, blocked):
+    monkeypatch.setenv("FASTBRAIN_CACHE", str(tmp_path / "none" / "yet"))
+    rows = dict(environment())
+    assert rows["names of files"].startswith("utf-8")
+    assert "writable" in rows["working folder"]
+    assert f"{tmp_path}, writable" in rows["cache folder"]
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (2.5e6, "2.5 MB"), (3e13, "30000.0 GB")]
+)
+def test_sizes(count, text):
+    assert _environment._size(count) == text
