@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from .._io import read_json
 from ..errors import CohortError, InputError, StoreError
 from .events import WindowSpec
+from .highpass import DriftFilter
 
 LAYOUT_VERSION = 1
 MANIFEST = "manifest.json"
+# what manifests of before may lack
+_LATER = ("filter",)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class Manifest:
         By run id: source, source_bytes, n_volumes, clipped, dead_voxels, notes.
     files : dict
         sha256 by file name.
+    filter : dict
+        How `high_pass_s` was chosen and what it removes of the training design: fields of
+        :class:`fastbrain.data.DriftFilter`; empty where that was not recorded.
     """
 
     layout_version: int
@@ -65,6 +71,7 @@ class Manifest:
     fit: dict[str, Any]
     runs: dict[str, dict[str, Any]]
     files: dict[str, str]
+    filter: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -91,11 +98,11 @@ class Manifest:
                 f"{version!r}. Prepare the store again with this version."
             )
         names = {f.name for f in fields(cls)}
-        if set(value) != names:
+        if not names - set(_LATER) <= set(value) <= names:
             odd = sorted(set(value) ^ names)
             raise StoreError(f"VoxelStore.open: {path} has unknown or missing keys {odd}.")
         for name, fits in _RULES.items():
-            if not fits(value[name]):
+            if name in value and not fits(value[name]):
                 raise StoreError(
                     f"VoxelStore.open: {path} {name} is damaged, got {value[name]!r:.80}."
                 )
@@ -136,6 +143,13 @@ def _fit(value: Any) -> bool:
     )
 
 
+def _filter(value: Any) -> bool:
+    try:
+        return value == {} or bool(DriftFilter.from_json(value))
+    except InputError:
+        return False
+
+
 def _runs(value: Any) -> bool:
     return isinstance(value, dict) and all(
         _text(k) and isinstance(v, dict) and _count(v.get("n_volumes")) for k, v in value.items()
@@ -161,6 +175,7 @@ _RULES: dict[str, Callable[[Any], bool]] = {
     "grid": _text,
     "root": _text,
     "fit": _fit,
+    "filter": _filter,
     "runs": _runs,
     "files": _files,
 }
