@@ -115,19 +115,24 @@ def demo_table(rows: list[dict[str, Any]]) -> str:
 def haxby_table(rows: list[dict[str, Any]]) -> str:
     """Real recordings: blocks decoded, beside ridge on the same volumes."""
     lines = [
-        "| test runs | blocks | LLM4Brain, scored | LLM4Brain, free text | ridge | p |",
-        "|---|---|---|---|---|---|",
+        "| test runs | blocks | high-pass | LLM4Brain, scored | LLM4Brain, free text | ridge | p |",
+        "|---|---|---|---|---|---|---|",
     ]
     names = ("block_accuracy", "block_accuracy_free_text", "ridge_block_accuracy")
     for row in sorted(rows, key=lambda row: row["test_runs"]):
         runs = ", ".join(map(str, row["test_runs"]))
         cells = " | ".join(f"{row[name]:.1%}" for name in names)
-        lines.append(f"| {runs} | {row['n_blocks']} | {cells} | {row['block_p']:.4f} |")
+        # rows of before the filter was chosen
+        seconds = row.get("high_pass_s", 128.0)
+        used = "a line alone" if seconds is None else f"{seconds:g} s"
+        lines.append(f"| {runs} | {row['n_blocks']} | {used} | {cells} | {row['block_p']:.4f} |")
     total = sum(row["n_blocks"] for row in rows)
     means = [sum(row[n] * row["n_blocks"] for row in rows) / total for n in names]
     cells = " | ".join(f"**{mean:.1%}**" for mean in means)
-    lines.append(f"| all | {total} | {cells} | |")
-    return "\n".join([*lines, "", f"Chance is {rows[0]['block_chance']:.1%}."])
+    lines.append(f"| all | {total} | | {cells} | |")
+    behind = means[2] - means[0]
+    distance = f"The language model is {behind:.1%} of the blocks behind ridge."
+    return "\n".join([*lines, "", f"Chance is {rows[0]['block_chance']:.1%}. {distance}"])
 
 
 def training_table(rows: list[dict[str, Any]]) -> str:

@@ -46,8 +46,9 @@ class PreparationOptions(ImageOptions):
     """Brain mask (NIfTI); default: the runs' own, else computed."""
     units: Literal["psc", "zscore"] = "psc"
     """Percent signal change, or standard deviations of the run."""
-    high_pass: float = 128.0
-    """Shortest drift period removed, seconds; 0 keeps all."""
+    high_pass: Literal["auto", "none"] | float = "auto"
+    """Shortest drift period removed, seconds; none (or 0): a line alone; auto: chosen from the
+    training events, 128 or longer."""
     ignore: tuple[str, ...] = ()
     """Trial types or texts that are not trials, e.g. rest."""
     task: str | None = None
@@ -71,7 +72,7 @@ class PreparationOptions(ImageOptions):
             split=known if own_split and known is not None else splitter(),
             mask=self.mask,
             units=self.units,
-            high_pass_s=self.high_pass or None,
+            high_pass_s=None if self.high_pass in ("none", 0) else self.high_pass,
             ignore=self.ignore,
             trials=trials,
         )

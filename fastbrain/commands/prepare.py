@@ -35,6 +35,8 @@ def run(config: Config) -> None:
     if not audit.clean:
         say("note: training refuses a split that leaks; see fastbrain audit and --closed-set")
     if config.dry_run:
+        for note in plan.notes():
+            say(f"note: {note}")
         say("dry run: nothing was written")
         return
     store = write_store(plan, config.out, resume=config.resume)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from .._digests import read_sealed, write_sealed
 from .._io import read_json
 from ..errors import CohortError, InputError, StoreError
 from .events import WindowSpec
+from .highpass import DriftFilter
 
 LAYOUT_VERSION = 2  # 2: the manifest carries its own digest
 MANIFEST = "manifest.json"
@@ -54,6 +55,9 @@ class Manifest:
         By run id: source, source_bytes, n_volumes, clipped, dead_voxels, notes.
     files : dict
         sha256 by file name: all files that a store is read from, and no others.
+    filter : dict
+        How `high_pass_s` was chosen and what it removes of the training design: fields of
+        :class:`fastbrain.data.DriftFilter`; empty where that was not recorded.
     """
 
     layout_version: int
@@ -73,6 +77,7 @@ class Manifest:
     fit: dict[str, Any]
     runs: dict[str, dict[str, Any]]
     files: dict[str, str]
+    filter: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -108,7 +113,7 @@ class Manifest:
             odd = sorted(set(value) ^ names)
             raise StoreError(f"VoxelStore.open: {path} has unknown or missing keys {odd}.")
         for name, fits in _RULES.items():
-            if not fits(value[name]):
+            if name in value and not fits(value[name]):
                 raise StoreError(
                     f"VoxelStore.open: {path} {name} is damaged, got {value[name]!r:.80}."
                 )
@@ -156,6 +161,13 @@ def _fit(value: Any) -> bool:
     )
 
 
+def _filter(value: Any) -> bool:
+    try:
+        return value == {} or bool(DriftFilter.from_json(value))
+    except InputError:
+        return False
+
+
 def _runs(value: Any) -> bool:
     return isinstance(value, dict) and all(
         _RUN_ID.fullmatch(k) and isinstance(v, dict) and _count(v.get("n_volumes"))
@@ -188,6 +200,7 @@ _RULES: dict[str, Callable[[Any], bool]] = {
     "grid": _text,
     "root": _root,
     "fit": _fit,
+    "filter": _filter,
     "runs": _runs,
     "files": _files,
 }

@@ -17,9 +17,11 @@ from .. import __version__
 from .._progress import track
 from ..errors import CohortError, InputError
 from ..grid import TokenGrid, Triple
+from .choose_highpass import check_high_pass, choose_filter
 from .cohort import RunRecord, check_unique
 from .detrend import STEP, Units, drift_basis
 from .events import Trial, WindowSpec, read_trials
+from .highpass import DriftFilter, HighPass
 from .inputs import check_texts
 from .manifest import LAYOUT_VERSION
 from .masks import Mask, compute_mask, intersect_masks, read_mask, same_affine
@@ -46,7 +48,8 @@ class StorePlan:
         Seconds.
     window : WindowSpec
     units : str
-    high_pass_s : float or None
+    filter : DriftFilter
+        The high-pass filter and what it removes of the training design.
     """
 
     runs: tuple[RunRecord, ...]
@@ -58,7 +61,12 @@ class StorePlan:
     tr: float
     window: WindowSpec
     units: Units
-    high_pass_s: float | None
+    filter: DriftFilter
+
+    @property
+    def high_pass_s(self) -> float | None:
+        """Shortest period that is removed, seconds; None removes constant and line only."""
+        return self.filter.high_pass_s
 
     @property
     def n_volumes(self) -> int:
@@ -71,15 +79,20 @@ class StorePlan:
         return self.n_volumes * self.grid.n_tokens * self.grid.patch_voxels * 2
 
     def notes(self) -> list[str]:
-        """How headers were read where that was a decision, each once, with the runs it concerns."""
+        """What must not go unseen: how headers were read, and a filter that takes the signal.
+
+        A header's note comes once, with the runs it concerns.
+        """
         runs: dict[str, list[str]] = {}
         for run, volumes in zip(self.runs, self.headers, strict=True):
             for note in volumes.notes:
                 runs.setdefault(f"{note.field} {note.message}", []).append(run.run_id)
-        return [
+        notes = [
             f"{text} ({names[0]}" + (f" and {len(names) - 1} more runs)" if names[1:] else ")")
             for text, names in runs.items()
         ]
+        warning = self.filter.warning()
+        return [*notes, warning] if warning else notes
 
     def summary(self) -> dict[str, str]:
         """What to show before anything is written, one line an entry."""
@@ -90,6 +103,7 @@ class StorePlan:
             "windows": f"{self.window.window_trs} volumes from {self.window.delay_s:g} s on",
             "trials": f"{len(split.train)} train, {len(split.val)} val, {len(split.test)} test, "
             f"{split.unused} unused (guard {split.guard_trs} volumes)",
+            **self.filter.describe(),
             "tokens": f"{grid.n_tokens} patches of {grid.kernel} voxels",
             "brain": f"{int(grid.mask.sum())} voxels",
             "store": f"{self.nbytes / 1e6:.1f} MB, int16, {self.units}",
@@ -138,7 +152,7 @@ def plan_store(
     mask: str | Path | npt.NDArray[Any] | None = None,
     stride: Triple | None = None,
     units: Units = "psc",
-    high_pass_s: float | None = 128.0,
+    high_pass_s: HighPass = "auto",
     min_voxels: int = 1,
     ignore: tuple[str, ...] = (),
     trials: Sequence[Trial] | None = None,
@@ -163,7 +177,7 @@ def plan_store(
     _check_same_grid(runs, headers)
     first = headers[0]
     for n in sorted({v.shape[0] for v in headers}):
-        drift_basis(n, first.tr, high_pass_s)
+        drift_basis(n, first.tr, check_high_pass(high_pass_s))
     if trials is None:
         known = [
             trial
@@ -176,6 +190,14 @@ def plan_store(
     parts = split if isinstance(split, Split) else split(known)
     parts.check(known)
     check_texts(runs, known)
+    chosen = set(parts.train)
+    drift_filter = choose_filter(
+        high_pass_s,
+        [t for t in known if t.trial_id in chosen],
+        lengths={run.run_id: v.shape[0] for run, v in zip(runs, headers, strict=True)},
+        tr=first.tr,
+        window=window,
+    )
     brain = _mask(runs, headers, mask)
     return StorePlan(
         runs=tuple(runs),
@@ -187,7 +209,7 @@ def plan_store(
         tr=first.tr,
         window=window,
         units=units,
-        high_pass_s=high_pass_s,
+        filter=drift_filter,
     )
 
 

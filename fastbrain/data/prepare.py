@@ -19,11 +19,12 @@ from .._environment import check_environment
 from .._io import new_output, sha256, write_atomic, write_json
 from .._lock import hold
 from .._progress import say, track
-from ..errors import CohortError
+from ..errors import CohortError, StoreError
 from ..grid import TokenGrid, Triple
 from .cohort import RunRecord
 from .detrend import STEP, Units, clean_run
 from .events import Trial, WindowSpec
+from .highpass import HighPass
 from .inputs import identities, size_and_time
 from .manifest import LAYOUT_VERSION, MANIFEST, SMALL_FILES, Manifest
 from .plan import StorePlan, plan_store
@@ -45,7 +46,7 @@ def prepare_store(
     mask: str | Path | npt.NDArray[Any] | None = None,
     stride: Triple | None = None,
     units: Units = "psc",
-    high_pass_s: float | None = 128.0,
+    high_pass_s: HighPass = "auto",
     min_voxels: int = 1,
     ignore: tuple[str, ...] = (),
     resume: bool = False,
@@ -71,8 +72,10 @@ def prepare_store(
         Default: what all runs' masks share; computed from the images of runs without one.
     units : str
         ``"psc"``, percent signal change, or ``"zscore"``, standard deviations of the run.
-    high_pass_s : float or None
-        Shortest drift period that is removed, seconds.
+    high_pass_s : float, None or "auto"
+        Shortest drift period that is removed, seconds; None removes constant and line only.
+        ``"auto"`` chooses it from the training events: 128 s, or longer where that would remove
+        more than 20 % of what the events of a category predict.
     min_voxels : int
         Brain voxels a patch needs to become a token.
     ignore : tuple of str
@@ -156,6 +159,7 @@ def _convert(root: Path, plan: StorePlan) -> None:
         units=plan.units,
         scale=STEP[plan.units],
         high_pass_s=plan.high_pass_s,
+        filter=plan.filter.to_json(),
         shape=list(plan.grid.shape),
         kernel=list(plan.grid.kernel),
         stride=list(plan.grid.stride),

@@ -37,6 +37,8 @@ from .manifest import Manifest
 from .splits import Split
 
 _LATER = ("story", "family", "site", "instruction")
+# entries of the manifest that decide no value
+_BESIDE = ("root", "fastbrain", "filter")
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +216,7 @@ class VoxelStore:
 
     def fingerprint(self) -> str:
         """Short hash of all that decides a window's values: equal stores, equal fingerprints."""
-        parts = {k: v for k, v in self.manifest.items() if k not in ("root", "fastbrain")}
+        parts = {k: v for k, v in self.manifest.items() if k not in _BESIDE}
         text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .._io import read_json, write_atomic, write_json
-from ..data import VoxelStore, WindowLoader
+from ..data import DriftFilter, VoxelStore, WindowLoader
 from ..decoding import Sampling, token_saliency
 from ..errors import CheckpointError, InputError
 from ..models import LLM4Brain
@@ -157,8 +157,10 @@ def evaluate_run(
     write_samples(run / "samples.parquet", result)
     write_atomic(run / "subjects.md", subject_table(result.scores) + "\n")
     loader = WindowLoader(store, scored, batch_size=_BATCH, shuffle=False)
+    parts = parts or ReportParts()
     filled = replace(
-        parts or ReportParts(),
+        parts,
+        notes=(*parts.notes, *_filter_notes(store)),
         data=_data_facts(store, manifest),
         quality=_quality(store),
         audit=manifest.get("audit"),
@@ -197,6 +199,7 @@ def _data_facts(store: VoxelStore, manifest: dict[str, Any]) -> dict[str, str]:
         f"(offset {spec.onset_offset_s} s), TR {store.tr} s",
         "tokens": f"{store.grid.n_tokens} of {'×'.join(map(str, store.grid.kernel))} voxels (zyx)",
         "units": f"{store.units}, statistics of {len(store.fit_runs)} training runs only",
+        **_filter_facts(store),
         "adaptation": manifest["adaptation"],
         "language model": Path(manifest["llm"]).name,
         "store": manifest["store_fingerprint"],
@@ -216,6 +219,19 @@ def _data_facts(store: VoxelStore, manifest: dict[str, Any]) -> dict[str, str]:
             f"{fit['windows']} windows"
         )
     return facts
+
+
+def _filter_facts(store: VoxelStore) -> dict[str, str]:
+    if not store.info.filter:
+        # stores of before recorded the period alone
+        seconds = store.info.high_pass_s
+        return {"high-pass": "none (a line alone)" if seconds is None else f"{seconds:g} s"}
+    return DriftFilter.from_json(store.info.filter).describe()
+
+
+def _filter_notes(store: VoxelStore) -> tuple[str, ...]:
+    warning = DriftFilter.from_json(store.info.filter).warning() if store.info.filter else None
+    return (warning,) if warning else ()
 
 
 def _quality(store: VoxelStore) -> list[dict[str, Any]]:
