@@ -319,6 +319,18 @@ def test_what_cannot_be_a_study(tmp_path):
         plan_study(root, "had", split=unseen("03"))
 
 
+def test_explanations_do_not_lie_behind_a_link_out_of_the_data_set(tmp_path):
+    (tmp_path / "ds").mkdir()
+    (tmp_path / "captions.json").write_text('{"a.jpg": ["a dog"]}')
+    (tmp_path / "ds" / "captions.json").symlink_to(tmp_path / "captions.json")
+    label = known_dataset("bold5000").labeller
+    with pytest.raises(CohortError, match=r"got a link to .*captions\.json.*--explained-by"):
+        label([tmp_path / "ds"])
+    (tmp_path / "ds" / "captions.json").unlink()
+    row = {"ImgName": "a.jpg", "ImgType": "coco"}
+    assert label([tmp_path / "ds", tmp_path])(row).captions == ("a dog",)
+
+
 def test_new_stimuli_are_new(tmp_path):
     trials = plan_study(small_had(tmp_path / "ds"), "had", split=unseen("03")).trials
     # the first person also saw ten of the third's clips
