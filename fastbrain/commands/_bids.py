@@ -35,9 +35,8 @@ class ImageOptions:
     """Whether files that a table or a BIDS folder names may lie outside its folder (links)."""
 
     def image_entities(self) -> dict[str, str | None]:
-        """The entities by name, None where they are left open."""
+        """The entities but the space by name, None where they are left open."""
         return {
-            "space": self.space,
             "acq": self.acq,
             "ce": self.ce,
             "rec": self.rec,

@@ -89,6 +89,7 @@ class PreparationOptions(ImageOptions):
             runs = runs_from_bids(
                 self.source,
                 task=self.task,
+                space=self.space,
                 allow_outside=self.allow_outside,
                 **self.image_entities(),
             )

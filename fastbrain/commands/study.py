@@ -86,13 +86,14 @@ def run(config: Config) -> None:
         dataset,
         split=config.splitter("study"),
         images=config.images,
+        space=config.space,
         allow_outside=config.allow_outside,
         explained_by=config.explained_by,
         categories=config.categories,
         annotator=annotator,
         cache=cache,
         seed=config.seed,
-        **config.image_entities(),
+        chosen=config.image_entities(),
     )
     audit = audit_trials(study.trials, study.split)
     for name, value in {**_described(study), "audit": audit.summary()}.items():

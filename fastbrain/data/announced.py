@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def announced_runs(
     images: str | Path | None = None,
     space: str | None = None,
     allow_outside: bool = False,
-    **chosen: str | None,
+    chosen: Mapping[str, str | None] | None = None,
 ) -> tuple[RunRecord, ...]:
     """Find the runs of a task by their events files; images may be absent.
 
@@ -81,8 +81,8 @@ def announced_runs(
         Of the images.
     allow_outside : bool
         Whether files may be links that lead out of their data set.
-    **chosen : str, optional
-        Other entities of the images, as in :func:`fastbrain.data.runs_from_bids`.
+    chosen : mapping of str to str, optional
+        Other entities of the images, ``{"echo": "2"}``, as in :func:`runs_from_bids`.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def announced_runs(
     """
     root = Path(root)
     folder = root if images is None else Path(images)
-    wanted = check_choice({"space": space, **chosen}, function="announced_runs")
+    wanted = check_choice({"space": space, **(chosen or {})}, function="announced_runs")
     events = [
         (path, entities(path))
         for pattern in (f"sub-*/func/*{_EVENTS}", f"sub-*/ses-*/func/*{_EVENTS}")

@@ -33,8 +33,17 @@ def runs_from_bids(
     *,
     task: str | None = None,
     space: str | None = None,
+    acq: str | None = None,
+    ce: str | None = None,
+    rec: str | None = None,
+    dir: str | None = None,
+    echo: str | None = None,
+    part: str | None = None,
+    chunk: str | None = None,
+    res: str | None = None,
+    den: str | None = None,
+    desc: str | None = None,
     allow_outside: bool = False,
-    **chosen: str | None,
 ) -> tuple[RunRecord, ...]:
     """Find the BOLD runs of a BIDS dataset.
 
@@ -48,12 +57,11 @@ def runs_from_bids(
         Folder with ``sub-*`` folders.
     task, space : str, optional
         Which ones, where the dataset has several.
+    acq, ce, rec, dir, echo, part, chunk, res, den, desc : str, optional
+        Which image, where a run has several: "2" or "echo-2". "none" chooses the images without
+        the entity.
     allow_outside : bool
         Whether files may be links that lead out of `root`, as in virtual data sets made of links.
-    **chosen : str, optional
-        Other entities, where a run has several images: ``acq``, ``ce``, ``rec``, ``dir``,
-        ``echo``, ``part``, ``chunk``, ``res``, ``den``, ``desc``. "none" chooses the images
-        without the entity.
 
     Returns
     -------
@@ -68,10 +76,26 @@ def runs_from_bids(
         to data that were not fetched or lead out of `root`, or ``participants.tsv`` does not fit
         the people.
     ConfigError
-        An entity cannot be chosen, or a value is no label.
+        The value of an entity is no label.
     """
     root = Path(root)
-    wanted = check_choice({"task": task, "space": space, **chosen}, function="runs_from_bids")
+    wanted = check_choice(
+        {
+            "task": task,
+            "space": space,
+            "acq": acq,
+            "ce": ce,
+            "rec": rec,
+            "dir": dir,
+            "echo": echo,
+            "part": part,
+            "chunk": chunk,
+            "res": res,
+            "den": den,
+            "desc": desc,
+        },
+        function="runs_from_bids",
+    )
     images: list[Image] = [
         (path, entities(path))
         for pattern in ("sub-*/func/*", "sub-*/ses-*/func/*")

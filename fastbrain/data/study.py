@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -155,7 +155,7 @@ def plan_study(
     window: WindowSpec | None = None,
     cache: str | Path | None = None,
     seed: int = 0,
-    **chosen: str | None,
+    chosen: Mapping[str, str | None] | None = None,
 ) -> Study:
     """Make a public data set ready from its BIDS folder; no image is opened.
 
@@ -183,8 +183,8 @@ def plan_study(
     cache : str or Path, optional
         Folder of the annotator's answers, for those that take time.
     seed : int
-    **chosen : str, optional
-        Other entities of the images, as in :func:`fastbrain.data.runs_from_bids`.
+    chosen : mapping of str to str, optional
+        Other entities of the images, ``{"echo": "2"}``, as in :func:`runs_from_bids`.
 
     Returns
     -------
@@ -206,7 +206,7 @@ def plan_study(
         images=images,
         space=space,
         allow_outside=allow_outside,
-        **chosen,
+        chosen=chosen,
     )
     label = dataset.labeller([*map(Path, explained_by), root])
     labelled = [pair for run in runs for pair in _trials(run, dataset, window, label, categories)]

@@ -17,7 +17,8 @@ from ..errors import CohortError, InputError
 
 MISSING = ("", "n/a")  # an empty cell, and what BIDS writes for "not available"
 _NOT_BIDS = ("N/A", "#N/A", "<NA>", "NaN")  # what other programs write for it
-_CAP = 64 << 20
+_TABLE_CAP = 64 << 20
+_LINES_CAP = 1 << 30
 _LINE_END = re.compile(r"\r?\n|\r")
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 _CSV_CELL = re.compile(r'[ \t]*("(?:[^"]|"")*")[ \t]*(?=,|$)|([^,]*)')
@@ -106,9 +107,9 @@ def read_lines(path: str | Path) -> list[str]:
     Raises
     ------
     CohortError
-        The file is missing, not fetched, larger than 64 MiB or not UTF-8.
+        The file is missing, not fetched, larger than 1 GiB or not UTF-8.
     """
-    lines = _LINE_END.split(_text(Path(path)))
+    lines = _LINE_END.split(_text(Path(path), _LINES_CAP))
     return lines[:-1] if lines[-1] == "" else lines
 
 
@@ -188,11 +189,14 @@ def _begins_as_pointer(path: Path) -> bool:
         return False  # whoever reads the file says why it cannot be read
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, cap: int) -> str:
     refuse_unfetched(path)
     try:
-        if path.stat().st_size > _CAP:
-            raise CohortError(f"table: {path} must be at most 64 MiB. Is it really a table?")
+        if (size := path.stat().st_size) > cap:
+            raise CohortError(
+                f"table: {path} must be at most {cap >> 20} MiB, got {size >> 20}. Is it the right "
+                "file?"
+            )
         raw = path.read_bytes()
     except OSError as error:
         raise CohortError(f"table: {path} must be a readable table, got '{error}'.") from error
@@ -215,7 +219,7 @@ def _text(path: Path) -> str:
 
 def _read(path: Path, separator: str) -> tuple[list[str], list[Row]]:
     split = _tsv_cells if separator == "tabs" else _csv_cells
-    numbered = enumerate(_LINE_END.split(_text(path)), start=1)
+    numbered = enumerate(_LINE_END.split(_text(path, _TABLE_CAP)), start=1)
     lines = [(number, split(line)) for number, line in numbered if line.strip(" \t")]
     if not lines:
         raise CohortError(f"table: {path} must have a header line, got an empty file.")

@@ -8,6 +8,7 @@ from typing import Any
 
 from .._io import read_json, write_atomic, write_json
 from ..data import DriftFilter, VoxelStore, WindowLoader
+from ..data.tables import tsv_text
 from ..decoding import Sampling, token_saliency
 from ..errors import CheckpointError, InputError
 from ..models import LLM4Brain
@@ -175,8 +176,8 @@ def evaluate_run(
 
 def write_texts(path: str | Path, trial_ids: tuple[str, ...], texts: tuple[str, ...]) -> Path:
     """Write decoded texts as a TSV of trial and text, atomically."""
-    rows = [f"{t}\t{' '.join(text.split())}" for t, text in zip(trial_ids, texts, strict=True)]
-    return write_atomic(path, "\n".join(["trial_id\ttext", *rows]) + "\n")
+    rows = [(t, " ".join(text.split())) for t, text in zip(trial_ids, texts, strict=True)]
+    return write_atomic(path, tsv_text(["trial_id", "text"], rows))
 
 
 def _meet_unknown(model: LLM4Brain, unknown: str) -> None:

@@ -190,8 +190,6 @@ def test_one_image_packed_and_unpacked(tmp_path):
 @pytest.mark.parametrize(
     ("choice", "said"),
     [
-        ({"ehco": "1"}, "Did you mean echo"),
-        ({"run": "1"}, "must be one of task, acq"),
         ({"echo": "../1"}, "letters and digits"),
         ({"echo": ""}, "letters and digits"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -71,12 +73,6 @@ def edit(folder, name, old, new):
     path.write_text(path.read_text().replace(old, new))
 
 
-def bomb(path):
-    header = {"descr": "<f8", "fortran_order": False, "shape": (5, 1 << 50)}
-    with open(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-
-
 BROKEN = {
     "no table": lambda f: (f / "participants.tsv").unlink(),
     "twice": lambda f: edit(f, "participants.tsv", "person-001", "person-000"),
@@ -91,8 +87,20 @@ BROKEN = {
     "another name for people": lambda f: edit(f, "participants.tsv", "participant_id", "subject"),
     "a cell too few": lambda f: edit(f, "participants.tsv", "\tyoung", ""),
     "an open quote": lambda f: edit(f, "participants.tsv", "person-001", '"person-001'),
-    "more than the file holds": lambda f: bomb(f / "series" / "person-002.npy"),
 }
+
+
+def test_a_header_takes_no_more_memory_than_the_file_holds(folder):
+    header = {"descr": "<f8", "fortran_order": False, "shape": (5, 1 << 22)}
+    with open(folder / "series" / "person-002.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CohortError, match="must be an array of numpy"):
+            read_resting(folder)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("what", BROKEN)

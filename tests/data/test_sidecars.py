@@ -9,6 +9,8 @@ import pytest
 
 from fastbrain.data import WindowSpec, announced_runs, read_runs_table, read_trials, runs_from_bids
 from fastbrain.data.cohort import write_runs_table
+from fastbrain.data.entities import entities
+from fastbrain.data.sidecars import clock_of, read_sidecar
 from fastbrain.errors import CohortError
 
 STEM = "sub-1/func/sub-1_task-x_run-1"
@@ -151,7 +153,7 @@ def test_preprocessed_images_state_their_own_start(tmp_path):
     images = derived(tmp_path / "out", {"RepetitionTime": 2.0, "StartTime": 1.5})
     (run,) = announced_runs(root, task="x", images=images)
     assert (run.tr, run.start_time, start(run)) == (2.0, 1.5, 6)
-    (run,) = announced_runs(root, task="x", images=images, desc="preproc")
+    (run,) = announced_runs(root, task="x", images=images, chosen={"desc": "preproc"})
     assert run.bold.parent == images / "sub-1/func"
 
 
@@ -160,3 +162,17 @@ def test_preprocessed_images_of_another_repetition_time(tmp_path):
     images = derived(tmp_path / "out", {"RepetitionTime": 1.0})
     with pytest.raises(CohortError, match="must be that of the raw image, 2 s, got 1 s"):
         announced_runs(root, task="x", images=images)
+
+
+@pytest.mark.parametrize(
+    ("name", "tr"), [("had_bids", 2.0), ("bids_narratives", 1.5), ("bids_boldmoments", 1.75)]
+)
+def test_real_sidecars(real_data, name, tr):
+    root = real_data / name
+    found = sorted(root.glob("sub-*/**/*_bold.json"))
+    assert found
+    for path in found:
+        image = path.with_name(path.name.replace("_bold.json", "_bold.nii.gz"))
+        clock = clock_of(read_sidecar(root, image, entities(image)))
+        assert (clock.tr, clock.start_time) == (tr, None)
+        assert bool(clock.notes) == (name == "bids_narratives")

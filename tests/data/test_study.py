@@ -230,22 +230,24 @@ def test_one_image_of_a_run_is_chosen(tmp_path):
                 (folder / f"{stem}_bold.nii.gz").touch()
     with pytest.raises(CohortError, match=r"differ in echo \(1, 2\).*Pass echo="):
         plan_study(root, "had", split=unseen("03"), images=derived)
-    study = plan_study(root, "had", split=unseen("03"), images=derived, echo="2")
+    study = plan_study(root, "had", split=unseen("03"), images=derived, chosen={"echo": "2"})
     assert {run.bold.name.split("_")[3] for run in study.runs} == {"echo-2"}
     # padded and plain labels are one run, whichever name comes first
     again = folder / "sub-03_task-action_run-02_echo-2_desc-preproc_bold.nii.gz"
     again.touch()
     with pytest.raises(CohortError, match=r"differ in run \(02, 2\).*Rename or remove"):
-        plan_study(root, "had", split=unseen("03"), images=derived, echo="2")
+        plan_study(root, "had", split=unseen("03"), images=derived, chosen={"echo": "2"})
     again.rename(tmp_path / "outside.nii.gz")
     image = folder / "sub-03_task-action_run-2_echo-2_desc-preproc_bold.nii.gz"
     image.unlink()
     image.symlink_to(tmp_path / "outside.nii.gz")
     with pytest.raises(CohortError, match="allow_outside=True"):
-        plan_study(root, "had", split=unseen("03"), images=derived, echo="2")
-    plan_study(root, "had", split=unseen("03"), images=derived, echo="2", allow_outside=True)
+        plan_study(root, "had", split=unseen("03"), images=derived, chosen={"echo": "2"})
+    plan_study(
+        root, "had", split=unseen("03"), images=derived, chosen={"echo": "2"}, allow_outside=True
+    )
     with pytest.raises(ConfigError, match="Did you mean echo"):
-        plan_study(root, "had", split=unseen("03"), images=derived, ehco="2")
+        plan_study(root, "had", split=unseen("03"), images=derived, chosen={"ehco": "2"})
 
 
 def test_a_study_of_images_that_begin_later(tmp_path):
@@ -315,6 +317,18 @@ def test_what_cannot_be_a_study(tmp_path):
     (root / "task-action_bold.json").write_text('{"RepetitionTime": 1.5}')
     with pytest.raises(CohortError, match=r"repetition time of HAD, 2 s, got 1\.5 s"):
         plan_study(root, "had", split=unseen("03"))
+
+
+def test_explanations_do_not_lie_behind_a_link_out_of_the_data_set(tmp_path):
+    (tmp_path / "ds").mkdir()
+    (tmp_path / "captions.json").write_text('{"a.jpg": ["a dog"]}')
+    (tmp_path / "ds" / "captions.json").symlink_to(tmp_path / "captions.json")
+    label = known_dataset("bold5000").labeller
+    with pytest.raises(CohortError, match=r"got a link to .*captions\.json.*--explained-by"):
+        label([tmp_path / "ds"])
+    (tmp_path / "ds" / "captions.json").unlink()
+    row = {"ImgName": "a.jpg", "ImgType": "coco"}
+    assert label([tmp_path / "ds", tmp_path])(row).captions == ("a dog",)
 
 
 def test_new_stimuli_are_new(tmp_path):

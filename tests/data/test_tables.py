@@ -87,6 +87,14 @@ def test_other_encodings_are_named(tmp_path, coding, message):
         read_tsv(tmp_path / "t.tsv")
 
 
+def test_a_file_too_large_for_a_table(tmp_path):
+    path = tmp_path / "t.tsv"
+    with open(path, "wb") as file:
+        file.truncate((64 << 20) + (1 << 20))
+    with pytest.raises(CohortError, match="at most 64 MiB, got 65"):
+        read_tsv(path)
+
+
 @pytest.mark.parametrize("kind", ["link", "pointer"])
 def test_what_was_not_fetched_is_said(tmp_path, kind):
     path = tmp_path / "t.tsv"
