@@ -52,10 +52,10 @@ def read_sealed(path: str | Path, *, error: type[FastbrainError]) -> dict[str, A
         said = value.pop(SEAL, None) if isinstance(value, dict) else None
         intact = said is not None and text == json_text({**value, SEAL: _seal(value)}).encode()
     except (CohortError, OSError, ValueError) as reason:
-        raise error(f"read: {path} must be readable, got '{reason}'.") from reason
+        raise error(f"read_sealed: {path} must be readable, got '{reason}'.") from reason
     if not intact:
         raise error(
-            f"read: {path} must match the sha256 it carries, got "
+            f"read_sealed: {path} must match the sha256 it carries, got "
             + ("another" if said is not None else "none")
             + ". The file is damaged, was edited, or is of another version."
         )
