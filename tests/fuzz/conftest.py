@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -45,21 +45,24 @@ SECONDS_AN_INPUT = 2.0
 MOST_BYTES = 128 << 20
 
 
+@contextmanager
+def bounded_time() -> Iterator[None]:
+    """Bound the processor time of one input."""
+    begin = time.process_time()
+    yield
+    taken = time.process_time() - begin
+    assert taken < SECONDS_AN_INPUT, f"an input took {taken:.1f} s"
+
+
 class Budget:
     """Says how many inputs a test shall try and bounds the time of each."""
+
+    one = staticmethod(bounded_time)
 
     def inputs(self, what: str, *, tests: int = 1) -> int:
         """Number of inputs of each of the `tests` among which a share of :data:`SHARES` goes."""
         wanted = int(os.environ.get("FASTBRAIN_FUZZ", DEFAULT_INPUTS))
         return max(1, SHARES[what] * wanted // (DEFAULT_INPUTS * tests))
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Bound the processor time of one input."""
-        begin = time.process_time()
-        yield
-        taken = time.process_time() - begin
-        assert taken < SECONDS_AN_INPUT, f"an input took {taken:.1f} s"
 
 
 TOKENS = [
@@ -137,6 +140,12 @@ def mutate() -> Callable[[bytes, np.random.Generator], bytes]:
 
 
 @pytest.fixture
-def memory() -> Callable[..., object]:
-    """Context manager that bounds the memory taken inside it."""
-    return bounded_memory
+def bounded() -> Callable[[int], AbstractContextManager[None]]:
+    """Context manager that bounds the time, and the bytes of memory, of what is done inside it."""
+
+    @contextmanager
+    def both(most: int) -> Iterator[None]:
+        with bounded_memory(most), bounded_time():
+            yield
+
+    return both
