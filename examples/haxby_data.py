@@ -39,7 +39,8 @@ def write_tables(data: Path, runs: list[int], tr: float, work: Path) -> Path:
         raise CohortError(
             f"haxby: runs must be below {subject / 'BOLD'}, got no folder of {missing}."
         )
-    conditions = [line.split()[1:] for line in (data / "models/model001/condition_key.txt").open()]
+    key = (data / "models/model001/condition_key.txt").read_text()
+    conditions = [line.split()[1:] for line in key.splitlines()]
     rows = ["subject\tsession\trun\tbold\tevents\tmask\ttr"]
     for run in runs:
         name = f"task001_run{run:03d}"

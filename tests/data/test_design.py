@@ -69,13 +69,16 @@ def test_a_design_is_of_one_run(trials):
         run_design(trials, n_volumes=40, tr=TR_S, key=lambda t: "a")
 
 
-@pytest.mark.parametrize("kind", ["confounds", "constant", "dependent", "scaled", "nothing"])
+@pytest.mark.parametrize(
+    "kind", ["confounds", "constant", "ones", "dependent", "scaled", "nothing"]
+)
 def test_what_a_basis_removes_is_what_least_squares_says(kind):
     rng = np.random.default_rng(0)
     responses, basis = rng.standard_normal((50, 3)) + 7, rng.standard_normal((50, 4))
     basis = {
         "confounds": basis + 3,
         "constant": np.column_stack([np.full(50, 0.1), basis]),
+        "ones": np.column_stack([np.ones(50), basis]),
         "dependent": np.column_stack([basis, basis[:, 0] - 2 * basis[:, 1]]),
         "scaled": basis * np.array([1e-3, 1.0, 1e3, 1e2]),
         "nothing": basis[:, :0],
@@ -86,6 +89,13 @@ def test_what_a_basis_removes_is_what_least_squares_says(kind):
     left = responses - full @ np.linalg.lstsq(full, responses, rcond=1e-12)[0]
     np.testing.assert_allclose(total, (centred**2).sum(0))
     np.testing.assert_allclose(removed, total - (left**2).sum(0), rtol=1e-6, atol=1e-9)
+
+
+def test_a_constant_response_has_no_variance():
+    # the mean of 0.3 is not 0.3 in floating point
+    removed, total = removed_variance(np.full((50, 2), 0.3), np.arange(50.0)[:, None])
+    assert not removed.any()
+    assert not total.any()
 
 
 @pytest.mark.parametrize("basis", [np.ones((49, 1)), np.full((50, 1), np.nan), np.ones(50)])

@@ -1,0 +1,72 @@
+"""The Haxby example: filter, ridge and pairs of runs."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def example(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+    def load(name):
+        return runpy.run_path(str(EXAMPLES / f"{name}.py"))
+
+    return load
+
+
+@pytest.fixture
+def haxby(real_data):
+    folder = real_data / "haxby_runs01-08"
+    if not folder.is_dir():
+        pytest.skip("no haxby_runs01-08 among the real data")
+    return folder
+
+
+def test_ridge_on_real_recordings(example, haxby, tmp_path):
+    data, ridge = example("haxby_data"), example("haxby_ridge")
+    ridge["fit_ridge"].__globals__["ALPHAS"] = np.array([316.0])
+    table = data["write_tables"](haxby, list(range(1, 9)), 2.5, tmp_path)
+    store = data["make_store"](table, tmp_path / "store", [7, 8], 0.0)
+    # blocks that come once a run: a third lies where 128 s filter
+    assert store.info.high_pass_s is None
+    assert 0.3 < store.info.filter["usual"] < 0.4
+    assert max(store.info.filter["removed"].values()) < 0.15
+    assert len(store.info.filter["runs"]) == 6
+    fit = ridge["fit_ridge"](store)
+    scores = ridge["ridge_scores"](store, fit)
+    truth = list(data["block_truth"](store, data["parts"](store)[1]).values())
+    assert scores.shape == (16, 8)
+    # 14 of 16 are measured; chance is 2
+    assert (scores.argmax(axis=1) == truth).sum() >= 12
+
+
+def test_every_pair_of_runs_is_tested_once(example, tmp_path, monkeypatch):
+    main = example("haxby")["main"]
+    asked = []
+
+    def decode_runs(_args, train, test, _work):
+        asked.append((train, test))
+        rows = {"block_accuracy": 0.5, "block_accuracy_free_text": 0.25}
+        return {**rows, "ridge_block_accuracy": len(asked) / 4, "n_blocks": 16}
+
+    monkeypatch.setitem(main.__globals__, "decode_runs", decode_runs)
+    out = tmp_path / "metrics.json"
+    words = ["haxby", "--data", str(tmp_path), "--all-pairs", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", words)
+    main()
+    assert [test for _, test in asked] == [[1, 2], [3, 4], [5, 6], [7, 8]]
+    assert all(sorted(train + test) == list(range(1, 9)) for train, test in asked)
+    found = json.loads(out.read_text())
+    assert found["n_blocks"] == 64
+    assert found["ridge_block_accuracy"] == pytest.approx(0.625)
+    assert found["behind_ridge"] == pytest.approx(0.125)
+    assert len(found["pairs"]) == 4
