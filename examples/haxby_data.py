@@ -16,6 +16,7 @@ from fastbrain.data import (
     read_runs_table,
     split_by,
 )
+from fastbrain.data.timing import nearest_volume
 from fastbrain.errors import CohortError
 
 SENTENCE = "the person is looking at {}"
@@ -49,7 +50,7 @@ def write_tables(data: Path, runs: list[int], tr: float, work: Path) -> Path:
             onsets = np.loadtxt(subject / f"model/model001/onsets/{name}/{condition}.txt", ndmin=2)
             for onset, duration in onsets[:, :2]:
                 block = f"{category}-{run}-{onset:g}"
-                for k in range(round(duration / tr)):
+                for k in range(nearest_volume(duration, tr)):
                     start = onset + k * tr
                     events.append(f"{start:g}\t{tr:g}\t{category}\t{block}\t{sentence(category)}")
         write_atomic(work / f"{name}_events.tsv", "\n".join(events) + "\n")

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from .events import Trial
 from .splits import by_run
+from .timing import volume_during, volumes_to_cover
 
 Array = npt.NDArray[np.float64]
 _LENGTH_S = 32.0  # after which a response is over
@@ -113,8 +114,8 @@ def run_design(
     responses = np.zeros((n_volumes, len(column)))
     for t in trials:
         onset = t.onset + onset_offset_s
-        begin = max(0, int(np.floor(onset / tr)))
-        end = min(n_volumes, int(np.ceil((onset + t.duration + _LENGTH_S) / tr)) + 1)
+        begin = max(0, volume_during(onset, tr))
+        end = min(n_volumes, volumes_to_cover(onset + t.duration + _LENGTH_S, tr) + 1)
         if begin < end:
             part = haemodynamic_response(np.arange(begin, end) * tr, onset, t.duration)
             responses[begin:end, column[key(t)]] += part

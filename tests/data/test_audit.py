@@ -312,10 +312,10 @@ def test_ten_thousand_samples_take_seconds(alike):
         )
         for i in range(10_000)
     ]
-    start = time.perf_counter()
+    start = time.process_time()
     audit = audit_records(records, guard_trs=6)
-    # about 0.5 s on a quiet machine; comparing all pairs takes minutes
-    assert time.perf_counter() - start < 10
+    # processor time, about 0.5 s whatever else runs; comparing all pairs takes minutes
+    assert time.process_time() - start < 10
     assert {leak.kind for leak in audit.findings} == (
         {"scan", "window", "stimulus", "text", "story"} if alike else {"window"}
     )

