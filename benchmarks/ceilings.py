@@ -15,14 +15,21 @@ from registry import Setting
 Way = Callable[[], object]
 
 
-def roofline(setting: Setting, *, rounds: int = 15) -> dict[str, float]:
-    """What this device does at best: bytes a second of a copy, operations a second of a product."""
+def roofline(setting: Setting, *, rounds: int = 15, elements: int = 1 << 27) -> dict[str, float]:
+    """What this device does at best: bytes a second of a copy, operations a second of a product.
+
+    Parameters
+    ----------
+    setting : Setting
+    rounds : int
+    elements : int
+        Of two bytes, that are copied; beyond every cache.
+    """
     size = 8192 if setting.on_gpu else 1024
     a, b, c = (
         torch.randn(size, size, device=setting.device, dtype=setting.dtype) for _ in range(3)
     )
-    # beyond every cache
-    source = torch.empty(1 << 27, device=setting.device, dtype=torch.int16)
+    source = torch.empty(elements, device=setting.device, dtype=torch.int16)
     target = torch.empty_like(source)
     clock = GpuClock(setting.device, cold=False) if setting.on_gpu else cpu_clock
     ways: dict[str, Way] = {
@@ -34,9 +41,9 @@ def roofline(setting: Setting, *, rounds: int = 15) -> dict[str, float]:
     return {"bytes": 2 * 2 * source.numel() / best["copy"], "flops": 2.0 * size**3 / best["gemm"]}
 
 
-def record_roofline(setting: Setting, recorder: Recorder, *, rounds: int = 15) -> dict[str, float]:
-    """Measure the roofline and keep it as a row."""
-    best = roofline(setting, rounds=rounds)
+def record_roofline(setting: Setting, recorder: Recorder, **size: int) -> dict[str, float]:
+    """Measure the roofline, as :func:`roofline` does, and keep it as a row."""
+    best = roofline(setting, **size)
     numbers = {"gbytes": best["bytes"] / 1e9, "gflops": best["flops"] / 1e9}
     recorder.row(op="roofline", case=setting.precision, provider="torch", **numbers)
     return best
@@ -72,5 +79,3 @@ def _peak_resident(function: Way) -> int | None:
     before = bytes_of("VmRSS:")
     function()
     return bytes_of("VmHWM:") - before
-
-

@@ -1,4 +1,4 @@
-"""Providers that go wrong on purpose, to try the GPU suite: ``gpu_suite.sh --smoke --smoke-faults``.
+"""Providers that go wrong on purpose, to try ``gpu_suite.sh --smoke --smoke-faults``.
 
 One raises, one is wrong, one is slow, one hangs and one is killed. Each must leave a row, and the
 providers that are right must be timed all the same.
@@ -46,9 +46,7 @@ def _build(setting: Setting) -> Problem:
         "slow": _slow,
         "right": lambda: 0.0,
     }
-    return Problem(
-        providers=ways, error=lambda _name, got: got, limit=0.5, flops=1.0, traffic=1.0
-    )
+    return Problem(providers=ways, error=lambda _name, got: got, limit=0.5, flops=1.0, traffic=1.0)
 
 
 PROVIDERS = ("fastbrain", "right")

@@ -4,8 +4,8 @@
         [--only-selftest | --skip-selftest] [--skip-build] [--smoke]
 
 Nothing that fails here stops what comes after it: a provider that raises, is wrong, hangs, crashes
-or is killed is a row ``failed_OP`` with the reason. ``--smoke`` runs the whole of it on the CPU with
-two rounds of one small case a family, to try the suite itself.
+or is killed is a row ``failed_OP`` with the reason. ``--smoke`` runs the whole of it on the CPU
+with two rounds of one small case a family, to try the suite itself.
 """
 
 from __future__ import annotations

@@ -69,6 +69,8 @@ class Measurement:
         Providers that have failed in an earlier process and are not called again.
     watch : callable
         Hears what is done next and with which provider ("" for all), before it is done.
+    failing : callable
+        Hears which provider has failed, once its row is written.
     """
 
     def __init__(
@@ -81,9 +83,11 @@ class Measurement:
         limits: Limits | None = None,
         skipped: Collection[str] = (),
         watch: Callable[[str, str], None] = lambda doing, provider: None,
+        failing: Callable[[str], None] = lambda provider: None,
     ) -> None:
         self.entry, self.setting, self.recorder, self.best = entry, setting, recorder, best
-        self.limits, self.skipped, self.watch = limits or Limits(), skipped, watch
+        self.limits, self.skipped = limits or Limits(), skipped
+        self.watch, self.failing = watch, failing
         self.failed: list[str] = []
         self.errors: dict[str, float] = {}
         self.ways: dict[str, Way] = {}
@@ -131,6 +135,7 @@ class Measurement:
     def _fail(self, name: str, note: str) -> None:
         self.failed.append(name)
         self._note("failed", name, note)
+        self.failing(name)
         if self.setting.on_gpu:
             try:
                 self._finish()
@@ -203,6 +208,7 @@ class Measurement:
                 deadline=self.limits.deadline,
                 watch=lambda name: self.watch("timing", name),
             )
+            self.watch("summing up", "")
             after = gpu_state() if on_gpu else {}
             for name, times in seconds.items():
                 extra: dict[str, Any] = {

@@ -8,7 +8,7 @@ drawn on the device that works on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -140,6 +140,11 @@ def relative(got: torch.Tensor, truth: torch.Tensor) -> float:
     """Relative L2 error in float64."""
     truth = truth.detach().double()
     return float((got.detach().double() - truth).norm() / truth.norm().clamp_min(1e-300))
+
+
+def farthest(got: Sequence[torch.Tensor], truth: Sequence[torch.Tensor]) -> float:
+    """The largest relative error of several tensors, as an answer and its gradients."""
+    return max(relative(a, b) for a, b in zip(got, truth, strict=True))
 
 
 def ours(

@@ -39,6 +39,8 @@ TELLING = {
 CALL_S, FACTOR = 2.0, 20.0
 # a self-test case compiles a few kernels
 CASE_S = 90.0
+# what is no call of a provider: building a problem, writing rows, ending
+STEP_S = 120.0
 
 
 class Channel:
@@ -88,13 +90,15 @@ def time_family(arguments: argparse.Namespace, channel: Channel) -> None:
             continue
         about = {"op": "roofline", "case": setting.precision, "provider": "torch"}
         channel.at(f"roofline|{setting.precision}", "measuring", 60.0, about)
-        best = record_roofline(setting, recorder, rounds=2 if arguments.smoke else 5)
+        size = {"rounds": 2, "elements": 1 << 20} if arguments.smoke else {"rounds": 5}
+        best = record_roofline(setting, recorder, **size)
         for entry in due:
             limits = Limits(CALL_S, FACTOR, arguments.deadline, entry.graph)
             if limits.spent:
                 channel.send(left=[_unit(entry, setting)])
             else:
                 _time_entry(entry, setting, recorder, best, limits, channel, arguments.smoke)
+    channel.at("end", "ending", STEP_S, {"op": arguments.family, "case": "", "provider": ""})
 
 
 def _time_entry(
@@ -112,21 +116,27 @@ def _time_entry(
     def watch(doing: str, provider: str) -> None:
         at = f"{unit}|{provider}" if provider else unit
         about = {"op": entry.op, "case": entry.case, "provider": provider, "dtype": dtype}
-        channel.at(at, doing, entry.limit_s, about)
+        channel.at(at, doing, entry.limit_s if provider else STEP_S, about)
+
+    def failing(provider: str) -> None:
+        channel.send(done=[f"{unit}|{provider}"], failed=[f"{unit}|{provider}"])
 
     prefix = f"{unit}|"
     skipped = {name.removeprefix(prefix) for name in channel.skip if name.startswith(prefix)}
     measurement = Measurement(
-        entry, setting, recorder, best, limits=limits, skipped=skipped, watch=watch
+        *(entry, setting, recorder, best),
+        limits=limits,
+        skipped=skipped,
+        watch=watch,
+        failing=failing,
     )
     spoilt = False
     try:
-        failed = measurement.run(2 if smoke else None)
-        channel.send(failed=[f"{unit}|{name}" for name in failed], done=[unit])
+        measurement.run(2 if smoke else None)
+        channel.send(done=[unit])
     except SpoiltContext:
-        failed = [f"{unit}|{name}" for name in measurement.failed]
-        # without a provider at fault the entry itself would come again
-        channel.send(failed=failed, done=failed or [unit])
+        # without a provider that is left out next time, the same would happen again
+        channel.send(done=[] if measurement.failed else [unit])
         spoilt = True
     except Exception as failure:
         # the problem itself could not be set up

@@ -8,8 +8,6 @@ at every run. Plain pointers, so that every Triton from 3.6 on compiles it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl

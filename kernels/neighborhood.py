@@ -8,12 +8,9 @@ shares merge by the same rescaling, which is the caller's. Plain pointers, so th
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
-
 
 
 @triton.jit

@@ -7,8 +7,6 @@ casts them for the tensor cores. Plain pointers, so that every Triton from 3.6 o
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -51,7 +49,7 @@ def _patches(
 
 @triton.jit
 def _volume_size(tokens, patch, voxels, PACKED: tl.constexpr):
-    # patches in the store's order begin where the patch's size says, which Triton knows to be aligned
+    # a multiple of the patch's size, which Triton knows to be aligned, where patches lie in a row
     if PACKED:
         size = tl.cast(tokens, tl.int64) * patch
     else:

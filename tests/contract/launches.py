@@ -153,6 +153,7 @@ LAUNCHES: dict[str, Callable[[], Any]] = {
     "neighborhood-fp32-768": clustering(768, FP32),
 }
 
+
 class Driver:
     """What Triton asks of a driver before it compiles, answered for a GPU that is not here."""
 

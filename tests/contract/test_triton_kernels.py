@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-triton = pytest.importorskip("triton", reason="triton is not installed")
+pytest.importorskip("triton", reason="triton is not installed")
 
 import launches
 import torch
