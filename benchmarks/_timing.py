@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
+import math
 import os
 import platform
 import subprocess
@@ -10,12 +11,12 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import numpy as np
 import torch
-from rows import RESULTS
+from rows import Book
 
 from fastbrain import __version__, _native
 
@@ -31,15 +32,36 @@ def cpu_name() -> str:
 
 
 def commit() -> str:
-    """Commit of the working tree, with a plus where it has changes, or 'unknown'."""
+    """Commit of the working tree, with a plus where it has changes, or a digest of the sources."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str | None:
-        ran = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
+        try:
+            ran = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
+        except OSError:
+            return None
         return ran.stdout.strip() if ran.returncode == 0 else None
 
     name = git("rev-parse", "--short", "HEAD")
-    return "unknown" if name is None else name + ("+" if git("status", "--porcelain") else "")
+    if name is None:
+        return f"files-{digest(here.parent)}"
+    return name + ("+" if git("status", "--porcelain") else "")
+
+
+def digest(root: Path) -> str:
+    """Twelve digits that name the sources of kernels, ops and benchmarks where git cannot."""
+    folders = ("csrc", "kernels", "fastbrain/ops", "benchmarks")
+    total = hashlib.sha256()
+    for path in sorted(p for folder in folders for p in (root / folder).glob("**/*.[pch]*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            total.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()[:12]
+
+
+def no_tf32() -> None:
+    """Make float32 mean float32: TF32 rounds products to ten bits."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:
@@ -61,7 +83,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),
             "triton": version("triton"),
-            "tf32": torch.backends.cuda.matmul.allow_tf32,
+            "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
         }
     return facts
 
@@ -111,20 +133,37 @@ def interleaved(
     rounds: int,
     warmup: int = 2,
     clock: Callable[[Callable[[], object]], float] = cpu_clock,
+    deadline: float = math.inf,
+    watch: Callable[[str], None] = lambda name: None,
 ) -> dict[str, list[float]]:
     """Seconds of every function in every round; in each round all run once, in turn.
 
     A neighbour that takes the machine for a while slows all of them alike, and the order rotates
     so that none always runs on what another left in the cache.
+
+    Parameters
+    ----------
+    functions : dict of callable
+    rounds, warmup : int
+    clock : callable
+        Runs a function once and gives its seconds.
+    deadline : float
+        Seconds since the epoch after which no round begins, once there are three.
+    watch : callable
+        Hears the name of a function before each call of it.
     """
-    for function in functions.values():
+    for name, function in functions.items():
         for _ in range(warmup):
+            watch(name)
             function()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     names = list(functions)
     for turn in range(rounds):
+        if turn >= 3 and time() > deadline:
+            break
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
+            watch(name)
             seconds[name].append(clock(functions[name]))
     return seconds
 
@@ -141,21 +180,26 @@ def ratio(
 
 
 class Recorder:
-    """Appends rows to ``results/<machine>/<date>.jsonl``, each flushed as soon as it is known."""
+    """Rows of one process, each with the environment that its numbers depend on.
 
-    def __init__(self, machine: str | None, device: str = "cpu") -> None:
-        self._environment = environment(device)
-        self._path = None
-        if machine:
-            self._path = RESULTS / machine / f"{self._environment['date'][:10]}.jsonl"
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+    Parameters
+    ----------
+    machine : str or None
+        Folder below ``${OUT:-benchmarks/results}``; None only prints.
+    device : str
+    write : callable, optional
+        Where whole rows go instead.
+    """
+
+    def __init__(
+        self,
+        machine: str | None,
+        device: str = "cpu",
+        write: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.environment = environment(device)
+        self._write = write or Book(machine, self.environment["date"][:10]).write
 
     def row(self, **fields: Any) -> None:
         """Print a row and, where a machine was named, keep it."""
-        shown = {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in fields.items()}
-        print("  ".join(f"{name}={value}" for name, value in shown.items()))
-        if self._path is not None:
-            with self._path.open("a") as file:
-                file.write(json.dumps({**fields, "env": self._environment}) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+        self._write({**fields, "env": self.environment})

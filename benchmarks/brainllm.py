@@ -132,7 +132,9 @@ PROVIDERS = ("fastbrain", "straightforward")
 
 
 def _entry(name: str, size: Size) -> Entry:
-    return Entry("brainllm_step", name, lambda setting: problem(size, setting), 5)
+    # the weights are float32, and the mask of the batch is read on the host
+    options = {"precision": "float32", "graph": False}
+    return Entry("brainllm_step", name, lambda setting: problem(size, setting), 5, **options)
 
 
 ENTRIES = [_entry(name, size) for name, size in SIZES.items()]

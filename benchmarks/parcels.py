@@ -53,7 +53,8 @@ def _entry(regions: int, shape: tuple[int, int, int], volumes: int, *, rounds: i
             facts={"regions": regions, "voxels": labels.size, "volumes": volumes},
         )
 
-    return Entry("parcel_means", f"{regions}x{np.prod(shape)}x{volumes}", build, rounds)
+    case = f"{regions}x{np.prod(shape)}x{volumes}"
+    return Entry("parcel_means", case, build, rounds, on_host=True, precision="int16")
 
 
 PROVIDERS = ("fastbrain", "fastbrain_and_sort", "boolean_masks", "ndimage_mean")

@@ -2,19 +2,20 @@
 
 ``benchmarks/run.py`` times the entries interleaved, ``pytest benchmarks --benchmark-only`` one by
 one, and ``benchmarks/gpu_suite.sh`` on a GPU. A provider is a function without arguments that
-goes through a public interface; an answer that is not near the truth is never timed.
+goes through a public interface; an answer that is not near the truth is never timed. Numbers are
+drawn on the device that works on them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 import torch
+from rows import FAMILIES
 
-FAMILIES = ("voxel_tokenizer", "neighborhood", "vq", "lora", "decode", "parcels", "brainllm")
 OURS = "fastbrain"
 
 
@@ -31,6 +32,15 @@ class Setting:
         """Whether the device is a GPU."""
         return self.device.startswith("cuda")
 
+    @property
+    def precision(self) -> str:
+        """Name of the dtype, as rows have it."""
+        return str(self.dtype).removeprefix("torch.")
+
+    def generator(self) -> torch.Generator:
+        """Random numbers of the device, the same at every run."""
+        return torch.Generator(self.device).manual_seed(0)
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -43,7 +53,7 @@ class Problem:
     error : callable
         Provider and its answer to the relative error (or the share of wrong indices).
     limit : float
-        Error above which nothing is timed.
+        A provider with a larger error is not timed.
     flops, traffic : float
         Operations, and bytes that must cross main memory at least once.
     ceilings : mapping
@@ -60,30 +70,53 @@ class Problem:
     ceilings: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def verified(self) -> dict[str, float]:
-        """The error of every provider; SystemExit at the first that is wrong."""
-        errors = {}
-        for name, solve in self.providers.items():
-            errors[name] = self.error(name, solve())
-            if not errors[name] <= self.limit:
-                raise SystemExit(f"{name} is wrong by {errors[name]:.2g}: nothing was timed")
-        return errors
-
 
 @dataclass(frozen=True)
 class Entry:
-    """A case of an op: `build` sets the problem up, `gpu_only` marks what a CPU is too slow for."""
+    """A case of an op.
+
+    Parameters
+    ----------
+    op, case : str
+    build : callable
+        Sets the problem up.
+    rounds : int
+    gpu_only : bool
+        A CPU is too slow for it.
+    on_host : bool
+        It never uses a GPU.
+    precision : str
+        What the entry computes in whatever the setting says, as ``"float32"``; "" is the setting's.
+    graph : bool
+        Whether a CUDA graph could hold it: nothing in it waits for the host to decide.
+    limit_s : float
+        Seconds after which a single call counts as hanging.
+    """
 
     op: str
     case: str
     build: Callable[[Setting], Problem]
     rounds: int = 21
     gpu_only: bool = False
+    on_host: bool = False
+    precision: str = ""
+    graph: bool = True
+    limit_s: float = 90.0
 
     @property
     def id(self) -> str:
         """Readable name, ``op-case``."""
         return f"{self.op}-{self.case}"
+
+    def precision_in(self, setting: Setting) -> str:
+        """Name of the dtype that the entry really computes in."""
+        return self.precision or setting.precision
+
+    def suits(self, setting: Setting) -> bool:
+        """Whether to run here: one with a precision of its own runs once, with float32."""
+        if self.on_host if setting.on_gpu else self.gpu_only:
+            return False
+        return not self.precision or setting.dtype == torch.float32
 
 
 def entries(*families: str) -> list[Entry]:
@@ -107,6 +140,11 @@ def relative(got: torch.Tensor, truth: torch.Tensor) -> float:
     """Relative L2 error in float64."""
     truth = truth.detach().double()
     return float((got.detach().double() - truth).norm() / truth.norm().clamp_min(1e-300))
+
+
+def farthest(got: Sequence[torch.Tensor], truth: Sequence[torch.Tensor]) -> float:
+    """The largest relative error of several tensors, as an answer and its gradients."""
+    return max(relative(a, b) for a, b in zip(got, truth, strict=True))
 
 
 def ours(

@@ -16,7 +16,10 @@ import pages
 from rows import all_rows
 
 # what a table of its own is measured on
-GROUP = ("machine", "op", "dtype", "cache")
+GROUP = ("machine", "op", "dtype", "cache", "way")
+# rows about a run or about who took part: no table shows them
+FACTS = ("build", "peer", "roofline", "sanitizer")
+VERDICTS = ("dropped_", "failed_", "sanitizer_", "selftest_")
 
 
 def is_rival(row: dict[str, Any]) -> bool:
@@ -239,8 +242,13 @@ def report(machine: str | None = None, *, short: bool = False) -> str:
     for name, threads in tables:
         own = [row for row in rows if (group(row), row["env"]["threads"]) == (name, threads)]
         op = own[0]["op"]
-        if op in ("roofline", "peer") or op.startswith(("selftest_", "failed_")):
+        if op in FACTS or op.startswith(VERDICTS):
             continue
+        if op not in RECIPES:
+            # where ours failed there is nothing to compare with
+            own = [row for row in own if row["ratio_to_fastbrain"] is not None]
+            if not own:
+                continue
         env = own[-1]["env"]
         measured = (
             f"{threads} threads, {env['isa']}, torch {env['torch']}, commit {env['commit']}, "

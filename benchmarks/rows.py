@@ -1,18 +1,62 @@
-"""The committed rows: one JSON object a line, ``results/MACHINE/DATE.jsonl``."""
+"""Rows of measurements: one JSON object a line, ``results/MACHINE/DATE.jsonl``.
+
+Nothing here imports torch, so that a process that only starts others and keeps their rows is light.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+# in the order in which the GPU suite runs them
+FAMILIES = ("voxel_tokenizer", "neighborhood", "vq", "lora", "decode", "parcels", "brainllm")
 
 
 def all_rows(machine: str | None = None) -> list[dict[str, Any]]:
-    """Every row of one machine or of all, each with its machine, oldest first."""
+    """Every committed row of one machine or of all, each with its machine, oldest first."""
     return [
         {**json.loads(line), "machine": path.parent.name}
         for path in sorted(RESULTS.glob(f"{machine or '*'}/*.jsonl"))
         for line in path.read_text().splitlines()
     ]
+
+
+class Book:
+    """Prints rows and, where a machine is named, keeps each as soon as it is known.
+
+    They are kept below the folder that the environment variable ``OUT`` names, by default below
+    ``benchmarks/results``.
+
+    Parameters
+    ----------
+    machine : str or None
+        Folder of this machine's rows; None only prints.
+    date : str
+        Day of the run, ``2026-11-27``: name of the file.
+    """
+
+    def __init__(self, machine: str | None, date: str) -> None:
+        self.path: Path | None = None
+        self._lock = threading.Lock()
+        if machine:
+            self.path = Path(os.environ.get("OUT") or RESULTS) / machine / f"{date}.jsonl"
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Print a row and keep it, flushed to the disk."""
+        shown = {
+            name: f"{value:.3g}" if isinstance(value, float) else value
+            for name, value in row.items()
+            if name != "env"
+        }
+        with self._lock:
+            print("  ".join(f"{name}={value}" for name, value in shown.items()), flush=True)
+            if self.path is not None:
+                with self.path.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())

@@ -51,11 +51,8 @@ def lucidrains(x: Tensor, codes: Tensor) -> Callable[[], Any] | None:
 
 def problem(rows: int, size: int, width: int, setting: Setting) -> Problem:
     """`rows` vectors of `width` numbers and a codebook of `size`."""
-    generator = torch.Generator().manual_seed(0)
-    x, codes = (
-        torch.randn(n, width, generator=generator).to(setting.device, setting.dtype)
-        for n in (rows, size)
-    )
+    at = {"generator": setting.generator(), "device": setting.device}
+    x, codes = (torch.randn(n, width, **at).to(setting.dtype) for n in (rows, size))
     packed = pack_codebook(codes)
     squares = codes.float().square().sum(dim=1).to(setting.dtype)
 
@@ -121,9 +118,9 @@ def lucidrains_step(x: Tensor, codes: Tensor) -> Callable[[], Any] | None:
 
 
 def step_problem(rows: int, size: int, width: int, setting: Setting) -> Problem:
-    """Assignment, moving averages and dead codes of one batch."""
-    generator = torch.Generator().manual_seed(0)
-    x, codes = (torch.randn(n, width, generator=generator).to(setting.device) for n in (rows, size))
+    """Assignment, moving averages and dead codes of one batch, in float32 as the codebook is."""
+    at = {"generator": setting.generator(), "device": setting.device}
+    x, codes = (torch.randn(n, width, **at) for n in (rows, size))
     state = VQState.from_codebook(codes)
 
     def step() -> Tensor:
@@ -151,7 +148,7 @@ def _step(rows: int, size: int, width: int, *, rounds: int) -> Entry:
     def build(setting: Setting) -> Problem:
         return step_problem(rows, size, width, setting)
 
-    return Entry("vq_step", f"{rows}x{size}x{width}", build, rounds)
+    return Entry("vq_step", f"{rows}x{size}x{width}", build, rounds, precision="float32")
 
 
 PROVIDERS = (

@@ -12,8 +12,10 @@ static_assert(kRows * kCodes == 32, "a lane keeps the score of one row and one c
 
 using Key = unsigned long long;
 
-// Ordered as the scores are; of equal scores the lower code has the larger key. 0 is below all.
+// Ordered as the scores are; of equal scores the lower code has the larger key. 0 is below all, and
+// that of a NaN: no code is nearest to it.
 __device__ __forceinline__ Key key_of(float score, std::int64_t code) {
+  if (score != score) return 0;
   // minus zero becomes zero
   const unsigned bits = __float_as_uint(score + 0.0f);
   const unsigned ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
@@ -27,11 +29,14 @@ __device__ __forceinline__ bool counts(const VqLaunch& p, int row) {
 // Sum i over the lanes, to lane i. Halves are exchanged, so that every sum is the same tree.
 __device__ __forceinline__ float sum_of_lane(float (&sums)[32]) {
   const int lane = threadIdx.x % 32;
+  // bounds that nvcc knows when it unrolls: with `i < step` the array would lie in local memory
 #pragma unroll
-  for (int step = 16; step > 0; step /= 2) {
+  for (int bit = 4; bit >= 0; --bit) {
+    const int step = 1 << bit;
     const bool upper = lane & step;
 #pragma unroll
-    for (int i = 0; i < step; ++i) {
+    for (int i = 0; i < 16; ++i) {
+      if (i >= step) continue;
       const float given = upper ? sums[i] : sums[i + step];
       const float kept = upper ? sums[i + step] : sums[i];
       sums[i] = kept + __shfl_xor_sync(0xffffffffu, given, step);
@@ -98,7 +103,7 @@ __global__ void __launch_bounds__(32) choose(VqLaunch p) {
   }
   if (threadIdx.x != 0) return;
   const std::int64_t code = 0xffffffffu - static_cast<unsigned>(best);
-  p.out[row] = counts(p, row) ? code : -1;
+  p.out[row] = counts(p, row) && best != 0 ? code : -1;
 }
 
 template <typename T>

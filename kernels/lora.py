@@ -8,14 +8,12 @@ at every run. Plain pointers, so that every Triton from 3.6 on compiles it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .variant import TYPES, Variant
+from .launch import launch
 
 # rows of a decoding step
 FEW = 16
@@ -42,7 +40,8 @@ def _dot(left, right, total, EXACT: tl.constexpr):
     return total
 
 
-@triton.jit
+# the number of rows changes from call to call and aligns nothing: it must not make a new binary
+@triton.jit(do_not_specialize=["rows"])
 def _wide(
     left,
     right,
@@ -115,7 +114,7 @@ def _wide(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "strips"])
 def _narrow(
     grad,
     low,
@@ -182,7 +181,9 @@ def blocks(dtype: torch.dtype, rows: int, rank: int, capability: int = 90) -> di
 def narrow_blocks(dtype: torch.dtype, rank: int) -> dict[str, int]:
     """Tile sizes, warps and stages of ``_narrow``."""
     size = {"BM": 32, "BN": 64} if dtype == torch.float32 else {"BM": 64, "BN": 128}
-    return {**size, "BR": rank_block(rank), "num_warps": 8, "num_stages": 2}
+    # of two products in one pipelined loop, ptxas 13 lets the wide ones wait for each other (C7515)
+    stages = 1 if rank > 16 and dtype != torch.float32 else 2
+    return {**size, "BR": rank_block(rank), "num_warps": 8, "num_stages": stages}
 
 
 def wide(
@@ -210,7 +211,9 @@ def wide(
         return out.to(left.dtype)
     tile = blocks(left.dtype, rows, rank, _capability(left))
     programs = triton.cdiv(rows, tile["BM"]) * triton.cdiv(columns, tile["BN"])
-    _wide[(programs,)](
+    launch(
+        _wide,
+        (programs,),
         *(left, right, bias, low, up, out, scale, rows, columns, depth, rank),
         RIGHT_ROWS=by_rows,
         HAS_BIAS=bias is not None,
@@ -236,7 +239,9 @@ def narrow(
     into_low = grad.new_empty(tiles, rows, rank, dtype=torch.float32)
     into_up = grad.new_empty(splits, columns, rank, dtype=torch.float32)
     kind = ACTIVATIONS[activation]
-    _narrow[(tiles, splits)](
+    launch(
+        _narrow,
+        (tiles, splits),
         *(grad, low, up, into_low, into_up, rows, columns, rank, strips),
         ACTIVATION=kind,
         EXACT=exact or grad.dtype == torch.float32,
@@ -250,49 +255,3 @@ def _capability(tensor: Tensor) -> int:
         return 90
     major, minor = torch.cuda.get_device_capability(tensor.device)
     return 10 * major + minor
-
-
-def variants() -> dict[str, Variant]:
-    """What training and decoding compile, for checks without a GPU."""
-    bf16, fp16, fp32 = torch.bfloat16, torch.float16, torch.float32
-    return {
-        "forward-bf16": _wide_variant(bf16, "gelu", blocks(bf16, 4096, 16)),
-        "forward-bf16-ampere": _wide_variant(bf16, "gelu", blocks(bf16, 4096, 16, 80)),
-        "forward-fp16-rank64": _wide_variant(fp16, "", blocks(fp16, 512, 64)),
-        "forward-fp32": _wide_variant(fp32, "silu", blocks(fp32, 512, 16)),
-        "decode-bf16": _wide_variant(bf16, "gelu", blocks(bf16, 1, 16)),
-        "backward-bf16": _wide_variant(bf16, "", blocks(bf16, 4096, 16), False),
-        "backward-fp32": _wide_variant(fp32, "", blocks(fp32, 512, 16), False),
-        "narrow-bf16": _narrow_variant(bf16, "gelu", 16),
-        "narrow-fp16-rank64": _narrow_variant(fp16, "", 64),
-        "narrow-fp32": _narrow_variant(fp32, "silu", 16),
-    }
-
-
-def _wide_variant(
-    dtype: torch.dtype, activation: str, tile: dict[str, int], by_rows: bool = True
-) -> Variant:
-    arguments: dict[str, Any] = {
-        **dict.fromkeys(("left", "right", "bias", "low", "up", "out"), f"*{TYPES[dtype]}"),
-        **{"scale": "fp32", **dict.fromkeys(("rows", "columns", "depth", "rank"), "i32")},
-        **{"RIGHT_ROWS": by_rows, "HAS_BIAS": by_rows},
-    }
-    return _variant(_wide, arguments, dtype, activation, tile)
-
-
-def _narrow_variant(dtype: torch.dtype, activation: str, rank: int) -> Variant:
-    arguments: dict[str, Any] = {
-        **dict.fromkeys(("grad", "low", "up"), f"*{TYPES[dtype]}"),
-        **{"into_low": "*fp32", "into_up": "*fp32"},
-        **dict.fromkeys(("rows", "columns", "rank", "strips"), "i32"),
-    }
-    return _variant(_narrow, arguments, dtype, activation, narrow_blocks(dtype, rank))
-
-
-def _variant(
-    kernel: Any, arguments: dict[str, Any], dtype: torch.dtype, activation: str, tile: dict
-) -> Variant:
-    warps, stages = tile.pop("num_warps"), tile.pop("num_stages")
-    exact = dtype == torch.float32
-    arguments |= {"ACTIVATION": ACTIVATIONS[activation], "EXACT": exact, **tile}
-    return Variant(kernel, arguments, warps, stages, not exact, ("columns", "depth", "rank"))

@@ -8,13 +8,9 @@ shares merge by the same rescaling, which is the caller's. Plain pointers, so th
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
-
-from .variant import TYPES, Variant
 
 
 @triton.jit
@@ -75,7 +71,8 @@ def _smoothed(weight, scale, eps):
     return value, value - p / (p + eps)
 
 
-@triton.jit
+# the numbers of samples and rows change and align nothing: their value must not make a new binary
+@triton.jit(do_not_specialize=["batch", "size"], do_not_specialize_on_alignment=["indices"])
 def sweep(
     features,
     rest,
@@ -170,7 +167,9 @@ def sweep(
         tl.store(at + tl.cast(batch, tl.int64) * WIDTH, right, mask=inside)
 
 
-@triton.jit
+@triton.jit(
+    do_not_specialize=["begin", "batch", "size"], do_not_specialize_on_alignment=["indices"]
+)
 def weigh(
     features,
     rest,
@@ -182,7 +181,7 @@ def weigh(
     begin,
     batch,
     size,
-    span,
+    pitch,
     inv_temperature,
     eps,
     SMOOTHED: tl.constexpr,
@@ -213,9 +212,9 @@ def weigh(
     else:
         slope = tl.where(logits == float("-inf"), 0.0, mean[:, None] - logits)
     tl.store(
-        weights + row[:, None].to(tl.int64) * span + place[None, :],
+        weights + row[:, None].to(tl.int64) * pitch + place[None, :],
         (weight * slope).to(weights.dtype.element_ty),
-        mask=is_row[:, None] & (place < span)[None, :],
+        mask=is_row[:, None] & (place < pitch)[None, :],
     )
 
 
@@ -234,42 +233,3 @@ def blocks(dtype: torch.dtype, width: int, *, dual: bool) -> dict[str, int]:
     if dtype == torch.float32:
         return {"BB": 64, "BN": 64, "BK": 32, "num_warps": 8, "num_stages": 2}
     return {"BB": 64, "BN": 128, "BK": 64, "num_warps": 8, "num_stages": 3}
-
-
-def variants() -> dict[str, Variant]:
-    """What a training run compiles, for checks without a GPU."""
-    half, single = torch.float16, torch.float32
-    return {
-        "fp16-dual": _variant(sweep, half, 256, DUAL=True),
-        "fp16-dual-narrow": _variant(sweep, half, 63, DUAL=True),
-        "fp16-dual-dance": _variant(sweep, half, 256, DUAL=True, KNOWN=True),
-        "bf16-sums": _variant(sweep, torch.bfloat16, 768),
-        "fp16-sums-dance": _variant(sweep, half, 768, KNOWN=True),
-        "fp16-weigh": _variant(weigh, half, 768),
-        "fp16-weigh-dance": _variant(weigh, half, 768, SMOOTHED=True),
-        "fp32-dual": _variant(sweep, single, 256, DUAL=True),
-        "fp32-weigh": _variant(weigh, single, 768),
-    }
-
-
-def _variant(
-    kernel: Any, dtype: torch.dtype, width: int, *, DUAL: bool = False, **flags: bool
-) -> Variant:
-    tile = blocks(dtype, width, dual=DUAL)
-    warps, stages = tile.pop("num_warps"), tile.pop("num_stages")
-    value = f"*{TYPES[dtype]}"
-    if kernel is sweep:
-        outputs = {"sums": "*fp32", "products": "*fp32"}
-        flags = {"KNOWN": False, "DUAL": DUAL, **flags}
-    else:
-        outputs = {"weights": value, "begin": "i32"}
-        flags = {"SMOOTHED": False, **flags}
-    arguments: dict[str, Any] = {
-        **dict.fromkeys(("features", "rest", "memory"), value),
-        **{"indices": "*i64", "bias": "*fp32", "known": "*fp32", **outputs},
-        **dict.fromkeys(("batch", "size", "span"), "i32"),
-        **{"inv_temperature": "fp32", "eps": "fp32", **flags},
-        **{"SPLIT": dtype != torch.float32, "WIDTH": width, "STEP": width},
-        **{"EXACT": dtype == torch.float32, **tile},
-    }
-    return Variant(kernel, arguments, warps, stages, tensor_cores=dtype != torch.float32)

@@ -7,13 +7,11 @@ casts them for the tensor cores. Plain pointers, so that every Triton from 3.6 o
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 
-from .variant import TYPES, Variant
+from .launch import launch
 
 
 @triton.jit
@@ -36,18 +34,32 @@ def _patches(
     # a tail beyond the patch reads as outside the mask
     offset = tl.load(offsets + inside, mask=real[:, None] & (k < patch)[None, :], other=-1)
     valid = offset >= 0
-    where = inside if PACKED else offset
-    value = tl.load(begin[:, None] + where, mask=valid, other=0).to(tl.float32) * scale
+    # what is stored patch by patch lies in a row and is read in a row, outside the mask as well: a
+    # load that asks every voxel would be one of two bytes
+    there = real[:, None] & (k < patch)[None, :]
+    where, read = (inside, there) if PACKED else (offset, valid)
+    value = tl.load(begin[:, None] + where, mask=read, other=0).to(tl.float32) * scale
+    where, read = (inside, there) if STATS_PACKED else (offset, valid)
     if mean is not None:
-        where = inside if STATS_PACKED else offset
-        value -= tl.load(mean + where, mask=valid, other=0)
+        value -= tl.load(mean + where, mask=read, other=0)
     if inv_std is not None:
-        where = inside if STATS_PACKED else offset
-        value *= tl.load(inv_std + where, mask=valid, other=0)
+        value *= tl.load(inv_std + where, mask=read, other=0)
     return tl.where(valid, value, 0.0)  # [len(token), len(k)]
 
 
 @triton.jit
+def _volume_size(tokens, patch, voxels, PACKED: tl.constexpr):
+    # a multiple of the patch's size, which Triton knows to be aligned, where patches lie in a row
+    if PACKED:
+        size = tl.cast(tokens, tl.int64) * patch
+    else:
+        size = tl.cast(voxels, tl.int64)
+    return size
+
+
+# batches and grids of tokens change from call to call and align nothing: their value must not make
+# a new binary
+@triton.jit(do_not_specialize=["samples", "tokens", "voxels"])
 def _forward(
     volumes,
     weight,
@@ -70,16 +82,19 @@ def _forward(
     BD: tl.constexpr,
     BK: tl.constexpr,
 ):
-    sample = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
-    feature = tl.program_id(1) * BD + tl.arange(0, BD)
+    # neighbouring programs gather the same samples, which the second of them finds in the L2 cache
+    tiles = tl.cdiv(features, BD)
+    sample = (tl.program_id(0) // tiles).to(tl.int64) * BM + tl.arange(0, BM)
+    feature = tl.program_id(0) % tiles * BD + tl.arange(0, BD)
     real = sample < samples
     is_feature = feature < features
     window = sample // tokens
     token = (sample % tokens).to(tl.int32)
     depth = tl.cast(patch, tl.int64) * frames
+    size = _volume_size(tokens, patch, voxels, PACKED)
     total = tl.zeros((BM, BD), dtype=tl.float32)
     for frame in range(0, frames):
-        begin = volumes + (window * frames + frame) * voxels
+        begin = volumes + (window * frames + frame) * size
         for first in range(0, patch, BK):
             k = first + tl.arange(0, BK)
             value = _patches(
@@ -106,7 +121,7 @@ def _forward(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["samples", "share", "tokens", "voxels"])
 def _backward(
     grad,
     volumes,
@@ -137,13 +152,14 @@ def _backward(
     feature = tl.program_id(1) * BD + tl.arange(0, BD)
     is_feature = feature < features
     begin_sample = tl.program_id(2).to(tl.int64) * share
+    size = _volume_size(tokens, patch, voxels, PACKED)
     total = tl.zeros((BD, BK), dtype=tl.float32)
     for first in range(0, share, BM):
         sample = begin_sample + first + tl.arange(0, BM)
         real = (sample < samples) & (first + tl.arange(0, BM) < share)
         window = sample // tokens
         token = (sample % tokens).to(tl.int32)
-        begin = volumes + (window * frames + frame) * voxels
+        begin = volumes + (window * frames + frame) * size
         value = _patches(
             begin, offsets, mean, inv_std, scale, token, real, k, patch, PACKED, STATS_PACKED
         )
@@ -213,11 +229,11 @@ def forward(
     if out.numel() == 0:
         return out
     tile = blocks(weight.dtype, patch)
-    grid = (triton.cdiv(batch * tokens, tile["BM"]), triton.cdiv(features, tile["BD"]))
+    programs = triton.cdiv(batch * tokens, tile["BM"]) * triton.cdiv(features, tile["BD"])
     sizes = batch * tokens, tokens, patch, frames, volumes.shape[2:].numel(), features
     flags = _flags(volumes, mean, inv_std, exact or weight.dtype == torch.float32)
     pointers = volumes, weight, bias, offsets, mean, inv_std, out
-    _forward[grid](*pointers, scale, *sizes, **flags, **tile)
+    launch(_forward, (programs,), *pointers, scale, *sizes, **flags, **tile)
     return out
 
 
@@ -250,7 +266,7 @@ def backward(
     sizes = samples, share, tokens, patch, frames, volumes.shape[2:].numel(), features
     flags = _flags(volumes, mean, inv_std, exact or grad.dtype == torch.float32)
     pointers = grad, volumes, offsets, mean, inv_std, out
-    _backward[(*tiles, shares)](*pointers, scale, *sizes, **flags, **tile)
+    launch(_backward, (*tiles, shares), *pointers, scale, *sizes, **flags, **tile)
     return out.sum(dim=0)
 
 
@@ -259,42 +275,3 @@ def _flags(
 ) -> dict[str, bool]:
     packed = any(t is not None and t.dim() == 2 for t in (mean, inv_std))
     return {"PACKED": volumes.dim() == 4, "STATS_PACKED": packed, "EXACT": exact}
-
-
-def variants() -> dict[str, Variant]:
-    """What a training run, a session and a test compile, for checks without a GPU."""
-    kinds = {
-        "bf16-volumes": (torch.bfloat16, 512, False, True),
-        "bf16-packed": (torch.bfloat16, 512, True, True),
-        "bf16-small": (torch.bfloat16, 64, True, True),
-        "fp16-raw": (torch.float16, 512, True, False),
-        "fp32-packed": (torch.float32, 512, True, True),
-    }
-    backward = {name: kinds[name] for name in ("bf16-volumes", "bf16-packed", "fp32-packed")}
-    return {
-        **{f"forward-{name}": _variant(*kind) for name, kind in kinds.items()},
-        **{f"backward-{name}": _variant(*kind, backward=True) for name, kind in backward.items()},
-    }
-
-
-def _variant(
-    dtype: torch.dtype, patch: int, packed: bool, statistics: bool, *, backward: bool = False
-) -> Variant:
-    tile = blocks(dtype, patch, backward=backward)
-    warps, stages = tile.pop("num_warps"), tile.pop("num_stages")
-    value, exact = f"*{TYPES[dtype]}", dtype == torch.float32
-    number = "*fp32" if statistics else None
-    inputs = {"offsets": "*i32", "mean": number, "inv_std": number}
-    arguments: dict[str, Any] = (
-        {"grad": value, "volumes": "*i16", **inputs, "out": "*fp32", "scale": "fp32"}
-        if backward
-        else {
-            **{"volumes": "*i16", "weight": value, "bias": value},
-            **{**inputs, "out": value, "scale": "fp32"},
-        }
-    )
-    sizes = ["samples", *(["share"] if backward else []), "tokens", "patch", "frames", "voxels"]
-    arguments |= dict.fromkeys([*sizes, "features"], "i32")
-    arguments |= {"PACKED": packed, "STATS_PACKED": packed, "EXACT": exact, **tile}
-    kernel = _backward if backward else _forward
-    return Variant(kernel, arguments, warps, stages, tensor_cores=not exact)

@@ -15,13 +15,15 @@ import torch
 import triton
 import triton.language as tl
 
-from .variant import TYPES, Variant
+from .launch import launch
 
 # columns of the second scoring, which holds a row and two codes of each row
 _AGAIN = 32
 
 
-@triton.jit
+# numbers of rows and codes change from call to call and align nothing: their value must not make a
+# new binary
+@triton.jit(do_not_specialize=["rows", "count"], do_not_specialize_on_alignment=["mask"])
 def _nearest(
     x,
     codes,
@@ -106,6 +108,9 @@ def _nearest(
         )
         best = tl.where(wins, top, best)
         best_code = tl.where(wins, first + top_at, best_code)
+    # comparisons with a NaN are false, so that a row of NaN may name a code beyond the last
+    best_code = tl.minimum(best_code, count - 1)
+    second_code = tl.minimum(second_code, count - 1)
     again = tl.arange(0, AGAIN)
     best = tl.zeros((BM,), dtype=tl.float32)
     second = tl.zeros((BM,), dtype=tl.float32)
@@ -124,12 +129,14 @@ def _nearest(
     second_weight = tl.load(weights + second_code)
     best = best * best_weight if COSINE else best - best_weight
     second = second * second_weight if COSINE else second - second_weight
-    swap = (second > best) | ((second == best) & (second_code < best_code))
+    swap = (second > best) | ((second == best) & (second_code < best_code)) | (best != best)
     found = tl.where(swap, second_code, best_code).to(tl.int64)
-    tl.store(out + row, tl.where(is_row, found, -1), mask=row < rows)
+    # no code is nearest to a NaN
+    has_code = is_row & ((best == best) | (second == second))
+    tl.store(out + row, tl.where(has_code, found, -1), mask=row < rows)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["order", "begins", "ends"])
 def _segment_sums(
     x, order, begins, ends, out, width, HAS_ORDER: tl.constexpr, BR: tl.constexpr, BD: tl.constexpr
 ):
@@ -161,10 +168,9 @@ def blocks(dtype: torch.dtype, width: int) -> dict[str, Any]:
     """
     single = dtype == torch.float32
     split = width > (64 if single else 256)
-    inner = (16 if single else 64) if split else max(16, triton.next_power_of_2(width))
-    small = single or inner > 64
-    sizes = {"BM": 64, "BN": 32} if small else {"BM": 128, "BN": 64}
-    warps = 4 if small else 8
+    inner = (32 if single else 64) if split else max(16, triton.next_power_of_2(width))
+    sizes = {"BM": 64 if single or inner > 128 else 128, "BN": 32 if single else 64}
+    warps = sizes["BM"] // 16
     return {"SPLIT": split, **sizes, "BD": inner, "num_warps": warps, "num_stages": 2}
 
 
@@ -177,7 +183,9 @@ def nearest(
     cosine: bool,
     exact: bool = False,
 ) -> torch.Tensor:
-    """Index of the nearest code, (...) int64, of contiguous tensors on one device; -1 if masked.
+    """Index of the nearest code, (...) int64, of contiguous tensors on one device.
+
+    It is -1 where the mask is False and where a row holds a NaN, which is nearest to no code.
 
     Parameters
     ----------
@@ -194,7 +202,9 @@ def nearest(
     if out.numel() == 0:
         return out
     tile = blocks(x.dtype, x.shape[-1])
-    _nearest[(triton.cdiv(out.numel(), tile["BM"]),)](
+    launch(
+        _nearest,
+        (triton.cdiv(out.numel(), tile["BM"]),),
         x,
         codes,
         weights,
@@ -222,49 +232,10 @@ def segment_sums(
         return out
     tile = _sum_blocks(width)
     grid = (begins.shape[0], triton.cdiv(width, tile["BD"]))
-    _segment_sums[grid](x, order, begins, ends, out, width, HAS_ORDER=order is not None, **tile)
+    tensors = x, order, begins, ends, out
+    launch(_segment_sums, grid, *tensors, width, HAS_ORDER=order is not None, **tile)
     return out
 
 
 def _sum_blocks(width: int) -> dict[str, int]:
     return {"BR": 16, "BD": min(128, triton.next_power_of_2(width)), "num_warps": 4}
-
-
-def variants() -> dict[str, Variant]:
-    """What a training run, a session and a test compile, for checks without a GPU."""
-    kinds = {
-        "bf16-64": (torch.bfloat16, 64, False, True),
-        "bf16-256-cosine": (torch.bfloat16, 256, True, True),
-        "bf16-512": (torch.bfloat16, 512, False, True),
-        "fp16-32": (torch.float16, 32, False, False),
-        "fp32-64": (torch.float32, 64, False, True),
-        "bf16-128": (torch.bfloat16, 128, False, True),
-        "fp32-512-cosine": (torch.float32, 512, True, False),
-    }
-    found = {f"nearest-{name}": _nearest_variant(*kind) for name, kind in kinds.items()}
-    for dtype, ordered in ((torch.bfloat16, True), (torch.float32, False)):
-        found[f"sums-{TYPES[dtype]}"] = _sums_variant(dtype, ordered)
-    return found
-
-
-def _nearest_variant(dtype: torch.dtype, width: int, cosine: bool, masked: bool) -> Variant:
-    tile = blocks(dtype, width)
-    warps, stages = tile.pop("num_warps"), tile.pop("num_stages")
-    value = f"*{TYPES[dtype]}"
-    arguments: dict[str, Any] = {
-        **{"x": value, "codes": value, "weights": "*fp32", "mask": "*i1", "out": "*i64"},
-        **dict.fromkeys(("rows", "count", "width"), "i32"),
-        **{"COSINE": cosine, "HAS_MASK": masked, "EXACT": False, "AGAIN": _AGAIN},
-        **tile,
-    }
-    return Variant(_nearest, arguments, warps, stages)
-
-
-def _sums_variant(dtype: torch.dtype, ordered: bool) -> Variant:
-    tile = _sum_blocks(64)
-    warps = tile.pop("num_warps")
-    arguments: dict[str, Any] = {
-        **{"x": f"*{TYPES[dtype]}", "order": "*i64", "begins": "*i64", "ends": "*i64"},
-        **{"out": "*fp32", "width": "i32", "HAS_ORDER": ordered, **tile},
-    }
-    return Variant(_segment_sums, arguments, warps, 2, tensor_cores=False)

@@ -164,6 +164,7 @@ def _sums(
     """
     # triton is imported by the first call that needs it
     from ..kernels import neighborhood as kernels
+    from ..kernels.launch import launch
 
     (batch, width), size = features.shape, memory.shape[0]
     tile = kernels.blocks(memory.dtype, width, dual=dual)
@@ -173,7 +174,9 @@ def _sums(
     shares = _cdiv(size, span)
     sums = features.new_empty(shares, 3, batch)
     products = features.new_empty((shares, 2, batch, width) if dual else (0,))
-    kernels.sweep[(groups, shares)](
+    launch(
+        kernels.sweep,
+        (groups, shares),
         *(*_halves(features, memory), memory, indices, bias, known, sums, products),
         *(batch, size, span, 1 / temperature, eps),
         KNOWN=known is not None,
@@ -204,13 +207,18 @@ def _weights(
     `known` is (3, B): maximum, inverse sum and mean; the rest is as in :func:`_sums`.
     """
     from ..kernels import neighborhood as kernels
+    from ..kernels.launch import launch
 
     batch, width = features.shape
     tile = kernels.blocks(memory.dtype, width, dual=False)
-    weights = memory.new_empty(batch, count)
-    kernels.weigh[(_cdiv(batch, tile["BB"]), _cdiv(count, tile["BN"]))](
+    # rows of whole 16s: the stores of a last slab of any length then stay wide
+    pitch = 16 * _cdiv(count, 16)
+    weights = memory.new_empty(batch, pitch)
+    launch(
+        kernels.weigh,
+        (_cdiv(batch, tile["BB"]), _cdiv(count, tile["BN"])),
         *(*_halves(features, memory), memory, indices, bias, known, weights),
-        *(begin, batch, begin + count, count, 1 / temperature, eps),
+        *(begin, batch, begin + count, pitch, 1 / temperature, eps),
         SMOOTHED=eps != 0,
         SPLIT=memory.dtype != torch.float32,
         WIDTH=width,
@@ -218,7 +226,7 @@ def _weights(
         EXACT=_triton.INTERPRETED or memory.dtype == torch.float32,
         **tile,
     )
-    return weights
+    return weights[:, :count]
 
 
 for _key in _triton.KEYS:

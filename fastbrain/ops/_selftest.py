@@ -38,6 +38,16 @@ class Row:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Unit:
+    """One case on one backend, in one precision and place."""
+
+    case: Case
+    backend: str
+    dtype: torch.dtype
+    device: str
+
+
 def agrees(
     got: Tensor,
     reference: Tensor,
@@ -121,6 +131,16 @@ def run_selftest(
     Row
         One for each op, case, precision and backend that can run it, as soon as it is known.
     """
+    return (judge(unit) for unit in units(backends, device=device, cases=cases))
+
+
+def units(
+    backends: Sequence[str] | None = None,
+    *,
+    device: str | None = None,
+    cases: Sequence[Case] | None = None,
+) -> Iterator[Unit]:
+    """What :func:`run_selftest` runs for the same arguments, in its order."""
     devices = [device] if device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     for case in all_cases() if cases is None else cases:
         for place in devices:
@@ -130,10 +150,12 @@ def run_selftest(
                 for backend, reason in explained.rows:
                     if reason is not None or (backends is not None and backend not in backends):
                         continue
-                    yield _row(case, backend, dtype, place)
+                    yield Unit(case, backend, dtype, place)
 
 
-def _row(case: Case, backend: str, dtype: torch.dtype, device: str) -> Row:
+def judge(unit: Unit) -> Row:
+    """Run one unit; whatever it raises is its verdict."""
+    case, backend, dtype, device = unit.case, unit.backend, unit.dtype, unit.device
     start = perf_counter()
     note = ""
     try:

@@ -76,7 +76,8 @@ def vq_lookup(
     Returns
     -------
     Tensor, (...) int64
-        -1 where masked.
+        -1 where masked. On a GPU it is -1 also where a row holds a NaN: such a row is not refused
+        there, because looking for it would wait for the device.
 
     Raises
     ------

@@ -1,0 +1,267 @@
+"""Times one entry of the registry: verify everybody, drop who is wrong or slow, then interleave.
+
+A provider that raises, is wrong, or takes too long is a row of its own (``failed_OP``,
+``dropped_OP``) and takes no further part; the others are timed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from time import time
+from typing import Any
+
+import numpy as np
+import torch
+from _timing import GpuClock, Recorder, cpu_clock, gpu_state, interleaved, ratio
+from ceilings import peak_bytes
+from registry import OURS, Entry, Problem, Setting
+
+Way = Callable[[], object]
+# what is timed at least, however slow it is
+FEWEST_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one entry may take.
+
+    Parameters
+    ----------
+    call_s : float
+        A provider whose call takes longer is dropped; and no provider is timed for longer in all.
+    factor : float
+        A provider so many times slower than the fastest is dropped; ours never is for that.
+    deadline : float
+        Seconds since the epoch after which nothing new begins.
+    graphs : bool
+        Whether to time replays of CUDA graphs as well.
+    """
+
+    call_s: float = math.inf
+    factor: float = math.inf
+    deadline: float = math.inf
+    graphs: bool = False
+
+    @property
+    def spent(self) -> bool:
+        """Whether the deadline has passed."""
+        return time() > self.deadline
+
+
+class SpoiltContext(Exception):
+    """The GPU refuses everything after an illegal access: only another process can go on."""
+
+
+class Measurement:
+    """One entry in one setting, and what became of each of its providers.
+
+    Parameters
+    ----------
+    entry : Entry
+    setting : Setting
+    recorder : Recorder
+    best : dict of float
+        What :func:`ceilings.roofline` gave.
+    limits : Limits
+    skipped : collection of str
+        Providers that have failed in an earlier process and are not called again.
+    watch : callable
+        Hears what is done next and with which provider ("" for all), before it is done.
+    failing : callable
+        Hears which provider has failed, once its row is written.
+    """
+
+    def __init__(
+        self,
+        entry: Entry,
+        setting: Setting,
+        recorder: Recorder,
+        best: dict[str, float],
+        *,
+        limits: Limits | None = None,
+        skipped: Collection[str] = (),
+        watch: Callable[[str, str], None] = lambda doing, provider: None,
+        failing: Callable[[str], None] = lambda provider: None,
+    ) -> None:
+        self.entry, self.setting, self.recorder, self.best = entry, setting, recorder, best
+        self.limits, self.skipped = limits or Limits(), skipped
+        self.watch, self.failing = watch, failing
+        self.failed: list[str] = []
+        self.errors: dict[str, float] = {}
+        self.ways: dict[str, Way] = {}
+        self.ceilings: frozenset[str] = frozenset()
+
+    def run(self, rounds: int | None = None) -> list[str]:
+        """Verify and time; rows are kept on the way. Returns the providers that failed."""
+        self.watch("building", "")
+        problem = self.entry.build(self.setting)
+        self.ceilings = frozenset(problem.ceilings)
+        for name, way in {**problem.providers, **problem.ceilings}.items():
+            if self.limits.spent:
+                self._note("dropped", name, "no time left")
+            elif name not in self.skipped:
+                self._verify(problem, name, way)
+        slowest = self._drop_slow()
+        if not self.ways:
+            return self.failed
+        count = rounds or self.entry.rounds
+        if slowest and math.isfinite(self.limits.call_s):
+            count = min(count, max(FEWEST_ROUNDS, int(self.limits.call_s / slowest)))
+        peaks = {name: self._peak(name) for name in self.ways}
+        how = "call" if self.setting.on_gpu else None
+        self._time(problem, self.ways, count, peaks, how)
+        if self.limits.graphs and self.setting.on_gpu and not self.limits.spent:
+            self._time(problem, self._captured(), count, {}, "graph")
+        return self.failed
+
+    def _verify(self, problem: Problem, name: str, way: Way) -> None:
+        """Call a provider for the first time; one that raises or is wrong is a row."""
+        self.watch("verifying", name)
+        try:
+            answer = way()
+            self._finish()
+            if name not in self.ceilings:
+                self.errors[name] = problem.error(name, answer)
+        except Exception as failure:
+            self._fail(name, f"{type(failure).__name__}: {failure}")
+            return
+        if name not in self.ceilings and not self.errors[name] <= problem.limit:
+            self._fail(name, f"wrong by {self.errors[name]:.2g}, allowed are {problem.limit:.2g}")
+        else:
+            self.ways[name] = way
+
+    def _fail(self, name: str, note: str) -> None:
+        self.failed.append(name)
+        self._note("failed", name, note)
+        self.failing(name)
+        if self.setting.on_gpu:
+            try:
+                self._finish()
+                torch.cuda.empty_cache()
+            except Exception as failure:
+                raise SpoiltContext from failure
+
+    def _note(self, kind: str, name: str, note: str, **fields: Any) -> None:
+        names = {"op": f"{kind}_{self.entry.op}", "case": self.entry.case, "provider": name}
+        dtype = self.entry.precision_in(self.setting)
+        self.recorder.row(**names, dtype=dtype, note=note[:500], **fields)
+
+    def _drop_slow(self) -> float:
+        """Leave out who is far too slow; returns the seconds of the slowest who stays."""
+        if not (math.isfinite(self.limits.call_s) or math.isfinite(self.limits.factor)):
+            return 0.0
+        seconds = {}
+        for name, way in self.ways.items():
+            self.watch("probing", name)
+            seconds[name] = self._clock(cold=False)(way)
+        fastest = min((s for n, s in seconds.items() if n not in self.ceilings), default=0.0)
+        for name, taken in seconds.items():
+            slower = taken / max(fastest, 1e-9)
+            too_long = taken > self.limits.call_s
+            if too_long or (slower > self.limits.factor and name != OURS):
+                del self.ways[name]
+                note = f"one call takes {taken:.3g} s, {slower:.3g} times the fastest"
+                self._note("dropped", name, note, ms_once=taken * 1e3)
+        return max((seconds[name] for name in self.ways), default=0.0)
+
+    def _peak(self, name: str) -> int | None:
+        self.watch("measuring the memory of", name)
+        return peak_bytes(self.ways[name], self.setting.device)
+
+    def _captured(self) -> dict[str, Way]:
+        """Replays of the providers that a CUDA graph can hold."""
+        replays: dict[str, Way] = {}
+        for name, way in self.ways.items():
+            self.watch("capturing", name)
+            try:
+                replays[name] = _captured(way)
+                self._finish()
+            except Exception as failure:
+                self._note("dropped", name, f"no graph: {type(failure).__name__}: {failure}")
+                try:
+                    self._finish()
+                except Exception as spoilt:
+                    raise SpoiltContext from spoilt
+        return replays
+
+    def _time(
+        self,
+        problem: Problem,
+        ways: dict[str, Way],
+        rounds: int,
+        peaks: dict[str, int | None],
+        how: str | None,
+    ) -> None:
+        if not ways:
+            return
+        on_gpu = self.setting.on_gpu
+        for cache in ("cold", "warm") if on_gpu else (None,):
+            if cache == "warm" and self.limits.spent:
+                return
+            before = gpu_state() if on_gpu else {}
+            seconds = interleaved(
+                ways,
+                rounds=rounds,
+                clock=self._clock(cold=cache == "cold"),
+                deadline=self.limits.deadline,
+                watch=lambda name: self.watch("timing", name),
+            )
+            self.watch("summing up", "")
+            after = gpu_state() if on_gpu else {}
+            for name, times in seconds.items():
+                extra: dict[str, Any] = {
+                    "error": self.errors.get(name),
+                    "ceiling": name in self.ceilings,
+                    "dtype": self.entry.precision_in(self.setting),
+                }
+                if peaks:
+                    peak = peaks[name]
+                    extra["peak_mb"] = None if peak is None else peak / 1e6
+                if on_gpu:
+                    extra |= {"cache": cache, "way": how}
+                    extra |= {"gpu_before": before, "gpu_after": after}
+                row = _row(problem, times, seconds.get(OURS), self.best)
+                names = {"op": self.entry.op, "case": self.entry.case, "provider": name}
+                self.recorder.row(**names, **problem.facts, **row, **extra)
+
+    def _clock(self, *, cold: bool) -> Callable[[Way], float]:
+        return GpuClock(self.setting.device, cold=cold) if self.setting.on_gpu else cpu_clock
+
+    def _finish(self) -> None:
+        if self.setting.on_gpu:
+            torch.cuda.synchronize(self.setting.device)
+
+
+def _captured(way: Way) -> Way:
+    """A replay of what a function launches; it raises where that cannot be captured."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(2):
+            way()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        kept = way()
+
+    def replay() -> object:
+        graph.replay()
+        return kept
+
+    return replay
+
+
+def _row(
+    problem: Problem, times: list[float], ours: list[float] | None, best: dict[str, float]
+) -> dict[str, Any]:
+    p20, p50, p80 = (float(q) for q in np.quantile(times, [0.2, 0.5, 0.8]))
+    floor = max(problem.flops / best["flops"], problem.traffic / best["bytes"])
+    over, low, high = (None, None, None) if ours is None else ratio(times, ours)
+    return {
+        **{"ms_p20": p20 * 1e3, "ms_p50": p50 * 1e3, "ms_p80": p80 * 1e3, "rounds": len(times)},
+        **{"gflops": problem.flops / p50 / 1e9, "gbytes": problem.traffic / p50 / 1e9},
+        **{"roofline": floor / p50, "ratio_to_fastbrain": over},
+        **{"ratio_low": low, "ratio_high": high},
+    }
