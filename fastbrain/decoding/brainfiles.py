@@ -22,7 +22,7 @@ from ..models.brainconfig import BrainLLMConfig
 from ..models.brainllm import BrainLLM
 from ..models.hub import llm_fingerprint, load_llm, model_digest
 from ..models.pretrained import load_strict
-from ..models.saved import read_whole
+from ..models.saved import load_tensors, read_whole
 from ..models.serialisation import from_dict
 
 LAYOUT, KIND = 1, "brainllm"
@@ -206,8 +206,6 @@ def load_brainllm(
     ConfigError
         The configuration has an unknown key.
     """
-    from safetensors.torch import load
-
     root = Path(folder)
     described = _read(root)
     card = from_dict(BrainLLMCard, described["card"], where="card")
@@ -225,10 +223,11 @@ def load_brainllm(
         )
     config = BrainLLMConfig.from_dict(described["model"])
     model = BrainLLM(config, llm=language, text_tokenizer=tokenizer)
-    load_strict(model, load((root / "model.safetensors").read_bytes()), where=str(root))
+    state = load_tensors(root / "model.safetensors", function="load_brainllm")
+    load_strict(model, state, where=str(root))
     pca = region = None
     if described["features"] is not None:
-        arrays = load((root / "features.safetensors").read_bytes())
+        arrays = load_tensors(root / "features.safetensors", function="load_brainllm")
         inside = arrays.pop("region", None)
         region = None if inside is None else inside.numpy().astype(bool)
         pca = _pca(root, described["features"], arrays)

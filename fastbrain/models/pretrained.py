@@ -21,7 +21,7 @@ from .config import LLM4BrainConfig
 from .hub import llm_fingerprint, load_llm, local_folder
 from .llm4brain import LLM4Brain
 from .modelcard import card_text
-from .saved import read_whole
+from .saved import load_tensors, read_whole
 from .serialisation import from_dict
 
 LAYOUT = 1
@@ -161,13 +161,11 @@ def from_pretrained(
     ConfigError
         The configuration has an unknown key.
     """
-    from safetensors.torch import load
-
     root = local_folder(folder, revision)
     described = read_described(root)
     config = LLM4BrainConfig.from_dict(described["model"])
     card = from_dict(ModelCard, described["card"], where="card")
-    sites = load((root / "grid.safetensors").read_bytes())
+    sites = load_tensors(root / "grid.safetensors", function="from_pretrained")
     own = TokenGrid(
         sites["mask"].numpy().astype(bool),
         tuple(described["kernel"]),
@@ -198,7 +196,8 @@ def from_pretrained(
         scale=described["scale"],
         video=video,
     )
-    load_strict(model, load((root / "model.safetensors").read_bytes()), where=str(root))
+    state = load_tensors(root / "model.safetensors", function="from_pretrained")
+    load_strict(model, state, where=str(root))
     model.card = card
     return model.to(device).eval()
 

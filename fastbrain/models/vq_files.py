@@ -9,7 +9,7 @@ from pathlib import Path
 from .._io import folder_atomic, sha256, write_atomic, write_json
 from ..errors import CheckpointError
 from .pretrained import load_strict
-from .saved import read_whole
+from .saved import load_tensors, read_whole
 from .vq_autoencoder import VQAutoencoder
 from .vq_config import VQAutoencoderConfig
 
@@ -91,8 +91,6 @@ def load_vq(
     ConfigError
         The configuration has an unknown key.
     """
-    from safetensors.torch import load
-
     root = Path(folder)
     described = read_whole(root, _FILES, function="load_vq")
     if not isinstance(described, dict) or described.get("layout") != LAYOUT:
@@ -103,7 +101,7 @@ def load_vq(
             f"load_vq: regions must be those of training in their order, got {len(regions)} that "
             f"differ from its {len(card.regions)}."
         )
-    state = load((root / "model.safetensors").read_bytes())
+    state = load_tensors(root / "model.safetensors", function="load_vq")
     model = VQAutoencoder(
         VQAutoencoderConfig.from_dict(described["model"]),
         center=state["center"],

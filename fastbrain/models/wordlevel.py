@@ -24,7 +24,7 @@ from .._io import (
     write_json,
 )
 from ..errors import CohortError, InputError, OutputExistsError, StoreError
-from .hub import quiet
+from .sources import quiet
 
 if TYPE_CHECKING:
     from torch import Tensor
