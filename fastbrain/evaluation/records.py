@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .._io import write_atomic
+from .._rules import number, text
 from ..errors import InputError
 from .conditions import TRUE
 from .protocol import Evaluation
 
 _TEXT, _NLL, _SCORE = "text: ", "nll: ", "score: "
+_TEXTS = ("trial_id", "truth", "decoded", "block")
 
 
 def write_samples(path: str | Path, evaluation: Evaluation) -> Path:
@@ -47,7 +49,7 @@ def write_samples(path: str | Path, evaluation: Evaluation) -> Path:
             columns[_NLL + control.name] = np.atleast_2d(control.nll).mean(axis=0)
     columns |= {_SCORE + name: values for name, values in evaluation.per_sample.items()}
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer)
+    pq.write_table(pa.table(columns), buffer, write_page_checksum=True)
     return write_atomic(path, buffer.getvalue())
 
 
@@ -57,7 +59,7 @@ def read_samples(path: str | Path) -> dict[str, list[Any]]:
     Raises
     ------
     InputError
-        There is no such file, or it is not one of ours.
+        There is no such file, it is not one of ours, or it is damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -67,14 +69,26 @@ def read_samples(path: str | Path) -> dict[str, list[Any]]:
             f"read_samples: {path} must exist, got no such file. Run fastbrain evaluate."
         )
     try:
-        columns = pq.read_table(path).to_pydict()
-    except (pa.ArrowInvalid, OSError) as error:
+        columns: dict[str, list[Any]] = pq.read_table(
+            path, page_checksum_verification=True
+        ).to_pydict()
+    except (pa.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:
         raise InputError(f"read_samples: {path} must be a Parquet file, got {error}.") from error
-    absent = {"trial_id", "truth", "decoded", "block"} - set(columns)
+    absent = set(_TEXTS) - set(columns)
     if absent:
         raise InputError(
             f"read_samples: {path} must hold the columns of evaluate, got no {sorted(absent)}."
         )
+    for name, values in columns.items():
+        numbers = name.startswith((_NLL, _SCORE))
+        texts = name in _TEXTS or name.startswith(_TEXT)
+        if (numbers and not all(map(number, values))) or (texts and not all(map(text, values))):
+            raise InputError(
+                f"read_samples: {path} must hold {'numbers' if numbers else 'texts'} without gaps "
+                f"in column '{name}', got others. The file is damaged or was edited."
+            )
+    if len(set(columns["trial_id"])) != len(columns["trial_id"]):
+        raise InputError(f"read_samples: {path} must name each trial once, got one twice.")
     return columns
 
 

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._io import read_json, sha256, verify
+from .._io import read_json, sha256, verify, write_atomic, write_json
+from .._runfiles import read_record
 from ..errors import CheckpointError, CohortError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+SEAL = "fastbrain.json"
 _DIGESTS: dict[tuple[str, int, int, int], str] = {}
 
 
@@ -57,6 +59,31 @@ def load_tensors(path: str | Path, *, function: str) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{function}: {path} must be a safetensors file, got '{error}'. It is damaged."
         ) from error
+
+
+def seal(folder: Path) -> None:
+    """Sync the files that another library wrote into a folder, and list their digests."""
+    names = sorted(p.name for p in folder.iterdir())
+    for name in names:
+        write_atomic(folder / name, (folder / name).read_bytes())
+    write_json(folder / SEAL, {name: sha256(folder / name) for name in names})
+
+
+def check_seal(folder: Path) -> None:
+    """Compare the files of a folder with the digests that :func:`seal` listed.
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or damaged, or there is no list.
+    """
+    listed = read_record(folder / SEAL, {}, function="check_seal")
+    try:
+        verify(folder, listed, error=CheckpointError)
+    except CheckpointError:
+        raise
+    except (CohortError, OSError) as error:
+        raise CheckpointError(f"check_seal: {folder} must be whole: {error}") from error
 
 
 def file_digest(path: Path) -> str:
