@@ -51,8 +51,8 @@ from fastbrain.evaluation import (
     spread_counts,
 )
 from fastbrain.evaluation.bertscore import default_bert
-from fastbrain.models.hub import quiet
 from fastbrain.models.sentences import sentence_embeddings
+from fastbrain.models.sources import find_model, load_tokenizer, load_weights_of
 
 PENALTIES = np.logspace(-2, 1, 7)  # times the mean squared length of a brain image
 WIDTHS = (0.05, 0.1, 0.15, 0.2)
@@ -140,13 +140,10 @@ def read_folder(folder: Path) -> tuple[np.ndarray, list[str], list[str]]:
 
 def embed(texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Embeddings (N, layers·D), subword counts (N, W) and a vector of each subword (W, D)."""
-    from transformers import AutoModel, AutoTokenizer
-
     path = default_bert()[0]
     units = sentence_embeddings(texts, path)
-    with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        model = AutoModel.from_pretrained(path)
+    source = find_model(path, function="pereira")
+    tokenizer, model = load_tokenizer(source), load_weights_of(source)
     tokens = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     vocabulary = {token: i for i, token in enumerate(sorted({t for row in tokens for t in row}))}
     counts = np.zeros((len(texts), len(vocabulary)))

@@ -55,7 +55,7 @@ def read_columns(
             raise error(f"{where}: {path} must be a table of ours, got {problem}.")
         # a text that many rows share is held once
         texts = [field.name for field in schema if pa.types.is_string(field.type)]
-        with pq.ParquetFile(path, read_dictionary=texts) as file:
+        with pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
             table = file.read()
         return {name: _values(table[name]) for name in table.column_names}, schema
     except FastbrainError:

@@ -13,6 +13,7 @@ import tyro
 
 from .._io import write_json
 from .._progress import say
+from .._runfiles import require_writable
 from ..evaluation.compare import Comparison, compare_runs
 from ..evaluation.table import TITLES, aligned
 
@@ -31,6 +32,8 @@ class Config:
 
 def run(config: Config) -> None:
     """Compare and print."""
+    if config.out is not None:
+        require_writable(config.out.parent, function="compare")
     found = compare_runs(config.runs, seed=config.seed)
     print(comparison_table(found))
     for note in found.notes:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import tyro
 
 from .._progress import say
+from .._runfiles import require_writable
 from ..data import WindowLoader
 from ..decoding import decode_windows
 from ..evaluation.brainrun import is_brainllm_run, open_brainllm_run, write_brainllm
@@ -30,6 +31,8 @@ class Config(SamplingOptions):
     """Part of the split to decode."""
     out: Path | None = None
     """TSV to write; default: print."""
+    store: Path | None = None
+    """Where the run's store is now; default: where it was, or the same place beside the run."""
     unknown_subject: Literal["refuse", "mean"] | None = None
     """People that the model's table of subjects lacks: an error, or the mean of all entries."""
     device: str = "cpu"
@@ -38,14 +41,19 @@ class Config(SamplingOptions):
 
 def run(config: Config) -> None:
     """Decode and write."""
+    if config.out is not None:
+        require_writable(config.out.parent, function="decode")
     if is_brainllm_run(config.run):
         refuse_unknown_subject("decode", config.unknown_subject)
-        saved, store, _ = open_brainllm_run(config.run, device=config.device)
+        saved, store, _ = open_brainllm_run(config.run, store=config.store, device=config.device)
         ids = store.split.part(config.part)
         texts = write_brainllm(saved, store, ids, sampling=config.sampling())
     else:
         model, store, _ = open_run(
-            config.run, device=config.device, unknown_subject=config.unknown_subject
+            config.run,
+            store=config.store,
+            device=config.device,
+            unknown_subject=config.unknown_subject,
         )
         loader = WindowLoader(store, store.split.part(config.part), batch_size=32, shuffle=False)
         decoded = decode_windows(model, loader, sampling=config.sampling())

@@ -30,6 +30,8 @@ class Config(SamplingOptions):
     """Permuted brain inputs to compare with, at least 100."""
     bert: bool = True
     """Whether to compute BERTScore."""
+    store: Path | None = None
+    """Where the run's store is now; default: where it was, or the same place beside the run."""
     unknown_subject: Literal["refuse", "mean"] | None = None
     """People that the model's table of subjects lacks: an error, or the mean of all entries."""
     device: str = "cpu"
@@ -46,6 +48,7 @@ def run(config: Config) -> None:
         judge = partial(evaluate_run, unknown_subject=config.unknown_subject)
     result = judge(
         config.run,
+        store=config.store,
         sampling=config.sampling(),
         count=config.derangements,
         seed=config.seed,

@@ -17,6 +17,7 @@ from typing import Literal
 
 from .._io import new_output, read_json, write_atomic, write_json
 from .._progress import say
+from .._runfiles import read_metrics
 from ..data import Split, VoxelStore, split_subject_folds, write_store
 from ..data.events import Trial
 from ..data.plan import StorePlan
@@ -174,7 +175,9 @@ def leave_subjects_out(
                 device=device,
                 unknown_subject=unknown_subject,
             )
-        scores = [Score.from_json(row) for row in read_json(done)["scores"]]
+        scores = [
+            Score.from_json(row) for row in read_metrics(done, function="leave-out")["scores"]
+        ]
         found += [s for s in scores if s.group.startswith("subject ")]
     found += mean_over_people(found, seed=seed)
     write_json(out / "scores.json", [score.to_json() for score in found])

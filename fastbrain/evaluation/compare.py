@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._io import read_json
+from .._runfiles import read_metrics
 from ..errors import InputError
 from .conditions import block_flip_p
 from .records import read_samples, sample_scores
@@ -92,6 +92,8 @@ def compare_runs(runs: Sequence[str | Path], *, seed: int = 0) -> Comparison:
     InputError
         Fewer than two runs, one is not evaluated, two names are equal, a shared sample has another
         true text or block, or fewer than two samples are shared.
+    CheckpointError
+        A ``metrics.json`` is missing or damaged.
     """
     folders = [Path(run) for run in runs]
     if len({folder.resolve() for folder in folders}) != len(folders) or len(folders) < 2:
@@ -171,7 +173,7 @@ def _difference(
 
 
 def _notes(folders: Sequence[Path], sizes: Sequence[int], shared: int) -> tuple[str, ...]:
-    facts = [read_json(folder / "metrics.json") for folder in folders]
+    facts = [read_metrics(folder / "metrics.json", function="compare_runs") for folder in folders]
     notes = []
     if set(sizes) != {shared}:
         notes.append(f"The runs scored {', '.join(map(str, sizes))} samples; {shared} are shared.")
@@ -185,5 +187,5 @@ def _notes(folders: Sequence[Path], sizes: Sequence[int], shared: int) -> tuple[
         if audit is None:
             notes.append(f"{folder}: trained without a leak audit.")
         elif not audit["clean"]:
-            notes.append(f"{folder}: the split leaks, allowed because: {audit['allowed']}.")
+            notes.append(f"{folder}: the split leaks, allowed because: {audit.get('allowed')}.")
     return tuple(notes)

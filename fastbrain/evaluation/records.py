@@ -12,11 +12,13 @@ import numpy.typing as npt
 
 from .._io import write_atomic
 from .._parquet import read_columns
+from .._rules import number, text
 from ..errors import InputError
 from .conditions import TRUE
 from .protocol import Evaluation
 
 _TEXT, _NLL, _SCORE = "text: ", "nll: ", "score: "
+_TEXTS = ("trial_id", "truth", "decoded", "block")
 
 
 def write_samples(path: str | Path, evaluation: Evaluation) -> Path:
@@ -48,7 +50,7 @@ def write_samples(path: str | Path, evaluation: Evaluation) -> Path:
             columns[_NLL + control.name] = np.atleast_2d(control.nll).mean(axis=0)
     columns |= {_SCORE + name: values for name, values in evaluation.per_sample.items()}
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer)
+    pq.write_table(pa.table(columns), buffer, write_page_checksum=True)
     return write_atomic(path, buffer.getvalue())
 
 
@@ -58,18 +60,28 @@ def read_samples(path: str | Path) -> dict[str, list[Any]]:
     Raises
     ------
     InputError
-        There is no such file, or it is not one of ours.
+        There is no such file, it is not one of ours, or it is damaged.
     """
     if not Path(path).is_file():
         raise InputError(
             f"read_samples: {path} must exist, got no such file. Run fastbrain evaluate."
         )
     columns, _ = read_columns(path, where="read_samples", error=InputError)
-    absent = {"trial_id", "truth", "decoded", "block"} - set(columns)
+    absent = set(_TEXTS) - set(columns)
     if absent:
         raise InputError(
             f"read_samples: {path} must hold the columns of evaluate, got no {sorted(absent)}."
         )
+    for name, values in columns.items():
+        numbers = name.startswith((_NLL, _SCORE))
+        texts = name in _TEXTS or name.startswith(_TEXT)
+        if (numbers and not all(map(number, values))) or (texts and not all(map(text, values))):
+            raise InputError(
+                f"read_samples: {path} must hold {'numbers' if numbers else 'texts'} without gaps "
+                f"in column '{name}', got others. The file is damaged or was edited."
+            )
+    if len(set(columns["trial_id"])) != len(columns["trial_id"]):
+        raise InputError(f"read_samples: {path} must name each trial once, got one twice.")
     return columns
 
 

@@ -6,7 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from .._io import read_json, write_atomic, write_json
+from .._io import write_atomic, write_json
+from .._runfiles import read_log, read_manifest, require_writable
 from ..data import DriftFilter, VoxelStore, WindowLoader
 from ..data.tables import tsv_text
 from ..decoding import Sampling, token_saliency
@@ -18,13 +19,18 @@ from .llm4brain import control_model
 from .protocol import Evaluation, Sample, evaluate_text
 from .records import write_samples
 from .report import ReportParts, write_report
+from .stores import open_store, scored_trials
 from .subjects import subject_table
 
 _BATCH = 32
 
 
 def open_run(
-    run: str | Path, *, device: str = "cpu", unknown_subject: str | None = None
+    run: str | Path,
+    *,
+    store: str | Path | None = None,
+    device: str = "cpu",
+    unknown_subject: str | None = None,
 ) -> tuple[LLM4Brain, VoxelStore, dict[str, Any]]:
     """Load a run's model and the store it was trained on.
 
@@ -32,6 +38,9 @@ def open_run(
     ----------
     run : str or Path
         Folder that ``fastbrain train`` or ``fastbrain adapt`` made.
+    store : str or Path, optional
+        Where the store is now. Default: where it was at training, then the same place relative to
+        the run folder.
     device : str
     unknown_subject : {"refuse", "mean"}, optional
         What a model with a table of subjects does with a person it has no entry for; default: as
@@ -46,24 +55,17 @@ def open_run(
     Raises
     ------
     CheckpointError
-        Training is not finished, or the store is not the one it was trained on.
+        Training is not finished, a file of the run is damaged, or its store or language model is
+        not found as it was.
     """
-    path = Path(run) / "manifest.json"
-    if not path.is_file():
-        raise CheckpointError(
-            f"open_run: {path} must exist. Is training finished? fastbrain train --resume goes on."
-        )
-    manifest = read_json(path)
-    store = VoxelStore.open(manifest["store"])
-    if store.fingerprint() != manifest["store_fingerprint"]:
-        raise CheckpointError(
-            f"open_run: the store {manifest['store']} must be the one of training "
-            f"({manifest['store_fingerprint']}), got {store.fingerprint()}."
-        )
-    model = from_pretrained(Path(run) / "model", device=device, grid=store.grid, tr=store.tr)
+    manifest = read_manifest(run, function="open_run")
+    if "adaptation" not in manifest or "adapt_trials" not in manifest:
+        raise CheckpointError(f"open_run: {run} must be a run of LLM4Brain, got another kind.")
+    found = open_store(run, manifest, store, function="open_run")
+    model = from_pretrained(Path(run) / "model", device=device, grid=found.grid, tr=found.tr)
     if unknown_subject is not None:
         _meet_unknown(model, unknown_subject)
-    return model, store, manifest
+    return model, found, manifest
 
 
 def evaluate_model(
@@ -114,6 +116,7 @@ def evaluate_model(
 def evaluate_run(
     run: str | Path,
     *,
+    store: str | Path | None = None,
     sampling: Sampling | None = None,
     count: int = 100,
     seed: int = 0,
@@ -128,6 +131,8 @@ def evaluate_run(
     Parameters
     ----------
     run : str or Path
+    store : str or Path, optional
+        Where the store is now; see :func:`open_run`.
     sampling, count, seed, bert
         See :func:`evaluate_model`.
     device : str
@@ -137,12 +142,23 @@ def evaluate_run(
         More entries for ``metrics.json``.
     parts : ReportParts, optional
         Title and notes of the report; the rest is filled in.
+
+    Raises
+    ------
+    CheckpointError
+        See :func:`open_run`.
+    DiskError
+        The run folder cannot be written into; nothing was computed.
     """
     run = Path(run)
-    model, store, manifest = open_run(run, device=device, unknown_subject=unknown_subject)
-    scored = tuple(manifest["scored_trials"])
+    model, data, manifest = open_run(
+        run, store=store, device=device, unknown_subject=unknown_subject
+    )
+    scored = scored_trials(manifest, data, function="evaluate_run")
+    history = _histories(run)
+    require_writable(run, function="evaluate_run")
     result = evaluate_model(
-        model, store, scored, sampling=sampling, count=count, seed=seed, bert=bert
+        model, data, scored, sampling=sampling, count=count, seed=seed, bert=bert
     )
     known = {
         "adaptation": manifest["adaptation"],
@@ -157,17 +173,17 @@ def evaluate_run(
     write_json(run / "metrics.json", result.to_json())
     write_samples(run / "samples.parquet", result)
     write_atomic(run / "subjects.md", subject_table(result.scores) + "\n")
-    loader = WindowLoader(store, scored, batch_size=_BATCH, shuffle=False)
+    loader = WindowLoader(data, scored, batch_size=_BATCH, shuffle=False)
     parts = parts or ReportParts()
     filled = replace(
         parts,
-        notes=(*parts.notes, *_filter_notes(store)),
-        data=_data_facts(store, manifest),
-        quality=_quality(store),
+        notes=(*parts.notes, *_filter_notes(data)),
+        data=_data_facts(data, manifest),
+        quality=_quality(data),
         audit=manifest.get("audit"),
-        history=_histories(run),
-        grid=store.grid,
-        affine=store.affine,
+        history=history,
+        grid=data.grid,
+        affine=data.affine,
         saliency=token_saliency(model, loader).numpy(),
     )
     write_report(run / "report.html", result, filled)
@@ -251,12 +267,10 @@ def _quality(store: VoxelStore) -> list[dict[str, Any]]:
 
 
 def _histories(run: Path) -> dict[str, list[dict[str, Any]]]:
-    import json
-
     rows = {}
     for folder in sorted((run / "stages").glob("*")):
         log = folder / "log.jsonl"
         if log.is_file():
-            rows[folder.name] = [json.loads(line) for line in log.read_text().splitlines()]
+            rows[folder.name] = read_log(log, function="evaluate_run")
     order = ("pretrain", "video", "calibrate", "stage1", "stage2", "adapt")
     return {name: rows[name] for name in order if name in rows}

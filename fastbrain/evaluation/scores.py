@@ -81,7 +81,13 @@ class Score:
             got = sorted(value) if isinstance(value, Mapping) else type(value).__name__
             raise InputError(f"Score.from_json: keys must be {sorted(names)}, got {got}.")
         interval = value["interval"]
-        return cls(**{**value, "interval": None if interval is None else Interval(**interval)})
+        try:
+            found = None if interval is None else Interval(**interval)
+            return cls(**{**value, "interval": found})
+        except TypeError as error:
+            raise InputError(
+                f"Score.from_json: interval must have low, high and level, got {interval!r:.80}."
+            ) from error
 
 
 def with_adjusted(scores: Sequence[Score]) -> tuple[Score, ...]:

@@ -13,13 +13,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .._io import read_json, write_json
+from .._io import write_json
+from .._rules import list_of, number
+from .._runfiles import read_record, read_vqlm, require_writable
 from ..data import RestingStudy
 from ..decoding import answer_odds, guess_number
 from ..errors import CheckpointError
 from ..models import CodeVocabulary, DigitTokens, Question, load_llm, load_vq, recording_codes
 from ..models.mixed import MixedSequence, additive, stair_step_mask
 from ..models.question import spread_starts
+from ..models.saved import check_seal
 from .clinical import label_scores, scale_scores
 from .clinical_baselines import ClinicalCohort, baseline_predictions, connectivity_features
 from .scores import Score
@@ -117,9 +120,12 @@ def evaluate_vqlm(
     ------
     CheckpointError
         A file is missing or damaged, or the people are others.
+    DiskError
+        The run folder cannot be written into; nothing was computed.
     """
     run = Path(run)
-    config, split = read_json(run / "config.json"), read_json(run / "split.json")
+    require_writable(run, function="evaluate_vqlm")
+    config, split, coding, frames = read_vqlm(run, function="evaluate_vqlm")
     people = [p for part in _PARTS for p in split[part]]
     if sorted(people) != sorted(study.series):
         raise CheckpointError(
@@ -129,10 +135,10 @@ def evaluate_vqlm(
     scale = config["kind"] == "scale"
     target: Target = study.numbers(config["target"]) if scale else study.labels(config["target"])
     coder = load_vq(run / "coder", regions=study.regions)[0]
+    check_seal(run / "llm")
     llm, tokenizer = load_llm(str(run / "llm"))
     digits = DigitTokens.find(tokenizer, places=config["places"]) if scale else None
     question = Question(tokenizer, CodeVocabulary.find(tokenizer), digits, config["question"])
-    frames = read_json(run / "vq" / "config.json")["config"]["frames"]
     codes = {p: recording_codes(coder, study.series[p], frames) for p in people}
     steps = config["steps"]
     rows = {
@@ -154,7 +160,9 @@ def evaluate_vqlm(
     predicted["head"] = ridge(states)["connectivity ridge"]
     predicted["connectivity of codes"] = ridge(coded)["connectivity ridge"]
     if (run / "image.json").exists():
-        predicted["image"] = read_json(run / "image.json")
+        told = number if scale else list_of(number, least=2)
+        rules = dict.fromkeys(people, told)
+        predicted["image"] = read_record(run / "image.json", rules, function="evaluate_vqlm")
     plain = ridge({p: connectivity_features(study.series[p].T) for p in fitted})
     predicted |= {name: plain[name] for name in ("mean", "connectivity ridge")}
 
@@ -169,7 +177,6 @@ def evaluate_vqlm(
         found = scored(guess, groups=groups, permutations=permutations, seed=seed, **classes)
         scores += [replace(found[metric], group=way) for metric in _METRICS[config["kind"]]]
     kept = {way: {p: values[p] for p in tests} for way, values in predicted.items()}
-    coding = read_json(run / "coding.json")
     result = VQLMResult(config["kind"], tuple(scores), coding, spelled, kept)
     write_json(run / "metrics.json", result.to_json())
     return result

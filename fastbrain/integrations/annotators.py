@@ -116,5 +116,7 @@ class VideoModel:
 def _card(kind: str, name_or_path: str, model: Any, *settings: object) -> AnnotatorCard:
     # a folder is known by its name: the digest tells its weights apart
     name = Path(name_or_path).name if Path(name_or_path).is_dir() else name_or_path
+    if commit := getattr(model.config, "_commit_hash", None):
+        name = f"{name}@{commit}"
     told = hashlib.sha256(json.dumps([model_digest(model), *settings]).encode())
     return AnnotatorCard(f"{kind} {name}", told.hexdigest()[:16])

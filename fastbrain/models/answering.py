@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .sources import find_model, load_processor, load_weights_of
 
 
 @torch.no_grad()
@@ -93,7 +94,7 @@ def answer_clips(
 
 
 def load_video_llm(name_or_path: str, *, device: str = "cpu") -> tuple[Any, Any]:
-    """Load a video language model, frozen, with its processor; no code of theirs runs.
+    """Load a video language model, frozen, with its processor; one with its own code is refused.
 
     Parameters
     ----------
@@ -109,20 +110,13 @@ def load_video_llm(name_or_path: str, *, device: str = "cpu") -> tuple[Any, Any]
     Raises
     ------
     InputError
-        It cannot be found or read, or needs a package that is not installed.
+        It cannot be found or read, is refused, or needs a package that is not installed.
     """
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
-    try:
-        processor = AutoProcessor.from_pretrained(name_or_path)
-        model = AutoModelForImageTextToText.from_pretrained(name_or_path, use_safetensors=True)
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(
-            f"load_video_llm: name_or_path must be a video language model, got '{name_or_path}': "
-            f"{str(error).strip().splitlines()[0]} Download it first, or name its folder."
-        ) from error
-    model.to(torch.device(device))  # type: ignore[arg-type]
-    return model.eval().requires_grad_(False), processor
+    source = find_model(name_or_path, function="load_video_llm")
+    processor = load_processor(source)
+    model = load_weights_of(source, "AutoModelForImageTextToText")
+    model.to(torch.device(device))
+    return model.requires_grad_(False), processor
 
 
 def _chat(tokenizer: Any, question: str) -> str:

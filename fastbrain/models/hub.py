@@ -6,13 +6,13 @@ import hashlib
 import importlib.util
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, ConfigError, InputError
 from .serialisation import suggest
+from .sources import find_model, load_tokenizer, load_weights_of
+from .sources import quiet as quiet
 
 _log = logging.getLogger("fastbrain")
 
@@ -47,7 +47,8 @@ def load_llm(
 ) -> tuple[Any, Any]:
     """Load a causal language model, frozen and in evaluation mode, with its tokenizer.
 
-    Nothing is fetched when `HF_HUB_OFFLINE` is set, and remote code is never run.
+    Nothing is fetched when `HF_HUB_OFFLINE` is set. A model that brings code of its own is refused,
+    and so are weights that are not safetensors.
 
     Parameters
     ----------
@@ -67,12 +68,12 @@ def load_llm(
     Raises
     ------
     InputError
-        The model cannot be found or read, or its tokenizer has no EOS.
+        The model cannot be found or read, brings code of its own, has no safetensors, or its
+        tokenizer has no EOS.
     ConfigError
         `dtype` or `attn` is unknown.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
     if dtype is None:
         dtype = "bfloat16" if str(device).startswith("cuda") else "float32"
@@ -82,21 +83,11 @@ def load_llm(
         attn = attention_choice(device)[0]
     if attn == "flash_attention_2" and dtype == "float32":
         attn = "sdpa"  # flash attention has no fp32 kernel
-    try:
-        # a bar for what takes milliseconds is noise, one for a download is not
-        with quiet() if Path(name_or_path).is_dir() else nullcontext():
-            tokenizer = AutoTokenizer.from_pretrained(name_or_path)
-            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-                name_or_path,
-                dtype=getattr(torch, dtype),
-                attn_implementation=attn,
-                use_safetensors=True,
-            )
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"load_llm: name_or_path must be a causal language model, got '{name_or_path}': "
-            f"{str(error).splitlines()[0]} Download it first, or name its folder."
-        ) from error
+    source = find_model(name_or_path, function="load_llm")
+    tokenizer = load_tokenizer(source)
+    model = load_weights_of(
+        source, "AutoModelForCausalLM", dtype=getattr(torch, dtype), attn_implementation=attn
+    )
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"load_llm: the tokenizer of '{name_or_path}' must have an EOS token, got none. "
@@ -105,22 +96,8 @@ def load_llm(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
         _log.info("load_llm: '%s' has no pad token, EOS pads", name_or_path)
-    model.to(torch.device(device))  # type: ignore[arg-type]
-    return model.eval().requires_grad_(False), tokenizer
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Read or write a model without transformers' progress bars."""
-    from transformers.utils import logging as hf
-
-    shown = hf.is_progress_bar_enabled()
-    hf.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            hf.enable_progress_bar()
+    model.to(torch.device(device))
+    return model.requires_grad_(False), tokenizer
 
 
 def local_folder(name: str | Path, revision: str | None = None) -> Path:
@@ -154,15 +131,6 @@ def padding_note(tokenizer: Any) -> str:
     if tokenizer.pad_token_id == tokenizer.eos_token_id:
         return "pad token: EOS (the tokenizer has none of its own)"
     return f"pad token: {tokenizer.pad_token}"
-
-
-def model_revision(name: str) -> str:
-    """Commit of a model in the hub's cache; ``"local"`` for a folder."""
-    from transformers import AutoConfig
-
-    with quiet():
-        commit = getattr(AutoConfig.from_pretrained(name), "_commit_hash", None)
-    return commit or "local"
 
 
 def llm_fingerprint(llm: Any) -> str:

@@ -15,13 +15,16 @@ import numpy as np
 import torch
 
 from .._io import folder_atomic, sha256, write_atomic, write_json
+from .._rules import count, flag, list_of, number, positive, table_of, text
+from .._runfiles import read_record
 from ..errors import CheckpointError, ConfigError
 from ..grid import TokenGrid
 from .config import LLM4BrainConfig
 from .hub import llm_fingerprint, load_llm, local_folder
+from .kept_llm import LLMRecord, llm_place
 from .llm4brain import LLM4Brain
 from .modelcard import card_text
-from .saved import read_whole
+from .saved import load_tensors, read_whole
 from .serialisation import from_dict
 
 LAYOUT = 1
@@ -36,7 +39,7 @@ class ModelCard:
     Parameters
     ----------
     llm : str
-        Name or folder of the frozen LLM. It is referenced, not copied.
+        Name or folder of the frozen LLM, which is no part of the saved model.
     tr : float
         Repetition time of the training data, seconds.
     fingerprint : str
@@ -51,6 +54,8 @@ class ModelCard:
         JSON values of the split: which trials were trained on, judged by, and left to be scored.
     training : dict
         JSON values: stages, adaptation, audit, digests of published weights.
+    language : LLMRecord, optional
+        Which LLM that is, to the byte, and where it is kept; a copy lies beside the model's folder.
     """
 
     llm: str
@@ -61,6 +66,7 @@ class ModelCard:
     preprocessing: dict[str, Any] = field(default_factory=dict)
     split: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    language: LLMRecord | None = None
 
 
 def save_pretrained(
@@ -161,13 +167,13 @@ def from_pretrained(
     ConfigError
         The configuration has an unknown key.
     """
-    from safetensors.torch import load
-
     root = local_folder(folder, revision)
     described = read_described(root)
     config = LLM4BrainConfig.from_dict(described["model"])
     card = from_dict(ModelCard, described["card"], where="card")
-    sites = load((root / "grid.safetensors").read_bytes())
+    sites = load_tensors(root / "grid.safetensors", function="from_pretrained")
+    if sites.keys() != {"mask", "kept", "centers_mm"}:
+        raise CheckpointError(f"from_pretrained: {root} must hold its grid, got {sorted(sites)}.")
     own = TokenGrid(
         sites["mask"].numpy().astype(bool),
         tuple(described["kernel"]),
@@ -178,7 +184,8 @@ def from_pretrained(
         raise CheckpointError(f"from_pretrained: the grid of {root} must match its fingerprint.")
     _check_input(own, card, grid, tr)
     if llm is None or isinstance(llm, str):
-        llm = load_llm(llm or card.llm, dtype=dtype, device=device)
+        place = llm or llm_place(card.language, card.llm, root.resolve().parent)
+        llm = load_llm(place, dtype=dtype, device=device)
     language, text_tokenizer = llm
     found = llm_fingerprint(language)
     if found != described["llm_fingerprint"]:
@@ -198,7 +205,8 @@ def from_pretrained(
         scale=described["scale"],
         video=video,
     )
-    load_strict(model, load((root / "model.safetensors").read_bytes()), where=str(root))
+    state = load_tensors(root / "model.safetensors", function="from_pretrained")
+    load_strict(model, state, where=str(root))
     model.card = card
     return model.to(device).eval()
 
@@ -255,17 +263,26 @@ def read_described(root: Path) -> dict[str, Any]:
     described = read_whole(root, FILES, function="from_pretrained")
     if not isinstance(described, dict) or described.get("layout") != LAYOUT:
         raise CheckpointError(f"from_pretrained: {root} must have layout {LAYOUT}.")
-    unknown = sorted(described.keys() - _DESCRIBED)
-    if unknown or _DESCRIBED - described.keys():
+    if described.keys() != _DESCRIBED.keys():
         raise ConfigError(
             f"from_pretrained: config.json of {root} must have keys {sorted(_DESCRIBED)}, got "
             f"{sorted(described)}."
         )
-    return described
+    return read_record(root / "config.json", _DESCRIBED, function="from_pretrained")
 
 
-_DESCRIBED = {"layout", "model", "kernel", "stride", "grid_fingerprint", "scale"}
-_DESCRIBED |= {"external_video", "video_dim", "llm_fingerprint", "card"}
+_DESCRIBED = {
+    "layout": count,
+    "model": table_of(lambda _: True),
+    "kernel": list_of(positive, least=3),
+    "stride": list_of(positive, least=3),
+    "grid_fingerprint": text,
+    "scale": number,
+    "external_video": flag,
+    "video_dim": count,
+    "llm_fingerprint": text,
+    "card": table_of(lambda _: True),
+}
 
 
 class _NoVideo(torch.nn.Module):

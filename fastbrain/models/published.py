@@ -108,8 +108,9 @@ def convert_pickle(path: str | Path, out: str | Path) -> Path:
     tensors = _tensors(value)
     if not tensors:
         raise CheckpointError(f"convert_pickle: {path} must hold tensors by name, got none.")
+    # transformers asks which framework wrote a file
     whole = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
-    return write_atomic(out, save(whole, metadata={"source_sha256": sha256(path)}))
+    return write_atomic(out, save(whole, metadata={"format": "pt", "source_sha256": sha256(path)}))
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], str]:

@@ -1,13 +1,22 @@
-"""What every saved model has: a manifest of its files, and a file that says what it is."""
+"""What every saved model has: a manifest of its files, tensors, and a file that says what it is."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .._io import read_json, verify
+from .._io import read_json, sha256, verify, write_atomic, write_json
+from .._runfiles import read_record
 from ..errors import CheckpointError, CohortError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SEAL = "fastbrain.json"
+_DIGESTS: dict[tuple[str, int, int, int], str] = {}
 
 
 def read_whole(root: Path, files: Sequence[str], *, function: str) -> Any:
@@ -27,5 +36,65 @@ def read_whole(root: Path, files: Sequence[str], *, function: str) -> Any:
             )
         verify(root, manifest, error=CheckpointError)
         return read_json(root / "config.json")
-    except CohortError as error:
+    except CheckpointError:
+        raise
+    except (CohortError, OSError) as error:
         raise CheckpointError(f"{function}: {root} must be a saved model: {error}") from error
+
+
+def load_tensors(path: str | Path, *, function: str) -> dict[str, Tensor]:
+    """Tensors of a safetensors file by name.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, unreadable, or no safetensors.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(Path(path).read_bytes())
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{function}: {path} must be a safetensors file, got '{error}'. It is damaged."
+        ) from error
+
+
+def seal(folder: Path) -> None:
+    """Sync the files that another library wrote into a folder, and list their digests."""
+    names = sorted(p.name for p in folder.iterdir())
+    for name in names:
+        write_atomic(folder / name, (folder / name).read_bytes())
+    write_json(folder / SEAL, {name: sha256(folder / name) for name in names})
+
+
+def check_seal(folder: Path) -> None:
+    """Compare the files of a folder with the digests that :func:`seal` listed.
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or damaged, or there is no list.
+    """
+    listed = read_record(folder / SEAL, {}, function="check_seal")
+    try:
+        verify(folder, listed, error=CheckpointError)
+    except CheckpointError:
+        raise
+    except (CohortError, OSError) as error:
+        raise CheckpointError(f"check_seal: {folder} must be whole: {error}") from error
+
+
+def file_digest(path: Path) -> str:
+    """Hex sha256 of a file, computed once a process while the file stays as it is."""
+    state = os.stat(path)
+    key = (str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino)
+    if key not in _DIGESTS:
+        _DIGESTS[key] = sha256(path)
+    return _DIGESTS[key]
+
+
+def plain_name(name: Any) -> bool:
+    """Whether a value names a file in the folder itself: no path, nothing hidden."""
+    return isinstance(name, str) and re.fullmatch(r"\w[\w.+-]*", name) is not None

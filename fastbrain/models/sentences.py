@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from ..errors import InputError
-from .hub import quiet
+from .sources import find_model, load_tokenizer, load_weights_of
 
 _AT_ONCE = 64
 
@@ -21,7 +21,7 @@ def sentence_embeddings(texts: Sequence[str], model: str) -> npt.NDArray[np.floa
     ----------
     texts : sequence of str, (N,)
     model : str
-        Name or path of an encoder that ``AutoModel`` loads.
+        Name or path of an encoder of transformers, without code of its own, as safetensors.
 
     Returns
     -------
@@ -31,15 +31,12 @@ def sentence_embeddings(texts: Sequence[str], model: str) -> npt.NDArray[np.floa
     Raises
     ------
     InputError
-        No texts.
+        No texts, or the encoder cannot be found or read, or is refused.
     """
     if not texts:
         raise InputError("sentence_embeddings: texts must be at least one, got none.")
-    from transformers import AutoModel, AutoTokenizer
-
-    with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        encoder = AutoModel.from_pretrained(model).eval()
+    source = find_model(model, function="sentence_embeddings")
+    tokenizer, encoder = load_tokenizer(source), load_weights_of(source)
     parts = []
     for start in range(0, len(texts), _AT_ONCE):
         batch = tokenizer(

@@ -6,8 +6,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .._io import read_json, write_atomic
-from ..errors import InputError, MissingPartError
+from .._io import write_atomic
+from .._runfiles import read_metrics
+from ..errors import CheckpointError, InputError, MissingPartError
 from .modelcard import card_text
 from .pretrained import FILES, read_described
 
@@ -82,11 +83,9 @@ def push_to_hub(
 
 
 def _scores(path: str | Path) -> list[dict[str, Any]]:
-    found = read_json(path)
-    rows = found.get("scores") if isinstance(found, dict) else None
-    known = {"metric", "mode", "value", "chance", "control", "n"}
-    if not isinstance(rows, list) or not all(isinstance(r, dict) and known <= set(r) for r in rows):
+    try:
+        return list(read_metrics(path, function="push_to_hub")["scores"])
+    except CheckpointError as error:
         raise InputError(
-            f"push_to_hub: metrics must be the metrics.json of an evaluation, got {path}."
-        )
-    return rows
+            f"push_to_hub: metrics must be the metrics.json of an evaluation, got {path}: {error}"
+        ) from error

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._progress import say
 from ..errors import InputError
-from .hub import quiet
+from .sources import find_model, load_tokenizer, load_weights_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +60,8 @@ def vector_llm(
     Raises
     ------
     InputError
-        A corpus is empty.
+        A corpus is empty, or the encoder cannot be read, brings code of its own or has no
+        safetensors.
     """
     import torch
 
@@ -117,11 +118,11 @@ def _taken(encoder: str) -> tuple[Any, Tensor]:
     """Tokenizer with ends of sentences, and unit word vectors (V, d) less their mean."""
     import torch
     from tokenizers import Tokenizer
-    from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
-    with quiet():
-        source = AutoTokenizer.from_pretrained(encoder)
-        table = AutoModel.from_pretrained(encoder).get_input_embeddings().weight.detach()
+    found = find_model(encoder, function="vector_llm")
+    source = load_tokenizer(found)
+    table = load_weights_of(found).get_input_embeddings().weight.detach()
     core = json.loads(source.backend_tokenizer.to_str())
     core["post_processor"] = None
     core["truncation"] = core["padding"] = None

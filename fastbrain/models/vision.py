@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .hub import quiet
+from .sources import find_model, load_weights_of
 
 # a configuration says where it was read and by which version; weights say their own dtype
 _ASIDE = ("_name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype")
@@ -115,8 +115,8 @@ def load_vision_model(name_or_path: str, *, device: str = "cpu") -> VisionModelF
     """Load a vision model (ViT, DINO, CLIP, SigLIP, BLIP-2's, ...) as a frozen frame encoder.
 
     Of a model of images and texts, the vision model is taken, with an image Q-Former where there is
-    one. Nothing is fetched when
-    `HF_HUB_OFFLINE` is set, and remote code is never run.
+    one. Nothing is fetched when `HF_HUB_OFFLINE` is set. A model that brings code of its own is
+    refused, and so are weights that are not safetensors.
 
     Parameters
     ----------
@@ -132,26 +132,19 @@ def load_vision_model(name_or_path: str, *, device: str = "cpu") -> VisionModelF
     Raises
     ------
     InputError
-        It cannot be found or read, or reads no images of one size.
+        It cannot be found or read, is refused, or reads no images of one size.
     """
-    from transformers import AutoModel
     from transformers.image_processing_base import ImageProcessingMixin
 
-    try:
-        with quiet():
-            model = AutoModel.from_pretrained(name_or_path, use_safetensors=True)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"load_vision_model: name_or_path must be a vision model, got '{name_or_path}': "
-            f"{str(error).strip().splitlines()[0]} Download it first, or name its folder."
-        ) from error
+    source = find_model(name_or_path, function="load_vision_model")
+    model = load_weights_of(source)
     if hasattr(model, "qformer"):
         model.language_model = None  # nobody asks it anything
     else:
         model = getattr(model, "vision_model", model)
     try:
         # the processors themselves need packages for images; their numbers do not
-        colours, _ = ImageProcessingMixin.get_image_processor_dict(name_or_path)
+        colours, _ = ImageProcessingMixin.get_image_processor_dict(str(source.folder))
     except OSError:
         colours = {}
     half = (0.5, 0.5, 0.5)

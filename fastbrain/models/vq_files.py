@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .._io import folder_atomic, sha256, write_atomic, write_json
+from .._rules import flag, list_of, number, table_of, text
+from .._runfiles import read_record
 from ..errors import CheckpointError
 from .pretrained import load_strict
-from .saved import read_whole
+from .saved import load_tensors, read_whole
 from .vq_autoencoder import VQAutoencoder
 from .vq_config import VQAutoencoderConfig
 
 LAYOUT = 1
+_DESCRIBED = {
+    "model": table_of(lambda _: True),
+    "placed": flag,
+    "regions": list_of(text),
+    "tr": number,
+    "fitted_on": list_of(text),
+}
 _FILES = ("model.safetensors", "config.json")
 
 
@@ -91,19 +100,21 @@ def load_vq(
     ConfigError
         The configuration has an unknown key.
     """
-    from safetensors.torch import load
-
     root = Path(folder)
     described = read_whole(root, _FILES, function="load_vq")
     if not isinstance(described, dict) or described.get("layout") != LAYOUT:
         raise CheckpointError(f"load_vq: {root} must have layout {LAYOUT}.")
+    described = read_record(root / "config.json", _DESCRIBED, function="load_vq")
     card = CoderCard(tuple(described["regions"]), described["tr"], tuple(described["fitted_on"]))
     if regions is not None and tuple(regions) != card.regions:
         raise CheckpointError(
             f"load_vq: regions must be those of training in their order, got {len(regions)} that "
             f"differ from its {len(card.regions)}."
         )
-    state = load((root / "model.safetensors").read_bytes())
+    state = load_tensors(root / "model.safetensors", function="load_vq")
+    absent = {"center", "spread", *(["places"] if described["placed"] else [])} - state.keys()
+    if absent:
+        raise CheckpointError(f"load_vq: {root} must hold {sorted(absent)}, got none.")
     model = VQAutoencoder(
         VQAutoencoderConfig.from_dict(described["model"]),
         center=state["center"],

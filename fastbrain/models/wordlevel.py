@@ -14,17 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._io import (
-    cache_folder,
-    folder_atomic,
-    read_json,
-    sha256,
-    verify,
-    write_atomic,
-    write_json,
-)
-from ..errors import CohortError, InputError, OutputExistsError, StoreError
-from .hub import quiet
+from .._io import cache_folder, folder_atomic
+from ..errors import CheckpointError, InputError, OutputExistsError
+from .saved import check_seal, seal
+from .sources import quiet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,10 +80,7 @@ def small_llm(
             with quiet():
                 model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
-            names = sorted(p.name for p in temporary.iterdir())
-            for name in names:  # once more through fsync
-                write_atomic(temporary / name, (temporary / name).read_bytes())
-            write_json(temporary / "fastbrain.json", {n: sha256(temporary / n) for n in names})
+            seal(temporary)
     except (OutputExistsError, OSError):
         # another process may have finished the same model meanwhile
         if not _is_whole(folder):
@@ -100,8 +90,8 @@ def small_llm(
 
 def _is_whole(folder: Path) -> bool:
     try:
-        verify(folder, read_json(folder / "fastbrain.json"))
-    except (CohortError, StoreError):
+        check_seal(folder)
+    except CheckpointError:
         return False
     return True
 

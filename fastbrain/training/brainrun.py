@@ -4,13 +4,13 @@ The run folder holds what is needed to do it again and what is needed to judge i
 
     config.json     BrainRunConfig, whole
     manifest.json   store and its fingerprint, LLM, split, audit, which trials may be scored
+    llm/ llm.json   the language model, or where it is (:func:`fastbrain.models.keep_llm`)
     stages/NAME/    log and checkpoints of each stage
     model/          the trained model with its components (safetensors, strict)
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,17 +18,21 @@ from typing import Any
 
 import torch
 
-from .._io import new_output, read_json, write_json
+from .._io import new_output, write_json
 from .._progress import say
+from .._runfiles import require_writable
 from ..data import Audit, FitScope, StoreRows, VoxelStore, audit_store, fit_pca
 from ..data.masks import read_labels
 from ..decoding.brainfiles import KIND, BrainLLMCard, SavedBrainLLM, save_brainllm
-from ..errors import CheckpointError, ConfigError
+from ..errors import ConfigError
 from ..models import BrainLLM, BrainLLMConfig, load_llm, small_llm
+from ..models.kept_llm import find_llm, keep_llm, kept_llm
 from ..models.serialisation import from_dict, require, to_dict
+from ..models.sources import find_model
 from .brainllm import train_brainllm
 from .brainpresets import BrainLLMTraining, brainllm_preset
 from .braintexts import BrainTexts
+from .claim import absolute_paths, claim, place_of
 from .steering import SteeringFit
 
 
@@ -142,9 +146,13 @@ def train_brainllm_run(
     CheckpointError
         A resumed run has another configuration or store.
     InputError
-        There are more components than the training volumes have.
+        There are more components than the training volumes have, or the language model cannot be
+        found, brings code of its own or has no safetensors.
+    DiskError
+        `out` cannot be written into.
     """
-    config = config or BrainRunConfig()
+    config = absolute_paths(config or BrainRunConfig(), files=("atlas",), models=("llm",))
+    require_writable(out, function="train")
     audit = audit_brainllm(store, config).check(allow=allow_leak)
     say(f"audit: {audit.summary()}")
     split = store.split
@@ -156,17 +164,19 @@ def train_brainllm_run(
         region = torch.isin(torch.from_numpy(labels), torch.tensor(config.regions)).numpy()
     rows = StoreRows(store, split.train, region)
     pca = fit_pca(rows, config.features, fitted_on=split.train, standardise=config.standardise)
+    if config.llm is not None and not resume:
+        find_model(config.llm, function="train")
     out = new_output(out, resume=resume)
-    _claim(out, store, config)
+    claim(out, {"config": config.to_dict(), "store_fingerprint": store.fingerprint()})
     say(f"features: {config.features} components, {pca.explained.sum():.0%} of the variance")
-    llm_path = config.llm or str(_small_llm(store, config))
-    llm, tokenizer = load_llm(llm_path, device=device)
+    language = kept_llm(out) or keep_llm(config.llm or _small_llm(store, config), out)
+    llm, tokenizer = load_llm(str(find_llm(language, out)), device=device)
     torch.manual_seed(config.seed)
     model = BrainLLM(
         config.model(store.window_spec.window_trs), llm=llm, text_tokenizer=tokenizer
     ).to(device)
     card = BrainLLMCard(
-        llm=llm_path,
+        llm=language.name,
         tr=store.tr,
         split={name: list(split.part(name)) for name in ("train", "val", "test")},
         store=store.fingerprint(),
@@ -175,6 +185,7 @@ def train_brainllm_run(
         max_text_tokens=config.training.max_text_tokens,
         end=config.training.end,
         preprocessing={"units": store.units, "window": asdict(store.window_spec)},
+        language=language,
     )
     saved = SavedBrainLLM(model, card, pca, region)
 
@@ -192,9 +203,9 @@ def train_brainllm_run(
     save_brainllm(model, out / "model", card, pca=pca, region=region, replace=resume)
     facts = {
         "kind": KIND,
-        "store": str(Path(store.path).resolve()),
-        "store_fingerprint": store.fingerprint(),
-        "llm": llm_path,
+        **place_of(store, out),
+        "llm": language.name,
+        "language_model": asdict(language),
         "split": split.to_json(),
         "audit": audit.to_json(),
         "scored_trials": list(split.test),
@@ -211,15 +222,3 @@ def _small_llm(store: VoxelStore, config: BrainRunConfig) -> Path:
     corpus = sorted({f"{t.instruction} {t.text}".strip() for t in trials})
     say(f"language model: a small one, from {len(corpus)} sentences")
     return small_llm(corpus, seed=config.seed)
-
-
-def _claim(out: Path, store: VoxelStore, config: BrainRunConfig) -> None:
-    said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
-    said = json.loads(json.dumps(said))  # as it comes back: lists for tuples
-    path = out / "config.json"
-    if path.exists() and read_json(path) != said:
-        raise CheckpointError(
-            f"train: a resumed run must keep its configuration and store, got others than {path} "
-            "names. Use a new run folder."
-        )
-    write_json(path, said)

@@ -6,6 +6,7 @@ a temporary name, synced and renamed, so that a killed process leaves the previo
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
@@ -21,7 +22,9 @@ from torch import Tensor
 
 from .._io import folder_atomic, read_json, sha256, verify, write_atomic, write_json
 from .._lock import hold
+from .._progress import say
 from ..errors import CheckpointError, CohortError
+from ..models.saved import load_tensors
 
 LAYOUT = 1
 _FILES = ("model.safetensors", "optimizer.safetensors", "rng.safetensors", "state.json")
@@ -50,10 +53,16 @@ class Checkpoint:
     state: Mapping[str, Any]
 
 
+class LayoutError(CheckpointError):
+    """A checkpoint is whole and of a layout that this version does not read."""
+
+
 def save_checkpoint(
     run_dir: str | Path, checkpoint: Checkpoint, *, step: int, keep: int = 2
 ) -> Path:
-    """Write a checkpoint and remove all but the last `keep`.
+    """Write a checkpoint and remove all but the newest `keep` that are whole.
+
+    A damaged one never takes the place of a whole one, whatever its step.
 
     Parameters
     ----------
@@ -62,6 +71,7 @@ def save_checkpoint(
     step : int
         Optimiser steps done; it names the folder.
     keep : int
+        Whole checkpoints that stay, this one among them.
 
     Returns
     -------
@@ -78,8 +88,13 @@ def save_checkpoint(
     root = Path(run_dir) / "checkpoints"
     final = root / f"step-{step:08d}"
     write_checkpoint(final, checkpoint)
-    for old in _folders(root)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    others = [folder for folder in reversed(_folders(root)) if folder != final]
+    kept = 1
+    for old in others if len(others) >= keep else ():
+        if kept < keep and _is_whole(old):
+            kept += 1
+        else:
+            shutil.rmtree(old, ignore_errors=True)
     for torn in root.glob(".step-*"):  # left by a process that was killed
         shutil.rmtree(torn, ignore_errors=True)
     return final
@@ -105,6 +120,7 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
             write_atomic(temporary / name, save(plain))
         write_json(temporary / "state.json", {"layout": LAYOUT, **checkpoint.state})
         write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in _FILES})
+    _SOUND[str(Path(folder).resolve())] = _state_of(Path(folder))
     return Path(folder)
 
 
@@ -116,35 +132,106 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     CheckpointError
         A file is missing, damaged or of another layout.
     """
-    from safetensors.torch import load
-
     root = Path(folder)
-    try:
-        manifest = read_json(root / "manifest.json")
-        if not isinstance(manifest, dict) or sorted(manifest) != sorted(_FILES):
-            raise CheckpointError(
-                f"load_checkpoint: {root} must list {', '.join(_FILES)} in its manifest, got "
-                "something else. It is damaged: use the one before."
-            )
-        verify(root, manifest, error=CheckpointError)
-        state = read_json(root / "state.json")
-    except CohortError as error:
-        raise CheckpointError(f"load_checkpoint: {root} must be whole: {error}") from error
-    if not isinstance(state, dict) or state.pop("layout", None) != LAYOUT:
-        raise CheckpointError(f"load_checkpoint: {root} must have layout {LAYOUT}.")
-    model, optimizer, rng = (load((root / name).read_bytes()) for name in _FILES[:3])
+    state = _read_state(root)
+    model, optimizer, rng = (
+        load_tensors(root / name, function="load_checkpoint") for name in _FILES[:3]
+    )
+    _SOUND[str(root.resolve())] = _state_of(root)
     return Checkpoint(model, optimizer, rng, state)
 
 
 def latest_checkpoint(run_dir: str | Path) -> Path | None:
-    """Newest checkpoint of a run that is whole; None when there is none."""
+    """Newest checkpoint of a run that is whole; None when the run has none at all.
+
+    One that is passed over because it is damaged is named on the terminal.
+
+    Raises
+    ------
+    CheckpointError
+        There are checkpoints and none of them is whole, or one has another layout.
+    """
+    faults = []
     for folder in reversed(_folders(Path(run_dir) / "checkpoints")):
         try:
             load_checkpoint(folder)
-        except CheckpointError:
+        except LayoutError:
+            raise
+        except CheckpointError as error:
+            faults.append(f"{folder.name} ({error})")
             continue
+        if faults:
+            say(f"note: damaged and passed over: {'; '.join(faults)}. Using {folder.name}.")
         return folder
+    if faults:
+        raise CheckpointError(
+            f"latest_checkpoint: {run_dir} must hold a whole checkpoint, got none: "
+            f"{'; '.join(faults)}. Put one back from a copy, or use a new run folder."
+        )
     return None
+
+
+def recover_checkpoints(run_dir: str | Path) -> None:
+    """Give a checkpoint its name back whose replacement was killed between two renames.
+
+    For the process that holds the run's folder: nobody else may be saving.
+    """
+    root = Path(run_dir) / "checkpoints"
+    for aside in root.glob(".step-*.old.*/step-*"):
+        if not (root / aside.name).exists():
+            aside.rename(root / aside.name)
+
+
+def _read_state(root: Path) -> dict[str, Any]:
+    """``state.json`` of a checkpoint, every file of which matches its digest."""
+    try:
+        manifest = read_json(root / "manifest.json")
+        if not isinstance(manifest, dict) or "state.json" not in manifest:
+            raise CheckpointError(
+                f"load_checkpoint: {root} must list its files in manifest.json, got something "
+                "else. It is damaged: use the one before."
+            )
+        verify(root, {"state.json": manifest["state.json"]}, error=CheckpointError)
+        state = read_json(root / "state.json")
+        layout = state.pop("layout", None) if isinstance(state, dict) else None
+        if layout != LAYOUT:
+            # another layout may have other files: what is known is checked first
+            raise LayoutError(
+                f"load_checkpoint: {root} must have layout {LAYOUT}, got {layout!r}. Go on with "
+                "the version of fastbrain that wrote it, or use a new run folder."
+            )
+        if sorted(manifest) != sorted(_FILES):
+            raise CheckpointError(
+                f"load_checkpoint: {root} must list {', '.join(_FILES)} in its manifest, got "
+                f"{', '.join(map(repr, manifest))}. It is damaged: use the one before."
+            )
+        verify(root, manifest, error=CheckpointError)
+    except CheckpointError:
+        raise
+    except (CohortError, OSError) as error:
+        raise CheckpointError(f"load_checkpoint: {root} must be whole: {error}") from error
+    return dict(state)
+
+
+# folder -> state of its files when this process last wrote or read it whole
+_SOUND: dict[str, tuple[tuple[int, ...], ...]] = {}
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a checkpoint is whole; files that this process knows are not read again."""
+    known = _SOUND.get(str(folder.resolve()))
+    try:
+        if known is None or known != _state_of(folder):
+            _read_state(folder)
+            _SOUND[str(folder.resolve())] = _state_of(folder)
+    except (CheckpointError, OSError):
+        return False
+    return True
+
+
+def _state_of(folder: Path) -> tuple[tuple[int, ...], ...]:
+    states = [os.stat(folder / name) for name in (*_FILES, "manifest.json")]
+    return tuple((s.st_size, s.st_mtime_ns, s.st_ino) for s in states)
 
 
 def _folders(root: Path) -> list[Path]:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
-from .._io import read_json, write_json
+from .._io import write_json
+from .._rules import list_of, none_or, table_of, text
+from .._runfiles import read_record
 from ..data import Audit, FitScope, VoxelStore, audit_store
 from ..errors import CheckpointError, ConfigError
+from .environment import environment
 from .runconfig import RunConfig
+
+C = TypeVar("C")
 
 
 def split_target(store: VoxelStore, adapt_runs: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -98,26 +107,96 @@ def people_of(store: VoxelStore, config: RunConfig) -> tuple[str, ...]:
 def reason_of(out: str | Path) -> str | None:
     """Why an earlier start of this run let a leak pass, None where it did not."""
     path = Path(out) / "config.json"
-    reason = read_json(path).get("allow_leak") if path.is_file() else None
-    return reason if isinstance(reason, str) else None
+    if not path.is_file():
+        return None
+    return read_record(path, {}, optional=_CLAIMED, function="train").get("allow_leak")
 
 
-def claim(out: Path, store: VoxelStore, config: RunConfig, allow_leak: str | None) -> None:
-    """Write the configuration, or check that a resumed run has this one and this store.
+def claim(
+    out: Path,
+    said: Mapping[str, Any],
+    *,
+    function: str = "train",
+    allow_leak: str | None = None,
+) -> None:
+    """Write ``config.json`` of a run, or check that a resumed run says the same.
+
+    Beside what is said it records the environment of the first start, and that of each later one
+    which differs.
+
+    Parameters
+    ----------
+    out : Path
+    said : mapping
+        ``config`` and whatever else must stay the same, as JSON values.
+    function : str
+        Who asks, for messages.
+    allow_leak : str, optional
+        Recorded; it may be given at a later start.
 
     Raises
     ------
     CheckpointError
-        The folder belongs to another configuration or store.
+        The folder belongs to another configuration or store, or its record is damaged.
     """
-    said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
-    said = json.loads(json.dumps(said))  # as it comes back: lists for tuples
+    same = json.loads(json.dumps(said))  # as it comes back: lists for tuples
     path = out / "config.json"
+    about = environment()
     if path.exists():
-        before = {k: v for k, v in read_json(path).items() if k != "allow_leak"}
-        if before != said:
+        before = read_record(path, {}, optional=_CLAIMED, function=function)
+        if any(before.get(key) != value for key, value in same.items()):
             raise CheckpointError(
-                f"train: a resumed run must keep its configuration and store, got others than "
-                f"{path} names. Use a new run folder."
+                f"{function}: a resumed run must keep what {path} names, got another configuration "
+                "or other data. Use a new run folder."
             )
-    write_json(path, said | ({"allow_leak": allow_leak} if allow_leak else {}))
+        first = {key: before.get(key) for key in about}
+        resumed = list(before.get("resumed_with", []))
+        if about != (resumed[-1] if resumed else first):
+            resumed.append(about)
+        about = first | ({"resumed_with": resumed} if resumed else {})
+    write_json(path, same | about | ({"allow_leak": allow_leak} if allow_leak else {}))
+
+
+_CLAIMED = {
+    "allow_leak": none_or(text),
+    "resumed_with": list_of(table_of(lambda _: True)),
+}
+
+
+def absolute_paths(config: C, *, files: Sequence[str], models: Sequence[str] = ()) -> C:
+    """A configuration whose paths do not depend on the working directory.
+
+    Parameters
+    ----------
+    config : dataclass
+    files : sequence of str
+        Fields that name a file; None is left as it is.
+    models : sequence of str
+        Fields that name a folder or a model on the hub: a folder that exists is meant first.
+
+    Raises
+    ------
+    ConfigError
+        A file does not exist.
+    """
+    found: dict[str, Any] = {}
+    for name in files:
+        path = getattr(config, name)
+        if path is not None and not Path(path).is_file():
+            raise ConfigError(f"config: {name} must be a file that exists, got '{path}'.")
+        found[name] = None if path is None else str(Path(path).resolve())
+    for name in models:
+        value = getattr(config, name)
+        there = value is not None and Path(value).exists()
+        found[name] = str(Path(value).resolve()) if there else value
+    return replace(config, **found)  # type: ignore[type-var]
+
+
+def place_of(store: VoxelStore, run: Path) -> dict[str, str]:
+    """Where a store is, absolute and relative to the run folder, and its fingerprint."""
+    path = Path(store.path).resolve()
+    return {
+        "store": str(path),
+        "store_beside": os.path.relpath(path, run.resolve()),
+        "store_fingerprint": store.fingerprint(),
+    }

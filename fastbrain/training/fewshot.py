@@ -7,19 +7,24 @@ says which runs were fitted on, and none of them is ever scored.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from .._io import new_output, read_json, sha256, write_json
+from .._io import new_output, sha256, write_json
 from .._progress import say
+from .._runfiles import read_manifest, require_writable
 from ..data import FitScope, Split, VoxelStore, WindowLoader, audit_trials
 from ..data.fits import statistics_scope
 from ..data.scans import window_digests
 from ..errors import CheckpointError, ConfigError, InputError
 from ..models import LLM4Brain, from_pretrained, save_pretrained
+from ..models.kept_llm import carry_llm
 from ..models.subjects import subject_table
+from .claim import place_of
 from .config import OptimConfig, StageConfig
+from .fewshot_plan import FewShot as FewShot
+from .fewshot_plan import plan_few_shot as plan_few_shot
 from .recipes import stage_two
 
 ADAPT = StageConfig(
@@ -29,96 +34,6 @@ ADAPT = StageConfig(
     groups=("subjects",),
     optim=OptimConfig(lr=1e-2, weight_decay=0.0),
 )
-
-
-@dataclass(frozen=True)
-class FewShot:
-    """Which runs of a new person are for what; no run is for two things.
-
-    Parameters
-    ----------
-    subject : str
-    runs : tuple of str
-        Run ids that are fitted on; of two or more the last decides when to stop.
-    train, val, scored : tuple of str
-        Trial ids: fitted on, stopped by, and left to be scored.
-    """
-
-    subject: str
-    runs: tuple[str, ...]
-    train: tuple[str, ...]
-    val: tuple[str, ...]
-    scored: tuple[str, ...]
-
-
-def plan_few_shot(
-    store: VoxelStore, subject: str, runs: int, *, score_runs: Sequence[str] = ()
-) -> FewShot:
-    """Choose the first runs of a person to fit on, and the test trials of the others to score.
-
-    Parameters
-    ----------
-    store : VoxelStore
-    subject : str
-        Label, with or without "sub-".
-    runs : int
-    score_runs : sequence of str
-        Run ids to score. Default: all runs of the person in the test part that are not fitted on.
-
-    Returns
-    -------
-    FewShot
-
-    Raises
-    ------
-    InputError
-        The person is not in the store, or no run is left to fit on or to score.
-    ConfigError
-        A run is for fitting and for scoring, or a run to score is not of the test part.
-    """
-    subject = subject.removeprefix("sub-")
-    own = [t for t in store.trials if t.subject == subject]
-    if not own:
-        people = sorted({t.subject for t in store.trials})
-        raise InputError(f"adapt: subject must be one of {people}, got {subject!r}.")
-    names = sorted({t.run_id for t in own})
-    if not 1 <= runs < len(names):
-        raise InputError(
-            f"adapt: runs must leave one of the {len(names)} runs of {subject} to score, got "
-            f"{runs}."
-        )
-    chosen = tuple(names[:runs])
-    if both := sorted(set(chosen) & set(score_runs)):
-        raise ConfigError(
-            f"adapt: a run must be fitted on or scored, not both, got {', '.join(both)}. Take "
-            "fewer --runs, or leave it out of --score-runs."
-        )
-    tested = set(store.split.test)
-    left = {t.run_id for t in own if t.trial_id in tested} - set(chosen)
-    if unfit := sorted(set(score_runs) - left):
-        raise ConfigError(
-            f"adapt: runs to score must be of {subject}'s test part, got {', '.join(unfit)}. "
-            f"There are {', '.join(sorted(left)) or 'none'}."
-        )
-    wanted = set(score_runs) or left
-    scored = tuple(t.trial_id for t in own if t.trial_id in tested and t.run_id in wanted)
-    if not scored:
-        raise InputError(
-            f"adapt: runs must leave a run of {subject}'s test part to score, got none after "
-            f"{', '.join(chosen)}."
-        )
-    # what the person also sees in the runs to score is no lesson; it is the question
-    asked = {store.by_id[t].stimulus for t in scored}
-    known = store.split.closed_set
-    lessons = [t for t in own if t.run_id in chosen and (known or t.stimulus not in asked)]
-    last = {chosen[-1]} if runs > 1 else set()
-    train = tuple(t.trial_id for t in lessons if t.run_id not in last)
-    val = tuple(t.trial_id for t in lessons if t.run_id in last)
-    if not train:
-        raise InputError(
-            f"adapt: runs must hold stimuli that are not scored, got none in {', '.join(chosen)}."
-        )
-    return FewShot(subject, chosen, train, val, scored)
 
 
 def adapt(
@@ -169,7 +84,9 @@ def adapt(
     Raises
     ------
     CheckpointError
-        The store does not fit the model.
+        The store does not fit the model, or a file of the run is damaged.
+    DiskError
+        `out` cannot be written into.
     ConfigError
         The model knows the person already, has no table and `kind` is None, or has another one.
     LeakError
@@ -177,7 +94,8 @@ def adapt(
     """
     plan = plan_few_shot(store, subject, runs, score_runs=score_runs)
     folder = Path(run) / "model" if (Path(run) / "model").is_dir() else Path(run)
-    base = read_json(Path(run) / "manifest.json") if folder != Path(run) else {}
+    base = read_manifest(run, function="adapt") if folder != Path(run) else {}
+    require_writable(out, function="adapt")
     model = from_pretrained(folder, device=device)
     check_store(model, store)
     same = base.get("store_fingerprint") == store.fingerprint()
@@ -211,15 +129,17 @@ def adapt(
         instructions={t.trial_id: t.instruction for t in store.trials if t.instruction},
         val_loader=_loader(store, plan.val, stage, shuffle=False) if plan.val else None,
     )
+    language = carry_llm(model.card.language, model.card.llm, folder.resolve().parent, out)
     facts = {**asdict(plan), "kind": model.config.subjects, "adaptors": adaptors}
     facts |= {"base": sha256(folder / "model.safetensors"), "epoch": history.best_epoch}
-    card = replace(model.card, preprocessing={**model.card.preprocessing, "adapted": facts})
+    made = {**model.card.preprocessing, "adapted": facts}
+    card = replace(model.card, preprocessing=made, language=language)
     save_pretrained(model, out / "model", card)
     manifest: dict[str, Any] = {
         **{key: base[key] for key in ("readout",) if key in base},
-        "store": str(Path(store.path).resolve()),
-        "store_fingerprint": store.fingerprint(),
+        **place_of(store, out),
         "llm": model.card.llm,
+        "language_model": asdict(language),
         "split": split.to_json(),
         "audit": audit.to_json(),
         "adaptation": "few-shot",

@@ -4,6 +4,7 @@ The run folder holds what is needed to do it again and what is needed to judge i
 
     config.json     RunConfig, whole
     manifest.json   store and its fingerprint, LLM, split, audit, which trials may be scored
+    llm/ llm.json   the language model, or where it is (:func:`fastbrain.models.keep_llm`)
     stages/NAME/    log and checkpoints of each stage
     model/          the trained model (safetensors, strict)
 """
@@ -18,6 +19,7 @@ import torch
 
 from .._io import new_output, write_json
 from .._progress import say
+from .._runfiles import require_writable
 from ..data import VoxelStore, WindowLoader
 from ..data.tables import read_lines
 from ..models import (
@@ -28,7 +30,17 @@ from ..models import (
     save_pretrained,
     small_llm,
 )
-from .claim import audit_run, claim, people_of, reason_of, split_target
+from ..models.kept_llm import find_llm, keep_llm, kept_llm
+from ..models.sources import find_model
+from .claim import (
+    absolute_paths,
+    audit_run,
+    claim,
+    people_of,
+    place_of,
+    reason_of,
+    split_target,
+)
 from .config import StageConfig, findings
 from .pretraining import pretrain_scmbm, pretrain_video
 from .readout import fit_readout
@@ -78,9 +90,20 @@ def train_llm4brain(
     OutputExistsError
         `out` holds something and `resume` is false.
     CheckpointError
-        A resumed run has another configuration or store.
+        A resumed run has another configuration or store, or its checkpoints or language model are
+        damaged.
+    ConfigError
+        A file that the configuration names does not exist.
+    InputError
+        The language model cannot be found, brings code of its own, or has no safetensors.
+    DiskError
+        `out` cannot be written into.
     """
-    config = config or RunConfig()
+    config = absolute_paths(
+        config or RunConfig(),
+        files=("corpus", "encoder_weights", "qformer_weights"),
+        models=("llm", "vision_model"),
+    )
     adapt, scored = split_target(store, config.adapt_runs)
     people_of(store, config)  # refuses before anything is written
     allow_leak = allow_leak or (reason_of(out) if resume else None)
@@ -88,13 +111,17 @@ def train_llm4brain(
     say(f"audit: {audit.summary()}")
     for note in notes_on(store, config):
         say(f"note: {note}")
+    require_writable(out, function="train")
+    if config.llm is not None and not resume:
+        find_model(config.llm, function="train")
     out = new_output(out, resume=resume)
-    claim(out, store, config, allow_leak)
+    said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
+    claim(out, said, allow_leak=allow_leak)
     instructions = {t.trial_id: t.instruction for t in store.trials if t.instruction}
     # what was asked in training is what is asked in decoding
     prompts = tuple(sorted(set(instructions.values()))) or config.prompts
-    llm_path = config.llm or str(_small_llm(store, config, prompts))
-    model = build_model(store, config, llm_path, device=device)
+    language = kept_llm(out) or keep_llm(config.llm or _small_llm(store, config, prompts), out)
+    model = build_model(store, config, str(find_llm(language, out)), device=device)
     val_loader = _loader(store, store.split.val, config.stage1, shuffle=False)
     weights = load_weights(model, config)
     facts: dict[str, Any] = dict(weights)
@@ -140,7 +167,7 @@ def train_llm4brain(
     stages = ("pretrain", "video", "calibrate", "stage1", "stage2")
     adaptation = "transductive" if adapt else "inductive"
     card = ModelCard(
-        llm=llm_path,
+        llm=language.name,
         tr=store.tr,
         fingerprint=store.fingerprint(),
         affine=tuple(tuple(float(v) for v in row) for row in store.affine),
@@ -153,12 +180,13 @@ def train_llm4brain(
             "audit": audit.to_json(),
             "weights": weights,
         },
+        language=language,
     )
     save_pretrained(model, out / "model", card, replace=resume)
+    facts |= place_of(store, out)
     facts |= {
-        "store": str(Path(store.path).resolve()),
-        "store_fingerprint": store.fingerprint(),
-        "llm": llm_path,
+        "llm": language.name,
+        "language_model": asdict(language),
         "split": store.split.to_json(),
         "audit": audit.to_json(),
         "adaptation": adaptation,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import platform
 import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,11 +22,13 @@ from .checkpoint import (
     Checkpoint,
     latest_checkpoint,
     load_checkpoint,
+    recover_checkpoints,
     rng_state,
     save_checkpoint,
     set_rng_state,
 )
 from .config import StageConfig
+from .environment import environment
 from .guards import NonFiniteGuard
 
 Row = dict[str, Any]
@@ -98,40 +98,70 @@ def begin(
     resume: bool,
     record: Mapping[str, Any] | None,
 ) -> History:
-    """Start from the newest checkpoint when resuming, else from the seeds."""
+    """Start from the newest whole checkpoint when resuming, else from the seeds.
+
+    Raises
+    ------
+    CheckpointError
+        Checkpoints of an earlier start are gone or damaged, have another layout or configuration,
+        or do not fit: training never starts again in silence.
+    """
+    for folder in (run, run / "best"):
+        recover_checkpoints(folder)
     newest = latest_checkpoint(run) if resume else None
     if newest is None:
+        if resume and (run / "log.jsonl").exists():
+            raise CheckpointError(
+                f"fit: {run} must have the checkpoints of its log.jsonl, got none. Put them back, "
+                "or use a new run folder."
+            )
         random.seed(config.seed)
         np.random.seed(config.seed)  # noqa: NPY002
         torch.manual_seed(config.seed)
-        about = {"config": config.to_dict(), "versions": _versions(), "record": dict(record or {})}
+        about = {"config": config.to_dict(), **environment(), "record": dict(record or {})}
         write_json(run / "config.json", about)
         # a run killed in its first epoch then starts again from the same weights
         save(run, objective, named, optimizer, loader, config, History())
         return History()
     saved = load_checkpoint(newest)
     ours = json.loads(json.dumps(config.to_dict()))
-    differs = sorted(k for k in ours if saved.state["config"].get(k) != ours[k])
+    theirs = saved.state.get("config")
+    theirs = theirs if isinstance(theirs, dict) else {}
+    differs = sorted(k for k in ours if theirs.get(k) != ours[k])
     if differs:
         raise CheckpointError(
             f"fit: a resumed run must keep its configuration, got other values for "
             f"{', '.join(differs)}. Use a new run folder."
         )
     load_strict(objective, saved.model, where=str(newest))
-    for name, parameter in named:
-        slots = {
-            k.rpartition("/")[2]: v
-            for k, v in saved.optimizer.items()
-            if k.rpartition("/")[0] == name
-        }
-        # Adam's own step counter stays on the CPU
-        optimizer.state[parameter] = {
-            k: v if k == "step" else v.to(parameter.device) for k, v in slots.items()
-        }
-    loader.load_state_dict(saved.state["loader"])
-    set_rng_state(saved.rng)
+    try:
+        history = History.from_dict(saved.state["history"])
+        for name, parameter in named:
+            slots = {
+                k.rpartition("/")[2]: v
+                for k, v in saved.optimizer.items()
+                if k.rpartition("/")[0] == name
+            }
+            # Adam's own step counter stays on the CPU
+            optimizer.state[parameter] = {
+                k: v if k == "step" else v.to(parameter.device) for k, v in slots.items()
+            }
+        loader.load_state_dict(saved.state["loader"])
+        set_rng_state(saved.rng)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"fit: {newest} must hold the state of training, got {error!r}. It was edited, or "
+            "another version wrote it: use a new run folder."
+        ) from error
+    # damage of the best weights is told before the rest of the training is done, not after it
+    judged = config.keep_best and history.best_value is not None
+    if judged and latest_checkpoint(run / "best") is None:
+        raise CheckpointError(
+            f"fit: {run / 'best'} must hold the weights of epoch {history.best_epoch}, the best so "
+            "far, got none. Put the folder back, or use a new run folder."
+        )
     say(f"{config.name}: going on from {newest.name}")
-    return History.from_dict(saved.state["history"])
+    return history
 
 
 def save(
@@ -186,13 +216,3 @@ class Clock:
             "tokens_per_s": (tokens - self._tokens) / spent,
             "wait": self.waited / spent,
         }
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("fastbrain", "torch", "transformers", "accelerate", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found

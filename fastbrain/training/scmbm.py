@@ -9,20 +9,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .._io import new_output, read_json, sha256, write_json
+from .._io import new_output, sha256, write_json
+from .._runfiles import require_writable
 from ..data import VoxelStore, WindowLoader
-from ..errors import CheckpointError
 from ..models.config import EncoderConfig
 from ..models.encoder import BrainEncoder
 from ..models.published import load_scmbm
 from ..models.serialisation import from_dict, to_dict
+from .claim import absolute_paths, claim
 from .config import StageConfig
 from .presets import preset
 from .pretraining import pretrain_scmbm
@@ -90,10 +90,16 @@ def train_scmbm(
         `out` holds something and `resume` is false.
     CheckpointError
         A resumed run has another configuration or store, or `weights` do not fit.
+    ConfigError
+        `weights` is no file.
+    DiskError
+        `out` cannot be written into.
     """
-    config = config or ScmbmConfig()
+    config = absolute_paths(config or ScmbmConfig(), files=("weights",))
+    require_writable(out, function="train_scmbm")
     root = new_output(out, resume=resume)
-    _claim(root, store, config)
+    said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
+    claim(root, said, function="train_scmbm")
     torch.manual_seed(config.seed)
     model = BrainEncoder(
         config.encoder,
@@ -122,15 +128,3 @@ def train_scmbm(
     model.save(root / WEIGHTS)
     write_json(root / "manifest.json", facts | {"files": {WEIGHTS: sha256(root / WEIGHTS)}})
     return history
-
-
-def _claim(root: Path, store: VoxelStore, config: ScmbmConfig) -> None:
-    said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
-    said = json.loads(json.dumps(said))
-    path = root / "config.json"
-    if path.exists() and read_json(path) != said:
-        raise CheckpointError(
-            f"train_scmbm: a resumed run must keep its configuration and store, got others than "
-            f"{path} names. Use a new run folder."
-        )
-    write_json(path, said)

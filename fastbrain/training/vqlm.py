@@ -3,6 +3,7 @@
 The run folder::
 
     config.json        VQLMConfig, whole
+    base/ base.json    the language model that it starts from, or where that is
     split.json         who is trained on, who chooses, who is scored
     vq/                log and checkpoints of the autoencoder
     coder/             the autoencoder (:func:`fastbrain.models.load_vq`)
@@ -14,7 +15,6 @@ The run folder::
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,10 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._io import folder_atomic, new_output, read_json, write_json
+from .._io import folder_atomic, new_output, write_json
 from .._progress import say
+from .._runfiles import read_log, require_writable
 from ..data import Autoregression, RestingStudy, SeriesScaler
-from ..errors import CheckpointError, InputError, SplitError
+from ..errors import InputError, SplitError
 from ..models import (
     CoderCard,
     DigitTokens,
@@ -42,6 +43,10 @@ from ..models import (
     small_llm,
     spelled,
 )
+from ..models.kept_llm import find_llm, keep_llm, kept_llm
+from ..models.saved import seal
+from ..models.sources import find_model
+from .claim import absolute_paths, claim
 from .coderows import CodeRows, RowLoader
 from .loop import check_alone, fit
 from .pretraining import mean_validation
@@ -96,7 +101,12 @@ def train_vqlm(
         LoRA is asked for and peft is not installed.
     OutputExistsError
         `out` holds something and `resume` is false.
+    CheckpointError
+        A resumed run has another configuration or people, or its files are damaged.
+    DiskError
+        `out` cannot be written into.
     """
+    config = absolute_paths(config, files=(), models=("llm",))
     scale = config.kind == "scale"
     answers = study.numbers(config.target) if scale else study.labels(config.target)
     labels = () if scale else tuple(sorted({str(a) for a in answers.values()}))
@@ -105,10 +115,15 @@ def train_vqlm(
     sizes, stage = vq_settings(config, regions=len(study.regions))
     _check_lengths(study, config.steps, sizes.patch)
     check_alone("train_vqlm")
+    require_writable(out, function="train_vqlm")
+    if config.llm is not None and not resume:
+        find_model(config.llm, function="train_vqlm")
     out = new_output(out, resume=resume)
-    _keep(out / "config.json", config.to_dict(), resume)
-    _keep(out / "split.json", split, resume)
-    llm, tokenizer = load_llm(config.llm or str(small_llm(texts)))
+    claim(out, {"config": config.to_dict(), "split": split}, function="train_vqlm")
+    write_json(out / "split.json", split)
+    base = kept_llm(out, folder="base")
+    base = base or keep_llm(config.llm or small_llm(texts), out, folder="base")
+    llm, tokenizer = load_llm(str(find_llm(base, out, folder="base")))
     digits = DigitTokens.find(tokenizer, places=config.places) if scale else None
     for value in answers.values():
         # refused here, before anything is trained
@@ -118,7 +133,8 @@ def train_vqlm(
     side = text_side(llm, tokenizer, texts)
     coder = _coder(study, runs, (sizes, stage), side, out, config, resume)
     if not (out / "coding.json").exists():
-        adversary = _last_row(out / "vq" / "log.jsonl").get("val_domain_accuracy")
+        last = read_log(out / "vq" / "log.jsonl", function="train_vqlm")[-1]
+        adversary = last.get("val_domain_accuracy")
         found = _coding(coder, runs, stage, side)
         write_json(out / "coding.json", {"adversary": adversary, **found})
     codes = {p: recording_codes(coder, study.series[p], stage.frames) for p in study.series}
@@ -156,6 +172,7 @@ def train_vqlm(
     with folder_atomic(out / "llm", replace=resume) as folder:
         plain.eval().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        seal(folder)
     if config.image_steps and not (out / "image.json").exists():
         told = image_predictions(
             study.series,
@@ -250,11 +267,6 @@ def _coder(
     return coder
 
 
-def _last_row(log: Path) -> dict[str, Any]:
-    """Values of the last epoch."""
-    return dict(json.loads(log.read_text().splitlines()[-1]))
-
-
 def _coding(
     coder: VQAutoencoder,
     runs: Mapping[str, Mapping[str, Any]],
@@ -283,16 +295,3 @@ def _coding(
             features.append(some.flatten(0, 1).cpu())
             people += [run for run in batch.runs for _ in range(some.shape[1])]
     return {**found, "probe": asdict(probe_domains(torch.cat(features), used, groups=people))}
-
-
-def _keep(path: Path, values: Any, resume: bool) -> None:
-    """Write a record, or compare it with that of the run that is gone on with."""
-    values = json.loads(json.dumps(values))
-    if resume and path.exists():
-        if read_json(path) != values:
-            raise CheckpointError(
-                f"train_vqlm: {path} must say what it said when the run began, got another "
-                "configuration or other people. Start a new run."
-            )
-        return
-    write_json(path, values)

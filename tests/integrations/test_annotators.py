@@ -162,7 +162,9 @@ def on_disk(video_model, tmp_path_factory):
 def test_a_video_model_loads_from_a_folder_frozen(on_disk, video_model, monkeypatch):
     import transformers
 
-    monkeypatch.setattr(transformers.AutoProcessor, "from_pretrained", lambda name: f"of {name}")
+    monkeypatch.setattr(
+        transformers.AutoProcessor, "from_pretrained", lambda name, **_: f"of {name}"
+    )
     model, processor = answering.load_video_llm(str(on_disk))
     assert processor == f"of {on_disk}"
     assert type(model) is type(video_model)
@@ -293,7 +295,7 @@ def test_the_command_line_asks_a_video_model(video_model, had, tmp_path, capsys,
 
 
 def test_what_is_no_video_model(tmp_path, video_model):
-    with pytest.raises(InputError, match="must be a video language model"):
+    with pytest.raises(InputError, match=r"no config\.json"):
         answering.load_video_llm(str(tmp_path))
     with pytest.raises(InputError, match="chat template"):
         answering.answer_clips(video_model, SimpleNamespace(chat_template=None), [], [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pickle
 import random
@@ -14,7 +15,12 @@ import torch
 from fastbrain import _io
 from fastbrain.errors import CheckpointError, DiskError
 from fastbrain.training import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
-from fastbrain.training.checkpoint import rng_state, run_lock, set_rng_state
+from fastbrain.training.checkpoint import (
+    recover_checkpoints,
+    rng_state,
+    run_lock,
+    set_rng_state,
+)
 
 FILES = ["model.safetensors", "optimizer.safetensors", "rng.safetensors", "state.json"]
 
@@ -75,7 +81,89 @@ def test_a_missing_or_cut_file_is_found(tmp_path, name):
     (folder / name).unlink()
     with pytest.raises(CheckpointError):
         load_checkpoint(folder)
+    with pytest.raises(CheckpointError, match="step-00000001"):
+        latest_checkpoint(tmp_path)
+
+
+def flip(folder, name="model.safetensors", bit=-4):
+    path = folder / name
+    broken = bytearray(path.read_bytes())
+    broken[bit // 8] ^= 1
+    path.write_bytes(bytes(broken))
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, capsys):
+    first = save_checkpoint(tmp_path, some(1), step=1)
+    flip(save_checkpoint(tmp_path, some(2), step=2))
+    assert latest_checkpoint(tmp_path) == first
+    assert "step-00000002" in capsys.readouterr().err
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_an_error_that_names_them(tmp_path):
     assert latest_checkpoint(tmp_path) is None
+    for step in (1, 2):
+        flip(save_checkpoint(tmp_path, some(step), step=step))
+    with pytest.raises(CheckpointError, match=r"step-00000002.*step-00000001"):
+        latest_checkpoint(tmp_path)
+
+
+def names(run):
+    return sorted(p.name for p in (run / "checkpoints").iterdir())
+
+
+def test_pruning_counts_whole_checkpoints_only(tmp_path):
+    # what another process damaged has the highest steps
+    for step in (1, 8, 9):
+        save_checkpoint(tmp_path, some(step), step=step, keep=3)
+    for step in (8, 9):
+        flip(tmp_path / "checkpoints" / f"step-{step:08d}")
+    for step in (2, 3, 4):
+        save_checkpoint(tmp_path, some(step), step=step)
+        assert f"step-{step:08d}" in names(tmp_path)
+        assert f"step-{step - 1:08d}" in names(tmp_path)
+    assert names(tmp_path) == ["step-00000003", "step-00000004"]
+    assert latest_checkpoint(tmp_path).name == "step-00000004"
+
+
+def test_pruning_reads_no_file_that_this_process_wrote(tmp_path, monkeypatch):
+    def refuse(*_args, **_options):
+        raise AssertionError("a checkpoint was read again")
+
+    save_checkpoint(tmp_path, some(), step=1)
+    monkeypatch.setattr("fastbrain.training.checkpoint.verify", refuse)
+    for step in range(2, 6):
+        save_checkpoint(tmp_path, some(), step=step)
+
+
+def test_another_layout_is_an_error_and_no_restart(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, some(), step=1)
+    monkeypatch.setattr("fastbrain.training.checkpoint.LAYOUT", 2)
+    save_checkpoint(tmp_path, some(), step=2)
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match=r"step-00000002 must have layout 1, got 2"):
+        latest_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x08\0\0\0\0\0\0\0{}", b"\xff" * 40, b"\x02\0\0\0\0\0\0\0[]"]
+)
+def test_tensors_that_are_none_are_a_checkpoint_error(tmp_path, content):
+    folder = save_checkpoint(tmp_path, some(), step=1)
+    (folder / "optimizer.safetensors").write_bytes(content)
+    manifest = {name: _io.sha256(folder / name) for name in FILES}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=r"optimizer\.safetensors"):
+        load_checkpoint(folder)
+
+
+def test_a_replacement_killed_between_its_renames_is_undone(tmp_path):
+    folder = save_checkpoint(tmp_path, some(1), step=1)
+    aside = folder.parent / ".step-00000001.old.x"
+    aside.mkdir()
+    folder.rename(aside / folder.name)
+    assert latest_checkpoint(tmp_path) is None
+    recover_checkpoints(tmp_path)
+    assert latest_checkpoint(tmp_path) == folder
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -231,6 +232,7 @@ def test_the_record_of_a_run(make_loader, config, tmp_path):
     assert StageConfig.from_dict(about["config"]) == config
     assert about["record"] == {"store": "abc"}
     assert about["versions"]["torch"]
+    assert about["git"] is None or set(about["git"]) == {"commit", "dirty"}
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert all(0 <= row["wait"] <= 1 and row["windows_per_s"] > 0 and row["lr"] for row in rows)
 
@@ -241,6 +243,46 @@ def test_a_run_folder_is_not_used_twice_by_accident(make_loader, config, tmp_pat
         fit(Line(), make_loader(), config, run_dir=tmp_path / "run")
     with pytest.raises(CheckpointError, match="epochs"):
         fit(Line(), make_loader(), replace(config, epochs=9), run_dir=tmp_path / "run", resume=True)
+
+
+def flip(folder):
+    path = folder / "model.safetensors"
+    broken = bytearray(path.read_bytes())
+    broken[-1] ^= 1
+    path.write_bytes(bytes(broken))
+
+
+def test_damage_never_starts_training_again_in_silence(make_loader, config, tmp_path, capsys):
+    run = tmp_path / "run"
+
+    def go(stop_at=None):
+        fit(
+            Line(stop_at=stop_at), make_loader(), replace(config, checkpoint_every=2), run_dir=run,
+            resume=run.exists(), validate=lambda: {"loss": 1.0},
+        )  # fmt: skip
+
+    with pytest.raises(Stop):
+        go(stop_at=6)
+    kept = sorted((run / "checkpoints").iterdir())
+    best = run / "best"
+    aside = best.rename(tmp_path / "best")
+    with pytest.raises(CheckpointError, match="best must hold the weights of epoch 0"):
+        go()
+    aside.rename(best)
+    flip(kept[-1])
+    with pytest.raises(Stop):
+        go(stop_at=4)
+    assert f"{kept[-1].name}" in capsys.readouterr().err
+    kept = sorted((run / "checkpoints").iterdir())
+    for folder in kept:
+        flip(folder)
+    with pytest.raises(CheckpointError, match=kept[0].name):
+        go()
+    assert sorted((run / "checkpoints").iterdir()) == kept
+    for folder in kept:
+        shutil.rmtree(folder)
+    with pytest.raises(CheckpointError, match=r"checkpoints of its log\.jsonl"):
+        go()
 
 
 def test_nothing_to_train_is_an_error(make_loader, config, tmp_path):

@@ -1,0 +1,242 @@
+"""Files of a run folder, each read by one function that knows its keys, types and ranges.
+
+A run folder is moved, copied, mailed and edited. Whatever its files hold comes out of here as
+values of the declared types, or as a :class:`CheckpointError` that names file and entry.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ._io import read_json
+from ._rules import (
+    Rule,
+    count,
+    fault_in,
+    flag,
+    list_of,
+    none_or,
+    number,
+    positive,
+    record_of,
+    table_of,
+    text,
+)
+from .errors import CheckpointError, DiskError
+
+interval = record_of({"low": number, "high": number})
+score = record_of(
+    {"metric": text, "mode": text, "value": number, "n": count, "chance": none_or(number),
+     "control": text},
+    optional={"p": none_or(number), "adjusted": none_or(number), "effect": none_or(number),
+              "interval": none_or(interval), "signature": text, "group": text},
+)  # fmt: skip
+split = record_of(
+    {"train": list_of(text), "val": list_of(text), "test": list_of(text), "keys": list_of(text)}
+)
+audit = record_of(
+    {"clean": flag, "allowed": none_or(text), "findings": list_of(table_of(lambda _: True))},
+    optional={"guard_trs": count, "closed_set": flag, "texts": count, "unchecked": list_of(text),
+              "fits": table_of(count), "samples": table_of(count)},
+)  # fmt: skip
+LANGUAGE_MODEL = {"kind": text, "name": text, "revision": text, "files": table_of(text)}
+
+_MANIFEST: dict[str, Rule] = {
+    "store": text,
+    "store_fingerprint": text,
+    "llm": text,
+    "scored_trials": list_of(text, least=1),
+}
+_MANIFEST_MORE: dict[str, Rule] = {
+    "kind": text,
+    "store_beside": none_or(text),
+    "language_model": record_of(LANGUAGE_MODEL),
+    # runs trained before there was an audit have none
+    "split": none_or(split),
+    "audit": none_or(audit),
+    "adaptation": text,
+    "adapt_trials": list_of(text),
+    "fit_runs": list_of(text),
+    "readout": record_of({"r2": number, "windows": count}),
+    "adapted": record_of({"subject": text, "runs": list_of(text)}),
+    "explained": number,
+    "constant_voxels": count,
+}
+
+
+_VQLM = record_of(
+    {"kind": lambda value: value in ("scale", "label"), "target": text, "question": text,
+     "places": positive, "steps": positive, "draws": positive}
+)  # fmt: skip
+_CODING: dict[str, Rule] = {
+    "r2_mean": number,
+    "r2_ar1": number,
+    "usage": record_of({"share": number}),
+    "adversary": none_or(number),
+    "probe": none_or(record_of({"accuracy": number})),
+}
+
+
+def read_record(
+    path: str | Path,
+    rules: Mapping[str, Rule],
+    *,
+    optional: Mapping[str, Rule] | None = None,
+    function: str,
+) -> dict[str, Any]:
+    """Read a JSON object and check what it holds.
+
+    Parameters
+    ----------
+    path : str or Path
+    rules : mapping of str to callable
+        Keys that must be there, and what their values must be.
+    optional : mapping of str to callable, optional
+        Keys that may be missing. Keys that nobody names are left as they are.
+    function : str
+        Who asks, for messages.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, no JSON object, or an entry is missing or of another kind.
+    """
+    try:
+        found = read_json(path)
+    except (OSError, ValueError) as error:  # a number of thousands of digits is a ValueError
+        raise CheckpointError(f"{function}: {path} must be readable: {error}") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(
+            f"{function}: {path} must hold a JSON object, got {type(found).__name__}. The file is "
+            "damaged or of another program."
+        )
+    if fault := fault_in(found, rules, optional or {}):
+        raise CheckpointError(
+            f"{function}: {path} must have '{fault}' as fastbrain writes it, got "
+            f"{_shown(found, fault)}. The file is damaged or was edited."
+        )
+    return found
+
+
+def read_manifest(run: str | Path, *, function: str) -> dict[str, Any]:
+    """``manifest.json`` of a finished run of ``fastbrain train`` or ``fastbrain adapt``.
+
+    Raises
+    ------
+    CheckpointError
+        Training is not finished, or the file is damaged.
+    """
+    path = Path(run) / "manifest.json"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{function}: {path} must exist. Is training finished? fastbrain train --resume goes "
+            "on."
+        )
+    return read_record(path, _MANIFEST, optional=_MANIFEST_MORE, function=function)
+
+
+def read_metrics(path: str | Path, *, function: str) -> dict[str, Any]:
+    """``metrics.json`` of an evaluated run.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing or damaged.
+    """
+    more = {"split": none_or(table_of(lambda _: True)), "adaptation": text}
+    more |= {"audit": none_or(record_of({"clean": flag})), "n": count, "kind": text}
+    return read_record(path, {"scores": list_of(score)}, optional=more, function=function)
+
+
+def read_vqlm(
+    run: str | Path, *, function: str
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], int]:
+    """What scoring a run of ``fastbrain train vq-lm`` needs of its files.
+
+    Returns
+    -------
+    config, split, coding : dict
+        Of ``config.json``, ``split.json`` and ``coding.json``.
+    frames : int
+        Frames of a window of the autoencoder.
+
+    Raises
+    ------
+    CheckpointError
+        Training is not finished, or a file is damaged.
+    """
+    run, some = Path(run), list_of(text, least=1)
+    config = read_record(run / "config.json", {"config": _VQLM}, function=function)
+    parts = dict.fromkeys(("train", "val", "test"), some)
+    split = read_record(run / "split.json", parts, function=function)
+    coding = read_record(run / "coding.json", _CODING, function=function)
+    windows = {"config": record_of({"frames": positive})}
+    stage = read_record(run / "vq" / "config.json", windows, function=function)
+    return config["config"], split, coding, stage["config"]["frames"]
+
+
+def read_log(path: str | Path, *, function: str) -> list[dict[str, Any]]:
+    """Rows of a stage's ``log.jsonl``, one an epoch.
+
+    Raises
+    ------
+    CheckpointError
+        The file cannot be read, or a line is no row of a log.
+    """
+    row = record_of({"epoch": count, "step": count})
+    rows = []
+    try:
+        for line in Path(path).read_text(encoding="utf-8").split("\n"):
+            if line.strip():
+                rows.append(json.loads(line))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{function}: {path} must be readable: {error}") from error
+    for i, found in enumerate(rows, 1):
+        values = found.values() if isinstance(found, dict) else ()
+        if not row(found) or not all(v is None or text(v) or number(v) for v in values):
+            raise CheckpointError(
+                f"{function}: {path} line {i} must be a row of a training log, got "
+                f"{str(found)[:60]!r}. The file is damaged or was edited."
+            )
+    return rows
+
+
+def require_writable(folder: str | Path, *, function: str) -> None:
+    """Refuse a folder that cannot be written into, before any work is done for it.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where a result will go; where it does not exist yet, its nearest parent that does is asked.
+    function : str
+        Who asks, for messages.
+
+    Raises
+    ------
+    DiskError
+        Nothing can be written there.
+    """
+    place = Path(folder)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise DiskError(
+            f"{function}: {folder} must be a folder that can be written into, got "
+            f"'{error.strerror or error}' for {place}. Nothing was done: make it writable, or "
+            "copy it to where you may write."
+        ) from error
+
+
+def _shown(value: Mapping[str, Any], key: str) -> str:
+    return repr(value[key])[:80] if key in value else "none"
