@@ -5,10 +5,11 @@ BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 # two test processes with one thread each beat one process with two; an idle one takes work over
 JOBS ?= 2
 
-.PHONY: help setup demo test bench bench-report lint docs clean
+.PHONY: help setup demo test fuzz bench bench-report lint docs clean
 help:
 	@echo "make demo   simulate, train and decode a small cohort (five minutes, no download)"
 	@echo "make test   all tests          make lint          all static checks"
+	@echo "make fuzz   200,000 damaged files (FUZZ=n for n; make test tries 20,000)"
 	@echo "make bench  CPU benchmarks     make bench-report  tables of the recorded rows"
 	@echo "make docs   HTML manual        make clean         remove all that make made"
 
@@ -39,6 +40,10 @@ demo: .venv/.ready
 
 test: .venv/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+FUZZ ?= 200000
+fuzz: .venv/.ready
+	FASTBRAIN_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/fuzz $(ARGS)
 
 bench: .venv/.ready .venv/.bench
 	$(BIN)/python benchmarks/run.py --compile $(ARGS)
