@@ -5,10 +5,11 @@ BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 # two test processes with one thread each beat one process with two; an idle one takes work over
 JOBS ?= 2
 
-.PHONY: help setup demo test test-torch bench bench-report lint docs clean
+.PHONY: help setup demo test test-torch fuzz bench bench-report lint docs clean
 help:
 	@echo "make demo   simulate, train and decode a small cohort (five minutes, no download)"
 	@echo "make test   all tests          make lint          all static checks"
+	@echo "make fuzz   200,000 damaged files (FUZZ=n for n; make test tries 20,000)"
 	@echo "make bench  CPU benchmarks     make bench-report  tables of the recorded rows"
 	@echo "make docs   HTML manual        make clean         remove all that make made"
 	@echo "make test-torch TORCH=2.10.0   the built wheel beside another torch (a large download)"
@@ -52,6 +53,10 @@ test-torch: | $(BIN)/python
 	build/torch-$(TORCH)/bin/python -m pip install -q -c build/torch-$(TORCH)/constraints.txt \
 		torch==$(TORCH) 'numpy<2.4' "$$(ls build/wheel/*.whl)[test]"
 	cd tests && OMP_NUM_THREADS=1 ../build/torch-$(TORCH)/bin/pytest -q contract ops models decoding $(ARGS)
+
+FUZZ ?= 200000
+fuzz: .venv/.ready
+	FASTBRAIN_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/fuzz $(ARGS)
 
 bench: .venv/.ready .venv/.bench
 	$(BIN)/python benchmarks/run.py --compile $(ARGS)

@@ -57,6 +57,8 @@ def read_columns(
         texts = [field.name for field in schema if pa.types.is_string(field.type)]
         with pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
             table = file.read()
+        # indices of shared texts are not checked while they are read
+        table.validate(full=True)
         return {name: _values(table[name]) for name in table.column_names}, schema
     except FastbrainError:
         raise

@@ -100,3 +100,15 @@ def test_a_cut_file_is_refused(tmp_path, keep):
         read(path)
     with pytest.raises(InputError, match="No such file"):
         read(tmp_path / "none.parquet")
+
+
+def test_an_index_beyond_the_texts_is_refused(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"a": ["x"] * 8 + ["y"] * 8 + ["z"] * 16}), path, compression="none")
+    data = path.read_bytes()
+    # runs of equal indices, twice their length before each
+    runs = b"\x10\x00\x10\x01\x20\x02"
+    assert data.count(runs) == 1
+    path.write_bytes(data.replace(runs, runs[:-1] + b"\x03"))
+    with pytest.raises(InputError, match="readable Parquet file"):
+        read(path)

@@ -82,6 +82,7 @@ NPY = {
     "shape": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000, 1000000)}\n"),
     "header": npy("{'descr': '<f8'", version=2, length=(1 << 32) - 1),
     "no bytes a value": npy("{'descr': '<U0', 'fortran_order': False, 'shape': (1000000000,)}\n"),
+    "addresses of objects": npy("{'descr': '|O', 'fortran_order': False, 'shape': (8,)}\n"),
     "nested header": npy("(" * 9000 + "\n"),
 }
 
@@ -175,18 +176,24 @@ def test_a_text_of_many_rows_is_held_once(tmp_path, bounded):
     assert columns["a"] == ["x" * 100_000] * 2000
 
 
-def test_a_footer_of_many_entries(tmp_path, bounded):
+# the field of the row groups; then a list of a billion structs, of a billion numbers of eight bytes
+# that need not be there, and lists in lists
+FOOTERS = {
+    "structs": b"\x49\xfc\xff\xff\xff\xff\x03" + bytes(100),
+    "numbers": b"\x49\xf7\xff\xff\xff\xff\x03" + bytes(100),
+    "lists": b"\x49" + b"\x19" * 5000,
+    "long": b"\x49\xf5\x80\x80\x80\x01" + bytes(2 << 20),
+}
+
+
+@pytest.mark.parametrize("what", FOOTERS)
+@pytest.mark.parametrize("claimed", [None, (1 << 32) - 1])
+def test_a_footer_of_many_entries(tmp_path, bounded, what, claimed):
     path = tmp_path / "a.parquet"
-    # a list of a billion entries, of structs without fields
-    footer = b"\x49\xfc" + b"\xff\xff\xff\xff\x03" + bytes(100)
-    for data, claimed in (
-        (footer, len(footer)),
-        (footer, (1 << 32) - 1),
-        (bytes(1 << 21), 1 << 21),
-    ):
-        path.write_bytes(b"PAR1" + data + struct.pack("<I", claimed) + b"PAR1")
-        with bounded(MOST), pytest.raises(StoreError, match="footer"):
-            read_columns(path, where="f", error=StoreError)
+    data = FOOTERS[what]
+    path.write_bytes(b"PAR1" + data + struct.pack("<I", claimed or len(data)) + b"PAR1")
+    with bounded(MOST), pytest.raises(StoreError, match=r"footer of \d+ bytes"):
+        read_columns(path, where="f", error=StoreError)
 
 
 @pytest.mark.parametrize("length", [1 << 30, 1 << 62])
