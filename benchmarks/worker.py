@@ -93,7 +93,8 @@ def time_family(arguments: argparse.Namespace, channel: Channel) -> None:
         size = {"rounds": 2, "elements": 1 << 20} if arguments.smoke else {"rounds": 5}
         best = record_roofline(setting, recorder, **size)
         for entry in due:
-            limits = Limits(CALL_S, FACTOR, arguments.deadline, entry.graph)
+            call_s = math.inf if arguments.smoke else CALL_S
+            limits = Limits(call_s, FACTOR, arguments.deadline, entry.graph)
             if limits.spent:
                 channel.send(left=[_unit(entry, setting)])
             else:
