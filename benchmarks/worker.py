@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from _timing import Recorder, no_tf32
 from ceilings import record_roofline
-from isolated import SPOILT
+from isolated import SPOILT, die_with_parent
 from measuring import Limits, Measurement, SpoiltContext
 from registry import Entry, Setting, entries
 
@@ -225,6 +225,7 @@ def main() -> None:
     parser.add_argument("--events", type=Path, required=True)
     parser.add_argument("--skip", type=json.loads, default=[])
     arguments = parser.parse_args()
+    die_with_parent()
     no_tf32()
     channel = Channel(arguments.events, arguments.skip)
     {"time": time_family, "check": check_family}[arguments.what](arguments, channel)
