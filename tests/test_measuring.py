@@ -21,7 +21,9 @@ def suite(monkeypatch):
     return SimpleNamespace(measuring=measuring, registry=registry)
 
 
-def measured(suite, ways, *, limits=None, rounds=None, **options) -> tuple[Any, list[dict]]:
+def measured(
+    suite, ways, *, limits=None, rounds=None, device="cpu", **options
+) -> tuple[Any, list[dict]]:
     """Run one made-up entry; the measurement and its rows."""
     registry, rows = suite.registry, []
     problem = registry.Problem(
@@ -31,7 +33,7 @@ def measured(suite, ways, *, limits=None, rounds=None, **options) -> tuple[Any, 
     recorder = SimpleNamespace(row=lambda **row: rows.append(row))
     best = {"bytes": 1e9, "flops": 1e9}
     measurement = suite.measuring.Measurement(
-        entry, registry.Setting(), recorder, best, limits=limits, **options
+        entry, registry.Setting(device), recorder, best, limits=limits, **options
     )
     measurement.run(rounds)
     return measurement, rows
@@ -89,6 +91,59 @@ def test_nothing_begins_after_the_deadline(suite):
     limits = suite.measuring.Limits(deadline=0.0)
     _, rows = measured(suite, {"fastbrain": lambda: 0.0, "other": lambda: 0.0}, limits=limits)
     assert {(row["op"], row["note"]) for row in rows} == {("dropped_op", "no time left")}
+
+
+@pytest.fixture
+def gpu(suite, monkeypatch):
+    """A GPU that takes every call for done at once; `spoilt` makes it refuse."""
+    state = SimpleNamespace(spoilt=False)
+
+    def synchronize(_device: object = None) -> None:
+        if state.spoilt:
+            raise RuntimeError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(suite.measuring, "GpuClock", lambda *_, **__: lambda way: 0.001)
+    monkeypatch.setattr(suite.measuring, "gpu_state", dict)
+    monkeypatch.setattr(suite.measuring, "peak_bytes", lambda *_: 8)
+    return state
+
+
+def test_calls_and_replays_of_graphs_are_timed_apart(suite, gpu, monkeypatch):
+    def captured(way):
+        if way() > 0.0:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return way
+
+    monkeypatch.setattr(suite.measuring, "_captured", captured)
+    ways = {"fastbrain": lambda: 0.0, "syncs": lambda: 0.1}
+    limits = suite.measuring.Limits(graphs=True)
+    measurement, rows = measured(suite, ways, limits=limits, device="cuda")
+    timed = [(row["provider"], row["way"], row["cache"]) for row in rows if row["op"] == "op"]
+    caches = ("cold", "warm")
+    assert timed == [
+        *((name, "call", cache) for cache in caches for name in ways),
+        *(("fastbrain", "graph", cache) for cache in caches),
+    ]
+    [dropped] = [row for row in rows if row["op"] == "dropped_op"]
+    assert dropped["provider"] == "syncs"
+    assert dropped["note"].startswith("no graph: RuntimeError: operation not permitted")
+    # what a graph cannot hold has not failed
+    assert measurement.failed == []
+
+
+def test_a_spoilt_context_ends_the_measurement_after_the_row(suite, gpu):
+    heard = []
+
+    def crashes() -> float:
+        gpu.spoilt = True
+        return 0.0
+
+    ways = {"fastbrain": lambda: 0.0, "crashes": crashes, "next": lambda: 0.0}
+    with pytest.raises(suite.measuring.SpoiltContext):
+        measured(suite, ways, device="cuda", failing=heard.append)
+    assert heard == ["crashes"]
 
 
 @pytest.mark.parametrize("family", ["lora", "neighborhood", "voxel_tokenizer"])
