@@ -95,7 +95,7 @@ def _entry(name: str, *, rounds: int, gpu_only: bool = False) -> Entry:
         return problem(SIZES[name], setting)
 
     # the host looks at every token before it asks for the next
-    return Entry("generate", name, build, rounds, gpu_only, graph=False)
+    return Entry("generate", name, build, rounds, gpu_only, graph=False, limit_s=60.0)
 
 
 ENTRIES = [

@@ -10,6 +10,7 @@ The one who watches needs neither torch nor a GPU, so that nothing can take it a
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -207,6 +208,12 @@ class _Worker:
                 "env": self._environment,
             }
         )
+
+
+def die_with_parent() -> None:
+    """Have this process killed when the one that started it ends, however that ends (Linux)."""
+    set_death_signal = 1
+    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from time import time
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from ceilings import peak_bytes
 from registry import OURS, Entry, Problem, Setting
 
 Way = Callable[[], object]
+T = TypeVar("T")
 # what is timed at least, however slow it is
 FEWEST_ROUNDS = 3
 
@@ -109,7 +110,7 @@ class Measurement:
         count = rounds or self.entry.rounds
         if slowest and math.isfinite(self.limits.call_s):
             count = min(count, max(FEWEST_ROUNDS, int(self.limits.call_s / slowest)))
-        peaks = {name: self._peak(name) for name in self.ways}
+        peaks = self._each("measuring memory", lambda way: peak_bytes(way, self.setting.device))
         how = "call" if self.setting.on_gpu else None
         self._time(problem, self.ways, count, peaks, how)
         if self.limits.graphs and self.setting.on_gpu and not self.limits.spent:
@@ -152,10 +153,7 @@ class Measurement:
         """Leave out who is far too slow; returns the seconds of the slowest who stays."""
         if not (math.isfinite(self.limits.call_s) or math.isfinite(self.limits.factor)):
             return 0.0
-        seconds = {}
-        for name, way in self.ways.items():
-            self.watch("probing", name)
-            seconds[name] = self._clock(cold=False)(way)
+        seconds = self._each("probing", self._clock(cold=False))
         fastest = min((s for n, s in seconds.items() if n not in self.ceilings), default=0.0)
         for name, taken in seconds.items():
             slower = taken / max(fastest, 1e-9)
@@ -166,9 +164,17 @@ class Measurement:
                 self._note("dropped", name, note, ms_once=taken * 1e3)
         return max((seconds[name] for name in self.ways), default=0.0)
 
-    def _peak(self, name: str) -> int | None:
-        self.watch("measuring the memory of", name)
-        return peak_bytes(self.ways[name], self.setting.device)
+    def _each(self, doing: str, ask: Callable[[Way], T]) -> dict[str, T]:
+        """An answer for every provider; one that raises is left out from now on."""
+        answers = {}
+        for name, way in [*self.ways.items()]:
+            self.watch(doing, name)
+            try:
+                answers[name] = ask(way)
+            except Exception as failure:
+                del self.ways[name]
+                self._fail(name, f"{type(failure).__name__}: {failure}")
+        return answers
 
     def _captured(self) -> dict[str, Way]:
         """Replays of the providers that a CUDA graph can hold."""
@@ -201,13 +207,7 @@ class Measurement:
             if cache == "warm" and self.limits.spent:
                 return
             before = gpu_state() if on_gpu else {}
-            seconds = interleaved(
-                ways,
-                rounds=rounds,
-                clock=self._clock(cold=cache == "cold"),
-                deadline=self.limits.deadline,
-                watch=lambda name: self.watch("timing", name),
-            )
+            seconds = self._interleaved(ways, rounds, cold=cache == "cold")
             self.watch("summing up", "")
             after = gpu_state() if on_gpu else {}
             for name, times in seconds.items():
@@ -225,6 +225,31 @@ class Measurement:
                 row = _row(problem, times, seconds.get(OURS), self.best)
                 names = {"op": self.entry.op, "case": self.entry.case, "provider": name}
                 self.recorder.row(**names, **problem.facts, **row, **extra)
+
+    def _interleaved(
+        self, ways: dict[str, Way], rounds: int, *, cold: bool
+    ) -> dict[str, list[float]]:
+        """Times of all; one that raises is left out, and the others begin again."""
+        now = ""
+
+        def watch(name: str) -> None:
+            nonlocal now
+            now = name
+            self.watch("timing", name)
+
+        while ways:
+            try:
+                return interleaved(
+                    ways,
+                    rounds=rounds,
+                    clock=self._clock(cold=cold),
+                    deadline=self.limits.deadline,
+                    watch=watch,
+                )
+            except Exception as failure:
+                del ways[now]
+                self._fail(now, f"{type(failure).__name__}: {failure}")
+        return {}
 
     def _clock(self, *, cold: bool) -> Callable[[Way], float]:
         return GpuClock(self.setting.device, cold=cold) if self.setting.on_gpu else cpu_clock

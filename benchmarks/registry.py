@@ -101,7 +101,7 @@ class Entry:
     on_host: bool = False
     precision: str = ""
     graph: bool = True
-    limit_s: float = 90.0
+    limit_s: float = 20.0
 
     @property
     def id(self) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from _timing import Recorder, no_tf32
 from ceilings import record_roofline
-from isolated import SPOILT
+from isolated import SPOILT, die_with_parent
 from measuring import Limits, Measurement, SpoiltContext
 from registry import Entry, Setting, entries
 
@@ -93,7 +93,8 @@ def time_family(arguments: argparse.Namespace, channel: Channel) -> None:
         size = {"rounds": 2, "elements": 1 << 20} if arguments.smoke else {"rounds": 5}
         best = record_roofline(setting, recorder, **size)
         for entry in due:
-            limits = Limits(CALL_S, FACTOR, arguments.deadline, entry.graph)
+            call_s = math.inf if arguments.smoke else CALL_S
+            limits = Limits(call_s, FACTOR, arguments.deadline, entry.graph)
             if limits.spent:
                 channel.send(left=[_unit(entry, setting)])
             else:
@@ -224,6 +225,7 @@ def main() -> None:
     parser.add_argument("--events", type=Path, required=True)
     parser.add_argument("--skip", type=json.loads, default=[])
     arguments = parser.parse_args()
+    die_with_parent()
     no_tf32()
     channel = Channel(arguments.events, arguments.skip)
     {"time": time_family, "check": check_family}[arguments.what](arguments, channel)

@@ -11,8 +11,8 @@ from torch import Tensor
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
     """Start a kernel on the device of its first tensor.
 
-    Triton itself launches on the current device, whatever device the tensors are on: a tensor on
-    ``cuda:1`` while device 0 is current would be an illegal address, or another process's memory.
+    Triton itself launches on the current device, whatever device the tensors are on: for a tensor
+    on ``cuda:1`` while device 0 is current that is an illegal address.
 
     Parameters
     ----------

@@ -163,8 +163,8 @@ def _segment_sums(
 def blocks(dtype: torch.dtype, width: int) -> dict[str, Any]:
     """Tile sizes, warps and stages for rows of `dtype` and `width`.
 
-    The largest tiles that spill no register on sm_80, sm_90 and sm_100. Up to 256 columns the rows
-    stay on the chip; wider ones are read again for every tile of codes.
+    Large tiles whose values all fit registers on sm_80, sm_90 and sm_100. Up to 256 columns (64 of
+    float32) the rows stay on the chip; wider ones are read again for every tile of codes.
     """
     single = dtype == torch.float32
     split = width > (64 if single else 256)

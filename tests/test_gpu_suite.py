@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SOME_FAILED = 3
@@ -67,7 +66,7 @@ def test_providers_that_go_wrong_are_rows_and_the_others_are_timed(bare):
     assert set(notes) == {"fails", "wrong", "hangs", "dies"}
     assert "RuntimeError: this provider fails on purpose" in notes["fails"]
     assert "wrong by 1" in notes["wrong"]
-    assert "hangs: nothing for 2 s" in notes["hangs"]
+    assert "hangs: nothing for 4 s" in notes["hangs"]
     assert "killed by SIGKILL while verifying" in notes["dies"]
     # each of them once, though later workers began the entry again
     assert sum(row["op"] == "failed_fault" for row in rows) == len(notes)
@@ -85,7 +84,8 @@ def test_providers_that_go_wrong_are_rows_and_the_others_are_timed(bare):
 
 @pytest.mark.slow
 def test_the_whole_suite_runs_where_half_of_the_packages_are_absent(bare):
-    code, text, rows = run_suite(bare, "--smoke-faults")
+    # enough for a machine that does much else meanwhile
+    code, text, rows = run_suite(bare, "--smoke-faults", "--budget-s", "3000")
     ops = {row["op"] for row in rows}
     assert ops >= {
         "selftest_vq_lookup",
@@ -108,11 +108,9 @@ def test_the_whole_suite_runs_where_half_of_the_packages_are_absent(bare):
 def suite(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     import isolated
-    import measuring
-    import registry
     import worker
 
-    return SimpleNamespace(isolated=isolated, measuring=measuring, registry=registry, worker=worker)
+    return SimpleNamespace(isolated=isolated, worker=worker)
 
 
 def test_a_peer_that_is_missing_is_a_row(monkeypatch):
@@ -130,7 +128,7 @@ def test_a_peer_that_is_missing_is_a_row(monkeypatch):
     assert "peer" not in report.report()
 
 
-def test_every_checked_family_and_every_kernel_of_the_sanitizer_has_cases(suite, monkeypatch):
+def test_every_checked_family_and_every_kernel_of_the_sanitizer_has_cases(suite):
     import gpu_suite
 
     from fastbrain.ops import _cases, _dispatch
@@ -201,6 +199,40 @@ def test_a_worker_that_cannot_start_is_a_row_and_no_second_try(suite):
     assert len(outcome.failed) == 1
 
 
+def test_a_worker_does_not_outlive_the_suite(tmp_path):
+    """The suite may be killed itself, at the end of a lease."""
+    import signal
+    from time import sleep, time
+
+    inner = (
+        "import sys, os, time; from isolated import die_with_parent; die_with_parent(); "
+        "open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+    outer = (
+        "import subprocess, sys; "
+        "subprocess.Popen([sys.executable, '-c', *sys.argv[1:]], start_new_session=True).wait()"
+    )
+    path = tmp_path / "pid"
+    parent = subprocess.Popen([sys.executable, "-c", outer, inner, str(path)], cwd=FOLDER)
+    deadline = time() + 60
+    while not (path.exists() and path.read_text()) and time() < deadline:
+        sleep(0.05)
+    worker = int(path.read_text())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    while time() < deadline and _runs(worker):
+        sleep(0.05)
+    assert not _runs(worker)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
 def test_a_worker_is_stopped_at_its_deadline(suite):
     from time import time
 
@@ -210,96 +242,3 @@ def test_a_worker_is_stopped_at_its_deadline(suite):
     assert [row["note"] for row in rows] == ["no time left while starting"]
     assert outcome.failed == []
     assert outcome.left == ["job after its start"]
-
-
-def measured(suite, ways, *, limits=None, rounds=None, **options) -> tuple[Any, list[dict]]:
-    """Run one made-up entry; the measurement and its rows."""
-    registry, rows = suite.registry, []
-    problem = registry.Problem(
-        providers=ways, error=lambda _name, got: got, limit=0.5, flops=1.0, traffic=1.0
-    )
-    entry = registry.Entry("op", "case", lambda setting: problem, rounds=5)
-    recorder = SimpleNamespace(row=lambda **row: rows.append(row))
-    best = {"bytes": 1e9, "flops": 1e9}
-    measurement = suite.measuring.Measurement(
-        entry, registry.Setting(), recorder, best, limits=limits, **options
-    )
-    measurement.run(rounds)
-    return measurement, rows
-
-
-def test_a_wrong_provider_is_a_row_and_the_others_are_timed(suite):
-    heard = []
-    ways = {"fastbrain": lambda: 0.0, "wrong": lambda: 1.0, "nan": lambda: float("nan")}
-    measurement, rows = measured(suite, ways, failing=heard.append)
-    assert measurement.failed == heard == ["wrong", "nan"]
-    assert [row["provider"] for row in rows if row["op"] == "failed_op"] == ["wrong", "nan"]
-    assert [row["provider"] for row in rows if row["op"] == "op"] == ["fastbrain"]
-
-
-def test_where_ours_fails_there_is_no_ratio(suite):
-    _, rows = measured(suite, {"fastbrain": lambda: 1.0, "rival": lambda: 0.0})
-    [timed] = [row for row in rows if row["op"] == "op"]
-    assert timed["provider"] == "rival"
-    assert timed["ratio_to_fastbrain"] is None
-
-
-def test_slow_providers_are_dropped_but_ours_is_not_for_being_slower(suite, monkeypatch):
-    seconds = {"fastbrain": 0.5, "slower": 0.5, "beyond": 3.0, "fast": 0.01}
-    ways = {name: (lambda: 0.0) for name in seconds}
-    names = {id(way): name for name, way in ways.items()}
-    monkeypatch.setattr(suite.measuring, "cpu_clock", lambda way: seconds[names[id(way)]])
-    limits = suite.measuring.Limits(call_s=2.0, factor=20.0)
-    _, rows = measured(suite, ways, limits=limits, rounds=100)
-    dropped = {row["provider"]: row["note"] for row in rows if row["op"] == "dropped_op"}
-    assert set(dropped) == {"slower", "beyond"}
-    assert "one call takes 3 s, 300 times the fastest" in dropped["beyond"]
-    timed = {row["provider"]: row["rounds"] for row in rows if row["op"] == "op"}
-    # two seconds of calls of half a second
-    assert timed == {"fastbrain": 4, "fast": 4}
-
-
-def test_nothing_begins_after_the_deadline(suite):
-    limits = suite.measuring.Limits(deadline=0.0)
-    _, rows = measured(suite, {"fastbrain": lambda: 0.0, "other": lambda: 0.0}, limits=limits)
-    assert {(row["op"], row["note"]) for row in rows} == {("dropped_op", "no time left")}
-
-
-@pytest.mark.parametrize("family", ["lora", "neighborhood", "voxel_tokenizer"])
-def test_a_step_with_a_wrong_gradient_is_wrong(suite, family, monkeypatch):
-    """An answer alone, however right, does not make a training step."""
-    import lora
-    import neighborhood
-    import voxel_tokenizer
-    from tokenizing import Shape
-
-    setting = suite.registry.Setting()
-    problem = {
-        "lora": lambda: lora.problem(9, 16, 12, 4, "gelu", True, setting),
-        "neighborhood": lambda: neighborhood.problem(8, 50, 16, 3, "paper", setting),
-        "voxel_tokenizer": lambda: voxel_tokenizer.problem(
-            Shape((8, 8, 12), 2, 4, 6, backward=True), setting
-        ),
-    }[family]()
-    for name, way in problem.providers.items():
-        answer = way()
-        assert problem.error(name, answer) <= problem.limit
-        for index in range(1, len(answer)):
-            spoilt = [*answer]
-            spoilt[index] = spoilt[index] * 1.1
-            assert problem.error(name, tuple(spoilt)) > problem.limit
-
-
-def test_float32_is_not_tf32(suite):
-    import _timing
-
-    places = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [place.allow_tf32 for place in places]
-    try:
-        for place in places:
-            place.allow_tf32 = True
-        _timing.no_tf32()
-        assert not any(place.allow_tf32 for place in places)
-    finally:
-        for place, value in zip(places, before, strict=True):
-            place.allow_tf32 = value

@@ -187,9 +187,9 @@ def at_the_end(values):
     return held.view(values.shape).copy_(values)
 
 def any_column(values, axis, keepdims=False):
-    # on a GPU the maximum of a row of NaN may be in any column, so here it is in the last
+    # on a GPU the maximum of a row with NaN may be in any column, so here it is in the last
     found = np.where(np.isnan(values), -np.inf, values).argmax(axis, keepdims=keepdims)
-    return np.where(np.isnan(values).all(axis, keepdims=keepdims), values.shape[axis] - 1, found)
+    return np.where(np.isnan(values).any(axis, keepdims=keepdims), values.shape[axis] - 1, found)
 
 np.nanargmax = any_column
 torch.manual_seed(0)
