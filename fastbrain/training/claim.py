@@ -146,8 +146,8 @@ def claim(
         before = read_record(path, {}, optional=_CLAIMED, function=function)
         if any(before.get(key) != value for key, value in same.items()):
             raise CheckpointError(
-                f"{function}: a resumed run must keep what {path} names, got another configuration "
-                "or other data. Use a new run folder."
+                f"{function}: a resumed run must keep its configuration and data, got another "
+                f"configuration or other data than {path} names. Use a new run folder."
             )
         first = {key: before.get(key) for key in about}
         resumed = list(before.get("resumed_with", []))
