@@ -21,6 +21,7 @@ from .noise import Noise, noise_store
 from .protocol import Evaluation, Sample, evaluate_text
 from .records import write_samples
 from .stores import open_store, scored_trials
+from .threads import one_thread
 
 
 def is_brainllm_run(run: str | Path) -> bool:
@@ -85,6 +86,7 @@ def write_brainllm(
     return tuple(decoder.write(decoder.read(saved.windows(store, trial_ids))))
 
 
+@one_thread()
 def evaluate_brainllm_run(
     run: str | Path,
     *,

@@ -21,6 +21,7 @@ from .records import write_samples
 from .report import ReportParts, write_report
 from .stores import open_store, scored_trials
 from .subjects import subject_table
+from .threads import one_thread
 
 _BATCH = 32
 
@@ -113,6 +114,7 @@ def evaluate_model(
     return replace(result, facts={"partners_exclude": list(apart), "ci_unit": "run_id"})
 
 
+@one_thread()
 def evaluate_run(
     run: str | Path,
     *,

@@ -26,6 +26,7 @@ from ..models.saved import check_seal
 from .clinical import label_scores, scale_scores
 from .clinical_baselines import ClinicalCohort, baseline_predictions, connectivity_features
 from .scores import Score
+from .threads import one_thread
 
 Vector = npt.NDArray[np.float64]
 Target = Mapping[str, float] | Mapping[str, str]
@@ -93,6 +94,7 @@ class VQLMResult:
         return "\n".join(lines)
 
 
+@one_thread()
 def evaluate_vqlm(
     run: str | Path, study: RestingStudy, *, permutations: int = 999, seed: int = 0
 ) -> VQLMResult:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .._io import write_json
-from .._rules import list_of, none_or, table_of, text
+from .._rules import flag, list_of, none_or, record_of, table_of, text
 from .._runfiles import read_record
 from ..data import Audit, FitScope, VoxelStore, audit_store
 from ..errors import CheckpointError, ConfigError
@@ -146,8 +146,8 @@ def claim(
         before = read_record(path, {}, optional=_CLAIMED, function=function)
         if any(before.get(key) != value for key, value in same.items()):
             raise CheckpointError(
-                f"{function}: a resumed run must keep what {path} names, got another configuration "
-                "or other data. Use a new run folder."
+                f"{function}: a resumed run must keep its configuration and data, got another "
+                f"configuration or other data than {path} names. Use a new run folder."
             )
         first = {key: before.get(key) for key in about}
         resumed = list(before.get("resumed_with", []))
@@ -157,9 +157,12 @@ def claim(
     write_json(path, same | about | ({"allow_leak": allow_leak} if allow_leak else {}))
 
 
+_GIT = none_or(record_of({"commit": text, "dirty": flag}))
 _CLAIMED = {
     "allow_leak": none_or(text),
-    "resumed_with": list_of(table_of(lambda _: True)),
+    "versions": table_of(text),
+    "git": _GIT,
+    "resumed_with": list_of(record_of({"versions": table_of(text), "git": _GIT})),
 }
 
 

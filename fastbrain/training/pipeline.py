@@ -104,6 +104,7 @@ def train_llm4brain(
         files=("corpus", "encoder_weights", "qformer_weights"),
         models=("llm", "vision_model"),
     )
+    require_writable(out, function="train")
     adapt, scored = split_target(store, config.adapt_runs)
     people_of(store, config)  # refuses before anything is written
     allow_leak = allow_leak or (reason_of(out) if resume else None)
@@ -111,7 +112,6 @@ def train_llm4brain(
     say(f"audit: {audit.summary()}")
     for note in notes_on(store, config):
         say(f"note: {note}")
-    require_writable(out, function="train")
     if config.llm is not None and not resume:
         find_model(config.llm, function="train")
     out = new_output(out, resume=resume)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -9,16 +12,27 @@ import numpy as np
 import pytest
 import torch
 
-from fastbrain.data import VoxelStore, WindowSpec, prepare_store, read_runs_table, split_unseen
+from fastbrain._io import write_atomic, write_json
+from fastbrain.data import (
+    VoxelStore,
+    WindowSpec,
+    audit_store,
+    prepare_store,
+    read_runs_table,
+    split_unseen,
+)
 from fastbrain.models import (
     EncoderConfig,
     LLM4Brain,
     LLM4BrainConfig,
+    ModelCard,
     QFormerConfig,
     VideoConfig,
     load_llm,
+    save_pretrained,
     small_llm,
 )
+from fastbrain.models.kept_llm import keep_llm
 
 SHAPE_ZYX, VOLUMES, TRIALS, FRAMES = (4, 6, 6), 40, 6, 4
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
@@ -64,16 +78,57 @@ def store(tmp_path_factory) -> VoxelStore:
 
 
 @pytest.fixture(scope="session")
-def language(tmp_path_factory) -> tuple[Any, Any]:
+def language_folder(tmp_path_factory) -> Path:
     """A small LLM that has hardly read its corpus."""
     corpus = [f"{PROMPT} it is {a} {w} now" for w in WORDS for a in ("a", "the")]
-    folder = small_llm(corpus, cache_dir=tmp_path_factory.mktemp("llm"), dim=32, steps=20)
-    return load_llm(str(folder))
+    return small_llm(corpus, cache_dir=tmp_path_factory.mktemp("llm"), dim=32, steps=20)
+
+
+@pytest.fixture(scope="session")
+def language(language_folder) -> tuple[Any, Any]:
+    """The small LLM, loaded."""
+    return load_llm(str(language_folder))
+
+
+@pytest.fixture(scope="session")
+def finished_run(store, language, language_folder, tmp_path_factory) -> Path:
+    """A run folder as training leaves it, without the training; copy it before changing it."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    record = keep_llm(language_folder, run)
+    model = made_model(store, language)
+    card = ModelCard(record.name, store.tr, prompt=PROMPT, language=record)
+    save_pretrained(model, run / "model", card)
+    manifest = {
+        "store": str(store.path),
+        "store_beside": "../../store",
+        "store_fingerprint": store.fingerprint(),
+        "llm": record.name,
+        "language_model": asdict(record),
+        "split": store.split.to_json(),
+        "audit": audit_store(store).to_json(),
+        "adaptation": "inductive",
+        "adapt_trials": [],
+        "scored_trials": list(store.split.test),
+        "fit_runs": list(store.fit_runs),
+        "readout": {"alpha": 1.0, "r2": 0.1, "rank": 4, "windows": 12},
+    }
+    write_json(run / "manifest.json", manifest)
+    rows = [{"stage": "stage1", "epoch": i, "step": 3 * i, "loss": 1 / i} for i in (1, 2)]
+    write_atomic(
+        run / "stages" / "stage1" / "log.jsonl", "".join(f"{json.dumps(r)}\n" for r in rows)
+    )
+    return run
 
 
 @pytest.fixture
 def model(store, language) -> LLM4Brain:
     """Random weights in front of the small LLM."""
+    made = made_model(store, language)
+    made.card = type("Card", (), {"prompt": PROMPT})()
+    return made
+
+
+def made_model(store, language) -> LLM4Brain:
     llm, tokenizer = language
     config = LLM4BrainConfig(
         frames=FRAMES,
@@ -92,7 +147,6 @@ def model(store, language) -> LLM4Brain:
         inv_std=store.inv_std,
         scale=store.scale,
     ).eval()
-    made.card = type("Card", (), {"prompt": PROMPT})()
     # so that brains matter to the text
     torch.nn.init.normal_(made.projection.weight, std=0.5)
     return made
