@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..data import VoxelStore, WindowLoader
 from ..decoding import Sampling, generate, mean_nll, score_pairs
+from ..decoding.endings import end_tokens_of
 from ..errors import InputError
 from ..models import LLM4Brain, encode_answers, encode_prompts
 from .battery import run_controls
@@ -83,7 +84,7 @@ class LLM4BrainDecoder:
             said = generate(
                 self.model.llm,
                 rows,
-                eos_token_id=tokenizer.eos_token_id,
+                eos_token_id=end_tokens_of(tokenizer, self.model.llm),
                 pad_token_id=tokenizer.pad_token_id,
                 sampling=self.sampling,
             )
