@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..ops.lengths import unit
 
 
 def reversal_strength(progress: float) -> float:
@@ -128,8 +129,8 @@ class ContrastiveAlignment(nn.Module):
                 f"ContrastiveAlignment: brain and text must be two pairs or more, got {len(brain)} "
                 f"and {len(text)}."
             )
-        one = F.normalize(self.brain(brain).float(), dim=1)
-        other = F.normalize(self.text(text.detach().to(brain.dtype)).float(), dim=1)
+        one = unit(self.brain(brain).float())
+        other = unit(self.text(text.detach().to(brain.dtype)).float())
         logits = one @ other.T * (-self.log_temperature).exp()
         truth = torch.arange(len(logits), device=logits.device)
         return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
