@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._arguments import checked
 from ..errors import CohortError
 from . import bids
 from .cohort import RunRecord, check_unique, label_of, run_id_of, some
@@ -47,6 +48,7 @@ class Absent:
         return "; ".join(parts) or "none"
 
 
+@checked
 def announced_runs(
     root: str | Path,
     *,
@@ -119,6 +121,7 @@ def announced_runs(
     return ordered
 
 
+@checked
 def absent_images(runs: Iterable[RunRecord]) -> Absent:
     """Images of runs that are not on disk."""
     missing, links, nbytes = [], [], 0

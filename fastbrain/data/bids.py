@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from .._arguments import checked
 from .._io import read_json, safe_join
 from ..errors import CohortError
 from .cohort import (
@@ -27,6 +28,7 @@ _DERIVED = ("space", "desc", "res", "den")
 _OF_A_PERSON = {"family": ("family", "family_id"), "site": ("site", "site_id")}
 
 
+@checked
 def runs_from_bids(
     root: str | Path, *, task: str | None = None, space: str | None = None
 ) -> tuple[RunRecord, ...]:

@@ -10,11 +10,13 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._arguments import checked
 from .._io import safe_join
 from ..errors import CohortError, InputError
 from .cohort import MISSING, RunRecord, given, read_tsv, seconds_of
 
 
+@checked
 @dataclass(frozen=True)
 class WindowSpec:
     """Where a trial's window lies in its run.
@@ -108,6 +110,7 @@ class Timing:
     start: int
 
 
+@checked
 def read_trials(
     run: RunRecord,
     window: WindowSpec,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError, MissingPartError, VolumeError
 from .checks import best_affine, check_storage, refuse
 from .nifti import open_nifti
@@ -19,6 +20,7 @@ _AFFINE_TOLERANCE_MM = 0.1
 _MAX_BYTES = 4 << 30
 
 
+@checked
 def read_mask(
     path: str | Path, *, shape: tuple[int, int, int], affine: npt.NDArray[np.float64]
 ) -> Mask:
@@ -95,6 +97,7 @@ def read_labels(
     return values
 
 
+@checked
 def compute_mask(volumes: Volumes) -> Mask:
     """Brain mask of a run from its mean image.
 
@@ -138,6 +141,7 @@ def compute_mask(volumes: Volumes) -> Mask:
     return mask
 
 
+@checked
 def intersect_masks(masks: Sequence[Mask]) -> Mask:
     """Voxels that are brain in every mask.
 

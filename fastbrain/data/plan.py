@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from .._progress import track
 from ..errors import CohortError, InputError
 from ..grid import TokenGrid, Triple
@@ -130,6 +131,7 @@ class StorePlan:
         }
 
 
+@checked
 def plan_store(
     runs: Sequence[RunRecord],
     *,

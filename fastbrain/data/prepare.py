@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import __version__
+from .._arguments import checked
 from .._io import new_output, read_json, sha256, write_atomic, write_json
 from .._progress import say, track
 from ..errors import CohortError, StoreError
@@ -29,6 +30,7 @@ SETTINGS = "prepare.json"
 _MIN_STD = 1e-6  # store units; less is a constant voxel
 
 
+@checked
 def prepare_store(
     runs: Sequence[RunRecord],
     out: str | Path,
@@ -104,6 +106,7 @@ def prepare_store(
     return write_store(plan, out, resume=resume)
 
 
+@checked
 def write_store(plan: StorePlan, out: str | Path, *, resume: bool = False) -> VoxelStore:
     """Carry out a plan; see :func:`prepare_store`."""
     root = new_output(out, resume=resume)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from .._io import folder_atomic, read_json, write_atomic, write_json
 from ..errors import CohortError
 from .rest import OLDEST, YOUNGEST, RestCohort
@@ -88,6 +89,7 @@ class RestingStudy:
         return {person: row.get("family") or person for person, row in self.table.items()}
 
 
+@checked
 def write_resting(study: RestingStudy, out: str | Path) -> Path:
     """Write a study; the folder is there whole or not at all.
 
@@ -112,6 +114,7 @@ def write_resting(study: RestingStudy, out: str | Path) -> Path:
     return Path(out)
 
 
+@checked
 def read_resting(folder: str | Path) -> RestingStudy:
     """Read and check a study.
 
@@ -155,6 +158,7 @@ def _read(path: Path, regions: int) -> npt.NDArray[np.floating]:
     return values
 
 
+@checked
 def resting_study(cohort: RestCohort, *, tr: float = 2.0) -> RestingStudy:
     """Simulated people as a study: ``age`` to a tenth of a year, ``age_group`` old or young."""
     middle = (YOUNGEST + OLDEST) / 2

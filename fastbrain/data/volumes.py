@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .checks import Finding, best_affine, check_storage, refuse, repetition_time
 from .nifti import NiftiFile, open_nifti
@@ -92,6 +93,7 @@ class Volumes:
         return values
 
 
+@checked
 def load_volumes(
     path: str | Path, *, tr: float | None = None, max_bytes: int = 16 << 30
 ) -> Volumes:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._arguments import checked
 from ..errors import CohortError, InputError
 
 # what aligners write where nobody speaks
@@ -56,6 +57,7 @@ class StorySample:
     words: int
 
 
+@checked
 def read_words(
     path: str | Path,
     *,
@@ -112,6 +114,7 @@ def read_words(
     return sorted(words, key=lambda word: word.onset)
 
 
+@checked
 def story_samples(
     words: Sequence[Word],
     *,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError, MissingPartError
 from ..models.hub import model_revision, quiet
 from .ngrams import check_pairs
@@ -32,6 +33,7 @@ def default_bert() -> tuple[str, int]:
     return str(MODEL_DIR), 6
 
 
+@checked
 def bert_score(
     hypotheses: Sequence[str],
     references: Sequence[str],

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from ..data import VoxelStore, WindowLoader
 from ..decoding import Sampling, generate, mean_nll, score_pairs
 from ..decoding.endings import end_tokens_of
@@ -151,6 +152,7 @@ def _adapters_off(llm: Any) -> Iterator[None]:
             layer.enable_adapters(not off)
 
 
+@checked
 def control_model(
     model: LLM4Brain,
     store: VoxelStore,
@@ -213,6 +215,7 @@ def control_model(
     )
 
 
+@checked
 def pairwise_scorer(
     model: LLM4Brain,
     store: VoxelStore,

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from .._arguments import checked
 from .._io import read_json, write_atomic, write_json
 from ..data import VoxelStore, WindowLoader
 from ..decoding import Sampling, token_saliency
@@ -22,6 +23,7 @@ from .subjects import subject_table
 _BATCH = 32
 
 
+@checked
 def open_run(
     run: str | Path, *, device: str = "cpu", unknown_subject: str | None = None
 ) -> tuple[LLM4Brain, VoxelStore, dict[str, Any]]:
@@ -65,6 +67,7 @@ def open_run(
     return model, store, manifest
 
 
+@checked
 def evaluate_model(
     model: LLM4Brain,
     store: VoxelStore,
@@ -110,6 +113,7 @@ def evaluate_model(
     return replace(result, facts={"partners_exclude": list(apart), "ci_unit": "run_id"})
 
 
+@checked
 def evaluate_run(
     run: str | Path,
     *,

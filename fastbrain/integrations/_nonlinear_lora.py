@@ -17,6 +17,7 @@ from peft.utils import PeftType, register_peft_method
 from torch import Tensor, nn
 
 from .. import ops
+from .._arguments import checked
 from ..errors import InputError
 from ..ops.modules import holds_weight, untouched
 
@@ -24,6 +25,7 @@ NAME = "NONLINEAR_LORA"
 ACTIVATIONS = ("gelu", "silu", "relu")
 
 
+@checked
 @dataclass
 class NonlinearLoraConfig(PeftConfig):
     """Adaptors with an activation between A and B.

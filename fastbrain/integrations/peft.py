@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import ops
+from .._arguments import checked
 from ..errors import InputError, MissingPartError
 
 try:
@@ -114,6 +115,7 @@ class Acceleration:
                 layer.__class__ = own
 
 
+@checked
 def accelerate_peft(model: nn.Module) -> Acceleration:
     """Fuse the forward pass of a PEFT model's LoRA layers.
 

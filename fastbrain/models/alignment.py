@@ -18,10 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._arguments import checked
 from ..errors import InputError
 from ..ops.lengths import unit
 
 
+@checked
 def reversal_strength(progress: float) -> float:
     """Strength 2/(1 + exp(-10 p)) - 1 of the reversed gradient at progress p in [0, 1]."""
     return 2 / (1 + math.exp(-10 * progress)) - 1
@@ -157,6 +159,7 @@ class DomainProbe:
     n_text: int
 
 
+@checked
 def probe_domains(
     brain: Tensor,
     text: Tensor,

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import ops
+from .._arguments import checked
 from ..ops.modules import holds_weight, untouched
 from .config import AdaptorConfig
 
@@ -57,6 +58,7 @@ def make_adaptor(d_in: int, d_out: int, config: AdaptorConfig | None) -> Adaptor
     return Adaptor(d_in, d_out, config) if config is not None and config.rank else None
 
 
+@checked
 @contextmanager
 def adaptors_off(module: nn.Module) -> Iterator[None]:
     """Run `module` as the frozen model it was before any adaptor was trained."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .._arguments import checked
 from .._io import folder_atomic, sha256, write_atomic, write_json
 from ..errors import CheckpointError, ConfigError
 from ..grid import TokenGrid
@@ -63,6 +64,7 @@ class ModelCard:
     training: dict[str, Any] = field(default_factory=dict)
 
 
+@checked
 def save_pretrained(
     model: LLM4Brain, folder: str | Path, card: ModelCard, *, replace: bool = False
 ) -> Path:
@@ -116,6 +118,7 @@ def save_pretrained(
     return Path(folder)
 
 
+@checked
 def from_pretrained(
     folder: str | Path,
     *,
@@ -203,6 +206,7 @@ def from_pretrained(
     return model.to(device).eval()
 
 
+@checked
 def load_strict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, where: str) -> None:
     """Load weights only if names and shapes are exactly the module's own.
 

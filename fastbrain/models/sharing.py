@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from .._arguments import checked
 from .._io import read_json, write_atomic
 from ..errors import InputError, MissingPartError
 from .modelcard import card_text
@@ -14,6 +15,7 @@ from .pretrained import FILES, read_described
 SHARED = (*FILES, "manifest.json", "README.md")
 
 
+@checked
 def push_to_hub(
     folder: str | Path,
     name: str,

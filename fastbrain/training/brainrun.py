@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from .._arguments import checked
 from .._io import new_output, read_json, write_json
 from .._progress import say
 from ..data import Audit, FitScope, StoreRows, VoxelStore, audit_store, fit_pca
@@ -32,6 +33,7 @@ from .braintexts import BrainTexts
 from .steering import SteeringFit
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class BrainRunConfig:
     """What :func:`train_brainllm_run` does; `training` may come from :func:`brainllm_preset`.
@@ -97,6 +99,7 @@ class BrainRunConfig:
         return from_dict(cls, values)
 
 
+@checked
 def audit_brainllm(store: VoxelStore, config: BrainRunConfig) -> Audit:
     """Audit the split of a store for what a run is about to do with it."""
     fits = [FitScope(f"PCA of {config.features} components", store.split.train)]
@@ -105,6 +108,7 @@ def audit_brainllm(store: VoxelStore, config: BrainRunConfig) -> Audit:
     return audit_store(store, fits=fits)
 
 
+@checked
 def train_brainllm_run(
     store: VoxelStore,
     out: str | Path,

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from .._io import folder_atomic, read_json, sha256, verify, write_atomic, write_json
 from ..errors import CheckpointError, CohortError
 
@@ -51,6 +52,7 @@ class Checkpoint:
     state: Mapping[str, Any]
 
 
+@checked
 def save_checkpoint(
     run_dir: str | Path, checkpoint: Checkpoint, *, step: int, keep: int = 2
 ) -> Path:
@@ -109,6 +111,7 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
     return Path(folder)
 
 
+@checked
 def load_checkpoint(folder: str | Path) -> Checkpoint:
     """Read a checkpoint, every byte of it checked.
 
@@ -137,6 +140,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     return Checkpoint(model, optimizer, rng, state)
 
 
+@checked
 def latest_checkpoint(run_dir: str | Path) -> Path | None:
     """Newest checkpoint of a run that is whole; None when there is none."""
     for folder in reversed(_folders(Path(run_dir) / "checkpoints")):

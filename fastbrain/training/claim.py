@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from .._arguments import checked
 from .._io import read_json, write_json
 from ..data import Audit, FitScope, VoxelStore, audit_store
 from ..errors import CheckpointError, ConfigError
 from .runconfig import RunConfig
 
 
+@checked
 def split_target(store: VoxelStore, adapt_runs: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Part the test trials into those for unlabelled adaptation and those that are scored.
 
@@ -41,6 +43,7 @@ def split_target(store: VoxelStore, adapt_runs: int) -> tuple[tuple[str, ...], t
     return adapt, tuple(t for t, run in run_of.items() if run not in chosen)
 
 
+@checked
 def audit_run(store: VoxelStore, config: RunConfig) -> Audit:
     """Audit the split of a store for what a run is about to do with it.
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .._arguments import checked
 from .._io import new_output, read_json, sha256, write_json
 from .._progress import say
 from ..data import FitScope, Split, VoxelStore, WindowLoader, audit_trials
@@ -22,13 +23,8 @@ from ..models.subjects import subject_table
 from .config import OptimConfig, StageConfig
 from .recipes import stage_two
 
-ADAPT = StageConfig(
-    "adapt",
-    epochs=20,
-    batch_size=8,
-    groups=("subjects",),
-    optim=OptimConfig(lr=1e-2, weight_decay=0.0),
-)
+_OPTIM = OptimConfig(lr=1e-2, weight_decay=0.0)
+ADAPT = StageConfig("adapt", epochs=20, batch_size=8, groups=("subjects",), optim=_OPTIM)
 
 
 @dataclass(frozen=True)
@@ -51,6 +47,7 @@ class FewShot:
     scored: tuple[str, ...]
 
 
+@checked
 def plan_few_shot(
     store: VoxelStore, subject: str, runs: int, *, score_runs: Sequence[str] = ()
 ) -> FewShot:
@@ -121,6 +118,7 @@ def plan_few_shot(
     return FewShot(subject, chosen, train, val, scored)
 
 
+@checked
 def adapt(
     run: str | Path,
     store: VoxelStore,
@@ -294,6 +292,5 @@ def _give_entry(model: LLM4Brain, label: str, kind: str | None, store: VoxelStor
 def _loader(
     store: VoxelStore, trials: tuple[str, ...], stage: StageConfig, *, shuffle: bool
 ) -> WindowLoader:
-    return WindowLoader(
-        store, trials, batch_size=stage.batch_size, shuffle=shuffle, seed=stage.seed
-    )
+    size, seed = stage.batch_size, stage.seed
+    return WindowLoader(store, trials, batch_size=size, shuffle=shuffle, seed=seed)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from .._arguments import checked
 from .._io import new_output, write_json
 from .._progress import say
 from ..data import VoxelStore, WindowLoader
@@ -38,6 +39,7 @@ from .stimuli import clip_frames, fitted_to, load_weights
 from .targets import text_targets, video_targets
 
 
+@checked
 def train_llm4brain(
     store: VoxelStore,
     out: str | Path,
@@ -176,6 +178,7 @@ def notes_on(store: VoxelStore, config: RunConfig) -> tuple[str, ...]:
     return findings(config.stage2.losses, len(_categories(store)))
 
 
+@checked
 def build_model(
     store: VoxelStore, config: RunConfig, llm_path: str, *, device: str = "cpu"
 ) -> LLM4Brain:
