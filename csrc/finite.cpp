@@ -14,10 +14,12 @@ constexpr std::int64_t kPart = 1 << 15;
 struct Scan {
   const void* values;
   std::int64_t count;
-  std::atomic<bool> finite{true};
+  std::uint64_t limit;
+  std::atomic<bool> below{true};
 };
 
-// All bits of the exponent are set in NaN and infinity, and in nothing else.
+// The exponent of a value lies in these bits, all of which are set in NaN and infinity alone. A
+// larger exponent is a larger value, so the largest of them tells of all.
 template <typename Bits, Bits kExponent>
 void scan(void* context, std::int64_t task, int) {
   Scan& s = *static_cast<Scan*>(context);
@@ -29,24 +31,45 @@ void scan(void* context, std::int64_t task, int) {
     const Bits exponent = from[i] & kExponent;
     largest = exponent > largest ? exponent : largest;
   }
-  if (largest == kExponent) s.finite.store(false, std::memory_order_relaxed);
+  if (largest >= s.limit) s.below.store(false, std::memory_order_relaxed);
+}
+
+struct Format {
+  void (*body)(void* context, std::int64_t task, int);
+  int fraction, bias;  // bits of the fraction, and what is added to the exponent
+  std::uint64_t exponent;
+};
+
+Format format_of(FloatType type) {
+  switch (type) {
+    case FloatType::kFloat16:
+      return {scan<std::uint16_t, 0x7c00>, 10, 15, 0x7c00};
+    case FloatType::kBfloat16:
+      return {scan<std::uint16_t, 0x7f80>, 7, 127, 0x7f80};
+    case FloatType::kFloat64:
+      return {scan<std::uint64_t, 0x7ff0000000000000u>, 52, 1023, 0x7ff0000000000000u};
+    default:
+      return {scan<std::uint32_t, 0x7f800000u>, 23, 127, 0x7f800000u};
+  }
 }
 
 }  // namespace
 
-bool all_finite(const void* values, FloatType type, std::int64_t count, int threads) {
-  Scan s{values, count};
-  auto body = scan<std::uint32_t, 0x7f800000u>;
-  if (type == FloatType::kFloat16) body = scan<std::uint16_t, 0x7c00>;
-  if (type == FloatType::kBfloat16) body = scan<std::uint16_t, 0x7f80>;
-  if (type == FloatType::kFloat64) body = scan<std::uint64_t, 0x7ff0000000000000u>;
+bool all_below(const void* values, FloatType type, std::int64_t count, int power, int threads) {
+  const Format format = format_of(type);
+  const std::int64_t biased = static_cast<std::int64_t>(power) + format.bias;
+  std::uint64_t limit = format.exponent;
+  if (biased < static_cast<std::int64_t>(format.exponent >> format.fraction)) {
+    limit = static_cast<std::uint64_t>(biased < 1 ? 1 : biased) << format.fraction;
+  }
+  Scan s{values, count, limit};
   const std::int64_t tasks = (count + kPart - 1) / kPart;
   if (tasks <= 1) {
-    if (tasks == 1) body(&s, 0, 0);
+    if (tasks == 1) format.body(&s, 0, 0);
   } else {
-    parallel_run(threads, tasks, body, &s);
+    parallel_run(threads, tasks, format.body, &s);
   }
-  return s.finite.load();
+  return s.below.load();
 }
 
 }  // namespace fastbrain

@@ -1,4 +1,5 @@
-// Whether an array holds neither NaN nor infinity: the check before a kernel may start.
+// Whether an array holds neither NaN nor infinity, nor numbers whose products would overflow: the
+// check before a kernel may start.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +8,7 @@ namespace fastbrain {
 
 enum class FloatType { kFloat32, kFloat16, kBfloat16, kFloat64 };
 
-bool all_finite(const void* values, FloatType type, std::int64_t count, int threads);
+// Every value has an absolute value below 2^power; false for NaN and infinity whatever the power.
+bool all_below(const void* values, FloatType type, std::int64_t count, int power, int threads);
 
 }  // namespace fastbrain

@@ -72,17 +72,17 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
       "Whether CUDA kernels run on host memory, as some tests build them.");
   m.def("cuda_devices", &devices, "List of devices, or the reason why there is none.");
   m.def(
-      "all_finite",
-      [](std::uintptr_t values, int type, std::int64_t count, int threads) {
-        check(type >= 0 && type <= 3, "all_finite", "type must be in [0, 3]", type);
-        check(count == 0 || (count > 0 && values != 0), "all_finite", "values must not be null",
+      "all_below",
+      [](std::uintptr_t values, int type, std::int64_t count, int power, int threads) {
+        check(type >= 0 && type <= 3, "all_below", "type must be in [0, 3]", type);
+        check(count == 0 || (count > 0 && values != 0), "all_below", "values must not be null",
               count);
-        check_threads("all_finite", threads);
+        check_threads("all_below", threads);
         py::gil_scoped_release released;
-        return all_finite(pointer<const void>(values), static_cast<FloatType>(type), count,
-                          threads);
+        return all_below(pointer<const void>(values), static_cast<FloatType>(type), count, power,
+                         threads);
       },
-      "Whether a contiguous array of floats holds neither NaN nor infinity.");
+      "Whether every number of a contiguous array is finite and below 2^power in absolute value.");
 
   bind_lora(m, isa);
   bind_neighborhood(m, isa);

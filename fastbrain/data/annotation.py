@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from .._arguments import checked
 from .._io import read_json, write_atomic, write_json
 from .._progress import track
 from ..errors import CohortError, ConfigError
@@ -117,6 +118,7 @@ def draw(seed: int, record_id: str, what: str, n: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") % n
 
 
+@checked
 def annotate(
     requests: Sequence[Request],
     annotator: Annotator,

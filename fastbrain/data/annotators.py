@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .._arguments import checked
 from ..errors import CohortError, ConfigError
 from .annotation import AnnotatorCard, Request, draw
 from .tables import read_tsv
@@ -92,6 +93,7 @@ class Captions:
         )
 
 
+@checked
 def captions_from_tsv(path: str | Path) -> dict[str, tuple[str, ...]]:
     """Captions by stimulus from a table with the columns ``stimulus`` and ``caption``.
 

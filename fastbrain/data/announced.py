@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._arguments import checked
 from ..errors import CohortError
 from . import bids
 from .cohort import RunRecord, check_unique, inside, label_of, run_id_of, some
@@ -59,6 +60,7 @@ class Absent:
         return "; ".join(parts) or "none"
 
 
+@checked
 def announced_runs(
     root: str | Path,
     *,
@@ -172,6 +174,7 @@ def _clock(
     return joined(clock, derived, image=bold)
 
 
+@checked
 def absent_images(runs: Iterable[RunRecord]) -> Absent:
     """Images of runs that are not on disk."""
     missing, links, nbytes = [], [], 0

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
+from .._arguments import checked
 from ..errors import InputError, LeakError
 from .fits import FitScope, outside_training
 from .leaks import (
@@ -158,6 +159,7 @@ class Audit:
         )
 
 
+@checked
 def audit_records(
     records: Iterable[AuditRecord],
     *,

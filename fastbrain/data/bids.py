@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from .._arguments import checked
 from .._progress import say
 from ..errors import CohortError
 from .cohort import RunRecord, check_files, check_unique, inside, label_of, run_id_of, some
@@ -28,6 +29,7 @@ DERIVED = ("space", "desc", "res", "den")
 _GRID = ("space", "res", "den")
 
 
+@checked
 def runs_from_bids(
     root: str | Path,
     *,

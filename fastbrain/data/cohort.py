@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._arguments import checked
 from .._io import safe_join, write_atomic
 from ..errors import CohortError
 from .tables import Row, given, read_tsv, seconds_of, tsv_text
@@ -65,6 +66,7 @@ def run_id_of(subject: str, session: str, run: str) -> str:
     return f"sub-{subject}_{middle}run-{run}"
 
 
+@checked
 def read_runs_table(
     path: str | Path, *, allow_outside: bool = False, must_exist: bool = True
 ) -> tuple[RunRecord, ...]:
@@ -106,6 +108,7 @@ def read_runs_table(
     return records
 
 
+@checked
 def write_runs_table(path: str | Path, runs: Iterable[RunRecord]) -> Path:
     """Write runs as :func:`read_runs_table` reads them, with absolute paths.
 

@@ -11,12 +11,14 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._arguments import checked
 from ..errors import CohortError, InputError
 from .cohort import RunRecord, inside
 from .tables import Row, given, read_tsv, seconds_of
 from .timing import nearest_volume, volumes_to_cover
 
 
+@checked
 @dataclass(frozen=True)
 class WindowSpec:
     """Where a trial's window lies in its run.
@@ -125,6 +127,7 @@ class Timing:
     start: int
 
 
+@checked
 def read_trials(
     run: RunRecord,
     window: WindowSpec,

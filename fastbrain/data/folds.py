@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._arguments import checked
 from ..errors import SplitError
 from .events import Trial
 from .grouping import finish_split
@@ -14,6 +15,7 @@ from .splits import Key, Split, values_of
 from .unseen import split_unseen
 
 
+@checked
 def split_folds(
     trials: Sequence[Trial],
     key: Key,
@@ -70,6 +72,7 @@ def split_folds(
     return tuple(_fold(trials, members, k, key, guard_trs, closed_set) for k in range(folds))
 
 
+@checked
 def split_subject_folds(
     trials: Sequence[Trial],
     *,
@@ -127,6 +130,7 @@ def split_subject_folds(
     )
 
 
+@checked
 def split_leave_one_out(
     trials: Sequence[Trial],
     key: Key,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .._arguments import checked
 from ..errors import InputError, LeakError, SplitError
 from .events import Trial
 from .spacing import count_close
 from .splits import PAIRS, PARTS, Key, Part, Split, by_run, some, spans_of, values_of
 
 
+@checked
 def split_by(
     trials: Sequence[Trial],
     key: Key,

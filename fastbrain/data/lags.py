@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 
 BRAINLLM_LAGS = (1, 2, 3, 4)
 
 
+@checked
 def lagged_windows(
     features: npt.NDArray[Any],
     at: npt.ArrayLike,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 
 LOBES = 3
@@ -33,6 +34,7 @@ def lanczos_weights(
     return np.where(np.abs(x) < lobes, np.sinc(x) * np.sinc(x / lobes), 0.0)
 
 
+@checked
 def lanczos_downsample(
     features: npt.NDArray[Any],
     times: npt.ArrayLike,

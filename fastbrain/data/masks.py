@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError, MissingPartError, VolumeError
 from .checks import check_storage
 from .findings import refuse
@@ -21,6 +22,7 @@ _AFFINE_TOLERANCE_MM = 0.1
 _MAX_BYTES = 4 << 30
 
 
+@checked
 def read_mask(
     path: str | Path, *, shape: tuple[int, int, int], affine: npt.NDArray[np.float64]
 ) -> Mask:
@@ -98,6 +100,7 @@ def read_labels(
     return scale_labels(image.read(), slope, inter, path=image.path, what=what)
 
 
+@checked
 def compute_mask(volumes: Volumes) -> Mask:
     """Brain mask of a run from its mean image.
 
@@ -141,6 +144,7 @@ def compute_mask(volumes: Volumes) -> Mask:
     return mask
 
 
+@checked
 def intersect_masks(masks: Sequence[Mask]) -> Mask:
     """Voxels that are brain in every mask.
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError, VolumeError
 from ..grid import TokenGrid
 from .masks import read_labels
@@ -213,6 +214,7 @@ class Parcellation:
         return np.ascontiguousarray((sums / self.sizes).T)
 
 
+@checked
 def read_parcellation(
     path: str | Path, volumes: Volumes, *, names: Mapping[int, str] | None = None
 ) -> Parcellation:
@@ -236,6 +238,7 @@ def read_parcellation(
     return Parcellation.from_labels(labels, names=names, affine=volumes.affine)
 
 
+@checked
 def parcel_series(
     source: Volumes | VoxelStore, parcellation: Parcellation, *, run_id: str | None = None
 ) -> npt.NDArray[np.float64]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import ConfigError, InputError
 from .fits import FitScope
 from .rows import VoxelRows
@@ -91,6 +92,7 @@ class PCA:
         return result.astype(np.float32)
 
 
+@checked
 def fit_pca(
     rows: VoxelRows, k: int, *, fitted_on: Sequence[str], standardise: str = "centre"
 ) -> PCA:

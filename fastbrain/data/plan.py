@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import __version__
+from .._arguments import checked
 from .._progress import track
 from ..errors import CohortError, InputError
 from ..grid import TokenGrid, Triple
@@ -143,6 +144,7 @@ class StorePlan:
         }
 
 
+@checked
 def plan_store(
     runs: Sequence[RunRecord],
     *,

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import __version__
+from .._arguments import checked
 from .._arrays import read_npy
 from .._digests import write_sealed
 from .._environment import check_environment
@@ -36,6 +37,7 @@ from .volumes import load_volumes
 _MIN_STD = 1e-6  # store units; less is a constant voxel
 
 
+@checked
 def prepare_store(
     runs: Sequence[RunRecord],
     out: str | Path,
@@ -115,6 +117,7 @@ def prepare_store(
     return write_store(plan, out, resume=resume)
 
 
+@checked
 def write_store(plan: StorePlan, out: str | Path, *, resume: bool = False) -> VoxelStore:
     """Carry out a plan; see :func:`prepare_store`."""
     check_environment(out, needed_bytes=plan.nbytes - _written_bytes(out), function="prepare_store")

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 
 YOUNGEST, OLDEST = 20.0, 80.0  # years
 
 
+@checked
 @dataclass(frozen=True)
 class RestDesign:
     """What to simulate.
@@ -78,6 +80,7 @@ class RestCohort:
     age: npt.NDArray[np.float64]
 
 
+@checked
 def simulate_rest(design: RestDesign | None = None) -> RestCohort:
     """Draw people, their ages and their series of regions.
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from .._arrays import read_npy
 from .._io import folder_atomic, read_json, safe_join, write_atomic, write_json
 from ..errors import CohortError
@@ -92,6 +93,7 @@ class RestingStudy:
         return {person: given(row, "family") or person for person, row in self.table.items()}
 
 
+@checked
 def write_resting(study: RestingStudy, out: str | Path) -> Path:
     """Write a study; the folder is there whole or not at all.
 
@@ -113,6 +115,7 @@ def write_resting(study: RestingStudy, out: str | Path) -> Path:
     return Path(out)
 
 
+@checked
 def read_resting(folder: str | Path) -> RestingStudy:
     """Read and check a study.
 
@@ -182,6 +185,7 @@ def _read(path: Path, regions: int) -> npt.NDArray[np.floating]:
     return np.array(values)
 
 
+@checked
 def resting_study(cohort: RestCohort, *, tr: float = 2.0) -> RestingStudy:
     """Simulated people as a study: ``age`` to a tenth of a year, ``age_group`` old or young."""
     middle = (YOUNGEST + OLDEST) / 2

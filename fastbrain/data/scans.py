@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from .._progress import track
 from ..errors import InputError
 from .events import Trial
@@ -17,6 +18,7 @@ from .store import VoxelStore
 _GLANCE = 1024  # voxels that tell nearly all images apart
 
 
+@checked
 def scan_digests(images: npt.ArrayLike) -> list[str]:
     """Digest of each image of an array.
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .fits import FitScope
 
@@ -144,6 +145,7 @@ class Autoregression:
         return FitScope("AR(1) of regions", self.fitted_on, unlabelled=True)
 
 
+@checked
 def resample_series(series: npt.ArrayLike, *, tr: float, new_tr: float) -> npt.NDArray[np.float64]:
     """Resample time courses to another repetition time, with an anti-aliasing filter.
 

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import __version__
+from .._arguments import checked
 from .._io import folder_atomic, write_atomic, write_json
 from .._progress import track
 from ..errors import InputError, MissingPartError
@@ -33,6 +34,7 @@ _DRIFT_PSC = 1.0
 _INT16_SLOPE, _INT16_INTER = 0.05, 800.0  # intensity = slope · stored + inter
 
 
+@checked
 @dataclass(frozen=True)
 class CohortDesign:
     """What to simulate.
@@ -86,6 +88,7 @@ class CohortDesign:
         return volumes_to_cover(self.trials * self.soa + 12.0, self.tr)
 
 
+@checked
 def simulate_cohort(out: str | Path, design: CohortDesign | None = None) -> Path:
     """Write a cohort as BIDS files.
 

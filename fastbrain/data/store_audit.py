@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
+from .._arguments import checked
 from ..errors import SplitError
 from .audit import Audit, audit_records
 from .events import Trial
@@ -15,6 +16,7 @@ from .splits import PARTS, Key, Split
 from .store import VoxelStore
 
 
+@checked
 def audit_trials(
     trials: Iterable[Trial],
     split: Split,
@@ -72,6 +74,7 @@ def audit_trials(
     )
 
 
+@checked
 def audit_store(
     store: VoxelStore,
     *,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from .._arguments import checked
 from .._io import folder_atomic, read_json, sha256, verify, write_json
 from ..errors import CohortError, ConfigError
 from .annotation import (
@@ -140,6 +141,7 @@ class Study:
         )
 
 
+@checked
 def plan_study(
     root: str | Path,
     dataset: KnownDataset | str,

@@ -11,12 +11,14 @@ from typing import Literal
 
 import numpy as np
 
+from .._arguments import checked
 from ..errors import SplitError
 from .events import Trial
 from .grouping import finish_split
 from .splits import Split, values_of
 
 
+@checked
 def split_unseen(
     trials: Sequence[Trial],
     *,

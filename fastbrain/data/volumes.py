@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .checks import check_storage, repetition_time
 from .findings import Finding, refuse
@@ -90,6 +91,7 @@ class Volumes:
         return scale_values(self.raw(t0, t1), self.slope, self.inter, np.float32)
 
 
+@checked
 def load_volumes(
     path: str | Path, *, tr: float | None = None, max_bytes: int = 16 << 30
 ) -> Volumes:

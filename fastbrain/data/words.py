@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._arguments import checked
 from ..errors import CohortError, InputError
 from .tables import given, read_csv, read_tsv, refuse_unfetched, seconds_of
 from .timing import volume_during
@@ -56,6 +57,7 @@ class StorySample:
     words: int
 
 
+@checked
 def read_words(
     path: str | Path,
     *,
@@ -106,6 +108,7 @@ def read_words(
     return sorted(words, key=lambda word: word.onset)
 
 
+@checked
 def story_samples(
     words: Sequence[Word],
     *,

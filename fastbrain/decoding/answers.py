@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from ..errors import InputError
 from ..models.digits import DigitTokens
 from ..models.mixed import MixedSequence, additive, stair_step_mask
+from . import _checks
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class NumberGuess:
     spelled: float
 
 
+@checked
 @torch.no_grad()
 def guess_number(llm: Any, sequence: MixedSequence, digits: DigitTokens) -> NumberGuess:
     """Distribution over the numbers that may follow a row.
@@ -55,8 +58,17 @@ def guess_number(llm: Any, sequence: MixedSequence, digits: DigitTokens) -> Numb
     NumberGuess
         From every number of the given places: one pass over the row, then one over the ten, a
         hundred ... beginnings of each further place.
+
+    Raises
+    ------
+    InputError
+        The model has no key-value cache, a token is not of its vocabulary, row and answer exceed
+        its context, or it predicts logits that are not finite.
     """
-    logits, cache = _read(llm, sequence)
+    known = _checks.language_model("guess_number", llm)
+    for one in digits.ids:
+        _checks.token("guess_number", "digits", one, known)
+    logits, cache = _read("guess_number", llm, known, sequence, digits.places)
     device = logits.device
     ids = torch.tensor(digits.ids, device=device)
     odds = logits.softmax(dim=0)
@@ -74,7 +86,8 @@ def guess_number(llm: Any, sequence: MixedSequence, digits: DigitTokens) -> Numb
             use_cache=True,
         )
         cache = found.past_key_values
-        following = found.logits[:, -1, ids].float().softmax(dim=1)
+        following = _checks.predicted("guess_number", found.logits[:, -1, ids].float())
+        following = following.softmax(dim=1)
         joint = (joint[:, None] * following).flatten()
     numbers = torch.arange(len(joint), device=device, dtype=torch.float64)
     joint = joint.double() / joint.double().sum()
@@ -83,6 +96,7 @@ def guess_number(llm: Any, sequence: MixedSequence, digits: DigitTokens) -> Numb
     return NumberGuess(mean, sd, int(joint.argmax()), spelled)
 
 
+@checked
 @torch.no_grad()
 def answer_odds(
     llm: Any, sequence: MixedSequence, answers: Sequence[str], tokenizer: Any
@@ -102,8 +116,14 @@ def answer_odds(
     Raises
     ------
     InputError
-        Fewer than two answers, an empty one, or one that begins another.
+        Fewer than two answers, an empty one, one that begins another, one that does not fit the
+        context, or a model as :func:`guess_number` refuses it.
     """
+    known = _checks.language_model("answer_odds", llm)
+    if not hasattr(tokenizer, "encode"):
+        raise InputError(
+            f"answer_odds: tokenizer must be one of transformers, got {type(tokenizer).__name__}."
+        )
     spelled = [tokenizer.encode(a, add_special_tokens=False) for a in answers]
     begins = [(a, b) for a in spelled for b in spelled if a is not b and b[: len(a)] == a]
     if len(answers) < 2 or not all(spelled) or begins:
@@ -111,7 +131,9 @@ def answer_odds(
             f"answer_odds: answers must be two or more, none of them empty or the beginning of "
             f"another, got {list(answers)}."
         )
-    logits, cache = _read(llm, sequence)
+    for one in {one for ids in spelled for one in ids}:
+        _checks.token("answer_odds", "answers", one, known)
+    logits, cache = _read("answer_odds", llm, known, sequence, max(map(len, spelled)))
     first = logits.double().log_softmax(dim=0)
     past, totals = len(sequence.ids), []
     for ids in spelled:
@@ -124,21 +146,28 @@ def answer_odds(
                 past_key_values=copy.deepcopy(cache),
                 use_cache=True,
             )
-            steps = found.logits[0].double().log_softmax(dim=1)
+            steps = _checks.predicted("answer_odds", found.logits[0].double()).log_softmax(dim=1)
             rest = torch.tensor(ids[1:], device=steps.device)
             total = total + steps.gather(1, rest[:, None]).sum()
         totals.append(total)
     return torch.stack(totals).softmax(dim=0).cpu()
 
 
-def _read(llm: Any, sequence: MixedSequence) -> tuple[Tensor, Any]:
+def _read(
+    function: str, llm: Any, known: _checks.LanguageModel, sequence: MixedSequence, further: int
+) -> tuple[Tensor, Any]:
     """Logits (V,) float32 after the last token, and what was read."""
-    weight = llm.get_input_embeddings().weight
+    ids = sequence.ids
+    everywhere = torch.ones_like(ids, dtype=torch.bool)[None] if ids.ndim == 1 else None
+    _checks.tokens(function, "sequence", ids[None], everywhere, known)
+    _checks.room(function, known, len(ids), further)
+    weight = known.embedding
     mask = additive(stair_step_mask(sequence.blocks), weight.dtype).to(weight.device)
     found = llm(
-        input_ids=sequence.ids[None].to(weight.device),
+        input_ids=ids[None].to(weight.device),
         attention_mask=mask,
         use_cache=True,
         logits_to_keep=1,
     )
-    return found.logits[0, -1].float(), found.past_key_values
+    logits = _checks.predicted(function, found.logits[0, -1].float())
+    return logits, found.past_key_values

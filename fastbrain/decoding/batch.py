@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..models.sharedprompt import SharedPrompt
+from . import _checks
 
 
 @torch.no_grad()
@@ -33,9 +34,10 @@ def score_pairs(
     Parameters
     ----------
     llm : PreTrainedModel
-        Any ``AutoModelForCausalLM``.
-    prefixes : Tensor, (N, S, d)
-        What comes before the text: brain tokens and prompt.
+        A decoder-only ``AutoModelForCausalLM`` with a key-value cache, as in :func:`generate`.
+    prefixes : Tensor, (N, S, d) float
+        What comes before the text: brain tokens and prompt; read in the precision of the language
+        model.
     texts : Tensor, (M, T) int64
         Candidate texts, padded on the right, each with its end token.
     mask : Tensor, (M, T) bool
@@ -59,14 +61,36 @@ def score_pairs(
     Raises
     ------
     InputError
-        Shapes disagree, a text is empty, or a pair names what is not there.
+        The model has no key-value cache, shapes disagree, a text is empty or too long for the
+        context, a token is not of the vocabulary, values are not finite, or a pair names what is
+        not there. Also raised if the model predicts logits that are not finite.
     """
-    _check(prefixes, texts, mask, pairs)
-    for name, value in (("prefix_mask", prefix_mask), ("logit_bias", logit_bias)):
-        if value is not None and len(value) != len(prefixes):
-            raise InputError(
-                f"score_pairs: {name} must have {len(prefixes)} rows, got {len(value)}."
-            )
+    known = _checks.language_model("score_pairs", llm)
+    prefixes = _checks.embeddings("score_pairs", "prefixes", prefixes, known)
+    texts, mask = _checks.tokens("score_pairs", "texts", texts, mask, known)
+    texts, mask = texts.to(prefixes.device), mask.to(prefixes.device)
+    _check_pairs(pairs, len(prefixes), len(texts))
+    if logit_bias is not None:
+        logit_bias = _checks.bias("score_pairs", logit_bias, len(prefixes), known)
+    if prefix_mask is not None and (
+        not _checks.is_dense(prefix_mask, torch.bool, torch.int64)
+        or prefix_mask.shape != prefixes.shape[:2]
+    ):
+        raise InputError(
+            f"score_pairs: prefix_mask must be bool {tuple(prefixes.shape[:2])} (prefixes have "
+            f"{len(prefixes)} rows), got {_checks.described(prefix_mask)}."
+        )
+    if after is not None and not isinstance(after, SharedPrompt):
+        raise InputError(
+            f"score_pairs: after must be a SharedPrompt or None, got {type(after).__name__}."
+        )
+    if not isinstance(rows_at_once, int) or rows_at_once < 1:
+        raise InputError(
+            f"score_pairs: rows_at_once must be an integer of 1 or more, got {rows_at_once!r}."
+        )
+    shared = 0 if after is None else len(after)
+    longest_text = int(mask.sum(dim=1).max()) if len(mask) else 0
+    _checks.room("score_pairs", known, shared + prefixes.shape[1], longest_text)
     result = torch.zeros(len(pairs), texts.shape[1], device=prefixes.device)
     pairs, lengths = pairs.to(prefixes.device), mask.sum(dim=1)
     used, row_of = pairs[:, 0].unique(return_inverse=True)
@@ -100,20 +124,15 @@ def score_pairs(
     return result
 
 
-def _check(prefixes: Tensor, texts: Tensor, mask: Tensor, pairs: Tensor) -> None:
-    if prefixes.ndim != 3 or texts.ndim != 2 or texts.shape != mask.shape:
+def _check_pairs(pairs: Any, prefixes: int, texts: int) -> None:
+    if not _checks.is_dense(pairs, torch.int64) or pairs.ndim != 2 or pairs.shape[1] != 2:
         raise InputError(
-            "score_pairs: prefixes must be (N, S, d) and texts, mask (M, T), got "
-            f"{tuple(prefixes.shape)}, {tuple(texts.shape)}, {tuple(mask.shape)}."
+            f"score_pairs: pairs must be (K, 2) int64, got {_checks.described(pairs)}."
         )
-    if not bool(mask.any(dim=1).all()):
-        raise InputError("score_pairs: every text must have at least one token, got an empty one.")
-    if pairs.ndim != 2 or pairs.shape[1] != 2:
-        raise InputError(f"score_pairs: pairs must be (K, 2), got {tuple(pairs.shape)}.")
-    ends = pairs.new_tensor([len(prefixes), len(texts)])
+    ends = pairs.new_tensor([prefixes, texts])
     if bool(((pairs < 0) | (pairs >= ends)).any()):
         raise InputError(
-            f"score_pairs: pairs must name one of {len(prefixes)} prefixes and {len(texts)} texts, "
+            f"score_pairs: pairs must name one of {prefixes} prefixes and {texts} texts, "
             f"got up to {pairs.amax(0).tolist()}."
         )
 
@@ -146,12 +165,11 @@ def _continue(
         masked = _masked(None if before is None else before[rows], ids.shape[1] - 1)
         later = llm(input_ids=ids[:, :-1], **masked, past_key_values=cache, use_cache=True).logits
         logits = torch.cat([logits, later], dim=1)
-    if bias is not None:
-        logits = logits.float() + bias[:, None]
-    nll = torch.nn.functional.cross_entropy(
-        logits.float().flatten(0, 1), ids.flatten(), reduction="none"
-    )
-    return nll.reshape(ids.shape) * mask
+    logits = logits.float() if bias is None else logits.float() + bias[:, None]
+    _checks.predicted("score_pairs", logits.amax(dim=-1, keepdim=True)[mask])
+    nll = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids.flatten(), reduction="none")
+    # what stands at padding has no meaning: not even infinity may stay
+    return nll.reshape(ids.shape).masked_fill(~mask, 0.0)
 
 
 def score_matrix(
@@ -174,6 +192,12 @@ def score_matrix(
     InputError
         Shapes disagree or a text is empty.
     """
+    for name, value in (("prefixes", prefixes), ("texts", texts)):
+        if not isinstance(value, Tensor) or value.ndim < 1 or value.layout is not torch.strided:
+            raise InputError(
+                f"score_matrix: {name} must be a dense tensor with rows, got "
+                f"{_checks.described(value)}."
+            )
     n, m = len(prefixes), len(texts)
     pairs = torch.cartesian_prod(torch.arange(n), torch.arange(m)).reshape(-1, 2)
     nll = score_pairs(llm, prefixes, texts, mask, pairs, rows_at_once=rows_at_once)
@@ -181,5 +205,33 @@ def score_matrix(
 
 
 def mean_nll(nll: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the tokens of each row where `mask` (K, T) is true, (K,)."""
+    """Mean over the tokens of each row where a mask is true.
+
+    Parameters
+    ----------
+    nll : Tensor, (K, T) float
+    mask : Tensor, (K, T) bool
+
+    Returns
+    -------
+    Tensor, (K,)
+
+    Raises
+    ------
+    InputError
+        Shapes or types disagree, or a row has no token.
+    """
+    floats = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+    if (
+        not _checks.is_dense(nll, *floats)
+        or not _checks.is_dense(mask, torch.bool)
+        or nll.ndim != 2
+        or nll.shape != mask.shape
+    ):
+        raise InputError(
+            f"mean_nll: nll and mask must be (K, T) float and bool, got {_checks.described(nll)} "
+            f"and {_checks.described(mask)}."
+        )
+    if not bool(mask.any(dim=1).all()):
+        raise InputError("mean_nll: mask must leave a token in every row, got a row with none.")
     return (nll * mask).sum(dim=1) / mask.sum(dim=1)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .._arguments import checked
 from .._io import folder_atomic, read_json, sha256, write_atomic, write_json
 from .._rules import count, flag, list_of, none_or, number, record_of, text
 from .._runfiles import read_record
@@ -111,6 +112,7 @@ class SavedBrainLLM:
         return torch.from_numpy(rows.windows(self.pca.transform(rows, whiten=self.card.whiten)))
 
 
+@checked
 def save_brainllm(
     model: BrainLLM,
     folder: str | Path,
@@ -186,6 +188,7 @@ def save_brainllm(
     return Path(folder)
 
 
+@checked
 def load_brainllm(
     folder: str | Path,
     *,

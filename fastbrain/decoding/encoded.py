@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from ..data.lanczos import LOBES, lanczos_weights
 from ..errors import ConfigError, InputError
 from ..models.encoding import EncodingModel
@@ -22,6 +23,7 @@ from .story import Story
 from .wordstarts import WordStarts
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class EncodedSearch:
     """Options of :func:`reconstruct_encoded`; the defaults are those of Tang et al. 2023.
@@ -66,6 +68,7 @@ def word_places(counts: Sequence[int], volumes: int) -> list[float]:
     ]
 
 
+@checked(least={"volumes": 1})
 @torch.no_grad()
 def reconstruct_encoded(
     encoding: EncodingModel,
@@ -101,7 +104,7 @@ def reconstruct_encoded(
     Raises
     ------
     InputError
-        A count is negative, or there are more windows than volumes.
+        A count is negative, there are more windows than volumes, or responses are not finite.
     """
     search = search or EncodedSearch()
     wanted = [int(count) for count in counts]
@@ -109,6 +112,11 @@ def reconstruct_encoded(
         raise InputError(
             f"reconstruct_encoded: counts must be 0 or more for windows of {volumes} volumes "
             f"within {len(responses)}, got {len(wanted)}."
+        )
+    if responses.ndim != 2 or not np.isfinite(responses).all():
+        raise InputError(
+            f"reconstruct_encoded: responses must be finite (T, A), got shape {responses.shape} "
+            f"with {int((~np.isfinite(responses)).sum())} values that are not finite."
         )
     fit = _Fit(encoding, responses, features.device)
     starts = WordStarts(features.tokenizer, features.llm, features.device)

@@ -9,6 +9,8 @@ import torch
 
 from ..errors import InputError
 from ..models.sharedprompt import SharedPrompt
+from . import _checks
+from ._checks import EndTokens
 from .sampling import Sampling, penalise_repetition, pick
 
 
@@ -47,8 +49,9 @@ class _Stepper:
         attention_mask: torch.Tensor,
         bias: torch.Tensor | None = None,
         after: SharedPrompt | None = None,
+        function: str = "generate",
     ) -> None:
-        self.llm, self.mask, self.bias = llm, attention_mask, bias
+        self.llm, self.mask, self.bias, self.function = llm, attention_mask, bias, function
         self.cache: Any = None
         if after is not None:
             self.cache = after.rows(len(attention_mask))
@@ -78,7 +81,8 @@ class _Stepper:
         )
         self.cache = output.past_key_values
         logits: torch.Tensor = output.logits[:, -1].float()
-        return logits if self.bias is None else logits + self.bias
+        biased = logits if self.bias is None else logits + self.bias
+        return _checks.predicted(self.function, biased)
 
 
 @torch.no_grad()
@@ -86,8 +90,8 @@ def generate(
     llm: Any,
     inputs_embeds: torch.Tensor,
     *,
-    eos_token_id: int,
-    pad_token_id: int,
+    eos_token_id: EndTokens,
+    pad_token_id: int | None = None,
     sampling: Sampling | None = None,
     attention_mask: torch.Tensor | None = None,
     logit_bias: torch.Tensor | None = None,
@@ -98,13 +102,18 @@ def generate(
     Parameters
     ----------
     llm : PreTrainedModel
-        Any ``AutoModelForCausalLM``.
-    inputs_embeds : Tensor, (B, S, d)
-        Brain tokens, prompt and whatever else comes before the text.
-    eos_token_id, pad_token_id : int
+        A decoder-only ``AutoModelForCausalLM`` with a key-value cache. Models with a recurrent
+        state (Mamba, RecurrentGemma, Jamba and the like) are refused.
+    inputs_embeds : Tensor, (B, S, d) float
+        Brain tokens, prompt and whatever else comes before the text; read in the precision of the
+        language model.
+    eos_token_id : int, sequence of int, Tensor int64, or None
+        Any of these tokens ends a text. None: every text has `max_new_tokens` tokens.
+    pad_token_id : int, optional
+        Stands behind texts that ended earlier. Default: the first end token, or 0 without one.
     sampling : Sampling, optional
         Default: greedy, at most 32 tokens.
-    attention_mask : Tensor, (B, S) int64, optional
+    attention_mask : Tensor, (B, S) int64 or bool, optional
         0 at padding, which must not be at the end. Default: nothing is padded.
     logit_bias : Tensor, (B, V), optional
         Added to the logits of every step of a row: what its brain says of each word.
@@ -119,43 +128,68 @@ def generate(
     Raises
     ------
     InputError
-        Shapes disagree or the padding is not on the left.
+        The model has no key-value cache, shapes or devices disagree, values are not finite, the
+        padding is not on the left, a token is not of the vocabulary, or context and
+        `max_new_tokens` exceed the positions of the model. All this is checked before the first
+        forward pass; also raised if the model predicts logits that are not finite.
     """
-    sampling = sampling or Sampling()
-    if inputs_embeds.ndim != 3 or inputs_embeds.shape[1] == 0:
+    sampling = Sampling() if sampling is None else sampling
+    if not isinstance(sampling, Sampling):
         raise InputError(
-            f"generate: inputs_embeds must be (B, S >= 1, d), got {tuple(inputs_embeds.shape)}."
+            f"generate: sampling must be a Sampling or None, got {type(sampling).__name__}."
         )
-    if attention_mask is None:
-        attention_mask = inputs_embeds.new_ones(inputs_embeds.shape[:2], dtype=torch.long)
-    if attention_mask.shape != inputs_embeds.shape[:2]:
+    if after is not None and not isinstance(after, SharedPrompt):
         raise InputError(
-            f"generate: attention_mask must be {tuple(inputs_embeds.shape[:2])}, "
-            f"got {tuple(attention_mask.shape)}."
+            f"generate: after must be a SharedPrompt or None, got {type(after).__name__}."
         )
-    if bool((attention_mask[:, -1] == 0).any()):
-        raise InputError("generate: attention_mask must end in 1 in every row. Pad on the left.")
-    if len(inputs_embeds) == 0:
-        empty = torch.empty(0, dtype=torch.long, device=inputs_embeds.device)
+    known = _checks.language_model("generate", llm)
+    embeds = _checks.embeddings("generate", "inputs_embeds", inputs_embeds, known)
+    ends = _checks.end_tokens("generate", eos_token_id, known)
+    if pad_token_id is None:
+        pad_token_id = ends[0] if ends else 0
+    pad = _checks.token("generate", "pad_token_id", pad_token_id, known)
+    if logit_bias is not None:
+        logit_bias = _checks.bias("generate", logit_bias, len(embeds), known)
+    mask = _mask(attention_mask, embeds)
+    before = embeds.shape[1] + (0 if after is None else len(after))
+    _checks.room("generate", known, before, sampling.max_new_tokens)
+    if len(embeds) == 0:
+        empty = torch.empty(0, dtype=torch.long, device=embeds.device)
         return Generation(empty.reshape(0, 0), empty, empty.float())
-    if logit_bias is not None and len(logit_bias) != len(inputs_embeds):
-        raise InputError(
-            f"generate: logit_bias must have {len(inputs_embeds)} rows, got {len(logit_bias)}."
-        )
-    stepper = _Stepper(llm, attention_mask, logit_bias, after)
+    stepper = _Stepper(llm, mask, logit_bias, after)
     search = _beam if sampling.method == "beam" else _sequential
-    return search(stepper, inputs_embeds, sampling, eos_token_id, pad_token_id)
+    return search(stepper, embeds, sampling, torch.tensor(ends).to(embeds.device).long(), pad)
 
 
-def _forbid_end(logits: torch.Tensor, step: int, sampling: Sampling, eos: int) -> torch.Tensor:
-    if step < sampling.min_new_tokens:
-        logits = logits.clone()
-        logits[:, eos] = -torch.inf
-    return logits
+def _mask(given: Any, embeds: torch.Tensor) -> torch.Tensor:
+    """Attention mask (B, S) int64."""
+    if given is None:
+        return embeds.new_ones(embeds.shape[:2], dtype=torch.long)
+    integers = (torch.int64, torch.int32, torch.bool)
+    if not _checks.is_dense(given, *integers) or given.shape != embeds.shape[:2]:
+        raise InputError(
+            f"generate: attention_mask must be int64 {tuple(embeds.shape[:2])}, got "
+            f"{_checks.described(given)}."
+        )
+    mask: torch.Tensor = given.to(embeds.device).long()
+    if bool(((mask != 0) & (mask != 1)).any()):
+        raise InputError("generate: attention_mask must be 0 or 1, got other values.")
+    if bool((mask[:, -1] == 0).any()):
+        raise InputError("generate: attention_mask must end in 1 in every row. Pad on the left.")
+    return mask
+
+
+def _forbid_end(
+    logits: torch.Tensor, step: int, sampling: Sampling, ends: torch.Tensor
+) -> torch.Tensor:
+    if step >= sampling.min_new_tokens or not len(ends):
+        return logits
+    # a bias may have banned every other word
+    return _checks.predicted("generate", logits.index_fill(1, ends, -torch.inf))
 
 
 def _sequential(
-    stepper: _Stepper, embeds: torch.Tensor, sampling: Sampling, eos: int, pad: int
+    stepper: _Stepper, embeds: torch.Tensor, sampling: Sampling, ends: torch.Tensor, pad: int
 ) -> Generation:
     generator = torch.Generator().manual_seed(sampling.seed)
     logits, batch = stepper.prefill(embeds), len(embeds)
@@ -165,11 +199,11 @@ def _sequential(
     running = torch.ones(batch, dtype=torch.bool, device=embeds.device)
     for step in range(sampling.max_new_tokens):
         logits = penalise_repetition(logits, tokens, sampling.repetition_penalty)
-        logits = _forbid_end(logits, step, sampling, eos)
+        logits = _forbid_end(logits, step, sampling, ends)
         chosen = pick(logits, sampling, generator)
         log_probability = torch.log_softmax(logits, -1).gather(1, chosen[:, None])[:, 0]
         total += torch.where(running, log_probability, 0.0)
-        running = running & (chosen != eos)
+        running = running & ~torch.isin(chosen, ends)
         lengths += running
         tokens = torch.cat([tokens, torch.where(running, chosen, pad)[:, None]], dim=1)
         if not running.any() or step + 1 == sampling.max_new_tokens:
@@ -179,7 +213,7 @@ def _sequential(
 
 
 def _beam(
-    stepper: _Stepper, embeds: torch.Tensor, sampling: Sampling, eos: int, pad: int
+    stepper: _Stepper, embeds: torch.Tensor, sampling: Sampling, ends: torch.Tensor, pad: int
 ) -> Generation:
     batch, width, device = len(embeds), sampling.beams, embeds.device
     logits = stepper.prefill(embeds)
@@ -190,22 +224,23 @@ def _beam(
     score = torch.full((batch, width), -torch.inf, device=device)
     score[:, 0] = 0.0  # all beams are equal at first: only one may start
     finished: list[list[tuple[float, float, torch.Tensor]]] = [[] for _ in range(batch)]
+    spare = 1 + max(1, len(ends))
     row_start = torch.arange(batch, device=device)[:, None] * width
     for step in range(sampling.max_new_tokens):
         log_probability = torch.log_softmax(logits, dim=-1)
         log_probability = penalise_repetition(log_probability, tokens, sampling.repetition_penalty)
-        log_probability = _forbid_end(log_probability, step, sampling, eos)
+        log_probability = _forbid_end(log_probability, step, sampling, ends)
         vocabulary = log_probability.shape[-1]
         candidates = (score.reshape(-1, 1) + log_probability).reshape(batch, -1)
-        # twice the width: even if every beam ends, `width` of them can go on
-        best, index = candidates.topk(2 * width, dim=1)
+        # even if every beam ends in every way, `width` of them can go on
+        best, index = candidates.topk(min(spare * width, candidates.shape[1]), dim=1)
         parent, token = row_start + index // vocabulary, index % vocabulary
-        ended = token == eos
+        ended = torch.isin(token, ends)
         # an end counts only among the best `width`, so a poor early end cannot crowd in
         for row, rank in (ended[:, :width] & best[:, :width].isfinite()).nonzero().tolist():
             value = float(best[row, rank])
             _keep(finished[row], value, tokens[parent[row, rank]], step + 1, sampling)
-        order = (ended.long() * 2 * width + torch.arange(2 * width, device=device)).argsort(1)
+        order = (ended * best.shape[1] + torch.arange(best.shape[1], device=device)).argsort(1)
         order = order[:, :width]
         score = best.gather(1, order)
         rows = parent.gather(1, order).reshape(-1)

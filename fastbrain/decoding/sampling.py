@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import torch
 
+from .._arguments import checked
 from ..errors import ConfigError
 
 METHODS = ("greedy", "sample", "beam")
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class Sampling:
     """Options of :func:`fastbrain.decoding.generate`.
@@ -52,13 +54,17 @@ class Sampling:
                 "Sampling: 0 <= min_new_tokens <= max_new_tokens and max_new_tokens >= 1 must "
                 f"hold, got {self.min_new_tokens} and {self.max_new_tokens}."
             )
-        if self.method == "beam" and self.beams < 2:
+        if self.beams < (2 if self.method == "beam" else 1):
             raise ConfigError(f"Sampling: beams must be >= 2 for a beam, got {self.beams}.")
         for name in ("temperature", "repetition_penalty"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ConfigError(f"Sampling: {name} must be > 0, got {getattr(self, name)}.")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"Sampling: top_p must be in (0, 1], got {self.top_p}.")
+        if not math.isfinite(self.length_penalty):
+            raise ConfigError(
+                f"Sampling: length_penalty must be finite, got {self.length_penalty}."
+            )
 
 
 def penalise_repetition(

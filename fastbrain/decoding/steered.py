@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from . import _checks
 
 
 @torch.no_grad()
@@ -38,16 +39,21 @@ def score_steered(
     Raises
     ------
     InputError
-        Shapes disagree or a text is empty.
+        Shapes disagree, a text is empty or too long for the context, a token is not of the
+        vocabulary, or values are not finite.
     """
-    if prefix.ndim != 3 or len(prefix) != 1 or texts.shape != mask.shape or logit_bias.ndim != 2:
+    known = _checks.language_model("score_steered", llm)
+    prefix = _checks.embeddings("score_steered", "prefix", prefix, known, least=1)
+    texts, mask = _checks.tokens("score_steered", "texts", texts, mask, known)
+    texts, mask = texts.to(prefix.device), mask.to(prefix.device)
+    if len(prefix) != 1 or not isinstance(logit_bias, Tensor) or logit_bias.ndim != 2:
         raise InputError(
-            "score_steered: prefix must be (1, S, d), texts and mask (M, T) and logit_bias (N, V), "
-            f"got {tuple(prefix.shape)}, {tuple(texts.shape)}, {tuple(mask.shape)} and "
-            f"{tuple(logit_bias.shape)}."
+            "score_steered: prefix must be (1, S, d) and logit_bias (N, V), got "
+            f"{tuple(prefix.shape)} and {_checks.described(logit_bias)}."
         )
-    if not bool(mask.any(dim=1).all()):
-        raise InputError("score_steered: every text must have a token, got an empty one.")
+    logit_bias = _checks.bias("score_steered", logit_bias, len(logit_bias), known)
+    longest = int(mask.sum(dim=1).max()) if len(mask) else 0
+    _checks.room("score_steered", known, prefix.shape[1], longest)
     highest = logit_bias.max(dim=1, keepdim=True).values
     factor = (logit_bias - highest).exp()  # (N, V)
     embed = llm.get_input_embeddings()
@@ -56,7 +62,9 @@ def score_steered(
         ids = texts[j][mask[j]]
         inputs = torch.cat([prefix[0], embed(ids[:-1]).to(prefix)])[None]
         logits = llm(inputs_embeds=inputs, use_cache=False, logits_to_keep=len(ids)).logits[0]
-        log_p = torch.log_softmax(logits.float(), dim=1)  # (T, V)
+        log_p = torch.log_softmax(
+            _checks.predicted("score_steered", logits.float()), dim=1
+        )  # (T, V)
         norm = (factor @ log_p.exp().T).log() + highest  # (N, T)
         own = log_p.gather(1, ids[:, None])[:, 0] + logit_bias[:, ids]
         result[:, j] = (norm - own).sum(dim=1)

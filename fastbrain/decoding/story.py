@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from ..errors import ConfigError, InputError
 from ..models.brainllm import BrainLLM
 from .engine import _Stepper
 from .wordstarts import WordStarts
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class StorySearch:
     """Options of :func:`reconstruct`; :func:`story_search` names the published ones.
@@ -54,13 +57,15 @@ class StorySearch:
                 raise ConfigError(
                     f"StorySearch: {name} must be >= {bound}, got {getattr(self, name)}."
                 )
-        if not (self.repetition_penalty >= 1 and self.length_penalty >= 0):
+        penalties = self.repetition_penalty, self.length_penalty
+        if not (penalties[0] >= 1 and penalties[1] >= 0 and max(penalties) < math.inf):
             raise ConfigError(
                 "StorySearch: repetition_penalty must be >= 1 and length_penalty >= 0, got "
                 f"{self.repetition_penalty} and {self.length_penalty}."
             )
 
 
+@checked
 def story_search(name: str = "published") -> StorySearch:
     """Search settings by name.
 
@@ -116,6 +121,7 @@ class _Path:
         return self.total / max(1, len(self.tokens)) ** penalty
 
 
+@checked
 @torch.no_grad()
 def reconstruct(
     model: BrainLLM,
@@ -150,7 +156,8 @@ def reconstruct(
     Raises
     ------
     InputError
-        Sizes disagree, a count is negative, or a window's words do not fit the context.
+        Sizes disagree, a count is negative, a window is not finite, or its words do not fit the
+        context.
     """
     search = search or story_search()
     wanted = [int(count) for count in counts]
@@ -158,6 +165,10 @@ def reconstruct(
         raise InputError(
             f"reconstruct: counts must be 0 or more for every window, got {len(wanted)} counts"
             f"{'' if windows is None else f' of {len(windows)} windows'}."
+        )
+    if windows is not None and not bool(windows.isfinite().all()):
+        raise InputError(
+            "reconstruct: windows must be finite, got NaN or infinity. Look at the recordings."
         )
     was_training = model.training
     model.eval()
@@ -236,7 +247,7 @@ def _opened(
     if before_mask is None:
         before_mask = before.new_ones(before.shape[:2])
     own = None if bias is None else bias.expand(len(paths), -1)
-    stepper = _Stepper(model.llm, before_mask.long(), own)
+    stepper = _Stepper(model.llm, before_mask.long(), own, function="reconstruct")
     return stepper, stepper.prefill(before)
 
 

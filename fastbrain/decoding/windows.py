@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from ..errors import InputError
 from ..models import LLM4Brain, encode_answers, encode_prompts
 from .batch import score_matrix
+from .endings import end_tokens_of
 from .engine import generate
 from .sampling import Sampling
 
@@ -33,6 +35,7 @@ class Decoded:
     embeds: Tensor
 
 
+@checked
 @torch.no_grad()
 def decode_windows(
     model: LLM4Brain,
@@ -55,22 +58,26 @@ def decode_windows(
     Returns
     -------
     Decoded
+        A text ends with the tokenizer's end token, or with a special token that the language
+        model's generation settings name as an end.
+
+    Raises
+    ------
+    InputError
+        There is no prompt, `batches` is empty or holds no batches, or :func:`generate` refuses
+        the language model or its inputs.
     """
-    prompt = prompt if prompt is not None else getattr(model.card, "prompt", "")
-    if not prompt:
-        raise InputError("decode_windows: prompt must be given for a model without a card.")
-    tokenizer = model.text_tokenizer
-    prompt_ids = encode_prompts(tokenizer, [prompt], device=model.device)[0][0]
+    tokenizer, prompt_ids = _prompted("decode_windows", model, prompt)
     was_training = model.training
     model.eval()
     trials, texts, embeds = [], [], []
-    for batch in batches:
+    for batch in _batches("decode_windows", batches, "voxels", "subjects", "trial_ids"):
         prefix = model.prefix(batch.voxels.to(model.device), batch.subjects)
         before, _ = model.before_answer(prefix, prompt_ids)
         said = generate(
             model.llm,
             before,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=end_tokens_of(tokenizer, model.llm),
             pad_token_id=tokenizer.pad_token_id,
             sampling=sampling,
         )
@@ -83,7 +90,8 @@ def decode_windows(
     return Decoded(tuple(trials), tuple(texts), torch.cat(embeds))
 
 
-def score_texts(model: LLM4Brain, decoded: Decoded, texts: list[str]) -> Tensor:
+@checked
+def score_texts(model: LLM4Brain, decoded: Decoded, texts: Sequence[str]) -> Tensor:
     """Teacher-forced mean negative log likelihood of every text after every window, (N, M).
 
     Parameters
@@ -91,15 +99,24 @@ def score_texts(model: LLM4Brain, decoded: Decoded, texts: list[str]) -> Tensor:
     model : LLM4Brain
     decoded : Decoded
         From :func:`decode_windows`, N windows.
-    texts : list of str
+    texts : sequence of str
         M candidates; equal ones are scored once.
+
+    Raises
+    ------
+    InputError
+        There is no text, one is empty or does not fit the context, or the language model has no
+        key-value cache.
     """
+    if not texts:
+        raise InputError("score_texts: texts must be at least one, got none.")
     unique = sorted(set(texts))
     ids, mask = encode_answers(model.text_tokenizer, unique, device=model.device)
     scores = score_matrix(model.llm, decoded.embeds, ids, mask)
     return scores[:, [unique.index(text) for text in texts]]
 
 
+@checked
 def token_saliency(
     model: LLM4Brain, batches: Iterable[Any], *, prompt: str | None = None
 ) -> Tensor:
@@ -117,13 +134,17 @@ def token_saliency(
     -------
     Tensor, (model.grid.n_tokens,) float32
         A patch has what the token that it is part of has.
+
+    Raises
+    ------
+    InputError
+        There is no prompt, or `batches` is empty or holds no batches.
     """
-    prompt = prompt if prompt is not None else getattr(model.card, "prompt", "")
-    prompt_ids = encode_prompts(model.text_tokenizer, [prompt], device=model.device)[0][0]
+    _, prompt_ids = _prompted("token_saliency", model, prompt)
     was_training = model.training
     model.eval()
     total, count = torch.zeros(model.tokenizer.n_tokens), 0
-    for batch in batches:
+    for batch in _batches("token_saliency", batches, "voxels", "subjects", "texts"):
         tokens = model.tokens(batch.voxels.to(model.device), batch.subjects)
         tokens = tokens.detach().requires_grad_(True)
         prefix = model.projection(model.latents_of(tokens))
@@ -134,4 +155,28 @@ def token_saliency(
         total += share.unflatten(0, (-1, len(total))).sum(dim=0)  # over the steps of a window
         count += len(tokens)
     model.train(was_training)
-    return model.tokenizer.spread(total / max(count, 1))
+    if not count:
+        raise InputError("token_saliency: batches must not be empty. Is the part empty?")
+    return model.tokenizer.spread(total / count)
+
+
+def _prompted(function: str, model: LLM4Brain, prompt: str | None) -> tuple[Any, Tensor]:
+    """Tokenizer of a model, and the ids of its prompt."""
+    if model.text_tokenizer is None:
+        raise InputError(f"{function}: model must have a tokenizer, got one without it.")
+    prompt = prompt if prompt is not None else getattr(model.card, "prompt", "")
+    if not prompt:
+        raise InputError(f"{function}: prompt must be given for a model without a card.")
+    ids = encode_prompts(model.text_tokenizer, [prompt], device=model.device)[0][0]
+    return model.text_tokenizer, ids
+
+
+def _batches(function: str, batches: Iterable[Any], *fields: str) -> Iterator[Any]:
+    for batch in batches:
+        missing = [name for name in fields if not hasattr(batch, name)]
+        if missing:
+            raise InputError(
+                f"{function}: batches must have {', '.join(fields)}, got {type(batch).__name__} "
+                f"without {', '.join(missing)}. A WindowLoader makes them."
+            )
+        yield batch

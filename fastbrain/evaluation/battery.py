@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .captions import majority_text, nearest_training_texts, template_text
 from .conditions import DERANGED, TRUE, Conditions, Control
@@ -43,6 +44,7 @@ class BrainDecoder(Protocol):
         """Context in which the language model is as it was published; None if it always is."""
 
 
+@checked
 def run_controls(
     decoder: BrainDecoder,
     brains: Mapping[str, Any],

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError, MissingPartError
 from ..models.sources import ModelSource, find_model, quiet
 from .ngrams import check_pairs
@@ -33,6 +34,7 @@ def default_bert() -> tuple[str, int]:
     return str(MODEL_DIR), 6
 
 
+@checked
 def bert_score(
     hypotheses: Sequence[str],
     references: Sequence[str],

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..decoding import Sampling, generate, mean_nll, score_pairs, score_steered
+from ..decoding.endings import end_tokens_of
 from ..errors import InputError
 from ..models import BrainLLM, SharedPrompt, encode_context, encode_continuations
 
@@ -119,7 +120,7 @@ class BrainLLMDecoder:
             said = generate(
                 self.model.llm,
                 before,
-                eos_token_id=tokenizer.eos_token_id,
+                eos_token_id=end_tokens_of(tokenizer, self.model.llm),
                 pad_token_id=tokenizer.pad_token_id,
                 sampling=self.sampling,
                 attention_mask=None if mask is None else mask.long(),

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .ranking import correlations
 
 
+@checked
 def majority_text(train_texts: Sequence[str]) -> str:
     """The most frequent training text.
 
@@ -38,6 +40,7 @@ def majority_text(train_texts: Sequence[str]) -> str:
     return min((text for text, count in counts.items() if count == most), key=key)
 
 
+@checked
 def template_text(train_texts: Sequence[str]) -> str:
     """The most common word at every place of the training texts, up to their median length.
 
@@ -58,6 +61,7 @@ def template_text(train_texts: Sequence[str]) -> str:
     return " ".join(template)
 
 
+@checked
 def nearest_training_texts(
     features: npt.ArrayLike, train_features: npt.ArrayLike, train_texts: Sequence[str]
 ) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .exchange import permuted_rows, resampled_rows
 from .scores import Score
@@ -16,6 +17,7 @@ Vector = npt.NDArray[np.float64]
 _BINS = 10
 
 
+@checked
 def scale_scores(
     truth: npt.ArrayLike,
     predicted: npt.ArrayLike,
@@ -89,6 +91,7 @@ def scale_scores(
     }
 
 
+@checked
 def label_scores(
     truth: Sequence[object],
     probabilities: npt.ArrayLike,
@@ -158,6 +161,7 @@ def label_scores(
     }
 
 
+@checked
 def beside_baselines(
     score: Callable[[npt.NDArray], dict[str, Score]],
     predicted: npt.ArrayLike,

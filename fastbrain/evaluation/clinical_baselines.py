@@ -9,12 +9,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError, MissingPartError, SplitError
 
 _PENALTIES = np.logspace(0, 6, 13)  # for standardised features
 _INNER_FOLDS = 5
 
 
+@checked
 @dataclass(frozen=True)
 class ClinicalCohort:
     """People with what is known of them.
@@ -73,6 +75,7 @@ class ClinicalCohort:
         )
 
 
+@checked
 def connectivity_features(series: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Fisher z of the correlations between regions, lower triangle.
 
@@ -107,6 +110,7 @@ def connectivity_features(series: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.arctanh(np.clip(r[rows, columns], -limit, limit))
 
 
+@checked
 def baseline_predictions(
     train: ClinicalCohort, test: ClinicalCohort, *, kind: Literal["scale", "label"]
 ) -> dict[str, npt.NDArray[np.float64]]:
@@ -167,6 +171,7 @@ def baseline_predictions(
     return predictions
 
 
+@checked
 def cross_validated_baselines(
     cohort: ClinicalCohort, *, kind: Literal["scale", "label"], folds: int = 5, seed: int = 0
 ) -> dict[str, npt.NDArray[np.float64]]:

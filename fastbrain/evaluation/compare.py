@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from .._runfiles import read_metrics
 from ..errors import InputError
 from .conditions import block_flip_p
@@ -73,6 +74,7 @@ class Comparison:
         return asdict(self)
 
 
+@checked
 def compare_runs(runs: Sequence[str | Path], *, seed: int = 0) -> Comparison:
     """Compare evaluated runs sample by sample.
 

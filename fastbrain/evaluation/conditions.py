@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .controls import pairwise_gathered
 from .scores import Score
@@ -108,6 +109,7 @@ class Conditions:
         ]
 
 
+@checked
 def pairwise_score(
     true: npt.NDArray[np.float64],
     other: npt.NDArray[np.float64],
@@ -154,6 +156,7 @@ def pairwise_score(
     )
 
 
+@checked
 def block_flip_p(differences: npt.ArrayLike, blocks: Sequence[object], *, seed: int = 0) -> float:
     """One-sided p of a mean difference whose sign may flip by whole blocks.
 

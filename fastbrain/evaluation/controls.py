@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .stats import permutation_p
 
 _ROUNDS = 1000  # of mending; a solvable draw needs about ten
 
 
+@checked
 def derangements(
     *blocks: Sequence[object], count: int = 100, seed: int = 0
 ) -> npt.NDArray[np.int64]:
@@ -177,6 +179,7 @@ class Pairs:
         return values[self.true], values[self.deranged]
 
 
+@checked
 def needed_pairs(partners: npt.NDArray[np.int64], texts: Sequence[Hashable] | None = None) -> Pairs:
     """List the pairs to score for N samples and R derangements: at most N (R + 1) of the N².
 
@@ -225,6 +228,7 @@ class Pairwise:
     p: float
 
 
+@checked
 def pairwise(nll: npt.ArrayLike, partners: npt.NDArray[np.int64]) -> Pairwise:
     """Compare the true brain with deranged brains by the likelihood of the true text.
 
@@ -254,6 +258,7 @@ def pairwise(nll: npt.ArrayLike, partners: npt.NDArray[np.int64]) -> Pairwise:
     return pairwise_gathered(np.diag(matrix), matrix[partners, np.arange(n)])
 
 
+@checked
 def pairwise_gathered(true: npt.ArrayLike, deranged: npt.ArrayLike) -> Pairwise:
     """:func:`pairwise` from the likelihoods it looks at, without the N × N matrix.
 

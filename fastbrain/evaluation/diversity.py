@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from .._arguments import checked
 from ..errors import InputError
 from .ngrams import bleu_counts, bleu_value, check_pairs
 
@@ -36,6 +37,7 @@ class Diversity:
     n: int
 
 
+@checked
 def diversity(texts: Sequence[str], *, seed: int = 0) -> Diversity:
     """Variety of decoded texts; words are parted by white space.
 
@@ -64,6 +66,7 @@ def diversity(texts: Sequence[str], *, seed: int = 0) -> Diversity:
     )
 
 
+@checked
 def cut_to_reference_length(hypotheses: Sequence[str], references: Sequence[str]) -> list[str]:
     """Cut each decoded text after as many words as its reference has.
 

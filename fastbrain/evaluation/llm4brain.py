@@ -11,8 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from ..data import VoxelStore, WindowLoader
 from ..decoding import Sampling, generate, mean_nll, score_pairs
+from ..decoding.endings import end_tokens_of
 from ..errors import InputError
 from ..models import LLM4Brain, encode_answers, encode_prompts
 from .battery import run_controls
@@ -83,7 +85,7 @@ class LLM4BrainDecoder:
             said = generate(
                 self.model.llm,
                 rows,
-                eos_token_id=tokenizer.eos_token_id,
+                eos_token_id=end_tokens_of(tokenizer, self.model.llm),
                 pad_token_id=tokenizer.pad_token_id,
                 sampling=self.sampling,
             )
@@ -150,6 +152,7 @@ def _adapters_off(llm: Any) -> Iterator[None]:
             layer.enable_adapters(not off)
 
 
+@checked
 def control_model(
     model: LLM4Brain,
     store: VoxelStore,
@@ -212,6 +215,7 @@ def control_model(
     )
 
 
+@checked
 def pairwise_scorer(
     model: LLM4Brain,
     store: VoxelStore,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._arguments import checked
 from ..models.sentences import sentence_embeddings
 from .bertscore import default_bert
 from .conditions import DERANGED
@@ -15,6 +16,7 @@ from .scores import Score
 _TOP = (1, 5)
 
 
+@checked
 def meaning_retrieval(
     decoded: Sequence[str],
     truth: Sequence[str],

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..data import VoxelStore
 from ..errors import InputError
 from .views import StoreView, changed_store
@@ -55,6 +56,7 @@ class Moments:
         return cls(mean, alive / inverse / store.scale, f"training windows of {runs} runs")
 
 
+@checked
 def phase_randomised(
     series: npt.ArrayLike,
     *,
@@ -140,6 +142,7 @@ def _turned(series: npt.NDArray[np.floating], rng: np.random.Generator) -> npt.N
     return result.reshape(series.shape)
 
 
+@checked
 def gaussian_noise(n: int, moments: Moments, *, seed: int = 0) -> npt.NDArray[np.float32]:
     """Independent normal values with the mean and variance of every voxel, (n, ...).
 
@@ -155,11 +158,13 @@ def gaussian_noise(n: int, moments: Moments, *, seed: int = 0) -> npt.NDArray[np
     return moments.mean.astype(np.float32) + moments.std.astype(np.float32) * draw
 
 
+@checked
 def zero_brain(n: int, moments: Moments) -> npt.NDArray[np.float32]:
     """The training mean in every voxel, 0 once a decoder has z-scored it; (n, ...)."""
     return np.broadcast_to(moments.mean.astype(np.float32), (n, *moments.mean.shape)).copy()
 
 
+@checked
 def noise_store(store: VoxelStore, kind: Noise, *, seed: int = 0) -> StoreView:
     """See a store with noise in the place of brain; windows, texts and split are the store's own.
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .conditions import (
     DERANGED,
@@ -119,6 +120,7 @@ class Evaluation:
         }
 
 
+@checked
 def find_score(
     scores: Sequence[Score],
     metric: str,
@@ -141,6 +143,7 @@ def find_score(
     return found[0]
 
 
+@checked
 def evaluate_text(
     samples: Sequence[Sample],
     conditions: Conditions,

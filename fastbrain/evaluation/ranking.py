@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .controls import derangements
 from .stats import Interval, bootstrap_interval, permutation_p
@@ -55,6 +56,7 @@ class Retrieval:
     n: int
 
 
+@checked
 def retrieval(
     similarity: npt.ArrayLike,
     blocks: Sequence[object],
@@ -106,6 +108,7 @@ def retrieval(
     return Retrieval(two_way, dict(zip(ks, top, strict=True)), n)
 
 
+@checked
 def retrieval_scores(
     similarity: npt.ArrayLike, *, ks: Sequence[int] = (1, 5)
 ) -> npt.NDArray[np.float64]:
@@ -177,6 +180,7 @@ def _ranks(
     return (matrix.shape[1] - high).astype(np.float64), (high - low - 1).astype(np.float64)
 
 
+@checked
 def correlations(predicted: npt.ArrayLike, candidates: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Pearson correlation of every prediction with every candidate.
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from .._io import write_atomic
 from .._parquet import read_columns
 from .._rules import number, text
@@ -21,6 +22,7 @@ _TEXT, _NLL, _SCORE = "text: ", "nll: ", "score: "
 _TEXTS = ("trial_id", "truth", "decoded", "block")
 
 
+@checked
 def write_samples(path: str | Path, evaluation: Evaluation) -> Path:
     """Write one row a sample as Parquet, atomically.
 
@@ -54,6 +56,7 @@ def write_samples(path: str | Path, evaluation: Evaluation) -> Path:
     return write_atomic(path, buffer.getvalue())
 
 
+@checked
 def read_samples(path: str | Path) -> dict[str, list[Any]]:
     """Columns of :func:`write_samples`.
 
@@ -85,6 +88,7 @@ def read_samples(path: str | Path) -> dict[str, list[Any]]:
     return columns
 
 
+@checked
 def sample_scores(columns: Mapping[str, list[Any]]) -> dict[str, npt.NDArray[np.float64]]:
     """The scores among the columns, by name of metric."""
     return {

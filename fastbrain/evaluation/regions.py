@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..data import VoxelStore
 from ..data.masks import read_labels
 from ..errors import InputError
@@ -41,6 +42,7 @@ class RegionScore:
     adjusted_p: float
 
 
+@checked
 def atlas_regions(
     atlas: str | Path | npt.NDArray[Any],
     names: Mapping[int, str] | None = None,
@@ -88,6 +90,7 @@ def atlas_regions(
     return regions
 
 
+@checked
 def keep_region(values: npt.ArrayLike, mask: Mask, moments: Moments) -> npt.NDArray[np.floating]:
     """Set all voxels outside a region to their training mean.
 
@@ -114,6 +117,7 @@ def keep_region(values: npt.ArrayLike, mask: Mask, moments: Moments) -> npt.NDAr
     return np.where(mask, data, moments.mean).astype(np.result_type(data, np.float32), copy=False)
 
 
+@checked
 def region_store(store: VoxelStore, name: str, mask: Mask) -> StoreView:
     """See a store with one region left; all other voxels stand at their training mean.
 
@@ -138,6 +142,7 @@ def region_store(store: VoxelStore, name: str, mask: Mask) -> StoreView:
     return changed_store(store, f"region {name}", lambda _, run: keep_region(run, inside, moments))
 
 
+@checked
 def evaluate_regions(
     evaluate: Callable[[str, Mask], Score], regions: Mapping[str, Mask]
 ) -> tuple[RegionScore, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import __version__
+from .._arguments import checked
 from .._io import write_atomic
 from ..grid import TokenGrid
 from . import pictures
@@ -66,6 +67,7 @@ class ReportParts:
     notes: Sequence[str] = ()
 
 
+@checked
 def write_report(path: str | Path, evaluation: Evaluation, parts: ReportParts) -> Path:
     """Write the report of one evaluation.
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from .._arguments import checked
 from .._io import write_atomic, write_json
 from .._runfiles import read_log, read_manifest, require_writable
 from ..data import DriftFilter, VoxelStore, WindowLoader
@@ -26,6 +27,7 @@ from .threads import one_thread
 _BATCH = 32
 
 
+@checked
 def open_run(
     run: str | Path,
     *,
@@ -69,6 +71,7 @@ def open_run(
     return model, found, manifest
 
 
+@checked
 def evaluate_model(
     model: LLM4Brain,
     store: VoxelStore,
@@ -115,6 +118,7 @@ def evaluate_model(
 
 
 @one_thread()
+@checked
 def evaluate_run(
     run: str | Path,
     *,

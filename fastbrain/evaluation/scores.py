@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
+from .._arguments import checked
 from ..errors import InputError
 from .stats import Interval, adjusted_p
 
 Mode = Literal["free-running", "reference-length", "teacher-forced", "retrieval", "prediction"]
 
 
+@checked
 @dataclass(frozen=True)
 class Score:
     """One number and what it takes to believe it.
@@ -90,6 +92,7 @@ class Score:
             ) from error
 
 
+@checked
 def with_adjusted(scores: Sequence[Score]) -> tuple[Score, ...]:
     """The scores as one family: each p with its Benjamini-Hochberg adjustment beside it.
 

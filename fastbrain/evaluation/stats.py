@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 
 
@@ -31,6 +32,7 @@ class Interval:
         return [self.low, self.high]
 
 
+@checked
 def permutation_p(observed: float, null: npt.ArrayLike) -> float:
     """Exact one-sided p of a permutation test: how often the null is at least as large.
 
@@ -55,6 +57,7 @@ def permutation_p(observed: float, null: npt.ArrayLike) -> float:
     return float((1 + (values >= observed).sum()) / (values.size + 1))
 
 
+@checked
 def sign_flip_p(differences: npt.ArrayLike, *, flips: int = 10_000, seed: int = 0) -> float:
     """One-sided p of a mean difference across subjects by flipping signs.
 
@@ -91,6 +94,7 @@ def sign_flip_p(differences: npt.ArrayLike, *, flips: int = 10_000, seed: int = 
     return permutation_p(values.sum() - slack, signs @ values)
 
 
+@checked
 def adjusted_p(p: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Benjamini-Hochberg adjusted p-values of a family of tests, by scipy.
 
@@ -118,6 +122,7 @@ def adjusted_p(p: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return adjusted.reshape(values.shape)
 
 
+@checked
 def effect_size(differences: npt.ArrayLike) -> float:
     """Mean over standard deviation of paired differences (Cohen's d_z).
 
@@ -141,6 +146,7 @@ def effect_size(differences: npt.ArrayLike) -> float:
     return float(values.mean() / spread)
 
 
+@checked
 def bootstrap_interval(
     values: npt.ArrayLike,
     *,

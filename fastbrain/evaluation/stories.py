@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .conditions import DERANGED, block_flip_p
 from .metrics import TEXT_METRICS, TextMetric
@@ -15,6 +16,7 @@ from .scores import Score
 from .text import text_scores
 
 
+@checked
 def shifted_partners(
     lengths: Sequence[int], *, guard: int, count: int, seed: int = 0
 ) -> npt.NDArray[np.int64]:
@@ -56,6 +58,7 @@ def shifted_partners(
     return np.concatenate(rows, axis=1)
 
 
+@checked
 def story_scores(
     decoded: Sequence[str],
     truth: Sequence[str],

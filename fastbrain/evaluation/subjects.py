@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from .conditions import DERANGED, TRUE, Conditions, block_effect, pairwise_score
 from .metrics import TEXT_METRICS, TextMetric
 from .scores import Score
@@ -20,6 +21,7 @@ _SUBJECT = "subject "
 _NO_BERT = "no model given"
 
 
+@checked
 def scores_by_subject(
     subjects: Sequence[str],
     conditions: Conditions,
@@ -99,6 +101,7 @@ def _of_pairs(
     return [*found, *mean_over_people(found, seed=seed)]
 
 
+@checked
 def mean_over_people(scores: Sequence[Score], *, seed: int = 0) -> list[Score]:
     """Mean pairwise accuracy over people, who may come from several evaluations.
 
@@ -177,6 +180,7 @@ def cells_table(cells: Cells) -> str:
     return "\n".join(lines)
 
 
+@checked
 def subject_table(scores: Sequence[Score]) -> str:
     """LLM4Brain's table as Markdown: a line a held-out person, and one for each control under it.
 

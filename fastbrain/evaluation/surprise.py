@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .conditions import DERANGED, TRUE, Conditions, pairwise_score
 from .scores import Score
@@ -34,6 +35,7 @@ class SurpriseBin:
     score: Score
 
 
+@checked
 def surprise_bins(
     surprise: npt.ArrayLike,
     true: npt.ArrayLike,
@@ -98,6 +100,7 @@ def surprise_bins(
     )
 
 
+@checked
 def by_surprise(
     conditions: Conditions, *, control: str = DERANGED, bins: int = 5, seed: int = 0
 ) -> tuple[SurpriseBin, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .conditions import pairwise_score
 from .scores import Score
@@ -54,6 +55,7 @@ class Sweep:
         return tuple(value for value, p in pairs if value < 0 and p <= level)
 
 
+@checked
 def sweep(
     evaluate: Callable[[float], Score], values: Sequence[float], *, name: str, unit: str
 ) -> Sweep:
@@ -76,6 +78,7 @@ def sweep(
     return Sweep(name, unit, tuple(values), tuple(evaluate(value) for value in values))
 
 
+@checked
 def delay_sweep(
     evaluate: Callable[[float], Score], delays: Sequence[float], *, unit: str = "s"
 ) -> Sweep:
@@ -109,6 +112,7 @@ def delay_sweep(
     return sweep(evaluate, delays, name="delay", unit=unit)
 
 
+@checked
 def prompt_sweep(
     true: npt.ArrayLike,
     deranged: npt.ArrayLike,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .bertscore import bert_score as bert_score
 from .metrics import TEXT_METRICS, Rows, TextMetric, bleu_signature, rouge_signature
@@ -51,6 +52,7 @@ class TextResult:
     null: npt.NDArray[np.float64] | None
 
 
+@checked
 def text_scores(
     decoded: Sequence[str],
     truth: Sequence[str],
@@ -178,6 +180,7 @@ def _draws(n: int, blocks: Sequence[object] | None, resamples: int, seed: int) -
     return times[:, labels].astype(np.float64)
 
 
+@checked
 def bleu(hypotheses: Sequence[str], references: Sequence[str], *, order: int = 4) -> TextScore:
     """Corpus BLEU with n-grams up to `order`, as sacrebleu computes it.
 
@@ -199,6 +202,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], *, order: int = 4
     return TextScore(bleu_value(total, order=order, brevity=True), bleu_signature(order, True))
 
 
+@checked
 def rouge_l(
     hypotheses: Sequence[str], references: Sequence[str]
 ) -> tuple[npt.NDArray[np.float64], str]:

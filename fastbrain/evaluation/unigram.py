@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 
 
+@checked
 def nearest_text_unigram(
     similarity: npt.ArrayLike,
     train_counts: npt.ArrayLike,
@@ -80,6 +82,7 @@ def nearest_text_unigram(
     return log
 
 
+@checked
 def spread_counts(
     counts: npt.ArrayLike,
     vectors: npt.ArrayLike,

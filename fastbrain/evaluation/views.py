@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..data import VoxelStore
 from ..errors import InputError
 
@@ -56,6 +57,7 @@ class StoreView(VoxelStore):
         return hashlib.sha256(f"{super().fingerprint()} {self.name}".encode()).hexdigest()[:16]
 
 
+@checked
 def changed_store(store: VoxelStore, name: str, change: Change) -> StoreView:
     """See a store through a change of its runs.
 
@@ -77,6 +79,7 @@ def changed_store(store: VoxelStore, name: str, change: Change) -> StoreView:
     return StoreView(**parts, name=name, change=change)
 
 
+@checked
 def delayed_store(store: VoxelStore, delay_trs: int) -> VoxelStore:
     """Move every window by some volumes; windows that would leave their run are left out.
 
@@ -90,6 +93,7 @@ def delayed_store(store: VoxelStore, delay_trs: int) -> VoxelStore:
     return replace(store, trials=[t for t in moved if _inside(store, t.run_id, t.start, t.frames)])
 
 
+@checked
 def common_trials(
     store: VoxelStore, trial_ids: Sequence[str], delays_trs: Iterable[int]
 ) -> tuple[str, ...]:

@@ -17,20 +17,15 @@ from peft.utils import PeftType, register_peft_method
 from torch import Tensor, nn
 
 from .. import ops
+from .._arguments import checked
 from ..errors import InputError
+from ..ops.modules import holds_weight, untouched
 
 NAME = "NONLINEAR_LORA"
 ACTIVATIONS = ("gelu", "silu", "relu")
 
 
-def hooked(*modules: nn.Module) -> bool:
-    """Whether a call of any of these would do more than its forward pass."""
-    for m in modules:
-        if m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks:
-            return True
-    return False
-
-
+@checked
 @dataclass
 class NonlinearLoraConfig(PeftConfig):
     """Adaptors with an activation between A and B.
@@ -137,9 +132,11 @@ class NonlinearLoraLinear(nn.Module, BaseTunerLayer):
     def _fuses(self, x: Tensor, name: str) -> bool:
         base, (a, b) = self.base_layer, self._adaptor(name)
         return bool(
-            type(base) is nn.Linear
+            holds_weight(base)
+            and holds_weight(a)
+            and holds_weight(b)
             and x.dtype == base.weight.dtype == a.weight.dtype == b.weight.dtype
-            and not hooked(base, a, b)
+            and untouched(base, a, b)
         )
 
     def _fused(self, x: Tensor, name: str) -> Tensor:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from .. import ops
+from .._arguments import checked
 from ..errors import InputError, MissingPartError
 
 try:
@@ -23,7 +23,8 @@ except ImportError as error:
         "fastbrain.integrations.peft: peft must be installed. Run: pip install 'fastbrain[peft]'."
     ) from error
 
-from ._nonlinear_lora import NonlinearLoraConfig, NonlinearLoraLinear, NonlinearLoraModel, hooked
+from ..ops.modules import holds_weight, touched, untouched
+from ._nonlinear_lora import NonlinearLoraConfig, NonlinearLoraLinear, NonlinearLoraModel
 
 __all__ = [
     "Acceleration",
@@ -41,7 +42,8 @@ class FusedLoraLinear(lora.Linear):
         """Map `x` (..., d_in) to (..., d_out)."""
         parts = None if args or options else _plain_parts(self, x)
         if parts is None:
-            return super().forward(x, *args, **options)
+            # not super(): a hook may still hold this method after the class was changed back
+            return lora.Linear.forward(self, x, *args, **options)
         name, base, a, b = parts
         return ops.lora_linear(
             x, base["weight"], base["bias"], a["weight"], b["weight"], scale=self.scaling[name]
@@ -61,7 +63,9 @@ def _plain_parts(layer: Any, x: Tensor) -> tuple[str, Any, Any, Any] | None:
         return None
     base, dropout = modules["base_layer"], modules["lora_dropout"]._modules.get(active)
     a, b = modules["lora_A"]._modules.get(active), modules["lora_B"]._modules.get(active)
-    if not (type(base) is type(a) is type(b) is nn.Linear) or active in layer.lora_variant:
+    if not (holds_weight(base) and holds_weight(a) and holds_weight(b)):
+        return None
+    if active in layer.lora_variant:
         return None
     if dropout.training and type(dropout) is not nn.Identity:
         return None
@@ -69,9 +73,9 @@ def _plain_parts(layer: Any, x: Tensor) -> tuple[str, Any, Any, Any] | None:
     if weights[2]["bias"] is not None:
         return None
     for held in weights:
-        if held["weight"] is None or held["weight"].dtype is not x.dtype:
+        if held["weight"].dtype is not x.dtype:
             return None
-    return None if hooked(base, a, b, dropout) else (active, *weights)
+    return (active, *weights) if untouched(base, a, b, dropout) else None
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,15 @@ class Acceleration:
         lines = [f"{len(self.swapped)} layers fused, {len(self.left)} left as they were"]
         return "\n".join([*lines, *(f"  {name}: {reason}" for name, reason in self.left)])
 
+    def unfused(self) -> tuple[tuple[str, str], ...]:
+        """Swapped layers that would run PEFT's own forward pass now, each with the reason.
+
+        Hooks, pruning or offload may have been added to a layer since it was swapped.
+        """
+        pairs = zip(self.swapped, self._layers, strict=True)
+        found = ((name, objection(layer)) for name, layer in pairs)
+        return tuple((name, reason) for name, reason in found if reason is not None)
+
     def undo(self) -> None:
         """Give every swapped layer PEFT's own forward pass back."""
         own: type = lora.Linear
@@ -102,11 +115,14 @@ class Acceleration:
                 layer.__class__ = own
 
 
+@checked
 def accelerate_peft(model: nn.Module) -> Acceleration:
     """Fuse the forward pass of a PEFT model's LoRA layers.
 
     A swapped layer looks at its state at every call: while it is merged, disabled, called with
-    several adapters or trained with dropout, PEFT's own forward pass runs.
+    several adapters or trained with dropout, PEFT's own forward pass runs. So it does while one of
+    the linear layers inside it has hooks, a forward pass of its own (accelerate), a weight that is
+    computed (pruning, weight norm, parametrisations), quantised or kept elsewhere (offload).
 
     Parameters
     ----------
@@ -149,6 +165,8 @@ def objection(layer: Any) -> str | None:
     base = layer.base_layer
     if type(base) is not nn.Linear:
         return f"its base layer is a {type(base).__qualname__}"
+    if "forward" in vars(layer):
+        return "it has a forward pass of its own on the instance"
     if layer.disable_adapters or layer.merged:
         return "its adapters are merged or disabled"
     if len(layer.active_adapters) != 1:
@@ -159,16 +177,18 @@ def objection(layer: Any) -> str | None:
     if name in layer.lora_variant:
         return f"it is a variant, {type(layer.lora_variant[name]).__name__}"
     a, b, dropout = layer.lora_A[name], layer.lora_B[name], layer.lora_dropout[name]
+    for part, inner in (("base layer", base), ("A", a), ("B", b), ("dropout", dropout)):
+        reason = touched(inner)
+        if reason is not None:
+            return f"its {part} {reason}"
     if type(a) is not nn.Linear or type(b) is not nn.Linear or b.bias is not None:
         return "its adapter is not two plain linear layers"
     if dropout.training and not isinstance(dropout, nn.Identity):
         return "it drops out while it trains"
     if a.weight.dtype != base.weight.dtype or b.weight.dtype != base.weight.dtype:
         return f"its adapter is {a.weight.dtype}, its weight {base.weight.dtype}"
-    if a.weight.device != base.weight.device or base.weight.device == torch.device("meta"):
+    if a.weight.device != base.weight.device:
         return f"its adapter is on {a.weight.device}, its weight on {base.weight.device}"
-    if hooked(base, a, b, dropout):
-        return "there are hooks inside it"
     return None
 
 

@@ -18,9 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._arguments import checked
 from ..errors import InputError
+from ..ops.lengths import unit
 
 
+@checked
 def reversal_strength(progress: float) -> float:
     """Strength 2/(1 + exp(-10 p)) - 1 of the reversed gradient at progress p in [0, 1]."""
     return 2 / (1 + math.exp(-10 * progress)) - 1
@@ -128,8 +131,8 @@ class ContrastiveAlignment(nn.Module):
                 f"ContrastiveAlignment: brain and text must be two pairs or more, got {len(brain)} "
                 f"and {len(text)}."
             )
-        one = F.normalize(self.brain(brain).float(), dim=1)
-        other = F.normalize(self.text(text.detach().to(brain.dtype)).float(), dim=1)
+        one = unit(self.brain(brain).float())
+        other = unit(self.text(text.detach().to(brain.dtype)).float())
         logits = one @ other.T * (-self.log_temperature).exp()
         truth = torch.arange(len(logits), device=logits.device)
         return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
@@ -156,6 +159,7 @@ class DomainProbe:
     n_text: int
 
 
+@checked
 def probe_domains(
     brain: Tensor,
     text: Tensor,

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .._arguments import checked
+from ..errors import ConfigError
 from .serialisation import from_dict, require, to_dict
 
 DECODERS = ("mlp", "linear", "rnn", "big_mlp", "multi_mlp", "none")
 PLACES = ("before-prompt", "after-prompt")
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class BrainLLMConfig:
     """Every size of :class:`BrainLLM` (arXiv 2311.09889).

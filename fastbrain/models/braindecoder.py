@@ -7,9 +7,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from .._arguments import checked
 from .brainconfig import BrainLLMConfig
 
 
+@checked
 def brain_decoder(config: BrainLLMConfig, out: int) -> nn.Module:
     """Build the network that turns volumes (B, t, k) into vectors (B, t, out).
 

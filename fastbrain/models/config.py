@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._arguments import checked
+from ..errors import ConfigError
 from .serialisation import from_dict, require, to_dict
 
 ACTIVATIONS = ("gelu", "silu", "relu")
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class AdaptorConfig:
     """Nonlinear low-rank adaptor h + s·B(act(A h)) (LLM4Brain, section 3.1 and figure 2).
@@ -43,6 +46,7 @@ class AdaptorConfig:
         )
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class TokenizerConfig:
     """Spatio-temporal tokenizer: strided 3-D convolution in one to three stages.
@@ -85,6 +89,7 @@ class TokenizerConfig:
         require(self, "frames", self.frames >= 0, "be 0 or more")
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class EncoderConfig:
     """fMRI encoder (SC-MBM: a ViT trained by masked autoencoding).
@@ -131,6 +136,7 @@ class EncoderConfig:
         require(self, "dropout", 0.0 <= self.dropout < 1.0, "be in [0, 1)")
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class QFormerConfig:
     """Query transformer shared by the video and the fMRI branch.
@@ -165,6 +171,7 @@ class QFormerConfig:
         require(self, "dropout", 0.0 <= self.dropout < 1.0, "be in [0, 1)")
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class VideoConfig:
     """Frame encoder of the video branch, used while training only.
@@ -195,6 +202,7 @@ class VideoConfig:
         require(self, "frames", self.frames >= 1, "be 1 or more")
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class LLM4BrainConfig:
     """Every size of :class:`LLM4Brain`.

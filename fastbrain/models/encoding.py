@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .ridge import PENALTIES, fit_ridge
 
@@ -81,6 +82,7 @@ class EncodingModel:
         return float(-0.5 * ((self.whitened(responses) - mean) ** 2).sum())
 
 
+@checked
 def fit_encoding(
     stimulus: npt.ArrayLike,
     responses: npt.ArrayLike,

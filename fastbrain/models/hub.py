@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from .._arguments import checked
 from ..errors import CheckpointError, ConfigError, InputError
 from .serialisation import suggest
 from .sources import find_model, load_tokenizer, load_weights_of
@@ -19,6 +20,7 @@ _log = logging.getLogger("fastbrain")
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
+@checked
 def attention_choice(device: str = "cuda") -> tuple[str, str]:
     """Which attention the LLM will use, and why.
 
@@ -42,6 +44,7 @@ def attention_choice(device: str = "cuda") -> tuple[str, str]:
     return "flash_attention_2", "flash_attn is installed and a CUDA GPU was found"
 
 
+@checked
 def load_llm(
     name_or_path: str, *, dtype: str | None = None, device: str = "cpu", attn: str = "auto"
 ) -> tuple[Any, Any]:
@@ -126,6 +129,7 @@ def local_folder(name: str | Path, revision: str | None = None) -> Path:
         ) from error
 
 
+@checked
 def padding_note(tokenizer: Any) -> str:
     """One line on what pads, for the run's record."""
     if tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -133,6 +137,7 @@ def padding_note(tokenizer: Any) -> str:
     return f"pad token: {tokenizer.pad_token}"
 
 
+@checked
 def llm_fingerprint(llm: Any) -> str:
     """Short hash of a model's embeddings: another LLM, or another version, gives another one.
 

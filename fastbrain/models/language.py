@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
+from ..ops.modules import untouched
 from .sharedprompt import SharedPrompt
 
 
@@ -190,7 +191,7 @@ def _plain_head(llm: Any) -> bool:
     config = llm.config
     capped = getattr(config, "final_logit_softcapping", None) is not None
     scaled = any(getattr(config, n, None) not in (None, 1, 1.0) for n in _LOGIT_SCALES)
-    return not capped and not scaled and llm.base_model is not llm
+    return not capped and not scaled and llm.base_model is not llm and untouched(llm)
 
 
 _LOGIT_SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier")

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import ops
+from .._arguments import checked
+from ..ops.modules import holds_weight, untouched
 from .config import AdaptorConfig
 
 
@@ -56,6 +58,7 @@ def make_adaptor(d_in: int, d_out: int, config: AdaptorConfig | None) -> Adaptor
     return Adaptor(d_in, d_out, config) if config is not None and config.rank else None
 
 
+@checked
 @contextmanager
 def adaptors_off(module: nn.Module) -> Iterator[None]:
     """Run `module` as the frozen model it was before any adaptor was trained."""
@@ -118,14 +121,30 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend within `x` (B, T, dim), where `mask` (B or 1, H or 1, T, T) bool is true."""
         lora = self.q_adaptor
+        adaptors = {"q": lora.weights()} if lora is not None and lora.speaks else {}
+        qkv, out = self.qkv, self.out
+        if not (holds_weight(qkv) and holds_weight(out) and untouched(qkv, out)):
+            return self._by_layers(x, adaptors.get("q"), mask)
         return ops.lora_attention(
             x,
-            (self.qkv.weight, self.qkv.bias),
-            (self.out.weight, self.out.bias),
-            adaptors={"q": lora.weights()} if lora is not None and lora.speaks else {},
+            (qkv.weight, qkv.bias),
+            (out.weight, out.bias),
+            adaptors=adaptors,
             num_heads=self.heads,
             mask=mask,
         )
+
+    def _by_layers(self, x: Tensor, adaptor: ops.LoraWeights | None, mask: Tensor | None) -> Tensor:
+        """The same, calling the linear layers: others have put something between."""
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        if adaptor is not None:
+            low = F.linear(x, adaptor.a)
+            if adaptor.activation is not None:
+                low = getattr(F, adaptor.activation)(low)
+            q = q + adaptor.scale * F.linear(low, adaptor.b)
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (B, H, T, d)
+        return self.out(y.transpose(1, 2).flatten(2))
 
 
 class CrossAttention(nn.Module):

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..grid import TokenGrid
+from ..ops.lengths import unit
 from .bridge import Bridge
 from .config import LLM4BrainConfig
 from .foreign import leave_out
@@ -187,13 +188,13 @@ class LLM4Brain(nn.Module):
         -------
         Tensor, (B, C)
         """
-        return F.normalize(features, dim=1) @ self.unit_prototypes().T / temperature
+        return unit(features) @ self.unit_prototypes().T / temperature
 
     def unit_prototypes(self) -> Tensor:
         """Class prototypes with L2-normalised rows, (C, d)."""
         if self.prototypes is None:
             raise InputError("LLM4Brain: n_classes must be set for class logits, got 0.")
-        return F.normalize(self.prototypes, dim=1)
+        return unit(self.prototypes)
 
     def before_answer(
         self, prefix: Tensor, prompt_ids: Tensor, *, prompt_mask: Tensor | None = None

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._arguments import checked
 from ..errors import InputError
 from .vocabulary import CodeVocabulary
 
@@ -40,6 +41,7 @@ class MixedSequence:
     labels: Tensor
 
 
+@checked
 def interleave(
     parts: Sequence[str | Tensor], tokenizer: Any, vocabulary: CodeVocabulary
 ) -> MixedSequence:
@@ -129,6 +131,7 @@ def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
     )
 
 
+@checked
 def mixed_nll(llm: Any, sequences: Sequence[MixedSequence]) -> tuple[Tensor, Tensor]:
     """Cross-entropy of everything that some rows predict.
 
@@ -177,11 +180,13 @@ def mixed_nll(llm: Any, sequences: Sequence[MixedSequence]) -> tuple[Tensor, Ten
     return nll, labels_there
 
 
+@checked
 def mixed_loss(llm: Any, sequence: MixedSequence) -> Tensor:
     """Mean cross-entropy of the words and codes of one row, nats."""
     return mixed_nll(llm, [sequence])[0].mean()
 
 
+@checked
 @torch.no_grad()
 def continue_codes(
     llm: Any,

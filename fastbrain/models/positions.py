@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from ..errors import InputError
 
 # the shortest wave tells neighbouring 8 mm patches apart, the longest spans a head twice
@@ -22,6 +23,7 @@ def as_floats(values: npt.ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
     return torch.tensor(np.asarray(values), dtype=dtype)
 
 
+@checked
 def brain_positions(centers_mm: npt.ArrayLike | Tensor, dim: int) -> Tensor:
     """Three-dimensional sine-cosine code of real patch centres.
 

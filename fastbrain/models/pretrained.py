@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .._arguments import checked
 from .._io import folder_atomic, sha256, write_atomic, write_json
 from .._rules import count, flag, list_of, number, positive, table_of, text
 from .._runfiles import read_record
@@ -69,6 +70,7 @@ class ModelCard:
     language: LLMRecord | None = None
 
 
+@checked
 def save_pretrained(
     model: LLM4Brain, folder: str | Path, card: ModelCard, *, replace: bool = False
 ) -> Path:
@@ -122,6 +124,7 @@ def save_pretrained(
     return Path(folder)
 
 
+@checked
 def from_pretrained(
     folder: str | Path,
     *,
@@ -211,6 +214,7 @@ def from_pretrained(
     return model.to(device).eval()
 
 
+@checked
 def load_strict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, where: str) -> None:
     """Load weights only if names and shapes are exactly the module's own.
 

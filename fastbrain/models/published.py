@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._arguments import checked
 from .._io import sha256, write_atomic
 from ..errors import CheckpointError
 from .layers import Adaptor
@@ -74,6 +75,7 @@ class Published:
     fresh: tuple[str, ...]
 
 
+@checked
 def convert_pickle(path: str | Path, out: str | Path) -> Path:
     """Write the tensors of a torch pickle as safetensors, without running what it contains.
 
@@ -136,6 +138,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], str]:
         ) from error
 
 
+@checked
 def load_scmbm(
     encoder: SCMBM, path: str | Path, *, tokenizer: VoxelTokenizer | None = None
 ) -> Published:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from .._io import sha256
 from ..errors import CheckpointError
 from .llm4brain import LLM4Brain
@@ -40,6 +41,7 @@ _JOINED = {
 }
 
 
+@checked
 def load_qformer(qformer: QFormer, path: str | Path, *, prefix: str | None = None) -> Published:
     """Read a published Q-Former; the parts of it that read text have no place here.
 
@@ -99,6 +101,7 @@ def load_qformer(qformer: QFormer, path: str | Path, *, prefix: str | None = Non
     return Published(path.name, sha256(path), source, "", False, tuple(unused), fresh)
 
 
+@checked
 @torch.no_grad()
 def load_video_branch(
     model: LLM4Brain, path: str | Path, *, prefix: str | None = None

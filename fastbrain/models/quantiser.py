@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch import distributed as dist
 
 from .. import ops
 from ..errors import InputError
+from ..ops.lengths import unit
 from .vq_config import QuantiserConfig
 
 
@@ -128,7 +128,7 @@ class VectorQuantiser(nn.Module):
     def values_of(self, indices: Tensor) -> Tensor:
         """Codes (..., D) of `indices` (...); any for -1."""
         codes = self.codebook[indices.clamp_min(0)]
-        return F.normalize(codes, dim=-1) if self.config.metric == "cosine" else codes
+        return unit(codes) if self.config.metric == "cosine" else codes
 
     @torch.no_grad()
     def update(
@@ -158,7 +158,7 @@ class VectorQuantiser(nn.Module):
             ops.vq_replace_dead_(self.state, vectors, threshold=threshold, mask=mask, group=group)
 
     def _prepared(self, z: Tensor) -> Tensor:
-        return F.normalize(z, dim=-1) if self.config.metric == "cosine" else z
+        return unit(z) if self.config.metric == "cosine" else z
 
 
 class ScalarQuantiser(nn.Module):
@@ -252,16 +252,17 @@ def straight_through(vectors: Tensor, codes: Tensor) -> Tensor:
 def rotated(vectors: Tensor, codes: Tensor) -> Tensor:
     """`codes` in value; gradients are turned and stretched from code to vector.
 
-    ``q = λ R e`` with the rotation R of e onto q held constant (arXiv 2410.06424, section 4.2).
+    ``q = λ R e`` with the rotation R of e onto q held constant (arXiv 2410.06424, section 4.2). A
+    vector of zero has no direction: it gets the gradient of its code as it is.
     """
-    e, q = F.normalize(vectors.detach(), dim=-1), F.normalize(codes.detach(), dim=-1)
-    r = F.normalize(e + q, dim=-1)
-    stretch = codes.detach().norm(dim=-1, keepdim=True) / vectors.detach().norm(
-        dim=-1, keepdim=True
-    ).clamp_min(1e-12)
+    e, q = unit(vectors.detach()), unit(codes.detach())
+    r = unit(e + q)
+    length = vectors.detach().norm(dim=-1, keepdim=True)
+    directed = length >= 1e-12
+    stretch = codes.detach().norm(dim=-1, keepdim=True) / torch.where(directed, length, 1.0)
     turned = (
         vectors
         - 2 * r * (r * vectors).sum(dim=-1, keepdim=True)
         + 2 * q * (e * vectors).sum(dim=-1, keepdim=True)
     )
-    return stretch * turned
+    return torch.where(directed, stretch * turned, straight_through(vectors, codes))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from ..errors import InputError
 from .digits import DigitTokens
 from .mixed import IGNORED, MixedSequence, interleave
@@ -47,6 +48,7 @@ class Question:
         return replace(row, labels=row.labels.masked_fill(asked, IGNORED))
 
 
+@checked
 def spelled(answer: float | str, tokenizer: Any, digits: DigitTokens | None) -> Tensor:
     """Tokens (N,) int64 of an answer, in digits where there are some.
 
@@ -72,6 +74,7 @@ def spread_starts(length: int, steps: int, draws: int) -> list[int]:
     return [i * last // max(1, draws - 1) for i in range(draws)]
 
 
+@checked
 @torch.no_grad()
 def recording_codes(coder: VQAutoencoder, series: npt.NDArray[Any], frames: int) -> Tensor:
     """Codes (R, P) int64 of a series (R, T), window by window as in training.

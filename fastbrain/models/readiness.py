@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import ops
+from .._arguments import checked
 from ..errors import InputError
 from .llm4brain import LLM4Brain
 
@@ -46,6 +47,7 @@ class Warmed:
     graph: bool
 
 
+@checked
 def warmup(
     model: LLM4Brain,
     *,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 
 # in units of the mean squared length of a centred sample
@@ -48,6 +49,7 @@ class Ridge:
         return (rows - self.x_mean) @ self.weights + self.y_mean
 
 
+@checked
 def fit_ridge(
     x: npt.ArrayLike,
     y: npt.ArrayLike,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..ops.modules import untouched
 
 
 class SharedPrompt:
@@ -32,8 +33,9 @@ class SharedPrompt:
         if ids.ndim != 1 or not len(ids):
             raise InputError(f"SharedPrompt: ids must be (P >= 1,), got {tuple(ids.shape)}.")
         self.ids = ids
-        # the head has nothing to say yet; models without a body of their own say it once
-        body = llm.base_model
+        # the head has nothing to say yet; models without a body of their own say it once, as do
+        # those that somebody hooked
+        body = llm.base_model if untouched(llm) else llm
         only = {"logits_to_keep": 1} if body is llm else {}
         self._cache = body(input_ids=ids[None], use_cache=True, **only).past_key_values
 

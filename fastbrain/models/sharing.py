@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from .._arguments import checked
 from .._io import write_atomic
 from .._runfiles import read_metrics
 from ..errors import CheckpointError, InputError, MissingPartError
@@ -15,6 +16,7 @@ from .pretrained import FILES, read_described
 SHARED = (*FILES, "manifest.json", "README.md")
 
 
+@checked
 def push_to_hub(
     folder: str | Path,
     name: str,

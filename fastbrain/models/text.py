@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from ..errors import InputError
 
 
+@checked
 def encode_prompts(
     tokenizer: Any, prompts: Sequence[str], *, device: torch.device | str = "cpu"
 ) -> tuple[Tensor, Tensor]:
@@ -31,6 +33,7 @@ def encode_prompts(
     return _pad(ids, tokenizer, device, left=True)
 
 
+@checked
 def encode_answers(
     tokenizer: Any,
     answers: Sequence[str],
@@ -69,6 +72,7 @@ def encode_answers(
     return _pad(rows, tokenizer, device, left=False)
 
 
+@checked
 def encode_context(
     tokenizer: Any,
     prompts: Sequence[str],
@@ -108,6 +112,7 @@ def encode_context(
     return _pad(rows, tokenizer, device, left=True)
 
 
+@checked
 def encode_continuations(
     tokenizer: Any,
     texts: Sequence[str],

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .._arguments import checked
 from .._progress import say
 from ..errors import InputError
 from .sources import find_model, load_tokenizer, load_weights_of
@@ -23,6 +24,7 @@ _SMOOTHING = 0.02  # count of a word that is not in the corpus
 _UNSEEN = 2048  # words outside the corpus that a step compares with
 
 
+@checked
 def vector_llm(
     corpus: Sequence[str],
     held_out: Sequence[str],

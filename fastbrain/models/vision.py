@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._arguments import checked
 from ..errors import InputError
 from .sources import find_model, load_weights_of
 
@@ -90,6 +91,7 @@ class VisionModelFrames(nn.Module):
         return digest.hexdigest()
 
 
+@checked
 def from_vision_model(model: Any, *, processor: Any = None) -> VisionModelFrames:
     """Wrap a transformers vision model; colour statistics come from its image processor.
 
@@ -111,6 +113,7 @@ def from_vision_model(model: Any, *, processor: Any = None) -> VisionModelFrames
     )
 
 
+@checked
 def load_vision_model(name_or_path: str, *, device: str = "cpu") -> VisionModelFrames:
     """Load a vision model (ViT, DINO, CLIP, SigLIP, BLIP-2's, ...) as a frozen frame encoder.
 

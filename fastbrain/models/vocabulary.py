@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from ..errors import InputError
 
 _BEGIN, _END = "<brain>", "</brain>"
@@ -70,6 +71,7 @@ class CodeVocabulary:
         return torch.where(inside, tokens - self.first, -1)
 
 
+@checked
 def extend_vocabulary(
     llm: Any, tokenizer: Any, codes: int, *, codebook: Tensor | None = None, seed: int = 0
 ) -> CodeVocabulary:

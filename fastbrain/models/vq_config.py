@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._arguments import checked
+from ..errors import ConfigError
 from .serialisation import from_dict, require, to_dict
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class QuantiserConfig:
     """How vectors become codes.
@@ -76,6 +79,7 @@ class QuantiserConfig:
         return self.dim if self.kind == "vq" else len(self.levels)
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class VQAutoencoderConfig:
     """Every size of :class:`VQAutoencoder`.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._arguments import checked
 from .._io import folder_atomic, sha256, write_atomic, write_json
 from .._rules import flag, list_of, number, table_of, text
 from .._runfiles import read_record
@@ -45,6 +46,7 @@ class CoderCard:
     fitted_on: tuple[str, ...]
 
 
+@checked
 def save_vq(
     model: VQAutoencoder, folder: str | Path, card: CoderCard, *, replace: bool = False
 ) -> Path:
@@ -82,6 +84,7 @@ def save_vq(
     return Path(folder)
 
 
+@checked
 def load_vq(
     folder: str | Path, *, regions: Sequence[str] | None = None
 ) -> tuple[VQAutoencoder, CoderCard]:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._arguments import checked
 from .._io import cache_folder, folder_atomic
 from ..errors import CheckpointError, InputError, OutputExistsError
 from .saved import check_seal, seal
@@ -26,6 +27,7 @@ _VERSION = 2
 _SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 
+@checked
 def small_llm(
     corpus: Sequence[str],
     *,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .ridge import PENALTIES, Ridge, fit_ridge
 
@@ -29,6 +30,7 @@ class WordRate:
         return np.maximum(rounded, least)
 
 
+@checked
 def fit_word_rate(
     windows: npt.ArrayLike,
     words: npt.ArrayLike,

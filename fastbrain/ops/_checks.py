@@ -13,6 +13,7 @@ from ..errors import InputError
 # as csrc/finite.h numbers them
 _TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}
 FLOATS = tuple(_TYPES)
+_FINITE = 5000  # above every exponent
 
 
 def tensor(
@@ -48,6 +49,12 @@ def tensor(
             f"{function}: {name} must be a torch.Tensor, got {type(value).__name__}. "
             "Convert it with torch.as_tensor."
         )
+    if value.layout is not torch.strided or value.is_quantized:
+        kind = "quantized" if value.is_quantized else str(value.layout).removeprefix("torch.")
+        raise InputError(
+            f"{function}: {name} must be a dense tensor, got a {kind} one. "
+            f"Call {'dequantize' if value.is_quantized else 'to_dense'}() on it first."
+        )
     if shape is not None and (
         value.dim() != len(shape)
         or any(
@@ -68,6 +75,11 @@ def tensor(
     if like is not None and value.device != like.device:
         raise InputError(
             f"{function}: {name} must be on {like.device}, got {value.device}. Move it there."
+        )
+    if value.is_meta:
+        raise InputError(
+            f"{function}: {name} must hold values, got a tensor on the meta device. "
+            "Load its weights first."
         )
 
 
@@ -104,13 +116,28 @@ def readable(value: Tensor) -> bool:
     return value.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def all_finite(value: Tensor) -> bool:
-    """Whether a readable tensor of one of `FLOATS` holds neither NaN nor infinity."""
+def all_below(value: Tensor, power: int = _FINITE) -> bool:
+    """Whether a readable tensor of one of `FLOATS` is finite and below 2^`power` everywhere."""
     # for a single row a reduction of the library is a good part of a lookup's time
     value = value.contiguous()
-    return _native.all_finite(
-        value.data_ptr(), _TYPES[value.dtype], value.numel(), torch.get_num_threads()
+    return _native.all_below(
+        value.data_ptr(), _TYPES[value.dtype], value.numel(), power, torch.get_num_threads()
     )
+
+
+def summable(dtype: torch.dtype, terms: int, *, factors: int = 1) -> int:
+    """Power of two below which products of `factors` numbers add up without overflow.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Sums are made in float32, or in float64 for float64.
+    terms : int
+    factors : int
+    """
+    largest = 1023 if dtype == torch.float64 else 127
+    # one bit is spared for a sum of two such sums
+    return (largest - 1 - max(terms, 1).bit_length()) // factors
 
 
 def indices(function: str, name: str, value: object, rows: int, *, like: Tensor) -> None:

@@ -73,6 +73,17 @@ def attention_problem(
 ) -> tuple[Any, ...]:
     """Check an attention block and return what its backends receive."""
     function = "lora_attention"
+    for name, layer in (("qkv", qkv), ("out", out)):
+        if not isinstance(layer, (tuple, list)) or len(layer) != 2:
+            raise InputError(
+                f"{function}: {name} must be a pair of weight and bias, got "
+                f"{type(layer).__name__}. The bias may be None."
+            )
+    if not isinstance(adaptors, Mapping):
+        raise InputError(
+            f"{function}: adaptors must be a mapping, got {type(adaptors).__name__}. "
+            'Use {"q": LoraWeights(a, b)}.'
+        )
     _checks.tensor(function, "x", x, (None, None, None), dtypes=_checks.FLOATS, layout="(B, T, E)")
     batch, length, width = x.shape
     if not isinstance(num_heads, int) or num_heads < 1 or width % num_heads:
@@ -88,6 +99,8 @@ def attention_problem(
                 f"{function}: adaptors must be named {', '.join(TARGETS)}, got {name!r}."
             )
         what = f"{function}[{name}]"
+        if not isinstance(w, LoraWeights):
+            raise InputError(f"{what}: must be LoraWeights, got {type(w).__name__}.")
         linear_problem(
             *(x, out[0], None, w.a, w.b), scale=w.scale, activation=w.activation, function=what
         )
@@ -124,9 +137,15 @@ def _plainly_right(x: Any, weight: Any, bias: Any, a: Any, b: Any) -> bool:
     for value in (x, weight, a, b) if bias is None else (x, weight, a, b, bias):
         if not isinstance(value, Tensor) or value.dtype is not x.dtype:
             return False
-        if value.device != x.device:
+        if value.device != x.device or value.layout is not torch.strided:
             return False
-    if weight.dim() != 2 or a.dim() != 2 or x.dim() < 1 or x.dtype not in _checks.FLOATS:
+    if (
+        x.is_meta
+        or weight.dim() != 2
+        or a.dim() != 2
+        or x.dim() < 1
+        or x.dtype not in _checks.FLOATS
+    ):
         return False
     (rows, columns), (rank, depth) = weight.shape, a.shape
     return (

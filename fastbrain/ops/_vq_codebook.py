@@ -24,7 +24,8 @@ class PackedCodebook:
         The codes it was made of; it is stale as soon as they change.
     metric : {"euclidean", "cosine"}
     panels : Tensor, (n,) at least float32, or None
-        On the CPU: the codes in the layouts in which the kernel reads them.
+        On the CPU: the codes in the layouts in which the kernel reads them; None for codes so
+        large that a lookup needs float64.
     weights : Tensor, (C,) float32, or None
         On a GPU: half the squared length of each code or, for the cosine, one over its length.
     version : int or None
@@ -56,7 +57,7 @@ def pack_codebook(codebook: Tensor, *, metric: str = "euclidean") -> PackedCodeb
     InputError
         Shape, dtype or metric is off, or a code is not finite.
     """
-    check_codebook("pack_codebook", codebook, None)
+    fits = check_codebook("pack_codebook", codebook, None)
     check_metric("pack_codebook", metric)
     codes = codebook.detach()
     # while compiling, and in inference mode, versions cannot be read
@@ -65,7 +66,7 @@ def pack_codebook(codebook: Tensor, *, metric: str = "euclidean") -> PackedCodeb
     panels = weights = None
     if codes.device.type != "cpu":
         weights = weights_of(codes, metric)
-    else:
+    elif fits:
         panels = cpu.pack(codes, metric)
     return PackedCodebook(codebook, metric, panels, weights, version)
 
@@ -99,8 +100,11 @@ def check_metric(function: str, metric: str) -> None:
         raise InputError(f"{function}: metric must be 'euclidean' or 'cosine', got {metric!r}.")
 
 
-def check_codebook(function: str, codebook: Tensor, x: Tensor | None) -> None:
-    """Refuse codes that are none, not finite, or not for the rows of `x`."""
+def check_codebook(function: str, codebook: Tensor, x: Tensor | None) -> bool:
+    """Refuse codes that are none, not finite, or not for the rows of `x`.
+
+    Returns whether products with them fit the precision of the codes; unread ones are taken to.
+    """
     _checks.tensor(
         function,
         "codebook",
@@ -112,5 +116,19 @@ def check_codebook(function: str, codebook: Tensor, x: Tensor | None) -> None:
     )
     if len(codebook) == 0:
         raise InputError(f"{function}: codebook must hold a code, got none.")
-    if _checks.readable(codebook) and not _checks.all_finite(codebook):
+    power = _checks.summable(codebook.dtype, codebook.shape[1], factors=2)
+    if not _checks.readable(codebook) or _checks.all_below(codebook, power):
+        return True
+    if not _checks.all_below(codebook):
         raise InputError(f"{function}: codebook must be finite, got NaN or infinity.")
+    if codebook.dtype == torch.float64:
+        raise too_large(function, "codebook", power)
+    return False
+
+
+def too_large(function: str, name: str, power: int) -> InputError:
+    """Error for float64 values whose products overflow."""
+    return InputError(
+        f"{function}: {name} must be below 2^{power}, got values whose products exceed float64. "
+        "Scale rows and codes down."
+    )

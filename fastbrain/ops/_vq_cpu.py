@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .. import _native
@@ -69,6 +68,12 @@ def _can_read(x: Tensor) -> str | None:
     return None if x.device.type == "cpu" else f"the tensors are on {x.device}"
 
 
+def unit(rows: Tensor) -> Tensor:
+    """Rows (N, D) of length one, however short they are; zero rows stay zero."""
+    length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return rows / torch.where(length > 0, length, 1.0)
+
+
 def _precision(*tensors: Tensor) -> torch.dtype:
     """What is computed in: float64 where any tensor is."""
     return torch.float64 if torch.float64 in [t.dtype for t in tensors] else torch.float32
@@ -82,7 +87,7 @@ def _entry(name: str, precision: torch.dtype) -> Callable[..., Any]:
 def _plain(codebook: Tensor, euclidean: bool, precision: torch.dtype) -> Tensor:
     """Contiguous codes, for the cosine of length one."""
     if not euclidean:
-        codebook = F.normalize(codebook.to(torch.float64), dim=1)
+        codebook = unit(codebook.to(torch.float64))
     return codebook.to(precision).contiguous()
 
 

@@ -57,7 +57,7 @@ def vq_init(
     InputError
     """
     function = "vq_init"
-    update.check_rows(function, x, mask)
+    update.check_sums(function, x, mask)
     update.check_group(function, group)
     x = x.detach().to(torch.promote_types(x.dtype, torch.float32))
     if group is not None:
@@ -134,7 +134,7 @@ def vq_replace_dead_(
     InputError
     """
     function = "vq_replace_dead_"
-    update.check_rows(function, x, mask)
+    update.check_sums(function, x, mask)
     update.check_state(function, state, x)
     update.check_group(function, group)
     if not isinstance(threshold, (int, float)) or not 0 <= threshold < float("inf"):

@@ -17,6 +17,7 @@ from ..errors import InputError
 from . import _checks, _dispatch
 from . import _vq_cpu as cpu
 from . import _vq_triton as triton
+from ._vq_codebook import check_codebook
 from ._vq_segments import sort_by_code
 
 # added to every count, so that a rare code is not divided by almost nothing
@@ -49,7 +50,13 @@ class VQState:
         Parameters
         ----------
         codebook : Tensor, (C, D) float
+
+        Raises
+        ------
+        InputError
+            It is no finite codebook.
         """
+        check_codebook("VQState", codebook, None)
         wide = torch.promote_types(codebook.dtype, torch.float32)
         codes = codebook.detach().to(wide, copy=True)
         return cls(codes, codes.new_ones(len(codes)), codes.clone())
@@ -144,17 +151,33 @@ def vq_update_(
     _dispatch.run(OPERATIONS["vq_update_"], problem, None)
 
 
-def check_rows(function: str, x: Tensor, mask: Tensor | None) -> None:
-    """Refuse rows that are not (..., D), not finite where unmasked, or not what the mask is for."""
+def check_rows(function: str, x: Tensor, mask: Tensor | None, power: int) -> bool:
+    """Refuse rows that are not (..., D), not finite where unmasked, or not what the mask is for.
+
+    Returns whether all unmasked values are below 2^`power`; unread ones are taken to be.
+    """
     _checks.tensor(function, "x", x, dtypes=_checks.FLOATS)
     if x.dim() < 1:
         raise InputError(f"{function}: x must have shape (..., D), got a scalar. Unsqueeze it.")
     if mask is not None:
         _checks.tensor(function, "mask", mask, x.shape[:-1], dtypes=(torch.bool,), like=x)
-    if not _checks.readable(x) or _checks.all_finite(x):
-        return
-    if mask is None or not bool((x.isfinite().all(dim=-1) | ~mask).all()):
+    if not _checks.readable(x) or _checks.all_below(x, power):
+        return True
+    used = x if mask is None else x[mask]
+    if not _checks.all_below(used):
         raise InputError(f"{function}: x must be finite, got NaN or infinity. Mask those rows out.")
+    return mask is not None and _checks.all_below(used, power)
+
+
+def check_sums(function: str, x: Tensor, mask: Tensor | None) -> None:
+    """Refuse rows as :func:`check_rows` does, and those whose sums would overflow."""
+    _checks.tensor(function, "x", x, dtypes=_checks.FLOATS)
+    power = _checks.summable(x.dtype, x.shape[:-1].numel())
+    if not check_rows(function, x, mask, power):
+        raise InputError(
+            f"{function}: x must be below 2^{power} so that {x.shape[:-1].numel()} rows can be "
+            "added up, got larger values. Scale them down."
+        )
 
 
 def check_state(function: str, state: VQState, x: Tensor) -> None:
@@ -189,7 +212,7 @@ def _problem(
     group: dist.ProcessGroup | None = None,
 ) -> tuple[object, ...]:
     function = "vq_update_"
-    check_rows(function, x, mask)
+    check_sums(function, x, mask)
     check_state(function, state, x)
     _checks.tensor(function, "indices", indices, x.shape[:-1], dtypes=(torch.int64,), like=x)
     if _checks.readable(indices) and indices.numel():

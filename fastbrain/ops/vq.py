@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
@@ -18,7 +17,7 @@ from . import _checks, _dispatch
 from . import _vq_cpu as cpu
 from . import _vq_cuda as cuda
 from . import _vq_triton as triton
-from ._vq_codebook import PackedCodebook, check_codebook, check_fresh, check_metric
+from ._vq_codebook import PackedCodebook, check_codebook, check_fresh, check_metric, too_large
 from ._vq_update import check_rows
 
 _CHUNK_ELEMENTS = 1 << 22
@@ -35,15 +34,17 @@ def reference(
     rows = x.detach().reshape(-1, x.shape[-1]).to(torch.float64)
     codes = codebook.detach().to(torch.float64)
     if metric == "cosine":
-        rows, codes = F.normalize(rows, dim=1), F.normalize(codes, dim=1)
+        rows, codes = cpu.unit(rows), cpu.unit(codes)
     squares = codes.square().sum(dim=1)
     nearest = []
     for part in rows.split(max(1, _CHUNK_ELEMENTS // len(codes))):
         distance = -part @ codes.T
         if metric == "euclidean":
             distance = part.square().sum(dim=1, keepdim=True) + squares + 2 * distance
-        # rounded from float64, so that equal codes tie whatever the order of summation was
-        nearest.append(distance.to(torch.float32).argmin(dim=1))
+        # rounded from float64, so that equal codes tie whatever the order of summation was; a
+        # power of two before, so that no row is out of the range of float32
+        power = -distance.abs().amax(dim=1, keepdim=True).frexp().exponent.to(torch.float64)
+        nearest.append((distance * power.exp2()).to(torch.float32).argmin(dim=1))
     found = torch.cat(nearest).reshape(x.shape[:-1])
     return found if mask is None else torch.where(mask, found, -1)
 
@@ -59,9 +60,9 @@ def vq_lookup(
     """Index of the nearest code; of equally near ones the lowest.
 
     Equal codes are equally near on every backend. Backends other than the reference add in float32,
-    or float64 where the tensors are; the reference adds in float64 and compares in float32. Of two
-    codes whose squared distances differ by less than a millionth of ``||x||² + ||e||²``, they may
-    give either.
+    or float64 where the tensors are or, on the CPU, where products in float32 would overflow; the
+    reference adds in float64 and compares in float32. Of two codes whose squared distances differ
+    by less than a millionth of ``||x||² + ||e||²``, they may give either.
 
     Parameters
     ----------
@@ -82,8 +83,9 @@ def vq_lookup(
     Raises
     ------
     InputError
-        Shape, dtype, device or metric is off, an unmasked row or a code is not finite, or the
-        packed codebook is stale.
+        Shape, dtype, device or metric is off, an unmasked row or a code is not finite or, in
+        float64, too large to be squared, or the packed codebook is stale. On a GPU values are not
+        read: there rows and codes must be finite and below 1e16.
     BackendError
         The requested backend cannot run these inputs.
     """
@@ -102,7 +104,8 @@ def _problem(
     # for a single row the checks are a part of the time: what is plainly right is seen at once
     if type(codebook) is PackedCodebook and mask is None and _plainly_right(x, codebook, metric):
         return x, codebook.codebook, metric, None, codebook
-    check_rows(function, x, mask)
+    power = _power(x)
+    fits = check_rows(function, x, mask, power)
     check_metric(function, metric)
     packed = None
     if isinstance(codebook, PackedCodebook):
@@ -114,10 +117,22 @@ def _problem(
                 f"('{packed.metric}'), got '{metric}'. Pass it here too, or pack again."
             )
         _checks.tensor(function, "codebook", codebook, (None, x.shape[-1]), like=x)
+        fits = fits and (packed.panels is not None or not codebook.is_cpu)
     else:
-        check_codebook(function, codebook, x)
+        fits = check_codebook(function, codebook, x) and fits
     _checks.same_dtype(function, "x", x, codebook=codebook)
-    return x, codebook, metric, mask, packed
+    if fits:
+        return x, codebook, metric, mask, packed
+    if torch.float64 in (x.dtype, codebook.dtype):
+        raise too_large(function, "x", power)
+    return x.double(), codebook.double(), metric, mask, None
+
+
+def _power(x: Any) -> int:
+    """Power of two below which rows and codes can be multiplied in their precision."""
+    if not isinstance(x, Tensor) or x.dim() < 1:
+        return 0  # refused by the checks that follow
+    return _checks.summable(x.dtype, x.shape[-1], factors=2)
 
 
 def _plainly_right(x: Any, packed: PackedCodebook, metric: str) -> bool:
@@ -127,6 +142,7 @@ def _plainly_right(x: Any, packed: PackedCodebook, metric: str) -> bool:
         isinstance(x, Tensor)
         and x.dtype is codes.dtype
         and x.is_cpu
+        and x.layout is torch.strided
         and codes.is_cpu
         and metric == packed.metric
         and x.dim() > 0
@@ -134,7 +150,8 @@ def _plainly_right(x: Any, packed: PackedCodebook, metric: str) -> bool:
         and not torch.compiler.is_compiling()
         and packed.version is not None
         and packed.version == codes._version
-        and _checks.all_finite(x)
+        and packed.panels is not None
+        and _checks.all_below(x, _power(x))
     )
 
 

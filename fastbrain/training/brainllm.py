@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._arguments import checked
 from ..errors import ConfigError, LeakError
 from ..models.brainllm import BrainLLM
 from ..models.text import encode_context, encode_continuations
@@ -89,6 +90,7 @@ class PromptTuning(_Reading):
         return nll.sum(), int(text_mask.sum())
 
 
+@checked
 def train_brainllm(
     model: BrainLLM,
     train: BrainTexts,

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._arguments import checked
 from ..errors import ConfigError
 from ..models.serialisation import from_dict, require, suggest, to_dict
 from .config import OptimConfig, StageConfig
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class BrainLLMTraining:
     """What :func:`train_brainllm` does.
@@ -59,6 +61,7 @@ class BrainLLMTraining:
         return from_dict(cls, values)
 
 
+@checked
 def brainllm_preset(name: str = "fastbrain") -> BrainLLMTraining:
     """Settings of BrainLLM's training; docs/brainllm.md says what differs and why.
 

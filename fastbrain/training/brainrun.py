@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from .._arguments import checked
 from .._io import new_output, write_json
 from .._progress import say
 from .._runfiles import require_writable
@@ -36,6 +37,7 @@ from .claim import absolute_paths, claim, place_of
 from .steering import SteeringFit
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class BrainRunConfig:
     """What :func:`train_brainllm_run` does; `training` may come from :func:`brainllm_preset`.
@@ -101,6 +103,7 @@ class BrainRunConfig:
         return from_dict(cls, values)
 
 
+@checked
 def audit_brainllm(store: VoxelStore, config: BrainRunConfig) -> Audit:
     """Audit the split of a store for what a run is about to do with it."""
     fits = [FitScope(f"PCA of {config.features} components", store.split.train)]
@@ -109,6 +112,7 @@ def audit_brainllm(store: VoxelStore, config: BrainRunConfig) -> Audit:
     return audit_store(store, fits=fits)
 
 
+@checked
 def train_brainllm_run(
     store: VoxelStore,
     out: str | Path,

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from ..errors import InputError
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class BrainTexts:
     """Samples of one part of a split.

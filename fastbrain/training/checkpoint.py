@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from .._io import folder_atomic, read_json, sha256, verify, write_atomic, write_json
 from .._lock import hold
 from .._progress import say
@@ -57,6 +58,7 @@ class LayoutError(CheckpointError):
     """A checkpoint is whole and of a layout that this version does not read."""
 
 
+@checked
 def save_checkpoint(
     run_dir: str | Path, checkpoint: Checkpoint, *, step: int, keep: int = 2
 ) -> Path:
@@ -124,6 +126,7 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
     return Path(folder)
 
 
+@checked
 def load_checkpoint(folder: str | Path) -> Checkpoint:
     """Read a checkpoint, every byte of it checked.
 
@@ -141,6 +144,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     return Checkpoint(model, optimizer, rng, state)
 
 
+@checked
 def latest_checkpoint(run_dir: str | Path) -> Path | None:
     """Newest checkpoint of a run that is whole; None when the run has none at all.
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .._arguments import checked
 from .._io import write_json
 from .._rules import flag, list_of, none_or, record_of, table_of, text
 from .._runfiles import read_record
@@ -20,6 +21,7 @@ from .runconfig import RunConfig
 C = TypeVar("C")
 
 
+@checked
 def split_target(store: VoxelStore, adapt_runs: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Part the test trials into those for unlabelled adaptation and those that are scored.
 
@@ -50,6 +52,7 @@ def split_target(store: VoxelStore, adapt_runs: int) -> tuple[tuple[str, ...], t
     return adapt, tuple(t for t, run in run_of.items() if run not in chosen)
 
 
+@checked
 def audit_run(store: VoxelStore, config: RunConfig) -> Audit:
     """Audit the split of a store for what a run is about to do with it.
 

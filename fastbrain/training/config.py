@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._arguments import checked
+from ..errors import ConfigError
 from ..models.serialisation import from_dict, require, to_dict
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class OptimConfig:
     """AdamW with warm-up and cosine decay.
@@ -58,6 +61,7 @@ class OptimConfig:
         return low + (self.lr - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, part)))
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class LossConfig:
     """Weights and temperatures of LLM4Brain's losses; a stage reads those it has.
@@ -118,6 +122,7 @@ class LossConfig:
         require(self, "reduction", self.reduction in ("token", "sequence"), "be token or sequence")
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class StageConfig:
     """One stage of training.
@@ -190,6 +195,7 @@ class StageConfig:
         return from_dict(cls, values)
 
 
+@checked
 def reachable_entropy_minimum(tau: float, n_classes: int) -> float:
     """Lowest class entropy that cosines over `tau` can reach (one is 1, all others −1), nats.
 
@@ -208,11 +214,13 @@ def reachable_entropy_minimum(tau: float, n_classes: int) -> float:
     return math.log(total) + (n_classes - 1) * rest / total * (2 / tau)
 
 
+@checked
 def entropy_threshold(losses: LossConfig, n_classes: int) -> float:
     """Entropy ρ of entropy separation: the configured one, or log(C)/2 as in DANCE."""
     return losses.rho if losses.rho is not None else math.log(max(n_classes, 1)) / 2
 
 
+@checked
 def findings(losses: LossConfig, n_classes: int) -> tuple[str, ...]:
     """What is wrong with these settings though they can be run, one sentence each.
 

@@ -27,13 +27,8 @@ from .fewshot_plan import FewShot as FewShot
 from .fewshot_plan import plan_few_shot as plan_few_shot
 from .recipes import stage_two
 
-ADAPT = StageConfig(
-    "adapt",
-    epochs=20,
-    batch_size=8,
-    groups=("subjects",),
-    optim=OptimConfig(lr=1e-2, weight_decay=0.0),
-)
+_OPTIM = OptimConfig(lr=1e-2, weight_decay=0.0)
+ADAPT = StageConfig("adapt", epochs=20, batch_size=8, groups=("subjects",), optim=_OPTIM)
 
 
 def adapt(
@@ -214,6 +209,5 @@ def _give_entry(model: LLM4Brain, label: str, kind: str | None, store: VoxelStor
 def _loader(
     store: VoxelStore, trials: tuple[str, ...], stage: StageConfig, *, shuffle: bool
 ) -> WindowLoader:
-    return WindowLoader(
-        store, trials, batch_size=stage.batch_size, shuffle=shuffle, seed=stage.seed
-    )
+    size, seed = stage.batch_size, stage.seed
+    return WindowLoader(store, trials, batch_size=size, shuffle=shuffle, seed=seed)

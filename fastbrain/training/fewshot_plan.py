@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .._arguments import checked
 from ..data import VoxelStore
 from ..errors import ConfigError, InputError
 
@@ -29,6 +30,7 @@ class FewShot:
     scored: tuple[str, ...]
 
 
+@checked
 def plan_few_shot(
     store: VoxelStore, subject: str, runs: int, *, score_runs: Sequence[str] = ()
 ) -> FewShot:

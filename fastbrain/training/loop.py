@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from .._arguments import checked
 from .._io import new_output, write_atomic
 from .._progress import say, track
 from ..errors import CheckpointError, ConfigError, TrainingError
@@ -53,6 +54,7 @@ class Objective(nn.Module):
         """Called once the optimiser has used the last gradients (not for a skipped step)."""
 
 
+@checked
 def fit(
     objective: Objective,
     loader: Loader,

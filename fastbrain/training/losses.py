@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
+from ..ops.lengths import unit
 
 # as in CLIP: the logit scale 1/τ never exceeds 100
 LOWEST_TAU = 0.01
@@ -38,7 +39,7 @@ def clip_loss(brain: Tensor, video: Tensor, log_tau: Tensor) -> Tensor:
     _same("clip_loss", brain, video, 2)
     with torch.autocast(brain.device.type, enabled=False):
         wide = torch.promote_types(brain.dtype, torch.float32)
-        cosine = F.normalize(brain.to(wide), dim=1) @ F.normalize(video.to(wide), dim=1).T
+        cosine = unit(brain.to(wide)) @ unit(video.to(wide)).T
         logits = cosine / log_tau.to(wide).clamp_min(math.log(LOWEST_TAU)).exp()  # (B, B)
         match = torch.arange(len(logits), device=logits.device)
         return F.cross_entropy(logits, match) + F.cross_entropy(logits.T, match)

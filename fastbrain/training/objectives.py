@@ -16,6 +16,7 @@ from ..models.layers import adaptors_off
 from ..models.llm4brain import LLM4Brain
 from ..models.scmbm import MaskedAutoencoder
 from ..models.text import encode_answers, encode_prompts
+from ..ops.lengths import unit
 from .config import StageConfig, entropy_threshold
 from .guards import places
 from .loop import Objective
@@ -240,7 +241,7 @@ class StageTwo(_Brain):
         return {"loss": loss, **terms}
 
     def _adapt(self, target: Any, terms: Terms) -> Tensor:
-        features = F.normalize(self.model.pooled(self.latents(target)).float(), dim=1)
+        features = unit(self.model.pooled(self.latents(target)).float())
         rows = target.indices.to(features.device)
         self._seen.append((features.detach(), rows))
         if not bool(features.isfinite().all()):

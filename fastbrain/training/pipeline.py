@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from .._arguments import checked
 from .._io import new_output, write_json
 from .._progress import say
 from .._runfiles import require_writable
@@ -51,6 +52,7 @@ from .stimuli import clip_frames, fitted_to, load_weights
 from .targets import text_targets, video_targets
 
 
+@checked
 def train_llm4brain(
     store: VoxelStore,
     out: str | Path,
@@ -205,6 +207,7 @@ def notes_on(store: VoxelStore, config: RunConfig) -> tuple[str, ...]:
     return findings(config.stage2.losses, len(_categories(store)))
 
 
+@checked
 def build_model(
     store: VoxelStore, config: RunConfig, llm_path: str, *, device: str = "cpu"
 ) -> LLM4Brain:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .._arguments import checked
 from ..errors import ConfigError
 from ..models.serialisation import suggest
 from .config import LossConfig, OptimConfig, StageConfig
@@ -47,6 +48,7 @@ STAGES = {
 PRESETS = ("fastbrain", "paper", "published-code")
 
 
+@checked
 def preset(stage: str, name: str = "fastbrain") -> StageConfig:
     """Settings of a stage as the paper, the published code it builds on, or we would have them.
 

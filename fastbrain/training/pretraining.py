@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .._arguments import checked
 from ..errors import ConfigError
 from ..models.encoder import BrainEncoder
 from ..models.llm4brain import LLM4Brain
@@ -19,6 +20,7 @@ from .run import History, Loader, Row
 DEFAULT_PROMPTS = ("What happens in the video?",)
 
 
+@checked
 def pretrain_scmbm(
     model: BrainEncoder | LLM4Brain,
     loader: Loader,
@@ -66,6 +68,7 @@ def pretrain_scmbm(
     return history
 
 
+@checked
 def pretrain_video(
     model: LLM4Brain,
     texts: Mapping[str, str],

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from .._progress import track
 from ..data import FitScope
 from ..errors import ConfigError, InputError
@@ -49,6 +50,7 @@ class ReadoutFit:
         return FitScope("readout", tuple(self.latents.rows))
 
 
+@checked
 @torch.no_grad()
 def fit_readout(
     model: LLM4Brain,

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .._arguments import checked
 from ..errors import ConfigError
 from ..models.llm4brain import LLM4Brain
 from .clips import ClipLoader
@@ -25,6 +26,7 @@ from .run import History, Loader, Row
 from .targets import VideoLatents
 
 
+@checked
 def calibrate(
     model: LLM4Brain,
     latents: VideoLatents,
@@ -78,6 +80,7 @@ def calibrate(
     )
 
 
+@checked
 def stage_one(
     model: LLM4Brain,
     loader: Loader,
@@ -125,6 +128,7 @@ def stage_one(
     )
 
 
+@checked
 def stage_two(
     model: LLM4Brain,
     loader: Loader,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .._arguments import checked
 from ..errors import ConfigError
 from ..models import LLM4BrainConfig
 from ..models.serialisation import from_dict, require, to_dict
@@ -12,6 +13,7 @@ from .config import StageConfig
 from .presets import preset
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class RunConfig:
     """What :func:`train_llm4brain` does.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from ..data import FitScope
 from ..errors import ConfigError
 from ..models.brainllm import BrainLLM
@@ -46,6 +47,7 @@ class SteeringFit:
         return FitScope("steering", self.fitted_on)
 
 
+@checked
 @torch.no_grad()
 def fit_steering(
     model: BrainLLM, train: BrainTexts, val: BrainTexts, config: BrainLLMTraining

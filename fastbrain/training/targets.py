@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from ..data import FitScope
 from ..errors import InputError
 from ..models.llm4brain import LLM4Brain
@@ -43,6 +44,7 @@ class VideoLatents:
         return self.latents[[self.rows[t] for t in trial_ids]].to(device)
 
 
+@checked
 def video_targets(
     model: LLM4Brain, trial_ids: Sequence[str], frames: Frames, *, batch_size: int = 32
 ) -> VideoLatents:
@@ -73,6 +75,7 @@ def video_targets(
     return VideoLatents({t: i for i, t in enumerate(trial_ids)}, torch.cat(parts))
 
 
+@checked
 @torch.no_grad()
 def text_targets(model: LLM4Brain, texts: Mapping[str, str], *, fit: Sequence[str]) -> VideoLatents:
     """Latents of texts, for cohorts without clips: the word vectors that tell a text from others.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from .._progress import say
 from ..data import Autoregression
 from ..errors import ConfigError, InputError
@@ -28,6 +29,7 @@ Runs = Mapping[str, npt.NDArray[Any]]
 _ROWS_PER_CODE = 4  # vectors that k-means starts from
 
 
+@checked
 @dataclass(frozen=True)
 class TextSide:
     """What brain features are aligned to; all of it frozen.
@@ -168,6 +170,7 @@ def pooled(features: Tensor, mask: Tensor | None) -> Tensor:
     return (features * weight).sum(dim=(1, 2)) / weight.sum(dim=(1, 2))
 
 
+@checked
 def train_vq(
     model: VQAutoencoder,
     runs: Runs,
@@ -263,6 +266,7 @@ def _validation(
     return values
 
 
+@checked
 @torch.no_grad()
 def start_codebook(model: VQAutoencoder, loader: SeriesLoader, *, seed: int = 0) -> None:
     """Start the codebook on vectors of the encoder as it is, unless it was started before.

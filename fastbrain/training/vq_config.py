@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .._arguments import checked
 from ..errors import ConfigError
 from ..models.serialisation import from_dict, require, suggest
 from ..models.vq_config import QuantiserConfig, VQAutoencoderConfig
 from .config import OptimConfig, StageConfig
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class VQLosses:
     """Weights of the autoencoder's losses; the commitment's is the quantiser's.
@@ -41,6 +43,7 @@ class VQLosses:
         require(self, "text_tokens", self.text_tokens >= 2, "be 2 or more")
 
 
+@checked(error=ConfigError)
 @dataclass(frozen=True)
 class VQStageConfig(StageConfig):
     """The stage that trains the autoencoder.
@@ -113,6 +116,7 @@ VQ_PRESETS: dict[str, tuple[VQAutoencoderConfig, VQStageConfig]] = {
 }
 
 
+@checked
 def vq_preset(
     name: str = "fastbrain", *, regions: int, small: bool = False
 ) -> tuple[VQAutoencoderConfig, VQStageConfig]:

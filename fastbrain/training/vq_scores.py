@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from ..data import Autoregression
 from ..errors import InputError
 from ..models.quantiser import Quantised, Quantiser, VectorQuantiser
@@ -73,6 +74,7 @@ class CodingScores:
         return asdict(self)
 
 
+@checked
 @torch.no_grad()
 def coding_scores(
     model: VQAutoencoder, batches: Iterable[SeriesBatch], baseline: Autoregression
@@ -126,6 +128,7 @@ def coding_scores(
     )
 
 
+@checked
 def code_usage(
     quantiser: Quantiser, quantised: Iterable[Quantised], *, enough: float = ENOUGH_USED
 ) -> CodeUsage:

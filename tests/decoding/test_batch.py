@@ -122,5 +122,5 @@ def test_steered_scores_are_those_of_the_pairs(llm):
     pairs = torch.cartesian_prod(torch.arange(4), torch.arange(6))
     expected = score_pairs(llm, prefix.expand(4, -1, -1), texts, mask, pairs, logit_bias=bias)
     torch.testing.assert_close(found, expected.sum(dim=1).reshape(4, 6), rtol=1e-5, atol=1e-4)
-    with pytest.raises(InputError, match="logit_bias must have 1 rows, got 4"):
+    with pytest.raises(InputError, match="logit_bias must have 1 rows of"):
         score_pairs(llm, prefix, texts, mask, pairs * 0, logit_bias=bias)

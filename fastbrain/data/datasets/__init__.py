@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from ..._arguments import checked
 from ...errors import ConfigError
 from .bold5000 import BOLD5000
 from .had import HAD
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 
+@checked
 def known_dataset(name: str) -> KnownDataset:
     """A data set by name, "had" or "bold5000".
 

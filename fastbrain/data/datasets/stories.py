@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ..._arguments import checked
 from ...errors import CohortError, ConfigError, InputError
 from ..words import StorySample, Word, read_words, story_samples
 
@@ -164,6 +165,7 @@ NARRATIVES = StoryDataset(
 STORY_DATASETS = {data.name: data for data in (lebel(), NARRATIVES)}
 
 
+@checked
 def story_dataset(name: str) -> StoryDataset:
     """A data set of stories by name, "lebel" (Huth lab) or "narratives".
 
@@ -181,6 +183,7 @@ def story_dataset(name: str) -> StoryDataset:
     return STORY_DATASETS[name]
 
 
+@checked
 def story_onsets(events: str | Path) -> list[float]:
     """Seconds after the first volume at which stories begin, from a BIDS events file.
 

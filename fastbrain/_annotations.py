@@ -1,0 +1,246 @@
+"""What an annotation allows, as a test of a value and in words."""
+
+from __future__ import annotations
+
+import ast
+import collections.abc
+import inspect
+import math
+import numbers
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+_LONGEST_NAME = 255  # bytes, of every common file system
+_SCALARS: dict[Any, str] = {
+    int: "an integer of 64 bits",
+    float: "a number, not NaN",
+    bool: "True or False",
+    str: "a str",
+    type(None): "None",
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one annotation allows, in words and as a test."""
+
+    words: str
+    allows: Callable[[Any], bool]
+
+
+def rule_of(parameter: inspect.Parameter, scope: dict[str, Any]) -> Rule:
+    """Rule of a parameter; `scope` holds the names of its module."""
+    annotation = parameter.annotation
+    if not isinstance(annotation, str) or annotation == "":
+        return _ANYTHING
+    parts: list[ast.expr] = [ast.parse(annotation, mode="eval").body]
+    leaves = []
+    while parts:
+        part = parts.pop(0)
+        if isinstance(part, ast.BinOp):
+            parts = [part.left, part.right, *parts]
+        else:
+            leaves.append(ast.unparse(part))
+    return _any_of([_leaf(text, scope) for text in leaves])
+
+
+def _leaf(text: str, scope: dict[str, Any]) -> Rule:
+    if text.endswith("ArrayLike"):
+        return Rule("an array of real numbers", _is_numeric)
+    try:
+        return _of(eval(text, scope))  # an annotation of our own source
+    except NameError:  # imported for type checkers alone
+        return _ANYTHING
+
+
+def _any_of(rules: list[Rule]) -> Rule:
+    words = [rule.words for rule in rules]
+    if _ANYTHING in rules:
+        return _ANYTHING
+    if "a path" in words:  # a str beside a path is one too
+        rules = [rule for rule in rules if rule.words != _SCALARS[str]]
+    if len(rules) == 1:
+        return rules[0]
+    described = " or ".join(dict.fromkeys(rule.words for rule in rules))
+    return Rule(described, lambda value: any(rule.allows(value) for rule in rules))
+
+
+def _of(hint: Any) -> Rule:
+    """Rule of an annotation that is no union with ArrayLike."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is None:
+        hint = type(None)
+    if hint in (Any, object) or isinstance(hint, TypeVar):
+        return _ANYTHING
+    if origin in (typing.Union, types.UnionType):
+        return _any_of([_of(arg) for arg in args])
+    if origin is typing.Literal:
+        return Rule(
+            f"one of {args}", lambda value: any(type(value) is type(a) and value == a for a in args)
+        )
+    if origin is np.ndarray or hint is np.ndarray:
+        return _array_rule(args)
+    if hint in _SCALARS:
+        return Rule(_SCALARS[hint], _SCALAR_TESTS[hint])
+    if hint is Path:
+        return Rule("a path", _is_path)
+    kind: Any = origin if origin is not None else hint
+    if not isinstance(kind, type):
+        return _ANYTHING
+    if kind is collections.abc.Callable:
+        return Rule("callable", callable)
+    if kind is tuple or (issubclass(kind, collections.abc.Sequence) and kind is not str):
+        return _sequence_rule(kind, args)
+    if issubclass(kind, collections.abc.Mapping):
+        return _mapping_rule(args)
+    if kind is collections.abc.Iterable:
+        return _iterable_rule(args)
+    if kind.__module__ == "torch" and kind.__name__ == "Tensor":
+        return Rule("a dense tensor of real numbers with values", _is_dense)
+    if getattr(kind, "_is_protocol", False) and not getattr(kind, "_is_runtime_protocol", False):
+        members = tuple(n for n in vars(kind) if not n.startswith("_"))
+        return Rule(
+            f"a {kind.__name__} (with {', '.join(members)})",
+            lambda value: all(hasattr(value, n) for n in members),
+        )
+    article = "an" if kind.__name__[0] in "AEIOU" else "a"
+    return Rule(f"{article} {kind.__name__}", lambda value: isinstance(value, kind))
+
+
+def _array_rule(args: tuple[Any, ...]) -> Rule:
+    scalar = next(iter(typing.get_args(args[1])), Any) if len(args) == 2 else Any
+    if not (isinstance(scalar, type) and issubclass(scalar, np.generic)):
+        return Rule("a numpy array", lambda v: isinstance(v, np.ndarray) and _real(v))
+    abstract = scalar in (np.floating, np.integer, np.number, np.generic)
+
+    def allows(value: Any) -> bool:
+        if not isinstance(value, np.ndarray) or not _real(value):
+            return False
+        if abstract:
+            return issubclass(value.dtype.type, scalar)
+        return bool(np.can_cast(value.dtype, np.dtype(scalar), "same_kind"))
+
+    return Rule(f"a numpy array of {scalar.__name__}", allows)
+
+
+def _sequence_rule(kind: type, args: tuple[Any, ...]) -> Rule:
+    if kind is tuple and args and args[-1] is not Ellipsis:
+        each = [_of(arg) for arg in args]
+        words = "a tuple of " + ", ".join(rule.words for rule in each)
+        return Rule(
+            words,
+            lambda value: (
+                isinstance(value, (tuple, list))
+                and len(value) == len(each)
+                and all(r.allows(v) for r, v in zip(each, value, strict=True))
+            ),
+        )
+    inner = _of(args[0]) if args else _ANYTHING
+    allowed: Any = (tuple, list) if kind in (tuple, list) else object
+
+    def allows(value: Any) -> bool:
+        if isinstance(value, str) and inner is _ANYTHING:
+            return True  # a str is a sequence of one-letter labels
+        if isinstance(value, (str, bytes, collections.abc.Mapping, collections.abc.Set)):
+            return False
+        if not isinstance(value, allowed) or not hasattr(value, "__getitem__"):
+            return False
+        return _has_length(value) and (inner is _ANYTHING or all(inner.allows(v) for v in value))
+
+    return Rule("a sequence" + (f" of ({inner.words})" if args else ""), allows)
+
+
+def _iterable_rule(args: tuple[Any, ...]) -> Rule:
+    inner = _of(args[0]) if args else _ANYTHING
+
+    def allows(value: Any) -> bool:
+        if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+            return False
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return all(inner.allows(v) for v in value)
+        return not hasattr(value, "shape") or _has_length(value)
+
+    return Rule("iterable" + (f" over ({inner.words})" if args else ""), allows)
+
+
+def _mapping_rule(args: tuple[Any, ...]) -> Rule:
+    key, inner = (_of(arg) for arg in args) if len(args) == 2 else (_ANYTHING, _ANYTHING)
+    return Rule(
+        "a mapping" + (f" of ({key.words}) to ({inner.words})" if args else ""),
+        lambda value: (
+            isinstance(value, collections.abc.Mapping)
+            and all(key.allows(k) and inner.allows(v) for k, v in value.items())
+        ),
+    )
+
+
+def _has_length(value: Any) -> bool:
+    try:
+        return len(value) >= 0
+    except TypeError:  # none, or an array of no axes
+        return False
+
+
+def _is_integer(value: Any) -> bool:
+    integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return integer and -(2**63) <= value < 2**63
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    try:
+        return not math.isnan(value)
+    except OverflowError:
+        return False
+
+
+def _is_path(value: Any) -> bool:
+    if not isinstance(value, (str, os.PathLike)):
+        return False
+    try:
+        text = os.fsencode(value)
+    except (UnicodeEncodeError, TypeError):
+        return False
+    names = text.split(os.fsencode(os.sep))
+    return bool(text) and b"\0" not in text and max(map(len, names)) <= _LONGEST_NAME
+
+
+def _real(array: np.ndarray) -> bool:
+    return array.dtype.kind in "biuf"
+
+
+def _is_numeric(value: Any) -> bool:
+    if value is None or isinstance(value, (str, bytes)):
+        return False
+    try:
+        return _real(np.asarray(value))
+    except Exception:  # ragged lists, and arrays of others that refuse in their own way
+        return False
+
+
+def _is_dense(value: Any) -> bool:
+    torch = sys.modules["torch"]
+    return (
+        isinstance(value, torch.Tensor)
+        and value.layout is torch.strided
+        and not (value.is_quantized or value.is_complex() or value.is_meta)
+    )
+
+
+_ANYTHING = Rule("anything", lambda value: True)
+_SCALAR_TESTS: dict[Any, Callable[[Any], bool]] = {
+    int: _is_integer,
+    float: _is_number,
+    bool: lambda value: isinstance(value, (bool, np.bool_)),
+    str: lambda value: isinstance(value, str),
+    type(None): lambda value: value is None,
+}

@@ -1,0 +1,120 @@
+"""Arguments of public functions, checked against their annotations before any work starts.
+
+The annotation is the contract: :func:`checked` reads it once and refuses what it does not allow.
+What an annotation cannot say (shapes, finite values, empty sequences) the function checks itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import numbers
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, overload
+
+from ._annotations import Rule, rule_of
+from .errors import FastbrainError, InputError
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+@overload
+def checked(target: T) -> T: ...
+@overload
+def checked(
+    *, error: type[FastbrainError] = ..., least: Mapping[str, float] | None = ...
+) -> Callable[[T], T]: ...
+def checked(
+    target: Any = None,
+    *,
+    error: type[FastbrainError] = InputError,
+    least: Mapping[str, float] | None = None,
+) -> Any:
+    """Check the arguments of a function, or of a class's constructor, at every call.
+
+    Parameters
+    ----------
+    target : callable
+        A function or class whose module postpones the evaluation of annotations.
+    error : type of FastbrainError
+        What is raised.
+    least : mapping of str to float, optional
+        Smallest value of some parameters. A parameter called ``seed`` is never negative.
+
+    Returns
+    -------
+    callable
+        The same function or class, with the same signature.
+    """
+    if target is None:
+        return functools.partial(checked, error=error, least=least)
+    if isinstance(target, type):
+        own: Any = target
+        own.__init__ = _guarded(own.__init__, own.__name__, own.__module__, error, least)
+        return own
+    return _guarded(target, target.__name__, target.__module__, error, least)
+
+
+def _guarded(
+    function: Any,
+    name: str,
+    module: str,
+    error: type[FastbrainError],
+    least: Mapping[str, float] | None,
+) -> Any:
+    signature = inspect.signature(function)
+    bounds = {"seed": 0.0, **(least or {})}
+    rules: dict[str, Rule] = {}
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        if not rules:
+            scope = vars(sys.modules[module])
+            rules.update((n, rule_of(p, scope)) for n, p in signature.parameters.items())
+        try:
+            given = signature.bind(*args, **options).arguments
+        except TypeError:
+            return function(*args, **options)  # Python's own message names what is missing
+        for parameter, value in given.items():
+            kind = signature.parameters[parameter].kind
+            each = (value,)
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                each = value
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                each = tuple(value.values())
+            for one in each:
+                _check(name, parameter, one, rules[parameter], bounds.get(parameter), error)
+        return function(*args, **options)
+
+    return call
+
+
+def _check(
+    function: str,
+    name: str,
+    value: Any,
+    rule: Rule,
+    least: float | None,
+    error: type[FastbrainError],
+) -> None:
+    if not rule.allows(value):
+        raise error(
+            f"{function}: {name} must be {rule.words}, got {shown(value)}. "
+            "Convert it, or check the order of the arguments."
+        )
+    if least is not None and isinstance(value, numbers.Real) and float(value) < least:
+        raise error(
+            f"{function}: {name} must be {least:g} or more, got {value}. Choose a larger value."
+        )
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: its type, and what fits one line."""
+    try:
+        text = repr(value) if isinstance(value, (str, bytes, int, float, type(None))) else ""
+        text = text or (str(tuple(value.shape)) if hasattr(value, "shape") else repr(value))
+    except Exception:  # a stranger's __repr__ may do anything
+        text = ""
+    text = " ".join(text.split())
+    return f"{type(value).__name__} {text[:77] + '...' if len(text) > 80 else text}".strip()

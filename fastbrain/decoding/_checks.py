@@ -1,0 +1,252 @@
+"""What generation and scoring ask of a language model and its inputs, before any forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+EndTokens = int | Sequence[int] | Tensor | None
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """What the searches need to know of a checked language model.
+
+    Parameters
+    ----------
+    vocabulary : int
+        Number of logits.
+    context : int, optional
+        Positions that it reads at most; None where its configuration names no limit.
+    embedding : Tensor, (V, d)
+        Its token embeddings: they give width, precision and device.
+    """
+
+    vocabulary: int
+    context: int | None
+    embedding: Tensor
+
+
+def language_model(function: str, llm: Any) -> LanguageModel:
+    """Accept a decoder-only language model with a key-value cache.
+
+    Raises
+    ------
+    InputError
+        It is no language model, has an encoder, or keeps a recurrent state instead of a cache.
+    """
+    config = getattr(llm, "config", None)
+    table = getattr(llm, "get_input_embeddings", lambda: None)()
+    if config is None or table is None or not callable(llm):
+        raise InputError(
+            f"{function}: llm must be a causal language model of transformers, got "
+            f"{type(llm).__name__}. Load one with fastbrain.load_llm."
+        )
+    if getattr(config, "is_encoder_decoder", False):
+        raise InputError(
+            f"{function}: llm must be a decoder-only model, got {type(llm).__name__} with an "
+            "encoder. Use an AutoModelForCausalLM such as GPT-2, Llama or Qwen."
+        )
+    # adapters wrap the model that says so
+    plain = llm.get_base_model() if hasattr(llm, "get_base_model") else llm
+    if getattr(plain, "_is_stateful", False):
+        raise InputError(
+            f"{function}: llm must keep keys and values of attention, got {type(plain).__name__}, "
+            "whose recurrent state cannot be shared among texts. Use a transformer such as GPT-2, "
+            "Llama or Qwen."
+        )
+    head = llm.get_output_embeddings()
+    words = getattr(config, "vocab_size", None) if head is None else len(head.weight)
+    if words is None:
+        raise InputError(
+            f"{function}: llm must predict tokens, got {type(llm).__name__} without an output "
+            "layer. Load it with AutoModelForCausalLM."
+        )
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    context = getattr(text, "max_position_embeddings", None)
+    return LanguageModel(int(words), context, table.weight)
+
+
+def room(function: str, known: LanguageModel, before: int, text: int) -> None:
+    """Refuse a sequence longer than the context.
+
+    Raises
+    ------
+    InputError
+    """
+    if known.context is not None and before + text > known.context:
+        raise InputError(
+            f"{function}: what is read and written must fit the language model's context of "
+            f"{known.context} tokens, got {before} + {text}. Shorten the prompt or the text."
+        )
+
+
+def embeddings(
+    function: str, name: str, value: Any, known: LanguageModel, *, least: int = 1
+) -> Tensor:
+    """Embeddings (B, S >= `least`, d) in the precision of the model.
+
+    Raises
+    ------
+    InputError
+        No dense floating-point tensor of this shape, on another device, or not finite.
+    """
+    width, device = known.embedding.shape[1], known.embedding.device
+    if (
+        not isinstance(value, Tensor)
+        or value.layout is not torch.strided
+        or not value.is_floating_point()
+        or value.ndim != 3
+        or value.shape[1] < least
+        or value.shape[2] != width
+    ):
+        raise InputError(
+            f"{function}: {name} must be floating-point (B, S >= {least}, {width}), got "
+            f"{described(value)}."
+        )
+    if value.device != device:
+        raise InputError(
+            f"{function}: {name} must be on {device} like the language model, got {value.device}. "
+            "Move it there."
+        )
+    if not bool(value.isfinite().all()):
+        raise InputError(
+            f"{function}: {name} must be finite, got NaN or infinity. Look at the recordings and "
+            "the weights that made it."
+        )
+    return value.to(known.embedding.dtype)
+
+
+def tokens(
+    function: str, name: str, value: Any, mask: Any, known: LanguageModel
+) -> tuple[Tensor, Tensor]:
+    """Token ids (M, T) int64 and their mask (M, T) bool, padded on the right.
+
+    Raises
+    ------
+    InputError
+        They have other shapes or types, a text is empty, or a token is not of the vocabulary.
+    """
+    if (
+        not is_dense(value, torch.int64)
+        or value.ndim != 2
+        or not is_dense(mask, torch.bool)
+        or value.shape != mask.shape
+    ):
+        raise InputError(
+            f"{function}: {name} and mask must be (M, T) int64 and bool, got {described(value)} "
+            f"and {described(mask)}."
+        )
+    if not bool(mask.any(dim=1).all()):
+        raise InputError(
+            f"{function}: every text must have at least one token, got an empty one. Leave it out."
+        )
+    if bool((mask[:, 1:] & ~mask[:, :-1]).any()):
+        raise InputError(f"{function}: {name} must be padded on the right, got a gap in the mask.")
+    named = value[mask]
+    if bool(((named < 0) | (named >= known.vocabulary)).any()):
+        raise InputError(
+            f"{function}: {name} must be tokens in [0, {known.vocabulary}), got "
+            f"{int(named.min())} to {int(named.max())}. Use the tokenizer of this language model."
+        )
+    return value, mask
+
+
+def bias(function: str, value: Any, rows: int, known: LanguageModel) -> Tensor:
+    """Added logits (rows, V); minus infinity bans a word.
+
+    Raises
+    ------
+    InputError
+    """
+    shape = (rows, known.vocabulary)
+    dense = isinstance(value, Tensor) and value.layout is torch.strided
+    if not dense or not value.is_floating_point() or tuple(value.shape) != shape:
+        raise InputError(
+            f"{function}: logit_bias must have {rows} rows of {known.vocabulary} floating-point "
+            f"logits, got {described(value)}."
+        )
+    if value.device != known.embedding.device:
+        raise InputError(
+            f"{function}: logit_bias must be on {known.embedding.device}, got {value.device}. "
+            "Move it there."
+        )
+    if not bool((value < torch.inf).all()) or not bool((value > -torch.inf).any(dim=1).all()):
+        raise InputError(
+            f"{function}: logit_bias must be below infinity and leave a word in every row, got "
+            "NaN, infinity or a row that bans all words."
+        )
+    return value
+
+
+def end_tokens(function: str, value: EndTokens, known: LanguageModel) -> tuple[int, ...]:
+    """End tokens as a tuple; empty where generation never stops before its bound.
+
+    Raises
+    ------
+    InputError
+        A value is no integer, no token, or every token would end the text.
+    """
+    if value is None:
+        return ()
+    if isinstance(value, Tensor):
+        value = value.tolist() if is_dense(value, torch.int64, torch.int32) else ()
+    listed = list(value) if isinstance(value, (list, tuple)) else [value]
+    found = tuple(dict.fromkeys(token(function, "eos_token_id", one, known) for one in listed))
+    if not found or len(found) >= known.vocabulary:
+        raise InputError(
+            f"{function}: eos_token_id must be None or some of the {known.vocabulary} tokens, got "
+            f"{len(found)}. None never stops before max_new_tokens."
+        )
+    return found
+
+
+def token(function: str, name: str, value: Any, known: LanguageModel) -> int:
+    """One token of the vocabulary.
+
+    Raises
+    ------
+    InputError
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not 0 <= value < known.vocabulary:
+        raise InputError(
+            f"{function}: {name} must be a token in [0, {known.vocabulary}), got {value!r}. "
+            "Use the tokenizer of this language model."
+        )
+    return int(value)
+
+
+def predicted(function: str, logits: Tensor) -> Tensor:
+    """Logits (..., V) that a distribution can be made of.
+
+    Raises
+    ------
+    InputError
+        A row holds NaN or infinity, or no word is left.
+    """
+    # NaN and infinity are their own maximum
+    if not bool(logits.amax(dim=-1).isfinite().all()):
+        raise InputError(
+            f"{function}: the language model must predict finite logits, got NaN or infinity. "
+            "Look at its weights; float16 overflows in many models: use bfloat16 or float32."
+        )
+    return logits
+
+
+def is_dense(value: Any, *dtypes: torch.dtype) -> bool:
+    """Whether a value is a dense tensor of one of these types."""
+    return isinstance(value, Tensor) and value.layout is torch.strided and value.dtype in dtypes
+
+
+def described(value: Any) -> str:
+    """Type and shape, for a message."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"

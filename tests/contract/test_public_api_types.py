@@ -1,0 +1,47 @@
+"""An annotation is a promise: what it does not allow is refused, by name, before any work."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import public_api
+import pytest
+
+from fastbrain.errors import FastbrainError
+
+
+def _cases() -> list[tuple[str, str]]:
+    return [
+        (name, parameter)
+        for name, target in (public_api.functions() | public_api.dataclasses_with_checks()).items()
+        for parameter, described in public_api.parameters(target).items()
+        if not public_api.anything(target, described)
+        and described.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+
+
+@pytest.mark.parametrize(("name", "parameter"), _cases())
+def test_a_value_of_another_type_is_refused(name: str, parameter: str, tmp_path: Path) -> None:
+    target = (public_api.functions() | public_api.dataclasses_with_checks())[name]
+    described = public_api.parameters(target)
+    given: dict[str, Any] = {
+        other: public_api.example(target, one, tmp_path)
+        for other, one in described.items()
+        if one.default is inspect.Parameter.empty
+    }
+    with pytest.raises(FastbrainError) as caught:
+        _call(target, described, {**given, parameter: object()})
+    assert parameter in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def _call(target: Any, described: dict[str, inspect.Parameter], given: dict[str, Any]) -> Any:
+    args = []
+    for name, one in described.items():
+        if one.kind is inspect.Parameter.VAR_POSITIONAL and name in given:
+            args.append(given.pop(name))
+        elif one.kind is inspect.Parameter.POSITIONAL_ONLY:
+            args.append(given.pop(name))
+    return target(*args, **given)
