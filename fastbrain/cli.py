@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "score a trained model beside its controls and write the report",
     "leave-out": "hold every person out once: prepare, train and score, fold by fold",
     "compare": "put evaluated runs side by side, with paired tests",
+    "convert": "write the tensors of a torch pickle as safetensors, running nothing of it",
     "push": "upload a trained model, with its card, to the Hugging Face hub",
 }
 

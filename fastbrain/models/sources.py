@@ -232,7 +232,7 @@ def _checked(folder: Path, name: str, revision: str, function: str) -> ModelSour
         absent = [w for w in weights or (_SINGLE,) if not (folder / w).is_file()]
         others = sorted(p.name for p in folder.glob("*.bin"))
         remedy = (
-            f" Convert {others[0]} with fastbrain.models.convert_pickle."
+            f" Convert it: fastbrain convert {folder / others[0]} {folder / _SINGLE}"
             if others
             else " Download it again, or name the folder that holds them."
         )

@@ -35,10 +35,13 @@ class VisionModelFrames(nn.Module):
         Width of its tokens.
     size : int
         Side of the frames it reads, pixels; 0 where it takes any.
+    revision : str
+        Commit on the hub that it was loaded from; empty for a folder.
     """
 
     mean: Tensor
     std: Tensor
+    revision: str = ""
 
     def __init__(
         self,
@@ -153,6 +156,7 @@ def load_vision_model(name_or_path: str, *, device: str = "cpu") -> VisionModelF
     half = (0.5, 0.5, 0.5)
     mean, std = (tuple(colours.get(k) or half) for k in ("image_mean", "image_std"))
     encoder = VisionModelFrames(model, mean=mean, std=std)
+    encoder.revision = source.revision
     if not encoder.size:
         raise InputError(
             f"load_vision_model: '{name_or_path}' must read square images of one size, got no "

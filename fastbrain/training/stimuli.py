@@ -71,5 +71,10 @@ def load_weights(model: LLM4Brain, config: RunConfig) -> dict[str, Any]:
         loaded = load_video_branch(model, config.qformer_weights, prefix=config.qformer_prefix)
         facts["qformer_weights"] = asdict(loaded)
     if isinstance(model.video, VisionModelFrames):
-        facts["vision_model"] = {"name": config.vision_model, "digest": model.video.digest()}
+        own = model.video
+        facts["vision_model"] = {
+            "name": config.vision_model,
+            "revision": own.revision,
+            "digest": own.digest(),
+        }
     return facts

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
+from fastbrain.cli import main
 from fastbrain.errors import CheckpointError
 from fastbrain.evaluation.stores import open_store, scored_trials
 
@@ -62,3 +65,22 @@ def test_scored_trials_are_of_the_test_part(store):
     for bad in ([store.split.train[0]], ["nobody"], [test[0], test[0]]):
         with pytest.raises(CheckpointError, match="scored_trials"):
             scored_trials({"scored_trials": bad}, store, function="test")
+
+
+def test_a_run_and_its_store_are_decoded_where_they_were_moved_to(
+    finished_run, store, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("FASTBRAIN_CACHE", str(tmp_path / "empty"))
+    run = Path(shutil.copytree(finished_run, tmp_path / "a" / "run"))
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(manifest | {"store": "/nowhere/store"}))
+    command = ["decode", str(run), "--max-tokens", "3"]
+    assert main(command) == 1
+    assert "--store STORE" in capsys.readouterr().err
+    assert main([*command, "--store", str(store.path)]) == 0
+    told = capsys.readouterr().out
+    assert len(told.splitlines()) == len(store.split.test)
+    # beside the run, where it was relative to it at training
+    shutil.copytree(store.path, tmp_path / "store")
+    assert main(command) == 0
+    assert capsys.readouterr().out == told

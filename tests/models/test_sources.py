@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import fastbrain
+from fastbrain.cli import main
 from fastbrain.errors import FastbrainError, InputError
 from fastbrain.models import (
-    convert_pickle,
     from_pretrained,
     load_llm,
     load_vision_model,
@@ -121,7 +121,7 @@ def test_weights_in_a_pickle_are_never_read(folder, name, monkeypatch):
     monkeypatch.setattr(torch, "load", refuse)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(InputError, match=r"no model\.safetensors but pytorch_model\.bin, a pickle.*"
-                                         r"convert_pickle"):  # fmt: skip
+                                         r"fastbrain convert"):  # fmt: skip
         LOADERS[name](str(folder))
 
 
@@ -131,7 +131,10 @@ def test_a_converted_pickle_is_the_same_model(encoder, folder):
     weights = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     torch.save(weights, folder / "pytorch_model.bin")
-    convert_pickle(folder / "pytorch_model.bin", folder / "model.safetensors")
+    command = ["convert", str(folder / "pytorch_model.bin"), str(folder / "model.safetensors")]
+    assert main(command) == 0
+    # what is there is not replaced
+    assert main(command) == 1
     ours, theirs = (sentence_embeddings(["dog cat"], str(f)) for f in (folder, encoder))
     assert (ours == theirs).all()
 

@@ -1,0 +1,40 @@
+"""Write the tensors of a torch pickle as safetensors, without running what it contains.
+
+fastbrain convert models/encoder/pytorch_model.bin models/encoder/model.safetensors
+
+Only tensors and plain values are read; a file that holds anything else is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from .._progress import say
+from .._runfiles import require_writable
+from ..errors import OutputExistsError
+from ..models import convert_pickle
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of ``fastbrain convert``."""
+
+    source: Annotated[Path, tyro.conf.Positional]
+    """Pickle of tensors by name: pytorch_model.bin, checkpoint.pth."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """New safetensors file; model.safetensors in the same folder is what the loaders look for."""
+
+
+def run(config: Config) -> None:
+    """Convert and say where it went."""
+    if config.out.exists():
+        raise OutputExistsError(
+            f"convert: {config.out} must not exist yet. Remove it, or choose another name."
+        )
+    require_writable(config.out.parent, function="convert")
+    convert_pickle(config.source, config.out)
+    say(f"tensors written to {config.out}")
