@@ -35,3 +35,31 @@ def share_cores() -> bool:
         return False
     os.environ["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
     return True
+
+
+def load_line() -> str:
+    """How busy the machine is, in words; a warning where more wants to run than there are cores.
+
+    Returns
+    -------
+    str
+        Mean number of running processes over the last minute, and the cores of this process.
+    """
+    cores = len(os.sched_getaffinity(0))
+    load = os.getloadavg()[0]
+    found = f"{load:.1f} processes on {cores} cores over the last minute"
+    if load <= cores:
+        return found
+    return (
+        f"warning: {found}. Training slows down with every process beside it: wait, or leave "
+        "cores to the others with OMP_NUM_THREADS"
+    )
+
+
+def waiting_line() -> str:
+    """How long a waiting thread spins before it sleeps, and who decided that."""
+    for name in _USER_CHOICE:
+        if name in os.environ:
+            who = "by fastbrain" if os.environ[name] == str(SPIN_COUNT) else "by you"
+            return f"{name}={os.environ[name]}, set {who}"
+    return "libgomp's default: threads spin for milliseconds, at the cost of other processes"

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from fastbrain._threads import SPIN_COUNT
+from fastbrain import _threads
+from fastbrain._threads import SPIN_COUNT, load_line, waiting_line
 
 SHOW = "import os; print(os.environ.get('GOMP_SPINCOUNT'), os.environ.get('OMP_WAIT_POLICY'))"
 COMMAND = f"from fastbrain.cli import main; main(['--version']); {SHOW}"
@@ -42,3 +43,29 @@ def test_what_the_user_set_is_kept(code, mine):
 
 def test_too_late_is_said():
     assert last_lines(LATE, 2) == ["False", "None None"]
+
+
+@pytest.mark.parametrize(("load", "warned"), [(0.3, False), (2.0, False), (2.1, True), (9.0, True)])
+def test_more_processes_than_cores_are_warned_of(monkeypatch, load, warned):
+    monkeypatch.setattr(_threads.os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(_threads.os, "sched_getaffinity", lambda _: {0, 1})
+    line = load_line()
+    assert line.startswith("warning: ") == warned
+    assert f"{load:.1f} processes on 2 cores" in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "libgomp's default"),
+        ({"GOMP_SPINCOUNT": str(SPIN_COUNT)}, "set by fastbrain"),
+        ({"GOMP_SPINCOUNT": "7"}, "GOMP_SPINCOUNT=7, set by you"),
+        ({"OMP_WAIT_POLICY": "passive"}, "OMP_WAIT_POLICY=passive, set by you"),
+    ],
+)
+def test_doctor_says_how_threads_wait(monkeypatch, settings, said):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    assert said in waiting_line()

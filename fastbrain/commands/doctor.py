@@ -21,6 +21,7 @@ from typing import Any
 
 from .. import __version__
 from .._environment import environment
+from .._threads import load_line, waiting_line
 
 _PACKAGES = ("torch", "triton", "transformers", "accelerate", "numpy")
 _DRIVER = Path("/proc/driver/nvidia/version")
@@ -76,6 +77,7 @@ def report() -> dict[str, Any]:
             **{name: _version(name) for name in _PACKAGES},
         },
         "environment": dict(environment()),
+        "machine": {"load": load_line(), "waiting threads": waiting_line()},
         "native": _guarded(_native),
         "backends": _guarded(_backends),
         "attention": _guarded(_attention),
@@ -165,6 +167,7 @@ def _sections(found: dict[str, Any]) -> dict[str, Section]:
     return {
         "Versions": versions,
         "Folders": list(found["environment"].items()),
+        "Machine": list(found["machine"].items()),
         "Compiled kernels": _native_rows(found["native"]),
         "Backends": _backend_rows(found["backends"]),
         "Attention of the language model": _attention_rows(found["attention"]),
