@@ -19,8 +19,10 @@ setup: .venv/.ready
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
+# builds share one folder of objects: what `setup` compiled, `lint` does not compile again
 .venv/.ready: $(BUILD_INPUTS) | $(BIN)/python
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install -q 'scikit-build-core>=1.0' 'pybind11>=3.0' cmake ninja
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[test]'
 	@touch $@
 
 # order only: a change in csrc is built once, by .ready
@@ -44,10 +46,10 @@ test: .venv/.ready
 
 # One wheel serves every torch: the contract of the ops, on the installed wheel, beside version TORCH.
 # Triton comes as that torch pins it, and its interpreter before 3.9 needs numpy below 2.4.
-test-torch: | $(BIN)/python
+test-torch: .venv/.ready
 	test -n "$(TORCH)" || (echo "usage: make test-torch TORCH=2.10.0"; exit 2)
 	rm -rf build/wheel && mkdir -p build/wheel
-	$(BIN)/python -m pip wheel -q --no-deps -w build/wheel .
+	$(BIN)/python -m pip wheel -q --no-build-isolation --no-deps -w build/wheel .
 	$(PYTHON) -m venv build/torch-$(TORCH)
 	grep -vE '^(torch|triton|numpy)=' constraints.txt > build/torch-$(TORCH)/constraints.txt
 	build/torch-$(TORCH)/bin/python -m pip install -q -c build/torch-$(TORCH)/constraints.txt \
@@ -71,7 +73,7 @@ lint: .venv/.ready .venv/.lint
 	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*)
 	$(BIN)/lint-imports
 	rm -rf build/lint && mkdir -p build/lint
-	$(BIN)/python -m pip wheel -q --no-deps -w build/lint .
+	$(BIN)/python -m pip wheel -q --no-build-isolation --no-deps -w build/lint .
 	$(BIN)/python -m pip install -q --no-deps --target build/lint/site build/lint/*.whl
 	cd build/lint/site && ../../../$(BIN)/mypy --config-file ../../../pyproject.toml -p fastbrain
 
