@@ -78,6 +78,8 @@ def read_labels(
     VolumeError
         The image has another shape or affine, or cannot be read.
     """
+    if affine.shape != (4, 4):
+        raise VolumeError(f"read_{what}: affine must be (4, 4), got {affine.shape}.")
     image = open_nifti(path)
     refuse(image.path, check_storage(image, dims=3, max_bytes=_MAX_BYTES))
     if image.dims[::-1] != shape:

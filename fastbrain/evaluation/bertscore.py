@@ -12,6 +12,7 @@ import numpy.typing as npt
 from .._arguments import checked
 from ..errors import InputError, MissingPartError
 from ..models.hub import model_revision, quiet
+from ._foreign import foreign
 from .ngrams import check_pairs
 
 
@@ -72,7 +73,8 @@ def bert_score(
     MissingPartError
         bert-score or the default model is not installed.
     InputError
-        Lists disagree, a layer without a model, or a baseline of 1 or more.
+        Lists disagree, a layer without a model, a baseline of 1 or more, or a model or layer that
+        the library cannot use.
     """
     check_pairs("bert_score", hypotheses, references)
     if (model is None) != (layer is None):
@@ -82,7 +84,9 @@ def bert_score(
     if baseline is not None and not all(b < 1 for b in baseline):
         raise InputError(f"bert_score: baseline must be below 1, got {baseline}.")
     bert = _bert_score_library()
-    name, revision = _name_and_revision(model)
+    remedy = "Name a model that is there, one of its layers, and texts of words."
+    with foreign("bert_score", "transformers", remedy):
+        name, revision = _name_and_revision(model)
     if model is None or layer is None:
         model, layer = default_bert()
     scores = np.zeros((len(references), 3))
@@ -90,7 +94,8 @@ def bert_score(
         {(h, r) for h, r in zip(hypotheses, references, strict=True) if h.strip() and r.strip()}
     )
     if pairs:
-        with quiet():  # a bar for a model that loads in milliseconds is noise
+        # a bar for a model that loads in milliseconds is noise
+        with foreign("bert_score", "bert-score", remedy), quiet():
             values = bert.score(
                 [pair[0] for pair in pairs],
                 [pair[1] for pair in pairs],
