@@ -173,7 +173,7 @@ def test_a_recurrent_model_is_refused_when_it_is_loaded(tmp_path):
     PreTrainedTokenizerFast(tokenizer_object=words, eos_token="[EOS]").save_pretrained(tmp_path)
     _foreign()["recurrent state"]().save_pretrained(tmp_path)
     with pytest.raises(InputError, match="MambaForCausalLM with a recurrent state"):
-        load_llm(str(tmp_path))
+        load_llm(str(tmp_path), attn="eager")
 
 
 def test_embeddings_are_read_in_the_precision_of_the_model(llm, embeds):
