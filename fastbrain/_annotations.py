@@ -21,7 +21,7 @@ import numpy as np
 _LONGEST_NAME = 255  # bytes, of every common file system
 _SCALARS: dict[Any, str] = {
     int: "an integer of 64 bits",
-    float: "a number, not NaN",
+    float: "a finite number",
     bool: "True or False",
     str: "a str",
     type(None): "None",
@@ -41,6 +41,9 @@ def rule_of(parameter: inspect.Parameter, scope: dict[str, Any]) -> Rule:
     annotation = parameter.annotation
     if not isinstance(annotation, str) or annotation == "":
         return _ANYTHING
+    named = _NAMED.get(parameter.name)
+    if named is not None and (annotation == "Any" or parameter.name == "device"):
+        return named
     parts: list[ast.expr] = [ast.parse(annotation, mode="eval").body]
     leaves = []
     while parts:
@@ -55,8 +58,12 @@ def rule_of(parameter: inspect.Parameter, scope: dict[str, Any]) -> Rule:
 def _leaf(text: str, scope: dict[str, Any]) -> Rule:
     if text.endswith("ArrayLike"):
         return Rule("an array of real numbers", _is_numeric)
+
+    def annotated() -> None: ...
+
+    annotated.__annotations__ = {"it": text}
     try:
-        return _of(eval(text, scope))  # an annotation of our own source
+        return _of(typing.get_type_hints(annotated, scope)["it"])
     except NameError:  # imported for type checkers alone
         return _ANYTHING
 
@@ -119,7 +126,9 @@ def _array_rule(args: tuple[Any, ...]) -> Rule:
     scalar = next(iter(typing.get_args(args[1])), Any) if len(args) == 2 else Any
     if not (isinstance(scalar, type) and issubclass(scalar, np.generic)):
         return Rule("a numpy array", lambda v: isinstance(v, np.ndarray) and _real(v))
-    abstract = scalar in (np.floating, np.integer, np.number, np.generic)
+    if scalar is np.generic:  # labels too
+        return Rule("a numpy array", lambda v: isinstance(v, np.ndarray))
+    abstract = scalar in (np.floating, np.integer, np.number)
 
     def allows(value: Any) -> bool:
         if not isinstance(value, np.ndarray) or not _real(value):
@@ -144,16 +153,23 @@ def _sequence_rule(kind: type, args: tuple[Any, ...]) -> Rule:
             ),
         )
     inner = _of(args[0]) if args else _ANYTHING
-    allowed: Any = (tuple, list) if kind in (tuple, list) else object
+    labels = bool(args) and args[0] is object
+    if labels:
+        inner = _LABEL
+    plain: Any = (tuple, list) if kind in (tuple, list) else collections.abc.Sequence
+    # an array of numbers is no list, but reads like one
+    arrays = kind is not tuple and (labels or (bool(args) and args[0] in (int, float)))
 
     def allows(value: Any) -> bool:
-        if isinstance(value, str) and inner is _ANYTHING:
-            return True  # a str is a sequence of one-letter labels
-        if isinstance(value, (str, bytes, collections.abc.Mapping, collections.abc.Set)):
-            return False
-        if not isinstance(value, allowed) or not hasattr(value, "__getitem__"):
-            return False
-        return _has_length(value) and (inner is _ANYTHING or all(inner.allows(v) for v in value))
+        if isinstance(value, str):
+            return labels  # one-letter labels
+        if isinstance(value, np.ndarray):
+            value = value.tolist() if arrays and value.ndim == 1 else None
+        return (
+            isinstance(value, plain)
+            and not isinstance(value, bytes)
+            and (inner is _ANYTHING or all(inner.allows(v) for v in value))
+        )
 
     return Rule("a sequence" + (f" of ({inner.words})" if args else ""), allows)
 
@@ -166,7 +182,7 @@ def _iterable_rule(args: tuple[Any, ...]) -> Rule:
             return False
         if isinstance(value, (list, tuple, set, frozenset)):
             return all(inner.allows(v) for v in value)
-        return not hasattr(value, "shape") or _has_length(value)
+        return not hasattr(value, "shape")  # what is made on the way is checked where it is read
 
     return Rule("iterable" + (f" over ({inner.words})" if args else ""), allows)
 
@@ -182,11 +198,12 @@ def _mapping_rule(args: tuple[Any, ...]) -> Rule:
     )
 
 
-def _has_length(value: Any) -> bool:
+def _is_label(value: Any) -> bool:
     try:
-        return len(value) >= 0
-    except TypeError:  # none, or an array of no axes
+        hash(value)
+    except TypeError:
         return False
+    return True
 
 
 def _is_integer(value: Any) -> bool:
@@ -195,12 +212,9 @@ def _is_integer(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return False
-    try:
-        return not math.isnan(value)
-    except OverflowError:
-        return False
+    if isinstance(value, numbers.Integral):
+        return _is_integer(value)
+    return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 def _is_path(value: Any) -> bool:
@@ -236,7 +250,31 @@ def _is_dense(value: Any) -> bool:
     )
 
 
+def _is_device(value: Any) -> bool:
+    import torch
+
+    if isinstance(value, torch.device):
+        return True
+    try:
+        return isinstance(value, str) and bool(torch.device(value))
+    except RuntimeError:
+        return False
+
+
+def _has(*names: str) -> Callable[[Any], bool]:
+    return lambda value: (
+        all(hasattr(value, name) for name in names) and not isinstance(value, (str, bytes, type))
+    )
+
+
 _ANYTHING = Rule("anything", lambda value: True)
+_LABEL = Rule("a label that can be compared", _is_label)
+# what these names mean wherever they stand, beside the annotation
+_NAMED = {
+    "device": Rule("a device of torch such as 'cpu' or 'cuda:0'", _is_device),
+    "tokenizer": Rule("a tokenizer of transformers", _has("pad_token_id", "eos_token_id")),
+    "llm": Rule("a language model of transformers", _has("get_input_embeddings", "config")),
+}
 _SCALAR_TESTS: dict[Any, Callable[[Any], bool]] = {
     int: _is_integer,
     float: _is_number,

@@ -40,7 +40,8 @@ def checked(
     error : type of FastbrainError
         What is raised.
     least : mapping of str to float, optional
-        Smallest value of some parameters. A parameter called ``seed`` is never negative.
+        Smallest value of some parameters. A parameter called ``seed`` is never negative; one
+        called ``llm``, ``tokenizer`` or ``device`` is what its name says.
 
     Returns
     -------
@@ -51,27 +52,31 @@ def checked(
         return functools.partial(checked, error=error, least=least)
     if isinstance(target, type):
         own: Any = target
-        own.__init__ = _guarded(own.__init__, own.__name__, own.__module__, error, least)
+        own.__init__ = _guarded(own.__init__, own, error, least)
         return own
-    return _guarded(target, target.__name__, target.__module__, error, least)
+    return _guarded(target, target, error, least)
+
+
+def _scope(owner: Any, parameter: str) -> dict[str, Any]:
+    """Names of the module that annotates a parameter: that of a base class for its fields."""
+    for part in getattr(owner, "__mro__", (owner,)):
+        if parameter in inspect.get_annotations(part):
+            return vars(sys.modules[part.__module__])
+    return vars(sys.modules[owner.__module__])
 
 
 def _guarded(
-    function: Any,
-    name: str,
-    module: str,
-    error: type[FastbrainError],
-    least: Mapping[str, float] | None,
+    function: Any, owner: Any, error: type[FastbrainError], least: Mapping[str, float] | None
 ) -> Any:
-    signature = inspect.signature(function)
+    signature, name = inspect.signature(function), owner.__name__
     bounds = {"seed": 0.0, **(least or {})}
     rules: dict[str, Rule] = {}
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         if not rules:
-            scope = vars(sys.modules[module])
-            rules.update((n, rule_of(p, scope)) for n, p in signature.parameters.items())
+            described = signature.parameters.items()
+            rules.update((n, rule_of(p, _scope(owner, n))) for n, p in described)
         try:
             given = signature.bind(*args, **options).arguments
         except TypeError:

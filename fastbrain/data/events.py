@@ -164,6 +164,10 @@ def read_trials(
         A row has no text, an onset that is no number, or a window that leaves the run; the
         message names file and row.
     """
+    if not tr > 0 or n_volumes < 1:
+        raise CohortError(
+            f"read_trials: tr must be positive and n_volumes 1 or more, got {tr} and {n_volumes}."
+        )
     columns, rows = read_tsv(run.events)
     needed = ["onset", "duration"]
     absent = [name for name in needed if name not in columns]

@@ -15,7 +15,7 @@ from .splits import Key, Split, values_of
 from .unseen import split_unseen
 
 
-@checked
+@checked(error=SplitError)
 def split_folds(
     trials: Sequence[Trial],
     key: Key,
@@ -72,7 +72,7 @@ def split_folds(
     return tuple(_fold(trials, members, k, key, guard_trs, closed_set) for k in range(folds))
 
 
-@checked
+@checked(error=SplitError)
 def split_subject_folds(
     trials: Sequence[Trial],
     *,
@@ -130,7 +130,7 @@ def split_subject_folds(
     )
 
 
-@checked
+@checked(error=SplitError)
 def split_leave_one_out(
     trials: Sequence[Trial],
     key: Key,

@@ -11,7 +11,7 @@ from .spacing import count_close
 from .splits import PAIRS, PARTS, Key, Part, Split, by_run, some, spans_of, values_of
 
 
-@checked
+@checked(error=SplitError)
 def split_by(
     trials: Sequence[Trial],
     key: Key,

@@ -83,6 +83,8 @@ def read_labels(
         The image has another shape or affine, holds values that are not whole numbers, or cannot
         be read.
     """
+    if affine.shape != (4, 4):
+        raise VolumeError(f"read_{what}: affine must be (4, 4), got {affine.shape}.")
     image = open_nifti(path, axes=3)
     refuse(image.path, check_storage(image, max_bytes=_MAX_BYTES))
     if image.dims[::-1] != shape:

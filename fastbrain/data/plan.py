@@ -190,6 +190,11 @@ def plan_store(
         known = list(trials)
         _check_trials(known, runs, headers, window)
     parts = split if isinstance(split, Split) else split(known)
+    if not isinstance(parts, Split):
+        raise CohortError(
+            f"plan_store: split must give a Split, got {type(parts).__name__}. Return that of "
+            "split_by or another split function."
+        )
     parts.check(known)
     check_texts(runs, known)
     chosen = set(parts.train)

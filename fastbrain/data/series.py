@@ -177,6 +177,11 @@ def resample_series(series: npt.ArrayLike, *, tr: float, new_tr: float) -> npt.N
         raise InputError(
             f"resample_series: series must be finite with two volumes or more, got {values.shape}."
         )
+    if tr / new_tr > _MOST_STEPS:
+        raise InputError(
+            f"resample_series: new_tr must be no shorter than {tr} s / {_MOST_STEPS}, got "
+            f"{new_tr} s. Both are in seconds."
+        )
     ratio = Fraction(tr / new_tr).limit_denominator(_MOST_STEPS)
     if ratio == 0 or abs(float(ratio) * new_tr / tr - 1) * values.shape[-1] > 0.1:
         raise InputError(

@@ -18,7 +18,7 @@ from .grouping import finish_split
 from .splits import Split, values_of
 
 
-@checked
+@checked(error=SplitError)
 def split_unseen(
     trials: Sequence[Trial],
     *,

@@ -84,7 +84,7 @@ def score_pairs(
         raise InputError(
             f"score_pairs: after must be a SharedPrompt or None, got {type(after).__name__}."
         )
-    if not isinstance(rows_at_once, int) or rows_at_once < 1:
+    if type(rows_at_once) is not int or not 1 <= rows_at_once < 1 << 31:
         raise InputError(
             f"score_pairs: rows_at_once must be an integer of 1 or more, got {rows_at_once!r}."
         )

@@ -161,14 +161,15 @@ def reconstruct(
     """
     search = search or story_search()
     wanted = [int(count) for count in counts]
+    if windows is not None and (windows.ndim != 3 or not bool(windows.isfinite().all())):
+        raise InputError(
+            f"reconstruct: windows must be finite (W, t, k), got {tuple(windows.shape)}. Look at "
+            "the recordings."
+        )
     if not wanted or min(wanted) < 0 or (windows is not None and len(windows) != len(wanted)):
         raise InputError(
             f"reconstruct: counts must be 0 or more for every window, got {len(wanted)} counts"
             f"{'' if windows is None else f' of {len(windows)} windows'}."
-        )
-    if windows is not None and not bool(windows.isfinite().all()):
-        raise InputError(
-            "reconstruct: windows must be finite, got NaN or infinity. Look at the recordings."
         )
     was_training = model.training
     model.eval()

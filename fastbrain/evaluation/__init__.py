@@ -17,15 +17,9 @@ from .conditions import (
     block_flip_p,
     pairwise_score,
 )
-from .controls import (
-    Pairs,
-    Pairwise,
-    derangements,
-    needed_pairs,
-    pairwise,
-    pairwise_gathered,
-)
+from .controls import Pairs, derangements, needed_pairs
 from .diversity import Diversity, cut_to_reference_length, diversity
+from .likelihoods import Pairwise, pairwise, pairwise_gathered
 from .llm4brain import LLM4BrainDecoder, control_model, pairwise_scorer
 from .meaning import meaning_retrieval
 from .metrics import TEXT_METRICS, TextMetric

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from .._arguments import checked
 from ..errors import InputError, MissingPartError
 from ..models.sources import ModelSource, find_model, quiet
+from ._foreign import foreign
 from .ngrams import check_pairs
 
 
@@ -74,7 +75,7 @@ def bert_score(
         bert-score or the default model is not installed.
     InputError
         Lists disagree, a layer without a model, a baseline of 1 or more, or the model cannot be
-        found, brings code of its own or has no safetensors.
+        found, brings code of its own, has no safetensors, or is one that the library cannot use.
     """
     check_pairs("bert_score", hypotheses, references)
     if (model is None) != (layer is None):
@@ -95,7 +96,9 @@ def bert_score(
         {(h, r) for h, r in zip(hypotheses, references, strict=True) if h.strip() and r.strip()}
     )
     if pairs:
-        with quiet():  # a bar for a model that loads in milliseconds is noise
+        # a bar for a model that loads in milliseconds is noise
+        remedy = "Name a model that is there, one of its layers, and texts of words."
+        with foreign("bert_score", "bert-score", remedy), quiet():
             values = bert.score(
                 [pair[0] for pair in pairs],
                 [pair[1] for pair in pairs],

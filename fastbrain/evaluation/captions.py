@@ -86,7 +86,8 @@ def nearest_training_texts(
         Sizes disagree.
     """
     own, bank = (np.asarray(f, dtype=np.float64) for f in (features, train_features))
-    if own.ndim != 2 or bank.ndim != 2 or len(bank) != len(train_texts) or not len(bank):
+    fit = own.ndim == bank.ndim == 2 and own.shape[1] == bank.shape[1]
+    if not fit or len(bank) != len(train_texts) or not len(bank):
         raise InputError(
             "nearest_training_texts: features must be (N, D), train_features (M >= 1, D) with M "
             f"texts, got {own.shape}, {bank.shape} and {len(train_texts)}."

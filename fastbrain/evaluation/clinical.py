@@ -17,7 +17,7 @@ Vector = npt.NDArray[np.float64]
 _BINS = 10
 
 
-@checked
+@checked(least={"permutations": 1, "resamples": 1})
 def scale_scores(
     truth: npt.ArrayLike,
     predicted: npt.ArrayLike,
@@ -91,7 +91,7 @@ def scale_scores(
     }
 
 
-@checked
+@checked(least={"permutations": 1, "resamples": 1})
 def label_scores(
     truth: Sequence[object],
     probabilities: npt.ArrayLike,

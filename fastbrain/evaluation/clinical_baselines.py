@@ -39,7 +39,7 @@ class ClinicalCohort:
     """
 
     connectivity: npt.NDArray[Any]
-    target: npt.NDArray[Any]
+    target: npt.NDArray[np.generic]
     confounds: npt.NDArray[Any]
     groups: Sequence[object]
 
@@ -153,7 +153,12 @@ def baseline_predictions(
         frequency = np.array([(train.target == c).mean() for c in classes])
         mean: npt.NDArray[np.float64] = np.tile(frequency, (len(test.target), 1))
     else:
-        mean = np.full(len(test.target), float(np.mean(train.target)))
+        if train.target.dtype.kind not in "biuf":
+            raise InputError(
+                f"baseline_predictions: a scale must be numbers, got {train.target.dtype}. Use "
+                "kind='label' for classes."
+            )
+        mean = np.full(len(test.target), float(np.mean(train.target.astype(np.float64))))
     predictions = {"mean": mean}
     for name, column in (("confounds", "confounds"), ("connectivity ridge", "connectivity")):
         model = _search(kind, train.groups, train.target)

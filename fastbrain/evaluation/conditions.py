@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..errors import InputError
-from .controls import pairwise_gathered
+from .likelihoods import pairwise_gathered
 from .scores import Score
 from .stats import bootstrap_interval, effect_size, sign_flip_p
 
@@ -137,6 +137,10 @@ def pairwise_score(
         Teacher-forced; ties count a half, chance is 0.5. One-sided p of the mean likelihood: the
         permutation p of derangements, a sign flip of whole blocks for one control.
     """
+    if true.ndim != 1 or len(true) != len(blocks):
+        raise InputError(
+            f"pairwise_score: true and blocks must be (N,), got {true.shape} and {len(blocks)}."
+        )
     result = pairwise_gathered(true, np.atleast_2d(other))
     p, how = result.p, f"{len(other)} derangements"
     if other.ndim == 1:
@@ -167,9 +171,19 @@ def block_flip_p(differences: npt.ArrayLike, blocks: Sequence[object], *, seed: 
     blocks : sequence, (N,)
         Samples of a block are not independent: they flip together.
     seed : int
+
+    Raises
+    ------
+    InputError
+        Sizes disagree, there is no sample, or a difference is not finite.
     """
-    labels = np.unique([str(b) for b in blocks], return_inverse=True)[1]
     values = np.asarray(differences, dtype=np.float64)
+    if values.ndim != 1 or len(values) != len(blocks) or not len(values):
+        raise InputError(
+            "block_flip_p: differences and blocks must be (N >= 1,), got "
+            f"{values.shape} and {len(blocks)}."
+        )
+    labels = np.unique([str(b) for b in blocks], return_inverse=True)[1]
     return sign_flip_p(np.bincount(labels, weights=values), seed=seed)
 
 

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..errors import InputError
-from .stats import permutation_p
 
 _ROUNDS = 1000  # of mending; a solvable draw needs about ten
 
@@ -194,8 +193,14 @@ def needed_pairs(partners: npt.NDArray[np.int64], texts: Sequence[Hashable] | No
     Returns
     -------
     Pairs
+
+    Raises
+    ------
+    InputError
+        Partners are no numbers of samples, or there are not as many texts.
     """
-    n = partners.shape[1]
+    n = partners.shape[-1] if partners.ndim else 0
+    check_partners("needed_pairs", partners, n)
     text = np.arange(n)
     if texts is not None:
         if len(texts) != n:
@@ -208,90 +213,9 @@ def needed_pairs(partners: npt.NDArray[np.int64], texts: Sequence[Hashable] | No
     return Pairs(np.stack(np.divmod(unique, n), axis=1), where[0], where[1:])
 
 
-@dataclass(frozen=True)
-class Pairwise:
-    """Result of :func:`pairwise`.
-
-    Parameters
-    ----------
-    accuracy : float
-        Share of (sample, derangement) pairs in which the true brain makes the true text more
-        likely than the deranged brain does; ties count a half. Chance is 0.5.
-    per_sample : ndarray, (N,) float64
-    p : float
-        Exact one-sided permutation p (stated before seeing the data: true > deranged) of the
-        mean matched likelihood among the derangements.
-    """
-
-    accuracy: float
-    per_sample: npt.NDArray[np.float64]
-    p: float
-
-
-@checked
-def pairwise(nll: npt.ArrayLike, partners: npt.NDArray[np.int64]) -> Pairwise:
-    """Compare the true brain with deranged brains by the likelihood of the true text.
-
-    Teacher-forced: the score is of the model's likelihoods, not of free generation
-    (BrainLLM, arXiv 2311.09889, "pairwise accuracy").
-
-    Parameters
-    ----------
-    nll : array_like, (N, N)
-        Mean negative log likelihood of text ``j`` given brain ``i``, nats a token.
-    partners : ndarray, (R, N) int64
-        From :func:`derangements`.
-
-    Raises
-    ------
-    InputError
-        A likelihood is not finite, or shapes disagree.
-    """
-    matrix = np.asarray(nll, dtype=np.float64)
-    n = matrix.shape[0]
-    if matrix.shape != (n, n) or partners.ndim != 2 or partners.shape[1] != n:
+def check_partners(function: str, partners: npt.NDArray[np.int64], n: int) -> None:
+    """Refuse what are no derangements of `n` samples."""
+    if partners.shape[1:] != (n,) or not ((partners >= 0) & (partners < n)).all():
         raise InputError(
-            f"pairwise: nll must be (N, N) and partners (R, N), got {matrix.shape} and "
-            f"{partners.shape}."
-        )
-    _check_finite("nll", matrix)
-    return pairwise_gathered(np.diag(matrix), matrix[partners, np.arange(n)])
-
-
-@checked
-def pairwise_gathered(true: npt.ArrayLike, deranged: npt.ArrayLike) -> Pairwise:
-    """:func:`pairwise` from the likelihoods it looks at, without the N × N matrix.
-
-    Parameters
-    ----------
-    true : array_like, (N,)
-        Mean negative log likelihood of each text given its own brain, nats a token.
-    deranged : array_like, (R, N)
-        The same given its partner's brain; :meth:`Pairs.gather` gives both.
-
-    Raises
-    ------
-    InputError
-        A likelihood is not finite, or shapes disagree.
-    """
-    own, other = (np.asarray(v, dtype=np.float64) for v in (true, deranged))
-    if own.ndim != 1 or other.ndim != 2 or other.shape[1:] != own.shape or not other.size:
-        raise InputError(
-            f"pairwise: true must be (N,) and deranged (R >= 1, N), got {own.shape} and "
-            f"{other.shape}."
-        )
-    _check_finite("true", own)
-    _check_finite("deranged", other)
-    wins = (own < other) + 0.5 * (own == other)
-    return Pairwise(
-        float(wins.mean()), wins.mean(axis=0), permutation_p(-own.mean(), -other.mean(axis=1))
-    )
-
-
-def _check_finite(name: str, values: npt.NDArray[np.float64]) -> None:
-    bad = int((~np.isfinite(values)).sum())
-    if bad:
-        raise InputError(
-            f"pairwise: {name} must be finite, got {bad} values that are not. Check the decoder "
-            "for NaN."
+            f"{function}: partners must be (R, {n}) numbers of samples, got {partners.shape}."
         )

@@ -142,7 +142,7 @@ def _turned(series: npt.NDArray[np.floating], rng: np.random.Generator) -> npt.N
     return result.reshape(series.shape)
 
 
-@checked
+@checked(least={"n": 0})
 def gaussian_noise(n: int, moments: Moments, *, seed: int = 0) -> npt.NDArray[np.float32]:
     """Independent normal values with the mean and variance of every voxel, (n, ...).
 
@@ -158,7 +158,7 @@ def gaussian_noise(n: int, moments: Moments, *, seed: int = 0) -> npt.NDArray[np
     return moments.mean.astype(np.float32) + moments.std.astype(np.float32) * draw
 
 
-@checked
+@checked(least={"n": 0})
 def zero_brain(n: int, moments: Moments) -> npt.NDArray[np.float32]:
     """The training mean in every voxel, 0 once a decoder has z-scored it; (n, ...)."""
     return np.broadcast_to(moments.mean.astype(np.float32), (n, *moments.mean.shape)).copy()

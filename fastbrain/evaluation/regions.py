@@ -168,7 +168,7 @@ def evaluate_regions(
     if not regions:
         raise InputError("evaluate_regions: regions must not be empty.")
     scores = {name: evaluate(name, mask) for name, mask in regions.items()}
-    p = [score.p for score in scores.values() if score.p is not None]
+    p = [s.p for s in scores.values() if isinstance(s, Score) and s.p is not None]
     if len(p) < len(scores):
         raise InputError("evaluate_regions: evaluate must give scores with a p, got some without.")
     return tuple(

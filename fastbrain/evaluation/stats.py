@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +58,7 @@ def permutation_p(observed: float, null: npt.ArrayLike) -> float:
     return float((1 + (values >= observed).sum()) / (values.size + 1))
 
 
-@checked
+@checked(least={"flips": 1})
 def sign_flip_p(differences: npt.ArrayLike, *, flips: int = 10_000, seed: int = 0) -> float:
     """One-sided p of a mean difference across subjects by flipping signs.
 
@@ -146,7 +147,7 @@ def effect_size(differences: npt.ArrayLike) -> float:
     return float(values.mean() / spread)
 
 
-@checked
+@checked(least={"resamples": 1})
 def bootstrap_interval(
     values: npt.ArrayLike,
     *,
@@ -169,8 +170,17 @@ def bootstrap_interval(
         Default: the mean.
     resamples : int
     level : float
+        In (0, 1).
     seed : int
+
+    Raises
+    ------
+    InputError
+        Values are not finite, sizes disagree, `level` is out of range, or `statistic` gives no
+        finite number.
     """
+    if not 0 < level < 1:
+        raise InputError(f"bootstrap_interval: level must be in (0, 1), got {level}.")
     scores = np.asarray(values, dtype=np.float64)
     if scores.ndim != 1 or scores.size == 0 or not np.isfinite(scores).all():
         raise InputError(
@@ -194,12 +204,17 @@ def bootstrap_interval(
         drawn = rng.integers(len(groups), size=(resamples, len(groups)))
         estimates = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     else:
-        estimates = np.array(
-            [
-                statistic(scores[np.concatenate([groups[k] for k in draw])])
-                for draw in rng.integers(len(groups), size=(resamples, len(groups)))
-            ]
-        )
+        found = [
+            statistic(scores[np.concatenate([groups[k] for k in draw])])
+            for draw in rng.integers(len(groups), size=(resamples, len(groups)))
+        ]
+        numbers = all(isinstance(value, Real) for value in found)
+        estimates = np.array(found, dtype=np.float64) if numbers else np.array([np.nan])
+        if not np.isfinite(estimates).all():
+            raise InputError(
+                "bootstrap_interval: statistic must give a finite number for every resample, got "
+                f"{found[0]!r} for one."
+            )
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(estimates, [tail, 100 - tail])
     return Interval(float(low), float(high), level)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..errors import InputError
+from ._foreign import foreign
 from .bertscore import bert_score as bert_score
 from .metrics import TEXT_METRICS, Rows, TextMetric, bleu_signature, rouge_signature
 from .ngrams import bleu_counts, bleu_value, check_pairs, rouge_rows
@@ -52,7 +53,7 @@ class TextResult:
     null: npt.NDArray[np.float64] | None
 
 
-@checked
+@checked(least={"resamples": 1})
 def text_scores(
     decoded: Sequence[str],
     truth: Sequence[str],
@@ -163,7 +164,9 @@ def _rows_and_null(
         brains = np.concatenate([brains, partners[:, chosen]])
     all_said = said_id[brains]
     codes, place = np.unique(all_said * len(true) + true_id[chosen], return_inverse=True)
-    unique = rows_of([said[c // len(true)] for c in codes], [true[c % len(true)] for c in codes])
+    pairs = [said[c // len(true)] for c in codes], [true[c % len(true)] for c in codes]
+    with foreign("text_scores", "a metric's library", "Look for texts that hold no characters."):
+        unique = rows_of(*pairs)
     place = place.reshape(all_said.shape)
     # one derangement at a time: (R, N, S) at once need not fit
     null = None if partners is None else np.stack([unique[p].sum(axis=0) for p in place[1:]])

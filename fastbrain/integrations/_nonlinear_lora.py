@@ -54,7 +54,12 @@ class NonlinearLoraConfig(PeftConfig):
     layers_pattern: list[str] | str | None = field(default=None)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        try:
+            super().__post_init__()
+        except ValueError as error:
+            raise InputError(
+                f"NonlinearLoraConfig: task_type must be one of PEFT's, got: {error}"
+            ) from error
         self.peft_type = _peft_type()
         for name in ("target_modules", "exclude_modules"):
             value = getattr(self, name)

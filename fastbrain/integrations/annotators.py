@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from .._arguments import checked
 from ..data import AnnotatorCard, Request
 from ..data.clips import read_clip
 from ..errors import CohortError, ConfigError
@@ -24,6 +25,7 @@ from ..models.hub import load_llm, model_digest
 FRAME = "Somebody saw this: {facts}\n{instruction} Answer in one sentence."
 
 
+@checked(least={"max_tokens": 1})
 class TextModel:
     """A causal language model answers from the captions of the stimulus, or from its class name.
 
@@ -68,6 +70,7 @@ class TextModel:
         return question.replace("{facts}", facts)
 
 
+@checked(least={"frames": 1, "size": 1, "max_tokens": 1})
 class VideoModel:
     """A video language model of transformers answers from the clip.
 

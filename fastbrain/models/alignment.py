@@ -20,6 +20,9 @@ from torch import Tensor, nn
 
 from .._arguments import checked
 from ..errors import InputError
+from ..ops._checks import FLOATS
+from ..ops._checks import finite as check_number
+from ..ops._checks import tensor as check_tensor
 from ..ops.lengths import unit
 
 
@@ -41,7 +44,20 @@ class _Reversal(torch.autograd.Function):
 
 
 def reverse_gradient(x: Tensor, strength: float) -> Tensor:
-    """`x` as it is, with its gradient times ``-strength``."""
+    """`x` as it is, with its gradient times ``-strength``.
+
+    Parameters
+    ----------
+    x : Tensor, any shape, float
+    strength : float
+
+    Raises
+    ------
+    InputError
+        `x` is no dense tensor of floats, or `strength` not a finite number.
+    """
+    check_tensor("reverse_gradient", "x", x, dtypes=FLOATS)
+    strength = check_number("reverse_gradient", "strength", strength, low=-math.inf, high=math.inf)
     return _Reversal.apply(x, strength)
 
 
@@ -159,7 +175,7 @@ class DomainProbe:
     n_text: int
 
 
-@checked
+@checked(least={"hidden": 1, "steps": 1})
 def probe_domains(
     brain: Tensor,
     text: Tensor,

@@ -11,7 +11,7 @@ from .._arguments import checked
 from .brainconfig import BrainLLMConfig
 
 
-@checked
+@checked(least={"out": 1})
 def brain_decoder(config: BrainLLMConfig, out: int) -> nn.Module:
     """Build the network that turns volumes (B, t, k) into vectors (B, t, out).
 

@@ -71,8 +71,8 @@ def load_llm(
     Raises
     ------
     InputError
-        The model cannot be found or read, brings code of its own, has no safetensors, or its
-        tokenizer has no EOS.
+        The model cannot be found or read, brings code of its own, has no safetensors, has a
+        recurrent state in place of keys and values, or its tokenizer has no EOS.
     ConfigError
         `dtype` or `attn` is unknown.
     """
@@ -95,6 +95,12 @@ def load_llm(
         raise InputError(
             f"load_llm: the tokenizer of '{name_or_path}' must have an EOS token, got none. "
             "Answers would never end: use another model."
+        )
+    if getattr(model, "_is_stateful", False):
+        raise InputError(
+            f"load_llm: '{name_or_path}' must keep keys and values of attention, got a "
+            f"{type(model).__name__} with a recurrent state. Use a transformer such as GPT-2, "
+            "Llama or Qwen."
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

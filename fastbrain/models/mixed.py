@@ -119,7 +119,23 @@ def stair_step_mask(blocks: Tensor) -> Tensor:
     -------
     Tensor, (1 or B, 1, T, T) bool
         Triangular for text alone; a staircase where steps have several tokens.
+
+    Raises
+    ------
+    InputError
+        The blocks are no dense whole numbers of one or two axes.
     """
+    if (
+        not isinstance(blocks, Tensor)
+        or blocks.ndim not in (1, 2)
+        or blocks.layout is not torch.strided
+        or blocks.is_floating_point()
+        or blocks.is_complex()
+    ):
+        raise InputError(
+            "stair_step_mask: blocks must be whole numbers (T,) or (B, T), got "
+            f"{getattr(blocks, 'dtype', type(blocks).__name__)}."
+        )
     rows = blocks if blocks.ndim == 2 else blocks[None]
     return (rows[:, :, None] >= rows[:, None, :])[:, None]
 
@@ -151,8 +167,10 @@ def mixed_nll(llm: Any, sequences: Sequence[MixedSequence]) -> tuple[Tensor, Ten
     Raises
     ------
     InputError
-        Nothing is predicted.
+        There is no row, or nothing is predicted.
     """
+    if not sequences:
+        raise InputError("mixed_nll: sequences must be at least one, got none.")
     longest = max(len(s.ids) for s in sequences)
     ids, blocks, labels = [], [], []
     for s in sequences:

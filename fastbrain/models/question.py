@@ -74,15 +74,25 @@ def spread_starts(length: int, steps: int, draws: int) -> list[int]:
     return [i * last // max(1, draws - 1) for i in range(draws)]
 
 
-@checked
+@checked(least={"frames": 1})
 @torch.no_grad()
 def recording_codes(coder: VQAutoencoder, series: npt.NDArray[Any], frames: int) -> Tensor:
     """Codes (R, P) int64 of a series (R, T), window by window as in training.
 
     Frames that fill no patch are left out.
+
+    Raises
+    ------
+    InputError
+        The series has other regions than the coder or no whole patch.
     """
-    coder.eval()
     patch = coder.config.patch
+    if series.ndim != 2 or len(series) != coder.config.regions or series.shape[1] < patch:
+        raise InputError(
+            f"recording_codes: series must be ({coder.config.regions}, T >= {patch}), got "
+            f"{series.shape}."
+        )
+    coder.eval()
     values = torch.as_tensor(np.asarray(series), dtype=torch.float32)
     whole = values.shape[1] // patch * patch
     parts = [

@@ -111,7 +111,7 @@ def _check(
         )
     if not (np.isfinite(inputs).all() and np.isfinite(targets).all()):
         raise InputError("fit_ridge: x and y must be finite, got NaN or infinity.")
-    if not penalties or not all(p > 0 for p in penalties):
+    if not len(penalties) or not all(p > 0 for p in penalties):
         raise InputError(f"fit_ridge: penalties must be > 0, got {tuple(penalties)}.")
     if not np.ptp(inputs, axis=0).any():
         raise InputError("fit_ridge: x must vary between samples, got a constant.")

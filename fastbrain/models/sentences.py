@@ -50,4 +50,5 @@ def sentence_embeddings(texts: Sequence[str], model: str) -> npt.NDArray[np.floa
         mask = batch["attention_mask"][:, None, :, None]
         parts.append(((states * mask).sum(2) / mask.sum(2)).double().numpy())
     units: npt.NDArray[np.float64] = np.concatenate(parts)
-    return units / np.linalg.norm(units, axis=2, keepdims=True)
+    length = np.linalg.norm(units, axis=2, keepdims=True)
+    return units / np.where(length > 0, length, 1.0)  # zeros have no direction and stay

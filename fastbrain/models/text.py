@@ -185,6 +185,8 @@ def _wants_space(tokenizer: Any) -> bool:
 def _pad(
     rows: list[list[int]], tokenizer: Any, device: torch.device | str, *, left: bool
 ) -> tuple[Tensor, Tensor]:
+    if not rows:
+        raise InputError("tokenize: texts must be at least one, got none.")
     width = max(len(row) for row in rows)
     ids = torch.full((len(rows), width), int(tokenizer.pad_token_id), dtype=torch.int64)
     mask = torch.zeros(len(rows), width, dtype=torch.bool)

@@ -9,6 +9,7 @@ when this module is imported), runs or raises: it never falls back.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import BackendError
+from ..errors import BackendError, InputError
 from . import _cuda, _triton
 
 NAMES = ("cuda", "triton", "cpu", "reference")
@@ -102,7 +103,7 @@ def choose(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Back
     BackendError
         The requested name is unknown, not built for this op, or cannot run these inputs.
     """
-    wanted = backend or _requested
+    wanted = _requested if backend is None else backend
     if wanted is None:
         # a short call on the CPU should not hear the objections of every kernel for GPUs first
         on_cpu = isinstance(problem[0], Tensor) and problem[0].is_cpu
@@ -168,6 +169,10 @@ def explain(op: str, *args: Any, **options: Any) -> Explanation:
     """
     operation = operation_of(op)
     backend = options.pop("backend", None)
+    try:
+        inspect.signature(operation.problem).bind(*args, **options)
+    except TypeError as error:
+        raise InputError(f"explain: args must be those of {op}, got others: {error}.") from error
     problem = operation.problem(*args, **options)
     built = {b.name for b in operation.backends}
     rows = tuple(
@@ -176,15 +181,15 @@ def explain(op: str, *args: Any, **options: Any) -> Explanation:
     try:
         chosen: str | None = choose(operation, problem, backend).name
     except BackendError:
-        _known(backend or _requested)
+        _known(_requested if backend is None else backend)
         chosen = None
     return Explanation(op, tuple(sorted(rows, key=lambda row: NAMES.index(row[0]))), chosen)
 
 
 def operation_of(op: str) -> Operation:
     """Look an op up by its public name."""
-    if op not in FAMILIES:
-        raise BackendError(f"explain: op must be one of {', '.join(FAMILIES)}, got '{op}'.")
+    if not isinstance(op, str) or op not in FAMILIES:
+        raise BackendError(f"explain: op must be one of {', '.join(FAMILIES)}, got {op!r}.")
     module = importlib.import_module(f".{FAMILIES[op]}", __package__)
     return module.OPERATIONS[op]
 
@@ -212,8 +217,8 @@ def backend(name: str) -> Iterator[None]:
 
 
 def _known(name: str | None) -> None:
-    if name is not None and name not in NAMES:
-        raise BackendError(f"backend: name must be one of {', '.join(NAMES)}, got '{name}'.")
+    if name is not None and (not isinstance(name, str) or name not in NAMES):
+        raise BackendError(f"backend: name must be one of {', '.join(NAMES)}, got {name!r}.")
 
 
 def _objection(op: Operation, problem: tuple[Any, ...], name: str) -> str | None:

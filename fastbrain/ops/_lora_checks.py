@@ -53,6 +53,7 @@ def linear_problem(
     if not (
         type(scale) is float
         and -inf < scale < inf
+        and (activation is None or type(activation) is str)
         and activation in ACTIVATIONS
         and _plainly_right(x, weight, bias, a, b)
     ):
@@ -180,7 +181,7 @@ def _look_closely(
     if bias is not None:
         check("bias", bias, (weight.shape[0],))
     _checks.same_dtype(function, "x", x, weight=weight, bias=bias, a=a, b=b)
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, (str, type(None))) or activation not in ACTIVATIONS:
         raise InputError(
             f"{function}: activation must be None, gelu, silu or relu, got {activation!r}."
         )

@@ -44,7 +44,7 @@ def clustering(
     _checks.indices(function, "indices", indices, len(memory), like=features)
     if len(indices) != batch:
         raise InputError(f"{function}: indices must have shape ({batch},), got ({len(indices)},).")
-    if variant not in VARIANTS:
+    if not isinstance(variant, str) or variant not in VARIANTS:
         raise InputError(f"{function}: variant must be 'paper' or 'dance', got {variant!r}.")
     temperature = _checks.finite(function, "temperature", temperature, low=0.0, high=float("inf"))
     # rows of the memory are looked at by whatever reads them: a pass of its own would cost too much

@@ -96,7 +96,7 @@ def weights_of(codes: Tensor, metric: str) -> Tensor:
 
 def check_metric(function: str, metric: str) -> None:
     """Refuse a metric that there is not."""
-    if metric not in METRICS:
+    if not isinstance(metric, str) or metric not in METRICS:
         raise InputError(f"{function}: metric must be 'euclidean' or 'cosine', got {metric!r}.")
 
 

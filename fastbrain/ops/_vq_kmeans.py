@@ -17,6 +17,8 @@ from . import _vq_update as update
 from ._vq_update import VQState
 from .vq import vq_lookup
 
+_MOST_ITERATIONS, _MOST_COUNT = 100_000, 1e9
+
 
 def vq_init(
     x: Tensor,
@@ -59,6 +61,7 @@ def vq_init(
     function = "vq_init"
     update.check_sums(function, x, mask)
     update.check_group(function, group)
+    update.check_generator(function, generator)
     x = x.detach().to(torch.promote_types(x.dtype, torch.float32))
     if group is not None:
         x, mask = _of_all(x if mask is None else x[mask], group), None
@@ -70,8 +73,11 @@ def vq_init(
             f"{function}: codes must be an int in [1, {rows}], got {codes!r}. "
             "A codebook starts from distinct rows."
         )
-    if not isinstance(iterations, int) or iterations < 0:
-        raise InputError(f"{function}: iterations must be an int >= 0, got {iterations!r}.")
+    if not isinstance(iterations, int) or not 0 <= iterations <= _MOST_ITERATIONS:
+        raise InputError(
+            f"{function}: iterations must be an int in [0, {_MOST_ITERATIONS}], got "
+            f"{iterations!r}. Codes settle within tens of moves."
+        )
     start, _ = _random_rows(x, codes, generator, mask)
     state = VQState(start, start.new_zeros(codes), torch.zeros_like(start))
     for _ in range(iterations):
@@ -120,7 +126,7 @@ def vq_replace_dead_(
     state : VQState
     x : Tensor, (..., D) float
     threshold : float
-        Codes with a smaller moving count are dead; finite and >= 0.
+        Codes with a smaller moving count are dead; in [0, 1e9].
     generator : Generator, optional
         On the device of `x`.
     mask : Tensor, (...) bool, optional
@@ -137,8 +143,9 @@ def vq_replace_dead_(
     update.check_sums(function, x, mask)
     update.check_state(function, state, x)
     update.check_group(function, group)
-    if not isinstance(threshold, (int, float)) or not 0 <= threshold < float("inf"):
-        raise InputError(f"{function}: threshold must be finite and >= 0, got {threshold!r}.")
+    update.check_generator(function, generator)
+    if not isinstance(threshold, (int, float)) or not 0 <= threshold <= _MOST_COUNT:
+        raise InputError(f"{function}: threshold must be in [0, 1e9], got {threshold!r}.")
     with torch.no_grad():
         dead = state.count < threshold
         # the n-th dead code takes the n-th row, dealt out over the processes in turn

@@ -193,6 +193,15 @@ def check_state(function: str, state: VQState, x: Tensor) -> None:
     _checks.tensor(function, "total", state.total, state.codebook.shape, dtypes=only, like=x)
 
 
+def check_generator(function: str, generator: torch.Generator | None) -> None:
+    """Refuse what is neither nothing nor a generator."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise InputError(
+            f"{function}: generator must be a torch.Generator, got {type(generator).__name__}. "
+            "Make one with torch.Generator().manual_seed(0)."
+        )
+
+
 def check_group(function: str, group: dist.ProcessGroup | None) -> None:
     """Refuse what is neither nothing nor a group of processes."""
     if group is not None and not isinstance(group, dist.ProcessGroup):

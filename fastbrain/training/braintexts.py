@@ -38,8 +38,9 @@ class BrainTexts:
         n = len(self.trial_ids)
         if not self.prompts:
             object.__setattr__(self, "prompts", ("",) * n)
-        sizes = (len(self.windows), len(self.texts), len(self.prompts))
-        if not n or self.windows.ndim != 3 or sizes != (n, n, n):
+        windows = len(self.windows) if self.windows.ndim == 3 else -1
+        sizes = (windows, len(self.texts), len(self.prompts))
+        if not n or sizes != (n, n, n):
             raise InputError(
                 f"BrainTexts: windows must be (N, t, k) with as many texts and prompts as "
                 f"trial_ids, got {tuple(self.windows.shape)}, {sizes[1]}, {sizes[2]} and {n}."

@@ -209,6 +209,11 @@ def reachable_entropy_minimum(tau: float, n_classes: int) -> float:
     float
         4.52 at τ = 0.5 and 180 classes: far above any useful threshold.
     """
+    if not tau > 0 or n_classes < 1:
+        raise ConfigError(
+            "reachable_entropy_minimum: tau must be positive and n_classes 1 or more, got "
+            f"{tau} and {n_classes}."
+        )
     rest = math.exp(-2 / tau)
     total = 1 + (n_classes - 1) * rest
     return math.log(total) + (n_classes - 1) * rest / total * (2 / tau)
@@ -216,7 +221,14 @@ def reachable_entropy_minimum(tau: float, n_classes: int) -> float:
 
 @checked
 def entropy_threshold(losses: LossConfig, n_classes: int) -> float:
-    """Entropy ρ of entropy separation: the configured one, or log(C)/2 as in DANCE."""
+    """Entropy ρ of entropy separation: the configured one, or log(C)/2 as in DANCE.
+
+    Parameters
+    ----------
+    losses : LossConfig
+    n_classes : int
+        0 counts as one class.
+    """
     return losses.rho if losses.rho is not None else math.log(max(n_classes, 1)) / 2
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
+from ..ops import _checks
 from ..ops.lengths import unit
 
 # as in CLIP: the logit scale 1/τ never exceeds 100
@@ -37,6 +38,7 @@ def clip_loss(brain: Tensor, video: Tensor, log_tau: Tensor) -> Tensor:
         Nats; 2·log(B) for unrelated inputs.
     """
     _same("clip_loss", brain, video, 2)
+    _checks.tensor("clip_loss", "log_tau", log_tau, (), dtypes=_checks.FLOATS, like=brain)
     with torch.autocast(brain.device.type, enabled=False):
         wide = torch.promote_types(brain.dtype, torch.float32)
         cosine = unit(brain.to(wide)) @ unit(video.to(wide)).T
@@ -62,6 +64,7 @@ def alignment_loss(brain: Tensor, video: Tensor, *, alpha: float) -> Tensor:
     Tensor, scalar float32
     """
     _same("alignment_loss", brain, video, 3)
+    alpha = _checks.finite("alignment_loss", "alpha", alpha, low=-math.inf, high=1.0)
     wide = torch.promote_types(brain.dtype, torch.float32)
     difference = brain.to(wide) - video.to(wide)
     squared, absolute = difference.square().sum(-1), difference.abs().sum(-1)  # (N, L)
@@ -69,6 +72,8 @@ def alignment_loss(brain: Tensor, video: Tensor, *, alpha: float) -> Tensor:
 
 
 def _same(function: str, brain: Tensor, video: Tensor, ndim: int) -> None:
+    for name, value in (("brain", brain), ("video", video)):
+        _checks.tensor(function, name, value, dtypes=_checks.FLOATS, like=brain)
     if brain.shape != video.shape or brain.ndim != ndim or not brain.numel():
         raise InputError(
             f"{function}: brain and video must have one shape with {ndim} axes, got "

@@ -128,7 +128,7 @@ def stage_one(
     )
 
 
-@checked
+@checked(error=ConfigError)
 def stage_two(
     model: LLM4Brain,
     loader: Loader,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -268,7 +268,7 @@ def _validation(
 
 @checked
 @torch.no_grad()
-def start_codebook(model: VQAutoencoder, loader: SeriesLoader, *, seed: int = 0) -> None:
+def start_codebook(model: VQAutoencoder, loader: Iterable[SeriesBatch], *, seed: int = 0) -> None:
     """Start the codebook on vectors of the encoder as it is, unless it was started before.
 
     Raises

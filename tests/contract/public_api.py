@@ -62,7 +62,12 @@ def leaves(target: Any, parameter: inspect.Parameter) -> list[Any]:
     annotation = parameter.annotation
     if not isinstance(annotation, str):
         return [annotation]
-    scope = vars(sys.modules[target.__module__])
+    annotating = [
+        base
+        for base in getattr(target, "__mro__", (target,))
+        if parameter.name in inspect.get_annotations(base)
+    ]
+    scope = vars(sys.modules[(annotating or [target])[0].__module__])
     parts, found = [ast.parse(annotation, mode="eval").body], []
     while parts:
         part = parts.pop(0)
@@ -84,7 +89,9 @@ def leaves(target: Any, parameter: inspect.Parameter) -> list[Any]:
 def anything(target: Any, parameter: inspect.Parameter) -> bool:
     """Whether the annotation allows every value, or cannot be read."""
     return any(
-        hint in (Any, object) or isinstance(hint, typing.TypeVar) or hint == "dist.ProcessGroup"
+        hint in (Any, object)
+        or isinstance(hint, typing.TypeVar)
+        or (isinstance(hint, str) and not hint.endswith("ArrayLike"))
         for hint in leaves(target, parameter)
     )
 
@@ -105,7 +112,8 @@ def _example(hint: Any, folder: Path) -> Any:
         return args[0]
     if origin is np.ndarray or hint is np.ndarray:
         scalar = typing.get_args(args[1])[0] if len(args) == 2 else float
-        concrete = isinstance(scalar, type) and scalar not in (np.floating, np.integer)
+        known = isinstance(scalar, type) and issubclass(scalar, np.generic)
+        concrete = known and scalar not in (np.floating, np.generic)
         return np.ones((2, 2), dtype=scalar if concrete else float)
     if hint is torch.Tensor:
         return torch.ones(2, 2)

@@ -122,7 +122,7 @@ def test_repetition_time(tmp_path, unit, stored, tr, expected, level):
 
 @pytest.mark.parametrize("tr", [0.0, -1.0, 31.0, float("nan")])
 def test_impossible_tr_argument(plain, tr):
-    with pytest.raises(InputError, match="tr must lie in"):
+    with pytest.raises(InputError, match="tr must"):
         load_volumes(plain, tr=tr)
 
 
@@ -269,7 +269,7 @@ def test_missing_and_wrong_names(tmp_path):
     (tmp_path / "link.nii.gz").symlink_to("../.git/annex/objects/none")
     with pytest.raises(VolumeError, match="datalad get"):
         load_volumes(tmp_path / "link.nii.gz")
-    with pytest.raises(VolumeError, match="exists"):
+    with pytest.raises(InputError, match="path must be"):
         load_volumes(tmp_path / f"{'9' * 400}.nii")
     (tmp_path / "dir.nii").mkdir()
     with pytest.raises(VolumeError):

@@ -18,6 +18,7 @@ from transformers import (
 from fastbrain.decoding import Sampling, generate, score_matrix, score_pairs, score_steered
 from fastbrain.decoding.endings import end_tokens_of
 from fastbrain.errors import ConfigError, InputError
+from fastbrain.models import load_llm
 
 VOCABULARY, WIDTH, CONTEXT = 21, 8, 16
 SHORT = Sampling(max_new_tokens=6)
@@ -162,6 +163,17 @@ def test_models_without_a_key_value_cache_are_refused(embeds, reason):
     for call in calls:
         with pytest.raises(InputError, match=reason):
             call()
+
+
+def test_a_recurrent_model_is_refused_when_it_is_loaded(tmp_path):
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({"[EOS]": 0, "a": 1}, unk_token="a"))
+    PreTrainedTokenizerFast(tokenizer_object=words, eos_token="[EOS]").save_pretrained(tmp_path)
+    _foreign()["recurrent state"]().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="MambaForCausalLM with a recurrent state"):
+        load_llm(str(tmp_path), attn="eager")
 
 
 def test_embeddings_are_read_in_the_precision_of_the_model(llm, embeds):

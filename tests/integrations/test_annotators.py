@@ -273,8 +273,8 @@ def test_the_command_line_asks_a_video_model(video_model, had, tmp_path, capsys,
     monkeypatch.setattr(
         annotators, "load_video_llm", lambda name, device: (video_model, Processor(WORDS, 3))
     )
-    monkeypatch.setattr(VideoModel.__init__, "__kwdefaults__", {
-        **VideoModel.__init__.__kwdefaults__, "size": 8, "frames": 4, "max_tokens": 4,
+    monkeypatch.setattr(VideoModel.__init__.__wrapped__, "__kwdefaults__", {
+        **VideoModel.__init__.__wrapped__.__kwdefaults__, "size": 8, "frames": 4, "max_tokens": 4,
     })  # fmt: skip
     said = ["study", "had", str(had), str(tmp_path / "one"), "--test-subjects", "04"]
     said += ["--closed-set", "--video-model", "llava", "--answers", str(tmp_path / "answers")]
