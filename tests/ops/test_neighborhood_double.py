@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ import torch.nn.functional as F
 from fastbrain import _native
 from fastbrain.ops import _neighborhood_triton as triton
 from fastbrain.ops import explain, neighborhood_clustering
+
+HERE = Path(__file__).parent  # a child imports this module from here
 
 VARIANTS = ["paper", "dance"]
 OPTIONS = {"temperature": 0.05, "variant": "paper"}
@@ -127,7 +130,6 @@ def test_compiles_to_one_graph_with_the_same_gradients(variant):
 
 
 ISA = """
-import sys; sys.path.insert(0, "tests/ops")
 from test_neighborhood_double import *
 torch.set_num_threads(1)
 for variant, shape in itertools.product(VARIANTS, SHAPES[2:]):
@@ -139,6 +141,7 @@ for variant, shape in itertools.product(VARIANTS, SHAPES[2:]):
 def test_instruction_sets(isa):
     ran = subprocess.run(
         [sys.executable, "-c", ISA],
+        cwd=HERE,
         env={**os.environ, "FASTBRAIN_ISA": isa},
         capture_output=True,
         text=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ import torch.nn.functional as F
 from fastbrain import _native
 from fastbrain.errors import BackendError, InputError
 from fastbrain.ops import explain, neighborhood_clustering
+
+HERE = Path(__file__).parent  # a child imports this module from here
 
 VARIANTS = ["paper", "dance"]
 
@@ -255,7 +258,6 @@ def test_peak_memory_does_not_follow_the_memory(variant):
 
 
 ISA = """
-import sys; sys.path.insert(0, "tests/ops")
 from test_neighborhood_streaming import *
 for variant in VARIANTS:
     for shape in ((64, 10, 30_011, 33), (36, 10, 1009, 300)):
@@ -272,7 +274,6 @@ def test_instruction_sets_stream_and_keep(isa):
 
 
 HALF = """
-import sys; sys.path.insert(0, "tests/ops")
 from test_neighborhood_streaming import *
 for variant in VARIANTS:
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
@@ -298,6 +299,7 @@ def test_interpreted_triton_reads_half_precision():
 def child(code, **environment):
     ran = subprocess.run(
         [sys.executable, "-c", code],
+        cwd=HERE,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ import torch.nn.functional as F
 
 from fastbrain import _native, ops
 from fastbrain.ops import VQState, pack_codebook, vq_init, vq_lookup, vq_update_
+
+HERE = Path(__file__).parent  # a child imports this module from here
 
 WIDTHS = (1, 8, 9, 64, 257)
 # whole tiles and panels of every instruction set, and beside them
@@ -126,7 +129,6 @@ def test_registered_operators_keep_their_schema(euclidean):
 
 
 ISA = """
-import sys; sys.path.insert(0, "tests/ops")
 from test_vq_double import *
 torch.set_num_threads(1)
 for width in (1, 9, 64):
@@ -139,5 +141,6 @@ for width in (1, 9, 64):
 @pytest.mark.parametrize("isa", _native.isas()[:-1])
 def test_instruction_sets(isa):
     environment = {**os.environ, "FASTBRAIN_ISA": isa}
-    ran = subprocess.run([sys.executable, "-c", ISA], env=environment, capture_output=True)
+    command = [sys.executable, "-c", ISA]
+    ran = subprocess.run(command, env=environment, cwd=HERE, capture_output=True)
     assert ran.returncode == 0, ran.stderr[-2000:].decode()
