@@ -11,6 +11,7 @@ from numbers import Real
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .design import RunDesign, removed_variance, run_designs
 from .detrend import drift_basis
@@ -21,6 +22,7 @@ _RARE = 4  # trials below which categories are judged together, or not at all
 _MANY = 256  # categories above which all are judged together
 
 
+@checked
 def choose_filter(
     asked: HighPass,
     trials: Sequence[Trial],
@@ -124,6 +126,7 @@ def check_high_pass(asked: HighPass) -> float | None:
     return float(asked)
 
 
+@checked
 def removed_shares(
     designs: Iterable[RunDesign],
     nuisance: Callable[[RunDesign], npt.NDArray[np.floating]],

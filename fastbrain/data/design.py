@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from ..errors import InputError
 from .events import Trial
 from .splits import by_run
@@ -78,6 +79,7 @@ def _erlang(t: Array, shape: int) -> Array:
     return np.asarray(1 - total)
 
 
+@checked(least={"n_volumes": 1})
 def run_design(
     trials: Sequence[Trial],
     *,
@@ -122,6 +124,7 @@ def run_design(
     return RunDesign(trials[0].run_id, tuple(column), responses)
 
 
+@checked
 def run_designs(
     trials: Sequence[Trial],
     *,
@@ -136,7 +139,16 @@ def run_designs(
     ----------
     lengths : mapping of str to int
         Volumes of each run, by run id.
+
+    Raises
+    ------
+    InputError
+        A run has no length.
     """
+    runs = by_run(trials)
+    absent = sorted(set(runs) - set(lengths))
+    if absent:
+        raise InputError(f"run_designs: lengths must name every run, got none of {absent}.")
     return [
         run_design(
             members,
@@ -145,7 +157,7 @@ def run_designs(
             key=key,
             onset_offset_s=onset_offset_s,
         )
-        for run_id, members in by_run(trials).items()
+        for run_id, members in runs.items()
     ]
 
 

@@ -27,9 +27,8 @@ from .splits import Split
 from .store import read_trials_table, write_trials_table
 from .tables import read_tsv
 
-DESCRIPTION = "study.json"
+DESCRIPTION, _LAYOUT = "study.json", 1
 _FILES = ("runs.tsv", "trials.parquet", "surrogates.jsonl", "split.json")
-_LAYOUT = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -145,7 +145,7 @@ class BrainLLMDecoder:
             )
         ids, mask = encode_continuations(
             self.model.text_tokenizer,
-            texts,
+            list(texts),  # an array of texts is no list of str
             max_tokens=self.max_text_tokens,
             end=self.end,
             device=self.model.device,

@@ -27,6 +27,7 @@ from .llm4brain import LLM4Brain
 from .modelcard import card_text
 from .saved import load_tensors, read_whole
 from .serialisation import from_dict
+from .video import NoVideo
 
 LAYOUT = 1
 _SAME_TR_S = 1e-3
@@ -198,7 +199,7 @@ def from_pretrained(
             "prefix as noise: load the right one."
         )
     if described["external_video"] and video is None:
-        video = _NoVideo(described["video_dim"])
+        video = NoVideo(described["video_dim"])
     model = LLM4Brain(
         config,
         grid=own,
@@ -287,18 +288,3 @@ _DESCRIBED = {
     "llm_fingerprint": text,
     "card": table_of(lambda _: True),
 }
-
-
-class _NoVideo(torch.nn.Module):
-    """Stands where an external frame encoder stood that decoding does not need."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """Refuse: the encoder was not given."""
-        raise CheckpointError(
-            "LLM4Brain: this model was trained with an external frame encoder. Pass it as "
-            "from_pretrained(video=...) to use the video branch."
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import CheckpointError, InputError
 from .blocks import Block, init_trunk
 from .config import VideoConfig
 
@@ -79,3 +79,18 @@ def placed(tokens: Tensor, place: Tensor | None) -> Tensor:
             "VideoConfig.frames says."
         )
     return (tokens.unflatten(1, (len(place), -1)) + place.to(tokens.dtype)).flatten(1, 2)
+
+
+class NoVideo(nn.Module):
+    """Stands in for an external frame encoder, which decoding does not need."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Refuse: the encoder was not given."""
+        raise CheckpointError(
+            "LLM4Brain: this model was trained with an external frame encoder. Pass it as "
+            "from_pretrained(video=...) to use the video branch."
+        )

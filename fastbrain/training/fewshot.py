@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from .._arguments import checked
 from .._io import new_output, sha256, write_json
 from .._progress import say
 from .._runfiles import read_manifest, require_writable
@@ -31,6 +32,7 @@ _OPTIM = OptimConfig(lr=1e-2, weight_decay=0.0)
 ADAPT = StageConfig("adapt", epochs=20, batch_size=8, groups=("subjects",), optim=_OPTIM)
 
 
+@checked
 def adapt(
     run: str | Path,
     store: VoxelStore,

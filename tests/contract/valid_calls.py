@@ -54,6 +54,7 @@ def of_ops(w: World) -> dict[str, Callable[[], Arguments]]:
         "backend": lambda: {"name": "reference"},
         "explain": lambda: {"op": "vq_lookup", "args": (x, _normal(3, 4)), "options": {}},
         "observed": dict,
+        "share_cores": dict,
         "tokenize_voxels": lambda: {
             "volumes": _normal(1, 1, grid.n_tokens, grid.patch_voxels),
             "weight": _normal(4, 1, *grid.kernel),
@@ -85,6 +86,8 @@ def of_data(w: World) -> dict[str, Callable[[], Arguments]]:
     splitting = {"trials": w.trials, "key": "run"}
     rest = data.RestDesign(people=2, regions=4, networks=2, frames=20)
     words = [data.Word("a", 1.0, 1.5), data.Word("ball", 9.0, 9.5)]
+    timed = {"tr": 2.0}
+    lengths = {t.run_id: 40 for t in w.trials}
     planned = {"runs": w.runs, "window": w.window, "kernel": (2, 2, 2), "split": w.split}
     return {
         "load_volumes": lambda: {"path": w.folder / "sub-01_run-1.nii"},
@@ -107,6 +110,22 @@ def of_data(w: World) -> dict[str, Callable[[], Arguments]]:
         "audit_trials": lambda: {"trials": w.trials, "split": w.store.split},
         "scan_digests": lambda: {"images": np.ones((2, 3), dtype=np.int16)},
         "absent_images": lambda: {"runs": w.runs},
+        "run_design": lambda: {
+            **timed, "trials": [t for t in w.trials if t.run_id == w.trials[0].run_id],
+            "n_volumes": 40, "key": lambda t: t.category,
+        },
+        "run_designs": lambda: {
+            **timed, "trials": w.trials, "lengths": lengths, "key": lambda t: t.category,
+        },
+        "removed_shares": lambda: {
+            "designs": data.run_designs(
+                w.trials, lengths=lengths, key=lambda t: t.category, **timed
+            ),
+            "nuisance": lambda design: np.arange(len(design.responses))[:, None],
+        },
+        "choose_filter": lambda: {
+            **timed, "asked": None, "trials": w.trials, "lengths": lengths, "window": w.window,
+        },
         "captions_from_tsv": lambda: {"path": w.folder / "captions.tsv"},
         "compute_mask": lambda: {"volumes": w.volumes},
         "fit_pca": lambda: {

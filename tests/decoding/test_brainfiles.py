@@ -12,7 +12,7 @@ from test_story import wordpiece
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from fastbrain._io import sha256
-from fastbrain.data import ArrayRows, fit_pca
+from fastbrain.data import ArrayRows, VoxelStore, fit_pca
 from fastbrain.decoding import BrainLLMCard, load_brainllm, reconstruct, save_brainllm
 from fastbrain.errors import CheckpointError, ConfigError, OutputExistsError
 from fastbrain.models import BrainLLM, BrainLLMConfig
@@ -69,11 +69,23 @@ def test_another_language_model_is_refused(saved):
     [(2.0, "0123", "clock of training, 1.5 s, got 2.0 s"), (1.5, "4567", "components of other")],
 )
 def test_another_store_is_refused(saved, tr, fingerprint, message):
-    store = SimpleNamespace(tr=tr, fingerprint=lambda: fingerprint)
     with pytest.raises(CheckpointError, match=message):
-        load_brainllm(saved.folder, llm=language(), store=store)
-    same = SimpleNamespace(tr=1.5, fingerprint=lambda: "0123")
-    load_brainllm(saved.folder, llm=language(), store=same)
+        load_brainllm(saved.folder, llm=language(), store=Other(tr, fingerprint))
+    load_brainllm(saved.folder, llm=language(), store=Other(1.5, "0123"))
+
+
+class Other(VoxelStore):
+    """A store of which only clock and fingerprint are known."""
+
+    def __init__(self, tr, fingerprint):
+        object.__setattr__(self, "_known", (tr, fingerprint))
+
+    @property
+    def tr(self):
+        return self._known[0]
+
+    def fingerprint(self):
+        return self._known[1]
 
 
 def copied(saved, tmp_path, change):

@@ -174,7 +174,8 @@ def test_cached_steps_are_those_of_whole_passes(kind):
     said = start
     for _ in range(4):
         ids = torch.cat([torch.tensor([vocabulary.begin]), vocabulary.tokens(said).T.flatten()])
-        blocks = torch.cat([torch.zeros(1), 1 + torch.arange(said.shape[1]).repeat_interleave(3)])
+        steps = 1 + torch.arange(said.shape[1]).repeat_interleave(3)
+        blocks = torch.cat([steps.new_zeros(1), steps])
         mask = additive(stair_step_mask(blocks), torch.float32)
         with torch.no_grad():
             logits = llm(input_ids=ids[None], attention_mask=mask).logits[0, -3:]

@@ -1,0 +1,55 @@
+"""What depends on the order in which a library adds holds on other processors too.
+
+The libraries choose their kernels by what the processor has, and kernels add in different orders.
+Here they are told to do without: as on a processor that has AVX2 alone, and on one without it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastbrain import _native
+
+HERE = Path(__file__).parent
+# files whose assertions compare sums that were made in two ways
+PARTS = (
+    "decoding/test_story.py",
+    "decoding/test_engine.py",
+    "decoding/test_batch.py",
+    "decoding/test_encoded.py",
+    "models/test_llm4brain.py",
+    "models/test_alignment.py",
+    "training/test_shared_prompt.py",
+    "training/test_losses.py",
+    "training/test_execution.py",
+)
+PROCESSORS = {
+    "avx2": {
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "FASTBRAIN_ISA": "avx2",
+    },
+    "baseline": {
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+        "ATEN_CPU_CAPABILITY": "default",
+        "FASTBRAIN_ISA": "baseline",
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in PROCESSORS if name in _native.isas()])
+def test_sums_agree_on_other_processors(name):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *PARTS]
+    environment = {**os.environ, **PROCESSORS[name]}
+    ran = subprocess.run(command, env=environment, cwd=HERE, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout[-3000:]
+    assert int(re.search(r"(\d+) passed", ran.stdout)[1]) >= 100
