@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from test_story import wordpiece
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from fastbrain._io import sha256
-from fastbrain.data import ArrayRows, fit_pca
+from fastbrain.data import ArrayRows, VoxelStore, fit_pca
 from fastbrain.decoding import BrainLLMCard, load_brainllm, reconstruct, save_brainllm
 from fastbrain.errors import CheckpointError, ConfigError, OutputExistsError
 from fastbrain.models import BrainLLM, BrainLLMConfig
@@ -69,10 +70,10 @@ def test_another_language_model_is_refused(saved):
     [(2.0, "0123", "clock of training, 1.5 s, got 2.0 s"), (1.5, "4567", "components of other")],
 )
 def test_another_store_is_refused(saved, tr, fingerprint, message):
-    store = SimpleNamespace(tr=tr, fingerprint=lambda: fingerprint)
+    store = Mock(spec=VoxelStore, tr=tr, fingerprint=lambda: fingerprint)
     with pytest.raises(CheckpointError, match=message):
         load_brainllm(saved.folder, llm=language(), store=store)
-    same = SimpleNamespace(tr=1.5, fingerprint=lambda: "0123")
+    same = Mock(spec=VoxelStore, tr=1.5, fingerprint=lambda: "0123")
     load_brainllm(saved.folder, llm=language(), store=same)
 
 
