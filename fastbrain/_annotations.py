@@ -30,10 +30,11 @@ _SCALARS: dict[Any, str] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """What one annotation allows, in words and as a test."""
+    """What one annotation allows, in words and as a test; `lists`: an array becomes a list."""
 
     words: str
     allows: Callable[[Any], bool]
+    lists: bool = False
 
 
 def rule_of(parameter: inspect.Parameter, scope: dict[str, Any]) -> Rule:
@@ -77,7 +78,8 @@ def _any_of(rules: list[Rule]) -> Rule:
     if len(rules) == 1:
         return rules[0]
     described = " or ".join(dict.fromkeys(rule.words for rule in rules))
-    return Rule(described, lambda value: any(rule.allows(value) for rule in rules))
+    lists = any(rule.lists for rule in rules)
+    return Rule(described, lambda value: any(rule.allows(value) for rule in rules), lists)
 
 
 def _of(hint: Any) -> Rule:
@@ -157,8 +159,8 @@ def _sequence_rule(kind: type, args: tuple[Any, ...]) -> Rule:
     if labels:
         inner = _LABEL
     plain: Any = (tuple, list) if kind in (tuple, list) else collections.abc.Sequence
-    # an array of numbers is no list, but reads like one
-    arrays = kind is not tuple and (labels or (bool(args) and args[0] in (int, float)))
+    # an array is no list, but reads like one
+    arrays = kind is not tuple and (labels or (bool(args) and args[0] in (int, float, str)))
 
     def allows(value: Any) -> bool:
         if isinstance(value, str):
@@ -171,7 +173,7 @@ def _sequence_rule(kind: type, args: tuple[Any, ...]) -> Rule:
             and (inner is _ANYTHING or all(inner.allows(v) for v in value))
         )
 
-    return Rule("a sequence" + (f" of ({inner.words})" if args else ""), allows)
+    return Rule("a sequence" + (f" of ({inner.words})" if args else ""), allows, arrays)
 
 
 def _iterable_rule(args: tuple[Any, ...]) -> Rule:

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
+import numpy as np
+
 from ._annotations import Rule, rule_of
 from .errors import FastbrainError, InputError
 
@@ -46,7 +48,8 @@ def checked(
     Returns
     -------
     callable
-        The same function or class, with the same signature.
+        The same function or class, with the same signature. An array of one axis that stands for a
+        sequence is handed on as a list: its truth value is that of a list.
     """
     if target is None:
         return functools.partial(checked, error=error, least=least)
@@ -78,10 +81,10 @@ def _guarded(
             described = signature.parameters.items()
             rules.update((n, rule_of(p, _scope(owner, n))) for n, p in described)
         try:
-            given = signature.bind(*args, **options).arguments
+            bound = signature.bind(*args, **options)
         except TypeError:
             return function(*args, **options)  # Python's own message names what is missing
-        for parameter, value in given.items():
+        for parameter, value in bound.arguments.items():
             kind = signature.parameters[parameter].kind
             each = (value,)
             if kind is inspect.Parameter.VAR_POSITIONAL:
@@ -90,7 +93,9 @@ def _guarded(
                 each = tuple(value.values())
             for one in each:
                 _check(name, parameter, one, rules[parameter], bounds.get(parameter), error)
-        return function(*args, **options)
+            if rules[parameter].lists and isinstance(value, np.ndarray):
+                bound.arguments[parameter] = value.tolist()
+        return function(*bound.args, **bound.kwargs)
 
     return call
 

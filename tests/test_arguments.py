@@ -62,7 +62,7 @@ ALLOWED = {
     "on": [False, np.True_],
     "path": ["a/b", Path("c")],
     "kind": ["a", 1],
-    "names": [[], ("a",), ["a", np.str_("b")]],
+    "names": [[], ("a",), ["a", np.str_("b")], np.array(["a", "b"])],
     "labels": ["abab", [1, "a", None], np.arange(3), range(3)],
     "numbers": [[1, 2.5], np.arange(3.0)],
     "pair": [(1, "a"), [2, "b"]],
@@ -86,7 +86,7 @@ REFUSED = {
     "name": [b"x", 1, Path("x")],
     "path": ["", "a\0b", "x" * 256, b"x", "\ud800", 3],
     "kind": ["b", 2, True, None],
-    "names": ["ab", [1], {"a": 1}, {"a"}, np.array(["a"]), None],
+    "names": ["ab", [1], {"a": 1}, {"a"}, np.array([["a"]]), None],
     "labels": [[[]], {"a": 1}, np.ones((2, 2)), 5],
     "numbers": [["a"], [float("nan")], np.array([np.nan]), torch.ones(2)],
     "pair": [(1,), (1, 2), 3],
@@ -121,6 +121,18 @@ def test_what_the_annotation_allows_is_passed_on(name, value):
 def test_what_it_does_not_allow_is_refused(name, value):
     with pytest.raises(InputError, match=rf"^called: {name} must be .*, got .*\. "):
         called(**{name: value})
+
+
+@pytest.mark.parametrize("given", [np.arange(3), np.ones(2), np.array([])])
+def test_an_array_of_one_axis_is_handed_on_as_a_list(given):
+    @checked
+    def told(labels: Sequence[object], values: npt.ArrayLike) -> tuple[Any, Any]:
+        return labels, values
+
+    labels, values = told(given, given)
+    assert labels == given.tolist()
+    assert type(labels) is list
+    assert values is given
 
 
 def test_a_wrong_number_of_arguments_is_pythons_own_error():

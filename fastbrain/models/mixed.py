@@ -123,17 +123,16 @@ def stair_step_mask(blocks: Tensor) -> Tensor:
     Raises
     ------
     InputError
-        The blocks are no dense whole numbers of one or two axes.
+        The blocks are no dense numbers of one or two axes.
     """
     if (
         not isinstance(blocks, Tensor)
         or blocks.ndim not in (1, 2)
         or blocks.layout is not torch.strided
-        or blocks.is_floating_point()
         or blocks.is_complex()
     ):
         raise InputError(
-            "stair_step_mask: blocks must be whole numbers (T,) or (B, T), got "
+            "stair_step_mask: blocks must be dense numbers (T,) or (B, T), got "
             f"{getattr(blocks, 'dtype', type(blocks).__name__)}."
         )
     rows = blocks if blocks.ndim == 2 else blocks[None]

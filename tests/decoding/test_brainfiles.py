@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -69,23 +70,11 @@ def test_another_language_model_is_refused(saved):
     [(2.0, "0123", "clock of training, 1.5 s, got 2.0 s"), (1.5, "4567", "components of other")],
 )
 def test_another_store_is_refused(saved, tr, fingerprint, message):
+    store = Mock(spec=VoxelStore, tr=tr, fingerprint=lambda: fingerprint)
     with pytest.raises(CheckpointError, match=message):
-        load_brainllm(saved.folder, llm=language(), store=Other(tr, fingerprint))
-    load_brainllm(saved.folder, llm=language(), store=Other(1.5, "0123"))
-
-
-class Other(VoxelStore):
-    """A store of which only clock and fingerprint are known."""
-
-    def __init__(self, tr, fingerprint):
-        object.__setattr__(self, "_known", (tr, fingerprint))
-
-    @property
-    def tr(self):
-        return self._known[0]
-
-    def fingerprint(self):
-        return self._known[1]
+        load_brainllm(saved.folder, llm=language(), store=store)
+    same = Mock(spec=VoxelStore, tr=1.5, fingerprint=lambda: "0123")
+    load_brainllm(saved.folder, llm=language(), store=same)
 
 
 def copied(saved, tmp_path, change):

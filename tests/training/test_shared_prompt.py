@@ -15,8 +15,9 @@ from fastbrain.training import BrainTexts, PromptTuning
 from fastbrain.training.brainpresets import BrainLLMTraining
 
 K = 6
-# float64 up to the logits, which are float32: what differs is the order of sums
-EXACT = {"rtol": 1e-6, "atol": 1e-6}
+# float64 up to the logits, which are float32: a rounding of 6e-8 in each of the some hundred terms of
+# a sum, whose order the library chooses by batch size and processor. Seen: 1.2e-6 with AVX2.
+EXACT = {"rtol": 1e-5, "atol": 1e-5}
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_one_prompt_is_read_once(make, steering):
         for v in (found, expected)
     )
     for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(a, b, **EXACT)
 
 
 @pytest.mark.parametrize("position", ["before-prompt", "after-prompt"])
@@ -96,7 +97,7 @@ def test_texts_of_one_brain_share_what_stands_before(make, position, padded):
         for v in (found, expected)
     )
     for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(a, b, **EXACT)
 
 
 def test_training_finds_what_can_be_shared(make):
@@ -144,7 +145,7 @@ def test_scoring_behind_a_shared_prompt(make, padded):
         model.llm, prefix, ids, mask, pairs, prefix_mask=cut, rows_at_once=2,
         after=model.shared_prompt(prompt),
     )  # fmt: skip
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found, expected, **EXACT)
 
 
 def test_the_decoder_of_the_controls_shares_one_prompt(make):
