@@ -15,8 +15,8 @@ from fastbrain.training import BrainTexts, PromptTuning
 from fastbrain.training.brainpresets import BrainLLMTraining
 
 K = 6
-# float64 up to the logits, which are float32: a rounding of 6e-8 in each of some hundred terms, whose
-# order the library chooses by batch size and processor. Seen: 1.2e-6 with AVX2.
+# float64 up to the logits, which are float32: a rounding of 6e-8 in each of some hundred terms, in
+# an order that the library chooses by batch size and processor. Seen: 1.2e-6 with AVX2.
 EXACT = {"rtol": 1e-5, "atol": 1e-5}
 
 
