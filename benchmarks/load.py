@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 LIBGOMP = 300_000  # its own count where neither variable is set
 EPOCHS = 4
@@ -70,6 +71,21 @@ def record(machine: str | None, found: dict[tuple[int, int], list[dict[str, floa
             share_of_idle=median(pace) / quiet,
             rounds=len(runs),
         )
+
+
+def load_table(rows: list[dict[str, Any]]) -> str:
+    """Pace of training with each count of waiting rounds, idle and beside busy processes."""
+    lines = [
+        "| machine | waiting | windows/s, median (all rounds) | share of idle | processor time |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        rounds = ", ".join(f"{pace:.0f}" for pace in row["windows_per_s_all"])
+        lines.append(
+            f"| {row['case']} | {row['provider']} | {row['windows_per_s']:.0f} ({rounds}) "
+            f"| {row['share_of_idle']:.0%} | {row['cpu_s']:.0f} s |"
+        )
+    return "\n".join(lines)
 
 
 def child(work: Path, count: int) -> dict[str, float]:

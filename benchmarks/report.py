@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pages
+from load import load_table
 from rows import all_rows
 
 # what a table of its own is measured on
@@ -224,6 +225,7 @@ RECIPES = {
     "demo": demo_table,
     "haxby": haxby_table,
     "training": training_table,
+    "load": load_table,
     "pereira_ridge": found_table,
     "alice_retrieval": found_table,
     "alice_story": story_table,
