@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import InputError
 
-T = TypeVar("T")
 Triple = tuple[int, int, int]
 
 
@@ -114,32 +112,6 @@ class TokenGrid:
     def overlapping(self) -> bool:
         """Whether neighbouring patches share voxels (kernel > stride)."""
         return self.kernel != self.stride
-
-    def derived(self, build: Callable[..., T], *settings: Any) -> T:
-        """What ``build(grid, *settings)`` returns, made once and kept as long as the grid lives.
-
-        ``torch.compile`` takes it as a constant. As a method it needs no reconstruction of the grid
-        in the graph, which torch 2.10 cannot do.
-
-        Parameters
-        ----------
-        build : callable
-            A function of a module; it and `settings` are the key.
-        *settings
-            Hashable.
-        """
-        kept: dict[Any, Any] = self.__dict__.setdefault("_kept", {})
-        key = (build, *settings)
-        if key not in kept:
-            kept[key] = build(self, *settings)
-        result: T = kept[key]
-        return result
-
-    # what torch.compiler.assume_constant_result does, without importing torch
-    derived._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_kept"}
 
     @cached_property
     def coords(self) -> npt.NDArray[np.int64]:

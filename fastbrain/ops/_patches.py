@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from ..grid import TokenGrid
 
+_Tables = dict[tuple[torch.device, torch.dtype], Tensor]
+_offsets: WeakKeyDictionary[TokenGrid, _Tables] = WeakKeyDictionary()
 
+
+@torch.compiler.assume_constant_result
 def offsets_of(grid: TokenGrid, device: torch.device, dtype: torch.dtype = torch.int64) -> Tensor:
     """Flat voxel index of every patch element on `device`, (n_tokens, P), -1 outside."""
-    return grid.derived(_offsets_on, device, dtype)
-
-
-def _offsets_on(grid: TokenGrid, device: torch.device, dtype: torch.dtype) -> Tensor:
-    return torch.from_numpy(grid.offsets).to(device, dtype)
+    tables = _offsets.setdefault(grid, {})
+    if (device, dtype) not in tables:
+        tables[device, dtype] = torch.from_numpy(grid.offsets).to(device, dtype)
+    return tables[device, dtype]
 
 
 def too_large(grid: TokenGrid) -> str | None:

@@ -7,6 +7,7 @@ gradient is a ``torch.autograd.Function`` around them.
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -30,7 +31,10 @@ _library.define(
     "Tensor? mean, Tensor? inv_std, float scale, SymInt frames, int[] kernel) -> Tensor"
 )
 
+_rows: WeakKeyDictionary[TokenGrid, tuple[Tensor, Tensor]] = WeakKeyDictionary()
 
+
+@torch.compiler.assume_constant_result
 def rows_of(grid: TokenGrid) -> tuple[Tensor, Tensor]:
     """Runs of voxels along x that make up each patch.
 
@@ -41,21 +45,19 @@ def rows_of(grid: TokenGrid) -> tuple[Tensor, Tensor]:
     bits : Tensor, (n_tokens, kz·ky) uint8, or int64 where a row is wider than 8 voxels
         Bit j is set where voxel j of the run lies in volume and mask.
     """
-    return grid.derived(_find_rows)
-
-
-def _find_rows(grid: TokenGrid) -> tuple[Tensor, Tensor]:
-    width = grid.kernel[2]
-    offsets = grid.offsets.reshape(grid.n_tokens, -1, width)
-    valid = offsets >= 0
-    first = valid.argmax(axis=2)
-    base = np.take_along_axis(offsets, first[..., None], axis=2)[..., 0] - first
-    base[~valid.any(axis=2)] = 0
-    powers = np.uint64(1) << np.arange(width, dtype=np.uint64)
-    bits = np.where(valid, powers, np.uint64(0)).sum(axis=2, dtype=np.uint64)
-    # small tables: at 4 voxels a row they would otherwise outweigh the values themselves
-    bits = bits.astype(np.uint8) if width <= 8 else bits.view(np.int64)
-    return torch.from_numpy(base.astype(np.int32)), torch.from_numpy(bits)
+    if grid not in _rows:
+        width = grid.kernel[2]
+        offsets = grid.offsets.reshape(grid.n_tokens, -1, width)
+        valid = offsets >= 0
+        first = valid.argmax(axis=2)
+        base = np.take_along_axis(offsets, first[..., None], axis=2)[..., 0] - first
+        base[~valid.any(axis=2)] = 0
+        powers = np.uint64(1) << np.arange(width, dtype=np.uint64)
+        bits = np.where(valid, powers, np.uint64(0)).sum(axis=2, dtype=np.uint64)
+        # small tables: at 4 voxels a row they would otherwise outweigh the values themselves
+        bits = bits.astype(np.uint8) if width <= 8 else bits.view(np.int64)
+        _rows[grid] = torch.from_numpy(base.astype(np.int32)), torch.from_numpy(bits)
+    return _rows[grid]
 
 
 def can_run(

@@ -285,10 +285,10 @@ def test_the_command_line_asks_a_video_model(video_model, had, tmp_path, capsys,
     assert (tmp_path / "answers" / "annotator.json").is_file()
     # one voice only, and a clip that is absent is one clear error
     capsys.readouterr()
+    said[3], said[-1] = str(tmp_path / "two"), str(tmp_path / "others")
     assert cli.main([*said, "--text-model", "llama"]) == 1
     assert "one of --captions, --text-model and --video-model" in capsys.readouterr().err
     (had / "stimuli/Archery/v_1_1_3.mp4").unlink()
-    said[3], said[-1] = str(tmp_path / "two"), str(tmp_path / "others")
     assert cli.main(said) == 1
     assert "v_1_1_3.mp4" in capsys.readouterr().err
     assert not (tmp_path / "two").exists()
