@@ -50,7 +50,7 @@ def record_roofline(setting: Setting, recorder: Recorder, **size: int) -> dict[s
 
 
 def peak_bytes(function: Way, device: str) -> int | None:
-    """Memory that a call takes beyond what was taken before it; None where nobody counts."""
+    """Memory that a call takes beyond what was taken before; None where it is not measurable."""
     gc.collect()
     if not device.startswith("cuda"):
         return _peak_resident(function)

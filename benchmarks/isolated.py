@@ -190,7 +190,7 @@ class _Worker:
         self.outcome.failed.append(f"{name} ({reason.splitlines()[0][:80]})")
         self._row("failed", reason)
         if unit is None or unit in self.skip:
-            # it never got to its first unit, or does not leave out what it is told to
+            # it never got to its first unit, or does not skip what it was asked to skip
             return False
         self.skip.append(unit)
         return True

@@ -22,11 +22,17 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 
 @overload
-def checked(target: T) -> T: ...
+def checked(target: T) -> T:
+    """Check a function or class, with :class:`InputError` and no bounds."""
+
+
 @overload
 def checked(
     *, error: type[FastbrainError] = ..., least: Mapping[str, float] | None = ...
-) -> Callable[[T], T]: ...
+) -> Callable[[T], T]:
+    """Make a decorator that raises `error` and keeps to the bounds in `least`."""
+
+
 def checked(
     target: Any = None,
     *,

@@ -67,7 +67,7 @@ def _seal(value: dict[str, Any]) -> str:
 
 
 def stamp(path: str | Path) -> Stamp:
-    """Size, times of change (ns) and inode of a file: equal while nobody writes to it."""
+    """Size, times of change (ns) and inode of a file: equal as long as it is not written to."""
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 

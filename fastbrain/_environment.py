@@ -32,13 +32,13 @@ def check_environment(
     Raises
     ------
     DiskError
-        No file can be made where `out` goes, the disk has less than `needed_bytes` free, or the
-        cache folder is needed and cannot be written.
+        No file can be made where `out` goes, a parent of it is a file, the disk has less than
+        `needed_bytes` free, or the cache folder is needed and cannot be written.
     InputError
         The name of `out` is not valid UTF-8.
     """
     check_name(out, function=function)
-    folder = _existing(Path(out))
+    folder = _existing(Path(out), function)
     check_writable(folder)
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
@@ -109,14 +109,19 @@ def environment() -> list[tuple[str, str]]:
 
 
 def _cache() -> Path:
-    return _existing(cache_folder())
+    return _existing(cache_folder(), "doctor")
 
 
-def _existing(path: Path) -> Path:
-    """The nearest folder that is there; a file in its place is left to the caller's error."""
+def _existing(path: Path, function: str) -> Path:
+    """The nearest folder that is there; whether `path` itself may be a file is the caller's."""
     for folder in (path, *path.absolute().parents):
         if folder.is_dir():
             return folder
+        if folder != path and folder.exists():
+            raise DiskError(
+                f"{function}: {folder} must be a folder, got a file. Choose another place for "
+                f"{path.name}."
+            )
     return Path("/")
 
 

@@ -41,7 +41,7 @@ def hold(
     what : str
         Who asks, for the message: ``"prepare_store"``.
     error : type of FastbrainError
-        What is raised where somebody else holds it.
+        What is raised where another process holds it.
 
     Raises
     ------

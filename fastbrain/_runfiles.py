@@ -7,7 +7,6 @@ values of the declared types, or as a :class:`CheckpointError` that names file a
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from ._rules import (
     table_of,
     text,
 )
-from .errors import CheckpointError, DiskError
+from .errors import CheckpointError, CohortError
 
 interval = record_of({"low": number, "high": number})
 score = record_of(
@@ -96,7 +95,7 @@ def read_record(
     rules : mapping of str to callable
         Keys that must be there, and what their values must be.
     optional : mapping of str to callable, optional
-        Keys that may be missing. Keys that nobody names are left as they are.
+        Keys that may be missing. Keys in neither table are not checked.
     function : str
         Who asks, for messages.
 
@@ -111,7 +110,7 @@ def read_record(
     """
     try:
         found = read_json(path)
-    except (OSError, ValueError) as error:  # a number of thousands of digits is a ValueError
+    except CohortError as error:
         raise CheckpointError(f"{function}: {path} must be readable: {error}") from error
     if not isinstance(found, dict):
         raise CheckpointError(
@@ -207,35 +206,6 @@ def read_log(path: str | Path, *, function: str) -> list[dict[str, Any]]:
                 f"{str(found)[:60]!r}. The file is damaged or was edited."
             )
     return rows
-
-
-def require_writable(folder: str | Path, *, function: str) -> None:
-    """Refuse a folder that cannot be written into, before any work is done for it.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Where a result will go; where it does not exist yet, its nearest parent that does is asked.
-    function : str
-        Who asks, for messages.
-
-    Raises
-    ------
-    DiskError
-        Nothing can be written there.
-    """
-    place = Path(folder)
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    try:
-        with tempfile.TemporaryFile(dir=place):
-            pass
-    except OSError as error:
-        raise DiskError(
-            f"{function}: {folder} must be a folder that can be written into, got "
-            f"'{error.strerror or error}' for {place}. Nothing was done: make it writable, or "
-            "copy it to where you may write."
-        ) from error
 
 
 def _shown(value: Mapping[str, Any], key: str) -> str:

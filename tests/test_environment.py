@@ -16,7 +16,7 @@ ODD = os.fsdecode(b"donn\xe9es")
 
 @pytest.fixture
 def blocked(tmp_path):
-    """A name below which nobody can make a file, not even root."""
+    """A path under which no file can be made, not even by root."""
     (tmp_path / "file").touch()
     return tmp_path / "file" / "below"
 
@@ -58,10 +58,10 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch, blocked):
 def test_a_user_without_a_home(monkeypatch):
     monkeypatch.delenv("FASTBRAIN_CACHE", raising=False)
 
-    def nobody(path):
+    def no_home(path):
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(Path, "expanduser", nobody)
+    monkeypatch.setattr(Path, "expanduser", no_home)
     with pytest.raises(DiskError, match=r"home folder, got none.*Set FASTBRAIN_CACHE"):
         _io.cache_folder()
     assert "cannot be used" in dict(environment())["cache folder"]

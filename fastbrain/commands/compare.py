@@ -11,9 +11,9 @@ from typing import Annotated
 
 import tyro
 
+from .._environment import check_environment
 from .._io import write_json
 from .._progress import say
-from .._runfiles import require_writable
 from ..evaluation.compare import Comparison, compare_runs
 from ..evaluation.table import TITLES, aligned
 
@@ -33,7 +33,7 @@ class Config:
 def run(config: Config) -> None:
     """Compare and print."""
     if config.out is not None:
-        require_writable(config.out.parent, function="compare")
+        check_environment(config.out.parent, function="compare")
     found = compare_runs(config.runs, seed=config.seed)
     print(comparison_table(found))
     for note in found.notes:

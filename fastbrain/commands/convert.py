@@ -13,8 +13,8 @@ from typing import Annotated
 
 import tyro
 
+from .._environment import check_environment
 from .._progress import say
-from .._runfiles import require_writable
 from ..errors import OutputExistsError
 from ..models import convert_pickle
 
@@ -35,6 +35,6 @@ def run(config: Config) -> None:
         raise OutputExistsError(
             f"convert: {config.out} must not exist yet. Remove it, or choose another name."
         )
-    require_writable(config.out.parent, function="convert")
+    check_environment(config.out.parent, function="convert")
     convert_pickle(config.source, config.out)
     say(f"tensors written to {config.out}")

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from .._environment import check_environment
 from .._progress import say
-from .._runfiles import require_writable
 from ..data import WindowLoader
 from ..decoding import decode_windows
 from ..evaluation.brainrun import is_brainllm_run, open_brainllm_run, write_brainllm
@@ -42,7 +42,7 @@ class Config(SamplingOptions):
 def run(config: Config) -> None:
     """Decode and write."""
     if config.out is not None:
-        require_writable(config.out.parent, function="decode")
+        check_environment(config.out.parent, function="decode")
     if is_brainllm_run(config.run):
         refuse_unknown_subject("decode", config.unknown_subject)
         saved, store, _ = open_brainllm_run(config.run, store=config.store, device=config.device)

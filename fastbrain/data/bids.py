@@ -49,9 +49,9 @@ def runs_from_bids(
 ) -> tuple[RunRecord, ...]:
     """Find the BOLD runs of a BIDS dataset.
 
-    Hidden files and folders called ``sourcedata``, ``code`` or ``derivatives`` are ignored. How
-    sidecars are read is told in :func:`fastbrain.data.sidecars.clock_of`; what was assumed is
-    printed as a note.
+    Hidden files and folders called ``sourcedata``, ``code`` or ``derivatives`` are ignored. For
+    how sidecars are read see :func:`fastbrain.data.sidecars.clock_of`; assumptions are printed as
+    notes.
 
     Parameters
     ----------

@@ -6,10 +6,11 @@ that come once in a run of five minutes they remove a third, and with it the sig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from .._rules import Rule, list_of, none_or, number, table_of, text
 from ..errors import InputError
 
 HighPass = float | Literal["auto"] | None
@@ -95,14 +96,14 @@ class DriftFilter:
             name += ")"
         if not self.removed:
             return {"high-pass": name, "it removes": "nothing: the events predict no response"}
-        text = f"of what the events predict: {_shares(self.removed)}"
+        shown = f"of what the events predict: {_shares(self.removed)}"
         if self.stimuli["n"]:
-            text += (
+            shown += (
                 f"; of single stimuli {self.stimuli['median']:.0%} (median of "
                 f"{self.stimuli['n']:.0f}), at most {self.stimuli['worst']:.0%} "
                 f"({self.worst_stimulus})"
             )
-        return {"high-pass": name, "it removes": text}
+        return {"high-pass": name, "it removes": shown}
 
     def warning(self) -> str | None:
         """What to say where more than 20 % of a category is removed, else None."""
@@ -131,30 +132,26 @@ def _name(seconds: float | None) -> str:
 def _shares(shares: Mapping[str, float]) -> str:
     """Shares in descending order, the first few by name."""
     ranked = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
-    text = ", ".join(f"{name} {share:.0%}" for name, share in ranked[:_SHOWN])
+    shown = ", ".join(f"{name} {share:.0%}" for name, share in ranked[:_SHOWN])
     rest = ranked[_SHOWN:]
     if rest:
-        text += f" and {len(rest)} more of {rest[-1][1]:.0%} to {rest[0][1]:.0%}"
-    return text
+        shown += f" and {len(rest)} more of {rest[-1][1]:.0%} to {rest[0][1]:.0%}"
+    return shown
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
+    return number(value) and 0 <= value < 1e9
 
 
-def _table(value: Any) -> bool:
-    return isinstance(value, dict) and all(map(_number, value.values()))
-
-
-_RULES: dict[str, Callable[[Any], bool]] = {
-    "high_pass_s": lambda value: value is None or _number(value),
-    "asked": lambda value: value is None or value == "auto" or _number(value),
-    "runs": lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value),
+_RULES: dict[str, Rule] = {
+    "high_pass_s": none_or(_number),
+    "asked": lambda value: value == "auto" or none_or(_number)(value),
+    "runs": list_of(text),
     "trials": _number,
-    "removed": _table,
-    "stimuli": lambda value: _table(value) and set(value) == {"n", "median", "worst"},
-    "worst_stimulus": lambda value: isinstance(value, str),
+    "removed": table_of(_number),
+    "stimuli": lambda value: table_of(_number)(value) and set(value) == {"n", "median", "worst"},
+    "worst_stimulus": text,
     "usual": _number,
     "line": _number,
-    "spares": lambda value: value is None or _number(value),
+    "spares": none_or(_number),
 }

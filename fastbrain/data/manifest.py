@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from .._digests import read_sealed, write_sealed
 from .._io import read_json
+from .._rules import Rule, count, list_of, none_or, number, record_of, table_of, text
 from ..errors import CohortError, InputError, StoreError
 from .events import WindowSpec
 from .highpass import DriftFilter
@@ -128,19 +128,11 @@ class Manifest:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9
-
-
-def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return number(value) and 0 < value < 1e9
 
 
 def _triple(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(_count(v) for v in value)
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and "\0" not in value
+    return list_of(count)(value) and len(value) == 3
 
 
 def _window(value: Any) -> bool:
@@ -148,17 +140,11 @@ def _window(value: Any) -> bool:
         WindowSpec(**value)
     except (TypeError, InputError):
         return False
-    return _count(value["window_trs"])
+    return count(value["window_trs"])
 
 
 def _fit(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and set(value) == {"runs", "n_volumes"}
-        and isinstance(value["runs"], list)
-        and all(_text(v) for v in value["runs"])
-        and _count(value["n_volumes"])
-    )
+    return record_of({"runs": list_of(text), "n_volumes": count})(value) and len(value) == 2
 
 
 def _filter(value: Any) -> bool:
@@ -170,34 +156,32 @@ def _filter(value: Any) -> bool:
 
 def _runs(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        _RUN_ID.fullmatch(k) and isinstance(v, dict) and _count(v.get("n_volumes"))
+        _RUN_ID.fullmatch(k) and isinstance(v, dict) and count(v.get("n_volumes"))
         for k, v in value.items()
     )
 
 
 def _files(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        _text(k) and isinstance(v, str) and _SHA256.fullmatch(v) for k, v in value.items()
-    )
+    return table_of(lambda digest: text(digest) and bool(_SHA256.fullmatch(digest)))(value)
 
 
 def _root(value: Any) -> bool:
-    return _text(value) and (value == "" or os.path.isabs(value))
+    return text(value) and (value == "" or os.path.isabs(value))
 
 
-_RULES: dict[str, Callable[[Any], bool]] = {
-    "fastbrain": _text,
+_RULES: dict[str, Rule] = {
+    "fastbrain": text,
     "tr": _number,
     "window": _window,
-    "units": _text,
+    "units": text,
     "scale": _number,
-    "high_pass_s": lambda value: value is None or _number(value),
+    "high_pass_s": none_or(_number),
     "shape": _triple,
     "kernel": _triple,
     "stride": _triple,
-    "n_tokens": _count,
-    "patch_voxels": _count,
-    "grid": _text,
+    "n_tokens": count,
+    "patch_voxels": count,
+    "grid": text,
     "root": _root,
     "fit": _fit,
     "filter": _filter,

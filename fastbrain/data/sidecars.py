@@ -231,7 +231,7 @@ def _check_excitation(sidecar: Sidecar, tr: float | None) -> None:
         return
     if tr is None:
         sidecar.refuse(
-            name, "stand beside RepetitionTime, the time between volumes", "it alone",
+            name, "come with RepetitionTime, the time between volumes", "it alone",
             "State RepetitionTime.",
         )  # fmt: skip
     elif excitation > tr + AGREE_S:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from .._arguments import checked
+from .._environment import check_environment
 from .._io import write_atomic, write_json
-from .._runfiles import read_log, read_manifest, require_writable
+from .._runfiles import read_log, read_manifest
 from ..data import DriftFilter, VoxelStore, WindowLoader
 from ..data.tables import tsv_text
 from ..decoding import Sampling, token_saliency
@@ -162,7 +163,7 @@ def evaluate_run(
     )
     scored = scored_trials(manifest, data, function="evaluate_run")
     history = _histories(run)
-    require_writable(run, function="evaluate_run")
+    check_environment(run, function="evaluate_run")
     result = evaluate_model(
         model, data, scored, sampling=sampling, count=count, seed=seed, bert=bert
     )

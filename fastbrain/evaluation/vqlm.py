@@ -13,9 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .._environment import check_environment
 from .._io import write_json
 from .._rules import list_of, number
-from .._runfiles import read_record, read_vqlm, require_writable
+from .._runfiles import read_record, read_vqlm
 from ..data import RestingStudy
 from ..decoding import answer_odds, guess_number
 from ..errors import CheckpointError
@@ -126,7 +127,7 @@ def evaluate_vqlm(
         The run folder cannot be written into; nothing was computed.
     """
     run = Path(run)
-    require_writable(run, function="evaluate_vqlm")
+    check_environment(run, function="evaluate_vqlm")
     config, split, coding, frames = read_vqlm(run, function="evaluate_vqlm")
     people = [p for part in _PARTS for p in split[part]]
     if sorted(people) != sorted(study.series):

@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
+from .._digests import remembered_sha256
 from .._io import folder_atomic, write_atomic, write_json
 from .._runfiles import LANGUAGE_MODEL, read_record
 from ..errors import CheckpointError, ConfigError, InputError
-from .saved import file_digest, plain_name
+from .saved import plain_name
 from .sources import ModelSource, find_model
 
 COPY_LIMIT_BYTES = 4 << 30
@@ -205,6 +206,6 @@ def _difference(source: ModelSource, files: Mapping[str, str]) -> str:
         path = source.folder / name
         if not path.is_file():
             return f"no {name}"
-        if file_digest(path) != digest:
+        if remembered_sha256(path) != digest:
             return f"another {name}"
     return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SEAL = "fastbrain.json"
-_DIGESTS: dict[tuple[str, int, int, int], str] = {}
 
 
 def read_whole(root: Path, files: Sequence[str], *, function: str) -> Any:
@@ -84,15 +82,6 @@ def check_seal(folder: Path) -> None:
         raise
     except (CohortError, OSError) as error:
         raise CheckpointError(f"check_seal: {folder} must be whole: {error}") from error
-
-
-def file_digest(path: Path) -> str:
-    """Hex sha256 of a file, computed once a process while the file stays as it is."""
-    state = os.stat(path)
-    key = (str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino)
-    if key not in _DIGESTS:
-        _DIGESTS[key] = sha256(path)
-    return _DIGESTS[key]
 
 
 def plain_name(name: Any) -> bool:

@@ -34,7 +34,7 @@ class SharedPrompt:
             raise InputError(f"SharedPrompt: ids must be (P >= 1,), got {tuple(ids.shape)}.")
         self.ids = ids
         # the head has nothing to say yet; models without a body of their own say it once, as do
-        # those that somebody hooked
+        # those with hooks
         body = llm.base_model if untouched(llm) else llm
         only = {"logits_to_keep": 1} if body is llm else {}
         self._cache = body(input_ids=ids[None], use_cache=True, **only).past_key_values

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .._digests import remembered_sha256
 from .._io import read_json
 from ..errors import FastbrainError, InputError
-from .saved import file_digest, plain_name
+from .saved import plain_name
 
 _HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
@@ -57,7 +58,7 @@ class ModelSource:
 
     def digests(self) -> dict[str, str]:
         """Hex sha256 of every file that loading may read, by name."""
-        return {name: file_digest(self.folder / name) for name in self.file_names()}
+        return {name: remembered_sha256(self.folder / name) for name in self.file_names()}
 
 
 def find_model(name: str | Path, *, function: str, revision: str | None = None) -> ModelSource:

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from .._arguments import checked
+from .._environment import check_environment
 from .._io import new_output, write_json
 from .._progress import say
-from .._runfiles import require_writable
 from ..data import Audit, FitScope, StoreRows, VoxelStore, audit_store, fit_pca
 from ..data.masks import read_labels
 from ..decoding.brainfiles import KIND, BrainLLMCard, SavedBrainLLM, save_brainllm
@@ -156,7 +156,7 @@ def train_brainllm_run(
         `out` cannot be written into.
     """
     config = absolute_paths(config or BrainRunConfig(), files=("atlas",), models=("llm",))
-    require_writable(out, function="train")
+    check_environment(out, function="train")
     audit = audit_brainllm(store, config).check(allow=allow_leak)
     say(f"audit: {audit.summary()}")
     split = store.split

@@ -178,7 +178,7 @@ def latest_checkpoint(run_dir: str | Path) -> Path | None:
 def recover_checkpoints(run_dir: str | Path) -> None:
     """Give a checkpoint its name back whose replacement was killed between two renames.
 
-    For the process that holds the run's folder: nobody else may be saving.
+    For the process that holds the run's folder: no other process may be saving.
     """
     root = Path(run_dir) / "checkpoints"
     for aside in root.glob(".step-*.old.*/step-*"):

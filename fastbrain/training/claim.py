@@ -15,7 +15,7 @@ from .._rules import flag, list_of, none_or, record_of, table_of, text
 from .._runfiles import read_record
 from ..data import Audit, FitScope, VoxelStore, audit_store
 from ..errors import CheckpointError, ConfigError
-from .environment import environment
+from .provenance import provenance
 from .runconfig import RunConfig
 
 C = TypeVar("C")
@@ -144,7 +144,7 @@ def claim(
     """
     same = json.loads(json.dumps(said))  # as it comes back: lists for tuples
     path = out / "config.json"
-    about = environment()
+    about = provenance()
     if path.exists():
         before = read_record(path, {}, optional=_CLAIMED, function=function)
         if any(before.get(key) != value for key, value in same.items()):

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from .._arguments import checked
+from .._environment import check_environment
 from .._io import new_output, sha256, write_json
 from .._progress import say
-from .._runfiles import read_manifest, require_writable
+from .._runfiles import read_manifest
 from ..data import FitScope, Split, VoxelStore, WindowLoader, audit_trials
 from ..data.fits import statistics_scope
 from ..data.scans import window_digests
@@ -92,7 +93,7 @@ def adapt(
     plan = plan_few_shot(store, subject, runs, score_runs=score_runs)
     folder = Path(run) / "model" if (Path(run) / "model").is_dir() else Path(run)
     base = read_manifest(run, function="adapt") if folder != Path(run) else {}
-    require_writable(out, function="adapt")
+    check_environment(out, function="adapt")
     model = from_pretrained(folder, device=device)
     check_store(model, store)
     same = base.get("store_fingerprint") == store.fingerprint()

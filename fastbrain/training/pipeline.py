@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from .._arguments import checked
+from .._environment import check_environment
 from .._io import new_output, write_json
 from .._progress import say
-from .._runfiles import require_writable
 from ..data import VoxelStore, WindowLoader
 from ..data.tables import read_lines
 from ..models import (
@@ -106,7 +106,7 @@ def train_llm4brain(
         files=("corpus", "encoder_weights", "qformer_weights"),
         models=("llm", "vision_model"),
     )
-    require_writable(out, function="train")
+    check_environment(out, function="train")
     adapt, scored = split_target(store, config.adapt_runs)
     people_of(store, config)  # refuses before anything is written
     allow_leak = allow_leak or (reason_of(out) if resume else None)

@@ -28,8 +28,8 @@ from .checkpoint import (
     set_rng_state,
 )
 from .config import StageConfig
-from .environment import environment
 from .guards import NonFiniteGuard
+from .provenance import provenance
 
 Row = dict[str, Any]
 Named = list[tuple[str, nn.Parameter]]
@@ -118,7 +118,7 @@ def begin(
         random.seed(config.seed)
         np.random.seed(config.seed)  # noqa: NPY002
         torch.manual_seed(config.seed)
-        about = {"config": config.to_dict(), **environment(), "record": dict(record or {})}
+        about = {"config": config.to_dict(), **provenance(), "record": dict(record or {})}
         write_json(run / "config.json", about)
         # a run killed in its first epoch then starts again from the same weights
         save(run, objective, named, optimizer, loader, config, History())
@@ -153,7 +153,7 @@ def begin(
             f"fit: {newest} must hold the state of training, got {error!r}. It was edited, or "
             "another version wrote it: use a new run folder."
         ) from error
-    # damage of the best weights is told before the rest of the training is done, not after it
+    # damaged best weights are reported before the rest of the training is done, not after it
     judged = config.keep_best and history.best_value is not None
     if judged and latest_checkpoint(run / "best") is None:
         raise CheckpointError(

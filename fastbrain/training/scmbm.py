@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from .._environment import check_environment
 from .._io import new_output, sha256, write_json
-from .._runfiles import require_writable
 from ..data import VoxelStore, WindowLoader
 from ..models.config import EncoderConfig
 from ..models.encoder import BrainEncoder
@@ -96,7 +96,7 @@ def train_scmbm(
         `out` cannot be written into.
     """
     config = absolute_paths(config or ScmbmConfig(), files=("weights",))
-    require_writable(out, function="train_scmbm")
+    check_environment(out, function="train_scmbm")
     root = new_output(out, resume=resume)
     said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
     claim(root, said, function="train_scmbm")

@@ -24,9 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._environment import check_environment
 from .._io import folder_atomic, new_output, write_json
 from .._progress import say
-from .._runfiles import read_log, require_writable
+from .._runfiles import read_log
 from ..data import Autoregression, RestingStudy, SeriesScaler
 from ..errors import InputError, SplitError
 from ..models import (
@@ -115,7 +116,7 @@ def train_vqlm(
     sizes, stage = vq_settings(config, regions=len(study.regions))
     _check_lengths(study, config.steps, sizes.patch)
     check_alone("train_vqlm")
-    require_writable(out, function="train_vqlm")
+    check_environment(out, function="train_vqlm")
     if config.llm is not None and not resume:
         find_model(config.llm, function="train_vqlm")
     out = new_output(out, resume=resume)

@@ -177,7 +177,7 @@ PAGE = mmap.PAGESIZE
 kept = []
 
 def at_the_end(values):
-    # the last element lies before a page that nobody may read
+    # the last element lies before a page without read permission
     size = values.numel() * values.element_size()
     area = mmap.mmap(-1, 2 * PAGE)
     kept.append(area)

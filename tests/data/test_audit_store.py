@@ -110,7 +110,7 @@ def test_statistics_of_other_volumes_than_training_windows(cohort, tmp_path, res
     assert (leak.kind, leak.affected) == ("fit", 8)
 
 
-def test_blank_volumes_are_nobodys(cohort, tmp_path, reseal):
+def test_blank_volumes_are_no_leak(cohort, tmp_path, reseal):
     store = prepare(cohort(), tmp_path / "store")
     for run in ("sub-01_run-01", "sub-01_run-03"):
         path = store.path / "runs" / f"{run}.npy"

@@ -1,4 +1,4 @@
-"""What a scoring library raises is told as an error of ours, and a mean of nothing is defined."""
+"""Errors of scoring libraries become errors of ours, and the mean of an empty list is defined."""
 
 from __future__ import annotations
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from known import perfect
 
+from fastbrain._environment import check_environment
 from fastbrain._io import write_json
-from fastbrain._runfiles import read_manifest, read_metrics, require_writable
+from fastbrain._runfiles import read_manifest, read_metrics
 from fastbrain.commands import compare as compare_command
 from fastbrain.commands import decode as decode_command
 from fastbrain.errors import CheckpointError, DiskError, FastbrainError
@@ -217,8 +218,8 @@ def test_what_writes_refuses_a_read_only_folder_before_the_work(
 
 
 def test_a_folder_to_come_is_asked_of_its_parent(tmp_path):
-    require_writable(tmp_path / "a" / "b", function="test")
+    check_environment(tmp_path / "a" / "b", function="test")
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").write_text("")
     with pytest.raises(DiskError, match="must be a folder"):
-        require_writable(tmp_path / "file" / "b", function="test")
+        check_environment(tmp_path / "file" / "b", function="test")

@@ -62,7 +62,7 @@ def test_another_store_is_refused_by_its_fingerprint(moved, store):
 def test_scored_trials_are_of_the_test_part(store):
     test = list(store.split.test)
     assert scored_trials({"scored_trials": test}, store, function="test") == tuple(test)
-    for bad in ([store.split.train[0]], ["nobody"], [test[0], test[0]]):
+    for bad in ([store.split.train[0]], ["unknown"], [test[0], test[0]]):
         with pytest.raises(CheckpointError, match="scored_trials"):
             scored_trials({"scored_trials": bad}, store, function="test")
 

@@ -41,11 +41,11 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "dog", "cat"]
 
 
 @pytest.fixture(autouse=True)
-def nobody_answers(monkeypatch):
+def no_prompt(monkeypatch):
     """A question on the terminal fails the test; so does a connection."""
 
     def refuse(*_args):
-        raise AssertionError("somebody was asked")
+        raise AssertionError("a prompt was shown")
 
     monkeypatch.setattr(builtins, "input", refuse)
     monkeypatch.setattr(sys, "stdin", None)
@@ -89,8 +89,8 @@ AUTO_MAP = {"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil", "AutoTokenizer"
         ("config.json", {"text_config": {"auto_map": AUTO_MAP}}),
         ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}),
         ("processor_config.json", {"auto_map": {"AutoProcessor": "evil.Evil"}}),
-        ("config.json", {"attn_implementation": "somebody/kernels"}),
-        ("adapter_config.json", {"base_model_name_or_path": "somebody/model"}),
+        ("config.json", {"attn_implementation": "owner/kernels"}),
+        ("adapter_config.json", {"base_model_name_or_path": "owner/model"}),
     ],
 )
 def test_a_model_with_code_of_its_own_is_refused_unasked(folder, tmp_path, name, file, entries):

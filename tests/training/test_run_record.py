@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from fastbrain.training import environment
-from fastbrain.training.environment import git_state
+from fastbrain.training import provenance
+from fastbrain.training.provenance import git_state
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +52,6 @@ def test_no_checkout_no_git_and_a_git_that_fails_are_none(checkout, tmp_path_fac
 
 
 def test_the_versions_of_the_packages_are_told():
-    told = environment.environment()
+    told = provenance.provenance()
     assert set(told) == {"versions", "git"}
     assert {"fastbrain", "torch", "transformers", "python"} <= set(told["versions"])

@@ -15,7 +15,7 @@ _PARTS = ("fastbrain", "kernels", "csrc")
 _PATIENCE_S = 10
 
 
-def environment() -> dict[str, Any]:
+def provenance() -> dict[str, Any]:
     """Versions and git state, as JSON values for a run's record.
 
     Returns
