@@ -181,7 +181,7 @@ def read_only(monkeypatch):
     def refuse(*_args, **_options):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("fastbrain._runfiles.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("fastbrain._io.tempfile.mkstemp", refuse)
 
 
 def work(*_args, **_options):
