@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class Manifest:
         sha256 by file name: all files that a store is read from, and no others.
     filter : dict
         How `high_pass_s` was chosen and what it removes of the training design: fields of
-        :class:`fastbrain.data.DriftFilter`; empty where that was not recorded.
+        :class:`fastbrain.data.DriftFilter`.
     """
 
     layout_version: int
@@ -77,7 +77,7 @@ class Manifest:
     fit: dict[str, Any]
     runs: dict[str, dict[str, Any]]
     files: dict[str, str]
-    filter: dict[str, Any] = field(default_factory=dict)
+    filter: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -149,9 +149,10 @@ def _fit(value: Any) -> bool:
 
 def _filter(value: Any) -> bool:
     try:
-        return value == {} or bool(DriftFilter.from_json(value))
+        DriftFilter.from_json(value)
     except InputError:
         return False
+    return True
 
 
 def _runs(value: Any) -> bool:

@@ -182,9 +182,10 @@ def evaluate_run(
     write_atomic(run / "subjects.md", subject_table(result.scores) + "\n")
     loader = WindowLoader(data, scored, batch_size=_BATCH, shuffle=False)
     parts = parts or ReportParts()
+    warning = _filter_of(data).warning()
     filled = replace(
         parts,
-        notes=(*parts.notes, *_filter_notes(data)),
+        notes=(*parts.notes, *([warning] if warning else [])),
         data=_data_facts(data, manifest),
         quality=_quality(data),
         audit=manifest.get("audit"),
@@ -223,7 +224,7 @@ def _data_facts(store: VoxelStore, manifest: dict[str, Any]) -> dict[str, str]:
         f"(offset {spec.onset_offset_s} s), TR {store.tr} s",
         "tokens": f"{store.grid.n_tokens} of {'×'.join(map(str, store.grid.kernel))} voxels (zyx)",
         "units": f"{store.units}, statistics of {len(store.fit_runs)} training runs only",
-        **_filter_facts(store),
+        **_filter_of(store).describe(),
         "adaptation": manifest["adaptation"],
         "language model": Path(manifest["llm"]).name,
         "store": manifest["store_fingerprint"],
@@ -245,17 +246,8 @@ def _data_facts(store: VoxelStore, manifest: dict[str, Any]) -> dict[str, str]:
     return facts
 
 
-def _filter_facts(store: VoxelStore) -> dict[str, str]:
-    if not store.info.filter:
-        # stores of before recorded the period alone
-        seconds = store.info.high_pass_s
-        return {"high-pass": "none (a line alone)" if seconds is None else f"{seconds:g} s"}
-    return DriftFilter.from_json(store.info.filter).describe()
-
-
-def _filter_notes(store: VoxelStore) -> tuple[str, ...]:
-    warning = DriftFilter.from_json(store.info.filter).warning() if store.info.filter else None
-    return (warning,) if warning else ()
+def _filter_of(store: VoxelStore) -> DriftFilter:
+    return DriftFilter.from_json(store.info.filter)
 
 
 def _quality(store: VoxelStore) -> list[dict[str, Any]]:

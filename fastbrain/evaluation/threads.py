@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 
@@ -16,19 +16,12 @@ def one_thread() -> Iterator[None]:
     differ in the last bits: scores of embeddings then differ between machines. What runs on a GPU
     is not slowed down.
     """
+    from threadpoolctl import threadpool_limits
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with _numpy_on_one_thread():
+        with threadpool_limits(limits=1, user_api="blas"):  # of numpy
             yield
     finally:
         torch.set_num_threads(before)
-
-
-def _numpy_on_one_thread() -> nullcontext[None]:
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:  # it comes with scikit-learn
-        return nullcontext()
-    limits: nullcontext[None] = threadpool_limits(limits=1, user_api="blas")
-    return limits

@@ -82,7 +82,7 @@ SPARSE = [6.0 * (k // 3) + k % 3 for k in range(40)]
         ({"VolumeTiming": [0, None, 4]}, "VolumeTiming .*list of seconds"),
         ({"RepetitionTime": 0}, "RepetitionTime .*> 0 s"),
         ({"RepetitionTime": -2.0}, "RepetitionTime .*> 0 s"),
-        ({"RepetitionTimeExcitation": 0.05}, "beside RepetitionTime.*got it alone"),
+        ({"RepetitionTimeExcitation": 0.05}, "come with RepetitionTime.*got it alone"),
         ({"RepetitionTime": 2.0, "RepetitionTimeExcitation": 2.5}, "at most RepetitionTime, 2 s"),
         ({"RepetitionTime": 2.0, "DelayTime": 2.0}, "DelayTime .*below RepetitionTime, 2 s"),
         ({"RepetitionTime": 2.0, "DelayTime": -1}, "DelayTime .*>= 0"),

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import pytest
-
 from fastbrain.data import DriftFilter
-from fastbrain.evaluation.run import _filter_facts, _filter_notes
+from fastbrain.evaluation.run import _filter_of
 
 CHOSEN = DriftFilter(
     high_pass_s=128.0,
@@ -23,21 +21,12 @@ CHOSEN = DriftFilter(
 )
 
 
-def store(chosen, seconds=128.0):
-    return SimpleNamespace(info=SimpleNamespace(filter=chosen, high_pass_s=seconds))
-
-
 def test_a_report_shows_the_filter_and_its_shares():
-    facts = _filter_facts(store(CHOSEN.to_json()))
+    chosen = _filter_of(SimpleNamespace(info=SimpleNamespace(filter=CHOSEN.to_json())))
+    facts = chosen.describe()
     assert facts["high-pass"] == "128 s"
     assert "face 36%, house 10%" in facts["it removes"]
-    (note,) = _filter_notes(store(CHOSEN.to_json()))
+    note = chosen.warning()
     assert note.startswith("high-pass 128 s removes more than 20% of what the training events")
     assert "face 36%" in note
     assert "house" not in note
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(128.0, "128 s"), (None, "none (a line alone)")])
-def test_a_store_of_before_shows_the_period_alone(seconds, said):
-    assert _filter_facts(store({}, seconds)) == {"high-pass": said}
-    assert _filter_notes(store({}, seconds)) == ()
