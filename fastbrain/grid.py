@@ -21,7 +21,7 @@ from .errors import InputError
 Triple = tuple[int, int, int]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class TokenGrid:
     """Kept patches of a masked volume.
 
@@ -194,10 +194,29 @@ class TokenGrid:
 
     def fingerprint(self) -> str:
         """Short hash of mask, kernel, stride and kept sites: equal grids, equal fingerprints."""
+        return self._digest[:16]
+
+    # not a frozen dataclass: torch.compile of torch 2.10 cannot take one for a constant
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in self.__dict__:
+            raise AttributeError(f"TokenGrid.{name} is read-only. Make a new grid.")
+        super().__setattr__(name, value)
+
+    # torch.compile compares the grid of a call with the one it compiled for
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, TokenGrid) and self._digest == other._digest
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    @cached_property
+    def _digest(self) -> str:
         digest = hashlib.sha256(np.packbits(self.mask).tobytes())
         digest.update(repr((self.shape, self.kernel, self.stride)).encode())
         digest.update(self.kept.tobytes())
-        return digest.hexdigest()[:16]
+        return digest.hexdigest()
 
 
 def _lattice(mask: npt.NDArray[np.bool_], kernel: Triple, stride: Triple) -> Triple:

@@ -141,3 +141,14 @@ def test_fingerprint_is_of_the_contents():
     ]
     prints = {one.fingerprint(), *(other.fingerprint() for other in others)}
     assert len(prints) == len(others) + 1
+
+
+def test_grids_are_equal_by_contents_and_read_only():
+    mask = brain(ODD)
+    grid, same = (TokenGrid.from_mask(mask.copy(), (4, 4, 4)) for _ in range(2))
+    assert grid == same
+    assert hash(grid) == hash(same)
+    assert grid != TokenGrid.from_mask(mask, (4, 4, 3))
+    assert grid != grid.fingerprint()
+    with pytest.raises(AttributeError, match="kernel is read-only"):
+        grid.kernel = (1, 1, 1)

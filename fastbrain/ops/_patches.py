@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ..grid import TokenGrid
 
+# torch.compile then compiles once for each grid, and notices another one
+torch.utils._pytree.register_constant(TokenGrid)
+
 _Tables = dict[tuple[torch.device, torch.dtype], Tensor]
 _offsets: WeakKeyDictionary[TokenGrid, _Tables] = WeakKeyDictionary()
 
