@@ -12,6 +12,8 @@ from . import _checks
 from . import _vq_cpu as cpu
 
 METRICS = ("euclidean", "cosine")
+# powers of two
+_TINY = {torch.float64: -400, **dict.fromkeys((torch.float32, torch.bfloat16, torch.float16), -40)}
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class PackedCodebook:
     metric : {"euclidean", "cosine"}
     panels : Tensor, (n,) at least float32, or None
         On the CPU: the codes in the layouts in which the kernel reads them; None for codes so
-        large that a lookup needs float64.
+        large or so small that a lookup needs float64.
     weights : Tensor, (C,) float32, or None
         On a GPU: half the squared length of each code or, for the cosine, one over its length.
     version : int or None
@@ -66,7 +68,7 @@ def pack_codebook(codebook: Tensor, *, metric: str = "euclidean") -> PackedCodeb
     panels = weights = None
     if codes.device.type != "cpu":
         weights = weights_of(codes, metric)
-    elif fits:
+    elif fits and not (metric == "euclidean" and is_tiny(codes)):
         panels = cpu.pack(codes, metric)
     return PackedCodebook(codebook, metric, panels, weights, version)
 
@@ -124,6 +126,14 @@ def check_codebook(function: str, codebook: Tensor, x: Tensor | None) -> bool:
     if codebook.dtype == torch.float64:
         raise too_large(function, "codebook", power)
     return False
+
+
+def is_tiny(value: Tensor) -> bool:
+    """Whether squares of all values, if they may be read, are lost in the precision of their sum.
+
+    A millionth of such a square must still be a normal number: 2^-80 · 2^-20 in float32.
+    """
+    return _checks.readable(value) and _checks.all_below(value, _TINY[value.dtype])
 
 
 def too_large(function: str, name: str, power: int) -> InputError:

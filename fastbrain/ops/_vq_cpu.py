@@ -70,6 +70,9 @@ def _can_read(x: Tensor) -> str | None:
 
 def unit(rows: Tensor) -> Tensor:
     """Rows (N, D) of length one, however short they are; zero rows stay zero."""
+    # a power of two first, so that squares neither overflow nor vanish
+    power = -rows.abs().amax(dim=1, keepdim=True).frexp().exponent
+    rows = rows * power.to(rows.dtype).clamp(max=1000).exp2()
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     return rows / torch.where(length > 0, length, 1.0)
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -17,7 +18,14 @@ from . import _checks, _dispatch
 from . import _vq_cpu as cpu
 from . import _vq_cuda as cuda
 from . import _vq_triton as triton
-from ._vq_codebook import PackedCodebook, check_codebook, check_fresh, check_metric, too_large
+from ._vq_codebook import (
+    PackedCodebook,
+    check_codebook,
+    check_fresh,
+    check_metric,
+    is_tiny,
+    too_large,
+)
 from ._vq_update import check_rows
 
 _CHUNK_ELEMENTS = 1 << 22
@@ -60,9 +68,10 @@ def vq_lookup(
     """Index of the nearest code; of equally near ones the lowest.
 
     Equal codes are equally near on every backend. Backends other than the reference add in float32,
-    or float64 where the tensors are or, on the CPU, where products in float32 would overflow; the
-    reference adds in float64 and compares in float32. Of two codes whose squared distances differ
-    by less than a millionth of ``||x||² + ||e||²``, they may give either.
+    or float64 where the tensors are or, on the CPU, where products in float32 would overflow or
+    all values are so small that their squares underflow; the reference adds in float64 and compares
+    in float32. Of two codes whose squared distances differ by less than a millionth of
+    ``||x||² + ||e||²``, or by less than 1e-38 beside larger codes, they may give either.
 
     Parameters
     ----------
@@ -85,7 +94,7 @@ def vq_lookup(
     InputError
         Shape, dtype, device or metric is off, an unmasked row or a code is not finite or, in
         float64, too large to be squared, or the packed codebook is stale. On a GPU values are not
-        read: there rows and codes must be finite and below 1e16.
+        read: there rows and codes must be finite, below 1e16, and not all smaller than 1e-12.
     BackendError
         The requested backend cannot run these inputs.
     """
@@ -117,15 +126,27 @@ def _problem(
                 f"('{packed.metric}'), got '{metric}'. Pass it here too, or pack again."
             )
         _checks.tensor(function, "codebook", codebook, (None, x.shape[-1]), like=x)
-        fits = fits and (packed.panels is not None or not codebook.is_cpu)
     else:
         fits = check_codebook(function, codebook, x) and fits
     _checks.same_dtype(function, "x", x, codebook=codebook)
-    if fits:
+    # lengths of codes do not matter to a cosine, but products with short rows do
+    tiny = is_tiny(codebook if metric == "euclidean" else x)
+    if packed is not None and packed.panels is None and codebook.is_cpu and not tiny:
+        fits = False
+    if fits and not tiny:
         return x, codebook, metric, mask, packed
-    if torch.float64 in (x.dtype, codebook.dtype):
+    if torch.float64 not in (x.dtype, codebook.dtype):
+        return x.double(), codebook.double(), metric, mask, None
+    if not fits:
         raise too_large(function, "x", power)
-    return x.double(), codebook.double(), metric, mask, None
+    factor = _enlarging(x, codebook)
+    return x.double() * factor, codebook.double() * factor, metric, mask, None
+
+
+def _enlarging(*values: Tensor) -> float:
+    """Power of two, at least 1, that brings the largest of finite values up to 1 or as near."""
+    largest = max(float(v.abs().nan_to_num(0.0).amax()) for v in values if v.numel())
+    return 2.0 ** min(max(-math.frexp(largest)[1], 0), 1000)
 
 
 def _power(x: Any) -> int:
@@ -152,6 +173,7 @@ def _plainly_right(x: Any, packed: PackedCodebook, metric: str) -> bool:
         and packed.version == codes._version
         and packed.panels is not None
         and _checks.all_below(x, _power(x))
+        and (metric == "euclidean" or not is_tiny(x))
     )
 
 
