@@ -214,3 +214,14 @@ def test_selftest_refuses_to_pass_where_nothing_ran(capsys):
     # no op of the CPU runs on a backend called cuda
     assert cli.main(["selftest", "--backend", "cuda", "--device", "cpu"]) == 1
     assert "doctor says why" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "option", [("--task", "x"), ("--echo", "2"), ("--space", "T1w")], ids=lambda o: o[0]
+)
+def test_options_of_bids_are_refused_for_a_runs_table(tmp_path, capsys, option):
+    table = tmp_path / "runs.tsv"
+    table.write_text("subject\tbold\tevents\n")
+    command = ["prepare", str(table), str(tmp_path / "out"), "--dry-run", *option]
+    assert cli.main([*command, "--test-subjects", "1"]) == 1
+    assert f"{option[0]} must be left out for a runs table" in capsys.readouterr().err

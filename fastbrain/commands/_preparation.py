@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,8 +21,10 @@ from ..data import (
 from ..data.events import Trial
 from ..data.plan import StorePlan
 from ..data.study import is_study
+from ..errors import ConfigError
 from ._bids import ImageOptions
 
+_IMAGES = tuple(field.name for field in fields(ImageOptions) if field.name != "allow_outside")
 Splitter = Callable[[list[Trial]], Split]
 
 
@@ -82,6 +84,7 @@ class PreparationOptions(ImageOptions):
     ) -> tuple[tuple[RunRecord, ...], list[Trial] | None, WindowSpec, Split | None]:
         """Runs, trials (None: those of the events files), window and split of the source."""
         if is_study(self.source):
+            self._refuse_set(("delay", "window", "onset_offset", "task", *_IMAGES), "a study")
             study = Study.load(self.source)
             study.check_images()
             return study.runs, study.trials, study.window, study.split
@@ -94,5 +97,16 @@ class PreparationOptions(ImageOptions):
                 **self.image_entities(),
             )
         else:
+            self._refuse_set(("task", *_IMAGES), "a runs table")
             runs = read_runs_table(self.source, allow_outside=self.allow_outside)
         return runs, None, WindowSpec(self.delay, self.window, self.onset_offset), None
+
+    def _refuse_set(self, names: tuple[str, ...], source: str) -> None:
+        defaults = {field.name: field.default for field in fields(self)}
+        given = [name for name in names if getattr(self, name) != defaults[name]]
+        if given:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise ConfigError(
+                f"prepare: {options} must be left out for {source}, which says it itself, got "
+                f"{self.source}. Change it there."
+            )

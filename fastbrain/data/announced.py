@@ -20,6 +20,7 @@ from .entities import (
     entities,
     is_data,
     refuse_group,
+    refuse_misplaced,
     refuse_several,
 )
 from .participants import read_participants
@@ -115,6 +116,8 @@ def announced_runs(
             f"announced_runs: {root} must hold sub-*/[ses-*/]func/*_task-{task}_*{_EVENTS}, got "
             "none. Is it the folder of the data set?"
         )
+    for event in events:
+        refuse_misplaced(root, *event)
     refuse_several(root, events, function="announced_runs", what="events table")
     labels = [label_of(tags.get("sub", ""), "sub-", where=f"{p} subject") for p, tags in events]
     people = read_participants(root, labels, allow_outside=allow_outside)
@@ -146,6 +149,7 @@ def announced_runs(
             else None,
             tr=clock.tr,
             start_time=clock.start_time or 0.0,
+            n_volumes=clock.n_volumes,
             root=root,
             **people.get(subject, {}),
         )

@@ -16,6 +16,7 @@ from .entities import (
     choose,
     entities,
     is_data,
+    refuse_misplaced,
     refuse_several,
 )
 from .participants import read_participants
@@ -112,6 +113,8 @@ def runs_from_bids(
         )
     images = choose(root, images, wanted, single=("task", "space"), function="runs_from_bids")
     refuse_several(root, images, function="runs_from_bids")
+    for image in images:
+        refuse_misplaced(root, *image)
     labels = [label_of(tags.get("sub", ""), "sub-", where=f"{p} subject") for p, tags in images]
     people = read_participants(root, labels, allow_outside=allow_outside)
     events = [nearest_events(root, *image, allow_outside=allow_outside) for image in images]
@@ -135,6 +138,7 @@ def runs_from_bids(
                 confounds=confounds_of(root, bold, tags, allow_outside=allow_outside),
                 tr=clock.tr,
                 start_time=clock.start_time or 0.0,
+                n_volumes=clock.n_volumes,
                 root=root,
                 **people.get(subject, {}),
             )

@@ -35,7 +35,7 @@ def choose_filter(
 
     ``"auto"`` is 128 s, unless that removes more than 20 % of the predicted variance of a
     category: then it is the shortest period that keeps 95 % of every category, and a line alone
-    where no period does. Events that predict no response leave 128 s.
+    where no period does. Events that predict no response, and fewer than four trials, leave 128 s.
 
     Parameters
     ----------
@@ -87,7 +87,9 @@ def choose_filter(
     usual = most(USUAL_S)
     spares = _shortest(most, _periods({lengths[d.run_id] for d in judged}, tr))
     if asked == "auto":
-        period = USUAL_S if usual <= MAX_REMOVED else spares
+        # the place of a few trials in a run is chance
+        few = len(groups.trials) < _RARE
+        period = USUAL_S if few or usual <= MAX_REMOVED else spares
     single = removed_shares(stimuli, lambda run: drifts(len(run.responses), period))
     shares = np.array(list(single.values()))
     return DriftFilter(

@@ -43,6 +43,8 @@ class RunRecord:
         Folder of the cohort; stimuli are looked up in ``root/stimuli``.
     family, site : str
         Family the person belongs to and place of the scan, "" where they are not known.
+    n_volumes : int or None
+        Volumes whose times a sidecar lists: so many the image must have.
     """
 
     run_id: str
@@ -58,6 +60,7 @@ class RunRecord:
     root: Path | None = None
     family: str = ""
     site: str = ""
+    n_volumes: int | None = None
 
 
 def run_id_of(subject: str, session: str, run: str) -> str:

@@ -69,9 +69,10 @@ def drift_basis(n_volumes: int, tr: float, high_pass_s: float | None) -> npt.NDA
         raise InputError(f"drift_basis: high_pass_s must be > 0 or None, got {high_pass_s}.")
     order = 0 if high_pass_s is None else math.floor(2 * n_volumes * tr / high_pass_s + TOLERANCE)
     if n_volumes < order + 4:
+        remedy = "Use a longer high_pass_s." if order else "Leave the run out."
         raise InputError(
             f"drift_basis: a run must have at least {order + 4} volumes to remove {order} cosines "
-            f"and a line, got {n_volumes}. Use a longer high_pass_s."
+            f"and a line, got {n_volumes}. {remedy}"
         )
     t = (np.arange(n_volumes) + 0.5) / n_volumes
     columns = [np.ones_like(t), t - 0.5, *(np.cos(np.pi * k * t) for k in range(1, order + 1))]

@@ -33,6 +33,22 @@ def is_data(root: Path, path: Path) -> bool:
     return not any(part.startswith(".") or part in _NOT_DATA for part in parts)
 
 
+def refuse_misplaced(root: Path, path: Path, tags: Mapping[str, str]) -> None:
+    """Refuse a file whose name and folders disagree on the person or the session.
+
+    Raises
+    ------
+    CohortError
+    """
+    for folder in path.relative_to(root).parts[:-1]:
+        key, dash, label = folder.partition("-")
+        if dash and key in ("sub", "ses") and tags.get(key) != label:
+            raise CohortError(
+                f"bids: {path} must be named like its folder {folder}, got "
+                f"{key}-{tags.get(key, '')}. Whose recording is it? Move or rename it."
+            )
+
+
 def check_choice(choice: Mapping[str, str | None], *, function: str) -> dict[str, str]:
     """Values of entities that were chosen, without those left open.
 

@@ -207,7 +207,7 @@ def read_timing(
     Raises
     ------
     CohortError
-        An onset that is no number, or a window that leaves the run.
+        An onset that is no number, a window that leaves the run, or a duration longer than it.
     """
     onset = seconds_of(row["onset"], where=f"{where} onset")
     if onset is None:
@@ -222,8 +222,13 @@ def read_timing(
     if start < 0 or start + window.window_trs > n_volumes:
         raise CohortError(
             f"read_trials: {where} must have its window inside the run's {n_volumes} volumes, got "
-            f"{start}..{start + window.window_trs} (onset {onset} s). Check tr, delay and "
-            "onset_offset, or take the row out."
+            f"{start:.10g}..{start + window.window_trs:.10g} (onset {onset:g} s). Check tr, delay "
+            "and onset_offset, or take the row out."
+        )
+    if duration > n_volumes * tr:
+        raise CohortError(
+            f"read_trials: {where} duration must be at most the run's {n_volumes * tr:g} s, got "
+            f"{duration:g}. Durations are in seconds: is it milliseconds?"
         )
     return Timing(onset, duration, start)
 

@@ -113,7 +113,7 @@ class DriftFilter:
         if self.spares is not None:
             advice = f"--high-pass {self.spares:g} would keep {KEPT:.0%} of every category"
         elif self.high_pass_s is None:
-            advice = "no other filter keeps more: the events themselves are slow"
+            advice = "no other filter keeps more: the events are slow, or the runs short"
         else:
             advice = (
                 f"no period keeps {KEPT:.0%} of every category; --high-pass none (a line alone) "

@@ -44,9 +44,16 @@ def read_mask(
     Raises
     ------
     VolumeError
-        The mask has another shape or affine, holds fractions, is empty, or cannot be read.
+        The mask has another shape or affine, holds fractions or negative values, is empty, or
+        cannot be read.
     """
-    mask = np.ascontiguousarray(read_labels(path, shape=shape, affine=affine, what="mask") != 0)
+    labels = read_labels(path, shape=shape, affine=affine, what="mask")
+    if (lowest := int(labels.min(initial=0))) < 0:
+        raise VolumeError(
+            f"read_mask: {path} must hold no values below 0, got {lowest}. Is it a mask? Its brain "
+            "is 1, the rest 0."
+        )
+    mask = np.ascontiguousarray(labels != 0)
     if not mask.any():
         raise VolumeError(f"read_mask: {path} must hold at least one voxel, got none.")
     return mask

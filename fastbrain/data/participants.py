@@ -15,6 +15,7 @@ from .tables import Row, given, read_tsv
 
 # field of a run -> columns that may hold it, in small letters and without underscores
 _OF_A_PERSON = {"family": ("family", "familyid"), "site": ("site", "siteid")}
+_NEAR = {"family": ("fam", "pair", "twin"), "site": ("site", "center", "centre", "scanner")}
 _ID = "participant_id"
 
 
@@ -84,6 +85,12 @@ def _columns(path: Path, columns: list[str]) -> dict[str, str]:
             )
         if fitting:
             found[field] = fitting[0]
+        near = [c for c in columns if any(part in c.lower() for part in _NEAR[field])]
+        if near and not fitting:
+            say(
+                f"note: {path} has the column {', '.join(near)}, which is not read: call it "
+                f"{field} if it says who belongs together"
+            )
     return found
 
 

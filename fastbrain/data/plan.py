@@ -177,6 +177,7 @@ def plan_store(
     _check_names(runs)
     headers = tuple(load_volumes(run.bold, tr=run.tr) for run in runs)
     _check_same_grid(runs, headers)
+    _check_counts(runs, headers)
     first = headers[0]
     for n in sorted({v.shape[0] for v in headers}):
         drift_basis(n, first.tr, check_high_pass(high_pass_s))
@@ -250,6 +251,15 @@ def _check_names(runs: Sequence[RunRecord]) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", run.run_id):
             raise InputError(
                 f"plan_store: run_id must be letters, digits, '-' and '_', got {run.run_id!r}."
+            )
+
+
+def _check_counts(runs: Sequence[RunRecord], headers: Sequence[Volumes]) -> None:
+    for run, volumes in zip(runs, headers, strict=True):
+        if run.n_volumes not in (None, volumes.shape[0]):
+            raise CohortError(
+                f"plan_store: {run.bold} must have the {run.n_volumes} volumes that VolumeTiming "
+                f"of its sidecar lists, got {volumes.shape[0]}. Correct the sidecar."
             )
 
 

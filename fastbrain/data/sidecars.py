@@ -34,11 +34,14 @@ class Clock:
         When the first volume was acquired on the clock of the events, seconds.
     notes : tuple of str
         What was assumed about the clock, for people.
+    n_volumes : int or None
+        Volumes whose times are listed.
     """
 
     tr: float | None = None
     start_time: float | None = None
     notes: tuple[str, ...] = ()
+    n_volumes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,7 @@ def clock_of(sidecar: Sidecar) -> Clock:
                 f"{count:g} volumes were discarded by {who}; onsets are taken to count from the "
                 "first volume that was kept, as BIDS has it (else shift them by --onset-offset)"
             )
-    return Clock(tr, start, tuple(notes))
+    return Clock(tr, start, tuple(notes), None if listed is None else len(listed))
 
 
 def joined(raw: Clock, derived: Clock, *, image: Path) -> Clock:
@@ -200,6 +203,7 @@ def joined(raw: Clock, derived: Clock, *, image: Path) -> Clock:
         raw.tr if raw.tr is not None else derived.tr,
         derived.start_time if derived.start_time is not None else raw.start_time,
         tuple(dict.fromkeys([*raw.notes, *derived.notes])),
+        derived.n_volumes if derived.n_volumes is not None else raw.n_volumes,
     )
 
 
@@ -266,4 +270,9 @@ def _check_within(sidecar: Sidecar, tr: float) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond float64
+        return False

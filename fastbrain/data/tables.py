@@ -17,6 +17,7 @@ from ..errors import CohortError, InputError
 
 MISSING = ("", "n/a")  # an empty cell, and what BIDS writes for "not available"
 _NOT_BIDS = ("N/A", "#N/A", "<NA>", "NaN")  # what other programs write for it
+_ALSO_WORDS = ("NA", "nan", "NULL", "None")  # so do these, but people also say them
 _TABLE_CAP = 64 << 20
 _LINES_CAP = 1 << 30
 _LINE_END = re.compile(r"\r?\n|\r")
@@ -113,16 +114,23 @@ def read_lines(path: str | Path) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def given(row: Mapping[str, str], column: str) -> str:
+def given(row: Mapping[str, str], column: str, *, spoken: bool = False) -> str:
     """A cell; "" where it is empty or ``n/a``, or where the table has no such column.
+
+    Parameters
+    ----------
+    row : mapping of str to str
+    column : str
+    spoken : bool
+        Whether the cell is a spoken word: then ``NA``, ``nan``, ``NULL`` and ``None`` are words.
 
     Raises
     ------
     CohortError
-        The cell holds another program's sign for a missing value (``N/A``, ``NaN``).
+        The cell holds another program's sign for a missing value (``NA``, ``NaN``).
     """
     value = row.get(column, "")
-    if value in _NOT_BIDS:
+    if value in _NOT_BIDS or (value in _ALSO_WORDS and not spoken):
         where = f"{row.where} {column}" if isinstance(row, Row) else column
         raise CohortError(
             f"table: {where} must be n/a where a value is missing, as in BIDS, got '{value}'. "
@@ -224,6 +232,11 @@ def _read(path: Path, separator: str) -> tuple[list[str], list[Row]]:
     if not lines:
         raise CohortError(f"table: {path} must have a header line, got an empty file.")
     columns = lines[0][1]
+    if len(columns) == 1 and (other := re.search(r"[,;\t]|\S {2,}\S", columns[0])):
+        raise CohortError(
+            f"table: {path} must have its cells separated by {separator}, got the header "
+            f"'{columns[0]:.80}' with {other[0]!r} in it. Save it with {separator}."
+        )
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
         raise CohortError(f"table: {path} must name each column once, got {twice} twice.")
@@ -254,7 +267,7 @@ def _csv_cells(line: str) -> list[str]:
 
 
 def _unquoted(cell: str) -> str:
-    cell = cell.strip(" \t")
+    cell = cell.strip(" \t\xa0")
     quoted = _QUOTED.fullmatch(cell)
     return quoted[1].replace('""', '"').strip(" \t") if quoted else cell
 

@@ -72,9 +72,13 @@ def split_unseen(
     people = values_of(trials, "subject")
     values_of(trials, "stimulus")
     unknown = sorted(set(test_subjects) - set(people))
-    if unknown or not set(test_subjects) < set(people):
+    if unknown or not test_subjects:
         raise SplitError(
             f"split_unseen: test_subjects must be some of {people}, got {list(test_subjects)}."
+        )
+    if set(test_subjects) == set(people):
+        raise SplitError(
+            f"split_unseen: test_subjects must leave a person to train on, got all of {people}."
         )
     test, rest = _hold_out(trials, set(test_subjects), test_stimuli, rng)
     if val == "subject":

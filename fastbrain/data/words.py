@@ -232,7 +232,7 @@ def _table(file: Path, column: str) -> list[tuple[str, float, float]]:
         )
     rows = []
     for row in table:
-        text = given(row, column)
+        text = given(row, column, spoken=True)
         if not text:
             continue
         try:

@@ -50,6 +50,9 @@ def test_useless_masks_are_refused(tmp_path, mask):
     path = saved(tmp_path / "b.nii", holes, dtype=np.float32)
     with pytest.raises(VolumeError, match="finite"):
         read_mask(path, shape=SHAPE, affine=AFFINE)
+    path = saved(tmp_path / "d.nii", np.where(mask, 1, -1), dtype=np.int16)
+    with pytest.raises(VolumeError, match="no values below 0, got -1"):
+        read_mask(path, shape=SHAPE, affine=AFFINE)
     path = saved(tmp_path / "c.nii", np.ones((2, *SHAPE)))
     with pytest.raises(VolumeError, match="3 sizes"):
         read_mask(path, shape=SHAPE, affine=AFFINE)

@@ -65,6 +65,25 @@ def test_what_fits_is_applied(tmp_path, fields, tr, first):
     assert start(run) == first
 
 
+def test_a_folder_and_a_name_of_two_people_are_refused(tmp_path):
+    root = cohort(tmp_path, {"RepetitionTime": 2.0})
+    (root / "sub-1").rename(root / "sub-2")
+    with pytest.raises(CohortError, match="named like its folder sub-2, got sub-1"):
+        runs_from_bids(root)
+    with pytest.raises(CohortError, match="named like its folder sub-2"):
+        announced_runs(root, task="x")
+
+
+def test_a_number_too_large_for_a_float_is_refused(tmp_path):
+    with pytest.raises(CohortError, match=r"RepetitionTime .*finite number"):
+        runs_from_bids(cohort(tmp_path, {"RepetitionTime": 10**400}))
+
+
+def test_the_number_of_listed_volumes_is_kept(tmp_path):
+    (run,) = runs_from_bids(cohort(tmp_path, {"VolumeTiming": [0.0, 2.0, 4.0]}))
+    assert run.n_volumes == 3
+
+
 SPARSE = [6.0 * (k // 3) + k % 3 for k in range(40)]
 
 

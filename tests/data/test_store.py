@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -161,6 +162,12 @@ def test_split_may_be_scattered_over_runs(runs, tmp_path):
     store = prepare_store(runs, tmp_path / "out", **options)
     rows = np.concatenate([store.window(i) for i in store.split.train]).astype(np.float64)
     np.testing.assert_allclose(store.mean, rows.mean(0) * store.scale, atol=1e-6)
+
+
+def test_volumes_must_be_as_many_as_their_listed_times(runs):
+    plan_store([replace(run, n_volumes=60) for run in runs], **OPTIONS)
+    with pytest.raises(CohortError, match="must have the 40 volumes that VolumeTiming"):
+        plan_store([replace(run, n_volumes=40) for run in runs], **OPTIONS)
 
 
 def test_plan_writes_nothing(runs, tmp_path):

@@ -141,6 +141,25 @@ def test_what_is_no_number(text, hint):
     assert f"here must be a number, got '{text}'" in str(caught.value)
 
 
+@pytest.mark.parametrize("header", ["a,b", "a;b", "a  b", "participant_id,family_id"])
+def test_a_table_with_other_separators_is_named(tmp_path, header):
+    (tmp_path / "t.tsv").write_text(f"{header}\n1\n")
+    with pytest.raises(CohortError, match="separated by tabs"):
+        read_tsv(tmp_path / "t.tsv")
+
+
+def test_spaces_that_do_not_break_are_taken_off(tmp_path):
+    (tmp_path / "t.tsv").write_text("family\xa0\tb\n1\t2\n", encoding="utf-8")
+    assert read_tsv(tmp_path / "t.tsv")[0] == ["family", "b"]
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "NULL", "None"])
+def test_what_is_also_a_word(word):
+    assert given({"a": word}, "a", spoken=True) == word
+    with pytest.raises(CohortError, match="must be n/a"):
+        given({"a": word}, "a")
+
+
 def test_signs_of_other_programs_for_missing_values(tmp_path):
     (tmp_path / "t.tsv").write_text("a\tb\nn/a\tN/A\n")
     _, (row,) = read_tsv(tmp_path / "t.tsv")
