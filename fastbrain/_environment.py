@@ -50,6 +50,50 @@ def check_environment(
         check_cache(function)
 
 
+def check_file(path: str | Path, *, function: str) -> None:
+    """Refuse the name of a file to write where a folder is, or where none can be made.
+
+    Parameters
+    ----------
+    path : str or Path
+    function : str
+        Who asks, for the message.
+
+    Raises
+    ------
+    DiskError, InputError
+        As :func:`check_environment`, or `path` is a folder.
+    """
+    if Path(path).is_dir():
+        raise DiskError(
+            f"{function}: {path} must be a file to write, got a folder. Remove it, or name "
+            "another file."
+        )
+    check_environment(Path(path).parent, function=function)
+
+
+def check_device(device: str, *, function: str) -> None:
+    """Refuse a device that torch does not know or this machine does not have.
+
+    Raises
+    ------
+    InputError
+    """
+    import torch
+
+    try:
+        wanted = torch.device(device)
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"{function}: device must be one of this machine, got '{device}' ({reason}). Use cpu, "
+            "or see fastbrain doctor."
+        ) from error
+    if wanted.type == "meta":
+        raise InputError(f"{function}: device must hold values, got 'meta'. Use cpu or cuda.")
+
+
 def check_cache(function: str) -> Path:
     """Make the cache folder, or say why it cannot be used.
 

@@ -41,9 +41,11 @@ def as_disk_error(path: Path) -> Iterator[None]:
         reason = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}.get(
             error.errno or 0, error.strerror or str(error)
         )
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free space or choose another folder" if full else "choose another place"
         raise DiskError(
             f"write: {path} must be writable, got '{reason}'. Nothing half-written was left; "
-            "free space or choose another folder."
+            f"{remedy}."
         ) from error
 
 

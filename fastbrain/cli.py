@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
+from ._environment import check_device
 from ._threads import share_cores
 from .errors import FastbrainError
 
@@ -116,6 +117,8 @@ def _run(name: str, rest: list[str], debug: bool) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
+        if isinstance(device := getattr(config, "device", None), str):
+            check_device(device, function=name)
         return int(module.run(config) or 0)
     except FastbrainError as error:
         if debug:

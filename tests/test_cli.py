@@ -225,3 +225,21 @@ def test_options_of_bids_are_refused_for_a_runs_table(tmp_path, capsys, option):
     command = ["prepare", str(table), str(tmp_path / "out"), "--dry-run", *option]
     assert cli.main([*command, "--test-subjects", "1"]) == 1
     assert f"{option[0]} must be left out for a runs table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "meta"])
+def test_a_device_that_is_not_there_is_refused_before_work(tmp_path, capsys, device):
+    assert cli.main(["decode", str(tmp_path / "run"), "--device", device]) == 1
+    assert "decode: device must" in capsys.readouterr().err
+
+
+def test_a_folder_in_place_of_an_output_is_refused_before_work(tmp_path, capsys):
+    assert cli.main(["decode", str(tmp_path / "run"), "--out", str(tmp_path)]) == 1
+    assert "must be a file to write, got a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["run", "dry run"])
+def test_a_demo_needs_two_people(tmp_path, capsys, more):
+    assert cli.main(["demo", "--out", str(tmp_path / "demo"), "--subjects", "1", *more]) == 1
+    assert "--subjects must be 2 or more, got 1" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()

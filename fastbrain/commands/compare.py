@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from .._environment import check_environment
+from .._environment import check_file
 from .._io import write_json
 from .._progress import say
 from ..evaluation.compare import Comparison, compare_runs
@@ -33,7 +33,7 @@ class Config:
 def run(config: Config) -> None:
     """Compare and print."""
     if config.out is not None:
-        check_environment(config.out.parent, function="compare")
+        check_file(config.out, function="compare")
     found = compare_runs(config.runs, seed=config.seed)
     print(comparison_table(found))
     for note in found.notes:

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import tyro
 
-from .._environment import check_environment
+from .._environment import check_file
 from .._progress import say
 from ..errors import OutputExistsError
 from ..models import convert_pickle
@@ -35,6 +35,6 @@ def run(config: Config) -> None:
         raise OutputExistsError(
             f"convert: {config.out} must not exist yet. Remove it, or choose another name."
         )
-    check_environment(config.out.parent, function="convert")
+    check_file(config.out, function="convert")
     convert_pickle(config.source, config.out)
     say(f"tensors written to {config.out}")

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .._environment import check_environment
+from .._environment import check_file
 from .._progress import say
 from ..data import WindowLoader
 from ..decoding import decode_windows
@@ -42,7 +42,7 @@ class Config(SamplingOptions):
 def run(config: Config) -> None:
     """Decode and write."""
     if config.out is not None:
-        check_environment(config.out.parent, function="decode")
+        check_file(config.out, function="decode")
     if is_brainllm_run(config.run):
         refuse_unknown_subject("decode", config.unknown_subject)
         saved, store, _ = open_brainllm_run(config.run, store=config.store, device=config.device)

@@ -100,6 +100,10 @@ def run(config: Config) -> None:
 
 
 def _design(config: Config) -> CohortDesign:
+    if config.subjects < 2:
+        raise ConfigError(
+            f"demo: --subjects must be 2 or more, got {config.subjects}: one is never trained on."
+        )
     return CohortDesign(subjects=config.subjects, snr=config.snr, seed=config.seed)
 
 

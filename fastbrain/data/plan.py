@@ -177,7 +177,6 @@ def plan_store(
     _check_names(runs)
     headers = tuple(load_volumes(run.bold, tr=run.tr) for run in runs)
     _check_same_grid(runs, headers)
-    _check_counts(runs, headers)
     first = headers[0]
     for n in sorted({v.shape[0] for v in headers}):
         drift_basis(n, first.tr, check_high_pass(high_pass_s))
@@ -254,18 +253,8 @@ def _check_names(runs: Sequence[RunRecord]) -> None:
             )
 
 
-def _check_counts(runs: Sequence[RunRecord], headers: Sequence[Volumes]) -> None:
-    for run, volumes in zip(runs, headers, strict=True):
-        if run.n_volumes not in (None, volumes.shape[0]):
-            raise CohortError(
-                f"plan_store: {run.bold} must have the {run.n_volumes} volumes that VolumeTiming "
-                f"of its sidecar lists, got {volumes.shape[0]}. Correct the sidecar."
-            )
-
-
 def _check_same_grid(runs: Sequence[RunRecord], headers: tuple[Volumes, ...]) -> None:
-    first = headers[0]
-    space = first.shape[1:]
+    first, space = headers[0], headers[0].shape[1:]
     for run, v in zip(runs, headers, strict=True):
         if v.shape[1:] != space:
             what = f"the shape (Z, Y, X) {space}, got {v.shape[1:]}"
@@ -273,6 +262,11 @@ def _check_same_grid(runs: Sequence[RunRecord], headers: tuple[Volumes, ...]) ->
             what = "the affine within 0.1 mm over the volume, got another one"
         elif abs(v.tr - first.tr) > _TR_TOLERANCE_S:
             what = f"the repetition time {first.tr:g} s, got {v.tr:g} s"
+        elif run.n_volumes not in (None, v.shape[0]):
+            raise CohortError(
+                f"plan_store: {run.bold} must have {run.n_volumes} volumes, as VolumeTiming of its "
+                f"sidecar lists, got {v.shape[0]}. Correct the sidecar."
+            )
         else:
             continue
         raise CohortError(

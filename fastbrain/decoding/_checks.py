@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InputError
 
+# of attention, in configurations of transformers
+_DROPOUTS = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
 EndTokens = int | Sequence[int] | Tensor | None
 
 
@@ -55,11 +59,28 @@ def language_model(function: str, llm: Any) -> LanguageModel:
         )
     # adapters wrap the model that says so
     plain = llm.get_base_model() if hasattr(llm, "get_base_model") else llm
+    can_generate = getattr(plain, "can_generate", None)
+    if can_generate is not None and not can_generate():
+        raise InputError(
+            f"{function}: llm must predict tokens, got {type(plain).__name__} without an output "
+            "layer for that. Load it with AutoModelForCausalLM."
+        )
+    if getattr(llm, "training", False) and _drops_out(plain):
+        raise InputError(
+            f"{function}: llm must not drop out, got one in training mode. Switch it to "
+            "evaluation mode."
+        )
     if getattr(plain, "_is_stateful", False):
         raise InputError(
             f"{function}: llm must keep keys and values of attention, got {type(plain).__name__}, "
             "whose recurrent state cannot be shared among texts. Use a transformer such as GPT-2, "
             "Llama or Qwen."
+        )
+    takes = inspect.signature(type(plain).forward).parameters
+    if can_generate is not None and "past_key_values" not in takes:
+        raise InputError(
+            f"{function}: llm must keep keys and values of attention, got {type(plain).__name__} "
+            "without a cache. Use a transformer such as GPT-2, Llama or Qwen."
         )
     head = llm.get_output_embeddings()
     words = getattr(config, "vocab_size", None) if head is None else len(head.weight)
@@ -70,7 +91,16 @@ def language_model(function: str, llm: Any) -> LanguageModel:
         )
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     context = getattr(text, "max_position_embeddings", None)
+    context = context if isinstance(context, int) and context > 0 else None
     return LanguageModel(int(words), context, table.weight)
+
+
+def _drops_out(llm: Any) -> bool:
+    """Whether any dropout acts on a model, in modules or within its attention."""
+    inside = any(getattr(llm.config, name, 0.0) for name in _DROPOUTS)
+    return bool(inside) or any(
+        isinstance(m, nn.Dropout) and m.training and m.p > 0 for m in llm.modules()
+    )
 
 
 def room(function: str, known: LanguageModel, before: int, text: int) -> None:
@@ -158,8 +188,10 @@ def tokens(
     return value, mask
 
 
-def bias(function: str, value: Any, rows: int, known: LanguageModel) -> Tensor:
-    """Added logits (rows, V); minus infinity bans a word.
+def bias(
+    function: str, value: Any, rows: int, known: LanguageModel, *, never: Sequence[int] = ()
+) -> Tensor:
+    """Added logits (rows, V); minus infinity bans a word. `never` are tokens banned besides.
 
     Raises
     ------
@@ -177,10 +209,13 @@ def bias(function: str, value: Any, rows: int, known: LanguageModel) -> Tensor:
             f"{function}: logit_bias must be on {known.embedding.device}, got {value.device}. "
             "Move it there."
         )
-    if not bool((value < torch.inf).all()) or not bool((value > -torch.inf).any(dim=1).all()):
+    left = value > -torch.inf
+    left[:, list(never)] = False
+    if not bool((value < torch.inf).all()) or not bool(left.any(dim=1).all()):
         raise InputError(
             f"{function}: logit_bias must be below infinity and leave a word in every row, got "
-            "NaN, infinity or a row that bans all words."
+            "NaN, infinity or a row that bans all words (but for the end, where the text may not "
+            "end yet)."
         )
     return value
 
@@ -196,7 +231,9 @@ def end_tokens(function: str, value: EndTokens, known: LanguageModel) -> tuple[i
     if value is None:
         return ()
     if isinstance(value, Tensor):
-        value = value.tolist() if is_dense(value, torch.int64, torch.int32) else ()
+        if not is_dense(value, torch.int64, torch.int32):
+            raise InputError(f"{function}: eos_token_id must be integers, got {described(value)}.")
+        value = value.tolist()
     listed = list(value) if isinstance(value, (list, tuple)) else [value]
     found = tuple(dict.fromkeys(token(function, "eos_token_id", one, known) for one in listed))
     if not found or len(found) >= known.vocabulary:
@@ -214,7 +251,7 @@ def token(function: str, name: str, value: Any, known: LanguageModel) -> int:
     ------
     InputError
     """
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or not 0 <= value < known.vocabulary:
         raise InputError(
             f"{function}: {name} must be a token in [0, {known.vocabulary}), got {value!r}. "

@@ -149,7 +149,8 @@ def generate(
         pad_token_id = ends[0] if ends else 0
     pad = _checks.token("generate", "pad_token_id", pad_token_id, known)
     if logit_bias is not None:
-        logit_bias = _checks.bias("generate", logit_bias, len(embeds), known)
+        never = ends if sampling.min_new_tokens else ()
+        logit_bias = _checks.bias("generate", logit_bias, len(embeds), known, never=never)
     mask = _mask(attention_mask, embeds)
     before = embeds.shape[1] + (0 if after is None else len(after))
     _checks.room("generate", known, before, sampling.max_new_tokens)

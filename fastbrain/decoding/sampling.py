@@ -31,7 +31,8 @@ class Sampling:
         Divides the positive and multiplies the negative logits of tokens already generated;
         1 is off. What was given (prompt, brain) is not penalised.
     length_penalty : float
-        A finished beam's score is its log probability over ``length ** length_penalty``.
+        A finished beam's score is its log probability over ``length ** length_penalty``; -10 to
+        10.
     seed : int
         Of the sampler.
     """
@@ -61,9 +62,9 @@ class Sampling:
                 raise ConfigError(f"Sampling: {name} must be > 0, got {getattr(self, name)}.")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"Sampling: top_p must be in (0, 1], got {self.top_p}.")
-        if not math.isfinite(self.length_penalty):
+        if not -10 <= self.length_penalty <= 10:
             raise ConfigError(
-                f"Sampling: length_penalty must be finite, got {self.length_penalty}."
+                f"Sampling: length_penalty must be in [-10, 10], got {self.length_penalty}."
             )
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from .._environment import check_environment
+from .._environment import check_file
 from .._io import write_json
 from .._runfiles import read_manifest
 from ..data import VoxelStore
@@ -126,7 +126,8 @@ def evaluate_brainllm_run(
     """
     saved, data, manifest = open_brainllm_run(run, store=store, device=device)
     ids = scored_trials(manifest, data, function="evaluate_brainllm_run")
-    check_environment(run, function="evaluate_brainllm_run")
+    for name in ("metrics.json", "samples.parquet", "report.html"):
+        check_file(Path(run) / name, function="evaluate_brainllm_run")
     trials = [data.by_id[t] for t in ids]
     apart = ["run_id", "story"] if all(t.story for t in trials) else ["run_id"]
     kinds = [[getattr(t, name) for t in trials] for name in apart]

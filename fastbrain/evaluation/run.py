@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .._arguments import checked
-from .._environment import check_environment
+from .._environment import check_file
 from .._io import write_atomic, write_json
 from .._runfiles import read_log, read_manifest
 from ..data import DriftFilter, VoxelStore, WindowLoader
@@ -163,7 +163,8 @@ def evaluate_run(
     )
     scored = scored_trials(manifest, data, function="evaluate_run")
     history = _histories(run)
-    check_environment(run, function="evaluate_run")
+    for name in ("metrics.json", "samples.parquet", "subjects.md", "report.html"):
+        check_file(Path(run) / name, function="evaluate_run")
     result = evaluate_model(
         model, data, scored, sampling=sampling, count=count, seed=seed, bert=bert
     )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .._environment import check_environment
+from .._environment import check_file
 from .._io import write_json
 from .._rules import list_of, number
 from .._runfiles import read_record, read_vqlm
@@ -127,7 +127,8 @@ def evaluate_vqlm(
         The run folder cannot be written into; nothing was computed.
     """
     run = Path(run)
-    check_environment(run, function="evaluate_vqlm")
+    for name in ("metrics.json",):
+        check_file(Path(run) / name, function="evaluate_vqlm")
     config, split, coding, frames = read_vqlm(run, function="evaluate_vqlm")
     people = [p for part in _PARTS for p in split[part]]
     if sorted(people) != sorted(study.series):

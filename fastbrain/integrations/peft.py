@@ -67,7 +67,7 @@ def _plain_parts(layer: Any, x: Tensor) -> tuple[str, Any, Any, Any] | None:
         return None
     if active in layer.lora_variant:
         return None
-    if dropout.training and type(dropout) is not nn.Identity:
+    if type(dropout) is not nn.Identity and (type(dropout) is not nn.Dropout or dropout.training):
         return None
     weights = base._parameters, a._parameters, b._parameters
     if weights[2]["bias"] is not None:
@@ -183,7 +183,9 @@ def objection(layer: Any) -> str | None:
             return f"its {part} {reason}"
     if type(a) is not nn.Linear or type(b) is not nn.Linear or b.bias is not None:
         return "its adapter is not two plain linear layers"
-    if dropout.training and not isinstance(dropout, nn.Identity):
+    if type(dropout) not in (nn.Identity, nn.Dropout):
+        return f"its dropout is a {type(dropout).__qualname__}"
+    if dropout.training and type(dropout) is nn.Dropout:
         return "it drops out while it trains"
     if a.weight.dtype != base.weight.dtype or b.weight.dtype != base.weight.dtype:
         return f"its adapter is {a.weight.dtype}, its weight {base.weight.dtype}"

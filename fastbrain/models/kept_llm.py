@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .._digests import remembered_sha256
 from .._io import folder_atomic, write_atomic, write_json
+from .._progress import say
 from .._runfiles import LANGUAGE_MODEL, read_record
 from ..errors import CheckpointError, ConfigError, InputError
 from .saved import plain_name
@@ -154,6 +155,11 @@ def find_llm(record: LLMRecord, run: str | Path, *, folder: str = FOLDER) -> Pat
             told.append(str(error))
             continue
         if not (fault := _difference(source, record.files)):
+            if record.kind == "copy" and place == record.name:
+                say(
+                    f"note: the language model comes from {place}: the run's own copy, "
+                    f"{run / folder}, {told[0] if told else 'is not there'}"
+                )
             return source.folder
         told.append(f"{fault} in {source.folder}")
     where = f"'{record.name}' at {record.revision}" if record.revision else f"'{record.name}'"
@@ -200,8 +206,8 @@ def llm_place(record: LLMRecord | None, name: str, run: Path) -> str:
 
 def _difference(source: ModelSource, files: Mapping[str, str]) -> str:
     """What is not as recorded, "" if nothing."""
-    if unknown := sorted(set(source.weights) - set(files)):
-        return f"weights that were not there, {unknown[0]},"
+    if unknown := sorted(set(source.file_names()) - set(files)):
+        return f"a file that was not there, {unknown[0]},"
     for name, digest in files.items():
         path = source.folder / name
         if not path.is_file():

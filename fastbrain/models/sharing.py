@@ -57,7 +57,7 @@ def push_to_hub(
     MissingPartError
         huggingface_hub is not installed.
     InputError
-        The metrics are none of ours.
+        The metrics are none of ours, or the hub cannot be reached or refuses the model.
     """
     root = Path(folder)
     described = read_described(root)
@@ -74,13 +74,21 @@ def push_to_hub(
         for file in SHARED[:-1]:
             (Path(staging) / file).symlink_to((root / file).resolve())
         write_atomic(Path(staging) / "README.md", text)
-        api.create_repo(name, private=private, exist_ok=True)
-        done: Any = api.upload_folder(
-            repo_id=name,
-            folder_path=staging,
-            allow_patterns=list(SHARED),
-            commit_message="Model of fastbrain",
-        )
+        try:
+            api.create_repo(name, private=private, exist_ok=True)
+            done: Any = api.upload_folder(
+                repo_id=name,
+                folder_path=staging,
+                allow_patterns=list(SHARED),
+                commit_message="Model of fastbrain",
+            )
+        except Exception as error:  # of the network, of the hub, or of what the name must be
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"push_to_hub: the hub must be reachable and take '{name}', got "
+                f"{type(error).__name__}: {reason}. Look at the network, the name and the login "
+                "(hf auth login)."
+            ) from error
     return str(getattr(done, "commit_url", done))
 
 

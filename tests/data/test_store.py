@@ -166,7 +166,7 @@ def test_split_may_be_scattered_over_runs(runs, tmp_path):
 
 def test_volumes_must_be_as_many_as_their_listed_times(runs):
     plan_store([replace(run, n_volumes=60) for run in runs], **OPTIONS)
-    with pytest.raises(CohortError, match="must have the 40 volumes that VolumeTiming"):
+    with pytest.raises(CohortError, match="must have 40 volumes, as VolumeTiming"):
         plan_store([replace(run, n_volumes=40) for run in runs], **OPTIONS)
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
+    GPT2Model,
     MambaConfig,
     MambaForCausalLM,
+    OpenAIGPTConfig,
+    OpenAIGPTLMHeadModel,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -119,6 +123,14 @@ def test_end_tokens_out_of_the_vocabulary_are_refused(llm, embeds, ends, monkeyp
         generate(_untouched(llm, monkeypatch), embeds, eos_token_id=ends, sampling=SHORT)
 
 
+def test_integers_of_numpy_are_tokens_and_floats_are_not(llm, embeds):
+    one = generate(llm, embeds, eos_token_id=1, sampling=SHORT)
+    same = generate(llm, embeds, eos_token_id=np.int64(1), sampling=SHORT)
+    assert torch.equal(one.tokens, same.tokens)
+    with pytest.raises(InputError, match="eos_token_id must be integers, got float32"):
+        generate(llm, embeds, eos_token_id=torch.tensor([1.0]), sampling=SHORT)
+
+
 @pytest.mark.parametrize("pad", [VOCABULARY, -1, "x", 1.5])
 def test_padding_out_of_the_vocabulary_is_refused(llm, embeds, pad):
     with pytest.raises(InputError, match="pad_token_id must be a token"):
@@ -144,7 +156,11 @@ def _foreign():
         d_model=WIDTH, d_kv=4, d_ff=8, num_layers=1, num_heads=2, vocab_size=VOCABULARY,
         decoder_start_token_id=0,
     )  # fmt: skip
+    gpt = {"vocab_size": VOCABULARY, "n_embd": WIDTH, "n_layer": 1, "n_head": 2}
     return {
+        "without an output layer": lambda: GPT2Model(GPT2Config(**gpt)).eval(),
+        "without a cache": lambda: OpenAIGPTLMHeadModel(OpenAIGPTConfig(**gpt)).eval(),
+        "training mode": lambda: GPT2LMHeadModel(GPT2Config(**gpt)).train(),
         "recurrent state": lambda: MambaForCausalLM(mamba),
         "decoder-only": lambda: T5ForConditionalGeneration(t5),
         "causal language model": lambda: torch.nn.Linear(2, 2),
@@ -226,7 +242,7 @@ def test_a_bias_may_ban_words_but_not_all(llm, embeds):
             generate(llm, embeds, eos_token_id=None, sampling=SHORT, logit_bias=bad)
     only = torch.full((3, VOCABULARY), -torch.inf)
     only[:, 1] = 0.0
-    with pytest.raises(InputError, match="must predict finite logits"):
+    with pytest.raises(InputError, match="logit_bias must"):
         generate(
             llm, embeds, eos_token_id=1, logit_bias=only,
             sampling=Sampling(max_new_tokens=4, min_new_tokens=2),
@@ -255,7 +271,7 @@ def test_texts_that_are_no_tokens_are_refused(llm, embeds, texts, mask):
         ("method", None), ("max_new_tokens", 2.5), ("max_new_tokens", 2**70), ("beams", "3"),
         ("beams", 0), ("temperature", float("nan")), ("temperature", True), ("top_p", None),
         ("repetition_penalty", float("inf")), ("length_penalty", float("nan")),
-        ("length_penalty", float("inf")), ("seed", -1), ("seed", None),
+        ("length_penalty", float("inf")), ("length_penalty", 1e9), ("seed", -1), ("seed", None),
     ],
 )  # fmt: skip
 def test_every_field_of_sampling_is_checked(field, value):

@@ -255,3 +255,20 @@ def test_looking_costs_little():
     Counted.asked = 0
     assert untouched(*layers)
     assert Counted.asked == 0
+
+
+class _Doubles(nn.Identity):
+    def forward(self, x):
+        return 2 * x
+
+
+def test_a_dropout_of_another_kind_runs_as_peft_runs_it():
+    own, fused = _spoken(_lora()), _spoken(_lora())
+    report = accelerate_peft(fused)
+    for model in (own, fused):
+        layer = model.base_model.model[0]
+        layer.lora_dropout.update({"default": _Doubles()})
+    x = torch.randn(4, 6)
+    for got, expected in zip(_outcome(fused, x), _outcome(own, x), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+    assert report.unfused()[0][1] == "its dropout is a _Doubles"

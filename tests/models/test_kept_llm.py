@@ -73,6 +73,24 @@ def test_a_saved_model_finds_the_copy_beside_it(make_model, voxels, tmp_path):
         from_pretrained(moved / "model")
 
 
+@pytest.mark.parametrize(
+    "name", ["special_tokens_map.json", "added_tokens.json", "chat_template.jinja"]
+)
+def test_a_file_added_to_the_copy_is_refused(folder, tmp_path, name):
+    record = keep_llm(folder, tmp_path / "run")
+    shutil.rmtree(folder)
+    (tmp_path / "run" / "llm" / name).write_text("{}")
+    with pytest.raises(CheckpointError, match=f"a file that was not there, {name}"):
+        find_llm(record, tmp_path / "run")
+
+
+def test_the_original_in_place_of_a_lost_copy_is_noted(folder, tmp_path, capsys):
+    record = keep_llm(folder, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "llm")
+    assert find_llm(record, tmp_path / "run") == folder
+    assert "the run's own copy" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("fault", ["flipped", "gone", "weights added", "code added"])
 def test_another_model_in_its_place_is_refused(folder, tmp_path, fault):
     run = tmp_path / "run"
