@@ -100,7 +100,8 @@ def compare_runs(runs: Sequence[str | Path], *, seed: int = 0) -> Comparison:
     folders = [Path(run) for run in runs]
     if len({folder.resolve() for folder in folders}) != len(folders) or len(folders) < 2:
         raise InputError(
-            f"compare_runs: runs must be two or more different folders, got {len(folders)}."
+            "compare_runs: runs must be two or more different folders, got "
+            f"{', '.join(map(str, runs)) or 'none'}."
         )
     tables = [read_samples(folder / "samples.parquet") for folder in folders]
     shared = _shared(folders, tables)

@@ -63,8 +63,10 @@ def open_run(
         not found as it was.
     """
     manifest = read_manifest(run, function="open_run")
-    if "adaptation" not in manifest or "adapt_trials" not in manifest:
-        raise CheckpointError(f"open_run: {run} must be a run of LLM4Brain, got another kind.")
+    own = {"adaptation", "adapt_trials"} <= set(manifest)
+    if not own or "kind" in manifest:
+        kind = f"'{manifest['kind']}'" if "kind" in manifest else "another kind"
+        raise CheckpointError(f"open_run: {run} must be a run of LLM4Brain, got {kind}.")
     found = open_store(run, manifest, store, function="open_run")
     model = from_pretrained(Path(run) / "model", device=device, grid=found.grid, tr=found.tr)
     if unknown_subject is not None:

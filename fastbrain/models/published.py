@@ -93,11 +93,13 @@ def convert_pickle(path: str | Path, out: str | Path) -> Path:
     Raises
     ------
     CheckpointError
-        The file is damaged, or holds more than tensors and plain values.
+        The file is missing, damaged, or holds more than tensors and plain values.
     """
     from safetensors.torch import save
 
     path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"convert_pickle: {path} must be a file, got none there.")
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
