@@ -117,7 +117,7 @@ def _run(name: str, rest: list[str], debug: bool) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
-        if isinstance(device := getattr(config, "device", None), str):
+        if (device := getattr(config, "device", None) or "cpu") != "cpu":
             check_device(device, function=name)
         return int(module.run(config) or 0)
     except FastbrainError as error:

@@ -89,7 +89,7 @@ def _columns(path: Path, columns: list[str]) -> dict[str, str]:
         if near and not fitting:
             say(
                 f"note: {path} has the column {', '.join(near)}, which is not read: call it "
-                f"{field} if it says who belongs together"
+                f"{field} if that is what it holds"
             )
     return found
 

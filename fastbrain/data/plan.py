@@ -25,7 +25,7 @@ from .events import Trial, WindowSpec, read_trials
 from .highpass import DriftFilter, HighPass
 from .inputs import check_texts
 from .manifest import LAYOUT_VERSION
-from .masks import Mask, compute_mask, intersect_masks, read_mask, same_affine
+from .masks import Mask, brain_of, compute_mask, intersect_masks, read_mask, same_affine
 from .splits import Split
 from .volumes import Volumes, load_volumes
 
@@ -287,7 +287,7 @@ def _mask(
     if given is not None:
         if given.shape != space:
             raise InputError(f"plan_store: mask must be (Z, Y, X) {space}, got {given.shape}.")
-        return np.ascontiguousarray(given != 0)
+        return brain_of(given, where="plan_store: mask")
     files = sorted({run.mask for run in runs if run.mask is not None})
     masks = [read_mask(path, shape=space, affine=first.affine) for path in files]
     unmasked = [run for run in runs if run.mask is None]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fastbrain.data import compute_mask, intersect_masks, load_volumes, read_mask
+from fastbrain.data.masks import brain_of
 from fastbrain.errors import InputError, VolumeError
 
 AFFINE = np.diag([-3.0, 3.0, 3.5, 1.0])
@@ -51,11 +52,20 @@ def test_useless_masks_are_refused(tmp_path, mask):
     with pytest.raises(VolumeError, match="finite"):
         read_mask(path, shape=SHAPE, affine=AFFINE)
     path = saved(tmp_path / "d.nii", np.where(mask, 1, -1), dtype=np.int16)
-    with pytest.raises(VolumeError, match="no values below 0, got -1"):
+    with pytest.raises(VolumeError, match=r"no values below 0.*got -1"):
         read_mask(path, shape=SHAPE, affine=AFFINE)
     path = saved(tmp_path / "c.nii", np.ones((2, *SHAPE)))
     with pytest.raises(VolumeError, match="3 sizes"):
         read_mask(path, shape=SHAPE, affine=AFFINE)
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
+def test_arrays_that_are_no_masks(mask, bad):
+    values = mask.astype(np.float32)
+    values[0, 0, 0] = bad
+    with pytest.raises(VolumeError, match="no values below 0 and none that are not finite"):
+        brain_of(values, where="plan_store: mask")
+    assert np.array_equal(brain_of(mask, where=""), mask)
 
 
 def test_intersection(mask):
