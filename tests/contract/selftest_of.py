@@ -13,6 +13,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+# of a graph against plain calls: equal on torch 2.13; 2.10 fuses a product and a sum, 4.8e-7 seen
+COMPILED = 1e-6
+
 
 def main(family: str, backend: str, extension: str | None = None) -> None:
     """Print the count and the failures."""
@@ -56,7 +59,7 @@ def main(family: str, backend: str, extension: str | None = None) -> None:
             expected = case.outcome(case.inputs(), backend=backend)
         got = dataclasses.replace(case, function=function).outcome(case.inputs(), backend=backend)
         for a, b in zip(got, expected, strict=True):
-            if not torch.equal(a, b):
+            if not torch.allclose(a, b, rtol=COMPILED, atol=COMPILED):
                 failed.append(f"{case.id}: compiled, it differs by {float((a - b).abs().max())}")
     for op, (args, kwargs) in called.items():
         results = torch.library.opcheck(op, tuple(args), kwargs, raise_exception=False)

@@ -17,6 +17,7 @@ pytest.importorskip("triton", reason="triton is not installed")
 
 import launches
 import torch
+import triton
 from assembler import in_local_memory, serialised
 from launches import BF16, FP16, LAUNCHES, on_absent_gpu
 
@@ -31,6 +32,7 @@ SHARED = {80: 166_912, 90: 232_448, 100: 232_448}
 INTERPRETED = {"lora": 54, "neighborhood": 7, "voxel_tokenizer": 51, "vq": 37}
 # what multiplies nothing, or multiplies float32 exactly, which tensor cores cannot
 NO_TENSOR_CORES = re.compile(r"sums|(lora|voxel_tokenizer|neighborhood).*fp32")
+PINNED = "3.9"  # Triton of constraints.txt
 # widths that are no multiple of 16 are stored number by number, and the addresses of a tile do not
 # all fit registers: 88 bytes, once after the loop
 SPILLS = {("lora-forward-bf16-odd", 100)}
@@ -76,11 +78,13 @@ def test_what_production_launches_compiles_well(name, arch, tmp_path):
         assert compiled.metadata.shared <= SHARED[arch]
         assert compiled.asm["cubin"]
         ptx = compiled.asm["ptx"]
-        tensor_cores = re.search(r"wgmma\.mma|mma\.sync|tcgen05\.mma", ptx)
-        assert (tensor_cores is None) == (NO_TENSOR_CORES.search(name) is not None)
         log = assembled(ptx, tmp_path)
-        assert (in_local_memory(log) == []) == ((name, arch) not in SPILLS)
         assert serialised(log) == []
+        # instructions and registers are those of one compiler: 3.6 keeps up to 64 bytes in memory
+        if triton.__version__.startswith(PINNED):
+            tensor_cores = re.search(r"wgmma\.mma|mma\.sync|tcgen05\.mma", ptx)
+            assert (tensor_cores is None) == (NO_TENSOR_CORES.search(name) is not None)
+            assert (in_local_memory(log) == []) == ((name, arch) not in SPILLS)
 
 
 # launches whose sizes change from call to call: one binary must serve all of a row
