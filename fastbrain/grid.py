@@ -19,6 +19,7 @@ import numpy.typing as npt
 from .errors import InputError
 
 Triple = tuple[int, int, int]
+_MOST_VOXELS = 1 << 20  # of a patch; the whole MNI box at 2 mm has 902,629
 
 
 @dataclass(eq=False)
@@ -70,6 +71,10 @@ class TokenGrid:
             raise InputError(f"TokenGrid: mask must be (Z, Y, X), got shape {mask.shape}.")
         if not mask.any():
             raise InputError("TokenGrid: mask must hold at least one voxel, got none.")
+        if math.prod(kernel) > _MOST_VOXELS:
+            raise InputError(
+                f"TokenGrid: kernel must hold at most {_MOST_VOXELS} voxels, got {kernel}."
+            )
         if any(k < s for k, s in zip(kernel, stride, strict=True)):
             raise InputError(
                 f"TokenGrid: kernel must be >= stride, got {kernel} and {stride}: voxels between "

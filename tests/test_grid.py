@@ -113,6 +113,12 @@ def test_centers_are_means_of_voxel_positions():
         (np.ones((3, 3, 3)), (0, 1, 1), None, "kernel must be three positive"),
         (np.ones((3, 3, 3)), (1, 1), None, "kernel must be three positive"),
         (np.ones((3, 3, 3)), (1, 1, 1), (1, -1, 1), "stride must be three positive"),
+        (
+            np.ones((3, 3, 3)),
+            (2_000_000_000, 2, 2),
+            None,
+            "kernel must hold at most 1048576 voxels",
+        ),
     ],
 )
 def test_refusals(mask, kernel, stride, told):
