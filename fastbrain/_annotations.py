@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-_LONGEST_NAME = 255  # bytes, of every common file system
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, of every common file system and of Linux
+_PATH = f"a path with names of at most {_LONGEST_NAME} bytes, {_LONGEST_PATH} in all"
 _SCALARS: dict[Any, str] = {
     int: "an integer of 64 bits",
     float: "a finite number",
@@ -73,7 +74,7 @@ def _any_of(rules: list[Rule]) -> Rule:
     words = [rule.words for rule in rules]
     if _ANYTHING in rules:
         return _ANYTHING
-    if "a path" in words:  # a str beside a path is one too
+    if _PATH in words:  # a str beside a path is one too
         rules = [rule for rule in rules if rule.words != _SCALARS[str]]
     if len(rules) == 1:
         return rules[0]
@@ -100,7 +101,7 @@ def _of(hint: Any) -> Rule:
     if hint in _SCALARS:
         return Rule(_SCALARS[hint], _SCALAR_TESTS[hint])
     if hint is Path:
-        return Rule("a path", _is_path)
+        return Rule(_PATH, _is_path)
     kind: Any = origin if origin is not None else hint
     if not isinstance(kind, type):
         return _ANYTHING
@@ -226,8 +227,9 @@ def _is_path(value: Any) -> bool:
         text = os.fsencode(value)
     except (UnicodeEncodeError, TypeError):
         return False
-    names = text.split(os.fsencode(os.sep))
-    return bool(text) and b"\0" not in text and max(map(len, names)) <= _LONGEST_NAME
+    if not 0 < len(text) <= _LONGEST_PATH or b"\0" in text:
+        return False
+    return max(map(len, text.split(os.fsencode(os.sep)))) <= _LONGEST_NAME
 
 
 def _real(array: np.ndarray) -> bool:

@@ -77,7 +77,7 @@ def _scope(owner: Any, parameter: str) -> dict[str, Any]:
 def _guarded(
     function: Any, owner: Any, error: type[FastbrainError], least: Mapping[str, float] | None
 ) -> Any:
-    signature, name = inspect.signature(function), owner.__name__
+    signature, name = inspect.signature(function), owner.__qualname__.split(">.")[-1]
     bounds = {"seed": 0.0, **(least or {})}
     rules: dict[str, Rule] = {}
 

@@ -68,6 +68,12 @@ def record_of(rules: Mapping[str, Rule], *, optional: Mapping[str, Rule] | None 
     return accept
 
 
+def exact_record_of(rules: Mapping[str, Rule]) -> Rule:
+    """An object with these keys and no others, each of which its rule accepts."""
+    accept = record_of(rules)
+    return lambda value: accept(value) and value.keys() == rules.keys()
+
+
 def fault_in(
     value: Mapping[str, Any], rules: Mapping[str, Rule], optional: Mapping[str, Rule]
 ) -> str:

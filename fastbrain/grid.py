@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ._arguments import checked
 from .errors import InputError
 
 Triple = tuple[int, int, int]
-_MOST_VOXELS = 1 << 20  # of a patch; the whole MNI box at 2 mm has 902,629
+_MOST_VOXELS = 1 << 28  # of all patches, 2 GiB of offsets; the MNI box at 2 mm has 902,629
 
 
+@checked
 @dataclass(eq=False)
 class TokenGrid:
     """Kept patches of a masked volume.
@@ -41,7 +43,16 @@ class TokenGrid:
     stride: Triple
     kept: npt.NDArray[np.int64]
 
+    def __post_init__(self) -> None:
+        if self.n_tokens * self.patch_voxels > _MOST_VOXELS:
+            raise InputError(
+                f"TokenGrid: kernel and stride must give patches of at most {_MOST_VOXELS} voxels "
+                f"in all, got {self.n_tokens} patches of {self.kernel} voxels. Choose a smaller "
+                "kernel or a larger stride."
+            )
+
     @classmethod
+    @checked
     def from_mask(
         cls,
         mask: npt.ArrayLike,
@@ -63,7 +74,8 @@ class TokenGrid:
         Raises
         ------
         InputError
-            The mask is not 3-D or empty, or the kernel does not fit its contract.
+            The mask is not 3-D or empty, the kernel is smaller than the stride, or the patches
+            would hold more than 2^28 voxels in all.
         """
         mask = np.ascontiguousarray(mask, dtype=bool)
         kernel, stride = _triple("kernel", kernel), _triple("stride", stride or kernel)
@@ -71,18 +83,12 @@ class TokenGrid:
             raise InputError(f"TokenGrid: mask must be (Z, Y, X), got shape {mask.shape}.")
         if not mask.any():
             raise InputError("TokenGrid: mask must hold at least one voxel, got none.")
-        if math.prod(kernel) > _MOST_VOXELS:
-            raise InputError(
-                f"TokenGrid: kernel must hold at most {_MOST_VOXELS} voxels, got {kernel}."
-            )
         if any(k < s for k, s in zip(kernel, stride, strict=True)):
             raise InputError(
                 f"TokenGrid: kernel must be >= stride, got {kernel} and {stride}: voxels between "
                 "patches would be dropped."
             )
-        everywhere = cls(
-            mask, kernel, stride, np.arange(int(np.prod(_lattice(mask, kernel, stride))))
-        )
+        everywhere = cls(mask, kernel, stride, np.arange(math.prod(_lattice(mask, kernel, stride))))
         counts = (everywhere.offsets >= 0).sum(axis=1)
         kept = np.flatnonzero(counts >= max(1, min_voxels)).astype(np.int64)
         if kept.size == 0:
@@ -126,16 +132,21 @@ class TokenGrid:
     @cached_property
     def offsets(self) -> npt.NDArray[np.int64]:
         """Flat voxel index of every patch element, (n_tokens, P); -1 outside volume or mask."""
-        corner = self.coords * np.asarray(self.stride)  # (n, 3)
-        inside = np.stack(
-            np.meshgrid(*(np.arange(k) for k in self.kernel), indexing="ij"), axis=-1
-        ).reshape(-1, 3)  # (P, 3)
-        voxel = corner[:, None, :] + inside[None, :, :]  # (n, P, 3)
-        valid = (voxel < np.asarray(self.shape)).all(axis=-1)
-        z, y, x = np.moveaxis(np.where(valid[..., None], voxel, 0), -1, 0)
-        flat = (z * self.shape[1] + y) * self.shape[2] + x
-        valid &= self.mask.reshape(-1)[flat]
-        return np.where(valid, flat, -1).astype(np.int64)
+        # one axis at a time, (n, 1, ky, 1): an array of (z, y, x) would take three times the memory
+        along = [
+            (self.coords[:, axis, None] * self.stride[axis] + np.arange(self.kernel[axis])).reshape(
+                -1, *(self.kernel[axis] if axis == a else 1 for a in range(3))
+            )
+            for axis in range(3)
+        ]
+        within = [voxel < size for voxel, size in zip(along, self.shape, strict=True)]
+        z, y, x = (np.minimum(v, n - 1) for v, n in zip(along, self.shape, strict=True))
+        flat = (z * self.shape[1] + y) * self.shape[2] + x  # (n, kz, ky, kx)
+        brain = self.mask.reshape(-1)[flat]
+        for valid in within:
+            brain &= valid
+        flat[~brain] = -1
+        return flat.reshape(self.n_tokens, self.patch_voxels)
 
     @cached_property
     def patch_mask(self) -> npt.NDArray[np.bool_]:

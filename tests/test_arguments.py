@@ -84,7 +84,7 @@ REFUSED = {
     "share": [float("nan"), float("inf"), True, "1", 10**400, 1j],
     "on": [1, "yes", None],
     "name": [b"x", 1, Path("x")],
-    "path": ["", "a\0b", "x" * 256, b"x", "\ud800", 3],
+    "path": ["", "a\0b", "x" * 256, Path("x" * 256), "y/" * 2048, b"x", "\ud800", 3],
     "kind": ["b", 2, True, None],
     "names": ["ab", [1], {"a": 1}, {"a"}, np.array([["a"]]), None],
     "labels": [[[]], {"a": 1}, np.ones((2, 2)), 5],

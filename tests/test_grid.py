@@ -111,19 +111,28 @@ def test_centers_are_means_of_voxel_positions():
         (np.zeros((3, 3, 3)), (1, 1, 1), None, "at least one voxel"),
         (np.ones((3, 3, 3)), (1, 2, 1), (1, 3, 1), "kernel must be >= stride"),
         (np.ones((3, 3, 3)), (0, 1, 1), None, "kernel must be three positive"),
-        (np.ones((3, 3, 3)), (1, 1), None, "kernel must be three positive"),
+        (np.ones((3, 3, 3)), (1, 1), None, "kernel must be a tuple of"),
+        (np.ones((3, 3, 3)), 2, None, "kernel must be a tuple of"),
+        (np.ones((3, 3, 3)), (1, 1, 1), (1.5, 1, 1), "stride must be a tuple of"),
         (np.ones((3, 3, 3)), (1, 1, 1), (1, -1, 1), "stride must be three positive"),
-        (
-            np.ones((3, 3, 3)),
-            (2_000_000_000, 2, 2),
-            None,
-            "kernel must hold at most 1048576 voxels",
-        ),
+        (np.ones((3, 3, 3)), (2_000_000_000, 2, 2), None, "268435456 voxels in all, got 4 patches"),
+        (np.ones((30, 3, 3)), (1, 3, 10**7), (1, 1, 1), "in all, got 30 patches"),
+        (np.ones((91, 109, 91)), (30, 30, 30), (1, 1, 1), "in all, got 307520 patches"),
     ],
 )
 def test_refusals(mask, kernel, stride, told):
     with pytest.raises(InputError, match=told):
         TokenGrid.from_mask(mask, kernel, stride)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [((3, 2, 5), (2, 1, 4)), ((9, 7, 4), (9, 7, 4))])
+def test_offsets_are_the_voxels_of_a_patch_one_by_one(kernel, stride):
+    grid = TokenGrid.from_mask(brain(ODD), kernel, stride)
+    for (z, y, x), offsets in zip(grid.coords * stride, grid.offsets, strict=True):
+        for (dz, dy, dx), offset in zip(np.ndindex(kernel), offsets, strict=True):
+            place = (z + dz, y + dy, x + dx)
+            kept = all(np.less(place, ODD)) and grid.mask[place]
+            assert offset == (np.ravel_multi_index(place, ODD) if kept else -1)
 
 
 def test_pack_refuses_volumes_of_another_shape():

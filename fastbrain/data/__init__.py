@@ -68,7 +68,7 @@ _NAMES = {
     "load_volumes": "volumes",
     "parcel_series": "parcels",
     "plan_store": "plan",
-    "plan_study": "study",
+    "plan_study": "study_plan",
     "prepare_store": "prepare",
     "read_mask": "masks",
     "read_parcellation": "parcels",

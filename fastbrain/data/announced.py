@@ -95,9 +95,9 @@ def announced_runs(
     Raises
     ------
     CohortError
-        No run is announced, a run has several images, a sidecar is damaged or denies evenly
-        spaced volumes, a file leads out of its data set, or ``participants.tsv`` does not fit the
-        people.
+        No run is announced, a run has several images, a file lies in the folder of another person
+        or session, a sidecar is damaged or denies evenly spaced volumes, a file leads out of its
+        data set, or ``participants.tsv`` does not fit the people.
     ConfigError
         An entity cannot be chosen, or a value is no label.
     """
@@ -205,6 +205,7 @@ def _images(folder: Path, task: str, wanted: dict[str, str]) -> dict[str, list[I
     images = [image for image in images if image[1].get("task") == task]
     found: dict[str, list[Image]] = {}
     for path, tags in choose(folder, images, wanted, function="announced_runs"):
+        refuse_misplaced(folder, path, tags)
         found.setdefault(tags.get("sub", ""), []).append((path, tags))
     return found
 

@@ -75,9 +75,9 @@ def runs_from_bids(
     ------
     CohortError
         No run is found, several tasks or spaces are and none was chosen, a run has several images
-        or no events, a sidecar denies evenly spaced volumes or contradicts itself, files are links
-        to data that were not fetched or lead out of `root`, or ``participants.tsv`` does not fit
-        the people.
+        or no events, an image lies in the folder of another person or session, a sidecar denies
+        evenly spaced volumes or contradicts itself, files are links to data that were not fetched
+        or lead out of `root`, or ``participants.tsv`` does not fit the people.
     ConfigError
         The value of an entity is no label.
     """

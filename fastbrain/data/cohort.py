@@ -13,10 +13,10 @@ from pathlib import Path
 from .._arguments import checked
 from .._io import safe_join, write_atomic
 from ..errors import CohortError
-from .tables import Row, given, read_tsv, seconds_of, tsv_text
+from .tables import Row, given, number_of, read_tsv, seconds_of, tsv_text
 
 _REQUIRED = ("subject", "run", "bold", "events")
-_OPTIONAL = ("session", "family", "site", "mask", "confounds", "tr", "start_time")
+_OPTIONAL = ("session", "family", "site", "mask", "confounds", "tr", "start_time", "n_volumes")
 _LABEL = re.compile(r"[A-Za-z0-9]+")
 _SHOWN = 5
 _ALLOW = "If that is meant, pass allow_outside=True (--allow-outside)."
@@ -44,7 +44,7 @@ class RunRecord:
     family, site : str
         Family the person belongs to and place of the scan, "" where they are not known.
     n_volumes : int or None
-        Volumes whose times a sidecar lists: so many the image must have.
+        Volumes that the image must have: as many as its sidecar lists times, if it lists them.
     """
 
     run_id: str
@@ -76,8 +76,8 @@ def read_runs_table(
     """Read a table with one run a row.
 
     Columns (tab separated): ``subject``, ``run``, ``bold``, ``events``, and if need be
-    ``session``, ``family``, ``site``, ``mask``, ``confounds``, ``tr`` and ``start_time`` (seconds).
-    Empty or ``n/a`` means none.
+    ``session``, ``family``, ``site``, ``mask``, ``confounds``, ``tr``, ``start_time`` (seconds) and
+    ``n_volumes``. Empty or ``n/a`` means none.
 
     Parameters
     ----------
@@ -96,8 +96,8 @@ def read_runs_table(
     Raises
     ------
     CohortError
-        An unknown or missing column, a label that is not letters and digits, a run named twice,
-        or files that do not exist.
+        An unknown or missing column, a label that is not letters and digits, a number of volumes
+        that is none, a run named twice, or files that do not exist.
     """
     path = Path(path)
     columns, rows = read_tsv(path)
@@ -203,9 +203,9 @@ def _record(path: Path, row: Row, allow_outside: bool) -> RunRecord:
     bold, events = file("bold"), file("events")
     if bold is None or events is None:
         raise CohortError(f"read_runs_table: {where} must name a bold and an events file.")
-    subject = label_of(row["subject"], "sub-", where=f"{where} subject")
-    run = label_of(row["run"], "run-", where=f"{where} run")
-    session = given(row, "session")
+    subject = label_of(given(row, "subject", label=True), "sub-", where=f"{where} subject")
+    run = label_of(given(row, "run", label=True), "run-", where=f"{where} run")
+    session = given(row, "session", label=True)
     session = label_of(session, "ses-", where=f"{where} session") if session else ""
     return RunRecord(
         run_id=run_id_of(subject, session, run),
@@ -219,9 +219,20 @@ def _record(path: Path, row: Row, allow_outside: bool) -> RunRecord:
         tr=seconds_of(row.get("tr", ""), where=f"{where} tr"),
         start_time=seconds_of(row.get("start_time", ""), where=f"{where} start_time") or 0.0,
         root=path.parent,
-        family=given(row, "family"),
-        site=given(row, "site"),
+        family=given(row, "family", label=True),
+        site=given(row, "site", label=True),
+        n_volumes=_count(row.get("n_volumes", ""), where=f"{where} n_volumes"),
     )
+
+
+def _count(text: str, *, where: str) -> int | None:
+    value = number_of(text, where=where, what="a number of volumes")
+    if value is not None and (value < 1 or value != int(value)):
+        raise CohortError(
+            f"read_runs_table: {where} must be a whole number >= 1, got '{text}'. Correct it, or "
+            "write n/a."
+        )
+    return None if value is None else int(value)
 
 
 def inside(root: Path, name: str, *, what: str, remedy: str = _ALLOW) -> Path:

@@ -1,9 +1,9 @@
-"""The files a store is made from: names that can be written down, and whether a file changed."""
+"""What a store is made from: trials that fit their runs, texts, and whether an image changed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,11 +11,57 @@ from .._digests import difference, identity
 from .._environment import check_name
 from ..errors import CohortError
 from .cohort import RunRecord, some
-from .events import Trial
+from .events import Trial, WindowSpec
 
 _PAIR = (".hdr", ".hdr.gz", ".img", ".img.gz")
 
 Identities = dict[str, dict[str, int | str]]
+
+
+def check_trials(
+    trials: Iterable[Trial],
+    runs: Iterable[RunRecord],
+    lengths: Mapping[str, int],
+    *,
+    tr: float,
+    window: WindowSpec,
+) -> None:
+    """Refuse trials that do not fit the images; for trials that no events file was read for.
+
+    Parameters
+    ----------
+    trials : iterable of Trial
+    runs : iterable of RunRecord
+    lengths : mapping of str to int
+        Volumes by run.
+    tr : float
+        Seconds between volumes.
+    window : WindowSpec
+
+    Raises
+    ------
+    CohortError
+        A trial whose run is unknown, whose window is not that of its onset or leaves the run, or
+        that lasts longer than the run.
+    """
+    starts = {run.run_id: run.start_time for run in runs}
+    for t in trials:
+        start = window.start(t.onset, tr=tr, start_time=starts.get(t.run_id, 0.0))
+        length = lengths.get(t.run_id, 0)
+        got = f"{t.start}..{t.start + t.frames}"
+        if (t.start, t.frames) != (start, window.window_trs):
+            contract = f"have the window {start}..{start + window.window_trs} of its onset"
+        elif not 0 <= start <= length - t.frames:
+            contract = f"lie inside its run of {length} volumes"
+        elif not 0 <= t.duration <= length * tr:
+            contract = f"last from 0 s to the run's {length * tr:g} s"
+            got = f"{t.duration:g} s"
+        else:
+            continue
+        raise CohortError(
+            f"plan_store: trial {t.trial_id} must {contract}, got {got}. Plan the study again "
+            "from these images."
+        )
 
 
 def check_texts(runs: Iterable[RunRecord], trials: Iterable[Trial]) -> None:

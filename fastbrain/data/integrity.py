@@ -8,6 +8,7 @@ from .._digests import read_sealed, remembered_sha256
 from .._io import safe_join, verify
 from .._progress import track
 from ..errors import CohortError, StoreError
+from ..grid import TokenGrid
 from .events import Trial
 from .manifest import SMALL_FILES, Manifest
 from .resume import SETTINGS
@@ -64,6 +65,15 @@ def check_run(root: Path, info: Manifest, run_id: str) -> Path:
             "prepare the store again."
         )
     return path
+
+
+def is_grid_of(grid: TokenGrid, info: Manifest) -> bool:
+    """Whether a grid has the sizes and the fingerprint that a manifest lists."""
+    lists = (list(grid.shape), list(grid.kernel), list(grid.stride))
+    own = (*lists, grid.n_tokens, grid.patch_voxels, grid.fingerprint())
+    return own == (
+        info.shape, info.kernel, info.stride, info.n_tokens, info.patch_voxels, info.grid
+    )  # fmt: skip
 
 
 def check_windows(root: Path, info: Manifest, trials: list[Trial]) -> None:

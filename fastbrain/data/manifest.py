@@ -91,7 +91,7 @@ class Manifest:
     def read(cls, root: Path) -> Manifest:
         """Read and check ``manifest.json``; a :class:`StoreError` says what is wrong."""
         path = root / MANIFEST
-        if not path.is_file():
+        if not path.exists():
             unfinished = (root / "prepare.json").is_file()
             raise StoreError(
                 f"VoxelStore.open: {root} must hold a manifest, got "

@@ -15,7 +15,10 @@ from .tables import Row, given, read_tsv
 
 # field of a run -> columns that may hold it, in small letters and without underscores
 _OF_A_PERSON = {"family": ("family", "familyid"), "site": ("site", "siteid")}
-_NEAR = {"family": ("fam", "pair", "twin"), "site": ("site", "center", "centre", "scanner")}
+_NEAR = {
+    "family": ("fam", "pair", "twin", "household", "mother", "father", "sibling"),
+    "site": ("site", "center", "centre", "scanner"),
+}
 _ID = "participant_id"
 
 
@@ -63,8 +66,8 @@ def read_participants(
         return {}
     people: dict[str, dict[str, str]] = {}
     for row in rows:
-        subject = given(row, _ID).removeprefix("sub-")
-        facts = {field: given(row, column) for field, column in column_of.items()}
+        subject = given(row, _ID, label=True).removeprefix("sub-")
+        facts = {field: given(row, column, label=True) for field, column in column_of.items()}
         if people.setdefault(subject, facts) != facts:
             raise CohortError(
                 f"participants: {path} must have one row a person, got two that differ in family "

@@ -23,7 +23,7 @@ from .cohort import RunRecord, check_unique
 from .detrend import STEP, Units, drift_basis
 from .events import Trial, WindowSpec, read_trials
 from .highpass import DriftFilter, HighPass
-from .inputs import check_texts
+from .inputs import check_texts, check_trials
 from .manifest import LAYOUT_VERSION
 from .masks import Mask, brain_of, compute_mask, intersect_masks, read_mask, same_affine
 from .splits import Split
@@ -180,15 +180,18 @@ def plan_store(
     first = headers[0]
     for n in sorted({v.shape[0] for v in headers}):
         drift_basis(n, first.tr, check_high_pass(high_pass_s))
+    lengths = {run.run_id: v.shape[0] for run, v in zip(runs, headers, strict=True)}
     if trials is None:
         known = [
             trial
-            for run, v in zip(runs, headers, strict=True)
-            for trial in read_trials(run, window, tr=first.tr, n_volumes=v.shape[0], ignore=ignore)
+            for run in runs
+            for trial in read_trials(
+                run, window, tr=first.tr, n_volumes=lengths[run.run_id], ignore=ignore
+            )
         ]
     else:
         known = list(trials)
-        _check_trials(known, runs, headers, window)
+        check_trials(known, runs, lengths, tr=first.tr, window=window)
     parts = split if isinstance(split, Split) else split(known)
     if not isinstance(parts, Split):
         raise CohortError(
@@ -201,7 +204,7 @@ def plan_store(
     drift_filter = choose_filter(
         high_pass_s,
         [t for t in known if t.trial_id in chosen],
-        lengths={run.run_id: v.shape[0] for run, v in zip(runs, headers, strict=True)},
+        lengths=lengths,
         tr=first.tr,
         window=window,
     )
@@ -218,29 +221,6 @@ def plan_store(
         units=units,
         filter=drift_filter,
     )
-
-
-def _check_trials(
-    trials: Sequence[Trial],
-    runs: Sequence[RunRecord],
-    headers: tuple[Volumes, ...],
-    window: WindowSpec,
-) -> None:
-    lengths = {run.run_id: v.shape[0] for run, v in zip(runs, headers, strict=True)}
-    starts = {run.run_id: run.start_time for run in runs}
-    tr = headers[0].tr
-    for t in trials:
-        start = window.start(t.onset, tr=tr, start_time=starts.get(t.run_id, 0.0))
-        if (t.start, t.frames) != (start, window.window_trs):
-            contract = f"have the window {start}..{start + window.window_trs} of its onset"
-        elif t.run_id not in lengths or not 0 <= start <= lengths[t.run_id] - t.frames:
-            contract = f"lie inside its run of {lengths.get(t.run_id, 0)} volumes"
-        else:
-            continue
-        raise CohortError(
-            f"plan_store: trial {t.trial_id} must {contract}, got {t.start}..{t.start + t.frames}. "
-            "Plan the study again from these images."
-        )
 
 
 def _check_names(runs: Sequence[RunRecord]) -> None:
@@ -265,7 +245,7 @@ def _check_same_grid(runs: Sequence[RunRecord], headers: tuple[Volumes, ...]) ->
         elif run.n_volumes not in (None, v.shape[0]):
             raise CohortError(
                 f"plan_store: {run.bold} must have {run.n_volumes} volumes, as VolumeTiming of its "
-                f"sidecar lists, got {v.shape[0]}. Correct the sidecar."
+                f"sidecar or its runs table says, got {v.shape[0]}. Correct that."
             )
         else:
             continue

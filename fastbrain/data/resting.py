@@ -20,6 +20,7 @@ import numpy.typing as npt
 from .._arguments import checked
 from .._arrays import read_npy
 from .._io import folder_atomic, read_json, safe_join, write_atomic, write_json
+from .._rules import number
 from ..errors import CohortError
 from .rest import OLDEST, YOUNGEST, RestCohort
 from .tables import Row, given, number_of, read_tsv, refuse_unfetched, tsv_text
@@ -90,7 +91,9 @@ class RestingStudy:
 
     def families(self) -> dict[str, str]:
         """Who must not be parted: the family where the table has one, else the person."""
-        return {person: given(row, "family") or person for person, row in self.table.items()}
+        return {
+            person: given(row, "family", label=True) or person for person, row in self.table.items()
+        }
 
 
 @checked
@@ -151,7 +154,7 @@ def _facts(value: Any) -> tuple[float | None, tuple[str, ...]]:
     if not isinstance(value, dict):
         return None, ()
     tr, regions = value.get("tr"), value.get("regions")
-    if not isinstance(tr, int | float) or isinstance(tr, bool) or not 0 < tr < float("inf"):
+    if tr is None or not number(tr) or not tr > 0:
         tr = None
     if not isinstance(regions, list) or not all(isinstance(name, str) for name in regions):
         regions = []
@@ -163,7 +166,7 @@ def _check_people(root: Path, rows: list[Row]) -> None:
         raise CohortError(f"read_resting: {root}/participants.tsv must name people, got none.")
     seen: dict[str, Row] = {}
     for row in rows:
-        name = given(row, _ID)
+        name = given(row, _ID, label=True)
         if not name or name in seen:
             found = f"{name!r} again (line {seen[name].line})" if name else "none"
             raise CohortError(

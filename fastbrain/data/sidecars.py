@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from .._io import read_json
+from .._rules import number as is_number
 from ..errors import CohortError
 from .cohort import inside
 from .entities import entities
@@ -71,7 +71,7 @@ class Sidecar:
         value = self.fields.get(name)
         if value is None:
             return None
-        if not _is_number(value):
+        if not is_number(value):
             self.refuse(name, "be a finite number", str(value), "Correct it.")
         return float(value)
 
@@ -86,7 +86,7 @@ class Sidecar:
         value = self.fields.get(name)
         if value is None or value == []:
             return None
-        if not isinstance(value, list) or not all(_is_number(v) and v >= 0 for v in value):
+        if not isinstance(value, list) or not all(is_number(v) and v >= 0 for v in value):
             self.refuse(name, "be a list of seconds >= 0", str(value), "Correct it.")
         return [float(v) for v in value]
 
@@ -267,12 +267,3 @@ def _check_within(sidecar: Sidecar, tr: float) -> None:
             "AcquisitionDuration", f"leave the DelayTime of {pause:g} s within RepetitionTime, "
             f"{tr:g} s", f"{acquisition:g} s", "RepetitionTime includes DelayTime: correct it.",
         )  # fmt: skip
-
-
-def _is_number(value: object) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond float64
-        return False

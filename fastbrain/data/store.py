@@ -26,13 +26,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arguments import checked
 from .._arrays import read_npy, read_npz
 from .._io import read_json, safe_join, write_atomic
 from .._parquet import read_columns
-from ..errors import CohortError, FastbrainError, StoreError
+from ..errors import CohortError, FastbrainError, InputError, StoreError
 from ..grid import TokenGrid
 from .events import Trial, WindowSpec
-from .integrity import check_files, check_run, check_windows
+from .integrity import check_files, check_run, check_windows, is_grid_of
 from .manifest import Manifest
 from .splits import Split
 
@@ -73,6 +74,7 @@ class VoxelStore:
     _maps: dict[str, npt.NDArray[np.int16]] = field(default_factory=dict, repr=False)
 
     @classmethod
+    @checked
     def open(
         cls, path: str | Path, *, verify: bool = False, cohort: str | Path | None = None
     ) -> VoxelStore:
@@ -234,9 +236,12 @@ def _read_grid(path: Path, info: Manifest) -> tuple[TokenGrid, npt.NDArray[np.fl
         and affine.dtype == np.float64
     )
     if fits:
-        kernel, stride = arrays["kernel"].tolist(), arrays["stride"].tolist()
-        grid = TokenGrid(arrays["mask"], tuple(kernel), tuple(stride), arrays["kept"])
-        if grid.fingerprint() == info.grid:
+        kernel, stride = (tuple(arrays[name].tolist()) for name in ("kernel", "stride"))
+        try:
+            grid = TokenGrid(arrays["mask"], kernel, stride, arrays["kept"])
+        except InputError as error:
+            raise StoreError(f"VoxelStore.open: {path} must be a usable grid: {error}") from error
+        if is_grid_of(grid, info):
             return grid, affine
     raise StoreError(f"VoxelStore.open: {path} must be the grid of the manifest, got another.")
 

@@ -18,6 +18,11 @@ from ..errors import CohortError, InputError
 MISSING = ("", "n/a")  # an empty cell, and what BIDS writes for "not available"
 _NOT_BIDS = ("N/A", "#N/A", "<NA>", "NaN")  # what other programs write for it
 _ALSO_WORDS = ("NA", "nan", "NULL", "None")  # so do these, but people also say them
+_ANY_CASE = {sign.lower() for sign in _NOT_BIDS + _ALSO_WORDS}
+# what cannot be seen beside a name: spaces of ASCII and Unicode, U+200B and such without a width
+_BLANKS = " \t\v\f\xa0\u1680\u202f\u205f\u3000\u2060\ufeff" + "".join(
+    map(chr, range(0x2000, 0x200C))
+)
 _TABLE_CAP = 64 << 20
 _LINES_CAP = 1 << 30
 _LINE_END = re.compile(r"\r?\n|\r")
@@ -70,8 +75,8 @@ def read_tsv(path: str | Path) -> tuple[list[str], list[Row]]:
     Raises
     ------
     CohortError
-        The file is missing, not fetched, larger than 64 MiB, not UTF-8, names a column twice, or
-        has a row with another number of cells than the header.
+        The file is missing, not fetched, larger than 64 MiB, not UTF-8, not separated by tabs,
+        names a column twice, or has a row with another number of cells than the header.
     """
     return _read(Path(path), "tabs")
 
@@ -114,7 +119,7 @@ def read_lines(path: str | Path) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def given(row: Mapping[str, str], column: str, *, spoken: bool = False) -> str:
+def given(row: Mapping[str, str], column: str, *, spoken: bool = False, label: bool = False) -> str:
     """A cell; "" where it is empty or ``n/a``, or where the table has no such column.
 
     Parameters
@@ -123,6 +128,9 @@ def given(row: Mapping[str, str], column: str, *, spoken: bool = False) -> str:
     column : str
     spoken : bool
         Whether the cell is a spoken word: then ``NA``, ``nan``, ``NULL`` and ``None`` are words.
+    label : bool
+        Whether the cell names a person or a group, such as a family: then these signs are refused
+        in capital and small letters, since all rows with one would become one group.
 
     Raises
     ------
@@ -130,7 +138,8 @@ def given(row: Mapping[str, str], column: str, *, spoken: bool = False) -> str:
         The cell holds another program's sign for a missing value (``NA``, ``NaN``).
     """
     value = row.get(column, "")
-    if value in _NOT_BIDS or (value in _ALSO_WORDS and not spoken):
+    signs = _NOT_BIDS if spoken else _NOT_BIDS + _ALSO_WORDS
+    if value in signs or (label and value not in MISSING and value.lower() in _ANY_CASE):
         where = f"{row.where} {column}" if isinstance(row, Row) else column
         raise CohortError(
             f"table: {where} must be n/a where a value is missing, as in BIDS, got '{value}'. "
@@ -228,11 +237,11 @@ def _text(path: Path, cap: int) -> str:
 def _read(path: Path, separator: str) -> tuple[list[str], list[Row]]:
     split = _tsv_cells if separator == "tabs" else _csv_cells
     numbered = enumerate(_LINE_END.split(_text(path, _TABLE_CAP)), start=1)
-    lines = [(number, split(line)) for number, line in numbered if line.strip(" \t")]
+    lines = [(number, split(line)) for number, line in numbered if line.strip(_BLANKS)]
     if not lines:
         raise CohortError(f"table: {path} must have a header line, got an empty file.")
     columns = lines[0][1]
-    if len(columns) == 1 and (other := re.search(r"[,;\t]|\S {2,}\S", columns[0])):
+    if len(columns) == 1 and (other := re.search(r"[,;|\s]", columns[0])):
         raise CohortError(
             f"table: {path} must have its cells separated by {separator}, got the header "
             f"'{columns[0]:.80}' with {other[0]!r} in it. Save it with {separator}."
@@ -267,9 +276,9 @@ def _csv_cells(line: str) -> list[str]:
 
 
 def _unquoted(cell: str) -> str:
-    cell = cell.strip(" \t\xa0")
+    cell = cell.strip(_BLANKS)
     quoted = _QUOTED.fullmatch(cell)
-    return quoted[1].replace('""', '"').strip(" \t") if quoted else cell
+    return quoted[1].replace('""', '"').strip(_BLANKS) if quoted else cell
 
 
 def _written(cell: str) -> str:

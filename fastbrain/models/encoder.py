@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from .._arguments import checked
 from .._io import write_atomic
 from ..errors import CheckpointError, ConfigError
 from ..grid import TokenGrid
@@ -80,6 +81,7 @@ class BrainEncoder(nn.Module):
         self.encoder.requires_grad_("encoder" in groups)
         return [name for name, p in self.named_parameters() if p.requires_grad]
 
+    @checked
     def save(self, path: str | Path) -> Path:
         """Write weights and voxel statistics as safetensors, for :func:`load_scmbm`.
 

@@ -48,6 +48,7 @@ REFUSED = [
     (["participant_id family family_id", "sub-01 a b"], "one column of family, got family, family"),
     (["participant_id family", "sub-01 a", "sub-01 b"], r"two that differ .* of sub-01 \(line 3\)"),
     (["participant_id family", "sub-01 N/A", "sub-02 N/A"], "line 2 family must be n/a"),
+    (["participant_id family", "sub-01 none", "sub-02 none"], "line 2 family must be n/a"),
     (["participant_id family", "sub-01"], "line 2 must have 2 cells, got 1"),
 ]
 

@@ -82,6 +82,7 @@ BROKEN = {
     "not finite": lambda f: np.save(f / "series" / "person-002.npy", np.full((5, 30), np.nan)),
     "whole numbers": lambda f: np.save(f / "series" / "person-002.npy", np.zeros((5, 30), int)),
     "no clock": lambda f: edit(f, "study.json", "0.7", "0"),
+    "a clock beyond all floats": lambda f: edit(f, "study.json", "0.7", "1" + "0" * 400),
     "a clock in words": lambda f: edit(f, "study.json", "0.7", '"fast"'),
     "regions that are no names": lambda f: edit(f, "study.json", '"region-00"', "7"),
     "another name for people": lambda f: edit(f, "participants.tsv", "participant_id", "subject"),

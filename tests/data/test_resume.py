@@ -260,6 +260,15 @@ def test_texts_that_cannot_be_written_down_are_refused_first(table, out, monkeyp
         prepare.plan_store(read_runs_table(table), trials=trials, **OPTIONS)
 
 
+@pytest.mark.parametrize("seconds", [-1.0, 700_000.0])
+def test_trials_that_were_not_read_have_durations_within_their_run(table, seconds):
+    runs = read_runs_table(table)
+    plan = prepare.plan_store(runs, **OPTIONS)
+    trials = [dataclasses.replace(trial, duration=seconds) for trial in plan.trials]
+    with pytest.raises(CohortError, match=r"must last from 0 s to the run's [\d.]+ s, got"):
+        prepare.plan_store(runs, trials=trials, **OPTIONS)
+
+
 def test_tables_are_written_before_the_work(table, out, monkeypatch):
     """A broken writer of Parquet, say, is found before hours of it."""
     monkeypatch.setattr(prepare, "clean_run", lambda *a, **k: pytest.fail("work has begun"))

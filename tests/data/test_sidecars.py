@@ -74,6 +74,14 @@ def test_a_folder_and_a_name_of_two_people_are_refused(tmp_path):
         announced_runs(root, task="x")
 
 
+def test_a_preprocessed_image_in_the_folder_of_another_person_is_refused(tmp_path):
+    root, images = cohort(tmp_path / "raw", {"RepetitionTime": 2.0}), derived(tmp_path / "d", {})
+    assert len(announced_runs(root, task="x", images=images)) == 1
+    (images / "sub-1").rename(images / "sub-2")
+    with pytest.raises(CohortError, match="named like its folder sub-2, got sub-1"):
+        announced_runs(root, task="x", images=images)
+
+
 def test_a_number_too_large_for_a_float_is_refused(tmp_path):
     with pytest.raises(CohortError, match=r"RepetitionTime .*finite number"):
         runs_from_bids(cohort(tmp_path, {"RepetitionTime": 10**400}))
@@ -151,11 +159,12 @@ def test_nothing_assumed_nothing_said(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_the_start_survives_a_runs_table(tmp_path):
-    runs = runs_from_bids(cohort(tmp_path, {"RepetitionTime": 2.0, "StartTime": 1.5}))
+def test_the_clock_survives_a_runs_table(tmp_path):
+    fields = {"VolumeTiming": [0.0, 2.0, 4.0], "StartTime": 1.5}
+    runs = runs_from_bids(cohort(tmp_path, fields))
     write_runs_table(tmp_path / "runs.tsv", runs)
     (again,) = read_runs_table(tmp_path / "runs.tsv")
-    assert (again.start_time, again.tr) == (1.5, 2.0)
+    assert (again.start_time, again.tr, again.n_volumes) == (1.5, 2.0, 3)
     assert start(again) == 6
 
 

@@ -13,7 +13,7 @@ import pytest
 from fastbrain import _digests, _io
 from fastbrain.cli import main
 from fastbrain.data import VoxelStore, WindowSpec, prepare_store, read_runs_table, split_by
-from fastbrain.errors import StoreError
+from fastbrain.errors import InputError, StoreError
 
 FLIPS = 200
 RUN = "sub-01_run-01"
@@ -91,6 +91,9 @@ def test_an_edited_manifest_is_refused(root, name):
         ({"runs": []}, "runs"),
         ({"root": "cohort"}, "root"),
         ({"grid": "0" * 16}, "grid of the manifest"),
+        ({"kernel": [2, 2, 2]}, "grid of the manifest"),
+        ({"shape": [1, 1, 1]}, "grid of the manifest"),
+        ({"n_tokens": 1}, "grid of the manifest"),
         ({"files": {}}, "list each file of the store and no other, got 8 missing or unknown"),
         ({"files": {"mean.npy": "0"}}, "files is damaged"),
     ],
@@ -112,6 +115,19 @@ def test_the_list_of_files_is_exact(root, reseal, name):
     reseal(root, files={**files, name: "0" * 64})
     with pytest.raises(StoreError, match="1 missing or unknown"):
         VoxelStore.open(root)
+
+
+def test_a_folder_in_place_of_the_manifest_is_named(root):
+    (root / "manifest.json").unlink()
+    (root / "manifest.json").mkdir()
+    with pytest.raises(StoreError, match=r"manifest\.json must be readable JSON, got .*directory"):
+        VoxelStore.open(root)
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "/".join(["y" * 200] * 30), "", "a\0b"])
+def test_a_name_that_no_file_can_have_is_refused(path):
+    with pytest.raises(InputError, match=r"^VoxelStore\.open: path must be a path with names of"):
+        VoxelStore.open(path)
 
 
 def test_a_manifest_without_its_digest_is_refused(root):

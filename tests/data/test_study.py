@@ -271,6 +271,26 @@ def test_a_study_that_was_edited_is_refused(tmp_path):
         Study.load(folder)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layout": 2},
+        {"root": 3},
+        {"files": {}},
+        {"window": {"delay_s": 4.0, "window_trs": 3}},
+        {"window": {"delay_s": 4.0, "window_trs": 3, "onset_offset_s": 0.0, "guard": 1}},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_a_study_of_another_description_is_refused(tmp_path, change):
+    study = plan_study(small_had(tmp_path / "ds"), "had", split=unseen("03"))
+    path = study.save(tmp_path / "study") / "study.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(CohortError, match=r"study\.json must be of layout 1 and list runs\.tsv"):
+        Study.load(path.parent)
+
+
 def test_choices_of_text_do_not_depend_on_the_others(tmp_path):
     root = small_had(tmp_path / "ds")
     whole = plan_study(root, "had", split=unseen("03"))

@@ -141,16 +141,25 @@ def test_what_is_no_number(text, hint):
     assert f"here must be a number, got '{text}'" in str(caught.value)
 
 
-@pytest.mark.parametrize("header", ["a,b", "a;b", "a  b", "participant_id,family_id"])
+@pytest.mark.parametrize("header", ["a,b", "a;b", "a|b", "a  b", "a b", '"a,b"', "a\xa0b"])
 def test_a_table_with_other_separators_is_named(tmp_path, header):
     (tmp_path / "t.tsv").write_text(f"{header}\n1\n")
     with pytest.raises(CohortError, match="separated by tabs"):
         read_tsv(tmp_path / "t.tsv")
 
 
-def test_spaces_that_do_not_break_are_taken_off(tmp_path):
-    (tmp_path / "t.tsv").write_text("family\xa0\tb\n1\t2\n", encoding="utf-8")
-    assert read_tsv(tmp_path / "t.tsv")[0] == ["family", "b"]
+@pytest.mark.parametrize("blank", ["\xa0", "\u2007", "\u200b", "\u202f", "\u3000", "\ufeff"])
+@pytest.mark.parametrize("header", ["family{}\tb", '"family{}"\tb', "{}family\t{}b"])
+def test_unseen_blanks_are_taken_off(tmp_path, header, blank):
+    (tmp_path / "t.tsv").write_text(f"{header.replace('{}', blank)}\n1{blank}\t2\n", "utf-8")
+    columns, rows = read_tsv(tmp_path / "t.tsv")
+    assert (columns, rows) == (["family", "b"], [{"family": "1", "b": "2"}])
+
+
+def test_columns_that_differ_by_a_blank_are_one_column_twice(tmp_path):
+    (tmp_path / "t.tsv").write_text("family\tfamily\u200b\n1\t2\n", encoding="utf-8")
+    with pytest.raises(CohortError, match="name each column once"):
+        read_tsv(tmp_path / "t.tsv")
 
 
 @pytest.mark.parametrize("word", ["NA", "nan", "NULL", "None"])
@@ -158,6 +167,13 @@ def test_what_is_also_a_word(word):
     assert given({"a": word}, "a", spoken=True) == word
     with pytest.raises(CohortError, match="must be n/a"):
         given({"a": word}, "a")
+
+
+@pytest.mark.parametrize("name", ["na", "NAN", "null", "none", "NONE", "N/a", "#n/a"])
+def test_no_group_is_named_after_a_missing_value(name):
+    with pytest.raises(CohortError, match="must be n/a"):
+        given({"a": name}, "a", label=True)
+    assert given({"a": "n/a"}, "a", label=True) == ""
 
 
 def test_signs_of_other_programs_for_missing_values(tmp_path):
