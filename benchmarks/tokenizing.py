@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from registry import Setting
 from torch import Tensor
 
-from fastbrain.ops import TokenGrid, tokenize_voxels
+from fastbrain import TokenGrid
+from fastbrain.ops import tokenize_voxels
 
 
 @dataclass(frozen=True)

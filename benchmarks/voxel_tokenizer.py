@@ -11,7 +11,8 @@ from registry import Entry, Problem, Setting, compiled, farthest, ours, relative
 from tokenizing import Shape, Tokenizing, brain_mask
 from torch import Tensor
 
-from fastbrain.ops import TokenGrid, tokenize_voxels
+from fastbrain import TokenGrid
+from fastbrain.ops import tokenize_voxels
 
 LIMITS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .. import ops
 from .._arguments import checked
 from ..errors import InputError
-from ..ops.modules import holds_weight, untouched
+from ..ops.module_checks import holds_weight, untouched
 
 NAME = "NONLINEAR_LORA"
 ACTIVATIONS = ("gelu", "silu", "relu")

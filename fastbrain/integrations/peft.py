@@ -23,7 +23,7 @@ except ImportError as error:
         "fastbrain.integrations.peft: peft must be installed. Run: pip install 'fastbrain[peft]'."
     ) from error
 
-from ..ops.modules import holds_weight, touched, untouched
+from ..ops.module_checks import holds_weight, touched, untouched
 from ._nonlinear_lora import NonlinearLoraConfig, NonlinearLoraLinear, NonlinearLoraModel
 
 __all__ = [

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..ops.modules import untouched
+from ..ops.module_checks import untouched
 from .sharedprompt import SharedPrompt
 
 

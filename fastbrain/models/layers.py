@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .. import ops
 from .._arguments import checked
-from ..ops.modules import holds_weight, untouched
+from ..ops.module_checks import holds_weight, untouched
 from .config import AdaptorConfig
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..ops.modules import untouched
+from ..ops.module_checks import untouched
 
 
 class SharedPrompt:

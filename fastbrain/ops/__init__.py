@@ -2,14 +2,16 @@
 
 from ..grid import TokenGrid
 from ._dispatch import Explanation, backend, explain, observed
-from ._lora_checks import LoraWeights
-from ._vq_codebook import PackedCodebook, pack_codebook
-from ._vq_kmeans import vq_init, vq_replace_dead_
-from ._vq_update import VQState, vq_update_
-from .lora import lora_attention, lora_linear
-from .neighborhood import entropy_separation, memory_update_, neighborhood_clustering
-from .voxel_tokenizer import tokenize_voxels
-from .vq import vq_lookup
+from .lora.checks import LoraWeights
+from .lora.op import lora_attention, lora_linear
+from .neighborhood.op import entropy_separation, memory_update_, neighborhood_clustering
+from .voxel_tokenizer.op import tokenize_voxels
+from .vq.codebook import PackedCodebook
+from .vq.kmeans import vq_init, vq_replace_dead_
+from .vq.lookup import vq_lookup
+from .vq.packing import pack_codebook
+from .vq.state import VQState
+from .vq.update import vq_update_
 
 __all__ = [
     "Explanation",

@@ -32,14 +32,14 @@ _GPU_ONLY = {
 
 # op -> module of this package that defines it in its OPERATIONS
 FAMILIES = {
-    "tokenize_voxels": "voxel_tokenizer",
-    "lora_linear": "lora",
-    "lora_attention": "lora",
-    "neighborhood_clustering": "neighborhood",
-    "memory_update_": "neighborhood",
-    "entropy_separation": "neighborhood",
-    "vq_lookup": "vq",
-    "vq_update_": "_vq_update",
+    "tokenize_voxels": "voxel_tokenizer.op",
+    "lora_linear": "lora.op",
+    "lora_attention": "lora.op",
+    "neighborhood_clustering": "neighborhood.op",
+    "memory_update_": "neighborhood.op",
+    "entropy_separation": "neighborhood.op",
+    "vq_lookup": "vq.lookup",
+    "vq_update_": "vq.update",
 }
 
 # a plain global, not a context variable: torch.compile guards on it and so sees a change

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from fastbrain.kernels import lora as lora_kernels
-from fastbrain.ops import _lora_triton as lora
-from fastbrain.ops import _neighborhood_triton as neighborhood
-from fastbrain.ops import _voxel_tokenizer_triton as voxel_tokenizer
-from fastbrain.ops import _vq_triton as vq
+from fastbrain.ops.lora import triton as lora
+from fastbrain.ops.neighborhood import triton as neighborhood
+from fastbrain.ops.voxel_tokenizer import triton as voxel_tokenizer
+from fastbrain.ops.vq import triton as vq
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 I16, I32, I64 = torch.int16, torch.int32, torch.int64

@@ -13,7 +13,7 @@ from fastbrain.errors import BackendError
 from fastbrain.ops import _dispatch
 from fastbrain.ops._cases import Case, all_cases
 from fastbrain.ops._selftest import CHAIN, RELATIVE, check
-from fastbrain.ops._voxel_tokenizer_cpu import rows_of
+from fastbrain.ops.voxel_tokenizer.cpu import rows_of
 
 CASES = all_cases()
 # one small case of each op, for what is slow to check

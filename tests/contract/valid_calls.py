@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from world import World
 
-from fastbrain import data, decoding, evaluation, models, ops, training
+from fastbrain import data, decoding, evaluation, ops, training
+from fastbrain.models import BrainLLMConfig, DigitTokens, VQAutoencoder
 
 Arguments = dict[str, Any]
 
@@ -175,7 +176,7 @@ def of_models(w: World) -> dict[str, Callable[[], Arguments]]:
     return {
         "adaptors_off": lambda: {"module": w.model},
         "attention_choice": lambda: {"device": "cpu"},
-        "brain_decoder": lambda: {"config": models.BrainLLMConfig(features=3), "out": 4},
+        "brain_decoder": lambda: {"config": BrainLLMConfig(features=3), "out": 4},
         "brain_positions": lambda: {"centers_mm": _normal(3, 3), "dim": 12},
         "continue_codes": lambda: {
             "llm": llm, "vocabulary": vocabulary, "codes": torch.tensor([[0, 1], [2, 3]]),
@@ -251,7 +252,7 @@ def of_decoding(w: World) -> dict[str, Callable[[], Arguments]]:
             "llm": llm, "sequence": w.sequence, "answers": ["ball", "box"], "tokenizer": tokenizer,
         },
         "guess_number": lambda: {
-            "llm": llm, "sequence": w.sequence, "digits": models.DigitTokens.find(tokenizer),
+            "llm": llm, "sequence": w.sequence, "digits": DigitTokens.find(tokenizer),
         },
         "decode_windows": lambda: {
             "model": w.model, "batches": w.batches,
@@ -412,7 +413,7 @@ def _written(w: World) -> Any:
     return path if path.exists() else evaluation.write_samples(path, w.evaluation)
 
 
-def _started(w: World) -> models.VQAutoencoder:
+def _started(w: World) -> VQAutoencoder:
     if not w.coder.quantiser.started:
         w.coder.quantiser.start(_normal(20, 4))
     return w.coder

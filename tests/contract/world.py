@@ -12,7 +12,25 @@ import numpy as np
 import torch
 
 import fastbrain as fb
-from fastbrain import data, decoding, evaluation, models
+from fastbrain import data, decoding, evaluation
+from fastbrain.models import (
+    BrainLLM,
+    BrainLLMConfig,
+    CodeVocabulary,
+    EncoderConfig,
+    LLM4BrainConfig,
+    MixedSequence,
+    ModelCard,
+    QFormerConfig,
+    QuantiserConfig,
+    VideoConfig,
+    VQAutoencoder,
+    VQAutoencoderConfig,
+    extend_vocabulary,
+    interleave,
+    load_llm,
+    small_llm,
+)
 
 WORDS = ("a", "ball", "the", "box", "is", "there", "what", "?")
 SHAPE, VOLUMES, AFFINE = (4, 4, 4), 40, np.diag([3.0, 3.0, 3.0, 1.0])
@@ -84,9 +102,7 @@ class World:
     def language(self) -> tuple[Any, Any]:
         corpus = [" ".join(WORDS), "a ball is there", "the box is there"]
         sizes = {"dim": 16, "depth": 1, "heads": 2, "steps": 1, "batch_size": 2, "slots": 2}
-        return models.load_llm(
-            str(models.small_llm(corpus, cache_dir=self.folder / "llm", **sizes))
-        )
+        return load_llm(str(small_llm(corpus, cache_dir=self.folder / "llm", **sizes)))
 
     @property
     def llm(self) -> Any:
@@ -97,23 +113,23 @@ class World:
         return self.language[1]
 
     @functools.cached_property
-    def coded(self) -> tuple[Any, Any, models.CodeVocabulary]:
+    def coded(self) -> tuple[Any, Any, CodeVocabulary]:
         """A language model that knows five codes and all digits."""
         import copy
 
         llm, tokenizer = copy.deepcopy(self.language)
         tokenizer.add_tokens([str(d) for d in range(10)])
         llm.resize_token_embeddings(len(tokenizer))
-        vocabulary = models.extend_vocabulary(llm, tokenizer, 5)
+        vocabulary = extend_vocabulary(llm, tokenizer, 5)
         return llm.eval(), tokenizer, vocabulary
 
     @functools.cached_property
     def model(self) -> fb.LLM4Brain:
-        config = models.LLM4BrainConfig(
+        config = LLM4BrainConfig(
             frames=2,
-            encoder=models.EncoderConfig(dim=8, depth=1, heads=2, decoder_dim=8, decoder_heads=2),
-            qformer=models.QFormerConfig(dim=8, depth=1, heads=2, n_queries=2),
-            video=models.VideoConfig(frames=2, size=8, patch=4, dim=8, depth=1, heads=2),
+            encoder=EncoderConfig(dim=8, depth=1, heads=2, decoder_dim=8, decoder_heads=2),
+            qformer=QFormerConfig(dim=8, depth=1, heads=2, n_queries=2),
+            video=VideoConfig(frames=2, size=8, patch=4, dim=8, depth=1, heads=2),
             n_classes=3,
         )
         torch.manual_seed(0)
@@ -127,14 +143,14 @@ class World:
             inv_std=self.store.inv_std,
             scale=self.store.scale,
         ).eval()
-        made.card = models.ModelCard(llm="x", tr=2.0, prompt="what is there ?")
+        made.card = ModelCard(llm="x", tr=2.0, prompt="what is there ?")
         return made
 
     @functools.cached_property
-    def brainllm(self) -> models.BrainLLM:
+    def brainllm(self) -> BrainLLM:
         torch.manual_seed(0)
-        config = models.BrainLLMConfig(features=4, frames=2)
-        return models.BrainLLM(config, llm=self.llm, text_tokenizer=self.tokenizer).eval()
+        config = BrainLLMConfig(features=4, frames=2)
+        return BrainLLM(config, llm=self.llm, text_tokenizer=self.tokenizer).eval()
 
     @property
     def batches(self) -> data.WindowLoader:
@@ -146,17 +162,17 @@ class World:
         return decoding.decode_windows(self.model, self.batches, sampling=short)
 
     @functools.cached_property
-    def sequence(self) -> models.MixedSequence:
+    def sequence(self) -> MixedSequence:
         _, tokenizer, vocabulary = self.coded
-        return models.interleave([torch.tensor([[0, 1], [2, 3]]), "what"], tokenizer, vocabulary)
+        return interleave([torch.tensor([[0, 1], [2, 3]]), "what"], tokenizer, vocabulary)
 
     @functools.cached_property
-    def coder(self) -> models.VQAutoencoder:
-        config = models.VQAutoencoderConfig(
+    def coder(self) -> VQAutoencoder:
+        config = VQAutoencoderConfig(
             regions=2, patch=4, dim=8, depth=1, heads=2,
-            quantiser=models.QuantiserConfig(codes=4, dim=4),
+            quantiser=QuantiserConfig(codes=4, dim=4),
         )  # fmt: skip
-        return models.VQAutoencoder(config, center=np.zeros(2), spread=np.ones(2))
+        return VQAutoencoder(config, center=np.zeros(2), spread=np.ones(2))
 
     @functools.cached_property
     def conditions(self) -> evaluation.Conditions:

@@ -19,7 +19,7 @@ from fastbrain.integrations.peft import NonlinearLoraConfig
 from fastbrain.models.config import AdaptorConfig
 from fastbrain.models.layers import SelfAttention
 from fastbrain.ops import observed
-from fastbrain.ops.modules import untouched
+from fastbrain.ops.module_checks import untouched
 
 
 class _Twice(ModelHook):
@@ -230,7 +230,7 @@ def test_tensors_of_another_class_are_not_read_as_weights():
     class Packed(torch.Tensor):
         pass
 
-    from fastbrain.ops.modules import holds_weight, touched
+    from fastbrain.ops.module_checks import holds_weight, touched
 
     linear = nn.Linear(3, 2)
     assert holds_weight(linear)

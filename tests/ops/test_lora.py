@@ -7,16 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from fastbrain.errors import InputError
-from fastbrain.ops import (
-    LoraWeights,
-    _lora_few,
-    _lora_gradient,
-    explain,
-    lora_attention,
-    lora_linear,
-)
-from fastbrain.ops import _lora_products as products
-from fastbrain.ops._lora_gradient import Pair
+from fastbrain.ops import LoraWeights, explain, lora_attention, lora_linear
+from fastbrain.ops.lora import autograd as _lora_gradient
+from fastbrain.ops.lora import cpu_decode as _lora_few
+from fastbrain.ops.lora import products
+from fastbrain.ops.lora.autograd import Pair
 
 
 def normal(*shape, seed=0):

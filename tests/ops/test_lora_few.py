@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fastbrain.ops import _lora_few, lora_linear
-from fastbrain.ops import _lora_products as products
+from fastbrain.ops import lora_linear
+from fastbrain.ops.lora import cpu_decode as _lora_few
+from fastbrain.ops.lora import products
 
 
 def normal(*shape):

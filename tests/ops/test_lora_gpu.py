@@ -11,9 +11,7 @@ import pytest
 import torch
 
 from fastbrain.ops import LoraWeights, _triton, lora_attention
-from fastbrain.ops import _lora_attention as attention
-from fastbrain.ops import _lora_cuda as cuda
-from fastbrain.ops import _lora_triton as triton
+from fastbrain.ops.lora import attention, cuda, triton
 
 
 def test_few_or_narrow_layers_are_for_the_kernels_of_the_gpu(monkeypatch):

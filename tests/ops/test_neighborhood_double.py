@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 
 from fastbrain import _native
-from fastbrain.ops import _neighborhood_triton as triton
 from fastbrain.ops import explain, neighborhood_clustering
+from fastbrain.ops.neighborhood import triton
 
 HERE = Path(__file__).parent  # a child imports this module from here
 

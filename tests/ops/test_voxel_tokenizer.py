@@ -10,8 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fastbrain import TokenGrid
 from fastbrain.errors import BackendError, InputError
-from fastbrain.ops import TokenGrid, explain, tokenize_voxels
+from fastbrain.ops import explain, tokenize_voxels
 
 BACKENDS = ["cpu", "reference"]
 

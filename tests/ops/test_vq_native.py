@@ -14,11 +14,9 @@ import torch
 from fastbrain import _native
 from fastbrain.errors import InputError
 from fastbrain.ops import VQState, pack_codebook, vq_lookup, vq_update_
-from fastbrain.ops import _vq_cpu as cpu
-from fastbrain.ops import _vq_triton as triton
-from fastbrain.ops import _vq_update as update
 from fastbrain.ops._cases._case import Call
 from fastbrain.ops._cases.vq import equally_near
+from fastbrain.ops.vq import cpu, triton, update
 
 WIDTHS = (1, 2, 3, 8, 31, 32, 33, 64, 255, 256, 257, 513)
 # the same tests run the interpreted kernels

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from .._lora_checks import LoraWeights
-from ..lora import lora_attention, lora_linear
+from ..lora.checks import LoraWeights
+from ..lora.op import lora_attention, lora_linear
 from ._case import HALF, Call, Numbers, cases
 
 

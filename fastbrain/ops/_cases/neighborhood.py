@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ..neighborhood import entropy_separation, memory_update_, neighborhood_clustering
+from ..neighborhood.op import entropy_separation, memory_update_, neighborhood_clustering
 from ._case import HALF, Call, Numbers, cases
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...grid import TokenGrid, Triple
-from ..voxel_tokenizer import tokenize_voxels
+from ..voxel_tokenizer.op import tokenize_voxels
 from ._case import HALF, Call, Numbers, cases
 
 

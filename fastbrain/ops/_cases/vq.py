@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._vq_update import VQState, vq_update_
-from ..vq import vq_lookup
+from ..vq.lookup import vq_lookup
+from ..vq.state import VQState
+from ..vq.update import vq_update_
 from ._case import HALF, Call, Numbers, cases
 
 

@@ -12,11 +12,9 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import _dispatch
-from . import _lora_cpu as cpu
-from . import _lora_cuda as cuda
-from . import _lora_triton as triton
-from ._lora_checks import Layer, LoraWeights, attention_problem, linear_problem
+from .. import _dispatch
+from . import cpu, cuda, triton
+from .checks import Layer, LoraWeights, attention_problem, linear_problem
 
 
 def reference_linear(

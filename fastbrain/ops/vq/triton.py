@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from . import _triton
-from ._vq_codebook import weights_of
-from ._vq_segments import pieces_of, sort_by_code
+from .. import _triton
+from .scored import scored
+from .segments import pieces_of, sort_by_code
 
 if TYPE_CHECKING:
-    from ._vq_codebook import PackedCodebook
-    from ._vq_update import VQState
+    from .codebook import PackedCodebook
+    from .state import VQState
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define(
@@ -40,18 +40,6 @@ def call(
     return torch.ops.fastbrain.vq_nearest_scored(*scored(x, codebook, metric, mask, packed))
 
 
-def scored(
-    x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor, bool]:
-    """Arguments of the operators on a GPU: x, mask, codes, weights, cosine."""
-    weights = None if packed is None else packed.weights
-    if weights is None:
-        weights = weights_of(codebook.detach(), metric)
-    # under autocast the two may differ
-    dtype = torch.promote_types(x.dtype, codebook.dtype)
-    return x.detach().to(dtype), mask, codebook.detach().to(dtype), weights, metric == "cosine"
-
-
 def can_sum(
     state: VQState, x: Tensor, indices: Tensor, decay: float, mask: Tensor | None, group: object
 ) -> str | None:
@@ -74,7 +62,7 @@ def _nearest(
     x: Tensor, mask: Tensor | None, codes: Tensor, weights: Tensor, cosine: bool
 ) -> Tensor:
     # triton is imported by the first call that needs it
-    from ..kernels import vq as kernels
+    from ...kernels import vq as kernels
 
     return kernels.nearest(
         x.contiguous(),
@@ -87,7 +75,7 @@ def _nearest(
 
 
 def _segment_sums(x: Tensor, order: Tensor | None, begins: Tensor, ends: Tensor) -> Tensor:
-    from ..kernels import vq as kernels
+    from ...kernels import vq as kernels
 
     order = None if order is None else order.contiguous()
     return kernels.segment_sums(x.contiguous(), order, begins.contiguous(), ends.contiguous())

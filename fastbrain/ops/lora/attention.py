@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._lora_checks import Layer, LoraWeights
-from ._lora_gradient import adapted
+from .autograd import adapted
+from .checks import Layer, LoraWeights
 
 # queries, keys, values (B, T, H, d) and mask (B, H, T, T) to (B, T, H, d)
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]

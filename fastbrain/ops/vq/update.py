@@ -7,59 +7,22 @@ Update of van den Oord et al. 2017 (arXiv 1711.00937, appendix A.1): ``N_c <- γ
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from ..errors import InputError
-from . import _checks, _dispatch
-from . import _vq_cpu as cpu
-from . import _vq_triton as triton
-from ._vq_codebook import check_codebook
-from ._vq_segments import sort_by_code
+from ...errors import InputError
+from .. import _checks, _dispatch
+from . import cpu, triton
+from .segments import sort_by_code
+from .state import VQState
 
 # added to every count, so that a rare code is not divided by almost nothing
 _SMOOTHING = 1e-5
 
 Sums = Callable[[Tensor, Tensor, "Tensor | None", int], tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class VQState:
-    """Codebook and its running averages; all three tensors are updated in place.
-
-    Parameters
-    ----------
-    codebook : Tensor, (C, D) float32 or float64
-    count : Tensor, (C,)
-        Moving average of how often each code was used in a batch.
-    total : Tensor, (C, D)
-        Moving average of the sum of what each code was used for.
-    """
-
-    codebook: Tensor
-    count: Tensor
-    total: Tensor
-
-    @classmethod
-    def from_codebook(cls, codebook: Tensor) -> VQState:
-        """Start from a codebook as if every code had been used once.
-
-        Parameters
-        ----------
-        codebook : Tensor, (C, D) float
-
-        Raises
-        ------
-        InputError
-            It is no finite codebook.
-        """
-        check_codebook("VQState", codebook, None)
-        wide = torch.promote_types(codebook.dtype, torch.float32)
-        codes = codebook.detach().to(wide, copy=True)
-        return cls(codes, codes.new_ones(len(codes)), codes.clone())
 
 
 def reference_sums(

@@ -12,11 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import _dispatch
-from . import _neighborhood_checks as checks
-from . import _neighborhood_cpu as cpu
-from . import _neighborhood_entropy as entropy
-from . import _neighborhood_triton as triton
+from .. import _dispatch
+from . import autograd as entropy
+from . import checks, cpu, triton
 
 
 def reference(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..grid import TokenGrid
-from . import _cuda, _patches
-from ._voxel_tokenizer_gradient import Tokenize, fake, register
+from ...grid import TokenGrid
+from .. import _cuda
+from . import patches as _patches
+from .autograd import Tokenize, fake, register
 
 # beyond this a launch is no longer bound by latency, and the larger tiles of Triton pay
 _MOST_TOKENS = 8192

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ._dispatch import any_gradient
-from ._lora_products import Gradients, side_by_side
+from .._dispatch import any_gradient
+from .products import Gradients, side_by_side
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .. import _native
-from ..grid import TokenGrid
-from ._dispatch import any_gradient
+from ... import _native
+from ...grid import TokenGrid
+from .._dispatch import any_gradient
 
 # one 64-bit word holds the mask of a row along x
 _WIDEST_ROW = 64

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import _native
-from ._dispatch import any_gradient
+from ... import _native
+from .._dispatch import any_gradient
 
 # Two cores of an EPYC 9004, 768 to 4096 wide, time of the library's products over its own: 1.7 to
 # 2.5 for 1 row, 3.0 to 3.3 for 2 and 4, 1.3 to 2.1 for 16, 1.2 to 1.8 for 24

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import _neighborhood_entropy as entropy
-from . import _triton
+from .. import _triton
+from . import autograd as entropy
 
 # rows of the memory whose weights are held at once where a row is too wide for registers
 _SLAB = 1 << 16
@@ -163,8 +163,8 @@ def _sums(
         Whether to give the products; otherwise they are empty.
     """
     # triton is imported by the first call that needs it
-    from ..kernels import neighborhood as kernels
-    from ..kernels.launch import launch
+    from ...kernels import neighborhood as kernels
+    from ...kernels.launch import launch
 
     (batch, width), size = features.shape, memory.shape[0]
     tile = kernels.blocks(memory.dtype, width, dual=dual)
@@ -206,8 +206,8 @@ def _weights(
 
     `known` is (3, B): maximum, inverse sum and mean; the rest is as in :func:`_sums`.
     """
-    from ..kernels import neighborhood as kernels
-    from ..kernels.launch import launch
+    from ...kernels import neighborhood as kernels
+    from ...kernels.launch import launch
 
     batch, width = features.shape
     tile = kernels.blocks(memory.dtype, width, dual=False)

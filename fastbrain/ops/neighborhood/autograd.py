@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..errors import InputError
+from ...errors import InputError
 
 DANCE_EPS = 1e-5  # inside the logarithm, as DANCE computes it
 # half-precision unit vectors have norms this far from one

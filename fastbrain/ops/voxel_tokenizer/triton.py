@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..grid import TokenGrid
-from . import _patches, _triton
-from ._voxel_tokenizer_gradient import Tokenize, register
+from ...grid import TokenGrid
+from .. import _triton
+from . import patches as _patches
+from .autograd import Tokenize, register
 
 
 def can_run(
@@ -54,7 +55,7 @@ def _forward(
     scale: float,
 ) -> Tensor:
     # triton is imported by the first call that needs it
-    from ..kernels import voxel_tokenizer as kernels
+    from ...kernels import voxel_tokenizer as kernels
 
     return kernels.forward(
         volumes.contiguous(),
@@ -76,7 +77,7 @@ def _weight_grad(
     inv_std: Tensor | None,
     scale: float,
 ) -> Tensor:
-    from ..kernels import voxel_tokenizer as kernels
+    from ...kernels import voxel_tokenizer as kernels
 
     return kernels.backward(
         grad.contiguous(),

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from . import _cuda
-from ._vq_triton import scored
+from .. import _cuda
+from .scored import scored
 
 if TYPE_CHECKING:
-    from ._vq_codebook import PackedCodebook
+    from .codebook import PackedCodebook
 
 # beyond this every code is read again too often, and the larger tiles of Triton pay
 _MOST_ROWS = 64

@@ -13,12 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
-from ..grid import TokenGrid
-from . import _checks, _dispatch, _patches
-from . import _voxel_tokenizer_cpu as cpu
-from . import _voxel_tokenizer_cuda as cuda
-from . import _voxel_tokenizer_triton as triton
+from ...errors import InputError
+from ...grid import TokenGrid
+from .. import _checks, _dispatch
+from . import cpu, cuda, triton
+from . import patches as _patches
 
 STORED = (torch.int16, torch.float32, torch.float16, torch.bfloat16)
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .. import _native
+from ... import _native
 
 if TYPE_CHECKING:
-    from ._vq_codebook import PackedCodebook
-    from ._vq_update import VQState
+    from .codebook import PackedCodebook
+    from .state import VQState
 
 # as csrc/vq.h numbers them
 _TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}

@@ -12,11 +12,10 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from . import _cuda
-from . import _lora_attention as attention
-from . import _lora_triton as triton
-from ._dispatch import any_gradient
-from ._lora_checks import Layer, LoraWeights
+from .. import _cuda
+from .._dispatch import any_gradient
+from . import attention, triton
+from .checks import Layer, LoraWeights
 
 MOST_ROWS, HIGHEST_RANK = 16, 64
 _HAS_FLASH = find_spec("flash_attn") is not None

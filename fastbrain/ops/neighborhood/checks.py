@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from . import _checks
-from . import _neighborhood_entropy as entropy
+from ...errors import InputError
+from .. import _checks
+from . import autograd as entropy
 
 VARIANTS = ("paper", "dance")
 

@@ -12,12 +12,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from . import _lora_attention as attention
-from . import _lora_few as few
-from . import _lora_products as products
-from ._dispatch import any_gradient
-from ._lora_checks import Layer, LoraWeights
-from ._lora_gradient import Pair, adapted, register
+from .._dispatch import any_gradient
+from . import attention, products
+from . import cpu_decode as few
+from .autograd import Pair, adapted, register
+from .checks import Layer, LoraWeights
 
 # below so many rows a gradient written in Python costs more time than the traffic it saves
 FEW = 256

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import _lora_attention as attention
-from . import _lora_products as products
-from . import _triton
-from ._lora_checks import Layer, LoraWeights
-from ._lora_gradient import Pair, adapted, register
+from .. import _triton
+from . import attention, products
+from .autograd import Pair, adapted, register
+from .checks import Layer, LoraWeights
 
 HIGHEST_RANK = 64
 # positions inside a tile are counted in 32 bits
@@ -106,7 +105,7 @@ def _forward(
     activation: str,
 ) -> tuple[Tensor, Tensor]:
     # triton is imported by the first call that needs it
-    from ..kernels import lora as kernels
+    from ...kernels import lora as kernels
 
     x, low = x.contiguous(), F.linear(x, products.side_by_side(a))
     up = _placed(b, rows, weight.shape[0])
@@ -130,7 +129,7 @@ def _gradients(
     activation: str,
     wanted: Sequence[bool],
 ) -> products.Gradients:
-    from ..kernels import lora as kernels
+    from ...kernels import lora as kernels
 
     for_x, for_weight, for_bias, for_a, for_b = wanted
     grad_x = grad_a = grad_b = None

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ..grid import TokenGrid
+from ...grid import TokenGrid
 
 # torch.compile then compiles once for each grid, and notices another one
 torch.utils._pytree.register_constant(TokenGrid)

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch import distributed as dist
 
-from ..errors import InputError
-from . import _checks, _dispatch
-from . import _vq_update as update
-from ._vq_update import VQState
-from .vq import vq_lookup
+from ...errors import InputError
+from .. import _checks, _dispatch
+from . import update
+from .lookup import vq_lookup
+from .state import VQState
 
 _MOST_ITERATIONS, _MOST_COUNT = 100_000, 1e9
 

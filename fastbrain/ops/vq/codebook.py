@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from . import _checks
-from . import _vq_cpu as cpu
+from ...errors import InputError
+from .. import _checks
 
 METRICS = ("euclidean", "cosine")
 # powers of two
@@ -39,38 +38,6 @@ class PackedCodebook:
     panels: Tensor | None
     weights: Tensor | None
     version: int | None
-
-
-def pack_codebook(codebook: Tensor, *, metric: str = "euclidean") -> PackedCodebook:
-    """Check and rearrange a codebook once, so that a lookup of few rows costs no more than that.
-
-    Parameters
-    ----------
-    codebook : Tensor, (C, D) float
-    metric : {"euclidean", "cosine"}
-
-    Returns
-    -------
-    PackedCodebook
-        For :func:`vq_lookup` with the same metric, until `codebook` changes.
-
-    Raises
-    ------
-    InputError
-        Shape, dtype or metric is off, or a code is not finite.
-    """
-    fits = check_codebook("pack_codebook", codebook, None)
-    check_metric("pack_codebook", metric)
-    codes = codebook.detach()
-    # while compiling, and in inference mode, versions cannot be read
-    unknown = torch.compiler.is_compiling() or codebook.is_inference()
-    version = None if unknown else codebook._version
-    panels = weights = None
-    if codes.device.type != "cpu":
-        weights = weights_of(codes, metric)
-    elif fits and not (metric == "euclidean" and is_tiny(codes)):
-        panels = cpu.pack(codes, metric)
-    return PackedCodebook(codebook, metric, panels, weights, version)
 
 
 def check_fresh(function: str, packed: PackedCodebook) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from . import _checks
+from ...errors import InputError
+from .. import _checks
 
 Layer = tuple[Tensor, Tensor | None]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import _native
-from . import _neighborhood_entropy as entropy
+from ... import _native
+from . import autograd as entropy
 
 # as csrc/neighborhood.h numbers them
 _STORED = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}

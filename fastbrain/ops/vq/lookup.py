@@ -13,20 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from . import _checks, _dispatch
-from . import _vq_cpu as cpu
-from . import _vq_cuda as cuda
-from . import _vq_triton as triton
-from ._vq_codebook import (
-    PackedCodebook,
-    check_codebook,
-    check_fresh,
-    check_metric,
-    is_tiny,
-    too_large,
-)
-from ._vq_update import check_rows
+from ...errors import InputError
+from .. import _checks, _dispatch
+from . import cpu, cuda, triton
+from .codebook import PackedCodebook, check_codebook, check_fresh, check_metric, is_tiny, too_large
+from .update import check_rows
 
 _CHUNK_ELEMENTS = 1 << 22
 

@@ -1,0 +1,9 @@
+"""Voxels to tokens."""
+
+from .op import (
+    tokenize_voxels,
+)
+
+__all__ = [
+    "tokenize_voxels",
+]
