@@ -42,8 +42,8 @@ from fastbrain.data import (
     simulate_cohort,
     split_unseen,
 )
-from fastbrain.data.clips import read_clip
-from fastbrain.data.grammar import QUESTION, all_meanings
+from fastbrain.data.readers.clips import read_clip
+from fastbrain.data.simulate.captions import QUESTION, all_meanings
 from fastbrain.evaluation import Score, evaluate_model
 from fastbrain.evaluation.subjects import subject_cells
 from fastbrain.models import (

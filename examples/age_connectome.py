@@ -39,7 +39,7 @@ from sklearn.svm import SVR
 
 from fastbrain._arrays import read_npz
 from fastbrain._io import write_json
-from fastbrain.data.tables import read_tsv
+from fastbrain.data.readers.tables import read_tsv
 from fastbrain.errors import CohortError, FastbrainError, LeakError
 from fastbrain.evaluation import (
     ClinicalCohort,

@@ -16,7 +16,7 @@ from fastbrain.data import (
     read_runs_table,
     split_by,
 )
-from fastbrain.data.timing import nearest_volume
+from fastbrain.data.readers.timing import nearest_volume
 from fastbrain.errors import CohortError
 
 SENTENCE = "the person is looking at {}"

@@ -18,9 +18,9 @@ from ..data import (
     read_runs_table,
     runs_from_bids,
 )
-from ..data.events import Trial
-from ..data.plan import StorePlan
-from ..data.study import is_study
+from ..data.readers.events import Trial
+from ..data.store.plan import StorePlan
+from ..data.studies.study import is_study
 from ..errors import ConfigError
 from ._bids import ImageOptions
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..data import Split, split_by, split_folds, split_unseen
-from ..data.events import Trial
+from ..data.readers.events import Trial
 from ..errors import ConfigError
 
 

@@ -17,7 +17,7 @@ import tyro
 from .._io import read_json
 from .._progress import say
 from ..data import Audit, Split, VoxelStore, audit_store
-from ..data.leaks import KINDS
+from ..data.leaks.checks import KINDS
 
 
 @dataclass(frozen=True)

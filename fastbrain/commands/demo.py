@@ -25,7 +25,7 @@ from ..data import (
     simulate_cohort,
     split_unseen,
 )
-from ..data.grammar import QUESTION, all_meanings
+from ..data.simulate.captions import QUESTION, all_meanings
 from ..errors import ConfigError
 from ..evaluation import Evaluation
 from ..evaluation.report import ReportParts

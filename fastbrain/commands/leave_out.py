@@ -19,8 +19,8 @@ from .._io import new_output, read_json, write_atomic, write_json
 from .._progress import say
 from .._runfiles import read_metrics
 from ..data import Split, VoxelStore, split_subject_folds, write_store
-from ..data.events import Trial
-from ..data.plan import StorePlan
+from ..data.readers.events import Trial
+from ..data.store.plan import StorePlan
 from ..errors import CheckpointError, ConfigError
 from ..evaluation import Score, evaluate_run, mean_over_people, subject_table
 from ..training import RunConfig, train_llm4brain

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .._arguments import checked
-from ..data.lanczos import LOBES, lanczos_weights
+from ..data.features.lanczos import LOBES, lanczos_weights
 from ..errors import ConfigError, InputError
 from ..models.encoding import EncodingModel
 from ..models.wordfeatures import WordFeatures

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..data import VoxelStore
-from ..data.masks import read_labels
+from ..data.readers.masks import read_labels
 from ..errors import InputError
 from .noise import Moments
 from .scores import Score

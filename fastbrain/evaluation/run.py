@@ -11,7 +11,7 @@ from .._environment import check_file
 from .._io import write_atomic, write_json
 from .._runfiles import read_log, read_manifest
 from ..data import DriftFilter, VoxelStore, WindowLoader
-from ..data.tables import tsv_text
+from ..data.readers.tables import tsv_text
 from ..decoding import Sampling, token_saliency
 from ..errors import CheckpointError, InputError
 from ..models import LLM4Brain

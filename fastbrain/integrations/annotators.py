@@ -16,7 +16,7 @@ import torch
 
 from .._arguments import checked
 from ..data import AnnotatorCard, Request
-from ..data.clips import read_clip
+from ..data.readers.clips import read_clip
 from ..errors import CohortError, ConfigError
 from ..models.answering import answer_clips, answer_texts, load_video_llm
 from ..models.hub import load_llm, model_digest

@@ -23,7 +23,7 @@ from .._environment import check_environment
 from .._io import new_output, write_json
 from .._progress import say
 from ..data import Audit, FitScope, StoreRows, VoxelStore, audit_store, fit_pca
-from ..data.masks import read_labels
+from ..data.readers.masks import read_labels
 from ..decoding.brainfiles import KIND, BrainLLMCard, SavedBrainLLM, save_brainllm
 from ..errors import ConfigError
 from ..models import BrainLLM, BrainLLMConfig, load_llm, small_llm

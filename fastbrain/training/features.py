@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .._io import cache_folder, sha256, write_atomic
 from .._progress import say, track
-from ..data.clips import read_clip
+from ..data.readers.clips import read_clip
 from ..models.vision import VisionModelFrames
 
 # raised when the code that takes frames from clips changes them

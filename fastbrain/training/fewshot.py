@@ -17,8 +17,8 @@ from .._io import new_output, sha256, write_json
 from .._progress import say
 from .._runfiles import read_manifest
 from ..data import FitScope, Split, VoxelStore, WindowLoader, audit_trials
-from ..data.fits import statistics_scope
-from ..data.scans import window_digests
+from ..data.leaks.fit_scope import statistics_scope
+from ..data.leaks.scan_digests import window_digests
 from ..errors import CheckpointError, ConfigError, InputError
 from ..models import LLM4Brain, from_pretrained, save_pretrained
 from ..models.kept_llm import carry_llm

@@ -22,7 +22,7 @@ from .._environment import check_environment
 from .._io import new_output, write_json
 from .._progress import say
 from ..data import VoxelStore, WindowLoader
-from ..data.tables import read_lines
+from ..data.readers.tables import read_lines
 from ..models import (
     LLM4Brain,
     ModelCard,

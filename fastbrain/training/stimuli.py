@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data import VoxelStore
-from ..data.clips import read_clip
+from ..data.readers.clips import read_clip
 from ..models import LLM4Brain, LLM4BrainConfig, VisionModelFrames, load_scmbm, load_video_branch
 from .clips import Frames
 from .features import FrameFeatures

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.grammar import draw_meanings
+from ..data.simulate.captions import draw_meanings
 from ..errors import MissingPartError
 from ..models import CodeVocabulary
 from .vq import TextSide

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from fastbrain.data import AnnotatorCard, Captions, ClassNames, Request, annotate
-from fastbrain.data.annotation import draw
-from fastbrain.data.annotators import captions_from_tsv
+from fastbrain.data.studies.annotation import draw
+from fastbrain.data.studies.annotators import captions_from_tsv
 from fastbrain.errors import CohortError, ConfigError
 
 REQUESTS = [

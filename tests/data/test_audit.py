@@ -19,8 +19,8 @@ from fastbrain.data import (
     audit_trials,
     scan_digests,
 )
-from fastbrain.data.leaks import KINDS
-from fastbrain.data.wording import words_of
+from fastbrain.data.leaks.checks import KINDS
+from fastbrain.data.leaks.text_leaks import words_of
 from fastbrain.errors import InputError, LeakError, SplitError
 
 # different sentences, none of which holds another

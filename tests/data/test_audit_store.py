@@ -21,7 +21,7 @@ from fastbrain.data import (
     read_runs_table,
     split_by,
 )
-from fastbrain.data.fits import statistics_scope
+from fastbrain.data.leaks.fit_scope import statistics_scope
 from fastbrain.errors import LeakError, StoreError
 
 

@@ -22,8 +22,8 @@ from fastbrain.data import (
     split_by,
     split_subject_folds,
 )
-from fastbrain.data.events import read_trials
-from fastbrain.data.grammar import draw_meanings
+from fastbrain.data.readers.events import read_trials
+from fastbrain.data.simulate.captions import draw_meanings
 from fastbrain.errors import InputError, StoreError
 
 WINDOW = WindowSpec(delay_s=4.0, window_trs=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastbrain.data.clips import read_clip
+from fastbrain.data.readers.clips import read_clip
 from fastbrain.errors import CohortError
 
 av = pytest.importorskip("av")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastbrain.data import Trial, removed_shares, run_design, run_designs
-from fastbrain.data.design import haemodynamic_response, removed_variance
+from fastbrain.data.store.design import haemodynamic_response, removed_variance
 from fastbrain.errors import InputError
 
 TR_S = 2.0

@@ -15,7 +15,7 @@ from fastbrain.data import (
     split_leave_one_out,
     split_subject_folds,
 )
-from fastbrain.data.splits import values_of
+from fastbrain.data.splits.split import values_of
 from fastbrain.errors import LeakError, SplitError
 
 KEYS = ("subject", "session", "run", "run_id", "story", "stimulus", "category", "site", "family")

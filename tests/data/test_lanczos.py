@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastbrain.data import lanczos_downsample
-from fastbrain.data.lanczos import lanczos_weights
+from fastbrain.data.features.lanczos import lanczos_weights
 from fastbrain.errors import InputError
 
 

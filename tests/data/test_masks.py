@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastbrain.data import compute_mask, intersect_masks, load_volumes, read_mask
-from fastbrain.data.masks import brain_of
+from fastbrain.data.readers.masks import brain_of
 from fastbrain.errors import InputError, VolumeError
 
 AFFINE = np.diag([-3.0, 3.0, 3.5, 1.0])

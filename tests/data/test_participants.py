@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastbrain.data import runs_from_bids
-from fastbrain.data.participants import read_participants
+from fastbrain.data.readers.participants import read_participants
 from fastbrain.errors import CohortError
 
 

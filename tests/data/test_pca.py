@@ -15,7 +15,7 @@ from fastbrain.data import (
     read_runs_table,
     split_by,
 )
-from fastbrain.data import pca as module
+from fastbrain.data.features import pca as module
 from fastbrain.errors import ConfigError, InputError
 
 

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-import fastbrain.data.prepare as prepare
+import fastbrain.data.store.prepare as prepare
 from fastbrain import _digests
 from fastbrain.data import VoxelStore, WindowSpec, prepare_store, read_runs_table, split_by
 from fastbrain.errors import CohortError, DiskError, OutputExistsError, StoreError
@@ -166,7 +166,7 @@ def test_changed_tables_and_masks_are_refused(table, out, interrupted, name):
 
 
 def test_two_versions_of_the_package_do_not_share_a_store(table, out, interrupted, monkeypatch):
-    monkeypatch.setattr("fastbrain.data.plan.__version__", "0.0.9")
+    monkeypatch.setattr("fastbrain.data.store.plan.__version__", "0.0.9")
     with pytest.raises(StoreError, match="the version of fastbrain"):
         make(table, out, resume=True)
 

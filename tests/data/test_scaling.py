@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastbrain.data import Parcellation, load_volumes, read_mask, read_parcellation
-from fastbrain.data.masks import read_labels
+from fastbrain.data.readers.masks import read_labels
 from fastbrain.errors import VolumeError
 
 SHAPE = (3, 4, 5)  # X, Y, Z

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from fastbrain.data import WindowSpec, announced_runs, read_runs_table, read_trials, runs_from_bids
-from fastbrain.data.cohort import write_runs_table
-from fastbrain.data.entities import entities
-from fastbrain.data.sidecars import clock_of, read_sidecar
+from fastbrain.data.readers.entities import entities
+from fastbrain.data.readers.runs_table import write_runs_table
+from fastbrain.data.readers.sidecars import clock_of, read_sidecar
 from fastbrain.errors import CohortError
 
 STEM = "sub-1/func/sub-1_task-x_run-1"

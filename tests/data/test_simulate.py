@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from fastbrain.data import CohortDesign, load_volumes, read_runs_table, simulate_cohort
-from fastbrain.data.clips import draw_clip, read_clip, write_clip
-from fastbrain.data.grammar import N_CAPTIONS, SLOTS, all_meanings, draw_meanings
-from fastbrain.data.simulate import _Brain, _noise, _signal
+from fastbrain.data.readers.clips import read_clip, write_clip
+from fastbrain.data.simulate.captions import N_CAPTIONS, SLOTS, all_meanings, draw_meanings
+from fastbrain.data.simulate.clips import draw_clip
+from fastbrain.data.simulate.task_cohort import _Brain, _noise, _signal
 from fastbrain.errors import CohortError, InputError, OutputExistsError
 
 pytest.importorskip("nilearn")

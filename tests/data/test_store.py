@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-import fastbrain.data.prepare as prepare
+import fastbrain.data.store.prepare as prepare
 from fastbrain import _io
 from fastbrain.data import (
     VoxelStore,

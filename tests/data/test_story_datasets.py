@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastbrain.data import STORY_DATASETS, Word, story_dataset, story_onsets
-from fastbrain.data.datasets import lebel
+from fastbrain.data.studies.stories import lebel
 from fastbrain.errors import CohortError, ConfigError, InputError
 
 # a word in the middle of every volume of the stimulus

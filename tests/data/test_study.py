@@ -24,7 +24,7 @@ from fastbrain.data import (
     split_by,
     split_unseen,
 )
-from fastbrain.data.datasets.had import action_phrase
+from fastbrain.data.studies.had import action_phrase
 from fastbrain.errors import CohortError, ConfigError, LeakError, SplitError
 
 SECONDS = 30.0  # of processor time, so that it holds beside other processes

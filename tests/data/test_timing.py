@@ -11,7 +11,7 @@ import pytest
 
 import fastbrain
 from fastbrain.data import WindowSpec, Word, story_samples
-from fastbrain.data.timing import nearest_volume, volume_during, volumes_to_cover
+from fastbrain.data.readers.timing import nearest_volume, volume_during, volumes_to_cover
 from fastbrain.errors import InputError
 
 DATA = Path(fastbrain.__file__).parent / "data"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastbrain.data import load_volumes
-from fastbrain.data.detrend import check_finite
+from fastbrain.data.store.detrend import check_finite
 from fastbrain.errors import InputError, VolumeError
 
 SHAPE = (6, 4, 5, 3)  # T, Z, Y, X

@@ -22,7 +22,7 @@ from fastbrain.data import (
     simulate_cohort,
     split_unseen,
 )
-from fastbrain.data.grammar import QUESTION
+from fastbrain.data.simulate.captions import QUESTION
 from fastbrain.errors import (
     CheckpointError,
     ConfigError,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import fastbrain.data.prepare as prepare
+import fastbrain.data.store.prepare as prepare
 from fastbrain import _io
 from fastbrain.data import VoxelStore, WindowSpec, prepare_store, read_runs_table, split_by
 from fastbrain.errors import DiskError, StoreError

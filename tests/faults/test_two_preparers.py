@@ -16,7 +16,7 @@ from fastbrain.data import VoxelStore
 # converts runs, and waits for a line of stdin in the middle of writing the second one
 FIRST = """
 import sys
-import fastbrain.data.prepare as prepare
+import fastbrain.data.store.prepare as prepare
 from fastbrain.cli import main
 real, calls = prepare.write_atomic, []
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fastbrain._arrays import read_npy, read_npz
-from fastbrain.data.events import Trial
-from fastbrain.data.store import read_trials_table, write_trials_table
+from fastbrain.data.readers.events import Trial
+from fastbrain.data.store.store import read_trials_table, write_trials_table
 from fastbrain.errors import StoreError
 
 

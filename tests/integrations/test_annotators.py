@@ -16,7 +16,7 @@ import torch
 
 from fastbrain import cli
 from fastbrain.data import Request, Study, annotate
-from fastbrain.data.clips import write_clip
+from fastbrain.data.readers.clips import write_clip
 from fastbrain.errors import CohortError, ConfigError, InputError
 from fastbrain.integrations import annotators
 from fastbrain.integrations.annotators import TextModel, VideoModel

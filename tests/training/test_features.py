@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastbrain.data.clips import read_clip, write_clip
+from fastbrain.data.readers.clips import read_clip, write_clip
 from fastbrain.models import from_vision_model
 from fastbrain.training.features import FrameFeatures
 

@@ -1,0 +1,1 @@
+"""Features of recordings: components, parcels, resampled series."""

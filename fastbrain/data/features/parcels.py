@@ -1,0 +1,284 @@
+"""Mean time courses of regions: from voxels, by an atlas, to ``[regions, T]``.
+
+Voxels are put in the order of their regions once; a volume is then one gather and one pass that
+adds up stretches. Integers are added exactly, so the means are those of boolean masks, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..._arguments import checked
+from ...errors import InputError, VolumeError
+from ...grid import TokenGrid
+from ..readers.masks import read_labels
+from ..readers.volumes import Volumes
+from ..store.store import VoxelStore
+
+
+@dataclass(frozen=True, eq=False)
+class Parcellation:
+    """Which voxels belong to which region.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Of the R regions, in the order of their labels.
+    order : ndarray, (V,) int64
+        Voxels of all regions, one region after the other, as flat positions within a volume.
+    starts : ndarray, (R,) int64
+        Where each region begins in `order`.
+    elements : int
+        Values of a volume.
+    centers_mm : ndarray, (R, 3) float64, or None
+        Mean world position (x, y, z) of each region's voxels.
+    """
+
+    names: tuple[str, ...]
+    order: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    elements: int
+    centers_mm: npt.NDArray[np.float64] | None = None
+
+    @classmethod
+    def from_labels(
+        cls,
+        labels: npt.ArrayLike,
+        *,
+        names: Mapping[int, str] | None = None,
+        mask: npt.NDArray[np.bool_] | None = None,
+        affine: npt.NDArray[np.float64] | None = None,
+    ) -> Parcellation:
+        """Sort the voxels of a label image by region.
+
+        Parameters
+        ----------
+        labels : array_like, (Z, Y, X) int
+            0 is no region.
+        names : mapping of int to str, optional
+            Regions to take and their names. Default: every label, named by its number.
+        mask : ndarray, (Z, Y, X) bool, optional
+            Voxels that may be taken.
+        affine : ndarray, (4, 4), optional
+            Voxel (x, y, z) to world mm, for `centers_mm`.
+
+        Raises
+        ------
+        InputError
+            Labels that are not whole numbers, a mask of another shape, or a region without a
+            voxel.
+        """
+        image = np.asarray(labels)
+        if image.ndim != 3 or (image.dtype.kind == "f" and not (image == np.rint(image)).all()):
+            raise InputError(
+                "Parcellation: labels must be (Z, Y, X) whole numbers, got shape "
+                f"{image.shape}, {image.dtype}. Resample an atlas with nearest neighbours."
+            )
+        if mask is not None and mask.shape != image.shape:
+            raise InputError(
+                f"Parcellation: mask must have the labels' shape {image.shape}, got {mask.shape}."
+            )
+        flat = image.reshape(-1).astype(np.int64)
+        known = names or {int(k): str(int(k)) for k in np.unique(flat) if k}
+        wanted = np.array(sorted(known), dtype=np.int64)
+        if not wanted.size:
+            raise InputError("Parcellation: labels must hold a region, got zeros alone.")
+        region = np.minimum(np.searchsorted(wanted, flat), len(wanted) - 1)
+        taken = wanted[region] == flat
+        if mask is not None:
+            taken &= mask.reshape(-1)
+        voxels = np.flatnonzero(taken)
+        region = region[voxels]
+        counts = np.bincount(region, minlength=len(wanted))
+        if not counts.all():
+            empty = [known[int(k)] for k in wanted[counts == 0]]
+            raise InputError(
+                f"Parcellation: every region must hold a voxel, got none in {len(empty)}: "
+                f"{empty[:5]}. Leave these regions out."
+            )
+        centers = None
+        if affine is not None:
+            z, y, x = np.unravel_index(voxels, image.shape)
+            sums = [np.bincount(region, weights=axis) for axis in (x, y, z)]
+            centers = np.stack(sums, axis=1) / counts[:, None] @ affine[:3, :3].T + affine[:3, 3]
+        return cls(
+            tuple(known[int(k)] for k in wanted),
+            voxels[np.argsort(region, kind="stable")],
+            np.cumsum(counts) - counts,
+            flat.size,
+            centers,
+        )
+
+    @classmethod
+    def from_grid(
+        cls, grid: TokenGrid, *, affine: npt.NDArray[np.float64] | None = None
+    ) -> Parcellation:
+        """Take the patches of a tokenizer's grid, super-voxels, for regions: no atlas is needed.
+
+        Parameters
+        ----------
+        grid : TokenGrid
+            Patches must not overlap. Only voxels of its mask count.
+        affine : ndarray, (4, 4), optional
+            Voxel (x, y, z) to world mm, for `centers_mm`.
+
+        Raises
+        ------
+        InputError
+            Patches share voxels.
+        """
+        if grid.overlapping:
+            raise InputError(
+                f"Parcellation.from_grid: patches must not overlap, got kernel {grid.kernel} and "
+                f"stride {grid.stride}. Use a grid whose stride is its kernel."
+            )
+        labels = np.zeros(grid.mask.size, dtype=np.int64)
+        token, element = np.nonzero(grid.offsets >= 0)
+        labels[grid.offsets[token, element]] = token + 1
+        names = {i + 1: "-".join(map(str, site)) for i, site in enumerate(grid.coords.tolist())}
+        return cls.from_labels(labels.reshape(grid.shape), names=names, affine=affine)
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Voxels of each region, (R,)."""
+        return np.diff(self.starts, append=len(self.order))
+
+    def on_grid(self, grid: TokenGrid) -> Parcellation:
+        """The same regions, for patch-major volumes (n_tokens, P) as a store holds them.
+
+        Raises
+        ------
+        InputError
+            The grid is of another shape, or leaves a region without a voxel.
+        """
+        if grid.mask.size != self.elements:
+            raise InputError(
+                f"Parcellation.on_grid: the grid must have {self.elements} voxels, got "
+                f"{grid.mask.size}. Make the parcellation on the store's grid."
+            )
+        offsets = grid.offsets.reshape(-1)
+        # patches may overlap: a voxel is read where it first occurs
+        place = np.full(self.elements, -1, dtype=np.int64)
+        at = np.flatnonzero(offsets >= 0)[::-1]
+        place[offsets[at]] = at
+        found = place[self.order]
+        counts = np.add.reduceat((found >= 0).astype(np.int64), self.starts)
+        if not counts.all():
+            empty = [n for n, count in zip(self.names, counts, strict=True) if not count]
+            raise InputError(
+                f"Parcellation.on_grid: every region must hold a voxel of the grid, got none in "
+                f"{len(empty)}: {empty[:5]}. Leave these regions out."
+            )
+        starts = np.cumsum(counts) - counts
+        return Parcellation(self.names, found[found >= 0], starts, offsets.size, self.centers_mm)
+
+    def means(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Mean of each region in each volume.
+
+        Parameters
+        ----------
+        values : ndarray, (T, ...)
+            Volumes, stored values; a memory map is read once, volume by volume.
+
+        Returns
+        -------
+        ndarray, (R, T) float64
+
+        Raises
+        ------
+        InputError
+            A volume of another size, or a region with a value that is not finite.
+        """
+        if values.ndim < 2 or values[0].size != self.elements:
+            raise InputError(
+                f"Parcellation.means: values must be (T, ...) with {self.elements} values a "
+                f"volume, got shape {values.shape}. The label image lies on another grid."
+            )
+        wide = np.float64 if values.dtype.kind == "f" else np.int64
+        sums = np.empty((len(values), len(self.names)), dtype=wide)
+        for volume, row in zip(values, sums, strict=True):
+            sorted_by_region = volume.reshape(-1).take(self.order)
+            np.add.reduceat(sorted_by_region, self.starts, dtype=wide, out=row)
+        if wide is np.float64 and not np.isfinite(sums).all():
+            bad = np.flatnonzero(~np.isfinite(sums).all(axis=0))
+            raise InputError(
+                "Parcellation.means: values must be finite inside the regions, got NaN or "
+                f"infinity in {[self.names[i] for i in bad[:5]]}. Mask those voxels out."
+            )
+        return np.ascontiguousarray((sums / self.sizes).T)
+
+
+@checked
+def read_parcellation(
+    path: str | Path, volumes: Volumes, *, names: Mapping[int, str] | None = None
+) -> Parcellation:
+    """Read a label image that lies on the grid of a run.
+
+    Parameters
+    ----------
+    path : str or Path
+    volumes : Volumes
+    names : mapping of int to str, optional
+        See :meth:`Parcellation.from_labels`.
+
+    Raises
+    ------
+    VolumeError
+        The image lies on another grid, or cannot be read.
+    InputError
+        A region holds no voxel.
+    """
+    labels = read_labels(path, shape=volumes.shape[1:], affine=volumes.affine)
+    return Parcellation.from_labels(labels, names=names, affine=volumes.affine)
+
+
+@checked
+def parcel_series(
+    source: Volumes | VoxelStore, parcellation: Parcellation, *, run_id: str | None = None
+) -> npt.NDArray[np.float64]:
+    """Mean time courses of regions, in the units of the source.
+
+    Parameters
+    ----------
+    source : Volumes or VoxelStore
+        A store's values are detrended and in percent signal change (or standard deviations).
+    parcellation : Parcellation
+        For a store: one of its volumes, or of its grid (:meth:`Parcellation.on_grid`).
+    run_id : str, optional
+        Run of the store.
+
+    Returns
+    -------
+    ndarray, (R, T) float64
+
+    Raises
+    ------
+    InputError
+        Another grid, a value that is not finite, or no `run_id` for a store.
+    VolumeError
+        A region is constant over the run: nothing was measured there.
+    """
+    if isinstance(source, VoxelStore):
+        if run_id is None:
+            raise InputError("parcel_series: run_id must name a run of the store, got None.")
+        if parcellation.elements != source.grid.offsets.size:
+            parcellation = parcellation.on_grid(source.grid)
+        series = source.scale * parcellation.means(source.run(run_id))
+        where = f"run {run_id} of {source.path}"
+    else:
+        series = source.slope * parcellation.means(source.raw()) + source.inter
+        where = str(source.path)
+    constant = np.ptp(series, axis=1) == 0
+    if constant.any():
+        dead = [n for n, c in zip(parcellation.names, constant, strict=True) if c]
+        raise VolumeError(
+            f"parcel_series: {where} must vary in every region, got {len(dead)} constant: "
+            f"{dead[:5]}. Leave these regions out, for every run."
+        )
+    return series

@@ -1,0 +1,280 @@
+"""The leak auditor: refuses a split whose parts know of each other, and names the pairs.
+
+A published decoder (BrainLLM, arXiv 2311.09889) was scored on samples of which 77 % had their
+very scan in the training part, and its validation part was its test part. Such a score says
+nothing, and nothing in the score shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args
+
+from ..._arguments import checked
+from ...errors import InputError, LeakError
+from ..splits.split import PARTS, Key
+from .checks import (
+    KINDS,
+    AuditPart,
+    AuditRecord,
+    Kind,
+    Leak,
+    Tally,
+    broken_claims,
+    close_windows,
+    shared_families,
+    shared_field,
+    shared_samples,
+    shared_scans,
+    sizes_of,
+)
+from .fit_scope import FitScope, outside_training
+from .text_leaks import shared_texts, telling_prompts, words_of
+
+# what a declared closed set of texts may share
+_CLOSED: tuple[Kind, ...] = ("text", "stimulus", "prompt")
+_TOLD = 4  # findings in a message
+# kind -> the fields of a record it compares
+_NEEDS: dict[Kind, str] = {
+    "scan": "scans",
+    "window": "frames",
+    "stimulus": "stimulus",
+    "text": "text",
+    "story": "story",
+    "family": "family",
+}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the auditor found.
+
+    Parameters
+    ----------
+    findings : tuple of Leak
+        Leaks, worst kind first.
+    declared : tuple of Leak
+        What would be a leak had the split not declared a closed set of texts.
+    sizes : dict of str to int
+        Samples of each part.
+    guard_trs : int
+        Volumes that windows of different parts had to be apart.
+    closed_set : bool
+        Whether the split declares one.
+    texts : int
+        Different texts in the test part.
+    unchecked : tuple of str
+        Kinds that no sample says anything about: not found is not the same as not there.
+    fits : dict of str to int
+        Samples behind each fitted thing.
+    allowed : str or None
+        Why the findings do not matter, in the words of who let them pass.
+    """
+
+    findings: tuple[Leak, ...]
+    declared: tuple[Leak, ...]
+    sizes: dict[str, int]
+    guard_trs: int
+    closed_set: bool
+    texts: int
+    unchecked: tuple[str, ...]
+    fits: dict[str, int]
+    allowed: str | None = None
+    _part_of: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+    def summary(self) -> str:
+        """One line: what was found, and why it was let pass."""
+        if self.clean:
+            return "no part knows of another"
+        told = "; ".join(str(leak) for leak in self.findings[:_TOLD])
+        if len(self.findings) > _TOLD:
+            kinds = dict.fromkeys(leak.kind for leak in self.findings[_TOLD:])
+            told += f"; and {len(self.findings) - _TOLD} more findings ({', '.join(kinds)})"
+        return told + (f"; allowed: {self.allowed}" if self.allowed else "")
+
+    def check(self, *, allow: str | None = None) -> Audit:
+        """Refuse a split that leaks.
+
+        Parameters
+        ----------
+        allow : str, optional
+            Why the leaks do not matter; goes into every report.
+
+        Returns
+        -------
+        Audit
+            With the reason.
+
+        Raises
+        ------
+        LeakError
+            Something was found and no reason was given; the message names kinds and pairs.
+        InputError
+            The reason is empty.
+        """
+        if allow is not None and not allow.strip():
+            raise InputError("Audit.check: allow must be a reason, got an empty one.")
+        if self.findings and allow is None:
+            raise LeakError(self._refusal())
+        return replace(self, allowed=allow)
+
+    def with_fits(self, fits: Iterable[FitScope]) -> Audit:
+        """The same audit with more fitted things, found guilty where they saw other parts."""
+        fits = list(fits)
+        found = outside_training(fits, self._part_of, self.sizes)
+        counts = {scope.name: len(set(scope.fitted_on)) for scope in fits}
+        return replace(self, findings=(*self.findings, *found), fits=self.fits | counts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, for manifests and reports."""
+        return {
+            "clean": self.clean,
+            "allowed": self.allowed,
+            "findings": [leak.to_json() for leak in self.findings],
+            "declared": [leak.to_json() for leak in self.declared],
+            "samples": dict(self.sizes),
+            "guard_trs": self.guard_trs,
+            "closed_set": self.closed_set,
+            "texts": self.texts,
+            "unchecked": list(self.unchecked),
+            "fits": dict(self.fits),
+        }
+
+    def _refusal(self) -> str:
+        hint = ""
+        if not self.closed_set and {leak.kind for leak in self.findings} <= set(_CLOSED):
+            hint = (
+                " If the texts are a known closed set that training may know, declare it: "
+                "closed_set=True (prepare --closed-set)."
+            )
+        return (
+            f"audit: no part must know of another, got {self.summary()}. "
+            f"Split by what is shared, or say why it does not matter (--allow-leak REASON).{hint}"
+        )
+
+
+@checked
+def audit_records(
+    records: Iterable[AuditRecord],
+    *,
+    fits: Iterable[FitScope] = (),
+    prompts: Sequence[str] = (),
+    guard_trs: int = 0,
+    keys: Sequence[str] = (),
+    val_keys: Sequence[str] = (),
+    closed_set: bool = False,
+) -> Audit:
+    """Look for all that one part can know of another; 10,000 samples take about a second.
+
+    Parameters
+    ----------
+    records : iterable of AuditRecord
+        Samples, from anywhere: a store, or plain arrays.
+    fits : iterable of FitScope
+        What was fitted, and on which samples.
+    prompts : sequence of str
+        Prompts that every sample gets; those of single samples are in the records.
+    guard_trs : int
+        Volumes that have to lie between windows of different parts: window + haemodynamic delay.
+        0 looks for shared volumes alone.
+    keys, val_keys : sequence of str
+        What the split claims to hold out, see :class:`fastbrain.data.Split`.
+    closed_set : bool
+        Whether the texts are declared to be a known closed set, each of which occurs in training.
+        Shared texts, shared stimuli and prompts that list texts are then reported, not refused.
+
+    Returns
+    -------
+    Audit
+        Call :meth:`Audit.check` to refuse.
+
+    Raises
+    ------
+    InputError
+        A record of no known part, no training or test part, a negative guard, or an unknown key.
+    """
+    records, fits = list(records), list(fits)
+    _check(records, guard_trs, (*keys, *val_keys))
+    sizes = sizes_of(records)
+    # a sample of two parts is a finding of its own; here it counts for the later of them
+    part_of = {r.record_id: r.part for r in sorted(records, key=lambda r: r.part == "test")}
+    found = [
+        *shared_samples(records),
+        *broken_claims(records, keys, val_keys),
+        *shared_scans(records),
+        *close_windows(records, guard_trs),
+        *shared_field("stimulus", records, "stimulus"),
+        *shared_texts(records),
+        *shared_field("story", records, "story"),
+        *shared_families(records),
+        *telling_prompts(records, prompts),
+    ]
+    texts = {part: {words_of(r.text) for r in records if r.part == part} for part in PARTS}
+    waived = _CLOSED if closed_set else ()
+    if closed_set:
+        found += _untrained(records, texts["train"])
+    audit = Audit(
+        findings=tuple(leak for leak in found if not _waives(leak, waived)),
+        declared=tuple(leak for leak in found if _waives(leak, waived)),
+        sizes=sizes,
+        guard_trs=guard_trs,
+        closed_set=closed_set,
+        texts=len(texts["test"]),
+        unchecked=_unchecked(records, prompts, fits),
+        fits={},
+        _part_of=part_of,
+    )
+    return audit.with_fits(fits)
+
+
+def _check(records: Sequence[AuditRecord], guard_trs: int, keys: Sequence[str]) -> None:
+    odd = [r for r in records if r.part not in get_args(AuditPart)]
+    if odd:
+        raise InputError(
+            f"audit: part must be one of {get_args(AuditPart)}, got {odd[0].part!r} of "
+            f"{odd[0].record_id}."
+        )
+    absent = {"train", "test"} - {r.part for r in records}
+    if absent:
+        raise InputError(
+            f"audit: records must have a training and a test part, got no {min(absent)}."
+        )
+    if guard_trs < 0:
+        raise InputError(f"audit: guard_trs must be >= 0, got {guard_trs}.")
+    unknown = [key for key in keys if key not in get_args(Key)]
+    if unknown:
+        raise InputError(f"audit: keys must be among {get_args(Key)}, got {unknown[0]!r}.")
+    if any(r.frames < 0 for r in records):
+        raise InputError("audit: frames must be >= 0, got a negative number.")
+
+
+def _untrained(records: Sequence[AuditRecord], known: set[tuple[str, ...]]) -> list[Leak]:
+    """Texts of the test part that are not in training, for all that a closed set was declared."""
+    new = [r for r in records if r.part == "test" and words_of(r.text) not in known]
+    tally = Tally("claim", sizes_of(records))
+    tally.count(
+        ("train", "test"),
+        len(new),
+        [r.record_id for r in new],
+        (("closed set", r.record_id, r.text[:40]) for r in new),
+    )
+    return tally.leaks()
+
+
+def _waives(leak: Leak, kinds: Sequence[Kind]) -> bool:
+    # a sample's own prompt that holds its own text gives it away in a closed set too
+    return leak.kind in kinds and leak.parts[0] != leak.parts[1]
+
+
+def _unchecked(
+    records: Sequence[AuditRecord], prompts: Sequence[str], fits: Sequence[FitScope]
+) -> tuple[str, ...]:
+    given = {kind: any(getattr(r, name) for r in records) for kind, name in _NEEDS.items()}
+    given |= {"prompt": bool(prompts) or any(r.prompt for r in records), "fit": bool(fits)}
+    return tuple(kind for kind in KINDS if not given.get(kind, True))

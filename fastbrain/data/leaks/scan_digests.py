@@ -1,0 +1,85 @@
+"""Digests of brain images: equal digests are equal images, byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from ..._arguments import checked
+from ..._progress import track
+from ...errors import InputError
+from ..readers.events import Trial
+from ..store.store import VoxelStore
+
+_GLANCE = 1024  # voxels that tell nearly all images apart
+
+
+@checked
+def scan_digests(images: npt.ArrayLike) -> list[str]:
+    """Digest of each image of an array.
+
+    Parameters
+    ----------
+    images : array_like, (N, ...)
+        One image a row: voxels, or components of them.
+
+    Returns
+    -------
+    list of str, (N,)
+        "" for an image that is blank (0 everywhere), which says nothing about anybody.
+
+    Raises
+    ------
+    InputError
+        `images` has no rows to compare.
+    """
+    array = np.ascontiguousarray(images)
+    if array.ndim < 2:
+        raise InputError(f"scan_digests: images must be (N, ...), got shape {array.shape}.")
+    return [_digest(image) if image.any() else "" for image in array]
+
+
+def window_digests(store: VoxelStore, trials: Iterable[Trial]) -> dict[str, tuple[str, ...]]:
+    """Digests of the volumes in each trial's window.
+
+    A few kilobytes of each volume are read; only volumes that agree in these are read whole. Runs
+    that are used for the first time are compared with their digests, which reads them whole.
+
+    Parameters
+    ----------
+    store : VoxelStore
+    trials : iterable of Trial
+
+    Returns
+    -------
+    dict of str to tuple of str
+        By trial id.
+    """
+    trials = list(trials)
+    volumes = {(t.run_id, v) for t in trials for v in range(t.start, t.start + t.frames)}
+    for run_id in track(sorted({run_id for run_id, _ in volumes}), "checking runs"):
+        store.run(run_id)
+    glances = {}
+    for run_id, v in volumes:
+        flat = store.run(run_id)[v].reshape(-1)
+        middle = max(0, (flat.size - _GLANCE) // 2)
+        glances[run_id, v] = _digest(flat[middle : middle + _GLANCE])
+    alike = Counter(glances.values())
+    digests = {}
+    for (run_id, v), glance in glances.items():
+        if alike[glance] > 1:
+            volume = store.run(run_id)[v]
+            glance = _digest(volume) if volume.any() else ""
+        digests[run_id, v] = glance
+    return {
+        t.trial_id: tuple(digests[t.run_id, v] for v in range(t.start, t.start + t.frames))
+        for t in trials
+    }
+
+
+def _digest(image: npt.NDArray[np.generic]) -> str:
+    return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()

@@ -1,0 +1,116 @@
+"""The auditor on the trials of a cohort and on a voxel store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
+
+from ..._arguments import checked
+from ...errors import SplitError
+from ..readers.events import Trial
+from ..splits.split import PARTS, Key, Split
+from ..store.store import VoxelStore
+from .audit import Audit, audit_records
+from .checks import AuditPart, AuditRecord
+from .fit_scope import FitScope, statistics_scope
+from .scan_digests import window_digests
+
+
+@checked
+def audit_trials(
+    trials: Iterable[Trial],
+    split: Split,
+    *,
+    scans: Mapping[str, Sequence[str]] | None = None,
+    fits: Iterable[FitScope] = (),
+    prompts: Sequence[str] = (),
+    adapt: Iterable[str] = (),
+) -> Audit:
+    """Audit a split of trials.
+
+    Parameters
+    ----------
+    trials : iterable of Trial
+    split : Split
+    scans : mapping of str to sequence of str, optional
+        Digests of each trial's images.
+    fits, prompts
+        As in :func:`audit_records`.
+    adapt : iterable of str
+        Trials of the test part that are used without their texts and never scored.
+
+    Returns
+    -------
+    Audit
+        The guard is that of the split or that of the trials, whichever is wider.
+
+    Raises
+    ------
+    SplitError
+        The split names a trial that does not exist, or a part is empty.
+    """
+    known = {trial.trial_id: trial for trial in trials}
+    unlabelled = set(adapt)
+    records = []
+    for part in PARTS:
+        ids = split.part(part)
+        unknown = [i for i in ids if i not in known]
+        if unknown or not ids:
+            raise SplitError(
+                f"audit: {part} must name trials of the cohort, got {unknown[0] if ids else 'none'}"
+                ". Is it the split of another cohort?"
+            )
+        for i in ids:
+            role: AuditPart = "adapt" if part == "test" and i in unlabelled else part
+            records.append(_record(known[i], role, tuple((scans or {}).get(i, ()))))
+    return audit_records(
+        records,
+        fits=fits,
+        prompts=prompts,
+        guard_trs=max(split.guard_trs, *(t.guard_trs for t in known.values())),
+        keys=split.keys,
+        val_keys=split.val_keys,
+        closed_set=split.closed_set,
+    )
+
+
+@checked
+def audit_store(
+    store: VoxelStore,
+    *,
+    split: Split | None = None,
+    fits: Iterable[FitScope] = (),
+    prompts: Sequence[str] = (),
+    adapt: Iterable[str] = (),
+) -> Audit:
+    """Audit the split of a store, or another split of its trials; reads little of the voxels.
+
+    Parameters
+    ----------
+    store : VoxelStore
+        Its voxel statistics are one of the fitted things.
+    split : Split, optional
+        Default: the store's own.
+    fits, prompts, adapt
+        As in :func:`audit_trials`.
+
+    Returns
+    -------
+    Audit
+    """
+    split = store.split if split is None else split
+    return audit_trials(
+        store.trials,
+        split,
+        scans=window_digests(store, store.trials),
+        fits=(statistics_scope(store), *fits),
+        prompts=prompts,
+        adapt=adapt,
+    )
+
+
+def _record(trial: Trial, part: AuditPart, scans: tuple[str, ...]) -> AuditRecord:
+    fields = {name: getattr(trial, name) for name in ("start", "frames", "text", *get_args(Key))}
+    return AuditRecord(
+        record_id=trial.trial_id, part=part, scans=scans, prompt=trial.instruction, **fields
+    )

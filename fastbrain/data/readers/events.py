@@ -1,0 +1,280 @@
+"""Trials: which volumes belong to which stimulus.
+
+A trial's window starts with the volume that begins nearest to onset + onset_offset + delay (of two
+equally near ones the later), so that it covers the hemodynamic response, and is `window_trs`
+volumes long.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..._arguments import checked
+from ...errors import CohortError, InputError
+from .runs_table import RunRecord, inside
+from .tables import Row, given, read_tsv, seconds_of
+from .timing import nearest_volume, volumes_to_cover
+
+
+@checked
+@dataclass(frozen=True)
+class WindowSpec:
+    """Where a trial's window lies in its run.
+
+    Parameters
+    ----------
+    delay_s : float
+        Seconds from stimulus onset to the first volume: the hemodynamic delay. May be negative
+        (a control: activity before the stimulus cannot know it).
+    window_trs : int
+        Volumes in a window.
+    onset_offset_s : float
+        Added to every onset, for events whose clock did not start with the first volume
+        (12 s in HAD, ds004488).
+    """
+
+    delay_s: float
+    window_trs: int
+    onset_offset_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.window_trs < 1:
+            raise InputError(f"WindowSpec: window_trs must be >= 1, got {self.window_trs}.")
+        for name in ("delay_s", "onset_offset_s"):
+            if not math.isfinite(getattr(self, name)):
+                raise InputError(f"WindowSpec: {name} must be finite, got {getattr(self, name)}.")
+
+    def start(self, onset: float, *, tr: float, start_time: float = 0.0) -> int:
+        """Index of a window's first volume.
+
+        Parameters
+        ----------
+        onset : float
+            Seconds, as the events file has it.
+        tr : float
+            Seconds between volumes.
+        start_time : float
+            When the first volume was acquired on the clock of the events, seconds.
+
+        Raises
+        ------
+        InputError
+            A time is not finite or `tr` is not positive.
+        """
+        return nearest_volume(onset + self.onset_offset_s + self.delay_s - start_time, tr)
+
+    def guard_trs(self, tr: float) -> int:
+        """Volumes that must lie between windows of different parts: window + delay."""
+        return self.window_trs + max(0, volumes_to_cover(self.delay_s, tr))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One presentation of one stimulus.
+
+    Parameters
+    ----------
+    trial_id, run_id, subject, session, run : str
+    onset, duration : float
+        Seconds; onset as the events file has it.
+    start, frames : int
+        First volume and number of volumes of the window.
+    stimulus : str
+        What was shown; equal names are the same stimulus. "" where the events do not say.
+    text : str
+        What the decoder should say.
+    category : str
+    clip : str
+        Stimulus file relative to the cohort's root, "" where there is none.
+    guard_trs : int
+        Default distance from windows of another part, see :meth:`WindowSpec.guard_trs`.
+    story : str
+        Story or passage that the stimulus is a part of, "" where the events do not say.
+    family, site : str
+        Of the person, "" where they are not known.
+    instruction : str
+        What `text` answers, "" where any prompt will do.
+    """
+
+    trial_id: str
+    run_id: str
+    subject: str
+    session: str
+    run: str
+    onset: float
+    duration: float
+    start: int
+    frames: int
+    stimulus: str
+    text: str
+    category: str = ""
+    clip: str = ""
+    guard_trs: int = 0
+    story: str = ""
+    family: str = ""
+    site: str = ""
+    instruction: str = ""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When a trial was, and its window: `onset` and `duration` in seconds, `start` in volumes."""
+
+    onset: float
+    duration: float
+    start: int
+
+
+@checked
+def read_trials(
+    run: RunRecord,
+    window: WindowSpec,
+    *,
+    tr: float,
+    n_volumes: int,
+    ignore: tuple[str, ...] = (),
+) -> list[Trial]:
+    """Read the trials of a run.
+
+    Columns: ``onset`` and ``duration`` in seconds; the text from ``text``, else ``trial_type``;
+    optional ``stimulus`` (else ``stim_file``), ``category`` (else ``trial_type``), ``story`` (else
+    ``passage``) and ``stim_file``, a file below ``stimuli/``.
+
+    Parameters
+    ----------
+    run : RunRecord
+    window : WindowSpec
+    tr : float
+        Seconds between volumes.
+    n_volumes : int
+        Length of the run.
+    ignore : tuple of str
+        Rows whose trial type or text is one of these are not trials ("rest", "n/a").
+
+    Returns
+    -------
+    list of Trial
+        In the order of the file.
+
+    Raises
+    ------
+    CohortError
+        A row has no text, an onset that is no number, or a window that leaves the run; the
+        message names file and row.
+    """
+    if not tr > 0 or n_volumes < 1:
+        raise CohortError(
+            f"read_trials: tr must be positive and n_volumes 1 or more, got {tr} and {n_volumes}."
+        )
+    columns, rows = read_tsv(run.events)
+    needed = ["onset", "duration"]
+    absent = [name for name in needed if name not in columns]
+    if absent or not {"text", "trial_type"} & set(columns):
+        raise CohortError(
+            f"read_trials: {run.events} must have the columns onset, duration and text or "
+            f"trial_type, got {', '.join(columns)}."
+        )
+    trials = [
+        _trial(run, window, row, number, tr, n_volumes)
+        for number, row in enumerate(rows, start=1)
+        if not {row.get("text"), row.get("trial_type")} & set(ignore)
+    ]
+    if not trials:
+        raise CohortError(f"read_trials: {run.events} must hold at least one trial, got none.")
+    return trials
+
+
+def read_timing(
+    run: RunRecord, row: Row, window: WindowSpec, *, where: str, tr: float, n_volumes: int
+) -> Timing:
+    """Read onset and duration of an events row and place its window.
+
+    Parameters
+    ----------
+    run : RunRecord
+        The run whose events these are.
+    row : Row
+    window : WindowSpec
+    where : str
+        File, line and trial, for messages.
+    tr : float
+        Seconds between volumes.
+    n_volumes : int
+        Length of the run.
+
+    Raises
+    ------
+    CohortError
+        An onset that is no number, a window that leaves the run, or a duration longer than it.
+    """
+    onset = seconds_of(row["onset"], where=f"{where} onset")
+    if onset is None:
+        raise CohortError(f"read_trials: {where} must have an onset, got '{row['onset']}'.")
+    duration = seconds_of(row["duration"], where=f"{where} duration") or 0.0
+    if duration < 0:
+        raise CohortError(f"read_trials: {where} duration must be >= 0 s, got {duration}.")
+    try:
+        start = window.start(onset, tr=tr, start_time=run.start_time)
+    except InputError as error:
+        raise CohortError(f"read_trials: {where} must have a usable onset: {error}") from error
+    if start < 0 or start + window.window_trs > n_volumes:
+        raise CohortError(
+            f"read_trials: {where} must have its window inside the run's {n_volumes} volumes, got "
+            f"{start:.10g}..{start + window.window_trs:.10g} (onset {onset:g} s). Check tr, delay "
+            "and onset_offset, or take the row out."
+        )
+    if duration > n_volumes * tr:
+        raise CohortError(
+            f"read_trials: {where} duration must be at most the run's {n_volumes * tr:g} s, got "
+            f"{duration:g}. Durations are in seconds: is it milliseconds?"
+        )
+    return Timing(onset, duration, start)
+
+
+def _trial(
+    run: RunRecord, window: WindowSpec, row: Row, number: int, tr: float, n_volumes: int
+) -> Trial:
+    where = f"{row.where}, trial {number}"
+    column = "text" if "text" in row else "trial_type"
+    text = given(row, column)
+    if not text:
+        raise CohortError(
+            f"read_trials: {where} must have a text, got '{row[column]}'. Fill it in, or name its "
+            "trial type in ignore= if it is not a trial."
+        )
+    timing = read_timing(run, row, window, where=where, tr=tr, n_volumes=n_volumes)
+    stim_file = given(row, "stim_file")
+    return Trial(
+        trial_id=f"{run.run_id}_trial-{number:03d}",
+        run_id=run.run_id,
+        subject=run.subject,
+        session=run.session,
+        run=run.run,
+        onset=timing.onset,
+        duration=timing.duration,
+        start=timing.start,
+        frames=window.window_trs,
+        stimulus=given(row, "stimulus") or stim_file,
+        text=text,
+        category=given(row, "category") or given(row, "trial_type"),
+        clip=clip_of(run, stim_file),
+        guard_trs=window.guard_trs(tr),
+        story=given(row, "story") or given(row, "passage"),
+        family=run.family,
+        site=run.site,
+    )
+
+
+def clip_of(run: RunRecord, stim_file: str) -> str:
+    """A stimulus file relative to the cohort's root; BIDS keeps them in ``stimuli/``."""
+    if not stim_file:
+        return ""
+    inside(
+        run.root or Path("."),
+        f"stimuli/{stim_file}",
+        what=f"read_trials: stim_file '{stim_file}' of {run.events}",
+        remedy="Put the file itself below stimuli/.",
+    )
+    return f"stimuli/{stim_file}"

@@ -1,0 +1,205 @@
+"""Which voxels are brain: a given mask, one computed from a run, or what all runs share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..._arguments import checked
+from ...errors import InputError, MissingPartError, VolumeError
+from .findings import refuse
+from .header_checks import check_storage
+from .nifti import open_nifti
+from .orientation import affine_distance, image_affine
+from .scaling import image_scaling, scale_labels
+from .volumes import Volumes
+
+Mask = npt.NDArray[np.bool_]
+_AFFINE_TOLERANCE_MM = 0.1
+_MAX_BYTES = 4 << 30
+
+
+@checked
+def read_mask(
+    path: str | Path, *, shape: tuple[int, int, int], affine: npt.NDArray[np.float64]
+) -> Mask:
+    """Read a 3-D mask that lies on the grid of a run.
+
+    Parameters
+    ----------
+    path : str or Path
+        3-D NIfTI image of whole numbers; voxels other than 0 are brain.
+    shape : tuple of 3 int
+        (Z, Y, X) of the run.
+    affine : ndarray, (4, 4)
+        Voxel (x, y, z) to world mm of the run.
+
+    Returns
+    -------
+    ndarray, (Z, Y, X) bool
+
+    Raises
+    ------
+    VolumeError
+        The mask has another shape or affine, holds fractions or negative values, is empty, or
+        cannot be read.
+    """
+    labels = read_labels(path, shape=shape, affine=affine, what="mask")
+    mask = brain_of(labels, where=f"read_mask: {path}")
+    if not mask.any():
+        raise VolumeError(f"read_mask: {path} must hold at least one voxel, got none.")
+    return mask
+
+
+def brain_of(values: npt.NDArray[Any], *, where: str) -> Mask:
+    """Voxels other than 0.
+
+    Parameters
+    ----------
+    values : ndarray, (Z, Y, X)
+    where : str
+        Who asks and what it is, for the message.
+
+    Raises
+    ------
+    VolumeError
+        A value is negative or not finite.
+    """
+    if values.dtype != bool and not (np.isfinite(values).all() and values.min(initial=0) >= 0):
+        raise VolumeError(
+            f"{where} must hold no values below 0 and none that are not finite, got "
+            f"{values.min(initial=0):g}. Is it a mask? Its brain is 1, the rest 0."
+        )
+    return np.ascontiguousarray(values != 0)
+
+
+def read_labels(
+    path: str | Path,
+    *,
+    shape: tuple[int, int, int],
+    affine: npt.NDArray[np.float64],
+    what: str = "labels",
+) -> npt.NDArray[np.int64]:
+    """Read a 3-D image of labels, for instance an atlas, that lies on the grid of a run.
+
+    Slope and intercept are applied. Axes of length 1 beyond the third are dropped.
+
+    Parameters
+    ----------
+    path : str or Path
+    shape : tuple of 3 int
+        (Z, Y, X) of the run.
+    affine : ndarray, (4, 4)
+        Voxel (x, y, z) to world mm of the run.
+    what : str
+        Word for the image in messages.
+
+    Returns
+    -------
+    ndarray, (Z, Y, X) int64
+
+    Raises
+    ------
+    VolumeError
+        The image has another shape or affine, holds values that are not whole numbers, or cannot
+        be read.
+    """
+    if affine.shape != (4, 4):
+        raise VolumeError(f"read_{what}: affine must be (4, 4), got {affine.shape}.")
+    image = open_nifti(path, axes=3)
+    refuse(image.path, check_storage(image, max_bytes=_MAX_BYTES))
+    if image.dims[::-1] != shape:
+        raise VolumeError(
+            f"read_{what}: {path} must have the run's shape (Z, Y, X) {shape}, got "
+            f"{image.dims[::-1]}. Resample it to the run's grid."
+        )
+    own, _ = image_affine(image)
+    if not same_affine(own, affine, shape):
+        raise VolumeError(
+            f"read_{what}: {path} must have the run's affine within {_AFFINE_TOLERANCE_MM} mm "
+            "over the volume, got another one. Resample it to the run's grid."
+        )
+    slope, inter, _ = image_scaling(image)
+    return scale_labels(image.read(), slope, inter, path=image.path, what=what)
+
+
+@checked
+def compute_mask(volumes: Volumes) -> Mask:
+    """Brain mask of a run from its mean image.
+
+    The histogram method of nilearn's ``compute_epi_mask``.
+
+    Returns
+    -------
+    ndarray, (Z, Y, X) bool
+
+    Raises
+    ------
+    MissingPartError
+        nilearn is not installed.
+    VolumeError
+        No brain was found.
+    """
+    try:
+        from nilearn.masking import compute_epi_mask
+    except ImportError as error:
+        raise MissingPartError(
+            "compute_mask: the mask is computed by nilearn. pip install 'fastbrain[demo]', or "
+            "give a mask."
+        ) from error
+    import nibabel as nib
+
+    raw = volumes.raw()
+    # one volume at a time in float64: no copy of the run
+    total = np.zeros(volumes.shape[1:], dtype=np.float64)
+    for volume in raw:
+        total += volume
+    mean = np.nan_to_num(volumes.slope * (total / len(raw)) + volumes.inter)
+    try:
+        found = compute_epi_mask(nib.Nifti1Image(mean.T.astype(np.float32), volumes.affine))
+    except ValueError as error:
+        raise VolumeError(
+            f"compute_mask: {volumes.path} must show a brain, got '{error}'. Give a mask."
+        ) from error
+    mask = np.ascontiguousarray(np.asarray(found.dataobj).T != 0)
+    if not mask.any():
+        raise VolumeError(f"compute_mask: {volumes.path} must show a brain, got none. Give a mask.")
+    return mask
+
+
+@checked
+def intersect_masks(masks: Sequence[Mask]) -> Mask:
+    """Voxels that are brain in every mask.
+
+    Parameters
+    ----------
+    masks : sequence of ndarray, (Z, Y, X) bool
+
+    Raises
+    ------
+    InputError
+        No mask, or masks of different shapes.
+    VolumeError
+        They share no voxel.
+    """
+    if not masks or any(m.shape != masks[0].shape for m in masks):
+        shapes = sorted({m.shape for m in masks})
+        raise InputError(f"intersect_masks: masks must be of one shape, got {shapes}.")
+    shared = np.logical_and.reduce(masks)
+    if not shared.any():
+        raise VolumeError(
+            f"intersect_masks: {len(masks)} masks must share a voxel, got none in common. "
+            "Are all runs in the same space?"
+        )
+    return np.asarray(shared)
+
+
+def same_affine(
+    one: npt.NDArray[np.float64], other: npt.NDArray[np.float64], shape: tuple[int, int, int]
+) -> bool:
+    """Whether two affines put every voxel of a (Z, Y, X) volume within 0.1 mm of each other."""
+    return affine_distance(one, other, shape[::-1]) <= _AFFINE_TOLERANCE_MM

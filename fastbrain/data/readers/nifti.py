@@ -1,0 +1,275 @@
+"""The bytes of a NIfTI file: header fields without repairs, voxels without copies.
+
+nibabel parses the fields; its repairs and its lazy proxies are not used, because a damaged field
+has to be reported and not mended, and because ``.nii.gz`` read piecewise is quadratic there.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..._arrays import MAX_DEFLATE
+from ...errors import VolumeError
+
+_HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 needs 348 of them
+_TRAILING = 1 << 20  # padding and extensions after the voxels that are still believed
+_BLOCK = 1 << 24
+_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
+
+
+@dataclass(frozen=True, eq=False)
+class NiftiFile:
+    """One image on disk, header read, voxels not yet.
+
+    Parameters
+    ----------
+    path : Path
+        The file with the header.
+    data : Path
+        The file with the voxels: the same one, or the ``.img`` of a pair.
+    packed : bool
+        Whether `data` is gzip-compressed.
+    header : nibabel header
+        Fields as stored, native names, nothing repaired.
+    axes : int
+        3 where a volume is read, 4 where a run is.
+    """
+
+    path: Path
+    data: Path
+    packed: bool
+    header: Any
+    axes: int
+
+    @cached_property
+    def stored_dims(self) -> tuple[int, ...]:
+        """Sizes as the header has them; none where it states an impossible number of axes."""
+        dim = [int(n) for n in self.header["dim"]]
+        return tuple(dim[1 : 1 + dim[0]]) if 1 <= dim[0] <= 7 else ()
+
+    @cached_property
+    def dims(self) -> tuple[int, ...]:
+        """Sizes along x, y, z (and t): beyond the third, axes of length 1 are dropped."""
+        stored = self.stored_dims
+        kept = stored[:3] + tuple(n for n in stored[3:] if n != 1)
+        # a run of one volume
+        return (*kept, 1) if len(kept) == 3 < self.axes <= len(stored) else kept
+
+    @cached_property
+    def volume_axis(self) -> int:
+        """Number of the axis along which volumes lie, 4 unless that one has length 1."""
+        long = [axis for axis, n in enumerate(self.stored_dims, 1) if axis > 3 and n != 1]
+        return long[0] if long else 4
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any] | None:
+        """Stored data type with its byte order; None where we cannot read it."""
+        try:
+            dtype = np.dtype(self.header.get_data_dtype())
+        except (ValueError, KeyError, TypeError):
+            return None
+        except Exception as error:
+            # nibabel's HeaderDataError derives from Exception alone
+            if type(error).__module__.startswith("nibabel"):
+                return None
+            raise
+        if dtype.kind not in "iuf" or dtype.itemsize > 8:
+            return None
+        return dtype
+
+    @property
+    def known_dtype(self) -> np.dtype[Any]:
+        """Stored data type; a :class:`VolumeError` where we cannot read it."""
+        if self.dtype is None:
+            raise VolumeError(f"load: {self.path} datatype must be an integer or float.")
+        return self.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of voxels that the header promises."""
+        count = 1
+        for n in self.dims:
+            count *= n
+        return count * (self.dtype.itemsize if self.dtype is not None else 1)
+
+    def field(self, name: str) -> float:
+        """A scalar header field."""
+        return float(np.asarray(self.header[name]))
+
+    def read(self) -> npt.NDArray[Any]:
+        """The voxels, axes reversed to (..., Z, Y, X).
+
+        Returns
+        -------
+        ndarray, (T, Z, Y, X) or (Z, Y, X), stored dtype
+            Read-only; a view of a memory map where the file is not compressed.
+
+        Raises
+        ------
+        VolumeError
+            The file is shorter than the header says, or its gzip stream is damaged.
+        """
+        offset = int(self.field("vox_offset"))
+        flat: npt.NDArray[np.uint8]
+        with file_errors(self.data):
+            if self.packed:
+                flat = _inflate(self.data, offset, self.nbytes)
+            else:
+                flat = np.memmap(self.data, np.uint8, "r", offset, (self.nbytes,))
+        return flat.view(self.known_dtype).reshape(self.dims[::-1])
+
+
+def open_nifti(path: str | Path, *, axes: int) -> NiftiFile:
+    """Read the header of a ``.nii``, ``.nii.gz`` or one file of an ``.hdr``/``.img`` pair.
+
+    Parameters
+    ----------
+    path : str or Path
+    axes : int
+        3 for a volume (mask, atlas), 4 for a run.
+
+    Raises
+    ------
+    VolumeError
+        The file is missing, is not NIfTI, its header cannot be read, or the second file of a pair
+        is a link that leaves the folder.
+    """
+    from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
+    from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
+
+    path = _existing(Path(path))
+    head, data = _pair(path)
+    with file_errors(head), _stream(head) as file:
+        block = file.read(_HEADER_BYTES)
+    for order in ("<", ">"):
+        size = int(np.frombuffer(block[:4].ljust(4, b"\0"), f"{order}i4")[0])
+        magic = block[344:348] if size == 348 else block[4:8]
+        kinds = {
+            (348, b"n+1\0"): Nifti1Header,
+            (348, b"ni1\0"): Nifti1PairHeader,
+            (540, b"n+2\0"): Nifti2Header,
+            (540, b"ni2\0"): Nifti2PairHeader,
+        }
+        kind = kinds.get((size, magic))
+        if kind is None or len(block) < size:
+            continue
+        header = kind(block[:size], endianness=order, check=False)
+        single = magic[:2] == b"n+"
+        if single != (head == data):
+            break
+        return NiftiFile(head, data, _is_gzip(data), header, axes)
+    raise VolumeError(
+        f"open_nifti: {head} must be a NIfTI-1 or NIfTI-2 file, got header size and magic that fit "
+        "neither (or a pair's header in a single file). Convert it with dcm2niix or nibabel."
+    )
+
+
+@contextmanager
+def file_errors(path: Path) -> Iterator[None]:
+    """Turn every way reading a file can fail into a :class:`VolumeError` that names it."""
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise VolumeError(
+            f"load: {path} must be a whole gzip file, got '{error}'. Copy or download it again."
+        ) from error
+    except MemoryError as error:
+        raise VolumeError(f"load: {path} must fit in memory, got '{error}'.") from error
+    except (OSError, ValueError, OverflowError) as error:
+        if isinstance(error, VolumeError):
+            raise
+        raise VolumeError(f"load: {path} must be readable, got '{error}'.") from error
+
+
+def stored_bytes(image: NiftiFile) -> tuple[int, int]:
+    """Least and most bytes the voxel file can hold once unpacked."""
+    with file_errors(image.data):
+        size = image.data.stat().st_size
+    return (0, size * MAX_DEFLATE) if image.packed else (size, size)
+
+
+def _inflate(path: Path, offset: int, nbytes: int) -> npt.NDArray[np.uint8]:
+    out = np.empty(nbytes, dtype=np.uint8)
+    with gzip.open(path, "rb") as file:
+        file.seek(offset)
+        filled, view = 0, out.data
+        while filled < nbytes:
+            got = file.readinto(view[filled : filled + _BLOCK])
+            if not got:
+                raise EOFError(f"{filled} of {nbytes} bytes of voxels")
+            filled += got
+        # reading to the end makes gzip compare its checksum
+        trailing = 0
+        while block := file.read(_TRAILING):
+            trailing += len(block)
+            if trailing > _TRAILING:
+                raise VolumeError(
+                    f"load: {path} must hold the {nbytes} bytes its header promises, got over "
+                    "1 MiB more. The header's dim does not belong to these voxels."
+                )
+    # callers keep it and slice it: nobody may change it under them
+    out.flags.writeable = False
+    return out
+
+
+def _existing(path: Path) -> Path:
+    if not path.name.endswith(_SUFFIXES):
+        raise VolumeError(f"load: {path} must end in one of {', '.join(_SUFFIXES)}.")
+    if os.path.islink(path) and not os.path.exists(path):
+        raise VolumeError(
+            f"load: {path} must hold data, got a link to nothing. Fetch it first "
+            "('datalad get' or 'git annex get')."
+        )
+    if not os.path.isfile(path):
+        raise VolumeError(f"load: {path} must be a file that exists.")
+    return path
+
+
+def _pair(path: Path) -> tuple[Path, Path]:
+    for one, other in ((".hdr", ".img"), (".img", ".hdr")):
+        for packing in ("", ".gz"):
+            if not path.name.endswith(one + packing):
+                continue
+            stem = path.name.removesuffix(one + packing)
+            mates = [path.with_name(stem + other + p) for p in (packing, "", ".gz")]
+            mate = next((m for m in mates if m.is_file()), None)
+            if mate is None:
+                raise VolumeError(f"load: {path} must have its {other} file {mates[0]} beside it.")
+            _check_mate(path, mate)
+            return (path, mate) if one == ".hdr" else (mate, path)
+    return path, path
+
+
+def _check_mate(named: Path, mate: Path) -> None:
+    """Refuse the second file of a pair where it is a link out of the folders of the first."""
+    with file_errors(mate):
+        real, target = named.resolve(), mate.resolve()
+        # of an annexed pair each file is a link to a folder of its own
+        annex = next((p for p in real.parents if p.parts[-2:] == (".git", "annex")), real.parent)
+        if any(target.is_relative_to(home) for home in (named.parent.resolve(), annex)):
+            return
+    raise VolumeError(
+        f"load: {mate} must lie in the folder of {named}, got a link to {target}. Copy that file "
+        "into the folder."
+    )
+
+
+def _is_gzip(path: Path) -> bool:
+    with file_errors(path), open(path, "rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _stream(path: Path) -> IO[bytes]:
+    file: Any = gzip.open(path, "rb") if _is_gzip(path) else open(path, "rb")
+    return file

@@ -1,0 +1,118 @@
+"""Family and site of people from ``participants.tsv``: what keeps relatives on one side of a split.
+
+A table that has such columns and cannot be matched to the people is refused, never ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..._progress import say
+from ...errors import CohortError
+from .runs_table import inside, some
+from .tables import Row, given, read_tsv
+
+# field of a run -> columns that may hold it, in small letters and without underscores
+_OF_A_PERSON = {"family": ("family", "familyid"), "site": ("site", "siteid")}
+_NEAR = {
+    "family": ("fam", "pair", "twin", "household", "mother", "father", "sibling"),
+    "site": ("site", "center", "centre", "scanner"),
+}
+_ID = "participant_id"
+
+
+def read_participants(
+    root: Path, subjects: Iterable[str], *, allow_outside: bool = False
+) -> dict[str, dict[str, str]]:
+    """Family and site by subject label, from ``participants.tsv`` where there is one.
+
+    Parameters
+    ----------
+    root : Path
+        BIDS folder.
+    subjects : iterable of str
+        Labels of the people with runs, without ``sub-``.
+    allow_outside : bool
+        Whether the table may be a link to a file outside `root`.
+
+    Returns
+    -------
+    dict of str to dict of str to str
+        Nothing for people without a row; a note says who they are.
+
+    Raises
+    ------
+    CohortError
+        The table was not fetched or is damaged, or it has families or sites but does not name
+        people by ``participant_id``, names none of these people, or gives one of them two.
+    """
+    path = root / "participants.tsv"
+    if not path.exists() and not path.is_symlink():
+        return {}
+    if not allow_outside:
+        inside(root, path.name, what=f"participants: {path}")
+    columns, rows = read_tsv(path)
+    column_of = _columns(path, columns)
+    if _ID not in columns:
+        if not column_of:
+            say(f"note: {path} has no column {_ID} and is not used")
+            return {}
+        raise CohortError(
+            f"participants: {path} must name people in the column {_ID}, got {', '.join(columns)}. "
+            f"Rename that column: without it {' and '.join(column_of)} would be lost."
+        )
+    if not column_of:
+        return {}
+    people: dict[str, dict[str, str]] = {}
+    for row in rows:
+        subject = given(row, _ID, label=True).removeprefix("sub-")
+        facts = {field: given(row, column, label=True) for field, column in column_of.items()}
+        if people.setdefault(subject, facts) != facts:
+            raise CohortError(
+                f"participants: {path} must have one row a person, got two that differ in family "
+                f"or site of sub-{subject} (line {row.line}). Remove the wrong one."
+            )
+    _check_match(path, people, sorted(set(subjects)), rows)
+    return people
+
+
+def _columns(path: Path, columns: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for field, names in _OF_A_PERSON.items():
+        fitting = [c for c in columns if c.lower().replace("_", "") in names]
+        if len(fitting) > 1:
+            raise CohortError(
+                f"participants: {path} must have one column of {field}, got {', '.join(fitting)}. "
+                "Remove or rename the others."
+            )
+        if fitting:
+            found[field] = fitting[0]
+        near = [c for c in columns if any(part in c.lower() for part in _NEAR[field])]
+        if near and not fitting:
+            say(
+                f"note: {path} has the column {', '.join(near)}, which is not read: call it "
+                f"{field} if that is what it holds"
+            )
+    return found
+
+
+def _check_match(
+    path: Path, people: dict[str, dict[str, str]], subjects: list[str], rows: list[Row]
+) -> None:
+    without = [s for s in subjects if s not in people]
+    if not without:
+        return
+    plain = {label.lstrip("0"): label for label in people}
+    padded = [s for s in without if s.lstrip("0") in plain]
+    if len(without) == len(subjects) or padded:
+        wanted = padded or without
+        raise CohortError(
+            f"participants: {path} must have the rows {some([f'sub-{s}' for s in wanted])}, got "
+            f"{some([row[_ID] for row in rows])}. Labels must be those of the folders, zeros "
+            "included: family and site would be lost."
+        )
+    say(
+        f"note: {path} has no row for {some([f'sub-{s}' for s in without])}: family and site of "
+        "these people are not known"
+    )

@@ -1,0 +1,269 @@
+"""Which runs there are: one record a run, from a plain table."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..._arguments import checked
+from ..._io import safe_join, write_atomic
+from ...errors import CohortError
+from .tables import Row, given, number_of, read_tsv, seconds_of, tsv_text
+
+_REQUIRED = ("subject", "run", "bold", "events")
+_OPTIONAL = ("session", "family", "site", "mask", "confounds", "tr", "start_time", "n_volumes")
+_LABEL = re.compile(r"[A-Za-z0-9]+")
+_SHOWN = 5
+_ALLOW = "If that is meant, pass allow_outside=True (--allow-outside)."
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run of one person.
+
+    Parameters
+    ----------
+    run_id : str
+        Unique in the cohort, ``sub-01_ses-01_run-03``.
+    subject, session, run : str
+        Labels without their prefix; `session` is "" where there is none.
+    bold, events : Path
+        4-D image and events table.
+    mask, confounds : Path or None
+    tr : float or None
+        Repetition time in seconds where a table or sidecar states it.
+    start_time : float
+        When the first volume was acquired on the clock of the events, seconds.
+    root : Path or None
+        Folder of the cohort; stimuli are looked up in ``root/stimuli``.
+    family, site : str
+        Family the person belongs to and place of the scan, "" where they are not known.
+    n_volumes : int or None
+        Volumes that the image must have: as many as its sidecar lists times, if it lists them.
+    """
+
+    run_id: str
+    subject: str
+    session: str
+    run: str
+    bold: Path
+    events: Path
+    mask: Path | None = None
+    confounds: Path | None = None
+    tr: float | None = None
+    start_time: float = 0.0
+    root: Path | None = None
+    family: str = ""
+    site: str = ""
+    n_volumes: int | None = None
+
+
+def run_id_of(subject: str, session: str, run: str) -> str:
+    """Name of a run, ``sub-01_ses-01_run-03``; the session only where there is one."""
+    middle = f"ses-{session}_" if session else ""
+    return f"sub-{subject}_{middle}run-{run}"
+
+
+@checked
+def read_runs_table(
+    path: str | Path, *, allow_outside: bool = False, must_exist: bool = True
+) -> tuple[RunRecord, ...]:
+    """Read a table with one run a row.
+
+    Columns (tab separated): ``subject``, ``run``, ``bold``, ``events``, and if need be
+    ``session``, ``family``, ``site``, ``mask``, ``confounds``, ``tr``, ``start_time`` (seconds) and
+    ``n_volumes``. Empty or ``n/a`` means none.
+
+    Parameters
+    ----------
+    path : str or Path
+        Paths in the table are relative to its folder.
+    allow_outside : bool
+        Whether files outside the table's folder may be named.
+    must_exist : bool
+        Whether the files have to be there.
+
+    Returns
+    -------
+    tuple of RunRecord
+        In the order of the table.
+
+    Raises
+    ------
+    CohortError
+        An unknown or missing column, a label that is not letters and digits, a number of volumes
+        that is none, a run named twice, or files that do not exist.
+    """
+    path = Path(path)
+    columns, rows = read_tsv(path)
+    _check_columns(path, columns)
+    records = tuple(_record(path, row, allow_outside) for row in rows)
+    if not records:
+        raise CohortError(f"read_runs_table: {path} must hold at least one run, got none.")
+    check_unique(path, records)
+    if must_exist:
+        check_files(path, records)
+    return records
+
+
+@checked
+def write_runs_table(path: str | Path, runs: Iterable[RunRecord]) -> Path:
+    """Write runs as :func:`read_runs_table` reads them, with absolute paths.
+
+    Parameters
+    ----------
+    path : str or Path
+    runs : iterable of RunRecord
+
+    Returns
+    -------
+    Path
+    """
+    columns = [*_REQUIRED, *_OPTIONAL]
+    rows = [[_cell(getattr(run, name)) for name in columns] for run in runs]
+    return write_atomic(path, tsv_text(columns, rows))
+
+
+def _cell(value: Path | str | float | None) -> str:
+    if isinstance(value, Path):
+        return os.path.abspath(value)
+    return "n/a" if value is None or value == "" else str(value)
+
+
+def check_unique(source: Path, records: Iterable[RunRecord]) -> None:
+    """Refuse two runs of the same name."""
+    counts = Counter(record.run_id for record in records)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise CohortError(
+            f"cohort: {source} must name each run once, got {some(twice)} more than once."
+        )
+
+
+def check_files(source: Path, records: Iterable[RunRecord]) -> None:
+    """Refuse a cohort with missing files, in one error that counts and names them."""
+    missing: list[Path] = []
+    dangling: list[Path] = []
+    for record in records:
+        for file in (record.bold, record.events, record.mask, record.confounds):
+            if file is not None and not os.path.isfile(file):
+                (dangling if os.path.islink(file) else missing).append(file)
+    if not missing and not dangling:
+        return
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} that do not exist: {some(missing)}")
+    if dangling:
+        parts.append(
+            f"{len(dangling)} that are links to data not fetched yet: {some(dangling)} "
+            "(run 'datalad get' or 'git annex get')"
+        )
+    raise CohortError(f"cohort: {source} must name files that exist, got {'; '.join(parts)}.")
+
+
+def label_of(text: str, prefix: str, *, where: str) -> str:
+    """A label with its prefix taken off; letters and digits only, as in BIDS."""
+    label = text.removeprefix(prefix)
+    if not _LABEL.fullmatch(label):
+        raise CohortError(f"cohort: {where} must be letters and digits, got '{text}'.")
+    return label
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    known = [*_REQUIRED, *_OPTIONAL]
+    for name in columns:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean '{close[0]}'?" if close else f"Columns are {', '.join(known)}."
+            raise CohortError(f"read_runs_table: {path} has an unknown column '{name}'. {hint}")
+    absent = [name for name in _REQUIRED if name not in columns]
+    if absent:
+        raise CohortError(
+            f"read_runs_table: {path} must have the columns {', '.join(_REQUIRED)}, "
+            f"got none named {', '.join(absent)}."
+        )
+
+
+def _record(path: Path, row: Row, allow_outside: bool) -> RunRecord:
+    where = row.where
+
+    def file(column: str) -> Path | None:
+        name = given(row, column)
+        if not name:
+            return None
+        if allow_outside:
+            return path.parent / name
+        return inside(path.parent, name, what=f"read_runs_table: {where} {column}")
+
+    bold, events = file("bold"), file("events")
+    if bold is None or events is None:
+        raise CohortError(f"read_runs_table: {where} must name a bold and an events file.")
+    subject = label_of(given(row, "subject", label=True), "sub-", where=f"{where} subject")
+    run = label_of(given(row, "run", label=True), "run-", where=f"{where} run")
+    session = given(row, "session", label=True)
+    session = label_of(session, "ses-", where=f"{where} session") if session else ""
+    return RunRecord(
+        run_id=run_id_of(subject, session, run),
+        subject=subject,
+        session=session,
+        run=run,
+        bold=bold,
+        events=events,
+        mask=file("mask"),
+        confounds=file("confounds"),
+        tr=seconds_of(row.get("tr", ""), where=f"{where} tr"),
+        start_time=seconds_of(row.get("start_time", ""), where=f"{where} start_time") or 0.0,
+        root=path.parent,
+        family=given(row, "family", label=True),
+        site=given(row, "site", label=True),
+        n_volumes=_count(row.get("n_volumes", ""), where=f"{where} n_volumes"),
+    )
+
+
+def _count(text: str, *, where: str) -> int | None:
+    value = number_of(text, where=where, what="a number of volumes")
+    if value is not None and (value < 1 or value != int(value)):
+        raise CohortError(
+            f"read_runs_table: {where} must be a whole number >= 1, got '{text}'. Correct it, or "
+            "write n/a."
+        )
+    return None if value is None else int(value)
+
+
+def inside(root: Path, name: str, *, what: str, remedy: str = _ALLOW) -> Path:
+    """A file below a data set's folder, links followed.
+
+    Parameters
+    ----------
+    root : Path
+    name : str
+        Relative to `root`.
+    what : str
+        Who asks and for which file, for messages.
+    remedy : str
+        What to do, for messages.
+
+    Raises
+    ------
+    CohortError
+        The file lies outside; the message says where a link leads and how to allow it.
+    """
+    try:
+        return safe_join(root, name)
+    except CohortError as error:
+        base = os.path.abspath(root)
+        written = os.path.normpath(os.path.join(base, name))
+        linked = Path(written).is_relative_to(base) and "\0" not in name
+        found = f"a link to {os.path.realpath(written)}" if linked else f"'{name}'"
+        raise CohortError(f"{what} must stay inside {root}, got {found}. {remedy}") from error
+
+
+def some(names: list[Path] | list[str]) -> str:
+    """The first few names, and how many there are beside."""
+    shown = ", ".join(str(name) for name in names[:_SHOWN])
+    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -1,0 +1,269 @@
+"""Metadata of BIDS images: inherited sidecars, and what they say of when volumes were acquired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..._io import read_json
+from ..._rules import number as is_number
+from ...errors import CohortError
+from .entities import entities
+from .runs_table import inside
+from .tables import refuse_unfetched
+
+EVEN_S = 0.01  # how far a volume may be from an even grid; scanners log times in steps of 2.5 ms
+AGREE_S = 1e-3  # within which two statements of one time agree
+_DISCARDED = {
+    "NumberOfVolumesDiscardedByScanner": "the scanner",
+    "NumberOfVolumesDiscardedByUser": "the user",
+}
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When the volumes of a run were acquired, as far as its sidecars state it.
+
+    Parameters
+    ----------
+    tr : float or None
+        Seconds from the start of one volume to the start of the next.
+    start_time : float or None
+        When the first volume was acquired on the clock of the events, seconds.
+    notes : tuple of str
+        What was assumed about the clock, for people.
+    n_volumes : int or None
+        Volumes whose times are listed.
+    """
+
+    tr: float | None = None
+    start_time: float | None = None
+    notes: tuple[str, ...] = ()
+    n_volumes: int | None = None
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """Merged metadata of an image.
+
+    Parameters
+    ----------
+    image : Path
+    fields : dict
+    sources : dict of str to Path
+        The file that each field comes from.
+    """
+
+    image: Path
+    fields: dict[str, Any]
+    sources: dict[str, Path]
+
+    def number(self, name: str) -> float | None:
+        """A numeric field; None where it is not stated.
+
+        Raises
+        ------
+        CohortError
+            The field is no finite number.
+        """
+        value = self.fields.get(name)
+        if value is None:
+            return None
+        if not is_number(value):
+            self.refuse(name, "be a finite number", str(value), "Correct it.")
+        return float(value)
+
+    def times(self, name: str) -> list[float] | None:
+        """A field that lists times in seconds; None where it is not stated or empty.
+
+        Raises
+        ------
+        CohortError
+            The field is no list of numbers >= 0.
+        """
+        value = self.fields.get(name)
+        if value is None or value == []:
+            return None
+        if not isinstance(value, list) or not all(is_number(v) and v >= 0 for v in value):
+            self.refuse(name, "be a list of seconds >= 0", str(value), "Correct it.")
+        return [float(v) for v in value]
+
+    def refuse(self, name: str, contract: str, found: str, remedy: str) -> NoReturn:
+        """Raise a :class:`CohortError` that names file and field."""
+        raise CohortError(
+            f"sidecar: {name} in {self.sources[name]} (of {self.image.name}) must {contract}, got "
+            f"{found:.120}. {remedy}"
+        )
+
+
+def folders_up(root: Path, start: Path) -> list[Path]:
+    """From the file's own folder up to the root."""
+    chain = [start.parent, *start.parent.parents]
+    return chain[: chain.index(root) + 1]
+
+
+def read_sidecar(
+    root: Path, image: Path, tags: dict[str, str], *, allow_outside: bool = False
+) -> Sidecar:
+    """Merge the sidecars of an image from the root down; the nearer one wins.
+
+    Parameters
+    ----------
+    root, image : Path
+        The image itself need not be there.
+    tags : dict of str to str
+        Its entities.
+    allow_outside : bool
+        Whether a sidecar may be a link to a file outside `root`.
+
+    Raises
+    ------
+    CohortError
+        A sidecar is damaged, not fetched or leads out of `root`.
+    """
+    fields: dict[str, Any] = {}
+    sources: dict[str, Path] = {}
+    for folder in reversed(folders_up(root, image)):
+        fitting = [
+            path
+            for path in folder.glob("*bold.json")
+            if not path.name.startswith(".") and entities(path).items() <= tags.items()
+        ]
+        for path in sorted(fitting, key=lambda p: len(entities(p))):
+            if not allow_outside:
+                inside(root, str(path.relative_to(root)), what=f"sidecar: {path}")
+            refuse_unfetched(path)
+            found = read_json(path)
+            if not isinstance(found, dict):
+                raise CohortError(f"sidecar: {path} must hold a JSON object. Correct it.")
+            fields |= found
+            sources |= dict.fromkeys(found, path)
+    return Sidecar(image, fields, sources)
+
+
+def clock_of(sidecar: Sidecar) -> Clock:
+    """Repetition time and start of a run; what denies even volumes on a known clock is refused.
+
+    Onsets of BIDS events count from the first volume that was stored, however many were discarded
+    before it, so discarded volumes shift nothing.
+
+    Raises
+    ------
+    CohortError
+        A field contradicts another one or states a clock that volumes with one repetition time
+        cannot have; the message names file and field.
+    """
+    tr = sidecar.number("RepetitionTime")
+    if tr is not None and tr <= 0:
+        sidecar.refuse("RepetitionTime", "be > 0 s", f"{tr:g}", "Correct it.")
+    listed = sidecar.times("VolumeTiming")
+    if listed is not None:
+        even = _even_step(sidecar, listed)
+        if tr is not None and abs(tr - even) > AGREE_S:
+            sidecar.refuse(
+                "VolumeTiming", f"agree with RepetitionTime {tr:g} s", f"steps of {even:g} s",
+                "BIDS allows one of the two: remove the wrong one.",
+            )  # fmt: skip
+        tr = even if tr is None else tr
+    _check_excitation(sidecar, tr)
+    if tr is not None:
+        _check_within(sidecar, tr)
+    start = sidecar.number("StartTime")
+    notes = []
+    if start:
+        notes.append(f"StartTime is {start:g} s: volume k is taken to be at {start:g} s + k TR")
+    for name, who in _DISCARDED.items():
+        count = sidecar.number(name)
+        if count is not None and (count < 0 or count != int(count)):
+            sidecar.refuse(name, "be a whole number >= 0", f"{count:g}", "Correct it.")
+        if count:
+            notes.append(
+                f"{count:g} volumes were discarded by {who}; onsets are taken to count from the "
+                "first volume that was kept, as BIDS has it (else shift them by --onset-offset)"
+            )
+    return Clock(tr, start, tuple(notes), None if listed is None else len(listed))
+
+
+def joined(raw: Clock, derived: Clock, *, image: Path) -> Clock:
+    """The clock of a preprocessed image, whose own sidecars complete those of the raw image.
+
+    Raises
+    ------
+    CohortError
+        Their repetition times differ.
+    """
+    if raw.tr is not None and derived.tr is not None and abs(raw.tr - derived.tr) > AGREE_S:
+        raise CohortError(
+            f"sidecar: RepetitionTime of {image} must be that of the raw image, {raw.tr:g} s, got "
+            f"{derived.tr:g} s. Was it resampled in time? Then write a runs table."
+        )
+    return Clock(
+        raw.tr if raw.tr is not None else derived.tr,
+        derived.start_time if derived.start_time is not None else raw.start_time,
+        tuple(dict.fromkeys([*raw.notes, *derived.notes])),
+        derived.n_volumes if derived.n_volumes is not None else raw.n_volumes,
+    )
+
+
+def _even_step(sidecar: Sidecar, times: Sequence[float]) -> float:
+    """Seconds between evenly spaced volumes that begin at 0."""
+    name = "VolumeTiming"
+    if len(times) < 2:
+        sidecar.refuse(name, "list two volumes or more", str(times), "State RepetitionTime.")
+    if times[0] > AGREE_S:
+        sidecar.refuse(
+            name, "begin at 0, where onsets of BIDS events count from", f"{times[0]:g} s",
+            "Subtract it from all volumes; from the onsets too, if they are on the same clock.",
+        )  # fmt: skip
+    step = (times[-1] - times[0]) / (len(times) - 1)
+    off = max(abs(time - times[0] - k * step) for k, time in enumerate(times))
+    if not (step > 0 and off <= EVEN_S):
+        sidecar.refuse(
+            name, f"be evenly spaced within {EVEN_S:g} s", f"up to {off:.3g} s off even spacing",
+            "Windows are counted in volumes of one repetition time: resample the run to even "
+            "spacing, or leave it out.",
+        )  # fmt: skip
+    return round(step, 6)
+
+
+def _check_excitation(sidecar: Sidecar, tr: float | None) -> None:
+    name = "RepetitionTimeExcitation"
+    excitation = sidecar.number(name)
+    if excitation is None:
+        return
+    if tr is None:
+        sidecar.refuse(
+            name, "come with RepetitionTime, the time between volumes", "it alone",
+            "State RepetitionTime.",
+        )  # fmt: skip
+    elif excitation > tr + AGREE_S:
+        sidecar.refuse(
+            name, f"be at most RepetitionTime, {tr:g} s", f"{excitation:g} s",
+            "RepetitionTime is the time between volumes: correct it.",
+        )  # fmt: skip
+
+
+def _check_within(sidecar: Sidecar, tr: float) -> None:
+    """Slices, pauses and the acquisition itself must fit between one volume and the next."""
+    delay = sidecar.number("DelayTime")
+    if delay is not None and not 0 <= delay < tr:
+        sidecar.refuse(
+            "DelayTime", f"be >= 0 s and below RepetitionTime, {tr:g} s, which includes it",
+            f"{delay:g} s", "State the time from volume to volume as RepetitionTime.",
+        )  # fmt: skip
+    pause = delay or 0.0
+    slices = sidecar.times("SliceTiming")
+    if slices is not None and max(slices) > tr - pause + AGREE_S:
+        sidecar.refuse(
+            "SliceTiming", f"lie within the acquisition of a volume, {tr - pause:g} s",
+            f"up to {max(slices):g}", "It is in seconds, and RepetitionTime includes DelayTime.",
+        )  # fmt: skip
+    acquisition = sidecar.number("AcquisitionDuration")
+    # some converters write the duration of the whole run here, which says nothing of a volume
+    if acquisition is not None and acquisition <= tr + AGREE_S < acquisition + pause:
+        sidecar.refuse(
+            "AcquisitionDuration", f"leave the DelayTime of {pause:g} s within RepetitionTime, "
+            f"{tr:g} s", f"{acquisition:g} s", "RepetitionTime includes DelayTime: correct it.",
+        )  # fmt: skip

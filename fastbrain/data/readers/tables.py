@@ -1,0 +1,287 @@
+r"""The reader and the writer of all tables: tab-separated (BIDS) and comma-separated text.
+
+A row ends at ``\r\n``, ``\n`` or ``\r`` and at nothing else; no cell spans two lines. A cell is
+unquoted only where the whole cell is properly quoted, with inner quotation marks doubled; any other
+quotation mark is part of the text. In a TSV file a tab always separates cells. In a CSV file a
+comma within a properly quoted cell belongs to the cell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ...errors import CohortError, InputError
+
+MISSING = ("", "n/a")  # an empty cell, and what BIDS writes for "not available"
+_NOT_BIDS = ("N/A", "#N/A", "<NA>", "NaN")  # what other programs write for it
+_ALSO_WORDS = ("NA", "nan", "NULL", "None")  # so do these, but people also say them
+_ANY_CASE = {sign.lower() for sign in _NOT_BIDS + _ALSO_WORDS}
+# what cannot be seen beside a name: spaces of ASCII and Unicode, U+200B and such without a width
+_BLANKS = " \t\v\f\xa0\u1680\u202f\u205f\u3000\u2060\ufeff" + "".join(
+    map(chr, range(0x2000, 0x200C))
+)
+_TABLE_CAP = 64 << 20
+_LINES_CAP = 1 << 30
+_LINE_END = re.compile(r"\r?\n|\r")
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_CSV_CELL = re.compile(r'[ \t]*("(?:[^"]|"")*")[ \t]*(?=,|$)|([^,]*)')
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_ANNEX_POINTER = b"/annex/objects/"  # how an unlocked file of git-annex begins before it is fetched
+_FETCH = "Run 'datalad get' or 'git annex get' on it."
+
+
+class Row(dict[str, str]):
+    """Cells of a row by column, and where the row stands.
+
+    Parameters
+    ----------
+    cells : mapping of str to str
+    path : Path
+        File of the table.
+    line : int
+        Line of the file, counted from 1.
+    """
+
+    __slots__ = ("line", "path")
+
+    def __init__(self, cells: Mapping[str, str], path: Path, line: int) -> None:
+        super().__init__(cells)
+        self.path = path
+        self.line = line
+
+    @property
+    def where(self) -> str:
+        """File and line, for messages."""
+        return f"{self.path} line {self.line}"
+
+
+def read_tsv(path: str | Path) -> tuple[list[str], list[Row]]:
+    """Read a tab-separated table with a header line.
+
+    Parameters
+    ----------
+    path : str or Path
+        UTF-8, with or without a byte-order mark.
+
+    Returns
+    -------
+    columns : list of str
+    rows : list of Row
+        Blank lines are left out; spaces around a cell are taken off.
+
+    Raises
+    ------
+    CohortError
+        The file is missing, not fetched, larger than 64 MiB, not UTF-8, not separated by tabs,
+        names a column twice, or has a row with another number of cells than the header.
+    """
+    return _read(Path(path), "tabs")
+
+
+def read_csv(path: str | Path) -> tuple[list[str], list[Row]]:
+    """Read a comma-separated table with a header line; otherwise as :func:`read_tsv`."""
+    return _read(Path(path), "commas")
+
+
+def tsv_text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Text of a table that :func:`read_tsv` reads back, but for spaces around a cell.
+
+    Parameters
+    ----------
+    columns : sequence of str
+    rows : iterable of sequence of str
+
+    Raises
+    ------
+    InputError
+        A cell holds a tab or a line end, which no quotes can protect in a BIDS table.
+    """
+    lines = ["\t".join(_written(cell) for cell in row) for row in (columns, *rows)]
+    return "\n".join(lines) + "\n"
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Lines of a UTF-8 text file, without their ends.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Raises
+    ------
+    CohortError
+        The file is missing, not fetched, larger than 1 GiB or not UTF-8.
+    """
+    lines = _LINE_END.split(_text(Path(path), _LINES_CAP))
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def given(row: Mapping[str, str], column: str, *, spoken: bool = False, label: bool = False) -> str:
+    """A cell; "" where it is empty or ``n/a``, or where the table has no such column.
+
+    Parameters
+    ----------
+    row : mapping of str to str
+    column : str
+    spoken : bool
+        Whether the cell is a spoken word: then ``NA``, ``nan``, ``NULL`` and ``None`` are words.
+    label : bool
+        Whether the cell names a person or a group, such as a family: then these signs are refused
+        in capital and small letters, since all rows with one would become one group.
+
+    Raises
+    ------
+    CohortError
+        The cell holds another program's sign for a missing value (``NA``, ``NaN``).
+    """
+    value = row.get(column, "")
+    signs = _NOT_BIDS if spoken else _NOT_BIDS + _ALSO_WORDS
+    if value in signs or (label and value not in MISSING and value.lower() in _ANY_CASE):
+        where = f"{row.where} {column}" if isinstance(row, Row) else column
+        raise CohortError(
+            f"table: {where} must be n/a where a value is missing, as in BIDS, got '{value}'. "
+            "Replace it."
+        )
+    return "" if value in MISSING else value
+
+
+def number_of(text: str, *, where: str, what: str = "a number") -> float | None:
+    """Value of a numeric cell; None where it is empty or ``n/a``.
+
+    Parameters
+    ----------
+    text : str
+    where : str
+        File, line and column, for messages.
+    what : str
+        What is expected, with its unit.
+
+    Raises
+    ------
+    CohortError
+        The cell is no finite decimal number: a decimal comma, a thousands separator, ``NaN``.
+    """
+    if text in MISSING:
+        return None
+    if _NUMBER.fullmatch(text) and abs(value := float(text)) != float("inf"):
+        return value
+    hint = "Replace it."
+    if re.fullmatch(r"[-+]?[\d.,]*,[\d.,]*", text):
+        hint = "Write a point for the decimal comma and no thousands separators."
+    elif text.lower().strip("#<>") in ("n/a", "na", "nan", "null", "none"):
+        hint = "BIDS writes n/a for a missing value."
+    raise CohortError(f"table: {where} must be {what}, got '{text}'. {hint}")
+
+
+def seconds_of(text: str, *, where: str) -> float | None:
+    """A time cell in seconds; None where it is empty or ``n/a``. Errors as :func:`number_of`."""
+    return number_of(text, where=where, what="a number of seconds")
+
+
+def refuse_unfetched(path: Path) -> None:
+    """Refuse a file whose contents git-annex or DataLad has not fetched yet.
+
+    Raises
+    ------
+    CohortError
+        `path` is a link to nothing, or the pointer that git-annex leaves in place of a file.
+    """
+    if path.is_symlink() and not path.exists():
+        state = f"a link to {path.readlink()}, which is not there"
+    elif path.is_file() and _begins_as_pointer(path):
+        state = "the pointer of git-annex to it"
+    else:
+        return
+    raise CohortError(f"table: {path} must have been fetched, got {state}. {_FETCH}")
+
+
+def _begins_as_pointer(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_ANNEX_POINTER)) == _ANNEX_POINTER
+    except OSError:
+        return False  # whoever reads the file says why it cannot be read
+
+
+def _text(path: Path, cap: int) -> str:
+    refuse_unfetched(path)
+    try:
+        if (size := path.stat().st_size) > cap:
+            raise CohortError(
+                f"table: {path} must be at most {cap >> 20} MiB, got {size >> 20}. Is it the right "
+                "file?"
+            )
+        raw = path.read_bytes()
+    except OSError as error:
+        raise CohortError(f"table: {path} must be a readable table, got '{error}'.") from error
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise CohortError(f"table: {path} must be UTF-8, got UTF-16. Save it as UTF-8.")
+    if b"\0" in raw:
+        raise CohortError(
+            f"table: {path} must be UTF-8 text, got a zero byte. If it is UTF-16 without a "
+            "byte-order mark, save it as UTF-8."
+        )
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = len(_LINE_END.split(raw[: error.start].decode("latin-1")))
+        raise CohortError(
+            f"table: {path} line {line} must be UTF-8 text, got the byte 0x{raw[error.start]:02x}. "
+            "Save it as UTF-8."
+        ) from error
+
+
+def _read(path: Path, separator: str) -> tuple[list[str], list[Row]]:
+    split = _tsv_cells if separator == "tabs" else _csv_cells
+    numbered = enumerate(_LINE_END.split(_text(path, _TABLE_CAP)), start=1)
+    lines = [(number, split(line)) for number, line in numbered if line.strip(_BLANKS)]
+    if not lines:
+        raise CohortError(f"table: {path} must have a header line, got an empty file.")
+    columns = lines[0][1]
+    if len(columns) == 1 and (other := re.search(r"[,;|\s]", columns[0])):
+        raise CohortError(
+            f"table: {path} must have its cells separated by {separator}, got the header "
+            f"'{columns[0]:.80}' with {other[0]!r} in it. Save it with {separator}."
+        )
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise CohortError(f"table: {path} must name each column once, got {twice} twice.")
+    rows = []
+    for number, cells in lines[1:]:
+        if len(cells) != len(columns):
+            raise CohortError(
+                f"table: {path} line {number} must have {len(columns)} cells, got {len(cells)}. "
+                f"Separate them by {separator}."
+            )
+        rows.append(Row(dict(zip(columns, cells, strict=True)), path, number))
+    return columns, rows
+
+
+def _tsv_cells(line: str) -> list[str]:
+    return [_unquoted(cell) for cell in line.split("\t")]
+
+
+def _csv_cells(line: str) -> list[str]:
+    cells, place = [], 0
+    while True:
+        match = _CSV_CELL.match(line, place)
+        assert match is not None  # the pattern also matches nothing
+        cells.append(_unquoted(match[1] or match[2]))
+        place = match.end() + 1  # behind the comma
+        if place > len(line):
+            return cells
+
+
+def _unquoted(cell: str) -> str:
+    cell = cell.strip(_BLANKS)
+    quoted = _QUOTED.fullmatch(cell)
+    return quoted[1].replace('""', '"').strip(_BLANKS) if quoted else cell
+
+
+def _written(cell: str) -> str:
+    if re.search(r"[\t\r\n]", cell):
+        raise InputError(f"tsv_text: a cell must not hold a tab or a line end, got {cell!r}.")
+    return f'"{cell.replace(chr(34), chr(34) * 2)}"' if _QUOTED.fullmatch(cell) else cell

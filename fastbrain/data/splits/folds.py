@@ -1,0 +1,207 @@
+"""Cross-validation: every group is tested once, and each fold is a checked split of three parts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..._arguments import checked
+from ...errors import SplitError
+from ..readers.events import Trial
+from .by_group import finish_split
+from .split import Key, Split, values_of
+from .unseen_people_and_stimuli import split_unseen
+
+
+@checked(error=SplitError)
+def split_folds(
+    trials: Sequence[Trial],
+    key: Key,
+    *,
+    folds: int,
+    seed: int = 0,
+    guard_trs: int | None = None,
+    closed_set: bool = False,
+) -> tuple[Split, ...]:
+    """Split into folds of whole groups.
+
+    Fold ``k`` is the test part of split ``k`` and the validation part of split ``k - 1``; the
+    rest trains. The test parts are disjoint and together hold every trial.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+    key : str
+        Trial field whose values stay whole, as in :func:`fastbrain.data.split_by`.
+    folds : int
+        At least 3: one to test, one to validate, one to train.
+    seed : int
+        Of the draw of groups to folds. Large groups are dealt first, each to the smallest fold.
+    guard_trs : int, optional
+        Volumes between windows of different parts; default window + delay.
+    closed_set : bool
+        See :class:`fastbrain.data.Split`.
+
+    Returns
+    -------
+    tuple of Split, (folds,)
+        Each checked.
+
+    Raises
+    ------
+    SplitError
+        Fewer groups than folds, fewer than 3 folds, a person with two families or sites, or a
+        part that would be empty.
+    """
+    if folds < 3:
+        raise SplitError(
+            f"split_folds: folds must be >= 3, got {folds}. One tests, one validates, one trains."
+        )
+    groups = values_of(trials, key)
+    if len(groups) < folds:
+        raise SplitError(
+            f"split_folds: folds must be at most the {len(groups)} values of {key}, got {folds}. "
+            "Take fewer folds, or a finer key."
+        )
+    fold_of = _dealt(trials, key, groups, folds, seed)
+    members: list[list[Trial]] = [[] for _ in range(folds)]
+    for trial in trials:
+        members[fold_of[getattr(trial, key)]].append(trial)
+    return tuple(_fold(trials, members, k, key, guard_trs, closed_set) for k in range(folds))
+
+
+@checked(error=SplitError)
+def split_subject_folds(
+    trials: Sequence[Trial],
+    *,
+    folds: int | None = None,
+    test_stimuli: float = 0.2,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    guard_trs: int | None = None,
+    closed_set: bool = False,
+) -> tuple[Split, ...]:
+    """Test on every person once, on stimuli that nobody in training saw.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+    folds : int, optional
+        Default: one a person (leave one subject out).
+    test_stimuli, val_fraction, guard_trs, closed_set
+        As in :func:`fastbrain.data.split_unseen`; whole runs of training people validate.
+    seed : int
+        Of the draw of people to folds, and of what is held out.
+
+    Returns
+    -------
+    tuple of Split
+        One a fold, by the first of its people.
+
+    Raises
+    ------
+    SplitError
+        Fewer than two people, more folds than people, or a part that would be empty.
+    """
+    people = values_of(trials, "subject")
+    folds = len(people) if folds is None else folds
+    if not 2 <= folds <= len(people):
+        raise SplitError(
+            f"split_subject_folds: folds must be 2..{len(people)}, the number of people, got "
+            f"{folds}."
+        )
+    fold_of = _dealt(trials, "subject", people, folds, seed)
+    tested: dict[int, list[str]] = {}
+    for person in sorted(people):
+        tested.setdefault(fold_of[person], []).append(person)
+    return tuple(
+        split_unseen(
+            trials,
+            test_subjects=names,
+            test_stimuli=test_stimuli,
+            val_fraction=val_fraction,
+            seed=seed,
+            guard_trs=guard_trs,
+            closed_set=closed_set,
+        )
+        for names in tested.values()
+    )
+
+
+@checked(error=SplitError)
+def split_leave_one_out(
+    trials: Sequence[Trial],
+    key: Key,
+    *,
+    guard_trs: int | None = None,
+    closed_set: bool = False,
+) -> tuple[Split, ...]:
+    """Test on each group in turn: leave one subject, run, story, site or family out.
+
+    The group after the tested one validates, the rest trains.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+    key : str
+        As in :func:`fastbrain.data.split_by`.
+    guard_trs, closed_set
+        As in :func:`split_folds`.
+
+    Returns
+    -------
+    tuple of Split
+        One for each group, in order of first use.
+
+    Raises
+    ------
+    SplitError
+        Fewer than 3 groups, or as in :func:`split_folds`.
+    """
+    groups = values_of(trials, key)
+    if len(groups) < 3:
+        raise SplitError(
+            f"split_leave_one_out: {key} must have at least 3 values, got {len(groups)}. "
+            "One tests, one validates, one trains."
+        )
+    members: dict[str, list[Trial]] = {group: [] for group in groups}
+    for trial in trials:
+        members[getattr(trial, key)].append(trial)
+    whole = list(members.values())
+    return tuple(_fold(trials, whole, k, key, guard_trs, closed_set) for k in range(len(groups)))
+
+
+def _dealt(
+    trials: Sequence[Trial], key: Key, groups: Sequence[str], folds: int, seed: int
+) -> dict[str, int]:
+    """Fold of each group: large ones first, each to the smallest fold."""
+    sizes = Counter(getattr(trial, key) for trial in trials)
+    shuffled = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
+    fold_of: dict[str, int] = {}
+    load = [0] * folds
+    for group in sorted(shuffled, key=lambda g: -sizes[g]):
+        fold_of[group] = lightest = min(range(folds), key=load.__getitem__)
+        load[lightest] += sizes[group]
+    return fold_of
+
+
+def _fold(
+    trials: Sequence[Trial],
+    members: list[list[Trial]],
+    k: int,
+    key: Key,
+    guard_trs: int | None,
+    closed_set: bool,
+) -> Split:
+    after = (k + 1) % len(members)
+    rest = [t for i, fold in enumerate(members) if i not in (k, after) for t in fold]
+    return finish_split(
+        trials,
+        {"train": rest, "val": members[after], "test": members[k]},
+        keys=(key,),
+        val_keys=(key,),
+        guard_trs=guard_trs,
+        closed_set=closed_set,
+    )

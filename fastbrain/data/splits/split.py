@@ -1,0 +1,208 @@
+"""Who learns from what: three disjoint sets of trials and the proof that they are disjoint."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
+from typing import Any, Literal, get_args
+
+from ...errors import LeakError, SplitError
+from ..readers.events import Trial
+from .guard_windows import Spans, close_pairs, count_close, spans
+
+Key = Literal[
+    "run_id", "run", "session", "subject", "family", "site", "story", "stimulus", "category"
+]
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+PAIRS: tuple[tuple[Part, Part], ...] = (("train", "val"), ("train", "test"), ("val", "test"))
+# a person has one of each
+_OF_A_PERSON = ("family", "site")
+# what split files of before may lack
+_LATER = ("closed_set",)
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Split:
+    """Trial ids of the three parts.
+
+    Parameters
+    ----------
+    train, val, test : tuple of str
+        Trial ids.
+    guard_trs : int
+        Volumes that must lie between two windows of different parts in the same run.
+    keys : tuple of str
+        Trial fields of which the test part shares no value with train or val.
+    val_keys : tuple of str
+        Trial fields of which the val part shares no value with train.
+    unused : int
+        Trials left out to keep the parts apart.
+    closed_set : bool
+        Declares that the texts to decode are a known closed set (eight categories, say), each of
+        which occurs in training. What is new in the test part is then the scan, not the text.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+    guard_trs: int
+    keys: tuple[str, ...]
+    val_keys: tuple[str, ...] = ()
+    unused: int = 0
+    closed_set: bool = False
+
+    def part(self, name: Part) -> tuple[str, ...]:
+        """Trial ids of ``"train"``, ``"val"`` or ``"test"``."""
+        if name not in PARTS:
+            raise SplitError(f"Split.part: name must be one of {PARTS}, got {name!r}.")
+        return tuple(getattr(self, name))
+
+    def check(self, trials: Iterable[Trial]) -> None:
+        """Prove that the parts are disjoint.
+
+        Raises
+        ------
+        SplitError
+            A part is empty or names a trial that does not exist; a person has two families or
+            sites where one of these is a key.
+        LeakError
+            Two parts share a trial, a value of a key, or volumes (the guard included). The
+            message names the first pairs.
+        """
+        known = {trial.trial_id: trial for trial in trials}
+        parts: dict[str, list[Trial]] = {}
+        for name in PARTS:
+            ids = self.part(name)
+            unknown = [i for i in ids if i not in known]
+            if not ids or unknown:
+                raise SplitError(
+                    f"Split.check: {name} must name trials of the cohort, got "
+                    f"{some(unknown) if unknown else 'none'}."
+                )
+            parts[name] = [known[i] for i in ids]
+        for one, other in PAIRS:
+            _check_ids(one, other, self.part(one), self.part(other))
+            for key in self.keys if other == "test" else self.val_keys:
+                _check_key(key, one, other, parts[one], parts[other])
+        _check_guard(parts, self.guard_trs)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Split:
+        """Inverse of :meth:`to_json`.
+
+        Raises
+        ------
+        SplitError
+            Missing or unknown keys, or values of the wrong type.
+        """
+        names = {f.name for f in fields(cls)}
+        if not isinstance(value, dict) or not names - set(_LATER) <= set(value) <= names:
+            got = sorted(value) if isinstance(value, dict) else type(value).__name__
+            raise SplitError(f"Split.from_json: keys must be {sorted(names)}, got {got}.")
+        parsed: dict[str, Any] = {}
+        for name, entry in value.items():
+            if name in ("guard_trs", "unused"):
+                ok = isinstance(entry, int) and not isinstance(entry, bool) and entry >= 0
+            elif name == "closed_set":
+                ok = isinstance(entry, bool)
+            else:
+                ok = isinstance(entry, list) and all(isinstance(i, str) for i in entry)
+            if not ok:
+                raise SplitError(f"Split.from_json: {name} has the wrong type, got {entry!r:.80}.")
+            parsed[name] = tuple(entry) if isinstance(entry, list) else entry
+        return cls(**parsed)
+
+
+def values_of(trials: Iterable[Trial], key: str) -> list[str]:
+    """Values of a trial field in order of first use.
+
+    Raises
+    ------
+    SplitError
+        There is no such field, it is not filled in, or a person has two values of what a person
+        has one of.
+    """
+    if key not in get_args(Key):
+        raise SplitError(f"split: key must be one of {get_args(Key)}, got {key!r}.")
+    trials = list(trials)
+    values = list(dict.fromkeys(getattr(trial, key) for trial in trials))
+    if "" in values:
+        where = "runs table or participants.tsv" if key in _OF_A_PERSON else "events files"
+        raise SplitError(
+            f"split: every trial must have a {key}, got an empty one. "
+            f"Add the column to the {where}."
+        )
+    if key in _OF_A_PERSON:
+        known: dict[str, str] = {}
+        for trial in trials:
+            value = getattr(trial, key)
+            if known.setdefault(trial.subject, value) != value:
+                raise SplitError(
+                    f"split: a subject must have one {key}, got {known[trial.subject]} and {value} "
+                    f"of subject {trial.subject}. Correct the table, or leave the person out."
+                )
+    return values
+
+
+def _check_ids(one: str, other: str, first: tuple[str, ...], second: tuple[str, ...]) -> None:
+    if shared := sorted(set(first) & set(second)):
+        raise LeakError(
+            f"Split.check: a trial must be in one part only, got {some(shared)} in {one} and "
+            f"{other}."
+        )
+
+
+def _check_key(key: str, one: str, other: str, first: list[Trial], second: list[Trial]) -> None:
+    shared = sorted(set(values_of(first, key)) & set(values_of(second, key)))
+    if shared:
+        raise LeakError(
+            f"Split.check: {key} must be in one part only, got {len(shared)} in {one} and {other}: "
+            f"{some(shared)}."
+        )
+
+
+def _check_guard(parts: dict[str, list[Trial]], guard: int) -> None:
+    total, shown = 0, []
+    runs = {name: by_run(members) for name, members in parts.items()}
+    for one, other in PAIRS:
+        for run_id, first in runs[one].items():
+            second = runs[other].get(run_id, [])
+            windows, others = spans_of(first), spans_of(second)
+            total += int(count_close(windows, others, guard).sum())
+            shown += [
+                f"{first[i].trial_id} ({one}) and {second[j].trial_id} ({other})"
+                for i, j in islice(close_pairs(windows, others, guard), _SHOWN)
+            ]
+    if total:
+        more = f" and {total - _SHOWN} more" if total > _SHOWN else ""
+        raise LeakError(
+            f"Split.check: windows of different parts must be at least {guard} volumes apart, got "
+            f"{total} pairs closer: {', '.join(shown[:_SHOWN])}{more}."
+        )
+
+
+def by_run(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
+    """Trials by run id."""
+    runs: dict[str, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        runs[trial.run_id].append(trial)
+    return runs
+
+
+def spans_of(trials: list[Trial]) -> Spans:
+    """First volume of each window and the one after its last, (n, 2)."""
+    return spans([(t.start, t.frames) for t in trials])
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many there are beside."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,1 @@
+"""The voxel store: planned, prepared, verified and read."""

@@ -1,0 +1,221 @@
+"""Choose the period of the high-pass filter from the training events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from numbers import Real
+
+import numpy as np
+import numpy.typing as npt
+
+from ..._arguments import checked
+from ...errors import InputError
+from ..readers.events import Trial, WindowSpec
+from .design import RunDesign, removed_variance, run_designs
+from .detrend import drift_basis
+from .highpass import KEPT, MAX_REMOVED, USUAL_S, DriftFilter, HighPass
+
+_RARE = 4  # trials below which categories are judged together, or not at all
+_MANY = 256  # categories above which all are judged together
+
+
+@checked
+def choose_filter(
+    asked: HighPass,
+    trials: Sequence[Trial],
+    *,
+    lengths: Mapping[str, int],
+    tr: float,
+    window: WindowSpec,
+) -> DriftFilter:
+    """Choose a high-pass filter from training events, or judge one that was asked for.
+
+    ``"auto"`` is 128 s, unless that removes more than 20 % of the predicted variance of a
+    category: then it is the shortest period that keeps 95 % of every category, and a line alone
+    where no period does. Events that predict no response, and fewer than four trials, leave 128 s.
+
+    Parameters
+    ----------
+    asked : float, "auto" or None
+        Period in seconds; None is constant and line alone.
+    trials : sequence of Trial
+        Of the training part, and of nothing else.
+    lengths : mapping of str to int
+        Volumes by run id.
+    tr : float
+        Seconds.
+    window : WindowSpec
+        Its offset is added to every onset.
+
+    Returns
+    -------
+    DriftFilter
+
+    Raises
+    ------
+    InputError
+        `asked` is neither "auto", None nor a positive number of seconds; a run is too short for
+        the filter.
+    """
+    period = check_high_pass(asked)
+    groups = _grouped(trials)
+    offset = window.onset_offset_s
+
+    judged = run_designs(
+        groups.trials, lengths=lengths, tr=tr, key=groups.key, onset_offset_s=offset
+    )
+    stimuli = run_designs(trials, lengths=lengths, tr=tr, key=_stimulus, onset_offset_s=offset)
+
+    @cache
+    def drifts(n_volumes: int, seconds: float | None) -> npt.NDArray[np.float32]:
+        return drift_basis(n_volumes, tr, seconds)
+
+    def removed(seconds: float | None) -> dict[str, float]:
+        return removed_shares(
+            judged, lambda run: drifts(len(run.responses), seconds), label=groups.label
+        )
+
+    def most(seconds: float | None) -> float:
+        try:
+            return max(removed(seconds).values(), default=0.0)
+        except InputError:
+            return 1.0  # a run is too short to have anything left
+
+    usual = most(USUAL_S)
+    spares = _shortest(most, _periods({lengths[d.run_id] for d in judged}, tr))
+    if asked == "auto":
+        # the place of a few trials in a run is chance
+        few = len(groups.trials) < _RARE
+        period = USUAL_S if few or usual <= MAX_REMOVED else spares
+    single = removed_shares(stimuli, lambda run: drifts(len(run.responses), period))
+    shares = np.array(list(single.values()))
+    return DriftFilter(
+        high_pass_s=period,
+        asked="auto" if asked == "auto" else period,
+        runs=tuple(d.run_id for d in stimuli),
+        trials=len(trials),
+        removed=_rounded(removed(period)),
+        stimuli=_rounded(
+            {"n": len(shares), "median": float(np.median(shares)), "worst": float(shares.max())}
+            if len(shares)
+            else {"n": 0, "median": 0.0, "worst": 0.0}
+        ),
+        worst_stimulus=max(single, key=single.__getitem__, default=""),
+        usual=round(usual, 4),
+        line=round(most(None), 4),
+        spares=spares,
+    )
+
+
+def check_high_pass(asked: HighPass) -> float | None:
+    """Period in seconds of what was asked for; None where it is None or has yet to be chosen.
+
+    Raises
+    ------
+    InputError
+        Neither "auto", None nor a positive number of seconds.
+    """
+    if asked is None or asked == "auto":
+        return None
+    if isinstance(asked, bool) or not isinstance(asked, Real) or not 0 < float(asked) < 1e9:
+        raise InputError(
+            f"choose_filter: high_pass_s must be 'auto', None or a number of seconds > 0, got "
+            f"{asked!r}."
+        )
+    return float(asked)
+
+
+@checked
+def removed_shares(
+    designs: Iterable[RunDesign],
+    nuisance: Callable[[RunDesign], npt.NDArray[np.floating]],
+    *,
+    label: Callable[[str], str] = lambda name: name,
+) -> dict[str, float]:
+    """Share of the predicted variance that a nuisance regression removes, over all runs.
+
+    Parameters
+    ----------
+    designs : iterable of RunDesign
+    nuisance : callable
+        Gives the (T, K) basis that is regressed out of a run: drifts, confounds, or both.
+    label : callable
+        Group of a name; variances are added up over the names of a group.
+
+    Returns
+    -------
+    dict of str to float
+        By group, 0..1; groups whose events predict no variance are left out.
+    """
+    lost: Counter[str] = Counter()
+    whole: Counter[str] = Counter()
+    for run in designs:
+        removed, total = removed_variance(run.responses, nuisance(run))
+        for name, part, all_of_it in zip(run.names, removed, total, strict=True):
+            lost[label(name)] += part
+            whole[label(name)] += all_of_it
+    return {name: float(lost[name] / whole[name]) for name in whole if whole[name] > 0}
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Trials that are judged: responses are added up by `key`, then variances by `label`."""
+
+    trials: Sequence[Trial]
+    key: Callable[[Trial], str]
+    label: Callable[[str], str]
+
+
+def _grouped(trials: Sequence[Trial]) -> _Groups:
+    counts = Counter(t.category for t in trials)
+    if len(counts) < 2:
+        # one category for everything tells nothing apart: what differs is the stimulus
+        return _Groups(trials, _stimulus, lambda _: "all stimuli")
+    if len(counts) > _MANY:
+        together = f"all {len(counts)} categories"
+        return _Groups(trials, lambda t: t.category, lambda _: together)
+    rare = {name for name, n in counts.items() if n < _RARE}
+    if rare != set(counts) and sum(counts[name] for name in rare) < _RARE:
+        # the place of one or two trials in a run is chance, and must not decide for all others
+        trials = [t for t in trials if t.category not in rare]
+    together = f"{len(rare)} rare categories"
+    return _Groups(
+        trials, lambda t: t.category, lambda c: together if c in rare else c or "no category"
+    )
+
+
+def _stimulus(trial: Trial) -> str:
+    # where the events do not say what was shown, every trial stands for itself
+    return trial.stimulus or trial.trial_id
+
+
+def _periods(lengths: set[int], tr: float) -> list[float]:
+    """Periods from 128 s on, in whole seconds, that differ in what they remove; ascending."""
+    found = {USUAL_S}
+    for n in lengths:
+        twice = 2 * n * tr
+        # above twice / k the k-th cosine stays
+        found |= {float(twice // k + 1) for k in range(2, int(twice / USUAL_S) + 1)}
+        found.add(float(twice // 2 + 1))
+    longest = 2 * max(lengths, default=0) * tr
+    return sorted(p for p in found if USUAL_S <= p <= longest)
+
+
+def _shortest(most: Callable[[float | None], float], periods: list[float]) -> float | None:
+    """First period that keeps enough; a longer one never removes more."""
+    low, high = 0, len(periods)
+    while low < high:
+        middle = (low + high) // 2
+        if most(periods[middle]) <= 1 - KEPT:
+            high = middle
+        else:
+            low = middle + 1
+    return periods[low] if low < len(periods) else None
+
+
+def _rounded(shares: Mapping[str, float]) -> dict[str, float]:
+    # the last digits depend on the order of sums, and a manifest must not
+    return {name: round(share, 4) for name, share in shares.items()}

@@ -1,0 +1,157 @@
+"""The high-pass filter of a store: what it removes of the design, and a period that spares it.
+
+Of what events of up to ten seconds predict, the usual 128 s remove 9 to 16 %. Of blocks of 20 s
+that come once in a run of five minutes they remove a third, and with it the signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from ..._rules import Rule, list_of, none_or, number, table_of, text
+from ...errors import InputError
+
+HighPass = float | Literal["auto"] | None
+USUAL_S = 128.0  # SPM's default
+MAX_REMOVED = 0.20  # share of a category: above, another period is chosen or a warning given
+KEPT = 0.95  # share of every category that the other period has to keep
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class DriftFilter:
+    """A high-pass filter, how it was chosen, and what it removes of the training design.
+
+    Shares are of the variance of predicted responses around the mean of each run, removed by line
+    and cosines together. They are computed from training events alone.
+
+    Parameters
+    ----------
+    high_pass_s : float or None
+        Period in use, seconds; None is constant and line alone.
+    asked : float, "auto" or None
+        What was asked for.
+    runs : tuple of str
+        Runs of the training events.
+    trials : int
+        Training trials.
+    removed : dict of str to float
+        Share of each category. Categories of fewer than four trials are one group, and so are all
+        stimuli where there are fewer than two categories.
+    stimuli : dict of str to float
+        Over single stimuli: ``n``, and the ``median`` and ``worst`` share.
+    worst_stimulus : str
+    usual : float
+        Largest share of a group that 128 s would remove.
+    line : float
+        The same for a line alone.
+    spares : float or None
+        Shortest period from 128 s on that keeps 95 % of every group, seconds; None if none does.
+    """
+
+    high_pass_s: float | None
+    asked: float | str | None
+    runs: tuple[str, ...]
+    trials: int
+    removed: dict[str, float]
+    stimuli: dict[str, float]
+    worst_stimulus: str
+    usual: float
+    line: float
+    spares: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "runs": list(self.runs)}
+
+    @classmethod
+    def from_json(cls, value: Any) -> DriftFilter:
+        """Inverse of :meth:`to_json`.
+
+        Raises
+        ------
+        InputError
+            Missing or unknown keys, or values of the wrong type.
+        """
+        names = {f.name for f in fields(cls)}
+        if not isinstance(value, dict) or set(value) != names:
+            got = sorted(value) if isinstance(value, dict) else type(value).__name__
+            raise InputError(f"DriftFilter.from_json: keys must be {sorted(names)}, got {got}.")
+        for name, fits in _RULES.items():
+            if not fits(value[name]):
+                raise InputError(
+                    f"DriftFilter.from_json: {name} has the wrong type, got {value[name]!r:.80}."
+                )
+        return cls(**{**value, "runs": tuple(value["runs"])})
+
+    def describe(self) -> dict[str, str]:
+        """The period and what it removes, one line an entry."""
+        name = _name(self.high_pass_s)
+        if self.asked == "auto":
+            name += f" (auto, from the training events of {len(self.runs)} runs"
+            if self.high_pass_s != USUAL_S:
+                name += f"; {USUAL_S:g} s would remove up to {self.usual:.0%} of a category"
+            name += ")"
+        if not self.removed:
+            return {"high-pass": name, "it removes": "nothing: the events predict no response"}
+        shown = f"of what the events predict: {_shares(self.removed)}"
+        if self.stimuli["n"]:
+            shown += (
+                f"; of single stimuli {self.stimuli['median']:.0%} (median of "
+                f"{self.stimuli['n']:.0f}), at most {self.stimuli['worst']:.0%} "
+                f"({self.worst_stimulus})"
+            )
+        return {"high-pass": name, "it removes": shown}
+
+    def warning(self) -> str | None:
+        """What to say where more than 20 % of a category is removed, else None."""
+        hurt = {name: share for name, share in self.removed.items() if share > MAX_REMOVED}
+        if not hurt:
+            return None
+        if self.spares is not None:
+            advice = f"--high-pass {self.spares:g} would keep {KEPT:.0%} of every category"
+        elif self.high_pass_s is None:
+            advice = "no other filter keeps more: the events are slow, or the runs short"
+        else:
+            advice = (
+                f"no period keeps {KEPT:.0%} of every category; --high-pass none (a line alone) "
+                f"removes at most {self.line:.0%}"
+            )
+        return (
+            f"high-pass {_name(self.high_pass_s)} removes more than {MAX_REMOVED:.0%} of what the "
+            f"training events predict: {_shares(hurt)}; {advice}"
+        )
+
+
+def _name(seconds: float | None) -> str:
+    return "none (a line alone)" if seconds is None else f"{seconds:g} s"
+
+
+def _shares(shares: Mapping[str, float]) -> str:
+    """Shares in descending order, the first few by name."""
+    ranked = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
+    shown = ", ".join(f"{name} {share:.0%}" for name, share in ranked[:_SHOWN])
+    rest = ranked[_SHOWN:]
+    if rest:
+        shown += f" and {len(rest)} more of {rest[-1][1]:.0%} to {rest[0][1]:.0%}"
+    return shown
+
+
+def _number(value: Any) -> bool:
+    return number(value) and 0 <= value < 1e9
+
+
+_RULES: dict[str, Rule] = {
+    "high_pass_s": none_or(_number),
+    "asked": lambda value: value == "auto" or none_or(_number)(value),
+    "runs": list_of(text),
+    "trials": _number,
+    "removed": table_of(_number),
+    "stimuli": lambda value: table_of(_number)(value) and set(value) == {"n", "median", "worst"},
+    "worst_stimulus": text,
+    "usual": _number,
+    "line": _number,
+    "spares": none_or(_number),
+}

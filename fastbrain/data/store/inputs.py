@@ -1,0 +1,141 @@
+"""What a store is made from: trials that fit their runs, texts, and whether an image changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from ..._digests import difference, identity
+from ..._environment import check_name
+from ...errors import CohortError
+from ..readers.events import Trial, WindowSpec
+from ..readers.runs_table import RunRecord, some
+
+_PAIR = (".hdr", ".hdr.gz", ".img", ".img.gz")
+
+Identities = dict[str, dict[str, int | str]]
+
+
+def check_trials(
+    trials: Iterable[Trial],
+    runs: Iterable[RunRecord],
+    lengths: Mapping[str, int],
+    *,
+    tr: float,
+    window: WindowSpec,
+) -> None:
+    """Refuse trials that do not fit the images; for trials that no events file was read for.
+
+    Parameters
+    ----------
+    trials : iterable of Trial
+    runs : iterable of RunRecord
+    lengths : mapping of str to int
+        Volumes by run.
+    tr : float
+        Seconds between volumes.
+    window : WindowSpec
+
+    Raises
+    ------
+    CohortError
+        A trial whose run is unknown, whose window is not that of its onset or leaves the run, or
+        that lasts longer than the run.
+    """
+    starts = {run.run_id: run.start_time for run in runs}
+    for t in trials:
+        start = window.start(t.onset, tr=tr, start_time=starts.get(t.run_id, 0.0))
+        length = lengths.get(t.run_id, 0)
+        got = f"{t.start}..{t.start + t.frames}"
+        if (t.start, t.frames) != (start, window.window_trs):
+            contract = f"have the window {start}..{start + window.window_trs} of its onset"
+        elif not 0 <= start <= length - t.frames:
+            contract = f"lie inside its run of {length} volumes"
+        elif not 0 <= t.duration <= length * tr:
+            contract = f"last from 0 s to the run's {length * tr:g} s"
+            got = f"{t.duration:g} s"
+        else:
+            continue
+        raise CohortError(
+            f"plan_store: trial {t.trial_id} must {contract}, got {got}. Plan the study again "
+            "from these images."
+        )
+
+
+def check_texts(runs: Iterable[RunRecord], trials: Iterable[Trial]) -> None:
+    """Refuse what a store would write down and cannot, before anything is computed.
+
+    Raises
+    ------
+    CohortError
+        The folder of the cohort, the name of an image or a text of a trial is not valid Unicode.
+    """
+    for run in runs:
+        for path in (run.root, run.bold.name):
+            if path is not None:
+                check_name(path, function="plan_store", error=CohortError)
+    for trial in trials:
+        for name, value in asdict(trial).items():
+            try:
+                str(value).encode()
+            except UnicodeEncodeError as error:
+                raise CohortError(
+                    f"plan_store: trial {trial.trial_id!a} must have texts of valid Unicode, "
+                    f"got {name} {value!a}. Save the events table as UTF-8."
+                ) from error
+
+
+def identities(bold: Path) -> Identities:
+    """Identity of an image by file name; an ``.hdr``/``.img`` pair has two files.
+
+    Raises
+    ------
+    CohortError
+        A file cannot be read.
+    """
+    files = [bold]
+    for suffix in _PAIR:
+        if bold.name.endswith(suffix):
+            stem = bold.name.removesuffix(suffix)
+            files = [p for p in (bold.with_name(stem + other) for other in _PAIR) if p.is_file()]
+            break
+    return {file.name: identity(file) for file in files}
+
+
+def size_and_time(path: Path) -> tuple[int, int]:
+    """Bytes and time of modification (ns) of a file.
+
+    Raises
+    ------
+    CohortError
+        There is no such file.
+    """
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise CohortError(f"prepare_store: {path} must exist, got '{error}'.") from error
+    return found.st_size, found.st_mtime_ns
+
+
+def changed_inputs(runs: Sequence[RunRecord], recorded: Sequence[object]) -> str:
+    """In words, which runs' images are not those that were recorded; "" where all are.
+
+    Parameters
+    ----------
+    runs : sequence of RunRecord
+    recorded : sequence of dict
+        What :func:`identities` said of each when it was converted.
+    """
+    found = []
+    for run, before in zip(runs, recorded, strict=True):
+        now = identities(run.bold)
+        if not isinstance(before, dict) or set(before) != set(now):
+            found.append(f"{run.run_id} ({run.bold.name}: other files)")
+            continue
+        for name, value in now.items():
+            what = difference(before[name], value)
+            if what is not None:
+                found.append(f"{run.run_id} ({name}: {what})")
+    return some(found)

@@ -1,0 +1,94 @@
+"""Whether the files of a store are those of its manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..._digests import read_sealed, remembered_sha256
+from ..._io import safe_join, verify
+from ..._progress import track
+from ...errors import CohortError, StoreError
+from ...grid import TokenGrid
+from ..readers.events import Trial
+from .manifest import SMALL_FILES, Manifest
+from .resume import SETTINGS
+
+
+def check_files(root: Path, info: Manifest, *, runs: bool) -> None:
+    """Compare the files of a store with their digests.
+
+    Parameters
+    ----------
+    root : Path
+    info : Manifest
+    runs : bool
+        Whether the voxels are read as well, every byte anew; else they only have to be there.
+
+    Raises
+    ------
+    StoreError
+        A file is missing, damaged or was edited.
+    """
+    for name in info.files:
+        if not _file(root, name).is_file():
+            raise StoreError(f"VoxelStore.open: {root / name} must exist: the manifest has it.")
+    verify(root, {name: info.files[name] for name in SMALL_FILES})
+    if not runs:
+        return
+    # what preparation left for resuming is not read by anyone else, and need not be there
+    records = [root / SETTINGS, *(root / "runs" / f"{run_id}.json" for run_id in info.runs)]
+    for record in records:
+        if record.is_file():
+            read_sealed(record, error=StoreError)
+    for run_id in track(info.runs, "verifying runs"):
+        name = f"runs/{run_id}.npy"
+        verify(root, {name: info.files[name]})
+
+
+def check_run(root: Path, info: Manifest, run_id: str) -> Path:
+    """File of a run's voxels, compared with its digest unless it is known to be unchanged.
+
+    Raises
+    ------
+    StoreError
+        The file is missing, damaged or was edited.
+    """
+    name = f"runs/{run_id}.npy"
+    path = _file(root, name)
+    try:
+        found = remembered_sha256(path)
+    except OSError as error:
+        raise StoreError(f"VoxelStore.run: {path} must be readable, got '{error}'.") from error
+    if found != info.files[name]:
+        raise StoreError(
+            f"VoxelStore.run: {path} must match its sha256. The file is damaged or was edited: "
+            "prepare the store again."
+        )
+    return path
+
+
+def is_grid_of(grid: TokenGrid, info: Manifest) -> bool:
+    """Whether a grid has the sizes and the fingerprint that a manifest lists."""
+    lists = (list(grid.shape), list(grid.kernel), list(grid.stride))
+    own = (*lists, grid.n_tokens, grid.patch_voxels, grid.fingerprint())
+    return own == (
+        info.shape, info.kernel, info.stride, info.n_tokens, info.patch_voxels, info.grid
+    )  # fmt: skip
+
+
+def check_windows(root: Path, info: Manifest, trials: list[Trial]) -> None:
+    """Refuse trials whose window leaves their run, or whose run the store does not have."""
+    for t in trials:
+        length = info.runs[t.run_id]["n_volumes"] if t.run_id in info.runs else 0
+        if t.frames < 1 or t.start < 0 or t.start + t.frames > length:
+            raise StoreError(
+                f"VoxelStore.open: {root} trial {t.trial_id} must lie inside its run, got volumes "
+                f"{t.start}..{t.start + t.frames} of {length}."
+            )
+
+
+def _file(root: Path, name: str) -> Path:
+    try:
+        return safe_join(root, name)
+    except CohortError as error:
+        raise StoreError(f"VoxelStore.open: {error}") from error

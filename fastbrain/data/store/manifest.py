@@ -1,0 +1,191 @@
+"""What a voxel store says about itself."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..._digests import read_sealed, write_sealed
+from ..._io import read_json
+from ..._rules import Rule, count, list_of, none_or, number, record_of, table_of, text
+from ...errors import CohortError, InputError, StoreError
+from ..readers.events import WindowSpec
+from .highpass import DriftFilter
+
+LAYOUT_VERSION = 2  # 2: the manifest carries its own digest
+MANIFEST = "manifest.json"
+# by file name, all but the runs
+SMALL_FILES = ("grid.npz", "mean.npy", "inv_std.npy", "trials.parquet", "split.json")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is in a store and how it came about; ``manifest.json``.
+
+    Parameters
+    ----------
+    layout_version : int
+    fastbrain : str
+        Version that prepared the store.
+    tr : float
+        Seconds.
+    window : dict
+        Fields of :class:`WindowSpec`.
+    units : str
+        ``"psc"`` or ``"zscore"``.
+    scale : float
+        Units a stored step.
+    high_pass_s : float or None
+    shape, kernel, stride : list of int
+        (z, y, x).
+    n_tokens, patch_voxels : int
+    grid : str
+        Fingerprint of the token grid.
+    root : str
+        Absolute path of the cohort when it was prepared, "" where there were several; clips lie
+        in its folder ``stimuli``.
+    fit : dict
+        Runs and number of volumes behind mean and inv_std.
+    runs : dict
+        By run id: source, source_bytes, n_volumes, clipped, dead_voxels, notes.
+    files : dict
+        sha256 by file name: all files that a store is read from, and no others.
+    filter : dict
+        How `high_pass_s` was chosen and what it removes of the training design: fields of
+        :class:`fastbrain.data.DriftFilter`.
+    """
+
+    layout_version: int
+    fastbrain: str
+    tr: float
+    window: dict[str, Any]
+    units: str
+    scale: float
+    high_pass_s: float | None
+    shape: list[int]
+    kernel: list[int]
+    stride: list[int]
+    n_tokens: int
+    patch_voxels: int
+    grid: str
+    root: str
+    fit: dict[str, Any]
+    runs: dict[str, dict[str, Any]]
+    files: dict[str, str]
+    filter: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    def write(self, root: Path) -> None:
+        """Write ``manifest.json`` with its own digest."""
+        write_sealed(root / MANIFEST, self.to_json())
+
+    @classmethod
+    def read(cls, root: Path) -> Manifest:
+        """Read and check ``manifest.json``; a :class:`StoreError` says what is wrong."""
+        path = root / MANIFEST
+        if not path.exists():
+            unfinished = (root / "prepare.json").is_file()
+            raise StoreError(
+                f"VoxelStore.open: {root} must hold a manifest, got "
+                + ("an unfinished store. Pass --resume to finish it." if unfinished else "none.")
+            )
+        try:
+            value = read_json(path)
+        except CohortError as error:
+            raise StoreError(f"VoxelStore.open: {error}") from error
+        version = value.get("layout_version") if isinstance(value, dict) else None
+        if version != LAYOUT_VERSION:
+            raise StoreError(
+                f"VoxelStore.open: {path} must have layout_version {LAYOUT_VERSION}, got "
+                f"{version!r}. Prepare the store again with this version."
+            )
+        value = read_sealed(path, error=StoreError)
+        names = {f.name for f in fields(cls)}
+        if set(value) != names:
+            odd = sorted(set(value) ^ names)
+            raise StoreError(f"VoxelStore.open: {path} has unknown or missing keys {odd}.")
+        for name, fits in _RULES.items():
+            if name in value and not fits(value[name]):
+                raise StoreError(
+                    f"VoxelStore.open: {path} {name} is damaged, got {value[name]!r:.80}."
+                )
+        listed = {*SMALL_FILES, *(f"runs/{run_id}.npy" for run_id in value["runs"])}
+        if set(value["files"]) != listed:
+            odd = sorted(set(value["files"]) ^ listed)
+            raise StoreError(
+                f"VoxelStore.open: {path} must list each file of the store and no other, got "
+                f"{len(odd)} missing or unknown, first {odd[0]!r:.80}. Prepare the store again."
+            )
+        return cls(**value)
+
+
+def _number(value: Any) -> bool:
+    return number(value) and 0 < value < 1e9
+
+
+def _triple(value: Any) -> bool:
+    return list_of(count)(value) and len(value) == 3
+
+
+def _window(value: Any) -> bool:
+    try:
+        WindowSpec(**value)
+    except (TypeError, InputError):
+        return False
+    return count(value["window_trs"])
+
+
+def _fit(value: Any) -> bool:
+    return record_of({"runs": list_of(text), "n_volumes": count})(value) and len(value) == 2
+
+
+def _filter(value: Any) -> bool:
+    try:
+        DriftFilter.from_json(value)
+    except InputError:
+        return False
+    return True
+
+
+def _runs(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        _RUN_ID.fullmatch(k) and isinstance(v, dict) and count(v.get("n_volumes"))
+        for k, v in value.items()
+    )
+
+
+def _files(value: Any) -> bool:
+    return table_of(lambda digest: text(digest) and bool(_SHA256.fullmatch(digest)))(value)
+
+
+def _root(value: Any) -> bool:
+    return text(value) and (value == "" or os.path.isabs(value))
+
+
+_RULES: dict[str, Rule] = {
+    "fastbrain": text,
+    "tr": _number,
+    "window": _window,
+    "units": text,
+    "scale": _number,
+    "high_pass_s": none_or(_number),
+    "shape": _triple,
+    "kernel": _triple,
+    "stride": _triple,
+    "n_tokens": count,
+    "patch_voxels": count,
+    "grid": text,
+    "root": _root,
+    "fit": _fit,
+    "filter": _filter,
+    "runs": _runs,
+    "files": _files,
+}

@@ -1,0 +1,124 @@
+"""What an unfinished store says of itself, and whether a preparation may go on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..._digests import read_sealed, write_sealed
+from ..._io import as_disk_error, sha256
+from ..._progress import track
+from ...errors import OutputExistsError, StoreError
+from ..readers.runs_table import RunRecord, some
+from .inputs import changed_inputs
+
+SETTINGS = "prepare.json"
+LOCK = ".lock"
+
+_NAMES = {
+    "fastbrain": "the version of fastbrain",
+    "grid": "mask, kernel or stride",
+    "trials_and_split": "events, texts, windows or split",
+}
+
+
+def claim(root: Path, settings: dict[str, Any], *, resume: bool) -> None:
+    """Record the settings, or check that they are those of the interrupted preparation.
+
+    The lock of `root` must be held: temporary files of a killed process are removed.
+
+    Raises
+    ------
+    OutputExistsError
+        Another process prepared `root` meanwhile, and `resume` is false.
+    StoreError
+        `root` holds other files, or was prepared with other settings.
+    """
+    path = root / SETTINGS
+    others = [entry for entry in root.iterdir() if entry.name != LOCK]
+    if others and not resume:
+        raise OutputExistsError(
+            f"prepare_store: {root} must be new or empty. Pass --resume to go on with it, or "
+            "choose another folder."
+        )
+    # what a killed process had not finished writing
+    strays = [*root.glob(".*.tmp"), *root.glob("runs/.*.tmp")]
+    if not path.is_file():
+        if set(others) - set(strays):
+            raise StoreError(
+                f"prepare_store: {root} must be an interrupted store to resume, got other files. "
+                "Choose another folder."
+            )
+        write_sealed(path, settings)
+    else:
+        changed = _changed(read_sealed(path, error=StoreError), settings)
+        if changed:
+            raise StoreError(
+                f"prepare_store: {root} must have been started with the same settings, got other "
+                f"values of {some(changed)}. Choose another folder."
+            )
+    for stray in strays:
+        with as_disk_error(stray):
+            stray.unlink()
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Settings that differ, in words; runs by name."""
+    changed = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if old == new:
+            continue
+        if key == "runs" and isinstance(old, dict) and isinstance(new, dict):
+            names = sorted(n for n in {*old, *new} if old.get(n) != new.get(n))
+            changed += [f"run {name}" for name in names]
+        else:
+            changed.append(_NAMES.get(key, key))
+    return changed
+
+
+def finished_runs(root: Path, runs: Sequence[RunRecord]) -> dict[str, dict[str, Any]]:
+    """Results of the runs that are converted and undamaged.
+
+    Raises
+    ------
+    StoreError
+        The images of some have changed since: the store would mix two versions of the cohort.
+    """
+    found = {}
+    for run in track(runs, "checking finished runs"):
+        record, array = root / "runs" / f"{run.run_id}.json", root / "runs" / f"{run.run_id}.npy"
+        if not record.is_file() or not array.is_file():
+            continue
+        try:
+            result = read_sealed(record, error=StoreError)
+        except StoreError:
+            continue  # converted again
+        if result.get("sha256") == sha256(array):
+            found[run.run_id] = result
+    done = [run for run in runs if run.run_id in found]
+    refuse_changed(root, done, [found[run.run_id].get("inputs") for run in done])
+    return found
+
+
+def check_finished(root: Path, runs: Sequence[RunRecord]) -> None:
+    """Refuse to take a finished store for one of other images.
+
+    Raises
+    ------
+    StoreError
+        The record of a run is missing or damaged, or its image has changed.
+    """
+    records = [read_sealed(root / "runs" / f"{r.run_id}.json", error=StoreError) for r in runs]
+    refuse_changed(root, runs, [record.get("inputs") for record in records])
+
+
+def refuse_changed(root: Path, runs: Sequence[RunRecord], recorded: Sequence[object]) -> None:
+    """Raise a :class:`StoreError` that names the images that are not those recorded."""
+    changed = changed_inputs(runs, recorded)
+    if changed:
+        raise StoreError(
+            f"prepare_store: the images of {root} must be those it was started with, got others "
+            f"of {changed}. Choose another folder, or remove this one and start anew."
+        )

@@ -1,0 +1,1 @@
+"""Published data sets, resting studies, and annotation of stimuli."""

@@ -1,0 +1,230 @@
+"""Runs that a BIDS tree announces by their events, whether or not their images are there yet."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..._arguments import checked
+from ...errors import CohortError
+from ..readers import bids
+from ..readers.entities import (
+    Image,
+    agrees,
+    check_choice,
+    choose,
+    entities,
+    is_data,
+    refuse_group,
+    refuse_misplaced,
+    refuse_several,
+)
+from ..readers.participants import read_participants
+from ..readers.runs_table import RunRecord, check_unique, inside, label_of, run_id_of, some
+from ..readers.sidecars import Clock, clock_of, joined, read_sidecar
+
+_EVENTS = "_events.tsv"
+# git-annex writes a file's size into the name of its key
+_ANNEX_BYTES = re.compile(r"-s(\d+)-")
+
+
+@dataclass(frozen=True)
+class Absent:
+    """Images that a cohort names and the disk does not have.
+
+    Parameters
+    ----------
+    missing, links : tuple of Path
+        Not there at all; links of git-annex or DataLad to data that was not fetched.
+    nbytes : int
+        Size of the latter, where the links tell it.
+    """
+
+    missing: tuple[Path, ...]
+    links: tuple[Path, ...]
+    nbytes: int
+
+    def __len__(self) -> int:
+        return len(self.missing) + len(self.links)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.missing:
+            parts.append(f"{len(self.missing)} do not exist: {some(list(self.missing))}")
+        if self.links:
+            size = f" ({self.nbytes / 1e9:.1f} GB)" if self.nbytes else ""
+            told = some(list(self.links))
+            parts.append(f"{len(self.links)} are links to data not fetched{size}: {told}")
+        return "; ".join(parts) or "none"
+
+
+@checked
+def announced_runs(
+    root: str | Path,
+    *,
+    task: str,
+    images: str | Path | None = None,
+    space: str | None = None,
+    allow_outside: bool = False,
+    chosen: Mapping[str, str | None] | None = None,
+) -> tuple[RunRecord, ...]:
+    """Find the runs of a task by their events files; images may be absent.
+
+    Parameters
+    ----------
+    root : str or Path
+        BIDS folder with ``sub-*`` folders, where the events are.
+    task : str
+    images : str or Path, optional
+        Folder with ``sub-*`` folders of preprocessed images; default `root`.
+    space : str, optional
+        Of the images.
+    allow_outside : bool
+        Whether files may be links that lead out of their data set.
+    chosen : mapping of str to str, optional
+        Other entities of the images, ``{"echo": "2"}``, as in :func:`runs_from_bids`.
+
+    Returns
+    -------
+    tuple of RunRecord
+        Ordered by subject, session, run. `bold` of an absent image is where it is expected.
+
+    Raises
+    ------
+    CohortError
+        No run is announced, a run has several images, a file lies in the folder of another person
+        or session, a sidecar is damaged or denies evenly spaced volumes, a file leads out of its
+        data set, or ``participants.tsv`` does not fit the people.
+    ConfigError
+        An entity cannot be chosen, or a value is no label.
+    """
+    root = Path(root)
+    folder = root if images is None else Path(images)
+    wanted = check_choice({"space": space, **(chosen or {})}, function="announced_runs")
+    events = [
+        (path, entities(path))
+        for pattern in (f"sub-*/func/*{_EVENTS}", f"sub-*/ses-*/func/*{_EVENTS}")
+        for path in sorted(root.glob(pattern))
+        if is_data(root, path)
+    ]
+    events = [e for e in events if e[1].get("task") == task and agrees(e[1], wanted)]
+    if not events:
+        raise CohortError(
+            f"announced_runs: {root} must hold sub-*/[ses-*/]func/*_task-{task}_*{_EVENTS}, got "
+            "none. Is it the folder of the data set?"
+        )
+    for event in events:
+        refuse_misplaced(root, *event)
+    refuse_several(root, events, function="announced_runs", what="events table")
+    labels = [label_of(tags.get("sub", ""), "sub-", where=f"{p} subject") for p, tags in events]
+    people = read_participants(root, labels, allow_outside=allow_outside)
+    found = _images(folder, task, wanted)
+    records, clocks = [], []
+    for (path, tags), subject in zip(events, labels, strict=True):
+        if not allow_outside:
+            inside(root, str(path.relative_to(root)), what=f"announced_runs: {path}")
+        expected = _expected(path, root, folder, space)
+        candidates = [i for i in found.get(tags.get("sub", ""), []) if _same_run(i[1], tags)]
+        refuse_group(folder, candidates, function="announced_runs")
+        bold, own = candidates[0] if candidates else (expected, entities(expected))
+        if not allow_outside:
+            inside(folder, str(bold.relative_to(folder)), what=f"announced_runs: {bold}")
+        clock = _clock(root, folder, path, tags, bold, own, allow_outside)
+        clocks.append(clock)
+        run, session = tags.get("run", "1"), tags.get("ses", "")
+        there = bool(candidates)
+        record = RunRecord(
+            run_id=run_id_of(subject, session, run),
+            subject=subject,
+            session=session,
+            run=run,
+            bold=bold,
+            events=path,
+            mask=bids.mask_of(folder, bold, own, allow_outside=allow_outside) if there else None,
+            confounds=bids.confounds_of(folder, bold, own, allow_outside=allow_outside)
+            if there
+            else None,
+            tr=clock.tr,
+            start_time=clock.start_time or 0.0,
+            n_volumes=clock.n_volumes,
+            root=root,
+            **people.get(subject, {}),
+        )
+        records.append(record)
+    ordered = tuple(sorted(records, key=bids.natural))
+    check_unique(root, ordered)
+    bids.tell(clocks)
+    return ordered
+
+
+def _clock(
+    root: Path,
+    folder: Path,
+    events: Path,
+    tags: dict[str, str],
+    bold: Path,
+    own: dict[str, str],
+    allow_outside: bool,
+) -> Clock:
+    """What the sidecars of the raw image state, completed by those of the image that is used."""
+    raw = events.with_name(events.name.removesuffix(_EVENTS) + "_bold.nii.gz")
+    clock = clock_of(read_sidecar(root, raw, tags, allow_outside=allow_outside))
+    if (folder, bold) == (root, raw):
+        return clock
+    derived = clock_of(read_sidecar(folder, bold, own, allow_outside=allow_outside))
+    return joined(clock, derived, image=bold)
+
+
+@checked
+def absent_images(runs: Iterable[RunRecord]) -> Absent:
+    """Images of runs that are not on disk."""
+    missing, links, nbytes = [], [], 0
+    for run in runs:
+        if run.bold.is_file():
+            continue
+        if run.bold.is_symlink():
+            links.append(run.bold)
+            size = _ANNEX_BYTES.search(Path(os.readlink(run.bold)).name)
+            nbytes += int(size.group(1)) if size else 0
+        else:
+            missing.append(run.bold)
+    return Absent(tuple(missing), tuple(links), nbytes)
+
+
+def _images(folder: Path, task: str, wanted: dict[str, str]) -> dict[str, list[Image]]:
+    """Images of a task by subject."""
+    images: list[Image] = [
+        (path, entities(path))
+        for pattern in ("*_bold.nii.gz", "*_bold.nii")
+        for path in sorted(folder.glob(f"sub-*/**/{pattern}"))
+        if is_data(folder, path)
+    ]
+    images = [image for image in images if image[1].get("task") == task]
+    found: dict[str, list[Image]] = {}
+    for path, tags in choose(folder, images, wanted, function="announced_runs"):
+        refuse_misplaced(folder, path, tags)
+        found.setdefault(tags.get("sub", ""), []).append((path, tags))
+    return found
+
+
+def _same_run(image: dict[str, str], events: dict[str, str]) -> bool:
+    """Whether they agree in all they both say; "run-1" is "run-01"."""
+    return all(
+        _number(image[key]) == _number(events[key])
+        for key in ("sub", "ses", "run")
+        if key in image and key in events
+    )
+
+
+def _number(label: str) -> str:
+    return label.lstrip("0") or "0"
+
+
+def _expected(events: Path, root: Path, folder: Path, space: str | None) -> Path:
+    stem = events.name.removesuffix(_EVENTS)
+    derived = "" if folder == root and space is None else "_desc-preproc"
+    of_space = f"_space-{space}" if space else ""
+    return folder / events.parent.relative_to(root) / f"{stem}{of_space}{derived}_bold.nii.gz"

@@ -1,0 +1,201 @@
+"""People with a series of regions and what is known of them, as a folder.
+
+::
+
+    participants.tsv     participant_id, and a column for each variable (age, sex, family ...)
+    series/ID.npy        (regions, T) float32 or float64
+    study.json           {"tr": seconds, "regions": [names]}
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..._arguments import checked
+from ..._arrays import read_npy
+from ..._io import folder_atomic, read_json, safe_join, write_atomic, write_json
+from ..._rules import number
+from ...errors import CohortError
+from ..readers.tables import Row, given, number_of, read_tsv, refuse_unfetched, tsv_text
+from ..simulate.resting_cohort import OLDEST, YOUNGEST, RestCohort
+
+_ID = "participant_id"
+_EVERYBODY = "{} must be a number for everybody"
+
+
+@dataclass(frozen=True)
+class RestingStudy:
+    """One recording a person.
+
+    Parameters
+    ----------
+    series : dict of str to ndarray, (R, T)
+        By person, in the order of the table.
+    table : dict of str to dict of str to str
+        Columns by person.
+    tr : float
+        Repetition time, seconds.
+    regions : tuple of str
+    """
+
+    series: dict[str, npt.NDArray[np.floating]]
+    table: dict[str, dict[str, str]]
+    tr: float
+    regions: tuple[str, ...]
+
+    def numbers(self, column: str) -> dict[str, float]:
+        """A numeric variable by person.
+
+        Raises
+        ------
+        CohortError
+            There is no such column, or a value is missing or no number.
+        """
+        values = {}
+        for person, row in self.table.items():
+            text = row.get(column, "")
+            try:
+                value = number_of(text, where=f"{column} of {person}")
+            except CohortError as error:
+                raise CohortError(f"RestingStudy: {_EVERYBODY.format(column)}: {error}") from error
+            if value is None:
+                raise CohortError(
+                    f"RestingStudy: {_EVERYBODY.format(column)}, got {text!r} for {person}. "
+                    f"Columns: {', '.join(row)}. Leave that person out of the table."
+                )
+            values[person] = value
+        return values
+
+    def labels(self, column: str) -> dict[str, str]:
+        """A label by person: a sex, a diagnosis.
+
+        Raises
+        ------
+        CohortError
+            There is no such column, a value is missing, or all are the same.
+        """
+        values = {person: given(row, column) for person, row in self.table.items()}
+        without = [person for person, label in values.items() if not label]
+        if without or len(set(values.values())) < 2:
+            raise CohortError(
+                f"RestingStudy: {column} must be two labels or more, and one for everybody, got "
+                f"{sorted(set(values.values()))}; none for {without[:5]}. Leave those people out."
+            )
+        return values
+
+    def families(self) -> dict[str, str]:
+        """Who must not be parted: the family where the table has one, else the person."""
+        return {
+            person: given(row, "family", label=True) or person for person, row in self.table.items()
+        }
+
+
+@checked
+def write_resting(study: RestingStudy, out: str | Path) -> Path:
+    """Write a study; the folder is there whole or not at all.
+
+    Raises
+    ------
+    OutputExistsError
+        `out` holds something.
+    """
+    with folder_atomic(out) as folder:
+        (folder / "series").mkdir()
+        for person, values in study.series.items():
+            buffer = io.BytesIO()
+            np.save(buffer, values)
+            write_atomic(folder / "series" / f"{person}.npy", buffer.getvalue())
+        columns = list(next(iter(study.table.values())))
+        rows = [[person, *(row[c] for c in columns)] for person, row in study.table.items()]
+        write_atomic(folder / "participants.tsv", tsv_text([_ID, *columns], rows))
+        write_json(folder / "study.json", {"tr": study.tr, "regions": list(study.regions)})
+    return Path(out)
+
+
+@checked
+def read_resting(folder: str | Path) -> RestingStudy:
+    """Read and check a study.
+
+    Raises
+    ------
+    CohortError
+        A file is missing or damaged, a person occurs twice, or series do not fit each other.
+    """
+    root = Path(folder)
+    facts = read_json(root / "study.json")
+    tr, regions = _facts(facts)
+    if tr is None or not regions:
+        raise CohortError(
+            f"read_resting: {root}/study.json must give tr (seconds > 0) and regions (names), got "
+            f"{facts!s:.200}."
+        )
+    columns, rows = read_tsv(root / "participants.tsv")
+    if _ID not in columns:
+        raise CohortError(
+            f"read_resting: {root}/participants.tsv must have the column {_ID}, got "
+            f"{', '.join(columns)}. Rename the column that names people."
+        )
+    _check_people(root, rows)
+    series = {
+        row[_ID]: _read(safe_join(root, "series", f"{row[_ID]}.npy"), len(regions)) for row in rows
+    }
+    table = {row[_ID]: {c: v for c, v in row.items() if c != _ID} for row in rows}
+    return RestingStudy(series, table, tr, regions)
+
+
+def _facts(value: Any) -> tuple[float | None, tuple[str, ...]]:
+    """Repetition time and regions; None and () where they are not given as they must be."""
+    if not isinstance(value, dict):
+        return None, ()
+    tr, regions = value.get("tr"), value.get("regions")
+    if tr is None or not number(tr) or not tr > 0:
+        tr = None
+    if not isinstance(regions, list) or not all(isinstance(name, str) for name in regions):
+        regions = []
+    return tr, tuple(regions)
+
+
+def _check_people(root: Path, rows: list[Row]) -> None:
+    if not rows:
+        raise CohortError(f"read_resting: {root}/participants.tsv must name people, got none.")
+    seen: dict[str, Row] = {}
+    for row in rows:
+        name = given(row, _ID, label=True)
+        if not name or name in seen:
+            found = f"{name!r} again (line {seen[name].line})" if name else "none"
+            raise CohortError(
+                f"read_resting: {row.where} must name a person of its own in {_ID}, got {found}."
+            )
+        seen[name] = row
+
+
+def _read(path: Path, regions: int) -> npt.NDArray[np.floating]:
+    refuse_unfetched(path)
+    values = read_npy(path, where="read_resting", error=CohortError)
+    if values.ndim != 2 or len(values) != regions or values.dtype.kind != "f":
+        raise CohortError(
+            f"read_resting: {path} must be ({regions}, T) floats, got {values.shape} "
+            f"{values.dtype}."
+        )
+    if not np.isfinite(values).all():
+        raise CohortError(f"read_resting: {path} must be finite, got NaN or infinity.")
+    return np.array(values)
+
+
+@checked
+def resting_study(cohort: RestCohort, *, tr: float = 2.0) -> RestingStudy:
+    """Simulated people as a study: ``age`` to a tenth of a year, ``age_group`` old or young."""
+    middle = (YOUNGEST + OLDEST) / 2
+    table = {
+        p: {"age": f"{a:.1f}", "age_group": "old" if a > middle else "young"}
+        for p, a in zip(cohort.series, cohort.age, strict=True)
+    }
+    count = len(next(iter(cohort.series.values())))
+    regions = tuple(f"region-{i:02d}" for i in range(count))
+    return RestingStudy(dict(cohort.series), table, tr, regions)

@@ -1,0 +1,148 @@
+"""A public data set made ready, as a folder: runs, trials, target texts and split, no images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ..._arguments import checked
+from ..._io import folder_atomic, read_json, sha256, verify, write_json
+from ..._rules import exact_record_of, number, positive, text
+from ...errors import CohortError
+from ..readers.events import Trial, WindowSpec
+from ..readers.runs_table import RunRecord, read_runs_table, write_runs_table
+from ..splits.split import Split
+from ..store.store import read_trials_table, write_trials_table
+from .annotation import Surrogate, read_surrogates, write_surrogates
+from .catalog import known_dataset
+from .expected_runs import Absent, absent_images
+from .known import KnownDataset
+
+DESCRIPTION, _LAYOUT = "study.json", 1
+_FILES = ("runs.tsv", "trials.parquet", "surrogates.jsonl", "split.json")
+_WINDOW = {"delay_s": number, "window_trs": positive, "onset_offset_s": number}
+_described = exact_record_of(
+    {
+        "layout": lambda value: value == _LAYOUT,
+        "dataset": text,
+        "root": text,
+        "window": exact_record_of(_WINDOW),
+        "files": exact_record_of(dict.fromkeys(_FILES, text)),
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Everything about a cohort but its images.
+
+    Parameters
+    ----------
+    dataset : KnownDataset
+    root : Path
+        BIDS folder.
+    runs : tuple of RunRecord
+        Their images may be absent.
+    trials : list of Trial
+        Their texts are the surrogates.
+    split : Split
+    window : WindowSpec
+    surrogates : tuple of Surrogate
+        One a trial: its text, and where it came from.
+    """
+
+    dataset: KnownDataset
+    root: Path
+    runs: tuple[RunRecord, ...]
+    trials: list[Trial]
+    split: Split
+    window: WindowSpec
+    surrogates: tuple[Surrogate, ...]
+
+    @property
+    def absent(self) -> Absent:
+        """Images that are not on disk."""
+        return absent_images(self.runs)
+
+    def check_images(self) -> None:
+        """Refuse to go on without the images.
+
+        Raises
+        ------
+        CohortError
+            Counts and names those that are absent, and says how the public fetches them.
+        """
+        absent = self.absent
+        if not len(absent):
+            return
+        gone = {*absent.missing, *absent.links}
+        subjects = list(dict.fromkeys(r.subject for r in self.runs if r.bold in gone))
+        everybody = len(subjects) == len({r.subject for r in self.runs})
+        raise CohortError(
+            f"study: the images of all {len(self.runs)} runs must be there, got {len(absent)} "
+            f"absent: {absent}. {self.dataset.how_to_fetch(() if everybody else subjects)}."
+        )
+
+    @checked
+    def save(self, folder: str | Path) -> Path:
+        """Write the study as a folder, whole or not at all.
+
+        Parameters
+        ----------
+        folder : str or Path
+            New.
+
+        Raises
+        ------
+        OutputExistsError
+            `folder` exists.
+        """
+        with folder_atomic(folder) as temporary:
+            write_runs_table(temporary / "runs.tsv", self.runs)
+            write_trials_table(temporary / "trials.parquet", self.trials)
+            write_surrogates(temporary / "surrogates.jsonl", self.surrogates)
+            write_json(temporary / "split.json", self.split.to_json())
+            description = {
+                "layout": _LAYOUT,
+                "dataset": self.dataset.name,
+                "root": str(self.root.resolve()),
+                "window": asdict(self.window),
+                "files": {name: sha256(temporary / name) for name in _FILES},
+            }
+            write_json(temporary / DESCRIPTION, description)
+        return Path(folder)
+
+    @classmethod
+    @checked
+    def load(cls, folder: str | Path) -> Study:
+        """Read a study.
+
+        Raises
+        ------
+        CohortError
+            A file is missing, damaged or was edited.
+        """
+        folder = Path(folder)
+        said = read_json(folder / DESCRIPTION)
+        if not _described(said):
+            raise CohortError(
+                f"Study.load: {folder / DESCRIPTION} must be of layout {_LAYOUT} and list "
+                f"{', '.join(_FILES)}, got another or a damaged file. Plan the study again."
+            )
+        verify(folder, said["files"], error=CohortError)
+        root = Path(said["root"])
+        runs = read_runs_table(folder / "runs.tsv", allow_outside=True, must_exist=False)
+        return cls(
+            dataset=known_dataset(said["dataset"]),
+            root=root,
+            runs=tuple(replace(run, root=root) for run in runs),
+            trials=read_trials_table(folder / "trials.parquet"),
+            split=Split.from_json(read_json(folder / "split.json")),
+            window=WindowSpec(**said["window"]),
+            surrogates=tuple(read_surrogates(folder / "surrogates.jsonl")),
+        )
+
+
+def is_study(folder: str | Path) -> bool:
+    """Whether a folder was written by :meth:`Study.save`."""
+    return (Path(folder) / DESCRIPTION).is_file()

@@ -1,0 +1,175 @@
+"""Planning a study of a public data set from its BIDS folder, before any image is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..._arguments import checked
+from ...errors import CohortError, ConfigError
+from ..readers.events import Trial, WindowSpec, clip_of, read_timing
+from ..readers.runs_table import RunRecord
+from ..readers.tables import read_tsv
+from ..splits.split import Split
+from .annotation import Annotator, Request, annotate, draw
+from .annotators import Captions, ClassNames
+from .catalog import known_dataset
+from .expected_runs import announced_runs
+from .known import KnownDataset, Label
+from .study import Study
+
+
+@checked
+def plan_study(
+    root: str | Path,
+    dataset: KnownDataset | str,
+    *,
+    split: Callable[[list[Trial]], Split],
+    images: str | Path | None = None,
+    space: str | None = None,
+    allow_outside: bool = False,
+    explained_by: Sequence[str | Path] = (),
+    categories: Sequence[str] = (),
+    annotator: Annotator | None = None,
+    instructions: Sequence[str] = (),
+    window: WindowSpec | None = None,
+    cache: str | Path | None = None,
+    seed: int = 0,
+    chosen: Mapping[str, str | None] | None = None,
+) -> Study:
+    """Make a public data set ready from its BIDS folder; no image is opened.
+
+    Parameters
+    ----------
+    root : str or Path
+    dataset : KnownDataset or str
+        "had" or "bold5000".
+    split : callable
+        Makes the parts from the trials.
+    images : str or Path, optional
+        Folder of preprocessed images; default `root`.
+    space : str, optional
+        Of the images.
+    allow_outside : bool
+        Whether files may be links that lead out of their data set.
+    explained_by : sequence of str or Path
+        Folders beside `root` with captions and class names.
+    categories : sequence of str
+        Keep these only.
+    annotator : Annotator, optional
+        Default: the captions that the stimuli have, else sentences from their class names.
+    instructions, window
+        Default: the data set's. One instruction is drawn for each record.
+    cache : str or Path, optional
+        Folder of the annotator's answers, for those that take time.
+    seed : int
+    chosen : mapping of str to str, optional
+        Other entities of the images, ``{"echo": "2"}``, as in :func:`runs_from_bids`.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    CohortError, SplitError, LeakError
+        An input cannot be trusted; the message names it.
+    ConfigError
+        A category does not occur, or an entity cannot be chosen.
+    """
+    dataset = known_dataset(dataset) if isinstance(dataset, str) else dataset
+    window = window or dataset.window
+    root = Path(root)
+    runs = announced_runs(
+        root,
+        task=dataset.task,
+        images=images,
+        space=space,
+        allow_outside=allow_outside,
+        chosen=chosen,
+    )
+    label = dataset.labeller([*map(Path, explained_by), root])
+    labelled = [pair for run in runs for pair in _trials(run, dataset, window, label, categories)]
+    unknown = set(categories) - {trial.category for trial, _ in labelled}
+    if unknown or not labelled:
+        raise ConfigError(
+            f"plan_study: categories must occur in the events, got {sorted(unknown)}."
+        )
+    if annotator is None:
+        named = ClassNames(dataset.templates)
+        captioned = any(known.captions for _, known in labelled)
+        annotator = Captions(otherwise=named) if captioned else named
+    asked = tuple(instructions) or dataset.instructions
+    requests = [_request(trial, known, root, asked, seed) for trial, known in labelled]
+    answers = annotate(requests, annotator, cache=cache)
+    trials = [
+        replace(t, text=answers[t.trial_id].text, instruction=answers[t.trial_id].instruction)
+        for t, _ in labelled
+    ]
+    parts = split(trials)
+    parts.check(trials)
+    return Study(dataset, root, runs, trials, parts, window, tuple(answers.values()))
+
+
+def _trials(
+    run: RunRecord,
+    dataset: KnownDataset,
+    window: WindowSpec,
+    label: Callable[[dict[str, str]], Label],
+    categories: Sequence[str],
+) -> list[tuple[Trial, Label]]:
+    tr = run.tr if run.tr is not None else dataset.tr
+    if tr != dataset.tr:
+        raise CohortError(
+            f"plan_study: {run.run_id} must have the repetition time of {dataset.title}, "
+            f"{dataset.tr:g} s, got {tr:g} s."
+        )
+    columns, rows = read_tsv(run.events)
+    if not {"onset", "duration"} <= set(columns):
+        raise CohortError(
+            f"plan_study: {run.events} must have the columns onset and duration, got {columns}."
+        )
+    found = []
+    for number, row in enumerate(rows, start=1):
+        where = f"{row.where}, trial {number}"
+        known = label(row)
+        if categories and known.category not in categories:
+            continue
+        timing = read_timing(run, row, window, where=where, tr=tr, n_volumes=dataset.n_volumes)
+        trial = Trial(
+            trial_id=f"{run.run_id}_trial-{number:03d}",
+            run_id=run.run_id,
+            subject=run.subject,
+            session=run.session,
+            run=run.run,
+            onset=timing.onset,
+            duration=timing.duration,
+            start=timing.start,
+            frames=window.window_trs,
+            stimulus=known.stimulus,
+            text="",
+            category=known.category,
+            clip=clip_of(run, known.clip),
+            guard_trs=window.guard_trs(tr),
+            family=run.family,
+            site=run.site,
+        )
+        found.append((trial, known))
+    return found
+
+
+def _request(
+    trial: Trial, label: Label, root: Path, instructions: Sequence[str], seed: int
+) -> Request:
+    i = draw(seed, trial.trial_id, "instruction", len(instructions))
+    return Request(
+        record_id=trial.trial_id,
+        instruction=instructions[i],
+        seed=seed,
+        stimulus=label.stimulus,
+        category=label.category,
+        name=label.name,
+        captions=label.captions,
+        clip=str(root / trial.clip) if trial.clip else "",
+    )
