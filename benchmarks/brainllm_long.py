@@ -24,7 +24,7 @@ from registry import Setting
 
 from fastbrain.data import ArrayRows, fit_pca
 from fastbrain.decoding import mean_nll, score_pairs
-from fastbrain.evaluation import derangements, needed_pairs
+from fastbrain.stats import derangements, needed_pairs
 
 ROWS, VOXELS, COMPONENTS = 2_000, 100_000, 1_000
 SENTENCES = 470

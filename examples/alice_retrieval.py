@@ -29,13 +29,8 @@ import numpy as np
 
 from fastbrain._io import write_json
 from fastbrain.errors import CohortError, FastbrainError
-from fastbrain.evaluation import (
-    bootstrap_interval,
-    correlations,
-    permutation_p,
-    retrieval,
-    retrieval_scores,
-)
+from fastbrain.evaluation import correlations, retrieval, retrieval_scores
+from fastbrain.stats import bootstrap_interval, permutation_p
 
 TR = 2.0
 KS = (1, 5)

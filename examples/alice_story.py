@@ -54,9 +54,7 @@ from fastbrain.errors import CohortError, FastbrainError
 from fastbrain.evaluation import (
     BrainLLMDecoder,
     find_score,
-    needed_pairs,
     pairwise_score,
-    permutation_p,
     retrieval_scores,
     shifted_partners,
     story_scores,
@@ -68,11 +66,11 @@ from fastbrain.models import (
     BrainLLMConfig,
     WordFeatures,
     fit_encoding,
-    fit_ridge,
     fit_word_rate,
     vector_llm,
 )
 from fastbrain.models.sentences import sentence_embeddings
+from fastbrain.stats import fit_ridge, needed_pairs, permutation_p
 from fastbrain.training import BrainTexts, brainllm_preset, train_brainllm
 
 PARTS = 4

@@ -31,8 +31,9 @@ from fastbrain._io import write_json
 from fastbrain.data import VoxelStore, WindowLoader
 from fastbrain.decoding import decode_windows, score_texts
 from fastbrain.errors import FastbrainError
-from fastbrain.evaluation import derangements, pairwise, permutation_p
+from fastbrain.evaluation import pairwise
 from fastbrain.models import EncoderConfig, LLM4BrainConfig, QFormerConfig
+from fastbrain.stats import derangements, permutation_p
 from fastbrain.training import OptimConfig, RunConfig, preset, train_llm4brain
 
 PROMPT = "what does the person see ?"

@@ -48,14 +48,12 @@ from fastbrain.evaluation import (
     BrainLLMDecoder,
     NearestTextUnigram,
     bleu,
-    bootstrap_interval,
-    derangements,
-    needed_pairs,
     pairwise_score,
     retrieval_scores,
 )
 from fastbrain.evaluation.bertscore import default_bert
-from fastbrain.models import BrainLLM, BrainLLMConfig, fit_ridge, load_llm, vector_llm
+from fastbrain.models import BrainLLM, BrainLLMConfig, load_llm, vector_llm
+from fastbrain.stats import bootstrap_interval, derangements, fit_ridge, needed_pairs
 from fastbrain.training import BrainTexts, brainllm_preset, train_brainllm
 
 PENALTIES = tuple(float(p) for p in np.logspace(-1.5, 0.5, 5))

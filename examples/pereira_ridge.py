@@ -42,17 +42,11 @@ import numpy as np
 from fastbrain._arrays import read_npy
 from fastbrain._io import read_json, write_json
 from fastbrain.errors import CohortError, FastbrainError, LeakError
-from fastbrain.evaluation import (
-    bootstrap_interval,
-    derangements,
-    nearest_text_unigram,
-    permutation_p,
-    retrieval_scores,
-    spread_counts,
-)
+from fastbrain.evaluation import nearest_text_unigram, retrieval_scores, spread_counts
 from fastbrain.evaluation.bertscore import default_bert
 from fastbrain.models.sentences import sentence_embeddings
 from fastbrain.models.sources import find_model, load_tokenizer, load_weights_of
+from fastbrain.stats import bootstrap_interval, derangements, permutation_p
 
 PENALTIES = np.logspace(-2, 1, 7)  # times the mean squared length of a brain image
 WIDTHS = (0.05, 0.1, 0.15, 0.2)

@@ -1,28 +1,62 @@
 """Scores that stand beside their chance level."""
 
-from .battery import BrainDecoder, run_controls
-from .brainllm import BrainLLMDecoder, BrainRows
-from .captions import majority_text, nearest_training_texts, template_text
-from .clinical import beside_baselines, label_scores, scale_scores
+from .battery import (
+    BrainDecoder,
+    run_controls,
+)
+from .brainllm import (
+    BrainLLMDecoder,
+    BrainRows,
+)
+from .captions import (
+    majority_text,
+    nearest_training_texts,
+    template_text,
+)
+from .clinical import (
+    beside_baselines,
+    label_scores,
+    scale_scores,
+)
 from .clinical_baselines import (
     ClinicalCohort,
     baseline_predictions,
     connectivity_features,
     cross_validated_baselines,
 )
-from .compare import Comparison, Difference, compare_runs
+from .compare import (
+    Comparison,
+    Difference,
+    compare_runs,
+)
 from .conditions import (
     Conditions,
     Control,
     block_flip_p,
     pairwise_score,
 )
-from .controls import Pairs, derangements, needed_pairs
-from .diversity import Diversity, cut_to_reference_length, diversity
-from .likelihoods import Pairwise, pairwise, pairwise_gathered
-from .llm4brain import LLM4BrainDecoder, control_model, pairwise_scorer
-from .meaning import meaning_retrieval
-from .metrics import TEXT_METRICS, TextMetric
+from .diversity import (
+    Diversity,
+    cut_to_reference_length,
+    diversity,
+)
+from .likelihoods import (
+    Pairwise,
+    pairwise,
+    pairwise_gathered,
+)
+from .llm4brain import (
+    LLM4BrainDecoder,
+    control_model,
+    pairwise_scorer,
+)
+from .meaning import (
+    meaning_retrieval,
+)
+from .metrics import (
+    TEXT_METRICS,
+    TextMetric,
+)
 from .noise import (
     Moments,
     gaussian_noise,
@@ -43,7 +77,11 @@ from .ranking import (
     retrieval,
     retrieval_scores,
 )
-from .records import read_samples, sample_scores, write_samples
+from .records import (
+    read_samples,
+    sample_scores,
+    write_samples,
+)
 from .regions import (
     RegionScore,
     atlas_regions,
@@ -51,20 +89,33 @@ from .regions import (
     keep_region,
     region_store,
 )
-from .report import ReportParts, write_report
-from .run import evaluate_model, evaluate_run, open_run
-from .scores import Score, with_adjusted
-from .stats import (
-    Interval,
-    adjusted_p,
-    bootstrap_interval,
-    effect_size,
-    permutation_p,
-    sign_flip_p,
+from .report import (
+    ReportParts,
+    write_report,
 )
-from .stories import shifted_partners, story_scores
-from .subjects import mean_over_people, scores_by_subject, subject_table
-from .surprise import SurpriseBin, by_surprise, surprise_bins
+from .run import (
+    evaluate_model,
+    evaluate_run,
+    open_run,
+)
+from .scores import (
+    Score,
+    with_adjusted,
+)
+from .stories import (
+    shifted_partners,
+    story_scores,
+)
+from .subjects import (
+    mean_over_people,
+    scores_by_subject,
+    subject_table,
+)
+from .surprise import (
+    SurpriseBin,
+    by_surprise,
+    surprise_bins,
+)
 from .sweeps import (
     Sweep,
     delay_sweep,
@@ -78,17 +129,21 @@ from .text import (
     rouge_l,
     text_scores,
 )
-from .unigram import nearest_text_unigram, spread_counts
+from .unigram import (
+    nearest_text_unigram,
+    spread_counts,
+)
 from .views import (
     StoreView,
     changed_store,
     common_trials,
     delayed_store,
 )
-from .wordbag import NearestTextUnigram
+from .wordbag import (
+    NearestTextUnigram,
+)
 
 __all__ = [
-    "TEXT_METRICS",
     "BrainDecoder",
     "BrainLLMDecoder",
     "BrainRows",
@@ -100,11 +155,9 @@ __all__ = [
     "Diversity",
     "Evaluation",
     "Found",
-    "Interval",
     "LLM4BrainDecoder",
     "Moments",
     "NearestTextUnigram",
-    "Pairs",
     "Pairwise",
     "RegionScore",
     "ReportParts",
@@ -114,16 +167,15 @@ __all__ = [
     "StoreView",
     "SurpriseBin",
     "Sweep",
+    "TEXT_METRICS",
     "TextMetric",
     "TextResult",
-    "adjusted_p",
     "atlas_regions",
     "baseline_predictions",
     "bert_score",
     "beside_baselines",
     "bleu",
     "block_flip_p",
-    "bootstrap_interval",
     "by_surprise",
     "changed_store",
     "common_trials",
@@ -135,9 +187,7 @@ __all__ = [
     "cut_to_reference_length",
     "delay_sweep",
     "delayed_store",
-    "derangements",
     "diversity",
-    "effect_size",
     "evaluate_model",
     "evaluate_regions",
     "evaluate_run",
@@ -151,14 +201,12 @@ __all__ = [
     "meaning_retrieval",
     "nearest_text_unigram",
     "nearest_training_texts",
-    "needed_pairs",
     "noise_store",
     "open_run",
     "pairwise",
     "pairwise_gathered",
     "pairwise_score",
     "pairwise_scorer",
-    "permutation_p",
     "phase_randomised",
     "prompt_sweep",
     "read_samples",
@@ -171,7 +219,6 @@ __all__ = [
     "scale_scores",
     "scores_by_subject",
     "shifted_partners",
-    "sign_flip_p",
     "spread_counts",
     "story_scores",
     "subject_table",

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..errors import InputError
+from ..stats.derangements import needed_pairs
 from .captions import majority_text, nearest_training_texts, template_text
 from .conditions import DERANGED, TRUE, Conditions, Control
-from .controls import needed_pairs
 
 
 class BrainDecoder(Protocol):

@@ -14,10 +14,10 @@ from ..data import VoxelStore
 from ..decoding import Sampling, SavedBrainLLM, load_brainllm
 from ..decoding.brainfiles import KIND
 from ..errors import CheckpointError
+from ..stats.derangements import derangements
 from .battery import run_controls
 from .brainllm import BrainLLMDecoder
 from .conditions import TRUE
-from .controls import derangements
 from .noise import Noise, noise_store
 from .protocol import Evaluation, Sample, evaluate_text
 from .records import write_samples

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..errors import InputError
-from .exchange import permuted_rows, resampled_rows
+from ..stats.exchangeability import permuted_rows, resampled_rows
+from ..stats.inference import Interval, permutation_p
 from .scores import Score
-from .stats import Interval, permutation_p
 
 Vector = npt.NDArray[np.float64]
 _BINS = 10

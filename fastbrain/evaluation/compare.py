@@ -13,9 +13,9 @@ import numpy.typing as npt
 from .._arguments import checked
 from .._runfiles import read_metrics
 from ..errors import InputError
+from ..stats.inference import Interval, adjusted_p, bootstrap_interval
 from .conditions import block_flip_p
 from .records import read_samples, sample_scores
-from .stats import Interval, adjusted_p, bootstrap_interval
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..errors import InputError
+from ..stats.inference import bootstrap_interval, effect_size, sign_flip_p
 from .likelihoods import pairwise_gathered
 from .scores import Score
-from .stats import bootstrap_interval, effect_size, sign_flip_p
 
 TRUE, DERANGED = "true brain", "deranged brain"
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..errors import InputError
-from .controls import check_partners
-from .stats import permutation_p
+from ..stats.derangements import check_partners
+from ..stats.inference import permutation_p
 
 
 @dataclass(frozen=True)

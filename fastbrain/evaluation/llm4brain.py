@@ -17,9 +17,9 @@ from ..decoding import Sampling, generate, mean_nll, score_pairs
 from ..decoding.endings import end_tokens_of
 from ..errors import InputError
 from ..models import LLM4Brain, encode_answers, encode_prompts
+from ..stats.derangements import derangements, needed_pairs
 from .battery import run_controls
 from .conditions import TRUE, Conditions, pairwise_score
-from .controls import derangements, needed_pairs
 from .noise import Noise, noise_store
 from .scores import Score
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..errors import InputError
-from .controls import derangements
-from .stats import Interval, bootstrap_interval, permutation_p
+from ..stats.derangements import derangements
+from ..stats.inference import Interval, bootstrap_interval, permutation_p
 
 
 @dataclass(frozen=True)

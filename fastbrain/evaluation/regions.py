@@ -14,9 +14,9 @@ from .._arguments import checked
 from ..data import VoxelStore
 from ..data.readers.masks import read_labels
 from ..errors import InputError
+from ..stats.inference import adjusted_p
 from .noise import Moments
 from .scores import Score
-from .stats import adjusted_p
 from .views import StoreView, changed_store
 
 Mask = npt.NDArray[np.bool_]

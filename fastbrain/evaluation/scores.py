@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from .._arguments import checked
 from ..errors import InputError
-from .stats import Interval, adjusted_p
+from ..stats.inference import Interval, adjusted_p
 
 Mode = Literal["free-running", "reference-length", "teacher-forced", "retrieval", "prediction"]
 

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .._arguments import checked
+from ..stats.inference import sign_flip_p
 from .conditions import DERANGED, TRUE, Conditions, block_effect, pairwise_score
 from .metrics import TEXT_METRICS, TextMetric
 from .scores import Score
-from .stats import sign_flip_p
 from .text import text_scores
 
 # columns of tables 1 and 2 of arXiv 2409.17987, in their order

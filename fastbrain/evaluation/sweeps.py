@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..errors import InputError
+from ..stats.inference import adjusted_p
 from .conditions import pairwise_score
 from .scores import Score
-from .stats import adjusted_p
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Models: plain modules that take tensors and give tensors."""
 
+from ..stats.ridge import Ridge, fit_ridge
 from .alignment import (
     ContrastiveAlignment,
     DomainClassifier,
@@ -53,7 +54,6 @@ from .quantiser import Quantised, ScalarQuantiser, VectorQuantiser
 from .question import Question, recording_codes, spelled
 from .readiness import Warmed, warmup
 from .readout import Readout
-from .ridge import Ridge, fit_ridge
 from .scmbm import SCMBM, MaskedAutoencoder
 from .sharedprompt import SharedPrompt
 from .sharing import push_to_hub

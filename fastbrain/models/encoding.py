@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..errors import InputError
-from .ridge import PENALTIES, fit_ridge
+from ..stats.ridge import PENALTIES, fit_ridge
 
 Array = npt.NDArray[np.float64]
 DELAYS = (1, 2, 3, 4)

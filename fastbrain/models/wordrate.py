@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..errors import InputError
-from .ridge import PENALTIES, Ridge, fit_ridge
+from ..stats.ridge import PENALTIES, Ridge, fit_ridge
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastbrain.evaluation import Conditions, Control, Sample, derangements
+from fastbrain.evaluation import Conditions, Control, Sample
+from fastbrain.stats import derangements
 
 WORDS = ["ball", "book", "chair", "guitar", "cake", "box", "tree", "lamp"]
 

@@ -13,15 +13,14 @@ from fastbrain.evaluation import (
     bleu,
     block_flip_p,
     correlations,
-    derangements,
     gaussian_noise,
-    permutation_p,
     phase_randomised,
     retrieval,
     rouge_l,
     run_controls,
     zero_brain,
 )
+from fastbrain.stats import derangements, permutation_p
 
 NAMES = [
     "true brain",

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from fastbrain.errors import InputError
-from fastbrain.evaluation import BrainLLMDecoder, derangements, run_controls
+from fastbrain.evaluation import BrainLLMDecoder, run_controls
 from fastbrain.models import BrainLLM, BrainLLMConfig, encode_context, encode_continuations
+from fastbrain.stats import derangements
 
 K = 5
 TEXTS = ["it is a ball", "it is the book now", "it is a cake", "it is a tree", "it is a lamp"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fastbrain.errors import InputError
-from fastbrain.evaluation import derangements, needed_pairs, pairwise, pairwise_gathered
+from fastbrain.evaluation import pairwise, pairwise_gathered
+from fastbrain.stats import derangements, needed_pairs
 
 
 @pytest.mark.parametrize(

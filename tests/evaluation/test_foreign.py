@@ -12,20 +12,17 @@ from fastbrain.errors import FastbrainError, InputError
 from fastbrain.evaluation import (
     TEXT_METRICS,
     bleu,
-    bootstrap_interval,
     cut_to_reference_length,
     diversity,
-    effect_size,
     label_scores,
     mean_over_people,
-    permutation_p,
     retrieval,
     rouge_l,
     scale_scores,
-    sign_flip_p,
     text_scores,
 )
 from fastbrain.evaluation._foreign import foreign
+from fastbrain.stats import bootstrap_interval, effect_size, permutation_p, sign_flip_p
 
 METRIC = next(m for m in TEXT_METRICS if m.name == "rougeL_f")
 

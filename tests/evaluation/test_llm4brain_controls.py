@@ -16,15 +16,14 @@ from fastbrain.evaluation import (
     control_model,
     delay_sweep,
     delayed_store,
-    derangements,
     evaluate_regions,
-    needed_pairs,
     noise_store,
     pairwise_scorer,
     prompt_sweep,
     region_store,
 )
 from fastbrain.models import encode_answers, encode_prompts
+from fastbrain.stats import derangements, needed_pairs
 
 # fp32 attention over a cache sums in another order
 ATOL = 1e-5

@@ -13,14 +13,8 @@ import pytest
 from linear import correlated
 from scipy.stats import kstest
 
-from fastbrain.evaluation import (
-    correlations,
-    derangements,
-    needed_pairs,
-    pairwise_gathered,
-    permutation_p,
-    retrieval,
-)
+from fastbrain.evaluation import correlations, pairwise_gathered, retrieval
+from fastbrain.stats import derangements, needed_pairs, permutation_p
 
 SIMULATIONS, COUNT = 240, 60
 # (runs, samples a run, correlation of neighbouring brains and of neighbouring texts)

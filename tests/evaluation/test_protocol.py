@@ -9,14 +9,8 @@ import pytest
 from known import made, perfect, sentences
 
 from fastbrain.errors import InputError
-from fastbrain.evaluation import (
-    Score,
-    adjusted_p,
-    evaluate_text,
-    meaning_retrieval,
-    subject_table,
-    text_scores,
-)
+from fastbrain.evaluation import Score, evaluate_text, meaning_retrieval, subject_table, text_scores
+from fastbrain.stats import adjusted_p
 
 
 def test_perfect_decoder():

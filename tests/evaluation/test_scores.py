@@ -1,7 +1,8 @@
 import pytest
 
 from fastbrain.errors import InputError
-from fastbrain.evaluation import Interval, Score
+from fastbrain.evaluation import Score
+from fastbrain.stats import Interval
 
 
 def test_a_score_is_plain_json():

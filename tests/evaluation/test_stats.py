@@ -7,13 +7,7 @@ import pytest
 from scipy import stats
 
 from fastbrain.errors import InputError
-from fastbrain.evaluation import (
-    adjusted_p,
-    bootstrap_interval,
-    effect_size,
-    permutation_p,
-    sign_flip_p,
-)
+from fastbrain.stats import adjusted_p, bootstrap_interval, effect_size, permutation_p, sign_flip_p
 
 
 @pytest.mark.parametrize(

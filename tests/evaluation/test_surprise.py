@@ -7,7 +7,8 @@ import pytest
 from linear import Experiment, Ridge
 
 from fastbrain.errors import InputError
-from fastbrain.evaluation import by_surprise, derangements, run_controls, surprise_bins
+from fastbrain.evaluation import by_surprise, run_controls, surprise_bins
+from fastbrain.stats import derangements
 
 
 def test_bins_are_equally_full_and_in_order():

@@ -11,12 +11,12 @@ from fastbrain.evaluation import (
     Score,
     correlations,
     delay_sweep,
-    derangements,
     pairwise,
     prompt_sweep,
     retrieval,
     sweep,
 )
+from fastbrain.stats import derangements
 
 
 def _delays(rho: float) -> object:

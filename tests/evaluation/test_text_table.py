@@ -13,11 +13,11 @@ from fastbrain.evaluation import (
     TEXT_METRICS,
     bert_score,
     cut_to_reference_length,
-    derangements,
     diversity,
     text_scores,
 )
 from fastbrain.evaluation.ngrams import edit_distance, longest_common
+from fastbrain.stats import derangements
 
 TABLE = {metric.name: metric for metric in TEXT_METRICS}
 OFFLINE = [metric for metric in TEXT_METRICS if not metric.needs]

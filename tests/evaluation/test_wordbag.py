@@ -6,12 +6,8 @@ import numpy as np
 import pytest
 
 from fastbrain.errors import InputError
-from fastbrain.evaluation import (
-    NearestTextUnigram,
-    derangements,
-    nearest_text_unigram,
-    run_controls,
-)
+from fastbrain.evaluation import NearestTextUnigram, nearest_text_unigram, run_controls
+from fastbrain.stats import derangements
 
 TEXTS = [
     "dog barks loud",

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fastbrain.errors import InputError
-from fastbrain.models import fit_ridge, fit_word_rate
+from fastbrain.models import fit_word_rate
+from fastbrain.stats import fit_ridge
 
 
 def problem(n=60, f=200, d=3, noise=0.5, seed=0):

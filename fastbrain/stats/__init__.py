@@ -1,0 +1,33 @@
+"""Statistics: ridge regression, intervals and tests, derangements that respect runs and blocks."""
+
+from .derangements import (
+    Pairs,
+    derangements,
+    needed_pairs,
+)
+from .inference import (
+    Interval,
+    adjusted_p,
+    bootstrap_interval,
+    effect_size,
+    permutation_p,
+    sign_flip_p,
+)
+from .ridge import (
+    Ridge,
+    fit_ridge,
+)
+
+__all__ = [
+    "Interval",
+    "Pairs",
+    "Ridge",
+    "adjusted_p",
+    "bootstrap_interval",
+    "derangements",
+    "effect_size",
+    "fit_ridge",
+    "needed_pairs",
+    "permutation_p",
+    "sign_flip_p",
+]
