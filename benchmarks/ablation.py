@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import mean, stdev
 from typing import Any
 
-from fastbrain.evaluation.subjects import cells_table
+from fastbrain.evaluation.analyses.by_subject import cells_table
 
 _COLUMNS = {
     "pairwise": "pairwise accuracy",

@@ -45,7 +45,7 @@ from fastbrain.data import (
 from fastbrain.data.readers.clips import read_clip
 from fastbrain.data.simulate.captions import QUESTION, all_meanings
 from fastbrain.evaluation import Score, evaluate_model
-from fastbrain.evaluation.subjects import subject_cells
+from fastbrain.evaluation.analyses.by_subject import subject_cells
 from fastbrain.models import (
     LLM4Brain,
     LLM4BrainConfig,

@@ -59,8 +59,8 @@ from fastbrain.evaluation import (
     shifted_partners,
     story_scores,
 )
-from fastbrain.evaluation.bertscore import default_bert
-from fastbrain.evaluation.metrics import TEXT_METRICS
+from fastbrain.evaluation.metrics.bertscore import default_bert
+from fastbrain.evaluation.metrics.registry import TEXT_METRICS
 from fastbrain.models import (
     BrainLLM,
     BrainLLMConfig,

@@ -51,7 +51,7 @@ from fastbrain.evaluation import (
     pairwise_score,
     retrieval_scores,
 )
-from fastbrain.evaluation.bertscore import default_bert
+from fastbrain.evaluation.metrics.bertscore import default_bert
 from fastbrain.models import BrainLLM, BrainLLMConfig, load_llm, vector_llm
 from fastbrain.stats import bootstrap_interval, derangements, fit_ridge, needed_pairs
 from fastbrain.training import BrainTexts, brainllm_preset, train_brainllm

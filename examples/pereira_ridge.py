@@ -43,7 +43,7 @@ from fastbrain._arrays import read_npy
 from fastbrain._io import read_json, write_json
 from fastbrain.errors import CohortError, FastbrainError, LeakError
 from fastbrain.evaluation import nearest_text_unigram, retrieval_scores, spread_counts
-from fastbrain.evaluation.bertscore import default_bert
+from fastbrain.evaluation.metrics.bertscore import default_bert
 from fastbrain.models.sentences import sentence_embeddings
 from fastbrain.models.sources import find_model, load_tokenizer, load_weights_of
 from fastbrain.stats import bootstrap_interval, derangements, permutation_p

@@ -14,8 +14,8 @@ import tyro
 from .._environment import check_file
 from .._io import write_json
 from .._progress import say
-from ..evaluation.compare import Comparison, compare_runs
-from ..evaluation.table import TITLES, aligned
+from ..evaluation.report.compare_runs import Comparison, compare_runs
+from ..evaluation.report.table import TITLES, aligned
 
 
 @dataclass(frozen=True)

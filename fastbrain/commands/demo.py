@@ -28,9 +28,9 @@ from ..data import (
 from ..data.simulate.captions import QUESTION, all_meanings
 from ..errors import ConfigError
 from ..evaluation import Evaluation
-from ..evaluation.report import ReportParts
+from ..evaluation.report.html import ReportParts
+from ..evaluation.report.table import metrics_table
 from ..evaluation.run import evaluate_run
-from ..evaluation.table import metrics_table
 from ..models import EncoderConfig, LLM4BrainConfig, QFormerConfig, VideoConfig
 from ..training import OptimConfig, RunConfig, preset, train_llm4brain
 

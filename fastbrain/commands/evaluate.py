@@ -14,8 +14,8 @@ import tyro
 
 from .._progress import say
 from ..evaluation.brainrun import evaluate_brainllm_run, is_brainllm_run
+from ..evaluation.report.table import metrics_table
 from ..evaluation.run import evaluate_run
-from ..evaluation.table import metrics_table
 from ._sampling import SamplingOptions
 from ._subjects import refuse_unknown_subject
 

@@ -1,68 +1,117 @@
 """Scores that stand beside their chance level."""
 
-from .battery import (
-    BrainDecoder,
-    run_controls,
+from .analyses.by_subject import (
+    mean_over_people,
+    scores_by_subject,
+    subject_table,
+)
+from .analyses.regions import (
+    RegionScore,
+    atlas_regions,
+    evaluate_regions,
+    keep_region,
+    region_store,
+)
+from .analyses.semantic_retrieval import (
+    meaning_retrieval,
+)
+from .analyses.stories import (
+    shifted_partners,
+    story_scores,
+)
+from .analyses.surprise import (
+    SurpriseBin,
+    by_surprise,
+    surprise_bins,
+)
+from .analyses.sweeps import (
+    Sweep,
+    delay_sweep,
+    prompt_sweep,
+    sweep,
 )
 from .brainllm import (
     BrainLLMDecoder,
     BrainRows,
 )
-from .captions import (
-    majority_text,
-    nearest_training_texts,
-    template_text,
-)
-from .clinical import (
-    beside_baselines,
-    label_scores,
-    scale_scores,
-)
-from .clinical_baselines import (
+from .controls.clinical_baselines import (
     ClinicalCohort,
     baseline_predictions,
     connectivity_features,
     cross_validated_baselines,
 )
-from .compare import (
-    Comparison,
-    Difference,
-    compare_runs,
-)
-from .conditions import (
+from .controls.conditions import (
     Conditions,
     Control,
     block_flip_p,
     pairwise_score,
 )
-from .diversity import (
-    Diversity,
-    cut_to_reference_length,
-    diversity,
-)
-from .likelihoods import (
+from .controls.likelihoods import (
     Pairwise,
     pairwise,
     pairwise_gathered,
+)
+from .controls.noise import (
+    Moments,
+    gaussian_noise,
+    noise_store,
+    phase_randomised,
+    zero_brain,
+)
+from .controls.run_controls import (
+    BrainDecoder,
+    run_controls,
+)
+from .controls.store_views import (
+    StoreView,
+    changed_store,
+    common_trials,
+    delayed_store,
+)
+from .controls.text_baselines import (
+    majority_text,
+    nearest_training_texts,
+    template_text,
+)
+from .controls.unigram import (
+    nearest_text_unigram,
+    spread_counts,
+)
+from .controls.unigram_decoder import (
+    NearestTextUnigram,
 )
 from .llm4brain import (
     LLM4BrainDecoder,
     control_model,
     pairwise_scorer,
 )
-from .meaning import (
-    meaning_retrieval,
+from .metrics.clinical import (
+    beside_baselines,
+    label_scores,
+    scale_scores,
 )
-from .metrics import (
+from .metrics.corpus import (
+    TextResult,
+    bert_score,
+    bleu,
+    rouge_l,
+    text_scores,
+)
+from .metrics.diversity import (
+    Diversity,
+    cut_to_reference_length,
+    diversity,
+)
+from .metrics.registry import (
     TEXT_METRICS,
     TextMetric,
 )
-from .noise import (
-    Moments,
-    gaussian_noise,
-    noise_store,
-    phase_randomised,
-    zero_brain,
+from .metrics.retrieval import (
+    Found,
+    Retrieval,
+    correlations,
+    retrieval,
+    retrieval_scores,
 )
 from .protocol import (
     Evaluation,
@@ -70,26 +119,17 @@ from .protocol import (
     evaluate_text,
     find_score,
 )
-from .ranking import (
-    Found,
-    Retrieval,
-    correlations,
-    retrieval,
-    retrieval_scores,
-)
 from .records import (
     read_samples,
     sample_scores,
     write_samples,
 )
-from .regions import (
-    RegionScore,
-    atlas_regions,
-    evaluate_regions,
-    keep_region,
-    region_store,
+from .report.compare_runs import (
+    Comparison,
+    Difference,
+    compare_runs,
 )
-from .report import (
+from .report.html import (
     ReportParts,
     write_report,
 )
@@ -101,46 +141,6 @@ from .run import (
 from .scores import (
     Score,
     with_adjusted,
-)
-from .stories import (
-    shifted_partners,
-    story_scores,
-)
-from .subjects import (
-    mean_over_people,
-    scores_by_subject,
-    subject_table,
-)
-from .surprise import (
-    SurpriseBin,
-    by_surprise,
-    surprise_bins,
-)
-from .sweeps import (
-    Sweep,
-    delay_sweep,
-    prompt_sweep,
-    sweep,
-)
-from .text import (
-    TextResult,
-    bert_score,
-    bleu,
-    rouge_l,
-    text_scores,
-)
-from .unigram import (
-    nearest_text_unigram,
-    spread_counts,
-)
-from .views import (
-    StoreView,
-    changed_store,
-    common_trials,
-    delayed_store,
-)
-from .wordbag import (
-    NearestTextUnigram,
 )
 
 __all__ = [

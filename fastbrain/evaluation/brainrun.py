@@ -15,13 +15,13 @@ from ..decoding import Sampling, SavedBrainLLM, load_brainllm
 from ..decoding.brainfiles import KIND
 from ..errors import CheckpointError
 from ..stats.derangements import derangements
-from .battery import run_controls
 from .brainllm import BrainLLMDecoder
-from .conditions import TRUE
-from .noise import Noise, noise_store
+from .controls.conditions import TRUE
+from .controls.noise import Noise, noise_store
+from .controls.run_controls import run_controls
 from .protocol import Evaluation, Sample, evaluate_text
 from .records import write_samples
-from .stores import open_store, scored_trials
+from .run_store import open_store, scored_trials
 from .threads import one_thread
 
 

@@ -18,9 +18,9 @@ from ..decoding.endings import end_tokens_of
 from ..errors import InputError
 from ..models import LLM4Brain, encode_answers, encode_prompts
 from ..stats.derangements import derangements, needed_pairs
-from .battery import run_controls
-from .conditions import TRUE, Conditions, pairwise_score
-from .noise import Noise, noise_store
+from .controls.conditions import TRUE, Conditions, pairwise_score
+from .controls.noise import Noise, noise_store
+from .controls.run_controls import run_controls
 from .scores import Score
 
 _ROWS = 64  # windows written for at once

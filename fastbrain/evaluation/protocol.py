@@ -12,20 +12,14 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..errors import InputError
-from .conditions import (
-    DERANGED,
-    TRUE,
-    Conditions,
-    block_effect,
-    block_flip_p,
-)
-from .diversity import Diversity, cut_to_reference_length, diversity
-from .meaning import meaning_retrieval
-from .metrics import TEXT_METRICS, Rows, TextMetric
+from .analyses.by_subject import scores_by_subject
+from .analyses.semantic_retrieval import meaning_retrieval
+from .analyses.surprise import SurpriseBin, by_surprise
+from .controls.conditions import DERANGED, TRUE, Conditions, block_effect, block_flip_p
+from .metrics.corpus import TextResult, text_scores
+from .metrics.diversity import Diversity, cut_to_reference_length, diversity
+from .metrics.registry import TEXT_METRICS, Rows, TextMetric
 from .scores import Mode, Score, with_adjusted
-from .subjects import scores_by_subject
-from .surprise import SurpriseBin, by_surprise
-from .text import TextResult, text_scores
 
 # compared with every control, not with deranged brains alone
 HEADLINES = ("bleu1", "rougeL_f", "wer", "bertscore_f")

@@ -15,7 +15,7 @@ from .._io import write_atomic
 from .._parquet import read_columns
 from .._rules import number, text
 from ..errors import InputError
-from .conditions import TRUE
+from .controls.conditions import TRUE
 from .protocol import Evaluation
 
 _TEXT, _NLL, _SCORE = "text: ", "nll: ", "score: "

@@ -16,13 +16,13 @@ from ..decoding import Sampling, token_saliency
 from ..errors import CheckpointError, InputError
 from ..models import LLM4Brain
 from ..models.pretrained import from_pretrained
-from .conditions import TRUE
+from .analyses.by_subject import subject_table
+from .controls.conditions import TRUE
 from .llm4brain import control_model
 from .protocol import Evaluation, Sample, evaluate_text
 from .records import write_samples
-from .report import ReportParts, write_report
-from .stores import open_store, scored_trials
-from .subjects import subject_table
+from .report.html import ReportParts, write_report
+from .run_store import open_store, scored_trials
 from .threads import one_thread
 
 _BATCH = 32

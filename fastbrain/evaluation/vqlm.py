@@ -24,8 +24,8 @@ from ..models import CodeVocabulary, DigitTokens, Question, load_llm, load_vq, r
 from ..models.mixed import MixedSequence, additive, stair_step_mask
 from ..models.question import spread_starts
 from ..models.saved import check_seal
-from .clinical import label_scores, scale_scores
-from .clinical_baselines import ClinicalCohort, baseline_predictions, connectivity_features
+from .controls.clinical_baselines import ClinicalCohort, baseline_predictions, connectivity_features
+from .metrics.clinical import label_scores, scale_scores
 from .scores import Score
 from .threads import one_thread
 

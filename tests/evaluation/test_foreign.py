@@ -13,7 +13,6 @@ from fastbrain.evaluation import (
     TEXT_METRICS,
     bleu,
     cut_to_reference_length,
-    diversity,
     label_scores,
     mean_over_people,
     retrieval,
@@ -21,7 +20,8 @@ from fastbrain.evaluation import (
     scale_scores,
     text_scores,
 )
-from fastbrain.evaluation._foreign import foreign
+from fastbrain.evaluation.metrics import diversity
+from fastbrain.evaluation.metrics._external import foreign
 from fastbrain.stats import bootstrap_interval, effect_size, permutation_p, sign_flip_p
 
 METRIC = next(m for m in TEXT_METRICS if m.name == "rougeL_f")

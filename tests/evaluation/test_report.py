@@ -12,7 +12,7 @@ from markupsafe import escape
 
 from fastbrain import TokenGrid
 from fastbrain.evaluation import ReportParts, evaluate_text, write_report
-from fastbrain.evaluation.table import metrics_table
+from fastbrain.evaluation.report.table import metrics_table
 
 pytest.importorskip("matplotlib")
 

@@ -21,7 +21,7 @@ from fastbrain.evaluation import run as evaluation_run
 from fastbrain.evaluation import vqlm as evaluation_vqlm
 from fastbrain.evaluation.brainrun import is_brainllm_run
 from fastbrain.evaluation.records import sample_scores
-from fastbrain.evaluation.stores import open_store, scored_trials
+from fastbrain.evaluation.run_store import open_store, scored_trials
 from fastbrain.models.kept_llm import kept_llm
 from fastbrain.models.modelcard import card_text
 from fastbrain.training import train_llm4brain

@@ -11,7 +11,7 @@ import pytest
 
 from fastbrain.cli import main
 from fastbrain.errors import CheckpointError
-from fastbrain.evaluation.stores import open_store, scored_trials
+from fastbrain.evaluation.run_store import open_store, scored_trials
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from fastbrain.errors import InputError
 from fastbrain.evaluation import find_score, shifted_partners, story_scores
-from fastbrain.evaluation.metrics import TEXT_METRICS
+from fastbrain.evaluation.metrics.registry import TEXT_METRICS
 
 QUICK = [m for m in TEXT_METRICS if m.name in ("bleu1", "rougeL_f", "wer")]
 

@@ -9,14 +9,9 @@ import numpy as np
 import pytest
 
 from fastbrain.errors import InputError
-from fastbrain.evaluation import (
-    TEXT_METRICS,
-    bert_score,
-    cut_to_reference_length,
-    diversity,
-    text_scores,
-)
-from fastbrain.evaluation.ngrams import edit_distance, longest_common
+from fastbrain.evaluation import TEXT_METRICS, bert_score, cut_to_reference_length, text_scores
+from fastbrain.evaluation.metrics import diversity
+from fastbrain.evaluation.metrics.ngrams import edit_distance, longest_common
 from fastbrain.stats import derangements
 
 TABLE = {metric.name: metric for metric in TEXT_METRICS}

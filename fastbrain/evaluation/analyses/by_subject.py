@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..stats.inference import sign_flip_p
-from .conditions import DERANGED, TRUE, Conditions, block_effect, pairwise_score
-from .metrics import TEXT_METRICS, TextMetric
-from .scores import Score
-from .text import text_scores
+from ..._arguments import checked
+from ...stats.inference import sign_flip_p
+from ..controls.conditions import DERANGED, TRUE, Conditions, block_effect, pairwise_score
+from ..metrics.corpus import text_scores
+from ..metrics.registry import TEXT_METRICS, TextMetric
+from ..scores import Score
 
 # columns of tables 1 and 2 of arXiv 2409.17987, in their order
 COLUMNS = ("bertscore_f", "bleu1", "bleu2", "rougeL_f", "rougeL_p", "rougeL_r")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..errors import InputError, MissingPartError
-from ..models.sources import ModelSource, find_model, quiet
-from ._foreign import foreign
+from ..._arguments import checked
+from ...errors import InputError, MissingPartError
+from ...models.sources import ModelSource, find_model, quiet
+from ._external import foreign
 from .ngrams import check_pairs
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..errors import InputError
-from ..stats.derangements import derangements
-from ..stats.inference import Interval, bootstrap_interval, permutation_p
+from ..._arguments import checked
+from ...errors import InputError
+from ...stats.derangements import derangements
+from ...stats.inference import Interval, bootstrap_interval, permutation_p
 
 
 @dataclass(frozen=True)

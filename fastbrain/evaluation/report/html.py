@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import __version__
-from .._arguments import checked
-from .._io import write_atomic
-from ..grid import TokenGrid
-from . import pictures
-from .conditions import DERANGED
-from .protocol import HEADLINES, Evaluation
-from .scores import Score
+from ... import __version__
+from ..._arguments import checked
+from ..._io import write_atomic
+from ...grid import TokenGrid
+from ..controls.conditions import DERANGED
+from ..metrics.corpus import rouge_l
+from ..protocol import HEADLINES, Evaluation
+from ..scores import Score
+from . import figures as pictures
 from .table import TITLES, main_scores, score_rows
-from .text import rouge_l
 
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy", "nibabel", "nilearn", "sacrebleu")
 _SHOWN_CONTROLS = ("zero brain", "prompt alone", "untuned model", "nearest training text")

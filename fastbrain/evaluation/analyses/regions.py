@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..data import VoxelStore
-from ..data.readers.masks import read_labels
-from ..errors import InputError
-from ..stats.inference import adjusted_p
-from .noise import Moments
-from .scores import Score
-from .views import StoreView, changed_store
+from ..._arguments import checked
+from ...data import VoxelStore
+from ...data.readers.masks import read_labels
+from ...errors import InputError
+from ...stats.inference import adjusted_p
+from ..controls.noise import Moments
+from ..controls.store_views import StoreView, changed_store
+from ..scores import Score
 
 Mask = npt.NDArray[np.bool_]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..errors import InputError
-from ..stats.inference import adjusted_p
-from .conditions import pairwise_score
-from .scores import Score
+from ..._arguments import checked
+from ...errors import InputError
+from ...stats.inference import adjusted_p
+from ..controls.conditions import pairwise_score
+from ..scores import Score
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..errors import InputError
-from ..stats.inference import bootstrap_interval, effect_size, sign_flip_p
+from ..._arguments import checked
+from ...errors import InputError
+from ...stats.inference import bootstrap_interval, effect_size, sign_flip_p
+from ..scores import Score
 from .likelihoods import pairwise_gathered
-from .scores import Score
 
 TRUE, DERANGED = "true brain", "deranged brain"
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..errors import InputError
-from .ranking import correlations
+from ..._arguments import checked
+from ...errors import InputError
+from ..metrics.retrieval import correlations
 
 
 @checked

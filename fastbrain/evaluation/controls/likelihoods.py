@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..errors import InputError
-from ..stats.derangements import check_partners
-from ..stats.inference import permutation_p
+from ..._arguments import checked
+from ...errors import InputError
+from ...stats.derangements import check_partners
+from ...stats.inference import permutation_p
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..data import VoxelStore
-from ..errors import InputError
-from .views import StoreView, changed_store
+from ..._arguments import checked
+from ...data import VoxelStore
+from ...errors import InputError
+from .store_views import StoreView, changed_store
 
 Noise = Literal["phase-randomised brain", "noise brain", "zero brain"]
 _COLUMNS = 8192  # voxels transformed at once

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..errors import InputError
-from ..stats.derangements import needed_pairs
-from .captions import majority_text, nearest_training_texts, template_text
+from ..._arguments import checked
+from ...errors import InputError
+from ...stats.derangements import needed_pairs
 from .conditions import DERANGED, TRUE, Conditions, Control
+from .text_baselines import majority_text, nearest_training_texts, template_text
 
 
 class BrainDecoder(Protocol):

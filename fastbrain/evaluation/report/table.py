@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .conditions import DERANGED
-from .metrics import TEXT_METRICS
-from .scores import Score
+from ..controls.conditions import DERANGED
+from ..metrics.registry import TEXT_METRICS
+from ..scores import Score
 
 TITLES = {metric.name: metric.title for metric in TEXT_METRICS} | {
     "pairwise": "pairwise accuracy",

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..errors import InputError
-from ..stats.exchangeability import permuted_rows, resampled_rows
-from ..stats.inference import Interval, permutation_p
-from .scores import Score
+from ..._arguments import checked
+from ...errors import InputError
+from ...stats.exchangeability import permuted_rows, resampled_rows
+from ...stats.inference import Interval, permutation_p
+from ..scores import Score
 
 Vector = npt.NDArray[np.float64]
 _BINS = 10

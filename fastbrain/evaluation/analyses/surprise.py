@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..errors import InputError
-from .conditions import DERANGED, TRUE, Conditions, pairwise_score
-from .scores import Score
+from ..._arguments import checked
+from ...errors import InputError
+from ..controls.conditions import DERANGED, TRUE, Conditions, pairwise_score
+from ..scores import Score
 
 
 @dataclass(frozen=True)

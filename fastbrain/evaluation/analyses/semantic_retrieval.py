@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .._arguments import checked
-from ..models.sentences import sentence_embeddings
-from ..models.sources import find_model
-from .bertscore import default_bert
-from .conditions import DERANGED
-from .ranking import retrieval
-from .scores import Score
+from ..._arguments import checked
+from ...models.sentences import sentence_embeddings
+from ...models.sources import find_model
+from ..controls.conditions import DERANGED
+from ..metrics.bertscore import default_bert
+from ..metrics.retrieval import retrieval
+from ..scores import Score
 
 _TOP = (1, 5)
 

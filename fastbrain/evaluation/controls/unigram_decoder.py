@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
+from ...errors import InputError
 from .unigram import nearest_text_unigram
 
 Array = npt.NDArray[np.float64]

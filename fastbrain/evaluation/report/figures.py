@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingPartError
-from ..grid import TokenGrid
-from .scores import Score
-from .surprise import SurpriseBin
+from ...errors import MissingPartError
+from ...grid import TokenGrid
+from ..analyses.surprise import SurpriseBin
+from ..scores import Score
 from .table import TITLES
 
 _BLUE, _GREY = "#1f5fa8", "#8a94a3"

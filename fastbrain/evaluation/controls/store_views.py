@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..data import VoxelStore
-from ..errors import InputError
+from ..._arguments import checked
+from ...data import VoxelStore
+from ...errors import InputError
 
 Change = Callable[[str, npt.NDArray[np.int16]], npt.NDArray[Any]]
 

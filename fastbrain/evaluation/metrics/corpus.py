@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..errors import InputError
-from ..stats.inference import Interval, permutation_p
-from ._foreign import foreign
+from ..._arguments import checked
+from ...errors import InputError
+from ...stats.inference import Interval, permutation_p
+from ..scores import Mode, Score
+from ._external import foreign
 from .bertscore import bert_score as bert_score
-from .metrics import TEXT_METRICS, Rows, TextMetric, bleu_signature, rouge_signature
 from .ngrams import bleu_counts, bleu_value, check_pairs, rouge_rows
-from .scores import Mode, Score
+from .registry import TEXT_METRICS, Rows, TextMetric, bleu_signature, rouge_signature
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import FastbrainError, InputError
+from ...errors import FastbrainError, InputError
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..errors import InputError, MissingPartError, SplitError
+from ..._arguments import checked
+from ...errors import InputError, MissingPartError, SplitError
 
 _PENALTIES = np.logspace(0, 6, 13)  # for standardised features
 _INNER_FOLDS = 5

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from .._runfiles import read_metrics
-from ..errors import InputError
-from ..stats.inference import Interval, adjusted_p, bootstrap_interval
-from .conditions import block_flip_p
-from .records import read_samples, sample_scores
+from ..._arguments import checked
+from ..._runfiles import read_metrics
+from ...errors import InputError
+from ...stats.inference import Interval, adjusted_p, bootstrap_interval
+from ..controls.conditions import block_flip_p
+from ..records import read_samples, sample_scores
 
 
 @dataclass(frozen=True)

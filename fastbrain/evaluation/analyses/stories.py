@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..errors import InputError
-from .conditions import DERANGED, block_flip_p
-from .metrics import TEXT_METRICS, TextMetric
-from .scores import Score
-from .text import text_scores
+from ..._arguments import checked
+from ...errors import InputError
+from ..controls.conditions import DERANGED, block_flip_p
+from ..metrics.corpus import text_scores
+from ..metrics.registry import TEXT_METRICS, TextMetric
+from ..scores import Score
 
 
 @checked

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
-from ..errors import InputError
+from ..._arguments import checked
+from ...errors import InputError
 
 
 @checked

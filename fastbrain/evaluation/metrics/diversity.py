@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from .._arguments import checked
-from ..errors import InputError
+from ..._arguments import checked
+from ...errors import InputError
 from .ngrams import bleu_counts, bleu_value, check_pairs
 
 

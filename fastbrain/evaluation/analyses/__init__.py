@@ -1,0 +1,1 @@
+"""Scores by subject, region, surprise, delay and story."""

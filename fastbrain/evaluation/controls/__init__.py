@@ -1,0 +1,1 @@
+"""Control conditions: noise, zero and mismatched recordings, text alone."""
