@@ -15,7 +15,7 @@ import torch
 from registry import Entry, Problem, Setting, relative
 from torch import Tensor
 
-from fastbrain.models import BrainLLM, BrainLLMConfig
+from fastbrain.brainllm import BrainLLM, BrainLLMConfig
 
 IGNORED = -100
 

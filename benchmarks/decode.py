@@ -8,7 +8,7 @@ import torch
 from registry import Entry, Problem, Setting
 from torch import Tensor
 
-from fastbrain.decoding.engine import generate
+from fastbrain.decoding.generation import generate
 from fastbrain.decoding.sampling import Sampling
 
 

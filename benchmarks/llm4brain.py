@@ -44,18 +44,11 @@ from fastbrain.data import (
 )
 from fastbrain.data.readers.clips import read_clip
 from fastbrain.data.simulate.captions import QUESTION, all_meanings
-from fastbrain.evaluation import Score, evaluate_model
+from fastbrain.evaluation import Score
 from fastbrain.evaluation.analyses.by_subject import subject_cells
-from fastbrain.models import (
-    LLM4Brain,
-    LLM4BrainConfig,
-    ModelCard,
-    small_llm,
-)
-from fastbrain.training import (
-    OptimConfig,
+from fastbrain.llm4brain import LLM4Brain, LLM4BrainConfig, ModelCard, evaluate_model
+from fastbrain.llm4brain.training import (
     RunConfig,
-    StageConfig,
     VideoLatents,
     build_model,
     fit_readout,
@@ -67,6 +60,8 @@ from fastbrain.training import (
     stage_two,
     video_targets,
 )
+from fastbrain.lm import small_llm
+from fastbrain.training import OptimConfig, StageConfig
 
 PRESETS = ("fastbrain", "paper", "published-code")
 UNSEEN = ("07", "08")

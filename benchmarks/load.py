@@ -114,7 +114,7 @@ def busy(processes: int) -> Iterator[None]:
 def train(work: Path) -> dict[str, float]:
     """Windows a second of the last epoch of stage II, and seconds of processor time."""
     from fastbrain import data
-    from fastbrain.training import RunConfig, preset, train_llm4brain
+    from fastbrain.llm4brain.training import RunConfig, preset, train_llm4brain
 
     design = data.CohortDesign(subjects=3, runs=2, trials=40, snr=0.25)
     if not (work / "cohort").exists():

@@ -29,7 +29,7 @@ from fastbrain.data import (
     simulate_cohort,
     split_unseen,
 )
-from fastbrain.training import RunConfig, preset, train_llm4brain
+from fastbrain.llm4brain.training import RunConfig, preset, train_llm4brain
 
 DESIGNS = {
     "demo": (CohortDesign(snr=0.25), WindowSpec(4.0, 4), (6, 6, 6)),

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fastbrain.models import (
+from fastbrain.llm4brain import (
     AdaptorConfig,
     EncoderConfig,
     LLM4BrainConfig,
     QFormerConfig,
     VideoConfig,
 )
-from fastbrain.training import LossConfig, OptimConfig, StageConfig, preset
+from fastbrain.llm4brain.training import preset
+from fastbrain.training import LossConfig, OptimConfig, StageConfig
 
 SNR = 0.25
 SIZES = LLM4BrainConfig(

@@ -48,11 +48,20 @@ from alice_retrieval import TR, filtered, random_phases, read_listeners
 
 from fastbrain._io import write_json
 from fastbrain._progress import say
+from fastbrain.brainllm import (
+    BrainLLM,
+    BrainLLMConfig,
+    BrainLLMDecoder,
+    Story,
+    fit_word_rate,
+    reconstruct,
+    story_search,
+)
+from fastbrain.brainllm.training import BrainTexts, brainllm_preset, train_brainllm
 from fastbrain.data import lagged_windows, lanczos_downsample, read_words, story_samples
-from fastbrain.decoding import EncodedSearch, Story, reconstruct, reconstruct_encoded, story_search
+from fastbrain.encoding_model import EncodedSearch, WordFeatures, fit_encoding, reconstruct_encoded
 from fastbrain.errors import CohortError, FastbrainError
 from fastbrain.evaluation import (
-    BrainLLMDecoder,
     find_score,
     pairwise_score,
     retrieval_scores,
@@ -61,17 +70,9 @@ from fastbrain.evaluation import (
 )
 from fastbrain.evaluation.metrics.bertscore import default_bert
 from fastbrain.evaluation.metrics.registry import TEXT_METRICS
-from fastbrain.models import (
-    BrainLLM,
-    BrainLLMConfig,
-    WordFeatures,
-    fit_encoding,
-    fit_word_rate,
-    vector_llm,
-)
-from fastbrain.models.sentences import sentence_embeddings
+from fastbrain.lm import vector_llm
+from fastbrain.lm.sentence_embeddings import sentence_embeddings
 from fastbrain.stats import fit_ridge, needed_pairs, permutation_p
-from fastbrain.training import BrainTexts, brainllm_preset, train_brainllm
 
 PARTS = 4
 WINDOW = 4  # volumes of a window, 8 s

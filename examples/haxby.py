@@ -29,12 +29,18 @@ from haxby_ridge import block_weights, choose_delay, fit_ridge, ridge_scores
 
 from fastbrain._io import write_json
 from fastbrain.data import VoxelStore, WindowLoader
-from fastbrain.decoding import decode_windows, score_texts
 from fastbrain.errors import FastbrainError
 from fastbrain.evaluation import pairwise
-from fastbrain.models import EncoderConfig, LLM4BrainConfig, QFormerConfig
+from fastbrain.llm4brain import (
+    EncoderConfig,
+    LLM4BrainConfig,
+    QFormerConfig,
+    decode_windows,
+    score_texts,
+)
+from fastbrain.llm4brain.training import RunConfig, preset, train_llm4brain
 from fastbrain.stats import derangements, permutation_p
-from fastbrain.training import OptimConfig, RunConfig, preset, train_llm4brain
+from fastbrain.training import OptimConfig
 
 PROMPT = "what does the person see ?"
 PAIRS = ((1, 2), (3, 4), (5, 6), (7, 8))

@@ -42,19 +42,14 @@ from pereira_ridge import embed, matched_noise, passage_parts, read_parts
 
 from fastbrain._io import write_json
 from fastbrain._progress import say
+from fastbrain.brainllm import BrainLLM, BrainLLMConfig, BrainLLMDecoder
+from fastbrain.brainllm.training import BrainTexts, brainllm_preset, train_brainllm
 from fastbrain.decoding import Sampling
 from fastbrain.errors import FastbrainError
-from fastbrain.evaluation import (
-    BrainLLMDecoder,
-    NearestTextUnigram,
-    bleu,
-    pairwise_score,
-    retrieval_scores,
-)
+from fastbrain.evaluation import NearestTextUnigram, bleu, pairwise_score, retrieval_scores
 from fastbrain.evaluation.metrics.bertscore import default_bert
-from fastbrain.models import BrainLLM, BrainLLMConfig, load_llm, vector_llm
+from fastbrain.lm import load_llm, vector_llm
 from fastbrain.stats import bootstrap_interval, derangements, fit_ridge, needed_pairs
-from fastbrain.training import BrainTexts, brainllm_preset, train_brainllm
 
 PENALTIES = tuple(float(p) for p in np.logspace(-1.5, 0.5, 5))
 COMPONENTS = 60

@@ -44,8 +44,8 @@ from fastbrain._io import read_json, write_json
 from fastbrain.errors import CohortError, FastbrainError, LeakError
 from fastbrain.evaluation import nearest_text_unigram, retrieval_scores, spread_counts
 from fastbrain.evaluation.metrics.bertscore import default_bert
-from fastbrain.models.sentences import sentence_embeddings
-from fastbrain.models.sources import find_model, load_tokenizer, load_weights_of
+from fastbrain.lm.sentence_embeddings import sentence_embeddings
+from fastbrain.lm.sources import find_model, load_tokenizer, load_weights_of
 from fastbrain.stats import bootstrap_interval, derangements, permutation_p
 
 PENALTIES = np.logspace(-2, 1, 7)  # times the mean squared length of a brain image

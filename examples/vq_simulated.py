@@ -21,10 +21,10 @@ from typing import Any
 
 from fastbrain._io import read_json, write_json
 from fastbrain.data import RestDesign, resting_study, simulate_rest
-from fastbrain.evaluation.vqlm import evaluate_vqlm
 from fastbrain.integrations.peft import accelerate_peft
-from fastbrain.training.vqlm import train_vqlm
-from fastbrain.training.vqlm_config import VQLMConfig
+from fastbrain.vqlm.evaluate import evaluate_vqlm
+from fastbrain.vqlm.training.config import VQLMConfig
+from fastbrain.vqlm.training.pipeline import train_vqlm
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import tyro
 
 from .._progress import say
 from ..data import VoxelStore
-from ..training.fewshot import ADAPT, adapt, plan_few_shot
+from ..llm4brain.training.few_shot import ADAPT, adapt, plan_few_shot
 
 
 @dataclass(frozen=True)

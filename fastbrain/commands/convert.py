@@ -16,7 +16,7 @@ import tyro
 from .._environment import check_file
 from .._progress import say
 from ..errors import OutputExistsError
-from ..models import convert_pickle
+from ..llm4brain.published_weights import convert_pickle
 
 
 @dataclass(frozen=True)

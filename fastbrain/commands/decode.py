@@ -13,10 +13,10 @@ import tyro
 
 from .._environment import check_file
 from .._progress import say
+from ..brainllm.evaluate import is_brainllm_run, open_brainllm_run, write_brainllm
 from ..data import WindowLoader
-from ..decoding import decode_windows
-from ..evaluation.brainrun import is_brainllm_run, open_brainllm_run, write_brainllm
-from ..evaluation.run import open_run, write_texts
+from ..llm4brain.decode import decode_windows
+from ..llm4brain.evaluate import open_run, write_texts
 from ._sampling import SamplingOptions
 from ._subjects import refuse_unknown_subject
 

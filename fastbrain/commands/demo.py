@@ -30,9 +30,13 @@ from ..errors import ConfigError
 from ..evaluation import Evaluation
 from ..evaluation.report.html import ReportParts
 from ..evaluation.report.table import metrics_table
-from ..evaluation.run import evaluate_run
-from ..models import EncoderConfig, LLM4BrainConfig, QFormerConfig, VideoConfig
-from ..training import OptimConfig, RunConfig, preset, train_llm4brain
+from ..llm4brain.config import EncoderConfig, LLM4BrainConfig, QFormerConfig
+from ..llm4brain.evaluate import evaluate_run
+from ..llm4brain.training.pipeline import train_llm4brain
+from ..llm4brain.training.presets import preset
+from ..llm4brain.training.run_config import RunConfig
+from ..nn.config import VideoConfig
+from ..training import OptimConfig
 
 _NEEDED_BYTES = 4e8
 

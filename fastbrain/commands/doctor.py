@@ -155,7 +155,7 @@ def _backends() -> list[dict[str, Any]]:
 
 
 def _attention() -> dict[str, str]:
-    from ..models.hub import attention_choice
+    from ..lm.loading import attention_choice
 
     # asked as for a GPU: without one, that is the answer's reason
     implementation, why = attention_choice("cuda")

@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 import tyro
 
 from .._progress import say
-from ..evaluation.brainrun import evaluate_brainllm_run, is_brainllm_run
+from ..brainllm.evaluate import evaluate_brainllm_run, is_brainllm_run
 from ..evaluation.report.table import metrics_table
-from ..evaluation.run import evaluate_run
+from ..llm4brain.evaluate import evaluate_run
 from ._sampling import SamplingOptions
 from ._subjects import refuse_unknown_subject
 

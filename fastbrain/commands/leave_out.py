@@ -22,8 +22,10 @@ from ..data import Split, VoxelStore, split_subject_folds, write_store
 from ..data.readers.events import Trial
 from ..data.store.plan import StorePlan
 from ..errors import CheckpointError, ConfigError
-from ..evaluation import Score, evaluate_run, mean_over_people, subject_table
-from ..training import RunConfig, train_llm4brain
+from ..evaluation import Score, mean_over_people, subject_table
+from ..llm4brain.evaluate import evaluate_run
+from ..llm4brain.training.pipeline import train_llm4brain
+from ..llm4brain.training.run_config import RunConfig
 from ._preparation import PreparationOptions
 
 Plan = Callable[[Callable[[list[Trial]], Split]], StorePlan]

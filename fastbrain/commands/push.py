@@ -15,7 +15,7 @@ from typing import Annotated
 import tyro
 
 from .._progress import say
-from ..models import push_to_hub
+from ..llm4brain.push_to_hub import push_to_hub
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import tyro
 
 from .._io import read_json
 from .._progress import say
+from ..brainllm.training.pipeline import BrainRunConfig, audit_brainllm, train_brainllm_run
+from ..brainllm.training.presets import brainllm_preset
 from ..data import VoxelStore
-from ..training.brainpresets import brainllm_preset
-from ..training.brainrun import BrainRunConfig, audit_brainllm, train_brainllm_run
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import tyro
 from .._io import read_json
 from .._progress import say
 from ..data import VoxelStore
-from ..training.scmbm import WEIGHTS, ScmbmConfig, train_scmbm
+from ..llm4brain.training.pretrain_encoder import WEIGHTS, ScmbmConfig, train_scmbm
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ import tyro
 from .._io import read_json
 from .._progress import say
 from ..data import RestDesign, read_resting, resting_study, simulate_rest, write_resting
-from ..evaluation.vqlm import evaluate_vqlm
 from ..integrations.peft import accelerate_peft
-from ..training.vqlm import train_vqlm
-from ..training.vqlm_config import VQLMConfig
+from ..vqlm.evaluate import evaluate_vqlm
+from ..vqlm.training.config import VQLMConfig
+from ..vqlm.training.pipeline import train_vqlm
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Scores that stand beside their chance level."""
 
+from ..stats.correlations import correlations
 from .analyses.by_subject import (
     mean_over_people,
     scores_by_subject,
@@ -29,10 +30,6 @@ from .analyses.sweeps import (
     delay_sweep,
     prompt_sweep,
     sweep,
-)
-from .brainllm import (
-    BrainLLMDecoder,
-    BrainRows,
 )
 from .controls.clinical_baselines import (
     ClinicalCohort,
@@ -80,11 +77,6 @@ from .controls.unigram import (
 from .controls.unigram_decoder import (
     NearestTextUnigram,
 )
-from .llm4brain import (
-    LLM4BrainDecoder,
-    control_model,
-    pairwise_scorer,
-)
 from .metrics.clinical import (
     beside_baselines,
     label_scores,
@@ -106,13 +98,7 @@ from .metrics.registry import (
     TEXT_METRICS,
     TextMetric,
 )
-from .metrics.retrieval import (
-    Found,
-    Retrieval,
-    correlations,
-    retrieval,
-    retrieval_scores,
-)
+from .metrics.retrieval import Found, Retrieval, retrieval, retrieval_scores
 from .protocol import (
     Evaluation,
     Sample,
@@ -133,11 +119,6 @@ from .report.html import (
     ReportParts,
     write_report,
 )
-from .run import (
-    evaluate_model,
-    evaluate_run,
-    open_run,
-)
 from .scores import (
     Score,
     with_adjusted,
@@ -145,8 +126,6 @@ from .scores import (
 
 __all__ = [
     "BrainDecoder",
-    "BrainLLMDecoder",
-    "BrainRows",
     "ClinicalCohort",
     "Comparison",
     "Conditions",
@@ -155,7 +134,6 @@ __all__ = [
     "Diversity",
     "Evaluation",
     "Found",
-    "LLM4BrainDecoder",
     "Moments",
     "NearestTextUnigram",
     "Pairwise",
@@ -181,16 +159,13 @@ __all__ = [
     "common_trials",
     "compare_runs",
     "connectivity_features",
-    "control_model",
     "correlations",
     "cross_validated_baselines",
     "cut_to_reference_length",
     "delay_sweep",
     "delayed_store",
     "diversity",
-    "evaluate_model",
     "evaluate_regions",
-    "evaluate_run",
     "evaluate_text",
     "find_score",
     "gaussian_noise",
@@ -202,11 +177,9 @@ __all__ = [
     "nearest_text_unigram",
     "nearest_training_texts",
     "noise_store",
-    "open_run",
     "pairwise",
     "pairwise_gathered",
     "pairwise_score",
-    "pairwise_scorer",
     "phase_randomised",
     "prompt_sweep",
     "read_samples",

@@ -18,8 +18,8 @@ from .._arguments import checked
 from ..data import AnnotatorCard, Request
 from ..data.readers.clips import read_clip
 from ..errors import CohortError, ConfigError
-from ..models.answering import answer_clips, answer_texts, load_video_llm
-from ..models.hub import load_llm, model_digest
+from ..lm.chat import answer_clips, answer_texts, load_video_llm
+from ..lm.loading import load_llm, model_digest
 
 # what a language model is told about the stimulus that it cannot see
 FRAME = "Somebody saw this: {facts}\n{instruction} Answer in one sentence."

@@ -25,7 +25,7 @@ from .._io import folder_atomic, read_json, sha256, verify, write_atomic, write_
 from .._lock import hold
 from .._progress import say
 from ..errors import CheckpointError, CohortError
-from ..models.saved import load_tensors
+from ..nn.saved_folder import load_tensors
 
 LAYOUT = 1
 _FILES = ("model.safetensors", "optimizer.safetensors", "rng.safetensors", "state.json")

@@ -9,7 +9,7 @@ from typing import Any
 
 from .._arguments import checked
 from ..errors import ConfigError
-from ..models.serialisation import from_dict, require, to_dict
+from ..nn.config_io import from_dict, require, to_dict
 
 
 @checked(error=ConfigError)

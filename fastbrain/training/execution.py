@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..models.llm4brain import LLM4Brain
-from ..models.qformer import QFormer
-from ..models.scmbm import SCMBM
 from .config import StageConfig
 
 
@@ -16,13 +13,15 @@ def arrange(objective: nn.Module, config: StageConfig) -> None:
     Parameters
     ----------
     objective : Module
+        Parts that can recompute their blocks have an attribute `recompute`; those that are also
+        compiled, one by one, have `compiles`, both bool.
     config : StageConfig
         Its `recompute` and `compile`.
     """
     for part in objective.modules():
-        if isinstance(part, SCMBM | QFormer | LLM4Brain):
+        if hasattr(part, "recompute"):
             part.recompute = config.recompute
-        if isinstance(part, SCMBM | QFormer):
+        if getattr(part, "compiles", False):
             # None takes back what an earlier stage compiled
             part._compiled_call_impl = None
             if config.compile is not None:

@@ -20,7 +20,7 @@ from .._arguments import checked
 from .._io import new_output, write_atomic
 from .._progress import say, track
 from ..errors import CheckpointError, ConfigError, TrainingError
-from ..models.pretrained import load_strict
+from ..nn.state_dict import load_strict
 from .checkpoint import (
     Checkpoint,
     latest_checkpoint,

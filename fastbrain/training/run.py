@@ -17,7 +17,7 @@ from torch import nn
 from .._io import write_json
 from .._progress import say
 from ..errors import CheckpointError
-from ..models.pretrained import load_strict
+from ..nn.state_dict import load_strict
 from .checkpoint import (
     Checkpoint,
     latest_checkpoint,

@@ -12,7 +12,9 @@ from torch import nn
 from world import World
 
 from fastbrain import data, decoding, evaluation, ops, training
-from fastbrain.models import BrainLLMConfig, DigitTokens, VQAutoencoder
+from fastbrain.brainllm import BrainLLMConfig
+from fastbrain.lm import DigitTokens
+from fastbrain.vqlm import VQAutoencoder
 
 Arguments = dict[str, Any]
 

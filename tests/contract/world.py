@@ -13,24 +13,23 @@ import torch
 
 import fastbrain as fb
 from fastbrain import data, decoding, evaluation
-from fastbrain.models import (
-    BrainLLM,
-    BrainLLMConfig,
-    CodeVocabulary,
+from fastbrain.brainllm import BrainLLM, BrainLLMConfig
+from fastbrain.llm4brain import (
     EncoderConfig,
     LLM4BrainConfig,
-    MixedSequence,
     ModelCard,
     QFormerConfig,
-    QuantiserConfig,
     VideoConfig,
-    VQAutoencoder,
-    VQAutoencoderConfig,
+)
+from fastbrain.lm import (
+    CodeVocabulary,
+    MixedSequence,
     extend_vocabulary,
     interleave,
     load_llm,
     small_llm,
 )
+from fastbrain.vqlm import QuantiserConfig, VQAutoencoder, VQAutoencoderConfig
 
 WORDS = ("a", "ball", "the", "box", "is", "there", "what", "?")
 SHAPE, VOLUMES, AFFINE = (4, 4, 4), 40, np.diag([3.0, 3.0, 3.0, 1.0])

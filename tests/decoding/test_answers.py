@@ -10,16 +10,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from fastbrain.decoding import answer_odds, guess_number
 from fastbrain.errors import InputError
-from fastbrain.models import (
-    CodeVocabulary,
-    DigitTokens,
-    Question,
-    extend_vocabulary,
-    interleave,
-    mixed_nll,
-)
-from fastbrain.models.mixed import IGNORED, additive, stair_step_mask
-from fastbrain.models.wordlevel import word_tokenizer
+from fastbrain.lm import CodeVocabulary, DigitTokens, extend_vocabulary, interleave, mixed_nll
+from fastbrain.lm.mixed_sequence import IGNORED, additive, stair_step_mask
+from fastbrain.lm.word_lm import word_tokenizer
+from fastbrain.vqlm import Question
 
 TEXTS = ["how old is this person ?", "0 1 2 3 4 5 6 7 8 9", "a man", "a woman", "young"]
 MODELS = {

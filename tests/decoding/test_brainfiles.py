@@ -13,10 +13,16 @@ from test_story import wordpiece
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from fastbrain._io import sha256
+from fastbrain.brainllm import (
+    BrainLLM,
+    BrainLLMCard,
+    BrainLLMConfig,
+    load_brainllm,
+    reconstruct,
+    save_brainllm,
+)
 from fastbrain.data import ArrayRows, VoxelStore, fit_pca
-from fastbrain.decoding import BrainLLMCard, load_brainllm, reconstruct, save_brainllm
 from fastbrain.errors import CheckpointError, ConfigError, OutputExistsError
-from fastbrain.models import BrainLLM, BrainLLMConfig
 
 K, VOXELS = 3, 20
 

@@ -11,10 +11,9 @@ from test_story import wordpiece
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from fastbrain.data import lanczos_downsample
-from fastbrain.decoding import EncodedSearch, reconstruct_encoded
-from fastbrain.decoding.encoded import word_places
+from fastbrain.encoding_model import EncodedSearch, WordFeatures, fit_encoding, reconstruct_encoded
+from fastbrain.encoding_model.decode import word_places
 from fastbrain.errors import ConfigError, InputError
-from fastbrain.models import WordFeatures, fit_encoding
 
 EVERY = EncodedSearch(beams=10_000, extensions=10_000, mass=1.0, ratio=0.0)
 
@@ -134,7 +133,7 @@ def test_voxels_and_penalty_are_chosen_in_training():
 
 
 def test_no_delay_reaches_into_another_run():
-    from fastbrain.models.encoding import delayed
+    from fastbrain.encoding_model.model import delayed
 
     rows = np.arange(1.0, 7)[:, None]
     found = delayed(rows, (1, 2), runs=list("aaabbb"))

@@ -20,9 +20,9 @@ from transformers import (
 )
 
 from fastbrain.decoding import Sampling, generate, score_matrix, score_pairs, score_steered
-from fastbrain.decoding.endings import end_tokens_of
 from fastbrain.errors import ConfigError, InputError
-from fastbrain.models import load_llm
+from fastbrain.lm import load_llm
+from fastbrain.lm.end_tokens import end_tokens_of
 
 VOCABULARY, WIDTH, CONTEXT = 21, 8, 16
 SHORT = Sampling(max_new_tokens=6)

@@ -9,10 +9,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from fastbrain.decoding import Sampling, StorySearch, generate, reconstruct, story_search
-from fastbrain.decoding.wordstarts import WordStarts
+from fastbrain.brainllm import BrainLLM, BrainLLMConfig, StorySearch, reconstruct, story_search
+from fastbrain.decoding import Sampling, generate
+from fastbrain.decoding.word_starts import WordStarts
 from fastbrain.errors import ConfigError, InputError
-from fastbrain.models import BrainLLM, BrainLLMConfig
 
 K = 3
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from fastbrain.brainllm.evaluate import open_brainllm_run
 from fastbrain.cli import main
 from fastbrain.data import (
     CohortDesign,
@@ -17,7 +18,6 @@ from fastbrain.data import (
     simulate_cohort,
     split_by,
 )
-from fastbrain.evaluation.brainrun import open_brainllm_run
 
 pytest.importorskip("nilearn")
 DESIGN = CohortDesign(subjects=1, runs=6, trials=12, resolution_mm=8, snr=2.0)

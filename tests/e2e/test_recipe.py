@@ -31,17 +31,17 @@ from fastbrain.errors import (
     OutputExistsError,
 )
 from fastbrain.evaluation import Score, read_samples
-from fastbrain.evaluation.run import evaluate_model, evaluate_run, open_run
-from fastbrain.models import EncoderConfig, LLM4BrainConfig, QFormerConfig, VideoConfig
-from fastbrain.training import (
-    OptimConfig,
+from fastbrain.llm4brain import EncoderConfig, LLM4BrainConfig, QFormerConfig, VideoConfig
+from fastbrain.llm4brain.evaluate import evaluate_model, evaluate_run, open_run
+from fastbrain.llm4brain.training import (
     ReadoutFit,
     RunConfig,
     preset,
     split_target,
     train_llm4brain,
 )
-from fastbrain.training.pipeline import notes_on
+from fastbrain.llm4brain.training.pipeline import notes_on
+from fastbrain.training import OptimConfig
 
 pytest.importorskip("nilearn")
 DESIGN = CohortDesign(subjects=3, runs=3, trials=8, resolution_mm=8, snr=2.0)

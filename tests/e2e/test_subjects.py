@@ -21,23 +21,22 @@ from fastbrain.data import (
     split_unseen,
 )
 from fastbrain.data.simulate.captions import QUESTION
-from fastbrain.decoding import decode_windows
 from fastbrain.errors import (
     CheckpointError,
     ConfigError,
     InputError,
     UnknownSubjectError,
 )
-from fastbrain.evaluation.run import evaluate_run, open_run
-from fastbrain.models import EncoderConfig, LLM4BrainConfig, QFormerConfig, from_pretrained
-from fastbrain.training import (
-    OptimConfig,
-    RunConfig,
-    StageConfig,
-    adapt,
-    preset,
-    train_llm4brain,
+from fastbrain.llm4brain import (
+    EncoderConfig,
+    LLM4BrainConfig,
+    QFormerConfig,
+    decode_windows,
+    from_pretrained,
 )
+from fastbrain.llm4brain.evaluate import evaluate_run, open_run
+from fastbrain.llm4brain.training import RunConfig, adapt, preset, train_llm4brain
+from fastbrain.training import OptimConfig, StageConfig
 
 pytest.importorskip("nilearn")
 

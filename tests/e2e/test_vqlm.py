@@ -10,11 +10,12 @@ import pytest
 from fastbrain.cli import main
 from fastbrain.data import RestDesign, read_resting, resting_study, simulate_rest, write_resting
 from fastbrain.errors import CheckpointError, CohortError, InputError, SplitError
-from fastbrain.evaluation.vqlm import evaluate_vqlm
-from fastbrain.models import CodeVocabulary, load_llm, load_vq
-from fastbrain.training.seriesimage import image_predictions, series_image
-from fastbrain.training.vqlm import part_people, train_vqlm
-from fastbrain.training.vqlm_config import VQLMConfig
+from fastbrain.lm import CodeVocabulary, load_llm
+from fastbrain.vqlm import load_vq
+from fastbrain.vqlm.evaluate import evaluate_vqlm
+from fastbrain.vqlm.training.config import VQLMConfig
+from fastbrain.vqlm.training.image_baseline import image_predictions, series_image
+from fastbrain.vqlm.training.pipeline import part_people, train_vqlm
 
 SMALL = {
     "coder_epochs": 2,

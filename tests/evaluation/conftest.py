@@ -21,18 +21,17 @@ from fastbrain.data import (
     read_runs_table,
     split_unseen,
 )
-from fastbrain.models import (
+from fastbrain.llm4brain import (
     EncoderConfig,
     LLM4Brain,
     LLM4BrainConfig,
     ModelCard,
     QFormerConfig,
     VideoConfig,
-    load_llm,
     save_pretrained,
-    small_llm,
 )
-from fastbrain.models.kept_llm import keep_llm
+from fastbrain.lm import load_llm, small_llm
+from fastbrain.lm.kept_llm import keep_llm
 
 SHAPE_ZYX, VOLUMES, TRIALS, FRAMES = (4, 6, 6), 40, 6, 4
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])

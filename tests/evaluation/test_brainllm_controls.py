@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from fastbrain.brainllm import BrainLLM, BrainLLMConfig, BrainLLMDecoder
 from fastbrain.errors import InputError
-from fastbrain.evaluation import BrainLLMDecoder, run_controls
-from fastbrain.models import BrainLLM, BrainLLMConfig, encode_context, encode_continuations
+from fastbrain.evaluation import run_controls
+from fastbrain.lm import encode_context, encode_continuations
 from fastbrain.stats import derangements
 
 K = 5

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastbrain.decoding import StorySearch
+from fastbrain.brainllm import StorySearch
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

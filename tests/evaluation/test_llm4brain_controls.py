@@ -7,22 +7,19 @@ import pytest
 import torch
 
 from fastbrain.data import WindowLoader
-from fastbrain.decoding import decode_windows
 from fastbrain.errors import InputError
 from fastbrain.evaluation import (
-    LLM4BrainDecoder,
     atlas_regions,
     common_trials,
-    control_model,
     delay_sweep,
     delayed_store,
     evaluate_regions,
     noise_store,
-    pairwise_scorer,
     prompt_sweep,
     region_store,
 )
-from fastbrain.models import encode_answers, encode_prompts
+from fastbrain.llm4brain import LLM4BrainDecoder, control_model, decode_windows, pairwise_scorer
+from fastbrain.lm import encode_answers, encode_prompts
 from fastbrain.stats import derangements, needed_pairs
 
 # fp32 attention over a cache sums in another order

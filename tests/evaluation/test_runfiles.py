@@ -13,22 +13,22 @@ from known import perfect
 from fastbrain._environment import check_environment
 from fastbrain._io import write_json
 from fastbrain._runfiles import read_manifest, read_metrics
+from fastbrain.brainllm.evaluate import is_brainllm_run
+from fastbrain.brainllm.training.pipeline import train_brainllm_run
 from fastbrain.commands import compare as compare_command
 from fastbrain.commands import decode as decode_command
 from fastbrain.errors import CheckpointError, DiskError, FastbrainError
 from fastbrain.evaluation import Score, evaluate_text, read_samples, write_samples
-from fastbrain.evaluation import run as evaluation_run
-from fastbrain.evaluation import vqlm as evaluation_vqlm
-from fastbrain.evaluation.brainrun import is_brainllm_run
 from fastbrain.evaluation.records import sample_scores
 from fastbrain.evaluation.run_store import open_store, scored_trials
-from fastbrain.models.kept_llm import kept_llm
-from fastbrain.models.modelcard import card_text
-from fastbrain.training import train_llm4brain
-from fastbrain.training.brainrun import train_brainllm_run
-from fastbrain.training.claim import claim, reason_of
-from fastbrain.training.fewshot import adapt
-from fastbrain.training.scmbm import train_scmbm
+from fastbrain.llm4brain import evaluate as evaluation_run
+from fastbrain.llm4brain.model_card import card_text
+from fastbrain.llm4brain.training import train_llm4brain
+from fastbrain.llm4brain.training.few_shot import adapt
+from fastbrain.llm4brain.training.pretrain_encoder import train_scmbm
+from fastbrain.lm.kept_llm import kept_llm
+from fastbrain.training.run_folder import claim, reason_of
+from fastbrain.vqlm import evaluate as evaluation_vqlm
 
 MUTATIONS = 120  # of each file: 720 in all
 # what an entry may be turned into

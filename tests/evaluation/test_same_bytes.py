@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fastbrain.decoding import Sampling
-from fastbrain.evaluation.run import evaluate_run
 from fastbrain.evaluation.threads import one_thread
+from fastbrain.llm4brain.evaluate import evaluate_run
 
 FILES = ("metrics.json", "samples.parquet", "subjects.md")
 
@@ -27,7 +27,7 @@ def test_evaluate_writes_the_same_bytes_with_one_thread_and_with_two(
 ):
     pytest.importorskip("bert_score")
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr("fastbrain.evaluation.run.write_report", lambda *_: None)
+    monkeypatch.setattr("fastbrain.llm4brain.evaluate.write_report", lambda *_: None)
     found = []
     for count in (1, 2):
         run = tmp_path / str(count)

@@ -19,7 +19,7 @@ from fastbrain._io import read_json
 from fastbrain._parquet import read_columns
 from fastbrain.data import load_volumes, read_mask
 from fastbrain.errors import CheckpointError, CohortError, StoreError, VolumeError
-from fastbrain.models.published import read_tensors
+from fastbrain.llm4brain.published_weights import read_tensors
 
 MOST = 24 << 20  # bytes; what the bombs claim is several times as much
 

@@ -20,8 +20,9 @@ from fastbrain.data.readers.clips import write_clip
 from fastbrain.errors import CohortError, ConfigError, InputError
 from fastbrain.integrations import annotators
 from fastbrain.integrations.annotators import TextModel, VideoModel
-from fastbrain.models import answering, load_llm, small_llm
-from fastbrain.models.hub import model_digest
+from fastbrain.lm import chat as answering
+from fastbrain.lm import load_llm, small_llm
+from fastbrain.lm.loading import model_digest
 
 FRAME = "{instruction} {facts}"
 COLOURS = ("red", "blue", "green")

@@ -16,8 +16,8 @@ from torch.nn.utils import parametrizations, prune
 
 from fastbrain import accelerate_peft
 from fastbrain.integrations.peft import NonlinearLoraConfig
-from fastbrain.models.config import AdaptorConfig
-from fastbrain.models.layers import SelfAttention
+from fastbrain.nn.config import AdaptorConfig
+from fastbrain.nn.layers import SelfAttention
 from fastbrain.ops import observed
 from fastbrain.ops.module_checks import untouched
 

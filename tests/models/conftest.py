@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fastbrain import TokenGrid
-from fastbrain.models import (
+from fastbrain.llm4brain import (
     AdaptorConfig,
     EncoderConfig,
     LLM4Brain,

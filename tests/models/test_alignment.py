@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from fastbrain.errors import InputError
-from fastbrain.models import (
+from fastbrain.vqlm import (
     ContrastiveAlignment,
     DomainClassifier,
     probe_domains,

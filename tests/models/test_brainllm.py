@@ -8,14 +8,10 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from fastbrain.brainllm import BrainLLM, BrainLLMConfig
+from fastbrain.brainllm.config import DECODERS
 from fastbrain.errors import ConfigError, InputError
-from fastbrain.models import (
-    BrainLLM,
-    BrainLLMConfig,
-    encode_context,
-    encode_continuations,
-)
-from fastbrain.models.brainconfig import DECODERS
+from fastbrain.lm import encode_context, encode_continuations
 
 K, FRAMES, VOCABULARY = 6, 4, 53
 
@@ -100,7 +96,7 @@ def test_every_decoder_learns_and_nothing_else(make, tokenizer, decoder, additiv
 
 
 def test_size_of_the_paper():
-    from fastbrain.models import brain_decoder
+    from fastbrain.brainllm import brain_decoder
 
     decoder = brain_decoder(BrainLLMConfig(features=1000), 4096)
     assert sum(p.numel() for p in decoder.parameters()) == 2 * 1000**2 + 1000 + 1000 * 4096

@@ -6,14 +6,8 @@ import pytest
 import torch
 
 from fastbrain.errors import ConfigError, InputError
-from fastbrain.models import (
-    Bridge,
-    FrameEncoder,
-    QFormer,
-    QFormerConfig,
-    VideoConfig,
-    from_vision_model,
-)
+from fastbrain.llm4brain import Bridge, QFormer, QFormerConfig, VideoConfig, from_vision_model
+from fastbrain.nn import FrameEncoder
 
 
 @pytest.mark.parametrize("context_dim", [12, 17], ids=["same width", "projected"])

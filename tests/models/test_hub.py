@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fastbrain.errors import ConfigError, InputError
-from fastbrain.models import (
+from fastbrain.lm import (
     attention_choice,
     encode_answers,
     encode_prompts,

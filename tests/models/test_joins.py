@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from fastbrain import TokenGrid
 from fastbrain.errors import CheckpointError, ConfigError, InputError
-from fastbrain.models import (
+from fastbrain.llm4brain import (
     EncoderConfig,
     LLM4BrainConfig,
     MaskedAutoencoder,
@@ -19,7 +19,7 @@ from fastbrain.models import (
     VoxelTokenizer,
     load_scmbm,
 )
-from fastbrain.models.encoder import BrainEncoder
+from fastbrain.llm4brain.standalone_encoder import BrainEncoder
 
 # fp32 sums of a few hundred products of order one
 FP32 = {"rtol": 1e-4, "atol": 1e-5}

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from fastbrain.errors import CheckpointError, ConfigError
-from fastbrain.models import ModelCard, from_pretrained, load_llm, save_pretrained, small_llm
-from fastbrain.models.kept_llm import LLMRecord, carry_llm, find_llm, keep_llm, kept_llm
-from fastbrain.models.wordlevel import word_tokenizer
+from fastbrain.llm4brain import ModelCard, from_pretrained, save_pretrained
+from fastbrain.lm import load_llm, small_llm
+from fastbrain.lm.kept_llm import LLMRecord, carry_llm, find_llm, keep_llm, kept_llm
+from fastbrain.lm.word_lm import word_tokenizer
 
 CORPUS = ["the dog runs", "a cat sleeps"]
 

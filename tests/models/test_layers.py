@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from fastbrain.errors import ConfigError
-from fastbrain.models import AdaptedLinear, Adaptor, AdaptorConfig, Block, adaptors_off
+from fastbrain.llm4brain import AdaptorConfig
+from fastbrain.nn import AdaptedLinear, Adaptor, Block, adaptors_off
 
 # fp32 sums of at most 64 terms of order one: 64 · 2^-24 ≈ 4e-6
 FP32 = {"rtol": 1e-5, "atol": 1e-5}

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from fastbrain.errors import ConfigError, InputError
-from fastbrain.models import Adaptor, LLM4Brain, from_vision_model
+from fastbrain.llm4brain import LLM4Brain, from_vision_model
+from fastbrain.nn import Adaptor
 
 # fp32 log-softmax over 53 words through two layers, padded against unpadded
 FP32 = {"rtol": 1e-4, "atol": 1e-4}

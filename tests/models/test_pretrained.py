@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from fastbrain._io import sha256
 from fastbrain.errors import CheckpointError, ConfigError, FastbrainError, OutputExistsError
-from fastbrain.models import LLM4BrainConfig, ModelCard, from_pretrained, save_pretrained
+from fastbrain.llm4brain import LLM4BrainConfig, ModelCard, from_pretrained, save_pretrained
 
 CARD = ModelCard(
     llm="somewhere/llm",
@@ -143,7 +143,7 @@ def test_no_pickle_is_ever_opened(saved, monkeypatch):
 def test_a_model_with_an_external_frame_encoder_decodes_without_it(make_model, tmp_path, voxels):
     from transformers import ViTConfig, ViTModel
 
-    from fastbrain.models import from_vision_model
+    from fastbrain.llm4brain import from_vision_model
 
     vit = ViTConfig(
         hidden_size=12,

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from fastbrain._io import sha256
 from fastbrain.errors import CheckpointError
-from fastbrain.models import SCMBM, AdaptorConfig, EncoderConfig, convert_pickle, load_scmbm
+from fastbrain.llm4brain import SCMBM, AdaptorConfig, EncoderConfig, convert_pickle, load_scmbm
 
 DIM, DEPTH, HEADS, PATCH, PATCHES = 24, 2, 3, 16, 19
 CONFIG = EncoderConfig(dim=DIM, depth=DEPTH, heads=HEADS, decoder_dim=12, decoder_heads=2)

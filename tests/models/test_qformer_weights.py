@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from fastbrain._io import sha256
 from fastbrain.errors import CheckpointError
-from fastbrain.models import (
+from fastbrain.llm4brain import (
     AdaptorConfig,
     QFormer,
     QFormerConfig,

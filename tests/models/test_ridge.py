@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastbrain.brainllm import fit_word_rate
 from fastbrain.errors import InputError
-from fastbrain.models import fit_word_rate
 from fastbrain.stats import fit_ridge
 
 

@@ -9,13 +9,8 @@ import pytest
 import torch
 
 from fastbrain.errors import ConfigError, InputError
-from fastbrain.models import (
-    SCMBM,
-    AdaptorConfig,
-    MaskedAutoencoder,
-    VoxelTokenizer,
-    brain_positions,
-)
+from fastbrain.llm4brain import SCMBM, AdaptorConfig, MaskedAutoencoder, VoxelTokenizer
+from fastbrain.nn import brain_positions
 
 
 @pytest.fixture

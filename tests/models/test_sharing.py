@@ -12,7 +12,7 @@ import torch
 
 from fastbrain import TokenGrid
 from fastbrain.errors import CheckpointError, InputError
-from fastbrain.models import ModelCard, from_pretrained, push_to_hub, save_pretrained
+from fastbrain.llm4brain import ModelCard, from_pretrained, push_to_hub, save_pretrained
 
 hub = pytest.importorskip("huggingface_hub")
 CARD = ModelCard(

@@ -15,17 +15,12 @@ import torch
 import fastbrain
 from fastbrain.cli import main
 from fastbrain.errors import FastbrainError, InputError
-from fastbrain.models import (
-    from_pretrained,
-    load_llm,
-    load_vision_model,
-    save_pretrained,
-    vector_llm,
-)
-from fastbrain.models.answering import load_video_llm
-from fastbrain.models.pretrained import ModelCard
-from fastbrain.models.sentences import sentence_embeddings
-from fastbrain.models.sources import find_model, load_weights_of
+from fastbrain.llm4brain import from_pretrained, load_vision_model, save_pretrained
+from fastbrain.llm4brain.saving import ModelCard
+from fastbrain.lm import load_llm, vector_llm
+from fastbrain.lm.chat import load_video_llm
+from fastbrain.lm.sentence_embeddings import sentence_embeddings
+from fastbrain.lm.sources import find_model, load_weights_of
 
 LOADERS = {
     "load_llm": load_llm,
@@ -201,7 +196,7 @@ def test_only_one_module_loads_models_of_transformers():
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and node.attr in ("from_pretrained", "from_config")
     }
-    assert found == {"fastbrain/models/sources.py"}
+    assert found == {"fastbrain/lm/sources.py"}
 
 
 def test_every_load_says_that_no_code_may_run(folder, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastbrain.errors import ConfigError, UnknownSubjectError
-from fastbrain.models import SubjectTable
+from fastbrain.llm4brain import SubjectTable
 
 
 @pytest.mark.parametrize("kind", ["embedding", "affine"])

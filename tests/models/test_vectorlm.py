@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fastbrain.errors import InputError
-from fastbrain.models import vector_llm
+from fastbrain.lm import vector_llm
 
 WORDS = ["dog", "cat", "runs", "sleeps", "the", "a", "sea"]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastbrain.errors import InputError
-from fastbrain.models import load_vision_model
+from fastbrain.llm4brain import load_vision_model
 
 SIZES = {
     "hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8,

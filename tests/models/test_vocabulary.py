@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from fastbrain.errors import InputError
-from fastbrain.models import (
+from fastbrain.lm import (
     CodeVocabulary,
     continue_codes,
     extend_vocabulary,
@@ -15,7 +15,7 @@ from fastbrain.models import (
     mixed_loss,
     stair_step_mask,
 )
-from fastbrain.models.mixed import IGNORED, additive
+from fastbrain.lm.mixed_sequence import IGNORED, additive
 
 WORDS = ("<pad>", "<bos>", "<eos>", "<unk>", "the", "age", "is", "seven", "nine")
 CODES = 6

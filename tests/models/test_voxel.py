@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fastbrain.errors import InputError
-from fastbrain.models import VoxelTokenizer
+from fastbrain.llm4brain import VoxelTokenizer
 
 # fp32 sums of 24 products of order ten
 FP32 = {"rtol": 1e-5, "atol": 1e-4}

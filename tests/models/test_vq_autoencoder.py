@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from fastbrain.errors import CheckpointError, ConfigError, InputError
-from fastbrain.models import (
+from fastbrain.vqlm import (
     CoderCard,
     QuantiserConfig,
     ScalarQuantiser,
@@ -20,7 +20,7 @@ from fastbrain.models import (
     load_vq,
     save_vq,
 )
-from fastbrain.models.quantiser import rotated
+from fastbrain.vqlm.quantiser import rotated
 
 REGIONS, PATCH, STEPS = 3, 5, 4
 SMALL = QuantiserConfig(codes=7, dim=4)

@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastbrain.models.alignment import ContrastiveAlignment
-from fastbrain.models.quantiser import VectorQuantiser, rotated
-from fastbrain.models.vq_config import QuantiserConfig
+from fastbrain.llm4brain.training.losses import clip_loss
 from fastbrain.ops.lengths import unit
-from fastbrain.training.losses import clip_loss
+from fastbrain.vqlm.alignment import ContrastiveAlignment
+from fastbrain.vqlm.config import QuantiserConfig
+from fastbrain.vqlm.quantiser import VectorQuantiser, rotated
 
 
 def _rows(zero):

@@ -12,16 +12,15 @@ import torch
 from torch import Tensor
 
 from fastbrain import TokenGrid
-from fastbrain.models import (
+from fastbrain.llm4brain import (
     AdaptorConfig,
     EncoderConfig,
     LLM4Brain,
     LLM4BrainConfig,
     QFormerConfig,
     VideoConfig,
-    load_llm,
-    small_llm,
 )
+from fastbrain.lm import load_llm, small_llm
 
 WORDS = ("ball", "box", "wall", "tree")
 PROMPT = "What is it?"

@@ -6,19 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from fastbrain.errors import ConfigError, InputError, LeakError
-from fastbrain.models import BrainLLM, BrainLLMConfig
-from fastbrain.training import (
+from fastbrain.brainllm import BrainLLM, BrainLLMConfig
+from fastbrain.brainllm.training import (
     BrainTextLoader,
     BrainTexts,
-    OptimConfig,
-    StageConfig,
     WarmUp,
     brainllm_preset,
     fit_steering,
     train_brainllm,
 )
-from fastbrain.training.brainpresets import BrainLLMTraining
+from fastbrain.brainllm.training.presets import BrainLLMTraining
+from fastbrain.errors import ConfigError, InputError, LeakError
+from fastbrain.training import OptimConfig, StageConfig
 
 WORDS = ("ball", "box", "wall", "tree")
 K = 8

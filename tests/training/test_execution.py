@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from fastbrain.errors import ConfigError
-from fastbrain.models.blocks import Block
-from fastbrain.training import OptimConfig, StageConfig, StageTwo, fit, preset
+from fastbrain.llm4brain.training import StageTwo, preset
+from fastbrain.nn.blocks import Block
+from fastbrain.training import OptimConfig, StageConfig, fit
 from fastbrain.training.execution import arrange
 
 PROMPTS = ("What is it?",)

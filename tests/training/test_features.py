@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from fastbrain.data.readers.clips import read_clip, write_clip
-from fastbrain.models import from_vision_model
-from fastbrain.training.features import FrameFeatures
+from fastbrain.llm4brain import from_vision_model
+from fastbrain.llm4brain.training.frame_features import FrameFeatures
 
 pytest.importorskip("av")
 # the same product of tensors that lie elsewhere in memory may sum in another order
@@ -89,7 +89,7 @@ def test_what_changes_the_features_changes_the_key(encoder, clip_of, tmp_path, c
 
 
 def test_the_key_does_not_depend_on_where_things_are(encoder, clip_of, tmp_path):
-    from fastbrain.models import load_vision_model
+    from fastbrain.llm4brain import load_vision_model
 
     key = features(encoder, clip_of, tmp_path).key(clip_of("t-1"))
     (tmp_path / "moved.mp4").write_bytes(clip_of("t-1").read_bytes())

@@ -19,17 +19,10 @@ from fastbrain.errors import (
     OutputExistsError,
     TrainingError,
 )
-from fastbrain.training import (
-    ClipLoader,
-    OptimConfig,
-    StageConfig,
-    StageTwo,
-    latest_checkpoint,
-    load_checkpoint,
-    preset,
-)
+from fastbrain.llm4brain.training import ClipLoader, StageTwo, preset
+from fastbrain.llm4brain.training.objectives import Pair, PairedLoader
+from fastbrain.training import OptimConfig, StageConfig, latest_checkpoint, load_checkpoint
 from fastbrain.training.loop import Objective, fit
-from fastbrain.training.objectives import Pair, PairedLoader
 
 TIMING = ("windows_per_s", "tokens_per_s", "wait")
 

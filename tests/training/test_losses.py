@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fastbrain.errors import InputError
-from fastbrain.training import alignment_loss, clip_loss
+from fastbrain.llm4brain.training import alignment_loss, clip_loss
 
 # float64 in both; only the order of sums differs
 FP64 = {"rel": 1e-12}

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from fastbrain.errors import InputError
-from fastbrain.training import OptimConfig, StageTwo, fit, preset
+from fastbrain.llm4brain.training import StageTwo, preset
+from fastbrain.training import OptimConfig, fit
 from fastbrain.training.prefetch import Prefetched
 
 

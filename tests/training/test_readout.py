@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from fastbrain.errors import ConfigError
-from fastbrain.models import Readout
-from fastbrain.training import calibrate, fit_readout, preset, text_targets, video_targets
-from fastbrain.training.readout import _dual, _folds, _run
+from fastbrain.llm4brain import Readout
+from fastbrain.llm4brain.training import calibrate, fit_readout, preset, text_targets, video_targets
+from fastbrain.llm4brain.training.fit_readout import _dual, _folds, _run
 
 
 def test_equals_ridge_by_hand(make_model, make_loader, frames):

@@ -11,10 +11,8 @@ import torch.nn.functional as F
 
 from fastbrain import ops
 from fastbrain.errors import ConfigError, InputError
-from fastbrain.training import (
-    LossConfig,
+from fastbrain.llm4brain.training import (
     MaskedVoxels,
-    OptimConfig,
     StageOne,
     StageTwo,
     preset,
@@ -24,8 +22,9 @@ from fastbrain.training import (
     stage_two,
     video_targets,
 )
-from fastbrain.training.objectives import Captions, Pair
-from fastbrain.training.presets import PRESETS
+from fastbrain.llm4brain.training.objectives import Captions, Pair
+from fastbrain.llm4brain.training.presets import PRESETS
+from fastbrain.training import LossConfig, OptimConfig
 
 WORDS = ("ball", "box", "wall", "tree")
 PROMPT = "What is it?"
@@ -256,7 +255,7 @@ def test_the_whole_recipe_learns(make_model, make_loader, frames, tmp_path):
 
 
 def test_captions_train_the_video_branch_alone(make_model, frames):
-    from fastbrain.training import ClipLoader
+    from fastbrain.llm4brain.training import ClipLoader
 
     model, config = make_model(), preset("video")
     wake(model)
@@ -319,7 +318,7 @@ def test_settings_that_cannot_work_are_refused_before_training(
 
 
 def test_a_sample_is_asked_what_its_text_answers(make_model, make_loader, monkeypatch):
-    from fastbrain.training import objectives
+    from fastbrain.llm4brain.training import objectives
 
     asked = []
     real = objectives.encode_prompts

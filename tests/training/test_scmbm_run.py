@@ -20,8 +20,8 @@ from fastbrain.data import (
     split_unseen,
 )
 from fastbrain.errors import CheckpointError
-from fastbrain.models import SCMBM, VoxelTokenizer, load_scmbm
-from fastbrain.training.scmbm import ScmbmConfig, train_scmbm
+from fastbrain.llm4brain import SCMBM, VoxelTokenizer, load_scmbm
+from fastbrain.llm4brain.training.pretrain_encoder import ScmbmConfig, train_scmbm
 
 SMALL = {
     "encoder": {

@@ -6,13 +6,13 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from fastbrain.brainllm import BrainLLM, BrainLLMConfig, BrainLLMDecoder
+from fastbrain.brainllm.training import BrainTexts, PromptTuning
+from fastbrain.brainllm.training.presets import BrainLLMTraining
 from fastbrain.decoding import Sampling, generate, score_pairs
 from fastbrain.errors import InputError
-from fastbrain.evaluation import BrainLLMDecoder
-from fastbrain.models import BrainLLM, BrainLLMConfig, SharedPrompt
-from fastbrain.models.language import answer_nll, recompute_layers
-from fastbrain.training import BrainTexts, PromptTuning
-from fastbrain.training.brainpresets import BrainLLMTraining
+from fastbrain.lm import SharedPrompt
+from fastbrain.lm.likelihood import answer_nll, recompute_layers
 
 K = 6
 # float64 up to the logits, which are float32: a rounding of 6e-8 in each of some hundred terms, in

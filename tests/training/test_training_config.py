@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 from fastbrain.errors import ConfigError
+from fastbrain.llm4brain.training import RunConfig, preset
 from fastbrain.training import (
     LossConfig,
     OptimConfig,
-    RunConfig,
     StageConfig,
     entropy_threshold,
     findings,
-    preset,
     reachable_entropy_minimum,
 )
 

@@ -11,9 +11,9 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from fastbrain.errors import TrainingError
-from fastbrain.models import QuantiserConfig, VQAutoencoder, VQAutoencoderConfig
-from fastbrain.training import CodedSeries, VQStageConfig, start_codebook, train_vq
-from fastbrain.training.series import SeriesBatch
+from fastbrain.vqlm import QuantiserConfig, VQAutoencoder, VQAutoencoderConfig
+from fastbrain.vqlm.training import CodedSeries, VQStageConfig, start_codebook, train_vq
+from fastbrain.vqlm.training.series_loader import SeriesBatch
 
 REGIONS, FRAMES, WINDOWS, STEPS = 3, 20, 12, 8
 # as large as each other: then the mean of two means is the mean of all

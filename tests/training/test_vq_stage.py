@@ -10,10 +10,11 @@ import torch
 
 from fastbrain.data import Autoregression, SeriesScaler
 from fastbrain.errors import ConfigError, InputError
-from fastbrain.models import QuantiserConfig, VQAutoencoder, VQAutoencoderConfig
-from fastbrain.training import (
+from fastbrain.training import OptimConfig
+from fastbrain.training.loop import fit
+from fastbrain.vqlm import QuantiserConfig, VQAutoencoder, VQAutoencoderConfig
+from fastbrain.vqlm.training import (
     CodedSeries,
-    OptimConfig,
     SeriesLoader,
     TextSide,
     VQLosses,
@@ -24,8 +25,7 @@ from fastbrain.training import (
     train_vq,
     vq_preset,
 )
-from fastbrain.training.loop import fit
-from fastbrain.training.vq import pooled
+from fastbrain.vqlm.training.autoencoder import pooled
 
 REGIONS, PATCH, FRAMES = 4, 5, 20
 TIMING = ("windows_per_s", "tokens_per_s", "wait")

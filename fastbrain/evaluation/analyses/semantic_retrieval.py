@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..._arguments import checked
-from ...models.sentences import sentence_embeddings
-from ...models.sources import find_model
+from ...lm.sentence_embeddings import sentence_embeddings
+from ...lm.sources import find_model
 from ..controls.conditions import DERANGED
 from ..metrics.bertscore import default_bert
 from ..metrics.retrieval import retrieval

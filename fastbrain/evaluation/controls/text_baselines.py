@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ...errors import InputError
-from ..metrics.retrieval import correlations
+from ...stats.correlations import correlations
 
 
 @checked

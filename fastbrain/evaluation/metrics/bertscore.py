@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ...errors import InputError, MissingPartError
-from ...models.sources import ModelSource, find_model, quiet
+from ...lm.sources import ModelSource, find_model, quiet
 from ._external import foreign
 from .ngrams import check_pairs
 

@@ -1,0 +1,66 @@
+"""Sizes of BrainLLM, and how its text is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .._arguments import checked
+from ..errors import ConfigError
+from ..nn.config_io import from_dict, require, to_dict
+
+DECODERS = ("mlp", "linear", "rnn", "big_mlp", "multi_mlp", "none")
+PLACES = ("before-prompt", "after-prompt")
+
+
+@checked(error=ConfigError)
+@dataclass(frozen=True)
+class BrainLLMConfig:
+    """Every size of :class:`BrainLLM` (arXiv 2311.09889).
+
+    Parameters
+    ----------
+    features : int
+        Components k of each volume; the paper takes 1,000.
+    frames : int
+        Most volumes t of a window, each of which becomes one token.
+    decoder : {"mlp", "linear", "rnn", "big_mlp", "multi_mlp", "none"}
+        From k components to the width of the language model; see :func:`brain_decoder`.
+        ``"none"`` puts no brain in front of the text: the brain steers, and that is all.
+    dropout : float
+        After each hidden layer.
+    additive_position : bool
+        Learned vector of each place in the window, added to the components.
+    position : {"before-prompt", "after-prompt"}
+        ``"before-prompt"`` is the paper's [BOS | brain | prompt | text]. With ``"after-prompt"``
+        the keys and values of a constant prompt are the same for every brain.
+    steering : bool
+        Whether a linear map of the window's mean is added to the language model's last hidden
+        state, where it makes related words likelier (the paper has none). It starts at zero.
+    """
+
+    features: int
+    frames: int = 4
+    decoder: str = "mlp"
+    dropout: float = 0.5
+    additive_position: bool = False
+    position: str = "before-prompt"
+    steering: bool = False
+
+    def __post_init__(self) -> None:
+        require(self, "features", self.features >= 1, "be 1 or more")
+        require(self, "frames", self.frames >= 1, "be 1 or more")
+        require(self, "decoder", self.decoder in DECODERS, f"be one of {DECODERS}")
+        require(self, "dropout", 0.0 <= self.dropout < 1.0, "be in [0, 1)")
+        require(self, "position", self.position in PLACES, f"be one of {PLACES}")
+        require(self, "steering", self.steering or self.decoder != "none", "be on without decoder")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict for JSON."""
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BrainLLMConfig:
+        """Build from a plain dict; an unknown key is a :class:`ConfigError`."""
+        return from_dict(cls, values)

@@ -1,0 +1,215 @@
+"""BrainLLM under every control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..decoding import Sampling, generate, mean_nll, score_pairs, score_steered
+from ..errors import InputError
+from ..lm.end_tokens import end_tokens_of
+from ..lm.shared_prompt import SharedPrompt
+from ..lm.tokenization import encode_context, encode_continuations
+from .model import BrainLLM
+
+_ROWS = 64  # windows written for at once
+_DECIMALS = 5  # of nats a token: what float32 leaves below is rounding, and must not break a tie
+
+
+@dataclass(frozen=True, eq=False)
+class BrainRows:
+    """What BrainLLM makes of brains.
+
+    Parameters
+    ----------
+    prefix : Tensor, (N, L, d_llm)
+        Marks and vectors; L is 0 where the brain only steers.
+    bias : Tensor, (N, V), or None
+        What steering adds to the logits.
+    vectors : ndarray, (N, D) float64
+        What brains are compared by.
+    """
+
+    prefix: Tensor
+    bias: Tensor | None
+    vectors: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.prefix)
+
+
+class BrainLLMDecoder:
+    """BrainLLM as the controls see it.
+
+    Parameters
+    ----------
+    model : BrainLLM
+    prompts : sequence of str, (N,), optional
+        Text before each sample's own, where a story is continued; give the same to
+        :func:`run_controls`. Default: none.
+    sampling : Sampling, optional
+        Default: greedy, at most 32 tokens.
+    max_prompt_tokens, max_text_tokens : int
+        A longer prompt loses its oldest words, a longer text is an error.
+    end : bool
+        Whether texts are followed by the end token, as in training.
+    rows_at_once : int
+        Bound on the rows of one forward pass while scoring.
+    """
+
+    def __init__(
+        self,
+        model: BrainLLM,
+        *,
+        prompts: Sequence[str] = (),
+        sampling: Sampling | None = None,
+        max_prompt_tokens: int = 64,
+        max_text_tokens: int = 64,
+        end: bool = True,
+        rows_at_once: int = 256,
+    ) -> None:
+        self.model, self.prompts, self.sampling = model.eval(), tuple(prompts), sampling
+        self.max_prompt_tokens, self.max_text_tokens = max_prompt_tokens, max_text_tokens
+        self.end, self.rows_at_once = end, rows_at_once
+
+    @torch.no_grad()
+    def read(self, brains: Any) -> BrainRows:
+        """Marks, vectors and steering of windows (N, t, k)."""
+        windows = torch.as_tensor(brains, dtype=torch.float32).to(self.model.device)
+        if windows.ndim != 3 or not len(windows):
+            raise InputError(
+                f"BrainLLMDecoder.read: brains must be (N >= 1, t, k), got {tuple(windows.shape)}."
+            )
+        bias = self.model.logit_bias(windows)
+        vectors = self.model.words(windows) if self.model.speaks else windows
+        return BrainRows(
+            self.model.prefix(windows), bias, vectors.mean(dim=1).cpu().double().numpy()
+        )
+
+    @torch.no_grad()
+    def read_nothing(self) -> BrainRows:
+        """The marks alone, once or once a prompt; no steering."""
+        prefix = self.model.no_brain(max(1, len(self.prompts)))
+        bias = None
+        if self.model.steer is not None:
+            # scored the same way as a brain, so that one that says nothing ties with it
+            words = len(self.model.llm.get_output_embeddings().weight)
+            bias = torch.zeros(len(prefix), words, device=prefix.device)
+        return BrainRows(prefix, bias, np.zeros((len(prefix), 1)))
+
+    @torch.no_grad()
+    def write(self, prefixes: BrainRows) -> list[str]:
+        """Free-running text of every brain, each after its own prompt."""
+        if self.prompts and len(prefixes) != len(self.prompts):
+            raise InputError(
+                f"BrainLLMDecoder.write: prefixes must be one a prompt, {len(self.prompts)}, got "
+                f"{len(prefixes)}."
+            )
+        tokenizer = self.model.text_tokenizer
+        texts: list[str] = []
+        for rows in torch.arange(len(prefixes)).split(_ROWS):
+            before, mask, after = self._before(prefixes.prefix[rows], rows)
+            shared = 0 if after is None else len(after)
+            longest = (self.sampling or Sampling()).max_new_tokens
+            self.model.check_room(shared + before.shape[1], longest)
+            said = generate(
+                self.model.llm,
+                before,
+                eos_token_id=end_tokens_of(tokenizer, self.model.llm),
+                pad_token_id=tokenizer.pad_token_id,
+                sampling=self.sampling,
+                attention_mask=None if mask is None else mask.long(),
+                logit_bias=None if prefixes.bias is None else prefixes.bias[rows],
+                after=after,
+            )
+            texts += said.texts(tokenizer)
+        return texts
+
+    @torch.no_grad()
+    def score(
+        self, prefixes: BrainRows, texts: Sequence[str], pairs: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Teacher-forced mean negative log likelihood (K,) of (brain, text) pairs (K, 2).
+
+        Text j follows prompt j, whosever brain is read.
+        """
+        if self.prompts and len(texts) != len(self.prompts):
+            raise InputError(
+                f"BrainLLMDecoder.score: texts must be one a prompt, {len(self.prompts)}, got "
+                f"{len(texts)}."
+            )
+        ids, mask = encode_continuations(
+            self.model.text_tokenizer,
+            list(texts),  # an array of texts is no list of str
+            max_tokens=self.max_text_tokens,
+            end=self.end,
+            device=self.model.device,
+        )
+        wanted = torch.from_numpy(pairs)
+        if not self.prompts and prefixes.prefix.shape[1] == 0 and prefixes.bias is not None:
+            before, _, _ = self._before(prefixes.prefix[:1], torch.zeros(1, dtype=torch.long))
+            self.model.check_room(before.shape[1], ids.shape[1])
+            # only what the pairs name is scored
+            brains, brain_of = wanted[:, 0].unique(return_inverse=True)
+            named, text_of = wanted[:, 1].unique(return_inverse=True)
+            total = score_steered(
+                self.model.llm, before, ids[named], mask[named], prefixes.bias[brains]
+            )
+            each = total[brain_of, text_of] / mask.sum(dim=1)[wanted[:, 1]]
+            return each.cpu().double().numpy().round(_DECIMALS)
+        parts = [self._score(prefixes, ids, mask, part) for part in wanted.split(16 * _ROWS)]
+        return torch.cat(parts).cpu().double().numpy().round(_DECIMALS)
+
+    def _score(self, prefixes: BrainRows, ids: Tensor, mask: Tensor, pairs: Tensor) -> Tensor:
+        # brain and prompt make the prefix; without prompts all texts of a brain share it
+        prompt = pairs[:, 1] if self.prompts else torch.zeros_like(pairs[:, 1])
+        fronts, front_of = torch.stack([pairs[:, 0], prompt], 1).unique(dim=0, return_inverse=True)
+        before, before_mask, after = self._before(prefixes.prefix[fronts[:, 0]], fronts[:, 1])
+        shared = 0 if after is None else len(after)
+        self.model.check_room(shared + before.shape[1], ids.shape[1])
+        nll = score_pairs(
+            self.model.llm,
+            before,
+            ids,
+            mask,
+            torch.stack([front_of, pairs[:, 1]], dim=1),
+            prefix_mask=before_mask,
+            logit_bias=None if prefixes.bias is None else prefixes.bias[fronts[:, 0]],
+            after=after,
+            rows_at_once=self.rows_at_once,
+        )
+        return mean_nll(nll, mask[pairs[:, 1]])
+
+    def features(self, prefixes: BrainRows) -> npt.NDArray[np.float64]:
+        """Mean vector of every brain, (N, D)."""
+        return prefixes.vectors
+
+    def untuned(self) -> AbstractContextManager[None] | None:
+        """Context in which no marks stand before the text; None if there never are any."""
+        return self.model.untuned() if self.model.speaks else None
+
+    def _before(
+        self, prefix: Tensor, prompt_rows: Tensor
+    ) -> tuple[Tensor, Tensor | None, SharedPrompt | None]:
+        """What stands before the text, its mask, and the prompt before it if all have one."""
+        prompts = [self.prompts[i] for i in prompt_rows.tolist()] if self.prompts else [""]
+        after_prompt = self.model.config.position == "after-prompt" and prefix.shape[1] > 0
+        one = after_prompt and len(set(prompts)) == 1
+        ids, mask = encode_context(
+            self.model.text_tokenizer,
+            prompts if len(prompts) == len(prefix) and not one else prompts[:1] * len(prefix),
+            max_tokens=self.max_prompt_tokens,
+            device=self.model.device,
+        )
+        if one:
+            words = self.model.llm.get_input_embeddings().weight
+            return prefix.to(words.dtype), None, self.model.shared_prompt(ids[0])
+        before, before_mask = self.model.before_text(prefix, ids, prompt_mask=mask)
+        return before, before_mask, None

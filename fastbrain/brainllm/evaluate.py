@@ -1,0 +1,170 @@
+"""Judge a run of BrainLLM: decode its scored trials, compare with every control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from .._environment import check_file
+from .._io import write_json
+from .._runfiles import read_manifest
+from ..data import VoxelStore
+from ..decoding import Sampling
+from ..errors import CheckpointError
+from ..evaluation.controls.conditions import TRUE
+from ..evaluation.controls.noise import Noise, noise_store
+from ..evaluation.controls.run_controls import run_controls
+from ..evaluation.protocol import Evaluation, Sample, evaluate_text
+from ..evaluation.records import write_samples
+from ..evaluation.run_store import open_store, scored_trials
+from ..evaluation.threads import one_thread
+from ..stats.derangements import derangements
+from .controls import BrainLLMDecoder
+from .saving import KIND, SavedBrainLLM, load_brainllm
+
+
+def is_brainllm_run(run: str | Path) -> bool:
+    """Whether a run folder is one of ``fastbrain train brainllm``."""
+    try:
+        return read_manifest(run, function="open_run").get("kind") == KIND
+    except CheckpointError:
+        return False
+
+
+def open_brainllm_run(
+    run: str | Path, *, store: str | Path | None = None, device: str = "cpu"
+) -> tuple[SavedBrainLLM, VoxelStore, dict[str, Any]]:
+    """Load a run's model and the store it was trained on.
+
+    Parameters
+    ----------
+    run : str or Path
+    store : str or Path, optional
+        Where the store is now; see :func:`fastbrain.evaluation.open_run`.
+    device : str
+
+    Raises
+    ------
+    CheckpointError
+        It is not such a run, it is not finished, a file is damaged, or its store or language model
+        is not found as it was.
+    """
+    manifest = read_manifest(run, function="open_brainllm_run")
+    if manifest.get("kind") != KIND:
+        raise CheckpointError(f"open_brainllm_run: {run} must be a run of BrainLLM, got another.")
+    found = open_store(run, manifest, store, function="open_brainllm_run")
+    return load_brainllm(Path(run) / "model", store=found, device=device), found, manifest
+
+
+def brainllm_decoder(
+    saved: SavedBrainLLM, prompts: Sequence[str] = (), sampling: Sampling | None = None
+) -> BrainLLMDecoder:
+    """A saved model as the controls see it, with the lengths of its training."""
+    card = saved.card
+    return BrainLLMDecoder(
+        saved.model,
+        prompts=prompts if any(prompts) else (),
+        sampling=sampling,
+        max_prompt_tokens=card.max_prompt_tokens,
+        # a test text may be longer than any of training
+        max_text_tokens=4 * card.max_text_tokens,
+        end=card.end,
+    )
+
+
+def write_brainllm(
+    saved: SavedBrainLLM,
+    store: VoxelStore,
+    trial_ids: tuple[str, ...],
+    *,
+    sampling: Sampling | None = None,
+) -> tuple[str, ...]:
+    """Free-running text of trials of a store."""
+    prompts = [store.by_id[t].instruction for t in trial_ids]
+    decoder = brainllm_decoder(saved, prompts, sampling)
+    return tuple(decoder.write(decoder.read(saved.windows(store, trial_ids))))
+
+
+@one_thread()
+def evaluate_brainllm_run(
+    run: str | Path,
+    *,
+    store: str | Path | None = None,
+    sampling: Sampling | None = None,
+    count: int = 100,
+    seed: int = 0,
+    bert: bool = True,
+    device: str = "cpu",
+) -> Evaluation:
+    """Evaluate a run of BrainLLM; writes ``metrics.json`` and ``samples.parquet`` into it.
+
+    Parameters
+    ----------
+    run : str or Path
+    store : str or Path, optional
+        Where the store is now; see :func:`open_brainllm_run`.
+    sampling : Sampling, optional
+    count : int
+        Derangements, at least 100; no partner comes from the same run nor, where the trials name
+        one, from the same story.
+    seed, bert
+        As in :func:`fastbrain.evaluation.evaluate_text`.
+    device : str
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    CheckpointError
+        See :func:`open_brainllm_run`.
+    DiskError
+        The run folder cannot be written into; nothing was computed.
+    """
+    saved, data, manifest = open_brainllm_run(run, store=store, device=device)
+    ids = scored_trials(manifest, data, function="evaluate_brainllm_run")
+    for name in ("metrics.json", "samples.parquet", "report.html"):
+        check_file(Path(run) / name, function="evaluate_brainllm_run")
+    trials = [data.by_id[t] for t in ids]
+    apart = ["run_id", "story"] if all(t.story for t in trials) else ["run_id"]
+    kinds = [[getattr(t, name) for t in trials] for name in apart]
+    brains = {TRUE: saved.windows(data, ids)}
+    for kind in get_args(Noise):
+        own = ids[:1] if kind == "zero brain" else ids
+        view: Any = noise_store(data, kind, seed=seed)
+        brains[kind] = saved.windows(view, own)
+    prompts = [t.instruction for t in trials]
+    if any(prompts):
+        # a brain for every prompt
+        brains["zero brain"] = brains["zero brain"].expand(len(ids), -1, -1)
+    found = run_controls(
+        brainllm_decoder(saved, prompts, sampling),
+        brains,
+        [t.text for t in trials],
+        derangements(*kinds, count=count, seed=seed),
+        blocks=kinds[0],
+        prompts=prompts if any(prompts) else (),
+        train_texts=[data.by_id[t].text for t in data.split.train],
+        train_brains=None if any(prompts) else saved.windows(data, data.split.train),
+    )
+    said = found[TRUE].texts
+    assert said is not None
+    samples = [
+        Sample(t.trial_id, t.subject, t.run_id, t.text, text)
+        for t, text in zip(trials, said, strict=True)
+    ]
+    result = evaluate_text(samples, found, seed=seed, bert=bert)
+    facts = {
+        "partners_exclude": apart,
+        "ci_unit": "run_id",
+        "sampling": asdict(sampling or Sampling()),
+        "split": manifest.get("split"),
+        "audit": manifest.get("audit"),
+    }
+    result = replace(result, facts=facts)
+    write_json(Path(run) / "metrics.json", result.to_json())
+    write_samples(Path(run) / "samples.parquet", result)
+    return result

@@ -1,0 +1,269 @@
+"""BrainLLM: brain volumes as words in front of a frozen language model (arXiv 2311.09889).
+
+::
+
+    [BOS | <brain/> v1 .. vt </brain> | prompt | text]      v_i = decoder(b_i + p_i)
+
+Re-implemented from the paper's description. The decoder, the two marks and the positions learn;
+the language model is frozen and in evaluation mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..lm.likelihood import answer_nll, layout, recomputes
+from ..lm.shared_prompt import SharedPrompt
+from .config import BrainLLMConfig
+from .decoder import brain_decoder
+
+
+class BrainLLM(nn.Module):
+    """The whole model; the language model stays out of the state dict.
+
+    Parameters
+    ----------
+    config : BrainLLMConfig
+    llm : PreTrainedModel
+        Any causal LM that takes `inputs_embeds`.
+    text_tokenizer : PreTrainedTokenizer
+        Of the LLM. It must have tokens for the beginning of a sequence and for padding.
+
+    Raises
+    ------
+    InputError
+        The tokenizer has no such token.
+    """
+
+    def __init__(self, config: BrainLLMConfig, *, llm: Any, text_tokenizer: Any) -> None:
+        super().__init__()
+        for name in ("bos", "pad", "eos"):
+            if getattr(text_tokenizer, f"{name}_token_id", None) is None:
+                raise InputError(
+                    f"BrainLLM: text_tokenizer must have a {name} token, got none. Set "
+                    f"tokenizer.{name}_token, for instance to its end token."
+                )
+        self.config, self.text_tokenizer = config, text_tokenizer
+        words = llm.get_input_embeddings().weight.detach()
+        head = llm.get_output_embeddings().weight
+        self.decoder = brain_decoder(config, words.shape[1]) if config.decoder != "none" else None
+        self.positions = None
+        if config.additive_position:
+            self.positions = nn.Parameter(torch.empty(config.frames, config.features))
+            nn.init.uniform_(self.positions, -1, 1)
+        # the marks start as two unremarkable words
+        mean, std = words.float().mean(dim=0), words.float().std(dim=0)
+        self.marks = nn.Parameter(mean + std * torch.randn(2, len(mean)))
+        self.steer = None
+        if config.steering:
+            self.steer = nn.Linear(config.features, head.shape[1], bias=False)
+            nn.init.zeros_(self.steer.weight)
+        self._plain = False
+        self.llm = llm.requires_grad_(False).eval()
+        self.register_state_dict_post_hook(_without_llm)
+        self.register_load_state_dict_post_hook(_expect_no_llm)
+
+    def train(self, mode: bool = True) -> BrainLLM:
+        """Switch the trainable parts; the LLM never leaves evaluation mode."""
+        super().train(mode)
+        self.llm.eval()
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.marks.device
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the brain stands in front of the text as words, beside any steering."""
+        return self.decoder is not None
+
+    @property
+    def context(self) -> int | None:
+        """Most positions the language model reads at once; None where it does not say."""
+        return getattr(self.llm.config, "max_position_embeddings", None)
+
+    def words(self, windows: Tensor) -> Tensor:
+        """Vectors (B, t, d_llm) that stand for volumes (B, t, k).
+
+        Raises
+        ------
+        InputError
+            A window has no volume, too many, or other components, or the model has no decoder.
+        """
+        self._check_windows(windows)
+        if self.decoder is None:
+            raise InputError("BrainLLM: decoder must not be 'none' for words, got a steered model.")
+        windows = windows.to(self.marks)
+        if self.positions is not None:
+            windows = windows + self.positions[: windows.shape[1]]
+        return self.decoder(windows)
+
+    def _check_windows(self, windows: Tensor) -> None:
+        frames, features = self.config.frames, self.config.features
+        if windows.ndim != 3 or windows.shape[2] != features or not 1 <= windows.shape[1] <= frames:
+            raise InputError(
+                f"BrainLLM: windows must be (B, t, {features}) with 1 to {frames} volumes, got "
+                f"{tuple(windows.shape)}."
+            )
+
+    def prefix(self, windows: Tensor) -> Tensor:
+        """The brain between its marks, (B, t + 2, d_llm); empty without a decoder."""
+        if self.decoder is None:
+            self._check_windows(windows)
+            return self.marks.new_empty(len(windows), 0, self.marks.shape[1])
+        words = self.words(windows)
+        first, last = self.marks.to(words)[:, None, None].expand(2, len(words), 1, -1)
+        return torch.cat([first, words, last], dim=1)
+
+    def no_brain(self, count: int) -> Tensor:
+        """The marks with nothing between them, (count, 2, d_llm).
+
+        Empty without a decoder, and within :meth:`untuned`.
+        """
+        marks = self.marks[:0] if self._plain or self.decoder is None else self.marks
+        return marks.expand(count, *marks.shape)
+
+    def logit_bias(self, windows: Tensor) -> Tensor | None:
+        """What the brain adds to the logits of every word, (B, V); None without steering."""
+        if self.steer is None:
+            return None
+        self._check_windows(windows)
+        head = self.llm.get_output_embeddings().weight
+        return self.steer(windows.to(self.marks).mean(dim=1)) @ head.T.to(self.marks)
+
+    def before_text(
+        self, prefix: Tensor, prompt_ids: Tensor, *, prompt_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """All that stands before the text, for training, scoring and generation alike.
+
+        Parameters
+        ----------
+        prefix : Tensor, (B, L, d_llm)
+            From :meth:`prefix` or :meth:`no_brain`.
+        prompt_ids : Tensor, (B, P) int64
+        prompt_mask : Tensor, (B, P) bool, optional
+
+        Returns
+        -------
+        embeddings : Tensor, (B, T, d_llm)
+        mask : Tensor, (B, T) bool, or None
+            None when nothing is padded.
+        """
+        if prompt_mask is not None and bool(prompt_mask.all()):
+            prompt_mask = None
+        return layout(
+            self.llm,
+            prefix,
+            prompt_ids,
+            prompt_mask=prompt_mask,
+            bos_token_id=self.text_tokenizer.bos_token_id,
+            prompt_first=self.config.position == "after-prompt",
+        )
+
+    def shared_prompt(self, prompt_ids: Tensor) -> SharedPrompt:
+        """BOS and a prompt (P,), read once for every brain that stands behind it.
+
+        Raises
+        ------
+        InputError
+            The brain stands before the prompt, which then differs from brain to brain.
+        """
+        if self.config.position != "after-prompt":
+            raise InputError(
+                "BrainLLM: position must be 'after-prompt' to share a prompt, got "
+                f"{self.config.position!r}."
+            )
+        bos = prompt_ids.new_full((1,), self.text_tokenizer.bos_token_id)
+        return SharedPrompt(self.llm, torch.cat([bos, prompt_ids]))
+
+    def text_nll(
+        self,
+        windows: Tensor,
+        prompt_ids: Tensor,
+        text_ids: Tensor,
+        text_mask: Tensor,
+        *,
+        prompt_mask: Tensor | None = None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """Negative log likelihood of every token of each text, (B, A) float32, nats.
+
+        The vocabulary projection runs at the tokens of the text and nowhere else. One prompt for
+        all is read once where the brain stands behind it; a brain and its prompt are read once for
+        all texts that continue them.
+
+        Parameters
+        ----------
+        windows : Tensor, (N, t, k)
+        prompt_ids : Tensor, (N, P) int64
+        text_ids : Tensor, (B, A) int64
+        text_mask : Tensor, (B, A) bool
+            Padding stands at the end.
+        prompt_mask : Tensor, (N, P) bool, optional
+        rows : Tensor, (B,) int64, optional
+            Which window and prompt each text continues. Default: N = B, and each has its own.
+
+        Raises
+        ------
+        InputError
+            Brain, prompt and text together are longer than the language model's context.
+        """
+        prefix, bias = self.prefix(windows), self.logit_bias(windows)
+        total = 1 + prompt_ids.shape[1] + prefix.shape[1]
+        self.check_room(total, text_ids.shape[1])
+        # layers that compute again in the backward pass keep no keys and values to share
+        if rows is not None and recomputes(self.llm):
+            prefix, prompt_ids = prefix[rows], prompt_ids[rows]
+            prompt_mask = None if prompt_mask is None else prompt_mask[rows]
+            bias, rows = None if bias is None else bias[rows], None
+        after = None
+        if self._one_prompt(prompt_ids, prompt_mask) and prefix.shape[1]:
+            after = self.shared_prompt(prompt_ids[0])
+            before, mask = prefix.to(self.llm.get_input_embeddings().weight.dtype), None
+        else:
+            before, mask = self.before_text(prefix, prompt_ids, prompt_mask=prompt_mask)
+        return answer_nll(
+            self.llm, before, mask, text_ids, text_mask, logit_bias=bias, rows=rows, after=after
+        )
+
+    def _one_prompt(self, prompt_ids: Tensor, prompt_mask: Tensor | None) -> bool:
+        if self.config.position != "after-prompt" or len(prompt_ids) < 2:
+            return False
+        whole = prompt_mask is None or bool(prompt_mask.all())
+        same = whole and bool((prompt_ids == prompt_ids[:1]).all())
+        return same and not recomputes(self.llm)
+
+    def check_room(self, before: int, text: int) -> None:
+        """Refuse a sequence that is longer than the language model's context."""
+        if self.context is not None and before + text > self.context:
+            raise InputError(
+                f"BrainLLM: brain, prompt and text must fit the context of {self.context} tokens, "
+                f"got {before} + {text}. Shorten the prompt or the text."
+            )
+
+    @contextmanager
+    def untuned(self) -> Iterator[None]:
+        """Context in which nothing that was learnt stands before the text (the paper's StdLLM)."""
+        self._plain = True
+        try:
+            yield
+        finally:
+            self._plain = False
+
+
+def _without_llm(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+    for key in [k for k in state if k.startswith(f"{prefix}llm.")]:
+        del state[key]
+
+
+def _expect_no_llm(module: nn.Module, keys: Any) -> None:
+    # the model may be part of a larger one, whose name stands in front
+    keys.missing_keys[:] = [k for k in keys.missing_keys if ".llm." not in f".{k}"]

@@ -1,0 +1,296 @@
+"""BrainLLM on disk: weights, the components its features are made of, and what they were fitted on.
+
+Weights without the principal components, the clock and the language model they were trained with
+read noise, so a saved model holds or names them all, with a digest of every file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .._arguments import checked
+from .._io import folder_atomic, read_json, sha256, write_atomic, write_json
+from .._rules import count, flag, list_of, none_or, number, record_of, text
+from .._runfiles import read_record
+from ..data import PCA, FitScope, StoreRows, VoxelStore
+from ..errors import CheckpointError, CohortError
+from ..lm.kept_llm import LLMRecord, llm_place
+from ..lm.loading import llm_fingerprint, load_llm, model_digest
+from ..nn.config_io import from_dict
+from ..nn.saved_folder import load_tensors, read_whole
+from ..nn.state_dict import load_strict
+from .config import BrainLLMConfig
+from .model import BrainLLM
+
+LAYOUT, KIND = 1, "brainllm"
+_FILES = ("model.safetensors", "features.safetensors", "config.json")
+_KEYS = {"layout", "kind", "model", "llm_fingerprint", "llm_digest", "card", "features"}
+_SCOPE = {"name": text, "fitted_on": list_of(text), "unlabelled": flag}
+_FITTED = {"total_variance": number, "constant": count, "scope": record_of(_SCOPE)}
+_FEATURES = none_or(record_of(_FITTED))
+_ARRAYS = ("components", "variance", "mean", "inv_std")
+
+
+@dataclass(frozen=True)
+class BrainLLMCard:
+    """What must be known to use a BrainLLM; saved beside the weights.
+
+    Parameters
+    ----------
+    llm : str
+        Name or folder of the frozen language model, which is no part of the saved model.
+    tr : float
+        Seconds between volumes of the training data.
+    split : dict
+        Trial ids of ``"train"``, ``"val"`` and ``"test"``.
+    store : str
+        Fingerprint of the voxel store, which stands for its mask, order of voxels and atlas.
+    lags : tuple of int
+        Volumes of a window, counted from the text; empty where a store's windows say it.
+    whiten : bool
+        Whether components are divided by their standard deviation.
+    max_prompt_tokens, max_text_tokens : int
+    end : bool
+        Whether texts end with an end token, as in training.
+    preprocessing : dict
+        JSON values: units, high-pass, region and the like.
+    language : LLMRecord, optional
+        Which language model that is, to the byte; a copy lies beside the model's folder.
+    """
+
+    llm: str
+    tr: float
+    split: dict[str, list[str]] = field(default_factory=dict)
+    store: str = ""
+    lags: tuple[int, ...] = ()
+    whiten: bool = True
+    max_prompt_tokens: int = 64
+    max_text_tokens: int = 64
+    end: bool = True
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    language: LLMRecord | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SavedBrainLLM:
+    """What :func:`load_brainllm` gives.
+
+    Parameters
+    ----------
+    model : BrainLLM
+        In evaluation mode.
+    card : BrainLLMCard
+    pca : PCA or None
+        From voxels to the model's features; it names the samples it was fitted on.
+    region : ndarray, (Z, Y, X) bool, or None
+        Voxels that the components are of, where they are not all of the store's.
+    """
+
+    model: BrainLLM
+    card: BrainLLMCard
+    pca: PCA | None
+    region: npt.NDArray[np.bool_] | None = None
+
+    def windows(self, store: VoxelStore, trial_ids: Sequence[str]) -> torch.Tensor:
+        """Features (N, t, k) of trials of a store.
+
+        Raises
+        ------
+        CheckpointError
+            The model was saved without its components.
+        """
+        if self.pca is None:
+            raise CheckpointError("SavedBrainLLM: the model must be saved with its components.")
+        rows = StoreRows(store, trial_ids, self.region)
+        return torch.from_numpy(rows.windows(self.pca.transform(rows, whiten=self.card.whiten)))
+
+
+@checked
+def save_brainllm(
+    model: BrainLLM,
+    folder: str | Path,
+    card: BrainLLMCard,
+    *,
+    pca: PCA | None = None,
+    region: npt.NDArray[np.bool_] | None = None,
+    replace: bool = False,
+) -> Path:
+    """Write a model atomically: the folder is there whole or not at all.
+
+    Parameters
+    ----------
+    model, folder, card
+        What to write where.
+    pca : PCA, optional
+        Without it, whoever loads the model must make the features.
+    region : ndarray, (Z, Y, X) bool, optional
+        Voxels that the components are of. Default: all of the store's.
+    replace : bool
+        Whether an existing folder may be replaced.
+
+    Raises
+    ------
+    OutputExistsError
+        The folder exists and `replace` is false.
+    CheckpointError
+        A weight is not finite, the components are not as many as the model's features, or they
+        have seen samples outside the training part.
+    """
+    from safetensors.torch import save
+
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    broken = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
+    if broken:
+        raise CheckpointError(f"save_brainllm: weights must be finite, got NaN in {broken[:5]}.")
+    arrays: dict[str, torch.Tensor] = {}
+    described = None
+    if pca is not None:
+        if len(pca.components) != model.config.features:
+            raise CheckpointError(
+                f"save_brainllm: pca must have the model's {model.config.features} components, got "
+                f"{len(pca.components)}."
+            )
+        outside = set(pca.scope.fitted_on) - set(card.split.get("train", pca.scope.fitted_on))
+        if outside:
+            raise CheckpointError(
+                f"save_brainllm: pca must be fitted on the training part alone, got {len(outside)} "
+                f"other samples {sorted(outside)[:3]}."
+            )
+        arrays = {name: torch.from_numpy(getattr(pca, name)).contiguous() for name in _ARRAYS}
+        if region is not None:
+            arrays["region"] = torch.from_numpy(np.asarray(region, dtype=np.uint8))
+        described = {
+            "total_variance": pca.total_variance,
+            "constant": pca.constant,
+            "scope": asdict(pca.scope),
+        }
+    config = {
+        "layout": LAYOUT,
+        "kind": KIND,
+        "model": model.config.to_dict(),
+        "llm_fingerprint": llm_fingerprint(model.llm),
+        "llm_digest": model_digest(model.llm),
+        "card": asdict(card),
+        "features": described,
+    }
+    with folder_atomic(folder, replace=replace) as temporary:
+        write_atomic(temporary / "model.safetensors", save(state))
+        write_atomic(temporary / "features.safetensors", save(arrays))
+        write_json(temporary / "config.json", config)
+        write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in _FILES})
+    return Path(folder)
+
+
+@checked
+def load_brainllm(
+    folder: str | Path,
+    *,
+    llm: tuple[Any, Any] | str | None = None,
+    store: VoxelStore | None = None,
+    dtype: str | None = None,
+    device: str = "cpu",
+) -> SavedBrainLLM:
+    """Load a model saved by :func:`save_brainllm`.
+
+    Parameters
+    ----------
+    folder : str or Path
+    llm : (model, tokenizer) or str, optional
+        The language model already loaded, or where it is now; default: what the card names.
+    store : VoxelStore, optional
+        What is to be decoded: its clock and voxels are compared with those of training.
+    dtype : str, optional
+        Precision of the language model, as in :func:`load_llm`.
+    device : str
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or damaged, a tensor is missing, extra or reshaped, or language model,
+        clock or voxels are not those of training.
+    ConfigError
+        The configuration has an unknown key.
+    """
+    root = Path(folder)
+    described = _read(root)
+    card = from_dict(BrainLLMCard, described["card"], where="card")
+    if store is not None:
+        _same_store(card, described["features"], store)
+    if llm is None or isinstance(llm, str):
+        place = llm or llm_place(card.language, card.llm, root.resolve().parent)
+        llm = load_llm(place, dtype=dtype, device=device)
+    language, tokenizer = llm
+    found = llm_fingerprint(language), model_digest(language)
+    wanted = described["llm_fingerprint"], described["llm_digest"]
+    if found != wanted:
+        raise CheckpointError(
+            f"load_brainllm: the language model must be the one of training ('{card.llm}', "
+            f"{'-'.join(wanted)}), got {'-'.join(found)}. Another one reads the brain as noise."
+        )
+    config = BrainLLMConfig.from_dict(described["model"])
+    model = BrainLLM(config, llm=language, text_tokenizer=tokenizer)
+    state = load_tensors(root / "model.safetensors", function="load_brainllm")
+    load_strict(model, state, where=str(root))
+    pca = region = None
+    if described["features"] is not None:
+        arrays = load_tensors(root / "features.safetensors", function="load_brainllm")
+        inside = arrays.pop("region", None)
+        region = None if inside is None else inside.numpy().astype(bool)
+        pca = _pca(root, described["features"], arrays)
+    return SavedBrainLLM(model.to(device).eval(), card, pca, region)
+
+
+def is_brainllm(folder: str | Path) -> bool:
+    """Whether a folder holds a saved BrainLLM."""
+    try:
+        described = read_json(Path(folder) / "config.json")
+    except CohortError:
+        return False
+    return isinstance(described, dict) and described.get("kind") == KIND
+
+
+def _read(root: Path) -> dict[str, Any]:
+    described = read_whole(root, _FILES, function="load_brainllm")
+    if not isinstance(described, dict) or set(described) != _KEYS or described["kind"] != KIND:
+        raise CheckpointError(f"load_brainllm: {root} must hold a BrainLLM, got another model.")
+    if described["layout"] != LAYOUT:
+        raise CheckpointError(f"load_brainllm: {root} must have layout {LAYOUT}.")
+    return read_record(root / "config.json", {"features": _FEATURES}, function="load_brainllm")
+
+
+def _same_store(card: BrainLLMCard, features: Mapping[str, Any] | None, store: VoxelStore) -> None:
+    if abs(store.tr - card.tr) > 1e-3:
+        raise CheckpointError(
+            f"load_brainllm: the store must have the clock of training, {card.tr} s, got "
+            f"{store.tr} s. Resample the recordings."
+        )
+    if features is not None and card.store and card.store != store.fingerprint():
+        raise CheckpointError(
+            f"load_brainllm: the store must be the one of training ({card.store}), got "
+            f"{store.fingerprint()}: components of other voxels are noise."
+        )
+
+
+def _pca(root: Path, described: Mapping[str, Any], arrays: Mapping[str, torch.Tensor]) -> PCA:
+    if sorted(arrays) != sorted(_ARRAYS):
+        raise CheckpointError(
+            f"load_brainllm: features of {root} must be {sorted(_ARRAYS)}, got {sorted(arrays)}."
+        )
+    values = {name: tensor.numpy() for name, tensor in arrays.items()}
+    k, voxels = (*values["components"].shape, 0, 0)[:2]
+    if [values[n].shape for n in _ARRAYS] != [(k, voxels), (k,), (voxels,), (voxels,)]:
+        raise CheckpointError(f"load_brainllm: the features of {root} must agree in their sizes.")
+    scope = described["scope"]
+    return PCA(
+        **values,
+        total_variance=float(described["total_variance"]),
+        constant=int(described["constant"]),
+        scope=FitScope(scope["name"], tuple(scope["fitted_on"]), scope["unlabelled"]),
+    )

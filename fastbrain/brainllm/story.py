@@ -1,0 +1,264 @@
+"""Minutes of scan to running text: window after window, as many words as the brain says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .._arguments import checked
+from ..decoding.generation import _Stepper
+from ..decoding.story import Story
+from ..decoding.word_starts import WordStarts
+from ..errors import ConfigError, InputError
+from .model import BrainLLM
+
+
+@checked(error=ConfigError)
+@dataclass(frozen=True)
+class StorySearch:
+    """Options of :func:`reconstruct`; :func:`story_search` names the published ones.
+
+    Parameters
+    ----------
+    beams : int
+        Hypotheses that go on.
+    extensions : int
+        Ways in which each may go on, the likeliest of its candidates.
+    candidates : int
+        Words proposed at each step; their probabilities are all that leaves the device.
+    context : int
+        Tokens decoded before that stand as the prompt of a window.
+    recent : int
+        Tokens decoded before that `repetition_penalty` is for.
+    repetition_penalty : float
+        Multiplies the negative log probability of recent tokens; 1 is off.
+    length_penalty : float
+        A hypothesis' score is its log probability over ``tokens ** length_penalty``.
+    longest_word : int
+        Tokens after which a word ends.
+    """
+
+    beams: int = 3
+    extensions: int = 3
+    candidates: int = 200
+    context: int = 10
+    recent: int = 10
+    repetition_penalty: float = 1.0
+    length_penalty: float = 0.3
+    longest_word: int = 8
+
+    def __post_init__(self) -> None:
+        least = {"beams": 1, "extensions": 1, "candidates": 1, "longest_word": 1}
+        for name, bound in {**least, "context": 0, "recent": 0}.items():
+            if getattr(self, name) < bound:
+                raise ConfigError(
+                    f"StorySearch: {name} must be >= {bound}, got {getattr(self, name)}."
+                )
+        penalties = self.repetition_penalty, self.length_penalty
+        if not (penalties[0] >= 1 and penalties[1] >= 0 and max(penalties) < math.inf):
+            raise ConfigError(
+                "StorySearch: repetition_penalty must be >= 1 and length_penalty >= 0, got "
+                f"{self.repetition_penalty} and {self.length_penalty}."
+            )
+
+
+@checked
+def story_search(name: str = "published") -> StorySearch:
+    """Search settings by name.
+
+    Parameters
+    ----------
+    name : {"published", "fastbrain"}
+        ``"published"``: three beams, three extensions, 200 candidates, contexts of ten tokens and
+        a length penalty of 0.3 (BrainLLM, arXiv 2311.09889). ``"fastbrain"`` also penalises
+        repetition: a small language model that continues itself for minutes soon repeats itself.
+
+    Raises
+    ------
+    ConfigError
+        The name is unknown.
+    """
+    known = {"published": StorySearch(), "fastbrain": StorySearch(repetition_penalty=2.0)}
+    if name not in known:
+        raise ConfigError(f"story_search: name must be one of {sorted(known)}, got {name!r}.")
+    return known[name]
+
+
+@dataclass(frozen=True)
+class _Path:
+    tokens: tuple[int, ...]
+    total: float = 0.0
+    words: int = 0  # begun in this window
+    length: int = 0  # tokens of the word under way
+    ends: tuple[int, ...] = field(default=())  # tokens at the end of each window
+    row: int = 0
+
+    def score(self, penalty: float) -> float:
+        return self.total / max(1, len(self.tokens)) ** penalty
+
+
+@checked
+@torch.no_grad()
+def reconstruct(
+    model: BrainLLM,
+    windows: Tensor | None,
+    counts: Sequence[int],
+    *,
+    search: StorySearch | None = None,
+) -> Story:
+    """Decode a story: the brain decides how many words each window has, and which.
+
+    Every window is read after what was decoded before it, by a beam over words. The keys and
+    values of a window's brain and context are computed once; they stay on the device, as does the
+    vocabulary.
+
+    Parameters
+    ----------
+    model : BrainLLM
+    windows : Tensor, (W, t, k), or None
+        In the order of time; they may overlap, as long as each counts the words of its own step.
+        None: no brain between the marks (none at all within ``model.untuned()``), so that word
+        rate and language model speak alone.
+    counts : sequence of int, (W,)
+        Words of each window; :meth:`fastbrain.brainllm.WordRate.counts` predicts them.
+    search : StorySearch, optional
+        Default: the published settings.
+
+    Returns
+    -------
+    Story
+        With exactly as many words a window as `counts` says.
+
+    Raises
+    ------
+    InputError
+        Sizes disagree, a count is negative, a window is not finite, or its words do not fit the
+        context.
+    """
+    search = search or story_search()
+    wanted = [int(count) for count in counts]
+    if windows is not None and (windows.ndim != 3 or not bool(windows.isfinite().all())):
+        raise InputError(
+            f"reconstruct: windows must be finite (W, t, k), got {tuple(windows.shape)}. Look at "
+            "the recordings."
+        )
+    if not wanted or min(wanted) < 0 or (windows is not None and len(windows) != len(wanted)):
+        raise InputError(
+            f"reconstruct: counts must be 0 or more for every window, got {len(wanted)} counts"
+            f"{'' if windows is None else f' of {len(windows)} windows'}."
+        )
+    was_training = model.training
+    model.eval()
+    starts = WordStarts(model.text_tokenizer, model.llm, model.device)
+    paths = [_Path(())]
+    for w, count in enumerate(wanted):
+        if count:
+            own = None if windows is None else windows[w : w + 1].to(model.device)
+            paths = _window(model, own, count, paths, starts, search)
+        paths = [
+            _Path(path.tokens, path.total, ends=(*path.ends, len(path.tokens))) for path in paths
+        ]
+    model.train(was_training)
+    best = max(paths, key=lambda path: path.score(search.length_penalty))
+    texts = [
+        model.text_tokenizer.decode(list(best.tokens[start:stop])).strip()
+        for start, stop in zip((0, *best.ends), best.ends, strict=False)
+    ]
+    return Story(tuple(texts), best.score(search.length_penalty))
+
+
+def _window(
+    model: BrainLLM,
+    window: Tensor | None,
+    count: int,
+    paths: list[_Path],
+    starts: WordStarts,
+    search: StorySearch,
+) -> list[_Path]:
+    """The best paths with `count` words more."""
+    stepper, logits = _opened(model, window, count, paths, search)
+    running = [_Path(p.tokens, p.total, ends=p.ends, row=i) for i, p in enumerate(paths)]
+    done: list[_Path] = []
+    while True:
+        pool = list(done)
+        last = torch.tensor([p.words == count for p in running], device=logits.device)
+        fresh = torch.tensor(
+            [p.words == 0 or p.length >= search.longest_word for p in running],
+            device=logits.device,
+        )
+        ends, values, ids = starts.proposals(logits, last, fresh, search.candidates)
+        for row, path in enumerate(running):
+            if path.words == count:
+                pool.append(_Path(path.tokens, path.total + ends[row], ends=path.ends, row=-1))
+            pool += _extended(path, row, values[row], ids[row], starts, search)
+        pool.sort(key=lambda path: -path.score(search.length_penalty))
+        done = [path for path in pool[: search.beams] if path.row < 0]
+        running = [path for path in pool[: search.beams] if path.row >= 0]
+        if not running:
+            return done
+        stepper.reorder(torch.tensor([p.row for p in running], device=logits.device))
+        logits = stepper.step(torch.tensor([p.tokens[-1] for p in running], device=logits.device))
+
+
+def _opened(
+    model: BrainLLM,
+    window: Tensor | None,
+    count: int,
+    paths: list[_Path],
+    search: StorySearch,
+) -> tuple[_Stepper, Tensor]:
+    """Brain and context of every path, read; and what comes next."""
+    width = min(search.context, max(len(path.tokens) for path in paths))
+    pad = model.text_tokenizer.pad_token_id
+    rows = [list(p.tokens[max(0, len(p.tokens) - width) :]) for p in paths]
+    ids = torch.tensor([[pad] * (width - len(r)) + r for r in rows], dtype=torch.long)
+    mask = torch.tensor([[i >= width - len(r) for i in range(width)] for r in rows])
+    prefix = model.no_brain(1) if window is None else model.prefix(window)
+    bias = None if window is None else model.logit_bias(window)
+    before, before_mask = model.before_text(
+        prefix.expand(len(paths), -1, -1),
+        ids.to(model.device).reshape(len(paths), width),
+        prompt_mask=mask.to(model.device).reshape(len(paths), width),
+    )
+    model.check_room(before.shape[1], count * search.longest_word)
+    if before_mask is None:
+        before_mask = before.new_ones(before.shape[:2])
+    own = None if bias is None else bias.expand(len(paths), -1)
+    stepper = _Stepper(model.llm, before_mask.long(), own, function="reconstruct")
+    return stepper, stepper.prefill(before)
+
+
+def _extended(
+    path: _Path,
+    row: int,
+    values: list[float],
+    ids: list[int],
+    starts: WordStarts,
+    search: StorySearch,
+) -> list[_Path]:
+    """The likeliest ways on from a path."""
+    recent = set(path.tokens[max(0, len(path.tokens) - search.recent) :])
+    scored = [
+        (value * search.repetition_penalty if token in recent else value, token)
+        for value, token in zip(values, ids, strict=True)
+        if value > -torch.inf
+    ]
+    scored.sort(key=lambda pair: -pair[0])
+    found = []
+    for value, token in scored[: search.extensions]:
+        begins = starts.begins(token)
+        found.append(
+            _Path(
+                (*path.tokens, token),
+                path.total + value,
+                path.words + begins,
+                1 if begins else path.length + 1,
+                path.ends,
+                row,
+            )
+        )
+    return found

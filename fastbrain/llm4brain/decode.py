@@ -1,0 +1,183 @@
+"""From brain windows to text: the prefix, the prompt, and what the language model says next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._arguments import checked
+from ..decoding.generation import generate
+from ..decoding.sampling import Sampling
+from ..decoding.scoring import score_matrix
+from ..errors import InputError
+from ..lm.end_tokens import end_tokens_of
+from ..lm.tokenization import encode_answers, encode_prompts
+from .model import LLM4Brain
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Windows as the language model sees them, and what it says.
+
+    Parameters
+    ----------
+    trial_ids, texts : tuple of str
+        Decoded text of each trial, free-running.
+    embeds : Tensor, (N, S, d_llm)
+        BOS, brain tokens and prompt: what text is generated after.
+    """
+
+    trial_ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    embeds: Tensor
+
+
+@checked
+@torch.no_grad()
+def decode_windows(
+    model: LLM4Brain,
+    batches: Iterable[Any],
+    *,
+    prompt: str | None = None,
+    sampling: Sampling | None = None,
+) -> Decoded:
+    """Decode batches of brain windows.
+
+    Parameters
+    ----------
+    model : LLM4Brain
+    batches : iterable of Batch
+        With `voxels` (B, F, n_tokens, P), `subjects` and `trial_ids`; a ``WindowLoader`` is one.
+    prompt : str, optional
+        Default: the prompt the model was saved with.
+    sampling : Sampling, optional
+
+    Returns
+    -------
+    Decoded
+        A text ends with the tokenizer's end token, or with a special token that the language
+        model's generation settings name as an end.
+
+    Raises
+    ------
+    InputError
+        There is no prompt, `batches` is empty or holds no batches, or :func:`generate` refuses
+        the language model or its inputs.
+    """
+    tokenizer, prompt_ids = _prompted("decode_windows", model, prompt)
+    was_training = model.training
+    model.eval()
+    trials, texts, embeds = [], [], []
+    for batch in _batches("decode_windows", batches, "voxels", "subjects", "trial_ids"):
+        prefix = model.prefix(batch.voxels.to(model.device), batch.subjects)
+        before, _ = model.before_answer(prefix, prompt_ids)
+        said = generate(
+            model.llm,
+            before,
+            eos_token_id=end_tokens_of(tokenizer, model.llm),
+            pad_token_id=tokenizer.pad_token_id,
+            sampling=sampling,
+        )
+        trials += batch.trial_ids
+        texts += said.texts(tokenizer)
+        embeds.append(before)
+    model.train(was_training)
+    if not embeds:
+        raise InputError("decode_windows: batches must not be empty. Is the part empty?")
+    return Decoded(tuple(trials), tuple(texts), torch.cat(embeds))
+
+
+@checked
+def score_texts(model: LLM4Brain, decoded: Decoded, texts: Sequence[str]) -> Tensor:
+    """Teacher-forced mean negative log likelihood of every text after every window, (N, M).
+
+    Parameters
+    ----------
+    model : LLM4Brain
+    decoded : Decoded
+        From :func:`decode_windows`, N windows.
+    texts : sequence of str
+        M candidates; equal ones are scored once.
+
+    Raises
+    ------
+    InputError
+        There is no text, one is empty or does not fit the context, or the language model has no
+        key-value cache.
+    """
+    if not texts:
+        raise InputError("score_texts: texts must be at least one, got none.")
+    unique = sorted(set(texts))
+    ids, mask = encode_answers(model.text_tokenizer, unique, device=model.device)
+    scores = score_matrix(model.llm, decoded.embeds, ids, mask)
+    return scores[:, [unique.index(text) for text in texts]]
+
+
+@checked
+def token_saliency(
+    model: LLM4Brain, batches: Iterable[Any], *, prompt: str | None = None
+) -> Tensor:
+    """How much each brain token matters for the true text: mean absolute gradient times token.
+
+    Parameters
+    ----------
+    model : LLM4Brain
+    batches : iterable of Batch
+        With `voxels`, `subjects` and `texts`.
+    prompt : str, optional
+        Default: the prompt the model was saved with.
+
+    Returns
+    -------
+    Tensor, (model.grid.n_tokens,) float32
+        A patch has what the token that it is part of has.
+
+    Raises
+    ------
+    InputError
+        There is no prompt, or `batches` is empty or holds no batches.
+    """
+    _, prompt_ids = _prompted("token_saliency", model, prompt)
+    was_training = model.training
+    model.eval()
+    total, count = torch.zeros(model.tokenizer.n_tokens), 0
+    for batch in _batches("token_saliency", batches, "voxels", "subjects", "texts"):
+        tokens = model.tokens(batch.voxels.to(model.device), batch.subjects)
+        tokens = tokens.detach().requires_grad_(True)
+        prefix = model.projection(model.latents_of(tokens))
+        ids, mask = encode_answers(model.text_tokenizer, batch.texts, device=model.device)
+        loss = model.sequence_nll(prefix, prompt_ids, ids, mask).sum()
+        (gradient,) = torch.autograd.grad(loss, tokens)
+        share = (gradient * tokens).sum(dim=-1).abs().sum(dim=0).detach().cpu()
+        total += share.unflatten(0, (-1, len(total))).sum(dim=0)  # over the steps of a window
+        count += len(tokens)
+    model.train(was_training)
+    if not count:
+        raise InputError("token_saliency: batches must not be empty. Is the part empty?")
+    return model.tokenizer.spread(total / count)
+
+
+def _prompted(function: str, model: LLM4Brain, prompt: str | None) -> tuple[Any, Tensor]:
+    """Tokenizer of a model, and the ids of its prompt."""
+    if model.text_tokenizer is None:
+        raise InputError(f"{function}: model must have a tokenizer, got one without it.")
+    prompt = prompt if prompt is not None else getattr(model.card, "prompt", "")
+    if not prompt:
+        raise InputError(f"{function}: prompt must be given for a model without a card.")
+    ids = encode_prompts(model.text_tokenizer, [prompt], device=model.device)[0][0]
+    return model.text_tokenizer, ids
+
+
+def _batches(function: str, batches: Iterable[Any], *fields: str) -> Iterator[Any]:
+    for batch in batches:
+        missing = [name for name in fields if not hasattr(batch, name)]
+        if missing:
+            raise InputError(
+                f"{function}: batches must have {', '.join(fields)}, got {type(batch).__name__} "
+                f"without {', '.join(missing)}. A WindowLoader makes them."
+            )
+        yield batch

@@ -1,0 +1,279 @@
+"""Judge a trained run: decode its scored trials, compare with controls, write the report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from .._arguments import checked
+from .._environment import check_file
+from .._io import write_atomic, write_json
+from .._runfiles import read_log, read_manifest
+from ..data import DriftFilter, VoxelStore, WindowLoader
+from ..data.readers.tables import tsv_text
+from ..decoding import Sampling
+from ..errors import CheckpointError, InputError
+from ..evaluation.analyses.by_subject import subject_table
+from ..evaluation.controls.conditions import TRUE
+from ..evaluation.protocol import Evaluation, Sample, evaluate_text
+from ..evaluation.records import write_samples
+from ..evaluation.report.html import ReportParts, write_report
+from ..evaluation.run_store import open_store, scored_trials
+from ..evaluation.threads import one_thread
+from .controls import control_model
+from .decode import token_saliency
+from .model import LLM4Brain
+from .saving import from_pretrained
+
+_BATCH = 32
+
+
+@checked
+def open_run(
+    run: str | Path,
+    *,
+    store: str | Path | None = None,
+    device: str = "cpu",
+    unknown_subject: str | None = None,
+) -> tuple[LLM4Brain, VoxelStore, dict[str, Any]]:
+    """Load a run's model and the store it was trained on.
+
+    Parameters
+    ----------
+    run : str or Path
+        Folder that ``fastbrain train`` or ``fastbrain adapt`` made.
+    store : str or Path, optional
+        Where the store is now. Default: where it was at training, then the same place relative to
+        the run folder.
+    device : str
+    unknown_subject : {"refuse", "mean"}, optional
+        What a model with a table of subjects does with a person it has no entry for; default: as
+        it was trained.
+
+    Returns
+    -------
+    model : LLM4Brain
+    store : VoxelStore
+    manifest : dict
+
+    Raises
+    ------
+    CheckpointError
+        Training is not finished, a file of the run is damaged, or its store or language model is
+        not found as it was.
+    """
+    manifest = read_manifest(run, function="open_run")
+    own = {"adaptation", "adapt_trials"} <= set(manifest)
+    if not own or "kind" in manifest:
+        kind = f"'{manifest['kind']}'" if "kind" in manifest else "another kind"
+        raise CheckpointError(f"open_run: {run} must be a run of LLM4Brain, got {kind}.")
+    found = open_store(run, manifest, store, function="open_run")
+    model = from_pretrained(Path(run) / "model", device=device, grid=found.grid, tr=found.tr)
+    if unknown_subject is not None:
+        _meet_unknown(model, unknown_subject)
+    return model, found, manifest
+
+
+@checked
+def evaluate_model(
+    model: LLM4Brain,
+    store: VoxelStore,
+    trial_ids: tuple[str, ...],
+    *,
+    sampling: Sampling | None = None,
+    count: int = 100,
+    seed: int = 0,
+    bert: bool = True,
+) -> Evaluation:
+    """Decode trials and score them beside every control.
+
+    Parameters
+    ----------
+    model : LLM4Brain
+    store : VoxelStore
+    trial_ids : tuple of str
+        Trials that nothing was fitted on.
+    sampling : Sampling, optional
+    count : int
+        Derangements, at least 100. No partner comes from the same run nor, where the trials name
+        one, from the same story.
+    seed, bert
+        See :func:`evaluate_text`.
+
+    Raises
+    ------
+    InputError
+        A trial belongs to the training or validation part, or no derangement exists.
+    """
+    trials = [store.by_id[t] for t in trial_ids if t in store.by_id]
+    apart = ("run_id", "story") if trials and all(t.story for t in trials) else ("run_id",)
+    found = control_model(
+        model, store, trial_ids, apart=apart, sampling=sampling, count=count, seed=seed
+    )
+    said = found[TRUE].texts
+    assert said is not None
+    samples = [
+        Sample(t.trial_id, t.subject, t.run_id, t.text, text)
+        for t, text in zip(trials, said, strict=True)
+    ]
+    result = evaluate_text(samples, found, seed=seed, bert=bert)
+    return replace(result, facts={"partners_exclude": list(apart), "ci_unit": "run_id"})
+
+
+@one_thread()
+@checked
+def evaluate_run(
+    run: str | Path,
+    *,
+    store: str | Path | None = None,
+    sampling: Sampling | None = None,
+    count: int = 100,
+    seed: int = 0,
+    bert: bool = True,
+    device: str = "cpu",
+    unknown_subject: str | None = None,
+    facts: dict[str, Any] | None = None,
+    parts: ReportParts | None = None,
+) -> Evaluation:
+    """Evaluate a run: ``metrics.json``, ``samples.parquet``, ``subjects.md`` and ``report.html``.
+
+    Parameters
+    ----------
+    run : str or Path
+    store : str or Path, optional
+        Where the store is now; see :func:`open_run`.
+    sampling, count, seed, bert
+        See :func:`evaluate_model`.
+    device : str
+    unknown_subject : str, optional
+        See :func:`open_run`.
+    facts : dict, optional
+        More entries for ``metrics.json``.
+    parts : ReportParts, optional
+        Title and notes of the report; the rest is filled in.
+
+    Raises
+    ------
+    CheckpointError
+        See :func:`open_run`.
+    DiskError
+        The run folder cannot be written into; nothing was computed.
+    """
+    run = Path(run)
+    model, data, manifest = open_run(
+        run, store=store, device=device, unknown_subject=unknown_subject
+    )
+    scored = scored_trials(manifest, data, function="evaluate_run")
+    history = _histories(run)
+    for name in ("metrics.json", "samples.parquet", "subjects.md", "report.html"):
+        check_file(Path(run) / name, function="evaluate_run")
+    result = evaluate_model(
+        model, data, scored, sampling=sampling, count=count, seed=seed, bert=bert
+    )
+    known = {
+        "adaptation": manifest["adaptation"],
+        "sampling": asdict(sampling or Sampling()),
+        # runs trained before there was an audit have none
+        "split": manifest.get("split"),
+        "audit": manifest.get("audit"),
+        "unknown_subject": None if model.subjects is None else model.subjects.unknown,
+        "adapted": manifest.get("adapted"),
+    }
+    result = replace(result, facts={**result.facts, **known, **(facts or {})})
+    write_json(run / "metrics.json", result.to_json())
+    write_samples(run / "samples.parquet", result)
+    write_atomic(run / "subjects.md", subject_table(result.scores) + "\n")
+    loader = WindowLoader(data, scored, batch_size=_BATCH, shuffle=False)
+    parts = parts or ReportParts()
+    warning = _filter_of(data).warning()
+    filled = replace(
+        parts,
+        notes=(*parts.notes, *([warning] if warning else [])),
+        data=_data_facts(data, manifest),
+        quality=_quality(data),
+        audit=manifest.get("audit"),
+        history=history,
+        grid=data.grid,
+        affine=data.affine,
+        saliency=token_saliency(model, loader).numpy(),
+    )
+    write_report(run / "report.html", result, filled)
+    return result
+
+
+def write_texts(path: str | Path, trial_ids: tuple[str, ...], texts: tuple[str, ...]) -> Path:
+    """Write decoded texts as a TSV of trial and text, atomically."""
+    rows = [(t, " ".join(text.split())) for t, text in zip(trial_ids, texts, strict=True)]
+    return write_atomic(path, tsv_text(["trial_id", "text"], rows))
+
+
+def _meet_unknown(model: LLM4Brain, unknown: str) -> None:
+    if model.subjects is None:
+        raise InputError(
+            f"open_run: unknown_subject must be left out for a model that tells nobody apart, got "
+            f"{unknown!r}."
+        )
+    model.subjects.meet_unknown(unknown)
+
+
+def _data_facts(store: VoxelStore, manifest: dict[str, Any]) -> dict[str, str]:
+    spec, split = store.window_spec, store.split
+    subjects = sorted({store.by_id[t].subject for t in split.test})
+    facts = {
+        "trials": f"{len(split.train)} train, {len(split.val)} validation, {len(split.test)} test",
+        "held out": ", ".join(split.keys) or "nothing but trials",
+        "test subjects": ", ".join(subjects),
+        "windows": f"{spec.window_trs} volumes from {spec.delay_s} s after onset "
+        f"(offset {spec.onset_offset_s} s), TR {store.tr} s",
+        "tokens": f"{store.grid.n_tokens} of {'×'.join(map(str, store.grid.kernel))} voxels (zyx)",
+        "units": f"{store.units}, statistics of {len(store.fit_runs)} training runs only",
+        **_filter_of(store).describe(),
+        "adaptation": manifest["adaptation"],
+        "language model": Path(manifest["llm"]).name,
+        "store": manifest["store_fingerprint"],
+    }
+    if manifest["adapt_trials"]:
+        facts["adapted on"] = f"{len(manifest['adapt_trials'])} unlabelled test windows, not scored"
+    if "adapted" in manifest:
+        fitted = manifest["adapted"]
+        facts["fitted to"] = (
+            f"subject {fitted['subject']}, on labelled windows of {', '.join(fitted['runs'])}, "
+            "which are not scored"
+        )
+    if "readout" in manifest:
+        fit = manifest["readout"]
+        facts["readout start"] = (
+            f"ridge, R² {fit['r2']:.3f} cross-validated over training runs, "
+            f"{fit['windows']} windows"
+        )
+    return facts
+
+
+def _filter_of(store: VoxelStore) -> DriftFilter:
+    return DriftFilter.from_json(store.info.filter)
+
+
+def _quality(store: VoxelStore) -> list[dict[str, Any]]:
+    test = {store.by_id[t].run_id for t in store.split.test}
+    return [
+        {
+            "run": name,
+            "part": "test" if name in test else "train or validation",
+            "volumes": facts["n_volumes"],
+            "clipped values": facts.get("clipped", "not known"),
+            "dead voxels": facts.get("dead_voxels", "not known"),
+            "notes": "; ".join(facts.get("notes") or ()),
+        }
+        for name, facts in store.info.runs.items()
+    ]
+
+
+def _histories(run: Path) -> dict[str, list[dict[str, Any]]]:
+    rows = {}
+    for folder in sorted((run / "stages").glob("*")):
+        log = folder / "log.jsonl"
+        if log.is_file():
+            rows[folder.name] = read_log(log, function="evaluate_run")
+    order = ("pretrain", "video", "calibrate", "stage1", "stage2", "adapt")
+    return {name: rows[name] for name in order if name in rows}

@@ -1,0 +1,116 @@
+"""Which parameters of LLM4Brain train together.
+
+=================  ================================================================
+tokenizer          3-D convolution over voxels
+subjects           what the tokenizer knows of each person, where the model has such a table
+encoder            SC-MBM without its adaptors
+encoder_adaptors   low-rank adaptors of SC-MBM
+bridge             encoder tokens to Q-Former context: the paper's adaptor "that
+                   bridges the encoders and the LLM"
+readout            linear readout of all tokens, and the gate of the Q-Former beside it
+qformer            Q-Former without its adaptors, shared with the video branch
+qformer_adaptors   low-rank adaptors of the Q-Former, fMRI branch only
+projection         latents to the LLM's embeddings, shared with the video branch
+video              frame encoder of our own, or the places of an external one's frames
+vision             external frame encoder; always frozen
+prototypes         class head g
+temperature        log of the contrastive temperature
+llm                the language model; always frozen
+=================  ================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from torch import nn
+
+from ..errors import ConfigError
+from ..nn.config_io import suggest
+from ..nn.layers import Adaptor
+
+Groups = dict[str, list[tuple[str, nn.Parameter]]]
+
+NAMES = (
+    "tokenizer",
+    "subjects",
+    "encoder",
+    "encoder_adaptors",
+    "bridge",
+    "readout",
+    "qformer",
+    "qformer_adaptors",
+    "projection",
+    "video",
+    "vision",
+    "prototypes",
+    "temperature",
+    "llm",
+)
+
+
+def parameter_groups(model: nn.Module) -> Groups:
+    """Sort every parameter of a model into exactly one group.
+
+    Parameters
+    ----------
+    model : LLM4Brain
+
+    Returns
+    -------
+    dict of str to list of (name, Parameter)
+        One key for each of :data:`NAMES`; a part the model lacks has an empty list.
+    """
+    groups: Groups = {name: [] for name in NAMES}
+    low_rank = {id(p) for m in model.modules() if isinstance(m, Adaptor) for p in m.parameters()}
+    for name, parameter in model.named_parameters():
+        group = name.split(".", 1)[0]
+        group = {"log_tau": "temperature", "frame_place": "video"}.get(group, group)
+        group = "vision" if model.external_video and name.startswith("video.") else group
+        group = f"{group}_adaptors" if id(parameter) in low_rank else group
+        groups[group].append((name, parameter))
+    return groups
+
+
+def set_trainable(
+    model: nn.Module, groups: Sequence[str], *, frozen: Collection[str] = ("llm",)
+) -> list[str]:
+    """Train these groups and freeze all others.
+
+    Parameters
+    ----------
+    model : LLM4Brain
+    groups : sequence of str
+        Keys of :func:`parameter_groups`.
+    frozen : collection of str
+        Groups that may never train.
+
+    Returns
+    -------
+    list of str
+        Names of the parameters that train now.
+
+    Raises
+    ------
+    ConfigError
+        A group is unknown, has no parameters in this model, or must stay frozen.
+    """
+    known = parameter_groups(model)
+    for group in groups:
+        if group not in known:
+            raise ConfigError(
+                f"set_trainable: groups must not hold '{group}'.{suggest(group, known)}"
+            )
+        if group in frozen:
+            raise ConfigError(f"set_trainable: '{group}' must stay frozen. Leave it out.")
+        if not known[group]:
+            raise ConfigError(
+                f"set_trainable: '{group}' must have parameters, got none in this model."
+            )
+    trained = []
+    for group, parameters in known.items():
+        for name, parameter in parameters:
+            parameter.requires_grad_(group in groups)
+            if group in groups:
+                trained.append(name)
+    return trained

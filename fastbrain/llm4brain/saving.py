@@ -1,0 +1,265 @@
+"""Trained models on disk: safetensors only, strict, with everything a stranger needs to use one.
+
+Weights without the voxel statistics, patch centres, TR and LLM they were trained with are of no
+use, so a saved model holds them all, and a digest of every file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .._arguments import checked
+from .._io import folder_atomic, sha256, write_atomic, write_json
+from .._rules import count, flag, list_of, number, positive, table_of, text
+from .._runfiles import read_record
+from ..errors import CheckpointError, ConfigError
+from ..grid import TokenGrid
+from ..lm.kept_llm import LLMRecord, llm_place
+from ..lm.loading import llm_fingerprint, load_llm, local_folder
+from ..nn.config_io import from_dict
+from ..nn.frame_encoder import NoVideo
+from ..nn.saved_folder import load_tensors, read_whole
+from ..nn.state_dict import load_strict
+from .config import LLM4BrainConfig
+from .model import LLM4Brain
+from .model_card import card_text
+
+LAYOUT = 1
+_SAME_TR_S = 1e-3
+FILES = ("model.safetensors", "grid.safetensors", "config.json")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model was trained on and with; saved beside the weights.
+
+    Parameters
+    ----------
+    llm : str
+        Name or folder of the frozen LLM, which is no part of the saved model.
+    tr : float
+        Repetition time of the training data, seconds.
+    fingerprint : str
+        Fingerprint of the voxel store the model was trained on.
+    affine : tuple of tuple of float, optional
+        Voxel to world mm, (4, 4).
+    prompt : str
+        Prompt to decode with.
+    preprocessing : dict
+        JSON values: units, high-pass, window delay and the like, as the store's manifest has them.
+    split : dict
+        JSON values of the split: which trials were trained on, judged by, and left to be scored.
+    training : dict
+        JSON values: stages, adaptation, audit, digests of published weights.
+    language : LLMRecord, optional
+        Which LLM that is, to the byte, and where it is kept; a copy lies beside the model's folder.
+    """
+
+    llm: str
+    tr: float
+    fingerprint: str = ""
+    affine: tuple[tuple[float, ...], ...] | None = None
+    prompt: str = ""
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    split: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    language: LLMRecord | None = None
+
+
+@checked
+def save_pretrained(
+    model: LLM4Brain, folder: str | Path, card: ModelCard, *, replace: bool = False
+) -> Path:
+    """Write a model atomically: the folder is there whole or not at all.
+
+    Parameters
+    ----------
+    model : LLM4Brain
+    folder : str or Path
+    card : ModelCard
+    replace : bool
+        Whether an existing folder may be replaced.
+
+    Raises
+    ------
+    OutputExistsError
+        The folder exists and `replace` is false.
+    CheckpointError
+        A weight is not finite.
+    """
+    from safetensors.torch import save
+
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    broken = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
+    if broken:
+        raise CheckpointError(f"save_pretrained: weights must be finite, got NaN in {broken[:5]}.")
+    grid = {
+        "mask": torch.from_numpy(model.grid.mask.astype(np.uint8)),
+        "kept": torch.from_numpy(model.grid.kept),
+        "centers_mm": model.centers_mm.cpu().contiguous(),
+    }
+    described = {
+        "layout": LAYOUT,
+        "model": model.config.to_dict(),
+        "kernel": list(model.grid.kernel),
+        "stride": list(model.grid.stride),
+        "grid_fingerprint": model.grid.fingerprint(),
+        "scale": model.tokenizer.scale,
+        "external_video": model.external_video,
+        "video_dim": model.bridge.out_dim,
+        "llm_fingerprint": llm_fingerprint(model.llm),
+        "card": asdict(card),
+    }
+    with folder_atomic(folder, replace=replace) as temporary:
+        write_atomic(temporary / "model.safetensors", save(state))
+        write_atomic(temporary / "grid.safetensors", save(grid))
+        write_json(temporary / "config.json", described)
+        write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in FILES})
+        # for people, who may edit it: no part of the manifest
+        write_atomic(temporary / "README.md", card_text(described))
+    return Path(folder)
+
+
+@checked
+def from_pretrained(
+    folder: str | Path,
+    *,
+    llm: tuple[Any, Any] | str | None = None,
+    video: torch.nn.Module | None = None,
+    dtype: str | None = None,
+    device: str = "cpu",
+    grid: TokenGrid | None = None,
+    tr: float | None = None,
+    revision: str | None = None,
+) -> LLM4Brain:
+    """Load a model saved by :func:`save_pretrained`, in evaluation mode.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Or, where there is no such folder, a name on the hub, which is fetched unless
+        `HF_HUB_OFFLINE` is set.
+    llm : (model, tokenizer) or str, optional
+        The LLM already loaded, or where it is now; default: what the card names.
+    video : Module, optional
+        The frame encoder, for a model trained with an external one.
+    dtype : str, optional
+        Precision of the LLM, as in :func:`load_llm`.
+    device : str
+    grid : TokenGrid, optional
+    tr : float, optional
+        Of the recordings that the model will read (``store.grid``, ``store.tr``). Others than those
+        of training are refused.
+    revision : str, optional
+        Commit, tag or branch on the hub.
+
+    Returns
+    -------
+    LLM4Brain
+        Its attribute `card` is the saved :class:`ModelCard`.
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or damaged, a tensor is missing, extra or reshaped (all are named), the
+        LLM is not the one it was trained with, or grid or TR are others.
+    ConfigError
+        The configuration has an unknown key.
+    """
+    root = local_folder(folder, revision)
+    described = read_described(root)
+    config = LLM4BrainConfig.from_dict(described["model"])
+    card = from_dict(ModelCard, described["card"], where="card")
+    sites = load_tensors(root / "grid.safetensors", function="from_pretrained")
+    if sites.keys() != {"mask", "kept", "centers_mm"}:
+        raise CheckpointError(f"from_pretrained: {root} must hold its grid, got {sorted(sites)}.")
+    own = TokenGrid(
+        sites["mask"].numpy().astype(bool),
+        tuple(described["kernel"]),
+        tuple(described["stride"]),
+        sites["kept"].numpy(),
+    )
+    if own.fingerprint() != described["grid_fingerprint"]:
+        raise CheckpointError(f"from_pretrained: the grid of {root} must match its fingerprint.")
+    _check_input(own, card, grid, tr)
+    if llm is None or isinstance(llm, str):
+        place = llm or llm_place(card.language, card.llm, root.resolve().parent)
+        llm = load_llm(place, dtype=dtype, device=device)
+    language, text_tokenizer = llm
+    found = llm_fingerprint(language)
+    if found != described["llm_fingerprint"]:
+        raise CheckpointError(
+            f"from_pretrained: the LLM must be the one of training ('{card.llm}', "
+            f"{described['llm_fingerprint']}), got {found}. Another version reads the brain's "
+            "prefix as noise: load the right one."
+        )
+    if described["external_video"] and video is None:
+        video = NoVideo(described["video_dim"])
+    model = LLM4Brain(
+        config,
+        grid=own,
+        centers_mm=sites["centers_mm"],
+        llm=language,
+        text_tokenizer=text_tokenizer,
+        scale=described["scale"],
+        video=video,
+    )
+    state = load_tensors(root / "model.safetensors", function="from_pretrained")
+    load_strict(model, state, where=str(root))
+    model.card = card
+    return model.to(device).eval()
+
+
+def _check_input(own: TokenGrid, card: ModelCard, grid: TokenGrid | None, tr: float | None) -> None:
+    if grid is not None and grid.fingerprint() != own.fingerprint():
+        ours, theirs = (
+            f"{g.n_tokens} patches of {g.kernel} in {g.shape} ({g.fingerprint()})"
+            for g in (own, grid)
+        )
+        raise CheckpointError(
+            f"from_pretrained: grid must be the one of training, {ours}, got {theirs}. Prepare "
+            "recordings in its space, with its mask."
+        )
+    if tr is not None and abs(tr - card.tr) > _SAME_TR_S:
+        raise CheckpointError(
+            f"from_pretrained: tr must be the {card.tr:g} s of training, got {tr:g} s. Resample "
+            "recordings in time."
+        )
+
+
+def read_described(root: Path) -> dict[str, Any]:
+    """What a saved model says of itself, once every file is found whole.
+
+    Raises
+    ------
+    CheckpointError, ConfigError
+        As :func:`from_pretrained`.
+    """
+    described = read_whole(root, FILES, function="from_pretrained")
+    if not isinstance(described, dict) or described.get("layout") != LAYOUT:
+        raise CheckpointError(f"from_pretrained: {root} must have layout {LAYOUT}.")
+    if described.keys() != _DESCRIBED.keys():
+        raise ConfigError(
+            f"from_pretrained: config.json of {root} must have keys {sorted(_DESCRIBED)}, got "
+            f"{sorted(described)}."
+        )
+    return read_record(root / "config.json", _DESCRIBED, function="from_pretrained")
+
+
+_DESCRIBED = {
+    "layout": count,
+    "model": table_of(lambda _: True),
+    "kernel": list_of(positive, least=3),
+    "stride": list_of(positive, least=3),
+    "grid_fingerprint": text,
+    "scale": number,
+    "external_video": flag,
+    "video_dim": count,
+    "llm_fingerprint": text,
+    "card": table_of(lambda _: True),
+}

@@ -1,0 +1,108 @@
+"""Clips by trial id, batch by batch, in an order that can be resumed exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+
+Frames = Callable[[str], Tensor]
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """A batch of clips with what they show.
+
+    Parameters
+    ----------
+    frames : Tensor, (B, T, 3, H, W) float in [0, 1]
+    trial_ids, texts : tuple of str
+    """
+
+    frames: Tensor
+    trial_ids: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+class ClipLoader:
+    """Batches of clips; a :class:`fastbrain.training.loop.Loader`.
+
+    Parameters
+    ----------
+    texts : mapping of str to str
+        What each trial's clip shows, by trial id.
+    frames : callable
+        Trial id to its frames (T, 3, H, W) float in [0, 1].
+    batch_size : int
+    shuffle : bool
+    seed : int
+        Epoch e is shuffled by seed + e.
+    """
+
+    def __init__(
+        self,
+        texts: Mapping[str, str],
+        frames: Frames,
+        *,
+        batch_size: int,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> None:
+        if not texts or batch_size < 1:
+            raise InputError("ClipLoader: texts and batch_size must not be empty, got none.")
+        self.texts, self.frames = dict(texts), frames
+        self.trial_ids = tuple(self.texts)
+        self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
+        self.epoch = self.position = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.trial_ids) // self.batch_size)
+
+    def __iter__(self) -> Iterator[ClipBatch]:
+        n = len(self.trial_ids)
+        order = list(range(n))
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(self.seed + self.epoch)
+            order = torch.randperm(n, generator=generator).tolist()
+        while self.position < len(self):
+            start = self.position * self.batch_size
+            ids = tuple(self.trial_ids[i] for i in order[start : start + self.batch_size])
+            self.position += 1
+            yield ClipBatch(stack_frames(self.frames, ids), ids, tuple(self.texts[t] for t in ids))
+        self.epoch, self.position = self.epoch + 1, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch, and batches of it already handed out."""
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.epoch, self.position = int(state["epoch"]), int(state["position"])
+
+
+def stack_frames(frames: Frames, trial_ids: tuple[str, ...]) -> Tensor:
+    """Stimuli of several trials: frames (B, T, 3, H, W), or ready latents (B, L, d).
+
+    Raises
+    ------
+    InputError
+        A clip is not (T, 3, H, W) floating in [0, 1], or differs in shape from the first.
+    """
+    clips = [frames(t) for t in trial_ids]
+    if all(clip.ndim == 2 for clip in clips):
+        return torch.stack(clips)
+    for trial, clip in zip(trial_ids, clips, strict=True):
+        fits = clip.ndim == 4 and clip.shape[1] == 3 and clip.is_floating_point()
+        if not fits or clip.shape != clips[0].shape:
+            raise InputError(
+                f"frames: the clip of {trial} must be (T, 3, H, W) floating like the others, got "
+                f"{tuple(clip.shape)} {clip.dtype}."
+            )
+        if not bool(((clip >= 0) & (clip <= 1)).all()):
+            raise InputError(f"frames: the clip of {trial} must lie in [0, 1]. Divide by 255.")
+    return torch.stack(clips)

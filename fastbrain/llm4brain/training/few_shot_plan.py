@@ -1,0 +1,101 @@
+"""Which runs of a new person a model is fitted to, and which are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..._arguments import checked
+from ...data import VoxelStore
+from ...errors import ConfigError, InputError
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """Which runs of a new person are for what; no run is for two things.
+
+    Parameters
+    ----------
+    subject : str
+    runs : tuple of str
+        Run ids that are fitted on; of two or more the last decides when to stop.
+    train, val, scored : tuple of str
+        Trial ids: fitted on, stopped by, and left to be scored.
+    """
+
+    subject: str
+    runs: tuple[str, ...]
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    scored: tuple[str, ...]
+
+
+@checked
+def plan_few_shot(
+    store: VoxelStore, subject: str, runs: int, *, score_runs: Sequence[str] = ()
+) -> FewShot:
+    """Choose the first runs of a person to fit on, and the test trials of the others to score.
+
+    Parameters
+    ----------
+    store : VoxelStore
+    subject : str
+        Label, with or without "sub-".
+    runs : int
+    score_runs : sequence of str
+        Run ids to score. Default: all runs of the person in the test part that are not fitted on.
+
+    Returns
+    -------
+    FewShot
+
+    Raises
+    ------
+    InputError
+        The person is not in the store, or no run is left to fit on or to score.
+    ConfigError
+        A run is for fitting and for scoring, or a run to score is not of the test part.
+    """
+    subject = subject.removeprefix("sub-")
+    own = [t for t in store.trials if t.subject == subject]
+    if not own:
+        people = sorted({t.subject for t in store.trials})
+        raise InputError(f"adapt: subject must be one of {people}, got {subject!r}.")
+    names = sorted({t.run_id for t in own})
+    if not 1 <= runs < len(names):
+        raise InputError(
+            f"adapt: runs must leave one of the {len(names)} runs of {subject} to score, got "
+            f"{runs}."
+        )
+    chosen = tuple(names[:runs])
+    if both := sorted(set(chosen) & set(score_runs)):
+        raise ConfigError(
+            f"adapt: a run must be fitted on or scored, not both, got {', '.join(both)}. Take "
+            "fewer --runs, or leave it out of --score-runs."
+        )
+    tested = set(store.split.test)
+    left = {t.run_id for t in own if t.trial_id in tested} - set(chosen)
+    if unfit := sorted(set(score_runs) - left):
+        raise ConfigError(
+            f"adapt: runs to score must be of {subject}'s test part, got {', '.join(unfit)}. "
+            f"There are {', '.join(sorted(left)) or 'none'}."
+        )
+    wanted = set(score_runs) or left
+    scored = tuple(t.trial_id for t in own if t.trial_id in tested and t.run_id in wanted)
+    if not scored:
+        raise InputError(
+            f"adapt: runs must leave a run of {subject}'s test part to score, got none after "
+            f"{', '.join(chosen)}."
+        )
+    # what the person also sees in the runs to score is no lesson; it is the question
+    asked = {store.by_id[t].stimulus for t in scored}
+    known = store.split.closed_set
+    lessons = [t for t in own if t.run_id in chosen and (known or t.stimulus not in asked)]
+    last = {chosen[-1]} if runs > 1 else set()
+    train = tuple(t.trial_id for t in lessons if t.run_id not in last)
+    val = tuple(t.trial_id for t in lessons if t.run_id in last)
+    if not train:
+        raise InputError(
+            f"adapt: runs must hold stimuli that are not scored, got none in {', '.join(chosen)}."
+        )
+    return FewShot(subject, chosen, train, val, scored)

@@ -1,0 +1,117 @@
+"""The latents X that stage one aligns with, computed once: of clips, or of texts."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..._arguments import checked
+from ...data import FitScope
+from ...errors import InputError
+from ..model import LLM4Brain
+from .clip_loader import Frames, stack_frames
+
+
+@dataclass(frozen=True, eq=False)
+class VideoLatents:
+    """X of every clip, computed once: the video branch is frozen.
+
+    Parameters
+    ----------
+    rows : dict of str to int
+        Trial id to row.
+    latents : Tensor, (N, L, d)
+    scopes : tuple of FitScope
+        What was fitted on the way, for the leak auditor.
+    """
+
+    rows: dict[str, int]
+    latents: Tensor
+    scopes: tuple[FitScope, ...] = ()
+
+    def of(self, trial_ids: Sequence[str], device: torch.device) -> Tensor:
+        """Latents (B, L, d) of these trials."""
+        missing = [t for t in trial_ids if t not in self.rows]
+        if missing:
+            raise InputError(
+                f"stage_one: every trial must have a clip, got none for {', '.join(missing[:5])}."
+            )
+        return self.latents[[self.rows[t] for t in trial_ids]].to(device)
+
+
+@checked
+def video_targets(
+    model: LLM4Brain, trial_ids: Sequence[str], frames: Frames, *, batch_size: int = 32
+) -> VideoLatents:
+    """Compute X of every clip once; stage one then never runs the video branch.
+
+    Parameters
+    ----------
+    model : LLM4Brain
+    trial_ids : sequence of str
+    frames : callable
+        Trial id to frames (T, 3, H, W) float in [0, 1].
+    batch_size : int
+
+    Returns
+    -------
+    VideoLatents
+    """
+    if not trial_ids:
+        raise InputError("video_targets: trial_ids must not be empty, got none.")
+    was_training = model.training
+    model.eval()
+    parts = []
+    with torch.no_grad():
+        for i in range(0, len(trial_ids), batch_size):
+            clips = stack_frames(frames, tuple(trial_ids[i : i + batch_size]))
+            parts.append(model.video_latents(clips.to(model.device)).float().cpu())
+    model.train(was_training)
+    return VideoLatents({t: i for i, t in enumerate(trial_ids)}, torch.cat(parts))
+
+
+@checked
+@torch.no_grad()
+def text_targets(model: LLM4Brain, texts: Mapping[str, str], *, fit: Sequence[str]) -> VideoLatents:
+    """Latents of texts, for cohorts without clips: the word vectors that tell a text from others.
+
+    Every latent of a trial is the mean of its words' input embeddings, weighted by inverse
+    document frequency (BrainLLM, arXiv 2311.09889, warms up on the plain mean). The projection is
+    set to an orthogonal map first, so that latents and embeddings are rotations of each other
+    when both have one width, and the best approximation otherwise.
+
+    Parameters
+    ----------
+    model : LLM4Brain
+        Its projection is set anew.
+    texts : mapping of str to str
+        Text by trial id.
+    fit : sequence of str
+        Training trials: document frequencies are counted over these alone.
+
+    Returns
+    -------
+    VideoLatents
+    """
+    torch.nn.init.orthogonal_(model.projection.weight)
+    torch.nn.init.zeros_(model.projection.bias)
+    encode = model.text_tokenizer.encode
+    words = {t: encode(text, add_special_tokens=False) for t, text in texts.items()}
+    seen = Counter(word for t in fit for word in set(words[t]))
+    embeddings = model.llm.get_input_embeddings().weight.float()
+    rows = []
+    for ids in words.values():
+        # add-one counts: a word of no training text is the rarest, one of all texts says nothing
+        weight = torch.tensor([math.log((1 + len(fit)) / (1 + seen[i])) for i in ids])
+        if not bool((weight > 0).any()):
+            weight = torch.ones(len(ids))
+        mean = (weight / weight.sum()).to(embeddings) @ embeddings[ids]
+        rows.append(mean @ model.projection.weight.float())
+    latents = torch.stack(rows).cpu()[:, None].repeat(1, model.config.qformer.n_queries, 1)
+    scope = FitScope("document frequencies", tuple(fit))
+    return VideoLatents({t: i for i, t in enumerate(words)}, latents, (scope,))

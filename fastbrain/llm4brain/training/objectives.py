@@ -1,0 +1,269 @@
+"""What each stage minimises, as modules the loop can run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ... import ops
+from ...lm.tokenization import encode_answers, encode_prompts
+from ...nn.layers import adaptors_off
+from ...ops.lengths import unit
+from ...training.config import StageConfig, entropy_threshold
+from ...training.guards import places
+from ...training.loop import Objective
+from ...training.run import Loader
+from ..encoder import MaskedAutoencoder
+from ..model import LLM4Brain
+from ..standalone_encoder import BrainEncoder
+from .latent_targets import VideoLatents
+from .losses import alignment_loss, clip_loss
+
+Terms = dict[str, Tensor]
+
+
+class MaskedVoxels(Objective):
+    """Pretraining of tokenizer and encoder: restore what was masked."""
+
+    def __init__(self, model: BrainEncoder | LLM4Brain, config: StageConfig) -> None:
+        super().__init__()
+        self.autoencoder = MaskedAutoencoder(model.tokenizer, model.encoder, model.centers_mm)
+        self.noise_std = config.noise_std
+
+    def forward(self, batch: Any) -> Terms:
+        """Reconstruction error of a batch of windows."""
+        voxels = batch.voxels.to(self.autoencoder.hidden.device)
+        if self.training and self.noise_std:
+            voxels = self.autoencoder.tokenizer.noisy(voxels, self.noise_std)
+        with adaptors_off(self.autoencoder):
+            return {"loss": self.autoencoder(voxels)}
+
+
+class _Brain(Objective):
+    """Shared by the stages that run the whole model."""
+
+    def __init__(
+        self,
+        model: LLM4Brain,
+        config: StageConfig,
+        prompts: Sequence[str] = (),
+        instructions: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, self.config, self.losses = model, config, config.losses
+        self.prompts, self.instructions = tuple(prompts), instructions or {}
+
+    def latents(self, batch: Any) -> Tensor:
+        """Z (B, L, d) of a batch, with the configured noise while training."""
+        voxels = batch.voxels.to(self.model.device)
+        if self.training and self.config.noise_std:
+            voxels = self.model.tokenizer.noisy(voxels, self.config.noise_std)
+        return self.model.brain_latents(voxels, batch.subjects)
+
+    def answers(self, latents: Tensor, trial_ids: Sequence[str], answers: Sequence[str]) -> Tensor:
+        """Cross-entropy of the answers, each after its own instruction or a prompt drawn for it."""
+        tokenizer = self.model.text_tokenizer
+        draw = torch.randint(len(self.prompts), (len(answers),)).tolist()
+        device = latents.device
+        prompts = [
+            self.instructions.get(t, self.prompts[i]) for t, i in zip(trial_ids, draw, strict=True)
+        ]
+        prompt_ids, prompt_mask = encode_prompts(tokenizer, prompts)
+        ids, mask = encode_answers(tokenizer, answers, max_tokens=self.config.max_answer_tokens)
+        bos = self.model.bos_token_id is not None
+        self.tokens += int(prompt_mask.sum() + mask.sum()) + len(mask) * (latents.shape[1] + bos)
+        return self.model.answer_loss(
+            self.model.projection(latents),
+            prompt_ids.to(device),
+            ids.to(device),
+            mask.to(device),
+            # equal prompts need no padding, and a mask costs the fused attention
+            prompt_mask=None if bool(prompt_mask.all()) else prompt_mask.to(device),
+            reduction=self.losses.reduction,
+        )
+
+
+class Captions(_Brain):
+    """The video branch learns to make the frozen LLM say what a clip shows."""
+
+    def forward(self, batch: Any) -> Terms:
+        """Answer loss of a batch of clips (`frames`, `texts`)."""
+        latents = self.model.video_latents(batch.frames.to(self.model.device))
+        return {"loss": self.answers(latents, batch.trial_ids, batch.texts)}
+
+
+class Calibration(_Brain):
+    """The projection learns to read predicted latents as they are: shrunken and noisy."""
+
+    def forward(self, batch: Any) -> Terms:
+        """Answer loss of a batch of latents (`frames`, `texts`)."""
+        latents = batch.frames.to(self.model.device)
+        return {"loss": self.answers(latents, batch.trial_ids, batch.texts)}
+
+
+class StageOne(_Brain):
+    """Cross-modal alignment: L = β·L_CLIP + (1−β)·L_L2L1 (LLM4Brain, equation 2)."""
+
+    def __init__(self, model: LLM4Brain, config: StageConfig, targets: VideoLatents) -> None:
+        super().__init__(model, config)
+        self.targets = targets
+
+    def forward(self, batch: Any) -> Terms:
+        """Both losses of a batch of windows."""
+        z = self.latents(batch)
+        x = self.targets.of(batch.trial_ids, z.device)
+        tau = self.model.log_tau if self.losses.learn_tau else self.model.log_tau.detach()
+        clip = clip_loss(self.model.pooled(z), self.model.pooled(x), tau)
+        align = alignment_loss(z, x, alpha=self.losses.alpha)
+        beta = self.losses.beta
+        return {"loss": beta * clip + (1 - beta) * align, "clip_loss": clip, "l2l1_loss": align}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A source batch with a target batch."""
+
+    source: Any
+    target: Any
+
+    @property
+    def trial_ids(self) -> tuple[str, ...]:
+        """Trials of both, source first."""
+        return (*self.source.trial_ids, *self.target.trial_ids)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the windows of both lie, source first."""
+        return (*places(self.source), *places(self.target))
+
+
+class PairedLoader:
+    """Source batches, each with the next target batch; the target starts over as often as needed.
+
+    Parameters
+    ----------
+    source, target : Loader
+    """
+
+    def __init__(self, source: Loader, target: Loader) -> None:
+        self.source, self.target = source, target
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __iter__(self) -> Iterator[Pair]:
+        targets = self._forever()
+        for source in self.source:
+            yield Pair(source, next(targets))
+
+    def _forever(self) -> Iterator[Any]:
+        while True:
+            yield from self.target
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of both loaders."""
+        return {"source": self.source.state_dict(), "target": self.target.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.source.load_state_dict(state["source"])
+        self.target.load_state_dict(state["target"])
+
+
+class StageTwo(_Brain):
+    """Answers from the frozen LLM, and adaptation to unlabelled target subjects.
+
+    L = λ·L_CE + (1−λ)·η·(L_NC + L_ES) (LLM4Brain, equations 3 to 6), plus the class loss of
+    labelled source samples that DANCE has and the paper leaves out. Without target samples L is
+    L_CE and the class loss alone: the inductive baseline.
+
+    Parameters
+    ----------
+    model : LLM4Brain
+    config : StageConfig
+    prompts : sequence of str
+        One is drawn for each sample.
+    instructions : mapping of str to str, optional
+        By trial id: what a sample's text answers, in place of a drawn prompt.
+    answers : mapping of str to str, optional
+        Text by trial id; default the trials' own texts.
+    labels : mapping of str to int, optional
+        Class by trial id, for the source.
+    n_target : int
+        Target trials N: rows of the memory. 0: no adaptation.
+    """
+
+    memory: Tensor
+
+    def __init__(
+        self,
+        model: LLM4Brain,
+        config: StageConfig,
+        *,
+        prompts: Sequence[str],
+        instructions: Mapping[str, str] | None = None,
+        answers: Mapping[str, str] | None = None,
+        labels: Mapping[str, int] | None = None,
+        n_target: int = 0,
+    ) -> None:
+        super().__init__(model, config, prompts, instructions)
+        self.texts, self.labels = answers, labels
+        width = model.prototypes.shape[1] if model.prototypes is not None else 0
+        self.register_buffer("memory", torch.zeros(n_target, width, device=model.device))
+        self.rho = entropy_threshold(config.losses, model.config.n_classes)
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, batch: Any) -> Terms:
+        """All terms of a source batch, or of a :class:`Pair`."""
+        source, target = (batch.source, batch.target) if isinstance(batch, Pair) else (batch, None)
+        z = self.latents(source)
+        texts = source.texts if self.texts is None else [self.texts[t] for t in source.trial_ids]
+        answer = self.answers(z, source.trial_ids, texts)
+        terms = {"answer_loss": answer}
+        loss = answer
+        if target is not None:
+            adaptation = self._adapt(target, terms)
+            weight = self.losses.lambda_ce
+            loss = weight * answer + (1 - weight) * self.losses.eta * adaptation
+        # classes are known for training trials only: validation is judged by its answers
+        if self.training and self.labels is not None and self.losses.source_ce_weight:
+            truth = torch.tensor([self.labels[t] for t in source.trial_ids], device=z.device)
+            logits = self.model.class_logits(
+                self.model.pooled(z).float(), temperature=self.losses.tau_cls
+            )
+            terms["class_loss"] = F.cross_entropy(logits, truth)
+            loss = loss + self.losses.source_ce_weight * terms["class_loss"]
+        return {"loss": loss, **terms}
+
+    def _adapt(self, target: Any, terms: Terms) -> Tensor:
+        features = unit(self.model.pooled(self.latents(target)).float())
+        rows = target.indices.to(features.device)
+        self._seen.append((features.detach(), rows))
+        if not bool(features.isfinite().all()):
+            return features.sum()  # the loop's guard names the trials and skips the step
+        losses = self.losses
+        terms["nc_loss"] = ops.neighborhood_clustering(
+            features,
+            self.model.unit_prototypes(),
+            self.memory,
+            rows,
+            temperature=losses.tau_nc,
+            variant=losses.nc_variant,
+        )
+        logits = self.model.class_logits(features, temperature=losses.tau_cls)
+        terms["es_loss"] = ops.entropy_separation(logits, rho=self.rho, margin=losses.margin)
+        return terms["nc_loss"] + terms["es_loss"]
+
+    def after_step(self) -> None:
+        """Remember the target's features as they were before the step (DANCE)."""
+        for features, rows in self._seen:
+            ops.memory_update_(self.memory, features, rows, momentum=self.losses.momentum)
+
+    def before_step(self) -> None:
+        """Forget what a skipped step saw."""
+        self._seen = []

@@ -1,0 +1,97 @@
+"""What each stage trains: as printed, as the published code has it, or as we would have it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..._arguments import checked
+from ...errors import ConfigError
+from ...nn.config_io import suggest
+from ...training.config import LossConfig, OptimConfig, StageConfig
+
+# what each stage trains unless told otherwise
+STAGES = {
+    "pretrain": StageConfig("pretrain", groups=("tokenizer", "encoder")),
+    "video": StageConfig("video", groups=("video", "qformer", "projection")),
+    "calibrate": StageConfig(
+        "calibrate",
+        epochs=30,
+        batch_size=32,
+        groups=("projection",),
+        optim=OptimConfig(lr=1e-3, weight_decay=0.1),
+    ),
+    "stage1": StageConfig(
+        "stage1",
+        groups=(
+            "tokenizer",
+            "encoder",
+            "encoder_adaptors",
+            "bridge",
+            "readout",
+            "qformer_adaptors",
+            "temperature",
+        ),
+    ),
+    "stage2": StageConfig(
+        "stage2",
+        groups=(
+            "tokenizer",
+            "encoder_adaptors",
+            "bridge",
+            "readout",
+            "qformer_adaptors",
+            "prototypes",
+        ),
+    ),
+}
+
+PRESETS = ("fastbrain", "paper", "published-code")
+
+
+@checked
+def preset(stage: str, name: str = "fastbrain") -> StageConfig:
+    """Settings of a stage as the paper, the published code it builds on, or we would have them.
+
+    Parameters
+    ----------
+    stage : {"pretrain", "video", "calibrate", "stage1", "stage2"}
+    name : {"fastbrain", "paper", "published-code"}
+        "paper": LLM4Brain as printed (τ = 0.5, only the bridge and the prototypes train, answers
+        summed over tokens, no source class loss). "published-code": domain adaptation as DANCE's
+        code runs it. "fastbrain": the corrected default.
+
+    Returns
+    -------
+    StageConfig
+
+    Raises
+    ------
+    ConfigError
+        Stage or preset is unknown.
+    """
+    if stage not in STAGES:
+        raise ConfigError(f"preset: stage must not be '{stage}'.{suggest(stage, STAGES)}")
+    if name not in PRESETS:
+        raise ConfigError(f"preset: name must not be '{name}'.{suggest(name, PRESETS)}")
+    config = STAGES[stage]
+    if name != "fastbrain":
+        # the readout is ours, and there the encoder arrives pretrained and stays frozen
+        groups = tuple(
+            g for g in config.groups if g != "readout" and (stage == "pretrain" or g != "encoder")
+        )
+        config = replace(config, groups=groups)
+    if stage == "stage2" and name == "paper":
+        losses = LossConfig(
+            lambda_ce=0.5,
+            eta=1.0,
+            tau_nc=0.5,
+            tau_cls=0.5,
+            nc_variant="paper",
+            source_ce_weight=0.0,
+            reduction="sequence",
+        )
+        return replace(config, groups=("bridge", "prototypes"), losses=losses)
+    if stage == "stage2" and name == "published-code":
+        # DANCE adds class loss and adaptation with no convex weight: 0.5 each keeps their ratio
+        return replace(config, losses=LossConfig(lambda_ce=0.5, source_ce_weight=0.5))
+    return config

@@ -1,0 +1,130 @@
+"""SC-MBM on its own: masked-brain pretraining on a store, without stimuli or a language model.
+
+::
+
+    config.json     ScmbmConfig and the store's fingerprint
+    pretrain/       log and checkpoints
+    encoder.safetensors, manifest.json   the result and where it came from
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..._environment import check_environment
+from ..._io import new_output, sha256, write_json
+from ...data import VoxelStore, WindowLoader
+from ...nn.config_io import from_dict, to_dict
+from ...training.config import StageConfig
+from ...training.run import History
+from ...training.run_folder import absolute_paths, claim
+from ..config import EncoderConfig
+from ..published_weights import load_scmbm
+from ..standalone_encoder import BrainEncoder
+from .presets import preset
+from .pretraining import pretrain_scmbm
+
+WEIGHTS = "encoder.safetensors"
+
+
+@dataclass(frozen=True)
+class ScmbmConfig:
+    """What :func:`train_scmbm` does.
+
+    Parameters
+    ----------
+    encoder : EncoderConfig
+    stage : StageConfig
+    weights : str or None
+        A published or an earlier encoder to start from (:func:`fastbrain.llm4brain.load_scmbm`).
+    seed : int
+        Of the first weights.
+    """
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    stage: StageConfig = field(default_factory=lambda: preset("pretrain"))
+    weights: str | None = None
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict for JSON."""
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> ScmbmConfig:
+        """Build from a plain dict; an unknown key is a :class:`ConfigError`."""
+        return from_dict(cls, values)
+
+
+def train_scmbm(
+    store: VoxelStore,
+    out: str | Path,
+    config: ScmbmConfig | None = None,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+) -> History:
+    """Pretrain tokenizer and encoder by restoring masked voxels of the training part.
+
+    Parameters
+    ----------
+    store : VoxelStore
+        Windows of its training part are learned from, those of its validation part judge.
+    out : str or Path
+        New run folder.
+    config : ScmbmConfig, optional
+    resume : bool
+    device : str
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    OutputExistsError
+        `out` holds something and `resume` is false.
+    CheckpointError
+        A resumed run has another configuration or store, or `weights` do not fit.
+    ConfigError
+        `weights` is no file.
+    DiskError
+        `out` cannot be written into.
+    """
+    config = absolute_paths(config or ScmbmConfig(), files=("weights",))
+    check_environment(out, function="train_scmbm")
+    root = new_output(out, resume=resume)
+    said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
+    claim(root, said, function="train_scmbm")
+    torch.manual_seed(config.seed)
+    model = BrainEncoder(
+        config.encoder,
+        grid=store.grid,
+        frames=store.window_spec.window_trs,
+        centers_mm=store.grid.centers(store.affine),
+        mean=store.mean,
+        inv_std=store.inv_std,
+        scale=store.scale,
+    ).to(device)
+    facts: dict[str, Any] = {"store": store.fingerprint(), "trained_on": list(store.split.train)}
+    if config.weights is not None:
+        loaded = load_scmbm(model.encoder, config.weights, tokenizer=model.tokenizer)
+        facts["weights"] = to_dict(loaded)
+    size, seed = config.stage.batch_size, config.stage.seed
+    run = root / "pretrain"
+    history = pretrain_scmbm(
+        model,
+        WindowLoader(store, store.split.train, batch_size=size, shuffle=True, seed=seed),
+        config.stage,
+        val_loader=WindowLoader(store, store.split.val, batch_size=size, shuffle=False),
+        run_dir=run,
+        resume=resume and run.exists(),
+        record=facts,
+    )
+    model.save(root / WEIGHTS)
+    write_json(root / "manifest.json", facts | {"files": {WEIGHTS: sha256(root / WEIGHTS)}})
+    return history

@@ -1,0 +1,139 @@
+"""The stages before alignment: the fMRI encoder on its own, the video branch on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..._arguments import checked
+from ...errors import ConfigError
+from ...training.config import StageConfig
+from ...training.loop import fit
+from ...training.run import History, Loader, Row
+from ...training.validation import mean_validation
+from ..model import LLM4Brain
+from ..standalone_encoder import BrainEncoder
+from .clip_loader import ClipLoader, Frames
+from .objectives import Captions, MaskedVoxels
+from .presets import preset
+
+DEFAULT_PROMPTS = ("What happens in the video?",)
+
+
+@checked
+def pretrain_scmbm(
+    model: BrainEncoder | LLM4Brain,
+    loader: Loader,
+    config: StageConfig | None = None,
+    *,
+    run_dir: str | Path,
+    resume: bool = False,
+    val_loader: Loader | None = None,
+    on_epoch: Callable[[Row], None] | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> History:
+    """Pretrain tokenizer and encoder by masked autoencoding (SC-MBM).
+
+    Parameters
+    ----------
+    model : BrainEncoder or LLM4Brain
+    loader : Loader
+        Windows of training runs.
+    config : StageConfig, optional
+        Default ``preset("pretrain")``.
+    run_dir : str or Path
+    resume : bool
+    val_loader : Loader, optional
+    on_epoch, record
+        See :func:`fastbrain.training.fit`.
+
+    Returns
+    -------
+    History
+    """
+    config = config or preset("pretrain")
+    model.set_trainable(config.groups)
+    objective = MaskedVoxels(model, config)
+    history = fit(
+        objective,
+        loader,
+        config,
+        run_dir=run_dir,
+        resume=resume,
+        validate=mean_validation(objective, val_loader),
+        on_epoch=on_epoch,
+        record=record,
+    )
+    model.eval()  # the objective holds parts of the model, not the model itself
+    return history
+
+
+@checked
+def pretrain_video(
+    model: LLM4Brain,
+    texts: Mapping[str, str],
+    frames: Frames,
+    config: StageConfig | None = None,
+    *,
+    run_dir: str | Path,
+    prompts: Sequence[str] = DEFAULT_PROMPTS,
+    instructions: Mapping[str, str] | None = None,
+    val_texts: Mapping[str, str] | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[Row], None] | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> History:
+    """Teach the video branch to caption clips through the frozen LLM.
+
+    It stands in for Video-LLaMA's own training where no pretrained video model is at hand. Give it
+    clips of the training part only.
+
+    Parameters
+    ----------
+    model : LLM4Brain
+    texts : mapping of str to str
+        Caption by trial id.
+    frames : callable
+        Trial id to frames (T, 3, H, W) float in [0, 1].
+    config : StageConfig, optional
+        Default ``preset("video")``.
+    run_dir : str or Path
+    prompts : sequence of str
+    instructions : mapping of str to str, optional
+        By trial id: what a text answers, in place of a prompt drawn from `prompts`.
+    val_texts : mapping of str to str, optional
+    resume : bool
+    on_epoch, record
+        See :func:`fastbrain.training.fit`.
+
+    Returns
+    -------
+    History
+    """
+    config = config or preset("video")
+    check_prompts(prompts)
+    model.set_trainable(config.groups)
+    size = config.batch_size
+    loader = ClipLoader(texts, frames, batch_size=size, seed=config.seed)
+    val = ClipLoader(val_texts, frames, batch_size=size, shuffle=False) if val_texts else None
+    objective = Captions(model, config, prompts, instructions)
+    return fit(
+        objective,
+        loader,
+        config,
+        run_dir=run_dir,
+        resume=resume,
+        validate=mean_validation(objective, val),
+        on_epoch=on_epoch,
+        record=record,
+    )
+
+
+def check_prompts(prompts: Sequence[str]) -> None:
+    """Refuse prompts that are not a sequence of non-empty texts."""
+    if isinstance(prompts, str) or not prompts or not all(p.strip() for p in prompts):
+        raise ConfigError(
+            f"prompts: must be a sequence of non-empty texts, got {prompts!r}. "
+            "A single prompt is ('...',)."
+        )

@@ -1,0 +1,156 @@
+"""What a whole run is told: language model, stimulus, sizes and stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..._arguments import checked
+from ...errors import ConfigError
+from ...nn.config_io import from_dict, require, to_dict
+from ...training.config import StageConfig
+from ..config import LLM4BrainConfig
+from .presets import preset
+
+
+@checked(error=ConfigError)
+@dataclass(frozen=True)
+class RunConfig:
+    """What :func:`train_llm4brain` does.
+
+    Parameters
+    ----------
+    llm : str or None
+        Hub name or folder of a causal language model. None trains a small one on `corpus`.
+    corpus : str or None
+        Text file, one sentence a line, for the small language model; None takes the sentences of
+        the training part.
+    prompts : tuple of str
+        Instructions; one is drawn for each training sample, the first is used for decoding. Where
+        the trials of the store have instructions of their own (``fastbrain study``), those are
+        used instead.
+    stimulus : {"clips", "text"}
+        Where the targets of stage I come from: the clips of the trials through the video branch,
+        or the word vectors of their texts (then `video` must be None).
+    encoder_weights : str or None
+        Safetensors file of a pretrained SC-MBM encoder, published or from ``fastbrain train
+        scmbm``; its digest stands in the run's manifest.
+    vision_model : str or None
+        Hub name or folder of a vision model of transformers (ViT, CLIP, BLIP-2, ...) that encodes
+        the frames of clips; it stays frozen, and a clip is encoded once and cached.
+        None: a small frame encoder of our own, which the stage `video` trains.
+    qformer_weights : str or None
+        Safetensors file of a published Q-Former, with the projection and the places of frames
+        where it has some (:func:`fastbrain.llm4brain.load_video_branch`); its digest stands in the
+        run's manifest. `video` may then be None: the video branch arrives trained.
+    qformer_prefix : str or None
+        Which Q-Former of that file, where it has several: "video_Qformer.bert.".
+    model : LLM4BrainConfig
+        `frames`, `n_classes` and `people` are taken from the store.
+    pretrain, video, calibrate, stage1, stage2 : StageConfig or None
+        None leaves the stage out.
+    adapt_runs : int
+        Runs of the test part whose windows, without their texts, take part in domain adaptation.
+        They are never scored, and the result is labelled transductive. 0 is inductive.
+    seed : int
+    """
+
+    llm: str | None = None
+    corpus: str | None = None
+    prompts: tuple[str, ...] = ("what does the person see ?",)
+    stimulus: str = "clips"
+    encoder_weights: str | None = None
+    vision_model: str | None = None
+    qformer_weights: str | None = None
+    qformer_prefix: str | None = None
+    model: LLM4BrainConfig = field(default_factory=LLM4BrainConfig)
+    pretrain: StageConfig | None = None
+    video: StageConfig | None = field(default_factory=lambda: preset("video"))
+    calibrate: StageConfig | None = None
+    stage1: StageConfig | None = field(default_factory=lambda: preset("stage1"))
+    stage2: StageConfig | None = field(default_factory=lambda: preset("stage2"))
+    adapt_runs: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self, "stimulus", self.stimulus in ("clips", "text"), "be clips or text")
+        require(self, "prompts", bool(self.prompts), "hold at least one prompt")
+        require(self, "adapt_runs", self.adapt_runs >= 0, "be 0 or more")
+        arrives = self.stimulus == "clips" and self.qformer_weights is not None
+        if (self.stimulus == "text") != (self.video is None) and not arrives:
+            raise ConfigError(
+                f"RunConfig: video must be configured for clips and None for text, got "
+                f"stimulus='{self.stimulus}' and video={'None' if self.video is None else 'set'}. "
+                "Clips need no such stage where qformer_weights are given."
+            )
+        needless = self.stimulus == "text" and self.vision_model is not None
+        require(self, "vision_model", not needless, "be None for stimulus='text'")
+        lone = self.qformer_prefix is not None and self.qformer_weights is None
+        require(self, "qformer_prefix", not lone, "be None without qformer_weights")
+        if self.qformer_weights is not None and not self.model.qformer.bert:
+            raise ConfigError(
+                "RunConfig: qformer_weights must have a Q-Former in the layout of BERT, got "
+                "model.qformer.bert=False."
+            )
+        if self.calibrate is not None and not self.model.readout_rank:
+            raise ConfigError("RunConfig: calibrate must have a readout, got readout_rank=0.")
+        trained = {g for stage in (self.stage1, self.stage2) if stage for g in stage.groups}
+        if (self.model.subjects is not None) != ("subjects" in trained):
+            raise ConfigError(
+                f"RunConfig: group 'subjects' must train in stage I or II where the model has "
+                f"such a table, and nowhere else, got subjects={self.model.subjects!r} and "
+                f"{'the' if 'subjects' in trained else 'no'} group. See RunConfig.with_subjects."
+            )
+
+    @classmethod
+    def preset(cls, name: str = "fastbrain") -> RunConfig:
+        """A whole run as the paper, the published code it builds on, or we would have it.
+
+        Parameters
+        ----------
+        name : {"fastbrain", "paper", "published-code"}
+            The latter two build the model without linear readout and without the map across
+            patches, and pretrain the encoder on the training runs in place of the published
+            weights. `adapt_runs` stays 0.
+
+        Returns
+        -------
+        RunConfig
+
+        Raises
+        ------
+        ConfigError
+            The preset is unknown.
+        """
+        if name == "fastbrain":
+            return cls()
+        return cls(
+            model=LLM4BrainConfig(readout_rank=0, bridge_tokens=0),
+            pretrain=preset("pretrain", name),
+            video=preset("video", name),
+            stage1=preset("stage1", name),
+            stage2=preset("stage2", name),
+        )
+
+    def with_subjects(self, kind: str) -> RunConfig:
+        """The same run with a table of subjects in the model, trained in stages I and II.
+
+        Parameters
+        ----------
+        kind : {"embedding", "affine"}
+        """
+        stages = {
+            name: replace(stage, groups=(*stage.groups, "subjects"))
+            for name in ("stage1", "stage2")
+            if (stage := getattr(self, name)) is not None and "subjects" not in stage.groups
+        }
+        return replace(self, model=replace(self.model, subjects=kind), **stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict for JSON."""
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> RunConfig:
+        """Build from a plain dict; an unknown key is a :class:`ConfigError`."""
+        return from_dict(cls, values)

@@ -1,0 +1,84 @@
+"""What the clips of a run are to its video branch: frames, or the tokens of a frozen encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...data import VoxelStore
+from ...data.readers.clips import read_clip
+from ..config import LLM4BrainConfig
+from ..model import LLM4Brain
+from ..published_weights import load_scmbm
+from ..qformer_weights import load_video_branch
+from ..vision_model import VisionModelFrames
+from .clip_loader import Frames
+from .frame_features import FrameFeatures
+from .run_config import RunConfig
+
+
+def fitted_to(sizes: LLM4BrainConfig, vision: VisionModelFrames | None) -> LLM4BrainConfig:
+    """Sizes with clips of the side that a vision model reads."""
+    if vision is None:
+        return sizes
+    side = vision.size
+    return replace(sizes, video=replace(sizes.video, size=side, patch=side))
+
+
+def clip_frames(store: VoxelStore, model: LLM4Brain, trial_ids: Sequence[str]) -> Frames:
+    """Trial id to the frames of its clip, or to what a frozen encoder makes of them.
+
+    Parameters
+    ----------
+    store : VoxelStore
+    model : LLM4Brain
+    trial_ids : sequence of str
+        Whose clips are needed. The features of a frozen encoder are computed now, unless they lie
+        in the cache.
+
+    Raises
+    ------
+    StoreError, CohortError
+        A clip is missing, or the first one is no video.
+    """
+    size = model.config.video
+    clips = {trial: store.clip(trial) for trial in trial_ids}
+    if isinstance(model.video, VisionModelFrames):
+        features = FrameFeatures(model.video, clips.__getitem__, frames=size.frames, size=size.size)
+        features.prepare(clips)
+        return features
+    read: dict[Path, Tensor] = {}
+
+    def frames(trial: str) -> Tensor:
+        clip = clips[trial]
+        if clip not in read:
+            read[clip] = torch.from_numpy(read_clip(clip, frames=size.frames, size=size.size))
+        return read[clip]
+
+    # a folder that holds no videos is noticed before training, not in the middle of it
+    frames(trial_ids[0])
+    return frames
+
+
+def load_weights(model: LLM4Brain, config: RunConfig) -> dict[str, Any]:
+    """Read the published weights that a run names; returns what its manifest says of them."""
+    facts: dict[str, Any] = {}
+    if config.encoder_weights is not None:
+        loaded = load_scmbm(model.encoder, config.encoder_weights, tokenizer=model.tokenizer)
+        facts["encoder_weights"] = asdict(loaded)
+    if config.qformer_weights is not None:
+        loaded = load_video_branch(model, config.qformer_weights, prefix=config.qformer_prefix)
+        facts["qformer_weights"] = asdict(loaded)
+    if isinstance(model.video, VisionModelFrames):
+        own = model.video
+        facts["vision_model"] = {
+            "name": config.vision_model,
+            "revision": own.revision,
+            "digest": own.digest(),
+        }
+    return facts

@@ -1,0 +1,180 @@
+"""Language models from the hub or a folder: no code of theirs runs, no network unless allowed."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from .._arguments import checked
+from ..errors import CheckpointError, ConfigError, InputError
+from ..nn.config_io import suggest
+from .sources import find_model, load_tokenizer, load_weights_of
+from .sources import quiet as quiet
+
+_log = logging.getLogger("fastbrain")
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+@checked
+def attention_choice(device: str = "cuda") -> tuple[str, str]:
+    """Which attention the LLM will use, and why.
+
+    Parameters
+    ----------
+    device : str
+
+    Returns
+    -------
+    implementation : {"flash_attention_2", "sdpa"}
+    why : str
+    """
+    import torch
+
+    if not str(device).startswith("cuda"):
+        return "sdpa", "the model is on the CPU"
+    if not torch.cuda.is_available():
+        return "sdpa", "no CUDA GPU was found"
+    if importlib.util.find_spec("flash_attn") is None:
+        return "sdpa", "flash_attn is not installed"
+    return "flash_attention_2", "flash_attn is installed and a CUDA GPU was found"
+
+
+@checked
+def load_llm(
+    name_or_path: str, *, dtype: str | None = None, device: str = "cpu", attn: str = "auto"
+) -> tuple[Any, Any]:
+    """Load a causal language model, frozen and in evaluation mode, with its tokenizer.
+
+    Nothing is fetched when `HF_HUB_OFFLINE` is set. A model that brings code of its own is refused,
+    and so are weights that are not safetensors.
+
+    Parameters
+    ----------
+    name_or_path : str
+        Name on the hub, or a folder.
+    dtype : {"float32", "bfloat16", "float16"}, optional
+        Default: float32 on the CPU, bfloat16 on a GPU.
+    device : str
+    attn : {"auto", "sdpa", "eager", "flash_attention_2"}
+
+    Returns
+    -------
+    model : PreTrainedModel
+    tokenizer : PreTrainedTokenizer
+        A missing pad token is replaced by EOS; :func:`padding_note` says so.
+
+    Raises
+    ------
+    InputError
+        The model cannot be found or read, brings code of its own, has no safetensors, has a
+        recurrent state in place of keys and values, or its tokenizer has no EOS.
+    ConfigError
+        `dtype` or `attn` is unknown.
+    """
+    import torch
+
+    if dtype is None:
+        dtype = "bfloat16" if str(device).startswith("cuda") else "float32"
+    _one_of("dtype", dtype, _DTYPES)
+    _one_of("attn", attn, ("auto", "sdpa", "eager", "flash_attention_2"))
+    if attn == "auto":
+        attn = attention_choice(device)[0]
+    if attn == "flash_attention_2" and dtype == "float32":
+        attn = "sdpa"  # flash attention has no fp32 kernel
+    source = find_model(name_or_path, function="load_llm")
+    tokenizer = load_tokenizer(source)
+    model = load_weights_of(
+        source, "AutoModelForCausalLM", dtype=getattr(torch, dtype), attn_implementation=attn
+    )
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            f"load_llm: the tokenizer of '{name_or_path}' must have an EOS token, got none. "
+            "Answers would never end: use another model."
+        )
+    if getattr(model, "_is_stateful", False):
+        raise InputError(
+            f"load_llm: '{name_or_path}' must keep keys and values of attention, got a "
+            f"{type(model).__name__} with a recurrent state. Use a transformer such as GPT-2, "
+            "Llama or Qwen."
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+        _log.info("load_llm: '%s' has no pad token, EOS pads", name_or_path)
+    model.to(torch.device(device))
+    return model.requires_grad_(False), tokenizer
+
+
+def local_folder(name: str | Path, revision: str | None = None) -> Path:
+    """Folder of a saved model: the one named, or that of the hub's cache, fetched unless offline.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such folder, and no such name on the hub.
+    """
+    folder = Path(name)
+    # a name on the hub is owner/model, nothing else may reach the network
+    if folder.is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) or folder.exists():
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        with quiet():
+            kinds = ["*.safetensors", "*.json", "README.md"]
+            return Path(snapshot_download(str(name), revision=revision, allow_patterns=kinds))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"from_pretrained: '{name}' must be a folder or a name on the hub, got neither: "
+            f"{str(error).strip().splitlines()[0]}"
+        ) from error
+
+
+@checked
+def padding_note(tokenizer: Any) -> str:
+    """One line on what pads, for the run's record."""
+    if tokenizer.pad_token_id == tokenizer.eos_token_id:
+        return "pad token: EOS (the tokenizer has none of its own)"
+    return f"pad token: {tokenizer.pad_token}"
+
+
+@checked
+def llm_fingerprint(llm: Any) -> str:
+    """Short hash of a model's embeddings: another LLM, or another version, gives another one.
+
+    Rows are compared in bfloat16, so that loading in another precision does not matter.
+    """
+    import torch
+
+    weight = llm.get_input_embeddings().weight.detach()
+    rows = torch.linspace(0, len(weight) - 1, 64).long().unique().to(weight.device)
+    sample = weight[rows].to(torch.bfloat16).float().cpu().contiguous()
+    digest = hashlib.sha256(repr(tuple(weight.shape)).encode())
+    digest.update(sample.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def model_digest(model: Any) -> str:
+    """Short hash over 64 values of every weight: two fine-tunings of one model differ in it.
+
+    Values are compared in bfloat16, so that loading in another precision does not matter.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.named_parameters()):
+        flat = weight.detach().flatten()
+        places = torch.linspace(0, len(flat) - 1, min(64, len(flat))).long().to(flat.device)
+        values = flat[places].to(torch.bfloat16).float().cpu().contiguous()
+        digest.update(f"{name}{tuple(weight.shape)}".encode() + values.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"load_llm: {name} must not be '{value}'.{suggest(value, allowed)}")

@@ -1,0 +1,76 @@
+"""Configuration of the parts that systems share: adaptors and the frame encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._arguments import checked
+from ..errors import ConfigError
+from .config_io import require
+
+ACTIVATIONS = ("gelu", "silu", "relu")
+
+
+@checked(error=ConfigError)
+@dataclass(frozen=True)
+class AdaptorConfig:
+    """Nonlinear low-rank adaptor h + s·B(act(A h)) (LLM4Brain, section 3.1 and figure 2).
+
+    Parameters
+    ----------
+    rank : int
+        Rows of A. 0 builds the model without adaptors.
+    scale : float
+        Factor s on the adaptor's output.
+    activation : {"gelu", "silu", "relu"} or None
+        None makes it plain LoRA.
+    """
+
+    rank: int = 8
+    scale: float = 1.0
+    activation: str | None = "gelu"
+
+    def __post_init__(self) -> None:
+        require(self, "rank", self.rank >= 0, "be 0 or more")
+        require(
+            self,
+            "activation",
+            self.activation is None or self.activation in ACTIVATIONS,
+            f"be one of {ACTIVATIONS} or None",
+        )
+
+
+@checked(error=ConfigError)
+@dataclass(frozen=True)
+class VideoConfig:
+    """Frame encoder of the video branch, used while training only.
+
+    Parameters
+    ----------
+    frames : int
+        Frames sampled from a clip (Video-LLaMA: 8).
+    size : int
+        Side of a frame in pixels.
+    patch : int
+        Side of a patch in pixels; divides `size`.
+    dim, depth, heads : int
+    mlp_ratio : float
+    """
+
+    frames: int = 4
+    size: int = 32
+    patch: int = 8
+    dim: int = 128
+    depth: int = 2
+    heads: int = 4
+    mlp_ratio: float = 2.0
+
+    def __post_init__(self) -> None:
+        _require_heads(self, "dim", self.dim, self.heads)
+        require(self, "patch", self.patch >= 1 and self.size % self.patch == 0, "divide size")
+        require(self, "frames", self.frames >= 1, "be 1 or more")
+
+
+def _require_heads(config: object, name: str, dim: int, heads: int) -> None:
+    holds = dim >= 1 and heads >= 1 and dim % heads == 0
+    require(config, name, holds, f"be a positive multiple of the {heads} heads")

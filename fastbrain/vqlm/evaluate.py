@@ -1,0 +1,298 @@
+"""What a language model on codes says of people never seen, beside what needs no such model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .._environment import check_file
+from .._io import write_json
+from .._rules import list_of, number
+from .._runfiles import read_record, read_vqlm
+from ..data import RestingStudy
+from ..decoding import answer_odds, guess_number
+from ..errors import CheckpointError
+from ..evaluation.controls.clinical_baselines import (
+    ClinicalCohort,
+    baseline_predictions,
+    connectivity_features,
+)
+from ..evaluation.metrics.clinical import label_scores, scale_scores
+from ..evaluation.scores import Score
+from ..evaluation.threads import one_thread
+from ..lm.code_vocabulary import CodeVocabulary
+from ..lm.digit_tokens import DigitTokens
+from ..lm.loading import load_llm
+from ..lm.mixed_sequence import MixedSequence, additive, stair_step_mask
+from ..nn.saved_folder import check_seal
+from .question import Question, recording_codes, spread_starts
+from .saving import load_vq
+
+Vector = npt.NDArray[np.float64]
+Target = Mapping[str, float] | Mapping[str, str]
+_PARTS = ("train", "val", "test")
+_METRICS = {"scale": ("mae", "r"), "label": ("auroc", "balanced_accuracy")}
+
+
+@dataclass(frozen=True)
+class VQLMResult:
+    """Scores of a run.
+
+    Parameters
+    ----------
+    kind : {"scale", "label"}
+        Of the target.
+    scores : tuple of Score
+        ``mae`` and ``r``, or ``auroc`` and ``balanced_accuracy``, of each way to predict the
+        target, named in `group`; chance and p from predictions dealt to other people.
+    coding : dict
+        What the codes keep: R² against mean and AR(1), usage, adversary and probe.
+    spelled : float or None
+        Mean probability of a digit where the answer stands, before only digits were allowed.
+    predicted : dict of str to dict
+        By way and person: a number, or the probability of each label in order.
+    """
+
+    kind: str
+    scores: tuple[Score, ...]
+    coding: dict[str, Any]
+    spelled: float | None
+    predicted: dict[str, dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """``metrics.json``: plain JSON values."""
+        return {
+            "kind": f"vq-lm, {self.kind}",
+            "scores": [score.to_json() for score in self.scores],
+            "coding": self.coding,
+            "spelled": self.spelled,
+            "predicted": self.predicted,
+        }
+
+    def table(self) -> str:
+        """The poster's table, as markdown."""
+        coding, (first, second) = self.coding, _METRICS[self.kind]
+        probe = coding.get("probe") or {}
+        lines = [
+            "| R² mean | R² AR(1) | codes in use | adversary | probe |",
+            "|---|---|---|---|---|",
+            f"| {coding['r2_mean']:.2f} | {coding['r2_ar1']:.2f} | {coding['usage']['share']:.0%} "
+            f"| {_told(coding['adversary'])} | {_told(probe.get('accuracy'))} |",
+            "",
+            f"| prediction | {first} | chance | p | {second} | n |",
+            "|---|---|---|---|---|---|",
+        ]
+        for way in self.predicted:
+            main, other = (
+                next(s for s in self.scores if s.group == way and s.metric == metric)
+                for metric in (first, second)
+            )
+            lines.append(
+                f"| {way} | {main.value:.2f} | {_told(main.chance)} | {_told(main.p, 3)} "
+                f"| {other.value:.2f} | {main.n} |"
+            )
+        return "\n".join(lines)
+
+
+@one_thread()
+def evaluate_vqlm(
+    run: str | Path, study: RestingStudy, *, permutations: int = 999, seed: int = 0
+) -> VQLMResult:
+    """Score a run of :func:`fastbrain.training.train_vqlm`; writes ``metrics.json`` into it.
+
+    Of the test people:
+
+    - ``"digits"``: mean of the distribution over the numbers that may be said;
+      ``"digits, likeliest"``: the one most probable; ``"digits, calibrated"``: the mean on the line
+      that fits the validation people best. For labels, ``"words"``: the probability of each.
+    - ``"head"``: ridge (or logistic) regression on the language model's mean state over the codes.
+    - ``"connectivity of codes"``: the same on connectivity of the series that the codes give back.
+    - ``"image"``: the vision model that is shown the series as a picture.
+    - ``"mean"`` and ``"connectivity ridge"``: no model of ours.
+
+    Parameters
+    ----------
+    run : str or Path
+    study : RestingStudy
+        The one of training.
+    permutations : int
+    seed : int
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or damaged, or the people are others.
+    DiskError
+        The run folder cannot be written into; nothing was computed.
+    """
+    run = Path(run)
+    for name in ("metrics.json",):
+        check_file(Path(run) / name, function="evaluate_vqlm")
+    config, split, coding, frames = read_vqlm(run, function="evaluate_vqlm")
+    people = [p for part in _PARTS for p in split[part]]
+    if sorted(people) != sorted(study.series):
+        raise CheckpointError(
+            f"evaluate_vqlm: the study must hold the {len(people)} people of training, got "
+            f"{len(study.series)}."
+        )
+    scale = config["kind"] == "scale"
+    target: Target = study.numbers(config["target"]) if scale else study.labels(config["target"])
+    coder = load_vq(run / "coder", regions=study.regions)[0]
+    check_seal(run / "llm")
+    llm, tokenizer = load_llm(str(run / "llm"))
+    digits = DigitTokens.find(tokenizer, places=config["places"]) if scale else None
+    question = Question(tokenizer, CodeVocabulary.find(tokenizer), digits, config["question"])
+    codes = {p: recording_codes(coder, study.series[p], frames) for p in people}
+    steps = config["steps"]
+    rows = {
+        p: [
+            question.row(codes[p][:, start : start + steps])
+            for start in spread_starts(codes[p].shape[1], steps, config["draws"])
+        ]
+        for p in people
+    }
+    if scale:
+        predicted, spelled = _numbers(llm, question, rows, split, target)
+    else:
+        predicted, spelled = _words(llm, question, rows, split, target), None
+
+    fitted = (*split["train"], *split["test"])
+    ridge = partial(_ridge, split=split, target=target, family=study.families())
+    states = {p: _state(llm, question, rows[p]) for p in fitted}
+    coded = {p: connectivity_features(_back(coder, codes[p], frames).T) for p in fitted}
+    predicted["head"] = ridge(states)["connectivity ridge"]
+    predicted["connectivity of codes"] = ridge(coded)["connectivity ridge"]
+    if (run / "image.json").exists():
+        told = number if scale else list_of(number, least=2)
+        rules = dict.fromkeys(people, told)
+        predicted["image"] = read_record(run / "image.json", rules, function="evaluate_vqlm")
+    plain = ridge({p: connectivity_features(study.series[p].T) for p in fitted})
+    predicted |= {name: plain[name] for name in ("mean", "connectivity ridge")}
+
+    tests = split["test"]
+    truth = [target[p] for p in tests]
+    groups = [study.families()[p] for p in tests]
+    scored = partial(scale_scores, truth) if scale else partial(label_scores, truth)
+    classes = {} if scale else {"classes": _labels(target)}
+    scores: list[Score] = []
+    for way, values in predicted.items():
+        guess = np.array([values[p] for p in tests])
+        found = scored(guess, groups=groups, permutations=permutations, seed=seed, **classes)
+        scores += [replace(found[metric], group=way) for metric in _METRICS[config["kind"]]]
+    kept = {way: {p: values[p] for p in tests} for way, values in predicted.items()}
+    result = VQLMResult(config["kind"], tuple(scores), coding, spelled, kept)
+    write_json(run / "metrics.json", result.to_json())
+    return result
+
+
+def _labels(target: Target) -> list[str]:
+    return sorted({str(label) for label in target.values()})
+
+
+def _numbers(
+    llm: Any,
+    question: Question,
+    rows: Mapping[str, Sequence[MixedSequence]],
+    split: Mapping[str, Sequence[str]],
+    target: Target,
+) -> tuple[dict[str, dict[str, Any]], float]:
+    """What is said in digits, and how likely a digit was."""
+    assert question.digits is not None
+    guesses = {
+        p: [guess_number(llm, row, question.digits) for row in rows[p]]
+        for p in (*split["val"], *split["test"])
+    }
+    mean = {p: float(np.mean([g.mean for g in found])) for p, found in guesses.items()}
+    known = np.array([float(target[p]) for p in split["val"]])
+    slope, start = _line(np.array([mean[p] for p in split["val"]]), known)
+    likeliest = {p: float(np.median([g.likeliest for g in f])) for p, f in guesses.items()}
+    predicted: dict[str, dict[str, Any]] = {"digits": mean, "digits, likeliest": likeliest}
+    predicted["digits, calibrated"] = {p: start + slope * value for p, value in mean.items()}
+    return predicted, float(np.mean([g.spelled for p in split["test"] for g in guesses[p]]))
+
+
+def _words(
+    llm: Any,
+    question: Question,
+    rows: Mapping[str, Sequence[MixedSequence]],
+    split: Mapping[str, Sequence[str]],
+    target: Target,
+) -> dict[str, dict[str, Any]]:
+    """Probability of each label, in order."""
+    labels = _labels(target)
+    odds = {
+        p: torch.stack([answer_odds(llm, row, labels, question.tokenizer) for row in rows[p]])
+        for p in split["test"]
+    }
+    return {"words": {p: found.mean(dim=0).tolist() for p, found in odds.items()}}
+
+
+@torch.no_grad()
+def _state(llm: Any, question: Question, rows: Sequence[MixedSequence]) -> Vector:
+    """Mean state (d,) of the last layer over all codes of some rows."""
+    found = []
+    for row in rows:
+        weight = llm.get_input_embeddings().weight
+        states = llm.base_model(
+            input_ids=row.ids[None].to(weight.device),
+            attention_mask=additive(stair_step_mask(row.blocks), weight.dtype).to(weight.device),
+            use_cache=False,
+        ).last_hidden_state[0]
+        coded = (question.vocabulary.codes_of(row.ids) >= 0).to(states.device)
+        found.append(states[coded].double().mean(dim=0).cpu().numpy())
+    return np.mean(found, axis=0)
+
+
+@torch.no_grad()
+def _back(coder: Any, codes: Tensor, frames: int) -> Vector:
+    """Series (R, T) of codes (R, P), window by window as they were made."""
+    steps = frames // coder.config.patch
+    parts = [coder.decode(part[None])[0] for part in codes.split(steps, dim=1)]
+    return torch.cat(parts, dim=1).double().cpu().numpy()
+
+
+def _ridge(
+    features: Mapping[str, Vector],
+    split: Mapping[str, Sequence[str]],
+    target: Target,
+    family: Mapping[str, str],
+) -> dict[str, dict[str, Any]]:
+    """Mean and ridge (logistic) regression of the training people, by person of the test."""
+
+    def cohort(people: Sequence[str]) -> ClinicalCohort:
+        # there is no confound: a column of zeros says so
+        return ClinicalCohort(
+            np.stack([features[p] for p in people]),
+            np.array([target[p] for p in people]),
+            np.zeros((len(people), 1)),
+            [family[p] for p in people],
+        )
+
+    kind: Literal["scale", "label"] = (
+        "label" if isinstance(next(iter(target.values())), str) else "scale"
+    )
+    found = baseline_predictions(cohort(split["train"]), cohort(split["test"]), kind=kind)
+    return {
+        name: dict(zip(split["test"], values.tolist(), strict=True))
+        for name, values in found.items()
+    }
+
+
+def _line(guess: Vector, truth: Vector) -> tuple[float, float]:
+    """Slope and intercept of least squares; slope 0 where guesses are all the same."""
+    spread = guess - guess.mean()
+    power = float(spread @ spread)
+    slope = float(spread @ truth) / power if power > 0 else 0.0
+    return slope, float(truth.mean() - slope * guess.mean())
+
+
+def _told(value: float | None, digits: int = 2) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,292 @@
+"""The stage that teaches an autoencoder its codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..._arguments import checked
+from ..._progress import say
+from ...data import Autoregression
+from ...errors import ConfigError, InputError
+from ...training.loop import Objective, fit
+from ...training.run import History, Row
+from ...training.validation import mean_validation
+from ..alignment import ContrastiveAlignment, DomainClassifier, reversal_strength
+from ..autoencoder import VQAutoencoder
+from ..quantiser import Quantised
+from .autoencoder_config import VQStageConfig
+from .code_scores import coding_scores
+from .series_loader import SeriesBatch, SeriesLoader
+
+Runs = Mapping[str, npt.NDArray[Any]]
+_ROWS_PER_CODE = 4  # vectors that k-means starts from
+
+
+@checked
+@dataclass(frozen=True)
+class TextSide:
+    """What brain features are aligned to; all of it frozen.
+
+    Parameters
+    ----------
+    embeddings : Tensor, (V, d)
+        Input embeddings of a language model.
+    token_ids : Tensor, (N,) int64
+        A text in that model's tokens: tokens are drawn as often as they occur.
+    descriptions : mapping of str to Tensor, (d,), optional
+        By run, for the contrastive loss: for instance the mean embedding of a description.
+    """
+
+    embeddings: Tensor
+    token_ids: Tensor
+    descriptions: Mapping[str, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        ids = self.token_ids
+        if self.embeddings.ndim != 2 or ids.ndim != 1 or not len(ids):
+            raise InputError(
+                "TextSide: embeddings must be (V, d) and token_ids (N >= 1,), got "
+                f"{tuple(self.embeddings.shape)} and {tuple(ids.shape)}."
+            )
+        if int(ids.min()) < 0 or int(ids.max()) >= len(self.embeddings):
+            raise InputError(
+                f"TextSide: token_ids must be in [0, {len(self.embeddings)}), got {int(ids.min())} "
+                f"to {int(ids.max())}. Use the tokenizer of the embeddings."
+            )
+
+
+class CodedSeries(Objective):
+    """Signal and spectrum back from codes; features that a classifier takes for text.
+
+    Parameters
+    ----------
+    model : VQAutoencoder
+    config : VQStageConfig
+    steps : int
+        Optimiser steps of the whole training: the reversal grows with progress.
+    text : TextSide, optional
+        Needed by the domain and the contrastive loss.
+
+    Raises
+    ------
+    ConfigError
+        A loss has a weight and lacks what it needs.
+    """
+
+    steps_done: Tensor
+    vocabulary: Tensor
+    token_ids: Tensor
+
+    def __init__(
+        self,
+        model: VQAutoencoder,
+        config: VQStageConfig,
+        *,
+        steps: int,
+        text: TextSide | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, self.weights, self.steps = model, config.weights, steps
+        self.register_buffer("steps_done", torch.zeros((), dtype=torch.int64))
+        weights = config.weights
+        needed = {"domain": weights.domain, "contrastive": weights.contrastive}
+        asked = [name for name, weight in needed.items() if weight]
+        if asked and (text is None or (weights.contrastive and text.descriptions is None)):
+            raise ConfigError(
+                f"CodedSeries: {' and '.join(asked)} loss must have a text to align to, got none. "
+                "Pass TextSide (with descriptions for 'contrastive'), or set the weight to 0."
+            )
+        if weights.spectrum and model.spectrum is None:
+            raise ConfigError("CodedSeries: a spectrum loss must have a decoder: spectrum=True.")
+        self.domain: DomainClassifier | None = None
+        self.contrastive: ContrastiveAlignment | None = None
+        self.descriptions: Mapping[str, Tensor] = {}
+        if text is not None:
+            width = text.embeddings.shape[1]
+            self.register_buffer("vocabulary", text.embeddings.detach(), persistent=False)
+            self.register_buffer("token_ids", text.token_ids, persistent=False)
+            self.descriptions = text.descriptions or {}
+            if weights.domain:
+                self.domain = DomainClassifier(model.config.dim, width)
+            if weights.contrastive:
+                self.contrastive = ContrastiveAlignment(model.config.dim, width)
+        self._seen: list[Quantised] = []
+
+    def forward(self, batch: SeriesBatch) -> dict[str, Tensor]:
+        """All terms of a batch of windows."""
+        device = self.model.center.device
+        mask = None if batch.mask is None else batch.mask.to(device)
+        patches = self.model.patches(batch.series.to(device), mask)
+        features = self.model.encode(patches, mask)
+        if not bool(features.isfinite().all()):
+            return {"loss": features.sum()}  # the loop's guard names the windows, skips the step
+        found = self.model.restore(patches, features, mask)
+        weights, losses = self.weights, found.losses()
+        terms = {f"{name}_loss": value for name, value in losses.items()}
+        loss = self.model.config.quantiser.commitment * losses["commitment"]
+        loss = loss + weights.signal * losses["signal"]
+        if weights.spectrum:
+            loss = loss + weights.spectrum * losses["spectrum"]
+        if self.domain is not None:
+            tokens = features.flatten(0, 2) if mask is None else features[mask]
+            drawn = torch.randint(len(self.token_ids), (weights.text_tokens,), device=device)
+            strength = reversal_strength(min(1.0, float(self.steps_done) / self.steps))
+            domain = self.domain(tokens, self.vocabulary[self.token_ids[drawn]], strength=strength)
+            terms |= {"domain_loss": domain.loss, "domain_accuracy": domain.accuracy}
+            loss = loss + weights.domain * domain.loss
+        # validation may hold a single window, which has no other to be told from
+        if self.contrastive is not None and len(features) > 1:
+            described = torch.stack([self.descriptions[run].to(device) for run in batch.runs])
+            terms["contrastive_loss"] = self.contrastive(pooled(features, mask), described)
+            loss = loss + weights.contrastive * terms["contrastive_loss"]
+        if self.training:
+            self._seen.append(found.quantised)
+        return {"loss": loss, **terms}
+
+    def before_step(self) -> None:
+        """Forget what a skipped step saw."""
+        self._seen = []
+
+    def after_step(self) -> None:
+        """Move the codebook by all batches of the step at once."""
+        vectors = torch.cat([q.vectors.detach().flatten(0, -2) for q in self._seen])
+        indices = torch.cat([q.indices.flatten() for q in self._seen])
+        self.model.quantiser.update(vectors, indices, mask=indices >= 0)
+        self.steps_done += 1
+
+
+def pooled(features: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean feature (B, dim) of each sample over the tokens (B, R, P) that count."""
+    if mask is None:
+        return features.mean(dim=(1, 2))
+    weight = mask[..., None].to(features)
+    return (features * weight).sum(dim=(1, 2)) / weight.sum(dim=(1, 2))
+
+
+@checked
+def train_vq(
+    model: VQAutoencoder,
+    runs: Runs,
+    config: VQStageConfig,
+    *,
+    run_dir: str | Path,
+    val_runs: Runs | None = None,
+    text: TextSide | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[Row], None] | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> History:
+    """Train an autoencoder on series of regions.
+
+    Parameters
+    ----------
+    model : VQAutoencoder
+        Its scale was fitted on `runs`.
+    runs : mapping of str to ndarray, (R, T)
+        Training runs, in the units of the scale.
+    config : VQStageConfig
+        See :func:`vq_preset`.
+    run_dir : str or Path
+    val_runs : mapping of str to ndarray, optional
+        The weights with the smallest signal loss on them are kept; R² against mean and AR(1), code
+        usage and perplexity are logged after each epoch.
+    text : TextSide, optional
+    resume : bool
+    on_epoch, record
+        See :func:`fastbrain.training.fit`.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    InputError
+        Fewer tokens than codes, or runs that do not fit the model.
+    ConfigError
+        A loss lacks what it needs.
+    """
+
+    def windows(of: Runs, shuffle: bool) -> SeriesLoader:
+        return SeriesLoader(
+            of,
+            frames=config.frames,
+            patch=model.config.patch,
+            batch_size=config.batch_size,
+            shuffle=shuffle,
+            seed=config.seed,
+        )
+
+    loader = windows(runs, shuffle=True)
+    steps = config.epochs * -(-len(loader) // config.accumulate)
+    # new layers of the objective are drawn before the loop seeds
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        objective = CodedSeries(model, config, steps=steps, text=text)
+    start_codebook(model, windows(runs, shuffle=True), seed=config.seed)
+    held = None if val_runs is None else windows(val_runs, shuffle=False)
+    history = fit(
+        objective,
+        loader,
+        config,
+        run_dir=run_dir,
+        resume=resume,
+        validate=_validation(objective, held, Autoregression.fit(runs)),
+        best="signal_loss",
+        on_epoch=on_epoch,
+        record=record,
+    )
+    model.eval()
+    return history
+
+
+def _validation(
+    objective: CodedSeries, held: SeriesLoader | None, baseline: Autoregression
+) -> Callable[[], dict[str, float]] | None:
+    """Mean of every term, R², usage and perplexity; what is wrong with the codes is said."""
+    if held is None:
+        return None
+    terms = mean_validation(objective, held)
+
+    def values() -> dict[str, float]:
+        scores = coding_scores(objective.model, held, baseline)
+        if scores.usage.finding:
+            say(f"vq: {scores.usage.finding}")
+        found = {"r2_mean": scores.r2_mean, "r2_ar1": scores.r2_ar1}
+        found |= {"usage": scores.usage.share, "perplexity": scores.usage.perplexity}
+        return (terms() if terms is not None else {}) | found
+
+    return values
+
+
+@checked
+@torch.no_grad()
+def start_codebook(model: VQAutoencoder, loader: Iterable[SeriesBatch], *, seed: int = 0) -> None:
+    """Start the codebook on vectors of the encoder as it is, unless it was started before.
+
+    Raises
+    ------
+    InputError
+        The runs have fewer tokens than the codebook codes.
+    """
+    quantiser = model.quantiser
+    if bool(getattr(quantiser, "started", True)):
+        return
+    model.eval()
+    wanted, rows = _ROWS_PER_CODE * quantiser.config.size, []
+    device = model.center.device
+    for batch in loader:
+        mask = None if batch.mask is None else batch.mask.to(device)
+        vectors = model.narrow(model.encode(model.patches(batch.series.to(device), mask), mask))
+        rows.append(vectors.flatten(0, 2) if mask is None else vectors[mask])
+        if sum(map(len, rows)) >= wanted:
+            break
+    generator = torch.Generator(device).manual_seed(seed)
+    quantiser.start(torch.cat(rows), generator=generator)

@@ -1,0 +1,148 @@
+"""Rows of codes and words that a language model is tuned on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ...lm.code_vocabulary import CodeVocabulary
+from ...lm.mixed_sequence import MixedSequence, mixed_nll
+from ...training.loop import Objective
+from ..question import Question, spread_starts
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Rows with whose they are."""
+
+    rows: tuple[MixedSequence, ...]
+    trial_ids: tuple[str, ...]
+
+
+class RowLoader:
+    """Rows of people, each from a part of the recording; a :class:`fastbrain.training.Loader`.
+
+    Parameters
+    ----------
+    codes : mapping of str to Tensor, (R, P) int64
+    answers : mapping of str to float or str
+    question : Question
+    steps : int
+        Time steps of a row.
+    batch_size, draws : int
+        Rows of a batch, and of each person in an epoch.
+    shuffle : bool
+        False: parts are spread evenly over the recording.
+    seed : int
+
+    Raises
+    ------
+    InputError
+        A recording is shorter than a row.
+    """
+
+    def __init__(
+        self,
+        codes: Mapping[str, Tensor],
+        answers: Mapping[str, float] | Mapping[str, str],
+        question: Question,
+        *,
+        steps: int,
+        batch_size: int,
+        draws: int,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> None:
+        for person, recording in codes.items():
+            if recording.shape[1] < steps:
+                raise InputError(
+                    f"RowLoader: recordings must have {steps} time steps of codes, got "
+                    f"{recording.shape[1]} of {person}. Use fewer steps."
+                )
+        self.codes, self.answers, self.question = dict(codes), answers, question
+        self.steps, self.batch_size, self.draws = steps, batch_size, draws
+        self.shuffle, self.seed = shuffle, seed
+        self.epoch = self.position = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.codes) * self.draws // self.batch_size)
+
+    def __iter__(self) -> Iterator[RowBatch]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        wanted = [(p, i) for p in self.codes for i in range(self.draws)]
+        starts = [s for p in self.codes for s in self._starts(p, generator)]
+        order = list(range(len(wanted)))
+        if self.shuffle:
+            order = torch.randperm(len(order), generator=generator).tolist()
+        while self.position < len(self):
+            chosen = order[self.position * self.batch_size :][: self.batch_size]
+            self.position += 1
+            parts = [(wanted[i][0], starts[i]) for i in chosen]
+            rows = [
+                self.question.row(self.codes[p][:, s : s + self.steps], self.answers[p])
+                for p, s in parts
+            ]
+            yield RowBatch(tuple(rows), tuple(f"{p}:{s}" for p, s in parts))
+        self.epoch, self.position = self.epoch + 1, 0
+
+    def _starts(self, person: str, generator: torch.Generator) -> list[int]:
+        length = self.codes[person].shape[1]
+        if not self.shuffle:
+            return spread_starts(length, self.steps, self.draws)
+        last = length - self.steps
+        return torch.randint(last + 1, (self.draws,), generator=generator).tolist()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch, and batches of it already handed out."""
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.epoch, self.position = int(state["epoch"]), int(state["position"])
+
+
+class CodeRows(Objective):
+    """Next codes and the answer, through the language model.
+
+    Parameters
+    ----------
+    llm : PreTrainedModel
+        What trains in it requires gradients.
+    vocabulary : CodeVocabulary
+    code_weight : float
+    """
+
+    def __init__(self, llm: Any, vocabulary: CodeVocabulary, *, code_weight: float) -> None:
+        super().__init__()
+        self.llm, self.vocabulary, self.code_weight = llm, vocabulary, code_weight
+        # what is frozen is not saved again, and what is tied is saved once
+        named = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
+        self._learned = frozenset(n for n, _ in named)
+        self.register_state_dict_post_hook(_learned_alone)
+        self.register_load_state_dict_post_hook(_expect_learned)
+
+    def forward(self, batch: RowBatch) -> dict[str, Tensor]:
+        """Terms of some rows: nats a code, nats a digit or word."""
+        nll, labels = mixed_nll(self.llm, batch.rows)
+        self.tokens += sum(len(row.ids) for row in batch.rows)
+        coded = self.vocabulary.codes_of(labels) >= 0
+        codes, words = (nll[m].sum() / m.sum().clamp_min(1) for m in (coded, ~coded))
+        return {
+            "loss": words + self.code_weight * codes,
+            "code_loss": codes,
+            "answer_loss": words,
+        }
+
+
+def _learned_alone(module: CodeRows, state: dict[str, Any], prefix: str, _: Any) -> None:
+    for key in [k for k in state if k.removeprefix(prefix) not in module._learned]:
+        del state[key]
+
+
+def _expect_learned(module: CodeRows, keys: Any) -> None:
+    keys.missing_keys[:] = [k for k in keys.missing_keys if k in module._learned]

@@ -1,0 +1,292 @@
+"""A language model that reads recordings: series to codes, codes to words, words to a number.
+
+The run folder::
+
+    config.json        VQLMConfig, whole
+    base/ base.json    the language model that it starts from, or where that is
+    split.json         who is trained on, who chooses, who is scored
+    vq/                log and checkpoints of the autoencoder
+    coder/             the autoencoder (:func:`fastbrain.vqlm.load_vq`)
+    tune/              log and checkpoints of the language model
+    llm/               language model and tokenizer with codes, as transformers saves them
+    coding.json        R² of the codes on the people who are scored, codes in use, domains
+    image.json         what the vision model says of everybody, where there is one
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..._environment import check_environment
+from ..._io import folder_atomic, new_output, write_json
+from ..._progress import say
+from ..._runfiles import read_log
+from ...data import Autoregression, RestingStudy, SeriesScaler
+from ...errors import InputError, SplitError
+from ...lm.code_vocabulary import extend_vocabulary
+from ...lm.digit_tokens import DigitTokens
+from ...lm.kept_llm import find_llm, keep_llm, kept_llm
+from ...lm.loading import load_llm
+from ...lm.sources import find_model
+from ...lm.word_lm import small_llm
+from ...nn.saved_folder import seal
+from ...training.loop import check_alone, fit
+from ...training.run_folder import absolute_paths, claim
+from ...training.validation import mean_validation
+from ..alignment import probe_domains
+from ..autoencoder import VQAutoencoder
+from ..question import Question, recording_codes, spelled
+from ..saving import CoderCard, load_vq, save_vq
+from .autoencoder import TextSide, train_vq
+from .autoencoder_config import VQStageConfig, vq_preset
+from .code_rows import CodeRows, RowLoader
+from .code_scores import coding_scores
+from .config import VQLMConfig
+from .image_baseline import image_predictions
+from .language import adapted, corpus, text_side
+from .series_loader import SeriesLoader
+
+_PARTS = ("train", "val", "test")
+_EVERY = 7  # features of a window that a probe sees
+_LEAST = 3  # people of a part, below which there is nothing to fit a line to
+
+
+def train_vqlm(
+    study: RestingStudy,
+    out: str | Path,
+    config: VQLMConfig,
+    *,
+    resume: bool = False,
+    fused: Callable[[Any], object] | None = None,
+) -> None:
+    """Train autoencoder, vocabulary and language model on part of the people.
+
+    The scale, the codebook and every weight are fitted on the training people; validation people
+    choose the epochs that are kept.
+
+    Parameters
+    ----------
+    study : RestingStudy
+    out : str or Path
+        New run folder.
+    config : VQLMConfig
+    resume : bool
+        Go on with an interrupted run.
+    fused : callable, optional
+        Speeds the PEFT model up in place: ``fastbrain.integrations.peft.accelerate_peft``.
+
+    Raises
+    ------
+    CohortError
+        The target is missing for somebody.
+    SplitError
+        There are too few families.
+    InputError
+        A recording is too short, or the language model's tokenizer has no digits.
+    TrainingError
+        This is one of several processes.
+    MissingPartError
+        LoRA is asked for and peft is not installed.
+    OutputExistsError
+        `out` holds something and `resume` is false.
+    CheckpointError
+        A resumed run has another configuration or people, or its files are damaged.
+    DiskError
+        `out` cannot be written into.
+    """
+    config = absolute_paths(config, files=(), models=("llm",))
+    scale = config.kind == "scale"
+    answers = study.numbers(config.target) if scale else study.labels(config.target)
+    labels = () if scale else tuple(sorted({str(a) for a in answers.values()}))
+    texts = corpus(config, labels)
+    split = part_people(study, config)
+    sizes, stage = vq_settings(config, regions=len(study.regions))
+    _check_lengths(study, config.steps, sizes.patch)
+    check_alone("train_vqlm")
+    check_environment(out, function="train_vqlm")
+    if config.llm is not None and not resume:
+        find_model(config.llm, function="train_vqlm")
+    out = new_output(out, resume=resume)
+    claim(out, {"config": config.to_dict(), "split": split}, function="train_vqlm")
+    write_json(out / "split.json", split)
+    base = kept_llm(out, folder="base")
+    base = base or keep_llm(config.llm or small_llm(texts), out, folder="base")
+    llm, tokenizer = load_llm(str(find_llm(base, out, folder="base")))
+    digits = DigitTokens.find(tokenizer, places=config.places) if scale else None
+    for value in answers.values():
+        # refused here, before anything is trained
+        spelled(value, tokenizer, digits)
+
+    runs = {part: {p: study.series[p] for p in people} for part, people in split.items()}
+    side = text_side(llm, tokenizer, texts)
+    coder = _coder(study, runs, (sizes, stage), side, out, config, resume)
+    if not (out / "coding.json").exists():
+        last = read_log(out / "vq" / "log.jsonl", function="train_vqlm")[-1]
+        adversary = last.get("val_domain_accuracy")
+        found = _coding(coder, runs, stage, side)
+        write_json(out / "coding.json", {"adversary": adversary, **found})
+    codes = {p: recording_codes(coder, study.series[p], stage.frames) for p in study.series}
+    vocabulary = extend_vocabulary(
+        llm, tokenizer, sizes.quantiser.size, codebook=_codebook(coder), seed=config.seed
+    )
+    question = Question(tokenizer, vocabulary, digits, config.question)
+    tuned = adapted(llm, vocabulary, config.rank, seed=config.seed)
+    if fused is not None and config.rank:
+        fused(tuned)
+
+    def rows(part: str, shuffle: bool) -> RowLoader:
+        return RowLoader(
+            {p: codes[p] for p in split[part]},
+            answers,
+            question,
+            steps=config.steps,
+            batch_size=config.tune.batch_size,
+            draws=config.draws,
+            shuffle=shuffle,
+            seed=config.seed,
+        )
+
+    objective = CodeRows(tuned, vocabulary, code_weight=config.code_weight)
+    fit(
+        objective,
+        rows("train", shuffle=True),
+        replace(config.tune, seed=config.seed),
+        run_dir=out / "tune",
+        resume=resume,
+        validate=mean_validation(objective, rows("val", shuffle=False)),
+        best="answer_loss",
+    )
+    plain = tuned.merge_and_unload() if config.rank else tuned
+    with folder_atomic(out / "llm", replace=resume) as folder:
+        plain.eval().save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        seal(folder)
+    if config.image_steps and not (out / "image.json").exists():
+        told = image_predictions(
+            study.series,
+            answers,
+            train=split["train"],
+            labels=labels,
+            steps=config.image_steps,
+            frames=config.steps * sizes.patch,
+            seed=config.seed,
+        )
+        write_json(out / "image.json", told)
+    say(f"vq-lm: trained on {len(split['train'])} people, in {out}")
+
+
+def part_people(study: RestingStudy, config: VQLMConfig) -> dict[str, list[str]]:
+    """People of each part by chance of `seed`; a family is never parted.
+
+    Raises
+    ------
+    SplitError
+        A part would have fewer than three people.
+    """
+    family = study.families()
+    names = sorted(set(family.values()))
+    order = np.random.default_rng(config.seed).permutation(len(names))
+    tests = round(config.test_part * len(names))
+    vals = round(config.val_part * len(names))
+    part_of = {
+        names[i]: "test" if k < tests else "val" if k < tests + vals else "train"
+        for k, i in enumerate(order)
+    }
+    parts = {part: [p for p in study.series if part_of[family[p]] == part] for part in _PARTS}
+    few = {part: len(people) for part, people in parts.items() if len(people) < _LEAST}
+    if few:
+        raise SplitError(
+            f"part_people: every part must have {_LEAST} people or more, got {few} of "
+            f"{len(study.series)} in {len(names)} families. Change test_part and val_part."
+        )
+    return parts
+
+
+def _check_lengths(study: RestingStudy, steps: int, patch: int) -> None:
+    shortest = min(study.series, key=lambda p: study.series[p].shape[1])
+    frames = study.series[shortest].shape[1]
+    if frames // patch < steps:
+        raise InputError(
+            f"train_vqlm: recordings must have {steps * patch} frames for {steps} steps of "
+            f"{patch}, got {frames} of {shortest}. Use fewer steps (--config), or leave it out."
+        )
+
+
+def vq_settings(config: VQLMConfig, *, regions: int) -> tuple[Any, VQStageConfig]:
+    """Sizes and stage of the autoencoder."""
+    sizes, stage = vq_preset(config.preset, regions=regions, small=config.small)
+    domain = stage.weights.domain if config.domain is None else config.domain
+    stage = replace(stage, seed=config.seed, weights=replace(stage.weights, domain=domain))
+    return sizes, replace(stage, epochs=config.coder_epochs or stage.epochs)
+
+
+def _codebook(coder: VQAutoencoder) -> Tensor:
+    device = coder.center.device
+    return coder.quantiser.values_of(torch.arange(coder.quantiser.config.size, device=device))
+
+
+def _coder(
+    study: RestingStudy,
+    runs: Mapping[str, Mapping[str, Any]],
+    settings: tuple[Any, VQStageConfig],
+    side: TextSide,
+    out: Path,
+    config: VQLMConfig,
+    resume: bool,
+) -> VQAutoencoder:
+    """The trained autoencoder: read, where an interrupted run has finished it."""
+    if (out / "coder").exists():
+        return load_vq(out / "coder", regions=study.regions)[0]
+    sizes, stage = settings
+    scaler = SeriesScaler.fit(runs["train"])
+    torch.manual_seed(config.seed)
+    coder = VQAutoencoder(sizes, center=scaler.center, spread=scaler.spread)
+    train_vq(
+        coder,
+        runs["train"],
+        stage,
+        run_dir=out / "vq",
+        val_runs=runs["val"],
+        text=side if stage.weights.domain else None,
+        resume=resume,
+    )
+    card = CoderCard(study.regions, study.tr, tuple(runs["train"]))
+    save_vq(coder, out / "coder", card)
+    return coder
+
+
+def _coding(
+    coder: VQAutoencoder,
+    runs: Mapping[str, Mapping[str, Any]],
+    stage: VQStageConfig,
+    side: TextSide,
+) -> dict[str, Any]:
+    """What codes keep of people never seen, and whether their features pass for text."""
+    loader = SeriesLoader(
+        runs["test"],
+        frames=stage.frames,
+        patch=coder.config.patch,
+        batch_size=stage.batch_size,
+        shuffle=False,
+    )
+    scores = coding_scores(coder, loader, Autoregression.fit(runs["train"]))
+    found: dict[str, Any] = {"domain": stage.weights.domain, **scores.to_json()}
+    used = side.embeddings[side.token_ids.unique()]
+    if used.shape[1] != coder.config.dim:
+        # a probe needs both in one space; the adversary has learned a map, a fresh one has not
+        return {**found, "probe": None}
+    features, people = [], []
+    with torch.no_grad():
+        for batch in loader:
+            encoded = coder.encode(coder.patches(batch.series.to(coder.center.device), batch.mask))
+            some = encoded.flatten(1, 2)[:, ::_EVERY]
+            features.append(some.flatten(0, 1).cpu())
+            people += [run for run in batch.runs for _ in range(some.shape[1])]
+    return {**found, "probe": asdict(probe_domains(torch.cat(features), used, groups=people))}
