@@ -19,14 +19,14 @@ from fastbrain import _native
 HERE = Path(__file__).parent
 # files whose assertions compare sums that were made in two ways
 PARTS = (
-    "decoding/test_story.py",
-    "decoding/test_engine.py",
-    "decoding/test_batch.py",
-    "decoding/test_encoded.py",
-    "models/test_llm4brain.py",
-    "models/test_alignment.py",
-    "training/test_shared_prompt.py",
-    "training/test_losses.py",
+    "brainllm/test_story.py",
+    "decoding/test_generation.py",
+    "decoding/test_scoring.py",
+    "encoding_model/test_encoding_decode.py",
+    "llm4brain/test_llm4brain_model.py",
+    "vqlm/test_alignment.py",
+    "brainllm/training/test_shared_prompt.py",
+    "llm4brain/training/test_losses.py",
     "training/test_execution.py",
 )
 PROCESSORS = {

@@ -125,6 +125,7 @@ from .scores import (
 )
 
 __all__ = [
+    "TEXT_METRICS",
     "BrainDecoder",
     "ClinicalCohort",
     "Comparison",
@@ -145,7 +146,6 @@ __all__ = [
     "StoreView",
     "SurpriseBin",
     "Sweep",
-    "TEXT_METRICS",
     "TextMetric",
     "TextResult",
     "atlas_regions",

@@ -65,6 +65,7 @@ from .warmup import (
 )
 
 __all__ = [
+    "SCMBM",
     "AdaptorConfig",
     "Bridge",
     "Decoded",
@@ -78,7 +79,6 @@ __all__ = [
     "QFormer",
     "QFormerConfig",
     "Readout",
-    "SCMBM",
     "SubjectTable",
     "TokenizerConfig",
     "VideoConfig",

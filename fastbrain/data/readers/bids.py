@@ -51,8 +51,8 @@ def runs_from_bids(
     """Find the BOLD runs of a BIDS dataset.
 
     Hidden files and folders called ``sourcedata``, ``code`` or ``derivatives`` are ignored. For
-    how sidecars are read see :func:`fastbrain.data.readers.sidecars.clock_of`; assumptions are printed as
-    notes.
+    how sidecars are read see :func:`fastbrain.data.readers.sidecars.clock_of`; assumptions are
+    printed as notes.
 
     Parameters
     ----------

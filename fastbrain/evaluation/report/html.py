@@ -119,7 +119,7 @@ def render(template: str, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader, select_autoescape
 
     environment = Environment(
-        loader=PackageLoader("fastbrain.evaluation", "."),
+        loader=PackageLoader("fastbrain.evaluation.report", "."),
         autoescape=select_autoescape(["j2", "html"], default=True),
         trim_blocks=True,
     )

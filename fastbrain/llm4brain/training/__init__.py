@@ -52,12 +52,10 @@ from .stages import (
 )
 
 __all__ = [
-    "audit_run",
-    "split_target",
+    "DEFAULT_PROMPTS",
     "Captions",
     "ClipBatch",
     "ClipLoader",
-    "DEFAULT_PROMPTS",
     "FewShot",
     "MaskedVoxels",
     "PairedLoader",
@@ -68,6 +66,7 @@ __all__ = [
     "VideoLatents",
     "adapt",
     "alignment_loss",
+    "audit_run",
     "build_model",
     "calibrate",
     "clip_loss",
@@ -76,6 +75,7 @@ __all__ = [
     "preset",
     "pretrain_scmbm",
     "pretrain_video",
+    "split_target",
     "stage_one",
     "stage_two",
     "text_targets",

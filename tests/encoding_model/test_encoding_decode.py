@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from test_story import wordpiece
 from transformers import GPT2Config, GPT2LMHeadModel
+from wordpieces import wordpiece
 
 from fastbrain.data import lanczos_downsample
 from fastbrain.encoding_model import EncodedSearch, WordFeatures, fit_encoding, reconstruct_encoded

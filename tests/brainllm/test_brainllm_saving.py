@@ -9,8 +9,8 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
-from test_story import wordpiece
 from transformers import GPT2Config, GPT2LMHeadModel
+from wordpieces import wordpiece
 
 from fastbrain._io import sha256
 from fastbrain.brainllm import (

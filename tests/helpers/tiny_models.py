@@ -1,4 +1,4 @@
-"""Tiny models for the tests of fastbrain.models."""
+"""Tiny models: fixtures that the folders of several systems import."""
 
 from __future__ import annotations
 

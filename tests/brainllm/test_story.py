@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import GPT2Config, GPT2LMHeadModel
+from wordpieces import wordpiece
 
 from fastbrain.brainllm import BrainLLM, BrainLLMConfig, StorySearch, reconstruct, story_search
 from fastbrain.decoding import Sampling, generate
@@ -15,21 +15,10 @@ from fastbrain.decoding.word_starts import WordStarts
 from fastbrain.errors import ConfigError, InputError
 
 K = 3
-SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 # Relative. A score is a sum of float32 log probabilities, and the library adds in another order for
 # a batch of another size and on another CPU: a few units in the last place of each of the four
 # terms. Measured on an Intel Xeon with AMX: 3e-7 between beams of 1 and 81.
 ROUNDING = 16 * torch.finfo(torch.float32).eps
-
-
-def wordpiece(words):
-    core = Tokenizer(
-        models.WordPiece(vocab={w: i for i, w in enumerate([*SPECIAL, *words])}, unk_token="<unk>")
-    )
-    core.pre_tokenizer = pre_tokenizers.Whitespace()
-    core.decoder = decoders.WordPiece(prefix="##", cleanup=True)
-    names = dict(zip(("pad_token", "bos_token", "eos_token", "unk_token"), SPECIAL, strict=True))
-    return PreTrainedTokenizerFast(tokenizer_object=core, **names)
 
 
 @pytest.fixture
