@@ -9,13 +9,7 @@ import torch
 from registry import Entry, Problem, Setting, compiled, ours
 from torch import Tensor
 
-from fastbrain.ops import (
-    VQState,
-    pack_codebook,
-    vq_lookup,
-    vq_replace_dead_,
-    vq_update_,
-)
+from fastbrain.ops import VQState, pack_codebook, vq_lookup, vq_replace_dead_, vq_update_
 
 
 def worse(x: Tensor, codes: Tensor, got: Tensor) -> float:

@@ -15,7 +15,7 @@ From brain to words, window by window of 8 s:
    a sentence embedding of them.
 2. The embedding's first components steer a small language model that has read the other three
    quarters and has the word vectors of MiniLM (BrainLLM).
-3. A beam writes as many words as predicted (``fastbrain.decoding.reconstruct``).
+3. A beam writes as many words as predicted (``fastbrain.brainllm.reconstruct``).
 4. The baseline goes the other way: an encoding model from words to volumes, and a beam over words
    by what they would do to the brain (Tang et al. 2023).
 
@@ -52,13 +52,13 @@ from fastbrain.brainllm import (
     BrainLLM,
     BrainLLMConfig,
     BrainLLMDecoder,
-    Story,
     fit_word_rate,
     reconstruct,
     story_search,
 )
 from fastbrain.brainllm.training import BrainTexts, brainllm_preset, train_brainllm
 from fastbrain.data import lagged_windows, lanczos_downsample, read_words, story_samples
+from fastbrain.decoding import Story
 from fastbrain.encoding_model import EncodedSearch, WordFeatures, fit_encoding, reconstruct_encoded
 from fastbrain.errors import CohortError, FastbrainError
 from fastbrain.evaluation import (

@@ -47,7 +47,7 @@ IMPORTERS = {
     "fastbrain._native": ("ops/", "commands/doctor.py"),
     "fastbrain.kernels": ("ops/",),
     "accelerate": ("training/loop.py",),
-    "transformers": ("models/", "decoding/"),
+    "transformers": ("lm/", "llm4brain/vision_model.py"),
 }
 
 # every attempt to reach another machine ends the process with a status of its own

@@ -1,30 +1,12 @@
 """BrainLLM (arXiv 2311.09889): a brain decoder writes prompt tokens of a frozen language model."""
 
-from ..decoding.story import Story
-from .config import (
-    BrainLLMConfig,
-)
-from .controls import (
-    BrainLLMDecoder,
-    BrainRows,
-)
-from .decoder import (
-    brain_decoder,
-)
-from .model import (
-    BrainLLM,
-)
-from .saving import (
-    BrainLLMCard,
-    SavedBrainLLM,
-    load_brainllm,
-    save_brainllm,
-)
+from .config import BrainLLMConfig
+from .controls import BrainLLMDecoder, BrainRows
+from .decoder import brain_decoder
+from .model import BrainLLM
+from .saving import BrainLLMCard, SavedBrainLLM, load_brainllm, save_brainllm
 from .story import StorySearch, reconstruct, story_search
-from .word_rate import (
-    WordRate,
-    fit_word_rate,
-)
+from .word_rate import WordRate, fit_word_rate
 
 __all__ = [
     "BrainLLM",
@@ -33,7 +15,6 @@ __all__ = [
     "BrainLLMDecoder",
     "BrainRows",
     "SavedBrainLLM",
-    "Story",
     "StorySearch",
     "WordRate",
     "brain_decoder",

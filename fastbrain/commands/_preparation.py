@@ -9,15 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ..data import (
-    RunRecord,
-    Split,
-    Study,
-    WindowSpec,
-    plan_store,
-    read_runs_table,
-    runs_from_bids,
-)
+from ..data import RunRecord, Split, Study, WindowSpec, plan_store, read_runs_table, runs_from_bids
 from ..data.readers.events import Trial
 from ..data.store.plan import StorePlan
 from ..data.studies.study import is_study

@@ -19,9 +19,9 @@ from .._io import read_json
 from .._progress import say
 from ..data import VoxelStore
 from ..errors import ConfigError
+from ..llm4brain.training import audit_run, split_target
 from ..llm4brain.training.pipeline import notes_on, train_llm4brain
 from ..llm4brain.training.run_config import RunConfig
-from ..training import audit_run, split_target
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,17 @@
 """From brain windows to text: generation and scoring through a causal language model."""
 
-from .bias_scoring import (
-    score_steered,
-)
-from .constrained import (
-    NumberGuess,
-    answer_odds,
-    guess_number,
-)
-from .generation import (
-    Generation,
-    generate,
-)
-from .sampling import (
-    Sampling,
-)
-from .scoring import (
-    mean_nll,
-    score_matrix,
-    score_pairs,
-)
+from .bias_scoring import score_steered
+from .constrained import NumberGuess, answer_odds, guess_number
+from .generation import Generation, generate
+from .sampling import Sampling
+from .scoring import mean_nll, score_matrix, score_pairs
+from .story import Story
 
 __all__ = [
     "Generation",
     "NumberGuess",
     "Sampling",
+    "Story",
     "answer_odds",
     "generate",
     "guess_number",

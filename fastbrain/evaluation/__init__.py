@@ -1,11 +1,7 @@
 """Scores that stand beside their chance level."""
 
 from ..stats.correlations import correlations
-from .analyses.by_subject import (
-    mean_over_people,
-    scores_by_subject,
-    subject_table,
-)
+from .analyses.by_subject import mean_over_people, scores_by_subject, subject_table
 from .analyses.regions import (
     RegionScore,
     atlas_regions,
@@ -13,116 +9,34 @@ from .analyses.regions import (
     keep_region,
     region_store,
 )
-from .analyses.semantic_retrieval import (
-    meaning_retrieval,
-)
-from .analyses.stories import (
-    shifted_partners,
-    story_scores,
-)
-from .analyses.surprise import (
-    SurpriseBin,
-    by_surprise,
-    surprise_bins,
-)
-from .analyses.sweeps import (
-    Sweep,
-    delay_sweep,
-    prompt_sweep,
-    sweep,
-)
+from .analyses.semantic_retrieval import meaning_retrieval
+from .analyses.stories import shifted_partners, story_scores
+from .analyses.surprise import SurpriseBin, by_surprise, surprise_bins
+from .analyses.sweeps import Sweep, delay_sweep, prompt_sweep, sweep
 from .controls.clinical_baselines import (
     ClinicalCohort,
     baseline_predictions,
     connectivity_features,
     cross_validated_baselines,
 )
-from .controls.conditions import (
-    Conditions,
-    Control,
-    block_flip_p,
-    pairwise_score,
-)
-from .controls.likelihoods import (
-    Pairwise,
-    pairwise,
-    pairwise_gathered,
-)
-from .controls.noise import (
-    Moments,
-    gaussian_noise,
-    noise_store,
-    phase_randomised,
-    zero_brain,
-)
-from .controls.run_controls import (
-    BrainDecoder,
-    run_controls,
-)
-from .controls.store_views import (
-    StoreView,
-    changed_store,
-    common_trials,
-    delayed_store,
-)
-from .controls.text_baselines import (
-    majority_text,
-    nearest_training_texts,
-    template_text,
-)
-from .controls.unigram import (
-    nearest_text_unigram,
-    spread_counts,
-)
-from .controls.unigram_decoder import (
-    NearestTextUnigram,
-)
-from .metrics.clinical import (
-    beside_baselines,
-    label_scores,
-    scale_scores,
-)
-from .metrics.corpus import (
-    TextResult,
-    bert_score,
-    bleu,
-    rouge_l,
-    text_scores,
-)
-from .metrics.diversity import (
-    Diversity,
-    cut_to_reference_length,
-    diversity,
-)
-from .metrics.registry import (
-    TEXT_METRICS,
-    TextMetric,
-)
+from .controls.conditions import Conditions, Control, block_flip_p, pairwise_score
+from .controls.likelihoods import Pairwise, pairwise, pairwise_gathered
+from .controls.noise import Moments, gaussian_noise, noise_store, phase_randomised, zero_brain
+from .controls.run_controls import BrainDecoder, run_controls
+from .controls.store_views import StoreView, changed_store, common_trials, delayed_store
+from .controls.text_baselines import majority_text, nearest_training_texts, template_text
+from .controls.unigram import nearest_text_unigram, spread_counts
+from .controls.unigram_decoder import NearestTextUnigram
+from .metrics.clinical import beside_baselines, label_scores, scale_scores
+from .metrics.corpus import TextResult, bert_score, bleu, rouge_l, text_scores
+from .metrics.diversity import Diversity, cut_to_reference_length, diversity
+from .metrics.registry import TEXT_METRICS, TextMetric
 from .metrics.retrieval import Found, Retrieval, retrieval, retrieval_scores
-from .protocol import (
-    Evaluation,
-    Sample,
-    evaluate_text,
-    find_score,
-)
-from .records import (
-    read_samples,
-    sample_scores,
-    write_samples,
-)
-from .report.compare_runs import (
-    Comparison,
-    Difference,
-    compare_runs,
-)
-from .report.html import (
-    ReportParts,
-    write_report,
-)
-from .scores import (
-    Score,
-    with_adjusted,
-)
+from .protocol import Evaluation, Sample, evaluate_text, find_score
+from .records import read_samples, sample_scores, write_samples
+from .report.compare_runs import Comparison, Difference, compare_runs
+from .report.html import ReportParts, write_report
+from .scores import Score, with_adjusted
 
 __all__ = [
     "TEXT_METRICS",

@@ -1,68 +1,23 @@
 """LLM4Brain (arXiv 2409.17987): tokenizer, encoder, Q-Former, language model and their training."""
 
 from ..nn.config import AdaptorConfig, VideoConfig
-from ..nn.state_dict import load_strict
-from .bridge import (
-    Bridge,
-)
+from .bridge import Bridge
 from .config import EncoderConfig, LLM4BrainConfig, QFormerConfig, TokenizerConfig
-from .controls import (
-    LLM4BrainDecoder,
-    control_model,
-    pairwise_scorer,
-)
-from .decode import (
-    Decoded,
-    decode_windows,
-    score_texts,
-    token_saliency,
-)
-from .encoder import (
-    SCMBM,
-    MaskedAutoencoder,
-)
-from .evaluate import (
-    evaluate_model,
-    evaluate_run,
-    open_run,
-)
-from .model import (
-    LLM4Brain,
-)
-from .published_weights import (
-    Published,
-    convert_pickle,
-    load_scmbm,
-)
-from .push_to_hub import (
-    push_to_hub,
-)
-from .qformer import (
-    QFormer,
-)
-from .qformer_weights import (
-    load_qformer,
-    load_video_branch,
-)
-from .readout import (
-    Readout,
-)
+from .controls import LLM4BrainDecoder, control_model, pairwise_scorer
+from .decode import Decoded, decode_windows, score_texts, token_saliency
+from .encoder import SCMBM, MaskedAutoencoder
+from .evaluate import evaluate_model, evaluate_run, open_run
+from .model import LLM4Brain
+from .published_weights import Published, convert_pickle, load_scmbm
+from .push_to_hub import push_to_hub
+from .qformer import QFormer
+from .qformer_weights import load_qformer, load_video_branch
+from .readout import Readout
 from .saving import ModelCard, from_pretrained, save_pretrained
-from .subject_table import (
-    SubjectTable,
-)
-from .tokenizer import (
-    VoxelTokenizer,
-)
-from .vision_model import (
-    VisionModelFrames,
-    from_vision_model,
-    load_vision_model,
-)
-from .warmup import (
-    Warmed,
-    warmup,
-)
+from .subject_table import SubjectTable
+from .tokenizer import VoxelTokenizer
+from .vision_model import VisionModelFrames, from_vision_model, load_vision_model
+from .warmup import Warmed, warmup
 
 __all__ = [
     "SCMBM",
@@ -94,7 +49,6 @@ __all__ = [
     "from_vision_model",
     "load_qformer",
     "load_scmbm",
-    "load_strict",
     "load_video_branch",
     "load_vision_model",
     "open_run",

@@ -167,7 +167,8 @@ class LLM4BrainConfig:
         does not say.
     subjects : {"embedding", "affine"} or None
         What the tokenizer knows of whose brain it reads
-        (:class:`fastbrain.llm4brain.SubjectTable`): a vector a person, or a gain and a shift. None: all people alike, as in the paper.
+        (:class:`fastbrain.llm4brain.SubjectTable`): a vector a person, or a gain and a shift.
+        None: all people alike, as in the paper.
     people : tuple of str
         Labels of those who have an entry; `fastbrain train` takes them from the store.
     unknown_subject : {"refuse", "mean"}

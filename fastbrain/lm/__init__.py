@@ -1,18 +1,8 @@
 """Causal language models: loading, likelihoods, shared prompts, vocabularies, small ones."""
 
-from .code_vocabulary import (
-    CodeVocabulary,
-    extend_vocabulary,
-)
-from .digit_tokens import (
-    DigitTokens,
-)
-from .loading import (
-    attention_choice,
-    llm_fingerprint,
-    load_llm,
-    padding_note,
-)
+from .code_vocabulary import CodeVocabulary, extend_vocabulary
+from .digit_tokens import DigitTokens
+from .loading import attention_choice, llm_fingerprint, load_llm, padding_note
 from .mixed_sequence import (
     MixedSequence,
     continue_codes,
@@ -21,21 +11,10 @@ from .mixed_sequence import (
     mixed_nll,
     stair_step_mask,
 )
-from .shared_prompt import (
-    SharedPrompt,
-)
-from .tokenization import (
-    encode_answers,
-    encode_context,
-    encode_continuations,
-    encode_prompts,
-)
-from .vector_lm import (
-    vector_llm,
-)
-from .word_lm import (
-    small_llm,
-)
+from .shared_prompt import SharedPrompt
+from .tokenization import encode_answers, encode_context, encode_continuations, encode_prompts
+from .vector_lm import vector_llm
+from .word_lm import small_llm
 
 __all__ = [
     "CodeVocabulary",

@@ -1,10 +1,6 @@
 """Statistics: ridge regression, intervals and tests, derangements that respect runs and blocks."""
 
-from .derangements import (
-    Pairs,
-    derangements,
-    needed_pairs,
-)
+from .derangements import Pairs, derangements, needed_pairs
 from .inference import (
     Interval,
     adjusted_p,
@@ -13,10 +9,7 @@ from .inference import (
     permutation_p,
     sign_flip_p,
 )
-from .ridge import (
-    Ridge,
-    fit_ridge,
-)
+from .ridge import Ridge, fit_ridge
 
 __all__ = [
     "Interval",

@@ -1,11 +1,6 @@
 """Training: configuration, one loop, one function a stage, checkpoints that resume exactly."""
 
-from .checkpoint import (
-    Checkpoint,
-    latest_checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-)
+from .checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from .config import (
     LossConfig,
     OptimConfig,
@@ -14,14 +9,8 @@ from .config import (
     findings,
     reachable_entropy_minimum,
 )
-from .loop import (
-    Objective,
-    fit,
-)
-from .run import (
-    History,
-    Loader,
-)
+from .loop import Objective, fit
+from .run import History, Loader
 
 __all__ = [
     "Checkpoint",

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 from torch import nn
 
 from .config import StageConfig
+
+
+@runtime_checkable
+class Recomputable(Protocol):
+    """A module that can compute its blocks again in the backward pass, where `recompute` is set."""
+
+    recompute: bool
+
+
+@runtime_checkable
+class Compilable(Protocol):
+    """A module that is compiled by itself, where its stage asks for that."""
+
+    compiles: bool
 
 
 def arrange(objective: nn.Module, config: StageConfig) -> None:
@@ -13,15 +29,14 @@ def arrange(objective: nn.Module, config: StageConfig) -> None:
     Parameters
     ----------
     objective : Module
-        Parts that can recompute their blocks have an attribute `recompute`; those that are also
-        compiled, one by one, have `compiles`, both bool.
+        Its modules that are :class:`Recomputable` or :class:`Compilable` are set.
     config : StageConfig
         Its `recompute` and `compile`.
     """
     for part in objective.modules():
-        if hasattr(part, "recompute"):
+        if isinstance(part, Recomputable):
             part.recompute = config.recompute
-        if getattr(part, "compiles", False):
+        if isinstance(part, Compilable) and part.compiles:
             # None takes back what an earlier stage compiled
             part._compiled_call_impl = None
             if config.compile is not None:

@@ -21,13 +21,7 @@ from .._io import new_output, write_atomic
 from .._progress import say, track
 from ..errors import CheckpointError, ConfigError, TrainingError
 from ..nn.state_dict import load_strict
-from .checkpoint import (
-    Checkpoint,
-    latest_checkpoint,
-    load_checkpoint,
-    run_lock,
-    save_checkpoint,
-)
+from .checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, run_lock, save_checkpoint
 from .config import StageConfig
 from .execution import arrange
 from .guards import places

@@ -8,29 +8,11 @@ from .alignment import (
     reversal_strength,
     reverse_gradient,
 )
-from .autoencoder import (
-    Reconstruction,
-    VQAutoencoder,
-)
-from .config import (
-    QuantiserConfig,
-    VQAutoencoderConfig,
-)
-from .quantiser import (
-    Quantised,
-    ScalarQuantiser,
-    VectorQuantiser,
-)
-from .question import (
-    Question,
-    recording_codes,
-    spelled,
-)
-from .saving import (
-    CoderCard,
-    load_vq,
-    save_vq,
-)
+from .autoencoder import Reconstruction, VQAutoencoder
+from .config import QuantiserConfig, VQAutoencoderConfig
+from .quantiser import Quantised, ScalarQuantiser, VectorQuantiser
+from .question import Question, recording_codes, spelled
+from .saving import CoderCard, load_vq, save_vq
 
 __all__ = [
     "CoderCard",

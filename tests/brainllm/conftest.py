@@ -1,5 +1,4 @@
 """Tiny language models."""
 
-from tiny_models import (  # noqa: F401
-    make_llm,
-)
+from small_run import language, language_folder  # noqa: F401
+from tiny_models import make_llm  # noqa: F401

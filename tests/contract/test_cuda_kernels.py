@@ -56,14 +56,14 @@ sys.path.insert(0, sys.argv[1])
 from build import install
 install(Path(sys.argv[2]))
 import torch
-from fastbrain.ops import _vq_cuda
+from fastbrain.ops.vq import cuda
 torch.manual_seed(0)
 for count in (1, 33, 101):
     x, codes = torch.randn(9, 8), torch.randn(count, 8)
     wanted = torch.cdist(x, codes).argmin(1)
     x[1], x[8, 2] = torch.nan, torch.nan
     wanted[1] = wanted[8] = -1
-    found = _vq_cuda._nearest(x, None, codes, codes.square().sum(1) / 2, False)
+    found = cuda._nearest(x, None, codes, codes.square().sum(1) / 2, False)
     assert torch.equal(found, wanted), (found, wanted)
 """
 

@@ -175,7 +175,7 @@ BEYOND = """
 import ctypes, mmap
 import numpy as np
 import torch
-from fastbrain.ops import _vq_triton as vq
+from fastbrain.ops.vq import triton as vq
 
 PAGE = mmap.PAGESIZE
 kept = []

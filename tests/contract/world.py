@@ -15,11 +15,13 @@ import fastbrain as fb
 from fastbrain import data, decoding, evaluation
 from fastbrain.brainllm import BrainLLM, BrainLLMConfig
 from fastbrain.llm4brain import (
+    Decoded,
     EncoderConfig,
     LLM4BrainConfig,
     ModelCard,
     QFormerConfig,
     VideoConfig,
+    decode_windows,
 )
 from fastbrain.lm import (
     CodeVocabulary,
@@ -29,6 +31,7 @@ from fastbrain.lm import (
     load_llm,
     small_llm,
 )
+from fastbrain.stats import derangements
 from fastbrain.vqlm import QuantiserConfig, VQAutoencoder, VQAutoencoderConfig
 
 WORDS = ("a", "ball", "the", "box", "is", "there", "what", "?")
@@ -156,9 +159,9 @@ class World:
         return data.WindowLoader(self.store, self.ids, batch_size=2, shuffle=False)
 
     @functools.cached_property
-    def decoded(self) -> decoding.Decoded:
+    def decoded(self) -> Decoded:
         short = decoding.Sampling(max_new_tokens=2)
-        return decoding.decode_windows(self.model, self.batches, sampling=short)
+        return decode_windows(self.model, self.batches, sampling=short)
 
     @functools.cached_property
     def sequence(self) -> MixedSequence:
@@ -177,7 +180,7 @@ class World:
     def conditions(self) -> evaluation.Conditions:
         truth = tuple(f"a ball {'now ' * (i % 3)}there" for i in range(8))
         blocks = tuple(f"run {i // 2}" for i in range(8))
-        partners = evaluation.derangements(blocks, count=100)
+        partners = derangements(blocks, count=100)
         own = np.linspace(1.0, 2.0, 8)
         controls = (
             evaluation.Control("true brain", truth, own),

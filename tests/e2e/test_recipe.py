@@ -23,13 +23,7 @@ from fastbrain.data import (
     split_unseen,
 )
 from fastbrain.data.simulate.captions import QUESTION
-from fastbrain.errors import (
-    CheckpointError,
-    ConfigError,
-    InputError,
-    LeakError,
-    OutputExistsError,
-)
+from fastbrain.errors import CheckpointError, ConfigError, InputError, LeakError, OutputExistsError
 from fastbrain.evaluation import Score, read_samples
 from fastbrain.llm4brain import EncoderConfig, LLM4BrainConfig, QFormerConfig, VideoConfig
 from fastbrain.llm4brain.evaluate import evaluate_model, evaluate_run, open_run

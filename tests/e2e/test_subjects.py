@@ -21,12 +21,7 @@ from fastbrain.data import (
     split_unseen,
 )
 from fastbrain.data.simulate.captions import QUESTION
-from fastbrain.errors import (
-    CheckpointError,
-    ConfigError,
-    InputError,
-    UnknownSubjectError,
-)
+from fastbrain.errors import CheckpointError, ConfigError, InputError, UnknownSubjectError
 from fastbrain.llm4brain import (
     EncoderConfig,
     LLM4BrainConfig,

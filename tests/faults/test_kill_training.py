@@ -25,7 +25,8 @@ SERVER = """
 import os, random, sys, time
 import accelerate, numpy as np, torch
 torch.set_num_threads(1)
-from fastbrain.training import ClipLoader, Objective, OptimConfig, StageConfig, fit
+from fastbrain.llm4brain.training import ClipLoader
+from fastbrain.training import Objective, OptimConfig, StageConfig, fit
 
 class Noisy(Objective):
     def __init__(self):

@@ -8,9 +8,7 @@ import torch.nn.functional as F
 
 from fastbrain.errors import InputError
 from fastbrain.ops import LoraWeights, explain, lora_attention, lora_linear
-from fastbrain.ops.lora import autograd as _lora_gradient
-from fastbrain.ops.lora import cpu_decode as _lora_few
-from fastbrain.ops.lora import products
+from fastbrain.ops.lora import autograd, cpu_decode, products
 from fastbrain.ops.lora.autograd import Pair
 
 
@@ -34,7 +32,7 @@ def test_without_activation_it_is_a_merged_weight():
 @pytest.mark.parametrize("activation", [None, "gelu", "silu", "relu"])
 def test_zero_b_is_the_frozen_layer(activation):
     weight, bias, a, b = layer()
-    x = normal(_lora_few.MOST_ROWS + 1, 31)
+    x = normal(cpu_decode.MOST_ROWS + 1, 31)
     got = lora_linear(x, weight, bias, a, torch.zeros_like(b), activation=activation)
     assert torch.equal(got, F.linear(x, weight, bias))
     # the kernel for few rows adds in another order
@@ -102,7 +100,7 @@ def test_frozen_weights_cost_no_gradient():
         return original(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(_lora_gradient._pairs, "products", Pair(products.forward, spy))
+        patch.setitem(autograd._pairs, "products", Pair(products.forward, spy))
         # an expanded upstream gradient has strides of zero
         lora_linear(x, weight, bias, a, b, activation="gelu", backend="cpu").sum().backward()
         lora_linear(x.detach(), weight, bias, a, b, backend="cpu").sum().backward()

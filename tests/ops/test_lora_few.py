@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from fastbrain.ops import lora_linear
-from fastbrain.ops.lora import cpu_decode as _lora_few
-from fastbrain.ops.lora import products
+from fastbrain.ops.lora import cpu_decode, products
 
 
 def normal(*shape):
@@ -24,7 +23,7 @@ def not_used(monkeypatch):
     def fail(*arguments):
         raise AssertionError("the kernel for few rows ran")
 
-    monkeypatch.setattr(_lora_few, "few", fail)
+    monkeypatch.setattr(cpu_decode, "few", fail)
 
 
 @pytest.mark.parametrize("activation", ["", "gelu", "silu", "relu"])
@@ -34,7 +33,7 @@ def test_it_is_as_near_the_truth_as_the_products(sizes, activation):
     wide = [t.double() for t in tensors]
     truth = products.composed(*wide, 0.5, activation)
     theirs = (products.composed(*tensors, 0.5, activation) - truth).abs().max()
-    ours = (_lora_few.few(*tensors, 0.5, activation) - truth).abs().max()
+    ours = (cpu_decode.few(*tensors, 0.5, activation) - truth).abs().max()
     # one rounding of a value of size 4
     assert ours <= 1.25 * theirs + 2.0**-22
 
@@ -45,7 +44,7 @@ def test_threads_do_not_change_a_bit():
     results = []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
-        results.append(_lora_few.few(*tensors, 1.0, "gelu"))
+        results.append(cpu_decode.few(*tensors, 1.0, "gelu"))
     torch.set_num_threads(threads)
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
@@ -55,7 +54,7 @@ def test_threads_do_not_change_a_bit():
 def test_nan_reaches_its_row_alone(activation):
     x, *rest = layer(3, 19, 7, 2)
     x[1, 18] = torch.nan
-    got = _lora_few.few(x, *rest, 1.0, activation)
+    got = cpu_decode.few(x, *rest, 1.0, activation)
     assert got.isnan().all(dim=1).tolist() == [False, True, False]
 
 
@@ -75,7 +74,7 @@ def test_a_decoding_step_compiles_to_it():
 @pytest.mark.usefixtures("not_used")
 @pytest.mark.parametrize("why", ["rows", "dtype", "gradient", "transposed"])
 def test_what_it_is_not_meant_for_goes_to_the_products(why):
-    x, weight, bias, a, b = layer(_lora_few.MOST_ROWS + (why == "rows"), 19, 7, 2)
+    x, weight, bias, a, b = layer(cpu_decode.MOST_ROWS + (why == "rows"), 19, 7, 2)
     if why == "dtype":
         x, weight, bias, a, b = (t.double() for t in (x, weight, bias, a, b))
     if why == "transposed":

@@ -15,12 +15,7 @@ import torch
 from fastbrain import _io
 from fastbrain.errors import CheckpointError, DiskError
 from fastbrain.training import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
-from fastbrain.training.checkpoint import (
-    recover_checkpoints,
-    rng_state,
-    run_lock,
-    set_rng_state,
-)
+from fastbrain.training.checkpoint import recover_checkpoints, rng_state, run_lock, set_rng_state
 
 FLIPS = 1000  # over five files; the number that SECURITY.md promises
 FILES = ["model.safetensors", "optimizer.safetensors", "rng.safetensors", "state.json"]

@@ -4,7 +4,7 @@ The run folder holds what is needed to do it again and what is needed to judge i
 
     config.json     BrainRunConfig, whole
     manifest.json   store and its fingerprint, LLM, split, audit, which trials may be scored
-    llm/ llm.json   the language model, or where it is (:func:`fastbrain.models.keep_llm`)
+    llm/ llm.json   the language model, or where it is (:func:`fastbrain.lm.kept_llm.keep_llm`)
     stages/NAME/    log and checkpoints of each stage
     model/          the trained model with its components (safetensors, strict)
 """

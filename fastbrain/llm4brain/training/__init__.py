@@ -1,55 +1,17 @@
 """Training of LLM4Brain: SC-MBM, alignment with video, instruction tuning, few-shot adaptation."""
 
 from .adaptation_target import audit_run, split_target
-from .clip_loader import (
-    ClipBatch,
-    ClipLoader,
-)
-from .few_shot import (
-    FewShot,
-    adapt,
-    plan_few_shot,
-)
-from .fit_readout import (
-    ReadoutFit,
-    fit_readout,
-)
-from .latent_targets import (
-    VideoLatents,
-    text_targets,
-    video_targets,
-)
-from .losses import (
-    alignment_loss,
-    clip_loss,
-)
-from .objectives import (
-    Captions,
-    MaskedVoxels,
-    PairedLoader,
-    StageOne,
-    StageTwo,
-)
-from .pipeline import (
-    build_model,
-    train_llm4brain,
-)
-from .presets import (
-    preset,
-)
-from .pretraining import (
-    DEFAULT_PROMPTS,
-    pretrain_scmbm,
-    pretrain_video,
-)
-from .run_config import (
-    RunConfig,
-)
-from .stages import (
-    calibrate,
-    stage_one,
-    stage_two,
-)
+from .clip_loader import ClipBatch, ClipLoader
+from .few_shot import FewShot, adapt, plan_few_shot
+from .fit_readout import ReadoutFit, fit_readout
+from .latent_targets import VideoLatents, text_targets, video_targets
+from .losses import alignment_loss, clip_loss
+from .objectives import Captions, MaskedVoxels, PairedLoader, StageOne, StageTwo
+from .pipeline import build_model, train_llm4brain
+from .presets import preset
+from .pretraining import DEFAULT_PROMPTS, pretrain_scmbm, pretrain_video
+from .run_config import RunConfig
+from .stages import calibrate, stage_one, stage_two
 
 __all__ = [
     "DEFAULT_PROMPTS",

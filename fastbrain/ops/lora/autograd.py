@@ -23,7 +23,7 @@ _library = torch.library.Library("fastbrain", "FRAGMENT")
 
 
 class Pair(NamedTuple):
-    """Forward and gradients of an adapted layer, as in :mod:`._lora_products`."""
+    """Forward and gradients of an adapted layer, as in :mod:`.products`."""
 
     forward: Callable[..., tuple[Tensor, Tensor]]
     gradients: Callable[..., Gradients]

@@ -1,8 +1,6 @@
 """Voxels to tokens."""
 
-from .op import (
-    tokenize_voxels,
-)
+from .op import tokenize_voxels
 
 __all__ = [
     "tokenize_voxels",

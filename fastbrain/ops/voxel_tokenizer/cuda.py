@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...grid import TokenGrid
 from .. import _cuda
-from . import patches as _patches
+from . import patches
 from .autograd import Tokenize, fake, register
 
 # beyond this a launch is no longer bound by latency, and the larger tiles of Triton pay
@@ -32,7 +32,7 @@ def can_run(
     samples = volumes.shape[0] * grid.n_tokens
     if samples > _MOST_TOKENS:
         return f"there are {samples} tokens; it is meant for at most {_MOST_TOKENS}"
-    return _patches.too_large(grid)
+    return patches.too_large(grid)
 
 
 def call(
@@ -45,7 +45,7 @@ def call(
     scale: float,
 ) -> Tensor:
     """Tokenize on the GPU, with gradients for weight and bias."""
-    offsets = _patches.offsets_of(grid, weight.device, torch.int32)
+    offsets = patches.offsets_of(grid, weight.device, torch.int32)
     fixed = [None if t is None else t.detach() for t in (volumes, mean, inv_std)]
     return Tokenize.apply("single", weight, bias, fixed[0], offsets, fixed[1], fixed[2], scale)
 
@@ -95,7 +95,7 @@ def _weight_grad(
     inv_std: Tensor | None,
     scale: float,
 ) -> Tensor:
-    return _patches.weight_grad(grad, volumes, offsets, mean, inv_std, scale, grad.dtype)
+    return patches.weight_grad(grad, volumes, offsets, mean, inv_std, scale, grad.dtype)
 
 
 _library = register("single", _forward, _weight_grad, _cuda.KEYS)

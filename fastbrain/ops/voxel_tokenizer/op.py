@@ -16,8 +16,7 @@ from torch import Tensor
 from ...errors import InputError
 from ...grid import TokenGrid
 from .. import _checks, _dispatch
-from . import cpu, cuda, triton
-from . import patches as _patches
+from . import cpu, cuda, patches, triton
 
 STORED = (torch.int16, torch.float32, torch.float16, torch.bfloat16)
 
@@ -32,8 +31,8 @@ def reference(
     scale: float,
 ) -> Tensor:
     """The meaning of :func:`tokenize_voxels`, in plain torch."""
-    offsets = _patches.offsets_of(grid, weight.device)
-    rows = _patches.patches(volumes, offsets, mean, inv_std, scale, weight.dtype)
+    offsets = patches.offsets_of(grid, weight.device)
+    rows = patches.patches(volumes, offsets, mean, inv_std, scale, weight.dtype)
     with torch.autocast(weight.device.type, enabled=False):
         return F.linear(rows, weight.flatten(1), bias)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...grid import TokenGrid
 from .. import _triton
-from . import patches as _patches
+from . import patches
 from .autograd import Tokenize, register
 
 
@@ -21,7 +21,7 @@ def can_run(
     scale: float,
 ) -> str | None:
     """None, or why the Triton kernel cannot take a checked problem."""
-    return _triton.unread("weight", weight) or _patches.too_large(grid)
+    return _triton.unread("weight", weight) or patches.too_large(grid)
 
 
 def call(
@@ -34,12 +34,12 @@ def call(
     scale: float,
 ) -> Tensor:
     """Tokenize on the GPU, with gradients for weight and bias."""
-    offsets = _patches.offsets_of(grid, weight.device, torch.int32)
+    offsets = patches.offsets_of(grid, weight.device, torch.int32)
     fixed = [None if t is None else t.detach() for t in (volumes, mean, inv_std)]
     if mean is not None and inv_std is not None and mean.dim() != inv_std.dim():
         # the kernel reads both by one table
         fixed[1:] = (
-            torch.where(offsets >= 0, _patches.gather(t.detach(), offsets), 0)
+            torch.where(offsets >= 0, patches.gather(t.detach(), offsets), 0)
             for t in (mean, inv_std)
         )
     return Tokenize.apply("gather", weight, bias, fixed[0], offsets, fixed[1], fixed[2], scale)

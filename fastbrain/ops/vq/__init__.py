@@ -1,13 +1,8 @@
 """Vector quantisation: nearest code, its update, k-means."""
 
 from .codebook import PackedCodebook
-from .kmeans import (
-    vq_init,
-    vq_replace_dead_,
-)
-from .lookup import (
-    vq_lookup,
-)
+from .kmeans import vq_init, vq_replace_dead_
+from .lookup import vq_lookup
 from .packing import pack_codebook
 from .state import VQState
 from .update import vq_update_

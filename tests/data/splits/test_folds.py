@@ -8,13 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastbrain.data import (
-    Trial,
-    split_by,
-    split_folds,
-    split_leave_one_out,
-    split_subject_folds,
-)
+from fastbrain.data import Trial, split_by, split_folds, split_leave_one_out, split_subject_folds
 from fastbrain.data.splits.split import values_of
 from fastbrain.errors import LeakError, SplitError
 

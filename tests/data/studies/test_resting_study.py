@@ -7,13 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fastbrain.data import (
-    RestDesign,
-    read_resting,
-    resting_study,
-    simulate_rest,
-    write_resting,
-)
+from fastbrain.data import RestDesign, read_resting, resting_study, simulate_rest, write_resting
 from fastbrain.errors import CohortError, OutputExistsError
 
 

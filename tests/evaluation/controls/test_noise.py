@@ -8,13 +8,7 @@ import torch
 
 from fastbrain.data import WindowLoader
 from fastbrain.errors import InputError
-from fastbrain.evaluation import (
-    Moments,
-    gaussian_noise,
-    noise_store,
-    phase_randomised,
-    zero_brain,
-)
+from fastbrain.evaluation import Moments, gaussian_noise, noise_store, phase_randomised, zero_brain
 
 
 def _series(*shape: int, dtype=np.float64) -> np.ndarray:

@@ -13,6 +13,7 @@ from fastbrain.evaluation import (
     TEXT_METRICS,
     bleu,
     cut_to_reference_length,
+    diversity,
     label_scores,
     mean_over_people,
     retrieval,
@@ -20,7 +21,6 @@ from fastbrain.evaluation import (
     scale_scores,
     text_scores,
 )
-from fastbrain.evaluation.metrics import diversity
 from fastbrain.evaluation.metrics._external import foreign
 from fastbrain.stats import bootstrap_interval, effect_size, permutation_p, sign_flip_p
 

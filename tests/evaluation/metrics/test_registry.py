@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 from fastbrain.errors import InputError
-from fastbrain.evaluation import TEXT_METRICS, bert_score, cut_to_reference_length, text_scores
-from fastbrain.evaluation.metrics import diversity
+from fastbrain.evaluation import (
+    TEXT_METRICS,
+    bert_score,
+    cut_to_reference_length,
+    diversity,
+    text_scores,
+)
 from fastbrain.evaluation.metrics.ngrams import edit_distance, longest_common
 from fastbrain.stats import derangements
 
