@@ -31,11 +31,15 @@ _SCALARS: dict[Any, str] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """What one annotation allows, in words and as a test; `lists`: an array becomes a list."""
+    """What one annotation allows, in words and as a test.
+
+    `lists`: an array is handed on as a list; `scalar`: a number of numpy as one of Python.
+    """
 
     words: str
     allows: Callable[[Any], bool]
     lists: bool = False
+    scalar: bool = False
 
 
 def rule_of(parameter: inspect.Parameter, scope: dict[str, Any]) -> Rule:
@@ -79,8 +83,12 @@ def _any_of(rules: list[Rule]) -> Rule:
     if len(rules) == 1:
         return rules[0]
     described = " or ".join(dict.fromkeys(rule.words for rule in rules))
-    lists = any(rule.lists for rule in rules)
-    return Rule(described, lambda value: any(rule.allows(value) for rule in rules), lists)
+    return Rule(
+        described,
+        lambda value: any(rule.allows(value) for rule in rules),
+        any(rule.lists for rule in rules),
+        all(rule.scalar for rule in rules),
+    )
 
 
 def _of(hint: Any) -> Rule:
@@ -99,7 +107,7 @@ def _of(hint: Any) -> Rule:
     if origin is np.ndarray or hint is np.ndarray:
         return _array_rule(args)
     if hint in _SCALARS:
-        return Rule(_SCALARS[hint], _SCALAR_TESTS[hint])
+        return Rule(_SCALARS[hint], _SCALAR_TESTS[hint], scalar=True)
     if hint is Path:
         return Rule(_PATH, _is_path)
     kind: Any = origin if origin is not None else hint

@@ -55,7 +55,8 @@ def checked(
     -------
     callable
         The same function or class, with the same signature. An array of one axis that stands for a
-        sequence is handed on as a list: its truth value is that of a list.
+        sequence is handed on as a list: its truth value is that of a list. A number of numpy is
+        handed on as one of Python, where nothing but a number is allowed: JSON knows no other.
     """
     if target is None:
         return functools.partial(checked, error=error, least=least)
@@ -99,8 +100,11 @@ def _guarded(
                 each = tuple(value.values())
             for one in each:
                 _check(name, parameter, one, rules[parameter], bounds.get(parameter), error)
-            if rules[parameter].lists and isinstance(value, np.ndarray):
+            rule = rules[parameter]
+            if rule.lists and isinstance(value, np.ndarray):
                 bound.arguments[parameter] = value.tolist()
+            elif rule.scalar and isinstance(value, np.generic):
+                bound.arguments[parameter] = value.item()
         return function(*bound.args, **bound.kwargs)
 
     return call

@@ -25,6 +25,37 @@ MAX_DEFLATE = 1032  # zlib cannot expand a byte to more (zlib technical details)
 _HEADER_BYTES = 1 << 14  # numpy itself believes headers of up to 10,000 characters
 
 
+def brain_of(
+    values: npt.NDArray[Any], *, where: str, error: type[FastbrainError]
+) -> npt.NDArray[np.bool_]:
+    """Voxels other than 0 of a mask: the one reading of masks in files and in arrays.
+
+    Parameters
+    ----------
+    values : ndarray, (Z, Y, X)
+    where : str
+        Function and argument, for the message.
+    error : type of FastbrainError
+        What is raised where a value is negative, a fraction or not finite, or where the array
+        hides values (`numpy.ma`).
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        raise error(f"{where} must be a plain array, got a masked one. Fill it.")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise error(f"{where} must hold finite values only, got NaN or infinity. Is it a mask?")
+    if values.dtype.kind == "f" and (values != np.rint(values)).any():
+        raise error(
+            f"{where} must hold whole numbers, got fractions. Choose a threshold, and give 1 for "
+            "brain and 0 for the rest."
+        )
+    if values.dtype != bool and values.min(initial=0) < 0:
+        raise error(
+            f"{where} must hold no values below 0, got {values.min(initial=0):g}. Is it a mask? "
+            "Its brain is 1, the rest 0."
+        )
+    return np.ascontiguousarray(values != 0)
+
+
 @dataclass(frozen=True)
 class _Header:
     """What a ``.npy`` file claims; `start` is where its values begin."""

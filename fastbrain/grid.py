@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arguments import checked
+from ._arrays import brain_of
 from .errors import InputError
 
 Triple = tuple[int, int, int]
@@ -36,6 +37,11 @@ class TokenGrid:
         Patch size and step in voxels, in (z, y, x) order; ``kernel >= stride``.
     kept : ndarray, (n_tokens,) int64
         Flat index of every kept site in the lattice, ascending.
+
+    Raises
+    ------
+    InputError
+        Arrays and sizes that no mask gives, or more than 2^28 voxels in all patches.
     """
 
     mask: npt.NDArray[np.bool_]
@@ -44,6 +50,28 @@ class TokenGrid:
     kept: npt.NDArray[np.int64]
 
     def __post_init__(self) -> None:
+        # copies of its own: the caller's arrays may change, the grid must not
+        own = {"mask": np.array(self.mask, order="C"), "kept": np.array(self.kept, dtype=np.int64)}
+        for array in own.values():
+            array.flags.writeable = False
+        sizes = {name: _triple(name, getattr(self, name)) for name in ("kernel", "stride")}
+        self.__dict__.update(own | sizes)
+        if self.mask.ndim != 3 or not self.mask.any():
+            raise InputError(
+                "TokenGrid: mask must be (Z, Y, X) and hold at least one voxel, got "
+                f"{self.mask.shape} with {int(self.mask.sum())}. Is it the right mask?"
+            )
+        if any(k < s for k, s in zip(self.kernel, self.stride, strict=True)):
+            raise InputError(
+                f"TokenGrid: kernel must be >= stride, got {self.kernel} and {self.stride}: voxels "
+                "between patches would be dropped."
+            )
+        sites = math.prod(self.lattice)
+        if self.kept.ndim != 1 or not self.kept.size or not _ascend(self.kept, below=sites):
+            raise InputError(
+                f"TokenGrid: kept must be (n_tokens,) sites below {sites}, ascending, got "
+                f"{self.kept.shape}. Use TokenGrid.from_mask."
+            )
         if self.n_tokens * self.patch_voxels > _MOST_VOXELS:
             raise InputError(
                 f"TokenGrid: kernel and stride must give patches of at most {_MOST_VOXELS} voxels "
@@ -74,21 +102,15 @@ class TokenGrid:
         Raises
         ------
         InputError
-            The mask is not 3-D or empty, the kernel is smaller than the stride, or the patches
-            would hold more than 2^28 voxels in all.
+            The mask is not 3-D, empty, or holds fractions or negative values, the kernel is smaller
+            than the stride, or the patches would hold more than 2^28 voxels in all.
         """
-        mask = np.ascontiguousarray(mask, dtype=bool)
-        kernel, stride = _triple("kernel", kernel), _triple("stride", stride or kernel)
+        mask = brain_of(np.asanyarray(mask), where="TokenGrid: mask", error=InputError)
         if mask.ndim != 3:
             raise InputError(f"TokenGrid: mask must be (Z, Y, X), got shape {mask.shape}.")
-        if not mask.any():
-            raise InputError("TokenGrid: mask must hold at least one voxel, got none.")
-        if any(k < s for k, s in zip(kernel, stride, strict=True)):
-            raise InputError(
-                f"TokenGrid: kernel must be >= stride, got {kernel} and {stride}: voxels between "
-                "patches would be dropped."
-            )
-        everywhere = cls(mask, kernel, stride, np.arange(math.prod(_lattice(mask, kernel, stride))))
+        kernel, stride = _triple("kernel", kernel), _triple("stride", stride or kernel)
+        sites = math.prod(_lattice(mask, kernel, stride))
+        everywhere = cls(mask, kernel, stride, np.arange(sites))
         counts = (everywhere.offsets >= 0).sum(axis=1)
         kept = np.flatnonzero(counts >= max(1, min_voxels)).astype(np.int64)
         if kept.size == 0:
@@ -240,6 +262,10 @@ def _lattice(mask: npt.NDArray[np.bool_], kernel: Triple, stride: Triple) -> Tri
     return tuple(
         max(0, -(-(n - k) // s)) + 1 for n, k, s in zip(mask.shape, kernel, stride, strict=True)
     )
+
+
+def _ascend(sites: npt.NDArray[np.int64], *, below: int) -> bool:
+    return bool(sites[0] >= 0 and sites[-1] < below and (np.diff(sites) > 0).all())
 
 
 def _triple(name: str, value: Any) -> Triple:

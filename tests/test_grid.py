@@ -109,6 +109,10 @@ def test_centers_are_means_of_voxel_positions():
     [
         (np.ones((3, 3)), (1, 1, 1), None, "mask must be"),
         (np.zeros((3, 3, 3)), (1, 1, 1), None, "at least one voxel"),
+        (np.full((3, 3, 3), np.nan), (1, 1, 1), None, "mask must hold finite values"),
+        (np.full((3, 3, 3), 0.3), (1, 1, 1), None, "mask must hold whole numbers, got fractions"),
+        (np.full((3, 3, 3), -1), (1, 1, 1), None, "mask must hold no values below 0"),
+        (np.ma.masked_array(np.ones((3, 3, 3))), (1, 1, 1), None, "must be a plain array"),
         (np.ones((3, 3, 3)), (1, 2, 1), (1, 3, 1), "kernel must be >= stride"),
         (np.ones((3, 3, 3)), (0, 1, 1), None, "kernel must be three positive"),
         (np.ones((3, 3, 3)), (1, 1), None, "kernel must be a tuple of"),
@@ -133,6 +137,39 @@ def test_offsets_are_the_voxels_of_a_patch_one_by_one(kernel, stride):
             place = (z + dz, y + dy, x + dx)
             kept = all(np.less(place, ODD)) and grid.mask[place]
             assert offset == (np.ravel_multi_index(place, ODD) if kept else -1)
+
+
+def test_a_grid_is_what_it_was_made_from_whatever_becomes_of_that():
+    mask = np.ones((4, 4, 4), dtype=bool)
+    grid = TokenGrid.from_mask(mask, (2, 2, 2))
+    mask[:] = False
+    assert grid.mask.all()
+    kept = np.arange(8, dtype=np.int32)
+    other = TokenGrid(np.ones((4, 4, 4), dtype=bool), [2, 2, 2], (np.int64(2), 2, 2), kept)
+    kept[:] = 0
+    assert other == grid
+    assert not other.overlapping
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"kept": np.array([8])}, "sites below 8, ascending"),
+        ({"kept": np.array([-1, 2])}, "sites below 8, ascending"),
+        ({"kept": np.array([2, 2])}, "sites below 8, ascending"),
+        ({"kept": np.array([], dtype=np.int64)}, "sites below 8, ascending"),
+        ({"kept": np.zeros((1, 1), dtype=np.int64)}, "sites below 8, ascending"),
+        ({"kept": np.ones(8, dtype=bool)}, "sites below 8, ascending"),
+        ({"kernel": (0, 2, 2)}, "kernel must be three positive"),
+        ({"stride": (3, 2, 2)}, "kernel must be >= stride"),
+        ({"mask": np.ones((4, 4), dtype=bool)}, r"mask must be \(Z, Y, X\)"),
+        ({"mask": np.zeros((4, 4, 4), dtype=bool)}, "at least one voxel"),
+    ],
+)
+def test_a_grid_by_hand_is_checked(change, told):
+    valid = {"mask": np.ones((4, 4, 4), dtype=bool), "kernel": (2, 2, 2), "stride": (2, 2, 2)}
+    with pytest.raises(InputError, match=told):
+        TokenGrid(**{**valid, "kept": np.arange(8), **change})
 
 
 def test_pack_refuses_volumes_of_another_shape():

@@ -100,7 +100,9 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         _require_heads(self, "dim", self.dim, self.heads)
         _require_heads(self, "decoder_dim", self.decoder_dim, self.decoder_heads)
-        require(self, "steps", self.steps >= 1, "be 1 or more")
+        for name in ("depth", "decoder_depth", "steps"):
+            require(self, name, getattr(self, name) >= 1, "be 1 or more")
+        require(self, "mlp_ratio", 0.0 < self.mlp_ratio <= 64.0, "lie between 0 and 64")
         require(self, "positions", self.positions in ("brain", "table"), "be brain or table")
         require(self, "mask_ratio", 0.0 < self.mask_ratio < 1.0, "lie between 0 and 1")
         require(self, "dropout", 0.0 <= self.dropout < 1.0, "be in [0, 1)")
@@ -136,7 +138,8 @@ class QFormerConfig:
 
     def __post_init__(self) -> None:
         _require_heads(self, "dim", self.dim, self.heads)
-        require(self, "n_queries", self.n_queries >= 1, "be 1 or more")
+        for name in ("depth", "n_queries"):
+            require(self, name, getattr(self, name) >= 1, "be 1 or more")
         require(self, "cross_every", self.cross_every >= 1, "be 1 or more")
         require(self, "dropout", 0.0 <= self.dropout < 1.0, "be in [0, 1)")
 

@@ -68,7 +68,8 @@ class VideoConfig:
     def __post_init__(self) -> None:
         _require_heads(self, "dim", self.dim, self.heads)
         require(self, "patch", self.patch >= 1 and self.size % self.patch == 0, "divide size")
-        require(self, "frames", self.frames >= 1, "be 1 or more")
+        for name in ("frames", "depth"):
+            require(self, name, getattr(self, name) >= 1, "be 1 or more")
 
 
 def _require_heads(config: object, name: str, dim: int, heads: int) -> None:

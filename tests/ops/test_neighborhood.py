@@ -221,3 +221,9 @@ def test_update_refuses_what_breaks_its_contract(change, message):
 def test_separation_refuses_what_breaks_its_contract(change, message):
     with pytest.raises(InputError, match=message):
         entropy_separation(**({"logits": torch.zeros(2, 3), "rho": 1.0, "margin": 0.5} | change))
+
+
+def test_a_nan_among_logits_is_not_passed_over():
+    logits = torch.zeros(3, 4)
+    logits[1] = float("nan")
+    assert entropy_separation(logits, rho=0.7, margin=0.1).isnan()

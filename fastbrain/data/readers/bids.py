@@ -21,7 +21,7 @@ from .entities import (
 from .participants import read_participants
 from .runs_table import RunRecord, check_files, check_unique, inside, label_of, run_id_of, some
 from .sidecars import Clock, clock_of, folders_up, read_sidecar
-from .tables import refuse_unfetched
+from .unfetched import refuse_unfetched
 
 _BOLD = ("_bold.nii.gz", "_bold.nii")
 # what a preprocessed image adds to the name of the run it came from

@@ -70,6 +70,7 @@ class WindowSpec:
         return self.window_trs + max(0, volumes_to_cover(self.delay_s, tr))
 
 
+@checked(error=CohortError, least={"frames": 1, "guard_trs": 0})
 @dataclass(frozen=True)
 class Trial:
     """One presentation of one stimulus.
@@ -261,7 +262,7 @@ def _trial(
         category=given(row, "category") or given(row, "trial_type"),
         clip=clip_of(run, stim_file),
         guard_trs=window.guard_trs(tr),
-        story=given(row, "story") or given(row, "passage"),
+        story=given(row, "story", label=True) or given(row, "passage", label=True),
         family=run.family,
         site=run.site,
     )
@@ -272,8 +273,8 @@ def clip_of(run: RunRecord, stim_file: str) -> str:
     if not stim_file:
         return ""
     inside(
-        run.root or Path("."),
-        f"stimuli/{stim_file}",
+        (run.root or Path(".")) / "stimuli",
+        stim_file,
         what=f"read_trials: stim_file '{stim_file}' of {run.events}",
         remedy="Put the file itself below stimuli/.",
     )

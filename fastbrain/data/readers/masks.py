@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..._arguments import checked
+from ..._arrays import brain_of
 from ...errors import InputError, MissingPartError, VolumeError
 from .findings import refuse
 from .header_checks import check_storage
@@ -49,32 +49,10 @@ def read_mask(
         cannot be read.
     """
     labels = read_labels(path, shape=shape, affine=affine, what="mask")
-    mask = brain_of(labels, where=f"read_mask: {path}")
+    mask = brain_of(labels, where=f"read_mask: {path}", error=VolumeError)
     if not mask.any():
         raise VolumeError(f"read_mask: {path} must hold at least one voxel, got none.")
     return mask
-
-
-def brain_of(values: npt.NDArray[Any], *, where: str) -> Mask:
-    """Voxels other than 0.
-
-    Parameters
-    ----------
-    values : ndarray, (Z, Y, X)
-    where : str
-        Who asks and what it is, for the message.
-
-    Raises
-    ------
-    VolumeError
-        A value is negative or not finite.
-    """
-    if values.dtype != bool and not (np.isfinite(values).all() and values.min(initial=0) >= 0):
-        raise VolumeError(
-            f"{where} must hold no values below 0 and none that are not finite, got "
-            f"{values.min(initial=0):g}. Is it a mask? Its brain is 1, the rest 0."
-        )
-    return np.ascontiguousarray(values != 0)
 
 
 def read_labels(

@@ -53,7 +53,7 @@ def read_participants(
     if not allow_outside:
         inside(root, path.name, what=f"participants: {path}")
     columns, rows = read_tsv(path)
-    column_of = _columns(path, columns)
+    column_of = person_columns(path, columns)
     if _ID not in columns:
         if not column_of:
             say(f"note: {path} has no column {_ID} and is not used")
@@ -77,7 +77,23 @@ def read_participants(
     return people
 
 
-def _columns(path: Path, columns: list[str]) -> dict[str, str]:
+def person_columns(path: Path, columns: Iterable[str], *, note: bool = True) -> dict[str, str]:
+    """Columns that hold family and site, by field.
+
+    Parameters
+    ----------
+    path : Path
+        Of the table, for messages.
+    columns : iterable of str
+    note : bool
+        Whether to say that a column with a similar name is not read.
+
+    Raises
+    ------
+    CohortError
+        Two columns hold the same field.
+    """
+    columns = list(columns)
     found: dict[str, str] = {}
     for field, names in _OF_A_PERSON.items():
         fitting = [c for c in columns if c.lower().replace("_", "") in names]
@@ -89,7 +105,7 @@ def _columns(path: Path, columns: list[str]) -> dict[str, str]:
         if fitting:
             found[field] = fitting[0]
         near = [c for c in columns if any(part in c.lower() for part in _NEAR[field])]
-        if near and not fitting:
+        if note and near and not fitting:
             say(
                 f"note: {path} has the column {', '.join(near)}, which is not read: call it "
                 f"{field} if that is what it holds"

@@ -22,6 +22,7 @@ _SHOWN = 5
 _ALLOW = "If that is meant, pass allow_outside=True (--allow-outside)."
 
 
+@checked(error=CohortError, least={"n_volumes": 1})
 @dataclass(frozen=True)
 class RunRecord:
     """One run of one person.
@@ -61,6 +62,11 @@ class RunRecord:
     family: str = ""
     site: str = ""
     n_volumes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("bold", "events", "mask", "confounds", "root"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, Path(getattr(self, name)))
 
 
 def run_id_of(subject: str, session: str, run: str) -> str:
@@ -136,7 +142,16 @@ def _cell(value: Path | str | float | None) -> str:
 
 
 def check_unique(source: Path, records: Iterable[RunRecord]) -> None:
-    """Refuse two runs of the same name."""
+    """Refuse two runs of the same name, and one image for two runs."""
+    records = list(records)
+    of: dict[str, str] = {}
+    for record in records:
+        other = of.setdefault(os.path.realpath(record.bold), record.run_id)
+        if other != record.run_id:
+            raise CohortError(
+                f"cohort: {source} must have an image for each run, got {record.bold} for {other} "
+                f"and {record.run_id}. Name the image of each; a run that is cut in two is one run."
+            )
     counts = Counter(record.run_id for record in records)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:

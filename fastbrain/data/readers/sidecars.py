@@ -12,7 +12,7 @@ from ..._rules import number as is_number
 from ...errors import CohortError
 from .entities import entities
 from .runs_table import inside
-from .tables import refuse_unfetched
+from .unfetched import refuse_unfetched
 
 EVEN_S = 0.01  # how far a volume may be from an even grid; scanners log times in steps of 2.5 ms
 AGREE_S = 1e-3  # within which two statements of one time agree
@@ -121,16 +121,17 @@ def read_sidecar(
     Raises
     ------
     CohortError
-        A sidecar is damaged, not fetched or leads out of `root`.
+        A sidecar is damaged, not fetched or leads out of `root`, or two of one folder disagree.
     """
     fields: dict[str, Any] = {}
     sources: dict[str, Path] = {}
     for folder in reversed(folders_up(root, image)):
         fitting = [
             path
-            for path in folder.glob("*bold.json")
+            for path in [*folder.glob("bold.json"), *folder.glob("*_bold.json")]
             if not path.name.startswith(".") and entities(path).items() <= tags.items()
         ]
+        here: dict[str, Path] = {}
         for path in sorted(fitting, key=lambda p: len(entities(p))):
             if not allow_outside:
                 inside(root, str(path.relative_to(root)), what=f"sidecar: {path}")
@@ -138,6 +139,14 @@ def read_sidecar(
             found = read_json(path)
             if not isinstance(found, dict):
                 raise CohortError(f"sidecar: {path} must hold a JSON object. Correct it.")
+            for name in here.keys() & found.keys():
+                if fields[name] != found[name]:
+                    raise CohortError(
+                        f"sidecar: {name} of {image.name} must be one in a folder, got "
+                        f"{fields[name]!s:.40} in {here[name]} and {found[name]!s:.40} in "
+                        f"{path.name}. BIDS allows one sidecar a folder: correct one of the two."
+                    )
+            here |= dict.fromkeys(found, path)
             fields |= found
             sources |= dict.fromkeys(found, path)
     return Sidecar(image, fields, sources)
@@ -168,8 +177,7 @@ def clock_of(sidecar: Sidecar) -> Clock:
             )  # fmt: skip
         tr = even if tr is None else tr
     _check_excitation(sidecar, tr)
-    if tr is not None:
-        _check_within(sidecar, tr)
+    _check_within(sidecar, tr)
     start = sidecar.number("StartTime")
     notes = []
     if start:
@@ -245,22 +253,24 @@ def _check_excitation(sidecar: Sidecar, tr: float | None) -> None:
         )  # fmt: skip
 
 
-def _check_within(sidecar: Sidecar, tr: float) -> None:
+def _check_within(sidecar: Sidecar, tr: float | None) -> None:
     """Slices, pauses and the acquisition itself must fit between one volume and the next."""
     delay = sidecar.number("DelayTime")
+    slices = sidecar.times("SliceTiming")
+    acquisition = sidecar.number("AcquisitionDuration")
+    if tr is None:
+        return
     if delay is not None and not 0 <= delay < tr:
         sidecar.refuse(
             "DelayTime", f"be >= 0 s and below RepetitionTime, {tr:g} s, which includes it",
             f"{delay:g} s", "State the time from volume to volume as RepetitionTime.",
         )  # fmt: skip
     pause = delay or 0.0
-    slices = sidecar.times("SliceTiming")
     if slices is not None and max(slices) > tr - pause + AGREE_S:
         sidecar.refuse(
             "SliceTiming", f"lie within the acquisition of a volume, {tr - pause:g} s",
             f"up to {max(slices):g}", "It is in seconds, and RepetitionTime includes DelayTime.",
         )  # fmt: skip
-    acquisition = sidecar.number("AcquisitionDuration")
     # some converters write the duration of the whole run here, which says nothing of a volume
     if acquisition is not None and acquisition <= tr + AGREE_S < acquisition + pause:
         sidecar.refuse(

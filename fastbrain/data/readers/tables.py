@@ -9,28 +9,31 @@ comma within a properly quoted cell belongs to the cell.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ...errors import CohortError, InputError
+from .unfetched import refuse_unfetched
 
 MISSING = ("", "n/a")  # an empty cell, and what BIDS writes for "not available"
 _NOT_BIDS = ("N/A", "#N/A", "<NA>", "NaN")  # what other programs write for it
 _ALSO_WORDS = ("NA", "nan", "NULL", "None")  # so do these, but people also say them
 _ANY_CASE = {sign.lower() for sign in _NOT_BIDS + _ALSO_WORDS}
-# what cannot be seen beside a name: spaces of ASCII and Unicode, U+200B and such without a width
-_BLANKS = " \t\v\f\xa0\u1680\u202f\u205f\u3000\u2060\ufeff" + "".join(
-    map(chr, range(0x2000, 0x200C))
+# not to be seen in a table: spaces, controls and format characters of Unicode, Hangul fillers
+_UNSEEN = (
+    r"[\s\x00-\x1f\x7f-\xa0\xad\u0600-\u0605\u061c\u06dd\u070f\u115f\u1160\u180e\u200b-\u200f"
+    r"\u2028-\u202f\u205f-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb]"
 )
+_EDGES = re.compile(rf"\A{_UNSEEN}+|{_UNSEEN}+\Z")
+_WITHIN = re.compile(_UNSEEN.replace(r"\s", "").replace(r"\xa0", r"\x9f"))
 _TABLE_CAP = 64 << 20
 _LINES_CAP = 1 << 30
 _LINE_END = re.compile(r"\r?\n|\r")
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 _CSV_CELL = re.compile(r'[ \t]*("(?:[^"]|"")*")[ \t]*(?=,|$)|([^,]*)')
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
-_ANNEX_POINTER = b"/annex/objects/"  # how an unlocked file of git-annex begins before it is fetched
-_FETCH = "Run 'datalad get' or 'git annex get' on it."
 
 
 class Row(dict[str, str]):
@@ -130,7 +133,8 @@ def given(row: Mapping[str, str], column: str, *, spoken: bool = False, label: b
         Whether the cell is a spoken word: then ``NA``, ``nan``, ``NULL`` and ``None`` are words.
     label : bool
         Whether the cell names a person or a group, such as a family: then these signs are refused
-        in capital and small letters, since all rows with one would become one group.
+        in capital and small letters, since all rows with one would become one group. So are
+        characters that cannot be seen, and letters composed in two ways are the same.
 
     Raises
     ------
@@ -140,12 +144,21 @@ def given(row: Mapping[str, str], column: str, *, spoken: bool = False, label: b
     value = row.get(column, "")
     signs = _NOT_BIDS if spoken else _NOT_BIDS + _ALSO_WORDS
     if value in signs or (label and value not in MISSING and value.lower() in _ANY_CASE):
-        where = f"{row.where} {column}" if isinstance(row, Row) else column
         raise CohortError(
-            f"table: {where} must be n/a where a value is missing, as in BIDS, got '{value}'. "
-            "Replace it."
+            f"table: {_place(row, column)} must be n/a where a value is missing, as in BIDS, got "
+            f"'{value}'. Replace it."
         )
+    if label and _WITHIN.search(value):
+        raise CohortError(
+            f"table: {_place(row, column)} must hold no character that cannot be seen, got "
+            f"{value!a}. Remove it."
+        )
+    value = unicodedata.normalize("NFC", value) if label else value
     return "" if value in MISSING else value
+
+
+def _place(row: Mapping[str, str], column: str) -> str:
+    return f"{row.where} {column}" if isinstance(row, Row) else column
 
 
 def number_of(text: str, *, where: str, what: str = "a number") -> float | None:
@@ -181,31 +194,6 @@ def seconds_of(text: str, *, where: str) -> float | None:
     return number_of(text, where=where, what="a number of seconds")
 
 
-def refuse_unfetched(path: Path) -> None:
-    """Refuse a file whose contents git-annex or DataLad has not fetched yet.
-
-    Raises
-    ------
-    CohortError
-        `path` is a link to nothing, or the pointer that git-annex leaves in place of a file.
-    """
-    if path.is_symlink() and not path.exists():
-        state = f"a link to {path.readlink()}, which is not there"
-    elif path.is_file() and _begins_as_pointer(path):
-        state = "the pointer of git-annex to it"
-    else:
-        return
-    raise CohortError(f"table: {path} must have been fetched, got {state}. {_FETCH}")
-
-
-def _begins_as_pointer(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read(len(_ANNEX_POINTER)) == _ANNEX_POINTER
-    except OSError:
-        return False  # whoever reads the file says why it cannot be read
-
-
 def _text(path: Path, cap: int) -> str:
     refuse_unfetched(path)
     try:
@@ -237,7 +225,7 @@ def _text(path: Path, cap: int) -> str:
 def _read(path: Path, separator: str) -> tuple[list[str], list[Row]]:
     split = _tsv_cells if separator == "tabs" else _csv_cells
     numbered = enumerate(_LINE_END.split(_text(path, _TABLE_CAP)), start=1)
-    lines = [(number, split(line)) for number, line in numbered if line.strip(_BLANKS)]
+    lines = [(number, split(line)) for number, line in numbered if _bare(line)]
     if not lines:
         raise CohortError(f"table: {path} must have a header line, got an empty file.")
     columns = lines[0][1]
@@ -276,9 +264,14 @@ def _csv_cells(line: str) -> list[str]:
 
 
 def _unquoted(cell: str) -> str:
-    cell = cell.strip(_BLANKS)
+    cell = _bare(cell)
     quoted = _QUOTED.fullmatch(cell)
-    return quoted[1].replace('""', '"').strip(_BLANKS) if quoted else cell
+    return _bare(quoted[1].replace('""', '"')) if quoted else cell
+
+
+def _bare(text: str) -> str:
+    """A text without what cannot be seen before and behind it."""
+    return _EDGES.sub("", text)
 
 
 def _written(cell: str) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ..._arguments import checked
 from ...errors import CohortError, InputError
-from .tables import given, read_csv, read_tsv, refuse_unfetched, seconds_of
+from .tables import given, read_csv, read_tsv, seconds_of
 from .timing import volume_during
+from .unfetched import refuse_unfetched
 
 # what aligners write where nobody speaks
 NOT_WORDS = ("", "sp", "sil", "br", "lg", "ls", "ns", "cg", "{br}", "{lg}", "{ls}", "{ns}", "{cg}")

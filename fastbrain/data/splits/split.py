@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from typing import Any, Literal, get_args
 
+from ..._arguments import checked
 from ...errors import LeakError, SplitError
 from ..readers.events import Trial
 from .guard_windows import Spans, close_pairs, count_close, spans
@@ -25,6 +26,7 @@ _LATER = ("closed_set",)
 _SHOWN = 3
 
 
+@checked(error=SplitError, least={"guard_trs": 0, "unused": 0})
 @dataclass(frozen=True)
 class Split:
     """Trial ids of the three parts.
@@ -54,6 +56,10 @@ class Split:
     val_keys: tuple[str, ...] = ()
     unused: int = 0
     closed_set: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("train", "val", "test", "keys", "val_keys"):
+            object.__setattr__(self, name, tuple(map(str, getattr(self, name))))
 
     def part(self, name: Part) -> tuple[str, ...]:
         """Trial ids of ``"train"``, ``"val"`` or ``"test"``."""

@@ -15,6 +15,8 @@ from ..readers.runs_table import RunRecord, some
 
 _PAIR = (".hdr", ".hdr.gz", ".img", ".img.gz")
 
+_OF_A_RUN = ("subject", "session", "run", "family", "site")
+
 Identities = dict[str, dict[str, int | str]]
 
 
@@ -41,15 +43,22 @@ def check_trials(
     Raises
     ------
     CohortError
-        A trial whose run is unknown, whose window is not that of its onset or leaves the run, or
-        that lasts longer than the run.
+        A trial whose run is unknown or another person's, whose name is taken, whose window is not
+        that of its onset or leaves the run, or that lasts longer than the run.
     """
-    starts = {run.run_id: run.start_time for run in runs}
+    by_id = {run.run_id: run for run in runs}
+    seen: set[str] = set()
     for t in trials:
-        start = window.start(t.onset, tr=tr, start_time=starts.get(t.run_id, 0.0))
+        run = by_id.get(t.run_id)
+        start = window.start(t.onset, tr=tr, start_time=run.start_time if run else 0.0)
         length = lengths.get(t.run_id, 0)
         got = f"{t.start}..{t.start + t.frames}"
-        if (t.start, t.frames) != (start, window.window_trs):
+        if run is None or any(getattr(run, name) != getattr(t, name) for name in _OF_A_RUN):
+            contract = f"be of a run with the same {', '.join(_OF_A_RUN)}"
+            got = f"{[getattr(t, name) for name in _OF_A_RUN]} in {t.run_id}"
+        elif not t.trial_id or t.trial_id in seen or not t.text:
+            contract, got = "have a name of its own and a text", f"{t.trial_id!r} and {t.text!r}"
+        elif (t.start, t.frames) != (start, window.window_trs):
             contract = f"have the window {start}..{start + window.window_trs} of its onset"
         elif not 0 <= start <= length - t.frames:
             contract = f"lie inside its run of {length} volumes"
@@ -57,6 +66,7 @@ def check_trials(
             contract = f"last from 0 s to the run's {length * tr:g} s"
             got = f"{t.duration:g} s"
         else:
+            seen.add(t.trial_id)
             continue
         raise CohortError(
             f"plan_store: trial {t.trial_id} must {contract}, got {got}. Plan the study again "

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ..._arrays import brain_of
 from ...errors import InputError
 from .store import VoxelStore
 
@@ -116,7 +117,9 @@ class StoreRows:
         self._volumes = {run: np.array(sorted(seen)) for run, seen in sorted(volumes.items())}
         inside = store.grid.patch_mask
         if region is not None:
-            inside = inside & store.grid.pack(np.asarray(region, dtype=bool))
+            inside = inside & store.grid.pack(
+                brain_of(np.asanyarray(region), where="StoreRows: region", error=InputError)
+            )
         self._voxels = _chosen(inside.ravel(), inside.size)
         first = np.cumsum([0, *(len(v) for v in self._volumes.values())])
         self._first = dict(zip(self._volumes, first.tolist(), strict=False))

@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from ... import __version__
 from ..._arguments import checked
+from ..._arrays import brain_of
 from ..._progress import track
-from ...errors import CohortError, InputError
+from ...errors import CohortError, InputError, VolumeError
 from ...grid import TokenGrid, Triple
 from ..readers.events import Trial, WindowSpec, read_trials
-from ..readers.masks import Mask, brain_of, compute_mask, intersect_masks, read_mask, same_affine
+from ..readers.masks import Mask, compute_mask, intersect_masks, read_mask, same_affine
 from ..readers.runs_table import RunRecord, check_unique
 from ..readers.volumes import Volumes, load_volumes
 from ..splits.split import Split
@@ -267,7 +268,7 @@ def _mask(
     if given is not None:
         if given.shape != space:
             raise InputError(f"plan_store: mask must be (Z, Y, X) {space}, got {given.shape}.")
-        return brain_of(given, where="plan_store: mask")
+        return brain_of(given, where="plan_store: mask", error=VolumeError)
     files = sorted({run.mask for run in runs if run.mask is not None})
     masks = [read_mask(path, shape=space, affine=first.affine) for path in files]
     unmasked = [run for run in runs if run.mask is None]

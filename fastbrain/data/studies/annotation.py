@@ -227,7 +227,13 @@ def _told(card: Any) -> str:
 
 def _answers(batch: Sequence[Request], annotator: Annotator) -> list[Surrogate]:
     card = annotator.card
-    texts = [" ".join(text.split()) for text in annotator.annotate(batch)]
+    given = annotator.annotate(batch)
+    if len(given) != len(batch) or not all(isinstance(text, str) for text in given):
+        raise CohortError(
+            f"annotate: {card.name} must give one text a request, got {len(given)} answers to "
+            f"{len(batch)} requests: {given!s:.80}. Correct the annotator; earlier batches stay."
+        )
+    texts = [" ".join(text.split()) for text in given]
     empty = [r.record_id for r, text in zip(batch, texts, strict=True) if not text]
     if empty:
         raise CohortError(

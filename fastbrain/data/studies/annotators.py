@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..._arguments import checked
 from ...errors import CohortError, ConfigError
-from ..readers.tables import read_tsv
+from ..readers.tables import given, read_tsv
 from .annotation import AnnotatorCard, Request, draw
 
 
@@ -114,11 +114,13 @@ def captions_from_tsv(path: str | Path) -> dict[str, tuple[str, ...]]:
         )
     captions: dict[str, list[str]] = {}
     for row in rows:
-        if not row["stimulus"] or not row["caption"]:
+        stimulus, caption = given(row, "stimulus", label=True), given(row, "caption", spoken=True)
+        if not stimulus or not caption:
             raise CohortError(
-                f"captions: {path} row {row.line} must name a stimulus and a caption."
+                f"captions: {row.where} must name a stimulus and a caption, got '{stimulus}' and "
+                f"'{caption}'. Complete the row, or remove it."
             )
-        captions.setdefault(row["stimulus"], []).append(row["caption"])
+        captions.setdefault(stimulus, []).append(caption)
     return {stimulus: tuple(texts) for stimulus, texts in captions.items()}
 
 

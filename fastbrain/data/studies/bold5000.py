@@ -16,7 +16,8 @@ from ..._io import read_json
 from ...errors import CohortError
 from ..readers.events import WindowSpec
 from ..readers.runs_table import inside
-from ..readers.tables import read_lines, refuse_unfetched
+from ..readers.tables import read_lines
+from ..readers.unfetched import refuse_unfetched
 from .known import KnownDataset, Label, Row
 
 _COLLECTIONS = ("coco", "imagenet", "scenes")

@@ -103,6 +103,7 @@ def announced_runs(
     """
     root = Path(root)
     folder = root if images is None else Path(images)
+    task = label_of(task, "task-", where="task")
     wanted = check_choice({"space": space, **(chosen or {})}, function="announced_runs")
     events = [
         (path, entities(path))

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,13 @@ from ..._arrays import read_npy
 from ..._io import folder_atomic, read_json, safe_join, write_atomic, write_json
 from ..._rules import number
 from ...errors import CohortError
-from ..readers.tables import Row, given, number_of, read_tsv, refuse_unfetched, tsv_text
+from ..readers.participants import person_columns
+from ..readers.tables import Row, given, number_of, read_tsv, tsv_text
+from ..readers.unfetched import refuse_unfetched
 from ..simulate.resting_cohort import OLDEST, YOUNGEST, RestCohort
 
 _ID = "participant_id"
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _EVERYBODY = "{} must be a number for everybody"
 
 
@@ -90,10 +94,16 @@ class RestingStudy:
         return values
 
     def families(self) -> dict[str, str]:
-        """Who must not be parted: the family where the table has one, else the person."""
-        return {
-            person: given(row, "family", label=True) or person for person, row in self.table.items()
-        }
+        """Who must not be parted: the family where the table has one, else the person.
+
+        Raises
+        ------
+        CohortError
+            Two columns name families, or a family is named by a sign for a missing value.
+        """
+        columns = next(iter(self.table.values()), {})
+        family = person_columns(Path("participants.tsv"), columns, note=False).get("family", "")
+        return {p: given(row, family, label=True) or p for p, row in self.table.items()}
 
 
 @checked
@@ -102,9 +112,13 @@ def write_resting(study: RestingStudy, out: str | Path) -> Path:
 
     Raises
     ------
+    CohortError
+        Series and table name other people or columns, a name is no file's, or
+        :func:`read_resting` would refuse what was written.
     OutputExistsError
         `out` holds something.
     """
+    _check_table(study)
     with folder_atomic(out) as folder:
         (folder / "series").mkdir()
         for person, values in study.series.items():
@@ -115,7 +129,33 @@ def write_resting(study: RestingStudy, out: str | Path) -> Path:
         rows = [[person, *(row[c] for c in columns)] for person, row in study.table.items()]
         write_atomic(folder / "participants.tsv", tsv_text([_ID, *columns], rows))
         write_json(folder / "study.json", {"tr": study.tr, "regions": list(study.regions)})
+        if read_resting(folder).table != study.table:
+            raise CohortError(
+                "write_resting: study must hold cells that a table gives back, got some with "
+                "blanks around them. Remove those."
+            )
     return Path(out)
+
+
+def _check_table(study: RestingStudy) -> None:
+    columns = list(next(iter(study.table.values()), {}))
+    for person, row in study.table.items():
+        if not isinstance(person, str) or not _FILE.fullmatch(person):
+            contract, got = "have people named by letters, digits, '_', '.' and '-'", repr(person)
+        elif person not in study.series:
+            contract, got = "have a series for everybody in its table", f"none for {person}"
+        elif list(row) != columns or not all(isinstance(cell, str) for cell in row.values()):
+            contract, got = f"have the texts {columns} for everybody", f"{row} for {person}"
+        else:
+            continue
+        raise CohortError(f"write_resting: study must {contract}, got {got}. Correct it.")
+    if not columns or len(study.series) > len(study.table):
+        extra = sorted(set(study.series) - set(study.table), key=str)
+        raise CohortError(
+            "write_resting: study must have a row with a column or more for everybody, got "
+            f"{len(study.table)} rows, {len(study.series)} series, without a row {extra[:5]}. "
+            "Complete the table."
+        )
 
 
 @checked
@@ -141,6 +181,7 @@ def read_resting(folder: str | Path) -> RestingStudy:
             f"read_resting: {root}/participants.tsv must have the column {_ID}, got "
             f"{', '.join(columns)}. Rename the column that names people."
         )
+    person_columns(root / "participants.tsv", columns)
     _check_people(root, rows)
     series = {
         row[_ID]: _read(safe_join(root, "series", f"{row[_ID]}.npy"), len(regions)) for row in rows

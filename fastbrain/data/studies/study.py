@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..._arguments import checked
+from ..._digests import read_sealed, write_sealed
 from ..._io import folder_atomic, read_json, sha256, verify, write_json
 from ..._rules import exact_record_of, number, positive, text
 from ...errors import CohortError
@@ -18,7 +19,7 @@ from .catalog import known_dataset
 from .expected_runs import Absent, absent_images
 from .known import KnownDataset
 
-DESCRIPTION, _LAYOUT = "study.json", 1
+DESCRIPTION, _LAYOUT = "study.json", 2  # 2: it carries its own digest
 _FILES = ("runs.tsv", "trials.parquet", "surrogates.jsonl", "split.json")
 _WINDOW = {"delay_s": number, "window_trs": positive, "onset_offset_s": number}
 _described = exact_record_of(
@@ -96,6 +97,9 @@ class Study:
         ------
         OutputExistsError
             `folder` exists.
+        CohortError
+            The study would not come back as it is: a trial of an unknown run, a run with a name
+            of its own, a data set that is not known.
         """
         with folder_atomic(folder) as temporary:
             write_runs_table(temporary / "runs.tsv", self.runs)
@@ -109,7 +113,8 @@ class Study:
                 "window": asdict(self.window),
                 "files": {name: sha256(temporary / name) for name in _FILES},
             }
-            write_json(temporary / DESCRIPTION, description)
+            write_sealed(temporary / DESCRIPTION, description)
+            _check_same(self, Study.load(temporary))
         return Path(folder)
 
     @classmethod
@@ -123,7 +128,7 @@ class Study:
             A file is missing, damaged or was edited.
         """
         folder = Path(folder)
-        said = read_json(folder / DESCRIPTION)
+        said = read_sealed(folder / DESCRIPTION, error=CohortError)
         if not _described(said):
             raise CohortError(
                 f"Study.load: {folder / DESCRIPTION} must be of layout {_LAYOUT} and list "
@@ -141,6 +146,25 @@ class Study:
             window=WindowSpec(**said["window"]),
             surrogates=tuple(read_surrogates(folder / "surrogates.jsonl")),
         )
+
+
+def _check_same(ours: Study, back: Study) -> None:
+    def of_runs(study: Study) -> list[tuple[object, ...]]:
+        return [(r.run_id, r.family, r.site, r.tr, r.start_time, r.n_volumes) for r in study.runs]
+
+    unknown = {t.run_id for t in ours.trials} - {r.run_id for r in ours.runs}
+    same = (
+        of_runs(ours) == of_runs(back)
+        and (ours.trials, ours.split, ours.window) == (back.trials, back.split, back.window)
+        and not unknown
+    )
+    if not same:
+        raise CohortError(
+            "Study.save: study must be what its files give back, got other runs, trials or parts"
+            f"{f' and trials of the unknown runs {sorted(unknown)[:3]}' if unknown else ''}. Name "
+            "runs as sub-LABEL_ses-LABEL_run-LABEL, and leave blanks around labels out."
+        )
+    ours.split.check(ours.trials)
 
 
 def is_study(folder: str | Path) -> bool:

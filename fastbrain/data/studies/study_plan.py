@@ -108,6 +108,11 @@ def plan_study(
         for t, _ in labelled
     ]
     parts = split(trials)
+    if not isinstance(parts, Split):
+        raise CohortError(
+            f"plan_study: split must give a Split, got {type(parts).__name__}. Return that of "
+            "split_by or another split function."
+        )
     parts.check(trials)
     return Study(dataset, root, runs, trials, parts, window, tuple(answers.values()))
 

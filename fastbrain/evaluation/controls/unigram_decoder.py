@@ -32,7 +32,7 @@ class NearestTextUnigram:
     Raises
     ------
     InputError
-        Sizes disagree, or no training text holds a word.
+        Sizes disagree, an embedding is not finite, or no training text holds a word.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class NearestTextUnigram:
                 "NearestTextUnigram: train_vectors must be (M >= 1, D) with M texts, got "
                 f"{bank.shape} and {len(train_texts)}."
             )
+        _check_finite("train_vectors", bank)
         self._mean, self._words = bank.mean(axis=0), words
         self._bank = _unit(bank - self._mean)
         rows = [list(words(text)) for text in train_texts]
@@ -63,7 +64,9 @@ class NearestTextUnigram:
 
     def read(self, brains: npt.ArrayLike) -> Array:
         """Predicted embeddings less their training mean, (N, D)."""
-        return np.asarray(brains, dtype=np.float64) - self._mean
+        predicted = np.asarray(brains, dtype=np.float64)
+        _check_finite("brains", predicted)
+        return predicted - self._mean
 
     def read_nothing(self) -> Array:
         """A prediction that is as near to every training text, (1, D)."""
@@ -98,6 +101,14 @@ class NearestTextUnigram:
 
     def _log_p(self, prefixes: Array) -> Array:
         return nearest_text_unigram(_unit(prefixes) @ self._bank.T, self._counts, **self._options)
+
+
+def _check_finite(name: str, rows: Array) -> None:
+    if not np.isfinite(rows).all():
+        raise InputError(
+            f"NearestTextUnigram: {name} must be finite, got NaN or infinity. Look at what "
+            "predicted them."
+        )
 
 
 def _unit(rows: Array) -> Array:

@@ -64,7 +64,8 @@ def reference_separation(logits: Tensor, rho: float, margin: float) -> Tensor:
     """The meaning of :func:`entropy_separation`, in plain torch."""
     p = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1)
     distance = (-(p * torch.log(p + entropy.DANCE_EPS)).sum(dim=1) - rho).abs()
-    return torch.where(distance > margin, -distance, 0.0).sum() / len(logits)
+    # written so that a NaN stays one
+    return torch.where(distance <= margin, 0.0, -distance).sum() / len(logits)
 
 
 def neighborhood_clustering(

@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from fastbrain._arrays import brain_of
 from fastbrain.data import compute_mask, intersect_masks, load_volumes, read_mask
-from fastbrain.data.readers.masks import brain_of
 from fastbrain.errors import InputError, VolumeError
 
 AFFINE = np.diag([-3.0, 3.0, 3.5, 1.0])
@@ -59,13 +59,21 @@ def test_useless_masks_are_refused(tmp_path, mask):
         read_mask(path, shape=SHAPE, affine=AFFINE)
 
 
-@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
-def test_arrays_that_are_no_masks(mask, bad):
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (-1.0, "no values below 0"),
+        (np.nan, "finite values only"),
+        (np.inf, "finite values only"),
+        (0.3, "whole numbers, got fractions. Choose a threshold"),
+    ],
+)
+def test_arrays_that_are_no_masks(mask, bad, message):
     values = mask.astype(np.float32)
     values[0, 0, 0] = bad
-    with pytest.raises(VolumeError, match="no values below 0 and none that are not finite"):
-        brain_of(values, where="plan_store: mask")
-    assert np.array_equal(brain_of(mask, where=""), mask)
+    with pytest.raises(VolumeError, match=f"plan_store: mask must hold {message}"):
+        brain_of(values, where="plan_store: mask", error=VolumeError)
+    assert np.array_equal(brain_of(mask, where="", error=VolumeError), mask)
 
 
 def test_intersection(mask):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from fastbrain.data import read_runs_table
+from fastbrain.data import RunRecord, read_runs_table
 from fastbrain.errors import CohortError
 
 
@@ -18,11 +19,12 @@ def table(tmp_path: Path, text: str, files: str = "b.nii e.tsv m.nii") -> Path:
 
 
 def test_reads_all_columns(tmp_path):
+    (tmp_path / "c.nii").touch()
     path = table(
         tmp_path,
         "subject session run bold events mask tr family site\n"
         "sub-01 ses-a run-1 b.nii e.tsv m.nii 2.5 f1 Paris\n"
-        "02 n/a 1 b.nii e.tsv n/a n/a n/a n/a\n",
+        "02 n/a 1 c.nii e.tsv n/a n/a n/a n/a\n",
     )
     one, two = read_runs_table(path)
     assert (one.run_id, one.session, one.tr) == ("sub-01_ses-a_run-1", "a", 2.5)
@@ -101,3 +103,24 @@ def test_not_text(tmp_path):
         read_runs_table(tmp_path / "runs.tsv")
     with pytest.raises(CohortError, match="readable table"):
         read_runs_table(tmp_path / "none.tsv")
+
+
+def test_one_image_is_one_run(tmp_path):
+    (tmp_path / "b.nii").touch()
+    (tmp_path / "same.nii").symlink_to(tmp_path / "b.nii")
+    text = "subject run bold events\n1 1 b.nii e.tsv\n1 2 same.nii e.tsv\n"
+    with pytest.raises(
+        CohortError, match=r"an image for each run, got .*same\.nii for sub-1_run-1"
+    ):
+        read_runs_table(table(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "change", [{"run": None}, {"tr": "2"}, {"start_time": float("nan")}, {"n_volumes": 0}], ids=str
+)
+def test_a_run_by_hand_is_checked(tmp_path, change):
+    valid = {"run_id": "a", "subject": "1", "session": "", "run": "1", "events": tmp_path / "e"}
+    run = RunRecord(**valid, bold=str(tmp_path / "b.nii"), tr=np.float32(2))
+    assert (run.bold, type(run.tr)) == (tmp_path / "b.nii", float)
+    with pytest.raises(CohortError, match=f"RunRecord: {next(iter(change))} must be"):
+        RunRecord(**{**valid, "bold": tmp_path, **change})

@@ -204,3 +204,23 @@ def test_real_sidecars(real_data, name, tr):
         clock = clock_of(read_sidecar(root, image, entities(image)))
         assert (clock.tr, clock.start_time) == (tr, None)
         assert bool(clock.notes) == (name == "bids_narratives")
+
+
+def test_two_sidecars_of_a_folder_that_disagree_are_refused(tmp_path):
+    root = cohort(tmp_path, {"RepetitionTime": 2.0, "StartTime": 5.0})
+    func = next(root.glob("sub-*/func"))
+    (func / "task-x_bold.json").write_text('{"StartTime": 1.0, "EchoTime": 0.03}')
+    with pytest.raises(CohortError, match=r"StartTime of .* must be one in a folder, got 1\.0 in"):
+        runs_from_bids(root)
+    (func / "task-x_bold.json").write_text('{"StartTime": 5.0, "EchoTime": 0.03}')
+    assert runs_from_bids(root)[0].start_time == 5.0
+    (func / "notbold.json").write_text('{"StartTime": 1.0}')
+    assert runs_from_bids(root)[0].start_time == 5.0
+
+
+@pytest.mark.parametrize(
+    "field", [{"SliceTiming": "x"}, {"DelayTime": True}, {"AcquisitionDuration": "x"}], ids=str
+)
+def test_fields_are_read_though_the_header_alone_knows_the_repetition_time(tmp_path, field):
+    with pytest.raises(CohortError, match=f"{next(iter(field))} in .* must be"):
+        runs_from_bids(cohort(tmp_path, field))

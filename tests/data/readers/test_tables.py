@@ -141,7 +141,9 @@ def test_a_table_with_other_separators_is_named(tmp_path, header):
         read_tsv(tmp_path / "t.tsv")
 
 
-@pytest.mark.parametrize("blank", ["\xa0", "\u2007", "\u200b", "\u202f", "\u3000", "\ufeff"])
+@pytest.mark.parametrize(
+    "blank", ["\xa0", "\u2007", "\u200b", "\u202f", "\u3000", "\ufeff", "\u200e", "\xad"]
+)
 @pytest.mark.parametrize("header", ["family{}\tb", '"family{}"\tb', "{}family\t{}b"])
 def test_unseen_blanks_are_taken_off(tmp_path, header, blank):
     (tmp_path / "t.tsv").write_text(f"{header.replace('{}', blank)}\n1{blank}\t2\n", "utf-8")
@@ -169,6 +171,14 @@ def test_no_group_is_named_after_a_missing_value(name):
     assert given({"a": "n/a"}, "a", label=True) == ""
 
 
+@pytest.mark.parametrize("name", ["F\u200e1", "F\u200b1", "F\u20631", "F\xad1"])
+def test_no_group_has_a_name_that_cannot_be_read(name):
+    with pytest.raises(CohortError, match="no character that cannot be seen, got 'F"):
+        given({"a": name}, "a", label=True)
+    assert given({"a": name}, "a") == name
+    assert given({"a": "Rene\u0301"}, "a", label=True) == given({"a": "Ren\xe9"}, "a", label=True)
+
+
 def test_signs_of_other_programs_for_missing_values(tmp_path):
     (tmp_path / "t.tsv").write_text("a\tb\nn/a\tN/A\n")
     _, (row,) = read_tsv(tmp_path / "t.tsv")
@@ -177,7 +187,7 @@ def test_signs_of_other_programs_for_missing_values(tmp_path):
         given(row, "b")
 
 
-@pytest.mark.parametrize("cell", [text for _, text in QUOTES] + ['"say ""hi"""', "é\u2028"])
+@pytest.mark.parametrize("cell", [text for _, text in QUOTES] + ['"say ""hi"""', "é\u2028é"])
 def test_what_is_written_is_read_back(tmp_path, cell):
     (tmp_path / "t.tsv").write_text(tsv_text(["a", "b"], [[cell, "1"]]), encoding="utf-8")
     assert read_tsv(tmp_path / "t.tsv")[1] == [{"a": cell, "b": "1"}]
@@ -190,6 +200,7 @@ def test_cells_that_no_table_can_hold(cell):
 
 
 HARD = '"Oh\u2028 "dear'
+LABEL = '"Oh "dear'
 
 
 def test_every_reader_has_this_dialect(tmp_path):
@@ -207,9 +218,9 @@ def test_every_reader_has_this_dialect(tmp_path):
     assert captions_from_tsv(captions) == {"a": (HARD,), "b": ("fine",)}
 
     table = tmp_path / "runs.tsv"
-    table.write_text(f"subject\trun\tbold\tevents\tfamily\n1\t1\tb.nii\te.tsv\t{HARD}\n", "utf-8")
+    table.write_text(f"subject\trun\tbold\tevents\tfamily\n1\t1\tb.nii\te.tsv\t{LABEL}\n", "utf-8")
     (record,) = read_runs_table(table)
-    assert record.family == HARD
+    assert record.family == LABEL
     write_runs_table(tmp_path / "again.tsv", [record])
     assert read_runs_table(tmp_path / "again.tsv", allow_outside=True) == (record,)
 

@@ -14,8 +14,8 @@ import pytest
 
 import fastbrain.data.store.prepare as prepare
 from fastbrain import _digests
-from fastbrain.data import VoxelStore, WindowSpec, prepare_store, read_runs_table, split_by
-from fastbrain.errors import CohortError, DiskError, OutputExistsError, StoreError
+from fastbrain.data import Split, VoxelStore, WindowSpec, prepare_store, read_runs_table, split_by
+from fastbrain.errors import CohortError, DiskError, OutputExistsError, SplitError, StoreError
 
 RUN = "sub-01_run-01"
 
@@ -267,6 +267,45 @@ def test_trials_that_were_not_read_have_durations_within_their_run(table, second
     trials = [dataclasses.replace(trial, duration=seconds) for trial in plan.trials]
     with pytest.raises(CohortError, match=r"must last from 0 s to the run's [\d.]+ s, got"):
         prepare.plan_store(runs, trials=trials, **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"subject": "9"}, {"family": "F9"}, {"run_id": "other"}, {"text": ""}, {"trial_id": "twice"}],
+    ids=str,
+)
+def test_trials_that_were_not_read_are_those_of_their_runs(table, change):
+    runs = read_runs_table(table)
+    trials = prepare.plan_store(runs, **OPTIONS).trials
+    odd = [dataclasses.replace(trial, **change) for trial in trials]
+    with pytest.raises(CohortError, match=r"plan_store: trial .* must (be of a run|have a name)"):
+        prepare.plan_store(runs, trials=odd, **OPTIONS)
+
+
+def test_numbers_of_numpy_make_a_store(table, out):
+    window = WindowSpec(np.float32(4), np.int64(OPTIONS["window"].window_trs))
+
+    def split(trials):
+        parts = OPTIONS["split"](trials)
+        guard, closed = np.int64(parts.guard_trs), np.bool_(parts.closed_set)
+        return dataclasses.replace(
+            parts, guard_trs=guard, closed_set=closed, train=list(parts.train)
+        )
+
+    store = prepare_store(
+        read_runs_table(table), out, **{**OPTIONS, "window": window, "split": split}
+    )
+    assert VoxelStore.open(store.path).split == store.split
+
+
+@pytest.mark.parametrize(
+    "change", [{"guard_trs": -1}, {"guard_trs": 3.0}, {"unused": "x"}], ids=str
+)
+def test_a_split_that_could_not_be_read_back_cannot_be_made(change):
+    with pytest.raises(SplitError, match="Split: "):
+        Split(
+            **{**dict.fromkeys(("train", "val", "test", "keys"), ("a",)), "guard_trs": 1, **change}
+        )
 
 
 def test_tables_are_written_before_the_work(table, out, monkeypatch):

@@ -101,6 +101,16 @@ def test_silence_is_no_answer(tmp_path):
         annotate([*REQUESTS, REQUESTS[0]], Counting())
 
 
+@pytest.mark.parametrize("answers", [[], ["one"], [None] * len(REQUESTS)], ids=str)
+def test_an_answer_that_is_missing_is_told(answers, tmp_path):
+    class Short(Counting):
+        def annotate(self, requests):
+            return answers
+
+    with pytest.raises(CohortError, match="must give one text a request"):
+        annotate(REQUESTS, Short(), cache=tmp_path / "cache")
+
+
 def test_draws_are_fair_and_depend_on_the_record_alone():
     counts = [0, 0, 0]
     for i in range(3000):
@@ -129,8 +139,12 @@ def test_captions_from_a_table(tmp_path):
     table.write_text("stimulus\tcaption\na.mp4\ta dog runs\na.mp4\tit runs\nb.mp4\ta cat\n")
     assert captions_from_tsv(table) == {"a.mp4": ("a dog runs", "it runs"), "b.mp4": ("a cat",)}
     table.write_text("stimulus\tcaption\na.mp4\t\n")
-    with pytest.raises(CohortError, match="row 2"):
+    with pytest.raises(CohortError, match=r"line 2 must name a stimulus .*, got 'a\.mp4' and ''"):
         captions_from_tsv(table)
+    for row in ("a.mp4\tn/a", "n/a\ta dog", "NA\ta dog", "a.mp4\tNaN"):
+        table.write_text(f"stimulus\tcaption\n{row}\n")
+        with pytest.raises(CohortError, match="line 2"):
+            captions_from_tsv(table)
     table.write_text("stimulus\ttext\na.mp4\tx\n")
     with pytest.raises(CohortError, match="columns stimulus and caption"):
         captions_from_tsv(table)

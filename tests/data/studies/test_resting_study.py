@@ -7,7 +7,14 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fastbrain.data import RestDesign, read_resting, resting_study, simulate_rest, write_resting
+from fastbrain.data import (
+    RestDesign,
+    RestingStudy,
+    read_resting,
+    resting_study,
+    simulate_rest,
+    write_resting,
+)
 from fastbrain.errors import CohortError, OutputExistsError
 
 
@@ -114,3 +121,33 @@ def test_a_target_is_known_of_everybody(folder, value):
         read_resting(folder).numbers("age")
     with pytest.raises(CohortError, match="iq"):
         read_resting(folder).numbers("iq")
+
+
+@pytest.mark.parametrize("column", ["family", "family_id", "Family"])
+def test_relatives_stay_together_whatever_the_column_is_called(tmp_path, column):
+    table = {p: {column: f} for p, f in (("a", "F1"), ("b", "F1"), ("c", "n/a"))}
+    study = RestingStudy(dict.fromkeys(table, np.ones((2, 9))), table, 2.0, ("x", "y"))
+    assert read_resting(write_resting(study, tmp_path / "out")).families() == {
+        "a": "F1", "b": "F1", "c": "c",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("series", "table", "message"),
+    [
+        (["../evil"], {"../evil": {"age": "3"}}, "people named by letters"),
+        (["a"], {"a": {"age": "3"}, "b": {"age": "4"}}, "a series for everybody"),
+        (["a", "b"], {"a": {"age": "3"}}, r"without a row \['b'\]"),
+        (["a", "b"], {"a": {"age": "3"}, "b": {"age": "3", "family": "F"}}, "texts .* for every"),
+        (["a"], {"a": {"age": 3}}, "the texts"),
+        (["a"], {"a": {"age": " 3 "}}, "cells that a table gives back"),
+        (["NA"], {"NA": {"age": "3"}}, "must be n/a"),
+        ([], {}, "a row with a column"),
+    ],
+    ids=str,
+)
+def test_a_study_that_could_not_be_read_is_not_written(tmp_path, series, table, message):
+    study = RestingStudy(dict.fromkeys(series, np.ones((2, 9))), table, 2.0, ("x", "y"))
+    with pytest.raises(CohortError, match=message):
+        write_resting(study, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

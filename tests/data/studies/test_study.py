@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fastbrain import cli
+from fastbrain._digests import write_sealed
 from fastbrain.data import (
     Captions,
     ClassNames,
@@ -274,7 +275,7 @@ def test_a_study_that_was_edited_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"layout": 2},
+        {"layout": 1},
         {"root": 3},
         {"files": {}},
         {"window": {"delay_s": 4.0, "window_trs": 3}},
@@ -286,9 +287,29 @@ def test_a_study_that_was_edited_is_refused(tmp_path):
 def test_a_study_of_another_description_is_refused(tmp_path, change):
     study = plan_study(small_had(tmp_path / "ds"), "had", split=unseen("03"))
     path = study.save(tmp_path / "study") / "study.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(CohortError, match=r"study\.json must be of layout 1 and list runs\.tsv"):
+    said = json.loads(path.read_text())
+    del said["digest"]
+    write_sealed(path, {**said, **change})
+    with pytest.raises(CohortError, match=r"study\.json must be of layout 2 and list runs\.tsv"):
         Study.load(path.parent)
+    path.write_text(json.dumps({**said, "window": {**said["window"], "delay_s": 6.0}}))
+    with pytest.raises(CohortError, match=r"study\.json must match the sha256 it carries"):
+        Study.load(path.parent)
+
+
+@pytest.mark.parametrize("name", ["run_id", "family"])
+def test_a_study_that_would_not_come_back_is_not_written(tmp_path, name):
+    study = plan_study(small_had(tmp_path / "ds"), "had", split=unseen("03"))
+    first, *others = study.runs
+    odd = replace(study, runs=(replace(first, **{name: " mine"}), *others))
+    with pytest.raises(CohortError, match=r"Study\.save: study must be what its files give back"):
+        odd.save(tmp_path / "study")
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_split_function_that_gives_no_split(tmp_path):
+    with pytest.raises(CohortError, match="plan_study: split must give a Split, got NoneType"):
+        plan_study(small_had(tmp_path / "ds"), "had", split=lambda trials: None)
 
 
 def test_choices_of_text_do_not_depend_on_the_others(tmp_path):

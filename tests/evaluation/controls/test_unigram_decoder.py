@@ -58,3 +58,12 @@ def test_refusals():
         NearestTextUnigram(TOPIC, TEXTS[1:])
     with pytest.raises(InputError, match="must hold words"):
         NearestTextUnigram(TOPIC, TEXTS).score(TOPIC, [""], np.array([[0, 0]]))
+
+
+def test_what_is_not_finite_is_refused():
+    vectors, texts = np.eye(2), ["a b", "b c"]
+    decoder = NearestTextUnigram(vectors, texts)
+    with pytest.raises(InputError, match="brains must be finite"):
+        decoder.read(np.full((2, 2), np.nan))
+    with pytest.raises(InputError, match="train_vectors must be finite"):
+        NearestTextUnigram(vectors * np.nan, texts)
