@@ -54,7 +54,7 @@ test-torch: .venv/.ready
 	grep -vE '^(torch|triton|numpy)=' constraints.txt > build/torch-$(TORCH)/constraints.txt
 	build/torch-$(TORCH)/bin/python -m pip install -q -c build/torch-$(TORCH)/constraints.txt \
 		torch==$(TORCH) 'numpy<2.4' "$$(ls build/wheel/*.whl)[test]"
-	cd tests && OMP_NUM_THREADS=1 ../build/torch-$(TORCH)/bin/pytest -q contract ops models decoding $(ARGS)
+	cd tests && OMP_NUM_THREADS=1 ../build/torch-$(TORCH)/bin/pytest -q contract ops nn lm llm4brain brainllm vqlm decoding $(ARGS)
 
 FUZZ ?= 200000
 fuzz: .venv/.ready

@@ -44,7 +44,9 @@ def _table(rows: list[dict[str, Any]], cases: list[str], base: str) -> str:
     for case in cases:
         own = [row for row in rows if row["case"] == case]
         cells = [_cell(own, full if case != base else {}, name) for name in names]
-        lines.append(f"| {own[-1]['title']} | " + " | ".join(cells) + f" | {len(own)} |")
+        # rows of before the renaming say "adaptor"
+        title = own[-1]["title"].replace("adaptor", "adapter")
+        lines.append(f"| {title} | " + " | ".join(cells) + f" | {len(own)} |")
     return "\n".join(lines)
 
 

@@ -195,7 +195,7 @@ class Base:
         model = build_model(self.store, RunConfig(model=sizes, seed=self.seed), self.llm)
         pretrained = ("tokenizer.", "encoder.", "qformer.", "projection.", "video.")
         state = {
-            k: v for k, v in self.state.items() if k.startswith(pretrained) and "adaptor" not in k
+            k: v for k, v in self.state.items() if k.startswith(pretrained) and "adapter" not in k
         }
         unknown = model.load_state_dict(state, strict=False).unexpected_keys
         assert not unknown, unknown

@@ -102,7 +102,7 @@ def problem(
         limit=LIMITS[s.dtype] * (2 if step else 1),
         flops=flops,
         traffic=float(weight.element_size() * (d_in * d_out + rows * (d_in + d_out))),
-        # the frozen layer without its adaptor
+        # the frozen layer without its adapter
         ceilings={} if step else {"frozen": lambda: F.linear(x, weight, bias)},
         facts={
             **{"rows": rows, "d_in": d_in, "d_out": d_out, "rank": rank},

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fastbrain.llm4brain import (
-    AdaptorConfig,
+    AdapterConfig,
     EncoderConfig,
     LLM4BrainConfig,
     QFormerConfig,
@@ -58,21 +58,21 @@ def without_readout(variant: Variant, title: str) -> Variant:
     )
 
 
-ADAPTORS = ("encoder_adaptors", "qformer_adaptors")
+ADAPTERS = ("encoder_adapters", "qformer_adapters")
 PARTS = {
     "no_da": Variant("no domain adaptation (λ = 1)", stage2=losses(lambda_ce=1.0)),
     "full_da": Variant(
         "domain adaptation at full weight (λ = 0.5, η = 1)", stage2=losses(lambda_ce=0.5, eta=1.0)
     ),
     "tau_0.5": Variant("τ = 0.5 in place of 0.05", stage2=losses(tau_nc=0.5, tau_cls=0.5)),
-    "no_adaptors": Variant(
-        "no adaptors",
-        sizes=replace(SIZES, adaptor=AdaptorConfig(rank=0)),
-        stage1=without(STAGE1, *ADAPTORS),
-        stage2=without(STAGE2, *ADAPTORS),
+    "no_adapters": Variant(
+        "no adapters",
+        sizes=replace(SIZES, adapter=AdapterConfig(rank=0)),
+        stage1=without(STAGE1, *ADAPTERS),
+        stage2=without(STAGE2, *ADAPTERS),
     ),
-    "linear_adaptors": Variant(
-        "linear adaptors", sizes=replace(SIZES, adaptor=AdaptorConfig(activation=None))
+    "linear_adapters": Variant(
+        "linear adapters", sizes=replace(SIZES, adapter=AdapterConfig(activation=None))
     ),
     "no_stage1": Variant("no stage I", stage1=None),
 }

@@ -36,8 +36,8 @@ class Config:
     """Run ids to score; default: all others of the person in the test part."""
     kind: Literal["embedding", "affine"] | None = None
     """For a model that tells nobody apart: what it learns of the person."""
-    adaptors: bool = False
-    """Also tune the low-rank adaptors; the people known before are then decoded otherwise."""
+    adapters: bool = False
+    """Also tune the low-rank adapters; the people known before are then decoded otherwise."""
     epochs: int = ADAPT.epochs
     """Passes over the runs."""
     allow_leak: str | None = None
@@ -66,7 +66,7 @@ def run(config: Config) -> None:
         runs=config.runs,
         score_runs=config.score_runs,
         kind=config.kind,
-        adaptors=config.adaptors,
+        adapters=config.adapters,
         config=replace(ADAPT, epochs=config.epochs),
         allow_leak=config.allow_leak,
         device=config.device,

@@ -1,7 +1,7 @@
-"""The nonlinear low-rank adaptor of LLM4Brain as a method of PEFT.
+"""The nonlinear low-rank adapter of LLM4Brain as a method of PEFT.
 
 ``y = x Wᵀ + bias + (alpha / r) · act(x Aᵀ) Bᵀ`` (arXiv 2409.17987, fig. 2). B starts at zero. An
-adaptor with an activation is no sum of weights, so it cannot be merged.
+adapter with an activation is no sum of weights, so it cannot be merged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ACTIVATIONS = ("gelu", "silu", "relu")
 @checked
 @dataclass
 class NonlinearLoraConfig(PeftConfig):
-    """Adaptors with an activation between A and B.
+    """Adapters with an activation between A and B.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class NonlinearLoraConfig(PeftConfig):
 
 
 class NonlinearLoraLinear(nn.Module, BaseTunerLayer):
-    """A linear layer with nonlinear adaptors beside it."""
+    """A linear layer with nonlinear adapters beside it."""
 
     adapter_layer_names = ("nonlinear_lora_A", "nonlinear_lora_B")
     other_param_names = ("r", "scaling", "activation")
@@ -103,7 +103,7 @@ class NonlinearLoraLinear(nn.Module, BaseTunerLayer):
         self.update_layer(adapter_name, config)
 
     def update_layer(self, adapter_name: str, config: NonlinearLoraConfig) -> None:
-        """Add an adaptor, B zero."""
+        """Add an adapter, B zero."""
         a = nn.Linear(self.in_features, config.r, bias=False)
         b = nn.Linear(config.r, self.out_features, bias=False)
         nn.init.kaiming_uniform_(a.weight, a=math.sqrt(5))
@@ -131,11 +131,11 @@ class NonlinearLoraLinear(nn.Module, BaseTunerLayer):
             y = y + self._branch(x, name).to(y.dtype)
         return y
 
-    def _adaptor(self, name: str) -> tuple[Any, Any]:
+    def _adapter(self, name: str) -> tuple[Any, Any]:
         return self.nonlinear_lora_A[name], self.nonlinear_lora_B[name]
 
     def _fuses(self, x: Tensor, name: str) -> bool:
-        base, (a, b) = self.base_layer, self._adaptor(name)
+        base, (a, b) = self.base_layer, self._adapter(name)
         return bool(
             holds_weight(base)
             and holds_weight(a)
@@ -145,7 +145,7 @@ class NonlinearLoraLinear(nn.Module, BaseTunerLayer):
         )
 
     def _fused(self, x: Tensor, name: str) -> Tensor:
-        a, b = self._adaptor(name)
+        a, b = self._adapter(name)
         return ops.lora_linear(
             x,
             self.base_layer.weight,
@@ -157,18 +157,18 @@ class NonlinearLoraLinear(nn.Module, BaseTunerLayer):
         )
 
     def _branch(self, x: Tensor, name: str) -> Tensor:
-        a, b = self._adaptor(name)
+        a, b = self._adapter(name)
         low = a(self._cast_input_dtype(x, a.weight.dtype))
         activation = self.activation[name]
         return b(low if activation is None else getattr(F, activation)(low)) * self.scaling[name]
 
     def get_delta_weight(self, adapter: str) -> Tensor:
-        """What the adaptor adds to the weight, if it has no activation."""
-        a, b = self._adaptor(adapter)
+        """What the adapter adds to the weight, if it has no activation."""
+        a, b = self._adapter(adapter)
         return (b.weight @ a.weight) * self.scaling[adapter]
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Add the adaptors to the weight.
+        """Add the adapters to the weight.
 
         Raises
         ------
@@ -193,7 +193,7 @@ class NonlinearLoraLinear(nn.Module, BaseTunerLayer):
             self.merged_adapters.append(name)
 
     def unmerge(self) -> None:
-        """Take the merged adaptors out of the weight again."""
+        """Take the merged adapters out of the weight again."""
         weight: Any = self.get_base_layer().weight
         while self.merged_adapters:
             weight.data -= self.get_delta_weight(self.merged_adapters.pop()).to(weight.dtype)
@@ -203,7 +203,7 @@ class NonlinearLoraLinear(nn.Module, BaseTunerLayer):
 
 
 class NonlinearLoraModel(BaseTuner):
-    """A model whose target layers carry nonlinear adaptors; made by ``peft.get_peft_model``."""
+    """A model whose target layers carry nonlinear adapters; made by ``peft.get_peft_model``."""
 
     prefix = "nonlinear_lora_"
     tuner_layer_cls = NonlinearLoraLinear

@@ -1,4 +1,4 @@
-"""PEFT: fused forward passes for its LoRA layers, and a nonlinear adaptor as one of its methods.
+"""PEFT: fused forward passes for its LoRA layers, and a nonlinear adapter as one of its methods.
 
 Names, adapters and checkpoints stay PEFT's own. Importing this module registers the method
 ``NONLINEAR_LORA``, which a process needs to have done before it loads such an adapter.

@@ -1,6 +1,6 @@
 """LLM4Brain (arXiv 2409.17987): tokenizer, encoder, Q-Former, language model and their training."""
 
-from ..nn.config import AdaptorConfig, VideoConfig
+from ..nn.config import AdapterConfig, VideoConfig
 from .bridge import Bridge
 from .config import EncoderConfig, LLM4BrainConfig, QFormerConfig, TokenizerConfig
 from .controls import LLM4BrainDecoder, control_model, pairwise_scorer
@@ -21,7 +21,7 @@ from .warmup import Warmed, warmup
 
 __all__ = [
     "SCMBM",
-    "AdaptorConfig",
+    "AdapterConfig",
     "Bridge",
     "Decoded",
     "EncoderConfig",

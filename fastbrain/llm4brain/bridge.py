@@ -8,7 +8,7 @@ from ..errors import InputError
 
 
 class Bridge(nn.Module):
-    """The adaptor "that bridges the encoders and the LLM" (LLM4Brain, section 3.2, stage II).
+    """The adapter "that bridges the encoders and the LLM" (LLM4Brain, section 3.2, stage II).
 
     The paper does not give its form. Here it is the head of the fMRI encoder that LLM4Brain
     builds on (Mind-Video's projection head): a linear map across tokens, which weighs every place

@@ -1,6 +1,6 @@
 """Sizes of the model.
 
-What the paper does not say (adaptor rank, pooling, the Q-Former's depth in the fMRI branch) is a
+What the paper does not say (adapter rank, pooling, the Q-Former's depth in the fMRI branch) is a
 field here with a documented default, never a constant in code.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from .._arguments import checked
 from ..errors import ConfigError
-from ..nn.config import ACTIVATIONS, AdaptorConfig, VideoConfig, _require_heads
+from ..nn.config import ACTIVATIONS, AdapterConfig, VideoConfig, _require_heads
 from ..nn.config_io import from_dict, require, to_dict
 
 
@@ -156,8 +156,8 @@ class LLM4BrainConfig:
     encoder : EncoderConfig
     qformer : QFormerConfig
     video : VideoConfig
-    adaptor : AdaptorConfig
-        The same adaptor in the query projections and MLPs of encoder and Q-Former.
+    adapter : AdapterConfig
+        The same adapter in the query projections and MLPs of encoder and Q-Former.
     bridge_tokens : int
         Context tokens the bridge mixes the encoder's tokens into; 0 hands all of them on.
     readout_rank : int
@@ -187,7 +187,7 @@ class LLM4BrainConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     qformer: QFormerConfig = field(default_factory=QFormerConfig)
     video: VideoConfig = field(default_factory=VideoConfig)
-    adaptor: AdaptorConfig = field(default_factory=AdaptorConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
     bridge_tokens: int = 64
     readout_rank: int = 64
     n_classes: int = 0

@@ -2,7 +2,7 @@
 
 Chen et al., "Seeing Beyond the Brain" (Mind-Vis, sparse-coded masked brain modelling) and
 "Cinematic Mindscapes" (Mind-Video, attention across the steps of a window); LLM4Brain (section 3.1)
-keeps it frozen and adds adaptors.
+keeps it frozen and adds adapters.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..nn.blocks import Block, TemporalBlock, init_trunk, run_blocks
-from ..nn.config import AdaptorConfig
+from ..nn.config import AdapterConfig
 from ..nn.positions import brain_positions
 from .config import EncoderConfig
 from .tokenizer import VoxelTokenizer
@@ -27,8 +27,8 @@ class SCMBM(nn.Module):
     config : EncoderConfig
     centers_mm : array_like, (n_tokens, 3) float
         Patch centres (x, y, z) in mm; they make the fixed position code.
-    adaptor : AdaptorConfig, optional
-        Adaptors in the query projection and the MLP of every block.
+    adapter : AdapterConfig, optional
+        Adapters in the query projection and the MLP of every block.
     """
 
     positions: Tensor
@@ -38,7 +38,7 @@ class SCMBM(nn.Module):
         config: EncoderConfig,
         centers_mm: npt.ArrayLike | Tensor,
         *,
-        adaptor: AdaptorConfig | None = None,
+        adapter: AdapterConfig | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -51,7 +51,7 @@ class SCMBM(nn.Module):
         self.time = (
             nn.Parameter(torch.zeros(config.steps, 1, config.dim)) if self.steps > 1 else None
         )
-        self.blocks = nn.ModuleList(_block(config, adaptor) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(_block(config, adapter) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.dim)
         init_trunk(self.blocks)
 
@@ -94,13 +94,13 @@ class SCMBM(nn.Module):
         return x.reshape(windows, -1, self.config.dim)
 
 
-def _block(config: EncoderConfig, adaptor: AdaptorConfig | None) -> Block:
+def _block(config: EncoderConfig, adapter: AdapterConfig | None) -> Block:
     if config.steps == 1:
         return Block(
             config.dim,
             config.heads,
             mlp_ratio=config.mlp_ratio,
-            adaptor=adaptor,
+            adapter=adapter,
             dropout=config.dropout,
         )
     return TemporalBlock(
@@ -108,7 +108,7 @@ def _block(config: EncoderConfig, adaptor: AdaptorConfig | None) -> Block:
         config.heads,
         steps=config.steps,
         mlp_ratio=config.mlp_ratio,
-        adaptor=adaptor,
+        adapter=adapter,
         dropout=config.dropout,
     )
 

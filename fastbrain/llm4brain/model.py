@@ -2,9 +2,9 @@
 
 ::
 
-    voxels ─ tokenizer ─ encoder+adaptors ─ bridge ─ Q-Former+adaptors ─ Z ─ projection ─▶ LLM
+    voxels ─ tokenizer ─ encoder+adapters ─ bridge ─ Q-Former+adapters ─ Z ─ projection ─▶ LLM
                   └────────────── linear readout ───────────────────────┘
-    frames ─ video encoder ─────────────────────── Q-Former, adaptors off ─ X ─ projection ─▶ LLM
+    frames ─ video encoder ─────────────────────── Q-Former, adapters off ─ X ─ projection ─▶ LLM
 
 Z and X have one shape and one meaning, which stage I enforces; the video branch is for training
 only.
@@ -25,7 +25,7 @@ from ..grid import TokenGrid
 from ..lm.likelihood import answer_nll, layout, recompute_layers
 from ..nn.external_parts import leave_out
 from ..nn.frame_encoder import FrameEncoder, placed
-from ..nn.layers import adaptors_off
+from ..nn.layers import adapters_off
 from ..nn.positions import as_floats
 from ..ops.lengths import unit
 from .bridge import Bridge
@@ -85,7 +85,7 @@ class LLM4Brain(nn.Module):
         )
         places = self.tokenizer.centers(self.centers_mm)
         self.subjects = subject_table(config)
-        self.encoder = SCMBM(sizes, places, adaptor=config.adaptor)
+        self.encoder = SCMBM(sizes, places, adapter=config.adapter)
         self.external_video = video is not None
         self.video = video.requires_grad_(False) if video else FrameEncoder(config.video)
         context_dim = int(self.video.dim)  # type: ignore[arg-type]
@@ -99,7 +99,7 @@ class LLM4Brain(nn.Module):
             out_tokens=config.bridge_tokens,
             out_dim=context_dim,
         )
-        self.qformer = QFormer(config.qformer, context_dim, adaptor=config.adaptor)
+        self.qformer = QFormer(config.qformer, context_dim, adapter=config.adapter)
         self.readout = make_readout(config, steps * self.tokenizer.n_tokens)
         self.projection = nn.Linear(
             config.qformer.dim, int(llm.get_input_embeddings().weight.shape[1])
@@ -155,12 +155,12 @@ class LLM4Brain(nn.Module):
         return z if self.readout is None else self.readout(tokens, z)
 
     def video_latents(self, frames: Tensor) -> Tensor:
-        """X (B, n_queries, d_q) of clips `frames` (B, T, 3, H, W) in [0, 1]; adaptors off.
+        """X (B, n_queries, d_q) of clips `frames` (B, T, 3, H, W) in [0, 1]; adapters off.
 
         What an external frame encoder made of them, (B, T·patches, dim), is taken in their place.
         """
         seen = frames if self.external_video and frames.ndim == 3 else self.video(frames)
-        with adaptors_off(self.qformer):
+        with adapters_off(self.qformer):
             return self.qformer(placed(seen, self.frame_place))
 
     def prefix(self, voxels: Tensor, subjects: Sequence[str] | None = None) -> Tensor:

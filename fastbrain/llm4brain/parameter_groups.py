@@ -3,13 +3,13 @@
 =================  ================================================================
 tokenizer          3-D convolution over voxels
 subjects           what the tokenizer knows of each person, where the model has such a table
-encoder            SC-MBM without its adaptors
-encoder_adaptors   low-rank adaptors of SC-MBM
-bridge             encoder tokens to Q-Former context: the paper's adaptor "that
+encoder            SC-MBM without its adapters
+encoder_adapters   low-rank adapters of SC-MBM
+bridge             encoder tokens to Q-Former context: the paper's adapter "that
                    bridges the encoders and the LLM"
 readout            linear readout of all tokens, and the gate of the Q-Former beside it
-qformer            Q-Former without its adaptors, shared with the video branch
-qformer_adaptors   low-rank adaptors of the Q-Former, fMRI branch only
+qformer            Q-Former without its adapters, shared with the video branch
+qformer_adapters   low-rank adapters of the Q-Former, fMRI branch only
 projection         latents to the LLM's embeddings, shared with the video branch
 video              frame encoder of our own, or the places of an external one's frames
 vision             external frame encoder; always frozen
@@ -27,7 +27,7 @@ from torch import nn
 
 from ..errors import ConfigError
 from ..nn.config_io import suggest
-from ..nn.layers import Adaptor
+from ..nn.layers import Adapter
 
 Groups = dict[str, list[tuple[str, nn.Parameter]]]
 
@@ -35,11 +35,11 @@ NAMES = (
     "tokenizer",
     "subjects",
     "encoder",
-    "encoder_adaptors",
+    "encoder_adapters",
     "bridge",
     "readout",
     "qformer",
-    "qformer_adaptors",
+    "qformer_adapters",
     "projection",
     "video",
     "vision",
@@ -62,12 +62,12 @@ def parameter_groups(model: nn.Module) -> Groups:
         One key for each of :data:`NAMES`; a part the model lacks has an empty list.
     """
     groups: Groups = {name: [] for name in NAMES}
-    low_rank = {id(p) for m in model.modules() if isinstance(m, Adaptor) for p in m.parameters()}
+    low_rank = {id(p) for m in model.modules() if isinstance(m, Adapter) for p in m.parameters()}
     for name, parameter in model.named_parameters():
         group = name.split(".", 1)[0]
         group = {"log_tau": "temperature", "frame_place": "video"}.get(group, group)
         group = "vision" if model.external_video and name.startswith("video.") else group
-        group = f"{group}_adaptors" if id(parameter) in low_rank else group
+        group = f"{group}_adapters" if id(parameter) in low_rank else group
         groups[group].append((name, parameter))
     return groups
 

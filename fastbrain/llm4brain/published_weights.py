@@ -19,7 +19,7 @@ from torch import Tensor
 from .._arguments import checked
 from .._io import sha256, write_atomic
 from ..errors import CheckpointError
-from ..nn.layers import Adaptor
+from ..nn.layers import Adapter
 from ..nn.state_dict import load_strict
 from .encoder import SCMBM
 from .tokenizer import VoxelTokenizer
@@ -148,7 +148,7 @@ def load_scmbm(
 
     Blocks must agree in number and width. The published position table is a line of patches of the
     visual cortex: an encoder with ``positions="table"`` takes it, interpolated along its own order
-    of patches, one with ``"brain"`` keeps its millimetres. Adaptors, and the temporal attention
+    of patches, one with ``"brain"`` keeps its millimetres. Adapters, and the temporal attention
     where the file has none, stay as they are.
 
     Parameters
@@ -171,7 +171,7 @@ def load_scmbm(
     """
     path = Path(path)
     tensors, source = read_tensors(path)
-    own = without_adaptors(encoder)
+    own = without_adapters(encoder)
     if "encoder.cls" in tensors:
         state = {k.removeprefix("encoder."): v for k, v in tensors.items() if k[:8] == "encoder."}
         unused: list[str] = []
@@ -252,9 +252,9 @@ def _positions(encoder: SCMBM, state: dict[str, Tensor]) -> str:
     return f"interpolated from {line.shape[-1]} to {n} patches"
 
 
-def without_adaptors(module: torch.nn.Module) -> dict[str, Tensor]:
-    """A module's own tensors, those of its adaptors left out."""
-    low_rank = {id(p) for m in module.modules() if isinstance(m, Adaptor) for p in m.parameters()}
+def without_adapters(module: torch.nn.Module) -> dict[str, Tensor]:
+    """A module's own tensors, those of its adapters left out."""
+    low_rank = {id(p) for m in module.modules() if isinstance(m, Adapter) for p in m.parameters()}
     skip = {k for k, p in module.named_parameters() if id(p) in low_rank}
     return {k: v for k, v in module.state_dict().items() if k not in skip}
 

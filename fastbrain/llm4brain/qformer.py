@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..nn.blocks import BERT_EPS, Block, init_trunk, run_blocks
-from ..nn.config import AdaptorConfig
+from ..nn.config import AdapterConfig
 from .config import QFormerConfig
 
 
 class QFormer(nn.Module):
     """Queries attend to each other, then to the context, then pass an MLP, block after block.
 
-    The video and the fMRI branch share one Q-Former: the video branch runs it with the adaptors
+    The video and the fMRI branch share one Q-Former: the video branch runs it with the adapters
     off (as it was trained), the fMRI branch with them on (LLM4Brain, section 3.1).
 
     Parameters
@@ -22,11 +22,11 @@ class QFormer(nn.Module):
     config : QFormerConfig
     context_dim : int
         Width of the context; projected when it differs from the Q-Former's own.
-    adaptor : AdaptorConfig, optional
+    adapter : AdapterConfig, optional
     """
 
     def __init__(
-        self, config: QFormerConfig, context_dim: int, *, adaptor: AdaptorConfig | None = None
+        self, config: QFormerConfig, context_dim: int, *, adapter: AdapterConfig | None = None
     ) -> None:
         super().__init__()
         self.config, self.context_dim = config, context_dim
@@ -40,7 +40,7 @@ class QFormer(nn.Module):
                 config.dim,
                 config.heads,
                 mlp_ratio=config.mlp_ratio,
-                adaptor=adaptor,
+                adapter=adapter,
                 dropout=config.dropout,
                 cross=i % config.cross_every == 0,
                 context_dim=context_dim if config.bert else None,

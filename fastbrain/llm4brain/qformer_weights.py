@@ -15,7 +15,7 @@ from .._io import sha256
 from ..errors import CheckpointError
 from ..nn.state_dict import load_strict
 from .model import LLM4Brain
-from .published_weights import Published, read_tensors, without_adaptors
+from .published_weights import Published, read_tensors, without_adapters
 from .qformer import QFormer
 
 _FIRST = re.compile(r"encoder\.layer\.0\.attention\.(attention|self)\.query\.weight$")
@@ -91,7 +91,7 @@ def load_qformer(qformer: QFormer, path: str | Path, *, prefix: str | None = Non
     queries = next((name for name in names if name in tensors), None)
     if queries is not None:
         state["queries"] = tensors[queries].squeeze(0)
-    mine = without_adaptors(qformer)
+    mine = without_adapters(qformer)
     missing = sorted(mine.keys() - state.keys() - {"queries"})
     if missing:
         raise CheckpointError(f"load_qformer: {path} must have {', '.join(missing[:5])}, got none.")

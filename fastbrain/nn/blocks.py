@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .config import AdaptorConfig
+from .config import AdapterConfig
 from .layers import CrossAttention, Mlp, SelfAttention
 
 BERT_EPS = 1e-12
@@ -20,7 +20,7 @@ class Block(nn.Module):
     dim, heads : int
     mlp_ratio : float
         Hidden width of the MLP over `dim`.
-    adaptor : AdaptorConfig, optional
+    adapter : AdapterConfig, optional
     dropout : float
         On the output of each part.
     cross : bool
@@ -37,7 +37,7 @@ class Block(nn.Module):
         heads: int,
         *,
         mlp_ratio: float = 4.0,
-        adaptor: AdaptorConfig | None = None,
+        adapter: AdapterConfig | None = None,
         dropout: float = 0.0,
         cross: bool = False,
         context_dim: int | None = None,
@@ -47,11 +47,11 @@ class Block(nn.Module):
         self.post_norm = post_norm
         eps = BERT_EPS if post_norm else 1e-5
         self.norm_attention = nn.LayerNorm(dim, eps=eps)
-        self.attention = SelfAttention(dim, heads, adaptor)
+        self.attention = SelfAttention(dim, heads, adapter)
         self.norm_cross = nn.LayerNorm(dim, eps=eps) if cross else None
-        self.cross = CrossAttention(dim, heads, adaptor, context_dim=context_dim) if cross else None
+        self.cross = CrossAttention(dim, heads, adapter, context_dim=context_dim) if cross else None
         self.norm_mlp = nn.LayerNorm(dim, eps=eps)
-        self.mlp = Mlp(dim, max(1, round(dim * mlp_ratio)), adaptor)
+        self.mlp = Mlp(dim, max(1, round(dim * mlp_ratio)), adapter)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -80,7 +80,7 @@ class TemporalBlock(Block):
 
     Parameters
     ----------
-    dim, heads, mlp_ratio, adaptor, dropout
+    dim, heads, mlp_ratio, adapter, dropout
         As in :class:`Block`.
     steps : int
         Length W of the time axis.
@@ -93,13 +93,13 @@ class TemporalBlock(Block):
         *,
         steps: int,
         mlp_ratio: float = 4.0,
-        adaptor: AdaptorConfig | None = None,
+        adapter: AdapterConfig | None = None,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(dim, heads, mlp_ratio=mlp_ratio, adaptor=adaptor, dropout=dropout)
+        super().__init__(dim, heads, mlp_ratio=mlp_ratio, adapter=adapter, dropout=dropout)
         self.steps = steps
         self.norm_time = nn.LayerNorm(dim)
-        self.time = SelfAttention(dim, heads, adaptor)
+        self.time = SelfAttention(dim, heads, adapter)
 
     def forward(
         self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None

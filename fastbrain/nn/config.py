@@ -1,4 +1,4 @@
-"""Configuration of the parts that systems share: adaptors and the frame encoder."""
+"""Configuration of the parts that systems share: adapters and the frame encoder."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ ACTIVATIONS = ("gelu", "silu", "relu")
 
 @checked(error=ConfigError)
 @dataclass(frozen=True)
-class AdaptorConfig:
-    """Nonlinear low-rank adaptor h + s·B(act(A h)) (LLM4Brain, section 3.1 and figure 2).
+class AdapterConfig:
+    """Nonlinear low-rank adapter h + s·B(act(A h)) (LLM4Brain, section 3.1 and figure 2).
 
     Parameters
     ----------
     rank : int
-        Rows of A. 0 builds the model without adaptors.
+        Rows of A. 0 builds the model without adapters.
     scale : float
-        Factor s on the adaptor's output.
+        Factor s on the adapter's output.
     activation : {"gelu", "silu", "relu"} or None
         None makes it plain LoRA.
     """

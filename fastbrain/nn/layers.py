@@ -1,7 +1,7 @@
-"""Transformer parts whose projections carry nonlinear low-rank adaptors.
+"""Transformer parts whose projections carry nonlinear low-rank adapters.
 
-An adaptor adds ``s · act(x Aᵀ) Bᵀ`` beside a linear layer (LLM4Brain, section 3.1). B starts at
-zero, so a fresh adaptor leaves the frozen model exactly as it was.
+An adapter adds ``s · act(x Aᵀ) Bᵀ`` beside a linear layer (LLM4Brain, section 3.1). B starts at
+zero, so a fresh adapter leaves the frozen model exactly as it was.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from torch import Tensor, nn
 from .. import ops
 from .._arguments import checked
 from ..ops.module_checks import holds_weight, untouched
-from .config import AdaptorConfig
+from .config import AdapterConfig
 
 
-class Adaptor(nn.Module):
+class Adapter(nn.Module):
     """Low-rank weights A (r, d_in) and B (d_out, r); B is zero at the start.
 
     Parameters
     ----------
     d_in, d_out : int
-    config : AdaptorConfig
+    config : AdapterConfig
     """
 
-    def __init__(self, d_in: int, d_out: int, config: AdaptorConfig) -> None:
+    def __init__(self, d_in: int, d_out: int, config: AdapterConfig) -> None:
         super().__init__()
         self.a = nn.Parameter(torch.empty(config.rank, d_in))
         self.b = nn.Parameter(torch.zeros(d_out, config.rank))
@@ -43,52 +43,52 @@ class Adaptor(nn.Module):
         """Whether it takes part.
 
         One whose B is zero stays out of inference on the CPU: kernels for few rows add in another
-        order, and a fresh adaptor is to leave the frozen model exactly as it was.
+        order, and a fresh adapter is to leave the frozen model exactly as it was.
         """
         learning = torch.is_grad_enabled() or torch.compiler.is_compiling()
         return self.enabled and (learning or not self.b.is_cpu or bool(self.b.any()))
 
     def weights(self) -> ops.LoraWeights:
-        """The adaptor as :mod:`fastbrain.ops` takes it."""
+        """The adapter as :mod:`fastbrain.ops` takes it."""
         return ops.LoraWeights(self.a, self.b, self.scale, self.activation)
 
 
-def make_adaptor(d_in: int, d_out: int, config: AdaptorConfig | None) -> Adaptor | None:
-    """An adaptor, or None where the configuration asks for none."""
-    return Adaptor(d_in, d_out, config) if config is not None and config.rank else None
+def make_adapter(d_in: int, d_out: int, config: AdapterConfig | None) -> Adapter | None:
+    """An adapter, or None where the configuration asks for none."""
+    return Adapter(d_in, d_out, config) if config is not None and config.rank else None
 
 
 @checked
 @contextmanager
-def adaptors_off(module: nn.Module) -> Iterator[None]:
-    """Run `module` as the frozen model it was before any adaptor was trained."""
-    adaptors = [m for m in module.modules() if isinstance(m, Adaptor)]
-    before = [m.enabled for m in adaptors]
+def adapters_off(module: nn.Module) -> Iterator[None]:
+    """Run `module` as the frozen model it was before any adapter was trained."""
+    adapters = [m for m in module.modules() if isinstance(m, Adapter)]
+    before = [m.enabled for m in adapters]
     try:
-        for m in adaptors:
+        for m in adapters:
             m.enabled = False
         yield
     finally:
-        for m, enabled in zip(adaptors, before, strict=True):
+        for m, enabled in zip(adapters, before, strict=True):
             m.enabled = enabled
 
 
 class AdaptedLinear(nn.Linear):
-    """A linear layer with an optional adaptor beside it.
+    """A linear layer with an optional adapter beside it.
 
     Parameters
     ----------
     d_in, d_out : int
-    adaptor : AdaptorConfig, optional
+    adapter : AdapterConfig, optional
     """
 
-    def __init__(self, d_in: int, d_out: int, adaptor: AdaptorConfig | None = None) -> None:
+    def __init__(self, d_in: int, d_out: int, adapter: AdapterConfig | None = None) -> None:
         super().__init__(d_in, d_out)
-        self.adaptor = make_adaptor(d_in, d_out, adaptor)
+        self.adapter = make_adapter(d_in, d_out, adapter)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x` (..., d_in) to (..., d_out)."""
-        lora = self.adaptor
+        lora = self.adapter
         if lora is None or not lora.speaks:
             return F.linear(x, self.weight, self.bias)
         return ops.lora_linear(
@@ -103,57 +103,57 @@ class AdaptedLinear(nn.Linear):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention with an adaptor in the query projection.
+    """Multi-head self-attention with an adapter in the query projection.
 
     Parameters
     ----------
     dim, heads : int
-    adaptor : AdaptorConfig, optional
+    adapter : AdapterConfig, optional
     """
 
-    def __init__(self, dim: int, heads: int, adaptor: AdaptorConfig | None = None) -> None:
+    def __init__(self, dim: int, heads: int, adapter: AdapterConfig | None = None) -> None:
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
-        self.q_adaptor = make_adaptor(dim, dim, adaptor)
+        self.q_adapter = make_adapter(dim, dim, adapter)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend within `x` (B, T, dim), where `mask` (B or 1, H or 1, T, T) bool is true."""
-        lora = self.q_adaptor
-        adaptors = {"q": lora.weights()} if lora is not None and lora.speaks else {}
+        lora = self.q_adapter
+        adapters = {"q": lora.weights()} if lora is not None and lora.speaks else {}
         qkv, out = self.qkv, self.out
         if not (holds_weight(qkv) and holds_weight(out) and untouched(qkv, out)):
-            return self._by_layers(x, adaptors.get("q"), mask)
+            return self._by_layers(x, adapters.get("q"), mask)
         return ops.lora_attention(
             x,
             (qkv.weight, qkv.bias),
             (out.weight, out.bias),
-            adaptors=adaptors,
+            adapters=adapters,
             num_heads=self.heads,
             mask=mask,
         )
 
-    def _by_layers(self, x: Tensor, adaptor: ops.LoraWeights | None, mask: Tensor | None) -> Tensor:
+    def _by_layers(self, x: Tensor, adapter: ops.LoraWeights | None, mask: Tensor | None) -> Tensor:
         """The same, calling the linear layers: others have put something between."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
-        if adaptor is not None:
-            low = F.linear(x, adaptor.a)
-            if adaptor.activation is not None:
-                low = getattr(F, adaptor.activation)(low)
-            q = q + adaptor.scale * F.linear(low, adaptor.b)
+        if adapter is not None:
+            low = F.linear(x, adapter.a)
+            if adapter.activation is not None:
+                low = getattr(F, adapter.activation)(low)
+            q = q + adapter.scale * F.linear(low, adapter.b)
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (B, H, T, d)
         return self.out(y.transpose(1, 2).flatten(2))
 
 
 class CrossAttention(nn.Module):
-    """Attention of queries over a context, with an adaptor in the query projection.
+    """Attention of queries over a context, with an adapter in the query projection.
 
     Parameters
     ----------
     dim, heads : int
-    adaptor : AdaptorConfig, optional
+    adapter : AdapterConfig, optional
     context_dim : int, optional
         Width of the context; default `dim`.
     """
@@ -162,13 +162,13 @@ class CrossAttention(nn.Module):
         self,
         dim: int,
         heads: int,
-        adaptor: AdaptorConfig | None = None,
+        adapter: AdapterConfig | None = None,
         *,
         context_dim: int | None = None,
     ) -> None:
         super().__init__()
         self.heads = heads
-        self.q = AdaptedLinear(dim, dim, adaptor)
+        self.q = AdaptedLinear(dim, dim, adapter)
         self.kv = nn.Linear(context_dim or dim, 2 * dim)
         self.out = nn.Linear(dim, dim)
 
@@ -182,18 +182,18 @@ class CrossAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with GELU between, an adaptor in both.
+    """Two linear layers with GELU between, an adapter in both.
 
     Parameters
     ----------
     dim, hidden : int
-    adaptor : AdaptorConfig, optional
+    adapter : AdapterConfig, optional
     """
 
-    def __init__(self, dim: int, hidden: int, adaptor: AdaptorConfig | None = None) -> None:
+    def __init__(self, dim: int, hidden: int, adapter: AdapterConfig | None = None) -> None:
         super().__init__()
-        self.up = AdaptedLinear(dim, hidden, adaptor)
-        self.down = AdaptedLinear(hidden, dim, adaptor)
+        self.up = AdaptedLinear(dim, hidden, adapter)
+        self.down = AdaptedLinear(hidden, dim, adapter)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x` (..., dim) to the same shape."""

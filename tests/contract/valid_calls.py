@@ -66,7 +66,7 @@ def of_ops(w: World) -> dict[str, Callable[[], Arguments]]:
         "lora_linear": lambda: {"x": x, "weight": _normal(4, 4), "bias": None, "a": a, "b": b},
         "lora_attention": lambda: {
             "x": _normal(1, 2, 4), **layers, "num_heads": 2,
-            "adaptors": {"q": ops.LoraWeights(a, b)},
+            "adapters": {"q": ops.LoraWeights(a, b)},
         },
         "neighborhood_clustering": lambda: {
             "features": _unit(2, 4), "prototypes": _unit(3, 4), "memory": _unit(5, 4),
@@ -176,7 +176,7 @@ def of_models(w: World) -> dict[str, Callable[[], Arguments]]:
     pairs = {"brain": _normal(6, 3), "text": _normal(6, 3), "hidden": 4, "steps": 2}
     linear = nn.Linear(2, 2)
     return {
-        "adaptors_off": lambda: {"module": w.model},
+        "adapters_off": lambda: {"module": w.model},
         "attention_choice": lambda: {"device": "cpu"},
         "brain_decoder": lambda: {"config": BrainLLMConfig(features=3), "out": 4},
         "brain_positions": lambda: {"centers_mm": _normal(3, 3), "dim": 12},

@@ -199,7 +199,7 @@ def test_a_model_that_tells_nobody_apart_can_learn_one_person(store, tmp_path):
         adapt(tmp_path / "run", store, tmp_path / "out", subject="03", runs=2)
     made = adapt(
         tmp_path / "run", store, tmp_path / "out", subject="03", runs=2, kind="embedding",
-        adaptors=True,
+        adapters=True,
     )  # fmt: skip
     assert made.config.people == ("01", "02", "03")
     again = from_pretrained(tmp_path / "out" / "model")
@@ -209,7 +209,7 @@ def test_a_model_that_tells_nobody_apart_can_learn_one_person(store, tmp_path):
     assert torch.equal(made.prefix(batch.voxels, whose), again.prefix(batch.voxels, whose))
     before, after = weights(tmp_path / "run"), weights(tmp_path / "out")
     changed = {k for k in before if not torch.equal(before[k], after[k])}
-    assert all("adaptor" in k for k in changed)
+    assert all("adapter" in k for k in changed)
     assert main(["evaluate", str(tmp_path / "run"), "--no-bert", "--unknown-subject", "mean"]) == 1
 
 

@@ -11,7 +11,7 @@ import torch
 
 from fastbrain import TokenGrid
 from fastbrain.llm4brain import (
-    AdaptorConfig,
+    AdapterConfig,
     EncoderConfig,
     LLM4Brain,
     LLM4BrainConfig,
@@ -42,7 +42,7 @@ def small_config() -> LLM4BrainConfig:
         encoder=EncoderConfig(dim=24, depth=2, heads=3, decoder_dim=12, decoder_heads=2),
         qformer=QFormerConfig(dim=20, depth=1, heads=2, n_queries=5),
         video=VideoConfig(frames=2, size=8, patch=4, dim=18, depth=1, heads=2),
-        adaptor=AdaptorConfig(rank=3),
+        adapter=AdapterConfig(rank=3),
         n_classes=4,
     )
 

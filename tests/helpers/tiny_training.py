@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fastbrain import TokenGrid
 from fastbrain.llm4brain import (
-    AdaptorConfig,
+    AdapterConfig,
     EncoderConfig,
     LLM4Brain,
     LLM4BrainConfig,
@@ -98,7 +98,7 @@ def make_model(grid, language) -> Callable[..., LLM4Brain]:
             ),
             qformer=QFormerConfig(dim=12, depth=1, heads=2, n_queries=3),
             video=VideoConfig(frames=2, size=8, patch=4, dim=12, depth=1, heads=2),
-            adaptor=AdaptorConfig(rank=2),
+            adapter=AdapterConfig(rank=2),
             n_classes=n_classes,
             readout_rank=readout_rank,
         )

@@ -1,4 +1,4 @@
-"""The nonlinear adaptor as a method of PEFT: made, trained, saved and loaded by it."""
+"""The nonlinear adapter as a method of PEFT: made, trained, saved and loaded by it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def adapted(activation="gelu", model=None, targets=("0", "2")):
 
 
 @pytest.mark.parametrize("activation", [None, "gelu", "silu", "relu"])
-def test_computes_the_adaptor_of_the_paper(activation):
+def test_computes_the_adapter_of_the_paper(activation):
     model = adapted(activation, targets=["0"])
     layer = model.base_model.model[0]
     a, b = layer.nonlinear_lora_A["default"].weight, layer.nonlinear_lora_B["default"].weight
@@ -47,7 +47,7 @@ def test_computes_the_adaptor_of_the_paper(activation):
     torch.testing.assert_close(layer(X), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_starts_as_the_frozen_model_and_trains_adaptors_alone():
+def test_starts_as_the_frozen_model_and_trains_adapters_alone():
     model = get_peft_model(base(), NonlinearLoraConfig(target_modules=["0", "2"]))
     frozen = base()
     torch.testing.assert_close(model(X), frozen(X))
@@ -117,7 +117,7 @@ PeftModel.from_pretrained(nn.Sequential(nn.Linear(12, 20)), {str(tmp_path)!r})
     assert "NONLINEAR_LORA" in ran.stderr
 
 
-def test_a_nonlinear_adaptor_cannot_be_merged():
+def test_a_nonlinear_adapter_cannot_be_merged():
     model = adapted("gelu")
     with pytest.raises(InputError, match="must have no activation, got 'gelu'"):
         model.merge_adapter()
@@ -134,7 +134,7 @@ def test_a_nonlinear_adaptor_cannot_be_merged():
     torch.testing.assert_close(merged(X), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_several_adaptors_add_up_and_can_be_turned_off():
+def test_several_adapters_add_up_and_can_be_turned_off():
     model = adapted("gelu")
     first = model(X)
     second = NonlinearLoraConfig(r=2, activation="relu", target_modules=["2"])
@@ -150,7 +150,7 @@ def test_several_adaptors_add_up_and_can_be_turned_off():
     assert torch.equal(model(X), first)
 
 
-def test_half_weights_with_float32_adaptors_keep_the_type_of_the_layer():
+def test_half_weights_with_float32_adapters_keep_the_type_of_the_layer():
     model = adapted("gelu", base().bfloat16())
     assert model.base_model.model[0].nonlinear_lora_A["default"].weight.dtype == torch.float32
     out = model(X.bfloat16())

@@ -1,4 +1,4 @@
-"""PEFT's models with our forward passes, and our adaptors as a method of PEFT."""
+"""PEFT's models with our forward passes, and our adapters as a method of PEFT."""
 
 from __future__ import annotations
 

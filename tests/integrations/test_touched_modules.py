@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations, prune
 
 from fastbrain import accelerate_peft
 from fastbrain.integrations.peft import NonlinearLoraConfig
-from fastbrain.nn.config import AdaptorConfig
+from fastbrain.nn.config import AdapterConfig
 from fastbrain.nn.layers import SelfAttention
 from fastbrain.ops import observed
 from fastbrain.ops.module_checks import untouched
@@ -164,8 +164,8 @@ def test_a_touched_nonlinear_layer_calls_what_it_holds(touch):
 @pytest.mark.parametrize("activation", ["gelu", None])
 def test_a_touched_projection_of_attention_is_called(touch, inner, activation):
     torch.manual_seed(0)
-    model = SelfAttention(8, 2, AdaptorConfig(rank=3, activation=activation))
-    nn.init.normal_(model.q_adaptor.b, std=0.3)
+    model = SelfAttention(8, 2, AdapterConfig(rank=3, activation=activation))
+    nn.init.normal_(model.q_adapter.b, std=0.3)
     x, mask = torch.randn(2, 5, 8), torch.rand(2, 1, 5, 5) > 0.3
     mask |= torch.eye(5, dtype=torch.bool)
     fused = _outcome(partial(model, mask=mask), x)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fastbrain.errors import ConfigError, InputError
-from fastbrain.llm4brain import SCMBM, AdaptorConfig, MaskedAutoencoder, VoxelTokenizer
+from fastbrain.llm4brain import SCMBM, AdapterConfig, MaskedAutoencoder, VoxelTokenizer
 from fastbrain.nn import brain_positions
 
 
@@ -19,7 +19,7 @@ def autoencoder(grid, centers, small_config):
     inv_std = np.ones((grid.n_tokens, grid.patch_voxels), dtype=np.float32)
     inv_std[1] = 0
     tokenizer = VoxelTokenizer(grid, 2, small_config.encoder.dim, inv_std=inv_std, scale=0.01)
-    encoder = SCMBM(small_config.encoder, centers, adaptor=AdaptorConfig(rank=2))
+    encoder = SCMBM(small_config.encoder, centers, adapter=AdapterConfig(rank=2))
     return MaskedAutoencoder(tokenizer, encoder, centers)
 
 

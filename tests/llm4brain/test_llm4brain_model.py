@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from fastbrain.errors import ConfigError, InputError
 from fastbrain.llm4brain import LLM4Brain, from_vision_model
-from fastbrain.nn import Adaptor
+from fastbrain.nn import Adapter
 
 # fp32 log-softmax over 53 words through two layers, padded against unpadded
 FP32 = {"rtol": 1e-4, "atol": 1e-4}
@@ -41,29 +41,29 @@ def test_flattened_latents_keep_every_query(make_model, small_config, voxels):
     assert model.class_logits(pooled).shape == (3, 4)
 
 
-def test_the_video_branch_never_sees_adaptors(make_model, voxels):
+def test_the_video_branch_never_sees_adapters(make_model, voxels):
     model = make_model()
     frames = torch.rand(2, 2, 3, 8, 8)
     x, z = model.video_latents(frames), model.brain_latents(voxels)
     for part in model.modules():
-        if isinstance(part, Adaptor):
+        if isinstance(part, Adapter):
             torch.nn.init.normal_(part.b)
     assert torch.equal(model.video_latents(frames), x)
     assert not torch.allclose(model.brain_latents(voxels), z, atol=1e-3)
 
 
 @pytest.mark.parametrize("bert", [False, True], ids=["ours", "bert"])
-def test_fresh_adaptors_leave_the_frozen_model_exactly_as_it_was(
+def test_fresh_adapters_leave_the_frozen_model_exactly_as_it_was(
     make_model, small_config, voxels, bert
 ):
     qformer = replace(small_config.qformer, bert=bert)
     config = replace(small_config, qformer=qformer)
-    frozen = make_model(config=replace(config, adaptor=replace(config.adaptor, rank=0)))
+    frozen = make_model(config=replace(config, adapter=replace(config.adapter, rank=0)))
     adapted = make_model(config=config)
-    assert not [m for m in frozen.modules() if isinstance(m, Adaptor)]
-    assert [m for m in adapted.modules() if isinstance(m, Adaptor)]
+    assert not [m for m in frozen.modules() if isinstance(m, Adapter)]
+    assert [m for m in adapted.modules() if isinstance(m, Adapter)]
     found = adapted.load_state_dict(frozen.state_dict(), strict=False)
-    assert all("adaptor." in key for key in found.missing_keys)
+    assert all("adapter." in key for key in found.missing_keys)
     assert not found.unexpected_keys
     frozen.eval(), adapted.eval()
     with torch.no_grad():
@@ -98,7 +98,7 @@ def test_every_parameter_is_in_exactly_one_group(make_model, small_config):
 
 
 @pytest.mark.parametrize(
-    "groups", [["bridge"], ["encoder_adaptors", "qformer_adaptors"], ["temperature", "video"]]
+    "groups", [["bridge"], ["encoder_adapters", "qformer_adapters"], ["temperature", "video"]]
 )
 def test_set_trainable_trains_what_it_was_told(make_model, groups):
     model = make_model()
@@ -110,7 +110,7 @@ def test_set_trainable_trains_what_it_was_told(make_model, groups):
 
 def test_unknown_empty_and_frozen_groups_are_refused(make_model, small_config):
     model = make_model(config=replace(small_config, n_classes=0))
-    with pytest.raises(ConfigError, match="Did you mean 'encoder_adaptors'"):
+    with pytest.raises(ConfigError, match="Did you mean 'encoder_adapters'"):
         model.set_trainable(["encoder_adapters"])
     with pytest.raises(ConfigError, match="must stay frozen"):
         model.set_trainable(["llm"])

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from fastbrain._io import sha256
 from fastbrain.errors import CheckpointError
-from fastbrain.llm4brain import SCMBM, AdaptorConfig, EncoderConfig, convert_pickle, load_scmbm
+from fastbrain.llm4brain import SCMBM, AdapterConfig, EncoderConfig, convert_pickle, load_scmbm
 
 DIM, DEPTH, HEADS, PATCH, PATCHES = 24, 2, 3, 16, 19
 CONFIG = EncoderConfig(dim=DIM, depth=DEPTH, heads=HEADS, decoder_dim=12, decoder_heads=2)
@@ -103,8 +103,8 @@ def test_the_same_numbers_as_the_published_blocks(tmp_path, centers, steps, pref
     state = published(temporal=steps > 1)
     file = written(tmp_path, {prefix + k: v for k, v in state.items()} | {"other": torch.ones(1)}
                    if prefix else state)  # fmt: skip
-    # a fresh adaptor changes nothing
-    encoder = SCMBM(replace(CONFIG, steps=steps), centers, adaptor=AdaptorConfig(rank=2)).eval()
+    # a fresh adapter changes nothing
+    encoder = SCMBM(replace(CONFIG, steps=steps), centers, adapter=AdapterConfig(rank=2)).eval()
     said = load_scmbm(encoder, file)
     n = len(centers)
     tokens = torch.randn(3, steps * n, DIM)

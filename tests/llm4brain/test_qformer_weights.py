@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from fastbrain._io import sha256
 from fastbrain.errors import CheckpointError
 from fastbrain.llm4brain import (
-    AdaptorConfig,
+    AdapterConfig,
     QFormer,
     QFormerConfig,
     load_qformer,
@@ -50,7 +50,7 @@ def written(tmp_path, model, *, prefix="", **more):
 def test_the_same_numbers_as_blip2(tmp_path, prefix):
     model, queries = theirs(), torch.randn(1, 5, 16)
     path = written(tmp_path, model, prefix=prefix, query_tokens=queries)
-    ours = QFormer(CONFIG, CONTEXT, adaptor=AdaptorConfig(rank=2)).eval()
+    ours = QFormer(CONFIG, CONTEXT, adapter=AdapterConfig(rank=2)).eval()
     said = load_qformer(ours, path)
     assert (said.fresh, said.unused) == ((), ())
     context = torch.randn(3, 7, CONTEXT)

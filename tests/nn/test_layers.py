@@ -1,4 +1,4 @@
-"""Adaptors change nothing at first, everything they should later, and can be switched off."""
+"""Adapters change nothing at first, everything they should later, and can be switched off."""
 
 from __future__ import annotations
 
@@ -7,78 +7,78 @@ import torch
 import torch.nn.functional as F
 
 from fastbrain.errors import ConfigError
-from fastbrain.llm4brain import AdaptorConfig
-from fastbrain.nn import AdaptedLinear, Adaptor, Block, adaptors_off
+from fastbrain.llm4brain import AdapterConfig
+from fastbrain.nn import AdaptedLinear, Adapter, Block, adapters_off
 
 # fp32 sums of at most 64 terms of order one: 64 · 2^-24 ≈ 4e-6
 FP32 = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def stir(module: torch.nn.Module) -> None:
-    """Give every adaptor a B that is not zero."""
+    """Give every adapter a B that is not zero."""
     for part in module.modules():
-        if isinstance(part, Adaptor):
+        if isinstance(part, Adapter):
             torch.nn.init.normal_(part.b)
 
 
 @pytest.mark.parametrize("cross", [False, True], ids=["self", "cross"])
 @pytest.mark.parametrize("rank", [1, 5])
-def test_a_fresh_adaptor_leaves_the_frozen_model_exactly_as_it_was(cross, rank):
-    block = Block(14, 7, adaptor=AdaptorConfig(rank=rank), cross=cross)
+def test_a_fresh_adapter_leaves_the_frozen_model_exactly_as_it_was(cross, rank):
+    block = Block(14, 7, adapter=AdapterConfig(rank=rank), cross=cross)
     x, context = torch.randn(3, 5, 14), torch.randn(3, 11, 14)
-    with adaptors_off(block):
+    with adapters_off(block):
         frozen = block(x, context)
     assert torch.equal(block(x, context), frozen)
     stir(block)
     assert not torch.allclose(block(x, context), frozen)
-    with adaptors_off(block):
+    with adapters_off(block):
         assert torch.equal(block(x, context), frozen)
 
 
 @pytest.mark.parametrize("activation", [None, "gelu", "silu", "relu"])
 def test_adapted_linear_is_h_plus_s_times_b_act_a_h(activation):
-    layer = AdaptedLinear(9, 5, AdaptorConfig(rank=3, scale=0.7, activation=activation))
+    layer = AdaptedLinear(9, 5, AdapterConfig(rank=3, scale=0.7, activation=activation))
     stir(layer)
     x = torch.randn(2, 4, 9)
-    low = x.double() @ layer.adaptor.a.double().T
+    low = x.double() @ layer.adapter.a.double().T
     low = low if activation is None else getattr(F, activation)(low)
     expected = x.double() @ layer.weight.double().T + layer.bias.double()
-    expected = expected + 0.7 * low @ layer.adaptor.b.double().T
+    expected = expected + 0.7 * low @ layer.adapter.b.double().T
     torch.testing.assert_close(layer(x), expected.float(), **FP32)
 
 
-def test_every_adaptor_of_a_block_gets_a_gradient():
-    block = Block(12, 3, adaptor=AdaptorConfig(rank=2), cross=True)
+def test_every_adapter_of_a_block_gets_a_gradient():
+    block = Block(12, 3, adapter=AdapterConfig(rank=2), cross=True)
     stir(block)
     block(torch.randn(2, 5, 12), torch.randn(2, 4, 12)).square().sum().backward()
-    adaptors = [m for m in block.modules() if isinstance(m, Adaptor)]
+    adapters = [m for m in block.modules() if isinstance(m, Adapter)]
     # queries of both attentions, both layers of the MLP
-    assert len(adaptors) == 4
-    assert all(m.a.grad.abs().sum() > 0 and m.b.grad.abs().sum() > 0 for m in adaptors)
+    assert len(adapters) == 4
+    assert all(m.a.grad.abs().sum() > 0 and m.b.grad.abs().sum() > 0 for m in adapters)
 
 
-def test_adaptors_come_back_on_after_an_error():
-    block = Block(12, 3, adaptor=AdaptorConfig(rank=2))
-    off = block.mlp.up.adaptor
+def test_adapters_come_back_on_after_an_error():
+    block = Block(12, 3, adapter=AdapterConfig(rank=2))
+    off = block.mlp.up.adapter
     off.enabled = False
 
     def fail():
-        with adaptors_off(block):
+        with adapters_off(block):
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
         fail()
     assert not off.enabled
-    assert block.mlp.down.adaptor.enabled
+    assert block.mlp.down.adapter.enabled
 
 
-def test_rank_zero_builds_no_adaptor():
-    block = Block(12, 3, adaptor=AdaptorConfig(rank=0), cross=True)
-    assert not [m for m in block.modules() if isinstance(m, Adaptor)]
+def test_rank_zero_builds_no_adapter():
+    block = Block(12, 3, adapter=AdapterConfig(rank=0), cross=True)
+    assert not [m for m in block.modules() if isinstance(m, Adapter)]
 
 
 def test_a_block_runs_under_bf16_autocast():
-    block = Block(12, 3, adaptor=AdaptorConfig(rank=2), cross=True)
+    block = Block(12, 3, adapter=AdapterConfig(rank=2), cross=True)
     x, context = torch.randn(2, 5, 12), torch.randn(2, 4, 12)
     plain = block(x, context)
     with torch.autocast("cpu", torch.bfloat16):
@@ -88,6 +88,6 @@ def test_a_block_runs_under_bf16_autocast():
 
 
 @pytest.mark.parametrize("bad", [{"rank": -1}, {"activation": "tanh"}])
-def test_a_bad_adaptor_is_refused(bad):
+def test_a_bad_adapter_is_refused(bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):
-        AdaptorConfig(**bad)
+        AdapterConfig(**bad)

@@ -121,7 +121,7 @@ def _calls():
         "lora_linear x": lambda t: ops.lora_linear(t, w, bias, a, b),
         "lora_linear weight": lambda t: ops.lora_linear(x, t, bias, a, b),
         "lora_attention x": lambda t: ops.lora_attention(
-            t, (torch.randn(18, 6), None), (torch.randn(6, 6), None), adaptors={}, num_heads=2
+            t, (torch.randn(18, 6), None), (torch.randn(6, 6), None), adapters={}, num_heads=2
         ),
         "vq_lookup x": lambda t: ops.vq_lookup(t, w),
         "vq_lookup codebook": lambda t: ops.vq_lookup(x, t),

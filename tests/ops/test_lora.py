@@ -63,7 +63,7 @@ def test_autocast_does_not_unify_doubles():
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
-def test_autocast_trains_float32_adaptors_on_a_half_layer(backend):
+def test_autocast_trains_float32_adapters_on_a_half_layer(backend):
     weight, bias, a, b = layer()
     a.requires_grad_()
     b.requires_grad_()
@@ -114,7 +114,7 @@ def attention(width=12):
 
 
 @pytest.mark.parametrize("heads", [1, 3, 4])
-def test_without_adaptors_it_is_multi_head_attention(heads):
+def test_without_adapters_it_is_multi_head_attention(heads):
     qkv, out = attention()
     module = torch.nn.MultiheadAttention(12, heads, batch_first=True)
     with torch.no_grad():
@@ -125,35 +125,35 @@ def test_without_adaptors_it_is_multi_head_attention(heads):
     x = normal(2, 7, 12)
     allowed = torch.ones(7, 7, dtype=torch.bool).tril()
     expected, _ = module(x, x, x, attn_mask=~allowed, need_weights=False)
-    got = lora_attention(x, qkv, out, adaptors={}, num_heads=heads, mask=allowed[None, None])
+    got = lora_attention(x, qkv, out, adapters={}, num_heads=heads, mask=allowed[None, None])
     torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.parametrize("target", ["q", "k", "v", "out"])
-def test_an_adaptor_changes_its_own_projection(target):
+def test_an_adapter_changes_its_own_projection(target):
     qkv, out = attention()
     x = normal(2, 7, 12)
     a, b = normal(3, 12), normal(12, 3)
-    got = lora_attention(x, qkv, out, adaptors={target: LoraWeights(a, b, 0.5)}, num_heads=3)
+    got = lora_attention(x, qkv, out, adapters={target: LoraWeights(a, b, 0.5)}, num_heads=3)
     weights = {name: w.clone() for name, w in zip("qkv", qkv[0].chunk(3), strict=True)}
     weights["out"] = out[0].clone()
     weights[target] += 0.5 * b @ a
     merged = torch.cat([weights[name] for name in "qkv"]), qkv[1]
-    expected = lora_attention(x, merged, (weights["out"], out[1]), adaptors={}, num_heads=3)
+    expected = lora_attention(x, merged, (weights["out"], out[1]), adapters={}, num_heads=3)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_adaptors_of_two_kinds_share_no_product():
+def test_adapters_of_two_kinds_share_no_product():
     qkv, out = attention()
     x, a, b = normal(2, 7, 12), normal(3, 12), normal(12, 3)
-    adaptors = {"q": LoraWeights(a, b, 0.5), "v": LoraWeights(a, b, 0.5, "gelu")}
-    adaptors["out"] = LoraWeights(a, b, 2.0, "relu")
-    explanation = explain("lora_attention", x, qkv, out, adaptors=adaptors, num_heads=3)
+    adapters = {"q": LoraWeights(a, b, 0.5), "v": LoraWeights(a, b, 0.5, "gelu")}
+    adapters["out"] = LoraWeights(a, b, 2.0, "relu")
+    explanation = explain("lora_attention", x, qkv, out, adapters=adapters, num_heads=3)
     assert explanation.chosen == "reference"
     assert "differ in scale or activation" in dict(explanation.rows)["cpu"]
-    del adaptors["v"]
+    del adapters["v"]
     got, expected = (
-        lora_attention(x, qkv, out, adaptors=adaptors, num_heads=3, backend=backend)
+        lora_attention(x, qkv, out, adapters=adapters, num_heads=3, backend=backend)
         for backend in ("cpu", "reference")
     )
     torch.testing.assert_close(got, expected)
@@ -178,11 +178,11 @@ def test_attention_holds_neither_scores_nor_a_merged_weight():
     qkv, out = attention(width)
     w = LoraWeights(normal(4, width), normal(width, 4), 0.5, "gelu")
     x = normal(1, length, width)
-    options = {"adaptors": {"q": w, "out": w}, "num_heads": heads, "backend": "cpu"}
-    plain = peak_bytes(lambda: lora_attention(x, qkv, out, **options | {"adaptors": {}}))
+    options = {"adapters": {"q": w, "out": w}, "num_heads": heads, "backend": "cpu"}
+    plain = peak_bytes(lambda: lora_attention(x, qkv, out, **options | {"adapters": {}}))
     adapted = peak_bytes(lambda: lora_attention(x, qkv, out, **options))
     rows, low = 4 * length * width, 4 * length * 4
-    # q, k, v and the heads, never (T, T); the adaptors add the small output of A alone
+    # q, k, v and the heads, never (T, T); the adapters add the small output of A alone
     assert plain < 4 * length * length
     assert rows * 3 < adapted <= plain + 3 * low
 
@@ -192,10 +192,10 @@ def test_masks_broadcast_over_batch_and_heads():
     x = normal(2, 5, 12)
     mask = normal(2, 3, 5, 5) > -0.5
     mask |= torch.eye(5, dtype=torch.bool)
-    full = lora_attention(x, qkv, out, adaptors={}, num_heads=3, mask=mask[:1, :1])
+    full = lora_attention(x, qkv, out, adapters={}, num_heads=3, mask=mask[:1, :1])
     same = mask[:1, :1].expand(2, 3, 5, 5).clone()
     torch.testing.assert_close(
-        full, lora_attention(x, qkv, out, adaptors={}, num_heads=3, mask=same)
+        full, lora_attention(x, qkv, out, adapters={}, num_heads=3, mask=same)
     )
 
 
@@ -232,11 +232,11 @@ def test_linear_refuses_what_breaks_its_contract(args, options, message):
         ({"qkv": (normal(12, 12), None)}, r"qkv\[0\] must have shape"),
         ({"out": (normal(12, 12), normal(5))}, r"out\[1\] must have shape"),
         (
-            {"adaptors": {"key": LoraWeights(A, B)}},
-            "adaptors must be named",
+            {"adapters": {"key": LoraWeights(A, B)}},
+            "adapters must be named",
         ),
         (
-            {"adaptors": {"k": LoraWeights(A, B)}},
+            {"adapters": {"k": LoraWeights(A, B)}},
             r"\[k\]: a must have shape",
         ),
         ({"mask": torch.ones(5, 5, dtype=torch.bool)}, "mask must have shape"),
@@ -247,7 +247,7 @@ def test_linear_refuses_what_breaks_its_contract(args, options, message):
 )
 def test_attention_refuses_what_breaks_its_contract(change, message):
     qkv, out = attention()
-    arguments = {"x": normal(2, 5, 12), "qkv": qkv, "out": out, "adaptors": {}, "num_heads": 3}
+    arguments = {"x": normal(2, 5, 12), "qkv": qkv, "out": out, "adapters": {}, "num_heads": 3}
     arguments |= change
     with pytest.raises(InputError, match=message):
         lora_attention(**arguments)

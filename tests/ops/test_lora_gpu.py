@@ -68,9 +68,9 @@ def test_flash_attention_gets_the_layout_it_wants(monkeypatch):
     monkeypatch.setitem(sys.modules, "flash_attn", module)
     x = torch.randn(2, 5, 12)
     layer = (torch.randn(36, 12), torch.randn(36)), (torch.randn(12, 12), None)
-    adaptors = {"q": LoraWeights(torch.randn(2, 12), torch.randn(12, 2), 0.5, "gelu")}
-    got = attention.attention("products", x, *layer, adaptors, 3, None, cuda._flash)
-    expected = lora_attention(x, *layer, adaptors=adaptors, num_heads=3, backend="reference")
+    adapters = {"q": LoraWeights(torch.randn(2, 12), torch.randn(12, 2), 0.5, "gelu")}
+    got = attention.attention("products", x, *layer, adapters, 3, None, cuda._flash)
+    expected = lora_attention(x, *layer, adapters=adapters, num_heads=3, backend="reference")
     torch.testing.assert_close(got, expected)
     assert seen == [(2, 5, 3, 4)]
 

@@ -44,7 +44,7 @@ def adapt(
     runs: int,
     score_runs: Sequence[str] = (),
     kind: str | None = None,
-    adaptors: bool = False,
+    adapters: bool = False,
     config: StageConfig = ADAPT,
     allow_leak: str | None = None,
     device: str = "cpu",
@@ -67,8 +67,8 @@ def adapt(
     kind : {"embedding", "affine"}, optional
         For a model without a table of subjects: the one it gets, in which all people of the
         store's training part keep the identity.
-    adaptors : bool
-        Also tune the low-rank adaptors of encoder and Q-Former, for this person: people whom the
+    adapters : bool
+        Also tune the low-rank adapters of encoder and Q-Former, for this person: people whom the
         model knew are then decoded otherwise than before.
     config : StageConfig
     allow_leak : str, optional
@@ -116,7 +116,7 @@ def adapt(
     audit = audit_trials(store.trials, split, scans=scans, fits=scopes).check(allow=allow_leak)
     say(f"audit: {audit.summary()}")
     _give_entry(model, plan.subject, kind, store)
-    groups = ("encoder_adaptors", "qformer_adaptors") if adaptors else ()
+    groups = ("encoder_adapters", "qformer_adapters") if adapters else ()
     out = new_output(out)
     stage = replace(config, groups=(*config.groups, *groups))
     history = stage_two(
@@ -129,7 +129,7 @@ def adapt(
         val_loader=_loader(store, plan.val, stage, shuffle=False) if plan.val else None,
     )
     language = carry_llm(model.card.language, model.card.llm, folder.resolve().parent, out)
-    facts = {**asdict(plan), "kind": model.config.subjects, "adaptors": adaptors}
+    facts = {**asdict(plan), "kind": model.config.subjects, "adapters": adapters}
     facts |= {"base": sha256(folder / "model.safetensors"), "epoch": history.best_epoch}
     made = {**model.card.preprocessing, "adapted": facts}
     card = replace(model.card, preprocessing=made, language=language)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ... import ops
 from ...lm.tokenization import encode_answers, encode_prompts
-from ...nn.layers import adaptors_off
+from ...nn.layers import adapters_off
 from ...ops.lengths import unit
 from ...training.config import StageConfig, entropy_threshold
 from ...training.guards import places
@@ -40,7 +40,7 @@ class MaskedVoxels(Objective):
         voxels = batch.voxels.to(self.autoencoder.hidden.device)
         if self.training and self.noise_std:
             voxels = self.autoencoder.tokenizer.noisy(voxels, self.noise_std)
-        with adaptors_off(self.autoencoder):
+        with adapters_off(self.autoencoder):
             return {"loss": self.autoencoder(voxels)}
 
 

@@ -23,7 +23,7 @@ def linear(
     view: str = "",
     leaf: bool = True,
 ) -> Callable[[Numbers], Call]:
-    """A linear layer and its adaptor; without gradients it is a decoding step."""
+    """A linear layer and its adapter; without gradients it is a decoding step."""
 
     def build(numbers: Numbers) -> Call:
         x = numbers.normal(*lead, d_in, leaf=leaf)
@@ -42,21 +42,21 @@ def linear(
 def attention(
     batch: int, length: int, heads: int, width: int, targets: str, *, masked: bool = False
 ) -> Callable[[Numbers], Call]:
-    """Self-attention with adaptors on the named projections."""
+    """Self-attention with adapters on the named projections."""
 
     def build(numbers: Numbers) -> Call:
         x = numbers.normal(batch, length, width, leaf=True)
         qkv = numbers.normal(3 * width, width, scale=width**-0.5), numbers.normal(3 * width)
         out = numbers.normal(width, width, scale=width**-0.5), None
-        adaptors = {}
+        adapters = {}
         for name in targets.split():
             a = numbers.normal(3, width, scale=width**-0.5, leaf=True)
-            adaptors[name] = LoraWeights(a, numbers.normal(width, 3, leaf=True), 0.5, "gelu")
-        options: dict[str, Any] = {"adaptors": adaptors, "num_heads": heads}
+            adapters[name] = LoraWeights(a, numbers.normal(width, 3, leaf=True), 0.5, "gelu")
+        options: dict[str, Any] = {"adapters": adapters, "num_heads": heads}
         if masked:
             everything = torch.ones(1, 1, length, length, dtype=torch.bool, device=numbers.device)
             options["mask"] = everything.tril()
-        leaves = (x, *(t for w in adaptors.values() for t in (w.a, w.b)))
+        leaves = (x, *(t for w in adapters.values() for t in (w.a, w.b)))
         return Call((x, qkv, out), options, leaves)
 
     return build

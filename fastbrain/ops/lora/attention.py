@@ -1,6 +1,6 @@
 """Attention with adapted projections, the parts every compiled backend shares.
 
-q, k and v come from one product of the packed weight; their adaptors are added into its columns, so
+q, k and v come from one product of the packed weight; their adapters are added into its columns, so
 neither a merged weight nor a second q exists, and the scores of all pairs are left to the library's
 attention, which never holds them.
 """
@@ -19,11 +19,11 @@ from .checks import Layer, LoraWeights
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
-def mixed(adaptors: Mapping[str, LoraWeights]) -> str | None:
-    """Why the adaptors of q, k and v cannot share one product, or None."""
-    kinds = {(w.scale, w.activation) for name, w in adaptors.items() if name != "out"}
+def mixed(adapters: Mapping[str, LoraWeights]) -> str | None:
+    """Why the adapters of q, k and v cannot share one product, or None."""
+    kinds = {(w.scale, w.activation) for name, w in adapters.items() if name != "out"}
     if len(kinds) > 1:
-        return "the adaptors of q, k and v differ in scale or activation"
+        return "the adapters of q, k and v differ in scale or activation"
     return None
 
 
@@ -38,25 +38,25 @@ def attention(
     x: Tensor,
     qkv: Layer,
     out: Layer,
-    adaptors: Mapping[str, LoraWeights],
+    adapters: Mapping[str, LoraWeights],
     num_heads: int,
     mask: Tensor | None,
     attend: Attend = scaled_dot_product,
 ) -> Tensor:
     """Adapted attention whose projections the pair `pair` computes."""
     batch, length, width = x.shape
-    packed = {name: row * width for row, name in enumerate("qkv") if name in adaptors}
-    projected = _project(pair, x, qkv, [adaptors[name] for name in packed], list(packed.values()))
+    packed = {name: row * width for row, name in enumerate("qkv") if name in adapters}
+    projected = _project(pair, x, qkv, [adapters[name] for name in packed], list(packed.values()))
     q, k, v = projected.unflatten(-1, (3, num_heads, width // num_heads)).unbind(2)
     heads = attend(q, k, v, mask).reshape(batch, length, width)
-    last = [adaptors["out"]] if "out" in adaptors else []
+    last = [adapters["out"]] if "out" in adapters else []
     return _project(pair, heads, out, last, [0] * len(last))
 
 
 def _project(
-    pair: str, x: Tensor, layer: Layer, adaptors: list[LoraWeights], rows: list[int]
+    pair: str, x: Tensor, layer: Layer, adapters: list[LoraWeights], rows: list[int]
 ) -> Tensor:
-    if not adaptors:
+    if not adapters:
         return F.linear(x, *layer)
-    a, b = [w.a for w in adaptors], [w.b for w in adaptors]
-    return adapted(pair, x, *layer, a, b, rows, adaptors[0].scale, adaptors[0].activation)
+    a, b = [w.a for w in adapters], [w.b for w in adapters]
+    return adapted(pair, x, *layer, a, b, rows, adapters[0].scale, adapters[0].activation)

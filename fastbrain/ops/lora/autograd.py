@@ -43,13 +43,13 @@ def register(name: str, pair: Pair, keys: Sequence[str]) -> None:
         Dispatch keys the pair serves, ``"CPU"`` or ``"CUDA"``.
     """
     operands = "Tensor x, Tensor weight"
-    adaptors = "Tensor[] a, Tensor[] b"
+    adapters = "Tensor[] a, Tensor[] b"
     options = "SymInt[] rows, float scale, str activation"
     _library.define(
-        f"lora_{name}({operands}, Tensor? bias, {adaptors}, {options}) -> (Tensor, Tensor)"
+        f"lora_{name}({operands}, Tensor? bias, {adapters}, {options}) -> (Tensor, Tensor)"
     )
     _library.define(
-        f"lora_{name}_gradients(Tensor grad, {operands}, {adaptors}, Tensor low, {options}, "
+        f"lora_{name}_gradients(Tensor grad, {operands}, {adapters}, Tensor low, {options}, "
         "bool[] wanted) -> (Tensor, Tensor, Tensor, Tensor, Tensor[])"
     )
     for key in keys:
@@ -99,12 +99,12 @@ class _Adapted(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        *adaptors: Tensor,
+        *adapters: Tensor,
     ) -> Tensor:
-        a, b = adaptors[: len(rows)], adaptors[len(rows) :]
+        a, b = adapters[: len(rows)], adapters[len(rows) :]
         y, _ = _pair(name).forward(x, weight, bias, a, b, rows, scale, activation)
         # what comes out of A is made again: it is a small product of what is kept anyway
-        ctx.save_for_backward(x, weight, *adaptors)
+        ctx.save_for_backward(x, weight, *adapters)
         ctx.options = name, rows, scale, activation
         return y
 
@@ -112,9 +112,9 @@ class _Adapted(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         name, rows, scale, activation = ctx.options
-        x, weight, *adaptors = ctx.saved_tensors
+        x, weight, *adapters = ctx.saved_tensors
         count = len(rows)
-        a, b = adaptors[:count], adaptors[count:]
+        a, b = adapters[:count], adapters[count:]
         low = F.linear(x, side_by_side(a))
         _, _, _, _, for_x, for_weight, for_bias, *each = ctx.needs_input_grad
         wanted = [for_x, for_weight, for_bias, any(each[:count]), any(each[count:])]

@@ -1,4 +1,4 @@
-"""What the adapted layers accept: adaptors, and the checks of their arguments."""
+"""What the adapted layers accept: adapters, and the checks of their arguments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TARGETS = ("q", "k", "v", "out")
 
 @dataclass(frozen=True)
 class LoraWeights:
-    """One adaptor.
+    """One adapter.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def attention_problem(
     qkv: Layer,
     out: Layer,
     *,
-    adaptors: Mapping[str, LoraWeights],
+    adapters: Mapping[str, LoraWeights],
     num_heads: int,
     mask: Tensor | None = None,
 ) -> tuple[Any, ...]:
@@ -80,9 +80,9 @@ def attention_problem(
                 f"{function}: {name} must be a pair of weight and bias, got "
                 f"{type(layer).__name__}. The bias may be None."
             )
-    if not isinstance(adaptors, Mapping):
+    if not isinstance(adapters, Mapping):
         raise InputError(
-            f"{function}: adaptors must be a mapping, got {type(adaptors).__name__}. "
+            f"{function}: adapters must be a mapping, got {type(adapters).__name__}. "
             'Use {"q": LoraWeights(a, b)}.'
         )
     _checks.tensor(function, "x", x, (None, None, None), dtypes=_checks.FLOATS, layout="(B, T, E)")
@@ -94,10 +94,10 @@ def attention_problem(
         if bias is not None:
             _checks.tensor(function, f"{name}[1]", bias, (rows,), dtypes=_checks.FLOATS, like=x)
         _checks.same_dtype(function, "x", x, **{f"{name}_weight": weight, f"{name}_bias": bias})
-    for name, w in adaptors.items():
+    for name, w in adapters.items():
         if name not in TARGETS:
             raise InputError(
-                f"{function}: adaptors must be named {', '.join(TARGETS)}, got {name!r}."
+                f"{function}: adapters must be named {', '.join(TARGETS)}, got {name!r}."
             )
         what = f"{function}[{name}]"
         if not isinstance(w, LoraWeights):
@@ -110,12 +110,12 @@ def attention_problem(
     if torch.is_autocast_enabled(x.device.type):
         x, *qkv_out = as_autocast(function, x, *qkv, *out)
         qkv, out = (qkv_out[0], qkv_out[1]), (qkv_out[2], qkv_out[3])
-        adaptors = {
+        adapters = {
             name: replace(w, a=a, b=b)
-            for name, w in adaptors.items()
+            for name, w in adapters.items()
             for a, b in [as_autocast(function, w.a, w.b)]
         }
-    return x, qkv, out, adaptors, num_heads, mask
+    return x, qkv, out, adapters, num_heads, mask
 
 
 def as_autocast(function: str, *tensors: Tensor | None) -> list[Any]:

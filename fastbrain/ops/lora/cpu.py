@@ -61,26 +61,26 @@ def can_attend(
     x: Tensor,
     qkv: Layer,
     out: Layer,
-    adaptors: Mapping[str, LoraWeights],
+    adapters: Mapping[str, LoraWeights],
     num_heads: int,
     mask: Tensor | None,
 ) -> str | None:
     """None, or why the backend cannot take a checked attention."""
     if x.device.type != "cpu":
         return f"the tensors are on {x.device}"
-    return attention.mixed(adaptors)
+    return attention.mixed(adapters)
 
 
 def attend(
     x: Tensor,
     qkv: Layer,
     out: Layer,
-    adaptors: Mapping[str, LoraWeights],
+    adapters: Mapping[str, LoraWeights],
     num_heads: int,
     mask: Tensor | None,
 ) -> Tensor:
     """Adapted attention on the CPU, with gradients for every tensor."""
-    return attention.attention("products", x, qkv, out, adaptors, num_heads, mask)
+    return attention.attention("products", x, qkv, out, adapters, num_heads, mask)
 
 
 register("products", Pair(products.forward, products.gradients), ["CPU"])

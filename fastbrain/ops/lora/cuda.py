@@ -75,7 +75,7 @@ def can_attend(
     x: Tensor,
     qkv: Layer,
     out: Layer,
-    adaptors: Mapping[str, LoraWeights],
+    adapters: Mapping[str, LoraWeights],
     num_heads: int,
     mask: Tensor | None,
 ) -> str | None:
@@ -90,19 +90,19 @@ def can_attend(
         return "there is a mask, which flash-attn does not take"
     if x.shape[-1] // num_heads > _WIDEST_HEAD or x.shape[-1] // num_heads % 8:
         return f"a head is {x.shape[-1] // num_heads} wide; flash-attn takes multiples of 8 to 256"
-    return triton.can_attend(x, qkv, out, adaptors, num_heads, mask)
+    return triton.can_attend(x, qkv, out, adapters, num_heads, mask)
 
 
 def attend(
     x: Tensor,
     qkv: Layer,
     out: Layer,
-    adaptors: Mapping[str, LoraWeights],
+    adapters: Mapping[str, LoraWeights],
     num_heads: int,
     mask: Tensor | None,
 ) -> Tensor:
     """Adapted attention by flash-attn, with gradients for every tensor."""
-    return attention.attention("fused", x, qkv, out, adaptors, num_heads, mask, _flash)
+    return attention.attention("fused", x, qkv, out, adapters, num_heads, mask, _flash)
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 ``y = x Wᵀ + bias + scale · act(x Aᵀ) Bᵀ`` with ``A (r, d_in)`` and ``B (d_out, r)``. Without an
 activation this is LoRA (Hu et al. 2021, arXiv 2106.09685, eq. 3); with one it is the nonlinear
-low-rank adaptor of LLM4Brain (arXiv 2409.17987, fig. 2), which cannot be merged into ``W``.
+low-rank adapter of LLM4Brain (arXiv 2409.17987, fig. 2), which cannot be merged into ``W``.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ def reference_attention(
     x: Tensor,
     qkv: Layer,
     out: Layer,
-    adaptors: Mapping[str, LoraWeights],
+    adapters: Mapping[str, LoraWeights],
     num_heads: int,
     mask: Tensor | None,
 ) -> Tensor:
     """The meaning of :func:`lora_attention`, in plain torch."""
 
     def project(name: str, value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if name not in adaptors:
+        if name not in adapters:
             return F.linear(value, weight, bias)
-        w = adaptors[name]
+        w = adapters[name]
         return reference_linear(value, weight, bias, w.a, w.b, w.scale, w.activation)
 
     batch, length, width = x.shape
@@ -112,12 +112,12 @@ def lora_attention(
     qkv: Layer,
     out: Layer,
     *,
-    adaptors: Mapping[str, LoraWeights],
+    adapters: Mapping[str, LoraWeights],
     num_heads: int,
     mask: Tensor | None = None,
     backend: str | None = None,
 ) -> Tensor:
-    """Self-attention whose projections carry low-rank adaptors; softmax(q kᵀ / sqrt(E/H)) v.
+    """Self-attention whose projections carry low-rank adapters; softmax(q kᵀ / sqrt(E/H)) v.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def lora_attention(
         Weight (3E, E), rows in the order q, k, v, and bias (3E,) or None.
     out : tuple
         Weight (E, E) and bias (E,) or None.
-    adaptors : mapping
+    adapters : mapping
         Any of "q", "k", "v", "out" to :class:`LoraWeights`.
     num_heads : int
         Divides E.
@@ -141,11 +141,11 @@ def lora_attention(
     Raises
     ------
     InputError
-        Shape, dtype, device, name of an adaptor or a wholly masked row.
+        Shape, dtype, device, name of an adapter or a wholly masked row.
     BackendError
         The requested backend cannot run these inputs.
     """
-    problem = attention_problem(x, qkv, out, adaptors=adaptors, num_heads=num_heads, mask=mask)
+    problem = attention_problem(x, qkv, out, adapters=adapters, num_heads=num_heads, mask=mask)
     return _dispatch.run(OPERATIONS["lora_attention"], problem, backend)
 
 

@@ -1,8 +1,8 @@
 """Adapted layers from the library's products, on any device and in any precision.
 
 The low-rank branch is added into the result of the frozen product and into its gradient, so no
-second array of their size exists. Several adaptors may sit side by side on the rows of one weight,
-as q, k and v do: adaptor i writes the rows from ``rows[i]`` on.
+second array of their size exists. Several adapters may sit side by side on the rows of one weight,
+as q, k and v do: adapter i writes the rows from ``rows[i]`` on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def composed(
     scale: float,
     activation: str,
 ) -> Tensor:
-    """``y (M, d_out)`` of one adaptor, in operations whose gradient the library knows."""
+    """``y (M, d_out)`` of one adapter, in operations whose gradient the library knows."""
     y = F.linear(x, weight, bias)
     return y.addmm_(act(F.linear(x, a), activation), b.T, alpha=scale)
 
@@ -106,7 +106,7 @@ def act_gradient(grad: Tensor, low: Tensor, activation: str) -> Tensor:
 def _parts(
     wide: Tensor, low: Tensor, b: Sequence[Tensor], rows: Sequence[int]
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """For each adaptor its columns of `wide`, its columns of `low`, and B."""
+    """For each adapter its columns of `wide`, its columns of `low`, and B."""
     if len(b) == 1 and b[0].shape[0] == wide.shape[1]:
         yield wide, low, b[0]
         return

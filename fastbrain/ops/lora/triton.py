@@ -51,15 +51,15 @@ def can_attend(
     x: Tensor,
     qkv: Layer,
     out: Layer,
-    adaptors: Mapping[str, LoraWeights],
+    adapters: Mapping[str, LoraWeights],
     num_heads: int,
     mask: Tensor | None,
 ) -> str | None:
     """None, or why the Triton kernels do not take a checked attention."""
-    packed = [w.a for name, w in adaptors.items() if name != "out"]
-    last = [w.a for name, w in adaptors.items() if name == "out"]
+    packed = [w.a for name, w in adapters.items() if name != "out"]
+    last = [w.a for name, w in adapters.items() if name == "out"]
     return (
-        attention.mixed(adaptors) or _reason(x, qkv[0], packed) or _reason(x, out[0], last) or None
+        attention.mixed(adapters) or _reason(x, qkv[0], packed) or _reason(x, out[0], last) or None
     )
 
 
@@ -67,12 +67,12 @@ def attend(
     x: Tensor,
     qkv: Layer,
     out: Layer,
-    adaptors: Mapping[str, LoraWeights],
+    adapters: Mapping[str, LoraWeights],
     num_heads: int,
     mask: Tensor | None,
 ) -> Tensor:
     """Adapted attention on the GPU; the library's attention between our projections."""
-    return attention.attention("fused", x, qkv, out, adaptors, num_heads, mask)
+    return attention.attention("fused", x, qkv, out, adapters, num_heads, mask)
 
 
 def _reason(x: Tensor, weight: Tensor, a: Sequence[Tensor]) -> str | None:

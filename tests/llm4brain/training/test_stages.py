@@ -61,14 +61,14 @@ def moved(model, groups, loss):
     }
 
 
-BRAIN = {"tokenizer", "encoder_adaptors", "bridge", "readout", "qformer_adaptors"}
+BRAIN = {"tokenizer", "encoder_adapters", "bridge", "readout", "qformer_adapters"}
 
 
 def wake(model):
     """Leave the point where every B is zero, at which no A has a gradient yet."""
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if name.endswith("adaptor.b"):
+            if name.endswith("adapter.b"):
                 p.normal_(std=0.1)
 
 
@@ -259,15 +259,15 @@ def test_captions_train_the_video_branch_alone(make_model, frames):
 
     model, config = make_model(), preset("video")
     wake(model)
-    model.set_trainable([*config.groups, "qformer_adaptors"])
+    model.set_trainable([*config.groups, "qformer_adapters"])
     texts = {f"t-{i}": f"It is a {WORDS[i]}." for i in range(4)}
     loader = ClipLoader(texts, frames, batch_size=4)
     loss = Captions(model, config, (PROMPT,))(batch_of(loader))["loss"]
-    groups = [*config.groups, "qformer_adaptors"]
+    groups = [*config.groups, "qformer_adapters"]
     assert moved(model, groups, loss) == set(config.groups)
 
 
-def test_pretraining_runs_without_adaptors(make_model, make_loader):
+def test_pretraining_runs_without_adapters(make_model, make_loader):
     model = make_model()
     torch.manual_seed(0)
     before = MaskedVoxels(model, preset("pretrain"))
