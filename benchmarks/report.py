@@ -2,8 +2,8 @@
 
     python benchmarks/report.py [--machine NAME] [--write]
 
-``--write`` puts the short tables into README.md, all of them into docs/numbers.md, and those of a
-system's own study into its page (pages.py).
+``--write`` puts one table and one plot into README.md (overview.py), all tables into
+docs/numbers.md, and those of a system's own study into its page (pages.py).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import overview
 import pages
 from load import load_table
 from rows import all_rows
@@ -234,8 +235,8 @@ RECIPES = {
 }
 
 
-def report(machine: str | None = None, *, short: bool = False) -> str:
-    """The tables, each under what it was measured on; `short` names the strongest rival alone."""
+def report(machine: str | None = None, *, short: bool = False, recipes: bool = True) -> str:
+    """The tables; `short`: of the strongest rivals alone, `recipes`: what is no ratio too."""
     rows = latest(machine)
     if not rows:
         return "No benchmark rows are committed."
@@ -244,7 +245,7 @@ def report(machine: str | None = None, *, short: bool = False) -> str:
     for name, threads in tables:
         own = [row for row in rows if (group(row), row["env"]["threads"]) == (name, threads)]
         op = own[0]["op"]
-        if op in FACTS or op.startswith(VERDICTS):
+        if op in FACTS or op.startswith(VERDICTS) or (op in RECIPES and not recipes):
             continue
         if op not in RECIPES:
             # where ours failed there is nothing to compare with
@@ -271,12 +272,16 @@ def report(machine: str | None = None, *, short: bool = False) -> str:
 
 
 def write(root: Path) -> None:
-    """Put the short tables between the markers of the README, and all into the manual."""
+    """Put the overview between the markers of the README, and all tables into the manual."""
+    best = overview.strongest(latest(None), is_rival)
     readme = root / "README.md"
-    readme.write_text(pages.between(readme.read_text(), "numbers", report(short=True)))
+    readme.write_text(pages.between(readme.read_text(), "numbers", overview.headline(best)))
+    overview.plot(best, root / "docs" / "images" / "speed.svg")
     title = "# Numbers\n\nGenerated from the rows in `benchmarks/results/` by `make bench-report`."
-    body = report().replace("### ", "## ")
+    body = report(short=True).replace("### ", "## ")
+    body += f"\n\n## Every provider\n\n{report(recipes=False)}"
     (root / "docs" / "numbers.md").write_text(f"{title}\n\n{body}\n")
+    pages.write_pages(root / "docs", all_rows())
 
 
 def main() -> None:
@@ -286,9 +291,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="into README.md and docs/")
     args = parser.parse_args()
     if args.write:
-        root = Path(__file__).parent.parent
-        write(root)
-        pages.write_pages(root / "docs", all_rows())
+        write(Path(__file__).parent.parent)
     else:
         print(report(args.machine))
 

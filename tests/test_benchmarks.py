@@ -117,3 +117,20 @@ def test_a_page_keeps_what_is_around_its_tables(monkeypatch):
 
     text = "before\n<!-- age: begin -->\nold\n<!-- age: end -->\nafter\n"
     assert pages.between(text, "age", "new") == text.replace("old", "new")
+
+
+def test_the_pages_hold_what_the_rows_give(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import overview
+    import pages
+    import report
+
+    root = FOLDER.parent
+    readme = (root / "README.md").read_text()
+    best = overview.strongest(report.latest(None), report.is_rival)
+    assert readme == pages.between(readme, "numbers", overview.headline(best))
+    assert (
+        report.report(short=True).replace("### ", "## ")
+        in (root / "docs" / "numbers.md").read_text()
+    )
+    assert len(readme.splitlines()) < 120

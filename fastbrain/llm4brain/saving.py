@@ -100,7 +100,7 @@ def save_pretrained(
         raise CheckpointError(f"save_pretrained: weights must be finite, got NaN in {broken[:5]}.")
     grid = {
         "mask": torch.from_numpy(model.grid.mask.astype(np.uint8)),
-        "kept": torch.from_numpy(model.grid.kept),
+        "kept": torch.tensor(model.grid.kept),
         "centers_mm": model.centers_mm.cpu().contiguous(),
     }
     described = {

@@ -37,7 +37,7 @@ def holed():
 def dense(tokens, grid):
     """Tokens (B, n, D) on their lattice, zeros where none is kept: (B, D, Z, Y, X)."""
     volume = torch.zeros(len(tokens), tokens.shape[-1], int(np.prod(grid.lattice)))
-    volume[:, :, torch.from_numpy(grid.kept)] = tokens.transpose(1, 2)
+    volume[:, :, torch.tensor(grid.kept)] = tokens.transpose(1, 2)
     return volume.unflatten(2, grid.lattice)
 
 
@@ -50,7 +50,7 @@ def convolved(volume, join, kernel, stride):
     padded = F.pad(volume, (0, ends[2], 0, ends[1], 0, ends[0]))
     out = F.conv3d(padded, join.weight, join.bias, stride=stride)
     assert out.shape[2:] == sites
-    return out.flatten(2)[:, :, torch.from_numpy(join.grid.kept)].transpose(1, 2)
+    return out.flatten(2)[:, :, torch.tensor(join.grid.kept)].transpose(1, 2)
 
 
 @pytest.mark.parametrize("activation", [None, "gelu", "silu"])

@@ -45,12 +45,12 @@ def test_equals_a_convolution_of_masked_normalised_volumes(shape, kernel, stride
     grid = grid_of(shape, kernel, stride)
     volumes, weight, bias = volumes_of(2, 3, shape), weight_of(5, 3, kernel), torch.randn(5)
     mean, inv_std = torch.rand(shape), torch.rand(shape)
-    normal = (volumes * 0.01 - mean) * inv_std * torch.from_numpy(grid.mask)
+    normal = (volumes * 0.01 - mean) * inv_std * torch.tensor(grid.mask)
     # sites of the lattice may reach past the volume's end, where nothing counts
     reach = [(n - 1) * s + k for n, s, k in zip(grid.lattice, stride, kernel, strict=True)]
     pad = [n for r, s in zip(reach[::-1], shape[::-1], strict=True) for n in (0, r - s)]
     dense = F.conv3d(F.pad(normal, pad), weight, bias, stride=stride)
-    expected = dense.flatten(2).transpose(1, 2)[:, torch.from_numpy(grid.kept)]
+    expected = dense.flatten(2).transpose(1, 2)[:, torch.tensor(grid.kept)]
     got = tokenize_voxels(
         volumes, weight, bias, grid=grid, mean=mean, inv_std=inv_std, scale=0.01, backend=backend
     )
@@ -79,10 +79,10 @@ def test_voxels_outside_the_mask_have_no_influence(backend):
     grid = grid_of((9, 10, 11), (4, 4, 4))
     volumes, weight = volumes_of(2, 1, grid.shape), weight_of(7, 1, grid.kernel)
     changed = volumes.clone()
-    changed[:, :, ~torch.from_numpy(grid.mask)] = 32767
+    changed[:, :, ~torch.tensor(grid.mask)] = 32767
     statistics = torch.rand(grid.shape)
     broken = statistics.clone()
-    broken[~torch.from_numpy(grid.mask)] = torch.nan
+    broken[~torch.tensor(grid.mask)] = torch.nan
     plain = tokenize_voxels(
         volumes, weight, grid=grid, mean=statistics, inv_std=statistics, backend=backend
     )

@@ -34,7 +34,7 @@ def tokenizer(
         drawn = np.random.default_rng(7).random(shape)
         grid = TokenGrid.from_mask((drawn < share) | (drawn == drawn.min()), kernel, stride)
         values = numbers.whole(-3000, 3000, batch, frames, *shape).to(stored)
-        mask = torch.from_numpy(grid.mask).to(numbers.device)
+        mask = torch.tensor(grid.mask).to(numbers.device)
         if stored != torch.int16:
             # scanners and masks leave NaN outside the brain: it must never be read
             values = torch.where(mask, values, torch.nan)
