@@ -5,10 +5,11 @@ BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 # two test processes with one thread each beat one process with two; an idle one takes work over
 JOBS ?= 2
 
-.PHONY: help setup demo test test-torch fuzz bench bench-report lint docs clean
+.PHONY: help setup demo check test test-gpu test-torch fuzz bench bench-report lint docs clean
 help:
 	@echo "make demo   simulate, train and decode a small cohort (five minutes, no download)"
-	@echo "make test   all tests          make lint          all static checks"
+	@echo "make check  the quick tests    make test          all tests"
+	@echo "make lint   static checks      make test-gpu      every kernel on the CUDA device"
 	@echo "make fuzz   200,000 damaged files (FUZZ=n for n; make test tries 20,000)"
 	@echo "make bench  CPU benchmarks     make bench-report  tables of the recorded rows"
 	@echo "make docs   HTML manual        make clean         remove all that make made"
@@ -41,8 +42,15 @@ $(BIN)/python:
 demo: .venv/.ready
 	$(BIN)/fastbrain demo --out runs/demo --overwrite
 
+# all contracts and references, one case for each kernel and backend, data, toy training
+check: .venv/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
+
 test: .venv/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+test-gpu: .venv/.ready
+	PYTHON=$(abspath $(BIN)/python) OUT=build/gpu benchmarks/gpu_suite.sh --only-selftest $(ARGS)
 
 # One wheel serves every torch: the contract of the ops, on the installed wheel, beside version TORCH.
 # Triton comes as that torch pins it, and its interpreter before 3.9 needs numpy below 2.4.

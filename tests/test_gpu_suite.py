@@ -60,6 +60,7 @@ def run_suite(environment: dict[str, str], *options: str) -> tuple[int, str, lis
     return ran.returncode, ran.stdout + ran.stderr, rows
 
 
+@pytest.mark.slow
 def test_providers_that_go_wrong_are_rows_and_the_others_are_timed(bare):
     code, text, rows = run_suite(bare, "--smoke-faults", "--skip-selftest", "--families")
     notes = {row["provider"]: row["note"] for row in rows if row["op"] == "failed_fault"}

@@ -20,6 +20,8 @@ from fastbrain.data import (
 )
 
 pytest.importorskip("nilearn")
+
+pytestmark = pytest.mark.slow
 DESIGN = CohortDesign(subjects=1, runs=6, trials=12, resolution_mm=8, snr=2.0)
 STAGE = {"epochs": 2, "batch_size": 16, "optim": {"lr": 1e-3}}
 CONFIG = {

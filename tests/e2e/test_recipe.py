@@ -38,6 +38,8 @@ from fastbrain.llm4brain.training.pipeline import notes_on
 from fastbrain.training import OptimConfig
 
 pytest.importorskip("nilearn")
+
+pytestmark = pytest.mark.slow
 DESIGN = CohortDesign(subjects=3, runs=3, trials=8, resolution_mm=8, snr=2.0)
 
 

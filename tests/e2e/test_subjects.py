@@ -35,6 +35,8 @@ from fastbrain.training import OptimConfig, StageConfig
 
 pytest.importorskip("nilearn")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
@@ -221,7 +223,6 @@ def test_settings_that_train_no_table_are_refused(store, tmp_path):
     assert RunConfig.from_dict(recipe("affine").to_dict()) == recipe("affine")
 
 
-@pytest.mark.slow
 def test_every_person_is_left_out_once(store, tmp_path, capsys):
     config = replace(recipe(None), stage1=None)
     config = replace(config, stage2=replace(config.stage2, epochs=1))

@@ -13,6 +13,8 @@ import pytest
 
 from fastbrain.brainllm import StorySearch
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -63,7 +65,6 @@ def run(tmp_path, monkeypatch, real_data):
     return main
 
 
-@pytest.mark.slow
 def test_a_part_and_half_of_the_listeners_are_held_out(run):
     metrics, learnt = run()
     assert metrics["listeners"] == 4

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -49,7 +51,6 @@ def run(tmp_path, monkeypatch, real_data):
     return main
 
 
-@pytest.mark.slow
 def test_unseen_passages_are_read(run):
     metrics = run()
     assert metrics["n"] == 166
@@ -59,7 +60,6 @@ def test_unseen_passages_are_read(run):
     assert metrics["p"] == 0.01
 
 
-@pytest.mark.slow
 def test_noise_takes_it_to_chance(run):
     metrics = run("--noise", 0)
     assert metrics["pairwise_vs_permuted"] == pytest.approx(0.5, abs=0.06)

@@ -14,6 +14,8 @@ import pytest
 
 from fastbrain.errors import CohortError, LeakError
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

