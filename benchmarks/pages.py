@@ -1,6 +1,7 @@
-"""Tables that stand between marks of a page of the manual, each made of the rows of one study.
+"""Tables of the manual that are made of the rows of one study.
 
-A table stands between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``.
+Short ones are in the page of their system, between ``<!-- NAME: begin -->`` and
+``<!-- NAME: end -->``; long ones are sections of docs/numbers.md.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ Table = Callable[[list[Row]], str]
 
 # by page: name of the mark to the rows that are read and the table that is made of them
 PAGES: dict[str, dict[str, tuple[str, Table]]] = {
-    "llm4brain.md": {
-        "llm4brain": ("llm4brain", ablation.ablation_table),
-        "people": ("people", ablation.people_tables),
-    },
     "vq.md": {"codes": ("vqlm", coding.codes_table), "age": ("vqlm", coding.age_table)},
 }
-OPS = frozenset(op for tables in PAGES.values() for op, _ in tables.values())
+# by title of the section
+SECTIONS: dict[str, tuple[str, Table]] = {
+    "LLM4Brain: the recipe without one of its parts": ("llm4brain", ablation.ablation_table),
+    "LLM4Brain: subjects": ("people", ablation.people_tables),
+}
+OPS = frozenset(op for tables in (*PAGES.values(), SECTIONS) for op, _ in tables.values())
 
 
 def write_pages(docs: Path, rows: list[Row]) -> None:
@@ -35,6 +37,16 @@ def write_pages(docs: Path, rows: list[Row]) -> None:
             if own:
                 text = between(text, name, table(own))
         (docs / page).write_text(text)
+
+
+def sections(rows: list[Row]) -> str:
+    """The long tables that have rows, each with its title."""
+    parts = []
+    for title, (op, table) in SECTIONS.items():
+        own = [row for row in rows if row["op"] == op]
+        if own:
+            parts.append(f"## {title}\n\n{table(own)}")
+    return "\n\n".join(parts)
 
 
 def between(text: str, name: str, body: str) -> str:

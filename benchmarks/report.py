@@ -279,7 +279,7 @@ def write(root: Path) -> None:
     overview.plot(best, root / "docs" / "images" / "speed.svg")
     title = "# Numbers\n\nGenerated from the rows in `benchmarks/results/` by `make bench-report`."
     body = report(short=True).replace("### ", "## ")
-    body += f"\n\n## Every provider\n\n{report(recipes=False)}"
+    body += f"\n\n{pages.sections(all_rows())}\n\n## Every provider\n\n{report(recipes=False)}"
     (root / "docs" / "numbers.md").write_text(f"{title}\n\n{body}\n")
     pages.write_pages(root / "docs", all_rows())
 
