@@ -29,7 +29,7 @@ _FILES = {
 
 
 def with_article(name: str) -> str:
-    """ "a tench", "an arcade"; an approximation by the first letter."""
+    """Put "a" or "an" before a name, by its first letter: "a tench", "an arcade"."""
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
@@ -114,7 +114,7 @@ def _nouns(path: Path) -> dict[str, str]:
 
 
 def _words(name: str) -> str:
-    """ "labClass" and "van_interior" as words; names run together stay so."""
+    """Split "labClass" and "van_interior" into words; names without a capital stay one word."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ")
 
 

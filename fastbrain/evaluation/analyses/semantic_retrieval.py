@@ -1,4 +1,4 @@
-"""Is a decoded text nearer in meaning to its own truth than to the others?"""
+"""Retrieve the true text of each decoded text by the similarity of sentence embeddings."""
 
 from __future__ import annotations
 

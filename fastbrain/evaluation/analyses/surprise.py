@@ -1,4 +1,4 @@
-"""Does the brain help where the language model alone does not know?
+"""Pairwise accuracy by how surprising the text is to the language model alone.
 
 Easy words are guessed without a brain. If accuracy does not rise with surprise, the brain may
 steer only what the language model knew anyway (BrainLLM, arXiv 2311.09889, figure 3).

@@ -33,7 +33,7 @@ class Sweep:
     scores: tuple[Score, ...]
 
     def adjusted_p(self) -> npt.NDArray[np.float64]:
-        """p of the scores, adjusted over the sweep (Benjamini-Hochberg)."""
+        """P-values of the scores, adjusted over the sweep (Benjamini-Hochberg)."""
         p = [score.p for score in self.scores if score.p is not None]
         if len(p) < len(self.scores):
             raise InputError(f"Sweep.adjusted_p: every score of {self.name} must have a p.")

@@ -64,7 +64,7 @@ def _mean_of(column: int) -> Callable[[Rows], float]:
 
 
 def bleu_signature(order: int, brevity: bool) -> str:
-    """sacrebleu's signature, after the name it is called by."""
+    """Signature of a sacrebleu metric, after the name of the metric."""
     from sacrebleu.metrics.bleu import BLEU
 
     metric = BLEU(max_ngram_order=order)

@@ -138,7 +138,7 @@ def memory_update_(memory: Tensor, features: Tensor, indices: Tensor, *, momentu
 
 
 def entropy_separation(logits: Tensor, *, rho: float, margin: float) -> Tensor:
-    """Push each sample's class entropy H away from rho: mean of -\\|H - rho\\| outside the margin.
+    r"""Push each sample's class entropy H away from rho: mean of -\|H - rho\| outside the margin.
 
     Inside the margin a sample counts 0 (LLM4Brain, eq. 5; DANCE reports the constant
     -margin there, with the same gradient). The entropy carries DANCE's 1e-5 inside the log.
