@@ -1,9 +1,10 @@
 """Adapted linear layers on the GPU: a product whose accumulator starts at the low-rank branch.
 
-``_wide`` computes ``out = left · rightᵀ + scale · act(low) · upᵀ (+ bias)``: the forward pass with
-x, W, x Aᵀ and B, and the gradient of x with dY, Wᵀ, dS and Aᵀ. ``_narrow`` reads dY once for both
-dY B and dYᵀ s. Sums are split by shape alone and added in a fixed order, so results are the same
-at every run. Plain pointers, so that every Triton from 3.6 on compiles it.
+``lora_linear_wide_kernel`` computes ``out = left · rightᵀ + scale · act(low) · upᵀ (+ bias)``: the
+forward pass with x, W, x Aᵀ and B, and the gradient of x with dY, Wᵀ, dS and Aᵀ.
+``lora_linear_narrow_kernel`` reads dY once for both dY B and dYᵀ s. Sums are split by shape alone
+and added in a fixed order, so results are the same at every run. Plain pointers, so that every
+Triton from 3.6 on compiles it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def _dot(left, right, total, EXACT: tl.constexpr):
 
 # the number of rows changes from call to call and aligns nothing: it must not make a new binary
 @triton.jit(do_not_specialize=["rows"])
-def _wide(
+def lora_linear_wide_kernel(
     left,
     right,
     bias,
@@ -115,7 +116,7 @@ def _wide(
 
 
 @triton.jit(do_not_specialize=["rows", "strips"])
-def _narrow(
+def lora_linear_narrow_kernel(
     grad,
     low,
     up,
@@ -165,7 +166,10 @@ def rank_block(rank: int) -> int:
 
 
 def blocks(dtype: torch.dtype, rows: int, rank: int, capability: int = 90) -> dict[str, int]:
-    """Tiles of ``_wide`` that spill no register; `capability` is the compute capability × 10."""
+    """Tiles of ``lora_linear_wide_kernel`` that spill no register.
+
+    `capability` is the compute capability × 10.
+    """
     held = {"BR": rank_block(rank), "GROUP": 8}
     if dtype == torch.float32:
         return {"BM": 64, "BN": 64, "BK": 16, "num_warps": 8, "num_stages": 2, **held}
@@ -179,7 +183,7 @@ def blocks(dtype: torch.dtype, rows: int, rank: int, capability: int = 90) -> di
 
 
 def narrow_blocks(dtype: torch.dtype, rank: int) -> dict[str, int]:
-    """Tile sizes, warps and stages of ``_narrow``."""
+    """Tile sizes, warps and stages of ``lora_linear_narrow_kernel``."""
     size = {"BM": 32, "BN": 64} if dtype == torch.float32 else {"BM": 64, "BN": 128}
     # of two products in one pipelined loop, ptxas 13 lets the wide ones wait for each other (C7515)
     stages = 1 if rank > 16 and dtype != torch.float32 else 2
@@ -212,7 +216,7 @@ def wide(
     tile = blocks(left.dtype, rows, rank, _capability(left))
     programs = triton.cdiv(rows, tile["BM"]) * triton.cdiv(columns, tile["BN"])
     launch(
-        _wide,
+        lora_linear_wide_kernel,
         (programs,),
         *(left, right, bias, low, up, out, scale, rows, columns, depth, rank),
         RIGHT_ROWS=by_rows,
@@ -240,7 +244,7 @@ def narrow(
     into_up = grad.new_empty(splits, columns, rank, dtype=torch.float32)
     kind = ACTIVATIONS[activation]
     launch(
-        _narrow,
+        lora_linear_narrow_kernel,
         (tiles, splits),
         *(grad, low, up, into_low, into_up, rows, columns, rank, strips),
         ACTIVATION=kind,

@@ -73,7 +73,7 @@ def _smoothed(weight, scale, eps):
 
 # the numbers of samples and rows change and align nothing: their value must not make a new binary
 @triton.jit(do_not_specialize=["batch", "size"], do_not_specialize_on_alignment=["indices"])
-def sweep(
+def neighborhood_clustering_fwd_kernel(
     features,
     rest,
     memory,
@@ -170,7 +170,7 @@ def sweep(
 @triton.jit(
     do_not_specialize=["begin", "batch", "size"], do_not_specialize_on_alignment=["indices"]
 )
-def weigh(
+def neighborhood_clustering_bwd_kernel(
     features,
     rest,
     memory,

@@ -60,7 +60,7 @@ def _volume_size(tokens, patch, voxels, PACKED: tl.constexpr):
 # batches and grids of tokens change from call to call and align nothing: their value must not make
 # a new binary
 @triton.jit(do_not_specialize=["samples", "tokens", "voxels"])
-def _forward(
+def tokenize_voxels_fwd_kernel(
     volumes,
     weight,
     bias,
@@ -122,7 +122,7 @@ def _forward(
 
 
 @triton.jit(do_not_specialize=["samples", "share", "tokens", "voxels"])
-def _backward(
+def tokenize_voxels_bwd_kernel(
     grad,
     volumes,
     offsets,
@@ -233,7 +233,7 @@ def forward(
     sizes = batch * tokens, tokens, patch, frames, volumes.shape[2:].numel(), features
     flags = _flags(volumes, mean, inv_std, exact or weight.dtype == torch.float32)
     pointers = volumes, weight, bias, offsets, mean, inv_std, out
-    launch(_forward, (programs,), *pointers, scale, *sizes, **flags, **tile)
+    launch(tokenize_voxels_fwd_kernel, (programs,), *pointers, scale, *sizes, **flags, **tile)
     return out
 
 
@@ -266,7 +266,7 @@ def backward(
     sizes = samples, share, tokens, patch, frames, volumes.shape[2:].numel(), features
     flags = _flags(volumes, mean, inv_std, exact or grad.dtype == torch.float32)
     pointers = grad, volumes, offsets, mean, inv_std, out
-    launch(_backward, (*tiles, shares), *pointers, scale, *sizes, **flags, **tile)
+    launch(tokenize_voxels_bwd_kernel, (*tiles, shares), *pointers, scale, *sizes, **flags, **tile)
     return out.sum(dim=0)
 
 

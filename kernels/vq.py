@@ -24,7 +24,7 @@ _AGAIN = 32
 # numbers of rows and codes change from call to call and align nothing: their value must not make a
 # new binary
 @triton.jit(do_not_specialize=["rows", "count"], do_not_specialize_on_alignment=["mask"])
-def _nearest(
+def vq_lookup_fwd_kernel(
     x,
     codes,
     weights,
@@ -137,7 +137,7 @@ def _nearest(
 
 
 @triton.jit(do_not_specialize_on_alignment=["order", "begins", "ends"])
-def _segment_sums(
+def vq_update_sums_kernel(
     x, order, begins, ends, out, width, HAS_ORDER: tl.constexpr, BR: tl.constexpr, BD: tl.constexpr
 ):
     segment = tl.program_id(0).to(tl.int64)
@@ -203,7 +203,7 @@ def nearest(
         return out
     tile = blocks(x.dtype, x.shape[-1])
     launch(
-        _nearest,
+        vq_lookup_fwd_kernel,
         (triton.cdiv(out.numel(), tile["BM"]),),
         x,
         codes,
@@ -233,7 +233,7 @@ def segment_sums(
     tile = _sum_blocks(width)
     grid = (begins.shape[0], triton.cdiv(width, tile["BD"]))
     tensors = x, order, begins, ends, out
-    launch(_segment_sums, grid, *tensors, width, HAS_ORDER=order is not None, **tile)
+    launch(vq_update_sums_kernel, grid, *tensors, width, HAS_ORDER=order is not None, **tile)
     return out
 
 

@@ -207,7 +207,7 @@ def test_tokenizer_operators_keep_their_schema(layout):
     volumes, weight, bias = (t.detach() for t in call.args)
     bases, bits = rows_of(call.options["grid"])
     fixed = (bases, bits, call.options["mean"], call.options["inv_std"], 0.5)
-    forward = torch.ops.fastbrain.voxel_tokenizer.default
+    forward = torch.ops.fastbrain.tokenize_voxels_cpu.default
     for with_bias in (bias, None):
         args = (volumes, weight, with_bias, *fixed)
         torch.library.opcheck(forward, args)
@@ -216,7 +216,7 @@ def test_tokenizer_operators_keep_their_schema(layout):
     torch.library.opcheck(forward, args)
     grad = forward(volumes, weight, bias, *fixed)
     torch.library.opcheck(
-        torch.ops.fastbrain.voxel_tokenizer_weight_grad.default,
+        torch.ops.fastbrain.tokenize_voxels_cpu_grad.default,
         (grad, volumes, *fixed, weight.shape[1], list(weight.shape[2:])),
     )
 

@@ -62,7 +62,7 @@ def test_schema():
     x, weight, bias, a, b = layer(3, 19, 7, 2)
     for with_bias in (bias, None):
         args = (x.T.contiguous().T, weight, with_bias, a.T.contiguous().T, b, 0.5, "silu")
-        torch.library.opcheck(torch.ops.fastbrain.lora_few.default, args)
+        torch.library.opcheck(torch.ops.fastbrain.lora_linear_cpu_decode.default, args)
 
 
 def test_a_decoding_step_compiles_to_it():

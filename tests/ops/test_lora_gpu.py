@@ -81,13 +81,13 @@ import fastbrain.ops
 x, weight, bias = torch.randn(7, 5), torch.randn(9, 5), torch.randn(9)
 a, b = [torch.randn(2, 5), torch.randn(3, 5)], [torch.randn(4, 2), torch.randn(3, 3)]
 options = ([0, 6], 0.5, "gelu")
-forward = torch.ops.fastbrain.lora_fused.default
+forward = torch.ops.fastbrain.lora_linear_triton.default
 for with_bias in (bias, None):
     torch.library.opcheck(forward, (x, weight, with_bias, a, b, *options))
 y, low = forward(x, weight, bias, a, b, *options)
 for wanted in ([True] * 5, [False, False, False, True, True]):
     arguments = (y.cos(), x, weight, a, b, low, *options, wanted)
-    torch.library.opcheck(torch.ops.fastbrain.lora_fused_gradients.default, arguments)
+    torch.library.opcheck(torch.ops.fastbrain.lora_linear_triton_gradients.default, arguments)
 """
 
 
@@ -103,5 +103,5 @@ def test_interpreted_operators_keep_their_schema():
 def test_the_decoding_operator_knows_its_shape():
     x, weight = torch.empty(2, 3, 8, device="meta"), torch.empty(5, 8, device="meta")
     a, b = torch.empty(4, 8, device="meta"), torch.empty(5, 4, device="meta")
-    y = torch.ops.fastbrain.lora_decode(x, weight, None, a, b, 0.5, "gelu")
+    y = torch.ops.fastbrain.lora_linear_cuda(x, weight, None, a, b, 0.5, "gelu")
     assert y.shape == (2, 3, 5)

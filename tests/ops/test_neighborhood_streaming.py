@@ -203,7 +203,7 @@ def test_registered_operator_keeps_its_schema(dtype, eps, grad):
     features, prototypes, memory = (t.to(dtype) for t in rows)
     others = torch.cat([prototypes, features]).detach()
     args = (features.detach(), others, memory, indices, 0.05, eps, 3, grad)
-    torch.library.opcheck(torch.ops.fastbrain.neighborhood_entropy.default, args)
+    torch.library.opcheck(torch.ops.fastbrain.neighborhood_clustering_cpu.default, args)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

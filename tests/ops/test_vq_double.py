@@ -95,7 +95,7 @@ def test_the_kernel_is_chosen_and_says_which():
 def test_update_adds_in_the_precision_of_the_rows(dtype):
     x, mask = normal(333, 35), normal(333) > 0
     indices = torch.randint(-1, 7, (333,), generator=torch.Generator().manual_seed(0))
-    counts, sums = torch.ops.fastbrain.vq_sums(x.to(dtype), indices, mask, 7)
+    counts, sums = torch.ops.fastbrain.vq_update_cpu(x.to(dtype), indices, mask, 7)
     expected = torch.zeros(7, 35, dtype=dtype)
     for row in mask.nonzero()[:, 0].tolist():
         if indices[row] >= 0:
@@ -122,10 +122,10 @@ def test_k_means_in_float64():
 def test_registered_operators_keep_their_schema(euclidean):
     operators, x, codebook = torch.ops.fastbrain, normal(9, 5), normal(7, 5)
     mask, indices = normal(9) > 0, torch.ones(9, dtype=torch.int64)
-    for codes in (codebook, operators.vq_pack(codebook, euclidean), codebook.T.contiguous().T):
-        torch.library.opcheck(operators.vq_nearest.default, (x, mask, codes, euclidean, 7))
-    torch.library.opcheck(operators.vq_pack.default, (codebook, euclidean))
-    torch.library.opcheck(operators.vq_sums.default, (x, indices, mask, 7))
+    for codes in (codebook, operators.vq_pack_cpu(codebook, euclidean), codebook.T.contiguous().T):
+        torch.library.opcheck(operators.vq_lookup_cpu.default, (x, mask, codes, euclidean, 7))
+    torch.library.opcheck(operators.vq_pack_cpu.default, (codebook, euclidean))
+    torch.library.opcheck(operators.vq_update_cpu.default, (x, indices, mask, 7))
 
 
 ISA = """

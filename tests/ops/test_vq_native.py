@@ -146,7 +146,7 @@ def test_sums_of_segments_do_not_depend_on_how_full_they_are():
 def test_update_adds_in_the_order_of_the_rows(dtype):
     x, mask = normal(333, 35).to(dtype), normal(333) > 0
     indices = torch.randint(-1, 7, (333,), generator=torch.Generator().manual_seed(0))
-    counts, sums = torch.ops.fastbrain.vq_sums(x, indices, mask, 7)
+    counts, sums = torch.ops.fastbrain.vq_update_cpu(x, indices, mask, 7)
     expected = torch.zeros(7, 35)
     for row in mask.nonzero()[:, 0].tolist():
         if indices[row] >= 0:
@@ -225,22 +225,22 @@ def test_registered_operators_keep_their_schema(x):
     mask, indices = normal(*x.shape[:-1]) > 0, torch.ones(x.shape[:-1], dtype=torch.int64)
     operators = torch.ops.fastbrain
     for euclidean, masked in itertools.product((True, False), (mask, None)):
-        panels = operators.vq_pack(CODEBOOK, euclidean)
+        panels = operators.vq_pack_cpu(CODEBOOK, euclidean)
         for codes in (CODEBOOK, panels, CODEBOOK.T.contiguous().T):
             torch.library.opcheck(
-                operators.vq_nearest.default, (x, masked, codes, euclidean, len(CODEBOOK))
+                operators.vq_lookup_cpu.default, (x, masked, codes, euclidean, len(CODEBOOK))
             )
-        torch.library.opcheck(operators.vq_sums.default, (x, indices, masked, 7))
-        torch.library.opcheck(operators.vq_pack.default, (CODEBOOK.T.contiguous().T, euclidean))
+        torch.library.opcheck(operators.vq_update_cpu.default, (x, indices, masked, 7))
+        torch.library.opcheck(operators.vq_pack_cpu.default, (CODEBOOK.T.contiguous().T, euclidean))
         if BACKEND == "triton":
             codes, weights = CODEBOOK.to(x.dtype), CODEBOOK.square().sum(1)
             torch.library.opcheck(
-                operators.vq_nearest_scored.default, (x, masked, codes, weights, not euclidean)
+                operators.vq_lookup_triton.default, (x, masked, codes, weights, not euclidean)
             )
             bounds = torch.tensor([0, 1, 1]), torch.tensor([1, 1, 3])
             for order in (None, torch.tensor([2, 0, 1])):
                 rows = x.reshape(-1, x.shape[-1])
-                torch.library.opcheck(operators.vq_segment_sums.default, (rows, order, *bounds))
+                torch.library.opcheck(operators.vq_update_triton.default, (rows, order, *bounds))
 
 
 def test_autocast_may_mix_precisions():

@@ -49,11 +49,11 @@ def call(
     if few.takes(rows, weight, bias, a, b):
         y = few.few(rows, weight, bias, a, b, scale, activation or "")
     elif torch.compiler.is_compiling():
-        return adapted("products", x, weight, bias, (a,), (b,), (0,), scale, activation)
+        return adapted("linear_cpu", x, weight, bias, (a,), (b,), (0,), scale, activation)
     elif rows.shape[0] < FEW or not any_gradient(x, weight, bias, a, b):
         y = products.composed(rows, weight, bias, a, b, scale, activation or "")
     else:
-        y = adapted("products", rows, weight, bias, (a,), (b,), (0,), scale, activation)
+        y = adapted("linear_cpu", rows, weight, bias, (a,), (b,), (0,), scale, activation)
     return y if x.dim() == 2 else y.reshape(*x.shape[:-1], weight.shape[0])
 
 
@@ -80,7 +80,7 @@ def attend(
     mask: Tensor | None,
 ) -> Tensor:
     """Adapted attention on the CPU, with gradients for every tensor."""
-    return attention.attention("products", x, qkv, out, adapters, num_heads, mask)
+    return attention.attention("linear_cpu", x, qkv, out, adapters, num_heads, mask)
 
 
-register("products", Pair(products.forward, products.gradients), ["CPU"])
+register("linear_cpu", Pair(products.forward, products.gradients), ["CPU"])

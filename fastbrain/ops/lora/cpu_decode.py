@@ -20,8 +20,8 @@ _ACTIVATIONS = {"": 0, "gelu": 1, "silu": 2, "relu": 3}
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define(
-    "lora_few(Tensor x, Tensor weight, Tensor? bias, Tensor a, Tensor b, float scale, "
-    "str activation) -> Tensor"
+    "lora_linear_cpu_decode(Tensor x, Tensor weight, Tensor? bias, Tensor a, Tensor b, "
+    "float scale, str activation) -> Tensor"
 )
 
 
@@ -47,7 +47,7 @@ def few(
 ) -> Tensor:
     """``y (M, d_out)`` of ``rows (M, d_in)``."""
     # eager code spares the dispatcher, a good part of the time of a narrow layer
-    run = torch.ops.fastbrain.lora_few if torch.compiler.is_compiling() else _few
+    run = torch.ops.fastbrain.lora_linear_cpu_decode if torch.compiler.is_compiling() else _few
     return run(rows, weight, bias, a, b, scale, activation)
 
 
@@ -90,5 +90,5 @@ def _fake(
     return x.new_empty(x.shape[0], weight.shape[0])
 
 
-_library.impl("lora_few", _few, "CPU")
-torch.library.register_fake("fastbrain::lora_few", _fake, lib=_library)
+_library.impl("lora_linear_cpu_decode", _few, "CPU")
+torch.library.register_fake("fastbrain::lora_linear_cpu_decode", _fake, lib=_library)

@@ -26,7 +26,7 @@ _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define(
-    "lora_decode(Tensor x, Tensor weight, Tensor? bias, Tensor a, Tensor b, float scale, "
+    "lora_linear_cuda(Tensor x, Tensor weight, Tensor? bias, Tensor a, Tensor b, float scale, "
     "str activation) -> Tensor"
 )
 
@@ -68,7 +68,7 @@ def call(
     activation: str | None,
 ) -> Tensor:
     """Adapted linear layer of a few rows on the GPU."""
-    return torch.ops.fastbrain.lora_decode(x, weight, bias, a, b, scale, activation or "")
+    return torch.ops.fastbrain.lora_linear_cuda(x, weight, bias, a, b, scale, activation or "")
 
 
 def can_attend(
@@ -102,7 +102,7 @@ def attend(
     mask: Tensor | None,
 ) -> Tensor:
     """Adapted attention by flash-attn, with gradients for every tensor."""
-    return attention.attention("fused", x, qkv, out, adapters, num_heads, mask, _flash)
+    return attention.attention("linear_triton", x, qkv, out, adapters, num_heads, mask, _flash)
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -149,5 +149,5 @@ def _fake(
 
 
 for _key in _cuda.KEYS:
-    _library.impl("lora_decode", _forward, _key)
-torch.library.register_fake("fastbrain::lora_decode", _fake, lib=_library)
+    _library.impl("lora_linear_cuda", _forward, _key)
+torch.library.register_fake("fastbrain::lora_linear_cuda", _fake, lib=_library)

@@ -44,7 +44,7 @@ def call(
     activation: str | None,
 ) -> Tensor:
     """Adapted linear layer on the GPU, with gradients for every tensor."""
-    return adapted("fused", x, weight, bias, (a,), (b,), (0,), scale, activation)
+    return adapted("linear_triton", x, weight, bias, (a,), (b,), (0,), scale, activation)
 
 
 def can_attend(
@@ -72,7 +72,7 @@ def attend(
     mask: Tensor | None,
 ) -> Tensor:
     """Adapted attention on the GPU; the library's attention between our projections."""
-    return attention.attention("fused", x, qkv, out, adapters, num_heads, mask)
+    return attention.attention("linear_triton", x, qkv, out, adapters, num_heads, mask)
 
 
 def _reason(x: Tensor, weight: Tensor, a: Sequence[Tensor]) -> str | None:
@@ -175,4 +175,4 @@ def _placed(b: Sequence[Tensor], rows: Sequence[int], d_out: int) -> Tensor:
     return up
 
 
-register("fused", Pair(_forward, _gradients), _triton.KEYS)
+register("linear_triton", Pair(_forward, _gradients), _triton.KEYS)

@@ -26,7 +26,7 @@ _MANY = {torch.float32: 128, torch.float64: 32}
 _WIDEST = 1024
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
-_library.define("neighborhood_entropy" + entropy.SCHEMA)
+_library.define("neighborhood_clustering_cpu" + entropy.SCHEMA)
 
 
 def can_run(
@@ -66,7 +66,7 @@ def call(
 ) -> Tensor:
     """Mean entropy on the CPU, with gradients for features and prototypes."""
     return entropy.clustering(
-        torch.ops.fastbrain.neighborhood_entropy,
+        torch.ops.fastbrain.neighborhood_clustering_cpu,
         features,
         prototypes,
         memory,
@@ -112,5 +112,5 @@ def _entropy(
     return out
 
 
-_library.impl("neighborhood_entropy", _entropy, "CPU")
-torch.library.register_fake("fastbrain::neighborhood_entropy", entropy.fake, lib=_library)
+_library.impl("neighborhood_clustering_cpu", _entropy, "CPU")
+torch.library.register_fake("fastbrain::neighborhood_clustering_cpu", entropy.fake, lib=_library)

@@ -19,7 +19,7 @@ _SLAB = 1 << 16
 _WIDEST_DUAL = 256
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
-_library.define("neighborhood_entropy_streamed" + entropy.SCHEMA)
+_library.define("neighborhood_clustering_triton" + entropy.SCHEMA)
 
 
 def can_run(
@@ -47,7 +47,7 @@ def call(
 ) -> Tensor:
     """Mean entropy on the GPU, with gradients for features and prototypes."""
     return entropy.clustering(
-        torch.ops.fastbrain.neighborhood_entropy_streamed,
+        torch.ops.fastbrain.neighborhood_clustering_triton,
         features,
         prototypes,
         memory,
@@ -175,7 +175,7 @@ def _sums(
     sums = features.new_empty(shares, 3, batch)
     products = features.new_empty((shares, 2, batch, width) if dual else (0,))
     launch(
-        kernels.sweep,
+        kernels.neighborhood_clustering_fwd_kernel,
         (groups, shares),
         *(*_halves(features, memory), memory, indices, bias, known, sums, products),
         *(batch, size, span, 1 / temperature, eps),
@@ -215,7 +215,7 @@ def _weights(
     pitch = 16 * _cdiv(count, 16)
     weights = memory.new_empty(batch, pitch)
     launch(
-        kernels.weigh,
+        kernels.neighborhood_clustering_bwd_kernel,
         (_cdiv(batch, tile["BB"]), _cdiv(count, tile["BN"])),
         *(*_halves(features, memory), memory, indices, bias, known, weights),
         *(begin, batch, begin + count, pitch, 1 / temperature, eps),
@@ -230,5 +230,5 @@ def _weights(
 
 
 for _key in _triton.KEYS:
-    _library.impl("neighborhood_entropy_streamed", _entropy, _key)
-torch.library.register_fake("fastbrain::neighborhood_entropy_streamed", entropy.fake, lib=_library)
+    _library.impl("neighborhood_clustering_triton", _entropy, _key)
+torch.library.register_fake("fastbrain::neighborhood_clustering_triton", entropy.fake, lib=_library)

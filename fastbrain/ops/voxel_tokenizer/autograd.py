@@ -30,7 +30,7 @@ class Tokenize(torch.autograd.Function):
         """Tokens of the problem."""
         ctx.save_for_backward(volumes, offsets, mean, inv_std)
         ctx.kind, ctx.scale, ctx.shape, ctx.dtype = kind, scale, weight.shape, weight.dtype
-        forward = getattr(torch.ops.fastbrain, f"voxel_tokenizer_{kind}")
+        forward = getattr(torch.ops.fastbrain, f"tokenize_voxels_{kind}")
         return forward(volumes, weight, bias, offsets, mean, inv_std, scale)
 
     @staticmethod
@@ -88,8 +88,8 @@ def register(kind: str, forward: Any, backward: Any, keys: tuple[str, ...]) -> A
     """Define the two operators of a kind for some dispatch keys; returns their library."""
     library = torch.library.Library("fastbrain", "FRAGMENT")
     for name, schema, call, shape in (
-        (f"voxel_tokenizer_{kind}", SCHEMA, forward, fake),
-        (f"voxel_tokenizer_{kind}_grad", SCHEMA_GRAD, backward, fake_grad),
+        (f"tokenize_voxels_{kind}", SCHEMA, forward, fake),
+        (f"tokenize_voxels_{kind}_grad", SCHEMA_GRAD, backward, fake_grad),
     ):
         library.define(name + schema)
         for key in keys:

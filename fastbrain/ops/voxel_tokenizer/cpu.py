@@ -23,11 +23,11 @@ _WIDEST_ROW = 64
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define(
-    "voxel_tokenizer(Tensor volumes, Tensor weight, Tensor? bias, Tensor bases, Tensor bits, "
+    "tokenize_voxels_cpu(Tensor volumes, Tensor weight, Tensor? bias, Tensor bases, Tensor bits, "
     "Tensor? mean, Tensor? inv_std, float scale) -> Tensor"
 )
 _library.define(
-    "voxel_tokenizer_weight_grad(Tensor grad, Tensor volumes, Tensor bases, Tensor bits, "
+    "tokenize_voxels_cpu_grad(Tensor grad, Tensor volumes, Tensor bases, Tensor bits, "
     "Tensor? mean, Tensor? inv_std, float scale, SymInt frames, int[] kernel) -> Tensor"
 )
 
@@ -116,7 +116,7 @@ class _Tokenize(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(volumes, bases, bits, mean, inv_std)
         ctx.scale, ctx.frames, ctx.kernel = scale, weight.shape[1], list(weight.shape[2:])
-        return torch.ops.fastbrain.voxel_tokenizer(
+        return torch.ops.fastbrain.tokenize_voxels_cpu(
             volumes, weight, bias, bases, bits, mean, inv_std, scale
         )
 
@@ -126,7 +126,7 @@ class _Tokenize(torch.autograd.Function):
         volumes, bases, bits, mean, inv_std = ctx.saved_tensors
         grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_weight = torch.ops.fastbrain.voxel_tokenizer_weight_grad(
+            grad_weight = torch.ops.fastbrain.tokenize_voxels_cpu_grad(
                 grad, volumes, bases, bits, mean, inv_std, ctx.scale, ctx.frames, ctx.kernel
             )
         if ctx.needs_input_grad[1]:
@@ -235,9 +235,7 @@ def _fake_weight_grad(
     return grad.new_empty(grad.shape[-1], frames, *kernel)
 
 
-_library.impl("voxel_tokenizer", _forward, "CPU")
-_library.impl("voxel_tokenizer_weight_grad", _weight_grad, "CPU")
-torch.library.register_fake("fastbrain::voxel_tokenizer", _fake_forward, lib=_library)
-torch.library.register_fake(
-    "fastbrain::voxel_tokenizer_weight_grad", _fake_weight_grad, lib=_library
-)
+_library.impl("tokenize_voxels_cpu", _forward, "CPU")
+_library.impl("tokenize_voxels_cpu_grad", _weight_grad, "CPU")
+torch.library.register_fake("fastbrain::tokenize_voxels_cpu", _fake_forward, lib=_library)
+torch.library.register_fake("fastbrain::tokenize_voxels_cpu_grad", _fake_weight_grad, lib=_library)

@@ -47,7 +47,7 @@ def call(
     """Tokenize on the GPU, with gradients for weight and bias."""
     offsets = patches.offsets_of(grid, weight.device, torch.int32)
     fixed = [None if t is None else t.detach() for t in (volumes, mean, inv_std)]
-    return Tokenize.apply("single", weight, bias, fixed[0], offsets, fixed[1], fixed[2], scale)
+    return Tokenize.apply("cuda", weight, bias, fixed[0], offsets, fixed[1], fixed[2], scale)
 
 
 def _forward(
@@ -98,4 +98,4 @@ def _weight_grad(
     return patches.weight_grad(grad, volumes, offsets, mean, inv_std, scale, grad.dtype)
 
 
-_library = register("single", _forward, _weight_grad, _cuda.KEYS)
+_library = register("cuda", _forward, _weight_grad, _cuda.KEYS)

@@ -42,7 +42,7 @@ def call(
             torch.where(offsets >= 0, patches.gather(t.detach(), offsets), 0)
             for t in (mean, inv_std)
         )
-    return Tokenize.apply("gather", weight, bias, fixed[0], offsets, fixed[1], fixed[2], scale)
+    return Tokenize.apply("triton", weight, bias, fixed[0], offsets, fixed[1], fixed[2], scale)
 
 
 def _forward(
@@ -94,4 +94,4 @@ def _contiguous(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous()
 
 
-_library = register("gather", _forward, _weight_grad, _triton.KEYS)
+_library = register("triton", _forward, _weight_grad, _triton.KEYS)

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 _TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
-_library.define("vq_pack(Tensor codebook, bool euclidean) -> Tensor")
+_library.define("vq_pack_cpu(Tensor codebook, bool euclidean) -> Tensor")
 _library.define(
-    "vq_nearest(Tensor x, Tensor? mask, Tensor codes, bool euclidean, SymInt count) -> Tensor"
+    "vq_lookup_cpu(Tensor x, Tensor? mask, Tensor codes, bool euclidean, SymInt count) -> Tensor"
 )
-_library.define("vq_sums(Tensor x, Tensor indices, Tensor? mask, SymInt count) -> (Tensor, Tensor)")
+_library.define(
+    "vq_update_cpu(Tensor x, Tensor indices, Tensor? mask, SymInt count) -> (Tensor, Tensor)"
+)
 
 
 def can_run(
@@ -49,7 +51,7 @@ def call(
 
 def pack(codebook: Tensor, metric: str) -> Tensor:
     """The codes in the layouts in which the kernel reads them."""
-    return torch.ops.fastbrain.vq_pack(codebook, metric == "euclidean")
+    return torch.ops.fastbrain.vq_pack_cpu(codebook, metric == "euclidean")
 
 
 def can_sum(
@@ -61,7 +63,7 @@ def can_sum(
 
 def sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
     """How many rows each code has, (C,) int64, and their sum, (C, D) at least float32."""
-    return torch.ops.fastbrain.vq_sums(x.detach(), indices, mask, count)
+    return torch.ops.fastbrain.vq_update_cpu(x.detach(), indices, mask, count)
 
 
 def _can_read(x: Tensor) -> str | None:
@@ -97,7 +99,7 @@ def _plain(codebook: Tensor, euclidean: bool, precision: torch.dtype) -> Tensor:
 def _pack(codebook: Tensor, euclidean: bool) -> Tensor:
     codes = _plain(codebook, euclidean, _precision(codebook))
     out = _fake_pack(codes, euclidean)
-    _entry("vq_pack", codes.dtype)(
+    _entry("vq_pack_cpu", codes.dtype)(
         codes=codes.data_ptr(),
         euclidean=euclidean,
         count=codes.shape[0],
@@ -136,7 +138,7 @@ def _sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[
     x, indices = x.contiguous(), indices.contiguous()
     mask = None if mask is None else mask.contiguous()
     counts, total = _fake_sums(x, indices, mask, count)
-    _entry("vq_sums", total.dtype)(
+    _entry("vq_update_cpu", total.dtype)(
         rows=x.data_ptr(),
         type=_TYPES[x.dtype],
         mask=0 if mask is None else mask.data_ptr(),
@@ -172,12 +174,12 @@ def _fake_sums(
     )
 
 
-_library.impl("vq_pack", _pack, "CPU")
-_library.impl("vq_nearest", _nearest, "CPU")
-_library.impl("vq_sums", _sums, "CPU")
-torch.library.register_fake("fastbrain::vq_pack", _fake_pack, lib=_library)
-torch.library.register_fake("fastbrain::vq_nearest", _fake_nearest, lib=_library)
-torch.library.register_fake("fastbrain::vq_sums", _fake_sums, lib=_library)
+_library.impl("vq_pack_cpu", _pack, "CPU")
+_library.impl("vq_lookup_cpu", _nearest, "CPU")
+_library.impl("vq_update_cpu", _sums, "CPU")
+torch.library.register_fake("fastbrain::vq_pack_cpu", _fake_pack, lib=_library)
+torch.library.register_fake("fastbrain::vq_lookup_cpu", _fake_nearest, lib=_library)
+torch.library.register_fake("fastbrain::vq_update_cpu", _fake_sums, lib=_library)
 
 # resolved once: for one row the search for the overload would be felt
-_lookup = torch.ops.fastbrain.vq_nearest.default
+_lookup = torch.ops.fastbrain.vq_lookup_cpu.default

@@ -20,7 +20,7 @@ _BLOCK_CODES, _MOST_BLOCKS = 32, 264
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define(
-    "vq_nearest_few(Tensor x, Tensor? mask, Tensor codes, Tensor weights, bool cosine) -> Tensor"
+    "vq_lookup_cuda(Tensor x, Tensor? mask, Tensor codes, Tensor weights, bool cosine) -> Tensor"
 )
 
 
@@ -46,7 +46,7 @@ def call(
     x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
 ) -> Tensor:
     """Nearest code on the GPU."""
-    return torch.ops.fastbrain.vq_nearest_few(*scored(x, codebook, metric, mask, packed))
+    return torch.ops.fastbrain.vq_lookup_cuda(*scored(x, codebook, metric, mask, packed))
 
 
 def _nearest(
@@ -81,5 +81,5 @@ def _fake(x: Tensor, mask: Tensor | None, codes: Tensor, weights: Tensor, cosine
 
 
 for _key in _cuda.KEYS:
-    _library.impl("vq_nearest_few", _nearest, _key)
-torch.library.register_fake("fastbrain::vq_nearest_few", _fake, lib=_library)
+    _library.impl("vq_lookup_cuda", _nearest, _key)
+torch.library.register_fake("fastbrain::vq_lookup_cuda", _fake, lib=_library)

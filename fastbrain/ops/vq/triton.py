@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define(
-    "vq_nearest_scored(Tensor x, Tensor? mask, Tensor codes, Tensor weights, bool cosine) -> Tensor"
+    "vq_lookup_triton(Tensor x, Tensor? mask, Tensor codes, Tensor weights, bool cosine) -> Tensor"
 )
-_library.define("vq_segment_sums(Tensor x, Tensor? order, Tensor begins, Tensor ends) -> Tensor")
+_library.define("vq_update_triton(Tensor x, Tensor? order, Tensor begins, Tensor ends) -> Tensor")
 
 
 def can_run(
@@ -37,7 +37,7 @@ def call(
     x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
 ) -> Tensor:
     """Nearest code on the GPU."""
-    return torch.ops.fastbrain.vq_nearest_scored(*scored(x, codebook, metric, mask, packed))
+    return torch.ops.fastbrain.vq_lookup_triton(*scored(x, codebook, metric, mask, packed))
 
 
 def can_sum(
@@ -54,8 +54,8 @@ def sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[T
     order, bounds = sort_by_code(indices, mask, count)
     begins, ends, firsts, lasts = pieces_of(bounds, order.shape[0])
     rows = x.detach().reshape(-1, x.shape[-1])
-    parts = torch.ops.fastbrain.vq_segment_sums(rows, order, begins, ends)
-    return bounds.diff(), torch.ops.fastbrain.vq_segment_sums(parts, None, firsts, lasts)
+    parts = torch.ops.fastbrain.vq_update_triton(rows, order, begins, ends)
+    return bounds.diff(), torch.ops.fastbrain.vq_update_triton(parts, None, firsts, lasts)
 
 
 def _nearest(
@@ -92,7 +92,7 @@ def _fake_segment_sums(x: Tensor, order: Tensor | None, begins: Tensor, ends: Te
 
 
 for _key in _triton.KEYS:
-    _library.impl("vq_nearest_scored", _nearest, _key)
-    _library.impl("vq_segment_sums", _segment_sums, _key)
-torch.library.register_fake("fastbrain::vq_nearest_scored", _fake_nearest, lib=_library)
-torch.library.register_fake("fastbrain::vq_segment_sums", _fake_segment_sums, lib=_library)
+    _library.impl("vq_lookup_triton", _nearest, _key)
+    _library.impl("vq_update_triton", _segment_sums, _key)
+torch.library.register_fake("fastbrain::vq_lookup_triton", _fake_nearest, lib=_library)
+torch.library.register_fake("fastbrain::vq_update_triton", _fake_segment_sums, lib=_library)
