@@ -80,6 +80,7 @@ lint: .venv/.ready .venv/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*)
 	$(BIN)/lint-imports
+	$(BIN)/python tests/contract/words.py
 	rm -rf build/lint && mkdir -p build/lint
 	$(BIN)/python -m pip wheel -q --no-build-isolation --no-deps -w build/lint .
 	$(BIN)/python -m pip install -q --no-deps --target build/lint/site build/lint/*.whl

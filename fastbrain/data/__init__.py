@@ -1,6 +1,6 @@
-"""From scans to windows: checked volumes, cohorts, leak-proof splits, the voxel store.
+"""Read scans, plan cohorts, split them without leaks, and convert them to voxel stores.
 
-Names are imported on first use; only :class:`WindowLoader` brings torch.
+Names are imported on first use; only :class:`WindowLoader` imports PyTorch.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Features of recordings: components, parcels, resampled series."""
+"""Features of recordings: principal components, parcels, resampled time courses."""

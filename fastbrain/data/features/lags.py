@@ -1,4 +1,4 @@
-"""Windows of brain features behind each moment of language: the blood needs seconds to answer."""
+"""Windows of brain features after each text onset, to cover the haemodynamic delay."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ def lagged_windows(
     runs: Sequence[object] | None = None,
     at_runs: Sequence[object] | None = None,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Stack the features some volumes after each moment, as the haemodynamic response needs.
+    """Stack the features of the volumes at the given lags after each text onset.
 
     Parameters
     ----------
     features : ndarray, (T, ...)
-        One row a volume, in the order of time within each run.
+        One row per volume, in temporal order within each run.
     at : array_like, (N,) int
         Volume in which each text begins, counted within its run.
     lags : sequence of int
-        Volumes after `at`; BrainLLM takes the four TRs after (arXiv 2311.09889). Negative ones
-        look back: a decoder that works there reads something else than the response to the text.
+        Volumes after `at`; BrainLLM uses the four TRs after it (arXiv 2311.09889). Negative lags
+        are a control: volumes before the text do not contain the response to it.
     runs : sequence, (T,), optional
-        Run of every row; rows of a run stand together. Default: one run.
+        Run of every row; the rows of a run are contiguous. Default: one run.
     at_runs : sequence, (N,), optional
-        Run of every moment; needed with `runs`.
+        Run of every entry of `at`; required with `runs`.
 
     Returns
     -------
     windows : ndarray, (M, len(lags), ...)
-        Of the moments whose whole window lies inside their run, in their order.
+        Windows that lie completely inside their run, in the order of `at`.
     kept : ndarray, (N,) bool
-        Which moments these are. No window reaches into another run, and none is padded.
+        Entries of `at` with a window. No window reaches into another run, and none is padded.
 
     Raises
     ------
     InputError
-        There is no lag, sizes disagree, a run is split or unknown, or no window fits.
+        There is no lag, sizes disagree, a run is not contiguous or unknown, or no window fits.
     """
     moments = np.asarray(at)
     if not len(lags) or moments.ndim != 1 or not np.issubdtype(moments.dtype, np.integer):
@@ -76,7 +76,7 @@ def lagged_windows(
 def _places(
     runs: Sequence[object], at_runs: Sequence[object], n: int, m: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First row and length of the run of each moment."""
+    """Find the first row and the length of the run of each text onset."""
     if len(runs) != n or len(at_runs) != m:
         raise InputError(
             f"lagged_windows: runs must name all {n} rows and at_runs all {m} moments, got "

@@ -1,4 +1,4 @@
-"""From the times of words to volumes, without what is too fast for the scanner's clock."""
+"""Resample word features to volumes with a Lanczos low-pass filter."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LOBES = 3
 def lanczos_weights(
     at: npt.ArrayLike, times: npt.ArrayLike, *, lobes: int = LOBES
 ) -> npt.NDArray[np.float64]:
-    """How much each event counts in each volume: sinc(x) sinc(x / lobes), 0 from `lobes` on.
+    """Compute the weight of each event in each volume: sinc(x) sinc(x / lobes), 0 from `lobes` on.
 
     Parameters
     ----------
     at : array_like, (T,)
         Times of the volumes.
     times : array_like, (M,)
-        Times of the events. Both in volumes, so that the cut-off is half the sampling rate.
+        Times of the events. Both are in volumes, so that the cut-off is half the sampling rate.
     lobes : int
 
     Returns
@@ -48,12 +48,12 @@ def lanczos_downsample(
     Parameters
     ----------
     features : ndarray, (M, D)
-        Of each word.
+        Features of each word.
     times : array_like, (M,)
-        When each was heard, seconds after the first volume began.
+        Time of each word, in seconds after the start of the first volume.
     n_volumes : int
     tr : float
-        Seconds between volumes; each stands for its middle.
+        Seconds between volumes; the time of a volume is its middle.
     lobes : int
 
     Returns
@@ -75,7 +75,7 @@ def lanczos_downsample(
     result = np.empty((n_volumes, values.shape[1]))
     order = np.argsort(moments, kind="stable")
     values, place = values[order], moments[order] / tr
-    # only words within reach of a volume are looked at
+    # only words within `lobes` volumes have a weight: process volumes in blocks
     for first in range(0, n_volumes, 256):
         at = np.arange(first, min(first + 256, n_volumes)) + 0.5
         low, high = np.searchsorted(place, [at[0] - lobes, at[-1] + lobes])

@@ -1,7 +1,7 @@
-"""Mean time courses of regions: from voxels, by an atlas, to ``[regions, T]``.
+"""Mean time courses of atlas regions, ``[regions, T]``.
 
-Voxels are put in the order of their regions once; a volume is then one gather and one pass that
-adds up stretches. Integers are added exactly, so the means are those of boolean masks, bit for bit.
+Voxels are sorted by region once; each volume then takes one gather and one segmented sum. Integers
+are summed exactly, so that the means equal those over boolean masks bit for bit.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from ..store.store import VoxelStore
 
 @dataclass(frozen=True, eq=False)
 class Parcellation:
-    """Which voxels belong to which region.
+    """Assignment of voxels to regions.
 
     Parameters
     ----------
     names : tuple of str
-        Of the R regions, in the order of their labels.
+        Names of the R regions, in the order of their labels.
     order : ndarray, (V,) int64
-        Voxels of all regions, one region after the other, as flat positions within a volume.
+        Flat indices within a volume of the voxels of all regions, sorted by region.
     starts : ndarray, (R,) int64
-        Where each region begins in `order`.
+        Start of each region in `order`.
     elements : int
-        Values of a volume.
+        Number of values in a volume.
     centers_mm : ndarray, (R, 3) float64, or None
         Mean world position (x, y, z) of each region's voxels.
     """
@@ -60,19 +60,18 @@ class Parcellation:
         Parameters
         ----------
         labels : array_like, (Z, Y, X) int
-            0 is no region.
+            0 means no region.
         names : mapping of int to str, optional
-            Regions to take and their names. Default: every label, named by its number.
+            Regions to use and their names. Default: every label, named by its number.
         mask : ndarray, (Z, Y, X) bool, optional
-            Voxels that may be taken.
+            Voxels that may be used.
         affine : ndarray, (4, 4), optional
             Voxel (x, y, z) to world mm, for `centers_mm`.
 
         Raises
         ------
         InputError
-            Labels that are not whole numbers, a mask of another shape, or a region without a
-            voxel.
+            Labels are not whole numbers, the mask has another shape, or a region has no voxel.
         """
         image = np.asarray(labels)
         if image.ndim != 3 or (image.dtype.kind == "f" and not (image == np.rint(image)).all()):
@@ -119,12 +118,12 @@ class Parcellation:
     def from_grid(
         cls, grid: TokenGrid, *, affine: npt.NDArray[np.float64] | None = None
     ) -> Parcellation:
-        """Take the patches of a tokenizer's grid, super-voxels, for regions: no atlas is needed.
+        """Use the patches of a token grid as regions, without an atlas.
 
         Parameters
         ----------
         grid : TokenGrid
-            Patches must not overlap. Only voxels of its mask count.
+            Patches must not overlap. Only voxels of its mask are used.
         affine : ndarray, (4, 4), optional
             Voxel (x, y, z) to world mm, for `centers_mm`.
 
@@ -150,12 +149,12 @@ class Parcellation:
         return np.diff(self.starts, append=len(self.order))
 
     def on_grid(self, grid: TokenGrid) -> Parcellation:
-        """The same regions, for patch-major volumes (n_tokens, P) as a store holds them.
+        """Convert to the patch-major volumes (n_tokens, P) of a store, with the same regions.
 
         Raises
         ------
         InputError
-            The grid is of another shape, or leaves a region without a voxel.
+            The grid has another number of voxels, or a region has no voxel in it.
         """
         if grid.mask.size != self.elements:
             raise InputError(
@@ -163,7 +162,7 @@ class Parcellation:
                 f"{grid.mask.size}. Make the parcellation on the store's grid."
             )
         offsets = grid.offsets.reshape(-1)
-        # patches may overlap: a voxel is read where it first occurs
+        # patches may overlap: use the first occurrence of a voxel
         place = np.full(self.elements, -1, dtype=np.int64)
         at = np.flatnonzero(offsets >= 0)[::-1]
         place[offsets[at]] = at
@@ -179,12 +178,12 @@ class Parcellation:
         return Parcellation(self.names, found[found >= 0], starts, offsets.size, self.centers_mm)
 
     def means(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Mean of each region in each volume.
+        """Compute the mean of each region in each volume.
 
         Parameters
         ----------
         values : ndarray, (T, ...)
-            Volumes, stored values; a memory map is read once, volume by volume.
+            Volumes of stored values; a memory map is read once, volume by volume.
 
         Returns
         -------
@@ -193,7 +192,7 @@ class Parcellation:
         Raises
         ------
         InputError
-            A volume of another size, or a region with a value that is not finite.
+            A volume has another size, or a region has a value that is not finite.
         """
         if values.ndim < 2 or values[0].size != self.elements:
             raise InputError(
@@ -232,7 +231,7 @@ def read_parcellation(
     VolumeError
         The image lies on another grid, or cannot be read.
     InputError
-        A region holds no voxel.
+        A region has no voxel.
     """
     labels = read_labels(path, shape=volumes.shape[1:], affine=volumes.affine)
     return Parcellation.from_labels(labels, names=names, affine=volumes.affine)
@@ -242,14 +241,14 @@ def read_parcellation(
 def parcel_series(
     source: Volumes | VoxelStore, parcellation: Parcellation, *, run_id: str | None = None
 ) -> npt.NDArray[np.float64]:
-    """Mean time courses of regions, in the units of the source.
+    """Compute the mean time courses of regions, in the units of the source.
 
     Parameters
     ----------
     source : Volumes or VoxelStore
-        A store's values are detrended and in percent signal change (or standard deviations).
+        The values of a store are detrended, in percent signal change or standard deviations.
     parcellation : Parcellation
-        For a store: one of its volumes, or of its grid (:meth:`Parcellation.on_grid`).
+        For a store: defined on its volumes or on its grid (:meth:`Parcellation.on_grid`).
     run_id : str, optional
         Run of the store.
 
@@ -260,9 +259,9 @@ def parcel_series(
     Raises
     ------
     InputError
-        Another grid, a value that is not finite, or no `run_id` for a store.
+        The grid differs, a value is not finite, or `run_id` is missing for a store.
     VolumeError
-        A region is constant over the run: nothing was measured there.
+        A region is constant over the run: it contains no signal.
     """
     if isinstance(source, VoxelStore):
         if run_id is None:

@@ -1,7 +1,7 @@
-"""Exact principal components of few rows of very many voxels, out of core.
+"""Exact out-of-core PCA of few rows with very many voxels.
 
-With T rows and V ≫ T voxels all that matters is in the T × T matrix of inner products. It is summed
-over blocks of voxels in float64, so that neither the voxels nor their covariance are ever held.
+With T rows and V ≫ T voxels, the T × T matrix of inner products is sufficient. It is summed over
+blocks of voxels in float64, so that neither all voxels nor their covariance are in memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..leaks.fit_scope import FitScope
 from ..store.out_of_core import VoxelRows
 
 STANDARDISATIONS = ("centre", "zscore")
-_MOST_ROWS = 20_000  # a matrix of inner products then takes 3 GiB
+_MOST_ROWS = 20_000  # the matrix of inner products then takes 3 GiB
 _BLOCK_BYTES = 2**26
 
 
@@ -30,19 +30,19 @@ class PCA:
     Parameters
     ----------
     components : ndarray, (k, V) float32
-        Orthonormal rows, the largest variance first; the largest loading of each is positive.
+        Orthonormal rows by decreasing variance; the loading largest in magnitude is positive.
     variance : ndarray, (k,) float64
-        Of each component over the training rows, divisor N - 1.
+        Variance of each component over the training rows, divisor N - 1.
     total_variance : float
-        Of all voxels.
+        Sum of the variances of all voxels, after standardisation.
     mean : ndarray, (V,) float64
-        Of the training rows.
+        Mean of the training rows.
     inv_std : ndarray, (V,) float64
         Factor on each centred voxel: 1, or 1/std under ``"zscore"``; 0 for constant voxels.
     constant : int
-        Voxels that do not vary over the training rows: they have no part in any component.
+        Number of voxels that are constant over the training rows; their loadings are 0.
     scope : FitScope
-        The samples it was fitted on, for the leak auditor.
+        Samples used in the fit, for the leak auditor.
     """
 
     components: npt.NDArray[np.float32]
@@ -55,17 +55,17 @@ class PCA:
 
     @property
     def explained(self) -> npt.NDArray[np.float64]:
-        """Share of all variance in each component, (k,)."""
+        """Share of the total variance of each component, (k,)."""
         return self.variance / self.total_variance
 
     def transform(self, rows: VoxelRows, *, whiten: bool = False) -> npt.NDArray[np.float32]:
-        """Project rows of any part, block by block.
+        """Project rows onto the components, block by block.
 
         Parameters
         ----------
         rows : VoxelRows, (M, V)
         whiten : bool
-            Whether every component gets unit variance over the training rows.
+            Whether to scale every component to unit variance over the training rows.
 
         Returns
         -------
@@ -74,7 +74,7 @@ class PCA:
         Raises
         ------
         InputError
-            The rows have other voxels, or a value is not finite.
+            The number of voxels differs, or a value is not finite.
         """
         if rows.shape[1] != len(self.mean):
             raise InputError(
@@ -96,19 +96,19 @@ class PCA:
 def fit_pca(
     rows: VoxelRows, k: int, *, fitted_on: Sequence[str], standardise: str = "centre"
 ) -> PCA:
-    """Fit the first k principal components, exactly.
+    """Fit the first k principal components exactly.
 
     Parameters
     ----------
     rows : VoxelRows, (N, V)
-        Of the training part alone: ``StoreRows(store, store.split.train)`` or
+        Rows of the training part only: ``StoreRows(store, store.split.train)`` or
         ``ArrayRows(array, train_rows)``.
     k : int
-        BrainLLM takes 1,000 (arXiv 2311.09889).
+        Number of components; BrainLLM uses 1,000 (arXiv 2311.09889).
     fitted_on : sequence of str
-        Ids of the samples behind the rows.
+        Ids of the samples that the rows come from.
     standardise : {"centre", "zscore"}
-        Whether voxels are divided by their standard deviation over the rows.
+        ``"zscore"`` also divides voxels by their standard deviation over the rows.
 
     Returns
     -------
@@ -124,9 +124,9 @@ def fit_pca(
 
     Notes
     -----
-    Two passes over the voxels; memory is that of some N × N matrices, one block and the components.
-    Rounding hides directions with a variance below about 1e-15 N of the largest: they do not count
-    in the rank.
+    The fit makes two passes over the voxels; memory holds a few N × N matrices, one block and the
+    components. Directions with a variance below about 2e-16 N of the largest are lost in rounding
+    and do not count in the rank.
     """
     n, voxels = rows.shape
     if standardise not in STANDARDISATIONS:
@@ -153,14 +153,14 @@ def fit_pca(
             std = np.sqrt(np.einsum("ij,ij->j", block, block) / n)
             inv_std[part] = np.divide(1.0, std, out=np.zeros_like(std), where=varies)
             block *= inv_std[part]
-        # numpy computes half of a matrix times its own transpose, and mirrors it
+        # for a matrix times its own transpose numpy computes one half and mirrors it
         gram += np.matmul(block, block.T, out=products)
     del products
     constant = int((inv_std == 0).sum())
     total = float(np.trace(gram)) / (n - 1)
     if constant == voxels:
         raise InputError(f"fit_pca: a voxel must vary, got {voxels} that are constant.")
-    # all of them by divide and conquer is quicker than a part of them by bisection
+    # all eigenvectors by divide and conquer are faster than a subset by bisection
     values, basis = np.linalg.eigh(gram)
     values, basis = values[::-1], basis[:, ::-1]
     rank = int((values > n * np.finfo(np.float64).eps * values[0]).sum())
@@ -177,13 +177,13 @@ def fit_pca(
     buffer = np.empty_like(buffer, dtype=precision)
     for part, stored in _blocks(rows):
         block = buffer[:, : stored.shape[1]]
-        # in float64 up to the last step, which rounds
+        # subtracted in float64; only the result is rounded to `precision`
         centre = mean[part] / rows.scale
         np.subtract(stored, centre, out=block, dtype=np.float64, casting="same_kind")
         if standardise == "zscore":
             block *= inv_std[part].astype(precision)
         components[:, part] = weights @ block
-    # one by one: a copy of all absolute values would double what is held
+    # row by row: the absolute values of all components at once would double the memory
     for component in components:
         component *= np.sign(component[np.abs(component).argmax()])
     scope = FitScope(f"PCA of {k} components", tuple(fitted_on))

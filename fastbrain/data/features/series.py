@@ -1,4 +1,4 @@
-"""Time courses of regions made comparable: one scale, fitted on training runs, and one TR."""
+"""Scale region time courses with training statistics, predict them by AR(1), resample the TR."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...errors import InputError
 from ..leaks.fit_scope import FitScope
 
 Scaling = Literal["robust", "z"]
-_MOST_STEPS = 1000  # of the ratio of two TRs: 0.72 s to 0.735 s is 48/49
+_MOST_STEPS = 1000  # largest term in the ratio of two TRs: 0.72 s to 0.735 s is 48/49
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class SeriesScaler:
         Median and interquartile range, or mean and standard deviation.
     center, spread : ndarray, (R,) float64
     fitted_on : tuple of str
-        Runs it has seen.
+        Names of the runs used in the fit.
     """
 
     kind: Scaling
@@ -40,7 +40,7 @@ class SeriesScaler:
     def fit(
         cls, series: Mapping[str, npt.NDArray[Any]], *, kind: Scaling = "robust"
     ) -> SeriesScaler:
-        """Fit to training runs; every volume counts once.
+        """Fit to training runs; every volume has equal weight.
 
         Parameters
         ----------
@@ -51,8 +51,8 @@ class SeriesScaler:
         Raises
         ------
         InputError
-            No runs, runs of different regions, values that are not finite, or a region without
-            spread.
+            There are no runs, runs have different regions, a value is not finite, or a region has
+            no spread.
         """
         if kind not in get_args(Scaling):
             raise InputError(
@@ -90,27 +90,27 @@ class SeriesScaler:
                 f"SeriesScaler: series must be (..., {len(self.center)}, T), got "
                 f"{np.shape(series)}."
             )
-        # the whole difference is divided: x - centre / spread is another thing
+        # divide the whole difference
         scaled = (np.asarray(series) - self.center[:, None]) / self.spread[:, None]
         return scaled.astype(np.float32)
 
     @property
     def scope(self) -> FitScope:
-        """What it was fitted on, for an audit."""
+        """Runs used in the fit, for the leak auditor."""
         return FitScope(f"{self.kind} scale of regions", self.fitted_on, unlabelled=True)
 
 
 @dataclass(frozen=True, eq=False)
 class Autoregression:
-    """Each volume predicted from the one before: ``m + φ (x[t-1] - m)``, region by region.
+    """AR(1) prediction of each volume from the previous one, per region: ``m + φ (x[t-1] - m)``.
 
-    What a reconstruction has to beat: a slow signal is easy to guess.
+    This is the baseline for a reconstruction, because a slow signal is easy to predict.
 
     Parameters
     ----------
     mean, phi : ndarray, (R,) float64
     fitted_on : tuple of str
-        Runs it has seen.
+        Names of the runs used in the fit.
     """
 
     mean: npt.NDArray[np.float64]
@@ -119,7 +119,7 @@ class Autoregression:
 
     @classmethod
     def fit(cls, series: Mapping[str, npt.NDArray[Any]]) -> Autoregression:
-        """Least squares over training runs (R, T), no pair across two runs.
+        """Fit by least squares to training runs (R, T); no pair of volumes spans two runs.
 
         Raises
         ------
@@ -134,14 +134,14 @@ class Autoregression:
         return cls(mean, across / power, tuple(series))
 
     def __call__(self, series: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Predictions of volumes 1.. of runs (..., R, T): (..., R, T - 1)."""
+        """Predict volumes 1, 2, ... of runs (..., R, T); returns (..., R, T - 1)."""
         before = np.asarray(series, np.float64)[..., :-1]
         mean = self.mean[:, None]
         return mean + self.phi[:, None] * (before - mean)
 
     @property
     def scope(self) -> FitScope:
-        """What it was fitted on, for an audit."""
+        """Runs used in the fit, for the leak auditor."""
         return FitScope("AR(1) of regions", self.fitted_on, unlabelled=True)
 
 
@@ -149,13 +149,13 @@ class Autoregression:
 def resample_series(series: npt.ArrayLike, *, tr: float, new_tr: float) -> npt.NDArray[np.float64]:
     """Resample time courses to another repetition time, with an anti-aliasing filter.
 
-    A polyphase filter (:func:`scipy.signal.resample_poly`); the first sample stays at time 0.
+    Uses a polyphase filter (:func:`scipy.signal.resample_poly`); the first sample stays at time 0.
 
     Parameters
     ----------
     series : array_like, (..., T) float
     tr, new_tr : float
-        Seconds. What is faster than ``1 / (2 new_tr)`` Hz is removed where `new_tr` is longer.
+        Seconds. Frequencies above ``1 / (2 new_tr)`` Hz are removed if `new_tr` is longer.
 
     Returns
     -------
@@ -164,7 +164,8 @@ def resample_series(series: npt.ArrayLike, *, tr: float, new_tr: float) -> npt.N
     Raises
     ------
     InputError
-        A repetition time that is not positive, or values that are not finite.
+        A repetition time is not positive, the ratio of both is not close to a fraction of whole
+        numbers up to 1000, there are fewer than two volumes, or a value is not finite.
     """
     from scipy.signal import resample_poly
 
@@ -190,7 +191,7 @@ def resample_series(series: npt.ArrayLike, *, tr: float, new_tr: float) -> npt.N
         )
     if ratio == 1:
         return values.copy()
-    # a line through both ends goes around the filter: no ringing from a jump to zero
+    # the line through both ends is removed before filtering, which avoids ringing at the ends
     return np.asarray(
         resample_poly(values, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
     )

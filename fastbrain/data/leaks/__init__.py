@@ -1,1 +1,1 @@
-"""The leak auditor."""
+"""Leak auditor."""

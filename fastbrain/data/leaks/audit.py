@@ -1,8 +1,8 @@
-"""The leak auditor: refuses a split whose parts know of each other, and names the pairs.
+"""Leak auditor: refuses a split in which information leaks between parts, and names the pairs.
 
-A published decoder (BrainLLM, arXiv 2311.09889) was scored on samples of which 77 % had their
-very scan in the training part, and its validation part was its test part. Such a score says
-nothing, and nothing in the score shows it.
+A published decoder (BrainLLM, arXiv 2311.09889) was scored on samples of which 77 % had the
+identical scan in the training part, and its validation part was its test part. Such a score is
+meaningless, and the score alone does not reveal it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from .checks import (
 from .fit_scope import FitScope, outside_training
 from .text_leaks import shared_texts, telling_prompts, words_of
 
-# what a declared closed set of texts may share
+# kinds of leak that a declared closed set of texts permits between parts
 _CLOSED: tuple[Kind, ...] = ("text", "stimulus", "prompt")
-_TOLD = 4  # findings in a message
-# kind -> the fields of a record it compares
+_TOLD = 4  # findings listed in a message
+# kind -> the record field it compares
 _NEEDS: dict[Kind, str] = {
     "scan": "scans",
     "window": "frames",
@@ -48,28 +48,28 @@ _NEEDS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Audit:
-    """What the auditor found.
+    """Result of an audit.
 
     Parameters
     ----------
     findings : tuple of Leak
         Leaks, worst kind first.
     declared : tuple of Leak
-        What would be a leak had the split not declared a closed set of texts.
+        Findings that are not leaks because the split declares a closed set of texts.
     sizes : dict of str to int
-        Samples of each part.
+        Number of samples in each part.
     guard_trs : int
-        Volumes that windows of different parts had to be apart.
+        Required distance between windows of different parts, in volumes.
     closed_set : bool
-        Whether the split declares one.
+        Whether the split declares a closed set of texts.
     texts : int
-        Different texts in the test part.
+        Number of different texts in the test part.
     unchecked : tuple of str
-        Kinds that no sample says anything about: not found is not the same as not there.
+        Kinds that were not checked because no sample has the data they compare.
     fits : dict of str to int
-        Samples behind each fitted thing.
+        Number of samples that each estimator was fitted on.
     allowed : str or None
-        Why the findings do not matter, in the words of who let them pass.
+        Reason given by the user for accepting the findings.
     """
 
     findings: tuple[Leak, ...]
@@ -85,11 +85,11 @@ class Audit:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was found."""
+        """Whether there are no findings."""
         return not self.findings
 
     def summary(self) -> str:
-        """One line: what was found, and why it was let pass."""
+        """Describe in one line the findings and the reason for which they were allowed."""
         if self.clean:
             return "no part knows of another"
         told = "; ".join(str(leak) for leak in self.findings[:_TOLD])
@@ -99,22 +99,22 @@ class Audit:
         return told + (f"; allowed: {self.allowed}" if self.allowed else "")
 
     def check(self, *, allow: str | None = None) -> Audit:
-        """Refuse a split that leaks.
+        """Raise if the split leaks.
 
         Parameters
         ----------
         allow : str, optional
-            Why the leaks do not matter; goes into every report.
+            Reason for accepting the leaks; it is included in every report.
 
         Returns
         -------
         Audit
-            With the reason.
+            The same audit, with the reason in `allowed`.
 
         Raises
         ------
         LeakError
-            Something was found and no reason was given; the message names kinds and pairs.
+            There are findings and no reason was given; the message names kinds and pairs.
         InputError
             The reason is empty.
         """
@@ -125,14 +125,14 @@ class Audit:
         return replace(self, allowed=allow)
 
     def with_fits(self, fits: Iterable[FitScope]) -> Audit:
-        """The same audit with more fitted things, found guilty where they saw other parts."""
+        """Add fitted estimators, with a finding for each that used samples outside training."""
         fits = list(fits)
         found = outside_training(fits, self._part_of, self.sizes)
         counts = {scope.name: len(set(scope.fitted_on)) for scope in fits}
         return replace(self, findings=(*self.findings, *found), fits=self.fits | counts)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, for manifests and reports."""
+        """Convert to plain JSON values, for manifests and reports."""
         return {
             "clean": self.clean,
             "allowed": self.allowed,
@@ -170,39 +170,40 @@ def audit_records(
     val_keys: Sequence[str] = (),
     closed_set: bool = False,
 ) -> Audit:
-    """Look for all that one part can know of another; 10,000 samples take about a second.
+    """Search for leaks of every kind between parts; 10,000 samples take about a second.
 
     Parameters
     ----------
     records : iterable of AuditRecord
-        Samples, from anywhere: a store, or plain arrays.
+        Samples of a store or of plain arrays.
     fits : iterable of FitScope
-        What was fitted, and on which samples.
+        Fitted estimators and the samples each was fitted on.
     prompts : sequence of str
-        Prompts that every sample gets; those of single samples are in the records.
+        Prompts that every sample gets; prompts of single samples are in the records.
     guard_trs : int
-        Volumes that have to lie between windows of different parts: window + haemodynamic delay.
-        0 looks for shared volumes alone.
+        Volumes required between windows of different parts: window + haemodynamic delay.
+        0 finds only windows that share volumes.
     keys, val_keys : sequence of str
-        What the split claims to hold out, see :class:`fastbrain.data.Split`.
+        Fields that the split holds out, see :class:`fastbrain.data.Split`.
     closed_set : bool
-        Whether the texts are declared to be a known closed set, each of which occurs in training.
+        Whether the texts are declared to be a known closed set, all of which occur in training.
         Shared texts, shared stimuli and prompts that list texts are then reported, not refused.
 
     Returns
     -------
     Audit
-        Call :meth:`Audit.check` to refuse.
+        Call :meth:`Audit.check` to raise on leaks.
 
     Raises
     ------
     InputError
-        A record of no known part, no training or test part, a negative guard, or an unknown key.
+        A record has an unknown part or negative `frames`, the training or test part is missing,
+        the guard is negative, or a key is unknown.
     """
     records, fits = list(records), list(fits)
     _check(records, guard_trs, (*keys, *val_keys))
     sizes = sizes_of(records)
-    # a sample of two parts is a finding of its own; here it counts for the later of them
+    # a sample in two parts is reported as a "sample" leak; here the later record counts, test last
     part_of = {r.record_id: r.part for r in sorted(records, key=lambda r: r.part == "test")}
     found = [
         *shared_samples(records),
@@ -255,7 +256,7 @@ def _check(records: Sequence[AuditRecord], guard_trs: int, keys: Sequence[str]) 
 
 
 def _untrained(records: Sequence[AuditRecord], known: set[tuple[str, ...]]) -> list[Leak]:
-    """Texts of the test part that are not in training, for all that a closed set was declared."""
+    """Find test texts that do not occur in training although a closed set was declared."""
     new = [r for r in records if r.part == "test" and words_of(r.text) not in known]
     tally = Tally("claim", sizes_of(records))
     tally.count(
@@ -268,7 +269,7 @@ def _untrained(records: Sequence[AuditRecord], known: set[tuple[str, ...]]) -> l
 
 
 def _waives(leak: Leak, kinds: Sequence[Kind]) -> bool:
-    # a sample's own prompt that holds its own text gives it away in a closed set too
+    # a prompt that contains the text of its own sample is a leak in a closed set too
     return leak.kind in kinds and leak.parts[0] != leak.parts[1]
 
 

@@ -1,4 +1,4 @@
-"""What one part of a split can know of another: found by bucket and by sweep, not by pair."""
+"""Checks for leaks between parts, by hashing values and sweeping windows instead of all pairs."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ KINDS: dict[Kind, str] = {
     "prompt": "a prompt that holds the text to decode",
     "fit": "fitted outside the training part",
 }
-EXAMPLES = 5  # pairs that are named; all are counted
-_NAMED = 2  # of these, in a message
+EXAMPLES = 5  # pairs stored by id; all pairs are counted
+_NAMED = 2  # pairs named in a message
 _SHOWN_CHARACTERS = 40
 _SCAN_PAIRS: tuple[tuple[AuditPart, AuditPart], ...] = (*PAIRS, ("adapt", "test"))
 
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """One sample as the auditor sees it; a field that is empty is not compared.
+    """One sample for the auditor; empty fields are not compared.
 
     Parameters
     ----------
     record_id : str
     part : str
-        ``"train"``, ``"val"``, ``"test"``, or ``"adapt"``: windows of the test people that are
+        ``"train"``, ``"val"``, ``"test"``, or ``"adapt"``: windows of the test subjects that are
         used without their texts and never scored.
     subject, session, run, run_id, family, site : str
-        Of whom, where and when; windows are compared within a `run_id`.
+        Origin of the scan; windows are compared within a `run_id`.
     story, stimulus, category, text : str
-        What was shown, and what is to be decoded from it.
+        The stimulus, and the text to decode.
     prompt : str
-        Text that the model is given with this sample alone.
+        Prompt of this sample only.
     start, frames : int
         First volume and number of volumes of the window in its run.
     scans : tuple of str
-        Digests of its images (:func:`fastbrain.data.scan_digests`).
+        Digests of the images of the sample (:func:`fastbrain.data.scan_digests`).
     """
 
     record_id: str
@@ -82,13 +82,13 @@ class Leak:
     kind : str
         A key of ``KINDS``.
     parts : tuple of str
-        Who knows, and whom it knows of: ``("train", "test")``.
+        Part that has the information, and part it is about: ``("train", "test")``.
     pairs : int
-        Pairs of samples, one of each part, once for each thing they share.
+        Pairs of samples, one of each part, counted once for each value they share.
     affected, of : int
-        Samples of the second part that are concerned, and samples it has.
+        Affected samples of the second part, and size of that part.
     examples : tuple of tuple of str
-        The first pairs: an id of each part, and what they share.
+        The first pairs: an id of each part, and the value they share.
     """
 
     kind: Kind
@@ -109,7 +109,7 @@ class Leak:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Convert to plain JSON values."""
         row = asdict(self)
         examples = [list(e) for e in self.examples]
         return row | {"means": KINDS[self.kind], "parts": list(self.parts), "examples": examples}
@@ -122,7 +122,7 @@ class Tally:
     ----------
     kind : str
     sizes : mapping of str to int
-        Samples of each part.
+        Number of samples in each part.
     """
 
     def __init__(self, kind: Kind, sizes: Mapping[str, int]) -> None:
@@ -134,7 +134,7 @@ class Tally:
     def add(
         self, parts: tuple[str, str], first: Sequence[str], second: Sequence[str], what: str = ""
     ) -> None:
-        """Every id of `first` shares `what` with every id of `second`."""
+        """Count all pairs of an id of `first` and an id of `second`, which share `what`."""
         pairs = ((a, b, what) for a in first for b in second)
         self.count(parts, len(first) * len(second), second, pairs)
 
@@ -145,7 +145,7 @@ class Tally:
         affected: Iterable[str],
         examples: Iterable[tuple[str, str, str]],
     ) -> None:
-        """Add pairs that were counted elsewhere."""
+        """Add pairs that the caller has counted."""
         if not pairs:
             return
         self._pairs[parts] = self._pairs.get(parts, 0) + pairs
@@ -154,7 +154,7 @@ class Tally:
         kept += islice(examples, EXAMPLES - len(kept))
 
     def leaks(self) -> list[Leak]:
-        """One :class:`Leak` for every two parts with pairs."""
+        """Return one :class:`Leak` for every two parts with pairs."""
         return [
             Leak(
                 self.kind,
@@ -175,7 +175,7 @@ def shared_values(
     show: Callable[[Any], str],
     pairs: Iterable[tuple[str, str]] = PAIRS,
 ) -> list[Leak]:
-    """Values that records of two parts have in common."""
+    """Find values that records of two parts have in common."""
     holders: dict[Any, dict[str, list[str]]] = {}
     for record in records:
         for value in dict.fromkeys(values(record)):
@@ -189,26 +189,26 @@ def shared_values(
 
 
 def shared_samples(records: Sequence[AuditRecord]) -> list[Leak]:
-    """The same sample in two parts."""
+    """Find samples that are in two parts."""
     return shared_values("sample", records, lambda r: [r.record_id], str, _SCAN_PAIRS)
 
 
 def shared_scans(records: Sequence[AuditRecord]) -> list[Leak]:
-    """The same image, byte for byte, under two samples."""
+    """Find images of two parts that are equal byte for byte."""
     return shared_values(
         "scan", records, lambda r: filter(None, r.scans), lambda digest: "", _SCAN_PAIRS
     )
 
 
 def shared_field(kind: Kind, records: Sequence[AuditRecord], field: str) -> list[Leak]:
-    """The same value of a field: stimulus, story."""
+    """Find values of a field, such as stimulus or story, that occur in two parts."""
     return shared_values(kind, records, lambda r: filter(None, [getattr(r, field)]), shorten)
 
 
 def broken_claims(
     records: Sequence[AuditRecord], keys: Iterable[str], val_keys: Iterable[str]
 ) -> list[Leak]:
-    """Values of the split's keys on both sides."""
+    """Find values of the held-out keys of the split that occur in two parts."""
     found: list[Leak] = []
     for names, pairs in ((keys, PAIRS[1:]), (val_keys, PAIRS[:1])):
         for key in names:
@@ -223,7 +223,7 @@ def broken_claims(
 
 
 def shared_families(records: Sequence[AuditRecord]) -> list[Leak]:
-    """Relatives in two parts that have no person in common: people are held out, families leak."""
+    """Find families that occur in two parts, for parts that have no subject in common."""
     people: dict[str, set[str]] = {}
     for record in records:
         people.setdefault(record.part, set()).add(record.subject)
@@ -238,7 +238,7 @@ def shared_families(records: Sequence[AuditRecord]) -> list[Leak]:
 
 
 def close_windows(records: Sequence[AuditRecord], guard_trs: int) -> list[Leak]:
-    """Windows of one run with fewer than `guard_trs` volumes between them."""
+    """Find windows of one run with fewer than `guard_trs` volumes between them."""
     runs: dict[str, dict[str, list[AuditRecord]]] = {}
     for record in records:
         if record.run_id and record.frames:
@@ -263,7 +263,7 @@ def close_windows(records: Sequence[AuditRecord], guard_trs: int) -> list[Leak]:
 
 
 def sizes_of(records: Iterable[AuditRecord]) -> dict[str, int]:
-    """Samples of each part."""
+    """Count the samples of each part."""
     sizes: dict[str, int] = {}
     for record in records:
         sizes[record.part] = sizes.get(record.part, 0) + 1
@@ -271,5 +271,5 @@ def sizes_of(records: Iterable[AuditRecord]) -> dict[str, int]:
 
 
 def shorten(text: str) -> str:
-    """The beginning of a text, for messages."""
+    """Cut a text to 40 characters, for messages."""
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"

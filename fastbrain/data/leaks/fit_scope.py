@@ -1,4 +1,4 @@
-"""What was fitted, and on which samples: a fitted thing that saw the test part carries it along."""
+"""Record which samples each estimator was fitted on; fitting on the test part is a leak."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .checks import Leak, Tally
 
 @dataclass(frozen=True)
 class FitScope:
-    """What something was fitted on: a scaler, PCA, codebook, readout or memory.
+    """Samples that an estimator (scaler, PCA, codebook, readout or memory) was fitted on.
 
     Parameters
     ----------
     name : str
-        What was fitted, for messages.
+        Name of the estimator, for messages.
     fitted_on : tuple of str
-        Ids of all samples it has seen.
+        Ids of all samples used in the fit.
     unlabelled : bool
-        Whether it has seen no texts, and so may have seen the samples set aside for adaptation.
+        Whether the fit used no texts; it may then include the samples set aside for adaptation.
     """
 
     name: str
@@ -31,7 +31,7 @@ class FitScope:
 def outside_training(
     fits: Iterable[FitScope], part_of: Mapping[str, str], sizes: Mapping[str, int]
 ) -> list[Leak]:
-    """Fitted things that have seen samples of other parts than training."""
+    """Find estimators that were fitted on samples outside the training part."""
     tally = Tally("fit", sizes)
     for scope in fits:
         parts: dict[str, list[str]] = {}
@@ -44,12 +44,12 @@ def outside_training(
 
 
 def statistics_scope(store: VoxelStore) -> FitScope:
-    """The trials behind a store's voxel mean and standard deviation, as its manifest has it."""
+    """Return the trials behind the voxel mean and standard deviation, from the store's manifest."""
     trained = [store.by_id[t] for t in store.split.train]
     volumes = {(t.run_id, v) for t in trained for v in range(t.start, t.start + t.frames)}
     fit = store.info.fit
     if set(fit["runs"]) == {run for run, _ in volumes} and fit["n_volumes"] == len(volumes):
         seen = store.split.train
-    else:  # not the volumes of the training windows: all of these runs then
+    else:  # not exactly the volumes of the training windows: count all trials of these runs
         seen = tuple(t.trial_id for t in store.trials if t.run_id in set(fit["runs"]))
     return FitScope("voxel mean and standard deviation", seen)

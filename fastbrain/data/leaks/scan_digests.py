@@ -1,4 +1,4 @@
-"""Digests of brain images: equal digests are equal images, byte for byte."""
+"""Digests of brain images: images with equal digests are equal byte for byte."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from ...errors import InputError
 from ..readers.events import Trial
 from ..store.store import VoxelStore
 
-_GLANCE = 1024  # voxels that tell nearly all images apart
+_GLANCE = 1024  # values hashed first; they differ between nearly all images
 
 
 @checked
 def scan_digests(images: npt.ArrayLike) -> list[str]:
-    """Digest of each image of an array.
+    """Compute the digest of each image of an array.
 
     Parameters
     ----------
     images : array_like, (N, ...)
-        One image a row: voxels, or components of them.
+        One image per row: voxels, or components of them.
 
     Returns
     -------
     list of str, (N,)
-        "" for an image that is blank (0 everywhere), which says nothing about anybody.
+        "" for a blank image (0 everywhere), which is not compared.
 
     Raises
     ------
     InputError
-        `images` has no rows to compare.
+        `images` has fewer than two axes.
     """
     array = np.ascontiguousarray(images)
     if array.ndim < 2:
@@ -44,10 +44,10 @@ def scan_digests(images: npt.ArrayLike) -> list[str]:
 
 
 def window_digests(store: VoxelStore, trials: Iterable[Trial]) -> dict[str, tuple[str, ...]]:
-    """Digests of the volumes in each trial's window.
+    """Compute the digests of the volumes in each trial's window.
 
-    A few kilobytes of each volume are read; only volumes that agree in these are read whole. Runs
-    that are used for the first time are compared with their digests, which reads them whole.
+    A few kilobytes of each volume are read; only volumes that agree in these are read completely.
+    Each run is compared with its digest on first use, which reads it completely.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The auditor on the trials of a cohort and on a voxel store."""
+"""Audit the trials of a cohort or a voxel store for leaks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def audit_trials(
     trials : iterable of Trial
     split : Split
     scans : mapping of str to sequence of str, optional
-        Digests of each trial's images.
+        Digests of the images of each trial, by trial id.
     fits, prompts
         As in :func:`audit_records`.
     adapt : iterable of str
@@ -42,7 +42,7 @@ def audit_trials(
     Returns
     -------
     Audit
-        The guard is that of the split or that of the trials, whichever is wider.
+        Windows are checked with the guard of the split or of the trials, whichever is larger.
 
     Raises
     ------
@@ -83,14 +83,14 @@ def audit_store(
     prompts: Sequence[str] = (),
     adapt: Iterable[str] = (),
 ) -> Audit:
-    """Audit the split of a store, or another split of its trials; reads little of the voxels.
+    """Audit the split of a store, or another split of its trials; reads few of the voxels.
 
     Parameters
     ----------
     store : VoxelStore
-        Its voxel statistics are one of the fitted things.
+        Its voxel mean and standard deviation are audited as one of the fits.
     split : Split, optional
-        Default: the store's own.
+        Default: the split of the store.
     fits, prompts, adapt
         As in :func:`audit_trials`.
 

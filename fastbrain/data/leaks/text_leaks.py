@@ -1,4 +1,4 @@
-"""Leaks of wording: the same text in two parts, and prompts that give a text away."""
+"""Text leaks: the same text in two parts, and prompts that contain a text to decode."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .checks import AuditRecord, Leak, Tally, shared_values, shorten, sizes_of
 Words = tuple[str, ...]
 # a phrase as short as this recurs in unrelated texts ("a piece of clothing")
 _SHORT_WORDS = 4
-_PROMPT_WORDS = 3  # fewer words than this are in any prompt
-# Chinese and Japanese put no spaces between words: each sign counts as one
+_PROMPT_WORDS = 3  # shorter texts are not searched for in prompts: they occur by chance
+# Chinese and Japanese put no spaces between words: each character counts as a word
 _SIGN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _WORD = re.compile(rf"[{_SIGN}]|[^\W{_SIGN}]+(?:'[^\W{_SIGN}]+)*")
 
 
 def shared_texts(records: Sequence[AuditRecord]) -> list[Leak]:
-    """The same text, whatever its case, punctuation and spaces."""
+    """Find texts that occur in two parts, ignoring case, punctuation and spaces."""
     return shared_values(
         "text",
         records,
@@ -29,7 +29,7 @@ def shared_texts(records: Sequence[AuditRecord]) -> list[Leak]:
 
 
 def telling_prompts(records: Sequence[AuditRecord], shared: Sequence[str]) -> list[Leak]:
-    """Prompts that hold the text of a sample of another part, or of their own sample.
+    """Find prompts that contain the text of a sample of another part, or of their own sample.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def telling_prompts(records: Sequence[AuditRecord], shared: Sequence[str]) -> li
         prompts.setdefault((prompt, ""), {}).setdefault("train", []).append(f"prompt {prompt!r}")
     tally = Tally("prompt", sizes_of(records))
     for (prompt, story), holders in prompts.items():
-        # a prompt of several samples cannot give any of them away to itself
+        # a prompt shared by samples with different texts does not reveal the text of any of them
         own = len(answers.get((prompt, story), ())) == 1
         for words in _contained(words_of(prompt), by_head):
             known = targets.get(_phrase(words, story), {})
@@ -74,18 +74,18 @@ def telling_prompts(records: Sequence[AuditRecord], shared: Sequence[str]) -> li
 
 
 def words_of(text: str) -> Words:
-    """Words without case and punctuation; of a text without any, what stands between spaces."""
+    """Split a text into words without case and punctuation; at spaces if it has no words."""
     plain = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
     return tuple(_WORD.findall(plain)) or tuple(plain.split())
 
 
 def _phrase(words: Words, story: str) -> tuple[Words, str]:
-    """Equal for texts that are the same; short ones of different stories agree by chance."""
+    """Key of a text: its words, plus the story for short texts, which recur by chance."""
     return words, story if len(words) <= _SHORT_WORDS else ""
 
 
 def _contained(words: Words, by_head: Mapping[Words, Mapping[int, set[Words]]]) -> set[Words]:
-    """Known phrases inside `words`: looked up by their first words, then by length."""
+    """Find known phrases inside `words`, looked up by their first words, then by length."""
     found = set()
     for at in range(len(words) - _PROMPT_WORDS + 1):
         for length, phrases in by_head.get(words[at : at + _PROMPT_WORDS], {}).items():

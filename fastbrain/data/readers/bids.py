@@ -1,4 +1,4 @@
-"""Runs of a BIDS tree: entities from file names, sidecars inherited from the root down."""
+"""Find the runs of a BIDS tree: entities from file names, sidecars inherited from the root down."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .sidecars import Clock, clock_of, folders_up, read_sidecar
 from .unfetched import refuse_unfetched
 
 _BOLD = ("_bold.nii.gz", "_bold.nii")
-# what a preprocessed image adds to the name of the run it came from
+# entities that preprocessing adds to the name of the raw image
 DERIVED = ("space", "desc", "res", "den")
-# entities of the voxel grid: a mask fits the images that share them
+# entities of the voxel grid: a mask belongs to the images with the same values
 _GRID = ("space", "res", "den")
 
 
@@ -50,8 +50,8 @@ def runs_from_bids(
 ) -> tuple[RunRecord, ...]:
     """Find the BOLD runs of a BIDS dataset.
 
-    Hidden files and folders called ``sourcedata``, ``code`` or ``derivatives`` are ignored. For
-    how sidecars are read see :func:`fastbrain.data.readers.sidecars.clock_of`; assumptions are
+    Hidden files and folders called ``sourcedata``, ``code`` or ``derivatives`` are ignored.
+    Sidecars are interpreted by :func:`fastbrain.data.readers.sidecars.clock_of`; assumptions are
     printed as notes.
 
     Parameters
@@ -59,10 +59,10 @@ def runs_from_bids(
     root : str or Path
         Folder with ``sub-*`` folders.
     task, space : str, optional
-        Which ones, where the dataset has several.
+        Task and space to use; required if the dataset has several.
     acq, ce, rec, dir, echo, part, chunk, res, den, desc : str, optional
-        Which image, where a run has several: "2" or "echo-2". "none" chooses the images without
-        the entity.
+        Entity of the image to use if a run has several: "2" or "echo-2". "none" chooses the images
+        without the entity.
     allow_outside : bool
         Whether files may be links that lead out of `root`, as in virtual data sets made of links.
 
@@ -74,12 +74,12 @@ def runs_from_bids(
     Raises
     ------
     CohortError
-        No run is found, several tasks or spaces are and none was chosen, a run has several images
-        or no events, an image lies in the folder of another person or session, a sidecar denies
-        evenly spaced volumes or contradicts itself, files are links to data that were not fetched
-        or lead out of `root`, or ``participants.tsv`` does not fit the people.
+        No run is found, several tasks or spaces are found and none was chosen, a run has several
+        images or no events, an image lies in the folder of another subject or session, a sidecar
+        contradicts itself or evenly spaced volumes, files are links to data that were not fetched
+        or lead out of `root`, or ``participants.tsv`` does not match the subjects.
     ConfigError
-        The value of an entity is no label.
+        The value of an entity is not a label.
     """
     root = Path(root)
     wanted = check_choice(
@@ -151,7 +151,7 @@ def runs_from_bids(
 
 
 def tell(clocks: Iterable[Clock]) -> None:
-    """Print what was assumed of the clocks, each assumption once with the number of its runs."""
+    """Print the notes of the clocks, each once with the number of its runs."""
     for note, count in Counter(note for clock in clocks for note in clock.notes).items():
         say(f"note: {note} ({count} runs)")
 
@@ -159,14 +159,14 @@ def tell(clocks: Iterable[Clock]) -> None:
 def nearest_events(
     root: Path, bold: Path, tags: dict[str, str], *, allow_outside: bool = False
 ) -> Path | None:
-    """The events table of a run, None where there is none."""
+    """Find the events table of a run; None if there is none."""
     return _nearest(root, bold, _source(tags), "_events.tsv", allow_outside=allow_outside)
 
 
 def confounds_of(
     root: Path, bold: Path, tags: dict[str, str], *, allow_outside: bool = False
 ) -> Path | None:
-    """The confounds table that preprocessing left for a run, None where there is none."""
+    """Find the confounds table of a preprocessed run; None if there is none."""
     return _nearest(
         root,
         bold,
@@ -180,7 +180,7 @@ def confounds_of(
 def mask_of(
     root: Path, bold: Path, tags: dict[str, str], *, allow_outside: bool = False
 ) -> Path | None:
-    """The brain mask that preprocessing left beside the image, else the root's ``mask.nii.gz``."""
+    """Find the brain mask in the folder of the image, else ``mask.nii.gz`` in the root."""
     grid = {key: tags.get(key) for key in _GRID}
     fitting = []
     for path in sorted(bold.parent.glob("*_desc-brain_mask.nii*")):
@@ -199,7 +199,7 @@ def mask_of(
 
 
 def natural(record: RunRecord) -> tuple[tuple[int, int, str], ...]:
-    """Order by subject, session, run: run-10 follows run-9."""
+    """Return a sort key by subject, session and run, by which run-10 follows run-9."""
     labels = (record.subject, record.session, record.run)
     return tuple((0, int(v), v) if v.isdigit() else (1, 0, v) for v in labels)
 
@@ -217,7 +217,7 @@ def _nearest(
     desc: str | None = None,
     allow_outside: bool,
 ) -> Path | None:
-    """The file with `suffix` nearest to `bold` whose entities do not contradict its own."""
+    """Find the nearest file with `suffix` upwards from `bold` with a subset of its entities."""
     for folder in folders_up(root, bold):
         fitting = [
             (len(own), path)

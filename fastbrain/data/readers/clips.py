@@ -1,8 +1,4 @@
-"""Small videos: drawn from a caption's meaning for the simulation, and read from any file.
-
-Each slot of the meaning has a look of its own: the place is the background, the actor a large
-shape, the object a small one, and the action is how the two move.
-"""
+"""Write small videos as MP4 files and read frames from video files."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ from ..._io import write_atomic
 from ...errors import CohortError, InputError, MissingPartError
 
 # Containers that hold their own frames. Playlists (HLS, concat scripts, SDP) name other files or
-# addresses, so a clip could show what lies outside the data set.
+# addresses, so that a clip could read data from outside the data set.
 _CONTAINERS = (
     "mov", "matroska", "webm", "avi", "mpeg", "mpegts", "mpegvideo", "m4v", "ogg", "flv", "asf",
     "gif", "bmp_pipe", "jpeg_pipe", "png_pipe", "tiff_pipe", "webp_pipe",
@@ -43,7 +39,7 @@ def write_clip(path: str | Path, video: npt.NDArray[np.uint8], *, fps: int = 4) 
     path : str or Path
     video : ndarray, (T, H, W, 3) uint8
     fps : int
-        Frames a second.
+        Frames per second.
     """
     if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8:
         raise InputError(
@@ -73,7 +69,7 @@ def read_clip(path: str | Path, *, frames: int = 8, size: int = 32) -> npt.NDArr
     ----------
     path : str or Path
     frames : int
-        How many frames to return; a shorter clip repeats its last one.
+        Number of frames to return; frames of a shorter clip are repeated.
     size : int
         Height and width after resizing, pixels.
 
@@ -90,7 +86,7 @@ def read_clip(path: str | Path, *, frames: int = 8, size: int = 32) -> npt.NDArr
     try:
         images, count = _frames(path, frames, size)
         if not images.keys() >= set(_even(count, frames)):
-            # the header counted other frames than there are
+            # the header states a wrong number of frames: decode again and count
             images, count = _frames(path, frames, size, trusting=False)
     except (OSError, _av().error.FFmpegError, IndexError) as error:
         raise CohortError(
@@ -106,14 +102,14 @@ def read_clip(path: str | Path, *, frames: int = 8, size: int = 32) -> npt.NDArr
 def _frames(
     path: str | Path, frames: int, size: int, *, trusting: bool = True
 ) -> tuple[dict[int, npt.NDArray[np.uint8]], int]:
-    """Frames by number, those that are needed where the header can be trusted, and their count."""
+    """Decode frames by number and count them; only the needed ones if the header is trusted."""
     images: dict[int, npt.NDArray[np.uint8]] = {}
     count = 0
     with open(path, "rb") as file, _av().open(file, options=_OPTIONS) as container:
         stream = container.streams.video[0]
         told = stream.frames if trusting else 0
         needed = set(_even(told, frames))
-        # one for all frames: making a scaler costs more than scaling a small frame
+        # one scaler for all frames: creating it costs more than scaling a small frame
         scaler = _av().video.reformatter.VideoReformatter()
         for frame in container.decode(stream):
             if not told or count in needed:
@@ -124,5 +120,5 @@ def _frames(
 
 
 def _even(count: int, frames: int) -> list[int]:
-    """Numbers of `frames` evenly spaced ones of `count` frames."""
+    """Return the indices of `frames` evenly spaced frames among `count`."""
     return np.linspace(0, max(count - 1, 0), frames).round().astype(int).tolist()

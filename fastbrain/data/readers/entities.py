@@ -1,4 +1,4 @@
-"""BIDS file names: entities, what BIDS ignores, and the choice of one image a run."""
+"""BIDS file names: entities, ignored files, and the choice of one image per run."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _WITHOUT = "none"
 
 
 def entities(path: Path) -> dict[str, str]:
-    """Key-value pairs of a BIDS file name, ``{"sub": "01", "task": "clips", "run": "03"}``."""
+    """Parse the key-value pairs of a BIDS file name: ``{"sub": "01", "run": "03"}``."""
     return dict(_ENTITY.findall(path.name.split(".")[0]))
 
 
 def is_data(root: Path, path: Path) -> bool:
-    """Whether BIDS counts a file below `root`: not hidden, not in sourcedata, code, derivatives."""
+    """Return False for hidden files and those in sourcedata, code or derivatives below `root`."""
     parts = path.relative_to(root).parts
     return not any(part.startswith(".") or part in _NOT_DATA for part in parts)
 
 
 def refuse_misplaced(root: Path, path: Path, tags: Mapping[str, str]) -> None:
-    """Refuse a file whose name and folders disagree on the person or the session.
+    """Raise for a file with another subject or session in its name than in its folders.
 
     Raises
     ------
@@ -50,19 +50,19 @@ def refuse_misplaced(root: Path, path: Path, tags: Mapping[str, str]) -> None:
 
 
 def check_choice(choice: Mapping[str, str | None], *, function: str) -> dict[str, str]:
-    """Values of entities that were chosen, without those left open.
+    """Check the chosen values of entities and drop those that are None.
 
     Parameters
     ----------
     choice : mapping of str to str or None
         By entity, "1" or "echo-1"; "none" chooses the files without the entity.
     function : str
-        Who asks, for messages.
+        Name of the calling function, for messages.
 
     Raises
     ------
     ConfigError
-        An entity that cannot be chosen, or a value that is no label.
+        An entity cannot be chosen, or a value is not a label.
     """
     chosen: dict[str, str] = {}
     for key, value in choice.items():
@@ -92,7 +92,7 @@ def choose(
     single: Iterable[str] = (),
     function: str,
 ) -> list[Image]:
-    """Images with the chosen entities.
+    """Select the images with the chosen entities.
 
     Parameters
     ----------
@@ -101,9 +101,9 @@ def choose(
     chosen : mapping of str to str
         From :func:`check_choice`.
     single : iterable of str
-        Entities of which there may be one value only, over all images.
+        Entities that may have only one value over all images.
     function : str
-        Who asks, for messages.
+        Name of the calling function, for messages.
 
     Raises
     ------
@@ -130,12 +130,12 @@ def choose(
 
 
 def agrees(tags: Mapping[str, str], chosen: Mapping[str, str]) -> bool:
-    """Whether a file has the chosen value of each chosen entity that its name holds."""
+    """Return whether entities in a file name have the chosen values; absent ones are ignored."""
     return all(_has(tags, key, value, []) for key, value in chosen.items() if key in tags)
 
 
 def refuse_several(root: Path, files: list[Image], *, function: str, what: str = "image") -> None:
-    """Refuse two files for the same subject, session and run; errors as :func:`refuse_group`."""
+    """Raise for two files of the same subject, session and run; errors as :func:`refuse_group`."""
     runs: dict[tuple[str, str, str], list[Image]] = {}
     for path, tags in files:
         key = (tags.get("sub", ""), tags.get("ses", ""), tags.get("run", "1"))
@@ -148,7 +148,7 @@ def refuse_several(root: Path, files: list[Image], *, function: str, what: str =
 def refuse_group(
     root: Path, group: list[Image], *, function: str, count: int = 1, what: str = "image"
 ) -> None:
-    """Refuse more than one file for a run.
+    """Raise if a run has more than one file.
 
     Parameters
     ----------
@@ -156,16 +156,17 @@ def refuse_group(
     group : list of Image
         The files of one run.
     function : str
-        Who asks, for messages.
+        Name of the calling function, for messages.
     count : int
-        How many runs have several.
+        Number of runs with several files, for the message.
     what : str
-        What the files are.
+        Kind of the files, for the message.
 
     Raises
     ------
     CohortError
-        Names the entities in which the files differ, their values and the files.
+        There are several files; the message names the entities in which they differ, the values
+        and the files.
     """
     if len(group) < 2:
         return
@@ -187,7 +188,7 @@ def _has(tags: Mapping[str, str], key: str, wanted: str, values: list[str]) -> b
     own = tags.get(key, "")
     if wanted == _WITHOUT and _WITHOUT not in values:
         return own == ""
-    # an index may be padded: echo-1 is echo-01
+    # an index may be padded: echo-1 equals echo-01
     if own.isdecimal() and wanted.isdecimal():
         return int(own) == int(wanted)
     return own == wanted

@@ -1,7 +1,7 @@
-"""Trials: which volumes belong to which stimulus.
+"""Trials: read events and assign a window of volumes to each stimulus.
 
-A trial's window starts with the volume that begins nearest to onset + onset_offset + delay (of two
-equally near ones the later), so that it covers the hemodynamic response, and is `window_trs`
+The window of a trial starts with the volume that begins nearest to onset + onset_offset + delay (of
+two equally near ones the later), so that it covers the hemodynamic response, and is `window_trs`
 volumes long.
 """
 
@@ -21,17 +21,17 @@ from .timing import nearest_volume, volumes_to_cover
 @checked
 @dataclass(frozen=True)
 class WindowSpec:
-    """Where a trial's window lies in its run.
+    """Position and length of the windows of trials in their run.
 
     Parameters
     ----------
     delay_s : float
-        Seconds from stimulus onset to the first volume: the hemodynamic delay. May be negative
-        (a control: activity before the stimulus cannot know it).
+        Seconds from stimulus onset to the first volume: the hemodynamic delay. It may be negative,
+        as a control: activity before the stimulus contains no response to it.
     window_trs : int
         Volumes in a window.
     onset_offset_s : float
-        Added to every onset, for events whose clock did not start with the first volume
+        Added to every onset, for events on a clock that did not start with the first volume
         (12 s in HAD, ds004488).
     """
 
@@ -47,16 +47,16 @@ class WindowSpec:
                 raise InputError(f"WindowSpec: {name} must be finite, got {getattr(self, name)}.")
 
     def start(self, onset: float, *, tr: float, start_time: float = 0.0) -> int:
-        """Index of a window's first volume.
+        """Return the index of the first volume of a window.
 
         Parameters
         ----------
         onset : float
-            Seconds, as the events file has it.
+            Seconds, as in the events file.
         tr : float
             Seconds between volumes.
         start_time : float
-            When the first volume was acquired on the clock of the events, seconds.
+            Acquisition time of the first volume on the clock of the events, seconds.
 
         Raises
         ------
@@ -66,7 +66,7 @@ class WindowSpec:
         return nearest_volume(onset + self.onset_offset_s + self.delay_s - start_time, tr)
 
     def guard_trs(self, tr: float) -> int:
-        """Volumes that must lie between windows of different parts: window + delay."""
+        """Return the volumes required between windows of different parts: window + delay."""
         return self.window_trs + max(0, volumes_to_cover(self.delay_s, tr))
 
 
@@ -79,24 +79,24 @@ class Trial:
     ----------
     trial_id, run_id, subject, session, run : str
     onset, duration : float
-        Seconds; onset as the events file has it.
+        Seconds; the onset is that of the events file.
     start, frames : int
         First volume and number of volumes of the window.
     stimulus : str
-        What was shown; equal names are the same stimulus. "" where the events do not say.
+        Name of the stimulus; equal names are the same stimulus. "" if not in the events.
     text : str
-        What the decoder should say.
+        Target text of the decoder.
     category : str
     clip : str
-        Stimulus file relative to the cohort's root, "" where there is none.
+        Stimulus file relative to the root of the cohort, "" if there is none.
     guard_trs : int
         Default distance from windows of another part, see :meth:`WindowSpec.guard_trs`.
     story : str
-        Story or passage that the stimulus is a part of, "" where the events do not say.
+        Story or passage that contains the stimulus, "" if not in the events.
     family, site : str
-        Of the person, "" where they are not known.
+        Family and site of the subject, "" if not known.
     instruction : str
-        What `text` answers, "" where any prompt will do.
+        Instruction that `text` answers, "" if there is none.
     """
 
     trial_id: str
@@ -121,7 +121,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Timing:
-    """When a trial was, and its window: `onset` and `duration` in seconds, `start` in volumes."""
+    """Timing of a trial: `onset` and `duration` in seconds, first volume `start` of its window."""
 
     onset: float
     duration: float
@@ -152,7 +152,7 @@ def read_trials(
     n_volumes : int
         Length of the run.
     ignore : tuple of str
-        Rows whose trial type or text is one of these are not trials ("rest", "n/a").
+        Rows with one of these as trial type or text are not trials ("rest", "n/a").
 
     Returns
     -------
@@ -162,8 +162,8 @@ def read_trials(
     Raises
     ------
     CohortError
-        A row has no text, an onset that is no number, or a window that leaves the run; the
-        message names file and row.
+        A row has no text, its onset is not a number, or its window leaves the run; the message
+        names file and row.
     """
     if not tr > 0 or n_volumes < 1:
         raise CohortError(
@@ -195,7 +195,7 @@ def read_timing(
     Parameters
     ----------
     run : RunRecord
-        The run whose events these are.
+        The run that the events belong to.
     row : Row
     window : WindowSpec
     where : str
@@ -208,7 +208,7 @@ def read_timing(
     Raises
     ------
     CohortError
-        An onset that is no number, a window that leaves the run, or a duration longer than it.
+        The onset is not a number, the window leaves the run, or the duration exceeds the run.
     """
     onset = seconds_of(row["onset"], where=f"{where} onset")
     if onset is None:
@@ -269,7 +269,7 @@ def _trial(
 
 
 def clip_of(run: RunRecord, stim_file: str) -> str:
-    """A stimulus file relative to the cohort's root; BIDS keeps them in ``stimuli/``."""
+    """Return the path of a stimulus file relative to the cohort's root, below ``stimuli/``."""
     if not stim_file:
         return ""
     inside(

@@ -1,4 +1,4 @@
-"""What checks of an image have to say: errors that refuse it, notes on how it is read."""
+"""Results of image checks: errors that reject the file, and notes on how it is read."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ...errors import VolumeError
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check has to say about a header.
+    """Result of one check of a header field.
 
     Parameters
     ----------
     level : str
-        ``"error"``: the file is refused. ``"note"``: it is read, and this is how.
+        ``"error"``: the file is rejected. ``"note"``: the message states how the field is read.
     field : str
         Header field.
     message : str
-        What was expected, what was found, what to do.
+        The expected value, the value found, and the remedy.
     """
 
     level: str

@@ -1,4 +1,4 @@
-"""What must hold before an image is believed; each check is a function that returns findings."""
+"""Checks of NIfTI headers before an image is read; each check returns a list of findings."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .orientation import image_affine
 from .scaling import image_scaling
 
 TR_RANGE_S = (0.1, 30.0)
-# bytes before the voxels, which gzip must unpack to reach them: the header and its extensions. The
-# longest known, of CIFTI and AFNI, have some MB
+# limit on the bytes before the voxels (header and extensions), which gzip must unpack first. The
+# longest known extensions, of CIFTI and AFNI, have a few MB
 _MAX_OFFSET = 32 << 20
-# intents under which the fifth axis holds the components of a vector and not volumes
+# with these intents the fifth axis holds the components of a vector instead of volumes
 _VECTOR_INTENTS = frozenset((*range(1003, 1011), 2003, 2004))
 _TR_TOLERANCE_S = 1e-3
 _UNIT_SECONDS = {0: 1.0, 8: 1.0, 16: 1e-3, 24: 1e-6}
@@ -24,7 +24,7 @@ _UNIT_NAMES = {0: "unknown", 8: "sec", 16: "msec", 24: "usec", 32: "hz", 40: "pp
 
 
 def check_storage(image: NiftiFile, *, max_bytes: int) -> list[Finding]:
-    """All that must hold before voxels are read: size, type, scaling, affine, file length."""
+    """Check size, type, scaling, affine and file length before voxels are read."""
     checks: tuple[Callable[[], list[Finding]], ...] = (
         lambda: _check_dims(image),
         lambda: _check_dtype(image),
@@ -36,7 +36,7 @@ def check_storage(image: NiftiFile, *, max_bytes: int) -> list[Finding]:
     findings: list[Finding] = []
     for check in checks:
         findings += check()
-        # what follows would only repeat the same damage in other words
+        # later checks would report the same damage again
         if any(finding.level == "error" for finding in findings):
             break
     return findings
@@ -99,18 +99,18 @@ def _check_length(image: NiftiFile) -> list[Finding]:
 
 
 def repetition_time(image: NiftiFile, tr: float | None) -> tuple[float, list[Finding]]:
-    """Seconds between volumes, from header and argument, and how they were reconciled.
+    """Determine the seconds between volumes from header and argument, with findings.
 
     Parameters
     ----------
     image : NiftiFile
     tr : float or None
-        What the caller says, seconds.
+        Repetition time given by the caller, seconds.
 
     Returns
     -------
     float
-        NaN where a finding is an error.
+        NaN if a finding is an error.
     list of Finding
     """
     low, high = TR_RANGE_S
@@ -125,7 +125,7 @@ def repetition_time(image: NiftiFile, tr: float | None) -> tuple[float, list[Fin
     code = int(image.header["xyzt_units"]) & 0x38
     unit, value = _UNIT_NAMES.get(code, "unknown"), float(image.header["pixdim"][4])
     stated = f"{value:g} {unit}"
-    # float32 in the header: microseconds are all it can mean
+    # the header stores float32, which is precise to about a microsecond
     header = round(value * _UNIT_SECONDS[code], 6) if code in _UNIT_SECONDS else float("nan")
     believable = np.isfinite(header) and low <= header <= high
     if tr is None:

@@ -1,4 +1,4 @@
-"""Which voxels are brain: a given mask, one computed from a run, or what all runs share."""
+"""Brain masks: read from a file, computed from a run, or intersected over runs."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def read_labels(
     affine: npt.NDArray[np.float64],
     what: str = "labels",
 ) -> npt.NDArray[np.int64]:
-    """Read a 3-D image of labels, for instance an atlas, that lies on the grid of a run.
+    """Read a 3-D image of labels, for example an atlas, that lies on the grid of a run.
 
     Slope and intercept are applied. Axes of length 1 beyond the third are dropped.
 
@@ -74,7 +74,7 @@ def read_labels(
     affine : ndarray, (4, 4)
         Voxel (x, y, z) to world mm of the run.
     what : str
-        Word for the image in messages.
+        Name of the kind of image, for messages.
 
     Returns
     -------
@@ -107,9 +107,9 @@ def read_labels(
 
 @checked
 def compute_mask(volumes: Volumes) -> Mask:
-    """Brain mask of a run from its mean image.
+    """Compute the brain mask of a run from its mean image.
 
-    The histogram method of nilearn's ``compute_epi_mask``.
+    Uses the histogram method of nilearn's ``compute_epi_mask``.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def compute_mask(volumes: Volumes) -> Mask:
     import nibabel as nib
 
     raw = volumes.raw()
-    # one volume at a time in float64: no copy of the run
+    # summed in float64 volume by volume, to avoid a copy of the run
     total = np.zeros(volumes.shape[1:], dtype=np.float64)
     for volume in raw:
         total += volume
@@ -151,7 +151,7 @@ def compute_mask(volumes: Volumes) -> Mask:
 
 @checked
 def intersect_masks(masks: Sequence[Mask]) -> Mask:
-    """Voxels that are brain in every mask.
+    """Intersect masks: return the voxels that are brain in every mask.
 
     Parameters
     ----------
@@ -160,9 +160,9 @@ def intersect_masks(masks: Sequence[Mask]) -> Mask:
     Raises
     ------
     InputError
-        No mask, or masks of different shapes.
+        There is no mask, or masks have different shapes.
     VolumeError
-        They share no voxel.
+        The masks share no voxel.
     """
     if not masks or any(m.shape != masks[0].shape for m in masks):
         shapes = sorted({m.shape for m in masks})
@@ -179,5 +179,5 @@ def intersect_masks(masks: Sequence[Mask]) -> Mask:
 def same_affine(
     one: npt.NDArray[np.float64], other: npt.NDArray[np.float64], shape: tuple[int, int, int]
 ) -> bool:
-    """Whether two affines put every voxel of a (Z, Y, X) volume within 0.1 mm of each other."""
+    """Return whether two affines differ by at most 0.1 mm over all voxels of a (Z, Y, X) volume."""
     return affine_distance(one, other, shape[::-1]) <= _AFFINE_TOLERANCE_MM

@@ -1,7 +1,7 @@
-"""The bytes of a NIfTI file: header fields without repairs, voxels without copies.
+"""Read NIfTI files: header fields without repairs, voxels without copies.
 
-nibabel parses the fields; its repairs and its lazy proxies are not used, because a damaged field
-has to be reported and not mended, and because ``.nii.gz`` read piecewise is quadratic there.
+nibabel parses the fields. Its repairs are not used, because a damaged field must be reported; its
+lazy proxies are not used, because they take quadratic time to read a ``.nii.gz`` piecewise.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ import numpy.typing as npt
 from ..._arrays import MAX_DEFLATE
 from ...errors import VolumeError
 
-_HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 needs 348 of them
-_TRAILING = 1 << 20  # padding and extensions after the voxels that are still believed
+_HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 uses the first 348
+_TRAILING = 1 << 20  # largest accepted number of bytes after the voxels
 _BLOCK = 1 << 24
 _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 
 
 @dataclass(frozen=True, eq=False)
 class NiftiFile:
-    """One image on disk, header read, voxels not yet.
+    """One image on disk; the header is read, the voxels are not.
 
     Parameters
     ----------
     path : Path
         The file with the header.
     data : Path
-        The file with the voxels: the same one, or the ``.img`` of a pair.
+        The file with the voxels: the same file, or the ``.img`` of a pair.
     packed : bool
         Whether `data` is gzip-compressed.
     header : nibabel header
-        Fields as stored, native names, nothing repaired.
+        Fields as stored, without repairs.
     axes : int
-        3 where a volume is read, 4 where a run is.
+        3 for a volume, 4 for a run.
     """
 
     path: Path
@@ -54,7 +54,7 @@ class NiftiFile:
 
     @cached_property
     def stored_dims(self) -> tuple[int, ...]:
-        """Sizes as the header has them; none where it states an impossible number of axes."""
+        """Sizes as stored in the header; empty if it states an impossible number of axes."""
         dim = [int(n) for n in self.header["dim"]]
         return tuple(dim[1 : 1 + dim[0]]) if 1 <= dim[0] <= 7 else ()
 
@@ -68,19 +68,19 @@ class NiftiFile:
 
     @cached_property
     def volume_axis(self) -> int:
-        """Number of the axis along which volumes lie, 4 unless that one has length 1."""
+        """Axis of the volumes, counted from 1: 4, or the first later one if axis 4 has length 1."""
         long = [axis for axis, n in enumerate(self.stored_dims, 1) if axis > 3 and n != 1]
         return long[0] if long else 4
 
     @cached_property
     def dtype(self) -> np.dtype[Any] | None:
-        """Stored data type with its byte order; None where we cannot read it."""
+        """Stored data type with its byte order; None if it is not supported."""
         try:
             dtype = np.dtype(self.header.get_data_dtype())
         except (ValueError, KeyError, TypeError):
             return None
         except Exception as error:
-            # nibabel's HeaderDataError derives from Exception alone
+            # nibabel's HeaderDataError derives directly from Exception
             if type(error).__module__.startswith("nibabel"):
                 return None
             raise
@@ -90,35 +90,35 @@ class NiftiFile:
 
     @property
     def known_dtype(self) -> np.dtype[Any]:
-        """Stored data type; a :class:`VolumeError` where we cannot read it."""
+        """Stored data type; raises :class:`VolumeError` if it is not supported."""
         if self.dtype is None:
             raise VolumeError(f"load: {self.path} datatype must be an integer or float.")
         return self.dtype
 
     @property
     def nbytes(self) -> int:
-        """Bytes of voxels that the header promises."""
+        """Bytes of voxels implied by the header."""
         count = 1
         for n in self.dims:
             count *= n
         return count * (self.dtype.itemsize if self.dtype is not None else 1)
 
     def field(self, name: str) -> float:
-        """A scalar header field."""
+        """Return a scalar header field."""
         return float(np.asarray(self.header[name]))
 
     def read(self) -> npt.NDArray[Any]:
-        """The voxels, axes reversed to (..., Z, Y, X).
+        """Read the voxels, with axes reversed to (..., Z, Y, X).
 
         Returns
         -------
         ndarray, (T, Z, Y, X) or (Z, Y, X), stored dtype
-            Read-only; a view of a memory map where the file is not compressed.
+            Read-only; a view of a memory map if the file is not compressed.
 
         Raises
         ------
         VolumeError
-            The file is shorter than the header says, or its gzip stream is damaged.
+            The file is shorter than its header implies, or its gzip stream is damaged.
         """
         offset = int(self.field("vox_offset"))
         flat: npt.NDArray[np.uint8]
@@ -177,7 +177,7 @@ def open_nifti(path: str | Path, *, axes: int) -> NiftiFile:
 
 @contextmanager
 def file_errors(path: Path) -> Iterator[None]:
-    """Turn every way reading a file can fail into a :class:`VolumeError` that names it."""
+    """Convert all errors of reading a file to a :class:`VolumeError` that names it."""
     try:
         yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -193,7 +193,7 @@ def file_errors(path: Path) -> Iterator[None]:
 
 
 def stored_bytes(image: NiftiFile) -> tuple[int, int]:
-    """Least and most bytes the voxel file can hold once unpacked."""
+    """Return lower and upper bounds on the unpacked size of the voxel file, in bytes."""
     with file_errors(image.data):
         size = image.data.stat().st_size
     return (0, size * MAX_DEFLATE) if image.packed else (size, size)
@@ -209,7 +209,7 @@ def _inflate(path: Path, offset: int, nbytes: int) -> npt.NDArray[np.uint8]:
             if not got:
                 raise EOFError(f"{filled} of {nbytes} bytes of voxels")
             filled += got
-        # reading to the end makes gzip compare its checksum
+        # gzip compares its checksum only at the end of the stream
         trailing = 0
         while block := file.read(_TRAILING):
             trailing += len(block)
@@ -218,7 +218,7 @@ def _inflate(path: Path, offset: int, nbytes: int) -> npt.NDArray[np.uint8]:
                     f"load: {path} must hold the {nbytes} bytes its header promises, got over "
                     "1 MiB more. The header's dim does not belong to these voxels."
                 )
-    # callers keep it and slice it: nobody may change it under them
+    # callers share slices of this array, so that it must not change
     out.flags.writeable = False
     return out
 
@@ -252,10 +252,10 @@ def _pair(path: Path) -> tuple[Path, Path]:
 
 
 def _check_mate(named: Path, mate: Path) -> None:
-    """Refuse the second file of a pair where it is a link out of the folders of the first."""
+    """Raise if the second file of a pair is a link out of the folders of the first."""
     with file_errors(mate):
         real, target = named.resolve(), mate.resolve()
-        # of an annexed pair each file is a link to a folder of its own
+        # git-annex stores each file of a pair in a separate folder
         annex = next((p for p in real.parents if p.parts[-2:] == (".git", "annex")), real.parent)
         if any(target.is_relative_to(home) for home in (named.parent.resolve(), annex)):
             return

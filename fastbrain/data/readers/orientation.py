@@ -1,4 +1,4 @@
-"""From voxels to millimetres: the affine of every image, by sform, qform or voxel sizes."""
+"""Affine of an image (voxels to mm) from sform, qform or voxel sizes."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from .nifti import NiftiFile
 
 Affine = npt.NDArray[np.float64]
 
-MIN_DET = 1e-6  # mm³; a smaller voxel means a broken affine
+MIN_DET = 1e-6  # mm³; a smaller voxel volume means a damaged affine
 _FORM_TOLERANCE_MM = 0.1
-# below this the NIfTI reference (quatern_to_mat44) takes a quaternion for a half turn
+# below this value of a² the NIfTI reference (quatern_to_mat44) treats a quaternion as a half turn
 _HALF_TURN = 1e-7
-# b² + c² + d² may pass 1 by this: ten times what float32 rounding makes of a unit quaternion
+# b² + c² + d² may exceed 1 by this: ten times the float32 rounding error of a unit quaternion
 _ROUNDING = 1e-5
 
 
 def image_affine(image: NiftiFile) -> tuple[Affine, list[Finding]]:
-    """Voxel to world: sform, else qform, else voxel sizes alone.
+    """Determine the affine of an image: sform, else qform, else voxel sizes only.
 
-    A form counts where its code is above 0. One that is damaged is replaced by the other, with a
-    note; where the other is damaged or absent too the image is refused, never guessed.
+    A form is used if its code is above 0. A damaged form is replaced by the other, with a note; if
+    the other is damaged or absent too, the image is rejected.
 
     Returns
     -------
     ndarray, (4, 4) float64
-        Voxel (x, y, z) to world mm; NaN where a finding is an error.
+        Voxel (x, y, z) to world mm; NaN if a finding is an error.
     list of Finding
     """
     header = image.header
@@ -58,7 +58,7 @@ def image_affine(image: NiftiFile) -> tuple[Affine, list[Finding]]:
 
 
 def affine_distance(one: Affine, other: Affine, shape: tuple[int, ...]) -> float:
-    """Largest difference of two affines over the voxels of a volume.
+    """Compute the largest difference of two affines over the voxels of a volume.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def affine_distance(one: Affine, other: Affine, shape: tuple[int, ...]) -> float
     Returns
     -------
     float
-        Along an axis of the world, mm.
+        Largest difference along a world axis, mm.
     """
     x, y, z = (n - 1 for n in shape)
     # a difference of affines is largest at a corner
@@ -86,7 +86,7 @@ def _compare(sform: Affine, qform: Affine, shape: tuple[int, ...]) -> list[Findi
 
 
 def _voxel_sizes(header: Any) -> tuple[Affine, list[Finding]]:
-    """Method 1 of the NIfTI standard: no origin and no rotation."""
+    """Build the affine from voxel sizes (method 1 of NIfTI), without origin and rotation."""
     sizes = np.array(header["pixdim"][1:4], dtype=np.float64)
     if not _positive(sizes):
         return np.full((4, 4), np.nan), [
@@ -110,7 +110,7 @@ def _sform(header: Any) -> tuple[Affine | None, str]:
 
 
 def _qform(header: Any) -> tuple[Affine | None, str]:
-    """The affine, or None and what is wrong; a remark where the quaternion was normalised."""
+    """Build the affine, or None with the error; a remark if the quaternion was normalised."""
     pixdim = np.array(header["pixdim"][:4], dtype=np.float64)
     handedness, sizes = pixdim[0], pixdim[1:]
     if not _positive(sizes):
@@ -130,7 +130,7 @@ def _qform(header: Any) -> tuple[Affine | None, str]:
             remark = f"has b² + c² + d² = 1 + {-real:.1e} by rounding and is normalised."
         real = 0.0
     affine = np.eye(4)
-    # the standard reads a handedness of 0 as 1
+    # by the standard, a handedness of 0 means 1
     affine[:3, :3] = _rotation(np.sqrt(real), *vector) * (
         sizes * [1, 1, -1 if handedness < 0 else 1]
     )

@@ -1,6 +1,6 @@
-"""Family and site of people from ``participants.tsv``: what keeps relatives on one side of a split.
+"""Read family and site of subjects from ``participants.tsv``, to keep relatives in one part.
 
-A table that has such columns and cannot be matched to the people is refused, never ignored.
+A table with such columns that cannot be matched to the subjects is an error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ...errors import CohortError
 from .runs_table import inside, some
 from .tables import Row, given, read_tsv
 
-# field of a run -> columns that may hold it, in small letters and without underscores
+# field of a run -> names of its column, in lower case and without underscores
 _OF_A_PERSON = {"family": ("family", "familyid"), "site": ("site", "siteid")}
 _NEAR = {
     "family": ("fam", "pair", "twin", "household", "mother", "father", "sibling"),
@@ -25,27 +25,28 @@ _ID = "participant_id"
 def read_participants(
     root: Path, subjects: Iterable[str], *, allow_outside: bool = False
 ) -> dict[str, dict[str, str]]:
-    """Family and site by subject label, from ``participants.tsv`` where there is one.
+    """Read family and site by subject label from ``participants.tsv``, if the file exists.
 
     Parameters
     ----------
     root : Path
         BIDS folder.
     subjects : iterable of str
-        Labels of the people with runs, without ``sub-``.
+        Labels of the subjects with runs, without ``sub-``.
     allow_outside : bool
         Whether the table may be a link to a file outside `root`.
 
     Returns
     -------
     dict of str to dict of str to str
-        Nothing for people without a row; a note says who they are.
+        Subjects without a row are absent; a printed note names them.
 
     Raises
     ------
     CohortError
-        The table was not fetched or is damaged, or it has families or sites but does not name
-        people by ``participant_id``, names none of these people, or gives one of them two.
+        The table was not fetched or is damaged; or it has families or sites, but no column
+        ``participant_id``, no row of these subjects, labels with other leading zeros, or two rows
+        of a subject that differ.
     """
     path = root / "participants.tsv"
     if not path.exists() and not path.is_symlink():
@@ -78,20 +79,20 @@ def read_participants(
 
 
 def person_columns(path: Path, columns: Iterable[str], *, note: bool = True) -> dict[str, str]:
-    """Columns that hold family and site, by field.
+    """Find the columns of family and site, by field.
 
     Parameters
     ----------
     path : Path
-        Of the table, for messages.
+        Path of the table, for messages.
     columns : iterable of str
     note : bool
-        Whether to say that a column with a similar name is not read.
+        Whether to print a note on columns with a similar name that are not read.
 
     Raises
     ------
     CohortError
-        Two columns hold the same field.
+        Two columns match the same field.
     """
     columns = list(columns)
     found: dict[str, str] = {}

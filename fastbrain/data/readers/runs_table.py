@@ -1,4 +1,4 @@
-"""Which runs there are: one record a run, from a plain table."""
+"""Records of runs, and the table with one run per row."""
 
 from __future__ import annotations
 
@@ -25,27 +25,28 @@ _ALLOW = "If that is meant, pass allow_outside=True (--allow-outside)."
 @checked(error=CohortError, least={"n_volumes": 1})
 @dataclass(frozen=True)
 class RunRecord:
-    """One run of one person.
+    """One run of one subject.
 
     Parameters
     ----------
     run_id : str
         Unique in the cohort, ``sub-01_ses-01_run-03``.
     subject, session, run : str
-        Labels without their prefix; `session` is "" where there is none.
+        Labels without their prefix; `session` is "" if there is none.
     bold, events : Path
         4-D image and events table.
     mask, confounds : Path or None
     tr : float or None
-        Repetition time in seconds where a table or sidecar states it.
+        Repetition time in seconds, if a table or sidecar states it.
     start_time : float
-        When the first volume was acquired on the clock of the events, seconds.
+        Acquisition time of the first volume on the clock of the events, seconds.
     root : Path or None
         Folder of the cohort; stimuli are looked up in ``root/stimuli``.
     family, site : str
-        Family the person belongs to and place of the scan, "" where they are not known.
+        Family of the subject and site of the scan, "" if not known.
     n_volumes : int or None
-        Volumes that the image must have: as many as its sidecar lists times, if it lists them.
+        Number of volumes that the image must have, from the runs table or from the volume times
+        listed in its sidecar.
     """
 
     run_id: str
@@ -70,7 +71,7 @@ class RunRecord:
 
 
 def run_id_of(subject: str, session: str, run: str) -> str:
-    """Name of a run, ``sub-01_ses-01_run-03``; the session only where there is one."""
+    """Build the name of a run, ``sub-01_ses-01_run-03``; no ``ses-`` if there is no session."""
     middle = f"ses-{session}_" if session else ""
     return f"sub-{subject}_{middle}run-{run}"
 
@@ -79,10 +80,10 @@ def run_id_of(subject: str, session: str, run: str) -> str:
 def read_runs_table(
     path: str | Path, *, allow_outside: bool = False, must_exist: bool = True
 ) -> tuple[RunRecord, ...]:
-    """Read a table with one run a row.
+    """Read a table with one run per row.
 
-    Columns (tab separated): ``subject``, ``run``, ``bold``, ``events``, and if need be
-    ``session``, ``family``, ``site``, ``mask``, ``confounds``, ``tr``, ``start_time`` (seconds) and
+    Columns (tab separated): ``subject``, ``run``, ``bold``, ``events``; optional ``session``,
+    ``family``, ``site``, ``mask``, ``confounds``, ``tr``, ``start_time`` (seconds) and
     ``n_volumes``. Empty or ``n/a`` means none.
 
     Parameters
@@ -90,9 +91,9 @@ def read_runs_table(
     path : str or Path
         Paths in the table are relative to its folder.
     allow_outside : bool
-        Whether files outside the table's folder may be named.
+        Whether files may lie outside the folder of the table.
     must_exist : bool
-        Whether the files have to be there.
+        Whether the files must exist.
 
     Returns
     -------
@@ -102,8 +103,8 @@ def read_runs_table(
     Raises
     ------
     CohortError
-        An unknown or missing column, a label that is not letters and digits, a number of volumes
-        that is none, a run named twice, or files that do not exist.
+        A column is unknown or missing, a label is not letters and digits, a number is invalid, a
+        run is named twice, or files do not exist.
     """
     path = Path(path)
     columns, rows = read_tsv(path)
@@ -119,7 +120,7 @@ def read_runs_table(
 
 @checked
 def write_runs_table(path: str | Path, runs: Iterable[RunRecord]) -> Path:
-    """Write runs as :func:`read_runs_table` reads them, with absolute paths.
+    """Write runs in the format of :func:`read_runs_table`, with absolute paths.
 
     Parameters
     ----------
@@ -142,7 +143,7 @@ def _cell(value: Path | str | float | None) -> str:
 
 
 def check_unique(source: Path, records: Iterable[RunRecord]) -> None:
-    """Refuse two runs of the same name, and one image for two runs."""
+    """Raise for two runs with the same name, and for one image of two runs."""
     records = list(records)
     of: dict[str, str] = {}
     for record in records:
@@ -161,7 +162,7 @@ def check_unique(source: Path, records: Iterable[RunRecord]) -> None:
 
 
 def check_files(source: Path, records: Iterable[RunRecord]) -> None:
-    """Refuse a cohort with missing files, in one error that counts and names them."""
+    """Raise for missing files, in one error that counts and names them."""
     missing: list[Path] = []
     dangling: list[Path] = []
     for record in records:
@@ -182,7 +183,7 @@ def check_files(source: Path, records: Iterable[RunRecord]) -> None:
 
 
 def label_of(text: str, prefix: str, *, where: str) -> str:
-    """A label with its prefix taken off; letters and digits only, as in BIDS."""
+    """Strip the prefix of a label and check that it is letters and digits, as in BIDS."""
     label = text.removeprefix(prefix)
     if not _LABEL.fullmatch(label):
         raise CohortError(f"cohort: {where} must be letters and digits, got '{text}'.")
@@ -251,7 +252,7 @@ def _count(text: str, *, where: str) -> int | None:
 
 
 def inside(root: Path, name: str, *, what: str, remedy: str = _ALLOW) -> Path:
-    """A file below a data set's folder, links followed.
+    """Return the path of a file, after checking that it lies below `root` with links resolved.
 
     Parameters
     ----------
@@ -259,14 +260,14 @@ def inside(root: Path, name: str, *, what: str, remedy: str = _ALLOW) -> Path:
     name : str
         Relative to `root`.
     what : str
-        Who asks and for which file, for messages.
+        Calling function and file, for messages.
     remedy : str
-        What to do, for messages.
+        Remedy, for messages.
 
     Raises
     ------
     CohortError
-        The file lies outside; the message says where a link leads and how to allow it.
+        The file lies outside; the message names the target of a link and the remedy.
     """
     try:
         return safe_join(root, name)
@@ -279,6 +280,6 @@ def inside(root: Path, name: str, *, what: str, remedy: str = _ALLOW) -> Path:
 
 
 def some(names: list[Path] | list[str]) -> str:
-    """The first few names, and how many there are beside."""
+    """Join the first few names and the number of remaining ones, for messages."""
     shown = ", ".join(str(name) for name in names[:_SHOWN])
     return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

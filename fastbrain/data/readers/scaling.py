@@ -1,4 +1,4 @@
-"""From stored values to intensities and labels: slope and intercept, for every image alike."""
+"""Convert stored values to intensities and labels by slope and intercept."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ...errors import VolumeError
 from .findings import Finding
 from .nifti import NiftiFile
 
-# slope and intercept are float32: a label of some thousands comes out this far from a whole number
+# slope and intercept are float32, so that labels of some thousands can be off by this much
 _WHOLE = 1e-3
-# a writer that maps labels to stored integers moves each by up to half a step; with steps below
-# this, the nearest whole number is still the label
+# writers that map labels to stored integers shift each by up to half a step; with steps below this,
+# the nearest whole number is still the label
 _COARSEST_STEP = 0.5
-_LARGEST_LABEL = 2**53  # float64 holds whole numbers exactly up to here
+_LARGEST_LABEL = 2**53  # float64 represents whole numbers exactly up to here
 
 
 def image_scaling(image: NiftiFile) -> tuple[float, float, list[Finding]]:
-    """Slope and intercept of an image, read as nibabel and the NIfTI reference read them.
+    """Read slope and intercept of an image, as nibabel and the NIfTI reference do.
 
-    A slope that is 0 or not finite means that values are stored as they are (NaN was written by
-    fMRIPrep 20.2.1 to 20.2.3); the intercept then counts for nothing.
+    A slope that is 0 or not finite means that values are stored unscaled (NaN was written by
+    fMRIPrep 20.2.1 to 20.2.3); the intercept is then ignored.
 
     Returns
     -------
     slope, inter : float
         Intensity = slope · stored + inter.
     list of Finding
-        A note on what was ignored, or an error: a slope without a finite intercept.
+        A note on ignored fields, or an error if the slope is valid and the intercept not finite.
     """
     slope, inter = image.field("scl_slope"), image.field("scl_inter")
     if not np.isfinite(slope):
@@ -49,7 +49,7 @@ def image_scaling(image: NiftiFile) -> tuple[float, float, list[Finding]]:
 def scale_values(
     stored: npt.NDArray[Any], slope: float, inter: float, dtype: type[np.floating]
 ) -> npt.NDArray[Any]:
-    """Intensities slope · stored + inter, a new array (...) of `dtype`."""
+    """Compute intensities slope · stored + inter as a new array (...) of `dtype`."""
     values = stored.astype(dtype)
     if slope != 1:
         values *= dtype(slope)
@@ -61,7 +61,7 @@ def scale_values(
 def scale_labels(
     stored: npt.NDArray[Any], slope: float, inter: float, *, path: Path, what: str
 ) -> npt.NDArray[np.int64]:
-    """Whole numbers behind stored values.
+    """Convert stored values to whole-number labels.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def scale_labels(
     path : Path
         The image, for messages.
     what : str
-        Word for the image in messages.
+        Name of the kind of image, for messages.
 
     Returns
     -------
@@ -79,13 +79,13 @@ def scale_labels(
     Raises
     ------
     VolumeError
-        A value is not finite, not whole (within 0.001, plus half a step of the stored integers
-        where the image is scaled), or beyond 2**53.
+        A value is not finite, not whole (within 0.001, plus half a step for scaled integers with a
+        slope below 0.5), or beyond 2**53.
     """
     integer = stored.dtype.kind in "iu"
     if integer and slope == 1 and inter == 0 and stored.dtype.itemsize < 8:
         return stored.astype(np.int64)
-    # products beyond float64 become infinite and are refused below
+    # products beyond float64 become infinite and raise below
     with np.errstate(over="ignore", invalid="ignore"):
         values = scale_values(stored, slope, inter, np.float64)
     if not np.isfinite(values).all():

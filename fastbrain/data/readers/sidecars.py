@@ -1,4 +1,4 @@
-"""Metadata of BIDS images: inherited sidecars, and what they say of when volumes were acquired."""
+"""Metadata of BIDS images: inherited sidecars, and the acquisition times of volumes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .entities import entities
 from .runs_table import inside
 from .unfetched import refuse_unfetched
 
-EVEN_S = 0.01  # how far a volume may be from an even grid; scanners log times in steps of 2.5 ms
-AGREE_S = 1e-3  # within which two statements of one time agree
+EVEN_S = 0.01  # largest deviation of a volume from even spacing; scanners log in steps of 2.5 ms
+AGREE_S = 1e-3  # largest difference of two values of the same time
 _DISCARDED = {
     "NumberOfVolumesDiscardedByScanner": "the scanner",
     "NumberOfVolumesDiscardedByUser": "the user",
@@ -24,18 +24,18 @@ _DISCARDED = {
 
 @dataclass(frozen=True)
 class Clock:
-    """When the volumes of a run were acquired, as far as its sidecars state it.
+    """Acquisition times of the volumes of a run, as far as its sidecars state them.
 
     Parameters
     ----------
     tr : float or None
         Seconds from the start of one volume to the start of the next.
     start_time : float or None
-        When the first volume was acquired on the clock of the events, seconds.
+        Acquisition time of the first volume on the clock of the events, seconds.
     notes : tuple of str
-        What was assumed about the clock, for people.
+        Assumptions about the clock, to be printed.
     n_volumes : int or None
-        Volumes whose times are listed.
+        Number of volumes with listed times.
     """
 
     tr: float | None = None
@@ -53,7 +53,7 @@ class Sidecar:
     image : Path
     fields : dict
     sources : dict of str to Path
-        The file that each field comes from.
+        Source file of each field.
     """
 
     image: Path
@@ -61,12 +61,12 @@ class Sidecar:
     sources: dict[str, Path]
 
     def number(self, name: str) -> float | None:
-        """A numeric field; None where it is not stated.
+        """Return a numeric field; None if it is absent.
 
         Raises
         ------
         CohortError
-            The field is no finite number.
+            The field is not a finite number.
         """
         value = self.fields.get(name)
         if value is None:
@@ -76,12 +76,12 @@ class Sidecar:
         return float(value)
 
     def times(self, name: str) -> list[float] | None:
-        """A field that lists times in seconds; None where it is not stated or empty.
+        """Return a field that lists times in seconds; None if it is absent or empty.
 
         Raises
         ------
         CohortError
-            The field is no list of numbers >= 0.
+            The field is not a list of numbers >= 0.
         """
         value = self.fields.get(name)
         if value is None or value == []:
@@ -99,7 +99,7 @@ class Sidecar:
 
 
 def folders_up(root: Path, start: Path) -> list[Path]:
-    """From the file's own folder up to the root."""
+    """List the folders from that of the file up to the root."""
     chain = [start.parent, *start.parent.parents]
     return chain[: chain.index(root) + 1]
 
@@ -107,21 +107,21 @@ def folders_up(root: Path, start: Path) -> list[Path]:
 def read_sidecar(
     root: Path, image: Path, tags: dict[str, str], *, allow_outside: bool = False
 ) -> Sidecar:
-    """Merge the sidecars of an image from the root down; the nearer one wins.
+    """Merge the sidecars of an image from the root down; nearer ones take precedence.
 
     Parameters
     ----------
     root, image : Path
-        The image itself need not be there.
+        The image itself need not exist.
     tags : dict of str to str
-        Its entities.
+        Entities of the image.
     allow_outside : bool
         Whether a sidecar may be a link to a file outside `root`.
 
     Raises
     ------
     CohortError
-        A sidecar is damaged, not fetched or leads out of `root`, or two of one folder disagree.
+        A sidecar is damaged, not fetched or leads out of `root`, or two in one folder disagree.
     """
     fields: dict[str, Any] = {}
     sources: dict[str, Path] = {}
@@ -153,16 +153,16 @@ def read_sidecar(
 
 
 def clock_of(sidecar: Sidecar) -> Clock:
-    """Repetition time and start of a run; what denies even volumes on a known clock is refused.
+    """Read repetition time and start of a run; raises unless its volumes are evenly spaced.
 
-    Onsets of BIDS events count from the first volume that was stored, however many were discarded
-    before it, so discarded volumes shift nothing.
+    Onsets of BIDS events count from the first stored volume, so that volumes discarded before it
+    shift nothing.
 
     Raises
     ------
     CohortError
-        A field contradicts another one or states a clock that volumes with one repetition time
-        cannot have; the message names file and field.
+        A field contradicts another one, or the stated times are impossible with one repetition
+        time; the message names file and field.
     """
     tr = sidecar.number("RepetitionTime")
     if tr is not None and tr <= 0:
@@ -195,12 +195,12 @@ def clock_of(sidecar: Sidecar) -> Clock:
 
 
 def joined(raw: Clock, derived: Clock, *, image: Path) -> Clock:
-    """The clock of a preprocessed image, whose own sidecars complete those of the raw image.
+    """Merge the clocks of a preprocessed image and of its raw image.
 
     Raises
     ------
     CohortError
-        Their repetition times differ.
+        The repetition times differ.
     """
     if raw.tr is not None and derived.tr is not None and abs(raw.tr - derived.tr) > AGREE_S:
         raise CohortError(
@@ -216,7 +216,7 @@ def joined(raw: Clock, derived: Clock, *, image: Path) -> Clock:
 
 
 def _even_step(sidecar: Sidecar, times: Sequence[float]) -> float:
-    """Seconds between evenly spaced volumes that begin at 0."""
+    """Return the seconds between volumes; raises unless they begin at 0 and are evenly spaced."""
     name = "VolumeTiming"
     if len(times) < 2:
         sidecar.refuse(name, "list two volumes or more", str(times), "State RepetitionTime.")
@@ -254,7 +254,7 @@ def _check_excitation(sidecar: Sidecar, tr: float | None) -> None:
 
 
 def _check_within(sidecar: Sidecar, tr: float | None) -> None:
-    """Slices, pauses and the acquisition itself must fit between one volume and the next."""
+    """Check that slices, pause and acquisition fit into the repetition time."""
     delay = sidecar.number("DelayTime")
     slices = sidecar.times("SliceTiming")
     acquisition = sidecar.number("AcquisitionDuration")
@@ -271,7 +271,7 @@ def _check_within(sidecar: Sidecar, tr: float | None) -> None:
             "SliceTiming", f"lie within the acquisition of a volume, {tr - pause:g} s",
             f"up to {max(slices):g}", "It is in seconds, and RepetitionTime includes DelayTime.",
         )  # fmt: skip
-    # some converters write the duration of the whole run here, which says nothing of a volume
+    # some converters write the duration of the whole run here, which is ignored
     if acquisition is not None and acquisition <= tr + AGREE_S < acquisition + pause:
         sidecar.refuse(
             "AcquisitionDuration", f"leave the DelayTime of {pause:g} s within RepetitionTime, "

@@ -1,9 +1,9 @@
-r"""The reader and the writer of all tables: tab-separated (BIDS) and comma-separated text.
+r"""Read and write tables: tab-separated (BIDS) and comma-separated text.
 
-A row ends at ``\r\n``, ``\n`` or ``\r`` and at nothing else; no cell spans two lines. A cell is
-unquoted only where the whole cell is properly quoted, with inner quotation marks doubled; any other
-quotation mark is part of the text. In a TSV file a tab always separates cells. In a CSV file a
-comma within a properly quoted cell belongs to the cell.
+A row ends only at ``\r\n``, ``\n`` or ``\r``; no cell spans two lines. Quotation marks are removed
+only if the whole cell is properly quoted, with inner quotation marks doubled; any other quotation
+mark is part of the text. In a TSV file a tab always separates cells. In a CSV file a comma within a
+properly quoted cell belongs to the cell.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 from ...errors import CohortError, InputError
 from .unfetched import refuse_unfetched
 
-MISSING = ("", "n/a")  # an empty cell, and what BIDS writes for "not available"
-_NOT_BIDS = ("N/A", "#N/A", "<NA>", "NaN")  # what other programs write for it
-_ALSO_WORDS = ("NA", "nan", "NULL", "None")  # so do these, but people also say them
+MISSING = ("", "n/a")  # an empty cell, and "not available" in BIDS
+_NOT_BIDS = ("N/A", "#N/A", "<NA>", "NaN")  # missing values as written by other programs
+_ALSO_WORDS = ("NA", "nan", "NULL", "None")  # the same, but these are also spoken words
 _ANY_CASE = {sign.lower() for sign in _NOT_BIDS + _ALSO_WORDS}
-# not to be seen in a table: spaces, controls and format characters of Unicode, Hangul fillers
+# invisible characters: Unicode spaces, control and format characters, Hangul fillers
 _UNSEEN = (
     r"[\s\x00-\x1f\x7f-\xa0\xad\u0600-\u0605\u061c\u06dd\u070f\u115f\u1160\u180e\u200b-\u200f"
     r"\u2028-\u202f\u205f-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb]"
@@ -37,7 +37,7 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
 class Row(dict[str, str]):
-    """Cells of a row by column, and where the row stands.
+    """Cells of a row by column, with file and line of the row.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Row(dict[str, str]):
     path : Path
         File of the table.
     line : int
-        Line of the file, counted from 1.
+        Line in the file, counted from 1.
     """
 
     __slots__ = ("line", "path")
@@ -73,13 +73,13 @@ def read_tsv(path: str | Path) -> tuple[list[str], list[Row]]:
     -------
     columns : list of str
     rows : list of Row
-        Blank lines are left out; spaces around a cell are taken off.
+        Blank lines are left out; spaces around a cell are removed.
 
     Raises
     ------
     CohortError
         The file is missing, not fetched, larger than 64 MiB, not UTF-8, not separated by tabs,
-        names a column twice, or has a row with another number of cells than the header.
+        has a column name twice, or has a row with another number of cells than the header.
     """
     return _read(Path(path), "tabs")
 
@@ -90,7 +90,7 @@ def read_csv(path: str | Path) -> tuple[list[str], list[Row]]:
 
 
 def tsv_text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Text of a table that :func:`read_tsv` reads back, but for spaces around a cell.
+    """Format a table for :func:`read_tsv`, which restores it except for spaces around cells.
 
     Parameters
     ----------
@@ -100,14 +100,14 @@ def tsv_text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     Raises
     ------
     InputError
-        A cell holds a tab or a line end, which no quotes can protect in a BIDS table.
+        A cell contains a tab or a line end, which cannot be quoted in a BIDS table.
     """
     lines = ["\t".join(_written(cell) for cell in row) for row in (columns, *rows)]
     return "\n".join(lines) + "\n"
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Lines of a UTF-8 text file, without their ends.
+    """Read the lines of a UTF-8 text file, without line ends.
 
     Parameters
     ----------
@@ -123,23 +123,24 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def given(row: Mapping[str, str], column: str, *, spoken: bool = False, label: bool = False) -> str:
-    """A cell; "" where it is empty or ``n/a``, or where the table has no such column.
+    """Return a cell; "" if it is empty or ``n/a``, or if the table has no such column.
 
     Parameters
     ----------
     row : mapping of str to str
     column : str
     spoken : bool
-        Whether the cell is a spoken word: then ``NA``, ``nan``, ``NULL`` and ``None`` are words.
+        Whether the cell is a spoken word: ``NA``, ``nan``, ``NULL`` and ``None`` are then words.
     label : bool
-        Whether the cell names a person or a group, such as a family: then these signs are refused
-        in capital and small letters, since all rows with one would become one group. So are
-        characters that cannot be seen, and letters composed in two ways are the same.
+        Whether the cell names a subject or a group, such as a family: signs for missing values are
+        then rejected in any case, since all rows with one would become one group. Invisible
+        characters are rejected too, and Unicode is normalised (NFC).
 
     Raises
     ------
     CohortError
-        The cell holds another program's sign for a missing value (``NA``, ``NaN``).
+        The cell contains a sign for a missing value other than ``n/a`` (``NA``, ``NaN``), or a
+        label contains an invisible character.
     """
     value = row.get(column, "")
     signs = _NOT_BIDS if spoken else _NOT_BIDS + _ALSO_WORDS
@@ -162,7 +163,7 @@ def _place(row: Mapping[str, str], column: str) -> str:
 
 
 def number_of(text: str, *, where: str, what: str = "a number") -> float | None:
-    """Value of a numeric cell; None where it is empty or ``n/a``.
+    """Parse a numeric cell; None if it is empty or ``n/a``.
 
     Parameters
     ----------
@@ -170,12 +171,12 @@ def number_of(text: str, *, where: str, what: str = "a number") -> float | None:
     where : str
         File, line and column, for messages.
     what : str
-        What is expected, with its unit.
+        Expected value with its unit, for messages.
 
     Raises
     ------
     CohortError
-        The cell is no finite decimal number: a decimal comma, a thousands separator, ``NaN``.
+        The cell is not a finite decimal number: a decimal comma, a thousands separator, ``NaN``.
     """
     if text in MISSING:
         return None
@@ -190,7 +191,7 @@ def number_of(text: str, *, where: str, what: str = "a number") -> float | None:
 
 
 def seconds_of(text: str, *, where: str) -> float | None:
-    """A time cell in seconds; None where it is empty or ``n/a``. Errors as :func:`number_of`."""
+    """Parse a time in seconds; None for empty or ``n/a``. Errors as :func:`number_of`."""
     return number_of(text, where=where, what="a number of seconds")
 
 
@@ -258,7 +259,7 @@ def _csv_cells(line: str) -> list[str]:
         match = _CSV_CELL.match(line, place)
         assert match is not None  # the pattern also matches nothing
         cells.append(_unquoted(match[1] or match[2]))
-        place = match.end() + 1  # behind the comma
+        place = match.end() + 1  # after the comma
         if place > len(line):
             return cells
 
@@ -270,7 +271,7 @@ def _unquoted(cell: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """A text without what cannot be seen before and behind it."""
+    """Strip invisible characters at both ends of a text."""
     return _EDGES.sub("", text)
 
 

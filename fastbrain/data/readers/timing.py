@@ -1,8 +1,8 @@
-"""From seconds to volumes: the only place where times become whole numbers.
+"""Convert seconds to volume numbers; all other modules use these functions for rounding.
 
-Quotients of decimal fractions are off by some 1e-16 of themselves (``0.3 / 0.1`` is below 3). A
-quotient that is nearer than `TOLERANCE` volumes to a limit is taken to lie on it. That is far above
-the error of the arithmetic for any recording and far below what any clock resolves.
+Quotients of decimal fractions have a relative error of about 1e-16 (``0.3 / 0.1`` is below 3). A
+quotient that is nearer than `TOLERANCE` volumes to a limit is taken to lie on it. This is far above
+the rounding error for any recording and far below the resolution of any clock.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ TOLERANCE = 1e-6  # volumes
 
 
 def nearest_volume(seconds: float, tr: float) -> int:
-    """Number of the volume that begins nearest to a time; a tie goes to the later volume.
+    """Return the number of the volume that begins nearest to a time; of two equal, the later one.
 
     Parameters
     ----------
     seconds : float
-        Time after the first volume began; negative before it.
+        Time after the start of the first volume; negative before it.
     tr : float
         Seconds between volumes.
 
@@ -33,7 +33,7 @@ def nearest_volume(seconds: float, tr: float) -> int:
 
 
 def volume_during(seconds: float, tr: float) -> int:
-    """Number of the volume during which a time falls: the last one that has begun.
+    """Return the number of the volume that contains a time: the last one that has begun.
 
     Parameters and errors as :func:`nearest_volume`.
     """
@@ -41,7 +41,7 @@ def volume_during(seconds: float, tr: float) -> int:
 
 
 def volumes_to_cover(seconds: float, tr: float) -> int:
-    """How many volumes it takes to cover a duration.
+    """Return the number of volumes that cover a duration.
 
     Parameters and errors as :func:`nearest_volume`.
     """

@@ -1,4 +1,4 @@
-"""Files of git-annex and DataLad whose contents were not fetched yet."""
+"""Detect files of git-annex and DataLad with contents that were not fetched yet."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from ...errors import CohortError
 
-_ANNEX_POINTER = b"/annex/objects/"  # how an unlocked file of git-annex begins before it is fetched
+_ANNEX_POINTER = b"/annex/objects/"  # start of an unlocked git-annex file that was not fetched
 _FETCH = "Run 'datalad get' or 'git annex get' on it."
 
 
 def refuse_unfetched(path: Path) -> None:
-    """Refuse a file whose contents git-annex or DataLad has not fetched yet.
+    """Raise if git-annex or DataLad has not fetched the contents of a file yet.
 
     Raises
     ------
@@ -32,4 +32,4 @@ def _begins_as_pointer(path: Path) -> bool:
         with open(path, "rb") as file:
             return file.read(len(_ANNEX_POINTER)) == _ANNEX_POINTER
     except OSError:
-        return False  # whoever reads the file says why it cannot be read
+        return False  # the error is raised where the file is read

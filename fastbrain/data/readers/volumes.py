@@ -1,4 +1,4 @@
-"""BOLD images: checked when opened, read when asked for, voxels indexed [T, Z, Y, X].
+"""BOLD images: checked when opened, read on demand, indexed [T, Z, Y, X].
 
 NIfTI stores x fastest, so [T, Z, Y, X] is its memory order and needs no copy.
 """
@@ -40,7 +40,7 @@ class Volumes:
     dtype : dtype
         Stored data type.
     notes : tuple of Finding
-        What was decided while reading the header (time unit, scaling, orientation).
+        Notes on how the header was interpreted (time unit, scaling, orientation).
     """
 
     path: Path
@@ -55,11 +55,11 @@ class Volumes:
 
     @cached_property
     def _stored(self) -> npt.NDArray[Any]:
-        # compressed files are unpacked once and kept as long as this object lives
+        # compressed files are unpacked once and kept in memory as long as this object exists
         return self._file.read()
 
     def raw(self, t0: int = 0, t1: int | None = None) -> npt.NDArray[Any]:
-        """Stored values of the volumes t0..t1.
+        """Read the stored values of the volumes t0..t1.
 
         Parameters
         ----------
@@ -69,7 +69,8 @@ class Volumes:
         Returns
         -------
         ndarray, (t1 - t0, Z, Y, X), stored dtype
-            Read-only; a memory map where the file is not compressed.
+            Read-only; a memory map if the file is not compressed. Values in foreign byte order are
+            copied.
 
         Raises
         ------
@@ -87,7 +88,7 @@ class Volumes:
         return part.astype(part.dtype.newbyteorder("="), copy=False)
 
     def scaled(self, t0: int = 0, t1: int | None = None) -> npt.NDArray[np.float32]:
-        """Intensities slope · stored + inter, (t1 - t0, Z, Y, X) float32."""
+        """Compute intensities slope · stored + inter, (t1 - t0, Z, Y, X) float32."""
         return scale_values(self.raw(t0, t1), self.slope, self.inter, np.float32)
 
 
@@ -104,10 +105,10 @@ def load_volumes(
     path : str or Path
         ``.nii``, ``.nii.gz``, or either file of an ``.hdr``/``.img`` pair.
     tr : float, optional
-        Repetition time in seconds, for headers that do not know it. It may not contradict a
-        believable header.
+        Repetition time in seconds, for headers without one. It must agree with a header that
+        states a plausible time and its unit.
     max_bytes : int
-        Largest size of the voxels, as the header implies it; checked before any allocation.
+        Limit on the size of the voxels implied by the header, checked before any allocation.
 
     Returns
     -------
@@ -116,7 +117,7 @@ def load_volumes(
     Raises
     ------
     VolumeError
-        The file cannot be trusted; the message names file, field and value.
+        The file is invalid; the message names file, field and value.
     """
     image = open_nifti(path, axes=4)
     findings = check_storage(image, max_bytes=max_bytes)

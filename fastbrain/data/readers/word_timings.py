@@ -1,4 +1,4 @@
-"""When each word was heard: TextGrids and tables of timings, and the volumes they fall into."""
+"""Word timings from TextGrids and tables, and their assignment to volumes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .tables import given, read_csv, read_tsv, seconds_of
 from .timing import volume_during
 from .unfetched import refuse_unfetched
 
-# what aligners write where nobody speaks
+# labels that aligners write for silence, breath and noise
 NOT_WORDS = ("", "sp", "sil", "br", "lg", "ls", "ns", "cg", "{br}", "{lg}", "{ls}", "{ns}", "{cg}")
 _TOKENS = re.compile(
     r'"((?:[^"]|"")*)"|(?<!\S)([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?!\S)|<(exists|absent)>'
@@ -23,13 +23,13 @@ _TOKENS = re.compile(
 
 @dataclass(frozen=True)
 class Word:
-    """A word and when it was heard.
+    """A word with its onset and offset.
 
     Parameters
     ----------
     text : str
     onset, offset : float
-        Seconds since the stimulus began.
+        Seconds after the start of the stimulus.
     """
 
     text: str
@@ -39,7 +39,7 @@ class Word:
 
 @dataclass(frozen=True)
 class StorySample:
-    """A stretch of a story, and what was heard before it.
+    """A segment of a story, and the words before it as prompt.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class StorySample:
         Volumes during which `text` was heard, `stop` not included. The response comes later:
         ``lagged_windows(features, [s.stop - 1 for s in samples])``.
     words : int
-        Words of `text`; what a word-rate model predicts.
+        Number of words in `text`, the target of a word-rate model.
     """
 
     text: str
@@ -66,7 +66,7 @@ def read_words(
     column: str = "word",
     skip: Sequence[str] = NOT_WORDS,
 ) -> list[Word]:
-    """Read word timings from a TextGrid (long or short) or a table (BIDS events too).
+    """Read word timings from a TextGrid (long or short) or a table, such as BIDS events.
 
     Parameters
     ----------
@@ -78,18 +78,18 @@ def read_words(
     column : str
         Column of a table that holds the words.
     skip : sequence of str
-        Labels that are no words, in lower case.
+        Labels that are not words, in lower case.
 
     Returns
     -------
     list of Word
-        By onset.
+        Sorted by onset.
 
     Raises
     ------
     CohortError
-        The file cannot be read, has no such tier or column, or a time is no number or runs
-        backwards.
+        The file cannot be read, has no such tier or column, or no words, or a time is not a number
+        or a word ends before it begins.
     """
     file = Path(path)
     if file.suffix.lower() == ".textgrid":
@@ -121,7 +121,7 @@ def story_samples(
     onset_s: float = 0.0,
     trim: tuple[int, int] = (0, 0),
 ) -> list[StorySample]:
-    """Cut a story into stretches of volumes, each with the text before it.
+    """Cut a story into segments of volumes, each with the text before it as prompt.
 
     Parameters
     ----------
@@ -129,23 +129,23 @@ def story_samples(
     tr : float
         Seconds between volumes.
     n_volumes : int
-        Volumes of the run.
+        Number of volumes of the run.
     window : int
-        Volumes of a stretch; BrainLLM takes 4.
+        Volumes per segment; BrainLLM uses 4.
     step : int, optional
-        Volumes from one stretch to the next. Default: `window`, so that none overlap; stretches
-        that do belong into the same part of a split.
+        Volumes from the start of one segment to the next. Default: `window`, so that segments do
+        not overlap; overlapping segments belong in the same part of a split.
     prompt : int
-        Volumes before a stretch whose words are its prompt (BrainLLM: 0 to 3).
+        Volumes before a segment that supply the words of its prompt (BrainLLM: 0 to 3).
     onset_s : float
-        When the stimulus began after the first volume, seconds. Narratives has one a task.
+        Start of the stimulus after the first volume, seconds. In Narratives it depends on the task.
     trim : (int, int)
         Volumes left out at the start and the end (LeBel et al.: 5 and 5).
 
     Returns
     -------
     list of StorySample
-        Stretches without words are left out.
+        Segments without words are left out.
 
     Raises
     ------
@@ -185,12 +185,12 @@ def _textgrid(file: Path, tier: str) -> list[tuple[str, float, float]]:
     refuse_unfetched(file)
     try:
         raw = file.read_bytes()
-        # Praat writes UTF-16 where a label needs it
+        # Praat writes UTF-16 if a label requires it
         coding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         content = raw.decode(coding)
     except (OSError, UnicodeError) as error:
         raise CohortError(f"read_words: {file} must be a readable text, got '{error}'.") from error
-    # strings, free-standing numbers and flags carry everything; the rest is for people
+    # strings, free-standing numbers and flags contain all data; the rest is for human readers
     tokens: list[str | float] = [
         float(m[2]) if m[2] is not None else m[1].replace('""', '"') if m[1] is not None else m[3]
         for m in _TOKENS.finditer(content)

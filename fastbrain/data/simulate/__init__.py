@@ -1,1 +1,1 @@
-"""Simulated cohorts with known answers."""
+"""Simulated cohorts with known ground truth."""

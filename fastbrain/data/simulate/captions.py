@@ -1,7 +1,7 @@
-"""The captions of the simulated cohort: who does what to which thing, and where.
+"""Captions of the simulated cohort: actor, action, object and place.
 
-Four slots of six values give 1,296 sentences, so the chance of any guess can be computed: a
-random caption shares a given slot with the truth one time in six.
+Four slots of six values give 1,296 sentences, so chance levels are known: a random caption has the
+correct value of a given slot with probability 1/6.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Meaning:
 
     @property
     def caption(self) -> str:
-        """The sentence, e.g. ``a woman throws a ball in a park``."""
+        """The caption, e.g. ``a woman throws a ball in a park``."""
         return " ".join(values[i] for values, i in zip(SLOTS.values(), self.indices, strict=True))
 
     @property
@@ -60,12 +60,12 @@ class Meaning:
 
     @property
     def category(self) -> str:
-        """The action: the class that a prototype stands for."""
+        """The action, used as the class of a prototype."""
         return ACTIONS[self.action]
 
 
 def all_meanings() -> list[Meaning]:
-    """Every caption of the grammar, in a fixed order."""
+    """List every caption of the grammar, in a fixed order."""
     return [
         Meaning(*indices) for indices in itertools.product(*(range(len(v)) for v in SLOTS.values()))
     ]
@@ -77,7 +77,7 @@ def draw_meanings(n: int, rng: np.random.Generator) -> list[Meaning]:
     Raises
     ------
     InputError
-        More captions are asked for than the grammar has.
+        `n` is below 1 or above the number of captions of the grammar.
     """
     if not 0 < n <= N_CAPTIONS:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Draw what a caption means as a short video."""
+"""Draw the meaning of a caption as a short video."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _object(thing: int, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> npt.NDArray
 
 
 def _motion(action: int, phase: float) -> tuple[float, float, float, float]:
-    """Offset (dx, dy), size and transparency of the object at a phase 0..1 of the clip."""
+    """Return offset (dx, dy), size and transparency of the object at a phase 0..1 of the clip."""
     wave = np.sin(2 * np.pi * phase)
     return (
         (0.5 * phase, -1.6 * phase * (1 - phase) * 2, 1.0, 0.0),  # throws: an arc

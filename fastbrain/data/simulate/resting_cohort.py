@@ -1,12 +1,12 @@
-"""Simulated people at rest whose connectivity depends on their age.
+"""Simulated resting-state cohort in which connectivity depends on age.
 
-The generative model, per person of age ``a``, region ``r`` and volume ``t``::
+The generative model, per subject of age ``a``, region ``r`` and volume ``t``::
 
     networks:  s_0, own_1, own_2 ...  slow AR(1) sources of variance one
     s_k = c_k s_0 + √(1 − c_k²) own_k,    c_k = 0.5 + effect · 0.4 · (2 (a − 20)/60 − 1) · ±1
     series(r, t) = 100 + 0.8 s_net(r) + 0.6 own slow source of the region + noise / snr
 
-The sign alternates over networks: the mean of all correlations says little of age. With
+The sign alternates over networks, so that the mean of all correlations hardly depends on age. With
 ``effect=0`` nothing in the series depends on age, and no decoder can be better than chance.
 """
 
@@ -26,7 +26,7 @@ YOUNGEST, OLDEST = 20.0, 80.0  # years
 @checked
 @dataclass(frozen=True)
 class RestDesign:
-    """What to simulate.
+    """Settings of a simulated resting-state cohort.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class RestDesign:
     snr : float
         Standard deviation of the signal over that of white measurement noise.
     effect : float
-        Of age on the coupling of networks, in [0, 1].
+        Effect of age on the coupling of networks, in [0, 1].
     seed : int
     """
 
@@ -66,12 +66,12 @@ class RestDesign:
 
 @dataclass(frozen=True)
 class RestCohort:
-    """Simulated people.
+    """A simulated resting-state cohort.
 
     Parameters
     ----------
     series : dict of str to ndarray, (R, T) float64
-        By person.
+        Region time courses by subject.
     age : ndarray, (N,) float64
         Years, in the order of `series`.
     """
@@ -82,7 +82,7 @@ class RestCohort:
 
 @checked
 def simulate_rest(design: RestDesign | None = None) -> RestCohort:
-    """Draw people, their ages and their series of regions.
+    """Draw subjects, their ages and their region time courses.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def simulate_rest(design: RestDesign | None = None) -> RestCohort:
 
 
 def _slow(count: int, design: RestDesign, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """AR(1) series of variance one, (count, frames)."""
+    """Draw AR(1) series of variance one, (count, frames)."""
     values = rng.standard_normal((count, design.frames))
     for t in range(1, design.frames):
         values[:, t] = design.ar1 * values[:, t - 1] + np.sqrt(1 - design.ar1**2) * values[:, t]

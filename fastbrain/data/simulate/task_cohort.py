@@ -38,12 +38,12 @@ _INT16_SLOPE, _INT16_INTER = 0.05, 800.0  # intensity = slope · stored + inter
 @checked
 @dataclass(frozen=True)
 class CohortDesign:
-    """What to simulate.
+    """Settings of a simulated task cohort.
 
     Parameters
     ----------
     subjects, runs, trials : int
-        Number of subjects, of runs a subject, of trials a run.
+        Number of subjects, of runs per subject, of trials per run.
     snr : float
         Ratio of the temporal standard deviations of signal and noise over grey matter.
     tr, soa, duration : float
@@ -85,7 +85,7 @@ class CohortDesign:
 
     @property
     def volumes(self) -> int:
-        """Volumes a run: the trials plus 12 s for the last response."""
+        """Volumes per run: the trials plus 12 s for the last response."""
         return volumes_to_cover(self.trials * self.soa + 12.0, self.tr)
 
 
@@ -96,7 +96,7 @@ def simulate_cohort(out: str | Path, design: CohortDesign | None = None) -> Path
     Parameters
     ----------
     out : str or Path
-        New folder. It appears only when all files are written.
+        New folder; it appears when all files are written.
     design : CohortDesign, optional
 
     Returns
@@ -172,7 +172,7 @@ class _Brain:
         return int(self.mask.sum())
 
     def maps(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        """Smooth unit-variance maps for all slot values, (24, n_voxels)."""
+        """Draw smooth unit-variance maps for all slot values, (24, n_voxels)."""
         from scipy.ndimage import gaussian_filter
 
         n = sum(len(values) for values in SLOTS.values())
@@ -193,7 +193,7 @@ class _Brain:
 def _signal(
     trials: list[Meaning], maps: npt.NDArray[np.float32], design: CohortDesign
 ) -> npt.NDArray[np.float32]:
-    """Percent signal change of the response, (volumes, n_voxels)."""
+    """Compute the percent signal change of the response, (volumes, n_voxels)."""
     from nilearn.glm.first_level import compute_regressor
 
     frame_times = np.arange(design.volumes) * design.tr
@@ -208,7 +208,7 @@ def _signal(
                 )
                 regressors[:, row] = compute_regressor(condition, "spm", frame_times)[0][:, 0]
             row += 1
-    # the design's own power sets the scale, so that snr means the same for every TR and SOA
+    # scaled by the power of the design, so that snr means the same for every TR and SOA
     power = np.sqrt((regressors.var(axis=0)).sum())
     return (design.snr * _NOISE_PSC / power) * (regressors @ maps)
 
@@ -216,7 +216,7 @@ def _signal(
 def _noise(
     n_voxels: int, design: CohortDesign, rng: np.random.Generator
 ) -> npt.NDArray[np.float32]:
-    """AR(1) noise plus a slow drift, percent signal change, (volumes, n_voxels)."""
+    """Draw AR(1) noise plus a slow drift, percent signal change, (volumes, n_voxels)."""
     noise = rng.standard_normal((design.volumes, n_voxels), dtype=np.float32)
     for i in range(1, design.volumes):
         noise[i] = design.ar1 * noise[i - 1] + np.sqrt(1 - design.ar1**2) * noise[i]
@@ -262,7 +262,7 @@ def _write_nifti(
     if tr is not None:
         image.header["pixdim"][4] = tr
         image.header.set_slope_inter(_INT16_SLOPE, _INT16_INTER)
-        # the array already holds stored values: write it as it is, not rescaled
+        # the array holds stored values already and must not be rescaled
         header = image.header.copy()
         header["vox_offset"] = 352
         raw = header.binaryblock + b"\0" * 4 + data.tobytes(order="F")

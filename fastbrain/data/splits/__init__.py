@@ -1,1 +1,1 @@
-"""Splits into training, validation and test parts that no leak crosses."""
+"""Splits into training, validation and test parts, checked for leaks."""

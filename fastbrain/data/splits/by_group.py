@@ -1,4 +1,4 @@
-"""Splits by named groups: these runs, people or stories train, those validate, others test."""
+"""Split by named groups: assign runs, subjects or stories to training, validation and test."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ def split_by(
     ----------
     trials : sequence of Trial
     key : str
-        ``"run_id"`` (one run of one person), ``"run"`` (that run of everybody), ``"session"``,
-        ``"subject"``, ``"family"``, ``"site"``, ``"story"``, ``"stimulus"`` or ``"category"``.
+        ``"run_id"`` (one run of one subject), ``"run"`` (the same run of all subjects),
+        ``"session"``, ``"subject"``, ``"family"``, ``"site"``, ``"story"``, ``"stimulus"`` or
+        ``"category"``.
     train, val, test : sequence of str
         Values of `key`, disjoint.
     guard_trs : int, optional
@@ -45,12 +46,12 @@ def split_by(
     Returns
     -------
     Split
-        Checked.
+        Checked with :meth:`Split.check`.
 
     Raises
     ------
     SplitError
-        A value does not occur, a part is empty, or a person has two families or sites.
+        A value does not occur, a part is empty, or a subject has two families or sites.
     LeakError
         A value is in two parts.
     """
@@ -80,7 +81,7 @@ def split_by(
 
 
 def _without(trials: list[Trial], others: list[Trial]) -> list[Trial]:
-    """Trials whose stimulus none of `others` has."""
+    """Return the trials with a stimulus that does not occur in `others`."""
     seen = {t.stimulus for t in others}
     return [t for t in trials if t.stimulus not in seen]
 
@@ -94,13 +95,13 @@ def finish_split(
     guard_trs: int | None,
     closed_set: bool = False,
 ) -> Split:
-    """Leave out what comes too close to another part, make the :class:`Split`, check it."""
+    """Drop train and val trials too close to another part, then build and check the split."""
     if guard_trs is None:
         guard_trs = max((t.guard_trs for t in trials), default=0)
     if guard_trs < 0:
         raise InputError(f"split: guard_trs must be >= 0, got {guard_trs}.")
     test = chosen["test"]
-    # the test part is never thinned out: what was promised to be tested is tested
+    # test trials are never dropped, so that the test part is exactly the one requested
     val = _apart(chosen["val"], test, guard_trs)
     train = _apart(chosen["train"], [*val, *test], guard_trs)
     split = Split(
@@ -118,7 +119,7 @@ def finish_split(
 
 
 def _apart(candidates: list[Trial], others: list[Trial], guard: int) -> list[Trial]:
-    """The candidates at least `guard` volumes away from all windows of `others`."""
+    """Return the candidates at least `guard` volumes away from all windows of `others`."""
     theirs = by_run(others)
     close = {
         trial.trial_id

@@ -1,4 +1,4 @@
-"""Cross-validation: every group is tested once, and each fold is a checked split of three parts."""
+"""Cross-validation: every group is tested once; each fold is a checked train/val/test split."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ def split_folds(
     """Split into folds of whole groups.
 
     Fold ``k`` is the test part of split ``k`` and the validation part of split ``k - 1``; the
-    rest trains. The test parts are disjoint and together hold every trial.
+    other folds train. The test parts are disjoint and together contain every trial.
 
     Parameters
     ----------
     trials : sequence of Trial
     key : str
-        Trial field whose values stay whole, as in :func:`fastbrain.data.split_by`.
+        Trial field to group by; a group is never divided. See :func:`fastbrain.data.split_by`.
     folds : int
         At least 3: one to test, one to validate, one to train.
     seed : int
-        Of the draw of groups to folds. Large groups are dealt first, each to the smallest fold.
+        Seed of the assignment of groups to folds. Groups are assigned in order of decreasing size,
+        each to the smallest fold.
     guard_trs : int, optional
         Volumes between windows of different parts; default window + delay.
     closed_set : bool
@@ -47,12 +48,12 @@ def split_folds(
     Returns
     -------
     tuple of Split, (folds,)
-        Each checked.
+        Each is checked with :meth:`Split.check`.
 
     Raises
     ------
     SplitError
-        Fewer groups than folds, fewer than 3 folds, a person with two families or sites, or a
+        Fewer groups than folds, fewer than 3 folds, a subject with two families or sites, or a
         part that would be empty.
     """
     if folds < 3:
@@ -83,27 +84,27 @@ def split_subject_folds(
     guard_trs: int | None = None,
     closed_set: bool = False,
 ) -> tuple[Split, ...]:
-    """Test on every person once, on stimuli that nobody in training saw.
+    """Test on every subject once, on stimuli that no training subject saw.
 
     Parameters
     ----------
     trials : sequence of Trial
     folds : int, optional
-        Default: one a person (leave one subject out).
+        Default: one per subject (leave one subject out).
     test_stimuli, val_fraction, guard_trs, closed_set
-        As in :func:`fastbrain.data.split_unseen`; whole runs of training people validate.
+        As in :func:`fastbrain.data.split_unseen`; whole runs of training subjects validate.
     seed : int
-        Of the draw of people to folds, and of what is held out.
+        Seed of the assignment of subjects to folds, and of the held-out stimuli and runs.
 
     Returns
     -------
     tuple of Split
-        One a fold, by the first of its people.
+        One per fold, ordered by the first test subject of each.
 
     Raises
     ------
     SplitError
-        Fewer than two people, more folds than people, or a part that would be empty.
+        Fewer than two subjects, more folds than subjects, or a part that would be empty.
     """
     people = values_of(trials, "subject")
     folds = len(people) if folds is None else folds
@@ -140,7 +141,7 @@ def split_leave_one_out(
 ) -> tuple[Split, ...]:
     """Test on each group in turn: leave one subject, run, story, site or family out.
 
-    The group after the tested one validates, the rest trains.
+    The group after the tested one is the validation part; the remaining groups train.
 
     Parameters
     ----------
@@ -176,7 +177,7 @@ def split_leave_one_out(
 def _dealt(
     trials: Sequence[Trial], key: Key, groups: Sequence[str], folds: int, seed: int
 ) -> dict[str, int]:
-    """Fold of each group: large ones first, each to the smallest fold."""
+    """Assign groups to folds in order of decreasing size, each to the smallest fold."""
     sizes = Counter(getattr(trial, key) for trial in trials)
     shuffled = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
     fold_of: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""How close windows of one run come to each other, without looking at every pair."""
+"""Find windows of one run that lie too close to each other, without comparing every pair."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ import numpy as np
 import numpy.typing as npt
 
 Spans = npt.NDArray[np.int64]  # (n, 2): first volume, and the one after the last
-_FAR = 1 << 40  # longer than any run: a larger guard means the same
+_FAR = 1 << 40  # longer than any run: larger guards are cut to this value
 
 
 def spans(windows: list[tuple[int, int]]) -> Spans:
-    """Windows (start, number of volumes) as an array of (start, end)."""
+    """Convert windows (start, number of volumes) to an array of (start, end)."""
     array = np.array(windows, dtype=np.int64).reshape(-1, 2)
     array[:, 1] += array[:, 0]
     return array
 
 
 def count_close(windows: Spans, others: Spans, guard: int) -> npt.NDArray[np.int64]:
-    """For each window, how many of `others` have fewer than `guard` volumes between.
+    """Count, for each window, the `others` with fewer than `guard` volumes in between.
+
+    Takes O((n + m) log m).
 
     Parameters
     ----------
     windows, others : ndarray, (n, 2) and (m, 2) int64
-        Of the same run.
+        Windows of the same run.
     guard : int
         0 counts windows that share a volume.
 
     Returns
     -------
     ndarray, (n,) int64
-        In O((n + m) log m).
     """
     guard = min(guard, _FAR)
     begun = np.searchsorted(np.sort(others[:, 0]), windows[:, 1] + guard, side="left")
@@ -40,7 +41,7 @@ def count_close(windows: Spans, others: Spans, guard: int) -> npt.NDArray[np.int
 
 
 def close_pairs(windows: Spans, others: Spans, guard: int) -> Iterator[tuple[int, int]]:
-    """Pairs (row of `windows`, row of `others`) with fewer than `guard` volumes between."""
+    """Yield pairs (row of `windows`, row of `others`) with fewer than `guard` volumes between."""
     guard = min(guard, _FAR)
     for row in np.flatnonzero(count_close(windows, others, guard)):
         start, end = windows[row]

@@ -1,4 +1,4 @@
-"""Who learns from what: three disjoint sets of trials and the proof that they are disjoint."""
+"""Train, validation and test parts of a cohort, and the check that they are disjoint."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Key = Literal[
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 PAIRS: tuple[tuple[Part, Part], ...] = (("train", "val"), ("train", "test"), ("val", "test"))
-# a person has one of each
+# fields that have one value per subject
 _OF_A_PERSON = ("family", "site")
-# what split files of before may lack
+# fields that older split files may lack
 _LATER = ("closed_set",)
 _SHOWN = 3
 
@@ -42,10 +42,10 @@ class Split:
     val_keys : tuple of str
         Trial fields of which the val part shares no value with train.
     unused : int
-        Trials left out to keep the parts apart.
+        Number of trials that are in no part.
     closed_set : bool
-        Declares that the texts to decode are a known closed set (eight categories, say), each of
-        which occurs in training. What is new in the test part is then the scan, not the text.
+        Declares that the texts to decode are a known closed set (for example eight categories) and
+        that each occurs in training. In the test part the scans are then new, the texts are not.
     """
 
     train: tuple[str, ...]
@@ -62,18 +62,18 @@ class Split:
             object.__setattr__(self, name, tuple(map(str, getattr(self, name))))
 
     def part(self, name: Part) -> tuple[str, ...]:
-        """Trial ids of ``"train"``, ``"val"`` or ``"test"``."""
+        """Return the trial ids of ``"train"``, ``"val"`` or ``"test"``."""
         if name not in PARTS:
             raise SplitError(f"Split.part: name must be one of {PARTS}, got {name!r}.")
         return tuple(getattr(self, name))
 
     def check(self, trials: Iterable[Trial]) -> None:
-        """Prove that the parts are disjoint.
+        """Check that the parts are disjoint.
 
         Raises
         ------
         SplitError
-            A part is empty or names a trial that does not exist; a person has two families or
+            A part is empty or names a trial that does not exist; a subject has two families or
             sites where one of these is a key.
         LeakError
             Two parts share a trial, a value of a key, or volumes (the guard included). The
@@ -97,7 +97,7 @@ class Split:
         _check_guard(parts, self.guard_trs)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Convert to plain JSON values."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
@@ -128,13 +128,12 @@ class Split:
 
 
 def values_of(trials: Iterable[Trial], key: str) -> list[str]:
-    """Values of a trial field in order of first use.
+    """Return the distinct values of a trial field in order of first use.
 
     Raises
     ------
     SplitError
-        There is no such field, it is not filled in, or a person has two values of what a person
-        has one of.
+        There is no such field, a trial has no value in it, or a subject has two families or sites.
     """
     if key not in get_args(Key):
         raise SplitError(f"split: key must be one of {get_args(Key)}, got {key!r}.")
@@ -196,7 +195,7 @@ def _check_guard(parts: dict[str, list[Trial]], guard: int) -> None:
 
 
 def by_run(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
-    """Trials by run id."""
+    """Group trials by run id."""
     runs: dict[str, list[Trial]] = defaultdict(list)
     for trial in trials:
         runs[trial.run_id].append(trial)
@@ -204,11 +203,11 @@ def by_run(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
 
 
 def spans_of(trials: list[Trial]) -> Spans:
-    """First volume of each window and the one after its last, (n, 2)."""
+    """Return the first volume of each window and the one after its last, (n, 2)."""
     return spans([(t.start, t.frames) for t in trials])
 
 
 def some(names: Sequence[str]) -> str:
-    """The first few names, and how many there are beside."""
+    """Join the first few names and the number of remaining ones, for messages."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

@@ -1,7 +1,8 @@
-"""The split that tests generalisation: people and stimuli the model has never met.
+"""Split that tests generalisation to new subjects and new stimuli.
 
-A split by person alone leaks the stimulus, because people watch the same films; one by stimulus
-alone leaks the person (Yin et al. 2023, arXiv 2312.10987). Here a test trial is new in both.
+A split by subject alone leaks the stimulus, because subjects watch the same films; a split by
+stimulus alone leaks the subject (Yin et al. 2023, arXiv 2312.10987). Here both are new in a test
+trial.
 """
 
 from __future__ import annotations
@@ -30,35 +31,35 @@ def split_unseen(
     guard_trs: int | None = None,
     closed_set: bool = False,
 ) -> Split:
-    """Test on new stimuli seen by new people.
+    """Test on new stimuli seen by new subjects.
 
-    Stimuli that only the test subjects saw are all held out and cost nothing. Of those that
-    training subjects saw too, the share `test_stimuli` is held out from training.
+    Stimuli that only the test subjects saw are all held out, which removes no training trials. Of
+    those that training subjects saw too, the share `test_stimuli` is held out from training.
 
     Parameters
     ----------
     trials : sequence of Trial
     test_subjects : sequence of str
-        People of the test part.
+        Subjects of the test part.
     test_stimuli : float
         Share of the common stimuli to hold out, 0..1.
     val : str
-        Where validation trials come from: ``"run"``, whole runs (the same for everybody) of
-        training subjects; ``"subject"``, further people held out in the same way as the test
-        part; ``"stimulus"``, scattered trials, which also costs their neighbours within
+        Source of the validation trials: ``"run"``, whole runs (the same for all subjects) of
+        training subjects; ``"subject"``, further subjects held out in the same way as the test
+        part; ``"stimulus"``, scattered trials, which also removes their neighbours within
         `guard_trs`. In all three no stimulus is in both train and val.
     val_fraction : float
-        Share of runs, people or stimuli, at least one.
+        Share of runs, subjects or stimuli, at least one.
     seed : int
     guard_trs : int, optional
         Volumes between windows of different parts; default window + delay.
     closed_set : bool
-        See :class:`fastbrain.data.Split`: new stimuli, of which the texts are known.
+        See :class:`fastbrain.data.Split`: the stimuli are new, their texts occur in training.
 
     Returns
     -------
     Split
-        Checked; ``Split.unused`` counts what was left out.
+        Checked; ``Split.unused`` counts the trials that were left out.
 
     Raises
     ------
@@ -105,7 +106,7 @@ def split_unseen(
 def _hold_out(
     trials: Sequence[Trial], people: set[str], share: float, rng: np.random.Generator
 ) -> tuple[list[Trial], list[Trial]]:
-    """(held-out people × held-out stimuli, other people × other stimuli)."""
+    """Return (held-out subjects × held-out stimuli, other subjects × other stimuli)."""
     theirs = dict.fromkeys(t.stimulus for t in trials if t.subject in people)
     others = {t.stimulus for t in trials if t.subject not in people}
     common = [s for s in theirs if s in others]

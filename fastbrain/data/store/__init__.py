@@ -1,1 +1,1 @@
-"""The voxel store: planned, prepared, verified and read."""
+"""Voxel store: plan, prepare, verify and read it."""

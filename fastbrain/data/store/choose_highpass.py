@@ -18,8 +18,8 @@ from .design import RunDesign, removed_variance, run_designs
 from .detrend import drift_basis
 from .highpass import KEPT, MAX_REMOVED, USUAL_S, DriftFilter, HighPass
 
-_RARE = 4  # trials below which categories are judged together, or not at all
-_MANY = 256  # categories above which all are judged together
+_RARE = 4  # categories with fewer trials are pooled, or left out
+_MANY = 256  # with more categories than this, all are pooled
 
 
 @checked
@@ -31,18 +31,19 @@ def choose_filter(
     tr: float,
     window: WindowSpec,
 ) -> DriftFilter:
-    """Choose a high-pass filter from training events, or judge one that was asked for.
+    """Choose a high-pass filter from training events, or evaluate a requested one.
 
-    ``"auto"`` is 128 s, unless that removes more than 20 % of the predicted variance of a
-    category: then it is the shortest period that keeps 95 % of every category, and a line alone
-    where no period does. Events that predict no response, and fewer than four trials, leave 128 s.
+    ``"auto"`` gives 128 s, unless that removes more than 20 % of the predicted variance of a
+    category. Then it gives the shortest period that keeps 95 % of every category, or constant and
+    line only if no period does. It also gives 128 s for fewer than four trials and for events that
+    predict no response.
 
     Parameters
     ----------
     asked : float, "auto" or None
-        Period in seconds; None is constant and line alone.
+        Period in seconds; None removes constant and line only.
     trials : sequence of Trial
-        Of the training part, and of nothing else.
+        Trials of the training part only.
     lengths : mapping of str to int
         Volumes by run id.
     tr : float
@@ -82,12 +83,12 @@ def choose_filter(
         try:
             return max(removed(seconds).values(), default=0.0)
         except InputError:
-            return 1.0  # a run is too short to have anything left
+            return 1.0  # the run is too short for this filter: count all as removed
 
     usual = most(USUAL_S)
     spares = _shortest(most, _periods({lengths[d.run_id] for d in judged}, tr))
     if asked == "auto":
-        # the place of a few trials in a run is chance
+        # with few trials the result depends on their random positions in the run
         few = len(groups.trials) < _RARE
         period = USUAL_S if few or usual <= MAX_REMOVED else spares
     single = removed_shares(stimuli, lambda run: drifts(len(run.responses), period))
@@ -111,7 +112,7 @@ def choose_filter(
 
 
 def check_high_pass(asked: HighPass) -> float | None:
-    """Period in seconds of what was asked for; None where it is None or has yet to be chosen.
+    """Check the requested period and return it in seconds; None for None and ``"auto"``.
 
     Raises
     ------
@@ -135,20 +136,20 @@ def removed_shares(
     *,
     label: Callable[[str], str] = lambda name: name,
 ) -> dict[str, float]:
-    """Share of the predicted variance that a nuisance regression removes, over all runs.
+    """Compute the share of the predicted variance that a nuisance regression removes in all runs.
 
     Parameters
     ----------
     designs : iterable of RunDesign
     nuisance : callable
-        Gives the (T, K) basis that is regressed out of a run: drifts, confounds, or both.
+        Returns the (T, K) basis that is regressed out of a run: drifts, confounds, or both.
     label : callable
-        Group of a name; variances are added up over the names of a group.
+        Maps a name to its group; variances are added up over the names of a group.
 
     Returns
     -------
     dict of str to float
-        By group, 0..1; groups whose events predict no variance are left out.
+        Share by group, 0..1; groups without predicted variance are left out.
     """
     lost: Counter[str] = Counter()
     whole: Counter[str] = Counter()
@@ -162,7 +163,7 @@ def removed_shares(
 
 @dataclass(frozen=True)
 class _Groups:
-    """Trials that are judged: responses are added up by `key`, then variances by `label`."""
+    """Trials to evaluate: responses are added up by `key`, then variances by `label`."""
 
     trials: Sequence[Trial]
     key: Callable[[Trial], str]
@@ -172,14 +173,14 @@ class _Groups:
 def _grouped(trials: Sequence[Trial]) -> _Groups:
     counts = Counter(t.category for t in trials)
     if len(counts) < 2:
-        # one category for everything tells nothing apart: what differs is the stimulus
+        # with a single category only the stimuli differ
         return _Groups(trials, _stimulus, lambda _: "all stimuli")
     if len(counts) > _MANY:
         together = f"all {len(counts)} categories"
         return _Groups(trials, lambda t: t.category, lambda _: together)
     rare = {name for name, n in counts.items() if n < _RARE}
     if rare != set(counts) and sum(counts[name] for name in rare) < _RARE:
-        # the place of one or two trials in a run is chance, and must not decide for all others
+        # so few trials lie at random positions in their runs and must not determine the filter
         trials = [t for t in trials if t.category not in rare]
     together = f"{len(rare)} rare categories"
     return _Groups(
@@ -188,16 +189,16 @@ def _grouped(trials: Sequence[Trial]) -> _Groups:
 
 
 def _stimulus(trial: Trial) -> str:
-    # where the events do not say what was shown, every trial stands for itself
+    # if the events do not name the stimulus, every trial is its own group
     return trial.stimulus or trial.trial_id
 
 
 def _periods(lengths: set[int], tr: float) -> list[float]:
-    """Periods from 128 s on, in whole seconds, that differ in what they remove; ascending."""
+    """List the periods from 128 s on, in whole seconds, that remove different bases; ascending."""
     found = {USUAL_S}
     for n in lengths:
         twice = 2 * n * tr
-        # above twice / k the k-th cosine stays
+        # periods above twice / k keep the k-th cosine
         found |= {float(twice // k + 1) for k in range(2, int(twice / USUAL_S) + 1)}
         found.add(float(twice // 2 + 1))
     longest = 2 * max(lengths, default=0) * tr
@@ -205,7 +206,7 @@ def _periods(lengths: set[int], tr: float) -> list[float]:
 
 
 def _shortest(most: Callable[[float | None], float], periods: list[float]) -> float | None:
-    """First period that keeps enough; a longer one never removes more."""
+    """Find the shortest period that keeps enough by bisection: longer ones never remove more."""
     low, high = 0, len(periods)
     while low < high:
         middle = (low + high) // 2
@@ -217,5 +218,5 @@ def _shortest(most: Callable[[float | None], float], periods: list[float]) -> fl
 
 
 def _rounded(shares: Mapping[str, float]) -> dict[str, float]:
-    # the last digits depend on the order of sums, and a manifest must not
+    # the last digits depend on the order of summation, the manifest must not
     return {name: round(share, 4) for name, share in shares.items()}

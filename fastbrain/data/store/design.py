@@ -1,4 +1,4 @@
-"""The responses that events predict, and how much of their variance a nuisance basis removes.
+"""Predict BOLD responses from events, and the variance that a nuisance basis removes from them.
 
 A response is the boxcar of an event convolved with the canonical haemodynamic response of SPM: the
 difference of two gamma densities, with shapes 6 and 16 (s) and weights 1 and 1/6. The variance of a
@@ -20,15 +20,15 @@ from ..readers.timing import volume_during, volumes_to_cover
 from ..splits.split import by_run
 
 Array = npt.NDArray[np.float64]
-_LENGTH_S = 32.0  # after which a response is over
-_BRIEF_S = 0.1  # stands for events without a duration
-# of the sum of squares before the mean is taken out: less is rounding
+_LENGTH_S = 32.0  # a response is over after this time
+_BRIEF_S = 0.1  # shortest duration of an event
+# a smaller share of the sum of squares before the mean is removed is rounding error
 _NOTHING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
 class RunDesign:
-    """What the events of one run predict.
+    """Predicted responses to the events of one run.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class RunDesign:
     names : tuple of str, (G,)
         Groups of events: categories or stimuli.
     responses : ndarray, (T, G) float64
-        Predicted response of each group, any unit.
+        Predicted response of each group, in arbitrary units.
     """
 
     run_id: str
@@ -45,32 +45,32 @@ class RunDesign:
 
 
 def haemodynamic_response(times: npt.NDArray[np.floating], onset: float, duration: float) -> Array:
-    """Predicted response to one event.
+    """Predict the response to one event.
 
     Parameters
     ----------
     times : ndarray, (N,)
         Seconds.
     onset, duration : float
-        Seconds; a duration of 0 is taken as a tenth of a second.
+        Seconds; durations below 0.1 s are taken as 0.1 s.
 
     Returns
     -------
     ndarray, (N,) float64
-        Boxcar of height one, convolved with the canonical response.
+        Boxcar of height 1, convolved with the canonical response.
     """
     since = np.asarray(times - onset, dtype=np.float64)
     return _step(since) - _step(since - max(duration, _BRIEF_S))
 
 
 def _step(since: Array) -> Array:
-    """Response to a stimulus that begins at 0 and stays."""
+    """Compute the response to a stimulus that begins at 0 and does not end."""
     t = np.maximum(since, 0.0)
     return _erlang(t, 6) - _erlang(t, 16) / 6
 
 
 def _erlang(t: Array, shape: int) -> Array:
-    """Distribution function of the gamma density with a whole-numbered shape and scale 1 s."""
+    """Cumulative distribution of the gamma density with integer shape and scale 1 s."""
     term = np.exp(-t)
     total = term.copy()
     for k in range(1, shape):
@@ -93,12 +93,12 @@ def run_design(
     Parameters
     ----------
     trials : sequence of Trial
-        All of one run, at least one.
+        Trials of one run, at least one.
     n_volumes : int
     tr : float
         Seconds.
     key : callable
-        Group of a trial; the responses of a group are added up.
+        Returns the group of a trial; the responses of a group are added up.
     onset_offset_s : float
         Added to every onset, as in :class:`fastbrain.data.WindowSpec`.
 
@@ -162,16 +162,16 @@ def run_designs(
 
 
 def removed_variance(responses: Array, basis: npt.NDArray[np.floating]) -> tuple[Array, Array]:
-    """Variance of responses, and the part of it that lies in a nuisance basis.
+    """Compute the variance of responses and the part of it that lies in a nuisance basis.
 
-    The basis is anything that is regressed out of a run: drifts, confounds, or both side by side.
-    The mean of the run is always taken out first and is no part of the variance.
+    The basis contains the regressors that are removed from a run: drifts, confounds, or both. The
+    mean of the run is always removed first and is not part of the variance.
 
     Parameters
     ----------
     responses : ndarray, (T, G)
     basis : ndarray, (T, K)
-        Neither centred nor orthogonal, and its columns may depend on each other.
+        Need not be centred or orthogonal; columns may be linearly dependent.
 
     Returns
     -------
@@ -191,7 +191,7 @@ def removed_variance(responses: Array, basis: npt.NDArray[np.floating]) -> tuple
         )
     centred, total = _centred(responses)
     columns = basis - basis.mean(axis=0)
-    # a constant column is nothing after centring, and must not become a direction by rounding
+    # a centred constant column is rounding error and must not be normalised to a direction
     size = np.linalg.norm(columns, axis=0)
     columns = columns[:, size > 1e-6 * np.linalg.norm(basis, axis=0)]
     if not columns.size:
@@ -204,7 +204,7 @@ def removed_variance(responses: Array, basis: npt.NDArray[np.floating]) -> tuple
 
 
 def _centred(responses: Array) -> tuple[Array, Array]:
-    """Responses around their mean, and their sums of squares; a constant response has none."""
+    """Centre responses and return their sums of squares; both are 0 for a constant response."""
     centred = responses - responses.mean(axis=0)
     total = (centred**2).sum(axis=0)
     constant = total <= _NOTHING * (responses**2).sum(axis=0)

@@ -1,4 +1,4 @@
-"""Slow drifts out, comparable units in: what a run's voxels go through before they are stored."""
+"""Remove slow drifts from the voxels of a run and convert them to the units of the store."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from ..readers.timing import TOLERANCE
 from ..readers.volumes import Volumes
 
 Units = Literal["psc", "zscore"]
-# one step for all stores: ±163 % signal change, ±32 standard deviations
+# quantisation step of all stores; int16 then spans ±163 % signal change or ±32 std
 STEP: dict[str, float] = {"psc": 0.005, "zscore": 0.001}
 LIMIT = 32767
 MAX_DEAD = 0.01
-_CHUNK_BYTES = 8 << 20  # of float32; a chunk and its copy stay in a large cache
-_MIN_MEAN = 1e-3  # share of the median voxel's mean below which a percentage means nothing
-_MIN_STD = 1e-6  # share of a voxel's mean magnitude below which it counts as constant
+_CHUNK_BYTES = 8 << 20  # float32; a chunk and its copy fit into a large cache
+_MIN_MEAN = 1e-3  # voxels with a mean below this share of the median voxel's are dead in psc
+_MIN_STD = 1e-6  # voxels with a std below this share of their absolute mean are constant
 
 
 @dataclass(frozen=True, eq=False)
 class CleanRun:
-    """A run's brain voxels in store units.
+    """Brain voxels of a run in store units.
 
     Parameters
     ----------
     values : ndarray, (T, V) int16
         Stored steps; dead voxels are 0.
     clipped : int
-        Values beyond the range of int16, saturated.
+        Number of values that were clipped to the range of int16.
     dead : int
-        Voxels without a usable signal in this run.
+        Number of voxels without a usable signal in this run.
     """
 
     values: npt.NDArray[np.int16]
@@ -43,7 +43,7 @@ class CleanRun:
 
 
 def drift_basis(n_volumes: int, tr: float, high_pass_s: float | None) -> npt.NDArray[np.float32]:
-    """Orthonormal basis of what is removed: constant, line, cosines slower than the cut-off.
+    """Build an orthonormal basis of constant, line and cosines slower than the cut-off.
 
     The cosines are the discrete cosine transform basis of SPM and fMRIPrep, orders
     ``1 .. floor(2 · T · TR / high_pass_s)``.
@@ -63,7 +63,7 @@ def drift_basis(n_volumes: int, tr: float, high_pass_s: float | None) -> npt.NDA
     Raises
     ------
     InputError
-        The cut-off is not positive, or the run is too short to have anything left.
+        The cut-off is not positive, or the run has too few volumes for the basis.
     """
     if high_pass_s is not None and not high_pass_s > 0:
         raise InputError(f"drift_basis: high_pass_s must be > 0 or None, got {high_pass_s}.")
@@ -90,7 +90,7 @@ def clean_run(
     """Detrend the brain voxels of a run and express them in store units.
 
     ``psc``: 100 · residual / mean, percent. ``zscore``: residual / its standard deviation.
-    Statistics are those of this run alone.
+    Statistics are computed from this run only.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def clean_run(
             x[:, dead[part]] = 0
         base = np.where(dead[part], 0, first[part])
         x -= base
-        # deviations from the first volume are small, so that float32 keeps their digits
+        # deviations from the first volume are small, so that float32 is precise enough
         mean = volumes.slope * (base + x.mean(axis=0)) + volumes.inter
         x *= np.float32(volumes.slope)
         x -= basis @ (basis.T @ x)
@@ -152,16 +152,16 @@ def clean_run(
 
 
 def check_finite(data: npt.NDArray[np.floating], *, volumes: Volumes) -> npt.NDArray[np.bool_]:
-    """Find voxels that are never finite; refuse those that are only sometimes.
+    """Find voxels that are never finite; raise for voxels that are finite in some volumes only.
 
-    A voxel without a single finite value lies outside the scanned volume and can be left out. One
-    with a few bad values would spoil its whole time course, and is not repaired here.
+    A voxel without a finite value lies outside the scanned volume and can be left out. A few bad
+    values corrupt the whole time course of a voxel; they are not repaired here.
 
     Parameters
     ----------
     data : ndarray, (T, V) floating
     volumes : Volumes
-        Where the data came from, for the message.
+        Source of the data, for the message.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def check_finite(data: npt.NDArray[np.floating], *, volumes: Volumes) -> npt.NDA
     Raises
     ------
     VolumeError
-        Names the first bad volume.
+        A voxel is finite in some volumes only; the message names the first bad volume.
     """
     bad = ~np.isfinite(data)
     never = bad.all(axis=0)
@@ -189,8 +189,8 @@ def check_finite(data: npt.NDArray[np.floating], *, volumes: Volumes) -> npt.NDA
 def _mean_floor(
     volumes: Volumes, raw: npt.NDArray[np.generic], voxels: npt.NDArray[np.int64]
 ) -> float:
-    """Mean intensity below which a voxel holds no signal to take a percentage of."""
-    # a few volumes are enough for an order of magnitude
+    """Return the mean intensity below which a voxel has no signal for a percentage."""
+    # a few volumes are enough to estimate the order of magnitude
     some = raw[:: max(1, len(raw) // 8), :][:, voxels].astype(np.float64)
     typical = float(np.nanmedian(np.where(np.isfinite(some), some, np.nan)))
     return max(0.0, _MIN_MEAN * (volumes.slope * typical + volumes.inter))

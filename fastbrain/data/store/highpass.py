@@ -1,7 +1,7 @@
-"""The high-pass filter of a store: what it removes of the design, and a period that spares it.
+"""The high-pass filter of a store, and the share of the design that it removes.
 
-Of what events of up to ten seconds predict, the usual 128 s remove 9 to 16 %. Of blocks of 20 s
-that come once in a run of five minutes they remove a third, and with it the signal.
+The usual 128 s remove 9 to 16 % of the variance that events of up to ten seconds predict, but a
+third for blocks of 20 s that occur once in a run of five minutes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from ...errors import InputError
 
 HighPass = float | Literal["auto"] | None
 USUAL_S = 128.0  # SPM's default
-MAX_REMOVED = 0.20  # share of a category: above, another period is chosen or a warning given
-KEPT = 0.95  # share of every category that the other period has to keep
+MAX_REMOVED = 0.20  # above this share of a category, another period is chosen or a warning given
+KEPT = 0.95  # share of every category that the other period must keep
 _SHOWN = 8
 
 
@@ -24,29 +24,29 @@ _SHOWN = 8
 class DriftFilter:
     """A high-pass filter, how it was chosen, and what it removes of the training design.
 
-    Shares are of the variance of predicted responses around the mean of each run, removed by line
-    and cosines together. They are computed from training events alone.
+    A share is the part of the variance of predicted responses, around the mean of each run, that
+    line and cosines remove. Shares are computed from training events only.
 
     Parameters
     ----------
     high_pass_s : float or None
-        Period in use, seconds; None is constant and line alone.
+        Period in use, seconds; None removes constant and line only.
     asked : float, "auto" or None
-        What was asked for.
+        Requested period.
     runs : tuple of str
         Runs of the training events.
     trials : int
         Training trials.
     removed : dict of str to float
-        Share of each category. Categories of fewer than four trials are one group, and so are all
-        stimuli where there are fewer than two categories.
+        Share of each category. Categories with fewer than four trials form one group; with fewer
+        than two categories, all stimuli form one group.
     stimuli : dict of str to float
-        Over single stimuli: ``n``, and the ``median`` and ``worst`` share.
+        Number of single stimuli ``n``, and their ``median`` and ``worst`` share.
     worst_stimulus : str
     usual : float
         Largest share of a group that 128 s would remove.
     line : float
-        The same for a line alone.
+        Largest share of a group that the line without cosines would remove.
     spares : float or None
         Shortest period from 128 s on that keeps 95 % of every group, seconds; None if none does.
     """
@@ -63,7 +63,7 @@ class DriftFilter:
     spares: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Convert to plain JSON values."""
         return {**asdict(self), "runs": list(self.runs)}
 
     @classmethod
@@ -87,7 +87,7 @@ class DriftFilter:
         return cls(**{**value, "runs": tuple(value["runs"])})
 
     def describe(self) -> dict[str, str]:
-        """The period and what it removes, one line an entry."""
+        """Describe the period and what it removes, one line per entry."""
         name = _name(self.high_pass_s)
         if self.asked == "auto":
             name += f" (auto, from the training events of {len(self.runs)} runs"
@@ -106,7 +106,7 @@ class DriftFilter:
         return {"high-pass": name, "it removes": shown}
 
     def warning(self) -> str | None:
-        """What to say where more than 20 % of a category is removed, else None."""
+        """Return a warning if more than 20 % of a category is removed, else None."""
         hurt = {name: share for name, share in self.removed.items() if share > MAX_REMOVED}
         if not hurt:
             return None
@@ -130,7 +130,7 @@ def _name(seconds: float | None) -> str:
 
 
 def _shares(shares: Mapping[str, float]) -> str:
-    """Shares in descending order, the first few by name."""
+    """Format shares in descending order, the first few by name."""
     ranked = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
     shown = ", ".join(f"{name} {share:.0%}" for name, share in ranked[:_SHOWN])
     rest = ranked[_SHOWN:]

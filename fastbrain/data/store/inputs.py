@@ -1,4 +1,4 @@
-"""What a store is made from: trials that fit their runs, texts, and whether an image changed."""
+"""Check the inputs of a store: trials against runs, valid Unicode, and unchanged images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_trials(
     tr: float,
     window: WindowSpec,
 ) -> None:
-    """Refuse trials that do not fit the images; for trials that no events file was read for.
+    """Raise for trials that do not fit the images; used for trials not read from events files.
 
     Parameters
     ----------
@@ -43,8 +43,9 @@ def check_trials(
     Raises
     ------
     CohortError
-        A trial whose run is unknown or another person's, whose name is taken, whose window is not
-        that of its onset or leaves the run, or that lasts longer than the run.
+        The run of a trial is unknown or belongs to another subject, its name is missing or used
+        twice, it has no text, its window does not match its onset or leaves the run, or it lasts
+        longer than the run.
     """
     by_id = {run.run_id: run for run in runs}
     seen: set[str] = set()
@@ -75,7 +76,7 @@ def check_trials(
 
 
 def check_texts(runs: Iterable[RunRecord], trials: Iterable[Trial]) -> None:
-    """Refuse what a store would write down and cannot, before anything is computed.
+    """Raise for names and texts that a store cannot write, before anything is computed.
 
     Raises
     ------
@@ -98,7 +99,7 @@ def check_texts(runs: Iterable[RunRecord], trials: Iterable[Trial]) -> None:
 
 
 def identities(bold: Path) -> Identities:
-    """Identity of an image by file name; an ``.hdr``/``.img`` pair has two files.
+    """Compute the identity of each file of an image; an ``.hdr``/``.img`` pair has two files.
 
     Raises
     ------
@@ -115,7 +116,7 @@ def identities(bold: Path) -> Identities:
 
 
 def size_and_time(path: Path) -> tuple[int, int]:
-    """Bytes and time of modification (ns) of a file.
+    """Return the size in bytes and the modification time (ns) of a file.
 
     Raises
     ------
@@ -130,13 +131,13 @@ def size_and_time(path: Path) -> tuple[int, int]:
 
 
 def changed_inputs(runs: Sequence[RunRecord], recorded: Sequence[object]) -> str:
-    """In words, which runs' images are not those that were recorded; "" where all are.
+    """Describe which images differ from those recorded; "" if none does.
 
     Parameters
     ----------
     runs : sequence of RunRecord
     recorded : sequence of dict
-        What :func:`identities` said of each when it was converted.
+        Result of :func:`identities` for each run when it was converted.
     """
     found = []
     for run, before in zip(runs, recorded, strict=True):

@@ -1,4 +1,4 @@
-"""Whether the files of a store are those of its manifest."""
+"""Check that the files of a store match its manifest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_files(root: Path, info: Manifest, *, runs: bool) -> None:
     root : Path
     info : Manifest
     runs : bool
-        Whether the voxels are read as well, every byte anew; else they only have to be there.
+        Whether to read every byte of the run files as well; else they only have to exist.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def check_files(root: Path, info: Manifest, *, runs: bool) -> None:
     verify(root, {name: info.files[name] for name in SMALL_FILES})
     if not runs:
         return
-    # what preparation left for resuming is not read by anyone else, and need not be there
+    # these records are only read by a resumed preparation and may be missing
     records = [root / SETTINGS, *(root / "runs" / f"{run_id}.json" for run_id in info.runs)]
     for record in records:
         if record.is_file():
@@ -46,7 +46,7 @@ def check_files(root: Path, info: Manifest, *, runs: bool) -> None:
 
 
 def check_run(root: Path, info: Manifest, run_id: str) -> Path:
-    """File of a run's voxels, compared with its digest unless it is known to be unchanged.
+    """Return the voxel file of a run, compared with its digest unless known to be unchanged.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def check_run(root: Path, info: Manifest, run_id: str) -> Path:
 
 
 def is_grid_of(grid: TokenGrid, info: Manifest) -> bool:
-    """Whether a grid has the sizes and the fingerprint that a manifest lists."""
+    """Return whether a grid has the sizes and the fingerprint listed in a manifest."""
     lists = (list(grid.shape), list(grid.kernel), list(grid.stride))
     own = (*lists, grid.n_tokens, grid.patch_voxels, grid.fingerprint())
     return own == (
@@ -77,7 +77,7 @@ def is_grid_of(grid: TokenGrid, info: Manifest) -> bool:
 
 
 def check_windows(root: Path, info: Manifest, trials: list[Trial]) -> None:
-    """Refuse trials whose window leaves their run, or whose run the store does not have."""
+    """Raise for trials with a window outside their run, or with a run the store lacks."""
     for t in trials:
         length = info.runs[t.run_id]["n_volumes"] if t.run_id in info.runs else 0
         if t.frames < 1 or t.start < 0 or t.start + t.frames > length:

@@ -1,4 +1,4 @@
-"""Batches of windows for training; the only file of the package that knows torch."""
+"""Batches of windows for training; the only module of the package that imports torch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .store import VoxelStore
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some windows.
+    """A batch of windows.
 
     Parameters
     ----------
     voxels : Tensor, (B, F, n_tokens, P) int16
-        Stored steps; ``store.scale`` units each.
+        Stored integers; multiply by ``store.scale`` for store units.
     trial_ids, texts, subjects : tuple of str
     indices : Tensor, (B,) int64
         Position of each trial in the loader's `trial_ids`.
@@ -39,10 +39,11 @@ class Batch:
 
 
 class WindowLoader:
-    """Go through windows in batches, in an order that can be taken up exactly where it stopped.
+    """Iterate over windows in batches; the position can be saved and restored exactly.
 
-    Each ``for`` loop is one epoch. A loop that was left early, or a state that was loaded, goes on
-    with the next batch of the same epoch; orders depend on (seed, epoch) alone.
+    Each ``for`` loop is one epoch. After a loop that was left early, or after loading a state,
+    iteration continues with the next batch of the same epoch. The order depends only on
+    (seed, epoch).
 
     Parameters
     ----------
@@ -53,12 +54,13 @@ class WindowLoader:
     shuffle : bool
     seed : int
     drop_last : bool
-        Whether a last, smaller batch is left out.
+        Whether to leave out a last, smaller batch.
 
     Raises
     ------
     InputError
-        No trials, one twice or unknown, or a batch size below 1.
+        `trial_ids` is empty, contains a trial twice or an unknown one; the windows differ in
+        length; the batch size or the seed is out of range.
     """
 
     def __init__(
@@ -106,7 +108,7 @@ class WindowLoader:
         self._position = 0
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches in an epoch."""
         whole, rest = divmod(len(self.trial_ids), self.batch_size)
         return whole + (1 if rest and not self.drop_last else 0)
 
@@ -116,23 +118,23 @@ class WindowLoader:
         while self._position < end:
             chosen = order[self._position : min(self._position + self.batch_size, end)]
             batch = self._batch(chosen)
-            # counted before it is handed out: a state taken now does not repeat this batch
+            # counted before the yield, so that a state saved by the caller does not repeat it
             self._position += len(chosen)
             yield batch
         self._epoch += 1
         self._position = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader is: epoch, windows of it already given out, and what they belong to."""
+        """Return epoch, number of windows already yielded in it, and the loader's settings."""
         return {"epoch": self._epoch, "position": self._position, **self._identity()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another loader of the same trials stopped.
+        """Continue where another loader of the same trials stopped.
 
         Raises
         ------
         CheckpointError
-            The state is of other trials, another seed or order, or damaged.
+            The state belongs to other trials or other settings, or is damaged.
         """
         identity = self._identity()
         if set(state) != {"epoch", "position", *identity}:

@@ -1,4 +1,4 @@
-"""What a voxel store says about itself."""
+"""Manifest of a voxel store: settings, runs and file digests."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ...errors import CohortError, InputError, StoreError
 from ..readers.events import WindowSpec
 from .highpass import DriftFilter
 
-LAYOUT_VERSION = 2  # 2: the manifest carries its own digest
+LAYOUT_VERSION = 2  # 2: the manifest contains its own digest
 MANIFEST = "manifest.json"
-# by file name, all but the runs
+# all files of a store except manifest and runs
 SMALL_FILES = ("grid.npz", "mean.npy", "inv_std.npy", "trials.parquet", "split.json")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]+")
@@ -25,7 +25,7 @@ _RUN_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is in a store and how it came about; ``manifest.json``.
+    """Contents of a store and settings of its preparation; ``manifest.json``.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Manifest:
     units : str
         ``"psc"`` or ``"zscore"``.
     scale : float
-        Units a stored step.
+        Store units per stored step.
     high_pass_s : float or None
     shape, kernel, stride : list of int
         (z, y, x).
@@ -47,14 +47,14 @@ class Manifest:
     grid : str
         Fingerprint of the token grid.
     root : str
-        Absolute path of the cohort when it was prepared, "" where there were several; clips lie
-        in its folder ``stimuli``.
+        Absolute path of the cohort when it was prepared, "" if it had no single root; clips lie in
+        its folder ``stimuli``.
     fit : dict
-        Runs and number of volumes behind mean and inv_std.
+        Runs and number of volumes from which mean and inv_std were computed.
     runs : dict
         By run id: source, source_bytes, n_volumes, clipped, dead_voxels, notes.
     files : dict
-        sha256 by file name: all files that a store is read from, and no others.
+        sha256 by file name of exactly the files that are read when the store is used.
     filter : dict
         How `high_pass_s` was chosen and what it removes of the training design: fields of
         :class:`fastbrain.data.DriftFilter`.
@@ -80,7 +80,7 @@ class Manifest:
     filter: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Convert to plain JSON values."""
         return asdict(self)
 
     def write(self, root: Path) -> None:
@@ -89,7 +89,7 @@ class Manifest:
 
     @classmethod
     def read(cls, root: Path) -> Manifest:
-        """Read and check ``manifest.json``; a :class:`StoreError` says what is wrong."""
+        """Read and check ``manifest.json``; raises :class:`StoreError` if it is invalid."""
         path = root / MANIFEST
         if not path.exists():
             unfinished = (root / "prepare.json").is_file()

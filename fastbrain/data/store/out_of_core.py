@@ -1,4 +1,4 @@
-"""Rows of voxels read a block of columns at a time, from an array or a voxel store."""
+"""Read voxel matrices from an array or a voxel store, a block of columns at a time."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .store import VoxelStore
 
 
 class VoxelRows(Protocol):
-    """A matrix (N, V) of which only some columns are in memory at once."""
+    """A matrix (N, V) read a block of columns at a time, so that it need not fit into memory."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows N and voxels V."""
+        """Number of rows N and of voxels V."""
 
     @property
     def scale(self) -> float:
-        """Units of one step of what :meth:`columns` gives."""
+        """Factor that converts the values of :meth:`columns` to units."""
 
     def columns(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Voxels `start` to `stop` of every row, (N, stop - start), as they are stored."""
+        """Read voxels `start` to `stop` of every row, (N, stop - start), without scaling."""
 
 
 class ArrayRows:
@@ -34,11 +34,11 @@ class ArrayRows:
     Parameters
     ----------
     values : ndarray, (T, V)
-        Of any real type; a memory map stays on disk.
+        Any real type; a memory map stays on disk.
     rows : array_like of int, optional
-        Rows to take, for instance those of training. Default: all.
+        Rows to use, for example those of the training part. Default: all.
     voxels : ndarray, (V,) bool, optional
-        Region to take. Default: all.
+        Region to use. Default: all.
 
     Raises
     ------
@@ -71,24 +71,24 @@ class ArrayRows:
 
     @property
     def scale(self) -> float:
-        """1: values are taken as they are."""
+        """1: values are not scaled."""
         return 1.0
 
     def columns(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Voxels `start` to `stop` of every row, (N, stop - start)."""
+        """Read voxels `start` to `stop` of every row, (N, stop - start)."""
         return _block(self._values, self._rows, self._voxels[start:stop])
 
 
 class StoreRows:
-    """Volumes of a voxel store, in its units.
+    """Volumes of a voxel store as rows of a matrix.
 
     Parameters
     ----------
     store : VoxelStore
     trial_ids : sequence of str
-        Trials whose windows are read; a volume that two windows share is one row.
+        Trials to read the windows of; a volume shared by two windows is one row.
     region : ndarray, (Z, Y, X) bool, optional
-        Voxels to take, for instance one of ``fastbrain.evaluation.atlas_regions``. Default: all.
+        Voxels to use, for example one of ``fastbrain.evaluation.atlas_regions``. Default: all.
 
     Raises
     ------
@@ -132,11 +132,11 @@ class StoreRows:
 
     @property
     def scale(self) -> float:
-        """Units of the store a stored step."""
+        """Store units per stored step."""
         return float(self._store.scale)
 
     def columns(self, start: int, stop: int) -> npt.NDArray[np.int16]:
-        """Voxels `start` to `stop` of every volume, (N, stop - start), as they are stored."""
+        """Read voxels `start` to `stop` of every volume, (N, stop - start), without scaling."""
         voxels = self._voxels[start:stop]
         parts = [
             _block(self._store.run(run).reshape(self._store.run(run).shape[0], -1), rows, voxels)
@@ -145,7 +145,7 @@ class StoreRows:
         return np.concatenate(parts)
 
     def windows(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Lay out one row a volume, (N, ...), as the windows of the trials, (B, F, ...)."""
+        """Rearrange one row per volume, (N, ...), into the windows of the trials, (B, F, ...)."""
         if len(rows) != self.shape[0]:
             raise InputError(
                 f"StoreRows.windows: rows must be ({self.shape[0]}, ...), got {rows.shape}."
@@ -177,7 +177,7 @@ def _chosen(voxels: npt.ArrayLike | None, size: int) -> npt.NDArray[np.int64]:
 def _block(
     values: npt.NDArray[Any], rows: npt.NDArray[Any], voxels: npt.NDArray[np.int64]
 ) -> npt.NDArray[Any]:
-    """Rows and columns of a matrix, reading one slice of each row."""
+    """Select rows and columns of a matrix, reading one slice of each row."""
     if not len(voxels):
         return np.empty((len(rows), 0), dtype=values.dtype)
     low, high = int(voxels[0]), int(voxels[-1]) + 1

@@ -1,4 +1,4 @@
-"""Everything that is checked before the first voxel is converted."""
+"""Check a cohort and plan its store before the first voxel is converted."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _TR_TOLERANCE_S = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class StorePlan:
-    """What preparing a store would do.
+    """Checked inputs and settings of a store that is to be prepared.
 
     Parameters
     ----------
     runs : tuple of RunRecord
     headers : tuple of Volumes
-        Opened runs, voxels unread.
+        Opened runs; their voxels are not read yet.
     trials : list of Trial
     split : Split
     grid : TokenGrid
@@ -72,7 +72,7 @@ class StorePlan:
 
     @property
     def n_volumes(self) -> int:
-        """Volumes of all runs."""
+        """Total number of volumes of all runs."""
         return sum(v.shape[0] for v in self.headers)
 
     @property
@@ -81,9 +81,9 @@ class StorePlan:
         return self.n_volumes * self.grid.n_tokens * self.grid.patch_voxels * 2
 
     def notes(self) -> list[str]:
-        """What must not go unseen: how headers were read, and a filter that takes the signal.
+        """Collect notes on how headers were read, and a warning if the filter removes signal.
 
-        A header's note comes once, with the runs it concerns.
+        Equal notes of several headers are merged, with the runs they concern.
         """
         runs: dict[str, list[str]] = {}
         for run, volumes in zip(self.runs, self.headers, strict=True):
@@ -97,7 +97,7 @@ class StorePlan:
         return [*notes, warning] if warning else notes
 
     def summary(self) -> dict[str, str]:
-        """What to show before anything is written, one line an entry."""
+        """Summarise the plan for display before anything is written, one line per entry."""
         split, grid = self.split, self.grid
         return {
             "runs": f"{len(self.runs)} of {len({r.subject for r in self.runs})} subjects",
@@ -112,7 +112,7 @@ class StorePlan:
         }
 
     def training_volumes(self) -> dict[str, npt.NDArray[np.int64]]:
-        """By run, the volumes that training windows cover: all that statistics may see."""
+        """Return, by run, the volumes that training windows cover; statistics use only these."""
         covered: dict[str, set[int]] = {}
         chosen = set(self.split.train)
         for t in self.trials:
@@ -125,7 +125,7 @@ class StorePlan:
         }
 
     def settings(self) -> dict[str, Any]:
-        """What has to be equal for an interrupted preparation to be resumed."""
+        """Return the settings that must be equal to resume an interrupted preparation."""
         people = json.dumps([asdict(t) for t in self.trials] + [self.split.to_json()])
         return {
             "layout_version": LAYOUT_VERSION,
@@ -160,11 +160,11 @@ def plan_store(
     ignore: tuple[str, ...] = (),
     trials: Sequence[Trial] | None = None,
 ) -> StorePlan:
-    """Check a whole cohort and lay out its store; nothing is written.
+    """Check a whole cohort and plan its store; nothing is written.
 
-    Parameters as in :func:`fastbrain.data.prepare_store`, and `trials` where they are not those
-    of the events files (:class:`fastbrain.data.Study`). Voxels are read only where a mask has to
-    be computed.
+    Parameters are those of :func:`fastbrain.data.prepare_store`, and `trials` for trials that do
+    not come from the events files (:class:`fastbrain.data.Study`). Voxels are read only if a mask
+    has to be computed.
 
     Raises
     ------
@@ -227,7 +227,7 @@ def plan_store(
 def _check_names(runs: Sequence[RunRecord]) -> None:
     check_unique(Path("runs"), runs)
     for run in runs:
-        # a run's name becomes a file's name
+        # the run id is used as a file name
         if not re.fullmatch(r"[A-Za-z0-9_-]+", run.run_id):
             raise InputError(
                 f"plan_store: run_id must be letters, digits, '-' and '_', got {run.run_id!r}."
@@ -273,7 +273,7 @@ def _mask(
     masks = [read_mask(path, shape=space, affine=first.affine) for path in files]
     unmasked = [run for run in runs if run.mask is None]
     if unmasked:
-        # opened anew, so that an unpacked run is let go before the next one
+        # opened again, so that the memory of an unpacked run is freed before the next one
         masks += [
             compute_mask(load_volumes(run.bold, tr=run.tr))
             for run in track(unmasked, "computing masks")

@@ -1,4 +1,4 @@
-"""Turn a cohort into a voxel store, resumably: every file is whole or absent."""
+"""Convert a cohort into a voxel store; resumable, because every file is complete or absent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .plan import StorePlan, plan_store
 from .resume import LOCK, check_finished, claim, finished_runs
 from .store import VoxelStore, write_trials_table
 
-_MIN_STD = 1e-6  # store units; less is a constant voxel
+_MIN_STD = 1e-6  # store units; voxels with a smaller std count as constant
 
 
 @checked
@@ -56,8 +56,8 @@ def prepare_store(
     """Convert a cohort into a voxel store.
 
     All headers, events, masks and the split are checked before any voxel is converted. Each run
-    is detrended on its own; mean and standard deviation come from the volumes that training
-    windows cover and from nothing else.
+    is detrended separately; mean and standard deviation are computed only from the volumes that
+    training windows cover.
 
     Parameters
     ----------
@@ -69,21 +69,22 @@ def prepare_store(
     kernel, stride : tuple of 3 int
         Patch size and step in voxels, (z, y, x); the default step is the kernel.
     split : Split or callable
-        The parts, or a function that makes them from the trials.
+        The split, or a function that makes it from the trials.
     mask : path or ndarray, (Z, Y, X), optional
-        Default: what all runs' masks share; computed from the images of runs without one.
+        Default: intersection of the masks of all runs; computed from the image for runs without
+        one.
     units : str
         ``"psc"``, percent signal change, or ``"zscore"``, standard deviations of the run.
     high_pass_s : float, None or "auto"
         Shortest drift period that is removed, seconds; None removes constant and line only.
-        ``"auto"`` chooses it from the training events: 128 s, or longer where that would remove
-        more than 20 % of what the events of a category predict.
+        ``"auto"`` chooses it from the training events: 128 s, or longer if that would remove more
+        than 20 % of the predicted variance of a category.
     min_voxels : int
-        Brain voxels a patch needs to become a token.
+        Minimum number of brain voxels in a patch that becomes a token.
     ignore : tuple of str
         Trial types or texts that are not trials.
     resume : bool
-        Whether to go on with an interrupted preparation of the same settings and images.
+        Whether to continue an interrupted preparation with the same settings and images.
 
     Returns
     -------
@@ -92,15 +93,15 @@ def prepare_store(
     Raises
     ------
     CohortError, VolumeError, SplitError, LeakError
-        An input cannot be trusted; the message names it.
+        An input is invalid; the message names it.
     OutputExistsError
         `out` is not empty and `resume` is false.
     StoreError
-        `out` was prepared with other settings or from other images, another process prepares it
-        now, or voxels have no usable signal.
+        `out` was prepared with other settings or from other images, another process is preparing
+        it, or voxels have no usable signal.
     DiskError
-        The disk has too little space or cannot be written, which is checked first; what is
-        written so far can be resumed.
+        The disk has too little space or cannot be written, which is checked first; a partial
+        store can be resumed.
     """
     plan = plan_store(
         runs,
@@ -119,7 +120,7 @@ def prepare_store(
 
 @checked
 def write_store(plan: StorePlan, out: str | Path, *, resume: bool = False) -> VoxelStore:
-    """Carry out a plan; see :func:`prepare_store`."""
+    """Execute a plan; see :func:`prepare_store`."""
     check_environment(out, needed_bytes=plan.nbytes - _written_bytes(out), function="prepare_store")
     root = new_output(out, resume=resume)
     with hold(root / LOCK, what="prepare_store"):
@@ -132,7 +133,7 @@ def write_store(plan: StorePlan, out: str | Path, *, resume: bool = False) -> Vo
 
 
 def _written_bytes(out: str | Path) -> int:
-    """Bytes of the runs that an interrupted preparation has converted."""
+    """Sum the sizes of the run files that an interrupted preparation has converted."""
     return sum(path.stat().st_size for path in Path(out).glob("runs/*.npy"))
 
 
@@ -140,7 +141,7 @@ def _convert(root: Path, plan: StorePlan) -> None:
     for note in plan.notes():
         say(f"note: {note}")
     done = finished_runs(root, plan.runs)
-    # all that needs no voxel comes first: what cannot be written is known before the work
+    # tables first, because they need no voxels and reveal write errors before the long work
     _write_tables(root, plan)
     voxels, lookup = _lookup(plan.grid)
     results: dict[str, dict[str, Any]] = {}
@@ -199,7 +200,7 @@ def _write_run(
         shape = (len(clean.values), *lookup.shape)
         header = {"descr": "<i2", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
-        # a volume at a time: the packed run is never whole in memory
+        # written volume by volume, so that the packed run is never in memory as a whole
         for volume in clean.values:
             padded = np.append(volume, np.int16(0))
             file.write(padded[lookup].astype("<i2", copy=False).data)
@@ -220,10 +221,10 @@ def _write_run(
 
 
 def _lookup(grid: TokenGrid) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Brain voxels (V,), and for every patch element its place among them; V where there is none.
+    """Return the brain voxels (V,) and the index of every patch element among them; V if none.
 
-    ``append(values, 0)[lookup]`` is then what ``grid.pack`` makes of the volume, without the
-    volume, and a voxel in two overlapping patches is detrended once.
+    ``append(values, 0)[lookup]`` equals ``grid.pack`` of the volume without building the volume,
+    and a voxel in two overlapping patches is detrended once.
     """
     voxels, inverse = np.unique(grid.offsets[grid.patch_mask], return_inverse=True)
     lookup = np.full(grid.offsets.shape, voxels.size, dtype=np.int64)
@@ -252,7 +253,7 @@ def _write_tables(root: Path, plan: StorePlan) -> None:
 def fit_statistics(
     root: Path, plan: StorePlan
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Mean and 1/std of every patch element over the volumes of training windows.
+    """Compute mean and 1/std of every patch element over the volumes of training windows.
 
     Returns
     -------
@@ -265,7 +266,7 @@ def fit_statistics(
         path = root / "runs" / f"{run_id}.npy"
         stored = read_npy(path, where="fit_statistics", error=StoreError, dtype=np.int16, mmap=True)
         for t in rows:
-            # sums of int16 are exact in float64, so order and resuming change no bit
+            # sums of int16 are exact in float64, so their order does not change the result
             volume = stored[t].astype(np.float64)
             total += volume
             volume *= volume
@@ -281,7 +282,7 @@ def fit_statistics(
 
 def _cohort_root(plan: StorePlan) -> str:
     roots = {run.root for run in plan.runs if run.root is not None}
-    # not resolved: a link with a plain name may stand for a folder with an odd one
+    # links are not resolved: the target of a link with a valid name may have an invalid one
     return os.path.abspath(roots.pop()) if len(roots) == 1 else ""
 
 

@@ -1,4 +1,4 @@
-"""What an unfinished store says of itself, and whether a preparation may go on with it."""
+"""Records of an unfinished store, and the checks before its preparation is resumed."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _NAMES = {
 def claim(root: Path, settings: dict[str, Any], *, resume: bool) -> None:
     """Record the settings, or check that they are those of the interrupted preparation.
 
-    The lock of `root` must be held: temporary files of a killed process are removed.
+    The caller must hold the lock of `root`: temporary files of a killed process are removed.
 
     Raises
     ------
     OutputExistsError
-        Another process prepared `root` meanwhile, and `resume` is false.
+        `root` is not empty and `resume` is false.
     StoreError
         `root` holds other files, or was prepared with other settings.
     """
@@ -42,7 +42,7 @@ def claim(root: Path, settings: dict[str, Any], *, resume: bool) -> None:
             f"prepare_store: {root} must be new or empty. Pass --resume to go on with it, or "
             "choose another folder."
         )
-    # what a killed process had not finished writing
+    # incomplete files of a killed process
     strays = [*root.glob(".*.tmp"), *root.glob("runs/.*.tmp")]
     if not path.is_file():
         if set(others) - set(strays):
@@ -64,7 +64,7 @@ def claim(root: Path, settings: dict[str, Any], *, resume: bool) -> None:
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Settings that differ, in words; runs by name."""
+    """List the settings that differ, for messages; runs by name."""
     changed = []
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)
@@ -79,12 +79,12 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def finished_runs(root: Path, runs: Sequence[RunRecord]) -> dict[str, dict[str, Any]]:
-    """Results of the runs that are converted and undamaged.
+    """Read the results of the runs that are converted and undamaged.
 
     Raises
     ------
     StoreError
-        The images of some have changed since: the store would mix two versions of the cohort.
+        The image of a converted run has changed: the store would mix two versions of the cohort.
     """
     found = {}
     for run in track(runs, "checking finished runs"):
@@ -94,7 +94,7 @@ def finished_runs(root: Path, runs: Sequence[RunRecord]) -> dict[str, dict[str, 
         try:
             result = read_sealed(record, error=StoreError)
         except StoreError:
-            continue  # converted again
+            continue  # a damaged record: the run is converted again
         if result.get("sha256") == sha256(array):
             found[run.run_id] = result
     done = [run for run in runs if run.run_id in found]
@@ -103,7 +103,7 @@ def finished_runs(root: Path, runs: Sequence[RunRecord]) -> dict[str, dict[str, 
 
 
 def check_finished(root: Path, runs: Sequence[RunRecord]) -> None:
-    """Refuse to take a finished store for one of other images.
+    """Check that a finished store was prepared from the current images.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def check_finished(root: Path, runs: Sequence[RunRecord]) -> None:
 
 
 def refuse_changed(root: Path, runs: Sequence[RunRecord], recorded: Sequence[object]) -> None:
-    """Raise a :class:`StoreError` that names the images that are not those recorded."""
+    """Raise a :class:`StoreError` that names the images that differ from those recorded."""
     changed = changed_inputs(runs, recorded)
     if changed:
         raise StoreError(

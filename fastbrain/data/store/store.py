@@ -1,16 +1,16 @@
-"""The voxel store: a cohort once converted, so that a window is one slice of a memory map.
+"""Voxel store: a converted cohort, in which a window is one slice of a memory map.
 
 Layout (version 2)::
 
-    manifest.json      settings, digests of all below and of itself; written last
+    manifest.json      settings, digests of all files read and of itself; written last
     grid.npz           mask, kernel, stride, kept patches, affine
-    runs/<run_id>.npy  (T, n_tokens, P) int16, patch-major, `scale` units a step
-    mean.npy inv_std.npy  (n_tokens, P) float32, of the training windows alone
+    runs/<run_id>.npy  (T, n_tokens, P) int16, patch-major, `scale` units per step
+    mean.npy inv_std.npy  (n_tokens, P) float32, from the training windows only
     trials.parquet split.json
     prepare.json runs/<run_id>.json  settings and results of preparation, for resuming
 
 The manifest and all small files are compared with their digests each time a store is opened; a run
-when it is first used, or when asked for (``verify=True``).
+when it is first used, or on request (``verify=True``).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from .integrity import check_files, check_run, check_windows, is_grid_of
 from .manifest import Manifest
 
 _LATER = ("story", "family", "site", "instruction")
-# entries of the manifest that decide no value
+# entries of the manifest that do not affect the values of a window
 _BESIDE = ("root", "fastbrain", "filter")
 
 
@@ -54,12 +54,12 @@ class VoxelStore:
     affine : ndarray, (4, 4) float64
         Voxel (x, y, z) to world mm.
     mean, inv_std : ndarray, (n_tokens, P) float32
-        Of ``scale · stored`` over the training windows; `inv_std` is 0 outside the mask and for
-        constant voxels.
+        Mean and 1/std of ``scale · stored`` over the training windows; both are 0 outside the mask
+        and for constant voxels.
     trials : list of Trial
     split : Split
     cohort : str
-        Folder of the cohort, whose ``stimuli`` hold the clips; "" where it is not known.
+        Folder of the cohort, with the clips in ``stimuli``; "" if it is not known.
     """
 
     path: Path
@@ -87,17 +87,17 @@ class VoxelStore:
         ----------
         path : str or Path
         verify : bool
-            Whether to compare the runs now, every byte of them: damage by the disk itself changes
-            no time of modification.
+            Whether to compare every byte of the runs now: damage by the disk itself changes no
+            modification time.
         cohort : str or Path, optional
-            Where the cohort lies now, for its clips; default: where it was prepared.
+            Current folder of the cohort, for its clips; default: where it was prepared.
 
         Raises
         ------
         StoreError
             The store is unfinished, damaged, or of another layout version.
         LeakError
-            Its split lets the test part be seen from the training part.
+            Parts of its split share trials, held-out values or volumes.
         """
         root = Path(os.path.abspath(path))
         info = Manifest.read(root)
@@ -107,7 +107,7 @@ class VoxelStore:
         trials = read_trials_table(root / "trials.parquet")
         check_windows(root, info, trials)
         split = _read_split(root / "split.json")
-        # a store whose parts leak into each other never opens
+        # a store with a leaking split cannot be opened
         split.check(trials)
         return cls(
             path=root,
@@ -128,7 +128,7 @@ class VoxelStore:
 
     @property
     def scale(self) -> float:
-        """Units (percent or standard deviations) a stored step."""
+        """Units (percent or standard deviations) per stored step."""
         return self.info.scale
 
     @property
@@ -138,12 +138,12 @@ class VoxelStore:
 
     @property
     def window_spec(self) -> WindowSpec:
-        """Where windows lie relative to stimuli."""
+        """Position of windows relative to stimuli."""
         return WindowSpec(**self.info.window)
 
     @property
     def fit_runs(self) -> tuple[str, ...]:
-        """Runs with training windows: those behind `mean` and `inv_std`."""
+        """Runs with training windows, from which `mean` and `inv_std` were computed."""
         return tuple(self.info.fit["runs"])
 
     @property
@@ -157,7 +157,7 @@ class VoxelStore:
         return {trial.trial_id: trial for trial in self.trials}
 
     def run(self, run_id: str) -> npt.NDArray[np.int16]:
-        """All volumes of a run, (T, n_tokens, P) int16, a read-only memory map.
+        """Return all volumes of a run, (T, n_tokens, P) int16, as a read-only memory map.
 
         Raises
         ------
@@ -176,7 +176,7 @@ class VoxelStore:
         return self._maps[run_id]
 
     def window(self, trial_id: str) -> npt.NDArray[np.int16]:
-        """The window of a trial, (F, n_tokens, P) int16, a view of the memory map."""
+        """Return the window of a trial, (F, n_tokens, P) int16, as a view of the memory map."""
         trial = self.by_id.get(trial_id)
         if trial is None:
             raise StoreError(
@@ -185,13 +185,13 @@ class VoxelStore:
         return self.run(trial.run_id)[trial.start : trial.start + trial.frames]
 
     def clip(self, trial_id: str) -> Path:
-        """File of the video shown in a trial, in the folder ``stimuli`` of the cohort.
+        """Return the file of the video shown in a trial, in the cohort's folder ``stimuli``.
 
         Raises
         ------
         StoreError
             The trial has no clip, the cohort's folder is not known or has moved, or the path
-            leaves that folder, links followed.
+            leaves that folder after links are resolved.
         """
         trial = self.by_id.get(trial_id)
         if trial is None or not trial.clip:
@@ -217,7 +217,7 @@ class VoxelStore:
         return path
 
     def fingerprint(self) -> str:
-        """Short hash of all that decides a window's values: equal stores, equal fingerprints."""
+        """Return a short hash of everything that affects the values of windows."""
         parts = {k: v for k, v in self.manifest.items() if k not in _BESIDE}
         text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -263,7 +263,7 @@ def _read_split(path: Path) -> Split:
 
 
 def read_trials_table(path: Path) -> list[Trial]:
-    """Trials of a ``trials.parquet``.
+    """Read the trials of a ``trials.parquet``.
 
     Raises
     ------
@@ -271,7 +271,7 @@ def read_trials_table(path: Path) -> list[Trial]:
         The file cannot be read, claims more rows than it can hold, or has other columns or gaps.
     """
     columns, found = read_columns(path, where="VoxelStore.open", error=StoreError)
-    # stores of before have no such columns: nothing is known of these fields
+    # older stores lack these columns
     schema = _schema()
     for name in _LATER:
         if name not in columns:

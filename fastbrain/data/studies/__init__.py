@@ -1,1 +1,1 @@
-"""Published data sets, resting studies, and annotation of stimuli."""
+"""Published data sets, resting-state studies, and annotation of stimuli."""

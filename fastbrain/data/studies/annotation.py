@@ -1,8 +1,8 @@
-"""Surrogate text: what a decoder should say where nobody wrote it down.
+"""Surrogate texts: target texts for stimuli without a transcript.
 
-LLM4Brain (arXiv 2409.17987, section 3.2) gives each fMRI record a random instruction and takes the
-answer of a video model as its target. Who answers is an :class:`Annotator`; every answer is kept
-with who gave it, to which instruction and with which seed.
+LLM4Brain (arXiv 2409.17987, section 3.2) gives each fMRI record a random instruction and uses the
+answer of a video model as its target. Here an :class:`Annotator` answers; every answer is stored
+with its annotator, instruction and seed.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Request:
-    """What an annotator is asked about one record.
+    """Request to an annotator for the text of one record.
 
     Parameters
     ----------
     record_id : str
     instruction : str
-        What is asked.
+        Instruction or question to answer.
     seed : int
-        Of any choice the annotator makes for this record.
+        Seed of any random choice of the annotator for this record.
     stimulus, category, name : str
         As in :class:`fastbrain.data.studies.catalog.Label`.
     captions : tuple of str
-        What people wrote about the stimulus.
+        Human captions of the stimulus.
     clip : str
-        Path of the stimulus file, "" where there is none.
+        Path of the stimulus file, "" if there is none.
     """
 
     record_id: str
@@ -53,22 +53,23 @@ class Request:
     clip: str = ""
 
     def digest(self) -> str:
-        """Equal for requests that ask the same about the same."""
+        """Return a short hash of all fields."""
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class AnnotatorCard:
-    """Who answers: enough to know whether two answers come from the same source.
+    """Identity of an annotator: annotators with equal cards give equal answers.
 
     Parameters
     ----------
     name : str
-        Kind of annotator, and the model where there is one.
+        Kind of annotator, and its model if it has one.
     digest : str
-        Of all that decides its answers besides the request: weights, templates, settings.
+        Digest of everything that affects its answers besides the request: weights, templates,
+        settings.
     version : int
-        Raised when the code that makes the answers changes them.
+        Increased when a code change alters the answers.
     """
 
     name: str
@@ -81,15 +82,15 @@ class Annotator(Protocol):
 
     @property
     def card(self) -> AnnotatorCard:
-        """Who it is."""
+        """Identity of the annotator."""
 
     def annotate(self, requests: Sequence[Request]) -> list[str]:
-        """One answer a request, in their order."""
+        """Return one answer per request, in their order."""
 
 
 @dataclass(frozen=True)
 class Surrogate:
-    """An answer and where it came from.
+    """An answer and its origin.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ class Surrogate:
         Digest of the request.
     model, digest : str
     version : int
-        Card of the annotator.
+        With `model` and `digest`: the card of the annotator.
     """
 
     record_id: str
@@ -113,7 +114,7 @@ class Surrogate:
 
 
 def draw(seed: int, record_id: str, what: str, n: int) -> int:
-    """A number 0..n-1 that depends on these arguments alone, not on what was drawn before."""
+    """Draw a number in 0..n-1 that depends only on the arguments, not on earlier draws."""
     text = f"{seed}\0{what}\0{record_id}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") % n
 
@@ -126,27 +127,27 @@ def annotate(
     cache: str | Path | None = None,
     batch_size: int = _BATCH,
 ) -> dict[str, Surrogate]:
-    """Answer every request, going on where an earlier start left off.
+    """Answer every request; answers that are in the cache are reused.
 
     Parameters
     ----------
     requests : sequence of Request
     annotator : Annotator
     cache : str or Path, optional
-        Folder of this annotator's answers. A batch is written whole or not at all.
+        Folder for the answers of this annotator. Each batch is written atomically.
     batch_size : int
 
     Returns
     -------
     dict of str to Surrogate
-        By record, in the order of the requests.
+        Answers by record id, in the order of the requests.
 
     Raises
     ------
     CohortError
         The cache is damaged or belongs to another annotator, or an answer is empty.
     ConfigError
-        A record is asked about twice, or `batch_size` is below 1.
+        A record occurs in two requests, or `batch_size` is below 1.
     """
     if batch_size < 1 or len({r.record_id for r in requests}) != len(requests):
         raise ConfigError(
@@ -167,7 +168,7 @@ def annotate(
 
 
 def write_surrogates(path: Path, surrogates: Iterable[Surrogate]) -> None:
-    """Write one JSON object a line, atomically."""
+    """Write one JSON object per line, atomically."""
     lines = [json.dumps(asdict(s), ensure_ascii=False) for s in surrogates]
     write_atomic(path, "".join(f"{line}\n" for line in lines))
 
@@ -178,7 +179,7 @@ def read_surrogates(path: Path) -> list[Surrogate]:
     Raises
     ------
     CohortError
-        The file is missing or damaged; the message names it and the line.
+        The file is missing or damaged; the message names file and line.
     """
     found = []
     for number, line in enumerate(read_lines(path), start=1):
@@ -201,7 +202,7 @@ def _surrogate(value: dict[str, Any]) -> Surrogate:
 
 
 def _claim(folder: Path, card: AnnotatorCard) -> dict[tuple[str, str], Surrogate]:
-    """Answers in a cache, which belongs to one annotator."""
+    """Read the answers in a cache, after checking that it belongs to this annotator."""
     path = folder / _MANIFEST
     if not path.is_file():
         if folder.is_dir() and any(folder.iterdir()):

@@ -1,4 +1,4 @@
-"""Annotators without a model: sentences from class names, and captions that people wrote."""
+"""Annotators without a model: sentences from class names, and human captions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .annotation import AnnotatorCard, Request, draw
 
 
 class ClassNames:
-    """Puts the class name into a template, drawn for each record.
+    """Inserts the class name into a template that is drawn for each record.
 
     Parameters
     ----------
     templates : sequence of str
-        Each with ``{}`` once.
+        Each contains ``{}`` once.
     """
 
     def __init__(self, templates: Sequence[str]) -> None:
@@ -31,11 +31,11 @@ class ClassNames:
 
     @property
     def card(self) -> AnnotatorCard:
-        """Who it is."""
+        """Identity of the annotator."""
         return AnnotatorCard("class names", _digest(self.templates))
 
     def annotate(self, requests: Sequence[Request]) -> list[str]:
-        """One sentence a request."""
+        """Return one sentence per request."""
         return [self._sentence(request) for request in requests]
 
     def _sentence(self, request: Request) -> str:
@@ -49,14 +49,14 @@ class ClassNames:
 
 
 class Captions:
-    """One of the captions of the stimulus, drawn for each record.
+    """Draws one of the captions of the stimulus for each record.
 
     Parameters
     ----------
     captions : mapping of str to sequence of str, optional
-        By stimulus; default: those that the request brings.
+        Captions by stimulus; default: the captions of the request.
     otherwise : ClassNames, optional
-        Answers for stimuli without a caption.
+        Annotator for stimuli without a caption.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class Captions:
 
     @property
     def card(self) -> AnnotatorCard:
-        """Who it is."""
+        """Identity of the annotator."""
         fallback = self.otherwise.card if self.otherwise else None
         name = "captions" + (f", else {fallback.name}" if fallback else "")
         return AnnotatorCard(name, _digest(self.captions, fallback and fallback.digest))
 
     def annotate(self, requests: Sequence[Request]) -> list[str]:
-        """One caption a request."""
+        """Return one caption per request."""
         return [self._caption(request) for request in requests]
 
     def _caption(self, request: Request) -> str:
@@ -95,7 +95,7 @@ class Captions:
 
 @checked
 def captions_from_tsv(path: str | Path) -> dict[str, tuple[str, ...]]:
-    """Captions by stimulus from a table with the columns ``stimulus`` and ``caption``.
+    """Read captions by stimulus from a table with the columns ``stimulus`` and ``caption``.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """BOLD5000 (Chang et al., Scientific Data 2019; OpenNeuro ds001499).
 
 Four people saw 5,254 photographs of COCO, ImageNet and the scenes of SUN, 1 s each, every 10 s.
-COCO photographs have five captions each. What explains the events lies outside the BIDS tree:
+COCO photographs have five captions each. The labels of the images are not part of the BIDS tree:
 ``captions.json`` (file name to captions), ``imagenet_labels.txt`` ("n01440764 tench, Tinca
-tinca") and ``scene_labels.txt`` are looked for in the root, or in a folder that is named.
+tinca") and ``scene_labels.txt`` are searched for in the root and in the given folders.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _FILES = {
 
 
 def with_article(name: str) -> str:
-    """Put "a" or "an" before a name, by its first letter: "a tench", "an arcade"."""
+    """Add an article by the first letter of the name: "a tench", "an arcade"."""
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
-    """Captions by file name, from a JSON object of lists; spaces are put in order.
+    """Read captions by file name from a JSON object of lists; whitespace is normalised.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _nouns(path: Path) -> dict[str, str]:
-    """ImageNet identifier to the first of its names."""
+    """Map each ImageNet identifier to the first of its names."""
     nouns = {}
     for line in _lines(path):
         identifier, _, names = line.partition(" ")
@@ -114,7 +114,7 @@ def _nouns(path: Path) -> dict[str, str]:
 
 
 def _words(name: str) -> str:
-    """Split "labClass" and "van_interior" into words; names without a capital stay one word."""
+    """Split "labClass" and "van_interior" into words; "garbagedump" stays one word."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ")
 
 
@@ -125,7 +125,7 @@ BOLD5000 = KnownDataset(
     task="5000scenes",
     tr=2.0,
     n_volumes=194,
-    # its authors average the third and the fourth volume after onset
+    # the authors average the third and the fourth volume after onset
     window=WindowSpec(delay_s=4.0, window_trs=2),
     templates=("A photo of {}.", "The picture shows {}.", "This is {}."),
     instructions=(

@@ -1,4 +1,4 @@
-"""Public data sets that work out of the box."""
+"""Catalogue of the public data sets with built-in support."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ __all__ = [
 
 @checked
 def known_dataset(name: str) -> KnownDataset:
-    """A data set by name, "had" or "bold5000".
+    """Return a data set by name, "had" or "bold5000".
 
     Raises
     ------
     ConfigError
-        There is none of that name.
+        There is no data set with that name.
     """
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1)

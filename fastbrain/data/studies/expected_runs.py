@@ -1,4 +1,4 @@
-"""Runs that a BIDS tree announces by their events, whether or not their images are there yet."""
+"""Find the runs of a BIDS tree by their events files, with or without images on disk."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from ..readers.runs_table import RunRecord, check_unique, inside, label_of, run_
 from ..readers.sidecars import Clock, clock_of, joined, read_sidecar
 
 _EVENTS = "_events.tsv"
-# git-annex writes a file's size into the name of its key
+# git-annex keys contain the size of the file
 _ANNEX_BYTES = re.compile(r"-s(\d+)-")
 
 
 @dataclass(frozen=True)
 class Absent:
-    """Images that a cohort names and the disk does not have.
+    """Images of a cohort that are not on disk.
 
     Parameters
     ----------
     missing, links : tuple of Path
-        Not there at all; links of git-annex or DataLad to data that was not fetched.
+        Files that do not exist; links of git-annex or DataLad to data that was not fetched.
     nbytes : int
-        Size of the latter, where the links tell it.
+        Total size of the linked files, as far as the links contain it.
     """
 
     missing: tuple[Path, ...]
@@ -76,12 +76,12 @@ def announced_runs(
     Parameters
     ----------
     root : str or Path
-        BIDS folder with ``sub-*`` folders, where the events are.
+        BIDS folder with ``sub-*`` folders and the events files.
     task : str
     images : str or Path, optional
         Folder with ``sub-*`` folders of preprocessed images; default `root`.
     space : str, optional
-        Of the images.
+        Space of the images.
     allow_outside : bool
         Whether files may be links that lead out of their data set.
     chosen : mapping of str to str, optional
@@ -90,16 +90,16 @@ def announced_runs(
     Returns
     -------
     tuple of RunRecord
-        Ordered by subject, session, run. `bold` of an absent image is where it is expected.
+        Ordered by subject, session, run. `bold` of an absent image is its expected path.
 
     Raises
     ------
     CohortError
-        No run is announced, a run has several images, a file lies in the folder of another person
-        or session, a sidecar is damaged or denies evenly spaced volumes, a file leads out of its
-        data set, or ``participants.tsv`` does not fit the people.
+        No events file was found, a run has several images, a file lies in the folder of another
+        subject or session, a sidecar is damaged or contradicts evenly spaced volumes, a file leads
+        out of its data set, or ``participants.tsv`` does not match the subjects.
     ConfigError
-        An entity cannot be chosen, or a value is no label.
+        An entity cannot be chosen, or a value is not a label.
     """
     root = Path(root)
     folder = root if images is None else Path(images)
@@ -170,7 +170,7 @@ def _clock(
     own: dict[str, str],
     allow_outside: bool,
 ) -> Clock:
-    """What the sidecars of the raw image state, completed by those of the image that is used."""
+    """Read the clock from the sidecars of the raw image, completed by those of the image used."""
     raw = events.with_name(events.name.removesuffix(_EVENTS) + "_bold.nii.gz")
     clock = clock_of(read_sidecar(root, raw, tags, allow_outside=allow_outside))
     if (folder, bold) == (root, raw):
@@ -181,7 +181,7 @@ def _clock(
 
 @checked
 def absent_images(runs: Iterable[RunRecord]) -> Absent:
-    """Images of runs that are not on disk."""
+    """Find the images of runs that are not on disk."""
     missing, links, nbytes = [], [], 0
     for run in runs:
         if run.bold.is_file():
@@ -196,7 +196,7 @@ def absent_images(runs: Iterable[RunRecord]) -> Absent:
 
 
 def _images(folder: Path, task: str, wanted: dict[str, str]) -> dict[str, list[Image]]:
-    """Images of a task by subject."""
+    """Find the images of a task, by subject."""
     images: list[Image] = [
         (path, entities(path))
         for pattern in ("*_bold.nii.gz", "*_bold.nii")
@@ -212,7 +212,7 @@ def _images(folder: Path, task: str, wanted: dict[str, str]) -> dict[str, list[I
 
 
 def _same_run(image: dict[str, str], events: dict[str, str]) -> bool:
-    """Whether they agree in all they both say; "run-1" is "run-01"."""
+    """Return whether the entities that both names contain agree; "run-1" equals "run-01"."""
     return all(
         _number(image[key]) == _number(events[key])
         for key in ("sub", "ses", "run")

@@ -19,14 +19,14 @@ N_CLASSES = 180
 
 
 def action_phrase(name: str) -> str:
-    """An action as a person does it: "baking cookies", "doing archery", "doing BMX"."""
+    """Convert an action name to a verb phrase: "baking cookies", "doing archery", "doing BMX"."""
     first, _, rest = name.partition(" ")
     plain = name if first.isupper() else f"{first.lower()}{' ' if rest else ''}{rest}"
     return plain if first.endswith("ing") else f"doing {plain}"
 
 
 def _labeller(folders: Sequence[Path]) -> Callable[[Row], Label]:
-    del folders  # the events say it all
+    del folders  # the events contain all labels
 
     def label(row: Row) -> Label:
         clip = row.get("stim_file", "")
@@ -52,7 +52,7 @@ HAD = KnownDataset(
     task="action",
     tr=2.0,
     n_volumes=156,
-    # a clip lasts 2 s and the next begins after 4 s: two volumes belong to it
+    # a clip lasts 2 s and the next begins after 4 s: two volumes per clip
     window=WindowSpec(delay_s=4.0, window_trs=2, onset_offset_s=12.0),
     templates=(
         "A person is {}.",

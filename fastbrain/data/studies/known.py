@@ -1,4 +1,4 @@
-"""What a published data set needs to be told about itself: clock, windows, labels, where it is."""
+"""Description of a published data set: clock, windows, labels and download location."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Label:
-    """What an events row says was shown.
+    """The stimulus described by an events row.
 
     Parameters
     ----------
     stimulus : str
-        Equal names are the same stimulus.
+        Name of the stimulus; equal names are the same stimulus.
     category : str
         Class of the stimulus.
     name : str
-        The class as it stands in a sentence ("doing archery", "a tench"), "" where there is none.
+        The class as it is used in a sentence ("doing archery", "a tench"), "" if there is none.
     captions : tuple of str
-        Sentences that people wrote about this very stimulus.
+        Human captions of this stimulus.
     clip : str
-        Its file below ``stimuli/``, "" where there is none.
+        File of the stimulus below ``stimuli/``, "" if there is none.
     """
 
     stimulus: str
@@ -43,9 +43,9 @@ class KnownDataset:
     Parameters
     ----------
     name, title : str
-        As the command line knows it, and as people do.
+        Name on the command line, and name in texts.
     accession : str
-        On OpenNeuro.
+        Accession number on OpenNeuro.
     task : str
         BIDS task.
     tr : float
@@ -53,16 +53,16 @@ class KnownDataset:
     n_volumes : int
         Length of every run.
     window : WindowSpec
-        Of a trial; its onset offset is the data set's own.
+        Window of a trial, with the onset offset of the data set.
     templates : tuple of str
         Sentences with ``{}`` for the class name.
     instructions : tuple of str
         One is drawn for each record.
     labeller : callable
-        ``labeller(folders)`` finds the files that explain the events and returns a function from
-        an events row to its :class:`Label`.
+        ``labeller(folders)`` finds the label files and returns a function from an events row to
+        its :class:`Label`.
     note : str
-        What one has to know before using it.
+        Facts to know before using the data set.
     """
 
     name: str
@@ -79,11 +79,11 @@ class KnownDataset:
 
     @property
     def page(self) -> str:
-        """Where people read about it."""
+        """Web page of the data set."""
         return f"https://openneuro.org/datasets/{self.accession}"
 
     def how_to_fetch(self, subjects: Sequence[str] = ()) -> str:
-        """Commands that bring the images, of these subjects or of all.
+        """Return the commands that download the images, of these subjects or of all.
 
         Parameters
         ----------

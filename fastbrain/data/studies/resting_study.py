@@ -1,4 +1,4 @@
-"""People with a series of regions and what is known of them, as a folder.
+"""Resting-state study as a folder: region time courses and variables of each subject.
 
 ::
 
@@ -35,14 +35,14 @@ _EVERYBODY = "{} must be a number for everybody"
 
 @dataclass(frozen=True)
 class RestingStudy:
-    """One recording a person.
+    """A resting-state study with one recording per subject.
 
     Parameters
     ----------
     series : dict of str to ndarray, (R, T)
-        By person, in the order of the table.
+        By subject, in the order of the table.
     table : dict of str to dict of str to str
-        Columns by person.
+        Table row of each subject, by column name.
     tr : float
         Repetition time, seconds.
     regions : tuple of str
@@ -54,12 +54,12 @@ class RestingStudy:
     regions: tuple[str, ...]
 
     def numbers(self, column: str) -> dict[str, float]:
-        """A numeric variable by person.
+        """Return a numeric variable by subject.
 
         Raises
         ------
         CohortError
-            There is no such column, or a value is missing or no number.
+            There is no such column, or a value is missing or not a number.
         """
         values = {}
         for person, row in self.table.items():
@@ -77,12 +77,12 @@ class RestingStudy:
         return values
 
     def labels(self, column: str) -> dict[str, str]:
-        """A label by person: a sex, a diagnosis.
+        """Return a label by subject, for example sex or diagnosis.
 
         Raises
         ------
         CohortError
-            There is no such column, a value is missing, or all are the same.
+            There is no such column, a value is missing, or all are equal.
         """
         values = {person: given(row, column) for person, row in self.table.items()}
         without = [person for person, label in values.items() if not label]
@@ -94,7 +94,7 @@ class RestingStudy:
         return values
 
     def families(self) -> dict[str, str]:
-        """Who must not be parted: the family where the table has one, else the person.
+        """Return the group of each subject that a split keeps together: family, else the subject.
 
         Raises
         ------
@@ -108,15 +108,15 @@ class RestingStudy:
 
 @checked
 def write_resting(study: RestingStudy, out: str | Path) -> Path:
-    """Write a study; the folder is there whole or not at all.
+    """Write a study atomically: the folder appears complete or not at all.
 
     Raises
     ------
     CohortError
-        Series and table name other people or columns, a name is no file's, or
-        :func:`read_resting` would refuse what was written.
+        Series and table differ in their subjects, rows differ in their columns, a name cannot be
+        a file name, or :func:`read_resting` would not read back the same table.
     OutputExistsError
-        `out` holds something.
+        `out` is not empty.
     """
     _check_table(study)
     with folder_atomic(out) as folder:
@@ -165,7 +165,8 @@ def read_resting(folder: str | Path) -> RestingStudy:
     Raises
     ------
     CohortError
-        A file is missing or damaged, a person occurs twice, or series do not fit each other.
+        A file is missing or damaged, a subject occurs twice, or a series does not match the
+        regions.
     """
     root = Path(folder)
     facts = read_json(root / "study.json")
@@ -191,7 +192,7 @@ def read_resting(folder: str | Path) -> RestingStudy:
 
 
 def _facts(value: Any) -> tuple[float | None, tuple[str, ...]]:
-    """Repetition time and regions; None and () where they are not given as they must be."""
+    """Read repetition time and regions; None and () if they are missing or invalid."""
     if not isinstance(value, dict):
         return None, ()
     tr, regions = value.get("tr"), value.get("regions")
@@ -231,7 +232,7 @@ def _read(path: Path, regions: int) -> npt.NDArray[np.floating]:
 
 @checked
 def resting_study(cohort: RestCohort, *, tr: float = 2.0) -> RestingStudy:
-    """Simulated people as a study: ``age`` to a tenth of a year, ``age_group`` old or young."""
+    """Convert simulated subjects to a study, with ``age`` and ``age_group`` (old or young)."""
     middle = (YOUNGEST + OLDEST) / 2
     table = {
         p: {"age": f"{a:.1f}", "age_group": "old" if a > middle else "young"}

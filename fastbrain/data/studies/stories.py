@@ -1,6 +1,6 @@
-"""Public data sets of people who listened to stories: which volume heard which word.
+"""Public data sets of people listening to stories: assign words to volumes.
 
-A clock that is off by one volume costs more than any decoder wins, and every data set has its own.
+Every data set has its own clock, and an error of one volume costs more than a better decoder gains.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ class StoryDataset:
     Parameters
     ----------
     name, title, accession : str
-        As one types it, as people say it, and on OpenNeuro.
+        Name on the command line, name in texts, and accession number on OpenNeuro.
     tr : float
         Seconds between volumes.
     ahead : int
-        Volumes of the stimulus' clock before the first one that was kept.
+        Volumes on the clock of the stimulus before the first one that was kept.
     behind : int
-        Volumes of the stimulus' clock after the last one that was kept.
+        Volumes on the clock of the stimulus after the last one that was kept.
     onsets : mapping of str to float
-        Task to the second after the first volume at which its story begins; empty where every
-        story's words are timed from the first volume on.
+        Start of the story of each task, in seconds after the first volume; empty if the words of
+        every story are timed from the first volume on.
     note : str
-        What one has to know before using it.
+        Facts to know before using the data set.
     """
 
     name: str
@@ -46,7 +46,7 @@ class StoryDataset:
     note: str = ""
 
     def onset(self, task: str = "") -> float:
-        """Seconds after the first volume at which a task's story begins.
+        """Return the start of the story of a task, in seconds after the first volume.
 
         Raises
         ------
@@ -75,18 +75,18 @@ class StoryDataset:
         step: int | None = None,
         prompt: int = 3,
     ) -> list[StorySample]:
-        """Cut a story into stretches that count the volumes that were kept.
+        """Cut a story into samples, with volumes counted from the first one that was kept.
 
         Parameters
         ----------
         words : sequence of Word
-            Timed as the data set's authors do.
+            Words on the clock of the data set's authors.
         n_volumes : int
             Volumes of the run that were kept: rows of the responses.
         task : str
-            Needed where the onset of a story depends on it.
+            Required if `onsets` is not empty and `onset_s` is not given.
         onset_s : float, optional
-            From the run's own events file (:func:`story_onsets`). Default: the task's.
+            Onset from the events file of the run (:func:`story_onsets`). Default: the task's.
         window, step, prompt : int
             As in :func:`fastbrain.data.story_samples`.
 
@@ -108,12 +108,12 @@ class StoryDataset:
 
 
 def lebel(trim: int = 5) -> StoryDataset:
-    """LeBel et al. 2023 with another trim than theirs; :func:`story_dataset` has the usual one.
+    """Return the data set of LeBel et al. 2023 with a given trim; the default is the published one.
 
     Parameters
     ----------
     trim : int
-        Volumes that the responses lack at either end, beside the five before the story.
+        Volumes missing in the responses at either end, in addition to the five before the story.
     """
     if trim < 0:
         raise InputError(f"lebel: trim must be 0 or more, got {trim}.")
@@ -122,7 +122,7 @@ def lebel(trim: int = 5) -> StoryDataset:
         title="LeBel et al. 2023",
         accession="ds003020",
         tr=2.0,
-        # stimulus[5 + trim : -trim] lies on the responses' rows
+        # stimulus[5 + trim : -trim] corresponds to the rows of the responses
         ahead=5 + trim,
         behind=trim,
         note="'wheretheressmoke' is stored as repeats: their mean has less noise than any trial. "
@@ -167,12 +167,12 @@ STORY_DATASETS = {data.name: data for data in (lebel(), NARRATIVES)}
 
 @checked
 def story_dataset(name: str) -> StoryDataset:
-    """A data set of stories by name, "lebel" (Huth lab) or "narratives".
+    """Return a data set of stories by name, "lebel" (Huth lab) or "narratives".
 
     Raises
     ------
     ConfigError
-        There is none of that name.
+        There is no data set with that name.
     """
     if name not in STORY_DATASETS:
         near = difflib.get_close_matches(name, STORY_DATASETS, n=1)
@@ -185,17 +185,17 @@ def story_dataset(name: str) -> StoryDataset:
 
 @checked
 def story_onsets(events: str | Path) -> list[float]:
-    """Seconds after the first volume at which stories begin, from a BIDS events file.
+    """Read story onsets from a BIDS events file, in seconds after the first volume.
 
     Parameters
     ----------
     events : str or Path
-        With ``trial_type`` "story".
+        Table with rows of ``trial_type`` "story".
 
     Raises
     ------
     CohortError
-        The file cannot be read or names no story.
+        The file cannot be read or has no row of a story.
     """
     rows = read_words(events, column="trial_type", skip=())
     found = [row.onset for row in rows if row.text == "story"]

@@ -1,4 +1,4 @@
-"""A public data set made ready, as a folder: runs, trials, target texts and split, no images."""
+"""Study folder of a public data set: runs, trials, target texts and split, without images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .catalog import known_dataset
 from .expected_runs import Absent, absent_images
 from .known import KnownDataset
 
-DESCRIPTION, _LAYOUT = "study.json", 2  # 2: it carries its own digest
+DESCRIPTION, _LAYOUT = "study.json", 2  # 2: the file contains its own digest
 _FILES = ("runs.tsv", "trials.parquet", "surrogates.jsonl", "split.json")
 _WINDOW = {"delay_s": number, "window_trs": positive, "onset_offset_s": number}
 _described = exact_record_of(
@@ -35,7 +35,7 @@ _described = exact_record_of(
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Everything about a cohort but its images.
+    """A planned cohort: everything except its images.
 
     Parameters
     ----------
@@ -43,13 +43,13 @@ class Study:
     root : Path
         BIDS folder.
     runs : tuple of RunRecord
-        Their images may be absent.
+        Runs; images may be absent.
     trials : list of Trial
-        Their texts are the surrogates.
+        Trials, with the surrogates as texts.
     split : Split
     window : WindowSpec
     surrogates : tuple of Surrogate
-        One a trial: its text, and where it came from.
+        One per trial: its text and the origin of the text.
     """
 
     dataset: KnownDataset
@@ -66,12 +66,12 @@ class Study:
         return absent_images(self.runs)
 
     def check_images(self) -> None:
-        """Refuse to go on without the images.
+        """Raise if images are absent.
 
         Raises
         ------
         CohortError
-            Counts and names those that are absent, and says how the public fetches them.
+            Images are absent; the message counts and names them and gives the download commands.
         """
         absent = self.absent
         if not len(absent):
@@ -86,20 +86,20 @@ class Study:
 
     @checked
     def save(self, folder: str | Path) -> Path:
-        """Write the study as a folder, whole or not at all.
+        """Write the study as a folder, atomically.
 
         Parameters
         ----------
         folder : str or Path
-            New.
+            New folder.
 
         Raises
         ------
         OutputExistsError
             `folder` exists.
         CohortError
-            The study would not come back as it is: a trial of an unknown run, a run with a name
-            of its own, a data set that is not known.
+            The study cannot be read back unchanged: a trial of an unknown run, a run id that does
+            not follow from subject, session and run, or an unknown data set.
         """
         with folder_atomic(folder) as temporary:
             write_runs_table(temporary / "runs.tsv", self.runs)
@@ -168,5 +168,5 @@ def _check_same(ours: Study, back: Study) -> None:
 
 
 def is_study(folder: str | Path) -> bool:
-    """Whether a folder was written by :meth:`Study.save`."""
+    """Return whether a folder contains the ``study.json`` of :meth:`Study.save`."""
     return (Path(folder) / DESCRIPTION).is_file()

@@ -1,4 +1,4 @@
-"""Planning a study of a public data set from its BIDS folder, before any image is there."""
+"""Plan a study of a public data set from its BIDS folder, before its images are downloaded."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def plan_study(
     seed: int = 0,
     chosen: Mapping[str, str | None] | None = None,
 ) -> Study:
-    """Make a public data set ready from its BIDS folder; no image is opened.
+    """Plan a study of a public data set from its BIDS folder; no image is opened.
 
     Parameters
     ----------
@@ -46,23 +46,23 @@ def plan_study(
     dataset : KnownDataset or str
         "had" or "bold5000".
     split : callable
-        Makes the parts from the trials.
+        Function that makes the split from the trials.
     images : str or Path, optional
         Folder of preprocessed images; default `root`.
     space : str, optional
-        Of the images.
+        Space of the images.
     allow_outside : bool
         Whether files may be links that lead out of their data set.
     explained_by : sequence of str or Path
-        Folders beside `root` with captions and class names.
+        Folders with captions and class names, searched before `root`.
     categories : sequence of str
-        Keep these only.
+        Categories to keep. Default: all.
     annotator : Annotator, optional
-        Default: the captions that the stimuli have, else sentences from their class names.
+        Default: the captions of the stimuli, else sentences from their class names.
     instructions, window
-        Default: the data set's. One instruction is drawn for each record.
+        Default: those of the data set. One instruction is drawn for each record.
     cache : str or Path, optional
-        Folder of the annotator's answers, for those that take time.
+        Folder in which the answers of the annotator are stored and reused.
     seed : int
     chosen : mapping of str to str, optional
         Other entities of the images, ``{"echo": "2"}``, as in :func:`runs_from_bids`.
@@ -74,7 +74,7 @@ def plan_study(
     Raises
     ------
     CohortError, SplitError, LeakError
-        An input cannot be trusted; the message names it.
+        An input is invalid; the message names it.
     ConfigError
         A category does not occur, or an entity cannot be chosen.
     """
