@@ -17,7 +17,7 @@ from torch import Tensor
 from .launch import launch
 
 # rows of a decoding step
-FEW = 16
+DECODING_ROWS = 16
 ACTIVATIONS = {"": 0, "gelu": 1, "silu": 2, "relu": 3}
 
 
@@ -173,7 +173,7 @@ def blocks(dtype: torch.dtype, rows: int, rank: int, capability: int = 90) -> di
     held = {"BR": rank_block(rank), "GROUP": 8}
     if dtype == torch.float32:
         return {"BM": 64, "BN": 64, "BK": 16, "num_warps": 8, "num_stages": 2, **held}
-    if rows <= FEW:
+    if rows <= DECODING_ROWS:
         # few rows: many narrow tiles read the weight from every multiprocessor
         return {"BM": 16, "BN": 32, "BK": 128, "num_warps": 4, "num_stages": 4, **held}
     if capability < 90:

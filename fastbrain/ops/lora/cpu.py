@@ -19,7 +19,7 @@ from .autograd import Pair, adapted, register
 from .checks import Layer, LoraWeights
 
 # below so many rows a gradient written in Python costs more time than the traffic it saves
-FEW = 256
+OWN_GRADIENT_ROWS = 256
 
 
 def can_run(
@@ -50,7 +50,7 @@ def call(
         y = few.few(rows, weight, bias, a, b, scale, activation or "")
     elif torch.compiler.is_compiling():
         return adapted("linear_cpu", x, weight, bias, (a,), (b,), (0,), scale, activation)
-    elif rows.shape[0] < FEW or not any_gradient(x, weight, bias, a, b):
+    elif rows.shape[0] < OWN_GRADIENT_ROWS or not any_gradient(x, weight, bias, a, b):
         y = products.composed(rows, weight, bias, a, b, scale, activation or "")
     else:
         y = adapted("linear_cpu", rows, weight, bias, (a,), (b,), (0,), scale, activation)

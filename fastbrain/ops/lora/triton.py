@@ -18,7 +18,7 @@ WIDEST = 1 << 22
 # Where the branch is a large part of the traffic: narrow layers, and few rows at any width. A
 # prediction, not a measurement: elsewhere the library's own products are expected to be faster by
 # more than the branch costs, and the reference adds the branch to them in place.
-NARROW, FEW = 1024, 16
+NARROW, MOST_ROWS_IF_WIDE = 1024, 16
 
 
 def can_run(
@@ -85,11 +85,11 @@ def _reason(x: Tensor, weight: Tensor, a: Sequence[Tensor]) -> str | None:
     if max(weight.shape) > WIDEST:
         return f"the layer is {max(weight.shape)} wide; it takes at most {WIDEST}"
     rows = x.shape[:-1].numel()
-    if rows > FEW and min(weight.shape) > NARROW:
+    if rows > MOST_ROWS_IF_WIDE and min(weight.shape) > NARROW:
         return (
             f"{rows} rows of a layer {weight.shape[1]} to {weight.shape[0]}: the library's "
             "products are expected to be faster there "
-            f"(it takes widths to {NARROW} and up to {FEW} rows)"
+            f"(it takes widths to {NARROW} and up to {MOST_ROWS_IF_WIDE} rows)"
         )
     return None
 
