@@ -99,7 +99,7 @@ def _plain(codebook: Tensor, euclidean: bool, precision: torch.dtype) -> Tensor:
 def _pack(codebook: Tensor, euclidean: bool) -> Tensor:
     codes = _plain(codebook, euclidean, _precision(codebook))
     out = _fake_pack(codes, euclidean)
-    _entry("vq_pack_cpu", codes.dtype)(
+    _entry("vq_pack", codes.dtype)(
         codes=codes.data_ptr(),
         euclidean=euclidean,
         count=codes.shape[0],
@@ -138,7 +138,7 @@ def _sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[
     x, indices = x.contiguous(), indices.contiguous()
     mask = None if mask is None else mask.contiguous()
     counts, total = _fake_sums(x, indices, mask, count)
-    _entry("vq_update_cpu", total.dtype)(
+    _entry("vq_sums", total.dtype)(
         rows=x.data_ptr(),
         type=_TYPES[x.dtype],
         mask=0 if mask is None else mask.data_ptr(),
