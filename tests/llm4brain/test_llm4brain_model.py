@@ -111,7 +111,7 @@ def test_set_trainable_trains_what_it_was_told(make_model, groups):
 def test_unknown_empty_and_frozen_groups_are_refused(make_model, small_config):
     model = make_model(config=replace(small_config, n_classes=0))
     with pytest.raises(ConfigError, match="Did you mean 'encoder_adapters'"):
-        model.set_trainable(["encoder_adapters"])
+        model.set_trainable(["encoder_adaptors"])
     with pytest.raises(ConfigError, match="must stay frozen"):
         model.set_trainable(["llm"])
     with pytest.raises(ConfigError, match="'prototypes' must have parameters"):

@@ -68,7 +68,7 @@ def test_every_stage_is_the_dense_convolution(holed, kernels, strides, activatio
     first.load_state_dict(module.state_dict(), strict=False)
     # the first stage itself, on the dense volume
     kernel = F.conv3d(
-        F.pad(voxels * torch.from_numpy(holed.mask), (0, 1, 0, 1, 0, 2)),
+        F.pad(voxels * torch.tensor(holed.mask), (0, 1, 0, 1, 0, 2)),
         first.weight, first.bias, stride=holed.stride,
     )  # fmt: skip
     expected = kernel.flatten(2)[:, :, torch.from_numpy(holed.kept)].transpose(1, 2)

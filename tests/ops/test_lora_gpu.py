@@ -69,7 +69,7 @@ def test_flash_attention_gets_the_layout_it_wants(monkeypatch):
     x = torch.randn(2, 5, 12)
     layer = (torch.randn(36, 12), torch.randn(36)), (torch.randn(12, 12), None)
     adapters = {"q": LoraWeights(torch.randn(2, 12), torch.randn(12, 2), 0.5, "gelu")}
-    got = attention.attention("products", x, *layer, adapters, 3, None, cuda._flash)
+    got = attention.attention("linear_cpu", x, *layer, adapters, 3, None, cuda._flash)
     expected = lora_attention(x, *layer, adapters=adapters, num_heads=3, backend="reference")
     torch.testing.assert_close(got, expected)
     assert seen == [(2, 5, 3, 4)]

@@ -40,7 +40,7 @@ class Tokenize(torch.autograd.Function):
         volumes, offsets, mean, inv_std = ctx.saved_tensors
         grad_weight = grad_bias = None
         if ctx.needs_input_grad[1]:
-            backward = getattr(torch.ops.fastbrain, f"voxel_tokenizer_{ctx.kind}_grad")
+            backward = getattr(torch.ops.fastbrain, f"tokenize_voxels_{ctx.kind}_grad")
             total = backward(grad, volumes, offsets, mean, inv_std, ctx.scale)
             grad_weight = total.to(ctx.dtype).reshape(ctx.shape)
         if ctx.needs_input_grad[2]:
