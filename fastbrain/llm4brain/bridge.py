@@ -1,4 +1,4 @@
-"""From the encoder's tokens to the Q-Former's context."""
+"""Bridge from encoder tokens to the context of the Q-Former."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ..errors import InputError
 class Bridge(nn.Module):
     """The adapter "that bridges the encoders and the LLM" (LLM4Brain, section 3.2, stage II).
 
-    The paper does not give its form. Here it is the head of the fMRI encoder that LLM4Brain
-    builds on (Mind-Video's projection head): a linear map across tokens, which weighs every place
-    of the brain with a sign of its own, then one across channels. Attention alone cannot subtract
-    one place from another and needs far more data to find the same maps.
+    The paper does not specify its form. Here it is the projection head of Mind-Video, the fMRI
+    encoder that LLM4Brain builds on: a linear map across tokens with a signed weight per brain
+    location, then a linear map across channels. Attention weights are not negative, so attention
+    alone cannot subtract one location from another and needs far more data for the same maps.
 
     Parameters
     ----------
     n_tokens : int
-        Tokens of the encoder, the cls token among them.
+        Number of encoder tokens, including the cls tokens.
     dim : int
         Width of the encoder.
     out_tokens : int
-        Context tokens; 0 leaves the tokens as they are, so that a model fits any grid.
+        Number of context tokens. 0: no map across tokens, so the bridge fits any grid.
     out_dim : int
         Width of the context.
     """

@@ -1,7 +1,7 @@
-"""Sizes of the model.
+"""Configuration of LLM4Brain: sizes of every part.
 
-What the paper does not say (adapter rank, pooling, the Q-Former's depth in the fMRI branch) is a
-field here with a documented default, never a constant in code.
+Values that the paper does not state (adapter rank, pooling, depth of the Q-Former in the fMRI
+branch) are fields here with documented defaults, not constants in the code.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from ..nn.config_io import from_dict, require, to_dict
 class TokenizerConfig:
     """Spatio-temporal tokenizer: strided 3-D convolution in one to three stages.
 
-    The kernel and stride of the first stage are those of the store's grid, in voxels.
+    The first stage uses the kernel and stride of the grid of the store, in voxels.
 
     Parameters
     ----------
     kernels : tuple of int
-        Later stages, at most two: side of the cube of tokens that each joins into one. Tokens that
-        hold no brain count as zero. (): one stage.
+        Later stages, at most two: side of the cube of tokens that a stage merges into one token.
+        Tokens without brain voxels count as zero. (): one stage.
     strides : tuple of int
-        Step of each later stage, in tokens, at most its kernel. (): the kernels. In pretraining, a
-        hidden patch that overlaps others can be seen in part.
+        Stride of each later stage, in tokens, at most its kernel. (): equal to the kernels. If the
+        stride is smaller, cubes overlap and a hidden token is partly visible in pretraining.
     width : int
-        Width of tokens between stages. 0: the encoder's.
+        Width of tokens between stages. 0: the width of the encoder.
     activation : {"gelu", "silu", "relu"} or None
-        Between stages; None joins linearly.
+        Activation between stages; None: linear.
     frames : int
-        Temporal kernel: volumes that a token reads, as channels. The steps of a window
-        (``EncoderConfig.steps``) begin at even distances. 0: the steps lie side by side.
+        Temporal kernel: number of volumes that a token reads as channels. The steps of a window
+        (``EncoderConfig.steps``) start at even distances. 0: adjacent steps without overlap.
     """
 
     kernels: tuple[int, ...] = ()
@@ -67,21 +67,20 @@ class EncoderConfig:
     Parameters
     ----------
     dim, depth, heads : int
-        Width, blocks and attention heads. SC-MBM itself: 1024, 24, 16.
+        Width, blocks and attention heads. Published SC-MBM: 1024, 24, 16.
     mlp_ratio : float
-        Hidden width of the MLP over `dim`; SC-MBM uses 1.0.
+        Hidden width of the MLP divided by `dim`; SC-MBM uses 1.0.
     steps : int
-        Parts W of a window, joined by temporal attention in every block (Mind-Video: 2). 1: all
-        volumes are channels of one token.
+        Number of steps W in a window, connected by temporal attention in every block (Mind-Video:
+        2). 1: all volumes are channels of one token.
     positions : {"brain", "table"}
-        "brain": sine-cosine code of patch centres in mm; "table": one saved with the weights.
+        "brain": sine-cosine code of patch centres in mm. "table": a table saved with the weights.
     dropout : float
     mask_ratio : float
-        Part of the tokens hidden while pretraining (SC-MBM: 0.75).
+        Fraction of the tokens hidden in pretraining (SC-MBM: 0.75).
     decoder_dim, decoder_depth, decoder_heads : int
-        The decoder of pretraining, thrown away afterwards.
+        Decoder used in pretraining only.
     tokenizer : TokenizerConfig
-        What makes the tokens.
     """
 
     dim: int = 128
@@ -119,11 +118,12 @@ class QFormerConfig:
         Width, blocks and heads. Video-LLaMA's video Q-Former: 768, 2, 12.
     mlp_ratio : float
     n_queries : int
-        Learned queries L, the number of prefix tokens the LLM sees (paper: 32).
+        Learned queries L, the number of prefix tokens of the LLM (paper: 32).
     cross_every : int
-        Blocks 0, n, 2n, ... read the context (BLIP-2: 2; Video-LLaMA: 1).
+        Blocks 0, n, 2n, ... have cross-attention (BLIP-2: 2; Video-LLaMA: 1).
     bert : bool
-        Layout of BERT, for published weights: sums are normalised, cross-attentions project.
+        BERT layout, for published weights: residual sums are normalised, and each cross-attention
+        projects the context.
     dropout : float
     """
 
@@ -147,40 +147,40 @@ class QFormerConfig:
 @checked(error=ConfigError)
 @dataclass(frozen=True)
 class LLM4BrainConfig:
-    """Every size of :class:`LLM4Brain`.
+    """Configuration of :class:`LLM4Brain`.
 
     Parameters
     ----------
     frames : int
-        Volumes F of a window, read as channels by the tokenizer.
+        Number of volumes F in a window; the tokenizer reads them as channels.
     encoder : EncoderConfig
     qformer : QFormerConfig
     video : VideoConfig
     adapter : AdapterConfig
-        The same adapter in the query projections and MLPs of encoder and Q-Former.
+        Adapter in the query projections and MLPs of encoder and Q-Former.
     bridge_tokens : int
-        Context tokens the bridge mixes the encoder's tokens into; 0 hands all of them on.
+        Number of context tokens that the bridge computes from the encoder tokens. 0: the bridge
+        keeps all encoder tokens.
     readout_rank : int
-        Rank of the linear readout beside the Q-Former, which starts as a ridge regression; 0
-        builds none, as in the paper.
+        Rank of the linear readout parallel to the Q-Former, which starts as a ridge regression.
+        0: no readout, as in the paper.
     n_classes : int
-        Prototypes C of the class head g (paper: 180 or 100); 0 builds no head.
+        Number of prototypes C of the class head g (paper: 180 or 100). 0: no head.
     pool : {"mean", "flatten"}
-        How the L latents become one vector for the contrastive and clustering losses. The paper
-        does not say.
+        How the L latents are pooled to one vector for the contrastive and clustering losses. The
+        paper does not state it.
     subjects : {"embedding", "affine"} or None
-        What the tokenizer knows of whose brain it reads
-        (:class:`fastbrain.llm4brain.SubjectTable`): a vector a person, or a gain and a shift.
-        None: all people alike, as in the paper.
+        Subject-specific parameters (:class:`fastbrain.llm4brain.SubjectTable`): a shift vector per
+        subject, or a gain and a shift. None: no subject-specific parameters, as in the paper.
     people : tuple of str
-        Labels of those who have an entry; `fastbrain train` takes them from the store.
+        Labels of the subjects with an entry; `fastbrain train` takes them from the store.
     unknown_subject : {"refuse", "mean"}
-        A window of anybody else: an error, or the mean of all entries.
+        Windows of other subjects: raise an error, or use the mean of all entries.
     tau : float
-        Start of the contrastive temperature (paper: 0.05).
+        Initial contrastive temperature (paper: 0.05).
     prompt_first : bool
-        Layout [BOS | prompt | prefix | answer] in place of [BOS | prefix | prompt | answer]; a
-        constant prompt in front can be cached once for all decodes.
+        Layout [BOS | prompt | prefix | answer] instead of [BOS | prefix | prompt | answer]. A
+        constant prompt at the start can be cached once for all decodes.
     """
 
     frames: int = 2
@@ -215,10 +215,10 @@ class LLM4BrainConfig:
         require(self, "tau", self.tau > 0, "be positive")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dict for JSON."""
+        """Convert to a plain dict for JSON."""
         return to_dict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LLM4BrainConfig:
-        """Build from a plain dict; an unknown key is a :class:`ConfigError`."""
+        """Build from a plain dict; an unknown key raises :class:`ConfigError`."""
         return from_dict(cls, values)

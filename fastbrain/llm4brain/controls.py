@@ -1,4 +1,4 @@
-"""LLM4Brain under every control, and under any view of its store."""
+"""Run LLM4Brain on all controls, and on views of its store."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from ..lm.tokenization import encode_answers, encode_prompts
 from ..stats.derangements import derangements, needed_pairs
 from .model import LLM4Brain
 
-_ROWS = 64  # windows written for at once
+_ROWS = 64  # windows per generation batch
 
 
 class LLM4BrainDecoder:
-    """LLM4Brain as the controls see it.
+    """Adapter of LLM4Brain to the decoder interface of the controls.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class LLM4BrainDecoder:
     sampling : Sampling, optional
         Default: greedy, at most 32 tokens.
     rows_at_once : int
-        Bound on the rows of one forward pass while scoring.
+        Maximum number of rows in one forward pass of scoring.
 
     Raises
     ------
@@ -62,7 +62,7 @@ class LLM4BrainDecoder:
 
     @torch.no_grad()
     def read(self, brains: Iterable[Any]) -> Tensor:
-        """Embeddings (N, S, d_llm) before the text, of batches with `voxels`."""
+        """Compute embeddings (N, S, d_llm) before the text, of batches with `voxels`."""
         model = self.model
         parts = [model.before_answer(self._prefix(batch), self._prompt_ids)[0] for batch in brains]
         if not parts:
@@ -74,12 +74,12 @@ class LLM4BrainDecoder:
 
     @torch.no_grad()
     def read_nothing(self) -> Tensor:
-        """Embeddings (1, S, d_llm) of the prompt alone."""
+        """Compute embeddings (1, S, d_llm) of the prompt alone."""
         nothing = self.model.projection.weight.new_zeros(1, 0, self.model.projection.out_features)
         return self.model.before_answer(nothing, self._prompt_ids)[0]
 
     def write(self, prefixes: Tensor) -> list[str]:
-        """Free-running text of every prefix."""
+        """Generate the free-running text of every prefix."""
         tokenizer = self.model.text_tokenizer
         texts: list[str] = []
         for rows in prefixes.split(_ROWS):
@@ -96,14 +96,14 @@ class LLM4BrainDecoder:
     def score(
         self, prefixes: Tensor, texts: Sequence[str], pairs: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float64]:
-        """Teacher-forced mean negative log likelihood (K,) of (prefix, text) pairs (K, 2)."""
+        """Compute the teacher-forced mean NLL (K,) of (prefix, text) pairs (K, 2)."""
         nll, mask = self.score_tokens(prefixes, texts, pairs)
         return mean_nll(torch.from_numpy(nll), torch.from_numpy(mask)).double().numpy()
 
     def score_tokens(
         self, prefixes: Tensor, texts: Sequence[str], pairs: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """Teacher-forced negative log likelihood of every token.
+        """Compute the teacher-forced negative log-likelihood of every token.
 
         Returns
         -------
@@ -120,16 +120,16 @@ class LLM4BrainDecoder:
         return nll.cpu().numpy(), mask.cpu()[wanted[:, 1]].numpy()
 
     def features(self, prefixes: Tensor) -> npt.NDArray[np.float64]:
-        """Mean embedding of every prefix, (N, d_llm)."""
+        """Compute the mean embedding of every prefix, (N, d_llm)."""
         return prefixes.float().mean(dim=1).cpu().double().numpy()
 
     def untuned(self) -> AbstractContextManager[None] | None:
-        """Context without the language model's PEFT adapters; None if it has none."""
+        """Context manager that disables the PEFT adapters of the LLM; None if it has none."""
         return _adapters_off(self.model.llm) if _adapter_layers(self.model.llm) else None
 
 
 def _adapter_layers(llm: Any) -> list[Any]:
-    # PEFT's layers, and what it trains as a whole, told by their interface: PEFT is optional
+    # layers and fully trained modules of PEFT, detected by interface because PEFT is optional
     wanted = ("adapter_layer_names", "enable_adapters")
     return [m for m in llm.modules() if all(hasattr(m, name) for name in wanted)]
 
@@ -165,7 +165,7 @@ def control_model(
     seed: int = 0,
     batch_size: int = 32,
 ) -> Conditions:
-    """Run LLM4Brain on the true brain and on every control.
+    """Run LLM4Brain on the true brain data and on every control.
 
     Parameters
     ----------
@@ -174,13 +174,13 @@ def control_model(
     trial_ids : sequence of str
         Trials of the test part.
     apart : sequence of str
-        Attributes of a :class:`fastbrain.data.Trial` that partners may not share, the first of
-        them the unit of intervals; add ``"stimulus"`` where stimuli repeat across runs.
+        Attributes of :class:`fastbrain.data.Trial` that partners must not share; the first is the
+        unit of confidence intervals. Add ``"stimulus"`` if stimuli repeat across runs.
     sampling : Sampling, optional
     count : int
-        Derangements.
+        Number of derangements.
     seed : int
-        Of derangements, noise and intervals.
+        Seed of derangements, noise and intervals.
     batch_size : int
 
     Returns
@@ -190,7 +190,7 @@ def control_model(
     Raises
     ------
     InputError
-        A trial is not of the test part, or no derangement exists.
+        A trial is not in the test part, or no derangement exists.
     """
     _check_test_part("control_model", store, trial_ids)
     trials = [store.by_id[t] for t in trial_ids]
@@ -201,7 +201,7 @@ def control_model(
 
     brains = {TRUE: windows(store, trial_ids)}
     for kind in get_args(Noise):
-        # the zero brain is the same for all whom the model does not tell apart
+        # without a subject table the zero brain gives the same result for every trial
         same = kind == "zero brain" and model.subjects is None
         ids = trial_ids[:1] if same else trial_ids
         brains[kind] = windows(noise_store(store, kind, seed=seed), ids)
@@ -227,7 +227,7 @@ def pairwise_scorer(
     seed: int = 0,
     batch_size: int = 32,
 ) -> Callable[[VoxelStore], Score]:
-    """Make a function that scores a view of the store; for regions and delays.
+    """Build a function that scores a view of the store, for regions and delays.
 
     Parameters
     ----------
@@ -237,8 +237,8 @@ def pairwise_scorer(
     Returns
     -------
     callable
-        View of the store (or the store itself) to its pairwise accuracy against deranged brains:
-        the same trials and derangements every time.
+        Maps a view of the store, or the store itself, to its pairwise accuracy against deranged
+        brains. Trials and derangements are the same in every call.
     """
     _check_test_part("pairwise_scorer", store, trial_ids)
     trials = [store.by_id[t] for t in trial_ids]

@@ -1,4 +1,4 @@
-"""From brain windows to text: the prefix, the prompt, and what the language model says next."""
+"""Decode brain windows to text: prefix, prompt, generation and scoring."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .model import LLM4Brain
 
 @dataclass(frozen=True)
 class Decoded:
-    """Windows as the language model sees them, and what it says.
+    """Decoded texts of windows, with the input embeddings of the language model.
 
     Parameters
     ----------
     trial_ids, texts : tuple of str
-        Decoded text of each trial, free-running.
+        Trial ids and their free-running decoded texts.
     embeds : Tensor, (N, S, d_llm)
-        BOS, brain tokens and prompt: what text is generated after.
+        Embeddings of BOS, brain prefix and prompt, before the generated text.
     """
 
     trial_ids: tuple[str, ...]
@@ -51,7 +51,8 @@ def decode_windows(
     ----------
     model : LLM4Brain
     batches : iterable of Batch
-        With `voxels` (B, F, n_tokens, P), `subjects` and `trial_ids`; a ``WindowLoader`` is one.
+        With `voxels` (B, F, n_tokens, P), `subjects` and `trial_ids`, for example a
+        ``WindowLoader``.
     prompt : str, optional
         Default: the prompt the model was saved with.
     sampling : Sampling, optional
@@ -59,14 +60,14 @@ def decode_windows(
     Returns
     -------
     Decoded
-        A text ends with the tokenizer's end token, or with a special token that the language
-        model's generation settings name as an end.
+        A text ends at the end token of the tokenizer, or at a special token that the generation
+        settings of the language model define as an end token.
 
     Raises
     ------
     InputError
-        There is no prompt, `batches` is empty or holds no batches, or :func:`generate` refuses
-        the language model or its inputs.
+        There is no prompt, `batches` is empty or its items are not batches, or :func:`generate`
+        rejects the language model or its inputs.
     """
     tokenizer, prompt_ids = _prompted("decode_windows", model, prompt)
     was_training = model.training
@@ -93,7 +94,7 @@ def decode_windows(
 
 @checked
 def score_texts(model: LLM4Brain, decoded: Decoded, texts: Sequence[str]) -> Tensor:
-    """Teacher-forced mean negative log likelihood of every text after every window, (N, M).
+    """Score every text after every window: teacher-forced mean NLL, (N, M).
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ def score_texts(model: LLM4Brain, decoded: Decoded, texts: Sequence[str]) -> Ten
     decoded : Decoded
         From :func:`decode_windows`, N windows.
     texts : sequence of str
-        M candidates; equal ones are scored once.
+        M candidates; duplicates are scored once.
 
     Raises
     ------
@@ -121,7 +122,7 @@ def score_texts(model: LLM4Brain, decoded: Decoded, texts: Sequence[str]) -> Ten
 def token_saliency(
     model: LLM4Brain, batches: Iterable[Any], *, prompt: str | None = None
 ) -> Tensor:
-    """How much each brain token matters for the true text: mean absolute gradient times token.
+    """Compute the saliency of brain tokens for the true text: mean absolute gradient · token.
 
     Parameters
     ----------
@@ -134,12 +135,12 @@ def token_saliency(
     Returns
     -------
     Tensor, (model.grid.n_tokens,) float32
-        A patch has what the token that it is part of has.
+        Each patch has the value of its token, or the mean over several tokens.
 
     Raises
     ------
     InputError
-        There is no prompt, or `batches` is empty or holds no batches.
+        There is no prompt, or `batches` is empty or its items are not batches.
     """
     _, prompt_ids = _prompted("token_saliency", model, prompt)
     was_training = model.training
@@ -162,7 +163,7 @@ def token_saliency(
 
 
 def _prompted(function: str, model: LLM4Brain, prompt: str | None) -> tuple[Any, Tensor]:
-    """Tokenizer of a model, and the ids of its prompt."""
+    """Return the text tokenizer of a model and the ids of the prompt."""
     if model.text_tokenizer is None:
         raise InputError(f"{function}: model must have a tokenizer, got one without it.")
     prompt = prompt if prompt is not None else getattr(model.card, "prompt", "")

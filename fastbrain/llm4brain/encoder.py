@@ -1,8 +1,8 @@
-"""SC-MBM: a ViT over brain tokens, pretrained by restoring masked voxels.
+"""SC-MBM: a ViT over brain tokens, pretrained by reconstruction of masked voxels.
 
 Chen et al., "Seeing Beyond the Brain" (Mind-Vis, sparse-coded masked brain modelling) and
-"Cinematic Mindscapes" (Mind-Video, attention across the steps of a window); LLM4Brain (section 3.1)
-keeps it frozen and adds adapters.
+"Cinematic Mindscapes" (Mind-Video, attention across the steps of a window). LLM4Brain (section 3.1)
+freezes the encoder and adds adapters.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .tokenizer import VoxelTokenizer
 
 
 class SCMBM(nn.Module):
-    """Encoder over the tokens of a window.
+    """Transformer encoder of the tokens of a window.
 
     Parameters
     ----------
     config : EncoderConfig
     centers_mm : array_like, (n_tokens, 3) float
-        Patch centres (x, y, z) in mm; they make the fixed position code.
+        Token centres (x, y, z) in mm, from which the fixed position code is computed.
     adapter : AdapterConfig, optional
         Adapters in the query projection and the MLP of every block.
     """
@@ -42,7 +42,7 @@ class SCMBM(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        # what is recomputed from the centres, which are saved with the grid, need not be saved
+        # the code is recomputed from the centres, which are saved with the grid
         code = brain_positions(centers_mm, config.dim)
         self.register_buffer("positions", code, persistent=config.positions == "table")
         self.recompute = False
@@ -57,7 +57,7 @@ class SCMBM(nn.Module):
 
     @property
     def steps(self) -> int:
-        """Parts W of a window."""
+        """Number of steps W in a window."""
         return self.config.steps
 
     def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
@@ -66,9 +66,9 @@ class SCMBM(nn.Module):
         Parameters
         ----------
         tokens : Tensor, (B, W · n_tokens, dim)
-            The steps of a window one after the other.
+            The steps of each window in order.
         keep : Tensor, (B, k) int64, optional
-            Patches that are visible, the same in every step; default all.
+            Indices of visible tokens, the same in every step; default: all.
 
         Returns
         -------
@@ -87,7 +87,7 @@ class SCMBM(nn.Module):
             x = x + self.time.to(x.dtype)
         x = x.flatten(0, 1)  # (B·W, n, dim)
         if keep is not None:
-            # a patch that is hidden in one step only could be copied from the next
+            # hide a token in all steps: it could be copied from a step that shows it
             x = take(x, keep.repeat_interleave(self.steps, dim=0))
         x = torch.cat([self.cls.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
         x = self.norm(run_blocks(self.blocks, x, recompute=self.recompute))
@@ -114,14 +114,14 @@ def _block(config: EncoderConfig, adapter: AdapterConfig | None) -> Block:
 
 
 class MaskedAutoencoder(nn.Module):
-    """Tokenizer and encoder with the light decoder that pretraining needs.
+    """Tokenizer and encoder with a small decoder for masked pretraining.
 
     Parameters
     ----------
     tokenizer : VoxelTokenizer
     encoder : SCMBM
     centers_mm : array_like, (n_patches, 3) float
-        Of the tokenizer's grid.
+        Patch centres of the tokenizer grid.
     """
 
     positions: Tensor
@@ -155,7 +155,7 @@ class MaskedAutoencoder(nn.Module):
         init_trunk(nn.ModuleList([self.widen, self.blocks, self.head]))
 
     def forward(self, voxels: Tensor) -> Tensor:
-        """Hide part of the tokens and return the error on what was hidden.
+        """Mask part of the tokens and return the reconstruction error on them.
 
         Parameters
         ----------
@@ -164,7 +164,7 @@ class MaskedAutoencoder(nn.Module):
         Returns
         -------
         Tensor, scalar float32
-            Mean squared error of the normalised brain voxels of hidden patches.
+            Mean squared error of the normalised brain voxels of the masked tokens.
         """
         n = self.tokenizer.n_tokens
         visible = max(1, min(n - 1, round(n * (1 - self.encoder.config.mask_ratio))))
@@ -179,14 +179,14 @@ class MaskedAutoencoder(nn.Module):
         return error.sum() / brain.sum().clamp_min(1)
 
     def _behind(self, values: Tensor) -> Tensor:
-        """Values (B, F, n_patches, P) of all patches behind each token, (B, n, F·K·P)."""
+        """Gather (B, F, n_patches, P) by token: values of its patches, (B, n, F·K·P)."""
         if self.tokenizer.joins:
             empty = values.new_zeros(*values.shape[:2], 1, values.shape[3])
             values = torch.cat([values, empty], dim=2)[:, :, self.tokenizer.reach].flatten(3)
         return values.transpose(1, 2).flatten(2)
 
     def restore(self, voxels: Tensor, keep: Tensor, hide: Tensor) -> Tensor:
-        """Predict the normalised voxels (B, h, F·P) of patches `hide` from patches `keep`."""
+        """Predict the normalised voxels (B, h, F·K·P) of tokens `hide` from tokens `keep`."""
         steps = self.encoder.steps
         seen = self.widen(self.encoder(self.tokenizer(voxels), keep))
         seen = seen.unflatten(1, (steps, -1)).flatten(0, 1)  # (B·W, 1 + k, d)
@@ -200,5 +200,5 @@ class MaskedAutoencoder(nn.Module):
 
 
 def take(x: Tensor, index: Tensor) -> Tensor:
-    """Pick rows `index` (B, k) of `x` (B, n, d) sample by sample."""
+    """Select rows `index` (B, k) of `x` (B, n, d), sample by sample."""
     return x.gather(1, index[:, :, None].expand(-1, -1, x.shape[-1]))

@@ -1,4 +1,4 @@
-"""Judge a trained run: decode its scored trials, compare with controls, write the report."""
+"""Evaluate a trained run: decode test trials, compare with controls, write the report."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def open_run(
     device: str = "cpu",
     unknown_subject: str | None = None,
 ) -> tuple[LLM4Brain, VoxelStore, dict[str, Any]]:
-    """Load a run's model and the store it was trained on.
+    """Load the model of a run and the store of its training.
 
     Parameters
     ----------
     run : str or Path
-        Folder that ``fastbrain train`` or ``fastbrain adapt`` made.
+        Run folder from ``fastbrain train`` or ``fastbrain adapt``.
     store : str or Path, optional
-        Where the store is now. Default: where it was at training, then the same place relative to
+        Current path of the store. Default: its path at training, then the same path relative to
         the run folder.
     device : str
     unknown_subject : {"refuse", "mean"}, optional
-        What a model with a table of subjects does with a person it has no entry for; default: as
-        it was trained.
+        What a model with a subject table does for a subject without an entry; default: the setting
+        of training.
 
     Returns
     -------
@@ -60,8 +60,8 @@ def open_run(
     Raises
     ------
     CheckpointError
-        Training is not finished, a file of the run is damaged, or its store or language model is
-        not found as it was.
+        Training is not finished, a file of the run is damaged, or the store or language model is
+        missing or differs from training.
     """
     manifest = read_manifest(run, function="open_run")
     own = {"adaptation", "adapt_trials"} <= set(manifest)
@@ -86,18 +86,18 @@ def evaluate_model(
     seed: int = 0,
     bert: bool = True,
 ) -> Evaluation:
-    """Decode trials and score them beside every control.
+    """Decode trials and score them together with every control.
 
     Parameters
     ----------
     model : LLM4Brain
     store : VoxelStore
     trial_ids : tuple of str
-        Trials that nothing was fitted on.
+        Test trials; nothing was fitted on them.
     sampling : Sampling, optional
     count : int
-        Derangements, at least 100. No partner comes from the same run nor, where the trials name
-        one, from the same story.
+        Number of derangements, at least 100. Partners never share a run and, if all trials have a
+        story, never share a story.
     seed, bert
         See :func:`evaluate_text`.
 
@@ -142,7 +142,7 @@ def evaluate_run(
     ----------
     run : str or Path
     store : str or Path, optional
-        Where the store is now; see :func:`open_run`.
+        Current path of the store; see :func:`open_run`.
     sampling, count, seed, bert
         See :func:`evaluate_model`.
     device : str
@@ -151,14 +151,14 @@ def evaluate_run(
     facts : dict, optional
         More entries for ``metrics.json``.
     parts : ReportParts, optional
-        Title and notes of the report; the rest is filled in.
+        Title and notes of the report; the function fills in the rest.
 
     Raises
     ------
     CheckpointError
         See :func:`open_run`.
     DiskError
-        The run folder cannot be written into; nothing was computed.
+        The run folder is not writable; nothing was computed.
     """
     run = Path(run)
     model, data, manifest = open_run(
@@ -174,7 +174,7 @@ def evaluate_run(
     known = {
         "adaptation": manifest["adaptation"],
         "sampling": asdict(sampling or Sampling()),
-        # runs trained before there was an audit have none
+        # runs from before the audit was introduced have no such keys
         "split": manifest.get("split"),
         "audit": manifest.get("audit"),
         "unknown_subject": None if model.subjects is None else model.subjects.unknown,
@@ -203,7 +203,7 @@ def evaluate_run(
 
 
 def write_texts(path: str | Path, trial_ids: tuple[str, ...], texts: tuple[str, ...]) -> Path:
-    """Write decoded texts as a TSV of trial and text, atomically."""
+    """Write decoded texts to a TSV file of trial and text, atomically."""
     rows = [(t, " ".join(text.split())) for t, text in zip(trial_ids, texts, strict=True)]
     return write_atomic(path, tsv_text(["trial_id", "text"], rows))
 

@@ -1,4 +1,4 @@
-"""LLM4Brain: voxels to a prefix that a frozen LLM reads (Zheng & Sun, arXiv 2409.17987).
+"""LLM4Brain: map voxels to a prefix of a frozen LLM (Zheng & Sun, arXiv 2409.17987).
 
 ::
 
@@ -6,8 +6,7 @@
                   └────────────── linear readout ───────────────────────┘
     frames ─ video encoder ─────────────────────── Q-Former, adapters off ─ X ─ projection ─▶ LLM
 
-Z and X have one shape and one meaning, which stage I enforces; the video branch is for training
-only.
+Z and X have the same shape. Stage I aligns Z with X. The video branch is used in training only.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from .tokenizer import VoxelTokenizer
 
 
 class LLM4Brain(nn.Module):
-    """The whole model. The LLM stays frozen, in evaluation mode, and out of the state dict.
+    """LLM4Brain model. The LLM is frozen, in evaluation mode, and not in the state dict.
 
     Parameters
     ----------
@@ -50,15 +49,15 @@ class LLM4Brain(nn.Module):
     llm : PreTrainedModel
         Any causal LM that takes `inputs_embeds`.
     text_tokenizer : PreTrainedTokenizer, optional
-        The LLM's tokenizer; sequences start with its BOS where it has one.
+        Tokenizer of the LLM. If it has a BOS token, sequences start with it.
     mean, inv_std : array_like, (n_tokens, P) float32, optional
         Voxel statistics of the training runs, in units of scale·raw.
     scale : float
         Factor from stored integers to physical units.
     video : Module, optional
-        Frame encoder with attribute `dim`, e.g. :func:`from_vision_model`; it is kept frozen and
-        out of the state dict; a learned code of each frame's place in the clip is added to what it
-        gives. Default: a :class:`FrameEncoder` of the configured size.
+        Frame encoder with attribute `dim`, e.g. :func:`from_vision_model`. It is frozen and not in
+        the state dict. A learned position code of each frame in the clip is added to its output.
+        Default: a :class:`FrameEncoder` of the configured size.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class LLM4Brain(nn.Module):
         self.external_video = video is not None
         self.video = video.requires_grad_(False) if video else FrameEncoder(config.video)
         context_dim = int(self.video.dim)  # type: ignore[arg-type]
-        # where in the clip a frame is, which an encoder of single frames cannot say
+        # position of a frame in the clip, which an encoder of single frames does not encode
         self.frame_place = (
             nn.Parameter(torch.zeros(config.video.frames, 1, context_dim)) if video else None
         )
@@ -112,12 +111,12 @@ class LLM4Brain(nn.Module):
             else None
         )
         self.recompute = False
-        self.card: Any = None  # where the weights came from, once loaded or saved
+        self.card: Any = None  # ModelCard of the weights, set when the model is loaded or adapted
         self.llm = llm.requires_grad_(False).eval()
         leave_out(self, ("llm.", "video.") if self.external_video else ("llm.",))
 
     def train(self, mode: bool = True) -> LLM4Brain:
-        """Switch the trainable parts; the LLM never leaves evaluation mode."""
+        """Switch the mode of all parts except the LLM, which stays in evaluation mode."""
         super().train(mode)
         self.llm.eval()
         recompute_layers(self.llm, mode and self.recompute)
@@ -125,63 +124,64 @@ class LLM4Brain(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return self.log_tau.device
 
     @property
     def bos_token_id(self) -> int | None:
-        """First token of every sequence, if the LLM's tokenizer has one."""
+        """BOS token id, the first token of every sequence; None if the tokenizer has none."""
         return getattr(self.text_tokenizer, "bos_token_id", None)
 
     def tokens(self, voxels: Tensor, subjects: Sequence[str] | None = None) -> Tensor:
-        """Brain tokens (B, W·n_tokens, dim) of windows as :meth:`brain_latents` takes."""
+        """Compute brain tokens (B, W·n_tokens, dim); inputs as in :meth:`brain_latents`."""
         tokens = self.tokenizer(voxels)
         return tokens if self.subjects is None else self.subjects(tokens, subjects)
 
     def encode(self, voxels: Tensor, subjects: Sequence[str] | None = None) -> Tensor:
-        """Encoder tokens (B, W·(1 + n_tokens), dim) of windows as :meth:`brain_latents` takes."""
+        """Compute encoder tokens (B, W·(1 + n_tokens), dim); see :meth:`brain_latents`."""
         return self.encoder(self.tokens(voxels, subjects))
 
     def brain_latents(self, voxels: Tensor, subjects: Sequence[str] | None = None) -> Tensor:
-        """Z (B, n_queries, d_q) of windows (B, F, n_tokens, P) or (B, F, Z, Y, X), int16 too.
+        """Compute Z (B, n_queries, d_q) of windows (B, F, n_tokens, P) or (B, F, Z, Y, X).
 
-        `subjects`, whose each window is, is read by a model with ``config.subjects`` alone.
+        Windows may be int16 or floating. `subjects` gives the subject of each window; only a model
+        with ``config.subjects`` reads it.
         """
         return self.latents_of(self.tokens(voxels, subjects))
 
     def latents_of(self, tokens: Tensor) -> Tensor:
-        """Z (B, n_queries, d_q) of brain tokens (B, W·n_tokens, dim), those of :meth:`tokens`."""
+        """Compute Z (B, n_queries, d_q) of tokens (B, W·n_tokens, dim); see :meth:`tokens`."""
         z = self.qformer(self.bridge(self.encoder(tokens)))
         return z if self.readout is None else self.readout(tokens, z)
 
     def video_latents(self, frames: Tensor) -> Tensor:
-        """X (B, n_queries, d_q) of clips `frames` (B, T, 3, H, W) in [0, 1]; adapters off.
+        """Compute X (B, n_queries, d_q) of clips (B, T, 3, H, W) in [0, 1], with adapters off.
 
-        What an external frame encoder made of them, (B, T·patches, dim), is taken in their place.
+        With an external frame encoder, `frames` may also be its output, (B, T·patches, dim).
         """
         seen = frames if self.external_video and frames.ndim == 3 else self.video(frames)
         with adapters_off(self.qformer):
             return self.qformer(placed(seen, self.frame_place))
 
     def prefix(self, voxels: Tensor, subjects: Sequence[str] | None = None) -> Tensor:
-        """Input embeddings (B, n_queries, d_llm) that stand for the brain in front of the LLM."""
+        """Compute the brain prefix: input embeddings (B, n_queries, d_llm) for the LLM."""
         return self.projection(self.brain_latents(voxels, subjects))
 
     def video_prefix(self, frames: Tensor) -> Tensor:
-        """Input embeddings (B, n_queries, d_llm) that stand for the clip."""
+        """Compute the prefix of a clip: input embeddings (B, n_queries, d_llm) for the LLM."""
         return self.projection(self.video_latents(frames))
 
     def pooled(self, latents: Tensor) -> Tensor:
-        """One vector a sample: mean over queries (B, d_q), or all of them (B, n_queries·d_q)."""
+        """Pool to one vector per sample: mean (B, d_q) or all queries (B, n_queries·d_q)."""
         return latents.mean(dim=1) if self.config.pool == "mean" else latents.flatten(1)
 
     def class_logits(self, features: Tensor, *, temperature: float = 1.0) -> Tensor:
-        """Cosine of features and class prototypes over a temperature (head g, no bias).
+        """Divide the cosine of features and class prototypes by a temperature (head g, no bias).
 
         Parameters
         ----------
         features : Tensor, (B, d)
-            What :meth:`pooled` gave.
+            Output of :meth:`pooled`.
         temperature : float
 
         Returns
@@ -191,7 +191,7 @@ class LLM4Brain(nn.Module):
         return unit(features) @ self.unit_prototypes().T / temperature
 
     def unit_prototypes(self) -> Tensor:
-        """Class prototypes with L2-normalised rows, (C, d)."""
+        """Return the class prototypes with L2-normalised rows, (C, d)."""
         if self.prototypes is None:
             raise InputError("LLM4Brain: n_classes must be set for class logits, got 0.")
         return unit(self.prototypes)
@@ -199,7 +199,7 @@ class LLM4Brain(nn.Module):
     def before_answer(
         self, prefix: Tensor, prompt_ids: Tensor, *, prompt_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """All that stands before the answer, for scoring and for generation alike.
+        """Build the embeddings before the answer, for scoring and generation.
 
         Parameters
         ----------
@@ -211,7 +211,7 @@ class LLM4Brain(nn.Module):
         -------
         embeddings : Tensor, (B, T, d_llm)
         mask : Tensor, (B, T) bool, or None
-            None when nothing is padded.
+            None if there is no padding.
         """
         return layout(
             self.llm,
@@ -231,7 +231,7 @@ class LLM4Brain(nn.Module):
         *,
         prompt_mask: Tensor | None = None,
     ) -> Tensor:
-        """Negative log-likelihood of each answer, summed over its tokens (for scoring).
+        """Compute the negative log-likelihood of each answer, summed over its tokens.
 
         Parameters
         ----------
@@ -242,7 +242,7 @@ class LLM4Brain(nn.Module):
         Returns
         -------
         Tensor, (B,) float32
-            Nats. Teacher-forced: never a measure of free generation.
+            Nats. Teacher-forced, so it does not measure free generation.
         """
         before, mask = self.before_answer(prefix, prompt_ids, prompt_mask=prompt_mask)
         return answer_nll(self.llm, before, mask, answer_ids, answer_mask).sum(dim=1)
@@ -257,14 +257,14 @@ class LLM4Brain(nn.Module):
         prompt_mask: Tensor | None = None,
         reduction: str = "token",
     ) -> Tensor:
-        """Cross-entropy of the answers through the frozen LLM (LLM4Brain, equation 3).
+        """Compute the cross-entropy of the answers under the frozen LLM (LLM4Brain, equation 3).
 
         Parameters
         ----------
         prefix, prompt_ids, answer_ids, answer_mask, prompt_mask : as in :meth:`sequence_nll`
         reduction : {"token", "sequence"}
-            Mean over tokens, or the paper's sum over tokens and mean over samples, which weighs
-            long answers more.
+            "token": mean over tokens. "sequence": sum over tokens and mean over samples, as in the
+            paper, which gives long answers more weight.
 
         Returns
         -------
@@ -280,9 +280,9 @@ class LLM4Brain(nn.Module):
         return nll.sum() / (answer_mask.sum() if reduction == "token" else len(nll))
 
     def parameter_groups(self) -> Groups:
-        """Every parameter under one name of what trains together; see :mod:`.groups`."""
+        """Return the parameters by training group; see :mod:`.parameter_groups`."""
         return parameter_groups(self)
 
     def set_trainable(self, groups: Sequence[str]) -> list[str]:
-        """Train these groups and freeze all others; see :func:`.groups.set_trainable`."""
+        """Train `groups` and freeze all others; see :func:`.parameter_groups.set_trainable`."""
         return set_trainable(self, groups, frozen=("llm", "vision"))

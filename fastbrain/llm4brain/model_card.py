@@ -1,4 +1,4 @@
-"""The page that goes with a saved model: what it reads, what it learned from, what it is worth."""
+"""Model card of a saved model: inputs, training data, scores and limits."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def card_text(
     described : mapping
         ``config.json`` of a saved model.
     scores : sequence of mapping
-        ``scores`` of a run's ``metrics.json``; each is shown beside its chance level.
+        ``scores`` from the ``metrics.json`` of a run; each is shown with its chance level.
     license : str, optional
-        Of the weights, for the hub.
+        License of the weights, for the hub.
 
     Returns
     -------

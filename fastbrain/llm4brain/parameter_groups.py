@@ -1,17 +1,17 @@
-"""Which parameters of LLM4Brain train together.
+"""Training groups of the parameters of LLM4Brain.
 
 =================  ================================================================
 tokenizer          3-D convolution over voxels
-subjects           what the tokenizer knows of each person, where the model has such a table
+subjects           entries of the subject table, if the model has one
 encoder            SC-MBM without its adapters
 encoder_adapters   low-rank adapters of SC-MBM
 bridge             encoder tokens to Q-Former context: the paper's adapter "that
                    bridges the encoders and the LLM"
-readout            linear readout of all tokens, and the gate of the Q-Former beside it
+readout            linear readout of all tokens, and the gate of the Q-Former latents
 qformer            Q-Former without its adapters, shared with the video branch
 qformer_adapters   low-rank adapters of the Q-Former, fMRI branch only
 projection         latents to the LLM's embeddings, shared with the video branch
-video              frame encoder of our own, or the places of an external one's frames
+video              built-in frame encoder, or the frame position codes of an external one
 vision             external frame encoder; always frozen
 prototypes         class head g
 temperature        log of the contrastive temperature
@@ -50,7 +50,7 @@ NAMES = (
 
 
 def parameter_groups(model: nn.Module) -> Groups:
-    """Sort every parameter of a model into exactly one group.
+    """Assign every parameter of a model to exactly one group.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def parameter_groups(model: nn.Module) -> Groups:
     Returns
     -------
     dict of str to list of (name, Parameter)
-        One key for each of :data:`NAMES`; a part the model lacks has an empty list.
+        One key for each of :data:`NAMES`; the list is empty if the model lacks the part.
     """
     groups: Groups = {name: [] for name in NAMES}
     low_rank = {id(p) for m in model.modules() if isinstance(m, Adapter) for p in m.parameters()}
@@ -75,7 +75,7 @@ def parameter_groups(model: nn.Module) -> Groups:
 def set_trainable(
     model: nn.Module, groups: Sequence[str], *, frozen: Collection[str] = ("llm",)
 ) -> list[str]:
-    """Train these groups and freeze all others.
+    """Train `groups` and freeze all others.
 
     Parameters
     ----------
@@ -83,12 +83,12 @@ def set_trainable(
     groups : sequence of str
         Keys of :func:`parameter_groups`.
     frozen : collection of str
-        Groups that may never train.
+        Groups that must not train.
 
     Returns
     -------
     list of str
-        Names of the parameters that train now.
+        Names of the trainable parameters.
 
     Raises
     ------

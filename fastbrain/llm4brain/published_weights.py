@@ -1,7 +1,7 @@
-"""Weights that other projects published, read into our modules: safetensors, strict, with a digest.
+"""Load weights published by other projects: safetensors only, strict, with a digest.
 
-A pickle can run code when it is opened. It is opened here by :func:`convert_pickle` alone, which
-lets torch read tensors and plain values and nothing else, and writes them as safetensors.
+A pickle can run code when it is opened. Only :func:`convert_pickle` opens one here; it lets torch
+read tensors and plain values only, and writes them as safetensors.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ..nn.state_dict import load_strict
 from .encoder import SCMBM
 from .tokenizer import VoxelTokenizer
 
-# where a training loop may have put the model's own tensors
+# keys under which a training loop may have saved the tensors of the model
 _NESTED = ("model", "state_dict", "model_state_dict")
-# Mind-Vis and Mind-Video -> ours, inside a block
+# Mind-Vis and Mind-Video name -> our name, inside a block
 _BLOCK = {
     "norm1": "norm_attention",
     "attn.qkv": "attention.qkv",
@@ -38,7 +38,7 @@ _BLOCK = {
     "mlp.fc1": "mlp.up",
     "mlp.fc2": "mlp.down",
 }
-# the tokenizer replaces patch_embed; decoders and heads belong to what these models were made for
+# not loaded: our tokenizer replaces patch_embed, and decoders and heads serve other tasks
 _UNUSED = re.compile(
     r"(patch_embed|mask_token|decoder_\w+|nature_img_\w+|proj_head|logit_scale)(\.|$)"
 )
@@ -48,22 +48,22 @@ _OF_TIME = re.compile(r"^time$|\.(time|norm_time)\.")
 
 @dataclass(frozen=True)
 class Published:
-    """What was read, for the run's record.
+    """Record of loaded weights, for the manifest of a run.
 
     Parameters
     ----------
     file, sha256 : str
         Name and digest of the file.
     source : str
-        Digest of the pickle it was converted from, "" where it was none.
+        Digest of the pickle that was converted to the file; "" if there was none.
     positions : str
-        What became of its position table.
+        How the position table was used.
     tokenizer : bool
-        Whether it brought a tokenizer that was taken over.
+        Whether the weights of a tokenizer were loaded from the file.
     unused : tuple of str
-        Tensors that have no place here.
+        Tensors of the file that were not loaded.
     fresh : tuple of str
-        Parts of the module that the file knows nothing of.
+        Parts of the module that are not in the file.
     """
 
     file: str
@@ -77,14 +77,14 @@ class Published:
 
 @checked
 def convert_pickle(path: str | Path, out: str | Path) -> Path:
-    """Write the tensors of a torch pickle as safetensors, without running what it contains.
+    """Convert the tensors of a torch pickle to safetensors, without running code in it.
 
     Parameters
     ----------
     path : str or Path
         ``checkpoint.pth``, ``diffusion_pytorch_model.bin``.
     out : str or Path
-        Name of the safetensors file.
+        Path of the safetensors file.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def convert_pickle(path: str | Path, out: str | Path) -> Path:
     Raises
     ------
     CheckpointError
-        The file is missing, damaged, or holds more than tensors and plain values.
+        The file is missing or damaged, or contains more than tensors and plain values.
     """
     from safetensors.torch import save
 
@@ -103,7 +103,7 @@ def convert_pickle(path: str | Path, out: str | Path) -> Path:
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # torch names the class it would have had to build
+        # the error of torch names the class that it refused to load
         reason = next(iter(re.findall(r"GLOBAL ([\w.]+)", str(error))), "it is damaged")
         raise CheckpointError(
             f"convert_pickle: {path} must hold tensors and plain values only, got {reason}. Save "
@@ -112,13 +112,13 @@ def convert_pickle(path: str | Path, out: str | Path) -> Path:
     tensors = _tensors(value)
     if not tensors:
         raise CheckpointError(f"convert_pickle: {path} must hold tensors by name, got none.")
-    # transformers asks which framework wrote a file
+    # transformers reads the framework from the metadata
     whole = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
     return write_atomic(out, save(whole, metadata={"format": "pt", "source_sha256": sha256(path)}))
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], str]:
-    """Tensors of a safetensors file, and the digest of the pickle it came from, "" if it did not.
+    """Read the tensors of a safetensors file, and the digest of its source pickle, or "".
 
     Raises
     ------
@@ -144,21 +144,21 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], str]:
 def load_scmbm(
     encoder: SCMBM, path: str | Path, *, tokenizer: VoxelTokenizer | None = None
 ) -> Published:
-    """Read a published SC-MBM encoder (Mind-Vis, Mind-Video), or one of our own.
+    """Load a published SC-MBM encoder (Mind-Vis, Mind-Video) or one saved by fastbrain.
 
-    Blocks must agree in number and width. The published position table is a line of patches of the
-    visual cortex: an encoder with ``positions="table"`` takes it, interpolated along its own order
-    of patches, one with ``"brain"`` keeps its millimetres. Adapters, and the temporal attention
-    where the file has none, stay as they are.
+    Blocks must agree in number and width. The published position table is for a 1-D sequence of
+    patches of the visual cortex. An encoder with ``positions="table"`` interpolates it along its
+    own order of patches; one with ``"brain"`` keeps its code in mm. Adapters are unchanged, and so
+    is the temporal attention if the file has none.
 
     Parameters
     ----------
     encoder : SCMBM
     path : str or Path
-        A safetensors file; see :func:`convert_pickle`.
+        Safetensors file; see :func:`convert_pickle`.
     tokenizer : VoxelTokenizer, optional
-        Takes the weights of the tokenizer that our own files hold beside the encoder; voxel
-        statistics stay those of its store.
+        Receives the tokenizer weights in files saved by fastbrain; its voxel statistics are
+        unchanged.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def load_scmbm(
     Raises
     ------
     CheckpointError
-        A tensor is missing, unknown or of another shape; all are named.
+        Tensors are missing, unknown or have another shape; the message names them.
     """
     path = Path(path)
     tensors, source = read_tensors(path)
@@ -179,7 +179,7 @@ def load_scmbm(
     else:
         state, unused = _rename(tensors, str(path))
         positions = _positions(encoder, state)
-    # a spatial encoder knows nothing of time, which starts as if it were not there
+    # a spatial encoder has no temporal weights; a new temporal attention outputs zero
     spatial = not any(".time." in k for k in state)
     fresh = [k for k in own if k not in state and _OF_TIME.search(k) and (spatial or k == "time")]
     missing = sorted(own.keys() - state.keys() - set(fresh))
@@ -246,14 +246,14 @@ def _positions(encoder: SCMBM, state: dict[str, Tensor]) -> str:
             f"load_scmbm: pos_embed must be (1, 1 + patches, {dim}), got {shape}. "
             "positions='brain' needs no table."
         )
-    # the code of the cls token, zeros in the published files, has no patch
+    # skip the code of the cls token, which is zero in the published files
     line = table[:, 1:].float().transpose(1, 2)
     state["positions"] = F.interpolate(line, size=n, mode="linear", align_corners=True)[0].T
     return f"interpolated from {line.shape[-1]} to {n} patches"
 
 
 def without_adapters(module: torch.nn.Module) -> dict[str, Tensor]:
-    """A module's own tensors, those of its adapters left out."""
+    """Return the state dict of a module without its adapters."""
     low_rank = {id(p) for m in module.modules() if isinstance(m, Adapter) for p in m.parameters()}
     skip = {k for k, p in module.named_parameters() if id(p) in low_rank}
     return {k: v for k, v in module.state_dict().items() if k not in skip}

@@ -1,4 +1,4 @@
-"""A saved model to the hub: checked, with its card, and nothing beside it."""
+"""Upload a saved model to the hub: verified files and a model card only."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def push_to_hub(
     private: bool = True,
     token: str | None = None,
 ) -> str:
-    """Upload a model that :func:`save_pretrained` wrote, with a card that says what it is worth.
+    """Upload a model saved by :func:`save_pretrained`, with a model card.
 
-    Every file is compared with its digest first. Only the model's own files go, as safetensors and
-    JSON: no optimiser, no recordings, no decoded text.
+    Every file is first compared with its digest. Only the files of the model are uploaded, as
+    safetensors and JSON: no optimiser state, no recordings, no decoded text.
 
     Parameters
     ----------
@@ -37,27 +37,28 @@ def push_to_hub(
     name : str
         ``owner/model`` on the hub.
     metrics : str or Path, optional
-        ``metrics.json`` of its evaluation; the scores go on the card, each beside its chance level.
+        ``metrics.json`` of an evaluation; the card shows each score with its chance level.
     license : str, optional
-        Of the weights, as the hub knows it.
+        License of the weights, as a license identifier of the hub.
     private : bool
-        Whether a new repository is private. An existing one stays what it is.
+        Whether a new repository is private. An existing repository keeps its setting.
     token : str, optional
-        Default: what ``hf auth login`` left.
+        Access token. Default: the token stored by ``hf auth login``.
 
     Returns
     -------
     str
-        Address of the commit.
+        URL of the commit.
 
     Raises
     ------
     CheckpointError
-        The model is damaged or not whole.
+        The model is damaged or incomplete.
     MissingPartError
         huggingface_hub is not installed.
     InputError
-        The metrics are none of ours, or the hub cannot be reached or refuses the model.
+        `metrics` is not a ``metrics.json`` of fastbrain, or the hub is unreachable or rejects the
+        model.
     """
     root = Path(folder)
     described = read_described(root)
@@ -82,7 +83,7 @@ def push_to_hub(
                 allow_patterns=list(SHARED),
                 commit_message="Model of fastbrain",
             )
-        except Exception as error:  # of the network, of the hub, or of what the name must be
+        except Exception as error:  # error of the network, the hub or the name
             reason = " ".join(str(error).split())[:200]
             raise InputError(
                 f"push_to_hub: the hub must be reachable and take '{name}', got "

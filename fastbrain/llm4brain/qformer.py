@@ -1,4 +1,4 @@
-"""The Q-Former: learned queries that read a context of any length and width."""
+"""Q-Former: learned queries that attend to a context of any length."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .config import QFormerConfig
 
 
 class QFormer(nn.Module):
-    """Queries attend to each other, then to the context, then pass an MLP, block after block.
+    """Query transformer: in each block self-attention, cross-attention, MLP.
 
-    The video and the fMRI branch share one Q-Former: the video branch runs it with the adapters
-    off (as it was trained), the fMRI branch with them on (LLM4Brain, section 3.1).
+    The video and the fMRI branch share one Q-Former. The video branch runs it with adapters off,
+    as it was trained, and the fMRI branch with adapters on (LLM4Brain, section 3.1).
 
     Parameters
     ----------
     config : QFormerConfig
     context_dim : int
-        Width of the context; projected when it differs from the Q-Former's own.
+        Width of the context. If it differs from the width of the Q-Former, it is projected.
     adapter : AdapterConfig, optional
     """
 
@@ -48,12 +48,12 @@ class QFormer(nn.Module):
             )
             for i in range(config.depth)
         )
-        # BERT normalises what goes in: its blocks give normalised sums
+        # BERT normalises the input of the first block; its blocks return normalised sums
         self.norm = nn.LayerNorm(config.dim, eps=BERT_EPS if config.bert else 1e-5)
         init_trunk(self.blocks)
 
     def forward(self, context: Tensor) -> Tensor:
-        """Read a context.
+        """Run the queries over a context.
 
         Parameters
         ----------

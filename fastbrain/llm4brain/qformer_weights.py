@@ -1,4 +1,4 @@
-"""Q-Former weights of BLIP-2, InstructBLIP, LAVIS and Video-LLaMA, from local safetensors files."""
+"""Load Q-Former weights of BLIP-2, InstructBLIP, LAVIS and Video-LLaMA from safetensors."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .qformer import QFormer
 _FIRST = re.compile(r"encoder\.layer\.0\.attention\.(attention|self)\.query\.weight$")
 _NORM = ("layernorm", "embeddings.layernorm", "embeddings.LayerNorm")
 _QUERIES = ("query_tokens", "video_query_tokens")
-# Video-LLaMA and MiniGPT-4, transformers, LAVIS: from a Q-Former to a language model
+# projection from Q-Former to language model in Video-LLaMA, MiniGPT-4, transformers, LAVIS
 _PROJECTIONS = re.compile(r"(^|\.)(llama|language|llm|opt|t5)_proj(ection)?\.(weight|bias)$")
 _PLACES = re.compile(r"(^|\.)video_frame_position_embedding\.weight$")
-# published -> ours, inside a block; what is joined there is named apart
+# published name -> our name, inside a block; concatenated tensors are in _JOINED
 _BLOCK = {
     "attention.output.dense": "attention.out",
     "attention.output.LayerNorm": "norm_attention",
@@ -43,26 +43,27 @@ _JOINED = {
 
 @checked
 def load_qformer(qformer: QFormer, path: str | Path, *, prefix: str | None = None) -> Published:
-    """Read a published Q-Former; the parts of it that read text have no place here.
+    """Load a published Q-Former without its text layers.
 
     Parameters
     ----------
     qformer : QFormer
-        With ``bert=True``, and the depth, width and ``cross_every`` of the file.
+        Built with ``bert=True`` and with the depth, width and ``cross_every`` of the file.
     path : str or Path
-        A safetensors file of the Q-Former or of a whole model; see :func:`convert_pickle`.
+        Safetensors file of the Q-Former or of a whole model; see :func:`convert_pickle`.
     prefix : str, optional
-        What stands before its names ("qformer.", "video_Qformer.bert."), where there are several.
+        Prefix of the tensor names ("qformer.", "video_Qformer.bert."), required if the file has
+        several Q-Formers.
 
     Returns
     -------
     Published
-        `fresh` holds "queries" where the file has no query tokens.
+        `fresh` contains "queries" if the file has no query tokens.
 
     Raises
     ------
     CheckpointError
-        A tensor is missing or of another shape, or the file holds no or several Q-Formers.
+        A tensor is missing or has another shape, or the file has no or several Q-Formers.
     """
     path = Path(path)
     if not qformer.config.bert:
@@ -78,7 +79,7 @@ def load_qformer(qformer: QFormer, path: str | Path, *, prefix: str | None = Non
             f"load_qformer: {path} must hold one Q-Former, got {found}. Name it by prefix=."
         )
     own = {
-        # LAVIS says self where transformers says attention
+        # LAVIS uses the name self, transformers attention
         re.sub(r"attention\.self\.", "attention.attention.", k.removeprefix(found[0])): v
         for k, v in tensors.items()
         if k.startswith(found[0])
@@ -86,7 +87,7 @@ def load_qformer(qformer: QFormer, path: str | Path, *, prefix: str | None = Non
     state, used = _state(own, len(qformer.blocks), str(path))
     owner = found[0].rstrip(".").removesuffix(".bert").rpartition(".")[0]
     names = [f"{owner}.{q}" if owner else q for q in _QUERIES]
-    # of two Q-Formers in a file, the one for videos has the queries that say so
+    # a video Q-Former uses the query tokens with video in their name, if present
     names = names[::-1] if "video" in found[0] else names
     queries = next((name for name in names if name in tensors), None)
     if queries is not None:
@@ -106,16 +107,16 @@ def load_qformer(qformer: QFormer, path: str | Path, *, prefix: str | None = Non
 def load_video_branch(
     model: LLM4Brain, path: str | Path, *, prefix: str | None = None
 ) -> Published:
-    """Read a published Q-Former with all around it: Video-LLaMA's video branch, BLIP-2's.
+    """Load a published Q-Former, its projection and frame positions (Video-LLaMA, BLIP-2).
 
-    The projection to the language model, and Video-LLaMA's places of frames, are taken where the
-    file has them in the shape of the model; a model's frame encoder is the vision model that the
-    Q-Former was trained behind (:func:`load_vision_model`, BLIP-2's for Video-LLaMA).
+    The projection to the language model and the frame position embedding of Video-LLaMA are loaded
+    if the file has them in the shape of the model. The frame encoder must be the vision model that
+    the Q-Former was trained with (:func:`load_vision_model`; for Video-LLaMA that of BLIP-2).
 
     Parameters
     ----------
     model : LLM4Brain
-        Its Q-Former as :func:`load_qformer` takes it.
+        Its Q-Former must meet the requirements of :func:`load_qformer`.
     path : str or Path
     prefix : str, optional
         As in :func:`load_qformer`.
@@ -123,13 +124,13 @@ def load_video_branch(
     Returns
     -------
     Published
-        `fresh` names what the file had not, or had for another language model or encoder:
-        "queries", "projection", "frame_place".
+        `fresh` lists the parts that were not loaded, because they are missing in the file or have
+        another shape: "queries", "projection", "frame_place".
 
     Raises
     ------
     CheckpointError
-        As in :func:`load_qformer`, or there are several projections.
+        As in :func:`load_qformer`, or the file has several projections.
     """
     loaded = load_qformer(model.qformer, path, prefix=prefix)
     tensors, _ = read_tensors(path)
@@ -155,7 +156,7 @@ def load_video_branch(
 
 
 def _state(own: Mapping[str, Tensor], depth: int, where: str) -> tuple[dict[str, Tensor], set[str]]:
-    """Our names for the tensors of the query path, and which tensors these are."""
+    """Rename the tensors of the query path; return them and the published names used."""
     state: dict[str, Tensor] = {}
     used: set[str] = set()
     layers = {int(m[1]) for k in own if (m := re.match(r"encoder\.layer\.(\d+)\.", k))}

@@ -1,7 +1,7 @@
-"""Trained models on disk: safetensors only, strict, with everything a stranger needs to use one.
+"""Save and load trained models: safetensors only, strict, complete.
 
-Weights without the voxel statistics, patch centres, TR and LLM they were trained with are of no
-use, so a saved model holds them all, and a digest of every file.
+Weights cannot be used without the voxel statistics, patch centres, TR and LLM of training. A saved
+model contains the statistics, centres and TR, the fingerprint of the LLM, and file digests.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ FILES = ("model.safetensors", "grid.safetensors", "config.json")
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model was trained on and with; saved beside the weights.
+    """Record of the data, LLM and training of a model; saved with the weights.
 
     Parameters
     ----------
     llm : str
-        Name or folder of the frozen LLM, which is no part of the saved model.
+        Name or folder of the frozen LLM, which is not part of the saved model.
     tr : float
         Repetition time of the training data, seconds.
     fingerprint : str
-        Fingerprint of the voxel store the model was trained on.
+        Fingerprint of the voxel store of training.
     affine : tuple of tuple of float, optional
-        Voxel to world mm, (4, 4).
+        Transform from voxel indices to world mm, (4, 4).
     prompt : str
-        Prompt to decode with.
+        Prompt for decoding.
     preprocessing : dict
-        JSON values: units, high-pass, window delay and the like, as the store's manifest has them.
+        JSON values from the manifest of the store: units, window and the like.
     split : dict
-        JSON values of the split: which trials were trained on, judged by, and left to be scored.
+        JSON values of the split: trials for training, validation and test.
     training : dict
-        JSON values: stages, adaptation, audit, digests of published weights.
+        JSON values: adaptation, stages, audit, and digests of published weights.
     language : LLMRecord, optional
-        Which LLM that is, to the byte, and where it is kept; a copy lies beside the model's folder.
+        Digests and location of the LLM; a copy may be in the parent folder of the model.
     """
 
     llm: str
@@ -75,7 +75,7 @@ class ModelCard:
 def save_pretrained(
     model: LLM4Brain, folder: str | Path, card: ModelCard, *, replace: bool = False
 ) -> Path:
-    """Write a model atomically: the folder is there whole or not at all.
+    """Save a model atomically: the folder is complete or does not exist.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def save_pretrained(
         write_atomic(temporary / "grid.safetensors", save(grid))
         write_json(temporary / "config.json", described)
         write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in FILES})
-        # for people, who may edit it: no part of the manifest
+        # README.md is for people and may be edited, so it is not in the manifest
         write_atomic(temporary / "README.md", card_text(described))
     return Path(folder)
 
@@ -142,19 +142,19 @@ def from_pretrained(
     Parameters
     ----------
     folder : str or Path
-        Or, where there is no such folder, a name on the hub, which is fetched unless
+        Folder of the model. If it does not exist: a name on the hub, which is downloaded unless
         `HF_HUB_OFFLINE` is set.
     llm : (model, tokenizer) or str, optional
-        The LLM already loaded, or where it is now; default: what the card names.
+        The loaded LLM, or its name or folder; default: the LLM in the model card.
     video : Module, optional
-        The frame encoder, for a model trained with an external one.
+        The external frame encoder of a model that was trained with one.
     dtype : str, optional
         Precision of the LLM, as in :func:`load_llm`.
     device : str
     grid : TokenGrid, optional
     tr : float, optional
-        Of the recordings that the model will read (``store.grid``, ``store.tr``). Others than those
-        of training are refused.
+        Grid and TR in seconds of the recordings to decode (``store.grid``, ``store.tr``). Values
+        that differ from training raise an error.
     revision : str, optional
         Commit, tag or branch on the hub.
 
@@ -167,7 +167,7 @@ def from_pretrained(
     ------
     CheckpointError
         A file is missing or damaged, a tensor is missing, extra or reshaped (all are named), the
-        LLM is not the one it was trained with, or grid or TR are others.
+        LLM is not that of training, or grid or TR differ from training.
     ConfigError
         The configuration has an unknown key.
     """
@@ -233,7 +233,7 @@ def _check_input(own: TokenGrid, card: ModelCard, grid: TokenGrid | None, tr: fl
 
 
 def read_described(root: Path) -> dict[str, Any]:
-    """What a saved model says of itself, once every file is found whole.
+    """Verify the files of a saved model, then return its checked ``config.json``.
 
     Raises
     ------

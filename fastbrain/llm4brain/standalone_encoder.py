@@ -1,4 +1,4 @@
-"""Tokenizer and SC-MBM encoder without a language model, as pretraining needs them."""
+"""Tokenizer and SC-MBM encoder without a language model, for pretraining."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ GROUPS = ("tokenizer", "encoder")
 
 
 class BrainEncoder(nn.Module):
-    """Voxels to encoder tokens.
+    """Tokenizer followed by the SC-MBM encoder: voxels to encoder tokens.
 
     Parameters
     ----------
     config : EncoderConfig
     grid : TokenGrid
     frames : int
-        Volumes F of a window.
+        Number of volumes F in a window.
     centers_mm : array_like, (n_tokens, 3) float
     mean, inv_std : array_like, (n_tokens, P) float32, optional
     scale : float
@@ -63,17 +63,17 @@ class BrainEncoder(nn.Module):
         self.encoder = SCMBM(config, self.tokenizer.centers(self.centers_mm))
 
     def forward(self, voxels: Tensor) -> Tensor:
-        """Encoder tokens (B, W·(1 + n_tokens), dim) of windows (B, F, n_patches, P)."""
+        """Compute encoder tokens (B, W·(1 + n_tokens), dim) of windows (B, F, n_patches, P)."""
         out: Tensor = self.encoder(self.tokenizer(voxels))
         return out
 
     def set_trainable(self, groups: Sequence[str]) -> list[str]:
-        """Train these of "tokenizer" and "encoder", and freeze the other.
+        """Train the named groups ("tokenizer", "encoder") and freeze the rest.
 
         Raises
         ------
         ConfigError
-            A group is unknown, or none is named.
+            A group is unknown, or `groups` is empty.
         """
         if not groups or set(groups) - set(GROUPS):
             raise ConfigError(f"set_trainable: groups must be some of {GROUPS}, got {groups}.")

@@ -1,8 +1,8 @@
-"""What a shared tokenizer is told of whose brain it reads: one vector, or one affine map, a person.
+"""Subject table: a shift or an affine map of the brain tokens for each subject.
 
-The paper's tokenizer knows nobody. Responses to one stimulus differ between people in size and in
-offset; an entry a person takes that up with `dim` or 2·`dim` numbers, few enough to be fitted to a
-new person from a run or two (:func:`fastbrain.training.adapt`).
+The tokenizer of the paper has no subject-specific parameters. Responses to one stimulus differ
+between subjects in amplitude and offset; an entry models this with `dim` or 2·`dim` parameters, few
+enough to be fitted to a new subject from one or two runs (:func:`.training.adapt`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from ..errors import InputError, UnknownSubjectError
 from .config import LLM4BrainConfig
 
-_PREFIX = "sub-"  # BIDS; also keeps labels apart from attribute names
+_PREFIX = "sub-"  # BIDS; also prevents clashes of labels with attribute names
 
 
 class SubjectTable(nn.Module):
-    """Entries that are added to, and for ``"affine"`` multiplied with, all tokens of a person.
+    """Shift, and for ``"affine"`` also gain, of all tokens of a subject.
 
-    Every entry starts as the identity: a model with a fresh table is the model without one.
+    Every entry starts as the identity, so a model with a new table computes the same as without it.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class SubjectTable(nn.Module):
     dim : int
         Width of a token.
     unknown : {"refuse", "mean"}
-        What becomes of a person without an entry: an error, or the mean over all entries.
+        For a subject without an entry: raise an error, or use the mean of all entries.
     """
 
     def __init__(self, kind: str, people: Sequence[str], dim: int, *, unknown: str) -> None:
@@ -50,7 +50,7 @@ class SubjectTable(nn.Module):
 
     @property
     def people(self) -> tuple[str, ...]:
-        """Labels of those who have an entry."""
+        """Labels of the subjects that have an entry."""
         return tuple(key.removeprefix(_PREFIX) for key in self._part("shift"))
 
     def _part(self, part: str) -> nn.ParameterDict:
@@ -59,12 +59,12 @@ class SubjectTable(nn.Module):
         return found
 
     def forward(self, tokens: Tensor, subjects: Sequence[str] | None) -> Tensor:
-        """Tokens (B, T, dim) as their people's entries make them.
+        """Apply the entry of each subject to its tokens (B, T, dim).
 
         Raises
         ------
         InputError
-            There is not one subject a window.
+            The number of subjects is not the number of windows.
         UnknownSubjectError
             A subject has no entry, and `unknown` is ``"refuse"``.
         """
@@ -80,7 +80,7 @@ class SubjectTable(nn.Module):
         return tokens * (1 + self._rows("gain", subjects)) + shift
 
     def _rows(self, part: str, subjects: Sequence[str]) -> Tensor:
-        """Entries (B, 1, dim)."""
+        """Stack the entries of `subjects`, (B, 1, dim)."""
         known = self._part(part)
         absent = sorted({s for s in subjects if _PREFIX + s not in known})
         if absent and self.unknown == "refuse":
@@ -96,25 +96,25 @@ class SubjectTable(nn.Module):
         return torch.stack([entries[s] for s in subjects])[:, None]
 
     def meet_unknown(self, unknown: str) -> None:
-        """Choose what becomes of a person without an entry: ``"refuse"`` or ``"mean"``."""
+        """Set the behaviour for subjects without an entry: ``"refuse"`` or ``"mean"``."""
         if unknown not in ("refuse", "mean"):
             raise InputError(f"SubjectTable: unknown must be refuse or mean, got {unknown!r}.")
         self.unknown = unknown
 
     def add(self, label: str) -> None:
-        """Give a new person an entry, the mean over all others."""
+        """Add an entry for a new subject, initialised to the mean of all others."""
         for part in self.entries:
             known = self._part(part)
             fresh = torch.stack([p.detach() for p in known.values()]).mean(dim=0)
             known[_PREFIX + label] = nn.Parameter(fresh)
 
     def entry(self, label: str) -> list[nn.Parameter]:
-        """Parameters of one person."""
+        """Return the parameters of one subject."""
         return [self._part(part)[_PREFIX + label] for part in self.entries]
 
 
 def subject_table(config: LLM4BrainConfig) -> SubjectTable | None:
-    """The table that a configuration asks for, None where it asks for none."""
+    """Build the subject table of a configuration, or return None if it has none."""
     if config.subjects is None:
         return None
     return SubjectTable(

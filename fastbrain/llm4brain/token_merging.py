@@ -1,4 +1,4 @@
-"""Later stages of the tokenizer: convolution over the tokens that are kept, and over no others."""
+"""Later tokenizer stages: sparse 3-D convolution over the kept tokens."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from ..grid import TokenGrid
 
 
 class Join(nn.Module):
-    """Strided 3-D convolution over the lattice of kept tokens; where none is kept there is zero.
+    """Strided 3-D convolution over the lattice of kept tokens; missing tokens count as zero.
 
-    It is what ``conv3d`` of the activated tokens gives on the dense lattice, at the sites whose
-    cube holds a token. The cubes are gathered, and one matrix product reads them.
+    The result equals ``conv3d`` of the activated tokens on the dense lattice, at sites with a kept
+    token in the cube. The cubes are gathered and multiplied in one matrix product.
 
     Parameters
     ----------
     fine : TokenGrid
-        Whose tokens are joined.
+        Grid of the input tokens.
     kernel, stride : int
-        Side of the cube and its step, in tokens.
+        Side and stride of the cube, in tokens.
     in_dim, out_dim : int
     activation : {"gelu", "silu", "relu"} or None
-        What stands between the stages; None joins linearly.
+        Activation of the input tokens; None: linear.
 
     Attributes
     ----------
     grid : TokenGrid
-        Cubes that hold at least one token.
+        Grid of the cubes that contain at least one token.
     members : Tensor, (n_cubes, kernel³) int64
-        Tokens of each cube, in (z, y, x) order; ``fine.n_tokens`` where there is none.
+        Tokens of each cube, in (z, y, x) order; ``fine.n_tokens`` marks a missing token.
     """
 
     members: Tensor
@@ -54,7 +54,7 @@ class Join(nn.Module):
         self.grid = TokenGrid.from_mask(kept.reshape(fine.lattice), (kernel,) * 3, (stride,) * 3)
         number = np.full(kept.size + 1, fine.n_tokens)
         number[fine.kept] = np.arange(fine.n_tokens)
-        # the lattice's own -1, no token, is the last entry
+        # offset -1 (no site) selects the last entry, which means no token
         members = torch.from_numpy(number[self.grid.offsets])
         self.register_buffer("members", members, persistent=False)
         self.activation = activation
@@ -65,28 +65,28 @@ class Join(nn.Module):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Join tokens (B, n_tokens, in_dim) into (B, n_cubes, out_dim)."""
+        """Merge tokens (B, n_tokens, in_dim) into (B, n_cubes, out_dim)."""
         if self.activation is not None:
             tokens = getattr(F, self.activation)(tokens)
-        known = F.pad(tokens, (0, 0, 0, 1))  # one row of zeros behind the tokens
+        known = F.pad(tokens, (0, 0, 0, 1))  # one row of zeros after the tokens
         cubes = known[:, self.members]  # (B, m, k³, in_dim)
         weight = self.weight.permute(0, 2, 3, 4, 1).flatten(1)
         return F.linear(cubes.flatten(2), weight, self.bias)
 
 
 def reach(joins: nn.ModuleList, n_tokens: int) -> Tensor:
-    """First-stage tokens behind each token of the last stage.
+    """Return the first-stage tokens that each token of the last stage covers.
 
     Parameters
     ----------
     joins : ModuleList of Join
     n_tokens : int
-        Tokens of the first stage.
+        Number of tokens of the first stage.
 
     Returns
     -------
     Tensor, (m, K) int64
-        `n_tokens` where there is none; (n_tokens, 1) without joins.
+        `n_tokens` marks a missing token; shape (n_tokens, 1) if `joins` is empty.
     """
     found = torch.arange(n_tokens)[:, None]
     for join in joins:

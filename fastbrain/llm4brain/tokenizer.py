@@ -1,4 +1,4 @@
-"""The spatio-temporal tokenizer: int16 voxels in, one token per patch of brain out."""
+"""Spatio-temporal tokenizer: int16 voxels to one token per brain patch."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ from .token_merging import Join, reach
 
 
 class VoxelTokenizer(nn.Module):
-    """Three-dimensional convolution over the patches of a grid, frames as channels.
+    """Three-dimensional convolution over the patches of a grid, with volumes as channels.
 
     Whole-brain "super-voxel" tokens of LLM4Brain (section 3.1). Voxels stay int16 until the
-    kernel normalises them with the training cohort's mean and standard deviation. Later stages
-    join neighbouring tokens (:class:`.joins.Join`).
+    kernel normalises them with the mean and standard deviation of the training cohort. Later
+    stages merge neighbouring tokens (:class:`.token_merging.Join`).
 
     Parameters
     ----------
     grid : TokenGrid
     frames : int
-        Volumes F of a window.
+        Number of volumes F in a window.
     dim : int
         Width of a token.
     steps : int
-        Parts W of a window, each read by itself; divides F.
+        Number of steps W; each step is tokenised on its own. W must divide F.
     config : TokenizerConfig, optional
-        Temporal kernel and later stages; default none.
+        Temporal kernel and later stages; default: one stage.
     mean, inv_std : array_like, (n_tokens, P) float32, optional
-        Per-voxel statistics in units of scale·raw. Default: 0 and 1 inside the mask.
+        Voxel statistics in units of scale·raw. Default: 0 and 1 inside the mask.
     scale : float
         Factor from stored integers to physical units.
 
     Raises
     ------
     InputError
-        The statistics do not fit the grid, or are not finite, or the temporal kernel leaves
-        volumes out.
+        The statistics do not fit the grid or are not finite, `steps` does not divide `frames`, or
+        the steps do not cover all volumes at even distances.
 
     Attributes
     ----------
     reach : Tensor, (n_tokens, K) int64
-        Patches behind each token; ``grid.n_tokens`` where there is none.
+        Patches that each token covers; ``grid.n_tokens`` marks an empty entry.
     """
 
     mean: Tensor
@@ -89,11 +89,11 @@ class VoxelTokenizer(nn.Module):
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of one step: those of the last stage."""
+        """Number of tokens of one step, after the last stage."""
         return len(self.reach)
 
     def centers(self, centers_mm: npt.ArrayLike | Tensor) -> Tensor:
-        """Centre of every token in mm: the mean of the centres of its patches.
+        """Compute the centre of every token in mm: the mean of the centres of its patches.
 
         Parameters
         ----------
@@ -113,7 +113,7 @@ class VoxelTokenizer(nn.Module):
         return rows.sum(dim=1) / known.sum(dim=1)
 
     def spread(self, values: Tensor) -> Tensor:
-        """Give every patch of the grid the value of its token, the mean where several have it.
+        """Give each patch the value of its token, or the mean over all tokens that cover it.
 
         Parameters
         ----------
@@ -130,17 +130,18 @@ class VoxelTokenizer(nn.Module):
         return total[0, :-1] / total[1, :-1].clamp_min(1)
 
     def forward(self, voxels: Tensor) -> Tensor:
-        """Tokenize windows.
+        """Tokenise windows.
 
         Parameters
         ----------
         voxels : Tensor, (B, F, n_tokens, P) or (B, F, Z, Y, X) int16 or floating
-            Stored units; patch-major is the layout of a voxel store and needs no gather.
+            Stored units. The patch-major layout (4 axes) is that of a voxel store and needs no
+            gather.
 
         Returns
         -------
         Tensor, (B, W · n_tokens, dim)
-            The steps one after the other.
+            The steps of each window in order.
         """
         windows = len(voxels)
         if self.kernel_frames > self.stride_frames:
@@ -167,7 +168,7 @@ class VoxelTokenizer(nn.Module):
         return tokens.reshape(windows, -1, self.dim)
 
     def normalise(self, voxels: Tensor) -> Tensor:
-        """Voxels as the tokenizer sees them: (scale·v − mean)·inv_std, 0 outside the brain.
+        """Normalise voxels as the tokenizer does: (scale·v − mean)·inv_std, 0 outside the brain.
 
         Parameters
         ----------
@@ -180,13 +181,13 @@ class VoxelTokenizer(nn.Module):
         return (self.patches(voxels).float() * self.scale - self.mean) * self.inv_std
 
     def noisy(self, voxels: Tensor, std: float) -> Tensor:
-        """Add Gaussian noise of `std` standard deviations of each voxel (augmentation).
+        """Add Gaussian noise scaled by the standard deviation of each voxel (augmentation).
 
         Parameters
         ----------
         voxels : Tensor, (B, F, n_tokens, P) or (B, F, Z, Y, X)
         std : float
-            In units of each voxel's own standard deviation.
+            Noise level in units of the standard deviation of each voxel.
 
         Returns
         -------
@@ -199,7 +200,10 @@ class VoxelTokenizer(nn.Module):
         return voxels + torch.randn_like(voxels) * unit
 
     def patches(self, voxels: Tensor) -> Tensor:
-        """Bring either layout to (B, F, n_tokens, P); elements outside the brain hold 0."""
+        """Convert either layout to (B, F, n_tokens, P).
+
+        Elements outside the brain become 0 if `voxels` are volumes (B, F, Z, Y, X).
+        """
         if voxels.ndim == 4:
             return voxels
         if voxels.ndim != 5 or tuple(voxels.shape[2:]) != self.grid.shape:
@@ -213,7 +217,7 @@ class VoxelTokenizer(nn.Module):
 
 
 def _stride(frames: int, steps: int, kernel: int) -> int:
-    """Volumes from the beginning of one step to that of the next."""
+    """Return the number of volumes from the start of one step to the start of the next."""
     stride, rest = divmod(frames - kernel, max(1, steps - 1))
     covers = kernel == frames if steps == 1 else not rest and 1 <= stride <= kernel
     if not covers:

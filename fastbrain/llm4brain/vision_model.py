@@ -1,4 +1,4 @@
-"""Vision models of transformers as frozen frame encoders."""
+"""Frozen frame encoders from vision models of transformers."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from .._arguments import checked
 from ..errors import InputError
 from ..lm.sources import find_model, load_weights_of
 
-# a configuration says where it was read and by which version; weights say their own dtype
+# excluded from the digest: path and version of loading, and dtype, which each weight has
 _ASIDE = ("_name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype")
 
 
 class VisionModelFrames(nn.Module):
-    """Any transformers vision model as a frozen frame encoder.
+    """Frozen frame encoder that wraps a vision model of transformers.
 
     Parameters
     ----------
     model : PreTrainedModel
-        Takes `pixel_values` (N, 3, H, W) and returns `last_hidden_state` (N, patches, d). Where it
-        has an image Q-Former (BLIP-2, as in Video-LLaMA), that reads each frame, and its queries
-        stand for the patches.
+        Takes `pixel_values` (N, 3, H, W) and returns `last_hidden_state` (N, patches, d). If it
+        has an image Q-Former (BLIP-2, as in Video-LLaMA), each frame also passes that, and the
+        outputs of its queries replace the patches.
     mean, std : tuple of 3 float
-        Colour statistics of its image processor.
+        Colour statistics of the image processor.
 
     Attributes
     ----------
     dim : int
-        Width of its tokens.
+        Width of the output tokens.
     size : int
-        Side of the frames it reads, pixels; 0 where it takes any.
+        Height and width of the input frames, pixels; 0 if the configuration has no single size.
     revision : str
-        Commit on the hub that it was loaded from; empty for a folder.
+        Commit on the hub; empty for a model from a folder.
     """
 
     mean: Tensor
@@ -83,7 +83,7 @@ class VisionModelFrames(nn.Module):
         return hidden.unflatten(0, frames.shape[:2]).flatten(1, 2)
 
     def digest(self) -> str:
-        """Hash of all that decides its tokens: every weight, configuration, colour statistics."""
+        """Hash everything that determines the tokens: weights, configuration, colour statistics."""
         config = {k: v for k, v in self.model.config.to_dict().items() if k not in _ASIDE}
         told = [type(self.model).__name__, config, self.mean.tolist(), self.std.tolist()]
         digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
@@ -96,13 +96,13 @@ class VisionModelFrames(nn.Module):
 
 @checked
 def from_vision_model(model: Any, *, processor: Any = None) -> VisionModelFrames:
-    """Wrap a transformers vision model; colour statistics come from its image processor.
+    """Wrap a vision model of transformers as a frame encoder.
 
     Parameters
     ----------
     model : PreTrainedModel
     processor : image processor, optional
-        Its `image_mean` and `image_std` are used; default 0.5.
+        Source of the colour statistics (`image_mean`, `image_std`); default 0.5.
 
     Returns
     -------
@@ -118,11 +118,11 @@ def from_vision_model(model: Any, *, processor: Any = None) -> VisionModelFrames
 
 @checked
 def load_vision_model(name_or_path: str, *, device: str = "cpu") -> VisionModelFrames:
-    """Load a vision model (ViT, DINO, CLIP, SigLIP, BLIP-2's, ...) as a frozen frame encoder.
+    """Load a vision model (ViT, DINO, CLIP, SigLIP, BLIP-2, ...) as a frozen frame encoder.
 
-    Of a model of images and texts, the vision model is taken, with an image Q-Former where there is
-    one. Nothing is fetched when `HF_HUB_OFFLINE` is set. A model that brings code of its own is
-    refused, and so are weights that are not safetensors.
+    From a model of images and texts only the vision model is used, and its image Q-Former if it
+    has one. Nothing is downloaded if `HF_HUB_OFFLINE` is set. Models with custom code and weights
+    that are not safetensors raise an error.
 
     Parameters
     ----------
@@ -133,23 +133,24 @@ def load_vision_model(name_or_path: str, *, device: str = "cpu") -> VisionModelF
     Returns
     -------
     VisionModelFrames
-        With the colour statistics of its image processor, 0.5 where it has none.
+        With the colour statistics of the image processor, or 0.5 if there is none.
 
     Raises
     ------
     InputError
-        It cannot be found or read, is refused, or reads no images of one size.
+        The model cannot be found or read, has custom code or no safetensors, or its configuration
+        has no image size.
     """
     from transformers.image_processing_base import ImageProcessingMixin
 
     source = find_model(name_or_path, function="load_vision_model")
     model = load_weights_of(source)
     if hasattr(model, "qformer"):
-        model.language_model = None  # nobody asks it anything
+        model.language_model = None  # not used
     else:
         model = getattr(model, "vision_model", model)
     try:
-        # the processors themselves need packages for images; their numbers do not
+        # image processors need extra packages; reading their configuration does not
         colours, _ = ImageProcessingMixin.get_image_processor_dict(str(source.folder))
     except OSError:
         colours = {}

@@ -1,4 +1,4 @@
-"""Compile what a model needs before the first volume arrives."""
+"""Compile the kernels of a model before the first volume arrives."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .._arguments import checked
 from ..errors import InputError
 from .model import LLM4Brain
 
-# a memory of this many rows compiles the same kernels as one of a million
+# a memory bank of this many rows compiles the same kernels as one with a million
 _POOL = 4096
 
 
 @dataclass(frozen=True)
 class Warmed:
-    """One shape that is ready.
+    """Timings and backends of one warmed-up call.
 
     Parameters
     ----------
@@ -30,11 +30,11 @@ class Warmed:
         ``prefix`` (voxels to input embeddings), ``step`` (with gradients) or ``clustering``.
     batch : int
     seconds : float
-        Of the first call, most of which is compilation.
+        Duration of the first call, mostly compilation.
     again_seconds : float
-        Of the second.
+        Duration of the second call.
     backends : dict
-        Op to the backends that ran.
+        Backends that ran, by op.
     graph : bool
         Whether the call was captured into a CUDA graph and replayed.
     """
@@ -58,21 +58,21 @@ def warmup(
 ) -> list[Warmed]:
     """Run every kernel of a model once for each batch size, so that no later call compiles.
 
-    Triton compiles a kernel when it first meets its types and shapes, which takes seconds; a
-    real-time loop cannot wait for that. Nothing of the model changes but kernel caches.
+    Triton compiles a kernel at the first call with given types and shapes, which takes seconds; a
+    real-time loop cannot wait that long. The model itself does not change, only the kernel caches.
 
     Parameters
     ----------
     model : LLM4Brain
-        On the device and in the precision it will be used in.
+        On the device and in the precision of later use.
     batch_sizes : sequence of int
     packed : bool
-        Windows as the store holds them, (B, F, n_tokens, P); otherwise volumes (B, F, Z, Y, X).
+        Whether windows have the layout of the store, (B, F, n_tokens, P), or (B, F, Z, Y, X).
     training : bool
-        Also the gradients and, where the model has prototypes, neighbourhood clustering.
+        Also compile the gradients and, if the model has prototypes, neighbourhood clustering.
     capture : bool, optional
-        Capture the path to the prefix into a CUDA graph and replay it, which proves that nothing
-        in it waits for the host. Default: on a GPU.
+        Capture the computation of the prefix in a CUDA graph and replay it, which shows that it
+        never synchronises with the host. Default: true on a GPU.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def warmup(
     Raises
     ------
     InputError
-        A batch size is below one, or a capture is asked for without a GPU.
+        A batch size is below one, or `capture` is true and the model is not on a GPU.
     """
     on_gpu = model.device.type == "cuda"
     if any(size < 1 for size in batch_sizes):

@@ -1,4 +1,4 @@
-"""Layers and blocks that the systems share, and how their configurations are written."""
+"""Layers and blocks shared by the systems, and the reading and writing of configurations."""
 
 from .blocks import Block
 from .config import AdapterConfig, VideoConfig

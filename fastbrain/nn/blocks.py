@@ -1,4 +1,4 @@
-"""Transformer blocks: attention and MLP in the order of a model's papers."""
+"""Transformer blocks: pre-norm, post-norm (BERT) and space-time (Mind-Video)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Block(nn.Module):
     ----------
     dim, heads : int
     mlp_ratio : float
-        Hidden width of the MLP over `dim`.
+        Hidden width of the MLP divided by `dim`.
     adapter : AdapterConfig, optional
     dropout : float
-        On the output of each part.
+        Dropout rate on the output of each sub-layer.
     cross : bool
-        Whether to attend to a context between self-attention and MLP.
+        Whether the block attends to a context between self-attention and MLP.
     context_dim : int, optional
         Width of the context; default `dim`.
     post_norm : bool
-        Normalise each sum, as BERT does, and not what goes into each part.
+        Normalise each residual sum, as BERT does, instead of the input of each sub-layer.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class Block(nn.Module):
     ) -> Tensor:
         """Map `x` (B, T, dim) to the same shape.
 
-        Reads `context` (B, S, d) if built for it; `mask` (B or 1, H or 1, T, T) bool says what
-        each token may attend to in `x`.
+        The block reads `context` (B, S, d) if `cross` is true. `mask` (B or 1, H or 1, T, T) bool
+        is true where a token may attend to another token of `x`.
         """
         if self.post_norm:
             x = self.norm_attention(x + self.dropout(self.attention(x, mask)))
@@ -74,9 +74,9 @@ class Block(nn.Module):
 
 
 class TemporalBlock(Block):
-    """Attention in space, then in time, then an MLP (Mind-Video, section 3.2).
+    """Transformer block: attention in space, then in time, then MLP (Mind-Video, section 3.2).
 
-    The temporal attention starts at zero: the block is then the spatial one.
+    The output of the temporal attention starts at zero, so a new block equals the spatial block.
 
     Parameters
     ----------
@@ -104,9 +104,9 @@ class TemporalBlock(Block):
     def forward(
         self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
     ) -> Tensor:
-        """Map `x` (B·W, T, dim), the steps of a window one after the other, to the same shape.
+        """Map `x` (B·W, T, dim), with the W steps of each window in order, to the same shape.
 
-        `mask` is that of the attention in space.
+        `mask` applies to the attention in space.
         """
         del context
         x = x + self.dropout(self.attention(self.norm_attention(x), mask))
@@ -120,7 +120,7 @@ class TemporalBlock(Block):
 def run_blocks(
     blocks: nn.ModuleList, x: Tensor, context: Tensor | None = None, *, recompute: bool = False
 ) -> Tensor:
-    """Run blocks one after the other.
+    """Run blocks in sequence.
 
     Parameters
     ----------
@@ -128,7 +128,8 @@ def run_blocks(
     x : Tensor, (B, T, dim)
     context : Tensor, (B, S, dim), optional
     recompute : bool
-        Whether activations inside a block are computed again in the backward pass and not kept.
+        Whether to recompute the activations inside a block in the backward pass instead of
+        keeping them.
     """
     for block in blocks:
         if recompute and torch.is_grad_enabled():
@@ -139,7 +140,10 @@ def run_blocks(
 
 
 def init_trunk(module: nn.Module) -> None:
-    """Xavier weights and zero biases for the linear layers of a transformer, as in MAE."""
+    """Initialise linear layers as MAE does: Xavier weights, zero biases.
+
+    The output weight of each temporal attention is set to zero.
+    """
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)

@@ -1,4 +1,4 @@
-"""Configuration of the parts that systems share: adapters and the frame encoder."""
+"""Configurations of shared parts: adapters and the frame encoder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AdapterConfig:
     scale : float
         Factor s on the adapter's output.
     activation : {"gelu", "silu", "relu"} or None
-        None makes it plain LoRA.
+        None gives plain LoRA.
     """
 
     rank: int = 8
@@ -43,16 +43,16 @@ class AdapterConfig:
 @checked(error=ConfigError)
 @dataclass(frozen=True)
 class VideoConfig:
-    """Frame encoder of the video branch, used while training only.
+    """Frame encoder of the video branch, used in training only.
 
     Parameters
     ----------
     frames : int
         Frames sampled from a clip (Video-LLaMA: 8).
     size : int
-        Side of a frame in pixels.
+        Height and width of a frame in pixels.
     patch : int
-        Side of a patch in pixels; divides `size`.
+        Height and width of a patch in pixels; must divide `size`.
     dim, depth, heads : int
     mlp_ratio : float
     """

@@ -1,4 +1,4 @@
-"""The one way a configuration goes to JSON and comes back."""
+"""Convert configuration dataclasses to JSON values and back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ C = TypeVar("C")
 
 
 def require(config: object, name: str, holds: bool, contract: str) -> None:
-    """Raise a :class:`ConfigError` naming the field unless it holds."""
+    """Raise a :class:`ConfigError` that names the field unless `holds` is true."""
     if not holds:
         raise ConfigError(
             f"{type(config).__name__}: {name} must {contract}, got {getattr(config, name)!r}."
@@ -23,31 +23,31 @@ def require(config: object, name: str, holds: bool, contract: str) -> None:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Turn a frozen dataclass (nested ones too) into plain JSON values."""
+    """Convert a frozen dataclass, nested ones included, to plain JSON values."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
 
 
 def from_dict(
     cls: type[C], values: Mapping[str, Any], *, where: str = "", base: C | None = None
 ) -> C:
-    """Rebuild a frozen dataclass from JSON values, refusing what it does not know.
+    """Rebuild a frozen dataclass from JSON values; unknown keys raise an error.
 
     Parameters
     ----------
     cls : type
         A frozen dataclass.
     values : mapping
-        Fields by name; fields left out keep their default, those of parts within it too.
+        Fields by name. A missing field keeps its default, also in nested dataclasses.
     where : str
-        Path of this part within the whole, for messages.
+        Path of this part in the whole configuration, for error messages.
     base : object, optional
-        What fields left out are taken from in place of the class's defaults.
+        Instance that supplies missing fields, in place of the defaults of the class.
 
     Raises
     ------
     ConfigError
-        A key is unknown (the nearest known one is suggested), required and missing, or of the
-        wrong type.
+        A key is unknown (the message suggests the closest known one), a required key is missing,
+        or a value has the wrong type.
     """
     label = where or cls.__name__
     if not isinstance(values, Mapping):
@@ -70,7 +70,7 @@ def from_dict(
 
 
 def suggest(name: str, known: typing.Iterable[str]) -> str:
-    """Sentence naming the closest known word, or all of them."""
+    """Return a sentence that names the closest known word, or all known words."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
     return f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(known)}."
@@ -92,7 +92,7 @@ def _convert(hint: Any, value: Any, where: str, default: Any = MISSING) -> Any:
         if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
             inner = typing.get_args(option)[0]
             return tuple(_convert(inner, item, where) for item in value)
-        # a bool is an int to Python and a mistake in a configuration
+        # Python counts a bool as an int; in a configuration that is a mistake
         if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
         option = typing.get_origin(option) or option

@@ -1,4 +1,4 @@
-"""Parts of a model that are referenced by its files, not copied into them."""
+"""Exclude external parts (LLM, vision model) from the state dict of a model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import nn
 
 
 def leave_out(module: nn.Module, names: tuple[str, ...]) -> None:
-    """Leave parts of a module out of its state dict, and do not miss them when it is loaded.
+    """Exclude parameters from the state dict, and accept their absence when it is loaded.
 
     Parameters
     ----------
     module : Module
     names : tuple of str
-        What their parameters begin with: ``"llm."``.
+        Prefixes of the parameter names, for example ``"llm."``.
     """
 
     def drop(_: nn.Module, state: dict[str, Any], prefix: str, __: Any) -> None:
@@ -23,7 +23,7 @@ def leave_out(module: nn.Module, names: tuple[str, ...]) -> None:
             del state[key]
 
     def expect_none(_: nn.Module, keys: Any) -> None:
-        # the module may be part of a larger one, whose name stands in front
+        # the module may be a part of a larger one, which adds a prefix to the keys
         keys.missing_keys[:] = [
             k for k in keys.missing_keys if not any(f".{name}" in f".{k}" for name in names)
         ]

@@ -1,4 +1,4 @@
-"""Frames in, tokens out: the video branch that only training sees."""
+"""Frame encoder of the video branch: clips to tokens. Used in training only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .config import VideoConfig
 
 
 class FrameEncoder(nn.Module):
-    """A small ViT over each frame, plus a learned code of the frame's place in the clip.
+    """Small ViT applied to each frame, plus a learned position code of the frame in the clip.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ class FrameEncoder(nn.Module):
     Attributes
     ----------
     dim : int
-        Width of its tokens.
+        Width of the output tokens.
     """
 
     def __init__(self, config: VideoConfig) -> None:
@@ -63,12 +63,12 @@ class FrameEncoder(nn.Module):
 
 
 def placed(tokens: Tensor, place: Tensor | None) -> Tensor:
-    """Add the code `place` (T, 1, dim) of each frame to its tokens (B, T·patches, dim).
+    """Add position code `place` (T, 1, dim) of each frame to its tokens (B, T·patches, dim).
 
     Raises
     ------
     InputError
-        The tokens are not those of T frames.
+        The shape of the tokens does not match T frames of width dim.
     """
     if place is None:
         return tokens
@@ -82,14 +82,14 @@ def placed(tokens: Tensor, place: Tensor | None) -> Tensor:
 
 
 class NoVideo(nn.Module):
-    """Stands in for an external frame encoder, which decoding does not need."""
+    """Placeholder for an external frame encoder, which decoding does not need."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Refuse: the encoder was not given."""
+        """Raise a :class:`CheckpointError`: no frame encoder was passed."""
         raise CheckpointError(
             "LLM4Brain: this model was trained with an external frame encoder. Pass it as "
             "from_pretrained(video=...) to use the video branch."

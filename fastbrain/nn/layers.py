@@ -1,7 +1,7 @@
-"""Transformer parts whose projections carry nonlinear low-rank adapters.
+"""Attention, MLP and linear layers with nonlinear low-rank adapters.
 
-An adapter adds ``s · act(x Aᵀ) Bᵀ`` beside a linear layer (LLM4Brain, section 3.1). B starts at
-zero, so a fresh adapter leaves the frozen model exactly as it was.
+An adapter adds ``s · act(x Aᵀ) Bᵀ`` to the output of a linear layer (LLM4Brain, section 3.1). B
+starts at zero, so a new adapter does not change the output of the frozen model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .config import AdapterConfig
 
 
 class Adapter(nn.Module):
-    """Low-rank weights A (r, d_in) and B (d_out, r); B is zero at the start.
+    """Low-rank weights A (r, d_in) and B (d_out, r) of an adapter; B starts at zero.
 
     Parameters
     ----------
@@ -40,28 +40,28 @@ class Adapter(nn.Module):
 
     @property
     def speaks(self) -> bool:
-        """Whether it takes part.
+        """Whether the adapter is applied.
 
-        One whose B is zero stays out of inference on the CPU: kernels for few rows add in another
-        order, and a fresh adapter is to leave the frozen model exactly as it was.
+        An adapter with B = 0 is skipped in inference on the CPU: the kernels for few rows sum in
+        another order, and a new adapter must not change the output of the frozen model.
         """
         learning = torch.is_grad_enabled() or torch.compiler.is_compiling()
         return self.enabled and (learning or not self.b.is_cpu or bool(self.b.any()))
 
     def weights(self) -> ops.LoraWeights:
-        """The adapter as :mod:`fastbrain.ops` takes it."""
+        """Return the adapter in the form that :mod:`fastbrain.ops` takes."""
         return ops.LoraWeights(self.a, self.b, self.scale, self.activation)
 
 
 def make_adapter(d_in: int, d_out: int, config: AdapterConfig | None) -> Adapter | None:
-    """An adapter, or None where the configuration asks for none."""
+    """Build an adapter, or return None if the configuration is None or its rank is 0."""
     return Adapter(d_in, d_out, config) if config is not None and config.rank else None
 
 
 @checked
 @contextmanager
 def adapters_off(module: nn.Module) -> Iterator[None]:
-    """Run `module` as the frozen model it was before any adapter was trained."""
+    """Context manager that disables all adapters in `module`."""
     adapters = [m for m in module.modules() if isinstance(m, Adapter)]
     before = [m.enabled for m in adapters]
     try:
@@ -74,7 +74,7 @@ def adapters_off(module: nn.Module) -> Iterator[None]:
 
 
 class AdaptedLinear(nn.Linear):
-    """A linear layer with an optional adapter beside it.
+    """Linear layer with an optional adapter.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ class SelfAttention(nn.Module):
         )
 
     def _by_layers(self, x: Tensor, adapter: ops.LoraWeights | None, mask: Tensor | None) -> Tensor:
-        """The same, calling the linear layers: others have put something between."""
+        """Compute the same by calling the linear layers, so that hooks and replaced layers run."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         if adapter is not None:
             low = F.linear(x, adapter.a)
@@ -148,7 +148,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention of queries over a context, with an adapter in the query projection.
+    """Multi-head cross-attention with an adapter in the query projection.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Let `x` (B, T, dim) attend to `context` (B, S, dim)."""
+        """Attend from `x` (B, T, dim) to `context` (B, S, context_dim)."""
         q = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, T, d)
         kv = self.kv(context).unflatten(-1, (2, self.heads, -1))  # (B, S, 2, H, d)
         k, v = kv.permute(2, 0, 3, 1, 4)  # (B, H, S, d) each
@@ -182,7 +182,7 @@ class CrossAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with GELU between, an adapter in both.
+    """Two linear layers with GELU between them and an adapter in each.
 
     Parameters
     ----------

@@ -12,12 +12,12 @@ from torch import Tensor
 from .._arguments import checked
 from ..errors import InputError
 
-# the shortest wave tells neighbouring 8 mm patches apart, the longest spans a head twice
+# the shortest wavelength separates neighbouring 8 mm patches; the longest is twice a head
 _SHORTEST_MM, _LONGEST_MM = 16.0, 400.0
 
 
 def as_floats(values: npt.ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
-    """A floating CPU tensor of its own from a tensor, an array (read-only ones too) or lists."""
+    """Copy a tensor, an array (also a read-only one) or lists to a new floating CPU tensor."""
     if isinstance(values, Tensor):
         return values.detach().to("cpu", dtype, copy=True)
     return torch.tensor(np.asarray(values), dtype=dtype)
@@ -25,9 +25,9 @@ def as_floats(values: npt.ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
 
 @checked
 def brain_positions(centers_mm: npt.ArrayLike | Tensor, dim: int) -> Tensor:
-    """Three-dimensional sine-cosine code of real patch centres.
+    """Compute the three-dimensional sine-cosine position code of patch centres.
 
-    The code depends on where a patch is in the head, in millimetres, so that grids of different
+    The code depends on the position of a patch in world coordinates (mm), so grids of different
     resolution share it.
 
     Parameters
@@ -35,7 +35,7 @@ def brain_positions(centers_mm: npt.ArrayLike | Tensor, dim: int) -> Tensor:
     centers_mm : array_like, (n, 3) float
         World coordinates (x, y, z), mm.
     dim : int
-        Width; dim // 6 wavelengths an axis, what is left over stays 0.
+        Width of the code. Each axis has dim // 6 wavelengths; the remaining channels stay 0.
 
     Returns
     -------

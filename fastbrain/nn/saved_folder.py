@@ -1,4 +1,4 @@
-"""What every saved model has: a manifest of its files, tensors, and a file that says what it is."""
+"""Read and verify the folder of a saved model: manifest, tensors and ``config.json``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SEAL = "fastbrain.json"
 
 
 def read_whole(root: Path, files: Sequence[str], *, function: str) -> Any:
-    """``config.json`` of a folder, once all its files are found as the manifest lists them.
+    """Verify the files of a folder against its manifest, then return ``config.json``.
 
     Raises
     ------
     CheckpointError
-        A file is missing or damaged, or the manifest lists others.
+        A file is missing or damaged, or the manifest lists other files than `files`.
     """
     try:
         manifest = read_json(root / "manifest.json")
@@ -41,12 +41,12 @@ def read_whole(root: Path, files: Sequence[str], *, function: str) -> Any:
 
 
 def load_tensors(path: str | Path, *, function: str) -> dict[str, Tensor]:
-    """Tensors of a safetensors file by name.
+    """Load the tensors of a safetensors file, by name.
 
     Raises
     ------
     CheckpointError
-        The file is missing, unreadable, or no safetensors.
+        The file is missing, unreadable, or not a safetensors file.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -60,7 +60,7 @@ def load_tensors(path: str | Path, *, function: str) -> dict[str, Tensor]:
 
 
 def seal(folder: Path) -> None:
-    """Sync the files that another library wrote into a folder, and list their digests."""
+    """Rewrite the files of a folder atomically, and write the list of their digests."""
     names = sorted(p.name for p in folder.iterdir())
     for name in names:
         write_atomic(folder / name, (folder / name).read_bytes())
@@ -73,7 +73,7 @@ def check_seal(folder: Path) -> None:
     Raises
     ------
     CheckpointError
-        A file is missing or damaged, or there is no list.
+        A file is missing or damaged, or the list of digests is missing.
     """
     listed = read_record(folder / SEAL, {}, function="check_seal")
     try:
@@ -85,5 +85,5 @@ def check_seal(folder: Path) -> None:
 
 
 def plain_name(name: Any) -> bool:
-    """Whether a value names a file in the folder itself: no path, nothing hidden."""
+    """Whether a value is a plain file name: no path, no leading dot."""
     return isinstance(name, str) and re.fullmatch(r"\w[\w.+-]*", name) is not None

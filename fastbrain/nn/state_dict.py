@@ -1,4 +1,4 @@
-"""Load weights into a module without a missing, unknown or misshapen tensor."""
+"""Load weights into a module; missing, extra or reshaped tensors raise an error."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..errors import CheckpointError
 
 @checked
 def load_strict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, where: str) -> None:
-    """Load weights only if names and shapes are exactly the module's own.
+    """Load weights if their names and shapes match those of the module exactly.
 
     Raises
     ------
     CheckpointError
-        Lists every missing, extra and reshaped tensor by name.
+        A tensor is missing, extra or has another shape. The message lists all of them.
     """
     own = module.state_dict()
     faults = {

@@ -1,4 +1,4 @@
-"""What of a split LLM4Brain may adapt to, who is in it, and its audit."""
+"""Trials for domain adaptation, subjects of the subject table, and the audit of a run."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from .run_config import RunConfig
 
 @checked
 def split_target(store: VoxelStore, adapt_runs: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Part the test trials into those for unlabelled adaptation and those that are scored.
+    """Split the test trials into trials for unlabelled adaptation and trials to score.
 
     Parameters
     ----------
     store : VoxelStore
     adapt_runs : int
-        Number of runs, from the first, that go to adaptation.
+        Number of test runs for adaptation: the first ones in sorted order.
 
     Returns
     -------
     adapt, scored : tuple of str
-        Trial ids; no run is in both.
+        Trial ids. No run is in both.
 
     Raises
     ------
@@ -41,19 +41,19 @@ def split_target(store: VoxelStore, adapt_runs: int) -> tuple[tuple[str, ...], t
 
 @checked
 def audit_run(store: VoxelStore, config: RunConfig) -> Audit:
-    """Audit the split of a store for what a run is about to do with it.
+    """Audit the split of a store for a planned run.
 
     Parameters
     ----------
     store : VoxelStore
     config : RunConfig
-        Its prompts are given to every sample; its adaptation sees unlabelled test runs, which are
-        then not scored.
+        Its prompts and its adaptation runs are audited. Adaptation runs are unlabelled test runs
+        and are not scored.
 
     Returns
     -------
     Audit
-        Call ``check`` to refuse.
+        Call ``check`` to raise an error on findings.
     """
     adapt, _ = split_target(store, config.adapt_runs)
     fits = [FitScope("memory of the adaptation", adapt, unlabelled=True)] if adapt else []
@@ -63,7 +63,7 @@ def audit_run(store: VoxelStore, config: RunConfig) -> Audit:
 
 
 def people_of(store: VoxelStore, config: RunConfig) -> tuple[str, ...]:
-    """Who has an entry in the model's table of subjects: all whose windows train or adapt it.
+    """List the subjects of the subject table: those with training or adaptation windows.
 
     Parameters
     ----------
@@ -73,12 +73,12 @@ def people_of(store: VoxelStore, config: RunConfig) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Empty for a model without such a table.
+        Empty for a model without a subject table.
 
     Raises
     ------
     ConfigError
-        Validation windows are of somebody else, and the model refuses those.
+        Validation windows are from other subjects, and `unknown_subject` is "refuse".
     """
     if config.model.subjects is None:
         return ()

@@ -1,4 +1,4 @@
-"""Clips by trial id, batch by batch, in an order that can be resumed exactly."""
+"""Load clips in batches by trial id, in an order that can be resumed exactly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Frames = Callable[[str], Tensor]
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """A batch of clips with what they show.
+    """Batch of clips with their texts.
 
     Parameters
     ----------
@@ -30,18 +30,18 @@ class ClipBatch:
 
 
 class ClipLoader:
-    """Batches of clips; a :class:`fastbrain.training.loop.Loader`.
+    """Loader of clip batches; implements :class:`fastbrain.training.run.Loader`.
 
     Parameters
     ----------
     texts : mapping of str to str
-        What each trial's clip shows, by trial id.
+        Caption of the clip, by trial id.
     frames : callable
-        Trial id to its frames (T, 3, H, W) float in [0, 1].
+        Maps a trial id to frames (T, 3, H, W), float in [0, 1].
     batch_size : int
     shuffle : bool
     seed : int
-        Epoch e is shuffled by seed + e.
+        Epoch e is shuffled with seed + e.
     """
 
     def __init__(
@@ -77,21 +77,21 @@ class ClipLoader:
         self.epoch, self.position = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, and batches of it already handed out."""
+        """Return the epoch and the number of batches already returned in it."""
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the epoch and position."""
         self.epoch, self.position = int(state["epoch"]), int(state["position"])
 
 
 def stack_frames(frames: Frames, trial_ids: tuple[str, ...]) -> Tensor:
-    """Stimuli of several trials: frames (B, T, 3, H, W), or ready latents (B, L, d).
+    """Stack the stimuli of trials: frames (B, T, 3, H, W), or 2-D features (B, L, d).
 
     Raises
     ------
     InputError
-        A clip is not (T, 3, H, W) floating in [0, 1], or differs in shape from the first.
+        A clip is not floating (T, 3, H, W) in [0, 1], or its shape differs from the first.
     """
     clips = [frames(t) for t in trial_ids]
     if all(clip.ndim == 2 for clip in clips):

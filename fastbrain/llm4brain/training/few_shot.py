@@ -1,7 +1,7 @@
-"""A trained model meets a new person: a few labelled runs fit what it knows of that person alone.
+"""Few-shot adaptation of a trained model to a new subject with a few labelled runs.
 
-The run folder that comes out is one that ``fastbrain evaluate`` and ``decode`` read; its manifest
-says which runs were fitted on, and none of them is ever scored.
+Only the entry of the subject is fitted by default. ``fastbrain evaluate`` and ``decode`` read the
+new run folder; its manifest lists the fitted runs, and these are never scored.
 """
 
 from __future__ import annotations
@@ -49,30 +49,30 @@ def adapt(
     allow_leak: str | None = None,
     device: str = "cpu",
 ) -> LLM4Brain:
-    """Fit a trained model's entry of one new person on the first runs of that person.
+    """Fit the subject entry of a new subject on the first runs of that subject.
 
-    Everything else stays as it was, byte for byte, so that all people the model knew are decoded
-    as before. A new entry starts as the mean of all others.
+    All other parameters are unchanged, byte for byte, so all other subjects are decoded as before.
+    The new entry starts as the mean of all others.
 
     Parameters
     ----------
     run : str or Path
         Run folder of ``fastbrain train``, or a saved model.
     store : VoxelStore
-        With the person; prepared as the store of training was: grid, TR, windows and units.
+        Store with the subject; must have the grid, TR, windows and units of the training store.
     out : str or Path
         New run folder.
     subject, runs, score_runs
         See :func:`plan_few_shot`.
     kind : {"embedding", "affine"}, optional
-        For a model without a table of subjects: the one it gets, in which all people of the
-        store's training part keep the identity.
+        Kind of the new subject table, for a model without one. All subjects in the training part
+        of the store get an identity entry.
     adapters : bool
-        Also tune the low-rank adapters of encoder and Q-Former, for this person: people whom the
-        model knew are then decoded otherwise than before.
+        Whether to also tune the low-rank adapters of encoder and Q-Former. This changes the
+        decoding of all other subjects.
     config : StageConfig
     allow_leak : str, optional
-        Why a leak does not matter.
+        Reason to accept a leak.
     device : str
 
     Returns
@@ -85,11 +85,12 @@ def adapt(
     CheckpointError
         The store does not fit the model, or a file of the run is damaged.
     DiskError
-        `out` cannot be written into.
+        `out` is not writable.
     ConfigError
-        The model knows the person already, has no table and `kind` is None, or has another one.
+        The model was trained on the subject, has no subject table and `kind` is None, or has a
+        table of another kind.
     LeakError
-        What is fitted on is known from what is scored, and `allow_leak` is None.
+        The audit finds a leak between fitted and scored trials, and `allow_leak` is None.
     """
     plan = plan_few_shot(store, subject, runs, score_runs=score_runs)
     folder = Path(run) / "model" if (Path(run) / "model").is_dir() else Path(run)
@@ -103,14 +104,14 @@ def adapt(
             f"adapt: subject must be new, got {plan.subject}, on whom the model was trained."
         )
     if same:
-        # some test runs of the first training may have been adapted to without their texts
+        # the first training may have adapted to some test runs, without their texts
         allowed = set(base["scored_trials"])
         plan = replace(plan, scored=tuple(t for t in plan.scored if t in allowed))
         if not plan.scored:
             raise InputError("adapt: runs must leave a run to score, got none that may be scored.")
     split = _split_of(store, plan, base=same)
     scopes = [FitScope(f"entry of {plan.subject}", plan.train)]
-    if same:  # another store's statistics are not used: the model has its own
+    if same:  # the model has its own statistics; those of another store are not used
         scopes.append(statistics_scope(store))
     scans = window_digests(store, store.trials)
     audit = audit_trials(store.trials, split, scans=scans, fits=scopes).check(allow=allow_leak)
@@ -153,12 +154,12 @@ def adapt(
 
 
 def check_store(model: LLM4Brain, store: VoxelStore) -> None:
-    """Refuse a store whose windows are not what a model reads.
+    """Raise an error if the windows of a store do not fit a model.
 
     Raises
     ------
     CheckpointError
-        Grid, TR, volumes of a window, step of the stored integers, units or delay are others.
+        Grid, TR, volumes per window, scale of the stored integers, units or window differ.
     """
     card = model.card
     made = card.preprocessing
@@ -179,11 +180,11 @@ def check_store(model: LLM4Brain, store: VoxelStore) -> None:
 
 
 def _split_of(store: VoxelStore, plan: FewShot, *, base: bool) -> Split:
-    """The split as it is now, for the auditor: the new person's runs beside what trained before."""
+    """Build the split for the auditor: runs of the new subject and the earlier training part."""
     before = store.split
     mine = {*plan.train, *plan.val}
     train = (*(t for t in before.train if base and t not in mine), *plan.train)
-    # without a run that validates, the first training's is what there is
+    # without a validation run, keep the validation part of the first training
     val = plan.val or tuple(t for t in before.val if t not in mine)
     return replace(
         before, train=train, val=val, test=plan.scored, keys=("run_id",), val_keys=("run_id",)

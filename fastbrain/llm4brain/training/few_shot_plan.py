@@ -1,4 +1,4 @@
-"""Which runs of a new person a model is fitted to, and which are scored."""
+"""Plan of few-shot adaptation: runs of a new subject to fit on, and runs to score."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ...errors import ConfigError, InputError
 
 @dataclass(frozen=True)
 class FewShot:
-    """Which runs of a new person are for what; no run is for two things.
+    """Runs and trials of a new subject by purpose; no run has two purposes.
 
     Parameters
     ----------
     subject : str
     runs : tuple of str
-        Run ids that are fitted on; of two or more the last decides when to stop.
+        Run ids to fit on. If there are two or more, the last is for early stopping.
     train, val, scored : tuple of str
-        Trial ids: fitted on, stopped by, and left to be scored.
+        Trial ids for fitting, early stopping and scoring.
     """
 
     subject: str
@@ -34,7 +34,7 @@ class FewShot:
 def plan_few_shot(
     store: VoxelStore, subject: str, runs: int, *, score_runs: Sequence[str] = ()
 ) -> FewShot:
-    """Choose the first runs of a person to fit on, and the test trials of the others to score.
+    """Choose the first runs of a subject to fit on, and test trials of other runs to score.
 
     Parameters
     ----------
@@ -42,8 +42,9 @@ def plan_few_shot(
     subject : str
         Label, with or without "sub-".
     runs : int
+        Number of runs to fit on.
     score_runs : sequence of str
-        Run ids to score. Default: all runs of the person in the test part that are not fitted on.
+        Run ids to score. Default: all runs of the subject in the test part that are not fitted on.
 
     Returns
     -------
@@ -52,9 +53,9 @@ def plan_few_shot(
     Raises
     ------
     InputError
-        The person is not in the store, or no run is left to fit on or to score.
+        The subject is not in the store, or no run or trial is left to fit on or to score.
     ConfigError
-        A run is for fitting and for scoring, or a run to score is not of the test part.
+        A run is both to fit on and to score, or a run to score is not in the test part.
     """
     subject = subject.removeprefix("sub-")
     own = [t for t in store.trials if t.subject == subject]
@@ -87,7 +88,7 @@ def plan_few_shot(
             f"adapt: runs must leave a run of {subject}'s test part to score, got none after "
             f"{', '.join(chosen)}."
         )
-    # what the person also sees in the runs to score is no lesson; it is the question
+    # do not fit on stimuli that are also scored, unless the split is closed-set
     asked = {store.by_id[t].stimulus for t in scored}
     known = store.split.closed_set
     lessons = [t for t in own if t.run_id in chosen and (known or t.stimulus not in asked)]

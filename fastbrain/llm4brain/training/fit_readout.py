@@ -1,4 +1,4 @@
-"""Closed-form start of the readout: ridge regression from brain tokens to target latents."""
+"""Initialise the readout by ridge regression from brain tokens to target latents."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ _MAX_WINDOWS = 8192  # the Gram matrix is windows × windows
 
 @dataclass(frozen=True)
 class ReadoutFit:
-    """How the ridge start went; every number is of training windows.
+    """Result of the ridge fit; all numbers are from training windows.
 
     Parameters
     ----------
     alpha : float
         Penalty in units of the mean eigenvalue of the Gram matrix.
     r2 : float
-        Cross-validated share of the targets' variance explained, folds made of whole runs.
+        Cross-validated explained variance of the targets. If there are two or more runs, folds
+        are whole runs.
     rank : int
     windows : int
     latents : VideoLatents
-        What each training window's latents are predicted to be by a regression that did not see
-        its run: honest examples for whatever learns to read the predictions.
+        Out-of-fold predictions of the latents of each training window, to train stages that read
+        the predictions.
     """
 
     alpha: float
@@ -46,7 +47,7 @@ class ReadoutFit:
 
     @property
     def scope(self) -> FitScope:
-        """The windows it was fitted on, for the leak auditor."""
+        """Windows that the readout was fitted on, for the leak auditor."""
         return FitScope("readout", tuple(self.latents.rows))
 
 
@@ -60,21 +61,21 @@ def fit_readout(
     alphas: Sequence[float] = ALPHAS,
     folds: int = 5,
 ) -> ReadoutFit:
-    """Set the model's readout to the ridge regression of X on the tokens.
+    """Set the readout of a model to the ridge regression of X on the brain tokens.
 
-    The penalty is chosen by cross-validation over folds of whole runs. The regression lives in
-    the span of the training windows (dual form), so its cost grows with windows, not voxels.
+    The penalty is chosen by cross-validation over folds of whole runs; with one run the folds are
+    contiguous. The dual form is solved, so the size of the problem is the number of windows.
 
     Parameters
     ----------
     model : LLM4Brain
-        With a readout (``config.readout_rank > 0``).
+        Must have a readout (``config.readout_rank > 0``).
     loader : Loader
-        Training windows; one epoch is read.
+        Loader of training windows; one epoch is read.
     targets : VideoLatents
-        X by trial id.
+        Targets X by trial id.
     alphas : sequence of float
-        Penalties to choose from.
+        Candidate penalties.
     folds : int
 
     Returns
@@ -86,7 +87,7 @@ def fit_readout(
     ConfigError
         The model has no readout.
     InputError
-        Fewer than two windows, or more than 8,192.
+        There are fewer than two or more than 8,192 windows.
     """
     if model.readout is None:
         raise ConfigError("fit_readout: readout_rank must be > 0, got a model without readout.")
@@ -110,7 +111,7 @@ def fit_readout(
     errors = (held_out - latents).square().sum(dim=(1, 2))
     best = int(errors.argmin())
     dual = _dual(gram, latents, scale, [alphas[best]])[0]  # (N, L·d)
-    # the directions in latent space that the predictions really use
+    # directions in latent space with the most variance of the predictions
     rank = min(model.readout.rank, n)
     basis = torch.linalg.svd(gram @ dual, full_matrices=False).Vh[:rank]  # (r, L·d)
     read = (dual @ basis.T).float().T @ features  # (r, n_tokens·dim)
@@ -148,7 +149,7 @@ def _run(trial_id: str) -> str:
 
 def _folds(runs: list[str], folds: int) -> list[list[int]]:
     names = sorted(set(runs))
-    if len(names) < 2:  # one run: contiguous parts of it are the best there is
+    if len(names) < 2:  # with one run, folds are contiguous parts of it
         size = -(-len(runs) // min(folds, len(runs)))
         return [list(range(i, min(i + size, len(runs)))) for i in range(0, len(runs), size)]
     part = {name: i % min(folds, len(names)) for i, name in enumerate(names)}
@@ -159,7 +160,7 @@ def _folds(runs: list[str], folds: int) -> list[list[int]]:
 
 
 def _centred(gram: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
-    """Gram matrices (train, train) and (held, train) about the mean of the training part alone."""
+    """Centre Gram matrices (train, train) and (held, train) by the mean of the training part."""
     inner, outer = gram[~held][:, ~held], gram[held][:, ~held]
     mean = inner.mean(0)
     inner = inner - mean - mean[:, None] + mean.mean()

@@ -1,8 +1,8 @@
-"""What a frozen frame encoder makes of clips: computed once, kept on disk, checked when read.
+"""Disk cache of the tokens of clips from a frozen frame encoder, verified on reading.
 
-One safetensors file a clip. Its name is a hash of the encoder's weights and configuration, of the
-clip's bytes, and of how frames are taken from it, so that nothing stale can be read. It holds the
-hash of its tokens: a damaged file is computed again, and said to be.
+Each clip has one safetensors file. The file name is a hash of encoder weights and configuration,
+the bytes of the clip, and the sampling of frames, so a stale file is never read. The file contains
+the hash of its tokens; a damaged file is computed again, with a message.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from ..._progress import say, track
 from ...data.readers.clips import read_clip
 from ..vision_model import VisionModelFrames
 
-# raised when the code that takes frames from clips changes them
+# increase when the code that samples frames changes its output
 _VERSION = 1
 
 
 class FrameFeatures:
-    """Tokens of clips through a frozen frame encoder; a ``Frames`` callable by trial id.
+    """Cached tokens of clips from a frozen frame encoder; a ``Frames`` callable by trial id.
 
     Parameters
     ----------
     encoder : VisionModelFrames
     clip_of : callable
-        Trial id to the file of its clip.
+        Maps a trial id to the file of its clip.
     frames, size : int
-        Frames taken from a clip, and their side in pixels.
+        Number of frames per clip, and their height and width in pixels.
     folder : str or Path, optional
-        Default ``features`` below the cache folder (``$FASTBRAIN_CACHE``).
+        Default: ``features`` in the cache folder (``$FASTBRAIN_CACHE``).
     """
 
     def __init__(
@@ -55,19 +55,19 @@ class FrameFeatures:
         self._sound: set[str] = set()
 
     def key(self, clip: Path) -> str:
-        """Hash of all that decides the tokens of a clip."""
+        """Hash everything that determines the tokens of a clip."""
         if clip not in self._keys:
             told = [_VERSION, self.digest, sha256(clip), self.frames, self.size]
             self._keys[clip] = hashlib.sha256(json.dumps(told).encode()).hexdigest()
         return self._keys[clip]
 
     def path(self, clip: Path) -> Path:
-        """File of a clip's tokens."""
+        """Return the path of the cache file of a clip."""
         key = self.key(clip)
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def prepare(self, trial_ids: Iterable[str]) -> int:
-        """Compute what is missing before training begins; returns how many clips that were."""
+        """Compute missing tokens before training; return the number of clips computed."""
         clips = sorted({self.clip_of(trial) for trial in trial_ids})
         missing = [clip for clip in clips if self._read(clip) is None]
         for clip in track(missing, "frame features") if missing else ():
@@ -76,13 +76,13 @@ class FrameFeatures:
         return len(missing)
 
     def __call__(self, trial_id: str) -> Tensor:
-        """Tokens (T·patches, dim) of a trial's clip."""
+        """Return the tokens (T·patches, dim) of the clip of a trial."""
         clip = self.clip_of(trial_id)
         known = self._read(clip)
         return self._compute(clip) if known is None else known
 
     def _read(self, clip: Path) -> Tensor | None:
-        """Tokens on disk, None where there are none or the file is damaged."""
+        """Read tokens from disk; return None if the file is missing or damaged."""
         from safetensors import SafetensorError, safe_open
 
         path = self.path(clip)
@@ -90,12 +90,12 @@ class FrameFeatures:
             return None
         try:
             with safe_open(path, "pt") as file:
-                # a copy of its own: the file may be replaced while the tokens are in use
+                # copy, because the file may be replaced while the tokens are in use
                 tokens: Tensor = file.get_tensor("tokens").clone()
                 written = (file.metadata() or {}).get("sha256")
         except (OSError, SafetensorError):
             tokens, written = torch.empty(0), None
-        # read once and found whole, a file is not hashed again
+        # a file that was verified once is not hashed again
         if path.name not in self._sound and _digest(tokens) != written:
             say(f"frame features: {path} is damaged, computed again from {clip.name}")
             path.unlink()

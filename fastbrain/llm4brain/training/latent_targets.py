@@ -1,4 +1,4 @@
-"""The latents X that stage one aligns with, computed once: of clips, or of texts."""
+"""Target latents X of stage I, computed once from clips or texts."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from .clip_loader import Frames, stack_frames
 
 @dataclass(frozen=True, eq=False)
 class VideoLatents:
-    """X of every clip, computed once: the video branch is frozen.
+    """Target latents X by trial; computed once because the video branch is frozen.
 
     Parameters
     ----------
     rows : dict of str to int
-        Trial id to row.
+        Row of each trial id.
     latents : Tensor, (N, L, d)
     scopes : tuple of FitScope
-        What was fitted on the way, for the leak auditor.
+        Estimators fitted for the latents, for the leak auditor.
     """
 
     rows: dict[str, int]
@@ -35,7 +35,7 @@ class VideoLatents:
     scopes: tuple[FitScope, ...] = ()
 
     def of(self, trial_ids: Sequence[str], device: torch.device) -> Tensor:
-        """Latents (B, L, d) of these trials."""
+        """Return the latents (B, L, d) of trials."""
         missing = [t for t in trial_ids if t not in self.rows]
         if missing:
             raise InputError(
@@ -48,14 +48,14 @@ class VideoLatents:
 def video_targets(
     model: LLM4Brain, trial_ids: Sequence[str], frames: Frames, *, batch_size: int = 32
 ) -> VideoLatents:
-    """Compute X of every clip once; stage one then never runs the video branch.
+    """Compute X of every clip once, so that stage I does not run the video branch.
 
     Parameters
     ----------
     model : LLM4Brain
     trial_ids : sequence of str
     frames : callable
-        Trial id to frames (T, 3, H, W) float in [0, 1].
+        Maps a trial id to frames (T, 3, H, W), float in [0, 1].
     batch_size : int
 
     Returns
@@ -78,21 +78,21 @@ def video_targets(
 @checked
 @torch.no_grad()
 def text_targets(model: LLM4Brain, texts: Mapping[str, str], *, fit: Sequence[str]) -> VideoLatents:
-    """Latents of texts, for cohorts without clips: the word vectors that tell a text from others.
+    """Compute target latents from texts, for cohorts without clips.
 
-    Every latent of a trial is the mean of its words' input embeddings, weighted by inverse
+    Every latent of a trial is the mean of the input embeddings of its tokens, weighted by inverse
     document frequency (BrainLLM, arXiv 2311.09889, warms up on the plain mean). The projection is
-    set to an orthogonal map first, so that latents and embeddings are rotations of each other
-    when both have one width, and the best approximation otherwise.
+    first set to an orthogonal map. If latents and embeddings have the same width, the latents are
+    then a rotation of the embeddings, otherwise the best approximation.
 
     Parameters
     ----------
     model : LLM4Brain
-        Its projection is set anew.
+        Its projection is overwritten.
     texts : mapping of str to str
         Text by trial id.
     fit : sequence of str
-        Training trials: document frequencies are counted over these alone.
+        Training trials; document frequencies are counted over these only.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def text_targets(model: LLM4Brain, texts: Mapping[str, str], *, fit: Sequence[st
     embeddings = model.llm.get_input_embeddings().weight.float()
     rows = []
     for ids in words.values():
-        # add-one counts: a word of no training text is the rarest, one of all texts says nothing
+        # add-one counts: a token in no training text has the largest weight, one in all has 0
         weight = torch.tensor([math.log((1 + len(fit)) / (1 + seen[i])) for i in ids])
         if not bool((weight > 0).any()):
             weight = torch.ones(len(ids))

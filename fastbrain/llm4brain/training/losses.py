@@ -17,11 +17,11 @@ LOWEST_TAU = 0.01
 
 
 def clip_loss(brain: Tensor, video: Tensor, log_tau: Tensor) -> Tensor:
-    """Contrastive loss over a batch, rows and columns added without a factor ½.
+    """Compute the contrastive loss over a batch; row and column losses are summed.
 
     ``-(1/B) Σ_i [log softmax_j(s(ẑ_i, z_j)/τ)_i + log softmax_k(s(ẑ_k, z_i)/τ)_i]`` with s the
-    cosine. The paper's print has the same index in both denominators; here one runs over the row
-    and one over the column, as in CLIP.
+    cosine. In the paper both denominators have the same index; here one runs over the row and one
+    over the column, as in CLIP. The sum has no factor ½.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def clip_loss(brain: Tensor, video: Tensor, log_tau: Tensor) -> Tensor:
     video : Tensor, (B, d)
         Latents z of the clips.
     log_tau : Tensor, scalar
-        Log of the temperature; clamped at τ = 0.01.
+        Log of the temperature, clamped to τ ≥ 0.01.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def clip_loss(brain: Tensor, video: Tensor, log_tau: Tensor) -> Tensor:
 
 
 def alignment_loss(brain: Tensor, video: Tensor, *, alpha: float) -> Tensor:
-    """Distance of token-aligned latents (LLM4Brain, equation 1).
+    """Compute the distance of token-aligned latents (LLM4Brain, equation 1).
 
     ``(1/(N·L)) Σ_n Σ_l [(1−α)·‖z − x‖₂² + α·‖z − x‖₁]``: norms are summed over channels, so the
     value is d times a mean squared error.

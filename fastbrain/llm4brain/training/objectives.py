@@ -1,4 +1,4 @@
-"""What each stage minimises, as modules the loop can run."""
+"""Training objectives of the stages, as modules for the training loop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Terms = dict[str, Tensor]
 
 
 class MaskedVoxels(Objective):
-    """Pretraining of tokenizer and encoder: restore what was masked."""
+    """Objective of SC-MBM pretraining: reconstruct masked voxels."""
 
     def __init__(self, model: BrainEncoder | LLM4Brain, config: StageConfig) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class MaskedVoxels(Objective):
         self.noise_std = config.noise_std
 
     def forward(self, batch: Any) -> Terms:
-        """Reconstruction error of a batch of windows."""
+        """Compute the reconstruction error of a batch of windows."""
         voxels = batch.voxels.to(self.autoencoder.hidden.device)
         if self.training and self.noise_std:
             voxels = self.autoencoder.tokenizer.noisy(voxels, self.noise_std)
@@ -45,7 +45,7 @@ class MaskedVoxels(Objective):
 
 
 class _Brain(Objective):
-    """Shared by the stages that run the whole model."""
+    """Base of the objectives that run the whole model."""
 
     def __init__(
         self,
@@ -59,14 +59,14 @@ class _Brain(Objective):
         self.prompts, self.instructions = tuple(prompts), instructions or {}
 
     def latents(self, batch: Any) -> Tensor:
-        """Z (B, L, d) of a batch, with the configured noise while training."""
+        """Compute Z (B, L, d) of a batch, with the configured noise in training."""
         voxels = batch.voxels.to(self.model.device)
         if self.training and self.config.noise_std:
             voxels = self.model.tokenizer.noisy(voxels, self.config.noise_std)
         return self.model.brain_latents(voxels, batch.subjects)
 
     def answers(self, latents: Tensor, trial_ids: Sequence[str], answers: Sequence[str]) -> Tensor:
-        """Cross-entropy of the answers, each after its own instruction or a prompt drawn for it."""
+        """Compute the answer loss; the prompt is the instruction of the trial or a random one."""
         tokenizer = self.model.text_tokenizer
         draw = torch.randint(len(self.prompts), (len(answers),)).tolist()
         device = latents.device
@@ -82,39 +82,39 @@ class _Brain(Objective):
             prompt_ids.to(device),
             ids.to(device),
             mask.to(device),
-            # equal prompts need no padding, and a mask costs the fused attention
+            # prompts of equal length need no mask, and a mask disables the fused attention
             prompt_mask=None if bool(prompt_mask.all()) else prompt_mask.to(device),
             reduction=self.losses.reduction,
         )
 
 
 class Captions(_Brain):
-    """The video branch learns to make the frozen LLM say what a clip shows."""
+    """Objective of the video stage: caption clips through the frozen LLM."""
 
     def forward(self, batch: Any) -> Terms:
-        """Answer loss of a batch of clips (`frames`, `texts`)."""
+        """Compute the answer loss of a batch of clips (`frames`, `texts`)."""
         latents = self.model.video_latents(batch.frames.to(self.model.device))
         return {"loss": self.answers(latents, batch.trial_ids, batch.texts)}
 
 
 class Calibration(_Brain):
-    """The projection learns to read predicted latents as they are: shrunken and noisy."""
+    """Objective of calibration: answers from predicted latents, which are shrunken and noisy."""
 
     def forward(self, batch: Any) -> Terms:
-        """Answer loss of a batch of latents (`frames`, `texts`)."""
+        """Compute the answer loss of a batch of latents (`frames`, `texts`)."""
         latents = batch.frames.to(self.model.device)
         return {"loss": self.answers(latents, batch.trial_ids, batch.texts)}
 
 
 class StageOne(_Brain):
-    """Cross-modal alignment: L = β·L_CLIP + (1−β)·L_L2L1 (LLM4Brain, equation 2)."""
+    """Objective of stage I: L = β·L_CLIP + (1−β)·L_L2L1 (LLM4Brain, equation 2)."""
 
     def __init__(self, model: LLM4Brain, config: StageConfig, targets: VideoLatents) -> None:
         super().__init__(model, config)
         self.targets = targets
 
     def forward(self, batch: Any) -> Terms:
-        """Both losses of a batch of windows."""
+        """Compute the alignment losses of a batch of windows."""
         z = self.latents(batch)
         x = self.targets.of(batch.trial_ids, z.device)
         tau = self.model.log_tau if self.losses.learn_tau else self.model.log_tau.detach()
@@ -126,24 +126,24 @@ class StageOne(_Brain):
 
 @dataclass(frozen=True)
 class Pair:
-    """A source batch with a target batch."""
+    """Source batch and target batch."""
 
     source: Any
     target: Any
 
     @property
     def trial_ids(self) -> tuple[str, ...]:
-        """Trials of both, source first."""
+        """Trial ids of both batches, source first."""
         return (*self.source.trial_ids, *self.target.trial_ids)
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Where the windows of both lie, source first."""
+        """Descriptions of the windows of both batches, source first."""
         return (*places(self.source), *places(self.target))
 
 
 class PairedLoader:
-    """Source batches, each with the next target batch; the target starts over as often as needed.
+    """Pair each source batch with the next target batch; the target loader restarts as needed.
 
     Parameters
     ----------
@@ -166,36 +166,36 @@ class PairedLoader:
             yield from self.target
 
     def state_dict(self) -> dict[str, Any]:
-        """State of both loaders."""
+        """Return the states of both loaders."""
         return {"source": self.source.state_dict(), "target": self.target.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the states of both loaders."""
         self.source.load_state_dict(state["source"])
         self.target.load_state_dict(state["target"])
 
 
 class StageTwo(_Brain):
-    """Answers from the frozen LLM, and adaptation to unlabelled target subjects.
+    """Objective of stage II: answer loss and adaptation to unlabelled target subjects.
 
     L = λ·L_CE + (1−λ)·η·(L_NC + L_ES) (LLM4Brain, equations 3 to 6), plus the class loss of
-    labelled source samples that DANCE has and the paper leaves out. Without target samples L is
-    L_CE and the class loss alone: the inductive baseline.
+    labelled source samples, which DANCE has and the paper omits. Without target samples, L is L_CE
+    plus the class loss: the inductive baseline.
 
     Parameters
     ----------
     model : LLM4Brain
     config : StageConfig
     prompts : sequence of str
-        One is drawn for each sample.
+        One is drawn at random for each sample.
     instructions : mapping of str to str, optional
-        By trial id: what a sample's text answers, in place of a drawn prompt.
+        Instruction by trial id, which replaces the random prompt.
     answers : mapping of str to str, optional
-        Text by trial id; default the trials' own texts.
+        Answer text by trial id; default: the texts of the trials.
     labels : mapping of str to int, optional
-        Class by trial id, for the source.
+        Class by trial id, for source trials.
     n_target : int
-        Target trials N: rows of the memory. 0: no adaptation.
+        Number of target trials N, the rows of the memory bank. 0: no adaptation.
     """
 
     memory: Tensor
@@ -219,7 +219,7 @@ class StageTwo(_Brain):
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, batch: Any) -> Terms:
-        """All terms of a source batch, or of a :class:`Pair`."""
+        """Compute all loss terms of a source batch, or of a :class:`Pair`."""
         source, target = (batch.source, batch.target) if isinstance(batch, Pair) else (batch, None)
         z = self.latents(source)
         texts = source.texts if self.texts is None else [self.texts[t] for t in source.trial_ids]
@@ -230,7 +230,7 @@ class StageTwo(_Brain):
             adaptation = self._adapt(target, terms)
             weight = self.losses.lambda_ce
             loss = weight * answer + (1 - weight) * self.losses.eta * adaptation
-        # classes are known for training trials only: validation is judged by its answers
+        # only training trials have classes; validation uses the answer loss alone
         if self.training and self.labels is not None and self.losses.source_ce_weight:
             truth = torch.tensor([self.labels[t] for t in source.trial_ids], device=z.device)
             logits = self.model.class_logits(
@@ -245,7 +245,7 @@ class StageTwo(_Brain):
         rows = target.indices.to(features.device)
         self._seen.append((features.detach(), rows))
         if not bool(features.isfinite().all()):
-            return features.sum()  # the loop's guard names the trials and skips the step
+            return features.sum()  # the guard of the loop reports the trials and skips the step
         losses = self.losses
         terms["nc_loss"] = ops.neighborhood_clustering(
             features,
@@ -260,10 +260,10 @@ class StageTwo(_Brain):
         return terms["nc_loss"] + terms["es_loss"]
 
     def after_step(self) -> None:
-        """Remember the target's features as they were before the step (DANCE)."""
+        """Store the target features from before the step in the memory bank (DANCE)."""
         for features, rows in self._seen:
             ops.memory_update_(self.memory, features, rows, momentum=self.losses.momentum)
 
     def before_step(self) -> None:
-        """Forget what a skipped step saw."""
+        """Discard the target features of the previous step, which may have been skipped."""
         self._seen = []

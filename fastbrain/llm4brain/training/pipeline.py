@@ -1,12 +1,12 @@
-"""All stages of LLM4Brain on one voxel store, from nothing to a saved model.
+"""Train all stages of LLM4Brain on a voxel store and save the model.
 
-The run folder holds what is needed to do it again and what is needed to judge it::
+The run folder contains everything needed to repeat and to evaluate the run::
 
-    config.json     RunConfig, whole
-    manifest.json   store and its fingerprint, LLM, split, audit, which trials may be scored
-    llm/ llm.json   the language model, or where it is (:func:`fastbrain.lm.kept_llm.keep_llm`)
+    config.json     complete RunConfig
+    manifest.json   store and its fingerprint, LLM, split, audit, trials that may be scored
+    llm/ llm.json   language model, or its location (:func:`fastbrain.lm.kept_llm.keep_llm`)
     stages/NAME/    log and checkpoints of each stage
-    model/          the trained model (safetensors, strict)
+    model/          trained model (safetensors)
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def train_llm4brain(
 ) -> LLM4Brain:
     """Train LLM4Brain on a store, stage by stage (arXiv 2409.17987, section 3.2).
 
-    The split is audited first, and everything that is fitted is audited as it comes.
+    The split is audited before training. Estimators fitted during the run are audited when fitted.
 
     Parameters
     ----------
@@ -63,11 +63,11 @@ def train_llm4brain(
         New run folder.
     config : RunConfig, optional
     resume : bool
-        Go on with an interrupted run: finished stages are loaded, the one that was interrupted
-        goes on from its newest checkpoint.
+        Resume an interrupted run: finished stages are loaded, and the interrupted stage continues
+        from its newest checkpoint.
     device : str
     allow_leak : str, optional
-        Why a leak does not matter. It stands in the run's manifest, and a resumed run keeps it.
+        Reason to accept a leak. It is recorded in the manifest, and a resumed run keeps it.
 
     Returns
     -------
@@ -77,19 +77,19 @@ def train_llm4brain(
     Raises
     ------
     LeakError
-        A part of the split knows of another, or something was fitted outside training, and
-        `allow_leak` is None. Before training nothing is written.
+        The audit finds a leak between parts of the split, or an estimator fitted outside the
+        training part, and `allow_leak` is None. If the split leaks, nothing is written.
     OutputExistsError
-        `out` holds something and `resume` is false.
+        `out` is not empty and `resume` is false.
     CheckpointError
         A resumed run has another configuration or store, or its checkpoints or language model are
         damaged.
     ConfigError
-        A file that the configuration names does not exist.
+        A file named in the configuration does not exist, or no test run would be left to score.
     InputError
-        The language model cannot be found, brings code of its own, or has no safetensors.
+        The language model cannot be found, has custom code, or has no safetensors.
     DiskError
-        `out` cannot be written into.
+        `out` is not writable.
     """
     config = absolute_paths(
         config or RunConfig(),
@@ -98,7 +98,7 @@ def train_llm4brain(
     )
     check_environment(out, function="train")
     adapt, scored = split_target(store, config.adapt_runs)
-    people_of(store, config)  # refuses before anything is written
+    people_of(store, config)  # raises before anything is written
     allow_leak = allow_leak or (reason_of(out) if resume else None)
     audit = audit_run(store, config).check(allow=allow_leak)
     say(f"audit: {audit.summary()}")
@@ -110,7 +110,7 @@ def train_llm4brain(
     said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
     claim(out, said, allow_leak=allow_leak)
     instructions = {t.trial_id: t.instruction for t in store.trials if t.instruction}
-    # what was asked in training is what is asked in decoding
+    # decoding uses the same prompts as training
     prompts = tuple(sorted(set(instructions.values()))) or config.prompts
     language = kept_llm(out) or keep_llm(config.llm or _small_llm(store, config, prompts), out)
     model = build_model(store, config, str(find_llm(language, out)), device=device)
@@ -191,7 +191,7 @@ def train_llm4brain(
 
 
 def notes_on(store: VoxelStore, config: RunConfig) -> tuple[str, ...]:
-    """What is doubtful about the settings of a run though it can be run, one sentence each."""
+    """List questionable settings of a run that do not prevent it, one sentence each."""
     if config.stage2 is None or not config.adapt_runs:
         return ()
     return findings(config.stage2.losses, len(_categories(store)))
@@ -201,7 +201,7 @@ def notes_on(store: VoxelStore, config: RunConfig) -> tuple[str, ...]:
 def build_model(
     store: VoxelStore, config: RunConfig, llm_path: str, *, device: str = "cpu"
 ) -> LLM4Brain:
-    """Build an untrained model that fits a store.
+    """Build an untrained model for a store.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What each stage trains: as printed, as the published code has it, or as we would have it."""
+"""Presets of the training stages: fastbrain, paper and published code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...errors import ConfigError
 from ...nn.config_io import suggest
 from ...training.config import LossConfig, OptimConfig, StageConfig
 
-# what each stage trains unless told otherwise
+# default settings of each stage
 STAGES = {
     "pretrain": StageConfig("pretrain", groups=("tokenizer", "encoder")),
     "video": StageConfig("video", groups=("video", "qformer", "projection")),
@@ -50,15 +50,15 @@ PRESETS = ("fastbrain", "paper", "published-code")
 
 @checked
 def preset(stage: str, name: str = "fastbrain") -> StageConfig:
-    """Settings of a stage as the paper, the published code it builds on, or we would have them.
+    """Return the settings of a stage for a preset: fastbrain, the paper, or published code.
 
     Parameters
     ----------
     stage : {"pretrain", "video", "calibrate", "stage1", "stage2"}
     name : {"fastbrain", "paper", "published-code"}
-        "paper": LLM4Brain as printed (τ = 0.5, only the bridge and the prototypes train, answers
-        summed over tokens, no source class loss). "published-code": domain adaptation as DANCE's
-        code runs it. "fastbrain": the corrected default.
+        "paper": LLM4Brain as in the paper (τ = 0.5, only the bridge and the prototypes train,
+        answers summed over tokens, no source class loss). "published-code": domain adaptation as
+        in the code of DANCE. "fastbrain": the corrected default.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def preset(stage: str, name: str = "fastbrain") -> StageConfig:
     Raises
     ------
     ConfigError
-        Stage or preset is unknown.
+        The stage or preset is unknown.
     """
     if stage not in STAGES:
         raise ConfigError(f"preset: stage must not be '{stage}'.{suggest(stage, STAGES)}")
@@ -75,7 +75,7 @@ def preset(stage: str, name: str = "fastbrain") -> StageConfig:
         raise ConfigError(f"preset: name must not be '{name}'.{suggest(name, PRESETS)}")
     config = STAGES[stage]
     if name != "fastbrain":
-        # the readout is ours, and there the encoder arrives pretrained and stays frozen
+        # the paper has no readout, and its encoder is pretrained and frozen
         groups = tuple(
             g for g in config.groups if g != "readout" and (stage == "pretrain" or g != "encoder")
         )
@@ -92,6 +92,6 @@ def preset(stage: str, name: str = "fastbrain") -> StageConfig:
         )
         return replace(config, groups=("bridge", "prototypes"), losses=losses)
     if stage == "stage2" and name == "published-code":
-        # DANCE adds class loss and adaptation with no convex weight: 0.5 each keeps their ratio
+        # DANCE adds class loss and adaptation loss unweighted; 0.5 for each keeps their ratio
         return replace(config, losses=LossConfig(lambda_ce=0.5, source_ce_weight=0.5))
     return config

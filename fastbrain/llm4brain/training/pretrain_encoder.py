@@ -1,10 +1,10 @@
-"""SC-MBM on its own: masked-brain pretraining on a store, without stimuli or a language model.
+"""SC-MBM pretraining on a voxel store, without stimuli or a language model.
 
 ::
 
     config.json     ScmbmConfig and the store's fingerprint
     pretrain/       log and checkpoints
-    encoder.safetensors, manifest.json   the result and where it came from
+    encoder.safetensors, manifest.json   weights, and the record of their training
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ WEIGHTS = "encoder.safetensors"
 
 @dataclass(frozen=True)
 class ScmbmConfig:
-    """What :func:`train_scmbm` does.
+    """Configuration of :func:`train_scmbm`.
 
     Parameters
     ----------
     encoder : EncoderConfig
     stage : StageConfig
     weights : str or None
-        A published or an earlier encoder to start from (:func:`fastbrain.llm4brain.load_scmbm`).
+        Initial encoder weights, published or from an earlier run
+        (:func:`fastbrain.llm4brain.load_scmbm`).
     seed : int
-        Of the first weights.
+        Seed of the initial weights.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -51,12 +52,12 @@ class ScmbmConfig:
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dict for JSON."""
+        """Convert to a plain dict for JSON."""
         return to_dict(self)
 
     @classmethod
     def from_dict(cls, values: Any) -> ScmbmConfig:
-        """Build from a plain dict; an unknown key is a :class:`ConfigError`."""
+        """Build from a plain dict; an unknown key raises :class:`ConfigError`."""
         return from_dict(cls, values)
 
 
@@ -68,12 +69,12 @@ def train_scmbm(
     resume: bool = False,
     device: str = "cpu",
 ) -> History:
-    """Pretrain tokenizer and encoder by restoring masked voxels of the training part.
+    """Pretrain tokenizer and encoder on masked voxels of the training part.
 
     Parameters
     ----------
     store : VoxelStore
-        Windows of its training part are learned from, those of its validation part judge.
+        The training part is trained on; the validation part is for validation.
     out : str or Path
         New run folder.
     config : ScmbmConfig, optional
@@ -87,13 +88,13 @@ def train_scmbm(
     Raises
     ------
     OutputExistsError
-        `out` holds something and `resume` is false.
+        `out` is not empty and `resume` is false.
     CheckpointError
-        A resumed run has another configuration or store, or `weights` do not fit.
+        A resumed run has another configuration or store, or `weights` does not fit.
     ConfigError
-        `weights` is no file.
+        `weights` is not a file.
     DiskError
-        `out` cannot be written into.
+        `out` is not writable.
     """
     config = absolute_paths(config or ScmbmConfig(), files=("weights",))
     check_environment(out, function="train_scmbm")

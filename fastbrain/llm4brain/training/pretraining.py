@@ -1,4 +1,4 @@
-"""The stages before alignment: the fMRI encoder on its own, the video branch on its own."""
+"""Stages before alignment: pretraining of the fMRI encoder and of the video branch."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def pretrain_scmbm(
         on_epoch=on_epoch,
         record=record,
     )
-    model.eval()  # the objective holds parts of the model, not the model itself
+    model.eval()  # the objective contains parts of the model, not the model itself
     return history
 
 
@@ -84,10 +84,10 @@ def pretrain_video(
     on_epoch: Callable[[Row], None] | None = None,
     record: Mapping[str, Any] | None = None,
 ) -> History:
-    """Teach the video branch to caption clips through the frozen LLM.
+    """Train the video branch to caption clips through the frozen LLM.
 
-    It stands in for Video-LLaMA's own training where no pretrained video model is at hand. Give it
-    clips of the training part only.
+    This replaces the training of Video-LLaMA if no pretrained video model is available. Pass clips
+    of the training part only.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def pretrain_video(
     run_dir : str or Path
     prompts : sequence of str
     instructions : mapping of str to str, optional
-        By trial id: what a text answers, in place of a prompt drawn from `prompts`.
+        Instruction by trial id, which replaces the random prompt from `prompts`.
     val_texts : mapping of str to str, optional
     resume : bool
     on_epoch, record
@@ -131,7 +131,7 @@ def pretrain_video(
 
 
 def check_prompts(prompts: Sequence[str]) -> None:
-    """Refuse prompts that are not a sequence of non-empty texts."""
+    """Raise an error unless the prompts are a sequence of non-empty texts."""
     if isinstance(prompts, str) or not prompts or not all(p.strip() for p in prompts):
         raise ConfigError(
             f"prompts: must be a sequence of non-empty texts, got {prompts!r}. "

@@ -1,4 +1,4 @@
-"""What a whole run is told: language model, stimulus, sizes and stages."""
+"""Configuration of a run: language model, stimulus, sizes and stages."""
 
 from __future__ import annotations
 
@@ -16,42 +16,41 @@ from .presets import preset
 @checked(error=ConfigError)
 @dataclass(frozen=True)
 class RunConfig:
-    """What :func:`train_llm4brain` does.
+    """Configuration of :func:`train_llm4brain`.
 
     Parameters
     ----------
     llm : str or None
         Hub name or folder of a causal language model. None trains a small one on `corpus`.
     corpus : str or None
-        Text file, one sentence a line, for the small language model; None takes the sentences of
-        the training part.
+        Text file with one sentence per line, to train the small language model. None: the texts
+        of the training part.
     prompts : tuple of str
-        Instructions; one is drawn for each training sample, the first is used for decoding. Where
-        the trials of the store have instructions of their own (``fastbrain study``), those are
-        used instead.
+        Instructions. One is drawn for each training sample; the first is used for decoding. If the
+        trials of the store have instructions (``fastbrain study``), those replace the prompts.
     stimulus : {"clips", "text"}
-        Where the targets of stage I come from: the clips of the trials through the video branch,
-        or the word vectors of their texts (then `video` must be None).
+        Source of the targets of stage I: the clips of the trials through the video branch, or the
+        word embeddings of their texts (then `video` must be None).
     encoder_weights : str or None
         Safetensors file of a pretrained SC-MBM encoder, published or from ``fastbrain train
-        scmbm``; its digest stands in the run's manifest.
+        scmbm``. The manifest of the run records its digest.
     vision_model : str or None
         Hub name or folder of a vision model of transformers (ViT, CLIP, BLIP-2, ...) that encodes
-        the frames of clips; it stays frozen, and a clip is encoded once and cached.
-        None: a small frame encoder of our own, which the stage `video` trains.
+        the frames of clips. It is frozen; each clip is encoded once and cached.
+        None: a small built-in frame encoder, which the stage `video` trains.
     qformer_weights : str or None
-        Safetensors file of a published Q-Former, with the projection and the places of frames
-        where it has some (:func:`fastbrain.llm4brain.load_video_branch`); its digest stands in the
-        run's manifest. `video` may then be None: the video branch arrives trained.
+        Safetensors file of a published Q-Former, with projection and frame position embedding if
+        the file has them (:func:`fastbrain.llm4brain.load_video_branch`). The manifest of the run
+        records its digest. `video` may then be None, because the video branch is already trained.
     qformer_prefix : str or None
-        Which Q-Former of that file, where it has several: "video_Qformer.bert.".
+        Name prefix of the Q-Former if the file has several, e.g. "video_Qformer.bert.".
     model : LLM4BrainConfig
-        `frames`, `n_classes` and `people` are taken from the store.
+        `frames`, `n_classes` and `people` are replaced by values from the store.
     pretrain, video, calibrate, stage1, stage2 : StageConfig or None
-        None leaves the stage out.
+        None skips the stage.
     adapt_runs : int
-        Runs of the test part whose windows, without their texts, take part in domain adaptation.
-        They are never scored, and the result is labelled transductive. 0 is inductive.
+        Number of test runs for domain adaptation on their windows without texts. These runs are
+        never scored, and the result is labelled transductive. 0: inductive.
     seed : int
     """
 
@@ -104,14 +103,14 @@ class RunConfig:
 
     @classmethod
     def preset(cls, name: str = "fastbrain") -> RunConfig:
-        """A whole run as the paper, the published code it builds on, or we would have it.
+        """Build a run configuration from a preset: fastbrain, the paper, or published code.
 
         Parameters
         ----------
         name : {"fastbrain", "paper", "published-code"}
-            The latter two build the model without linear readout and without the map across
-            patches, and pretrain the encoder on the training runs in place of the published
-            weights. `adapt_runs` stays 0.
+            "paper" and "published-code" build the model without linear readout and without the map
+            across patches, and pretrain the encoder on the training runs instead of loading
+            published weights. `adapt_runs` is 0.
 
         Returns
         -------
@@ -133,7 +132,7 @@ class RunConfig:
         )
 
     def with_subjects(self, kind: str) -> RunConfig:
-        """The same run with a table of subjects in the model, trained in stages I and II.
+        """Return a copy with a subject table in the model, trained in stages I and II.
 
         Parameters
         ----------
@@ -147,10 +146,10 @@ class RunConfig:
         return replace(self, model=replace(self.model, subjects=kind), **stages)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dict for JSON."""
+        """Convert to a plain dict for JSON."""
         return to_dict(self)
 
     @classmethod
     def from_dict(cls, values: Any) -> RunConfig:
-        """Build from a plain dict; an unknown key is a :class:`ConfigError`."""
+        """Build from a plain dict; an unknown key raises :class:`ConfigError`."""
         return from_dict(cls, values)

@@ -1,7 +1,7 @@
-"""The stages of LLM4Brain that read brains, one function each: calibrate, stage one, stage two.
+"""Alignment stages of LLM4Brain, one function each: calibrate, stage one, stage two.
 
-Each function freezes and frees the right groups, builds its objective and runs the loop. None
-reads a file: windows come from a loader, frames from a callable.
+Each function sets the trainable groups, builds its objective and runs the training loop. None
+reads data files: windows come from a loader, targets from :class:`VideoLatents`.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def calibrate(
 ) -> History:
     """Tune the projection on out-of-fold predictions of the readout (stacked generalisation).
 
-    In-sample predictions look far surer than those of a new run; a language model tuned on them
-    trusts the brain too much. Wolpert, "Stacked generalization", Neural Networks 1992.
+    In-sample predictions are far more accurate than those for a new run; a projection tuned on them
+    gives the brain too much weight. Wolpert, "Stacked generalization", Neural Networks 1992.
 
     Parameters
     ----------
     model : LLM4Brain
     latents : VideoLatents
-        ``fit_readout(...).latents``.
+        Out-of-fold predictions: ``fit_readout(...).latents``.
     texts : mapping of str to str
         Text by trial id.
     config : StageConfig, optional
@@ -58,7 +58,7 @@ def calibrate(
     run_dir : str or Path
     prompts : sequence of str
     instructions : mapping of str to str, optional
-        By trial id: what a text answers, in place of a prompt drawn from `prompts`.
+        Instruction by trial id, which replaces the random prompt from `prompts`.
     resume : bool
     on_epoch, record
         See :func:`fastbrain.training.fit`.
@@ -101,7 +101,7 @@ def stage_one(
     model : LLM4Brain
     loader : Loader
     targets : VideoLatents
-        From :func:`video_targets`, holding the trials of `loader` and `val_loader`.
+        From :func:`video_targets`; must contain the trials of `loader` and `val_loader`.
     config : StageConfig, optional
         Default ``preset("stage1")``.
     run_dir : str or Path
@@ -149,8 +149,8 @@ def stage_two(
 ) -> History:
     """Tune on answers and adapt to unlabelled target subjects (LLM4Brain, section 3.2, stage II).
 
-    With `target_loader` the result is transductive and has to be reported as such; without it, it
-    is the inductive baseline.
+    With `target_loader` the result is transductive and must be reported as transductive. Without
+    it, the result is the inductive baseline.
 
     Parameters
     ----------
@@ -163,15 +163,15 @@ def stage_two(
     prompts : sequence of str
         One is drawn at random for each sample.
     instructions : mapping of str to str, optional
-        By trial id: what a text answers, in place of a prompt drawn from `prompts`.
+        Instruction by trial id, which replaces the random prompt from `prompts`.
     answers : mapping of str to str, optional
-        Surrogate text by trial id; default the trials' own texts.
+        Answer text by trial id; default: the texts of the trials.
     labels : mapping of str to int, optional
         Class of each source trial.
     target_loader : Loader, optional
-        Windows of target subjects, disjoint from those that are scored. Their texts are not read.
+        Windows of target subjects, disjoint from the scored windows. Their texts are not read.
     n_target : int
-        Trials of `target_loader`; ``len(target_loader.trial_ids)`` where it has them.
+        Number of trials of `target_loader`. Ignored if the loader has `trial_ids`.
     val_loader : Loader, optional
     resume : bool
     on_epoch, record
@@ -184,7 +184,8 @@ def stage_two(
     Raises
     ------
     ConfigError
-        The prototypes would be trained by nothing, or a class is out of range.
+        No loss would train the prototypes, a class is out of range, or adaptation has no classes
+        or no target trials.
     """
     config = config or preset("stage2")
     check_prompts(prompts)

@@ -1,4 +1,4 @@
-"""What the clips of a run are to its video branch: frames, or the tokens of a frozen encoder."""
+"""Inputs of the video branch: frames of clips, or tokens of a frozen frame encoder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .run_config import RunConfig
 
 
 def fitted_to(sizes: LLM4BrainConfig, vision: VisionModelFrames | None) -> LLM4BrainConfig:
-    """Sizes with clips of the side that a vision model reads."""
+    """Set the frame size in `sizes` to the input size of a vision model."""
     if vision is None:
         return sizes
     side = vision.size
@@ -31,20 +31,20 @@ def fitted_to(sizes: LLM4BrainConfig, vision: VisionModelFrames | None) -> LLM4B
 
 
 def clip_frames(store: VoxelStore, model: LLM4Brain, trial_ids: Sequence[str]) -> Frames:
-    """Trial id to the frames of its clip, or to what a frozen encoder makes of them.
+    """Build a callable from trial id to frames, or to tokens of a frozen frame encoder.
 
     Parameters
     ----------
     store : VoxelStore
     model : LLM4Brain
     trial_ids : sequence of str
-        Whose clips are needed. The features of a frozen encoder are computed now, unless they lie
-        in the cache.
+        Trials with needed clips. Tokens of a frozen encoder are computed now unless they are in
+        the cache.
 
     Raises
     ------
     StoreError, CohortError
-        A clip is missing, or the first one is no video.
+        A clip is missing, or the first clip is not a video.
     """
     size = model.config.video
     clips = {trial: store.clip(trial) for trial in trial_ids}
@@ -60,13 +60,13 @@ def clip_frames(store: VoxelStore, model: LLM4Brain, trial_ids: Sequence[str]) -
             read[clip] = torch.from_numpy(read_clip(clip, frames=size.frames, size=size.size))
         return read[clip]
 
-    # a folder that holds no videos is noticed before training, not in the middle of it
+    # read one clip now, so that a folder without videos fails before training
     frames(trial_ids[0])
     return frames
 
 
 def load_weights(model: LLM4Brain, config: RunConfig) -> dict[str, Any]:
-    """Read the published weights that a run names; returns what its manifest says of them."""
+    """Load the published weights of a run configuration; return their manifest entries."""
     facts: dict[str, Any] = {}
     if config.encoder_weights is not None:
         loaded = load_scmbm(model.encoder, config.encoder_weights, tokenizer=model.tokenizer)
