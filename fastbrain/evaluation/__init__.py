@@ -1,4 +1,4 @@
-"""Scores that stand beside their chance level."""
+"""Text, retrieval and clinical scores, each with its chance level from control conditions."""
 
 from ..stats.correlations import correlations
 from .analyses.by_subject import mean_over_people, scores_by_subject, subject_table

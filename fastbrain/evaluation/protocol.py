@@ -1,4 +1,4 @@
-"""The whole evaluation of decoded text: every score beside every control."""
+"""Full evaluation of decoded text: every score, compared with every control."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from .metrics.diversity import Diversity, cut_to_reference_length, diversity
 from .metrics.registry import TEXT_METRICS, Rows, TextMetric
 from .scores import Mode, Score, with_adjusted
 
-# compared with every control, not with deranged brains alone
+# compared with every control, not only with deranged brains
 HEADLINES = ("bleu1", "rougeL_f", "wer", "bertscore_f")
-_FEWEST = 100  # derangements: fewer cannot reach p <= 0.01
+_FEWEST = 100  # derangements: with fewer, p cannot reach 0.01
 _BINS = 5
 _SAMPLES_A_BIN = 8
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One decoded window beside its truth.
+    """One decoded window and its true text.
 
     Parameters
     ----------
     trial_id, subject, run_id : str
     truth, decoded : str
-        Decoded text is free-running: it never sees the truth.
+        The decoded text is free-running: it is generated without access to the truth.
     """
 
     trial_id: str
@@ -48,25 +48,25 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Samples, controls, and every score.
+    """Samples, controls and all scores of one evaluation.
 
     Parameters
     ----------
     samples : tuple of Sample
     conditions : Conditions
-        What the decoder said under every control.
+        Output of the decoder under every control.
     scores : tuple of Score
-        Against deranged brains, the metrics of free-running text and of text cut at the reference
-        length, retrieval by meaning, and teacher-forced pairwise accuracy; headlines against every
-        other control.
-        All of them are one family for the adjustment of p.
+        Compared with deranged brains: the metrics of free-running text and of text cut to the
+        reference length, retrieval by sentence embedding, and teacher-forced pairwise accuracy.
+        The headline metrics are also compared with every other control. All scores form one family
+        for the adjustment of p.
     per_sample : dict
-        Name of metric to (N,) values, free-running; ``"pairwise"`` against deranged brains.
+        Metric name to (N,) values, free-running; ``"pairwise"`` is against deranged brains.
     diversity : Diversity
     surprise : tuple of SurpriseBin
-        Empty for too few samples.
+        Empty if there are too few samples.
     facts : dict
-        JSON-ready: what else a reader must know.
+        Further facts for the report, as JSON values.
     """
 
     samples: tuple[Sample, ...]
@@ -85,22 +85,22 @@ class Evaluation:
         mode: Mode | None = None,
         group: str = "",
     ) -> Score:
-        """The one score of this description.
+        """Return the single score that matches the arguments.
 
         Raises
         ------
         InputError
-            There is none, or more than one.
+            No score matches, or more than one.
         """
         return find_score(self.scores, metric, control=control, mode=mode, group=group)
 
     @property
     def permuted(self) -> tuple[str, ...]:
-        """What the decoder says of each sample's partner in the first derangement."""
+        """Text decoded from each sample's partner in the first derangement."""
         return tuple(self.conditions.deranged_texts(0))
 
     def to_json(self) -> dict[str, Any]:
-        """``metrics.json``: plain JSON values."""
+        """Content of ``metrics.json``, as plain JSON values."""
         return {
             "n": len(self.samples),
             "n_derangements": len(self.conditions.partners),
@@ -123,7 +123,7 @@ def find_score(
     mode: Mode | None = None,
     group: str = "",
 ) -> Score:
-    """The one score of this description; default mode: the one that is not reference-length."""
+    """Return the single matching score; by default any mode except ``"reference-length"``."""
     found = [
         s
         for s in scores
@@ -145,7 +145,7 @@ def evaluate_text(
     seed: int = 0,
     bert: bool = True,
 ) -> Evaluation:
-    """Score decoded texts beside the same decoder under every control.
+    """Score decoded texts and compare them with the same decoder under every control.
 
     Parameters
     ----------
@@ -154,9 +154,9 @@ def evaluate_text(
         Of the same samples in the same order, from :func:`run_controls` or
         :func:`control_model`, with at least 100 derangements.
     seed : int
-        Of intervals and sign flips.
+        Seed of the intervals and sign flips.
     bert : bool
-        Whether to compute BERTScore and retrieval by meaning (needs the ``demo`` extra).
+        Whether to compute BERTScore and retrieval by sentence embedding (needs the ``demo`` extra).
 
     Returns
     -------
@@ -165,7 +165,7 @@ def evaluate_text(
     Raises
     ------
     InputError
-        No samples, fewer than 100 derangements, or samples that are not those of the controls.
+        No samples, fewer than 100 derangements, or samples that differ from those of the controls.
     """
     said = [s.decoded for s in samples]
     truth = [s.truth for s in samples]
@@ -225,7 +225,7 @@ def _check(conditions: Conditions, said: Sequence[str], truth: Sequence[str]) ->
 
 @cache
 def _cut(rows: Any) -> Any:
-    """Rows of pairs whose decoded text ends where its reference does; one function a metric."""
+    """Row function on texts cut to reference length; cached, so metrics still share rows."""
 
     def cut(decoded: Sequence[str], truth: Sequence[str]) -> Rows:
         return rows(cut_to_reference_length(decoded, truth), truth)
@@ -239,7 +239,7 @@ def _against_controls(
     metrics: Sequence[TextMetric],
     seed: int,
 ) -> list[Score]:
-    """Headlines of the true brain beside those of each control that has texts of its own."""
+    """Compare the headline metrics with those of each control that has its own texts."""
     headlines = [m for m in metrics if m.name in HEADLINES]
     blocks, found = conditions.blocks, []
     for control in conditions:

@@ -1,4 +1,4 @@
-"""Every sample of an evaluation on disk: what was said, under every control, and its scores."""
+"""Per-sample file of an evaluation: texts and likelihoods under every control, and scores."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ _TEXTS = ("trial_id", "truth", "decoded", "block")
 
 @checked
 def write_samples(path: str | Path, evaluation: Evaluation) -> Path:
-    """Write one row a sample as Parquet, atomically.
+    """Write one row per sample as Parquet, atomically.
 
     Columns: ``trial_id``, ``subject``, ``run_id``, ``block``, ``truth``, ``decoded``,
     ``deranged`` (text of the first derangement), ``text: <control>``, ``nll: <control>``
-    (teacher-forced, nats a token; of the deranged brains their mean) and ``score: <metric>``
+    (teacher-forced, nats per token; mean over the derangements for deranged brains) and
+    ``score: <metric>``
     (free-running; ``score: pairwise`` is teacher-forced).
 
     Parameters
@@ -58,12 +59,12 @@ def write_samples(path: str | Path, evaluation: Evaluation) -> Path:
 
 @checked
 def read_samples(path: str | Path) -> dict[str, list[Any]]:
-    """Columns of :func:`write_samples`.
+    """Read the columns that :func:`write_samples` wrote.
 
     Raises
     ------
     InputError
-        There is no such file, it is not one of ours, or it is damaged.
+        The file does not exist, was not written by :func:`write_samples`, or is damaged.
     """
     if not Path(path).is_file():
         raise InputError(
@@ -90,7 +91,7 @@ def read_samples(path: str | Path) -> dict[str, list[Any]]:
 
 @checked
 def sample_scores(columns: Mapping[str, list[Any]]) -> dict[str, npt.NDArray[np.float64]]:
-    """The scores among the columns, by name of metric."""
+    """Select the score columns, by metric name."""
     return {
         name.removeprefix(_SCORE): np.asarray(values, dtype=np.float64)
         for name, values in columns.items()

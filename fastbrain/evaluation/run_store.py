@@ -1,4 +1,4 @@
-"""The store of a run, wherever it is now; its fingerprint tells whether it is that one."""
+"""Find the voxel store of a run, also after a move, and check its fingerprint."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def open_store(
     *,
     function: str,
 ) -> VoxelStore:
-    """Open the store that a run was trained on.
+    """Open the voxel store that a run was trained on.
 
     Parameters
     ----------
     run : str or Path
     manifest : mapping
-        Of the run: `store` (absolute path at training), `store_beside` (the same relative to the
-        run folder) and `store_fingerprint`.
+        Manifest of the run, with `store` (absolute path at training), `store_beside` (the same
+        path relative to the run folder) and `store_fingerprint`.
     store : str or Path, optional
-        Where the store is now. Default: where it was, then where it lies relative to the run.
+        Current path of the store. Default: the path at training, then `store_beside`.
     function : str
-        Who asks, for messages.
+        Name of the calling function, for error messages.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def open_store(
     Raises
     ------
     CheckpointError
-        No store with the fingerprint of training is there.
+        No store with the fingerprint recorded at training was found.
     """
     wanted = manifest["store_fingerprint"]
     places = [Path(manifest["store"])]
@@ -64,12 +64,12 @@ def open_store(
 def scored_trials(
     manifest: Mapping[str, Any], store: VoxelStore, *, function: str
 ) -> tuple[str, ...]:
-    """Trials that a run may be scored on, all of the store's test part.
+    """Trials on which a run may be scored; all are in the store's test part.
 
     Raises
     ------
     CheckpointError
-        The manifest names others, or one twice.
+        The manifest lists a trial outside the test part, or one trial twice.
     """
     ids = tuple(manifest["scored_trials"])
     others = sorted(set(ids) - set(store.split.test))

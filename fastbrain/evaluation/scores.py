@@ -1,4 +1,4 @@
-"""What a number says of itself: its chance level, its interval, how it was made."""
+"""A score with its chance level, p-value, interval and computation mode."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ Mode = Literal["free-running", "reference-length", "teacher-forced", "retrieval"
 @checked
 @dataclass(frozen=True)
 class Score:
-    """One number and what it takes to believe it.
+    """One score with its chance level, p-value, interval and origin.
 
     Parameters
     ----------
     metric : str
         For instance ``"bleu1"``.
     mode : str
-        How it was made. ``"teacher-forced"``: the model saw the true text before each token.
-        ``"reference-length"``: the decoded text was cut at the true one's length.
+        How it was computed. ``"teacher-forced"``: the model read the true text before each token.
+        ``"reference-length"``: the decoded text was cut to the length of the true text.
     value : float
     n : int
-        Samples behind it.
+        Number of samples.
     chance : float, optional
         Mean of the same score under `control`.
     control : str
-        What `chance` and `p` come from, for instance ``"deranged brain"``.
+        Control condition of `chance` and `p`, for instance ``"deranged brain"``.
     p : float, optional
-        One-sided; the better side was stated before seeing the data.
+        One-sided; the better direction is fixed before seeing the data.
     interval : Interval, optional
     signature : str
         Library, version and options.
     group : str
-        Part of the samples, for instance ``"subject 03"``; empty for all of them.
+        Subset of the samples, for instance ``"subject 03"``; empty for all samples.
     adjusted : float, optional
-        p after Benjamini-Hochberg over the family of scores it was reported with.
+        p after Benjamini-Hochberg over the family of scores reported together.
     effect : float, optional
-        Cohen's d_z towards the better side: mean of the paired differences from `control` over
-        their standard deviation, of whole blocks or people.
+        Cohen's d_z, positive in the better direction: mean of the paired differences from
+        `control`, divided by their standard deviation; the unit is a block or a subject.
     """
 
     metric: str
@@ -66,12 +66,12 @@ class Score:
             raise InputError(f"Score: control must say where the chance of {self.metric} is from.")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Score:
-        """Inverse of :meth:`to_json`.
+        """Rebuild a score from the output of :meth:`to_json`.
 
         Raises
         ------
@@ -94,12 +94,12 @@ class Score:
 
 @checked
 def with_adjusted(scores: Sequence[Score]) -> tuple[Score, ...]:
-    """The scores as one family: each p with its Benjamini-Hochberg adjustment beside it.
+    """Add Benjamini-Hochberg adjusted p-values, treating all scores as one family.
 
     Parameters
     ----------
     scores : sequence of Score
-        Those without a p stay as they are.
+        Scores without a p are returned unchanged.
     """
     tested = {i: score.p for i, score in enumerate(scores) if score.p is not None}
     if not tested:

@@ -1,4 +1,4 @@
-"""Statistics: ridge regression, intervals and tests, derangements that respect runs and blocks."""
+"""Statistics: ridge regression, intervals, tests, and derangements across runs and blocks."""
 
 from .derangements import Pairs, derangements, needed_pairs
 from .inference import (

@@ -11,7 +11,7 @@ from ..errors import InputError
 
 @checked
 def correlations(predicted: npt.ArrayLike, candidates: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Pearson correlation of every prediction with every candidate.
+    """Compute the Pearson correlation of every prediction with every candidate.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def correlations(predicted: npt.ArrayLike, candidates: npt.ArrayLike) -> npt.NDA
     Raises
     ------
     InputError
-        Widths disagree, or a row is constant: it correlates with nothing.
+        Widths differ, or a row is constant: its correlation is undefined.
     """
     rows = [np.asarray(v, dtype=np.float64) for v in (predicted, candidates)]
     if any(v.ndim != 2 for v in rows) or rows[0].shape[1] != rows[1].shape[1]:
@@ -37,7 +37,7 @@ def correlations(predicted: npt.ArrayLike, candidates: npt.ArrayLike) -> npt.NDA
     for name, values in zip(("predicted", "candidates"), rows, strict=True):
         centred = values - values.mean(axis=1, keepdims=True)
         norms = np.linalg.norm(centred, axis=1, keepdims=True)
-        # written so that a NaN fails
+        # negated comparison: NaN fails the check
         if not (norms > 0).all():
             raise InputError(
                 f"correlations: {name} must vary within each row, got "

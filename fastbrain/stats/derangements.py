@@ -1,4 +1,4 @@
-"""The control that decides: the same decoder, the same texts, somebody else's moment of brain."""
+"""Derangements: pair each text with the brain data of another block, as the main control."""
 
 from __future__ import annotations
 
@@ -11,46 +11,47 @@ import numpy.typing as npt
 from .._arguments import checked
 from ..errors import InputError
 
-_ROUNDS = 1000  # of mending; a solvable draw needs about ten
+_ROUNDS = 1000  # rounds of swaps; a solvable draw needs about ten
 
 
 @checked
 def derangements(
     *blocks: Sequence[object], count: int = 100, seed: int = 0
 ) -> npt.NDArray[np.int64]:
-    """Draw permutations that never give a sample a partner of its own block.
+    """Draw permutations that never pair a sample with a partner from its own block.
 
-    Stretches of samples move together: the blocks are laid out in a random order, each is shifted
-    within itself, circularly, and the whole line is rotated past its own blocks. Neighbours stay
-    neighbours, so the null keeps the autocorrelation of brain and text. Shuffled sample by sample
-    it would not, and noise would be called significant several times too often.
+    Stretches of samples move together: the blocks are concatenated in random order, each block is
+    shifted circularly within itself, and the whole sequence is rotated by at least the length of
+    the longest block. Adjacent samples stay adjacent, so the null distribution keeps the
+    autocorrelation of brain and text. Shuffling single samples would destroy it, and noise would be
+    significant several times too often.
 
     Parameters
     ----------
     *blocks : sequence, (N,)
-        Label of each sample's run, story or scan, samples of a block in the order of time:
-        neighbours in time share signal, so a partner from the same block would hand back part of
-        the true brain. With several kinds of labels a partner shares none of them.
+        Label of each sample's run, story or scan, with the samples of a block in temporal order:
+        samples close in time share signal, so a partner from the same block would contain part of
+        the true brain. With several kinds of labels, a partner shares none of them.
     count : int
-        How many permutations.
+        Number of permutations.
     seed : int
 
     Returns
     -------
     ndarray, (count, N) int64
-        Row ``r`` names the partner of every sample; each row is a permutation.
+        Row ``r`` contains the partner index of every sample; each row is a permutation.
 
     Raises
     ------
     InputError
-        One block holds more than half of the samples, or labels cross so that no such permutation
+        One block has more than half of the samples, or labels cross so that no such permutation
         was found.
 
     Notes
     -----
-    p is fair where a block is long beside the time over which both brain and text stay alike.
-    Where both differ between blocks as a whole (no detrending; one topic a run) only whole blocks
-    are exchangeable, and a few of them cannot support a small p, whatever `count` is.
+    p is valid if blocks are long compared with the autocorrelation time of brain and text. If both
+    differ between whole blocks (no detrending; one topic per run), only whole blocks are
+    exchangeable, and a few blocks cannot support a small p, for any `count`.
     """
     if count < 1:
         raise InputError(f"derangements: count must be >= 1, got {count}.")
@@ -66,7 +67,7 @@ def derangements(
     joined = _joined(labels)
     if 2 * int(np.bincount(joined).max()) <= n:
         return np.stack([_rotated(joined, rng) for _ in range(count)])
-    # labels that cross: rotate past the largest blocks, then swap what still clashes
+    # labels cross: rotate by the largest blocks, then swap the pairs that still share a label
     widest = labels[int(np.argmax(largest))]
     return np.stack([_mended(_rotated(widest, rng), labels, rng) for _ in range(count)])
 
@@ -82,7 +83,7 @@ def _labels(blocks: Sequence[Sequence[object]]) -> npt.NDArray[np.int64]:
 
 
 def _joined(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Blocks of all kinds merged where they share a sample; nested kinds give the outermost."""
+    """Merge blocks of all kinds that share a sample; nested kinds give the outermost blocks."""
     if len(labels) == 1:
         return labels[0]
     from scipy.sparse import coo_array
@@ -97,19 +98,19 @@ def _joined(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _rotated(blocks: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """The line of all blocks in random order, laid along itself further on than any block."""
+    """Concatenate the blocks in random order and rotate by at least the longest block."""
     n, sizes = len(blocks), np.bincount(blocks)
     line = np.argsort(rng.permutation(len(sizes))[blocks], kind="stable")
-    own = blocks[line]  # block at each place of the line
+    own = blocks[line]  # block at each position of the sequence
     starts = np.flatnonzero(np.r_[True, own[1:] != own[:-1]])
     first = np.repeat(starts, sizes[own[starts]])
-    # a step no shorter than any block, either way round, leaves every block
+    # a step of at least the longest block in both directions leaves every block
     longest = int(sizes.max())
     if (sizes == longest).all():
-        step = longest * rng.integers(1, len(sizes))  # equal blocks meet end to end: fewer seams
+        step = longest * rng.integers(1, len(sizes))  # equal blocks stay aligned: fewer seams
     else:
         step = rng.integers(longest, n - longest, endpoint=True)
-    # without shifts there are few pairings, and the true one is no fair draw among them
+    # without shifts within blocks there are too few pairings for a valid null distribution
     place = np.arange(n) - first + rng.integers(sizes)[own]
     shifted = line[first + place % sizes[own]]
     partner = np.empty(n, dtype=np.int64)
@@ -120,7 +121,7 @@ def _rotated(blocks: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDA
 def _mended(
     partner: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """Swap partners of clashing samples with random others until none clashes."""
+    """Swap partners of samples in conflict with random others until no conflict is left."""
     n = len(partner)
 
     def clash(rows: npt.NDArray[np.int64], to: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -134,7 +135,7 @@ def _mended(
         b = rng.integers(n, size=a.size)
         before = 1 + clash(b, partner[b]).astype(np.int64)
         worse = clash(a, partner[b]).astype(np.int64) + clash(b, partner[a]) - before
-        # the best swaps first; those that change nothing lead out of a dead end
+        # best swaps first; neutral swaps help to escape dead ends
         order = np.argsort(worse, kind="stable")[: int((worse <= 0).sum())]
         a, b, swap = a[order], b[order], np.arange(order.size)
         first = np.full(n, a.size)
@@ -150,16 +151,16 @@ def _mended(
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """The (brain, text) pairs that a test of derangements needs, each once.
+    """Distinct (brain, text) pairs needed for a derangement test.
 
     Parameters
     ----------
     index : ndarray, (K, 2) int64
-        Brain and text of every pair, sorted by brain.
+        Brain and text index of every pair, sorted by brain.
     true : ndarray, (N,) int64
-        Which pair is each sample's own.
+        Index of the pair of each sample's brain and text.
     deranged : ndarray, (R, N) int64
-        Which pair is each sample's text with its partner's brain.
+        Index of the pair of each sample's text and its partner's brain.
     """
 
     index: npt.NDArray[np.int64]
@@ -169,7 +170,7 @@ class Pairs:
     def gather(
         self, scores: npt.ArrayLike
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Lay out scores (K, ...) of the pairs as true (N, ...) and deranged (R, N, ...)."""
+        """Expand scores (K, ...) of the pairs to true (N, ...) and deranged (R, N, ...)."""
         values = np.asarray(scores, dtype=np.float64)
         if len(values) != len(self.index):
             raise InputError(
@@ -187,7 +188,7 @@ def needed_pairs(partners: npt.NDArray[np.int64], texts: Sequence[Hashable] | No
     partners : ndarray, (R, N) int64
         From :func:`derangements`.
     texts : sequence, (N,), optional
-        True texts, or whatever tells them apart; a pair then names the first sample with that
+        True texts, or keys that identify them; a pair then refers to the first sample with that
         text, so equal texts are scored once.
 
     Returns
@@ -197,7 +198,7 @@ def needed_pairs(partners: npt.NDArray[np.int64], texts: Sequence[Hashable] | No
     Raises
     ------
     InputError
-        Partners are no numbers of samples, or there are not as many texts.
+        Partners are not valid sample indices, or the number of texts is not N.
     """
     n = partners.shape[-1] if partners.ndim else 0
     check_partners("needed_pairs", partners, n)
@@ -214,7 +215,7 @@ def needed_pairs(partners: npt.NDArray[np.int64], texts: Sequence[Hashable] | No
 
 
 def check_partners(function: str, partners: npt.NDArray[np.int64], n: int) -> None:
-    """Refuse what are no derangements of `n` samples."""
+    """Require partners of shape (R, n) with valid sample indices."""
     if partners.shape[1:] != (n,) or not ((partners >= 0) & (partners < n)).all():
         raise InputError(
             f"{function}: partners must be (R, {n}) numbers of samples, got {partners.shape}."

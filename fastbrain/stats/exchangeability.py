@@ -1,4 +1,4 @@
-"""Who can be drawn again, and who can change places with whom: families whole, sites apart."""
+"""Group bootstrap and stratified permutation: families stay whole, sites stay separate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _members(n: int, groups: Sequence[object] | None) -> list[npt.NDArray[np.int
 def resampled_rows(
     n: int, groups: Sequence[object] | None, count: int, seed: int
 ) -> list[npt.NDArray[np.int64]]:
-    """Rows of each bootstrap resample; groups are drawn whole."""
+    """Draw the rows of each bootstrap resample; groups are drawn as a whole."""
     members = _members(n, groups)
     drawn = np.random.default_rng(seed).integers(len(members), size=(count, len(members)))
     return [np.concatenate([members[k] for k in row]) for row in drawn]
@@ -35,7 +35,7 @@ def permuted_rows(
     count: int,
     seed: int,
 ) -> npt.NDArray[np.int64]:
-    """Rows to take predictions from: groups of one size change places within a stratum, (R, N)."""
+    """Permute rows (R, N): groups of equal size are exchanged within a stratum."""
     if strata is not None and len(strata) != n:
         raise InputError(f"clinical: strata must name all {n} people, got {len(strata)}.")
     alike: dict[tuple[str, int], list[npt.NDArray[np.int64]]] = {}

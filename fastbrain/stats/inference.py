@@ -1,4 +1,4 @@
-"""Intervals and p-values."""
+"""Bootstrap intervals, p-values and effect sizes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Interval:
     level: float = 0.95
 
     def as_list(self) -> list[float]:
-        """``[low, high]``, for JSON."""
+        """Return ``[low, high]``, for JSON."""
         return [self.low, self.high]
 
 
 @checked
 def permutation_p(observed: float, null: npt.ArrayLike) -> float:
-    """Exact one-sided p of a permutation test: how often the null is at least as large.
+    """Exact one-sided p of a permutation test: share of null values at least as large.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def permutation_p(observed: float, null: npt.ArrayLike) -> float:
     Returns
     -------
     float
-        ``(1 + #{null >= observed}) / (R + 1)``: the observed arrangement is one of the
-        possible ones, so p is never zero (Phipson & Smyth 2010).
+        ``(1 + #{null >= observed}) / (R + 1)``: the observed arrangement counts as one of the
+        permutations, so p is never zero (Phipson & Smyth 2010).
     """
     values = np.asarray(null, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
@@ -60,21 +60,21 @@ def permutation_p(observed: float, null: npt.ArrayLike) -> float:
 
 @checked(least={"flips": 1})
 def sign_flip_p(differences: npt.ArrayLike, *, flips: int = 10_000, seed: int = 0) -> float:
-    """One-sided p of a mean difference across subjects by flipping signs.
+    """One-sided p of a mean difference across subjects, by sign flips.
 
     Parameters
     ----------
     differences : array_like, (N,)
-        One value a subject, score minus its own chance; larger is better.
+        One value per subject, score minus the subject's chance level; larger is better.
     flips : int
-        Random flips; where all 2^N are fewer, every one of them is taken instead.
+        Number of random flips; if there are at most as many sign patterns (2^N), all are used.
     seed : int
 
     Returns
     -------
     float
-        Share of sign patterns whose mean is at least the observed one, the observed pattern
-        among them: never below 1 / 2^N, nor below 1 / (flips + 1).
+        Share of sign patterns with a mean of at least the observed one, including the observed
+        pattern: never below 1 / 2^N for all patterns, or 1 / (flips + 1) for random flips.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def sign_flip_p(differences: npt.ArrayLike, *, flips: int = 10_000, seed: int = 
         raise InputError(
             f"sign_flip_p: differences must be (N >= 1,) and finite, got shape {values.shape}."
         )
-    # rounding must not part patterns that are equal by hand
+    # rounding must not separate patterns with equal exact sums
     slack = 1e-12 * np.abs(values).sum()
     if 2.0**values.size <= flips:
         patterns = np.arange(2**values.size)[:, None] >> np.arange(values.size) & 1
@@ -97,12 +97,12 @@ def sign_flip_p(differences: npt.ArrayLike, *, flips: int = 10_000, seed: int = 
 
 @checked
 def adjusted_p(p: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Benjamini-Hochberg adjusted p-values of a family of tests, by scipy.
+    """Adjust the p-values of a family of tests by Benjamini-Hochberg, with scipy.
 
     Parameters
     ----------
     p : array_like, any shape
-        For instance subjects times metrics; the whole array is one family.
+        For instance subjects × metrics; the whole array is one family.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def bootstrap_interval(
     Parameters
     ----------
     values : array_like, (N,)
-        One score a sample.
+        One score per sample.
     blocks : sequence, (N,), optional
         Samples of one block (run, story, subject) are drawn together. Default: each sample
         is its own block.
@@ -176,8 +176,8 @@ def bootstrap_interval(
     Raises
     ------
     InputError
-        Values are not finite, sizes disagree, `level` is out of range, or `statistic` gives no
-        finite number.
+        Values are not finite, sizes differ, `level` is out of range, or `statistic` does not
+        return a finite number.
     """
     if not 0 < level < 1:
         raise InputError(f"bootstrap_interval: level must be in (0, 1), got {level}.")
@@ -198,7 +198,7 @@ def bootstrap_interval(
         groups = [np.flatnonzero(labels == k) for k in range(labels.max() + 1)]
     rng = np.random.default_rng(seed)
     if statistic is None:
-        # means of resampled blocks need only their sums and sizes
+        # means of resampled blocks need only block sums and sizes
         sums = np.array([scores[g].sum() for g in groups])
         sizes = np.array([g.size for g in groups])
         drawn = rng.integers(len(groups), size=(resamples, len(groups)))

@@ -1,4 +1,4 @@
-"""Ridge regression of few samples on many features, its penalty chosen by left-out groups."""
+"""Ridge regression for few samples, with the penalty chosen on left-out groups."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PENALTIES = tuple(float(p) for p in np.logspace(-3, 2, 11))
 
 @dataclass(frozen=True, eq=False)
 class Ridge:
-    """A fitted regression; from :func:`fit_ridge`.
+    """A fitted ridge regression, returned by :func:`fit_ridge`.
 
     Parameters
     ----------
@@ -27,11 +27,10 @@ class Ridge:
     penalty : float
         In units of the mean squared length of a centred training sample.
     r2 : float
-        Share of the targets' variance explained in left-out groups; NaN with one penalty and no
-        groups.
+        Share of the targets' variance explained in left-out groups; NaN without groups.
     out_of_fold : ndarray, (N, D) float64, or None
-        Prediction of every training sample by a regression that did not see its group: honest
-        examples for whatever learns to read the predictions.
+        Prediction of every training sample by a regression fitted without its group: use these to
+        train models on the predictions. None without groups.
     """
 
     x_mean: npt.NDArray[np.float64]
@@ -42,7 +41,7 @@ class Ridge:
     out_of_fold: npt.NDArray[np.float64] | None
 
     def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Targets (N, D) of samples (N, F)."""
+        """Predict targets (N, D) of samples (N, F)."""
         rows = np.asarray(x, dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != len(self.x_mean):
             raise InputError(f"Ridge.predict: x must be (N, {len(self.x_mean)}), got {rows.shape}.")
@@ -58,20 +57,20 @@ def fit_ridge(
     penalties: Sequence[float] = PENALTIES,
     folds: int = 5,
 ) -> Ridge:
-    """Fit by the inner products of samples, or of features where these are fewer.
+    """Fit ridge regression with the smaller Gram matrix, of samples or of features.
 
     Parameters
     ----------
     x : array_like, (N, F)
-        Of the training part alone.
+        Samples of the training part only.
     y : array_like, (N, D)
     groups : sequence, (N,), optional
         Passage, story or run of each sample. Whole groups are left out in turn to choose the
-        penalty; needed where there are several penalties.
+        penalty; required with several penalties.
     penalties : sequence of float
         In units of the mean squared length of a centred sample.
     folds : int
-        Parts that the groups go to, in turn.
+        Number of folds; groups are assigned to folds in turn.
 
     Returns
     -------
@@ -80,7 +79,7 @@ def fit_ridge(
     Raises
     ------
     InputError
-        Shapes disagree, a value is not finite, x is constant, there are fewer than two groups, or
+        Shapes differ, a value is not finite, x is constant, there are fewer than two groups, or
         groups are missing.
     """
     inputs, targets = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
@@ -151,14 +150,14 @@ def _choose(
 
 
 def _few(centred: npt.NDArray[np.float64]) -> bool:
-    """Whether features are fewer than samples, and so their Gram matrix the smaller one."""
+    """Whether there are fewer features than samples, so that their Gram matrix is smaller."""
     return centred.shape[1] < len(centred)
 
 
 def _solved(
     centred: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], penalties: Sequence[float]
 ) -> Iterator[npt.NDArray[np.float64]]:
-    """Weights (F, D) for each penalty; (N, D) of samples where these are fewer."""
+    """Yield weights (F, D) per penalty, or dual weights (N, D) unless features are fewer."""
     from scipy.linalg import cho_factor, cho_solve
 
     few = _few(centred)

@@ -1,4 +1,4 @@
-"""Training: configuration, one loop, one function a stage, checkpoints that resume exactly."""
+"""Training: configuration, the training loop, and checkpoints that resume exactly."""
 
 from .checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from .config import (

@@ -1,7 +1,7 @@
-"""Checkpoints that are whole or not there, and never a pickle.
+"""Atomic checkpoints of safetensors and JSON, without pickle.
 
 A checkpoint is a folder of safetensors and JSON with the sha256 of each file. It is written under
-a temporary name, synced and renamed, so that a killed process leaves the previous one newest.
+a temporary name, synced and renamed, so that after a kill the previous checkpoint is the newest.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ _NAME = re.compile(r"step-\d{8}")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is needed to go on as if nothing had happened.
+    """Complete state for resuming training exactly.
 
     Parameters
     ----------
     model : dict of str to Tensor
-        Parameters and buffers, without the LLM.
+        Parameters and buffers, without the language model.
     optimizer : dict of str to Tensor
         ``<parameter>/<slot>``.
     rng : dict of str to Tensor
-        See :func:`rng_state`.
+        Random generator states; see :func:`rng_state`.
     state : dict
-        JSON values: step, epoch, loader, history.
+        JSON values: configuration, history and loader state.
     """
 
     model: Mapping[str, Tensor]
@@ -55,37 +55,37 @@ class Checkpoint:
 
 
 class LayoutError(CheckpointError):
-    """A checkpoint is whole and of a layout that this version does not read."""
+    """The checkpoint is complete, but this version does not read its layout."""
 
 
 @checked
 def save_checkpoint(
     run_dir: str | Path, checkpoint: Checkpoint, *, step: int, keep: int = 2
 ) -> Path:
-    """Write a checkpoint and remove all but the newest `keep` that are whole.
+    """Write a checkpoint and remove all but the newest `keep` complete ones.
 
-    A damaged one never takes the place of a whole one, whatever its step.
+    A damaged checkpoint never counts towards `keep`, whatever its step.
 
     Parameters
     ----------
     run_dir : str or Path
     checkpoint : Checkpoint
     step : int
-        Optimiser steps done; it names the folder.
+        Number of optimiser steps done; part of the folder name.
     keep : int
-        Whole checkpoints that stay, this one among them.
+        Number of complete checkpoints to keep, including this one.
 
     Returns
     -------
     Path
-        The checkpoint's folder.
+        Folder of the checkpoint.
 
     Raises
     ------
     CheckpointError
         A weight is not finite.
     DiskError
-        The disk is full or read-only; earlier checkpoints are untouched.
+        The disk is full or read-only; earlier checkpoints are unchanged.
     """
     root = Path(run_dir) / "checkpoints"
     final = root / f"step-{step:08d}"
@@ -103,7 +103,7 @@ def save_checkpoint(
 
 
 def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
-    """Write one checkpoint folder, replacing what had its name."""
+    """Write one checkpoint folder, replacing an existing folder of that name."""
     from safetensors.torch import save
 
     tensors = {
@@ -128,12 +128,12 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
 
 @checked
 def load_checkpoint(folder: str | Path) -> Checkpoint:
-    """Read a checkpoint, every byte of it checked.
+    """Read a checkpoint and verify the sha256 of every file.
 
     Raises
     ------
     CheckpointError
-        A file is missing, damaged or of another layout.
+        A file is missing or damaged, or the checkpoint has another layout.
     """
     root = Path(folder)
     state = _read_state(root)
@@ -146,14 +146,14 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
 
 @checked
 def latest_checkpoint(run_dir: str | Path) -> Path | None:
-    """Newest checkpoint of a run that is whole; None when the run has none at all.
+    """Find the newest complete checkpoint of a run; None if the run has no checkpoints.
 
-    One that is passed over because it is damaged is named on the terminal.
+    Damaged checkpoints that are skipped are listed on the terminal.
 
     Raises
     ------
     CheckpointError
-        There are checkpoints and none of them is whole, or one has another layout.
+        There are checkpoints but none is complete, or one has another layout.
     """
     faults = []
     for folder in reversed(_folders(Path(run_dir) / "checkpoints")):
@@ -176,9 +176,9 @@ def latest_checkpoint(run_dir: str | Path) -> Path | None:
 
 
 def recover_checkpoints(run_dir: str | Path) -> None:
-    """Give a checkpoint its name back whose replacement was killed between two renames.
+    """Restore a checkpoint if its replacement was killed between the two renames.
 
-    For the process that holds the run's folder: no other process may be saving.
+    Only for the process with the lock of the run folder: no other process may save meanwhile.
     """
     root = Path(run_dir) / "checkpoints"
     for aside in root.glob(".step-*.old.*/step-*"):
@@ -187,7 +187,7 @@ def recover_checkpoints(run_dir: str | Path) -> None:
 
 
 def _read_state(root: Path) -> dict[str, Any]:
-    """``state.json`` of a checkpoint, every file of which matches its digest."""
+    """Read ``state.json`` of a checkpoint after verifying the digests of all files."""
     try:
         manifest = read_json(root / "manifest.json")
         if not isinstance(manifest, dict) or "state.json" not in manifest:
@@ -199,7 +199,7 @@ def _read_state(root: Path) -> dict[str, Any]:
         state = read_json(root / "state.json")
         layout = state.pop("layout", None) if isinstance(state, dict) else None
         if layout != LAYOUT:
-            # another layout may have other files: what is known is checked first
+            # another layout may have other files, so the layout is checked before the file list
             raise LayoutError(
                 f"load_checkpoint: {root} must have layout {LAYOUT}, got {layout!r}. Go on with "
                 "the version of fastbrain that wrote it, or use a new run folder."
@@ -217,12 +217,12 @@ def _read_state(root: Path) -> dict[str, Any]:
     return dict(state)
 
 
-# folder -> state of its files when this process last wrote or read it whole
+# folder -> state of its files when this process last wrote or verified it
 _SOUND: dict[str, tuple[tuple[int, ...], ...]] = {}
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether a checkpoint is whole; files that this process knows are not read again."""
+    """Whether a checkpoint is complete; files unchanged since the last check are not reread."""
     known = _SOUND.get(str(folder.resolve()))
     try:
         if known is None or known != _state_of(folder):
@@ -244,7 +244,7 @@ def _folders(root: Path) -> list[Path]:
 
 @contextmanager
 def run_lock(run_dir: str | Path) -> Iterator[None]:
-    """Hold a run's folder; a second process is refused rather than mixed in.
+    """Lock a run folder, so that a second process cannot train in it.
 
     Raises
     ------
@@ -258,7 +258,7 @@ def run_lock(run_dir: str | Path) -> Iterator[None]:
 
 
 def rng_state() -> dict[str, Tensor]:
-    """States of every random number generator training draws from."""
+    """Collect the states of all random generators used in training."""
     version, words, gauss = random.getstate()
     _, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
     state = {
@@ -274,7 +274,7 @@ def rng_state() -> dict[str, Tensor]:
 
 
 def set_rng_state(state: Mapping[str, Tensor]) -> None:
-    """Put the generators back where :func:`rng_state` found them."""
+    """Restore the generator states that :func:`rng_state` returned."""
     torch.set_rng_state(state["torch"])
     version, *words = state["python"].tolist()
     gauss = state["python_gauss"].tolist()

@@ -1,4 +1,4 @@
-"""What a training stage is told, as frozen dataclasses that go to JSON and back."""
+"""Configuration of a training stage, as frozen dataclasses that convert to and from JSON."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class OptimConfig:
     lr : float
         Peak learning rate.
     weight_decay : float
-        On matrices only; biases, norms and the temperature are never decayed.
+        Applied to matrices only; biases, norms and the temperature are never decayed.
     betas : tuple of float
     warmup_steps : int
-        Linear rise to `lr`.
+        Steps of linear warm-up to `lr`.
     schedule : {"cosine", "constant"}
     min_lr : float
-        Where the cosine ends, as a part of `lr`.
+        Final learning rate of the cosine, as a fraction of `lr`.
     grad_clip : float
-        Largest global gradient norm; 0 does not clip.
+        Largest global gradient norm; 0 disables clipping.
     """
 
     lr: float = 1e-3
@@ -51,7 +51,7 @@ class OptimConfig:
         require(self, "grad_clip", self.grad_clip >= 0, "be 0 or more")
 
     def rate(self, step: int, steps: int) -> float:
-        """Learning rate of optimiser step `step` (from 0) of `steps`; it has no other state."""
+        """Learning rate of optimiser step `step` (from 0) of `steps`; there is no other state."""
         if step < self.warmup_steps:
             return self.lr * (step + 1) / (self.warmup_steps + 1)
         if self.schedule == "constant":
@@ -64,36 +64,36 @@ class OptimConfig:
 @checked(error=ConfigError)
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights and temperatures of LLM4Brain's losses; a stage reads those it has.
+    """Weights and temperatures of LLM4Brain's losses; a stage reads only those of its losses.
 
     Parameters
     ----------
     alpha : float
-        L1 against squared L2 in the alignment (equation 1).
+        Weight of L1 against squared L2 in the alignment loss (equation 1).
     beta : float
-        Contrastive against alignment in stage I (equation 2).
+        Weight of the contrastive against the alignment loss in stage I (equation 2).
     learn_tau : bool
         Whether the contrastive temperature is learned; it starts at the model's `tau`.
     lambda_ce : float
-        Answers against domain adaptation in stage II (equation 6).
+        Weight of the answer loss against domain adaptation in stage II (equation 6).
     eta : float
-        Weight of each part of domain adaptation (DANCE: 0.05).
+        Weight of each domain adaptation loss (DANCE: 0.05).
     tau_nc, tau_cls : float
         Temperatures of neighbourhood clustering and of the class head.
     nc_variant : {"dance", "paper"}
         Columns of the clustering (see :func:`fastbrain.ops.neighborhood_clustering`).
     rho : float or None
-        Entropy threshold of entropy separation, nats; None takes log(C)/2.
+        Threshold of entropy separation, nats; None means log(C)/2.
     margin : float
-        Half width around `rho` in which a sample is left alone.
+        Half width of the interval around `rho` in which samples have no loss.
     source_ce_weight : float
-        Class cross-entropy of labelled source samples on the prototypes. The paper has none;
-        without it only the target moves them. At tau_cls = 0.05 its gradient is steep: a weight
-        of 1 drowns the answers.
+        Weight of the class cross-entropy of labelled source samples on the prototypes. The paper
+        has no such term; without it only target samples train the prototypes. At tau_cls = 0.05
+        its gradient is steep: a weight of 1 dominates the answer loss.
     momentum : float
-        Of the memory of target features (DANCE: 0, replacement).
+        Momentum of the memory of target features (DANCE: 0, replacement).
     reduction : {"token", "sequence"}
-        Of the answer loss; the paper sums over a sequence.
+        Reduction of the answer loss; the paper sums over a sequence.
     """
 
     alpha: float = 0.5
@@ -125,7 +125,7 @@ class LossConfig:
 @checked(error=ConfigError)
 @dataclass(frozen=True)
 class StageConfig:
-    """One stage of training.
+    """Configuration of one training stage.
 
     Parameters
     ----------
@@ -133,29 +133,30 @@ class StageConfig:
         "pretrain", "video", "stage1" or "stage2"; for the log and the record.
     epochs, batch_size, seed : int
     groups : tuple of str
-        Parameter groups that train; all others are frozen (``LLM4Brain.parameter_groups``).
+        Parameter groups to train; all others are frozen (``LLM4Brain.parameter_groups``).
     optim : OptimConfig
     losses : LossConfig
     precision : {"fp32", "bf16"}
-        bf16 is autocast: weights and optimiser stay fp32.
+        bf16 uses autocast: weights and optimiser stay fp32.
     accumulate : int
-        Batches an optimiser step is made of.
+        Number of batches per optimiser step.
     recompute : bool
-        Activation checkpointing: what happens inside a block of encoder, Q-Former or language
-        model is computed again in the backward pass and not kept. Less memory, a third more work.
+        Activation checkpointing: activations inside a block of the encoder, Q-Former or language
+        model are recomputed in the backward pass instead of stored. This needs less memory and
+        about a third more computation.
     compile : {"inductor", "aot_eager"} or None
         Backend of ``torch.compile`` for encoder and Q-Former.
     noise_std : float
-        Gaussian noise on the voxels while training, in standard deviations of each voxel.
+        Gaussian noise added to the voxels in training, in standard deviations of each voxel.
     max_answer_tokens : int
     checkpoint_every : int
-        Optimiser steps between checkpoints besides the one at the end of each epoch; 0: none.
+        Optimiser steps between checkpoints within an epoch, besides the one at its end; 0: none.
     validate_every : int
         Epochs between validations.
     patience : int
-        Validations without a better value after which training stops; 0 never stops early.
+        Number of validations without improvement before training stops; 0 disables this.
     keep_best : bool
-        Whether the weights of the best validation are restored at the end.
+        Whether to restore the weights of the best validation at the end.
     """
 
     name: str = "stage"
@@ -186,7 +187,7 @@ class StageConfig:
         require(self, "precision", self.precision in ("fp32", "bf16"), "be fp32 or bf16")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dict for JSON."""
+        """Convert to a plain dict for JSON."""
         return to_dict(self)
 
     @classmethod
@@ -207,7 +208,7 @@ def reachable_entropy_minimum(tau: float, n_classes: int) -> float:
     Returns
     -------
     float
-        4.52 at τ = 0.5 and 180 classes: far above any useful threshold.
+        Entropy in nats; 4.52 at τ = 0.5 and 180 classes, far above any useful threshold.
     """
     if not tau > 0 or n_classes < 1:
         raise ConfigError(
@@ -221,7 +222,7 @@ def reachable_entropy_minimum(tau: float, n_classes: int) -> float:
 
 @checked
 def entropy_threshold(losses: LossConfig, n_classes: int) -> float:
-    """Entropy ρ of entropy separation: the configured one, or log(C)/2 as in DANCE.
+    """Threshold ρ of entropy separation: the configured value, or log(C)/2 as in DANCE.
 
     Parameters
     ----------
@@ -234,7 +235,7 @@ def entropy_threshold(losses: LossConfig, n_classes: int) -> float:
 
 @checked
 def findings(losses: LossConfig, n_classes: int) -> tuple[str, ...]:
-    """What is wrong with these settings though they can be run, one sentence each.
+    """List valid but unsuitable settings, one sentence each.
 
     Parameters
     ----------

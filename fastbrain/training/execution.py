@@ -1,4 +1,4 @@
-"""How the blocks of a model run while it trains: recomputed, compiled, or neither."""
+"""Execution mode of model blocks in training: activation recomputation and compilation."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from .config import StageConfig
 
 @runtime_checkable
 class Recomputable(Protocol):
-    """A module that can compute its blocks again in the backward pass, where `recompute` is set."""
+    """Module that recomputes its blocks in the backward pass if `recompute` is set."""
 
     recompute: bool
 
 
 @runtime_checkable
 class Compilable(Protocol):
-    """A module that is compiled by itself, where its stage asks for that."""
+    """Module that is compiled separately if `compiles` is set and the stage has a backend."""
 
     compiles: bool
 
 
 def arrange(objective: nn.Module, config: StageConfig) -> None:
-    """Make the parts of an objective run as its stage says; values and gradients stay the same.
+    """Set recomputation and compilation of an objective's modules; values stay the same.
 
     Parameters
     ----------
     objective : Module
-        Its modules that are :class:`Recomputable` or :class:`Compilable` are set.
+        Its :class:`Recomputable` and :class:`Compilable` modules are set.
     config : StageConfig
-        Its `recompute` and `compile`.
+        Provides `recompute` and `compile`.
     """
     for part in objective.modules():
         if isinstance(part, Recomputable):
             part.recompute = config.recompute
         if isinstance(part, Compilable) and part.compiles:
-            # None takes back what an earlier stage compiled
+            # None removes the compiled call of an earlier stage
             part._compiled_call_impl = None
             if config.compile is not None:
                 part.compile(backend=config.compile)

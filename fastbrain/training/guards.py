@@ -1,4 +1,4 @@
-"""A step that is not finite never reaches the optimiser."""
+"""Guard that skips optimiser steps with a non-finite loss or gradient."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ _LIMIT = 3
 
 
 def places(batch: Any) -> tuple[str, ...]:
-    """Where the samples of a batch lie, run and volumes; their trials where it does not say."""
+    """Run and volumes of each sample of a batch, or trial ids if the batch has no places."""
     return tuple(getattr(batch, "places", ()) or batch.trial_ids)
 
 
 @dataclass
 class NonFiniteGuard:
-    """Counts steps whose loss or gradient is NaN or infinite; three in a row end training.
+    """Count steps with NaN or infinite loss or gradient; three in a row end training.
 
     Parameters
     ----------
     skipped : int
         Steps skipped so far.
     in_a_row : int
-        Of these, how many just now.
+        Skipped steps in a row, up to the latest step.
     """
 
     skipped: int = 0
     in_a_row: int = 0
 
     def admit(self, finite: bool, step: int, where: Sequence[str]) -> bool:
-        """Say whether this step may change the parameters.
+        """Return whether this step may change the parameters.
 
         Parameters
         ----------
@@ -41,7 +41,7 @@ class NonFiniteGuard:
             Whether loss and gradient norm are finite.
         step : int
         where : sequence of str
-            What the step was made of, run and volumes; named when it is skipped.
+            Run and volumes of the samples in the step; named in the message when it is skipped.
 
         Raises
         ------

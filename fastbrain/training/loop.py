@@ -1,7 +1,7 @@
-"""The training loop: one function, readable from top to bottom, the same for every stage.
+"""The training loop, one function shared by all stages.
 
-Accelerate brings the device; everything else that decides a result (order, seeds, learning rate,
-guards, checkpoints) is here, so that a resumed run is bitwise the run that was never stopped.
+Accelerate selects the device; everything else that affects a result (order, seeds, learning rate,
+guards, checkpoints) is here, so that a resumed run is bitwise equal to an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from .run import Clock, History, Loader, Named, Row, begin, save
 
 
 class Objective(nn.Module):
-    """What a stage minimises: ``forward(batch)`` returns its terms, "loss" among them.
+    """Objective of a stage: ``forward(batch)`` returns its loss terms, including "loss".
 
     Attributes
     ----------
     tokens : int
-        Tokens that the language model has read so far: BOS, prefix, prompt and answer, without
-        padding. It stays 0 where none runs.
+        Tokens that the language model has processed so far: BOS, prefix, prompt and answer, without
+        padding. It stays 0 without a language model.
     """
 
     tokens: int = 0
 
     def before_step(self) -> None:
-        """Called before the batches of an optimiser step."""
+        """Hook called before the batches of an optimiser step."""
 
     def after_step(self) -> None:
-        """Called once the optimiser has used the last gradients (not for a skipped step)."""
+        """Hook called after an optimiser step (not after a skipped step)."""
 
 
 @checked
@@ -70,17 +70,17 @@ def fit(
     objective : Objective
     loader : Loader
         Yields batches with `trial_ids`; ``fastbrain.data.WindowLoader`` is one. A thread reads
-        two batches ahead of it, so it must draw nothing from the global generators.
+        two batches ahead, so the loader must not use the global random generators.
     config : StageConfig
     run_dir : str or Path
-        Gets config.json, log.jsonl, checkpoints/ and best/.
+        Receives config.json, log.jsonl, checkpoints/ and best/.
     resume : bool
-        Go on from the newest whole checkpoint, if there is one.
+        Continue from the newest complete checkpoint, if there is one.
     validate : callable, optional
-        Returns values by name, "loss" style: lower is better. Runs without gradients, in
-        evaluation mode, on its own random numbers.
+        Returns values by name; lower is better. Runs without gradients, in evaluation mode, with
+        a separate torch random state.
     best : str
-        The value that decides which weights are best.
+        Name of the validation value that selects the best weights.
     on_epoch : callable, optional
         Receives the row of every finished epoch.
     record : mapping, optional
@@ -93,11 +93,11 @@ def fit(
     Raises
     ------
     TrainingError
-        Nothing trains, this is one of several processes, or three steps in a row were not finite.
+        Nothing is trainable, several processes run, or three steps in a row were not finite.
     CheckpointError
-        The checkpoint does not fit, or another process trains here.
+        The checkpoint does not match, or another process trains in this folder.
     OutputExistsError
-        `run_dir` holds something and `resume` is false.
+        `run_dir` is not empty and `resume` is false.
     """
     from accelerate import Accelerator
 
@@ -117,7 +117,7 @@ def fit(
         optimizer = _adamw(named, config)
         history = begin(run, objective, named, optimizer, loader, config, resume, record)
         if validate is not None and history.epoch == history.step == 0:
-            # a start that training only spoils (a fitted readout, say) is kept
+            # keep the initial weights if training only makes them worse (e.g. a fitted readout)
             _judge(run, objective, config, history, validate, best)
         per_epoch = -(-len(loader) // config.accumulate)
         while history.epoch < config.epochs and not history.stopped:
@@ -154,7 +154,7 @@ def fit(
 
 
 def check_alone(function: str) -> None:
-    """Refuse to train as one of several processes, however these were started."""
+    """Require a single process; raise under any distributed launcher."""
     from accelerate import PartialState
 
     processes = int(PartialState().num_processes)
@@ -176,7 +176,7 @@ def _step(
     config: StageConfig,
     history: History,
 ) -> None:
-    """One optimiser step from a group of batches, unless it is not finite."""
+    """Take one optimiser step on a group of batches; skip it if it is not finite."""
     means: dict[str, Tensor] = {}
     bf16 = config.precision == "bf16"
     objective.before_step()
@@ -189,7 +189,7 @@ def _step(
     norm = nn.utils.clip_grad_norm_(
         [p for _, p in named], config.optim.grad_clip or float("inf")
     ).float()
-    # one transfer for all that is logged and checked
+    # one device transfer for all values that are logged and checked
     values = dict(
         zip([*means, "grad_norm"], torch.stack([*means.values(), norm]).tolist(), strict=True)
     )
@@ -213,7 +213,7 @@ def _finish_epoch(
     validate: Callable[[], Mapping[str, float]] | None,
     best: str,
 ) -> Row:
-    """Write the epoch's row, validate, and keep the weights if they are the best so far."""
+    """Validate, keep the weights if they are the best so far, and write the epoch's row."""
     history.epoch += 1
     steps = history.sums.pop("steps", 0.0)
     where = {"stage": config.name, "epoch": history.epoch, "step": history.step}
@@ -235,7 +235,7 @@ def _finish_epoch(
 
 
 def _pace(row: Row) -> str:
-    """Throughput of an epoch, for people; tokens only where a language model read some."""
+    """Format the throughput of an epoch; tokens only if a language model processed some."""
     parts = [f"{row['windows_per_s']:.3g} windows/s"]
     if row["tokens_per_s"]:
         parts.append(f"{row['tokens_per_s']:.3g} tokens/s")
@@ -262,7 +262,7 @@ def _judge(
         history.best_value, history.best_epoch = values[best], history.epoch
         weights = Checkpoint(objective.state_dict(), {}, {}, {"epoch": history.epoch})
         save_checkpoint(run / "best", weights, step=history.step, keep=1)
-    # JSON has no NaN: a validation that is not finite is recorded as null
+    # JSON has no NaN: a non-finite validation value is recorded as null
     return {f"val_{k}": v if np.isfinite(v) else None for k, v in values.items()}
 
 

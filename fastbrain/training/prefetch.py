@@ -1,4 +1,4 @@
-"""The next batches are read while the last one is learned from."""
+"""Read the next batches in a thread while the model trains on the current one."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .run import Loader
 
 
 class Prefetched:
-    """A loader that one thread reads ahead of; order, batches and state are the loader's own.
+    """Loader with read-ahead in one thread; order, batches and state are unchanged.
 
-    Reading ahead changes no result: a loader draws from generators of its own, and the state is
-    that of the last batch handed out, not of the last one read. A loop that is left early takes
-    the loader back there.
+    Reading ahead changes no result: a loader uses separate generators, and the reported state is
+    that of the last batch yielded, not of the last one read. If a loop ends early, the loader is
+    reset to that state.
 
     Parameters
     ----------
     loader : Loader
-        Must draw nothing from the global generators while it is read.
+        Must not use the global random generators while it is read.
     ahead : int
-        Batches that may lie ready.
+        Largest number of batches in the queue.
     """
 
     def __init__(self, loader: Loader, ahead: int = 2) -> None:
@@ -33,7 +33,7 @@ class Prefetched:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        # (batch, state behind it), (None, state) at the end, or the error that reading met
+        # (batch, state after it), (None, state) at the end, or the exception raised by reading
         ready: queue.Queue[Any] = queue.Queue(self.ahead)
         left = threading.Event()
 
@@ -74,9 +74,9 @@ class Prefetched:
             self._state = None
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the loader as of the last batch handed out."""
+        """State of the loader after the last batch yielded."""
         return self.loader.state_dict() if self._state is None else self._state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the state of the loader."""
         self.loader.load_state_dict(state)

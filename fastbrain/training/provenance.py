@@ -1,4 +1,4 @@
-"""What a run was made with: package versions and the commit of a checkout of fastbrain."""
+"""Provenance of a run: package versions and the git commit of the fastbrain checkout."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _PATIENCE_S = 10
 
 
 def provenance() -> dict[str, Any]:
-    """Versions and git state, as JSON values for a run's record.
+    """Collect versions and git state, as JSON values for a run's record.
 
     Returns
     -------
     dict
         ``versions``: package to version. ``git``: ``commit`` and ``dirty`` (whether a file of the
-        package differs from it), or None where fastbrain does not run from a checkout or git cannot
-        be asked.
+        package differs from the commit), or None if fastbrain does not run from a checkout or git
+        fails.
     """
     return {"versions": _versions(), "git": git_state(Path(__file__).parents[2])}
 
 
 @cache
 def git_state(root: Path) -> dict[str, Any] | None:
-    """Commit of the checkout at `root` and whether its package was changed since, or None."""
+    """Commit of the checkout at `root` and whether the package differs from it, or None."""
     if not (root / ".git").exists():
         return None
     commit = _git(root, "rev-parse", "HEAD")
@@ -48,7 +48,7 @@ def _git(root: Path, *arguments: str) -> str | None:
             text=True,
             timeout=_PATIENCE_S,
             stdin=subprocess.DEVNULL,
-            # asking must not write into the checkout
+            # git status must not write to the checkout
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):

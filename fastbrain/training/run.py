@@ -1,4 +1,4 @@
-"""A run on disk and in memory: where it stands, how it starts, how it is saved and resumed."""
+"""State of a training run: history, start, saving, resuming and timing."""
 
 from __future__ import annotations
 
@@ -36,41 +36,41 @@ Named = list[tuple[str, nn.Parameter]]
 
 
 class Loader(Protocol):
-    """What is read batch by batch; its state counts the batches already handed out."""
+    """Interface of a batch loader; its state counts the batches already yielded."""
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the rest of this epoch, then move on to the next."""
+        """Yield the remaining batches of this epoch, then advance to the next epoch."""
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches in an epoch."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch and position, as JSON values."""
+        """Return epoch and position, as JSON values."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Restore epoch and position."""
 
 
 @dataclass
 class History:
-    """What happened, and where training stands.
+    """Epoch rows, progress and best validation of a training run.
 
     Parameters
     ----------
     rows : list of dict
-        One an epoch: mean of every loss term, learning rate, windows/s, tokens/s that the language
-        model read, part of the time spent waiting for data, and what validation returned.
+        One row per epoch: mean of every loss term, learning rate, windows/s, tokens/s of the
+        language model, fraction of the time spent waiting for data, and validation values.
     step, epoch : int
-        Optimiser steps and whole epochs done.
+        Number of optimiser steps and complete epochs done.
     best_value : float or None
         Lowest validation value.
     best_epoch : int
-        Epoch it belongs to, 0 when there is none.
+        Epoch of `best_value`; 0 before the first epoch or if there is none.
     stopped : bool
         Whether validation stopped improving before the last epoch.
     guard : NonFiniteGuard
     sums : dict of str to float
-        Loss terms of the epoch under way, added up.
+        Sums of the loss terms over the current epoch.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -84,7 +84,7 @@ class History:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> History:
-        """Rebuild from what ``dataclasses.asdict`` gave."""
+        """Rebuild from the output of ``dataclasses.asdict``."""
         return cls(**{**values, "guard": NonFiniteGuard(**values["guard"])})
 
 
@@ -98,13 +98,13 @@ def begin(
     resume: bool,
     record: Mapping[str, Any] | None,
 ) -> History:
-    """Start from the newest whole checkpoint when resuming, else from the seeds.
+    """Restore the newest complete checkpoint when resuming, else start from the seeds.
 
     Raises
     ------
     CheckpointError
-        Checkpoints of an earlier start are gone or damaged, have another layout or configuration,
-        or do not fit: training never starts again in silence.
+        Checkpoints of an earlier start are missing or damaged, have another layout or
+        configuration, or do not match: training never restarts silently.
     """
     for folder in (run, run / "best"):
         recover_checkpoints(folder)
@@ -120,7 +120,7 @@ def begin(
         torch.manual_seed(config.seed)
         about = {"config": config.to_dict(), **provenance(), "record": dict(record or {})}
         write_json(run / "config.json", about)
-        # a run killed in its first epoch then starts again from the same weights
+        # a run killed in its first epoch can then restart from the same weights
         save(run, objective, named, optimizer, loader, config, History())
         return History()
     saved = load_checkpoint(newest)
@@ -142,7 +142,7 @@ def begin(
                 for k, v in saved.optimizer.items()
                 if k.rpartition("/")[0] == name
             }
-            # Adam's own step counter stays on the CPU
+            # the step counter of Adam stays on the CPU
             optimizer.state[parameter] = {
                 k: v if k == "step" else v.to(parameter.device) for k, v in slots.items()
             }
@@ -153,7 +153,7 @@ def begin(
             f"fit: {newest} must hold the state of training, got {error!r}. It was edited, or "
             "another version wrote it: use a new run folder."
         ) from error
-    # damaged best weights are reported before the rest of the training is done, not after it
+    # report damaged best weights before training continues, not at its end
     judged = config.keep_best and history.best_value is not None
     if judged and latest_checkpoint(run / "best") is None:
         raise CheckpointError(
@@ -173,7 +173,7 @@ def save(
     config: StageConfig,
     history: History,
 ) -> None:
-    """Write a checkpoint of everything that :func:`begin` needs to go on from here."""
+    """Write a checkpoint of all state that :func:`begin` needs to resume."""
     slots = {f"{n}/{k}": v for n, p in named for k, v in optimizer.state.get(p, {}).items()}
     state = {
         "config": config.to_dict(),
@@ -185,12 +185,12 @@ def save(
 
 
 class Clock:
-    """Time of an epoch, and how much of it was spent waiting for data.
+    """Measure the time of an epoch and the time spent waiting for data.
 
     Parameters
     ----------
     tokens : int
-        What the objective had counted before.
+        Token count of the objective at the start of the epoch.
     """
 
     def __init__(self, tokens: int = 0) -> None:
@@ -209,7 +209,7 @@ class Clock:
             yield batch
 
     def rates(self, tokens: int = 0) -> Row:
-        """Windows and tokens a second, and the part of the time that went into waiting."""
+        """Return windows and tokens per second, and the fraction of time spent waiting."""
         spent = max(time.perf_counter() - self.start, 1e-9)
         return {
             "windows_per_s": self.windows / spent,

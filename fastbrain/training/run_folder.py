@@ -1,4 +1,4 @@
-"""What a run may see of its store, checked before it starts, and what its folder says of that."""
+"""Record and check the configuration, data and leak permission of a run folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ C = TypeVar("C")
 
 
 def reason_of(out: str | Path) -> str | None:
-    """Why an earlier start of this run let a leak pass, None where it did not."""
+    """Reason given at an earlier start of this run for allowing a leak, or None."""
     path = Path(out) / "config.json"
     if not path.is_file():
         return None
@@ -34,27 +34,27 @@ def claim(
     function: str = "train",
     allow_leak: str | None = None,
 ) -> None:
-    """Write ``config.json`` of a run, or check that a resumed run says the same.
+    """Write ``config.json`` of a run, or check that a resumed run matches it.
 
-    Beside what is said it records the environment of the first start, and that of each later one
-    which differs.
+    The file also records the environment of the first start, and of each later start with a
+    changed environment.
 
     Parameters
     ----------
     out : Path
     said : mapping
-        ``config`` and whatever else must stay the same, as JSON values.
+        ``config`` and other values that must not change, as JSON values.
     function : str
-        Who asks, for messages.
+        Name of the calling function, for error messages.
     allow_leak : str, optional
-        Recorded; it may be given at a later start.
+        Reason for allowing a leak; recorded, and may be given at a later start.
 
     Raises
     ------
     CheckpointError
         The folder belongs to another configuration or store, or its record is damaged.
     """
-    same = json.loads(json.dumps(said))  # as it comes back: lists for tuples
+    same = json.loads(json.dumps(said))  # as read back from JSON: lists instead of tuples
     path = out / "config.json"
     about = provenance()
     if path.exists():
@@ -82,15 +82,15 @@ _CLAIMED = {
 
 
 def absolute_paths(config: C, *, files: Sequence[str], models: Sequence[str] = ()) -> C:
-    """A configuration whose paths do not depend on the working directory.
+    """Make the paths of a configuration absolute.
 
     Parameters
     ----------
     config : dataclass
     files : sequence of str
-        Fields that name a file; None is left as it is.
+        Fields with the path of a file; None is unchanged.
     models : sequence of str
-        Fields that name a folder or a model on the hub: a folder that exists is meant first.
+        Fields with a folder or a hub model name; an existing folder takes precedence.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def absolute_paths(config: C, *, files: Sequence[str], models: Sequence[str] = (
 
 
 def place_of(store: VoxelStore, run: Path) -> dict[str, str]:
-    """Where a store is, absolute and relative to the run folder, and its fingerprint."""
+    """Path of a store, absolute and relative to the run folder, and its fingerprint."""
     path = Path(store.path).resolve()
     return {
         "store": str(path),

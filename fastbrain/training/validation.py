@@ -11,7 +11,7 @@ from .run import Loader
 def mean_validation(
     objective: Objective, loader: Loader | None
 ) -> Callable[[], dict[str, float]] | None:
-    """Mean of every term over a loader, each trial counting once."""
+    """Create a function that averages every loss term over a loader, with equal trial weights."""
     if loader is None:
         return None
 

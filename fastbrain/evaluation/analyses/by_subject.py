@@ -1,4 +1,4 @@
-"""Scores person by person: what a mean over people hides, and the form of LLM4Brain's table."""
+"""Scores by subject, their mean over subjects, and LLM4Brain's table by subject."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def scores_by_subject(
     metrics: Sequence[TextMetric] = TEXT_METRICS,
     seed: int = 0,
 ) -> list[Score]:
-    """Scores of each person beside every control, and the mean pairwise accuracy over people.
+    """Score each subject against every control, with mean pairwise accuracy over subjects.
 
     Parameters
     ----------
     subjects : sequence of str, (N,)
-        Whose each sample is.
+        Subject of each sample.
     conditions : Conditions
-        Of the same samples.
+        Controls on the same samples.
     metrics : sequence of TextMetric
-        Those of LLM4Brain's table are taken: BERTScore, BLEU-1 and -2, ROUGE-L. Partners of a
-        derangement may be of other people.
+        Only the metrics of LLM4Brain's table are used: BERTScore, BLEU-1 and -2, ROUGE-L. Partners
+        of a derangement may be samples of other subjects.
     seed : int
-        Of intervals and sign flips.
+        Seed of the intervals and sign flips.
 
     Returns
     -------
     list of Score
-        ``group`` is ``"subject LABEL"``, or ``"people"`` for the mean over two or more.
+        ``group`` is ``"subject LABEL"``, or ``"people"`` for the mean over two or more subjects.
     """
     wanted = [m for m in metrics if m.name in COLUMNS]
     people = {p: np.array([i for i, s in enumerate(subjects) if s == p]) for p in set(subjects)}
@@ -76,7 +76,7 @@ def _of_texts(
     found = [*own]
     for control in conditions:
         if control.texts is not None and control.name != TRUE:
-            # its interval is not asked for
+            # only its value is used, so one resample is enough
             beside = text_scores(control.texts, truth, rows=rows, metrics=metrics, resamples=1)
             found += [
                 replace(s, chance=beside[s.metric].score.value, control=control.name, p=None)
@@ -88,7 +88,7 @@ def _of_texts(
 def _of_pairs(
     people: dict[str, npt.NDArray[np.int64]], conditions: Conditions, seed: int
 ) -> list[Score]:
-    """Pairwise accuracy of each person, and its mean over people."""
+    """Pairwise accuracy of each subject, and the mean over subjects."""
     true, deranged = conditions[TRUE].nll, conditions[DERANGED].nll
     if true is None or deranged is None:
         return []
@@ -103,19 +103,19 @@ def _of_pairs(
 
 @checked
 def mean_over_people(scores: Sequence[Score], *, seed: int = 0) -> list[Score]:
-    """Mean pairwise accuracy over people, who may come from several evaluations.
+    """Compute mean pairwise accuracy over subjects, also from several evaluations.
 
     Parameters
     ----------
     scores : sequence of Score
-        With the pairwise accuracies of :func:`scores_by_subject`.
+        Must include the pairwise accuracies of :func:`scores_by_subject`.
     seed : int
-        Of the sign flips of people.
+        Seed of the sign flips of subjects.
 
     Returns
     -------
     list of Score
-        One; none for fewer than two people.
+        One score, or none for fewer than two subjects.
     """
     own = {
         s.group: s.value
@@ -145,12 +145,12 @@ Cells = dict[str, dict[str, dict[str, float]]]
 
 
 def subject_cells(scores: Sequence[Score]) -> Cells:
-    """Values of LLM4Brain's table: by person, then true brain or control, then metric.
+    """Values of LLM4Brain's table: by subject, then true brain or control, then metric.
 
     Parameters
     ----------
     scores : sequence of Score
-        With those of :func:`scores_by_subject`.
+        Must include the scores of :func:`scores_by_subject`.
     """
     cells: Cells = {}
     for score in scores:
@@ -163,7 +163,7 @@ def subject_cells(scores: Sequence[Score]) -> Cells:
 
 
 def cells_table(cells: Cells) -> str:
-    """Values of :func:`subject_cells` as Markdown, with their means over people."""
+    """Format the values of :func:`subject_cells` as Markdown, with means over subjects."""
     titles = ["BERTScore", "BLEU-1", "BLEU-2", "ROUGE-L F", "ROUGE-L P", "ROUGE-L R"]
     lines = ["| subject | decoded from | " + " | ".join(titles) + " |", "|---" * 8 + "|"]
     means = {
@@ -182,17 +182,17 @@ def cells_table(cells: Cells) -> str:
 
 @checked
 def subject_table(scores: Sequence[Score]) -> str:
-    """LLM4Brain's table as Markdown: a line a held-out person, and one for each control under it.
+    """Format LLM4Brain's table as Markdown: one line per subject and one per control.
 
     Parameters
     ----------
     scores : sequence of Score
-        With those of :func:`scores_by_subject`.
+        Must include the scores of :func:`scores_by_subject`.
 
     Returns
     -------
     str
-        Percentages, as the paper has them; the last lines are means over people. BERTScore says
-        so where no model was given.
+        Percentages, as in the paper; the last lines are means over subjects. BERTScore reads
+        "no model given" if it was not computed.
     """
     return cells_table(subject_cells(scores))

@@ -1,4 +1,4 @@
-"""Where in the brain is it? The same decoder, with one region left of its input."""
+"""Scores by brain region: the same decoder, with only one region in its input."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class RegionScore:
-    """What a decoder does with one region.
+    """Score of a decoder with one brain region as input.
 
     Parameters
     ----------
     name : str
     voxels : int
-        Voxels of the region.
+        Number of voxels in the region.
     score : Score
     adjusted_p : float
         p of the score, adjusted over all regions (Benjamini-Hochberg).
@@ -49,14 +49,14 @@ def atlas_regions(
     *,
     store: VoxelStore,
 ) -> dict[str, Mask]:
-    """Masks of an atlas' regions, cut to the voxels a store has.
+    """Read the region masks of an atlas, restricted to the voxels of a store.
 
     Parameters
     ----------
     atlas : str, Path or ndarray, (Z, Y, X) int
-        Label image on the store's grid; 0 is no region.
+        Label image on the store's grid; 0 is background.
     names : mapping of int to str, optional
-        Regions to take and their names. Default: every label, named by its number.
+        Labels to use and their names. Default: every label, named by its number.
     store : VoxelStore
 
     Returns
@@ -66,7 +66,7 @@ def atlas_regions(
     Raises
     ------
     InputError, VolumeError
-        The atlas lies on another grid, or a region holds no voxel of the store.
+        The atlas is on another grid, or a region has no voxel in the store.
     """
     grid = store.grid
     if isinstance(atlas, str | Path):
@@ -101,12 +101,12 @@ def keep_region(values: npt.ArrayLike, mask: Mask, moments: Moments) -> npt.NDAr
     mask : ndarray, (...) bool
         True inside the region.
     moments : Moments
-        Of the training part.
+        Moments of the training part.
 
     Raises
     ------
     InputError
-        Shapes disagree or the region is empty.
+        Shapes differ or the region is empty.
     """
     data = np.asarray(values)
     if data.shape[1:] != mask.shape or moments.mean.shape != mask.shape or not mask.any():
@@ -119,7 +119,7 @@ def keep_region(values: npt.ArrayLike, mask: Mask, moments: Moments) -> npt.NDAr
 
 @checked
 def region_store(store: VoxelStore, name: str, mask: Mask) -> StoreView:
-    """See a store with one region left; all other voxels stand at their training mean.
+    """View a store with only one region; all other voxels are set to their training mean.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def region_store(store: VoxelStore, name: str, mask: Mask) -> StoreView:
     Returns
     -------
     StoreView
-        Give it to a ``WindowLoader``.
+        Pass it to a ``WindowLoader``.
     """
     if mask.shape != store.grid.shape:
         raise InputError(
@@ -146,14 +146,14 @@ def region_store(store: VoxelStore, name: str, mask: Mask) -> StoreView:
 def evaluate_regions(
     evaluate: Callable[[str, Mask], Score], regions: Mapping[str, Mask]
 ) -> tuple[RegionScore, ...]:
-    """Score every region by itself.
+    """Score every region separately and adjust p over the regions.
 
     Parameters
     ----------
     evaluate : callable
-        Name and mask of a region to a score with a p.
+        Maps name and mask of a region to a score with a p.
     regions : mapping of str to ndarray of bool
-        Masks of any one shape; they may overlap.
+        Masks of one common shape; they may overlap.
 
     Returns
     -------

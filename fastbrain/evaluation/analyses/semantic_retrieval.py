@@ -27,10 +27,10 @@ def meaning_retrieval(
     seed: int = 0,
     model: str | None = None,
 ) -> list[Score]:
-    """Find each decoded text's own truth among all truths by sentence embeddings.
+    """Score retrieval of each decoded text's truth among all truths, by sentence embeddings.
 
-    Free-running text, so nothing is teacher-forced; samples with equal truths count as drawn at
-    random among each other.
+    The texts are free-running, so nothing is teacher-forced. Samples with equal truths count as
+    ranked in random order.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def meaning_retrieval(
     blocks : sequence, (N,)
         As in :func:`fastbrain.evaluation.retrieval`.
     count : int
-        Derangements.
+        Number of derangements.
     seed : int
     model : str, optional
         Name or path of an encoder; default: the packaged MiniLM.
@@ -53,10 +53,10 @@ def meaning_retrieval(
     MissingPartError
         No model is given and the default one is not installed.
     InputError
-        Sizes disagree or no derangement exists.
+        Sizes differ or no derangement exists.
     """
     path = default_bert()[0] if model is None else model
-    # equal texts must have equal embeddings to the last bit: they are ties
+    # embed each text once: equal texts must be exact ties
     unique = sorted({*decoded, *truth})
     place = {text: i for i, text in enumerate(unique)}
     units = sentence_embeddings(unique, path)[:, -1]

@@ -1,4 +1,4 @@
-"""Decoded stories window by window, beside the same story shifted and beside no brain."""
+"""Window-by-window scores of decoded stories, against shifted windows and other controls."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from ..scores import Score
 def shifted_partners(
     lengths: Sequence[int], *, guard: int, count: int, seed: int = 0
 ) -> npt.NDArray[np.int64]:
-    """Each window's partner: another window of its own stretch, all moved by as many, circularly.
+    """Draw partners for windows by a circular shift within each stretch.
 
-    Neighbours stay neighbours, so that what is alike for a while is alike in the null too.
+    Adjacent windows stay adjacent, so the null distribution keeps the autocorrelation.
 
     Parameters
     ----------
     lengths : sequence of int
-        Windows of each stretch, which follow each other. Every stretch is shifted by its own.
+        Number of windows of each consecutive stretch. Each stretch has an independent shift.
     guard : int
-        Least shift either way, in windows: longer than the response to one window.
+        Smallest shift in either direction, in windows; longer than the response to one window.
     count : int
-        Draws. A single stretch has few different ones; p cannot be less than one over their
-        number, whatever `count` is.
+        Number of draws. A single stretch has few distinct shifts; p cannot be below 1 divided by
+        their number, for any `count`.
     seed : int
 
     Returns
@@ -70,32 +70,32 @@ def story_scores(
     resamples: int = 1000,
     seed: int = 0,
 ) -> list[Score]:
-    """Score decoded windows against what was heard in them.
+    """Score decoded windows against the words heard in them.
 
     Parameters
     ----------
     decoded, truth : sequence of str, (N,)
-        Window by window, in the order of time. A window may be empty.
+        One text per window, in temporal order. A text may be empty.
     partners : ndarray, (R, N) int64
-        From :func:`shifted_partners`: chance is that of the same text in other windows.
+        From :func:`shifted_partners`: chance is the score of the same texts in other windows.
     others : mapping of str to sequence of str, (N,), optional
         Texts of the same windows under a control, for instance ``"prompt alone"``: the language
         model and the word rate without the brain.
     blocks : sequence, (N,)
-        Stretches: unit of intervals and sign flips.
+        Stretch of each window, the unit of intervals and sign flips.
     metrics : sequence of TextMetric
     resamples, seed : int
 
     Returns
     -------
     list of Score
-        Against ``"deranged brain"`` first, then against each of `others`: p by sign flips of
-        blocks of the windows' own values, None where a metric has none.
+        First against ``"deranged brain"``, then against each of `others`, with p by sign flips of
+        blocks of the per-window values; p is None if the metric has no per-window values.
 
     Raises
     ------
     InputError
-        Lists disagree.
+        List lengths differ.
     """
     for name, texts in (others or {}).items():
         if len(texts) != len(truth):

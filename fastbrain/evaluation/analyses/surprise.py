@@ -1,7 +1,7 @@
 """Pairwise accuracy by how surprising the text is to the language model alone.
 
-Easy words are guessed without a brain. If accuracy does not rise with surprise, the brain may
-steer only what the language model knew anyway (BrainLLM, arXiv 2311.09889, figure 3).
+Predictable words need no brain. If accuracy does not rise with surprise, the brain may affect only
+what the language model predicts anyway (BrainLLM, arXiv 2311.09889, figure 3).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ..scores import Score
 
 @dataclass(frozen=True)
 class SurpriseBin:
-    """Samples that surprise a language model about equally.
+    """Samples with similar surprise under a language model.
 
     Parameters
     ----------
     low, high : float
-        Least and largest surprise of the bin, nats a token.
+        Smallest and largest surprise of the bin, nats per token.
     score : Score
         Pairwise accuracy of the bin.
     """
@@ -46,32 +46,32 @@ def surprise_bins(
     bins: int = 5,
     seed: int = 0,
 ) -> tuple[SurpriseBin, ...]:
-    """Pairwise accuracy in bins of equally many samples, from expected to surprising texts.
+    """Compute pairwise accuracy in bins of equal size, from expected to surprising texts.
 
     Parameters
     ----------
     surprise : array_like, (N,)
-        Cross entropy of each true text without any brain, nats a token.
+        Cross entropy of each true text without any brain, nats per token.
     true : array_like, (N,)
         Mean negative log likelihood of each true text given its brain.
     other : array_like, (R, N) or (N,)
         The same under derangements, or under one other control.
     blocks : sequence, (N,)
-        Unit of intervals and sign flips.
+        Block of each sample, the unit of intervals and sign flips.
     control : str
-        Name of `other`.
+        Name of the control in `other`.
     bins : int
     seed : int
 
     Returns
     -------
     tuple of SurpriseBin
-        Equal surprises at a border are divided in the order of the samples.
+        Equal surprises at a bin border are split in the order of the samples.
 
     Raises
     ------
     InputError
-        Shapes disagree, a surprise is not finite, or there are more bins than samples.
+        Shapes differ, a surprise is not finite, or there are more bins than samples.
     """
     level, own, rest = (np.asarray(v, dtype=np.float64) for v in (surprise, true, other))
     n = level.size
@@ -104,7 +104,7 @@ def surprise_bins(
 def by_surprise(
     conditions: Conditions, *, control: str = DERANGED, bins: int = 5, seed: int = 0
 ) -> tuple[SurpriseBin, ...]:
-    """:func:`surprise_bins` of a pass over all controls; surprise is that of the untuned model.
+    """Compute :func:`surprise_bins` of controls; surprise comes from the untuned model.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def by_surprise(
     Raises
     ------
     InputError
-        A control that is needed has no likelihoods.
+        A required control has no likelihoods.
     """
     nll = {name: conditions[name].nll for name in ("untuned model", TRUE, control)}
     missing = [name for name, values in nll.items() if values is None]

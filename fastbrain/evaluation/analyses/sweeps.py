@@ -1,4 +1,4 @@
-"""A score as a function of one knob: the delay of the response, the length of the prompt."""
+"""Scores as a function of one parameter: response delay or prompt length."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..scores import Score
 
 @dataclass(frozen=True)
 class Sweep:
-    """Scores beside the values of what was varied.
+    """Scores at several values of one parameter.
 
     Parameters
     ----------
@@ -40,16 +40,16 @@ class Sweep:
         return adjusted_p(p)
 
     def below_zero(self, level: float = 0.05) -> tuple[float, ...]:
-        """Negative values at which the score still beats chance.
+        """Return the negative values at which the score is significantly above chance.
 
-        Brain from before the stimulus cannot know it. A delay sweep with any of these shows a
-        leak, or stimuli that resemble the ones before them; either way, the score at positive
-        delays is not all decoding.
+        Brain data from before the stimulus has no information about it. A significant score at a
+        negative delay means a leak, or stimuli that resemble the preceding ones; in both cases the
+        score at positive delays is not due to decoding alone.
 
         Parameters
         ----------
         level : float
-            False discovery rate over the whole sweep.
+            Largest false discovery rate, over the whole sweep.
         """
         pairs = zip(self.values, self.adjusted_p(), strict=True)
         return tuple(value for value, p in pairs if value < 0 and p <= level)
@@ -59,19 +59,19 @@ class Sweep:
 def sweep(
     evaluate: Callable[[float], Score], values: Sequence[float], *, name: str, unit: str
 ) -> Sweep:
-    """Evaluate at every value.
+    """Evaluate the score at every value of a parameter.
 
     Parameters
     ----------
     evaluate : callable
-        Value to score. Whether the decoder is fitted anew at each value is up to this function.
+        Maps a value to a score. It decides whether the decoder is refitted at each value.
     values : sequence of float
     name, unit : str
 
     Raises
     ------
     InputError
-        There is no value, or one comes twice.
+        There is no value, or a value occurs twice.
     """
     if len(values) == 0 or len(set(values)) < len(values):
         raise InputError(f"sweep: values of {name} must be at least one, each once, got {values}.")
@@ -82,22 +82,23 @@ def sweep(
 def delay_sweep(
     evaluate: Callable[[float], Score], delays: Sequence[float], *, unit: str = "s"
 ) -> Sweep:
-    """Score at several delays between stimulus and brain, some of them negative.
+    """Evaluate the score at several delays between stimulus and brain, some negative.
 
     Parameters
     ----------
     evaluate : callable
-        Delay to score, of the same samples every time. A decoder fitted at one delay shows how
-        sharp it is in time; one fitted anew at each delay shows when the brain knows.
+        Maps a delay to a score on the same samples each time. A decoder fitted at one delay shows
+        its temporal precision; a decoder refitted at each delay shows when the brain data contain
+        the information.
     delays : sequence of float
-        At least one negative: brain before the stimulus is the control of this sweep.
+        At least one is negative: brain data before the stimulus is the control of this sweep.
     unit : str
         ``"s"`` or ``"TR"``.
 
     Returns
     -------
     Sweep
-        Look at its :meth:`Sweep.below_zero`.
+        Check :meth:`Sweep.below_zero`.
 
     Raises
     ------
@@ -122,34 +123,34 @@ def prompt_sweep(
     blocks: Sequence[object],
     seed: int = 0,
 ) -> Sweep:
-    """Pairwise accuracy of what follows the first k tokens of the text, for several k.
+    """Compute pairwise accuracy of the text after its first k tokens, for several k.
 
-    Likelihoods of all lengths come from one pass: the tokens before k are the prompt, and only
-    those from k on are scored.
+    Likelihoods for all lengths come from one pass: the first k tokens are the prompt, and only the
+    tokens after them are scored.
 
     Parameters
     ----------
     true : array_like, (N, T)
         Negative log likelihood of every token of each true text given its brain.
     deranged : array_like, (R, N, T)
-        The same given its partners' brains.
+        The same given the partners' brains.
     mask : ndarray, (N, T) bool
         False at padding.
     lengths : sequence of int
-        Tokens of text before the continuation, k >= 0.
+        Number of text tokens before the continuation, k >= 0.
     blocks : sequence, (N,)
-        Unit of intervals.
+        Block of each sample, the unit of intervals.
     seed : int
 
     Returns
     -------
     Sweep
-        Texts that are over before k are left out; ``n`` says how many remain.
+        Texts with no token after the first k are dropped; ``n`` is the number that remain.
 
     Raises
     ------
     InputError
-        Shapes disagree, or a length leaves no text.
+        Shapes differ, or a length leaves no text.
     """
     own, other = np.asarray(true, dtype=np.float64), np.asarray(deranged, dtype=np.float64)
     if own.shape != mask.shape or other.shape[1:] != own.shape or len(blocks) != len(own):

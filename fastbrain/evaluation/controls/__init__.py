@@ -1,1 +1,1 @@
-"""Control conditions: noise, zero and mismatched recordings, text alone."""
+"""Control conditions: noise, zero and mismatched brains, and texts without a brain."""

@@ -1,4 +1,4 @@
-"""What a decoder of age or label has to beat: the mean, the confounds, plain connectivity."""
+"""Baselines of age and label decoders: training mean, confounds, connectivity ridge."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _INNER_FOLDS = 5
 @checked
 @dataclass(frozen=True)
 class ClinicalCohort:
-    """People with what is known of them.
+    """Connectivity, target, confounds and groups of subjects.
 
     Parameters
     ----------
     connectivity : ndarray, (N, F)
         For instance from :func:`connectivity_features`.
     target : ndarray, (N,)
-        A scale, or labels.
+        Values of a scale, or labels.
     confounds : ndarray, (N, K)
-        Head motion, sex, site (one column a site) and the like, as numbers.
+        Numeric confounds, for instance head motion, sex and site (one column per site).
     groups : sequence, (N,)
-        Family or person: never on both sides of a fold.
+        Family or subject; a group is never on both sides of a fold.
 
     Raises
     ------
     InputError
-        Not as many rows in each, no confounds, or a number that is not finite.
+        The numbers of rows differ, there are no confounds, or a number is not finite.
     """
 
     connectivity: npt.NDArray[Any]
@@ -68,7 +68,7 @@ class ClinicalCohort:
                 )
 
     def __getitem__(self, rows: npt.NDArray[np.int64]) -> ClinicalCohort:
-        """Some of the people."""
+        """Select subjects by row."""
         groups = [self.groups[i] for i in rows]
         return ClinicalCohort(
             self.connectivity[rows], self.target[rows], self.confounds[rows], groups
@@ -77,7 +77,7 @@ class ClinicalCohort:
 
 @checked
 def connectivity_features(series: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Fisher z of the correlations between regions, lower triangle.
+    """Compute Fisher z of the correlations between regions, lower triangle.
 
     Parameters
     ----------
@@ -87,19 +87,19 @@ def connectivity_features(series: npt.ArrayLike) -> npt.NDArray[np.float64]:
     Returns
     -------
     ndarray, (P·(P-1)/2,) float64
-        Correlations of one are taken as 0.999999.
+        Correlations are clipped to ±0.999999.
 
     Raises
     ------
     InputError
-        A region never changes, or a value is not finite.
+        A region is constant, or a value is not finite.
     """
     values = np.asarray(series, dtype=np.float64)
     if values.ndim != 2 or values.shape[0] < 3 or values.shape[1] < 2:
         raise InputError(
             f"connectivity_features: series must be (T >= 3, P >= 2), got {values.shape}."
         )
-    if not (np.ptp(values, axis=0) > 0).all():  # written so that a NaN fails
+    if not (np.ptp(values, axis=0) > 0).all():  # negated comparison: NaN fails the check
         raise InputError(
             "connectivity_features: series must be finite and change in every region, got "
             f"{int((~(np.ptp(values, axis=0) > 0)).sum())} regions that do not."
@@ -114,7 +114,7 @@ def connectivity_features(series: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def baseline_predictions(
     train: ClinicalCohort, test: ClinicalCohort, *, kind: Literal["scale", "label"]
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Predictions of the baselines, fitted on `train` alone.
+    """Predict `test` with the baselines, fitted on `train` only.
 
     Parameters
     ----------
@@ -125,17 +125,17 @@ def baseline_predictions(
     Returns
     -------
     dict of str to ndarray, (N,) or (N, C) float64
-        ``"mean"`` (the training mean; for labels how frequent each class is), ``"confounds"`` and
-        ``"connectivity ridge"``: ridge regression, or logistic regression with the same penalty,
-        on standardised features. Its strength is chosen by inner folds of whole training groups.
-        Classes are sorted.
+        ``"mean"`` (the training mean; for labels the class frequencies), ``"confounds"`` and
+        ``"connectivity ridge"``: ridge regression, or logistic regression with the same penalty
+        grid, on standardised features. The penalty is chosen by inner folds of whole training
+        groups. Classes are sorted.
 
     Raises
     ------
     MissingPartError
         scikit-learn is not installed.
     SplitError
-        A group is on both sides, fewer than two training groups, or one class to train on.
+        A group is on both sides, fewer than two training groups, or one training class.
     """
     if kind not in ("scale", "label"):
         raise InputError(f"baseline_predictions: kind must be 'scale' or 'label', got {kind!r}.")
@@ -180,26 +180,26 @@ def baseline_predictions(
 def cross_validated_baselines(
     cohort: ClinicalCohort, *, kind: Literal["scale", "label"], folds: int = 5, seed: int = 0
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Predictions of each person by baselines that were fitted on other groups.
+    """Predict each subject with baselines fitted on other groups.
 
     Parameters
     ----------
     cohort : ClinicalCohort
     kind : {"scale", "label"}
     folds : int
-        Of whole groups, drawn at random; alike in classes for labels.
+        Number of folds of whole groups, drawn at random; stratified by class for labels.
     seed : int
 
     Returns
     -------
     dict of str to ndarray, (N,) or (N, C) float64
-        As :func:`baseline_predictions`. The mean of each fold leans away from its test part:
-        correlation with the truth is a little below zero, by construction.
+        As :func:`baseline_predictions`. Predictions of ``"mean"`` correlate slightly negatively
+        with the truth by construction: a fold's training mean deviates away from its test part.
 
     Raises
     ------
     SplitError
-        Fewer groups than folds, or a class in fewer groups than folds.
+        There are fewer groups than folds, or a class occurs in fewer groups than folds.
     """
     found: dict[str, npt.NDArray[np.float64]] = {}
     for train, test in _folds(cohort, kind, folds, seed):
@@ -239,7 +239,7 @@ def _folds(
 
 
 def _search(kind: str, groups: Sequence[object], target: npt.NDArray[Any]) -> Any:
-    """A standardised linear model whose penalty is chosen within the training groups."""
+    """Grid search of a standardised linear model; penalty chosen within the training groups."""
     learn = _sklearn()
     count = len({str(g) for g in groups})
     if count < 2:
@@ -271,7 +271,7 @@ def _search(kind: str, groups: Sequence[object], target: npt.NDArray[Any]) -> An
 
 
 def _log_likelihood(model: Any, features: Any, target: Any) -> float:
-    # a fold may lack a class: the labels come from the model
+    # a fold may lack a class, so the labels come from the model
     from sklearn.metrics import log_loss
 
     return -float(log_loss(target, model.predict_proba(features), labels=model.classes_))

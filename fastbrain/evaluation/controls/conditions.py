@@ -1,4 +1,4 @@
-"""What a decoder said under every control, and the scores that follow from it."""
+"""Outputs and likelihoods of a decoder under every control, and pairwise accuracy."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ TRUE, DERANGED = "true brain", "deranged brain"
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """What a decoder says under one control.
+    """Texts and likelihoods of a decoder under one control.
 
     Parameters
     ----------
     name : str
         For instance ``"zero brain"``.
     texts : tuple of str, (N,), or None
-        Free-running, one a sample.
+        Free-running texts, one per sample.
     nll : ndarray, (N,) float64, or None
-        Teacher-forced mean negative log likelihood of each sample's true text, nats a token.
+        Teacher-forced mean negative log likelihood of each sample's true text, nats per token.
         (R, N) for ``"deranged brain"``.
     note : str
-        What a reader must know.
+        Remark for the report.
     """
 
     name: str
@@ -42,15 +42,15 @@ class Control:
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """The true brain and its controls over the same samples; a mapping of names to controls.
+    """True brain and controls on the same samples; indexed by control name.
 
     Parameters
     ----------
     truth : tuple of str, (N,)
     partners : ndarray, (R, N) int64
-        Derangements: whose brain stands in for whose.
+        Derangements: index of the sample that provides the brain of each sample.
     blocks : tuple of str, (N,)
-        Unit of intervals and sign flips.
+        Blocks of samples, the unit of intervals and sign flips.
     controls : dict
     """
 
@@ -70,25 +70,25 @@ class Conditions:
         return iter(self.controls.values())
 
     def deranged_texts(self, row: int) -> list[str]:
-        """What the decoder says of every sample's partner in derangement `row`: no new decoding."""
+        """Texts of every sample's partner in derangement `row`, without new decoding."""
         said = self.controls[TRUE].texts
         assert said is not None
         return [said[i] for i in self.partners[row]]
 
     def pairwise(self, control: str = DERANGED, *, seed: int = 0) -> Score:
-        """Share of samples whose true text is likelier from the true brain than under a control.
+        """Share of samples with a likelier true text from the true brain than under a control.
 
         Parameters
         ----------
         control : str
-            One that has likelihoods.
+            Name of a control with likelihoods.
         seed : int
 
         Returns
         -------
         Score
-            Teacher-forced; ties count a half, chance is 0.5. p of ``"deranged brain"`` is the
-            permutation p, of all others a sign flip of whole blocks.
+            Teacher-forced; ties count a half, chance is 0.5. p is the permutation p for
+            ``"deranged brain"``, and from sign flips of whole blocks for all other controls.
 
         Raises
         ------
@@ -118,24 +118,24 @@ def pairwise_score(
     control: str = DERANGED,
     seed: int = 0,
 ) -> Score:
-    """Pairwise accuracy of the true brain against a control, beside its chance level.
+    """Pairwise accuracy of the true brain against a control, with chance level and p.
 
     Parameters
     ----------
     true : ndarray, (N,)
-        Mean negative log likelihood of each true text, nats a token.
+        Mean negative log likelihood of each true text, nats per token.
     other : ndarray, (R, N) or (N,)
-        The same under R derangements, or under one control of another kind.
+        The same under R derangements, or under one other control.
     blocks : sequence, (N,)
-        Unit of the interval and of the sign flips.
+        Block of each sample, the unit of the interval and of the sign flips.
     control : str
     seed : int
 
     Returns
     -------
     Score
-        Teacher-forced; ties count a half, chance is 0.5. One-sided p of the mean likelihood: the
-        permutation p of derangements, a sign flip of whole blocks for one control.
+        Teacher-forced; ties count a half, chance is 0.5. One-sided p of the mean likelihood:
+        permutation p for derangements, sign flips of whole blocks for one control.
     """
     if true.ndim != 1 or len(true) != len(blocks):
         raise InputError(
@@ -162,20 +162,20 @@ def pairwise_score(
 
 @checked
 def block_flip_p(differences: npt.ArrayLike, blocks: Sequence[object], *, seed: int = 0) -> float:
-    """One-sided p of a mean difference whose sign may flip by whole blocks.
+    """One-sided p of a mean difference, by sign flips of whole blocks.
 
     Parameters
     ----------
     differences : array_like, (N,)
         Larger is better.
     blocks : sequence, (N,)
-        Samples of a block are not independent: they flip together.
+        Block of each sample; samples of a block are not independent, so they flip together.
     seed : int
 
     Raises
     ------
     InputError
-        Sizes disagree, there is no sample, or a difference is not finite.
+        Sizes differ, there is no sample, or a difference is not finite.
     """
     values = np.asarray(differences, dtype=np.float64)
     if values.ndim != 1 or len(values) != len(blocks) or not len(values):
@@ -188,7 +188,7 @@ def block_flip_p(differences: npt.ArrayLike, blocks: Sequence[object], *, seed: 
 
 
 def block_effect(differences: npt.ArrayLike, blocks: Sequence[object]) -> float | None:
-    """Cohen's d_z of the mean differences of blocks; None where it is undefined.
+    """Cohen's d_z of the mean differences of blocks; None if undefined.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def block_effect(differences: npt.ArrayLike, blocks: Sequence[object]) -> float 
     Returns
     -------
     float or None
-        None for a single block, or where all blocks differ alike.
+        None for a single block, or if all blocks have the same mean difference.
     """
     labels = np.unique([str(b) for b in blocks], return_inverse=True)[1]
     values = np.asarray(differences, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The true brain against deranged ones, by the likelihood of the true text."""
+"""Pairwise accuracy: likelihood of the true text from the true and from deranged brains."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Pairwise:
         likely than the deranged brain does; ties count a half. Chance is 0.5.
     per_sample : ndarray, (N,) float64
     p : float
-        Exact one-sided permutation p (stated before seeing the data: true > deranged) of the
-        mean matched likelihood among the derangements.
+        Exact one-sided permutation p of the mean matched likelihood among the derangements
+        (direction fixed before seeing the data: true > deranged).
     """
 
     accuracy: float
@@ -35,22 +35,22 @@ class Pairwise:
 
 @checked
 def pairwise(nll: npt.ArrayLike, partners: npt.NDArray[np.int64]) -> Pairwise:
-    """Compare the true brain with deranged brains by the likelihood of the true text.
+    """Compare the true brain with deranged brains, by the likelihood of the true text.
 
-    Teacher-forced: the score is of the model's likelihoods, not of free generation
+    Teacher-forced: the score uses the model's likelihoods, not free generation
     (BrainLLM, arXiv 2311.09889, "pairwise accuracy").
 
     Parameters
     ----------
     nll : array_like, (N, N)
-        Mean negative log likelihood of text ``j`` given brain ``i``, nats a token.
+        Mean negative log likelihood of text ``j`` given brain ``i``, nats per token.
     partners : ndarray, (R, N) int64
         From :func:`derangements`.
 
     Raises
     ------
     InputError
-        A likelihood is not finite, or shapes disagree.
+        A likelihood is not finite, or shapes differ.
     """
     matrix = np.asarray(nll, dtype=np.float64)
     n = len(matrix) if matrix.ndim else 0
@@ -63,19 +63,19 @@ def pairwise(nll: npt.ArrayLike, partners: npt.NDArray[np.int64]) -> Pairwise:
 
 @checked
 def pairwise_gathered(true: npt.ArrayLike, deranged: npt.ArrayLike) -> Pairwise:
-    """:func:`pairwise` from the likelihoods it looks at, without the N × N matrix.
+    """Compute :func:`pairwise` from the needed likelihoods only, without the N × N matrix.
 
     Parameters
     ----------
     true : array_like, (N,)
-        Mean negative log likelihood of each text given its own brain, nats a token.
+        Mean negative log likelihood of each text given its own brain, nats per token.
     deranged : array_like, (R, N)
-        The same given its partner's brain; :meth:`Pairs.gather` gives both.
+        The same given the partner's brain; :meth:`Pairs.gather` returns both.
 
     Raises
     ------
     InputError
-        A likelihood is not finite, or shapes disagree.
+        A likelihood is not finite, or shapes differ.
     """
     own, other = (np.asarray(v, dtype=np.float64) for v in (true, deranged))
     if own.ndim != 1 or other.ndim != 2 or other.shape[1:] != own.shape or not other.size:

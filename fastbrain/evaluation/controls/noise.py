@@ -1,6 +1,6 @@
-"""Brains that know nothing: phase-randomised, Gaussian and zero, like the true one in all else.
+"""Brain data without stimulus information: phase-randomised, Gaussian and zero.
 
-A decoder that scores as well on these as on the true brain has decoded nothing.
+A decoder that scores equally well on these and on the true brain has decoded nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Moments:
     ----------
     mean, std : ndarray, (...)
     fitted_on : str
-        What they come from, for instance ``"train"``.
+        Origin of the moments, for instance ``"train"``.
     """
 
     mean: npt.NDArray[np.float64]
@@ -38,7 +38,7 @@ class Moments:
 
     @classmethod
     def of(cls, values: npt.ArrayLike, *, fitted_on: str) -> Moments:
-        """Moments over the first axis of `values` (N, ...), which must be of the training part."""
+        """Compute moments over the first axis of training values (N, ...)."""
         data = np.asarray(values, dtype=np.float64)
         if data.ndim < 2 or len(data) < 2 or not np.isfinite(data).all():
             raise InputError(
@@ -48,7 +48,7 @@ class Moments:
 
     @classmethod
     def of_store(cls, store: VoxelStore) -> Moments:
-        """Moments (n_tokens, P) of a store's training windows, in stored units."""
+        """Compute the moments (n_tokens, P) of a store's training windows, in stored units."""
         alive = store.inv_std > 0
         inverse = np.where(alive, store.inv_std, 1.0).astype(np.float64)
         mean = np.where(store.grid.patch_mask, store.mean, 0.0) / store.scale
@@ -64,36 +64,36 @@ def phase_randomised(
     axis: Literal[0, 1] = 0,
     seed: int = 0,
 ) -> npt.NDArray[np.floating]:
-    """Give series the phases of noise: same spectra, same correlations between voxels.
+    """Randomise the Fourier phases; spectra and voxel correlations stay the same.
 
-    The Fourier phases are turned by random angles, one a frequency, the same for all voxels
-    (Prichard & Theiler 1994). Means stay, and with an even number of volumes so does the highest
-    frequency: both are real. Remove the mean of each run first, as a voxel store does: it would
-    still tell runs apart, and with them their topics. Where runs are short and signal is strong,
-    so may the correlations between voxels.
+    The Fourier phases are rotated by random angles, one per frequency, the same for all voxels
+    (Prichard & Theiler 1994). The mean is unchanged, and with an even number of volumes also the
+    highest frequency: both coefficients are real. Remove the mean of each run first, as a voxel
+    store does: it still identifies the run, and with it the topic. If runs are short and the
+    signal is strong, the correlations between voxels may also identify the run.
 
     Parameters
     ----------
     series : array_like, (T, ...) or (B, F, ...)
         A run, or windows with ``axis=1``.
     blocks : sequence, (T,), optional
-        Run of each row; every run gets angles of its own. For arrays with one row a sample, in
-        the order of time. Default: all rows are one run.
+        Run of each row; every run gets separate angles. For arrays with one row per sample, in
+        temporal order. Default: all rows are one run.
     axis : {0, 1}
-        Where time is. With 1 each window is a series of its own, and keeps its mean image: where
-        windows are short that is most of what a decoder reads, so randomise runs instead
+        Time axis. With 1 each window is a separate series and keeps its mean image. In short
+        windows the mean image is most of the decoder's input, so randomise runs instead
         (:func:`noise_store`).
     seed : int
 
     Returns
     -------
     ndarray, same shape
-        float32, or float64 where `series` is.
+        float32, or float64 if `series` is float64.
 
     Raises
     ------
     InputError
-        A series has fewer than 3 volumes: there is no angle to draw.
+        A series has fewer than 3 volumes, so that no phase can be randomised.
     """
     data = np.asarray(series)
     data = data.astype(np.float64 if data.dtype == np.float64 else np.float32)
@@ -131,7 +131,7 @@ def _turned(series: npt.NDArray[np.floating], rng: np.random.Generator) -> npt.N
             "the run of each row as blocks."
         )
     turn = np.ones(length // 2 + 1, dtype=np.complex128)
-    free = slice(1, (length + 1) // 2)  # neither the mean nor, at even lengths, the last
+    free = slice(1, (length + 1) // 2)  # neither the mean nor, at even lengths, the last one
     turn[free] = np.exp(2j * np.pi * rng.random(len(turn[free])))
     turn = turn.astype(np.result_type(series, np.complex64))
     flat = series.reshape(length, -1)
@@ -144,14 +144,14 @@ def _turned(series: npt.NDArray[np.floating], rng: np.random.Generator) -> npt.N
 
 @checked(least={"n": 0})
 def gaussian_noise(n: int, moments: Moments, *, seed: int = 0) -> npt.NDArray[np.float32]:
-    """Independent normal values with the mean and variance of every voxel, (n, ...).
+    """Draw independent normal values with the mean and variance of every voxel, (n, ...).
 
     Parameters
     ----------
     n : int
-        Volumes, or rows.
+        Number of volumes or rows.
     moments : Moments
-        Of the training part.
+        Moments of the training part.
     seed : int
     """
     draw = np.random.default_rng(seed).standard_normal((n, *moments.mean.shape), dtype=np.float32)
@@ -160,26 +160,27 @@ def gaussian_noise(n: int, moments: Moments, *, seed: int = 0) -> npt.NDArray[np
 
 @checked(least={"n": 0})
 def zero_brain(n: int, moments: Moments) -> npt.NDArray[np.float32]:
-    """The training mean in every voxel, 0 once a decoder has z-scored it; (n, ...)."""
+    """Return the training mean in every voxel, which z-scoring maps to 0; (n, ...)."""
     return np.broadcast_to(moments.mean.astype(np.float32), (n, *moments.mean.shape)).copy()
 
 
 @checked
 def noise_store(store: VoxelStore, kind: Noise, *, seed: int = 0) -> StoreView:
-    """See a store with noise in the place of brain; windows, texts and split are the store's own.
+    """View a store with noise instead of brain data; windows, texts and split are unchanged.
 
     Parameters
     ----------
     store : VoxelStore
     kind : str
-        ``"phase-randomised brain"``: each run as a whole, then windows are cut from it.
-        ``"noise brain"``: Gaussian, moments of the training windows. ``"zero brain"``.
+        ``"phase-randomised brain"``: each run is randomised as a whole, then windows are cut from
+        it. ``"noise brain"``: Gaussian, with the moments of the training windows.
+        ``"zero brain"``: the training mean.
     seed : int
 
     Returns
     -------
     StoreView
-        Give it to a ``WindowLoader``.
+        Pass it to a ``WindowLoader``.
 
     Raises
     ------
@@ -192,7 +193,7 @@ def noise_store(store: VoxelStore, kind: Noise, *, seed: int = 0) -> StoreView:
     order = {run_id: i for i, run_id in enumerate(sorted(store.info.runs))}
 
     def change(run_id: str, run: npt.NDArray[np.int16]) -> npt.NDArray[np.floating]:
-        # runs of one session must not share angles: their windows would be alike
+        # runs must not share angles: their windows would be similar
         own = int(np.random.default_rng([seed, order[run_id]]).integers(2**63))
         if kind == "zero brain":
             return zero_brain(len(run), moments)

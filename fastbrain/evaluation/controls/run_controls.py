@@ -1,4 +1,4 @@
-"""Every control in one pass: each brain is read once, each needed pair scored once."""
+"""Run all controls in one pass: each brain is read once, each needed pair scored once."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from .text_baselines import majority_text, nearest_training_texts, template_text
 
 
 class BrainDecoder(Protocol):
-    """A decoder that the controls can run: it reads, writes and scores.
+    """Interface of a decoder that the controls can run.
 
-    A *prefix* is whatever the decoder makes of one brain (embeddings in front of a language model,
-    a predicted vector). The controls count prefixes, and hand them back.
+    A *prefix* is the decoder's representation of one brain (embeddings in front of a language
+    model, a predicted vector). The controls only count prefixes and pass them back.
     """
 
     def read(self, brains: Any) -> Any:
-        """Prefixes (N, ...) of N brains, in their order."""
+        """Compute the prefixes (N, ...) of N brains, in order."""
 
     def read_nothing(self) -> Any:
-        """Prefixes without any brain: (1, ...), or (N, ...) where each sample has its prompt."""
+        """Compute prefixes without a brain: (1, ...), or (N, ...) if each sample has a prompt."""
 
     def write(self, prefixes: Any) -> list[str]:
-        """Free-running text of every prefix."""
+        """Generate the free-running text of every prefix."""
 
     def score(
         self, prefixes: Any, texts: Sequence[str], pairs: npt.NDArray[np.int64]
@@ -38,10 +38,10 @@ class BrainDecoder(Protocol):
         """Teacher-forced mean negative log likelihood (K,) of (prefix, text) pairs (K, 2)."""
 
     def features(self, prefixes: Any) -> npt.NDArray[np.float64]:
-        """One vector a prefix, (N, D): the nearest training brain is found by them."""
+        """Compute one vector per prefix, (N, D), used to find the nearest training brain."""
 
     def untuned(self) -> AbstractContextManager[None] | None:
-        """Context in which the language model is as it was published; None if it always is."""
+        """Context with the published language model weights; None if the model is not tuned."""
 
 
 @checked
@@ -58,29 +58,29 @@ def run_controls(
 ) -> Conditions:
     """Decode and score the true brain and every control in one pass.
 
-    Derangements cost no text: brain i's text is compared with the truth of the sample it stands
-    in for. They cost likelihoods for the pairs they need, each once, after prefixes that are read
-    once. What needs no brain is written once.
+    Derangements need no new texts: the text of a partner's brain is compared with the truth of the
+    sample. They need the likelihoods of their (brain, text) pairs, each computed once from prefixes
+    that are read once. Texts that need no brain are generated once.
 
     Parameters
     ----------
     decoder : BrainDecoder
     brains : mapping
-        Name to brains as the decoder reads them: ``"true brain"`` and, of the controls,
-        ``"phase-randomised brain"``, ``"noise brain"``, ``"zero brain"``. Either one brain a
-        sample, in the order of `truth`, or a single one for all.
+        Name to brains in the decoder's input format: ``"true brain"`` and the controls
+        ``"phase-randomised brain"``, ``"noise brain"``, ``"zero brain"``. Each has one brain per
+        sample, in the order of `truth`; a control may have a single brain for all samples.
     truth : sequence of str, (N,)
     partners : ndarray, (R, N) int64
         From :func:`derangements`.
     blocks : sequence, (N,)
-        Unit of intervals and sign flips, for instance runs.
+        Block of each sample, for instance its run: the unit of intervals and sign flips.
     prompts : sequence of str, (N,), optional
-        Text before each sample's own, where a decoder continues a story: equal texts are scored
-        once only where their prompts are equal too.
+        Text before each sample's text, for decoders that continue a story: equal texts are scored
+        once only if their prompts are equal too.
     train_texts : sequence of str, (M,), optional
-        For the majority, template and nearest training text.
+        Training texts, for the majority, template and nearest training text.
     train_brains : optional
-        Brains (M,) of these texts, for the nearest one.
+        Brains (M,) of the training texts, for the nearest training text.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def run_controls(
     Raises
     ------
     InputError
-        Sizes disagree, or the true brain is missing.
+        Sizes differ, or the true brain is missing.
     """
     n = len(truth)
     if TRUE not in brains or partners.ndim != 2 or partners.shape[1] != n or len(blocks) != n:
@@ -99,7 +99,7 @@ def run_controls(
         )
     if prompts and len(prompts) != n:
         raise InputError(f"run_controls: prompts must be all {n}, got {len(prompts)}.")
-    # what a likelihood depends on beside the brain
+    # a likelihood depends on the brain and on this key
     keys = list(zip(prompts, truth, strict=True)) if prompts else list(truth)
     own = decoder.read(brains[TRUE])
     _one_or_all(TRUE, len(own), n, single=n == 1)
@@ -160,7 +160,7 @@ def _without_brain(
         note = "the language model was not tuned: the same as 'prompt alone'"
         return [alone, Control("untuned model", alone.texts, alone.nll, note)]
     with context:
-        # embeddings may be tuned too: the prompt is read again
+        # embeddings may be tuned too, so the prompt is read again
         return [alone, _run(decoder, "untuned model", decoder.read_nothing(), truth, keys)]
 
 

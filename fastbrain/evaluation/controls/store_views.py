@@ -1,7 +1,7 @@
-"""A voxel store seen through a change: noise in the place of brain, one region, another delay.
+"""Views of a voxel store with changed data: noise, one region, or another delay.
 
-A view is a store: loaders, decoders and scores take it as they take the store itself, so a control
-runs through the very code that the true brain runs through.
+A view is a store: loaders, decoders and scores accept it in place of the store, so a control runs
+through the same code as the true brain.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ Change = Callable[[str, npt.NDArray[np.int16]], npt.NDArray[Any]]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StoreView(VoxelStore):
-    """A store whose runs are changed when they are read; use :func:`changed_store`.
+    """A store that changes each run on reading; created by :func:`changed_store`.
 
     Parameters
     ----------
     name : str
-        What was changed; part of the fingerprint.
+        Name of the change; part of the fingerprint.
     change : callable
-        Run id and stored run (T, n_tokens, P) int16 to a run of the same shape, in stored units;
-        it is rounded and kept within int16.
+        Maps run id and stored run (T, n_tokens, P) int16 to a run of the same shape, in stored
+        units; the result is rounded and clipped to int16.
     """
 
     name: str
@@ -39,7 +39,7 @@ class StoreView(VoxelStore):
     _latest: dict[str, npt.NDArray[np.int16]] = field(default_factory=dict, repr=False)
 
     def run(self, run_id: str) -> npt.NDArray[np.int16]:
-        """All volumes of a run, changed, (T, n_tokens, P) int16; the latest run is remembered."""
+        """Read all volumes of a run, changed, (T, n_tokens, P) int16; the latest run is cached."""
         if run_id not in self._latest:
             stored = super().run(run_id)
             values = np.asarray(self.change(run_id, stored))
@@ -53,13 +53,13 @@ class StoreView(VoxelStore):
         return self._latest[run_id]
 
     def fingerprint(self) -> str:
-        """Short hash of the store and of the change's name."""
+        """Short hash of the store fingerprint and the name of the change."""
         return hashlib.sha256(f"{super().fingerprint()} {self.name}".encode()).hexdigest()[:16]
 
 
 @checked
 def changed_store(store: VoxelStore, name: str, change: Change) -> StoreView:
-    """See a store through a change of its runs.
+    """Create a view of a store with changed runs; changes of a view are chained.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def changed_store(store: VoxelStore, name: str, change: Change) -> StoreView:
 
 @checked
 def delayed_store(store: VoxelStore, delay_trs: int) -> VoxelStore:
-    """Move every window by some volumes; windows that would leave their run are left out.
+    """Shift every window by some volumes; windows that would leave their run are dropped.
 
     Parameters
     ----------
@@ -97,12 +97,12 @@ def delayed_store(store: VoxelStore, delay_trs: int) -> VoxelStore:
 def common_trials(
     store: VoxelStore, trial_ids: Sequence[str], delays_trs: Iterable[int]
 ) -> tuple[str, ...]:
-    """Trials whose window stays inside its run at every one of some delays, in volumes.
+    """Select the trials with a window inside the run at every delay, in volumes.
 
     Raises
     ------
     InputError
-        None does, or a trial is unknown.
+        No trial qualifies, or a trial is unknown.
     """
     unknown = [t for t in trial_ids if t not in store.by_id]
     delays = tuple(delays_trs)

@@ -1,4 +1,4 @@
-"""Texts that need no brain: what a decoder must beat before its words mean anything."""
+"""Text baselines: majority text, template text and nearest training text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...stats.correlations import correlations
 
 @checked
 def majority_text(train_texts: Sequence[str]) -> str:
-    """The most frequent training text.
+    """Return the most frequent training text.
 
     Parameters
     ----------
@@ -25,9 +25,9 @@ def majority_text(train_texts: Sequence[str]) -> str:
     Returns
     -------
     str
-        Among equally frequent ones (all, where every text is unique) the one whose words are
-        most common over the training texts, by the cosine with their mean bag of words; then the
-        first in the alphabet.
+        Among equally frequent texts (all, if every text is unique) the text with the most common
+        words, by the cosine of its bag of words with the mean bag of words of the training texts;
+        then the first in alphabetical order.
     """
     counts = Counter(_words("majority_text", train_texts))
     spread = Counter(word for text in train_texts for word in set(text.split()))
@@ -42,10 +42,10 @@ def majority_text(train_texts: Sequence[str]) -> str:
 
 @checked
 def template_text(train_texts: Sequence[str]) -> str:
-    """The most common word at every place of the training texts, up to their median length.
+    """Return the most common word at each position of the training texts, up to median length.
 
-    Captions of one template ("a person sees a ...") leave that template; it scores high by n-grams
-    without any brain. Ties go to the first word in the alphabet.
+    For captions with a common template ("a person sees a ...") the result is that template, which
+    gets a high n-gram score without any brain. Ties go to the first word in alphabetical order.
 
     Parameters
     ----------
@@ -65,25 +65,25 @@ def template_text(train_texts: Sequence[str]) -> str:
 def nearest_training_texts(
     features: npt.ArrayLike, train_features: npt.ArrayLike, train_texts: Sequence[str]
 ) -> list[str]:
-    """The text of the training brain that is most like each brain, by Pearson correlation.
+    """Return the text of the training brain nearest to each brain, by Pearson correlation.
 
     Parameters
     ----------
     features : array_like, (N, D)
-        What the decoder makes of the brains, before the text.
+        Feature vectors that the decoder computes from the brains.
     train_features : array_like, (M, D)
-        The same of the training brains; their mean is subtracted from both.
+        Feature vectors of the training brains; their mean is subtracted from both.
     train_texts : sequence of str, (M,)
 
     Returns
     -------
     list of str, (N,)
-        A decoder no better than this may be retrieving, not decoding.
+        Nearest training text of each brain. A decoder with no better scores may only retrieve.
 
     Raises
     ------
     InputError
-        Sizes disagree.
+        Sizes differ.
     """
     own, bank = (np.asarray(f, dtype=np.float64) for f in (features, train_features))
     fit = own.ndim == bank.ndim == 2 and own.shape[1] == bank.shape[1]

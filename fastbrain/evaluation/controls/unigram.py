@@ -1,4 +1,4 @@
-"""Text by the words of its nearest training texts: a baseline that a decoder must beat."""
+"""Nearest-text unigram model: a baseline from the words of the nearest training texts."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ def nearest_text_unigram(
     corpus_share: float = 0.5,
     smoothing: float = 1e-3,
 ) -> npt.NDArray[np.float64]:
-    """Log probability of every word given each brain, by training texts like the predicted one.
+    """Log probability of every word given each brain, from similar training texts.
 
-    Word counts of the training texts are mixed by a softmax over their similarity to what was
-    predicted from brain, and that mixture is mixed with the counts of all training texts. Word
-    order plays no part: what beats chance here is topic.
+    The word counts of the training texts are averaged with weights from a softmax over their
+    similarity to the prediction from the brain, and this mixture is mixed with the counts of all
+    training texts. Word order is ignored: scores above chance reflect the topic.
 
     Parameters
     ----------
     similarity : array_like, (N, M)
-        Of each prediction to each training text, for instance cosine of embeddings. All zeros
-        make the same model without a brain.
+        Similarity of each prediction to each training text, for instance the cosine of embeddings.
+        All zeros give the same model without a brain.
     train_counts : array_like, (M, W)
-        How often each training text holds each word, non-negative. Words that no training text
-        holds have the same probability whatever the brain.
+        Count of each word in each training text, non-negative. Words in no training text have the
+        same probability for every brain.
     temperature : float
-        Of the softmax.
+        Temperature of the softmax.
     corpus_share : float
-        Weight of the counts of all training texts, in (0, 1).
+        Weight of the counts of all training texts in the mixture, in (0, 1).
     smoothing : float
         Added to the corpus count of each word, > 0.
 
     Returns
     -------
     ndarray, (N, W) float64
-        Natural logarithms.
+        Natural logarithms of probabilities.
 
     Raises
     ------
     InputError
-        Shapes disagree, a value is not finite, counts are negative or all zero, or an option is
+        Shapes differ, a value is not finite, counts are negative or all zero, or an option is
         out of range.
     """
     near = np.asarray(similarity, dtype=np.float64)
@@ -73,7 +73,7 @@ def nearest_text_unigram(
     seen = counts.sum(axis=0) > 0
     corpus = counts.sum(axis=0) + smoothing
     corpus /= corpus.sum()
-    # far texts may have no weight at all; a mixture of nothing falls back to the corpus
+    # all texts with counts may have weight 0 (underflow): fall back to the corpus
     mass = mixed.sum(axis=1, keepdims=True)
     mixed = np.divide(mixed, mass, out=np.broadcast_to(corpus, mixed.shape).copy(), where=mass > 0)
     blended = (1 - corpus_share) * mixed + corpus_share * corpus
@@ -90,30 +90,30 @@ def spread_counts(
     temperature: float = 0.1,
     share: float = 0.5,
 ) -> npt.NDArray[np.float64]:
-    """Let each word lend part of its count to words that mean nearly the same.
+    """Spread part of each word count over words of similar meaning.
 
-    A word of an unseen text is seldom in the training texts, but its relatives are.
+    A word of an unseen text is seldom in the training texts, but similar words are.
 
     Parameters
     ----------
     counts : array_like, (M, W)
     vectors : array_like, (W, D)
-        A vector of each word that knows nothing of the texts, for instance the input embeddings
-        of a language model less their mean over its whole vocabulary.
+        A vector of each word that does not depend on the texts, for instance the input embeddings
+        of a language model minus their mean over its whole vocabulary.
     temperature : float
-        Of the softmax over cosines; small ones lend to the nearest only.
+        Temperature of the softmax over cosines; small values spread only to the nearest words.
     share : float
-        Part of each count that is lent, in [0, 1].
+        Fraction of each count to spread, in [0, 1].
 
     Returns
     -------
     ndarray, (M, W) float64
-        The total count of each text is kept.
+        Spread counts; the total count of each text is unchanged.
 
     Raises
     ------
     InputError
-        Shapes disagree, or an option is out of range.
+        Shapes differ, or an option is out of range.
     """
     table = np.asarray(counts, dtype=np.float64)
     words = np.asarray(vectors, dtype=np.float64)

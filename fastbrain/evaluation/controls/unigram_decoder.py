@@ -1,4 +1,4 @@
-"""The nearest-text unigram model as a decoder that the controls can run."""
+"""The nearest-text unigram model as a decoder for the controls."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Array = npt.NDArray[np.float64]
 
 
 class NearestTextUnigram:
-    """Words of the training texts nearest to what was predicted from brain; order plays no part.
+    """Decode words of the training texts nearest to the predicted embedding, without order.
 
-    The baseline ``"nearest-text unigram"``: a decoder that loses to it has learnt little.
+    The baseline ``"nearest-text unigram"``: a decoder with lower scores has learned little.
 
     Parameters
     ----------
@@ -25,14 +25,14 @@ class NearestTextUnigram:
         Embeddings of the training texts, in the space of the predictions.
     train_texts : sequence of str, (M,)
     words : callable
-        Text to its words, for instance ``tokenizer.tokenize``.
+        Maps a text to its words, for instance ``tokenizer.tokenize``.
     temperature, corpus_share
         As in :func:`nearest_text_unigram`.
 
     Raises
     ------
     InputError
-        Sizes disagree, an embedding is not finite, or no training text holds a word.
+        Sizes differ, an embedding is not finite, or no training text has a word.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class NearestTextUnigram:
         self._bank = _unit(bank - self._mean)
         rows = [list(words(text)) for text in train_texts]
         self._column = {w: i for i, w in enumerate(sorted({w for row in rows for w in row}))}
-        # the last column is every word that no training text holds
+        # the last column stands for all words in no training text
         self._counts = np.zeros((len(rows), len(self._column) + 1))
         for counts, row in zip(self._counts, rows, strict=True):
             np.add.at(counts, [self._column[w] for w in row], 1)
@@ -63,24 +63,24 @@ class NearestTextUnigram:
         self._options = {"temperature": temperature, "corpus_share": corpus_share}
 
     def read(self, brains: npt.ArrayLike) -> Array:
-        """Predicted embeddings less their training mean, (N, D)."""
+        """Subtract the mean training embedding from the predicted embeddings, (N, D)."""
         predicted = np.asarray(brains, dtype=np.float64)
         _check_finite("brains", predicted)
         return predicted - self._mean
 
     def read_nothing(self) -> Array:
-        """A prediction that is as near to every training text, (1, D)."""
+        """Return a prediction with equal similarity to every training text, (1, D)."""
         return np.zeros((1, len(self._mean)))
 
     def write(self, prefixes: Array) -> list[str]:
-        """The words that the brain makes likelier by most; a bag, not a sentence."""
+        """Return the words with the largest gain in log probability from the brain, unordered."""
         gain = (self._log_p(prefixes) - self._log_p(self.read_nothing()))[:, :-1]
         names = list(self._column)
         order = np.argsort(-gain, axis=1, kind="stable")[:, : self._length]
         return [" ".join(names[i] for i in row) for row in order]
 
     def score(self, prefixes: Array, texts: Sequence[str], pairs: npt.NDArray[np.int64]) -> Array:
-        """Mean negative log likelihood a word (K,) of (brain, text) pairs (K, 2)."""
+        """Mean negative log likelihood per word (K,) of (brain, text) pairs (K, 2)."""
         log_p = self._log_p(prefixes)
         bags = np.zeros((len(texts), log_p.shape[1]))
         for bag, text in zip(bags, texts, strict=True):
@@ -92,11 +92,11 @@ class NearestTextUnigram:
         return found
 
     def features(self, prefixes: Array) -> Array:
-        """The predicted embeddings, (N, D)."""
+        """Return the predicted embeddings, (N, D)."""
         return prefixes
 
     def untuned(self) -> AbstractContextManager[None] | None:
-        """None: there is no language model."""
+        """Return None: there is no language model."""
         return None
 
     def _log_p(self, prefixes: Array) -> Array:

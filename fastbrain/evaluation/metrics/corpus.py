@@ -1,4 +1,4 @@
-"""Text metrics through the libraries the field uses, as fractions of one."""
+"""Corpus text metrics, computed with the standard packages, as fractions of one."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .registry import TEXT_METRICS, Rows, TextMetric, bleu_signature, rouge_sign
 
 @dataclass(frozen=True)
 class TextScore:
-    """A corpus score and what is needed to compute it again.
+    """A corpus score with the signature needed to reproduce it.
 
     Parameters
     ----------
     value : float
         Fraction of one.
     signature : str
-        Library, version and options.
+        Package, version and options.
     """
 
     value: float
@@ -37,15 +37,15 @@ class TextScore:
 
 @dataclass(frozen=True)
 class TextResult:
-    """A metric over a corpus.
+    """Result of one metric over a corpus.
 
     Parameters
     ----------
     score : Score
     per_sample : ndarray, (N,) float64, optional
-        None where the metric has a corpus value only.
+        None if the metric has only a corpus value.
     null : ndarray, (R,) float64, optional
-        The corpus value of each derangement.
+        Corpus value under each derangement.
     """
 
     score: Score
@@ -67,39 +67,40 @@ def text_scores(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, TextResult]:
-    """Every metric of decoded texts, beside the same decoder on partners' brains.
+    """Compute all metrics of decoded texts, with chance from the partners' decoded texts.
 
-    Equal pairs are compared once, and derangements and resamples are sums of their rows.
+    Equal pairs are scored once; derangements and resamples are sums of the rows of pairs.
 
     Parameters
     ----------
     decoded, truth : sequence of str, (N,)
     partners : ndarray, (R, N) int64, optional
-        From :func:`fastbrain.evaluation.derangements`; without them a score has no chance level.
+        From :func:`fastbrain.evaluation.derangements`; without it scores have no chance level.
     rows : ndarray, (K,) int64, optional
-        Samples that are scored, those of one person say; their partners may be any. Default: all.
+        Samples to score, for instance those of one subject; partners may be any sample. Default:
+        all.
     metrics : sequence of TextMetric
     blocks : sequence, (N,), optional
-        Whole blocks are resampled for the intervals. Default: each sample is its own.
+        Whole blocks are resampled for the intervals. Default: each sample is a block.
     mode : str
         See :class:`fastbrain.evaluation.Score`; texts cut with :func:`cut_to_reference_length`
         are ``"reference-length"``.
     control : str
-        Name of what `partners` make.
+        Name of the control that `partners` define.
     resamples : int
     seed : int
 
     Returns
     -------
     dict of str to TextResult
-        By name of metric. p is one-sided towards the metric's better side.
+        By metric name. p is one-sided in the metric's better direction.
 
     Raises
     ------
     InputError
-        Lists disagree, or partners or rows are no numbers of samples.
+        List lengths differ, or partners or rows are not valid sample indices.
     MissingPartError
-        A metric's library is not installed.
+        A package that a metric requires is not installed.
     """
     check_pairs("text_scores", decoded, truth)
     n = len(truth)
@@ -156,7 +157,7 @@ def _rows_and_null(
     partners: npt.NDArray[np.int64] | None,
     chosen: npt.NDArray[np.int64],
 ) -> tuple[Rows, Rows | None]:
-    """Rows of the chosen true pairs (K, S), and their sum under each derangement (R, S)."""
+    """Rows of the chosen matched pairs (K, S), and row sums under each derangement (R, S)."""
     said, said_id = np.unique(np.asarray(decoded, dtype=object), return_inverse=True)
     true, true_id = np.unique(np.asarray(truth, dtype=object), return_inverse=True)
     brains = chosen[None]
@@ -168,13 +169,13 @@ def _rows_and_null(
     with foreign("text_scores", "a metric's library", "Look for texts that hold no characters."):
         unique = rows_of(*pairs)
     place = place.reshape(all_said.shape)
-    # one derangement at a time: (R, N, S) at once need not fit
+    # one derangement at a time: the full (R, N, S) array may not fit in memory
     null = None if partners is None else np.stack([unique[p].sum(axis=0) for p in place[1:]])
     return unique[place[0]], null
 
 
 def _draws(n: int, blocks: Sequence[object] | None, resamples: int, seed: int) -> Rows:
-    """How often each resample holds each sample, (resamples, N)."""
+    """Count of each sample in each bootstrap resample, (resamples, N)."""
     names = range(n) if blocks is None else [str(b) for b in blocks]
     labels = np.unique(np.asarray(names), return_inverse=True)[1]
     count = int(labels.max()) + 1
@@ -185,12 +186,12 @@ def _draws(n: int, blocks: Sequence[object] | None, resamples: int, seed: int) -
 
 @checked
 def bleu(hypotheses: Sequence[str], references: Sequence[str], *, order: int = 4) -> TextScore:
-    """Corpus BLEU with n-grams up to `order`, as sacrebleu computes it.
+    """Compute corpus BLEU with n-grams up to `order`, equal to sacrebleu.
 
     Parameters
     ----------
     hypotheses, references : sequence of str
-        Decoded and true texts, pair by pair. An empty hypothesis is allowed and scores zero.
+        Decoded and true texts in the same order. An empty hypothesis is allowed and scores zero.
     order : {1, 2, 3, 4}
 
     Returns
@@ -209,7 +210,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], *, order: int = 4
 def rouge_l(
     hypotheses: Sequence[str], references: Sequence[str]
 ) -> tuple[npt.NDArray[np.float64], str]:
-    """ROUGE-L of every pair, as rouge-score computes it (no stemming).
+    """Compute ROUGE-L of every pair, equal to rouge-score (no stemming).
 
     Returns
     -------

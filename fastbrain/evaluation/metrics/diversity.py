@@ -1,4 +1,4 @@
-"""Does a decoder say different things, and how long are they."""
+"""Diversity of decoded texts, and truncation to the reference length."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .ngrams import bleu_counts, bleu_value, check_pairs
 
 @dataclass(frozen=True)
 class Diversity:
-    """How much a set of outputs varies; a collapsed decoder has few distinct ones.
+    """Diversity of a set of outputs; a collapsed decoder has few distinct ones.
 
     Parameters
     ----------
     distinct1, distinct2 : float
-        Different words, and pairs of neighbouring words, over all of them (Li et al. 2016).
-        Zero where there are none.
+        Number of distinct words, and of distinct pairs of adjacent words, divided by the number of
+        all words or pairs (Li et al. 2016). Zero if there are none.
     distinct_outputs : float
-        Different outputs over all outputs.
+        Number of distinct outputs divided by the number of outputs.
     self_bleu : float or None
-        BLEU-4 of the outputs, each against another one drawn at random; None for a single one.
-        High where outputs are alike.
+        BLEU-4 of the outputs, each compared with another output drawn at random; None for a single
+        output. High values mean similar outputs.
     n : int
     """
 
@@ -39,12 +39,12 @@ class Diversity:
 
 @checked
 def diversity(texts: Sequence[str], *, seed: int = 0) -> Diversity:
-    """Variety of decoded texts; words are parted by white space.
+    """Compute the diversity of decoded texts; words are separated by white space.
 
     Raises
     ------
     InputError
-        No texts.
+        There are no texts.
     """
     if not texts:
         raise InputError("diversity: texts must be at least one, got none.")
@@ -68,15 +68,15 @@ def diversity(texts: Sequence[str], *, seed: int = 0) -> Diversity:
 
 @checked
 def cut_to_reference_length(hypotheses: Sequence[str], references: Sequence[str]) -> list[str]:
-    """Cut each decoded text after as many words as its reference has.
+    """Truncate each decoded text to the number of words of its reference.
 
-    Scores of such texts know the true length, which free decoding does not: report them apart,
-    with the mode ``"reference-length"``.
+    Scores of such texts use the true length, which free decoding does not have: report them
+    separately, with the mode ``"reference-length"``.
 
     Parameters
     ----------
     hypotheses, references : sequence of str
-        Words are parted by white space. Shorter texts stay as they are.
+        Words are separated by white space. Shorter texts are unchanged.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The table of text metrics: what each is called, needs, adds up and says of itself."""
+"""Table of text metrics: name, row function, corpus value, signature and requirements."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ Rows = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TextMetric:
-    """One line of the table of text metrics.
+    """One entry of the table of text metrics.
 
     Parameters
     ----------
     name, title : str
-        Key in files, and what people read.
+        Key in files, and name in reports.
     better : {"higher", "lower"}
     rows : callable
-        Of hypotheses and references: what each pair adds, (N, S). Metrics with the same callable
-        share its rows.
+        Maps hypotheses and references to one row of counts per pair, (N, S). Metrics with the same
+        callable share the rows.
     value : callable
-        Of the sum of rows, (S,): the corpus score.
+        Maps the sum of rows, (S,), to the corpus score.
     signature : callable
-        Library, version and options.
+        Returns package, version and options.
     per_sample : bool
-        Whether the value of a single row means something. Corpus BLEU of one short sentence is
-        mostly smoothing.
+        Whether the value of a single row is meaningful. Corpus BLEU of one short sentence is
+        dominated by smoothing.
     needs : str
-        Extra that brings the library, or empty.
+        Extra that installs the required package, or empty.
     """
 
     name: str
@@ -68,12 +68,12 @@ def bleu_signature(order: int, brevity: bool) -> str:
     from sacrebleu.metrics.bleu import BLEU
 
     metric = BLEU(max_ngram_order=order)
-    metric.corpus_score(["a"], [["a"]])  # the number of references belongs to the signature
+    metric.corpus_score(["a"], [["a"]])  # the signature includes the number of references
     return f"BLEU-{order}|{metric.get_signature()}{'' if brevity else '|bp:no'}"
 
 
 def rouge_signature(kind: str) -> str:
-    """Library, version and kind; words are not stemmed."""
+    """Package, version and ROUGE variant; words are not stemmed."""
     return f"rouge-score {version('rouge-score')}|{kind}"
 
 

@@ -1,4 +1,4 @@
-"""Is the right answer found among others: right of two, first of N, and what chance gives."""
+"""Retrieval scores: two-way and top-k accuracy with chance level, p and interval."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...stats.inference import Interval, bootstrap_interval, permutation_p
 
 @dataclass(frozen=True)
 class Found:
-    """One retrieval score.
+    """One retrieval score with its chance level.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class Found:
     chance : float
         Mean of the same score over the derangements.
     p : float
-        Exact one-sided permutation p, stated before seeing the data: true > deranged.
+        Exact one-sided permutation p; direction fixed before seeing the data: true > deranged.
     interval : Interval
         Bootstrap over blocks.
     """
@@ -44,11 +44,11 @@ class Retrieval:
     Parameters
     ----------
     two_way : Found
-        Share of wrong candidates that are less similar than the right one; ties count a half.
+        Share of wrong candidates less similar than the right one; ties count a half.
     top : dict
-        k to the share of queries whose right candidate is among the k most similar.
+        k to the share of queries with the right candidate among the k most similar.
     n : int
-        Queries, and candidates of each.
+        Number of queries, equal to the number of candidates per query.
     """
 
     two_way: Found
@@ -65,25 +65,25 @@ def retrieval(
     count: int = 1000,
     seed: int = 0,
 ) -> Retrieval:
-    """Find every query's candidate among all N, beside what deranged queries find.
+    """Score the retrieval of each query's candidate among all N, with chance by derangements.
 
     Parameters
     ----------
     similarity : array_like, (N, N)
-        Row i: how similar query i (a prediction from brain) is to each candidate; candidate i is
-        the right one. Larger is more similar.
+        Row i: similarity of query i (a prediction from brain data) to each candidate; candidate i
+        is the right one. Larger is more similar.
     blocks : sequence, (N,)
-        Label of each sample's story, passage, run or scan. Derangements pair only across blocks,
-        and the intervals resample whole blocks.
+        Label of each sample's story, passage, run or scan. Derangements pair samples only across
+        blocks, and the intervals resample whole blocks.
     ks : sequence of int
     count : int
-        Derangements.
+        Number of derangements.
     seed : int
 
     Returns
     -------
     Retrieval
-        Among equally similar candidates the right one counts as drawn at random.
+        Candidates of equal similarity count as ranked in random order.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def retrieval(
     partners = derangements(blocks, count=count, seed=seed)
 
     def found(scores: npt.NDArray[np.float64]) -> Found:
-        # (N, N): the score query i would get if candidate j were the right one
+        # (N, N): score of query i if candidate j were the right one
         own = np.diag(scores)
         null = scores[np.arange(n), partners].mean(axis=1)
         value = float(own.mean())
@@ -112,12 +112,12 @@ def retrieval(
 def retrieval_scores(
     similarity: npt.ArrayLike, *, ks: Sequence[int] = (1, 5)
 ) -> npt.NDArray[np.float64]:
-    """Score of each query, for a null that fits the model anew.
+    """Score each query, for a null distribution that refits the model.
 
-    Folds of a cross-validation train on each other's test samples, and people who are compared
-    with the mean of the others meet twice: their errors go together, and derangements of finished
-    predictions give a p that is too small. Derange first and compute anew, pool these scores, and
-    compare the means with :func:`fastbrain.evaluation.permutation_p`.
+    Cross-validation folds train on each other's test samples, and in a comparison of each subject
+    with the mean of the others every subject occurs on both sides. Their errors are correlated, so
+    derangements of finished predictions give a p that is too small. Instead, derange first, refit,
+    pool these scores, and compare the means with :func:`fastbrain.evaluation.permutation_p`.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def retrieval_scores(
     Returns
     -------
     ndarray, (1 + K, N) float64
-        Row 0: share of wrong candidates less similar than the right one; then, for each k,
+        Row 0: share of wrong candidates less similar than the right one; then one row per k:
         whether the right one is among the k most similar. Ties as in :func:`retrieval`.
 
     Raises
@@ -160,7 +160,7 @@ def _checked(similarity: npt.ArrayLike, ks: Sequence[int]) -> npt.NDArray[np.flo
 def _shares(
     above: npt.NDArray[Any], equal: npt.NDArray[Any], ks: Sequence[int]
 ) -> list[npt.NDArray[np.float64]]:
-    """Two-way score, then top-k scores; among equals the right one is drawn at random."""
+    """Two-way score, then top-k scores; ties count as ranked in random order."""
     n = len(above)
     two_way = (n - 1 - above - 0.5 * equal) / (n - 1)
     return [two_way, *(np.clip((k - above) / (equal + 1), 0.0, 1.0) for k in ks)]
@@ -169,7 +169,7 @@ def _shares(
 def _ranks(
     matrix: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """How many others of its row are above each entry, and how many equal it."""
+    """Count, for each entry, the other entries of its row that are larger, and those equal."""
     ordered = np.sort(matrix, axis=1)
     low = np.stack(
         [np.searchsorted(o, row, "left") for o, row in zip(ordered, matrix, strict=True)]

@@ -1,1 +1,1 @@
-"""Reports: figures, tables, HTML, comparison of runs."""
+"""Reports: figures, tables, HTML and comparison of runs."""

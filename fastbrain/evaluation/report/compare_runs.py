@@ -1,4 +1,4 @@
-"""Runs side by side on the samples they share, with paired tests."""
+"""Comparison of runs on their shared samples, with paired tests."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from ..records import read_samples, sample_scores
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of one run beside the first run, over the samples that all runs share.
+    """Difference of one metric between a run and the first run, over the shared samples.
 
     Parameters
     ----------
     metric, run : str
     value, first : float
-        Mean over samples of this run and of the first one.
+        Mean over samples, of this run and of the first run.
     interval : Interval
-        Of the difference, resampling whole blocks.
+        Interval of the difference, resampling whole blocks.
     p : float
-        Two-sided: signs of whole blocks flipped.
+        Two-sided, by sign flips of whole blocks.
     adjusted : float
-        Benjamini-Hochberg over all differences of the comparison.
+        p after Benjamini-Hochberg over all differences of the comparison.
     """
 
     metric: str
@@ -46,20 +46,20 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs on the same samples.
+    """Comparison of runs on the same samples.
 
     Parameters
     ----------
     runs : tuple of str
-        The first is what the others are compared with.
+        The others are compared with the first.
     n : int
-        Samples that all of them scored.
+        Samples that all runs scored.
     n_blocks : int
     values : dict
-        Metric to the mean of each run.
+        Metric name to the mean of each run.
     differences : tuple of Difference
     notes : tuple of str
-        Why the runs may not be comparable.
+        Reasons why the runs may not be comparable.
     """
 
     runs: tuple[str, ...]
@@ -70,7 +70,7 @@ class Comparison:
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
 
@@ -83,7 +83,7 @@ def compare_runs(runs: Sequence[str | Path], *, seed: int = 0) -> Comparison:
     runs : sequence of str or Path
         Folders with ``metrics.json`` and ``samples.parquet``; the first is the reference.
     seed : int
-        Of intervals and sign flips.
+        Seed of the intervals and sign flips.
 
     Returns
     -------
@@ -92,8 +92,8 @@ def compare_runs(runs: Sequence[str | Path], *, seed: int = 0) -> Comparison:
     Raises
     ------
     InputError
-        Fewer than two runs, one is not evaluated, two names are equal, a shared sample has another
-        true text or block, or fewer than two samples are shared.
+        There are fewer than two runs, one is not evaluated, a run is given twice, a shared sample
+        has a different true text or block, or fewer than two samples are shared.
     CheckpointError
         A ``metrics.json`` is missing or damaged.
     """
@@ -132,7 +132,7 @@ def compare_runs(runs: Sequence[str | Path], *, seed: int = 0) -> Comparison:
 def _shared(
     folders: Sequence[Path], tables: Sequence[dict[str, list[Any]]]
 ) -> list[npt.NDArray[np.int64]]:
-    """Rows of each table that hold the shared samples, in the order of the first."""
+    """Rows of the shared samples in each table, in the order of the first table."""
     places = [{name: i for i, name in enumerate(table["trial_id"])} for table in tables]
     common = [name for name in places[0] if all(name in other for other in places[1:])]
     if len(common) < 2:

@@ -1,4 +1,4 @@
-"""Pictures of a report, as PNG inside the page."""
+"""Figures of a report, as base64 PNG."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ..scores import Score
 from .table import TITLES
 
 _BLUE, _GREY = "#1f5fa8", "#8a94a3"
-# a grid this long in every direction holds a head, and can lie on nilearn's glass brain
+# a mask this long in every direction covers a whole head: nilearn's glass brain can show it
 _HEAD_MM = 90.0
-_ACROSS = 3  # panels of the forest plot beside each other
+_ACROSS = 3  # panels of the forest plot per row
 
 
 def _pyplot() -> Any:
@@ -37,14 +37,14 @@ def _pyplot() -> Any:
 
 def _png(figure: Any) -> str:
     buffer = io.BytesIO()
-    # no date inside: equal runs give equal bytes
+    # no software version in the metadata: equal runs give equal bytes
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
     _pyplot().close(figure)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
 def forest(scores: Sequence[Score]) -> str:
-    """Each score with its interval, and what each control gives on the same line."""
+    """Draw a forest plot: each score with its interval and the control's value on one line."""
     plt = _pyplot()
     metrics = list(dict.fromkeys((s.metric, s.mode) for s in scores))
     lines = max([(s.metric, s.mode) for s in scores].count(m) for m in metrics)
@@ -56,7 +56,7 @@ def forest(scores: Sequence[Score]) -> str:
     for axis, (metric, mode) in zip(axes.flat, metrics, strict=False):
         rows = [s for s in scores if (s.metric, s.mode) == (metric, mode)]
         for place, score in enumerate(rows):
-            # pairwise accuracy is a comparison with each control: its interval differs by line
+            # pairwise accuracy is computed per control: its interval differs by line
             low, high = (
                 (score.value, score.value)
                 if score.interval is None
@@ -75,7 +75,7 @@ def forest(scores: Sequence[Score]) -> str:
 
 
 def surprise_curve(bins: Sequence[SurpriseBin]) -> str:
-    """Pairwise accuracy from expected to surprising texts."""
+    """Plot pairwise accuracy from expected to surprising texts."""
     plt = _pyplot()
     figure, axis = plt.subplots(figsize=(4.6, 2.9))
     middle = [(b.low + b.high) / 2 for b in bins]
@@ -98,7 +98,7 @@ def brain(
     value: npt.NDArray[np.float64] | None,
     affine: npt.NDArray[np.float64] | None,
 ) -> str:
-    """Token values over the mask: on nilearn's glass brain where there is a whole head."""
+    """Draw token values over the mask; whole-head masks on nilearn's glass brain."""
     shown = np.ones(grid.n_tokens) if value is None else np.asarray(value, dtype=float)
     volume = np.zeros(grid.shape)
     for (z, y, x), v in zip(grid.coords * np.asarray(grid.stride), shown, strict=True):
@@ -120,7 +120,7 @@ def _glass_brain(volume: npt.NDArray[np.float64], affine: npt.NDArray[np.float64
     from nibabel.nifti1 import Nifti1Image
     from nilearn import plotting
 
-    # stores keep (z, y, x), images (x, y, z)
+    # axes are (z, y, x) in stores, (x, y, z) in images
     image = Nifti1Image(volume.transpose(2, 1, 0).astype(np.float32), affine)
     figure = _pyplot().figure(figsize=(9, 3.2))
     plotting.plot_glass_brain(
@@ -132,7 +132,7 @@ def _glass_brain(volume: npt.NDArray[np.float64], affine: npt.NDArray[np.float64
 def _projections(
     grid: TokenGrid, volume: npt.NDArray[np.float64], top: float, *, coloured: bool
 ) -> str:
-    """Maximum projections along z, y and x: mask in grey, tokens in colour."""
+    """Draw maximum projections along z, y and x: mask in grey, tokens in colour."""
     plt = _pyplot()
     views = [("from above", 0), ("from the front", 1), ("from the side", 2)]
     views = [v for v in views if min(np.delete(grid.shape, v[1])) > 1]
@@ -151,7 +151,7 @@ def _projections(
 
 
 def curves(history: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Losses of each training stage by epoch; empty where nothing was logged."""
+    """Plot the losses of each training stage by epoch; empty if nothing was logged."""
     stages = {name: rows for name, rows in history.items() if rows}
     if not stages:
         return ""

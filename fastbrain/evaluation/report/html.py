@@ -1,4 +1,4 @@
-"""One offline HTML file a run: scores beside controls, examples, data, audit, pictures."""
+"""Offline HTML report of a run: scores with controls, examples, data, audit, figures."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from .table import TITLES, main_scores, score_rows
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy", "nibabel", "nilearn", "sacrebleu")
 _SHOWN_CONTROLS = ("zero brain", "prompt alone", "untuned model", "nearest training text")
 _FIRST = 12
-_CLIPPED = 200  # characters of an example; a report of long texts stays small
+_CLIPPED = 200  # characters of an example; keeps reports of long texts small
 
 
 @dataclass(frozen=True)
 class ReportParts:
-    """What a report shows beside the scores; every part may be left out.
+    """Parts of a report besides the scores; all are optional.
 
     Parameters
     ----------
     title, lead : str
-        Heading and the sentence under it.
+        Heading and the sentence below it.
     data : mapping of str to str
         Facts about cohort, split and windows.
     quality : sequence of mapping
-        One row a run: ``run``, ``volumes``, ``clipped`` (share of stored values at the limit),
+        One row per run: ``run``, ``volumes``, ``clipped`` (share of stored values at the limit),
         ``dead voxels`` and ``notes``.
     audit : mapping, optional
         :meth:`fastbrain.data.Audit.to_json`.
@@ -48,11 +48,11 @@ class ReportParts:
         Log rows of each training stage, each with ``epoch`` and loss terms.
     grid : TokenGrid, optional
     affine : ndarray, (4, 4), optional
-        Voxel (x, y, z) to mm: where it is known, a whole head is drawn on a glass brain.
+        Voxel (x, y, z) to mm; if given, a whole head is drawn on a glass brain.
     saliency : ndarray, (n_tokens,) float, optional
-        How much each token matters; any non-negative unit.
+        Importance of each token, in any non-negative unit.
     notes : sequence of str
-        Warnings that must not scroll by.
+        Warnings to show in the report.
     """
 
     title: str = "fastbrain: decoded text"
@@ -74,7 +74,7 @@ def write_report(path: str | Path, evaluation: Evaluation, parts: ReportParts) -
     Parameters
     ----------
     path : str or Path
-        The HTML file. It loads nothing from anywhere, and every text in it is escaped.
+        The HTML file. It loads no external resources, and all texts in it are escaped.
     evaluation : Evaluation
     parts : ReportParts
 
@@ -115,7 +115,7 @@ def write_report(path: str | Path, evaluation: Evaluation, parts: ReportParts) -
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill one of the package's templates; every value is escaped."""
+    """Render a template of the package; all values are escaped."""
     from jinja2 import Environment, PackageLoader, select_autoescape
 
     environment = Environment(
@@ -127,7 +127,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Versions of what a number depends on."""
+    """Versions of Python and of the packages that scores depend on, and the machine."""
     facts = {"Python": platform.python_version(), "machine": platform.machine()}
     for name in _PACKAGES:
         try:
@@ -138,7 +138,7 @@ def environment() -> dict[str, str]:
 
 
 def _compared(scores: Sequence[Score]) -> list[Score]:
-    """Scores of the forest plot: headlines that every control has, and pairwise accuracy."""
+    """Select the scores of the forest plot: headline metrics and pairwise accuracy."""
     kept = [
         s
         for s in scores

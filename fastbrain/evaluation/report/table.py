@@ -1,4 +1,4 @@
-"""Scores as a table for people: each beside its chance level."""
+"""Text tables of scores with their chance levels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MODES = ("teacher-forced", "free-running", "retrieval")
 
 
 def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """One row a score, as strings; ``small`` says whether p is at most 0.05."""
+    """Format each score as a row of strings; ``small`` is True if p is at most 0.05."""
     return [
         {
             "metric": score.metric,
@@ -48,13 +48,13 @@ def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
 
 
 def main_scores(scores: Sequence[Score]) -> list[Score]:
-    """The headlines against deranged brains, in the order people read them."""
+    """Select the headline metrics against deranged brains, in display order."""
     chosen = [s for s in scores if s.control == DERANGED and not s.group and s.mode in _MODES]
     return [s for name in _SHORT for s in chosen if s.metric == name]
 
 
 def aligned(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
-    """Rows as aligned text under a heading; `columns` maps keys to titles."""
+    """Format rows as aligned text under a heading; `columns` maps keys to titles."""
     table = [dict(columns), *({key: str(row[key]) for key in columns} for row in rows)]
     widths = {key: max(len(row[key]) for row in table) for key in columns}
     lines = ["  ".join(f"{row[key]:<{widths[key]}}" for key in columns).rstrip() for row in table]
@@ -63,7 +63,7 @@ def aligned(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> st
 
 
 def metrics_table(scores: Sequence[Score], *, derangements: int) -> str:
-    """The headlines as aligned text."""
+    """Format the headline metrics as aligned text."""
     chosen = main_scores(scores)
     rows = score_rows(chosen)
     for row in rows:
