@@ -7,7 +7,7 @@
 ``sub001/model/model001/onsets/...``); the eight-run slice used in our tests comes with PyMVPA
 (``mvpa2/data/haxby2001``), the whole data set is OpenNeuro ds000105.
 
-The path is the library's own: runs table -> store -> tokenizer -> encoder -> language model ->
+The path is fastbrain's own: runs table -> store -> tokenizer -> encoder -> language model ->
 sentence. A block is one category shown for 22.5 s; it is decoded by the sentence that is most
 likely after its volumes, and by what the model says freely. The high-pass filter, delay and
 penalties are chosen inside the training runs. Beside it: ridge regression on the same volumes.

@@ -218,11 +218,15 @@ def _is_label(value: Any) -> bool:
 
 
 def _is_integer(value: Any) -> bool:
+    if type(value) is int:  # an abstract base class takes ten times as long
+        return -(2**63) <= value < 2**63
     integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     return integer and -(2**63) <= value < 2**63
 
 
 def _is_number(value: Any) -> bool:
+    if type(value) is float:
+        return math.isfinite(value)
     if isinstance(value, numbers.Integral):
         return _is_integer(value)
     return isinstance(value, numbers.Real) and math.isfinite(value)

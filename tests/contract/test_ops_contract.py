@@ -18,7 +18,7 @@ from fastbrain.ops.voxel_tokenizer.cpu import rows_of
 CASES = all_cases()
 # one small case of each op, for what is slow to check
 FIRST = {case.op: case for case in CASES[::-1]}
-# backends made of the library's products, whose rounding may depend on the number of threads
+# backends made of PyTorch's products, whose rounding may depend on the number of threads
 LIBRARY = {("lora_linear", "cpu"), ("lora_attention", "cpu")}
 
 

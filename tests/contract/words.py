@@ -18,6 +18,14 @@ ROOT = Path(__file__).parents[2]
 # what has been read against this list so far
 READ = (
     "README.md",
+    "docs/index.md",
+    "docs/evaluation.md",
+    "docs/metrics.md",
+    "fastbrain/evaluation",
+    "fastbrain/training",
+    "fastbrain/stats",
+    "fastbrain/llm4brain",
+    "fastbrain/nn",
     "CONTRIBUTING.md",
     "docs/architecture.md",
     "docs/data.md",

@@ -22,12 +22,12 @@ _NOT_BIDS = ("N/A", "#N/A", "<NA>", "NaN")  # missing values as written by other
 _ALSO_WORDS = ("NA", "nan", "NULL", "None")  # the same, but these are also spoken words
 _ANY_CASE = {sign.lower() for sign in _NOT_BIDS + _ALSO_WORDS}
 # invisible characters: Unicode spaces, control and format characters, Hangul fillers
-_UNSEEN = (
-    r"[\s\x00-\x1f\x7f-\xa0\xad\u0600-\u0605\u061c\u06dd\u070f\u115f\u1160\u180e\u200b-\u200f"
-    r"\u2028-\u202f\u205f-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb]"
+_FORMAT = (
+    r"\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u115f\u1160\u180e\u200b-\u200f"
+    r"\u2028-\u202f\u205f-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
 )
-_EDGES = re.compile(rf"\A{_UNSEEN}+|{_UNSEEN}+\Z")
-_WITHIN = re.compile(_UNSEEN.replace(r"\s", "").replace(r"\xa0", r"\x9f"))
+_EDGES = re.compile(rf"\A[\s{_FORMAT}]+|[\s{_FORMAT}]+\Z")
+_WITHIN = re.compile(rf"[{_FORMAT}]")
 _TABLE_CAP = 64 << 20
 _LINES_CAP = 1 << 30
 _LINE_END = re.compile(r"\r?\n|\r")
@@ -154,7 +154,8 @@ def given(row: Mapping[str, str], column: str, *, spoken: bool = False, label: b
             f"table: {_place(row, column)} must hold no character that cannot be seen, got "
             f"{value!a}. Remove it."
         )
-    value = unicodedata.normalize("NFC", value) if label else value
+    if label:  # a no-break space looks like a space
+        value = unicodedata.normalize("NFC", " ".join(value.split()))
     return "" if value in MISSING else value
 
 

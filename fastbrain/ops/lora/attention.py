@@ -1,7 +1,7 @@
 """Attention with adapted projections, the parts every compiled backend shares.
 
 q, k and v come from one product of the packed weight; their adapters are added into its columns, so
-neither a merged weight nor a second q exists, and the scores of all pairs are left to the library's
+neither a merged weight nor a second q exists, and the scores of all pairs are left to PyTorch's
 attention, which never holds them.
 """
 

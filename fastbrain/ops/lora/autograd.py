@@ -1,6 +1,6 @@
 """Registration and gradient of an adapted layer, whoever computes its products.
 
-Two pairs of functions can: the library's products and the Triton kernels. Each pair is registered
+Two pairs of functions can: PyTorch's products and the Triton kernels. Each pair is registered
 as two operators, opaque to torch.compile, with fake implementations for shapes; eager code calls
 the functions themselves, which for a single row saves as much time as a small product takes.
 """

@@ -1,4 +1,4 @@
-"""The CPU backend of the adapted layers: the library's products, with a gradient of its own.
+"""The CPU backend of the adapted layers: PyTorch's products, with a gradient of its own.
 
 What is saved is memory traffic: the low-rank branch goes into place, forward and backward, and only
 x and the weights are kept for the backward pass. The few rows of a decoding step

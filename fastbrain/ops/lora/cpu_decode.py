@@ -12,7 +12,7 @@ from torch import Tensor
 from ... import _native
 from .._dispatch import any_gradient
 
-# Two cores of an EPYC 9004, 768 to 4096 wide, time of the library's products over its own: 1.7 to
+# Two cores of an EPYC 9004, 768 to 4096 wide, time of PyTorch's products over its own: 1.7 to
 # 2.5 for 1 row, 3.0 to 3.3 for 2 and 4, 1.3 to 2.1 for 16, 1.2 to 1.8 for 24
 MOST_ROWS = 24
 # numbered as in csrc/lora.h

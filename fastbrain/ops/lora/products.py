@@ -1,4 +1,4 @@
-"""Adapted layers from the library's products, on any device and in any precision.
+"""Adapted layers from PyTorch's products, on any device and in any precision.
 
 The low-rank branch is added into the result of the frozen product and into its gradient, so no
 second array of their size exists. Several adapters may sit side by side on the rows of one weight,

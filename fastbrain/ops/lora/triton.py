@@ -16,7 +16,7 @@ HIGHEST_RANK = 64
 # positions inside a tile are counted in 32 bits
 WIDEST = 1 << 22
 # Where the branch is a large part of the traffic: narrow layers, and few rows at any width. A
-# prediction, not a measurement: elsewhere the library's own products are expected to be faster by
+# prediction, not a measurement: elsewhere PyTorch's own products are expected to be faster by
 # more than the branch costs, and the reference adds the branch to them in place.
 NARROW, MOST_ROWS_IF_WIDE = 1024, 16
 
@@ -71,7 +71,7 @@ def attend(
     num_heads: int,
     mask: Tensor | None,
 ) -> Tensor:
-    """Adapted attention on the GPU; the library's attention between our projections."""
+    """Adapted attention on the GPU; PyTorch's attention between our projections."""
     return attention.attention("linear_triton", x, qkv, out, adapters, num_heads, mask)
 
 
@@ -87,7 +87,7 @@ def _reason(x: Tensor, weight: Tensor, a: Sequence[Tensor]) -> str | None:
     rows = x.shape[:-1].numel()
     if rows > MOST_ROWS_IF_WIDE and min(weight.shape) > NARROW:
         return (
-            f"{rows} rows of a layer {weight.shape[1]} to {weight.shape[0]}: the library's "
+            f"{rows} rows of a layer {weight.shape[1]} to {weight.shape[0]}: PyTorch's "
             "products are expected to be faster there "
             f"(it takes widths to {NARROW} and up to {MOST_ROWS_IF_WIDE} rows)"
         )

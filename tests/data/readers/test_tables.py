@@ -177,6 +177,7 @@ def test_no_group_has_a_name_that_cannot_be_read(name):
         given({"a": name}, "a", label=True)
     assert given({"a": name}, "a") == name
     assert given({"a": "Rene\u0301"}, "a", label=True) == given({"a": "Ren\xe9"}, "a", label=True)
+    assert given({"a": "F\xa01"}, "a", label=True) == "F 1"
 
 
 def test_signs_of_other_programs_for_missing_values(tmp_path):
