@@ -1,4 +1,4 @@
-"""A reconstructed story: words and when they were said."""
+"""Text decoded from a run, window by window."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Story:
     Parameters
     ----------
     texts : tuple of str, (W,)
-        What was decoded of each window; empty where the brain says that nobody spoke.
+        Text of each window; empty where the predicted number of words is zero.
     score : float
         Log probability over the length penalty.
     """

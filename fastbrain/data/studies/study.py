@@ -100,7 +100,10 @@ class Study:
         CohortError
             The study cannot be read back unchanged: a trial of an unknown run, a run id that does
             not follow from subject, session and run, or an unknown data set.
+        SplitError, LeakError
+            The split does not fit the trials.
         """
+        self.split.check(self.trials)
         with folder_atomic(folder) as temporary:
             write_runs_table(temporary / "runs.tsv", self.runs)
             write_trials_table(temporary / "trials.parquet", self.trials)
@@ -164,7 +167,6 @@ def _check_same(ours: Study, back: Study) -> None:
             f"{f' and trials of the unknown runs {sorted(unknown)[:3]}' if unknown else ''}. Name "
             "runs as sub-LABEL_ses-LABEL_run-LABEL, and leave blanks around labels out."
         )
-    ours.split.check(ours.trials)
 
 
 def is_study(folder: str | Path) -> bool:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-from .codebook import weights_of
-
-if TYPE_CHECKING:
-    from .codebook import PackedCodebook
+from .codebook import PackedCodebook, weights_of
 
 
 def scored(
