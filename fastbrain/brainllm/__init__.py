@@ -1,4 +1,4 @@
-"""BrainLLM (arXiv 2311.09889): a brain decoder writes prompt tokens of a frozen language model."""
+"""BrainLLM (arXiv 2311.09889): decode brain volumes into prompt embeddings of a frozen LLM."""
 
 from .config import BrainLLMConfig
 from .controls import BrainLLMDecoder, BrainRows

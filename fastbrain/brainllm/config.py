@@ -1,4 +1,4 @@
-"""Sizes of BrainLLM, and how its text is cut."""
+"""Configuration of the BrainLLM model."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ PLACES = ("before-prompt", "after-prompt")
 @checked(error=ConfigError)
 @dataclass(frozen=True)
 class BrainLLMConfig:
-    """Every size of :class:`BrainLLM` (arXiv 2311.09889).
+    """Sizes and options of :class:`BrainLLM` (arXiv 2311.09889).
 
     Parameters
     ----------
     features : int
-        Components k of each volume; the paper takes 1,000.
+        Components k of each volume; the paper uses 1,000.
     frames : int
-        Most volumes t of a window, each of which becomes one token.
+        Maximum number of volumes t in a window; each volume becomes one token.
     decoder : {"mlp", "linear", "rnn", "big_mlp", "multi_mlp", "none"}
-        From k components to the width of the language model; see :func:`brain_decoder`.
-        ``"none"`` puts no brain in front of the text: the brain steers, and that is all.
+        Network from k components to the width of the language model; see :func:`brain_decoder`.
+        With ``"none"`` no brain token precedes the text, and the brain acts through steering only.
     dropout : float
-        After each hidden layer.
+        Dropout rate after each hidden layer.
     additive_position : bool
-        Learned vector of each place in the window, added to the components.
+        Whether a learned vector for each position in the window is added to the components.
     position : {"before-prompt", "after-prompt"}
-        ``"before-prompt"`` is the paper's [BOS | brain | prompt | text]. With ``"after-prompt"``
-        the keys and values of a constant prompt are the same for every brain.
+        ``"before-prompt"`` is the layout of the paper, [BOS | brain | prompt | text]. With
+        ``"after-prompt"`` the keys and values of a constant prompt are the same for every brain.
     steering : bool
         Whether a linear map of the window's mean is added to the language model's last hidden
-        state, where it makes related words likelier (the paper has none). It starts at zero.
+        state, which makes related words likelier (not in the paper). The map starts at zero.
     """
 
     features: int
@@ -57,10 +57,10 @@ class BrainLLMConfig:
         require(self, "steering", self.steering or self.decoder != "none", "be on without decoder")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dict for JSON."""
+        """Convert to a plain dict for JSON."""
         return to_dict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BrainLLMConfig:
-        """Build from a plain dict; an unknown key is a :class:`ConfigError`."""
+        """Build from a plain dict; an unknown key raises :class:`ConfigError`."""
         return from_dict(cls, values)

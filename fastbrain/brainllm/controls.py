@@ -1,4 +1,4 @@
-"""BrainLLM under every control."""
+"""Adapter that runs BrainLLM under the evaluation controls."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from ..lm.shared_prompt import SharedPrompt
 from ..lm.tokenization import encode_context, encode_continuations
 from .model import BrainLLM
 
-_ROWS = 64  # windows written for at once
-_DECIMALS = 5  # of nats a token: what float32 leaves below is rounding, and must not break a tie
+_ROWS = 64  # windows generated for in one batch
+_DECIMALS = 5  # of nats per token: smaller differences are float32 rounding and must not break ties
 
 
 @dataclass(frozen=True, eq=False)
 class BrainRows:
-    """What BrainLLM makes of brains.
+    """Prefix embeddings, steering bias and feature vectors of N brain windows.
 
     Parameters
     ----------
     prefix : Tensor, (N, L, d_llm)
-        Marks and vectors; L is 0 where the brain only steers.
+        Marks and brain tokens; L is 0 where the brain only steers.
     bias : Tensor, (N, V), or None
-        What steering adds to the logits.
+        Steering term added to the logits.
     vectors : ndarray, (N, D) float64
-        What brains are compared by.
+        Features by which brains are compared.
     """
 
     prefix: Tensor
@@ -46,22 +46,22 @@ class BrainRows:
 
 
 class BrainLLMDecoder:
-    """BrainLLM as the controls see it.
+    """Decoder interface of :func:`run_controls` for a BrainLLM.
 
     Parameters
     ----------
     model : BrainLLM
     prompts : sequence of str, (N,), optional
-        Text before each sample's own, where a story is continued; give the same to
+        Text that precedes each sample's text when a story is continued; pass the same prompts to
         :func:`run_controls`. Default: none.
     sampling : Sampling, optional
         Default: greedy, at most 32 tokens.
     max_prompt_tokens, max_text_tokens : int
-        A longer prompt loses its oldest words, a longer text is an error.
+        A longer prompt loses its oldest tokens; a longer text raises an error.
     end : bool
         Whether texts are followed by the end token, as in training.
     rows_at_once : int
-        Bound on the rows of one forward pass while scoring.
+        Maximum number of rows in one forward pass while scoring.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class BrainLLMDecoder:
 
     @torch.no_grad()
     def read(self, brains: Any) -> BrainRows:
-        """Marks, vectors and steering of windows (N, t, k)."""
+        """Compute prefixes, steering biases and feature vectors of windows (N, t, k)."""
         windows = torch.as_tensor(brains, dtype=torch.float32).to(self.model.device)
         if windows.ndim != 3 or not len(windows):
             raise InputError(
@@ -95,18 +95,18 @@ class BrainLLMDecoder:
 
     @torch.no_grad()
     def read_nothing(self) -> BrainRows:
-        """The marks alone, once or once a prompt; no steering."""
+        """Return the marks without a brain, one row per prompt (or one row), and no steering."""
         prefix = self.model.no_brain(max(1, len(self.prompts)))
         bias = None
         if self.model.steer is not None:
-            # scored the same way as a brain, so that one that says nothing ties with it
+            # the same scoring path as a brain, so that a brain with zero steering ties with it
             words = len(self.model.llm.get_output_embeddings().weight)
             bias = torch.zeros(len(prefix), words, device=prefix.device)
         return BrainRows(prefix, bias, np.zeros((len(prefix), 1)))
 
     @torch.no_grad()
     def write(self, prefixes: BrainRows) -> list[str]:
-        """Free-running text of every brain, each after its own prompt."""
+        """Generate text freely from every brain, each after its own prompt."""
         if self.prompts and len(prefixes) != len(self.prompts):
             raise InputError(
                 f"BrainLLMDecoder.write: prefixes must be one a prompt, {len(self.prompts)}, got "
@@ -138,7 +138,7 @@ class BrainLLMDecoder:
     ) -> npt.NDArray[np.float64]:
         """Teacher-forced mean negative log likelihood (K,) of (brain, text) pairs (K, 2).
 
-        Text j follows prompt j, whosever brain is read.
+        Text j always follows prompt j, whichever brain it is paired with.
         """
         if self.prompts and len(texts) != len(self.prompts):
             raise InputError(
@@ -147,7 +147,7 @@ class BrainLLMDecoder:
             )
         ids, mask = encode_continuations(
             self.model.text_tokenizer,
-            list(texts),  # an array of texts is no list of str
+            list(texts),  # the tokenizer needs a list of str, not an array
             max_tokens=self.max_text_tokens,
             end=self.end,
             device=self.model.device,
@@ -156,7 +156,7 @@ class BrainLLMDecoder:
         if not self.prompts and prefixes.prefix.shape[1] == 0 and prefixes.bias is not None:
             before, _, _ = self._before(prefixes.prefix[:1], torch.zeros(1, dtype=torch.long))
             self.model.check_room(before.shape[1], ids.shape[1])
-            # only what the pairs name is scored
+            # only brains and texts that occur in the pairs are scored
             brains, brain_of = wanted[:, 0].unique(return_inverse=True)
             named, text_of = wanted[:, 1].unique(return_inverse=True)
             total = score_steered(
@@ -168,7 +168,7 @@ class BrainLLMDecoder:
         return torch.cat(parts).cpu().double().numpy().round(_DECIMALS)
 
     def _score(self, prefixes: BrainRows, ids: Tensor, mask: Tensor, pairs: Tensor) -> Tensor:
-        # brain and prompt make the prefix; without prompts all texts of a brain share it
+        # the prefix is brain and prompt; without prompts all texts of a brain share one prefix
         prompt = pairs[:, 1] if self.prompts else torch.zeros_like(pairs[:, 1])
         fronts, front_of = torch.stack([pairs[:, 0], prompt], 1).unique(dim=0, return_inverse=True)
         before, before_mask, after = self._before(prefixes.prefix[fronts[:, 0]], fronts[:, 1])
@@ -188,17 +188,17 @@ class BrainLLMDecoder:
         return mean_nll(nll, mask[pairs[:, 1]])
 
     def features(self, prefixes: BrainRows) -> npt.NDArray[np.float64]:
-        """Mean vector of every brain, (N, D)."""
+        """Mean feature vector of every brain, (N, D)."""
         return prefixes.vectors
 
     def untuned(self) -> AbstractContextManager[None] | None:
-        """Context in which no marks stand before the text; None if there never are any."""
+        """Context manager that removes the marks before the text; None without a decoder."""
         return self.model.untuned() if self.model.speaks else None
 
     def _before(
         self, prefix: Tensor, prompt_rows: Tensor
     ) -> tuple[Tensor, Tensor | None, SharedPrompt | None]:
-        """What stands before the text, its mask, and the prompt before it if all have one."""
+        """Embeddings before the text, their mask, and the prompt that all rows share, if any."""
         prompts = [self.prompts[i] for i in prompt_rows.tolist()] if self.prompts else [""]
         after_prompt = self.model.config.position == "after-prompt" and prefix.shape[1] > 0
         one = after_prompt and len(set(prompts)) == 1

@@ -1,4 +1,4 @@
-"""From the components of brain volumes to word-like vectors, one a volume."""
+"""Networks that map the components of each brain volume to one language-model embedding."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .config import BrainLLMConfig
 
 @checked(least={"out": 1})
 def brain_decoder(config: BrainLLMConfig, out: int) -> nn.Module:
-    """Build the network that turns volumes (B, t, k) into vectors (B, t, out).
+    """Build the network that maps volumes (B, t, k) to vectors (B, t, out).
 
-    ``"mlp"`` is the paper's: two hidden layers of k units with ReLU and dropout, and a projection
-    without bias. ``"linear"`` is the projection alone. ``"rnn"`` reads the window with a GRU,
-    ``"big_mlp"`` has four times as many hidden units and one layer more, ``"multi_mlp"`` has an
-    MLP for every place in the window. Of the last three the paper gives the names; the sizes are
-    ours.
+    ``"mlp"`` is the network of the paper: two hidden layers of k units with ReLU and dropout, and
+    a projection without bias. ``"linear"`` is a linear layer with bias alone. ``"rnn"`` processes
+    the window with a GRU, ``"big_mlp"`` has four times as many hidden units and one more layer,
+    ``"multi_mlp"`` has one MLP for each position in the window. The paper gives only the names of
+    the last three; their sizes are ours.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Judge a run of BrainLLM: decode its scored trials, compare with every control."""
+"""Evaluate a BrainLLM run: decode its scored trials and compare them with every control."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .saving import KIND, SavedBrainLLM, load_brainllm
 
 
 def is_brainllm_run(run: str | Path) -> bool:
-    """Whether a run folder is one of ``fastbrain train brainllm``."""
+    """Return whether a run folder was written by ``fastbrain train brainllm``."""
     try:
         return read_manifest(run, function="open_run").get("kind") == KIND
     except CheckpointError:
@@ -42,14 +42,14 @@ def open_brainllm_run(
     ----------
     run : str or Path
     store : str or Path, optional
-        Where the store is now; see :func:`fastbrain.evaluation.open_run`.
+        Current path of the store; see :func:`fastbrain.evaluation.open_run`.
     device : str
 
     Raises
     ------
     CheckpointError
-        It is not such a run, it is not finished, a file is damaged, or its store or language model
-        is not found as it was.
+        The folder is not a BrainLLM run, the run is not finished, a file is damaged, or its store
+        or language model is missing or was changed.
     """
     manifest = read_manifest(run, function="open_brainllm_run")
     if manifest.get("kind") != KIND:
@@ -61,7 +61,7 @@ def open_brainllm_run(
 def brainllm_decoder(
     saved: SavedBrainLLM, prompts: Sequence[str] = (), sampling: Sampling | None = None
 ) -> BrainLLMDecoder:
-    """A saved model as the controls see it, with the lengths of its training."""
+    """Build the decoder for the controls from a saved model, with the text lengths of training."""
     card = saved.card
     return BrainLLMDecoder(
         saved.model,
@@ -81,7 +81,7 @@ def write_brainllm(
     *,
     sampling: Sampling | None = None,
 ) -> tuple[str, ...]:
-    """Free-running text of trials of a store."""
+    """Generate text freely for trials of a store."""
     prompts = [store.by_id[t].instruction for t in trial_ids]
     decoder = brainllm_decoder(saved, prompts, sampling)
     return tuple(decoder.write(decoder.read(saved.windows(store, trial_ids))))
@@ -98,17 +98,17 @@ def evaluate_brainllm_run(
     bert: bool = True,
     device: str = "cpu",
 ) -> Evaluation:
-    """Evaluate a run of BrainLLM; writes ``metrics.json`` and ``samples.parquet`` into it.
+    """Evaluate a BrainLLM run and write ``metrics.json`` and ``samples.parquet`` into its folder.
 
     Parameters
     ----------
     run : str or Path
     store : str or Path, optional
-        Where the store is now; see :func:`open_brainllm_run`.
+        Current path of the store; see :func:`open_brainllm_run`.
     sampling : Sampling, optional
     count : int
-        Derangements, at least 100; no partner comes from the same run nor, where the trials name
-        one, from the same story.
+        Number of derangements, at least 100; a partner never comes from the same run nor, if all
+        trials name a story, from the same story.
     seed, bert
         As in :func:`fastbrain.evaluation.evaluate_text`.
     device : str
@@ -122,7 +122,7 @@ def evaluate_brainllm_run(
     CheckpointError
         See :func:`open_brainllm_run`.
     DiskError
-        The run folder cannot be written into; nothing was computed.
+        The run folder is not writable; this is checked before anything is computed.
     """
     saved, data, manifest = open_brainllm_run(run, store=store, device=device)
     ids = scored_trials(manifest, data, function="evaluate_brainllm_run")
@@ -138,7 +138,7 @@ def evaluate_brainllm_run(
         brains[kind] = saved.windows(view, own)
     prompts = [t.instruction for t in trials]
     if any(prompts):
-        # a brain for every prompt
+        # one brain for each prompt
         brains["zero brain"] = brains["zero brain"].expand(len(ids), -1, -1)
     found = run_controls(
         brainllm_decoder(saved, prompts, sampling),

@@ -1,11 +1,11 @@
-"""BrainLLM: brain volumes as words in front of a frozen language model (arXiv 2311.09889).
+"""BrainLLM: brain volumes as input embeddings of a frozen language model (arXiv 2311.09889).
 
 ::
 
     [BOS | <brain/> v1 .. vt </brain> | prompt | text]      v_i = decoder(b_i + p_i)
 
-Re-implemented from the paper's description. The decoder, the two marks and the positions learn;
-the language model is frozen and in evaluation mode.
+Re-implemented from the paper's description. The decoder, the two marks and the positions are
+trained; the language model is frozen and in evaluation mode.
 """
 
 from __future__ import annotations
@@ -25,20 +25,22 @@ from .decoder import brain_decoder
 
 
 class BrainLLM(nn.Module):
-    """The whole model; the language model stays out of the state dict.
+    """Brain decoder, marks and optional steering around a frozen LLM.
+
+    The state dict does not contain the weights of the LLM.
 
     Parameters
     ----------
     config : BrainLLMConfig
     llm : PreTrainedModel
-        Any causal LM that takes `inputs_embeds`.
+        Any causal LM that accepts `inputs_embeds`.
     text_tokenizer : PreTrainedTokenizer
-        Of the LLM. It must have tokens for the beginning of a sequence and for padding.
+        Tokenizer of the LLM. It must have BOS, EOS and padding tokens.
 
     Raises
     ------
     InputError
-        The tokenizer has no such token.
+        The tokenizer lacks one of these tokens.
     """
 
     def __init__(self, config: BrainLLMConfig, *, llm: Any, text_tokenizer: Any) -> None:
@@ -57,7 +59,7 @@ class BrainLLM(nn.Module):
         if config.additive_position:
             self.positions = nn.Parameter(torch.empty(config.frames, config.features))
             nn.init.uniform_(self.positions, -1, 1)
-        # the marks start as two unremarkable words
+        # the marks start as draws from the distribution of the word embeddings
         mean, std = words.float().mean(dim=0), words.float().std(dim=0)
         self.marks = nn.Parameter(mean + std * torch.randn(2, len(mean)))
         self.steer = None
@@ -70,33 +72,34 @@ class BrainLLM(nn.Module):
         self.register_load_state_dict_post_hook(_expect_no_llm)
 
     def train(self, mode: bool = True) -> BrainLLM:
-        """Switch the trainable parts; the LLM never leaves evaluation mode."""
+        """Set the mode of the trainable parts; the LLM stays in evaluation mode."""
         super().train(mode)
         self.llm.eval()
         return self
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return self.marks.device
 
     @property
     def speaks(self) -> bool:
-        """Whether the brain stands in front of the text as words, beside any steering."""
+        """Whether brain tokens precede the text, independently of steering."""
         return self.decoder is not None
 
     @property
     def context(self) -> int | None:
-        """Most positions the language model reads at once; None where it does not say."""
+        """Context length of the language model; None if its configuration gives no limit."""
         return getattr(self.llm.config, "max_position_embeddings", None)
 
     def words(self, windows: Tensor) -> Tensor:
-        """Vectors (B, t, d_llm) that stand for volumes (B, t, k).
+        """Map volumes (B, t, k) to brain token embeddings (B, t, d_llm).
 
         Raises
         ------
         InputError
-            A window has no volume, too many, or other components, or the model has no decoder.
+            A window has no volume, too many volumes or the wrong number of components, or the
+            model has no decoder.
         """
         self._check_windows(windows)
         if self.decoder is None:
@@ -115,7 +118,7 @@ class BrainLLM(nn.Module):
             )
 
     def prefix(self, windows: Tensor) -> Tensor:
-        """The brain between its marks, (B, t + 2, d_llm); empty without a decoder."""
+        """Brain tokens between the two marks, (B, t + 2, d_llm); empty without a decoder."""
         if self.decoder is None:
             self._check_windows(windows)
             return self.marks.new_empty(len(windows), 0, self.marks.shape[1])
@@ -124,7 +127,7 @@ class BrainLLM(nn.Module):
         return torch.cat([first, words, last], dim=1)
 
     def no_brain(self, count: int) -> Tensor:
-        """The marks with nothing between them, (count, 2, d_llm).
+        """Marks without brain tokens between them, (count, 2, d_llm).
 
         Empty without a decoder, and within :meth:`untuned`.
         """
@@ -132,7 +135,7 @@ class BrainLLM(nn.Module):
         return marks.expand(count, *marks.shape)
 
     def logit_bias(self, windows: Tensor) -> Tensor | None:
-        """What the brain adds to the logits of every word, (B, V); None without steering."""
+        """Steering term added to the logits, (B, V); None without steering."""
         if self.steer is None:
             return None
         self._check_windows(windows)
@@ -142,7 +145,7 @@ class BrainLLM(nn.Module):
     def before_text(
         self, prefix: Tensor, prompt_ids: Tensor, *, prompt_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """All that stands before the text, for training, scoring and generation alike.
+        """Embeddings of everything before the text; training, scoring and generation use it.
 
         Parameters
         ----------
@@ -169,12 +172,12 @@ class BrainLLM(nn.Module):
         )
 
     def shared_prompt(self, prompt_ids: Tensor) -> SharedPrompt:
-        """BOS and a prompt (P,), read once for every brain that stands behind it.
+        """Compute keys and values of BOS and a prompt (P,) once for all brains that follow it.
 
         Raises
         ------
         InputError
-            The brain stands before the prompt, which then differs from brain to brain.
+            The brain precedes the prompt, so that the prompt's keys and values depend on it.
         """
         if self.config.position != "after-prompt":
             raise InputError(
@@ -196,9 +199,9 @@ class BrainLLM(nn.Module):
     ) -> Tensor:
         """Negative log likelihood of every token of each text, (B, A) float32, nats.
 
-        The vocabulary projection runs at the tokens of the text and nowhere else. One prompt for
-        all is read once where the brain stands behind it; a brain and its prompt are read once for
-        all texts that continue them.
+        The vocabulary projection is computed at the text tokens only. A prompt common to all rows
+        is computed once if the brain follows it; a brain and its prompt are computed once for all
+        texts that continue them.
 
         Parameters
         ----------
@@ -206,10 +209,10 @@ class BrainLLM(nn.Module):
         prompt_ids : Tensor, (N, P) int64
         text_ids : Tensor, (B, A) int64
         text_mask : Tensor, (B, A) bool
-            Padding stands at the end.
+            Padding is at the end.
         prompt_mask : Tensor, (N, P) bool, optional
         rows : Tensor, (B,) int64, optional
-            Which window and prompt each text continues. Default: N = B, and each has its own.
+            Index of the window and prompt that each text continues. Default: N = B, one each.
 
         Raises
         ------
@@ -219,7 +222,7 @@ class BrainLLM(nn.Module):
         prefix, bias = self.prefix(windows), self.logit_bias(windows)
         total = 1 + prompt_ids.shape[1] + prefix.shape[1]
         self.check_room(total, text_ids.shape[1])
-        # layers that compute again in the backward pass keep no keys and values to share
+        # layers with activation recomputation keep no keys and values that could be shared
         if rows is not None and recomputes(self.llm):
             prefix, prompt_ids = prefix[rows], prompt_ids[rows]
             prompt_mask = None if prompt_mask is None else prompt_mask[rows]
@@ -242,7 +245,7 @@ class BrainLLM(nn.Module):
         return same and not recomputes(self.llm)
 
     def check_room(self, before: int, text: int) -> None:
-        """Refuse a sequence that is longer than the language model's context."""
+        """Raise InputError if a sequence is longer than the language model's context."""
         if self.context is not None and before + text > self.context:
             raise InputError(
                 f"BrainLLM: brain, prompt and text must fit the context of {self.context} tokens, "
@@ -251,7 +254,7 @@ class BrainLLM(nn.Module):
 
     @contextmanager
     def untuned(self) -> Iterator[None]:
-        """Context in which nothing that was learnt stands before the text (the paper's StdLLM)."""
+        """Context manager in which no learned token precedes the text (StdLLM in the paper)."""
         self._plain = True
         try:
             yield
@@ -265,5 +268,5 @@ def _without_llm(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) 
 
 
 def _expect_no_llm(module: nn.Module, keys: Any) -> None:
-    # the model may be part of a larger one, whose name stands in front
+    # within a larger module the keys have that module's name as a prefix
     keys.missing_keys[:] = [k for k in keys.missing_keys if ".llm." not in f".{k}"]

@@ -1,7 +1,7 @@
-"""BrainLLM on disk: weights, the components its features are made of, and what they were fitted on.
+"""Save and load BrainLLM: weights, principal components, and the samples they were fitted on.
 
-Weights without the principal components, the clock and the language model they were trained with
-read noise, so a saved model holds or names them all, with a digest of every file.
+Weights are meaningless without the principal components, the TR and the language model of training,
+so a saved model contains or names all of these, with a digest of every file.
 """
 
 from __future__ import annotations
@@ -40,29 +40,30 @@ _ARRAYS = ("components", "variance", "mean", "inv_std")
 
 @dataclass(frozen=True)
 class BrainLLMCard:
-    """What must be known to use a BrainLLM; saved beside the weights.
+    """Metadata needed to use a BrainLLM; saved with the weights.
 
     Parameters
     ----------
     llm : str
-        Name or folder of the frozen language model, which is no part of the saved model.
+        Name or folder of the frozen language model, which is not part of the saved model.
     tr : float
         Seconds between volumes of the training data.
     split : dict
         Trial ids of ``"train"``, ``"val"`` and ``"test"``.
     store : str
-        Fingerprint of the voxel store, which stands for its mask, order of voxels and atlas.
+        Fingerprint of the voxel store, which identifies its mask, voxel order and atlas.
     lags : tuple of int
-        Volumes of a window, counted from the text; empty where a store's windows say it.
+        Lags in volumes from the text to the volumes of its window; empty if the store defines the
+        windows.
     whiten : bool
         Whether components are divided by their standard deviation.
     max_prompt_tokens, max_text_tokens : int
     end : bool
-        Whether texts end with an end token, as in training.
+        Whether texts ended with an end token in training.
     preprocessing : dict
-        JSON values: units, high-pass, region and the like.
+        JSON values such as units, high-pass and region.
     language : LLMRecord, optional
-        Which language model that is, to the byte; a copy lies beside the model's folder.
+        Digests of the language model's files; its copy, if any, is next to the model's folder.
     """
 
     llm: str
@@ -80,7 +81,7 @@ class BrainLLMCard:
 
 @dataclass(frozen=True, eq=False)
 class SavedBrainLLM:
-    """What :func:`load_brainllm` gives.
+    """A loaded BrainLLM with its components and metadata; returned by :func:`load_brainllm`.
 
     Parameters
     ----------
@@ -88,9 +89,9 @@ class SavedBrainLLM:
         In evaluation mode.
     card : BrainLLMCard
     pca : PCA or None
-        From voxels to the model's features; it names the samples it was fitted on.
+        Maps voxels to the model's features; it lists the samples it was fitted on.
     region : ndarray, (Z, Y, X) bool, or None
-        Voxels that the components are of, where they are not all of the store's.
+        Voxels that the components were fitted on; None for all voxels of the store.
     """
 
     model: BrainLLM
@@ -99,7 +100,7 @@ class SavedBrainLLM:
     region: npt.NDArray[np.bool_] | None = None
 
     def windows(self, store: VoxelStore, trial_ids: Sequence[str]) -> torch.Tensor:
-        """Features (N, t, k) of trials of a store.
+        """Compute features (N, t, k) of trials of a store.
 
         Raises
         ------
@@ -122,16 +123,16 @@ def save_brainllm(
     region: npt.NDArray[np.bool_] | None = None,
     replace: bool = False,
 ) -> Path:
-    """Write a model atomically: the folder is there whole or not at all.
+    """Write a model atomically, so that the folder is either complete or absent.
 
     Parameters
     ----------
     model, folder, card
-        What to write where.
+        Model, target folder and metadata.
     pca : PCA, optional
-        Without it, whoever loads the model must make the features.
+        Without it, the caller must compute the features after loading.
     region : ndarray, (Z, Y, X) bool, optional
-        Voxels that the components are of. Default: all of the store's.
+        Voxels that the components were fitted on. Default: all voxels of the store.
     replace : bool
         Whether an existing folder may be replaced.
 
@@ -140,8 +141,8 @@ def save_brainllm(
     OutputExistsError
         The folder exists and `replace` is false.
     CheckpointError
-        A weight is not finite, the components are not as many as the model's features, or they
-        have seen samples outside the training part.
+        A weight is not finite, the number of components differs from the model's features, or
+        the components were fitted on samples outside the training part.
     """
     from safetensors.torch import save
 
@@ -203,9 +204,9 @@ def load_brainllm(
     ----------
     folder : str or Path
     llm : (model, tokenizer) or str, optional
-        The language model already loaded, or where it is now; default: what the card names.
+        The loaded language model, or its name or folder; default: the one named by the card.
     store : VoxelStore, optional
-        What is to be decoded: its clock and voxels are compared with those of training.
+        Store to decode: its TR and voxels are compared with those of training.
     dtype : str, optional
         Precision of the language model, as in :func:`load_llm`.
     device : str
@@ -213,8 +214,8 @@ def load_brainllm(
     Raises
     ------
     CheckpointError
-        A file is missing or damaged, a tensor is missing, extra or reshaped, or language model,
-        clock or voxels are not those of training.
+        A file is missing or damaged, a tensor is missing, extra or reshaped, or the language
+        model, TR or voxels differ from those of training.
     ConfigError
         The configuration has an unknown key.
     """
@@ -248,7 +249,7 @@ def load_brainllm(
 
 
 def is_brainllm(folder: str | Path) -> bool:
-    """Whether a folder holds a saved BrainLLM."""
+    """Return whether a folder contains a saved BrainLLM."""
     try:
         described = read_json(Path(folder) / "config.json")
     except CohortError:

@@ -1,4 +1,4 @@
-"""Minutes of scan to running text: window after window, as many words as the brain says."""
+"""Decode long scans window by window, with the number of words predicted from the brain."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from .model import BrainLLM
 @checked(error=ConfigError)
 @dataclass(frozen=True)
 class StorySearch:
-    """Options of :func:`reconstruct`; :func:`story_search` names the published ones.
+    """Options of :func:`reconstruct`; :func:`story_search` returns the published ones.
 
     Parameters
     ----------
     beams : int
-        Hypotheses that go on.
+        Hypotheses kept at each step.
     extensions : int
-        Ways in which each may go on, the likeliest of its candidates.
+        Extensions of each hypothesis: the likeliest of its candidates.
     candidates : int
-        Words proposed at each step; their probabilities are all that leaves the device.
+        Tokens proposed at each step; only their probabilities leave the device.
     context : int
-        Tokens decoded before that stand as the prompt of a window.
+        Number of previously decoded tokens used as the prompt of a window.
     recent : int
-        Tokens decoded before that `repetition_penalty` is for.
+        Number of previously decoded tokens to which `repetition_penalty` applies.
     repetition_penalty : float
         Multiplies the negative log probability of recent tokens; 1 is off.
     length_penalty : float
-        A hypothesis' score is its log probability over ``tokens ** length_penalty``.
+        The score of a hypothesis is its log probability divided by ``tokens ** length_penalty``.
     longest_word : int
-        Tokens after which a word ends.
+        Maximum number of tokens in a word.
     """
 
     beams: int = 3
@@ -68,14 +68,14 @@ class StorySearch:
 
 @checked
 def story_search(name: str = "published") -> StorySearch:
-    """Search settings by name.
+    """Return search settings by name.
 
     Parameters
     ----------
     name : {"published", "fastbrain"}
         ``"published"``: three beams, three extensions, 200 candidates, contexts of ten tokens and
         a length penalty of 0.3 (BrainLLM, arXiv 2311.09889). ``"fastbrain"`` also penalises
-        repetition: a small language model that continues itself for minutes soon repeats itself.
+        repetition, because a small language model repeats itself when it generates long texts.
 
     Raises
     ------
@@ -92,8 +92,8 @@ def story_search(name: str = "published") -> StorySearch:
 class _Path:
     tokens: tuple[int, ...]
     total: float = 0.0
-    words: int = 0  # begun in this window
-    length: int = 0  # tokens of the word under way
+    words: int = 0  # words begun in this window
+    length: int = 0  # tokens in the current word
     ends: tuple[int, ...] = field(default=())  # tokens at the end of each window
     row: int = 0
 
@@ -110,28 +110,27 @@ def reconstruct(
     *,
     search: StorySearch | None = None,
 ) -> Story:
-    """Decode a story: the brain decides how many words each window has, and which.
+    """Decode a story window by window by beam search, with a given word count per window.
 
-    Every window is read after what was decoded before it, by a beam over words. The keys and
-    values of a window's brain and context are computed once; they stay on the device, as does the
-    vocabulary.
+    Each window is decoded after the text decoded so far. The keys and values of a window's brain
+    and context are computed once and stay on the device, as does the vocabulary.
 
     Parameters
     ----------
     model : BrainLLM
     windows : Tensor, (W, t, k), or None
-        In the order of time; they may overlap, as long as each counts the words of its own step.
-        None: no brain between the marks (none at all within ``model.untuned()``), so that word
-        rate and language model speak alone.
+        In temporal order. Windows may overlap if each count covers only the words of its own step.
+        None: no brain tokens between the marks (and no marks within ``model.untuned()``), so that
+        the text depends on the word rate and the language model only.
     counts : sequence of int, (W,)
-        Words of each window; :meth:`fastbrain.brainllm.WordRate.counts` predicts them.
+        Number of words in each window; :meth:`fastbrain.brainllm.WordRate.counts` predicts it.
     search : StorySearch, optional
         Default: the published settings.
 
     Returns
     -------
     Story
-        With exactly as many words a window as `counts` says.
+        Each window has exactly the number of words given by `counts`.
 
     Raises
     ------
@@ -179,7 +178,7 @@ def _window(
     starts: WordStarts,
     search: StorySearch,
 ) -> list[_Path]:
-    """The best paths with `count` words more."""
+    """Extend the paths by `count` words and return the best ones."""
     stepper, logits = _opened(model, window, count, paths, search)
     running = [_Path(p.tokens, p.total, ends=p.ends, row=i) for i, p in enumerate(paths)]
     done: list[_Path] = []
@@ -211,7 +210,7 @@ def _opened(
     paths: list[_Path],
     search: StorySearch,
 ) -> tuple[_Stepper, Tensor]:
-    """Brain and context of every path, read; and what comes next."""
+    """Prefill brain and context of every path; return the stepper and the next logits."""
     width = min(search.context, max(len(path.tokens) for path in paths))
     pad = model.text_tokenizer.pad_token_id
     rows = [list(p.tokens[max(0, len(p.tokens) - width) :]) for p in paths]
@@ -240,7 +239,7 @@ def _extended(
     starts: WordStarts,
     search: StorySearch,
 ) -> list[_Path]:
-    """The likeliest ways on from a path."""
+    """Likeliest extensions of a path by one token."""
     recent = set(path.tokens[max(0, len(path.tokens) - search.recent) :])
     scored = [
         (value * search.repetition_penalty if token in recent else value, token)

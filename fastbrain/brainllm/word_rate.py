@@ -1,4 +1,4 @@
-"""How many words a moment of brain heard: it decides how long a decoded text should be."""
+"""Word-rate model: predict the number of words in a brain window, the length of decoded text."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ..stats.ridge import PENALTIES, Ridge, fit_ridge
 
 @dataclass(frozen=True, eq=False)
 class WordRate:
-    """Ridge regression from a window to a count of words; from :func:`fit_word_rate`."""
+    """Ridge regression from a window to a word count; returned by :func:`fit_word_rate`."""
 
     ridge: Ridge
 
     def predict(self, windows: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Expected words (N,) of windows (N, L, k); never negative."""
+        """Predict the expected number of words (N,) of windows (N, L, k); never negative."""
         rows = _flat("WordRate.predict", windows)
         return np.maximum(self.ridge.predict(rows)[:, 0], 0.0)
 
     def counts(self, windows: npt.ArrayLike, *, least: int = 0) -> npt.NDArray[np.int64]:
-        """Whole numbers of words (N,), at least `least`."""
+        """Predict integer word counts (N,), at least `least`."""
         rounded = np.rint(self.predict(windows)).astype(np.int64)
         return np.maximum(rounded, least)
 
@@ -43,9 +43,9 @@ def fit_word_rate(
     Parameters
     ----------
     windows : array_like, (N, L, k)
-        Of the training part alone.
+        Windows of the training part only.
     words : array_like, (N,)
-        Words, or tokens, heard in each window.
+        Number of words, or tokens, heard in each window.
     groups, penalties
         As in :func:`fit_ridge`.
 
@@ -56,7 +56,7 @@ def fit_word_rate(
     Raises
     ------
     InputError
-        Shapes disagree, a count is negative, or as :func:`fit_ridge`.
+        Shapes disagree, a count is negative, or :func:`fit_ridge` raises it.
     """
     rows = _flat("fit_word_rate", windows)
     counts = np.asarray(words, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""From brain windows to text: generation and scoring through a causal language model."""
+"""Text generation and scoring with a causal language model, given brain prefixes."""
 
 from .bias_scoring import score_steered
 from .constrained import NumberGuess, answer_odds, guess_number

@@ -1,4 +1,4 @@
-"""What generation and scoring ask of a language model and its inputs, before any forward pass."""
+"""Checks of language models and inputs for generation and scoring, before any forward pass."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 
-# of attention, in configurations of transformers
+# names of the attention dropout rate in transformers configurations
 _DROPOUTS = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
 EndTokens = int | Sequence[int] | Tensor | None
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """What the searches need to know of a checked language model.
+    """Properties of a checked language model that the searches need.
 
     Parameters
     ----------
     vocabulary : int
         Number of logits.
     context : int, optional
-        Positions that it reads at most; None where its configuration names no limit.
+        Maximum number of positions; None if the configuration gives no limit.
     embedding : Tensor, (V, d)
-        Its token embeddings: they give width, precision and device.
+        Token embeddings; they define width, precision and device.
     """
 
     vocabulary: int
@@ -38,12 +38,13 @@ class LanguageModel:
 
 
 def language_model(function: str, llm: Any) -> LanguageModel:
-    """Accept a decoder-only language model with a key-value cache.
+    """Check that a model is a decoder-only language model with a key-value cache.
 
     Raises
     ------
     InputError
-        It is no language model, has an encoder, or keeps a recurrent state instead of a cache.
+        The model is not a causal language model, has an encoder, applies dropout, or has a
+        recurrent state or no key-value cache.
     """
     config = getattr(llm, "config", None)
     table = getattr(llm, "get_input_embeddings", lambda: None)()
@@ -57,7 +58,7 @@ def language_model(function: str, llm: Any) -> LanguageModel:
             f"{function}: llm must be a decoder-only model, got {type(llm).__name__} with an "
             "encoder. Use an AutoModelForCausalLM such as GPT-2, Llama or Qwen."
         )
-    # adapters wrap the model that says so
+    # an adapter wraps the model that has these attributes
     plain = llm.get_base_model() if hasattr(llm, "get_base_model") else llm
     can_generate = getattr(plain, "can_generate", None)
     if can_generate is not None and not can_generate():
@@ -96,7 +97,7 @@ def language_model(function: str, llm: Any) -> LanguageModel:
 
 
 def _drops_out(llm: Any) -> bool:
-    """Whether any dropout acts on a model, in modules or within its attention."""
+    """Return whether any dropout is active in a model, in modules or within its attention."""
     inside = any(getattr(llm.config, name, 0.0) for name in _DROPOUTS)
     return bool(inside) or any(
         isinstance(m, nn.Dropout) and m.training and m.p > 0 for m in llm.modules()
@@ -104,7 +105,7 @@ def _drops_out(llm: Any) -> bool:
 
 
 def room(function: str, known: LanguageModel, before: int, text: int) -> None:
-    """Refuse a sequence longer than the context.
+    """Raise InputError if a sequence is longer than the context.
 
     Raises
     ------
@@ -120,12 +121,13 @@ def room(function: str, known: LanguageModel, before: int, text: int) -> None:
 def embeddings(
     function: str, name: str, value: Any, known: LanguageModel, *, least: int = 1
 ) -> Tensor:
-    """Embeddings (B, S >= `least`, d) in the precision of the model.
+    """Check embeddings (B, S >= `least`, d) and cast them to the precision of the model.
 
     Raises
     ------
     InputError
-        No dense floating-point tensor of this shape, on another device, or not finite.
+        The value is not a dense floating-point tensor of this shape, is on another device, or is
+        not finite.
     """
     width, device = known.embedding.shape[1], known.embedding.device
     if (
@@ -156,12 +158,13 @@ def embeddings(
 def tokens(
     function: str, name: str, value: Any, mask: Any, known: LanguageModel
 ) -> tuple[Tensor, Tensor]:
-    """Token ids (M, T) int64 and their mask (M, T) bool, padded on the right.
+    """Check token ids (M, T) int64 and their mask (M, T) bool, padded on the right.
 
     Raises
     ------
     InputError
-        They have other shapes or types, a text is empty, or a token is not of the vocabulary.
+        Shapes or types differ, the mask has a gap, a text is empty, or a token is not in the
+        vocabulary.
     """
     if (
         not is_dense(value, torch.int64)
@@ -191,7 +194,7 @@ def tokens(
 def bias(
     function: str, value: Any, rows: int, known: LanguageModel, *, never: Sequence[int] = ()
 ) -> Tensor:
-    """Added logits (rows, V); minus infinity bans a word. `never` are tokens banned besides.
+    """Check added logits (rows, V); minus infinity bans a token, `never` lists further banned ones.
 
     Raises
     ------
@@ -221,12 +224,12 @@ def bias(
 
 
 def end_tokens(function: str, value: EndTokens, known: LanguageModel) -> tuple[int, ...]:
-    """End tokens as a tuple; empty where generation never stops before its bound.
+    """Check end tokens and return them as a tuple; empty for None, which disables early stopping.
 
     Raises
     ------
     InputError
-        A value is no integer, no token, or every token would end the text.
+        A value is not an integer or not a token, the list is empty or contains every token.
     """
     if value is None:
         return ()
@@ -245,7 +248,7 @@ def end_tokens(function: str, value: EndTokens, known: LanguageModel) -> tuple[i
 
 
 def token(function: str, name: str, value: Any, known: LanguageModel) -> int:
-    """One token of the vocabulary.
+    """Check one token of the vocabulary.
 
     Raises
     ------
@@ -261,14 +264,14 @@ def token(function: str, name: str, value: Any, known: LanguageModel) -> int:
 
 
 def predicted(function: str, logits: Tensor) -> Tensor:
-    """Logits (..., V) that a distribution can be made of.
+    """Check that logits (..., V) define a distribution.
 
     Raises
     ------
     InputError
-        A row holds NaN or infinity, or no word is left.
+        A row contains NaN or plus infinity, or only minus infinity.
     """
-    # NaN and infinity are their own maximum
+    # the maximum of a row is NaN or infinite if the row contains NaN or infinity
     if not bool(logits.amax(dim=-1).isfinite().all()):
         raise InputError(
             f"{function}: the language model must predict finite logits, got NaN or infinity. "
@@ -278,12 +281,12 @@ def predicted(function: str, logits: Tensor) -> Tensor:
 
 
 def is_dense(value: Any, *dtypes: torch.dtype) -> bool:
-    """Whether a value is a dense tensor of one of these types."""
+    """Return whether a value is a dense tensor of one of these types."""
     return isinstance(value, Tensor) and value.layout is torch.strided and value.dtype in dtypes
 
 
 def described(value: Any) -> str:
-    """Type and shape, for a message."""
+    """Describe type and shape of a value for a message."""
     if not isinstance(value, Tensor):
         return type(value).__name__
     return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"

@@ -1,4 +1,4 @@
-"""Scoring brains that only steer: the language model reads every text once, whatever the brain."""
+"""Scoring for brains that only steer: the LLM processes each text once for all brains."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from . import _checks
 def score_steered(
     llm: Any, prefix: Tensor, texts: Tensor, mask: Tensor, logit_bias: Tensor
 ) -> Tensor:
-    """Teacher-forced negative log likelihood of every text under every brain's bias on its words.
+    """Teacher-forced negative log likelihood of every text under the logit bias of every brain.
 
-    A bias adds to the logits, so it multiplies the probabilities, and what normalises them is one
-    product of matrices: exp(bias) with the language model's own probabilities. Equal to
+    A bias is added to the logits and thus multiplies the probabilities. Their normalisation is one
+    matrix product of exp(bias) and the probabilities of the language model. Equal to
     :func:`score_pairs` with `logit_bias` and one shared prefix, at the cost of one brain.
 
     Parameters
     ----------
     llm : PreTrainedModel
     prefix : Tensor, (1, S, d)
-        What stands before every text.
+        Embeddings before every text.
     texts : Tensor, (M, T) int64
         Padded on the right.
     mask : Tensor, (M, T) bool
@@ -34,12 +34,12 @@ def score_steered(
     Returns
     -------
     Tensor, (N, M) float32
-        Nats, summed over each text's tokens.
+        Nats, summed over the tokens of each text.
 
     Raises
     ------
     InputError
-        Shapes disagree, a text is empty or too long for the context, a token is not of the
+        Shapes disagree, a text is empty or too long for the context, a token is not in the
         vocabulary, or values are not finite.
     """
     known = _checks.language_model("score_steered", llm)

@@ -1,7 +1,7 @@
-"""Answers of which only some may be given: numbers in digits, and words of a list.
+"""Probabilities of answers from a restricted set: numbers in digits, and answers of a list.
 
-What a model says greedily hides what it knows: an age in digits sticks to a few round numbers. The
-whole distribution over the allowed answers gives a mean and a spread.
+Greedy decoding discards information: decoded ages concentrate on a few round numbers. The complete
+distribution over the allowed answers gives a mean and a standard deviation.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from . import _checks
 
 @dataclass(frozen=True)
 class NumberGuess:
-    """What a model thinks of a number.
+    """Summary of a model's distribution over numbers; returned by :func:`guess_number`.
 
     Parameters
     ----------
     mean, sd : float
-        Of the distribution over all numbers of the given places.
+        Mean and standard deviation over all numbers with the given places.
     likeliest : int
-        The most probable number; what greedy decoding says where the first place decides.
+        The most probable number; it can differ from greedy decoding, which goes digit by digit.
     spelled : float
-        Probability that the first token is a digit at all, before only digits were allowed.
+        Probability that the first token is a digit, without the restriction to digits.
     """
 
     mean: float
@@ -44,26 +44,26 @@ class NumberGuess:
 @checked
 @torch.no_grad()
 def guess_number(llm: Any, sequence: MixedSequence, digits: DigitTokens) -> NumberGuess:
-    """Distribution over the numbers that may follow a row.
+    """Compute the distribution over the numbers that may follow a sequence.
 
     Parameters
     ----------
     llm : PreTrainedModel
     sequence : MixedSequence
-        Recording and question, up to where the number stands.
+        Recording and question, up to the position of the number.
     digits : DigitTokens
 
     Returns
     -------
     NumberGuess
-        From every number of the given places: one pass over the row, then one over the ten, a
-        hundred ... beginnings of each further place.
+        Computed from all numbers with the given places: one pass over the sequence, then one pass
+        per further place over its 10, 100, ... beginnings.
 
     Raises
     ------
     InputError
-        The model has no key-value cache, a token is not of its vocabulary, row and answer exceed
-        its context, or it predicts logits that are not finite.
+        The model has no key-value cache, a token is not in its vocabulary, sequence and answer
+        exceed its context, or it predicts logits that are not finite.
     """
     known = _checks.language_model("guess_number", llm)
     for one in digits.ids:
@@ -73,10 +73,10 @@ def guess_number(llm: Any, sequence: MixedSequence, digits: DigitTokens) -> Numb
     ids = torch.tensor(digits.ids, device=device)
     odds = logits.softmax(dim=0)
     spelled = float(odds[ids].sum())
-    joint = logits[ids].softmax(dim=0)  # (10**places,) over numbers as they grow
+    joint = logits[ids].softmax(dim=0)  # grows to (10**places,), one factor of ten per place
     past = len(sequence.ids)
     for place in range(1, digits.places):
-        # every beginning goes on with its own copy of what was read
+        # every beginning continues with its own copy of the cache
         cache.batch_repeat_interleave(10)
         last = ids.repeat(len(joint) // 10)
         found = llm(
@@ -101,23 +101,23 @@ def guess_number(llm: Any, sequence: MixedSequence, digits: DigitTokens) -> Numb
 def answer_odds(
     llm: Any, sequence: MixedSequence, answers: Sequence[str], tokenizer: Any
 ) -> Tensor:
-    """Probabilities (N,) float64 of some answers, one of which must be given.
+    """Probabilities (N,) float64 of the given answers, normalised to sum to one.
 
     Parameters
     ----------
     llm : PreTrainedModel
     sequence : MixedSequence
-        Recording and question, up to where the answer stands.
+        Recording and question, up to the position of the answer.
     answers : sequence of str
-        Of different lengths or not: each has the probability of all its tokens. No answer may be
-        the beginning of another.
+        Answers of any lengths; the probability of an answer is the product over its tokens. No
+        answer may be the beginning of another.
     tokenizer : PreTrainedTokenizer
 
     Raises
     ------
     InputError
-        Fewer than two answers, an empty one, one that begins another, one that does not fit the
-        context, or a model as :func:`guess_number` refuses it.
+        There are fewer than two answers, an answer is empty, begins another one or does not fit
+        the context, or the model is refused as by :func:`guess_number`.
     """
     known = _checks.language_model("answer_odds", llm)
     if not hasattr(tokenizer, "encode"):
@@ -156,7 +156,7 @@ def answer_odds(
 def _read(
     function: str, llm: Any, known: _checks.LanguageModel, sequence: MixedSequence, further: int
 ) -> tuple[Tensor, Any]:
-    """Logits (V,) float32 after the last token, and what was read."""
+    """Logits (V,) float32 after the last token, and the key-value cache."""
     ids = sequence.ids
     everywhere = torch.ones_like(ids, dtype=torch.bool)[None] if ids.ndim == 1 else None
     _checks.tokens(function, "sequence", ids[None], everywhere, known)

@@ -1,4 +1,4 @@
-"""Generation from prefix embeddings with a key-value cache: greedy, sampling and beam."""
+"""Generation from prefix embeddings with a key-value cache: greedy, sampling and beam search."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .sampling import Sampling, penalise_repetition, pick
 
 @dataclass(frozen=True)
 class Generation:
-    """What :func:`generate` returns.
+    """Generated tokens with lengths and log probabilities; returned by :func:`generate`.
 
     Parameters
     ----------
     tokens : Tensor, (B, T) int64
         Generated tokens without the end token, padded on the right.
     lengths : Tensor, (B,) int64
-        Number of tokens that count in each row.
+        Number of generated tokens in each row, without padding.
     log_probability : Tensor, (B,) float32
         Sum of the log probabilities of the generated tokens, the end token included.
     """
@@ -33,7 +33,7 @@ class Generation:
     log_probability: torch.Tensor
 
     def texts(self, tokenizer: Any) -> list[str]:
-        """Decode each row with a Hugging Face tokenizer."""
+        """Decode each row to text with a Hugging Face tokenizer."""
         return [
             tokenizer.decode(row[:n], skip_special_tokens=True).strip()
             for row, n in zip(self.tokens.tolist(), self.lengths.tolist(), strict=True)
@@ -41,7 +41,7 @@ class Generation:
 
 
 class _Stepper:
-    """A language model and its cache: feed embeddings or tokens, get the next logits."""
+    """Language model with its cache: takes embeddings or tokens and returns the next logits."""
 
     def __init__(
         self,
@@ -105,33 +105,33 @@ def generate(
         A decoder-only ``AutoModelForCausalLM`` with a key-value cache. Models with a recurrent
         state (Mamba, RecurrentGemma, Jamba and the like) are refused.
     inputs_embeds : Tensor, (B, S, d) float
-        Brain tokens, prompt and whatever else comes before the text; read in the precision of the
+        Brain tokens, prompt and all other input before the text; cast to the precision of the
         language model.
     eos_token_id : int, sequence of int, Tensor int64, or None
         Any of these tokens ends a text. None: every text has `max_new_tokens` tokens.
     pad_token_id : int, optional
-        Stands behind texts that ended earlier. Default: the first end token, or 0 without one.
+        Padding after texts that ended earlier. Default: the first end token, or 0 without one.
     sampling : Sampling, optional
         Default: greedy, at most 32 tokens.
     attention_mask : Tensor, (B, S) int64 or bool, optional
         0 at padding, which must not be at the end. Default: nothing is padded.
     logit_bias : Tensor, (B, V), optional
-        Added to the logits of every step of a row: what its brain says of each word.
+        Added to the logits of every step of a row, for instance by steering.
     after : SharedPrompt, optional
-        What stands before all rows and was read already.
+        Cached prompt that precedes all rows.
 
     Returns
     -------
     Generation
-        Row ``i`` is the same whatever the rest of the batch is, up to rounding.
+        Up to rounding, a row does not depend on the other rows of the batch.
 
     Raises
     ------
     InputError
         The model has no key-value cache, shapes or devices disagree, values are not finite, the
-        padding is not on the left, a token is not of the vocabulary, or context and
+        padding is not on the left, a token is not in the vocabulary, or context and
         `max_new_tokens` exceed the positions of the model. All this is checked before the first
-        forward pass; also raised if the model predicts logits that are not finite.
+        forward pass. Also raised if the model predicts logits that are not finite.
     """
     sampling = Sampling() if sampling is None else sampling
     if not isinstance(sampling, Sampling):
@@ -163,7 +163,7 @@ def generate(
 
 
 def _mask(given: Any, embeds: torch.Tensor) -> torch.Tensor:
-    """Attention mask (B, S) int64."""
+    """Check the attention mask and return it as (B, S) int64."""
     if given is None:
         return embeds.new_ones(embeds.shape[:2], dtype=torch.long)
     integers = (torch.int64, torch.int32, torch.bool)
@@ -185,7 +185,7 @@ def _forbid_end(
 ) -> torch.Tensor:
     if step >= sampling.min_new_tokens or not len(ends):
         return logits
-    # a bias may have banned every other word
+    # a bias of minus infinity may exclude every other token
     return _checks.predicted("generate", logits.index_fill(1, ends, -torch.inf))
 
 
@@ -218,12 +218,12 @@ def _beam(
 ) -> Generation:
     batch, width, device = len(embeds), sampling.beams, embeds.device
     logits = stepper.prefill(embeds)
-    # one prefill a window; its cache is then shared out to the beams
+    # one prefill per window; its cache is then repeated for the beams
     stepper.reorder(torch.arange(batch, device=device).repeat_interleave(width))
     logits = logits.repeat_interleave(width, dim=0)
     tokens = torch.empty(batch * width, 0, dtype=torch.long, device=device)
     score = torch.full((batch, width), -torch.inf, device=device)
-    score[:, 0] = 0.0  # all beams are equal at first: only one may start
+    score[:, 0] = 0.0  # all beams are equal at first, so only one starts
     finished: list[list[tuple[float, float, torch.Tensor]]] = [[] for _ in range(batch)]
     spare = 1 + max(1, len(ends))
     row_start = torch.arange(batch, device=device)[:, None] * width
@@ -233,11 +233,11 @@ def _beam(
         log_probability = _forbid_end(log_probability, step, sampling, ends)
         vocabulary = log_probability.shape[-1]
         candidates = (score.reshape(-1, 1) + log_probability).reshape(batch, -1)
-        # even if every beam ends in every way, `width` of them can go on
+        # enough candidates that `width` remain even if all end tokens of all beams are among them
         best, index = candidates.topk(min(spare * width, candidates.shape[1]), dim=1)
         parent, token = row_start + index // vocabulary, index % vocabulary
         ended = torch.isin(token, ends)
-        # an end counts only among the best `width`, so a poor early end cannot crowd in
+        # an end counts only among the best `width`, so that an unlikely early end is not kept
         for row, rank in (ended[:, :width] & best[:, :width].isfinite()).nonzero().tolist():
             value = float(best[row, rank])
             _keep(finished[row], value, tokens[parent[row, rank]], step + 1, sampling)
@@ -286,5 +286,5 @@ def _keep(
 def _done(
     beams: list[tuple[float, float, torch.Tensor]], best: float, length: int, sampling: Sampling
 ) -> bool:
-    """No running beam can still beat the worst kept one (its score can only fall)."""
+    """Return whether no running beam can beat the worst kept one (running scores only fall)."""
     return len(beams) == sampling.beams and beams[-1][0] >= best / length**sampling.length_penalty

@@ -1,4 +1,4 @@
-"""How the next token is chosen."""
+"""Choice of the next token: options, repetition penalty, greedy and nucleus sampling."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class Sampling:
     ----------
     method : {"greedy", "sample", "beam"}
     max_new_tokens, min_new_tokens : int
-        Bounds on the tokens generated, the end token not counted in the lower one.
+        Bounds on the number of generated tokens; the lower bound excludes the end token.
     beams : int
-        Width of the beam (``method="beam"``).
+        Beam width (``method="beam"``).
     temperature, top_p : float
-        Softness and nucleus mass (``method="sample"``).
+        Softmax temperature and nucleus mass (``method="sample"``).
     repetition_penalty : float
         Divides the positive and multiplies the negative logits of tokens already generated;
-        1 is off. What was given (prompt, brain) is not penalised.
+        1 is off. Tokens of the prompt are not penalised.
     length_penalty : float
-        A finished beam's score is its log probability over ``length ** length_penalty``; -10 to
-        10.
+        The score of a finished beam is its log probability over ``length ** length_penalty``; -10
+        to 10.
     seed : int
-        Of the sampler.
+        Seed of the sampler.
     """
 
     method: str = "greedy"
@@ -91,14 +91,14 @@ def penalise_repetition(
 
 
 def pick(logits: torch.Tensor, config: Sampling, generator: torch.Generator) -> torch.Tensor:
-    """Choose one token a row, greedily or from the nucleus.
+    """Choose one token per row, greedily or by nucleus sampling.
 
     Parameters
     ----------
     logits : Tensor, (B, V)
     config : Sampling
     generator : torch.Generator
-        On the CPU, so that a seed means the same text on every device.
+        CPU generator, so that a seed gives the same random numbers on every device.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How likely a text is, given a brain: the pairs that are asked for, each prefix read once."""
+"""Likelihood of texts given brain prefixes, for selected pairs; each prefix is computed once."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ def score_pairs(
     after: SharedPrompt | None = None,
     rows_at_once: int = 256,
 ) -> Tensor:
-    """Teacher-forced negative log likelihood of some texts after some prefixes, token by token.
+    """Teacher-forced negative log likelihood, token by token, of selected (prefix, text) pairs.
 
     The keys and values of a prefix are computed once and shared by all texts that follow it, so
-    the cost is that of the texts alone.
+    that each further pair costs only its text.
 
     Parameters
     ----------
     llm : PreTrainedModel
         A decoder-only ``AutoModelForCausalLM`` with a key-value cache, as in :func:`generate`.
     prefixes : Tensor, (N, S, d) float
-        What comes before the text: brain tokens and prompt; read in the precision of the language
+        Input before the text: brain tokens and prompt; cast to the precision of the language
         model.
     texts : Tensor, (M, T) int64
         Candidate texts, padded on the right, each with its end token.
     mask : Tensor, (M, T) bool
         False at padding.
     pairs : Tensor, (K, 2) int64
-        Prefix and text of every pair, in any order.
+        Indices of prefix and text of every pair, in any order.
     prefix_mask : Tensor, (N, S) bool, optional
         False at padding within a prefix. Default: nothing is padded.
     logit_bias : Tensor, (N, V), optional
         Added to the logits of every step after a prefix.
     after : SharedPrompt, optional
-        What stands before all prefixes and was read already.
+        Cached prompt that precedes all prefixes.
     rows_at_once : int
-        Bound on the rows of one forward pass.
+        Maximum number of rows in one forward pass.
 
     Returns
     -------
@@ -62,8 +62,8 @@ def score_pairs(
     ------
     InputError
         The model has no key-value cache, shapes disagree, a text is empty or too long for the
-        context, a token is not of the vocabulary, values are not finite, or a pair names what is
-        not there. Also raised if the model predicts logits that are not finite.
+        context, a token is not in the vocabulary, values are not finite, or an index of a pair is
+        out of range. Also raised if the model predicts logits that are not finite.
     """
     known = _checks.language_model("score_pairs", llm)
     prefixes = _checks.embeddings("score_pairs", "prefixes", prefixes, known)
@@ -107,7 +107,7 @@ def score_pairs(
             logits_to_keep=1,
         )
         rows = ((row_of >= start) & (row_of < start + len(chunk))).nonzero()[:, 0]
-        # texts of one length stand together: little is padded
+        # sorting by length puts similar lengths in one batch, which reduces padding
         rows = rows[lengths[pairs[rows, 1]].argsort(stable=True)]
         for part in rows.split(rows_at_once):
             text = pairs[part, 1]
@@ -138,7 +138,7 @@ def _check_pairs(pairs: Any, prefixes: int, texts: int) -> None:
 
 
 def _masked(before: Tensor | None, fresh: int, *, fed: bool = False) -> dict[str, Tensor]:
-    """Mask over what was read and `fresh` tokens more (`fed`: among it), and their positions."""
+    """Attention mask and positions for `fresh` tokens; `before` covers them already if `fed`."""
     if before is None:
         return {}
     added = before.new_ones(len(before), 0 if fed else fresh)
@@ -161,21 +161,21 @@ def _continue(
     if ids.shape[1] > 1:
         cache = copy.deepcopy(first.past_key_values)
         cache.batch_select_indices(rows)
-        # the last token is never fed: nothing is predicted after it
+        # the last token is not an input, because no token is predicted after it
         masked = _masked(None if before is None else before[rows], ids.shape[1] - 1)
         later = llm(input_ids=ids[:, :-1], **masked, past_key_values=cache, use_cache=True).logits
         logits = torch.cat([logits, later], dim=1)
     logits = logits.float() if bias is None else logits.float() + bias[:, None]
     _checks.predicted("score_pairs", logits.amax(dim=-1, keepdim=True)[mask])
     nll = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids.flatten(), reduction="none")
-    # what stands at padding has no meaning: not even infinity may stay
+    # set padding to zero; a product with the mask would keep infinities as NaN
     return nll.reshape(ids.shape).masked_fill(~mask, 0.0)
 
 
 def score_matrix(
     llm: Any, prefixes: Tensor, texts: Tensor, mask: Tensor, *, rows_at_once: int = 256
 ) -> Tensor:
-    """Teacher-forced mean negative log likelihood of every text after every prefix.
+    """Teacher-forced mean negative log likelihood of every text given every prefix.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def score_matrix(
     Returns
     -------
     Tensor, (N, M) float32
-        Nats a token.
+        Nats per token.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def score_matrix(
 
 
 def mean_nll(nll: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the tokens of each row where a mask is true.
+    """Average each row over the tokens where the mask is true.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Text decoded from a run, window by window."""
+"""Result type of the story decoders: texts by window, and a score."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Story:
-    """A decoded text.
+    """A decoded story, window by window.
 
     Parameters
     ----------
     texts : tuple of str, (W,)
-        Text of each window; empty where the predicted number of words is zero.
+        Decoded text of each window; empty for a window with a word count of zero.
     score : float
-        Log probability over the length penalty.
+        Score of the decoder: a length-penalised log probability, or a log likelihood.
     """
 
     texts: tuple[str, ...]
@@ -22,5 +22,5 @@ class Story:
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The texts of all windows, joined by spaces."""
         return " ".join(text for text in self.texts if text)

@@ -1,4 +1,4 @@
-"""Which tokens begin a word, so that text can be counted in words while it is written."""
+"""Tokens that begin a word, for counting words during generation."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 
 from ..errors import InputError
 
-_MARKERS = ("Ġ", "▁")  # what byte-level and SentencePiece tokenizers put before a word
+_MARKERS = ("Ġ", "▁")  # word-start markers of byte-level and SentencePiece tokenizers
 
 
 class WordStarts:
-    """The vocabulary of a tokenizer, divided into tokens that begin a word and those that go on.
+    """Divides the vocabulary of a tokenizer into tokens that begin and tokens that continue a word.
 
     Parameters
     ----------
     tokenizer : PreTrainedTokenizer
     llm : PreTrainedModel
-        Its vocabulary may have rows that no token has.
+        Its output layer may have more rows than the tokenizer has tokens.
     device : torch.device
 
     Raises
@@ -49,39 +49,39 @@ class WordStarts:
             raise InputError("WordStarts: a token must begin a word, got a tokenizer without any.")
 
     def begins(self, token: int) -> bool:
-        """Whether a token begins a word."""
+        """Return whether a token begins a word."""
         return self._begins[token]
 
     def beginnings(self, logits: Tensor) -> Tensor:
-        """Probabilities (R, V) of tokens that begin a word, of all others 0."""
+        """Softmax (R, V) over the tokens that begin a word; all others have probability 0."""
         return torch.softmax(logits.float().masked_fill(~self._start, -torch.inf), dim=-1)
 
     def proposals(
         self, logits: Tensor, last: Tensor, fresh: Tensor, count: int
     ) -> tuple[list[float], list[list[float]], list[list[int]]]:
-        """What may come next, the likeliest first.
+        """Propose next tokens, in order of decreasing probability.
 
         Parameters
         ----------
         logits : Tensor, (R, V)
         last : Tensor, (R,) bool
-            Whether the word under way is the last one: it goes on or ends.
+            Whether the current word is the last one, so that no new word may begin.
         fresh : Tensor, (R,) bool
-            Whether a word must begin.
+            Whether the next token must begin a word.
         count : int
 
         Returns
         -------
         ends : list of float, (R,)
-            Log probability that the word under way is complete.
+            Log probability that the current word is complete.
         values : list of list of float, (R, count)
-            Log probabilities; minus infinity where there are fewer.
+            Log probabilities; minus infinity if there are fewer proposals.
         ids : list of list of int, (R, count)
         """
         log_p = torch.log_softmax(logits, dim=-1)
         ends = log_p.new_zeros(len(log_p))
         if bool(last.any()):
-            # what neither begins nor goes on with a word (an end token) ends it too
+            # a token that neither begins nor continues a word (an end token) also ends the word
             ends = log_p.masked_fill(self._goes_on, -torch.inf).logsumexp(dim=-1)
             ends[fresh & last] = 0.0
         barred = (fresh[:, None] & self._goes_on) | (last[:, None] & self._start)

@@ -1,8 +1,8 @@
-"""Text by what it would do to the brain: a beam over a language model's words.
+"""Decode text with an encoding model: beam search over words proposed by a language model.
 
-Re-implemented from Tang et al. 2023 (Nat. Neurosci. 26:858). A hypothesis is as good as the
-measured responses are likely under it. A new word changes few volumes, and its share is added to
-what is known of them: no word is ever put through the encoding model twice.
+Re-implemented from Tang et al. 2023 (Nat. Neurosci. 26:858). The score of a hypothesis is the
+likelihood of the measured responses under it. A new word changes few volumes, so its predicted
+response is subtracted from their residual, and each word passes the encoding model only once.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ class EncodedSearch:
     Parameters
     ----------
     beams : int
-        Hypotheses that go on.
+        Hypotheses kept at each step.
     extensions : int
-        Ways in which each may go on: of its proposals, those that fit the responses best.
+        Extensions of each hypothesis: the proposals that fit the responses best.
     mass, ratio : float
-        Proposals are the likeliest words that hold this mass, less those below this share of
-        the likeliest.
+        Proposals are the words in the nucleus of this mass, less those with a probability below
+        `ratio` times that of the likeliest word.
     candidates : int
-        Bound on the proposals of a hypothesis.
+        Maximum number of proposals of a hypothesis.
     context : int
-        Words that the language model reads; the paper gives it the last 8 s.
+        Number of preceding words given to the language model; the paper uses the last 8 s.
     """
 
     beams: int = 200
@@ -62,7 +62,7 @@ class EncodedSearch:
 
 
 def word_places(counts: Sequence[int], volumes: int) -> list[float]:
-    """Times of words, in volumes, spread evenly over windows of `volumes` volumes each."""
+    """Spread the words of each window evenly over its `volumes` volumes; times in volumes."""
     return [
         (w + (i + 0.5) / count) * volumes for w, count in enumerate(counts) for i in range(count)
     ]
@@ -79,27 +79,27 @@ def reconstruct_encoded(
     volumes: int,
     search: EncodedSearch | None = None,
 ) -> Story:
-    """Decode a story by the encoding model: as many words as the brain says, those that fit it.
+    """Decode a story with the encoding model, with a given number of words in each window.
 
     Parameters
     ----------
     encoding : EncodingModel
-        Fitted on the training part, to the same features.
+        Fitted on the training part with the same features.
     features : WordFeatures
         Its language model proposes the words, one token each.
     responses : ndarray, (T, A)
-        Volumes from the first one on in which a word may be heard, and at least the encoding
-        model's delays after the last.
+        Volumes from the first one in which a word may be heard to the last one plus the largest
+        delay of the encoding model.
     counts : sequence of int, (W,)
-        Words in each stretch of `volumes` volumes; :class:`fastbrain.brainllm.WordRate` predicts
-        them.
+        Number of words in each window; :class:`fastbrain.brainllm.WordRate` predicts it.
     volumes : int
+        Number of volumes in a window.
     search : EncodedSearch, optional
 
     Returns
     -------
     Story
-        Its score is the log likelihood of the responses, up to a constant.
+        With the log likelihood of the responses, up to a constant, as its score.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def reconstruct_encoded(
 def _proposed(
     features: WordFeatures, paths: Tensor, starts: WordStarts, search: EncodedSearch
 ) -> tuple[Tensor, Tensor]:
-    """Which path each proposed word follows, and the words."""
+    """Path index and token of each proposed word."""
     context = paths[:, max(0, paths.shape[1] - search.context) :]
     bos = features.tokenizer.bos_token_id
     if bos is not None or not context.shape[1]:
@@ -153,10 +153,10 @@ def _proposed(
 
 
 def _chosen(gain: Tensor, rows: Tensor, paths: int, search: EncodedSearch) -> Tensor:
-    """The best candidates, of each path at most so many."""
+    """Indices of the best candidates, at most `search.extensions` per path."""
     order = gain.argsort(descending=True, stable=True)
     ordered = rows[order]
-    # place of each candidate among those of its path, from the best on
+    # rank of each candidate among those of its path, starting with the best
     by_path = ordered.argsort(stable=True)
     sizes = torch.bincount(ordered, minlength=paths)
     first = sizes.cumsum(0) - sizes
@@ -166,7 +166,7 @@ def _chosen(gain: Tensor, rows: Tensor, paths: int, search: EncodedSearch) -> Te
 
 
 class _Fit:
-    """What is left of the responses under each path, in the few volumes that may still change."""
+    """Residual responses of each path in the volumes that further words can still change."""
 
     def __init__(
         self, encoding: EncodingModel, responses: np.ndarray, device: torch.device
@@ -177,7 +177,7 @@ class _Fit:
         self.delays = encoding.delays
         self.measured = put(encoding.whitened(responses))  # (T, V)
         self.weights = put(encoding.weights @ encoding.whitener)  # (L, D, V)
-        # inner products of responses to features, so that candidates need no voxels
+        # inner products of the feature responses, so that candidates are compared without voxels
         self.gram = torch.einsum("ldv,mev->lmde", self.weights, self.weights)
         self.first = 0
         self.width = 2 * LOBES + max(self.delays) - min(self.delays) + 1
@@ -186,18 +186,18 @@ class _Fit:
         self.share = self.measured.new_zeros(self.width, len(self.delays))
 
     def _rows(self, start: int, stop: int) -> Tensor:
-        """Measured volumes; zeros stand after the last one, and no path changes them."""
+        """Measured volumes, followed by zeros after the last one; no path changes these zeros."""
         inside = self.measured[min(start, len(self.measured)) : stop]
         missing = stop - start - len(inside)
         return torch.cat([inside, inside.new_zeros(missing, inside.shape[1])])
 
     def gains(self, place: float, vectors: Tensor, rows: Tensor) -> Tensor:
-        """Log likelihood (C,) of each path with one word more, heard at `place`."""
+        """Log likelihood (C,) of each path with one more word, heard at `place`."""
         first = max(0, int(np.floor(place - 0.5 - LOBES)) + 1 + min(self.delays))
         passed = min(first - self.first, self.width)
         if passed > 0:
             self.total = self.total - 0.5 * self.left[:, :passed].square().sum(dim=(1, 2))
-            # volumes that no word of any path reached
+            # volumes that no word of any path affects
             for start in range(self.first + self.width, first):
                 self.total = self.total - 0.5 * self._rows(start, start + 1).square().sum()
             fresh = self._rows(max(first, self.first + self.width), first + self.width)
@@ -206,7 +206,7 @@ class _Fit:
             )
             self.first = first
         at = np.arange(self.first, self.first + self.width)
-        # volume `at` answers, after a delay, to what was heard in an earlier one
+        # volume `at` responds to the stimulus of an earlier volume, one for each delay
         heard = at[:, None] - np.asarray(self.delays)
         share = lanczos_weights(heard.ravel() + 0.5, [place])[:, 0].reshape(heard.shape)
         share[(heard < 0) | (at >= len(self.measured))[:, None]] = 0.0
@@ -218,11 +218,11 @@ class _Fit:
         return self.scores()[rows] + change
 
     def take(self, vectors: Tensor, rows: Tensor) -> None:
-        """Go on with these words, each after its path."""
+        """Extend the paths `rows` by the chosen words."""
         answer = torch.einsum("nd,ldv->nlv", vectors, self.weights)
         self.left = self.left[rows] - torch.einsum("wl,nlv->nwv", self.share, answer)
         self.total = self.total[rows]
 
     def scores(self) -> Tensor:
-        """Log likelihood of every path up to the volumes in view, (H,)."""
+        """Log likelihood (H,) of every path, up to the last volume of the current view."""
         return self.total - 0.5 * self.left.square().sum(dim=(1, 2))

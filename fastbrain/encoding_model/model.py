@@ -1,7 +1,7 @@
-"""Encoding models: what a text would do to a brain, and how far from it a measured brain is.
+"""Encoding models: predict responses to a text, and the likelihood of measured responses.
 
-Re-implemented from Tang et al. 2023 (Nat. Neurosci. 26:858): ridge from delayed word features to
-responses, and a Gaussian noise model over voxels.
+Re-implemented from Tang et al. 2023 (Nat. Neurosci. 26:858): ridge regression from delayed word
+features to responses, and a Gaussian noise model over voxels.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ DELAYS = (1, 2, 3, 4)
 
 @dataclass(frozen=True, eq=False)
 class EncodingModel:
-    """A fitted encoding model; from :func:`fit_encoding`.
+    """A fitted encoding model; returned by :func:`fit_encoding`.
 
     Parameters
     ----------
     weights : ndarray, (L, D, V) float64
-        From features to responses, for each delay.
+        Weights from features to responses, for each delay.
     intercept : ndarray, (V,) float64
     whitener : ndarray, (V, V) float64
-        Takes noise to independent noise of variance 1 (noise @ whitener).
+        Transforms noise to independent noise of variance 1 (noise @ whitener).
     voxels : ndarray, (V,) int64
-        Those of the responses that were chosen.
+        Indices of the chosen voxels.
     correlation : ndarray, (A,) float64
-        Of every voxel with its prediction in left-out groups of the training part.
+        Correlation of every voxel with its prediction in left-out groups of the training part.
     delays : tuple of int
-        Volumes, (L,).
+        Delays in volumes, (L,).
     penalty : float
     fitted_on : tuple of str
         Training samples.
@@ -52,19 +52,19 @@ class EncodingModel:
     fitted_on: tuple[str, ...]
 
     def predict(self, stimulus: npt.ArrayLike) -> Array:
-        """Responses (T, V) of the chosen voxels to features of volumes (T, D)."""
+        """Predict responses (T, V) of the chosen voxels from features of volumes (T, D)."""
         given = np.asarray(stimulus, dtype=np.float64)
         flat = self.weights.reshape(-1, self.weights.shape[2])
         predicted: Array = delayed(given, self.delays) @ flat + self.intercept
         return predicted
 
     def whitened(self, responses: npt.ArrayLike) -> Array:
-        """Chosen voxels of responses (T, A) less the intercept, noise made independent, (T, V).
+        """Select the chosen voxels of responses (T, A), subtract the intercept and whiten, (T, V).
 
         Raises
         ------
         InputError
-            There are other voxels than in training, or a value is not finite.
+            The number of voxels differs from training, or a value is not finite.
         """
         given = np.asarray(responses, dtype=np.float64)
         if given.ndim != 2 or given.shape[1] != len(self.correlation):
@@ -77,7 +77,7 @@ class EncodingModel:
         return result
 
     def log_likelihood(self, stimulus: npt.ArrayLike, responses: npt.ArrayLike) -> float:
-        """Of measured responses (T, A) given features of volumes (T, D), up to a constant."""
+        """Log likelihood of responses (T, A) given features (T, D), up to a constant."""
         mean = (self.predict(stimulus) - self.intercept) @ self.whitener
         return float(-0.5 * ((self.whitened(responses) - mean) ** 2).sum())
 
@@ -95,7 +95,7 @@ def fit_encoding(
     shrinkage: float = 2 / 3,
     penalties: Sequence[float] = PENALTIES,
 ) -> EncodingModel:
-    """Fit ridge weights and the noise around them, on the training part alone.
+    """Fit ridge weights and the noise covariance on the training part.
 
     Parameters
     ----------
@@ -103,20 +103,20 @@ def fit_encoding(
         Features of each volume; ``fastbrain.data.lanczos_downsample`` makes them.
     responses : array_like, (T, A)
     fitted_on : sequence of str
-        Ids of the samples behind the rows.
+        Ids of the samples that the rows come from.
     groups : sequence, (T,)
-        Stories or stretches of volumes that are left out in turn: they choose penalty and voxels,
-        and their residuals are the noise.
+        Stories or stretches of volumes that are left out in turn. Left-out predictions choose the
+        penalty and the voxels, and their residuals give the noise covariance.
     runs : sequence, (T,), optional
-        Run of each row, rows of a run together; no delay reaches into another. Default: one run.
+        Run of each row; rows of a run are contiguous, and delays do not cross runs. Default: one.
     delays : sequence of int
-        Volumes by which the response may follow.
+        Delays in volumes between stimulus and response.
     voxels : int
-        At most so many are kept, those that are predicted best.
+        Maximum number of voxels to keep, those with the best predictions.
     shrinkage : float
         Weight of the diagonal in the noise covariance, in (0, 1].
     penalties : sequence of float
-        As in :func:`fit_ridge`; one serves all voxels.
+        As in :func:`fit_ridge`; one penalty is chosen for all voxels.
 
     Returns
     -------
@@ -125,7 +125,8 @@ def fit_encoding(
     Raises
     ------
     InputError
-        Shapes disagree, no samples are named, an option is out of range, or as :func:`fit_ridge`.
+        Shapes disagree, `fitted_on` is empty, an option is out of range, or :func:`fit_ridge`
+        raises it.
     """
     given, found = (np.asarray(v, dtype=np.float64) for v in (stimulus, responses))
     sizes_fit = given.ndim == 2 and found.ndim == 2 and len(given) == len(found) == len(groups)
@@ -145,7 +146,7 @@ def fit_encoding(
     noise = (found - ridge.out_of_fold)[:, kept]
     covariance = noise.T @ noise / len(noise)
     own = np.diag(covariance).copy()
-    # a constant voxel has no noise, and says nothing
+    # a constant voxel has zero variance: give it the largest one, so that it has little weight
     own[own <= 0] = own.max() or 1.0
     covariance = (1 - shrinkage) * covariance
     covariance[np.diag_indices(len(own))] = own
@@ -168,7 +169,7 @@ def fit_encoding(
 
 
 def delayed(stimulus: Array, delays: Sequence[int], runs: Sequence[object] | None = None) -> Array:
-    """Features (T, D) as every volume meets them after each delay, (T, L·D); 0 before a run."""
+    """Stack delayed copies of features (T, D) to (T, L·D); zeros before the start of a run."""
     rows = np.arange(len(stimulus))
     starts = np.zeros(len(rows), dtype=np.int64)
     if runs is not None:

@@ -1,4 +1,4 @@
-"""What a language model makes of each word after the few before it."""
+"""Features of words: hidden states of a language model in a short context."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class WordFeatures:
         Frozen.
     tokenizer : PreTrainedTokenizer
     layer : int
-        Of the hidden states; 0 is the word vectors. Tang et al. take the ninth of twelve.
+        Layer of the hidden states; 0 is the word vectors. Tang et al. use the ninth of twelve.
     context : int
-        Words before each (Tang et al.: 5).
+        Number of words before each word (Tang et al.: 5).
     projection : Tensor, (d, D), optional
-        Applied to every state, for instance its leading directions over the training words.
+        Projection of every state, for instance on its leading directions over the training words.
 
     Raises
     ------
@@ -54,13 +54,13 @@ class WordFeatures:
 
     @property
     def device(self) -> torch.device:
-        """Where the language model is."""
+        """Device of the language model."""
         found: torch.device = self.llm.get_input_embeddings().weight.device
         return found
 
     @torch.no_grad()
     def of(self, words: Sequence[str], *, batch_size: int = 64) -> Tensor:
-        """Features (M, D) of words in their order: the state of each one's last token."""
+        """Compute features (M, D) of consecutive words: the state of the last token of each."""
         ids = word_ids(self.tokenizer, words)
         rows = [
             [*self._bos, *(t for word in ids[max(0, i - self.context) : i + 1] for t in word)]
@@ -69,7 +69,7 @@ class WordFeatures:
         found = []
         for start in range(0, len(rows), batch_size):
             part = [torch.tensor(row) for row in rows[start : start + batch_size]]
-            # pads stand at the end: causality
+            # padding is at the end, where causal attention ignores it
             padded = torch.nn.utils.rnn.pad_sequence(part, batch_first=True).to(self.device)
             last = torch.tensor([len(row) - 1 for row in part], device=self.device)
             states = self._states(input_ids=padded)
@@ -78,18 +78,18 @@ class WordFeatures:
 
     @torch.no_grad()
     def after(self, contexts: Tensor, words: Tensor, rows: Tensor) -> Tensor:
-        """Features (C, D) of words of one token, each after one of some contexts.
+        """Compute features (C, D) of one-token words, each after one of the given contexts.
 
         Parameters
         ----------
         contexts : Tensor, (H, c) int64
-            Words before, one token each; more than `context` are cut. Each is read once.
+            Preceding words, one token each, cut to the last `context` words. Each is computed once.
         words : Tensor, (C,) int64
         rows : Tensor, (C,) int64
-            Which context each word follows.
+            Index of the context that each word follows.
         """
         if self.context == 0 and len(contexts) > 1:
-            # a word is then the same everywhere
+            # without context, the features of a word are the same after every path
             unique, which = words.unique(return_inverse=True)
             return self.after(contexts[:1], unique, torch.zeros_like(unique))[which]
         start = max(0, contexts.shape[1] - self.context)

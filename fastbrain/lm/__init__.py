@@ -1,4 +1,4 @@
-"""Causal language models: loading, likelihoods, shared prompts, vocabularies, small ones."""
+"""Causal language models: loading, likelihoods, shared prompts, vocabularies, small models."""
 
 from .code_vocabulary import CodeVocabulary, extend_vocabulary
 from .digit_tokens import DigitTokens

@@ -1,4 +1,4 @@
-"""What a language model, or one that sees videos, answers to questions; without a brain."""
+"""Answer questions with a text or video language model, without brain input."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .sources import find_model, load_processor, load_weights_of
 def answer_texts(
     llm: Any, tokenizer: Any, questions: Sequence[str], *, max_tokens: int = 64
 ) -> list[str]:
-    """Answers of a causal language model, the likeliest word at every step.
+    """Answer questions with a causal language model by greedy decoding.
 
     Parameters
     ----------
     llm : PreTrainedModel
     tokenizer : PreTrainedTokenizer
-        Its chat template frames the questions, if it has one.
+        Its chat template, if it has one, is applied to the questions.
     questions : sequence of str
     max_tokens : int
 
@@ -32,7 +32,7 @@ def answer_texts(
     """
     template = getattr(tokenizer, "chat_template", None)
     framed = [_chat(tokenizer, q) if template else q for q in questions]
-    # a chat template has put the special tokens in already
+    # a chat template already adds the special tokens
     rows = [tokenizer.encode(text, add_special_tokens=not template) for text in framed]
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), int(tokenizer.pad_token_id), dtype=torch.int64)
@@ -53,14 +53,14 @@ def answer_clips(
     *,
     max_tokens: int = 64,
 ) -> list[str]:
-    """Answers of a video language model of transformers, one question a clip.
+    """Answer one question per clip with a video language model of transformers.
 
     Parameters
     ----------
     model : PreTrainedModel
-        Any "image-text-to-text" model that takes videos (LLaVA-OneVision, Qwen-VL, SmolVLM).
+        Any "image-text-to-text" model that accepts videos (LLaVA-OneVision, Qwen-VL, SmolVLM).
     processor : ProcessorMixin
-        Its own, with a chat template.
+        Processor of the model, with a chat template.
     clips : sequence of Tensor, (T, 3, H, W) float in [0, 1]
     questions : sequence of str
     max_tokens : int
@@ -80,7 +80,7 @@ def answer_clips(
             "was tuned on conversations."
         )
     answers = []
-    # one at a time: models differ in how they pad videos
+    # one clip at a time, because models differ in how they pad videos
     for clip, question in zip(clips, questions, strict=True):
         content = [{"type": "video"}, {"type": "text", "text": question}]
         framed = processor.apply_chat_template(
@@ -94,7 +94,7 @@ def answer_clips(
 
 
 def load_video_llm(name_or_path: str, *, device: str = "cpu") -> tuple[Any, Any]:
-    """Load a video language model, frozen, with its processor; one with its own code is refused.
+    """Load a frozen video language model with its processor; custom code is refused.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def load_video_llm(name_or_path: str, *, device: str = "cpu") -> tuple[Any, Any]
     Raises
     ------
     InputError
-        It cannot be found or read, is refused, or needs a package that is not installed.
+        The model cannot be found or read, is refused, or needs a package that is not installed.
     """
     source = find_model(name_or_path, function="load_video_llm")
     processor = load_processor(source)
@@ -125,7 +125,7 @@ def _chat(tokenizer: Any, question: str) -> str:
 
 
 def _generate(model: Any, max_tokens: int, tokenizer: Any, **inputs: Any) -> Tensor:
-    """New tokens (B, n) alone."""
+    """Generate greedily and return only the new tokens (B, n)."""
     there = {k: v.to(model.device) for k, v in inputs.items()}
     pad = tokenizer.pad_token_id
     out: Tensor = model.generate(

@@ -1,4 +1,4 @@
-"""One vocabulary for words and brain: a language model whose tokens are text and codes."""
+"""Shared vocabulary of words and brain codes in one language model."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ _BEGIN, _END = "<brain>", "</brain>"
 
 @dataclass(frozen=True)
 class CodeVocabulary:
-    """Where codes stand among a tokenizer's tokens.
+    """Token ids of the brain codes in a tokenizer.
 
     Parameters
     ----------
     first : int
-        Token of code 0; the others follow.
+        Token of code 0; the tokens of the other codes follow it.
     codes : int
+        Number of codes.
     begin, end : int
-        Tokens around a recording.
+        Tokens before and after a recording.
     """
 
     first: int
@@ -34,12 +35,12 @@ class CodeVocabulary:
 
     @classmethod
     def find(cls, tokenizer: Any) -> CodeVocabulary:
-        """Read it from a tokenizer that was saved after :func:`extend_vocabulary`.
+        """Find the codes in a tokenizer that was extended by :func:`extend_vocabulary`.
 
         Raises
         ------
         InputError
-            The tokenizer has no codes, or not all of them in a row.
+            The tokenizer has no codes, or their ids are not consecutive.
         """
         known = tokenizer.get_vocab()
         ids = [known[name] for name in map(_name, range(len(known))) if name in known]
@@ -51,7 +52,7 @@ class CodeVocabulary:
         return cls(ids[0], len(ids), known[_BEGIN], known[_END])
 
     def tokens(self, codes: Tensor) -> Tensor:
-        """Tokens of `codes` (...) int64.
+        """Map `codes` (...) int64 to tokens.
 
         Raises
         ------
@@ -66,7 +67,7 @@ class CodeVocabulary:
         return codes + self.first
 
     def codes_of(self, tokens: Tensor) -> Tensor:
-        """Codes of `tokens` (...) int64; -1 for text."""
+        """Map `tokens` (...) int64 to codes; -1 for text."""
         inside = (tokens >= self.first) & (tokens < self.first + self.codes)
         return torch.where(inside, tokens - self.first, -1)
 
@@ -75,20 +76,20 @@ class CodeVocabulary:
 def extend_vocabulary(
     llm: Any, tokenizer: Any, codes: int, *, codebook: Tensor | None = None, seed: int = 0
 ) -> CodeVocabulary:
-    """Give a language model and its tokenizer K codes, in place.
+    """Add K code tokens to a language model and its tokenizer, in place.
 
-    Both are then saved and loaded by their own ``save_pretrained`` and ``from_pretrained``.
+    Both can then be saved and loaded with ``save_pretrained`` and ``from_pretrained``.
 
     Parameters
     ----------
     llm : PreTrainedModel
-        Its embeddings (and its head, where that is not tied) grow.
+        Its embeddings are extended, and so is its output layer if it is not tied.
     tokenizer : PreTrainedTokenizer
     codes : int
     codebook : Tensor, (K, D), optional
-        New embeddings are then the mean of the old ones plus the codes under a random rotation,
-        as large as words lie from that mean: codes that are near are near as tokens. Default:
-        random directions of that length.
+        New embeddings are the mean of the old ones plus a random projection of the codes, scaled
+        to the mean distance of words from that mean, so that similar codes have similar
+        embeddings. Default: random directions of that length.
     seed : int
 
     Returns
@@ -98,7 +99,7 @@ def extend_vocabulary(
     Raises
     ------
     InputError
-        The tokenizer has codes already, or the codebook is of another size.
+        The tokenizer already has codes, or the codebook does not have K rows.
     """
     if _name(0) in tokenizer.get_vocab():
         raise InputError("extend_vocabulary: the tokenizer must not have codes yet, got some.")
@@ -108,7 +109,7 @@ def extend_vocabulary(
             f"extend_vocabulary: codes must be 1 or more and codebook ({codes}, D), got {codes} "
             f"and {shape}."
         )
-    # with sizes that are padded to a multiple, a model may have more rows than words
+    # a vocabulary size padded to a multiple gives a model more rows than the tokenizer has words
     words = len(tokenizer)
     names = [_BEGIN, _END, *map(_name, range(codes))]
     tokenizer.add_tokens(names, special_tokens=True)
@@ -117,7 +118,7 @@ def extend_vocabulary(
     llm.resize_token_embeddings(max(len(tokenizer), llm.config.vocab_size), mean_resizing=False)
     ends = llm.get_input_embeddings(), llm.get_output_embeddings()
     with torch.no_grad():
-        # one table where the head is tied
+        # a tied head shares its weight with the embeddings: update it only once
         for weight in {id(end.weight): end.weight for end in ends}.values():
             old = weight[:words].float()
             mean = old.mean(dim=0)

@@ -1,4 +1,4 @@
-"""Numbers as words: digit tokens of a language model, one a place."""
+"""Digit tokens of a language model, one token per decimal place."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class DigitTokens:
-    """Whole numbers of a fixed number of places, each place a token of its own.
+    """Spell integers with a fixed number of places, one token per digit.
 
-    However a tokenizer cuts "47", here it is "4", "7": a number has one spelling, and its
-    probability is a product over places.
+    The number 47 is always the two tokens "4" and "7", however the tokenizer splits "47". A number
+    thus has one spelling, and its probability is a product over places.
 
     Parameters
     ----------
     ids : tuple of int
         Tokens of "0" to "9".
     places : int
+        Number of digits.
     """
 
     ids: tuple[int, ...]
@@ -30,12 +31,12 @@ class DigitTokens:
 
     @classmethod
     def find(cls, tokenizer: Any, *, places: int = 2) -> DigitTokens:
-        """Digits that a tokenizer knows.
+        """Find the digit tokens of a tokenizer.
 
         Raises
         ------
         InputError
-            It has no token for a digit, or `places` is below one.
+            A digit has no token, or `places` is below one.
         """
         known = tokenizer.get_vocab()
         missing = [str(d) for d in range(10) if str(d) not in known]
@@ -48,12 +49,12 @@ class DigitTokens:
         return cls(tuple(known[str(d)] for d in range(10)), places)
 
     def tokens(self, value: float) -> Tensor:
-        """Tokens (places,) int64 of the nearest whole number.
+        """Tokens (places,) int64 of the value rounded to an integer.
 
         Raises
         ------
         InputError
-            It does not fit into the places.
+            The integer is negative or has more digits than `places`.
         """
         whole = round(value)
         if not 0 <= whole < 10**self.places:

@@ -1,4 +1,4 @@
-"""Which tokens end what a language model says."""
+"""End tokens of a language model."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 
 def end_tokens_of(tokenizer: Any, llm: Any) -> list[int] | None:
-    """End token of a tokenizer, and the special tokens that its language model also ends with.
+    """Collect the end token of a tokenizer and further special end tokens of its language model.
 
-    Chat models end a turn with another token than a document; both are listed in their generation
-    settings. Only special tokens are taken from there: a model that was never given settings of
-    its own has those of its architecture, which may name a word.
+    Chat models end a turn and a document with different tokens and list both in their generation
+    config. Only special tokens are taken from it: without its own generation config, a model has
+    the defaults of its architecture, which may be the id of a word.
     """
     listed = getattr(getattr(llm, "generation_config", None), "eos_token_id", None)
     listed = listed if isinstance(listed, (list, tuple)) else [listed]

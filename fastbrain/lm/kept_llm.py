@@ -1,7 +1,7 @@
-"""The language model of a run: copied into its folder, or recorded so that it is found again.
+"""Language model of a run: copied into the run folder, or recorded by location and digests.
 
-A run folder is to work on another machine, with another cache. A local model goes into it whole; a
-large one, and one from the hub, is named with its commit and the sha256 of every file instead.
+A run folder must work on another machine with another cache. A local model is copied into it. A
+large local model is recorded by path, a hub model by commit, both with the sha256 of every file.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _KINDS = ("copy", "folder", "hub")
 
 @dataclass(frozen=True)
 class LLMRecord:
-    """Which language model a run has.
+    """Location and file digests of the language model of a run.
 
     Parameters
     ----------
     kind : {"copy", "folder", "hub"}
-        Whether it lies in the run folder, in a folder elsewhere, or on the hub.
+        Whether the model is in the run folder, in another folder, or on the hub.
     name : str
-        Name on the hub, or absolute path of the folder it was given as.
+        Name on the hub, or absolute path of the original folder.
     revision : str
         Commit on the hub; empty for a folder.
     files : dict of str to str
@@ -64,7 +64,7 @@ def keep_llm(
     folder: str = FOLDER,
     limit_bytes: int = COPY_LIMIT_BYTES,
 ) -> LLMRecord:
-    """Copy a language model into a run folder, or record where it is, in ``llm.json``.
+    """Copy a language model into a run folder or record its location, and write ``llm.json``.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def keep_llm(
         Folder, or name on the hub.
     run : str or Path
     folder : str
-        Name of the copy within the run folder; the record has the same with ``.json``.
+        Name of the copy within the run folder; the record has the same name with ``.json``.
     limit_bytes : int
         A local model larger than this is recorded by its absolute path and digests, not copied.
 
@@ -83,7 +83,7 @@ def keep_llm(
     Raises
     ------
     InputError
-        The model cannot be found, brings code of its own, or has no safetensors.
+        The model cannot be found, contains custom code, or has no safetensors.
     DiskError
         The copy does not fit on the disk.
     """
@@ -103,7 +103,7 @@ def keep_llm(
 
 
 def kept_llm(run: str | Path, *, folder: str = FOLDER) -> LLMRecord | None:
-    """What an earlier start of a run recorded; None where there was none.
+    """Read the record written by an earlier start of a run; None if there is no record.
 
     Raises
     ------
@@ -121,25 +121,25 @@ def kept_llm(run: str | Path, *, folder: str = FOLDER) -> LLMRecord | None:
 
 
 def find_llm(record: LLMRecord, run: str | Path, *, folder: str = FOLDER) -> Path:
-    """Folder of a recorded language model, every recorded file compared with its digest.
+    """Find the folder of a recorded language model and verify the digest of every file.
 
     Parameters
     ----------
     record : LLMRecord
     run : str or Path
-        The run folder; one that was moved brings its copy along.
+        Current path of the run folder, in which a copy is looked up first.
     folder : str
         As in :func:`keep_llm`.
 
     Returns
     -------
     Path
-        What :func:`load_llm` takes.
+        A folder that :func:`load_llm` reads.
 
     Raises
     ------
     CheckpointError
-        It is not where it was, or not as it was.
+        The model is missing, or a file differs from the record.
     """
     run = Path(run)
     if record.kind == "hub":
@@ -171,14 +171,14 @@ def find_llm(record: LLMRecord, run: str | Path, *, folder: str = FOLDER) -> Pat
 
 
 def carry_llm(record: LLMRecord | None, name: str, run: str | Path, out: str | Path) -> LLMRecord:
-    """Give a run that starts from another the same language model.
+    """Record the language model of one run in a new run that starts from it.
 
     Parameters
     ----------
     record : LLMRecord or None
-        Of the first run; None where it was trained before there were records.
+        Record of the first run; None for runs older than these records.
     name : str
-        What its model names then.
+        Language model named by the first run's saved model, used if there is no record.
     run, out : str or Path
         Folders of the first run and the new one.
 
@@ -189,7 +189,7 @@ def carry_llm(record: LLMRecord | None, name: str, run: str | Path, out: str | P
     Raises
     ------
     CheckpointError, InputError
-        As :func:`find_llm` and :func:`keep_llm`.
+        See :func:`find_llm` and :func:`keep_llm`.
     """
     if record is None:
         return keep_llm(name, out)
@@ -200,12 +200,12 @@ def carry_llm(record: LLMRecord | None, name: str, run: str | Path, out: str | P
 
 
 def llm_place(record: LLMRecord | None, name: str, run: Path) -> str:
-    """What :func:`load_llm` takes for a saved model: as recorded, or by name where nothing is."""
+    """Argument of :func:`load_llm` for a saved model: the recorded folder, or else the name."""
     return name if record is None else str(find_llm(record, run))
 
 
 def _difference(source: ModelSource, files: Mapping[str, str]) -> str:
-    """What is not as recorded, "" if nothing."""
+    """Describe the first difference from the recorded files; "" if there is none."""
     if unknown := sorted(set(source.file_names()) - set(files)):
         return f"a file that was not there, {unknown[0]},"
     for name, digest in files.items():

@@ -1,8 +1,8 @@
-"""What a frozen LLM says about an answer after a prefix of brain tokens.
+"""Likelihood of answers under a frozen LLM, given a prefix of brain tokens.
 
-Works with any causal LM that takes `inputs_embeds`. The vocabulary projection, the widest matrix
-of the step, runs at the positions that carry loss and nowhere else; what several answers share is
-read once.
+Works with any causal LM that accepts `inputs_embeds`. The vocabulary projection, the widest matrix
+of the step, is computed only at positions with a loss, and a prefix common to several answers is
+computed once.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def layout(
     bos_token_id: int | None = None,
     prompt_first: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Put [BOS | prefix | prompt] (or [BOS | prompt | prefix]) together as embeddings.
+    """Concatenate [BOS | prefix | prompt] (or [BOS | prompt | prefix]) as embeddings.
 
     Parameters
     ----------
     llm : PreTrainedModel
     prefix : Tensor, (B, L, d_llm)
     prompt_ids : Tensor, (P,) or (B, P) int64
-        One prompt for all, or one each.
+        One prompt for all rows, or one per row.
     prompt_mask : Tensor, (B, P) bool, optional
         False on padding.
     bos_token_id : int, optional
@@ -79,24 +79,24 @@ def answer_nll(
     rows: Tensor | None = None,
     after: SharedPrompt | None = None,
 ) -> Tensor:
-    """Negative log-likelihood of every answer token given all before it.
+    """Negative log-likelihood of every answer token given all tokens before it.
 
     Parameters
     ----------
     llm : PreTrainedModel
     before : Tensor, (N, T, d_llm)
-        What :func:`layout` gave.
+        Embeddings from :func:`layout`.
     before_mask : Tensor, (N, T) bool, or None
     answer_ids : Tensor, (B, A) int64
     answer_mask : Tensor, (B, A) bool
-        True on tokens that carry loss; padding stands at the end.
+        True on tokens with a loss; padding is at the end.
     logit_bias : Tensor, (N, V), optional
         Added to the logits of every step of a row.
     rows : Tensor, (B,) int64, optional
-        Which row of `before` each answer continues: that row is computed once for all of them.
-        Default: N = B, and each has its own.
+        Row of `before` that each answer continues; each row is computed once for all its answers.
+        Default: N = B, one row per answer.
     after : SharedPrompt, optional
-        What stands before all rows of `before` and was read already; no gradient reaches it.
+        Cached prompt that precedes all rows of `before`; it receives no gradient.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def answer_nll(
             f"{tuple(answer_ids.shape)} and {tuple(answer_mask.shape)}."
         )
     answer_mask = answer_mask.bool()
-    # the last answer token predicts nothing that is scored, so it is never fed
+    # no scored token follows the last answer token, so it is not an input
     spoken = llm.get_input_embeddings()(answer_ids[:, :-1])
     mask = before_mask
     if mask is not None and after is not None:
@@ -139,9 +139,9 @@ def answer_nll(
 def _read(
     llm: Any, embeds: Tensor, mask: Tensor | None, cache: Any, last: int, *, keep: bool = False
 ) -> tuple[Tensor, Any]:
-    """States (B, last, d) of the last positions, or their logits, and the cache if it is kept.
+    """Compute states (B, last, d) of the last positions, or their logits, and the cache.
 
-    `mask` may be shorter than what is read: what is missing at its end counts.
+    `mask` may be shorter than the sequence: missing entries at its end are true.
     """
     arguments: dict[str, Any] = {"inputs_embeds": embeds, "use_cache": keep or cache is not None}
     if cache is not None:
@@ -160,10 +160,10 @@ def _read(
 
 
 def recompute_layers(llm: Any, on: bool) -> None:
-    """Whether the layers of a frozen LLM compute their activations again in the backward pass.
+    """Switch on activation recomputation in the backward pass for the layers of a frozen LLM.
 
-    Its layers do so in training mode alone; what is inside them stays in evaluation mode, so that
-    no dropout starts.
+    Layers recompute in training mode only, so the layer modules are set to training mode. Their
+    submodules stay in evaluation mode, so that dropout stays off.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def recompute_layers(llm: Any, on: bool) -> None:
     """
     if not on:
         return
-    # older versions of transformers know the second name only
+    # older versions of transformers have only the second name
     enable = getattr(llm, "activation_checkpointing_enable", None)
     (enable or llm.gradient_checkpointing_enable)({"use_reentrant": False})
     for layer in llm.modules():
@@ -181,13 +181,13 @@ def recompute_layers(llm: Any, on: bool) -> None:
 
 
 def recomputes(llm: Any) -> bool:
-    """Whether some layer computes its activations again: it then keeps no keys and values."""
+    """Return whether a layer recomputes its activations; it then keeps no keys and values."""
     layers = (m for m in llm.modules() if getattr(m, "gradient_checkpointing", False))
     return any(layer.training for layer in layers)
 
 
 def _plain_head(llm: Any) -> bool:
-    # Gemma soft-caps its logits, Cohere and Granite scale them: only their own forward knows how
+    # Gemma soft-caps its logits, Cohere and Granite scale them: only their forward implements it
     config = llm.config
     capped = getattr(config, "final_logit_softcapping", None) is not None
     scaled = any(getattr(config, n, None) not in (None, 1, 1.0) for n in _LOGIT_SCALES)

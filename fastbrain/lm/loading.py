@@ -1,4 +1,4 @@
-"""Language models from the hub or a folder: no code of theirs runs, no network unless allowed."""
+"""Load language models from the hub or a folder without running custom model code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DTYPES = ("float32", "bfloat16", "float16")
 
 @checked
 def attention_choice(device: str = "cuda") -> tuple[str, str]:
-    """Which attention the LLM will use, and why.
+    """Choose the attention implementation of the LLM and state the reason.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ def load_llm(
 ) -> tuple[Any, Any]:
     """Load a causal language model, frozen and in evaluation mode, with its tokenizer.
 
-    Nothing is fetched when `HF_HUB_OFFLINE` is set. A model that brings code of its own is refused,
-    and so are weights that are not safetensors.
+    Nothing is downloaded when `HF_HUB_OFFLINE` is set. Models with custom code and weights that are
+    not safetensors are refused.
 
     Parameters
     ----------
@@ -66,13 +66,13 @@ def load_llm(
     -------
     model : PreTrainedModel
     tokenizer : PreTrainedTokenizer
-        A missing pad token is replaced by EOS; :func:`padding_note` says so.
+        A missing pad token is replaced by EOS; :func:`padding_note` reports this.
 
     Raises
     ------
     InputError
-        The model cannot be found or read, brings code of its own, has no safetensors, has a
-        recurrent state in place of keys and values, or its tokenizer has no EOS.
+        The model cannot be found or read, contains custom code, has no safetensors, has a
+        recurrent state instead of keys and values, or its tokenizer has no EOS.
     ConfigError
         `dtype` or `attn` is unknown.
     """
@@ -110,15 +110,15 @@ def load_llm(
 
 
 def local_folder(name: str | Path, revision: str | None = None) -> Path:
-    """Folder of a saved model: the one named, or that of the hub's cache, fetched unless offline.
+    """Return the folder of a saved model; a hub name is downloaded to the cache unless offline.
 
     Raises
     ------
     CheckpointError
-        There is no such folder, and no such name on the hub.
+        The name is neither a folder nor a model on the hub.
     """
     folder = Path(name)
-    # a name on the hub is owner/model, nothing else may reach the network
+    # only names of the form owner/model may be looked up on the network
     if folder.is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) or folder.exists():
         return folder
     from huggingface_hub import snapshot_download
@@ -137,7 +137,7 @@ def local_folder(name: str | Path, revision: str | None = None) -> Path:
 
 @checked
 def padding_note(tokenizer: Any) -> str:
-    """One line on what pads, for the run's record."""
+    """Describe the pad token in one line for the run's record."""
     if tokenizer.pad_token_id == tokenizer.eos_token_id:
         return "pad token: EOS (the tokenizer has none of its own)"
     return f"pad token: {tokenizer.pad_token}"
@@ -145,9 +145,9 @@ def padding_note(tokenizer: Any) -> str:
 
 @checked
 def llm_fingerprint(llm: Any) -> str:
-    """Short hash of a model's embeddings: another LLM, or another version, gives another one.
+    """Compute a short hash of a model's embeddings that identifies the LLM and its version.
 
-    Rows are compared in bfloat16, so that loading in another precision does not matter.
+    Rows are hashed in bfloat16, so that the precision of loading does not matter.
     """
     import torch
 
@@ -160,9 +160,9 @@ def llm_fingerprint(llm: Any) -> str:
 
 
 def model_digest(model: Any) -> str:
-    """Short hash over 64 values of every weight: two fine-tunings of one model differ in it.
+    """Compute a short hash of 64 values of every weight; it distinguishes fine-tuned variants.
 
-    Values are compared in bfloat16, so that loading in another precision does not matter.
+    Values are hashed in bfloat16, so that the precision of loading does not matter.
     """
     import torch
 

@@ -1,8 +1,8 @@
-"""Rows of words and recordings: how they are laid out, attended, learned and continued.
+"""Sequences of words and coded recordings: layout, attention mask, loss and continuation.
 
 The layout of a recording follows NeuroLM (arXiv 2409.00101, section 2.2): all regions of one time
-step, then all of the next; a token attends within its own step and to everything before, and
-predicts the code of its own region one step on.
+step, then all regions of the next. A token attends to its own step and to all earlier tokens, and
+predicts the code of its own region in the next step.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from .._arguments import checked
 from ..errors import InputError
 from .code_vocabulary import CodeVocabulary
 
-IGNORED = -100  # label without a loss, as everywhere in transformers
+IGNORED = -100  # label without a loss, by the convention of transformers
 
 
 @dataclass(frozen=True)
 class MixedSequence:
-    """Text and recordings in one row.
+    """Text and recordings in one sequence of tokens.
 
     Parameters
     ----------
     ids : Tensor, (T,) int64
     blocks : Tensor, (T,) int64
-        Ascending; tokens of one time step share a number, every other token has its own.
+        Ascending block numbers; tokens of one time step share a block, any other token is a block.
     labels : Tensor, (T,) int64
-        What each position predicts: the next word, or the code of its own region one step on; -100
-        where nothing does.
+        Target of each position: the next word, or the code of its own region in the next step;
+        -100 without a target.
     """
 
     ids: Tensor
@@ -45,12 +45,12 @@ class MixedSequence:
 def interleave(
     parts: Sequence[str | Tensor], tokenizer: Any, vocabulary: CodeVocabulary
 ) -> MixedSequence:
-    """Put texts and recordings in a row.
+    """Concatenate texts and recordings to one sequence.
 
     Parameters
     ----------
     parts : sequence of str, Tensor (R, P) int64 or Tensor (N,) int64
-        Texts, codes of a recording as :meth:`VQAutoencoder.codes` gives them, and text in tokens
+        Texts, codes of a recording from :meth:`VQAutoencoder.codes`, and text as tokens
         (:meth:`DigitTokens.tokens`).
     tokenizer : PreTrainedTokenizer
     vocabulary : CodeVocabulary
@@ -58,13 +58,13 @@ def interleave(
     Returns
     -------
     MixedSequence
-        Nothing predicts the first step of a recording or the marks around it; the mark behind it
+        The first step of a recording and the marks around it are not predicted; the end mark
         predicts the text that follows.
 
     Raises
     ------
     InputError
-        A part is neither text nor codes, or there is none.
+        A part is neither text nor codes, or all parts are empty.
     """
     ids: list[Tensor] = []
     blocks: list[Tensor] = []
@@ -103,13 +103,13 @@ def interleave(
     row, target = torch.cat(ids), torch.cat(labels)
     coded = vocabulary.codes_of(row) >= 0
     word = ~coded & (row != vocabulary.begin) & (row != vocabulary.end)
-    # a word is predicted by the single token before it; a code is not one
+    # a word is predicted by the token before it, unless that token is a code
     target[:-1] = torch.where(word[1:] & ~coded[:-1], row[1:], target[:-1])
     return MixedSequence(row, torch.cat(blocks), target.where(target >= 0, IGNORED))
 
 
 def stair_step_mask(blocks: Tensor) -> Tensor:
-    """Who attends to whom: everything in the own block and before.
+    """Build the attention mask in which a token attends to its own and all earlier blocks.
 
     Parameters
     ----------
@@ -118,12 +118,13 @@ def stair_step_mask(blocks: Tensor) -> Tensor:
     Returns
     -------
     Tensor, (1 or B, 1, T, T) bool
-        Triangular for text alone; a staircase where steps have several tokens.
+        True where attention is allowed: triangular for text, a staircase for time steps of
+        several tokens.
 
     Raises
     ------
     InputError
-        The blocks are no dense numbers of one or two axes.
+        The blocks are not a dense real tensor of one or two axes.
     """
     if (
         not isinstance(blocks, Tensor)
@@ -140,7 +141,7 @@ def stair_step_mask(blocks: Tensor) -> Tensor:
 
 
 def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """A bool mask as what transformers add to attention scores."""
+    """Convert a bool mask to the additive mask that transformers expects."""
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(
         ~mask, torch.finfo(dtype).min
     )
@@ -148,25 +149,25 @@ def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 @checked
 def mixed_nll(llm: Any, sequences: Sequence[MixedSequence]) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of everything that some rows predict.
+    """Cross-entropy of all labelled positions of several sequences.
 
     Parameters
     ----------
     llm : PreTrainedModel
     sequences : sequence of MixedSequence
-        Of any lengths: what is filled up is seen by nothing.
+        Sequences of any lengths; no other token attends to their padding.
 
     Returns
     -------
     nll : Tensor, (N,) float32
         Nats.
     labels : Tensor, (N,) int64
-        What is predicted; :meth:`CodeVocabulary.codes_of` tells codes from words.
+        Predicted tokens; :meth:`CodeVocabulary.codes_of` distinguishes codes from words.
 
     Raises
     ------
     InputError
-        There is no row, or nothing is predicted.
+        There is no sequence, or no position has a label.
     """
     if not sequences:
         raise InputError("mixed_nll: sequences must be at least one, got none.")
@@ -179,7 +180,7 @@ def mixed_nll(llm: Any, sequences: Sequence[MixedSequence]) -> tuple[Tensor, Ten
         labels.append(torch.cat([s.labels, torch.full_like(behind, IGNORED)]))
     weight = llm.get_input_embeddings().weight
     told = torch.stack(labels).to(weight.device)
-    # the vocabulary projection runs where something is predicted and nowhere else
+    # the vocabulary projection is computed only at positions with a label
     columns = (told != IGNORED).any(dim=0).nonzero()[:, 0]
     if not len(columns):
         raise InputError("mixed_nll: sequences must predict something, got no label.")
@@ -199,7 +200,7 @@ def mixed_nll(llm: Any, sequences: Sequence[MixedSequence]) -> tuple[Tensor, Ten
 
 @checked
 def mixed_loss(llm: Any, sequence: MixedSequence) -> Tensor:
-    """Mean cross-entropy of the words and codes of one row, nats."""
+    """Mean cross-entropy of the words and codes of one sequence, nats."""
     return mixed_nll(llm, [sequence])[0].mean()
 
 
@@ -214,30 +215,30 @@ def continue_codes(
     temperature: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Let the model go on with a recording; only codes may be said.
+    """Continue a recording by generating codes; other tokens are excluded.
 
     Parameters
     ----------
     llm : PreTrainedModel
     vocabulary : CodeVocabulary
     codes : Tensor, (R, P) int64
-        What came before, at least one step.
+        Codes to continue, at least one step.
     steps : int
-        Time steps to add: each is one pass for all regions at once.
+        Time steps to add; each takes one forward pass for all regions.
     temperature : float
         0 takes the likeliest code.
     generator : Generator, optional
-        For temperatures above 0, on the CPU.
+        CPU generator for temperatures above 0.
 
     Returns
     -------
     Tensor, (R, P + steps) int64
-        :meth:`VQAutoencoder.decode` makes a signal of it.
+        :meth:`VQAutoencoder.decode` converts it to a signal.
 
     Raises
     ------
     InputError
-        Nothing to go on from, or a negative temperature.
+        `codes` is empty or not (R, P), or `steps` or `temperature` is negative.
     """
     if codes.ndim != 2 or not codes.numel() or steps < 0 or temperature < 0:
         raise InputError(
@@ -273,6 +274,6 @@ def continue_codes(
             chosen = torch.multinomial(odds, 1, generator=generator)[:, 0]
         said.append(chosen[:, None])
         feed = vocabulary.tokens(chosen)
-        # a step sees itself and all that came before
+        # a step attends to itself and to all earlier tokens
         mask = torch.ones(1, 1, regions, mask.shape[-1] + regions, dtype=torch.bool)
     return torch.cat(said, dim=1)

@@ -15,23 +15,24 @@ _AT_ONCE = 64
 
 
 def sentence_embeddings(texts: Sequence[str], model: str) -> npt.NDArray[np.float64]:
-    """Hidden states of every layer, averaged over tokens and scaled to length one.
+    """Embed texts: hidden states of every layer, averaged over tokens and scaled to length one.
 
     Parameters
     ----------
     texts : sequence of str, (N,)
     model : str
-        Name or path of an encoder of transformers, without code of its own, as safetensors.
+        Name or path of a transformers encoder with safetensors weights and no custom code.
 
     Returns
     -------
     ndarray, (N, layers, D) float64
-        Layer 0 are the input embeddings.
+        Layer 0 contains the input embeddings.
 
     Raises
     ------
     InputError
-        No texts, or the encoder cannot be found or read, or is refused.
+        There is no text, or the encoder cannot be found or read, contains custom code or has no
+        safetensors.
     """
     if not texts:
         raise InputError("sentence_embeddings: texts must be at least one, got none.")
@@ -51,4 +52,4 @@ def sentence_embeddings(texts: Sequence[str], model: str) -> npt.NDArray[np.floa
         parts.append(((states * mask).sum(2) / mask.sum(2)).double().numpy())
     units: npt.NDArray[np.float64] = np.concatenate(parts)
     length = np.linalg.norm(units, axis=2, keepdims=True)
-    return units / np.where(length > 0, length, 1.0)  # zeros have no direction and stay
+    return units / np.where(length > 0, length, 1.0)  # zero vectors stay zero

@@ -1,4 +1,4 @@
-"""Keys and values of a text that many rows stand behind, computed once."""
+"""Keys and values of a prompt shared by many rows, computed once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..ops.module_checks import untouched
 
 
 class SharedPrompt:
-    """What stands first in every row and is the same in all: [BOS | prompt].
+    """Cached keys and values of a prefix that is the same in all rows: [BOS | prompt].
 
-    No gradient reaches it: it holds words alone, and the language model is frozen.
+    The cache is computed without gradients: it depends on words only, and the LLM is frozen.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class SharedPrompt:
     Raises
     ------
     InputError
-        There is no token.
+        `ids` is not one-dimensional or is empty.
     """
 
     @torch.no_grad()
@@ -33,8 +33,8 @@ class SharedPrompt:
         if ids.ndim != 1 or not len(ids):
             raise InputError(f"SharedPrompt: ids must be (P >= 1,), got {tuple(ids.shape)}.")
         self.ids = ids
-        # the head has nothing to say yet; models without a body of their own say it once, as do
-        # those with hooks
+        # skip the output layer if possible; models with hooks or without a separate body run it
+        # for one position
         body = llm.base_model if untouched(llm) else llm
         only = {"logits_to_keep": 1} if body is llm else {}
         self._cache = body(input_ids=ids[None], use_cache=True, **only).past_key_values
@@ -43,11 +43,11 @@ class SharedPrompt:
         return len(self.ids)
 
     def rows(self, count: int) -> Any:
-        """A cache of its own for `count` rows, to be written on."""
+        """Copy the cache for `count` rows; the copy may be modified."""
         cache = copy.deepcopy(self._cache)
         cache.batch_repeat_interleave(count)
         return cache
 
     def mask(self, count: int) -> Tensor:
-        """Ones (count, P) int64: nothing here is padded."""
+        """Attention mask of ones (count, P) int64, because the prompt has no padding."""
         return self.ids.new_ones(count, len(self.ids))

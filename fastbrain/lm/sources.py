@@ -1,8 +1,8 @@
-"""Models of transformers: found, checked for code and pickles, then loaded. The only loader here.
+"""Find and load transformers models; custom code and pickles are refused. The only loader here.
 
-A model's configuration can name Python files of its own, which transformers would import, and its
-weights can be a pickle. Both are refused before anything of the model is imported or, for a name on
-the hub, before its weights are fetched.
+The configuration of a model can name Python files, which transformers would import, and its weights
+can be a pickle. Both are refused before anything of the model is imported or, for a hub name,
+before its weights are downloaded.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from ..nn.saved_folder import plain_name
 _HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja")
-# tables of words, whose keys are the words themselves
+# tables with words as keys, which the check for code must skip
 _TABLES = ("tokenizer.json", "vocab.json", "added_tokens.json", _INDEX)
 _CODE_KEYS = ("auto_map", "custom_pipelines")
-# a value with a slash names a repository of kernels, which transformers would fetch and import
+# a value with a slash names a kernel repository, which transformers would download and import
 _KERNEL_KEYS = ("attn_implementation", "_attn_implementation", "experts_implementation")
 _DEEPEST = 16
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model of transformers whose files were checked.
+    """A transformers model with checked files.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class ModelSource:
     weights: tuple[str, ...]
 
     def file_names(self) -> tuple[str, ...]:
-        """Names of all files that loading may read, sorted."""
+        """Sorted names of all files that loading may read."""
         small = {p.name for pattern in _SMALL for p in self.folder.glob(pattern) if p.is_file()}
         return tuple(sorted(small | set(self.weights)))
 
@@ -62,14 +62,14 @@ class ModelSource:
 
 
 def find_model(name: str | Path, *, function: str, revision: str | None = None) -> ModelSource:
-    """Find a model of transformers and refuse one with code or without safetensors.
+    """Find a transformers model and refuse one with custom code or without safetensors.
 
     Parameters
     ----------
     name : str or Path
-        Folder, or name on the hub; that is fetched unless `HF_HUB_OFFLINE` is set.
+        Folder, or name on the hub, which is downloaded unless `HF_HUB_OFFLINE` is set.
     function : str
-        Who asks, for messages.
+        Name of the calling function, for messages.
     revision : str, optional
         Commit, tag or branch on the hub.
 
@@ -80,7 +80,7 @@ def find_model(name: str | Path, *, function: str, revision: str | None = None) 
     Raises
     ------
     InputError
-        There is no such model, it brings code of its own, or its weights are not safetensors.
+        There is no such model, it contains custom code, or its weights are not safetensors.
     """
     path = Path(name)
     if path.is_dir():
@@ -91,7 +91,7 @@ def find_model(name: str | Path, *, function: str, revision: str | None = None) 
             "neither. Name the folder that holds its config.json."
         )
     folder = _fetch(str(name), revision, _SMALL, function)
-    # weights are fetched only once the configuration is known to be harmless
+    # the weights are downloaded only after the configuration has passed the check
     refuse_code(folder, function=function, name=str(name))
     commit = folder.name
     wanted = _weight_names(folder, function) or (_SINGLE,)
@@ -100,20 +100,20 @@ def find_model(name: str | Path, *, function: str, revision: str | None = None) 
 
 
 def refuse_code(folder: Path, *, function: str, name: str | None = None) -> None:
-    """Refuse a model whose configuration names code of its own; no file of it is imported.
+    """Refuse a model with custom code in its configuration, without importing any of its files.
 
     Parameters
     ----------
     folder : Path
     function : str
-        Who asks, for messages.
+        Name of the calling function, for messages.
     name : str, optional
-        What to call the model in messages.
+        Name of the model in messages.
 
     Raises
     ------
     InputError
-        A configuration file names code, is not JSON, or is an adapter of another model.
+        A configuration file names code, is not JSON, or belongs to an adapter of another model.
     """
     name = name or str(folder)
     if (folder / "adapter_config.json").exists():
@@ -138,12 +138,12 @@ def refuse_code(folder: Path, *, function: str, name: str | None = None) -> None
 
 
 def load_tokenizer(source: ModelSource, **options: Any) -> Any:
-    """Tokenizer of a checked model.
+    """Load the tokenizer of a checked model.
 
     Raises
     ------
     InputError
-        It cannot be read.
+        The tokenizer cannot be read.
     """
     from transformers import AutoTokenizer
 
@@ -151,12 +151,12 @@ def load_tokenizer(source: ModelSource, **options: Any) -> Any:
 
 
 def load_processor(source: ModelSource, **options: Any) -> Any:
-    """Processor of a checked model of images or videos.
+    """Load the processor of a checked image or video model.
 
     Raises
     ------
     InputError
-        It cannot be read, or needs a package that is not installed.
+        The processor cannot be read, or needs a package that is not installed.
     """
     from transformers import AutoProcessor
 
@@ -164,7 +164,7 @@ def load_processor(source: ModelSource, **options: Any) -> Any:
 
 
 def load_weights_of(source: ModelSource, kind: str = "AutoModel", **options: Any) -> Any:
-    """A checked model, in evaluation mode, from safetensors.
+    """Load a checked model from safetensors, in evaluation mode.
 
     Parameters
     ----------
@@ -172,24 +172,24 @@ def load_weights_of(source: ModelSource, kind: str = "AutoModel", **options: Any
     kind : str
         Name of the auto class of transformers.
     **options
-        For ``from_pretrained``.
+        Further arguments of ``from_pretrained``.
 
     Raises
     ------
     InputError
-        It cannot be read.
+        The model cannot be read.
     """
     import transformers
 
     auto = getattr(transformers, kind)
     model = _load(auto, source, {"use_safetensors": True, **options})
-    model.config._commit_hash = source.revision or None  # for records
+    model.config._commit_hash = source.revision or None  # so that records contain the commit
     return model.eval()
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Read or write a model without transformers' progress bars."""
+    """Context manager that hides the progress bars of transformers."""
     from transformers.utils import logging as hf
 
     shown = hf.is_progress_bar_enabled()
@@ -203,13 +203,13 @@ def quiet() -> Iterator[None]:
 
 def _load(auto: Any, source: ModelSource, options: Mapping[str, Any]) -> Any:
     try:
-        # a bar for what takes milliseconds is noise, one for gigabytes is not
+        # show a progress bar only for large models
         with quiet() if _small(source) else nullcontext():
             return auto.from_pretrained(
                 str(source.folder), trust_remote_code=False, local_files_only=True, **options
             )
     except Exception as error:
-        # a damaged configuration or file fails in as many ways as there are models
+        # the exception type for a damaged file depends on the model
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(
             f"{auto.__name__}: '{source.name}' must be a model of its kind that transformers can "
@@ -245,7 +245,7 @@ def _checked(folder: Path, name: str, revision: str, function: str) -> ModelSour
 
 
 def _weight_names(folder: Path, function: str) -> tuple[str, ...]:
-    """Safetensors files of a folder as its index lists them; () where there is nothing yet."""
+    """List the safetensors files of a folder from its index; () if there are none yet."""
     if not (folder / _INDEX).exists():
         return (_SINGLE,) if (folder / _SINGLE).exists() else ()
     try:
@@ -263,7 +263,7 @@ def _weight_names(folder: Path, function: str) -> tuple[str, ...]:
 
 
 def _code_in(value: Any, depth: int = 0) -> str:
-    """The first entry of a configuration that would make transformers import code, "" if none."""
+    """Find the first configuration entry that makes transformers import code; "" if none."""
     if depth > _DEEPEST:
         return "an entry too deep to check"
     if isinstance(value, list):
@@ -281,7 +281,7 @@ def _code_in(value: Any, depth: int = 0) -> str:
 
 
 def _fetch(name: str, revision: str | None, names: tuple[str, ...], function: str) -> Path:
-    """Snapshot of a hub model that holds files of these names, its folder named by the commit."""
+    """Download files of these names from the hub; the returned folder is named by the commit."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

@@ -1,4 +1,4 @@
-"""Words to token ids: prompts and answers as the losses take them."""
+"""Tokenize prompts and answers for the losses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..errors import InputError
 def encode_prompts(
     tokenizer: Any, prompts: Sequence[str], *, device: torch.device | str = "cpu"
 ) -> tuple[Tensor, Tensor]:
-    """Token ids of prompts, padded on the left so that every prompt ends at the answer.
+    """Tokenize prompts with left padding, so that every prompt ends where the answer begins.
 
     Parameters
     ----------
@@ -41,14 +41,14 @@ def encode_answers(
     max_tokens: int = 64,
     device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Tensor]:
-    """Token ids of answers, each ended by EOS, padded on the right.
+    """Tokenize answers, each followed by EOS, with right padding.
 
     Parameters
     ----------
     tokenizer : PreTrainedTokenizer
     answers : sequence of str
     max_tokens : int
-        Longer answers are cut here and then carry no EOS: they did not end.
+        Longer answers are truncated and then have no EOS.
     device : torch.device or str
 
     Returns
@@ -59,7 +59,7 @@ def encode_answers(
     Raises
     ------
     InputError
-        An answer is empty: there would be nothing to learn but silence.
+        An answer is empty.
     """
     space = " " if _wants_space(tokenizer) else ""
     rows = []
@@ -81,7 +81,7 @@ def encode_context(
     keep: str = "newest",
     device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Tensor]:
-    """Token ids of what was said before, padded on the left so that every prompt ends at the text.
+    """Tokenize the preceding text with left padding, so that it ends where the text begins.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def encode_context(
     max_tokens : int
         Longer prompts are cut.
     keep : {"newest", "oldest"}
-        Which end of a longer prompt stays: the newest words are those that the text continues.
+        Which end of a longer prompt is kept; the text continues the newest words.
     device : torch.device or str
 
     Returns
@@ -121,16 +121,16 @@ def encode_continuations(
     end: bool = True,
     device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Tensor]:
-    """Token ids of the texts to decode, padded on the right; none is ever cut in silence.
+    """Tokenize the texts to decode with right padding; a text that is too long raises an error.
 
     Parameters
     ----------
     tokenizer : PreTrainedTokenizer
     texts : sequence of str
     max_tokens : int
-        The end token included.
+        Maximum length, the end token included.
     end : bool
-        Whether an end token follows: for whole sentences, not for stretches of a story.
+        Whether an end token is appended: true for whole sentences, false for stretches of a story.
     device : torch.device or str
 
     Returns
@@ -159,7 +159,7 @@ def encode_continuations(
 
 
 def word_ids(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
-    """Token ids of each word as it stands within a sentence.
+    """Tokenize each word in the form it has inside a sentence.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def word_ids(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
 
 
 def _wants_space(tokenizer: Any) -> bool:
-    # byte-level tokenizers mark a word's start by the space before it, SentencePiece adds its own
+    # byte-level tokenizers mark a word start by the preceding space; SentencePiece adds the space
     def ids(text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False))
 

@@ -1,8 +1,8 @@
-"""A small language model that has read little, on word vectors that know much.
+"""Train a small causal language model on frozen word vectors of a sentence encoder.
 
-A few thousand words teach a model how sentences go, but not which words are related. Its word
-vectors, in and out, are those of a sentence encoder and stay as they are; what it learns from the
-corpus is what stands between them.
+A corpus of a few thousand words is too small to learn which words are related. The input and output
+embeddings are therefore those of a sentence encoder and stay frozen; only the layers between them
+and the output bias are trained on the corpus.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .sources import find_model, load_tokenizer, load_weights_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-_SMOOTHING = 0.02  # count of a word that is not in the corpus
-_UNSEEN = 2048  # words outside the corpus that a step compares with
+_SMOOTHING = 0.02  # added to the count of every word, for words outside the corpus
+_UNSEEN = 2048  # words outside the corpus sampled as negatives in each step
 
 
 @checked
@@ -45,13 +45,13 @@ def vector_llm(
     corpus : sequence of str
         Sentences of the training part.
     held_out : sequence of str
-        Other sentences of the training part, by which training stops: of other passages.
+        Other sentences of the training part, from other passages; they choose the weights to keep.
     encoder : str
-        Folder of a BERT-like sentence encoder: its vocabulary and input embeddings are taken.
+        Folder of a BERT-like sentence encoder that provides vocabulary and input embeddings.
     depth, heads, dropout
-        Of the Phi architecture, whose output has a bias: it starts at the corpus frequencies.
+        Sizes of the Phi architecture; its output bias starts at the log corpus frequencies.
     steps, batch_size, lr, seed
-        Every 25 steps the held-out sentences are read; the best weights are kept.
+        The held-out loss is computed every 25 steps, and the best weights are kept.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def vector_llm(
     Raises
     ------
     InputError
-        A corpus is empty, or the encoder cannot be read, brings code of its own or has no
+        A corpus is empty, or the encoder cannot be read, contains custom code or has no
         safetensors.
     """
     import torch
@@ -96,7 +96,7 @@ def vector_llm(
                 if nll < best:
                     best, kept = nll, {k: v.clone() for k, v in model.state_dict().items()}
             drawn = unseen_ids[torch.randperm(len(unseen_ids))[:_UNSEEN]]
-            # fewer words stand for all that were not drawn
+            # sampled softmax: the drawn words are weighted to represent all unseen words
             weight = torch.zeros(len(seen) + len(drawn))
             weight[len(seen) :] = math.log(len(unseen_ids) / max(1, len(drawn)))
             chosen = torch.randint(len(rows), (batch_size,)).tolist()
@@ -105,7 +105,7 @@ def vector_llm(
             hidden, labels = _read(model, [rows[i] for i in chosen], tokenizer)
             words = torch.cat([seen, drawn])
             logits = hidden @ model.lm_head.weight[words].T + model.lm_head.bias[words] + weight
-            # every label is a word of the corpus: its place among the seen
+            # every label is a corpus word, so its class is its position in `seen`
             loss = torch.nn.functional.cross_entropy(logits, torch.searchsorted(seen, labels))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -117,7 +117,7 @@ def vector_llm(
 
 
 def _taken(encoder: str) -> tuple[Any, Tensor]:
-    """Tokenizer with ends of sentences, and unit word vectors (V, d) less their mean."""
+    """Tokenizer with BOS and EOS, and centred word vectors (V, d) of unit length."""
     import torch
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
@@ -170,14 +170,14 @@ def _built(
     with torch.no_grad():
         model.get_input_embeddings().weight.copy_(vectors)
         model.lm_head.bias.copy_((counts / counts.sum()).log())
-        # it starts near the corpus frequencies
+        # small initial states let the bias dominate: predictions start near corpus frequencies
         model.model.final_layernorm.weight.fill_(0.1)
     model.get_input_embeddings().weight.requires_grad_(False)
     return model
 
 
 def _read(model: Any, rows: list[list[int]], tokenizer: Any) -> tuple[Tensor, Tensor]:
-    """Last hidden states (tokens, d) and the word that follows each, (tokens,)."""
+    """Last hidden states (tokens, d) and the token that follows each, (tokens,)."""
     import torch
 
     ids = torch.nn.utils.rnn.pad_sequence(
@@ -186,7 +186,7 @@ def _read(model: Any, rows: list[list[int]], tokenizer: Any) -> tuple[Tensor, Te
         padding_value=-1,
     )
     counted = ids[:, 1:] >= 0
-    # pads stand at the end: causality
+    # padding is at the end, where causal attention ignores it
     hidden = model.model(input_ids=ids[:, :-1].clamp_min(0), use_cache=False).last_hidden_state
     return hidden[counted], ids[:, 1:][counted]
 

@@ -1,8 +1,8 @@
-"""A language model small enough to train in seconds, for demos, tests and machines without a GPU.
+"""Train a language model in seconds, for demos, tests and machines without a GPU.
 
-Its frozen self is what a large LLM is to the full recipe: it knows the language of a corpus and
-lets what stands in front steer it. The second half is taught on purpose: most training sequences
-come after some of their own words in random order, which stand where the brain's prefix will.
+When frozen, it takes the place of a large LLM: it models the language of a corpus and is steered by
+a prefix. Training teaches it to use a prefix: most training sequences follow some of their own
+words in random order, at the position of the later brain prefix.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def small_llm(
     slots: int = 32,
     seed: int = 0,
 ) -> Path:
-    """Train (or find in the cache) a word-level tokenizer and a small Llama on a corpus.
+    """Train a word-level tokenizer and a small Llama on a corpus, or find them in the cache.
 
     Parameters
     ----------
     corpus : sequence of str
-        Whole sequences: prompt words followed by answer words. BOS and EOS are added.
+        Complete sequences: prompt words followed by answer words. BOS and EOS are added.
     cache_dir : str or Path, optional
         Default ``$FASTBRAIN_CACHE``, else ``~/.cache/fastbrain``.
     dim, depth, heads : int
@@ -53,7 +53,7 @@ def small_llm(
     steps, batch_size : int
         Length of training; 300 steps of 32 take about ten seconds on one core.
     slots : int
-        Most words shown in front of the text while training; the length of the brain's prefix.
+        Maximum number of words placed before a training text; the length of the brain prefix.
     seed : int
 
     Returns
@@ -64,7 +64,7 @@ def small_llm(
     Raises
     ------
     InputError
-        The corpus holds no words.
+        The corpus is empty or contains an empty text.
     """
     corpus = [" ".join(text.split()) for text in corpus]
     if not corpus or not all(corpus):
@@ -84,7 +84,7 @@ def small_llm(
             tokenizer.save_pretrained(temporary)
             seal(temporary)
     except (OutputExistsError, OSError):
-        # another process may have finished the same model meanwhile
+        # another process may have written the same model in the meantime
         if not _is_whole(folder):
             raise
     return folder
@@ -99,7 +99,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def word_tokenizer(corpus: Sequence[str]) -> Any:
-    """Tokenizer of transformers with one token for every word of a corpus, and for each mark.
+    """Build a transformers tokenizer with one token per word and punctuation mark of a corpus.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def word_tokenizer(corpus: Sequence[str]) -> Any:
     Returns
     -------
     PreTrainedTokenizerFast
-        With tokens for padding, beginning, end and unknown words.
+        It has tokens for padding, BOS, EOS and unknown words.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -144,7 +144,7 @@ def _train(corpus: Sequence[str], tokenizer: Any, recipe: dict[str, int]) -> Any
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=True,
-        # the usual 0.02 is for wide models; here it delays reading the context by hundreds of steps
+        # the usual 0.02 is for wide models; here it delays the use of context by hundreds of steps
         initializer_range=0.1,
     )
     with torch.random.fork_rng(), torch.enable_grad():
@@ -158,7 +158,7 @@ def _train(corpus: Sequence[str], tokenizer: Any, recipe: dict[str, int]) -> Any
             chosen = torch.randint(len(rows), (recipe["batch_size"],)).tolist()
             ids, labels = _batch([rows[i] for i in chosen], counts, tokenizer, recipe["slots"])
             embeds = _faded(model.get_input_embeddings()(ids), labels)
-            logits = model(inputs_embeds=embeds).logits  # pads stand at the end: causality
+            logits = model(inputs_embeds=embeds).logits  # causal: padding at the end is ignored
             loss = F.cross_entropy(
                 logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100
             )
@@ -170,7 +170,7 @@ def _train(corpus: Sequence[str], tokenizer: Any, recipe: dict[str, int]) -> Any
 
 
 def _faded(embeds: Tensor, labels: Tensor) -> Tensor:
-    """Fade each word that stands before the text and put noise on it: brains are never clear."""
+    """Scale down each prefix word at random and add noise, to imitate a noisy brain prefix."""
     import torch
 
     before = (labels == -100)[:, :, None]
@@ -184,7 +184,7 @@ def _faded(embeds: Tensor, labels: Tensor) -> Tensor:
 def _batch(
     rows: list[list[int]], counts: Counter[int], tokenizer: Any, slots: int
 ) -> tuple[Tensor, Tensor]:
-    """Ids and labels; three rows of four stand after words of their own, drawn anew each time."""
+    """Ids and labels; 75 % of the rows are prefixed with hint words drawn from the row."""
     import torch
 
     sequences = []
@@ -192,7 +192,7 @@ def _batch(
         hints = torch.zeros(0, dtype=torch.int64)
         if i % 4:
             n = int(torch.randint(1, slots + 1, ()))
-            # rare words say more about a text than its articles and the prompt do
+            # rare words identify a text better than articles and prompt words
             weight = torch.tensor([1 / counts[token] for token in row])
             hints = torch.tensor(row)[torch.multinomial(weight, n, replacement=True)]
         text = torch.tensor([*row, tokenizer.eos_token_id])

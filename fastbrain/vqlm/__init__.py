@@ -1,4 +1,4 @@
-"""The fMRI language model: an adversarial VQ autoencoder, a language model on text and codes."""
+"""The fMRI language model: an adversarial VQ autoencoder and a language model on text and codes."""
 
 from .alignment import (
     ContrastiveAlignment,

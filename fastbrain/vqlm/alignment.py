@@ -1,9 +1,9 @@
-"""Brain features where a language model keeps its words: adversarial and contrastive alignment.
+"""Align brain features with token embeddings: adversarial and contrastive losses, and a probe.
 
-A domain classifier learns to tell brain features from frozen token embeddings; behind a gradient
-reversal (Ganin & Lempitsky 2015, arXiv 1409.7495) the encoder learns to be mistaken for text. An
-adversary at chance may only be weak: a fresh probe on frozen features says how far apart the two
-still are.
+A domain classifier is trained to distinguish brain features from frozen token embeddings. Through a
+gradient reversal (Ganin & Lempitsky 2015, arXiv 1409.7495) the encoder is trained to make them
+indistinguishable. An adversary at chance may only be weak, so a fresh probe on frozen features
+measures how far apart the two domains are.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Reversal(torch.autograd.Function):
 
 
 def reverse_gradient(x: Tensor, strength: float) -> Tensor:
-    """`x` as it is, with its gradient times ``-strength``.
+    """Return `x` unchanged, and multiply its gradient by ``-strength``.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def reverse_gradient(x: Tensor, strength: float) -> Tensor:
     Raises
     ------
     InputError
-        `x` is no dense tensor of floats, or `strength` not a finite number.
+        `x` is not a dense floating-point tensor, or `strength` is not a finite number.
     """
     check_tensor("reverse_gradient", "x", x, dtypes=FLOATS)
     strength = check_number("reverse_gradient", "strength", strength, low=-math.inf, high=math.inf)
@@ -63,15 +63,15 @@ def reverse_gradient(x: Tensor, strength: float) -> Tensor:
 
 @dataclass(frozen=True)
 class DomainTerms:
-    """Of one batch of the domain classifier.
+    """Loss and accuracy of the domain classifier on one batch.
 
     Parameters
     ----------
     loss : Tensor, scalar
-        Cross-entropy, nats; each domain weighs a half.
+        Cross-entropy in nats; each domain has weight one half.
     accuracy : Tensor, scalar
-        Mean recall of the two domains, of the adversary itself: what it says of alignment is only
-        as good as the adversary. See :func:`probe_domains`.
+        Mean recall of the two domains. Chance level does not prove alignment, because the
+        adversary may be weak; see :func:`probe_domains`.
     """
 
     loss: Tensor
@@ -79,16 +79,17 @@ class DomainTerms:
 
 
 class DomainClassifier(nn.Module):
-    """Tells brain features from token embeddings (NeuroLM: 256 hidden units).
+    """Classifier of brain features against token embeddings (NeuroLM: 256 hidden units).
 
     Parameters
     ----------
     dim : int
         Width of the brain features.
     text_dim : int
-        Width of the token embeddings. Where it differs, brain features are first mapped to it by a
-        linear layer on the brain's side of the reversal.
+        Width of the token embeddings. If it differs from `dim`, a linear layer before the reversal
+        maps brain features to it.
     hidden : int
+        Number of hidden units.
     """
 
     def __init__(self, dim: int, text_dim: int, *, hidden: int = 256) -> None:
@@ -106,9 +107,9 @@ class DomainClassifier(nn.Module):
         brain : Tensor, (N, dim)
             Receives the reversed gradient.
         text : Tensor, (M, text_dim)
-            Receives none.
+            Receives no gradient.
         strength : float
-            Of the reversal, see :func:`reversal_strength`.
+            Strength of the reversal, see :func:`reversal_strength`.
         """
         aligned = reverse_gradient(self.to_text(brain), strength)
         logits = self.classifier(aligned), self.classifier(text.detach().to(aligned.dtype))
@@ -121,15 +122,16 @@ class DomainClassifier(nn.Module):
 
 
 class ContrastiveAlignment(nn.Module):
-    """Recordings and their descriptions in one space (CLIP, arXiv 2103.00020).
+    """Contrastive loss of recordings and their descriptions (CLIP, arXiv 2103.00020).
 
     Parameters
     ----------
     dim, text_dim : int
+        Widths of brain features and text embeddings.
     width : int
-        Of the shared space.
+        Width of the shared space.
     temperature : float
-        Where the learned temperature starts.
+        Initial value of the learned temperature.
     """
 
     def __init__(
@@ -156,17 +158,17 @@ class ContrastiveAlignment(nn.Module):
 
 @dataclass(frozen=True)
 class DomainProbe:
-    """How well a classifier trained afterwards tells two sets of frozen features apart.
+    """Held-out accuracy of a classifier of two sets of frozen features.
 
     Parameters
     ----------
     accuracy : float
-        Mean recall on features it was not trained on; 0.5 is chance.
+        Mean recall on held-out features; 0.5 is chance.
     distance : float
-        Proxy A-distance ``2 (1 - 2 error)``: 0 for one distribution, 2 for two that never meet
+        Proxy A-distance ``2 (1 - 2 error)``: 0 for equal distributions, 2 for separable ones
         (Ben-David et al. 2007).
     n_brain, n_text : int
-        Features it was tested on.
+        Number of held-out features.
     """
 
     accuracy: float
@@ -190,15 +192,15 @@ def probe_domains(
     Parameters
     ----------
     brain : Tensor, (N, D)
-        Frozen features, after the map to the text's width.
+        Frozen features, after the map to the width of the text.
     text : Tensor, (M, D)
-        Token embeddings, each token once: a token on both sides would be remembered.
+        Token embeddings, each token once, so that no token is in both halves.
     groups : sequence, (N,), optional
-        Recording of each brain feature: a recording is wholly on one side.
+        Recording of each brain feature; a recording is entirely in one half.
     hidden : int
         Hidden units of the probe.
     steps : int
-        Of AdamW.
+        Number of AdamW steps.
     seed : int
 
     Returns
@@ -208,7 +210,7 @@ def probe_domains(
     Raises
     ------
     InputError
-        Widths differ, a value is not finite, or a half would be empty.
+        Widths differ, a value is not finite, or a half is empty.
     """
     if brain.ndim != 2 or text.ndim != 2 or brain.shape[1] != text.shape[1]:
         raise InputError(
@@ -252,7 +254,7 @@ def probe_domains(
 
 
 def _half(names: Sequence[object], rng: np.random.Generator) -> Tensor:
-    """True for about half of the names, equal ones alike."""
+    """Mark half of the distinct names; equal names get the same value."""
     order = {name: i for i, name in enumerate(dict.fromkeys(names))}
     chosen = np.zeros(len(order), dtype=bool)
     chosen[rng.permutation(len(order))[: len(order) // 2]] = True

@@ -1,4 +1,4 @@
-"""Brain activity to codes and back: transformer encoder, quantiser, two decoders.
+"""VQ autoencoder of brain activity: transformer encoder, quantiser, two decoders.
 
 ::
 
@@ -6,8 +6,8 @@
                                                   │                           └─ decoder ─▶ |rFFT|
                                                   └─▶ domain classifier (alignment.py)
 
-The layout follows NeuroLM (Jiang et al. 2024, arXiv 2409.00101, section 2.1) on series of brain
-regions. A token is one patch of frames of one region.
+The architecture is that of NeuroLM (Jiang et al. 2024, arXiv 2409.00101, section 2.1), applied to
+time series of brain regions. A token is one patch of frames of one region.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from .quantiser import Quantised, blank, make_quantiser
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What the autoencoder makes of a batch, all of it in scaled units.
+    """Output of the autoencoder for a batch, in scaled units.
 
     Parameters
     ----------
     target, signal : Tensor, (B, R, P, patch)
-        The scaled series, and what came back of it.
+        The scaled series and its reconstruction.
     amplitude : Tensor, (B, R, P, patch // 2 + 1), or None
-        Spectrum of each patch that came back.
+        Reconstructed amplitude spectrum of each patch.
     features : Tensor, (B, R, P, dim)
-        Of the encoder, before they are narrowed and quantised.
+        Features of the encoder before projection and quantisation.
     quantised : Quantised
-        Of (B, R, P, D) vectors.
+        Quantised vectors (B, R, P, D).
     mask : Tensor, (B, R, P) bool, or None
     """
 
@@ -52,7 +52,7 @@ class Reconstruction:
     mask: Tensor | None
 
     def losses(self) -> dict[str, Tensor]:
-        """Mean squared errors over tokens that count: "signal", "spectrum", "commitment"."""
+        """Mean squared errors over unmasked tokens: "signal", "spectrum", "commitment"."""
         losses = {"signal": self._error(self.signal, self.target)}
         if self.amplitude is not None:
             losses["spectrum"] = self._error(self.amplitude, amplitude(self.target))
@@ -66,16 +66,16 @@ class Reconstruction:
 
 
 class VQAutoencoder(nn.Module):
-    """Autoencoder of region series with a discrete middle.
+    """Autoencoder of region series with a discrete latent code.
 
     Parameters
     ----------
     config : VQAutoencoderConfig
     center, spread : array_like, (R,) float
-        Scale of each region, fitted on training runs
+        Center and scale of each region, fitted on training runs
         (:class:`fastbrain.data.SeriesScaler`); saved with the weights.
     centers_mm : array_like, (R, 3) float, optional
-        Where each region lies; default: a learned position for each.
+        Coordinates of each region. Default: a learned position embedding for each region.
     """
 
     center: Tensor
@@ -135,9 +135,9 @@ class VQAutoencoder(nn.Module):
         Parameters
         ----------
         series : Tensor, (B, R, T) float
-            In the units the scale was fitted in; T is a multiple of the patch.
+            In the units in which the scale was fitted; T is a multiple of the patch.
         mask : Tensor, (B, R, P) bool, optional
-            Patches that count; what is under the others is never used.
+            True for valid patches; values of the other patches are ignored.
 
         Returns
         -------
@@ -146,13 +146,13 @@ class VQAutoencoder(nn.Module):
         Raises
         ------
         InputError
-            Shapes are off, a patch that counts is not finite, or the codebook was not started.
+            Shapes do not match, a valid patch is not finite, or the codebook is not initialised.
         """
         patches = self.patches(series, mask)
         return self.restore(patches, self.encode(patches, mask), mask)
 
     def patches(self, series: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Scaled patches (B, R, P, patch) of `series` (B, R, T), zero where masked."""
+        """Scale `series` (B, R, T) and cut it into patches (B, R, P, patch), zero where masked."""
         config = self.config
         shape = tuple(series.shape)
         if len(shape) != 3 or shape[1] != config.regions or shape[2] % config.patch or not shape[2]:
@@ -170,7 +170,7 @@ class VQAutoencoder(nn.Module):
         return blank(patches, mask)
 
     def encode(self, patches: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Features (B, R, P, dim) of scaled patches (B, R, P, patch)."""
+        """Encode scaled patches (B, R, P, patch) to features (B, R, P, dim)."""
         x = self.embed(patches) + self._positions(patches.shape[2])
         return self.norm(_through(self.blocks, x, mask))
 
@@ -183,12 +183,12 @@ class VQAutoencoder(nn.Module):
         return Reconstruction(patches, signal, spectrum, features, quantised, mask)
 
     def codes(self, series: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Codes (B, R, P) int64 of `series` (B, R, T); -1 where masked."""
+        """Encode `series` (B, R, T) to codes (B, R, P) int64; -1 where masked."""
         features = self.encode(self.patches(series, mask), mask)
         return self.quantiser(self.narrow(features), mask).indices
 
     def decode(self, indices: Tensor) -> Tensor:
-        """Series (B, R, T), in the units of the input, of codes (B, R, P); zero scale at -1."""
+        """Decode codes (B, R, P) to series (B, R, T) in the units of the input; -1 is masked."""
         mask = indices >= 0
         values = blank(self.quantiser.values_of(indices), mask)
         signal = self._decode(values, None if bool(mask.all()) else mask)[0]
@@ -200,13 +200,13 @@ class VQAutoencoder(nn.Module):
         return signal, None if self.spectrum is None else self.spectrum(values, places, mask)
 
     def _positions(self, steps: int) -> Tensor:
-        """Where and when: (R, P, dim)."""
+        """Position embedding of region and time step, (R, P, dim)."""
         where = self.region_code if self.regions is None else self.regions
         return where[:, None] + time_code(steps, self.config.dim).to(where)
 
 
 class _Decoder(nn.Module):
-    """Codes to numbers of each patch."""
+    """Transformer decoder from code vectors to the values of each patch."""
 
     def __init__(self, config: VQAutoencoderConfig, numbers: int) -> None:
         super().__init__()
@@ -229,13 +229,13 @@ def _blocks(config: VQAutoencoderConfig, depth: int) -> nn.ModuleList:
 
 
 def _through(blocks: nn.ModuleList, x: Tensor, mask: Tensor | None) -> Tensor:
-    """Blocks over all tokens of a sample; nobody attends to a masked one."""
+    """Apply the blocks to all tokens of a sample; masked tokens are not attended to."""
     shape = x.shape
     x = x.flatten(1, 2)
     allowed = None
     if mask is not None:
         flat = mask.flatten(1)
-        # a masked token sees itself, so that its own row is never empty
+        # a masked token attends to itself, so that its row of the mask is not empty
         allowed = (flat[:, None] | torch.eye(flat.shape[1], device=x.device).bool())[:, None]
     for block in blocks:
         x = block(x, mask=allowed)
@@ -251,5 +251,5 @@ def time_code(steps: int, dim: int) -> Tensor:
 
 
 def amplitude(patches: Tensor) -> Tensor:
-    """Amplitude spectrum (..., patch // 2 + 1); the norm makes it as large as the signal."""
+    """Amplitude spectrum (..., patch // 2 + 1) with orthonormal scaling."""
     return torch.fft.rfft(patches.float(), norm="ortho").abs()

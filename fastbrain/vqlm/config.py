@@ -1,4 +1,4 @@
-"""Sizes of the autoencoder that turns brain activity into codes."""
+"""Configuration of the VQ autoencoder and its quantiser."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ from ..nn.config_io import from_dict, require, to_dict
 @checked(error=ConfigError)
 @dataclass(frozen=True)
 class QuantiserConfig:
-    """How vectors become codes.
+    """Options of the quantiser.
 
     Parameters
     ----------
     kind : {"vq", "fsq"}
-        A learned codebook (van den Oord et al. 2017), or finite scalar quantisation (Mentzer et
-        al. 2023, arXiv 2309.15505), which has none.
+        Learned codebook (van den Oord et al. 2017), or finite scalar quantisation (Mentzer et al.
+        2023, arXiv 2309.15505), which has no codebook.
     codes, dim : int
         Size and width of the codebook (NeuroLM: 8192 and 128).
     metric : {"cosine", "euclidean"}
         For "cosine", vectors and codes have length one.
     decay : float
-        Of the codebook's moving averages. In a training of a few hundred steps, 0.99 leaves the
-        codebook behind the encoder: 0.9 keeps up.
+        Decay of the moving averages of the codebook. With 0.99 the codebook lags behind the
+        encoder in a training of a few hundred steps; 0.9 avoids this.
     commitment : float
         Weight of the distance from a vector to its code.
     dead_below : float
-        Codes used less than this share of a fair share become rows of the batch; 0 never.
+        Codes used less than this fraction of the mean usage are replaced by rows of the batch; 0
+        disables replacement.
     init_iterations : int
-        Moves of k-means at the start.
+        Number of k-means iterations at initialisation.
     gradient : {"straight-through", "rotation"}
-        What the encoder receives of the decoder's gradient: all of it as it is, or turned and
-        stretched as code against vector (Fifty et al. 2024, arXiv 2410.06424).
+        Gradient estimator: the decoder's gradient is passed to the encoder unchanged, or rotated
+        and scaled as code relative to vector (Fifty et al. 2024, arXiv 2410.06424).
     levels : tuple of int
-        Of each dimension, for "fsq".
+        Number of levels of each dimension, for "fsq".
     """
 
     kind: str = "vq"
@@ -82,21 +83,21 @@ class QuantiserConfig:
 @checked(error=ConfigError)
 @dataclass(frozen=True)
 class VQAutoencoderConfig:
-    """Every size of :class:`VQAutoencoder`.
+    """Sizes of :class:`VQAutoencoder`.
 
     Parameters
     ----------
     regions : int
         R, rows of a series.
     patch : int
-        Frames a token stands for.
+        Frames per token.
     dim, depth, heads : int
-        Of the encoder (NeuroLM: 768, 12, 12).
+        Width, blocks and attention heads of the encoder (NeuroLM: 768, 12, 12).
     mlp_ratio, dropout : float
     decoder_depth : int
         Blocks of each decoder (NeuroLM: 4).
     spectrum : bool
-        Whether a second decoder restores the amplitude spectrum of each patch.
+        Whether a second decoder reconstructs the amplitude spectrum of each patch.
     quantiser : QuantiserConfig
     """
 
@@ -121,10 +122,10 @@ class VQAutoencoderConfig:
         require(self, "dropout", 0.0 <= self.dropout < 1.0, "be in [0, 1)")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dict for JSON."""
+        """Convert to a plain dict for JSON."""
         return to_dict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> VQAutoencoderConfig:
-        """Build from a plain dict; an unknown key is a :class:`ConfigError`."""
+        """Build from a plain dict; an unknown key raises :class:`ConfigError`."""
         return from_dict(cls, values)

@@ -1,4 +1,4 @@
-"""What a language model on codes says of people never seen, beside what needs no such model."""
+"""Evaluate a language model on codes: predict targets of test people, compared with baselines."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ class VQLMResult:
     Parameters
     ----------
     kind : {"scale", "label"}
-        Of the target.
+        Kind of the target.
     scores : tuple of Score
-        ``mae`` and ``r``, or ``auroc`` and ``balanced_accuracy``, of each way to predict the
-        target, named in `group`; chance and p from predictions dealt to other people.
+        ``mae`` and ``r``, or ``auroc`` and ``balanced_accuracy``, of each prediction method, named
+        in `group`; chance and p are from predictions permuted across people.
     coding : dict
-        What the codes keep: R² against mean and AR(1), usage, adversary and probe.
+        Quality of the codes: R² against mean and AR(1), usage, adversary and probe.
     spelled : float or None
-        Mean probability of a digit where the answer stands, before only digits were allowed.
+        Mean probability that the first answer token is a digit, without the restriction to digits.
     predicted : dict of str to dict
-        By way and person: a number, or the probability of each label in order.
+        By method and person: a number, or the probability of each label in sorted order.
     """
 
     kind: str
@@ -68,7 +68,7 @@ class VQLMResult:
     predicted: dict[str, dict[str, Any]]
 
     def to_json(self) -> dict[str, Any]:
-        """``metrics.json``: plain JSON values."""
+        """Convert to plain JSON values, the content of ``metrics.json``."""
         return {
             "kind": f"vq-lm, {self.kind}",
             "scores": [score.to_json() for score in self.scores],
@@ -78,7 +78,7 @@ class VQLMResult:
         }
 
     def table(self) -> str:
-        """The poster's table, as markdown."""
+        """Format the tables of the poster as markdown."""
         coding, (first, second) = self.coding, _METRICS[self.kind]
         probe = coding.get("probe") or {}
         lines = [
@@ -106,32 +106,32 @@ class VQLMResult:
 def evaluate_vqlm(
     run: str | Path, study: RestingStudy, *, permutations: int = 999, seed: int = 0
 ) -> VQLMResult:
-    """Score a run of :func:`fastbrain.training.train_vqlm`; writes ``metrics.json`` into it.
+    """Score a run of :func:`train_vqlm` and write ``metrics.json`` into its folder.
 
-    Of the test people:
+    Methods, scored on the test people:
 
-    - ``"digits"``: mean of the distribution over the numbers that may be said;
-      ``"digits, likeliest"``: the one most probable; ``"digits, calibrated"``: the mean on the line
-      that fits the validation people best. For labels, ``"words"``: the probability of each.
+    - ``"digits"``: mean of the distribution over the allowed numbers; ``"digits, likeliest"``: the
+      most probable number; ``"digits, calibrated"``: the mean after a linear fit on the validation
+      people. For labels, ``"words"``: the probability of each label.
     - ``"head"``: ridge (or logistic) regression on the language model's mean state over the codes.
-    - ``"connectivity of codes"``: the same on connectivity of the series that the codes give back.
-    - ``"image"``: the vision model that is shown the series as a picture.
-    - ``"mean"`` and ``"connectivity ridge"``: no model of ours.
+    - ``"connectivity of codes"``: the same on connectivity of the series decoded from the codes.
+    - ``"image"``: a vision model on the series as a picture.
+    - ``"mean"`` and ``"connectivity ridge"``: baselines without codes or language model.
 
     Parameters
     ----------
     run : str or Path
     study : RestingStudy
-        The one of training.
+        The study used for training.
     permutations : int
     seed : int
 
     Raises
     ------
     CheckpointError
-        A file is missing or damaged, or the people are others.
+        A file is missing or damaged, or the people differ from those of training.
     DiskError
-        The run folder cannot be written into; nothing was computed.
+        The run folder is not writable; this is checked before anything is computed.
     """
     run = Path(run)
     for name in ("metrics.json",):
@@ -204,7 +204,7 @@ def _numbers(
     split: Mapping[str, Sequence[str]],
     target: Target,
 ) -> tuple[dict[str, dict[str, Any]], float]:
-    """What is said in digits, and how likely a digit was."""
+    """Predictions from answers in digits, and the mean probability of a digit."""
     assert question.digits is not None
     guesses = {
         p: [guess_number(llm, row, question.digits) for row in rows[p]]
@@ -226,7 +226,7 @@ def _words(
     split: Mapping[str, Sequence[str]],
     target: Target,
 ) -> dict[str, dict[str, Any]]:
-    """Probability of each label, in order."""
+    """Predicted probability of each label, in sorted order."""
     labels = _labels(target)
     odds = {
         p: torch.stack([answer_odds(llm, row, labels, question.tokenizer) for row in rows[p]])
@@ -237,7 +237,7 @@ def _words(
 
 @torch.no_grad()
 def _state(llm: Any, question: Question, rows: Sequence[MixedSequence]) -> Vector:
-    """Mean state (d,) of the last layer over all codes of some rows."""
+    """Mean state (d,) of the last layer over all codes, averaged over the rows."""
     found = []
     for row in rows:
         weight = llm.get_input_embeddings().weight
@@ -253,7 +253,7 @@ def _state(llm: Any, question: Question, rows: Sequence[MixedSequence]) -> Vecto
 
 @torch.no_grad()
 def _back(coder: Any, codes: Tensor, frames: int) -> Vector:
-    """Series (R, T) of codes (R, P), window by window as they were made."""
+    """Decode codes (R, P) to a series (R, T), with the windows used for encoding."""
     steps = frames // coder.config.patch
     parts = [coder.decode(part[None])[0] for part in codes.split(steps, dim=1)]
     return torch.cat(parts, dim=1).double().cpu().numpy()
@@ -265,10 +265,10 @@ def _ridge(
     target: Target,
     family: Mapping[str, str],
 ) -> dict[str, dict[str, Any]]:
-    """Mean and ridge (logistic) regression of the training people, by person of the test."""
+    """Predictions for test people by mean and ridge (or logistic) regression on training people."""
 
     def cohort(people: Sequence[str]) -> ClinicalCohort:
-        # there is no confound: a column of zeros says so
+        # a column of zeros as the confound, because there is none
         return ClinicalCohort(
             np.stack([features[p] for p in people]),
             np.array([target[p] for p in people]),
@@ -287,7 +287,7 @@ def _ridge(
 
 
 def _line(guess: Vector, truth: Vector) -> tuple[float, float]:
-    """Slope and intercept of least squares; slope 0 where guesses are all the same."""
+    """Slope and intercept of a least-squares line; the slope is 0 for constant predictions."""
     spread = guess - guess.mean()
     power = float(spread @ spread)
     slope = float(spread @ truth) / power if power > 0 else 0.0

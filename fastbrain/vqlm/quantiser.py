@@ -1,10 +1,10 @@
-"""Vectors to codes and back: a learned codebook, or finite scalars.
+"""Quantisers: a learned codebook (VQ), or finite scalar quantisation (FSQ).
 
-Both take a mask; a masked vector has no code (-1), a zero in place of its quantised value, no loss,
-and never moves the codebook.
+Both accept a mask. A masked vector has the index -1, a quantised value of zero and no loss, and it
+does not update the codebook.
 
-Where ``torch.distributed`` runs several processes they keep one codebook, as if each batch were the
-batches of all.
+Several processes of ``torch.distributed`` maintain one codebook, as if their batches were
+concatenated.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .config import QuantiserConfig
 
 @dataclass(frozen=True)
 class Quantised:
-    """What a quantiser makes of vectors.
+    """Output of a quantiser: vectors, quantised values, indices and commitment loss.
 
     Parameters
     ----------
     vectors : Tensor, (..., D)
-        What was quantised: of length one for the cosine.
+        The vectors before quantisation, of length one for the cosine metric.
     values : Tensor, (..., D)
-        The codes; gradients reach the encoder through them.
+        Quantised values; gradients reach the encoder through them.
     indices : Tensor, (...) int64
         -1 where masked.
     commitment : Tensor, scalar
@@ -44,7 +44,7 @@ class Quantised:
 
 
 class VectorQuantiser(nn.Module):
-    """The nearest code of a learned codebook, with moving averages in place of gradients.
+    """Nearest-code quantiser with a codebook updated by moving averages instead of gradients.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class VectorQuantiser(nn.Module):
 
     @property
     def state(self) -> ops.VQState:
-        """Codebook and moving averages, shared with this module."""
+        """Codebook and moving averages; the tensors are shared with this module."""
         return ops.VQState(self.codebook, self.count, self.total)
 
     def start(
@@ -77,22 +77,22 @@ class VectorQuantiser(nn.Module):
         generator: torch.Generator | None = None,
         group: dist.ProcessGroup | None = None,
     ) -> None:
-        """Put the codebook where the vectors are, by k-means.
+        """Initialise the codebook by k-means on the vectors.
 
         Parameters
         ----------
         z : Tensor, (..., D)
-            At least as many as there are codes.
+            At least as many vectors as codes.
         mask : Tensor, (...) bool, optional
         generator : Generator, optional
-            The first process's counts.
+            With several processes, the generator of the first one is used.
         group : ProcessGroup, optional
-            Processes whose vectors count as one. Default: all there are.
+            Processes that pool their vectors. Default: all processes.
 
         Raises
         ------
         InputError
-            Fewer vectors than codes.
+            There are fewer vectors than codes.
         """
         state = ops.vq_init(
             self._prepared(z.detach()),
@@ -107,13 +107,13 @@ class VectorQuantiser(nn.Module):
         self.started.fill_(True)
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantised:
-        """Quantise `z` (..., D) where `mask` (...) is true; the codebook stays as it is."""
+        """Quantise `z` (..., D) where `mask` (...) is true, without updating the codebook."""
         if not self.started:
             raise InputError(
                 "VectorQuantiser: the codebook must have been started, got an empty one. Call "
                 "start() with vectors of the encoder, or load trained weights."
             )
-        # under autocast too, the codebook's own precision
+        # use the precision of the codebook, also under autocast
         vectors = self._prepared(blank(z, mask).to(self.codebook.dtype))
         indices = ops.vq_lookup(vectors, self.codebook, metric=self.config.metric, mask=mask)
         codes = self.values_of(indices)
@@ -126,7 +126,7 @@ class VectorQuantiser(nn.Module):
         return Quantised(vectors, blank(values, mask), indices, commitment)
 
     def values_of(self, indices: Tensor) -> Tensor:
-        """Codes (..., D) of `indices` (...); any for -1."""
+        """Look up codes (..., D) of `indices` (...); undefined where the index is -1."""
         codes = self.codebook[indices.clamp_min(0)]
         return unit(codes) if self.config.metric == "cosine" else codes
 
@@ -139,16 +139,16 @@ class VectorQuantiser(nn.Module):
         mask: Tensor | None = None,
         group: dist.ProcessGroup | None = None,
     ) -> None:
-        """Move the codebook towards what its codes were used for, and revive dead codes.
+        """Move each code towards the vectors assigned to it, and replace dead codes.
 
         Parameters
         ----------
         vectors : Tensor, (..., D)
-            As :class:`Quantised` has them.
+            Vectors from :class:`Quantised`.
         indices : Tensor, (...) int64
         mask : Tensor, (...) bool, optional
         group : ProcessGroup, optional
-            Processes whose batches count as one; each of them has to call. Default: all there are.
+            Processes that pool their batches; each must make this call. Default: all processes.
         """
         config, group = self.config, group or everyone()
         vectors = vectors.detach()
@@ -162,7 +162,7 @@ class VectorQuantiser(nn.Module):
 
 
 class ScalarQuantiser(nn.Module):
-    """Each dimension rounded to one of a few levels (FSQ, arXiv 2309.15505, section 3).
+    """Rounds each dimension to one of a few levels (FSQ, arXiv 2309.15505, section 3).
 
     Parameters
     ----------
@@ -187,14 +187,14 @@ class ScalarQuantiser(nn.Module):
         generator: torch.Generator | None = None,
         group: dist.ProcessGroup | None = None,
     ) -> None:
-        """There is no codebook to start."""
+        """Do nothing: FSQ has no codebook to initialise."""
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantised:
         """Quantise `z` (..., D) where `mask` (...) is true."""
         half = (self.levels - 1) / 2
-        # an even number of levels has none at zero: the grid is shifted by half a step
+        # an even number of levels has no level at zero, so the grid is shifted by half a step
         shift = torch.where(self.levels % 2 == 0, 0.5, 0.0)
-        # a little beyond the last level, so that two levels have a finite shift
+        # slightly beyond the last level, so that atanh is finite for two levels
         edge = half * (1 + 1e-3)
         z = blank(z, mask).float()
         bounded = torch.tanh(z + torch.atanh(shift / edge)) * edge - shift
@@ -208,7 +208,7 @@ class ScalarQuantiser(nn.Module):
         return Quantised(z, blank(values, mask), indices, values.new_zeros(()))
 
     def values_of(self, indices: Tensor) -> Tensor:
-        """Values (..., D) in [-1, 1] of `indices` (...); any for -1."""
+        """Look up values (..., D) in [-1, 1] of `indices` (...); undefined for index -1."""
         digits = indices.clamp_min(0)[..., None] // self.radix % self.levels
         middle = self.levels // 2
         return (digits - middle) / middle
@@ -221,39 +221,39 @@ class ScalarQuantiser(nn.Module):
         mask: Tensor | None = None,
         group: dist.ProcessGroup | None = None,
     ) -> None:
-        """There is no codebook to move."""
+        """Do nothing: FSQ has no codebook to update."""
 
 
 Quantiser = VectorQuantiser | ScalarQuantiser
 
 
 def make_quantiser(config: QuantiserConfig) -> Quantiser:
-    """The quantiser a configuration asks for."""
+    """Build the quantiser of a configuration."""
     return VectorQuantiser(config) if config.kind == "vq" else ScalarQuantiser(config)
 
 
 def everyone() -> dist.ProcessGroup | None:
-    """All processes, or None where this is the only one."""
+    """Return the group of all processes, or None for a single process."""
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return None
     return dist.group.WORLD
 
 
 def blank(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Zeros in place of the rows of `x` (..., D) where `mask` (...) is false, NaN included."""
+    """Set rows of `x` (..., D) to zero where `mask` (...) is false, also if they contain NaN."""
     return x if mask is None else torch.where(mask[..., None], x, 0.0)
 
 
 def straight_through(vectors: Tensor, codes: Tensor) -> Tensor:
-    """`codes` in value, with the gradient of `vectors`."""
+    """Return the values of `codes`, with the gradient passed to `vectors` unchanged."""
     return vectors + (codes - vectors).detach()
 
 
 def rotated(vectors: Tensor, codes: Tensor) -> Tensor:
-    """`codes` in value; gradients are turned and stretched from code to vector.
+    """Return the values of `codes`, with gradients rotated and scaled from code to vector.
 
     ``q = λ R e`` with the rotation R of e onto q held constant (arXiv 2410.06424, section 4.2). A
-    vector of zero has no direction: it gets the gradient of its code as it is.
+    zero vector has no direction and receives the gradient of its code unchanged.
     """
     e, q = unit(vectors.detach()), unit(codes.detach())
     r = unit(e + q)

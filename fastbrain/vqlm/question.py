@@ -1,4 +1,4 @@
-"""A recording in codes, and how a language model is asked about it."""
+"""Codes of a recording, and questions to a language model about it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .autoencoder import VQAutoencoder
 
 @dataclass(frozen=True)
 class Question:
-    """How a recording is asked about.
+    """Question about a recording, with the tokens of question and answer.
 
     Parameters
     ----------
     tokenizer : PreTrainedTokenizer
     vocabulary : CodeVocabulary
     digits : DigitTokens or None
-        Of answers that are numbers; None where they are words.
+        Digit tokens for numeric answers; None for answers in words.
     text : str
     """
 
@@ -37,9 +37,9 @@ class Question:
     text: str
 
     def row(self, codes: Tensor, answer: float | str | None = None) -> MixedSequence:
-        """Recording (R, P), question and, where it is given, the answer.
+        """Build the sequence of recording (R, P), question and optional answer.
 
-        Codes and the answer are predicted; the question, which is always the same, is not.
+        Codes and answer carry labels; the question does not, because it is always the same.
         """
         answered = [] if answer is None else [spelled(answer, self.tokenizer, self.digits)]
         row = interleave([codes, self.text, *answered], self.tokenizer, self.vocabulary)
@@ -50,12 +50,12 @@ class Question:
 
 @checked
 def spelled(answer: float | str, tokenizer: Any, digits: DigitTokens | None) -> Tensor:
-    """Tokens (N,) int64 of an answer, in digits where there are some.
+    """Tokens (N,) int64 of an answer, spelled in digits if `digits` is given.
 
     Raises
     ------
     InputError
-        A number has too many places, or the tokenizer does not know the words.
+        A number has too many digits, or a word is not in the tokenizer's vocabulary.
     """
     if digits is not None:
         return digits.tokens(float(answer))
@@ -69,7 +69,7 @@ def spelled(answer: float | str, tokenizer: Any, digits: DigitTokens | None) -> 
 
 
 def spread_starts(length: int, steps: int, draws: int) -> list[int]:
-    """Where `draws` parts of `steps` begin that are spread evenly over `length`."""
+    """Start indices of `draws` parts of `steps` steps, spread evenly over `length`."""
     last = length - steps
     return [i * last // max(1, draws - 1) for i in range(draws)]
 
@@ -77,14 +77,14 @@ def spread_starts(length: int, steps: int, draws: int) -> list[int]:
 @checked(least={"frames": 1})
 @torch.no_grad()
 def recording_codes(coder: VQAutoencoder, series: npt.NDArray[Any], frames: int) -> Tensor:
-    """Codes (R, P) int64 of a series (R, T), window by window as in training.
+    """Encode a series (R, T) to codes (R, P) int64, window by window as in training.
 
-    Frames that fill no patch are left out.
+    Trailing frames that do not fill a patch are dropped.
 
     Raises
     ------
     InputError
-        The series has other regions than the coder or no whole patch.
+        The number of regions differs from the coder's, or the series is shorter than a patch.
     """
     patch = coder.config.patch
     if series.ndim != 2 or len(series) != coder.config.regions or series.shape[1] < patch:

@@ -1,4 +1,4 @@
-"""A trained autoencoder on disk: weights, codebook, scale and whom the scale was fitted on."""
+"""Save and load a trained autoencoder: weights, codebook, scale and training runs."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _FILES = ("model.safetensors", "config.json")
 
 @dataclass(frozen=True)
 class CoderCard:
-    """What must be known to use an autoencoder; saved beside the weights.
+    """Metadata needed to use an autoencoder; saved with the weights.
 
     Parameters
     ----------
     regions : tuple of str
-        Names, in the order of the series' rows.
+        Region names, in the order of the rows of a series.
     tr : float
-        Seconds between frames of the training runs: other recordings are resampled to it.
+        Seconds between frames of the training runs; other recordings must be resampled to it.
     fitted_on : tuple of str
-        Runs that scale, codebook and weights have seen.
+        Runs on which scale, codebook and weights were fitted.
     """
 
     regions: tuple[str, ...]
@@ -50,14 +50,14 @@ class CoderCard:
 def save_vq(
     model: VQAutoencoder, folder: str | Path, card: CoderCard, *, replace: bool = False
 ) -> Path:
-    """Write a model atomically: the folder is there whole or not at all.
+    """Write a model atomically, so that the folder is either complete or absent.
 
     Raises
     ------
     OutputExistsError
         The folder exists and `replace` is false.
     CheckpointError
-        A weight is not finite, or the card names other regions than the model has.
+        A weight is not finite, or the number of regions in the card differs from the model's.
     """
     from safetensors.torch import save
 
@@ -88,18 +88,18 @@ def save_vq(
 def load_vq(
     folder: str | Path, *, regions: Sequence[str] | None = None
 ) -> tuple[VQAutoencoder, CoderCard]:
-    """Load what :func:`save_vq` wrote, in evaluation mode.
+    """Load a model saved by :func:`save_vq`, in evaluation mode.
 
     Parameters
     ----------
     folder : str or Path
     regions : sequence of str, optional
-        Names of the series' rows, to be compared with those of training.
+        Names of the rows of the series to encode, compared with those of training.
 
     Raises
     ------
     CheckpointError
-        A file is missing or damaged, a tensor does not fit, or the regions are others.
+        A file is missing or damaged, a tensor does not fit, or the regions differ.
     ConfigError
         The configuration has an unknown key.
     """

@@ -1,4 +1,4 @@
-"""Windows of brain with the text read in them, batch by batch, in an order that can be resumed."""
+"""Brain windows with their texts, and a loader that can be resumed within an epoch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...errors import InputError
 @checked
 @dataclass(frozen=True, eq=False)
 class BrainTexts:
-    """Samples of one part of a split.
+    """Windows and texts of one part of a split.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ class BrainTexts:
     windows : Tensor, (N, t, k) float32
         Components of the volumes, standardised over the training part.
     texts : tuple of str, (N,)
-        What is to be decoded.
+        Texts to decode.
     prompts : tuple of str, (N,)
-        What was said before; empty where nothing was. Default: nothing.
+        Text before each sample, possibly empty. Default: all empty.
     """
 
     trial_ids: tuple[str, ...]
@@ -54,7 +54,7 @@ class BrainTexts:
         return len(self.trial_ids)
 
     def take(self, rows: Sequence[int]) -> BrainTexts:
-        """Some of the samples, in the order of `rows`."""
+        """Select samples, in the order of `rows`."""
         return BrainTexts(
             tuple(self.trial_ids[i] for i in rows),
             self.windows[list(rows)],
@@ -72,7 +72,7 @@ class BrainTextLoader:
     batch_size : int
     shuffle : bool
     seed : int
-        Epoch e is shuffled by seed + e.
+        Epoch e is shuffled with seed + e.
     """
 
     def __init__(
@@ -99,9 +99,9 @@ class BrainTextLoader:
         self.epoch, self.position = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, and batches of it already handed out."""
+        """Return the epoch and the number of batches of it already yielded."""
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Resume from a saved epoch and position."""
         self.epoch, self.position = int(state["epoch"]), int(state["position"])

@@ -1,12 +1,12 @@
-"""BrainLLM on one voxel store, from voxels to a saved model.
+"""Training run of BrainLLM on one voxel store, from voxels to a saved model.
 
-The run folder holds what is needed to do it again and what is needed to judge it::
+The run folder contains what is needed to reproduce and to evaluate the run::
 
-    config.json     BrainRunConfig, whole
-    manifest.json   store and its fingerprint, LLM, split, audit, which trials may be scored
-    llm/ llm.json   the language model, or where it is (:func:`fastbrain.lm.kept_llm.keep_llm`)
+    config.json     complete BrainRunConfig
+    manifest.json   store and its fingerprint, LLM, split, audit, trials that may be scored
+    llm/ llm.json   the language model, or its location (:func:`fastbrain.lm.kept_llm.keep_llm`)
     stages/NAME/    log and checkpoints of each stage
-    model/          the trained model with its components (safetensors, strict)
+    model/          the trained model with its components (safetensors, loaded strictly)
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ from .steering import SteeringFit
 @checked(error=ConfigError)
 @dataclass(frozen=True)
 class BrainRunConfig:
-    """What :func:`train_brainllm_run` does; `training` may come from :func:`brainllm_preset`.
+    """Configuration of :func:`train_brainllm_run`; see :func:`brainllm_preset` for `training`.
 
     Parameters
     ----------
     features : int
-        Principal components k; at most one less than there are training volumes.
+        Principal components k; at most the number of training volumes less one.
     standardise : {"centre", "zscore"}
-        Of voxels, before the components.
+        Standardisation of the voxels before the PCA.
     whiten : bool
-        Whether components get unit variance.
+        Whether components are scaled to unit variance.
     atlas : str or None
-        Label image on the store's grid; with `regions` it names the voxels to use.
+        Label image on the store's grid; with `regions` it selects the voxels to use.
     regions : tuple of int
-        Labels of the atlas.
+        Labels of the atlas to use.
     decoder, dropout, additive_position, position, steering
         As in :class:`fastbrain.brainllm.BrainLLMConfig`.
     llm : str or None
@@ -85,7 +85,7 @@ class BrainRunConfig:
         require(self, "regions", both, "be given with an atlas, and an atlas with regions")
 
     def model(self, frames: int) -> BrainLLMConfig:
-        """Sizes of the model."""
+        """Build the model configuration for windows of `frames` volumes."""
         return BrainLLMConfig(
             self.features,
             frames,
@@ -97,18 +97,18 @@ class BrainRunConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dict for JSON."""
+        """Convert to a plain dict for JSON."""
         return to_dict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BrainRunConfig:
-        """Build from a plain dict; an unknown key is a :class:`ConfigError`."""
+        """Build from a plain dict; an unknown key raises :class:`ConfigError`."""
         return from_dict(cls, values)
 
 
 @checked
 def audit_brainllm(store: VoxelStore, config: BrainRunConfig) -> Audit:
-    """Audit the split of a store for what a run is about to do with it."""
+    """Audit the split of a store together with the fits that a run will make."""
     fits = [FitScope(f"PCA of {config.features} components", store.split.train)]
     if config.llm is None:
         fits.append(FitScope("language model", store.split.train))
@@ -125,7 +125,7 @@ def train_brainllm_run(
     device: str = "cpu",
     allow_leak: str | None = None,
 ) -> SavedBrainLLM:
-    """Train BrainLLM on a store: components, language model, decoder (arXiv 2311.09889).
+    """Train BrainLLM on a store: PCA, language model and brain decoder (arXiv 2311.09889).
 
     Parameters
     ----------
@@ -134,29 +134,29 @@ def train_brainllm_run(
         New run folder.
     config : BrainRunConfig, optional
     resume : bool
-        Go on from the newest checkpoints of an interrupted run.
+        Continue from the newest checkpoints of an interrupted run.
     device : str
     allow_leak : str, optional
-        Why a leak does not matter. It stands in the run's manifest.
+        Reason to accept a leak; it is recorded in the run's manifest.
 
     Returns
     -------
     SavedBrainLLM
-        Saved in ``out/model``.
+        Also saved in ``out/model``.
 
     Raises
     ------
     LeakError
-        A part of the split knows of another, and `allow_leak` is None.
+        The audit finds a leak between parts of the split, and `allow_leak` is None.
     OutputExistsError
-        `out` holds something and `resume` is false.
+        `out` is not empty and `resume` is false.
     CheckpointError
-        A resumed run has another configuration or store.
+        The configuration or store differs from that of the run to resume.
     InputError
-        There are more components than the training volumes have, or the language model cannot be
-        found, brings code of its own or has no safetensors.
+        There are more components than the rank of the training volumes, or the language model
+        cannot be found, contains custom code or has no safetensors.
     DiskError
-        `out` cannot be written into.
+        `out` is not writable.
     """
     config = absolute_paths(config or BrainRunConfig(), files=("atlas",), models=("llm",))
     check_environment(out, function="train")

@@ -1,4 +1,4 @@
-"""How BrainLLM is trained: as its paper says, as its published code does, and as we advise."""
+"""Training presets of BrainLLM: paper, published code, and ours."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from ...training.config import OptimConfig, StageConfig
 @checked(error=ConfigError)
 @dataclass(frozen=True)
 class BrainLLMTraining:
-    """What :func:`train_brainllm` does.
+    """Options of :func:`train_brainllm`.
 
     Parameters
     ----------
     warmup, tune : StageConfig or None
-        None leaves the stage out. Of a stage's fields, `groups` and `losses` are not read.
+        None skips the stage. The fields `groups` and `losses` of a stage are ignored.
     target : {"continuation", "prompt"}
-        Whose mean word vector the warm-up aims at.
+        Text from which the target of the warm-up, a mean word vector, is computed.
     keep : {"newest", "oldest"}
-        Which end of a prompt that is too long stays.
+        Which end of a prompt that is too long is kept.
     max_prompt_tokens, max_text_tokens : int
-        A longer text is an error, a longer prompt is cut.
+        A longer text raises an error; a longer prompt is cut.
     end : bool
-        Whether texts are followed by the end token: whole sentences, not stretches of a story.
+        Whether the end token follows each text: true for whole sentences, false for stretches of
+        a story.
     steering_penalties : tuple of float
-        Squared penalties on the steering to choose from, on the validation part.
+        Candidate L2 penalties on the steering; the validation part chooses among them.
     """
 
     warmup: StageConfig | None = None
@@ -52,18 +53,18 @@ class BrainLLMTraining:
         require(self, "steering_penalties", positive, "be positive")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dict for JSON."""
+        """Convert to a plain dict for JSON."""
         return to_dict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BrainLLMTraining:
-        """Build from a plain dict; an unknown key is a :class:`ConfigError`."""
+        """Build from a plain dict; an unknown key raises :class:`ConfigError`."""
         return from_dict(cls, values)
 
 
 @checked
 def brainllm_preset(name: str = "fastbrain") -> BrainLLMTraining:
-    """Settings of BrainLLM's training; docs/brainllm.md says what differs and why.
+    """Return a training preset of BrainLLM; docs/brainllm.md lists the differences and reasons.
 
     Parameters
     ----------

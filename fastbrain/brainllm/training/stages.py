@@ -1,4 +1,4 @@
-"""BrainLLM's training: a warm-up towards word vectors, steering, then prompt tuning."""
+"""Training stages of BrainLLM: steering, warm-up towards word vectors, then prompt tuning."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .steering import SteeringFit, fit_steering
 
 
 class _Reading(Objective):
-    """A BrainLLM and the token ids of its texts."""
+    """Base of the objectives: a BrainLLM, and token ids of prompts and texts."""
 
     def __init__(self, model: BrainLLM, config: BrainLLMTraining) -> None:
         super().__init__()
         self.model, self.config = model, config
 
     def prompt(self, batch: BrainTexts) -> tuple[Tensor, Tensor]:
-        """Ids and mask of the prompts, (B, P)."""
+        """Token ids and mask of the prompts, (B, P)."""
         return encode_context(
             self.model.text_tokenizer,
             batch.prompts,
@@ -38,7 +38,7 @@ class _Reading(Objective):
         )
 
     def text(self, batch: BrainTexts) -> tuple[Tensor, Tensor]:
-        """Ids and mask of the texts, (B, A)."""
+        """Token ids and mask of the texts, (B, A)."""
         return encode_continuations(
             self.model.text_tokenizer,
             batch.texts,
@@ -49,29 +49,29 @@ class _Reading(Objective):
 
 
 class WarmUp(_Reading):
-    """Squared distance of each volume's vector to the mean word vector of the sample."""
+    """Mean squared error between each volume's vector and the mean word vector of the sample."""
 
     def forward(self, batch: BrainTexts) -> dict[str, Tensor]:
-        """Terms of a batch."""
+        """Compute the loss of a batch."""
         ids, mask = self.prompt(batch) if self.config.target == "prompt" else self.text(batch)
         words = self.model.llm.get_input_embeddings()(ids).float()
-        # padding takes no part in the mean
+        # the mean excludes padding
         mean = (words * mask[..., None]).sum(dim=1) / mask.sum(dim=1)[:, None]
         found = self.model.words(batch.windows)
         return {"loss": F.mse_loss(found, mean[:, None].expand_as(found))}
 
 
 class PromptTuning(_Reading):
-    """Cross entropy of the texts through the frozen language model."""
+    """Cross entropy of the texts under the frozen language model."""
 
     def forward(self, batch: BrainTexts) -> dict[str, Tensor]:
-        """Terms of a batch."""
+        """Compute the loss of a batch."""
         nll, tokens = self.total(batch)
         return {"loss": nll / tokens}
 
     def total(self, batch: BrainTexts) -> tuple[Tensor, int]:
-        """Nats of a batch, summed, and its tokens."""
-        # texts that continue one prompt of one brain share what stands before them
+        """Summed negative log likelihood of a batch in nats, and its number of tokens."""
+        # texts with the same prompt and brain share the computation of both
         first: dict[tuple[str, bytes], int] = {}
         keys = [
             (prompt, window.tobytes())
@@ -100,33 +100,33 @@ def train_brainllm(
     run_dir: str | Path,
     resume: bool = False,
 ) -> dict[str, History | SteeringFit]:
-    """Train a BrainLLM; the validation part decides when to stop, and learns nothing.
+    """Train a BrainLLM; the validation part is used for early stopping and the steering penalty.
 
     Parameters
     ----------
     model : BrainLLM
     train, val : BrainTexts
-        Of two disjoint parts. The test part has no place here.
+        Two disjoint parts. The test part must not be passed.
     config : BrainLLMTraining
-        From :func:`brainllm_preset`.
+        For instance from :func:`brainllm_preset`.
     run_dir : str or Path
-        Gets a folder a stage.
+        Each stage writes into its own subfolder.
     resume : bool
-        Go on from the newest checkpoints.
+        Continue from the newest checkpoints.
 
     Returns
     -------
     dict
-        ``"warmup"`` and ``"tune"`` to their History, ``"steering"`` to its SteeringFit.
+        ``"warmup"`` and ``"tune"`` map to a History, ``"steering"`` to a SteeringFit.
 
     Raises
     ------
     LeakError
-        A sample, or a whole window, is in both parts.
+        A sample or an identical window is in both parts.
     ConfigError
-        The warm-up has no prompt to aim at.
+        The target of the warm-up is the prompt, and a sample has none.
     InputError
-        A text is longer than allowed: no continuation is cut in silence.
+        A text is longer than allowed; texts are never truncated silently.
     """
     _disjoint(train, val)
     if config.warmup and config.target == "prompt" and not all(p.strip() for p in train.prompts):
@@ -146,7 +146,7 @@ def train_brainllm(
         objective = kind(model, config)
         model.requires_grad_(True)
         model.llm.requires_grad_(False)
-        # the marks have no part in the warm-up, and steering was fitted exactly
+        # the warm-up does not use the marks, and steering is already fitted
         model.marks.requires_grad_(name == "tune")
         if model.steer is not None:
             model.steer.requires_grad_(False)

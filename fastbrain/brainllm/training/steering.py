@@ -1,7 +1,7 @@
-"""The fit of BrainLLM's steering: which words a brain makes likelier, whatever stands before them.
+"""Fit of the steering of BrainLLM: a bias on word probabilities that depends on the brain only.
 
-Texts are bags of words here and the fit a log-linear model, convex in its weights. How much of it
-the language model needs beside its own context is for the validation part to say.
+The fit treats texts as bags of words and is a log-linear model, convex in its weights. The
+validation part chooses the penalty, with the language model and its context in the loop.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from ..model import BrainLLM
 from .dataset import BrainTexts
 from .presets import BrainLLMTraining
 
-_AT_ONCE = 512  # samples whose vocabularies are in memory
-_SMOOTHING = 0.02  # count of a word that no training text holds
+_AT_ONCE = 512  # samples per chunk: each needs a row of vocabulary size in memory
+_SMOOTHING = 0.02  # added to the count of every word, for words that no training text contains
 
 
 @dataclass(frozen=True)
 class SteeringFit:
-    """How the fit went.
+    """Result of :func:`fit_steering`: chosen penalty and validation scores.
 
     Parameters
     ----------
     penalty : float
-        The one that serves the validation part best; infinite where steering does not help it.
+        Penalty with the lowest validation loss; infinite if steering does not lower it.
     nll : dict
-        Penalty to nats a token of the validation part; infinity to those without steering.
+        Validation loss in nats per token for each penalty; the key infinity is no steering.
     fitted_on : tuple of str
         Training samples.
     """
@@ -43,7 +43,7 @@ class SteeringFit:
 
     @property
     def scope(self) -> FitScope:
-        """The samples it was fitted on, for the leak auditor."""
+        """Samples the steering was fitted on, for the leak audit."""
         return FitScope("steering", self.fitted_on)
 
 
@@ -52,12 +52,12 @@ class SteeringFit:
 def fit_steering(
     model: BrainLLM, train: BrainTexts, val: BrainTexts, config: BrainLLMTraining
 ) -> SteeringFit:
-    """Set the steering of a model to its best on the validation part.
+    """Fit the steering weights on the training part; the validation part chooses the penalty.
 
     Parameters
     ----------
     model : BrainLLM
-        With steering. What else is learnt has no part in the fit.
+        A model with steering. The fit does not depend on its other trained parts.
     train, val : BrainTexts
     config : BrainLLMTraining
 
@@ -72,10 +72,10 @@ def fit_steering(
 
     Notes
     -----
-    Minimises nats a token over words drawn from softmax(log corpus frequency + head · W x), plus
-    penalty / (2 k) times the squared weights W, by L-BFGS; x is the window's mean over the mean
-    standard deviation of its k components. The penalty is the one with which the language model,
-    reading prompt and text, is least surprised by the validation texts.
+    L-BFGS minimises the nats per token of words under softmax(log corpus frequency + head · W x)
+    plus penalty / (2 k) times the squared weights W. Here x is the window's mean divided by the
+    mean standard deviation of its k components. The chosen penalty gives the lowest negative log
+    likelihood of the validation texts under the language model with prompt and text as context.
     """
     if model.steer is None:
         raise ConfigError("fit_steering: the model must have steering, got none.")
@@ -96,7 +96,7 @@ def fit_steering(
     found: dict[float, tuple[float, Tensor]] = {}
     weight.zero_()
     found[float("inf")] = surprise(), weight.clone()
-    # from the strongest penalty down, each from the one before
+    # from the strongest penalty to the weakest, each started at the previous solution
     for penalty in sorted(config.steering_penalties, reverse=True):
         weight.copy_(bags.fitted(weight, penalty * scale**2 / model.config.features))
         found[penalty] = surprise(), weight.clone()
@@ -107,7 +107,7 @@ def fit_steering(
 
 @dataclass(frozen=True, eq=False)
 class _Bags:
-    """Training texts as counts of words, as a log-linear model sees them."""
+    """Training data of the log-linear model: mean windows, token ids and corpus frequencies."""
 
     windows: Tensor  # (N, k)
     ids: Tensor  # (N, A)
@@ -130,7 +130,7 @@ class _Bags:
         return cls(data.windows.mean(dim=1).to(head), ids, mask, base, head)
 
     def fitted(self, start: Tensor, penalty: float) -> Tensor:
-        """Weights (d, k) of least nats a token plus penalty / 2 times their squares."""
+        """Weights (d, k) that minimise nats per token plus penalty / 2 times their squares."""
         weight = start.detach().clone().requires_grad_(True)
         optimiser = torch.optim.LBFGS(
             [weight], max_iter=10, tolerance_change=1e-6, line_search_fn="strong_wolfe"
@@ -158,7 +158,7 @@ class _Bags:
 def _alone(
     model: BrainLLM, prompt: str, text: str, config: BrainLLMTraining
 ) -> tuple[Tensor, Tensor]:
-    """Tokens of a text (T,), and log probabilities (T, V) of each next one without a brain."""
+    """Tokens of a text (T,), and log probabilities (T, V) of each next token without a brain."""
     tokenizer, device = model.text_tokenizer, model.device
     prompts, _ = encode_context(
         tokenizer, [prompt], max_tokens=config.max_prompt_tokens, keep=config.keep, device=device

@@ -1,4 +1,4 @@
-"""The stage that teaches an autoencoder its codes."""
+"""Training stage of the VQ autoencoder."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from .code_scores import coding_scores
 from .series_loader import SeriesBatch, SeriesLoader
 
 Runs = Mapping[str, npt.NDArray[Any]]
-_ROWS_PER_CODE = 4  # vectors that k-means starts from
+_ROWS_PER_CODE = 4  # vectors per code for the k-means initialisation
 
 
 @checked
 @dataclass(frozen=True)
 class TextSide:
-    """What brain features are aligned to; all of it frozen.
+    """Frozen text embeddings to which brain features are aligned.
 
     Parameters
     ----------
     embeddings : Tensor, (V, d)
         Input embeddings of a language model.
     token_ids : Tensor, (N,) int64
-        A text in that model's tokens: tokens are drawn as often as they occur.
+        A text in tokens of that model; tokens are drawn with their frequency in it.
     descriptions : mapping of str to Tensor, (d,), optional
-        By run, for the contrastive loss: for instance the mean embedding of a description.
+        Embedding of each run for the contrastive loss, for instance the mean of its description.
     """
 
     embeddings: Tensor
@@ -63,21 +63,21 @@ class TextSide:
 
 
 class CodedSeries(Objective):
-    """Signal and spectrum back from codes; features that a classifier takes for text.
+    """Objective of the autoencoder: reconstruction, commitment and alignment losses.
 
     Parameters
     ----------
     model : VQAutoencoder
     config : VQStageConfig
     steps : int
-        Optimiser steps of the whole training: the reversal grows with progress.
+        Optimiser steps of the whole training; the strength of the reversal grows with progress.
     text : TextSide, optional
-        Needed by the domain and the contrastive loss.
+        Required by the domain and the contrastive loss.
 
     Raises
     ------
     ConfigError
-        A loss has a weight and lacks what it needs.
+        A loss with a positive weight lacks its text, descriptions or decoder.
     """
 
     steps_done: Tensor
@@ -120,7 +120,7 @@ class CodedSeries(Objective):
         self._seen: list[Quantised] = []
 
     def forward(self, batch: SeriesBatch) -> dict[str, Tensor]:
-        """All terms of a batch of windows."""
+        """Compute the loss and its terms for a batch of windows."""
         device = self.model.center.device
         mask = None if batch.mask is None else batch.mask.to(device)
         patches = self.model.patches(batch.series.to(device), mask)
@@ -141,7 +141,7 @@ class CodedSeries(Objective):
             domain = self.domain(tokens, self.vocabulary[self.token_ids[drawn]], strength=strength)
             terms |= {"domain_loss": domain.loss, "domain_accuracy": domain.accuracy}
             loss = loss + weights.domain * domain.loss
-        # validation may hold a single window, which has no other to be told from
+        # a validation batch may contain a single window, without another one to contrast it with
         if self.contrastive is not None and len(features) > 1:
             described = torch.stack([self.descriptions[run].to(device) for run in batch.runs])
             terms["contrastive_loss"] = self.contrastive(pooled(features, mask), described)
@@ -151,11 +151,11 @@ class CodedSeries(Objective):
         return {"loss": loss, **terms}
 
     def before_step(self) -> None:
-        """Forget what a skipped step saw."""
+        """Discard the vectors of a skipped step."""
         self._seen = []
 
     def after_step(self) -> None:
-        """Move the codebook by all batches of the step at once."""
+        """Update the codebook with all batches of the step at once."""
         vectors = torch.cat([q.vectors.detach().flatten(0, -2) for q in self._seen])
         indices = torch.cat([q.indices.flatten() for q in self._seen])
         self.model.quantiser.update(vectors, indices, mask=indices >= 0)
@@ -163,7 +163,7 @@ class CodedSeries(Objective):
 
 
 def pooled(features: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean feature (B, dim) of each sample over the tokens (B, R, P) that count."""
+    """Mean feature (B, dim) of each sample over its unmasked tokens (B, R, P)."""
     if mask is None:
         return features.mean(dim=(1, 2))
     weight = mask[..., None].to(features)
@@ -183,20 +183,20 @@ def train_vq(
     on_epoch: Callable[[Row], None] | None = None,
     record: Mapping[str, Any] | None = None,
 ) -> History:
-    """Train an autoencoder on series of regions.
+    """Train an autoencoder on region series.
 
     Parameters
     ----------
     model : VQAutoencoder
-        Its scale was fitted on `runs`.
+        A model with a scale that was fitted on `runs`.
     runs : mapping of str to ndarray, (R, T)
         Training runs, in the units of the scale.
     config : VQStageConfig
         See :func:`vq_preset`.
     run_dir : str or Path
     val_runs : mapping of str to ndarray, optional
-        The weights with the smallest signal loss on them are kept; R² against mean and AR(1), code
-        usage and perplexity are logged after each epoch.
+        Validation runs. The weights with the smallest signal loss on them are kept; R² against
+        mean and AR(1), code usage and perplexity are logged after each epoch.
     text : TextSide, optional
     resume : bool
     on_epoch, record
@@ -209,9 +209,9 @@ def train_vq(
     Raises
     ------
     InputError
-        Fewer tokens than codes, or runs that do not fit the model.
+        There are fewer tokens than codes, or the runs do not fit the model.
     ConfigError
-        A loss lacks what it needs.
+        See :class:`CodedSeries`.
     """
 
     def windows(of: Runs, shuffle: bool) -> SeriesLoader:
@@ -226,7 +226,7 @@ def train_vq(
 
     loader = windows(runs, shuffle=True)
     steps = config.epochs * -(-len(loader) // config.accumulate)
-    # new layers of the objective are drawn before the loop seeds
+    # the new layers of the objective are initialised before the loop sets its seed
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         objective = CodedSeries(model, config, steps=steps, text=text)
@@ -250,7 +250,7 @@ def train_vq(
 def _validation(
     objective: CodedSeries, held: SeriesLoader | None, baseline: Autoregression
 ) -> Callable[[], dict[str, float]] | None:
-    """Mean of every term, R², usage and perplexity; what is wrong with the codes is said."""
+    """Build the validation: means of all terms, R², usage and perplexity; prints usage findings."""
     if held is None:
         return None
     terms = mean_validation(objective, held)
@@ -269,12 +269,12 @@ def _validation(
 @checked
 @torch.no_grad()
 def start_codebook(model: VQAutoencoder, loader: Iterable[SeriesBatch], *, seed: int = 0) -> None:
-    """Start the codebook on vectors of the encoder as it is, unless it was started before.
+    """Initialise the codebook on vectors of the current encoder, unless it is initialised.
 
     Raises
     ------
     InputError
-        The runs have fewer tokens than the codebook codes.
+        The runs have fewer tokens than the codebook has codes.
     """
     quantiser = model.quantiser
     if bool(getattr(quantiser, "started", True)):

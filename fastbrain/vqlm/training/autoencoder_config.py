@@ -1,4 +1,4 @@
-"""What the training of the autoencoder is told, and its presets."""
+"""Configuration of the training of the autoencoder, and presets."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..config import QuantiserConfig, VQAutoencoderConfig
 @checked(error=ConfigError)
 @dataclass(frozen=True)
 class VQLosses:
-    """Weights of the autoencoder's losses; the commitment's is the quantiser's.
+    """Weights of the losses of the autoencoder; the commitment weight is in QuantiserConfig.
 
     Parameters
     ----------
     signal, spectrum : float
-        Squared errors of the series and of the amplitude spectrum of its patches.
+        Weights of the squared errors of the series and of the amplitude spectrum of its patches.
     domain : float
-        Cross-entropy of the domain classifier behind the gradient reversal; 0 builds none.
+        Weight of the cross-entropy of the adversarial domain classifier; 0 builds no classifier.
     contrastive : float
-        Of recordings and their descriptions; 0 builds none.
+        Weight of the contrastive loss of recordings and descriptions; 0 builds no projections.
     text_tokens : int
-        Token embeddings drawn for a batch of the domain classifier.
+        Number of token embeddings drawn for each batch of the domain classifier.
     """
 
     signal: float = 1.0
@@ -46,12 +46,12 @@ class VQLosses:
 @checked(error=ConfigError)
 @dataclass(frozen=True)
 class VQStageConfig(StageConfig):
-    """The stage that trains the autoencoder.
+    """Configuration of the training stage of the autoencoder.
 
     Parameters
     ----------
     frames : int
-        Of a window.
+        Frames of a window.
     weights : VQLosses
     """
 
@@ -74,7 +74,7 @@ _REVIVED = QuantiserConfig(commitment=0.25, dead_below=0.1)
 _OURS = OptimConfig(lr=3e-4, weight_decay=0.05, warmup_steps=200)
 
 VQ_PRESETS: dict[str, tuple[VQAutoencoderConfig, VQStageConfig]] = {
-    # what the poster prints is the architecture alone; sizes are those of BrainLM's small model
+    # the poster gives the architecture only; sizes are those of BrainLM's small model
     "poster": (
         VQAutoencoderConfig(
             regions=424,
@@ -94,7 +94,7 @@ VQ_PRESETS: dict[str, tuple[VQAutoencoderConfig, VQStageConfig]] = {
             weights=VQLosses(spectrum=0.0, domain=1.0),
         ),
     ),
-    # no dead-code revival there, and padding entered the codebook; the second is mended here
+    # NeuroLM does not revive dead codes, and padding enters its codebook; here padding does not
     "neurolm": (
         VQAutoencoderConfig(
             regions=424,
@@ -108,7 +108,7 @@ VQ_PRESETS: dict[str, tuple[VQAutoencoderConfig, VQStageConfig]] = {
             epochs=50, batch_size=64, frames=200, optim=_NEUROLM, weights=VQLosses(domain=1.0)
         ),
     ),
-    # whether the adversary helps is open (poster: it costs 0.03 of R²): off until asked for
+    # off by default, because a benefit of the adversary is not shown (poster: it costs 0.03 of R²)
     "fastbrain": (
         VQAutoencoderConfig(regions=424, quantiser=_REVIVED),
         VQStageConfig(epochs=50, batch_size=16, frames=160, optim=_OURS),
@@ -120,18 +120,18 @@ VQ_PRESETS: dict[str, tuple[VQAutoencoderConfig, VQStageConfig]] = {
 def vq_preset(
     name: str = "fastbrain", *, regions: int, small: bool = False
 ) -> tuple[VQAutoencoderConfig, VQStageConfig]:
-    """Sizes and training as the poster, NeuroLM, or we would have them.
+    """Return sizes and training options of a preset: poster, NeuroLM, or ours.
 
     Parameters
     ----------
     name : {"fastbrain", "poster", "neurolm"}
-        "poster": "Towards a language model for brain activity recordings"; it prints autoencoder,
-        quantiser and domain classifier, no sizes. "neurolm": arXiv 2409.00101 and its code, on
-        patches of regions. "fastbrain": 512 wide, spectrum, dead-code revival, no adversary.
+        "poster": "Towards a language model for brain activity recordings"; it gives autoencoder,
+        quantiser and domain classifier, but no sizes. "neurolm": arXiv 2409.00101 and its code, on
+        patches of regions. "fastbrain": width 512, spectrum, dead-code revival, no adversary.
     regions : int
     small : bool
-        The same losses at sizes for a CPU: 64 wide, two blocks, 64 codes of 16 that follow the
-        encoder faster (decay 0.9), patches of 5 in windows of 40 frames.
+        The same losses at sizes for a CPU: width 64, two blocks, 64 codes of width 16 with decay
+        0.9, patches of 5 in windows of 40 frames.
 
     Raises
     ------

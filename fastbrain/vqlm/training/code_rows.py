@@ -1,4 +1,4 @@
-"""Rows of codes and words that a language model is tuned on."""
+"""Sequences of codes and words, their loader, and the objective of the tuning stage."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ..question import Question, spread_starts
 
 @dataclass(frozen=True)
 class RowBatch:
-    """Rows with whose they are."""
+    """Sequences and their trial ids (``person:first step``)."""
 
     rows: tuple[MixedSequence, ...]
     trial_ids: tuple[str, ...]
 
 
 class RowLoader:
-    """Rows of people, each from a part of the recording; a :class:`fastbrain.training.Loader`.
+    """Batches of sequences from parts of recordings; a :class:`fastbrain.training.Loader`.
 
     Parameters
     ----------
@@ -33,17 +33,17 @@ class RowLoader:
     answers : mapping of str to float or str
     question : Question
     steps : int
-        Time steps of a row.
+        Time steps of a sequence.
     batch_size, draws : int
-        Rows of a batch, and of each person in an epoch.
+        Sequences in a batch, and sequences of each person in an epoch.
     shuffle : bool
-        False: parts are spread evenly over the recording.
+        True: random parts in random order. False: parts spread evenly over the recording.
     seed : int
 
     Raises
     ------
     InputError
-        A recording is shorter than a row.
+        A recording is shorter than `steps`.
     """
 
     def __init__(
@@ -98,21 +98,21 @@ class RowLoader:
         return torch.randint(last + 1, (self.draws,), generator=generator).tolist()
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, and batches of it already handed out."""
+        """Return the epoch and the number of batches of it already yielded."""
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Resume from a saved epoch and position."""
         self.epoch, self.position = int(state["epoch"]), int(state["position"])
 
 
 class CodeRows(Objective):
-    """Next codes and the answer, through the language model.
+    """Objective of the tuning stage: cross-entropy of next codes and of the answer.
 
     Parameters
     ----------
     llm : PreTrainedModel
-        What trains in it requires gradients.
+        Its trained parameters require gradients.
     vocabulary : CodeVocabulary
     code_weight : float
     """
@@ -120,14 +120,14 @@ class CodeRows(Objective):
     def __init__(self, llm: Any, vocabulary: CodeVocabulary, *, code_weight: float) -> None:
         super().__init__()
         self.llm, self.vocabulary, self.code_weight = llm, vocabulary, code_weight
-        # what is frozen is not saved again, and what is tied is saved once
+        # checkpoints contain trained parameters only, and tied ones once
         named = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
         self._learned = frozenset(n for n, _ in named)
         self.register_state_dict_post_hook(_learned_alone)
         self.register_load_state_dict_post_hook(_expect_learned)
 
     def forward(self, batch: RowBatch) -> dict[str, Tensor]:
-        """Terms of some rows: nats a code, nats a digit or word."""
+        """Compute the loss of a batch and its terms: nats per code, nats per digit or word."""
         nll, labels = mixed_nll(self.llm, batch.rows)
         self.tokens += sum(len(row.ids) for row in batch.rows)
         coded = self.vocabulary.codes_of(labels) >= 0

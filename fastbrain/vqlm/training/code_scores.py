@@ -1,4 +1,4 @@
-"""How good codes are: what comes back beside easy guesses, and how many codes are in use."""
+"""Quality of codes: R² of the reconstruction against simple baselines, and code usage."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from ..quantiser import Quantised, Quantiser, VectorQuantiser
 from .series_loader import SeriesBatch
 
 ENOUGH_USED = 0.5
-_FEW_TOKENS = 4  # per code; below this, chance alone leaves codes unused
+_FEW_TOKENS = 4  # tokens per code; below this, codes are unused by chance alone
 
 
 @dataclass(frozen=True)
 class CodeUsage:
-    """Which codes are in use.
+    """Usage statistics of the codes.
 
     Parameters
     ----------
     codes, used, tokens : int
-        Size of the codebook, codes used at least once, and in how many tokens.
+        Size of the codebook, number of codes used at least once, and number of tokens.
     share : float
         `used` over `codes`.
     perplexity : float
-        Exponential of the entropy of the codes: as many equally frequent ones.
+        Exponential of the entropy of the codes: the equivalent number of equally frequent codes.
     finding : str
-        What is wrong and its likely cause; empty where enough codes are used.
+        Description of the problem and its likely cause; empty if enough codes are used.
     """
 
     codes: int
@@ -47,19 +47,19 @@ class CodeUsage:
 
 @dataclass(frozen=True)
 class CodingScores:
-    """What an autoencoder gives back of runs.
+    """Reconstruction scores of an autoencoder.
 
     Parameters
     ----------
     r2_mean : float
-        1 less squared error over that of the training mean.
+        One minus the squared error over that of the training mean.
     r2_ar1 : float
-        1 less squared error over that of AR(1), which has seen the volume before but not this one.
+        One minus the squared error over that of AR(1), which predicts a volume from the one before.
     ar1_r2_mean : float
-        AR(1) itself against the mean.
+        R² of AR(1) against the training mean.
     values : int
-        Numbers behind each R²: the first volume of a window, which AR(1) cannot predict, is left
-        out of all three.
+        Number of values behind each R². The first volume of a window, which AR(1) cannot predict,
+        is excluded from all three.
     usage : CodeUsage
     """
 
@@ -70,7 +70,7 @@ class CodingScores:
     usage: CodeUsage
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Convert to plain JSON values."""
         return asdict(self)
 
 
@@ -84,15 +84,15 @@ def coding_scores(
     Parameters
     ----------
     model : VQAutoencoder
-        Switched to evaluation mode.
+        The function switches it to evaluation mode.
     batches : iterable of SeriesBatch
     baseline : Autoregression
-        Fitted on the training runs, in their own units.
+        Fitted on the training runs, in the units of the runs.
 
     Raises
     ------
     InputError
-        No value to score.
+        The batches contain no values, or the values do not vary.
     """
     model.eval()
     center, spread = (v.double().cpu().numpy()[:, None] for v in (model.center, model.spread))
@@ -111,7 +111,7 @@ def coding_scores(
         truth = ((truth - center) / spread)[..., 1:]
         known = np.ones(truth.shape, dtype=bool)
         if batch.mask is not None:
-            # a volume counts where it and the one before lie inside the run
+            # score a volume if it is inside the run (the one before then is, too)
             known = batch.mask.repeat_interleave(model.config.patch, dim=2).numpy()[..., 1:]
         for k, other in enumerate((restored[..., 1:], mean, guess)):
             errors[k] += np.where(known, (truth - other) ** 2, 0.0).sum()
@@ -132,15 +132,15 @@ def coding_scores(
 def code_usage(
     quantiser: Quantiser, quantised: Iterable[Quantised], *, enough: float = ENOUGH_USED
 ) -> CodeUsage:
-    """Count codes, and say why if too few are used.
+    """Count the codes in use, and give a likely cause if too few are used.
 
     Parameters
     ----------
     quantiser : VectorQuantiser or ScalarQuantiser
     quantised : iterable of Quantised
-        What it made of some batches.
+        Outputs of the quantiser for some batches.
     enough : float
-        Share of the codes below which a cause is named.
+        Share of used codes below which a cause is given.
     """
     batches = list(quantised)
     indices = torch.cat([q.indices[q.indices >= 0] for q in batches])
@@ -158,7 +158,7 @@ def code_usage(
 
 
 def _cause(quantiser: Quantiser, vectors: Tensor, tokens: int) -> str:
-    """The likeliest reason why codes are not used, and what to do."""
+    """Likeliest reason why codes are unused, and a remedy."""
     config = quantiser.config
     if tokens < _FEW_TOKENS * config.size:
         return (

@@ -1,4 +1,4 @@
-"""What training a language model on codes is told."""
+"""Configuration of the training of a language model on codes."""
 
 from __future__ import annotations
 
@@ -12,45 +12,46 @@ from ...training.config import OptimConfig, StageConfig
 
 @dataclass(frozen=True)
 class VQLMConfig:
-    """Autoencoder, shared vocabulary and tuning of :func:`train_vqlm`.
+    """Configuration of :func:`train_vqlm`: autoencoder, shared vocabulary and tuning.
 
     Parameters
     ----------
     preset : {"fastbrain", "poster", "neurolm"}
-        Of the autoencoder; see :func:`vq_preset`.
+        Preset of the autoencoder; see :func:`vq_preset`.
     small : bool
-        Sizes for a CPU.
+        Whether to use sizes for a CPU.
     coder_epochs : int or None
-        Of the autoencoder; None: as the preset has it.
+        Epochs of the autoencoder; None uses the value of the preset.
     domain : float or None
-        Weight of the domain classifier; None: as the preset has it.
+        Weight of the domain classifier; None uses the value of the preset.
     llm : str or None
-        Name or folder of a causal language model. None trains a small one, on sentences and on
+        Name or folder of a causal language model. None trains a small one on sentences and on
         the question with random answers.
     target : str
-        Column of the table that is asked for.
+        Column of the participants table to predict.
     kind : {"scale", "label"}
-        A number, said in digits, or a label (a sex, a diagnosis), said in words.
+        A number, spelled in digits, or a label (a sex, a diagnosis), spelled in words.
     question : str
-        Stands between the recording and the answer.
+        Text between the recording and the answer.
     places : int
         Digits of a number.
     steps : int
-        Time steps of codes in a row.
+        Time steps of codes in a sequence.
     rank : int
-        Of LoRA in the attention projections; 0 trains the whole language model. The tokens of the
-        codes train in both.
+        Rank of LoRA in all linear layers; 0 trains the whole language model. The tokens of the
+        codes are trained in both cases.
     code_weight : float
-        Next-code prediction against the answer.
+        Weight of next-code prediction relative to the answer.
     draws : int
-        Rows of every person in an epoch, each from another part of the recording.
+        Sequences of each person in an epoch, from different parts of the recording.
     image_steps : int
-        Optimiser steps of the vision model that the series are shown to as a picture; 0: none.
+        Optimiser steps of the vision model on pictures of the series; 0 skips this baseline.
     test_part, val_part : float
-        Parts of the families that are scored, and that choose epochs and calibrate.
+        Fractions of the families in the test part and in the validation part, which chooses
+        epochs and calibrates.
     tune : StageConfig
     seed : int
-        Of the split and of everything that is drawn.
+        Seed of the split and of all random draws.
     """
 
     preset: str = "fastbrain"
@@ -93,10 +94,10 @@ class VQLMConfig:
         require(self, "domain", self.domain is None or self.domain >= 0, "be 0 or more")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dict for JSON."""
+        """Convert to a plain dict for JSON."""
         return to_dict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> VQLMConfig:
-        """Build from a plain dict; an unknown key is a :class:`ConfigError`."""
+        """Build from a plain dict; an unknown key raises :class:`ConfigError`."""
         return from_dict(cls, values)

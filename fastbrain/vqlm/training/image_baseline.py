@@ -1,7 +1,7 @@
-"""A recording as a picture for a vision model: what the poster's vision-language models are shown.
+"""Vision baseline: recordings as pictures, the input of the poster's vision-language models.
 
-Regions are rows and time runs to the right, as in a carpet plot. Here the vision model is trained
-on the pictures, which is more than a frozen one is given.
+Regions are rows and time runs to the right, as in a carpet plot. The vision model is trained on the
+pictures, an advantage over a frozen one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ...nn.config import VideoConfig
 from ...nn.frame_encoder import FrameEncoder
 
 _SIZES = VideoConfig(frames=1, size=32, patch=8, dim=64, depth=2, heads=4)
-_LIMIT = 2.5  # standard deviations from black to white
+_LIMIT = 2.5  # z-scores of black (-_LIMIT) and white (+_LIMIT)
 
 
 def series_image(series: npt.NDArray[Any], size: int) -> Tensor:
-    """Picture (3, size, size) float32 in [0, 1] of a series (R, T), each region z-scored."""
+    """Render a series (R, T), z-scored per region, as a picture (3, size, size) in [0, 1]."""
     values = torch.as_tensor(np.asarray(series), dtype=torch.float32)
     std = values.std(dim=1, keepdim=True)
     if values.ndim != 2 or not bool((std > 0).all()):  # written so that a NaN fails
@@ -48,21 +48,22 @@ def image_predictions(
     labels: Sequence[str] = (),
     seed: int = 0,
 ) -> dict[str, float] | dict[str, list[float]]:
-    """Train a small vision transformer on pictures of the training people, and ask it of all.
+    """Train a small vision transformer on pictures of the training people; predict for all people.
 
     Parameters
     ----------
     series : mapping of str to ndarray, (R, T)
+        Series by person.
     target : mapping of str to float or str
-        Of everybody in `series`; only those of `train` are used.
+        Target by person; only targets of people in `train` are used.
     train : sequence of str
     steps : int
         Optimiser steps of 16 pictures.
     frames : int
-        Of a picture. While training, pictures start anywhere; a prediction is the mean over
-        pictures side by side.
+        Frames of a picture. Training pictures start at random frames; a prediction is the mean
+        over consecutive pictures.
     labels : sequence of str
-        That the target is one of; none for a number.
+        Possible labels of the target; empty for a number.
     seed : int
 
     Returns

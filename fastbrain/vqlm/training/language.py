@@ -1,4 +1,4 @@
-"""The language side of a model that reads codes: the texts of a small one, and what adapts."""
+"""Language part of the fMRI language model: training texts, LoRA and text embeddings."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .config import VQLMConfig
 
 
 def corpus(config: VQLMConfig, labels: Sequence[str] = ()) -> list[str]:
-    """Sentences and the question with answers by chance, for a small language model.
+    """Build a corpus for a small language model: sentences, and the question with random answers.
 
-    Answers are drawn evenly: how the target is distributed is not told.
+    Answers are drawn uniformly, so that the corpus does not reveal the distribution of the target.
     """
     rng = np.random.default_rng(config.seed)
     spoken = sorted({m.caption for m in draw_meanings(300, rng)})
@@ -27,12 +27,12 @@ def corpus(config: VQLMConfig, labels: Sequence[str] = ()) -> list[str]:
     numbers = rng.integers(10**config.places, size=300)
     places = config.places
     asked = [f"{config.question} {' '.join(f'{int(n):0{places}d}')}" for n in numbers]
-    # every digit is a word of its own
+    # every digit is a separate word
     return [*spoken, *asked, f"{config.question} {' '.join('0123456789')}"]
 
 
 def adapted(llm: Any, vocabulary: CodeVocabulary, rank: int, *, seed: int) -> Any:
-    """The model with LoRA in its attention, the tokens of codes free; whole for rank 0.
+    """Add LoRA to all linear layers and train the code tokens; rank 0 trains the whole model.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def adapted(llm: Any, vocabulary: CodeVocabulary, rank: int, *, seed: int) -> An
 
 
 def text_side(llm: Any, tokenizer: Any, texts: list[str]) -> TextSide:
-    """Frozen token embeddings of a language model, drawn as often as they occur in some texts."""
+    """Build a TextSide from the token embeddings of a language model and the tokens of texts."""
     ids = [i for line in texts for i in tokenizer.encode(line, add_special_tokens=False)]
     embeddings = llm.get_input_embeddings().weight.detach().float().clone()
     return TextSide(embeddings, torch.tensor(ids))

@@ -1,16 +1,16 @@
-"""A language model that reads recordings: series to codes, codes to words, words to a number.
+"""Training run of the fMRI language model: autoencoder, shared vocabulary, language model.
 
 The run folder::
 
-    config.json        VQLMConfig, whole
-    base/ base.json    the language model that it starts from, or where that is
-    split.json         who is trained on, who chooses, who is scored
+    config.json        complete VQLMConfig
+    base/ base.json    the initial language model, or its location
+    split.json         people of the training, validation and test parts
     vq/                log and checkpoints of the autoencoder
     coder/             the autoencoder (:func:`fastbrain.vqlm.load_vq`)
     tune/              log and checkpoints of the language model
     llm/               language model and tokenizer with codes, as transformers saves them
-    coding.json        R² of the codes on the people who are scored, codes in use, domains
-    image.json         what the vision model says of everybody, where there is one
+    coding.json        R² of the codes on the test people, code usage, domain probe
+    image.json         predictions of the vision model for all people, if it is trained
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ from .language import adapted, corpus, text_side
 from .series_loader import SeriesLoader
 
 _PARTS = ("train", "val", "test")
-_EVERY = 7  # features of a window that a probe sees
-_LEAST = 3  # people of a part, below which there is nothing to fit a line to
+_EVERY = 7  # the probe uses every seventh feature of a window
+_LEAST = 3  # people in a part, the minimum for fitting a line
 
 
 def train_vqlm(
@@ -66,10 +66,10 @@ def train_vqlm(
     resume: bool = False,
     fused: Callable[[Any], object] | None = None,
 ) -> None:
-    """Train autoencoder, vocabulary and language model on part of the people.
+    """Train autoencoder, vocabulary and language model on the training people of a study.
 
-    The scale, the codebook and every weight are fitted on the training people; validation people
-    choose the epochs that are kept.
+    The scale, the codebook and all weights are fitted on the training people; the validation people
+    choose the epochs to keep.
 
     Parameters
     ----------
@@ -78,28 +78,28 @@ def train_vqlm(
         New run folder.
     config : VQLMConfig
     resume : bool
-        Go on with an interrupted run.
+        Continue an interrupted run.
     fused : callable, optional
-        Speeds the PEFT model up in place: ``fastbrain.integrations.peft.accelerate_peft``.
+        Accelerates the PEFT model in place: ``fastbrain.integrations.peft.accelerate_peft``.
 
     Raises
     ------
     CohortError
-        The target is missing for somebody.
+        The target of a person is missing.
     SplitError
         There are too few families.
     InputError
         A recording is too short, or the language model's tokenizer has no digits.
     TrainingError
-        This is one of several processes.
+        Several processes run this training.
     MissingPartError
-        LoRA is asked for and peft is not installed.
+        LoRA is requested and peft is not installed.
     OutputExistsError
-        `out` holds something and `resume` is false.
+        `out` is not empty and `resume` is false.
     CheckpointError
-        A resumed run has another configuration or people, or its files are damaged.
+        Configuration or people differ from the run to resume, or its files are damaged.
     DiskError
-        `out` cannot be written into.
+        `out` is not writable.
     """
     config = absolute_paths(config, files=(), models=("llm",))
     scale = config.kind == "scale"
@@ -121,7 +121,7 @@ def train_vqlm(
     llm, tokenizer = load_llm(str(find_llm(base, out, folder="base")))
     digits = DigitTokens.find(tokenizer, places=config.places) if scale else None
     for value in answers.values():
-        # refused here, before anything is trained
+        # raise for an invalid answer before anything is trained
         spelled(value, tokenizer, digits)
 
     runs = {part: {p: study.series[p] for p in people} for part, people in split.items()}
@@ -183,7 +183,7 @@ def train_vqlm(
 
 
 def part_people(study: RestingStudy, config: VQLMConfig) -> dict[str, list[str]]:
-    """People of each part by chance of `seed`; a family is never parted.
+    """Split people at random by `config.seed`; a family is always in one part.
 
     Raises
     ------
@@ -220,7 +220,7 @@ def _check_lengths(study: RestingStudy, steps: int, patch: int) -> None:
 
 
 def vq_settings(config: VQLMConfig, *, regions: int) -> tuple[Any, VQStageConfig]:
-    """Sizes and stage of the autoencoder."""
+    """Build the sizes and the stage configuration of the autoencoder."""
     sizes, stage = vq_preset(config.preset, regions=regions, small=config.small)
     domain = stage.weights.domain if config.domain is None else config.domain
     stage = replace(stage, seed=config.seed, weights=replace(stage.weights, domain=domain))
@@ -241,7 +241,7 @@ def _coder(
     config: VQLMConfig,
     resume: bool,
 ) -> VQAutoencoder:
-    """The trained autoencoder: read, where an interrupted run has finished it."""
+    """Train the autoencoder, or load it if an interrupted run has finished it."""
     if (out / "coder").exists():
         return load_vq(out / "coder", regions=study.regions)[0]
     sizes, stage = settings
@@ -268,7 +268,7 @@ def _coding(
     stage: VQStageConfig,
     side: TextSide,
 ) -> dict[str, Any]:
-    """What codes keep of people never seen, and whether their features pass for text."""
+    """Score the codes on the test people, and probe how far their features are from text."""
     loader = SeriesLoader(
         runs["test"],
         frames=stage.frames,
@@ -280,7 +280,7 @@ def _coding(
     found: dict[str, Any] = {"domain": stage.weights.domain, **scores.to_json()}
     used = side.embeddings[side.token_ids.unique()]
     if used.shape[1] != coder.config.dim:
-        # a probe needs both in one space; the adversary has learned a map, a fresh one has not
+        # the probe needs both in one space, and without the map of the adversary widths differ
         return {**found, "probe": None}
     features, people = [], []
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Windows of region series, batch by batch, in an order that can be resumed exactly."""
+"""Batches of windows of region series, in an order that can be resumed exactly."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ...errors import InputError
 
 @dataclass(frozen=True)
 class SeriesBatch:
-    """Some windows.
+    """A batch of windows of region series.
 
     Parameters
     ----------
     series : Tensor, (B, R, T) float32
-        In the units of the runs; frames behind the end of a run are 0.
+        Series in the units of the runs; frames after the end of a run are 0.
     mask : Tensor, (B, R, P) bool, or None
-        Patches that lie inside their run; None when all do.
+        True for patches inside their run; None if all patches are.
     trial_ids : tuple of str
         ``run:first frame``.
     """
@@ -46,18 +46,20 @@ class SeriesLoader:
     runs : mapping of str to ndarray, (R, T)
         Series by run; lengths may differ.
     frames : int
-        Of a window. The last one of a run is padded; frames that fill no patch are left out.
+        Frames of a window. The last window of a run is padded; trailing frames that do not fill a
+        patch are not used.
     patch : int
-        Frames a token stands for; divides `frames`.
+        Frames per token; divides `frames`.
     batch_size : int
     shuffle : bool
     seed : int
-        Epoch e is shuffled by seed + e.
+        Epoch e is shuffled with seed + e.
 
     Raises
     ------
     InputError
-        Runs of different regions, shorter than a patch, or not finite.
+        An option is out of range, or runs have different regions, are shorter than a patch or are
+        not finite.
     """
 
     def __init__(
@@ -123,9 +125,9 @@ class SeriesLoader:
         return SeriesBatch(series, None if bool(mask.all()) else mask, ids)
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, and batches of it already handed out."""
+        """Return the epoch and the number of batches of it already yielded."""
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Resume from a saved epoch and position."""
         self.epoch, self.position = int(state["epoch"]), int(state["position"])
