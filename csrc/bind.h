@@ -1,4 +1,4 @@
-// What the binding files share. They and module.cpp are the only ones that see Python.
+// Shared by the binding files. Only they and module.cpp include Python headers.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -1,4 +1,4 @@
-// Python entry points of the nearest code and of the sums of a codebook update.
+// Python entry points of the nearest-code lookup and of the sums of a codebook update.
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
@@ -36,7 +36,7 @@ const Vq<Number>& vq(Isa isa) {
 
 // below these the search for survivors costs more than bytes save; 255 * 127 * width fits 32 bits
 constexpr std::int64_t kFewestCodes = 512, kLeastWidth = 16, kMostWidth = 1 << 14;
-// rows for which it is worth while to make the bytes of a codebook that is not packed
+// rows from which on it pays to compute the bytes of a codebook that is not packed
 constexpr std::int64_t kFewestRows = 256;
 
 struct Free {
@@ -45,7 +45,7 @@ struct Free {
 
 std::int64_t whole_lines(std::int64_t floats) { return (floats + 15) / 16 * 16; }
 
-// How a packed codebook lies: panels and, where it is screened, the codes as they are and as bytes.
+// Layout of a packed codebook: panels and, for screening, the codes unchanged and as bytes.
 template <typename Number>
 struct Layout {
   static constexpr bool kMayScreen = std::is_same_v<Number, float>;
@@ -130,7 +130,7 @@ VqRows rows_of(std::uintptr_t values, int type, std::int64_t count, std::int64_t
 template <typename Number>
 VqCodes<Number> codes_of(std::uintptr_t values, bool euclidean, std::int64_t count,
                          std::int64_t width) {
-  // a half panel is numbered in 32 bits
+  // half panels have 32-bit numbers
   check(count >= 1 && count < (std::int64_t{1} << 31), "vq", "codes must be in [1, 2^31)", count);
   check(values != 0 || width == 0, "vq", "codes must not be null", 0);
   return {pointer<const Number>(values), nullptr, nullptr, euclidean, count, width};

@@ -1,4 +1,4 @@
-// Refusals that reach Python as ValueError; the Python layer has checked before, this is the net.
+// Checks that raise ValueError in Python; a second line after the checks of the Python layer.
 #pragma once
 
 #include <cstdint>

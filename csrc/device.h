@@ -1,4 +1,4 @@
-// What the CUDA runtime says about this machine.
+// CUDA devices of this machine, from the CUDA runtime.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ struct Device {
   std::int64_t memory;  // bytes
 };
 
-// The devices, or none and the runtime's reason.
+// The devices, or none and the reason given by the runtime.
 std::vector<Device> cuda_devices(std::string& reason);
 
 }  // namespace fastbrain

@@ -6,7 +6,7 @@
 // below it, e^x leaves the normal numbers
 constexpr double kLowest = -708.0;
 
-// ln 2 as a sum whose first term, times a whole number of up to 11 bits, is exact
+// ln 2 as a sum; its first term times an integer of up to 11 bits is exact
 constexpr double kLn2[] = {0x1.62e42feep-1, 0x1.a39ef35793c76p-33};
 
 // e^x to a unit of the last place, exactly 0 below kLowest and so for -inf.

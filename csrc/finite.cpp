@@ -8,7 +8,7 @@ namespace fastbrain {
 
 namespace {
 
-// a few pages: enough to be worth a task, few enough for all threads to have some
+// a few pages: enough work for a task, small enough to share among all threads
 constexpr std::int64_t kPart = 1 << 15;
 
 struct Scan {
@@ -19,7 +19,7 @@ struct Scan {
 };
 
 // The exponent of a value lies in these bits, all of which are set in NaN and infinity alone. A
-// larger exponent is a larger value, so the largest of them tells of all.
+// larger exponent is a larger value, so it suffices to check the largest one.
 template <typename Bits, Bits kExponent>
 void scan(void* context, std::int64_t task, int) {
   Scan& s = *static_cast<Scan*>(context);

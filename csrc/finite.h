@@ -1,5 +1,5 @@
-// Whether an array holds neither NaN nor infinity, nor numbers whose products would overflow: the
-// check before a kernel may start.
+// Check before a kernel starts that an array contains no NaN, no infinity and no numbers so large
+// that their products would overflow.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@ namespace fastbrain {
 
 enum class FloatType { kFloat32, kFloat16, kBfloat16, kFloat64 };
 
-// Every value has an absolute value below 2^power; false for NaN and infinity whatever the power.
+// True if every absolute value is below 2^power; false for NaN and infinity with any power.
 bool all_below(const void* values, FloatType type, std::int64_t count, int power, int threads);
 
 }  // namespace fastbrain

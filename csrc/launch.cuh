@@ -1,7 +1,7 @@
-// The little that every CUDA source needs. The sources compile as plain C++ too, against the
+// Helpers of the CUDA sources. The sources also compile as plain C++, against the
 // emulation in tests/cuda_host, so that their arithmetic is tested where there is no GPU. For that
 // a kernel is launched by FASTBRAIN_LAUNCH, takes dynamic shared memory by FASTBRAIN_SHARED, and
-// keeps to what the emulation knows.
+// uses only features that the emulation supports.
 #pragma once
 
 #include <cstdint>
@@ -56,7 +56,7 @@ __device__ __forceinline__ float warp_sum(float value) {
   return value;
 }
 
-// A launch that the driver refuses is an exception, not a wrong answer.
+// Throws if the driver rejects a launch.
 inline void check_launch(const char* function) {
   const cudaError_t status = cudaGetLastError();
   if (status != cudaSuccess) {

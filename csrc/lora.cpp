@@ -1,9 +1,9 @@
 // Compiled once for each instruction set with FASTBRAIN_NAMESPACE set to its name. See isa.h: no
 // standard-library template is used here.
 //
-// A decoding step reads every weight once and does almost nothing with it, so the weight streams
-// through the cores in order and everything else stays in cache. The low-rank branch continues the
-// same sums: B lies beside W, act(x A^T) beside x.
+// A decoding step reads every weight once with little arithmetic, so the weight is streamed in
+// order and everything else stays in cache. The low-rank branch is added to the same sums: B
+// extends the rows of W, act(x A^T) those of x.
 #include "lora.h"
 
 #include <math.h>
@@ -16,7 +16,7 @@ namespace {
 
 #include "tile.h"
 
-// rows of the weight and of the input whose sums stay in registers
+// rows of the weight and of the input with sums in registers
 constexpr int kOutputs = 4, kInputs = kLanes == 4 ? 2 : 4;
 constexpr int64_t kTaskFloats = 1 << 14;
 
@@ -136,7 +136,7 @@ bool few(const LoraRows& l, int threads) {
     for (int64_t k = 0; k < s.depth; ++k) to[k] = k < l.d_in ? l.x[row * l.d_in + k] : 0.0f;
     for (int64_t k = 0; k < s.rank; ++k) s.low[row * s.rank + k] = 0.0f;
   }
-  // so little that waking the other threads would take longer
+  // too little work to wake other threads
   const bool alone = l.rank * l.d_in * l.rows < 2 * kTaskFloats;
   parallel_run(alone ? 1 : threads, l.rank, one_rank, &s);
   parallel_run(threads, ceil_div(l.d_out, s.chunk), some_outputs, &s);

@@ -13,8 +13,8 @@ namespace {
 
 #include "tile.h"
 
-// Similarities to the whole memory are kept where they fit this; then the gradient needs one
-// product and no second look at them, otherwise two, or their recomputation.
+// Similarities to the whole memory are stored if they fit this; then the gradient needs one product
+// and no second pass, otherwise two products or their recomputation.
 constexpr int64_t kWorkspaceBytes = 6 << 20;
 // A chunk of the memory and its similarities stay in the second-level cache.
 constexpr int64_t kChunkBytes = 512 << 10, kLeastRows = 112, kMostRows = 448;
@@ -35,7 +35,7 @@ Number* allocate_pages(int64_t numbers) {
   if (bytes < kPage) return allocate(numbers);
   const size_t whole = (bytes + kPage - 1) / kPage * kPage;
   void* pages = aligned_alloc(kPage, whole);
-  // advice: where it is refused, small pages do
+  // only advice: if it fails, small pages are used
   if (pages != nullptr) madvise(pages, whole, MADV_HUGEPAGE);
   return static_cast<Number*>(pages);
 }
@@ -44,7 +44,7 @@ Number* allocate_pages(int64_t numbers) {
 void run_pass(Stream& s, Pass pass, bool scores, int products, int threads, double* sums) {
   s.pass = pass, s.scores = scores, s.products = products;
   for (int64_t i = 0; i < 2 * s.lanes; ++i) sums[i] = 0.0;
-  // the other columns keep their logits: their derivative is taken when all is known
+  // keep the logits of the other columns: their derivative is computed after the sums
   const Pass alone = pass == Pass::kMomentsDual    ? Pass::kMoments
                      : pass == Pass::kSmoothedDual ? Pass::kSmoothed
                                                    : pass;
@@ -106,7 +106,7 @@ void solve(Stream& s, double* sums, int threads) {
   parallel_run(threads, s.others_rows / kRows, pull_others, &s);
 }
 
-// Task by task: a panel of samples for the logits, or rows of the other columns or of the samples.
+// By task: a panel of samples for the logits, or rows of the other columns or of the samples.
 void pack(void* context, int64_t task, int) {
   const Stream& s = *static_cast<Stream*>(context);
   const Neighborhood<Number>& p = s.problem;

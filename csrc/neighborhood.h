@@ -1,6 +1,5 @@
-// Entropy of each feature's similarities to a memory and to a few other columns, on the CPU. The
-// memory is read as a stream: similarities to all of it are held only where they fit a small
-// workspace.
+// Entropy of the similarities of each feature to a memory and to a few other columns, on the CPU.
+// The memory is streamed: similarities to all of it are stored only if they fit a small workspace.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +10,7 @@ namespace fastbrain {
 
 enum class Stored { kFloat32, kFloat16, kBfloat16, kFloat64 };
 
-// Number is float or double, whatever the memory is stored as.
+// Number is float or double, for any stored type of the memory.
 template <typename Number>
 struct Neighborhood {
   const Number* features;  // (batch, width), rows of norm 1
@@ -25,12 +24,12 @@ struct Neighborhood {
   Number inv_temperature;  // logits are cosines times it, at most this large up to rounding
   Number eps;              // inside the logarithm; 0: exact entropy
   Number* entropy;         // (1) mean over the batch
-  // its derivatives; nullptr: not wanted
+  // its derivatives; nullptr: not computed
   Number* grad_features;  // (batch, width)
   Number* grad_others;    // (extras, width)
 };
 
-// What neighborhood_entropy returns beside the number of a row whose norm is neither 0 nor 1.
+// Return values of neighborhood_entropy; others are the number of a row with a norm not 0 or 1.
 constexpr std::int64_t kDone = -1, kNoMemory = -2;
 
 namespace baseline {

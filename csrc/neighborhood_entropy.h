@@ -15,13 +15,13 @@ enum class Pass {
   kSmoothedWeights  // writes the derivative p (h' - Σ p h')
 };
 
-// What is known of each sample (lane) when a pass begins.
+// Inputs of a pass for each sample (lane).
 struct Known {
   Number eps;
   const Number* inv_sum;  // 1 / Z
-  const Number* mean;     // Σ p s or Σ p h', and what rounding that to a number lost
+  const Number* mean;     // Σ p s or Σ p h', and the rounding error of that
   const Number* mean_rest;
-  const Number* center;  // near Σ p s: what the second term of kMomentsDual is taken from
+  const Number* center;  // near Σ p s: center of the second term of kMomentsDual
 };
 
 // A block is (rows, lanes) logits; the sums are added to `first` and `second`, (lanes) each.

@@ -1,7 +1,7 @@
 // The memory as a stream of chunks: logits, sums and products of each. Included, as tile.h is, by
 // the sources that are compiled once for each instruction set, inside their namespace.
 
-// A slot is a fixed range of chunks: its sums and gradients do not depend on who computes them.
+// A slot is a fixed range of chunks: its sums and gradients do not depend on the worker.
 struct Stream {
   const Neighborhood<Number>& problem;
   int64_t lanes, depth, chunk_rows, chunks, slots, tile_rows, tile_batch, others_rows, samples_rows;
@@ -17,9 +17,9 @@ struct Stream {
   Number* samples;       // features likewise, for the derivative of the others
   Number* extra;         // (others_rows, lanes) logits of the other columns
   Number* nearby;        // (tile_batch, depth) gradient through them
-  int64_t* refused;      // (slots) first row of neither norm, or kDone
+  int64_t* refused;      // (slots) first row with a norm other than 0 or 1, or kDone
   Pass pass;
-  bool scores;  // compute them, or find them in the workspace
+  bool scores;  // compute them, or read them from the workspace
   int products;
 };
 
@@ -86,7 +86,7 @@ static void add_product(const Stream& s, const Number* rows, int64_t block_step,
   }
 }
 
-// Asks for the rows that the next chunk reads while this one is multiplied.
+// Prefetches the rows of the next chunk while this one is multiplied.
 static void prefetch(const Stream& s, int64_t first, int64_t count) {
   const Neighborhood<Number>& p = s.problem;
   const int64_t bytes = bytes_of(p.stored);
@@ -130,7 +130,7 @@ static void run_slot(void* context, int64_t slot, int worker) {
     if (s.scores || s.products > 0) unpack_rows(p, first, count, s.chunk_rows, rows, norms);
     if (s.scores) {
       for (int64_t row = 0; row < count; ++row) {
-        // written so that a NaN is refused
+        // written so that a NaN is an error
         if (norms[row] != 0 && !(__builtin_fabs(norms[row] - 1) <= kNormTolerance)) {
           s.refused[slot] = first + row;
           return;
@@ -159,7 +159,7 @@ static void run_slot(void* context, int64_t slot, int worker) {
 }
 
 // Derivative of one sample: through the other columns, and the first product of all slots times
-// `left` plus the second times `right`, which hold one factor for each sample.
+// `left` plus the second times `right`; both contain one factor for each sample.
 static void reduce_sample(void* context, int64_t sample, int) {
   const Stream& s = *static_cast<Stream*>(context);
   const Neighborhood<Number>& p = s.problem;
@@ -196,8 +196,8 @@ static void score_others(void* context, int64_t task, int) {
   }
 }
 
-// Gradient of kColumns elements of all features through the other columns, whose logits are weights
-// by now.
+// Gradient of kColumns elements of all features through the other columns; their logits have
+// been replaced by weights.
 static void pull_features(void* context, int64_t task, int) {
   const Stream& s = *static_cast<Stream*>(context);
   add_product(s, s.others, s.others_rows * kStep, s.problem.extras, task * kColumns, s.extra,

@@ -113,8 +113,8 @@ int find_team(dl_phdr_info* library, std::size_t, void* found) {
   return *static_cast<void**>(found) != nullptr;
 }
 
-// The OpenMP of the process, or nullptr. In a forked child GNU's would wait for threads that the
-// fork left behind.
+// The OpenMP runtime of the process, or nullptr. In a forked child, GNU OpenMP would wait for
+// threads that do not exist there.
 Team team() {
   static const pid_t pid = getpid();
   static const Team loaded = [] {
@@ -130,7 +130,7 @@ void join(void* data) {
   job.work(job.inside.fetch_add(1));
 }
 
-// never destroyed: its threads may still wait in it when the process ends
+// never destroyed: threads may still wait in it at process exit
 Pool& pool() {
   Pool* current = shared_pool.load();
   while (current == nullptr || !current->survived_fork()) {
@@ -148,7 +148,7 @@ void parallel_run(int threads, std::int64_t tasks, void (*body)(void*, std::int6
   const std::int64_t useful = tasks < threads ? tasks : threads;
   Job job{body, context, tasks, static_cast<int>(useful) - 1};
   if (useful <= 1) return job.work(0);
-  // all of them: a team of another size would be made anew, and torch's again after it
+  // all threads: a team of another size would be created anew, and then that of torch again
   if (const Team run = team()) return run(join, &job, static_cast<unsigned>(threads), 0);
   if (!pool().run(job)) job.work(0);
 }

@@ -1,9 +1,9 @@
 // Runs numbered tasks on a few threads that stay alive between calls.
 //
-// They are the threads of the OpenMP that torch has loaded: threads of our own would share the
-// cores with those, which spin for a while after every torch operator. The extension does not link
-// to it, since a second OpenMP runtime would double the threads; where none is loaded, and in a
-// forked child, a small pool of our own runs the tasks.
+// These are the OpenMP threads loaded by torch: separate threads would compete for the cores with
+// them, because they spin for a while after every torch operator. The extension does not link to
+// OpenMP, since a second runtime would double the threads; if none is loaded, and in a forked
+// child, a small internal pool runs the tasks.
 #pragma once
 
 #include <cstdint>

@@ -32,7 +32,7 @@ static inline Lanes load(const Number* from) {
 
 static inline void store(Number* to, Lanes value) { __builtin_memcpy(to, &value, sizeof(value)); }
 
-// Past the caches, for what nobody reads here again: an ordinary store fetches the line first.
+// Bypasses the caches, for data not read again here: an ordinary store fetches the line first.
 // `to` is aligned to the vector; a thread that has done so calls `end_stream` before others read.
 static inline void stream(Number* to, Lanes value) {
 #if defined(__AVX2__)
@@ -95,14 +95,14 @@ static inline __attribute__((always_inline)) void transpose_square(const Number*
   for (int i = 0; i < kLanes; ++i) store(to + i * to_step, row[i]);
 }
 
-// What is added to the product: the bias (one value for each column) in the first block of the
+// Added to the product: the bias (one value for each column) in the first block of the
 // inner axis, the tile itself in later ones, or nothing.
 enum class Start { kZero, kBias, kAdd };
 
-// Where finished tiles go: into the caches, or past them.
+// Destination of finished tiles: through the caches, or bypassing them.
 enum class Finish { kStore, kStream };
 
-// A stretch of the inner axis.
+// A section of the inner axis.
 struct Run {
   int32_t first, depth;
 };

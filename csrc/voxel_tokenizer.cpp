@@ -10,7 +10,7 @@ namespace fastbrain::FASTBRAIN_NAMESPACE {
 namespace {
 
 #include "tile.h"
-// after the tile, whose arithmetic it uses
+// included after the tile, because it uses its arithmetic
 #include "voxel_tokenizer_patches.h"
 
 // Blocks, in floats: the packed patches of a task (kTaskRows, kInner) and a panel of the weight
@@ -90,7 +90,7 @@ int64_t find_runs(const VoxelSource& s, int64_t sample, int64_t count, int64_t f
 }
 
 // Samples are counted token by token, all windows of one before the next: a tile then holds few
-// tokens, and what lies outside the brain in those is neither packed nor multiplied.
+// tokens, and their voxels outside the brain are neither packed nor multiplied.
 template <int kTile>
 void multiply(void* context, int64_t task, int worker) {
   const Forward& f = *static_cast<Forward*>(context);

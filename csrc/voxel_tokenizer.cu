@@ -1,6 +1,6 @@
 // Voxel tokenizer on a GPU for one volume or a few, where latency decides: small tiles so that all
 // multiprocessors have one, and the next stretch of the inner axis is read while this one is
-// multiplied. Throughput is the business of kernels/voxel_tokenizer.py.
+// multiplied. kernels/voxel_tokenizer.py is the kernel for throughput.
 #include "launch.cuh"
 #include "voxel_tokenizer.h"
 

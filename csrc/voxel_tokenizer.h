@@ -7,8 +7,8 @@
 
 namespace fastbrain {
 
-// Where the values of a patch come from. A *row* is one run of `width` voxels along x; a patch has
-// `rows` of them. Voxels whose bit is not set are never read and count as zero.
+// Source of the values of a patch. A *row* is one run of `width` voxels along x; a patch has
+// `rows` of them. Voxels with a cleared bit are never read and count as zero.
 struct VoxelSource {
   const void* volumes;  // (batch, frames, voxels) or, if packed, (batch, frames, tokens, patch)
   bool is_int16;        // otherwise float32

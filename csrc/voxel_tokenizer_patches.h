@@ -46,8 +46,8 @@ static inline typename Vectors<kWidth>::Floats load_row(const float* values) {
   return raw;
 }
 
-// Rows of a known width: what lies outside the brain is taken out by a mask and not by a branch,
-// which at its edge nobody foresees.
+// Rows of a known width: voxels outside the brain are removed by a mask and not by a branch, which
+// would be mispredicted at the edge of the brain.
 template <typename T, int kWidth, bool kMean, bool kScaled>
 static inline __attribute__((always_inline)) void pack_short_row(const T* values, const float* mean,
                                                                  const float* inv_std, float scale,
@@ -85,7 +85,7 @@ void pack_patch(const VoxelSource& s, int64_t window, int64_t token, int64_t fir
                 float* to) {
   const int64_t width = kWidth > 0 ? kWidth : s.width, patch = s.rows * width;
   const int32_t* bases = s.bases + token * s.rows;
-  // short rows that lie far apart: the hardware does not foresee the next one
+  // short rows far apart: the hardware does not prefetch the next one
   const int32_t* ahead = s.bases + smaller(token + kAhead, s.tokens - 1) * s.rows;
   int64_t frame = first / s.rows, row = first % s.rows;
   for (int64_t r = first; r < last; ++r, to += width) {

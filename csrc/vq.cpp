@@ -2,8 +2,8 @@
 // vq_double.cpp in float64. See isa.h: no standard-library template is used here.
 //
 // The nearest code has the largest score x · c - |c|² / 2: of the distance, |x|² is dropped. Codes
-// lie in panels of kColumns with the inner axis outside, so that a code is a lane and its score the
-// sum of the same terms in the same order wherever it stands: equal codes tie exactly.
+// are stored in panels of kColumns with the inner axis outside, so that a code is a lane and its
+// score the sum of the same terms in the same order at any position: equal codes tie exactly.
 #include "vq.h"
 
 #include <stdlib.h>
@@ -36,7 +36,7 @@ void pack_panel(const VqCodes<Number>& codes, int64_t panel, Number* to) {
   for (int64_t j = 0; j < columns; ++j) {
     to[j] = codes.euclidean ? minus_half_square(from + j * width, width) : 0;
   }
-  // what is no code never wins
+  // padding never wins
   for (int64_t j = columns; j < kColumns; ++j) to[j] = -__builtin_inff();
 }
 

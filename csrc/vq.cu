@@ -1,6 +1,6 @@
 // Nearest code on a GPU for a few rows, where latency decides: the codes are split over all
-// multiprocessors and read once for every eight rows, in float32 throughout. Throughput is the
-// business of kernels/vq.py.
+// multiprocessors and read once for every eight rows, in float32 throughout. kernels/vq.py is the
+// kernel for throughput.
 #include "launch.cuh"
 #include "vq.h"
 

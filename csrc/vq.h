@@ -16,12 +16,12 @@ struct VqRows {
   std::int64_t count, width;
 };
 
-// Number is float or double: what scores are computed in, whatever the rows are.
+// Number is float or double: the precision of scores, for any type of the rows.
 template <typename Number>
 struct VqCodes {
   const Number* values;  // (count, width)
   const Number* panels;  // (panels, 1 + width, columns), or nullptr
-  const float* screen;   // what VqScreen::pack made, or nullptr
+  const float* screen;   // result of VqScreen::pack, or nullptr
   bool euclidean;        // false: the score is the product alone
   std::int64_t count, width;
 };
@@ -39,9 +39,9 @@ struct Vq {
                std::int64_t codes, std::int64_t* counts, Number* sums, int threads);
 };
 
-// The same lookup by bytes first: products of 8-bit integers and a bound on their error tell for
-// most codes that they are not the nearest; the few left are scored as Vq::lookup scores them, so
-// that the answer is the same bit for bit.
+// The same lookup with a screening by bytes: products of 8-bit integers and a bound on their error
+// exclude most codes; the few left are scored as in Vq::lookup, so that the result is the same bit
+// for bit.
 struct VqScreen {
   std::int64_t (*floats)(std::int64_t codes, std::int64_t width);  // length of `screen`
   // false if memory ran out
@@ -70,7 +70,7 @@ struct VqLaunch {
 
 void vq_lookup_cuda(const VqLaunch& launch, int type, void* stream);
 
-// The argument says by its type which one is meant.
+// The type of the argument selects the overload.
 namespace baseline {
 const Vq<float>& vq(float);
 const Vq<double>& vq(double);

@@ -35,7 +35,7 @@ static inline void widen(const VqRows& rows, int64_t row, int64_t first, int64_t
   }
 }
 
-// -|c|² / 2 in double precision, the same wherever the code stands.
+// -|c|² / 2 in double precision, the same at any position of the code.
 static inline Number minus_half_square(const Number* code, int64_t width) {
   typedef double Wide __attribute__((vector_size(kLanes * sizeof(double))));
   Wide square = {};

@@ -1,4 +1,4 @@
-// Rows and codes as bytes, with what that leaves out of each. Included after tile.h and vq_rows.h
+// Rows and codes as bytes, with the rounding error of each. Included after tile.h and vq_rows.h
 // by vq_screen.cpp, inside its namespace.
 
 constexpr int64_t kQuad = 4;     // products that one instruction adds up
@@ -99,7 +99,7 @@ void pack_panel(void* context, int64_t panel, int) {
   found[0] = found[1] = found[2] = 0;
   for (int64_t j = 0; j < kColumns; ++j) {
     const int64_t code = panel * kColumns + j;
-    // what is no code never survives
+    // padding never survives
     halves[j] = -__builtin_inff();
     if (code >= p.codes.count) continue;
     const float* values = p.codes.values + code * width;

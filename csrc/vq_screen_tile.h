@@ -7,9 +7,9 @@ constexpr float kHuge = 1e38f;
 // left to float32
 constexpr int kMany = 64, kTooMany = 48, kRoom = kMany + kColumns;
 
-// Some rows on their way through the codes.
+// State of some rows during the pass over the codes.
 struct Tile {
-  int32_t start[kRows];  // takes back what the shift adds
+  int32_t start[kRows];  // compensates the shift
   float factor[kRows], margin[kRows], best[kRows], threshold[kRows];
   int32_t count[kRows], open;
   float score[kRows][kRoom];

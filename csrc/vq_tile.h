@@ -4,7 +4,7 @@
 // panels that one row takes at once: fewer sums than that would wait for each other
 constexpr int64_t kChunk = 4;
 
-// What a tile has found so far, for each row and lane: the best score and the half panel it is in.
+// Result of a tile so far, for each row and lane: the best score and the half panel it is in.
 struct Best {
   Lanes score[kRows];
   Integers half[kRows];

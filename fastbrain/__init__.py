@@ -1,8 +1,8 @@
-"""fastbrain turns fMRI into language.
+"""Decode fMRI recordings to text.
 
-Names are imported on first use, so ``import fastbrain`` costs no torch. A long job in a script of
-its own, on a machine that others use too, calls ``fastbrain.share_cores()`` before anything imports
-torch; commands do so by themselves.
+Names are imported on first use, so ``import fastbrain`` does not import torch. A script that runs a
+long job on a shared machine should call ``fastbrain.share_cores()`` before torch is imported; the
+``fastbrain`` commands call it themselves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an annotation allows, as a test of a value and in words."""
+"""Rules for values, made from annotations: a test and a description in words."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _SCALARS: dict[Any, str] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """What one annotation allows, in words and as a test.
+    """Rule for the values that one annotation allows: a description and a test.
 
-    `lists`: an array is handed on as a list; `scalar`: a number of numpy as one of Python.
+    `lists`: an array is converted to a list; `scalar`: a NumPy number to a Python number.
     """
 
     words: str
@@ -43,7 +43,7 @@ class Rule:
 
 
 def rule_of(parameter: inspect.Parameter, scope: dict[str, Any]) -> Rule:
-    """Rule of a parameter; `scope` holds the names of its module."""
+    """Return the rule of a parameter; `scope` holds the names of its module."""
     annotation = parameter.annotation
     if not isinstance(annotation, str) or annotation == "":
         return _ANYTHING
@@ -70,7 +70,7 @@ def _leaf(text: str, scope: dict[str, Any]) -> Rule:
     annotated.__annotations__ = {"it": text}
     try:
         return _of(typing.get_type_hints(annotated, scope)["it"])
-    except NameError:  # imported for type checkers alone
+    except NameError:  # imported only for type checkers
         return _ANYTHING
 
 
@@ -92,7 +92,7 @@ def _any_of(rules: list[Rule]) -> Rule:
 
 
 def _of(hint: Any) -> Rule:
-    """Rule of an annotation that is no union with ArrayLike."""
+    """Return the rule of an evaluated annotation without ArrayLike."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is None:
         hint = type(None)
@@ -168,7 +168,7 @@ def _sequence_rule(kind: type, args: tuple[Any, ...]) -> Rule:
     if labels:
         inner = _LABEL
     plain: Any = (tuple, list) if kind in (tuple, list) else collections.abc.Sequence
-    # an array is no list, but reads like one
+    # an array is not a list, but is accepted like one
     arrays = kind is not tuple and (labels or (bool(args) and args[0] in (int, float, str)))
 
     def allows(value: Any) -> bool:
@@ -193,7 +193,7 @@ def _iterable_rule(args: tuple[Any, ...]) -> Rule:
             return False
         if isinstance(value, (list, tuple, set, frozenset)):
             return all(inner.allows(v) for v in value)
-        return not hasattr(value, "shape")  # what is made on the way is checked where it is read
+        return not hasattr(value, "shape")  # items of a generator are checked where they are read
 
     return Rule("iterable" + (f" over ({inner.words})" if args else ""), allows)
 
@@ -253,7 +253,7 @@ def _is_numeric(value: Any) -> bool:
         return False
     try:
         return _real(np.asarray(value))
-    except Exception:  # ragged lists, and arrays of others that refuse in their own way
+    except Exception:  # ragged lists, and foreign arrays that raise their own errors
         return False
 
 
@@ -285,7 +285,7 @@ def _has(*names: str) -> Callable[[Any], bool]:
 
 _ANYTHING = Rule("anything", lambda value: True)
 _LABEL = Rule("a label that can be compared", _is_label)
-# what these names mean wherever they stand, beside the annotation
+# rules by parameter name, used instead of the annotation
 _NAMED = {
     "device": Rule("a device of torch such as 'cpu' or 'cuda:0'", _is_device),
     "tokenizer": Rule("a tokenizer of transformers", _has("pad_token_id", "eos_token_id")),

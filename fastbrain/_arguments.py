@@ -1,7 +1,8 @@
-"""Arguments of public functions, checked against their annotations before any work starts.
+"""Checks of the arguments of public functions against their annotations, before any work starts.
 
-The annotation is the contract: :func:`checked` reads it once and refuses what it does not allow.
-What an annotation cannot say (shapes, finite values, empty sequences) the function checks itself.
+:func:`checked` reads the annotations once and raises for arguments that they do not allow. Each
+function checks the properties that an annotation cannot express, for example shapes and empty
+sequences.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ _NAMED_KINDS = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWO
 
 @overload
 def checked(target: T) -> T:
-    """Check a function or class, with :class:`InputError` and no bounds."""
+    """Check the arguments of a function or class; raise :class:`InputError`, without bounds."""
 
 
 @overload
 def checked(
     *, error: type[FastbrainError] = ..., least: Mapping[str, float] | None = ...
 ) -> Callable[[T], T]:
-    """Make a decorator that raises `error` and keeps to the bounds in `least`."""
+    """Make a decorator that raises `error` and applies the bounds in `least`."""
 
 
 def checked(
@@ -41,24 +42,24 @@ def checked(
     error: type[FastbrainError] = InputError,
     least: Mapping[str, float] | None = None,
 ) -> Any:
-    """Check the arguments of a function, or of a class's constructor, at every call.
+    """Check the arguments of a function, or of the constructor of a class, at every call.
 
     Parameters
     ----------
     target : callable
-        A function or class whose module postpones the evaluation of annotations.
+        A function or class of a module with postponed evaluation of annotations.
     error : type of FastbrainError
-        What is raised.
+        Type of the error raised.
     least : mapping of str to float, optional
-        Smallest value of some parameters. A parameter called ``seed`` is never negative; one
-        called ``llm``, ``tokenizer`` or ``device`` is what its name says.
+        Smallest value of some parameters. A parameter named ``seed`` must not be negative; one
+        named ``llm``, ``tokenizer`` or ``device`` must be a valid object of that kind.
 
     Returns
     -------
     callable
-        The same function or class, with the same signature. An array of one axis that stands for a
-        sequence is handed on as a list: its truth value is that of a list. A number of numpy is
-        handed on as one of Python, where nothing but a number is allowed: JSON knows no other.
+        The same function or class, with the same signature. A 1-D array passed for a
+        sequence is converted to a list, so that its truth value is that of a list. A NumPy number
+        is converted to a Python number if only numbers are allowed, so that JSON can store it.
     """
     if target is None:
         return functools.partial(checked, error=error, least=least)
@@ -70,7 +71,7 @@ def checked(
 
 
 def _scope(owner: Any, parameter: str) -> dict[str, Any]:
-    """Names of the module that annotates a parameter: that of a base class for its fields."""
+    """Return the names of the module that annotates a parameter, possibly that of a base class."""
     for part in getattr(owner, "__mro__", (owner,)):
         if parameter in inspect.get_annotations(part):
             return vars(sys.modules[part.__module__])
@@ -164,11 +165,11 @@ def _check(
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it: its type, and what fits one line."""
+    """Format a value for a message: its type, and its text cut to one line."""
     try:
         text = repr(value) if isinstance(value, (str, bytes, int, float, type(None))) else ""
         text = text or (str(tuple(value.shape)) if hasattr(value, "shape") else repr(value))
-    except Exception:  # a stranger's __repr__ may do anything
+    except Exception:  # __repr__ of a foreign class may raise anything
         text = ""
     text = " ".join(text.split())
     return f"{type(value).__name__} {text[:77] + '...' if len(text) > 80 else text}".strip()

@@ -1,7 +1,7 @@
-"""Arrays on disk, ``.npy`` and ``.npz``: measured before they are read.
+"""Safe reading of ``.npy`` and ``.npz`` files.
 
-What a header claims is compared with the bytes that are there before any memory is taken, and every
-failure is an error of the caller's kind that names the file.
+The size in the header is compared with the size of the file before memory is allocated. Every
+failure raises the error type of the caller, with the name of the file.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .errors import FastbrainError
 
 MAX_DEFLATE = 1032  # zlib cannot expand a byte to more (zlib technical details)
 
-_HEADER_BYTES = 1 << 14  # numpy itself believes headers of up to 10,000 characters
+_HEADER_BYTES = 1 << 14  # NumPy accepts headers of up to 10,000 characters
 
 
 def brain_of(
     values: npt.NDArray[Any], *, where: str, error: type[FastbrainError]
 ) -> npt.NDArray[np.bool_]:
-    """Voxels other than 0 of a mask: the one reading of masks in files and in arrays.
+    """Return the non-zero voxels of a mask; used for masks in files and in arrays.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ def brain_of(
     where : str
         Function and argument, for the message.
     error : type of FastbrainError
-        What is raised where a value is negative, a fraction or not finite, or where the array
-        hides values (`numpy.ma`).
+        Type of the error raised if a value is negative, a fraction or not finite, or if the array
+        is a masked array (`numpy.ma`).
     """
     if isinstance(values, np.ma.MaskedArray):
         raise error(f"{where} must be a plain array, got a masked one. Fill it.")
@@ -58,7 +58,7 @@ def brain_of(
 
 @dataclass(frozen=True)
 class _Header:
-    """What a ``.npy`` file claims; `start` is where its values begin."""
+    """Header of a ``.npy`` file; `start` is the position of the first value."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -85,9 +85,9 @@ def read_npy(
     ----------
     path : str or Path
     where : str
-        Function that reads, for messages.
+        Name of the calling function, for messages.
     error : type of FastbrainError
-        What is raised.
+        Type of the error raised.
     shape : tuple of int, optional
         Shape the array must have.
     dtype : dtype, optional
@@ -130,9 +130,9 @@ def read_npz(
     names : sequence of str
         Arrays to read.
     where : str
-        Function that reads, for messages.
+        Name of the calling function, for messages.
     error : type of FastbrainError
-        What is raised.
+        Type of the error raised.
 
     Returns
     -------
@@ -171,12 +171,12 @@ def _errors(path: Path, where: str, error: type[FastbrainError]) -> Iterator[Non
     except FastbrainError:
         raise
     except Exception as reason:
-        # numpy hands headers to Python's own parser, zipfile fails in a dozen ways
+        # NumPy parses headers with the Python parser, and zipfile raises many types of error
         raise error(f"{where}: {path} must be readable, got '{reason}'.") from reason
 
 
 def _overfull(archive: zipfile.ZipFile, size: int) -> str:
-    """What an archive of `size` bytes cannot hold of what it claims, "" if it can."""
+    """Describe why the sizes in an archive of `size` bytes are impossible, "" if they are not."""
     members = archive.infolist()
     packed = sum(m.compress_size for m in members)
     if packed > size:
@@ -189,7 +189,7 @@ def _overfull(archive: zipfile.ZipFile, size: int) -> str:
 
 
 def _header(head: bytes) -> _Header:
-    """Header of a ``.npy`` file from its first bytes; whatever numpy raises where it is none."""
+    """Read a ``.npy`` header from its first bytes; errors of NumPy are passed on."""
     file = io.BytesIO(head)
     version = np.lib.format.read_magic(file)
     readers = {
@@ -203,7 +203,7 @@ def _header(head: bytes) -> _Header:
 
 
 def _misfit(header: _Header, size: int) -> str:
-    """How a header does not fit a file of `size` bytes, "" if it does."""
+    """Describe why a header does not match a file of `size` bytes, "" if it does."""
     if header.dtype.kind not in "biufc" or min(header.shape, default=0) < 0:
         return f"hold numbers, got {header.dtype} of shape {header.shape}"
     if header.start + header.nbytes != size:
@@ -213,7 +213,7 @@ def _misfit(header: _Header, size: int) -> str:
 
 
 def _other(header: _Header, shape: tuple[int, ...] | None, dtype: npt.DTypeLike | None) -> str:
-    """How an array is not the one that the caller expects, "" if it is."""
+    """Describe why an array is not the one expected by the caller, "" if it is."""
     wanted = header.shape if shape is None else shape
     kind = header.dtype if dtype is None else np.dtype(dtype)
     if (header.shape, header.dtype) == (wanted, kind):

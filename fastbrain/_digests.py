@@ -1,4 +1,4 @@
-"""Whether a file is still what it was: sealed JSON, remembered digests, identities of inputs."""
+"""Detection of changed files: sealed JSON, cached digests, identities of inputs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ._io import cache_folder, json_text, read_json, sha256, write_json
 from .errors import CohortError, FastbrainError
 
 SEAL = "digest"
-WHOLE_BYTES = 1 << 30  # inputs up to this size are known by all their bytes
-_END_BYTES = 1 << 24  # read at the head and at the tail of a larger one
+WHOLE_BYTES = 1 << 30  # inputs up to this size are identified by a digest of all bytes
+_END_BYTES = 1 << 24  # digested at the head and at the tail of a larger input
 _SETTLED_NS = 2_000_000_000
 _MEMORY_CAP = 64 << 20
 
@@ -26,28 +26,28 @@ _recalled: set[Path] = set()
 
 
 def write_sealed(path: str | Path, value: dict[str, Any]) -> Path:
-    """Write JSON together with the sha256 of its own text, atomically."""
+    """Write JSON with the sha256 of its own text, atomically."""
     return write_json(path, {**value, SEAL: _seal(value)})
 
 
 def read_sealed(path: str | Path, *, error: type[FastbrainError]) -> dict[str, Any]:
-    """Read what :func:`write_sealed` wrote, and refuse it if a byte of it has changed.
+    """Read a file written by :func:`write_sealed`; raise if a byte of it has changed.
 
     Parameters
     ----------
     path : str or Path
     error : type of FastbrainError
-        What is raised where the file is missing, damaged or edited.
+        Type of the error raised if the file is missing, damaged or edited.
 
     Returns
     -------
     dict
-        Without the digest.
+        The value without the digest.
     """
     path = Path(path)
     try:
         value = read_json(path)
-        # compared as text: a flipped bit may leave the value as it was (1e-05 and 1E-05)
+        # compared as text: a flipped bit may leave the value unchanged (1e-05 and 1E-05)
         text = path.read_bytes()
         said = value.pop(SEAL, None) if isinstance(value, dict) else None
         intact = said is not None and text == json_text({**value, SEAL: _seal(value)}).encode()
@@ -67,18 +67,18 @@ def _seal(value: dict[str, Any]) -> str:
 
 
 def stamp(path: str | Path) -> Stamp:
-    """Size, times of change (ns) and inode of a file: equal as long as it is not written to."""
+    """Return size, times of change (ns) and inode of a file; a write changes them."""
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 def remembered_sha256(path: str | Path) -> str:
-    """Hex digest of a file's bytes, computed once for as long as its stamp stays the same.
+    """Return the sha256 of a file as hex, cached until the stamp of the file changes.
 
-    It is remembered in this process and, one small file a folder, in ``digests`` of the cache
-    folder. A file that changed within the last two seconds is digested but not remembered, as one
-    more change could leave its stamp as it is. Damage by the disk itself changes no stamp: use
-    :func:`fastbrain._io.sha256` to look for that.
+    The cache is kept in this process and in ``digests`` of the cache folder, one small file for
+    each folder. The digest of a file that changed within the last two seconds is not cached,
+    because another change could leave the same stamp. Damage by the disk changes no stamp: use
+    :func:`fastbrain._io.sha256` to detect it.
 
     Raises
     ------
@@ -95,10 +95,10 @@ def remembered_sha256(path: str | Path) -> str:
     if settled and stamp(path) == before:
         _known[path] = before, digest
         line = json.dumps([os.path.basename(path), *before, digest]) + "\n"
-        with suppress(OSError):  # a memory that cannot be kept costs time only
+        with suppress(OSError):  # without the cache the digest is only computed again
             memory = _memory(Path(path).parent)
             memory.parent.mkdir(parents=True, exist_ok=True)
-            # appended: a torn line is passed over when it is read
+            # appended: an incomplete line is skipped when the file is read
             handle = os.open(memory, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
                 os.write(handle, line.encode())
@@ -113,7 +113,7 @@ def _memory(folder: Path) -> Path:
 
 
 def _recall(folder: Path) -> None:
-    """Load what earlier processes remembered of a folder's files."""
+    """Load the digests that earlier processes cached for the files of a folder."""
     if folder in _recalled:
         return
     _recalled.add(folder)
@@ -133,7 +133,7 @@ def _recall(folder: Path) -> None:
 
 
 def identity(path: str | Path) -> dict[str, int | str]:
-    """What tells whether an input is the same file as before.
+    """Return a record that identifies the contents of an input file.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def identity(path: str | Path) -> dict[str, int | str]:
 
 
 def difference(before: object, now: dict[str, int | str]) -> str | None:
-    """In what an input differs from its recorded identity, in words; None where it does not."""
+    """Describe how an input differs from its recorded identity; None if it does not."""
     if before == now:
         return None
     if not isinstance(before, dict):

@@ -1,4 +1,4 @@
-"""What long work needs of the machine, checked before it starts."""
+"""Checks of disk, folders and device before a long job starts."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from .errors import DiskError, FastbrainError, InputError
 def check_environment(
     out: str | Path, *, needed_bytes: float = 0, cache: bool = False, function: str = "output"
 ) -> None:
-    """Refuse to start what could not be written at the end.
+    """Raise if the output of a job could not be written at its end.
 
-    Nothing is left behind. A quota that leaves less than the file system has free is not seen.
+    The check leaves no file. It cannot detect a quota below the free space of the file system.
 
     Parameters
     ----------
     out : str or Path
         Folder or file that will be written; it need not exist yet.
     needed_bytes : float
-        What will be written, at least.
+        Lower bound on the size of the output.
     cache : bool
-        Whether the work also needs the cache folder.
+        Whether the job also needs the cache folder.
     function : str
-        Who asks, for the message.
+        Name of the calling function, for the message.
 
     Raises
     ------
     DiskError
-        No file can be made where `out` goes, a parent of it is a file, the disk has less than
+        No file can be created at `out`, a parent of it is a file, the disk has less than
         `needed_bytes` free, or the cache folder is needed and cannot be written.
     InputError
         The name of `out` is not valid UTF-8.
@@ -51,13 +51,13 @@ def check_environment(
 
 
 def check_file(path: str | Path, *, function: str) -> None:
-    """Refuse the name of a file to write where a folder is, or where none can be made.
+    """Raise if `path` is a folder, or if no file can be created there.
 
     Parameters
     ----------
     path : str or Path
     function : str
-        Who asks, for the message.
+        Name of the calling function, for the message.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def check_file(path: str | Path, *, function: str) -> None:
 
 
 def check_device(device: str, *, function: str) -> None:
-    """Refuse a device that torch does not know or this machine does not have.
+    """Raise if a device is unknown to PyTorch or not present on this machine.
 
     Raises
     ------
@@ -95,12 +95,12 @@ def check_device(device: str, *, function: str) -> None:
 
 
 def check_cache(function: str) -> Path:
-    """Make the cache folder, or say why it cannot be used.
+    """Create the cache folder and check that it is writable.
 
     Raises
     ------
     DiskError
-        It cannot be made or written.
+        The folder cannot be created or written.
     """
     folder = cache_folder()
     try:
@@ -117,15 +117,15 @@ def check_cache(function: str) -> Path:
 def check_name(
     path: str | Path, *, function: str, error: type[FastbrainError] = InputError
 ) -> None:
-    """Refuse a path that is not valid UTF-8: JSON, Parquet and a report cannot hold it.
+    """Raise if a path is not valid UTF-8: JSON, Parquet and reports cannot store it.
 
     Parameters
     ----------
     path : str or Path
     function : str
-        Who asks, for the message.
+        Name of the calling function, for the message.
     error : type of FastbrainError
-        What is raised.
+        Type of the error raised.
     """
     text = os.fspath(path)
     try:
@@ -139,7 +139,7 @@ def check_name(
 
 
 def environment() -> list[tuple[str, str]]:
-    """What can be said of this machine's folders, a name and a text each, for people."""
+    """Describe the folders of this machine as pairs of name and text, for display."""
     rows = [("names of files", f"{sys.getfilesystemencoding()}, {sys.getfilesystemencodeerrors()}")]
     for name, look in (("working folder", Path.cwd), ("cache folder", _cache)):
         try:
@@ -157,7 +157,7 @@ def _cache() -> Path:
 
 
 def _existing(path: Path, function: str) -> Path:
-    """The nearest folder that is there; whether `path` itself may be a file is the caller's."""
+    """Return the nearest existing folder; `path` itself may be a file."""
     for folder in (path, *path.absolute().parents):
         if folder.is_dir():
             return folder

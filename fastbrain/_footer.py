@@ -1,7 +1,7 @@
-"""What a Parquet file claims, from its footer, before a library acts on it.
+"""Reader of the footer of a Parquet file, used before pyarrow opens the file.
 
-The footer is a struct of thrift's compact protocol (github.com/apache/parquet-format). pyarrow can
-read it too, but its accessors end the process on some damaged footers.
+The footer is a struct in the Thrift compact protocol (github.com/apache/parquet-format). pyarrow
+can read it too, but its accessors crash the process on some damaged footers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_MOST_BYTES = 1 << 20  # of a footer; ours take 200 bytes a column and a million rows
+_MOST_BYTES = 1 << 20  # largest footer; ours take 200 bytes for a column and a million rows
 _DEEPEST = 16
 # kinds of values; maps and identifiers do not occur in a footer
 _TRUE, _FALSE, _BYTE = 1, 2, 3
@@ -21,7 +21,7 @@ _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 7, 8, 9, 10, 12
 
 @dataclass(frozen=True)
 class Chunk:
-    """A column of a row group: codec, values, and its bytes in the file and unpacked."""
+    """A column of a row group: codec, number of values, bytes in the file and uncompressed."""
 
     codec: int
     values: int
@@ -65,7 +65,7 @@ def read_claims(path: Path) -> Claims:
 
 
 def _claims(footer: dict[int, Any]) -> Claims:
-    # numbers of fields as parquet.thrift has them
+    # field numbers as in parquet.thrift
     groups = []
     for group in footer[4]:
         chunks = []
@@ -103,7 +103,7 @@ class _Reader:
             return self.struct(depth + 1)
         if kind in (_LIST, _SET):
             return self._list(depth)
-        if kind in (_TRUE, _FALSE, _BYTE):  # of a list: a byte each
+        if kind in (_TRUE, _FALSE, _BYTE):  # in a list: one byte each
             return self._byte()
         if kind in (_BINARY, _DOUBLE):
             length = self._varint() if kind == _BINARY else 8
@@ -114,7 +114,7 @@ class _Reader:
     def _list(self, depth: int) -> list[Any]:
         head = self._byte()
         count = head >> 4 if head >> 4 < 15 else self._varint()
-        # each entry takes a byte at least
+        # each entry takes at least one byte
         if count > len(self._data) - self._at or depth > _DEEPEST:
             raise ValueError(f"a list of {count} in a footer of {len(self._data)} bytes")
         return [self._value(head & 15, depth + 1) for _ in range(count)]

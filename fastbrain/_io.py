@@ -1,7 +1,7 @@
-"""The only way anything reaches disk: write to a temporary name, fsync, rename.
+"""Atomic writing of files and folders: write to a temporary name, fsync, rename.
 
-A reader therefore sees the old file or the new file, never a half of one, and a full disk
-leaves what was there before.
+A reader gets either the old file or the new file, never a partial one, and a full disk leaves the
+old file in place.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from .errors import (
 )
 
 _HASH_BLOCK = 1 << 20
-_JSON_CAP = 64 << 20  # a larger JSON is not one of ours
+_JSON_CAP = 64 << 20  # larger than any JSON written by fastbrain
 
 
 @contextmanager
 def as_disk_error(path: Path) -> Iterator[None]:
-    """Turn an OSError of writing `path` into a :class:`DiskError` that says why."""
+    """Turn an OSError raised while writing `path` into a :class:`DiskError` with the reason."""
     try:
         yield
     except OSError as error:
-        if isinstance(error, FastbrainError):  # what the caller's own function had to say
+        if isinstance(error, FastbrainError):  # raised by the function of the caller
             raise
         reason = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}.get(
             error.errno or 0, error.strerror or str(error)
@@ -58,12 +58,12 @@ def _fsync_dir(path: Path) -> None:
 
 
 def write_atomic(path: str | Path, write: bytes | str | Callable[[IO[bytes]], object]) -> Path:
-    """Write a file so that it is there whole or not at all.
+    """Write a file atomically: it is complete or does not exist.
 
     Parameters
     ----------
     path : str or Path
-        Final name; its parent folder is made if need be.
+        Final name; its parent folder is created if needed.
     write : bytes, str or callable
         The contents, or a function that receives the open binary file.
 
@@ -93,7 +93,7 @@ def write_atomic(path: str | Path, write: bytes | str | Callable[[IO[bytes]], ob
                     file.write(write)
                 file.flush()
                 os.fsync(file.fileno())
-            # mkstemp makes the file private; a result is for the whole lab
+            # mkstemp makes the file private; results should be readable under the umask
             os.chmod(name, 0o666 & ~_umask())
             os.replace(name, path)
         except BaseException:
@@ -120,7 +120,7 @@ def _umask() -> int:
 
 
 def write_json(path: str | Path, value: Any) -> Path:
-    """Write `value` as indented JSON, atomically. NaN and infinity are refused."""
+    """Write `value` as indented JSON, atomically; NaN and infinity raise."""
     try:
         text = json_text(value)
     except (TypeError, ValueError) as error:
@@ -131,12 +131,12 @@ def write_json(path: str | Path, value: Any) -> Path:
 
 
 def json_text(value: Any) -> str:
-    """The text that :func:`write_json` writes for `value`."""
+    """Return the text that :func:`write_json` writes for `value`."""
     return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def read_json(path: str | Path) -> Any:
-    """Read JSON written by anyone; a damaged file is a :class:`CohortError` that names it."""
+    """Read JSON from any source; a damaged file raises :class:`CohortError` with its name."""
     path = Path(path)
     try:
         if path.stat().st_size > _JSON_CAP:
@@ -145,12 +145,12 @@ def read_json(path: str | Path) -> Any:
     except CohortError:
         raise
     except (OSError, ValueError, RecursionError) as error:
-        # ValueError: no UTF-8, no JSON, or a whole number of thousands of digits
+        # ValueError: not UTF-8, not JSON, or an integer with thousands of digits
         raise CohortError(f"read_json: {path} must be readable JSON, got '{error}'.") from error
 
 
 def sha256(path: str | Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Return the sha256 of a file as hex."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_HASH_BLOCK):
@@ -159,7 +159,7 @@ def sha256(path: str | Path) -> str:
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept: ``$FASTBRAIN_CACHE``, else ``~/.cache/fastbrain``.
+    """Return the cache folder: ``$FASTBRAIN_CACHE``, else ``~/.cache/fastbrain``.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def cache_folder() -> Path:
 
 
 def safe_join(root: str | Path, *parts: str) -> Path:
-    """Join below `root`; a path that leaves it ('..', absolute, through a link) is refused."""
+    """Join paths below `root`; raise if the result is outside ('..', absolute, link)."""
     base = Path(root).resolve()
     path = base.joinpath(*parts)
     try:
@@ -193,14 +193,14 @@ def safe_join(root: str | Path, *parts: str) -> Path:
 
 @contextmanager
 def folder_atomic(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
-    """Fill a folder under a temporary name; it takes its final name only when all went well.
+    """Fill a folder under a temporary name; rename it to its final name on success.
 
     Parameters
     ----------
     path : str or Path
         Final name of the folder.
     replace : bool
-        Whether an existing folder may be replaced. It is removed after the new one is whole.
+        Whether an existing folder may be replaced. It is removed after the new one is complete.
 
     Yields
     ------
@@ -233,7 +233,7 @@ def folder_atomic(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
                     os.replace(path, old / path.name)
                 os.replace(temporary, path)
             except BaseException:
-                # what was there before comes back under its name
+                # restore the old folder under its name
                 if old is not None:
                     if (old / path.name).exists():
                         os.rename(old / path.name, path)
@@ -248,14 +248,14 @@ def folder_atomic(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def new_output(path: str | Path, *, resume: bool = False) -> Path:
-    """Make an output folder; refuse one that already holds something unless resuming.
+    """Create an output folder; raise if it is not empty, unless resuming.
 
     Raises
     ------
     OutputExistsError
-        The folder exists, is not empty, and `resume` is false; or there is a file of that name.
+        The folder exists, is not empty, and `resume` is false; or a file of that name exists.
     DiskError
-        No file can be made in it.
+        No file can be created in it.
     """
     path = Path(path)
     with as_disk_error(path):
@@ -271,12 +271,12 @@ def new_output(path: str | Path, *, resume: bool = False) -> Path:
 
 
 def check_writable(folder: str | Path) -> None:
-    """Make and remove a file in a folder: permission bits alone do not tell (root, NFS, quota).
+    """Create and remove a file in a folder; permission bits do not suffice (root, NFS, quota).
 
     Raises
     ------
     DiskError
-        No file can be made there.
+        No file can be created there.
     """
     with as_disk_error(Path(folder)):
         handle, name = tempfile.mkstemp(prefix=".probe.", suffix=".tmp", dir=folder)
@@ -287,7 +287,7 @@ def check_writable(folder: str | Path) -> None:
 def verify(
     root: str | Path, digests: dict[str, str], *, error: type[Exception] = StoreError
 ) -> None:
-    """Compare every named file below `root` with its sha256; raise `error` naming the first off."""
+    """Compare files below `root` with their sha256; raise `error` for the first mismatch."""
     for name, expected in digests.items():
         path = safe_join(root, name)
         if not path.is_file():

@@ -1,12 +1,12 @@
 """A lock on a folder, held by one process at a time.
 
-``flock`` belongs to the open file, so the kernel lifts it when its holder ends in any way: there
-are no stale locks. The lock file only says who holds it, for the message to the one who comes
-second, and it is removed with the lock.
+``flock`` belongs to the open file, so the kernel releases it when the process ends for any reason:
+there are no stale locks. The lock file only records the process that holds it, for the error
+message of a second process, and is removed with the lock.
 
-NFS (Linux, version 3 with lockd, or 4) applies ``flock`` between machines. A file system that does
-not know it at all (some mounts of Lustre) is refused. One that applies it on each machine alone
-(``localflock``, ``local_lock=flock``) cannot be told from inside: there, a lock file left by
+NFS (Linux, version 3 with lockd, or 4) applies ``flock`` between machines. A file system without
+``flock`` (some mounts of Lustre) raises an error. A file system that applies it on each machine
+separately (``localflock``, ``local_lock=flock``) cannot be detected: there, a lock file left by
 another machine is reported in a note.
 """
 
@@ -32,30 +32,30 @@ _MOST_BYTES = 4096
 def hold(
     path: str | Path, *, what: str, error: type[FastbrainError] = StoreError
 ) -> Iterator[None]:
-    """Hold the lock of a folder; a second process is refused and told who holds it.
+    """Hold the lock of a folder; a second process gets an error that names the first.
 
     Parameters
     ----------
     path : str or Path
-        The lock file; its folder is what is locked, and has to exist.
+        The lock file; its folder is locked and must exist.
     what : str
-        Who asks, for the message: ``"prepare_store"``.
+        Name of the calling function, for the message: ``"prepare_store"``.
     error : type of FastbrainError
-        What is raised where another process holds it.
+        Type of the error raised if another process holds the lock.
 
     Raises
     ------
     FastbrainError
-        Of type `error`: another process works in the folder now.
+        Of type `error`: another process uses the folder now.
     DiskError
-        The file cannot be made, or the file system knows no locks.
+        The file cannot be created, or the file system does not support locks.
     """
     path = Path(path)
     handle = _taken(path, what, error)
     try:
         yield
     finally:
-        # removed while it is still locked: whoever opened it meanwhile sees that it has gone
+        # removed while still locked: a process that has opened it meanwhile detects the removal
         with suppress(OSError):
             path.unlink(missing_ok=True)
         os.close(handle)
@@ -73,7 +73,7 @@ def _taken(path: Path, what: str, error: type[FastbrainError]) -> int:
         except BaseException:
             os.close(handle)
             raise
-        # its holder removed it between our opening and our locking it
+        # the holder removed the file after we opened it and before we locked it
         os.close(handle)
 
 
@@ -98,7 +98,7 @@ def _is_current(handle: int, path: Path) -> bool:
 
 
 def _sign(handle: int, path: Path) -> None:
-    """Write who holds the lock, and tell of another machine that never gave it back."""
+    """Record this process as the holder; report a lock file left by another machine."""
     host = os.uname().nodename
     before = _read(handle)
     if before.get("host", host) != host:

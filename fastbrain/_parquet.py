@@ -1,7 +1,7 @@
-"""Tables on disk, Parquet: measured before they are read.
+"""Safe reading of Parquet tables.
 
-Encodings of Parquet can repeat a value any number of times in a few bytes, so a file of kilobytes
-may claim billions of rows. Tables of this package name each row, and a name takes bytes.
+Parquet encodings can repeat a value any number of times in a few bytes, so a file of kilobytes may
+declare billions of rows. Each row of a fastbrain table has a name, which takes at least a byte.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from ._footer import Claims, read_claims
 from .errors import FastbrainError
 
-_ROWS_A_BYTE = 1  # the leanest table of ours, of numbered trials, takes 6 bytes a row
+_ROWS_A_BYTE = 1  # the smallest fastbrain table, of numbered trials, takes 6 bytes a row
 _CODECS = (0, 1)  # none and snappy
 _MAX_SNAPPY = 22  # a copy of 64 bytes takes three (snappy format description)
 
@@ -20,27 +20,27 @@ _MAX_SNAPPY = 22  # a copy of 64 bytes takes three (snappy format description)
 def read_columns(
     path: str | Path, *, where: str, error: type[FastbrainError]
 ) -> tuple[dict[str, list[Any]], Any]:
-    """Read a Parquet table whose rows have names.
+    """Read a Parquet table with named rows.
 
     Parameters
     ----------
     path : str or Path
     where : str
-        Function that reads, for messages.
+        Name of the calling function, for messages.
     error : type of FastbrainError
-        What is raised.
+        Type of the error raised.
 
     Returns
     -------
     columns : dict of str to list
-        Python values; None where there is none.
+        Python values; None for missing values.
     schema : pyarrow.Schema
 
     Raises
     ------
     FastbrainError
-        Of the kind `error`: the file cannot be read, is compressed by another method than ours, or
-        claims more than its bytes can hold.
+        Of the kind `error`: the file cannot be read, is compressed with an unsupported codec, or
+        declares more data than its size allows.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -53,7 +53,7 @@ def read_columns(
         problem = problem or _foreign(schema)
         if problem:
             raise error(f"{where}: {path} must be a table of ours, got {problem}.")
-        # a text that many rows share is held once
+        # a text shared by many rows is stored once
         texts = [field.name for field in schema if pa.types.is_string(field.type)]
         with pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
             table = file.read()
@@ -67,7 +67,7 @@ def read_columns(
 
 
 def _foreign(schema: Any) -> str:
-    """A column that is neither text nor numbers (values of any size), "" if there is none."""
+    """Describe a column that is neither text nor numbers, "" if there is none."""
     from pyarrow import types
 
     plain = (types.is_string, types.is_boolean, types.is_integer, types.is_floating, types.is_null)
@@ -76,7 +76,7 @@ def _foreign(schema: Any) -> str:
 
 
 def _impossible(claims: Claims, size: int) -> str:
-    """What a file of `size` bytes cannot hold of what it claims, "" if it can."""
+    """Describe why the footer of a file of `size` bytes is impossible, "" if it is not."""
     if not 0 <= claims.rows <= size * _ROWS_A_BYTE:
         return f"{claims.rows} rows in {size} bytes"
     if sum(rows for rows, _ in claims.groups) != claims.rows:

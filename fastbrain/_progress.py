@@ -1,4 +1,4 @@
-"""Progress of long work: a rich bar on a terminal, a few plain lines anywhere else."""
+"""Progress of long jobs: a rich bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _PLAIN_EVERY_S = 10.0
 
 
 def say(message: str) -> None:
-    """Print one line for the person watching (stderr, so that stdout stays data)."""
+    """Print one line for the user to stderr; stdout is reserved for data."""
     print(message, file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[T], description: str, *, total: int | None = None) -> Iterator[T]:
-    """Yield `items` while showing how far along they are.
+    """Yield `items` and show the progress.
 
     Parameters
     ----------
     items : iterable
-        What to go through.
+        Items to yield.
     description : str
         Two or three words, shown before the bar.
     total : int, optional
-        Number of items where `items` has no length.
+        Number of items, if `items` has no length.
     """
     if total is None:
         total = len(items) if isinstance(items, Sized) else None

@@ -1,4 +1,4 @@
-"""What an entry of a JSON file must be: functions from a value to whether it is one."""
+"""Validation rules for entries of JSON files: functions that return whether a value is valid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Rule = Callable[[Any], bool]
 
 
 def text(value: Any) -> bool:
-    """A string that can be written to a file, without zero bytes."""
+    """Accept a string that can be encoded as UTF-8, without zero bytes."""
     if not isinstance(value, str) or "\0" in value:
         return False
     try:
@@ -21,46 +21,46 @@ def text(value: Any) -> bool:
 
 
 def number(value: Any) -> bool:
-    """A finite number, no bool."""
+    """Accept a finite number, but no bool."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)
 
 
 def count(value: Any) -> bool:
-    """A whole number, 0 or more, that fits into 64 bits."""
+    """Accept an integer, 0 or more, that fits into 64 bits."""
     return isinstance(value, int) and number(value) and value >= 0
 
 
 def positive(value: Any) -> bool:
-    """A whole number, 1 or more, that fits into 64 bits."""
+    """Accept an integer, 1 or more, that fits into 64 bits."""
     return count(value) and value > 0
 
 
 def flag(value: Any) -> bool:
-    """True or false."""
+    """Accept True or False."""
     return isinstance(value, bool)
 
 
 def none_or(rule: Rule) -> Rule:
-    """Null, or what `rule` accepts."""
+    """Make a rule that accepts null and the values that `rule` accepts."""
     return lambda value: value is None or rule(value)
 
 
 def list_of(rule: Rule, *, least: int = 0) -> Rule:
-    """A list of at least `least` values that `rule` accepts."""
+    """Make a rule for a list of at least `least` values that `rule` accepts."""
     return lambda value: isinstance(value, list) and len(value) >= least and all(map(rule, value))
 
 
 def table_of(rule: Rule) -> Rule:
-    """An object whose values `rule` accepts."""
+    """Make a rule for an object with values that `rule` accepts."""
     return lambda value: (
         isinstance(value, dict) and all(text(k) and rule(v) for k, v in value.items())
     )
 
 
 def record_of(rules: Mapping[str, Rule], *, optional: Mapping[str, Rule] | None = None) -> Rule:
-    """An object with at least these keys, each of which its rule accepts."""
+    """Make a rule for an object with at least these keys and valid values."""
 
     def accept(value: Any) -> bool:
         return isinstance(value, dict) and not fault_in(value, rules, optional or {})
@@ -69,7 +69,7 @@ def record_of(rules: Mapping[str, Rule], *, optional: Mapping[str, Rule] | None 
 
 
 def exact_record_of(rules: Mapping[str, Rule]) -> Rule:
-    """An object with these keys and no others, each of which its rule accepts."""
+    """Make a rule for an object with exactly these keys and valid values."""
     accept = record_of(rules)
     return lambda value: accept(value) and value.keys() == rules.keys()
 
@@ -77,7 +77,7 @@ def exact_record_of(rules: Mapping[str, Rule]) -> Rule:
 def fault_in(
     value: Mapping[str, Any], rules: Mapping[str, Rule], optional: Mapping[str, Rule]
 ) -> str:
-    """The first key that is missing or of another kind, "" if none."""
+    """Return the first key that is missing or has an invalid value, "" if there is none."""
     for key, rule in rules.items():
         if key not in value or not rule(value[key]):
             return key

@@ -1,7 +1,7 @@
-"""Files of a run folder, each read by one function that knows its keys, types and ranges.
+"""Validated reading of the JSON files of a run folder.
 
-A run folder is moved, copied, mailed and edited. Whatever its files hold comes out of here as
-values of the declared types, or as a :class:`CheckpointError` that names file and entry.
+Run folders may be moved, copied or edited. Each function returns values of the declared types, or
+raises :class:`CheckpointError` with the names of the file and the entry.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _MANIFEST_MORE: dict[str, Rule] = {
     "kind": text,
     "store_beside": none_or(text),
     "language_model": record_of(LANGUAGE_MODEL),
-    # runs trained before there was an audit have none
+    # runs trained with versions without an audit lack these
     "split": none_or(split),
     "audit": none_or(audit),
     "adaptation": text,
@@ -87,17 +87,17 @@ def read_record(
     optional: Mapping[str, Rule] | None = None,
     function: str,
 ) -> dict[str, Any]:
-    """Read a JSON object and check what it holds.
+    """Read a JSON object and validate its entries.
 
     Parameters
     ----------
     path : str or Path
     rules : mapping of str to callable
-        Keys that must be there, and what their values must be.
+        Required keys and the rules of their values.
     optional : mapping of str to callable, optional
-        Keys that may be missing. Keys in neither table are not checked.
+        Optional keys and their rules. Keys in neither mapping are not checked.
     function : str
-        Who asks, for messages.
+        Name of the calling function, for messages.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def read_record(
     Raises
     ------
     CheckpointError
-        The file is missing, no JSON object, or an entry is missing or of another kind.
+        The file is missing or not a JSON object, or an entry is missing or invalid.
     """
     try:
         found = read_json(path)
@@ -126,7 +126,7 @@ def read_record(
 
 
 def read_manifest(run: str | Path, *, function: str) -> dict[str, Any]:
-    """``manifest.json`` of a finished run of ``fastbrain train`` or ``fastbrain adapt``.
+    """Read ``manifest.json`` of a finished run of ``fastbrain train`` or ``fastbrain adapt``.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def read_manifest(run: str | Path, *, function: str) -> dict[str, Any]:
 
 
 def read_metrics(path: str | Path, *, function: str) -> dict[str, Any]:
-    """``metrics.json`` of an evaluated run.
+    """Read ``metrics.json`` of an evaluated run.
 
     Raises
     ------
@@ -158,14 +158,14 @@ def read_metrics(path: str | Path, *, function: str) -> dict[str, Any]:
 def read_vqlm(
     run: str | Path, *, function: str
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], int]:
-    """What scoring a run of ``fastbrain train vq-lm`` needs of its files.
+    """Read the files needed to score a run of ``fastbrain train vq-lm``.
 
     Returns
     -------
     config, split, coding : dict
-        Of ``config.json``, ``split.json`` and ``coding.json``.
+        Contents of ``config.json``, ``split.json`` and ``coding.json``.
     frames : int
-        Frames of a window of the autoencoder.
+        Number of frames in a window of the autoencoder.
 
     Raises
     ------
@@ -183,12 +183,12 @@ def read_vqlm(
 
 
 def read_log(path: str | Path, *, function: str) -> list[dict[str, Any]]:
-    """Rows of a stage's ``log.jsonl``, one an epoch.
+    """Read the rows of ``log.jsonl`` of a training stage, one for each epoch.
 
     Raises
     ------
     CheckpointError
-        The file cannot be read, or a line is no row of a log.
+        The file cannot be read, or a line is not a valid log row.
     """
     row = record_of({"epoch": count, "step": count})
     rows = []

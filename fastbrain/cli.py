@@ -1,4 +1,4 @@
-"""The command line: picks a subcommand, imports only that one, turns errors into one line."""
+"""Command line: selects a subcommand, imports only its module, prints errors in one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._environment import check_device
 from ._threads import share_cores
 from .errors import FastbrainError
 
-# name -> what it does, in the order of a first day with the package
+# name -> description, in the order in which a new user needs them
 COMMANDS = {
     "doctor": "what is installed, what is missing, which backend runs and why",
     "selftest": "check every kernel on this machine against its reference",
@@ -30,7 +30,7 @@ COMMANDS = {
     "push": "upload a trained model, with its card, to the Hugging Face hub",
 }
 
-# command -> its recipes; without one of these names the first is meant
+# command -> its recipes; the first is the default
 RECIPES = {
     "train": {
         "llm4brain": "train",
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 on success, 1 after an error (told in one line), 2 for wrong usage, 130 when
+        0 on success, 1 after an error (printed in one line), 2 for wrong usage, 130 when
         interrupted.
     """
     share_cores()
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _choose(arguments)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
+    except BrokenPipeError:  # the reader, for example `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

@@ -1,13 +1,13 @@
-"""Every error this package raises on purpose, one line of meaning each.
+"""Errors that this package raises on purpose.
 
-All inherit :class:`FastbrainError` and the built-in a caller would expect, so both
-``except FastbrainError`` and ``except ValueError`` work. Messages read
+All inherit :class:`FastbrainError` and a matching built-in error, so both
+``except FastbrainError`` and ``except ValueError`` work. The form of the messages is
 ``function: argument must <contract>, got <value>. <what to do>.``
 """
 
 
 class FastbrainError(Exception):
-    """Root of all errors raised on purpose."""
+    """Base class of all errors raised on purpose."""
 
 
 class InputError(FastbrainError, ValueError):
@@ -15,7 +15,7 @@ class InputError(FastbrainError, ValueError):
 
 
 class UnknownSubjectError(FastbrainError, KeyError):
-    """A model that knows people by name meets one it was not fitted to."""
+    """A subject is not in the table of subjects of a model."""
 
     # KeyError shows its argument in quotes
     __str__ = Exception.__str__
@@ -26,7 +26,7 @@ class ConfigError(FastbrainError, ValueError):
 
 
 class VolumeError(FastbrainError, ValueError):
-    """An image file cannot be trusted; the message names file, field and value."""
+    """An image file is invalid; the message names file, field and value."""
 
 
 class CohortError(FastbrainError, ValueError):
@@ -38,15 +38,15 @@ class SplitError(FastbrainError, ValueError):
 
 
 class LeakError(SplitError):
-    """Something of the test part can be seen from the training part."""
+    """The training part contains information about the test part."""
 
 
 class BackendError(FastbrainError, RuntimeError):
-    """The backend that was asked for cannot run these inputs; the reason is in the message."""
+    """The requested backend cannot run these inputs; the reason is in the message."""
 
 
 class TrainingError(FastbrainError, RuntimeError):
-    """Training cannot go on (non-finite loss three times in a row, nothing to train)."""
+    """Training cannot continue (non-finite loss three times in a row, nothing to train)."""
 
 
 class StoreError(FastbrainError, OSError):
@@ -58,12 +58,12 @@ class CheckpointError(FastbrainError, OSError):
 
 
 class DiskError(FastbrainError, OSError):
-    """Writing failed (disk full, read-only folder); nothing half-written was left behind."""
+    """Writing failed (disk full, read-only folder); no partial file was left."""
 
 
 class OutputExistsError(FastbrainError, FileExistsError):
-    """The output is already there and neither resuming nor replacing was asked for."""
+    """The output exists, and neither resuming nor replacing was requested."""
 
 
 class MissingPartError(FastbrainError, ImportError):
-    """An optional dependency is not installed; the message says which extra brings it."""
+    """An optional dependency is not installed; the message names the extra that installs it."""

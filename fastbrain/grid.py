@@ -1,8 +1,8 @@
-"""Where tokens sit in the brain: the lattice that the store and the tokenizer share.
+"""Token grid: the lattice of patches shared by the voxel store and the tokenizer.
 
 Volumes are indexed ``[Z, Y, X]`` with x fastest, which is the memory order of NIfTI. A *site* is
-one position of the kernel on the lattice, a *token* is a site that is kept because brain lies in
-it, and its *patch* is the kernel-sized block of voxels that feeds it.
+one position of the kernel on the lattice, a *token* is a site that is kept because it contains
+brain voxels, and its *patch* is the kernel-sized block of voxels at the site.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class TokenGrid:
     Raises
     ------
     InputError
-        Arrays and sizes that no mask gives, or more than 2^28 voxels in all patches.
+        The arrays or sizes are inconsistent, or all patches hold more than 2^28 voxels in total.
     """
 
     mask: npt.NDArray[np.bool_]
@@ -50,7 +50,7 @@ class TokenGrid:
     kept: npt.NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        # copies of its own: the caller's arrays may change, the grid must not
+        # copies: the arrays of the caller may change, those of the grid must not
         own = {"mask": np.array(self.mask, order="C"), "kept": np.array(self.kept, dtype=np.int64)}
         for array in own.values():
             array.flags.writeable = False
@@ -89,7 +89,7 @@ class TokenGrid:
         *,
         min_voxels: int = 1,
     ) -> TokenGrid:
-        """Keep every site whose patch holds at least `min_voxels` brain voxels.
+        """Make a grid of the sites with at least `min_voxels` brain voxels in their patch.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class TokenGrid:
         ------
         InputError
             The mask is not 3-D, empty, or holds fractions or negative values, the kernel is smaller
-            than the stride, or the patches would hold more than 2^28 voxels in all.
+            than the stride, or the patches would hold more than 2^28 voxels in total.
         """
         mask = brain_of(np.asanyarray(mask), where="TokenGrid: mask", error=InputError)
         if mask.ndim != 3:
@@ -127,7 +127,7 @@ class TokenGrid:
 
     @property
     def lattice(self) -> Triple:
-        """Number of sites along (z, y, x); the last site may reach past the volume's end."""
+        """Number of sites along (z, y, x); the last patch may extend beyond the volume."""
         return _lattice(self.mask, self.kernel, self.stride)
 
     @property
@@ -137,8 +137,8 @@ class TokenGrid:
 
     @property
     def patch_voxels(self) -> int:
-        """Voxels in a patch, kz·ky·kx."""
-        # plain integers: a compiler takes what numpy computes for data
+        """Number of voxels in a patch, kz·ky·kx."""
+        # plain integers: torch.compile treats results of NumPy as data, not as constants
         return math.prod(self.kernel)
 
     @property
@@ -172,11 +172,11 @@ class TokenGrid:
 
     @cached_property
     def patch_mask(self) -> npt.NDArray[np.bool_]:
-        """Which patch elements are brain, (n_tokens, P)."""
+        """Flag of the patch elements that are brain voxels, (n_tokens, P)."""
         return self.offsets >= 0
 
     def centers(self, affine: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Patch centres in millimetres.
+        """Compute the patch centres in millimetres.
 
         Parameters
         ----------
@@ -213,7 +213,7 @@ class TokenGrid:
         )
 
     def unpack(self, patches: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Scatter patches back into volumes; zero outside the mask. Needs kernel == stride.
+        """Scatter patches back into volumes, zero outside the mask; requires kernel == stride.
 
         Parameters
         ----------
@@ -231,10 +231,10 @@ class TokenGrid:
         return flat.reshape(*lead, *self.shape)
 
     def fingerprint(self) -> str:
-        """Short hash of mask, kernel, stride and kept sites: equal grids, equal fingerprints."""
+        """Return a short hash of mask, kernel, stride and kept sites; equal for equal grids."""
         return self._digest[:16]
 
-    # not a frozen dataclass: torch.compile of torch 2.10 cannot take one for a constant
+    # not a frozen dataclass: torch.compile of torch 2.10 does not accept one as a constant
     def __setattr__(self, name: str, value: object) -> None:
         if name in self.__dict__:
             raise AttributeError(f"TokenGrid.{name} is read-only. Make a new grid.")
@@ -258,7 +258,7 @@ class TokenGrid:
 
 
 def _lattice(mask: npt.NDArray[np.bool_], kernel: Triple, stride: Triple) -> Triple:
-    # ceil: the last site may reach past the end, so that no brain voxel is lost at the border
+    # ceil: the last patch may extend beyond the volume, so that no border voxel is lost
     return tuple(
         max(0, -(-(n - k) // s)) + 1 for n, k, s in zip(mask.shape, kernel, stride, strict=True)
     )

@@ -1,4 +1,4 @@
-"""How every Triton kernel of this folder is started: on the device that holds its tensors."""
+"""Launch of the Triton kernels on the device that holds their tensors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
-    """Start a kernel on the device of its first tensor.
+    """Launch a kernel on the device of its first tensor.
 
-    Triton itself launches on the current device, whatever device the tensors are on: for a tensor
-    on ``cuda:1`` while device 0 is current that is an illegal address.
+    Triton launches on the current device even if the tensors are on another one: a tensor on
+    ``cuda:1`` while device 0 is current would cause an illegal memory access.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any
     *arguments
         Positional arguments of the kernel, all on one device.
     **constants
-        Its compile-time constants, ``num_warps`` and ``num_stages``.
+        Compile-time constants of the kernel, ``num_warps`` and ``num_stages``.
     """
     first = next(a for a in arguments if isinstance(a, Tensor))
     if first.is_cuda:

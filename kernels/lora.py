@@ -1,10 +1,10 @@
-"""Adapted linear layers on the GPU: a product whose accumulator starts at the low-rank branch.
+"""Adapted linear layers on the GPU: a product with the low-rank branch in its accumulator.
 
 ``lora_linear_wide_kernel`` computes ``out = left · rightᵀ + scale · act(low) · upᵀ (+ bias)``: the
 forward pass with x, W, x Aᵀ and B, and the gradient of x with dY, Wᵀ, dS and Aᵀ.
-``lora_linear_narrow_kernel`` reads dY once for both dY B and dYᵀ s. Sums are split by shape alone
-and added in a fixed order, so results are the same at every run. Plain pointers, so that every
-Triton from 3.6 on compiles it.
+``lora_linear_narrow_kernel`` reads dY once for both dY B and dYᵀ s. The split of sums depends only
+on the shape, and their order is fixed, so results are the same in every run. The kernels use plain
+pointers, so that every Triton from 3.6 on compiles them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _dot(left, right, total, EXACT: tl.constexpr):
     return total
 
 
-# the number of rows changes from call to call and aligns nothing: it must not make a new binary
+# the number of rows changes from call to call and affects no alignment: do not specialise on it
 @triton.jit(do_not_specialize=["rows"])
 def lora_linear_wide_kernel(
     left,
@@ -132,7 +132,7 @@ def lora_linear_narrow_kernel(
     BN: tl.constexpr,
     BR: tl.constexpr,
 ):
-    # a program holds its columns' gradient of B and leaves its part of dY B, one for each tile
+    # a program accumulates the gradient of B for its columns and stores its part of dY B
     n = tl.program_id(0).to(tl.int64) * BN + tl.arange(0, BN)
     r = tl.arange(0, BR)
     is_column, is_rank = n < columns, r < rank
@@ -161,12 +161,12 @@ def lora_linear_narrow_kernel(
 
 
 def rank_block(rank: int) -> int:
-    """Columns of a tile that holds `rank`: tensor cores take 16 at least."""
+    """Return the tile columns for `rank`; tensor cores need at least 16."""
     return max(16, triton.next_power_of_2(rank))
 
 
 def blocks(dtype: torch.dtype, rows: int, rank: int, capability: int = 90) -> dict[str, int]:
-    """Tiles of ``lora_linear_wide_kernel`` that spill no register.
+    """Return tiles of ``lora_linear_wide_kernel`` that spill no register.
 
     `capability` is the compute capability × 10.
     """
@@ -183,9 +183,9 @@ def blocks(dtype: torch.dtype, rows: int, rank: int, capability: int = 90) -> di
 
 
 def narrow_blocks(dtype: torch.dtype, rank: int) -> dict[str, int]:
-    """Tile sizes, warps and stages of ``lora_linear_narrow_kernel``."""
+    """Return tile sizes, warps and stages of ``lora_linear_narrow_kernel``."""
     size = {"BM": 32, "BN": 64} if dtype == torch.float32 else {"BM": 64, "BN": 128}
-    # of two products in one pipelined loop, ptxas 13 lets the wide ones wait for each other (C7515)
+    # with two wide products in one pipelined loop, ptxas 13 serialises them (C7515)
     stages = 1 if rank > 16 and dtype != torch.float32 else 2
     return {**size, "BR": rank_block(rank), "num_warps": 8, "num_stages": stages}
 
@@ -202,11 +202,11 @@ def wide(
     by_rows: bool,
     exact: bool = False,
 ) -> Tensor:
-    """``left · rightᵀ + scale · act(low) · upᵀ (+ bias)`` of contiguous tensors, (M, N).
+    """Compute ``left · rightᵀ + scale · act(low) · upᵀ (+ bias)`` of contiguous tensors, (M, N).
 
     `left` is (M, K), `low` (M, r); `right` (N, K) and `up` (N, r), or both transposed if not
-    `by_rows`. With `exact` it multiplies and stores in float32 whatever the tensors are; for the
-    interpreter, which multiplies and rounds bfloat16 wrongly. Float32 tensors always are.
+    `by_rows`. With `exact` it multiplies and stores in float32 for every dtype; for the
+    interpreter, which multiplies and rounds bfloat16 incorrectly. Float32 tensors are always exact.
     """
     rows, depth = left.shape
     columns, rank = right.shape[0 if by_rows else 1], low.shape[1]
@@ -231,13 +231,13 @@ def wide(
 def narrow(
     grad: Tensor, low: Tensor, up: Tensor, scale: float, activation: str, *, exact: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of act(low) (M, r) and `up` (N, r) from dY (M, N), in float32; dY is read once."""
+    """Compute float32 gradients of act(low) (M, r) and `up` (N, r); dY (M, N) is read once."""
     (rows, columns), rank = grad.shape, low.shape[1]
     if grad.numel() == 0 or rank == 0:
         return torch.zeros_like(low).float(), torch.zeros_like(up).float()
     tile = narrow_blocks(grad.dtype, rank)
     tiles = triton.cdiv(columns, tile["BN"])
-    # about 256 programs, so that every multiprocessor has some
+    # about 256 programs, so that every multiprocessor has work
     strips = triton.cdiv(triton.cdiv(rows, tile["BM"]), max(1, 256 // tiles))
     splits = triton.cdiv(rows, strips * tile["BM"])
     into_low = grad.new_empty(tiles, rows, rank, dtype=torch.float32)

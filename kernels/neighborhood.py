@@ -1,9 +1,8 @@
-"""Entropy of similarities to a memory on the GPU, streamed: a program reads its share of the memory
-once and keeps sums.
+"""Streamed entropy of similarities to a memory on the GPU.
 
-Each sample has a running maximum, so that what is summed lies in [0, 1] and fits half precision;
-shares merge by the same rescaling, which is the caller's. Plain pointers, so that every Triton from
-3.6 on compiles it.
+A program reads its share of the memory once and accumulates sums. Each sample has a running
+maximum, so that all terms lie in [0, 1] and fit half precision; the caller merges the shares with
+the same rescaling. The kernels use plain pointers, so that every Triton from 3.6 on compiles them.
 """
 
 from __future__ import annotations
@@ -65,13 +64,13 @@ def _masked(product, inv_temperature, bias, column, end, own):
 
 @triton.jit
 def _smoothed(weight, scale, eps):
-    """Of p = weight · scale: -ln(p + eps) and -ln(p + eps) - p / (p + eps)."""
+    """Compute -ln(p + eps) and -ln(p + eps) - p / (p + eps) for p = weight · scale."""
     p = weight * scale[:, None]
     value = -tl.log(p + eps)
     return value, value - p / (p + eps)
 
 
-# the numbers of samples and rows change and align nothing: their value must not make a new binary
+# the numbers of samples and rows change and affect no alignment: do not specialise on them
 @triton.jit(do_not_specialize=["batch", "size"], do_not_specialize_on_alignment=["indices"])
 def neighborhood_clustering_fwd_kernel(
     features,
@@ -108,7 +107,7 @@ def neighborhood_clustering_fwd_kernel(
     first = tl.zeros((BB,), dtype=tl.float32)
     second = tl.zeros((BB,), dtype=tl.float32)
     k = tl.arange(0, BK)
-    # rows past the last are read again and not used
+    # rows past the last repeat it and are not used
     sample = tl.minimum(row, batch - 1)
     if DUAL:
         f = _rows(features, sample, k, WIDTH, WIDTH, BK)
@@ -133,7 +132,7 @@ def neighborhood_clustering_fwd_kernel(
             )
         logits = _masked(product, inv_temperature, bias, column, end, own)
         if not KNOWN:
-            # a NaN must reach the sums: the maximum passes it over, the exponential does not
+            # a NaN must reach the sums: the maximum ignores it, the exponential propagates it
             higher = tl.maximum(highest, tl.max(logits, axis=1))
             shrink = tl.exp(highest - higher)
             moved = highest - higher
@@ -219,10 +218,10 @@ def neighborhood_clustering_bwd_kernel(
 
 
 def blocks(dtype: torch.dtype, width: int, *, dual: bool) -> dict[str, int]:
-    """Tile sizes, warps and stages for a memory of `dtype`.
+    """Return tile sizes, warps and stages for a memory of `dtype`.
 
-    The largest tiles that spill no register on sm_80, sm_90 and sm_100; with both products in
-    registers the inner block is the whole row.
+    These are the largest tiles that spill no register on sm_80, sm_90 and sm_100; with both
+    products in registers the inner block is the whole row.
     """
     if dual:
         inner = max(16, triton.next_power_of_2(width))

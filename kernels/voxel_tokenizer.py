@@ -1,8 +1,9 @@
 """Voxel tokenizer on the GPU: gather, scale, normalise and multiply in one kernel.
 
-A program computes BM tokens times BD features. It walks the inner axis (frames times patch
-elements), gathers raw values through the offsets table, normalises them in float32 and only then
-casts them for the tensor cores. Plain pointers, so that every Triton from 3.6 on compiles it.
+A program computes BM tokens times BD features. It iterates over the inner axis (frames times patch
+elements), gathers raw values through the offsets table, normalises them in float32 and then casts
+them for the tensor cores. The kernels use plain pointers, so that every Triton from 3.6 on compiles
+them.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ def _patches(
     PACKED: tl.constexpr,
     STATS_PACKED: tl.constexpr,
 ):
-    # positions inside a volume fit 32 bits, which halves the registers they take; where a volume
-    # begins does not
+    # positions inside a volume are 32-bit numbers, which halves their registers; the start of a
+    # volume needs 64 bits
     inside = token[:, None] * patch + k[None, :]
     # a tail beyond the patch reads as outside the mask
     offset = tl.load(offsets + inside, mask=real[:, None] & (k < patch)[None, :], other=-1)
     valid = offset >= 0
-    # what is stored patch by patch lies in a row and is read in a row, outside the mask as well: a
-    # load that asks every voxel would be one of two bytes
+    # packed patches are contiguous and read completely, also outside the mask: loads masked by
+    # voxel would be only two bytes wide
     there = real[:, None] & (k < patch)[None, :]
     where, read = (inside, there) if PACKED else (offset, valid)
     value = tl.load(begin[:, None] + where, mask=read, other=0).to(tl.float32) * scale
@@ -49,7 +50,7 @@ def _patches(
 
 @triton.jit
 def _volume_size(tokens, patch, voxels, PACKED: tl.constexpr):
-    # a multiple of the patch's size, which Triton knows to be aligned, where patches lie in a row
+    # for packed patches a multiple of the patch size, from which Triton can derive alignment
     if PACKED:
         size = tl.cast(tokens, tl.int64) * patch
     else:
@@ -57,8 +58,8 @@ def _volume_size(tokens, patch, voxels, PACKED: tl.constexpr):
     return size
 
 
-# batches and grids of tokens change from call to call and align nothing: their value must not make
-# a new binary
+# batches and grids of tokens change from call to call and affect no alignment: do not specialise on
+# their sizes
 @triton.jit(do_not_specialize=["samples", "tokens", "voxels"])
 def tokenize_voxels_fwd_kernel(
     volumes,
@@ -82,7 +83,7 @@ def tokenize_voxels_fwd_kernel(
     BD: tl.constexpr,
     BK: tl.constexpr,
 ):
-    # neighbouring programs gather the same samples, which the second of them finds in the L2 cache
+    # neighbouring programs gather the same samples, so the second one reads them from the L2 cache
     tiles = tl.cdiv(features, BD)
     sample = (tl.program_id(0) // tiles).to(tl.int64) * BM + tl.arange(0, BM)
     feature = tl.program_id(0) % tiles * BD + tl.arange(0, BD)
@@ -144,8 +145,8 @@ def tokenize_voxels_bwd_kernel(
     BD: tl.constexpr,
     BK: tl.constexpr,
 ):
-    # one stretch of a frame, one tile of features, and one share of the samples: the shares are
-    # summed afterwards in a fixed order, so that the result does not depend on who comes first
+    # one section of a frame, one tile of features, and one share of the samples: the shares are
+    # summed afterwards in a fixed order, so that the result is deterministic
     stretches = tl.cdiv(patch, BK)
     frame = tl.program_id(0) // stretches
     k = tl.program_id(0) % stretches * BK + tl.arange(0, BK)
@@ -183,10 +184,10 @@ def tokenize_voxels_bwd_kernel(
 
 
 def blocks(dtype: torch.dtype, patch: int, *, backward: bool = False) -> dict[str, int]:
-    """Tile sizes, warps and stages for a weight of `dtype` and patches of `patch` voxels.
+    """Return tile sizes, warps and stages for a weight of `dtype` and patches of `patch` voxels.
 
-    The largest tiles that spill no register on sm_80, sm_90 and sm_100: the gather holds its
-    pointers in registers, and pipelining it in more stages would hold them twice.
+    These are the largest tiles that spill no register on sm_80, sm_90 and sm_100: the gather holds
+    its pointers in registers, and more pipeline stages would duplicate them.
     """
     if dtype == torch.float32:
         inner = {"BM": 16, "BK": 64} if backward else {"BM": 64, "BK": 16}
@@ -207,7 +208,7 @@ def forward(
     *,
     exact: bool = False,
 ) -> torch.Tensor:
-    """Tokens (B, n_tokens, D) of contiguous tensors on one device.
+    """Compute tokens (B, n_tokens, D) from contiguous tensors on one device.
 
     Parameters
     ----------
@@ -220,8 +221,8 @@ def forward(
         Both in the same layout.
     scale : float
     exact : bool
-        Multiply in float32 whatever the weight is; for the interpreter, whose product of
-        bfloat16 is wrong. A float32 weight is always multiplied exactly.
+        Multiply in float32 for every dtype of the weight; for the interpreter, which multiplies
+        bfloat16 incorrectly. A float32 weight is always multiplied exactly.
     """
     batch, frames = volumes.shape[:2]
     (tokens, patch), features = offsets.shape, weight.shape[0]
@@ -247,9 +248,9 @@ def backward(
     *,
     exact: bool = False,
 ) -> torch.Tensor:
-    """Gradient of the weight (D, F·P) float32 for upstream `grad` (B, n_tokens, D).
+    """Compute the gradient of the weight (D, F·P) float32 from `grad` (B, n_tokens, D).
 
-    It reads the raw values again: no patches are kept from the forward. Other arguments as in
+    It reads the raw values again: the forward pass saves no patches. Other arguments as in
     :func:`forward`; the result is the same in every run.
     """
     batch, frames = volumes.shape[:2]

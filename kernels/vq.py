@@ -1,10 +1,10 @@
-"""Nearest code and sums of segments on the GPU.
+"""Nearest-code lookup and sums of segments on the GPU.
 
-The score of a code is ``x·e - |e|²/2``, or ``x·e / |e|`` for the cosine: what is left of the
-distance when the length of x is dropped. A program keeps BM rows and streams all codes by; the
-distances never leave its registers. It keeps the best two codes of each row and scores those again
-in float32, in an order that is the same for every code: equal codes then tie exactly, and the
-rounding of the tensor cores decides nothing.
+The score of a code is ``x·e - |e|²/2``, or ``x·e / |e|`` for the cosine: the
+distance without the length of x. A program holds BM rows and streams all codes; the distances never
+leave its registers. It keeps the best two codes of each row and scores them again in float32, in
+the same order of summation for every code: equal codes then tie exactly, and the rounding of the
+tensor cores does not decide between these two.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .launch import launch
 _AGAIN = 32
 
 
-# numbers of rows and codes change from call to call and align nothing: their value must not make a
-# new binary
+# numbers of rows and codes change from call to call and affect no alignment: do not specialise on
+# them
 @triton.jit(do_not_specialize=["rows", "count"], do_not_specialize_on_alignment=["mask"])
 def vq_lookup_fwd_kernel(
     x,
@@ -42,7 +42,7 @@ def vq_lookup_fwd_kernel(
     BN: tl.constexpr,
     BD: tl.constexpr,
 ):
-    # of float32 alone: three products of tf32 lose no more than the order of summation does
+    # only used for float32: three tf32 products are as accurate as the order of summation allows
     precision: tl.constexpr = "ieee" if EXACT else "tf32x3"
     row = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
     is_row = row < rows
@@ -93,11 +93,11 @@ def vq_lookup_fwd_kernel(
         weight = tl.load(weights + code, mask=is_code, other=0)[None, :]
         score = dot * weight if COSINE else dot - weight
         score = tl.where(is_code[None, :], score, float("-inf"))
-        # the two best of the tile; of equal ones the lower comes first
+        # the two best codes of the tile; of equal ones the lower comes first
         top, top_at = tl.max(score, axis=1, return_indices=True)
         score = tl.where(column[None, :] == top_at[:, None], float("-inf"), score)
         runner, runner_at = tl.max(score, axis=1, return_indices=True)
-        # a later tile must be better, for all its codes are higher
+        # a later tile wins only with a higher score, because its code indices are higher
         wins = top > best
         keeps = tl.where(wins, best >= runner, second >= top)
         second = tl.where(keeps, tl.where(wins, best, second), tl.where(wins, runner, top))
@@ -108,7 +108,7 @@ def vq_lookup_fwd_kernel(
         )
         best = tl.where(wins, top, best)
         best_code = tl.where(wins, first + top_at, best_code)
-    # comparisons with a NaN are false, so that a row of NaN may name a code beyond the last
+    # comparisons with NaN are false, so a row of NaN may give an index beyond the last code
     best_code = tl.minimum(best_code, count - 1)
     second_code = tl.minimum(second_code, count - 1)
     again = tl.arange(0, AGAIN)
@@ -161,10 +161,10 @@ def vq_update_sums_kernel(
 
 
 def blocks(dtype: torch.dtype, width: int) -> dict[str, Any]:
-    """Tile sizes, warps and stages for rows of `dtype` and `width`.
+    """Return tile sizes, warps and stages for rows of `dtype` and `width`.
 
-    Large tiles whose values all fit registers on sm_80, sm_90 and sm_100. Up to 256 columns (64 of
-    float32) the rows stay on the chip; wider ones are read again for every tile of codes.
+    These are large tiles that fit into the registers on sm_80, sm_90 and sm_100. Up to 256 columns
+    (64 of float32) the rows stay on the chip; wider ones are read again for every tile of codes.
     """
     single = dtype == torch.float32
     split = width > (64 if single else 256)
@@ -183,9 +183,9 @@ def nearest(
     cosine: bool,
     exact: bool = False,
 ) -> torch.Tensor:
-    """Index of the nearest code, (...) int64, of contiguous tensors on one device.
+    """Return the index of the nearest code, (...) int64, for contiguous tensors on one device.
 
-    It is -1 where the mask is False and where a row holds a NaN, which is nearest to no code.
+    It is -1 where the mask is False and where a row contains a NaN.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def nearest(
     mask : Tensor, (...) bool or None
     cosine : bool
     exact : bool
-        Multiply in float32 from the start; for the interpreter, whose product of bfloat16 is wrong.
+        Multiply in float32; for the interpreter, which multiplies bfloat16 incorrectly.
     """
     out = x.new_empty(x.shape[:-1], dtype=torch.int64)
     if out.numel() == 0:
@@ -225,7 +225,7 @@ def nearest(
 def segment_sums(
     x: torch.Tensor, order: torch.Tensor | None, begins: torch.Tensor, ends: torch.Tensor
 ) -> torch.Tensor:
-    """Sums (S, D) float32 of rows ``order[begins[s]:ends[s]]`` of `x`, in that order."""
+    """Compute sums (S, D) float32 of rows ``order[begins[s]:ends[s]]`` of `x`, in that order."""
     width = x.shape[-1]
     out = x.new_empty(begins.shape[0], width, dtype=torch.float32)
     if out.numel() == 0:

@@ -1,4 +1,4 @@
-"""Options that choose among the images of a BIDS folder, shared by the commands that read one."""
+"""Options that select images of a BIDS folder, shared by several commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class ImageOptions:
-    """Which image of a run; "none" is the one whose name lacks the entity."""
+    """Selection of the image of a run; "none" selects a name without the entity."""
 
     space: str | None = None
     """BIDS space of the images."""
@@ -35,7 +35,7 @@ class ImageOptions:
     """Whether files that a table or a BIDS folder names may lie outside its folder (links)."""
 
     def image_entities(self) -> dict[str, str | None]:
-        """The entities but the space by name, None where they are left open."""
+        """Return the entities except the space by name, None for those not given."""
         return {
             "acq": self.acq,
             "ce": self.ce,

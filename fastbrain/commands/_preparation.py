@@ -1,4 +1,4 @@
-"""Options that say how recordings become windows, shared by the commands that prepare a store."""
+"""Options of the preparation of a store, shared by several commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Splitter = Callable[[list[Trial]], Split]
 
 @dataclass(frozen=True, kw_only=True)
 class PreparationOptions(ImageOptions):
-    """Where recordings are, and what is cut from them."""
+    """Source of the recordings, and windows cut from them."""
 
     source: Annotated[Path, tyro.conf.Positional]
     """Runs table (TSV), BIDS folder, or folder of a study."""
@@ -37,7 +37,7 @@ class PreparationOptions(ImageOptions):
     onset_offset: float = 0.0
     """Seconds added to every onset, e.g. 12 where events ignore dummy volumes."""
     mask: Path | None = None
-    """Brain mask (NIfTI); default: the runs' own, else computed."""
+    """Brain mask (NIfTI); default: the masks of the runs, else computed."""
     units: Literal["psc", "zscore"] = "psc"
     """Percent signal change, or standard deviations of the run."""
     high_pass: Literal["auto", "none"] | float = "auto"
@@ -49,14 +49,14 @@ class PreparationOptions(ImageOptions):
     """BIDS task."""
 
     def plan(self, splitter: Callable[[], Splitter], *, own_split: bool = True) -> StorePlan:
-        """Check everything that a store is made from; nothing is written.
+        """Check all inputs of a store and return the plan; nothing is written.
 
         Parameters
         ----------
         splitter : callable
-            Makes the function from trials to their split, once the source is known to be there.
+            Makes the function from trials to their split; called after the source was read.
         own_split : bool
-            Whether a study's own split is taken where there is one.
+            Whether the split of a study is used, if it has one.
         """
         runs, trials, window, known = self._cohort()
         return plan_store(
@@ -74,7 +74,7 @@ class PreparationOptions(ImageOptions):
     def _cohort(
         self,
     ) -> tuple[tuple[RunRecord, ...], list[Trial] | None, WindowSpec, Split | None]:
-        """Runs, trials (None: those of the events files), window and split of the source."""
+        """Read runs, trials (None: those of the events files), window and split of the source."""
         if is_study(self.source):
             self._refuse_set(("delay", "window", "onset_offset", "task", *_IMAGES), "a study")
             study = Study.load(self.source)

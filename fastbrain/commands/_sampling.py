@@ -1,4 +1,4 @@
-"""Options of text generation that commands share."""
+"""Options of text generation, shared by several commands."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from ..decoding.sampling import Sampling
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How text is generated."""
+    """Settings of text generation."""
 
     method: Literal["greedy", "sample", "beam"] = "greedy"
-    """How the next token is chosen."""
+    """Method to choose the next token."""
     max_tokens: int = 32
-    """Longest text, tokens."""
+    """Maximum length of a text in tokens."""
     beams: int = 5
     """Width of the beam."""
     temperature: float = 1.0
-    """Softness of sampling."""
+    """Temperature of sampling."""
     top_p: float = 1.0
     """Nucleus mass of sampling."""
     seed: int = 0
-    """Of sampling, derangements and bootstrap."""
+    """Seed of sampling, derangements and bootstrap."""
 
     def sampling(self) -> Sampling:
-        """As the decoder takes it."""
+        """Convert the options to :class:`Sampling`."""
         return Sampling(
             method=self.method,
             max_new_tokens=self.max_tokens,

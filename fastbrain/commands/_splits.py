@@ -1,4 +1,4 @@
-"""Options that say who learns from what, shared by the commands that make splits."""
+"""Options of splits, shared by the commands that make splits."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class SplitOptions:
     """One of three ways to make a split."""
 
     test_subjects: tuple[str, ...] = ()
-    """Test on these people and on stimuli nobody else saw."""
+    """Test on these people and on stimuli that no other person saw."""
     split_by: Literal[
         "run", "subject", "stimulus", "session", "category", "story", "family", "site"
     ] = "run"
-    """Without --test-subjects: what --train, --val and --test name, or what folds keep whole."""
+    """Without --test-subjects: unit named by --train, --val and --test, or kept whole by folds."""
     train: tuple[str, ...] = ()
     """Values of the training part."""
     val: tuple[str, ...] = ()
@@ -34,17 +34,17 @@ class SplitOptions:
     fold: int = 0
     """Which of the folds to test on, from 0; the next one validates."""
     closed_set: bool = False
-    """The texts are a known closed set (categories, say), all of which training may know."""
+    """The texts are a closed set (for example categories) that training may contain completely."""
     val_fraction: float = 0.2
     """With --test-subjects: share of the other people's runs for validation."""
 
     def splitter(self, command: str) -> Callable[[list[Trial]], Split]:
-        """The function from trials to the split that was asked for.
+        """Return the function from trials to the requested split.
 
         Raises
         ------
         ConfigError
-            No way was given, or several were.
+            No way to split was given, or several were.
         """
         key, named = self.split_by, (self.train, self.val, self.test)
         if bool(self.test_subjects) + any(named) + (self.folds is not None) > 1:

@@ -1,4 +1,4 @@
-"""The option that only models with a table of subjects have."""
+"""Check of ``--unknown-subject``, an option of models with a table of subjects."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ..errors import ConfigError
 
 
 def refuse_unknown_subject(command: str, value: str | None) -> None:
-    """Refuse ``--unknown-subject`` for a BrainLLM run, whose model knows nobody."""
+    """Raise if ``--unknown-subject`` is given for a BrainLLM run, which has no such table."""
     if value is not None:
         raise ConfigError(
             f"{command}: unknown_subject must be left out for a BrainLLM run, which has no table "

@@ -35,21 +35,21 @@ class Config:
     score_runs: tuple[str, ...] = ()
     """Run ids to score; default: all others of the person in the test part."""
     kind: Literal["embedding", "affine"] | None = None
-    """For a model that tells nobody apart: what it learns of the person."""
+    """For a model without a table of subjects: kind of parameters fitted for the person."""
     adapters: bool = False
-    """Also tune the low-rank adapters; the people known before are then decoded otherwise."""
+    """Also tune the low-rank adapters; this changes the decoding of earlier people too."""
     epochs: int = ADAPT.epochs
     """Passes over the runs."""
     allow_leak: str | None = None
-    """Why a leak that the audit found does not matter; stands in every report."""
+    """Reason why a leak found by the audit is acceptable; included in every report."""
     device: str = "cpu"
-    """Where to train, e.g. cuda."""
+    """Device for training, e.g. cuda."""
     dry_run: bool = False
-    """Say which runs are for what, and stop."""
+    """Print which runs adapt and which are scored, and stop."""
 
 
 def run(config: Config) -> None:
-    """Say what is for what, then fit."""
+    """Print which runs adapt and which are scored, then train."""
     store = VoxelStore.open(config.store)
     plan = plan_few_shot(store, config.subject, config.runs, score_runs=config.score_runs)
     print(f"fitted on    {len(plan.train)} windows, stopped by {len(plan.val)}")

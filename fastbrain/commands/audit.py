@@ -27,11 +27,11 @@ class Config:
     store: Annotated[Path, tyro.conf.Positional]
     """Voxel store from `fastbrain prepare`."""
     split: Path | None = None
-    """JSON file with another split of its trials; default: the store's own."""
+    """JSON file with another split of its trials; default: the split of the store."""
     prompts: tuple[str, ...] = ()
     """Prompts that every sample will get."""
     allow_leak: str | None = None
-    """Why the leaks do not matter; the exit code is then 0."""
+    """Reason why the leaks are acceptable; the exit code is then 0."""
     verify: bool = False
     """Compare every byte of the store with its digests first."""
     json: bool = False
@@ -39,7 +39,7 @@ class Config:
 
 
 def run(config: Config) -> int:
-    """Print what was found; 1 where something was and no reason is given."""
+    """Print the audit; return 1 if it found leaks and no reason is given."""
     store = VoxelStore.open(config.store, verify=config.verify)
     split = None if config.split is None else Split.from_json(read_json(config.split))
     audit = audit_store(store, split=split, prompts=config.prompts)
@@ -54,7 +54,7 @@ def run(config: Config) -> int:
 
 
 def audit_table(audit: Audit) -> str:
-    """Findings as aligned lines, each with its first pairs below it."""
+    """Format the findings as aligned lines, each followed by its first pairs."""
     sizes = ", ".join(f"{n} {part}" for part, n in audit.sizes.items())
     lines = [f"samples    {sizes}; guard {audit.guard_trs} volumes"]
     if audit.closed_set:

@@ -27,11 +27,11 @@ class Config:
     out: Path | None = None
     """JSON file for the comparison."""
     seed: int = 0
-    """Of intervals and sign flips."""
+    """Seed of intervals and sign flips."""
 
 
 def run(config: Config) -> None:
-    """Compare and print."""
+    """Compare the runs and print the table."""
     if config.out is not None:
         check_file(config.out, function="compare")
     found = compare_runs(config.runs, seed=config.seed)
@@ -43,7 +43,7 @@ def run(config: Config) -> None:
 
 
 def comparison_table(found: Comparison) -> str:
-    """Differences to the first run as aligned text."""
+    """Format the differences to the first run as aligned text."""
     rows = [
         {
             "run": d.run,

@@ -26,11 +26,11 @@ class Config:
     source: Annotated[Path, tyro.conf.Positional]
     """Pickle of tensors by name: pytorch_model.bin, checkpoint.pth."""
     out: Annotated[Path, tyro.conf.Positional]
-    """New safetensors file; model.safetensors in the same folder is what the loaders look for."""
+    """New safetensors file; the loaders look for model.safetensors in the same folder."""
 
 
 def run(config: Config) -> None:
-    """Convert and say where it went."""
+    """Convert the file and print the output path."""
     if config.out.exists():
         raise OutputExistsError(
             f"convert: {config.out} must not exist yet. Remove it, or choose another name."

@@ -32,15 +32,15 @@ class Config(SamplingOptions):
     out: Path | None = None
     """TSV to write; default: print."""
     store: Path | None = None
-    """Where the run's store is now; default: where it was, or the same place beside the run."""
+    """Folder of the store; default: its recorded path, or the same path relative to the run."""
     unknown_subject: Literal["refuse", "mean"] | None = None
     """People that the model's table of subjects lacks: an error, or the mean of all entries."""
     device: str = "cpu"
-    """Where to decode, e.g. cuda."""
+    """Device for decoding, e.g. cuda."""
 
 
 def run(config: Config) -> None:
-    """Decode and write."""
+    """Decode the windows and write the texts."""
     if config.out is not None:
         check_file(config.out, function="decode")
     if is_brainllm_run(config.run):

@@ -50,23 +50,23 @@ class Config:
     snr: float = 0.25
     """Temporal signal-to-noise ratio in grey matter; 0 is pure noise."""
     subjects: int = 6
-    """People; the last one is never trained on."""
+    """Number of people; the last one is held out for testing."""
     llm: str | None = None
     """Hub name or folder of a causal language model; default: a small one, trained in seconds."""
     seed: int = 0
-    """Of everything: cohort, weights, order, derangements."""
+    """Seed of cohort, weights, order and derangements."""
     derangements: int = 100
-    """Permuted brain inputs to compare with."""
+    """Number of derangements for the comparison."""
     resume: bool = False
-    """Go on with an interrupted demo."""
+    """Resume an interrupted demo."""
     overwrite: bool = False
     """Remove an earlier demo in the same folder first."""
     dry_run: bool = False
-    """Say what would be simulated and trained, and stop."""
+    """Print what would be simulated and trained, and stop."""
 
 
 def run(config: Config) -> None:
-    """Run the whole path and print what came out."""
+    """Simulate, train and evaluate, then print the scores."""
     design = _design(config)
     if config.dry_run:
         _say_plan(config, design)
@@ -74,7 +74,7 @@ def run(config: Config) -> None:
     needed = 0 if config.out.exists() else _NEEDED_BYTES
     check_environment(config.out, needed_bytes=needed, cache=config.llm is None, function="demo")
     if config.overwrite and (config.out / "demo").is_file():
-        shutil.rmtree(config.out)  # only what an earlier demo made: its marker is there
+        shutil.rmtree(config.out)  # the marker shows that an earlier demo made this folder
     started = time.monotonic()
     out = new_output(config.out, resume=config.resume)
     write_atomic(out / "demo", "Made by fastbrain demo.\n")
@@ -146,7 +146,7 @@ def _store(config: Config, out: Path) -> VoxelStore:
 
 
 def _recipe(config: Config, corpus: Path) -> RunConfig:
-    """Sizes and lengths that fit five minutes on two cores."""
+    """Make a configuration that trains in about five minutes on two cores."""
     return RunConfig(
         llm=config.llm,
         corpus=str(corpus),

@@ -26,7 +26,7 @@ from .._threads import load_line, waiting_line
 _PACKAGES = ("torch", "triton", "transformers", "accelerate", "numpy")
 _DRIVER = Path("/proc/driver/nvidia/version")
 
-# module -> (extra that brings it, what it is for)
+# module -> (extra that installs it, purpose)
 _OPTIONAL = {
     "nilearn": ("demo", "brain masks and templates"),
     "sklearn": ("demo", "needed by nilearn"),
@@ -52,7 +52,7 @@ class Config:
 
 
 def run(config: Config) -> None:
-    """Gather and print."""
+    """Collect the findings and print them."""
     found = report()
     if config.json:
         print(json.dumps(found, indent=2))
@@ -63,7 +63,7 @@ def run(config: Config) -> None:
 
 
 def report() -> dict[str, Any]:
-    """All findings as JSON values; a part that cannot be looked at holds an ``error``.
+    """All findings as JSON values; a part that failed holds an ``error``.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def _guarded(look: Callable[[], Any]) -> Any:
     try:
         return look()
     except Exception as error:
-        # a doctor who falls ill at the sight of a broken installation is of no use
+        # a broken installation must not break the report about it
         return {"error": f"{type(error).__name__}: {error}"}
 
 
@@ -157,7 +157,7 @@ def _backends() -> list[dict[str, Any]]:
 def _attention() -> dict[str, str]:
     from ..lm.loading import attention_choice
 
-    # asked as for a GPU: without one, that is the answer's reason
+    # queried for a GPU: without one, the reason says so
     implementation, why = attention_choice("cuda")
     return {"implementation": implementation, "why": why}
 
@@ -245,6 +245,6 @@ def _print_tables(sections: dict[str, Section]) -> None:
     for title, rows in sections.items():
         table = Table(title=title, title_justify="left", show_header=False)
         for name, value in rows:
-            # Text: a bracket in a reason is no markup
+            # Text, so that brackets in a reason are not read as markup
             table.add_row(Text(name), Text(value))
         console.print(table)

@@ -27,15 +27,15 @@ class Config(SamplingOptions):
     run: Annotated[Path, tyro.conf.Positional] = tyro.MISSING
     """Run folder from `fastbrain train`."""
     derangements: int = 100
-    """Permuted brain inputs to compare with, at least 100."""
+    """Number of derangements for the comparison, at least 100."""
     bert: bool = True
     """Whether to compute BERTScore."""
     store: Path | None = None
-    """Where the run's store is now; default: where it was, or the same place beside the run."""
+    """Folder of the store; default: its recorded path, or the same path relative to the run."""
     unknown_subject: Literal["refuse", "mean"] | None = None
     """People that the model's table of subjects lacks: an error, or the mean of all entries."""
     device: str = "cpu"
-    """Where to decode, e.g. cuda."""
+    """Device for decoding, e.g. cuda."""
 
 
 def run(config: Config) -> None:

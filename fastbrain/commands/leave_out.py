@@ -36,33 +36,33 @@ class Config(PreparationOptions):
     """Options of ``fastbrain leave-out``."""
 
     folds: int | None = None
-    """Folds of people; default: one a person."""
+    """Number of folds of people; default: one for each person."""
     test_stimuli: float = 0.2
     """Share of the stimuli that test and training people have in common, to hold out."""
     val_fraction: float = 0.2
-    """Share of the training people's runs for validation."""
+    """Share of the runs of the training people for validation."""
     closed_set: bool = False
-    """The texts are a known closed set (categories, say), all of which training may know."""
+    """The texts are a closed set (for example categories) that training may contain completely."""
     config: Path | None = None
     """JSON file with any part of the run configuration; see train --print-config."""
     preset: Literal["fastbrain", "paper", "published-code"] | None = None
-    """In place of --config: all stages and the model as we, the paper or its code have them."""
+    """Instead of --config: settings of fastbrain, of the paper or of its published code."""
     derangements: int = 100
-    """Permuted brain inputs to compare with, at least 100."""
+    """Number of derangements for the comparison, at least 100."""
     bert: bool = True
     """Whether to compute BERTScore."""
     unknown_subject: Literal["refuse", "mean"] | None = None
-    """For a model with a table of subjects: what it does with a person it never met."""
+    """For a model with a table of subjects: treatment of a subject that is not in it."""
     allow_leak: str | None = None
-    """Why a leak that the audit found does not matter; stands in every report."""
+    """Reason why a leak found by the audit is acceptable; included in every report."""
     device: str = "cpu"
-    """Where to train, e.g. cuda."""
+    """Device for training, e.g. cuda."""
     seed: int = 0
-    """Of the folds, what is held out, derangements and intervals."""
+    """Seed of folds, held-out stimuli, derangements and intervals."""
 
 
 def run(config: Config) -> None:
-    """Go through the folds, then put all people into one table."""
+    """Run all folds, then print the scores of all people in one table."""
     if config.config and config.preset:
         raise ConfigError("leave-out: --config and --preset must not both be given. Use one.")
     if config.config:
@@ -106,15 +106,15 @@ def leave_subjects_out(
     device: str = "cpu",
     seed: int = 0,
 ) -> list[Score]:
-    """Train once a fold of people, and score each person by the model that never met them.
+    """Train one model for each fold, and score each person with the model trained without them.
 
     Parameters
     ----------
     plan : callable
-        From a function that splits trials to a plan of a store; :func:`fastbrain.plan_store` with
-        all else filled in.
+        Maps a function that splits trials to the plan of a store; for example a partial
+        :func:`fastbrain.plan_store`.
     out : str or Path
-        Folder of ``fold-NN/store`` and ``fold-NN/run``; finished folds are not done again.
+        Folder of ``fold-NN/store`` and ``fold-NN/run``; finished folds are skipped.
     config : RunConfig, optional
     folds, test_stimuli, val_fraction, closed_set, seed
         See :func:`fastbrain.data.split_subject_folds`.
@@ -126,8 +126,8 @@ def leave_subjects_out(
     Returns
     -------
     list of Score
-        Those of single people, of all folds, and their mean; also in ``out/scores.json`` and, as
-        a table, ``out/subjects.md``.
+        Scores of single people from all folds, and their mean; also written to
+        ``out/scores.json`` and, as a table, to ``out/subjects.md``.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def leave_subjects_out(
 def _store(
     plan: Plan, splits: Callable[[list[Trial]], tuple[Split, ...]], k: int, folder: Path
 ) -> VoxelStore:
-    # a finished store too: other images or settings than it was made with are refused
+    # also for a finished store: write_store raises if its images or settings differ
     return write_store(plan(lambda trials: splits(trials)[k]), folder, resume=folder.exists())
 
 

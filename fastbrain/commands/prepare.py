@@ -20,13 +20,13 @@ class Config(SplitOptions, PreparationOptions):
     """Options of ``fastbrain prepare``."""
 
     resume: bool = False
-    """Go on with an interrupted preparation."""
+    """Resume an interrupted preparation."""
     dry_run: bool = False
-    """Check everything and say what would be written."""
+    """Check all inputs and print what would be written."""
 
 
 def run(config: Config) -> None:
-    """Check, then convert."""
+    """Check the inputs, then write the store."""
     plan = config.plan(lambda: config.splitter("prepare"))
     for name, value in plan.summary().items():
         print(f"{name:<12} {value}")

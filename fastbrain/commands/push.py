@@ -23,17 +23,17 @@ class Config:
     """Options of ``fastbrain push``."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Run folder from `fastbrain train`; its scores go with it where `fastbrain evaluate` ran."""
+    """Run folder from `fastbrain train`; its scores are included if it was evaluated."""
     name: Annotated[str, tyro.conf.Positional]
     """Owner and name on the hub: my-lab/my-model."""
     license: str | None = None
-    """Of the weights, as the hub knows it (cc-by-nc-4.0, say)."""
+    """License of the weights, as named on the hub (e.g. cc-by-nc-4.0)."""
     public: bool = False
     """Make a new repository public."""
 
 
 def run(config: Config) -> None:
-    """Check, write the card, upload."""
+    """Check the model, write its card and upload both."""
     metrics = config.run / "metrics.json"
     if not metrics.is_file():
         say("note: not evaluated yet, the card says so; fastbrain evaluate scores it")

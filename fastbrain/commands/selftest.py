@@ -22,15 +22,15 @@ class Config:
     """Options of ``fastbrain selftest``."""
 
     backend: Literal["cuda", "triton", "cpu", "reference"] | None = None
-    """Check this one only; default: all."""
+    """Check only this backend; default: all."""
     device: Literal["cpu", "cuda"] | None = None
-    """Check here only; default: the CPU and, where there is one, the GPU."""
+    """Check only on this device; default: the CPU and, if available, the GPU."""
     verbose: bool = False
     """Print every case."""
 
 
 def run(config: Config) -> int:
-    """Run the cases; 0 if all pass, 1 if one fails."""
+    """Run the cases; return 0 if all pass, 1 if one fails."""
     import torch
 
     if config.device == "cuda" and not torch.cuda.is_available():
@@ -58,7 +58,7 @@ def run(config: Config) -> int:
 
 
 def summary(rows: Sequence[Row]) -> list[str]:
-    """One line for each op, backend and device: verdict, cases, worst error and time.
+    """Format one line for each op, backend and device: verdict, cases, worst error and time.
 
     Parameters
     ----------

@@ -40,15 +40,15 @@ class Config(SplitOptions, ImageOptions):
     """Options of ``fastbrain study``."""
 
     dataset: Annotated[Literal["had", "bold5000"], tyro.conf.Positional]
-    """Which data set."""
+    """Name of the data set."""
     source: Annotated[Path, tyro.conf.Positional]
-    """Its BIDS folder."""
+    """BIDS folder of the data set."""
     out: Annotated[Path, tyro.conf.Positional]
     """New folder of the study."""
     images: Path | None = None
-    """Folder of preprocessed images (derivatives/fmriprep, say); default: the BIDS folder."""
+    """Folder of preprocessed images (e.g. derivatives/fmriprep); default: the BIDS folder."""
     explained_by: tuple[Path, ...] = ()
-    """Folders with captions and class names, where they are not in the BIDS folder."""
+    """Folders with captions and class names that are not in the BIDS folder."""
     captions: Path | None = None
     """Table (TSV) of your own captions: stimulus, caption."""
     text_model: str | None = None
@@ -56,19 +56,19 @@ class Config(SplitOptions, ImageOptions):
     video_model: str | None = None
     """Folder or hub name of a video language model of transformers that answers from the clips."""
     answers: Path | None = None
-    """Folder of a model's answers, to go on with; default: one of its own in the cache."""
+    """Folder for the answers of the model, reused if present; default: in the cache folder."""
     device: str = "cpu"
-    """Where such a model runs, e.g. cuda."""
+    """Device for the model, e.g. cuda."""
     categories: tuple[str, ...] = ()
-    """Keep these categories only."""
+    """Keep only these categories."""
     seed: int = 0
-    """Of instructions and of the choice among captions and templates."""
+    """Seed of instructions and of the choice among captions and templates."""
 
 
 def run(config: Config) -> None:
-    """Plan, say what there is, write."""
+    """Plan the study, print a summary, write it."""
     dataset = known_dataset(config.dataset)
-    # a model may take hours to answer: what could not be written then is refused now
+    # a model may run for hours: check now that its results can be written
     if config.out.exists():
         raise OutputExistsError(f"study: {config.out} must not exist. Choose another name.")
     model = bool(config.text_model or config.video_model)
@@ -107,7 +107,7 @@ def run(config: Config) -> None:
 
 
 def _annotator(config: Config) -> Annotator | None:
-    """Who says what a decoder should say; None leaves it to the data set."""
+    """Make the annotator that writes the target texts; None: the texts of the data set."""
     chosen = [config.captions, config.text_model, config.video_model]
     if sum(choice is not None for choice in chosen) > 1:
         raise ConfigError(
@@ -127,7 +127,7 @@ def _annotator(config: Config) -> Annotator | None:
 
 
 def _described(study: Study) -> dict[str, str]:
-    """What there is, one line an entry, for people."""
+    """Describe the study for display, one line for each entry."""
     split, trials = study.split, study.trials
     texts = {s.text for s in study.surrogates}
     source = study.surrogates[0]

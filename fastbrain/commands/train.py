@@ -35,33 +35,33 @@ class Config:
     config: Path | None = None
     """JSON file with any part of the run configuration; see --print-config."""
     preset: Literal["fastbrain", "paper", "published-code"] | None = None
-    """In place of --config: all stages and the model as we, the paper or its code have them."""
+    """Instead of --config: settings of fastbrain, of the paper or of its published code."""
     subjects: Literal["embedding", "affine"] | None = None
-    """What the tokenizer learns of each person; default: as the configuration says (nothing)."""
+    """Parameters of the tokenizer for each person; default: as configured (none)."""
     llm: str | None = None
     """Hub name or folder of a causal language model; default: a small one, trained on the texts."""
     stimulus: Literal["clips", "text"] | None = None
-    """Targets from clips or from texts; default: as the configuration says (clips)."""
+    """Targets from clips or from texts; default: as configured (clips)."""
     adapt_runs: int | None = None
     """Unlabelled runs of the test part for domain adaptation; they are not scored."""
     allow_leak: str | None = None
-    """Why a leak that the audit found does not matter; stands in every report."""
+    """Reason why a leak found by the audit is acceptable; included in every report."""
     device: str = "cpu"
-    """Where to train, e.g. cuda."""
+    """Device for training, e.g. cuda."""
     cohort: Path | None = None
-    """Where the cohort lies now, for its clips; default: where it was prepared."""
+    """Folder of the cohort, for its clips; default: its path during preparation."""
     verify: bool = False
     """Compare every byte of the store with its digests first."""
     resume: bool = False
-    """Go on with an interrupted run."""
+    """Resume an interrupted run."""
     print_config: bool = False
     """Print the whole configuration as JSON and stop."""
     dry_run: bool = False
-    """Check store and configuration, say what would be trained, and stop."""
+    """Check store and configuration, print what would be trained, and stop."""
 
 
 def run(config: Config) -> None:
-    """Put the configuration together, then train."""
+    """Assemble the configuration, then train."""
     if config.config and config.preset:
         raise ConfigError("train: --config and --preset must not both be given. Use one of them.")
     if config.config:

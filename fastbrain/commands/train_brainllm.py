@@ -30,27 +30,27 @@ class Config:
     config: Path | None = None
     """JSON file with any part of the run configuration; see --print-config."""
     preset: Literal["paper", "published-code", "fastbrain"] | None = None
-    """Settings of the training stages; default: as the configuration says (fastbrain)."""
+    """Settings of the training stages; default: as configured (fastbrain)."""
     features: int | None = None
-    """Principal components of a volume; default: as the configuration says (100)."""
+    """Number of principal components of a volume; default: as configured (100)."""
     llm: str | None = None
     """Hub name or folder of a causal language model; default: a small one, trained on the texts."""
     allow_leak: str | None = None
-    """Why a leak that the audit found does not matter; stands in the run's manifest."""
+    """Reason why a leak found by the audit is acceptable; stored in the manifest of the run."""
     device: str = "cpu"
-    """Where to train, e.g. cuda."""
+    """Device for training, e.g. cuda."""
     verify: bool = False
     """Compare every byte of the store with its digests first."""
     resume: bool = False
-    """Go on with an interrupted run."""
+    """Resume an interrupted run."""
     print_config: bool = False
     """Print the whole configuration as JSON and stop."""
     dry_run: bool = False
-    """Check store and configuration, say what would be trained, and stop."""
+    """Check store and configuration, print what would be trained, and stop."""
 
 
 def run(config: Config) -> None:
-    """Put the configuration together, then train."""
+    """Assemble the configuration, then train."""
     given = read_json(config.config) if config.config else {}
     whole = BrainRunConfig.from_dict(given)
     if config.preset is not None:

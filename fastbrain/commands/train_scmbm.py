@@ -31,21 +31,21 @@ class Config:
     config: Path | None = None
     """JSON file with any part of the configuration; see --print-config."""
     epochs: int | None = None
-    """Times through the training windows; default: as the configuration says."""
+    """Number of passes over the training windows; default: as configured."""
     weights: Path | None = None
-    """Encoder to start from (safetensors), a published one or an earlier run's."""
+    """Encoder to start from (safetensors), published or from an earlier run."""
     device: str = "cpu"
-    """Where to train, e.g. cuda."""
+    """Device for training, e.g. cuda."""
     verify: bool = False
     """Compare every byte of the store with its digests first."""
     resume: bool = False
-    """Go on with an interrupted run."""
+    """Resume an interrupted run."""
     print_config: bool = False
     """Print the whole configuration as JSON and stop."""
 
 
 def run(config: Config) -> None:
-    """Put the configuration together, then train."""
+    """Assemble the configuration, then train."""
     whole = ScmbmConfig.from_dict(read_json(config.config)) if config.config else ScmbmConfig()
     if config.epochs is not None:
         whole = replace(whole, stage=replace(whole.stage, epochs=config.epochs))

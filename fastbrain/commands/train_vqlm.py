@@ -33,31 +33,31 @@ class Config:
     out: Annotated[Path, tyro.conf.Positional]
     """New run folder."""
     simulate: int | None = None
-    """Write a study of so many simulated people to STUDY first; connectivity depends on age."""
+    """Number of simulated people to write to STUDY first; their connectivity depends on age."""
     config: Path | None = None
     """JSON file with any part of the configuration; see --print-config."""
     preset: Literal["fastbrain", "poster", "neurolm"] | None = None
-    """Of the autoencoder; default: as the configuration says (fastbrain)."""
+    """Preset of the autoencoder; default: as configured (fastbrain)."""
     domain: float | None = None
-    """Weight of the domain classifier; default: as the preset has it."""
+    """Weight of the domain classifier; default: as in the preset."""
     llm: str | None = None
     """Name or folder of a causal language model; default: a small one, trained here."""
     target: str | None = None
-    """Column to predict; default: as the configuration says (age)."""
+    """Column to predict; default: as configured (age)."""
     kind: Literal["scale", "label"] | None = None
-    """Whether that is a number or a label; default: as the configuration says (scale)."""
+    """Whether the target is a number or a label; default: as configured (scale)."""
     question: str | None = None
-    """What is asked; default: as the configuration says (how old is this person ?)."""
+    """Question to the model; default: as configured (how old is this person ?)."""
     seed: int | None = None
-    """Of the split and of everything that is drawn; default: as the configuration says (0)."""
+    """Seed of the split and of all random numbers; default: as configured (0)."""
     resume: bool = False
-    """Go on with an interrupted run."""
+    """Resume an interrupted run."""
     print_config: bool = False
     """Print the whole configuration as JSON and stop."""
 
 
 def run(config: Config) -> None:
-    """Put the configuration together, train, score."""
+    """Assemble the configuration, train and score."""
     whole = VQLMConfig.from_dict(read_json(config.config)) if config.config else VQLMConfig()
     asked = {
         name: getattr(config, name)

@@ -1,7 +1,7 @@
-"""The nonlinear low-rank adapter of LLM4Brain as a method of PEFT.
+"""Nonlinear low-rank adapter of LLM4Brain as a PEFT method.
 
 ``y = x Wᵀ + bias + (alpha / r) · act(x Aᵀ) Bᵀ`` (arXiv 2409.17987, fig. 2). B starts at zero. An
-adapter with an activation is no sum of weights, so it cannot be merged.
+adapter with an activation cannot be merged into W.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class NonlinearLoraConfig(PeftConfig):
     Parameters
     ----------
     r : int
-        Rows of A.
+        Rank, the number of rows of A.
     alpha : float
         The branch is scaled by alpha / r.
     activation : {"gelu", "silu", "relu"} or None
@@ -79,7 +79,7 @@ class NonlinearLoraConfig(PeftConfig):
 
 
 class NonlinearLoraLinear(nn.Module, BaseTunerLayer):
-    """A linear layer with nonlinear adapters beside it."""
+    """Linear layer with nonlinear adapters."""
 
     adapter_layer_names = ("nonlinear_lora_A", "nonlinear_lora_B")
     other_param_names = ("r", "scaling", "activation")
@@ -103,7 +103,7 @@ class NonlinearLoraLinear(nn.Module, BaseTunerLayer):
         self.update_layer(adapter_name, config)
 
     def update_layer(self, adapter_name: str, config: NonlinearLoraConfig) -> None:
-        """Add an adapter, B zero."""
+        """Add an adapter with B = 0."""
         a = nn.Linear(self.in_features, config.r, bias=False)
         b = nn.Linear(config.r, self.out_features, bias=False)
         nn.init.kaiming_uniform_(a.weight, a=math.sqrt(5))
@@ -163,7 +163,7 @@ class NonlinearLoraLinear(nn.Module, BaseTunerLayer):
         return b(low if activation is None else getattr(F, activation)(low)) * self.scaling[name]
 
     def get_delta_weight(self, adapter: str) -> Tensor:
-        """What the adapter adds to the weight, if it has no activation."""
+        """Return the change of the weight by an adapter without activation."""
         a, b = self._adapter(adapter)
         return (b.weight @ a.weight) * self.scaling[adapter]
 
@@ -173,7 +173,7 @@ class NonlinearLoraLinear(nn.Module, BaseTunerLayer):
         Raises
         ------
         InputError
-            One has an activation, or `safe_merge` finds a value that is not finite.
+            An adapter has an activation, or `safe_merge` finds a value that is not finite.
         """
         names = check_adapters_to_merge(self, adapter_names)
         names = [name for name in names if name in self.nonlinear_lora_A]
@@ -193,7 +193,7 @@ class NonlinearLoraLinear(nn.Module, BaseTunerLayer):
             self.merged_adapters.append(name)
 
     def unmerge(self) -> None:
-        """Take the merged adapters out of the weight again."""
+        """Subtract the merged adapters from the weight."""
         weight: Any = self.get_base_layer().weight
         while self.merged_adapters:
             weight.data -= self.get_delta_weight(self.merged_adapters.pop()).to(weight.dtype)
@@ -203,7 +203,7 @@ class NonlinearLoraLinear(nn.Module, BaseTunerLayer):
 
 
 class NonlinearLoraModel(BaseTuner):
-    """A model whose target layers carry nonlinear adapters; made by ``peft.get_peft_model``."""
+    """Model with nonlinear adapters on its target layers; made by ``peft.get_peft_model``."""
 
     prefix = "nonlinear_lora_"
     tuner_layer_cls = NonlinearLoraLinear
@@ -236,9 +236,9 @@ class NonlinearLoraModel(BaseTuner):
 
 
 def _peft_type() -> Any:
-    """Our member of PEFT's closed list of methods, added to it once."""
+    """Return our member of the ``PeftType`` enumeration of PEFT; add it on first use."""
     if NAME not in PeftType.__members__:
-        # an enumeration cannot be extended; PEFT takes new methods only from its own list
+        # Python enumerations cannot be extended, and PEFT accepts only members of its enumeration
         member = str.__new__(PeftType, NAME)
         member._name_, member._value_ = NAME, NAME
         PeftType._member_map_[NAME] = member

@@ -1,4 +1,4 @@
-"""Annotators with a model: a language model over captions, a video model over clips.
+"""Annotators based on models: a language model for captions, a video model for clips.
 
 >>> from fastbrain.integrations.annotators import TextModel  # doctest: +SKIP
 >>> annotate(requests, TextModel("models/llama-3"), cache="answers")  # doctest: +SKIP
@@ -21,27 +21,27 @@ from ..errors import CohortError, ConfigError
 from ..lm.chat import answer_clips, answer_texts, load_video_llm
 from ..lm.loading import load_llm, model_digest
 
-# what a language model is told about the stimulus that it cannot see
+# prompt that describes the stimulus to a language model
 FRAME = "Somebody saw this: {facts}\n{instruction} Answer in one sentence."
 
 
 @checked(least={"max_tokens": 1})
 class TextModel:
-    """A causal language model answers from the captions of the stimulus, or from its class name.
+    """Annotator with a causal language model that reads captions or the class name.
 
     Parameters
     ----------
     name_or_path : str
         Name on the hub, or a folder.
     frame : str
-        What it is asked; ``{facts}`` and ``{instruction}`` are filled in.
+        Prompt; ``{facts}`` and ``{instruction}`` are filled in.
     max_tokens : int
     device : str
 
     Raises
     ------
     ConfigError
-        `frame` lacks one of the two.
+        `frame` does not contain both exactly once.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class TextModel:
         self.card = _card("language model", name_or_path, self.llm, frame, max_tokens)
 
     def annotate(self, requests: Sequence[Request]) -> list[str]:
-        """One answer a request."""
+        """Return one answer for each request."""
         questions = [self._question(request) for request in requests]
         return answer_texts(self.llm, self.tokenizer, questions, max_tokens=self.max_tokens)
 
@@ -72,7 +72,7 @@ class TextModel:
 
 @checked(least={"frames": 1, "size": 1, "max_tokens": 1})
 class VideoModel:
-    """A video language model of transformers answers from the clip.
+    """Annotator with a video language model of transformers that reads the clip.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class VideoModel:
         self.card = _card("video model", name_or_path, self.model, frames, size, max_tokens)
 
     def annotate(self, requests: Sequence[Request]) -> list[str]:
-        """One answer a request."""
+        """Return one answer for each request."""
         absent = [r for r in requests if not r.clip or not Path(r.clip).is_file()]
         if absent:
             raise CohortError(
@@ -117,7 +117,7 @@ class VideoModel:
 
 
 def _card(kind: str, name_or_path: str, model: Any, *settings: object) -> AnnotatorCard:
-    # a folder is known by its name: the digest tells its weights apart
+    # a folder is recorded by its name; the digest identifies its weights
     name = Path(name_or_path).name if Path(name_or_path).is_dir() else name_or_path
     if commit := getattr(model.config, "_commit_hash", None):
         name = f"{name}@{commit}"

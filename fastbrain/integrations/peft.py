@@ -1,7 +1,7 @@
-"""PEFT: fused forward passes for its LoRA layers, and a nonlinear adapter as one of its methods.
+"""PEFT integration: fused forward passes for LoRA layers, and a nonlinear adapter method.
 
-Names, adapters and checkpoints stay PEFT's own. Importing this module registers the method
-``NONLINEAR_LORA``, which a process needs to have done before it loads such an adapter.
+Names, adapters and checkpoints keep the format of PEFT. Importing this module registers the method
+``NONLINEAR_LORA``; import it before loading such an adapter.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class FusedLoraLinear(lora.Linear):
-    """PEFT's LoRA layer with a fused forward pass; whatever that cannot do, PEFT's own does."""
+    """LoRA layer of PEFT with a fused forward pass; unsupported cases use that of PEFT."""
 
     def forward(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
         """Map `x` (..., d_in) to (..., d_out)."""
@@ -51,10 +51,10 @@ class FusedLoraLinear(lora.Linear):
 
 
 def _plain_parts(layer: Any, x: Tensor) -> tuple[str, Any, Any, Any] | None:
-    """Active adapter and the parameters of its linear layers, or None if it has an objection.
+    """Return the active adapter and the parameters of its linear layers, or None if unsupported.
 
-    :func:`objection` again without the words, and past ``Module.__getattr__``: it runs at every
-    call, where a single row takes as long as a few dozen look-ups.
+    A faster form of :func:`objection` that returns no reason and bypasses ``Module.__getattr__``:
+    it runs at every call, and a single row takes only as long as a few dozen attribute look-ups.
     """
     active, modules = layer._active_adapter, layer._modules
     if type(active) is list and len(active) == 1:
@@ -80,14 +80,14 @@ def _plain_parts(layer: Any, x: Tensor) -> tuple[str, Any, Any, Any] | None:
 
 @dataclass(frozen=True)
 class Acceleration:
-    """What :func:`accelerate_peft` did.
+    """Result of :func:`accelerate_peft`.
 
     Parameters
     ----------
     swapped : tuple of str
-        Layers whose forward pass is now fused.
+        Layers with a fused forward pass.
     left : tuple of (str, str)
-        Adapter layers that keep PEFT's forward pass, each with the reason.
+        Adapter layers that keep the forward pass of PEFT, each with the reason.
     """
 
     swapped: tuple[str, ...]
@@ -99,7 +99,7 @@ class Acceleration:
         return "\n".join([*lines, *(f"  {name}: {reason}" for name, reason in self.left)])
 
     def unfused(self) -> tuple[tuple[str, str], ...]:
-        """Swapped layers that would run PEFT's own forward pass now, each with the reason.
+        """Return the swapped layers that would now run the forward pass of PEFT, with the reasons.
 
         Hooks, pruning or offload may have been added to a layer since it was swapped.
         """
@@ -108,7 +108,7 @@ class Acceleration:
         return tuple((name, reason) for name, reason in found if reason is not None)
 
     def undo(self) -> None:
-        """Give every swapped layer PEFT's own forward pass back."""
+        """Restore the forward pass of PEFT in every swapped layer."""
         own: type = lora.Linear
         for layer in self._layers:
             if type(layer) is FusedLoraLinear:
@@ -117,22 +117,22 @@ class Acceleration:
 
 @checked
 def accelerate_peft(model: nn.Module) -> Acceleration:
-    """Fuse the forward pass of a PEFT model's LoRA layers.
+    """Fuse the forward pass of the LoRA layers of a PEFT model.
 
-    A swapped layer looks at its state at every call: while it is merged, disabled, called with
-    several adapters or trained with dropout, PEFT's own forward pass runs. So it does while one of
-    the linear layers inside it has hooks, a forward pass of its own (accelerate), a weight that is
-    computed (pruning, weight norm, parametrisations), quantised or kept elsewhere (offload).
+    A swapped layer checks its state at every call. The forward pass of PEFT runs while the layer is
+    merged, disabled, called with several adapters or trained with dropout. It also runs while one
+    of the inner linear layers has hooks, a `forward` set on the instance (accelerate), or a weight
+    that is computed (pruning, weight norm, parametrisations), quantised or offloaded.
 
     Parameters
     ----------
     model : Module
-        What ``get_peft_model`` or ``PeftModel.from_pretrained`` returned.
+        Model from ``get_peft_model`` or ``PeftModel.from_pretrained``.
 
     Returns
     -------
     Acceleration
-        Which layers were swapped, which were left and why; its ``undo()`` takes it back.
+        Layers that were swapped, and those that were not with the reasons; ``undo()`` reverts.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def accelerate_peft(model: nn.Module) -> Acceleration:
 
 
 def objection(layer: Any) -> str | None:
-    """None, or why a layer in its present state needs PEFT's own forward pass."""
+    """Return None, or the reason why a layer currently needs the forward pass of PEFT."""
     if type(layer) not in (lora.Linear, FusedLoraLinear):
         return f"it is a {type(layer).__module__}.{type(layer).__qualname__}"
     base = layer.base_layer

@@ -1,4 +1,4 @@
-"""The kernel families: meaning, reference, choice of backend and gradient of each op."""
+"""Public ops: contract, reference, choice of backend and gradient of each kernel family."""
 
 from ..grid import TokenGrid
 from ._dispatch import Explanation, backend, explain, observed

@@ -1,4 +1,4 @@
-"""Argument checks shared by the ops; every failure is an :class:`InputError` with a remedy."""
+"""Argument checks shared by the ops; each failure raises :class:`InputError` with a remedy."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 from .. import _native
 from ..errors import InputError
 
-# as csrc/finite.h numbers them
+# numbered as in csrc/finite.h
 _TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}
 FLOATS = tuple(_TYPES)
-_FINITE = 5000  # above every exponent
+_FINITE = 5000  # above the exponent of any finite number
 
 
 def tensor(
@@ -26,17 +26,17 @@ def tensor(
     like: Tensor | None = None,
     layout: str = "",
 ) -> None:
-    """Refuse what is not a tensor of this shape (None = any size), dtype and device.
+    """Raise unless `value` is a dense tensor of this shape (None = any size), dtype and device.
 
     Parameters
     ----------
     function, name : str
-        What the message calls the op and its argument.
+        Names of the op and its argument in the message.
     value : object
     shape : sequence of int or None, optional
     dtypes : sequence of dtype, optional
     like : Tensor, optional
-        Tensor whose device must be shared.
+        Tensor that must be on the same device.
     layout : str
         Names of the axes, for the message.
 
@@ -84,7 +84,7 @@ def tensor(
 
 
 def same_dtype(function: str, first: str, value: Tensor, **others: Tensor | None) -> None:
-    """Refuse floating tensors of mixed dtype, unless autocast will unify them."""
+    """Raise for floating-point tensors of mixed dtype, unless autocast will unify them."""
     if torch.is_autocast_enabled(value.device.type):
         return
     for name, other in others.items():
@@ -96,7 +96,7 @@ def same_dtype(function: str, first: str, value: Tensor, **others: Tensor | None
 
 
 def finite(function: str, name: str, value: object, *, low: float, high: float) -> float:
-    """Return a finite number strictly above `low` and at most `high`."""
+    """Check that a number is finite, above `low` and at most `high`, and return it as a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InputError(
             f"{function}: {name} must be a number, got {type(value).__name__}. "
@@ -112,13 +112,16 @@ def finite(function: str, name: str, value: object, *, low: float, high: float) 
 
 
 def readable(value: Tensor) -> bool:
-    """Whether values may be read now: not while compiling, and not where it would stall a GPU."""
+    """Return whether values can be read now: on the CPU and outside torch.compile."""
     return value.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def all_below(value: Tensor, power: int = _FINITE) -> bool:
-    """Whether a readable tensor of one of `FLOATS` is finite and below 2^`power` everywhere."""
-    # for a single row a reduction of the library is a good part of a lookup's time
+    """Return whether all values of a readable tensor are finite and below 2^`power`.
+
+    The dtype of the tensor must be one of `FLOATS`.
+    """
+    # for a single row a PyTorch reduction would take a large share of the time of a lookup
     value = value.contiguous()
     return _native.all_below(
         value.data_ptr(), _TYPES[value.dtype], value.numel(), power, torch.get_num_threads()
@@ -126,22 +129,24 @@ def all_below(value: Tensor, power: int = _FINITE) -> bool:
 
 
 def summable(dtype: torch.dtype, terms: int, *, factors: int = 1) -> int:
-    """Power of two below which products of `factors` numbers add up without overflow.
+    """Exponent of the power of two below which sums of products cannot overflow.
 
     Parameters
     ----------
     dtype : dtype
         Sums are made in float32, or in float64 for float64.
     terms : int
+        Number of products in a sum.
     factors : int
+        Number of factors in a product.
     """
     largest = 1023 if dtype == torch.float64 else 127
-    # one bit is spared for a sum of two such sums
+    # one bit is reserved for the sum of two such sums
     return (largest - 1 - max(terms, 1).bit_length()) // factors
 
 
 def indices(function: str, name: str, value: object, rows: int, *, like: Tensor) -> None:
-    """Refuse anything but (B,) int64 row numbers below `rows`."""
+    """Raise unless `value` holds (B,) int64 row numbers in [0, `rows`)."""
     tensor(function, name, value, (None,), dtypes=(torch.int64,), like=like, layout="(B,)")
     assert isinstance(value, Tensor)
     if readable(value) and value.numel():

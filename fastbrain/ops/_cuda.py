@@ -1,4 +1,4 @@
-"""What the backends in CUDA C++ share."""
+"""Helpers shared by the CUDA C++ backends."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .. import _native
 
 # numbered as in csrc/launch.cuh
 TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.int16: 3}
-# a build of the tests' own runs the kernels on host memory, slowly
+# a build made for the tests runs the kernels on host memory, slowly
 EMULATED = _native.cuda_emulated()
 COMPILED = _native.cuda_compiled()
 KEYS = ("CUDA", "CPU") if EMULATED else ("CUDA",)
 
 
 def missing(value: Tensor) -> str | None:
-    """None, or why no CUDA kernel of ours can take this tensor."""
+    """Return None, or the reason why no CUDA kernel of fastbrain can run on this tensor."""
     if not COMPILED:
         return "fastbrain was built without CUDA"
     if value.device.type != "cuda" and not (EMULATED and value.device.type == "cpu"):
@@ -27,12 +27,12 @@ def missing(value: Tensor) -> str | None:
 
 
 def address(value: Tensor | None) -> int:
-    """Address of the first element; 0 for None."""
+    """Return the address of the first element; 0 for None."""
     return 0 if value is None else value.data_ptr()
 
 
 def launch(entry: str, like: Tensor, **arguments: Any) -> None:
-    """Call an entry point of the extension on a tensor's device and current stream."""
+    """Call an entry point of the extension on the device of a tensor and its current stream."""
     function = getattr(_native, entry)
     if EMULATED:
         function(**arguments, stream=0)

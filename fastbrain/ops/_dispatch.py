@@ -1,9 +1,9 @@
-"""Which implementation of an op runs, and why.
+"""Choice of the backend that runs an op, and the reasons against the others.
 
-Every op has a tuple of backends in the order ``cuda, triton, cpu, reference``; the first whose
-`can_run` has no objection is taken. A backend that is asked for by name, by the keyword
-``backend=``, by ``with fastbrain.backend(name)`` or by the variable ``FASTBRAIN_BACKEND`` (read
-when this module is imported), runs or raises: it never falls back.
+Every op has a tuple of backends in the order ``cuda, triton, cpu, reference``; the first one for
+which `can_run` returns None is used. A backend requested by name, with the keyword ``backend=``,
+``with fastbrain.backend(name)`` or the variable ``FASTBRAIN_BACKEND`` (read when this module is
+imported), runs or raises: it never falls back to another one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..errors import BackendError, InputError
 from . import _cuda, _triton
 
 NAMES = ("cuda", "triton", "cpu", "reference")
-# tests run their kernels on the CPU, emulated or interpreted
+# the tests run these kernels on the CPU, emulated or interpreted
 _GPU_ONLY = {
     name
     for name, anywhere in (("cuda", _cuda.EMULATED), ("triton", _triton.INTERPRETED))
@@ -42,14 +42,14 @@ FAMILIES = {
     "vq_update_": "vq.update",
 }
 
-# a plain global, not a context variable: torch.compile guards on it and so sees a change
+# a plain global, not a context variable: torch.compile guards on it and recompiles on a change
 _requested: str | None = os.environ.get("FASTBRAIN_BACKEND") or None
 _observer: list[tuple[str, str]] | None = None
 
 
 @dataclass(frozen=True)
 class Backend:
-    """One implementation: `can_run(*problem)` gives None or the reason why it cannot."""
+    """One implementation; `can_run(*problem)` returns None or the reason why it cannot run."""
 
     name: str
     can_run: Callable[..., str | None]
@@ -60,7 +60,7 @@ class Backend:
 class Operation:
     """An op: `problem` checks the public arguments and returns what every backend receives.
 
-    `on_cpu` are the backends without those that only take tensors of a GPU.
+    `on_cpu` holds the backends that accept CPU tensors.
     """
 
     name: str
@@ -69,14 +69,14 @@ class Operation:
     on_cpu: tuple[Backend, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        # not when it is first asked for: torch.compile cannot trace that
+        # computed here, not on first use, because torch.compile cannot trace that
         on_cpu = tuple(b for b in self.backends if b.name not in _GPU_ONLY)
         object.__setattr__(self, "on_cpu", on_cpu)
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Answer of :func:`explain`; printing it gives one line for each backend."""
+    """Result of :func:`explain`; its text has one line for each backend."""
 
     op: str
     rows: tuple[tuple[str, str | None], ...]
@@ -105,7 +105,7 @@ def choose(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Back
     """
     wanted = _requested if backend is None else backend
     if wanted is None:
-        # a short call on the CPU should not hear the objections of every kernel for GPUs first
+        # skip the checks of the GPU backends, which would slow down a short call on the CPU
         on_cpu = isinstance(problem[0], Tensor) and problem[0].is_cpu
         for candidate in op.on_cpu if on_cpu else op.backends:
             if candidate.can_run(*problem) is None:
@@ -121,7 +121,7 @@ def choose(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Back
 
 
 def any_gradient(*tensors: Tensor | None) -> bool:
-    """Whether a gradient will be asked for."""
+    """Return whether autograd will need a gradient for any of the tensors."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
@@ -135,7 +135,7 @@ def run(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Any:
 
 @contextmanager
 def observed() -> Iterator[list[tuple[str, str]]]:
-    """Collect (op, backend) of every call made inside the block, in the whole process."""
+    """Collect (op, backend) of every call that the process makes inside the block."""
     global _observer
     before, _observer = _observer, []
     try:
@@ -145,12 +145,12 @@ def observed() -> Iterator[list[tuple[str, str]]]:
 
 
 def explain(op: str, *args: Any, **options: Any) -> Explanation:
-    """Say which backend would run a call, and why the others would not.
+    """Return which backend would run a call, and why the others would not.
 
     Parameters
     ----------
     op : str
-        Name of a public op, as ``"vq_lookup"``.
+        Name of a public op, for example ``"vq_lookup"``.
     *args, **options
         The arguments of the call, exactly as the op would receive them, ``backend=`` included.
 
@@ -163,9 +163,9 @@ def explain(op: str, *args: Any, **options: Any) -> Explanation:
     Raises
     ------
     InputError
-        The op itself would refuse the arguments.
+        The arguments are invalid for the op.
     BackendError
-        There is no such op.
+        `op` is not the name of an op.
     """
     operation = operation_of(op)
     backend = options.pop("backend", None)

@@ -1,4 +1,4 @@
-"""Every case on this machine, every backend that can run it, against the float64 truth."""
+"""Self-test: compare every case on every backend with a float64 reference result."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor
 from . import _dispatch
 from ._cases import Case, all_cases
 
-# a backend may be this much worse than the reference in the same precision, and the floor says
-# where both are rounding noise: a sum in another order moves by some units of the last place
+# A backend may have SLACK times the error of the reference in the same precision. Below the floor
+# both errors are rounding noise: another order of summation changes some units of the last place.
 SLACK = 1.25
 FLOOR_UNITS = 16
-# ops that are a chain of products, each of which rounds: their floor is that many times higher
+# ops made of several products in sequence, each of which rounds: factor on their floor
 CHAIN = {"lora_attention": 3}
-# share of elements that must keep to the bound, and the relative L2 error of the whole
+# share of elements that must be within the bound, and limits of the relative L2 error
 SHARE = 0.9999
 RELATIVE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 
 
 @dataclass(frozen=True)
 class Row:
-    """Verdict on one case: `error` is the relative L2 distance from the truth."""
+    """Result of one case; `error` is the relative L2 distance from the float64 result."""
 
     op: str
     case: str
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Unit:
-    """One case on one backend, in one precision and place."""
+    """One case on one backend, in one precision and on one device."""
 
     case: Case
     backend: str
@@ -57,16 +57,17 @@ def agrees(
     chain: int = 1,
     condition: float = 1.0,
 ) -> tuple[bool, float]:
-    """Whether `got` is as near to the truth as the reference is, and its relative L2 error.
+    """Return whether `got` is about as accurate as the reference, and its relative L2 error.
 
     Parameters
     ----------
     got, reference, truth : Tensor
-        Of the backend, of the reference in the same precision, and in float64.
+        Result of the backend, of the reference in the same precision, and of the reference in
+        float64.
     dtype : torch.dtype
-        Working precision, which sets the floor.
+        Working precision, which determines the floor.
     chain : int
-        How many roundings follow each other.
+        Number of roundings in sequence.
     condition : float
         How much the op amplifies rounding; it raises the floor.
     """
@@ -81,7 +82,7 @@ def agrees(
     size = float(wanted.square().mean().sqrt())
     floor = FLOOR_UNITS * chain * condition * torch.finfo(dtype).eps
     if dtype == torch.float64:
-        # the truth rounds as much as what is judged by it
+        # the float64 reference has the same rounding error as the result
         floor = RELATIVE[dtype]
     bound = SLACK * allowed + floor * max(size, 1e-30)
     relative = float(error.norm()) / max(float(wanted.norm()), 1e-30)
@@ -93,7 +94,7 @@ def agrees(
 
 
 def check(case: Case, backend: str, dtype: torch.dtype, device: str) -> tuple[bool, float]:
-    """Compare one backend with the truth on one case; every output and gradient must agree."""
+    """Compare all outputs and gradients of one case on one backend with the float64 result."""
     exact = case.inputs(dtype=dtype, device=device, truth=True)
     truth = case.outcome(exact, backend="reference")
     plain = case.outcome(case.inputs(dtype=dtype, device=device), backend="reference")
@@ -115,21 +116,21 @@ def run_selftest(
     device: str | None = None,
     cases: Sequence[Case] | None = None,
 ) -> Iterator[Row]:
-    """Run every case for every backend that can.
+    """Run every case on every backend that supports it.
 
     Parameters
     ----------
     backends : sequence of str, optional
         Default: all.
     device : str, optional
-        Default: the CPU and, where there is one, the GPU.
+        Default: the CPU and, if available, the GPU.
     cases : sequence of Case, optional
         Default: all.
 
     Yields
     ------
     Row
-        One for each op, case, precision and backend that can run it, as soon as it is known.
+        One for each op, case, precision and backend that can run it, as soon as it is available.
     """
     return (judge(unit) for unit in units(backends, device=device, cases=cases))
 
@@ -140,7 +141,7 @@ def units(
     device: str | None = None,
     cases: Sequence[Case] | None = None,
 ) -> Iterator[Unit]:
-    """What :func:`run_selftest` runs for the same arguments, in its order."""
+    """Yield the units that :func:`run_selftest` runs for the same arguments, in the same order."""
     devices = [device] if device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     for case in all_cases() if cases is None else cases:
         for place in devices:
@@ -154,14 +155,14 @@ def units(
 
 
 def judge(unit: Unit) -> Row:
-    """Run one unit; whatever it raises is its verdict."""
+    """Run one unit; an exception makes it fail and becomes its note."""
     case, backend, dtype, device = unit.case, unit.backend, unit.dtype, unit.device
     start = perf_counter()
     note = ""
     try:
         passed, error = check(case, backend, dtype, device)
     except Exception as failure:
-        # the verdict of a self-test: a crash of one case is a FAIL of that case, with its reason
+        # a crash of one case is reported as a FAIL of that case, with the reason
         passed, error, note = False, float("nan"), f"{type(failure).__name__}: {failure}"
     name = str(dtype).removeprefix("torch.")
     seconds = perf_counter() - start

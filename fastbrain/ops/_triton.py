@@ -1,4 +1,4 @@
-"""What the backends in Triton share."""
+"""Helpers shared by the Triton backends."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 INSTALLED = find_spec("triton") is not None
-# Triton reads it when it is imported; then its kernels run on CPU tensors, slowly
+# Triton reads this variable on import; its kernels then run on CPU tensors, slowly
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 KEYS = ("CUDA", "CPU") if INTERPRETED else ("CUDA",)
 
 
 def missing(value: Tensor) -> str | None:
-    """None, or why no Triton kernel can take this tensor."""
+    """Return None, or the reason why no Triton kernel can run on this tensor."""
     if not INSTALLED:
         return "triton is not installed"
     if value.device.type != "cuda" and not (INTERPRETED and value.device.type == "cpu"):
@@ -25,7 +25,7 @@ def missing(value: Tensor) -> str | None:
 
 
 def unread(name: str, value: Tensor) -> str | None:
-    """None, or why our Triton kernels cannot take this tensor: its place or its precision."""
+    """Return None, or the reason (device or dtype) why the Triton kernels cannot read a tensor."""
     reason = missing(value)
     if reason is None and value.dtype not in DTYPES:
         reason = f"{name} is {value.dtype}; it takes float32, float16 and bfloat16"

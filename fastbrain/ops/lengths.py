@@ -1,20 +1,20 @@
-"""Rows of length one, with a gradient that is finite whatever the rows are."""
+"""Normalisation of rows to length one, with finite gradients for all rows."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# below, a row has no direction
+# shorter rows are treated as zero
 _SHORTEST = 1e-12
 
 
 def unit(x: Tensor, *, dim: int = -1) -> Tensor:
-    """Divide by the length along an axis; what is shorter than 1e-12 becomes zero.
+    """Divide by the length along an axis; vectors shorter than 1e-12 become zero.
 
-    Equal to ``torch.nn.functional.normalize`` for all other rows. That divides a zero row by 1e-12,
-    in the backward pass too, so that a single one makes a gradient of 1e12, or infinity in half
-    precision; here a zero row has a gradient of zero.
+    For all other rows the result equals ``torch.nn.functional.normalize``. That function divides a
+    zero row by 1e-12 in the backward pass too, so a single zero row gives a gradient of 1e12, or
+    infinity in half precision; here a zero row has a gradient of zero.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Whether a fused path may read a module's weights in place of calling it.
+"""Checks whether a fused path may read the weights of a module instead of calling it.
 
-Others change what a module does without a trace in its weights: hooks (their own or global ones),
-a `forward` set on the instance (accelerate), pruning and weight norm (both compute the weight
-before each call), parametrisations (another class), weights kept elsewhere (offload).
+Other packages can change the result of a module without changing its weights: hooks (on the module
+or global), a `forward` set on the instance (accelerate), pruning and weight norm (both compute the
+weight before each call), parametrisations (another class), weights stored elsewhere (offload).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _GLOBAL = (
 
 
 def untouched(*modules: Any) -> bool:
-    """Whether calling each of these runs the forward pass of its class and nothing else.
+    """Return whether a call of each module runs only the forward pass of its class.
 
     Parameters
     ----------
@@ -45,14 +45,17 @@ def untouched(*modules: Any) -> bool:
 
 
 def _replaced(module: Any) -> bool:
-    """Whether the instance's `forward` is another one than its class's, which accelerate leaves."""
+    """Return whether the `forward` on the instance differs from the one of its class.
+
+    accelerate leaves the method of the class on the instance; that one does not count.
+    """
     forward = module.__dict__["forward"]
     own = getattr(forward, "__func__", None) is type(module).forward
     return not own or forward.__self__ is not module
 
 
 def holds_weight(module: Any) -> bool:
-    """Whether a module is a plain ``nn.Linear`` that holds its own weight as a dense parameter.
+    """Return whether a module is a plain ``nn.Linear`` with a dense weight stored in the module.
 
     Parameters
     ----------
@@ -61,12 +64,12 @@ def holds_weight(module: Any) -> bool:
     if type(module) is not nn.Linear:
         return False
     weight = module._parameters.get("weight")
-    # a tensor of another class (quantised, distributed) multiplies in its own way
+    # other tensor classes (quantised, distributed) implement their own product
     return type(weight) is nn.Parameter or type(weight) is Tensor
 
 
 def touched(module: nn.Module) -> str | None:
-    """What stands between a linear layer's weights and its output, in words, or None."""
+    """Return the reason why the weights of a layer do not determine its output, or None."""
     if "forward" in module.__dict__ and _replaced(module):
         return "has a forward pass of its own on the instance (accelerate sets one)"
     if any(_GLOBAL):

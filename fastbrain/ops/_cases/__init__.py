@@ -1,6 +1,6 @@
 """Cases of every op, shared by the tests, the benchmarks and ``fastbrain selftest``.
 
-Sizes are odd on purpose: primes, one, nothing, views with strides and offsets.
+Sizes are unusual on purpose: primes, 1, 0, views with strides and offsets.
 """
 
 from __future__ import annotations
@@ -12,5 +12,5 @@ __all__ = ["Call", "Case", "Numbers", "all_cases"]
 
 
 def all_cases() -> list[Case]:
-    """Every case of every op, in a fixed order."""
+    """Return every case of every op, in a fixed order."""
     return [*voxel_tokenizer.CASES, *lora.CASES, *neighborhood.CASES, *vq.CASES]

@@ -1,7 +1,7 @@
-"""What a case is, and where its numbers come from.
+"""Test cases of the ops, and the random numbers they are built from.
 
-The same numbers come in any precision: they are drawn in float64, rounded to the working dtype, and
-for the truth widened again, so that what is compared is arithmetic, not rounding of the inputs.
+Numbers are drawn in float64 and rounded to the working dtype; the float64 reference receives the
+same rounded numbers. A comparison therefore measures the arithmetic, not the rounding of inputs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HALF = (torch.float32, torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Call:
-    """Arguments of one call; `leaves` get gradients, `changed` are what an in-place op writes."""
+    """Arguments of one call; `leaves` get gradients, `changed` are written by an in-place op."""
 
     args: tuple[Any, ...]
     options: dict[str, Any] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Source of a case's tensors: drawn in float64, rounded to `dtype`, held as `held`."""
+    """Source of the tensors of a case: drawn in float64, rounded to `dtype`, stored as `held`."""
 
     generator: torch.Generator
     dtype: torch.dtype
@@ -40,12 +40,12 @@ class Numbers:
     device: torch.device
 
     def normal(self, *shape: int, scale: float = 1.0, leaf: bool = False) -> Tensor:
-        """Standard normal times `scale`."""
+        """Draw standard normal numbers times `scale`."""
         drawn = torch.randn(*shape, generator=self.generator, dtype=torch.float64) * scale
         return self.round(drawn).requires_grad_(leaf)
 
     def unit(self, *shape: int, leaf: bool = False) -> Tensor:
-        """Rows of norm one."""
+        """Draw rows of norm one."""
         drawn = torch.randn(*shape, generator=self.generator, dtype=torch.float64)
         return self.round(F.normalize(drawn, dim=-1)).requires_grad_(leaf)
 
@@ -54,11 +54,11 @@ class Numbers:
         return values.to(self.dtype).to(device=self.device, dtype=self.held)
 
     def whole(self, low: int, high: int, *shape: int) -> Tensor:
-        """Integers in [low, high)."""
+        """Draw integers in [low, high)."""
         return torch.randint(low, high, shape, generator=self.generator).to(self.device)
 
     def rows(self, size: int, count: int) -> Tensor:
-        """Distinct row numbers below `size`."""
+        """Draw distinct row numbers below `size`."""
         return torch.randperm(size, generator=self.generator)[:count].to(self.device)
 
 
@@ -72,13 +72,13 @@ class Case:
     function : callable
         The public op.
     build : callable
-        Numbers to :class:`Call`.
+        Maps :class:`Numbers` to a :class:`Call`.
     dtypes : tuple of dtype
-        Working precisions the op is meant for.
+        Working precisions that the op supports.
     same : callable, optional
-        Whether whole numbers are as good an answer to a call as the true ones; default: equal.
+        Returns whether integer results are as correct as the reference ones; default: equality.
     condition : float
-        How much the op amplifies the rounding of what it computes inside.
+        Factor by which the op amplifies the rounding of intermediate results.
     """
 
     op: str
@@ -97,13 +97,13 @@ class Case:
         device: str | torch.device = "cpu",
         truth: bool = False,
     ) -> Call:
-        """Build the arguments in `dtype`, or the same numbers in float64 for the truth."""
+        """Build the arguments in `dtype`, or with `truth` the same numbers in float64."""
         held = torch.float64 if truth else dtype
         generator = torch.Generator().manual_seed(seed)
         return self.build(Numbers(generator, dtype, held, torch.device(device)))
 
     def outcome(self, call: Call, *, backend: str | None = None, seed: int = 0) -> list[Tensor]:
-        """Run the op; what it returns or writes, then its gradients for a fixed random upstream."""
+        """Run the op and return its results, then its gradients for a fixed random upstream."""
         with nullcontext() if backend is None else _dispatch.backend(backend):
             result = self.function(*call.args, **call.options)
         if call.changed:
@@ -126,7 +126,7 @@ def cases(
         Callable[..., Any], tuple[torch.dtype, ...], dict[str, Callable[[Numbers], Call]]
     ],
 ) -> list[Case]:
-    """Rows of (public op, working precisions, builders by name) as a list of cases."""
+    """Make cases from rows of (public op, working precisions, builders by name)."""
     return [
         Case(function.__name__, name, function, build, dtypes)
         for function, dtypes, builds in table

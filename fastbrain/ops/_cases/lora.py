@@ -23,7 +23,7 @@ def linear(
     view: str = "",
     leaf: bool = True,
 ) -> Callable[[Numbers], Call]:
-    """A linear layer and its adapter; without gradients it is a decoding step."""
+    """Make a linear layer with an adapter; without gradients it is a decoding step."""
 
     def build(numbers: Numbers) -> Call:
         x = numbers.normal(*lead, d_in, leaf=leaf)
@@ -42,7 +42,7 @@ def linear(
 def attention(
     batch: int, length: int, heads: int, width: int, targets: str, *, masked: bool = False
 ) -> Callable[[Numbers], Call]:
-    """Self-attention with adapters on the named projections."""
+    """Make self-attention with adapters on the named projections."""
 
     def build(numbers: Numbers) -> Call:
         x = numbers.normal(batch, length, width, leaf=True)

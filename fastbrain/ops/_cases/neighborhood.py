@@ -15,7 +15,7 @@ from ._case import HALF, Call, Numbers, cases
 def clustering(
     batch: int, classes: int, size: int, width: int, variant: str, temperature: float = 0.05
 ) -> Callable[[Numbers], Call]:
-    """Unit features, prototypes and a memory with one unvisited row."""
+    """Make unit features, prototypes and a memory with one unvisited row."""
 
     def build(numbers: Numbers) -> Call:
         features = numbers.unit(batch, width, leaf=True)
@@ -30,7 +30,7 @@ def clustering(
 
 
 def memory(batch: int, size: int, width: int, momentum: float) -> Callable[[Numbers], Call]:
-    """A memory and distinct rows to move."""
+    """Make a memory and distinct rows to update."""
 
     def build(numbers: Numbers) -> Call:
         memory, features = numbers.unit(size, width), numbers.unit(batch, width)
@@ -41,7 +41,7 @@ def memory(batch: int, size: int, width: int, momentum: float) -> Callable[[Numb
 
 
 def separation(batch: int, classes: int, margin: float) -> Callable[[Numbers], Call]:
-    """Class logits."""
+    """Make class logits."""
 
     def build(numbers: Numbers) -> Call:
         logits = numbers.normal(batch, classes, scale=3.0, leaf=True)
@@ -50,8 +50,8 @@ def separation(batch: int, classes: int, margin: float) -> Callable[[Numbers], C
     return build
 
 
-# logits are cosines times up to 20, and exponentials make their rounding relative: over 12 seeds
-# reference and kernels alike err by up to 8.5e-6 of the gradient's size in single elements
+# logits are cosines times up to 20, and exponentials amplify their rounding: over 12 seeds the
+# error of single elements reaches 8.5e-6 of the gradient's size, in the reference and the kernels
 CLUSTERING = cases(
     (
         neighborhood_clustering,

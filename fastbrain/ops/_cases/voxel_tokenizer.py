@@ -28,7 +28,7 @@ def tokenizer(
     view: str = "",
     share: float = 0.6,
 ) -> Callable[[Numbers], Call]:
-    """Windows of stored values, NaN outside the mask where they are floats."""
+    """Make windows of stored values, with NaN outside the mask for floating-point values."""
 
     def build(numbers: Numbers) -> Call:
         drawn = np.random.default_rng(7).random(shape)
@@ -36,7 +36,7 @@ def tokenizer(
         values = numbers.whole(-3000, 3000, batch, frames, *shape).to(stored)
         mask = torch.tensor(grid.mask).to(numbers.device)
         if stored != torch.int16:
-            # scanners and masks leave NaN outside the brain: it must never be read
+            # real data contain NaN outside the brain: these values must never be read
             values = torch.where(mask, values, torch.nan)
         offsets = torch.from_numpy(grid.offsets).to(numbers.device)
 
@@ -79,7 +79,7 @@ CASES = cases(
             "eight-windows": tokenizer((17, 16, 24), (8, 8, 8), batch=8, frames=1, features=96),
             "sixteen-windows": tokenizer((17, 16, 19), CUBE, batch=16, frames=3, features=65),
             "sixteen": tokenizer((32, 16, 17), (16, 16, 16), batch=1, frames=1, features=33),
-            # most rows of a patch hold no brain at all and are skipped
+            # most rows of a patch contain no brain voxel and are skipped
             "sparse": tokenizer(
                 (33, 24, 17), (8, 8, 8), batch=5, frames=3, features=33, share=0.01
             ),

@@ -1,4 +1,4 @@
-"""Cases of the nearest code and of the running codebook."""
+"""Cases of the nearest-code lookup and of the codebook update."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lookup(
     masked: bool = False,
     ties: bool = False,
 ) -> Callable[[Numbers], Call]:
-    """Rows and codes; `ties` doubles every code, masked rows are NaN."""
+    """Make rows and codes; `ties` duplicates every code, masked rows are NaN."""
 
     def build(numbers: Numbers) -> Call:
         x, codebook = numbers.normal(*lead, width), numbers.normal(codes, width)
@@ -43,7 +43,7 @@ def lookup(
 def update(
     count: int, codes: int, width: int, *, masked: bool = False
 ) -> Callable[[Numbers], Call]:
-    """A codebook and assignments, some of them -1."""
+    """Make a codebook and assignments, some of them -1."""
 
     def build(numbers: Numbers) -> Call:
         state = VQState.from_codebook(numbers.normal(codes, width))
@@ -57,12 +57,15 @@ def update(
     return build
 
 
-# two codes are equally near if their squared distances differ by less, of the squared lengths
+# tolerance of ties: difference of squared distances over the sum of the squared lengths
 EQUALLY_NEAR = 1e-6
 
 
 def equally_near(call: Call, got: Tensor, wanted: Tensor) -> bool:
-    """Whether each row got its nearest code, or one as near; equal codes must be told apart."""
+    """Return whether each row got its nearest code or one equally near.
+
+    Of equal codes, the index must be the expected one.
+    """
     x, codes = call.args
     if not torch.equal(got < 0, wanted < 0):
         return False

@@ -1,8 +1,8 @@
-"""Attention with adapted projections, the parts every compiled backend shares.
+"""Attention with adapted projections: the parts shared by all backends except the reference.
 
-q, k and v come from one product of the packed weight; their adapters are added into its columns, so
-neither a merged weight nor a second q exists, and the scores of all pairs are left to PyTorch's
-attention, which never holds them.
+q, k and v come from one product with the packed weight; their adapters are added in place to its
+columns, without a merged weight or a second q. The scores are computed by PyTorch or flash-attn
+attention, which does not store the whole score matrix in its fused kernels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
 def mixed(adapters: Mapping[str, LoraWeights]) -> str | None:
-    """Why the adapters of q, k and v cannot share one product, or None."""
+    """Return the reason why the adapters of q, k and v cannot share one product, or None."""
     kinds = {(w.scale, w.activation) for name, w in adapters.items() if name != "out"}
     if len(kinds) > 1:
         return "the adapters of q, k and v differ in scale or activation"
@@ -28,7 +28,7 @@ def mixed(adapters: Mapping[str, LoraWeights]) -> str | None:
 
 
 def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """The library's attention, which chooses among its own kernels."""
+    """PyTorch attention, which selects one of its kernels."""
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
 
@@ -43,7 +43,7 @@ def attention(
     mask: Tensor | None,
     attend: Attend = scaled_dot_product,
 ) -> Tensor:
-    """Adapted attention whose projections the pair `pair` computes."""
+    """Adapted attention with projections computed by the pair `pair`."""
     batch, length, width = x.shape
     packed = {name: row * width for row, name in enumerate("qkv") if name in adapters}
     projected = _project(pair, x, qkv, [adapters[name] for name in packed], list(packed.values()))

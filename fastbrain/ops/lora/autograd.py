@@ -1,8 +1,8 @@
-"""Registration and gradient of an adapted layer, whoever computes its products.
+"""Registration and gradient of adapted layers.
 
-Two pairs of functions can: PyTorch's products and the Triton kernels. Each pair is registered
-as two operators, opaque to torch.compile, with fake implementations for shapes; eager code calls
-the functions themselves, which for a single row saves as much time as a small product takes.
+Two implementations exist: PyTorch matmuls and the Triton kernels. Each is a pair of functions and
+is registered as two operators, opaque to torch.compile, with fake implementations for shapes. Eager
+code calls the functions directly, which for a single row saves the time of a small product.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _library = torch.library.Library("fastbrain", "FRAGMENT")
 
 
 class Pair(NamedTuple):
-    """Forward and gradients of an adapted layer, as in :mod:`.products`."""
+    """Forward and gradient functions of an adapted layer, as in :mod:`.products`."""
 
     forward: Callable[..., tuple[Tensor, Tensor]]
     gradients: Callable[..., Gradients]
@@ -33,14 +33,14 @@ _pairs: dict[str, Pair] = {}
 
 
 def register(name: str, pair: Pair, keys: Sequence[str]) -> None:
-    """Make operators ``fastbrain::lora_<name>`` and ``…_gradients`` of a pair.
+    """Register a pair as operators ``fastbrain::lora_<name>`` and ``…_gradients``.
 
     Parameters
     ----------
     name : str
     pair : Pair
     keys : sequence of str
-        Dispatch keys the pair serves, ``"CPU"`` or ``"CUDA"``.
+        Dispatch keys for which the pair is registered, ``"CPU"`` or ``"CUDA"``.
     """
     operands = "Tensor x, Tensor weight"
     adapters = "Tensor[] a, Tensor[] b"
@@ -71,7 +71,7 @@ def adapted(
     scale: float,
     activation: str | None,
 ) -> Tensor:
-    """``x (..., d_in)`` to ``(..., d_out)`` by the pair `name`, with a gradient where needed."""
+    """Map ``x (..., d_in)`` to ``(..., d_out)`` with the pair `name`; supports gradients."""
     flat = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
     arguments = (flat, weight, bias, *a, *b)
     if any_gradient(*arguments):
@@ -103,7 +103,7 @@ class _Adapted(torch.autograd.Function):
     ) -> Tensor:
         a, b = adapters[: len(rows)], adapters[len(rows) :]
         y, _ = _pair(name).forward(x, weight, bias, a, b, rows, scale, activation)
-        # what comes out of A is made again: it is a small product of what is kept anyway
+        # x Aᵀ is recomputed in the backward pass: a small product of tensors that are saved anyway
         ctx.save_for_backward(x, weight, *adapters)
         ctx.options = name, rows, scale, activation
         return y
@@ -133,7 +133,7 @@ class _Adapted(torch.autograd.Function):
 
 
 def _as_operator(gradients: Callable[..., Gradients], *arguments: Any) -> tuple[Any, ...]:
-    """The gradients as an operator returns them: an empty tensor for each that is not wanted."""
+    """Convert gradients to operator outputs: an empty tensor for each one not requested."""
     *wide, grad_b = gradients(*arguments)
     nothing = arguments[1].new_empty
     some = [nothing(0) if t is None else t for t in wide]

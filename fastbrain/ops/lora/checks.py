@@ -1,4 +1,4 @@
-"""What the adapted layers accept: adapters, and the checks of their arguments."""
+"""Adapter weights, and argument checks of the adapted layers."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def linear_problem(
     activation: str | None = None,
     function: str = "lora_linear",
 ) -> tuple[Any, ...]:
-    """Check a linear layer and return what its backends receive."""
-    # for a single row the checks are a part of the time: what is plainly right is seen at once
+    """Check the arguments of an adapted linear layer and return those of its backends."""
+    # the full checks take a noticeable share of the time of a single row: try the quick ones first
     if not (
         type(scale) is float
         and -inf < scale < inf
@@ -72,7 +72,7 @@ def attention_problem(
     num_heads: int,
     mask: Tensor | None = None,
 ) -> tuple[Any, ...]:
-    """Check an attention block and return what its backends receive."""
+    """Check the arguments of adapted attention and return those of its backends."""
     function = "lora_attention"
     for name, layer in (("qkv", qkv), ("out", out)):
         if not isinstance(layer, (tuple, list)) or len(layer) != 2:
@@ -119,7 +119,7 @@ def attention_problem(
 
 
 def as_autocast(function: str, *tensors: Tensor | None) -> list[Any]:
-    """The tensors in the precision of the autocast that is on."""
+    """Convert tensors to the dtype of the active autocast; float64 tensors are kept."""
     device = tensors[0].device.type if tensors[0] is not None else "cpu"
     dtype = torch.get_autocast_dtype(device)
     doubles = [t is None or t.dtype == torch.float64 for t in tensors]
@@ -134,7 +134,7 @@ def as_autocast(function: str, *tensors: Tensor | None) -> list[Any]:
 
 
 def _plainly_right(x: Any, weight: Any, bias: Any, a: Any, b: Any) -> bool:
-    """Whether the tensors fit each other; a no asks for the checks that can say why."""
+    """Return whether the tensors are valid; if not, :func:`_look_closely` finds the reason."""
     for value in (x, weight, a, b) if bias is None else (x, weight, a, b, bias):
         if not isinstance(value, Tensor) or value.dtype is not x.dtype:
             return False
@@ -166,7 +166,7 @@ def _look_closely(
     scale: float,
     activation: str | None,
 ) -> float:
-    """Refuse what is wrong, saying why; return the scale as a float."""
+    """Raise for the first invalid argument; return the scale as a float."""
 
     def check(name: str, value: object, shape: tuple[int | None, ...], layout: str = "") -> None:
         dtypes = _checks.FLOATS

@@ -1,8 +1,8 @@
-"""The CPU backend of the adapted layers: PyTorch's products, with a gradient of its own.
+"""CPU backend of the adapted layers: PyTorch matmuls with a custom backward pass.
 
-What is saved is memory traffic: the low-rank branch goes into place, forward and backward, and only
-x and the weights are kept for the backward pass. The few rows of a decoding step
-go to a kernel of our own.
+It saves memory traffic: the low-rank branch is added in place, forward and backward, and only x and
+the weights are kept for the backward pass. The few rows of a decoding step are computed by a C++
+kernel (:mod:`.cpu_decode`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from . import cpu_decode as few
 from .autograd import Pair, adapted, register
 from .checks import Layer, LoraWeights
 
-# below so many rows a gradient written in Python costs more time than the traffic it saves
+# with fewer rows the backward pass in Python costs more time than it saves memory traffic
 OWN_GRADIENT_ROWS = 256
 
 
@@ -31,7 +31,7 @@ def can_run(
     scale: float,
     activation: str | None,
 ) -> str | None:
-    """None, or why the backend cannot take a checked problem."""
+    """Return None, or the reason why the backend cannot run the checked problem."""
     return None if x.device.type == "cpu" else f"the tensors are on {x.device}"
 
 
@@ -65,7 +65,7 @@ def can_attend(
     num_heads: int,
     mask: Tensor | None,
 ) -> str | None:
-    """None, or why the backend cannot take a checked attention."""
+    """Return None, or the reason why the backend cannot run the checked attention."""
     if x.device.type != "cpu":
         return f"the tensors are on {x.device}"
     return attention.mixed(adapters)

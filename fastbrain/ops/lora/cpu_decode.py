@@ -1,7 +1,7 @@
-"""The C++ kernel of an adapted layer for the few rows of a decoding step on the CPU.
+"""C++ kernel of an adapted layer for the few rows of a decoding step on the CPU.
 
-It streams the weight once, which is all such a step costs; the low-rank branch continues the same
-sums. It is for inference, in float32.
+It reads the weight once, which dominates the cost of such a step, and adds the low-rank branch to
+the same sums. It supports inference in float32 only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 from ... import _native
 from .._dispatch import any_gradient
 
-# Two cores of an EPYC 9004, 768 to 4096 wide, time of PyTorch's products over its own: 1.7 to
+# Two cores of an EPYC 9004, 768 to 4096 wide, time of the PyTorch matmuls over its own: 1.7 to
 # 2.5 for 1 row, 3.0 to 3.3 for 2 and 4, 1.3 to 2.1 for 16, 1.2 to 1.8 for 24
 MOST_ROWS = 24
 # numbered as in csrc/lora.h
@@ -26,7 +26,7 @@ _library.define(
 
 
 def takes(rows: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor) -> bool:
-    """Whether the kernel is meant for ``rows (M, d_in)`` and these weights."""
+    """Return whether the kernel supports ``rows (M, d_in)`` and these weights."""
     return (
         rows.shape[0] <= MOST_ROWS
         and rows.dtype == torch.float32
@@ -45,8 +45,8 @@ def few(
     scale: float,
     activation: str,
 ) -> Tensor:
-    """``y (M, d_out)`` of ``rows (M, d_in)``."""
-    # eager code spares the dispatcher, a good part of the time of a narrow layer
+    """Compute ``y (M, d_out)`` of ``rows (M, d_in)``."""
+    # eager code bypasses the dispatcher, which takes a large share of the time of a narrow layer
     run = torch.ops.fastbrain.lora_linear_cpu_decode if torch.compiler.is_compiling() else _few
     return run(rows, weight, bias, a, b, scale, activation)
 

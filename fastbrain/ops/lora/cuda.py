@@ -1,7 +1,7 @@
-"""The CUDA backends: a kernel of our own for the rows of a decoding step, flash-attn for attention.
+"""CUDA backends: a C++ kernel for the rows of a decoding step, and flash-attn for attention.
 
-A linear layer of a few rows is one launch. Attention leaves the scores to flash-attn, where it is
-installed and takes the inputs, between projections of the Triton backend.
+A linear layer of a few rows is one launch. Attention uses flash-attn, if it is installed and
+supports the inputs, between projections of the Triton backend.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def can_run(
     scale: float,
     activation: str | None,
 ) -> str | None:
-    """None, or why the CUDA kernel cannot take a checked problem."""
+    """Return None, or the reason why the CUDA kernel cannot run the checked problem."""
     reason = _cuda.missing(x)
     if reason is not None:
         return reason
@@ -79,7 +79,7 @@ def can_attend(
     num_heads: int,
     mask: Tensor | None,
 ) -> str | None:
-    """None, or why flash-attn cannot take a checked attention."""
+    """Return None, or the reason why flash-attn cannot run the checked attention."""
     if not _HAS_FLASH:
         return "flash-attn is not installed"
     if x.device.type != "cuda":

@@ -26,12 +26,12 @@ def reference_linear(
     scale: float,
     activation: str | None,
 ) -> Tensor:
-    """The meaning of :func:`lora_linear`, in plain torch."""
+    """Reference implementation of :func:`lora_linear` in plain PyTorch."""
     rows = x.reshape(-1, x.shape[-1])
     low = F.linear(rows, a)  # (M, r)
     if activation is not None:
         low = getattr(F, activation)(low)
-    # into place: no second array of the output's size
+    # in place: no second array of the size of the output
     y = F.linear(rows, weight, bias).addmm_(low, b.T, alpha=scale)
     return y.reshape(*x.shape[:-1], weight.shape[0])
 
@@ -44,7 +44,7 @@ def reference_attention(
     num_heads: int,
     mask: Tensor | None,
 ) -> Tensor:
-    """The meaning of :func:`lora_attention`, in plain torch."""
+    """Reference implementation of :func:`lora_attention` in plain PyTorch."""
 
     def project(name: str, value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if name not in adapters:
@@ -76,7 +76,7 @@ def lora_linear(
     activation: str | None = None,
     backend: str | None = None,
 ) -> Tensor:
-    """Linear layer with a low-rank branch beside it.
+    """Linear layer with a low-rank adapter branch.
 
     ``y = x Wᵀ + bias + scale · act(x Aᵀ) Bᵀ``
 
@@ -89,12 +89,12 @@ def lora_linear(
     b : Tensor, (d_out, r)
     scale : float
     activation : {None, "gelu", "silu", "relu"}
-        What acts between A and B; gelu is the exact one.
+        Activation between A and B; gelu is the exact form, not the tanh approximation.
     backend : str, optional
 
     Returns
     -------
-    Tensor, (..., d_out), dtype of `x` (of autocast, where it is on)
+    Tensor, (..., d_out), dtype of `x` (or of autocast, if enabled)
 
     Raises
     ------
@@ -117,7 +117,7 @@ def lora_attention(
     mask: Tensor | None = None,
     backend: str | None = None,
 ) -> Tensor:
-    """Self-attention whose projections carry low-rank adapters; softmax(q kᵀ / sqrt(E/H)) v.
+    """Self-attention with low-rank adapters on its projections: softmax(q kᵀ / sqrt(E/H)) v.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def lora_attention(
     num_heads : int
         Divides E.
     mask : Tensor, (B or 1, H or 1, T, T) bool, optional
-        True = the column may be attended to; every row needs one.
+        True = the column may be attended to; every row needs at least one.
     backend : str, optional
 
     Returns
@@ -141,7 +141,7 @@ def lora_attention(
     Raises
     ------
     InputError
-        Shape, dtype, device, name of an adapter or a wholly masked row.
+        A shape, dtype, device or adapter name is invalid, or a row is completely masked.
     BackendError
         The requested backend cannot run these inputs.
     """

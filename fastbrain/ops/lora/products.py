@@ -1,8 +1,8 @@
-"""Adapted layers from PyTorch's products, on any device and in any precision.
+"""Adapted layers as PyTorch matmuls, on any device and in any precision.
 
-The low-rank branch is added into the result of the frozen product and into its gradient, so no
-second array of their size exists. Several adapters may sit side by side on the rows of one weight,
-as q, k and v do: adapter i writes the rows from ``rows[i]`` on.
+The low-rank branch is added in place to the result of the frozen product and to its gradient, so no
+second array of that size exists. Several adapters can share one weight, as q, k and v do: adapter i
+adds to the output columns from ``rows[i]`` on, which are rows of the weight.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def composed(
     scale: float,
     activation: str,
 ) -> Tensor:
-    """``y (M, d_out)`` of one adapter, in operations whose gradient the library knows."""
+    """Compute ``y (M, d_out)`` with one adapter, by operations that autograd can differentiate."""
     y = F.linear(x, weight, bias)
     return y.addmm_(act(F.linear(x, a), activation), b.T, alpha=scale)
 
@@ -40,7 +40,7 @@ def forward(
     scale: float,
     activation: str,
 ) -> tuple[Tensor, Tensor]:
-    """``y (M, d_out)`` of ``x (M, d_in)``, and what comes out of all A, ``(M, Σr)``."""
+    """Compute ``y (M, d_out)`` of ``x (M, d_in)``, and the product of x with all A, ``(M, Σr)``."""
     low = F.linear(x, side_by_side(a))
     y = F.linear(x, weight, bias)
     for part, columns, w in _parts(y, act(low, activation), b, rows):
@@ -60,11 +60,14 @@ def gradients(
     activation: str,
     wanted: Sequence[bool],
 ) -> Gradients:
-    """Gradients of x, weight, bias, all A (side by side) and each B; None where not wanted."""
+    """Compute the gradients of x, weight, bias, all A (concatenated) and each B.
+
+    A gradient that `wanted` does not request is None.
+    """
     for_x, for_weight, for_bias, for_a, for_b = wanted
     grad_x = grad_a = grad_b = None
     parts = list(_parts(grad, low, b, rows))
-    # the large product comes last: the small ones find the upstream gradient in the cache
+    # the large product comes last, so that the small ones read the upstream gradient from cache
     if for_b:
         grad_b = [part.T.mm(act(s, activation)).mul_(scale) for part, s, _ in parts]
     if for_x or for_a:
@@ -81,12 +84,12 @@ def gradients(
 
 
 def side_by_side(a: Sequence[Tensor]) -> Tensor:
-    """All A as one, ``(Σr, d_in)``."""
+    """Concatenate all A to ``(Σr, d_in)``."""
     return a[0] if len(a) == 1 else torch.cat(list(a))
 
 
 def act(low: Tensor, activation: str) -> Tensor:
-    """Apply the activation named, ``""`` for none."""
+    """Apply the named activation, ``""`` for none."""
     if activation == "gelu":
         return F.gelu(low)
     if activation == "silu":
@@ -95,7 +98,7 @@ def act(low: Tensor, activation: str) -> Tensor:
 
 
 def act_gradient(grad: Tensor, low: Tensor, activation: str) -> Tensor:
-    """Gradient before the activation from the one after it."""
+    """Propagate a gradient back through the activation."""
     if activation == "gelu":
         return torch.ops.aten.gelu_backward(grad, low)
     if activation == "silu":
@@ -106,7 +109,7 @@ def act_gradient(grad: Tensor, low: Tensor, activation: str) -> Tensor:
 def _parts(
     wide: Tensor, low: Tensor, b: Sequence[Tensor], rows: Sequence[int]
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """For each adapter its columns of `wide`, its columns of `low`, and B."""
+    """Yield the columns of `wide`, the columns of `low` and B of each adapter."""
     if len(b) == 1 and b[0].shape[0] == wide.shape[1]:
         yield wide, low, b[0]
         return

@@ -1,4 +1,4 @@
-"""The Triton backend of the adapted layers."""
+"""Triton backend of the adapted layers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .autograd import Pair, adapted, register
 from .checks import Layer, LoraWeights
 
 HIGHEST_RANK = 64
-# positions inside a tile are counted in 32 bits
+# positions inside a tile are 32-bit numbers
 WIDEST = 1 << 22
-# Where the branch is a large part of the traffic: narrow layers, and few rows at any width. A
-# prediction, not a measurement: elsewhere PyTorch's own products are expected to be faster by
-# more than the branch costs, and the reference adds the branch to them in place.
+# The kernels run where the branch is a large part of the memory traffic: narrow layers, and few
+# rows at any width. This is a prediction, not a measurement: elsewhere the PyTorch matmuls are
+# expected to be faster by more than the branch costs, and the reference adds the branch in place.
 NARROW, MOST_ROWS_IF_WIDE = 1024, 16
 
 
@@ -30,7 +30,7 @@ def can_run(
     scale: float,
     activation: str | None,
 ) -> str | None:
-    """None, or why the Triton kernels do not take a checked problem."""
+    """Return None, or the reason why the Triton kernels do not run the checked problem."""
     return _reason(x, weight, (a,))
 
 
@@ -55,7 +55,7 @@ def can_attend(
     num_heads: int,
     mask: Tensor | None,
 ) -> str | None:
-    """None, or why the Triton kernels do not take a checked attention."""
+    """Return None, or the reason why the Triton kernels do not run the checked attention."""
     packed = [w.a for name, w in adapters.items() if name != "out"]
     last = [w.a for name, w in adapters.items() if name == "out"]
     return (
@@ -71,7 +71,7 @@ def attend(
     num_heads: int,
     mask: Tensor | None,
 ) -> Tensor:
-    """Adapted attention on the GPU; PyTorch's attention between our projections."""
+    """Adapted attention on the GPU: PyTorch attention between projections in Triton."""
     return attention.attention("linear_triton", x, qkv, out, adapters, num_heads, mask)
 
 
@@ -104,7 +104,7 @@ def _forward(
     scale: float,
     activation: str,
 ) -> tuple[Tensor, Tensor]:
-    # triton is imported by the first call that needs it
+    # imported here, so that only a call that needs Triton imports it
     from ...kernels import lora as kernels
 
     x, low = x.contiguous(), F.linear(x, products.side_by_side(a))
@@ -152,7 +152,7 @@ def _gradients(
     if for_b:
         at = [sum(w.shape[1] for w in b[:i]) for i in range(len(b))]
         grad_b = [
-            # a copy each: what an operator returns must not share memory
+            # copies, because the outputs of an operator must not share memory
             into_up[first : first + w.shape[0], start : start + w.shape[1]]
             .to(x.dtype, copy=True)
             .contiguous()
@@ -164,7 +164,7 @@ def _gradients(
 
 
 def _placed(b: Sequence[Tensor], rows: Sequence[int], d_out: int) -> Tensor:
-    """All B as one (d_out, Σr), each on its own rows and columns and zero elsewhere."""
+    """Combine all B into one block matrix (d_out, Σr) with zeros elsewhere."""
     if len(b) == 1 and b[0].shape[0] == d_out:
         return b[0].contiguous()
     up = b[0].new_zeros(d_out, sum(w.shape[1] for w in b))

@@ -1,8 +1,8 @@
-"""What the streaming backends of neighbourhood clustering share.
+"""Code shared by the streaming backends of neighbourhood clustering.
 
-An operator of theirs takes features, memory and the rows of the few other columns: prototypes and,
-in ``dance``, the batch itself. It returns the mean entropy and, if wanted, its derivatives, which
-backward only scales: forward and backward are one sweep over the memory.
+Their operators take features, memory and the rows of the few other columns: prototypes and, in
+``dance``, the batch itself. They return the mean entropy and, if requested, its derivatives, which
+the backward pass only scales: forward and backward are computed in one operator call.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...errors import InputError
 DANCE_EPS = 1e-5  # inside the logarithm, as DANCE computes it
 # half-precision unit vectors have norms this far from one
 NORM_TOLERANCE = 2e-2
-# exponentials of logits up to this, times a billion columns, stay in the precision
+# sums of a billion exponentials of logits up to this do not overflow
 _MOST_INVERSE = {torch.float32: 60.0, torch.float64: 600.0}
 
 # `own`: with eps > 0, sample i is masked from the other column own + i
@@ -32,12 +32,12 @@ Operator = Callable[..., tuple[Tensor, Tensor, Tensor]]
 
 
 def precision_of(features: Tensor) -> torch.dtype:
-    """Float64 for float64 features and float32 for all others, whatever the memory is."""
+    """Return float64 for float64 features and float32 for all others, for any memory dtype."""
     return torch.promote_types(features.dtype, torch.float32)
 
 
 def objection(features: Tensor, temperature: float) -> str | None:
-    """None, or why no streaming backend can take a checked problem."""
+    """Return None, or the reason why no streaming backend can run the checked problem."""
     precision = precision_of(features)
     most = _MOST_INVERSE[precision]
     if temperature * most < 1:
@@ -57,7 +57,7 @@ def clustering(
     temperature: float,
     variant: str,
 ) -> Tensor:
-    """Mean entropy by a streaming operator of :data:`SCHEMA`, with gradients."""
+    """Compute the mean entropy with a streaming operator of :data:`SCHEMA`, with gradients."""
     precision = precision_of(features)
     f, others = features.to(precision), prototypes.to(precision)
     eps, own = 0.0, 0
@@ -106,7 +106,10 @@ def fake(
     own: int,
     grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Shapes of what an operator of :data:`SCHEMA` returns; unwanted derivatives are empty."""
+    """Return empty tensors shaped like the results of an operator of :data:`SCHEMA`.
+
+    Derivatives that are not requested have no elements.
+    """
     empty = features.new_empty
     if not grad:
         return empty(()), empty(0, 0), empty(0, 0)
@@ -114,7 +117,7 @@ def fake(
 
 
 def not_unit(row: int, norm: float) -> InputError:
-    """What is raised for a row of the memory that is neither unvisited nor of norm 1."""
+    """Return the error for a row of the memory with a norm other than 0 or 1."""
     return InputError(
         f"neighborhood_clustering: memory must have rows of norm 1 or 0, got norm {norm:.4g} in "
         f"row {row}. Pass it through torch.nn.functional.normalize."

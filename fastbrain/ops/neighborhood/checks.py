@@ -1,4 +1,4 @@
-"""What the ops of neighbourhood clustering refuse; each returns the problem backends receive."""
+"""Argument checks of the neighbourhood ops; each returns the arguments of the backends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def clustering(
     temperature: float,
     variant: str,
 ) -> tuple[object, ...]:
-    """Check a call of ``neighborhood_clustering``."""
+    """Check the arguments of ``neighborhood_clustering``."""
     function = "neighborhood_clustering"
     _checks.tensor(function, "features", features, (None, None), dtypes=_checks.FLOATS)
     batch, width = features.shape
@@ -47,7 +47,7 @@ def clustering(
     if not isinstance(variant, str) or variant not in VARIANTS:
         raise InputError(f"{function}: variant must be 'paper' or 'dance', got {variant!r}.")
     temperature = _checks.finite(function, "temperature", temperature, low=0.0, high=float("inf"))
-    # rows of the memory are looked at by whatever reads them: a pass of its own would cost too much
+    # the backends check the rows of the memory as they read them: a separate pass costs too much
     if _checks.readable(features):
         for name, value in (("features", features), ("prototypes", prototypes)):
             low, high = _range(_norms(value))
@@ -62,7 +62,7 @@ def clustering(
 def update(
     memory: Tensor, features: Tensor, indices: Tensor, *, momentum: float
 ) -> tuple[object, ...]:
-    """Check a call of ``memory_update_``."""
+    """Check the arguments of ``memory_update_``."""
     function = "memory_update_"
     _checks.tensor(function, "memory", memory, (None, None), dtypes=_checks.FLOATS)
     _checks.indices(function, "indices", indices, len(memory), like=memory)
@@ -97,7 +97,7 @@ def update(
 
 
 def separation(logits: Tensor, *, rho: float, margin: float) -> tuple[object, ...]:
-    """Check a call of ``entropy_separation``."""
+    """Check the arguments of ``entropy_separation``."""
     function = "entropy_separation"
     _checks.tensor(function, "logits", logits, (None, None), dtypes=_checks.FLOATS, layout="(B, C)")
     if 0 in logits.shape:
@@ -111,13 +111,13 @@ def separation(logits: Tensor, *, rho: float, margin: float) -> tuple[object, ..
 
 
 def memory(memory: Tensor) -> None:
-    """Refuse rows that are neither unvisited nor unit, for a backend that does not see norms."""
+    """Raise for rows with a norm other than 0 or 1, for a backend that does not check them."""
     if not _checks.readable(memory):
         return
     norms = _norms(memory)
     if not len(norms) or _are_unit(*_range(norms)):
         return
-    # written so that a NaN is refused
+    # written so that a NaN is an error
     wrong = (norms != 0) & ~((norms - 1).abs() <= entropy.NORM_TOLERANCE)
     if bool(wrong.any()):
         row = int(wrong.nonzero()[0])
@@ -130,11 +130,11 @@ def _norms(rows: Tensor) -> Tensor:
 
 
 def _range(values: Tensor) -> tuple[float, float]:
-    """Smallest and largest; a NaN makes both NaN."""
+    """Return the smallest and largest value; a NaN makes both NaN."""
     low, high = torch.aminmax(values)
     return float(low), float(high)
 
 
 def _are_unit(low: float, high: float) -> bool:
-    """Whether norms in this range are as good as one; a NaN is not."""
+    """Return whether norms in this range are 1 within the tolerance; False for NaN."""
     return low >= 1 - entropy.NORM_TOLERANCE and high <= 1 + entropy.NORM_TOLERANCE

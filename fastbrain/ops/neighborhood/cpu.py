@@ -1,4 +1,4 @@
-"""The C++ backend of neighbourhood clustering and its torch registration."""
+"""C++ backend of neighbourhood clustering, with its registration."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from torch import Tensor
 from ... import _native
 from . import autograd as entropy
 
-# as csrc/neighborhood.h numbers them
+# numbered as in csrc/neighborhood.h
 _STORED = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}
 
-# Similarities that the kernel keeps (neighborhood.cpp), and where computing them twice costs more
-# than holding them. Two cores of an EPYC 9004, forward and backward, time of eager over ours:
+# Size of the similarities that the kernel keeps (neighborhood.cpp), and sizes above which computing
+# them twice costs more than storing them. Two cores of an EPYC 9004, forward and backward, time
+# of eager over ours:
 # 256 x 20000 similarities of 256, 768 and 2048 elements 1.10, 0.83 and 0.69; 64 x 60000 of 2048
-# elements 0.98; "paper", which needs them once, 1.86, 1.26 and 0.98. In float64 fewer samples tell:
+# elements 0.98; "paper", which needs them once, 1.86, 1.26 and 0.98. In float64 the limit is lower:
 # time of the reference over ours for 64, 96 and 256 x 10000 to 20000 similarities of 768 elements
 # 1.06, 0.82 and 0.72, for 64 x 30000 of 1536 elements 0.83; "paper" 1.26 and, for 256, 1.02.
 _KEPT_BYTES = 6 << 20
 _WIDE = 512
 _MANY = {torch.float32: 128, torch.float64: 32}
-# Products alone decide where features are wide and the pool is small: 256 x 1000 similarities of
+# With wide features and a small memory the time is that of the products: 256 x 1000 similarities of
 # 2048 elements 0.66 to 0.94 in "paper", the reference 0.88; 64 x 1000 of them 1.23. In float64 0.66
 # and 1.23.
 _WIDEST = 1024
@@ -37,7 +38,7 @@ def can_run(
     temperature: float,
     variant: str,
 ) -> str | None:
-    """None, or why the C++ kernel cannot take a checked problem."""
+    """Return None, or the reason why the C++ kernel cannot run the checked problem."""
     if features.device.type != "cpu":
         return f"the tensors are on {features.device}"
     batch, wide = features.shape
@@ -64,7 +65,7 @@ def call(
     temperature: float,
     variant: str,
 ) -> Tensor:
-    """Mean entropy on the CPU, with gradients for features and prototypes."""
+    """Compute the mean entropy on the CPU, with gradients for features and prototypes."""
     return entropy.clustering(
         torch.ops.fastbrain.neighborhood_clustering_cpu,
         features,

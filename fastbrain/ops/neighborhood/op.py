@@ -25,9 +25,9 @@ def reference(
     temperature: float,
     variant: str,
 ) -> Tensor:
-    """The meaning of :func:`neighborhood_clustering`, in plain torch."""
+    """Reference implementation of :func:`neighborhood_clustering` in plain PyTorch."""
     wide = torch.promote_types(features.dtype, torch.float32)
-    # logits are cosines over a small temperature: half precision would lose the neighbours
+    # logits are cosines over a small temperature: half precision is too coarse for them
     with torch.autocast(features.device.type, enabled=False):
         f, w, m = features.to(wide), prototypes.to(wide), memory.detach().to(wide)
         unvisited = m.norm(dim=1) == 0  # (N,)
@@ -53,7 +53,7 @@ def reference(
 
 
 def reference_update_(memory: Tensor, features: Tensor, indices: Tensor, momentum: float) -> None:
-    """The meaning of :func:`memory_update_`, in plain torch."""
+    """Reference implementation of :func:`memory_update_` in plain PyTorch."""
     wide = torch.promote_types(memory.dtype, torch.float32)
     with torch.no_grad():
         new = momentum * memory[indices].to(wide) + (1 - momentum) * features.detach().to(wide)
@@ -61,7 +61,7 @@ def reference_update_(memory: Tensor, features: Tensor, indices: Tensor, momentu
 
 
 def reference_separation(logits: Tensor, rho: float, margin: float) -> Tensor:
-    """The meaning of :func:`entropy_separation`, in plain torch."""
+    """Reference implementation of :func:`entropy_separation` in plain PyTorch."""
     p = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1)
     distance = (-(p * torch.log(p + entropy.DANCE_EPS)).sum(dim=1) - rho).abs()
     # written so that a NaN stays one
@@ -78,7 +78,7 @@ def neighborhood_clustering(
     variant: str,
     backend: str | None = None,
 ) -> Tensor:
-    """Mean entropy of each sample's similarity to its neighbours.
+    """Compute the mean entropy of the similarities of each sample to its neighbours.
 
     Parameters
     ----------
@@ -92,8 +92,9 @@ def neighborhood_clustering(
         Row of the memory that belongs to each sample.
     temperature : float
     variant : {"paper", "dance"}
-        ``paper``: columns [memory, own masked | prototypes], exact entropy. ``dance``: columns
-        [prototypes | memory, the batch's masked | batch, diagonal masked], 1e-5 inside the log.
+        ``paper``: columns [memory, own row masked | prototypes], exact entropy. ``dance``: columns
+        [prototypes | memory, rows of the batch masked | batch, diagonal masked], 1e-5 inside the
+        log.
     backend : str, optional
 
     Returns
@@ -117,21 +118,21 @@ def neighborhood_clustering(
 def memory_update_(memory: Tensor, features: Tensor, indices: Tensor, *, momentum: float) -> None:
     """Move the named rows of the memory towards new features, in place.
 
-    ``m_i <- normalize(momentum · m_i + (1 - momentum) · f_i)``; no other row is touched.
+    ``m_i <- normalize(momentum · m_i + (1 - momentum) · f_i)``; all other rows stay unchanged.
 
     Parameters
     ----------
     memory : Tensor, (N, D) float
     features : Tensor, (B, D)
     indices : Tensor, (B,) int64
-        Rows without duplicates.
+        Row numbers without duplicates.
     momentum : float
         In [0, 1); DANCE uses 0, plain replacement.
 
     Raises
     ------
     InputError
-        Shape, dtype, device or range is off, or a row is named twice.
+        Shape, dtype, device or range is invalid, or a row number occurs twice.
     """
     problem = checks.update(memory, features, indices, momentum=momentum)
     _dispatch.run(OPERATIONS["memory_update_"], problem, None)
@@ -141,7 +142,7 @@ def entropy_separation(logits: Tensor, *, rho: float, margin: float) -> Tensor:
     r"""Push each sample's class entropy H away from rho: mean of -\|H - rho\| outside the margin.
 
     Inside the margin a sample counts 0 (LLM4Brain, eq. 5; DANCE reports the constant
-    -margin there, with the same gradient). The entropy carries DANCE's 1e-5 inside the log.
+    -margin there, with the same gradient). The entropy has the 1e-5 of DANCE inside the log.
 
     Parameters
     ----------
@@ -170,7 +171,7 @@ def _checked_reference(
     temperature: float,
     variant: str,
 ) -> Tensor:
-    """The reference, after the look at the memory that a streaming backend has on its way."""
+    """Check the memory, as the streaming backends do while reading it, and run the reference."""
     checks.memory(memory)
     return reference(features, prototypes, memory, indices, temperature, variant)
 

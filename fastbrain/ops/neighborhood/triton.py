@@ -1,7 +1,7 @@
-"""The Triton backend of neighbourhood clustering and its torch registration.
+"""Triton backend of neighbourhood clustering, with its registration.
 
-Kernels stream the memory; the few other columns and the merging of shares are plain torch on
-(B, C) tensors. Nothing waits for the device, so that a graph can capture it.
+The kernels stream the memory; the few other columns and the merging of shares are plain PyTorch on
+(B, C) tensors. Nothing waits for the device, so a CUDA graph can capture the op.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import _triton
 from . import autograd as entropy
 
-# rows of the memory whose weights are held at once where a row is too wide for registers
+# rows of the memory with weights stored at once, if a row is too wide for registers
 _SLAB = 1 << 16
 
 # widest rows for which both products of the gradient stay in registers
@@ -30,7 +30,7 @@ def can_run(
     temperature: float,
     variant: str,
 ) -> str | None:
-    """None, or why the Triton kernel cannot take a checked problem."""
+    """Return None, or the reason why the Triton kernel cannot run the checked problem."""
     missing = _triton.missing(features)
     if missing is None and torch.float64 in (features.dtype, prototypes.dtype, memory.dtype):
         return "a tensor is float64; it computes in float32"
@@ -45,7 +45,7 @@ def call(
     temperature: float,
     variant: str,
 ) -> Tensor:
-    """Mean entropy on the GPU, with gradients for features and prototypes."""
+    """Compute the mean entropy on the GPU, with gradients for features and prototypes."""
     return entropy.clustering(
         torch.ops.fastbrain.neighborhood_clustering_triton,
         features,
@@ -71,8 +71,8 @@ def _entropy(
     if memory.stride(1) != 1:
         memory = memory.contiguous()
     batch, width = features.shape
-    # a row that is neither unit nor unvisited makes the result NaN: the host cannot look at it
-    # without waiting
+    # a row with a norm other than 0 or 1 makes the result NaN: the host cannot read the norms
+    # without waiting for the device
     norms = torch.linalg.vector_norm(memory, dim=1, dtype=torch.float32)
     bias = torch.where((norms - 1).abs() <= entropy.NORM_TOLERANCE, 0.0, torch.nan)
     bias = bias.masked_fill(norms == 0, float("-inf"))
@@ -126,7 +126,7 @@ def _entropy(
 
 
 def _halves(features: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-    """Features in the dtype of a half-precision memory, and what that rounding lost."""
+    """Round features to the dtype of a half-precision memory; also return the rounding error."""
     high = features.to(memory.dtype)
     return high, (features - high.float()).to(memory.dtype)
 
@@ -146,7 +146,10 @@ def _sums(
     *,
     dual: bool,
 ) -> tuple[Tensor, Tensor]:
-    """One pass over the memory in shares: sums (shares, 3, B) and products (shares, 2, B, D).
+    """Make one pass over the memory in shares.
+
+    Returns sums (shares, 3, B) and products (shares, 2, B, D).
+
 
     Parameters
     ----------
@@ -160,9 +163,9 @@ def _sums(
     known : Tensor, (2 or more, B) or None
         Maximum and inverse sum of exponentials; then the sums are those of the smoothed entropy.
     dual : bool
-        Whether to give the products; otherwise they are empty.
+        Whether to compute the products; otherwise they are empty.
     """
-    # triton is imported by the first call that needs it
+    # imported here, so that only a call that needs Triton imports it
     from ...kernels import neighborhood as kernels
     from ...kernels.launch import launch
 
@@ -202,7 +205,9 @@ def _weights(
     begin: int,
     count: int,
 ) -> Tensor:
-    """Derivatives (B, count) by the logits of `count` rows, times the sum of exponentials.
+    """Compute derivatives (B, count) by the logits of `count` rows.
+
+    They are multiplied by the sum of exponentials.
 
     `known` is (3, B): maximum, inverse sum and mean; the rest is as in :func:`_sums`.
     """
@@ -211,7 +216,7 @@ def _weights(
 
     batch, width = features.shape
     tile = kernels.blocks(memory.dtype, width, dual=False)
-    # rows of whole 16s: the stores of a last slab of any length then stay wide
+    # row length a multiple of 16, so that stores stay wide for a last slab of any length
     pitch = 16 * _cdiv(count, 16)
     weights = memory.new_empty(batch, pitch)
     launch(

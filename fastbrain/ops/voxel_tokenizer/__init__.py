@@ -1,4 +1,4 @@
-"""Voxels to tokens."""
+"""Voxel tokenizer."""
 
 from .op import tokenize_voxels
 

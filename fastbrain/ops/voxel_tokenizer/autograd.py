@@ -1,4 +1,4 @@
-"""Registration and gradient of the voxel tokenizer's GPU backends; raw values are read again."""
+"""Registration and gradient of the GPU backends; the backward pass reads raw values again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch.autograd.function import once_differentiable
 class Tokenize(torch.autograd.Function):
     """Operator ``voxel_tokenizer_<kind>`` with ``voxel_tokenizer_<kind>_grad`` for the weight.
 
-    The weight's gradient is (D, F·P) float32; that of the bias is a sum.
+    The gradient of the weight is (D, F·P) float32; that of the bias is a sum over windows and
+    tokens.
     """
 
     @staticmethod
@@ -27,7 +28,7 @@ class Tokenize(torch.autograd.Function):
         inv_std: Tensor | None,
         scale: float,
     ) -> Tensor:
-        """Tokens of the problem."""
+        """Compute the tokens."""
         ctx.save_for_backward(volumes, offsets, mean, inv_std)
         ctx.kind, ctx.scale, ctx.shape, ctx.dtype = kind, scale, weight.shape, weight.dtype
         forward = getattr(torch.ops.fastbrain, f"tokenize_voxels_{kind}")
@@ -36,7 +37,7 @@ class Tokenize(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of weight and bias."""
+        """Compute the gradients of weight and bias."""
         volumes, offsets, mean, inv_std = ctx.saved_tensors
         grad_weight = grad_bias = None
         if ctx.needs_input_grad[1]:
@@ -57,7 +58,7 @@ def fake(
     inv_std: Tensor | None,
     scale: float,
 ) -> Tensor:
-    """Shape of the tokens."""
+    """Return an empty tensor with the shape of the tokens."""
     return weight.new_empty(volumes.shape[0], offsets.shape[0], weight.shape[0])
 
 
@@ -69,7 +70,7 @@ def fake_grad(
     inv_std: Tensor | None,
     scale: float,
 ) -> Tensor:
-    """Shape of the weight's gradient."""
+    """Return an empty tensor with the shape of the gradient of the weight."""
     inner = volumes.shape[1] * offsets.shape[1]
     return grad.new_empty(grad.shape[-1], inner, dtype=torch.float32)
 
@@ -85,7 +86,7 @@ SCHEMA_GRAD = (
 
 
 def register(kind: str, forward: Any, backward: Any, keys: tuple[str, ...]) -> Any:
-    """Define the two operators of a kind for some dispatch keys; returns their library."""
+    """Define the two operators of a kind for some dispatch keys; return their library object."""
     library = torch.library.Library("fastbrain", "FRAGMENT")
     for name, schema, call, shape in (
         (f"tokenize_voxels_{kind}", SCHEMA, forward, fake),

@@ -1,4 +1,4 @@
-"""The C++ backend of the voxel tokenizer, its torch registration and its gradient.
+"""C++ backend of the voxel tokenizer, with its registration and gradient.
 
 The operators are opaque to torch.compile: they have a fake implementation for shapes, and the
 gradient is a ``torch.autograd.Function`` around them.
@@ -36,14 +36,14 @@ _rows: WeakKeyDictionary[TokenGrid, tuple[Tensor, Tensor]] = WeakKeyDictionary()
 
 @torch.compiler.assume_constant_result
 def rows_of(grid: TokenGrid) -> tuple[Tensor, Tensor]:
-    """Runs of voxels along x that make up each patch.
+    """Return the rows of voxels along x that make up each patch.
 
     Returns
     -------
     bases : Tensor, (n_tokens, kz·ky) int32
-        Flat index in the volume of the run's first voxel.
+        Flat index in the volume of the first voxel of the row.
     bits : Tensor, (n_tokens, kz·ky) uint8, or int64 where a row is wider than 8 voxels
-        Bit j is set where voxel j of the run lies in volume and mask.
+        Bit j is set where voxel j of the row lies in volume and mask.
     """
     if grid not in _rows:
         width = grid.kernel[2]
@@ -54,7 +54,7 @@ def rows_of(grid: TokenGrid) -> tuple[Tensor, Tensor]:
         base[~valid.any(axis=2)] = 0
         powers = np.uint64(1) << np.arange(width, dtype=np.uint64)
         bits = np.where(valid, powers, np.uint64(0)).sum(axis=2, dtype=np.uint64)
-        # small tables: at 4 voxels a row they would otherwise outweigh the values themselves
+        # small tables: at 4 voxels a row int64 tables would be larger than the values
         bits = bits.astype(np.uint8) if width <= 8 else bits.view(np.int64)
         _rows[grid] = torch.from_numpy(base.astype(np.int32)), torch.from_numpy(bits)
     return _rows[grid]
@@ -69,7 +69,7 @@ def can_run(
     inv_std: Tensor | None,
     scale: float,
 ) -> str | None:
-    """None, or why the C++ kernel cannot take a checked problem."""
+    """Return None, or the reason why the C++ kernel cannot run the checked problem."""
     if weight.device.type != "cpu":
         return f"the tensors are on {weight.device}"
     if weight.dtype != torch.float32:
@@ -95,7 +95,7 @@ def call(
     """Tokenize on the CPU, with gradients for weight and bias."""
     bases, bits = rows_of(grid)
     if not any_gradient(weight, bias) and not torch.compiler.is_compiling():
-        # on cold caches the dispatcher takes as long as a tenth of a fine grid
+        # with cold caches the dispatcher takes a tenth of the time of a fine grid
         return _forward(volumes, weight, bias, bases, bits, mean, inv_std, scale)
     fixed = [None if t is None else t.detach() for t in (volumes, mean, inv_std)]
     return _Tokenize.apply(weight, bias, fixed[0], bases, bits, fixed[1], fixed[2], scale)

@@ -1,4 +1,4 @@
-"""The CUDA C++ backend of the voxel tokenizer: one launch for the few tokens of a session."""
+"""CUDA C++ backend of the voxel tokenizer: one launch for the few tokens of a session."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .. import _cuda
 from . import patches
 from .autograd import Tokenize, fake, register
 
-# beyond this a launch is no longer bound by latency, and the larger tiles of Triton pay
+# for more tokens a launch is not bound by latency, and the larger tiles of Triton are faster
 _MOST_TOKENS = 8192
 
 
@@ -23,7 +23,7 @@ def can_run(
     inv_std: Tensor | None,
     scale: float,
 ) -> str | None:
-    """None, or why the CUDA kernel cannot take a checked problem."""
+    """Return None, or the reason why the CUDA kernel cannot run the checked problem."""
     reason = _cuda.missing(weight)
     if reason is not None:
         return reason

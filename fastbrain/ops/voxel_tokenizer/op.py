@@ -1,4 +1,4 @@
-"""Voxels to tokens: a masked, strided 3-D convolution read straight from raw scanner values.
+"""Voxel tokenizer: a masked, strided 3-D convolution of raw scanner values.
 
 ``y[b, i] = bias + Σ_{f, k in patch i} W[:, f, k] · (scale · v[b, f, k] - mean[k]) · inv_std[k]``,
 a ``nn.Conv3d(F, D, kernel, stride)`` over normalised volumes that visits only kept patches and
@@ -30,7 +30,7 @@ def reference(
     inv_std: Tensor | None,
     scale: float,
 ) -> Tensor:
-    """The meaning of :func:`tokenize_voxels`, in plain torch."""
+    """Reference implementation of :func:`tokenize_voxels` in plain PyTorch."""
     offsets = patches.offsets_of(grid, weight.device)
     rows = patches.patches(volumes, offsets, mean, inv_std, scale, weight.dtype)
     with torch.autocast(weight.device.type, enabled=False):
@@ -48,25 +48,25 @@ def tokenize_voxels(
     scale: float = 1.0,
     backend: str | None = None,
 ) -> Tensor:
-    """One token for each kept patch of each window.
+    """Compute one token for each kept patch of each window.
 
     Parameters
     ----------
     volumes : Tensor, (B, F, Z, Y, X) or (B, F, n_tokens, P) int16, float32, float16 or bfloat16
-        Stored values of B windows of F volumes; the second form is what ``grid.pack`` gives.
+        Stored values of B windows of F volumes; the second form is the result of ``grid.pack``.
     weight : Tensor, (D, F, kz, ky, kx) float
     bias : Tensor, (D,), optional
     grid : TokenGrid
     mean, inv_std : Tensor, (Z, Y, X) or (n_tokens, P) float32, optional
         Per-voxel statistics in units of scale times the stored value; default 0 and 1.
     scale : float
-        Units of one stored step.
+        Size of one step of the stored values.
     backend : str, optional
 
     Returns
     -------
     Tensor, (B, n_tokens, D), dtype of `weight`
-        Gradients reach `weight` and `bias` alone.
+        Only `weight` and `bias` get gradients.
 
     Raises
     ------

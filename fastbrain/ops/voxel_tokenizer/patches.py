@@ -1,4 +1,4 @@
-"""Normalised patches in plain torch: what the tokenizer multiplies, shared by its backends."""
+"""Normalised patches in plain PyTorch, shared by the backends of the tokenizer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...grid import TokenGrid
 
-# torch.compile then compiles once for each grid, and notices another one
+# torch.compile then compiles once for each grid and detects a change of grid
 torch.utils._pytree.register_constant(TokenGrid)
 
 _Tables = dict[tuple[torch.device, torch.dtype], Tensor]
@@ -19,7 +19,7 @@ _offsets: WeakKeyDictionary[TokenGrid, _Tables] = WeakKeyDictionary()
 
 @torch.compiler.assume_constant_result
 def offsets_of(grid: TokenGrid, device: torch.device, dtype: torch.dtype = torch.int64) -> Tensor:
-    """Flat voxel index of every patch element on `device`, (n_tokens, P), -1 outside."""
+    """Return the flat voxel index of every patch element, (n_tokens, P), -1 outside the mask."""
     tables = _offsets.setdefault(grid, {})
     if (device, dtype) not in tables:
         tables[device, dtype] = torch.from_numpy(grid.offsets).to(device, dtype)
@@ -27,7 +27,7 @@ def offsets_of(grid: TokenGrid, device: torch.device, dtype: torch.dtype = torch
 
 
 def too_large(grid: TokenGrid) -> str | None:
-    """None, or why offsets inside a volume, or inside its patches, do not fit 32 bits."""
+    """Return None, or the reason why offsets into a volume or its patches exceed 32 bits."""
     elements = max(math.prod(grid.shape), grid.n_tokens * grid.patch_voxels)
     if elements >= 1 << 31:
         return f"a volume has {elements} elements; it counts them in 32 bits"
@@ -35,7 +35,7 @@ def too_large(grid: TokenGrid) -> str | None:
 
 
 def gather(values: Tensor, offsets: Tensor) -> Tensor:
-    """Values of every patch element: (..., Z, Y, X) or (..., n_tokens, P) to the latter."""
+    """Gather (..., Z, Y, X) into patches (..., n_tokens, P); patches are returned unchanged."""
     # volumes have 5 or 3 axes, patches 4 or 2
     if values.dim() % 2 == 0:
         return values
@@ -50,14 +50,14 @@ def patches(
     scale: float,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Rows (B, n_tokens, F·P) of ``(scale · v - mean) · inv_std``; 0 outside the mask."""
+    """Compute rows (B, n_tokens, F·P) of ``(scale · v - mean) · inv_std``; 0 outside the mask."""
     wide = torch.promote_types(dtype, torch.float32)
     values = gather(volumes, offsets).detach().to(wide) * scale  # (B, F, n_tokens, P)
     if mean is not None:
         values = values - gather(mean, offsets).detach()
     if inv_std is not None:
         values = values * gather(inv_std, offsets).detach()
-    # not a product with the mask: a voxel outside may hold NaN
+    # not a product with the mask: a voxel outside may be NaN
     values = torch.where(offsets >= 0, values, 0.0).to(dtype)
     return values.transpose(1, 2).flatten(2)
 
@@ -71,10 +71,10 @@ def weight_grad(
     scale: float,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Gradient of the weight as (D, F·P) in at least float32, from patches in `dtype`.
+    """Compute the gradient of the weight, (D, F·P) in at least float32, from patches in `dtype`.
 
-    Window by window and from the raw values again: the patches of a whole batch are never in
-    memory together.
+    The patches are recomputed from the raw values one window at a time, so that those of a whole
+    batch are never in memory together.
     """
     wide = torch.promote_types(dtype, torch.float32)
     inner = volumes.shape[1] * offsets.shape[1]

@@ -1,4 +1,4 @@
-"""The Triton backend of the voxel tokenizer, its torch registration and its gradient."""
+"""Triton backend of the voxel tokenizer, with its registration and gradient."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def can_run(
     inv_std: Tensor | None,
     scale: float,
 ) -> str | None:
-    """None, or why the Triton kernel cannot take a checked problem."""
+    """Return None, or the reason why the Triton kernel cannot run the checked problem."""
     return _triton.unread("weight", weight) or patches.too_large(grid)
 
 
@@ -37,7 +37,7 @@ def call(
     offsets = patches.offsets_of(grid, weight.device, torch.int32)
     fixed = [None if t is None else t.detach() for t in (volumes, mean, inv_std)]
     if mean is not None and inv_std is not None and mean.dim() != inv_std.dim():
-        # the kernel reads both by one table
+        # the kernel reads both with the same table of offsets
         fixed[1:] = (
             torch.where(offsets >= 0, patches.gather(t.detach(), offsets), 0)
             for t in (mean, inv_std)
@@ -54,7 +54,7 @@ def _forward(
     inv_std: Tensor | None,
     scale: float,
 ) -> Tensor:
-    # triton is imported by the first call that needs it
+    # imported here, so that only a call that needs Triton imports it
     from ...kernels import voxel_tokenizer as kernels
 
     return kernels.forward(

@@ -1,4 +1,4 @@
-"""Vector quantisation: nearest code, its update, k-means."""
+"""Vector quantisation: lookup of the nearest code, codebook update and k-means."""
 
 from .codebook import PackedCodebook
 from .kmeans import vq_init, vq_replace_dead_

@@ -1,4 +1,4 @@
-"""A codebook prepared once for many lookups."""
+"""Codebooks prepared once for many lookups, and checks of codebooks."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from ...errors import InputError
 from .. import _checks
 
 METRICS = ("euclidean", "cosine")
-# powers of two
+# exponents of powers of two
 _TINY = {torch.float64: -400, **dict.fromkeys((torch.float32, torch.bfloat16, torch.float16), -40)}
 
 
 @dataclass(frozen=True)
 class PackedCodebook:
-    """What :func:`pack_codebook` gives and :func:`vq_lookup` takes in place of the codebook.
+    """Codebook packed by :func:`pack_codebook`, for :func:`vq_lookup`.
 
     Parameters
     ----------
     codebook : Tensor, (C, D) float
-        The codes it was made of; it is stale as soon as they change.
+        The codes that were packed; the packed codebook is stale as soon as they change.
     metric : {"euclidean", "cosine"}
     panels : Tensor, (n,) at least float32, or None
-        On the CPU: the codes in the layouts in which the kernel reads them; None for codes so
-        large or so small that a lookup needs float64.
+        On the CPU: the codes in the layouts that the kernel reads; None for codes so large or so
+        small that a lookup needs float64.
     weights : Tensor, (C,) float32, or None
         On a GPU: half the squared length of each code or, for the cosine, one over its length.
     version : int or None
-        Version of `codebook` when it was packed; None where torch does not count versions.
+        Version of `codebook` when it was packed; None where PyTorch does not track versions.
     """
 
     codebook: Tensor
@@ -41,7 +41,7 @@ class PackedCodebook:
 
 
 def check_fresh(function: str, packed: PackedCodebook) -> None:
-    """Refuse a packed codebook whose codes have changed; versions are not seen while compiling."""
+    """Raise if the codes of a packed codebook have changed; unchecked while compiling."""
     if torch.compiler.is_compiling() or packed.version is None:
         return
     changes = packed.codebook._version - packed.version
@@ -53,7 +53,9 @@ def check_fresh(function: str, packed: PackedCodebook) -> None:
 
 
 def weights_of(codes: Tensor, metric: str) -> Tensor:
-    """Half the squared length of each code or, for the cosine, one over its length; (C,) float32.
+    """Return half the squared length of each code or, for the cosine, one over its length.
+
+    The result has shape (C,) and dtype float32.
 
     Zero codes get 0, so that their cosine with anything is 0.
     """
@@ -64,15 +66,16 @@ def weights_of(codes: Tensor, metric: str) -> Tensor:
 
 
 def check_metric(function: str, metric: str) -> None:
-    """Refuse a metric that there is not."""
+    """Raise if the metric is unknown."""
     if not isinstance(metric, str) or metric not in METRICS:
         raise InputError(f"{function}: metric must be 'euclidean' or 'cosine', got {metric!r}.")
 
 
 def check_codebook(function: str, codebook: Tensor, x: Tensor | None) -> bool:
-    """Refuse codes that are none, not finite, or not for the rows of `x`.
+    """Raise if the codebook is empty, not finite, or does not match the rows of `x`.
 
-    Returns whether products with them fit the precision of the codes; unread ones are taken to.
+    Returns whether products with the codes fit their precision; assumed to be so for codes that
+    cannot be read.
     """
     _checks.tensor(
         function,
@@ -96,7 +99,7 @@ def check_codebook(function: str, codebook: Tensor, x: Tensor | None) -> bool:
 
 
 def is_tiny(value: Tensor) -> bool:
-    """Whether squares of all values, if they may be read, are lost in the precision of their sum.
+    """Return whether all values are so small that their squares underflow; False if unreadable.
 
     A millionth of such a square must still be a normal number: 2^-80 · 2^-20 in float32.
     """
@@ -104,7 +107,7 @@ def is_tiny(value: Tensor) -> bool:
 
 
 def too_large(function: str, name: str, power: int) -> InputError:
-    """Error for float64 values whose products overflow."""
+    """Return the error for float64 values with products that overflow."""
     return InputError(
         f"{function}: {name} must be below 2^{power}, got values whose products exceed float64. "
         "Scale rows and codes down."

@@ -1,7 +1,7 @@
-"""The C++ backend of the nearest code and of the sums of a codebook update.
+"""C++ backend of the nearest-code lookup and of the sums of a codebook update.
 
 The operators are opaque to torch.compile: they have a fake implementation for shapes. Indices have
-no gradient, so there is none here.
+no gradient, so no backward pass is defined.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .codebook import PackedCodebook
     from .state import VQState
 
-# as csrc/vq.h numbers them
+# numbered as in csrc/vq.h
 _TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
@@ -34,7 +34,7 @@ _library.define(
 def can_run(
     x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
 ) -> str | None:
-    """None, or why the C++ kernel cannot take a checked lookup."""
+    """Return None, or the reason why the C++ kernel cannot run the checked lookup."""
     if len(codebook) >= 1 << 31:
         return f"the codebook holds {len(codebook)} codes; it counts them in 32 bits"
     return _can_read(x)
@@ -43,26 +43,26 @@ def can_run(
 def call(
     x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
 ) -> Tensor:
-    """Nearest code on the CPU."""
+    """Return the index of the nearest code, on the CPU."""
     codes = codebook.detach() if packed is None or packed.panels is None else packed.panels
     x = x.detach() if x.requires_grad else x
     return _lookup(x, mask, codes, metric == "euclidean", codebook.shape[0])
 
 
 def pack(codebook: Tensor, metric: str) -> Tensor:
-    """The codes in the layouts in which the kernel reads them."""
+    """Pack the codes into the layouts that the kernel reads."""
     return torch.ops.fastbrain.vq_pack_cpu(codebook, metric == "euclidean")
 
 
 def can_sum(
     state: VQState, x: Tensor, indices: Tensor, decay: float, mask: Tensor | None, group: object
 ) -> str | None:
-    """None, or why the C++ kernel cannot take a checked update."""
+    """Return None, or the reason why the C++ kernel cannot run the checked update."""
     return _can_read(x)
 
 
 def sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
-    """How many rows each code has, (C,) int64, and their sum, (C, D) at least float32."""
+    """Count the rows of each code, (C,) int64, and add them up, (C, D) at least float32."""
     return torch.ops.fastbrain.vq_update_cpu(x.detach(), indices, mask, count)
 
 
@@ -71,8 +71,8 @@ def _can_read(x: Tensor) -> str | None:
 
 
 def unit(rows: Tensor) -> Tensor:
-    """Rows (N, D) of length one, however short they are; zero rows stay zero."""
-    # a power of two first, so that squares neither overflow nor vanish
+    """Normalise rows (N, D) to length one without overflow or underflow; zero rows stay zero."""
+    # scale by a power of two first, so that squares neither overflow nor underflow
     power = -rows.abs().amax(dim=1, keepdim=True).frexp().exponent
     rows = rows * power.to(rows.dtype).clamp(max=1000).exp2()
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
@@ -80,17 +80,17 @@ def unit(rows: Tensor) -> Tensor:
 
 
 def _precision(*tensors: Tensor) -> torch.dtype:
-    """What is computed in: float64 where any tensor is."""
+    """Return the precision of the computation: float64 if any tensor is float64."""
     return torch.float64 if torch.float64 in [t.dtype for t in tensors] else torch.float32
 
 
 def _entry(name: str, precision: torch.dtype) -> Callable[..., Any]:
-    """The kernel of this name for numbers of this precision."""
+    """Return the kernel of this name for this precision."""
     return getattr(_native, name if precision == torch.float32 else f"{name}_double")
 
 
 def _plain(codebook: Tensor, euclidean: bool, precision: torch.dtype) -> Tensor:
-    """Contiguous codes, for the cosine of length one."""
+    """Return contiguous codes, normalised to length one for the cosine."""
     if not euclidean:
         codebook = unit(codebook.to(torch.float64))
     return codebook.to(precision).contiguous()
@@ -181,5 +181,5 @@ torch.library.register_fake("fastbrain::vq_pack_cpu", _fake_pack, lib=_library)
 torch.library.register_fake("fastbrain::vq_lookup_cpu", _fake_nearest, lib=_library)
 torch.library.register_fake("fastbrain::vq_update_cpu", _fake_sums, lib=_library)
 
-# resolved once: for one row the search for the overload would be felt
+# resolved once: for one row the lookup of the overload would take noticeable time
 _lookup = torch.ops.fastbrain.vq_lookup_cpu.default

@@ -1,4 +1,4 @@
-"""The CUDA C++ backend of the nearest code: the few rows of a session."""
+"""CUDA C++ backend of the nearest-code lookup, for the few rows of a real-time session."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .scored import scored
 if TYPE_CHECKING:
     from .codebook import PackedCodebook
 
-# beyond this every code is read again too often, and the larger tiles of Triton pay
+# for more rows every code is read too often, and the larger tiles of Triton are faster
 _MOST_ROWS = 64
 # a block scores 32 codes at once; two blocks for each multiprocessor of the largest GPUs
 _BLOCK_CODES, _MOST_BLOCKS = 32, 264
@@ -27,7 +27,7 @@ _library.define(
 def can_run(
     x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
 ) -> str | None:
-    """None, or why the CUDA kernel cannot take a checked lookup."""
+    """Return None, or the reason why the CUDA kernel cannot run the checked lookup."""
     for value in (x, codebook):
         reason = _cuda.missing(value)
         if reason is not None:
@@ -45,7 +45,7 @@ def can_run(
 def call(
     x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
 ) -> Tensor:
-    """Nearest code on the GPU."""
+    """Return the index of the nearest code, on the GPU."""
     return torch.ops.fastbrain.vq_lookup_cuda(*scored(x, codebook, metric, mask, packed))
 
 

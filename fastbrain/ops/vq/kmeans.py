@@ -1,7 +1,8 @@
-"""Where a codebook starts, and what becomes of codes that nothing uses.
+"""Initialisation of a codebook by k-means, and replacement of dead codes.
 
-Start: Lloyd's algorithm (Lloyd 1982, doi:10.1109/TIT.1982.1056489) from distinct random rows.
-Replacement of dead codes: random restarts (Dhariwal et al. 2020, arXiv 2005.00341, 3.1).
+Initialisation: Lloyd's algorithm (Lloyd 1982, doi:10.1109/TIT.1982.1056489) from distinct random
+rows.
+Replacement: random restarts (Dhariwal et al. 2020, arXiv 2005.00341, 3.1).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def vq_init(
     mask: Tensor | None = None,
     group: dist.ProcessGroup | None = None,
 ) -> VQState:
-    """A codebook by k-means: from distinct random rows, moved to the mean of what is nearest.
+    """Make a codebook by k-means, starting from distinct random rows.
 
     The same generator gives the same codebook.
 
@@ -37,22 +38,23 @@ def vq_init(
     ----------
     x : Tensor, (..., D) float
     codes : int
-        At least 1 and at most the rows that count.
+        At least 1 and at most the number of unmasked rows.
     iterations : int
-        Moves of the codes.
+        Number of k-means steps.
     generator : Generator, optional
         On the device of `x`.
     mask : Tensor, (...) bool, optional
         False leaves a row out.
     group : ProcessGroup, optional
-        Processes whose rows count as one, in the order of their ranks: all of them receive what the
-        first makes of these rows with its generator, bit for bit. Default: this process alone.
+        Processes that contribute rows, concatenated in the order of their ranks. All receive the
+        state computed by the first process with its generator, bit for bit. Default: this process
+        alone.
 
     Returns
     -------
     VQState
-        Codes (C, D) in float32 (float64 for float64 rows), count and total of the last move; a
-        code that was never nearest is still the row it began as, with a count of 0.
+        Codes (C, D) in float32 (float64 for float64 rows), count and total of the last step. A
+        code with no nearest rows in any step is still its initial row, with a count of 0.
 
     Raises
     ------
@@ -96,13 +98,13 @@ def vq_init(
 
 
 def _of_all(x: Tensor, group: dist.ProcessGroup) -> Tensor:
-    """Rows (N, D) of all processes, in the order of their ranks."""
+    """Gather the rows (N, D) of all processes, in the order of their ranks."""
     rows = x.reshape(-1, x.shape[-1])
     counts = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(group.size())]
     dist.all_gather(counts, torch.full_like(counts[0], len(rows)), group=group)
     longest = max(int(count) for count in counts)
     parts = [rows.new_empty(longest, rows.shape[1]) for _ in counts]
-    # a gather takes as many rows from each
+    # all_gather needs the same number of rows from each process
     dist.all_gather(parts, F.pad(rows, (0, 0, 0, longest - len(rows))), group=group)
     return torch.cat([part[: int(n)] for part, n in zip(parts, counts, strict=True)])
 
@@ -116,10 +118,10 @@ def vq_replace_dead_(
     mask: Tensor | None = None,
     group: dist.ProcessGroup | None = None,
 ) -> None:
-    """Put random rows in place of codes that are hardly used, without a host sync.
+    """Replace rarely used codes by random rows, without a host sync.
 
-    Such a code becomes a row of `x`, each row at most once, with `threshold` as its count. If there
-    are fewer rows than dead codes, the last of those wait for the next call.
+    Each dead code becomes a different row of `x`, with `threshold` as its count. If there are fewer
+    rows than dead codes, the last dead codes stay until the next call.
 
     Parameters
     ----------
@@ -132,8 +134,8 @@ def vq_replace_dead_(
     mask : Tensor, (...) bool, optional
         False leaves a row out.
     group : ProcessGroup, optional
-        Processes that hold the same state: each gives its share of the rows, and all put the same
-        bits in the same places. Default: this process alone.
+        Processes that hold the same state: each contributes its share of the rows, and the states
+        stay equal bit for bit. Default: this process alone.
 
     Raises
     ------
@@ -148,7 +150,7 @@ def vq_replace_dead_(
         raise InputError(f"{function}: threshold must be in [0, 1e9], got {threshold!r}.")
     with torch.no_grad():
         dead = state.count < threshold
-        # the n-th dead code takes the n-th row, dealt out over the processes in turn
+        # the n-th dead code takes the n-th row; rows come from the processes in turn
         turn = dead.cumsum(0) - 1
         rows, drawn = _random_rows(x.detach(), len(dead), generator, mask)
         share = 1 if group is None else dist.get_world_size(group)
@@ -156,7 +158,7 @@ def vq_replace_dead_(
         filled = torch.cat([drawn, drawn.new_zeros(1)])[place.clamp(0, len(drawn))] & dead
         if group is not None:
             filled &= turn % share == dist.get_rank(group)
-        # a row of zeros behind the last one, for what has no row
+        # append a row of zeros for dead codes without a row
         rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])]).to(state.codebook.dtype)
         found = torch.where(filled[:, None], rows[place.clamp(0, len(rows) - 1)], 0.0)
         filled, found = update.everywhere(filled, found, group)
@@ -169,7 +171,7 @@ def vq_replace_dead_(
 def _random_rows(
     x: Tensor, most: int, generator: torch.Generator | None, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Up to `most` distinct rows in random order, (M, D), and which of them count, (M,) bool."""
+    """Draw up to `most` distinct rows, (M, D), and flag which are unmasked, (M,) bool."""
     flat = x.reshape(-1, x.shape[-1])
     keys = torch.rand(len(flat), generator=generator, device=x.device, dtype=torch.float64)
     if mask is not None:

@@ -29,7 +29,7 @@ def reference(
     mask: Tensor | None,
     packed: PackedCodebook | None = None,
 ) -> Tensor:
-    """The meaning of :func:`vq_lookup`, in plain torch."""
+    """Reference implementation of :func:`vq_lookup` in plain PyTorch."""
     rows = x.detach().reshape(-1, x.shape[-1]).to(torch.float64)
     codes = codebook.detach().to(torch.float64)
     if metric == "cosine":
@@ -40,8 +40,8 @@ def reference(
         distance = -part @ codes.T
         if metric == "euclidean":
             distance = part.square().sum(dim=1, keepdim=True) + squares + 2 * distance
-        # rounded from float64, so that equal codes tie whatever the order of summation was; a
-        # power of two before, so that no row is out of the range of float32
+        # rounded from float64, so that equal codes tie for any order of summation; scaled by a
+        # power of two before, so that no row exceeds the range of float32
         power = -distance.abs().amax(dim=1, keepdim=True).frexp().exponent.to(torch.float64)
         nearest.append((distance * power.exp2()).to(torch.float32).argmin(dim=1))
     found = torch.cat(nearest).reshape(x.shape[:-1])
@@ -56,19 +56,20 @@ def vq_lookup(
     mask: Tensor | None = None,
     backend: str | None = None,
 ) -> Tensor:
-    """Index of the nearest code; of equally near ones the lowest.
+    """Return the index of the nearest code; ties go to the lowest index.
 
-    Equal codes are equally near on every backend. Backends other than the reference add in float32,
-    or float64 where the tensors are or, on the CPU, where products in float32 would overflow or
-    all values are so small that their squares underflow; the reference adds in float64 and compares
-    in float32. Of two codes whose squared distances differ by less than a millionth of
-    ``||x||² + ||e||²``, or by less than 1e-38 beside larger codes, they may give either.
+    Equal codes are equally near on every backend. Backends other than the reference sum in float32.
+    They sum in float64 if the tensors are float64 or, on the CPU, if products in float32 would
+    overflow or all values are so small that their squares underflow. The reference sums in float64
+    and compares in float32. If the squared distances of two codes differ by less than a millionth
+    of ``||x||² + ||e||²``, or by less than 1e-38 in a codebook with larger codes, a backend may
+    return either.
 
     Parameters
     ----------
     x : Tensor, (..., D) float
     codebook : Tensor, (C, D) float, or PackedCodebook
-        :func:`pack_codebook` prepares one for many lookups of few rows.
+        :func:`pack_codebook` packs it once for many lookups of few rows.
     metric : {"euclidean", "cosine"}
     mask : Tensor, (...) bool, optional
         False marks rows without a code; their values are never used.
@@ -77,13 +78,13 @@ def vq_lookup(
     Returns
     -------
     Tensor, (...) int64
-        -1 where masked. On a GPU it is -1 also where a row holds a NaN: such a row is not refused
-        there, because looking for it would wait for the device.
+        -1 where masked. On a GPU it is also -1 for a row with a NaN: such a row raises no error
+        there, because the check would wait for the device.
 
     Raises
     ------
     InputError
-        Shape, dtype, device or metric is off, an unmasked row or a code is not finite or, in
+        Shape, dtype, device or metric is invalid, an unmasked row or a code is not finite or, in
         float64, too large to be squared, or the packed codebook is stale. On a GPU values are not
         read: there rows and codes must be finite, below 1e16, and not all smaller than 1e-12.
     BackendError
@@ -101,7 +102,7 @@ def _problem(
     mask: Tensor | None = None,
 ) -> tuple[object, ...]:
     function = "vq_lookup"
-    # for a single row the checks are a part of the time: what is plainly right is seen at once
+    # the full checks take a noticeable share of the time of a single row: try the quick ones first
     if type(codebook) is PackedCodebook and mask is None and _plainly_right(x, codebook, metric):
         return x, codebook.codebook, metric, None, codebook
     power = _power(x)
@@ -120,7 +121,7 @@ def _problem(
     else:
         fits = check_codebook(function, codebook, x) and fits
     _checks.same_dtype(function, "x", x, codebook=codebook)
-    # lengths of codes do not matter to a cosine, but products with short rows do
+    # the cosine does not depend on the length of codes, but products with short rows underflow
     tiny = is_tiny(codebook if metric == "euclidean" else x)
     if packed is not None and packed.panels is None and codebook.is_cpu and not tiny:
         fits = False
@@ -135,20 +136,23 @@ def _problem(
 
 
 def _enlarging(*values: Tensor) -> float:
-    """Power of two, at least 1, that brings the largest of finite values up to 1 or as near."""
+    """Return a power of two, at least 1, that scales the largest value to about 1.
+
+    It is at most 2^1000; NaN counts as 0.
+    """
     largest = max(float(v.abs().nan_to_num(0.0).amax()) for v in values if v.numel())
     return 2.0 ** min(max(-math.frexp(largest)[1], 0), 1000)
 
 
 def _power(x: Any) -> int:
-    """Power of two below which rows and codes can be multiplied in their precision."""
+    """Return the exponent of the power of two below which products cannot overflow."""
     if not isinstance(x, Tensor) or x.dim() < 1:
         return 0  # refused by the checks that follow
     return _checks.summable(x.dtype, x.shape[-1], factors=2)
 
 
 def _plainly_right(x: Any, packed: PackedCodebook, metric: str) -> bool:
-    """Whether rows on the CPU fit a fresh codebook; a no asks for the checks that can say why."""
+    """Return whether rows on the CPU fit a fresh packed codebook; if not, run the full checks."""
     codes = packed.codebook
     return (
         isinstance(x, Tensor)

@@ -10,7 +10,7 @@ from .codebook import PackedCodebook, check_codebook, check_metric, is_tiny, wei
 
 
 def pack_codebook(codebook: Tensor, *, metric: str = "euclidean") -> PackedCodebook:
-    """Check and rearrange a codebook once, so that a lookup of few rows costs no more than that.
+    """Check and rearrange a codebook once, to make lookups of few rows fast.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def pack_codebook(codebook: Tensor, *, metric: str = "euclidean") -> PackedCodeb
     Raises
     ------
     InputError
-        Shape, dtype or metric is off, or a code is not finite.
+        Shape, dtype or metric is invalid, or a code is not finite.
     """
     fits = check_codebook("pack_codebook", codebook, None)
     check_metric("pack_codebook", metric)

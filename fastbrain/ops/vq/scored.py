@@ -1,4 +1,4 @@
-"""Codes and the weights that a GPU kernel scores them with."""
+"""Arguments of the lookup kernels on a GPU: codes and their score weights."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .codebook import PackedCodebook, weights_of
 def scored(
     x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor, bool]:
-    """Arguments of the operators on a GPU: x, mask, codes, weights, cosine."""
+    """Return the arguments of the GPU operators: x, mask, codes, weights, cosine."""
     weights = None if packed is None else packed.weights
     if weights is None:
         weights = weights_of(codebook.detach(), metric)
-    # under autocast the two may differ
+    # under autocast the two dtypes may differ
     dtype = torch.promote_types(x.dtype, codebook.dtype)
     return x.detach().to(dtype), mask, codebook.detach().to(dtype), weights, metric == "cosine"

@@ -1,18 +1,18 @@
-"""Rows in the order of their codes: tables of a fixed size, made without a host sync."""
+"""Rows sorted by code, as index tables of a fixed size, computed without a host sync."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# rows that one program adds up; a code with more has several, whose sums are added in turn
+# rows added up by one program; a code with more rows has several pieces, added up afterwards
 PIECE = 128
 
 
 def sort_by_code(indices: Tensor, mask: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
-    """Order of the rows by their code, (N,) int64, and where each code begins, (C + 1,) int64.
+    """Sort rows by code: the order, (N,) int64, and the start of each code, (C + 1,) int64.
 
-    Rows without a code come last, behind what the last entry says.
+    Rows without a code come last, from the position in the last entry on.
     """
     flat = indices.reshape(-1)
     used = flat >= 0 if mask is None else (flat >= 0) & mask.reshape(-1)
@@ -32,14 +32,15 @@ def pieces_of(bounds: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor
     Returns
     -------
     begins, ends : Tensor, (P,) int64
-        Rows of each piece; those beyond the last piece are empty. P depends on sizes alone.
+        Rows of each piece; entries beyond the last piece are empty. P depends only on the number of
+        rows and codes.
     firsts, lasts : Tensor, (C,) int64
         Pieces of each segment.
     """
     pieces = (bounds.diff() + PIECE - 1) // PIECE
     lasts = pieces.cumsum(0)
     firsts = lasts - pieces
-    # a segment has at most one piece that is not full
+    # a segment has at most one incomplete piece
     piece = torch.arange(rows // PIECE + len(pieces), device=bounds.device)
     segment = torch.searchsorted(lasts, piece, right=True).clamp_(max=len(pieces) - 1)
     begins = bounds[segment] + (piece - firsts[segment]) * PIECE

@@ -1,4 +1,4 @@
-"""Codebook, counts and sums of a moving average: what training updates."""
+"""State of the codebook update: codes and their moving averages."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class VQState:
     ----------
     codebook : Tensor, (C, D) float32 or float64
     count : Tensor, (C,)
-        Moving average of how often each code was used in a batch.
+        Moving average of the number of rows assigned to each code in a batch.
     total : Tensor, (C, D)
-        Moving average of the sum of what each code was used for.
+        Moving average of the sum of the rows assigned to each code.
     """
 
     codebook: Tensor
@@ -29,7 +29,7 @@ class VQState:
 
     @classmethod
     def from_codebook(cls, codebook: Tensor) -> VQState:
-        """Start from a codebook as if every code had been used once.
+        """Make a state from a codebook, with a count of 1 for every code.
 
         Parameters
         ----------
@@ -38,7 +38,7 @@ class VQState:
         Raises
         ------
         InputError
-            It is no finite codebook.
+            The codebook is empty, not finite, or not (C, D).
         """
         check_codebook("VQState", codebook, None)
         wide = torch.promote_types(codebook.dtype, torch.float32)

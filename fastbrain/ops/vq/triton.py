@@ -1,4 +1,4 @@
-"""The Triton backend of the nearest code and of the codebook update, and its registration."""
+"""Triton backend of the nearest-code lookup and the codebook update, with its registration."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _library.define("vq_update_triton(Tensor x, Tensor? order, Tensor begins, Tensor
 def can_run(
     x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
 ) -> str | None:
-    """None, or why the Triton kernel cannot take a checked lookup."""
+    """Return None, or the reason why the Triton kernel cannot run the checked lookup."""
     if len(codebook) >= 1 << 31:
         return f"the codebook holds {len(codebook)} codes; it counts them in 32 bits"
     if x.shape[-1] == 0:
@@ -36,21 +36,21 @@ def can_run(
 def call(
     x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
 ) -> Tensor:
-    """Nearest code on the GPU."""
+    """Return the index of the nearest code, on the GPU."""
     return torch.ops.fastbrain.vq_lookup_triton(*scored(x, codebook, metric, mask, packed))
 
 
 def can_sum(
     state: VQState, x: Tensor, indices: Tensor, decay: float, mask: Tensor | None, group: object
 ) -> str | None:
-    """None, or why the Triton kernel cannot take a checked update."""
+    """Return None, or the reason why the Triton kernel cannot run the checked update."""
     if state.total.dtype != torch.float32:
         return f"the state is {state.total.dtype}; it adds in float32"
     return _triton.unread("a tensor", x)
 
 
 def sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
-    """How many rows each code has, (C,) int64, and their sum, (C, D) float32."""
+    """Count the rows of each code, (C,) int64, and add them up, (C, D) float32."""
     order, bounds = sort_by_code(indices, mask, count)
     begins, ends, firsts, lasts = pieces_of(bounds, order.shape[0])
     rows = x.detach().reshape(-1, x.shape[-1])
@@ -61,7 +61,7 @@ def sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[T
 def _nearest(
     x: Tensor, mask: Tensor | None, codes: Tensor, weights: Tensor, cosine: bool
 ) -> Tensor:
-    # triton is imported by the first call that needs it
+    # imported here, so that only a call that needs Triton imports it
     from ...kernels import vq as kernels
 
     return kernels.nearest(

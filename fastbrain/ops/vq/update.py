@@ -1,4 +1,4 @@
-"""The running codebook: exponential moving averages of what each code is used for.
+"""Codebook update: exponential moving averages of the rows assigned to each code.
 
 Update of van den Oord et al. 2017 (arXiv 1711.00937, appendix A.1): ``N_c <- γ N_c + (1-γ) n_c``,
 ``m_c <- γ m_c + (1-γ) Σ x`` and ``e_c = m_c / N_c`` with Laplace-smoothed counts.
@@ -28,20 +28,20 @@ Sums = Callable[[Tensor, Tensor, "Tensor | None", int], tuple[Tensor, Tensor]]
 def reference_sums(
     x: Tensor, indices: Tensor, mask: Tensor | None, count: int
 ) -> tuple[Tensor, Tensor]:
-    """How many rows each code has, and their sum: by sorted segments, without a host sync."""
+    """Count and add up the rows of each code by sorted segments, without a host sync."""
     order, bounds = sort_by_code(indices, mask, count)
     wide = torch.promote_types(x.dtype, torch.float32)
     rows = x.detach().reshape(-1, x.shape[-1])[order].to(wide)
     counts = bounds.diff()
-    # what is behind the last code, masked rows above all, belongs to a segment that is dropped
+    # rows without a code, masked rows included, form a last segment that is dropped
     lengths = torch.cat([counts, len(rows) - bounds[-1:]])
-    # unsafe: it would read the lengths on the host to check them
+    # unsafe=True skips a check of the lengths, which would read them on the host
     sums = torch.segment_reduce(rows, "sum", lengths=lengths, axis=0, initial=0, unsafe=True)
     return counts, sums[:count]
 
 
 def _update_by(sums: Sums) -> Callable[..., None]:
-    """The update of a backend that adds up the rows of each code by `sums`."""
+    """Make the update of a backend from its `sums`, which adds up the rows of each code."""
 
     def call(
         state: VQState,
@@ -61,7 +61,7 @@ def _update_by(sums: Sums) -> Callable[..., None]:
 def everywhere(
     counts: Tensor, sums: Tensor, group: dist.ProcessGroup | None
 ) -> tuple[Tensor, Tensor]:
-    """Counts and sums over all processes of the group; each of them receives the same bits."""
+    """Add counts and sums over all processes of the group; all receive the same bits."""
     if group is None:
         return counts, sums
     # a whole number below 2^24 is exact in float32: one message carries both
@@ -76,7 +76,7 @@ def _average(state: VQState, counts: Tensor, sums: Tensor, decay: float) -> None
     state.total.mul_(decay).add_(sums, alpha=1 - decay)
     everything = state.count.sum()
     smooth = (state.count + _SMOOTHING) / (everything + size * _SMOOTHING) * everything
-    # a code that nothing has used for long keeps its place instead of shrinking to zero
+    # a code that has not been used for long keeps its value instead of shrinking to zero
     alive = (state.count > 100 * _SMOOTHING)[:, None]
     state.codebook.copy_(torch.where(alive, state.total / smooth[:, None], state.codebook))
 
@@ -90,21 +90,21 @@ def vq_update_(
     mask: Tensor | None = None,
     group: dist.ProcessGroup | None = None,
 ) -> None:
-    """Move the codebook towards what its codes were used for, in place.
+    """Move each code towards the mean of the rows assigned to it, in place.
 
     Parameters
     ----------
     state : VQState
     x : Tensor, (..., D) float
     indices : Tensor, (...) int64
-        As :func:`vq_lookup` gives them; -1 counts for no code.
+        As returned by :func:`vq_lookup`; -1 marks a row without a code.
     decay : float
         In [0, 1).
     mask : Tensor, (...) bool, optional
         False leaves a row out.
     group : ProcessGroup, optional
-        Processes whose batches count as one, ``torch.distributed.group.WORLD`` for all. Codebooks
-        that were equal stay equal, bit for bit. Default: this process alone.
+        Processes that contribute a batch each, ``torch.distributed.group.WORLD`` for all. Equal
+        codebooks stay equal, bit for bit. Default: this process alone.
 
     Raises
     ------
@@ -115,9 +115,10 @@ def vq_update_(
 
 
 def check_rows(function: str, x: Tensor, mask: Tensor | None, power: int) -> bool:
-    """Refuse rows that are not (..., D), not finite where unmasked, or not what the mask is for.
+    """Raise if rows are not (..., D), not finite where unmasked, or do not match the mask.
 
-    Returns whether all unmasked values are below 2^`power`; unread ones are taken to be.
+    Returns whether all unmasked values are below 2^`power`; assumed to be so for values that cannot
+    be read.
     """
     _checks.tensor(function, "x", x, dtypes=_checks.FLOATS)
     if x.dim() < 1:
@@ -133,7 +134,7 @@ def check_rows(function: str, x: Tensor, mask: Tensor | None, power: int) -> boo
 
 
 def check_sums(function: str, x: Tensor, mask: Tensor | None) -> None:
-    """Refuse rows as :func:`check_rows` does, and those whose sums would overflow."""
+    """Raise like :func:`check_rows`, and if sums of the rows could overflow."""
     _checks.tensor(function, "x", x, dtypes=_checks.FLOATS)
     power = _checks.summable(x.dtype, x.shape[:-1].numel())
     if not check_rows(function, x, mask, power):
@@ -144,7 +145,7 @@ def check_sums(function: str, x: Tensor, mask: Tensor | None) -> None:
 
 
 def check_state(function: str, state: VQState, x: Tensor) -> None:
-    """Refuse what is no state for the rows of `x`."""
+    """Raise unless `state` is a VQState that matches the rows of `x`."""
     if not isinstance(state, VQState):
         raise InputError(
             f"{function}: state must be a VQState, got {type(state).__name__}. "
@@ -157,7 +158,7 @@ def check_state(function: str, state: VQState, x: Tensor) -> None:
 
 
 def check_generator(function: str, generator: torch.Generator | None) -> None:
-    """Refuse what is neither nothing nor a generator."""
+    """Raise unless `generator` is None or a torch.Generator."""
     if generator is not None and not isinstance(generator, torch.Generator):
         raise InputError(
             f"{function}: generator must be a torch.Generator, got {type(generator).__name__}. "
@@ -166,7 +167,7 @@ def check_generator(function: str, generator: torch.Generator | None) -> None:
 
 
 def check_group(function: str, group: dist.ProcessGroup | None) -> None:
-    """Refuse what is neither nothing nor a group of processes."""
+    """Raise unless `group` is None or a ProcessGroup."""
     if group is not None and not isinstance(group, dist.ProcessGroup):
         raise InputError(
             f"{function}: group must be a ProcessGroup, got {type(group).__name__}. "
@@ -200,7 +201,7 @@ def _problem(
     return state, x, indices, float(decay), mask, group
 
 
-# what differs between the backends of an update
+# sums by backend, the only part of an update that differs between backends
 SUMS = _dispatch.Operation(
     "vq_update_",
     _problem,
