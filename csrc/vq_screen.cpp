@@ -2,8 +2,8 @@
 // does four times as fast as float32. See isa.h: no standard-library template is used here.
 //
 // With x = s_x q_x + e_x and c = s_c q_c + e_c, the score x · c - |c|² / 2 differs from
-// s_x s_c (q_x · q_c) - |c|² / 2 by at most E = |e_x| max|c| + |s_x q_x| max|e_c|. A code whose
-// approximate score is more than 2 E below the best one cannot be the nearest. The few others are
+// s_x s_c (q_x · q_c) - |c|² / 2 by at most E = |e_x| max|c| + |s_x q_x| max|e_c|. A code with
+// an approximate score more than 2 E below the best one cannot be the nearest. The few others are
 // scored in float32, each sum in the order in which vq.cpp adds.
 #include <immintrin.h>
 #include <stdlib.h>

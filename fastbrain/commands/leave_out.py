@@ -3,8 +3,8 @@
 fastbrain leave-out cohort/runs.tsv runs/people --folds 4 --config run.json
 
 Each fold has a store of its own, because voxel statistics are those of its training windows; the
-people of a fold are scored on stimuli nobody in its training saw. What is done is kept: the same
-line goes on.
+people of a fold are scored on stimuli that no subject of its training part saw. Finished folds are
+kept: the same line goes on.
 """
 
 from __future__ import annotations
