@@ -5,7 +5,7 @@ BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 # two test processes with one thread each beat one process with two; an idle one takes work over
 JOBS ?= 2
 
-.PHONY: help setup demo check test test-gpu test-torch fuzz bench bench-report lint docs clean
+.PHONY: help setup demo check test test-gpu test-torch fuzz bench bench-report imports lint docs clean
 help:
 	@echo "make demo   simulate, train and decode a small cohort (five minutes, no download)"
 	@echo "make check  the quick tests    make test          all tests"
@@ -74,12 +74,19 @@ bench: .venv/.ready .venv/.bench
 bench-report: .venv/.ready
 	$(BIN)/python benchmarks/report.py --write $(ARGS)
 
+# The layers are read from a copy that has `kernels` where users find it. -S keeps the editable
+# installation out: it lists the checkout itself as a part of the package.
+imports: .venv/.lint
+	rm -rf build/imports && mkdir -p build/imports
+	cp -r fastbrain build/imports/ && cp -r kernels build/imports/fastbrain/
+	cd build/imports && PYTHONPATH=.:$$(echo ../../.venv/lib/python*/site-packages) \
+		../../$(BIN)/python -S ../../$(BIN)/lint-imports --config ../../pyproject.toml
+
 # mypy reads the built wheel: there `kernels` is where users find it
-lint: .venv/.ready .venv/.lint
+lint: .venv/.ready .venv/.lint imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*)
-	$(BIN)/lint-imports
 	$(BIN)/python tests/contract/words.py
 	rm -rf build/lint && mkdir -p build/lint
 	$(BIN)/python -m pip wheel -q --no-build-isolation --no-deps -w build/lint .
