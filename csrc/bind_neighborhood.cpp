@@ -48,7 +48,7 @@ void bind_entropy(py::module_& m, Isa isa, const char* name) {
         check_threads(function, threads);
         const Neighborhood<Number> problem{.features = pointer<const Number>(features),
                                            .memory = pointer<const void>(memory),
-                                           .stored = static_cast<Stored>(stored),
+                                           .stored = static_cast<DType>(stored),
                                            .indices = pointer<const std::int64_t>(indices),
                                            .others = pointer<const Number>(others),
                                            .own = own,

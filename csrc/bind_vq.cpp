@@ -124,7 +124,7 @@ VqRows rows_of(std::uintptr_t values, int type, std::int64_t count, std::int64_t
   check(values != 0 || count * width == 0, "vq", "rows must not be null", 0);
   check(type >= 0 && type <= 3, "vq", "type must be in [0, 3]", type);
   check_threads("vq", threads);
-  return {pointer<const void>(values), static_cast<VqType>(type), nullptr, count, width};
+  return {pointer<const void>(values), static_cast<DType>(type), nullptr, count, width};
 }
 
 template <typename Number>

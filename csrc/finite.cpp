@@ -40,13 +40,13 @@ struct Format {
   std::uint64_t exponent;
 };
 
-Format format_of(FloatType type) {
+Format format_of(DType type) {
   switch (type) {
-    case FloatType::kFloat16:
+    case DType::kFloat16:
       return {scan<std::uint16_t, 0x7c00>, 10, 15, 0x7c00};
-    case FloatType::kBfloat16:
+    case DType::kBfloat16:
       return {scan<std::uint16_t, 0x7f80>, 7, 127, 0x7f80};
-    case FloatType::kFloat64:
+    case DType::kFloat64:
       return {scan<std::uint64_t, 0x7ff0000000000000u>, 52, 1023, 0x7ff0000000000000u};
     default:
       return {scan<std::uint32_t, 0x7f800000u>, 23, 127, 0x7f800000u};
@@ -55,7 +55,7 @@ Format format_of(FloatType type) {
 
 }  // namespace
 
-bool all_below(const void* values, FloatType type, std::int64_t count, int power, int threads) {
+bool all_below(const void* values, DType type, std::int64_t count, int power, int threads) {
   const Format format = format_of(type);
   const std::int64_t biased = static_cast<std::int64_t>(power) + format.bias;
   std::uint64_t limit = format.exponent;

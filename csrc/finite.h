@@ -4,11 +4,11 @@
 
 #include <cstdint>
 
+#include "dtype.h"
+
 namespace fastbrain {
 
-enum class FloatType { kFloat32, kFloat16, kBfloat16, kFloat64 };
-
 // True if every absolute value is below 2^power; false for NaN and infinity with any power.
-bool all_below(const void* values, FloatType type, std::int64_t count, int power, int threads);
+bool all_below(const void* values, DType type, std::int64_t count, int power, int threads);
 
 }  // namespace fastbrain

@@ -8,6 +8,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "dtype.h"
+
 #ifdef FASTBRAIN_CUDA_EMULATED
 #include "cuda_on_host.h"
 #else
@@ -26,9 +28,6 @@
 #endif
 
 namespace fastbrain {
-
-// Element types as Python names them.
-enum class Type { kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2, kInt16 = 3 };
 
 __device__ __forceinline__ float to_float(float value) { return value; }
 __device__ __forceinline__ float to_float(__half value) { return __half2float(value); }

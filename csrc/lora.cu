@@ -137,10 +137,10 @@ void launch(const LoraLaunch& p, cudaStream_t stream) {
 void lora_decode_cuda(const LoraLaunch& p, int type, void* stream) {
   if (p.rows == 0 || p.d_out == 0) return;
   const cudaStream_t queue = static_cast<cudaStream_t>(stream);
-  switch (static_cast<Type>(type)) {
-    case Type::kFloat16:
+  switch (static_cast<DType>(type)) {
+    case DType::kFloat16:
       return launch<__half>(p, queue);
-    case Type::kBfloat16:
+    case DType::kBfloat16:
       return launch<__nv_bfloat16>(p, queue);
     default:
       return launch<float>(p, queue);

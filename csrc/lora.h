@@ -54,7 +54,7 @@ struct LoraLaunch {
   float scale;
 };
 
-// The type is numbered as in launch.cuh; throws std::runtime_error if the driver refuses.
+// The type is a DType; throws std::runtime_error if the driver refuses.
 void lora_decode_cuda(const LoraLaunch& launch, int type, void* stream);
 
 }  // namespace fastbrain

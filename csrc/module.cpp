@@ -79,7 +79,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
               count);
         check_threads("all_below", threads);
         py::gil_scoped_release released;
-        return all_below(pointer<const void>(values), static_cast<FloatType>(type), count, power,
+        return all_below(pointer<const void>(values), static_cast<DType>(type), count, power,
                          threads);
       },
       "Whether every number of a contiguous array is finite and below 2^power in absolute value.");

@@ -4,18 +4,17 @@
 
 #include <cstdint>
 
+#include "dtype.h"
 #include "isa.h"
 
 namespace fastbrain {
-
-enum class Stored { kFloat32, kFloat16, kBfloat16, kFloat64 };
 
 // Number is float or double, for any stored type of the memory.
 template <typename Number>
 struct Neighborhood {
   const Number* features;  // (batch, width), rows of norm 1
   const void* memory;      // (size, width), rows of norm 1 or 0 (masked), `memory_step` apart
-  Stored stored;
+  DType stored;
   // (batch) row of the memory that is masked for the sample or, if `own` is set, for all
   const std::int64_t* indices;
   const Number* others;  // (extras, width) rows of the other columns, norm 1

@@ -144,14 +144,14 @@ __global__ void __launch_bounds__(kThreads, 2) tokenize(VoxelLaunch p) {
 }
 
 template <typename V>
-void launch(const VoxelLaunch& p, Type weight, cudaStream_t stream) {
+void launch(const VoxelLaunch& p, DType weight, cudaStream_t stream) {
   const dim3 grid((p.batch * p.tokens + kTokens - 1) / kTokens,
                   (p.features + kFeatures - 1) / kFeatures);
   switch (weight) {
-    case Type::kFloat16:
+    case DType::kFloat16:
       FASTBRAIN_LAUNCH((tokenize<V, __half>), grid, dim3(kThreads), 0, stream, p);
       break;
-    case Type::kBfloat16:
+    case DType::kBfloat16:
       FASTBRAIN_LAUNCH((tokenize<V, __nv_bfloat16>), grid, dim3(kThreads), 0, stream, p);
       break;
     default:
@@ -164,14 +164,14 @@ void launch(const VoxelLaunch& p, Type weight, cudaStream_t stream) {
 
 void voxel_tokenizer_cuda(const VoxelLaunch& p, int volume_type, int weight_type, void* stream) {
   if (p.batch == 0 || p.features == 0) return;
-  const Type weight = static_cast<Type>(weight_type);
+  const DType weight = static_cast<DType>(weight_type);
   const cudaStream_t queue = static_cast<cudaStream_t>(stream);
-  switch (static_cast<Type>(volume_type)) {
-    case Type::kInt16:
+  switch (static_cast<DType>(volume_type)) {
+    case DType::kInt16:
       return launch<std::int16_t>(p, weight, queue);
-    case Type::kFloat16:
+    case DType::kFloat16:
       return launch<__half>(p, weight, queue);
-    case Type::kBfloat16:
+    case DType::kBfloat16:
       return launch<__nv_bfloat16>(p, weight, queue);
     default:
       return launch<float>(p, weight, queue);

@@ -54,7 +54,7 @@ struct VoxelLaunch {
   float scale;
 };
 
-// The types are numbered as in launch.cuh; throws std::runtime_error if the driver refuses.
+// The types are DTypes; throws std::runtime_error if the driver refuses.
 void voxel_tokenizer_cuda(const VoxelLaunch& launch, int volume_type, int weight_type,
                           void* stream);
 

@@ -3,15 +3,14 @@
 
 #include <cstdint>
 
+#include "dtype.h"
 #include "isa.h"
 
 namespace fastbrain {
 
-enum class VqType { kFloat32, kFloat16, kBfloat16, kFloat64 };
-
 struct VqRows {
   const void* values;  // (all, width)
-  VqType type;
+  DType type;
   const std::int64_t* chosen;  // (count) which rows are meant; nullptr: the first `count`
   std::int64_t count, width;
 };

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from .. import _native
 from ..errors import InputError
+from ._tensors import DTYPES
 
-# numbered as in csrc/finite.h
-_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}
-FLOATS = tuple(_TYPES)
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _FINITE = 5000  # above the exponent of any finite number
 
 
@@ -124,7 +123,7 @@ def all_below(value: Tensor, power: int = _FINITE) -> bool:
     # for a single row a PyTorch reduction would take a large share of the time of a lookup
     value = value.contiguous()
     return _native.all_below(
-        value.data_ptr(), _TYPES[value.dtype], value.numel(), power, torch.get_num_threads()
+        value.data_ptr(), DTYPES[value.dtype], value.numel(), power, torch.get_num_threads()
     )
 
 

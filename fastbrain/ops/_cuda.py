@@ -9,8 +9,6 @@ from torch import Tensor
 
 from .. import _native
 
-# numbered as in csrc/launch.cuh
-TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.int16: 3}
 # a build made for the tests runs the kernels on host memory, slowly
 EMULATED = _native.cuda_emulated()
 COMPILED = _native.cuda_compiled()
@@ -24,11 +22,6 @@ def missing(value: Tensor) -> str | None:
     if value.device.type != "cuda" and not (EMULATED and value.device.type == "cpu"):
         return f"the tensors are on {value.device}"
     return None
-
-
-def address(value: Tensor | None) -> int:
-    """Return the address of the first element; 0 for None."""
-    return 0 if value is None else value.data_ptr()
 
 
 def launch(entry: str, like: Tensor, **arguments: Any) -> None:

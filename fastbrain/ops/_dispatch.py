@@ -49,16 +49,16 @@ _observer: list[tuple[str, str]] | None = None
 
 @dataclass(frozen=True)
 class Backend:
-    """One implementation; `can_run(*problem)` returns None or the reason why it cannot run."""
+    """One implementation; `can_run(problem)` returns None or the reason why it cannot run."""
 
     name: str
-    can_run: Callable[..., str | None]
-    call: Callable[..., Any]
+    can_run: Callable[[Any], str | None]
+    call: Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
 class Operation:
-    """An op: `problem` checks the public arguments and returns what every backend receives.
+    """An op: `problem` checks the public arguments and returns the tuple that backends receive.
 
     `on_cpu` holds the backends that accept CPU tensors.
     """
@@ -90,7 +90,7 @@ class Explanation:
         return "\n".join(lines)
 
 
-def anything(*_problem: Any) -> None:
+def anything(_problem: Any) -> None:
     """`can_run` of a backend that runs every valid problem."""
     return None
 
@@ -108,7 +108,7 @@ def choose(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Back
         # skip the checks of the GPU backends, which would slow down a short call on the CPU
         on_cpu = isinstance(problem[0], Tensor) and problem[0].is_cpu
         for candidate in op.on_cpu if on_cpu else op.backends:
-            if candidate.can_run(*problem) is None:
+            if candidate.can_run(problem) is None:
                 return candidate
         raise BackendError(f"{op.name}: some backend must run these inputs, got none that can.")
     reason = _objection(op, problem, wanted)
@@ -130,7 +130,7 @@ def run(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Any:
     chosen = choose(op, problem, backend)
     if _observer is not None:
         _observer.append((op.name, chosen.name))
-    return chosen.call(*problem)
+    return chosen.call(problem)
 
 
 @contextmanager
@@ -225,5 +225,5 @@ def _objection(op: Operation, problem: tuple[Any, ...], name: str) -> str | None
     _known(name)
     for candidate in op.backends:
         if candidate.name == name:
-            return candidate.can_run(*problem)
+            return candidate.can_run(problem)
     return "not built for this op"

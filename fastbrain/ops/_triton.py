@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 
-import torch
 from torch import Tensor
 
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+from ._tensors import GPU_FLOATS
+
 INSTALLED = find_spec("triton") is not None
 # Triton reads this variable on import; its kernels then run on CPU tensors, slowly
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -27,6 +27,6 @@ def missing(value: Tensor) -> str | None:
 def unread(name: str, value: Tensor) -> str | None:
     """Return None, or the reason (device or dtype) why the Triton kernels cannot read a tensor."""
     reason = missing(value)
-    if reason is None and value.dtype not in DTYPES:
+    if reason is None and value.dtype not in GPU_FLOATS:
         reason = f"{name} is {value.dtype}; it takes float32, float16 and bfloat16"
     return reason

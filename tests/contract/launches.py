@@ -18,8 +18,10 @@ from torch import Tensor
 
 from fastbrain.kernels import lora as lora_kernels
 from fastbrain.ops.lora import triton as lora
+from fastbrain.ops.lora.products import AdaptedLayer
 from fastbrain.ops.neighborhood import triton as neighborhood
 from fastbrain.ops.voxel_tokenizer import triton as voxel_tokenizer
+from fastbrain.ops.voxel_tokenizer.checks import StoredValues
 from fastbrain.ops.vq import triton as vq
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
@@ -65,12 +67,12 @@ def tokens(
     offsets = meta(count, patch, dtype=I32)
     number = meta(count, patch) if packed else meta(*shape)
     mean = inv_std = number if statistics else None
+    values = StoredValues(volumes, offsets, mean, inv_std, 0.5)
     weight, bias = meta(features, 1, edge, edge, edge, dtype=dtype), meta(features, dtype=dtype)
     if backward:
         grad = meta(batch, count, features, dtype=dtype)
-        return lambda: voxel_tokenizer._weight_grad(grad, volumes, offsets, mean, inv_std, 0.5)
-    arguments = volumes, weight, bias, offsets, mean, inv_std, 0.5
-    return lambda: voxel_tokenizer._forward(*arguments)
+        return lambda: voxel_tokenizer._weight_grad(grad, values)
+    return lambda: voxel_tokenizer._forward(weight, bias, values)
 
 
 def layer(
@@ -86,7 +88,8 @@ def layer(
     x, weight = meta(rows, d_in, dtype=dtype), meta(d_out, d_in, dtype=dtype)
     a, b = meta(rank, d_in, dtype=dtype), meta(d_out, rank, dtype=dtype)
     bias = meta(d_out, dtype=dtype)
-    return lambda: lora._forward(x, weight, bias, [a], [b], [0], 0.5, activation)
+    layer = AdaptedLayer(x, weight, bias, [a], [b], [0], 0.5, activation)
+    return lambda: lora._forward(layer)
 
 
 def gradients(
@@ -96,8 +99,8 @@ def gradients(
     grad, x, weight = (meta(*s, dtype=dtype) for s in ((rows, 3072), (rows, 768), (3072, 768)))
     a, b, low = (meta(*s, dtype=dtype) for s in ((rank, 768), (3072, rank), (rows, rank)))
     wanted = [True, False, False, True, True]
-    arguments = grad, x, weight, [a], [b], low, [0], 0.5, activation, wanted
-    return lambda: lora._gradients(*arguments)
+    layer = AdaptedLayer(x, weight, None, [a], [b], [0], 0.5, activation)
+    return lambda: lora._gradients(grad, layer, low, wanted)
 
 
 def clustering(

@@ -137,9 +137,9 @@ def test_what_explain_says_is_what_runs(case, monkeypatch):
     ran = []
 
     def spy(backend):
-        def call(*problem):
+        def call(problem):
             ran.append(backend.name)
-            return backend.call(*problem)
+            return backend.call(problem)
 
         return dataclasses.replace(backend, call=call)
 
@@ -206,18 +206,17 @@ def test_tokenizer_operators_keep_their_schema(layout):
     call = case.inputs()
     volumes, weight, bias = (t.detach() for t in call.args)
     bases, bits = rows_of(call.options["grid"])
-    fixed = (bases, bits, call.options["mean"], call.options["inv_std"], 0.5)
+    stored = (volumes, bases, bits, call.options["mean"], call.options["inv_std"], 0.5)
     forward = torch.ops.fastbrain.tokenize_voxels_cpu.default
     for with_bias in (bias, None):
-        args = (volumes, weight, with_bias, *fixed)
-        torch.library.opcheck(forward, args)
+        torch.library.opcheck(forward, (weight, with_bias, *stored))
     # dense but permuted
-    args = (volumes, weight.transpose(-1, -2).contiguous().transpose(-1, -2), bias, *fixed)
-    torch.library.opcheck(forward, args)
-    grad = forward(volumes, weight, bias, *fixed)
+    permuted = weight.transpose(-1, -2).contiguous().transpose(-1, -2)
+    torch.library.opcheck(forward, (permuted, bias, *stored))
+    grad = forward(weight, bias, *stored)
     torch.library.opcheck(
         torch.ops.fastbrain.tokenize_voxels_cpu_grad.default,
-        (grad, volumes, *fixed, weight.shape[1], list(weight.shape[2:])),
+        (grad, weight.shape[1], list(weight.shape[2:]), *stored),
     )
 
 
@@ -236,5 +235,5 @@ def test_lora_operators_keep_their_schema(pair, activation):
     torch.library.opcheck(forward, (x.T.contiguous().T, permuted, bias, a, b, *options))
     y, low = forward(x, weight, bias, a, b, *options)
     for wanted in ([True] * 5, [False, False, False, True, True], [True] + [False] * 4):
-        arguments = (y.cos(), x, weight, a, b, low, *options, wanted)
+        arguments = (y.cos(), x, weight, None, a, b, *options, low, wanted)
         torch.library.opcheck(gradients, arguments)

@@ -7,6 +7,7 @@ import torch
 
 from fastbrain.ops import lora_linear
 from fastbrain.ops.lora import cpu_decode, products
+from fastbrain.ops.lora.checks import LinearProblem
 
 
 def normal(*shape):
@@ -23,7 +24,7 @@ def not_used(monkeypatch):
     def fail(*arguments):
         raise AssertionError("the kernel for few rows ran")
 
-    monkeypatch.setattr(cpu_decode, "few", fail)
+    monkeypatch.setattr(cpu_decode, "layer", fail)
 
 
 @pytest.mark.parametrize("activation", ["", "gelu", "silu", "relu"])
@@ -31,9 +32,9 @@ def not_used(monkeypatch):
 def test_it_is_as_near_the_truth_as_the_products(sizes, activation):
     tensors = layer(*sizes)
     wide = [t.double() for t in tensors]
-    truth = products.composed(*wide, 0.5, activation)
-    theirs = (products.composed(*tensors, 0.5, activation) - truth).abs().max()
-    ours = (cpu_decode.few(*tensors, 0.5, activation) - truth).abs().max()
+    truth = products.composed(LinearProblem(*wide, 0.5, activation))
+    theirs = (products.composed(LinearProblem(*tensors, 0.5, activation)) - truth).abs().max()
+    ours = (cpu_decode.layer(LinearProblem(*tensors, 0.5, activation)) - truth).abs().max()
     # one rounding of a value of size 4
     assert ours <= 1.25 * theirs + 2.0**-22
 
@@ -44,7 +45,7 @@ def test_threads_do_not_change_a_bit():
     results = []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
-        results.append(cpu_decode.few(*tensors, 1.0, "gelu"))
+        results.append(cpu_decode.layer(LinearProblem(*tensors, 1.0, "gelu")))
     torch.set_num_threads(threads)
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
@@ -54,7 +55,7 @@ def test_threads_do_not_change_a_bit():
 def test_nan_reaches_its_row_alone(activation):
     x, *rest = layer(3, 19, 7, 2)
     x[1, 18] = torch.nan
-    got = cpu_decode.few(x, *rest, 1.0, activation)
+    got = cpu_decode.layer(LinearProblem(x, *rest, 1.0, activation))
     assert got.isnan().all(dim=1).tolist() == [False, True, False]
 
 

@@ -12,19 +12,20 @@ import torch
 
 from fastbrain.ops import LoraWeights, _triton, lora_attention
 from fastbrain.ops.lora import attention, cuda, triton
+from fastbrain.ops.lora.checks import AttentionProblem, LinearProblem
 
 
 def test_few_or_narrow_layers_are_for_the_kernels_of_the_gpu(monkeypatch):
     monkeypatch.setattr(_triton, "INTERPRETED", True)
     weight, a, b = torch.empty(2048, 4096), torch.empty(8, 4096), torch.empty(2048, 8)
-    many, few = torch.empty(17, 4096), torch.empty(16, 4096)
-    assert "expected to be faster" in triton.can_run(many, weight, None, a, b, 1.0, None)
-    assert triton.can_run(few, weight, None, a, b, 1.0, None) is None
-    narrow = torch.empty(17, 1024), torch.empty(4096, 1024), None
-    low_rank = torch.empty(65, 1024), torch.empty(4096, 65)
-    assert "at most 64" in triton.can_run(*narrow, *low_rank, 1.0, None)
-    assert triton.can_run(*narrow, low_rank[0][:64], low_rank[1][:, :64], 1.0, None) is None
-    assert "float64" in triton.can_run(few.double(), weight, None, a, b, 1.0, None)
+    few = LinearProblem(torch.empty(16, 4096), weight, None, a, b, 1.0, None)
+    assert triton.can_run(few) is None
+    assert "expected to be faster" in triton.can_run(few._replace(x=torch.empty(17, 4096)))
+    assert "float64" in triton.can_run(few._replace(x=few.x.double()))
+    narrow = few._replace(x=torch.empty(17, 1024), weight=torch.empty(4096, 1024))
+    a, b = torch.empty(65, 1024), torch.empty(4096, 65)
+    assert "at most 64" in triton.can_run(narrow._replace(a=a, b=b))
+    assert triton.can_run(narrow._replace(a=a[:64], b=b[:, :64])) is None
 
 
 def test_positions_in_the_largest_tile_fit_32_bits():
@@ -38,22 +39,22 @@ def test_positions_in_the_largest_tile_fit_32_bits():
 def test_a_gradient_is_not_for_the_decoding_kernel(monkeypatch):
     monkeypatch.setattr(cuda._cuda, "missing", lambda _: None)
     x, weight, a, b = (torch.zeros(n, 8) for n in (16, 5, 3, 5))
-    b = b[:, :3]
-    assert cuda.can_run(x, weight, None, a, b, 1.0, "gelu") is None
-    assert "17 rows" in cuda.can_run(torch.zeros(17, 8), weight, None, a, b, 1.0, "gelu")
-    assert "rank is 65" in cuda.can_run(x, weight, None, torch.zeros(65, 8), b, 1.0, "gelu")
+    problem = LinearProblem(x, weight, None, a, b[:, :3], 1.0, "gelu")
+    assert cuda.can_run(problem) is None
+    assert "17 rows" in cuda.can_run(problem._replace(x=torch.zeros(17, 8)))
+    assert "rank is 65" in cuda.can_run(problem._replace(a=torch.zeros(65, 8)))
     a.requires_grad_()
-    assert "for inference" in cuda.can_run(x, weight, None, a, b, 1.0, "gelu")
+    assert "for inference" in cuda.can_run(problem)
     with torch.no_grad():
-        assert cuda.can_run(x, weight, None, a, b, 1.0, "gelu") is None
+        assert cuda.can_run(problem) is None
 
 
 def test_flash_attention_says_what_it_cannot(monkeypatch):
     layer = (torch.empty(48, 16), None), (torch.empty(16, 16), None)
     x = torch.empty(1, 3, 16)
-    assert "not installed" in cuda.can_attend(x, *layer, {}, 2, None)
+    assert "not installed" in cuda.can_attend(AttentionProblem(x, *layer, {}, 2, None))
     monkeypatch.setattr(cuda, "_HAS_FLASH", True)
-    assert "on cpu" in cuda.can_attend(x, *layer, {}, 2, None)
+    assert "on cpu" in cuda.can_attend(AttentionProblem(x, *layer, {}, 2, None))
 
 
 def test_flash_attention_gets_the_layout_it_wants(monkeypatch):
@@ -69,7 +70,8 @@ def test_flash_attention_gets_the_layout_it_wants(monkeypatch):
     x = torch.randn(2, 5, 12)
     layer = (torch.randn(36, 12), torch.randn(36)), (torch.randn(12, 12), None)
     adapters = {"q": LoraWeights(torch.randn(2, 12), torch.randn(12, 2), 0.5, "gelu")}
-    got = attention.attention("linear_cpu", x, *layer, adapters, 3, None, cuda._flash)
+    problem = AttentionProblem(x, *layer, adapters, 3, None)
+    got = attention.attention("linear_cpu", problem, cuda._flash)
     expected = lora_attention(x, *layer, adapters=adapters, num_heads=3, backend="reference")
     torch.testing.assert_close(got, expected)
     assert seen == [(2, 5, 3, 4)]
@@ -86,7 +88,7 @@ for with_bias in (bias, None):
     torch.library.opcheck(forward, (x, weight, with_bias, a, b, *options))
 y, low = forward(x, weight, bias, a, b, *options)
 for wanted in ([True] * 5, [False, False, False, True, True]):
-    arguments = (y.cos(), x, weight, a, b, low, *options, wanted)
+    arguments = (y.cos(), x, weight, bias, a, b, *options, low, wanted)
     torch.library.opcheck(torch.ops.fastbrain.lora_linear_triton_gradients.default, arguments)
 """
 

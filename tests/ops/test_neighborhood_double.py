@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from processors import OTHER_ISAS
 
-from fastbrain import _native
 from fastbrain.ops import explain, neighborhood_clustering
 from fastbrain.ops.neighborhood import triton
+from fastbrain.ops.neighborhood.checks import ClusteringProblem
 
-HERE = Path(__file__).parent  # a child imports this module from here
+# a child imports this module, and what this module imports
+HERE = Path(__file__).parent
+HELPERS = str(HERE.parent / "helpers")
 
 VARIANTS = ["paper", "dance"]
 OPTIONS = {"temperature": 0.05, "variant": "paper"}
@@ -113,7 +116,7 @@ def test_triton_says_that_it_cannot(monkeypatch):
     arguments = inputs(4, 3, 50, 20)
     assert explain("neighborhood_clustering", *arguments, **OPTIONS).chosen == "cpu"
     monkeypatch.setattr(triton._triton, "missing", lambda _features: None)
-    assert "it computes in float32" in triton.can_run(*arguments, *OPTIONS.values())
+    assert "it computes in float32" in triton.can_run(ClusteringProblem(*arguments, **OPTIONS))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -137,13 +140,12 @@ for variant, shape in itertools.product(VARIANTS, SHAPES[2:]):
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("isa", _native.isas()[:-1])
+@pytest.mark.parametrize("isa", OTHER_ISAS)
 def test_instruction_sets(isa):
     ran = subprocess.run(
         [sys.executable, "-c", ISA],
         cwd=HERE,
-        env={**os.environ, "FASTBRAIN_ISA": isa},
+        env={**os.environ, "PYTHONPATH": HELPERS, "FASTBRAIN_ISA": isa},
         capture_output=True,
         text=True,
     )

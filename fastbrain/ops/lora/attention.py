@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .autograd import adapted
-from .checks import Layer, LoraWeights
+from .checks import AttentionProblem, Layer, LoraWeights
+from .products import AdaptedLayer
 
 # queries, keys, values (B, T, H, d) and mask (B, H, T, T) to (B, T, H, d)
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
@@ -33,17 +34,9 @@ def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> 
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
 
 
-def attention(
-    pair: str,
-    x: Tensor,
-    qkv: Layer,
-    out: Layer,
-    adapters: Mapping[str, LoraWeights],
-    num_heads: int,
-    mask: Tensor | None,
-    attend: Attend = scaled_dot_product,
-) -> Tensor:
+def attention(pair: str, problem: AttentionProblem, attend: Attend = scaled_dot_product) -> Tensor:
     """Adapted attention with projections computed by the pair `pair`."""
+    x, qkv, out, adapters, num_heads, mask = problem
     batch, length, width = x.shape
     packed = {name: row * width for row, name in enumerate("qkv") if name in adapters}
     projected = _project(pair, x, qkv, [adapters[name] for name in packed], list(packed.values()))
@@ -59,4 +52,6 @@ def _project(
     if not adapters:
         return F.linear(x, *layer)
     a, b = [w.a for w in adapters], [w.b for w in adapters]
-    return adapted(pair, x, *layer, a, b, rows, adapters[0].scale, adapters[0].activation)
+    first = adapters[0]
+    wanted = AdaptedLayer(x, *layer, a, b, rows, first.scale, first.activation or "")
+    return adapted(pair, wanted)

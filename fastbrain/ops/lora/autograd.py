@@ -8,7 +8,6 @@ code calls the functions directly, which for a single row saves the time of a sm
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .._dispatch import any_gradient
-from .products import Gradients, side_by_side
+from .products import AdaptedLayer, Gradients, side_by_side
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 
@@ -25,8 +24,8 @@ _library = torch.library.Library("fastbrain", "FRAGMENT")
 class Pair(NamedTuple):
     """Forward and gradient functions of an adapted layer, as in :mod:`.products`."""
 
-    forward: Callable[..., tuple[Tensor, Tensor]]
-    gradients: Callable[..., Gradients]
+    forward: Callable[[AdaptedLayer], tuple[Tensor, Tensor]]
+    gradients: Callable[[Tensor, AdaptedLayer, Tensor, Sequence[bool]], Gradients]
 
 
 _pairs: dict[str, Pair] = {}
@@ -42,50 +41,55 @@ def register(name: str, pair: Pair, keys: Sequence[str]) -> None:
     keys : sequence of str
         Dispatch keys for which the pair is registered, ``"CPU"`` or ``"CUDA"``.
     """
-    operands = "Tensor x, Tensor weight"
-    adapters = "Tensor[] a, Tensor[] b"
-    options = "SymInt[] rows, float scale, str activation"
-    _library.define(
-        f"lora_{name}({operands}, Tensor? bias, {adapters}, {options}) -> (Tensor, Tensor)"
+    layer = (
+        "Tensor x, Tensor weight, Tensor? bias, Tensor[] a, Tensor[] b, SymInt[] rows, "
+        "float scale, str activation"
     )
+    _library.define(f"lora_{name}({layer}) -> (Tensor, Tensor)")
     _library.define(
-        f"lora_{name}_gradients(Tensor grad, {operands}, {adapters}, Tensor low, {options}, "
-        "bool[] wanted) -> (Tensor, Tensor, Tensor, Tensor, Tensor[])"
+        f"lora_{name}_gradients(Tensor grad, {layer}, Tensor low, bool[] wanted) "
+        "-> (Tensor, Tensor, Tensor, Tensor, Tensor[])"
     )
+
+    def forward(*layer: Any) -> tuple[Tensor, Tensor]:
+        return pair.forward(AdaptedLayer(*layer))
+
+    def gradients(grad: Tensor, *arguments: Any) -> tuple[Any, ...]:
+        """Return an empty tensor for each gradient that is not requested."""
+        *layer, low, wanted = arguments
+        *wide, grad_b = pair.gradients(grad, AdaptedLayer(*layer), low, wanted)
+        some = [low.new_empty(0) if t is None else t for t in wide]
+        return *some, [low.new_empty(0) for _ in layer[4]] if grad_b is None else grad_b
+
     for key in keys:
-        _library.impl(f"lora_{name}", pair.forward, key)
-        _library.impl(f"lora_{name}_gradients", partial(_as_operator, pair.gradients), key)
+        _library.impl(f"lora_{name}", forward, key)
+        _library.impl(f"lora_{name}_gradients", gradients, key)
     torch.library.register_fake(f"fastbrain::lora_{name}", _fake_forward, lib=_library)
     torch.library.register_fake(f"fastbrain::lora_{name}_gradients", _fake_gradients, lib=_library)
     _pairs[name] = pair
 
 
-def adapted(
-    name: str,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    a: Sequence[Tensor],
-    b: Sequence[Tensor],
-    rows: Sequence[int],
-    scale: float,
-    activation: str | None,
-) -> Tensor:
+def adapted(name: str, layer: AdaptedLayer) -> Tensor:
     """Map ``x (..., d_in)`` to ``(..., d_out)`` with the pair `name`; supports gradients."""
+    x, weight, bias, a, b, *options = layer
     flat = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
-    arguments = (flat, weight, bias, *a, *b)
-    if any_gradient(*arguments):
-        y = _Adapted.apply(name, rows, scale, activation or "", *arguments)
+    tensors = (flat, weight, bias, *a, *b)
+    if any_gradient(*tensors):
+        y = _Adapted.apply(name, *options, *tensors)
     else:
-        y = _pair(name).forward(flat, weight, bias, a, b, rows, scale, activation or "")[0]
+        y = _pair(name).forward(layer._replace(x=flat))[0]
     return y if x.dim() == 2 else y.reshape(*x.shape[:-1], weight.shape[0])
 
 
 def _pair(name: str) -> Pair:
-    if torch.compiler.is_compiling():
-        ops = torch.ops.fastbrain
-        return Pair(getattr(ops, f"lora_{name}"), getattr(ops, f"lora_{name}_gradients"))
-    return _pairs[name]
+    if not torch.compiler.is_compiling():
+        return _pairs[name]
+    forward = getattr(torch.ops.fastbrain, f"lora_{name}")
+    gradients = getattr(torch.ops.fastbrain, f"lora_{name}_gradients")
+    return Pair(
+        lambda layer: forward(*layer),
+        lambda grad, layer, low, wanted: gradients(grad, *layer, low, wanted),
+    )
 
 
 class _Adapted(torch.autograd.Function):
@@ -102,7 +106,8 @@ class _Adapted(torch.autograd.Function):
         *adapters: Tensor,
     ) -> Tensor:
         a, b = adapters[: len(rows)], adapters[len(rows) :]
-        y, _ = _pair(name).forward(x, weight, bias, a, b, rows, scale, activation)
+        layer = AdaptedLayer(x, weight, bias, a, b, rows, scale, activation)
+        y, _ = _pair(name).forward(layer)
         # x Aᵀ is recomputed in the backward pass: a small product of tensors that are saved anyway
         ctx.save_for_backward(x, weight, *adapters)
         ctx.options = name, rows, scale, activation
@@ -118,9 +123,8 @@ class _Adapted(torch.autograd.Function):
         low = F.linear(x, side_by_side(a))
         _, _, _, _, for_x, for_weight, for_bias, *each = ctx.needs_input_grad
         wanted = [for_x, for_weight, for_bias, any(each[:count]), any(each[count:])]
-        *wide, grad_a, grad_b = _pair(name).gradients(
-            grad.contiguous(), x, weight, a, b, low, rows, scale, activation, wanted
-        )
+        layer = AdaptedLayer(x, weight, None, a, b, rows, scale, activation)
+        *wide, grad_a, grad_b = _pair(name).gradients(grad.contiguous(), layer, low, wanted)
         if grad_a is None or not wanted[3]:
             each_a: Sequence[Tensor | None] = [None] * count
         else:
@@ -132,47 +136,25 @@ class _Adapted(torch.autograd.Function):
         return None, None, None, None, *kept
 
 
-def _as_operator(gradients: Callable[..., Gradients], *arguments: Any) -> tuple[Any, ...]:
-    """Convert gradients to operator outputs: an empty tensor for each one not requested."""
-    *wide, grad_b = gradients(*arguments)
-    nothing = arguments[1].new_empty
-    some = [nothing(0) if t is None else t for t in wide]
-    return *some, [nothing(0) for _ in arguments[4]] if grad_b is None else grad_b
-
-
-def _fake_forward(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    a: Sequence[Tensor],
-    b: Sequence[Tensor],
-    rows: Sequence[int],
-    scale: float,
-    activation: str,
-) -> tuple[Tensor, Tensor]:
-    rank = sum(w.shape[0] for w in a)
-    return x.new_empty(x.shape[0], weight.shape[0]), x.new_empty(x.shape[0], rank)
+def _fake_forward(*arguments: Any) -> tuple[Tensor, Tensor]:
+    layer = AdaptedLayer(*arguments)
+    rows, rank = layer.x.shape[0], sum(w.shape[0] for w in layer.a)
+    return layer.x.new_empty(rows, layer.weight.shape[0]), layer.x.new_empty(rows, rank)
 
 
 def _fake_gradients(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    a: Sequence[Tensor],
-    b: Sequence[Tensor],
-    low: Tensor,
-    rows: Sequence[int],
-    scale: float,
-    activation: str,
-    wanted: Sequence[bool],
+    grad: Tensor, *arguments: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+    *rest, low, wanted = arguments
+    layer = AdaptedLayer(*rest)
+
     def like(wanted: bool, *shape: int) -> Tensor:
-        return x.new_empty(*shape) if wanted else x.new_empty(0)
+        return grad.new_empty(*shape) if wanted else grad.new_empty(0)
 
     return (
-        like(wanted[0], *x.shape),
-        like(wanted[1], *weight.shape),
-        like(wanted[2], weight.shape[0]),
-        like(wanted[3], low.shape[1], x.shape[1]),
-        [like(wanted[4], *w.shape) for w in b],
+        like(wanted[0], *layer.x.shape),
+        like(wanted[1], *layer.weight.shape),
+        like(wanted[2], layer.weight.shape[0]),
+        like(wanted[3], low.shape[1], layer.x.shape[1]),
+        [like(wanted[4], *w.shape) for w in layer.b],
     )

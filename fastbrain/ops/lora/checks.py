@@ -1,11 +1,11 @@
-"""Adapter weights, and argument checks of the adapted layers."""
+"""Adapter weights, argument checks of the adapted layers, and what their backends receive."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +37,29 @@ class LoraWeights:
     activation: str | None = None
 
 
+class LinearProblem(NamedTuple):
+    """Checked arguments of ``lora_linear``."""
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    a: Tensor
+    b: Tensor
+    scale: float
+    activation: str | None
+
+
+class AttentionProblem(NamedTuple):
+    """Checked arguments of ``lora_attention``."""
+
+    x: Tensor
+    qkv: Layer
+    out: Layer
+    adapters: Mapping[str, LoraWeights]
+    num_heads: int
+    mask: Tensor | None
+
+
 def linear_problem(
     x: Tensor,
     weight: Tensor,
@@ -47,8 +70,8 @@ def linear_problem(
     scale: float = 1.0,
     activation: str | None = None,
     function: str = "lora_linear",
-) -> tuple[Any, ...]:
-    """Check the arguments of an adapted linear layer and return those of its backends."""
+) -> LinearProblem:
+    """Check the arguments of an adapted linear layer."""
     # the full checks take a noticeable share of the time of a single row: try the quick ones first
     if not (
         type(scale) is float
@@ -60,7 +83,7 @@ def linear_problem(
         scale = _look_closely(function, x, weight, bias, a, b, scale, activation)
     if torch.is_autocast_enabled(x.device.type):
         x, weight, bias, a, b = as_autocast(function, x, weight, bias, a, b)
-    return x, weight, bias, a, b, scale, activation
+    return LinearProblem(x, weight, bias, a, b, scale, activation)
 
 
 def attention_problem(
@@ -71,8 +94,8 @@ def attention_problem(
     adapters: Mapping[str, LoraWeights],
     num_heads: int,
     mask: Tensor | None = None,
-) -> tuple[Any, ...]:
-    """Check the arguments of adapted attention and return those of its backends."""
+) -> AttentionProblem:
+    """Check the arguments of adapted attention."""
     function = "lora_attention"
     for name, layer in (("qkv", qkv), ("out", out)):
         if not isinstance(layer, (tuple, list)) or len(layer) != 2:
@@ -115,7 +138,7 @@ def attention_problem(
             for name, w in adapters.items()
             for a, b in [as_autocast(function, w.a, w.b)]
         }
-    return x, qkv, out, adapters, num_heads, mask
+    return AttentionProblem(x, qkv, out, adapters, num_heads, mask)
 
 
 def as_autocast(function: str, *tensors: Tensor | None) -> list[Any]:

@@ -6,23 +6,21 @@ supports the inputs, between projections of the Triton backend.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import _cuda
 from .._dispatch import any_gradient
+from .._tensors import ACTIVATIONS, DTYPES, GPU_FLOATS, address, contiguous
 from . import attention, triton
-from .checks import Layer, LoraWeights
+from .checks import AttentionProblem, LinearProblem
 
 MOST_ROWS, HIGHEST_RANK = 16, 64
 _HAS_FLASH = find_spec("flash_attn") is not None
 _WIDEST_HEAD = 256
-# numbered as in csrc/lora.h
-_ACTIVATIONS = {"": 0, "gelu": 1, "silu": 2, "relu": 3}
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define(
@@ -31,20 +29,13 @@ _library.define(
 )
 
 
-def can_run(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    a: Tensor,
-    b: Tensor,
-    scale: float,
-    activation: str | None,
-) -> str | None:
+def can_run(problem: LinearProblem) -> str | None:
     """Return None, or the reason why the CUDA kernel cannot run the checked problem."""
+    x, weight, bias, a, b, _, _ = problem
     reason = _cuda.missing(x)
     if reason is not None:
         return reason
-    if x.dtype not in _DTYPES:
+    if x.dtype not in GPU_FLOATS:
         return f"x is {x.dtype}; it takes float32, float16 and bfloat16"
     rows = x.shape[:-1].numel()
     if rows > MOST_ROWS:
@@ -58,51 +49,31 @@ def can_run(
     return None
 
 
-def call(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    a: Tensor,
-    b: Tensor,
-    scale: float,
-    activation: str | None,
-) -> Tensor:
+def call(problem: LinearProblem) -> Tensor:
     """Adapted linear layer of a few rows on the GPU."""
-    return torch.ops.fastbrain.lora_linear_cuda(x, weight, bias, a, b, scale, activation or "")
+    return torch.ops.fastbrain.lora_linear_cuda(*problem[:-1], problem.activation or "")
 
 
-def can_attend(
-    x: Tensor,
-    qkv: Layer,
-    out: Layer,
-    adapters: Mapping[str, LoraWeights],
-    num_heads: int,
-    mask: Tensor | None,
-) -> str | None:
+def can_attend(problem: AttentionProblem) -> str | None:
     """Return None, or the reason why flash-attn cannot run the checked attention."""
+    x = problem.x
     if not _HAS_FLASH:
         return "flash-attn is not installed"
     if x.device.type != "cuda":
         return f"the tensors are on {x.device}"
     if x.dtype not in (torch.float16, torch.bfloat16):
         return f"x is {x.dtype}; flash-attn takes float16 and bfloat16"
-    if mask is not None:
+    if problem.mask is not None:
         return "there is a mask, which flash-attn does not take"
-    if x.shape[-1] // num_heads > _WIDEST_HEAD or x.shape[-1] // num_heads % 8:
-        return f"a head is {x.shape[-1] // num_heads} wide; flash-attn takes multiples of 8 to 256"
-    return triton.can_attend(x, qkv, out, adapters, num_heads, mask)
+    head = x.shape[-1] // problem.num_heads
+    if head > _WIDEST_HEAD or head % 8:
+        return f"a head is {head} wide; flash-attn takes multiples of 8 to 256"
+    return triton.can_attend(problem)
 
 
-def attend(
-    x: Tensor,
-    qkv: Layer,
-    out: Layer,
-    adapters: Mapping[str, LoraWeights],
-    num_heads: int,
-    mask: Tensor | None,
-) -> Tensor:
+def attend(problem: AttentionProblem) -> Tensor:
     """Adapted attention by flash-attn, with gradients for every tensor."""
-    return attention.attention("linear_triton", x, qkv, out, adapters, num_heads, mask, _flash)
+    return attention.attention("linear_triton", problem, _flash)
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -111,40 +82,28 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     return flash_attn_func(q, k, v)
 
 
-def _forward(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    a: Tensor,
-    b: Tensor,
-    scale: float,
-    activation: str,
-) -> Tensor:
-    out = _fake(x, weight, bias, a, b, scale, activation)
-    kept = [None if t is None else t.contiguous() for t in (x, weight, bias, a, b)]
-    addresses = dict(zip(("x", "weight", "bias", "a", "b"), map(_cuda.address, kept), strict=True))
+def _forward(x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+    out = _fake(x, weight)
+    *tensors, scale, activation = x, weight, *rest
+    x, weight, bias, a, b = contiguous(*tensors)
     _cuda.launch(
         "lora_decode_cuda",
         x,
-        **addresses,
-        out=_cuda.address(out),
-        type=_cuda.TYPES[x.dtype],
-        sizes=(x.shape[:-1].numel(), x.shape[-1], *weight.shape[:1], a.shape[0]),
-        activation=_ACTIVATIONS[activation],
+        x=address(x),
+        weight=address(weight),
+        bias=address(bias),
+        a=address(a),
+        b=address(b),
+        out=address(out),
+        type=DTYPES[x.dtype],
+        sizes=(x.shape[:-1].numel(), x.shape[-1], weight.shape[0], a.shape[0]),
+        activation=ACTIVATIONS[activation],
         scale=scale,
     )
     return out
 
 
-def _fake(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    a: Tensor,
-    b: Tensor,
-    scale: float,
-    activation: str,
-) -> Tensor:
+def _fake(x: Tensor, weight: Tensor, *_: Any) -> Tensor:
     return x.new_empty(*x.shape[:-1], weight.shape[0])
 
 

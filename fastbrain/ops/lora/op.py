@@ -14,19 +14,19 @@ from torch import Tensor
 
 from .. import _dispatch
 from . import cpu, cuda, triton
-from .checks import Layer, LoraWeights, attention_problem, linear_problem
+from .checks import (
+    AttentionProblem,
+    Layer,
+    LinearProblem,
+    LoraWeights,
+    attention_problem,
+    linear_problem,
+)
 
 
-def reference_linear(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    a: Tensor,
-    b: Tensor,
-    scale: float,
-    activation: str | None,
-) -> Tensor:
+def reference_linear(problem: LinearProblem) -> Tensor:
     """Reference implementation of :func:`lora_linear` in plain PyTorch."""
+    x, weight, bias, a, b, scale, activation = problem
     rows = x.reshape(-1, x.shape[-1])
     low = F.linear(rows, a)  # (M, r)
     if activation is not None:
@@ -36,21 +36,16 @@ def reference_linear(
     return y.reshape(*x.shape[:-1], weight.shape[0])
 
 
-def reference_attention(
-    x: Tensor,
-    qkv: Layer,
-    out: Layer,
-    adapters: Mapping[str, LoraWeights],
-    num_heads: int,
-    mask: Tensor | None,
-) -> Tensor:
+def reference_attention(problem: AttentionProblem) -> Tensor:
     """Reference implementation of :func:`lora_attention` in plain PyTorch."""
+    x, qkv, out, adapters, num_heads, mask = problem
 
     def project(name: str, value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if name not in adapters:
             return F.linear(value, weight, bias)
         w = adapters[name]
-        return reference_linear(value, weight, bias, w.a, w.b, w.scale, w.activation)
+        problem = LinearProblem(value, weight, bias, w.a, w.b, w.scale, w.activation)
+        return reference_linear(problem)
 
     batch, length, width = x.shape
     weights = qkv[0].chunk(3)

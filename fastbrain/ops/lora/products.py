@@ -8,62 +8,61 @@ adds to the output columns from ``rows[i]`` on, which are rows of the weight.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .checks import LinearProblem
+
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, list[Tensor] | None]
 
 
-def composed(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    a: Tensor,
-    b: Tensor,
-    scale: float,
-    activation: str,
-) -> Tensor:
+class AdaptedLayer(NamedTuple):
+    """A linear layer with several adapters, of which adapter i adds to columns from ``rows[i]``.
+
+    x is ``(M, d_in)``; the activation ``""`` is none.
+    """
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    a: Sequence[Tensor]
+    b: Sequence[Tensor]
+    rows: Sequence[int]
+    scale: float
+    activation: str
+
+    @classmethod
+    def of(cls, problem: LinearProblem) -> AdaptedLayer:
+        """Make the layer of one adapter."""
+        x, weight, bias, a, b, scale, activation = problem
+        return cls(x, weight, bias, (a,), (b,), (0,), scale, activation or "")
+
+
+def composed(problem: LinearProblem) -> Tensor:
     """Compute ``y (M, d_out)`` with one adapter, by operations that autograd can differentiate."""
+    x, weight, bias, a, b, scale, activation = problem
     y = F.linear(x, weight, bias)
-    return y.addmm_(act(F.linear(x, a), activation), b.T, alpha=scale)
+    return y.addmm_(act(F.linear(x, a), activation or ""), b.T, alpha=scale)
 
 
-def forward(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    a: Sequence[Tensor],
-    b: Sequence[Tensor],
-    rows: Sequence[int],
-    scale: float,
-    activation: str,
-) -> tuple[Tensor, Tensor]:
+def forward(layer: AdaptedLayer) -> tuple[Tensor, Tensor]:
     """Compute ``y (M, d_out)`` of ``x (M, d_in)``, and the product of x with all A, ``(M, Σr)``."""
-    low = F.linear(x, side_by_side(a))
-    y = F.linear(x, weight, bias)
-    for part, columns, w in _parts(y, act(low, activation), b, rows):
-        part.addmm_(columns, w.T, alpha=scale)
+    low = F.linear(layer.x, side_by_side(layer.a))
+    y = F.linear(layer.x, layer.weight, layer.bias)
+    for part, columns, w in _parts(y, act(low, layer.activation), layer.b, layer.rows):
+        part.addmm_(columns, w.T, alpha=layer.scale)
     return y, low
 
 
-def gradients(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    a: Sequence[Tensor],
-    b: Sequence[Tensor],
-    low: Tensor,
-    rows: Sequence[int],
-    scale: float,
-    activation: str,
-    wanted: Sequence[bool],
-) -> Gradients:
+def gradients(grad: Tensor, layer: AdaptedLayer, low: Tensor, wanted: Sequence[bool]) -> Gradients:
     """Compute the gradients of x, weight, bias, all A (concatenated) and each B.
 
     A gradient that `wanted` does not request is None.
     """
+    x, weight, _, a, b, rows, scale, activation = layer
     for_x, for_weight, for_bias, for_a, for_b = wanted
     grad_x = grad_a = grad_b = None
     parts = list(_parts(grad, low, b, rows))

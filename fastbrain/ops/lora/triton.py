@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from .. import _triton
+from .._tensors import contiguous
 from . import attention, products
 from .autograd import Pair, adapted, register
-from .checks import Layer, LoraWeights
+from .checks import AttentionProblem, LinearProblem
+from .products import AdaptedLayer
 
 HIGHEST_RANK = 64
 # positions inside a tile are 32-bit numbers
@@ -21,58 +23,32 @@ WIDEST = 1 << 22
 NARROW, MOST_ROWS_IF_WIDE = 1024, 16
 
 
-def can_run(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    a: Tensor,
-    b: Tensor,
-    scale: float,
-    activation: str | None,
-) -> str | None:
+def can_run(problem: LinearProblem) -> str | None:
     """Return None, or the reason why the Triton kernels do not run the checked problem."""
-    return _reason(x, weight, (a,))
+    return _reason(problem.x, problem.weight, (problem.a,))
 
 
-def call(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    a: Tensor,
-    b: Tensor,
-    scale: float,
-    activation: str | None,
-) -> Tensor:
+def call(problem: LinearProblem) -> Tensor:
     """Adapted linear layer on the GPU, with gradients for every tensor."""
-    return adapted("linear_triton", x, weight, bias, (a,), (b,), (0,), scale, activation)
+    return adapted("linear_triton", AdaptedLayer.of(problem))
 
 
-def can_attend(
-    x: Tensor,
-    qkv: Layer,
-    out: Layer,
-    adapters: Mapping[str, LoraWeights],
-    num_heads: int,
-    mask: Tensor | None,
-) -> str | None:
+def can_attend(problem: AttentionProblem) -> str | None:
     """Return None, or the reason why the Triton kernels do not run the checked attention."""
+    x, adapters = problem.x, problem.adapters
     packed = [w.a for name, w in adapters.items() if name != "out"]
     last = [w.a for name, w in adapters.items() if name == "out"]
     return (
-        attention.mixed(adapters) or _reason(x, qkv[0], packed) or _reason(x, out[0], last) or None
+        attention.mixed(adapters)
+        or _reason(x, problem.qkv[0], packed)
+        or _reason(x, problem.out[0], last)
+        or None
     )
 
 
-def attend(
-    x: Tensor,
-    qkv: Layer,
-    out: Layer,
-    adapters: Mapping[str, LoraWeights],
-    num_heads: int,
-    mask: Tensor | None,
-) -> Tensor:
+def attend(problem: AttentionProblem) -> Tensor:
     """Adapted attention on the GPU: PyTorch attention between projections in Triton."""
-    return attention.attention("linear_triton", x, qkv, out, adapters, num_heads, mask)
+    return attention.attention("linear_triton", problem)
 
 
 def _reason(x: Tensor, weight: Tensor, a: Sequence[Tensor]) -> str | None:
@@ -94,43 +70,27 @@ def _reason(x: Tensor, weight: Tensor, a: Sequence[Tensor]) -> str | None:
     return None
 
 
-def _forward(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    a: Sequence[Tensor],
-    b: Sequence[Tensor],
-    rows: Sequence[int],
-    scale: float,
-    activation: str,
-) -> tuple[Tensor, Tensor]:
+def _forward(layer: AdaptedLayer) -> tuple[Tensor, Tensor]:
     # imported here, so that only a call that needs Triton imports it
     from ...kernels import lora as kernels
 
-    x, low = x.contiguous(), F.linear(x, products.side_by_side(a))
-    up = _placed(b, rows, weight.shape[0])
-    bias = None if bias is None else bias.contiguous()
-    options = (scale, activation)
+    low = F.linear(layer.x, products.side_by_side(layer.a))
+    up = _placed(layer.b, layer.rows, layer.weight.shape[0])
+    x, weight, bias = contiguous(layer.x, layer.weight, layer.bias)
     y = kernels.wide(
-        x, weight.contiguous(), bias, low, up, *options, by_rows=True, exact=_triton.INTERPRETED
+        *(x, weight, bias, low, up, layer.scale, layer.activation),
+        by_rows=True,
+        exact=_triton.INTERPRETED,
     )
     return y, low
 
 
 def _gradients(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    a: Sequence[Tensor],
-    b: Sequence[Tensor],
-    low: Tensor,
-    rows: Sequence[int],
-    scale: float,
-    activation: str,
-    wanted: Sequence[bool],
+    grad: Tensor, layer: AdaptedLayer, low: Tensor, wanted: Sequence[bool]
 ) -> products.Gradients:
     from ...kernels import lora as kernels
 
+    x, weight, _, a, b, rows, scale, activation = layer
     for_x, for_weight, for_bias, for_a, for_b = wanted
     grad_x = grad_a = grad_b = None
     grad = grad.contiguous()

@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ...errors import InputError
+from .checks import ClusteringProblem
 
 DANCE_EPS = 1e-5  # inside the logarithm, as DANCE computes it
-# half-precision unit vectors have norms this far from one
-NORM_TOLERANCE = 2e-2
 # sums of a billion exponentials of logits up to this do not overflow
 _MOST_INVERSE = {torch.float32: 60.0, torch.float64: 600.0}
 
@@ -48,16 +46,9 @@ def objection(features: Tensor, temperature: float) -> str | None:
     return None
 
 
-def clustering(
-    operator: Operator,
-    features: Tensor,
-    prototypes: Tensor,
-    memory: Tensor,
-    indices: Tensor,
-    temperature: float,
-    variant: str,
-) -> Tensor:
+def clustering(operator: Operator, problem: ClusteringProblem) -> Tensor:
     """Compute the mean entropy with a streaming operator of :data:`SCHEMA`, with gradients."""
+    features, prototypes, memory, indices, temperature, variant = problem
     precision = precision_of(features)
     f, others = features.to(precision), prototypes.to(precision)
     eps, own = 0.0, 0
@@ -72,20 +63,8 @@ def clustering(
 
 class _Entropy(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        operator: Operator,
-        features: Tensor,
-        others: Tensor,
-        memory: Tensor,
-        indices: Tensor,
-        temperature: float,
-        eps: float,
-        own: int,
-    ) -> Tensor:
-        entropy, grad_features, grad_others = operator(
-            features, others, memory, indices, temperature, eps, own, True
-        )
+    def forward(ctx: Any, operator: Operator, *arguments: Any) -> Tensor:
+        entropy, grad_features, grad_others = operator(*arguments, True)
         ctx.save_for_backward(grad_features, grad_others)
         return entropy
 
@@ -96,29 +75,12 @@ class _Entropy(torch.autograd.Function):
         return None, grad * grad_features, grad * grad_others, None, None, None, None, None
 
 
-def fake(
-    features: Tensor,
-    others: Tensor,
-    memory: Tensor,
-    indices: Tensor,
-    temperature: float,
-    eps: float,
-    own: int,
-    grad: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+def fake(features: Tensor, others: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Return empty tensors shaped like the results of an operator of :data:`SCHEMA`.
 
     Derivatives that are not requested have no elements.
     """
     empty = features.new_empty
-    if not grad:
+    if not arguments[-1]:
         return empty(()), empty(0, 0), empty(0, 0)
     return empty(()), empty(features.shape), empty(others.shape)
-
-
-def not_unit(row: int, norm: float) -> InputError:
-    """Return the error for a row of the memory with a norm other than 0 or 1."""
-    return InputError(
-        f"neighborhood_clustering: memory must have rows of norm 1 or 0, got norm {norm:.4g} in "
-        f"row {row}. Pass it through torch.nn.functional.normalize."
-    )

@@ -1,15 +1,46 @@
-"""Argument checks of the neighbourhood ops; each returns the arguments of the backends."""
+"""Argument checks of the neighbourhood ops, and the values that their backends receive."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...errors import InputError
 from .. import _checks
-from . import autograd as entropy
 
 VARIANTS = ("paper", "dance")
+# half-precision unit vectors have norms this far from one
+NORM_TOLERANCE = 2e-2
+
+
+class ClusteringProblem(NamedTuple):
+    """Checked arguments of ``neighborhood_clustering``."""
+
+    features: Tensor
+    prototypes: Tensor
+    memory: Tensor
+    indices: Tensor
+    temperature: float
+    variant: str
+
+
+class UpdateProblem(NamedTuple):
+    """Checked arguments of ``memory_update_``."""
+
+    memory: Tensor
+    features: Tensor
+    indices: Tensor
+    momentum: float
+
+
+class SeparationProblem(NamedTuple):
+    """Checked arguments of ``entropy_separation``."""
+
+    logits: Tensor
+    rho: float
+    margin: float
 
 
 def clustering(
@@ -20,7 +51,7 @@ def clustering(
     *,
     temperature: float,
     variant: str,
-) -> tuple[object, ...]:
+) -> ClusteringProblem:
     """Check the arguments of ``neighborhood_clustering``."""
     function = "neighborhood_clustering"
     _checks.tensor(function, "features", features, (None, None), dtypes=_checks.FLOATS)
@@ -56,12 +87,10 @@ def clustering(
                     f"{function}: {name} must have rows of norm 1, got norms from "
                     f"{low:.4g} to {high:.4g}. Pass it through torch.nn.functional.normalize."
                 )
-    return features, prototypes, memory, indices, temperature, variant
+    return ClusteringProblem(features, prototypes, memory, indices, temperature, variant)
 
 
-def update(
-    memory: Tensor, features: Tensor, indices: Tensor, *, momentum: float
-) -> tuple[object, ...]:
+def update(memory: Tensor, features: Tensor, indices: Tensor, *, momentum: float) -> UpdateProblem:
     """Check the arguments of ``memory_update_``."""
     function = "memory_update_"
     _checks.tensor(function, "memory", memory, (None, None), dtypes=_checks.FLOATS)
@@ -93,10 +122,10 @@ def update(
     elif not torch.compiler.is_compiling():
         # a device-side assertion: no synchronisation
         torch._assert_async(~repeats, f"{function}: indices must name each row once")
-    return memory, features, indices, float(momentum)
+    return UpdateProblem(memory, features, indices, float(momentum))
 
 
-def separation(logits: Tensor, *, rho: float, margin: float) -> tuple[object, ...]:
+def separation(logits: Tensor, *, rho: float, margin: float) -> SeparationProblem:
     """Check the arguments of ``entropy_separation``."""
     function = "entropy_separation"
     _checks.tensor(function, "logits", logits, (None, None), dtypes=_checks.FLOATS, layout="(B, C)")
@@ -107,7 +136,7 @@ def separation(logits: Tensor, *, rho: float, margin: float) -> tuple[object, ..
     rho = _checks.finite(function, "rho", rho, low=float("-inf"), high=float("inf"))
     if not isinstance(margin, (int, float)) or not 0 <= margin < float("inf"):
         raise InputError(f"{function}: margin must be finite and >= 0, got {margin!r}.")
-    return logits, rho, float(margin)
+    return SeparationProblem(logits, rho, float(margin))
 
 
 def memory(memory: Tensor) -> None:
@@ -118,10 +147,18 @@ def memory(memory: Tensor) -> None:
     if not len(norms) or _are_unit(*_range(norms)):
         return
     # written so that a NaN is an error
-    wrong = (norms != 0) & ~((norms - 1).abs() <= entropy.NORM_TOLERANCE)
+    wrong = (norms != 0) & ~((norms - 1).abs() <= NORM_TOLERANCE)
     if bool(wrong.any()):
         row = int(wrong.nonzero()[0])
-        raise entropy.not_unit(row, float(norms[row]))
+        raise not_unit(row, float(norms[row]))
+
+
+def not_unit(row: int, norm: float) -> InputError:
+    """Return the error for a row of the memory with a norm other than 0 or 1."""
+    return InputError(
+        f"neighborhood_clustering: memory must have rows of norm 1 or 0, got norm {norm:.4g} in "
+        f"row {row}. Pass it through torch.nn.functional.normalize."
+    )
 
 
 def _norms(rows: Tensor) -> Tensor:
@@ -137,4 +174,4 @@ def _range(values: Tensor) -> tuple[float, float]:
 
 def _are_unit(low: float, high: float) -> bool:
     """Return whether norms in this range are 1 within the tolerance; False for NaN."""
-    return low >= 1 - entropy.NORM_TOLERANCE and high <= 1 + entropy.NORM_TOLERANCE
+    return low >= 1 - NORM_TOLERANCE and high <= 1 + NORM_TOLERANCE

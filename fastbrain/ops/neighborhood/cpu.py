@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from ... import _native
+from .._tensors import DTYPES, address
 from . import autograd as entropy
-
-# numbered as in csrc/neighborhood.h
-_STORED = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}
+from .checks import ClusteringProblem, not_unit
 
 # Size of the similarities that the kernel keeps (neighborhood.cpp), and sizes above which computing
 # them twice costs more than storing them. Two cores of an EPYC 9004, forward and backward, time
@@ -30,21 +29,15 @@ _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define("neighborhood_clustering_cpu" + entropy.SCHEMA)
 
 
-def can_run(
-    features: Tensor,
-    prototypes: Tensor,
-    memory: Tensor,
-    indices: Tensor,
-    temperature: float,
-    variant: str,
-) -> str | None:
+def can_run(problem: ClusteringProblem) -> str | None:
     """Return None, or the reason why the C++ kernel cannot run the checked problem."""
+    features, memory = problem.features, problem.memory
     if features.device.type != "cpu":
         return f"the tensors are on {features.device}"
     batch, wide = features.shape
     precision = entropy.precision_of(features)
     kept = batch * len(memory) * precision.itemsize <= _KEPT_BYTES
-    if variant == "dance" and not kept and batch > _MANY[precision] and wide > _WIDE:
+    if problem.variant == "dance" and not kept and batch > _MANY[precision] and wide > _WIDE:
         return (
             f"{batch} samples of {wide} elements against {len(memory)} rows need the "
             "similarities twice; the reference, which holds them all, is faster"
@@ -54,27 +47,12 @@ def can_run(
             f"{batch} samples of {wide} elements against {len(memory)} rows are little but "
             "matrix products; the reference is faster"
         )
-    return entropy.objection(features, temperature)
+    return entropy.objection(features, problem.temperature)
 
 
-def call(
-    features: Tensor,
-    prototypes: Tensor,
-    memory: Tensor,
-    indices: Tensor,
-    temperature: float,
-    variant: str,
-) -> Tensor:
+def call(problem: ClusteringProblem) -> Tensor:
     """Compute the mean entropy on the CPU, with gradients for features and prototypes."""
-    return entropy.clustering(
-        torch.ops.fastbrain.neighborhood_clustering_cpu,
-        features,
-        prototypes,
-        memory,
-        indices,
-        temperature,
-        variant,
-    )
+    return entropy.clustering(torch.ops.fastbrain.neighborhood_clustering_cpu, problem)
 
 
 def _entropy(
@@ -94,22 +72,22 @@ def _entropy(
     double = features.dtype == torch.float64
     run = _native.neighborhood_entropy_double if double else _native.neighborhood_entropy
     refused = run(
-        features=features.data_ptr(),
-        memory=memory.data_ptr(),
-        stored=_STORED[memory.dtype],
-        indices=indices.data_ptr(),
-        others=others.data_ptr(),
+        features=address(features),
+        memory=address(memory),
+        stored=DTYPES[memory.dtype],
+        indices=address(indices),
+        others=address(others),
         own=own if eps else -1,
         sizes=(*features.shape, memory.shape[0], memory.stride(0), others.shape[0]),
         inv_temperature=1 / temperature,
         eps=eps,
-        entropy=out[0].data_ptr(),
-        grad_features=out[1].data_ptr() if grad else 0,
-        grad_others=out[2].data_ptr() if grad else 0,
+        entropy=address(out[0]),
+        grad_features=address(out[1]) if grad else 0,
+        grad_others=address(out[2]) if grad else 0,
         threads=torch.get_num_threads(),
     )
     if refused >= 0:
-        raise entropy.not_unit(refused, float(memory[refused].double().norm()))
+        raise not_unit(refused, float(memory[refused].double().norm()))
     return out
 
 

@@ -15,17 +15,12 @@ from torch import Tensor
 from .. import _dispatch
 from . import autograd as entropy
 from . import checks, cpu, triton
+from .checks import ClusteringProblem, SeparationProblem, UpdateProblem
 
 
-def reference(
-    features: Tensor,
-    prototypes: Tensor,
-    memory: Tensor,
-    indices: Tensor,
-    temperature: float,
-    variant: str,
-) -> Tensor:
+def reference(problem: ClusteringProblem) -> Tensor:
     """Reference implementation of :func:`neighborhood_clustering` in plain PyTorch."""
+    features, prototypes, memory, indices, temperature, variant = problem
     wide = torch.promote_types(features.dtype, torch.float32)
     # logits are cosines over a small temperature: half precision is too coarse for them
     with torch.autocast(features.device.type, enabled=False):
@@ -52,16 +47,18 @@ def reference(
         return -(log_p.exp() * log_p.clamp_min(-1e30)).sum() / len(f)
 
 
-def reference_update_(memory: Tensor, features: Tensor, indices: Tensor, momentum: float) -> None:
+def reference_update_(problem: UpdateProblem) -> None:
     """Reference implementation of :func:`memory_update_` in plain PyTorch."""
+    memory, features, indices, momentum = problem
     wide = torch.promote_types(memory.dtype, torch.float32)
     with torch.no_grad():
         new = momentum * memory[indices].to(wide) + (1 - momentum) * features.detach().to(wide)
         memory[indices] = F.normalize(new, dim=1).to(memory.dtype)
 
 
-def reference_separation(logits: Tensor, rho: float, margin: float) -> Tensor:
+def reference_separation(problem: SeparationProblem) -> Tensor:
     """Reference implementation of :func:`entropy_separation` in plain PyTorch."""
+    logits, rho, margin = problem
     p = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1)
     distance = (-(p * torch.log(p + entropy.DANCE_EPS)).sum(dim=1) - rho).abs()
     # written so that a NaN stays one
@@ -163,17 +160,10 @@ def entropy_separation(logits: Tensor, *, rho: float, margin: float) -> Tensor:
     return _dispatch.run(OPERATIONS["entropy_separation"], problem, None)
 
 
-def _checked_reference(
-    features: Tensor,
-    prototypes: Tensor,
-    memory: Tensor,
-    indices: Tensor,
-    temperature: float,
-    variant: str,
-) -> Tensor:
+def _checked_reference(problem: ClusteringProblem) -> Tensor:
     """Check the memory, as the streaming backends do while reading it, and run the reference."""
-    checks.memory(memory)
-    return reference(features, prototypes, memory, indices, temperature, variant)
+    checks.memory(problem.memory)
+    return reference(problem)
 
 
 def _only_reference(name: str, problem: object, call: object) -> _dispatch.Operation:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import _triton
 from . import autograd as entropy
+from .checks import NORM_TOLERANCE, ClusteringProblem
 
 # rows of the memory with weights stored at once, if a row is too wide for registers
 _SLAB = 1 << 16
@@ -22,39 +23,18 @@ _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define("neighborhood_clustering_triton" + entropy.SCHEMA)
 
 
-def can_run(
-    features: Tensor,
-    prototypes: Tensor,
-    memory: Tensor,
-    indices: Tensor,
-    temperature: float,
-    variant: str,
-) -> str | None:
+def can_run(problem: ClusteringProblem) -> str | None:
     """Return None, or the reason why the Triton kernel cannot run the checked problem."""
+    features = problem.features
     missing = _triton.missing(features)
-    if missing is None and torch.float64 in (features.dtype, prototypes.dtype, memory.dtype):
+    if missing is None and torch.float64 in (t.dtype for t in problem[:3]):
         return "a tensor is float64; it computes in float32"
-    return missing or entropy.objection(features, temperature)
+    return missing or entropy.objection(features, problem.temperature)
 
 
-def call(
-    features: Tensor,
-    prototypes: Tensor,
-    memory: Tensor,
-    indices: Tensor,
-    temperature: float,
-    variant: str,
-) -> Tensor:
+def call(problem: ClusteringProblem) -> Tensor:
     """Compute the mean entropy on the GPU, with gradients for features and prototypes."""
-    return entropy.clustering(
-        torch.ops.fastbrain.neighborhood_clustering_triton,
-        features,
-        prototypes,
-        memory,
-        indices,
-        temperature,
-        variant,
-    )
+    return entropy.clustering(torch.ops.fastbrain.neighborhood_clustering_triton, problem)
 
 
 def _entropy(
@@ -74,7 +54,7 @@ def _entropy(
     # a row with a norm other than 0 or 1 makes the result NaN: the host cannot read the norms
     # without waiting for the device
     norms = torch.linalg.vector_norm(memory, dim=1, dtype=torch.float32)
-    bias = torch.where((norms - 1).abs() <= entropy.NORM_TOLERANCE, 0.0, torch.nan)
+    bias = torch.where((norms - 1).abs() <= NORM_TOLERANCE, 0.0, torch.nan)
     bias = bias.masked_fill(norms == 0, float("-inf"))
     logits = features @ others.T / temperature
     if eps:

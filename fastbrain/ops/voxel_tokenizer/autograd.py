@@ -2,98 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .checks import StoredValues, TokenizeProblem
 
-class Tokenize(torch.autograd.Function):
-    """Operator ``voxel_tokenizer_<kind>`` with ``voxel_tokenizer_<kind>_grad`` for the weight.
+
+def tokenize(kind: str, problem: TokenizeProblem, values: StoredValues) -> Tensor:
+    """Compute the tokens by the operators of a kind, with gradients for weight and bias."""
+    return _Tokenize.apply(kind, problem.weight, problem.bias, *values)
+
+
+class _Tokenize(torch.autograd.Function):
+    """Operator ``tokenize_voxels_<kind>`` with ``tokenize_voxels_<kind>_grad`` for the weight.
 
     The gradient of the weight is (D, F·P) float32; that of the bias is a sum over windows and
     tokens.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        kind: str,
-        weight: Tensor,
-        bias: Tensor | None,
-        volumes: Tensor,
-        offsets: Tensor,
-        mean: Tensor | None,
-        inv_std: Tensor | None,
-        scale: float,
-    ) -> Tensor:
-        """Compute the tokens."""
-        ctx.save_for_backward(volumes, offsets, mean, inv_std)
-        ctx.kind, ctx.scale, ctx.shape, ctx.dtype = kind, scale, weight.shape, weight.dtype
-        forward = getattr(torch.ops.fastbrain, f"tokenize_voxels_{kind}")
-        return forward(volumes, weight, bias, offsets, mean, inv_std, scale)
+    def forward(ctx: Any, kind: str, weight: Tensor, bias: Tensor | None, *stored: Any) -> Tensor:
+        *tensors, ctx.scale = stored
+        ctx.save_for_backward(*tensors)
+        ctx.kind, ctx.shape, ctx.dtype = kind, weight.shape, weight.dtype
+        return getattr(torch.ops.fastbrain, f"tokenize_voxels_{kind}")(weight, bias, *stored)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Compute the gradients of weight and bias."""
-        volumes, offsets, mean, inv_std = ctx.saved_tensors
         grad_weight = grad_bias = None
         if ctx.needs_input_grad[1]:
             backward = getattr(torch.ops.fastbrain, f"tokenize_voxels_{ctx.kind}_grad")
-            total = backward(grad, volumes, offsets, mean, inv_std, ctx.scale)
+            total = backward(grad, *ctx.saved_tensors, ctx.scale)
             grad_weight = total.to(ctx.dtype).reshape(ctx.shape)
         if ctx.needs_input_grad[2]:
             grad_bias = grad.sum(dim=(0, 1))
         return None, grad_weight, grad_bias, None, None, None, None, None
 
 
-def fake(
-    volumes: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    offsets: Tensor,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
-) -> Tensor:
-    """Return an empty tensor with the shape of the tokens."""
-    return weight.new_empty(volumes.shape[0], offsets.shape[0], weight.shape[0])
+_STORED = "Tensor volumes, Tensor offsets, Tensor? mean, Tensor? inv_std, float scale"
 
 
-def fake_grad(
-    grad: Tensor,
-    volumes: Tensor,
-    offsets: Tensor,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
-) -> Tensor:
-    """Return an empty tensor with the shape of the gradient of the weight."""
-    inner = volumes.shape[1] * offsets.shape[1]
-    return grad.new_empty(grad.shape[-1], inner, dtype=torch.float32)
-
-
-SCHEMA = (
-    "(Tensor volumes, Tensor weight, Tensor? bias, Tensor offsets, Tensor? mean, "
-    "Tensor? inv_std, float scale) -> Tensor"
-)
-SCHEMA_GRAD = (
-    "(Tensor grad, Tensor volumes, Tensor offsets, Tensor? mean, Tensor? inv_std, float scale) "
-    "-> Tensor"
-)
-
-
-def register(kind: str, forward: Any, backward: Any, keys: tuple[str, ...]) -> Any:
+def register(
+    kind: str,
+    forward: Callable[[Tensor, Tensor | None, StoredValues], Tensor],
+    weight_grad: Callable[[Tensor, StoredValues], Tensor],
+    keys: tuple[str, ...],
+) -> torch.library.Library:
     """Define the two operators of a kind for some dispatch keys; return their library object."""
+
+    def call(weight: Tensor, bias: Tensor | None, *stored: Any) -> Tensor:
+        return forward(weight, bias, StoredValues(*stored))
+
+    def call_grad(grad: Tensor, *stored: Any) -> Tensor:
+        return weight_grad(grad, StoredValues(*stored))
+
+    def shape(weight: Tensor, bias: Tensor | None, *stored: Any) -> Tensor:
+        return tokens_like(weight, StoredValues(*stored))
+
+    def shape_grad(grad: Tensor, *stored: Any) -> Tensor:
+        values = StoredValues(*stored)
+        inner = values.volumes.shape[1] * values.offsets.shape[1]
+        return grad.new_empty(grad.shape[-1], inner, dtype=torch.float32)
+
     library = torch.library.Library("fastbrain", "FRAGMENT")
-    for name, schema, call, shape in (
-        (f"tokenize_voxels_{kind}", SCHEMA, forward, fake),
-        (f"tokenize_voxels_{kind}_grad", SCHEMA_GRAD, backward, fake_grad),
-    ):
-        library.define(name + schema)
-        for key in keys:
-            library.impl(name, call, key)
-        torch.library.register_fake(f"fastbrain::{name}", shape, lib=library)
+    name = f"tokenize_voxels_{kind}"
+    library.define(f"{name}(Tensor weight, Tensor? bias, {_STORED}) -> Tensor")
+    library.define(f"{name}_grad(Tensor grad, {_STORED}) -> Tensor")
+    for key in keys:
+        library.impl(name, call, key)
+        library.impl(f"{name}_grad", call_grad, key)
+    torch.library.register_fake(f"fastbrain::{name}", shape, lib=library)
+    torch.library.register_fake(f"fastbrain::{name}_grad", shape_grad, lib=library)
     return library
+
+
+def tokens_like(weight: Tensor, values: StoredValues) -> Tensor:
+    """Return an empty tensor (B, n_tokens, D) for the tokens."""
+    # no len(): it would fix a size that torch.compile keeps symbolic
+    return weight.new_empty(values.volumes.shape[0], values.offsets.shape[0], weight.shape[0])

@@ -6,7 +6,7 @@ gradient is a ``torch.autograd.Function`` around them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,19 +17,33 @@ from torch.autograd.function import once_differentiable
 from ... import _native
 from ...grid import TokenGrid
 from .._dispatch import any_gradient
+from .._tensors import address, contiguous
+from .checks import TokenizeProblem
 
 # one 64-bit word holds the mask of a row along x
 _WIDEST_ROW = 64
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
+_STORED = "Tensor volumes, Tensor bases, Tensor bits, Tensor? mean, Tensor? inv_std, float scale"
+_library.define(f"tokenize_voxels_cpu(Tensor weight, Tensor? bias, {_STORED}) -> Tensor")
 _library.define(
-    "tokenize_voxels_cpu(Tensor volumes, Tensor weight, Tensor? bias, Tensor bases, Tensor bits, "
-    "Tensor? mean, Tensor? inv_std, float scale) -> Tensor"
+    f"tokenize_voxels_cpu_grad(Tensor grad, SymInt frames, int[] kernel, {_STORED}) -> Tensor"
 )
-_library.define(
-    "tokenize_voxels_cpu_grad(Tensor grad, Tensor volumes, Tensor bases, Tensor bits, "
-    "Tensor? mean, Tensor? inv_std, float scale, SymInt frames, int[] kernel) -> Tensor"
-)
+
+
+class StoredRows(NamedTuple):
+    """Raw values, the rows of voxels that make up each patch, and the statistics.
+
+    `bases` and `bits` are those of :func:`rows_of`.
+    """
+
+    volumes: Tensor
+    bases: Tensor
+    bits: Tensor
+    mean: Tensor | None
+    inv_std: Tensor | None
+    scale: float
+
 
 _rows: WeakKeyDictionary[TokenGrid, tuple[Tensor, Tensor]] = WeakKeyDictionary()
 
@@ -60,16 +74,9 @@ def rows_of(grid: TokenGrid) -> tuple[Tensor, Tensor]:
     return _rows[grid]
 
 
-def can_run(
-    volumes: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    grid: TokenGrid,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
-) -> str | None:
+def can_run(problem: TokenizeProblem) -> str | None:
     """Return None, or the reason why the C++ kernel cannot run the checked problem."""
+    volumes, weight, grid = problem.volumes, problem.weight, problem.grid
     if weight.device.type != "cpu":
         return f"the tensors are on {weight.device}"
     if weight.dtype != torch.float32:
@@ -83,155 +90,92 @@ def can_run(
     return None
 
 
-def call(
-    volumes: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    grid: TokenGrid,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
-) -> Tensor:
+def call(problem: TokenizeProblem) -> Tensor:
     """Tokenize on the CPU, with gradients for weight and bias."""
-    bases, bits = rows_of(grid)
+    volumes, weight, bias, grid, mean, inv_std, scale = problem
+    rows = rows_of(grid)
     if not any_gradient(weight, bias) and not torch.compiler.is_compiling():
         # with cold caches the dispatcher takes a tenth of the time of a fine grid
-        return _forward(volumes, weight, bias, bases, bits, mean, inv_std, scale)
-    fixed = [None if t is None else t.detach() for t in (volumes, mean, inv_std)]
-    return _Tokenize.apply(weight, bias, fixed[0], bases, bits, fixed[1], fixed[2], scale)
+        return _forward(weight, bias, volumes, *rows, mean, inv_std, scale)
+    mean, inv_std = (None if t is None else t.detach() for t in (mean, inv_std))
+    return _Tokenize.apply(weight, bias, volumes.detach(), *rows, mean, inv_std, scale)
 
 
 class _Tokenize(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        weight: Tensor,
-        bias: Tensor | None,
-        volumes: Tensor,
-        bases: Tensor,
-        bits: Tensor,
-        mean: Tensor | None,
-        inv_std: Tensor | None,
-        scale: float,
-    ) -> Tensor:
-        ctx.save_for_backward(volumes, bases, bits, mean, inv_std)
-        ctx.scale, ctx.frames, ctx.kernel = scale, weight.shape[1], list(weight.shape[2:])
-        return torch.ops.fastbrain.tokenize_voxels_cpu(
-            volumes, weight, bias, bases, bits, mean, inv_std, scale
-        )
+    def forward(ctx: Any, weight: Tensor, bias: Tensor | None, *stored: Any) -> Tensor:
+        *tensors, ctx.scale = stored
+        ctx.save_for_backward(*tensors)
+        ctx.frames, ctx.kernel = weight.shape[1], list(weight.shape[2:])
+        return torch.ops.fastbrain.tokenize_voxels_cpu(weight, bias, *stored)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        volumes, bases, bits, mean, inv_std = ctx.saved_tensors
         grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
             grad_weight = torch.ops.fastbrain.tokenize_voxels_cpu_grad(
-                grad, volumes, bases, bits, mean, inv_std, ctx.scale, ctx.frames, ctx.kernel
+                grad, ctx.frames, ctx.kernel, *ctx.saved_tensors, ctx.scale
             )
         if ctx.needs_input_grad[1]:
             grad_bias = grad.sum(dim=(0, 1))
         return grad_weight, grad_bias, None, None, None, None, None, None
 
 
-def _source(
-    volumes: Tensor,
-    bases: Tensor,
-    bits: Tensor,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
-    width: int,
-) -> Any:
+def _source(rows: StoredRows, width: int) -> Any:
+    volumes, mean, inv_std = rows.volumes, rows.mean, rows.inv_std
     return _native.VoxelSource(
-        volumes=volumes.data_ptr(),
+        volumes=address(volumes),
         is_int16=volumes.dtype == torch.int16,
         packed=volumes.dim() == 4,
-        mean=0 if mean is None else mean.data_ptr(),
+        mean=address(mean),
         mean_packed=mean is not None and mean.dim() == 2,
-        inv_std=0 if inv_std is None else inv_std.data_ptr(),
+        inv_std=address(inv_std),
         inv_std_packed=inv_std is not None and inv_std.dim() == 2,
-        bases=bases.data_ptr(),
-        bits=bits.data_ptr(),
-        sizes=(*volumes.shape[:2], volumes.shape[2:].numel(), *bases.shape, width),
-        scale=scale,
+        bases=address(rows.bases),
+        bits=address(rows.bits),
+        sizes=(*volumes.shape[:2], volumes.shape[2:].numel(), *rows.bases.shape, width),
+        scale=rows.scale,
     )
 
 
-def _forward(
-    volumes: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    bases: Tensor,
-    bits: Tensor,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
-) -> Tensor:
-    volumes, weight, bias, mean, inv_std = _contiguous(volumes, weight, bias, mean, inv_std)
-    out = weight.new_empty(volumes.shape[0], bases.shape[0], weight.shape[0])
+def _forward(weight: Tensor, bias: Tensor | None, *stored: Any) -> Tensor:
+    out = _fake_forward(weight, bias, *stored)
+    weight, bias, *kept = contiguous(weight, bias, *stored)
+    rows = StoredRows(*kept)
     _native.voxel_tokenizer_forward(
-        _source(volumes, bases, bits, mean, inv_std, scale, weight.shape[-1]),
-        weight=weight.data_ptr(),
-        bias=0 if bias is None else bias.data_ptr(),
-        features=weight.shape[0],
-        out=out.data_ptr(),
+        _source(rows, weight.shape[-1]),
+        weight=address(weight),
+        bias=address(bias),
+        features=len(weight),
+        out=address(out),
         threads=torch.get_num_threads(),
     )
     return out
 
 
-def _weight_grad(
-    grad: Tensor,
-    volumes: Tensor,
-    bases: Tensor,
-    bits: Tensor,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
-    frames: int,
-    kernel: list[int],
-) -> Tensor:
-    grad, volumes, mean, inv_std = _contiguous(grad, volumes, mean, inv_std)
-    out = grad.new_empty(grad.shape[-1], frames, *kernel)
+def _weight_grad(grad: Tensor, frames: int, kernel: list[int], *stored: Any) -> Tensor:
+    grad, *kept = contiguous(grad, *stored)
+    rows = StoredRows(*kept)
+    out = _fake_weight_grad(grad, frames, kernel)
     _native.voxel_tokenizer_backward(
-        _source(volumes, bases, bits, mean, inv_std, scale, kernel[-1]),
-        grad=grad.data_ptr(),
+        _source(rows, kernel[-1]),
+        grad=address(grad),
         features=grad.shape[-1],
-        grad_weight=out.data_ptr(),
+        grad_weight=address(out),
         threads=torch.get_num_threads(),
     )
     return out
-
-
-def _contiguous(*tensors: Tensor | None) -> tuple[Any, ...]:
-    return tuple(None if t is None else t.contiguous() for t in tensors)
 
 
 def _fake_forward(
-    volumes: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    bases: Tensor,
-    bits: Tensor,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
+    weight: Tensor, bias: Tensor | None, volumes: Tensor, bases: Tensor, *_: Any
 ) -> Tensor:
+    # no len(): it would fix a size that torch.compile keeps symbolic
     return weight.new_empty(volumes.shape[0], bases.shape[0], weight.shape[0])
 
 
-def _fake_weight_grad(
-    grad: Tensor,
-    volumes: Tensor,
-    bases: Tensor,
-    bits: Tensor,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
-    frames: int,
-    kernel: list[int],
-) -> Tensor:
+def _fake_weight_grad(grad: Tensor, frames: int, kernel: list[int], *_: Any) -> Tensor:
     return grad.new_empty(grad.shape[-1], frames, *kernel)
 
 

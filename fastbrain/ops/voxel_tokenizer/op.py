@@ -13,28 +13,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import InputError
 from ...grid import TokenGrid
-from .. import _checks, _dispatch
+from .. import _dispatch
 from . import cpu, cuda, patches, triton
+from .checks import TokenizeProblem, tokenize_problem
 
-STORED = (torch.int16, torch.float32, torch.float16, torch.bfloat16)
 
-
-def reference(
-    volumes: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    grid: TokenGrid,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
-) -> Tensor:
+def reference(problem: TokenizeProblem) -> Tensor:
     """Reference implementation of :func:`tokenize_voxels` in plain PyTorch."""
-    offsets = patches.offsets_of(grid, weight.device)
-    rows = patches.patches(volumes, offsets, mean, inv_std, scale, weight.dtype)
+    weight = problem.weight
+    offsets = patches.offsets_of(problem.grid, weight.device)
+    rows = patches.patches(patches.stored(problem, offsets), weight.dtype)
     with torch.autocast(weight.device.type, enabled=False):
-        return F.linear(rows, weight.flatten(1), bias)
+        return F.linear(rows, weight.flatten(1), problem.bias)
 
 
 def tokenize_voxels(
@@ -75,64 +66,16 @@ def tokenize_voxels(
     BackendError
         The requested backend cannot run these inputs.
     """
-    problem = _problem(volumes, weight, bias, grid=grid, mean=mean, inv_std=inv_std, scale=scale)
-    return _dispatch.run(OPERATIONS["tokenize_voxels"], problem, backend)
-
-
-def _problem(
-    volumes: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    *,
-    grid: TokenGrid,
-    mean: Tensor | None = None,
-    inv_std: Tensor | None = None,
-    scale: float = 1.0,
-) -> tuple[object, ...]:
-    function = "tokenize_voxels"
-    if not isinstance(grid, TokenGrid):
-        raise InputError(
-            f"{function}: grid must be a TokenGrid, got {type(grid).__name__}. "
-            "Make one with TokenGrid.from_mask."
-        )
-    _checks.tensor(
-        function,
-        "weight",
-        weight,
-        (None, None, *grid.kernel),
-        dtypes=_checks.FLOATS,
-        layout="(D, F, kz, ky, kx)",
+    problem = tokenize_problem(
+        volumes, weight, bias, grid=grid, mean=mean, inv_std=inv_std, scale=scale
     )
-    frames = weight.shape[1]
-    _checks.tensor(function, "volumes", volumes, dtypes=STORED, like=weight)
-    packed = (grid.n_tokens, grid.patch_voxels)
-    if volumes.shape[1:] not in ((frames, *grid.shape), (frames, *packed)):
-        raise InputError(
-            f"{function}: volumes must have shape (B, {frames}, "
-            f"{', '.join(str(n) for n in grid.shape)}) or (B, {frames}, {packed[0]}, {packed[1]}), "
-            f"got {tuple(volumes.shape)}. The grid must be the one the volumes were made with."
-        )
-    if bias is not None:
-        _checks.tensor(
-            function, "bias", bias, weight.shape[:1], dtypes=(weight.dtype,), like=weight
-        )
-    for name, value in (("mean", mean), ("inv_std", inv_std)):
-        if value is None:
-            continue
-        _checks.tensor(function, name, value, dtypes=(torch.float32,), like=weight)
-        if value.shape not in (grid.shape, packed):
-            raise InputError(
-                f"{function}: {name} must have shape {grid.shape} or {packed}, "
-                f"got {tuple(value.shape)}. Use the statistics of the same grid."
-            )
-    scale = _checks.finite(function, "scale", scale, low=float("-inf"), high=float("inf"))
-    return volumes, weight, bias, grid, mean, inv_std, scale
+    return _dispatch.run(OPERATIONS["tokenize_voxels"], problem, backend)
 
 
 OPERATIONS = {
     "tokenize_voxels": _dispatch.Operation(
         "tokenize_voxels",
-        _problem,
+        tokenize_problem,
         (
             _dispatch.Backend("cuda", cuda.can_run, cuda.call),
             _dispatch.Backend("triton", triton.can_run, triton.call),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...grid import TokenGrid
+from .checks import StoredValues, TokenizeProblem
 
 # torch.compile then compiles once for each grid and detects a change of grid
 torch.utils._pytree.register_constant(TokenGrid)
@@ -42,44 +43,39 @@ def gather(values: Tensor, offsets: Tensor) -> Tensor:
     return values.flatten(-3)[..., offsets.clamp_min(0)]
 
 
-def patches(
-    volumes: Tensor,
-    offsets: Tensor,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
-    dtype: torch.dtype,
-) -> Tensor:
+def stored(problem: TokenizeProblem, offsets: Tensor) -> StoredValues:
+    """Return the values of a problem; no gradient flows to them."""
+    fixed = [
+        None if t is None else t.detach() for t in (problem.volumes, problem.mean, problem.inv_std)
+    ]
+    assert fixed[0] is not None
+    return StoredValues(fixed[0], offsets, fixed[1], fixed[2], problem.scale)
+
+
+def patches(values: StoredValues, dtype: torch.dtype) -> Tensor:
     """Compute rows (B, n_tokens, F·P) of ``(scale · v - mean) · inv_std``; 0 outside the mask."""
     wide = torch.promote_types(dtype, torch.float32)
-    values = gather(volumes, offsets).detach().to(wide) * scale  # (B, F, n_tokens, P)
-    if mean is not None:
-        values = values - gather(mean, offsets).detach()
-    if inv_std is not None:
-        values = values * gather(inv_std, offsets).detach()
+    offsets = values.offsets
+    rows = gather(values.volumes, offsets).to(wide) * values.scale  # (B, F, n_tokens, P)
+    if values.mean is not None:
+        rows = rows - gather(values.mean, offsets)
+    if values.inv_std is not None:
+        rows = rows * gather(values.inv_std, offsets)
     # not a product with the mask: a voxel outside may be NaN
-    values = torch.where(offsets >= 0, values, 0.0).to(dtype)
-    return values.transpose(1, 2).flatten(2)
+    rows = torch.where(offsets >= 0, rows, 0.0).to(dtype)
+    return rows.transpose(1, 2).flatten(2)
 
 
-def weight_grad(
-    grad: Tensor,
-    volumes: Tensor,
-    offsets: Tensor,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
-    dtype: torch.dtype,
-) -> Tensor:
+def weight_grad(grad: Tensor, values: StoredValues, dtype: torch.dtype) -> Tensor:
     """Compute the gradient of the weight, (D, F·P) in at least float32, from patches in `dtype`.
 
     The patches are recomputed from the raw values one window at a time, so that those of a whole
     batch are never in memory together.
     """
     wide = torch.promote_types(dtype, torch.float32)
-    inner = volumes.shape[1] * offsets.shape[1]
+    inner = values.volumes.shape[1] * values.offsets.shape[1]
     total = grad.new_zeros(grad.shape[-1], inner, dtype=wide)
-    for b in range(len(volumes)):
-        rows = patches(volumes[b : b + 1], offsets, mean, inv_std, scale, dtype)[0]
-        total += grad[b].T @ rows
+    for b in range(len(values.volumes)):
+        window = values._replace(volumes=values.volumes[b : b + 1])
+        total += grad[b].T @ patches(window, dtype)[0]
     return total

@@ -5,93 +5,45 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...grid import TokenGrid
 from .. import _triton
+from .._tensors import contiguous
 from . import patches
-from .autograd import Tokenize, register
+from .autograd import register, tokenize
+from .checks import StoredValues, TokenizeProblem
 
 
-def can_run(
-    volumes: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    grid: TokenGrid,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
-) -> str | None:
+def can_run(problem: TokenizeProblem) -> str | None:
     """Return None, or the reason why the Triton kernel cannot run the checked problem."""
-    return _triton.unread("weight", weight) or patches.too_large(grid)
+    return _triton.unread("weight", problem.weight) or patches.too_large(problem.grid)
 
 
-def call(
-    volumes: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    grid: TokenGrid,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
-) -> Tensor:
+def call(problem: TokenizeProblem) -> Tensor:
     """Tokenize on the GPU, with gradients for weight and bias."""
-    offsets = patches.offsets_of(grid, weight.device, torch.int32)
-    fixed = [None if t is None else t.detach() for t in (volumes, mean, inv_std)]
+    offsets = patches.offsets_of(problem.grid, problem.weight.device, torch.int32)
+    values = patches.stored(problem, offsets)
+    mean, inv_std = values.mean, values.inv_std
     if mean is not None and inv_std is not None and mean.dim() != inv_std.dim():
         # the kernel reads both with the same table of offsets
-        fixed[1:] = (
-            torch.where(offsets >= 0, patches.gather(t.detach(), offsets), 0)
-            for t in (mean, inv_std)
+        mean, inv_std = (
+            torch.where(offsets >= 0, patches.gather(t, offsets), 0) for t in (mean, inv_std)
         )
-    return Tokenize.apply("triton", weight, bias, fixed[0], offsets, fixed[1], fixed[2], scale)
+        values = values._replace(mean=mean, inv_std=inv_std)
+    return tokenize("triton", problem, values)
 
 
-def _forward(
-    volumes: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    offsets: Tensor,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
-) -> Tensor:
+def _forward(weight: Tensor, bias: Tensor | None, values: StoredValues) -> Tensor:
     # imported here, so that only a call that needs Triton imports it
     from ...kernels import voxel_tokenizer as kernels
 
-    return kernels.forward(
-        volumes.contiguous(),
-        weight.contiguous(),
-        _contiguous(bias),
-        offsets.contiguous(),
-        _contiguous(mean),
-        _contiguous(inv_std),
-        scale,
-        exact=_triton.INTERPRETED,
-    )
+    weight, bias, *stored = contiguous(weight, bias, *values)
+    values = StoredValues(*stored)
+    return kernels.forward(values.volumes, weight, bias, *values[1:], exact=_triton.INTERPRETED)
 
 
-def _weight_grad(
-    grad: Tensor,
-    volumes: Tensor,
-    offsets: Tensor,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
-) -> Tensor:
+def _weight_grad(grad: Tensor, values: StoredValues) -> Tensor:
     from ...kernels import voxel_tokenizer as kernels
 
-    return kernels.backward(
-        grad.contiguous(),
-        volumes.contiguous(),
-        offsets.contiguous(),
-        _contiguous(mean),
-        _contiguous(inv_std),
-        scale,
-        exact=_triton.INTERPRETED,
-    )
-
-
-def _contiguous(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()
+    return kernels.backward(*contiguous(grad, *values), exact=_triton.INTERPRETED)
 
 
 _library = register("triton", _forward, _weight_grad, _triton.KEYS)

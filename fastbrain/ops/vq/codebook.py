@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +39,16 @@ class PackedCodebook:
     panels: Tensor | None
     weights: Tensor | None
     version: int | None
+
+
+class LookupProblem(NamedTuple):
+    """Checked arguments of ``vq_lookup``; `packed` holds `codebook` if it was packed."""
+
+    x: Tensor
+    codebook: Tensor
+    metric: str
+    mask: Tensor | None
+    packed: PackedCodebook | None
 
 
 def check_fresh(function: str, packed: PackedCodebook) -> None:
@@ -109,6 +120,6 @@ def is_tiny(value: Tensor) -> bool:
 def too_large(function: str, name: str, power: int) -> InputError:
     """Return the error for float64 values with products that overflow."""
     return InputError(
-        f"{function}: {name} must be below 2^{power}, got values whose products exceed float64. "
+        f"{function}: {name} must be below 2^{power}, got values with products beyond float64. "
         "Scale rows and codes down."
     )

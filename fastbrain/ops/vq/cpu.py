@@ -7,19 +7,15 @@ no gradient, so no backward pass is defined.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ... import _native
-
-if TYPE_CHECKING:
-    from .codebook import PackedCodebook
-    from .state import VQState
-
-# numbered as in csrc/vq.h
-_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}
+from .._tensors import DTYPES, address, contiguous
+from .codebook import LookupProblem
+from .state import UpdateProblem
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define("vq_pack_cpu(Tensor codebook, bool euclidean) -> Tensor")
@@ -31,19 +27,16 @@ _library.define(
 )
 
 
-def can_run(
-    x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
-) -> str | None:
+def can_run(problem: LookupProblem) -> str | None:
     """Return None, or the reason why the C++ kernel cannot run the checked lookup."""
-    if len(codebook) >= 1 << 31:
-        return f"the codebook holds {len(codebook)} codes; it counts them in 32 bits"
-    return _can_read(x)
+    if len(problem.codebook) >= 1 << 31:
+        return f"the codebook holds {len(problem.codebook)} codes; it counts them in 32 bits"
+    return _can_read(problem.x)
 
 
-def call(
-    x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
-) -> Tensor:
+def call(problem: LookupProblem) -> Tensor:
     """Return the index of the nearest code, on the CPU."""
+    x, codebook, metric, mask, packed = problem
     codes = codebook.detach() if packed is None or packed.panels is None else packed.panels
     x = x.detach() if x.requires_grad else x
     return _lookup(x, mask, codes, metric == "euclidean", codebook.shape[0])
@@ -54,16 +47,15 @@ def pack(codebook: Tensor, metric: str) -> Tensor:
     return torch.ops.fastbrain.vq_pack_cpu(codebook, metric == "euclidean")
 
 
-def can_sum(
-    state: VQState, x: Tensor, indices: Tensor, decay: float, mask: Tensor | None, group: object
-) -> str | None:
+def can_sum(problem: UpdateProblem) -> str | None:
     """Return None, or the reason why the C++ kernel cannot run the checked update."""
-    return _can_read(x)
+    return _can_read(problem.x)
 
 
-def sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+def sums(problem: UpdateProblem) -> tuple[Tensor, Tensor]:
     """Count the rows of each code, (C,) int64, and add them up, (C, D) at least float32."""
-    return torch.ops.fastbrain.vq_update_cpu(x.detach(), indices, mask, count)
+    x, count = problem.x.detach(), len(problem.state.codebook)
+    return torch.ops.fastbrain.vq_update_cpu(x, problem.indices, problem.mask, count)
 
 
 def _can_read(x: Tensor) -> str | None:
@@ -100,11 +92,11 @@ def _pack(codebook: Tensor, euclidean: bool) -> Tensor:
     codes = _plain(codebook, euclidean, _precision(codebook))
     out = _fake_pack(codes, euclidean)
     _entry("vq_pack", codes.dtype)(
-        codes=codes.data_ptr(),
+        codes=address(codes),
         euclidean=euclidean,
         count=codes.shape[0],
         width=codes.shape[1],
-        out=out.data_ptr(),
+        out=address(out),
         threads=torch.get_num_threads(),
     )
     return out
@@ -115,39 +107,37 @@ def _nearest(x: Tensor, mask: Tensor | None, codes: Tensor, euclidean: bool, cou
     packed = codes.dim() == 1
     if not packed:
         codes = _plain(codes, euclidean, _precision(x, codes))
-    x = x.contiguous()
-    mask = None if mask is None else mask.contiguous()
-    out = _fake_nearest(x, mask, codes, euclidean, count)
+    x, mask = contiguous(x, mask)
+    out = _fake_nearest(x)
     _entry("vq_lookup", codes.dtype)(
-        rows=x.data_ptr(),
-        type=_TYPES[x.dtype],
-        mask=0 if mask is None else mask.data_ptr(),
+        rows=address(x),
+        type=DTYPES[x.dtype],
+        mask=address(mask),
         count=out.numel(),
-        codes=codes.data_ptr(),
+        codes=address(codes),
         packed=packed,
         euclidean=euclidean,
         code_count=count,
         width=x.shape[-1],
-        out=out.data_ptr(),
+        out=address(out),
         threads=torch.get_num_threads(),
     )
     return out
 
 
 def _sums(x: Tensor, indices: Tensor, mask: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
-    x, indices = x.contiguous(), indices.contiguous()
-    mask = None if mask is None else mask.contiguous()
+    x, indices, mask = contiguous(x, indices, mask)
     counts, total = _fake_sums(x, indices, mask, count)
     _entry("vq_sums", total.dtype)(
-        rows=x.data_ptr(),
-        type=_TYPES[x.dtype],
-        mask=0 if mask is None else mask.data_ptr(),
+        rows=address(x),
+        type=DTYPES[x.dtype],
+        mask=address(mask),
         count=indices.numel(),
         width=x.shape[-1],
-        indices=indices.data_ptr(),
+        indices=address(indices),
         codes=count,
-        counts=counts.data_ptr(),
-        sums=total.data_ptr(),
+        counts=address(counts),
+        sums=address(total),
         threads=torch.get_num_threads(),
     )
     return counts, total
@@ -159,9 +149,7 @@ def _fake_pack(codebook: Tensor, euclidean: bool) -> Tensor:
     return codebook.new_empty(numbers, dtype=precision)
 
 
-def _fake_nearest(
-    x: Tensor, mask: Tensor | None, codes: Tensor, euclidean: bool, count: int
-) -> Tensor:
+def _fake_nearest(x: Tensor, *_: Any) -> Tensor:
     return x.new_empty(x.shape[:-1], dtype=torch.int64)
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import _cuda
+from .._tensors import DTYPES, GPU_FLOATS, address, contiguous
+from .codebook import LookupProblem
 from .scored import scored
-
-if TYPE_CHECKING:
-    from .codebook import PackedCodebook
 
 # for more rows every code is read too often, and the larger tiles of Triton are faster
 _MOST_ROWS = 64
@@ -24,49 +23,44 @@ _library.define(
 )
 
 
-def can_run(
-    x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
-) -> str | None:
+def can_run(problem: LookupProblem) -> str | None:
     """Return None, or the reason why the CUDA kernel cannot run the checked lookup."""
-    for value in (x, codebook):
+    for value in (problem.x, problem.codebook):
         reason = _cuda.missing(value)
         if reason is not None:
             return reason
-        if value.dtype not in _cuda.TYPES:
+        if value.dtype not in GPU_FLOATS:
             return f"a tensor is {value.dtype}; it takes float32, float16 and bfloat16"
-    rows = x.shape[:-1].numel()
+    rows = problem.x.shape[:-1].numel()
     if rows > _MOST_ROWS:
         return f"there are {rows} rows; it is meant for at most {_MOST_ROWS}"
-    if len(codebook) >= 1 << 31:
-        return f"the codebook holds {len(codebook)} codes; it counts them in 32 bits"
+    if len(problem.codebook) >= 1 << 31:
+        return f"the codebook holds {len(problem.codebook)} codes; it counts them in 32 bits"
     return None
 
 
-def call(
-    x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
-) -> Tensor:
+def call(problem: LookupProblem) -> Tensor:
     """Return the index of the nearest code, on the GPU."""
-    return torch.ops.fastbrain.vq_lookup_cuda(*scored(x, codebook, metric, mask, packed))
+    return torch.ops.fastbrain.vq_lookup_cuda(*scored(problem))
 
 
 def _nearest(
     x: Tensor, mask: Tensor | None, codes: Tensor, weights: Tensor, cosine: bool
 ) -> Tensor:
-    x, codes, weights = x.contiguous(), codes.contiguous(), weights.contiguous()
-    mask = None if mask is None else mask.contiguous()
-    out = _fake(x, mask, codes, weights, cosine)
+    x, mask, codes, weights = contiguous(x, mask, codes, weights)
+    out = _fake(x)
     blocks = min(-(-codes.shape[0] // _BLOCK_CODES), _MOST_BLOCKS)
     found = x.new_empty(blocks * out.numel(), dtype=torch.int64)
     _cuda.launch(
         "vq_lookup_cuda",
         x,
-        x=_cuda.address(x),
-        type=_cuda.TYPES[x.dtype],
-        codebook=_cuda.address(codes),
-        weights=_cuda.address(weights),
-        mask=_cuda.address(mask),
-        found=_cuda.address(found),
-        out=_cuda.address(out),
+        x=address(x),
+        type=DTYPES[x.dtype],
+        codebook=address(codes),
+        weights=address(weights),
+        mask=address(mask),
+        found=address(found),
+        out=address(out),
         rows=out.numel(),
         codes=codes.shape[0],
         width=codes.shape[1],
@@ -76,7 +70,7 @@ def _nearest(
     return out
 
 
-def _fake(x: Tensor, mask: Tensor | None, codes: Tensor, weights: Tensor, cosine: bool) -> Tensor:
+def _fake(x: Tensor, *_: Any) -> Tensor:
     return x.new_empty(x.shape[:-1], dtype=torch.int64)
 
 

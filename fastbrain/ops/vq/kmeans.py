@@ -16,7 +16,7 @@ from ...errors import InputError
 from .. import _checks, _dispatch
 from . import update
 from .lookup import vq_lookup
-from .state import VQState
+from .state import UpdateProblem, VQState
 
 _MOST_ITERATIONS, _MOST_COUNT = 100_000, 1e9
 
@@ -84,9 +84,8 @@ def vq_init(
     state = VQState(start, start.new_zeros(codes), torch.zeros_like(start))
     for _ in range(iterations):
         indices = vq_lookup(x, state.codebook, mask=mask)
-        problem = (state, x, indices, 0.0, mask, None)
-        sums = _dispatch.choose(update.SUMS, problem, None).call
-        counts, totals = sums(x, indices, mask, codes)
+        problem = UpdateProblem(state, x, indices, 0.0, mask, None)
+        counts, totals = _dispatch.choose(update.SUMS, problem, None).call(problem)
         state.count.copy_(counts)
         state.total.copy_(totals)
         used = (counts > 0)[:, None]

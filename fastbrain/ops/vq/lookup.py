@@ -16,20 +16,23 @@ from torch import Tensor
 from ...errors import InputError
 from .. import _checks, _dispatch
 from . import cpu, cuda, triton
-from .codebook import PackedCodebook, check_codebook, check_fresh, check_metric, is_tiny, too_large
+from .codebook import (
+    LookupProblem,
+    PackedCodebook,
+    check_codebook,
+    check_fresh,
+    check_metric,
+    is_tiny,
+    too_large,
+)
 from .update import check_rows
 
 _CHUNK_ELEMENTS = 1 << 22
 
 
-def reference(
-    x: Tensor,
-    codebook: Tensor,
-    metric: str,
-    mask: Tensor | None,
-    packed: PackedCodebook | None = None,
-) -> Tensor:
+def reference(problem: LookupProblem) -> Tensor:
     """Reference implementation of :func:`vq_lookup` in plain PyTorch."""
+    x, codebook, metric, mask, _ = problem
     rows = x.detach().reshape(-1, x.shape[-1]).to(torch.float64)
     codes = codebook.detach().to(torch.float64)
     if metric == "cosine":
@@ -100,11 +103,11 @@ def _problem(
     *,
     metric: str = "euclidean",
     mask: Tensor | None = None,
-) -> tuple[object, ...]:
+) -> LookupProblem:
     function = "vq_lookup"
     # the full checks take a noticeable share of the time of a single row: try the quick ones first
     if type(codebook) is PackedCodebook and mask is None and _plainly_right(x, codebook, metric):
-        return x, codebook.codebook, metric, None, codebook
+        return LookupProblem(x, codebook.codebook, metric, None, codebook)
     power = _power(x)
     fits = check_rows(function, x, mask, power)
     check_metric(function, metric)
@@ -126,13 +129,13 @@ def _problem(
     if packed is not None and packed.panels is None and codebook.is_cpu and not tiny:
         fits = False
     if fits and not tiny:
-        return x, codebook, metric, mask, packed
+        return LookupProblem(x, codebook, metric, mask, packed)
     if torch.float64 not in (x.dtype, codebook.dtype):
-        return x.double(), codebook.double(), metric, mask, None
+        return LookupProblem(x.double(), codebook.double(), metric, mask, None)
     if not fits:
         raise too_large(function, "x", power)
     factor = _enlarging(x, codebook)
-    return x.double() * factor, codebook.double() * factor, metric, mask, None
+    return LookupProblem(x.double() * factor, codebook.double() * factor, metric, mask, None)
 
 
 def _enlarging(*values: Tensor) -> float:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .codebook import PackedCodebook, weights_of
+from .codebook import LookupProblem, weights_of
 
 
-def scored(
-    x: Tensor, codebook: Tensor, metric: str, mask: Tensor | None, packed: PackedCodebook | None
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor, bool]:
+def scored(problem: LookupProblem) -> tuple[Tensor, Tensor | None, Tensor, Tensor, bool]:
     """Return the arguments of the GPU operators: x, mask, codes, weights, cosine."""
+    x, codebook, metric, mask, packed = problem
     weights = None if packed is None else packed.weights
     if weights is None:
         weights = weights_of(codebook.detach(), metric)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch import distributed as dist
 
 from .codebook import check_codebook
 
@@ -44,3 +46,14 @@ class VQState:
         wide = torch.promote_types(codebook.dtype, torch.float32)
         codes = codebook.detach().to(wide, copy=True)
         return cls(codes, codes.new_ones(len(codes)), codes.clone())
+
+
+class UpdateProblem(NamedTuple):
+    """Checked arguments of ``vq_update_``."""
+
+    state: VQState
+    x: Tensor
+    indices: Tensor
+    decay: float
+    mask: Tensor | None
+    group: dist.ProcessGroup | None

@@ -17,19 +17,18 @@ from ...errors import InputError
 from .. import _checks, _dispatch
 from . import cpu, triton
 from .segments import sort_by_code
-from .state import VQState
+from .state import UpdateProblem, VQState
 
 # added to every count, so that a rare code is not divided by almost nothing
 _SMOOTHING = 1e-5
 
-Sums = Callable[[Tensor, Tensor, "Tensor | None", int], tuple[Tensor, Tensor]]
+Sums = Callable[[UpdateProblem], tuple[Tensor, Tensor]]
 
 
-def reference_sums(
-    x: Tensor, indices: Tensor, mask: Tensor | None, count: int
-) -> tuple[Tensor, Tensor]:
+def reference_sums(problem: UpdateProblem) -> tuple[Tensor, Tensor]:
     """Count and add up the rows of each code by sorted segments, without a host sync."""
-    order, bounds = sort_by_code(indices, mask, count)
+    x, count = problem.x, len(problem.state.codebook)
+    order, bounds = sort_by_code(problem.indices, problem.mask, count)
     wide = torch.promote_types(x.dtype, torch.float32)
     rows = x.detach().reshape(-1, x.shape[-1])[order].to(wide)
     counts = bounds.diff()
@@ -40,20 +39,13 @@ def reference_sums(
     return counts, sums[:count]
 
 
-def _update_by(sums: Sums) -> Callable[..., None]:
+def _update_by(sums: Sums) -> Callable[[UpdateProblem], None]:
     """Make the update of a backend from its `sums`, which adds up the rows of each code."""
 
-    def call(
-        state: VQState,
-        x: Tensor,
-        indices: Tensor,
-        decay: float,
-        mask: Tensor | None,
-        group: dist.ProcessGroup | None,
-    ) -> None:
+    def call(problem: UpdateProblem) -> None:
         with torch.no_grad():
-            counts, totals = sums(x, indices, mask, len(state.codebook))
-            _average(state, *everywhere(counts, totals, group), decay)
+            counts, totals = everywhere(*sums(problem), problem.group)
+            _average(problem.state, counts, totals, problem.decay)
 
     return call
 
@@ -183,7 +175,7 @@ def _problem(
     decay: float,
     mask: Tensor | None = None,
     group: dist.ProcessGroup | None = None,
-) -> tuple[object, ...]:
+) -> UpdateProblem:
     function = "vq_update_"
     check_sums(function, x, mask)
     check_state(function, state, x)
@@ -198,7 +190,7 @@ def _problem(
     if not isinstance(decay, (int, float)) or not 0 <= decay < 1:
         raise InputError(f"{function}: decay must be in [0, 1), got {decay!r}.")
     check_group(function, group)
-    return state, x, indices, float(decay), mask, group
+    return UpdateProblem(state, x, indices, float(decay), mask, group)
 
 
 # sums by backend, the only part of an update that differs between backends
