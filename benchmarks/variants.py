@@ -12,8 +12,8 @@ from fastbrain.llm4brain import (
     QFormerConfig,
     VideoConfig,
 )
-from fastbrain.llm4brain.training import preset
-from fastbrain.training import LossConfig, OptimConfig, StageConfig
+from fastbrain.llm4brain.training import LLM4BrainStage, LossConfig, preset
+from fastbrain.training import OptimConfig
 
 SNR = 0.25
 SIZES = LLM4BrainConfig(
@@ -32,17 +32,17 @@ class Variant:
 
     title: str
     sizes: LLM4BrainConfig = SIZES
-    stage1: StageConfig | None = STAGE1
-    stage2: StageConfig = STAGE2
+    stage1: LLM4BrainStage | None = STAGE1
+    stage2: LLM4BrainStage = STAGE2
     snr: float = SNR
 
 
-def without(stage: StageConfig, *groups: str) -> StageConfig:
+def without(stage: LLM4BrainStage, *groups: str) -> LLM4BrainStage:
     """The stage without some groups."""
     return replace(stage, groups=tuple(g for g in stage.groups if g not in groups))
 
 
-def losses(**changed: Any) -> StageConfig:
+def losses(**changed: Any) -> LLM4BrainStage:
     """Stage II with other weights or temperatures."""
     return replace(STAGE2, losses=LossConfig(**changed))
 

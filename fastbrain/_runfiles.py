@@ -27,6 +27,18 @@ from ._rules import (
 )
 from .errors import CheckpointError, CohortError
 
+
+def changed_entries(now: Mapping[str, Any], before: Any) -> list[str]:
+    """List the entries of a configuration that differ from those read from disk, sorted.
+
+    `now` is compared as JSON stores it, with lists instead of tuples; other entries of `before` do
+    not count.
+    """
+    before = before if isinstance(before, Mapping) else {}
+    stored = json.loads(json.dumps(now))
+    return sorted(key for key in stored if key not in before or before[key] != stored[key])
+
+
 interval = record_of({"low": number, "high": number})
 score = record_of(
     {"metric": text, "mode": text, "value": number, "n": count, "chance": none_or(number),

@@ -7,7 +7,6 @@ fastbrain demo --out runs/chance --snr 0   (no signal: must land at chance)
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 from .._environment import check_environment
 from .._io import new_output, read_json, write_atomic
 from .._progress import say
+from .._runfiles import changed_entries
 from ..data import (
     CohortDesign,
     VoxelStore,
@@ -128,7 +128,7 @@ def _store(config: Config, out: Path) -> VoxelStore:
     cohort, design = out / "cohort", _design(config)
     if not cohort.exists():
         simulate_cohort(cohort, design)
-    elif read_json(cohort / "design.json") != json.loads(json.dumps(asdict(design))):
+    elif changed_entries(asdict(design), read_json(cohort / "design.json")):
         raise ConfigError(
             f"demo: a resumed demo must keep its options, got others than {cohort} was simulated "
             "with (--snr, --subjects, --seed). Use a new folder."

@@ -147,9 +147,9 @@ def _backends() -> list[dict[str, Any]]:
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         for op, case in first.items():
             call = case.inputs(device=device)
-            told = explain(op, *call.args, **call.options)
+            found = explain(op, *call.args, **call.options)
             answers.append(
-                {"op": op, "device": device, "chosen": told.chosen, "backends": dict(told.rows)}
+                {"op": op, "device": device, "chosen": found.chosen, "backends": dict(found.rows)}
             )
     return answers
 

@@ -9,7 +9,6 @@ kept: the same line goes on.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Literal
 
 from .._io import new_output, read_json, write_atomic, write_json
 from .._progress import say
-from .._runfiles import read_metrics
+from .._runfiles import changed_entries, read_metrics
 from ..data import Split, VoxelStore, split_subject_folds, write_store
 from ..data.readers.events import Trial
 from ..data.store.plan import StorePlan
@@ -195,8 +194,8 @@ def _store(
 
 
 def _claim(out: Path, asked: dict[str, object]) -> None:
-    path, asked = out / "leave_out.json", json.loads(json.dumps(asked))
-    if path.is_file() and read_json(path) != asked:
+    path = out / "leave_out.json"
+    if path.is_file() and changed_entries(asked, read_json(path)):
         raise CheckpointError(
             f"leave-out: {out} must keep its configuration, got another than {path} names. Use a "
             "new folder."

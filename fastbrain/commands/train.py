@@ -7,12 +7,9 @@ fastbrain train store runs/first --llm meta-llama/Llama-3.2-1B
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from .._environment import check_environment
 from .._io import read_json
@@ -22,42 +19,30 @@ from ..errors import ConfigError
 from ..llm4brain.training import audit_run, split_target
 from ..llm4brain.training.pipeline import notes_on, train_llm4brain
 from ..llm4brain.training.run_config import RunConfig
+from ._training import (
+    TrainOptions,
+    describe_trials,
+    given,
+    print_configuration,
+    report_dry_run,
+    say_done,
+)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TrainOptions):
     """Options of ``fastbrain train``."""
 
-    store: Annotated[Path, tyro.conf.Positional]
-    """Voxel store from `fastbrain prepare`."""
-    out: Annotated[Path, tyro.conf.Positional]
-    """New run folder."""
-    config: Path | None = None
-    """JSON file with any part of the run configuration; see --print-config."""
     preset: Literal["fastbrain", "paper", "published-code"] | None = None
     """Instead of --config: settings of fastbrain, of the paper or of its published code."""
     subjects: Literal["embedding", "affine"] | None = None
     """Parameters of the tokenizer for each person; default: as configured (none)."""
-    llm: str | None = None
-    """Hub name or folder of a causal language model; default: a small one, trained on the texts."""
     stimulus: Literal["clips", "text"] | None = None
     """Targets from clips or from texts; default: as configured (clips)."""
     adapt_runs: int | None = None
     """Unlabelled runs of the test part for domain adaptation; they are not scored."""
-    allow_leak: str | None = None
-    """Reason why a leak found by the audit is acceptable; included in every report."""
-    device: str = "cpu"
-    """Device for training, e.g. cuda."""
     cohort: Path | None = None
     """Folder of the cohort, for its clips; default: its path during preparation."""
-    verify: bool = False
-    """Compare every byte of the store with its digests first."""
-    resume: bool = False
-    """Resume an interrupted run."""
-    print_config: bool = False
-    """Print the whole configuration as JSON and stop."""
-    dry_run: bool = False
-    """Check store and configuration, print what would be trained, and stop."""
 
 
 def run(config: Config) -> None:
@@ -70,38 +55,22 @@ def run(config: Config) -> None:
         whole = RunConfig.preset(config.preset or "fastbrain")
     if config.subjects:
         whole = whole.with_subjects(config.subjects)
-    given = {
-        name: getattr(config, name)
-        for name in ("llm", "stimulus", "adapt_runs")
-        if getattr(config, name) is not None
-    }
-    whole = replace(whole, **given)
+    whole = replace(whole, **given(config, "llm", "stimulus", "adapt_runs"))
     if config.print_config:
-        print(json.dumps(whole.to_dict(), indent=2))
+        print_configuration(whole)
         return
     if not config.dry_run:
         check_environment(config.out, cache=whole.llm is None, function="train")
     store = VoxelStore.open(config.store, verify=config.verify, cohort=config.cohort)
     adapt, scored = split_target(store, whole.adapt_runs)
-    split = store.split
-    print(f"store        {store.fingerprint()}, {store.grid.n_tokens} tokens")
-    print(f"trials       {len(split.train)} train, {len(split.val)} validation")
+    describe_trials(store, f"{store.grid.n_tokens} tokens")
     print(f"scored later {len(scored)}; unlabelled adaptation on {len(adapt)}")
     stages = ("pretrain", "video", "calibrate", "stage1", "stage2")
     print("stages       " + ", ".join(s for s in stages if getattr(whole, s) is not None))
     if config.dry_run:
-        audit = audit_run(store, whole).check(allow=config.allow_leak)
-        print(f"audit        {audit.summary()}")
         for note in notes_on(store, whole):
             say(f"note: {note}")
-        say("dry run: nothing was trained")
+        report_dry_run(audit_run(store, whole).check(allow=config.allow_leak))
         return
-    train_llm4brain(
-        store,
-        config.out,
-        whole,
-        resume=config.resume,
-        device=config.device,
-        allow_leak=config.allow_leak,
-    )
-    say(f"model written to {config.out / 'model'}; next: fastbrain evaluate {config.out}")
+    train_llm4brain(store, config.out, whole, **config.how())
+    say_done(config.out)

@@ -7,7 +7,6 @@ fastbrain train scmbm store runs/encoder
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +17,7 @@ from .._io import read_json
 from .._progress import say
 from ..data import VoxelStore
 from ..llm4brain.training.pretrain_encoder import WEIGHTS, ScmbmConfig, train_scmbm
+from ._training import print_configuration
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def run(config: Config) -> None:
     if config.weights is not None:
         whole = replace(whole, weights=str(config.weights))
     if config.print_config:
-        print(json.dumps(whole.to_dict(), indent=2))
+        print_configuration(whole)
         return
     store = VoxelStore.open(config.store, verify=config.verify)
     history = train_scmbm(store, config.out, whole, resume=config.resume, device=config.device)

@@ -8,7 +8,6 @@ beside the mean, connectivity ridge and a vision model that is shown the series 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,6 +21,7 @@ from ..integrations.peft import accelerate_peft
 from ..vqlm.evaluate import evaluate_vqlm
 from ..vqlm.training.config import VQLMConfig
 from ..vqlm.training.pipeline import train_vqlm
+from ._training import given, print_configuration
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,10 @@ class Config:
 def run(config: Config) -> None:
     """Assemble the configuration, train and score."""
     whole = VQLMConfig.from_dict(read_json(config.config)) if config.config else VQLMConfig()
-    asked = {
-        name: getattr(config, name)
-        for name in ("preset", "domain", "llm", "target", "kind", "question", "seed")
-        if getattr(config, name) is not None
-    }
-    whole = replace(whole, **asked)
+    names = ("preset", "domain", "llm", "target", "kind", "question", "seed")
+    whole = replace(whole, **given(config, *names))
     if config.print_config:
-        print(json.dumps(whole.to_dict(), indent=2))
+        print_configuration(whole)
         return
     if config.simulate is not None and not (config.resume and config.study.exists()):
         cohort = simulate_rest(RestDesign(people=config.simulate, seed=whole.seed))

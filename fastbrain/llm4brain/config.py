@@ -209,7 +209,7 @@ class LLM4BrainConfig:
         kinds = (None, "embedding", "affine")
         require(self, "subjects", self.subjects in kinds, f"be one of {kinds}")
         known = len(set(self.people)) == len(self.people)
-        require(self, "people", known, "name nobody twice")
+        require(self, "people", known, "name each subject once")
         modes = ("refuse", "mean")
         require(self, "unknown_subject", self.unknown_subject in modes, f"be one of {modes}")
         require(self, "tau", self.tau > 0, "be positive")

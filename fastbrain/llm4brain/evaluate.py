@@ -211,7 +211,7 @@ def write_texts(path: str | Path, trial_ids: tuple[str, ...], texts: tuple[str, 
 def _meet_unknown(model: LLM4Brain, unknown: str) -> None:
     if model.subjects is None:
         raise InputError(
-            f"open_run: unknown_subject must be left out for a model that tells nobody apart, got "
+            f"open_run: unknown_subject must be left out for a model without a subject table, got "
             f"{unknown!r}."
         )
     model.subjects.meet_unknown(unknown)

@@ -121,9 +121,9 @@ def _leaks(audit: Mapping[str, Any] | None) -> str:
 
 def _scores(scores: Sequence[Mapping[str, Any]]) -> str:
     if not scores:
-        return "Not evaluated. `fastbrain evaluate` scores it beside its controls.\n"
+        return "Not evaluated. `fastbrain evaluate` scores it and its controls.\n"
     lines = [
-        "Each value stands beside the same score of its control, which is its chance level.\n",
+        "Each value is reported with the same score of its control, which is its chance level.\n",
         "| metric | mode | value | 95 % interval | chance | control | p | n |",
         "|---|---|---|---|---|---|---|---|",
     ]

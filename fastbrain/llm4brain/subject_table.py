@@ -71,8 +71,8 @@ class SubjectTable(nn.Module):
         if subjects is None or len(subjects) != len(tokens):
             got = "none" if subjects is None else len(subjects)
             raise InputError(
-                f"SubjectTable: subjects must name whose each of {len(tokens)} windows is, got "
-                f"{got}. A batch has them: model.prefix(batch.voxels, batch.subjects)."
+                f"SubjectTable: subjects must name the subject of each of {len(tokens)} windows, "
+                f"got {got}. A batch has them: model.prefix(batch.voxels, batch.subjects)."
             )
         shift = self._rows("shift", subjects)
         if "gain" not in self.entries:

@@ -85,8 +85,8 @@ class VisionModelFrames(nn.Module):
     def digest(self) -> str:
         """Hash everything that determines the tokens: weights, configuration, colour statistics."""
         config = {k: v for k, v in self.model.config.to_dict().items() if k not in _ASIDE}
-        told = [type(self.model).__name__, config, self.mean.tolist(), self.std.tolist()]
-        digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
+        key = [type(self.model).__name__, config, self.mean.tolist(), self.std.tolist()]
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode())
         for name, value in sorted(self.model.state_dict().items()):
             whole = value.detach().cpu().contiguous()
             digest.update(f"{name} {whole.dtype} {tuple(whole.shape)}".encode())

@@ -91,8 +91,8 @@ def warmup(
     warmed = []
     for batch in batch_sizes:
         voxels = _window(model, batch, packed)
-        whose = None if model.subjects is None else [model.subjects.people[0]] * batch
-        read = partial(model.prefix, voxels, whose)
+        subjects = None if model.subjects is None else [model.subjects.people[0]] * batch
+        read = partial(model.prefix, voxels, subjects)
         with torch.no_grad():
             done = _twice(model, read)
         if capture is None:

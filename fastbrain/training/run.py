@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from torch import nn
 
 from .._io import write_json
 from .._progress import say
+from .._runfiles import changed_entries
 from ..errors import CheckpointError
 from ..nn.state_dict import load_strict
 from .checkpoint import (
@@ -124,10 +124,7 @@ def begin(
         save(run, objective, named, optimizer, loader, config, History())
         return History()
     saved = load_checkpoint(newest)
-    ours = json.loads(json.dumps(config.to_dict()))
-    theirs = saved.state.get("config")
-    theirs = theirs if isinstance(theirs, dict) else {}
-    differs = sorted(k for k in ours if theirs.get(k) != ours[k])
+    differs = changed_entries(config.to_dict(), saved.state.get("config"))
     if differs:
         raise CheckpointError(
             f"fit: a resumed run must keep its configuration, got other values for "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Any, TypeVar
 
 from .._io import write_json
 from .._rules import flag, list_of, none_or, record_of, table_of, text
-from .._runfiles import read_record
+from .._runfiles import changed_entries, read_record
 from ..data import VoxelStore
 from ..errors import CheckpointError, ConfigError
 from .provenance import provenance
@@ -54,12 +53,11 @@ def claim(
     CheckpointError
         The folder belongs to another configuration or store, or its record is damaged.
     """
-    same = json.loads(json.dumps(said))  # as read back from JSON: lists instead of tuples
     path = out / "config.json"
     about = provenance()
     if path.exists():
         before = read_record(path, {}, optional=_CLAIMED, function=function)
-        if any(before.get(key) != value for key, value in same.items()):
+        if changed_entries(said, before):
             raise CheckpointError(
                 f"{function}: a resumed run must keep its configuration and data, got another "
                 f"configuration or other data than {path} names. Use a new run folder."
@@ -69,7 +67,7 @@ def claim(
         if about != (resumed[-1] if resumed else first):
             resumed.append(about)
         about = first | ({"resumed_with": resumed} if resumed else {})
-    write_json(path, same | about | ({"allow_leak": allow_leak} if allow_leak else {}))
+    write_json(path, dict(said) | about | ({"allow_leak": allow_leak} if allow_leak else {}))
 
 
 _GIT = none_or(record_of({"commit": text, "dirty": flag}))

@@ -171,8 +171,8 @@ def evaluate_vqlm(
     predicted["head"] = ridge(states)["connectivity ridge"]
     predicted["connectivity of codes"] = ridge(coded)["connectivity ridge"]
     if (run / "image.json").exists():
-        told = number if scale else list_of(number, least=2)
-        rules = dict.fromkeys(people, told)
+        rule = number if scale else list_of(number, least=2)
+        rules = dict.fromkeys(people, rule)
         predicted["image"] = read_record(run / "image.json", rules, function="evaluate_vqlm")
     plain = ridge({p: connectivity_features(study.series[p].T) for p in fitted})
     predicted |= {name: plain[name] for name in ("mean", "connectivity ridge")}

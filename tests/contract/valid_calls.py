@@ -11,8 +11,9 @@ import torch
 from torch import nn
 from world import World
 
-from fastbrain import data, decoding, evaluation, ops, training
+from fastbrain import data, decoding, evaluation, ops
 from fastbrain.brainllm import BrainLLMConfig
+from fastbrain.llm4brain import training as llm4brain_training
 from fastbrain.lm import DigitTokens
 from fastbrain.vqlm import VQAutoencoder
 
@@ -220,7 +221,7 @@ def of_models(w: World) -> dict[str, Callable[[], Arguments]]:
 
 
 def of_training(w: World) -> dict[str, Callable[[], Arguments]]:
-    losses = training.LossConfig()
+    losses = llm4brain_training.LossConfig()
     return {
         "alignment_loss": lambda: {
             "brain": _normal(2, 3, 4), "video": _normal(2, 3, 4, seed=1), "alpha": 0.5,

@@ -30,8 +30,8 @@ from fastbrain.llm4brain import (
     from_pretrained,
 )
 from fastbrain.llm4brain.evaluate import evaluate_run, open_run
-from fastbrain.llm4brain.training import RunConfig, adapt, preset, train_llm4brain
-from fastbrain.training import OptimConfig, StageConfig
+from fastbrain.llm4brain.training import LLM4BrainStage, RunConfig, adapt, preset, train_llm4brain
+from fastbrain.training import OptimConfig
 
 pytest.importorskip("nilearn")
 
@@ -108,7 +108,7 @@ def test_an_unknown_person_is_never_decoded_silently(run, store, capsys):
     model, _, _ = open_run(run)
     with pytest.raises(UnknownSubjectError, match="fastbrain adapt"):
         decode_windows(model, test)
-    with pytest.raises(InputError, match="must name whose each of 2 windows"):
+    with pytest.raises(InputError, match="must name the subject of each of 2 windows"):
         model.prefix(torch.zeros(2, 2, store.grid.n_tokens, store.grid.patch_voxels))
     assert main(["evaluate", str(run), "--no-bert"]) == 1
     assert "got 03" in capsys.readouterr().err
@@ -153,7 +153,7 @@ def test_runs_that_were_fitted_on_are_recorded_and_never_scored(fitted, store):
 
 def test_a_fitted_person_is_evaluated(run, store, tmp_path):
     # three of the four runs that derangements need another run for
-    adapt(run, store, tmp_path / "one", subject="04", runs=1, config=StageConfig(
+    adapt(run, store, tmp_path / "one", subject="04", runs=1, config=LLM4BrainStage(
         "adapt", epochs=1, groups=("subjects",)))  # fmt: skip
     result = evaluate_run(tmp_path / "one", bert=False)
     assert {s.subject for s in result.samples} == {"04"}

@@ -1,14 +1,15 @@
 """Training of BrainLLM: warm-up and prompt tuning."""
 
 from .dataset import BrainTextLoader, BrainTexts
-from .pipeline import BrainRunConfig, audit_brainllm, train_brainllm_run
+from .objectives import PromptTuning, WarmUp
+from .pipeline import BrainLLMRunConfig, audit_brainllm, train_brainllm_run
 from .presets import BrainLLMTraining, brainllm_preset
-from .stages import PromptTuning, WarmUp, train_brainllm
+from .stages import train_brainllm
 from .steering import SteeringFit, fit_steering
 
 __all__ = [
+    "BrainLLMRunConfig",
     "BrainLLMTraining",
-    "BrainRunConfig",
     "BrainTextLoader",
     "BrainTexts",
     "PromptTuning",

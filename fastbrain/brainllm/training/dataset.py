@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..._arguments import checked
 from ...errors import InputError
+from ...training.resumable import ResumableLoader
 
 
 @checked
@@ -63,8 +62,8 @@ class BrainTexts:
         )
 
 
-class BrainTextLoader:
-    """Batches of samples; a :class:`fastbrain.training.Loader`.
+class BrainTextLoader(ResumableLoader[BrainTexts]):
+    """Loader of brain windows with their texts.
 
     Parameters
     ----------
@@ -78,30 +77,11 @@ class BrainTextLoader:
     def __init__(
         self, data: BrainTexts, *, batch_size: int, shuffle: bool = True, seed: int = 0
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"BrainTextLoader: batch_size must be >= 1, got {batch_size}.")
-        self.data, self.batch_size = data, batch_size
-        self.shuffle, self.seed = shuffle, seed
-        self.epoch = self.position = 0
+        super().__init__(batch_size=batch_size, shuffle=shuffle, seed=seed)
+        self.data = data
 
-    def __len__(self) -> int:
-        return -(-len(self.data) // self.batch_size)
+    def _samples(self) -> int:
+        return len(self.data)
 
-    def __iter__(self) -> Iterator[BrainTexts]:
-        order = list(range(len(self.data)))
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed + self.epoch)
-            order = torch.randperm(len(order), generator=generator).tolist()
-        while self.position < len(self):
-            start = self.position * self.batch_size
-            self.position += 1
-            yield self.data.take(order[start : start + self.batch_size])
-        self.epoch, self.position = self.epoch + 1, 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the epoch and the number of batches of it already yielded."""
-        return {"epoch": self.epoch, "position": self.position}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a saved epoch and position."""
-        self.epoch, self.position = int(state["epoch"]), int(state["position"])
+    def _batch(self, rows: list[int]) -> BrainTexts:
+        return self.data.take(rows)

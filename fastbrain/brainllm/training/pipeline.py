@@ -2,7 +2,7 @@
 
 The run folder contains what is needed to reproduce and to evaluate the run::
 
-    config.json     complete BrainRunConfig
+    config.json     complete BrainLLMRunConfig
     manifest.json   store and its fingerprint, LLM, split, audit, trials that may be scored
     llm/ llm.json   the language model, or its location (:func:`fastbrain.lm.kept_llm.keep_llm`)
     stages/NAME/    log and checkpoints of each stage
@@ -42,7 +42,7 @@ from .steering import SteeringFit
 
 @checked(error=ConfigError)
 @dataclass(frozen=True)
-class BrainRunConfig:
+class BrainLLMRunConfig:
     """Configuration of :func:`train_brainllm_run`; see :func:`brainllm_preset` for `training`.
 
     Parameters
@@ -101,13 +101,13 @@ class BrainRunConfig:
         return to_dict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> BrainRunConfig:
+    def from_dict(cls, values: Mapping[str, Any]) -> BrainLLMRunConfig:
         """Build from a plain dict; an unknown key raises :class:`ConfigError`."""
         return from_dict(cls, values)
 
 
 @checked
-def audit_brainllm(store: VoxelStore, config: BrainRunConfig) -> Audit:
+def audit_brainllm(store: VoxelStore, config: BrainLLMRunConfig) -> Audit:
     """Audit the split of a store together with the fits that a run will make."""
     fits = [FitScope(f"PCA of {config.features} components", store.split.train)]
     if config.llm is None:
@@ -119,7 +119,7 @@ def audit_brainllm(store: VoxelStore, config: BrainRunConfig) -> Audit:
 def train_brainllm_run(
     store: VoxelStore,
     out: str | Path,
-    config: BrainRunConfig | None = None,
+    config: BrainLLMRunConfig | None = None,
     *,
     resume: bool = False,
     device: str = "cpu",
@@ -132,7 +132,7 @@ def train_brainllm_run(
     store : VoxelStore
     out : str or Path
         New run folder.
-    config : BrainRunConfig, optional
+    config : BrainLLMRunConfig, optional
     resume : bool
         Continue from the newest checkpoints of an interrupted run.
     device : str
@@ -158,7 +158,7 @@ def train_brainllm_run(
     DiskError
         `out` is not writable.
     """
-    config = absolute_paths(config or BrainRunConfig(), files=("atlas",), models=("llm",))
+    config = absolute_paths(config or BrainLLMRunConfig(), files=("atlas",), models=("llm",))
     check_environment(out, function="train")
     audit = audit_brainllm(store, config).check(allow=allow_leak)
     say(f"audit: {audit.summary()}")
@@ -224,7 +224,7 @@ def train_brainllm_run(
     return saved
 
 
-def _small_llm(store: VoxelStore, config: BrainRunConfig) -> Path:
+def _small_llm(store: VoxelStore, config: BrainLLMRunConfig) -> Path:
     trials = [store.by_id[t] for t in store.split.train]
     corpus = sorted({f"{t.instruction} {t.text}".strip() for t in trials})
     say(f"language model: a small one, from {len(corpus)} sentences")

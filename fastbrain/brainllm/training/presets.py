@@ -20,7 +20,7 @@ class BrainLLMTraining:
     Parameters
     ----------
     warmup, tune : StageConfig or None
-        None skips the stage. The fields `groups` and `losses` of a stage are ignored.
+        None skips the stage.
     target : {"continuation", "prompt"}
         Text from which the target of the warm-up, a mean word vector, is computed.
     keep : {"newest", "oldest"}

@@ -5,89 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from ..._arguments import checked
 from ...errors import ConfigError, LeakError
-from ...lm.tokenization import encode_context, encode_continuations
-from ...training.loop import Objective, fit
+from ...training.loop import fit
 from ...training.run import History
 from ..model import BrainLLM
 from .dataset import BrainTextLoader, BrainTexts
+from .objectives import PromptTuning, WarmUp
 from .presets import BrainLLMTraining
 from .steering import SteeringFit, fit_steering
-
-
-class _Reading(Objective):
-    """Base of the objectives: a BrainLLM, and token ids of prompts and texts."""
-
-    def __init__(self, model: BrainLLM, config: BrainLLMTraining) -> None:
-        super().__init__()
-        self.model, self.config = model, config
-
-    def prompt(self, batch: BrainTexts) -> tuple[Tensor, Tensor]:
-        """Token ids and mask of the prompts, (B, P)."""
-        return encode_context(
-            self.model.text_tokenizer,
-            batch.prompts,
-            max_tokens=self.config.max_prompt_tokens,
-            keep=self.config.keep,
-            device=self.model.device,
-        )
-
-    def text(self, batch: BrainTexts) -> tuple[Tensor, Tensor]:
-        """Token ids and mask of the texts, (B, A)."""
-        return encode_continuations(
-            self.model.text_tokenizer,
-            batch.texts,
-            max_tokens=self.config.max_text_tokens,
-            end=self.config.end,
-            device=self.model.device,
-        )
-
-
-class WarmUp(_Reading):
-    """Mean squared error between each volume's vector and the mean word vector of the sample."""
-
-    def forward(self, batch: BrainTexts) -> dict[str, Tensor]:
-        """Compute the loss of a batch."""
-        ids, mask = self.prompt(batch) if self.config.target == "prompt" else self.text(batch)
-        words = self.model.llm.get_input_embeddings()(ids).float()
-        # the mean excludes padding
-        mean = (words * mask[..., None]).sum(dim=1) / mask.sum(dim=1)[:, None]
-        found = self.model.words(batch.windows)
-        return {"loss": F.mse_loss(found, mean[:, None].expand_as(found))}
-
-
-class PromptTuning(_Reading):
-    """Cross entropy of the texts under the frozen language model."""
-
-    def forward(self, batch: BrainTexts) -> dict[str, Tensor]:
-        """Compute the loss of a batch."""
-        nll, tokens = self.total(batch)
-        return {"loss": nll / tokens}
-
-    def total(self, batch: BrainTexts) -> tuple[Tensor, int]:
-        """Summed negative log likelihood of a batch in nats, and its number of tokens."""
-        # texts with the same prompt and brain share the computation of both
-        first: dict[tuple[str, bytes], int] = {}
-        keys = [
-            (prompt, window.tobytes())
-            for prompt, window in zip(batch.prompts, batch.windows.cpu().numpy(), strict=True)
-        ]
-        of = [first.setdefault(key, len(first)) for key in keys]
-        fronts, rows = batch, None
-        if len(first) < len(of):
-            fronts = batch.take([of.index(i) for i in range(len(first))])
-            rows = torch.tensor(of, device=self.model.device)
-        prompt_ids, prompt_mask = self.prompt(fronts)
-        text_ids, text_mask = self.text(batch)
-        nll = self.model.text_nll(
-            fronts.windows, prompt_ids, text_ids, text_mask, prompt_mask=prompt_mask, rows=rows
-        )
-        return nll.sum(), int(text_mask.sum())
 
 
 @checked
@@ -162,7 +88,7 @@ def train_brainllm(
     return done
 
 
-def _validation(objective: _Reading, val: BrainTexts, batch_size: int):  # type: ignore[no-untyped-def]
+def _validation(objective: PromptTuning | WarmUp, val: BrainTexts, batch_size: int):  # type: ignore[no-untyped-def]
     def validate() -> Mapping[str, float]:
         batches = BrainTextLoader(val, batch_size=batch_size, shuffle=False)
         if isinstance(objective, PromptTuning):

@@ -11,6 +11,13 @@ from .pipeline import build_model, train_llm4brain
 from .presets import preset
 from .pretraining import DEFAULT_PROMPTS, pretrain_scmbm, pretrain_video
 from .run_config import RunConfig
+from .stage_config import (
+    LLM4BrainStage,
+    LossConfig,
+    entropy_threshold,
+    findings,
+    reachable_entropy_minimum,
+)
 from .stages import calibrate, stage_one, stage_two
 
 __all__ = [
@@ -19,6 +26,8 @@ __all__ = [
     "ClipBatch",
     "ClipLoader",
     "FewShot",
+    "LLM4BrainStage",
+    "LossConfig",
     "MaskedVoxels",
     "PairedLoader",
     "ReadoutFit",
@@ -32,11 +41,14 @@ __all__ = [
     "build_model",
     "calibrate",
     "clip_loss",
+    "entropy_threshold",
+    "findings",
     "fit_readout",
     "plan_few_shot",
     "preset",
     "pretrain_scmbm",
     "pretrain_video",
+    "reachable_entropy_minimum",
     "split_target",
     "stage_one",
     "stage_two",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ...training.resumable import ResumableLoader
 
 Frames = Callable[[str], Tensor]
 
@@ -29,8 +29,8 @@ class ClipBatch:
     texts: tuple[str, ...]
 
 
-class ClipLoader:
-    """Loader of clip batches; implements :class:`fastbrain.training.run.Loader`.
+class ClipLoader(ResumableLoader[ClipBatch]):
+    """Loader of clip batches.
 
     Parameters
     ----------
@@ -53,36 +53,18 @@ class ClipLoader:
         shuffle: bool = True,
         seed: int = 0,
     ) -> None:
-        if not texts or batch_size < 1:
-            raise InputError("ClipLoader: texts and batch_size must not be empty, got none.")
+        if not texts:
+            raise InputError("ClipLoader: texts must hold a trial, got none.")
+        super().__init__(batch_size=batch_size, shuffle=shuffle, seed=seed)
         self.texts, self.frames = dict(texts), frames
         self.trial_ids = tuple(self.texts)
-        self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
-        self.epoch = self.position = 0
 
-    def __len__(self) -> int:
-        return -(-len(self.trial_ids) // self.batch_size)
+    def _samples(self) -> int:
+        return len(self.trial_ids)
 
-    def __iter__(self) -> Iterator[ClipBatch]:
-        n = len(self.trial_ids)
-        order = list(range(n))
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed + self.epoch)
-            order = torch.randperm(n, generator=generator).tolist()
-        while self.position < len(self):
-            start = self.position * self.batch_size
-            ids = tuple(self.trial_ids[i] for i in order[start : start + self.batch_size])
-            self.position += 1
-            yield ClipBatch(stack_frames(self.frames, ids), ids, tuple(self.texts[t] for t in ids))
-        self.epoch, self.position = self.epoch + 1, 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the epoch and the number of batches already returned in it."""
-        return {"epoch": self.epoch, "position": self.position}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the epoch and position."""
-        self.epoch, self.position = int(state["epoch"]), int(state["position"])
+    def _batch(self, rows: list[int]) -> ClipBatch:
+        ids = tuple(self.trial_ids[i] for i in rows)
+        return ClipBatch(stack_frames(self.frames, ids), ids, tuple(self.texts[t] for t in ids))
 
 
 def stack_frames(frames: Frames, trial_ids: tuple[str, ...]) -> Tensor:

@@ -21,17 +21,18 @@ from ...data.leaks.fit_scope import statistics_scope
 from ...data.leaks.scan_digests import window_digests
 from ...errors import CheckpointError, ConfigError, InputError
 from ...lm.kept_llm import carry_llm
-from ...training.config import OptimConfig, StageConfig
+from ...training.config import OptimConfig
 from ...training.run_folder import place_of
 from ..model import LLM4Brain
 from ..saving import from_pretrained, save_pretrained
 from ..subject_table import subject_table
 from .few_shot_plan import FewShot as FewShot
 from .few_shot_plan import plan_few_shot as plan_few_shot
+from .stage_config import LLM4BrainStage
 from .stages import stage_two
 
 _OPTIM = OptimConfig(lr=1e-2, weight_decay=0.0)
-ADAPT = StageConfig("adapt", epochs=20, batch_size=8, groups=("subjects",), optim=_OPTIM)
+ADAPT = LLM4BrainStage("adapt", epochs=20, batch_size=8, groups=("subjects",), optim=_OPTIM)
 
 
 @checked
@@ -45,7 +46,7 @@ def adapt(
     score_runs: Sequence[str] = (),
     kind: str | None = None,
     adapters: bool = False,
-    config: StageConfig = ADAPT,
+    config: LLM4BrainStage = ADAPT,
     allow_leak: str | None = None,
     device: str = "cpu",
 ) -> LLM4Brain:
@@ -70,7 +71,7 @@ def adapt(
     adapters : bool
         Whether to also tune the low-rank adapters of encoder and Q-Former. This changes the
         decoding of all other subjects.
-    config : StageConfig
+    config : LLM4BrainStage
     allow_leak : str, optional
         Reason to accept a leak.
     device : str
@@ -212,7 +213,7 @@ def _give_entry(model: LLM4Brain, label: str, kind: str | None, store: VoxelStor
 
 
 def _loader(
-    store: VoxelStore, trials: tuple[str, ...], stage: StageConfig, *, shuffle: bool
+    store: VoxelStore, trials: tuple[str, ...], stage: LLM4BrainStage, *, shuffle: bool
 ) -> WindowLoader:
     size, seed = stage.batch_size, stage.seed
     return WindowLoader(store, trials, batch_size=size, shuffle=shuffle, seed=seed)

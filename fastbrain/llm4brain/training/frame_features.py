@@ -57,8 +57,8 @@ class FrameFeatures:
     def key(self, clip: Path) -> str:
         """Hash everything that determines the tokens of a clip."""
         if clip not in self._keys:
-            told = [_VERSION, self.digest, sha256(clip), self.frames, self.size]
-            self._keys[clip] = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+            key = [_VERSION, self.digest, sha256(clip), self.frames, self.size]
+            self._keys[clip] = hashlib.sha256(json.dumps(key).encode()).hexdigest()
         return self._keys[clip]
 
     def path(self, clip: Path) -> Path:

@@ -14,7 +14,6 @@ from ... import ops
 from ...lm.tokenization import encode_answers, encode_prompts
 from ...nn.layers import adapters_off
 from ...ops.lengths import unit
-from ...training.config import StageConfig, entropy_threshold
 from ...training.guards import places
 from ...training.loop import Objective
 from ...training.run import Loader
@@ -23,6 +22,7 @@ from ..model import LLM4Brain
 from ..standalone_encoder import BrainEncoder
 from .latent_targets import VideoLatents
 from .losses import alignment_loss, clip_loss
+from .stage_config import LLM4BrainStage, entropy_threshold
 
 Terms = dict[str, Tensor]
 
@@ -30,7 +30,7 @@ Terms = dict[str, Tensor]
 class MaskedVoxels(Objective):
     """Objective of SC-MBM pretraining: reconstruct masked voxels."""
 
-    def __init__(self, model: BrainEncoder | LLM4Brain, config: StageConfig) -> None:
+    def __init__(self, model: BrainEncoder | LLM4Brain, config: LLM4BrainStage) -> None:
         super().__init__()
         self.autoencoder = MaskedAutoencoder(model.tokenizer, model.encoder, model.centers_mm)
         self.noise_std = config.noise_std
@@ -44,13 +44,13 @@ class MaskedVoxels(Objective):
             return {"loss": self.autoencoder(voxels)}
 
 
-class _Brain(Objective):
+class _WholeModel(Objective):
     """Base of the objectives that run the whole model."""
 
     def __init__(
         self,
         model: LLM4Brain,
-        config: StageConfig,
+        config: LLM4BrainStage,
         prompts: Sequence[str] = (),
         instructions: Mapping[str, str] | None = None,
     ) -> None:
@@ -88,7 +88,7 @@ class _Brain(Objective):
         )
 
 
-class Captions(_Brain):
+class Captions(_WholeModel):
     """Objective of the video stage: caption clips through the frozen LLM."""
 
     def forward(self, batch: Any) -> Terms:
@@ -97,7 +97,7 @@ class Captions(_Brain):
         return {"loss": self.answers(latents, batch.trial_ids, batch.texts)}
 
 
-class Calibration(_Brain):
+class Calibration(_WholeModel):
     """Objective of calibration: answers from predicted latents, which are shrunken and noisy."""
 
     def forward(self, batch: Any) -> Terms:
@@ -106,10 +106,10 @@ class Calibration(_Brain):
         return {"loss": self.answers(latents, batch.trial_ids, batch.texts)}
 
 
-class StageOne(_Brain):
+class StageOne(_WholeModel):
     """Objective of stage I: L = β·L_CLIP + (1−β)·L_L2L1 (LLM4Brain, equation 2)."""
 
-    def __init__(self, model: LLM4Brain, config: StageConfig, targets: VideoLatents) -> None:
+    def __init__(self, model: LLM4Brain, config: LLM4BrainStage, targets: VideoLatents) -> None:
         super().__init__(model, config)
         self.targets = targets
 
@@ -175,7 +175,7 @@ class PairedLoader:
         self.target.load_state_dict(state["target"])
 
 
-class StageTwo(_Brain):
+class StageTwo(_WholeModel):
     """Objective of stage II: answer loss and adaptation to unlabelled target subjects.
 
     L = λ·L_CE + (1−λ)·η·(L_NC + L_ES) (LLM4Brain, equations 3 to 6), plus the class loss of
@@ -185,7 +185,7 @@ class StageTwo(_Brain):
     Parameters
     ----------
     model : LLM4Brain
-    config : StageConfig
+    config : LLM4BrainStage
     prompts : sequence of str
         One is drawn at random for each sample.
     instructions : mapping of str to str, optional
@@ -203,7 +203,7 @@ class StageTwo(_Brain):
     def __init__(
         self,
         model: LLM4Brain,
-        config: StageConfig,
+        config: LLM4BrainStage,
         *,
         prompts: Sequence[str],
         instructions: Mapping[str, str] | None = None,

@@ -21,25 +21,21 @@ from ..._arguments import checked
 from ..._environment import check_environment
 from ..._io import new_output, write_json
 from ..._progress import say
-from ...data import VoxelStore, WindowLoader
+from ...data import VoxelStore
 from ...data.readers.tables import read_lines
-from ...lm.kept_llm import find_llm, keep_llm, kept_llm
+from ...lm.kept_llm import LLMRecord, find_llm, keep_llm, kept_llm
 from ...lm.loading import load_llm
 from ...lm.sources import find_model
 from ...lm.word_lm import small_llm
-from ...training.config import StageConfig, findings
-from ...training.run import History
 from ...training.run_folder import absolute_paths, claim, place_of, reason_of
 from ..model import LLM4Brain
 from ..saving import ModelCard, save_pretrained
 from ..vision_model import load_vision_model
 from .adaptation_target import audit_run, people_of, split_target
-from .fit_readout import fit_readout
-from .latent_targets import text_targets, video_targets
-from .pretraining import pretrain_scmbm, pretrain_video
 from .run_config import RunConfig
-from .stages import calibrate, stage_one, stage_two
-from .stimuli import clip_frames, fitted_to, load_weights
+from .run_stages import STAGES, RunState, categories, texts_of
+from .stage_config import findings
+from .stimuli import fitted_to, load_weights
 
 
 @checked
@@ -114,74 +110,30 @@ def train_llm4brain(
     prompts = tuple(sorted(set(instructions.values()))) or config.prompts
     language = kept_llm(out) or keep_llm(config.llm or _small_llm(store, config, prompts), out)
     model = build_model(store, config, str(find_llm(language, out)), device=device)
-    val_loader = _loader(store, store.split.val, config.stage1, shuffle=False)
-    weights = load_weights(model, config)
-    facts: dict[str, Any] = dict(weights)
-
-    def options(name: str) -> dict[str, Any]:
-        folder = out / "stages" / name
-        record = {"store": store.fingerprint()}
-        return {"run_dir": folder, "resume": resume and folder.exists(), "record": record}
-
-    if config.pretrain is not None:
-        loader = _loader(store, store.split.train, config.pretrain)
-        pretrain_scmbm(model, loader, config.pretrain, val_loader=val_loader, **options("pretrain"))
-    texts = _texts(store, "train")
-    if config.stimulus == "clips":
-        shown = (*store.split.train, *store.split.val)
-        frames = clip_frames(store, model, shown)
-        if config.video is not None:
-            pretrain_video(
-                model, texts, frames, config.video, prompts=prompts, instructions=instructions,
-                val_texts=_texts(store, "val"), **options("video"),
-            )  # fmt: skip
-        targets = video_targets(model, shown, frames)
-    else:
-        targets = text_targets(model, texts | _texts(store, "val"), fit=store.split.train)
-        audit = audit.with_fits(targets.scopes).check(allow=allow_leak)
-    if model.readout is not None:
-        ordered = _loader(store, store.split.train, None, shuffle=False)
-        start = fit_readout(model, ordered, targets)
-        facts["readout"] = {k: getattr(start, k) for k in ("alpha", "r2", "rank", "windows")}
-        audit = audit.with_fits([start.scope]).check(allow=allow_leak)
-        say(f"readout: cross-validated R² {start.r2:.3f} at penalty {start.alpha:g}")
-        if config.calibrate is not None:
-            calibrate(
-                model, start.latents, texts, config.calibrate, prompts=prompts,
-                instructions=instructions, **options("calibrate"),
-            )  # fmt: skip
-    if config.stage1 is not None:
-        loader = _loader(store, store.split.train, config.stage1)
-        stage_one(model, loader, targets, config.stage1, val_loader=val_loader, **options("stage1"))
-    if config.stage2 is not None:
-        asked = {"prompts": prompts, "instructions": instructions}
-        _second_stage(store, model, config, adapt, val_loader, asked | options("stage2"))
-    stages = ("pretrain", "video", "calibrate", "stage1", "stage2")
-    adaptation = "transductive" if adapt else "inductive"
-    card = ModelCard(
-        llm=language.name,
-        tr=store.tr,
-        fingerprint=store.fingerprint(),
-        affine=tuple(tuple(float(v) for v in row) for row in store.affine),
-        prompt=prompts[0],
-        preprocessing={"units": store.units, "window": asdict(store.window_spec)},
-        split=store.split.to_json(),
-        training={
-            "adaptation": adaptation,
-            "stages": [name for name in stages if getattr(config, name) is not None],
-            "audit": audit.to_json(),
-            "weights": weights,
-        },
-        language=language,
+    run = RunState(
+        store=store,
+        config=config,
+        model=model,
+        out=out,
+        resume=resume,
+        adapt=adapt,
+        prompts=prompts,
+        instructions=instructions,
+        audit=audit,
+        allow_leak=allow_leak,
     )
+    weights = load_weights(model, config)
+    for stage in STAGES:
+        stage(run)
+    card = _card(run, language, weights)
     save_pretrained(model, out / "model", card, replace=resume)
-    facts |= place_of(store, out)
+    facts = weights | run.facts | place_of(store, out)
     facts |= {
         "llm": language.name,
         "language_model": asdict(language),
         "split": store.split.to_json(),
-        "audit": audit.to_json(),
-        "adaptation": adaptation,
+        "audit": run.audit.to_json(),
+        "adaptation": card.training["adaptation"],
         "adapt_trials": list(adapt),
         "scored_trials": list(scored),
         "fit_runs": list(store.fit_runs),
@@ -190,11 +142,32 @@ def train_llm4brain(
     return model.eval()
 
 
+def _card(run: RunState, language: LLMRecord, weights: dict[str, Any]) -> ModelCard:
+    store = run.store
+    stages = ("pretrain", "video", "calibrate", "stage1", "stage2")
+    return ModelCard(
+        llm=language.name,
+        tr=store.tr,
+        fingerprint=store.fingerprint(),
+        affine=tuple(tuple(float(v) for v in row) for row in store.affine),
+        prompt=run.prompts[0],
+        preprocessing={"units": store.units, "window": asdict(store.window_spec)},
+        split=store.split.to_json(),
+        training={
+            "adaptation": "transductive" if run.adapt else "inductive",
+            "stages": [name for name in stages if getattr(run.config, name) is not None],
+            "audit": run.audit.to_json(),
+            "weights": weights,
+        },
+        language=language,
+    )
+
+
 def notes_on(store: VoxelStore, config: RunConfig) -> tuple[str, ...]:
     """List questionable settings of a run that do not prevent it, one sentence each."""
     if config.stage2 is None or not config.adapt_runs:
         return ()
-    return findings(config.stage2.losses, len(_categories(store)))
+    return findings(config.stage2.losses, len(categories(store)))
 
 
 @checked
@@ -212,7 +185,7 @@ def build_model(
     device : str
     """
     llm, tokenizer = load_llm(llm_path, device=device)
-    classes = len(_categories(store)) if config.stage2 is not None else 0
+    classes = len(categories(store)) if config.stage2 is not None else 0
     sizes = replace(
         config.model,
         frames=store.window_spec.window_trs,
@@ -235,30 +208,9 @@ def build_model(
     return model.to(device)
 
 
-def _second_stage(
-    store: VoxelStore,
-    model: LLM4Brain,
-    config: RunConfig,
-    adapt: tuple[str, ...],
-    val_loader: WindowLoader,
-    options: dict[str, Any],
-) -> History:
-    assert config.stage2 is not None
-    classes = {name: i for i, name in enumerate(_categories(store))}
-    return stage_two(
-        model,
-        _loader(store, store.split.train, config.stage2),
-        config.stage2,
-        labels={t: classes[store.by_id[t].category] for t in store.split.train},
-        target_loader=_loader(store, adapt, config.stage2) if adapt else None,
-        val_loader=val_loader,
-        **options,
-    )
-
-
 def _small_llm(store: VoxelStore, config: RunConfig, prompts: tuple[str, ...]) -> Path:
     if config.corpus is None:
-        sentences = sorted(set(_texts(store, "train").values()))
+        sentences = sorted(set(texts_of(store, "train").values()))
     else:
         sentences = [line for line in read_lines(config.corpus) if line.strip()]
     say(f"language model: a small one, from {len(sentences)} sentences")
@@ -266,24 +218,3 @@ def _small_llm(store: VoxelStore, config: RunConfig, prompts: tuple[str, ...]) -
         [f"{prompt} {sentence}" for prompt in prompts for sentence in sentences],
         seed=config.seed,
     )
-
-
-def _loader(
-    store: VoxelStore,
-    trials: tuple[str, ...],
-    stage: StageConfig | None,
-    *,
-    shuffle: bool = True,
-) -> WindowLoader:
-    stage = stage or StageConfig()
-    return WindowLoader(
-        store, trials, batch_size=stage.batch_size, shuffle=shuffle, seed=stage.seed
-    )
-
-
-def _texts(store: VoxelStore, part: Any) -> dict[str, str]:
-    return {t: store.by_id[t].text for t in store.split.part(part)}
-
-
-def _categories(store: VoxelStore) -> list[str]:
-    return sorted({store.by_id[t].category for t in store.split.train})

@@ -7,20 +7,21 @@ from dataclasses import replace
 from ..._arguments import checked
 from ...errors import ConfigError
 from ...nn.config_io import suggest
-from ...training.config import LossConfig, OptimConfig, StageConfig
+from ...training.config import OptimConfig
+from .stage_config import LLM4BrainStage, LossConfig
 
 # default settings of each stage
 STAGES = {
-    "pretrain": StageConfig("pretrain", groups=("tokenizer", "encoder")),
-    "video": StageConfig("video", groups=("video", "qformer", "projection")),
-    "calibrate": StageConfig(
+    "pretrain": LLM4BrainStage("pretrain", groups=("tokenizer", "encoder")),
+    "video": LLM4BrainStage("video", groups=("video", "qformer", "projection")),
+    "calibrate": LLM4BrainStage(
         "calibrate",
         epochs=30,
         batch_size=32,
         groups=("projection",),
         optim=OptimConfig(lr=1e-3, weight_decay=0.1),
     ),
-    "stage1": StageConfig(
+    "stage1": LLM4BrainStage(
         "stage1",
         groups=(
             "tokenizer",
@@ -32,7 +33,7 @@ STAGES = {
             "temperature",
         ),
     ),
-    "stage2": StageConfig(
+    "stage2": LLM4BrainStage(
         "stage2",
         groups=(
             "tokenizer",
@@ -49,7 +50,7 @@ PRESETS = ("fastbrain", "paper", "published-code")
 
 
 @checked
-def preset(stage: str, name: str = "fastbrain") -> StageConfig:
+def preset(stage: str, name: str = "fastbrain") -> LLM4BrainStage:
     """Return the settings of a stage for a preset: fastbrain, the paper, or published code.
 
     Parameters
@@ -62,7 +63,7 @@ def preset(stage: str, name: str = "fastbrain") -> StageConfig:
 
     Returns
     -------
-    StageConfig
+    LLM4BrainStage
 
     Raises
     ------

@@ -19,7 +19,6 @@ from ..._environment import check_environment
 from ..._io import new_output, sha256, write_json
 from ...data import VoxelStore, WindowLoader
 from ...nn.config_io import from_dict, to_dict
-from ...training.config import StageConfig
 from ...training.run import History
 from ...training.run_folder import absolute_paths, claim
 from ..config import EncoderConfig
@@ -27,6 +26,7 @@ from ..published_weights import load_scmbm
 from ..standalone_encoder import BrainEncoder
 from .presets import preset
 from .pretraining import pretrain_scmbm
+from .stage_config import LLM4BrainStage
 
 WEIGHTS = "encoder.safetensors"
 
@@ -38,7 +38,7 @@ class ScmbmConfig:
     Parameters
     ----------
     encoder : EncoderConfig
-    stage : StageConfig
+    stage : LLM4BrainStage
     weights : str or None
         Initial encoder weights, published or from an earlier run
         (:func:`fastbrain.llm4brain.load_scmbm`).
@@ -47,7 +47,7 @@ class ScmbmConfig:
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    stage: StageConfig = field(default_factory=lambda: preset("pretrain"))
+    stage: LLM4BrainStage = field(default_factory=lambda: preset("pretrain"))
     weights: str | None = None
     seed: int = 0
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from ..._arguments import checked
 from ...errors import ConfigError
-from ...training.config import StageConfig
 from ...training.loop import fit
 from ...training.run import History, Loader, Row
 from ...training.validation import mean_validation
@@ -17,6 +16,7 @@ from ..standalone_encoder import BrainEncoder
 from .clip_loader import ClipLoader, Frames
 from .objectives import Captions, MaskedVoxels
 from .presets import preset
+from .stage_config import LLM4BrainStage
 
 DEFAULT_PROMPTS = ("What happens in the video?",)
 
@@ -25,7 +25,7 @@ DEFAULT_PROMPTS = ("What happens in the video?",)
 def pretrain_scmbm(
     model: BrainEncoder | LLM4Brain,
     loader: Loader,
-    config: StageConfig | None = None,
+    config: LLM4BrainStage | None = None,
     *,
     run_dir: str | Path,
     resume: bool = False,
@@ -40,7 +40,7 @@ def pretrain_scmbm(
     model : BrainEncoder or LLM4Brain
     loader : Loader
         Windows of training runs.
-    config : StageConfig, optional
+    config : LLM4BrainStage, optional
         Default ``preset("pretrain")``.
     run_dir : str or Path
     resume : bool
@@ -74,7 +74,7 @@ def pretrain_video(
     model: LLM4Brain,
     texts: Mapping[str, str],
     frames: Frames,
-    config: StageConfig | None = None,
+    config: LLM4BrainStage | None = None,
     *,
     run_dir: str | Path,
     prompts: Sequence[str] = DEFAULT_PROMPTS,
@@ -96,7 +96,7 @@ def pretrain_video(
         Caption by trial id.
     frames : callable
         Trial id to frames (T, 3, H, W) float in [0, 1].
-    config : StageConfig, optional
+    config : LLM4BrainStage, optional
         Default ``preset("video")``.
     run_dir : str or Path
     prompts : sequence of str

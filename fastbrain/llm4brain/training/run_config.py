@@ -8,9 +8,9 @@ from typing import Any
 from ..._arguments import checked
 from ...errors import ConfigError
 from ...nn.config_io import from_dict, require, to_dict
-from ...training.config import StageConfig
 from ..config import LLM4BrainConfig
 from .presets import preset
+from .stage_config import LLM4BrainStage
 
 
 @checked(error=ConfigError)
@@ -46,7 +46,7 @@ class RunConfig:
         Name prefix of the Q-Former if the file has several, e.g. "video_Qformer.bert.".
     model : LLM4BrainConfig
         `frames`, `n_classes` and `people` are replaced by values from the store.
-    pretrain, video, calibrate, stage1, stage2 : StageConfig or None
+    pretrain, video, calibrate, stage1, stage2 : LLM4BrainStage or None
         None skips the stage.
     adapt_runs : int
         Number of test runs for domain adaptation on their windows without texts. These runs are
@@ -63,11 +63,11 @@ class RunConfig:
     qformer_weights: str | None = None
     qformer_prefix: str | None = None
     model: LLM4BrainConfig = field(default_factory=LLM4BrainConfig)
-    pretrain: StageConfig | None = None
-    video: StageConfig | None = field(default_factory=lambda: preset("video"))
-    calibrate: StageConfig | None = None
-    stage1: StageConfig | None = field(default_factory=lambda: preset("stage1"))
-    stage2: StageConfig | None = field(default_factory=lambda: preset("stage2"))
+    pretrain: LLM4BrainStage | None = None
+    video: LLM4BrainStage | None = field(default_factory=lambda: preset("video"))
+    calibrate: LLM4BrainStage | None = None
+    stage1: LLM4BrainStage | None = field(default_factory=lambda: preset("stage1"))
+    stage2: LLM4BrainStage | None = field(default_factory=lambda: preset("stage2"))
     adapt_runs: int = 0
     seed: int = 0
 

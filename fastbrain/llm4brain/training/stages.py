@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ..._arguments import checked
 from ...errors import ConfigError
-from ...training.config import StageConfig, findings
 from ...training.loop import fit
 from ...training.run import History, Loader, Row
 from ...training.validation import mean_validation
@@ -25,6 +24,7 @@ from .latent_targets import VideoLatents
 from .objectives import Calibration, PairedLoader, StageOne, StageTwo
 from .presets import preset
 from .pretraining import DEFAULT_PROMPTS, check_prompts
+from .stage_config import LLM4BrainStage, findings
 
 
 @checked
@@ -32,7 +32,7 @@ def calibrate(
     model: LLM4Brain,
     latents: VideoLatents,
     texts: Mapping[str, str],
-    config: StageConfig | None = None,
+    config: LLM4BrainStage | None = None,
     *,
     run_dir: str | Path,
     prompts: Sequence[str] = DEFAULT_PROMPTS,
@@ -53,7 +53,7 @@ def calibrate(
         Out-of-fold predictions: ``fit_readout(...).latents``.
     texts : mapping of str to str
         Text by trial id.
-    config : StageConfig, optional
+    config : LLM4BrainStage, optional
         Default ``preset("calibrate")``.
     run_dir : str or Path
     prompts : sequence of str
@@ -86,7 +86,7 @@ def stage_one(
     model: LLM4Brain,
     loader: Loader,
     targets: VideoLatents,
-    config: StageConfig | None = None,
+    config: LLM4BrainStage | None = None,
     *,
     run_dir: str | Path,
     resume: bool = False,
@@ -102,7 +102,7 @@ def stage_one(
     loader : Loader
     targets : VideoLatents
         From :func:`video_targets`; must contain the trials of `loader` and `val_loader`.
-    config : StageConfig, optional
+    config : LLM4BrainStage, optional
         Default ``preset("stage1")``.
     run_dir : str or Path
     resume : bool
@@ -133,7 +133,7 @@ def stage_one(
 def stage_two(
     model: LLM4Brain,
     loader: Loader,
-    config: StageConfig | None = None,
+    config: LLM4BrainStage | None = None,
     *,
     run_dir: str | Path,
     prompts: Sequence[str] = DEFAULT_PROMPTS,
@@ -157,7 +157,7 @@ def stage_two(
     model : LLM4Brain
     loader : Loader
         Source windows.
-    config : StageConfig, optional
+    config : LLM4BrainStage, optional
         Default ``preset("stage2")``.
     run_dir : str or Path
     prompts : sequence of str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from ...errors import InputError
 from ...lm.code_vocabulary import CodeVocabulary
 from ...lm.mixed_sequence import MixedSequence, mixed_nll
 from ...training.loop import Objective
+from ...training.resumable import ResumableLoader
 from ..question import Question, spread_starts
 
 
@@ -24,8 +25,8 @@ class RowBatch:
     trial_ids: tuple[str, ...]
 
 
-class RowLoader:
-    """Batches of sequences from parts of recordings; a :class:`fastbrain.training.Loader`.
+class RowLoader(ResumableLoader[RowBatch]):
+    """Loader of sequences from parts of recordings.
 
     Parameters
     ----------
@@ -64,31 +65,24 @@ class RowLoader:
                     f"RowLoader: recordings must have {steps} time steps of codes, got "
                     f"{recording.shape[1]} of {person}. Use fewer steps."
                 )
+        super().__init__(batch_size=batch_size, shuffle=shuffle, seed=seed)
         self.codes, self.answers, self.question = dict(codes), answers, question
-        self.steps, self.batch_size, self.draws = steps, batch_size, draws
-        self.shuffle, self.seed = shuffle, seed
-        self.epoch = self.position = 0
+        self.steps, self.draws = steps, draws
+        self._parts: list[tuple[str, int]] = []
 
-    def __len__(self) -> int:
-        return -(-len(self.codes) * self.draws // self.batch_size)
+    def _samples(self) -> int:
+        return len(self.codes) * self.draws
 
-    def __iter__(self) -> Iterator[RowBatch]:
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        wanted = [(p, i) for p in self.codes for i in range(self.draws)]
-        starts = [s for p in self.codes for s in self._starts(p, generator)]
-        order = list(range(len(wanted)))
-        if self.shuffle:
-            order = torch.randperm(len(order), generator=generator).tolist()
-        while self.position < len(self):
-            chosen = order[self.position * self.batch_size :][: self.batch_size]
-            self.position += 1
-            parts = [(wanted[i][0], starts[i]) for i in chosen]
-            rows = [
-                self.question.row(self.codes[p][:, s : s + self.steps], self.answers[p])
-                for p, s in parts
-            ]
-            yield RowBatch(tuple(rows), tuple(f"{p}:{s}" for p, s in parts))
-        self.epoch, self.position = self.epoch + 1, 0
+    def _begin(self, generator: torch.Generator) -> None:
+        self._parts = [(p, s) for p in self.codes for s in self._starts(p, generator)]
+
+    def _batch(self, rows: list[int]) -> RowBatch:
+        parts = [self._parts[i] for i in rows]
+        sequences = [
+            self.question.row(self.codes[p][:, s : s + self.steps], self.answers[p])
+            for p, s in parts
+        ]
+        return RowBatch(tuple(sequences), tuple(f"{p}:{s}" for p, s in parts))
 
     def _starts(self, person: str, generator: torch.Generator) -> list[int]:
         length = self.codes[person].shape[1]
@@ -96,14 +90,6 @@ class RowLoader:
             return spread_starts(length, self.steps, self.draws)
         last = length - self.steps
         return torch.randint(last + 1, (self.draws,), generator=generator).tolist()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the epoch and the number of batches of it already yielded."""
-        return {"epoch": self.epoch, "position": self.position}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a saved epoch and position."""
-        self.epoch, self.position = int(state["epoch"]), int(state["position"])
 
 
 class CodeRows(Objective):

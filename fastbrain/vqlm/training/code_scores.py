@@ -152,8 +152,8 @@ def code_usage(
     finding = ""
     if used < enough * size:
         vectors = torch.cat([q.vectors[q.indices >= 0] for q in batches]).float()
-        told = f"{used} of {size} codes are used ({used / size:.0%}), perplexity {perplexity:.1f}"
-        finding = f"{told}: {_cause(quantiser, vectors, tokens)}"
+        usage = f"{used} of {size} codes are used ({used / size:.0%}), perplexity {perplexity:.1f}"
+        finding = f"{usage}: {_cause(quantiser, vectors, tokens)}"
     return CodeUsage(size, used, tokens, used / size, perplexity, finding)
 
 

@@ -98,14 +98,14 @@ def image_predictions(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    told: dict[str, Any] = {}
+    predictions: dict[str, Any] = {}
     with torch.no_grad():
         for person, values in series.items():
             last = max(1, values.shape[1] - frames + 1)
             shown = torch.stack([picture(person, s) for s in range(0, last, frames)])
             found = head(encoder(shown[:, None]).mean(dim=1))
             if labels:
-                told[person] = found.double().softmax(dim=1).mean(dim=0).tolist()
+                predictions[person] = found.double().softmax(dim=1).mean(dim=0).tolist()
             else:
-                told[person] = float(found.mean() * std + mean)
-    return told
+                predictions[person] = float(found.mean() * std + mean)
+    return predictions

@@ -169,7 +169,7 @@ def train_vqlm(
         tokenizer.save_pretrained(folder)
         seal(folder)
     if config.image_steps and not (out / "image.json").exists():
-        told = image_predictions(
+        predictions = image_predictions(
             study.series,
             answers,
             train=split["train"],
@@ -178,7 +178,7 @@ def train_vqlm(
             frames=config.steps * sizes.patch,
             seed=config.seed,
         )
-        write_json(out / "image.json", told)
+        write_json(out / "image.json", predictions)
     say(f"vq-lm: trained on {len(split['train'])} people, in {out}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ...training.resumable import ResumableLoader
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class SeriesBatch:
         return tuple(i.rpartition(":")[0] for i in self.trial_ids)
 
 
-class SeriesLoader:
-    """Batches of windows; a :class:`fastbrain.training.Loader`.
+class SeriesLoader(ResumableLoader[SeriesBatch]):
+    """Loader of windows of region series.
 
     Parameters
     ----------
@@ -72,11 +73,12 @@ class SeriesLoader:
         shuffle: bool = True,
         seed: int = 0,
     ) -> None:
-        if patch < 1 or frames < patch or frames % patch or batch_size < 1 or not runs:
+        if patch < 1 or frames < patch or frames % patch or not runs:
             raise InputError(
-                "SeriesLoader: frames must be a multiple of patch, batch_size 1 or more and runs "
-                f"some, got {frames}, {patch}, {batch_size} and {len(runs)} runs."
+                "SeriesLoader: frames must be a multiple of patch, and runs must hold a run, got "
+                f"{frames}, {patch} and {len(runs)} runs."
             )
+        super().__init__(batch_size=batch_size, shuffle=shuffle, seed=seed)
         self.runs = {name: np.asarray(run, dtype=np.float32) for name, run in runs.items()}
         regions = {run.shape[:-1] for run in self.runs.values()}
         for name, run in self.runs.items():
@@ -94,26 +96,13 @@ class SeriesLoader:
             for name, run in self.runs.items()
             for start in range(0, run.shape[1] - patch + 1, frames)
         ]
-        self.frames, self.patch, self.batch_size = frames, patch, batch_size
-        self.shuffle, self.seed = shuffle, seed
-        self.epoch = self.position = 0
+        self.frames, self.patch = frames, patch
 
-    def __len__(self) -> int:
-        return -(-len(self.windows) // self.batch_size)
+    def _samples(self) -> int:
+        return len(self.windows)
 
-    def __iter__(self) -> Iterator[SeriesBatch]:
-        n = len(self.windows)
-        order = list(range(n))
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed + self.epoch)
-            order = torch.randperm(n, generator=generator).tolist()
-        while self.position < len(self):
-            rows = order[self.position * self.batch_size :][: self.batch_size]
-            self.position += 1
-            yield self._batch([self.windows[i] for i in rows])
-        self.epoch, self.position = self.epoch + 1, 0
-
-    def _batch(self, windows: list[tuple[str, int]]) -> SeriesBatch:
+    def _batch(self, rows: list[int]) -> SeriesBatch:
+        windows = [self.windows[i] for i in rows]
         regions = len(next(iter(self.runs.values())))
         series = torch.zeros(len(windows), regions, self.frames)
         mask = torch.zeros(len(windows), regions, self.frames // self.patch, dtype=torch.bool)
@@ -123,11 +112,3 @@ class SeriesLoader:
             mask[i, :, : part.shape[1] // self.patch] = True
         ids = tuple(f"{name}:{start}" for name, start in windows)
         return SeriesBatch(series, None if bool(mask.all()) else mask, ids)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the epoch and the number of batches of it already yielded."""
-        return {"epoch": self.epoch, "position": self.position}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a saved epoch and position."""
-        self.epoch, self.position = int(state["epoch"]), int(state["position"])

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from fastbrain import ops
 from fastbrain.errors import ConfigError, InputError
 from fastbrain.llm4brain.training import (
+    LossConfig,
     MaskedVoxels,
     StageOne,
     StageTwo,
@@ -24,7 +25,7 @@ from fastbrain.llm4brain.training import (
 )
 from fastbrain.llm4brain.training.objectives import Captions, Pair
 from fastbrain.llm4brain.training.presets import PRESETS
-from fastbrain.training import LossConfig, OptimConfig
+from fastbrain.training import OptimConfig
 
 WORDS = ("ball", "box", "wall", "tree")
 PROMPT = "What is it?"

@@ -140,6 +140,7 @@ def test_codes_learn_the_signal_of_runs_never_seen(trained):
     assert {"val_r2_mean", "val_r2_ar1", "val_usage", "val_perplexity"} <= set(history.rows[-1])
 
 
+@pytest.mark.slow
 def test_listeners_never_seen_come_back_better_than_ar1(real_data, tmp_path):
     """Six language regions of people who hear a story, 2 s a volume."""
     files = sorted((real_data / "alice_fmri/6mm").glob("*-timecourses.txt"))

@@ -88,6 +88,7 @@ def test_processes_end_with_the_same_bits(folder, dead_below):
         assert torch.equal(value, second[name]), name
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_both_batches(folder):
     alone, (both, _) = trained(SHARES["alone"][0], 0.0), ends(folder, 0.0)
     # rows are gathered in order, so k-means has the same ones

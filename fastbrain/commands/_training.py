@@ -1,0 +1,77 @@
+"""Options and steps that the ``train`` commands share."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import tyro
+
+from .._progress import say
+from ..data import Audit, VoxelStore
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of the commands that train a whole system on a store."""
+
+    store: Annotated[Path, tyro.conf.Positional]
+    """Voxel store from `fastbrain prepare`."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """New run folder."""
+    config: Path | None = None
+    """JSON file with any part of the run configuration; see --print-config."""
+    llm: str | None = None
+    """Hub name or folder of a causal language model; default: a small one, trained on the texts."""
+    allow_leak: str | None = None
+    """Reason why a leak found by the audit is acceptable; included in every report."""
+    device: str = "cpu"
+    """Device for training, e.g. cuda."""
+    verify: bool = False
+    """Compare every byte of the store with its digests first."""
+    resume: bool = False
+    """Resume an interrupted run."""
+    print_config: bool = False
+    """Print the whole configuration as JSON and stop."""
+    dry_run: bool = False
+    """Check store and configuration, print what would be trained, and stop."""
+
+    def how(self) -> dict[str, Any]:
+        """Return the keyword arguments of the training functions."""
+        return {"resume": self.resume, "device": self.device, "allow_leak": self.allow_leak}
+
+
+class Configuration(Protocol):
+    """Configuration of a run."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to a plain dict for JSON."""
+
+
+def given(config: object, *names: str) -> dict[str, Any]:
+    """Return the options of a command that are not None, by name."""
+    return {name: value for name in names if (value := getattr(config, name)) is not None}
+
+
+def print_configuration(whole: Configuration) -> None:
+    """Print a configuration as JSON that ``--config`` reads."""
+    print(json.dumps(whole.to_dict(), indent=2))
+
+
+def report_dry_run(audit: Audit) -> None:
+    """Print the audit of a run that was not started."""
+    print(f"audit        {audit.summary()}")
+    say("dry run: nothing was trained")
+
+
+def describe_trials(store: VoxelStore, size: str) -> None:
+    """Print the store and the sizes of the parts that training reads."""
+    print(f"store        {store.fingerprint()}, {size}")
+    print(f"trials       {len(store.split.train)} train, {len(store.split.val)} validation")
+
+
+def say_done(out: Path) -> None:
+    """Print where the model is and the next command."""
+    say(f"model written to {out / 'model'}; next: fastbrain evaluate {out}")
