@@ -5,6 +5,16 @@ All inherit :class:`FastbrainError` and a matching built-in error, so both
 ``function: argument must <contract>, got <value>. <what to do>.``
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def some(names: Sequence[object], most: int = 5) -> str:
+    """Join the first few names and the number of remaining ones, for a message."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(str(name) for name in names[:most]) + more
+
 
 class FastbrainError(Exception):
     """Base class of all errors raised on purpose."""

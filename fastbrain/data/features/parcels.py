@@ -135,7 +135,7 @@ class Parcellation:
         if grid.overlapping:
             raise InputError(
                 f"Parcellation.from_grid: patches must not overlap, got kernel {grid.kernel} and "
-                f"stride {grid.stride}. Use a grid whose stride is its kernel."
+                f"stride {grid.stride}. Use a grid with a stride equal to its kernel."
             )
         labels = np.zeros(grid.mask.size, dtype=np.int64)
         token, element = np.nonzero(grid.offsets >= 0)

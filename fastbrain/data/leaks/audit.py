@@ -34,7 +34,7 @@ from .text_leaks import shared_texts, telling_prompts, words_of
 
 # kinds of leak that a declared closed set of texts permits between parts
 _CLOSED: tuple[Kind, ...] = ("text", "stimulus", "prompt")
-_TOLD = 4  # findings listed in a message
+_LISTED = 4  # findings listed in a message
 # kind -> the record field it compares
 _NEEDS: dict[Kind, str] = {
     "scan": "scans",
@@ -92,11 +92,11 @@ class Audit:
         """Describe in one line the findings and the reason for which they were allowed."""
         if self.clean:
             return "no part knows of another"
-        told = "; ".join(str(leak) for leak in self.findings[:_TOLD])
-        if len(self.findings) > _TOLD:
-            kinds = dict.fromkeys(leak.kind for leak in self.findings[_TOLD:])
-            told += f"; and {len(self.findings) - _TOLD} more findings ({', '.join(kinds)})"
-        return told + (f"; allowed: {self.allowed}" if self.allowed else "")
+        listed = "; ".join(str(leak) for leak in self.findings[:_LISTED])
+        if len(self.findings) > _LISTED:
+            kinds = dict.fromkeys(leak.kind for leak in self.findings[_LISTED:])
+            listed += f"; and {len(self.findings) - _LISTED} more findings ({', '.join(kinds)})"
+        return listed + (f"; allowed: {self.allowed}" if self.allowed else "")
 
     def check(self, *, allow: str | None = None) -> Audit:
         """Raise if the split leaks.

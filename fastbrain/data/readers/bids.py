@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..._arguments import checked
 from ..._progress import say
-from ...errors import CohortError
+from ...errors import CohortError, some
 from .entities import (
     Image,
     check_choice,
@@ -19,7 +19,7 @@ from .entities import (
     refuse_several,
 )
 from .participants import read_participants
-from .runs_table import RunRecord, check_files, check_unique, inside, label_of, run_id_of, some
+from .runs_table import RunRecord, check_files, check_unique, inside, label_of, run_id_of
 from .sidecars import Clock, clock_of, folders_up, read_sidecar
 from .unfetched import refuse_unfetched
 
@@ -250,7 +250,7 @@ def _refuse_without_events(root: Path, images: list[Image], events: list[Path | 
         advice = "Runs at rest have none: leave them out with task=. For others, fetch the tables."
     elif derived:
         advice = (
-            "This is a folder of preprocessed images, whose events lie in the raw data set: copy "
+            "This is a folder of preprocessed images; their events lie in the raw data set: copy "
             "or link the tables beside the images, or write a runs table that names both."
         )
     else:

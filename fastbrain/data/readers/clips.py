@@ -107,12 +107,12 @@ def _frames(
     count = 0
     with open(path, "rb") as file, _av().open(file, options=_OPTIONS) as container:
         stream = container.streams.video[0]
-        told = stream.frames if trusting else 0
-        needed = set(_even(told, frames))
+        announced = stream.frames if trusting else 0
+        needed = set(_even(announced, frames))
         # one scaler for all frames: creating it costs more than scaling a small frame
         scaler = _av().video.reformatter.VideoReformatter()
         for frame in container.decode(stream):
-            if not told or count in needed:
+            if not announced or count in needed:
                 small = scaler.reformat(frame, width=size, height=size, format="rgb24")
                 images[count] = small.to_ndarray()
             count += 1

@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ...errors import CohortError, ConfigError
-from .runs_table import some
+from ...errors import CohortError, ConfigError, some
 
 Image = tuple[Path, dict[str, str]]  # a file and its entities
 
@@ -45,7 +44,7 @@ def refuse_misplaced(root: Path, path: Path, tags: Mapping[str, str]) -> None:
         if dash and key in ("sub", "ses") and tags.get(key) != label:
             raise CohortError(
                 f"bids: {path} must be named like its folder {folder}, got "
-                f"{key}-{tags.get(key, '')}. Whose recording is it? Move or rename it."
+                f"{key}-{tags.get(key, '')}. Move or rename it."
             )
 
 

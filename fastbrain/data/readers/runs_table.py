@@ -12,13 +12,12 @@ from pathlib import Path
 
 from ..._arguments import checked
 from ..._io import safe_join, write_atomic
-from ...errors import CohortError
+from ...errors import CohortError, some
 from .tables import Row, given, number_of, read_tsv, seconds_of, tsv_text
 
 _REQUIRED = ("subject", "run", "bold", "events")
 _OPTIONAL = ("session", "family", "site", "mask", "confounds", "tr", "start_time", "n_volumes")
 _LABEL = re.compile(r"[A-Za-z0-9]+")
-_SHOWN = 5
 _ALLOW = "If that is meant, pass allow_outside=True (--allow-outside)."
 
 
@@ -277,9 +276,3 @@ def inside(root: Path, name: str, *, what: str, remedy: str = _ALLOW) -> Path:
         linked = Path(written).is_relative_to(base) and "\0" not in name
         found = f"a link to {os.path.realpath(written)}" if linked else f"'{name}'"
         raise CohortError(f"{what} must stay inside {root}, got {found}. {remedy}") from error
-
-
-def some(names: list[Path] | list[str]) -> str:
-    """Join the first few names and the number of remaining ones, for messages."""
-    shown = ", ".join(str(name) for name in names[:_SHOWN])
-    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

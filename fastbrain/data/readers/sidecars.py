@@ -182,14 +182,14 @@ def clock_of(sidecar: Sidecar) -> Clock:
     notes = []
     if start:
         notes.append(f"StartTime is {start:g} s: volume k is taken to be at {start:g} s + k TR")
-    for name, who in _DISCARDED.items():
+    for name, program in _DISCARDED.items():
         count = sidecar.number(name)
         if count is not None and (count < 0 or count != int(count)):
             sidecar.refuse(name, "be a whole number >= 0", f"{count:g}", "Correct it.")
         if count:
             notes.append(
-                f"{count:g} volumes were discarded by {who}; onsets are taken to count from the "
-                "first volume that was kept, as BIDS has it (else shift them by --onset-offset)"
+                f"{count:g} volumes were discarded by {program}; onsets are taken to count from "
+                "the first volume that was kept, as BIDS has it (else shift them by --onset-offset)"
             )
     return Clock(tr, start, tuple(notes), None if listed is None else len(listed))
 

@@ -293,7 +293,7 @@ def _write_dataset(root: Path, design: CohortDesign, brain: _Brain) -> None:
     write_atomic(root / ".bidsignore", "runs.tsv\ndesign.json\nmask.nii.gz\n")
     write_atomic(
         root / "README",
-        "Simulated fMRI of people watching short clips; see design.json. Nobody was scanned.\n"
+        "Simulated fMRI of people watching short clips; see design.json. No person was scanned.\n"
         f"{__doc__}",
     )
     _write_nifti(root / "mask.nii.gz", brain.mask.astype(np.uint8), brain.affine, tr=None)

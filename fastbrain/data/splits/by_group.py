@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..._arguments import checked
-from ...errors import InputError, LeakError, SplitError
+from ...errors import InputError, LeakError, SplitError, some
 from ..readers.events import Trial
 from .guard_windows import count_close
-from .split import PAIRS, PARTS, Key, Part, Split, by_run, some, spans_of, values_of
+from .split import PAIRS, PARTS, Key, Part, Split, by_run, spans_of, values_of
 
 
 @checked(error=SplitError)

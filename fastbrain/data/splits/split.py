@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from typing import Any, Literal, get_args
 
 from ..._arguments import checked
-from ...errors import LeakError, SplitError
+from ...errors import LeakError, SplitError, some
 from ..readers.events import Trial
 from .guard_windows import Spans, close_pairs, count_close, spans
 
@@ -205,9 +205,3 @@ def by_run(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
 def spans_of(trials: list[Trial]) -> Spans:
     """Return the first volume of each window and the one after its last, (n, 2)."""
     return spans([(t.start, t.frames) for t in trials])
-
-
-def some(names: Sequence[str]) -> str:
-    """Join the first few names and the number of remaining ones, for messages."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

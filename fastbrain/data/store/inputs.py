@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ..._digests import difference, identity
 from ..._environment import check_name
-from ...errors import CohortError
+from ...errors import CohortError, some
 from ..readers.events import Trial, WindowSpec
-from ..readers.runs_table import RunRecord, some
+from ..readers.runs_table import RunRecord
 
 _PAIR = (".hdr", ".hdr.gz", ".img", ".img.gz")
 

@@ -9,8 +9,8 @@ from typing import Any
 from ..._digests import read_sealed, write_sealed
 from ..._io import as_disk_error, sha256
 from ..._progress import track
-from ...errors import OutputExistsError, StoreError
-from ..readers.runs_table import RunRecord, some
+from ...errors import OutputExistsError, StoreError, some
+from ..readers.runs_table import RunRecord
 from .inputs import changed_inputs
 
 SETTINGS = "prepare.json"

@@ -214,15 +214,15 @@ def _claim(folder: Path, card: AnnotatorCard) -> dict[tuple[str, str], Surrogate
     if (before := read_json(path)) != asdict(card):
         raise CohortError(
             f"annotate: {folder} must hold answers of {card.name} ({card.digest}, version "
-            f"{card.version}), got those of {_told(before)}. Name another folder."
+            f"{card.version}), got those of {_described(before)}. Name another folder."
         )
     stored = [s for part in sorted(folder.glob("part-*.jsonl")) for s in read_surrogates(part)]
     return {(s.record_id, s.request): s for s in stored}
 
 
-def _told(card: Any) -> str:
+def _described(card: Any) -> str:
     if not isinstance(card, Mapping):
-        return "nobody"
+        return "an unknown model"
     return f"{card.get('name')} ({card.get('digest')}, version {card.get('version')})"
 
 

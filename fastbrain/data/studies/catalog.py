@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-
 from ..._arguments import checked
-from ...errors import ConfigError
 from .bold5000 import BOLD5000
 from .had import HAD
-from .known import KnownDataset, Label
+from .known import KnownDataset, Label, dataset_named
 from .stories import STORY_DATASETS, StoryDataset, lebel, story_dataset, story_onsets
 
 DATASETS = {dataset.name: dataset for dataset in (HAD, BOLD5000)}
@@ -37,10 +34,5 @@ def known_dataset(name: str) -> KnownDataset:
     ConfigError
         There is no data set with that name.
     """
-    if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=1)
-        hint = f"Did you mean '{near[0]}'?" if near else "Write a runs table for your own data."
-        raise ConfigError(
-            f"known_dataset: name must be one of {sorted(DATASETS)}, got '{name}'. {hint}"
-        )
-    return DATASETS[name]
+    otherwise = "Write a runs table for your own data."
+    return dataset_named("known_dataset", name, DATASETS, otherwise)

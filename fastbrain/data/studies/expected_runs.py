@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..._arguments import checked
-from ...errors import CohortError
+from ...errors import CohortError, some
 from ..readers import bids
 from ..readers.entities import (
     Image,
@@ -23,7 +23,7 @@ from ..readers.entities import (
     refuse_several,
 )
 from ..readers.participants import read_participants
-from ..readers.runs_table import RunRecord, check_unique, inside, label_of, run_id_of, some
+from ..readers.runs_table import RunRecord, check_unique, inside, label_of, run_id_of
 from ..readers.sidecars import Clock, clock_of, joined, read_sidecar
 
 _EVENTS = "_events.tsv"
@@ -56,8 +56,8 @@ class Absent:
             parts.append(f"{len(self.missing)} do not exist: {some(list(self.missing))}")
         if self.links:
             size = f" ({self.nbytes / 1e9:.1f} GB)" if self.nbytes else ""
-            told = some(list(self.links))
-            parts.append(f"{len(self.links)} are links to data not fetched{size}: {told}")
+            links = some(list(self.links))
+            parts.append(f"{len(self.links)} are links to data not fetched{size}: {links}")
         return "; ".join(parts) or "none"
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
+from ...errors import ConfigError
 from ..readers.events import WindowSpec
 
 Row = Mapping[str, str]
@@ -37,19 +40,40 @@ class Label:
 
 
 @dataclass(frozen=True)
-class KnownDataset:
-    """A public data set.
+class PublicDataset:
+    """A public data set on OpenNeuro.
 
     Parameters
     ----------
     name, title : str
         Name on the command line, and name in texts.
     accession : str
-        Accession number on OpenNeuro.
-    task : str
-        BIDS task.
+        Accession number.
     tr : float
         Seconds between volumes.
+    """
+
+    name: str
+    title: str
+    accession: str
+    tr: float
+
+    @property
+    def page(self) -> str:
+        """Web page of the data set."""
+        return f"https://openneuro.org/datasets/{self.accession}"
+
+
+@dataclass(frozen=True)
+class KnownDataset(PublicDataset):
+    """A public data set of trials, each with a stimulus.
+
+    Parameters
+    ----------
+    name, title, accession, tr
+        See :class:`PublicDataset`.
+    task : str
+        BIDS task.
     n_volumes : int
         Length of every run.
     window : WindowSpec
@@ -65,22 +89,13 @@ class KnownDataset:
         Facts to know before using the data set.
     """
 
-    name: str
-    title: str
-    accession: str
     task: str
-    tr: float
     n_volumes: int
     window: WindowSpec
     templates: tuple[str, ...]
     instructions: tuple[str, ...]
     labeller: Callable[[Sequence[Path]], Callable[[Row], Label]] = field(repr=False)
     note: str = ""
-
-    @property
-    def page(self) -> str:
-        """Web page of the data set."""
-        return f"https://openneuro.org/datasets/{self.accession}"
 
     def how_to_fetch(self, subjects: Sequence[str] = ()) -> str:
         """Return the commands that download the images, of these subjects or of all.
@@ -103,3 +118,21 @@ class KnownDataset:
             f"'datalad get {' '.join(folders) or '.'}', or "
             f"'openneuro-py download --dataset {self.accession}{' ' if include else ''}{include}'"
         )
+
+
+D = TypeVar("D", bound=PublicDataset)
+
+
+def dataset_named(function: str, name: str, known: Mapping[str, D], otherwise: str) -> D:
+    """Return a data set by name; the error suggests the closest name, or else `otherwise`.
+
+    Raises
+    ------
+    ConfigError
+        There is no data set with that name.
+    """
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean '{near[0]}'?" if near else otherwise
+        raise ConfigError(f"{function}: name must be one of {sorted(known)}, got '{name}'. {hint}")
+    return known[name]

@@ -30,7 +30,7 @@ from ..simulate.resting_cohort import OLDEST, YOUNGEST, RestCohort
 
 _ID = "participant_id"
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_EVERYBODY = "{} must be a number for everybody"
+_A_NUMBER = "{} must be a number for every person"
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class RestingStudy:
             try:
                 value = number_of(text, where=f"{column} of {person}")
             except CohortError as error:
-                raise CohortError(f"RestingStudy: {_EVERYBODY.format(column)}: {error}") from error
+                raise CohortError(f"RestingStudy: {_A_NUMBER.format(column)}: {error}") from error
             if value is None:
                 raise CohortError(
-                    f"RestingStudy: {_EVERYBODY.format(column)}, got {text!r} for {person}. "
+                    f"RestingStudy: {_A_NUMBER.format(column)}, got {text!r} for {person}. "
                     f"Columns: {', '.join(row)}. Leave that person out of the table."
                 )
             values[person] = value
@@ -88,7 +88,7 @@ class RestingStudy:
         without = [person for person, label in values.items() if not label]
         if without or len(set(values.values())) < 2:
             raise CohortError(
-                f"RestingStudy: {column} must be two labels or more, and one for everybody, got "
+                f"RestingStudy: {column} must be two labels or more, and one for every person, got "
                 f"{sorted(set(values.values()))}; none for {without[:5]}. Leave those people out."
             )
         return values
@@ -143,16 +143,16 @@ def _check_table(study: RestingStudy) -> None:
         if not isinstance(person, str) or not _FILE.fullmatch(person):
             contract, got = "have people named by letters, digits, '_', '.' and '-'", repr(person)
         elif person not in study.series:
-            contract, got = "have a series for everybody in its table", f"none for {person}"
+            contract, got = "have a series for every person in its table", f"none for {person}"
         elif list(row) != columns or not all(isinstance(cell, str) for cell in row.values()):
-            contract, got = f"have the texts {columns} for everybody", f"{row} for {person}"
+            contract, got = f"have the texts {columns} for every person", f"{row} for {person}"
         else:
             continue
         raise CohortError(f"write_resting: study must {contract}, got {got}. Correct it.")
     if not columns or len(study.series) > len(study.table):
         extra = sorted(set(study.series) - set(study.table), key=str)
         raise CohortError(
-            "write_resting: study must have a row with a column or more for everybody, got "
+            "write_resting: study must have a row with a column or more for every person, got "
             f"{len(study.table)} rows, {len(study.series)} series, without a row {extra[:5]}. "
             "Complete the table."
         )

@@ -13,18 +13,17 @@ from pathlib import Path
 from ..._arguments import checked
 from ...errors import CohortError, ConfigError, InputError
 from ..readers.word_timings import StorySample, Word, read_words, story_samples
+from .known import PublicDataset, dataset_named
 
 
 @dataclass(frozen=True)
-class StoryDataset:
+class StoryDataset(PublicDataset):
     """A public data set of stories.
 
     Parameters
     ----------
-    name, title, accession : str
-        Name on the command line, name in texts, and accession number on OpenNeuro.
-    tr : float
-        Seconds between volumes.
+    name, title, accession, tr
+        See :class:`PublicDataset`.
     ahead : int
         Volumes on the clock of the stimulus before the first one that was kept.
     behind : int
@@ -36,10 +35,6 @@ class StoryDataset:
         Facts to know before using the data set.
     """
 
-    name: str
-    title: str
-    accession: str
-    tr: float
     ahead: int = 0
     behind: int = 0
     onsets: Mapping[str, float] = field(default_factory=dict)
@@ -174,13 +169,8 @@ def story_dataset(name: str) -> StoryDataset:
     ConfigError
         There is no data set with that name.
     """
-    if name not in STORY_DATASETS:
-        near = difflib.get_close_matches(name, STORY_DATASETS, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else "Give story_samples your own clock."
-        raise ConfigError(
-            f"story_dataset: name must be one of {sorted(STORY_DATASETS)}, got {name!r}. {hint}"
-        )
-    return STORY_DATASETS[name]
+    otherwise = "Give story_samples your own clock."
+    return dataset_named("story_dataset", name, STORY_DATASETS, otherwise)
 
 
 @checked

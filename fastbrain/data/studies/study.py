@@ -78,10 +78,10 @@ class Study:
             return
         gone = {*absent.missing, *absent.links}
         subjects = list(dict.fromkeys(r.subject for r in self.runs if r.bold in gone))
-        everybody = len(subjects) == len({r.subject for r in self.runs})
+        complete = len(subjects) == len({r.subject for r in self.runs})
         raise CohortError(
             f"study: the images of all {len(self.runs)} runs must be there, got {len(absent)} "
-            f"absent: {absent}. {self.dataset.how_to_fetch(() if everybody else subjects)}."
+            f"absent: {absent}. {self.dataset.how_to_fetch(() if complete else subjects)}."
         )
 
     @checked
