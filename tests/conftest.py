@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the slowest tests first, so that no process waits at the end for the last one."""
+    items.sort(key=_seconds, reverse=True)
+
+
+def _seconds(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("slow")
+    return 0.0 if mark is None else mark.kwargs.get("seconds", 10.0)
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +31,24 @@ def real_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"FASTBRAIN_TEST_DATA={folder} is not a folder")
     return path
+
+
+@pytest.fixture(scope="session")
+def shared_by_workers(tmp_path_factory) -> Callable[[str, Callable[[Path], Path]], Path]:
+    """Makes a folder once for all test processes; the others wait for the one that makes it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], Path]) -> Path:
+        folder, done = base / name, base / f"{name}.path"
+        with open(base / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                folder.mkdir()
+                done.write_text(str(make(folder)))
+        return Path(done.read_text())
+
+    return made
 
 
 @pytest.fixture(scope="session")

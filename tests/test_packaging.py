@@ -205,6 +205,7 @@ def test_importing_everything_reaches_no_network():
     assert ran.returncode == 0, ran.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["doctor", "selftest"])
 def test_checking_commands_reach_no_network(command):
     ran = run(f"{NO_NETWORK}\nfrom fastbrain.cli import main; sys.exit(main(['{command}']))")

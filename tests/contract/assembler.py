@@ -18,3 +18,17 @@ def in_local_memory(log: str) -> list[str]:
 def serialised(log: str) -> list[str]:
     """Warnings that the tensor-core instructions of a kernel wait for each other (C7515)."""
     return re.findall(r"^.*\bC7515\b.*$", log, re.MULTILINE)
+
+
+def resources(log: str) -> dict[int, dict[str, tuple[int, int]]]:
+    """Bytes of stack and of local memory of each kernel, by target, of ``cuobjdump -res-usage``."""
+    found: dict[int, dict[str, tuple[int, int]]] = {}
+    arch, name = 0, ""
+    for line in log.splitlines():
+        if target := re.match(r"arch = sm_(\d+)", line):
+            arch = int(target[1])
+        elif kernel := re.match(r" *Function (\S+):", line):
+            name = kernel[1]
+        elif kept := re.search(r"STACK:(\d+) .*LOCAL:(\d+)", line):
+            found.setdefault(arch, {})[name] = (int(kept[1]), int(kept[2]))
+    return found

@@ -84,12 +84,14 @@ print("found")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["cpu", "triton"])
 def test_voxels_beyond_two_to_the_31_are_read(backend):
     pytest.importorskip("triton", reason="triton is not installed")
     run(CODE, backend)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["cpu", "triton"])
 def test_a_memory_beyond_two_to_the_31_is_read(backend):
     pytest.importorskip("triton", reason="triton is not installed")

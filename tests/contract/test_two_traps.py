@@ -23,6 +23,7 @@ def test_kernels_is_not_a_package():
     assert not (KERNELS / "__init__.py").exists()
 
 
+@pytest.mark.slow
 def test_transformers_imports_beside_our_kernels_folder():
     code = "import transformers, transformers.integrations.hub_kernels"
     ran = subprocess.run(

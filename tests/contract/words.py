@@ -1,7 +1,7 @@
 """Find words that make the prose hard to read; ``make lint`` runs this file.
 
-Docstrings and comments of Python, comments of C++ and CUDA, and pages of Markdown are read. Code
-and printed messages are not.
+Docstrings, comments and texts (messages, help) of Python, comments of C++ and CUDA, and pages of
+Markdown are read.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ AVOID = {
     r"told": "given, stated",
     r"somebody(?: else)?(?:'s)?": "another subject",
     r"nobody": "no subject",
+    r"everybody": "every subject",
     r"whose": "of which, with",
     r"the library": "PyTorch, or another name",
 }
@@ -38,10 +39,8 @@ def prose(path: Path) -> Iterator[tuple[int, str]]:
             if token.type == tokenize.COMMENT:
                 yield token.start[0], token.string
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                first = node.body[0] if node.body else None
-                if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                    yield from enumerate(str(first.value.value).splitlines(), start=first.lineno)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield from enumerate(node.value.splitlines(), start=node.lineno)
     else:
         for number, line in enumerate(text.splitlines(), start=1):
             if "//" in line:

@@ -30,9 +30,14 @@ def build(folder: Path) -> Path:
         subprocess.run(["c++", *flags, "-x", "c++", "-c", source, "-o", to], check=True)
         return to
 
-    sources = sorted([*SOURCES.glob("*.cpp"), *SOURCES.glob("*.cu")])
+    sources = {path for kind in ("*.cpp", "*.cu") for path in SOURCES.glob(kind)}
+    # the bindings as one source: most of the time of each is that of the headers of pybind11
+    bindings = sorted(path for path in sources if path.name.startswith(("bind_", "module")))
+    whole = folder / "bindings.cpp"
+    whole.write_text("".join(f'#include "{path}"\n' for path in bindings))
+    rest = sorted(s for s in sources - {*bindings} if s.name not in LEFT_OUT)
     with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(compile_one, (s for s in sources if s.name not in LEFT_OUT)))
+        objects = list(pool.map(compile_one, [whole, *rest]))
     path = folder / f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
     subprocess.run(["c++", "-shared", *objects, "-o", path, "-lpthread"], check=True)
     return path

@@ -17,6 +17,8 @@ from fastbrain.vqlm.training.config import VQLMConfig
 from fastbrain.vqlm.training.image_baseline import image_predictions, series_image
 from fastbrain.vqlm.training.pipeline import part_people, train_vqlm
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "coder_epochs": 2,
     "domain": 1.0,

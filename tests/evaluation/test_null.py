@@ -49,6 +49,7 @@ def _p_values(sizes: list[int], rho: float, seed: int) -> tuple[float, float, fl
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("design", DESIGNS)
 def test_p_values_are_uniform_on_noise(design):
     p = np.array([_p_values(*DESIGNS[design], seed) for seed in range(SIMULATIONS)])

@@ -22,6 +22,7 @@ def threads():
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_evaluate_writes_the_same_bytes_with_one_thread_and_with_two(
     finished_run, store, tmp_path, threads, monkeypatch
 ):

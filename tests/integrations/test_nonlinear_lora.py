@@ -84,6 +84,7 @@ print(model(x).double().sum().item(), model.peft_config["default"].activation)
 """
 
 
+@pytest.mark.slow
 def test_is_saved_in_the_format_of_peft_and_loads_in_a_fresh_process(tmp_path):
     model = adapted("silu").eval()
     model.save_pretrained(tmp_path)
@@ -105,6 +106,7 @@ def test_is_saved_in_the_format_of_peft_and_loads_in_a_fresh_process(tmp_path):
     assert activation == "silu"
 
 
+@pytest.mark.slow
 def test_peft_alone_refuses_the_checkpoint(tmp_path):
     adapted().save_pretrained(tmp_path)
     code = f"""

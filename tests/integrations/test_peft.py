@@ -225,6 +225,7 @@ def test_copies_of_an_accelerated_model_are_their_own():
     assert not torch.allclose(other(x), model(x))
 
 
+@pytest.mark.slow
 def test_the_package_imports_without_peft():
     code = "import sys; import fastbrain, fastbrain.ops; assert 'peft' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -31,6 +31,7 @@ call = lambda: fb.vq_lookup(torch.randn(3, 8), torch.randn(5, 8))
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", CALLS)
 def test_the_first_call_may_be_compiled(op):
     script = (

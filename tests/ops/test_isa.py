@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from processors import ISAS
 
 from fastbrain import _native
 
@@ -28,10 +29,7 @@ def run(isa: str, code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-# the one that this machine chooses runs in the contract tests as well
-@pytest.mark.parametrize(
-    "isa", [pytest.param(isa, marks=[pytest.mark.slow][: isa != "avx2"]) for isa in _native.isas()]
-)
+@pytest.mark.parametrize("isa", ISAS)
 def test_instruction_set_passes_the_selftest(isa):
     ran = run(isa, SELFTEST)
     assert ran.returncode == 0, ran.stderr[-2000:]

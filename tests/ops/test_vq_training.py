@@ -140,6 +140,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_processes_keep_one_codebook(tmp_path, run_two):
     run_two(sys.executable, "-c", WORKER, str(tmp_path))
     first, second = (torch.load(tmp_path / f"{r}.pt", weights_only=True) for r in range(2))

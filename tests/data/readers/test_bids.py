@@ -112,7 +112,7 @@ PREPROCESSED = "sub-1/func/sub-1_task-a_run-1_space-MNI_desc-preproc_bold.nii.gz
     ("names", "said"),
     [
         ((REST,), "none for 1 of 1 runs.*at rest have none.*raw data set"),
-        ((PREPROCESSED,), "none for 1 of 1 runs.*preprocessed images, whose events lie in the raw"),
+        ((PREPROCESSED,), "none for 1 of 1 runs.*preprocessed images; their events lie in the raw"),
         ((REST, *run("sub-2/func/sub-2_task-a_run-1")), "none for 1 of 2 runs.*task="),
     ],
 )

@@ -136,7 +136,7 @@ def test_relatives_stay_together_whatever_the_column_is_called(tmp_path, column)
     ("series", "table", "message"),
     [
         (["../evil"], {"../evil": {"age": "3"}}, "people named by letters"),
-        (["a"], {"a": {"age": "3"}, "b": {"age": "4"}}, "a series for everybody"),
+        (["a"], {"a": {"age": "3"}, "b": {"age": "4"}}, "a series for every person"),
         (["a", "b"], {"a": {"age": "3"}}, r"without a row \['b'\]"),
         (["a", "b"], {"a": {"age": "3"}, "b": {"age": "3", "family": "F"}}, "texts .* for every"),
         (["a"], {"a": {"age": 3}}, "the texts"),

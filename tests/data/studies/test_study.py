@@ -45,6 +45,7 @@ def had(real_data) -> Study:
     return study
 
 
+@pytest.mark.slow
 def test_real_had_has_every_trial_of_every_person(had):
     assert (len(had.runs), len(had.trials)) == (240, 14_400)
     assert len({t.subject for t in had.trials}) == 20
@@ -54,6 +55,7 @@ def test_real_had_has_every_trial_of_every_person(had):
     assert sum(sizes.values()) + had.split.unused == 14_400
 
 
+@pytest.mark.slow
 def test_real_had_onsets_are_shifted_by_twelve_seconds(had, real_data):
     events = (
         real_data
@@ -66,6 +68,7 @@ def test_real_had_onsets_are_shifted_by_twelve_seconds(had, real_data):
     assert max(t.start + t.frames for t in had.trials) <= 156
 
 
+@pytest.mark.slow
 def test_real_had_classes_are_those_of_the_stimuli(had, real_data):
     names = (real_data / "had_bids/action_names.txt").read_text().splitlines()
     rows = {}
@@ -82,6 +85,7 @@ def test_real_had_classes_are_those_of_the_stimuli(had, real_data):
     assert all(abs(share - 0.25) < 0.02 for share in shares)
 
 
+@pytest.mark.slow
 def test_real_had_without_images_is_one_error(had):
     with pytest.raises(CohortError) as caught:
         had.check_images()
@@ -93,6 +97,7 @@ def test_real_had_without_images_is_one_error(had):
     assert "https://openneuro.org/datasets/ds004488" in told
 
 
+@pytest.mark.slow
 def test_real_had_clone_counts_what_has_to_be_fetched(real_data, tmp_path):
     name = "sub-01_as_cloned_with_dangling_annex_links.tar.gz"
     with tarfile.open(real_data / "had_bids" / name) as archive:

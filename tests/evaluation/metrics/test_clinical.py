@@ -184,6 +184,7 @@ def test_baselines_are_fitted_on_training_people_only():
         baseline_predictions(cohort, cohort, kind="scale")
 
 
+@pytest.mark.slow
 def test_label_baselines():
     cohort = made(80, families=40)
     labels = np.where(cohort.connectivity[:, 0] > 0, "ill", "healthy")
@@ -221,6 +222,7 @@ def test_connectivity_is_fisher_z_of_correlations():
     assert np.isfinite(connectivity_features(twice)).all()
 
 
+@pytest.mark.slow
 def test_age_from_real_connectivity(real_data):
     folder = real_data / "age_connectome"
     if not folder.is_dir():

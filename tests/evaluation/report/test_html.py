@@ -111,6 +111,7 @@ def test_leaks_and_what_is_not_known_are_said(html, evaluation, tmp_path):
     assert "This split leaks." not in without
 
 
+@pytest.mark.slow
 def test_a_whole_head_lies_on_a_glass_brain(evaluation, tmp_path, monkeypatch):
     pytest.importorskip("nilearn")
     from nilearn import plotting
