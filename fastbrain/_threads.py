@@ -60,6 +60,6 @@ def waiting_line() -> str:
     """Describe how long a waiting thread spins before it sleeps, and where this was set."""
     for name in _USER_CHOICE:
         if name in os.environ:
-            who = "by fastbrain" if os.environ[name] == str(SPIN_COUNT) else "by you"
-            return f"{name}={os.environ[name]}, set {who}"
+            origin = "by fastbrain" if os.environ[name] == str(SPIN_COUNT) else "by you"
+            return f"{name}={os.environ[name]}, set {origin}"
     return "libgomp's default: threads spin for milliseconds, at the cost of other processes"

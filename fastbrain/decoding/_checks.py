@@ -74,7 +74,7 @@ def language_model(function: str, llm: Any) -> LanguageModel:
     if getattr(plain, "_is_stateful", False):
         raise InputError(
             f"{function}: llm must keep keys and values of attention, got {type(plain).__name__}, "
-            "whose recurrent state cannot be shared among texts. Use a transformer such as GPT-2, "
+            "with a recurrent state, which texts cannot share. Use a transformer such as GPT-2, "
             "Llama or Qwen."
         )
     takes = inspect.signature(type(plain).forward).parameters

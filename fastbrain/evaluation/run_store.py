@@ -45,19 +45,19 @@ def open_store(
         places.append(Path(run).resolve() / manifest["store_beside"])
     if store is not None:
         places = [Path(store)]
-    told = []
+    tried = []
     for place in dict.fromkeys(places):
         try:
             found = VoxelStore.open(place)
         except FastbrainError as error:
-            told.append(f"{place} ({error})")
+            tried.append(f"{place} ({error})")
             continue
         if found.fingerprint() == wanted:
             return found
-        told.append(f"{place} with {found.fingerprint()}")
+        tried.append(f"{place} with {found.fingerprint()}")
     raise CheckpointError(
         f"{function}: the store must be the one of training, with fingerprint {wanted}, got "
-        f"{'; '.join(told)}. Say where it is now: --store STORE (store= in Python)."
+        f"{'; '.join(tried)}. Say where it is now: --store STORE (store= in Python)."
     )
 
 

@@ -22,7 +22,7 @@ from ..lm.chat import answer_clips, answer_texts, load_video_llm
 from ..lm.loading import load_llm, model_digest
 
 # prompt that describes the stimulus to a language model
-FRAME = "Somebody saw this: {facts}\n{instruction} Answer in one sentence."
+FRAME = "A person saw this: {facts}\n{instruction} Answer in one sentence."
 
 
 @checked(least={"max_tokens": 1})
@@ -121,5 +121,5 @@ def _card(kind: str, name_or_path: str, model: Any, *settings: object) -> Annota
     name = Path(name_or_path).name if Path(name_or_path).is_dir() else name_or_path
     if commit := getattr(model.config, "_commit_hash", None):
         name = f"{name}@{commit}"
-    told = hashlib.sha256(json.dumps([model_digest(model), *settings]).encode())
-    return AnnotatorCard(f"{kind} {name}", told.hexdigest()[:16])
+    digest = hashlib.sha256(json.dumps([model_digest(model), *settings]).encode())
+    return AnnotatorCard(f"{kind} {name}", digest.hexdigest()[:16])

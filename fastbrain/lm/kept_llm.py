@@ -147,25 +147,25 @@ def find_llm(record: LLMRecord, run: str | Path, *, folder: str = FOLDER) -> Pat
     else:
         inside = [str(run / folder)] if record.kind == "copy" else []
         places = [(place, None) for place in (*inside, record.name) if Path(place).is_dir()]
-    told = []
+    faults = []
     for place, revision in places:
         try:
             source = find_model(place, function="find_llm", revision=revision)
         except InputError as error:
-            told.append(str(error))
+            faults.append(str(error))
             continue
         if not (fault := _difference(source, record.files)):
             if record.kind == "copy" and place == record.name:
                 say(
                     f"note: the language model comes from {place}: the run's own copy, "
-                    f"{run / folder}, {told[0] if told else 'is not there'}"
+                    f"{run / folder}, {faults[0] if faults else 'is not there'}"
                 )
             return source.folder
-        told.append(f"{fault} in {source.folder}")
+        faults.append(f"{fault} in {source.folder}")
     where = f"'{record.name}' at {record.revision}" if record.revision else f"'{record.name}'"
     raise CheckpointError(
         f"find_llm: the language model of the run, {where}, must be there as it was at training, "
-        f"got {'; '.join(told) or f'neither {run / folder} nor that folder'}. Put it back, or "
+        f"got {'; '.join(faults) or f'neither {run / folder} nor that folder'}. Put it back, or "
         "pass it as llm= in Python."
     )
 

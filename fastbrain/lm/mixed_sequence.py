@@ -179,9 +179,9 @@ def mixed_nll(llm: Any, sequences: Sequence[MixedSequence]) -> tuple[Tensor, Ten
         blocks.append(torch.cat([s.blocks, s.blocks[-1] + 1 + behind]))
         labels.append(torch.cat([s.labels, torch.full_like(behind, IGNORED)]))
     weight = llm.get_input_embeddings().weight
-    told = torch.stack(labels).to(weight.device)
+    targets = torch.stack(labels).to(weight.device)
     # the vocabulary projection is computed only at positions with a label
-    columns = (told != IGNORED).any(dim=0).nonzero()[:, 0]
+    columns = (targets != IGNORED).any(dim=0).nonzero()[:, 0]
     if not len(columns):
         raise InputError("mixed_nll: sequences must predict something, got no label.")
     mask = additive(stair_step_mask(torch.stack(blocks)), weight.dtype)
@@ -191,9 +191,9 @@ def mixed_nll(llm: Any, sequences: Sequence[MixedSequence]) -> tuple[Tensor, Ten
         use_cache=False,
         logits_to_keep=columns,
     )
-    told = told[:, columns]
-    there = told != IGNORED
-    labels_there = told[there]
+    targets = targets[:, columns]
+    there = targets != IGNORED
+    labels_there = targets[there]
     nll = F.cross_entropy(found.logits.float()[there], labels_there, reduction="none")
     return nll, labels_there
 

@@ -29,7 +29,7 @@ def load_strict(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, w
             if own[k].shape != state[k].shape
         ],
     }
-    told = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in faults.items() if names)
-    if told:
-        raise CheckpointError(f"load: the weights of {where} must fit the model, got {told}.")
+    mismatches = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in faults.items() if names)
+    if mismatches:
+        raise CheckpointError(f"load: the weights of {where} must fit the model, got {mismatches}.")
     module.load_state_dict(state)

@@ -22,8 +22,8 @@ def foreign(function: str, library: str, remedy: str) -> Iterator[None]:
     except FastbrainError:
         raise
     except Exception as error:  # external packages raise many types
-        told = " ".join(str(error).split())[:200] or "no message"
+        reason = " ".join(str(error).split())[:200] or "no message"
         raise InputError(
             f"{function}: {library} must be able to work with these values, got "
-            f"{type(error).__name__}: {told}. {remedy}"
+            f"{type(error).__name__}: {reason}. {remedy}"
         ) from error

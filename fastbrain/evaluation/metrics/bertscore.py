@@ -149,6 +149,7 @@ def _bert_score_library() -> Any:
         import bert_score as library
     except ImportError as error:
         raise MissingPartError(
-            "bert_score: the library is not installed. pip install 'fastbrain[demo]'"
+            "bert_score: the package bert-score must be installed, got none. "
+            "pip install 'fastbrain[demo]'"
         ) from error
     return library

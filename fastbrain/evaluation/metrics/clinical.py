@@ -70,7 +70,8 @@ def scale_scores(
         )
     if np.ptp(true) == 0:
         raise InputError(
-            f"scale_scores: truth must vary, got {true[0]} for everybody: R2 and r are undefined."
+            f"scale_scores: truth must vary, got {true[0]} for every subject: R2 and r are "
+            "undefined."
         )
     metrics: dict[str, tuple[Callable[[Vector, Vector], float], int]] = {
         "mae": (lambda t, p: float(np.abs(t - p).mean()), -1),
@@ -145,7 +146,7 @@ def label_scores(
         raise InputError("label_scores: probabilities must be >= 0 and rows sum to 1, got others.")
     if len(np.unique(true)) < 2:
         raise InputError(
-            "label_scores: truth must hold at least two classes, got one: nothing can be told "
+            "label_scores: truth must hold at least two classes, got one: there is nothing to tell "
             "apart. Use a test set with both."
         )
     resampled = [
