@@ -29,12 +29,14 @@ def can_run(problem: LinearProblem) -> str | None:
 def call(problem: LinearProblem) -> Tensor:
     """Adapted linear layer on the CPU, with gradients for every tensor."""
     x, weight, bias, a, b, scale, activation = problem
-    rows = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
-    flat = LinearProblem(rows, weight, bias, a, b, scale, activation or "")
+    flat = problem
+    if x.dim() != 2:
+        rows = x.reshape(-1, x.shape[-1])
+        flat = LinearProblem(rows, weight, bias, a, b, scale, activation)
     if cpu_decode.takes(flat):
         y = cpu_decode.layer(flat)
     elif not torch.compiler.is_compiling() and (
-        rows.shape[0] < OWN_GRADIENT_ROWS or not any_gradient(rows, weight, bias, a, b)
+        flat.x.shape[0] < OWN_GRADIENT_ROWS or not any_gradient(x, weight, bias, a, b)
     ):
         y = products.composed(flat)
     else:

@@ -41,8 +41,10 @@ def takes(problem: LinearProblem) -> bool:
 def layer(problem: LinearProblem) -> Tensor:
     """Compute ``y (M, d_out)`` of ``x (M, d_in)``."""
     # eager code bypasses the dispatcher, which takes a large share of the time of a narrow layer
-    run = torch.ops.fastbrain.lora_linear_cpu_decode if torch.compiler.is_compiling() else _layer
-    return run(*problem)
+    if not torch.compiler.is_compiling():
+        return _layer(*problem)
+    *arguments, activation = problem
+    return torch.ops.fastbrain.lora_linear_cpu_decode(*arguments, activation or "")
 
 
 def _layer(x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
@@ -57,7 +59,7 @@ def _layer(x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
         b=address(b),
         out=address(out),
         sizes=(*x.shape, *b.shape),
-        activation=ACTIVATIONS[activation],
+        activation=ACTIVATIONS[activation or ""],
         scale=scale,
         threads=torch.get_num_threads(),
     )
