@@ -19,6 +19,7 @@ from ..errors import ConfigError
 from ..llm4brain.training import audit_run, split_target
 from ..llm4brain.training.pipeline import notes_on, train_llm4brain
 from ..llm4brain.training.run_config import RunConfig
+from ..llm4brain.training.stimuli import with_stimulus
 from ._training import (
     TrainOptions,
     describe_trials,
@@ -38,7 +39,7 @@ class Config(TrainOptions):
     subjects: Literal["embedding", "affine"] | None = None
     """Parameters of the tokenizer for each person; default: as configured (none)."""
     stimulus: Literal["clips", "text"] | None = None
-    """Targets from clips or from texts; default: as configured (clips)."""
+    """Targets from clips or from texts; default: clips if the store has them, otherwise texts."""
     adapt_runs: int | None = None
     """Unlabelled runs of the test part for domain adaptation; they are not scored."""
     cohort: Path | None = None
@@ -62,9 +63,16 @@ def run(config: Config) -> None:
     if not config.dry_run:
         check_environment(config.out, cache=whole.llm is None, function="train")
     store = VoxelStore.open(config.store, verify=config.verify, cohort=config.cohort)
+    whole, chosen = with_stimulus(store, whole), whole.stimulus is not None
     adapt, scored = split_target(store, whole.adapt_runs)
     describe_trials(store, f"{store.grid.n_tokens} tokens")
     print(f"scored later {len(scored)}; unlabelled adaptation on {len(adapt)}")
+    reason = (
+        ""
+        if chosen
+        else ", as the store has " + ("clips" if whole.stimulus == "clips" else "no clips")
+    )
+    print(f"stimulus     {whole.stimulus}{reason}")
     stages = ("pretrain", "video", "calibrate", "stage1", "stage2")
     print("stages       " + ", ".join(s for s in stages if getattr(whole, s) is not None))
     if config.dry_run:

@@ -67,7 +67,7 @@ def push_to_hub(
         from huggingface_hub import HfApi
     except ImportError as error:
         raise MissingPartError(
-            "push_to_hub: needs huggingface_hub. pip install 'fastbrain[hub]'"
+            "push_to_hub: needs huggingface_hub. pip install 'fastbrain-fmri[hub]'"
         ) from error
     text = card_text(described, scores=scores, license=license)
     api = HfApi(token=token)

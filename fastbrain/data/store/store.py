@@ -197,7 +197,7 @@ class VoxelStore:
         if trial is None or not trial.clip:
             raise StoreError(
                 f"VoxelStore.clip: {trial_id!r} must be a trial with a clip, got none. "
-                "Train with stimulus='text' where there are no videos."
+                "Train on texts (--stimulus text) if there are no videos."
             )
         parts = PurePosixPath(trial.clip).parts
         if not self.cohort or parts[0] != "stimuli" or ".." in parts:

@@ -35,7 +35,7 @@ from .adaptation_target import audit_run, people_of, split_target
 from .run_config import RunConfig
 from .run_stages import STAGES, RunState, categories, texts_of
 from .stage_config import findings
-from .stimuli import fitted_to, load_weights
+from .stimuli import fitted_to, load_weights, with_stimulus
 
 
 @checked
@@ -81,7 +81,8 @@ def train_llm4brain(
         A resumed run has another configuration or store, or its checkpoints or language model are
         damaged.
     ConfigError
-        A file named in the configuration does not exist, or no test run would be left to score.
+        A file named in the configuration does not exist, no test run would be left to score, or
+        clips are configured and a trial has none.
     InputError
         The language model cannot be found, has custom code, or has no safetensors.
     DiskError
@@ -93,6 +94,7 @@ def train_llm4brain(
         models=("llm", "vision_model"),
     )
     check_environment(out, function="train")
+    config = with_stimulus(store, config)
     adapt, scored = split_target(store, config.adapt_runs)
     people_of(store, config)  # raises before anything is written
     allow_leak = allow_leak or (reason_of(out) if resume else None)

@@ -28,9 +28,9 @@ class RunConfig:
     prompts : tuple of str
         Instructions. One is drawn for each training sample; the first is used for decoding. If the
         trials of the store have instructions (``fastbrain study``), those replace the prompts.
-    stimulus : {"clips", "text"}
+    stimulus : {"clips", "text"} or None
         Source of the targets of stage I: the clips of the trials through the video branch, or the
-        word embeddings of their texts (then `video` must be None).
+        word embeddings of their texts. None: clips if the store has them, otherwise texts.
     encoder_weights : str or None
         Safetensors file of a pretrained SC-MBM encoder, published or from ``fastbrain train
         scmbm``. The manifest of the run records its digest.
@@ -47,7 +47,7 @@ class RunConfig:
     model : LLM4BrainConfig
         `frames`, `n_classes` and `people` are replaced by values from the store.
     pretrain, video, calibrate, stage1, stage2 : LLM4BrainStage or None
-        None skips the stage.
+        None skips the stage. `video` is used for clips only.
     adapt_runs : int
         Number of test runs for domain adaptation on their windows without texts. These runs are
         never scored, and the result is labelled transductive. 0: inductive.
@@ -57,7 +57,7 @@ class RunConfig:
     llm: str | None = None
     corpus: str | None = None
     prompts: tuple[str, ...] = ("what does the person see ?",)
-    stimulus: str = "clips"
+    stimulus: str | None = None
     encoder_weights: str | None = None
     vision_model: str | None = None
     qformer_weights: str | None = None
@@ -72,15 +72,14 @@ class RunConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(self, "stimulus", self.stimulus in ("clips", "text"), "be clips or text")
+        known = (None, "clips", "text")
+        require(self, "stimulus", self.stimulus in known, "be clips, text or None")
         require(self, "prompts", bool(self.prompts), "hold at least one prompt")
         require(self, "adapt_runs", self.adapt_runs >= 0, "be 0 or more")
-        arrives = self.stimulus == "clips" and self.qformer_weights is not None
-        if (self.stimulus == "text") != (self.video is None) and not arrives:
+        if self.stimulus == "clips" and self.video is None and self.qformer_weights is None:
             raise ConfigError(
-                f"RunConfig: video must be configured for clips and None for text, got "
-                f"stimulus='{self.stimulus}' and video={'None' if self.video is None else 'set'}. "
-                "Clips need no such stage where qformer_weights are given."
+                "RunConfig: video must be configured for clips, got None without qformer_weights. "
+                "Configure the stage, or train on texts (stimulus='text')."
             )
         needless = self.stimulus == "text" and self.vision_model is not None
         require(self, "vision_model", not needless, "be None for stimulus='text'")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...data import VoxelStore
 from ...data.readers.clips import read_clip
+from ...errors import ConfigError, some
 from ..config import LLM4BrainConfig
 from ..model import LLM4Brain
 from ..published_weights import load_scmbm
@@ -28,6 +29,29 @@ def fitted_to(sizes: LLM4BrainConfig, vision: VisionModelFrames | None) -> LLM4B
         return sizes
     side = vision.size
     return replace(sizes, video=replace(sizes.video, size=side, patch=side))
+
+
+def with_stimulus(store: VoxelStore, config: RunConfig) -> RunConfig:
+    """Return a copy of a configuration with the stimulus that its store allows.
+
+    A configuration without a stimulus takes clips if the store has any, and texts otherwise.
+
+    Raises
+    ------
+    ConfigError
+        Clips are needed and a training or validation trial has none.
+    """
+    shown = (*store.split.train, *store.split.val)
+    without = [trial for trial in shown if not store.by_id[trial].clip]
+    kind = config.stimulus or ("text" if len(without) == len(shown) else "clips")
+    if kind == "text":
+        return replace(config, stimulus=kind, video=None)
+    if without:
+        raise ConfigError(
+            f"train: stimulus must be 'text' unless every trial has a clip, got {len(without)} of "
+            f"{len(shown)} trials without one: {some(without, 3)}. Use --stimulus text."
+        )
+    return replace(config, stimulus=kind)
 
 
 def clip_frames(store: VoxelStore, model: LLM4Brain, trial_ids: Sequence[str]) -> Frames:

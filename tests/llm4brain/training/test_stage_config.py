@@ -83,6 +83,8 @@ def test_what_a_part_leaves_out_stays_as_the_whole_has_it():
     assert run.stage2 == replace(ours, epochs=3, optim=replace(ours.optim, lr=1e-5))
     assert run.stage2 != LLM4BrainStage.from_dict({"epochs": 3, "optim": {"lr": 1e-5}})
     assert RunConfig.from_dict({"video": None, "stimulus": "text"}).video is None
+    with pytest.raises(ConfigError, match="video must be configured for clips"):
+        RunConfig.from_dict({"video": None, "stimulus": "clips"})
     # a stage that is not there by default has no preset to start from
     assert RunConfig.from_dict({"pretrain": {"epochs": 2}}).pretrain == LLM4BrainStage(epochs=2)
 
