@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pytest_benchmark", reason="pip install 'fastbrain[bench]'")
+pytest.importorskip("pytest_benchmark", reason="pip install 'fastbrain-fmri[bench]'")
 sys.path.insert(0, str(Path(__file__).parent))
 
 from registry import FAMILIES, Entry, Problem, Setting, entries, providers

@@ -23,6 +23,8 @@ from .. import __version__
 from .._environment import environment
 from .._threads import load_line, waiting_line
 
+# the index has another package of the name that this one is imported by
+DISTRIBUTION, FOREIGN = "fastbrain-fmri", "fastbrain"
 _PACKAGES = ("torch", "triton", "transformers", "accelerate", "numpy")
 _DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -68,7 +70,8 @@ def report() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``versions``, ``environment``, ``native``, ``backends``, ``attention``, ``optional``.
+        ``versions``, ``conflict``, ``environment``, ``machine``, ``native``, ``backends``,
+        ``attention``, ``optional``.
     """
     return {
         "versions": {
@@ -76,6 +79,7 @@ def report() -> dict[str, Any]:
             "fastbrain": __version__,
             **{name: _version(name) for name in _PACKAGES},
         },
+        "conflict": _conflict(),
         "environment": dict(environment()),
         "machine": {"load": load_line(), "waiting threads": waiting_line()},
         "native": _guarded(_native),
@@ -86,7 +90,7 @@ def report() -> dict[str, Any]:
                 "part": name,
                 "installed": find_spec(name) is not None,
                 "for": purpose,
-                "install": f"pip install 'fastbrain[{extra}]'",
+                "install": f"pip install '{DISTRIBUTION}[{extra}]'",
             }
             for name, (extra, purpose) in _OPTIONAL.items()
         ],
@@ -106,6 +110,17 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _conflict() -> str | None:
+    """Name the other package if it is installed: both have files in the folder ``fastbrain``."""
+    other = _version(FOREIGN)
+    if other is None:
+        return None
+    return (
+        f"the package {FOREIGN} {other} is installed, which is not this project and overwrites "
+        f"its files. pip uninstall {FOREIGN}, then install {DISTRIBUTION} again"
+    )
 
 
 def _native() -> dict[str, Any]:
@@ -164,6 +179,8 @@ def _attention() -> dict[str, str]:
 
 def _sections(found: dict[str, Any]) -> dict[str, Section]:
     versions = [(name, value or "not installed") for name, value in found["versions"].items()]
+    if found["conflict"]:
+        versions.append(("WARNING", found["conflict"]))
     return {
         "Versions": versions,
         "Folders": list(found["environment"].items()),

@@ -20,7 +20,8 @@ try:
     from peft.tuners.tuners_utils import BaseTunerLayer
 except ImportError as error:
     raise MissingPartError(
-        "fastbrain.integrations.peft: peft must be installed. Run: pip install 'fastbrain[peft]'."
+        "fastbrain.integrations.peft: peft must be installed. "
+        "Run: pip install 'fastbrain-fmri[peft]'."
     ) from error
 
 from ..ops.module_checks import holds_weight, touched, untouched

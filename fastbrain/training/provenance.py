@@ -10,7 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("fastbrain", "torch", "transformers", "accelerate", "numpy")
+from .. import __version__
+
+_PACKAGES = ("torch", "transformers", "accelerate", "numpy")
 _PARTS = ("fastbrain", "kernels", "csrc")
 _PATIENCE_S = 10
 
@@ -57,7 +59,7 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "fastbrain": __version__}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

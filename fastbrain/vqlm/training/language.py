@@ -45,7 +45,7 @@ def adapted(llm: Any, vocabulary: CodeVocabulary, rank: int, *, seed: int) -> An
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise MissingPartError(
-            "train_vqlm: rank must be 0 without peft. Install fastbrain[peft]."
+            "train_vqlm: rank must be 0 without peft. pip install 'fastbrain-fmri[peft]'."
         ) from error
     tokens = [vocabulary.begin, vocabulary.end]
     tokens += range(vocabulary.first, vocabulary.first + vocabulary.codes)
