@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ._io import cache_folder, check_writable
-from .errors import DiskError, FastbrainError, InputError
+from .errors import ConfigError, DiskError, FastbrainError, InputError
 
 
 def check_environment(
@@ -70,6 +70,26 @@ def check_file(path: str | Path, *, function: str) -> None:
             "another file."
         )
     check_environment(Path(path).parent, function=function)
+
+
+# number of processes, as torchrun, mpirun and srun tell each of them
+_PROCESSES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
+def check_alone(function: str) -> None:
+    """Raise if a launcher has started more than one process of a command.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for name in _PROCESSES:
+        value = os.environ.get(name, "")
+        if value.isdecimal() and int(value) > 1:
+            raise ConfigError(
+                f"{function}: one process must run, got {name}={value}. Start the command without "
+                "torchrun, mpirun or srun; several GPUs are not used yet."
+            )
 
 
 def check_device(device: str, *, function: str) -> None:

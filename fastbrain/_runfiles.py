@@ -143,9 +143,14 @@ def read_manifest(run: str | Path, *, function: str) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        Training is not finished, or the file is damaged.
+        `run` is a voxel store, training is not finished, or the file is damaged.
     """
     path = Path(run) / "manifest.json"
+    if (Path(run) / "prepare.json").is_file():
+        raise CheckpointError(
+            f"{function}: {run} must be a run folder, got a voxel store. Name the folder that "
+            "fastbrain train wrote."
+        )
     if not path.is_file():
         raise CheckpointError(
             f"{function}: {path} must exist. Is training finished? fastbrain train --resume goes "

@@ -6,11 +6,12 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from . import __version__
-from ._environment import check_device
+from ._environment import check_alone, check_device
 from ._threads import share_cores
-from .errors import FastbrainError
+from .errors import FastbrainError, MissingPartError
 
 # name -> description, in the order in which a new user needs them
 COMMANDS = {
@@ -39,6 +40,9 @@ RECIPES = {
         "vq-lm": "train_vqlm",
     },
 }
+
+# commands that write nothing, and so may run in several processes at once
+_ANYWHERE = ("doctor", "selftest")
 
 _HELP = """usage: fastbrain [--debug] COMMAND [OPTIONS]
 
@@ -99,37 +103,71 @@ def _choose(arguments: list[str]) -> int:
 
 
 def _run(name: str, rest: list[str], debug: bool) -> int:
-    import tyro
-
     file = name.replace("-", "_")
     if rest and rest[0] in RECIPES.get(name, {}):
         file = RECIPES[name][rest[0]]
         name, rest = f"{name} {rest[0]}", rest[1:]
-    module = importlib.import_module(f".commands.{file}", __package__)
+    wants_help = "-h" in rest or "--help" in rest
+    resumes = False
     try:
-        config = tyro.cli(
-            module.Config,
-            args=rest,
-            prog=f"fastbrain {name}",
-            description=module.__doc__,
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    try:
+        if file not in _ANYWHERE and not wants_help:
+            check_alone(name)
+        if file != "doctor":  # it reports what is missing, so it must run without tyro
+            _check_tyro(name)
+        module = importlib.import_module(f".commands.{file}", __package__)
+        resumes = hasattr(module.Config, "resume")
+        config = _parsed(name, module, rest)
         if (device := getattr(config, "device", None) or "cpu") != "cpu":
             check_device(device, function=name)
         return int(module.run(config) or 0)
-    except FastbrainError as error:
-        if debug:
-            raise
-        print(f"fastbrain {name}: {error}", file=sys.stderr)
-        return 1
+    except SystemExit as stop:
+        return int(stop.code or 0)
     except KeyboardInterrupt:
         if debug:
             raise
-        print(f"fastbrain {name}: interrupted. What was finished is kept.", file=sys.stderr)
+        how = "Continue with --resume." if resumes else "Run it again."
+        print(f"fastbrain {name}: interrupted. Finished work is kept. {how}", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        print(f"fastbrain {name}: {_in_one_line(error)}", file=sys.stderr)
+        return 1
+
+
+def _check_tyro(name: str) -> None:
+    try:
+        import tyro  # noqa: F401
+    except ImportError as error:
+        raise MissingPartError(
+            f"{name}: the package tyro must be installed, got none. pip install tyro"
+        ) from error
+
+
+def _parsed(name: str, module: Any, rest: list[str]) -> Any:
+    try:
+        import tyro
+    except ImportError:
+        return module.Config(json="--json" in rest)
+    return tyro.cli(
+        module.Config,
+        args=rest,
+        prog=f"fastbrain {name}",
+        description=module.__doc__,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+
+
+def _in_one_line(error: Exception) -> str:
+    if isinstance(error, FastbrainError):
+        return str(error)
+    said = " ".join(str(error).split())[:300] or "no message"
+    remedy = "Run it again with --debug, and report what it prints."
+    if isinstance(error, OSError) and error.strerror:
+        remedy = "Correct it, or choose another file or folder."
+    return f"unexpected {type(error).__name__}: {said}. {remedy}"
 
 
 if __name__ == "__main__":

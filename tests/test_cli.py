@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from fastbrain import __version__, cli
-from fastbrain.errors import InputError
+from fastbrain.errors import InputError, SplitError
 
 # The promise is 0.5 s on a quiet machine. A machine that runs tests is not quiet: the best of
 # three may take twice that. What would break the promise, an import of torch, takes longer still
@@ -102,15 +102,72 @@ def test_debug_shows_the_traceback(tmp_path, place):
     assert "CohortError" in ran.stderr
 
 
-def test_a_mistake_of_ours_is_not_hidden(monkeypatch):
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (ZeroDivisionError("a\nb"), "unexpected ZeroDivisionError: a b. Run it again with --debug"),
+        (PermissionError(13, "Permission denied", "x.tsv"), "'x.tsv'. Correct it, or choose"),
+    ],
+)
+def test_any_other_exception_is_one_line_too(monkeypatch, capsys, raised, told):
     from fastbrain.commands import doctor
 
     def broken(config):
-        raise ZeroDivisionError
+        raise raised
 
     monkeypatch.setattr(doctor, "run", broken)
-    with pytest.raises(ZeroDivisionError):
-        cli.main(["doctor"])
+    assert cli.main(["doctor"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert told in line
+    with pytest.raises(type(raised)):
+        cli.main(["doctor", "--debug"])
+
+
+def test_what_goes_on_after_an_interrupt_is_said(monkeypatch, capsys, tmp_path):
+    from fastbrain.commands import train
+
+    def stopped(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "run", stopped)
+    assert cli.main(["train", str(tmp_path), str(tmp_path / "run")]) == 130
+    assert capsys.readouterr().err.strip().endswith("Continue with --resume.")
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
+def test_a_second_process_is_refused_before_anything_is_written(
+    monkeypatch, capsys, tmp_path, name
+):
+    monkeypatch.setenv(name, "2")
+    for command in (["demo", "--out"], ["train", "store"], ["prepare", "runs.tsv"]):
+        assert cli.main([*command, str(tmp_path / "out")]) == 1
+        assert f"one process must run, got {name}=2" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert cli.main(["train", "--help"]) == 0
+
+
+@pytest.mark.parametrize("name", ["doctor", "train"])
+def test_without_tyro(monkeypatch, capsys, name):
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    if name == "doctor":
+        assert cli.main([name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["versions"]
+    else:
+        monkeypatch.delitem(sys.modules, "fastbrain.commands.train", raising=False)
+        assert cli.main([name, "a", "b"]) == 1
+        assert "tyro must be installed" in capsys.readouterr().err
+
+
+def test_help_names_what_goes_where(capsys):
+    assert cli.main(["adapt", "--help"]) == 0
+    assert "RUN STORE NEW-RUN" in capsys.readouterr().out
+
+
+def test_a_store_is_no_run(capsys, tmp_path):
+    (tmp_path / "prepare.json").write_text("{}")
+    for command in ("decode", "evaluate"):
+        assert cli.main([command, str(tmp_path)]) == 1
+        assert "must be a run folder, got a voxel store" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -179,7 +236,19 @@ def test_doctor_names_what_brings_a_missing_part(monkeypatch, capsys):
     assert cli.main(["doctor"]) == 0
     line = next(row for row in capsys.readouterr().out.splitlines() if "nilearn " in row)
     assert "missing" in line
-    assert "pip install 'fastbrain[demo]'" in line
+    assert "pip install 'fastbrain-fmri[demo]'" in line
+
+
+def test_doctor_notices_the_other_package_of_that_name(monkeypatch, capsys):
+    from fastbrain.commands import doctor
+
+    real = doctor.version
+    assert doctor.report()["conflict"] is None
+    monkeypatch.setattr(doctor, "version", lambda n: "3.1" if n == "fastbrain" else real(n))
+    assert cli.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "the package fastbrain 3.1 is installed, which is not this project" in out
+    assert real(doctor.DISTRIBUTION) == __version__
 
 
 def test_selftest_passes(capsys):
@@ -243,3 +312,21 @@ def test_a_demo_needs_two_people(tmp_path, capsys, more):
     assert cli.main(["demo", "--out", str(tmp_path / "demo"), "--subjects", "1", *more]) == 1
     assert "--subjects must be 2 or more, got 1" in capsys.readouterr().err
     assert not (tmp_path / "demo").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "plain"),
+    [
+        ("subject", ("sub-06", "7"), ("06", "7")),
+        ("run", ("run-1",), ("1",)),
+        ("session", ("ses-a",), ("a",)),
+        ("story", ("sub-plot",), ("sub-plot",)),
+    ],
+)
+def test_labels_may_have_their_prefix(key, values, plain):
+    from fastbrain.commands._splits import SplitOptions, plain_labels
+
+    assert plain_labels(key, values) == plain
+    if key == "subject":
+        with pytest.raises(SplitError, match=r"06.*7"):
+            SplitOptions(test_subjects=values).splitter("prepare")([])

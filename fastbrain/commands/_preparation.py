@@ -24,9 +24,9 @@ Splitter = Callable[[list[Trial]], Split]
 class PreparationOptions(ImageOptions):
     """Source of the recordings, and windows cut from them."""
 
-    source: Annotated[Path, tyro.conf.Positional]
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """Runs table (TSV), BIDS folder, or folder of a study."""
-    out: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
     """New folder."""
     kernel: tuple[int, int, int] = (4, 4, 4)
     """Patch size in voxels, z y x."""
@@ -45,6 +45,8 @@ class PreparationOptions(ImageOptions):
     training events, 128 or longer."""
     ignore: tuple[str, ...] = ()
     """Trial types or texts that are not trials, e.g. rest."""
+    late: Literal["error", "drop"] = "error"
+    """Trials with a window that leaves the run: an error, or left out and listed."""
     task: str | None = None
     """BIDS task."""
 
@@ -68,6 +70,7 @@ class PreparationOptions(ImageOptions):
             units=self.units,
             high_pass_s=None if self.high_pass in ("none", 0) else self.high_pass,
             ignore=self.ignore,
+            late=self.late,
             trials=trials,
         )
 
@@ -76,7 +79,8 @@ class PreparationOptions(ImageOptions):
     ) -> tuple[tuple[RunRecord, ...], list[Trial] | None, WindowSpec, Split | None]:
         """Read runs, trials (None: those of the events files), window and split of the source."""
         if is_study(self.source):
-            self._refuse_set(("delay", "window", "onset_offset", "task", *_IMAGES), "a study")
+            windows = ("delay", "window", "onset_offset", "late")
+            self._refuse_set((*windows, "task", *_IMAGES), "a study")
             study = Study.load(self.source)
             study.check_images()
             return study.runs, study.trials, study.window, study.split

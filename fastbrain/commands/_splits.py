@@ -46,7 +46,10 @@ class SplitOptions:
         ConfigError
             No way to split was given, or several were.
         """
-        key, named = self.split_by, (self.train, self.val, self.test)
+        key = self.split_by
+        train, val, test = named = tuple(
+            plain_labels(key, values) for values in (self.train, self.val, self.test)
+        )
         if bool(self.test_subjects) + any(named) + (self.folds is not None) > 1:
             raise ConfigError(
                 f"{command}: a split must be given in one way. Use --test-subjects, or --train, "
@@ -55,7 +58,7 @@ class SplitOptions:
         if self.test_subjects:
             return lambda trials: split_unseen(
                 trials,
-                test_subjects=self.test_subjects,
+                test_subjects=plain_labels("subject", self.test_subjects),
                 val_fraction=self.val_fraction,
                 closed_set=self.closed_set,
             )
@@ -74,9 +77,17 @@ class SplitOptions:
         return lambda trials: split_by(
             trials,
             key,
-            train=self.train,
-            val=self.val,
-            test=self.test,
+            train=train,
+            val=val,
+            test=test,
             closed_set=self.closed_set,
             new_stimuli=self.new_stimuli,
         )
+
+
+_PREFIXES = {"subject": "sub-", "session": "ses-", "run": "run-"}
+
+
+def plain_labels(key: str, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return labels without the prefix of their BIDS entity: ``sub-06`` is ``06``."""
+    return tuple(value.removeprefix(_PREFIXES.get(key, "")) for value in values)

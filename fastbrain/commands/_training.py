@@ -17,9 +17,9 @@ from ..data import Audit, VoxelStore
 class TrainOptions:
     """Options of the commands that train a whole system on a store."""
 
-    store: Annotated[Path, tyro.conf.Positional]
+    store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
     """Voxel store from `fastbrain prepare`."""
-    out: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """New run folder."""
     config: Path | None = None
     """JSON file with any part of the run configuration; see --print-config."""

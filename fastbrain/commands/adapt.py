@@ -22,11 +22,11 @@ from ..llm4brain.training.few_shot import ADAPT, adapt, plan_few_shot
 class Config:
     """Options of ``fastbrain adapt``."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run folder from `fastbrain train`, or a saved model."""
-    store: Annotated[Path, tyro.conf.Positional]
+    store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
     """Voxel store with the person, prepared as that of training was."""
-    out: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NEW-RUN")]
     """New run folder."""
     subject: str
     """Label of the person, e.g. sub-09."""

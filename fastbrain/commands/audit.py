@@ -24,7 +24,7 @@ from ..data.leaks.checks import KINDS
 class Config:
     """Options of ``fastbrain audit``."""
 
-    store: Annotated[Path, tyro.conf.Positional]
+    store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
     """Voxel store from `fastbrain prepare`."""
     split: Path | None = None
     """JSON file with another split of its trials; default: the split of the store."""

@@ -23,9 +23,9 @@ from ..llm4brain.published_weights import convert_pickle
 class Config:
     """Options of ``fastbrain convert``."""
 
-    source: Annotated[Path, tyro.conf.Positional]
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """Pickle of tensors by name: pytorch_model.bin, checkpoint.pth."""
-    out: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NEW-FILE")]
     """New safetensors file; the loaders look for model.safetensors in the same folder."""
 
 

@@ -25,7 +25,7 @@ from ._subjects import refuse_unknown_subject
 class Config(SamplingOptions):
     """Options of ``fastbrain decode``."""
 
-    run: Annotated[Path, tyro.conf.Positional] = tyro.MISSING
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = tyro.MISSING
     """Run folder from `fastbrain train`."""
     part: Literal["train", "val", "test"] = "test"
     """Part of the split to decode."""

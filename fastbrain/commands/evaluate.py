@@ -24,7 +24,7 @@ from ._subjects import refuse_unknown_subject
 class Config(SamplingOptions):
     """Options of ``fastbrain evaluate``."""
 
-    run: Annotated[Path, tyro.conf.Positional] = tyro.MISSING
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = tyro.MISSING
     """Run folder from `fastbrain train`."""
     derangements: int = 100
     """Number of derangements for the comparison, at least 100."""

@@ -22,9 +22,9 @@ from ..llm4brain.push_to_hub import push_to_hub
 class Config:
     """Options of ``fastbrain push``."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run folder from `fastbrain train`; its scores are included if it was evaluated."""
-    name: Annotated[str, tyro.conf.Positional]
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OWNER/NAME")]
     """Owner and name on the hub: my-lab/my-model."""
     license: str | None = None
     """License of the weights, as named on the hub (e.g. cc-by-nc-4.0)."""

@@ -41,9 +41,9 @@ class Config(SplitOptions, ImageOptions):
 
     dataset: Annotated[Literal["had", "bold5000"], tyro.conf.Positional]
     """Name of the data set."""
-    source: Annotated[Path, tyro.conf.Positional]
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """BIDS folder of the data set."""
-    out: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")]
     """New folder of the study."""
     images: Path | None = None
     """Folder of preprocessed images (e.g. derivatives/fmriprep); default: the BIDS folder."""

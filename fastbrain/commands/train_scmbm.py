@@ -24,9 +24,9 @@ from ._training import print_configuration
 class Config:
     """Options of ``fastbrain train scmbm``."""
 
-    store: Annotated[Path, tyro.conf.Positional]
+    store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
     """Voxel store from `fastbrain prepare`."""
-    out: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """New run folder."""
     config: Path | None = None
     """JSON file with any part of the configuration; see --print-config."""

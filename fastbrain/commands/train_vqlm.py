@@ -28,9 +28,9 @@ from ._training import given, print_configuration
 class Config:
     """Options of ``fastbrain train vq-lm``."""
 
-    study: Annotated[Path, tyro.conf.Positional]
+    study: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")]
     """Folder of participants.tsv, series/ and study.json; see docs/vq.md."""
-    out: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """New run folder."""
     simulate: int | None = None
     """Number of simulated people to write to STUDY first; their connectivity depends on age."""

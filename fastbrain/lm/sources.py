@@ -86,9 +86,10 @@ def find_model(name: str | Path, *, function: str, revision: str | None = None) 
     if path.is_dir():
         return _checked(path, str(path.resolve()), "", function)
     if path.exists() or not _HUB_NAME.fullmatch(str(name)):
+        found = "neither" if path.exists() else "no folder that exists, and no name on the hub"
         raise InputError(
             f"{function}: model must be a folder or a name on the hub, got '{name}', which is "
-            "neither. Name the folder that holds its config.json."
+            f"{found}. Name the folder that holds its config.json."
         )
     folder = _fetch(str(name), revision, _SMALL, function)
     # the weights are downloaded only after the configuration has passed the check

@@ -247,7 +247,10 @@ def _refuse_without_events(root: Path, images: list[Image], events: list[Path | 
         return
     derived = any(key in tags for _, tags in images for key in ("space", "desc"))
     if len(without) < len(images):
-        advice = "Runs at rest have none: leave them out with task=. For others, fetch the tables."
+        advice = (
+            "Runs at rest have none: choose the task of the others (--task). For runs with a "
+            "stimulus, fetch or copy their tables."
+        )
     elif derived:
         advice = (
             "This is a folder of preprocessed images; their events lie in the raw data set: copy "

@@ -26,7 +26,7 @@ def _av() -> Any:
         import av
     except ImportError as error:
         raise MissingPartError(
-            "clips: reading or writing video needs PyAV. pip install 'fastbrain[demo]'"
+            "clips: reading or writing video needs PyAV. pip install 'fastbrain-fmri[demo]'"
         ) from error
     return av
 

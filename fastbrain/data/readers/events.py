@@ -128,6 +128,10 @@ class Timing:
     start: int
 
 
+class LateWindowError(CohortError):
+    """The window of a trial leaves its run."""
+
+
 @checked
 def read_trials(
     run: RunRecord,
@@ -136,6 +140,7 @@ def read_trials(
     tr: float,
     n_volumes: int,
     ignore: tuple[str, ...] = (),
+    dropped: list[str] | None = None,
 ) -> list[Trial]:
     """Read the trials of a run.
 
@@ -153,6 +158,9 @@ def read_trials(
         Length of the run.
     ignore : tuple of str
         Rows with one of these as trial type or text are not trials ("rest", "n/a").
+    dropped : list of str, optional
+        Trials with windows that leave the run are left out, and their descriptions are appended
+        here. Default: such a trial is an error.
 
     Returns
     -------
@@ -162,8 +170,8 @@ def read_trials(
     Raises
     ------
     CohortError
-        A row has no text, its onset is not a number, or its window leaves the run; the message
-        names file and row.
+        A row has no text, its onset is not a number, or its window leaves the run and `dropped` is
+        None; the message names file and row.
     """
     if not tr > 0 or n_volumes < 1:
         raise CohortError(
@@ -177,11 +185,16 @@ def read_trials(
             f"read_trials: {run.events} must have the columns onset, duration and text or "
             f"trial_type, got {', '.join(columns)}."
         )
-    trials = [
-        _trial(run, window, row, number, tr, n_volumes)
-        for number, row in enumerate(rows, start=1)
-        if not {row.get("text"), row.get("trial_type")} & set(ignore)
-    ]
+    trials = []
+    for number, row in enumerate(rows, start=1):
+        if {row.get("text"), row.get("trial_type")} & set(ignore):
+            continue
+        try:
+            trials.append(_trial(run, window, row, number, tr, n_volumes))
+        except LateWindowError:
+            if dropped is None:
+                raise
+            dropped.append(f"{row.where}, trial {number}")
     if not trials:
         raise CohortError(f"read_trials: {run.events} must hold at least one trial, got none.")
     return trials
@@ -221,10 +234,10 @@ def read_timing(
     except InputError as error:
         raise CohortError(f"read_trials: {where} must have a usable onset: {error}") from error
     if start < 0 or start + window.window_trs > n_volumes:
-        raise CohortError(
+        raise LateWindowError(
             f"read_trials: {where} must have its window inside the run's {n_volumes} volumes, got "
             f"{start:.10g}..{start + window.window_trs:.10g} (onset {onset:g} s). Check tr, delay "
-            "and onset_offset, or take the row out."
+            "and onset_offset, take the row out, or drop such trials (--late drop)."
         )
     if duration > n_volumes * tr:
         raise CohortError(

@@ -18,6 +18,7 @@ TR_RANGE_S = (0.1, 30.0)
 _MAX_OFFSET = 32 << 20
 # with these intents the fifth axis holds the components of a vector instead of volumes
 _VECTOR_INTENTS = frozenset((*range(1003, 1011), 2003, 2004))
+_CIFTI_INTENTS = range(3000, 3100)
 _TR_TOLERANCE_S = 1e-3
 _UNIT_SECONDS = {0: 1.0, 8: 1.0, 16: 1e-3, 24: 1e-6}
 _UNIT_NAMES = {0: "unknown", 8: "sec", 16: "msec", 24: "usec", 32: "hz", 40: "ppm", 48: "rads"}
@@ -26,6 +27,7 @@ _UNIT_NAMES = {0: "unknown", 8: "sec", 16: "msec", 24: "usec", 32: "hz", 40: "pp
 def check_storage(image: NiftiFile, *, max_bytes: int) -> list[Finding]:
     """Check size, type, scaling, affine and file length before voxels are read."""
     checks: tuple[Callable[[], list[Finding]], ...] = (
+        lambda: _check_kind(image),
         lambda: _check_dims(image),
         lambda: _check_dtype(image),
         lambda: _check_cap(image, max_bytes),
@@ -40,6 +42,17 @@ def check_storage(image: NiftiFile, *, max_bytes: int) -> list[Finding]:
         if any(finding.level == "error" for finding in findings):
             break
     return findings
+
+
+def _check_kind(image: NiftiFile) -> list[Finding]:
+    code = int(image.field("intent_code"))
+    if code not in _CIFTI_INTENTS:
+        return []
+    message = (
+        f"must be that of volumes, got {code}: this is a CIFTI-2 file of a surface and its "
+        "subcortex, which is not read. Take the volumetric image beside it (*.nii.gz)."
+    )
+    return [Finding("error", "intent_code", message)]
 
 
 def _check_dims(image: NiftiFile) -> list[Finding]:

@@ -126,7 +126,7 @@ def compute_mask(volumes: Volumes) -> Mask:
         from nilearn.masking import compute_epi_mask
     except ImportError as error:
         raise MissingPartError(
-            "compute_mask: the mask is computed by nilearn. pip install 'fastbrain[demo]', or "
+            "compute_mask: the mask is computed by nilearn. pip install 'fastbrain-fmri[demo]', or "
             "give a mask."
         ) from error
     import nibabel as nib

@@ -225,7 +225,9 @@ def _inflate(path: Path, offset: int, nbytes: int) -> npt.NDArray[np.uint8]:
 
 def _existing(path: Path) -> Path:
     if not path.name.endswith(_SUFFIXES):
-        raise VolumeError(f"load: {path} must end in one of {', '.join(_SUFFIXES)}.")
+        surface = path.name.removesuffix(".gz").endswith(".gii")
+        hint = " Surfaces (GIFTI) are not read: take the volumetric image." if surface else ""
+        raise VolumeError(f"load: {path} must end in one of {', '.join(_SUFFIXES)}.{hint}")
     if os.path.islink(path) and not os.path.exists(path):
         raise VolumeError(
             f"load: {path} must hold data, got a link to nothing. Fetch it first "

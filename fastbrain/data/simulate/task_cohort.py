@@ -151,7 +151,7 @@ class _Brain:
         except ImportError as error:
             raise MissingPartError(
                 "simulate_cohort: the MNI152 template comes with nilearn. "
-                "pip install 'fastbrain[demo]'"
+                "pip install 'fastbrain-fmri[demo]'"
             ) from error
         resolution = design.resolution_mm
         image = datasets.load_mni152_brain_mask(resolution=resolution)

@@ -79,7 +79,7 @@ def split_subject_folds(
     *,
     folds: int | None = None,
     test_stimuli: float = 0.2,
-    val_fraction: float = 0.1,
+    val_fraction: float = 0.2,
     seed: int = 0,
     guard_trs: int | None = None,
     closed_set: bool = False,

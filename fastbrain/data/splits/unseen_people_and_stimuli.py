@@ -26,7 +26,7 @@ def split_unseen(
     test_subjects: Sequence[str],
     test_stimuli: float = 0.2,
     val: Literal["run", "subject", "stimulus"] = "run",
-    val_fraction: float = 0.1,
+    val_fraction: float = 0.2,
     seed: int = 0,
     guard_trs: int | None = None,
     closed_set: bool = False,

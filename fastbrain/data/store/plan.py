@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from ... import __version__
 from ..._arguments import checked
 from ..._arrays import brain_of
 from ..._progress import track
-from ...errors import CohortError, InputError, VolumeError
+from ...errors import CohortError, InputError, VolumeError, some
 from ...grid import TokenGrid, Triple
 from ..readers.events import Trial, WindowSpec, read_trials
 from ..readers.masks import Mask, compute_mask, intersect_masks, read_mask, same_affine
@@ -64,6 +64,7 @@ class StorePlan:
     window: WindowSpec
     units: Units
     filter: DriftFilter
+    dropped: tuple[str, ...] = ()
 
     @property
     def high_pass_s(self) -> float | None:
@@ -93,6 +94,11 @@ class StorePlan:
             f"{text} ({names[0]}" + (f" and {len(names) - 1} more runs)" if names[1:] else ")")
             for text, names in runs.items()
         ]
+        if self.dropped:
+            notes.append(
+                f"{len(self.dropped)} of {len(self.trials) + len(self.dropped)} trials are left "
+                f"out, as their windows leave the run: {some(self.dropped)}"
+            )
         warning = self.filter.warning()
         return [*notes, warning] if warning else notes
 
@@ -158,6 +164,7 @@ def plan_store(
     high_pass_s: HighPass = "auto",
     min_voxels: int = 1,
     ignore: tuple[str, ...] = (),
+    late: Literal["error", "drop"] = "error",
     trials: Sequence[Trial] | None = None,
 ) -> StorePlan:
     """Check a whole cohort and plan its store; nothing is written.
@@ -182,12 +189,17 @@ def plan_store(
     for n in sorted({v.shape[0] for v in headers}):
         drift_basis(n, first.tr, check_high_pass(high_pass_s))
     lengths = {run.run_id: v.shape[0] for run, v in zip(runs, headers, strict=True)}
+    dropped: list[str] = []
     if trials is None:
         known = [
             trial
             for run in runs
             for trial in read_trials(
-                run, window, tr=first.tr, n_volumes=lengths[run.run_id], ignore=ignore
+                *(run, window),
+                tr=first.tr,
+                n_volumes=lengths[run.run_id],
+                ignore=ignore,
+                dropped=dropped if late == "drop" else None,
             )
         ]
     else:
@@ -221,6 +233,7 @@ def plan_store(
         window=window,
         units=units,
         filter=drift_filter,
+        dropped=tuple(dropped),
     )
 
 

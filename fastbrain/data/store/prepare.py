@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,7 @@ def prepare_store(
     high_pass_s: HighPass = "auto",
     min_voxels: int = 1,
     ignore: tuple[str, ...] = (),
+    late: Literal["error", "drop"] = "error",
     resume: bool = False,
 ) -> VoxelStore:
     """Convert a cohort into a voxel store.
@@ -83,6 +84,8 @@ def prepare_store(
         Minimum number of brain voxels in a patch that becomes a token.
     ignore : tuple of str
         Trial types or texts that are not trials.
+    late : {"error", "drop"}
+        What happens to a trial with a window that leaves the run; dropped ones are listed.
     resume : bool
         Whether to continue an interrupted preparation with the same settings and images.
 
@@ -114,6 +117,7 @@ def prepare_store(
         high_pass_s=high_pass_s,
         min_voxels=min_voxels,
         ignore=ignore,
+        late=late,
     )
     return write_store(plan, out, resume=resume)
 

@@ -113,7 +113,7 @@ PREPROCESSED = "sub-1/func/sub-1_task-a_run-1_space-MNI_desc-preproc_bold.nii.gz
     [
         ((REST,), "none for 1 of 1 runs.*at rest have none.*raw data set"),
         ((PREPROCESSED,), "none for 1 of 1 runs.*preprocessed images; their events lie in the raw"),
-        ((REST, *run("sub-2/func/sub-2_task-a_run-1")), "none for 1 of 2 runs.*task="),
+        ((REST, *run("sub-2/func/sub-2_task-a_run-1")), "none for 1 of 2 runs.*--task"),
     ],
 )
 def test_runs_without_events_are_refused_without_assuming_why(tmp_path, names, said):

@@ -42,6 +42,22 @@ def test_start(tmp_path, onset, tr, window, start):
     assert (trial.start, trial.frames) == (start, 3)
 
 
+def test_trials_that_leave_the_run_are_left_out_by_choice(tmp_path):
+    table = HEAD + "-6 2 x early\n4 2 x inside\n31 2 x late\n"
+    dropped: list[str] = []
+    found = read_trials(run(tmp_path, table), WINDOW, tr=2.0, n_volumes=20, dropped=dropped)
+    assert [t.text for t in found] == ["inside"]
+    # numbers stay those of the rows
+    assert found[0].trial_id.endswith("trial-002")
+    assert [name.rpartition(", ")[2] for name in dropped] == ["trial 1", "trial 3"]
+    with pytest.raises(CohortError, match="--late drop"):
+        trials(tmp_path, table)
+    # all other mistakes stay errors, and a run needs a trial
+    for row, told in (("x 2 x t", "onset"), ("31 2 x t", "at least one trial")):
+        with pytest.raises(CohortError, match=told):
+            read_trials(run(tmp_path, HEAD + row), WINDOW, tr=2.0, n_volumes=20, dropped=dropped)
+
+
 def test_guard_covers_window_and_delay():
     assert WindowSpec(4.0, 3).guard_trs(2.0) == 5
     assert WindowSpec(5.0, 9).guard_trs(2.5) == 11

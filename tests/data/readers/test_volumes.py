@@ -351,3 +351,11 @@ def test_real_unit_trap(real_data):
     with pytest.raises(VolumeError, match="2000 sec"):
         load_volumes(path)
     assert load_volumes(path, tr=2.0).tr == 2.0
+
+
+def test_surfaces_are_named_as_what_they_are(plain, tmp_path):
+    with pytest.raises(VolumeError, match="this is a CIFTI-2 file"):
+        load_volumes(edit(plain, intent_code=3002))
+    (tmp_path / "left.func.gii").write_text("<GIFTI/>")
+    with pytest.raises(VolumeError, match=r"Surfaces \(GIFTI\) are not read"):
+        load_volumes(tmp_path / "left.func.gii")

@@ -383,7 +383,13 @@ def test_everything_is_checked_before_work_starts(cohort, tmp_path, monkeypatch)
     last.events.write_text(events + "500\t2\trun\ts\tlate\n")
     with pytest.raises(CohortError, match="inside the run"):
         prepare_store(runs, tmp_path / "out", **OPTIONS)
+    plan = plan_store(runs, late="drop", **OPTIONS)
+    assert len(plan.dropped) == 1
+    assert all(t.text != "late" for t in plan.trials)
+    [note] = [note for note in plan.notes() if "leave the run" in note]
+    assert note.startswith(f"1 of {len(plan.trials) + 1} trials are left out")
     last.events.write_text(events)
+    assert plan_store(runs, late="drop", **OPTIONS).dropped == ()
 
     with pytest.raises(CohortError, match="more than once"):
         prepare_store([*runs, last], tmp_path / "out", **OPTIONS)
