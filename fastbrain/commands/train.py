@@ -67,12 +67,8 @@ def run(config: Config) -> None:
     adapt, scored = split_target(store, whole.adapt_runs)
     describe_trials(store, f"{store.grid.n_tokens} tokens")
     print(f"scored later {len(scored)}; unlabelled adaptation on {len(adapt)}")
-    reason = (
-        ""
-        if chosen
-        else ", as the store has " + ("clips" if whole.stimulus == "clips" else "no clips")
-    )
-    print(f"stimulus     {whole.stimulus}{reason}")
+    found = "clips" if whole.stimulus == "clips" else "no clips"
+    print(f"stimulus     {whole.stimulus}" + ("" if chosen else f", as the store has {found}"))
     stages = ("pretrain", "video", "calibrate", "stage1", "stage2")
     print("stages       " + ", ".join(s for s in stages if getattr(whole, s) is not None))
     if config.dry_run:

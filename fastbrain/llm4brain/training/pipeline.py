@@ -94,7 +94,9 @@ def train_llm4brain(
         models=("llm", "vision_model"),
     )
     check_environment(out, function="train")
-    config = with_stimulus(store, config)
+    chosen, config = config.stimulus, with_stimulus(store, config)
+    if chosen is None:
+        say(f"stimulus: {config.stimulus}")
     adapt, scored = split_target(store, config.adapt_runs)
     people_of(store, config)  # raises before anything is written
     allow_leak = allow_leak or (reason_of(out) if resume else None)
