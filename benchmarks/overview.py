@@ -29,13 +29,20 @@ def strongest(rows: list[Row], is_rival: Any) -> dict[tuple[str, str], list[Row]
     cases: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         if row.get("ratio_to_fastbrain") is not None and "ratio_low" in row and is_rival(row):
-            place = (row["op"], row["env"].get("gpu", row["env"]["cpu"]))
+            place = (row["op"], _short(row["env"].get("gpu", row["env"]["cpu"])))
             which = (row["env"]["threads"], row.get("dtype"), row.get("cache"), row.get("way"))
             cases[(*place, *which, row["case"])].append(row)
     found: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for (op, place, *_), rivals in cases.items():
         found[op, place].append(min(rivals, key=lambda row: row["ms_p50"]))
     return dict(found)
+
+
+def _short(device: str) -> str:
+    """Return the name of a processor without trade marks: ``Intel Xeon``."""
+    return " ".join(device.replace("(R)", "").replace("(TM)", "").split()).removesuffix(
+        " Processor"
+    )
 
 
 def headline(best: dict[tuple[str, str], list[Row]]) -> str:
@@ -75,7 +82,7 @@ def plot(best: dict[tuple[str, str], list[Row]], path: Path) -> None:
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_yticks(range(len(names)), [f"{op} ({place})" for op, place in names])
-        axes.set_xlabel("time of the strongest rival over ours (right of 1: ours is faster)")
+        axes.set_xlabel("time of the strongest rival over ours (above 1, ours is faster)")
         axes.spines[["top", "right"]].set_visible(False)
         figure.savefig(path, metadata={"Date": None, "Creator": None})
         plt.close(figure)
