@@ -28,15 +28,16 @@ from ._rules import (
 from .errors import CheckpointError, CohortError
 
 
-def changed_entries(now: Mapping[str, Any], before: Any) -> list[str]:
+def changed_entries(now: Mapping[str, Any], before: Any, *, exact: bool = False) -> list[str]:
     """List the entries of a configuration that differ from those read from disk, sorted.
 
-    `now` is compared as JSON stores it, with lists instead of tuples; other entries of `before` do
-    not count.
+    `now` is compared as JSON stores it, with lists instead of tuples. Entries that only `before`
+    has count with `exact` alone.
     """
     before = before if isinstance(before, Mapping) else {}
     stored = json.loads(json.dumps(now))
-    return sorted(key for key in stored if key not in before or before[key] != stored[key])
+    keys = {*stored, *before} if exact else stored
+    return sorted(key for key in keys if stored.get(key) != before.get(key))
 
 
 interval = record_of({"low": number, "high": number})

@@ -14,8 +14,8 @@ from ..data import Audit, VoxelStore
 
 
 @dataclass(frozen=True)
-class TrainOptions:
-    """Options of the commands that train a whole system on a store."""
+class StoreOptions:
+    """Options of the commands that train on a store."""
 
     store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
     """Voxel store from `fastbrain prepare`."""
@@ -23,10 +23,6 @@ class TrainOptions:
     """New run folder."""
     config: Path | None = None
     """JSON file with any part of the run configuration; see --print-config."""
-    llm: str | None = None
-    """Hub name or folder of a causal language model; default: a small one, trained on the texts."""
-    allow_leak: str | None = None
-    """Reason why a leak found by the audit is acceptable; included in every report."""
     device: str = "cpu"
     """Device for training, e.g. cuda."""
     verify: bool = False
@@ -35,6 +31,16 @@ class TrainOptions:
     """Resume an interrupted run."""
     print_config: bool = False
     """Print the whole configuration as JSON and stop."""
+
+
+@dataclass(frozen=True)
+class TrainOptions(StoreOptions):
+    """Options of the commands that train a whole system on a store."""
+
+    llm: str | None = None
+    """Hub name or folder of a causal language model; default: a small one, trained on the texts."""
+    allow_leak: str | None = None
+    """Reason why a leak found by the audit is acceptable; included in every report."""
     dry_run: bool = False
     """Check store and configuration, print what would be trained, and stop."""
 

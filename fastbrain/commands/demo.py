@@ -128,7 +128,7 @@ def _store(config: Config, out: Path) -> VoxelStore:
     cohort, design = out / "cohort", _design(config)
     if not cohort.exists():
         simulate_cohort(cohort, design)
-    elif changed_entries(asdict(design), read_json(cohort / "design.json")):
+    elif changed_entries(asdict(design), read_json(cohort / "design.json"), exact=True):
         raise ConfigError(
             f"demo: a resumed demo must keep its options, got others than {cohort} was simulated "
             "with (--snr, --subjects, --seed). Use a new folder."

@@ -195,7 +195,7 @@ def _store(
 
 def _claim(out: Path, asked: dict[str, object]) -> None:
     path = out / "leave_out.json"
-    if path.is_file() and changed_entries(asked, read_json(path)):
+    if path.is_file() and changed_entries(asked, read_json(path), exact=True):
         raise CheckpointError(
             f"leave-out: {out} must keep its configuration, got another than {path} names. Use a "
             "new folder."

@@ -9,39 +9,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from .._io import read_json
 from .._progress import say
 from ..data import VoxelStore
 from ..llm4brain.training.pretrain_encoder import WEIGHTS, ScmbmConfig, train_scmbm
-from ._training import print_configuration
+from ._training import StoreOptions, print_configuration
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(StoreOptions):
     """Options of ``fastbrain train scmbm``."""
 
-    store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
-    """Voxel store from `fastbrain prepare`."""
-    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """New run folder."""
-    config: Path | None = None
-    """JSON file with any part of the configuration; see --print-config."""
     epochs: int | None = None
     """Number of passes over the training windows; default: as configured."""
     weights: Path | None = None
     """Encoder to start from (safetensors), published or from an earlier run."""
-    device: str = "cpu"
-    """Device for training, e.g. cuda."""
-    verify: bool = False
-    """Compare every byte of the store with its digests first."""
-    resume: bool = False
-    """Resume an interrupted run."""
-    print_config: bool = False
-    """Print the whole configuration as JSON and stop."""
 
 
 def run(config: Config) -> None:

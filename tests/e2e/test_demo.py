@@ -43,13 +43,9 @@ def test_an_unseen_person_and_unseen_clips(tmp_path, capsys):
 
 
 def test_without_signal_there_is_nothing_to_decode(tmp_path):
-    # fewer people to train on; the same 120 windows are scored
-    metrics = demo(tmp_path / "demo", "--snr", "0", "--subjects", "3")
+    metrics = demo(tmp_path / "demo", "--snr", "0")
     pairwise = scored(metrics, "pairwise")
-    assert pairwise.n == 120
-    # a decoder that reads anything beats every derangement; noise does so once in 101 times, and
-    # which processor trains decides the last digits
-    for name in ("pairwise", "bleu1", "rougeL_f", "exact_match"):
-        assert scored(metrics, name).p > 0.01
-    half = (pairwise.interval.high - pairwise.interval.low) / 2  # 1.96 standard errors
-    assert abs(pairwise.value - 0.5) < 2 * half
+    assert pairwise.p > 0.05
+    assert pairwise.interval.low < 0.5 < pairwise.interval.high
+    for name in ("bleu1", "rougeL_f", "exact_match"):
+        assert scored(metrics, name).p > 0.05

@@ -12,7 +12,7 @@ from known import perfect
 
 from fastbrain._environment import check_environment
 from fastbrain._io import write_json
-from fastbrain._runfiles import read_manifest, read_metrics
+from fastbrain._runfiles import changed_entries, read_manifest, read_metrics
 from fastbrain.brainllm.evaluate import is_brainllm_run
 from fastbrain.brainllm.training.pipeline import train_brainllm_run
 from fastbrain.commands import compare as compare_command
@@ -223,3 +223,18 @@ def test_a_folder_to_come_is_asked_of_its_parent(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DiskError, match="must be a folder"):
         check_environment(tmp_path / "file" / "b", function="test")
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "changed", "exact"),
+    [
+        ({"a": (1, 2)}, {"a": [1, 2]}, [], []),
+        ({"a": 1, "b": 2}, {"a": 3, "b": 2}, ["a"], ["a"]),
+        ({"a": 1}, {"a": 1, "more": 5}, [], ["more"]),
+        ({"b": 1, "a": 2}, None, ["a", "b"], ["a", "b"]),
+        ({"a": None}, {}, [], []),
+    ],
+)
+def test_changed_entries(now, before, changed, exact):
+    assert changed_entries(now, before) == changed
+    assert changed_entries(now, before, exact=True) == exact

@@ -103,7 +103,7 @@ def test_a_whole_run_by_one_name(name):
     assert (run.model.readout_rank == 0) == (run.model.bridge_tokens == 0) == (name != "fastbrain")
     trained = {g for stage in (run.stage1, run.stage2) for g in stage.groups}
     assert ("readout" in trained) == (name == "fastbrain")
-    # nobody ships the weights that the paper starts from
+    # the weights that the paper starts from are not published
     assert (run.pretrain is None) == (name == "fastbrain")
     assert RunConfig.from_dict(run.to_dict()) == run
     knowing = run.with_subjects("affine")
