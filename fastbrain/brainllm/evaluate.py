@@ -7,8 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from .._environment import check_file
-from .._io import write_json
 from .._runfiles import read_manifest
 from ..data import VoxelStore
 from ..decoding import Sampling
@@ -17,7 +15,7 @@ from ..evaluation.controls.conditions import TRUE
 from ..evaluation.controls.noise import Noise, noise_store
 from ..evaluation.controls.run_controls import run_controls
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
-from ..evaluation.records import write_samples
+from ..evaluation.report.outputs import check_outputs, run_parts, write_outputs
 from ..evaluation.run_store import open_store, scored_trials
 from ..evaluation.threads import one_thread
 from ..stats.derangements import derangements
@@ -98,7 +96,9 @@ def evaluate_brainllm_run(
     bert: bool = True,
     device: str = "cpu",
 ) -> Evaluation:
-    """Evaluate a BrainLLM run and write ``metrics.json`` and ``samples.parquet`` into its folder.
+    """Evaluate a BrainLLM run and write the results into its folder.
+
+    The files are those of :func:`fastbrain.evaluate_run`.
 
     Parameters
     ----------
@@ -126,8 +126,8 @@ def evaluate_brainllm_run(
     """
     saved, data, manifest = open_brainllm_run(run, store=store, device=device)
     ids = scored_trials(manifest, data, function="evaluate_brainllm_run")
-    for name in ("metrics.json", "samples.parquet", "report.html"):
-        check_file(Path(run) / name, function="evaluate_brainllm_run")
+    parts = run_parts(run, data, manifest)
+    check_outputs(run, function="evaluate_brainllm_run")
     trials = [data.by_id[t] for t in ids]
     apart = ["run_id", "story"] if all(t.story for t in trials) else ["run_id"]
     kinds = [[getattr(t, name) for t in trials] for name in apart]
@@ -165,6 +165,5 @@ def evaluate_brainllm_run(
         "audit": manifest.get("audit"),
     }
     result = replace(result, facts=facts)
-    write_json(Path(run) / "metrics.json", result.to_json())
-    write_samples(Path(run) / "samples.parquet", result)
+    write_outputs(run, result, parts)
     return result

@@ -40,8 +40,7 @@ class Config(SamplingOptions):
 
 def run(config: Config) -> None:
     """Evaluate and print the scores."""
-    brain = is_brainllm_run(config.run)
-    if brain:
+    if is_brainllm_run(config.run):
         refuse_unknown_subject("evaluate", config.unknown_subject)
         judge = evaluate_brainllm_run
     else:
@@ -56,5 +55,4 @@ def run(config: Config) -> None:
         device=config.device,
     )
     print(metrics_table(result.scores, derangements=config.derangements))
-    written = "scores: metrics.json" if brain else "people: subjects.md; report: report.html"
-    say(f"{written}, in {config.run}")
+    say(f"people: subjects.md; report: report.html, in {config.run}")

@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from .._arguments import checked
-from .._environment import check_file
-from .._io import write_atomic, write_json
-from .._runfiles import read_log, read_manifest
-from ..data import DriftFilter, VoxelStore, WindowLoader
+from .._io import write_atomic
+from .._runfiles import read_manifest
+from ..data import VoxelStore, WindowLoader
 from ..data.readers.tables import tsv_text
 from ..decoding import Sampling
 from ..errors import CheckpointError, InputError
-from ..evaluation.analyses.by_subject import subject_table
 from ..evaluation.controls.conditions import TRUE
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
-from ..evaluation.records import write_samples
-from ..evaluation.report.html import ReportParts, write_report
+from ..evaluation.report.html import ReportParts
+from ..evaluation.report.outputs import check_outputs, run_parts, write_outputs
 from ..evaluation.run_store import open_store, scored_trials
 from ..evaluation.threads import one_thread
 from .controls import control_model
@@ -165,9 +163,8 @@ def evaluate_run(
         run, store=store, device=device, unknown_subject=unknown_subject
     )
     scored = scored_trials(manifest, data, function="evaluate_run")
-    history = _histories(run)
-    for name in ("metrics.json", "samples.parquet", "subjects.md", "report.html"):
-        check_file(Path(run) / name, function="evaluate_run")
+    parts = run_parts(run, data, manifest, parts)
+    check_outputs(run, function="evaluate_run")
     result = evaluate_model(
         model, data, scored, sampling=sampling, count=count, seed=seed, bert=bert
     )
@@ -181,24 +178,9 @@ def evaluate_run(
         "adapted": manifest.get("adapted"),
     }
     result = replace(result, facts={**result.facts, **known, **(facts or {})})
-    write_json(run / "metrics.json", result.to_json())
-    write_samples(run / "samples.parquet", result)
-    write_atomic(run / "subjects.md", subject_table(result.scores) + "\n")
     loader = WindowLoader(data, scored, batch_size=_BATCH, shuffle=False)
-    parts = parts or ReportParts()
-    warning = _filter_of(data).warning()
-    filled = replace(
-        parts,
-        notes=(*parts.notes, *([warning] if warning else [])),
-        data=_data_facts(data, manifest),
-        quality=_quality(data),
-        audit=manifest.get("audit"),
-        history=history,
-        grid=data.grid,
-        affine=data.affine,
-        saliency=token_saliency(model, loader).numpy(),
-    )
-    write_report(run / "report.html", result, filled)
+    parts = replace(parts, saliency=token_saliency(model, loader).numpy())
+    write_outputs(run, result, parts)
     return result
 
 
@@ -215,65 +197,3 @@ def _meet_unknown(model: LLM4Brain, unknown: str) -> None:
             f"{unknown!r}."
         )
     model.subjects.meet_unknown(unknown)
-
-
-def _data_facts(store: VoxelStore, manifest: dict[str, Any]) -> dict[str, str]:
-    spec, split = store.window_spec, store.split
-    subjects = sorted({store.by_id[t].subject for t in split.test})
-    facts = {
-        "trials": f"{len(split.train)} train, {len(split.val)} validation, {len(split.test)} test",
-        "held out": ", ".join(split.keys) or "nothing but trials",
-        "test subjects": ", ".join(subjects),
-        "windows": f"{spec.window_trs} volumes from {spec.delay_s} s after onset "
-        f"(offset {spec.onset_offset_s} s), TR {store.tr} s",
-        "tokens": f"{store.grid.n_tokens} of {'×'.join(map(str, store.grid.kernel))} voxels (zyx)",
-        "units": f"{store.units}, statistics of {len(store.fit_runs)} training runs only",
-        **_filter_of(store).describe(),
-        "adaptation": manifest["adaptation"],
-        "language model": Path(manifest["llm"]).name,
-        "store": manifest["store_fingerprint"],
-    }
-    if manifest["adapt_trials"]:
-        facts["adapted on"] = f"{len(manifest['adapt_trials'])} unlabelled test windows, not scored"
-    if "adapted" in manifest:
-        fitted = manifest["adapted"]
-        facts["fitted to"] = (
-            f"subject {fitted['subject']}, on labelled windows of {', '.join(fitted['runs'])}, "
-            "which are not scored"
-        )
-    if "readout" in manifest:
-        fit = manifest["readout"]
-        facts["readout start"] = (
-            f"ridge, R² {fit['r2']:.3f} cross-validated over training runs, "
-            f"{fit['windows']} windows"
-        )
-    return facts
-
-
-def _filter_of(store: VoxelStore) -> DriftFilter:
-    return DriftFilter.from_json(store.info.filter)
-
-
-def _quality(store: VoxelStore) -> list[dict[str, Any]]:
-    test = {store.by_id[t].run_id for t in store.split.test}
-    return [
-        {
-            "run": name,
-            "part": "test" if name in test else "train or validation",
-            "volumes": facts["n_volumes"],
-            "clipped values": facts.get("clipped", "not known"),
-            "dead voxels": facts.get("dead_voxels", "not known"),
-            "notes": "; ".join(facts.get("notes") or ()),
-        }
-        for name, facts in store.info.runs.items()
-    ]
-
-
-def _histories(run: Path) -> dict[str, list[dict[str, Any]]]:
-    rows = {}
-    for folder in sorted((run / "stages").glob("*")):
-        log = folder / "log.jsonl"
-        if log.is_file():
-            rows[folder.name] = read_log(log, function="evaluate_run")
-    order = ("pretrain", "video", "calibrate", "stage1", "stage2", "adapt")
-    return {name: rows[name] for name in order if name in rows}

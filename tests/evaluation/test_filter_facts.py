@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from fastbrain.data import DriftFilter
-from fastbrain.llm4brain.evaluate import _filter_of
+from fastbrain.evaluation.report.outputs import _filter_of
 
 CHOSEN = DriftFilter(
     high_pass_s=128.0,

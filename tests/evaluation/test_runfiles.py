@@ -20,6 +20,7 @@ from fastbrain.commands import decode as decode_command
 from fastbrain.errors import CheckpointError, DiskError, FastbrainError
 from fastbrain.evaluation import Score, evaluate_text, read_samples, write_samples
 from fastbrain.evaluation.records import sample_scores
+from fastbrain.evaluation.report.outputs import data_facts, histories
 from fastbrain.evaluation.run_store import open_store, scored_trials
 from fastbrain.llm4brain import evaluate as evaluation_run
 from fastbrain.llm4brain.model_card import card_text
@@ -56,7 +57,7 @@ def read_manifest_of(run: Path, store) -> None:
     manifest = read_manifest(run, function="test")
     scored_trials(manifest, store, function="test")
     open_store(run, manifest, store.path, function="test")
-    evaluation_run._data_facts(store, {"adaptation": "", "adapt_trials": [], **manifest})
+    data_facts(store, {"adaptation": "", "adapt_trials": [], **manifest})
 
 
 def read_metrics_of(run: Path, _store) -> None:
@@ -80,7 +81,7 @@ READERS = {
     "samples.parquet": read_samples_of,
     "config.json": lambda run, _: (reason_of(run), claim(run, {"config": {"seed": 0}})),
     "llm.json": lambda run, _: kept_llm(run),
-    "stages/stage1/log.jsonl": lambda run, _: evaluation_run._histories(run),
+    "stages/stage1/log.jsonl": lambda run, _: histories(run),
 }
 
 

@@ -28,7 +28,7 @@ def test_evaluate_writes_the_same_bytes_with_one_thread_and_with_two(
 ):
     pytest.importorskip("bert_score")
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr("fastbrain.llm4brain.evaluate.write_report", lambda *_: None)
+    monkeypatch.setattr("fastbrain.evaluation.report.outputs.write_report", lambda *_: None)
     found = []
     for count in (1, 2):
         run = tmp_path / str(count)

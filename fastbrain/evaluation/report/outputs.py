@@ -1,0 +1,140 @@
+"""Write the results of one evaluation into its run folder: scores, samples, tables and report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..._environment import check_file
+from ..._io import write_atomic, write_json
+from ..._runfiles import read_log
+from ...data import DriftFilter, VoxelStore
+from ..analyses.by_subject import subject_table
+from ..protocol import Evaluation
+from ..records import write_samples
+from .html import ReportParts, write_report
+
+OUTPUTS = ("metrics.json", "samples.parquet", "subjects.md", "report.html")
+_STAGES = ("pretrain", "video", "calibrate", "warmup", "stage1", "stage2", "tune", "adapt")
+
+
+def check_outputs(run: str | Path, *, function: str) -> None:
+    """Raise unless every result can be written into a run folder; call it before the long work.
+
+    Raises
+    ------
+    DiskError
+        The folder is not writable.
+    """
+    for name in OUTPUTS:
+        check_file(Path(run) / name, function=function)
+
+
+def write_outputs(run: str | Path, evaluation: Evaluation, parts: ReportParts) -> None:
+    """Write ``metrics.json``, ``samples.parquet``, ``subjects.md`` and ``report.html``."""
+    run = Path(run)
+    write_json(run / "metrics.json", evaluation.to_json())
+    write_samples(run / "samples.parquet", evaluation)
+    write_atomic(run / "subjects.md", subject_table(evaluation.scores) + "\n")
+    write_report(run / "report.html", evaluation, parts)
+
+
+def run_parts(
+    run: str | Path,
+    store: VoxelStore,
+    manifest: Mapping[str, Any],
+    parts: ReportParts | None = None,
+) -> ReportParts:
+    """Add what a run folder and its store say to the parts of a report.
+
+    Parameters
+    ----------
+    run : str or Path
+    store : VoxelStore
+    manifest : mapping
+        Manifest of the run.
+    parts : ReportParts, optional
+        Title, notes and pictures that the caller has.
+
+    Raises
+    ------
+    CheckpointError
+        A training log is damaged.
+    """
+    parts = parts or ReportParts()
+    warning = _filter_of(store).warning()
+    return replace(
+        parts,
+        notes=(*parts.notes, *([warning] if warning else [])),
+        data=data_facts(store, manifest),
+        quality=_quality(store),
+        audit=manifest.get("audit"),
+        history=histories(Path(run)),
+        grid=store.grid,
+        affine=store.affine,
+    )
+
+
+def data_facts(store: VoxelStore, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Describe cohort, split, windows and model of a run, one line per entry."""
+    spec, split = store.window_spec, store.split
+    subjects = sorted({store.by_id[t].subject for t in split.test})
+    facts = {
+        "trials": f"{len(split.train)} train, {len(split.val)} validation, {len(split.test)} test",
+        "held out": ", ".join(split.keys) or "nothing but trials",
+        "test subjects": ", ".join(subjects),
+        "windows": f"{spec.window_trs} volumes from {spec.delay_s} s after onset "
+        f"(offset {spec.onset_offset_s} s), TR {store.tr} s",
+        "tokens": f"{store.grid.n_tokens} of {'×'.join(map(str, store.grid.kernel))} voxels (zyx)",
+        "units": f"{store.units}, statistics of {len(store.fit_runs)} training runs only",
+        **_filter_of(store).describe(),
+        "adaptation": manifest.get("adaptation", "inductive"),
+        "language model": Path(manifest["llm"]).name,
+        "store": manifest["store_fingerprint"],
+    }
+    if manifest.get("adapt_trials"):
+        facts["adapted on"] = f"{len(manifest['adapt_trials'])} unlabelled test windows, not scored"
+    if "adapted" in manifest:
+        fitted = manifest["adapted"]
+        facts["fitted to"] = (
+            f"subject {fitted['subject']}, on labelled windows of {', '.join(fitted['runs'])}, "
+            "which are not scored"
+        )
+    if "readout" in manifest:
+        fit = manifest["readout"]
+        facts["readout start"] = (
+            f"ridge, R² {fit['r2']:.3f} cross-validated over training runs, "
+            f"{fit['windows']} windows"
+        )
+    return facts
+
+
+def _filter_of(store: VoxelStore) -> DriftFilter:
+    return DriftFilter.from_json(store.info.filter)
+
+
+def _quality(store: VoxelStore) -> list[dict[str, Any]]:
+    test = {store.by_id[t].run_id for t in store.split.test}
+    return [
+        {
+            "run": name,
+            "part": "test" if name in test else "train or validation",
+            "volumes": facts["n_volumes"],
+            "clipped values": facts.get("clipped", "not known"),
+            "dead voxels": facts.get("dead_voxels", "not known"),
+            "notes": "; ".join(facts.get("notes") or ()),
+        }
+        for name, facts in store.info.runs.items()
+    ]
+
+
+def histories(run: Path) -> dict[str, list[dict[str, Any]]]:
+    """Read the log of every training stage of a run, in the order of training."""
+    rows = {}
+    for folder in sorted((run / "stages").glob("*")):
+        log = folder / "log.jsonl"
+        if log.is_file():
+            rows[folder.name] = read_log(log, function="evaluate")
+    return {name: rows[name] for name in _STAGES if name in rows}
