@@ -64,6 +64,8 @@ _NAMES = {
     "train_llm4brain": "llm4brain.training",
     "adapt": "llm4brain.training",
     "Sampling": "decoding",
+    "Decoding": "inference",
+    "decode": "inference",
     "decode_windows": "llm4brain",
     "generate": "decoding",
     "evaluate_model": "llm4brain",

@@ -16,7 +16,7 @@ from ..evaluation.controls.noise import Noise, noise_store
 from ..evaluation.controls.run_controls import run_controls
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
 from ..evaluation.report.outputs import check_outputs, run_parts, write_outputs
-from ..evaluation.run_store import open_store, scored_trials
+from ..evaluation.run_store import open_store, scored_windows
 from ..evaluation.threads import one_thread
 from ..stats.derangements import derangements
 from .controls import BrainLLMDecoder
@@ -125,8 +125,8 @@ def evaluate_brainllm_run(
         The run folder is not writable; this is checked before anything is computed.
     """
     saved, data, manifest = open_brainllm_run(run, store=store, device=device)
-    ids = scored_trials(manifest, data, function="evaluate_brainllm_run")
-    parts = run_parts(run, data, manifest)
+    ids, held = scored_windows(run, manifest, data, function="evaluate_brainllm_run")
+    parts = run_parts(run, data, manifest, held=held)
     check_outputs(run, function="evaluate_brainllm_run")
     trials = [data.by_id[t] for t in ids]
     apart = ["run_id", "story"] if all(t.story for t in trials) else ["run_id"]
@@ -161,6 +161,7 @@ def evaluate_brainllm_run(
         "partners_exclude": apart,
         "ci_unit": "run_id",
         "sampling": asdict(sampling or Sampling()),
+        "held": held,
         "split": manifest.get("split"),
         "audit": manifest.get("audit"),
     }

@@ -60,7 +60,7 @@ class PreparationOptions(ImageOptions):
         own_split : bool
             Whether the split of a study is used, if it has one.
         """
-        runs, trials, window, known = self._cohort()
+        runs, trials, window, known = self.cohort()
         return plan_store(
             runs,
             window=window,
@@ -74,13 +74,13 @@ class PreparationOptions(ImageOptions):
             trials=trials,
         )
 
-    def _cohort(
+    def cohort(
         self,
     ) -> tuple[tuple[RunRecord, ...], list[Trial] | None, WindowSpec, Split | None]:
         """Read runs, trials (None: those of the events files), window and split of the source."""
         if is_study(self.source):
             windows = ("delay", "window", "onset_offset", "late")
-            self._refuse_set((*windows, "task", *_IMAGES), "a study")
+            self.refuse_set((*windows, "task", *_IMAGES), f"a study, {self.source}")
             study = Study.load(self.source)
             study.check_images()
             return study.runs, study.trials, study.window, study.split
@@ -93,16 +93,17 @@ class PreparationOptions(ImageOptions):
                 **self.image_entities(),
             )
         else:
-            self._refuse_set(("task", *_IMAGES), "a runs table")
+            self.refuse_set(("task", *_IMAGES), f"a runs table, {self.source}")
             runs = read_runs_table(self.source, allow_outside=self.allow_outside)
         return runs, None, WindowSpec(self.delay, self.window, self.onset_offset), None
 
-    def _refuse_set(self, names: tuple[str, ...], source: str) -> None:
+    def refuse_set(self, names: tuple[str, ...], source: str) -> None:
+        """Raise if one of the options is not at its default, because `source` says it itself."""
         defaults = {field.name: field.default for field in fields(self)}
         given = [name for name in names if getattr(self, name) != defaults[name]]
         if given:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise ConfigError(
-                f"prepare: {options} must be left out for {source}, which says it itself, got "
-                f"{self.source}. Change it there."
+                f"prepare: {options} must be left out for {source}, which says it itself. Change "
+                "it there."
             )

@@ -1,6 +1,10 @@
 """Write the text that a trained model reads from brain windows.
 
-fastbrain decode runs/demo/run --part test --out decoded.tsv
+fastbrain decode runs/demo/run --out decoded.tsv
+fastbrain decode runs/demo/run --bold bold.nii.gz --events events.tsv --out decoded.json
+
+New scans are prepared by the settings of the run. A window that is far from all training windows is
+held: it has a reason in place of a text.
 """
 
 from __future__ import annotations
@@ -12,13 +16,10 @@ from typing import Annotated, Literal
 import tyro
 
 from .._environment import check_file
+from .._io import write_atomic, write_json
 from .._progress import say
-from ..brainllm.evaluate import is_brainllm_run, open_brainllm_run, write_brainllm
-from ..data import WindowLoader
-from ..llm4brain.decode import decode_windows
-from ..llm4brain.evaluate import open_run, write_texts
+from ..inference import decode
 from ._sampling import SamplingOptions
-from ._subjects import refuse_unknown_subject
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,27 @@ class Config(SamplingOptions):
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = tyro.MISSING
     """Run folder from `fastbrain train`."""
-    part: Literal["train", "val", "test"] = "test"
-    """Part of the split to decode."""
-    out: Path | None = None
-    """TSV to write; default: print."""
+    bold: tuple[Path, ...] = ()
+    """New scans to decode (preprocessed NIfTI), in place of a store."""
+    events: tuple[Path, ...] = ()
+    """Events table of each scan, with onset and duration; texts are not needed."""
+    every: int | None = None
+    """In place of events: volumes from one window to the next; default: the length of a window."""
+    subject: str = ""
+    """Person of the scans, for file names without one."""
+    tr: float | None = None
+    """Repetition time of the scans in seconds, if they do not state it."""
+    late: Literal["error", "drop"] = "error"
+    """Events with a window that leaves the scan: an error, or left out and listed."""
     store: Path | None = None
-    """Folder of the store; default: its recorded path, or the same path relative to the run."""
+    """Another store (see prepare --like), or the current folder of the run's own; default: the
+    run's own, at its recorded path or the same path relative to the run."""
+    part: Literal["train", "val", "test"] | None = None
+    """Part of the split to decode; default: test for the run's own store, else all trials."""
+    out: Path | None = None
+    """File to write: JSON if its name ends in .json, else TSV; default: print a TSV."""
+    confidence: bool = True
+    """Whether to compute margins to no brain and to other windows, with those of noise."""
     unknown_subject: Literal["refuse", "mean"] | None = None
     """People that the model's table of subjects lacks: an error, or the mean of all entries."""
     device: str = "cpu"
@@ -43,24 +59,28 @@ def run(config: Config) -> None:
     """Decode the windows and write the texts."""
     if config.out is not None:
         check_file(config.out, function="decode")
-    if is_brainllm_run(config.run):
-        refuse_unknown_subject("decode", config.unknown_subject)
-        saved, store, _ = open_brainllm_run(config.run, store=config.store, device=config.device)
-        ids = store.split.part(config.part)
-        texts = write_brainllm(saved, store, ids, sampling=config.sampling())
-    else:
-        model, store, _ = open_run(
-            config.run,
-            store=config.store,
-            device=config.device,
-            unknown_subject=config.unknown_subject,
-        )
-        loader = WindowLoader(store, store.split.part(config.part), batch_size=32, shuffle=False)
-        decoded = decode_windows(model, loader, sampling=config.sampling())
-        ids, texts = decoded.trial_ids, decoded.texts
+    found = decode(
+        config.run,
+        config.bold,
+        events=config.events,
+        every=config.every,
+        store=config.store,
+        part=config.part,
+        subject=config.subject,
+        tr=config.tr,
+        late=config.late,
+        sampling=config.sampling(),
+        confidence=config.confidence,
+        unknown_subject=config.unknown_subject,
+        device=config.device,
+        seed=config.seed,
+    )
     if config.out is None:
-        for trial, text in zip(ids, texts, strict=True):
-            print(f"{trial}\t{text}")
+        print(found.to_tsv(), end="")
         return
-    write_texts(config.out, ids, texts)
-    say(f"{len(texts)} texts written to {config.out}")
+    if config.out.suffix == ".json":
+        write_json(config.out, found.to_json())
+    else:
+        write_atomic(config.out, found.to_tsv())
+    decoded = len(found.windows) - len(found.held)
+    say(f"{decoded} texts of {len(found.windows)} windows written to {config.out}")

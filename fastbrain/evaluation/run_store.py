@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data import VoxelStore
-from ..errors import CheckpointError, FastbrainError
+from .._progress import say
+from ..data import VoxelStore, window_faults
+from ..data.store.preparation import preparation_of
+from ..errors import CheckpointError, FastbrainError, InputError
 
 
 def open_store(
@@ -59,6 +61,47 @@ def open_store(
         f"{function}: the store must be the one of training, with fingerprint {wanted}, got "
         f"{'; '.join(tried)}. Say where it is now: --store STORE (store= in Python)."
     )
+
+
+def scored_windows(
+    run: str | Path, manifest: Mapping[str, Any], store: VoxelStore, *, function: str
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Trials on which a run may be scored, without held windows.
+
+    Parameters
+    ----------
+    run : str or Path
+        Its preparation has the limits of training; without one, the store has them.
+    manifest : mapping
+    store : VoxelStore
+    function : str
+        Name of the calling function, for error messages.
+
+    Returns
+    -------
+    scored : tuple of str
+    held : dict
+        Trial id to the reason, for each window that is far from all training windows. A decoder
+        does not read them (:func:`fastbrain.data.window_faults`), so they have no score.
+
+    Raises
+    ------
+    CheckpointError
+        See :func:`scored_trials`.
+    InputError
+        All windows are held.
+    """
+    ids = scored_trials(manifest, store, function=function)
+    held = window_faults(store, ids, preparation_of(run, store))
+    if len(held) == len(ids):
+        trial, reason = next(iter(held.items()))
+        raise InputError(
+            f"{function}: test windows must be like those of training, got none that is: {trial}: "
+            f"{reason}. Was the test part preprocessed otherwise?"
+        )
+    if held:
+        say(f"{len(held)} of {len(ids)} test windows are held: far from all training windows")
+    return tuple(i for i in ids if i not in held), held
 
 
 def scored_trials(

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from .._arguments import checked
+from ..data import WindowLimits
+from ..data.store.window_limits import window_statistics
 from ..decoding.generation import generate
 from ..decoding.sampling import Sampling
 from ..decoding.scoring import score_matrix
@@ -26,14 +28,18 @@ class Decoded:
     Parameters
     ----------
     trial_ids, texts : tuple of str
-        Trial ids and their free-running decoded texts.
+        Trial ids and their free-running decoded texts; "" for a window that is held.
     embeds : Tensor, (N, S, d_llm)
         Embeddings of BOS, brain prefix and prompt, before the generated text.
+    held : tuple of str
+        Why a window is held, with the number; "" for the others. A window is held if it leaves the
+        limits of the training windows (:class:`fastbrain.data.WindowLimits`).
     """
 
     trial_ids: tuple[str, ...]
     texts: tuple[str, ...]
     embeds: Tensor
+    held: tuple[str, ...] = ()
 
 
 @checked
@@ -66,13 +72,13 @@ def decode_windows(
     Raises
     ------
     InputError
-        There is no prompt, `batches` is empty or its items are not batches, or :func:`generate`
-        rejects the language model or its inputs.
+        There is no prompt, `batches` is empty or its items are not batches, the voxels are not the
+        int16 steps of a store, or :func:`generate` rejects the language model or its inputs.
     """
     tokenizer, prompt_ids = _prompted("decode_windows", model, prompt)
     was_training = model.training
     model.eval()
-    trials, texts, embeds = [], [], []
+    trials, texts, embeds, held = [], [], [], []
     for batch in _batches("decode_windows", batches, "voxels", "subjects", "trial_ids"):
         prefix = model.prefix(batch.voxels.to(model.device), batch.subjects)
         before, _ = model.before_answer(prefix, prompt_ids)
@@ -83,13 +89,15 @@ def decode_windows(
             pad_token_id=tokenizer.pad_token_id,
             sampling=sampling,
         )
+        faults = _faults(model, batch.voxels)
         trials += batch.trial_ids
-        texts += said.texts(tokenizer)
+        texts += ["" if f else text for f, text in zip(faults, said.texts(tokenizer), strict=True)]
+        held += faults
         embeds.append(before)
     model.train(was_training)
     if not embeds:
         raise InputError("decode_windows: batches must not be empty. Is the part empty?")
-    return Decoded(tuple(trials), tuple(texts), torch.cat(embeds))
+    return Decoded(tuple(trials), tuple(texts), torch.cat(embeds), tuple(held))
 
 
 @checked
@@ -160,6 +168,21 @@ def token_saliency(
     if not count:
         raise InputError("token_saliency: batches must not be empty. Is the part empty?")
     return model.tokenizer.spread(total / count)
+
+
+def _faults(model: LLM4Brain, voxels: Tensor) -> list[str]:
+    """Compare windows with the limits that the model was saved with, if it has a card."""
+    saved = getattr(model.card, "preprocessing", {}).get("limits")
+    if saved is None:
+        return [""] * len(voxels)
+    limits = WindowLimits.from_json(saved)
+    rows = window_statistics(
+        voxels.cpu().numpy(),
+        mean=model.tokenizer.mean.cpu().numpy(),
+        inv_std=model.tokenizer.inv_std.cpu().numpy(),
+        scale=model.tokenizer.scale,
+    )
+    return [limits.fault(row) for row in rows]
 
 
 def _prompted(function: str, model: LLM4Brain, prompt: str | None) -> tuple[Any, Tensor]:

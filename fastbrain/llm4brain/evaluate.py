@@ -17,7 +17,7 @@ from ..evaluation.controls.conditions import TRUE
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
 from ..evaluation.report.html import ReportParts
 from ..evaluation.report.outputs import check_outputs, run_parts, write_outputs
-from ..evaluation.run_store import open_store, scored_trials
+from ..evaluation.run_store import open_store, scored_windows
 from ..evaluation.threads import one_thread
 from .controls import control_model
 from .decode import token_saliency
@@ -61,16 +61,34 @@ def open_run(
         Training is not finished, a file of the run is damaged, or the store or language model is
         missing or differs from training.
     """
+    manifest = _manifest_of(run)
+    found = open_store(run, manifest, store, function="open_run")
+    model = open_model(run, like=found, device=device, unknown_subject=unknown_subject)
+    return model, found, manifest
+
+
+def open_model(
+    run: str | Path,
+    *,
+    like: VoxelStore,
+    device: str = "cpu",
+    unknown_subject: str | None = None,
+) -> LLM4Brain:
+    """Load the model of a run for windows prepared like those of a store; see :func:`open_run`."""
+    _manifest_of(run)
+    model = from_pretrained(Path(run) / "model", device=device, grid=like.grid, tr=like.tr)
+    if unknown_subject is not None:
+        _meet_unknown(model, unknown_subject)
+    return model
+
+
+def _manifest_of(run: str | Path) -> dict[str, Any]:
     manifest = read_manifest(run, function="open_run")
     own = {"adaptation", "adapt_trials"} <= set(manifest)
     if not own or "kind" in manifest:
         kind = f"'{manifest['kind']}'" if "kind" in manifest else "another kind"
         raise CheckpointError(f"open_run: {run} must be a run of LLM4Brain, got {kind}.")
-    found = open_store(run, manifest, store, function="open_run")
-    model = from_pretrained(Path(run) / "model", device=device, grid=found.grid, tr=found.tr)
-    if unknown_subject is not None:
-        _meet_unknown(model, unknown_subject)
-    return model, found, manifest
+    return manifest
 
 
 @checked
@@ -162,8 +180,8 @@ def evaluate_run(
     model, data, manifest = open_run(
         run, store=store, device=device, unknown_subject=unknown_subject
     )
-    scored = scored_trials(manifest, data, function="evaluate_run")
-    parts = run_parts(run, data, manifest, parts)
+    scored, held = scored_windows(run, manifest, data, function="evaluate_run")
+    parts = run_parts(run, data, manifest, parts, held=held)
     check_outputs(run, function="evaluate_run")
     result = evaluate_model(
         model, data, scored, sampling=sampling, count=count, seed=seed, bert=bert
@@ -174,6 +192,7 @@ def evaluate_run(
         # runs from before the audit was introduced have no such keys
         "split": manifest.get("split"),
         "audit": manifest.get("audit"),
+        "held": held,
         "unknown_subject": None if model.subjects is None else model.subjects.unknown,
         "adapted": manifest.get("adapted"),
     }

@@ -24,7 +24,7 @@ Arguments = dict[str, Any]
 BY_TYPE_ONLY = frozenset(
     """
     adapt announced_runs annotate audit_brainllm audit_run build_model calibrate code_usage
-    coding_scores compare_runs control_model convert_pickle evaluate_model evaluate_run fit
+    coding_scores compare_runs control_model convert_pickle decode evaluate_model evaluate_run fit
     fit_encoding fit_readout fit_steering from_pretrained from_vision_model load_brainllm load_llm
     load_qformer load_scmbm load_video_branch load_vision_model load_vq meaning_retrieval open_run
     pairwise_scorer plan_study prepare_store pretrain_scmbm pretrain_video push_to_hub
@@ -96,6 +96,8 @@ def of_data(w: World) -> dict[str, Callable[[], Arguments]]:
     return {
         "load_volumes": lambda: {"path": w.folder / "sub-01_run-1.nii"},
         "read_runs_table": lambda: {"path": w.table},
+        "plan_like": lambda: {"runs": w.runs, "like": w.store, "late": "drop"},
+        "window_faults": lambda: {"store": w.store, "trial_ids": w.ids, "like": w.store},
         "plan_store": lambda: {**planned, "mask": w.mask},
         "runs_from_bids": lambda: {"root": w.folder},
         "split_by": lambda: {

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 from fastbrain.data import DriftFilter
-from fastbrain.evaluation.report.outputs import _filter_of
 
 CHOSEN = DriftFilter(
     high_pass_s=128.0,
@@ -22,7 +19,7 @@ CHOSEN = DriftFilter(
 
 
 def test_a_report_shows_the_filter_and_its_shares():
-    chosen = _filter_of(SimpleNamespace(info=SimpleNamespace(filter=CHOSEN.to_json())))
+    chosen = DriftFilter.from_json(CHOSEN.to_json())
     facts = chosen.describe()
     assert facts["high-pass"] == "128 s"
     assert "face 36%, house 10%" in facts["it removes"]

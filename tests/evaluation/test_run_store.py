@@ -79,7 +79,7 @@ def test_a_run_and_its_store_are_decoded_where_they_were_moved_to(
     assert "--store STORE" in capsys.readouterr().err
     assert main([*command, "--store", str(store.path)]) == 0
     told = capsys.readouterr().out
-    assert len(told.splitlines()) == len(store.split.test)
+    assert len(told.splitlines()) == 1 + len(store.split.test)
     # beside the run, where it was relative to it at training
     shutil.copytree(store.path, tmp_path / "store")
     assert main(command) == 0

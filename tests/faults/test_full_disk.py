@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import fastbrain.data.store.convert as convert
 import fastbrain.data.store.prepare as prepare
 from fastbrain import _io
 from fastbrain.data import VoxelStore, WindowSpec, prepare_store, read_runs_table, split_by
@@ -103,7 +104,7 @@ def test_a_folder_on_a_full_disk_stays_as_it_was(small_disk):
 
 
 def test_too_small_a_disk_is_refused_before_the_work(small_disk, table, monkeypatch):
-    monkeypatch.setattr(prepare, "clean_run", lambda *a, **k: pytest.fail("work has begun"))
+    monkeypatch.setattr(convert, "clean_run", lambda *a, **k: pytest.fail("work has begun"))
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"x" * (DISK_BYTES - 2 * RUN_BYTES))
     with pytest.raises(DiskError, match=r"must have 23.0 kB free, got \d+\.\d kB"):
@@ -128,7 +129,7 @@ def test_a_disk_that_fills_up_while_a_store_is_prepared(
         return call
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "clean_run", filling("run", prepare.clean_run))
+        patch.setattr(convert, "clean_run", filling("run", convert.clean_run))
         patch.setattr(prepare, "fit_statistics", filling("end", prepare.fit_statistics))
         with pytest.raises(DiskError, match="the disk is full"):
             make(table, out)

@@ -12,7 +12,7 @@ import pytest
 
 from fastbrain._arrays import read_npy, read_npz
 from fastbrain.data.readers.events import Trial
-from fastbrain.data.store.store import read_trials_table, write_trials_table
+from fastbrain.data.store.trials_table import read_trials_table, write_trials_table
 from fastbrain.errors import StoreError
 
 

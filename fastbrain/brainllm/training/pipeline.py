@@ -7,6 +7,7 @@ The run folder contains what is needed to reproduce and to evaluate the run::
     llm/ llm.json   the language model, or its location (:func:`fastbrain.lm.kept_llm.keep_llm`)
     stages/NAME/    log and checkpoints of each stage
     model/          the trained model with its components (safetensors, loaded strictly)
+    preparation/    grid, filter and statistics of the store, to decode new scans
 """
 
 from __future__ import annotations
@@ -22,8 +23,16 @@ from ..._arguments import checked
 from ..._environment import check_environment
 from ..._io import new_output, write_json
 from ..._progress import say
-from ...data import Audit, FitScope, StoreRows, VoxelStore, audit_store, fit_pca
+from ...data import (
+    Audit,
+    FitScope,
+    StoreRows,
+    VoxelStore,
+    audit_store,
+    fit_pca,
+)
 from ...data.readers.masks import read_labels
+from ...data.store.preparation import save_preparation
 from ...errors import ConfigError
 from ...lm.kept_llm import find_llm, keep_llm, kept_llm
 from ...lm.loading import load_llm
@@ -208,6 +217,7 @@ def train_brainllm_run(
     fits = [pca.scope, *(fit.scope for fit in done.values() if isinstance(fit, SteeringFit))]
     audit = audit.with_fits(fits).check(allow=allow_leak)
     save_brainllm(model, out / "model", card, pca=pca, region=region, replace=resume)
+    save_preparation(store, out, replaced=resume)
     facts = {
         "kind": KIND,
         **place_of(store, out),

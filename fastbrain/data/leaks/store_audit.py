@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
 from ..._arguments import checked
-from ...errors import SplitError
+from ...errors import SplitError, some
 from ..readers.events import Trial
 from ..splits.split import PARTS, Key, Split
 from ..store.store import VoxelStore
@@ -55,10 +55,15 @@ def audit_trials(
     for part in PARTS:
         ids = split.part(part)
         unknown = [i for i in ids if i not in known]
-        if unknown or not ids:
+        if not ids:
             raise SplitError(
-                f"audit: {part} must name trials of the cohort, got {unknown[0] if ids else 'none'}"
-                ". Is it the split of another cohort?"
+                f"audit: {part} must have trials, got none. A store that was prepared like another "
+                "one (prepare --like) is there to be decoded, not to train on."
+            )
+        if unknown:
+            raise SplitError(
+                f"audit: {part} must name trials of the cohort, got {some(unknown)}. Is it the "
+                "split of another cohort?"
             )
         for i in ids:
             role: AuditPart = "adapt" if part == "test" and i in unlabelled else part

@@ -1,73 +1,15 @@
-"""Trials: read events and assign a window of volumes to each stimulus.
-
-The window of a trial starts with the volume that begins nearest to onset + onset_offset + delay (of
-two equally near ones the later), so that it covers the hemodynamic response, and is `window_trs`
-volumes long.
-"""
+"""Trials: read events and assign a window of volumes to each stimulus."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..._arguments import checked
-from ...errors import CohortError, InputError
+from ...errors import CohortError
 from .runs_table import RunRecord, inside
-from .tables import Row, given, read_tsv, seconds_of
-from .timing import nearest_volume, volumes_to_cover
-
-
-@checked
-@dataclass(frozen=True)
-class WindowSpec:
-    """Position and length of the windows of trials in their run.
-
-    Parameters
-    ----------
-    delay_s : float
-        Seconds from stimulus onset to the first volume: the hemodynamic delay. It may be negative,
-        as a control: activity before the stimulus contains no response to it.
-    window_trs : int
-        Volumes in a window.
-    onset_offset_s : float
-        Added to every onset, for events on a clock that did not start with the first volume
-        (12 s in HAD, ds004488).
-    """
-
-    delay_s: float
-    window_trs: int
-    onset_offset_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.window_trs < 1:
-            raise InputError(f"WindowSpec: window_trs must be >= 1, got {self.window_trs}.")
-        for name in ("delay_s", "onset_offset_s"):
-            if not math.isfinite(getattr(self, name)):
-                raise InputError(f"WindowSpec: {name} must be finite, got {getattr(self, name)}.")
-
-    def start(self, onset: float, *, tr: float, start_time: float = 0.0) -> int:
-        """Return the index of the first volume of a window.
-
-        Parameters
-        ----------
-        onset : float
-            Seconds, as in the events file.
-        tr : float
-            Seconds between volumes.
-        start_time : float
-            Acquisition time of the first volume on the clock of the events, seconds.
-
-        Raises
-        ------
-        InputError
-            A time is not finite or `tr` is not positive.
-        """
-        return nearest_volume(onset + self.onset_offset_s + self.delay_s - start_time, tr)
-
-    def guard_trs(self, tr: float) -> int:
-        """Return the volumes required between windows of different parts: window + delay."""
-        return self.window_trs + max(0, volumes_to_cover(self.delay_s, tr))
+from .tables import Row, given, read_tsv
+from .trial_windows import LateWindowError, WindowSpec, read_timing
 
 
 @checked(error=CohortError, least={"frames": 1, "guard_trs": 0})
@@ -119,19 +61,6 @@ class Trial:
     instruction: str = ""
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Timing of a trial: `onset` and `duration` in seconds, first volume `start` of its window."""
-
-    onset: float
-    duration: float
-    start: int
-
-
-class LateWindowError(CohortError):
-    """The window of a trial leaves its run."""
-
-
 @checked
 def read_trials(
     run: RunRecord,
@@ -141,6 +70,7 @@ def read_trials(
     n_volumes: int,
     ignore: tuple[str, ...] = (),
     dropped: list[str] | None = None,
+    need_text: bool = True,
 ) -> list[Trial]:
     """Read the trials of a run.
 
@@ -161,6 +91,8 @@ def read_trials(
     dropped : list of str, optional
         Trials with windows that leave the run are left out, and their descriptions are appended
         here. Default: such a trial is an error.
+    need_text : bool
+        Whether a row without a text is an error; else its text is "", for decoding.
 
     Returns
     -------
@@ -170,27 +102,28 @@ def read_trials(
     Raises
     ------
     CohortError
-        A row has no text, its onset is not a number, or its window leaves the run and `dropped` is
-        None; the message names file and row.
+        The run has no events, a row has no text, its onset is not a number, or its window leaves
+        the run and `dropped` is None; the message names file and row.
     """
     if not tr > 0 or n_volumes < 1:
         raise CohortError(
             f"read_trials: tr must be positive and n_volumes 1 or more, got {tr} and {n_volumes}."
         )
-    columns, rows = read_tsv(run.events)
-    needed = ["onset", "duration"]
-    absent = [name for name in needed if name not in columns]
-    if absent or not {"text", "trial_type"} & set(columns):
+    columns, rows = read_tsv(run.events_table())
+    whole = {"onset", "duration"} <= set(columns)
+    if not whole or (need_text and not {"text", "trial_type"} & set(columns)):
+        texts = " and text or trial_type" if need_text else ""
         raise CohortError(
-            f"read_trials: {run.events} must have the columns onset, duration and text or "
-            f"trial_type, got {', '.join(columns)}."
+            f"read_trials: {run.events} must have the columns onset, duration{texts}, got "
+            f"{', '.join(columns)}."
         )
     trials = []
     for number, row in enumerate(rows, start=1):
         if {row.get("text"), row.get("trial_type")} & set(ignore):
             continue
         try:
-            trials.append(_trial(run, window, row, number, tr, n_volumes))
+            trial = _trial(run, window, row, number, tr, n_volumes, need_text)
+            trials.append(trial)
         except LateWindowError:
             if dropped is None:
                 raise
@@ -200,60 +133,19 @@ def read_trials(
     return trials
 
 
-def read_timing(
-    run: RunRecord, row: Row, window: WindowSpec, *, where: str, tr: float, n_volumes: int
-) -> Timing:
-    """Read onset and duration of an events row and place its window.
-
-    Parameters
-    ----------
-    run : RunRecord
-        The run that the events belong to.
-    row : Row
-    window : WindowSpec
-    where : str
-        File, line and trial, for messages.
-    tr : float
-        Seconds between volumes.
-    n_volumes : int
-        Length of the run.
-
-    Raises
-    ------
-    CohortError
-        The onset is not a number, the window leaves the run, or the duration exceeds the run.
-    """
-    onset = seconds_of(row["onset"], where=f"{where} onset")
-    if onset is None:
-        raise CohortError(f"read_trials: {where} must have an onset, got '{row['onset']}'.")
-    duration = seconds_of(row["duration"], where=f"{where} duration") or 0.0
-    if duration < 0:
-        raise CohortError(f"read_trials: {where} duration must be >= 0 s, got {duration}.")
-    try:
-        start = window.start(onset, tr=tr, start_time=run.start_time)
-    except InputError as error:
-        raise CohortError(f"read_trials: {where} must have a usable onset: {error}") from error
-    if start < 0 or start + window.window_trs > n_volumes:
-        raise LateWindowError(
-            f"read_trials: {where} must have its window inside the run's {n_volumes} volumes, got "
-            f"{start:.10g}..{start + window.window_trs:.10g} (onset {onset:g} s). Check tr, delay "
-            "and onset_offset, take the row out, or drop such trials (--late drop)."
-        )
-    if duration > n_volumes * tr:
-        raise CohortError(
-            f"read_trials: {where} duration must be at most the run's {n_volumes * tr:g} s, got "
-            f"{duration:g}. Durations are in seconds: is it milliseconds?"
-        )
-    return Timing(onset, duration, start)
-
-
 def _trial(
-    run: RunRecord, window: WindowSpec, row: Row, number: int, tr: float, n_volumes: int
+    run: RunRecord,
+    window: WindowSpec,
+    row: Row,
+    number: int,
+    tr: float,
+    n_volumes: int,
+    need_text: bool,
 ) -> Trial:
     where = f"{row.where}, trial {number}"
     column = "text" if "text" in row else "trial_type"
     text = given(row, column)
-    if not text:
+    if need_text and not text:
         raise CohortError(
             f"read_trials: {where} must have a text, got '{row[column]}'. Fill it in, or name its "
             "trial type in ignore= if it is not a trial."

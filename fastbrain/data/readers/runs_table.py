@@ -32,8 +32,10 @@ class RunRecord:
         Unique in the cohort, ``sub-01_ses-01_run-03``.
     subject, session, run : str
         Labels without their prefix; `session` is "" if there is none.
-    bold, events : Path
-        4-D image and events table.
+    bold : Path
+        4-D image.
+    events : Path or None
+        Events table; None for a scan to decode that has none.
     mask, confounds : Path or None
     tr : float or None
         Repetition time in seconds, if a table or sidecar states it.
@@ -53,7 +55,7 @@ class RunRecord:
     session: str
     run: str
     bold: Path
-    events: Path
+    events: Path | None
     mask: Path | None = None
     confounds: Path | None = None
     tr: float | None = None
@@ -67,6 +69,15 @@ class RunRecord:
         for name in ("bold", "events", "mask", "confounds", "root"):
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
+
+    def events_table(self) -> Path:
+        """Return the path of the events table; raises :class:`CohortError` if there is none."""
+        if self.events is None:
+            raise CohortError(
+                f"RunRecord: {self.run_id} must have an events table, got none. Name it, or decode "
+                "windows at a fixed step (fastbrain decode --every N)."
+            )
+        return self.events
 
 
 def run_id_of(subject: str, session: str, run: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,14 @@ from ..._arguments import checked
 from ...errors import InputError
 from .findings import Finding, refuse
 from .header_checks import check_storage, repetition_time
-from .nifti import NiftiFile, open_nifti
+from .nifti import open_nifti
 from .orientation import image_affine
 from .scaling import image_scaling, scale_values
+
+
+class _Voxels(Protocol):
+    def read(self) -> npt.NDArray[Any]:
+        """Read all stored values, (T, Z, Y, X)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +56,7 @@ class Volumes:
     inter: float
     dtype: np.dtype[Any]
     notes: tuple[Finding, ...]
-    _file: NiftiFile
+    _file: _Voxels
 
     @cached_property
     def _stored(self) -> npt.NDArray[Any]:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ...errors import InputError
-from ..readers.events import Trial, WindowSpec
+from ..readers.events import Trial
+from ..readers.trial_windows import WindowSpec
 from .design import RunDesign, removed_variance, run_designs
 from .detrend import drift_basis
 from .highpass import KEPT, MAX_REMOVED, USUAL_S, DriftFilter, HighPass

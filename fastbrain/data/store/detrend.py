@@ -206,5 +206,6 @@ def _check_dead(volumes: Volumes, dead: npt.NDArray[np.bool_], units: Units) -> 
         raise StoreError(
             f"clean_run: {volumes.path} must have a signal in 99 % of the mask, got "
             f"{int(dead.sum())} of {dead.size} voxels that are constant, never finite or have "
-            f"mean <= 0. Give a tighter mask{hint}."
+            f"mean <= 0. Give a tighter mask{hint}; a scan to decode must be in the space of "
+            "training."
         )

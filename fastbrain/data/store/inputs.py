@@ -10,8 +10,9 @@ from pathlib import Path
 from ..._digests import difference, identity
 from ..._environment import check_name
 from ...errors import CohortError, some
-from ..readers.events import Trial, WindowSpec
+from ..readers.events import Trial
 from ..readers.runs_table import RunRecord
+from ..readers.trial_windows import WindowSpec
 
 _PAIR = (".hdr", ".hdr.gz", ".img", ".img.gz")
 

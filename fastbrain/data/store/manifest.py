@@ -6,19 +6,24 @@ import os
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ..._digests import read_sealed, write_sealed
 from ..._io import read_json
 from ..._rules import Rule, count, list_of, none_or, number, record_of, table_of, text
 from ...errors import CohortError, InputError, StoreError
-from ..readers.events import WindowSpec
+from ..readers.trial_windows import WindowSpec
+from .detrend import Units
 from .highpass import DriftFilter
+from .window_limits import WindowLimits
 
-LAYOUT_VERSION = 2  # 2: the manifest contains its own digest
+LAYOUT_VERSION = 3  # 3: mean image and limits of windows
 MANIFEST = "manifest.json"
 # all files of a store except manifest and runs
-SMALL_FILES = ("grid.npz", "mean.npy", "inv_std.npy", "trials.parquet", "split.json")
+SMALL_FILES = (
+    *("grid.npz", "mean.npy", "inv_std.npy", "mean_image.npy"),
+    *("trials.parquet", "split.json"),
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -50,21 +55,25 @@ class Manifest:
         Absolute path of the cohort when it was prepared, "" if it had no single root; clips lie in
         its folder ``stimuli``.
     fit : dict
-        Runs and number of volumes from which mean and inv_std were computed.
+        Runs and number of volumes from which mean and inv_std were computed; those of another
+        store if this one was prepared like it.
     runs : dict
-        By run id: source, source_bytes, n_volumes, clipped, dead_voxels, notes.
+        By run id: source, source_bytes, n_volumes, clipped, dead_voxels, image_correlation (of its
+        mean image with that of the training runs), notes.
     files : dict
         sha256 by file name of exactly the files that are read when the store is used.
     filter : dict
         How `high_pass_s` was chosen and what it removes of the training design: fields of
         :class:`fastbrain.data.DriftFilter`.
+    limits : dict
+        Fields of :class:`fastbrain.data.WindowLimits`.
     """
 
     layout_version: int
     fastbrain: str
     tr: float
     window: dict[str, Any]
-    units: str
+    units: Units
     scale: float
     high_pass_s: float | None
     shape: list[int]
@@ -78,6 +87,7 @@ class Manifest:
     runs: dict[str, dict[str, Any]]
     files: dict[str, str]
     filter: dict[str, Any]
+    limits: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
@@ -155,6 +165,14 @@ def _filter(value: Any) -> bool:
     return True
 
 
+def _limits(value: Any) -> bool:
+    try:
+        WindowLimits.from_json(value)
+    except InputError:
+        return False
+    return True
+
+
 def _runs(value: Any) -> bool:
     return isinstance(value, dict) and all(
         _RUN_ID.fullmatch(k) and isinstance(v, dict) and count(v.get("n_volumes"))
@@ -174,7 +192,7 @@ _RULES: dict[str, Rule] = {
     "fastbrain": text,
     "tr": _number,
     "window": _window,
-    "units": text,
+    "units": lambda value: value in get_args(Units),
     "scale": _number,
     "high_pass_s": none_or(_number),
     "shape": _triple,
@@ -186,6 +204,7 @@ _RULES: dict[str, Rule] = {
     "root": _root,
     "fit": _fit,
     "filter": _filter,
+    "limits": _limits,
     "runs": _runs,
     "files": _files,
 }

@@ -15,6 +15,8 @@ from .inputs import changed_inputs
 
 SETTINGS = "prepare.json"
 LOCK = ".lock"
+IMAGES = "mean_images"
+_TEMPORARY = (".*.tmp", "runs/.*.tmp", f"{IMAGES}/.*.tmp")
 
 _NAMES = {
     "fastbrain": "the version of fastbrain",
@@ -43,7 +45,7 @@ def claim(root: Path, settings: dict[str, Any], *, resume: bool) -> None:
             "choose another folder."
         )
     # incomplete files of a killed process
-    strays = [*root.glob(".*.tmp"), *root.glob("runs/.*.tmp")]
+    strays = [path for pattern in _TEMPORARY for path in root.glob(pattern)]
     if not path.is_file():
         if set(others) - set(strays):
             raise StoreError(
@@ -89,13 +91,15 @@ def finished_runs(root: Path, runs: Sequence[RunRecord]) -> dict[str, dict[str, 
     found = {}
     for run in track(runs, "checking finished runs"):
         record, array = root / "runs" / f"{run.run_id}.json", root / "runs" / f"{run.run_id}.npy"
-        if not record.is_file() or not array.is_file():
+        image = root / IMAGES / f"{run.run_id}.npy"
+        if not (record.is_file() and array.is_file() and image.is_file()):
             continue
         try:
             result = read_sealed(record, error=StoreError)
         except StoreError:
             continue  # a damaged record: the run is converted again
-        if result.get("sha256") == sha256(array):
+        written = (result.get("sha256"), result.get("mean_image"))
+        if written == (sha256(array), sha256(image)):
             found[run.run_id] = result
     done = [run for run in runs if run.run_id in found]
     refuse_changed(root, done, [found[run.run_id].get("inputs") for run in done])

@@ -1,11 +1,11 @@
 """Voxel store: a converted cohort, in which a window is one slice of a memory map.
 
-Layout (version 2)::
+Layout (version 3)::
 
     manifest.json      settings, digests of all files read and of itself; written last
     grid.npz           mask, kernel, stride, kept patches, affine
     runs/<run_id>.npy  (T, n_tokens, P) int16, patch-major, `scale` units per step
-    mean.npy inv_std.npy  (n_tokens, P) float32, from the training windows only
+    mean.npy inv_std.npy mean_image.npy  (n_tokens, P) float32, from training windows and runs only
     trials.parquet split.json
     prepare.json runs/<run_id>.json  settings and results of preparation, for resuming
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,15 +29,18 @@ import numpy.typing as npt
 from ..._arguments import checked
 from ..._arrays import read_npy, read_npz
 from ..._io import read_json, safe_join, write_atomic
-from ..._parquet import read_columns
 from ...errors import CohortError, FastbrainError, InputError, StoreError
 from ...grid import TokenGrid
-from ..readers.events import Trial, WindowSpec
+from ..readers.events import Trial
+from ..readers.trial_windows import WindowSpec
 from ..splits.split import Split
+from .detrend import Units
+from .highpass import DriftFilter
 from .integrity import check_files, check_run, check_windows, is_grid_of
 from .manifest import Manifest
+from .trials_table import read_trials_table
+from .window_limits import WindowLimits
 
-_LATER = ("story", "family", "site", "instruction")
 # entries of the manifest that do not affect the values of a window
 _BESIDE = ("root", "fastbrain", "filter")
 
@@ -56,6 +59,8 @@ class VoxelStore:
     mean, inv_std : ndarray, (n_tokens, P) float32
         Mean and 1/std of ``scale · stored`` over the training windows; both are 0 outside the mask
         and for constant voxels.
+    mean_image : ndarray, (n_tokens, P) float32
+        Mean intensity of the training runs, each divided by its median voxel.
     trials : list of Trial
     split : Split
     cohort : str
@@ -68,6 +73,7 @@ class VoxelStore:
     affine: npt.NDArray[np.float64]
     mean: npt.NDArray[np.float32]
     inv_std: npt.NDArray[np.float32]
+    mean_image: npt.NDArray[np.float32]
     trials: list[Trial]
     split: Split
     cohort: str = ""
@@ -109,13 +115,18 @@ class VoxelStore:
         split = _read_split(root / "split.json")
         # a store with a leaking split cannot be opened
         split.check(trials)
+        mean, inv_std, image = (
+            _read_array(root / f"{name}.npy", size, np.float32)
+            for name in ("mean", "inv_std", "mean_image")
+        )
         return cls(
             path=root,
             info=info,
             grid=grid,
             affine=affine,
-            mean=np.asarray(_read_array(root / "mean.npy", size, np.float32)),
-            inv_std=np.asarray(_read_array(root / "inv_std.npy", size, np.float32)),
+            mean=mean,
+            inv_std=inv_std,
+            mean_image=image,
             trials=trials,
             split=split,
             cohort=info.root if cohort is None else os.path.abspath(cohort),
@@ -132,7 +143,7 @@ class VoxelStore:
         return self.info.scale
 
     @property
-    def units(self) -> str:
+    def units(self) -> Units:
         """``"psc"``, percent signal change, or ``"zscore"``."""
         return self.info.units
 
@@ -140,6 +151,16 @@ class VoxelStore:
     def window_spec(self) -> WindowSpec:
         """Position of windows relative to stimuli."""
         return WindowSpec(**self.info.window)
+
+    @property
+    def limits(self) -> WindowLimits:
+        """Limits of what a window may look like, from the training windows."""
+        return WindowLimits.from_json(self.info.limits)
+
+    @property
+    def filter(self) -> DriftFilter:
+        """High-pass filter of the runs, and what it removed of the training design."""
+        return DriftFilter.from_json(self.info.filter)
 
     @property
     def fit_runs(self) -> tuple[str, ...]:
@@ -223,6 +244,22 @@ class VoxelStore:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def write_grid(path: Path, grid: TokenGrid, affine: npt.NDArray[np.float64]) -> None:
+    """Write the ``grid.npz`` of a store, atomically."""
+
+    def write(file: Any) -> None:
+        np.savez(
+            file,
+            mask=grid.mask,
+            kernel=np.array(grid.kernel),
+            stride=np.array(grid.stride),
+            kept=grid.kept,
+            affine=affine,
+        )
+
+    write_atomic(path, write)
+
+
 def _read_grid(path: Path, info: Manifest) -> tuple[TokenGrid, npt.NDArray[np.float64]]:
     names = ("mask", "kernel", "stride", "kept", "affine")
     arrays = read_npz(path, names, where="VoxelStore.open", error=StoreError)
@@ -260,41 +297,3 @@ def _read_split(path: Path) -> Split:
         return Split.from_json(read_json(path))
     except FastbrainError as error:
         raise StoreError(f"VoxelStore.open: {path} must be a split, got '{error}'.") from error
-
-
-def read_trials_table(path: Path) -> list[Trial]:
-    """Read the trials of a ``trials.parquet``.
-
-    Raises
-    ------
-    StoreError
-        The file cannot be read, claims more rows than it can hold, or has other columns or gaps.
-    """
-    columns, found = read_columns(path, where="VoxelStore.open", error=StoreError)
-    # older stores lack these columns
-    schema = _schema()
-    for name in _LATER:
-        if name not in columns:
-            schema = schema.remove(schema.get_field_index(name))
-    if not found.equals(schema) or any(None in values for values in columns.values()):
-        raise StoreError(
-            f"VoxelStore.open: {path} must have the columns {_schema().names} without gaps."
-        )
-    rows = zip(*columns.values(), strict=True)
-    return [Trial(**dict(zip(columns, row, strict=True))) for row in rows]
-
-
-def write_trials_table(path: Path, trials: list[Trial]) -> None:
-    """Write trials as Parquet, atomically; equal trials give equal bytes."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.Table.from_pylist([asdict(trial) for trial in trials], schema=_schema())
-    write_atomic(path, lambda file: pq.write_table(table, file))
-
-
-def _schema() -> Any:
-    import pyarrow as pa
-
-    kinds = {"str": pa.string(), "float": pa.float64(), "int": pa.int64()}
-    return pa.schema([(f.name, kinds[str(f.type)]) for f in fields(Trial)])

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...errors import CohortError
-from ..readers.events import WindowSpec
 from ..readers.tables import number_of
+from ..readers.trial_windows import WindowSpec
 from .known import KnownDataset, Label, Row
 
 N_CLASSES = 180

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...errors import ConfigError
-from ..readers.events import WindowSpec
+from ..readers.trial_windows import WindowSpec
 
 Row = Mapping[str, str]
 

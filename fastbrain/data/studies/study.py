@@ -10,10 +10,11 @@ from ..._digests import read_sealed, write_sealed
 from ..._io import folder_atomic, read_json, sha256, verify, write_json
 from ..._rules import exact_record_of, number, positive, text
 from ...errors import CohortError
-from ..readers.events import Trial, WindowSpec
+from ..readers.events import Trial
 from ..readers.runs_table import RunRecord, read_runs_table, write_runs_table
+from ..readers.trial_windows import WindowSpec
 from ..splits.split import Split
-from ..store.store import read_trials_table, write_trials_table
+from ..store.trials_table import read_trials_table, write_trials_table
 from .annotation import Surrogate, read_surrogates, write_surrogates
 from .catalog import known_dataset
 from .expected_runs import Absent, absent_images

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ..._arguments import checked
 from ...errors import CohortError, ConfigError
-from ..readers.events import Trial, WindowSpec, clip_of, read_timing
+from ..readers.events import Trial, clip_of
 from ..readers.runs_table import RunRecord
 from ..readers.tables import read_tsv
+from ..readers.trial_windows import WindowSpec, read_timing
 from ..splits.split import Split
 from .annotation import Annotator, Request, annotate, draw
 from .annotators import Captions, ClassNames
@@ -130,7 +131,7 @@ def _trials(
             f"plan_study: {run.run_id} must have the repetition time of {dataset.title}, "
             f"{dataset.tr:g} s, got {tr:g} s."
         )
-    columns, rows = read_tsv(run.events)
+    columns, rows = read_tsv(run.events_table())
     if not {"onset", "duration"} <= set(columns):
         raise CohortError(
             f"plan_study: {run.events} must have the columns onset and duration, got {columns}."

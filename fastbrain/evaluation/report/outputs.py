@@ -10,7 +10,8 @@ from typing import Any
 from ..._environment import check_file
 from ..._io import write_atomic, write_json
 from ..._runfiles import read_log
-from ...data import DriftFilter, VoxelStore
+from ...data import VoxelStore
+from ...errors import some
 from ..analyses.by_subject import subject_table
 from ..protocol import Evaluation
 from ..records import write_samples
@@ -46,6 +47,8 @@ def run_parts(
     store: VoxelStore,
     manifest: Mapping[str, Any],
     parts: ReportParts | None = None,
+    *,
+    held: Mapping[str, str] | None = None,
 ) -> ReportParts:
     """Add what a run folder and its store say to the parts of a report.
 
@@ -57,6 +60,8 @@ def run_parts(
         Manifest of the run.
     parts : ReportParts, optional
         Title, notes and pictures that the caller has.
+    held : mapping of str to str, optional
+        Reason for each test window that was not scored.
 
     Raises
     ------
@@ -64,10 +69,18 @@ def run_parts(
         A training log is damaged.
     """
     parts = parts or ReportParts()
-    warning = _filter_of(store).warning()
+    notes = [*parts.notes]
+    if warning := store.filter.warning():
+        notes.append(warning)
+    if held:
+        shown = some([f"{trial} ({reason})" for trial, reason in held.items()])
+        notes.append(
+            f"{len(held)} test windows were not scored, because they are far from all training "
+            f"windows: {shown}"
+        )
     return replace(
         parts,
-        notes=(*parts.notes, *([warning] if warning else [])),
+        notes=tuple(notes),
         data=data_facts(store, manifest),
         quality=_quality(store),
         audit=manifest.get("audit"),
@@ -89,7 +102,7 @@ def data_facts(store: VoxelStore, manifest: Mapping[str, Any]) -> dict[str, str]
         f"(offset {spec.onset_offset_s} s), TR {store.tr} s",
         "tokens": f"{store.grid.n_tokens} of {'×'.join(map(str, store.grid.kernel))} voxels (zyx)",
         "units": f"{store.units}, statistics of {len(store.fit_runs)} training runs only",
-        **_filter_of(store).describe(),
+        **store.filter.describe(),
         "adaptation": manifest.get("adaptation", "inductive"),
         "language model": Path(manifest["llm"]).name,
         "store": manifest["store_fingerprint"],
@@ -109,10 +122,6 @@ def data_facts(store: VoxelStore, manifest: Mapping[str, Any]) -> dict[str, str]
             f"{fit['windows']} windows"
         )
     return facts
-
-
-def _filter_of(store: VoxelStore) -> DriftFilter:
-    return DriftFilter.from_json(store.info.filter)
 
 
 def _quality(store: VoxelStore) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from ..._runfiles import read_manifest
 from ...data import FitScope, Split, VoxelStore, WindowLoader, audit_trials
 from ...data.leaks.fit_scope import statistics_scope
 from ...data.leaks.scan_digests import window_digests
+from ...data.store.preparation import preparation_of, save_preparation
 from ...errors import CheckpointError, ConfigError, InputError
 from ...lm.kept_llm import carry_llm
 from ...training.config import OptimConfig
@@ -136,6 +137,7 @@ def adapt(
     made = {**model.card.preprocessing, "adapted": facts}
     card = replace(model.card, preprocessing=made, language=language)
     save_pretrained(model, out / "model", card)
+    save_preparation(preparation_of(run, store), out)
     manifest: dict[str, Any] = {
         **{key: base[key] for key in ("readout",) if key in base},
         **place_of(store, out),

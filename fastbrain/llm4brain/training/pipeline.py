@@ -7,6 +7,7 @@ The run folder contains everything needed to repeat and to evaluate the run::
     llm/ llm.json   language model, or its location (:func:`fastbrain.lm.kept_llm.keep_llm`)
     stages/NAME/    log and checkpoints of each stage
     model/          trained model (safetensors)
+    preparation/    grid, filter and statistics of the store, to decode new scans
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ..._io import new_output, write_json
 from ..._progress import say
 from ...data import VoxelStore
 from ...data.readers.tables import read_lines
+from ...data.store.preparation import save_preparation
 from ...lm.kept_llm import LLMRecord, find_llm, keep_llm, kept_llm
 from ...lm.loading import load_llm
 from ...lm.sources import find_model
@@ -131,6 +133,7 @@ def train_llm4brain(
         stage(run)
     card = _card(run, language, weights)
     save_pretrained(model, out / "model", card, replace=resume)
+    save_preparation(store, out, replaced=resume)
     facts = weights | run.facts | place_of(store, out)
     facts |= {
         "llm": language.name,
@@ -155,7 +158,11 @@ def _card(run: RunState, language: LLMRecord, weights: dict[str, Any]) -> ModelC
         fingerprint=store.fingerprint(),
         affine=tuple(tuple(float(v) for v in row) for row in store.affine),
         prompt=run.prompts[0],
-        preprocessing={"units": store.units, "window": asdict(store.window_spec)},
+        preprocessing={
+            "units": store.units,
+            "window": asdict(store.window_spec),
+            "limits": store.info.limits,
+        },
         split=store.split.to_json(),
         training={
             "adaptation": "transductive" if run.adapt else "inductive",

@@ -18,6 +18,7 @@ import torch
 from ..._environment import check_environment
 from ..._io import new_output, sha256, write_json
 from ...data import VoxelStore, WindowLoader
+from ...errors import SplitError
 from ...nn.config_io import from_dict, to_dict
 from ...training.run import History
 from ...training.run_folder import absolute_paths, claim
@@ -91,12 +92,19 @@ def train_scmbm(
         `out` is not empty and `resume` is false.
     CheckpointError
         A resumed run has another configuration or store, or `weights` does not fit.
+    SplitError
+        The store has no training trials.
     ConfigError
         `weights` is not a file.
     DiskError
         `out` is not writable.
     """
     config = absolute_paths(config or ScmbmConfig(), files=("weights",))
+    if not store.split.train:
+        raise SplitError(
+            "train_scmbm: train must have trials, got none. A store that was prepared like another "
+            "one (prepare --like) is there to be decoded, not to train on."
+        )
     check_environment(out, function="train_scmbm")
     root = new_output(out, resume=resume)
     said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}

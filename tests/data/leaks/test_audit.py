@@ -347,8 +347,11 @@ def test_trials_of_a_split():
     assert {(leak.kind, leak.parts, leak.examples[0][2]) for leak in audit.findings} == {
         ("claim", (one, "test"), "run_id sub-1_run-1") for one in ("train", "val")
     }
-    for changes in ({"val": ()}, {"test": ("z",)}):
-        with pytest.raises(SplitError, match="must name trials of the cohort"):
+    for changes, words in (
+        ({"val": ()}, "val must have trials, got none"),
+        ({"test": ("z",)}, "test must name trials of the cohort, got z"),
+    ):
+        with pytest.raises(SplitError, match=words):
             audit_trials(trials, replace(split, **changes))
 
 

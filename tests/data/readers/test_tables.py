@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fastbrain.data import captions_from_tsv, read_resting, read_trials, read_words
-from fastbrain.data.readers.events import WindowSpec
 from fastbrain.data.readers.runs_table import RunRecord, read_runs_table, write_runs_table
 from fastbrain.data.readers.tables import given, number_of, read_csv, read_lines, read_tsv, tsv_text
+from fastbrain.data.readers.trial_windows import WindowSpec
 from fastbrain.errors import CohortError, InputError
 
 QUOTES = [

@@ -84,7 +84,7 @@ def test_an_edited_manifest_is_refused(root, name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layout_version": 1}, "layout_version 2, got 1. Prepare the store again"),
+        ({"layout_version": 1}, "layout_version 3, got 1. Prepare the store again"),
         ({"extra": 1}, "unknown or missing keys"),
         ({"scale": 0}, "scale"),
         ({"scale": "much"}, "scale"),
@@ -94,7 +94,7 @@ def test_an_edited_manifest_is_refused(root, name):
         ({"kernel": [2, 2, 2]}, "grid of the manifest"),
         ({"shape": [1, 1, 1]}, "grid of the manifest"),
         ({"n_tokens": 1}, "grid of the manifest"),
-        ({"files": {}}, "list each file of the store and no other, got 8 missing or unknown"),
+        ({"files": {}}, "list each file of the store and no other, got 9 missing or unknown"),
         ({"files": {"mean.npy": "0"}}, "files is damaged"),
     ],
     ids=str,

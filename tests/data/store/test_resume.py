@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import fastbrain.data.store.convert as convert
 import fastbrain.data.store.prepare as prepare
 from fastbrain import _digests
 from fastbrain.data import Split, VoxelStore, WindowSpec, prepare_store, read_runs_table, split_by
@@ -44,7 +45,7 @@ def make(table: Path, out: Path, *, resume: bool = False, **changes) -> VoxelSto
 @pytest.fixture
 def interrupted(table, out, monkeypatch) -> list[Path]:
     """A store of which the first run is converted; the images of the runs."""
-    real, calls = prepare.clean_run, []
+    real, calls = convert.clean_run, []
 
     def failing(volumes, *args, **options):
         calls.append(volumes.path)
@@ -53,7 +54,7 @@ def interrupted(table, out, monkeypatch) -> list[Path]:
         return real(volumes, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "clean_run", failing)
+        patch.setattr(convert, "clean_run", failing)
         with pytest.raises(KeyboardInterrupt):
             make(table, out)
     return [run.bold for run in read_runs_table(table)]
@@ -195,14 +196,14 @@ def test_a_finished_store_without_its_records_is_not_resumed(table, out):
 
 
 def test_an_image_that_changes_while_it_is_read(table, out, monkeypatch):
-    real = prepare.clean_run
+    real = convert.clean_run
 
     def changing(volumes, *args, **options):
         clean = real(volumes, *args, **options)
         rewrite(volumes.path, keep_times=False)
         return clean
 
-    monkeypatch.setattr(prepare, "clean_run", changing)
+    monkeypatch.setattr(convert, "clean_run", changing)
     with pytest.raises(CohortError, match="must not change while it is read"):
         make(table, out)
     assert not list(out.glob("runs/*.npy"))
@@ -229,7 +230,7 @@ ODD = os.fsdecode(b"donn\xe9es")
 
 @pytest.mark.parametrize("where", ["cohort", "out"])
 def test_names_that_cannot_be_written_down_are_refused_first(table, out, monkeypatch, where):
-    monkeypatch.setattr(prepare, "clean_run", lambda *a, **k: pytest.fail("work has begun"))
+    monkeypatch.setattr(convert, "clean_run", lambda *a, **k: pytest.fail("work has begun"))
     if where == "cohort":
         odd = table.parent.with_name(ODD)
         table.parent.rename(odd)
@@ -253,7 +254,7 @@ def test_a_link_with_a_plain_name_helps(table, out):
 
 
 def test_texts_that_cannot_be_written_down_are_refused_first(table, out, monkeypatch):
-    monkeypatch.setattr(prepare, "clean_run", lambda *a, **k: pytest.fail("work has begun"))
+    monkeypatch.setattr(convert, "clean_run", lambda *a, **k: pytest.fail("work has begun"))
     plan = prepare.plan_store(read_runs_table(table), **OPTIONS)
     trials = [dataclasses.replace(trial, text=ODD) for trial in plan.trials]
     with pytest.raises(CohortError, match=r"trial 'sub-01.*text 'donn\\udce9es'"):
@@ -310,7 +311,7 @@ def test_a_split_that_could_not_be_read_back_cannot_be_made(change):
 
 def test_tables_are_written_before_the_work(table, out, monkeypatch):
     """A broken writer of Parquet, say, is found before hours of it."""
-    monkeypatch.setattr(prepare, "clean_run", lambda *a, **k: pytest.fail("work has begun"))
+    monkeypatch.setattr(convert, "clean_run", lambda *a, **k: pytest.fail("work has begun"))
 
     def broken(path, trials):
         raise DiskError("mine")

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import fastbrain.data.store.convert as convert
 import fastbrain.data.store.prepare as prepare
 from fastbrain import _io
 from fastbrain.data import (
@@ -208,7 +209,7 @@ def test_run_names_become_file_names(runs, tmp_path, name):
 
 def test_interrupted_preparation_is_resumed_bit_for_bit(runs, tmp_path, monkeypatch):
     whole = prepare_store(runs, tmp_path / "whole", **OPTIONS)
-    original, calls = prepare.clean_run, []
+    original, calls = convert.clean_run, []
 
     def failing(volumes, *args, **options):
         calls.append(volumes.path)
@@ -216,7 +217,7 @@ def test_interrupted_preparation_is_resumed_bit_for_bit(runs, tmp_path, monkeypa
             raise KeyboardInterrupt
         return original(volumes, *args, **options)
 
-    monkeypatch.setattr(prepare, "clean_run", failing)
+    monkeypatch.setattr(convert, "clean_run", failing)
     with pytest.raises(KeyboardInterrupt):
         prepare_store(runs, tmp_path / "out", **OPTIONS)
     with pytest.raises(StoreError, match=r"unfinished.*--resume"):
@@ -356,7 +357,7 @@ def test_spikes_saturate_and_are_counted(cohort, tmp_path):
 def test_everything_is_checked_before_work_starts(cohort, tmp_path, monkeypatch):
     path = cohort()
     runs = read_runs_table(path)
-    monkeypatch.setattr(prepare, "clean_run", lambda *a, **k: pytest.fail("work has begun"))
+    monkeypatch.setattr(convert, "clean_run", lambda *a, **k: pytest.fail("work has begun"))
     last = runs[-1]
 
     image = nib.load(last.bold)

@@ -1,0 +1,178 @@
+"""Check a cohort and plan its store before the first voxel is converted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy.typing as npt
+
+from ..._arguments import checked
+from ..._arrays import brain_of
+from ..._progress import track
+from ...errors import CohortError, InputError, SplitError, VolumeError
+from ...grid import TokenGrid, Triple
+from ..readers.events import Trial, read_trials
+from ..readers.masks import Mask, compute_mask, intersect_masks, read_mask, same_affine
+from ..readers.runs_table import RunRecord, check_unique
+from ..readers.trial_windows import WindowSpec
+from ..readers.volumes import Volumes, load_volumes
+from ..splits.split import Split
+from .choose_highpass import check_high_pass, choose_filter
+from .detrend import STEP, Units, drift_basis
+from .highpass import HighPass
+from .inputs import check_texts, check_trials
+from .plan import StorePlan
+
+TR_TOLERANCE_S = 1e-3
+
+
+@checked
+def plan_store(
+    runs: Sequence[RunRecord],
+    *,
+    window: WindowSpec,
+    kernel: Triple,
+    split: Split | Callable[[list[Trial]], Split],
+    mask: str | Path | npt.NDArray[Any] | None = None,
+    stride: Triple | None = None,
+    units: Units = "psc",
+    high_pass_s: HighPass = "auto",
+    min_voxels: int = 1,
+    ignore: tuple[str, ...] = (),
+    late: Literal["error", "drop"] = "error",
+    trials: Sequence[Trial] | None = None,
+) -> StorePlan:
+    """Check a whole cohort and plan its store; nothing is written.
+
+    Parameters are those of :func:`fastbrain.data.prepare_store`, and `trials` for trials that do
+    not come from the events files (:class:`fastbrain.data.Study`). Voxels are read only if a mask
+    has to be computed.
+
+    Raises
+    ------
+    FastbrainError
+        As in :func:`fastbrain.data.prepare_store`; the message names the run.
+    """
+    if units not in STEP:
+        raise InputError(f"plan_store: units must be one of {sorted(STEP)}, got {units!r}.")
+    if not runs:
+        raise InputError("plan_store: runs must hold at least one run, got none.")
+    check_names(runs)
+    headers = tuple(load_volumes(run.bold, tr=run.tr) for run in runs)
+    _check_same_grid(runs, headers)
+    first = headers[0]
+    for n in sorted({v.shape[0] for v in headers}):
+        drift_basis(n, first.tr, check_high_pass(high_pass_s))
+    lengths = {run.run_id: v.shape[0] for run, v in zip(runs, headers, strict=True)}
+    dropped: list[str] = []
+    if trials is None:
+        known = [
+            trial
+            for run in runs
+            for trial in read_trials(
+                *(run, window),
+                tr=first.tr,
+                n_volumes=lengths[run.run_id],
+                ignore=ignore,
+                dropped=dropped if late == "drop" else None,
+            )
+        ]
+    else:
+        known = list(trials)
+        check_trials(known, runs, lengths, tr=first.tr, window=window)
+    parts = split if isinstance(split, Split) else split(known)
+    if not isinstance(parts, Split):
+        raise CohortError(
+            f"plan_store: split must give a Split, got {type(parts).__name__}. Return that of "
+            "split_by or another split function."
+        )
+    parts.check(known)
+    if not parts.train:
+        raise SplitError(
+            "plan_store: split must have training trials, got none. Statistics are computed from "
+            "them; a store to decode takes those of a trained model (prepare --like RUN)."
+        )
+    check_texts(runs, known)
+    chosen = set(parts.train)
+    drift_filter = choose_filter(
+        high_pass_s,
+        [t for t in known if t.trial_id in chosen],
+        lengths=lengths,
+        tr=first.tr,
+        window=window,
+    )
+    brain = _mask(runs, headers, mask)
+    return StorePlan(
+        runs=tuple(runs),
+        headers=headers,
+        trials=known,
+        split=parts,
+        grid=TokenGrid.from_mask(brain, kernel, stride, min_voxels=min_voxels),
+        affine=first.affine,
+        tr=first.tr,
+        window=window,
+        units=units,
+        filter=drift_filter,
+        dropped=tuple(dropped),
+    )
+
+
+def check_names(runs: Sequence[RunRecord]) -> None:
+    """Raise for run ids that are used twice or cannot be file names."""
+    check_unique(Path("runs"), runs)
+    for run in runs:
+        # the run id is used as a file name
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", run.run_id):
+            raise InputError(
+                f"plan_store: run_id must be letters, digits, '-' and '_', got {run.run_id!r}."
+            )
+
+
+def _check_same_grid(runs: Sequence[RunRecord], headers: tuple[Volumes, ...]) -> None:
+    first, space = headers[0], headers[0].shape[1:]
+    for run, v in zip(runs, headers, strict=True):
+        if v.shape[1:] != space:
+            what = f"the shape (Z, Y, X) {space}, got {v.shape[1:]}"
+        elif not same_affine(v.affine, first.affine, space):
+            what = "the affine within 0.1 mm over the volume, got another one"
+        elif abs(v.tr - first.tr) > TR_TOLERANCE_S:
+            what = f"the repetition time {first.tr:g} s, got {v.tr:g} s"
+        elif run.n_volumes not in (None, v.shape[0]):
+            raise CohortError(
+                f"plan_store: {run.bold} must have {run.n_volumes} volumes, as VolumeTiming of its "
+                f"sidecar or its runs table says, got {v.shape[0]}. Correct that."
+            )
+        else:
+            continue
+        raise CohortError(
+            f"plan_store: {run.run_id} ({run.bold}) must share with {runs[0].run_id} {what}. "
+            "Bring all runs into one space (fMRIPrep --output-spaces), or prepare them apart."
+        )
+
+
+def _mask(
+    runs: Sequence[RunRecord],
+    headers: tuple[Volumes, ...],
+    given: str | Path | npt.NDArray[Any] | None,
+) -> Mask:
+    first = headers[0]
+    space = first.shape[1:]
+    if isinstance(given, str | Path):
+        return read_mask(given, shape=space, affine=first.affine)
+    if given is not None:
+        if given.shape != space:
+            raise InputError(f"plan_store: mask must be (Z, Y, X) {space}, got {given.shape}.")
+        return brain_of(given, where="plan_store: mask", error=VolumeError)
+    files = sorted({run.mask for run in runs if run.mask is not None})
+    masks = [read_mask(path, shape=space, affine=first.affine) for path in files]
+    unmasked = [run for run in runs if run.mask is None]
+    if unmasked:
+        # opened again, so that the memory of an unpacked run is freed before the next one
+        masks += [
+            compute_mask(load_volumes(run.bold, tr=run.tr))
+            for run in track(unmasked, "computing masks")
+        ]
+    return intersect_masks(masks)

@@ -1,0 +1,194 @@
+"""Plan a store that is prepared like another one: same grid, filter, windows and statistics.
+
+Such a store holds new recordings for a trained model: nothing is fitted on it, all its trials are
+test trials, and events need no text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from ..._arguments import checked
+from ...errors import CohortError, InputError
+from ..readers.entities import entities
+from ..readers.events import Trial, read_trials
+from ..readers.resample import resampling
+from ..readers.runs_table import RunRecord
+from ..readers.sidecars import clock_of, read_sidecar
+from ..readers.volumes import Volumes, load_volumes
+from ..splits.split import Split
+from .detrend import drift_basis
+from .inputs import check_texts
+from .plan import StorePlan
+from .planning import TR_TOLERANCE_S, check_names
+from .store import VoxelStore
+
+
+@checked
+def plan_like(
+    runs: Sequence[RunRecord],
+    like: VoxelStore,
+    *,
+    ignore: tuple[str, ...] = (),
+    late: Literal["error", "drop"] = "error",
+    every: int | None = None,
+) -> StorePlan:
+    """Plan a store of new recordings for a model that was trained on another store.
+
+    Parameters
+    ----------
+    runs : sequence of RunRecord
+        Runs on another grid in the same space are resampled.
+    like : VoxelStore
+        Store of training, or its preparation in a run folder.
+    ignore, late
+        As in :func:`fastbrain.data.plan_store`.
+    every : int, optional
+        Volumes from one window to the next, for runs without events. The onset of such a window is
+        that of a stimulus with a response that begins with its first volume.
+
+    Raises
+    ------
+    FastbrainError
+        As in :func:`fastbrain.data.plan_store`, or a run has another repetition time than `like`;
+        the message names the run.
+    """
+    if not runs:
+        raise InputError("plan_like: runs must hold at least one run, got none.")
+    if every is not None and every < 1:
+        raise InputError(f"plan_like: every must be 1 or more volumes, got {every}.")
+    check_names(runs)
+    headers = tuple(_header(run, like) for run in runs)
+    trials: list[Trial] = []
+    dropped: list[str] = []
+    for run, volumes in zip(runs, headers, strict=True):
+        if abs(volumes.tr - like.tr) > TR_TOLERANCE_S:
+            raise CohortError(
+                f"plan_like: {run.bold} must have the repetition time of training, {like.tr:g} s, "
+                f"got {volumes.tr:g} s. Resample it in time."
+            )
+        drift_basis(volumes.shape[0], like.tr, like.info.high_pass_s)
+        if every is not None:
+            trials += _windows(run, like, volumes.shape[0], every)
+            continue
+        trials += read_trials(
+            *(run, like.window_spec),
+            tr=like.tr,
+            n_volumes=volumes.shape[0],
+            ignore=ignore,
+            dropped=dropped if late == "drop" else None,
+            need_text=False,
+        )
+    check_texts(runs, trials)
+    split = Split((), (), tuple(t.trial_id for t in trials), guard_trs=0, keys=())
+    split.check(trials)
+    return StorePlan(
+        runs=tuple(runs),
+        headers=headers,
+        trials=trials,
+        split=split,
+        grid=like.grid,
+        affine=like.affine,
+        tr=like.tr,
+        window=like.window_spec,
+        units=like.units,
+        filter=like.filter,
+        dropped=tuple(dropped),
+        reference=like,
+    )
+
+
+def _header(run: RunRecord, like: VoxelStore) -> Volumes:
+    volumes = load_volumes(run.bold, tr=run.tr)
+    note = resampling(volumes, like.grid.mask, like.affine)
+    return volumes if note is None else replace(volumes, notes=(*volumes.notes, note))
+
+
+def _windows(run: RunRecord, like: VoxelStore, n_volumes: int, every: int) -> list[Trial]:
+    spec = like.window_spec
+    starts = range(0, n_volumes - spec.window_trs + 1, every)
+    if not starts:
+        raise CohortError(
+            f"plan_like: {run.bold} must have {spec.window_trs} volumes or more, as a window of "
+            f"training has, got {n_volumes}."
+        )
+    before = spec.delay_s + spec.onset_offset_s - run.start_time
+    return [
+        Trial(
+            trial_id=f"{run.run_id}_volume-{start:04d}",
+            run_id=run.run_id,
+            subject=run.subject,
+            session=run.session,
+            run=run.run,
+            onset=round(start * like.tr - before, 6),
+            duration=0.0,
+            start=start,
+            frames=spec.window_trs,
+            stimulus="",
+            text="",
+            guard_trs=spec.guard_trs(like.tr),
+        )
+        for start in starts
+    ]
+
+
+@checked
+def scan_records(
+    bold: Sequence[str | Path],
+    events: Sequence[str | Path] = (),
+    *,
+    subject: str = "",
+    tr: float | None = None,
+) -> tuple[RunRecord, ...]:
+    """Make records of scans that are named one by one.
+
+    Subject, session and run come from BIDS names, the repetition time and start from a sidecar in
+    the same folder.
+
+    Parameters
+    ----------
+    bold : sequence of str or Path
+    events : sequence of str or Path
+        One table for each scan, in the same order, or none at all.
+    subject : str
+        Label of the subject, for names without one.
+    tr : float, optional
+        Repetition time in seconds, for images that do not state it.
+
+    Raises
+    ------
+    CohortError
+        A scan is named twice, or the numbers of scans and tables differ.
+    """
+    images, tables = [Path(path) for path in bold], [Path(path) for path in events]
+    if not images or (tables and len(tables) != len(images)):
+        raise CohortError(
+            f"scan_records: events must be one table for each scan, or none, got {len(images)} "
+            f"scans and {len(tables)} tables."
+        )
+    if len({path.resolve() for path in images}) < len(images):
+        raise CohortError("scan_records: bold must name each scan once, got one twice.")
+    records: list[RunRecord] = []
+    for i, image in enumerate(images):
+        tags = entities(image)
+        clock = clock_of(read_sidecar(image.parent, image, tags))
+        name = re.sub(r"[^A-Za-z0-9_-]+", "-", image.name.split(".nii")[0]) or "scan"
+        if name in {record.run_id for record in records}:
+            name = f"{name}_{i + 1}"
+        records.append(
+            RunRecord(
+                run_id=name,
+                subject=subject.removeprefix("sub-") or tags.get("sub", ""),
+                session=tags.get("ses", ""),
+                run=tags.get("run", str(i + 1)),
+                bold=image,
+                events=tables[i] if tables else None,
+                tr=clock.tr if tr is None else tr,
+                start_time=clock.start_time or 0.0,
+            )
+        )
+    return tuple(records)

@@ -1,0 +1,105 @@
+"""Preparation of a store without its voxels, to bring new scans into the form of training.
+
+It is a store without runs and trials: grid, filter, windows, statistics and their limits. A trained
+run keeps one in ``preparation/``, so that it decodes new scans where its store is not at hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..._io import folder_atomic, sha256, write_atomic, write_json
+from ...errors import CheckpointError, StoreError
+from ..readers.masks import same_affine
+from ..splits.split import Split
+from .convert import npy_bytes
+from .manifest import SMALL_FILES
+from .store import VoxelStore, write_grid
+from .trials_table import write_trials_table
+
+PREPARATION = "preparation"
+
+
+def save_preparation(store: VoxelStore, run: str | Path, *, replaced: bool = False) -> Path:
+    """Write the preparation of a store into the folder of a run, atomically.
+
+    Parameters
+    ----------
+    store : VoxelStore
+    run : str or Path
+    replaced : bool
+        Whether an existing preparation is replaced.
+
+    Returns
+    -------
+    Path
+        Folder that :meth:`VoxelStore.open` reads.
+    """
+    folder = Path(run) / PREPARATION
+    with folder_atomic(folder, replace=replaced) as root:
+        write_grid(root / "grid.npz", store.grid, store.affine)
+        for name in ("mean", "inv_std", "mean_image"):
+            write_atomic(root / f"{name}.npy", npy_bytes(np.asarray(getattr(store, name))))
+        write_trials_table(root / "trials.parquet", [])
+        write_json(root / "split.json", Split((), (), (), guard_trs=0, keys=()).to_json())
+        files = {name: sha256(root / name) for name in SMALL_FILES}
+        replace(store.info, runs={}, root="", files=files).write(root)
+    return folder
+
+
+def check_like(store: VoxelStore, like: VoxelStore) -> None:
+    """Raise unless the windows of a store are in the form of another one.
+
+    Raises
+    ------
+    StoreError
+        Grid, position, repetition time, length of windows, units or filter differ.
+    """
+    a, b = store.info, like.info
+    shape = (b.shape[0], b.shape[1], b.shape[2])
+    facts = {
+        "mask, kernel or stride": (a.grid, b.grid),
+        "position in space": (
+            True,
+            a.grid != b.grid or same_affine(store.affine, like.affine, shape),
+        ),
+        "repetition time in seconds": (round(a.tr, 3), round(b.tr, 3)),
+        "volumes in a window": (store.window_spec.window_trs, like.window_spec.window_trs),
+        "units": ((a.units, a.scale), (b.units, b.scale)),
+        "high-pass in seconds": (a.high_pass_s, b.high_pass_s),
+    }
+    for name, (found, wanted) in facts.items():
+        if found != wanted:
+            raise StoreError(
+                f"check_like: {store.path} must have the {name} of training, {wanted}, got "
+                f"{found}. Prepare it like the run: fastbrain prepare SOURCE STORE --like RUN."
+            )
+
+
+def preparation_of(run: str | Path, store: VoxelStore) -> VoxelStore:
+    """Open the preparation in the folder of a run; for a run without one, return its store."""
+    return open_preparation(run) if (Path(run) / PREPARATION).is_dir() else store
+
+
+def open_preparation(folder: str | Path) -> VoxelStore:
+    """Open a store, or the preparation in the folder of a run.
+
+    Raises
+    ------
+    StoreError
+        The folder is damaged.
+    CheckpointError
+        It is a run without a preparation; runs of earlier versions have none.
+    """
+    root = Path(folder)
+    if (root / PREPARATION).is_dir():
+        return VoxelStore.open(root / PREPARATION)
+    if (root / "model").is_dir():
+        raise CheckpointError(
+            f"open_preparation: {root} must have a folder {PREPARATION}, got a run without one. "
+            "Name the store of its training instead."
+        )
+    return VoxelStore.open(root)

@@ -1,0 +1,190 @@
+"""Limits of what a window may look like, taken from the training windows.
+
+A model writes a fluent sentence for any input: raw intensities, zeros, a scan in another space. So
+every window is compared with the training windows before it is decoded, and one outside these
+limits is held back. The same limits serve stored windows, new scans and single windows in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..._rules import Rule, list_of, number
+from ...errors import InputError
+
+_BEYOND = 3.0  # times the largest deviation of a training window
+_LEAST_MEAN = 0.25  # standard deviations; the mean of a few training windows varies too little
+_LEAST_RATIO = math.log(2)
+_MORE_ZEROS, _MORE_CLIPPED = 0.05, 0.01
+_CLEAR = 0.5  # a mean image that training runs share less than this identifies no space
+_STEPS = 32767  # clipped values of a store are stored as plus or minus this
+
+
+@dataclass(frozen=True)
+class WindowLimits:
+    """Ranges of the statistics of a window; voxels that never vary in training do not count.
+
+    Parameters
+    ----------
+    mean : tuple of 2 float
+        Lowest and highest mean over voxels and volumes, in standard deviations of each voxel over
+        the training windows.
+    spread : tuple of 2 float
+        Lowest and highest standard deviation around that mean, in the same units; 1 is usual.
+    zeros, clipped : float
+        Largest share of values that are exactly zero, and of values at the end of int16.
+    image : float
+        Lowest correlation over voxels of a run's mean image with that of the training runs; -1
+        where the training runs share no clear mean image.
+    """
+
+    mean: tuple[float, float]
+    spread: tuple[float, float]
+    zeros: float
+    clipped: float
+    image: float
+
+    @classmethod
+    def of(cls, windows: npt.NDArray[np.float64], images: Iterable[float]) -> WindowLimits:
+        """Set the limits from training windows and runs.
+
+        Three times the largest deviation from the median of the training windows is allowed, and at
+        least 0.25 standard deviations of mean and a factor of two in spread.
+
+        Parameters
+        ----------
+        windows : ndarray, (N, 4) float64
+            From :func:`window_statistics`.
+        images : iterable of float
+            Correlation of the mean image of each training run with the mean of the others.
+        """
+        means, spreads, zeros, clipped = windows.T
+        middle = float(np.median(means))
+        reach = max(_BEYOND * float(np.abs(means - middle).max()), _LEAST_MEAN)
+        logs = np.log(np.maximum(spreads, 1e-6))
+        centre = float(np.median(logs))
+        ratio = max(_BEYOND * float(np.abs(logs - centre).max()), _LEAST_RATIO)
+        lowest = min(images)
+        return cls(
+            mean=(middle - reach, middle + reach),
+            spread=(math.exp(centre - ratio), math.exp(centre + ratio)),
+            zeros=float(zeros.max()) + _MORE_ZEROS,
+            clipped=float(clipped.max()) + _MORE_CLIPPED,
+            image=lowest / 2 if lowest >= _CLEAR else -1.0,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to plain JSON values."""
+        return asdict(self) | {"mean": list(self.mean), "spread": list(self.spread)}
+
+    @classmethod
+    def from_json(cls, value: Any) -> WindowLimits:
+        """Inverse of :meth:`to_json`.
+
+        Raises
+        ------
+        InputError
+            Missing or unknown keys, or values of the wrong type.
+        """
+        if not isinstance(value, Mapping) or set(value) != set(_RULES):
+            got = sorted(value) if isinstance(value, Mapping) else type(value).__name__
+            raise InputError(f"WindowLimits.from_json: keys must be {sorted(_RULES)}, got {got}.")
+        for name, fits in _RULES.items():
+            if not fits(value[name]):
+                raise InputError(
+                    f"WindowLimits.from_json: {name} has the wrong type, got {value[name]!r:.80}."
+                )
+        pairs = {name: tuple(value[name]) for name in ("mean", "spread")}
+        return cls(**{**value, **pairs})
+
+    def fault(self, window: npt.NDArray[np.float64], image: float | None = None) -> str:
+        """Describe how a window leaves the limits; "" if it does not.
+
+        Parameters
+        ----------
+        window : ndarray, (4,) float64
+            One row of :func:`window_statistics`.
+        image : float, optional
+            Correlation of the mean image of its run, if known.
+        """
+        mean, spread, zeros, clipped = window.tolist()
+        found = []
+        for name, value, (low, high) in (
+            ("mean", mean, self.mean),
+            ("spread", spread, self.spread),
+        ):
+            if not low <= value <= high:
+                found.append(f"{name} {value:.3g} SD (training {low:.2f} to {high:.2f})")
+        for name, value, most in (("zero", zeros, self.zeros), ("clipped", clipped, self.clipped)):
+            if value > most:
+                found.append(f"{value:.0%} {name} values (training at most {most:.0%})")
+        if image is not None and not image >= self.image:
+            found.append(
+                f"mean image correlates {image:.2f} with training (at least {self.image:.2f})"
+            )
+        return "; ".join(found)
+
+
+def window_statistics(
+    windows: Iterable[npt.NDArray[np.int16]],
+    *,
+    mean: npt.NDArray[np.float32],
+    inv_std: npt.NDArray[np.float32],
+    scale: float,
+) -> npt.NDArray[np.float64]:
+    """Compute mean, spread, share of zeros and share of clipped values of each window.
+
+    Parameters
+    ----------
+    windows : iterable of ndarray, (F, n_tokens, P) int16
+        Stored steps.
+    mean, inv_std : ndarray, (n_tokens, P) float32
+        Statistics of the training windows, in units of ``scale · stored``.
+    scale : float
+        Units per stored step.
+
+    Returns
+    -------
+    ndarray, (N, 4) float64
+
+    Raises
+    ------
+    InputError
+        A window is not int16 (intensities and z-scores are not what a store holds), or has another
+        shape.
+    """
+    alive = inv_std > 0
+    centre, factor = mean[alive], inv_std[alive]
+    rows = []
+    for window in windows:
+        if window.dtype != np.int16 or window.ndim != 3 or window.shape[1:] != mean.shape:
+            raise InputError(
+                f"window_statistics: windows must be (F, {mean.shape[0]}, {mean.shape[1]}) int16, "
+                f"stored steps of {scale:g} units, got {window.dtype} of shape {window.shape}. "
+                "Prepare the scan as the model's store was (fastbrain decode --bold)."
+            )
+        steps = window[:, alive]  # (F, V)
+        z = (np.float32(scale) * steps - centre) * factor
+        clipped = np.abs(steps.astype(np.int32)) >= _STEPS
+        rows.append((z.mean(dtype=np.float64), z.std(dtype=np.float64), (steps == 0).mean(),
+                     clipped.mean()))  # fmt: skip
+    return np.array(rows, dtype=np.float64).reshape(-1, 4)
+
+
+def _pair(value: Any) -> bool:
+    return list_of(number)(value) and len(value) == 2 and value[0] <= value[1]
+
+
+_RULES: dict[str, Rule] = {
+    "mean": _pair,
+    "spread": _pair,
+    "zeros": number,
+    "clipped": number,
+    "image": number,
+}

@@ -1,0 +1,287 @@
+"""Decode windows of a run's store, of another store, or of new scans."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from .._arguments import checked
+from .._progress import say
+from ..data import VoxelStore, window_faults, write_store
+from ..data.readers.tables import tsv_text
+from ..data.store.planning_like import plan_like, scan_records
+from ..data.store.preparation import check_like
+from ..decoding import Sampling
+from ..errors import InputError
+from ..evaluation.controls.confidence import distant_windows, exceedance_p, text_margins
+from ..evaluation.controls.noise import noise_store
+from ..evaluation.controls.run_controls import BrainDecoder
+from ..evaluation.run_store import open_store
+from .open_decoder import RunDecoder, open_decoder
+
+_PARTNERS = 8
+Part = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class DecodedWindow:
+    """Decoded text of one window, with its confidence.
+
+    Parameters
+    ----------
+    trial_id, run, subject : str
+    onset : float
+        Onset of the stimulus, seconds; for windows at a fixed step, that of a stimulus with a
+        response that begins with the window.
+    text : str
+        Free-running text; "" if the window is held.
+    held : str
+        Why the window is not decoded: the statistics in which it leaves the training windows.
+    margin_no_brain, margin_permuted : float or None
+        Nats per token by which the own window makes the text likelier than no window, and than
+        other windows of the same call; None if undefined.
+    chance_no_brain, chance_permuted : float or None
+        Mean of the same margins over phase-randomised windows and their own texts. The model
+        writes the text that it finds likely, so margins are positive on noise too.
+    p_no_brain, p_permuted : float or None
+        Share of the phase-randomised windows with a margin at least as large.
+    """
+
+    trial_id: str
+    run: str
+    subject: str
+    onset: float
+    text: str
+    held: str = ""
+    margin_no_brain: float | None = None
+    chance_no_brain: float | None = None
+    p_no_brain: float | None = None
+    margin_permuted: float | None = None
+    chance_permuted: float | None = None
+    p_permuted: float | None = None
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Decoded windows, in order.
+
+    Parameters
+    ----------
+    windows : tuple of DecodedWindow
+    facts : dict
+        Run, fingerprint of the training store, source and settings, as JSON values.
+    """
+
+    windows: tuple[DecodedWindow, ...]
+    facts: dict[str, Any]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Decoded texts; "" for held windows."""
+        return tuple(window.text for window in self.windows)
+
+    @property
+    def held(self) -> tuple[DecodedWindow, ...]:
+        """Windows that were not decoded."""
+        return tuple(window for window in self.windows if window.held)
+
+    def to_tsv(self) -> str:
+        """Format as a table with a header; ``n/a`` where a value is undefined."""
+        names = [field.name for field in fields(DecodedWindow)]
+        names = ["trial_id", "text", *(n for n in names if n not in ("trial_id", "text"))]
+        rows = [[_cell(getattr(window, name)) for name in names] for window in self.windows]
+        return tsv_text(names, rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**self.facts, "windows": [asdict(window) for window in self.windows]}
+
+
+@checked
+def decode(
+    run: str | Path,
+    bold: str | Path | Sequence[str | Path] = (),
+    *,
+    events: str | Path | Sequence[str | Path] = (),
+    every: int | None = None,
+    store: str | Path | None = None,
+    part: Part | None = None,
+    subject: str = "",
+    tr: float | None = None,
+    late: Literal["error", "drop"] = "error",
+    sampling: Sampling | None = None,
+    confidence: bool = True,
+    unknown_subject: str | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+) -> Decoding:
+    """Decode new scans, a store, or the test part of a run's own store.
+
+    New scans are prepared by the settings of the run: its grid (another grid in the same space is
+    resampled), filter, units, windows, and the voxel statistics of its training windows. A window
+    that is far from all training windows is held, not decoded.
+
+    Parameters
+    ----------
+    run : str or Path
+        Run folder of LLM4Brain or BrainLLM.
+    bold : path or sequence of path, optional
+        Preprocessed scans (NIfTI) to decode.
+    events : path or sequence of path, optional
+        Events table of each scan, with columns ``onset`` and ``duration``; texts are not needed.
+    every : int, optional
+        In place of events: volumes from one window to the next. Default: the length of a window.
+    store : str or Path, optional
+        Another store, for example from ``fastbrain prepare --like``, or the current path of the
+        run's own store.
+    part : {"train", "val", "test"}, optional
+        Part of the split to decode. Default: test for the run's own store, else all trials.
+    subject : str
+        Subject of the scans, for file names without one; only models with a table of subjects
+        read it.
+    tr : float, optional
+        Repetition time of the scans in seconds, if they do not state it.
+    late : {"error", "drop"}
+        What happens to an event with a window that leaves its scan.
+    sampling : Sampling, optional
+    confidence : bool
+        Whether to compute margins, at the cost of a second decoding.
+    unknown_subject : {"refuse", "mean"}, optional
+        See :func:`fastbrain.open_run`.
+    device : str
+    seed : int
+        Seed of the phase-randomised windows and of the choice of other windows.
+
+    Returns
+    -------
+    Decoding
+
+    Raises
+    ------
+    InputError
+        Scans and a store are given, or events and a step.
+    CheckpointError
+        A file of the run is missing or damaged.
+    StoreError
+        The store has another grid, repetition time, window, units or filter than the run's.
+    CohortError, VolumeError
+        A scan or events table is invalid; the message names it.
+    """
+    images, tables = _paths(bold), _paths(events)
+    if images and (store is not None or part is not None):
+        raise InputError("decode: bold must be given without store or part, got both.")
+    if not images and (tables or every is not None or subject or tr is not None):
+        raise InputError("decode: events, every, subject and tr must come with bold, got no scan.")
+    if tables and every is not None:
+        raise InputError("decode: events and every must not both be given. Use one.")
+    # opened before the long work on scans
+    reader = open_decoder(
+        run, store=store, sampling=sampling, unknown_subject=unknown_subject, device=device
+    )
+    with ExitStack() as stack:
+        if images:
+            if not tables and every is None:
+                every = reader.like.window_spec.window_trs
+                say(f"windows: one every {every} volumes (--events or --every to choose)")
+            records = scan_records(images, tables, subject=subject, tr=tr)
+            plan = plan_like(records, reader.like, late=late, every=every)
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastbrain-"))
+            given = write_store(plan, Path(folder) / "store")
+            source: dict[str, Any] = {"bold": [str(path) for path in images]}
+            ids = tuple(t.trial_id for t in given.trials)
+        else:
+            given, ids = _stored(reader, store, part)
+            source = {"store": str(given.path), "part": part or "test"}
+        windows = _decode(reader, given, ids, confidence=confidence, seed=seed)
+    facts = {"run": str(run), "store_fingerprint": reader.manifest["store_fingerprint"], **source}
+    return Decoding(windows, facts | {"seed": seed, "free_running": True})
+
+
+def _paths(value: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+    return (Path(value),) if isinstance(value, str | Path) else tuple(Path(v) for v in value)
+
+
+def _stored(
+    reader: RunDecoder, store: str | Path | None, part: Part | None
+) -> tuple[VoxelStore, tuple[str, ...]]:
+    wanted = reader.manifest["store_fingerprint"]
+    if store is None:
+        given = open_store(reader.run, reader.manifest, function="decode")
+    else:
+        given = VoxelStore.open(store)
+    if given.fingerprint() == wanted:
+        return given, given.split.part(part or "test")
+    check_like(given, reader.like)
+    if part is not None:
+        return given, given.split.part(part)
+    return given, tuple(t.trial_id for t in given.trials)
+
+
+def _decode(
+    reader: RunDecoder, store: VoxelStore, ids: tuple[str, ...], *, confidence: bool, seed: int
+) -> tuple[DecodedWindow, ...]:
+    if not ids:
+        raise InputError("decode: there must be a window to decode, got none.")
+    held = window_faults(store, ids, reader.like)
+    read = tuple(i for i in ids if i not in held)
+    found: dict[str, dict[str, Any]] = {i: {"text": "", "held": held[i]} for i in held}
+    if held:
+        say(f"{len(held)} of {len(ids)} windows are held: they are far from all training windows")
+    if read:
+        decoder, brains = reader.bind(store, read)
+        prefixes = decoder.read(brains)
+        texts = decoder.write(prefixes)
+        found |= {i: {"text": text} for i, text in zip(read, texts, strict=True)}
+        if confidence:
+            columns = _confidence(reader, decoder, store, read, prefixes, texts, seed)
+            for row, i in enumerate(read):
+                found[i] |= {name: _number(column[row]) for name, column in columns.items()}
+    trials = [store.by_id[i] for i in ids]
+    return tuple(
+        DecodedWindow(t.trial_id, t.run_id, t.subject, t.onset, **found[t.trial_id]) for t in trials
+    )
+
+
+def _confidence(
+    reader: RunDecoder,
+    decoder: BrainDecoder,
+    store: VoxelStore,
+    ids: tuple[str, ...],
+    prefixes: Any,
+    texts: list[str],
+    seed: int,
+) -> dict[str, Any]:
+    trials = [store.by_id[i] for i in ids]
+    guard = max(t.frames for t in trials)
+    places = [(t.run_id, t.start) for t in trials]
+    partners = distant_windows(places, guard, most=_PARTNERS, seed=seed)
+    own = text_margins(decoder, prefixes, texts, partners)
+    other, brains = reader.bind(noise_store(store, "phase-randomised brain", seed=seed), ids)
+    blank = other.read(brains)
+    noise = text_margins(other, blank, other.write(blank), partners)
+    columns: dict[str, Any] = {}
+    for name in ("no_brain", "permuted"):
+        values, null = getattr(own, name), getattr(noise, name)
+        known = null[~np.isnan(null)]
+        columns[f"margin_{name}"] = values
+        columns[f"chance_{name}"] = [known.mean() if len(known) else math.nan] * len(ids)
+        columns[f"p_{name}"] = exceedance_p(values, null)
+    return columns
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(float(value), 4)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "n/a"
+    return json.dumps(value) if isinstance(value, float) else " ".join(str(value).split())

@@ -1,0 +1,97 @@
+"""Open the decoder of a run, whichever system it is of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .._arguments import checked
+from .._runfiles import read_manifest
+from ..brainllm.evaluate import brainllm_decoder, is_brainllm_run
+from ..brainllm.saving import load_brainllm
+from ..data import VoxelStore, WindowLoader
+from ..data.store.preparation import PREPARATION, open_preparation
+from ..decoding import Sampling
+from ..errors import InputError
+from ..evaluation.controls.run_controls import BrainDecoder
+from ..evaluation.run_store import open_store
+from ..llm4brain.controls import LLM4BrainDecoder
+from ..llm4brain.evaluate import open_model
+
+_BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class RunDecoder:
+    """Decoder of a run, and the preparation of the windows that it reads.
+
+    Parameters
+    ----------
+    run : Path
+    manifest : dict
+    like : VoxelStore
+        Preparation of the training windows: grid, filter, statistics and limits.
+    bind : callable
+        Maps a store and trial ids to the decoder and the brains of these trials in its format.
+    """
+
+    run: Path
+    manifest: dict[str, Any]
+    like: VoxelStore
+    bind: Callable[[VoxelStore, Sequence[str]], tuple[BrainDecoder, Any]]
+
+
+@checked
+def open_decoder(
+    run: str | Path,
+    *,
+    store: str | Path | None = None,
+    sampling: Sampling | None = None,
+    unknown_subject: str | None = None,
+    device: str = "cpu",
+) -> RunDecoder:
+    """Open the model of a run of LLM4Brain or BrainLLM; its store is not needed.
+
+    Parameters
+    ----------
+    run : str or Path
+        Run folder from ``fastbrain train`` or ``fastbrain adapt``.
+    store : str or Path, optional
+        Current path of the training store, for runs without a preparation of their own.
+    sampling : Sampling, optional
+    unknown_subject : {"refuse", "mean"}, optional
+        See :func:`fastbrain.open_run`.
+    device : str
+
+    Raises
+    ------
+    CheckpointError
+        Training is not finished, or a file of the run is missing or damaged.
+    InputError
+        `unknown_subject` is given for a model without a table of subjects.
+    """
+    manifest = read_manifest(run, function="decode")
+    kept = (Path(run) / PREPARATION).is_dir()
+    like = open_preparation(run) if kept else open_store(run, manifest, store, function="decode")
+    if not is_brainllm_run(run):
+        model = open_model(run, like=like, device=device, unknown_subject=unknown_subject)
+        decoder = LLM4BrainDecoder(model, sampling=sampling)
+
+        def bind(given: VoxelStore, ids: Sequence[str]) -> tuple[BrainDecoder, Any]:
+            return decoder, WindowLoader(given, ids, batch_size=_BATCH, shuffle=False)
+
+        return RunDecoder(Path(run), manifest, like, bind)
+    if unknown_subject is not None:
+        raise InputError(
+            "decode: unknown_subject must be left out for a run of BrainLLM, which has no table of "
+            f"subjects, got {unknown_subject!r}."
+        )
+    saved = load_brainllm(Path(run) / "model", device=device)
+
+    def bind_texts(given: VoxelStore, ids: Sequence[str]) -> tuple[BrainDecoder, Any]:
+        prompts = [given.by_id[t].instruction for t in ids]
+        return brainllm_decoder(saved, prompts, sampling), saved.windows(given, ids)
+
+    return RunDecoder(Path(run), manifest, like, bind_texts)

@@ -1,0 +1,261 @@
+"""Decode new scans, other stores and a run's own store, with every system."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import fastbrain as fb
+from fastbrain.cli import main
+from fastbrain.data import VoxelStore, plan_like, write_store
+from fastbrain.errors import CohortError, InputError, StoreError, VolumeError
+from fastbrain.inference import decode
+
+SYSTEMS = ("llm4brain", "brainllm")
+pytestmark = pytest.mark.slow
+
+
+def scans_of(trained, *names):
+    """Records of the named runs."""
+    chosen = [run for run in trained.runs if run.run in names]
+    return [run.bold for run in chosen], [run.events for run in chosen]
+
+
+def without_texts(events, out):
+    """The same events, with onset and duration alone."""
+    rows = [line.split("\t") for line in events.read_text().splitlines()]
+    kept = [rows[0].index(name) for name in ("onset", "duration")]
+    out.write_text("\n".join("\t".join(row[i] for i in kept) for row in rows) + "\n")
+    return out
+
+
+def changed_scan(path, out, change, **options):
+    """A copy of a scan with changed voxels (X, Y, Z, T)."""
+    image = nib.load(path)
+    values = change(np.asarray(image.dataobj).astype(np.float32))
+    copy = nib.Nifti1Image(values.astype(np.float32), options.get("affine", image.affine))
+    copy.header.set_xyzt_units("mm", "sec")
+    copy.header["pixdim"][4] = options.get("tr", float(image.header["pixdim"][4]))
+    nib.save(copy, out)
+    return out
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_scan_decodes_as_its_stored_windows_do(trained, tmp_path, system):
+    own = decode(trained.run(system), confidence=False)
+    images, events = scans_of(trained, "04", "05")
+    bare = [without_texts(e, tmp_path / f"{i}.tsv") for i, e in enumerate(events)]
+    found = decode(trained.run(system), images, events=bare, confidence=False)
+    assert found.texts == own.texts
+    assert [w.onset for w in found.windows] == [w.onset for w in own.windows]
+    assert not found.held
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_scans_are_decoded_where_the_store_is_gone(trained, tmp_path, system):
+    run = tmp_path / "moved" / system
+    shutil.copytree(trained.run(system), run)
+    manifest = json.loads((run / "manifest.json").read_text())
+    gone = {"store": str(tmp_path / "gone"), "store_beside": "gone"}
+    (run / "manifest.json").write_text(json.dumps(manifest | gone))
+    (image,), _ = scans_of(trained, "04")
+    assert fb.decode(run, image, confidence=False).texts
+    with pytest.raises(fb.FastbrainError, match="--store STORE"):
+        decode(run)
+
+
+def test_windows_at_a_fixed_step(trained, capsys):
+    (image,), _ = scans_of(trained, "04")
+    run = trained.run("llm4brain")
+    volumes = nib.load(image).shape[3]
+    every = decode(run, image, every=3, confidence=False)
+    assert len(every.windows) == len(range(0, volumes - 1, 3))
+    tr, delay = trained.store.tr, trained.store.window_spec.delay_s
+    assert every.windows[2].onset == pytest.approx(6 * tr - delay)
+    assert len(decode(run, image, confidence=False).windows) == volumes // 2
+    assert "one every 2 volumes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_store_prepared_like_the_run(trained, tmp_path, system):
+    runs = [
+        replace(run, events=without_texts(run.events, tmp_path / f"{run.run_id}.tsv"))
+        for run in trained.runs
+        if run.run in ("04", "05")
+    ]
+    store = write_store(plan_like(runs, trained.store), tmp_path / "new")
+    assert (store.split.train, store.split.val) == ((), ())
+    for name in ("mean", "inv_std", "mean_image"):
+        np.testing.assert_array_equal(getattr(store, name), getattr(trained.store, name))
+    assert store.fit_runs == trained.store.fit_runs
+    found = decode(trained.run(system), store=store.path, confidence=False)
+    assert found.texts == decode(trained.run(system), confidence=False).texts
+
+
+def test_the_command_prepares_and_decodes_a_test_only_store(trained, tmp_path, capsys):
+    new, out = tmp_path / "new", tmp_path / "out.tsv"
+    run = str(trained.run("llm4brain"))
+    table = str(trained.root / "cohort" / "runs.tsv")
+    assert main(["prepare", table, str(new), "--like", run]) == 0
+    assert "0 train, 0 val, 40 test" in capsys.readouterr().out
+    assert main(["decode", run, "--store", str(new), "--out", str(out)]) == 0
+    lines = [line.split("\t") for line in out.read_text().splitlines()]
+    assert lines[0][:2] == ["trial_id", "text"]
+    assert len(lines) == 41
+    assert main(["prepare", table, str(tmp_path / "x"), "--like", run, "--kernel", "2", "2", "2"])
+    assert "--kernel must be left out for --like" in capsys.readouterr().err
+    other = tmp_path / "other"
+    split = ["--split-by", "run", "--train", "01", "--val", "02", "--test", "03", "--closed-set"]
+    assert (
+        main(["prepare", table, str(other), "--kernel", "2", "2", "2", "--window", "2", *split])
+        == 0
+    )
+    capsys.readouterr()
+    assert main(["decode", run, "--store", str(other)]) == 1
+    assert "must have the mask, kernel or stride of training" in capsys.readouterr().err
+
+
+def test_a_store_to_decode_cannot_train(trained, tmp_path, capsys):
+    store = write_store(plan_like(trained.runs[3:], trained.store), tmp_path / "new")
+    for kind in ("llm4brain", "brainllm", "scmbm"):
+        assert main(["train", kind, str(store.path), str(tmp_path / "run")]) == 1
+        assert "train must have trials, got none" in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_confidence_stands_beside_that_of_noise(trained, system):
+    found = decode(trained.run(system))
+    windows = found.windows
+    assert len({w.chance_no_brain for w in windows}) == 1
+    for w in windows:
+        assert 0 < w.p_no_brain <= 1
+        assert 0 < w.p_permuted <= 1
+        assert w.margin_no_brain is not None
+        assert w.margin_permuted is not None
+    assert decode(trained.run(system)) == found
+
+
+def test_table_and_json_hold_the_same(trained, tmp_path):
+    run, (images, events) = str(trained.run("llm4brain")), scans_of(trained, "04")
+    words = ["decode", run, "--bold", str(images[0]), "--events", str(events[0])]
+    for name in ("out.tsv", "out.json"):
+        assert main([*words, "--out", str(tmp_path / name)]) == 0
+    value = json.loads((tmp_path / "out.json").read_text())
+    head, *rows = (line.split("\t") for line in (tmp_path / "out.tsv").read_text().splitlines())
+    assert len(rows) == len(value["windows"]) == 8
+    for row, window in zip(rows, value["windows"], strict=True):
+        shown = dict(zip(head, row, strict=True))
+        assert shown["text"] == window["text"]
+        assert float(shown["margin_no_brain"]) == window["margin_no_brain"]
+    assert value["bold"] == [str(images[0])]
+
+
+def mixed_up(values):
+    """The same courses in other voxels of the brain, as in a scan of another space."""
+    brain = values.std(axis=3) > 0
+    values[brain] = np.random.default_rng(0).permutation(values[brain])
+    return values
+
+
+def jumping(values):
+    """Activity ten times as strong."""
+    mean = values.mean(axis=3, keepdims=True)
+    return mean + 10 * (values - mean)
+
+
+def partly_flat(values):
+    """Signal is lost after the first two thirds."""
+    kept = values.shape[3] * 2 // 3
+    values[..., kept:] = values[..., :kept].mean(axis=3, keepdims=True)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(mixed_up, "mean image correlates"), (jumping, "spread"), (partly_flat, "spread")],
+)
+def test_a_scan_unlike_those_of_training_is_held(trained, tmp_path, change, words):
+    (image,), _ = scans_of(trained, "04")
+    odd = changed_scan(image, tmp_path / "odd.nii", change)
+    found = decode(trained.run("llm4brain"), odd, every=2)
+    assert found.held
+    for window in found.held:
+        assert words in window.held
+        assert window.text == ""
+        assert window.margin_no_brain is None
+
+
+def test_another_grid_in_the_same_space_is_resampled(trained, tmp_path, capsys):
+    (image,), (events,) = scans_of(trained, "04")
+    affine = nib.load(image).affine.copy()
+    fine = affine.copy()
+    fine[:3, :3] /= 2
+    fine[:3, 3] -= affine[:3, :3] @ np.full(3, 0.25)
+
+    def doubled(values):
+        return values.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+
+    odd = changed_scan(image, tmp_path / "fine.nii", doubled, affine=fine)
+    run = trained.run("llm4brain")
+    found = decode(run, odd, events=events, confidence=False)
+    assert "is resampled from" in capsys.readouterr().err
+    assert found.texts == decode(run, image, events=events, confidence=False).texts
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"tr": 1.0}, CohortError, "repetition time of training, 2 s, got 1 s"),
+        ({"far": True}, VolumeError, "outside the field of view"),
+        ({"volumes": 3}, InputError, "must have at least"),
+    ],
+)
+def test_a_scan_that_cannot_be_read_is_refused(trained, tmp_path, options, error, words):
+    (image,), _ = scans_of(trained, "04")
+    affine = nib.load(image).affine.copy()
+    if options.pop("far", False):
+        affine[:3, 3] += 500
+    kept = options.pop("volumes", None)
+    odd = changed_scan(
+        image, tmp_path / "odd.nii", lambda v: v[..., :kept], affine=affine, **options
+    )
+    with pytest.raises(error, match=words):
+        decode(trained.run("llm4brain"), odd)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"bold": "a.nii", "store": "s"}, "bold must be given without store"),
+        ({"events": "e.tsv"}, "must come with bold"),
+        ({"bold": "a.nii", "events": "e.tsv", "every": 2}, "events and every"),
+    ],
+)
+def test_contradicting_arguments_are_refused(trained, options, words):
+    with pytest.raises(InputError, match=words):
+        decode(trained.run("llm4brain"), **options)
+
+
+def test_scans_and_tables_must_agree_in_number(trained):
+    images, events = scans_of(trained, "04", "05")
+    with pytest.raises(CohortError, match="one table for each scan"):
+        decode(trained.run("llm4brain"), images, events=events[:1])
+    with pytest.raises(CohortError, match="each scan once"):
+        decode(trained.run("llm4brain"), [images[0], images[0]])
+
+
+def test_a_damaged_preparation_is_refused(trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained.run("llm4brain"), run)
+    path = run / "preparation" / "mean_image.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    (image,), _ = scans_of(trained, "04")
+    with pytest.raises(StoreError, match="mean_image"):
+        decode(run, image)
+    assert VoxelStore.open(trained.run("llm4brain") / "preparation").trials == []
