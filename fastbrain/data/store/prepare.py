@@ -29,9 +29,10 @@ from .manifest import LAYOUT_VERSION, MANIFEST, SMALL_FILES, Manifest
 from .plan import StorePlan
 from .planning import plan_store
 from .resume import LOCK, check_finished, claim, finished_runs
-from .statistics import fit_statistics, image_correlation, statistics_of
+from .statistics import fit_statistics, statistics_of
 from .store import VoxelStore, write_grid
 from .trials_table import write_trials_table
+from .window_limits import correlation
 
 
 @checked
@@ -157,9 +158,10 @@ def _convert(root: Path, plan: StorePlan) -> None:
     for name in ("mean", "inv_std", "mean_image"):
         write_atomic(root / f"{name}.npy", npy_bytes(getattr(found, name)))
     files = {f"runs/{name}.npy": result.pop("sha256") for name, result in results.items()}
+    alive = found.inv_std > 0
     for name, result in results.items():
         del result["inputs"], result["mean_image"]
-        shared = image_correlation(image_of(name), found.mean_image, found.inv_std > 0)
+        shared = correlation(image_of(name)[alive], found.mean_image[alive])
         result["image_correlation"] = round(shared, 4)
     for name in SMALL_FILES:
         files[name] = sha256(root / name)

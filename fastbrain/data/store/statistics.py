@@ -15,7 +15,7 @@ from ..readers.volumes import Volumes
 from .detrend import STEP
 from .plan import StorePlan
 from .store import VoxelStore
-from .window_limits import WindowLimits, window_statistics
+from .window_limits import WindowLimits, correlation, window_statistics
 
 _MIN_STD = 1e-6  # store units; voxels with a smaller std count as constant
 _VOLUMES = 16  # of a run, for its mean image
@@ -61,16 +61,19 @@ def fit_statistics(
     for run_id in runs:
         total += image_of(run_id)
     image = (total / len(runs)).astype(np.float32)
+    alive = inv_std > 0
     training = set(plan.split.train)
     chosen = [t for t in plan.trials if t.trial_id in training]
     chosen = chosen[:: -(-len(chosen) // _WINDOWS)]
     windows = (_run(root, t.run_id)[t.start : t.start + t.frames] for t in chosen)
-    found = window_statistics(windows, mean=mean, inv_std=inv_std, scale=STEP[plan.units])
+    found = window_statistics(
+        windows, mean=mean, inv_std=inv_std, scale=STEP[plan.units], mean_image=image
+    )
     shared = []
     for own in map(image_of, runs):
         # compared with the other runs, because a run is part of the mean of all
         others = (total - own) / (len(runs) - 1) if len(runs) > 1 else own
-        shared.append(image_correlation(own, others, inv_std > 0))
+        shared.append(correlation(own[alive], others[alive]))
     return Statistics(mean, inv_std, image, WindowLimits.of(found, shared))
 
 
@@ -129,15 +132,3 @@ def mean_image(volumes: Volumes, voxels: npt.NDArray[np.int64]) -> npt.NDArray[n
     image = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).mean(axis=0)
     middle = float(np.median(np.abs(image)))
     return (image / middle if middle > 0 else image).astype(np.float32)
-
-
-def image_correlation(
-    image: npt.NDArray[np.floating],
-    reference: npt.NDArray[np.floating],
-    alive: npt.NDArray[np.bool_],
-) -> float:
-    """Correlate two mean images over the voxels that vary; 0 if one of them is constant."""
-    a, b = (x[alive].astype(np.float64) for x in (image, reference))
-    a, b = a - a.mean(), b - b.mean()
-    size = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / size if size > 0 else 0.0

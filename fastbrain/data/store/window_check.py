@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..._arguments import checked
-from .statistics import image_correlation
 from .store import VoxelStore
-from .window_limits import window_statistics
+from .window_limits import correlation, window_statistics
 
 
 @checked
@@ -40,12 +39,13 @@ def window_faults(store: VoxelStore, trial_ids: Sequence[str], like: VoxelStore)
         mean=like.mean,
         inv_std=like.inv_std,
         scale=store.scale,
+        mean_image=like.mean_image,
     )
     alive = like.inv_std > 0
     shared = None
     if not np.array_equal(store.mean_image, like.mean_image):
         # correlations in the manifest are with another mean image
-        shared = image_correlation(store.mean_image, like.mean_image, alive)
+        shared = correlation(store.mean_image[alive], like.mean_image[alive])
     limits, found = like.limits, {}
     for trial_id, row in zip(trial_ids, rows, strict=True):
         run = store.info.runs[store.by_id[trial_id].run_id]

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from ..._rules import Rule, list_of, number
 from ...errors import InputError
 
-_BEYOND = 3.0  # times the largest deviation of a training window
+_BEYOND = 3.0  # times the deviation that 95 % of the training windows keep
+_MOST = 0.95
 _LEAST_MEAN = 0.25  # standard deviations; the mean of a few training windows varies too little
 _LEAST_RATIO = math.log(2)
 _MORE_ZEROS, _MORE_CLIPPED = 0.05, 0.01
@@ -39,6 +40,9 @@ class WindowLimits:
         Lowest and highest standard deviation around that mean, in the same units; 1 is usual.
     zeros, clipped : float
         Largest share of values that are exactly zero, and of values at the end of int16.
+    anatomy : float
+        Largest absolute correlation over voxels of the mean of a window with the mean image: close
+        to 1 for raw intensities, small for changes of a signal.
     image : float
         Lowest correlation over voxels of a run's mean image with that of the training runs; -1
         where the training runs share no clear mean image.
@@ -48,34 +52,37 @@ class WindowLimits:
     spread: tuple[float, float]
     zeros: float
     clipped: float
+    anatomy: float
     image: float
 
     @classmethod
     def of(cls, windows: npt.NDArray[np.float64], images: Iterable[float]) -> WindowLimits:
         """Set the limits from training windows and runs.
 
-        Three times the largest deviation from the median of the training windows is allowed, and at
-        least 0.25 standard deviations of mean and a factor of two in spread.
+        Mean and spread may deviate from the median of the training windows by three times what
+        95 % of these windows keep, and at least by 0.25 standard deviations and a factor of two.
+        The correlation with the mean image may go half the way from that quantile to 1.
 
         Parameters
         ----------
-        windows : ndarray, (N, 4) float64
+        windows : ndarray, (N, 5) float64
             From :func:`window_statistics`.
         images : iterable of float
             Correlation of the mean image of each training run with the mean of the others.
         """
-        means, spreads, zeros, clipped = windows.T
+        means, spreads, zeros, clipped, anatomy = windows.T
         middle = float(np.median(means))
-        reach = max(_BEYOND * float(np.abs(means - middle).max()), _LEAST_MEAN)
+        reach = max(_BEYOND * _usual(means - middle), _LEAST_MEAN)
         logs = np.log(np.maximum(spreads, 1e-6))
         centre = float(np.median(logs))
-        ratio = max(_BEYOND * float(np.abs(logs - centre).max()), _LEAST_RATIO)
+        ratio = max(_BEYOND * _usual(logs - centre), _LEAST_RATIO)
         lowest = min(images)
         return cls(
             mean=(middle - reach, middle + reach),
             spread=(math.exp(centre - ratio), math.exp(centre + ratio)),
             zeros=float(zeros.max()) + _MORE_ZEROS,
             clipped=float(clipped.max()) + _MORE_CLIPPED,
+            anatomy=(1 + _usual(anatomy)) / 2,
             image=lowest / 2 if lowest >= _CLEAR else -1.0,
         )
 
@@ -108,12 +115,12 @@ class WindowLimits:
 
         Parameters
         ----------
-        window : ndarray, (4,) float64
+        window : ndarray, (5,) float64
             One row of :func:`window_statistics`.
         image : float, optional
             Correlation of the mean image of its run, if known.
         """
-        mean, spread, zeros, clipped = window.tolist()
+        mean, spread, zeros, clipped, anatomy = window.tolist()
         found = []
         for name, value, (low, high) in (
             ("mean", mean, self.mean),
@@ -124,6 +131,11 @@ class WindowLimits:
         for name, value, most in (("zero", zeros, self.zeros), ("clipped", clipped, self.clipped)):
             if value > most:
                 found.append(f"{value:.0%} {name} values (training at most {most:.0%})")
+        if abs(anatomy) > self.anatomy:
+            found.append(
+                f"correlates {anatomy:.2f} with the mean image, as raw intensities do (training at "
+                f"most {self.anatomy:.2f})"
+            )
         if image is not None and not image >= self.image:
             found.append(
                 f"mean image correlates {image:.2f} with training (at least {self.image:.2f})"
@@ -137,8 +149,9 @@ def window_statistics(
     mean: npt.NDArray[np.float32],
     inv_std: npt.NDArray[np.float32],
     scale: float,
+    mean_image: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Compute mean, spread, share of zeros and share of clipped values of each window.
+    """Compute the statistics of each window that :class:`WindowLimits` limits, in their order.
 
     Parameters
     ----------
@@ -148,10 +161,13 @@ def window_statistics(
         Statistics of the training windows, in units of ``scale · stored``.
     scale : float
         Units per stored step.
+    mean_image : ndarray, (n_tokens, P) float32, optional
+        Mean image of the training runs; without it the last column is NaN.
 
     Returns
     -------
-    ndarray, (N, 4) float64
+    ndarray, (N, 5) float64
+        Mean, spread, share of zeros, share of clipped values, correlation with the mean image.
 
     Raises
     ------
@@ -161,6 +177,7 @@ def window_statistics(
     """
     alive = inv_std > 0
     centre, factor = mean[alive], inv_std[alive]
+    image = None if mean_image is None else mean_image[alive]
     rows = []
     for window in windows:
         if window.dtype != np.int16 or window.ndim != 3 or window.shape[1:] != mean.shape:
@@ -172,9 +189,22 @@ def window_statistics(
         steps = window[:, alive]  # (F, V)
         z = (np.float32(scale) * steps - centre) * factor
         clipped = np.abs(steps.astype(np.int32)) >= _STEPS
+        anatomy = np.nan if image is None else correlation(steps.mean(axis=0), image)
         rows.append((z.mean(dtype=np.float64), z.std(dtype=np.float64), (steps == 0).mean(),
-                     clipped.mean()))  # fmt: skip
-    return np.array(rows, dtype=np.float64).reshape(-1, 4)
+                     clipped.mean(), anatomy))  # fmt: skip
+    return np.array(rows, dtype=np.float64).reshape(-1, 5)
+
+
+def correlation(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
+    """Pearson correlation of two images (V,); 0 if one of them is constant."""
+    a, b = (x.astype(np.float64) - x.mean(dtype=np.float64) for x in (one, other))
+    size = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / size if size > 0 else 0.0
+
+
+def _usual(deviations: npt.NDArray[np.float64]) -> float:
+    """Absolute deviation that 95 % of the training windows keep."""
+    return float(np.quantile(np.abs(deviations), _MOST))
 
 
 def _pair(value: Any) -> bool:
@@ -186,5 +216,6 @@ _RULES: dict[str, Rule] = {
     "spread": _pair,
     "zeros": number,
     "clipped": number,
+    "anatomy": number,
     "image": number,
 }

@@ -13,6 +13,7 @@ TOKENS, PATCH, FRAMES, SCALE = 5, 8, 3, 0.005
 RNG = np.random.default_rng(0)
 MEAN = np.zeros((TOKENS, PATCH), np.float32)
 INV_STD = np.full((TOKENS, PATCH), 1.0, np.float32)  # a standard deviation of 1 unit, 200 steps
+IMAGE = RNG.uniform(0.5, 2.0, (TOKENS, PATCH)).astype(np.float32)
 
 
 def windows(n: int, mean: float = 0.0, std: float = 200.0) -> np.ndarray:
@@ -21,7 +22,7 @@ def windows(n: int, mean: float = 0.0, std: float = 200.0) -> np.ndarray:
 
 
 def statistics(given) -> np.ndarray:
-    return window_statistics(given, mean=MEAN, inv_std=INV_STD, scale=SCALE)
+    return window_statistics(given, mean=MEAN, inv_std=INV_STD, scale=SCALE, mean_image=IMAGE)
 
 
 LIMITS = WindowLimits.of(statistics(windows(60)), [0.9, 0.95])
@@ -40,7 +41,7 @@ def test_statistics_are_those_of_the_definition():
         z = (SCALE * kept - 0.5) * 1.0
         np.testing.assert_allclose(
             row,
-            [z.mean(), z.std(), (kept == 0).mean(), (np.abs(kept) == 32767).mean()],
+            [z.mean(), z.std(), (kept == 0).mean(), (np.abs(kept) == 32767).mean(), np.nan],
             rtol=1e-5,  # float32 products of the window
         )
 
@@ -57,9 +58,18 @@ def test_new_windows_of_the_same_kind_pass():
         (np.full((1, FRAMES, TOKENS, PATCH), 32767, np.int16), "100% clipped values"),
         (windows(1, std=2000.0), "spread"),
         (windows(1, std=20.0), "spread"),
+        ((20 * IMAGE + windows(1, std=5.0)).astype(np.int16), "as raw intensities do"),
         (windows(1) * (RNG.random((1, FRAMES, TOKENS, PATCH)) < 0.8).astype(np.int16), "zero"),
     ],
-    ids=["raw intensities", "zeros", "saturated", "ten times", "a tenth", "a lost fifth"],
+    ids=[
+        "raw intensities",
+        "zeros",
+        "saturated",
+        "ten times",
+        "a tenth",
+        "anatomy",
+        "a lost fifth",
+    ],
 )
 def test_what_is_no_window_is_described_with_its_number(given, words):
     (row,) = statistics(given)
