@@ -29,6 +29,8 @@ class StoreOptions:
     """Compare every byte of the store with its digests first."""
     resume: bool = False
     """Resume an interrupted run."""
+    log: tuple[str, ...] = ()
+    """Trackers that get the numbers of every epoch: tensorboard, wandb, trackio."""
     print_config: bool = False
     """Print the whole configuration as JSON and stop."""
 
@@ -46,7 +48,8 @@ class TrainOptions(StoreOptions):
 
     def how(self) -> dict[str, Any]:
         """Return the keyword arguments of the training functions."""
-        return {"resume": self.resume, "device": self.device, "allow_leak": self.allow_leak}
+        names = ("resume", "device", "allow_leak", "log")
+        return {name: getattr(self, name) for name in names}
 
 
 class Configuration(Protocol):

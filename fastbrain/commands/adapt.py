@@ -16,6 +16,7 @@ import tyro
 from .._progress import say
 from ..data import VoxelStore
 from ..llm4brain.training.few_shot import ADAPT, adapt, plan_few_shot
+from ..training.trackers import check_trackers
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,15 @@ class Config:
     """Reason why a leak found by the audit is acceptable; included in every report."""
     device: str = "cpu"
     """Device for training, e.g. cuda."""
+    log: tuple[str, ...] = ()
+    """Trackers that get the numbers of every epoch: tensorboard, wandb, trackio."""
     dry_run: bool = False
     """Print which runs adapt and which are scored, and stop."""
 
 
 def run(config: Config) -> None:
     """Print which runs adapt and which are scored, then train."""
+    check_trackers(config.log, function="adapt")
     store = VoxelStore.open(config.store)
     plan = plan_few_shot(store, config.subject, config.runs, score_runs=config.score_runs)
     print(f"fitted on    {len(plan.train)} windows, stopped by {len(plan.val)}")
@@ -70,5 +74,6 @@ def run(config: Config) -> None:
         config=replace(ADAPT, epochs=config.epochs),
         allow_leak=config.allow_leak,
         device=config.device,
+        log=config.log,
     )
     say(f"model written to {config.out / 'model'}; next: fastbrain evaluate {config.out}")

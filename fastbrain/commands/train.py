@@ -20,6 +20,7 @@ from ..llm4brain.training import audit_run, split_target
 from ..llm4brain.training.pipeline import notes_on, train_llm4brain
 from ..llm4brain.training.run_config import RunConfig
 from ..llm4brain.training.stimuli import with_stimulus
+from ..training.trackers import check_trackers
 from ._training import (
     TrainOptions,
     describe_trials,
@@ -60,6 +61,7 @@ def run(config: Config) -> None:
     if config.print_config:
         print_configuration(whole)
         return
+    check_trackers(config.log, function="train")
     if not config.dry_run:
         check_environment(config.out, cache=whole.llm is None, function="train")
     store = VoxelStore.open(config.store, verify=config.verify, cohort=config.cohort)

@@ -12,6 +12,7 @@ from .._io import read_json
 from ..brainllm.training.pipeline import BrainLLMRunConfig, audit_brainllm, train_brainllm_run
 from ..brainllm.training.presets import brainllm_preset
 from ..data import VoxelStore
+from ..training.trackers import check_trackers
 from ._training import (
     TrainOptions,
     describe_trials,
@@ -41,6 +42,7 @@ def run(config: Config) -> None:
     if config.print_config:
         print_configuration(whole)
         return
+    check_trackers(config.log, function="train")
     store = VoxelStore.open(config.store, verify=config.verify)
     describe_trials(store, f"{store.window_spec.window_trs} volumes a window")
     print(f"scored later {len(store.split.test)}")

@@ -14,6 +14,7 @@ from .._io import read_json
 from .._progress import say
 from ..data import VoxelStore
 from ..llm4brain.training.pretrain_encoder import WEIGHTS, ScmbmConfig, train_scmbm
+from ..training.trackers import check_trackers
 from ._training import StoreOptions, print_configuration
 
 
@@ -37,8 +38,16 @@ def run(config: Config) -> None:
     if config.print_config:
         print_configuration(whole)
         return
+    check_trackers(config.log, function="train_scmbm")
     store = VoxelStore.open(config.store, verify=config.verify)
-    history = train_scmbm(store, config.out, whole, resume=config.resume, device=config.device)
+    history = train_scmbm(
+        store,
+        config.out,
+        whole,
+        resume=config.resume,
+        device=config.device,
+        log=config.log,
+    )
     if history.best_value is not None:
         print(f"masked voxels restored: error {history.best_value:.4f} of variance 1, epoch "
               f"{history.best_epoch}")  # fmt: skip

@@ -18,6 +18,7 @@ from .._io import read_json
 from .._progress import say
 from ..data import RestDesign, read_resting, resting_study, simulate_rest, write_resting
 from ..integrations.peft import accelerate_peft
+from ..training.trackers import check_trackers
 from ..vqlm.evaluate import evaluate_vqlm
 from ..vqlm.training.config import VQLMConfig
 from ..vqlm.training.pipeline import train_vqlm
@@ -52,6 +53,8 @@ class Config:
     """Seed of the split and of all random numbers; default: as configured (0)."""
     resume: bool = False
     """Resume an interrupted run."""
+    log: tuple[str, ...] = ()
+    """Trackers that get the numbers of every epoch: tensorboard, wandb, trackio."""
     print_config: bool = False
     """Print the whole configuration as JSON and stop."""
 
@@ -64,10 +67,13 @@ def run(config: Config) -> None:
     if config.print_config:
         print_configuration(whole)
         return
+    check_trackers(config.log, function="train vq-lm")
     if config.simulate is not None and not (config.resume and config.study.exists()):
         cohort = simulate_rest(RestDesign(people=config.simulate, seed=whole.seed))
         write_resting(resting_study(cohort), config.study)
     study = read_resting(config.study)
-    train_vqlm(study, config.out, whole, resume=config.resume, fused=accelerate_peft)
+    train_vqlm(
+        study, config.out, whole, resume=config.resume, fused=accelerate_peft, log=config.log
+    )
     print(evaluate_vqlm(config.out, study).table())
     say(f"scores: {config.out / 'metrics.json'}")

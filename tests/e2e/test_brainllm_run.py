@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from events import check_events
 
 from fastbrain.brainllm.evaluate import open_brainllm_run
 from fastbrain.cli import main
@@ -58,11 +59,13 @@ def root(tmp_path_factory):
         (root / "config.json").write_text(json.dumps(CONFIG))
         train = ["train", "brainllm", str(root / "store"), str(root / "run")]
         leak = ["--allow-leak", "texts recur in a cohort this small"]
-        assert main([*train, "--config", str(root / "config.json"), *leak]) == 0
+        log = ["--log", "tensorboard"]
+        assert main([*train, "--config", str(root / "config.json"), *leak, *log]) == 0
         yield root
 
 
 def test_a_run_is_complete(root):
+    check_events(root / "run")
     saved, store, manifest = open_brainllm_run(root / "run")
     assert set(saved.pca.scope.fitted_on) == set(store.split.train)
     assert tuple(manifest["scored_trials"]) == store.split.test

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from events import check_events
 from safetensors.torch import save_file
 
 from fastbrain.cli import main
@@ -83,8 +84,12 @@ def recipe(**options) -> RunConfig:
 @pytest.fixture(scope="module")
 def run(store, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "run"
-    train_llm4brain(store, out, recipe())
+    train_llm4brain(store, out, recipe(), log=["tensorboard"])
     return out
+
+
+def test_tensorboard_has_the_logs_of_all_stages(run):
+    check_events(run)
 
 
 def test_files_of_a_run(run, store):

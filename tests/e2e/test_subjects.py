@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from events import check_events
 from safetensors.torch import load_file
 
 from fastbrain.cli import main
@@ -86,7 +87,9 @@ def run(store, tmp_path_factory):
 def fitted(run, store, tmp_path_factory):
     out = tmp_path_factory.mktemp("fitted") / "run"
     options = ["--subject", "sub-04", "--runs", "2", "--epochs", "3"]
+    options += ["--log", "tensorboard"]
     assert main(["adapt", str(run), str(store.path), str(out), *options]) == 0
+    check_events(out)
     return out
 
 

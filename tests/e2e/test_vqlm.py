@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from events import check_events
 
 from fastbrain.cli import main
 from fastbrain.data import RestDesign, read_resting, resting_study, simulate_rest, write_resting
@@ -15,7 +16,8 @@ from fastbrain.vqlm import load_vq
 from fastbrain.vqlm.evaluate import evaluate_vqlm
 from fastbrain.vqlm.training.config import VQLMConfig
 from fastbrain.vqlm.training.image_baseline import image_predictions, series_image
-from fastbrain.vqlm.training.pipeline import part_people, train_vqlm
+from fastbrain.vqlm.training.people import part_people
+from fastbrain.vqlm.training.pipeline import train_vqlm
 
 pytestmark = pytest.mark.slow
 
@@ -36,13 +38,14 @@ def done(tmp_path_factory):
         resting_study(simulate_rest(RestDesign(people=20, regions=4, frames=80))), root / "study"
     )
     (root / "config.json").write_text(json.dumps(SMALL))
-    arguments = ["--config", str(root / "config.json")]
+    arguments = ["--config", str(root / "config.json"), "--log", "tensorboard"]
     assert main(["train", "vq-lm", str(root / "study"), str(root / "run"), *arguments]) == 0
     return root
 
 
 def test_a_run_holds_models_split_and_scores(done, capsys):
     run, study = done / "run", read_resting(done / "study")
+    check_events(run)
     split = json.loads((run / "split.json").read_text())
     assert sorted(p for people in split.values() for p in people) == sorted(study.series)
     coder, card = load_vq(run / "coder")

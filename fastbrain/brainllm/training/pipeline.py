@@ -12,7 +12,7 @@ The run folder contains what is needed to reproduce and to evaluate the run::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,16 @@ from ...lm.loading import load_llm
 from ...lm.sources import find_model
 from ...lm.word_lm import small_llm
 from ...nn.config_io import from_dict, require, to_dict
+from ...training.run import Row
 from ...training.run_folder import absolute_paths, claim, place_of
+from ...training.run_log import run_log
+from ...training.trackers import check_trackers
 from ..config import BrainLLMConfig
 from ..model import BrainLLM
 from ..saving import KIND, BrainLLMCard, SavedBrainLLM, save_brainllm
 from .dataset import BrainTexts
 from .presets import BrainLLMTraining, brainllm_preset
-from .stages import train_brainllm
+from .stages import STAGE_NAMES, train_brainllm
 from .steering import SteeringFit
 
 
@@ -133,6 +136,8 @@ def train_brainllm_run(
     resume: bool = False,
     device: str = "cpu",
     allow_leak: str | None = None,
+    log: Sequence[str] = (),
+    on_epoch: Callable[[Row], None] | None = None,
 ) -> SavedBrainLLM:
     """Train BrainLLM on a store: PCA, language model and brain decoder (arXiv 2311.09889).
 
@@ -147,6 +152,10 @@ def train_brainllm_run(
     device : str
     allow_leak : str, optional
         Reason to accept a leak; it is recorded in the run's manifest.
+    log : sequence of {"tensorboard", "wandb", "trackio"}
+        Trackers that receive the numbers of every epoch, besides ``stages/NAME/log.jsonl``.
+    on_epoch : callable, optional
+        Receives the row of every finished epoch of all stages; what it raises stops training.
 
     Returns
     -------
@@ -164,9 +173,16 @@ def train_brainllm_run(
     InputError
         There are more components than the rank of the training volumes, or the language model
         cannot be found, contains custom code or has no safetensors.
+    ConfigError
+        There is no validation part, or a name in `log` is unknown.
+    MissingPartError
+        The package of a tracker is not installed.
+    TrainingError
+        A tracker cannot be opened, or training cannot continue.
     DiskError
         `out` is not writable.
     """
+    trackers = check_trackers(log, function="train")
     config = absolute_paths(config or BrainLLMRunConfig(), files=("atlas",), models=("llm",))
     check_environment(out, function="train")
     audit = audit_brainllm(store, config).check(allow=allow_leak)
@@ -210,10 +226,13 @@ def train_brainllm_run(
         prompts = tuple(t.instruction for t in trials)
         return BrainTexts(ids, saved.windows(store, ids), tuple(t.text for t in trials), prompts)
 
-    done = train_brainllm(
-        model, part(split.train), part(split.val), config.training, run_dir=out / "stages",
-        resume=resume and (out / "stages").exists(),
-    )  # fmt: skip
+    stages = out / "stages"
+    logged = [stages / name for name in STAGE_NAMES]
+    with run_log(out, logged, trackers, config=config.to_dict(), on_epoch=on_epoch) as each_epoch:
+        done = train_brainllm(
+            model, part(split.train), part(split.val), config.training, run_dir=stages,
+            resume=resume and stages.exists(), on_epoch=each_epoch,
+        )  # fmt: skip
     fits = [pca.scope, *(fit.scope for fit in done.values() if isinstance(fit, SteeringFit))]
     audit = audit.with_fits(fits).check(allow=allow_leak)
     save_brainllm(model, out / "model", card, pca=pca, region=region, replace=resume)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..._arguments import checked
 from ...errors import ConfigError, LeakError
 from ...training.loop import fit
-from ...training.run import History
+from ...training.run import History, Row
 from ..model import BrainLLM
 from .dataset import BrainTextLoader, BrainTexts
 from .objectives import PromptTuning, WarmUp
 from .presets import BrainLLMTraining
 from .steering import SteeringFit, fit_steering
+
+# folders with a log, in the order of training
+STAGE_NAMES = ("warmup", "tune")
 
 
 @checked
@@ -25,6 +28,7 @@ def train_brainllm(
     *,
     run_dir: str | Path,
     resume: bool = False,
+    on_epoch: Callable[[Row], None] | None = None,
 ) -> dict[str, History | SteeringFit]:
     """Train a BrainLLM; the validation part is used for early stopping and the steering penalty.
 
@@ -39,6 +43,8 @@ def train_brainllm(
         Each stage writes into its own subfolder.
     resume : bool
         Continue from the newest checkpoints.
+    on_epoch : callable, optional
+        Receives the row of every finished epoch of both stages.
 
     Returns
     -------
@@ -64,8 +70,8 @@ def train_brainllm(
     if model.steer is not None:
         done["steering"] = fit_steering(model, train, val, config)
     for name, stage, kind in (
-        ("warmup", config.warmup, WarmUp),
-        ("tune", config.tune, PromptTuning),
+        (STAGE_NAMES[0], config.warmup, WarmUp),
+        (STAGE_NAMES[1], config.tune, PromptTuning),
     ):
         if stage is None or not model.speaks:
             continue
@@ -84,6 +90,7 @@ def train_brainllm(
             run_dir=Path(run_dir) / name,
             resume=resume,
             validate=_validation(objective, val, stage.batch_size),
+            on_epoch=on_epoch,
         )
     return done
 

@@ -6,7 +6,7 @@ new run folder; its manifest lists the fitted runs, and these are never scored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,10 @@ from ...data.store.preparation import preparation_of, save_preparation
 from ...errors import CheckpointError, ConfigError, InputError
 from ...lm.kept_llm import carry_llm
 from ...training.config import OptimConfig
+from ...training.run import Row
 from ...training.run_folder import place_of
+from ...training.run_log import run_log
+from ...training.trackers import check_trackers
 from ..model import LLM4Brain
 from ..saving import from_pretrained, save_pretrained
 from ..subject_table import subject_table
@@ -50,6 +53,8 @@ def adapt(
     config: LLM4BrainStage = ADAPT,
     allow_leak: str | None = None,
     device: str = "cpu",
+    log: Sequence[str] = (),
+    on_epoch: Callable[[Row], None] | None = None,
 ) -> LLM4Brain:
     """Fit the subject entry of a new subject on the first runs of that subject.
 
@@ -76,6 +81,10 @@ def adapt(
     allow_leak : str, optional
         Reason to accept a leak.
     device : str
+    log : sequence of {"tensorboard", "wandb", "trackio"}
+        Trackers that receive the numbers of every epoch, besides ``stages/adapt/log.jsonl``.
+    on_epoch : callable, optional
+        Receives the row of every finished epoch; what it raises stops training.
 
     Returns
     -------
@@ -90,10 +99,15 @@ def adapt(
         `out` is not writable.
     ConfigError
         The model was trained on the subject, has no subject table and `kind` is None, or has a
-        table of another kind.
+        table of another kind; or a name in `log` is unknown.
+    MissingPartError
+        The package of a tracker is not installed.
+    TrainingError
+        A tracker cannot be opened, or training cannot continue.
     LeakError
         The audit finds a leak between fitted and scored trials, and `allow_leak` is None.
     """
+    trackers = check_trackers(log, function="adapt")
     plan = plan_few_shot(store, subject, runs, score_runs=score_runs)
     folder = Path(run) / "model" if (Path(run) / "model").is_dir() else Path(run)
     base = read_manifest(run, function="adapt") if folder != Path(run) else {}
@@ -122,15 +136,25 @@ def adapt(
     groups = ("encoder_adapters", "qformer_adapters") if adapters else ()
     out = new_output(out)
     stage = replace(config, groups=(*config.groups, *groups))
-    history = stage_two(
-        model,
-        _loader(store, plan.train, stage, shuffle=True),
-        stage,
-        run_dir=out / "stages" / "adapt",
-        prompts=(model.card.prompt,),
-        instructions={t.trial_id: t.instruction for t in store.trials if t.instruction},
-        val_loader=_loader(store, plan.val, stage, shuffle=False) if plan.val else None,
-    )
+    folder_of_log = out / "stages" / "adapt"
+    with run_log(
+        out,
+        [folder_of_log],
+        trackers,
+        config=stage.to_dict(),
+        on_epoch=on_epoch,
+        function="adapt",
+    ) as each_epoch:
+        history = stage_two(
+            model,
+            _loader(store, plan.train, stage, shuffle=True),
+            stage,
+            run_dir=folder_of_log,
+            prompts=(model.card.prompt,),
+            instructions={t.trial_id: t.instruction for t in store.trials if t.instruction},
+            val_loader=_loader(store, plan.val, stage, shuffle=False) if plan.val else None,
+            on_epoch=each_epoch,
+        )
     language = carry_llm(model.card.language, model.card.llm, folder.resolve().parent, out)
     facts = {**asdict(plan), "kind": model.config.subjects, "adapters": adapters}
     facts |= {"base": sha256(folder / "model.safetensors"), "epoch": history.best_epoch}

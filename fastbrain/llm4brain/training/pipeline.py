@@ -12,6 +12,7 @@ The run folder contains everything needed to repeat and to evaluate the run::
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,16 @@ from ...lm.kept_llm import LLMRecord, find_llm, keep_llm, kept_llm
 from ...lm.loading import load_llm
 from ...lm.sources import find_model
 from ...lm.word_lm import small_llm
+from ...training.run import Row
 from ...training.run_folder import absolute_paths, claim, place_of, reason_of
+from ...training.run_log import run_log
+from ...training.trackers import check_trackers
 from ..model import LLM4Brain
 from ..saving import ModelCard, save_pretrained
 from ..vision_model import load_vision_model
 from .adaptation_target import audit_run, people_of, split_target
 from .run_config import RunConfig
-from .run_stages import STAGES, RunState, categories, texts_of
+from .run_stages import STAGE_NAMES, STAGES, RunState, categories, texts_of
 from .stage_config import findings
 from .stimuli import fitted_to, load_weights, with_stimulus
 
@@ -49,6 +53,8 @@ def train_llm4brain(
     resume: bool = False,
     device: str = "cpu",
     allow_leak: str | None = None,
+    log: Sequence[str] = (),
+    on_epoch: Callable[[Row], None] | None = None,
 ) -> LLM4Brain:
     """Train LLM4Brain on a store, stage by stage (arXiv 2409.17987, section 3.2).
 
@@ -66,6 +72,10 @@ def train_llm4brain(
     device : str
     allow_leak : str, optional
         Reason to accept a leak. It is recorded in the manifest, and a resumed run keeps it.
+    log : sequence of {"tensorboard", "wandb", "trackio"}
+        Trackers that receive the numbers of every epoch, besides ``stages/NAME/log.jsonl``.
+    on_epoch : callable, optional
+        Receives the row of every finished epoch of all stages; what it raises stops training.
 
     Returns
     -------
@@ -83,13 +93,18 @@ def train_llm4brain(
         A resumed run has another configuration or store, or its checkpoints or language model are
         damaged.
     ConfigError
-        A file named in the configuration does not exist, no test run would be left to score, or
-        clips are configured and a trial has none.
+        A file named in the configuration does not exist, no test run would be left to score,
+        clips are configured and a trial has none, or a name in `log` is unknown.
+    MissingPartError
+        The package of a tracker is not installed.
+    TrainingError
+        A tracker cannot be opened, or training cannot continue.
     InputError
         The language model cannot be found, has custom code, or has no safetensors.
     DiskError
         `out` is not writable.
     """
+    trackers = check_trackers(log, function="train")
     config = absolute_paths(
         config or RunConfig(),
         files=("corpus", "encoder_weights", "qformer_weights"),
@@ -129,8 +144,11 @@ def train_llm4brain(
         allow_leak=allow_leak,
     )
     weights = load_weights(model, config)
-    for stage in STAGES:
-        stage(run)
+    logged = [out / "stages" / name for name in STAGE_NAMES]
+    with run_log(out, logged, trackers, config=config.to_dict(), on_epoch=on_epoch) as each_epoch:
+        run.on_epoch = each_epoch
+        for stage in STAGES:
+            stage(run)
     card = _card(run, language, weights)
     save_pretrained(model, out / "model", card, replace=resume)
     save_preparation(store, out, replaced=resume)
@@ -151,7 +169,6 @@ def train_llm4brain(
 
 def _card(run: RunState, language: LLMRecord, weights: dict[str, Any]) -> ModelCard:
     store = run.store
-    stages = ("pretrain", "video", "calibrate", "stage1", "stage2")
     return ModelCard(
         llm=language.name,
         tr=store.tr,
@@ -166,7 +183,7 @@ def _card(run: RunState, language: LLMRecord, weights: dict[str, Any]) -> ModelC
         split=store.split.to_json(),
         training={
             "adaptation": "transductive" if run.adapt else "inductive",
-            "stages": [name for name in stages if getattr(run.config, name) is not None],
+            "stages": [name for name in STAGE_NAMES if getattr(run.config, name) is not None],
             "audit": run.audit.to_json(),
             "weights": weights,
         },

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from ..._io import new_output, sha256, write_json
 from ...data import VoxelStore, WindowLoader
 from ...errors import SplitError
 from ...nn.config_io import from_dict, to_dict
-from ...training.run import History
+from ...training.run import History, Row
 from ...training.run_folder import absolute_paths, claim
+from ...training.run_log import run_log
+from ...training.trackers import check_trackers
 from ..config import EncoderConfig
 from ..published_weights import load_scmbm
 from ..standalone_encoder import BrainEncoder
@@ -69,6 +72,8 @@ def train_scmbm(
     *,
     resume: bool = False,
     device: str = "cpu",
+    log: Sequence[str] = (),
+    on_epoch: Callable[[Row], None] | None = None,
 ) -> History:
     """Pretrain tokenizer and encoder on masked voxels of the training part.
 
@@ -81,6 +86,10 @@ def train_scmbm(
     config : ScmbmConfig, optional
     resume : bool
     device : str
+    log : sequence of {"tensorboard", "wandb", "trackio"}
+        Trackers that receive the numbers of every epoch, besides ``pretrain/log.jsonl``.
+    on_epoch : callable, optional
+        Receives the row of every finished epoch; what it raises stops training.
 
     Returns
     -------
@@ -95,10 +104,15 @@ def train_scmbm(
     SplitError
         The store has no training trials.
     ConfigError
-        `weights` is not a file.
+        `weights` is not a file, or a name in `log` is unknown.
+    MissingPartError
+        The package of a tracker is not installed.
+    TrainingError
+        A tracker cannot be opened, or training cannot continue.
     DiskError
         `out` is not writable.
     """
+    trackers = check_trackers(log, function="train_scmbm")
     config = absolute_paths(config or ScmbmConfig(), files=("weights",))
     if not store.split.train:
         raise SplitError(
@@ -125,15 +139,19 @@ def train_scmbm(
         facts["weights"] = to_dict(loaded)
     size, seed = config.stage.batch_size, config.stage.seed
     run = root / "pretrain"
-    history = pretrain_scmbm(
-        model,
-        WindowLoader(store, store.split.train, batch_size=size, shuffle=True, seed=seed),
-        config.stage,
-        val_loader=WindowLoader(store, store.split.val, batch_size=size, shuffle=False),
-        run_dir=run,
-        resume=resume and run.exists(),
-        record=facts,
-    )
+    with run_log(
+        root, [run], trackers, config=config.to_dict(), on_epoch=on_epoch, function="train_scmbm"
+    ) as each_epoch:
+        history = pretrain_scmbm(
+            model,
+            WindowLoader(store, store.split.train, batch_size=size, shuffle=True, seed=seed),
+            config.stage,
+            val_loader=WindowLoader(store, store.split.val, batch_size=size, shuffle=False),
+            run_dir=run,
+            resume=resume and run.exists(),
+            on_epoch=each_epoch,
+            record=facts,
+        )
     model.save(root / WEIGHTS)
     write_json(root / "manifest.json", facts | {"files": {WEIGHTS: sha256(root / WEIGHTS)}})
     return history

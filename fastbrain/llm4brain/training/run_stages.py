@@ -10,6 +10,7 @@ from typing import Any
 
 from ..._progress import say
 from ...data import Audit, FitScope, VoxelStore, WindowLoader
+from ...training.run import Row
 from ..model import LLM4Brain
 from .fit_readout import ReadoutFit, fit_readout
 from .latent_targets import VideoLatents, text_targets, video_targets
@@ -40,6 +41,8 @@ class RunState:
     allow_leak : str or None
     facts : dict
         Entries of the manifest.
+    on_epoch : callable or None
+        Receives the row of every epoch.
     targets : VideoLatents or None
         Target latents of stage I, once :func:`target_latents` has run.
     readout : ReadoutFit or None
@@ -57,6 +60,7 @@ class RunState:
     audit: Audit
     allow_leak: str | None
     facts: dict[str, Any] = field(default_factory=dict)
+    on_epoch: Callable[[Row], None] | None = None
     targets: VideoLatents | None = None
     readout: ReadoutFit | None = None
 
@@ -89,10 +93,16 @@ class RunState:
         return texts_of(self.store, part)
 
     def options(self, name: str) -> dict[str, Any]:
-        """Return the folder of a stage, whether it resumes, and its record."""
+        """Return the folder of a stage, whether it resumes, its record and the epoch hook."""
         folder = self.out / "stages" / name
         record = {"store": self.store.fingerprint()}
-        return {"run_dir": folder, "resume": self.resume and folder.exists(), "record": record}
+        resume = self.resume and folder.exists()
+        return {
+            "run_dir": folder,
+            "resume": resume,
+            "record": record,
+            "on_epoch": self.on_epoch,
+        }
 
     def fitted(self, scopes: Iterable[FitScope]) -> None:
         """Audit what was fitted during the run; raise :class:`LeakError` for a leak."""
@@ -172,6 +182,9 @@ def tuning(run: RunState) -> None:
         **options,
     )
 
+
+# folders with a log, in the order of training
+STAGE_NAMES = ("pretrain", "video", "calibrate", "stage1", "stage2")
 
 STAGES: tuple[Callable[[RunState], None], ...] = (
     pretraining,

@@ -15,12 +15,11 @@ The run folder::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +28,6 @@ from ..._io import folder_atomic, new_output, write_json
 from ..._progress import say
 from ..._runfiles import read_log
 from ...data import Autoregression, RestingStudy, SeriesScaler
-from ...errors import InputError, SplitError
 from ...lm.code_vocabulary import extend_vocabulary
 from ...lm.digit_tokens import DigitTokens
 from ...lm.kept_llm import find_llm, keep_llm, kept_llm
@@ -38,7 +36,10 @@ from ...lm.sources import find_model
 from ...lm.word_lm import small_llm
 from ...nn.saved_folder import seal
 from ...training.loop import check_alone, fit
+from ...training.run import Row
 from ...training.run_folder import absolute_paths, claim
+from ...training.run_log import run_log
+from ...training.trackers import check_trackers
 from ...training.validation import mean_validation
 from ..alignment import probe_domains
 from ..autoencoder import VQAutoencoder
@@ -51,11 +52,10 @@ from .code_scores import coding_scores
 from .config import VQLMConfig
 from .image_baseline import image_predictions
 from .language import adapted, corpus, text_side
+from .people import check_lengths, part_people
 from .series_loader import SeriesLoader
 
-_PARTS = ("train", "val", "test")
 _EVERY = 7  # the probe uses every seventh feature of a window
-_LEAST = 3  # people in a part, the minimum for fitting a line
 
 
 def train_vqlm(
@@ -65,6 +65,8 @@ def train_vqlm(
     *,
     resume: bool = False,
     fused: Callable[[Any], object] | None = None,
+    log: Sequence[str] = (),
+    on_epoch: Callable[[Row], None] | None = None,
 ) -> None:
     """Train autoencoder, vocabulary and language model on the training people of a study.
 
@@ -81,6 +83,10 @@ def train_vqlm(
         Continue an interrupted run.
     fused : callable, optional
         Accelerates the PEFT model in place: ``fastbrain.integrations.peft.accelerate_peft``.
+    log : sequence of {"tensorboard", "wandb", "trackio"}
+        Trackers that receive the numbers of every epoch, besides the two ``log.jsonl``.
+    on_epoch : callable, optional
+        Receives the row of every finished epoch of both stages; what it raises stops training.
 
     Raises
     ------
@@ -91,9 +97,11 @@ def train_vqlm(
     InputError
         A recording is too short, or the language model's tokenizer has no digits.
     TrainingError
-        Several processes run this training.
+        Several processes run this training, or a tracker cannot be opened.
+    ConfigError
+        A name in `log` is unknown.
     MissingPartError
-        LoRA is requested and peft is not installed.
+        LoRA is requested and peft is not installed, or the package of a tracker.
     OutputExistsError
         `out` is not empty and `resume` is false.
     CheckpointError
@@ -101,6 +109,7 @@ def train_vqlm(
     DiskError
         `out` is not writable.
     """
+    trackers = check_trackers(log, function="train_vqlm")
     config = absolute_paths(config, files=(), models=("llm",))
     scale = config.kind == "scale"
     answers = study.numbers(config.target) if scale else study.labels(config.target)
@@ -108,7 +117,7 @@ def train_vqlm(
     texts = corpus(config, labels)
     split = part_people(study, config)
     sizes, stage = vq_settings(config, regions=len(study.regions))
-    _check_lengths(study, config.steps, sizes.patch)
+    check_lengths(study, config.steps, sizes.patch)
     check_alone("train_vqlm")
     check_environment(out, function="train_vqlm")
     if config.llm is not None and not resume:
@@ -126,43 +135,48 @@ def train_vqlm(
 
     runs = {part: {p: study.series[p] for p in people} for part, people in split.items()}
     side = text_side(llm, tokenizer, texts)
-    coder = _coder(study, runs, (sizes, stage), side, out, config, resume)
-    if not (out / "coding.json").exists():
-        last = read_log(out / "vq" / "log.jsonl", function="train_vqlm")[-1]
-        adversary = last.get("val_domain_accuracy")
-        found = _coding(coder, runs, stage, side)
-        write_json(out / "coding.json", {"adversary": adversary, **found})
-    codes = {p: recording_codes(coder, study.series[p], stage.frames) for p in study.series}
-    vocabulary = extend_vocabulary(
-        llm, tokenizer, sizes.quantiser.size, codebook=_codebook(coder), seed=config.seed
-    )
-    question = Question(tokenizer, vocabulary, digits, config.question)
-    tuned = adapted(llm, vocabulary, config.rank, seed=config.seed)
-    if fused is not None and config.rank:
-        fused(tuned)
-
-    def rows(part: str, shuffle: bool) -> RowLoader:
-        return RowLoader(
-            {p: codes[p] for p in split[part]},
-            answers,
-            question,
-            steps=config.steps,
-            batch_size=config.tune.batch_size,
-            draws=config.draws,
-            shuffle=shuffle,
-            seed=config.seed,
+    logged = (out / "vq", out / "tune")
+    with run_log(
+        out, logged, trackers, config=config.to_dict(), on_epoch=on_epoch, function="train_vqlm"
+    ) as each_epoch:
+        coder = _coder(study, runs, (sizes, stage), side, out, config, resume, each_epoch)
+        if not (out / "coding.json").exists():
+            last = read_log(out / "vq" / "log.jsonl", function="train_vqlm")[-1]
+            adversary = last.get("val_domain_accuracy")
+            found = _coding(coder, runs, stage, side)
+            write_json(out / "coding.json", {"adversary": adversary, **found})
+        codes = {p: recording_codes(coder, study.series[p], stage.frames) for p in study.series}
+        vocabulary = extend_vocabulary(
+            llm, tokenizer, sizes.quantiser.size, codebook=_codebook(coder), seed=config.seed
         )
+        question = Question(tokenizer, vocabulary, digits, config.question)
+        tuned = adapted(llm, vocabulary, config.rank, seed=config.seed)
+        if fused is not None and config.rank:
+            fused(tuned)
 
-    objective = CodeRows(tuned, vocabulary, code_weight=config.code_weight)
-    fit(
-        objective,
-        rows("train", shuffle=True),
-        replace(config.tune, seed=config.seed),
-        run_dir=out / "tune",
-        resume=resume,
-        validate=mean_validation(objective, rows("val", shuffle=False)),
-        best="answer_loss",
-    )
+        def rows(part: str, shuffle: bool) -> RowLoader:
+            return RowLoader(
+                {p: codes[p] for p in split[part]},
+                answers,
+                question,
+                steps=config.steps,
+                batch_size=config.tune.batch_size,
+                draws=config.draws,
+                shuffle=shuffle,
+                seed=config.seed,
+            )
+
+        objective = CodeRows(tuned, vocabulary, code_weight=config.code_weight)
+        fit(
+            objective,
+            rows("train", shuffle=True),
+            replace(config.tune, seed=config.seed),
+            run_dir=out / "tune",
+            resume=resume,
+            validate=mean_validation(objective, rows("val", shuffle=False)),
+            best="answer_loss",
+            on_epoch=each_epoch,
+        )
     plain = tuned.merge_and_unload() if config.rank else tuned
     with folder_atomic(out / "llm", replace=resume) as folder:
         plain.eval().save_pretrained(folder)
@@ -180,43 +194,6 @@ def train_vqlm(
         )
         write_json(out / "image.json", predictions)
     say(f"vq-lm: trained on {len(split['train'])} people, in {out}")
-
-
-def part_people(study: RestingStudy, config: VQLMConfig) -> dict[str, list[str]]:
-    """Split people at random by `config.seed`; a family is always in one part.
-
-    Raises
-    ------
-    SplitError
-        A part would have fewer than three people.
-    """
-    family = study.families()
-    names = sorted(set(family.values()))
-    order = np.random.default_rng(config.seed).permutation(len(names))
-    tests = round(config.test_part * len(names))
-    vals = round(config.val_part * len(names))
-    part_of = {
-        names[i]: "test" if k < tests else "val" if k < tests + vals else "train"
-        for k, i in enumerate(order)
-    }
-    parts = {part: [p for p in study.series if part_of[family[p]] == part] for part in _PARTS}
-    few = {part: len(people) for part, people in parts.items() if len(people) < _LEAST}
-    if few:
-        raise SplitError(
-            f"part_people: every part must have {_LEAST} people or more, got {few} of "
-            f"{len(study.series)} in {len(names)} families. Change test_part and val_part."
-        )
-    return parts
-
-
-def _check_lengths(study: RestingStudy, steps: int, patch: int) -> None:
-    shortest = min(study.series, key=lambda p: study.series[p].shape[1])
-    frames = study.series[shortest].shape[1]
-    if frames // patch < steps:
-        raise InputError(
-            f"train_vqlm: recordings must have {steps * patch} frames for {steps} steps of "
-            f"{patch}, got {frames} of {shortest}. Use fewer steps (--config), or leave it out."
-        )
 
 
 def vq_settings(config: VQLMConfig, *, regions: int) -> tuple[Any, VQStageConfig]:
@@ -240,6 +217,7 @@ def _coder(
     out: Path,
     config: VQLMConfig,
     resume: bool,
+    on_epoch: Callable[[Row], None],
 ) -> VQAutoencoder:
     """Train the autoencoder, or load it if an interrupted run has finished it."""
     if (out / "coder").exists():
@@ -256,6 +234,7 @@ def _coder(
         val_runs=runs["val"],
         text=side if stage.weights.domain else None,
         resume=resume,
+        on_epoch=on_epoch,
     )
     card = CoderCard(study.regions, study.tr, tuple(runs["train"]))
     save_vq(coder, out / "coder", card)
