@@ -16,10 +16,12 @@ from ..evaluation.controls.noise import Noise, noise_store
 from ..evaluation.controls.run_controls import run_controls
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
 from ..evaluation.report.outputs import check_outputs, run_parts, write_outputs
+from ..evaluation.report.run_facts import read_config, run_facts
 from ..evaluation.run_store import open_store, scored_windows
 from ..evaluation.threads import one_thread
 from ..stats.derangements import derangements
 from .controls import BrainLLMDecoder
+from .methods import recipe_of
 from .saving import KIND, SavedBrainLLM, load_brainllm
 
 
@@ -128,6 +130,8 @@ def evaluate_brainllm_run(
     ids, held = scored_windows(run, manifest, data, function="evaluate_brainllm_run")
     parts = run_parts(run, data, manifest, held=held)
     check_outputs(run, function="evaluate_brainllm_run")
+    recipe = recipe_of(saved, manifest, read_config(run, function="evaluate_brainllm_run"))
+    about = run_facts(run, data, manifest, recipe, history=parts.history, device=device)
     trials = [data.by_id[t] for t in ids]
     apart = ["run_id", "story"] if all(t.story for t in trials) else ["run_id"]
     kinds = [[getattr(t, name) for t in trials] for name in apart]
@@ -166,5 +170,5 @@ def evaluate_brainllm_run(
         "audit": manifest.get("audit"),
     }
     result = replace(result, facts=facts)
-    write_outputs(run, result, parts)
+    write_outputs(run, result, parts, about)
     return result

@@ -17,10 +17,12 @@ from ..evaluation.controls.conditions import TRUE
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
 from ..evaluation.report.html import ReportParts
 from ..evaluation.report.outputs import check_outputs, run_parts, write_outputs
+from ..evaluation.report.run_facts import read_config, run_facts
 from ..evaluation.run_store import open_store, scored_windows
 from ..evaluation.threads import one_thread
 from .controls import control_model
 from .decode import token_saliency
+from .methods import recipe_of
 from .model import LLM4Brain
 from .saving import from_pretrained
 
@@ -152,7 +154,10 @@ def evaluate_run(
     facts: dict[str, Any] | None = None,
     parts: ReportParts | None = None,
 ) -> Evaluation:
-    """Evaluate a run: ``metrics.json``, ``samples.parquet``, ``subjects.md`` and ``report.html``.
+    """Evaluate a run and write the results into its folder.
+
+    The files are ``metrics.json``, ``samples.parquet``, ``subjects.md``, ``report.html`` and, with
+    figures, methods section, references and tables for a paper, ``paper/``.
 
     Parameters
     ----------
@@ -183,6 +188,8 @@ def evaluate_run(
     scored, held = scored_windows(run, manifest, data, function="evaluate_run")
     parts = run_parts(run, data, manifest, parts, held=held)
     check_outputs(run, function="evaluate_run")
+    recipe = recipe_of(model, manifest, read_config(run, function="evaluate_run"))
+    about = run_facts(run, data, manifest, recipe, history=parts.history, device=device)
     result = evaluate_model(
         model, data, scored, sampling=sampling, count=count, seed=seed, bert=bert
     )
@@ -199,7 +206,7 @@ def evaluate_run(
     result = replace(result, facts={**result.facts, **known, **(facts or {})})
     loader = WindowLoader(data, scored, batch_size=_BATCH, shuffle=False)
     parts = replace(parts, saliency=token_saliency(model, loader).numpy())
-    write_outputs(run, result, parts)
+    write_outputs(run, result, parts, about)
     return result
 
 

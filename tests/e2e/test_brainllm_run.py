@@ -84,6 +84,21 @@ def test_it_decodes_and_is_scored(root, capsys):
     controls = {score["control"] for score in metrics["scores"]}
     assert {"deranged brain", "noise brain", "zero brain", "prompt alone"} <= controls
     assert "pairwise" in capsys.readouterr().out
+    paper = root / "run" / "paper"
+    assert {p.stem for p in (paper / "figures").glob("*.pdf")} >= {"controls", "brain", "training"}
+    methods = (paper / "methods.md").read_text()
+    manifest = json.loads((root / "run" / "manifest.json").read_text())
+    for sentence in (
+        "Texts were decoded with BrainLLM [@ye2025brainllm]",
+        f"reduced to 8 principal components, fitted on the training windows "
+        f"({manifest['explained']:.1%} of their variance) and scaled to unit variance.",
+        "A network (mlp) turned each volume of a window into one embedding",
+        "It was trained with AdamW [@loshchilov2019adamw] in 2 stages: brain embeddings towards",
+        f"{len(store.split.test)} samples were scored.",
+        "(accepted because: texts recur in a cohort this small)",
+    ):
+        assert sentence in methods
+    assert "ye2025brainllm" in (paper / "references.bib").read_text()
 
 
 @pytest.mark.parametrize(

@@ -121,3 +121,4 @@ _PRESETS = {
         ),
     ),
 }
+BRAINLLM_PRESETS = tuple(_PRESETS)

@@ -21,6 +21,11 @@ _SUBJECT = "subject "
 _NO_BERT = "no model given"
 
 
+def person_of(group: str) -> str:
+    """Return the label of the subject that a group of scores is about, "" for other groups."""
+    return group.removeprefix(_SUBJECT) if group.startswith(_SUBJECT) else ""
+
+
 @checked
 def scores_by_subject(
     subjects: Sequence[str],

@@ -1,103 +1,130 @@
-"""Figures of a report, as base64 PNG."""
+"""Figures of a report and of a paper, at print size: each function draws one matplotlib figure."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import MissingPartError
 from ...grid import TokenGrid
+from ..analyses.by_subject import person_of
 from ..analyses.surprise import SurpriseBin
+from ..controls.conditions import DERANGED
 from ..scores import Score
-from .table import TITLES
+from .print_style import (
+    BLUE,
+    COLORS,
+    DOUBLE_MM,
+    GREY,
+    INCH_MM,
+    PALE,
+    SINGLE_MM,
+    new_figure,
+    printed,
+)
+from .table import LOWER, TITLES
 
-_BLUE, _GREY = "#1f5fa8", "#8a94a3"
 # a mask this long in every direction covers a whole head: nilearn's glass brain can show it
 _HEAD_MM = 90.0
-_ACROSS = 3  # panels of the forest plot per row
+_ACROSS = 3  # panels per row
+_CURVES_MM = 66.0
+_VAL = "val_"
+_SMALL = 1e-6
+_ROW_MM, _PANEL_MM, _KEY_MM = 4.2, 17.0, 9.0  # height of a line, of title and axis, of the key
 
 
-def _pyplot() -> Any:
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise MissingPartError(
-            "write_report: pictures need matplotlib. pip install 'fastbrain-fmri[demo]'"
-        ) from error
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
-def _png(figure: Any) -> str:
-    buffer = io.BytesIO()
-    # no software version in the metadata: equal runs give equal bytes
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
-    _pyplot().close(figure)
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-def forest(scores: Sequence[Score]) -> str:
+@printed
+def forest(scores: Sequence[Score]) -> Any:
     """Draw a forest plot: each score with its interval and the control's value on one line."""
-    plt = _pyplot()
     metrics = list(dict.fromkeys((s.metric, s.mode) for s in scores))
     lines = max([(s.metric, s.mode) for s in scores].count(m) for m in metrics)
     across, down = min(len(metrics), _ACROSS), -(-len(metrics) // _ACROSS)
-    size = (3.4 * across, down * (0.24 * lines + 1.0))
-    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False)
+    width = SINGLE_MM if across == 1 else DOUBLE_MM
+    figure = new_figure(width, down * (_ROW_MM * lines + _PANEL_MM) + _KEY_MM)
+    axes = figure.subplots(down, across, squeeze=False)
     for axis in axes.flat[len(metrics) :]:
         axis.set_axis_off()
     for axis, (metric, mode) in zip(axes.flat, metrics, strict=False):
         rows = [s for s in scores if (s.metric, s.mode) == (metric, mode)]
-        for place, score in enumerate(rows):
-            # pairwise accuracy is computed per control: its interval differs by line
-            low, high = (
-                (score.value, score.value)
-                if score.interval is None
-                else (score.interval.low, score.interval.high)
-            )
-            axis.plot([low, high], [place, place], color=_BLUE, lw=2)
-            axis.plot(score.value, place, "o", color=_BLUE, ms=5)
-            axis.plot(score.chance, place, "D", color=_GREY, ms=5)
-        axis.set_yticks(range(len(rows)), [s.control for s in rows], fontsize=8)
-        axis.set_ylim(len(rows) - 0.4, -0.6)
-        axis.set_title(f"{TITLES.get(metric, metric)}\n({mode})", fontsize=9)
-        axis.tick_params(axis="x", labelsize=8)
-        axis.grid(axis="x", color="#e6eaef")
-    figure.tight_layout()
-    return _png(figure)
+        _lines(axis, rows, [s.control for s in rows])
+        axis.set_title(f"{TITLES.get(metric, metric)}\n({mode})")
+        if metric in LOWER:
+            axis.set_xlabel("lower is better")
+    _key(figure, "control, or 0.5 for pairwise accuracy")
+    return figure
 
 
-def surprise_curve(bins: Sequence[SurpriseBin]) -> str:
+@printed
+def subjects(scores: Sequence[Score]) -> Any | None:
+    """Draw the pairwise accuracy of every person against deranged brains; None for one person."""
+    rows = [
+        s for s in scores if s.metric == "pairwise" and s.control == DERANGED and person_of(s.group)
+    ]
+    if len(rows) < 2:
+        return None
+    mean = [s for s in scores if (s.metric, s.control, s.group) == ("pairwise", DERANGED, "people")]
+    figure = new_figure(SINGLE_MM, _ROW_MM * len(rows + mean) + _PANEL_MM + _KEY_MM)
+    axis = figure.subplots()
+    _lines(axis, rows + mean, [person_of(s.group) or "mean of people" for s in rows + mean])
+    axis.set_xlabel("pairwise accuracy (teacher-forced)")
+    _key(figure, "chance")
+    return figure
+
+
+def _key(figure: Any, grey: str) -> None:
+    from matplotlib.lines import Line2D
+
+    figure.legend(
+        handles=[
+            Line2D(
+                [], [], color=BLUE, marker="o", lw=1.4, ms=3.5, label="decoder and its interval"
+            ),
+            Line2D([], [], color=GREY, marker="D", lw=0, ms=3.5, label=grey),
+        ],
+        loc="outside lower center",
+        ncols=2 if figure.get_figwidth() * INCH_MM > SINGLE_MM else 1,
+        frameon=False,
+    )
+
+
+def _lines(axis: Any, rows: Sequence[Score], labels: Sequence[str]) -> None:
+    for place, score in enumerate(rows):
+        if score.interval is not None:
+            axis.plot([score.interval.low, score.interval.high], [place, place], color=BLUE, lw=1.4)
+        axis.plot(score.value, place, "o", color=BLUE, ms=3.5)
+        axis.plot(score.chance, place, "D", color=GREY, ms=3.5)
+    axis.set_yticks(range(len(rows)), labels)
+    axis.set_ylim(len(rows) - 0.4, -0.6)
+    axis.grid(axis="x", color=PALE)
+
+
+@printed
+def surprise_curve(bins: Sequence[SurpriseBin]) -> Any:
     """Plot pairwise accuracy from expected to surprising texts."""
-    plt = _pyplot()
-    figure, axis = plt.subplots(figsize=(4.6, 2.9))
+    figure = new_figure(SINGLE_MM, 58)
+    axis = figure.subplots()
     middle = [(b.low + b.high) / 2 for b in bins]
     value = [b.score.value for b in bins]
     low, high = (
         [getattr(b.score.interval, side) if b.score.interval else b.score.value for b in bins]
         for side in ("low", "high")
     )
-    axis.fill_between(middle, low, high, color=_BLUE, alpha=0.15, lw=0)
-    axis.plot(middle, value, "o-", color=_BLUE)
-    axis.axhline(0.5, color=_GREY, lw=1, ls="--")
-    axis.set_xlabel("surprise of the true text without a brain (nats a token)", fontsize=8)
-    axis.set_ylabel("pairwise accuracy\n(teacher-forced)", fontsize=8)
-    axis.tick_params(labelsize=8)
-    return _png(figure)
+    axis.fill_between(middle, low, high, color=BLUE, alpha=0.2, lw=0)
+    axis.plot(middle, value, "o-", color=BLUE)
+    axis.axhline(0.5, color=GREY, lw=0.8, ls="--")
+    axis.set_xlabel("surprise of the true text without a brain (nats a token)")
+    axis.set_ylabel("pairwise accuracy\n(teacher-forced)")
+    return figure
 
 
+@printed
 def brain(
     grid: TokenGrid,
     value: npt.NDArray[np.float64] | None,
     affine: npt.NDArray[np.float64] | None,
-) -> str:
+) -> Any:
     """Draw token values over the mask; whole-head masks on nilearn's glass brain."""
     shown = np.ones(grid.n_tokens) if value is None else np.asarray(value, dtype=float)
     volume = np.zeros(grid.shape)
@@ -105,66 +132,92 @@ def brain(
         kz, ky, kx = grid.kernel
         volume[z : z + kz, y : y + ky, x : x + kx] = v
     volume *= grid.mask
-    if affine is not None and _holds_a_head(grid, affine):
-        return _glass_brain(volume, affine)
+    if affine is not None and holds_a_head(grid, affine):
+        return _glass_brain(volume, affine, "" if value is None else "saliency")
     return _projections(grid, volume, float(shown.max()) or 1.0, coloured=value is not None)
 
 
-def _holds_a_head(grid: TokenGrid, affine: npt.NDArray[np.float64]) -> bool:
+def holds_a_head(grid: TokenGrid, affine: npt.NDArray[np.float64]) -> bool:
+    """Return whether the mask is as large as a head in every direction."""
     corners = np.argwhere(grid.mask)[:, ::-1]
     size = np.abs(np.asarray(affine)[:3, :3]) @ (corners.max(axis=0) - corners.min(axis=0))
     return bool((size >= _HEAD_MM).all())
 
 
-def _glass_brain(volume: npt.NDArray[np.float64], affine: npt.NDArray[np.float64]) -> str:
+def _glass_brain(
+    volume: npt.NDArray[np.float64], affine: npt.NDArray[np.float64], label: str
+) -> Any:
     from nibabel.nifti1 import Nifti1Image
     from nilearn import plotting
 
     # axes are (z, y, x) in stores, (x, y, z) in images
     image = Nifti1Image(volume.transpose(2, 1, 0).astype(np.float32), affine)
-    figure = _pyplot().figure(figsize=(9, 3.2))
-    plotting.plot_glass_brain(
-        image, figure=figure, colorbar=True, cmap="inferno", display_mode="ortho"
+    figure = new_figure(DOUBLE_MM, 62, tidy=False)
+    drawn = plotting.plot_glass_brain(
+        image,
+        figure=figure,
+        axes=(0.0, 0.0, 0.97, 1.0),
+        colorbar=True,
+        cmap="inferno",
+        display_mode="ortho",
+        annotate=False,
+        # the default hides small values
+        threshold=_SMALL * float(volume.max()),
     )
-    return _png(figure)
+    drawn.annotate(size=8)
+    figure.text(0.995, 0.5, label, rotation=90, ha="right", va="center")
+    return figure
 
 
 def _projections(
     grid: TokenGrid, volume: npt.NDArray[np.float64], top: float, *, coloured: bool
-) -> str:
+) -> Any:
     """Draw maximum projections along z, y and x: mask in grey, tokens in colour."""
-    plt = _pyplot()
     views = [("from above", 0), ("from the front", 1), ("from the side", 2)]
     views = [v for v in views if min(np.delete(grid.shape, v[1])) > 1]
-    figure, axes = plt.subplots(1, len(views), figsize=(3.4 * len(views), 3.4), squeeze=False)
+    figure = new_figure(DOUBLE_MM if len(views) > 1 else SINGLE_MM, 62)
+    axes = figure.subplots(1, len(views), squeeze=False)
     for axis, (title, dim) in zip(axes[0], views, strict=True):
         mask, projected = grid.mask.max(axis=dim), volume.max(axis=dim)
         axis.imshow(np.where(mask, 0.85, 1.0), cmap="gray", vmin=0, vmax=1, origin="lower")
         shown = np.ma.masked_where(~mask, projected)
         picture = axis.imshow(shown, cmap="inferno", alpha=0.9, origin="lower", vmin=0, vmax=top)
-        axis.set_title(title, fontsize=10)
+        axis.set_title(title)
         axis.set_axis_off()
     if coloured:
-        bar = figure.colorbar(picture, ax=axes[0].tolist(), shrink=0.7)
-        bar.set_label("saliency", fontsize=9)
-    return _png(figure)
+        figure.colorbar(picture, ax=axes[0].tolist(), shrink=0.7).set_label("saliency")
+    return figure
 
 
-def curves(history: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Plot the losses of each training stage by epoch; empty if nothing was logged."""
+@printed
+def curves(history: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any | None:
+    """Plot the losses of each training stage by epoch; None if nothing was logged."""
+    from matplotlib.ticker import MaxNLocator
+
     stages = {name: rows for name, rows in history.items() if rows}
     if not stages:
-        return ""
-    plt = _pyplot()
-    figure, axes = plt.subplots(1, len(stages), figsize=(3.6 * len(stages), 2.8), squeeze=False)
-    for axis, (name, rows) in zip(axes[0], stages.items(), strict=True):
+        return None
+    down = -(-len(stages) // _ACROSS)
+    across = -(-len(stages) // down)
+    figure = new_figure(SINGLE_MM if across == 1 else DOUBLE_MM, _CURVES_MM * down)
+    axes = figure.subplots(down, across, squeeze=False)
+    for axis in axes.flat[len(stages) :]:
+        axis.set_axis_off()
+    for axis, (name, rows) in zip(axes.flat, stages.items(), strict=False):
         terms = list(dict.fromkeys(key for row in rows for key in row if key.endswith("loss")))
+        bases = list(dict.fromkeys(term.removeprefix(_VAL) for term in terms))
         for term in terms:
             points = [(row["epoch"], row[term]) for row in rows if row.get(term) is not None]
-            axis.plot(*zip(*points, strict=True), label=term, marker="." if len(points) < 9 else "")
-        axis.set_title(name, fontsize=10)
+            color = COLORS[bases.index(term.removeprefix(_VAL)) % len(COLORS)]
+            dash = "--" if term.startswith(_VAL) else "-"
+            marker = "." if len(points) < 9 else ""
+            x, y = zip(*points, strict=True) if points else ((), ())
+            axis.plot(x, y, label=term, color=color, ls=dash, marker=marker)
+        axis.set_title(name)
         axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         if terms:
-            axis.legend(fontsize=7)
-    figure.tight_layout()
-    return _png(figure)
+            # below the axis, where it hides no curve
+            place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22), "ncols": 2}
+            axis.legend(**place, frameon=False)
+    return figure

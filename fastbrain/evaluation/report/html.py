@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from ..metrics.corpus import rouge_l
 from ..protocol import HEADLINES, Evaluation
 from ..scores import Score
 from . import figures as pictures
+from .print_style import saved
 from .table import TITLES, main_scores, score_rows
 
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy", "nibabel", "nilearn", "sacrebleu")
@@ -68,7 +70,12 @@ class ReportParts:
 
 
 @checked
-def write_report(path: str | Path, evaluation: Evaluation, parts: ReportParts) -> Path:
+def write_report(
+    path: str | Path,
+    evaluation: Evaluation,
+    parts: ReportParts,
+    figures: Mapping[str, Any] | None = None,
+) -> Path:
     """Write the report of one evaluation.
 
     Parameters
@@ -77,6 +84,8 @@ def write_report(path: str | Path, evaluation: Evaluation, parts: ReportParts) -
         The HTML file. It loads no external resources, and all texts in it are escaped.
     evaluation : Evaluation
     parts : ReportParts
+    figures : mapping of str to matplotlib figure, optional
+        From :func:`fastbrain.evaluation.report.html.drawn`; default: drawn here.
 
     Raises
     ------
@@ -85,7 +94,7 @@ def write_report(path: str | Path, evaluation: Evaluation, parts: ReportParts) -
     """
     scores, found = evaluation.scores, evaluation.conditions
     rows = score_rows(scores)
-    compared = _compared(scores)
+    figures = drawn(evaluation, parts) if figures is None else figures
     html = render(
         "report.html.j2",
         title=parts.title,
@@ -102,11 +111,8 @@ def write_report(path: str | Path, evaluation: Evaluation, parts: ReportParts) -
         quality=parts.quality,
         examples=_examples(evaluation),
         shown_controls=[name for name in _SHOWN_CONTROLS if name in found.controls],
-        forest=pictures.forest(compared) if compared else "",
-        surprise=pictures.surprise_curve(evaluation.surprise) if evaluation.surprise else "",
-        brain=pictures.brain(parts.grid, parts.saliency, parts.affine) if parts.grid else "",
-        brain_caption=_brain_caption(parts),
-        curves=pictures.curves(parts.history),
+        **{name: _png(figure) for name, figure in figures.items()},
+        brain_caption=brain_caption(parts),
         data=parts.data,
         environment=environment(),
         version=__version__,
@@ -135,6 +141,29 @@ def environment() -> dict[str, str]:
         except PackageNotFoundError:
             facts[name] = "not installed"
     return facts
+
+
+def drawn(evaluation: Evaluation, parts: ReportParts) -> dict[str, Any]:
+    """Draw the figures of an evaluation by name; None where there is nothing to show.
+
+    Raises
+    ------
+    MissingPartError
+        matplotlib is not installed.
+    """
+    compared, grid = _compared(evaluation.scores), parts.grid
+    bins = evaluation.surprise
+    return {
+        "forest": pictures.forest(compared) if compared else None,
+        "surprise": pictures.surprise_curve(bins) if bins else None,
+        "brain": None if grid is None else pictures.brain(grid, parts.saliency, parts.affine),
+        "curves": pictures.curves(parts.history),
+        "subjects": pictures.subjects(evaluation.scores),
+    }
+
+
+def _png(figure: Any | None) -> str:
+    return "" if figure is None else base64.b64encode(saved(figure, "png")).decode()
 
 
 def _compared(scores: Sequence[Score]) -> list[Score]:
@@ -178,7 +207,8 @@ def _clip(text: str) -> str:
     return text if len(text) <= _CLIPPED else text[: _CLIPPED - 1] + "…"
 
 
-def _brain_caption(parts: ReportParts) -> str:
+def brain_caption(parts: ReportParts) -> str:
+    """Describe the brain map; empty without a grid."""
     if parts.grid is None:
         return ""
     kernel = "×".join(str(k) for k in reversed(parts.grid.kernel))

@@ -1,4 +1,4 @@
-"""Write the results of one evaluation into its run folder: scores, samples, tables and report."""
+"""Write the results of one evaluation into its run folder: scores, samples, report and paper."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from ...errors import some
 from ..analyses.by_subject import subject_table
 from ..protocol import Evaluation
 from ..records import write_samples
-from .html import ReportParts, write_report
+from .html import ReportParts, drawn, write_report
+from .paper import check_paper, write_paper
+from .run_facts import RunFacts
 
 OUTPUTS = ("metrics.json", "samples.parquet", "subjects.md", "report.html")
 _STAGES = ("pretrain", "video", "calibrate", "warmup", "stage1", "stage2", "tune", "adapt")
@@ -31,15 +33,20 @@ def check_outputs(run: str | Path, *, function: str) -> None:
     """
     for name in OUTPUTS:
         check_file(Path(run) / name, function=function)
+    check_paper(run, function=function)
 
 
-def write_outputs(run: str | Path, evaluation: Evaluation, parts: ReportParts) -> None:
-    """Write ``metrics.json``, ``samples.parquet``, ``subjects.md`` and ``report.html``."""
+def write_outputs(
+    run: str | Path, evaluation: Evaluation, parts: ReportParts, facts: RunFacts
+) -> None:
+    """Write all of ``OUTPUTS``, and ``paper/``."""
     run = Path(run)
     write_json(run / "metrics.json", evaluation.to_json())
     write_samples(run / "samples.parquet", evaluation)
     write_atomic(run / "subjects.md", subject_table(evaluation.scores) + "\n")
-    write_report(run / "report.html", evaluation, parts)
+    figures = drawn(evaluation, parts)
+    write_report(run / "report.html", evaluation, parts, figures)
+    write_paper(run, evaluation, parts, facts, figures)
 
 
 def run_parts(

@@ -15,6 +15,7 @@ TITLES = {metric.name: metric.title for metric in TEXT_METRICS} | {
     "meaning_top1": "first of all, by meaning",
     "meaning_top5": "among the first five, by meaning",
 }
+LOWER = {metric.name for metric in TEXT_METRICS if metric.better == "lower"}
 _SHORT = (
     *("pairwise", "bleu1", "bleu2", "rougeL_f", "bertscore_f", "wer", "exact_match"),
     *("meaning_two_way", "meaning_top1"),
