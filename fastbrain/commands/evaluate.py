@@ -55,4 +55,4 @@ def run(config: Config) -> None:
         device=config.device,
     )
     print(metrics_table(result.scores, derangements=config.derangements))
-    say(f"people: subjects.md; report: report.html, in {config.run}")
+    say(f"people: subjects.md; report: report.html; for a paper: paper/; in {config.run}")
