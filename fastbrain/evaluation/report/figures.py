@@ -208,15 +208,16 @@ def curves(history: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any | None:
         bases = list(dict.fromkeys(term.removeprefix(_VAL) for term in terms))
         for term in terms:
             points = [(row["epoch"], row[term]) for row in rows if row.get(term) is not None]
+            if not points:
+                continue
             color = COLORS[bases.index(term.removeprefix(_VAL)) % len(COLORS)]
             dash = "--" if term.startswith(_VAL) else "-"
             marker = "." if len(points) < 9 else ""
-            x, y = zip(*points, strict=True) if points else ((), ())
-            axis.plot(x, y, label=term, color=color, ls=dash, marker=marker)
+            axis.plot(*zip(*points, strict=True), label=term, color=color, ls=dash, marker=marker)
         axis.set_title(name)
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if terms:
+        if axis.lines:
             # below the axis, where it hides no curve
             place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22), "ncols": 2}
             axis.legend(**place, frameon=False)
