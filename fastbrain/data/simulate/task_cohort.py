@@ -13,6 +13,7 @@ decoder can be better than chance. No two subjects share a stimulus.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -243,16 +244,15 @@ def _write_bold(
     path: Path, psc: npt.NDArray[np.float32], brain: _Brain, design: CohortDesign
 ) -> None:
     intensity = brain.baseline * (1 + psc / 100)
-    stored = np.zeros((*brain.mask.shape, len(psc)), dtype=np.int16)
-    stored[brain.mask] = np.round((intensity - _INT16_INTER) / _INT16_SLOPE).clip(-32768, 32767).T
-    _write_nifti(path, stored, brain.affine, tr=design.tr)
+    # (T, Z, Y, X) is the order of the file; the transposed view has the index order of NIfTI
+    stored = np.zeros((len(psc), *brain.mask.shape[::-1]), dtype=np.int16)
+    stored.T[brain.mask] = np.round((intensity - _INT16_INTER) / _INT16_SLOPE).clip(-32768, 32767).T
+    _write_nifti(path, stored.T, brain.affine, tr=design.tr)
 
 
 def _write_nifti(
     path: Path, data: npt.NDArray[Any], affine: npt.NDArray[np.float64], *, tr: float | None
 ) -> None:
-    import gzip
-
     import nibabel as nib
 
     image = nib.Nifti1Image(data, affine)
@@ -268,8 +268,9 @@ def _write_nifti(
         raw = header.binaryblock + b"\0" * 4 + data.tobytes(order="F")
     else:
         raw = image.to_bytes()
-    # a fixed time stamp: equal seeds give equal bytes
-    write_atomic(path, gzip.compress(raw, compresslevel=1, mtime=0))
+    # noise has no repeats to search for; the time stamp in the header is 0
+    packer = zlib.compressobj(1, wbits=31, strategy=zlib.Z_RLE)
+    write_atomic(path, packer.compress(raw) + packer.flush())
 
 
 def _write_dataset(root: Path, design: CohortDesign, brain: _Brain) -> None:
