@@ -131,7 +131,9 @@ def evaluate_brainllm_run(
     parts = run_parts(run, data, manifest, held=held)
     check_outputs(run, function="evaluate_brainllm_run")
     recipe = recipe_of(saved, manifest, read_config(run, function="evaluate_brainllm_run"))
-    about = run_facts(run, data, manifest, recipe, history=parts.history, device=device)
+    about = run_facts(
+        run, data, manifest, recipe, history=parts.history, device=device, held=len(held)
+    )
     trials = [data.by_id[t] for t in ids]
     apart = ["run_id", "story"] if all(t.story for t in trials) else ["run_id"]
     kinds = [[getattr(t, name) for t in trials] for name in apart]

@@ -189,7 +189,9 @@ def evaluate_run(
     parts = run_parts(run, data, manifest, parts, held=held)
     check_outputs(run, function="evaluate_run")
     recipe = recipe_of(model, manifest, read_config(run, function="evaluate_run"))
-    about = run_facts(run, data, manifest, recipe, history=parts.history, device=device)
+    about = run_facts(
+        run, data, manifest, recipe, history=parts.history, device=device, held=len(held)
+    )
     result = evaluate_model(
         model, data, scored, sampling=sampling, count=count, seed=seed, bert=bert
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ...data import DriftFilter, VoxelStore
+from ...data import VoxelStore
 from ..protocol import Evaluation
 from .methods_scoring import scoring_sentences
 from .run_facts import RunFacts, counted
@@ -72,11 +72,16 @@ def _data(facts: RunFacts) -> list[str]:
         found.append(f"Test samples share no {names} with the samples of training and validation.")
     if split.closed_set:
         found.append("Their texts are a closed set that occurs in training, too.")
+    if facts.held:
+        found.append(
+            f"{counted(facts.held, 'test sample')} far from all training samples (by mean, spread, "
+            "zeros, clipped values or mean image) had no score."
+        )
     return found + _audit(facts.manifest.get("audit"))
 
 
 def _filter(store: VoxelStore) -> list[str]:
-    drift = DriftFilter.from_json(store.info.filter)
+    drift = store.filter
     slow = (
         " and a linear trend"
         if drift.high_pass_s is None

@@ -112,13 +112,12 @@ def write_paper(
     glass = figures["brain"] is not None and parts.affine is not None and parts.grid is not None
     glass = glass and holds_a_head(parts.grid, parts.affine)  # type: ignore[arg-type]
     methods = methods_text(facts, evaluation, glass_brain=glass) + _captions(figures, parts)
-    drift = DriftFilter.from_json(facts.store.info.filter)
     contents = (
         methods,
         bibliography(methods),
         _scores(evaluation.scores),
         _table(parts.quality),
-        _design(drift),
+        _design(facts.store.filter),
     )
     for name, text in zip(TEXTS, contents, strict=True):
         write_atomic(folder / name, text)

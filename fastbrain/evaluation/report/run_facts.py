@@ -58,6 +58,8 @@ class RunFacts:
         Versions of packages in this evaluation.
     device : str
         Device of this evaluation, in words.
+    held : int
+        Number of test windows that were not scored, as they are far from all training windows.
     """
 
     store: VoxelStore
@@ -68,6 +70,7 @@ class RunFacts:
     trained_with: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     device: str = ""
+    held: int = 0
 
 
 def run_facts(
@@ -78,6 +81,7 @@ def run_facts(
     *,
     history: Mapping[str, Sequence[Mapping[str, Any]]],
     device: str,
+    held: int = 0,
 ) -> RunFacts:
     """Collect the facts of a run folder.
 
@@ -91,6 +95,8 @@ def run_facts(
         Rows of the training logs by stage.
     device : str
         Device of the evaluation.
+    held : int
+        Number of test windows that are not scored.
 
     Raises
     ------
@@ -114,6 +120,7 @@ def run_facts(
         versions,
         environment(),
         _in_words(device),
+        held,
     )
 
 

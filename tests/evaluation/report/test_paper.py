@@ -230,7 +230,15 @@ def test_a_damaged_record_is_refused_before_the_work(finished_run, store, tmp_pa
 
 def test_unknown_facts_leave_no_sentence(facts, evaluation):
     text = methods_text(facts, evaluation)
-    for word in ("trained", "audit", "parameters", "generated greedily", "ran on", "preset"):
+    for word in (
+        "trained",
+        "far from",
+        "audit",
+        "parameters",
+        "generated greedily",
+        "ran on",
+        "preset",
+    ):
         assert word not in text
     assert "The language model was model." in text
 
@@ -284,10 +292,9 @@ def test_how_texts_were_generated(facts, evaluation, options, sentence):
 
 
 def test_a_line_alone_and_z_scores(facts, evaluation, store):
-    drift = {**store.info.filter, "high_pass_s": None, "asked": None}
-    info = SimpleNamespace(filter=drift, runs=store.info.runs)
-    names = ("trials", "split", "by_id", "grid", "window_spec", "tr", "fit_runs")
-    view = SimpleNamespace(info=info, units="zscore", **{n: getattr(store, n) for n in names})
+    drift = replace(store.filter, high_pass_s=None, asked=None)
+    names = ("info", "trials", "split", "by_id", "grid", "window_spec", "tr", "fit_runs")
+    view = SimpleNamespace(filter=drift, units="zscore", **{n: getattr(store, n) for n in names})
     text = methods_text(replace(facts, store=view), evaluation)
     assert "From every voxel of a run its mean and a linear trend were removed. This filter" in text
     assert "Values were divided by each voxel's standard deviation in the run." in text
@@ -340,6 +347,11 @@ def test_no_label_is_clipped(name):
     assert box.y0 >= -slack
     assert box.x1 <= width + slack
     assert box.y1 <= height + slack
+
+
+def test_held_windows_are_counted(facts, evaluation):
+    text = methods_text(replace(facts, held=3), evaluation)
+    assert "3 test samples far from all training samples (by mean, spread, zeros" in text
 
 
 def test_one_person_needs_no_picture():
