@@ -43,6 +43,28 @@ def test_help_imports_no_torch():
     assert fastbrain("--help", code=code).stdout.splitlines()[-1] == "False"
 
 
+def test_no_command_module_imports_heavy_packages():
+    """The rule of CONTRIBUTING.md: ``--help`` of a command imports its module and nothing else."""
+    heavy = ("torch", "transformers", "nilearn", "scipy", "pyarrow", "nibabel", "matplotlib")
+    code = f"""
+import importlib, pkgutil, sys
+import fastbrain.commands as commands
+known = set()
+for module in pkgutil.iter_modules(commands.__path__):
+    importlib.import_module(f"fastbrain.commands.{{module.name}}")
+    found = {{name for name in {heavy} if name in sys.modules}} - known
+    known |= found
+    print(module.name, *sorted(found))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    files = {file for recipes in cli.RECIPES.values() for file in recipes.values()}
+    files |= {name.replace("-", "_") for name in cli.COMMANDS}
+    assert files <= {line.split()[0] for line in lines}
+    assert [line for line in lines if " " in line] == []
+
+
 @pytest.mark.parametrize("args", [[], ["-h"], ["--help"]])
 def test_help_names_every_command(args, capsys):
     assert cli.main(args) == 0

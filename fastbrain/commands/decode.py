@@ -13,10 +13,6 @@ import tyro
 
 from .._environment import check_file
 from .._progress import say
-from ..brainllm.evaluate import is_brainllm_run, open_brainllm_run, write_brainllm
-from ..data import WindowLoader
-from ..llm4brain.decode import decode_windows
-from ..llm4brain.evaluate import open_run, write_texts
 from ._sampling import SamplingOptions
 from ._subjects import refuse_unknown_subject
 
@@ -41,6 +37,11 @@ class Config(SamplingOptions):
 
 def run(config: Config) -> None:
     """Decode the windows and write the texts."""
+    from ..brainllm.evaluate import is_brainllm_run, open_brainllm_run, write_brainllm
+    from ..data import WindowLoader
+    from ..llm4brain import decode_windows, open_run
+    from ..llm4brain.evaluate import write_texts
+
     if config.out is not None:
         check_file(config.out, function="decode")
     if is_brainllm_run(config.run):

@@ -15,7 +15,6 @@ from typing import Annotated
 import tyro
 
 from .._progress import say
-from ..llm4brain.push_to_hub import push_to_hub
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,8 @@ class Config:
 
 def run(config: Config) -> None:
     """Check the model, write its card and upload both."""
+    from ..llm4brain import push_to_hub
+
     metrics = config.run / "metrics.json"
     if not metrics.is_file():
         say("note: not evaluated yet, the card says so; fastbrain evaluate scores it")

@@ -17,10 +17,6 @@ import tyro
 from .._io import read_json
 from .._progress import say
 from ..data import RestDesign, read_resting, resting_study, simulate_rest, write_resting
-from ..integrations.peft import accelerate_peft
-from ..vqlm.evaluate import evaluate_vqlm
-from ..vqlm.training.config import VQLMConfig
-from ..vqlm.training.pipeline import train_vqlm
 from ._training import given, print_configuration
 
 
@@ -58,6 +54,11 @@ class Config:
 
 def run(config: Config) -> None:
     """Assemble the configuration, train and score."""
+    from ..integrations.peft import accelerate_peft
+    from ..vqlm.evaluate import evaluate_vqlm
+    from ..vqlm.training.config import VQLMConfig
+    from ..vqlm.training.pipeline import train_vqlm
+
     whole = VQLMConfig.from_dict(read_json(config.config)) if config.config else VQLMConfig()
     names = ("preset", "domain", "llm", "target", "kind", "question", "seed")
     whole = replace(whole, **given(config, *names))
