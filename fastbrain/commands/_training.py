@@ -30,7 +30,7 @@ class StoreOptions:
     resume: bool = False
     """Resume an interrupted run."""
     print_config: bool = False
-    """Print the whole configuration as JSON and stop."""
+    """Print the whole configuration as JSON and stop; STORE and RUN may be left out."""
 
 
 @dataclass(frozen=True)

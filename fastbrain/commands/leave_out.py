@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from .._arguments import checked
 from .._io import new_output, read_json, write_atomic, write_json
 from .._progress import say
 from .._runfiles import changed_entries, read_metrics
@@ -92,6 +93,7 @@ def run(config: Config) -> None:
     say(f"all people: {config.out / 'subjects.md'}")
 
 
+@checked
 def leave_subjects_out(
     plan: Plan,
     out: str | Path,

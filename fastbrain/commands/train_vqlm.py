@@ -49,7 +49,7 @@ class Config:
     resume: bool = False
     """Resume an interrupted run."""
     print_config: bool = False
-    """Print the whole configuration as JSON and stop."""
+    """Print the whole configuration as JSON and stop; STUDY and RUN may be left out."""
 
 
 def run(config: Config) -> None:
