@@ -180,6 +180,14 @@ def test_without_tyro(monkeypatch, capsys, name):
         assert "tyro must be installed" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("recipe", ["", *cli.RECIPES["train"]])
+def test_a_configuration_is_printed_without_store_and_run(recipe, capsys):
+    assert cli.main(["train", *recipe.split(), "--print-config"]) == 0
+    assert json.loads(capsys.readouterr().out)
+    assert cli.main(["train", *recipe.split(), "--resume"]) == 2
+    assert "Required options" in capsys.readouterr().err
+
+
 def test_help_names_what_goes_where(capsys):
     assert cli.main(["adapt", "--help"]) == 0
     assert "RUN STORE NEW-RUN" in capsys.readouterr().out
