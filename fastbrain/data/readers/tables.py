@@ -235,8 +235,8 @@ def _read(path: Path, separator: str) -> tuple[list[str], list[Row]]:
     columns = lines[0][1]
     if len(columns) == 1 and (other := _separator_in(columns[0])):
         raise CohortError(
-            f"table: {path} must have its cells separated by {separator}, got {other} in the header "
-            f"'{columns[0]:.80}'. Save it with {separator} in place of {other}."
+            f"table: {path} must have its cells separated by {separator}, got {other} in the "
+            f"header '{columns[0]:.80}'. Save it with {separator} in place of {other}."
         )
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
