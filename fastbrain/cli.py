@@ -136,7 +136,8 @@ def _run(name: str, rest: list[str], debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        print(f"fastbrain {name}: {_in_one_line(error)}", file=sys.stderr)
+        said = _in_one_line(error).removeprefix(f"{name.split()[0]}: ")
+        print(f"fastbrain {name}: {said}", file=sys.stderr)
         return 1
 
 
