@@ -118,7 +118,7 @@ class Audit:
             )
         otherwise = "split by what is shared, or give a reason to accept it (--allow-leak REASON)."
         if self.closed_set or not kinds <= set(_CLOSED):
-            return otherwise.capitalize()
+            return otherwise[:1].upper() + otherwise[1:]
         return (
             f"If the {self.texts} texts of the test part are a closed set that training may know, "
             "for example categories, prepare the store with --closed-set (closed_set=True). If "
