@@ -192,7 +192,9 @@ class World:
 
     def _language_model(self) -> Path:
         words = "a woman throws the guitar in park near what happens how old is this person ?"
-        return small_llm([f"{words} 0 1 2 3 4 5 6 7 8 9"], cache_dir=self.root / "llm", dim=32, steps=2)
+        return small_llm(
+            [f"{words} 0 1 2 3 4 5 6 7 8 9"], cache_dir=self.root / "llm", dim=32, steps=2
+        )
 
     def _recipe(self) -> RunConfig:
         return RunConfig(

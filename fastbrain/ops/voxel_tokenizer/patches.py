@@ -22,7 +22,7 @@ _offsets: WeakKeyDictionary[TokenGrid, _Tables] = WeakKeyDictionary()
 
 
 def constant_in_graphs(function: F) -> F:
-    """Mark a function whose result is a constant of a compiled graph.
+    """Mark a function: its result is a constant of a compiled graph.
 
     As ``torch.compiler.assume_constant_result``, but without the import of the compiler, which
     takes as long as that of torch.
