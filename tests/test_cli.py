@@ -338,9 +338,17 @@ def test_a_folder_in_place_of_an_output_is_refused_before_work(tmp_path, capsys)
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["run", "dry run"])
-def test_a_demo_needs_two_people(tmp_path, capsys, more):
-    assert cli.main(["demo", "--out", str(tmp_path / "demo"), "--subjects", "1", *more]) == 1
-    assert "--subjects must be 2 or more, got 1" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--subjects", "1"), "--subjects must be 2 or more, got 1"),
+        (("--derangements", "99"), "--derangements must be 100 or more, got 99"),
+    ],
+    ids=["subjects", "derangements"],
+)
+def test_a_demo_is_refused_before_it_starts(tmp_path, capsys, more, options, told):
+    assert cli.main(["demo", "--out", str(tmp_path / "demo"), *options, *more]) == 1
+    assert told in capsys.readouterr().err
     assert not (tmp_path / "demo").exists()
 
 

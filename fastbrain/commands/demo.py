@@ -110,6 +110,11 @@ def _design(config: Config) -> CohortDesign:
         raise ConfigError(
             f"demo: --subjects must be 2 or more, got {config.subjects}: one is never trained on."
         )
+    if config.derangements < 100:
+        raise ConfigError(
+            f"demo: --derangements must be 100 or more, got {config.derangements}: fewer give no "
+            "p-value below 0.01."
+        )
     return CohortDesign(subjects=config.subjects, snr=config.snr, seed=config.seed)
 
 
