@@ -193,6 +193,14 @@ def test_help_names_what_goes_where(capsys):
     assert "RUN STORE NEW-RUN" in capsys.readouterr().out
 
 
+def test_what_is_no_store_is_told_with_the_remedy(capsys, tmp_path):
+    for command in (["audit"], ["train"], ["train", "scmbm"], ["train", "brainllm"]):
+        options = [] if command == ["audit"] else [str(tmp_path / "out")]
+        assert cli.main([*command, str(tmp_path), *options]) == 1
+        assert "got none. Name a folder that fastbrain prepare wrote." in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_store_is_no_run(capsys, tmp_path):
     (tmp_path / "prepare.json").write_text("{}")
     for command in ("decode", "evaluate"):
@@ -368,3 +376,11 @@ def test_labels_may_have_their_prefix(key, values, plain):
     if key == "subject":
         with pytest.raises(SplitError, match=r"06.*7"):
             SplitOptions(test_subjects=values).splitter("prepare")([])
+
+
+@pytest.mark.parametrize("folds", [0, -3])
+def test_too_few_folds_are_named(folds):
+    from fastbrain.commands._splits import SplitOptions
+
+    with pytest.raises(SplitError, match=f"folds must be >= 3, got {folds}"):
+        SplitOptions(folds=folds).splitter("prepare")([])
