@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ._devices import device_fault
+
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, of every common file system and of Linux
 _PATH = f"a path with names of at most {_LONGEST_NAME} bytes, {_LONGEST_PATH} in all"
 _SCALARS: dict[Any, str] = {
@@ -33,13 +35,17 @@ _SCALARS: dict[Any, str] = {
 class Rule:
     """Rule for the values that one annotation allows: a description and a test.
 
-    `lists`: an array is converted to a list; `scalar`: a NumPy number to a Python number.
+    `lists`: an array is converted to a list; `scalar`: a NumPy number to a Python number;
+    `remedy`: what to do about a value that is not allowed.
     """
 
     words: str
     allows: Callable[[Any], bool]
     lists: bool = False
     scalar: bool = False
+    remedy: Callable[[Any], str | None] = lambda value: (
+        "Convert it, or check the order of the arguments."
+    )
 
 
 def rule_of(parameter: inspect.Parameter, scope: dict[str, Any]) -> Rule:
@@ -266,17 +272,6 @@ def _is_dense(value: Any) -> bool:
     )
 
 
-def _is_device(value: Any) -> bool:
-    import torch
-
-    if isinstance(value, torch.device):
-        return True
-    try:
-        return isinstance(value, str) and bool(torch.device(value))
-    except RuntimeError:
-        return False
-
-
 def _has(*names: str) -> Callable[[Any], bool]:
     return lambda value: (
         all(hasattr(value, name) for name in names) and not isinstance(value, (str, bytes, type))
@@ -287,7 +282,9 @@ _ANYTHING = Rule("anything", lambda value: True)
 _LABEL = Rule("a label that can be compared", _is_label)
 # rules by parameter name, used instead of the annotation
 _NAMED = {
-    "device": Rule("a device of torch such as 'cpu' or 'cuda:0'", _is_device),
+    "device": Rule(
+        "a device of this machine", lambda value: device_fault(value) is None, remedy=device_fault
+    ),
     "tokenizer": Rule("a tokenizer of transformers", _has("pad_token_id", "eos_token_id")),
     "llm": Rule("a language model of transformers", _has("get_input_embeddings", "config")),
 }

@@ -52,7 +52,8 @@ def checked(
         Type of the error raised.
     least : mapping of str to float, optional
         Smallest value of some parameters. A parameter named ``seed`` must not be negative; one
-        named ``llm``, ``tokenizer`` or ``device`` must be a valid object of that kind.
+        named ``llm`` or ``tokenizer`` must be a valid object of that kind, and one named ``device``
+        a device of this machine.
 
     Returns
     -------
@@ -155,8 +156,7 @@ def _check(
 ) -> None:
     if not rule.allows(value):
         raise error(
-            f"{function}: {name} must be {rule.words}, got {shown(value)}. "
-            "Convert it, or check the order of the arguments."
+            f"{function}: {name} must be {rule.words}, got {shown(value)}. {rule.remedy(value)}"
         )
     if least is not None and isinstance(value, numbers.Real) and float(value) < least:
         raise error(

@@ -1,4 +1,4 @@
-"""Checks of disk, folders and device before a long job starts."""
+"""Checks of disk, folders and processes before a long job starts."""
 
 from __future__ import annotations
 
@@ -90,28 +90,6 @@ def check_alone(function: str) -> None:
                 f"{function}: one process must run, got {name}={value}. Start the command without "
                 "torchrun, mpirun or srun; several GPUs are not used yet."
             )
-
-
-def check_device(device: str, *, function: str) -> None:
-    """Raise if a device is unknown to PyTorch or not present on this machine.
-
-    Raises
-    ------
-    InputError
-    """
-    import torch
-
-    try:
-        wanted = torch.device(device)
-        torch.empty(0, device=wanted)
-    except (RuntimeError, AssertionError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(
-            f"{function}: device must be one of this machine, got '{device}' ({reason}). Use cpu, "
-            "or see fastbrain doctor."
-        ) from error
-    if wanted.type == "meta":
-        raise InputError(f"{function}: device must hold values, got 'meta'. Use cpu or cuda.")
 
 
 def check_cache(function: str) -> Path:

@@ -137,16 +137,16 @@ def json_text(value: Any) -> str:
 
 def read_json(path: str | Path) -> Any:
     """Read JSON from any source; a damaged file raises :class:`CohortError` with its name."""
-    path = Path(path)
     try:
-        if path.stat().st_size > _JSON_CAP:
+        if (path := Path(path)).stat().st_size > _JSON_CAP:
             raise CohortError(f"read_json: {path} must be at most 64 MiB. Is it really JSON?")
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except CohortError:
         raise
     except (OSError, ValueError, RecursionError) as error:
         # ValueError: not UTF-8, not JSON, or an integer with thousands of digits
-        raise CohortError(f"read_json: {path} must be readable JSON, got '{error}'.") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CohortError(f"read_json: {path} must be readable JSON, got '{reason}'.") from error
 
 
 def sha256(path: str | Path) -> str:

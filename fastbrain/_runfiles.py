@@ -144,9 +144,14 @@ def read_manifest(run: str | Path, *, function: str) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        `run` is a voxel store, training is not finished, or the file is damaged.
+        `run` is no folder or a voxel store, training is not finished, or the file is damaged.
     """
     path = Path(run) / "manifest.json"
+    if not Path(run).is_dir():
+        raise CheckpointError(
+            f"{function}: {run} must be a run folder, got no folder. Name one that fastbrain train "
+            "wrote."
+        )
     if (Path(run) / "prepare.json").is_file():
         raise CheckpointError(
             f"{function}: {run} must be a run folder, got a voxel store. Name the folder that "

@@ -6,10 +6,13 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any
 
 from . import __version__
-from ._environment import check_alone, check_device
+from ._devices import check_device
+from ._environment import check_alone
 from ._threads import share_cores
 from .errors import FastbrainError, MissingPartError
 
@@ -133,7 +136,8 @@ def _run(name: str, rest: list[str], debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        print(f"fastbrain {name}: {_in_one_line(error)}", file=sys.stderr)
+        said = _in_one_line(error).removeprefix(f"{name.split()[0]}: ")
+        print(f"fastbrain {name}: {said}", file=sys.stderr)
         return 1
 
 
@@ -151,13 +155,23 @@ def _parsed(name: str, module: Any, rest: list[str]) -> Any:
         import tyro
     except ImportError:
         return module.Config(json="--json" in rest)
+    options = {}
+    if any(a.replace("_", "-") == "--print-config" for a in rest):
+        options["default"] = _without_folders(module.Config)
     return tyro.cli(
         module.Config,
         args=rest,
         prog=f"fastbrain {name}",
         description=module.__doc__,
         config=(tyro.conf.OmitArgPrefixes,),
+        **options,
     )
+
+
+def _without_folders(config: Any) -> Any:
+    """Make the options of a command that prints its configuration: it needs no store and no run."""
+    needed = [field.name for field in fields(config) if field.default is MISSING]
+    return config(**{name: Path(name) for name in needed})
 
 
 def _in_one_line(error: Exception) -> str:

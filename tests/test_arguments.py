@@ -76,7 +76,7 @@ ALLOWED = {
     "reader": [_File()],
     "free": [object()],
     "seed": [0],
-    "device": ["cuda:1", torch.device("cpu")],
+    "device": ["cpu:0", torch.device("cpu")],
     "unknown": [object()],
 }
 REFUSED = {
@@ -99,7 +99,7 @@ REFUSED = {
     "function": [3],
     "reader": [object()],
     "seed": [-1, 2**70],
-    "device": ["gpu", "", 0, 2**70],
+    "device": ["gpu", "cuda:99", "meta", "", 0, 2**70],
 }
 
 

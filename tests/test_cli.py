@@ -43,6 +43,28 @@ def test_help_imports_no_torch():
     assert fastbrain("--help", code=code).stdout.splitlines()[-1] == "False"
 
 
+def test_no_command_module_imports_heavy_packages():
+    """The rule of CONTRIBUTING.md: ``--help`` of a command imports its module and nothing else."""
+    heavy = ("torch", "transformers", "nilearn", "scipy", "pyarrow", "nibabel", "matplotlib")
+    code = f"""
+import importlib, pkgutil, sys
+import fastbrain.commands as commands
+known = set()
+for module in pkgutil.iter_modules(commands.__path__):
+    importlib.import_module(f"fastbrain.commands.{{module.name}}")
+    found = {{name for name in {heavy} if name in sys.modules}} - known
+    known |= found
+    print(module.name, *sorted(found))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    files = {file for recipes in cli.RECIPES.values() for file in recipes.values()}
+    files |= {name.replace("-", "_") for name in cli.COMMANDS}
+    assert files <= {line.split()[0] for line in lines}
+    assert [line for line in lines if " " in line] == []
+
+
 @pytest.mark.parametrize("args", [[], ["-h"], ["--help"]])
 def test_help_names_every_command(args, capsys):
     assert cli.main(args) == 0
@@ -158,9 +180,25 @@ def test_without_tyro(monkeypatch, capsys, name):
         assert "tyro must be installed" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("recipe", ["", *cli.RECIPES["train"]])
+def test_a_configuration_is_printed_without_store_and_run(recipe, capsys):
+    assert cli.main(["train", *recipe.split(), "--print-config"]) == 0
+    assert json.loads(capsys.readouterr().out)
+    assert cli.main(["train", *recipe.split(), "--resume"]) == 2
+    assert "Required options" in capsys.readouterr().err
+
+
 def test_help_names_what_goes_where(capsys):
     assert cli.main(["adapt", "--help"]) == 0
     assert "RUN STORE NEW-RUN" in capsys.readouterr().out
+
+
+def test_what_is_no_store_is_told_with_the_remedy(capsys, tmp_path):
+    for command in (["audit"], ["train"], ["train", "scmbm"], ["train", "brainllm"]):
+        options = [] if command == ["audit"] else [str(tmp_path / "out")]
+        assert cli.main([*command, str(tmp_path), *options]) == 1
+        assert "got none. Name a folder that fastbrain prepare wrote." in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_is_no_run(capsys, tmp_path):
@@ -308,9 +346,17 @@ def test_a_folder_in_place_of_an_output_is_refused_before_work(tmp_path, capsys)
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["run", "dry run"])
-def test_a_demo_needs_two_people(tmp_path, capsys, more):
-    assert cli.main(["demo", "--out", str(tmp_path / "demo"), "--subjects", "1", *more]) == 1
-    assert "--subjects must be 2 or more, got 1" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--subjects", "1"), "--subjects must be 2 or more, got 1"),
+        (("--derangements", "99"), "--derangements must be 100 or more, got 99"),
+    ],
+    ids=["subjects", "derangements"],
+)
+def test_a_demo_is_refused_before_it_starts(tmp_path, capsys, more, options, told):
+    assert cli.main(["demo", "--out", str(tmp_path / "demo"), *options, *more]) == 1
+    assert told in capsys.readouterr().err
     assert not (tmp_path / "demo").exists()
 
 
@@ -330,3 +376,11 @@ def test_labels_may_have_their_prefix(key, values, plain):
     if key == "subject":
         with pytest.raises(SplitError, match=r"06.*7"):
             SplitOptions(test_subjects=values).splitter("prepare")([])
+
+
+@pytest.mark.parametrize("folds", [0, -3])
+def test_too_few_folds_are_named(folds):
+    from fastbrain.commands._splits import SplitOptions
+
+    with pytest.raises(SplitError, match=f"folds must be >= 3, got {folds}"):
+        SplitOptions(folds=folds).splitter("prepare")([])

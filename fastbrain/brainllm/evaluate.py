@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from .._arguments import checked
 from .._runfiles import read_manifest
 from ..data import VoxelStore
 from ..decoding import Sampling
@@ -33,6 +34,7 @@ def is_brainllm_run(run: str | Path) -> bool:
         return False
 
 
+@checked
 def open_brainllm_run(
     run: str | Path, *, store: str | Path | None = None, device: str = "cpu"
 ) -> tuple[SavedBrainLLM, VoxelStore, dict[str, Any]]:
@@ -88,6 +90,7 @@ def write_brainllm(
 
 
 @one_thread()
+@checked
 def evaluate_brainllm_run(
     run: str | Path,
     *,

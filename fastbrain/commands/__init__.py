@@ -1,1 +1,1 @@
-"""One module a subcommand, imported when it is called."""
+"""One module a subcommand, imported when it is called; see CONTRIBUTING.md for its imports."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ..decoding.sampling import Sampling
+if TYPE_CHECKING:
+    from ..decoding.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class SamplingOptions:
 
     def sampling(self) -> Sampling:
         """Convert the options to :class:`Sampling`."""
+        from ..decoding.sampling import Sampling
+
         return Sampling(
             method=self.method,
             max_new_tokens=self.max_tokens,

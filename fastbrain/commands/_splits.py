@@ -64,7 +64,7 @@ class SplitOptions:
             )
         if self.folds is not None:
             folds, fold = self.folds, self.fold
-            if not 0 <= fold < folds:
+            if not 0 <= fold < max(folds, 1):  # too few folds are refused by split_folds
                 raise ConfigError(f"{command}: --fold must be 0..{folds - 1}, got {fold}.")
             return lambda trials: split_folds(trials, key, folds=folds, closed_set=self.closed_set)[
                 fold

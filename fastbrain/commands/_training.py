@@ -32,7 +32,7 @@ class StoreOptions:
     log: tuple[str, ...] = ()
     """Trackers that get the numbers of every epoch: tensorboard, wandb, trackio."""
     print_config: bool = False
-    """Print the whole configuration as JSON and stop."""
+    """Print the whole configuration as JSON and stop; STORE and RUN may be left out."""
 
 
 @dataclass(frozen=True)

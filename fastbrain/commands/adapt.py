@@ -15,8 +15,7 @@ import tyro
 
 from .._progress import say
 from ..data import VoxelStore
-from ..llm4brain.training.few_shot import ADAPT, adapt, plan_few_shot
-from ..training.trackers import check_trackers
+from ._training import given
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ class Config:
     """For a model without a table of subjects: kind of parameters fitted for the person."""
     adapters: bool = False
     """Also tune the low-rank adapters; this changes the decoding of earlier people too."""
-    epochs: int = ADAPT.epochs
-    """Passes over the runs."""
+    epochs: int | None = None
+    """Passes over the runs; default: as configured (20)."""
     allow_leak: str | None = None
     """Reason why a leak found by the audit is acceptable; included in every report."""
     device: str = "cpu"
@@ -53,6 +52,9 @@ class Config:
 
 def run(config: Config) -> None:
     """Print which runs adapt and which are scored, then train."""
+    from ..llm4brain.training.few_shot import ADAPT, adapt, plan_few_shot
+    from ..training.trackers import check_trackers
+
     check_trackers(config.log, function="adapt")
     store = VoxelStore.open(config.store)
     plan = plan_few_shot(store, config.subject, config.runs, score_runs=config.score_runs)
@@ -71,7 +73,7 @@ def run(config: Config) -> None:
         score_runs=config.score_runs,
         kind=config.kind,
         adapters=config.adapters,
-        config=replace(ADAPT, epochs=config.epochs),
+        config=replace(ADAPT, **given(config, "epochs")),
         allow_leak=config.allow_leak,
         device=config.device,
         log=config.log,

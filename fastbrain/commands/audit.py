@@ -49,7 +49,7 @@ def run(config: Config) -> int:
     if audit.clean or audit.allowed is not None:
         say("no part knows of another" if audit.clean else f"leaks allowed: {audit.allowed}")
         return 0
-    say("the split leaks: do not train on it, or say why it does not matter (--allow-leak)")
+    say(f"training refuses this split. {audit.remedy()}")
     return 1
 
 
@@ -72,7 +72,7 @@ def audit_table(audit: Audit) -> str:
         lines += [f"{'':<13}{a} and {b}" + f"  {what}" * bool(what) for a, b, what in leak.examples]
     found = {leak.kind for _, leak in rows}
     for kind, meaning in KINDS.items():
-        if kind not in found:
+        if kind not in found and (kind != "closed" or audit.closed_set):
             verdict = "not known" if kind in audit.unchecked else "none"
             lines.append(f"{verdict:<10} {meaning}")
     return "\n".join(lines)

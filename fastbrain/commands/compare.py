@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from .._environment import check_file
 from .._io import write_json
 from .._progress import say
-from ..evaluation.report.compare_runs import Comparison, compare_runs
-from ..evaluation.report.table import TITLES, aligned
+
+if TYPE_CHECKING:
+    from ..evaluation import Comparison
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Config:
 
 def run(config: Config) -> None:
     """Compare the runs and print the table."""
+    from ..evaluation import compare_runs
+
     if config.out is not None:
         check_file(config.out, function="compare")
     found = compare_runs(config.runs, seed=config.seed)
@@ -44,6 +47,8 @@ def run(config: Config) -> None:
 
 def comparison_table(found: Comparison) -> str:
     """Format the differences to the first run as aligned text."""
+    from ..evaluation.report.table import TITLES, aligned
+
     rows = [
         {
             "run": d.run,

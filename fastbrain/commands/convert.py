@@ -16,7 +16,6 @@ import tyro
 from .._environment import check_file
 from .._progress import say
 from ..errors import OutputExistsError
-from ..llm4brain.published_weights import convert_pickle
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,8 @@ class Config:
 
 def run(config: Config) -> None:
     """Convert the file and print the output path."""
+    from ..llm4brain import convert_pickle
+
     if config.out.exists():
         raise OutputExistsError(
             f"convert: {config.out} must not exist yet. Remove it, or choose another name."

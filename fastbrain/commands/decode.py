@@ -18,7 +18,6 @@ import tyro
 from .._environment import check_file
 from .._io import write_atomic, write_json
 from .._progress import say
-from ..inference import decode
 from ._sampling import SamplingOptions
 
 
@@ -57,6 +56,8 @@ class Config(SamplingOptions):
 
 def run(config: Config) -> None:
     """Decode the windows and write the texts."""
+    from ..inference import decode
+
     if config.out is not None:
         check_file(config.out, function="decode")
     found = decode(

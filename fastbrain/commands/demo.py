@@ -11,6 +11,7 @@ import shutil
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .._environment import check_environment
 from .._io import new_output, read_json, write_atomic
@@ -27,16 +28,10 @@ from ..data import (
 )
 from ..data.simulate.captions import QUESTION, all_meanings
 from ..errors import ConfigError
-from ..evaluation import Evaluation
-from ..evaluation.report.html import ReportParts
-from ..evaluation.report.table import metrics_table
-from ..llm4brain.config import EncoderConfig, LLM4BrainConfig, QFormerConfig
-from ..llm4brain.evaluate import evaluate_run
-from ..llm4brain.training.pipeline import train_llm4brain
-from ..llm4brain.training.presets import preset
-from ..llm4brain.training.run_config import RunConfig
-from ..nn.config import VideoConfig
-from ..training import OptimConfig
+
+if TYPE_CHECKING:
+    from ..evaluation import Evaluation
+    from ..llm4brain.training import RunConfig
 
 _NEEDED_BYTES = 4e8
 
@@ -75,6 +70,11 @@ def run(config: Config) -> None:
     check_environment(config.out, needed_bytes=needed, cache=config.llm is None, function="demo")
     if config.overwrite and (config.out / "demo").is_file():
         shutil.rmtree(config.out)  # the marker shows that an earlier demo made this folder
+    from ..evaluation import ReportParts
+    from ..evaluation.report.table import metrics_table
+    from ..llm4brain import evaluate_run
+    from ..llm4brain.training import train_llm4brain
+
     started = time.monotonic()
     out = new_output(config.out, resume=config.resume)
     write_atomic(out / "demo", "Made by fastbrain demo.\n")
@@ -83,11 +83,12 @@ def run(config: Config) -> None:
     write_atomic(corpus, "\n".join(m.caption for m in all_meanings()) + "\n")
     run_dir = out / "run"
     train_llm4brain(store, run_dir, _recipe(config, corpus), resume=config.resume)
+    trained = round(time.monotonic() - started, 1)
     result = evaluate_run(
         run_dir,
         count=config.derangements,
         seed=config.seed,
-        facts={"snr": config.snr, "seconds": round(time.monotonic() - started, 1)},
+        facts={"snr": config.snr, "seconds_before_evaluation": trained},
         parts=ReportParts(
             title="fastbrain demo: an unseen person, unseen clips",
             lead=f"Simulated cohort of {config.subjects} people at SNR {config.snr:g}. "
@@ -100,13 +101,19 @@ def run(config: Config) -> None:
     print(_examples(result))
     print()
     print(metrics_table(result.scores, derangements=config.derangements))
-    say(f"{result.facts['seconds']:.0f} s; report: {out / 'report.html'}")
+    whole = time.monotonic() - started
+    say(f"{whole:.0f} s, {whole - trained:.0f} s of them evaluation; report: {out / 'report.html'}")
 
 
 def _design(config: Config) -> CohortDesign:
     if config.subjects < 2:
         raise ConfigError(
             f"demo: --subjects must be 2 or more, got {config.subjects}: one is never trained on."
+        )
+    if config.derangements < 100:
+        raise ConfigError(
+            f"demo: --derangements must be 100 or more, got {config.derangements}: fewer give no "
+            "p-value below 0.01."
         )
     return CohortDesign(subjects=config.subjects, snr=config.snr, seed=config.seed)
 
@@ -147,6 +154,10 @@ def _store(config: Config, out: Path) -> VoxelStore:
 
 def _recipe(config: Config, corpus: Path) -> RunConfig:
     """Make a configuration that trains in about five minutes on two cores."""
+    from ..llm4brain import EncoderConfig, LLM4BrainConfig, QFormerConfig, VideoConfig
+    from ..llm4brain.training import RunConfig, preset
+    from ..training import OptimConfig
+
     return RunConfig(
         llm=config.llm,
         corpus=str(corpus),

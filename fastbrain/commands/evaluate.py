@@ -13,9 +13,6 @@ from typing import Annotated, Literal
 import tyro
 
 from .._progress import say
-from ..brainllm.evaluate import evaluate_brainllm_run, is_brainllm_run
-from ..evaluation.report.table import metrics_table
-from ..llm4brain.evaluate import evaluate_run
 from ._sampling import SamplingOptions
 from ._subjects import refuse_unknown_subject
 
@@ -40,6 +37,10 @@ class Config(SamplingOptions):
 
 def run(config: Config) -> None:
     """Evaluate and print the scores."""
+    from ..brainllm.evaluate import evaluate_brainllm_run, is_brainllm_run
+    from ..evaluation.report.table import metrics_table
+    from ..llm4brain import evaluate_run
+
     if is_brainllm_run(config.run):
         refuse_unknown_subject("evaluate", config.unknown_subject)
         judge = evaluate_brainllm_run

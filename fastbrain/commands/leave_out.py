@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from .._arguments import checked
 from .._io import new_output, read_json, write_atomic, write_json
 from .._progress import say
 from .._runfiles import changed_entries, read_metrics
@@ -21,11 +22,11 @@ from ..data import Split, VoxelStore, split_subject_folds, write_store
 from ..data.readers.events import Trial
 from ..data.store.plan import StorePlan
 from ..errors import CheckpointError, ConfigError
-from ..evaluation import Score, mean_over_people, subject_table
-from ..llm4brain.evaluate import evaluate_run
-from ..llm4brain.training.pipeline import train_llm4brain
-from ..llm4brain.training.run_config import RunConfig
 from ._preparation import PreparationOptions
+
+if TYPE_CHECKING:
+    from ..evaluation import Score
+    from ..llm4brain.training import RunConfig
 
 Plan = Callable[[Callable[[list[Trial]], Split]], StorePlan]
 
@@ -62,6 +63,9 @@ class Config(PreparationOptions):
 
 def run(config: Config) -> None:
     """Run all folds, then print the scores of all people in one table."""
+    from ..evaluation import mean_over_people, subject_table
+    from ..llm4brain.training import RunConfig
+
     if config.config and config.preset:
         raise ConfigError("leave-out: --config and --preset must not both be given. Use one.")
     if config.config:
@@ -89,6 +93,7 @@ def run(config: Config) -> None:
     say(f"all people: {config.out / 'subjects.md'}")
 
 
+@checked
 def leave_subjects_out(
     plan: Plan,
     out: str | Path,
@@ -135,6 +140,10 @@ def leave_subjects_out(
     SplitError
         Fewer than two people, or more folds than people.
     """
+    from ..evaluation import Score, mean_over_people, subject_table
+    from ..llm4brain import evaluate_run
+    from ..llm4brain.training import RunConfig, train_llm4brain
+
     config = config or RunConfig()
 
     def splits(trials: list[Trial]) -> tuple[Split, ...]:

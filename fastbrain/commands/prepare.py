@@ -47,7 +47,7 @@ def run(config: Config) -> None:
         audit = audit_trials(plan.trials, plan.split)
         print(f"{'audit':<12} {audit.summary()}")
         if not audit.clean:
-            say("note: training refuses a split that leaks; see fastbrain audit and --closed-set")
+            say(f"note: training refuses this split. {audit.remedy()}")
     if config.dry_run:
         for note in plan.notes():
             say(f"note: {note}")

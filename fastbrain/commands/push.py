@@ -15,7 +15,8 @@ from typing import Annotated
 import tyro
 
 from .._progress import say
-from ..llm4brain.push_to_hub import push_to_hub
+from .._runfiles import read_manifest
+from ..errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Config:
 
 def run(config: Config) -> None:
     """Check the model, write its card and upload both."""
+    from ..llm4brain import push_to_hub
+
+    kind = read_manifest(config.run, function="push").get("kind")
+    if kind is not None:
+        raise CheckpointError(f"push: {config.run} must be a run of LLM4Brain, got one of {kind}.")
     metrics = config.run / "metrics.json"
     if not metrics.is_file():
         say("note: not evaluated yet, the card says so; fastbrain evaluate scores it")

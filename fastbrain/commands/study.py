@@ -99,7 +99,7 @@ def run(config: Config) -> None:
     for name, value in {**_described(study), "audit": audit.summary()}.items():
         print(f"{name:<12} {value}")
     if not audit.clean:
-        say("note: training refuses a split that leaks; see --closed-set and --new-stimuli")
+        say(f"note: training refuses this split. {audit.remedy()} See --new-stimuli.")
     if len(study.absent):
         say(f"note: {len(study.absent)} images are absent. {dataset.how_to_fetch()}")
     study.save(config.out)

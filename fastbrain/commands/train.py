@@ -16,11 +16,6 @@ from .._io import read_json
 from .._progress import say
 from ..data import VoxelStore
 from ..errors import ConfigError
-from ..llm4brain.training import audit_run, split_target
-from ..llm4brain.training.pipeline import notes_on, train_llm4brain
-from ..llm4brain.training.run_config import RunConfig
-from ..llm4brain.training.stimuli import with_stimulus
-from ..training.trackers import check_trackers
 from ._training import (
     TrainOptions,
     describe_trials,
@@ -49,6 +44,11 @@ class Config(TrainOptions):
 
 def run(config: Config) -> None:
     """Assemble the configuration, then train."""
+    from ..llm4brain.training import RunConfig, audit_run, split_target, train_llm4brain
+    from ..llm4brain.training.pipeline import notes_on
+    from ..llm4brain.training.stimuli import with_stimulus
+    from ..training.trackers import check_trackers
+
     if config.config and config.preset:
         raise ConfigError("train: --config and --preset must not both be given. Use one of them.")
     if config.config:

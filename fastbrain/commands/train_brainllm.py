@@ -9,10 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from .._io import read_json
-from ..brainllm.training.pipeline import BrainLLMRunConfig, audit_brainllm, train_brainllm_run
-from ..brainllm.training.presets import brainllm_preset
 from ..data import VoxelStore
-from ..training.trackers import check_trackers
 from ._training import (
     TrainOptions,
     describe_trials,
@@ -35,6 +32,10 @@ class Config(TrainOptions):
 
 def run(config: Config) -> None:
     """Assemble the configuration, then train."""
+    from ..brainllm.training import brainllm_preset
+    from ..brainllm.training.pipeline import BrainLLMRunConfig, audit_brainllm, train_brainllm_run
+    from ..training.trackers import check_trackers
+
     whole = BrainLLMRunConfig.from_dict(read_json(config.config) if config.config else {})
     if config.preset is not None:
         whole = replace(whole, training=brainllm_preset(config.preset))

@@ -13,8 +13,6 @@ from pathlib import Path
 from .._io import read_json
 from .._progress import say
 from ..data import VoxelStore
-from ..llm4brain.training.pretrain_encoder import WEIGHTS, ScmbmConfig, train_scmbm
-from ..training.trackers import check_trackers
 from ._training import StoreOptions, print_configuration
 
 
@@ -30,6 +28,9 @@ class Config(StoreOptions):
 
 def run(config: Config) -> None:
     """Assemble the configuration, then train."""
+    from ..llm4brain.training.pretrain_encoder import WEIGHTS, ScmbmConfig, train_scmbm
+    from ..training.trackers import check_trackers
+
     whole = ScmbmConfig.from_dict(read_json(config.config)) if config.config else ScmbmConfig()
     if config.epochs is not None:
         whole = replace(whole, stage=replace(whole.stage, epochs=config.epochs))

@@ -17,11 +17,6 @@ import tyro
 from .._io import read_json
 from .._progress import say
 from ..data import RestDesign, read_resting, resting_study, simulate_rest, write_resting
-from ..integrations.peft import accelerate_peft
-from ..training.trackers import check_trackers
-from ..vqlm.evaluate import evaluate_vqlm
-from ..vqlm.training.config import VQLMConfig
-from ..vqlm.training.pipeline import train_vqlm
 from ._training import given, print_configuration
 
 
@@ -56,11 +51,17 @@ class Config:
     log: tuple[str, ...] = ()
     """Trackers that get the numbers of every epoch: tensorboard, wandb, trackio."""
     print_config: bool = False
-    """Print the whole configuration as JSON and stop."""
+    """Print the whole configuration as JSON and stop; STUDY and RUN may be left out."""
 
 
 def run(config: Config) -> None:
     """Assemble the configuration, train and score."""
+    from ..integrations.peft import accelerate_peft
+    from ..training.trackers import check_trackers
+    from ..vqlm.evaluate import evaluate_vqlm
+    from ..vqlm.training.config import VQLMConfig
+    from ..vqlm.training.pipeline import train_vqlm
+
     whole = VQLMConfig.from_dict(read_json(config.config)) if config.config else VQLMConfig()
     names = ("preset", "domain", "llm", "target", "kind", "question", "seed")
     whole = replace(whole, **given(config, *names))

@@ -14,6 +14,7 @@ from .model_card import card_text
 from .saving import FILES, read_described
 
 SHARED = (*FILES, "manifest.json", "README.md")
+_NO_CONNECTION = {"TransportError", "ConnectionError", "TimeoutError", "Timeout"}
 
 
 @checked
@@ -57,9 +58,11 @@ def push_to_hub(
     MissingPartError
         huggingface_hub is not installed.
     InputError
-        `metrics` is not a ``metrics.json`` of fastbrain, or the hub is unreachable or rejects the
-        model.
+        `metrics` is not a ``metrics.json`` of fastbrain, `name` has no owner, or the hub cannot be
+        reached or rejects the model.
     """
+    if len(parts := name.split("/")) != 2 or not all(parts):
+        raise InputError(f"push_to_hub: name must be owner/model, got '{name}'. Add the owner.")
     root = Path(folder)
     described = read_described(root)
     scores = () if metrics is None else _scores(metrics)
@@ -84,13 +87,28 @@ def push_to_hub(
                 commit_message="Model of fastbrain",
             )
         except Exception as error:  # error of the network, the hub or the name
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"push_to_hub: the hub must be reachable and take '{name}', got "
-                f"{type(error).__name__}: {reason}. Look at the network, the name and the login "
-                "(hf auth login)."
-            ) from error
+            raise InputError(_refusal(error, name)) from error
     return str(getattr(done, "commit_url", done))
+
+
+def _refusal(error: Exception, name: str) -> str:
+    # by name: the client of the hub uses another HTTP library in each of its major versions
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    if "OfflineModeIsEnabled" in kinds:
+        return (
+            "push_to_hub: the hub must be reachable, but HF_HUB_OFFLINE is set. Nothing was "
+            "uploaded: unset it and run this again."
+        )
+    if kinds & _NO_CONNECTION:
+        return (
+            f"push_to_hub: the hub must be reachable, got no connection ({reason}). Nothing was "
+            "uploaded: run this again on a machine that is online."
+        )
+    return (
+        f"push_to_hub: the hub must take '{name}', got {reason}. Look at the name and the login "
+        "(hf auth login)."
+    )
 
 
 def _scores(path: str | Path) -> list[dict[str, Any]]:

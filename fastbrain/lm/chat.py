@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._arguments import checked
 from ..errors import InputError
 from .sources import find_model, load_processor, load_weights_of
 
@@ -93,6 +94,7 @@ def answer_clips(
     return answers
 
 
+@checked
 def load_video_llm(name_or_path: str, *, device: str = "cpu") -> tuple[Any, Any]:
     """Load a frozen video language model with its processor; custom code is refused.
 

@@ -21,12 +21,13 @@ _DTYPES = ("float32", "bfloat16", "float16")
 
 
 @checked
-def attention_choice(device: str = "cuda") -> tuple[str, str]:
+def attention_choice(kind: str = "cuda") -> tuple[str, str]:
     """Choose the attention implementation of the LLM and state the reason.
 
     Parameters
     ----------
-    device : str
+    kind : str
+        Kind of the device, which need not be present.
 
     Returns
     -------
@@ -35,7 +36,7 @@ def attention_choice(device: str = "cuda") -> tuple[str, str]:
     """
     import torch
 
-    if not str(device).startswith("cuda"):
+    if not kind.startswith("cuda"):
         return "sdpa", "the model is on the CPU"
     if not torch.cuda.is_available():
         return "sdpa", "no CUDA GPU was found"
@@ -83,7 +84,7 @@ def load_llm(
     _one_of("dtype", dtype, _DTYPES)
     _one_of("attn", attn, ("auto", "sdpa", "eager", "flash_attention_2"))
     if attn == "auto":
-        attn = attention_choice(device)[0]
+        attn = attention_choice(str(device))[0]
     if attn == "flash_attention_2" and dtype == "float32":
         attn = "sdpa"  # flash attention has no fp32 kernel
     source = find_model(name_or_path, function="load_llm")

@@ -25,6 +25,12 @@ def read_whole(root: Path, files: Sequence[str], *, function: str) -> Any:
     CheckpointError
         A file is missing or damaged, or the manifest lists other files than `files`.
     """
+    if not (root / "manifest.json").is_file():
+        found = "a folder without manifest.json" if root.is_dir() else "no folder"
+        raise CheckpointError(
+            f"{function}: {root} must be a saved model, got {found}. Name the folder 'model' of a "
+            "finished run."
+        )
     try:
         manifest = read_json(root / "manifest.json")
         if not isinstance(manifest, dict) or sorted(manifest) != sorted(files):

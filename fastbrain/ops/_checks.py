@@ -78,7 +78,7 @@ def tensor(
     if value.is_meta:
         raise InputError(
             f"{function}: {name} must hold values, got a tensor on the meta device. "
-            "Load its weights first."
+            "Load the weights, or make it on the CPU or a GPU."
         )
 
 

@@ -93,7 +93,7 @@ def recording_codes(coder: VQAutoencoder, series: npt.NDArray[Any], frames: int)
             f"{series.shape}."
         )
     coder.eval()
-    values = torch.as_tensor(np.asarray(series), dtype=torch.float32)
+    values = torch.tensor(np.asarray(series), dtype=torch.float32)
     whole = values.shape[1] // patch * patch
     parts = [
         coder.codes(values[None, :, s : min(s + frames, whole)].to(coder.center.device))[0]

@@ -7,9 +7,10 @@ import importlib
 
 import pytest
 import torch
+from torch.utils._pytree import tree_map_only
 
 from fastbrain import ops
-from fastbrain.errors import BackendError
+from fastbrain.errors import BackendError, InputError
 from fastbrain.ops import _dispatch
 from fastbrain.ops._cases import Case, all_cases
 from fastbrain.ops._selftest import CHAIN, RELATIVE, check
@@ -179,6 +180,15 @@ def test_compiles_to_one_graph_with_the_same_result(case):
     )
     for got, expected in zip(compiled.outcome(case.inputs()), eager, strict=True):
         torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("op", FIRST)
+def test_tensors_without_values_are_refused_alike(op):
+    call = FIRST[op].inputs()
+    args, options = tree_map_only(torch.Tensor, lambda t: t.to("meta"), (call.args, call.options))
+    told = f"{op}: .* must hold values, got a tensor on the meta device. Load the weights"
+    with pytest.raises(InputError, match=told):
+        FIRST[op].function(*args, **options)
 
 
 @pytest.mark.parametrize("op", ["tokenize_voxels", "lora_linear"])

@@ -180,7 +180,7 @@ def of_models(w: World) -> dict[str, Callable[[], Arguments]]:
     linear = nn.Linear(2, 2)
     return {
         "adapters_off": lambda: {"module": w.model},
-        "attention_choice": lambda: {"device": "cpu"},
+        "attention_choice": lambda: {"kind": "cpu"},
         "brain_decoder": lambda: {"config": BrainLLMConfig(features=3), "out": 4},
         "brain_positions": lambda: {"centers_mm": _normal(3, 3), "dim": 12},
         "continue_codes": lambda: {

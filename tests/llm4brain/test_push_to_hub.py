@@ -15,6 +15,7 @@ from fastbrain.errors import CheckpointError, InputError
 from fastbrain.llm4brain import ModelCard, from_pretrained, push_to_hub, save_pretrained
 
 hub = pytest.importorskip("huggingface_hub")
+errors = pytest.importorskip("huggingface_hub.errors")
 CARD = ModelCard(
     llm="meta-llama/Llama-3.2-1B",
     tr=2.0,
@@ -134,6 +135,38 @@ def test_nothing_damaged_is_uploaded(saved, remote):
     (folder / "model.safetensors").write_bytes(bytes(whole))
     with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         push_to_hub(folder, "lab/model")
+    assert not remote.created
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (errors.OfflineModeIsEnabled("no"), "HF_HUB_OFFLINE is set. Nothing was uploaded: un"),
+        (
+            type("ConnectError", (type("TransportError", (Exception,), {}),), {})("no\nname"),
+            r"got no connection \(ConnectError: no name\). Nothing was uploaded: run this again",
+        ),
+        (ConnectionError("reset"), r"got no connection \(ConnectionError: reset\)"),
+        (TimeoutError("late"), r"got no connection \(TimeoutError: late\)"),
+        (ValueError("401"), r"must take 'lab/model', got ValueError: 401. Look at the name and"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_what_the_hub_refuses_is_told_in_one_line(saved, monkeypatch, error, told):
+    def refuse(*args, **options):
+        raise error
+
+    monkeypatch.setattr(hub, "HfApi", lambda token: SimpleNamespace(create_repo=refuse))
+    before = sorted(saved[1].parent.rglob("*"))
+    with pytest.raises(InputError, match=told) as caught:
+        push_to_hub(saved[1], "lab/model")
+    assert "\n" not in str(caught.value)
+    assert sorted(saved[1].parent.rglob("*")) == before
+
+
+def test_a_model_on_the_hub_has_an_owner(saved, remote):
+    with pytest.raises(InputError, match="name must be owner/model, got 'model'"):
+        push_to_hub(saved[1], "model")
     assert not remote.created
 
 

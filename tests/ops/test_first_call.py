@@ -41,3 +41,9 @@ def test_the_first_call_may_be_compiled(op):
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-2000:]
+
+
+def test_the_compiler_is_imported_by_those_who_compile():
+    code = "import fastbrain.llm4brain.training, sys; print('torch._dynamo' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"

@@ -27,6 +27,7 @@ from .checks import (
     shared_field,
     shared_samples,
     shared_scans,
+    shorten,
     sizes_of,
 )
 from .fit_scope import FitScope, outside_training
@@ -34,7 +35,8 @@ from .text_leaks import shared_texts, telling_prompts, words_of
 
 # kinds of leak that a declared closed set of texts permits between parts
 _CLOSED: tuple[Kind, ...] = ("text", "stimulus", "prompt")
-_LISTED = 4  # findings listed in a message
+_WORST = ("train", "test")  # listed first
+_LISTED = 4  # kinds of findings listed in a message
 # kind -> the record field it compares
 _NEEDS: dict[Kind, str] = {
     "scan": "scans",
@@ -92,11 +94,36 @@ class Audit:
         """Describe in one line the findings and the reason for which they were allowed."""
         if self.clean:
             return "no part knows of another"
-        listed = "; ".join(str(leak) for leak in self.findings[:_LISTED])
-        if len(self.findings) > _LISTED:
-            kinds = dict.fromkeys(leak.kind for leak in self.findings[_LISTED:])
-            listed += f"; and {len(self.findings) - _LISTED} more findings ({', '.join(kinds)})"
+        alike: dict[tuple[str, ...], list[Leak]] = {}
+        for leak in self.findings:
+            fitted = leak.examples[0][:1] if leak.kind == "fit" else ()  # each estimator by name
+            alike.setdefault((leak.kind, *fitted), []).append(leak)
+        groups = [sorted(leaks, key=lambda leak: leak.parts != _WORST) for leaks in alike.values()]
+        listed = "; ".join(
+            f"{KINDS[leaks[0].kind]} in {', '.join(leak.place for leak in leaks)}, "
+            f"e.g. {leaks[0].example}"
+            for leaks in groups[:_LISTED]
+        )
+        if more := [leaks[0].kind for leaks in groups[_LISTED:]]:
+            listed += f"; and {len(more)} more findings ({', '.join(dict.fromkeys(more))})"
         return listed + (f"; allowed: {self.allowed}" if self.allowed else "")
+
+    def remedy(self) -> str:
+        """Say what to do about the findings."""
+        kinds = {leak.kind for leak in self.findings}
+        if "closed" in kinds:
+            return (
+                "A closed set is the texts of training: split so that training has every text, or "
+                "prepare the store without --closed-set (closed_set=False)."
+            )
+        otherwise = "split by what is shared, or give a reason to accept it (--allow-leak REASON)."
+        if self.closed_set or not kinds <= set(_CLOSED):
+            return otherwise[:1].upper() + otherwise[1:]
+        return (
+            f"If the {self.texts} texts of the test part are a closed set that training may know, "
+            "for example categories, prepare the store with --closed-set (closed_set=True). If "
+            f"not, {otherwise}"
+        )
 
     def check(self, *, allow: str | None = None) -> Audit:
         """Raise if the split leaks.
@@ -121,7 +148,9 @@ class Audit:
         if allow is not None and not allow.strip():
             raise InputError("Audit.check: allow must be a reason, got an empty one.")
         if self.findings and allow is None:
-            raise LeakError(self._refusal())
+            raise LeakError(
+                f"audit: no part must know of another, got {self.summary()}. {self.remedy()}"
+            )
         return replace(self, allowed=allow)
 
     def with_fits(self, fits: Iterable[FitScope]) -> Audit:
@@ -145,18 +174,6 @@ class Audit:
             "unchecked": list(self.unchecked),
             "fits": dict(self.fits),
         }
-
-    def _refusal(self) -> str:
-        hint = ""
-        if not self.closed_set and {leak.kind for leak in self.findings} <= set(_CLOSED):
-            hint = (
-                " If the texts are a known closed set that training may know, declare it: "
-                "closed_set=True (prepare --closed-set)."
-            )
-        return (
-            f"audit: no part must know of another, got {self.summary()}. "
-            f"Split by what is shared, or say why it does not matter (--allow-leak REASON).{hint}"
-        )
 
 
 @checked
@@ -258,12 +275,12 @@ def _check(records: Sequence[AuditRecord], guard_trs: int, keys: Sequence[str]) 
 def _untrained(records: Sequence[AuditRecord], known: set[tuple[str, ...]]) -> list[Leak]:
     """Find test texts that do not occur in training although a closed set was declared."""
     new = [r for r in records if r.part == "test" and words_of(r.text) not in known]
-    tally = Tally("claim", sizes_of(records))
+    tally = Tally("closed", sizes_of(records))
     tally.count(
-        ("train", "test"),
+        _WORST,
         len(new),
         [r.record_id for r in new],
-        (("closed set", r.record_id, r.text[:40]) for r in new),
+        (("train", r.record_id, shorten(r.text)) for r in new),
     )
     return tally.leaks()
 

@@ -11,13 +11,24 @@ from ..splits.guard_windows import close_pairs, count_close, spans
 from ..splits.split import PAIRS
 
 Kind = Literal[
-    "sample", "claim", "scan", "window", "stimulus", "text", "story", "family", "prompt", "fit"
+    "sample",
+    "claim",
+    "closed",
+    "scan",
+    "window",
+    "stimulus",
+    "text",
+    "story",
+    "family",
+    "prompt",
+    "fit",
 ]
 AuditPart = Literal["train", "adapt", "val", "test"]
 # what each kind means, for messages and tables
 KINDS: dict[Kind, str] = {
     "sample": "the same sample",
     "claim": "what the split claims to hold out",
+    "closed": "a text outside the declared closed set",
     "scan": "identical scans",
     "window": "windows that overlap, haemodynamic delay included",
     "stimulus": "the same stimulus",
@@ -28,7 +39,6 @@ KINDS: dict[Kind, str] = {
     "fit": "fitted outside the training part",
 }
 EXAMPLES = 5  # pairs stored by id; all pairs are counted
-_NAMED = 2  # pairs named in a message
 _SHOWN_CHARACTERS = 40
 _SCAN_PAIRS: tuple[tuple[AuditPart, AuditPart], ...] = (*PAIRS, ("adapt", "test"))
 
@@ -98,15 +108,19 @@ class Leak:
     of: int
     examples: tuple[tuple[str, str, str], ...]
 
-    def __str__(self) -> str:
-        one, other = self.parts
+    @property
+    def place(self) -> str:
+        """The two parts, and how many samples of the second are affected."""
         share = f"{self.affected} of {self.of}" if self.of else f"{self.affected}"
-        shown = [f"{a} and {b}" + (f" '{what}'" if what else "") for a, b, what in self.examples]
-        more = f" and {self.pairs - _NAMED} more" if self.pairs > _NAMED else ""
-        return (
-            f"{KINDS[self.kind]} in {one} and {other}, {share} {other} samples "
-            f"({', '.join(shown[:_NAMED])}{more})"
-        )
+        parts = self.parts[1:] if self.kind == "closed" else self.parts
+        return f"{' and '.join(parts)} ({share} {self.parts[1]} samples)"
+
+    @property
+    def example(self) -> str:
+        """The first pair, and the value it shares."""
+        one, other, what = self.examples[0]
+        ids = other if self.kind == "closed" else f"{one} and {other}"
+        return ids + (f" '{what}'" if what else "")
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""

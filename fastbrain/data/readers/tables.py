@@ -33,6 +33,8 @@ _LINES_CAP = 1 << 30
 _LINE_END = re.compile(r"\r?\n|\r")
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 _CSV_CELL = re.compile(r'[ \t]*("(?:[^"]|"")*")[ \t]*(?=,|$)|([^,]*)')
+# separators of other tables, those that are rarer within a column name first
+_OTHERS = {",": "commas", ";": "semicolons", r"\|": "vertical bars", "\t": "tabs", r"\s": "spaces"}
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
@@ -231,10 +233,10 @@ def _read(path: Path, separator: str) -> tuple[list[str], list[Row]]:
     if not lines:
         raise CohortError(f"table: {path} must have a header line, got an empty file.")
     columns = lines[0][1]
-    if len(columns) == 1 and (other := re.search(r"[,;|\s]", columns[0])):
+    if len(columns) == 1 and (other := _separator_in(columns[0])):
         raise CohortError(
-            f"table: {path} must have its cells separated by {separator}, got the header "
-            f"'{columns[0]:.80}' with {other[0]!r} in it. Save it with {separator}."
+            f"table: {path} must have its cells separated by {separator}, got {other} in the "
+            f"header '{columns[0]:.80}'. Save it with {separator} in place of {other}."
         )
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
@@ -248,6 +250,12 @@ def _read(path: Path, separator: str) -> tuple[list[str], list[Row]]:
             )
         rows.append(Row(dict(zip(columns, cells, strict=True)), path, number))
     return columns, rows
+
+
+def _separator_in(header: str) -> str | None:
+    """Name the character that separates the cells of a header which has no other separator."""
+    found = (name for sign, name in _OTHERS.items() if re.search(sign, header))
+    return next(found, None)
 
 
 def _tsv_cells(line: str) -> list[str]:

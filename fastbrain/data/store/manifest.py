@@ -105,7 +105,8 @@ class Manifest:
             unfinished = (root / "prepare.json").is_file()
             raise StoreError(
                 f"VoxelStore.open: {root} must hold a manifest, got "
-                + ("an unfinished store. Pass --resume to finish it." if unfinished else "none.")
+                + ("an unfinished store. Pass --resume to finish it." if unfinished else "none. ")
+                + ("" if unfinished else "Name a folder that fastbrain prepare wrote.")
             )
         try:
             value = read_json(path)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from ..._arguments import checked
 from ..._environment import check_environment
 from ..._io import new_output, sha256, write_json
 from ...data import VoxelStore, WindowLoader
@@ -65,6 +66,7 @@ class ScmbmConfig:
         return from_dict(cls, values)
 
 
+@checked
 def train_scmbm(
     store: VoxelStore,
     out: str | Path,

@@ -19,6 +19,7 @@ from ...grid import TokenGrid
 from .._dispatch import any_gradient
 from .._tensors import address, contiguous
 from .checks import TokenizeProblem
+from .patches import constant_in_graphs
 
 # one 64-bit word holds the mask of a row along x
 _WIDEST_ROW = 64
@@ -48,7 +49,7 @@ class StoredRows(NamedTuple):
 _rows: WeakKeyDictionary[TokenGrid, tuple[Tensor, Tensor]] = WeakKeyDictionary()
 
 
-@torch.compiler.assume_constant_result
+@constant_in_graphs
 def rows_of(grid: TokenGrid) -> tuple[Tensor, Tensor]:
     """Return the rows of voxels along x that make up each patch.
 

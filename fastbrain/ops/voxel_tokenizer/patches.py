@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -14,11 +16,22 @@ from .checks import StoredValues, TokenizeProblem
 # torch.compile then compiles once for each grid and detects a change of grid
 torch.utils._pytree.register_constant(TokenGrid)
 
+F = TypeVar("F", bound=Callable[..., Any])
 _Tables = dict[tuple[torch.device, torch.dtype], Tensor]
 _offsets: WeakKeyDictionary[TokenGrid, _Tables] = WeakKeyDictionary()
 
 
-@torch.compiler.assume_constant_result
+def constant_in_graphs(function: F) -> F:
+    """Mark a function: its result is a constant of a compiled graph.
+
+    As ``torch.compiler.assume_constant_result``, but without the import of the compiler, which
+    takes as long as that of torch.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@constant_in_graphs
 def offsets_of(grid: TokenGrid, device: torch.device, dtype: torch.dtype = torch.int64) -> Tensor:
     """Return the flat voxel index of every patch element, (n_tokens, P), -1 outside the mask."""
     tables = _offsets.setdefault(grid, {})

@@ -25,7 +25,7 @@ _LIMIT = 2.5  # z-scores of black (-_LIMIT) and white (+_LIMIT)
 
 def series_image(series: npt.NDArray[Any], size: int) -> Tensor:
     """Render a series (R, T), z-scored per region, as a picture (3, size, size) in [0, 1]."""
-    values = torch.as_tensor(np.asarray(series), dtype=torch.float32)
+    values = torch.tensor(np.asarray(series), dtype=torch.float32)
     std = values.std(dim=1, keepdim=True)
     if values.ndim != 2 or not bool((std > 0).all()):  # written so that a NaN fails
         raise InputError(

@@ -108,7 +108,7 @@ class SeriesLoader(ResumableLoader[SeriesBatch]):
         mask = torch.zeros(len(windows), regions, self.frames // self.patch, dtype=torch.bool)
         for i, (name, start) in enumerate(windows):
             part = self.runs[name][:, start : start + self.frames]
-            series[i, :, : part.shape[1]] = torch.from_numpy(part)
+            series[i, :, : part.shape[1]] = torch.tensor(part)
             mask[i, :, : part.shape[1] // self.patch] = True
         ids = tuple(f"{name}:{start}" for name, start in windows)
         return SeriesBatch(series, None if bool(mask.all()) else mask, ids)

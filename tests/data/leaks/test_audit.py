@@ -70,6 +70,10 @@ def test_a_clean_split_is_clean():
 PLANTED = {
     "sample": (samples(record_id="train"), {}),
     "claim": (samples(subject="person train"), {"keys": ("subject",)}),
+    "closed": (
+        [sample("train"), sample("test")],
+        {"closed_set": True},
+    ),
     "scan": (samples(scans=("x", "train-2")), {}),
     "window": (samples(run_id="run of train", start=19), GUARD),
     "stimulus": (samples(stimulus="clip train"), {}),
@@ -196,8 +200,16 @@ def categories(**test):
 
 
 def test_a_closed_set_has_to_be_declared():
-    with pytest.raises(LeakError, match=r"3 of 3 test samples.*closed_set=True"):
+    with pytest.raises(LeakError) as refusal:
         audit_records(categories()).check()
+    assert str(refusal.value) == (
+        "audit: no part must know of another, got the same text in train and test (3 of 3 test "
+        "samples), train and val (3 of 3 val samples), val and test (3 of 3 test samples), e.g. "
+        "train-0 and test-0 'a house'. If the 3 texts of the test part are a closed set that "
+        "training may know, for example categories, prepare the store with --closed-set "
+        "(closed_set=True). If not, split by what is shared, or give a reason to accept it "
+        "(--allow-leak REASON)."
+    )
     audit = audit_records(categories(), closed_set=True).check()
     assert audit.clean
     assert {leak.kind for leak in audit.declared} == {"text"}
@@ -218,8 +230,16 @@ def test_a_closed_set_is_all_known_to_training():
     records = categories()
     records[-1] = replace(records[-1], text="a shoe")
     (leak,) = audit_records(records, closed_set=True).findings
-    assert leak.kind == "claim"
-    assert leak.examples == (("closed set", "test-2", "a shoe"),)
+    assert leak.kind == "closed"
+    assert leak.examples == (("train", "test-2", "a shoe"),)
+    with pytest.raises(LeakError) as refusal:
+        audit_records(records, closed_set=True).check()
+    assert str(refusal.value) == (
+        "audit: no part must know of another, got a text outside the declared closed set in test "
+        "(1 of 3 test samples), e.g. test-2 'a shoe'. A closed set is the texts of training: split "
+        "so that training has every text, or prepare the store without --closed-set "
+        "(closed_set=False)."
+    )
 
 
 def test_scans_still_count_in_a_closed_set():

@@ -134,11 +134,32 @@ def test_what_is_no_number(text, hint):
     assert f"here must be a number, got '{text}'" in str(caught.value)
 
 
-@pytest.mark.parametrize("header", ["a,b", "a;b", "a|b", "a  b", "a b", '"a,b"', "a\xa0b"])
-def test_a_table_with_other_separators_is_named(tmp_path, header):
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("onset,duration", "commas"),
+        ("onset, trial type", "commas"),
+        ("a;b", "semicolons"),
+        ("a|b", "vertical bars"),
+        ("a  b", "spaces"),
+        ("a b", "spaces"),
+        ('"a,b"', "commas"),
+        ("a\xa0b", "spaces"),
+    ],
+)
+def test_a_table_with_other_separators_is_named(tmp_path, header, name):
     (tmp_path / "t.tsv").write_text(f"{header}\n1\n")
-    with pytest.raises(CohortError, match="separated by tabs"):
+    with pytest.raises(CohortError, match="separated by tabs") as caught:
         read_tsv(tmp_path / "t.tsv")
+    said = str(caught.value)
+    assert f"got {name} in the header '{header.strip(chr(34))}'" in said
+    assert said.endswith(f"Save it with tabs in place of {name}.")
+
+
+def test_tabs_in_a_table_of_commas_are_named(tmp_path):
+    (tmp_path / "t.csv").write_text("a\tb c\n1\t2\n")
+    with pytest.raises(CohortError, match="separated by commas, got tabs"):
+        read_csv(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from fastbrain.vqlm.training import (
     vq_preset,
 )
 from fastbrain.vqlm.training.autoencoder import pooled
+from fastbrain.vqlm.training.image_baseline import series_image
 
 REGIONS, PATCH, FRAMES = 4, 5, 20
 TIMING = ("windows_per_s", "tokens_per_s", "wait")
@@ -394,3 +395,15 @@ def test_presets_are_whole(name, small):
 def test_an_unknown_preset():
     with pytest.raises(ConfigError, match="neurolm"):
         vq_preset("neurolem", regions=6)
+
+
+def test_series_of_a_read_only_file_bring_no_warning(tmp_path, recwarn):
+    np.save(tmp_path / "run.npy", np.random.default_rng(0).normal(size=(4, 20)).astype(np.float32))
+    run = np.load(tmp_path / "run.npy", mmap_mode="r")
+    torch.set_warn_always(True)
+    try:
+        next(iter(SeriesLoader({"a": run}, frames=10, patch=5, batch_size=2)))
+        series_image(run, 8)
+    finally:
+        torch.set_warn_always(False)
+    assert not [w for w in recwarn if "not writable" in str(w.message)]

@@ -1,0 +1,333 @@
+"""Every command line that is printed anywhere can be typed: it runs on a tiny cohort.
+
+A new line needs no entry here as long as its positional arguments have the roles of its command
+(`ROLES`) and its options are taken literally. Otherwise it fails, and says which table it needs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import fields, replace
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+from printed_commands import ROOT, Printed, collect
+
+from fastbrain import cli
+from fastbrain.data import (
+    CohortDesign,
+    RestDesign,
+    VoxelStore,
+    resting_study,
+    simulate_cohort,
+    simulate_rest,
+    write_resting,
+)
+from fastbrain.data.readers.tables import read_tsv, tsv_text
+from fastbrain.llm4brain import EncoderConfig, LLM4BrainConfig, QFormerConfig, VideoConfig
+from fastbrain.llm4brain.training import RunConfig, preset
+from fastbrain.lm import small_llm
+from fastbrain.training import OptimConfig
+
+# command -> what its positional arguments are, in order; "more" repeats the one before it.
+# With an option behind it: where a line has this option.
+ROLES = {
+    "adapt": ("run with people", "store", "new"),
+    "audit": ("store",),
+    "compare": ("scored run", "other scored run", "more"),
+    "convert": ("pickle", "new"),
+    "decode": ("run",),
+    "demo": (),
+    "doctor": (),
+    "evaluate": ("run",),
+    "leave-out": ("cohort", "new"),
+    "prepare": ("cohort", "new"),
+    "push": ("run", "literal"),
+    "selftest": (),
+    "study": ("literal", "bids", "new"),
+    "train": ("store", "new"),
+    "train brainllm": ("store", "new"),
+    "train scmbm": ("store", "new"),
+    "train vq-lm": ("study", "new"),
+    "train vq-lm --simulate": ("new", "new"),
+}
+# option -> role of its value; with a command before it, for that command alone
+VALUES = {
+    "--config": "config",
+    "--llm": "language model",
+    "--out": "new",
+    "--split": "split",
+    "--store": "store",
+}
+# option -> value in place of the printed one, which a tiny cohort does not have or takes minutes
+SMALLER = {
+    "adapt --subject": "06",
+    "adapt --runs": "1",
+    "evaluate --derangements": "100",
+    "leave-out --folds": "2",
+    "train brainllm --features": "8",
+    "train vq-lm --simulate": "20",
+}
+# options added where the line does not have them, for a run of seconds
+ADDED = {
+    "adapt": "--epochs 1",
+    "demo": "--dry-run",  # test_demo.py runs it
+    "evaluate": "--no-bert --derangements 100",
+    "leave-out": "--folds 2 --no-bert --config config",
+    "selftest": "--backend cpu",
+    "train": "--config config",
+    "train brainllm": "--config config --llm model --allow-leak small",
+    "train scmbm": "--config config",
+    "train vq-lm": "--config config --llm model",
+}
+# the cohort has no split of its own, as a study has
+SPLIT, SPLITS = "--test-subjects 06", ("--test-subjects", "--folds", "--train", "--split-by")
+# lines that are parsed and not run, and why
+PARSED = {
+    "push": "it uploads to the hub",
+    "study": "it reads a public data set",
+}
+FAST = {"epochs": 1, "batch_size": 8, "optim": OptimConfig(lr=1e-3)}
+
+LINES = collect()
+WHOLE = [one for one in LINES if one.whole and one.line.startswith("fastbrain ")]
+
+
+def command_of(one: Printed) -> tuple[str, list[str]]:
+    """The command with its recipe, and the words after it."""
+    name, *rest = one.words
+    if rest and rest[0] in cli.RECIPES.get(name, {}):
+        recipe = rest.pop(0)
+        if recipe != next(iter(cli.RECIPES[name])):  # the first is the same without its name
+            name = f"{name} {recipe}"
+    return name, rest
+
+
+def module_of(name: str):
+    first, _, recipe = name.partition(" ")
+    recipes = cli.RECIPES.get(first)
+    file = (recipes[recipe] if recipe else next(iter(recipes.values()))) if recipes else first
+    return import_module(f"fastbrain.commands.{file.replace('-', '_')}")
+
+
+def arranged(one: Printed, place: Callable[[str, str], str]) -> list[str]:
+    """The arguments of a line, with files of the tiny world; `place` gives the file of a role."""
+    name, words = command_of(one)
+    assert name in ROLES, f"'{one.line}' in {one.where}: say in ROLES what its arguments are"
+    first = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
+    given, options = words[:first], words[first:]
+    roles = list(next((r for o in options if (r := ROLES.get(f"{name} {o}"))), ROLES[name]))
+    if "..." in given:  # stands for the positional arguments that are left out
+        given = [*(w for w in given if w != "..."), *[""] * len(roles)][: len(roles)]
+    if roles[-1:] == ["more"]:
+        roles[-1:] = [roles[-2]] * (len(given) - len(roles) + 1)
+    assert len(given) == len(roles), f"'{one.line}' in {one.where} must name {', '.join(roles)}"
+    found = [w if r == "literal" else place(name, r) for w, r in zip(given, roles, strict=True)]
+    for added in re.findall(r"--[^-]\S*(?: (?!--)\S+)*", ADDED.get(name, "")):
+        option, _, value = added.partition(" ")
+        if option not in options:
+            options += [option, *value.split()]
+    if name == "prepare" and not set(SPLITS) & set(options):
+        options += SPLIT.split()
+    option = ""
+    for word in options:
+        if word.startswith("--"):
+            option = word
+        elif role := VALUES.get(option):
+            word = place(name, role)
+        else:
+            word = SMALLER.get(f"{name} {option}", word)
+            assert not re.fullmatch(r"[A-Z]+", word) or option == "--echo", (
+                f"'{one.line}' in {one.where}: say in VALUES or SMALLER what {word} stands for"
+            )
+        found.append(word)
+    return [*name.split(), *found]
+
+
+class World:
+    """Makes each file of the tiny world when a line first asks for it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self._made, self._numbers = root, {}, count()
+
+    def place(self, name: str, role: str) -> str:
+        if role == "new":
+            return str(self.root / f"new-{next(self._numbers)}")
+        if role == "config":
+            role = f"config of {name}"
+        if role not in self._made:
+            make = getattr(self, "_" + re.sub(r"\W", "_", role))
+            self._made[role] = str(make())
+        return self._made[role]
+
+    def _run_command(self, *words: str) -> None:
+        assert cli.main(list(words)) == 0
+
+    def _cohort(self) -> Path:
+        design = CohortDesign(subjects=6, runs=3, trials=5, resolution_mm=8, snr=2.0)
+        table = simulate_cohort(self.root / "cohort", design)
+        for events in table.parent.rglob("*_events.tsv"):
+            columns, rows = read_tsv(events)
+            told = [[*row.values(), f"story of {row['stimulus']}"] for row in rows]
+            events.write_text(tsv_text([*columns, "story"], told))
+        return table
+
+    def _bids(self) -> Path:
+        return Path(self.place("", "cohort")).parent
+
+    def _store(self) -> Path:
+        cohort, out = self.place("", "cohort"), self.root / "store"
+        self._run_command("prepare", cohort, str(out), "--window", "2", *SPLIT.split())
+        return out
+
+    def _split(self) -> Path:
+        split = VoxelStore.open(self.place("", "store")).split
+        return self._json("split", replace(split, val=split.val[:-1]).to_json())
+
+    def _language_model(self) -> Path:
+        words = "a woman throws the guitar in park near what happens how old is this person ?"
+        return small_llm(
+            [f"{words} 0 1 2 3 4 5 6 7 8 9"], cache_dir=self.root / "llm", dim=32, steps=2
+        )
+
+    def _recipe(self) -> RunConfig:
+        return RunConfig(
+            llm=self.place("", "language model"),
+            prompts=("what happens ?",),
+            model=LLM4BrainConfig(
+                encoder=EncoderConfig(dim=24, depth=1),
+                qformer=QFormerConfig(dim=24, depth=1, n_queries=8),
+                video=VideoConfig(frames=2, size=16, dim=24, depth=1),
+            ),
+            pretrain=None,
+            video=replace(preset("video"), **FAST),
+            stage1=None,
+            stage2=replace(preset("stage2"), **FAST),
+        )
+
+    def _config_of_train(self) -> Path:
+        return self._json("llm4brain", self._recipe().to_dict())
+
+    def _config_of_leave_out(self) -> Path:
+        return self._json("text", replace(self._recipe(), stimulus="text", video=None).to_dict())
+
+    def _config_of_train_brainllm(self) -> Path:
+        stage = {"epochs": 1, "batch_size": 16, "optim": {"lr": 1e-3}}
+        training = {n: {"name": n, **stage} for n in ("warmup", "tune")}
+        sizes = {"max_prompt_tokens": 16, "max_text_tokens": 32}
+        return self._json("brainllm", {"features": 8, "training": {**training, **sizes}})
+
+    def _config_of_train_scmbm(self) -> Path:
+        stage = {"name": "pretrain", "epochs": 1, "batch_size": 8}
+        return self._json("scmbm", {"encoder": {"dim": 24, "depth": 1}, "stage": stage})
+
+    def _config_of_train_vq_lm(self) -> Path:
+        tune = {"name": "tune", "epochs": 1, "batch_size": 8}
+        small = {"coder_epochs": 1, "steps": 2, "image_steps": 2, "tune": tune}
+        return self._json("vqlm", small)
+
+    def _run(self) -> Path:
+        out = self.root / "run"
+        config = self.place("train", "config")
+        self._run_command("train", self.place("", "store"), str(out), "--config", config)
+        return out
+
+    def _run_with_people(self) -> Path:
+        out, config = self.root / "people", self.place("leave-out", "config")
+        train = ("train", self.place("", "store"), str(out), "--config", config)
+        self._run_command(*train, "--subjects", "affine")
+        return out
+
+    def _scored_run(self) -> Path:
+        out = self.root / "scored"
+        shutil.copytree(self.place("", "run"), out)
+        self._run_command("evaluate", str(out), "--no-bert")
+        return out
+
+    def _other_scored_run(self) -> Path:
+        return Path(shutil.copytree(self.place("", "scored run"), self.root / "other"))
+
+    def _pickle(self) -> Path:
+        torch.save({"weight": torch.ones(2, 3)}, self.root / "pytorch_model.bin")
+        return self.root / "pytorch_model.bin"
+
+    def _study(self) -> Path:
+        people = simulate_rest(RestDesign(people=20, regions=4, frames=80))
+        return write_resting(resting_study(people), self.root / "rest")
+
+    def _json(self, name: str, value: object) -> Path:
+        path = self.root / f"{name}.json"
+        path.write_text(json.dumps(value))
+        return path
+
+
+def distinct(lines: list[Printed]) -> list[Printed]:
+    """Leave out lines that differ from an earlier one in the names of files alone."""
+    found: dict[tuple[str, ...], Printed] = {}
+    for one in lines:
+        try:
+            key = tuple(sorted(arranged(one, lambda name, role: role)))
+        except AssertionError:  # told by the test of the line
+            key = (one.line,)
+        found.setdefault(key, one)
+    return list(found.values())
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    pytest.importorskip("nilearn")
+    root = tmp_path_factory.mktemp("world")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTBRAIN_CACHE", str(root / "cache"))
+        yield World(root)
+
+
+@pytest.mark.slow(seconds=60)
+@pytest.mark.parametrize(
+    "one", distinct([o for o in WHOLE if o.words[0] not in PARSED]), ids=lambda o: o.line
+)
+def test_a_printed_line_runs(one, world, capsys):
+    arguments = arranged(one, world.place)
+    capsys.readouterr()
+    code = cli.main(arguments)
+    out, err = capsys.readouterr()
+    assert code == 0, f"'{one.line}' in {one.where}, as {arguments}:\n{err}{out}"
+
+
+@pytest.mark.parametrize("one", [o for o in WHOLE if o.words[0] in PARSED], ids=lambda o: o.line)
+def test_a_line_that_is_not_run_is_parsed(one):
+    name, words = command_of(one)
+    words = ["had" if word == "DATASET" else word for word in words]
+    assert cli._parsed(name, module_of(name), words)
+
+
+@pytest.mark.parametrize("one", [o for o in LINES if not o.whole], ids=lambda o: o.line)
+def test_a_mentioned_option_exists(one):
+    name, words = command_of(one)
+    known = {f"--{field.name.replace('_', '-')}" for field in fields(module_of(name).Config)}
+    assert {word for word in words if word.startswith("--")} <= known, one.where
+
+
+def test_mentioned_targets_of_make_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    wanted = {o.words[0]: o.where for o in LINES if o.line.startswith("make ")}
+    assert len(wanted) > 5
+    assert {name: where for name, where in wanted.items() if name not in targets} == {}
+
+
+def test_the_lines_are_found():
+    """At least one line of each command; a recipe, a page and an error message among them."""
+    assert {one.words[0] for one in WHOLE} == set(cli.COMMANDS)
+    found = {one.line for one in LINES}
+    assert "fastbrain audit store" in found  # block of a page
+    assert "fastbrain decode RUN" in found  # table of a page
+    assert "fastbrain evaluate runs/first --derangements 1000" in found  # docstring
+    assert "fastbrain train --resume" in found  # error message
+    long = [line for line in found if line.endswith("--new-stimuli --categories coco")]
+    assert long  # goes on in a second line
