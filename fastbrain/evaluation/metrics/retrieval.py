@@ -27,14 +27,14 @@ class Found:
         Mean of the same score over the derangements.
     p : float
         Exact one-sided permutation p; direction fixed before seeing the data: true > deranged.
-    interval : Interval
-        Bootstrap over blocks.
+    interval : Interval or None
+        Bootstrap over blocks; None for a single block.
     """
 
     value: float
     chance: float
     p: float
-    interval: Interval
+    interval: Interval | None
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ class Difference:
     metric, run : str
     value, first : float
         Mean over samples, of this run and of the first run.
-    interval : Interval
-        Interval of the difference, resampling whole blocks.
+    interval : Interval or None
+        Interval of the difference, resampling whole blocks; None for a single block.
     p : float
         Two-sided, by sign flips of whole blocks.
     adjusted : float
@@ -39,7 +39,7 @@ class Difference:
     run: str
     value: float
     first: float
-    interval: Interval
+    interval: Interval | None
     p: float
     adjusted: float
 

@@ -33,7 +33,7 @@ def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
             "mode": score.mode,
             "control": score.control,
             "value": f"{score.value:.3f}",
-            "interval": ""
+            "interval": "-"
             if score.interval is None
             else f"{score.interval.low:.3f} to {score.interval.high:.3f}",
             "chance": "" if score.chance is None else f"{score.chance:.3f}",
