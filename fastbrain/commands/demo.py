@@ -99,7 +99,7 @@ def run(config: Config) -> None:
         write_atomic(out / name, (run_dir / name).read_bytes())
     print(_examples(result))
     print()
-    print(metrics_table(result.scores, derangements=config.derangements))
+    print(metrics_table(result.scores, derangements=config.derangements, facts=result.facts))
     say(f"{result.facts['seconds']:.0f} s; report: {out / 'report.html'}")
 
 

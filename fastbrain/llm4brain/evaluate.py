@@ -13,6 +13,7 @@ from ..data import VoxelStore, WindowLoader
 from ..data.readers.tables import tsv_text
 from ..decoding import Sampling
 from ..errors import CheckpointError, InputError
+from ..evaluation.analyses.linear_baseline import fit_linear_baseline
 from ..evaluation.controls.conditions import TRUE
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
 from ..evaluation.report.html import ReportParts
@@ -104,7 +105,7 @@ def evaluate_model(
     seed: int = 0,
     bert: bool = True,
 ) -> Evaluation:
-    """Decode trials and score them together with every control.
+    """Decode trials and score them together with every control and the linear baseline.
 
     Parameters
     ----------
@@ -135,8 +136,10 @@ def evaluate_model(
         Sample(t.trial_id, t.subject, t.run_id, t.text, text)
         for t, text in zip(trials, said, strict=True)
     ]
-    result = evaluate_text(samples, found, seed=seed, bert=bert)
-    return replace(result, facts={"partners_exclude": list(apart), "ci_unit": "run_id"})
+    linear = fit_linear_baseline(store, trial_ids, bert=bert, seed=seed)
+    result = evaluate_text(samples, found, seed=seed, bert=bert, linear=linear)
+    facts = {"partners_exclude": list(apart), "ci_unit": "run_id"}
+    return replace(result, facts={**result.facts, **facts})
 
 
 @one_thread()

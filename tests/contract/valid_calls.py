@@ -328,6 +328,9 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         },
         "evaluate_text": lambda: {"samples": w.samples, "conditions": c, "bert": False},
         "find_score": lambda: {"scores": [score], "metric": "bleu1", "group": score.group},
+        "fit_linear_baseline": lambda: {
+            "store": w.store, "trial_ids": w.store.split.test, "bert": False,
+        },
         "gaussian_noise": lambda: {"n": 2, "moments": w.moments},
         "keep_region": lambda: {
             "values": np.ones((2, 3)), "mask": np.array([True, False, True]), "moments": w.moments,
