@@ -98,6 +98,17 @@ class Evaluation:
         """
         return find_score(self.scores, metric, control=control, mode=mode, group=group)
 
+    def without_p(self, control: str) -> Evaluation:
+        """Leave out every p against a control; the others are adjusted again as one family."""
+        scores = [
+            replace(s, p=None, adjusted=None) if s.control == control else s for s in self.scores
+        ]
+        bins = tuple(
+            replace(b, score=replace(b.score, p=None)) if b.score.control == control else b
+            for b in self.surprise
+        )
+        return replace(self, scores=with_adjusted(scores), surprise=bins)
+
     @property
     def permuted(self) -> tuple[str, ...]:
         """Text decoded from each sample's partner in the first derangement."""

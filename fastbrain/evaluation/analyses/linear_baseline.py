@@ -135,24 +135,8 @@ class LinearBaseline:
         Returns
         -------
         dict
-            ``comparison`` has one entry for each pair of scores: metric, model, linear,
-            difference (linear minus model), its interval, and p, two-sided.
+            With the rows of :func:`linear_comparison` under ``"comparison"``.
         """
-        comparison = []
-        for metric, linear in PAIRS:
-            if metric in per_sample and linear in per_sample:
-                model, ridge = per_sample[metric], per_sample[linear]
-                interval = bootstrap_interval(ridge - model, blocks=blocks, seed=seed)
-                comparison.append(
-                    {
-                        "metric": metric,
-                        "model": float(model.mean()),
-                        "linear": float(ridge.mean()),
-                        "difference": float((ridge - model).mean()),
-                        "interval": None if interval is None else interval.as_list(),
-                        "p": paired_p(ridge - model, blocks, seed=seed),
-                    }
-                )
         return {
             "target": self.target,
             "penalty": self.penalty,
@@ -160,8 +144,37 @@ class LinearBaseline:
             "r2": self.r2,
             "n_train": self.n_train,
             "train": self.train,
-            "comparison": comparison,
+            "comparison": linear_comparison(per_sample, blocks, seed=seed),
         }
+
+
+def linear_comparison(
+    per_sample: Mapping[str, Matrix], blocks: Sequence[object], *, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Compare the language model with the regression sample by sample, as JSON values.
+
+    Returns
+    -------
+    list of dict
+        One for each pair of scores that ask the same question: metric, model, linear, difference
+        (linear minus model), its interval over blocks, and p, two-sided, by sign flips of blocks.
+    """
+    rows = []
+    for metric, linear in PAIRS:
+        if metric in per_sample and linear in per_sample:
+            model, ridge = per_sample[metric], per_sample[linear]
+            interval = bootstrap_interval(ridge - model, blocks=blocks, seed=seed)
+            rows.append(
+                {
+                    "metric": metric,
+                    "model": float(model.mean()),
+                    "linear": float(ridge.mean()),
+                    "difference": float((ridge - model).mean()),
+                    "interval": None if interval is None else interval.as_list(),
+                    "p": paired_p(ridge - model, blocks, seed=seed),
+                }
+            )
+    return rows
 
 
 @checked(least={"most": 2})
