@@ -59,7 +59,18 @@ def cohort(signal: float, *, seed=0, train=4, test=4, trials=6) -> VoxelStore:
     inv_std = np.where(inside, 1 / np.maximum(fitted.std(axis=0), 1e-6), 0).astype(np.float32)
     split = Split(*(tuple(rows[p]) for p in ("train", "val", "test")), guard_trs=1, keys=("run",))
     info = SimpleNamespace(scale=SCALE, tr=2.0)
-    return VoxelStore(Path("."), info, GRID, np.eye(4), mean, inv_std, every, split, _maps=maps)
+    return VoxelStore(
+        path=Path("."),
+        info=info,
+        grid=GRID,
+        affine=np.eye(4),
+        mean=mean,
+        inv_std=inv_std,
+        trials=every,
+        split=split,
+        mean_image=np.ones_like(mean),
+        _maps=maps,
+    )
 
 
 def windows(store: VoxelStore, ids) -> np.ndarray:
