@@ -37,6 +37,13 @@ def share_cores() -> bool:
     return True
 
 
+def threads_each(processes: int) -> int:
+    """Divide the cores, or the threads of ``OMP_NUM_THREADS``, between worker processes."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    threads = int(first) if first.isdigit() else len(os.sched_getaffinity(0))
+    return max(1, threads // processes)
+
+
 def load_line() -> str:
     """Describe the load of the machine; a warning if it exceeds the number of cores.
 

@@ -26,6 +26,16 @@ def last_lines(code: str, count: int, **settings: str) -> list[str]:
     return ran.stdout.splitlines()[-count:]
 
 
+@pytest.mark.parametrize(
+    ("set_to", "processes", "expected"),
+    [("8", 2, 4), ("8", 3, 2), ("1", 4, 1), ("6,2", 2, 3), ("", 2, 3), ("dynamic", 6, 1)],
+)
+def test_cores_are_divided_between_processes(monkeypatch, set_to, processes, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+    monkeypatch.setenv("OMP_NUM_THREADS", set_to)
+    assert _threads.threads_each(processes) == expected
+
+
 def test_every_command_sets_the_count():
     assert last_lines(COMMAND, 1) == [f"{SPIN_COUNT} None"]
 

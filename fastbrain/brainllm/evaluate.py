@@ -12,6 +12,7 @@ from .._runfiles import read_manifest
 from ..data import VoxelStore
 from ..decoding import Sampling
 from ..errors import CheckpointError
+from ..evaluation.analyses.linear_baseline import fit_linear_baseline
 from ..evaluation.controls.conditions import TRUE
 from ..evaluation.controls.noise import Noise, noise_store
 from ..evaluation.controls.run_controls import run_controls
@@ -165,7 +166,8 @@ def evaluate_brainllm_run(
         Sample(t.trial_id, t.subject, t.run_id, t.text, text)
         for t, text in zip(trials, said, strict=True)
     ]
-    result = evaluate_text(samples, found, seed=seed, bert=bert)
+    linear = fit_linear_baseline(data, ids, bert=bert, seed=seed)
+    result = evaluate_text(samples, found, seed=seed, bert=bert, linear=linear)
     facts = {
         "partners_exclude": apart,
         "ci_unit": "run_id",
@@ -174,6 +176,6 @@ def evaluate_brainllm_run(
         "split": manifest.get("split"),
         "audit": manifest.get("audit"),
     }
-    result = replace(result, facts=facts)
+    result = replace(result, facts={**result.facts, **facts})
     write_outputs(run, result, parts, about)
     return result

@@ -55,7 +55,9 @@ def comparison_table(found: Comparison) -> str:
             "metric": TITLES.get(d.metric, d.metric),
             "value": f"{d.value:.3f}",
             "first": f"{d.first:.3f}",
-            "interval": f"{d.interval.low:+.3f} to {d.interval.high:+.3f}",
+            "interval": "-"
+            if d.interval is None
+            else f"{d.interval.low:+.3f} to {d.interval.high:+.3f}",
             "p": f"{d.p:.4f}",
             "adjusted": f"{d.adjusted:.4f}",
         }

@@ -55,5 +55,5 @@ def run(config: Config) -> None:
         bert=config.bert,
         device=config.device,
     )
-    print(metrics_table(result.scores, derangements=config.derangements))
+    print(metrics_table(result.scores, derangements=config.derangements, facts=result.facts))
     say(f"people: subjects.md; report: report.html; for a paper: paper/; in {config.run}")

@@ -2,6 +2,7 @@
 
 from ..stats.correlations import correlations
 from .analyses.by_subject import mean_over_people, scores_by_subject, subject_table
+from .analyses.linear_baseline import LinearBaseline, fit_linear_baseline
 from .analyses.regions import (
     RegionScore,
     atlas_regions,
@@ -49,6 +50,7 @@ __all__ = [
     "Diversity",
     "Evaluation",
     "Found",
+    "LinearBaseline",
     "Moments",
     "NearestTextUnigram",
     "Pairwise",
@@ -82,6 +84,7 @@ __all__ = [
     "evaluate_regions",
     "evaluate_text",
     "find_score",
+    "fit_linear_baseline",
     "gaussian_noise",
     "keep_region",
     "label_scores",

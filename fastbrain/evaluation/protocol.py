@@ -13,7 +13,8 @@ import numpy.typing as npt
 from .._arguments import checked
 from ..errors import InputError
 from .analyses.by_subject import scores_by_subject
-from .analyses.semantic_retrieval import meaning_retrieval
+from .analyses.linear_baseline import LinearBaseline
+from .analyses.semantic_retrieval import meaning_similarity, retrieval_scores_of
 from .analyses.surprise import SurpriseBin, by_surprise
 from .controls.conditions import DERANGED, TRUE, Conditions, block_effect, block_flip_p
 from .metrics.corpus import TextResult, text_scores
@@ -57,16 +58,19 @@ class Evaluation:
         Output of the decoder under every control.
     scores : tuple of Score
         Compared with deranged brains: the metrics of free-running text and of text cut to the
-        reference length, retrieval by sentence embedding, and teacher-forced pairwise accuracy.
+        reference length, retrieval by sentence embedding, teacher-forced pairwise accuracy, and
+        the linear baseline, if there is one.
         The headline metrics are also compared with every other control. All scores form one family
         for the adjustment of p.
     per_sample : dict
-        Metric name to (N,) values, free-running; ``"pairwise"`` is against deranged brains.
+        Metric name to (N,) values, free-running; ``"pairwise"`` is against deranged brains, and
+        ``"linear_..."`` are those of the linear baseline.
     diversity : Diversity
     surprise : tuple of SurpriseBin
         Empty if there are too few samples.
     facts : dict
-        Further facts for the report, as JSON values.
+        Further facts for the report, as JSON values: with a linear baseline, its fit and its
+        comparison with the decoder in ``"linear_baseline"``.
     """
 
     samples: tuple[Sample, ...]
@@ -93,6 +97,17 @@ class Evaluation:
             No score matches, or more than one.
         """
         return find_score(self.scores, metric, control=control, mode=mode, group=group)
+
+    def without_p(self, control: str) -> Evaluation:
+        """Leave out every p against a control; the others are adjusted again as one family."""
+        scores = [
+            replace(s, p=None, adjusted=None) if s.control == control else s for s in self.scores
+        ]
+        bins = tuple(
+            replace(b, score=replace(b.score, p=None)) if b.score.control == control else b
+            for b in self.surprise
+        )
+        return replace(self, scores=with_adjusted(scores), surprise=bins)
 
     @property
     def permuted(self) -> tuple[str, ...]:
@@ -144,6 +159,7 @@ def evaluate_text(
     *,
     seed: int = 0,
     bert: bool = True,
+    linear: LinearBaseline | None = None,
 ) -> Evaluation:
     """Score decoded texts and compare them with the same decoder under every control.
 
@@ -157,6 +173,8 @@ def evaluate_text(
         Seed of the intervals and sign flips.
     bert : bool
         Whether to compute BERTScore and retrieval by sentence embedding (needs the ``demo`` extra).
+    linear : LinearBaseline, optional
+        Linear baseline on the same samples, from :func:`fit_linear_baseline`.
 
     Returns
     -------
@@ -169,7 +187,7 @@ def evaluate_text(
     """
     said = [s.decoded for s in samples]
     truth = [s.truth for s in samples]
-    _check(conditions, said, truth)
+    _check(conditions, said, truth, linear)
     metrics = [m for m in TEXT_METRICS if bert or not m.name.startswith("bertscore")]
     blocks, partners = conditions.blocks, conditions.partners
     free = text_scores(said, truth, partners, metrics=metrics, blocks=blocks, seed=seed)
@@ -190,13 +208,22 @@ def evaluate_text(
         *_against_controls(conditions, free, metrics, seed),
         *scores_by_subject([s.subject for s in samples], conditions, metrics=metrics, seed=seed),
     ]
-    if bert and len(samples) > 1:
-        scores += meaning_retrieval(said, truth, blocks, count=len(partners), seed=seed)
     per_sample = {n: r.per_sample for n, r in free.items() if r.per_sample is not None}
+    if bert and len(samples) > 1:
+        similarity, signature = meaning_similarity(said, truth)
+        meaning, each = retrieval_scores_of(
+            "meaning", similarity, blocks, signature, partners=partners, seed=seed
+        )
+        scores, per_sample = [*scores, *meaning], {**per_sample, **each}
     true, deranged = conditions[TRUE].nll, conditions[DERANGED].nll
     if true is not None and deranged is not None:
         wins = (true < deranged) + 0.5 * (true == deranged)
         per_sample["pairwise"] = wins.mean(axis=0)
+    facts = {}
+    if linear is not None:
+        ridge, each = linear.scores(partners, blocks, seed=seed)
+        scores, per_sample = [*scores, *ridge], {**per_sample, **each}
+        facts["linear_baseline"] = linear.facts(per_sample, blocks, seed=seed)
     bins = min(_BINS, len(samples) // _SAMPLES_A_BIN)
     return Evaluation(
         tuple(samples),
@@ -205,10 +232,16 @@ def evaluate_text(
         per_sample,
         diversity(said, seed=seed),
         by_surprise(conditions, bins=bins, seed=seed) if forced and bins > 1 else (),
+        facts,
     )
 
 
-def _check(conditions: Conditions, said: Sequence[str], truth: Sequence[str]) -> None:
+def _check(
+    conditions: Conditions,
+    said: Sequence[str],
+    truth: Sequence[str],
+    linear: LinearBaseline | None,
+) -> None:
     if not truth:
         raise InputError("evaluate_text: samples must not be empty. Is the test part empty?")
     if len(conditions.partners) < _FEWEST:
@@ -220,6 +253,11 @@ def _check(conditions: Conditions, said: Sequence[str], truth: Sequence[str]) ->
         raise InputError(
             "evaluate_text: samples must be those of the conditions in their order, got other "
             "texts. Make both from one pass."
+        )
+    if linear is not None and linear.similarity.shape != (len(truth), len(truth)):
+        raise InputError(
+            f"evaluate_text: linear must be of the same {len(truth)} samples, got similarities of "
+            f"{linear.similarity.shape}."
         )
 
 

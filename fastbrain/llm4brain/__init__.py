@@ -4,6 +4,7 @@ from ..nn.config import AdapterConfig, VideoConfig
 from .bridge import Bridge
 from .config import EncoderConfig, LLM4BrainConfig, QFormerConfig, TokenizerConfig
 from .controls import LLM4BrainDecoder, control_model, pairwise_scorer
+from .cross_validation import leave_out
 from .decode import Decoded, decode_windows, score_texts, token_saliency
 from .encoder import SCMBM, MaskedAutoencoder
 from .evaluate import evaluate_model, evaluate_run, open_run
@@ -47,6 +48,7 @@ __all__ = [
     "evaluate_run",
     "from_pretrained",
     "from_vision_model",
+    "leave_out",
     "load_qformer",
     "load_scmbm",
     "load_video_branch",

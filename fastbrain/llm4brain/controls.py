@@ -164,6 +164,7 @@ def control_model(
     count: int = 100,
     seed: int = 0,
     batch_size: int = 32,
+    partners: npt.NDArray[np.int64] | None = None,
 ) -> Conditions:
     """Run LLM4Brain on the true brain data and on every control.
 
@@ -182,6 +183,8 @@ def control_model(
     seed : int
         Seed of derangements, noise and intervals.
     batch_size : int
+    partners : ndarray, (R, N) int64, optional
+        Derangements to use in place of `count` new ones.
 
     Returns
     -------
@@ -205,11 +208,13 @@ def control_model(
         same = kind == "zero brain" and model.subjects is None
         ids = trial_ids[:1] if same else trial_ids
         brains[kind] = windows(noise_store(store, kind, seed=seed), ids)
+    if partners is None:
+        partners = derangements(*kinds, count=count, seed=seed)
     return run_controls(
         LLM4BrainDecoder(model, sampling=sampling),
         brains,
         [t.text for t in trials],
-        derangements(*kinds, count=count, seed=seed),
+        partners,
         blocks=kinds[0],
         train_texts=[store.by_id[t].text for t in store.split.train],
         train_brains=windows(store, store.split.train),

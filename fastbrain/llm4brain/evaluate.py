@@ -13,7 +13,9 @@ from ..data import VoxelStore, WindowLoader
 from ..data.readers.tables import tsv_text
 from ..decoding import Sampling
 from ..errors import CheckpointError, InputError
-from ..evaluation.controls.conditions import TRUE
+from ..evaluation.analyses.linear_baseline import fit_linear_baseline
+from ..evaluation.analyses.partners import kept_apart, partners_within_runs
+from ..evaluation.controls.conditions import DERANGED, TRUE
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
 from ..evaluation.report.html import ReportParts
 from ..evaluation.report.outputs import check_outputs, run_parts, write_outputs
@@ -103,8 +105,9 @@ def evaluate_model(
     count: int = 100,
     seed: int = 0,
     bert: bool = True,
+    within_runs: bool = False,
 ) -> Evaluation:
-    """Decode trials and score them together with every control.
+    """Decode trials and score them together with every control and the linear baseline.
 
     Parameters
     ----------
@@ -118,6 +121,10 @@ def evaluate_model(
         story, never share a story.
     seed, bert
         See :func:`evaluate_text`.
+    within_runs : bool
+        For a test part that is a single run: partners are windows of the same run, at least
+        window + delay volumes away. There are too few such shifts for a p against deranged brains,
+        so these scores have none.
 
     Raises
     ------
@@ -125,18 +132,26 @@ def evaluate_model(
         A trial belongs to the training or validation part, or no derangement exists.
     """
     trials = [store.by_id[t] for t in trial_ids if t in store.by_id]
-    apart = ("run_id", "story") if trials and all(t.story for t in trials) else ("run_id",)
+    apart = kept_apart(trials)
+    partners = partners_within_runs(trials, count=count, seed=seed) if within_runs else None
     found = control_model(
-        model, store, trial_ids, apart=apart, sampling=sampling, count=count, seed=seed
-    )
+        model, store, trial_ids, apart=apart, sampling=sampling, count=count, seed=seed,
+        partners=partners,
+    )  # fmt: skip
     said = found[TRUE].texts
     assert said is not None
     samples = [
         Sample(t.trial_id, t.subject, t.run_id, t.text, text)
         for t, text in zip(trials, said, strict=True)
     ]
-    result = evaluate_text(samples, found, seed=seed, bert=bert)
-    return replace(result, facts={"partners_exclude": list(apart), "ci_unit": "run_id"})
+    linear = fit_linear_baseline(store, trial_ids, bert=bert, seed=seed)
+    result = evaluate_text(samples, found, seed=seed, bert=bert, linear=linear)
+    facts: dict[str, Any] = {"partners_exclude": list(apart), "ci_unit": "run_id"}
+    if within_runs:
+        facts["partners_exclude"] = []
+        facts["partners"] = "the same run, at least window + delay volumes away; no p for them"
+        result = result.without_p(DERANGED)
+    return replace(result, facts={**result.facts, **facts})
 
 
 @one_thread()
@@ -149,6 +164,7 @@ def evaluate_run(
     count: int = 100,
     seed: int = 0,
     bert: bool = True,
+    within_runs: bool = False,
     device: str = "cpu",
     unknown_subject: str | None = None,
     facts: dict[str, Any] | None = None,
@@ -164,7 +180,7 @@ def evaluate_run(
     run : str or Path
     store : str or Path, optional
         Current path of the store; see :func:`open_run`.
-    sampling, count, seed, bert
+    sampling, count, seed, bert, within_runs
         See :func:`evaluate_model`.
     device : str
     unknown_subject : str, optional
@@ -193,8 +209,9 @@ def evaluate_run(
         run, data, manifest, recipe, history=parts.history, device=device, held=len(held)
     )
     result = evaluate_model(
-        model, data, scored, sampling=sampling, count=count, seed=seed, bert=bert
-    )
+        model, data, scored, sampling=sampling, count=count, seed=seed, bert=bert,
+        within_runs=within_runs,
+    )  # fmt: skip
     known = {
         "adaptation": manifest["adaptation"],
         "sampling": asdict(sampling or Sampling()),

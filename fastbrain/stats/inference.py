@@ -156,7 +156,7 @@ def bootstrap_interval(
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
-) -> Interval:
+) -> Interval | None:
     """Percentile interval of the mean over samples, resampling whole blocks.
 
     Parameters
@@ -172,6 +172,11 @@ def bootstrap_interval(
     level : float
         In (0, 1).
     seed : int
+
+    Returns
+    -------
+    Interval or None
+        None for a single block: its resamples are all equal.
 
     Raises
     ------
@@ -196,6 +201,8 @@ def bootstrap_interval(
             )
         labels = np.unique(np.asarray([str(b) for b in blocks]), return_inverse=True)[1]
         groups = [np.flatnonzero(labels == k) for k in range(labels.max() + 1)]
+    if len(groups) < 2:
+        return None
     rng = np.random.default_rng(seed)
     if statistic is None:
         # means of resampled blocks need only block sums and sizes

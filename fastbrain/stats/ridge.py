@@ -162,7 +162,8 @@ def _solved(
 
     few = _few(centred)
     gram = centred.T @ centred if few else centred @ centred.T
-    scale = np.trace(gram) / len(centred)
+    # equal samples, for instance the few of one fold: any penalty predicts the mean
+    scale = np.trace(gram) / len(centred) or 1.0
     right = centred.T @ targets if few else targets
     for penalty in penalties:
         added = gram + penalty * scale * np.eye(len(gram))

@@ -25,9 +25,9 @@ BY_TYPE_ONLY = frozenset(
     """
     adapt announced_runs annotate audit_brainllm audit_run build_model calibrate code_usage
     coding_scores compare_runs control_model convert_pickle decode evaluate_model evaluate_run fit
-    fit_encoding fit_readout fit_steering from_pretrained from_vision_model load_brainllm load_llm
-    load_qformer load_scmbm load_video_branch load_vision_model load_vq meaning_retrieval open_run
-    pairwise_scorer plan_study prepare_store pretrain_scmbm pretrain_video push_to_hub
+    fit_encoding fit_readout fit_steering from_pretrained from_vision_model leave_out load_brainllm
+    load_llm load_qformer load_scmbm load_video_branch load_vision_model load_vq meaning_retrieval
+    open_run pairwise_scorer plan_study prepare_store pretrain_scmbm pretrain_video push_to_hub
     reconstruct_encoded run_controls save_brainllm save_checkpoint save_pretrained save_vq
     simulate_cohort small_llm stage_one stage_two start_codebook text_targets train_brainllm
     train_brainllm_run train_llm4brain train_vq vector_llm video_targets warmup write_store
@@ -328,6 +328,9 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         },
         "evaluate_text": lambda: {"samples": w.samples, "conditions": c, "bert": False},
         "find_score": lambda: {"scores": [score], "metric": "bleu1", "group": score.group},
+        "fit_linear_baseline": lambda: {
+            "store": w.store, "trial_ids": w.store.split.test, "bert": False,
+        },
         "gaussian_noise": lambda: {"n": 2, "moments": w.moments},
         "keep_region": lambda: {
             "values": np.ones((2, 3)), "mask": np.array([True, False, True]), "moments": w.moments,

@@ -21,7 +21,7 @@ from fastbrain.data import (
     simulate_cohort,
     split_unseen,
 )
-from fastbrain.data.simulate.captions import QUESTION
+from fastbrain.data.simulate.captions import QUESTION, all_meanings
 from fastbrain.errors import CheckpointError, ConfigError, InputError, UnknownSubjectError
 from fastbrain.llm4brain import (
     EncoderConfig,
@@ -32,6 +32,7 @@ from fastbrain.llm4brain import (
 )
 from fastbrain.llm4brain.evaluate import evaluate_run, open_run
 from fastbrain.llm4brain.training import LLM4BrainStage, RunConfig, adapt, preset, train_llm4brain
+from fastbrain.lm import small_llm
 from fastbrain.training import OptimConfig
 
 pytest.importorskip("nilearn")
@@ -227,7 +228,9 @@ def test_settings_that_train_no_table_are_refused(store, tmp_path):
 
 
 def test_every_person_is_left_out_once(store, tmp_path, capsys):
-    config = replace(recipe(None), stage1=None)
+    corpus = [f"{QUESTION} {meaning.caption}" for meaning in all_meanings()[::16]]
+    llm = str(small_llm(corpus, cache_dir=tmp_path, dim=32, steps=10))
+    config = replace(recipe(None), stage1=None, llm=llm)
     config = replace(config, stage2=replace(config.stage2, epochs=1))
     settings = tmp_path / "config.json"
     settings.write_text(json.dumps(config.to_dict()))
@@ -237,7 +240,10 @@ def test_every_person_is_left_out_once(store, tmp_path, capsys):
     assert main([*command, "--config", str(settings)]) == 0
     table = (tmp_path / "out" / "subjects.md").read_text()
     assert all(f"| {person} | true brain |" in table for person in ("01", "02", "03", "04", "mean"))
-    assert "pairwise accuracy over 4 people" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "pairwise accuracy over 4 people" in shown
+    assert "| subject | n | pairwise accuracy |" in shown
+    assert (tmp_path / "out" / "units.md").read_text() in shown
     tested = []
     for k in range(2):
         manifest = json.loads((tmp_path / f"out/fold-{k:02d}/run/manifest.json").read_text())

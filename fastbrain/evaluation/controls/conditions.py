@@ -187,6 +187,19 @@ def block_flip_p(differences: npt.ArrayLike, blocks: Sequence[object], *, seed: 
     return sign_flip_p(np.bincount(labels, weights=values), seed=seed)
 
 
+@checked
+def paired_p(differences: npt.ArrayLike, blocks: Sequence[object], *, seed: int = 0) -> float:
+    """Two-sided p of a mean difference, by sign flips of whole blocks.
+
+    Parameters
+    ----------
+    differences, blocks, seed
+        As in :func:`block_flip_p`.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    return min(1.0, 2 * min(block_flip_p(sign * values, blocks, seed=seed) for sign in (1, -1)))
+
+
 def block_effect(differences: npt.ArrayLike, blocks: Sequence[object]) -> float | None:
     """Cohen's d_z of the mean differences of blocks; None if undefined.
 

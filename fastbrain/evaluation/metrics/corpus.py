@@ -81,7 +81,8 @@ def text_scores(
         all.
     metrics : sequence of TextMetric
     blocks : sequence, (N,), optional
-        Whole blocks are resampled for the intervals. Default: each sample is a block.
+        Whole blocks are resampled for the intervals; a single block has none. Default: each sample
+        is a block.
     mode : str
         See :class:`fastbrain.evaluation.Score`; texts cut with :func:`cut_to_reference_length`
         are ``"reference-length"``.
@@ -120,9 +121,8 @@ def text_scores(
         raise InputError(f"text_scores: rows must be some of the {n} samples, got {rows}.")
     if blocks is not None and len(blocks) != n:
         raise InputError(f"text_scores: blocks must name all {n} samples, got {len(blocks)}.")
-    draws = _draws(
-        len(rows), None if blocks is None else [blocks[i] for i in rows], resamples, seed
-    )
+    names = range(len(rows)) if blocks is None else [str(blocks[i]) for i in rows]
+    units, draws = _draws(names, resamples, seed)
     sums: dict[Any, tuple[Rows, Rows | None, Rows]] = {}
     results = {}
     for metric in metrics:
@@ -132,6 +132,7 @@ def text_scores(
         own, null_sums, drawn = sums[metric.rows]
         value = metric.value(own.sum(axis=0))
         low, high = np.percentile([metric.value(total) for total in drawn], [2.5, 97.5])
+        interval = Interval(float(low), float(high)) if units > 1 else None
         null = None if null_sums is None else np.array([metric.value(t) for t in null_sums])
         sign = 1 if metric.better == "higher" else -1
         score = Score(
@@ -142,7 +143,7 @@ def text_scores(
             chance=None if null is None else float(null.mean()),
             control="" if null is None else control,
             p=None if null is None else permutation_p(sign * value, sign * null),
-            interval=Interval(float(low), float(high)),
+            interval=interval,
             signature=metric.signature(),
         )
         each = np.array([metric.value(row) for row in own]) if metric.per_sample else None
@@ -174,14 +175,13 @@ def _rows_and_null(
     return unique[place[0]], null
 
 
-def _draws(n: int, blocks: Sequence[object] | None, resamples: int, seed: int) -> Rows:
-    """Count of each sample in each bootstrap resample, (resamples, N)."""
-    names = range(n) if blocks is None else [str(b) for b in blocks]
-    labels = np.unique(np.asarray(names), return_inverse=True)[1]
+def _draws(blocks: Sequence[object], resamples: int, seed: int) -> tuple[int, Rows]:
+    """Count the blocks, and each sample in each bootstrap resample, (resamples, N)."""
+    labels = np.unique(np.asarray(blocks), return_inverse=True)[1]
     count = int(labels.max()) + 1
     drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
     times = np.stack([np.bincount(row, minlength=count) for row in drawn])
-    return times[:, labels].astype(np.float64)
+    return count, times[:, labels].astype(np.float64)
 
 
 @checked

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ...errors import InputError
-from ...stats.derangements import derangements
+from ...stats.derangements import check_partners, derangements
 from ...stats.inference import Interval, bootstrap_interval, permutation_p
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Found:
     """One retrieval score with its chance level.
 
@@ -27,17 +27,19 @@ class Found:
         Mean of the same score over the derangements.
     p : float
         Exact one-sided permutation p; direction fixed before seeing the data: true > deranged.
-    interval : Interval
-        Bootstrap over blocks.
+    interval : Interval or None
+        Bootstrap over blocks; None for a single block.
+    per_query : ndarray, (N,) float64
     """
 
     value: float
     chance: float
     p: float
-    interval: Interval
+    interval: Interval | None
+    per_query: npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Retrieval:
     """Result of :func:`retrieval`.
 
@@ -64,6 +66,7 @@ def retrieval(
     ks: Sequence[int] = (1, 5),
     count: int = 1000,
     seed: int = 0,
+    partners: npt.NDArray[np.int64] | None = None,
 ) -> Retrieval:
     """Score the retrieval of each query's candidate among all N, with chance by derangements.
 
@@ -79,6 +82,8 @@ def retrieval(
     count : int
         Number of derangements.
     seed : int
+    partners : ndarray, (R, N) int64, optional
+        Derangements to use in place of `count` new ones.
 
     Returns
     -------
@@ -88,13 +93,16 @@ def retrieval(
     Raises
     ------
     InputError
-        The matrix is not square and finite, a k is out of range, or no derangement exists.
+        The matrix is not square and finite, a k is out of range, `partners` are not those
+        of N samples, or no derangement exists.
     """
     matrix = _checked(similarity, ks)
     n = len(matrix)
     if len(blocks) != n:
         raise InputError(f"retrieval: blocks must name all {n} samples, got {len(blocks)}.")
-    partners = derangements(blocks, count=count, seed=seed)
+    if partners is None:
+        partners = derangements(blocks, count=count, seed=seed)
+    check_partners("retrieval", partners, n)
 
     def found(scores: npt.NDArray[np.float64]) -> Found:
         # (N, N): score of query i if candidate j were the right one
@@ -102,7 +110,7 @@ def retrieval(
         null = scores[np.arange(n), partners].mean(axis=1)
         value = float(own.mean())
         interval = bootstrap_interval(own, blocks=blocks, seed=seed)
-        return Found(value, float(null.mean()), permutation_p(value, null), interval)
+        return Found(value, float(null.mean()), permutation_p(value, null), interval, own)
 
     two_way, *top = map(found, _shares(*_ranks(matrix), ks))
     return Retrieval(two_way, dict(zip(ks, top, strict=True)), n)

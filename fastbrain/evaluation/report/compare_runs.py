@@ -14,7 +14,7 @@ from ..._arguments import checked
 from ..._runfiles import read_metrics
 from ...errors import InputError
 from ...stats.inference import Interval, adjusted_p, bootstrap_interval
-from ..controls.conditions import block_flip_p
+from ..controls.conditions import paired_p
 from ..records import read_samples, sample_scores
 
 
@@ -27,8 +27,8 @@ class Difference:
     metric, run : str
     value, first : float
         Mean over samples, of this run and of the first run.
-    interval : Interval
-        Interval of the difference, resampling whole blocks.
+    interval : Interval or None
+        Interval of the difference, resampling whole blocks; None for a single block.
     p : float
         Two-sided, by sign flips of whole blocks.
     adjusted : float
@@ -39,7 +39,7 @@ class Difference:
     run: str
     value: float
     first: float
-    interval: Interval
+    interval: Interval | None
     p: float
     adjusted: float
 
@@ -110,7 +110,12 @@ def compare_runs(runs: Sequence[str | Path], *, seed: int = 0) -> Comparison:
         {name: values[rows] for name, values in sample_scores(table).items()}
         for table, rows in zip(tables, shared, strict=True)
     ]
-    names = [name for name in scores[0] if all(name in other for other in scores)]
+    # the linear baseline is a property of the data, not of a run
+    names = [
+        name
+        for name in scores[0]
+        if all(name in other for other in scores) and not name.startswith("linear_")
+    ]
     found = [
         _difference(name, str(folder), scores[0][name], other[name], blocks, seed)
         for folder, other in zip(folders[1:], scores[1:], strict=True)
@@ -164,14 +169,13 @@ def _difference(
     seed: int,
 ) -> dict[str, Any]:
     change = other - first
-    sides = [block_flip_p(sign * change, blocks, seed=seed) for sign in (1, -1)]
     return {
         "metric": metric,
         "run": run,
         "value": float(other.mean()),
         "first": float(first.mean()),
         "interval": bootstrap_interval(change, blocks=blocks, seed=seed),
-        "p": min(1.0, 2 * min(sides)),
+        "p": paired_p(change, blocks, seed=seed),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ..protocol import HEADLINES, Evaluation
 from ..scores import Score
 from . import figures as pictures
 from .print_style import saved
-from .table import TITLES, main_scores, score_rows
+from .table import TITLES, linear_first, main_scores, score_rows
 
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy", "nibabel", "nilearn", "sacrebleu")
 _SHOWN_CONTROLS = ("zero brain", "prompt alone", "untuned model", "nearest training text")
@@ -99,6 +99,8 @@ def write_report(
         "report.html.j2",
         title=parts.title,
         lead=parts.lead,
+        first=linear_first(evaluation.facts),
+        linear=evaluation.facts.get("linear_baseline"),
         main=score_rows(main_scores(scores)),
         rows=rows,
         n=len(evaluation.samples),
@@ -151,7 +153,7 @@ def drawn(evaluation: Evaluation, parts: ReportParts) -> dict[str, Any]:
     MissingPartError
         matplotlib is not installed.
     """
-    compared, grid = _compared(evaluation.scores), parts.grid
+    compared, grid = _compared(evaluation), parts.grid
     bins = evaluation.surprise
     return {
         "forest": pictures.forest(compared) if compared else None,
@@ -166,17 +168,23 @@ def _png(figure: Any | None) -> str:
     return "" if figure is None else base64.b64encode(saved(figure, "png")).decode()
 
 
-def _compared(scores: Sequence[Score]) -> list[Score]:
-    """Select the scores of the forest plot: headline metrics and pairwise accuracy."""
+def _compared(evaluation: Evaluation) -> list[Score]:
+    """Select the scores of the forest plot, and put the linear baseline in the place of chance."""
+    order = ["pairwise", *(name for name in TITLES if name in HEADLINES), "meaning_top1"]
     kept = [
         s
-        for s in scores
+        for s in evaluation.scores
         if s.chance is not None
         and not s.group
-        and s.mode in ("teacher-forced", "free-running")
-        and s.metric in ("pairwise", *HEADLINES)
+        and s.mode in ("teacher-forced", "free-running", "retrieval")
+        and s.metric in order
     ]
-    order = ["pairwise", *(name for name in TITLES if name in HEADLINES)]
+    for row in (evaluation.facts.get("linear_baseline") or {}).get("comparison", ()):
+        kept += [
+            replace(s, chance=row["linear"], control="ridge regression", p=row["p"])
+            for s in kept
+            if (s.metric, s.control) == (row["metric"], DERANGED)
+        ]
     return sorted(kept, key=lambda s: order.index(s.metric))
 
 

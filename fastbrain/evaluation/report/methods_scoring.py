@@ -43,6 +43,9 @@ def _controls(evaluation: Evaluation) -> list[str]:
     conditions = evaluation.conditions
     apart = evaluation.facts.get("partners_exclude") or ["run_id"]
     same = " or ".join("run" if name == "run_id" else name for name in apart)
+    paired = f"a brain of no common {same} and neighbouring samples stay together"
+    if "partners" in evaluation.facts:  # a test part of a single run
+        paired = "a brain of the same run, shifted by at least window and delay"
     others = [
         _CONTROLS.get(control.name, control.name)
         for control in conditions
@@ -51,7 +54,7 @@ def _controls(evaluation: Evaluation) -> list[str]:
     found = [
         f"{len(evaluation.samples):,} samples were scored. Every score is compared with that of "
         f"the same decoder for {len(conditions.partners)} derangements, in which each text is "
-        f"paired with a brain of no common {same} and neighbouring samples stay together."
+        f"paired with {paired}."
     ]
     if others:
         found.append(f"Further controls were {'; '.join(others)}.")
@@ -70,7 +73,7 @@ def _metrics(scores: Sequence[Score]) -> list[str]:
         found.append(
             "Pairwise accuracy is the share of samples with a true text that is likelier given "
             "their own brain than given that of the control [@ye2025brainllm]; it is "
-            "teacher-forced, all other scores are of freely generated text."
+            "teacher-forced, all other scores of the decoder are of freely generated text."
         )
     if named:
         found.append(f"Generated texts were scored by {'; '.join(named)}.")
@@ -80,16 +83,24 @@ def _metrics(scores: Sequence[Score]) -> list[str]:
             "The true text was also retrieved among all true texts by sentence embeddings "
             f"[@reimers2019sbert] ({'; '.join(ranked)})."
         )
+    if "linear_pairwise" in by_name:
+        found.append(
+            "As a linear baseline, a ridge regression was fitted to the same training windows and "
+            "scored by the similarity of its predictions with the true texts "
+            f"(`{by_name['linear_pairwise'].signature}`)."
+        )
     return found
 
 
 def _statistics(evaluation: Evaluation) -> list[str]:
     scores = evaluation.scores
-    found = [
-        "Against deranged brains, p is the one-sided rank of the score (of the mean likelihood, "
-        "for pairwise accuracy) among the derangements, the observed pairing included "
-        "[@phipson2010permutation]."
-    ]
+    found = []
+    if any(s.p is not None and s.control == DERANGED for s in scores):
+        found.append(
+            "Against deranged brains, p is the one-sided rank of the score (of the mean "
+            "likelihood, for pairwise accuracy) among the derangements, the observed pairing "
+            "included [@phipson2010permutation]."
+        )
     if any(s.p is not None and s.control != DERANGED for s in scores):
         found.append(
             "Against other controls, p is from sign flips of whole runs, for metrics with a value "

@@ -14,11 +14,24 @@ TITLES = {metric.name: metric.title for metric in TEXT_METRICS} | {
     "meaning_two_way": "right of two, by meaning",
     "meaning_top1": "first of all, by meaning",
     "meaning_top5": "among the first five, by meaning",
+    "linear_pairwise": "pairwise accuracy of a ridge regression",
+    "linear_two_way": "right of two, by ridge regression",
+    "linear_top1": "first of all, by ridge regression",
+    "linear_top5": "among the first five, by ridge regression",
 }
 LOWER = {metric.name for metric in TEXT_METRICS if metric.better == "lower"}
 _SHORT = (
-    *("pairwise", "bleu1", "bleu2", "rougeL_f", "bertscore_f", "wer", "exact_match"),
-    *("meaning_two_way", "meaning_top1"),
+    *(
+        "pairwise",
+        "linear_pairwise",
+        "bleu1",
+        "bleu2",
+        "rougeL_f",
+        "bertscore_f",
+        "wer",
+        "exact_match",
+    ),
+    *("meaning_two_way", "meaning_top1", "linear_top1"),
 )
 _MODES = ("teacher-forced", "free-running", "retrieval")
 
@@ -33,7 +46,7 @@ def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
             "mode": score.mode,
             "control": score.control,
             "value": f"{score.value:.3f}",
-            "interval": ""
+            "interval": "-"
             if score.interval is None
             else f"{score.interval.low:.3f} to {score.interval.high:.3f}",
             "chance": "" if score.chance is None else f"{score.chance:.3f}",
@@ -54,6 +67,35 @@ def main_scores(scores: Sequence[Score]) -> list[Score]:
     return [s for name in _SHORT for s in chosen if s.metric == name]
 
 
+def linear_first(facts: Mapping[str, Any]) -> str:
+    """Sentence for the top of a report if the regression is ahead of the model; else empty.
+
+    Parameters
+    ----------
+    facts : mapping
+        Of an evaluation, with the key ``linear_baseline`` if there is one.
+    """
+    names = {
+        "meaning_top1": "top-1",
+        "meaning_top5": "top-5",
+        "meaning_two_way": "right of two",
+        "pairwise": "pairwise",
+    }
+    rows = (facts.get("linear_baseline") or {}).get("comparison", ())
+    ahead = [
+        f"{names[row['metric']]} {row['linear']:.3f} against {row['model']:.3f} "
+        f"(p {row['p']:.4f}{'' if row['p'] <= 0.05 else ', within chance'})"
+        for row in rows
+        if row["difference"] > 0
+    ]
+    if not ahead:
+        return ""
+    return (
+        "A ridge regression on the same windows tells the true text better than the language "
+        f"model: {'; '.join(ahead)}."
+    )
+
+
 def aligned(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
     """Format rows as aligned text under a heading; `columns` maps keys to titles."""
     table = [dict(columns), *({key: str(row[key]) for key in columns} for row in rows)]
@@ -63,8 +105,10 @@ def aligned(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> st
     return "\n".join(lines)
 
 
-def metrics_table(scores: Sequence[Score], *, derangements: int) -> str:
-    """Format the headline metrics as aligned text."""
+def metrics_table(
+    scores: Sequence[Score], *, derangements: int, facts: Mapping[str, Any] | None = None
+) -> str:
+    """Format the headline metrics as aligned text, below the sentence of :func:`linear_first`."""
     chosen = main_scores(scores)
     rows = score_rows(chosen)
     for row in rows:
@@ -72,4 +116,6 @@ def metrics_table(scores: Sequence[Score], *, derangements: int) -> str:
     columns = {"name": "metric", "value": "decoded", "interval": "95 % interval"}
     columns |= {"chance": "deranged brain", "p": "p", "adjusted": "p adjusted"}
     n = chosen[0].n if chosen else 0
-    return f"{aligned(rows, columns)}\nn = {n} windows, {derangements} derangements"
+    first = linear_first(facts or {})
+    table = f"{aligned(rows, columns)}\nn = {n} windows, {derangements} derangements"
+    return f"{first}\n\n{table}" if first else table

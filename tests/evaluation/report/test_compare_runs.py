@@ -9,12 +9,13 @@ import pytest
 from known import made, perfect, sentences
 
 from fastbrain.errors import InputError
-from fastbrain.evaluation import compare_runs, evaluate_text, write_samples
+from fastbrain.evaluation import LinearBaseline, compare_runs, evaluate_text, write_samples
 
 
 def save(folder, samples, found, **facts):
     folder.mkdir()
-    result = evaluate_text(samples, found, bert=False)
+    ridge = LinearBaseline(np.eye(len(samples)), "vectors", 1.0, "folds", 0.1, 5, "5 windows")
+    result = evaluate_text(samples, found, bert=False, linear=ridge)
     write_samples(folder / "samples.parquet", result)
     known = {"split": {"keys": ["subject"]}, "audit": {"clean": True}, "adaptation": "inductive"}
     (folder / "metrics.json").write_text(json.dumps(result.to_json() | known | facts))
@@ -42,6 +43,8 @@ def test_the_better_run_is_found_by_every_metric(runs):
     assert by_metric["pairwise"].adjusted >= by_metric["pairwise"].p
     assert found.values["rougeL_f"] == (by_metric["rougeL_f"].first, 1.0)
     json.dumps(found.to_json(), allow_nan=False)
+    # the linear baseline is that of the data: no run has another
+    assert not any(name.startswith("linear") for name in found.values)
 
 
 def test_samples_are_matched_by_name(runs, tmp_path):
