@@ -25,7 +25,7 @@ from ..evaluation.controls.confidence import distant_windows, exceedance_p, text
 from ..evaluation.controls.noise import noise_store
 from ..evaluation.controls.run_controls import BrainDecoder
 from ..evaluation.run_store import open_store
-from .open_decoder import RunDecoder, open_decoder
+from .open_decoder import RunDecoder, open_decoder, preparation_for
 
 _PARTNERS = 8
 Part = Literal["train", "val", "test"]
@@ -182,17 +182,20 @@ def decode(
         raise InputError("decode: events, every, subject and tr must come with bold, got no scan.")
     if tables and every is not None:
         raise InputError("decode: events and every must not both be given. Use one.")
-    # opened before the long work on scans
+    plan = None
+    if images:
+        # scans are checked before the model is read, and the model is read before scans are
+        like = preparation_for(run)
+        if not tables and every is None:
+            every = like.window_spec.window_trs
+            say(f"windows: one every {every} volumes (--events or --every to choose)")
+        records = scan_records(images, tables, subject=subject, tr=tr)
+        plan = plan_like(records, like, late=late, every=every)
     reader = open_decoder(
         run, store=store, sampling=sampling, unknown_subject=unknown_subject, device=device
     )
     with ExitStack() as stack:
-        if images:
-            if not tables and every is None:
-                every = reader.like.window_spec.window_trs
-                say(f"windows: one every {every} volumes (--events or --every to choose)")
-            records = scan_records(images, tables, subject=subject, tr=tr)
-            plan = plan_like(records, reader.like, late=late, every=every)
+        if plan is not None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastbrain-"))
             given = write_store(plan, Path(folder) / "store")
             source: dict[str, Any] = {"bold": [str(path) for path in images]}

@@ -43,6 +43,20 @@ class RunDecoder:
     bind: Callable[[VoxelStore, Sequence[str]], tuple[BrainDecoder, Any]]
 
 
+def preparation_for(run: str | Path, store: str | Path | None = None) -> VoxelStore:
+    """Open the preparation of a run, or for a run without one the store of its training.
+
+    Raises
+    ------
+    CheckpointError
+        Training is not finished, or the run has no preparation and its store is not found.
+    """
+    manifest = read_manifest(run, function="decode")
+    if (Path(run) / PREPARATION).is_dir():
+        return open_preparation(run)
+    return open_store(run, manifest, store, function="decode")
+
+
 @checked
 def open_decoder(
     run: str | Path,
@@ -73,8 +87,7 @@ def open_decoder(
         `unknown_subject` is given for a model without a table of subjects.
     """
     manifest = read_manifest(run, function="decode")
-    kept = (Path(run) / PREPARATION).is_dir()
-    like = open_preparation(run) if kept else open_store(run, manifest, store, function="decode")
+    like = preparation_for(run, store)
     if not is_brainllm_run(run):
         model = open_model(run, like=like, device=device, unknown_subject=unknown_subject)
         decoder = LLM4BrainDecoder(model, sampling=sampling)
