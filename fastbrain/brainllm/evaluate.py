@@ -133,7 +133,7 @@ def evaluate_brainllm_run(
     saved, data, manifest = open_brainllm_run(run, store=store, device=device)
     ids, held = scored_windows(run, manifest, data, function="evaluate_brainllm_run")
     parts = run_parts(run, data, manifest, held=held)
-    check_outputs(run, function="evaluate_brainllm_run")
+    check_outputs(run, function="evaluate_brainllm_run", count=count)
     recipe = recipe_of(saved, manifest, read_config(run, function="evaluate_brainllm_run"))
     about = run_facts(
         run, data, manifest, recipe, history=parts.history, device=device, held=len(held)

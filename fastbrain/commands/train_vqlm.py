@@ -60,6 +60,7 @@ def run(config: Config) -> None:
     from ..training.trackers import check_trackers
     from ..vqlm.evaluate import evaluate_vqlm
     from ..vqlm.training.config import VQLMConfig
+    from ..vqlm.training.people import part_people
     from ..vqlm.training.pipeline import train_vqlm
 
     whole = VQLMConfig.from_dict(read_json(config.config)) if config.config else VQLMConfig()
@@ -70,8 +71,11 @@ def run(config: Config) -> None:
         return
     check_trackers(config.log, function="train vq-lm")
     if config.simulate is not None and not (config.resume and config.study.exists()):
-        cohort = simulate_rest(RestDesign(people=config.simulate, seed=whole.seed))
-        write_resting(resting_study(cohort), config.study)
+        simulated = resting_study(
+            simulate_rest(RestDesign(people=config.simulate, seed=whole.seed))
+        )
+        part_people(simulated, whole)  # raises for too few people, before anything is written
+        write_resting(simulated, config.study)
     study = read_resting(config.study)
     train_vqlm(
         study, config.out, whole, resume=config.resume, fused=accelerate_peft, log=config.log

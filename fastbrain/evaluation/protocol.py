@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..errors import InputError
+from ..stats.derangements import check_count
 from .analyses.by_subject import scores_by_subject
 from .analyses.linear_baseline import LinearBaseline
 from .analyses.semantic_retrieval import meaning_similarity, retrieval_scores_of
@@ -24,7 +25,6 @@ from .scores import Mode, Score, with_adjusted
 
 # compared with every control, not only with deranged brains
 HEADLINES = ("bleu1", "rougeL_f", "wer", "bertscore_f")
-_FEWEST = 100  # derangements: with fewer, p cannot reach 0.01
 _BINS = 5
 _SAMPLES_A_BIN = 8
 
@@ -244,11 +244,7 @@ def _check(
 ) -> None:
     if not truth:
         raise InputError("evaluate_text: samples must not be empty. Is the test part empty?")
-    if len(conditions.partners) < _FEWEST:
-        raise InputError(
-            f"evaluate_text: conditions must have at least {_FEWEST} derangements, got "
-            f"{len(conditions.partners)}: p could not be small."
-        )
+    check_count(len(conditions.partners), function="evaluate_text")
     if conditions.truth != tuple(truth) or conditions[TRUE].texts != tuple(said):
         raise InputError(
             "evaluate_text: samples must be those of the conditions in their order, got other "

@@ -23,6 +23,7 @@ from ..evaluation.analyses.partners import have_partners_across_runs, partners_w
 from ..evaluation.protocol import find_score
 from ..evaluation.report.pooled import Pooled, pool_folds
 from ..evaluation.scores import Score
+from ..stats.derangements import check_count
 from .evaluate import evaluate_run
 from .training.pipeline import train_llm4brain
 from .training.run_config import RunConfig
@@ -139,6 +140,7 @@ def leave_out(
     InputError
         A run that is tested alone is too short for partners.
     """
+    check_count(derangements, function="leave_out")
     if by not in get_args(By):
         raise ConfigError(f"leave_out: by must be one of {get_args(By)}, got {by!r}.")
     if by != "subject" and (test_stimuli, val_fraction) != (0.2, 0.2):

@@ -203,7 +203,7 @@ def evaluate_run(
     )
     scored, held = scored_windows(run, manifest, data, function="evaluate_run")
     parts = run_parts(run, data, manifest, parts, held=held)
-    check_outputs(run, function="evaluate_run")
+    check_outputs(run, function="evaluate_run", count=count)
     recipe = recipe_of(model, manifest, read_config(run, function="evaluate_run"))
     about = run_facts(
         run, data, manifest, recipe, history=parts.history, device=device, held=len(held)

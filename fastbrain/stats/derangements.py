@@ -12,6 +12,21 @@ from .._arguments import checked
 from ..errors import InputError
 
 _ROUNDS = 1000  # rounds of swaps; a solvable draw needs about ten
+_FEWEST = 100  # with fewer, p cannot reach 0.01
+
+
+def check_count(count: int, *, function: str) -> None:
+    """Raise for too few derangements of an evaluation.
+
+    Raises
+    ------
+    InputError
+    """
+    if count < _FEWEST:
+        raise InputError(
+            f"{function}: there must be at least {_FEWEST} derangements, got {count}: p could not "
+            "be small."
+        )
 
 
 @checked

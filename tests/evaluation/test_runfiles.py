@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,23 @@ def test_evaluate_refuses_a_read_only_run_before_the_work(
     monkeypatch.setattr(evaluation_run, "evaluate_model", work)
     with pytest.raises(DiskError, match="Read-only file system"):
         evaluation_run.evaluate_run(finished_run, store=store.path)
+
+
+@pytest.mark.parametrize(
+    ("count", "missing", "words"),
+    [
+        (5, None, "at least 100 derangements, got 5"),
+        (100, "matplotlib", "fastbrain-fmri\\[demo\\]"),
+    ],
+)
+def test_evaluate_refuses_what_it_cannot_finish_before_the_work(
+    finished_run, store, monkeypatch, count, missing, words
+):
+    monkeypatch.setattr(evaluation_run, "evaluate_model", work)
+    if missing:
+        monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(FastbrainError, match=words):
+        evaluation_run.evaluate_run(finished_run, store=store.path, count=count)
 
 
 @pytest.mark.parametrize(

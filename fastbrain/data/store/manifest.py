@@ -112,6 +112,11 @@ class Manifest:
             value = read_json(path)
         except CohortError as error:
             raise StoreError(f"VoxelStore.open: {error}") from error
+        if isinstance(value, dict) and "store_fingerprint" in value:
+            raise StoreError(
+                f"VoxelStore.open: {root} must be a voxel store, got a run folder. Name the store "
+                f"of its training, {value.get('store')}."
+            )
         version = value.get("layout_version") if isinstance(value, dict) else None
         if version != LAYOUT_VERSION:
             raise StoreError(

@@ -104,6 +104,7 @@ def plan_store(
         tr=first.tr,
         window=window,
     )
+    _check_kernel(kernel, first.shape[1:])
     brain = _mask(runs, headers, mask)
     return StorePlan(
         runs=tuple(runs),
@@ -150,6 +151,14 @@ def _check_same_grid(runs: Sequence[RunRecord], headers: tuple[Volumes, ...]) ->
         raise CohortError(
             f"plan_store: {run.run_id} ({run.bold}) must share with {runs[0].run_id} {what}. "
             "Bring all runs into one space (fMRIPrep --output-spaces), or prepare them apart."
+        )
+
+
+def _check_kernel(kernel: Triple, space: tuple[int, int, int]) -> None:
+    if any(k > size for k, size in zip(kernel, space, strict=True)):
+        raise InputError(
+            f"plan_store: kernel must fit into the volumes, (Z, Y, X) {space}, got {kernel}. Give "
+            "a smaller patch."
         )
 
 

@@ -12,25 +12,41 @@ from ..._io import write_atomic, write_json
 from ..._runfiles import read_log
 from ...data import VoxelStore
 from ...errors import some
+from ...stats.derangements import check_count
 from ..analyses.by_subject import subject_table
 from ..protocol import Evaluation
 from ..records import write_samples
 from .html import ReportParts, drawn, write_report
 from .paper import check_paper, write_paper
+from .print_style import check_matplotlib
 from .run_facts import RunFacts
 
 OUTPUTS = ("metrics.json", "samples.parquet", "subjects.md", "report.html")
 _STAGES = ("pretrain", "video", "calibrate", "warmup", "stage1", "stage2", "tune", "adapt")
 
 
-def check_outputs(run: str | Path, *, function: str) -> None:
-    """Raise unless every result can be written into a run folder; call it before the long work.
+def check_outputs(run: str | Path, *, function: str, count: int) -> None:
+    """Raise unless an evaluation can be made and written; call it before the long work.
+
+    Parameters
+    ----------
+    run : str or Path
+    function : str
+        Name of the calling function, for error messages.
+    count : int
+        Number of derangements.
 
     Raises
     ------
+    InputError
+        There are too few derangements.
     DiskError
         The folder is not writable.
+    MissingPartError
+        matplotlib is not installed.
     """
+    check_count(count, function=function)
+    check_matplotlib()
     for name in OUTPUTS:
         check_file(Path(run) / name, function=function)
     check_paper(run, function=function)
@@ -140,6 +156,7 @@ def _quality(store: VoxelStore) -> list[dict[str, Any]]:
             "volumes": facts["n_volumes"],
             "clipped values": facts.get("clipped", "not known"),
             "dead voxels": facts.get("dead_voxels", "not known"),
+            "correlation with the mean image": facts.get("image_correlation", "not known"),
             "notes": "; ".join(facts.get("notes") or ()),
         }
         for name, facts in store.info.runs.items()

@@ -50,6 +50,16 @@ Kind = Literal["png", "svg", "pdf"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def check_matplotlib() -> None:
+    """Raise :class:`MissingPartError` if matplotlib is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise MissingPartError(
+            "write_report: pictures need matplotlib. pip install 'fastbrain-fmri[demo]'"
+        ) from error
+
+
 def printed(function: F) -> F:
     """Run a function with matplotlib's defaults and the style of printed figures.
 
@@ -61,12 +71,9 @@ def printed(function: F) -> F:
 
     @wraps(function)
     def call(*args: Any, **options: Any) -> Any:
-        try:
-            from matplotlib import style
-        except ImportError as error:
-            raise MissingPartError(
-                "write_report: pictures need matplotlib. pip install 'fastbrain-fmri[demo]'"
-            ) from error
+        check_matplotlib()
+        from matplotlib import style
+
         # "default" takes back the settings of the user's matplotlibrc
         with style.context(["default", _STYLE]):
             return function(*args, **options)

@@ -208,3 +208,11 @@ def test_commands_refuse_a_damaged_store(root, tmp_path, capsys):
         assert main([command[0], str(root), *command[1:]]) == 1
         assert f"{RUN}.npy must match its sha256" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_is_no_store(tmp_path):
+    _io.write_json(
+        tmp_path / "manifest.json", {"store_fingerprint": "0" * 16, "store": "/data/store"}
+    )
+    with pytest.raises(StoreError, match=r"got a run folder. Name the store .* /data/store"):
+        VoxelStore.open(tmp_path)

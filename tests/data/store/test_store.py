@@ -452,3 +452,10 @@ def test_real_one_slice_runs(real_data, tmp_path):
     assert store.grid.shape == (1, 20, 40)
     assert store.window(store.split.test[0]).shape == (9, store.grid.n_tokens, 16)
     assert len(store.split.train) == 8
+
+
+@pytest.mark.parametrize("kernel", [(400, 400, 400), (2, 2, 99)])
+def test_a_kernel_larger_than_the_volumes_is_refused_first(runs, tmp_path, kernel):
+    with pytest.raises(InputError, match="kernel must fit into the volumes"):
+        prepare_store(runs, tmp_path / "out", **{**OPTIONS, "kernel": kernel})
+    assert not (tmp_path / "out").exists()
