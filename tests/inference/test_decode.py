@@ -13,6 +13,7 @@ import pytest
 import fastbrain as fb
 from fastbrain.cli import main
 from fastbrain.data import VoxelStore, plan_like, write_store
+from fastbrain.data.store.planning_like import scan_records
 from fastbrain.errors import CohortError, InputError, StoreError, VolumeError
 from fastbrain.inference import decode
 
@@ -213,7 +214,7 @@ def test_another_grid_in_the_same_space_is_resampled(trained, tmp_path, capsys):
     [
         ({"tr": 1.0}, CohortError, "repetition time of training, 2 s, got 1 s"),
         ({"far": True}, VolumeError, "outside the field of view"),
-        ({"volumes": 3}, InputError, "must have at least"),
+        ({"volumes": 3}, CohortError, "odd.nii must be long enough"),
     ],
 )
 def test_a_scan_that_cannot_be_read_is_refused(trained, tmp_path, options, error, words):
@@ -248,6 +249,18 @@ def test_scans_and_tables_must_agree_in_number(trained):
         decode(trained.run("llm4brain"), images, events=events[:1])
     with pytest.raises(CohortError, match="each scan once"):
         decode(trained.run("llm4brain"), [images[0], images[0]])
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["a/x.nii", "b/x.nii", "c/x.nii"], ["x", "x_2", "x_3"]),
+        (["a/x_3.nii", "b/x.nii", "c/x.nii"], ["x_3", "x", "x_2"]),
+        (["a/x.nii", "b/x_2.nii", "c/x.nii"], ["x", "x_2", "x_3"]),
+    ],
+)
+def test_scans_of_one_name_get_names_of_their_own(names, found):
+    assert [record.run_id for record in scan_records(names)] == found
 
 
 def test_a_damaged_preparation_is_refused(trained, tmp_path):

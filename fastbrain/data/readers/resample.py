@@ -15,6 +15,7 @@ from .masks import Mask, same_affine
 from .volumes import Volumes
 
 _OUTSIDE = 0.01  # largest share of the mask outside the field of view
+_LEAST_WEIGHT = 0.5  # of the finite voxels around an interpolated one
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,8 @@ def on_grid(volumes: Volumes, mask: Mask, affine: npt.NDArray[np.float64]) -> Vo
     Returns
     -------
     Volumes
-        With a note if it was interpolated. Voxels outside the field of view are NaN.
+        With a note if it was interpolated, from finite voxels. Voxels outside the field of view
+        and those with less than half their weight on finite voxels are NaN.
 
     Raises
     ------
@@ -97,13 +99,16 @@ def _moved(
 ) -> npt.NDArray[np.float32]:
     from scipy.ndimage import affine_transform
 
-    return np.asarray(
-        affine_transform(
-            volumes.scaled(t, t + 1)[0],
-            matrix,
-            offset,
-            output_shape=tuple(shape),
-            order=1,
-            mode="nearest",
-        )
-    )
+    def moved(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        where = {"matrix": matrix, "offset": offset, "output_shape": tuple(shape)}
+        return np.asarray(affine_transform(values, **where, order=1, mode="nearest"))
+
+    volume = volumes.scaled(t, t + 1)[0]
+    finite = np.isfinite(volume)
+    if finite.all():
+        return moved(volume)
+    # scans may be NaN outside the brain, and NaN with weight zero would still give NaN
+    weight = moved(finite.astype(np.float32))
+    total = moved(np.where(finite, volume, np.float32(0)))
+    inside = weight >= _LEAST_WEIGHT
+    return np.divide(total, weight, out=np.full_like(total, np.nan), where=inside)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -71,7 +72,10 @@ def plan_like(
                 f"plan_like: {run.bold} must have the repetition time of training, {like.tr:g} s, "
                 f"got {volumes.tr:g} s. Resample it in time."
             )
-        drift_basis(volumes.shape[0], like.tr, like.info.high_pass_s)
+        try:
+            drift_basis(volumes.shape[0], like.tr, like.info.high_pass_s)
+        except InputError as error:
+            raise CohortError(f"plan_like: {run.bold} must be long enough: {error}") from error
         if every is not None:
             trials += _windows(run, like, volumes.shape[0], every)
             continue
@@ -177,8 +181,9 @@ def scan_records(
         tags = entities(image)
         clock = clock_of(read_sidecar(image.parent, image, tags))
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", image.name.split(".nii")[0]) or "scan"
-        if name in {record.run_id for record in records}:
-            name = f"{name}_{i + 1}"
+        used = {record.run_id for record in records}
+        if name in used:
+            name = next(n for k in count(2) if (n := f"{name}_{k}") not in used)
         records.append(
             RunRecord(
                 run_id=name,
