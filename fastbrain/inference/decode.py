@@ -18,7 +18,7 @@ from .._progress import say
 from ..data import VoxelStore, window_faults, write_store
 from ..data.readers.tables import tsv_text
 from ..data.store.planning_like import plan_like, scan_records
-from ..data.store.preparation import check_like
+from ..data.store.preparation import PREPARATION, check_like
 from ..decoding import Sampling
 from ..errors import InputError
 from ..evaluation.controls.confidence import distant_windows, exceedance_p, text_margins
@@ -141,7 +141,7 @@ def decode(
         In place of events: volumes from one window to the next. Default: the length of a window.
     store : str or Path, optional
         Another store, for example from ``fastbrain prepare --like``, or the current path of the
-        run's own store.
+        run's own store; with `bold` only for a run without a preparation of its own.
     part : {"train", "val", "test"}, optional
         Part of the split to decode. Default: test for the run's own store, else all trials.
     subject : str
@@ -176,7 +176,9 @@ def decode(
         A scan or events table is invalid; the message names it.
     """
     images, tables = _paths(bold), _paths(events)
-    if images and (store is not None or part is not None):
+    # a run of an earlier version has its preparation in the store of its training alone
+    spare = store is not None and (Path(run) / PREPARATION).is_dir()
+    if images and (spare or part is not None):
         raise InputError("decode: bold must be given without store or part, got both.")
     if not images and (tables or every is not None or subject or tr is not None):
         raise InputError("decode: events, every, subject and tr must come with bold, got no scan.")
@@ -185,7 +187,7 @@ def decode(
     plan = None
     if images:
         # scans are checked before the model is read, and the model is read before scans are
-        like = preparation_for(run)
+        like = preparation_for(run, store)
         if not tables and every is None:
             every = like.window_spec.window_trs
             say(f"windows: one every {every} volumes (--events or --every to choose)")

@@ -70,6 +70,21 @@ def test_scans_are_decoded_where_the_store_is_gone(trained, tmp_path, system):
         decode(run)
 
 
+def test_a_run_without_a_preparation_reads_that_of_its_store(trained, tmp_path):
+    run, store = tmp_path / "run", tmp_path / "store"
+    shutil.copytree(trained.run("llm4brain"), run)
+    shutil.rmtree(run / "preparation")
+    shutil.copytree(trained.store.path, store)
+    manifest = json.loads((run / "manifest.json").read_text())
+    gone = {"store": str(tmp_path / "gone"), "store_beside": "gone"}
+    (run / "manifest.json").write_text(json.dumps(manifest | gone))
+    (image,), _ = scans_of(trained, "04")
+    with pytest.raises(fb.FastbrainError, match="--store STORE"):
+        decode(run, image)
+    found = decode(run, image, store=store, confidence=False)
+    assert found.texts == decode(trained.run("llm4brain"), image, confidence=False).texts
+
+
 def test_windows_at_a_fixed_step(trained, capsys):
     (image,), _ = scans_of(trained, "04")
     run = trained.run("llm4brain")
