@@ -69,6 +69,8 @@ def run_in_processes(
     )
     try:
         waiting = {pool.submit(task, job): i for i, job in enumerate(jobs)}
+        # the pool notices the death of the processes it knew when it was last given a job
+        pool.submit(os.getpid)
         for done in as_completed(waiting):
             yield waiting[done], done.result()
     except BaseException as error:

@@ -46,11 +46,10 @@ def test_a_failure_ends_the_other_jobs(job, error, words):
     start = time.monotonic()
     with pytest.raises(error, match=words):
         list(run_in_processes(fail_or_wait, ["wait", job], processes=2, name="test"))
-    for child in set(multiprocessing.active_children()) - before:
-        child.join(60)
-        assert not child.is_alive()
     # the other job waits for ten minutes
-    assert time.monotonic() - start < 300
+    while set(multiprocessing.active_children()) - before:
+        assert time.monotonic() - start < 300
+        time.sleep(0.05)
 
 
 def test_what_cannot_be_sent_is_refused_before_work():

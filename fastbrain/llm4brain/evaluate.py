@@ -71,6 +71,7 @@ def open_run(
     return model, found, manifest
 
 
+@checked
 def open_model(
     run: str | Path,
     *,

@@ -85,6 +85,8 @@ def test_a_run_that_is_interrupted_goes_on(trained):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # a test process in the background ignores interrupts, and its children would too
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         end = time.monotonic() + 300
         while not (log.is_file() and log.read_text().count("\n") >= 2):

@@ -59,7 +59,10 @@ ROLES = {
 }
 # option -> role of its value; with a command before it, for that command alone
 VALUES = {
+    "--bold": "scan",
     "--config": "config",
+    "--events": "events",
+    "--like": "run",
     "--llm": "language model",
     "--out": "new",
     "--split": "split",
@@ -70,7 +73,8 @@ SMALLER = {
     "adapt --subject": "06",
     "adapt --runs": "1",
     "evaluate --derangements": "100",
-    "leave-out --folds": "2",
+    "leave-out --by": "run",  # the cohort has no sessions
+    "leave-out --folds": "3",
     "train brainllm --features": "8",
     "train vq-lm --simulate": "20",
 }
@@ -79,7 +83,7 @@ ADDED = {
     "adapt": "--epochs 1",
     "demo": "--dry-run",  # test_demo.py runs it
     "evaluate": "--no-bert --derangements 100",
-    "leave-out": "--folds 2 --no-bert --config config",
+    "leave-out": "--folds 3 --no-bert --config config",
     "selftest": "--backend cpu",
     "train": "--config config",
     "train brainllm": "--config config --llm model --allow-leak small",
@@ -87,7 +91,8 @@ ADDED = {
     "train vq-lm": "--config config --llm model",
 }
 # the cohort has no split of its own, as a study has
-SPLIT, SPLITS = "--test-subjects 06", ("--test-subjects", "--folds", "--train", "--split-by")
+SPLIT = "--test-subjects 06"
+SPLITS = ("--test-subjects", "--folds", "--train", "--split-by", "--like")
 # lines that are parsed and not run, and why
 PARSED = {
     "push": "it uploads to the hub",
@@ -135,12 +140,13 @@ def arranged(one: Printed, place: Callable[[str, str], str]) -> list[str]:
             options += [option, *value.split()]
     if name == "prepare" and not set(SPLITS) & set(options):
         options += SPLIT.split()
-    option = ""
+    option, values = "", 0
     for word in options:
+        values += 1
         if word.startswith("--"):
-            option = word
+            option, values = word, 0
         elif role := VALUES.get(option):
-            word = place(name, role)
+            word = place(name, role if values == 1 else f"other {role}")
         else:
             word = SMALLER.get(f"{name} {option}", word)
             assert not re.fullmatch(r"[A-Z]+", word) or option == "--echo", (
@@ -180,6 +186,19 @@ class World:
 
     def _bids(self) -> Path:
         return Path(self.place("", "cohort")).parent
+
+    def _recording(self, run: str, what: str) -> Path:
+        (path,) = self._bids().glob(f"sub-06/func/*run-{run}_{what}")
+        return path
+
+    def _scan(self) -> Path:
+        return self._recording("01", "bold.nii.gz")
+
+    def _other_scan(self) -> Path:
+        return self._recording("02", "bold.nii.gz")
+
+    def _events(self) -> Path:
+        return self._recording("01", "events.tsv")
 
     def _store(self) -> Path:
         cohort, out = self.place("", "cohort"), self.root / "store"

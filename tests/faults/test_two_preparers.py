@@ -16,9 +16,9 @@ from fastbrain.data import VoxelStore
 # converts runs, and waits for a line of stdin in the middle of writing the second one
 FIRST = """
 import sys
-import fastbrain.data.store.prepare as prepare
+import fastbrain.data.store.convert as convert
 from fastbrain.cli import main
-real, calls = prepare.write_atomic, []
+real, calls = convert.write_atomic, []
 
 def slow(path, write):
     def halfway(file):
@@ -30,7 +30,7 @@ def slow(path, write):
             sys.stdin.readline()
     return real(path, halfway if path.parent.name == "runs" and path.suffix == ".npy" else write)
 
-prepare.write_atomic = slow
+convert.write_atomic = slow
 raise SystemExit(main(sys.argv[1:]))
 """
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..._arguments import checked
 from ..._rules import record_of, table_of, text
 from ..._runfiles import read_record
 from ...data import VoxelStore
@@ -73,6 +74,7 @@ class RunFacts:
     held: int = 0
 
 
+@checked
 def run_facts(
     run: str | Path,
     store: VoxelStore,
@@ -152,7 +154,7 @@ _STAGE = {"config": record_of({})}
 _MORE = {"versions": table_of(text)}
 
 
-def _in_words(device: str) -> str:
-    if torch.device(device).type == "cuda":
-        return f"one {torch.cuda.get_device_name(device)}"
-    return f"one thread of a CPU ({platform.machine()})" if device == "cpu" else device
+def _in_words(name: str) -> str:
+    if torch.device(name).type == "cuda":
+        return f"one {torch.cuda.get_device_name(name)}"
+    return f"one thread of a CPU ({platform.machine()})" if name == "cpu" else name
