@@ -67,6 +67,9 @@ def main_scores(scores: Sequence[Score]) -> list[Score]:
     return [s for name in _SHORT for s in chosen if s.metric == name]
 
 
+_VISIBLE = 5e-4  # smaller differences vanish in three digits
+
+
 def linear_first(facts: Mapping[str, Any]) -> str:
     """Sentence for the top of a report if the regression is ahead of the model; else empty.
 
@@ -86,12 +89,12 @@ def linear_first(facts: Mapping[str, Any]) -> str:
         f"{names[row['metric']]} {row['linear']:.3f} against {row['model']:.3f} "
         f"(p {row['p']:.4f}{'' if row['p'] <= 0.05 else ', within chance'})"
         for row in rows
-        if row["difference"] > 0
+        if row["difference"] >= _VISIBLE
     ]
     if not ahead:
         return ""
     return (
-        "A ridge regression on the same windows tells the true text better than the language "
+        "A ridge regression on the same windows identifies the true texts better than the language "
         f"model: {'; '.join(ahead)}."
     )
 
