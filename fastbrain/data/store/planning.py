@@ -97,6 +97,11 @@ def plan_store(
         )
     check_texts(runs, known)
     chosen = set(parts.train)
+    if len({(t.run_id, t.start) for t in known if t.trial_id in chosen}) * window.window_trs < 2:
+        raise SplitError(
+            "plan_store: training windows must cover two volumes or more, got one. The spread of a "
+            "voxel is computed from them: take more trials for training."
+        )
     drift_filter = choose_filter(
         high_pass_s,
         [t for t in known if t.trial_id in chosen],

@@ -101,6 +101,11 @@ def _moments(
     mean = total / count
     std = scale * np.sqrt(np.maximum(square / count - mean**2, 0))
     alive = (std > _MIN_STD) & plan.grid.patch_mask
+    if not alive.any():
+        raise StoreError(
+            f"prepare_store: training windows must hold a voxel that varies, got none in {count} "
+            "volumes. Take more trials for training."
+        )
     inv_std = np.divide(1, std, out=np.zeros(size), where=alive)
     return np.where(alive, scale * mean, 0).astype(np.float32), inv_std.astype(np.float32)
 

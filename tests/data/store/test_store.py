@@ -31,6 +31,7 @@ from fastbrain.errors import (
     InputError,
     LeakError,
     OutputExistsError,
+    SplitError,
     StoreError,
     VolumeError,
 )
@@ -459,3 +460,14 @@ def test_a_kernel_larger_than_the_volumes_is_refused_first(runs, tmp_path, kerne
     with pytest.raises(InputError, match="kernel must fit into the volumes"):
         prepare_store(runs, tmp_path / "out", **{**OPTIONS, "kernel": kernel})
     assert not (tmp_path / "out").exists()
+
+
+def test_one_training_volume_has_no_spread(runs, tmp_path):
+    def one_trial(trials):
+        split = by_run(trials)
+        return replace(split, train=split.train[:1])
+
+    options = OPTIONS | {"window": WindowSpec(4.0, 1), "split": one_trial}
+    with pytest.raises(SplitError, match="two volumes or more, got one"):
+        prepare_store(runs, tmp_path / "store", **options)
+    assert not (tmp_path / "store").exists()
