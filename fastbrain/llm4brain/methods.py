@@ -62,7 +62,7 @@ def recipe_of(
             f"({sizes.subjects})."
         )
     stimulus = None if config is None else config.get("stimulus")
-    if stimulus is not None:
+    if stimulus is not None and config is not None and config.get("stage1") is not None:
         source = "clips" if stimulus == "clips" else "word embeddings of the texts"
         found.append(f"The targets of stage I came from {source}.")
     name = None if config is None else _preset_of(RunConfig.from_dict(config))

@@ -71,7 +71,7 @@ def _data(facts: RunFacts) -> list[str]:
         names = _words([_FIELDS.get(key, key) for key in split.keys], "or")
         found.append(f"Test samples share no {names} with the samples of training and validation.")
     if split.closed_set:
-        found.append("Their texts are a closed set that occurs in training, too.")
+        found.append("Their texts were declared a closed set, which training may contain.")
     if facts.held:
         found.append(
             f"{counted(facts.held, 'test sample')} far from all training samples (by mean, spread, "

@@ -28,7 +28,8 @@ from fastbrain.evaluation.report.print_style import DOUBLE_MM, SINGLE_MM, saved
 from fastbrain.evaluation.report.run_facts import Recipe, RunFacts
 from fastbrain.evaluation.scores import Score
 from fastbrain.grid import TokenGrid
-from fastbrain.llm4brain.evaluate import evaluate_run
+from fastbrain.llm4brain.evaluate import evaluate_run, open_run
+from fastbrain.llm4brain.methods import recipe_of
 from fastbrain.llm4brain.training import RunConfig, preset
 from fastbrain.stats.inference import Interval
 
@@ -226,6 +227,15 @@ def test_a_damaged_record_is_refused_before_the_work(finished_run, store, tmp_pa
     with pytest.raises(CheckpointError, match="must have 'config'"):
         evaluate_run(run, store=store.path, bert=False)
     assert not (run / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_only_a_run_with_stage_one_has_targets_of_it(finished_run, store, trained):
+    model, _, manifest = open_run(finished_run, store=store.path)
+    config = RunConfig(stimulus="text").to_dict()
+    known = config if trained else {**config, "stage1": None}
+    said = " ".join(recipe_of(model, manifest, known).model)
+    assert ("The targets of stage I" in said) == trained
 
 
 def test_unknown_facts_leave_no_sentence(facts, evaluation):
