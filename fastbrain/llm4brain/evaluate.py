@@ -8,13 +8,18 @@ from typing import Any
 
 from .._arguments import checked
 from .._io import write_atomic
+from .._progress import say
 from .._runfiles import read_manifest
 from ..data import VoxelStore, WindowLoader
 from ..data.readers.tables import tsv_text
 from ..decoding import Sampling
 from ..errors import CheckpointError, InputError
 from ..evaluation.analyses.linear_baseline import fit_linear_baseline
-from ..evaluation.analyses.partners import kept_apart, partners_within_runs
+from ..evaluation.analyses.partners import (
+    have_partners_across_runs,
+    kept_apart,
+    partners_within_runs,
+)
 from ..evaluation.controls.conditions import DERANGED, TRUE
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
 from ..evaluation.report.html import ReportParts
@@ -205,6 +210,10 @@ def evaluate_run(
     scored, held = scored_windows(run, manifest, data, function="evaluate_run")
     parts = run_parts(run, data, manifest, parts, held=held)
     check_outputs(run, function="evaluate_run", count=count)
+    if held and not within_runs:
+        within_runs = not have_partners_across_runs([data.by_id[t] for t in scored])
+        if within_runs:
+            say("without the held windows, partners are taken from within the runs: no p for them")
     recipe = recipe_of(model, manifest, read_config(run, function="evaluate_run"))
     about = run_facts(
         run, data, manifest, recipe, history=parts.history, device=device, held=len(held)
