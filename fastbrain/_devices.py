@@ -31,7 +31,7 @@ def device_fault(device: object) -> str | None:
         return fault
     try:
         torch.empty(0, device=wanted)
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+    except (RuntimeError, AssertionError) as error:  # the latter from builds without the device
         return f"It cannot hold a tensor here ({' '.join(str(error).split())[:80]}): use cpu."
     return None
 

@@ -11,7 +11,7 @@ from .._arguments import checked
 from .._runfiles import read_manifest
 from ..data import VoxelStore
 from ..decoding import Sampling
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InputError
 from ..evaluation.analyses.linear_baseline import fit_linear_baseline
 from ..evaluation.controls.conditions import TRUE
 from ..evaluation.controls.noise import Noise, noise_store
@@ -77,17 +77,18 @@ def brainllm_decoder(
     )
 
 
-def write_brainllm(
-    saved: SavedBrainLLM,
-    store: VoxelStore,
-    trial_ids: tuple[str, ...],
-    *,
-    sampling: Sampling | None = None,
-) -> tuple[str, ...]:
-    """Generate text freely for trials of a store."""
-    prompts = [store.by_id[t].instruction for t in trial_ids]
-    decoder = brainllm_decoder(saved, prompts, sampling)
-    return tuple(decoder.write(decoder.read(saved.windows(store, trial_ids))))
+def refuse_unknown_subject(function: str, value: str | None) -> None:
+    """Raise for an option that only models with a table of subjects have.
+
+    Raises
+    ------
+    InputError
+    """
+    if value is not None:
+        raise InputError(
+            f"{function}: unknown_subject must be left out for a run of BrainLLM, which has no "
+            f"table of subjects, got {value!r}."
+        )
 
 
 @one_thread()

@@ -14,7 +14,6 @@ import tyro
 
 from .._progress import say
 from ._sampling import SamplingOptions
-from ._subjects import refuse_unknown_subject
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,11 @@ class Config(SamplingOptions):
 
 def run(config: Config) -> None:
     """Evaluate and print the scores."""
-    from ..brainllm.evaluate import evaluate_brainllm_run, is_brainllm_run
+    from ..brainllm.evaluate import (
+        evaluate_brainllm_run,
+        is_brainllm_run,
+        refuse_unknown_subject,
+    )
     from ..evaluation.report.table import metrics_table
     from ..llm4brain import evaluate_run
 

@@ -184,17 +184,16 @@ def decode(
         raise InputError("decode: events, every, subject and tr must come with bold, got no scan.")
     if tables and every is not None:
         raise InputError("decode: events and every must not both be given. Use one.")
-    plan = None
+    like, plan = preparation_for(run, store), None
     if images:
         # scans are checked before the model is read, and the model is read before scans are
-        like = preparation_for(run, store)
         if not tables and every is None:
             every = like.window_spec.window_trs
             say(f"windows: one every {every} volumes (--events or --every to choose)")
         records = scan_records(images, tables, subject=subject, tr=tr)
         plan = plan_like(records, like, late=late, every=every)
     reader = open_decoder(
-        run, store=store, sampling=sampling, unknown_subject=unknown_subject, device=device
+        run, like=like, sampling=sampling, unknown_subject=unknown_subject, device=device
     )
     with ExitStack() as stack:
         if plan is not None:
@@ -203,8 +202,9 @@ def decode(
             source: dict[str, Any] = {"bold": [str(path) for path in images]}
             ids = tuple(t.trial_id for t in given.trials)
         else:
-            given, ids = _stored(reader, store, part)
-            source = {"store": str(given.path), "part": part or "test"}
+            given, chosen = _stored(reader, store, part)
+            source = {"store": str(given.path), "part": chosen or "all"}
+            ids = given.split.part(chosen) if chosen else tuple(t.trial_id for t in given.trials)
         windows = _decode(reader, given, ids, confidence=confidence, seed=seed)
     facts = {"run": str(run), "store_fingerprint": reader.manifest["store_fingerprint"], **source}
     return Decoding(windows, facts | {"seed": seed, "free_running": True})
@@ -216,18 +216,17 @@ def _paths(value: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
 
 def _stored(
     reader: RunDecoder, store: str | Path | None, part: Part | None
-) -> tuple[VoxelStore, tuple[str, ...]]:
+) -> tuple[VoxelStore, Part | None]:
+    """Open the store to decode, and say which part of it; None is all trials."""
     wanted = reader.manifest["store_fingerprint"]
     if store is None:
         given = open_store(reader.run, reader.manifest, function="decode")
     else:
         given = VoxelStore.open(store)
     if given.fingerprint() == wanted:
-        return given, given.split.part(part or "test")
+        return given, part or "test"
     check_like(given, reader.like)
-    if part is not None:
-        return given, given.split.part(part)
-    return given, tuple(t.trial_id for t in given.trials)
+    return given, part
 
 
 def _decode(

@@ -9,12 +9,11 @@ from typing import Any
 
 from .._arguments import checked
 from .._runfiles import read_manifest
-from ..brainllm.evaluate import brainllm_decoder, is_brainllm_run
+from ..brainllm.evaluate import brainllm_decoder, is_brainllm_run, refuse_unknown_subject
 from ..brainllm.saving import load_brainllm
 from ..data import VoxelStore, WindowLoader
 from ..data.store.preparation import PREPARATION, open_preparation
 from ..decoding import Sampling
-from ..errors import InputError
 from ..evaluation.controls.run_controls import BrainDecoder
 from ..evaluation.run_store import open_store
 from ..llm4brain.controls import LLM4BrainDecoder
@@ -61,7 +60,7 @@ def preparation_for(run: str | Path, store: str | Path | None = None) -> VoxelSt
 def open_decoder(
     run: str | Path,
     *,
-    store: str | Path | None = None,
+    like: VoxelStore | None = None,
     sampling: Sampling | None = None,
     unknown_subject: str | None = None,
     device: str = "cpu",
@@ -72,8 +71,8 @@ def open_decoder(
     ----------
     run : str or Path
         Run folder from ``fastbrain train`` or ``fastbrain adapt``.
-    store : str or Path, optional
-        Current path of the training store, for runs without a preparation of their own.
+    like : VoxelStore, optional
+        From :func:`preparation_for`; default: that of the run.
     sampling : Sampling, optional
     unknown_subject : {"refuse", "mean"}, optional
         See :func:`fastbrain.open_run`.
@@ -87,7 +86,7 @@ def open_decoder(
         `unknown_subject` is given for a model without a table of subjects.
     """
     manifest = read_manifest(run, function="decode")
-    like = preparation_for(run, store)
+    like = preparation_for(run) if like is None else like
     if not is_brainllm_run(run):
         model = open_model(run, like=like, device=device, unknown_subject=unknown_subject)
         decoder = LLM4BrainDecoder(model, sampling=sampling)
@@ -96,11 +95,7 @@ def open_decoder(
             return decoder, WindowLoader(given, ids, batch_size=_BATCH, shuffle=False)
 
         return RunDecoder(Path(run), manifest, like, bind)
-    if unknown_subject is not None:
-        raise InputError(
-            "decode: unknown_subject must be left out for a run of BrainLLM, which has no table of "
-            f"subjects, got {unknown_subject!r}."
-        )
+    refuse_unknown_subject("decode", unknown_subject)
     saved = load_brainllm(Path(run) / "model", device=device)
 
     def bind_texts(given: VoxelStore, ids: Sequence[str]) -> tuple[BrainDecoder, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -206,7 +206,7 @@ def _finished(jobs: Sequence[_Fold], parallel: int) -> Iterator[_Fold]:
 
 def _run(job: _Fold) -> None:
     """Prepare, train and evaluate one fold, from where it was interrupted."""
-    with _kept_lines(job.folder / "progress.txt") if job.silent else _shown():
+    with _kept_lines(job.folder / "progress.txt") if job.silent else nullcontext():
         folder, run = job.folder / "store", job.folder / "run"
         plan = job.plan(lambda trials: job.splitting.splits(trials)[job.number])
         # also for a finished store: write_store raises if its images or settings differ
@@ -214,11 +214,6 @@ def _run(job: _Fold) -> None:
         if not (run / "manifest.json").is_file():
             train_llm4brain(store, run, job.config, resume=run.exists(), **job.training)
         evaluate_run(run, **job.evaluation)
-
-
-@contextmanager
-def _shown() -> Iterator[None]:
-    yield
 
 
 @contextmanager

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from .._arguments import checked
-from .._io import write_atomic
 from .._progress import say
 from .._runfiles import read_manifest
 from ..data import VoxelStore, WindowLoader
-from ..data.readers.tables import tsv_text
 from ..decoding import Sampling
 from ..errors import CheckpointError, InputError
 from ..evaluation.analyses.linear_baseline import fit_linear_baseline
@@ -187,7 +185,8 @@ def evaluate_run(
     store : str or Path, optional
         Current path of the store; see :func:`open_run`.
     sampling, count, seed, bert, within_runs
-        See :func:`evaluate_model`.
+        See :func:`evaluate_model`. `within_runs` is also taken where held windows leave no partner
+        in another run; that is printed, and recorded in ``metrics.json``.
     device : str
     unknown_subject : str, optional
         See :func:`open_run`.
@@ -237,12 +236,6 @@ def evaluate_run(
     parts = replace(parts, saliency=token_saliency(model, loader).numpy())
     write_outputs(run, result, parts, about)
     return result
-
-
-def write_texts(path: str | Path, trial_ids: tuple[str, ...], texts: tuple[str, ...]) -> Path:
-    """Write decoded texts to a TSV file of trial and text, atomically."""
-    rows = [(t, " ".join(text.split())) for t, text in zip(trial_ids, texts, strict=True)]
-    return write_atomic(path, tsv_text(["trial_id", "text"], rows))
 
 
 def _meet_unknown(model: LLM4Brain, unknown: str) -> None:

@@ -110,6 +110,7 @@ def test_a_store_prepared_like_the_run(trained, tmp_path, system):
         np.testing.assert_array_equal(getattr(store, name), getattr(trained.store, name))
     assert store.fit_runs == trained.store.fit_runs
     found = decode(trained.run(system), store=store.path, confidence=False)
+    assert found.facts["part"] == "all"
     assert found.texts == decode(trained.run(system), confidence=False).texts
 
 

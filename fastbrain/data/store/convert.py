@@ -1,4 +1,4 @@
-"""Convert one run: clean its voxels and pack them into patches, on disk or in memory."""
+"""Convert one run: clean its voxels, pack them into patches and write them."""
 
 from __future__ import annotations
 

@@ -8,14 +8,14 @@ limits is held back. The same limits serve stored windows, new scans and single 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..._rules import Rule, list_of, number
+from ..._rules import Rule, exact_record_of, list_of, number
 from ...errors import InputError
 
 _BEYOND = 3.0  # times the deviation that 95 % of the training windows keep
@@ -99,14 +99,11 @@ class WindowLimits:
         InputError
             Missing or unknown keys, or values of the wrong type.
         """
-        if not isinstance(value, Mapping) or set(value) != set(_RULES):
-            got = sorted(value) if isinstance(value, Mapping) else type(value).__name__
-            raise InputError(f"WindowLimits.from_json: keys must be {sorted(_RULES)}, got {got}.")
-        for name, fits in _RULES.items():
-            if not fits(value[name]):
-                raise InputError(
-                    f"WindowLimits.from_json: {name} has the wrong type, got {value[name]!r:.80}."
-                )
+        if not exact_record_of(_RULES)(value):
+            raise InputError(
+                f"WindowLimits.from_json: value must hold valid {sorted(_RULES)}, got "
+                f"{value!r:.300}."
+            )
         pairs = {name: tuple(value[name]) for name in ("mean", "spread")}
         return cls(**{**value, **pairs})
 

@@ -122,13 +122,15 @@ def pool_folds(
         for name, each in sample_scores(columns).items():
             if name in _POOLED:
                 beside = find_score(known, name)
-                chance = 0.0 if beside.chance is None else beside.chance
+                if beside.chance is None:
+                    continue
                 values.setdefault(name, []).append(each)
-                chances.setdefault(name, []).append(np.full(len(each), chance))
+                chances.setdefault(name, []).append(np.full(len(each), beside.chance))
                 modes[name] = beside.mode
     _check(runs, trials, units)
     labels = [units[t] for t in trials]
-    # a metric that one fold lacks (five candidates need five samples) cannot be pooled
+    # a metric that one fold lacks (five candidates need five samples), or has without its chance
+    # level, cannot be pooled
     whole = {m: np.concatenate(values[m]) for m in _POOLED if len(values.get(m, ())) == len(runs)}
     found: list[Score] = []
     singles: list[Score] = []

@@ -16,7 +16,7 @@ from fastbrain.stats import bootstrap_interval, sign_flip_p
 
 
 def fold(folder, k: int, right: float, count: int = 8):
-    """An evaluated fold, in which a share of the samples is told from all others."""
+    """An evaluated fold, in which a share of the samples is identified."""
     truth = sentences(count)
     told = np.arange(count) < right * count
     nll = np.array([[1.0 + (told[i] and a != b) for b in truth] for i, a in enumerate(truth)])
