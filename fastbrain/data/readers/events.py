@@ -39,6 +39,8 @@ class Trial:
         Family and site of the subject, "" if not known.
     instruction : str
         Instruction that `text` answers, "" if there is none.
+    prompt : str
+        Text that precedes `text`, which continues it (previous words of a story); "" if none.
     """
 
     trial_id: str
@@ -59,6 +61,7 @@ class Trial:
     family: str = ""
     site: str = ""
     instruction: str = ""
+    prompt: str = ""
 
 
 @checked

@@ -11,7 +11,7 @@ from ..._parquet import read_columns
 from ...errors import StoreError
 from ..readers.events import Trial
 
-_LATER = ("story", "family", "site", "instruction")  # columns that older stores lack
+_LATER = ("story", "family", "site", "instruction", "prompt")  # columns that older stores lack
 
 
 def read_trials_table(path: Path) -> list[Trial]:
