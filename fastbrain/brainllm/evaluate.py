@@ -16,6 +16,7 @@ from ..evaluation.analyses.linear_baseline import fit_linear_baseline
 from ..evaluation.controls.conditions import TRUE
 from ..evaluation.controls.noise import Noise, noise_store
 from ..evaluation.controls.run_controls import run_controls
+from ..evaluation.grouped import groupings_of, with_groups
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
 from ..evaluation.report.outputs import check_outputs, run_parts, write_outputs
 from ..evaluation.report.run_facts import read_config, run_facts
@@ -101,6 +102,8 @@ def evaluate_brainllm_run(
     count: int = 100,
     seed: int = 0,
     bert: bool = True,
+    participants: str | Path | None = None,
+    by: Sequence[str] = (),
     device: str = "cpu",
 ) -> Evaluation:
     """Evaluate a BrainLLM run and write the results into its folder.
@@ -118,6 +121,8 @@ def evaluate_brainllm_run(
         trials name a story, from the same story.
     seed, bert
         As in :func:`fastbrain.evaluation.evaluate_text`.
+    participants, by
+        As in :func:`fastbrain.evaluate_run`.
     device : str
 
     Returns
@@ -130,6 +135,8 @@ def evaluate_brainllm_run(
         See :func:`open_brainllm_run`.
     DiskError
         The run folder is not writable; this is checked before anything is computed.
+    CohortError
+        A column or a scored person is not in `participants`.
     """
     saved, data, manifest = open_brainllm_run(run, store=store, device=device)
     ids, held = scored_windows(run, manifest, data, function="evaluate_brainllm_run")
@@ -140,6 +147,7 @@ def evaluate_brainllm_run(
         run, data, manifest, recipe, history=parts.history, device=device, held=len(held)
     )
     trials = [data.by_id[t] for t in ids]
+    groupings = groupings_of(trials, participants, by)
     apart = ["run_id", "story"] if all(t.story for t in trials) else ["run_id"]
     kinds = [[getattr(t, name) for t in trials] for name in apart]
     brains = {TRUE: saved.windows(data, ids)}
@@ -178,5 +186,6 @@ def evaluate_brainllm_run(
         "audit": manifest.get("audit"),
     }
     result = replace(result, facts={**result.facts, **facts})
+    result = with_groups(result, groupings, seed=seed)
     write_outputs(run, result, parts, about)
     return result

@@ -30,6 +30,10 @@ class Config(SamplingOptions):
     """Folder of the store; default: its recorded path, or the same path relative to the run."""
     unknown_subject: Literal["refuse", "mean"] | None = None
     """People that the model's table of subjects lacks: an error, or the mean of all entries."""
+    participants: Path | None = None
+    """Table of people (participants.tsv), for scores by the columns of --by."""
+    by: tuple[str, ...] = ()
+    """Columns of that table, e.g. sex age; numbers are divided at their median."""
     device: str = "cpu"
     """Device for decoding, e.g. cuda."""
 
@@ -56,6 +60,8 @@ def run(config: Config) -> None:
         count=config.derangements,
         seed=config.seed,
         bert=config.bert,
+        participants=config.participants,
+        by=config.by,
         device=config.device,
     )
     print(metrics_table(result.scores, derangements=config.derangements, facts=result.facts))

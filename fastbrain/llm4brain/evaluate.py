@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ..evaluation.analyses.partners import (
     partners_within_runs,
 )
 from ..evaluation.controls.conditions import DERANGED, TRUE
+from ..evaluation.grouped import groupings_of, with_groups
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
 from ..evaluation.report.html import ReportParts
 from ..evaluation.report.outputs import check_outputs, run_parts, write_outputs
@@ -171,6 +173,8 @@ def evaluate_run(
     within_runs: bool = False,
     device: str = "cpu",
     unknown_subject: str | None = None,
+    participants: str | Path | None = None,
+    by: Sequence[str] = (),
     facts: dict[str, Any] | None = None,
     parts: ReportParts | None = None,
 ) -> Evaluation:
@@ -190,6 +194,11 @@ def evaluate_run(
     device : str
     unknown_subject : str, optional
         See :func:`open_run`.
+    participants : str or Path, optional
+        Table of people (BIDS ``participants.tsv``), for scores by the columns `by`.
+    by : sequence of str
+        Columns of `participants`, for instance sex and age. Scores by session are computed if
+        there are two or more sessions.
     facts : dict, optional
         More entries for ``metrics.json``.
     parts : ReportParts, optional
@@ -201,6 +210,8 @@ def evaluate_run(
         See :func:`open_run`.
     DiskError
         The run folder is not writable; nothing was computed.
+    CohortError
+        A column or a scored person is not in `participants`.
     """
     run = Path(run)
     model, data, manifest = open_run(
@@ -209,6 +220,7 @@ def evaluate_run(
     scored, held = scored_windows(run, manifest, data, function="evaluate_run")
     parts = run_parts(run, data, manifest, parts, held=held)
     check_outputs(run, function="evaluate_run", count=count)
+    groupings = groupings_of([data.by_id[t] for t in scored], participants, by)
     if held and not within_runs:
         within_runs = not have_partners_across_runs([data.by_id[t] for t in scored])
         if within_runs:
@@ -232,6 +244,7 @@ def evaluate_run(
         "adapted": manifest.get("adapted"),
     }
     result = replace(result, facts={**result.facts, **known, **(facts or {})})
+    result = with_groups(result, groupings, seed=seed)
     loader = WindowLoader(data, scored, batch_size=_BATCH, shuffle=False)
     parts = replace(parts, saliency=token_saliency(model, loader).numpy())
     write_outputs(run, result, parts, about)

@@ -20,6 +20,7 @@ from .html import ReportParts, drawn, write_report
 from .paper import check_paper, write_paper
 from .print_style import check_matplotlib
 from .run_facts import RunFacts
+from .table import group_table
 
 OUTPUTS = ("metrics.json", "samples.parquet", "subjects.md", "report.html")
 _STAGES = ("pretrain", "video", "calibrate", "warmup", "stage1", "stage2", "tune", "adapt")
@@ -59,7 +60,8 @@ def write_outputs(
     run = Path(run)
     write_json(run / "metrics.json", evaluation.to_json())
     write_samples(run / "samples.parquet", evaluation)
-    write_atomic(run / "subjects.md", subject_table(evaluation.scores) + "\n")
+    tables = (subject_table(evaluation.scores), group_table(evaluation.scores, evaluation.facts))
+    write_atomic(run / "subjects.md", "\n\n".join(filter(None, tables)) + "\n")
     figures = drawn(evaluation, parts)
     write_report(run / "report.html", evaluation, parts, figures)
     write_paper(run, evaluation, parts, facts, figures)

@@ -122,3 +122,30 @@ def metrics_table(
     first = linear_first(facts or {})
     table = f"{aligned(rows, columns)}\nn = {n} windows, {derangements} derangements"
     return f"{first}\n\n{table}" if first else table
+
+
+def group_table(scores: Sequence[Score], facts: Mapping[str, Any]) -> str:
+    """Format the scores of sessions and groups of people as Markdown; empty without groups.
+
+    Parameters
+    ----------
+    scores : sequence of Score
+        Of an evaluation with groups (:func:`fastbrain.evaluation.grouped.with_groups`).
+    facts : mapping
+        Its facts, with the tests of equal scores in ``"groups"``.
+    """
+    parts = []
+    columns = {"group": "group", "n": "n", "name": "metric", "value": "decoded"}
+    columns |= {"interval": "95 % interval", "chance": DERANGED, "p": "p", "adjusted": "p adjusted"}
+    for test in facts.get("groups", ()):
+        rows = score_rows([s for s in scores if s.group.startswith(f"{test['name']} ")])
+        lines = [f"| {' | '.join(columns.values())} |", "|---" * len(columns) + "|"]
+        lines += [f"| {' | '.join(row[key] for key in columns)} |" for row in rows]
+        units = "runs" if test["name"] == "session" else "people"
+        p = "they cannot be exchanged" if test["p"] is None else f"p {test['p']:.4f}"
+        said = (
+            f"Equal {TITLES[test['metric']]} in all groups: {p}, by exchanging the labels of "
+            f"{test['units']} {units}."
+        )
+        parts += [f"## By {test['name']}", "\n".join(lines), said]
+    return "\n\n".join(parts)
