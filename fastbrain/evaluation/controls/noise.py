@@ -202,3 +202,43 @@ def noise_store(store: VoxelStore, kind: Noise, *, seed: int = 0) -> StoreView:
         return phase_randomised(run, seed=own)
 
     return changed_store(store, f"{kind}, seed {seed}", change)
+
+
+@checked
+def noisier_store(store: VoxelStore, level: float, *, seed: int = 0) -> StoreView:
+    """View a store with noise added to its recordings: a lower signal-to-noise ratio.
+
+    The noise of a run is the run itself with random phases, so that it has the spectrum of every
+    voxel and the correlations between voxels of real recordings. White noise would be averaged
+    away over voxels and volumes.
+
+    Parameters
+    ----------
+    store : VoxelStore
+    level : float
+        Standard deviation of the noise over that of the recording, in every voxel. 0: unchanged.
+        The share of the recording in the variance is ``1 / (1 + level²)``.
+    seed : int
+
+    Returns
+    -------
+    StoreView
+        Pass it to a ``WindowLoader``. Voxel statistics remain those of training.
+
+    Raises
+    ------
+    InputError
+        `level` is negative or not finite.
+    """
+    if not 0 <= level < float("inf"):
+        raise InputError(f"noisier_store: level must be 0 or more, got {level}.")
+    order = {run_id: i for i, run_id in enumerate(sorted(store.info.runs))}
+
+    def change(run_id: str, run: npt.NDArray[np.int16]) -> npt.NDArray[np.floating]:
+        if level == 0:
+            return run.astype(np.float32)
+        own = int(np.random.default_rng([seed, order[run_id]]).integers(2**63))
+        # the mean of the run is no signal and stays
+        return run + level * (phase_randomised(run, seed=own) - run.mean(axis=0, dtype=np.float32))
+
+    return changed_store(store, f"noise of {level:g} standard deviations, seed {seed}", change)

@@ -9,6 +9,7 @@ import torch
 from fastbrain.data import WindowLoader
 from fastbrain.errors import InputError
 from fastbrain.evaluation import Moments, gaussian_noise, noise_store, phase_randomised, zero_brain
+from fastbrain.evaluation.controls.noise import noisier_store
 
 
 def _series(*shape: int, dtype=np.float64) -> np.ndarray:
@@ -137,3 +138,32 @@ def test_runs_do_not_share_angles(store):
 def test_unknown_noise_is_refused(store):
     with pytest.raises(InputError, match="kind must be one of"):
         noise_store(store, "pink brain")
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 3.0])
+def test_added_noise_has_its_share_of_the_variance_and_the_covariance_of_the_recording(
+    store, level
+):
+    view = noisier_store(store, level, seed=1)
+    run_id = next(iter(store.info.runs))
+    stored = np.asarray(store.run(run_id), dtype=np.float64)
+    added = view.run(run_id) - stored
+    flat, noise = stored.reshape(len(stored), -1), added.reshape(len(stored), -1)
+    if level == 0:
+        assert not noise.any()
+        return
+    np.testing.assert_allclose(noise.mean(axis=0), 0, atol=0.25)  # rounding: 0.05 a voxel
+    # every voxel keeps its spectrum, up to rounding: 1/12 of a unit squared
+    np.testing.assert_allclose(noise.var(axis=0), level**2 * flat.var(axis=0), rtol=0.05, atol=0.2)
+    scale = level**2 * np.abs(np.cov(flat[:, :50].T)).max()
+    np.testing.assert_allclose(
+        np.cov(noise[:, :50].T), level**2 * np.cov(flat[:, :50].T), rtol=0, atol=0.01 * scale + 0.2
+    )
+    again = noisier_store(store, level, seed=2).run(run_id)
+    assert (again != view.run(run_id)).any()
+
+
+@pytest.mark.parametrize("level", [-0.1, float("nan"), float("inf")])
+def test_a_noise_level_is_a_number_from_zero_on(store, level):
+    with pytest.raises(InputError, match="noisier_store: level must be"):
+        noisier_store(store, level)
