@@ -45,13 +45,14 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.post_norm = post_norm
+        query, mlp, across = (adapter and adapter.at(p) for p in ("query", "mlp", "cross"))
         eps = BERT_EPS if post_norm else 1e-5
         self.norm_attention = nn.LayerNorm(dim, eps=eps)
-        self.attention = SelfAttention(dim, heads, adapter)
+        self.attention = SelfAttention(dim, heads, query)
         self.norm_cross = nn.LayerNorm(dim, eps=eps) if cross else None
-        self.cross = CrossAttention(dim, heads, adapter, context_dim=context_dim) if cross else None
+        self.cross = CrossAttention(dim, heads, across, context_dim=context_dim) if cross else None
         self.norm_mlp = nn.LayerNorm(dim, eps=eps)
-        self.mlp = Mlp(dim, max(1, round(dim * mlp_ratio)), adapter)
+        self.mlp = Mlp(dim, max(1, round(dim * mlp_ratio)), mlp)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -99,7 +100,7 @@ class TemporalBlock(Block):
         super().__init__(dim, heads, mlp_ratio=mlp_ratio, adapter=adapter, dropout=dropout)
         self.steps = steps
         self.norm_time = nn.LayerNorm(dim)
-        self.time = SelfAttention(dim, heads, adapter)
+        self.time = SelfAttention(dim, heads, adapter and adapter.at("query"))
 
     def forward(
         self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None

@@ -9,6 +9,7 @@ from ..errors import ConfigError
 from .config_io import require
 
 ACTIVATIONS = ("gelu", "silu", "relu")
+PLACES = ("query", "mlp", "cross")
 
 
 @checked(error=ConfigError)
@@ -24,11 +25,15 @@ class AdapterConfig:
         Factor s on the adapter's output.
     activation : {"gelu", "silu", "relu"} or None
         None gives plain LoRA.
+    places : tuple of {"query", "mlp", "cross"}
+        Layers with an adapter: the query projection of self-attention, both layers of the MLP
+        (these two in the paper), and the query projection of the Q-Former's cross-attention.
     """
 
     rank: int = 8
     scale: float = 1.0
     activation: str | None = "gelu"
+    places: tuple[str, ...] = PLACES
 
     def __post_init__(self) -> None:
         require(self, "rank", self.rank >= 0, "be 0 or more")
@@ -38,6 +43,13 @@ class AdapterConfig:
             self.activation is None or self.activation in ACTIVATIONS,
             f"be one of {ACTIVATIONS} or None",
         )
+        known = bool(self.places) and set(self.places) <= set(PLACES)
+        once = len(set(self.places)) == len(self.places)
+        require(self, "places", known and once, f"be some of {PLACES}, each once; rank 0 for none")
+
+    def at(self, place: str) -> AdapterConfig | None:
+        """Return the configuration for a layer at `place`, or None if it has no adapter."""
+        return self if self.rank and place in self.places else None
 
 
 @checked(error=ConfigError)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from fastbrain.errors import ConfigError
 from fastbrain.llm4brain import AdapterConfig
 from fastbrain.nn import AdaptedLinear, Adapter, Block, adapters_off
+from fastbrain.nn.blocks import TemporalBlock
 
 # fp32 sums of at most 64 terms of order one: 64 · 2^-24 ≈ 4e-6
 FP32 = {"rtol": 1e-5, "atol": 1e-5}
@@ -87,7 +88,42 @@ def test_a_block_runs_under_bf16_autocast():
     torch.testing.assert_close(rough.float(), plain, rtol=0.05, atol=0.05)
 
 
-@pytest.mark.parametrize("bad", [{"rank": -1}, {"activation": "tanh"}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"rank": -1},
+        {"activation": "tanh"},
+        {"places": ()},
+        {"places": ("key",)},
+        {"places": ("mlp", "mlp")},
+    ],
+)
 def test_a_bad_adapter_is_refused(bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):
         AdapterConfig(**bad)
+
+
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        (("query",), {"attention.q_adapter", "time.q_adapter"}),
+        (("mlp",), {"mlp.up.adapter", "mlp.down.adapter"}),
+        (("cross",), {"cross.q.adapter"}),
+        (("mlp", "query"), {"attention.q_adapter", "time.q_adapter", "mlp.up.adapter",
+                            "mlp.down.adapter"}),
+    ],
+)  # fmt: skip
+def test_adapters_are_where_the_configuration_puts_them(places, names):
+    config = AdapterConfig(rank=2, places=places)
+    blocks = (
+        Block(12, 3, adapter=config, cross=True, context_dim=10),
+        TemporalBlock(12, 3, steps=2, adapter=config),
+    )
+    found = {n for b in blocks for n, m in b.named_modules() if isinstance(m, Adapter)}
+    assert found == names
+    whole = Block(12, 3, adapter=AdapterConfig(rank=2), cross=True)
+    assert {n for n, m in whole.named_modules() if isinstance(m, Adapter)} == {
+        "attention.q_adapter", "cross.q.adapter", "mlp.up.adapter", "mlp.down.adapter"
+    }  # fmt: skip
+    assert config.at("query") is (config if "query" in places else None)
+    assert AdapterConfig(rank=0).at("query") is None
