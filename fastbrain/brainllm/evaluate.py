@@ -159,6 +159,7 @@ def evaluate_brainllm_run(
     if any(prompts):
         # one brain for each prompt
         brains["zero brain"] = brains["zero brain"].expand(len(ids), -1, -1)
+    train_texts = [data.by_id[t].text for t in data.split.train]
     found = run_controls(
         brainllm_decoder(saved, prompts, sampling),
         brains,
@@ -166,7 +167,7 @@ def evaluate_brainllm_run(
         derangements(*kinds, count=count, seed=seed),
         blocks=kinds[0],
         prompts=prompts if any(prompts) else (),
-        train_texts=[data.by_id[t].text for t in data.split.train],
+        train_texts=train_texts,
         train_brains=None if any(prompts) else saved.windows(data, data.split.train),
     )
     said = found[TRUE].texts
@@ -176,7 +177,9 @@ def evaluate_brainllm_run(
         for t, text in zip(trials, said, strict=True)
     ]
     linear = fit_linear_baseline(data, ids, bert=bert, seed=seed)
-    result = evaluate_text(samples, found, seed=seed, bert=bert, linear=linear)
+    result = evaluate_text(
+        samples, found, seed=seed, bert=bert, linear=linear, train_texts=train_texts
+    )
     facts = {
         "partners_exclude": apart,
         "ci_unit": "run_id",

@@ -14,6 +14,7 @@ from .._arguments import checked
 from ..errors import InputError
 from ..stats.derangements import check_count
 from .analyses.by_subject import scores_by_subject
+from .analyses.controlled_surprise import surprise_effect
 from .analyses.linear_baseline import LinearBaseline
 from .analyses.semantic_retrieval import meaning_similarity, retrieval_scores_of
 from .analyses.surprise import SurpriseBin, by_surprise
@@ -160,6 +161,7 @@ def evaluate_text(
     seed: int = 0,
     bert: bool = True,
     linear: LinearBaseline | None = None,
+    train_texts: Sequence[str] = (),
 ) -> Evaluation:
     """Score decoded texts and compare them with the same decoder under every control.
 
@@ -175,6 +177,8 @@ def evaluate_text(
         Whether to compute BERTScore and retrieval by sentence embedding (needs the ``demo`` extra).
     linear : LinearBaseline, optional
         Linear baseline on the same samples, from :func:`fit_linear_baseline`.
+    train_texts : sequence of str
+        Texts of the training part, for the effect of surprise at equal length and word frequency.
 
     Returns
     -------
@@ -215,6 +219,8 @@ def evaluate_text(
             "meaning", similarity, blocks, signature, partners=partners, seed=seed
         )
         scores, per_sample = [*scores, *meaning], {**per_sample, **each}
+    if train_texts and (effect := surprise_effect(conditions, train_texts)):
+        scores.append(effect)
     true, deranged = conditions[TRUE].nll, conditions[DERANGED].nll
     if true is not None and deranged is not None:
         wins = (true < deranged) + 0.5 * (true == deranged)

@@ -151,7 +151,8 @@ def evaluate_model(
         for t, text in zip(trials, said, strict=True)
     ]
     linear = fit_linear_baseline(store, trial_ids, bert=bert, seed=seed)
-    result = evaluate_text(samples, found, seed=seed, bert=bert, linear=linear)
+    known = [store.by_id[t].text for t in store.split.train]
+    result = evaluate_text(samples, found, seed=seed, bert=bert, linear=linear, train_texts=known)
     facts: dict[str, Any] = {"partners_exclude": list(apart), "ci_unit": "run_id"}
     if within_runs:
         facts["partners_exclude"] = []

@@ -11,6 +11,7 @@ from ..scores import Score
 
 TITLES = {metric.name: metric.title for metric in TEXT_METRICS} | {
     "pairwise": "pairwise accuracy",
+    "surprise_effect": "correlation of gain and surprise",
     "meaning_two_way": "right of two, by meaning",
     "meaning_top1": "first of all, by meaning",
     "meaning_top5": "among the first five, by meaning",
@@ -32,6 +33,7 @@ _SHORT = (
         "exact_match",
     ),
     *("meaning_two_way", "meaning_top1", "linear_top1"),
+    "surprise_effect",
 )
 _MODES = ("teacher-forced", "free-running", "retrieval")
 
