@@ -21,7 +21,7 @@ COMMANDS = {
     "doctor": "what is installed, what is missing, which backend runs and why",
     "selftest": "check every kernel on this machine against its reference",
     "demo": "simulate a cohort, train, decode an unseen subject, report",
-    "study": "make a public data set ready: runs, trials, target texts and split",
+    "study": "make a public data set ready; `study ablate` and others vary a trained run",
     "prepare": "turn a runs table, a BIDS tree or a study into a voxel store",
     "audit": "look for leaks between the parts of a store's split",
     "train": "train LLM4Brain on a store; `train brainllm`, `train vq-lm`, or `train scmbm` alone",
@@ -41,6 +41,13 @@ RECIPES = {
         "scmbm": "train_scmbm",
         "brainllm": "train_brainllm",
         "vq-lm": "train_vqlm",
+    },
+    "study": {
+        "dataset": "study",
+        "ablate": "study_ablate",
+        "capacity": "study_capacity",
+        "regions": "study_regions",
+        "samples": "study_samples",
     },
 }
 

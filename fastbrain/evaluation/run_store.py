@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,13 @@ def open_store(
     Returns
     -------
     VoxelStore
+        With the training part that the run used, which may be a share of the store's.
 
     Raises
     ------
     CheckpointError
-        No store with the fingerprint recorded at training was found.
+        No store with the fingerprint recorded at training was found, or the manifest's split is
+        not that of the store.
     """
     wanted = manifest["store_fingerprint"]
     places = [Path(manifest["store"])]
@@ -55,12 +58,29 @@ def open_store(
             tried.append(f"{place} ({error})")
             continue
         if found.fingerprint() == wanted:
-            return found
+            return _with_training_part(found, manifest, function=function)
         tried.append(f"{place} with {found.fingerprint()}")
     raise CheckpointError(
         f"{function}: the store must be the one of training, with fingerprint {wanted}, got "
         f"{'; '.join(tried)}. Say where it is now: --store STORE (store= in Python)."
     )
+
+
+def _with_training_part(
+    store: VoxelStore, manifest: Mapping[str, Any], *, function: str
+) -> VoxelStore:
+    recorded = manifest.get("split")
+    if recorded is None or tuple(recorded["train"]) == store.split.train:
+        return store
+    used = set(recorded["train"])
+    train = tuple(i for i in store.split.train if i in used)
+    if len(train) != len(recorded["train"]):
+        raise CheckpointError(
+            f"{function}: split of the run's manifest.json must be a part of the store's, got "
+            "training trials that it lacks. The file was edited."
+        )
+    unused = store.split.unused + len(store.split.train) - len(train)
+    return replace(store, split=replace(store.split, train=train, unused=unused))
 
 
 def scored_windows(

@@ -84,3 +84,17 @@ def test_a_run_and_its_store_are_decoded_where_they_were_moved_to(
     shutil.copytree(store.path, tmp_path / "store")
     assert main(command) == 0
     assert capsys.readouterr().out == told
+
+
+def test_a_run_on_a_share_has_its_own_training_part(moved, store):
+    run, _, manifest = moved
+    split = store.split.to_json()
+    used = split["train"][::2]
+    found = open_store(run, {**manifest, "split": {**split, "train": used}}, function="test")
+    assert list(found.split.train) == used
+    assert found.split.unused == store.split.unused + len(split["train"]) - len(used)
+    assert (found.split.val, found.split.test) == (store.split.val, store.split.test)
+    assert found.fingerprint() == store.fingerprint()
+    strange = {**split, "train": [*used, split["test"][0]]}
+    with pytest.raises(CheckpointError, match="must be a part of the store's"):
+        open_store(run, {**manifest, "split": strange}, function="test")

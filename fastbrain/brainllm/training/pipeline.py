@@ -13,7 +13,7 @@ The run folder contains what is needed to reproduce and to evaluate the run::
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from ...data import (
     fit_pca,
 )
 from ...data.readers.masks import read_labels
+from ...data.splits.share import share_of_training
 from ...data.store.preparation import save_preparation
 from ...errors import ConfigError
 from ...lm.kept_llm import find_llm, keep_llm, kept_llm
@@ -73,6 +74,10 @@ class BrainLLMRunConfig:
         As in :class:`fastbrain.brainllm.BrainLLMConfig`.
     llm : str or None
         Name or folder of a causal language model. None trains a small one on the training texts.
+    training_share : float
+        Share of the training part to use, in whole stories or runs
+        (:func:`fastbrain.data.splits.share.share_of_training`). Voxel statistics remain those of
+        the store.
     seed : int
     training : BrainLLMTraining
     """
@@ -88,12 +93,15 @@ class BrainLLMRunConfig:
     position: str = "before-prompt"
     steering: bool = False
     llm: str | None = None
+    training_share: float = 1.0
     seed: int = 0
     training: BrainLLMTraining = field(default_factory=brainllm_preset)
 
     def __post_init__(self) -> None:
         require(self, "features", self.features >= 1, "be 1 or more")
         both = (self.atlas is None) == (not self.regions)
+        share = 0 < self.training_share <= 1
+        require(self, "training_share", share, "be above 0 and up to 1")
         require(self, "regions", both, "be given with an atlas, and an atlas with regions")
 
     def model(self, frames: int) -> BrainLLMConfig:
@@ -185,9 +193,10 @@ def train_brainllm_run(
     trackers = check_trackers(log, function="train")
     config = absolute_paths(config or BrainLLMRunConfig(), files=("atlas",), models=("llm",))
     check_environment(out, function="train")
+    split = share_of_training(store.split, store.trials, config.training_share, seed=config.seed)
+    store = replace(store, split=split)
     audit = audit_brainllm(store, config).check(allow=allow_leak)
     say(f"audit: {audit.summary()}")
-    split = store.split
     if not split.val:
         raise ConfigError("train_brainllm_run: the split must have a validation part, got none.")
     region = None

@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ..._arrays import brain_of
-from ...errors import InputError, MissingPartError, VolumeError
+from ...errors import CohortError, InputError, MissingPartError, VolumeError
 from .findings import refuse
 from .header_checks import check_storage
 from .nifti import open_nifti
 from .orientation import affine_distance, image_affine
 from .scaling import image_scaling, scale_labels
+from .tables import given, read_tsv
 from .volumes import Volumes
 
 Mask = npt.NDArray[np.bool_]
@@ -103,6 +104,44 @@ def read_labels(
         )
     slope, inter, _ = image_scaling(image)
     return scale_labels(image.read(), slope, inter, path=image.path, what=what)
+
+
+@checked
+def read_label_names(path: str | Path) -> dict[int, str]:
+    """Read the names of the labels of an atlas.
+
+    Parameters
+    ----------
+    path : str or Path
+        Table with the columns ``index`` and ``name``, as ``*_dseg.tsv`` of BIDS.
+
+    Returns
+    -------
+    dict of int to str
+        In the order of the table; the background, 0, is left out.
+
+    Raises
+    ------
+    CohortError
+        A column is missing, an index is not a whole number, or occurs twice.
+    """
+    columns, rows = read_tsv(Path(path))
+    if not {"index", "name"} <= set(columns):
+        raise CohortError(
+            f"read_label_names: {path} must have the columns index and name, got "
+            f"{', '.join(columns)}."
+        )
+    names: dict[int, str] = {}
+    for row in rows:
+        index, name = row["index"], given(row, "name")
+        if not index.isdecimal() or not name or int(index) in names:
+            raise CohortError(
+                f"read_label_names: {row.where} must name another whole number, got "
+                f"'{index}' and '{name}'."
+            )
+        names[int(index)] = name
+    names.pop(0, None)
+    return names
 
 
 @checked

@@ -257,7 +257,7 @@ class StageTwo(_WholeModel):
         )
         logits = self.model.class_logits(features, temperature=losses.tau_cls)
         terms["es_loss"] = ops.entropy_separation(logits, rho=self.rho, margin=losses.margin)
-        return terms["nc_loss"] + terms["es_loss"]
+        return losses.nc * terms["nc_loss"] + losses.es * terms["es_loss"]
 
     def after_step(self) -> None:
         """Store the target features from before the step in the memory bank (DANCE)."""

@@ -29,7 +29,10 @@ class LossConfig:
     lambda_ce : float
         Weight of the answer loss against domain adaptation in stage II (equation 6).
     eta : float
-        Weight of each domain adaptation loss (DANCE: 0.05).
+        Weight of the domain adaptation losses (DANCE: 0.05).
+    nc, es : float
+        Weights of neighbourhood clustering and of entropy separation in their sum; 0 leaves a
+        loss out.
     tau_nc, tau_cls : float
         Temperatures of neighbourhood clustering and of the class head.
     nc_variant : {"dance", "paper"}
@@ -53,6 +56,8 @@ class LossConfig:
     learn_tau: bool = True
     lambda_ce: float = 0.9
     eta: float = 0.05
+    nc: float = 1.0
+    es: float = 1.0
     tau_nc: float = 0.05
     tau_cls: float = 0.05
     nc_variant: str = "dance"
@@ -67,7 +72,7 @@ class LossConfig:
             require(self, name, 0 <= getattr(self, name) <= 1, "be in [0, 1]")
         for name in ("tau_nc", "tau_cls"):
             require(self, name, getattr(self, name) > 0, "be positive")
-        for name in ("eta", "margin", "source_ce_weight"):
+        for name in ("eta", "nc", "es", "margin", "source_ce_weight"):
             require(self, name, getattr(self, name) >= 0, "be 0 or more")
         require(self, "momentum", 0 <= self.momentum < 1, "be in [0, 1)")
         require(self, "nc_variant", self.nc_variant in ("dance", "paper"), "be dance or paper")
