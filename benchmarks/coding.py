@@ -25,7 +25,8 @@ _WAYS = (
 def codes_table(rows: list[Row]) -> str:
     """What comes back of the codes and whether they pass for text, by seed and over seeds."""
     parts = []
-    for own in _studies(rows):
+    # the codes do not depend on where their embeddings start
+    for own in _studies([row for row in rows if _start(row) == "rotated"]):
         lines = [
             "| seed | adversary | " + " | ".join(title for title, _ in _CODES.values()) + " |",
             "|---" * (2 + len(_CODES)) + "|",
@@ -64,7 +65,10 @@ def age_table(rows: list[Row]) -> str:
 
 def _studies(rows: list[Row]) -> list[list[Row]]:
     """The newest row of every seed and condition, in order, by the size of the cohort."""
-    newest = {(row["people"], row["seed"], row["domain"]): row for row in rows}
+    newest = {
+        (row["people"], row["seed"], row["domain"], _start(row) != "rotated", _start(row)): row
+        for row in rows
+    }
     ordered = [newest[key] for key in sorted(newest)]
     sizes = dict.fromkeys(row["people"] for row in ordered)
     return [[row for row in ordered if row["people"] == size] for size in sizes]
@@ -117,6 +121,10 @@ def _spread(values: list[float | None], form: str) -> str:
 
 def _told(value: float | None, form: str) -> str:
     return "" if value is None else form.format(value)
+
+
+def _start(row: Row) -> str:
+    return row.get("start", "rotated")
 
 
 def _yes(row: Row) -> str:

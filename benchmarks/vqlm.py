@@ -18,7 +18,12 @@ from _timing import Recorder
 from rows import all_rows
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "vq_simulated.py"
-ADVERSARY = {0.0: "without adversary", 1.0: "with adversary"}
+CASES = {
+    (0.0, "rotated"): "without adversary",
+    (1.0, "rotated"): "with adversary",
+    (1.0, "aligned"): "with adversary, codes start aligned",
+    (1.0, "random"): "with adversary, codes start at random",
+}
 
 
 def main() -> None:
@@ -30,16 +35,16 @@ def main() -> None:
     args = parser.parse_args()
     recorder = Recorder(args.machine)
     known = all_rows(args.machine) if args.machine else []
-    there = {(r["seed"], r["domain"], r["people"]) for r in known if r["op"] == "vqlm"}
+    there = {(r["seed"], r["case"], r["people"]) for r in known if r["op"] == "vqlm"}
     for seed in args.seeds:
-        for weight, case in ADVERSARY.items():
-            if (seed, weight, args.people) not in there:
-                recorder.row(op="vqlm", case=case, **run(seed, weight, args.people))
+        for (weight, start), case in CASES.items():
+            if (seed, case, args.people) not in there:
+                recorder.row(op="vqlm", case=case, **run(seed, weight, start, args.people))
 
 
-def run(seed: int, weight: float, people: int) -> dict:
+def run(seed: int, weight: float, start: str, people: int) -> dict:
     """One row of the example."""
-    asked = {"--seeds": seed, "--domain": weight, "--people": people}
+    asked = {"--seeds": seed, "--domain": weight, "--starts": start, "--people": people}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.json"
         command = [sys.executable, str(EXAMPLE), "--out", str(out)]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -35,33 +36,42 @@ def main() -> None:
     parser.add_argument(
         "--domain", type=float, nargs="+", default=[0.0, 1.0], help="weights of the adversary"
     )
+    parser.add_argument(
+        "--starts",
+        nargs="+",
+        default=["aligned", "rotated"],
+        choices=["aligned", "rotated", "random"],
+        help="initial embeddings of the codes; aligned only with an adversary",
+    )
     parser.add_argument("--people", type=int, default=60)
     args = parser.parse_args()
     rows = read_json(args.out) if args.out and args.out.exists() else []
-    there = {(row["seed"], row["domain"], row["people"]) for row in rows}
-    for seed in args.seeds:
-        for weight in args.domain:
-            if (seed, weight, args.people) in there:
-                continue
-            rows.append(one(seed, weight, args.people))
-            if args.out:
-                write_json(args.out, rows)
+    there = {(row["seed"], row["domain"], row["start"], row["people"]) for row in rows}
+    for seed, weight, start in product(args.seeds, args.domain, args.starts):
+        if (seed, weight, start, args.people) in there or (start == "aligned" and not weight):
+            continue
+        rows.append(one(seed, weight, start, args.people))
+        if args.out:
+            write_json(args.out, rows)
 
 
-def one(seed: int, weight: float, people: int) -> dict[str, Any]:
+def one(seed: int, weight: float, code_start: str, people: int) -> dict[str, Any]:
     """Train and score one model."""
     start = perf_counter()
     study = resting_study(simulate_rest(RestDesign(people=people, seed=seed)))
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        train_vqlm(study, run, VQLMConfig(domain=weight, seed=seed), fused=accelerate_peft)
+        config = VQLMConfig(domain=weight, code_start=code_start, seed=seed)
+        train_vqlm(study, run, config, fused=accelerate_peft)
         result = evaluate_vqlm(run, study)
         split = read_json(run / "split.json")
-    print(f"\nseed {seed}, adversary {weight:g}\n\n{result.table()}\n", flush=True)
+    told = f"seed {seed}, adversary {weight:g}, codes start {code_start}"
+    print(f"\n{told}\n\n{result.table()}\n", flush=True)
     coding = result.coding
     return {
         "seed": seed,
         "domain": weight,
+        "start": code_start,
         "people": people,
         "parts": {part: len(ids) for part, ids in split.items()},
         "seconds": round(perf_counter() - start, 1),

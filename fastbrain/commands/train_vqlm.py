@@ -32,12 +32,21 @@ class Config:
     """Number of simulated people to write to STUDY first; their connectivity depends on age."""
     config: Path | None = None
     """JSON file with any part of the configuration; see --print-config."""
-    preset: Literal["fastbrain", "poster", "neurolm"] | None = None
-    """Preset of the autoencoder; default: as configured (fastbrain)."""
+    preset: (
+        Literal[
+            "fastbrain", "fastbrain-small", "poster", "poster-small", "neurolm", "neurolm-small"
+        ]
+        | None
+    ) = None
+    """Preset of the autoencoder; default: as configured (fastbrain-small). Those without -small are
+    at full size and need --llm."""
     domain: float | None = None
     """Weight of the domain classifier; default: as in the preset."""
     llm: str | None = None
     """Name or folder of a causal language model; default: a small one, trained here."""
+    code_start: Literal["aligned", "rotated", "random"] | None = None
+    """Initial embeddings of the codes: their images under the map that the domain classifier
+    aligns, a random projection of the codebook, or random; default: aligned with --domain."""
     target: str | None = None
     """Column to predict; default: as configured (age)."""
     kind: Literal["scale", "label"] | None = None
@@ -59,12 +68,13 @@ def run(config: Config) -> None:
     from ..integrations.peft import accelerate_peft
     from ..training.trackers import check_trackers
     from ..vqlm.evaluate import evaluate_vqlm
+    from ..vqlm.training.coder_stage import coder_settings
     from ..vqlm.training.config import VQLMConfig
     from ..vqlm.training.people import part_people
     from ..vqlm.training.pipeline import train_vqlm
 
     whole = VQLMConfig.from_dict(read_json(config.config)) if config.config else VQLMConfig()
-    names = ("preset", "domain", "llm", "target", "kind", "question", "seed")
+    names = ("preset", "domain", "llm", "code_start", "target", "kind", "question", "seed")
     whole = replace(whole, **given(config, *names))
     if config.print_config:
         print_configuration(whole)
@@ -74,7 +84,9 @@ def run(config: Config) -> None:
         simulated = resting_study(
             simulate_rest(RestDesign(people=config.simulate, seed=whole.seed))
         )
-        part_people(simulated, whole)  # raises for too few people, before anything is written
+        # both raise before anything is written
+        coder_settings(whole, regions=len(simulated.regions))
+        part_people(simulated, whole)
         write_resting(simulated, config.study)
     study = read_resting(config.study)
     train_vqlm(

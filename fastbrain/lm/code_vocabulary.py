@@ -74,7 +74,13 @@ class CodeVocabulary:
 
 @checked
 def extend_vocabulary(
-    llm: Any, tokenizer: Any, codes: int, *, codebook: Tensor | None = None, seed: int = 0
+    llm: Any,
+    tokenizer: Any,
+    codes: int,
+    *,
+    codebook: Tensor | None = None,
+    images: Tensor | None = None,
+    seed: int = 0,
 ) -> CodeVocabulary:
     """Add K code tokens to a language model and its tokenizer, in place.
 
@@ -90,6 +96,11 @@ def extend_vocabulary(
         New embeddings are the mean of the old ones plus a random projection of the codes, scaled
         to the mean distance of words from that mean, so that similar codes have similar
         embeddings. Default: random directions of that length.
+    images : Tensor, (K, width), optional
+        A vector of the model's width for each code, for instance from :func:`code_images`. The
+        input embeddings of the codes, and a tied output layer, start at these vectors, moved to the
+        mean of the words and scaled as a whole to their mean distance from it. An output layer that
+        is not tied has a space of its own and starts as without images.
     seed : int
 
     Returns
@@ -99,7 +110,8 @@ def extend_vocabulary(
     Raises
     ------
     InputError
-        The tokenizer already has codes, or the codebook does not have K rows.
+        The tokenizer already has codes, or codebook or images do not have K rows, or the images not
+        the model's width.
     """
     if _name(0) in tokenizer.get_vocab():
         raise InputError("extend_vocabulary: the tokenizer must not have codes yet, got some.")
@@ -108,6 +120,12 @@ def extend_vocabulary(
         raise InputError(
             f"extend_vocabulary: codes must be 1 or more and codebook ({codes}, D), got {codes} "
             f"and {shape}."
+        )
+    width = llm.get_input_embeddings().weight.shape[1]
+    if images is not None and (images.shape != (codes, width) or not images.isfinite().all()):
+        raise InputError(
+            f"extend_vocabulary: images must be finite, ({codes}, {width}), got "
+            f"{tuple(images.shape)}. Use the language model to which the codes were aligned."
         )
     # a vocabulary size padded to a multiple gives a model more rows than the tokenizer has words
     words = len(tokenizer)
@@ -119,17 +137,19 @@ def extend_vocabulary(
     ends = llm.get_input_embeddings(), llm.get_output_embeddings()
     with torch.no_grad():
         # a tied head shares its weight with the embeddings: update it only once
-        for weight in {id(end.weight): end.weight for end in ends}.values():
+        for i, weight in enumerate({id(end.weight): end.weight for end in ends}.values()):
             old = weight[:words].float()
             mean = old.mean(dim=0)
             length = (old - mean).norm(dim=1).mean()
-            width = weight.shape[1]
             new = torch.randn(len(names), width, generator=generator)
             if codebook is not None:
                 points = codebook.detach().float().cpu()
                 points = points - points.mean(dim=0)
                 turn = torch.randn(points.shape[1], width, generator=generator)
                 new[2:] = points @ turn
+            if images is not None and i == 0:
+                points = images.detach().float().cpu()
+                new[2:] = points - points.mean(dim=0)
             new = new.to(mean) / new.norm(dim=1).mean().to(mean)
             weight[words : words + len(names)] = (mean + length * new).to(weight.dtype)
     return vocabulary

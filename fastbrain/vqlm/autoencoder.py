@@ -4,7 +4,7 @@
 
     series (R, T) ─ scale ─ patches ─ encoder ─ features ─ tanh head ─ codes ─┬─ decoder ─▶ signal
                                                   │                           └─ decoder ─▶ |rFFT|
-                                                  └─▶ domain classifier (alignment.py)
+                                                  └─ to_text ─▶ domain classifier (alignment.py)
 
 The architecture is that of NeuroLM (Jiang et al. 2024, arXiv 2409.00101, section 2.1), applied to
 time series of brain regions. A token is one patch of frames of one region.
@@ -13,7 +13,7 @@ time series of brain regions. A token is one patch of frames of one region.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy.typing as npt
 import torch
@@ -76,6 +76,12 @@ class VQAutoencoder(nn.Module):
         (:class:`fastbrain.data.SeriesScaler`); saved with the weights.
     centers_mm : array_like, (R, 3) float, optional
         Coordinates of each region. Default: a learned position embedding for each region.
+
+    Attributes
+    ----------
+    to_text : Linear, Identity or None
+        Map from the features to the width of a language model, trained with the domain classifier;
+        the identity if both have the same width, None without a `text_dim`.
     """
 
     center: Tensor
@@ -128,6 +134,9 @@ class VQAutoencoder(nn.Module):
         self.signal = _Decoder(config, config.patch)
         self.spectrum = _Decoder(config, config.patch // 2 + 1) if config.spectrum else None
         init_trunk(self)
+        self.to_text: nn.Linear | nn.Identity | None = None
+        if config.text_dim is not None:
+            self.map_to_text(config.text_dim)
 
     def forward(self, series: Tensor, mask: Tensor | None = None) -> Reconstruction:
         """Encode, quantise and decode.
@@ -150,6 +159,24 @@ class VQAutoencoder(nn.Module):
         """
         patches = self.patches(series, mask)
         return self.restore(patches, self.encode(patches, mask), mask)
+
+    def map_to_text(self, width: int) -> None:
+        """Add the map `to_text` from features to `width`, unless the model has it.
+
+        Raises
+        ------
+        InputError
+            The model has a map to another width.
+        """
+        if self.to_text is not None and self.config.text_dim != width:
+            raise InputError(
+                f"VQAutoencoder: text must have the width {self.config.text_dim} that the features "
+                f"are mapped to, got {width}. Use the language model of its training."
+            )
+        if self.to_text is None:
+            dim, where = self.config.dim, self.center.device
+            self.to_text = nn.Identity() if dim == width else nn.Linear(dim, width, device=where)
+            self.config = replace(self.config, text_dim=width)
 
     def patches(self, series: Tensor, mask: Tensor | None = None) -> Tensor:
         """Scale `series` (B, R, T) and cut it into patches (B, R, P, patch), zero where masked."""

@@ -99,6 +99,9 @@ class VQAutoencoderConfig:
     spectrum : bool
         Whether a second decoder reconstructs the amplitude spectrum of each patch.
     quantiser : QuantiserConfig
+    text_dim : int or None
+        Width of the language model's token embeddings, to which `to_text` maps the features; None
+        for a model that is not aligned to text.
     """
 
     regions: int
@@ -111,8 +114,10 @@ class VQAutoencoderConfig:
     decoder_depth: int = 4
     spectrum: bool = True
     quantiser: QuantiserConfig = field(default_factory=QuantiserConfig)
+    text_dim: int | None = None
 
     def __post_init__(self) -> None:
+        require(self, "text_dim", self.text_dim is None or self.text_dim >= 1, "be 1 or more")
         require(self, "regions", self.regions >= 1, "be 1 or more")
         require(self, "patch", self.patch >= 1, "be 1 or more")
         holds = self.dim >= 6 and self.heads >= 1 and self.dim % self.heads == 0

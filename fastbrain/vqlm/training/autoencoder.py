@@ -72,7 +72,8 @@ class CodedSeries(Objective):
     steps : int
         Optimiser steps of the whole training; the strength of the reversal grows with progress.
     text : TextSide, optional
-        Required by the domain and the contrastive loss.
+        Required by the domain and the contrastive loss. With a domain loss, the map of the features
+        to its width is added to the model (:meth:`VQAutoencoder.map_to_text`) and trained.
 
     Raises
     ------
@@ -114,7 +115,9 @@ class CodedSeries(Objective):
             self.register_buffer("token_ids", text.token_ids, persistent=False)
             self.descriptions = text.descriptions or {}
             if weights.domain:
-                self.domain = DomainClassifier(model.config.dim, width)
+                # the map is part of the model, and saved with it
+                model.map_to_text(width)
+                self.domain = DomainClassifier(width, width)
             if weights.contrastive:
                 self.contrastive = ContrastiveAlignment(model.config.dim, width)
         self._seen: list[Quantised] = []
@@ -138,7 +141,8 @@ class CodedSeries(Objective):
             tokens = features.flatten(0, 2) if mask is None else features[mask]
             drawn = torch.randint(len(self.token_ids), (weights.text_tokens,), device=device)
             strength = reversal_strength(min(1.0, float(self.steps_done) / self.steps))
-            domain = self.domain(tokens, self.vocabulary[self.token_ids[drawn]], strength=strength)
+            words = self.vocabulary[self.token_ids[drawn]]
+            domain = self.domain(self.model.to_text(tokens), words, strength=strength)
             terms |= {"domain_loss": domain.loss, "domain_accuracy": domain.accuracy}
             loss = loss + weights.domain * domain.loss
         # a validation batch may contain a single window, without another one to contrast it with

@@ -73,19 +73,12 @@ _NEUROLM = OptimConfig(lr=5e-5, weight_decay=1e-4, betas=(0.9, 0.999), warmup_st
 _REVIVED = QuantiserConfig(commitment=0.25, dead_below=0.1)
 _OURS = OptimConfig(lr=3e-4, weight_decay=0.05, warmup_steps=200)
 
-VQ_PRESETS: dict[str, tuple[VQAutoencoderConfig, VQStageConfig]] = {
-    # the poster gives the architecture only; sizes are those of BrainLM's small model
+SMALL = "-small"
+_FULL: dict[str, tuple[VQAutoencoderConfig, VQStageConfig]] = {
+    # the poster gives the parts but no sizes: width, depth, windows and patches are those of models
+    # of whole-brain parcellations (fMRI-LM, BrainLM: 424 to 450 regions, 160 to 200 frames)
     "poster": (
-        VQAutoencoderConfig(
-            regions=424,
-            patch=20,
-            dim=256,
-            depth=4,
-            heads=4,
-            decoder_depth=2,
-            spectrum=False,
-            quantiser=_REVIVED,
-        ),
+        VQAutoencoderConfig(regions=424, spectrum=False, quantiser=_REVIVED),
         VQStageConfig(
             epochs=50,
             batch_size=16,
@@ -116,22 +109,38 @@ VQ_PRESETS: dict[str, tuple[VQAutoencoderConfig, VQStageConfig]] = {
 }
 
 
+def _small(
+    model: VQAutoencoderConfig, stage: VQStageConfig
+) -> tuple[VQAutoencoderConfig, VQStageConfig]:
+    quantiser = replace(model.quantiser, codes=64, dim=16, decay=0.9, levels=(4, 4, 4))
+    sizes = {"patch": 5, "dim": 64, "depth": 2, "heads": 4, "decoder_depth": 1}
+    optim = replace(stage.optim, lr=1e-3, warmup_steps=10)
+    return (
+        replace(model, **sizes, quantiser=quantiser),
+        replace(stage, frames=40, batch_size=16, epochs=20, optim=optim),
+    )
+
+
+VQ_PRESETS = _FULL | {name + SMALL: _small(*preset) for name, preset in _FULL.items()}
+
+
 @checked
 def vq_preset(
-    name: str = "fastbrain", *, regions: int, small: bool = False
+    name: str = "fastbrain", *, regions: int
 ) -> tuple[VQAutoencoderConfig, VQStageConfig]:
     """Return sizes and training options of a preset: poster, NeuroLM, or ours.
 
     Parameters
     ----------
-    name : {"fastbrain", "poster", "neurolm"}
-        "poster": "Towards a language model for brain activity recordings"; it gives autoencoder,
-        quantiser and domain classifier, but no sizes. "neurolm": arXiv 2409.00101 and its code, on
-        patches of regions. "fastbrain": width 512, spectrum, dead-code revival, no adversary.
+    name : str
+        "poster": "Towards a language model for brain activity recordings". It gives autoencoder,
+        quantiser and domain classifier but no sizes; those here are our inference: width 512, eight
+        blocks, windows of 200 frames in patches of 20, 8192 codes of width 128. "neurolm": arXiv
+        2409.00101 and its code, on patches of regions. "fastbrain": width 512, spectrum, dead-code
+        revival, no adversary. "poster-small", "neurolm-small", "fastbrain-small": the same losses
+        at sizes for a CPU, which are not those of any paper: width 64, two blocks, 64 codes of
+        width 16 with decay 0.9, patches of 5 in windows of 40 frames.
     regions : int
-    small : bool
-        The same losses at sizes for a CPU: width 64, two blocks, 64 codes of width 16 with decay
-        0.9, patches of 5 in windows of 40 frames.
 
     Raises
     ------
@@ -141,17 +150,4 @@ def vq_preset(
     if name not in VQ_PRESETS:
         raise ConfigError(f"vq_preset: name must not be '{name}'.{suggest(name, VQ_PRESETS)}")
     model, stage = VQ_PRESETS[name]
-    model = replace(model, regions=regions)
-    if small:
-        quantiser = replace(model.quantiser, codes=64, dim=16, decay=0.9, levels=(4, 4, 4))
-        model = replace(
-            model, patch=5, dim=64, depth=2, heads=4, decoder_depth=1, quantiser=quantiser
-        )
-        stage = replace(
-            stage,
-            frames=40,
-            batch_size=16,
-            epochs=20,
-            optim=replace(stage.optim, lr=1e-3, warmup_steps=10),
-        )
-    return model, stage
+    return replace(model, regions=regions), stage

@@ -16,17 +16,22 @@ class VQLMConfig:
 
     Parameters
     ----------
-    preset : {"fastbrain", "poster", "neurolm"}
-        Preset of the autoencoder; see :func:`vq_preset`.
-    small : bool
-        Whether to use sizes for a CPU.
+    preset : str
+        Preset of the autoencoder, see :func:`vq_preset`: "fastbrain", "poster", "neurolm", or the
+        same name with "-small", at sizes for a CPU.
     coder_epochs : int or None
         Epochs of the autoencoder; None uses the value of the preset.
     domain : float or None
         Weight of the domain classifier; None uses the value of the preset.
     llm : str or None
         Name or folder of a causal language model. None trains a small one on sentences and on
-        the question with random answers.
+        the question with random answers, which only the small presets allow.
+    code_start : {"aligned", "rotated", "random"} or None
+        Initial embeddings of the codes, all at the mean of the words and with their mean distance
+        from it. "aligned": images of the codes under the map that the domain classifier aligns
+        (:func:`code_images`, fitted on training people). "rotated": a random projection of the
+        codebook. "random": random directions. None: "aligned" with a domain classifier, otherwise
+        "rotated".
     target : str
         Column of the participants table to predict.
     kind : {"scale", "label"}
@@ -35,8 +40,9 @@ class VQLMConfig:
         Text between the recording and the answer.
     places : int
         Digits of a number.
-    steps : int
-        Time steps of codes in a sequence.
+    steps : int or None
+        Time steps of codes in a sequence; None uses 24 for a small preset, otherwise one window of
+        the autoencoder.
     rank : int
         Rank of LoRA in all linear layers; 0 trains the whole language model. The tokens of the
         codes are trained in both cases.
@@ -54,16 +60,16 @@ class VQLMConfig:
         Seed of the split and of all random draws.
     """
 
-    preset: str = "fastbrain"
-    small: bool = True
+    preset: str = "fastbrain-small"
     coder_epochs: int | None = None
     domain: float | None = None
     llm: str | None = None
+    code_start: str | None = None
     target: str = "age"
     kind: str = "scale"
     question: str = "how old is this person ?"
     places: int = 2
-    steps: int = 24
+    steps: int | None = None
     rank: int = 8
     code_weight: float = 0.1
     draws: int = 2
@@ -81,8 +87,11 @@ class VQLMConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("places", "steps", "draws"):
+        for name in ("places", "draws"):
             require(self, name, getattr(self, name) >= 1, "be 1 or more")
+        require(self, "steps", self.steps is None or self.steps >= 1, "be 1 or more")
+        starts = (None, "aligned", "rotated", "random")
+        require(self, "code_start", self.code_start in starts, f"be one of {starts[1:]}")
         for name in ("rank", "code_weight", "image_steps"):
             require(self, name, getattr(self, name) >= 0, "be 0 or more")
         for name in ("test_part", "val_part"):

@@ -2,7 +2,7 @@
 
 The run folder::
 
-    config.json        complete VQLMConfig
+    config.json        complete VQLMConfig, with the values taken from the preset
     base/ base.json    the initial language model, or its location
     split.json         people of the training, validation and test parts
     vq/                log and checkpoints of the autoencoder
@@ -15,19 +15,15 @@ The run folder::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from ..._environment import check_environment
 from ..._io import folder_atomic, new_output, write_json
 from ..._progress import say
-from ..._runfiles import read_log
-from ...data import Autoregression, RestingStudy, SeriesScaler
+from ...data import RestingStudy
 from ...lm.code_vocabulary import extend_vocabulary
 from ...lm.digit_tokens import DigitTokens
 from ...lm.kept_llm import find_llm, keep_llm, kept_llm
@@ -41,21 +37,13 @@ from ...training.run_folder import absolute_paths, claim
 from ...training.run_log import run_log
 from ...training.trackers import check_trackers
 from ...training.validation import mean_validation
-from ..alignment import probe_domains
-from ..autoencoder import VQAutoencoder
 from ..question import Question, recording_codes, spelled
-from ..saving import CoderCard, load_vq, save_vq
-from .autoencoder import TextSide, train_vq
-from .autoencoder_config import VQStageConfig, vq_preset
 from .code_rows import CodeRows, RowLoader
-from .code_scores import coding_scores
+from .coder_stage import code_vectors, coder_settings, scored_coding, trained_coder
 from .config import VQLMConfig
 from .image_baseline import image_predictions
 from .language import adapted, corpus, text_side
 from .people import check_lengths, part_people
-from .series_loader import SeriesLoader
-
-_EVERY = 7  # the probe uses every seventh feature of a window
 
 
 def train_vqlm(
@@ -99,7 +87,7 @@ def train_vqlm(
     TrainingError
         Several processes run this training, or a tracker cannot be opened.
     ConfigError
-        A name in `log` is unknown.
+        A name in `log` is unknown, or see :func:`coder_settings`.
     MissingPartError
         LoRA is requested and peft is not installed, or the package of a tracker.
     OutputExistsError
@@ -116,8 +104,10 @@ def train_vqlm(
     labels = () if scale else tuple(sorted({str(a) for a in answers.values()}))
     texts = corpus(config, labels)
     split = part_people(study, config)
-    sizes, stage = vq_settings(config, regions=len(study.regions))
-    check_lengths(study, config.steps, sizes.patch)
+    settings = coder_settings(config, regions=len(study.regions))
+    sizes, stage, steps = settings.sizes, settings.stage, settings.steps
+    config = replace(config, steps=steps, code_start=settings.code_start)
+    check_lengths(study, steps, sizes.patch)
     check_alone("train_vqlm")
     check_environment(out, function="train_vqlm")
     if config.llm is not None and not resume:
@@ -139,16 +129,15 @@ def train_vqlm(
     with run_log(
         out, logged, trackers, config=config.to_dict(), on_epoch=on_epoch, function="train_vqlm"
     ) as each_epoch:
-        coder = _coder(study, runs, (sizes, stage), side, out, config, resume, each_epoch)
-        if not (out / "coding.json").exists():
-            last = read_log(out / "vq" / "log.jsonl", function="train_vqlm")[-1]
-            adversary = last.get("val_domain_accuracy")
-            found = _coding(coder, runs, stage, side)
-            write_json(out / "coding.json", {"adversary": adversary, **found})
-        codes = {p: recording_codes(coder, study.series[p], stage.frames) for p in study.series}
-        vocabulary = extend_vocabulary(
-            llm, tokenizer, sizes.quantiser.size, codebook=_codebook(coder), seed=config.seed
+        coder = trained_coder(
+            study, runs, settings, side, out, seed=config.seed, resume=resume, on_epoch=each_epoch
         )
+        if not (out / "coding.json").exists():
+            write_json(out / "coding.json", scored_coding(coder, runs, settings, side, out))
+        codes = {p: recording_codes(coder, study.series[p], stage.frames) for p in study.series}
+        start = code_vectors(coder, runs, settings)
+        size = sizes.quantiser.size
+        vocabulary = extend_vocabulary(llm, tokenizer, size, **start, seed=config.seed)
         question = Question(tokenizer, vocabulary, digits, config.question)
         tuned = adapted(llm, vocabulary, config.rank, seed=config.seed)
         if fused is not None and config.rank:
@@ -159,7 +148,7 @@ def train_vqlm(
                 {p: codes[p] for p in split[part]},
                 answers,
                 question,
-                steps=config.steps,
+                steps=steps,
                 batch_size=config.tune.batch_size,
                 draws=config.draws,
                 shuffle=shuffle,
@@ -189,83 +178,8 @@ def train_vqlm(
             train=split["train"],
             labels=labels,
             steps=config.image_steps,
-            frames=config.steps * sizes.patch,
+            frames=steps * sizes.patch,
             seed=config.seed,
         )
         write_json(out / "image.json", predictions)
     say(f"vq-lm: trained on {len(split['train'])} people, in {out}")
-
-
-def vq_settings(config: VQLMConfig, *, regions: int) -> tuple[Any, VQStageConfig]:
-    """Build the sizes and the stage configuration of the autoencoder."""
-    sizes, stage = vq_preset(config.preset, regions=regions, small=config.small)
-    domain = stage.weights.domain if config.domain is None else config.domain
-    stage = replace(stage, seed=config.seed, weights=replace(stage.weights, domain=domain))
-    return sizes, replace(stage, epochs=config.coder_epochs or stage.epochs)
-
-
-def _codebook(coder: VQAutoencoder) -> Tensor:
-    device = coder.center.device
-    return coder.quantiser.values_of(torch.arange(coder.quantiser.config.size, device=device))
-
-
-def _coder(
-    study: RestingStudy,
-    runs: Mapping[str, Mapping[str, Any]],
-    settings: tuple[Any, VQStageConfig],
-    side: TextSide,
-    out: Path,
-    config: VQLMConfig,
-    resume: bool,
-    on_epoch: Callable[[Row], None],
-) -> VQAutoencoder:
-    """Train the autoencoder, or load it if an interrupted run has finished it."""
-    if (out / "coder").exists():
-        return load_vq(out / "coder", regions=study.regions)[0]
-    sizes, stage = settings
-    scaler = SeriesScaler.fit(runs["train"])
-    torch.manual_seed(config.seed)
-    coder = VQAutoencoder(sizes, center=scaler.center, spread=scaler.spread)
-    train_vq(
-        coder,
-        runs["train"],
-        stage,
-        run_dir=out / "vq",
-        val_runs=runs["val"],
-        text=side if stage.weights.domain else None,
-        resume=resume,
-        on_epoch=on_epoch,
-    )
-    card = CoderCard(study.regions, study.tr, tuple(runs["train"]))
-    save_vq(coder, out / "coder", card)
-    return coder
-
-
-def _coding(
-    coder: VQAutoencoder,
-    runs: Mapping[str, Mapping[str, Any]],
-    stage: VQStageConfig,
-    side: TextSide,
-) -> dict[str, Any]:
-    """Score the codes on the test people, and probe how far their features are from text."""
-    loader = SeriesLoader(
-        runs["test"],
-        frames=stage.frames,
-        patch=coder.config.patch,
-        batch_size=stage.batch_size,
-        shuffle=False,
-    )
-    scores = coding_scores(coder, loader, Autoregression.fit(runs["train"]))
-    found: dict[str, Any] = {"domain": stage.weights.domain, **scores.to_json()}
-    used = side.embeddings[side.token_ids.unique()]
-    if used.shape[1] != coder.config.dim:
-        # the probe needs both in one space, and without the map of the adversary widths differ
-        return {**found, "probe": None}
-    features, people = [], []
-    with torch.no_grad():
-        for batch in loader:
-            encoded = coder.encode(coder.patches(batch.series.to(coder.center.device), batch.mask))
-            some = encoded.flatten(1, 2)[:, ::_EVERY]
-            features.append(some.flatten(0, 1).cpu())
-            people += [run for run in batch.runs for _ in range(some.shape[1])]
-    return {**found, "probe": asdict(probe_domains(torch.cat(features), used, groups=people))}
