@@ -21,6 +21,7 @@ from time import perf_counter
 from typing import Any
 
 from fastbrain._io import read_json, write_json
+from fastbrain._runfiles import read_log
 from fastbrain.data import RestDesign, resting_study, simulate_rest
 from fastbrain.integrations.peft import accelerate_peft
 from fastbrain.vqlm.evaluate import evaluate_vqlm
@@ -65,6 +66,7 @@ def one(seed: int, weight: float, code_start: str, people: int) -> dict[str, Any
         train_vqlm(study, run, config, fused=accelerate_peft)
         result = evaluate_vqlm(run, study)
         split = read_json(run / "split.json")
+        tuned = read_log(run / "tune" / "log.jsonl", function="vq_simulated")
     told = f"seed {seed}, adversary {weight:g}, codes start {code_start}"
     print(f"\n{told}\n\n{result.table()}\n", flush=True)
     coding = result.coding
@@ -80,6 +82,8 @@ def one(seed: int, weight: float, code_start: str, people: int) -> dict[str, Any
         "usage": coding["usage"]["share"],
         "adversary": coding["adversary"],
         "probe": coding["probe"]["accuracy"],
+        # validation people, nats per code, by epoch
+        "code_loss": [row["val_code_loss"] for row in tuned],
         **{
             metric: {
                 score.group: {name: getattr(score, name) for name in ("value", "chance", "p")}

@@ -3,7 +3,8 @@
 fastbrain train vq-lm rest-study runs/codes --simulate 60
 
 Autoencoder, shared vocabulary and tuning in one run; then the people who were held out are scored
-beside the mean, connectivity ridge and a vision model that is shown the series as a picture.
+beside the mean, connectivity ridge and SVR, vision models that are shown the series as a picture,
+and a language model that reads the states of the encoder.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class Config:
     code_start: Literal["aligned", "rotated", "random"] | None = None
     """Initial embeddings of the codes: their images under the map that the domain classifier
     aligns, a random projection of the codebook, or random; default: aligned with --domain."""
+    vlm: str | None = None
+    """Name or folder of a vision-language model to compare with; default: none."""
     target: str | None = None
     """Column to predict; default: as configured (age)."""
     kind: Literal["scale", "label"] | None = None
@@ -74,7 +77,7 @@ def run(config: Config) -> None:
     from ..vqlm.training.pipeline import train_vqlm
 
     whole = VQLMConfig.from_dict(read_json(config.config)) if config.config else VQLMConfig()
-    names = ("preset", "domain", "llm", "code_start", "target", "kind", "question", "seed")
+    names = ("preset", "domain", "llm", "code_start", "vlm", "target", "kind", "question", "seed")
     whole = replace(whole, **given(config, *names))
     if config.print_config:
         print_configuration(whole)

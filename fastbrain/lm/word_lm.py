@@ -38,6 +38,7 @@ def small_llm(
     steps: int = 300,
     batch_size: int = 32,
     slots: int = 32,
+    context: int = 256,
     seed: int = 0,
 ) -> Path:
     """Train a word-level tokenizer and a small Llama on a corpus, or find them in the cache.
@@ -54,6 +55,9 @@ def small_llm(
         Length of training; 300 steps of 32 take about ten seconds on one core.
     slots : int
         Maximum number of words placed before a training text; the length of the brain prefix.
+    context : int
+        Least number of positions. They are relative (RoPE), so that sequences may be longer than
+        the training texts.
     seed : int
 
     Returns
@@ -71,6 +75,7 @@ def small_llm(
         raise InputError("small_llm: corpus must hold non-empty texts, got an empty one or none.")
     recipe = {"version": _VERSION, "dim": dim, "depth": depth, "heads": heads, "steps": steps}
     recipe |= {"batch_size": batch_size, "slots": slots, "seed": seed}
+    recipe["context"] = context
     key = hashlib.sha256(json.dumps([recipe, corpus]).encode()).hexdigest()[:20]
     folder = Path(cache_dir or cache_folder()) / f"small-llm-{key}"
     if _is_whole(folder):
@@ -139,7 +144,7 @@ def _train(corpus: Sequence[str], tokenizer: Any, recipe: dict[str, int]) -> Any
         intermediate_size=2 * recipe["dim"],
         num_hidden_layers=recipe["depth"],
         num_attention_heads=recipe["heads"],
-        max_position_embeddings=max(256, 2 * (recipe["slots"] + longest)),
+        max_position_embeddings=max(recipe["context"], 2 * (recipe["slots"] + longest)),
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,26 +20,26 @@ from .._runfiles import read_record, read_vqlm
 from ..data import RestingStudy
 from ..decoding import answer_odds, guess_number
 from ..errors import CheckpointError
-from ..evaluation.controls.clinical_baselines import (
-    ClinicalCohort,
-    baseline_predictions,
-    connectivity_features,
-)
+from ..evaluation.controls.clinical_baselines import connectivity_features
 from ..evaluation.metrics.clinical import label_scores, scale_scores
-from ..evaluation.scores import Score
+from ..evaluation.scores import Score, with_adjusted
 from ..evaluation.threads import one_thread
 from ..lm.code_vocabulary import CodeVocabulary
 from ..lm.digit_tokens import DigitTokens
 from ..lm.loading import load_llm
 from ..lm.mixed_sequence import MixedSequence, additive, stair_step_mask
 from ..nn.saved_folder import check_seal
+from .linear_baselines import Target, linear_predictions
 from .question import Question, recording_codes, spread_starts
 from .saving import load_vq
+from .training.baselines import BASELINE_FILES
 
 Vector = npt.NDArray[np.float64]
-Target = Mapping[str, float] | Mapping[str, str]
 _PARTS = ("train", "val", "test")
-_METRICS = {"scale": ("mae", "r"), "label": ("auroc", "balanced_accuracy")}
+_METRICS = {
+    "scale": ("mae", "r", "prediction_slope", "sd_ratio"),
+    "label": ("auroc", "balanced_accuracy", "calibration_error"),
+}
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,9 @@ class VQLMResult:
     kind : {"scale", "label"}
         Kind of the target.
     scores : tuple of Score
-        ``mae`` and ``r``, or ``auroc`` and ``balanced_accuracy``, of each prediction method, named
-        in `group`; chance and p are from predictions permuted across people.
+        ``mae``, ``r``, ``prediction_slope`` and ``sd_ratio``, or ``auroc``, ``balanced_accuracy``
+        and ``calibration_error``, of each prediction method, named in `group`; chance and p are
+        from predictions permuted across people, and p is adjusted over the whole table.
     coding : dict
         Quality of the codes: R² against mean and AR(1), usage, adversary and probe.
     spelled : float or None
@@ -79,7 +80,7 @@ class VQLMResult:
 
     def table(self) -> str:
         """Format the tables of the poster as markdown."""
-        coding, (first, second) = self.coding, _METRICS[self.kind]
+        coding, (first, *others) = self.coding, _METRICS[self.kind]
         probe = coding.get("probe") or {}
         lines = [
             "| R² mean | R² AR(1) | codes in use | adversary | probe |",
@@ -87,18 +88,17 @@ class VQLMResult:
             f"| {coding['r2_mean']:.2f} | {coding['r2_ar1']:.2f} | {coding['usage']['share']:.0%} "
             f"| {_told(coding['adversary'])} | {_told(probe.get('accuracy'))} |",
             "",
-            f"| prediction | {first} | chance | p | {second} | n |",
-            "|---|---|---|---|---|---|",
+            f"| prediction | {first} | chance | p | p, FDR | {' | '.join(others)} | n |",
+            "|---" * (6 + len(others)) + "|",
         ]
         for way in self.predicted:
-            main, other = (
+            main, *more = (
                 next(s for s in self.scores if s.group == way and s.metric == metric)
-                for metric in (first, second)
+                for metric in (first, *others)
             )
-            lines.append(
-                f"| {way} | {main.value:.2f} | {_told(main.chance)} | {_told(main.p, 3)} "
-                f"| {other.value:.2f} | {main.n} |"
-            )
+            cells = [_told(main.value), _told(main.chance), _told(main.p, 3)]
+            cells += [_told(main.adjusted, 3), *map(_with_interval, more), str(main.n)]
+            lines.append(f"| {way} | {' | '.join(cells)} |")
         return "\n".join(lines)
 
 
@@ -115,8 +115,14 @@ def evaluate_vqlm(
       people. For labels, ``"words"``: the probability of each label.
     - ``"head"``: ridge (or logistic) regression on the language model's mean state over the codes.
     - ``"connectivity of codes"``: the same on connectivity of the series decoded from the codes.
-    - ``"image"``: a vision model on the series as a picture.
-    - ``"mean"`` and ``"connectivity ridge"``: baselines without codes or language model.
+    - ``"image"``: a small vision model on the series as a picture;
+      ``"vision-language model"``: a pretrained one that writes the answer.
+    - ``"encoder and language model"``: the initial language model on encoder states as a prefix.
+    - ``"mean"``, ``"connectivity ridge"`` and, for a number, ``"connectivity SVR"``: baselines
+      without codes or language model.
+
+    ``prediction_slope`` (of the prediction on the true number) and ``sd_ratio`` are below 1 for
+    predictions that are closer to their mean than the true numbers.
 
     Parameters
     ----------
@@ -165,17 +171,17 @@ def evaluate_vqlm(
         predicted, spelled = _words(llm, question, rows, split, target), None
 
     fitted = (*split["train"], *split["test"])
-    ridge = partial(_ridge, split=split, target=target, family=study.families())
+    ridge = partial(linear_predictions, split=split, target=target, family=study.families())
     states = {p: _state(llm, question, rows[p]) for p in fitted}
     coded = {p: connectivity_features(_back(coder, codes[p], frames).T) for p in fitted}
     predicted["head"] = ridge(states)["connectivity ridge"]
     predicted["connectivity of codes"] = ridge(coded)["connectivity ridge"]
-    if (run / "image.json").exists():
-        rule = number if scale else list_of(number, least=2)
-        rules = dict.fromkeys(people, rule)
-        predicted["image"] = read_record(run / "image.json", rules, function="evaluate_vqlm")
-    plain = ridge({p: connectivity_features(study.series[p].T) for p in fitted})
-    predicted |= {name: plain[name] for name in ("mean", "connectivity ridge")}
+    rules = dict.fromkeys(people, number if scale else list_of(number, least=2))
+    for file, name in BASELINE_FILES.items():
+        if (run / file).exists():
+            predicted[name] = read_record(run / file, rules, function="evaluate_vqlm")
+    connectivity = {p: connectivity_features(study.series[p].T) for p in fitted}
+    predicted |= ridge(connectivity, support_vectors=True)
 
     tests = split["test"]
     truth = [target[p] for p in tests]
@@ -188,7 +194,7 @@ def evaluate_vqlm(
         found = scored(guess, groups=groups, permutations=permutations, seed=seed, **classes)
         scores += [replace(found[metric], group=way) for metric in _METRICS[config["kind"]]]
     kept = {way: {p: values[p] for p in tests} for way, values in predicted.items()}
-    result = VQLMResult(config["kind"], tuple(scores), coding, spelled, kept)
+    result = VQLMResult(config["kind"], with_adjusted(scores), coding, spelled, kept)
     write_json(run / "metrics.json", result.to_json())
     return result
 
@@ -259,39 +265,19 @@ def _back(coder: Any, codes: Tensor, frames: int) -> Vector:
     return torch.cat(parts, dim=1).double().cpu().numpy()
 
 
-def _ridge(
-    features: Mapping[str, Vector],
-    split: Mapping[str, Sequence[str]],
-    target: Target,
-    family: Mapping[str, str],
-) -> dict[str, dict[str, Any]]:
-    """Predictions for test people by mean and ridge (or logistic) regression on training people."""
-
-    def cohort(people: Sequence[str]) -> ClinicalCohort:
-        # a column of zeros as the confound, because there is none
-        return ClinicalCohort(
-            np.stack([features[p] for p in people]),
-            np.array([target[p] for p in people]),
-            np.zeros((len(people), 1)),
-            [family[p] for p in people],
-        )
-
-    kind: Literal["scale", "label"] = (
-        "label" if isinstance(next(iter(target.values())), str) else "scale"
-    )
-    found = baseline_predictions(cohort(split["train"]), cohort(split["test"]), kind=kind)
-    return {
-        name: dict(zip(split["test"], values.tolist(), strict=True))
-        for name, values in found.items()
-    }
-
-
 def _line(guess: Vector, truth: Vector) -> tuple[float, float]:
     """Slope and intercept of a least-squares line; the slope is 0 for constant predictions."""
     spread = guess - guess.mean()
     power = float(spread @ spread)
     slope = float(spread @ truth) / power if power > 0 else 0.0
     return slope, float(truth.mean() - slope * guess.mean())
+
+
+def _with_interval(score: Score) -> str:
+    """Value with its interval, if there is one."""
+    if score.interval is None:
+        return _told(score.value)
+    return f"{score.value:.2f} [{score.interval.low:.2f}, {score.interval.high:.2f}]"
 
 
 def _told(value: float | None, digits: int = 2) -> str:

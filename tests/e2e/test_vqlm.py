@@ -7,13 +7,15 @@ import json
 import numpy as np
 import pytest
 from events import check_events
+from tiny_vlm import save_tiny_vlm
 
 from fastbrain.cli import main
 from fastbrain.data import RestDesign, read_resting, resting_study, simulate_rest, write_resting
 from fastbrain.errors import CheckpointError, CohortError, InputError, SplitError
+from fastbrain.evaluation import Score
 from fastbrain.lm import CodeVocabulary, load_llm
 from fastbrain.vqlm import load_vq
-from fastbrain.vqlm.evaluate import evaluate_vqlm
+from fastbrain.vqlm.evaluate import VQLMResult, evaluate_vqlm
 from fastbrain.vqlm.training.config import VQLMConfig
 from fastbrain.vqlm.training.image_baseline import image_predictions, series_image
 from fastbrain.vqlm.training.people import part_people
@@ -26,6 +28,8 @@ SMALL = {
     "domain": 1.0,
     "steps": 4,
     "image_steps": 3,
+    "encoder_steps": 3,
+    "vlm_steps": 2,
     "tune": {"name": "tune", "epochs": 2, "batch_size": 8},
 }
 
@@ -37,13 +41,14 @@ def done(tmp_path_factory):
     write_resting(
         resting_study(simulate_rest(RestDesign(people=20, regions=4, frames=80))), root / "study"
     )
-    (root / "config.json").write_text(json.dumps(SMALL))
+    vlm = save_tiny_vlm(root / "vlm")
+    (root / "config.json").write_text(json.dumps({**SMALL, "vlm": str(vlm)}))
     arguments = ["--config", str(root / "config.json"), "--log", "tensorboard"]
     assert main(["train", "vq-lm", str(root / "study"), str(root / "run"), *arguments]) == 0
     return root
 
 
-def test_a_run_holds_models_split_and_scores(done, capsys):
+def test_a_run_holds_models_split_and_scores(done):
     run, study = done / "run", read_resting(done / "study")
     check_events(run)
     split = json.loads((run / "split.json").read_text())
@@ -55,6 +60,16 @@ def test_a_run_holds_models_split_and_scores(done, capsys):
     metrics = json.loads((run / "metrics.json").read_text())
     ways = {score["group"] for score in metrics["scores"]}
     assert {"digits", "digits, calibrated", "head", "image", "mean", "connectivity ridge"} <= ways
+    assert {"vision-language model", "encoder and language model", "connectivity SVR"} <= ways
+    scores = {(score["group"], score["metric"]): score for score in metrics["scores"]}
+    narrow = scores["mean", "sd_ratio"]
+    assert (narrow["value"], narrow["p"], narrow["interval"]["high"]) == (0, None, 0)
+    slope = scores["connectivity ridge", "prediction_slope"]
+    told = [metrics["predicted"]["connectivity ridge"][p] for p in split["test"]]
+    true = [study.numbers("age")[p] for p in split["test"]]
+    assert slope["value"] == pytest.approx(np.polyfit(true, told, 1)[0])
+    assert slope["interval"]["low"] < slope["value"] < slope["interval"]["high"]
+    assert all(s["adjusted"] >= s["p"] for s in metrics["scores"] if s["p"] is not None)
     assert all(s["n"] == len(split["test"]) for s in metrics["scores"])
     assert set(metrics["predicted"]["digits"]) == set(split["test"])
     ages = study.numbers("age")
@@ -62,6 +77,13 @@ def test_a_run_holds_models_split_and_scores(done, capsys):
     assert list(metrics["predicted"]["mean"].values()) == pytest.approx([mean] * len(split["test"]))
     assert 0 < metrics["coding"]["adversary"] < 1
     assert metrics["coding"]["probe"]["accuracy"] > 0.5
+    assert metrics["coding"]["probe"]["map"] == "aligned"
+    assert metrics["coding"]["code_start"] == "aligned"
+    found = [Score.from_json(score) for score in metrics["scores"]]
+    table = VQLMResult("scale", found, metrics["coding"], None, metrics["predicted"]).table()
+    assert "| mae | chance | p | p, FDR | r | prediction_slope | sd_ratio | n |" in table
+    low, high = slope["interval"]["low"], slope["interval"]["high"]
+    assert f"| {slope['value']:.2f} [{low:.2f}, {high:.2f}] |" in table
 
 
 def test_labels_are_said_in_words(done, tmp_path):
@@ -70,7 +92,7 @@ def test_labels_are_said_in_words(done, tmp_path):
     train_vqlm(study, run, VQLMConfig.from_dict({**SMALL, **asked, "domain": 0.0}))
     result = evaluate_vqlm(run, study)
     tests = json.loads((run / "split.json").read_text())["test"]
-    for way in ("words", "head", "image", "mean", "connectivity ridge"):
+    for way in ("words", "head", "image", "encoder and language model", "mean"):
         odds = np.array([result.predicted[way][p] for p in tests])
         assert odds.shape == (len(tests), 2)
         np.testing.assert_allclose(odds.sum(axis=1), 1, atol=1e-6)
@@ -88,7 +110,7 @@ def test_labels_are_said_in_words(done, tmp_path):
 def test_going_on_with_a_finished_run_changes_nothing(done):
     run = done / "run"
     before = (run / "llm" / "model.safetensors").read_bytes()
-    config = VQLMConfig.from_dict(SMALL)
+    config = VQLMConfig.from_dict({**SMALL, "vlm": str(done / "vlm")})
     train_vqlm(read_resting(done / "study"), run, config, resume=True)
     assert (run / "llm" / "model.safetensors").read_bytes() == before
     with pytest.raises(CheckpointError, match="another configuration"):

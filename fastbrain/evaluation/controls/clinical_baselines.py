@@ -13,7 +13,7 @@ from ..._arguments import checked
 from ...errors import InputError, MissingPartError, SplitError
 
 _PENALTIES = np.logspace(0, 6, 13)  # for standardised features
-_INNER_FOLDS = 5
+INNER_FOLDS = 5
 
 
 @checked
@@ -212,7 +212,7 @@ def cross_validated_baselines(
 def _folds(
     cohort: ClinicalCohort, kind: str, folds: int, seed: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    learn = _sklearn()
+    learn = import_sklearn()
     names = [str(g) for g in cohort.groups]
     if folds < 2 or len(set(names)) < folds:
         raise SplitError(
@@ -240,11 +240,11 @@ def _folds(
 
 def _search(kind: str, groups: Sequence[object], target: npt.NDArray[Any]) -> Any:
     """Grid search of a standardised linear model; penalty chosen within the training groups."""
-    learn = _sklearn()
+    learn = import_sklearn()
     count = len({str(g) for g in groups})
     if count < 2:
         raise SplitError(f"baseline_predictions: train must hold two groups or more, got {count}.")
-    folds = min(_INNER_FOLDS, count)
+    folds = min(INNER_FOLDS, count)
     if kind == "scale":
         model, grid = learn.linear_model.Ridge(), {"model__alpha": _PENALTIES}
         inner = learn.model_selection.GroupKFold(folds)
@@ -277,7 +277,8 @@ def _log_likelihood(model: Any, features: Any, target: Any) -> float:
     return -float(log_loss(target, model.predict_proba(features), labels=model.classes_))
 
 
-def _sklearn() -> Any:
+def import_sklearn() -> Any:
+    """Import scikit-learn with the parts that the baselines use, or raise MissingPartError."""
     try:
         import sklearn
         import sklearn.linear_model

@@ -50,9 +50,11 @@ def scale_scores(
     dict of str to Score
         ``mae`` and ``rmse`` in the scale's unit (lower is better), ``r2`` (1 minus squared error
         over the variance of `truth`; below zero is worse than the mean), ``r`` (Pearson; 0 for
-        constant predictions), and ``calibration_slope`` and ``calibration_intercept`` of `truth`
-        regressed on `predicted` (ideal: 1 and 0; slope 0 for constant predictions), which have no
-        better direction and therefore no p.
+        constant predictions), and, without a better direction and therefore without a p,
+        ``calibration_slope`` and ``calibration_intercept`` of `truth` regressed on `predicted`
+        (ideal: 1 and 0; slope 0 for constant predictions), ``prediction_slope`` of `predicted`
+        regressed on `truth` and ``sd_ratio`` (standard deviation of `predicted` over that of
+        `truth`), which are below 1 for predictions that are too close to their mean.
 
     Raises
     ------
@@ -80,6 +82,8 @@ def scale_scores(
         "r": (_pearson, 1),
         "calibration_slope": (lambda t, p: _line(t, p)[0], 0),
         "calibration_intercept": (lambda t, p: _line(t, p)[1], 0),
+        "prediction_slope": (lambda t, p: _line(p, t)[0] if np.ptp(p) > 0 else 0.0, 0),
+        "sd_ratio": (lambda t, p: float(p.std() / t.std()) if np.ptp(p) > 0 else 0.0, 0),
     }
     resampled = [
         rows

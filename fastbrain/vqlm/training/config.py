@@ -51,7 +51,15 @@ class VQLMConfig:
     draws : int
         Sequences of each person in an epoch, from different parts of the recording.
     image_steps : int
-        Optimiser steps of the vision model on pictures of the series; 0 skips this baseline.
+        Optimiser steps of a small vision model on pictures of the series; 0 skips this baseline.
+    encoder_steps : int
+        Optimiser steps of the initial language model on encoder states as a prefix (the poster's
+        fMRI encoder with GPT-2); 0 skips this baseline.
+    vlm : str or None
+        Name or folder of a vision-language model that sees pictures of the series; any that
+        ``AutoModelForImageTextToText`` loads. None skips this baseline.
+    vlm_steps : int
+        Optimiser steps of the vision-language model, with LoRA of `rank`; 0 uses it as it is.
     test_part, val_part : float
         Fractions of the families in the test part and in the validation part, which chooses
         epochs and calibrates.
@@ -74,6 +82,9 @@ class VQLMConfig:
     code_weight: float = 0.1
     draws: int = 2
     image_steps: int = 200
+    encoder_steps: int = 200
+    vlm: str | None = None
+    vlm_steps: int = 200
     test_part: float = 0.3
     val_part: float = 0.15
     tune: StageConfig = field(
@@ -92,7 +103,7 @@ class VQLMConfig:
         require(self, "steps", self.steps is None or self.steps >= 1, "be 1 or more")
         starts = (None, "aligned", "rotated", "random")
         require(self, "code_start", self.code_start in starts, f"be one of {starts[1:]}")
-        for name in ("rank", "code_weight", "image_steps"):
+        for name in ("rank", "code_weight", "image_steps", "encoder_steps", "vlm_steps"):
             require(self, name, getattr(self, name) >= 0, "be 0 or more")
         for name in ("test_part", "val_part"):
             require(self, name, 0 < getattr(self, name) < 1, "lie between 0 and 1")

@@ -1,6 +1,8 @@
-"""People of a study: their parts, and whether their recordings are long enough."""
+"""People of a study: their parts, and whether their recordings and sequences have fit lengths."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -47,4 +49,15 @@ def check_lengths(study: RestingStudy, steps: int, patch: int) -> None:
         raise InputError(
             f"train_vqlm: recordings must have {steps * patch} frames for {steps} steps of "
             f"{patch}, got {frames} of {shortest}. Use fewer steps (--config), or leave it out."
+        )
+
+
+def check_context(llm: Any, length: int) -> None:
+    """Raise :class:`InputError` if a sequence of `length` tokens does not fit a language model."""
+    context = getattr(llm.config, "max_position_embeddings", None)
+    if context is not None and length > context:
+        raise InputError(
+            f"train_vqlm: a sequence of codes, question and answer must fit the language model's "
+            f"context of {context} tokens, got {length}. Use fewer steps (--config), or another "
+            "model (--llm)."
         )

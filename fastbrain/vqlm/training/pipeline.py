@@ -10,7 +10,7 @@ The run folder::
     tune/              log and checkpoints of the language model
     llm/               language model and tokenizer with codes, as transformers saves them
     coding.json        R² of the codes on the test people, code usage, domain probe
-    image.json         predictions of the vision model for all people, if it is trained
+    image.json encoder.json vlm.json    predictions of the baselines for all people
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from ...training.run_log import run_log
 from ...training.trackers import check_trackers
 from ...training.validation import mean_validation
 from ..question import Question, recording_codes, spelled
+from .baselines import write_baselines
 from .code_rows import CodeRows, RowLoader
 from .coder_stage import code_vectors, coder_settings, scored_coding, trained_coder
 from .config import VQLMConfig
-from .image_baseline import image_predictions
 from .language import adapted, corpus, text_side
-from .people import check_lengths, part_people
+from .people import check_context, check_lengths, part_people
 
 
 def train_vqlm(
@@ -83,7 +83,8 @@ def train_vqlm(
     SplitError
         There are too few families.
     InputError
-        A recording is too short, or the language model's tokenizer has no digits.
+        A recording is too short, the language model's tokenizer has no digits, or its context is
+        too short for a sequence.
     TrainingError
         Several processes run this training, or a tracker cannot be opened.
     ConfigError
@@ -98,7 +99,7 @@ def train_vqlm(
         `out` is not writable.
     """
     trackers = check_trackers(log, function="train_vqlm")
-    config = absolute_paths(config, files=(), models=("llm",))
+    config = absolute_paths(config, files=(), models=("llm", "vlm"))
     scale = config.kind == "scale"
     answers = study.numbers(config.target) if scale else study.labels(config.target)
     labels = () if scale else tuple(sorted({str(a) for a in answers.values()}))
@@ -110,18 +111,22 @@ def train_vqlm(
     check_lengths(study, steps, sizes.patch)
     check_alone("train_vqlm")
     check_environment(out, function="train_vqlm")
-    if config.llm is not None and not resume:
-        find_model(config.llm, function="train_vqlm")
+    for name in (config.llm, config.vlm):
+        if name is not None and not resume:
+            find_model(name, function="train_vqlm")
     out = new_output(out, resume=resume)
     claim(out, {"config": config.to_dict(), "split": split}, function="train_vqlm")
     write_json(out / "split.json", split)
     base = kept_llm(out, folder="base")
-    base = base or keep_llm(config.llm or small_llm(texts), out, folder="base")
+    room = 256 + len(study.regions) * steps
+    base = base or keep_llm(config.llm or small_llm(texts, context=room), out, folder="base")
     llm, tokenizer = load_llm(str(find_llm(base, out, folder="base")))
     digits = DigitTokens.find(tokenizer, places=config.places) if scale else None
     for value in answers.values():
         # raise for an invalid answer before anything is trained
-        spelled(value, tokenizer, digits)
+        answer = spelled(value, tokenizer, digits)
+    text = tokenizer.encode(config.question, add_special_tokens=False)
+    check_context(llm, len(study.regions) * steps + 2 + len(text) + len(answer))
 
     runs = {part: {p: study.series[p] for p in people} for part, people in split.items()}
     side = text_side(llm, tokenizer, texts)
@@ -171,15 +176,16 @@ def train_vqlm(
         plain.eval().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         seal(folder)
-    if config.image_steps and not (out / "image.json").exists():
-        predictions = image_predictions(
-            study.series,
-            answers,
-            train=split["train"],
-            labels=labels,
-            steps=config.image_steps,
-            frames=steps * sizes.patch,
-            seed=config.seed,
-        )
-        write_json(out / "image.json", predictions)
+    write_baselines(
+        out,
+        study,
+        answers,
+        config,
+        train=split["train"],
+        labels=labels,
+        coder=coder,
+        load_base=lambda: load_llm(str(find_llm(base, out, folder="base"))),
+        frames=steps * sizes.patch,
+        window=stage.frames,
+    )
     say(f"vq-lm: trained on {len(split['train'])} people, in {out}")

@@ -18,6 +18,7 @@ from fastbrain.evaluation import (
     label_scores,
     scale_scores,
 )
+from fastbrain.evaluation.controls.support_vectors import support_vector_predictions
 
 pytest.importorskip("sklearn")
 
@@ -52,6 +53,8 @@ def test_scale_scores_are_scikit_learns():
         "r": np.corrcoef(true, guess)[0, 1],
         "calibration_slope": slope,
         "calibration_intercept": intercept,
+        "prediction_slope": np.polyfit(true, guess, 1)[0],
+        "sd_ratio": guess.std() / true.std(),
     }
     assert scores == pytest.approx(expected)
 
@@ -128,6 +131,7 @@ def test_constant_predictions_are_defined():
     assert scores["r"].p == 1
     assert scores["calibration_slope"].value == 0
     assert scores["calibration_intercept"].value == 2.5
+    assert (scores["prediction_slope"].value, scores["sd_ratio"].value) == (0, 0)
     table = [[0.5, 0.5]] * 4
     labels = label_scores(list("aabb"), table, ["a", "b"])
     assert labels["auroc"].value == 0.5
@@ -182,6 +186,26 @@ def test_baselines_are_fitted_on_training_people_only():
     assert scores["connectivity ridge"]["mae"].value < 0.6 * scores["mean"]["mae"].value
     with pytest.raises(SplitError, match="both sides"):
         baseline_predictions(cohort, cohort, kind="scale")
+
+
+def test_support_vectors_are_fitted_on_training_people_only():
+    cohort = made()
+    train = np.flatnonzero([int(g[1:]) < 20 for g in cohort.groups])
+    test = np.setdiff1d(np.arange(60), train)
+    found = support_vector_predictions(cohort[train], cohort[test])
+    moved = cohort[test]
+    moved.target[:] = 1e6
+    np.testing.assert_array_equal(found, support_vector_predictions(cohort[train], moved))
+    error = np.abs(found - cohort.target[test]).mean()
+    assert error < 0.6 * np.abs(cohort.target[train].mean() - cohort.target[test]).mean()
+    # a scale in another unit changes nothing
+    larger = cohort[train]
+    larger.target[:] *= 1000
+    np.testing.assert_allclose(
+        support_vector_predictions(larger, cohort[test]), 1000 * found, rtol=1e-2
+    )
+    with pytest.raises(SplitError, match="none of test"):
+        support_vector_predictions(cohort, cohort)
 
 
 @pytest.mark.slow

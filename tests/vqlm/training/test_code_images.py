@@ -108,7 +108,9 @@ def tiny(tied):
     tokenizer = word_tokenizer(["how old is this person ? 0 1 2"])
     torch.manual_seed(0)
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
-    config = LlamaConfig(vocab_size=len(tokenizer), **sizes, num_attention_heads=2, tie_word_embeddings=tied)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), **sizes, num_attention_heads=2, tie_word_embeddings=tied
+    )
     return LlamaForCausalLM(config), tokenizer
 
 
