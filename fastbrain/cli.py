@@ -48,6 +48,7 @@ RECIPES = {
         "capacity": "study_capacity",
         "regions": "study_regions",
         "samples": "study_samples",
+        "rest": "study_rest",
     },
 }
 

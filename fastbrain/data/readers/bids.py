@@ -47,6 +47,7 @@ def runs_from_bids(
     den: str | None = None,
     desc: str | None = None,
     allow_outside: bool = False,
+    need_events: bool = True,
 ) -> tuple[RunRecord, ...]:
     """Find the BOLD runs of a BIDS dataset.
 
@@ -65,6 +66,8 @@ def runs_from_bids(
         without the entity.
     allow_outside : bool
         Whether files may be links that lead out of `root`, as in virtual data sets made of links.
+    need_events : bool
+        Whether every run must have an events table; runs at rest have none.
 
     Returns
     -------
@@ -118,11 +121,11 @@ def runs_from_bids(
     labels = [label_of(tags.get("sub", ""), "sub-", where=f"{p} subject") for p, tags in images]
     people = read_participants(root, labels, allow_outside=allow_outside)
     events = [nearest_events(root, *image, allow_outside=allow_outside) for image in images]
-    _refuse_without_events(root, images, events)
+    if need_events:
+        _refuse_without_events(root, images, events)
     clocks = [clock_of(read_sidecar(root, *i, allow_outside=allow_outside)) for i in images]
     records = []
     for (bold, tags), subject, table, clock in zip(images, labels, events, clocks, strict=True):
-        assert table is not None  # _refuse_without_events
         if not allow_outside:
             inside(root, str(bold.relative_to(root)), what=f"runs_from_bids: {bold}")
         session, run = tags.get("ses", ""), tags.get("run", "1")

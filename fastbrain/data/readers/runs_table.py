@@ -88,7 +88,11 @@ def run_id_of(subject: str, session: str, run: str) -> str:
 
 @checked
 def read_runs_table(
-    path: str | Path, *, allow_outside: bool = False, must_exist: bool = True
+    path: str | Path,
+    *,
+    allow_outside: bool = False,
+    must_exist: bool = True,
+    need_events: bool = True,
 ) -> tuple[RunRecord, ...]:
     """Read a table with one run per row.
 
@@ -104,6 +108,8 @@ def read_runs_table(
         Whether files may lie outside the folder of the table.
     must_exist : bool
         Whether the files must exist.
+    need_events : bool
+        Whether every run must have an events table; runs at rest have none.
 
     Returns
     -------
@@ -118,8 +124,8 @@ def read_runs_table(
     """
     path = Path(path)
     columns, rows = read_tsv(path)
-    _check_columns(path, columns)
-    records = tuple(_record(path, row, allow_outside) for row in rows)
+    _check_columns(path, columns, () if need_events else ("events",))
+    records = tuple(_record(path, row, allow_outside, need_events) for row in rows)
     if not records:
         raise CohortError(f"read_runs_table: {path} must hold at least one run, got none.")
     check_unique(path, records)
@@ -200,14 +206,14 @@ def label_of(text: str, prefix: str, *, where: str) -> str:
     return label
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
+def _check_columns(path: Path, columns: list[str], optional: tuple[str, ...]) -> None:
     known = [*_REQUIRED, *_OPTIONAL]
     for name in columns:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean '{close[0]}'?" if close else f"Columns are {', '.join(known)}."
             raise CohortError(f"read_runs_table: {path} has an unknown column '{name}'. {hint}")
-    absent = [name for name in _REQUIRED if name not in columns]
+    absent = [name for name in _REQUIRED if name not in (*columns, *optional)]
     if absent:
         raise CohortError(
             f"read_runs_table: {path} must have the columns {', '.join(_REQUIRED)}, "
@@ -215,7 +221,7 @@ def _check_columns(path: Path, columns: list[str]) -> None:
         )
 
 
-def _record(path: Path, row: Row, allow_outside: bool) -> RunRecord:
+def _record(path: Path, row: Row, allow_outside: bool, need_events: bool) -> RunRecord:
     where = row.where
 
     def file(column: str) -> Path | None:
@@ -227,7 +233,7 @@ def _record(path: Path, row: Row, allow_outside: bool) -> RunRecord:
         return inside(path.parent, name, what=f"read_runs_table: {where} {column}")
 
     bold, events = file("bold"), file("events")
-    if bold is None or events is None:
+    if bold is None or (events is None and need_events):
         raise CohortError(f"read_runs_table: {where} must name a bold and an events file.")
     subject = label_of(given(row, "subject", label=True), "sub-", where=f"{where} subject")
     run = label_of(given(row, "run", label=True), "run-", where=f"{where} run")
