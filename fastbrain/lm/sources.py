@@ -100,6 +100,38 @@ def find_model(name: str | Path, *, function: str, revision: str | None = None) 
     return _checked(folder, str(name), commit, function)
 
 
+def find_description(name: str | Path, *, function: str) -> ModelSource:
+    """Find configuration and tokenizer of a model as :func:`find_model` does, without its weights.
+
+    Raises
+    ------
+    InputError
+        There is no such model, or it contains custom code.
+    """
+    path, commit = Path(name), ""
+    if not path.is_dir():
+        path = _fetch(str(name), None, _SMALL, function)
+        commit = path.name
+    refuse_code(path, function=function, name=str(name))
+    return ModelSource(str(name), commit, path, ())
+
+
+def empty_model(source: ModelSource) -> Any:
+    """Build a causal language model on the meta device: its shapes, without weights.
+
+    Raises
+    ------
+    InputError
+        The configuration cannot be read.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = _load(AutoConfig, source, {})
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
 def refuse_code(folder: Path, *, function: str, name: str | None = None) -> None:
     """Refuse a model with custom code in its configuration, without importing any of its files.
 

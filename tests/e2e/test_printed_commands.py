@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 import torch
 from printed_commands import ROOT, Printed, collect
+from rest_bids import write_rest_bids
+from tiny_vlm import save_tiny_vlm
 
 from fastbrain import cli
 from fastbrain.data import (
@@ -57,6 +59,7 @@ ROLES = {
     "study capacity": ("run of brainllm", "new"),
     "study regions": ("run of brainllm", "new"),
     "study samples": ("run of brainllm", "new"),
+    "study rest": ("rest bids", "new"),
     "train": ("store", "new"),
     "train brainllm": ("store", "new"),
     "train scmbm": ("store", "new"),
@@ -74,6 +77,7 @@ VALUES = {
     "--out": "new",
     "--split": "split",
     "--store": "store",
+    "--vlm": "vision model",
 }
 # option -> value in place of the printed one, which a tiny cohort does not have or takes minutes
 SMALLER = {
@@ -85,6 +89,8 @@ SMALLER = {
     "study ablate --parts": "tokenizer",
     "train brainllm --features": "8",
     "train vq-lm --simulate": "20",
+    "study rest --tr": "4",
+    "study rest --high-pass": "60",
 }
 # options added where the line does not have them, for a run of seconds
 ADDED = {
@@ -261,6 +267,7 @@ class World:
     def _config_of_train_vq_lm(self) -> Path:
         tune = {"name": "tune", "epochs": 1, "batch_size": 8}
         small = {"coder_epochs": 1, "steps": 2, "image_steps": 2, "tune": tune}
+        small |= {"encoder_steps": 1, "vlm_steps": 1}
         return self._json("vqlm", small)
 
     def _run(self) -> Path:
@@ -307,6 +314,16 @@ class World:
     def _study(self) -> Path:
         people = simulate_rest(RestDesign(people=20, regions=4, frames=80))
         return write_resting(resting_study(people), self.root / "rest")
+
+    def _rest_bids(self) -> Path:
+        write_rest_bids(self.root / "rest-bids")
+        return self.root / "rest-bids"
+
+    def _atlas(self) -> Path:
+        return Path(self.place("", "rest bids")) / "atlas.nii.gz"
+
+    def _vision_model(self) -> Path:
+        return save_tiny_vlm(self.root / "vlm")
 
     def _json(self, name: str, value: object) -> Path:
         path = self.root / f"{name}.json"

@@ -11,7 +11,8 @@ import numpy as np
 SHAPE = (6, 5, 4)  # x, y, z
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
 REGIONS = 4
-MOTION = ("trans_x", "rot_z", "trans_x_derivative1")
+# as fMRIPrep names them; the last one has no value in the first row
+MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z", "trans_x_derivative1")
 
 
 def write_rest_bids(
@@ -43,7 +44,7 @@ def write_rest_bids(
             stem = f"sub-{i:02d}_task-rest" + (f"_run-{k}" if runs > 1 else "")
             nib.save(image, folder / f"{stem}_bold.nii.gz")
             cells = [[f"{v:.6f}" for v in row] for row in motion]
-            cells[0][2] = "n/a"
+            cells[0][-1] = "n/a"
             text = "\n".join("\t".join(row) for row in [MOTION, *cells])
             (folder / f"{stem}_desc-confounds_timeseries.tsv").write_text(text + "\n")
     return root / "atlas.nii.gz"

@@ -61,7 +61,7 @@ def coder_settings(config: VQLMConfig, *, regions: int) -> CoderSettings:
     if config.llm is None and not small:
         raise ConfigError(
             f"train_vqlm: the preset {config.preset} must have a language model by name, got none. "
-            f"Name one (--llm openai-community/gpt2, say), or use {config.preset}{SMALL}."
+            f"Name one (--llm Qwen/Qwen2.5-0.5B, say), or use {config.preset}{SMALL}."
         )
     domain = stage.weights.domain if config.domain is None else config.domain
     stage = replace(stage, seed=config.seed, weights=replace(stage.weights, domain=domain))

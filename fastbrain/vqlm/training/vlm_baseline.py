@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..._arguments import checked
 from ...errors import InputError, MissingPartError
-from ...lm.sources import find_model, quiet
+from ...lm.sources import find_model, load_processor, load_weights_of
 from .allowed_answers import AllowedAnswers, answer_loss, answer_rows
 from .image_baseline import series_image
 from .lora import with_lora
@@ -24,41 +24,25 @@ _BATCH = 4
 _SIDE = 224  # pixels of a picture; the model's processor resizes it
 
 
+@checked
 def load_vlm(name: str, *, device: str = "cpu") -> tuple[Any, Any]:
     """Load a vision-language model and its processor; custom code and pickles are refused.
 
     Raises
     ------
     InputError
-        There is no such model, or it is not one for pictures and text.
-    MissingPartError
-        The processor needs a package that is not installed.
+        There is no such model, it is not one for pictures and text, or its processor needs a
+        package that is not installed.
     """
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
     source = find_model(name, function="load_vlm")
-    try:
-        with quiet():
-            model = AutoModelForImageTextToText.from_pretrained(
-                source.folder, trust_remote_code=False, use_safetensors=True
-            )
-            processor = AutoProcessor.from_pretrained(source.folder, trust_remote_code=False)
-    except ImportError as error:
-        raise MissingPartError(
-            f"load_vlm: the processor of '{name}' must find its packages: {error}. "
-            "pip install pillow 'fastbrain-fmri[video]'"
-        ) from error
-    except (ValueError, OSError, KeyError) as error:
-        raise InputError(
-            f"load_vlm: '{name}' must be a model that AutoModelForImageTextToText loads, with its "
-            f"processor, got: {str(error).splitlines()[0][:200]}. Name another one (--vlm)."
-        ) from error
+    model = load_weights_of(source, "AutoModelForImageTextToText")
+    processor = load_processor(source)
     if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
         raise InputError(
             f"load_vlm: '{name}' must have a processor of pictures and text, got "
             f"{type(processor).__name__}. Name another one (--vlm)."
         )
-    return model.to(device).eval(), processor
+    return model.to(device), processor
 
 
 def asked_with_picture(processor: Any, question: str) -> str:

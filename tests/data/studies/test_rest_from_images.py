@@ -74,7 +74,7 @@ def test_confounds_band_and_time_are_as_asked(rest, tmp_path):
     table = np.genfromtxt(
         str(path).replace("_bold.nii.gz", "_desc-confounds_timeseries.tsv"), skip_header=1
     )
-    table[0, 2] = table[1:, 2].mean()
+    table[0, -1] = table[1:, -1].mean()
     expected = reference(path, rest[1], 2.0, table, 60.0, 6.0)[[0, 2]]
     expected = resample_series(expected, tr=2.0, new_tr=4.0)
     np.testing.assert_allclose(study.series["sub-03"], expected, atol=1e-4)
