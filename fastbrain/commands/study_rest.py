@@ -27,7 +27,7 @@ class Config(ImageOptions):
     """Options of ``fastbrain study rest``."""
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """BIDS folder, or runs table (TSV) whose events may be n/a."""
+    """BIDS folder, or runs table (TSV), in which events may be n/a."""
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")]
     """New folder of the study."""
     atlas: Path

@@ -22,7 +22,7 @@ from ..nn.saved_folder import plain_name
 
 _HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
-_SMALL = ("*.json", "*.txt", "*.model", "*.jinja")
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 # tables with words as keys, which the check for code must skip
 _TABLES = ("tokenizer.json", "vocab.json", "added_tokens.json", _INDEX)
 _CODE_KEYS = ("auto_map", "custom_pipelines")
@@ -53,7 +53,9 @@ class ModelSource:
 
     def file_names(self) -> tuple[str, ...]:
         """Sorted names of all files that loading may read."""
-        small = {p.name for pattern in _SMALL for p in self.folder.glob(pattern) if p.is_file()}
+        small = {
+            p.name for pattern in SMALL_FILES for p in self.folder.glob(pattern) if p.is_file()
+        }
         return tuple(sorted(small | set(self.weights)))
 
     def digests(self) -> dict[str, str]:
@@ -91,45 +93,13 @@ def find_model(name: str | Path, *, function: str, revision: str | None = None) 
             f"{function}: model must be a folder or a name on the hub, got '{name}', which is "
             f"{found}. Name the folder that holds its config.json."
         )
-    folder = _fetch(str(name), revision, _SMALL, function)
+    folder = fetch_files(str(name), revision, SMALL_FILES, function)
     # the weights are downloaded only after the configuration has passed the check
     refuse_code(folder, function=function, name=str(name))
     commit = folder.name
     wanted = _weight_names(folder, function) or (_SINGLE,)
-    folder = _fetch(str(name), commit, wanted, function)
+    folder = fetch_files(str(name), commit, wanted, function)
     return _checked(folder, str(name), commit, function)
-
-
-def find_description(name: str | Path, *, function: str) -> ModelSource:
-    """Find configuration and tokenizer of a model as :func:`find_model` does, without its weights.
-
-    Raises
-    ------
-    InputError
-        There is no such model, or it contains custom code.
-    """
-    path, commit = Path(name), ""
-    if not path.is_dir():
-        path = _fetch(str(name), None, _SMALL, function)
-        commit = path.name
-    refuse_code(path, function=function, name=str(name))
-    return ModelSource(str(name), commit, path, ())
-
-
-def empty_model(source: ModelSource) -> Any:
-    """Build a causal language model on the meta device: its shapes, without weights.
-
-    Raises
-    ------
-    InputError
-        The configuration cannot be read.
-    """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = _load(AutoConfig, source, {})
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
 def refuse_code(folder: Path, *, function: str, name: str | None = None) -> None:
@@ -180,7 +150,7 @@ def load_tokenizer(source: ModelSource, **options: Any) -> Any:
     """
     from transformers import AutoTokenizer
 
-    return _load(AutoTokenizer, source, options)
+    return load_by(AutoTokenizer, source, options)
 
 
 def load_processor(source: ModelSource, **options: Any) -> Any:
@@ -193,7 +163,7 @@ def load_processor(source: ModelSource, **options: Any) -> Any:
     """
     from transformers import AutoProcessor
 
-    return _load(AutoProcessor, source, options)
+    return load_by(AutoProcessor, source, options)
 
 
 def load_weights_of(source: ModelSource, kind: str = "AutoModel", **options: Any) -> Any:
@@ -215,7 +185,7 @@ def load_weights_of(source: ModelSource, kind: str = "AutoModel", **options: Any
     import transformers
 
     auto = getattr(transformers, kind)
-    model = _load(auto, source, {"use_safetensors": True, **options})
+    model = load_by(auto, source, {"use_safetensors": True, **options})
     model.config._commit_hash = source.revision or None  # so that records contain the commit
     return model.eval()
 
@@ -234,7 +204,8 @@ def quiet() -> Iterator[None]:
             hf.enable_progress_bar()
 
 
-def _load(auto: Any, source: ModelSource, options: Mapping[str, Any]) -> Any:
+def load_by(auto: Any, source: ModelSource, options: Mapping[str, Any]) -> Any:
+    """Load a part of a checked model with an auto class of transformers."""
     try:
         # show a progress bar only for large models
         with quiet() if _small(source) else nullcontext():
@@ -313,7 +284,7 @@ def _code_in(value: Any, depth: int = 0) -> str:
     return ""
 
 
-def _fetch(name: str, revision: str | None, names: tuple[str, ...], function: str) -> Path:
+def fetch_files(name: str, revision: str | None, names: tuple[str, ...], function: str) -> Path:
     """Download files of these names from the hub; the returned folder is named by the commit."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

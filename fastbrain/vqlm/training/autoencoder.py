@@ -137,7 +137,7 @@ class CodedSeries(Objective):
         loss = loss + weights.signal * losses["signal"]
         if weights.spectrum:
             loss = loss + weights.spectrum * losses["spectrum"]
-        if self.domain is not None:
+        if self.domain is not None and self.model.to_text is not None:
             tokens = features.flatten(0, 2) if mask is None else features[mask]
             drawn = torch.randint(len(self.token_ids), (weights.text_tokens,), device=device)
             strength = reversal_strength(min(1.0, float(self.steps_done) / self.steps))

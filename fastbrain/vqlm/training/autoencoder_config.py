@@ -113,10 +113,10 @@ def _small(
     model: VQAutoencoderConfig, stage: VQStageConfig
 ) -> tuple[VQAutoencoderConfig, VQStageConfig]:
     quantiser = replace(model.quantiser, codes=64, dim=16, decay=0.9, levels=(4, 4, 4))
-    sizes = {"patch": 5, "dim": 64, "depth": 2, "heads": 4, "decoder_depth": 1}
+    model = replace(model, patch=5, dim=64, depth=2, heads=4, decoder_depth=1)
     optim = replace(stage.optim, lr=1e-3, warmup_steps=10)
     return (
-        replace(model, **sizes, quantiser=quantiser),
+        replace(model, quantiser=quantiser),
         replace(stage, frames=40, batch_size=16, epochs=20, optim=optim),
     )
 

@@ -60,27 +60,46 @@ def write_baselines(
     frames, window : int
         Frames of a picture, and of a window of the autoencoder.
     """
-    common = {"train": train, "seed": config.seed}
-    asked = {"question": config.question, "rank": config.rank}
-    spelled = {"places": config.places, "labels": labels}
+    series = study.series
+    asked: dict[str, Any] = {"question": config.question, "rank": config.rank}
+    fitted: dict[str, Any] = {"train": train, "seed": config.seed}
+
+    def allowed(tokenizer: Any) -> AllowedAnswers:
+        return AllowedAnswers.find(tokenizer, places=config.places, labels=labels)
 
     def image() -> Any:
         return image_predictions(
-            study.series, target, labels=labels, steps=config.image_steps, frames=frames, **common
+            series, target, labels=labels, steps=config.image_steps, frames=frames, **fitted
         )
 
     def vlm() -> Any:
         model, processor = load_vlm(str(config.vlm), device=str(coder.center.device))
-        answers = AllowedAnswers.find(processor.tokenizer, **spelled)
-        more = {"answers": answers, "frames": frames, "steps": config.vlm_steps}
-        return vlm_predictions(model, processor, study.series, target, **more, **asked, **common)
+        return vlm_predictions(
+            model,
+            processor,
+            series,
+            target,
+            answers=allowed(processor.tokenizer),
+            frames=frames,
+            steps=config.vlm_steps,
+            **asked,
+            **fitted,
+        )
 
     def encoder() -> Any:
         llm, tokenizer = load_base()
-        answers = AllowedAnswers.find(tokenizer, **spelled)
-        more = {"answers": answers, "frames": window, "steps": config.encoder_steps}
-        given = (coder, llm, tokenizer, study.series, target)
-        return encoder_predictions(*given, **more, **asked, **common)
+        return encoder_predictions(
+            coder,
+            llm,
+            tokenizer,
+            series,
+            target,
+            answers=allowed(tokenizer),
+            frames=window,
+            steps=config.encoder_steps,
+            **asked,
+            **fitted,
+        )
 
     wanted = {
         "image.json": image if config.image_steps else None,

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...lm.sources import empty_model, find_description, load_tokenizer
+from ...lm.description import empty_model, find_description
+from ...lm.sources import load_tokenizer
 from ..autoencoder import VQAutoencoder
 from .coder_stage import CoderSettings, coder_settings
 from .config import VQLMConfig
@@ -116,12 +117,13 @@ def _language(
         from ...lm.word_lm import word_tokenizer
 
         tokenizer = word_tokenizer(texts)
-        shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
         with torch.device("meta"):
             llm: Any = LlamaForCausalLM(
                 LlamaConfig(
                     vocab_size=len(tokenizer),
-                    **shape,
+                    hidden_size=64,
+                    intermediate_size=128,
+                    num_hidden_layers=2,
                     num_attention_heads=4,
                     max_position_embeddings=256 + codes,
                     tie_word_embeddings=True,
