@@ -68,14 +68,19 @@ class PreparationOptions(ImageOptions):
             split=known if own_split and known is not None else splitter(),
             mask=self.mask,
             units=self.units,
-            high_pass_s=None if self.high_pass in ("none", 0) else self.high_pass,
+            high_pass_s=self.high_pass_s,
             ignore=self.ignore,
             late=self.late,
             trials=trials,
         )
 
+    @property
+    def high_pass_s(self) -> float | Literal["auto"] | None:
+        """Period of the filter as the functions take it: None for "none" and 0."""
+        return None if self.high_pass in ("none", 0) else self.high_pass  # type: ignore[return-value]
+
     def cohort(
-        self,
+        self, *, need_events: bool = True
     ) -> tuple[tuple[RunRecord, ...], list[Trial] | None, WindowSpec, Split | None]:
         """Read runs, trials (None: those of the events files), window and split of the source."""
         if is_study(self.source):
@@ -90,20 +95,25 @@ class PreparationOptions(ImageOptions):
                 task=self.task,
                 space=self.space,
                 allow_outside=self.allow_outside,
+                need_events=need_events,
                 **self.image_entities(),
             )
         else:
             self.refuse_set(("task", *_IMAGES), f"a runs table, {self.source}")
-            runs = read_runs_table(self.source, allow_outside=self.allow_outside)
+            runs = read_runs_table(
+                self.source, allow_outside=self.allow_outside, need_events=need_events
+            )
         return runs, None, WindowSpec(self.delay, self.window, self.onset_offset), None
 
-    def refuse_set(self, names: tuple[str, ...], source: str) -> None:
+    def refuse_set(
+        self,
+        names: tuple[str, ...],
+        source: str,
+        why: str = "which says it itself. Change it there",
+    ) -> None:
         """Raise if one of the options is not at its default, because `source` says it itself."""
         defaults = {field.name: field.default for field in fields(self)}
         given = [name for name in names if getattr(self, name) != defaults[name]]
         if given:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise ConfigError(
-                f"prepare: {options} must be left out for {source}, which says it itself. Change "
-                "it there."
-            )
+            raise ConfigError(f"prepare: {options} must be left out for {source}, {why}.")

@@ -38,8 +38,10 @@ class SplitOptions:
     val_fraction: float = 0.2
     """With --test-subjects: share of the other people's runs for validation."""
 
-    def splitter(self, command: str) -> Callable[[list[Trial]], Split]:
+    def splitter(self, command: str, *, need_test: bool = True) -> Callable[[list[Trial]], Split]:
         """Return the function from trials to the requested split.
+
+        Without `need_test`, the test part may be empty.
 
         Raises
         ------
@@ -69,7 +71,7 @@ class SplitOptions:
             return lambda trials: split_folds(trials, key, folds=folds, closed_set=self.closed_set)[
                 fold
             ]
-        if not all(named):
+        if not all(named if need_test else named[:2]):
             raise ConfigError(
                 f"{command}: a split must be given. Use --test-subjects, all of --train, --val, "
                 "--test, or --folds."

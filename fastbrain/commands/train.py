@@ -38,6 +38,8 @@ class Config(TrainOptions):
     """Targets from clips or from texts; default: clips if the store has them, otherwise texts."""
     adapt_runs: int | None = None
     """Unlabelled runs of the test part for domain adaptation; they are not scored."""
+    encoder_weights: Path | None = None
+    """Pretrained SC-MBM encoder (safetensors), published or from `fastbrain train scmbm`."""
     cohort: Path | None = None
     """Folder of the cohort, for its clips; default: its path during preparation."""
 
@@ -47,6 +49,7 @@ def run(config: Config) -> None:
     from ..llm4brain.training import RunConfig, audit_run, split_target, train_llm4brain
     from ..llm4brain.training.pipeline import notes_on
     from ..llm4brain.training.stimuli import with_stimulus
+    from ..training.run_folder import absolute_paths
     from ..training.trackers import check_trackers
 
     if config.config and config.preset:
@@ -58,6 +61,8 @@ def run(config: Config) -> None:
     if config.subjects:
         whole = whole.with_subjects(config.subjects)
     whole = replace(whole, **given(config, "llm", "stimulus", "adapt_runs"))
+    if config.encoder_weights is not None:
+        whole = replace(whole, encoder_weights=str(config.encoder_weights))
     if config.print_config:
         print_configuration(whole)
         return
@@ -74,6 +79,7 @@ def run(config: Config) -> None:
     stages = ("pretrain", "video", "calibrate", "stage1", "stage2")
     print("stages       " + ", ".join(s for s in stages if getattr(whole, s) is not None))
     if config.dry_run:
+        absolute_paths(whole, files=("corpus", "encoder_weights", "qformer_weights"))
         for note in notes_on(store, whole):
             say(f"note: {note}")
         report_dry_run(audit_run(store, whole).check(allow=config.allow_leak))

@@ -2,7 +2,10 @@
 
 fastbrain train scmbm store runs/encoder
 
-`encoder.safetensors` in the run folder is then "encoder_weights" of fastbrain train llm4brain.
+fastbrain train scmbm store runs/encoder --also rest-store
+
+`runs/encoder/encoder.safetensors` is then --encoder-weights of fastbrain train. fastbrain prepare
+--no-events makes a store of recordings at rest.
 """
 
 from __future__ import annotations
@@ -22,6 +25,11 @@ class Config(StoreOptions):
 
     epochs: int | None = None
     """Number of passes over the training windows; default: as configured."""
+    also: tuple[Path, ...] = ()
+    """More stores on the same grid, to pretrain one encoder on all; each keeps its own mean and
+    standard deviation."""
+    windows: int | None = None
+    """Number of training windows, drawn in equal numbers from the stores; default: all."""
     weights: Path | None = None
     """Encoder to start from (safetensors), published or from an earlier run."""
 
@@ -34,6 +42,8 @@ def run(config: Config) -> None:
     whole = ScmbmConfig.from_dict(read_json(config.config)) if config.config else ScmbmConfig()
     if config.epochs is not None:
         whole = replace(whole, stage=replace(whole.stage, epochs=config.epochs))
+    if config.windows is not None:
+        whole = replace(whole, windows=config.windows)
     if config.weights is not None:
         whole = replace(whole, weights=str(config.weights))
     if config.print_config:
@@ -45,6 +55,7 @@ def run(config: Config) -> None:
         store,
         config.out,
         whole,
+        more=[VoxelStore.open(path, verify=config.verify) for path in config.also],
         resume=config.resume,
         device=config.device,
         log=config.log,

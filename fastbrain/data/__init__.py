@@ -69,6 +69,7 @@ _NAMES = {
     "load_volumes": "readers.volumes",
     "parcel_series": "features.parcels",
     "plan_like": "store.planning_like",
+    "plan_rest": "store.planning_rest",
     "plan_store": "store.planning",
     "plan_study": "studies.study_plan",
     "prepare_store": "store.prepare",

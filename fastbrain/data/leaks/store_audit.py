@@ -9,6 +9,7 @@ from ..._arguments import checked
 from ...errors import SplitError, some
 from ..readers.events import Trial
 from ..splits.split import PARTS, Key, Split
+from ..store.inputs import refuse_without_texts
 from ..store.store import VoxelStore
 from .audit import Audit, audit_records
 from .checks import AuditPart, AuditRecord
@@ -51,6 +52,8 @@ def audit_trials(
     """
     known = {trial.trial_id: trial for trial in trials}
     unlabelled = set(adapt)
+    if split.train:
+        refuse_without_texts(known.values(), function="audit")
     records = []
     for part in PARTS:
         ids = split.part(part)

@@ -109,7 +109,7 @@ def read_runs_table(
     must_exist : bool
         Whether the files must exist.
     need_events : bool
-        Whether every run must have an events table; runs at rest have none.
+        Whether the column ``events`` must be there, with a table for each run.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def read_runs_table(
     """
     path = Path(path)
     columns, rows = read_tsv(path)
-    _check_columns(path, columns, () if need_events else ("events",))
+    _check_columns(path, columns, need_events)
     records = tuple(_record(path, row, allow_outside, need_events) for row in rows)
     if not records:
         raise CohortError(f"read_runs_table: {path} must hold at least one run, got none.")
@@ -206,17 +206,18 @@ def label_of(text: str, prefix: str, *, where: str) -> str:
     return label
 
 
-def _check_columns(path: Path, columns: list[str], optional: tuple[str, ...]) -> None:
+def _check_columns(path: Path, columns: list[str], need_events: bool) -> None:
     known = [*_REQUIRED, *_OPTIONAL]
     for name in columns:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean '{close[0]}'?" if close else f"Columns are {', '.join(known)}."
             raise CohortError(f"read_runs_table: {path} has an unknown column '{name}'. {hint}")
-    absent = [name for name in _REQUIRED if name not in (*columns, *optional)]
+    required = [name for name in _REQUIRED if need_events or name != "events"]
+    absent = [name for name in required if name not in columns]
     if absent:
         raise CohortError(
-            f"read_runs_table: {path} must have the columns {', '.join(_REQUIRED)}, "
+            f"read_runs_table: {path} must have the columns {', '.join(required)}, "
             f"got none named {', '.join(absent)}."
         )
 
@@ -234,7 +235,8 @@ def _record(path: Path, row: Row, allow_outside: bool, need_events: bool) -> Run
 
     bold, events = file("bold"), file("events")
     if bold is None or (events is None and need_events):
-        raise CohortError(f"read_runs_table: {where} must name a bold and an events file.")
+        wanted = "a bold and an events file" if need_events else "a bold file"
+        raise CohortError(f"read_runs_table: {where} must name {wanted}.")
     subject = label_of(given(row, "subject", label=True), "sub-", where=f"{where} subject")
     run = label_of(given(row, "run", label=True), "run-", where=f"{where} run")
     session = given(row, "session", label=True)

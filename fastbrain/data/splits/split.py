@@ -70,7 +70,8 @@ class Split:
     def check(self, trials: Iterable[Trial]) -> None:
         """Check that the parts are disjoint.
 
-        Train and validation may both be empty: in a store that a trained model only decodes.
+        Train and validation may both be empty, in a store that a trained model only decodes; test
+        may be, in a store without texts, which only pretrains an encoder.
 
         Raises
         ------
@@ -87,7 +88,9 @@ class Split:
             ids = self.part(name)
             unknown = [i for i in ids if i not in known]
             decoded_only = not self.train and not self.val and (name != "test" or not known)
-            if unknown or not (ids or decoded_only):
+            # windows without texts pretrain the encoder, and nothing is ever scored on them
+            unscored = name == "test" and bool(known) and not any(t.text for t in known.values())
+            if unknown or not (ids or decoded_only or unscored):
                 raise SplitError(
                     f"Split.check: {name} must name trials of the cohort, got "
                     f"{some(unknown) if unknown else 'none'}."

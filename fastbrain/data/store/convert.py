@@ -61,7 +61,7 @@ def convert_run(root: Path, run: RunRecord, plan: StorePlan, packing: Packing) -
     before = size_and_time(run.bold)
     inputs = identities(run.bold)
     volumes = load_volumes(run.bold, tr=run.tr)
-    if plan.reference is not None:
+    if plan.reference is not None or plan.resampled:
         volumes = on_grid(volumes, plan.grid.mask, plan.affine)
     clean = clean_run(volumes, packing.voxels, units=plan.units, high_pass_s=plan.high_pass_s)
     image = packing.pack(mean_image(volumes, packing.voxels))

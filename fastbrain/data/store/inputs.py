@@ -99,6 +99,22 @@ def check_texts(runs: Iterable[RunRecord], trials: Iterable[Trial]) -> None:
                 ) from error
 
 
+def refuse_without_texts(trials: Iterable[Trial], *, function: str) -> None:
+    """Raise if no trial has a text, as in a store of runs without events.
+
+    Raises
+    ------
+    CohortError
+        There is no text.
+    """
+    if not any(trial.text for trial in trials):
+        raise CohortError(
+            f"{function}: trials must have texts, got none. A store that was prepared without "
+            "events (prepare --no-events) pretrains the encoder (train scmbm), and serves nothing "
+            "else."
+        )
+
+
 def identities(bold: Path) -> Identities:
     """Compute the identity of each file of an image; an ``.hdr``/``.img`` pair has two files.
 

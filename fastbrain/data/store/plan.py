@@ -47,6 +47,8 @@ class StorePlan:
         Trials left out because their windows leave the run.
     reference : VoxelStore, optional
         Store that this one is prepared like: it gives the statistics, and nothing is fitted.
+    resampled : bool
+        Whether the runs are brought onto the grid, which is that of another store.
     """
 
     runs: tuple[RunRecord, ...]
@@ -61,6 +63,7 @@ class StorePlan:
     filter: DriftFilter
     dropped: tuple[str, ...] = ()
     reference: VoxelStore | None = None
+    resampled: bool = False
 
     @property
     def high_pass_s(self) -> float | None:

@@ -62,7 +62,7 @@ def plan_store(
         raise InputError("plan_store: runs must hold at least one run, got none.")
     check_names(runs)
     headers = tuple(load_volumes(run.bold, tr=run.tr) for run in runs)
-    _check_same_grid(runs, headers)
+    check_same_grid(runs, headers)
     first = headers[0]
     for n in sorted({v.shape[0] for v in headers}):
         drift_basis(n, first.tr, check_high_pass(high_pass_s))
@@ -109,8 +109,8 @@ def plan_store(
         tr=first.tr,
         window=window,
     )
-    _check_kernel(kernel, first.shape[1:])
-    brain = _mask(runs, headers, mask)
+    check_kernel(kernel, first.shape[1:])
+    brain = brain_mask(runs, headers, mask)
     return StorePlan(
         runs=tuple(runs),
         headers=headers,
@@ -137,7 +137,8 @@ def check_names(runs: Sequence[RunRecord]) -> None:
             )
 
 
-def _check_same_grid(runs: Sequence[RunRecord], headers: tuple[Volumes, ...]) -> None:
+def check_same_grid(runs: Sequence[RunRecord], headers: tuple[Volumes, ...]) -> None:
+    """Raise unless all runs share shape, affine and repetition time."""
     first, space = headers[0], headers[0].shape[1:]
     for run, v in zip(runs, headers, strict=True):
         if v.shape[1:] != space:
@@ -159,7 +160,8 @@ def _check_same_grid(runs: Sequence[RunRecord], headers: tuple[Volumes, ...]) ->
         )
 
 
-def _check_kernel(kernel: Triple, space: tuple[int, int, int]) -> None:
+def check_kernel(kernel: Triple, space: tuple[int, int, int]) -> None:
+    """Raise for a patch that does not fit into the volumes."""
     if any(k > size for k, size in zip(kernel, space, strict=True)):
         raise InputError(
             f"plan_store: kernel must fit into the volumes, (Z, Y, X) {space}, got {kernel}. Give "
@@ -167,11 +169,12 @@ def _check_kernel(kernel: Triple, space: tuple[int, int, int]) -> None:
         )
 
 
-def _mask(
+def brain_mask(
     runs: Sequence[RunRecord],
     headers: tuple[Volumes, ...],
     given: str | Path | npt.NDArray[Any] | None,
 ) -> Mask:
+    """Read or compute the brain mask of a cohort; see :func:`fastbrain.data.prepare_store`."""
     first = headers[0]
     space = first.shape[1:]
     if isinstance(given, str | Path):

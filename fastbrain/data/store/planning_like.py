@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -17,15 +16,14 @@ from ..._arguments import checked
 from ...errors import CohortError, InputError
 from ..readers.entities import entities
 from ..readers.events import Trial, read_trials
-from ..readers.resample import resampling
 from ..readers.runs_table import RunRecord
 from ..readers.sidecars import clock_of, read_sidecar
-from ..readers.volumes import Volumes, load_volumes
 from ..splits.split import Split
 from .detrend import drift_basis
+from .fixed_windows import check_tr, fixed_windows, header_on_grid
 from .inputs import check_texts
 from .plan import StorePlan
-from .planning import TR_TOLERANCE_S, check_names
+from .planning import check_names
 from .store import VoxelStore
 
 
@@ -63,21 +61,19 @@ def plan_like(
     if every is not None and every < 1:
         raise InputError(f"plan_like: every must be 1 or more volumes, got {every}.")
     check_names(runs)
-    headers = tuple(_header(run, like) for run in runs)
+    headers = tuple(header_on_grid(run, like) for run in runs)
     trials: list[Trial] = []
     dropped: list[str] = []
     for run, volumes in zip(runs, headers, strict=True):
-        if abs(volumes.tr - like.tr) > TR_TOLERANCE_S:
-            raise CohortError(
-                f"plan_like: {run.bold} must have the repetition time of training, {like.tr:g} s, "
-                f"got {volumes.tr:g} s. Resample it in time."
-            )
+        check_tr(run, volumes, like.tr, function="plan_like")
         try:
             drift_basis(volumes.shape[0], like.tr, like.info.high_pass_s)
         except InputError as error:
             raise CohortError(f"plan_like: {run.bold} must be long enough: {error}") from error
         if every is not None:
-            trials += _windows(run, like, volumes.shape[0], every)
+            trials += fixed_windows(
+                *(run, like.window_spec), tr=like.tr, n_volumes=volumes.shape[0], every=every
+            )
             continue
         trials += read_trials(
             *(run, like.window_spec),
@@ -104,40 +100,6 @@ def plan_like(
         dropped=tuple(dropped),
         reference=like,
     )
-
-
-def _header(run: RunRecord, like: VoxelStore) -> Volumes:
-    volumes = load_volumes(run.bold, tr=run.tr)
-    note = resampling(volumes, like.grid.mask, like.affine)
-    return volumes if note is None else replace(volumes, notes=(*volumes.notes, note))
-
-
-def _windows(run: RunRecord, like: VoxelStore, n_volumes: int, every: int) -> list[Trial]:
-    spec = like.window_spec
-    starts = range(0, n_volumes - spec.window_trs + 1, every)
-    if not starts:
-        raise CohortError(
-            f"plan_like: {run.bold} must have {spec.window_trs} volumes or more, as a window of "
-            f"training has, got {n_volumes}."
-        )
-    before = spec.delay_s + spec.onset_offset_s - run.start_time
-    return [
-        Trial(
-            trial_id=f"{run.run_id}_volume-{start:04d}",
-            run_id=run.run_id,
-            subject=run.subject,
-            session=run.session,
-            run=run.run,
-            onset=round(start * like.tr - before, 6),
-            duration=0.0,
-            start=start,
-            frames=spec.window_trs,
-            stimulus="",
-            text="",
-            guard_trs=spec.guard_trs(like.tr),
-        )
-        for start in starts
-    ]
 
 
 @checked

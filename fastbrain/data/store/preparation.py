@@ -50,7 +50,10 @@ def save_preparation(store: VoxelStore, run: str | Path, *, replaced: bool = Fal
     return folder
 
 
-def check_like(store: VoxelStore, like: VoxelStore) -> None:
+_REMEDY = "Prepare it like the run: fastbrain prepare SOURCE STORE --like RUN"
+
+
+def check_like(store: VoxelStore, like: VoxelStore, *, remedy: str = _REMEDY) -> None:
     """Raise unless the windows of a store are in the form of another one.
 
     Raises
@@ -75,7 +78,7 @@ def check_like(store: VoxelStore, like: VoxelStore) -> None:
         if found != wanted:
             raise StoreError(
                 f"check_like: {store.path} must have the {name} of training, {wanted}, got "
-                f"{found}. Prepare it like the run: fastbrain prepare SOURCE STORE --like RUN."
+                f"{found}. {remedy}."
             )
 
 

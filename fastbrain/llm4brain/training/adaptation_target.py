@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..._arguments import checked
 from ...data import Audit, FitScope, VoxelStore, audit_store
+from ...data.leaks.pretraining_scans import pretraining_scope, scans_beside
+from ...data.store.inputs import refuse_without_texts
 from ...errors import ConfigError
 from .run_config import RunConfig
 
@@ -25,9 +27,13 @@ def split_target(store: VoxelStore, adapt_runs: int) -> tuple[tuple[str, ...], t
 
     Raises
     ------
+    CohortError
+        The trials have no texts.
     ConfigError
         No run would be left to score.
     """
+    if store.split.train:
+        refuse_without_texts(store.trials, function="train")
     run_of = {trial: store.by_id[trial].run_id for trial in store.split.test}
     runs = sorted(set(run_of.values()))
     if adapt_runs >= len(runs):
@@ -48,7 +54,7 @@ def audit_run(store: VoxelStore, config: RunConfig) -> Audit:
     store : VoxelStore
     config : RunConfig
         Its prompts and its adaptation runs are audited. Adaptation runs are unlabelled test runs
-        and are not scored.
+        and are not scored. So are the scans of pretrained encoder weights, where they are recorded.
 
     Returns
     -------
@@ -59,6 +65,9 @@ def audit_run(store: VoxelStore, config: RunConfig) -> Audit:
     fits = [FitScope("memory of the adaptation", adapt, unlabelled=True)] if adapt else []
     if config.llm is None and config.corpus is None:
         fits.append(FitScope("language model", store.split.train))
+    if config.encoder_weights is not None:
+        scans = scans_beside(config.encoder_weights)
+        fits += [] if scans is None else [pretraining_scope(store, scans)]
     return audit_store(store, fits=fits, prompts=config.prompts, adapt=adapt)
 
 

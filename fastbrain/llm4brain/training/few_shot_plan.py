@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..._arguments import checked
 from ...data import VoxelStore
+from ...data.store.inputs import refuse_without_texts
 from ...errors import ConfigError, InputError
 
 
@@ -52,11 +53,14 @@ def plan_few_shot(
 
     Raises
     ------
+    CohortError
+        The trials have no texts.
     InputError
         The subject is not in the store, or no run or trial is left to fit on or to score.
     ConfigError
         A run is both to fit on and to score, or a run to score is not in the test part.
     """
+    refuse_without_texts(store.trials, function="adapt")
     subject = subject.removeprefix("sub-")
     own = [t for t in store.trials if t.subject == subject]
     if not own:

@@ -24,6 +24,7 @@ from ..._environment import check_environment
 from ..._io import new_output, write_json
 from ..._progress import say
 from ...data import VoxelStore
+from ...data.leaks.pretraining_scans import scans_beside
 from ...data.readers.tables import read_lines
 from ...data.store.preparation import save_preparation
 from ...lm.kept_llm import LLMRecord, find_llm, keep_llm, kept_llm
@@ -193,9 +194,15 @@ def _card(run: RunState, language: LLMRecord, weights: dict[str, Any]) -> ModelC
 
 def notes_on(store: VoxelStore, config: RunConfig) -> tuple[str, ...]:
     """List questionable settings of a run that do not prevent it, one sentence each."""
+    notes: tuple[str, ...] = ()
+    if config.encoder_weights is not None and scans_beside(config.encoder_weights) is None:
+        notes = (
+            f"{config.encoder_weights} has no record of the scans that it was trained on: the "
+            "audit cannot know whether test scans are among them",
+        )
     if config.stage2 is None or not config.adapt_runs:
-        return ()
-    return findings(config.stage2.losses, len(categories(store)))
+        return notes
+    return (*notes, *findings(config.stage2.losses, len(categories(store))))
 
 
 @checked

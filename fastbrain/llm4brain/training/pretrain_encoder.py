@@ -5,6 +5,7 @@
     config.json     ScmbmConfig and the store's fingerprint
     pretrain/       log and checkpoints
     encoder.safetensors, manifest.json   weights, and the record of their training
+    scans.json      volumes of pretraining, which later runs must not test on
 """
 
 from __future__ import annotations
@@ -20,6 +21,13 @@ from ..._arguments import checked
 from ..._environment import check_environment
 from ..._io import new_output, sha256, write_json
 from ...data import VoxelStore, WindowLoader
+from ...data.leaks.pretraining_scans import (
+    SCANS,
+    joined_scans,
+    scans_beside,
+    scans_of,
+    write_scans,
+)
 from ...errors import SplitError
 from ...nn.config_io import from_dict, to_dict
 from ...training.run import History, Row
@@ -29,6 +37,7 @@ from ...training.trackers import check_trackers
 from ..config import EncoderConfig
 from ..published_weights import load_scmbm
 from ..standalone_encoder import BrainEncoder
+from .mixed_windows import drawn, mixed_store
 from .presets import preset
 from .pretraining import pretrain_scmbm
 from .stage_config import LLM4BrainStage
@@ -47,13 +56,16 @@ class ScmbmConfig:
     weights : str or None
         Initial encoder weights, published or from an earlier run
         (:func:`fastbrain.llm4brain.load_scmbm`).
+    windows : int or None
+        Number of training windows, drawn at random in equal numbers from the stores. None: all.
     seed : int
-        Seed of the initial weights.
+        Seed of the initial weights and of the drawn windows.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     stage: LLM4BrainStage = field(default_factory=lambda: preset("pretrain"))
     weights: str | None = None
+    windows: int | None = None
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,6 +84,7 @@ def train_scmbm(
     out: str | Path,
     config: ScmbmConfig | None = None,
     *,
+    more: Sequence[VoxelStore] = (),
     resume: bool = False,
     device: str = "cpu",
     log: Sequence[str] = (),
@@ -82,10 +95,14 @@ def train_scmbm(
     Parameters
     ----------
     store : VoxelStore
-        The training part is trained on; the validation part is for validation.
+        The training part is trained on; the validation part is for validation. Texts are not
+        needed (``prepare --no-events``).
     out : str or Path
         New run folder.
     config : ScmbmConfig, optional
+    more : sequence of VoxelStore
+        Further stores on the same grid, for one encoder of all. A window is standardised with the
+        mean and deviation of its own store; those of `store` are saved with the weights.
     resume : bool
     device : str
     log : sequence of {"tensorboard", "wandb", "trackio"}
@@ -105,8 +122,11 @@ def train_scmbm(
         A resumed run has another configuration or store, or `weights` does not fit.
     SplitError
         The store has no training trials.
+    StoreError
+        A store in `more` has another grid, repetition time, window length, units or filter.
     ConfigError
-        `weights` is not a file, or a name in `log` is unknown.
+        `weights` is not a file, a store is given twice, a store has fewer windows than its share,
+        or a name in `log` is unknown.
     MissingPartError
         The package of a tracker is not installed.
     TrainingError
@@ -116,14 +136,18 @@ def train_scmbm(
     """
     trackers = check_trackers(log, function="train_scmbm")
     config = absolute_paths(config or ScmbmConfig(), files=("weights",))
-    if not store.split.train:
+    if not all(each.split.train for each in (store, *more)):
         raise SplitError(
             "train_scmbm: train must have trials, got none. A store that was prepared like another "
             "one (prepare --like) is there to be decoded, not to train on."
         )
+    whole = mixed_store((store, *more))
+    chosen = drawn(whole, config.windows, seed=config.seed)
+    before = None if config.weights is None else scans_beside(config.weights)
     check_environment(out, function="train_scmbm")
     root = new_output(out, resume=resume)
     said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
+    said |= {"more": [each.fingerprint() for each in more]} if more else {}
     claim(root, said, function="train_scmbm")
     torch.manual_seed(config.seed)
     model = BrainEncoder(
@@ -135,7 +159,8 @@ def train_scmbm(
         inv_std=store.inv_std,
         scale=store.scale,
     ).to(device)
-    facts: dict[str, Any] = {"store": store.fingerprint(), "trained_on": list(store.split.train)}
+    facts: dict[str, Any] = {"store": store.fingerprint(), "trained_on": list(chosen)}
+    facts |= {"more": said["more"]} if more else {}
     if config.weights is not None:
         loaded = load_scmbm(model.encoder, config.weights, tokenizer=model.tokenizer)
         facts["weights"] = to_dict(loaded)
@@ -146,14 +171,18 @@ def train_scmbm(
     ) as each_epoch:
         history = pretrain_scmbm(
             model,
-            WindowLoader(store, store.split.train, batch_size=size, shuffle=True, seed=seed),
+            WindowLoader(whole, chosen, batch_size=size, shuffle=True, seed=seed),
             config.stage,
-            val_loader=WindowLoader(store, store.split.val, batch_size=size, shuffle=False),
+            val_loader=WindowLoader(whole, whole.split.val, batch_size=size, shuffle=False),
             run_dir=run,
             resume=resume and run.exists(),
             on_epoch=each_epoch,
             record=facts,
         )
     model.save(root / WEIGHTS)
-    write_json(root / "manifest.json", facts | {"files": {WEIGHTS: sha256(root / WEIGHTS)}})
+    # windows that were not drawn count too: the statistics of their store are from all
+    seen = joined_scans([*map(scans_of, (store, *more)), *([before] if before else [])])
+    write_scans(root, seen)
+    files = {name: sha256(root / name) for name in (WEIGHTS, SCANS)}
+    write_json(root / "manifest.json", facts | {"files": files})
     return history

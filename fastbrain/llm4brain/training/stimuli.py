@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...data import VoxelStore
+from ...data.leaks.pretraining_scans import scans_beside
 from ...data.readers.clips import read_clip
 from ...errors import ConfigError, some
 from ..config import LLM4BrainConfig
@@ -94,7 +95,8 @@ def load_weights(model: LLM4Brain, config: RunConfig) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if config.encoder_weights is not None:
         loaded = load_scmbm(model.encoder, config.encoder_weights, tokenizer=model.tokenizer)
-        facts["encoder_weights"] = asdict(loaded)
+        known = scans_beside(config.encoder_weights) is not None
+        facts["encoder_weights"] = asdict(loaded) | {"scans": "recorded" if known else "unknown"}
     if config.qformer_weights is not None:
         loaded = load_video_branch(model, config.qformer_weights, prefix=config.qformer_prefix)
         facts["qformer_weights"] = asdict(loaded)
