@@ -47,6 +47,7 @@ RECIPES = {
         "ablate": "study_ablate",
         "capacity": "study_capacity",
         "regions": "study_regions",
+        "rest-task": "study_rest_task",
         "samples": "study_samples",
         "rest": "study_rest",
     },

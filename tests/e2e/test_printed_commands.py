@@ -60,6 +60,7 @@ ROLES = {
     "study regions": ("run of brainllm", "new"),
     "study samples": ("run of brainllm", "new"),
     "study rest": ("rest bids", "new"),
+    "study rest-task": ("store at rest", "store", "new"),
     "train": ("store", "new"),
     "train brainllm": ("store", "new"),
     "train scmbm": ("store", "new"),
@@ -69,9 +70,12 @@ ROLES = {
 # option -> role of its value; with a command before it, for that command alone
 VALUES = {
     "--atlas": "atlas",
+    "--also": "store at rest",
     "--bold": "scan",
+    "--encoder-weights": "encoder",
     "--config": "config",
     "--events": "events",
+    "--grid-of": "store",
     "--like": "run",
     "--llm": "language model",
     "--out": "new",
@@ -103,6 +107,7 @@ ADDED = {
     "study capacity": "--seeds 0 --no-bert --allow-leak small",
     "study regions": "--seeds 0 --no-bert --allow-leak small",
     "study samples": "--seeds 0 --no-bert --allow-leak small",
+    "study rest-task": "--config config --epochs 1 --no-bert",
     "train": "--config config",
     "train brainllm": "--config config --llm model --allow-leak small",
     "train scmbm": "--config config",
@@ -223,6 +228,19 @@ class World:
         self._run_command("prepare", cohort, str(out), "--window", "2", *SPLIT.split())
         return out
 
+    def _store_at_rest(self) -> Path:
+        design = CohortDesign(subjects=5, runs=2, trials=5, resolution_mm=8, seed=1)
+        cohort, out = simulate_cohort(self.root / "at-rest", design), self.root / "rest-store"
+        parts = "--split-by subject --train 01 02 --val 03 --no-events --grid-of".split()
+        self._run_command("prepare", str(cohort), str(out), *parts, self.place("", "store"))
+        return out
+
+    def _encoder(self) -> Path:
+        out, config = self.root / "encoder", self.place("train scmbm", "config")
+        store = self.place("", "store")
+        self._run_command("train", "scmbm", store, str(out), "--config", config)
+        return out / "encoder.safetensors"
+
     def _split(self) -> Path:
         split = VoxelStore.open(self.place("", "store")).split
         return self._json("split", replace(split, val=split.val[:-1]).to_json())
@@ -250,6 +268,9 @@ class World:
 
     def _config_of_train(self) -> Path:
         return self._json("llm4brain", self._recipe().to_dict())
+
+    def _config_of_study_rest_task(self) -> Path:
+        return self._config_of_leave_out()
 
     def _config_of_leave_out(self) -> Path:
         return self._json("text", replace(self._recipe(), stimulus="text", video=None).to_dict())

@@ -144,6 +144,16 @@ class RunConfig:
         }
         return replace(self, model=replace(self.model, subjects=kind), **stages)
 
+    def with_seed(self, seed: int) -> RunConfig:
+        """Return a copy in which the run and all its stages have this seed."""
+        names = ("pretrain", "video", "calibrate", "stage1", "stage2")
+        stages = {
+            name: replace(stage, seed=seed)
+            for name in names
+            if (stage := getattr(self, name)) is not None
+        }
+        return replace(self, seed=seed, **stages)
+
     def to_dict(self) -> dict[str, Any]:
         """Convert to a plain dict for JSON."""
         return to_dict(self)
