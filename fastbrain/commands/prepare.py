@@ -3,25 +3,32 @@
 fastbrain prepare cohort/runs.tsv store --kernel 4 4 4 --delay 4 --window 4 --test-subjects 06
 fastbrain prepare new/runs.tsv new-store --like runs/demo/run
 
+fastbrain prepare cohort/runs.tsv store --test-subjects 06 --video-model models/llava-onevision
+
 fastbrain prepare cohort/runs.tsv rest-store --no-events --train 01 --val 02 --grid-of store
 
-A study (fastbrain study) brings its own windows, texts and split. With --like a trained run or its
-store brings everything: the new store is only decoded, so its events need no text. With
---no-events windows follow each other at a fixed step: recordings at rest, for fastbrain train scmbm
-alone.
+With --video-model, the text of a trial is the model's answer about its clip (stim_file in the
+events) to a random instruction. A study (fastbrain study) brings its own windows, texts and split.
+With --like a trained run or its store brings everything: the new store is only decoded, so its
+events need no text. With --no-events windows follow each other at a fixed step: recordings at rest,
+for fastbrain train scmbm alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from .._progress import say
-from ..data import audit_trials, plan_like, plan_rest, write_store
+from ..data import Study, Surrogate, audit_trials, plan_like, plan_rest, plan_store, write_store
+from ..data.store.inputs import check_texts
 from ..data.store.plan import StorePlan
 from ..data.store.preparation import open_preparation
+from ..data.studies.annotation import write_surrogates
+from ..data.studies.own_clips import SURROGATES, answered, trials_to_annotate
 from ..data.studies.study import is_study
 from ..errors import ConfigError
+from ._annotation import AnnotationOptions
 from ._preparation import PreparationOptions
 from ._splits import SplitOptions
 
@@ -34,11 +41,12 @@ _OF_TRIALS = (
     *("delay", "onset_offset", "ignore", "late"),
     *("test_subjects", "new_stimuli", "closed_set", "val_fraction"),
 )
+_OF_ANSWERS = ("instructions", "answers", "device", "seed")
 _GRID = ("kernel", "window", "mask", "units", "high_pass")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SplitOptions, PreparationOptions):
+class Config(SplitOptions, PreparationOptions, AnnotationOptions):
     """Options of ``fastbrain prepare``."""
 
     like: Path | None = None
@@ -58,10 +66,18 @@ class Config(SplitOptions, PreparationOptions):
 
 def run(config: Config) -> None:
     """Check the inputs, then write the store."""
-    plan = _plan(config)
+    surrogates: tuple[Surrogate, ...] = ()
+    if config.annotates:
+        plan, surrogates = _annotated(config)
+    else:
+        config.refuse_set(_OF_ANSWERS, "texts of the events", "as no model or table writes them")
+        plan = _plan(config)
+        if is_study(config.source):
+            surrogates = Study.load(config.source).surrogates
     for name, value in plan.summary().items():
         print(f"{name:<12} {value}")
-    if plan.split.train and not config.no_events:
+    unanswered = config.dry_run and config.annotates
+    if plan.split.train and not config.no_events and not unanswered:
         audit = audit_trials(plan.trials, plan.split)
         print(f"{'audit':<12} {audit.summary()}")
         if not audit.clean:
@@ -72,6 +88,8 @@ def run(config: Config) -> None:
         say("dry run: nothing was written")
         return
     store = write_store(plan, config.out, resume=config.resume)
+    if surrogates:
+        write_surrogates(config.out / SURROGATES, surrogates)
     say(f"store {store.fingerprint()} written to {config.out}")
 
 
@@ -117,3 +135,46 @@ def _without_events(config: Config) -> StorePlan:
         high_pass_s=config.high_pass_s,
         grid_of=None if config.grid_of is None else open_preparation(config.grid_of),
     )
+
+
+def _annotated(config: Config) -> tuple[StorePlan, tuple[Surrogate, ...]]:
+    """Plan a store whose texts an annotator writes; all else is checked before it is asked."""
+    config.refuse_set(
+        ("like", "no_events", "every", "grid_of"),
+        "--captions, --text-model and --video-model",
+        "whose trials need texts",
+    )
+    if is_study(config.source):
+        raise ConfigError(
+            f"prepare: --video-model must be given with a runs table or a BIDS folder, got the "
+            f"study {config.source}, which has its texts. Give it to fastbrain study."
+        )
+    config.check_annotator("prepare", config.out)
+    instructions, split = config.asked(), config.splitter("prepare")
+    runs, _, window, _ = config.cohort()
+    dropped: list[str] = []
+    trials = trials_to_annotate(
+        *(runs, window),
+        ignore=config.ignore,
+        dropped=dropped if config.late == "drop" else None,
+        need_clips=config.video_model is not None,
+    )
+    plan = plan_store(
+        runs,
+        window=window,
+        kernel=config.kernel,
+        split=split,
+        mask=config.mask,
+        units=config.units,
+        high_pass_s=config.high_pass_s,
+        trials=trials,
+    )
+    if config.dry_run:
+        return replace(plan, dropped=tuple(dropped)), ()
+    annotator, cache = config.annotator()
+    assert annotator is not None
+    told, surrogates = answered(
+        trials, runs, annotator, instructions=instructions, cache=cache, seed=config.seed
+    )
+    check_texts(runs, told)
+    return replace(plan, trials=told, dropped=tuple(dropped)), surrogates

@@ -7,6 +7,9 @@ fastbrain study bold5000 ds001499 b5k --split-by session --train 01 02 --val 03 
 
 fastbrain study had ds004488 had-study --test-subjects 30 --video-model models/llava-onevision
 
+fastbrain study urgen urgen-bids urgen-study --split-by subject --train 01 02 --val 03 --test 04
+--closed-set
+
 `fastbrain prepare had-study store` then reads the images, from where they are expected.
 """
 
@@ -18,28 +21,26 @@ from typing import Annotated, Literal
 
 import tyro
 
-from .._environment import check_environment, check_name
-from .._io import cache_folder
+from .._environment import check_name
 from .._progress import say
 from ..data import (
-    Annotator,
-    Captions,
     Study,
     audit_trials,
-    captions_from_tsv,
     known_dataset,
     plan_study,
 )
-from ..errors import ConfigError, OutputExistsError
+from ..data.studies.on_request import RequestedDataset
+from ..errors import OutputExistsError
+from ._annotation import AnnotationOptions
 from ._bids import ImageOptions
 from ._splits import SplitOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SplitOptions, ImageOptions):
+class Config(SplitOptions, ImageOptions, AnnotationOptions):
     """Options of ``fastbrain study``."""
 
-    dataset: Annotated[Literal["had", "bold5000"], tyro.conf.Positional]
+    dataset: Annotated[Literal["had", "bold5000", "urgen"], tyro.conf.Positional]
     """Name of the data set."""
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """BIDS folder of the data set."""
@@ -49,20 +50,8 @@ class Config(SplitOptions, ImageOptions):
     """Folder of preprocessed images (e.g. derivatives/fmriprep); default: the BIDS folder."""
     explained_by: tuple[Path, ...] = ()
     """Folders with captions and class names that are not in the BIDS folder."""
-    captions: Path | None = None
-    """Table (TSV) of your own captions: stimulus, caption."""
-    text_model: str | None = None
-    """Folder or hub name of a language model that answers from captions or class names."""
-    video_model: str | None = None
-    """Folder or hub name of a video language model of transformers that answers from the clips."""
-    answers: Path | None = None
-    """Folder for the answers of the model, reused if present; default: in the cache folder."""
-    device: str = "cpu"
-    """Device for the model, e.g. cuda."""
     categories: tuple[str, ...] = ()
     """Keep only these categories."""
-    seed: int = 0
-    """Seed of instructions and of the choice among captions and templates."""
 
 
 def run(config: Config) -> None:
@@ -71,16 +60,10 @@ def run(config: Config) -> None:
     # a model may run for hours: check now that its results can be written
     if config.out.exists():
         raise OutputExistsError(f"study: {config.out} must not exist. Choose another name.")
-    model = bool(config.text_model or config.video_model)
-    check_environment(config.out, cache=model and config.answers is None, function="study")
+    config.check_annotator("study", config.out)
     check_name(config.source.absolute(), function="study")
-    if config.answers is not None:
-        check_environment(config.answers, function="study")
-    annotator = _annotator(config)
-    cache = config.answers
-    if cache is None and model:
-        assert annotator is not None
-        cache = cache_folder() / "answers" / annotator.card.digest
+    instructions = config.asked()
+    annotator, cache = config.annotator()
     study = plan_study(
         config.source,
         dataset,
@@ -91,11 +74,14 @@ def run(config: Config) -> None:
         explained_by=config.explained_by,
         categories=config.categories,
         annotator=annotator,
+        instructions=instructions,
         cache=cache,
         seed=config.seed,
         chosen=config.image_entities(),
     )
     audit = audit_trials(study.trials, study.split)
+    if isinstance(dataset, RequestedDataset):
+        say(f"note: {dataset.note}")
     for name, value in {**_described(study), "audit": audit.summary()}.items():
         print(f"{name:<12} {value}")
     if not audit.clean:
@@ -106,26 +92,6 @@ def run(config: Config) -> None:
     say(f"study written to {config.out}; next: fastbrain prepare {config.out} STORE")
 
 
-def _annotator(config: Config) -> Annotator | None:
-    """Make the annotator that writes the target texts; None: the texts of the data set."""
-    chosen = [config.captions, config.text_model, config.video_model]
-    if sum(choice is not None for choice in chosen) > 1:
-        raise ConfigError(
-            "study: one of --captions, --text-model and --video-model must say the texts, got "
-            f"{sum(choice is not None for choice in chosen)}."
-        )
-    if config.captions is not None:
-        return Captions(captions_from_tsv(config.captions))
-    if config.text_model is None and config.video_model is None:
-        return None
-    from ..integrations.annotators import TextModel, VideoModel
-
-    if config.text_model is not None:
-        return TextModel(config.text_model, device=config.device)
-    assert config.video_model is not None
-    return VideoModel(config.video_model, device=config.device)
-
-
 def _described(study: Study) -> dict[str, str]:
     """Describe the study for display, one line for each entry."""
     split, trials = study.split, study.trials
@@ -133,7 +99,7 @@ def _described(study: Study) -> dict[str, str]:
     source = study.surrogates[0]
     absent = study.absent
     return {
-        "data set": f"{study.dataset.title}, OpenNeuro {study.dataset.accession}",
+        "data set": f"{study.dataset.title}, {study.dataset.page}",
         "runs": f"{len(study.runs)} of {len({r.subject for r in study.runs})} subjects",
         "windows": f"{study.window.window_trs} volumes from {study.window.delay_s:g} s on, onsets "
         f"{study.window.onset_offset_s:+g} s",

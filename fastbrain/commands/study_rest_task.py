@@ -1,6 +1,6 @@
 """Compare pretraining of the encoder on rest, on the task, on both and none, over several seeds.
 
-fastbrain study rest-task rest-store store studies/pretraining --seeds 0 1
+fastbrain study rest-task rest-store store studies/pretraining
 
 The store at rest is made by fastbrain prepare --no-events, on the grid of the task (--grid-of).
 Every encoder is pretrained on as many windows for as many steps; then the same recipe is trained

@@ -10,14 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
 from fastbrain import cli
-from fastbrain.data import Request, Study, annotate
+from fastbrain.data import Request, Study, VoxelStore, annotate
 from fastbrain.data.readers.clips import write_clip
 from fastbrain.errors import CohortError, ConfigError, InputError
+from fastbrain.evaluation.report.outputs import data_facts
 from fastbrain.integrations import annotators
 from fastbrain.integrations.annotators import TextModel, VideoModel
 from fastbrain.lm import chat as answering
@@ -300,3 +302,115 @@ def test_what_is_no_video_model(tmp_path, video_model):
         answering.load_video_llm(str(tmp_path))
     with pytest.raises(InputError, match="chat template"):
         answering.answer_clips(video_model, SimpleNamespace(chat_template=None), [], [])
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A runs table of two people whose events name a clip, and no text."""
+    root = tmp_path / "own"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    mask = nib.Nifti1Image(np.ones((6, 6, 4), dtype=np.uint8), np.eye(4) * 3)
+    nib.save(mask, root / "mask.nii")
+    rows = ["subject\trun\tbold\tevents\tmask"]
+    for s in (1, 2):
+        for r in (1, 2, 3):
+            stem = f"sub-{s:02d}_run-{r:02d}"
+            image = nib.Nifti1Image(
+                (1000 + 20 * rng.standard_normal((6, 6, 4, 40))).astype(np.float32), np.eye(4) * 3
+            )
+            image.header["pixdim"][4] = 2.0
+            image.header.set_xyzt_units("mm", "sec")
+            nib.save(image, root / f"{stem}_bold.nii")
+            lines = ["onset\tduration\ttrial_type\tstim_file"]
+            for k in range(5):
+                clip = f"{s}{r}{k}.mp4"
+                lines.append(f"{12.0 * k + 4}\t2\taction\t{clip}")
+                shade = 10 if k % 2 else 240
+                write_clip(root / "stimuli" / clip, np.full((4, 32, 32, 3), shade, dtype=np.uint8))
+            (root / f"{stem}_events.tsv").write_text("\n".join(lines) + "\n")
+            rows.append(f"{s:02d}\t{r:02d}\t{stem}_bold.nii\t{stem}_events.tsv\tmask.nii")
+    (root / "runs.tsv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def test_prepare_asks_a_video_model_about_own_clips(
+    video_model, own, tmp_path, capsys, monkeypatch
+):
+    processor = Processor(WORDS, 3)
+    loaded = []
+
+    def load(name, device):
+        loaded.append(name)
+        return video_model, processor
+
+    monkeypatch.setattr(annotators, "load_video_llm", load)
+    monkeypatch.setattr(VideoModel.__init__.__wrapped__, "__kwdefaults__", {
+        **VideoModel.__init__.__wrapped__.__kwdefaults__, "size": 8, "frames": 4, "max_tokens": 4,
+    })  # fmt: skip
+    asked = tmp_path / "asked.txt"
+    asked.write_text("what is it\n\nwho  does it\n")
+    said = ["prepare", str(own / "runs.tsv"), str(tmp_path / "store"), "--kernel", "2", "2", "2"]
+    said += ["--train", "01", "--val", "02", "--test", "03", "--window", "2", "--closed-set"]
+    said += ["--video-model", "llava", "--instructions", str(asked)]
+    said += ["--answers", str(tmp_path / "answers")]
+    assert cli.main([*said, "--dry-run"]) == 0
+    assert not loaded  # everything but the texts is checked without the model
+    assert cli.main(said) == 0
+    store = VoxelStore.open(tmp_path / "store")
+    by_clip = {t.clip: t for t in store.trials}
+    one, other, same = (by_clip[f"stimuli/11{k}.mp4"] for k in (0, 1, 2))
+    assert {t.instruction for t in store.trials} == {"what is it", "who does it"}
+    assert set(processor.asked) == {"what is it", "who does it"}
+    assert one.text != other.text
+    if one.instruction == same.instruction:
+        assert one.text == same.text
+    # reports say whose words the targets are
+    facts = data_facts(store, {"llm": "x", "store_fingerprint": "y"})
+    assert facts["targets"].startswith("answers of video model llava (")
+    assert "2 instructions" in facts["targets"]
+    # the second time nothing is asked
+    before = len(processor.asked)
+    said[2] = str(tmp_path / "again")
+    assert cli.main(said) == 0
+    assert len(processor.asked) == before
+    assert VoxelStore.open(tmp_path / "again").fingerprint() == store.fingerprint()
+    # texts that are not those of the record
+    lines = (tmp_path / "again" / "surrogates.jsonl").read_text().splitlines()
+    (tmp_path / "again" / "surrogates.jsonl").write_text("\n".join(lines[1:]) + "\n")
+    with pytest.raises(CohortError, match="origin of each text"):
+        data_facts(VoxelStore.open(tmp_path / "again"), {"llm": "x", "store_fingerprint": "y"})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--video-model", "llava", "--text-model", "llama"], "one of --captions"),
+        (["--video-model", "llava", "--no-events"], "--no-events must be left out"),
+        (["--instructions", "asked.txt"], "--instructions must be left out"),
+        (["--video-model", "llava", "--instructions", "empty.txt"], "one instruction a line"),
+        (["--video-model", "llava"], "13.mp4"),
+    ],
+)
+def test_prepare_refuses_before_a_model_is_loaded(
+    own, tmp_path, capsys, monkeypatch, words, message
+):
+    monkeypatch.setattr(annotators, "load_video_llm", lambda *_, **__: 1 / 0)
+    monkeypatch.chdir(tmp_path)
+    Path("empty.txt").write_text("\n")
+    Path("asked.txt").write_text("what\n")
+    (own / "stimuli" / "113.mp4").unlink()
+    said = ["prepare", str(own / "runs.tsv"), "store", "--folds", "3", *words]
+    assert cli.main(said) == 1
+    assert message in capsys.readouterr().err
+    assert not Path("store").exists()
+
+
+def test_prepare_takes_own_captions(own, tmp_path):
+    table = tmp_path / "captions.tsv"
+    clips = sorted(path.name for path in (own / "stimuli").iterdir())
+    table.write_text("stimulus\tcaption\n" + "".join(f"{c}\tclip {c[:3]}\n" for c in clips))
+    said = ["prepare", str(own / "runs.tsv"), str(tmp_path / "store"), "--kernel", "2", "2", "2"]
+    assert cli.main([*said, "--folds", "3", "--captions", str(table)]) == 0
+    store = VoxelStore.open(tmp_path / "store")
+    assert all(t.text == f"clip {t.stimulus[:3]}" for t in store.trials)

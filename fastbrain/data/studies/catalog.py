@@ -6,17 +6,21 @@ from ..._arguments import checked
 from .bold5000 import BOLD5000
 from .had import HAD
 from .known import KnownDataset, Label, dataset_named
+from .on_request import RequestedDataset
 from .stories import STORY_DATASETS, StoryDataset, lebel, story_dataset, story_onsets
+from .urgen import URGEN
 
-DATASETS = {dataset.name: dataset for dataset in (HAD, BOLD5000)}
+DATASETS = {dataset.name: dataset for dataset in (HAD, BOLD5000, URGEN)}
 
 __all__ = [
     "BOLD5000",
     "DATASETS",
     "HAD",
     "STORY_DATASETS",
+    "URGEN",
     "KnownDataset",
     "Label",
+    "RequestedDataset",
     "StoryDataset",
     "known_dataset",
     "lebel",
@@ -27,7 +31,7 @@ __all__ = [
 
 @checked
 def known_dataset(name: str) -> KnownDataset:
-    """Return a data set by name, "had" or "bold5000".
+    """Return a data set by name: "had", "bold5000" or "urgen".
 
     Raises
     ------

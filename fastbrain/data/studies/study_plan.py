@@ -18,6 +18,7 @@ from .annotators import Captions, ClassNames
 from .catalog import known_dataset
 from .expected_runs import announced_runs
 from .known import KnownDataset, Label
+from .on_request import RequestedDataset
 from .study import Study
 
 
@@ -45,7 +46,7 @@ def plan_study(
     ----------
     root : str or Path
     dataset : KnownDataset or str
-        "had" or "bold5000".
+        "had", "bold5000" or "urgen".
     split : callable
         Function that makes the split from the trials.
     images : str or Path, optional
@@ -84,7 +85,7 @@ def plan_study(
     root = Path(root)
     runs = announced_runs(
         root,
-        task=dataset.task,
+        task=dataset.task_in(root) if isinstance(dataset, RequestedDataset) else dataset.task,
         images=images,
         space=space,
         allow_outside=allow_outside,
@@ -92,6 +93,8 @@ def plan_study(
     )
     label = dataset.labeller([*map(Path, explained_by), root])
     labelled = [pair for run in runs for pair in _trials(run, dataset, window, label, categories)]
+    if isinstance(dataset, RequestedDataset) and not categories:
+        dataset.check([trial for trial, _ in labelled])
     unknown = set(categories) - {trial.category for trial, _ in labelled}
     if unknown or not labelled:
         raise ConfigError(
@@ -102,7 +105,7 @@ def plan_study(
         captioned = any(known.captions for _, known in labelled)
         annotator = Captions(otherwise=named) if captioned else named
     asked = tuple(instructions) or dataset.instructions
-    requests = [_request(trial, known, root, asked, seed) for trial, known in labelled]
+    requests = [request_of(trial, known, root, asked, seed) for trial, known in labelled]
     answers = annotate(requests, annotator, cache=cache)
     trials = [
         replace(t, text=answers[t.trial_id].text, instruction=answers[t.trial_id].instruction)
@@ -125,8 +128,11 @@ def _trials(
     label: Callable[[dict[str, str]], Label],
     categories: Sequence[str],
 ) -> list[tuple[Trial, Label]]:
-    tr = run.tr if run.tr is not None else dataset.tr
-    if tr != dataset.tr:
+    if isinstance(dataset, RequestedDataset):
+        tr, n_volumes = dataset.clock_of(run)
+    else:
+        tr, n_volumes = run.tr if run.tr is not None else dataset.tr, dataset.n_volumes
+    if tr != dataset.tr and dataset.tr:
         raise CohortError(
             f"plan_study: {run.run_id} must have the repetition time of {dataset.title}, "
             f"{dataset.tr:g} s, got {tr:g} s."
@@ -142,7 +148,7 @@ def _trials(
         known = label(row)
         if categories and known.category not in categories:
             continue
-        timing = read_timing(run, row, window, where=where, tr=tr, n_volumes=dataset.n_volumes)
+        timing = read_timing(run, row, window, where=where, tr=tr, n_volumes=n_volumes)
         trial = Trial(
             trial_id=f"{run.run_id}_trial-{number:03d}",
             run_id=run.run_id,
@@ -165,9 +171,10 @@ def _trials(
     return found
 
 
-def _request(
+def request_of(
     trial: Trial, label: Label, root: Path, instructions: Sequence[str], seed: int
 ) -> Request:
+    """Ask for the text of a trial: one of the instructions, drawn, about its stimulus."""
     i = draw(seed, trial.trial_id, "instruction", len(instructions))
     return Request(
         record_id=trial.trial_id,

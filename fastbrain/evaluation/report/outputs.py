@@ -11,6 +11,7 @@ from ..._environment import check_file
 from ..._io import write_atomic, write_json
 from ..._runfiles import read_log
 from ...data import VoxelStore
+from ...data.studies.own_clips import origin_of
 from ...errors import some
 from ...stats.derangements import check_count
 from ..analyses.by_subject import subject_table
@@ -132,6 +133,8 @@ def data_facts(store: VoxelStore, manifest: Mapping[str, Any]) -> dict[str, str]
         "language model": Path(manifest["llm"]).name,
         "store": manifest["store_fingerprint"],
     }
+    if origin := origin_of(store):
+        facts["targets"] = origin
     if manifest.get("adapt_trials"):
         facts["adapted on"] = f"{len(manifest['adapt_trials'])} unlabelled test windows, not scored"
     if "adapted" in manifest:
