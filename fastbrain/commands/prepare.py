@@ -138,11 +138,11 @@ def _without_events(config: Config) -> StorePlan:
 
 
 def _annotated(config: Config) -> tuple[StorePlan, tuple[Surrogate, ...]]:
-    """Plan a store whose texts an annotator writes; all else is checked before it is asked."""
+    """Plan a store with texts that an annotator writes; all else is checked before it is asked."""
     config.refuse_set(
         ("like", "no_events", "every", "grid_of"),
         "--captions, --text-model and --video-model",
-        "whose trials need texts",
+        "of which the trials need texts",
     )
     if is_study(config.source):
         raise ConfigError(

@@ -22,7 +22,7 @@ class RequestedDataset(KnownDataset):
     name, title, accession, tr, task, n_volumes, window, templates, instructions, labeller, note
         See :class:`KnownDataset`. `accession` and `task` are "", `tr` and `n_volumes` 0: not known.
     article : str
-        Address of the article whose authors have the data.
+        Address of the article by the authors, who have the data.
     people, categories : int
         Numbers of people and of categories that the article names.
     """

@@ -30,7 +30,7 @@ def trials_to_annotate(
     dropped: list[str] | None = None,
     need_clips: bool = False,
 ) -> list[Trial]:
-    """Read trials whose texts an annotator will give; until then a text is a placeholder.
+    """Read trials, to which an annotator will give texts; until then a text is a placeholder.
 
     Parameters
     ----------

@@ -245,7 +245,7 @@ def _over_seeds(values: npt.NDArray[np.float64], level: float = 0.95) -> Interva
 
 
 def _adjusted(rows: Sequence[VariantRow]) -> tuple[VariantRow, ...]:
-    tested = [i for i, row in enumerate(rows) if row.p is not None]
+    tested = {i: p for i, row in enumerate(rows) if (p := row.p) is not None}
     found = dict(
         zip(tested, adjusted_p([rows[i].p for i in tested]), strict=True) if tested else ()
     )
