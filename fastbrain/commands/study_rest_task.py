@@ -59,7 +59,8 @@ class Config:
 
 def run(config: Config) -> None:
     """Pretrain, train and score all variants, and print their table."""
-    from ..llm4brain.rest_against_task import rest_against_task
+    from ..experiments.report import check_report, write_results
+    from ..experiments.rest_against_task import rest_against_task
     from ..llm4brain.training import RunConfig
 
     if config.config and config.preset:
@@ -70,6 +71,7 @@ def run(config: Config) -> None:
         recipe = RunConfig.preset(config.preset or "fastbrain")
     recipe = replace(recipe, **given(config, "llm"))
     check_environment(config.out, cache=recipe.llm is None, function="study")
+    check_report()
     try:
         found = rest_against_task(
             VoxelStore.open(config.rest),
@@ -87,5 +89,5 @@ def run(config: Config) -> None:
     except KeyboardInterrupt:
         say("finished runs are kept: the same line goes on")
         raise
-    print(found.text())
-    say(f"table and figure: {config.out / 'variants.md'}, {config.out / 'variants.svg'}")
+    print(write_results(config.out, found, title="Pretraining on rest and on the task"))
+    say(f"table, figure and JSON: {config.out}")

@@ -37,8 +37,6 @@ from .protocol import Evaluation, Sample, evaluate_text, find_score
 from .records import read_samples, sample_scores, write_samples
 from .report.compare_runs import Comparison, Difference, compare_runs
 from .report.html import ReportParts, write_report
-from .report.variant_rows import VariantRow, VariantTable
-from .report.variants import compare_variants
 from .scores import Score, with_adjusted
 
 __all__ = [
@@ -66,8 +64,6 @@ __all__ = [
     "Sweep",
     "TextMetric",
     "TextResult",
-    "VariantRow",
-    "VariantTable",
     "atlas_regions",
     "baseline_predictions",
     "bert_score",
@@ -78,7 +74,6 @@ __all__ = [
     "changed_store",
     "common_trials",
     "compare_runs",
-    "compare_variants",
     "connectivity_features",
     "correlations",
     "cross_validated_baselines",

@@ -23,8 +23,6 @@ from ..stats.derangements import check_count
 from .grid import Variant, run_variants
 from .results import Results
 
-_STAGES = ("pretrain", "video", "calibrate", "stage1", "stage2")
-
 
 @dataclass(frozen=True)
 class System:
@@ -66,15 +64,6 @@ class Base:
     store: VoxelStore
 
 
-def _seeded_llm4brain(config: RunConfig, seed: int) -> RunConfig:
-    stages = {
-        name: replace(stage, seed=seed)
-        for name in _STAGES
-        if (stage := getattr(config, name)) is not None
-    }
-    return replace(config, seed=seed, **stages)
-
-
 def _seeded_brainllm(config: BrainLLMRunConfig, seed: int) -> BrainLLMRunConfig:
     stages = {
         name: replace(stage, seed=seed)
@@ -84,7 +73,7 @@ def _seeded_brainllm(config: BrainLLMRunConfig, seed: int) -> BrainLLMRunConfig:
     return replace(config, seed=seed, training=replace(config.training, **stages))
 
 
-LLM4BRAIN = System("LLM4Brain", train_llm4brain, evaluate_run, _seeded_llm4brain)
+LLM4BRAIN = System("LLM4Brain", train_llm4brain, evaluate_run, RunConfig.with_seed)
 BRAINLLM = System("BrainLLM", train_brainllm_run, evaluate_brainllm_run, _seeded_brainllm)
 
 

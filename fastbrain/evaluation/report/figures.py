@@ -25,7 +25,6 @@ from .print_style import (
     printed,
 )
 from .table import LOWER, TITLES
-from .variant_rows import VariantRow
 
 # a mask this long in every direction covers a whole head: nilearn's glass brain can show it
 _HEAD_MM = 90.0
@@ -58,29 +57,6 @@ def forest(scores: Sequence[Score]) -> Any:
 
 
 @printed
-def variant_forest(rows: Sequence[VariantRow]) -> Any:
-    """Draw variants of a recipe: mean and interval over seeds, single seeds, and chance."""
-    metrics = list(dict.fromkeys((r.metric, r.mode) for r in rows))
-    variants = list(dict.fromkeys(r.variant for r in rows))
-    across, down = min(len(metrics), _ACROSS), -(-len(metrics) // _ACROSS)
-    width = SINGLE_MM if across == 1 else DOUBLE_MM
-    figure = new_figure(width, down * (_ROW_MM * len(variants) + _PANEL_MM) + _KEY_MM)
-    axes = figure.subplots(down, across, squeeze=False)
-    for axis in axes.flat[len(metrics) :]:
-        axis.set_axis_off()
-    for axis, (metric, mode) in zip(axes.flat, metrics, strict=False):
-        shown = [r for r in rows if (r.metric, r.mode) == (metric, mode)]
-        for place, row in enumerate(shown):
-            axis.plot(row.values, [place] * len(row.values), "|", color=GREY, ms=5)
-        _lines(axis, shown, variants)
-        axis.set_title(f"{TITLES.get(metric, metric)}\n({mode})")
-        if metric in LOWER:
-            axis.set_xlabel("lower is better")
-    _key(figure, "chance", "mean over seeds and its interval")
-    return figure
-
-
-@printed
 def subjects(scores: Sequence[Score]) -> Any | None:
     """Draw the pairwise accuracy of every person against deranged brains; None for one person."""
     rows = [
@@ -97,12 +73,14 @@ def subjects(scores: Sequence[Score]) -> Any | None:
     return figure
 
 
-def _key(figure: Any, grey: str, blue: str = "decoder and its interval") -> None:
+def _key(figure: Any, grey: str) -> None:
     from matplotlib.lines import Line2D
 
     figure.legend(
         handles=[
-            Line2D([], [], color=BLUE, marker="o", lw=1.4, ms=3.5, label=blue),
+            Line2D(
+                [], [], color=BLUE, marker="o", lw=1.4, ms=3.5, label="decoder and its interval"
+            ),
             Line2D([], [], color=GREY, marker="D", lw=0, ms=3.5, label=grey),
         ],
         loc="outside lower center",
@@ -111,13 +89,12 @@ def _key(figure: Any, grey: str, blue: str = "decoder and its interval") -> None
     )
 
 
-def _lines(axis: Any, rows: Sequence[Score | VariantRow], labels: Sequence[str]) -> None:
+def _lines(axis: Any, rows: Sequence[Score], labels: Sequence[str]) -> None:
     for place, score in enumerate(rows):
         if score.interval is not None:
             axis.plot([score.interval.low, score.interval.high], [place, place], color=BLUE, lw=1.4)
         axis.plot(score.value, place, "o", color=BLUE, ms=3.5)
-        if score.chance is not None:
-            axis.plot(score.chance, place, "D", color=GREY, ms=3.5)
+        axis.plot(score.chance, place, "D", color=GREY, ms=3.5)
     axis.set_yticks(range(len(rows)), labels)
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.grid(axis="x", color=PALE)

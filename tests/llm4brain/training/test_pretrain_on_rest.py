@@ -29,7 +29,7 @@ from fastbrain.errors import (
     SplitError,
     StoreError,
 )
-from fastbrain.llm4brain.rest_against_task import rest_against_task
+from fastbrain.experiments.rest_against_task import rest_against_task
 from fastbrain.llm4brain.training import RunConfig, audit_run
 from fastbrain.llm4brain.training.mixed_windows import drawn, mixed_store
 from fastbrain.llm4brain.training.pretrain_encoder import ScmbmConfig, train_scmbm
@@ -267,7 +267,7 @@ def test_a_person_of_the_test_part_at_rest_is_a_leak(folder, stores, tmp_path):
 @pytest.fixture
 def calls(monkeypatch):
     """What the study trains, without the training."""
-    from fastbrain.llm4brain import rest_against_task as study
+    from fastbrain.experiments import rest_against_task as study
 
     found = {"scmbm": [], "train": []}
 
@@ -281,14 +281,14 @@ def calls(monkeypatch):
 
     def compared(variants, out, *, seeds, train, evaluate, about):
         for seed in seeds:
-            for name, config in variants.items():
-                config.to_dict()
-                train(name, config, seed, out / "runs" / name / f"seed-{seed}", False)
+            for variant in variants:
+                variant.config.to_dict()
+                train(variant, seed, out / variant.name / f"seed-{seed}", False)
         return about
 
     monkeypatch.setattr(study, "train_scmbm", scmbm)
     monkeypatch.setattr(study, "train_llm4brain", train)
-    monkeypatch.setattr(study, "compare_variants", compared)
+    monkeypatch.setattr(study, "run_variants", compared)
     return found
 
 
@@ -296,11 +296,11 @@ def test_rest_against_task_pretrains_on_as_many_windows(stores, calls, tmp_path)
     task, at_rest = stores
     about = rest_against_task(at_rest, task, tmp_path / "out", seeds=(0, 5), epochs=2)
     assert about["rest"] == at_rest.fingerprint()
-    assert [name for name, _, _ in calls["scmbm"]] == ["task", "rest", "rest+task"] * 2
+    assert [name for name, _, _ in calls["scmbm"]] == ["task", "rest", "rest-task"] * 2
     least = min(len(task.split.train), len(at_rest.split.train))
     assert {(c.windows, c.stage.epochs) for _, c, _ in calls["scmbm"]} == {(least, 2)}
     used = {name: [s.fingerprint() for s in given] for name, _, given in calls["scmbm"]}
-    assert used["rest+task"] == [*used["task"], *used["rest"]]
+    assert used["rest-task"] == [*used["task"], *used["rest"]]
     assert used["task"] == [task.fingerprint()]
     for seed, recipes in ((0, calls["train"][:4]), (5, calls["train"][4:])):
         assert {(c.seed, c.stage1.seed, c.stage2.seed) for _, c in recipes} == {(seed,) * 3}

@@ -12,21 +12,22 @@ from .._progress import say
 from ..data import VoxelStore, audit_store
 from ..data.leaks.pretraining_scans import pretraining_scope, scans_of
 from ..errors import ConfigError
-from ..evaluation import VariantTable, compare_variants
+from ..llm4brain.evaluate import evaluate_run
+from ..llm4brain.training.mixed_windows import mixed_store
+from ..llm4brain.training.pipeline import train_llm4brain
+from ..llm4brain.training.presets import preset
+from ..llm4brain.training.pretrain_encoder import WEIGHTS, ScmbmConfig, train_scmbm
+from ..llm4brain.training.run_config import RunConfig
 from ..stats.derangements import check_count
-from .evaluate import evaluate_run
-from .training.mixed_windows import mixed_store
-from .training.pipeline import train_llm4brain
-from .training.presets import preset
-from .training.pretrain_encoder import WEIGHTS, ScmbmConfig, train_scmbm
-from .training.run_config import RunConfig
+from .grid import Variant, run_variants
+from .results import Results
 
-# name of a variant -> stores that its encoder is pretrained on
-PRETRAINED_ON: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "task": ("task",),
-    "rest": ("rest",),
-    "rest+task": ("task", "rest"),
+# name of a variant -> its title, and the stores that its encoder is pretrained on
+PRETRAINED_ON: dict[str, tuple[str, tuple[str, ...]]] = {
+    "none": ("no pretraining", ()),
+    "task": ("pretrained on the task", ("task",)),
+    "rest": ("pretrained on rest", ("rest",)),
+    "rest-task": ("pretrained on both", ("task", "rest")),
 }
 
 
@@ -61,7 +62,7 @@ def rest_against_task(
     bert: bool = True,
     allow_leak: str | None = None,
     device: str = "cpu",
-) -> VariantTable:
+) -> Results:
     """Compare pretraining on rest, on the task, on both and none, in one recipe on the task.
 
     Every encoder is pretrained on as many windows for as many steps. All that differs between
@@ -75,8 +76,8 @@ def rest_against_task(
     task : VoxelStore
         Its training part alone is pretrained on.
     out : str or Path
-        Folder of ``encoders``, and of the results of :func:`compare_variants`; finished parts are
-        kept, and the same call goes on.
+        Folder of ``encoders``, and of the runs of :func:`run_variants`; finished parts are kept,
+        and the same call goes on.
     config : RunConfig, optional
         Its stage `pretrain` pretrains the encoders (default ``preset("pretrain")``), and its
         encoder must not have weights.
@@ -93,7 +94,7 @@ def rest_against_task(
 
     Returns
     -------
-    VariantTable
+    Results
         The reference is "none".
 
     Raises
@@ -129,16 +130,17 @@ def rest_against_task(
     recipe = replace(config, pretrain=None)
     out = Path(out)
 
-    def train(name: str, variant: _Pretrained, seed: int, run: Path, resume: bool) -> None:
-        given = variant.recipe.with_seed(seed)
-        if variant.pretraining is not None:
-            encoder = out / "encoders" / name / f"seed-{seed}"
-            first, *more = (stores[kind] for kind in variant.stores)
+    def train(variant: Variant, seed: int, run: Path, resume: bool) -> None:
+        chosen: _Pretrained = variant.config
+        given = chosen.recipe.with_seed(seed)
+        if chosen.pretraining is not None:
+            encoder = out / "encoders" / variant.name / f"seed-{seed}"
+            first, *more = (stores[kind] for kind in chosen.stores)
             if not (encoder / "manifest.json").is_file():
                 scmbm = replace(
-                    variant.pretraining,
+                    chosen.pretraining,
                     seed=seed,
-                    stage=replace(variant.pretraining.stage, seed=seed),
+                    stage=replace(chosen.pretraining.stage, seed=seed),
                 )
                 train_scmbm(
                     *(first, encoder, scmbm), more=more, resume=encoder.exists(), device=device
@@ -149,11 +151,11 @@ def rest_against_task(
     def evaluate(run: Path) -> None:
         evaluate_run(run, count=derangements, bert=bert, device=device)
 
-    return compare_variants(
-        {
-            name: _Pretrained(recipe, pretraining if kinds else None, kinds)
-            for name, kinds in PRETRAINED_ON.items()
-        },
+    return run_variants(
+        [
+            Variant(name, title, _Pretrained(recipe, pretraining if kinds else None, kinds))
+            for name, (title, kinds) in PRETRAINED_ON.items()
+        ],
         out,
         seeds=seeds,
         train=train,
