@@ -44,6 +44,10 @@ class BrainRows:
     def __len__(self) -> int:
         return len(self.prefix)
 
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> BrainRows:
+        bias = None if self.bias is None else self.bias[rows]
+        return BrainRows(self.prefix[rows], bias, self.vectors[rows])
+
 
 class BrainLLMDecoder:
     """Decoder interface of :func:`run_controls` for a BrainLLM.

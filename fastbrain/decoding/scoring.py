@@ -173,13 +173,19 @@ def _continue(
 
 
 def score_matrix(
-    llm: Any, prefixes: Tensor, texts: Tensor, mask: Tensor, *, rows_at_once: int = 256
+    llm: Any,
+    prefixes: Tensor,
+    texts: Tensor,
+    mask: Tensor,
+    *,
+    prefix_mask: Tensor | None = None,
+    rows_at_once: int = 256,
 ) -> Tensor:
     """Teacher-forced mean negative log likelihood of every text given every prefix.
 
     Parameters
     ----------
-    llm, prefixes, texts, mask, rows_at_once
+    llm, prefixes, texts, mask, prefix_mask, rows_at_once
         As in :func:`score_pairs`.
 
     Returns
@@ -200,7 +206,9 @@ def score_matrix(
             )
     n, m = len(prefixes), len(texts)
     pairs = torch.cartesian_prod(torch.arange(n), torch.arange(m)).reshape(-1, 2)
-    nll = score_pairs(llm, prefixes, texts, mask, pairs, rows_at_once=rows_at_once)
+    nll = score_pairs(
+        llm, prefixes, texts, mask, pairs, prefix_mask=prefix_mask, rows_at_once=rows_at_once
+    )
     return mean_nll(nll, mask[pairs[:, 1].to(mask.device)]).reshape(n, m)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,21 @@ import numpy.typing as npt
 from .._arguments import checked
 from ..errors import InputError
 from ..stats.derangements import check_count
+from .analyses.against_controls import against_controls, cut_metric, texts_against_deranged
 from .analyses.by_subject import scores_by_subject
 from .analyses.controlled_surprise import surprise_effect
 from .analyses.linear_baseline import LinearBaseline
-from .analyses.semantic_retrieval import meaning_similarity, retrieval_scores_of
+from .analyses.semantic_retrieval import (
+    meaning_similarity,
+    retrieval_beside,
+    retrieval_scores_of,
+)
 from .analyses.surprise import SurpriseBin, by_surprise
-from .controls.conditions import DERANGED, TRUE, Conditions, block_effect, block_flip_p
-from .metrics.corpus import TextResult, text_scores
-from .metrics.diversity import Diversity, cut_to_reference_length, diversity
-from .metrics.registry import TEXT_METRICS, Rows, TextMetric
+from .controls.conditions import DERANGED, TRUE, Conditions
+from .metrics.diversity import Diversity, diversity
+from .metrics.registry import TEXT_METRICS
 from .scores import Mode, Score, with_adjusted
 
-# compared with every control, not only with deranged brains
-HEADLINES = ("bleu1", "rougeL_f", "wer", "bertscore_f")
 _BINS = 5
 _SAMPLES_A_BIN = 8
 
@@ -194,13 +195,11 @@ def evaluate_text(
     _check(conditions, said, truth, linear)
     metrics = [m for m in TEXT_METRICS if bert or not m.name.startswith("bertscore")]
     blocks, partners = conditions.blocks, conditions.partners
-    free = text_scores(said, truth, partners, metrics=metrics, blocks=blocks, seed=seed)
-    known = text_scores(
+    free = texts_against_deranged(said, conditions, metrics=metrics, seed=seed)
+    known = texts_against_deranged(
         said,
-        truth,
-        partners,
-        metrics=[replace(m, rows=_cut(m.rows)) for m in metrics if m.name != "exact_match"],
-        blocks=blocks,
+        conditions,
+        metrics=[cut_metric(m) for m in metrics if m.name != "exact_match"],
         mode="reference-length",
         seed=seed,
     )
@@ -209,15 +208,22 @@ def evaluate_text(
         *forced,
         *(result.score for result in free.values()),
         *(result.score for result in known.values()),
-        *_against_controls(conditions, free, metrics, seed),
+        *against_controls(conditions, free, metrics, seed=seed),
         *scores_by_subject([s.subject for s in samples], conditions, metrics=metrics, seed=seed),
     ]
     per_sample = {n: r.per_sample for n, r in free.items() if r.per_sample is not None}
     if bert and len(samples) > 1:
         similarity, signature = meaning_similarity(said, truth)
-        meaning, each = retrieval_scores_of(
-            "meaning", similarity, blocks, signature, partners=partners, seed=seed
-        )
+        if conditions.rewritten is None:
+            meaning, each = retrieval_scores_of(
+                "meaning", similarity, blocks, signature, partners=partners, seed=seed,
+                groups=conditions.questions,
+            )  # fmt: skip
+        else:
+            other, _ = meaning_similarity(conditions.rewritten, truth)
+            meaning, each = retrieval_beside(
+                "meaning", similarity, other, blocks, signature, seed=seed
+            )
         scores, per_sample = [*scores, *meaning], {**per_sample, **each}
     if train_texts and (effect := surprise_effect(conditions, train_texts)):
         scores.append(effect)
@@ -227,7 +233,7 @@ def evaluate_text(
         per_sample["pairwise"] = wins.mean(axis=0)
     facts = {}
     if linear is not None:
-        ridge, each = linear.scores(partners, blocks, seed=seed)
+        ridge, each = linear.scores(partners, blocks, seed=seed, groups=conditions.questions)
         scores, per_sample = [*scores, *ridge], {**per_sample, **each}
         facts["linear_baseline"] = linear.facts(per_sample, blocks, seed=seed)
     bins = min(_BINS, len(samples) // _SAMPLES_A_BIN)
@@ -261,40 +267,3 @@ def _check(
             f"evaluate_text: linear must be of the same {len(truth)} samples, got similarities of "
             f"{linear.similarity.shape}."
         )
-
-
-@cache
-def _cut(rows: Any) -> Any:
-    """Row function on texts cut to reference length; cached, so metrics still share rows."""
-
-    def cut(decoded: Sequence[str], truth: Sequence[str]) -> Rows:
-        return rows(cut_to_reference_length(decoded, truth), truth)
-
-    return cut
-
-
-def _against_controls(
-    conditions: Conditions,
-    free: dict[str, TextResult],
-    metrics: Sequence[TextMetric],
-    seed: int,
-) -> list[Score]:
-    """Compare the headline metrics with those of each control that has its own texts."""
-    headlines = [m for m in metrics if m.name in HEADLINES]
-    blocks, found = conditions.blocks, []
-    for control in conditions:
-        if control.texts is None or control.name == TRUE:
-            continue
-        other = text_scores(
-            control.texts, conditions.truth, metrics=headlines, blocks=blocks, seed=seed
-        )
-        for metric in headlines:
-            ours, theirs = free[metric.name], other[metric.name]
-            beside = replace(ours.score, chance=theirs.score.value, control=control.name, p=None)
-            if ours.per_sample is not None and theirs.per_sample is not None:
-                sign = 1 if metric.better == "higher" else -1
-                gain = sign * (ours.per_sample - theirs.per_sample)
-                p, effect = block_flip_p(gain, blocks, seed=seed), block_effect(gain, blocks)
-                beside = replace(beside, p=p, effect=effect)
-            found.append(beside)
-    return found

@@ -16,7 +16,7 @@ from ..data.store.preparation import PREPARATION, open_preparation
 from ..decoding import Sampling
 from ..evaluation.controls.run_controls import BrainDecoder
 from ..evaluation.run_store import open_store
-from ..llm4brain.controls import LLM4BrainDecoder
+from ..llm4brain.control_decoder import LLM4BrainDecoder
 from ..llm4brain.evaluate import open_model
 
 _BATCH = 32

@@ -3,7 +3,8 @@
 from ..nn.config import AdapterConfig, VideoConfig
 from .bridge import Bridge
 from .config import EncoderConfig, LLM4BrainConfig, QFormerConfig, TokenizerConfig
-from .controls import LLM4BrainDecoder, control_model, pairwise_scorer
+from .control_decoder import LLM4BrainDecoder
+from .controls import control_model, pairwise_scorer
 from .cross_validation import leave_out
 from .decode import Decoded, decode_windows, score_texts, token_saliency
 from .encoder import SCMBM, MaskedAutoencoder

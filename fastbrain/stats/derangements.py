@@ -31,7 +31,10 @@ def check_count(count: int, *, function: str) -> None:
 
 @checked
 def derangements(
-    *blocks: Sequence[object], count: int = 100, seed: int = 0
+    *blocks: Sequence[object],
+    count: int = 100,
+    seed: int = 0,
+    within: Sequence[object] | None = None,
 ) -> npt.NDArray[np.int64]:
     """Draw permutations that never pair a sample with a partner from its own block.
 
@@ -50,6 +53,9 @@ def derangements(
     count : int
         Number of permutations.
     seed : int
+    within : sequence, (N,), optional
+        Label that every partner shares, for instance the question that a sample is asked. The
+        samples of each label are permuted among themselves, by the same draws for all labels.
 
     Returns
     -------
@@ -72,6 +78,8 @@ def derangements(
         raise InputError(f"derangements: count must be >= 1, got {count}.")
     labels = _labels(blocks)  # (kinds, N)
     n = labels.shape[1]
+    if within is not None:
+        return _within(labels, within, count, seed)
     largest = [int(np.bincount(kind).max()) if n else 0 for kind in labels]
     if n < 2 or 2 * max(largest) > n:
         raise InputError(
@@ -85,6 +93,21 @@ def derangements(
     # labels cross: rotate by the largest blocks, then swap the pairs that still share a label
     widest = labels[int(np.argmax(largest))]
     return np.stack([_mended(_rotated(widest, rng), labels, rng) for _ in range(count)])
+
+
+def _within(
+    labels: npt.NDArray[np.int64], within: Sequence[object], count: int, seed: int
+) -> npt.NDArray[np.int64]:
+    n = labels.shape[1]
+    if len(within) != n:
+        raise InputError(f"derangements: within must be all {n} labels, got {len(within)}.")
+    partners = np.empty((count, n), dtype=np.int64)
+    shared = np.array([str(label) for label in within])
+    for label in np.unique(shared):
+        own = np.flatnonzero(shared == label)
+        # the same seed, so that neighbours with different labels move together where they can
+        partners[:, own] = own[derangements(*labels[:, own].tolist(), count=count, seed=seed)]
+    return partners
 
 
 def _labels(blocks: Sequence[Sequence[object]]) -> npt.NDArray[np.int64]:

@@ -28,6 +28,8 @@ class Batch:
         Position of each trial in the loader's `trial_ids`.
     places : tuple of str
         Run and volumes of each window, for messages.
+    instructions : tuple of str
+        Instruction that each text answers, "" where there is none.
     """
 
     voxels: Tensor
@@ -36,6 +38,7 @@ class Batch:
     subjects: tuple[str, ...]
     indices: Tensor
     places: tuple[str, ...] = ()
+    instructions: tuple[str, ...] = ()
 
 
 class WindowLoader:
@@ -99,6 +102,7 @@ class WindowLoader:
         self.drop_last = drop_last
         self._texts = tuple(t.text for t in trials)
         self._subjects = tuple(t.subject for t in trials)
+        self._instructions = tuple(t.instruction for t in trials)
         self._places = tuple(
             f"{t.trial_id} (run {t.run_id}, volumes {t.start}..{t.start + t.frames - 1})"
             for t in trials
@@ -183,4 +187,5 @@ class WindowLoader:
             subjects=tuple(self._subjects[i] for i in chosen),
             indices=torch.as_tensor(np.asarray(chosen, dtype=np.int64)),
             places=tuple(self._places[i] for i in chosen),
+            instructions=tuple(self._instructions[i] for i in chosen),
         )

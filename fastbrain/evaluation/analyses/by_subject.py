@@ -74,11 +74,13 @@ def _of_texts(
     if said is None or not metrics:
         return []
 
+    # rewritten texts of deranged brains are compared like those of every other control
+    partners = conditions.partners if conditions.rewritten is None else None
     scored = text_scores(
-        said, truth, conditions.partners, rows=rows, metrics=metrics, blocks=blocks, seed=seed
+        said, truth, partners, rows=rows, metrics=metrics, blocks=blocks, seed=seed
     )
     own = [replace(result.score, group=group) for result in scored.values()]
-    found = [*own]
+    found = [] if partners is None else [*own]
     for control in conditions:
         if control.texts is not None and control.name != TRUE:
             # only its value is used, so one resample is enough

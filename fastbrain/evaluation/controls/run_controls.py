@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..._arguments import checked
 from ...errors import InputError
 from ...stats.derangements import needed_pairs
-from .conditions import DERANGED, TRUE, Conditions, Control
+from .conditions import DERANGED, TRUE, Conditions, Control, same_prompts
 from .text_baselines import majority_text, nearest_training_texts, template_text
 
 
@@ -54,13 +54,17 @@ def run_controls(
     blocks: Sequence[object],
     prompts: Sequence[str] = (),
     train_texts: Sequence[str] = (),
+    train_prompts: Sequence[str] = (),
     train_brains: Any = None,
 ) -> Conditions:
     """Decode and score the true brain and every control in one pass.
 
-    Derangements need no new texts: the text of a partner's brain is compared with the truth of the
-    sample. They need the likelihoods of their (brain, text) pairs, each computed once from prefixes
-    that are read once. Texts that need no brain are generated once.
+    A control changes the brain and keeps the prompt. Derangements need the likelihoods of their
+    (brain, text) pairs, each computed once from prefixes that are read once. They need no new texts
+    where all partners have the sample's own prompt: the text of a partner's brain is compared with
+    the truth of the sample. Elsewhere that text would follow another prompt, so the brains of the
+    first derangement write again after the sample's own. Texts that need no brain are generated
+    once.
 
     Parameters
     ----------
@@ -75,10 +79,13 @@ def run_controls(
     blocks : sequence, (N,)
         Block of each sample, for instance its run: the unit of intervals and sign flips.
     prompts : sequence of str, (N,), optional
-        Text before each sample's text, for decoders that continue a story: equal texts are scored
-        once only if their prompts are equal too.
+        Text before each sample's text: its question, or the words of a story that it continues.
+        Equal texts are scored once only if their prompts are equal too.
     train_texts : sequence of str, (M,), optional
         Training texts, for the majority, template and nearest training text.
+    train_prompts : sequence of str, (M,), optional
+        Text before each training text: the three are then chosen among the training texts with the
+        sample's own prompt, if there are any.
     train_brains : optional
         Brains (M,) of the training texts, for the nearest training text.
 
@@ -97,8 +104,12 @@ def run_controls(
             f"run_controls: brains must hold {TRUE!r}, partners be (R, {n}) and blocks ({n},), got "
             f"{sorted(brains)}, {partners.shape} and {len(blocks)}."
         )
-    if prompts and len(prompts) != n:
-        raise InputError(f"run_controls: prompts must be all {n}, got {len(prompts)}.")
+    for what, given, size in (
+        ("prompts", prompts, n),
+        ("train_prompts", train_prompts, len(train_texts)),
+    ):
+        if given and len(given) != size:
+            raise InputError(f"run_controls: {what} must be all {size}, got {len(given)}.")
     # a likelihood depends on the brain and on this key
     keys = list(zip(prompts, truth, strict=True)) if prompts else list(truth)
     own = decoder.read(brains[TRUE])
@@ -107,20 +118,35 @@ def run_controls(
     true, deranged = pairs.gather(decoder.score(own, truth, pairs.index))
     found = [
         Control(TRUE, tuple(decoder.write(own)), true),
-        Control(DERANGED, None, deranged, f"{len(partners)} derangements; texts are re-indexed"),
+        _deranged(decoder, own, partners, deranged, prompts),
     ]
     for name in brains:
         if name != TRUE:
             found.append(_run(decoder, name, decoder.read(brains[name]), truth, keys))
     found += _without_brain(decoder, truth, keys)
     if train_texts:
-        found += _from_training(decoder, own, train_texts, train_brains)
+        found += _from_training(decoder, own, prompts, train_texts, train_prompts, train_brains)
     return Conditions(
         tuple(truth),
         partners,
         tuple(map(str, blocks)),
         {control.name: control for control in found},
+        tuple(prompts),
     )
+
+
+def _deranged(
+    decoder: BrainDecoder,
+    own: Any,
+    partners: npt.NDArray[np.int64],
+    nll: npt.NDArray[np.float64],
+    prompts: Sequence[str],
+) -> Control:
+    note = f"{len(partners)} derangements; texts are re-indexed"
+    if not prompts or same_prompts(prompts, partners):
+        return Control(DERANGED, None, nll, note)
+    note = f"{len(partners)} derangements; texts of the first, each after the sample's own prompt"
+    return Control(DERANGED, tuple(decoder.write(own[partners[0]])), nll, note)
 
 
 def _run(
@@ -165,15 +191,38 @@ def _without_brain(
 
 
 def _from_training(
-    decoder: BrainDecoder, own: Any, train_texts: Sequence[str], train_brains: Any
+    decoder: BrainDecoder,
+    own: Any,
+    prompts: Sequence[str],
+    train_texts: Sequence[str],
+    train_prompts: Sequence[str],
+    train_brains: Any,
 ) -> list[Control]:
     n = len(own)
-    found = [
-        Control("majority text", (majority_text(train_texts),) * n),
-        Control("template text", (template_text(train_texts),) * n),
-    ]
+    asked = tuple(prompts) if prompts and train_prompts else ("",) * n
+    of_training = tuple(train_prompts) if prompts and train_prompts else ("",) * len(train_texts)
+    features = bank = None
     if train_brains is not None:
-        bank = decoder.features(decoder.read(train_brains))
-        texts = nearest_training_texts(decoder.features(own), bank, train_texts)
-        found.append(Control("nearest training text", tuple(texts)))
-    return found
+        features, bank = decoder.features(own), decoder.features(decoder.read(train_brains))
+    texts: dict[str, list[str]] = {
+        "majority text": [""] * n, "template text": [""] * n, "nearest training text": [""] * n
+    }  # fmt: skip
+    for prompt in dict.fromkeys(asked):
+        rows = [i for i, other in enumerate(asked) if other == prompt]
+        known = [i for i, other in enumerate(of_training) if other == prompt]
+        known = known or list(range(len(train_texts)))
+        those = [train_texts[i] for i in known]
+        said = {
+            "majority text": [majority_text(those)] * len(rows),
+            "template text": [template_text(those)] * len(rows),
+        }
+        if features is not None and bank is not None:
+            said["nearest training text"] = nearest_training_texts(
+                features[rows], bank[known], those
+            )
+        for name, written in said.items():
+            for row, text in zip(rows, written, strict=True):
+                texts[name][row] = text
+    if train_brains is None:
+        del texts["nearest training text"]
+    return [Control(name, tuple(written)) for name, written in texts.items()]

@@ -50,7 +50,7 @@ class Retrieval:
     top : dict
         k to the share of queries with the right candidate among the k most similar.
     n : int
-        Number of queries, equal to the number of candidates per query.
+        Number of queries, and without groups that of candidates per query.
     """
 
     two_way: Found
@@ -67,6 +67,7 @@ def retrieval(
     count: int = 1000,
     seed: int = 0,
     partners: npt.NDArray[np.int64] | None = None,
+    groups: Sequence[object] = (),
 ) -> Retrieval:
     """Score the retrieval of each query's candidate among all N, with chance by derangements.
 
@@ -84,6 +85,9 @@ def retrieval(
     seed : int
     partners : ndarray, (R, N) int64, optional
         Derangements to use in place of `count` new ones.
+    groups : sequence, (N,), optional
+        Question of each sample: candidates are then the samples of its own group, and so are its
+        partners. A candidate of another question would be excluded by the question alone.
 
     Returns
     -------
@@ -94,15 +98,21 @@ def retrieval(
     ------
     InputError
         The matrix is not square and finite, a k is out of range, `partners` are not those
-        of N samples, or no derangement exists.
+        of N samples or leave the groups, or no derangement exists.
     """
     matrix = _checked(similarity, ks)
     n = len(matrix)
     if len(blocks) != n:
         raise InputError(f"retrieval: blocks must name all {n} samples, got {len(blocks)}.")
     if partners is None:
-        partners = derangements(blocks, count=count, seed=seed)
+        partners = derangements(blocks, within=groups or None, count=count, seed=seed)
     check_partners("retrieval", partners, n)
+    labels = np.unique([str(g) for g in groups or (0,) * n], return_inverse=True)[1]
+    if len(labels) != n or (labels[partners] != labels).any():
+        raise InputError(
+            f"retrieval: groups must be {n} and hold the partners of their samples, got "
+            f"{len(labels)}."
+        )
 
     def found(scores: npt.NDArray[np.float64]) -> Found:
         # (N, N): score of query i if candidate j were the right one
@@ -112,7 +122,12 @@ def retrieval(
         interval = bootstrap_interval(own, blocks=blocks, seed=seed)
         return Found(value, float(null.mean()), permutation_p(value, null), interval, own)
 
-    two_way, *top = map(found, _shares(*_ranks(matrix), ks))
+    shares = np.zeros((1 + len(ks), n, n))
+    for label in np.unique(labels):
+        own = np.ix_(labels == label, labels == label)
+        for share, part in zip(shares, _shares(*_ranks(matrix[own]), ks), strict=True):
+            share[own] = part
+    two_way, *top = map(found, shares)
     return Retrieval(two_way, dict(zip(ks, top, strict=True)), n)
 
 

@@ -17,9 +17,10 @@ from ... import __version__
 from ..._arguments import checked
 from ..._io import write_atomic
 from ...grid import TokenGrid
+from ..analyses.against_controls import HEADLINES
 from ..controls.conditions import DERANGED
 from ..metrics.corpus import rouge_l
-from ..protocol import HEADLINES, Evaluation
+from ..protocol import Evaluation
 from ..scores import Score
 from . import figures as pictures
 from .print_style import saved
