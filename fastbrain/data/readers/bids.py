@@ -53,7 +53,8 @@ def runs_from_bids(
 
     Hidden files and folders called ``sourcedata``, ``code`` or ``derivatives`` are ignored.
     Sidecars are interpreted by :func:`fastbrain.data.readers.sidecars.clock_of`; assumptions are
-    printed as notes.
+    printed as notes. Their fields ``instruction`` and ``prompt`` are those of every trial whose
+    events state none; ``Instructions`` of BIDS, what the person was told, is not used.
 
     Parameters
     ----------
@@ -109,10 +110,10 @@ def runs_from_bids(
         if path.name.endswith(_BOLD) and is_data(root, path)
     ]
     if not images:
-        sidecars = sum(is_data(root, path) for path in root.glob("sub-*/**/*_bold.json"))
+        count = sum(is_data(root, path) for path in root.glob("sub-*/**/*_bold.json"))
         raise CohortError(
             f"runs_from_bids: {root} must hold sub-*/[ses-*/]func/*_bold.nii[.gz], got none "
-            f"({sidecars} sidecars). Are the images downloaded, and is it the BIDS folder?"
+            f"({count} sidecars). Are the images downloaded, and is it the BIDS folder?"
         )
     images = choose(root, images, wanted, single=("task", "space"), function="runs_from_bids")
     refuse_several(root, images, function="runs_from_bids")
@@ -123,9 +124,12 @@ def runs_from_bids(
     events = [nearest_events(root, *image, allow_outside=allow_outside) for image in images]
     if need_events:
         _refuse_without_events(root, images, events)
-    clocks = [clock_of(read_sidecar(root, *i, allow_outside=allow_outside)) for i in images]
+    sidecars = [read_sidecar(root, *image, allow_outside=allow_outside) for image in images]
+    clocks = [clock_of(sidecar) for sidecar in sidecars]
     records = []
-    for (bold, tags), subject, table, clock in zip(images, labels, events, clocks, strict=True):
+    for (bold, tags), subject, table, sidecar, clock in zip(
+        images, labels, events, sidecars, clocks, strict=True
+    ):
         if not allow_outside:
             inside(root, str(bold.relative_to(root)), what=f"runs_from_bids: {bold}")
         session, run = tags.get("ses", ""), tags.get("run", "1")
@@ -143,6 +147,8 @@ def runs_from_bids(
                 start_time=clock.start_time or 0.0,
                 n_volumes=clock.n_volumes,
                 root=root,
+                instruction=sidecar.words("instruction"),
+                prompt=sidecar.words("prompt"),
                 **people.get(subject, {}),
             )
         )

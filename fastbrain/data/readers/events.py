@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..._arguments import checked
 from ...errors import CohortError
+from .columns import suggestions, unused_columns
 from .runs_table import RunRecord, inside
 from .tables import Row, given, read_tsv
 from .trial_windows import LateWindowError, WindowSpec, read_timing
@@ -74,12 +76,14 @@ def read_trials(
     ignore: tuple[str, ...] = (),
     dropped: list[str] | None = None,
     need_text: bool = True,
+    unused: Counter[str] | None = None,
 ) -> list[Trial]:
     """Read the trials of a run.
 
     Columns: ``onset`` and ``duration`` in seconds; the text from ``text``, else ``trial_type``;
     optional ``stimulus`` (else ``stim_file``), ``category`` (else ``trial_type``), ``story`` (else
-    ``passage``) and ``stim_file``, a file below ``stimuli/``.
+    ``passage``), ``stim_file``, a file below ``stimuli/``, and ``instruction`` and ``prompt`` (else
+    those of the run).
 
     Parameters
     ----------
@@ -96,6 +100,8 @@ def read_trials(
         here. Default: such a trial is an error.
     need_text : bool
         Whether a row without a text is an error; else its text is "", for decoding.
+    unused : Counter of str, optional
+        Counts the columns that are not used; :func:`.columns.tell_unused` prints them.
 
     Returns
     -------
@@ -118,8 +124,10 @@ def read_trials(
         texts = " and text or trial_type" if need_text else ""
         raise CohortError(
             f"read_trials: {run.events} must have the columns onset, duration{texts}, got "
-            f"{', '.join(columns)}."
+            f"{', '.join(columns)}.{suggestions(columns)}"
         )
+    if unused is not None:
+        unused.update(unused_columns(columns))
     trials = []
     for number, row in enumerate(rows, start=1):
         if {row.get("text"), row.get("trial_type")} & set(ignore):
@@ -173,6 +181,8 @@ def _trial(
         story=given(row, "story", label=True) or given(row, "passage", label=True),
         family=run.family,
         site=run.site,
+        instruction=given(row, "instruction", spoken=True) or run.instruction,
+        prompt=given(row, "prompt", spoken=True) or run.prompt,
     )
 
 

@@ -16,7 +16,10 @@ from ...errors import CohortError, some
 from .tables import Row, given, number_of, read_tsv, seconds_of, tsv_text
 
 _REQUIRED = ("subject", "run", "bold", "events")
-_OPTIONAL = ("session", "family", "site", "mask", "confounds", "tr", "start_time", "n_volumes")
+_OPTIONAL = (
+    "session", "family", "site", "mask", "confounds", "tr", "start_time", "n_volumes",
+    "instruction", "prompt",
+)  # fmt: skip
 _LABEL = re.compile(r"[A-Za-z0-9]+")
 _ALLOW = "If that is meant, pass allow_outside=True (--allow-outside)."
 
@@ -48,6 +51,8 @@ class RunRecord:
     n_volumes : int or None
         Number of volumes that the image must have, from the runs table or from the volume times
         listed in its sidecar.
+    instruction, prompt : str
+        Those of every trial of the run whose events state none; "" for none.
     """
 
     run_id: str
@@ -64,6 +69,8 @@ class RunRecord:
     family: str = ""
     site: str = ""
     n_volumes: int | None = None
+    instruction: str = ""
+    prompt: str = ""
 
     def __post_init__(self) -> None:
         for name in ("bold", "events", "mask", "confounds", "root"):
@@ -97,8 +104,8 @@ def read_runs_table(
     """Read a table with one run per row.
 
     Columns (tab separated): ``subject``, ``run``, ``bold``, ``events``; optional ``session``,
-    ``family``, ``site``, ``mask``, ``confounds``, ``tr``, ``start_time`` (seconds) and
-    ``n_volumes``. Empty or ``n/a`` means none.
+    ``family``, ``site``, ``mask``, ``confounds``, ``tr``, ``start_time`` (seconds), ``n_volumes``,
+    and ``instruction`` and ``prompt`` of all trials of the run. Empty or ``n/a`` means none.
 
     Parameters
     ----------
@@ -256,6 +263,8 @@ def _record(path: Path, row: Row, allow_outside: bool, need_events: bool) -> Run
         family=given(row, "family", label=True),
         site=given(row, "site", label=True),
         n_volumes=_count(row.get("n_volumes", ""), where=f"{where} n_volumes"),
+        instruction=given(row, "instruction", spoken=True),
+        prompt=given(row, "prompt", spoken=True),
     )
 
 

@@ -12,6 +12,7 @@ from ..._rules import number as is_number
 from ...errors import CohortError
 from .entities import entities
 from .runs_table import inside
+from .tables import MISSING
 from .unfetched import refuse_unfetched
 
 EVEN_S = 0.01  # largest deviation of a volume from even spacing; scanners log in steps of 2.5 ms
@@ -74,6 +75,20 @@ class Sidecar:
         if not is_number(value):
             self.refuse(name, "be a finite number", str(value), "Correct it.")
         return float(value)
+
+    def words(self, name: str) -> str:
+        """Return a field that holds a text; "" if it is absent, empty or ``n/a``.
+
+        Raises
+        ------
+        CohortError
+            The field is not a text.
+        """
+        value = self.fields.get(name, "")
+        if not isinstance(value, str):
+            self.refuse(name, "be a text", str(value), "Correct it.")
+        words = " ".join(value.split())
+        return "" if words in MISSING else words
 
     def times(self, name: str) -> list[float] | None:
         """Return a field that lists times in seconds; None if it is absent or empty.

@@ -72,6 +72,8 @@ def fixed_windows(
             frames=spec.window_trs,
             stimulus="",
             text="",
+            instruction=run.instruction,
+            prompt=run.prompt,
             guard_trs=spec.guard_trs(tr),
             family=run.family,
             site=run.site,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from ..._arrays import brain_of
 from ..._progress import track
 from ...errors import CohortError, InputError, SplitError, VolumeError
 from ...grid import TokenGrid, Triple
+from ..readers.columns import tell_unused
 from ..readers.events import Trial, read_trials
 from ..readers.masks import Mask, compute_mask, intersect_masks, read_mask, same_affine
 from ..readers.runs_table import RunRecord, check_unique
@@ -68,6 +70,7 @@ def plan_store(
         drift_basis(n, first.tr, check_high_pass(high_pass_s))
     lengths = {run.run_id: v.shape[0] for run, v in zip(runs, headers, strict=True)}
     dropped: list[str] = []
+    unused: Counter[str] = Counter()
     if trials is None:
         known = [
             trial
@@ -78,8 +81,10 @@ def plan_store(
                 n_volumes=lengths[run.run_id],
                 ignore=ignore,
                 dropped=dropped if late == "drop" else None,
+                unused=unused,
             )
         ]
+        tell_unused(unused, len(runs))
     else:
         known = list(trials)
         check_trials(known, runs, lengths, tr=first.tr, window=window)

@@ -7,6 +7,7 @@ test trials, and events need no text.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Literal
 
 from ..._arguments import checked
 from ...errors import CohortError, InputError
+from ..readers.columns import tell_unused
 from ..readers.entities import entities
 from ..readers.events import Trial, read_trials
 from ..readers.runs_table import RunRecord
@@ -64,6 +66,7 @@ def plan_like(
     headers = tuple(header_on_grid(run, like) for run in runs)
     trials: list[Trial] = []
     dropped: list[str] = []
+    unused: Counter[str] = Counter()
     for run, volumes in zip(runs, headers, strict=True):
         check_tr(run, volumes, like.tr, function="plan_like")
         try:
@@ -81,8 +84,10 @@ def plan_like(
             n_volumes=volumes.shape[0],
             ignore=ignore,
             dropped=dropped if late == "drop" else None,
+            unused=unused,
             need_text=False,
         )
+    tell_unused(unused, len(runs))
     check_texts(runs, trials)
     split = Split((), (), tuple(t.trial_id for t in trials), guard_trs=0, keys=())
     split.check(trials)
@@ -141,7 +146,8 @@ def scan_records(
     records: list[RunRecord] = []
     for i, image in enumerate(images):
         tags = entities(image)
-        clock = clock_of(read_sidecar(image.parent, image, tags))
+        sidecar = read_sidecar(image.parent, image, tags)
+        clock = clock_of(sidecar)
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", image.name.split(".nii")[0]) or "scan"
         used = {record.run_id for record in records}
         if name in used:
@@ -156,6 +162,8 @@ def scan_records(
                 events=tables[i] if tables else None,
                 tr=clock.tr if tr is None else tr,
                 start_time=clock.start_time or 0.0,
+                instruction=sidecar.words("instruction"),
+                prompt=sidecar.words("prompt"),
             )
         )
     return tuple(records)
