@@ -38,6 +38,10 @@ class BrainLLMConfig:
     steering : bool
         Whether a linear map of the window's mean is added to the language model's last hidden
         state, which makes related words likelier (not in the paper). The map starts at zero.
+    depth : int
+        Hidden layers of ``"mlp"``; the paper has two.
+    width : int, optional
+        Units of each hidden layer of ``"mlp"``. Default: `features`, as in the paper.
     """
 
     features: int
@@ -47,6 +51,8 @@ class BrainLLMConfig:
     additive_position: bool = False
     position: str = "before-prompt"
     steering: bool = False
+    depth: int = 2
+    width: int | None = None
 
     def __post_init__(self) -> None:
         require(self, "features", self.features >= 1, "be 1 or more")
@@ -54,6 +60,11 @@ class BrainLLMConfig:
         require(self, "decoder", self.decoder in DECODERS, f"be one of {DECODERS}")
         require(self, "dropout", 0.0 <= self.dropout < 1.0, "be in [0, 1)")
         require(self, "position", self.position in PLACES, f"be one of {PLACES}")
+        mlp = self.decoder == "mlp"
+        require(self, "depth", self.depth >= 1, "be 1 or more (0 is the decoder 'linear')")
+        require(self, "depth", mlp or self.depth == 2, "be left out for a decoder other than mlp")
+        require(self, "width", self.width is None or self.width >= 1, "be 1 or more")
+        require(self, "width", mlp or self.width is None, "be left out for one other than mlp")
         require(self, "steering", self.steering or self.decoder != "none", "be on without decoder")
 
     def to_dict(self) -> dict[str, Any]:

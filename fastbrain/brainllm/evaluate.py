@@ -13,6 +13,7 @@ from ..data import VoxelStore
 from ..decoding import Sampling
 from ..errors import CheckpointError, InputError
 from ..evaluation.analyses.linear_baseline import fit_linear_baseline
+from ..evaluation.analyses.partners import kept_apart, partners_across_runs
 from ..evaluation.controls.conditions import TRUE
 from ..evaluation.controls.noise import Noise, noise_store
 from ..evaluation.controls.run_controls import run_controls
@@ -22,7 +23,6 @@ from ..evaluation.report.outputs import check_outputs, run_parts, write_outputs
 from ..evaluation.report.run_facts import read_config, run_facts
 from ..evaluation.run_store import open_store, scored_windows
 from ..evaluation.threads import one_thread
-from ..stats.derangements import derangements
 from .controls import BrainLLMDecoder
 from .methods import recipe_of
 from .saving import KIND, SavedBrainLLM, load_brainllm
@@ -148,26 +148,27 @@ def evaluate_brainllm_run(
     )
     trials = [data.by_id[t] for t in ids]
     groupings = groupings_of(trials, participants, by)
-    apart = ["run_id", "story"] if all(t.story for t in trials) else ["run_id"]
-    kinds = [[getattr(t, name) for t in trials] for name in apart]
+    apart = kept_apart(trials)
+    prompts = saved.card.texts_before(trials)
     brains = {TRUE: saved.windows(data, ids)}
     for kind in get_args(Noise):
         own = ids[:1] if kind == "zero brain" else ids
         view: Any = noise_store(data, kind, seed=seed)
         brains[kind] = saved.windows(view, own)
-    prompts = [t.instruction for t in trials]
     if any(prompts):
         # one brain for each prompt
         brains["zero brain"] = brains["zero brain"].expand(len(ids), -1, -1)
-    train_texts = [data.by_id[t].text for t in data.split.train]
+    train = [data.by_id[t] for t in data.split.train]
+    train_texts = [t.text for t in train]
     found = run_controls(
         brainllm_decoder(saved, prompts, sampling),
         brains,
         [t.text for t in trials],
-        derangements(*kinds, count=count, seed=seed),
-        blocks=kinds[0],
+        partners_across_runs(trials, apart, same=prompts, count=count, seed=seed),
+        blocks=[t.run_id for t in trials],
         prompts=prompts if any(prompts) else (),
         train_texts=train_texts,
+        train_prompts=saved.card.texts_before(train) if saved.card.before == "instruction" else (),
         train_brains=None if any(prompts) else saved.windows(data, data.split.train),
     )
     said = found[TRUE].texts
@@ -181,7 +182,8 @@ def evaluate_brainllm_run(
         samples, found, seed=seed, bert=bert, linear=linear, train_texts=train_texts
     )
     facts = {
-        "partners_exclude": apart,
+        "partners_exclude": list(apart),
+        "prompt": {"before": saved.card.before, "length": saved.card.prompt_length},
         "ci_unit": "run_id",
         "sampling": asdict(sampling or Sampling()),
         "held": held,

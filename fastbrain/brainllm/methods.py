@@ -42,6 +42,10 @@ def recipe_of(
             f"A network ({sizes.decoder.replace('_', ' ')}) turned each volume of a window into "
             f"one embedding for the frozen language model, {place} the prompt."
         )
+    if saved.card.before == "prompt" and saved.card.prompt_length != 0:
+        length = saved.card.prompt_length
+        words = "" if length is None else f" (its last {length} words)"
+        found.append(f"The text continued the text that preceded it{words}.")
     if sizes.steering:
         found.append(
             "A linear map of the mean of the window was added to the last hidden state of the "

@@ -7,7 +7,7 @@ so a saved model contains or names all of these, with a digest of every file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ from .._rules import count, flag, list_of, none_or, number, record_of, text
 from .._runfiles import read_record
 from ..data import PCA, FitScope, StoreRows, VoxelStore
 from ..errors import CheckpointError, CohortError
-from ..lm.kept_llm import LLMRecord, llm_place
+from ..lm.kept_llm import llm_place
 from ..lm.loading import llm_fingerprint, load_llm, model_digest
 from ..nn.config_io import from_dict
 from ..nn.saved_folder import load_tensors, read_whole
 from ..nn.state_dict import load_strict
+from .card import BrainLLMCard as BrainLLMCard
 from .config import BrainLLMConfig
 from .model import BrainLLM
 
@@ -36,47 +37,6 @@ _SCOPE = {"name": text, "fitted_on": list_of(text), "unlabelled": flag}
 _FITTED = {"total_variance": number, "constant": count, "scope": record_of(_SCOPE)}
 _FEATURES = none_or(record_of(_FITTED))
 _ARRAYS = ("components", "variance", "mean", "inv_std")
-
-
-@dataclass(frozen=True)
-class BrainLLMCard:
-    """Metadata needed to use a BrainLLM; saved with the weights.
-
-    Parameters
-    ----------
-    llm : str
-        Name or folder of the frozen language model, which is not part of the saved model.
-    tr : float
-        Seconds between volumes of the training data.
-    split : dict
-        Trial ids of ``"train"``, ``"val"`` and ``"test"``.
-    store : str
-        Fingerprint of the voxel store, which identifies its mask, voxel order and atlas.
-    lags : tuple of int
-        Lags in volumes from the text to the volumes of its window; empty if the store defines the
-        windows.
-    whiten : bool
-        Whether components are divided by their standard deviation.
-    max_prompt_tokens, max_text_tokens : int
-    end : bool
-        Whether texts ended with an end token in training.
-    preprocessing : dict
-        JSON values such as units, high-pass and region.
-    language : LLMRecord, optional
-        Digests of the language model's files; its copy, if any, is next to the model's folder.
-    """
-
-    llm: str
-    tr: float
-    split: dict[str, list[str]] = field(default_factory=dict)
-    store: str = ""
-    lags: tuple[int, ...] = ()
-    whiten: bool = True
-    max_prompt_tokens: int = 64
-    max_text_tokens: int = 64
-    end: bool = True
-    preprocessing: dict[str, Any] = field(default_factory=dict)
-    language: LLMRecord | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,21 +25,42 @@ class Config(TrainOptions):
     """Options of ``fastbrain train brainllm``."""
 
     preset: Literal["paper", "published-code", "fastbrain"] | None = None
-    """Settings of the training stages; default: as configured (fastbrain)."""
+    """Settings of the training stages, and with paper 1000 components; default: as configured
+    (fastbrain)."""
     features: int | None = None
     """Number of principal components of a volume; default: as configured (100)."""
+    prompt_length: int | None = None
+    """Words of each trial's prompt that precede its text, the last ones; 0: none; default: as
+    configured (all)."""
+    decoder: Literal["mlp", "linear", "rnn", "big_mlp", "multi_mlp", "none"] | None = None
+    """Network from components to the language model; default: as configured (mlp)."""
+    depth: int | None = None
+    """Hidden layers of the mlp; default: as configured (2, as in the paper)."""
+    width: int | None = None
+    """Units of each hidden layer of the mlp; default: as configured (the number of components)."""
 
 
 def run(config: Config) -> None:
     """Assemble the configuration, then train."""
     from ..brainllm.training import brainllm_preset
-    from ..brainllm.training.pipeline import BrainLLMRunConfig, audit_brainllm, train_brainllm_run
+    from ..brainllm.training.pipeline import train_brainllm_run
+    from ..brainllm.training.presets import PAPER_FEATURES
+    from ..brainllm.training.run_config import (
+        BrainLLMRunConfig,
+        audit_brainllm,
+        described,
+        plan_brainllm,
+        share_of_store,
+    )
     from ..training.trackers import check_trackers
 
     whole = BrainLLMRunConfig.from_dict(read_json(config.config) if config.config else {})
     if config.preset is not None:
         whole = replace(whole, training=brainllm_preset(config.preset))
-    whole = replace(whole, **given(config, "features", "llm"))
+    if config.preset == "paper":
+        whole = replace(whole, features=PAPER_FEATURES)
+    names = ("features", "llm", "prompt_length", "decoder", "depth", "width")
+    whole = replace(whole, **given(config, *names))
     if config.print_config:
         print_configuration(whole)
         return
@@ -48,6 +69,10 @@ def run(config: Config) -> None:
     describe_trials(store, f"{store.window_spec.window_trs} volumes a window")
     print(f"scored later {len(store.split.test)}")
     if config.dry_run:
+        store = share_of_store(store, whole)
+        plan = plan_brainllm(store, whole)
+        print(f"prompt       {plan.sentence(whole.prompt_length)}")
+        print(f"model        {described(store, whole)}")
         report_dry_run(audit_brainllm(store, whole).check(allow=config.allow_leak))
         return
     train_brainllm_run(store, config.out, whole, **config.how())

@@ -43,6 +43,8 @@ class DecodedWindow:
         response that begins with the window.
     text : str
         Free-running text; "" if the window is held.
+    prompt : str
+        Text before it: the question that the model was asked, or the text to continue.
     held : str
         Why the window is not decoded: the statistics in which it leaves the training windows.
     margin_no_brain, margin_permuted : float or None
@@ -60,6 +62,7 @@ class DecodedWindow:
     subject: str
     onset: float
     text: str
+    prompt: str = ""
     held: str = ""
     margin_no_brain: float | None = None
     chance_no_brain: float | None = None
@@ -137,6 +140,7 @@ def decode(
         Preprocessed scans (NIfTI) to decode.
     events : path or sequence of path, optional
         Events table of each scan, with columns ``onset`` and ``duration``; texts are not needed.
+        A column ``instruction`` has the question of each window, ``prompt`` the text to continue.
     every : int, optional
         In place of events: volumes from one window to the next. Default: the length of a window.
     store : str or Path, optional
@@ -207,7 +211,7 @@ def decode(
             ids = given.split.part(chosen) if chosen else tuple(t.trial_id for t in given.trials)
         windows = _decode(reader, given, ids, confidence=confidence, seed=seed)
     facts = {"run": str(run), "store_fingerprint": reader.manifest["store_fingerprint"], **source}
-    return Decoding(windows, facts | {"seed": seed, "free_running": True})
+    return Decoding(windows, facts | reader.facts | {"seed": seed, "free_running": True})
 
 
 def _paths(value: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
@@ -250,7 +254,8 @@ def _decode(
                 found[i] |= {name: _number(column[row]) for name, column in columns.items()}
     trials = [store.by_id[i] for i in ids]
     return tuple(
-        DecodedWindow(t.trial_id, t.run_id, t.subject, t.onset, **found[t.trial_id]) for t in trials
+        DecodedWindow(t.trial_id, t.run_id, t.subject, t.onset, prompt=prompt, **found[t.trial_id])
+        for t, prompt in zip(trials, reader.before(trials), strict=True)
     )
 
 

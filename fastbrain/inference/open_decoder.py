@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from .._runfiles import read_manifest
 from ..brainllm.evaluate import brainllm_decoder, is_brainllm_run, refuse_unknown_subject
 from ..brainllm.saving import load_brainllm
 from ..data import VoxelStore, WindowLoader
+from ..data.readers.events import Trial
 from ..data.store.preparation import PREPARATION, open_preparation
 from ..decoding import Sampling
 from ..evaluation.controls.run_controls import BrainDecoder
 from ..evaluation.run_store import open_store
 from ..llm4brain.control_decoder import LLM4BrainDecoder
 from ..llm4brain.evaluate import open_model
+from ..llm4brain.questions import questions_of
 
 _BATCH = 32
 
@@ -34,12 +37,18 @@ class RunDecoder:
         Preparation of the training windows: grid, filter, statistics and limits.
     bind : callable
         Maps a store and trial ids to the decoder and the brains of these trials in its format.
+    before : callable
+        Maps trials to the text that each one's decoded text answers or continues.
+    facts : dict
+        Further settings of the run, as JSON values.
     """
 
     run: Path
     manifest: dict[str, Any]
     like: VoxelStore
     bind: Callable[[VoxelStore, Sequence[str]], tuple[BrainDecoder, Any]]
+    before: Callable[[Sequence[Trial]], Sequence[str]]
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def preparation_for(run: str | Path, store: str | Path | None = None) -> VoxelStore:
@@ -89,17 +98,20 @@ def open_decoder(
     like = preparation_for(run) if like is None else like
     if not is_brainllm_run(run):
         model = open_model(run, like=like, device=device, unknown_subject=unknown_subject)
-        decoder = LLM4BrainDecoder(model, sampling=sampling)
+        asked = partial(questions_of, model)
 
         def bind(given: VoxelStore, ids: Sequence[str]) -> tuple[BrainDecoder, Any]:
+            questions = asked([given.by_id[t] for t in ids])
+            decoder = LLM4BrainDecoder(model, prompts=questions, sampling=sampling)
             return decoder, WindowLoader(given, ids, batch_size=_BATCH, shuffle=False)
 
-        return RunDecoder(Path(run), manifest, like, bind)
+        return RunDecoder(Path(run), manifest, like, bind, asked)
     refuse_unknown_subject("decode", unknown_subject)
     saved = load_brainllm(Path(run) / "model", device=device)
 
     def bind_texts(given: VoxelStore, ids: Sequence[str]) -> tuple[BrainDecoder, Any]:
-        prompts = [given.by_id[t].instruction for t in ids]
+        prompts = saved.card.texts_before([given.by_id[t] for t in ids])
         return brainllm_decoder(saved, prompts, sampling), saved.windows(given, ids)
 
-    return RunDecoder(Path(run), manifest, like, bind_texts)
+    facts = {"prompt": {"before": saved.card.before, "length": saved.card.prompt_length}}
+    return RunDecoder(Path(run), manifest, like, bind_texts, saved.card.texts_before, facts)

@@ -12,7 +12,7 @@ from typing import Any
 from .._arguments import checked
 from ..errors import CheckpointError, ConfigError, InputError
 from ..nn.config_io import suggest
-from .sources import find_model, load_tokenizer, load_weights_of
+from .sources import ModelSource, find_model, load_tokenizer, load_weights_of
 from .sources import quiet as quiet
 
 _log = logging.getLogger("fastbrain")
@@ -179,3 +179,12 @@ def model_digest(model: Any) -> str:
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigError(f"load_llm: {name} must not be '{value}'.{suggest(value, allowed)}")
+
+
+def embedding_width(source: ModelSource) -> int:
+    """Return the width of a language model's word embeddings, from its configuration alone."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False).get_text_config()
+    # OPT projects its embeddings to another width
+    return int(getattr(config, "word_embed_proj_dim", None) or config.hidden_size)

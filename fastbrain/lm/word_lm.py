@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _VERSION = 2
+SMALL_DIM = 64  # width of the language model
 _SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 
@@ -32,7 +33,7 @@ def small_llm(
     corpus: Sequence[str],
     *,
     cache_dir: str | Path | None = None,
-    dim: int = 64,
+    dim: int = SMALL_DIM,
     depth: int = 2,
     heads: int = 4,
     steps: int = 300,

@@ -48,10 +48,13 @@ class WarmUp(_Reading):
         """Compute the loss of a batch."""
         ids, mask = self.prompt(batch) if self.config.target == "prompt" else self.text(batch)
         words = self.model.llm.get_input_embeddings()(ids).float()
-        # the mean excludes padding
-        mean = (words * mask[..., None]).sum(dim=1) / mask.sum(dim=1)[:, None]
+        # the mean excludes padding, and samples without a prompt have no target
+        some = mask.any(dim=1)
+        mean = (words * mask[..., None]).sum(dim=1)[some] / mask.sum(dim=1)[some, None]
         found = self.model.words(batch.windows)
-        return {"loss": F.mse_loss(found, mean[:, None].expand_as(found))}
+        if not some.any():
+            return {"loss": 0.0 * found.sum()}
+        return {"loss": F.mse_loss(found[some], mean[:, None].expand_as(found[some]))}
 
 
 class PromptTuning(_Reading):

@@ -122,3 +122,4 @@ _PRESETS = {
     ),
 }
 BRAINLLM_PRESETS = tuple(_PRESETS)
+PAPER_FEATURES = 1000  # principal components of a volume in the paper

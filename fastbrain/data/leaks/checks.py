@@ -57,8 +57,8 @@ class AuditRecord:
         Origin of the scan; windows are compared within a `run_id`.
     story, stimulus, category, text : str
         The stimulus, and the text to decode.
-    prompt : str
-        Prompt of this sample only.
+    prompt, instruction : str
+        Prompt of this sample only, and the instruction that its text answers.
     start, frames : int
         First volume and number of volumes of the window in its run.
     scans : tuple of str
@@ -81,6 +81,12 @@ class AuditRecord:
     start: int = 0
     frames: int = 0
     scans: tuple[str, ...] = ()
+    instruction: str = ""
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Every text that the model is given before the text of the sample."""
+        return tuple(text for text in (self.instruction, self.prompt) if text)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import get_args
 from ..._arguments import checked
 from ...errors import SplitError, some
 from ..readers.events import Trial
+from ..readers.prompts import last_words
 from ..splits.split import PARTS, Key, Split
 from ..store.inputs import refuse_without_texts
 from ..store.store import VoxelStore
@@ -26,6 +27,7 @@ def audit_trials(
     fits: Iterable[FitScope] = (),
     prompts: Sequence[str] = (),
     adapt: Iterable[str] = (),
+    prompt_length: int | None = None,
 ) -> Audit:
     """Audit a split of trials.
 
@@ -39,6 +41,8 @@ def audit_trials(
         As in :func:`audit_records`.
     adapt : iterable of str
         Trials of the test part that are used without their texts and never scored.
+    prompt_length : int, optional
+        Number of words of each trial's prompt that a model is given, the last ones. Default: all.
 
     Returns
     -------
@@ -70,7 +74,8 @@ def audit_trials(
             )
         for i in ids:
             role: AuditPart = "adapt" if part == "test" and i in unlabelled else part
-            records.append(_record(known[i], role, tuple((scans or {}).get(i, ()))))
+            digests = tuple((scans or {}).get(i, ()))
+            records.append(_record(known[i], role, digests, prompt_length))
     return audit_records(
         records,
         fits=fits,
@@ -90,6 +95,7 @@ def audit_store(
     fits: Iterable[FitScope] = (),
     prompts: Sequence[str] = (),
     adapt: Iterable[str] = (),
+    prompt_length: int | None = None,
 ) -> Audit:
     """Audit the split of a store, or another split of its trials; reads few of the voxels.
 
@@ -99,7 +105,7 @@ def audit_store(
         Its voxel mean and standard deviation are audited as one of the fits.
     split : Split, optional
         Default: the split of the store.
-    fits, prompts, adapt
+    fits, prompts, adapt, prompt_length
         As in :func:`audit_trials`.
 
     Returns
@@ -114,11 +120,19 @@ def audit_store(
         fits=(statistics_scope(store), *fits),
         prompts=prompts,
         adapt=adapt,
+        prompt_length=prompt_length,
     )
 
 
-def _record(trial: Trial, part: AuditPart, scans: tuple[str, ...]) -> AuditRecord:
+def _record(
+    trial: Trial, part: AuditPart, scans: tuple[str, ...], prompt_length: int | None
+) -> AuditRecord:
     fields = {name: getattr(trial, name) for name in ("start", "frames", "text", *get_args(Key))}
     return AuditRecord(
-        record_id=trial.trial_id, part=part, scans=scans, prompt=trial.instruction, **fields
+        record_id=trial.trial_id,
+        part=part,
+        scans=scans,
+        prompt=last_words(trial.prompt, prompt_length),
+        instruction=trial.instruction,
+        **fields,
     )
