@@ -104,7 +104,7 @@ def test_it_decodes_and_is_scored(root, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"features": 500}, "k must be in [1, rank]"),
+        ({"features": 500}, "features must be at most 71 for 72 training volumes"),
         ({"features": 8, "atlas": "x.nii"}, "regions"),
         ({"feature": 8}, "feature"),
     ],

@@ -180,8 +180,8 @@ def plan_brainllm(store: VoxelStore, config: BrainLLMRunConfig) -> BrainLLMPlan:
     if config.features > most:
         raise ConfigError(
             f"train_brainllm_run: features must be at most {most} for {volumes:,} training volumes "
-            f"of {voxels:,} voxels, got {config.features}. Train with --features {most} or fewer "
-            "after the other options."
+            f"of {voxels:,} voxels, got {config.features}. Add --features {most} (or fewer) to the "
+            "command."
         )
     return BrainLLMPlan(rows, region, before)
 
