@@ -45,7 +45,7 @@ class BrainLLMRunConfig:
         As in :class:`fastbrain.brainllm.BrainLLMConfig`.
     prompt_length : int or None
         Number of words of each trial's prompt that precede its text, the last ones; 0 for none,
-        None for all. The paper counts volumes, whose words the prompts of a store already hold.
+        None for all. The paper counts volumes; the words of these are in the prompts of a store.
     llm : str or None
         Name or folder of a causal language model. None trains a small one on the training texts.
     training_share : float

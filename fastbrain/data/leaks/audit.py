@@ -294,5 +294,5 @@ def _unchecked(
     records: Sequence[AuditRecord], prompts: Sequence[str], fits: Sequence[FitScope]
 ) -> tuple[str, ...]:
     given = {kind: any(getattr(r, name) for r in records) for kind, name in _NEEDS.items()}
-    given |= {"prompt": bool(prompts) or any(r.told for r in records), "fit": bool(fits)}
+    given |= {"prompt": bool(prompts) or any(r.texts_before for r in records), "fit": bool(fits)}
     return tuple(kind for kind in KINDS if not given.get(kind, True))

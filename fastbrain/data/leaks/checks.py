@@ -84,7 +84,7 @@ class AuditRecord:
     instruction: str = ""
 
     @property
-    def told(self) -> tuple[str, ...]:
+    def texts_before(self) -> tuple[str, ...]:
         """Every text that the model is given before the text of the sample."""
         return tuple(text for text in (self.instruction, self.prompt) if text)
 

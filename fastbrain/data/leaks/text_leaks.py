@@ -49,8 +49,8 @@ def telling_prompts(records: Sequence[AuditRecord], shared: Sequence[str]) -> li
     prompts: dict[tuple[str, str], dict[str, list[str]]] = {}
     answers: dict[tuple[str, str], set[str]] = {}
     for record in records:
-        for told in record.told:
-            key = (told, record.story)
+        for given in record.texts_before:
+            key = (given, record.story)
             prompts.setdefault(key, {}).setdefault(record.part, []).append(record.record_id)
             answers.setdefault(key, set()).add(record.text)
     for prompt in shared:

@@ -53,8 +53,8 @@ def runs_from_bids(
 
     Hidden files and folders called ``sourcedata``, ``code`` or ``derivatives`` are ignored.
     Sidecars are interpreted by :func:`fastbrain.data.readers.sidecars.clock_of`; assumptions are
-    printed as notes. Their fields ``instruction`` and ``prompt`` are those of every trial whose
-    events state none; ``Instructions`` of BIDS, what the person was told, is not used.
+    printed as notes. Their fields ``instruction`` and ``prompt`` are those of every trial for which
+    the events state none; ``Instructions`` of BIDS, which the person was given, is not used.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ class RunRecord:
         Number of volumes that the image must have, from the runs table or from the volume times
         listed in its sidecar.
     instruction, prompt : str
-        Those of every trial of the run whose events state none; "" for none.
+        Those of every trial for which the events state none; "" for none.
     """
 
     run_id: str
