@@ -7,6 +7,9 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ..controls.conditions import DERANGED, TRUE, Conditions, block_effect, block_flip_p
 from ..metrics.corpus import TextResult, text_scores
 from ..metrics.diversity import cut_to_reference_length
@@ -22,6 +25,7 @@ def texts_against_deranged(
     conditions: Conditions,
     *,
     metrics: Sequence[TextMetric],
+    rows: npt.NDArray[np.int64] | None = None,
     mode: Mode = "free-running",
     seed: int = 0,
 ) -> dict[str, TextResult]:
@@ -34,18 +38,17 @@ def texts_against_deranged(
         If the texts of deranged brains were written again after each sample's own prompt, chance is
         their score and p is from sign flips of blocks; else both are from all derangements.
     metrics : sequence of TextMetric
-    mode, seed
+    rows, mode, seed
         As in :func:`fastbrain.evaluation.text_scores`.
     """
+    how: dict[str, Any] = {"rows": rows, "metrics": metrics, "mode": mode, "seed": seed}
+    how["blocks"] = conditions.blocks
     truth, blocks = conditions.truth, conditions.blocks
     if conditions.rewritten is None:
-        return text_scores(
-            said, truth, conditions.partners, metrics=metrics, blocks=blocks, mode=mode, seed=seed
-        )
-    own, other = (
-        text_scores(texts, truth, metrics=metrics, blocks=blocks, mode=mode, seed=seed)
-        for texts in (said, conditions.rewritten)
-    )
+        return text_scores(said, truth, conditions.partners, **how)
+    own, other = (text_scores(texts, truth, **how) for texts in (said, conditions.rewritten))
+    if rows is not None:
+        blocks = tuple(blocks[i] for i in rows)
     return {
         metric.name: replace(
             own[metric.name],

@@ -13,9 +13,9 @@ from ...data.readers.events import Trial
 from ...errors import InputError
 from ...stats.inference import permutation_p
 from ..controls.conditions import DERANGED, TRUE, Conditions, pairwise_score
-from ..metrics.corpus import text_scores
 from ..metrics.registry import TEXT_METRICS
 from ..scores import Score
+from .against_controls import texts_against_deranged
 
 METRICS = ("pairwise", "bleu1", "rougeL_f")
 _PERMUTATIONS = 10_000
@@ -106,10 +106,7 @@ def scores_by_group(conditions: Conditions, grouping: Grouping, *, seed: int = 0
             score = pairwise_score(true[rows], deranged[:, rows], blocks=own, seed=seed)
             found.append(replace(score, group=group))
         if said is not None:
-            scored = text_scores(
-                said, conditions.truth, conditions.partners, rows=rows, metrics=metrics,
-                blocks=blocks, seed=seed,
-            )  # fmt: skip
+            scored = texts_against_deranged(said, conditions, rows=rows, metrics=metrics, seed=seed)
             found += [replace(result.score, group=group) for result in scored.values()]
     return found
 

@@ -56,6 +56,16 @@ def _controls(evaluation: Evaluation) -> list[str]:
         f"the same decoder for {len(conditions.partners)} derangements, in which each text is "
         f"paired with {paired}."
     ]
+    if conditions.questions:
+        found.append(
+            "Texts answer different questions: every control was asked the question of the sample, "
+            "partners shared it, and retrieval was among the texts of the same question."
+        )
+    if conditions.rewritten is not None:
+        found.append(
+            "Each text follows a text of its own: for text scores, the brains of the first "
+            "derangement were decoded again after the sample's own."
+        )
     if others:
         found.append(f"Further controls were {'; '.join(others)}.")
     return found
