@@ -279,17 +279,9 @@ def _count(text: str, *, where: str) -> int | None:
 
 
 def inside(root: Path, name: str, *, what: str, remedy: str = _ALLOW) -> Path:
-    """Return the path of a file, after checking that it lies below `root` with links resolved.
+    """Return ``root/name``, after checking that it lies below `root` with links resolved.
 
-    Parameters
-    ----------
-    root : Path
-    name : str
-        Relative to `root`.
-    what : str
-        Calling function and file, for messages.
-    remedy : str
-        Remedy, for messages.
+    `what` (calling function and file) and `remedy` are words of the message.
 
     Raises
     ------
