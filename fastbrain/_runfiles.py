@@ -139,12 +139,24 @@ def read_record(
 
 
 def read_manifest(run: str | Path, *, function: str) -> dict[str, Any]:
-    """Read ``manifest.json`` of a finished run of ``fastbrain train`` or ``fastbrain adapt``.
+    """Read ``manifest.json`` of a finished run of LLM4Brain or BrainLLM.
 
     Raises
     ------
     CheckpointError
         `run` is no folder or a voxel store, training is not finished, or the file is damaged.
+    """
+    path = manifest_path(run, function=function)
+    return read_record(path, _MANIFEST, optional=_MANIFEST_MORE, function=function)
+
+
+def manifest_path(run: str | Path, *, function: str) -> Path:
+    """Return the path of ``manifest.json`` in a run folder.
+
+    Raises
+    ------
+    CheckpointError
+        `run` is no folder or a voxel store, or training is not finished.
     """
     path = Path(run) / "manifest.json"
     if not Path(run).is_dir():
@@ -162,7 +174,7 @@ def read_manifest(run: str | Path, *, function: str) -> dict[str, Any]:
             f"{function}: {path} must exist. Is training finished? fastbrain train --resume goes "
             "on."
         )
-    return read_record(path, _MANIFEST, optional=_MANIFEST_MORE, function=function)
+    return path
 
 
 def read_metrics(path: str | Path, *, function: str) -> dict[str, Any]:

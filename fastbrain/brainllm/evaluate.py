@@ -28,14 +28,6 @@ from .methods import recipe_of
 from .saving import KIND, SavedBrainLLM, load_brainllm
 
 
-def is_brainllm_run(run: str | Path) -> bool:
-    """Return whether a run folder was written by ``fastbrain train brainllm``."""
-    try:
-        return read_manifest(run, function="open_run").get("kind") == KIND
-    except CheckpointError:
-        return False
-
-
 @checked
 def open_brainllm_run(
     run: str | Path, *, store: str | Path | None = None, device: str = "cpu"

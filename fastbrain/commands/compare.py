@@ -1,10 +1,14 @@
 """Put evaluated runs side by side, with paired tests on the samples they share.
 
 fastbrain compare runs/first runs/second --out comparison.json
+
+Runs of LLM4Brain and of BrainLLM on one store share their test windows; runs of vq-lm are compared
+on the test people they share.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +18,8 @@ import tyro
 from .._environment import check_file
 from .._io import write_json
 from .._progress import say
+from .._runfiles import read_metrics
+from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..evaluation import Comparison
@@ -34,15 +40,37 @@ class Config:
 def run(config: Config) -> None:
     """Compare the runs and print the table."""
     from ..evaluation import compare_runs
+    from ..vqlm.compare import compare_vqlm
 
     if config.out is not None:
         check_file(config.out, function="compare")
-    found = compare_runs(config.runs, seed=config.seed)
+    compare = compare_vqlm if _of_people(config.runs) else compare_runs
+    found = compare(config.runs, seed=config.seed)
     print(comparison_table(found))
     for note in found.notes:
         say(f"note: {note}")
     if config.out is not None:
         write_json(config.out, found.to_json())
+
+
+def _of_people(runs: Sequence[Path]) -> bool:
+    """Whether the runs predict values of people (vq-lm); raise if only some of them do."""
+    found = {}
+    for run in runs:
+        path = run / "metrics.json"
+        if not path.is_file():
+            raise InputError(
+                f"compare: {run} must be evaluated, got no metrics.json. Run fastbrain evaluate."
+            )
+        kind = str(read_metrics(path, function="compare").get("kind", ""))
+        found[run] = kind.startswith("vq-lm")
+    if len(set(found.values())) > 1:
+        people = ", ".join(str(run) for run, known in found.items() if known)
+        raise InputError(
+            f"compare: runs must all decode text or all be of vq-lm, got {people} of vq-lm beside "
+            "runs that decode text: they share no samples and no metric."
+        )
+    return any(found.values())
 
 
 def comparison_table(found: Comparison) -> str:

@@ -3,22 +3,32 @@
 fastbrain decode runs/demo/run --out decoded.tsv
 fastbrain decode runs/demo/run --bold bold.nii.gz --events events.tsv --out decoded.json
 
+fastbrain decode runs/codes --study new-people --out ages.tsv
+
 New scans are prepared by the settings of the run. A window that is far from all training windows is
 held: it has a reason in place of a text.
+
+A run of vq-lm predicts its target, for example age, for each person of a study.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from .._environment import check_file
 from .._io import write_atomic, write_json
 from .._progress import say
+from ..errors import InputError
+from ._kinds import refuse_options
 from ._sampling import SamplingOptions
+
+if TYPE_CHECKING:
+    from ..inference import Decoding
+    from ..vqlm.predict import PeoplePrediction
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,8 @@ class Config(SamplingOptions):
     store: Path | None = None
     """Another store (see prepare --like), or the current folder of the run's own; default: the
     run's own, at its recorded path or the same path relative to the run."""
+    study: Path | None = None
+    """For a run of vq-lm: folder of the study with the people to predict."""
     part: Literal["train", "val", "test"] | None = None
     """Part of the split to decode; default: test for the run's own store, else all trials."""
     out: Path | None = None
@@ -55,11 +67,37 @@ class Config(SamplingOptions):
 
 
 def run(config: Config) -> None:
-    """Decode the windows and write the texts."""
-    from ..inference import decode
+    """Decode the windows, or predict the people of a study, and write the results."""
+    from .._run_kind import run_kind
 
     if config.out is not None:
         check_file(config.out, function="decode")
+    kind = run_kind(config.run, function="decode")
+    if kind == "vq-lm":
+        _people(config)
+        return
+    refuse_options(config, ["study"], function="decode", kind=kind)
+    _windows(config)
+
+
+def _people(config: Config) -> None:
+    from ..data import read_resting
+    from ..vqlm.predict import predict_people
+
+    names = [f.name for f in fields(Config) if f.name not in ("run", "study", "out", "seed")]
+    refuse_options(config, names, function="decode", kind="vq-lm")
+    if config.study is None:
+        raise InputError(
+            "decode: a run of vq-lm must get people to predict, got none. Name the folder of a "
+            "study: --study STUDY."
+        )
+    found = predict_people(config.run, read_resting(config.study))
+    _write(config.out, found, f"{len(found.people)} people")
+
+
+def _windows(config: Config) -> None:
+    from ..inference import decode
+
     found = decode(
         config.run,
         config.bold,
@@ -76,12 +114,16 @@ def run(config: Config) -> None:
         device=config.device,
         seed=config.seed,
     )
-    if config.out is None:
+    decoded = len(found.windows) - len(found.held)
+    _write(config.out, found, f"{decoded} texts of {len(found.windows)} windows")
+
+
+def _write(out: Path | None, found: Decoding | PeoplePrediction, what: str) -> None:
+    if out is None:
         print(found.to_tsv(), end="")
         return
-    if config.out.suffix == ".json":
-        write_json(config.out, found.to_json())
+    if out.suffix == ".json":
+        write_json(out, found.to_json())
     else:
-        write_atomic(config.out, found.to_tsv())
-    decoded = len(found.windows) - len(found.held)
-    say(f"{decoded} texts of {len(found.windows)} windows written to {config.out}")
+        write_atomic(out, found.to_tsv())
+    say(f"{what} written to {out}")

@@ -1,11 +1,13 @@
 """Score a trained model beside its controls and write the report.
 
 fastbrain evaluate runs/first --derangements 1000
+
+A run of vq-lm is scored on its test people, beside baselines without codes or language model.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +15,7 @@ from typing import Annotated, Literal
 import tyro
 
 from .._progress import say
+from ._kinds import refuse_options
 from ._sampling import SamplingOptions
 
 
@@ -28,6 +31,8 @@ class Config(SamplingOptions):
     """Whether to compute BERTScore."""
     store: Path | None = None
     """Folder of the store; default: its recorded path, or the same path relative to the run."""
+    study: Path | None = None
+    """For a run of vq-lm: folder of its study; default: its recorded path."""
     unknown_subject: Literal["refuse", "mean"] | None = None
     """People that the model's table of subjects lacks: an error, or the mean of all entries."""
     participants: Path | None = None
@@ -40,15 +45,31 @@ class Config(SamplingOptions):
 
 def run(config: Config) -> None:
     """Evaluate and print the scores."""
-    from ..brainllm.evaluate import (
-        evaluate_brainllm_run,
-        is_brainllm_run,
-        refuse_unknown_subject,
-    )
+    from .._run_kind import run_kind
+
+    kind = run_kind(config.run, function="evaluate")
+    if kind == "vq-lm":
+        _people(config)
+        return
+    refuse_options(config, ["study"], function="evaluate", kind=kind)
+    _texts(config, kind)
+
+
+def _people(config: Config) -> None:
+    from ..vqlm.evaluate_run import evaluate_vqlm_run
+
+    names = [f.name for f in fields(Config) if f.name not in ("run", "study", "seed", "bert")]
+    refuse_options(config, names, function="evaluate", kind="vq-lm")
+    print(evaluate_vqlm_run(config.run, config.study, seed=config.seed).table())
+    say(f"people: subjects.md; report: report.html; for a paper: paper/; in {config.run}")
+
+
+def _texts(config: Config, kind: str) -> None:
+    from ..brainllm.evaluate import evaluate_brainllm_run, refuse_unknown_subject
     from ..evaluation.report.table import metrics_table
     from ..llm4brain import evaluate_run
 
-    if is_brainllm_run(config.run):
+    if kind == "brainllm":
         refuse_unknown_subject("evaluate", config.unknown_subject)
         judge = evaluate_brainllm_run
     else:

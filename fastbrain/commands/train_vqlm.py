@@ -78,7 +78,7 @@ def run(config: Config) -> None:
     """Assemble the configuration, train and score."""
     from ..integrations.peft import accelerate_peft
     from ..training.trackers import check_trackers
-    from ..vqlm.evaluate import evaluate_vqlm
+    from ..vqlm.evaluate_run import evaluate_vqlm_run
     from ..vqlm.training.coder_stage import coder_settings
     from ..vqlm.training.config import VQLMConfig
     from ..vqlm.training.people import part_people
@@ -106,8 +106,8 @@ def run(config: Config) -> None:
     train_vqlm(
         study, config.out, whole, resume=config.resume, fused=accelerate_peft, log=config.log
     )
-    print(evaluate_vqlm(config.out, study).table())
-    say(f"scores: {config.out / 'metrics.json'}")
+    print(evaluate_vqlm_run(config.out, study).table())
+    say(f"people: subjects.md; report: report.html; scores: metrics.json; in {config.out}")
 
 
 def _describe(config: Config, whole: VQLMConfig) -> None:

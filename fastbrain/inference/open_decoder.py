@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from .._arguments import checked
+from .._run_kind import run_kind
 from .._runfiles import read_manifest
-from ..brainllm.evaluate import brainllm_decoder, is_brainllm_run, refuse_unknown_subject
+from ..brainllm.evaluate import brainllm_decoder, refuse_unknown_subject
 from ..brainllm.saving import load_brainllm
 from ..data import VoxelStore, WindowLoader
 from ..data.readers.events import Trial
@@ -96,7 +97,7 @@ def open_decoder(
     """
     manifest = read_manifest(run, function="decode")
     like = preparation_for(run) if like is None else like
-    if not is_brainllm_run(run):
+    if run_kind(run, function="decode") == "llm4brain":
         model = open_model(run, like=like, device=device, unknown_subject=unknown_subject)
         asked = partial(questions_of, model)
 

@@ -13,8 +13,8 @@ from known import perfect
 
 from fastbrain._environment import check_environment
 from fastbrain._io import write_json
+from fastbrain._run_kind import run_kind
 from fastbrain._runfiles import changed_entries, read_manifest, read_metrics
-from fastbrain.brainllm.evaluate import is_brainllm_run
 from fastbrain.brainllm.training.pipeline import train_brainllm_run
 from fastbrain.commands import compare as compare_command
 from fastbrain.commands import decode as decode_command
@@ -54,7 +54,7 @@ def whole(tmp_path_factory, store, finished_run):
 
 
 def read_manifest_of(run: Path, store) -> None:
-    is_brainllm_run(run)
+    run_kind(run, function="test")
     manifest = read_manifest(run, function="test")
     scored_trials(manifest, store, function="test")
     open_store(run, manifest, store.path, function="test")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,15 @@ class RestingStudy:
     tr : float
         Repetition time, seconds.
     regions : tuple of str
+    path : Path or None
+        Folder that the study was read from.
     """
 
     series: dict[str, npt.NDArray[np.floating]]
     table: dict[str, dict[str, str]]
     tr: float
     regions: tuple[str, ...]
+    path: Path | None = field(default=None, compare=False)
 
     def numbers(self, column: str) -> dict[str, float]:
         """Return a numeric variable by subject.
@@ -188,7 +191,7 @@ def read_resting(folder: str | Path) -> RestingStudy:
         row[_ID]: _read(safe_join(root, "series", f"{row[_ID]}.npy"), len(regions)) for row in rows
     }
     table = {row[_ID]: {c: v for c, v in row.items() if c != _ID} for row in rows}
-    return RestingStudy(series, table, tr, regions)
+    return RestingStudy(series, table, tr, regions, root)
 
 
 def _facts(value: Any) -> tuple[float | None, tuple[str, ...]]:

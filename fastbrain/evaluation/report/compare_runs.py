@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -97,12 +97,7 @@ def compare_runs(runs: Sequence[str | Path], *, seed: int = 0) -> Comparison:
     CheckpointError
         A ``metrics.json`` is missing or damaged.
     """
-    folders = [Path(run) for run in runs]
-    if len({folder.resolve() for folder in folders}) != len(folders) or len(folders) < 2:
-        raise InputError(
-            "compare_runs: runs must be two or more different folders, got "
-            f"{', '.join(map(str, runs)) or 'none'}."
-        )
+    folders = different(runs)
     tables = [read_samples(folder / "samples.parquet") for folder in folders]
     shared = _shared(folders, tables)
     blocks = [tables[0]["block"][i] for i in shared[0]]
@@ -116,6 +111,43 @@ def compare_runs(runs: Sequence[str | Path], *, seed: int = 0) -> Comparison:
         for name in scores[0]
         if all(name in other for other in scores) and not name.startswith("linear_")
     ]
+    scores = [{name: other[name] for name in names} for other in scores]
+    notes = _notes(folders, [len(table["trial_id"]) for table in tables], len(blocks))
+    return paired_differences(folders, scores, blocks, notes=notes, seed=seed)
+
+
+def different(runs: Sequence[str | Path]) -> list[Path]:
+    """Return the folders of runs to compare; raise :class:`InputError` for less than two."""
+    folders = [Path(run) for run in runs]
+    if len({folder.resolve() for folder in folders}) != len(folders) or len(folders) < 2:
+        raise InputError(
+            "compare_runs: runs must be two or more different folders, got "
+            f"{', '.join(map(str, runs)) or 'none'}."
+        )
+    return folders
+
+
+def paired_differences(
+    folders: Sequence[Path],
+    scores: Sequence[Mapping[str, npt.NDArray[np.float64]]],
+    blocks: Sequence[str],
+    *,
+    notes: Sequence[str],
+    seed: int,
+) -> Comparison:
+    """Compare the scores of runs with those of the first run.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+    scores : sequence of mapping of str to ndarray, (N,)
+        For each run, the values of each metric on the shared samples.
+    blocks : sequence of str, (N,)
+        Flipped and resampled as a whole.
+    notes : sequence of str
+    seed : int
+    """
+    names = list(scores[0])
     found = [
         _difference(name, str(folder), scores[0][name], other[name], blocks, seed)
         for folder, other in zip(folders[1:], scores[1:], strict=True)
@@ -130,7 +162,7 @@ def compare_runs(runs: Sequence[str | Path], *, seed: int = 0) -> Comparison:
         differences=tuple(
             Difference(**d, adjusted=float(q)) for d, q in zip(found, family, strict=True)
         ),
-        notes=_notes(folders, [len(table["trial_id"]) for table in tables], len(blocks)),
+        notes=tuple(notes),
     )
 
 

@@ -11,6 +11,7 @@ The run folder::
     llm/               language model and tokenizer with codes, as transformers saves them
     coding.json        R² of the codes on the test people, code usage, domain probe
     image.json encoder.json vlm.json    predictions of the baselines for all people
+    manifest.json      kind of the run, and the study with its fingerprint; written last
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from ...training.run_log import run_log
 from ...training.trackers import check_trackers
 from ...training.validation import mean_validation
 from ..question import Question, recording_codes, spelled
+from ..run_records import write_manifest
 from .baselines import write_baselines
 from .code_rows import CodeRows, RowLoader
 from .coder_stage import code_vectors, coder_settings, scored_coding, trained_coder
@@ -188,4 +190,5 @@ def train_vqlm(
         frames=steps * sizes.patch,
         window=stage.frames,
     )
+    write_manifest(out, study, config.target, split)
     say(f"vq-lm: trained on {len(split['train'])} people, in {out}")

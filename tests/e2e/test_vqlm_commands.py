@@ -1,0 +1,131 @@
+"""The commands on a run of vq-lm: evaluate, decode, compare, and what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fastbrain._run_kind import run_kind
+from fastbrain.cli import main
+from fastbrain.data import RestDesign, read_resting, resting_study, simulate_rest, write_resting
+from fastbrain.errors import CheckpointError
+from fastbrain.vqlm.run_records import open_study
+
+pytestmark = pytest.mark.slow
+
+SMALL = {
+    "coder_epochs": 1,
+    "steps": 4,
+    "image_steps": 0,
+    "tune": {"name": "tune", "epochs": 1, "batch_size": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("vqlm-commands")
+    for name, seed in (("study", 0), ("others", 1)):
+        design = RestDesign(people=20, regions=4, frames=80, seed=seed)
+        write_resting(resting_study(simulate_rest(design)), root / name)
+    (root / "config.json").write_text(json.dumps(SMALL))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTBRAIN_CACHE", str(root / "cache"))
+        train = ["train", "vq-lm", str(root / "study"), str(root / "run")]
+        assert main([*train, "--config", str(root / "config.json")]) == 0
+        yield root
+
+
+@pytest.fixture
+def run(root, tmp_path) -> Path:
+    shutil.copytree(root / "run", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_evaluate_lists_every_test_person(root, run, capsys):
+    (run / "report.html").unlink()
+    assert main(["evaluate", str(run)]) == 0
+    assert "connectivity ridge" in capsys.readouterr().out
+    metrics = json.loads((run / "metrics.json").read_text())
+    tests = json.loads((run / "split.json").read_text())["test"]
+    ages = read_resting(root / "study").numbers("age")
+    assert metrics["truth"] == {p: ages[p] for p in tests}
+    told = (run / "subjects.md").read_text()
+    assert all(f"| {p} | {ages[p]:.1f} |" in told for p in tests)
+    assert "data:image/png" in (run / "report.html").read_text()
+    assert {p.name for p in (run / "paper" / "figures").iterdir()} == {
+        "predictions.svg",
+        "predictions.pdf",
+    }
+
+
+def test_decode_predicts_as_evaluate_did(root, run, tmp_path):
+    out = tmp_path / "ages.tsv"
+    assert main(["decode", str(run), "--study", str(root / "study"), "--out", str(out)]) == 0
+    rows = {r["participant_id"]: r for r in csv.DictReader(out.open(), delimiter="\t")}
+    metrics = json.loads((run / "metrics.json").read_text())
+    for person, value in metrics["predicted"]["digits, calibrated"].items():
+        assert rows[person]["part"] == "test"
+        assert float(rows[person]["age"]) == pytest.approx(value, abs=0.01)
+    # the study of training is not needed
+    assert main(["decode", str(run), "--study", str(root / "others"), "--out", str(out)]) == 0
+    assert len(out.read_text().splitlines()) == 21
+
+
+def test_compare_pairs_by_person(run, root, tmp_path, capsys):
+    path = run / "metrics.json"
+    metrics = json.loads(path.read_text())
+    for values in metrics["predicted"].values():
+        for person in values:
+            values[person] = metrics["truth"][person] + 1.0
+    path.write_text(json.dumps(metrics))
+    out = tmp_path / "found.json"
+    assert main(["compare", str(root / "run"), str(run), "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert found["n"] == len(metrics["truth"])
+    by_metric = {d["metric"]: d for d in found["differences"]}
+    assert by_metric["absolute error, head"]["value"] == pytest.approx(1.0)
+    assert "absolute error, connectivity ridge" not in by_metric
+    path.write_text(json.dumps({**metrics, "target": "iq"}))
+    assert main(["compare", str(root / "run"), str(run)]) == 1
+    assert "the same target" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("decode {run}", "--study STUDY"),
+        ("decode {run} --study {study} --every 3", "--every must be left out for a run of vq-lm"),
+        ("evaluate {run} --derangements 200", "--derangements must be left out"),
+        ("evaluate {run} --study {others}", "the study must hold the people of training"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_in_one_line(root, capsys, line, message):
+    places = {"run": root / "run", "study": root / "study", "others": root / "others"}
+    assert main(line.format(**places).split()) == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_a_moved_study_is_found_beside_the_run_or_by_name(root, tmp_path):
+    shutil.copytree(root / "run", tmp_path / "run")
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps({**manifest, "study": "/nowhere"}))
+    with pytest.raises(CheckpointError, match="nowhere"):
+        open_study(tmp_path / "run", function="test")
+    assert open_study(tmp_path / "run", root / "study", function="test").tr == 2.0
+    shutil.copytree(root / "study", tmp_path / "study")
+    assert open_study(tmp_path / "run", function="test").path.resolve() == tmp_path / "study"
+
+
+def test_runs_without_a_manifest_are_known(root, run):
+    assert run_kind(run, function="test") == "vq-lm"
+    (run / "manifest.json").unlink()
+    assert run_kind(run, function="test") == "vq-lm"
+    shutil.rmtree(run / "llm")
+    with pytest.raises(CheckpointError, match="train vq-lm --resume goes on"):
+        run_kind(run, function="test")
