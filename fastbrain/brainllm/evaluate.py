@@ -18,10 +18,12 @@ from ..evaluation.controls.conditions import TRUE
 from ..evaluation.controls.noise import Noise, noise_store
 from ..evaluation.controls.run_controls import run_controls
 from ..evaluation.grouped import groupings_of, with_groups
+from ..evaluation.metrics.bertscore import BertModel
+from ..evaluation.other_store import OtherStore, scored_part
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
 from ..evaluation.report.outputs import check_outputs, run_parts, write_outputs
 from ..evaluation.report.run_facts import read_config, run_facts
-from ..evaluation.run_store import open_store, scored_windows
+from ..evaluation.run_store import open_store
 from ..evaluation.threads import one_thread
 from .controls import BrainLLMDecoder
 from .methods import recipe_of
@@ -90,10 +92,11 @@ def evaluate_brainllm_run(
     run: str | Path,
     *,
     store: str | Path | None = None,
+    other: OtherStore | None = None,
     sampling: Sampling | None = None,
     count: int = 100,
     seed: int = 0,
-    bert: bool = True,
+    bert: bool | BertModel = True,
     participants: str | Path | None = None,
     by: Sequence[str] = (),
     device: str = "cpu",
@@ -107,6 +110,8 @@ def evaluate_brainllm_run(
     run : str or Path
     store : str or Path, optional
         Current path of the store; see :func:`open_brainllm_run`.
+    other : OtherStore, optional
+        Another data set to score; see :func:`fastbrain.evaluate_run`.
     sampling : Sampling, optional
     count : int
         Number of derangements, at least 100; a partner never comes from the same run nor, if all
@@ -125,18 +130,21 @@ def evaluate_brainllm_run(
     ------
     CheckpointError
         See :func:`open_brainllm_run`.
+    StoreError, LeakError, InputError
+        See :func:`fastbrain.evaluation.other_store.scored_part`.
     DiskError
         The run folder is not writable; this is checked before anything is computed.
     CohortError
         A column or a scored person is not in `participants`.
     """
     saved, data, manifest = open_brainllm_run(run, store=store, device=device)
-    ids, held = scored_windows(run, manifest, data, function="evaluate_brainllm_run")
-    parts = run_parts(run, data, manifest, held=held)
-    check_outputs(run, function="evaluate_brainllm_run", count=count)
+    place = scored_part(run, manifest, data, other, function="evaluate_brainllm_run")
+    data, ids, held = place.store, place.ids, place.held
+    parts = run_parts(run, data, place.manifest, held=held)
+    check_outputs(place.out, function="evaluate_brainllm_run", count=count)
     recipe = recipe_of(saved, manifest, read_config(run, function="evaluate_brainllm_run"))
     about = run_facts(
-        run, data, manifest, recipe, history=parts.history, device=device, held=len(held)
+        run, data, place.manifest, recipe, history=parts.history, device=device, held=len(held)
     )
     trials = [data.by_id[t] for t in ids]
     groupings = groupings_of(trials, participants, by)
@@ -169,7 +177,7 @@ def evaluate_brainllm_run(
         Sample(t.trial_id, t.subject, t.run_id, t.text, text)
         for t, text in zip(trials, said, strict=True)
     ]
-    linear = fit_linear_baseline(data, ids, bert=bert, seed=seed)
+    linear = fit_linear_baseline(data, ids, bert=bool(bert), seed=seed)
     result = evaluate_text(
         samples, found, seed=seed, bert=bert, linear=linear, train_texts=train_texts
     )
@@ -180,9 +188,10 @@ def evaluate_brainllm_run(
         "sampling": asdict(sampling or Sampling()),
         "held": held,
         "split": manifest.get("split"),
-        "audit": manifest.get("audit"),
+        "audit": place.manifest.get("audit"),
+        **place.facts,
     }
     result = replace(result, facts={**result.facts, **facts})
     result = with_groups(result, groupings, seed=seed)
-    write_outputs(run, result, parts, about)
+    write_outputs(place.out, result, parts, about)
     return result

@@ -2,6 +2,11 @@
 
 fastbrain evaluate runs/first --derangements 1000
 
+fastbrain evaluate runs/first --store other-study --name other
+
+With the store of another data set, prepared by `fastbrain prepare --like`, the run is scored on all
+of its windows, after an audit against the training part; the run's own scores are kept.
+
 A run of vq-lm is scored on its test people, beside baselines without codes or language model.
 """
 
@@ -10,13 +15,18 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from .._progress import say
+from ..errors import ConfigError
 from ._kinds import refuse_options
 from ._sampling import SamplingOptions
+
+if TYPE_CHECKING:
+    from ..evaluation.metrics.bertscore import BertModel
+    from ..evaluation.other_store import OtherStore
 
 
 @dataclass(frozen=True)
@@ -29,8 +39,23 @@ class Config(SamplingOptions):
     """Number of derangements for the comparison, at least 100."""
     bert: bool = True
     """Whether to compute BERTScore."""
+    bert_model: str | None = None
+    """Encoder for BERTScore, a folder or a name on the hub, e.g. roberta-large; default: the
+    packaged MiniLM."""
+    bert_layer: int | None = None
+    """Layer of that encoder; default: that of bert-score's own table (17 of roberta-large)."""
+    bert_rescale: bool = False
+    """Whether to rescale with bert-score's English baseline of that encoder and layer."""
     store: Path | None = None
-    """Folder of the store; default: its recorded path, or the same path relative to the run."""
+    """Folder of a store. That of training, if it was moved; any other store is another data set,
+    on which the run is scored with an audit of its own. Default: the test part of training."""
+    name: str | None = None
+    """Name of the other data set; the results go to RUN/evaluations/NAME. Default: its folder's."""
+    own_store: Path | None = None
+    """With another data set: current folder of the store of training, if it was moved."""
+    allow_leak: str | None = None
+    """Reason why a leak between training and the other data set is acceptable; included in every
+    report."""
     study: Path | None = None
     """For a run of vq-lm: folder of its study; default: its recorded path."""
     unknown_subject: Literal["refuse", "mean"] | None = None
@@ -66,6 +91,7 @@ def _people(config: Config) -> None:
 
 def _texts(config: Config, kind: str) -> None:
     from ..brainllm.evaluate import evaluate_brainllm_run, refuse_unknown_subject
+    from ..evaluation.other_store import FOLDER
     from ..evaluation.report.table import metrics_table
     from ..llm4brain import evaluate_run
 
@@ -74,16 +100,54 @@ def _texts(config: Config, kind: str) -> None:
         judge = evaluate_brainllm_run
     else:
         judge = partial(evaluate_run, unknown_subject=config.unknown_subject)
+    store, other = _stores(config)
     result = judge(
         config.run,
-        store=config.store,
+        store=store,
+        other=other,
         sampling=config.sampling(),
         count=config.derangements,
         seed=config.seed,
-        bert=config.bert,
+        bert=_bert(config),
         participants=config.participants,
         by=config.by,
         device=config.device,
     )
     print(metrics_table(result.scores, derangements=config.derangements, facts=result.facts))
-    say(f"people: subjects.md; report: report.html; for a paper: paper/; in {config.run}")
+    out = config.run if other is None else config.run / FOLDER / other.name
+    say(f"people: subjects.md; report: report.html; for a paper: paper/; in {out}")
+
+
+def _stores(config: Config) -> tuple[Path | None, OtherStore | None]:
+    """Folder of the store of training, if it is not the recorded one, and the other data set."""
+    from .._runfiles import read_manifest
+    from ..data import VoxelStore
+    from ..evaluation.other_store import OtherStore
+
+    found = None if config.store is None else VoxelStore.open(config.store)
+    wanted = read_manifest(config.run, function="evaluate")["store_fingerprint"]
+    if found is None or found.fingerprint() == wanted:
+        given = [n for n in ("name", "own_store", "allow_leak") if getattr(config, n) is not None]
+        if given:
+            raise ConfigError(
+                f"evaluate: --{given[0].replace('_', '-')} must come with another data set, got "
+                "the store of training. Name one: --store STORE."
+            )
+        return config.store, None
+    name = found.path.name if config.name is None else config.name
+    say(f"cross-data-set evaluation: {config.store} is not the store of training")
+    return config.own_store, OtherStore(found, name, config.allow_leak)
+
+
+def _bert(config: Config) -> bool | BertModel:
+    from ..evaluation.metrics.bertscore import named_bert
+
+    if config.bert_model is None:
+        if config.bert_layer is not None or config.bert_rescale:
+            raise ConfigError(
+                "evaluate: --bert-layer and --bert-rescale must come with --bert-model, got none."
+            )
+        return config.bert
+    if not config.bert:
+        raise ConfigError("evaluate: --bert-model and --no-bert must not both be given. Use one.")
+    return named_bert(config.bert_model, config.bert_layer, rescale=config.bert_rescale)

@@ -23,8 +23,9 @@ from .analyses.semantic_retrieval import (
 )
 from .analyses.surprise import SurpriseBin, by_surprise
 from .controls.conditions import DERANGED, TRUE, Conditions
+from .metrics.bertscore import BertModel
 from .metrics.diversity import Diversity, diversity
-from .metrics.registry import TEXT_METRICS
+from .metrics.registry import text_metrics
 from .scores import Mode, Score, with_adjusted
 
 _BINS = 5
@@ -160,7 +161,7 @@ def evaluate_text(
     conditions: Conditions,
     *,
     seed: int = 0,
-    bert: bool = True,
+    bert: bool | BertModel = True,
     linear: LinearBaseline | None = None,
     train_texts: Sequence[str] = (),
 ) -> Evaluation:
@@ -174,8 +175,9 @@ def evaluate_text(
         :func:`control_model`, with at least 100 derangements.
     seed : int
         Seed of the intervals and sign flips.
-    bert : bool
-        Whether to compute BERTScore and retrieval by sentence embedding (needs the ``demo`` extra).
+    bert : bool or BertModel
+        Whether to compute BERTScore, or its encoder, and retrieval by sentence embedding (needs the
+        ``demo`` extra).
     linear : LinearBaseline, optional
         Linear baseline on the same samples, from :func:`fit_linear_baseline`.
     train_texts : sequence of str
@@ -193,7 +195,7 @@ def evaluate_text(
     said = [s.decoded for s in samples]
     truth = [s.truth for s in samples]
     _check(conditions, said, truth, linear)
-    metrics = [m for m in TEXT_METRICS if bert or not m.name.startswith("bertscore")]
+    metrics = text_metrics(bert)
     blocks, partners = conditions.blocks, conditions.partners
     free = texts_against_deranged(said, conditions, metrics=metrics, seed=seed)
     known = texts_against_deranged(

@@ -21,11 +21,13 @@ from ..evaluation.analyses.partners import (
 )
 from ..evaluation.controls.conditions import DERANGED, TRUE
 from ..evaluation.grouped import groupings_of, with_groups
+from ..evaluation.metrics.bertscore import BertModel
+from ..evaluation.other_store import OtherStore, scored_part
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
 from ..evaluation.report.html import ReportParts
 from ..evaluation.report.outputs import check_outputs, run_parts, write_outputs
 from ..evaluation.report.run_facts import read_config, run_facts
-from ..evaluation.run_store import open_store, scored_windows
+from ..evaluation.run_store import open_store
 from ..evaluation.threads import one_thread
 from .controls import control_model
 from .decode import token_saliency
@@ -110,7 +112,7 @@ def evaluate_model(
     sampling: Sampling | None = None,
     count: int = 100,
     seed: int = 0,
-    bert: bool = True,
+    bert: bool | BertModel = True,
     within_runs: bool = False,
 ) -> Evaluation:
     """Decode trials and score them together with every control and the linear baseline.
@@ -150,7 +152,7 @@ def evaluate_model(
         Sample(t.trial_id, t.subject, t.run_id, t.text, text)
         for t, text in zip(trials, said, strict=True)
     ]
-    linear = fit_linear_baseline(store, trial_ids, bert=bert, seed=seed)
+    linear = fit_linear_baseline(store, trial_ids, bert=bool(bert), seed=seed)
     known = [store.by_id[t].text for t in store.split.train]
     result = evaluate_text(samples, found, seed=seed, bert=bert, linear=linear, train_texts=known)
     facts: dict[str, Any] = {"partners_exclude": list(apart), "ci_unit": "run_id"}
@@ -167,10 +169,11 @@ def evaluate_run(
     run: str | Path,
     *,
     store: str | Path | None = None,
+    other: OtherStore | None = None,
     sampling: Sampling | None = None,
     count: int = 100,
     seed: int = 0,
-    bert: bool = True,
+    bert: bool | BertModel = True,
     within_runs: bool = False,
     device: str = "cpu",
     unknown_subject: str | None = None,
@@ -189,9 +192,13 @@ def evaluate_run(
     run : str or Path
     store : str or Path, optional
         Current path of the store; see :func:`open_run`.
+    other : OtherStore, optional
+        Another data set to score in place of the test part, with an audit against the training
+        part. The results go to ``evaluations/NAME`` of the run.
     sampling, count, seed, bert, within_runs
         See :func:`evaluate_model`. `within_runs` is also taken where held windows leave no partner
-        in another run; that is printed, and recorded in ``metrics.json``.
+        in another run, or another data set has a single run; that is printed, and recorded in
+        ``metrics.json``.
     device : str
     unknown_subject : str, optional
         See :func:`open_run`.
@@ -209,6 +216,8 @@ def evaluate_run(
     ------
     CheckpointError
         See :func:`open_run`.
+    StoreError, LeakError, InputError
+        See :func:`fastbrain.evaluation.other_store.scored_part`.
     DiskError
         The run folder is not writable; nothing was computed.
     CohortError
@@ -218,14 +227,18 @@ def evaluate_run(
     model, data, manifest = open_run(
         run, store=store, device=device, unknown_subject=unknown_subject
     )
-    scored, held = scored_windows(run, manifest, data, function="evaluate_run")
+    prompt = model.card.prompt
+    place = scored_part(
+        run, manifest, data, other, prompts=(prompt,) if prompt else (), function="evaluate_run"
+    )
+    data, manifest, scored, held = place.store, place.manifest, place.ids, place.held
     parts = run_parts(run, data, manifest, parts, held=held)
-    check_outputs(run, function="evaluate_run", count=count)
+    check_outputs(place.out, function="evaluate_run", count=count)
     groupings = groupings_of([data.by_id[t] for t in scored], participants, by)
-    if held and not within_runs:
+    if (held or other) and not within_runs:
         within_runs = not have_partners_across_runs([data.by_id[t] for t in scored])
         if within_runs:
-            say("without the held windows, partners are taken from within the runs: no p for them")
+            say("partners are taken from within the runs, as no other runs have any: no p for them")
     recipe = recipe_of(model, manifest, read_config(run, function="evaluate_run"))
     about = run_facts(
         run, data, manifest, recipe, history=parts.history, device=device, held=len(held)
@@ -244,11 +257,11 @@ def evaluate_run(
         "unknown_subject": None if model.subjects is None else model.subjects.unknown,
         "adapted": manifest.get("adapted"),
     }
-    result = replace(result, facts={**result.facts, **known, **(facts or {})})
+    result = replace(result, facts={**result.facts, **known, **place.facts, **(facts or {})})
     result = with_groups(result, groupings, seed=seed)
     loader = WindowLoader(data, scored, batch_size=_BATCH, shuffle=False)
     parts = replace(parts, saliency=token_saliency(model, loader).numpy())
-    write_outputs(run, result, parts, about)
+    write_outputs(place.out, result, parts, about)
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,76 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._arguments import checked
+from ..._io import read_json
 from ...errors import InputError, MissingPartError
 from ...lm.sources import ModelSource, find_model, quiet
 from ._external import foreign
 from .ngrams import check_pairs
+
+
+@dataclass(frozen=True)
+class BertModel:
+    """Encoder for BERTScore in place of the packaged one.
+
+    Parameters
+    ----------
+    name : str
+        Folder, or name on the hub.
+    layer : int
+        Hidden layer to compare.
+    baseline : (float, float, float), optional
+        See :func:`bert_score`.
+    """
+
+    name: str
+    layer: int
+    baseline: tuple[float, float, float] | None = None
+
+
+@checked
+def named_bert(name: str, layer: int | None = None, *, rescale: bool = False) -> BertModel:
+    """Check a model for BERTScore, and fill in what bert-score itself would take.
+
+    Parameters
+    ----------
+    name : str
+        Folder, or name on the hub.
+    layer : int, optional
+        Default: the layer of bert-score's own table (17 for roberta-large).
+    rescale : bool
+        Whether scores are rescaled with the English baseline of bert-score.
+
+    Raises
+    ------
+    MissingPartError
+        bert-score is not installed.
+    InputError
+        The model cannot be found or is refused, it has no such layer, or bert-score has no layer
+        or baseline for it.
+    """
+    library = _bert_score_library()
+    source = find_model(name, function="bert_score")
+    key = Path(name).name if Path(name).is_dir() else name
+    depth = read_json(source.folder / "config.json").get("num_hidden_layers")
+    if layer is None:
+        layer = library.utils.model2layers.get(key)
+    if layer is None or (isinstance(depth, int) and not 0 <= layer <= depth):
+        raise InputError(
+            f"bert_score: layer must be one of the {depth} layers of {name}, got {layer}. Name it: "
+            "--bert-layer N."
+        )
+    if not rescale:
+        return BertModel(name, layer)
+    table = Path(library.__file__).parent / "rescale_baseline" / "en" / f"{key}.tsv"
+    rows = table.read_text(encoding="utf-8").split() if table.is_file() else []
+    found = next((row.split(",") for row in rows if row.split(",")[0] == str(layer)), None)
+    if found is None:
+        raise InputError(
+            f"bert_score: rescaling needs a baseline of bert-score, got none for layer {layer} of "
+            f"{key}. Leave --bert-rescale out."
+        )
+    p, r, f = map(float, found[1:4])
+    return BertModel(name, layer, (p, r, f))
 
 
 def default_bert() -> tuple[str, int]:

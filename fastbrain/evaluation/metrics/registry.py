@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from .bertscore import bert_score
+from .bertscore import BertModel, bert_score
 from .ngrams import (
     bleu_counts,
     bleu_value,
@@ -85,11 +85,6 @@ def _chrf_signature() -> str:
     return f"chrF2|{metric.get_signature()}"
 
 
-def _bert_rows(hypotheses: Sequence[str], references: Sequence[str]) -> Rows:
-    scores, _ = bert_score(hypotheses, references)
-    return np.column_stack([scores, np.ones(len(scores))])
-
-
 def _table() -> tuple[TextMetric, ...]:
     table = []
     for order in (1, 2, 4):
@@ -142,20 +137,36 @@ def _table() -> tuple[TextMetric, ...]:
             per_sample=True,
         ),
     ]
-    for column, (letter, side) in enumerate((("p", "precision"), ("r", "recall"), ("f", "F"))):
-        table.append(
-            TextMetric(
-                f"bertscore_{letter}",
-                f"BERTScore {side}",
-                "higher",
-                _bert_rows,
-                _mean_of(column),
-                lambda: bert_score(["a"], [""])[1],
-                per_sample=True,
-                needs="demo",
-            )
+    return (*table, *_bert_metrics({}))
+
+
+def _bert_metrics(options: Mapping[str, Any]) -> list[TextMetric]:
+    def rows(hypotheses: Sequence[str], references: Sequence[str]) -> Rows:
+        scores, _ = bert_score(hypotheses, references, **options)
+        return np.column_stack([scores, np.ones(len(scores))])
+
+    return [
+        TextMetric(
+            f"bertscore_{letter}",
+            f"BERTScore {side}",
+            "higher",
+            rows,
+            _mean_of(column),
+            lambda: bert_score(["a"], [""], **options)[1],
+            per_sample=True,
+            needs="demo",
         )
-    return tuple(table)
+        for column, (letter, side) in enumerate((("p", "precision"), ("r", "recall"), ("f", "F")))
+    ]
+
+
+def text_metrics(bert: bool | BertModel) -> list[TextMetric]:
+    """Table of text metrics: without BERTScore, with it, or with it from another encoder."""
+    plain = [m for m in TEXT_METRICS if not m.name.startswith("bertscore")]
+    if isinstance(bert, BertModel):
+        options = {"model": bert.name, "layer": bert.layer, "baseline": bert.baseline}
+        return [*plain, *_bert_metrics(options)]
+    return list(TEXT_METRICS) if bert else plain
 
 
 TEXT_METRICS: tuple[TextMetric, ...] = _table()

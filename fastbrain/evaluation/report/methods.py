@@ -70,6 +70,11 @@ def _data(facts: RunFacts) -> list[str]:
     if split.keys:
         names = _words([_FIELDS.get(key, key) for key in split.keys], "or")
         found.append(f"Test samples share no {names} with the samples of training and validation.")
+    if other := facts.manifest.get("cross_data_set"):
+        found.append(
+            f"The test samples are of another data set ({other['name']}), prepared in the form of "
+            "the training samples; nothing was fitted on them (cross-data-set evaluation)."
+        )
     if split.closed_set:
         found.append("Their texts were declared a closed set, which training may contain.")
     if facts.held:

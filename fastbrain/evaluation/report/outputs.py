@@ -61,7 +61,12 @@ def write_outputs(
     run = Path(run)
     write_json(run / "metrics.json", evaluation.to_json())
     write_samples(run / "samples.parquet", evaluation)
-    tables = (subject_table(evaluation.scores), group_table(evaluation.scores, evaluation.facts))
+    other = evaluation.facts.get("cross_data_set")
+    tables = (
+        _other_data(other) if other else "",
+        subject_table(evaluation.scores),
+        group_table(evaluation.scores, evaluation.facts),
+    )
     write_atomic(run / "subjects.md", "\n\n".join(filter(None, tables)) + "\n")
     figures = drawn(evaluation, parts)
     write_report(run / "report.html", evaluation, parts, figures)
@@ -96,6 +101,8 @@ def run_parts(
     """
     parts = parts or ReportParts()
     notes = [*parts.notes]
+    if other := manifest.get("cross_data_set"):
+        notes.append(_other_data(other))
     if warning := store.filter.warning():
         notes.append(warning)
     if held:
@@ -113,6 +120,14 @@ def run_parts(
         history=histories(Path(run)),
         grid=store.grid,
         affine=store.affine,
+    )
+
+
+def _other_data(facts: Mapping[str, str]) -> str:
+    return (
+        f"Cross-data-set evaluation: the scored windows are those of {facts['name']} (store "
+        f"{facts['store_fingerprint']}), not of the data set of training (store "
+        f"{facts['trained_on']}). The audit compares them with the training part."
     )
 
 
@@ -135,6 +150,8 @@ def data_facts(store: VoxelStore, manifest: Mapping[str, Any]) -> dict[str, str]
     }
     if origin := origin_of(store):
         facts["targets"] = origin
+    if other := manifest.get("cross_data_set"):
+        facts["scored on"] = f"another data set, {other['name']}: {other['store_fingerprint']}"
     if manifest.get("adapt_trials"):
         facts["adapted on"] = f"{len(manifest['adapt_trials'])} unlabelled test windows, not scored"
     if "adapted" in manifest:
