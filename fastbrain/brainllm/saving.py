@@ -31,7 +31,7 @@ from .config import BrainLLMConfig
 from .model import BrainLLM
 
 LAYOUT, KIND = 1, "brainllm"
-_FILES = ("model.safetensors", "features.safetensors", "config.json")
+FILES = ("model.safetensors", "features.safetensors", "config.json")
 _KEYS = {"layout", "kind", "model", "llm_fingerprint", "llm_digest", "card", "features"}
 _SCOPE = {"name": text, "fitted_on": list_of(text), "unlabelled": flag}
 _FITTED = {"total_variance": number, "constant": count, "scope": record_of(_SCOPE)}
@@ -145,7 +145,7 @@ def save_brainllm(
         write_atomic(temporary / "model.safetensors", save(state))
         write_atomic(temporary / "features.safetensors", save(arrays))
         write_json(temporary / "config.json", config)
-        write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in _FILES})
+        write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in FILES})
     return Path(folder)
 
 
@@ -180,7 +180,7 @@ def load_brainllm(
         The configuration has an unknown key.
     """
     root = Path(folder)
-    described = _read(root)
+    described = read_described(root)
     card = from_dict(BrainLLMCard, described["card"], where="card")
     if store is not None:
         _same_store(card, described["features"], store)
@@ -217,8 +217,9 @@ def is_brainllm(folder: str | Path) -> bool:
     return isinstance(described, dict) and described.get("kind") == KIND
 
 
-def _read(root: Path) -> dict[str, Any]:
-    described = read_whole(root, _FILES, function="load_brainllm")
+def read_described(root: Path) -> dict[str, Any]:
+    """Verify a saved model and return its ``config.json``; raises as :func:`load_brainllm`."""
+    described = read_whole(root, FILES, function="load_brainllm")
     if not isinstance(described, dict) or set(described) != _KEYS or described["kind"] != KIND:
         raise CheckpointError(f"load_brainllm: {root} must hold a BrainLLM, got another model.")
     if described["layout"] != LAYOUT:

@@ -2,8 +2,9 @@
 
 fastbrain push runs/first my-lab/llm4brain-had
 
-Weights, grid, configuration and card go; recordings, decoded text and checkpoints do not. A new
-repository is private unless --public is said.
+Weights, grid or components, codes with their language model (vq-lm), configuration and card go;
+recordings, decoded text and checkpoints do not. A new repository is private unless --public is
+said.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from typing import Annotated
 import tyro
 
 from .._progress import say
-from .._runfiles import read_manifest
-from ..errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -35,16 +34,18 @@ class Config:
 
 def run(config: Config) -> None:
     """Check the model, write its card and upload both."""
+    from .._run_kind import run_kind
+    from ..brainllm.push_to_hub import push_brainllm
     from ..llm4brain import push_to_hub
+    from ..vqlm.push_to_hub import push_vqlm
 
-    kind = read_manifest(config.run, function="push").get("kind")
-    if kind is not None:
-        raise CheckpointError(f"push: {config.run} must be a run of LLM4Brain, got one of {kind}.")
+    kind = run_kind(config.run, function="push")
+    push = {"brainllm": push_brainllm, "vq-lm": push_vqlm}.get(kind, push_to_hub)
     metrics = config.run / "metrics.json"
     if not metrics.is_file():
         say("note: not evaluated yet, the card says so; fastbrain evaluate scores it")
-    address = push_to_hub(
-        config.run / "model",
+    address = push(
+        config.run / "model" if kind == "llm4brain" else config.run,
         config.name,
         metrics=metrics if metrics.is_file() else None,
         license=config.license,

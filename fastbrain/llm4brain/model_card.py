@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-_TAGS = ("fmri", "brain-decoding", "neuroscience", "llm4brain")
+from ..nn.card_parts import card_table, front_matter, leaks_found, scores_table
+
 _LIMITS = """\
 - For research on recordings of people who agreed to this use. Not a medical device; not for any
   decision about a person.
@@ -45,7 +46,7 @@ def card_text(
     local = Path(card["llm"]).is_absolute() or Path(card["llm"]).is_dir()
     llm = f"{Path(card['llm']).name}, a local folder" if local else card["llm"]
     parts = [
-        _front_matter(None if local else card["llm"], license),
+        front_matter(None if local else card["llm"], license, "llm4brain"),
         "# LLM4Brain\n",
         "Reads text from fMRI: voxels to a prefix that a frozen language model continues "
         "([arXiv 2409.17987](https://arxiv.org/abs/2409.17987), made with fastbrain).\n",
@@ -53,26 +54,17 @@ def card_text(
         "```python\nimport fastbrain as fb\n\n"
         "model = fb.from_pretrained(FOLDER_OR_NAME, grid=store.grid, tr=store.tr)\n```\n",
         "## What it reads\n",
-        _table(_input(described)),
+        card_table(_input(described)),
         "## What it learned from\n",
-        _table(_data(card, llm)),
+        card_table(_data(card, llm)),
         "## Scores\n",
-        _scores(scores),
+        scores_table(scores),
         "## Limits\n",
         _LIMITS,
         "## Whole configuration\n",
         f"```json\n{json.dumps(sizes, indent=2)}\n```\n",
     ]
     return "\n".join(parts)
-
-
-def _front_matter(llm: str | None, license: str | None) -> str:
-    lines = ["library_name: fastbrain", f"tags: {json.dumps(list(_TAGS))}"]
-    if license is not None:
-        lines.append(f"license: {json.dumps(license)}")
-    if llm is not None:
-        lines.append(f"base_model: {json.dumps(llm)}")
-    return "\n".join(["---", *lines, "---", ""])
 
 
 def _input(described: Mapping[str, Any]) -> dict[str, str]:
@@ -104,47 +96,9 @@ def _data(card: Mapping[str, Any], llm: str) -> dict[str, str]:
         "held out": held if split else "not recorded",
         "adaptation": str(training.get("adaptation", "not recorded")),
         "stages": ", ".join(training.get("stages", ())) or "not recorded",
-        "leaks found before training": _leaks(training.get("audit")),
+        "leaks found before training": leaks_found(training.get("audit")),
     }
     for name, facts in training.get("weights", {}).items():
         digest = facts.get("sha256") or facts.get("digest")
         rows[name.replace("_", " ")] = f"{facts.get('file') or facts.get('name')}, {digest}"
     return rows
-
-
-def _leaks(audit: Mapping[str, Any] | None) -> str:
-    if audit is None:
-        return "not recorded"
-    allowed = f"; allowed because: {audit['allowed']}" if audit.get("allowed") else ""
-    return "none" if audit.get("clean") else f"{len(audit.get('findings', ()))}{allowed}"
-
-
-def _scores(scores: Sequence[Mapping[str, Any]]) -> str:
-    if not scores:
-        return "Not evaluated. `fastbrain evaluate` scores it and its controls.\n"
-    lines = [
-        "Each value is reported with the same score of its control, which is its chance level.\n",
-        "| metric | mode | value | 95 % interval | chance | control | p | n |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in scores:
-        interval, group = row.get("interval"), row.get("group")
-        ends = f"{interval['low']:.3f} to {interval['high']:.3f}" if interval else ""
-        metric = f"{row['metric']}, {group}" if group else row["metric"]
-        cells = [metric, row["mode"], _number(row["value"]), ends, _number(row["chance"])]
-        cells += [row["control"] or "none", _number(row.get("p"), 4), row["n"]]
-        lines.append(f"| {' | '.join(_cell(c) for c in cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _number(value: float | None, places: int = 3) -> str:
-    return "" if value is None else f"{value:.{places}f}"
-
-
-def _table(rows: Mapping[str, str]) -> str:
-    lines = [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items()]
-    return "\n".join(["| | |", "|---|---|", *lines, ""])
-
-
-def _cell(value: object) -> str:
-    return " ".join(str(value).split()).replace("|", "\\|")

@@ -24,7 +24,7 @@ _DESCRIBED = {
     "tr": number,
     "fitted_on": list_of(text),
 }
-_FILES = ("model.safetensors", "config.json")
+FILES = ("model.safetensors", "config.json")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def save_vq(
     with folder_atomic(folder, replace=replace) as temporary:
         write_atomic(temporary / "model.safetensors", save(state))
         write_json(temporary / "config.json", described)
-        write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in _FILES})
+        write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in FILES})
     return Path(folder)
 
 
@@ -104,7 +104,7 @@ def load_vq(
         The configuration has an unknown key.
     """
     root = Path(folder)
-    described = read_whole(root, _FILES, function="load_vq")
+    described = read_whole(root, FILES, function="load_vq")
     if not isinstance(described, dict) or described.get("layout") != LAYOUT:
         raise CheckpointError(f"load_vq: {root} must have layout {LAYOUT}.")
     described = read_record(root / "config.json", _DESCRIBED, function="load_vq")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from events import check_events
+from fake_hub import hub_in
 
+from fastbrain.brainllm import load_brainllm
 from fastbrain.brainllm.evaluate import open_brainllm_run
 from fastbrain.cli import main
 from fastbrain.data import (
@@ -99,6 +103,70 @@ def test_it_decodes_and_is_scored(root, capsys):
     ):
         assert sentence in methods
     assert "ye2025brainllm" in (paper / "references.bib").read_text()
+
+
+def test_it_is_pushed_with_its_card(root, tmp_path, monkeypatch):
+    hub_in(tmp_path / "hub", monkeypatch)
+    assert main(["push", str(root / "run"), "lab/brain", "--license", "mit"]) == 0
+    assert {p.name for p in (tmp_path / "hub").iterdir()} == {
+        "README.md", "config.json", "features.safetensors", "manifest.json", "model.safetensors",
+    }  # fmt: skip
+    card = (tmp_path / "hub" / "README.md").read_text()
+    for said in (
+        'license: "mit"', "8 principal components", "frozen; referenced", "| TR | ",
+        "allowed because: texts recur", "| pairwise | teacher-forced |",
+    ):  # fmt: skip
+        assert said in card, said
+    saved, _, _ = open_brainllm_run(root / "run")
+    again = load_brainllm(tmp_path / "hub", llm=(saved.model.llm, saved.model.tokenizer))
+    for (name, ours), (_, theirs) in zip(
+        saved.model.state_dict().items(), again.model.state_dict().items(), strict=True
+    ):
+        assert np.array_equal(ours.numpy(), theirs.numpy()), name
+
+
+@pytest.fixture(scope="module")
+def other(root):
+    """A store of another cohort, in the form of the run's windows."""
+    design = replace(DESIGN, runs=2, trials=8, seed=5)
+    runs = simulate_cohort(root / "other-cohort", design)
+    assert main(["prepare", str(runs), str(root / "other"), "--like", str(root / "run")]) == 0
+    return root / "other"
+
+
+def test_it_is_scored_on_another_data_set(root, other):
+    before = (root / "run" / "manifest.json").read_bytes()
+    assert main(["evaluate", str(root / "run"), "--store", str(other), "--no-bert"]) == 0
+    found = root / "run" / "evaluations" / "other"
+    metrics = json.loads((found / "metrics.json").read_text())
+    store = VoxelStore.open(other)
+    assert metrics["n"] == len(store.trials)
+    assert metrics["cross_data_set"]["store_fingerprint"] == store.fingerprint()
+    assert metrics["cross_data_set"]["name"] == "other"
+    own = VoxelStore.open(root / "store")
+    assert metrics["cross_data_set"]["trained_on"] == own.fingerprint()
+    # its own audit: the training part of the run beside the other data set
+    assert metrics["audit"]["clean"]
+    assert metrics["audit"]["samples"]["train"] == len(own.split.train)
+    assert metrics["audit"]["samples"]["test"] == len(store.trials)
+    for name in ("subjects.md", "report.html", "paper/methods.md"):
+        assert "ross-data-set evaluation" in (found / name).read_text()
+    assert (root / "run" / "manifest.json").read_bytes() == before
+    shutil.copytree(found, root / "again")
+    assert main(["compare", str(found), str(root / "again")]) == 0
+
+
+def test_a_data_set_that_training_knew_is_refused(root, other, capsys):
+    again = root / "same-scans"
+    runs = root / "cohort" / "runs.tsv"
+    assert main(["prepare", str(runs), str(again), "--like", str(root / "run")]) == 0
+    line = ["evaluate", str(root / "run"), "--store", str(again), "--no-bert"]
+    assert main(line) == 1
+    assert "identical scans" in capsys.readouterr().err
+    assert not (root / "run" / "evaluations" / "same-scans").exists()
+    # scores on another store of the same name are kept
+    assert main([*line, "--name", "a/b"]) == 1
+    assert "--name NAME" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

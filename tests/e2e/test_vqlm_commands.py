@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fake_hub import hub_in
 
 from fastbrain._run_kind import run_kind
 from fastbrain.cli import main
@@ -73,6 +74,22 @@ def test_decode_predicts_as_evaluate_did(root, run, tmp_path):
     # the study of training is not needed
     assert main(["decode", str(run), "--study", str(root / "others"), "--out", str(out)]) == 0
     assert len(out.read_text().splitlines()) == 21
+
+
+def test_a_pushed_run_decodes_elsewhere(root, tmp_path, monkeypatch):
+    hub_in(tmp_path / "hub", monkeypatch)
+    assert main(["push", str(root / "run"), "lab/codes"]) == 0
+    sent = {p.relative_to(tmp_path / "hub").as_posix() for p in (tmp_path / "hub").rglob("*.*")}
+    assert {"README.md", "coder/model.safetensors", "llm/model.safetensors", "answers.json"} <= sent
+    assert not any(p.startswith(("tune/", "base/")) or "log" in p or "metrics" in p for p in sent)
+    for path in (tmp_path / "hub").rglob("*.json"):
+        assert str(root) not in path.read_text()
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert "| mae, connectivity ridge |" in card
+    for folder, out in ((root / "run", "here.tsv"), (tmp_path / "hub", "there.tsv")):
+        study = ["--study", str(root / "others")]
+        assert main(["decode", str(folder), *study, "--out", str(tmp_path / out)]) == 0
+    assert (tmp_path / "here.tsv").read_text() == (tmp_path / "there.tsv").read_text()
 
 
 def test_compare_pairs_by_person(run, root, tmp_path, capsys):

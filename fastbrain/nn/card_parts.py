@@ -1,0 +1,60 @@
+"""Parts of model cards that all systems share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_TAGS = ("fmri", "brain-decoding", "neuroscience")
+
+
+def front_matter(llm: str | None, license: str | None, system: str) -> str:
+    """Write the YAML block that the hub reads; `llm` is the language model's name on the hub."""
+    lines = ["library_name: fastbrain", f"tags: {json.dumps([*_TAGS, system])}"]
+    if license is not None:
+        lines.append(f"license: {json.dumps(license)}")
+    if llm is not None:
+        lines.append(f"base_model: {json.dumps(llm)}")
+    return "\n".join(["---", *lines, "---", ""])
+
+
+def leaks_found(audit: Mapping[str, Any] | None) -> str:
+    """Describe the audit of a run in a few words."""
+    if audit is None:
+        return "not recorded"
+    allowed = f"; allowed because: {audit['allowed']}" if audit.get("allowed") else ""
+    return "none" if audit.get("clean") else f"{len(audit.get('findings', ()))}{allowed}"
+
+
+def scores_table(scores: Sequence[Mapping[str, Any]]) -> str:
+    """Format the scores of an evaluation, each beside its chance level."""
+    if not scores:
+        return "Not evaluated. `fastbrain evaluate` scores it and its controls.\n"
+    lines = [
+        "Each value is reported with the same score of its control, which is its chance level.\n",
+        "| metric | mode | value | 95 % interval | chance | control | p | n |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in scores:
+        interval, group = row.get("interval"), row.get("group")
+        ends = f"{interval['low']:.3f} to {interval['high']:.3f}" if interval else ""
+        metric = f"{row['metric']}, {group}" if group else row["metric"]
+        cells = [metric, row["mode"], _number(row["value"]), ends, _number(row["chance"])]
+        cells += [row["control"] or "none", _number(row.get("p"), 4), row["n"]]
+        lines.append(f"| {' | '.join(_cell(c) for c in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None, places: int = 3) -> str:
+    return "" if value is None else f"{value:.{places}f}"
+
+
+def card_table(rows: Mapping[str, str]) -> str:
+    """Format names and values as a Markdown table."""
+    lines = [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items()]
+    return "\n".join(["| | |", "|---|---|", *lines, ""])
+
+
+def _cell(value: object) -> str:
+    return " ".join(str(value).split()).replace("|", "\\|")
