@@ -37,7 +37,7 @@ def run_kind(run: str | Path, *, function: str) -> RunKind:
         if (run / "llm").is_dir() and (run / "coding.json").is_file():
             return "vq-lm"
         raise CheckpointError(
-            f"{function}: {run} must be a finished run, got one whose training is not. fastbrain "
+            f"{function}: {run} must be a finished run, got an unfinished one. fastbrain "
             "train vq-lm --resume goes on."
         )
     path = manifest_path(run, function=function)

@@ -51,6 +51,11 @@ RECIPES = {
         "samples": "study_samples",
         "rest": "study_rest",
     },
+    "leave-out": {
+        "llm4brain": "leave_out",
+        "brainllm": "leave_out_brainllm",
+        "vq-lm": "leave_out_vqlm",
+    },
 }
 
 # commands that write nothing, and so may run in several processes at once

@@ -13,8 +13,13 @@ from ..data import VoxelStore
 from ..decoding import Sampling
 from ..errors import CheckpointError, InputError
 from ..evaluation.analyses.linear_baseline import fit_linear_baseline
-from ..evaluation.analyses.partners import kept_apart, partners_across_runs
-from ..evaluation.controls.conditions import TRUE
+from ..evaluation.analyses.partners import (
+    have_partners_across_runs,
+    kept_apart,
+    partners_across_runs,
+    partners_within_runs,
+)
+from ..evaluation.controls.conditions import DERANGED, TRUE
 from ..evaluation.controls.noise import Noise, noise_store
 from ..evaluation.controls.run_controls import run_controls
 from ..evaluation.grouped import groupings_of, with_groups
@@ -97,6 +102,7 @@ def evaluate_brainllm_run(
     count: int = 100,
     seed: int = 0,
     bert: bool | BertModel = True,
+    within_runs: bool = False,
     participants: str | Path | None = None,
     by: Sequence[str] = (),
     device: str = "cpu",
@@ -118,6 +124,8 @@ def evaluate_brainllm_run(
         trials name a story, from the same story.
     seed, bert
         As in :func:`fastbrain.evaluation.evaluate_text`.
+    within_runs : bool
+        See :func:`fastbrain.evaluate_run`.
     participants, by
         As in :func:`fastbrain.evaluate_run`.
     device : str
@@ -150,6 +158,12 @@ def evaluate_brainllm_run(
     groupings = groupings_of(trials, participants, by)
     apart = kept_apart(trials)
     prompts = saved.card.texts_before(trials)
+    if (held or other) and not within_runs:
+        within_runs = not have_partners_across_runs(trials)
+    if within_runs:
+        partners = partners_within_runs(trials, count=count, seed=seed)
+    else:
+        partners = partners_across_runs(trials, apart, same=prompts, count=count, seed=seed)
     brains = {TRUE: saved.windows(data, ids)}
     for kind in get_args(Noise):
         own = ids[:1] if kind == "zero brain" else ids
@@ -164,7 +178,7 @@ def evaluate_brainllm_run(
         brainllm_decoder(saved, prompts, sampling),
         brains,
         [t.text for t in trials],
-        partners_across_runs(trials, apart, same=prompts, count=count, seed=seed),
+        partners,
         blocks=[t.run_id for t in trials],
         prompts=prompts if any(prompts) else (),
         train_texts=train_texts,
@@ -191,6 +205,10 @@ def evaluate_brainllm_run(
         "audit": place.manifest.get("audit"),
         **place.facts,
     }
+    if within_runs:
+        facts["partners_exclude"] = []
+        facts["partners"] = "the same run, at least window + delay volumes away; no p for them"
+        result = result.without_p(DERANGED)
     result = replace(result, facts={**result.facts, **facts})
     result = with_groups(result, groupings, seed=seed)
     write_outputs(place.out, result, parts, about)

@@ -2,20 +2,28 @@
 
 fastbrain adapt runs/first store runs/first-09 --subject sub-09 --runs 2
 
-The runs are recorded and never scored; fastbrain evaluate scores the others.
+Of LLM4Brain the entry of the person is fitted, of BrainLLM the decoder; principal components stay
+those of the first training. The runs are recorded and never scored; fastbrain evaluate scores the
+others.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from .._progress import say
 from ..data import VoxelStore
+from ._kinds import refuse_options
 from ._training import given
+
+_VQLM = (
+    "It reads one recording of each person, so there is nothing to fit to a person: train on people "
+    "of the new site (train vq-lm), or decode them as they are."
+)
 
 
 @dataclass(frozen=True)
@@ -52,10 +60,16 @@ class Config:
 
 def run(config: Config) -> None:
     """Print which runs adapt and which are scored, then train."""
-    from ..llm4brain.training.few_shot import ADAPT, adapt, plan_few_shot
+    from .._run_kind import require_kind
+    from ..training.few_shot_plan import plan_few_shot
     from ..training.trackers import check_trackers
 
     check_trackers(config.log, function="adapt")
+    kind = "llm4brain"
+    if not (config.run / "grid.safetensors").is_file():  # a saved model of LLM4Brain
+        kind = require_kind(config.run, "llm4brain", "brainllm", function="adapt", instead=_VQLM)
+    if kind == "brainllm":
+        refuse_options(config, ["kind", "adapters"], function="adapt", kind=kind)
     store = VoxelStore.open(config.store)
     plan = plan_few_shot(store, config.subject, config.runs, score_runs=config.score_runs)
     print(f"fitted on    {len(plan.train)} windows, stopped by {len(plan.val)}")
@@ -64,18 +78,28 @@ def run(config: Config) -> None:
     if config.dry_run:
         say("dry run: nothing was fitted")
         return
-    adapt(
-        config.run,
-        store,
-        config.out,
-        subject=config.subject,
-        runs=config.runs,
-        score_runs=config.score_runs,
-        kind=config.kind,
-        adapters=config.adapters,
-        config=replace(ADAPT, **given(config, "epochs")),
-        allow_leak=config.allow_leak,
-        device=config.device,
-        log=config.log,
-    )
+    _adapt(config, store, kind)
     say(f"model written to {config.out / 'model'}; next: fastbrain evaluate {config.out}")
+
+
+def _adapt(config: Config, store: VoxelStore, kind: str) -> None:
+    how: dict[str, Any] = {
+        "subject": config.subject,
+        "runs": config.runs,
+        "score_runs": config.score_runs,
+        "allow_leak": config.allow_leak,
+        "device": config.device,
+        "log": config.log,
+    }
+    changed = given(config, "epochs")
+    if kind == "brainllm":
+        from ..brainllm.training.adapt import ADAPT as TUNE
+        from ..brainllm.training.adapt import adapt_brainllm
+
+        adapt_brainllm(config.run, store, config.out, config=replace(TUNE, **changed), **how)
+        return
+    from ..llm4brain.training.few_shot import ADAPT, adapt
+
+    stage = replace(ADAPT, **changed)
+    how |= {"kind": config.kind, "adapters": config.adapters}
+    adapt(config.run, store, config.out, config=stage, **how)

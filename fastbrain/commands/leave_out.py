@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .._io import read_json
 from .._progress import say
@@ -25,7 +25,7 @@ from ._preparation import PreparationOptions, Splitter
 
 if TYPE_CHECKING:
     from ..evaluation.report.pooled import Pooled
-    from ..llm4brain.training import RunConfig
+    from ..llm4brain.cross_validation import FoldSystem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +65,6 @@ class Config(PreparationOptions):
 
 def run(config: Config) -> None:
     """Run all folds, then print the pooled scores in one table."""
-    from ..evaluation import subject_table
-    from ..evaluation.protocol import find_score
     from ..llm4brain.training import RunConfig
 
     if config.config and config.preset:
@@ -75,8 +73,16 @@ def run(config: Config) -> None:
         recipe = RunConfig.from_dict(read_json(config.config))
     else:
         recipe = RunConfig.preset(config.preset or "fastbrain")
+    run_folds(config, recipe)
+
+
+def run_folds(config: Config, recipe: Any, system: FoldSystem | None = None) -> None:
+    """Run all folds of a system with a recipe, then print the pooled scores."""
+    from ..evaluation import subject_table
+    from ..evaluation.protocol import find_score
+
     try:
-        found = _leave_out(config, recipe)
+        found = _leave_out(config, recipe, system)
     except KeyboardInterrupt:
         say("finished folds are kept: the same line goes on")
         raise
@@ -89,13 +95,14 @@ def run(config: Config) -> None:
     say(f"all folds: {config.out / 'units.md'}")
 
 
-def _leave_out(config: Config, recipe: RunConfig) -> Pooled:
+def _leave_out(config: Config, recipe: Any, system: FoldSystem | None) -> Pooled:
     from ..llm4brain.cross_validation import leave_out
 
     return leave_out(
         partial(_plan, config),
         config.out,
         recipe,
+        system=system,
         by=config.by,
         folds=config.folds,
         parallel=config.parallel,

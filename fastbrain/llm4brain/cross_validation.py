@@ -61,6 +61,22 @@ class _Splitting:
 
 
 @dataclass(frozen=True)
+class FoldSystem:
+    """The system that is trained and scored in each fold; LLM4Brain by default.
+
+    Parameters
+    ----------
+    train : callable
+        Trains a run: ``train(store, run, config, *, resume, device, allow_leak)``.
+    evaluate : callable
+        Evaluates it: ``evaluate(run, *, count, seed, bert, device, within_runs)``.
+    """
+
+    train: Callable[..., object] = train_llm4brain
+    evaluate: Callable[..., object] = evaluate_run
+
+
+@dataclass(frozen=True)
 class _Fold:
     """All that one fold needs, also in another process."""
 
@@ -68,7 +84,8 @@ class _Fold:
     folder: Path
     plan: Plan
     splitting: _Splitting
-    config: RunConfig
+    system: FoldSystem
+    config: Any
     training: dict[str, Any]
     evaluation: dict[str, Any]
     silent: bool = False
@@ -78,8 +95,9 @@ class _Fold:
 def leave_out(
     plan: Plan,
     out: str | Path,
-    config: RunConfig | None = None,
+    config: Any = None,
     *,
+    system: FoldSystem | None = None,
     by: By = "subject",
     folds: int | None = None,
     parallel: int = 1,
@@ -103,6 +121,9 @@ def leave_out(
     out : str or Path
         Folder of ``fold-NN/store`` and ``fold-NN/run``; finished folds are skipped.
     config : RunConfig, optional
+        Configuration of the runs; for another system, its own.
+    system : FoldSystem, optional
+        Default: LLM4Brain.
     by : {"subject", "run", "session", "story"}
         What is held out. A label that several people or sessions share is one unit: run 01 of all
         people is held out at once.
@@ -158,10 +179,11 @@ def leave_out(
     _claim(out, {"config": config.to_dict(), "derangements": derangements, **asdict(splitting)})
     training = {"device": device, "allow_leak": allow_leak}
     evaluation = {"count": derangements, "seed": seed, "bert": bert, "device": device}
-    evaluation["unknown_subject"] = unknown_subject
+    if unknown_subject is not None:
+        evaluation["unknown_subject"] = unknown_subject
     jobs = [
         _Fold(
-            k, out / f"fold-{k:02d}", plan, splitting, config, training,
+            k, out / f"fold-{k:02d}", plan, splitting, system or FoldSystem(), config, training,
             {**evaluation, "within_runs": within[k]},
         )
         for k in range(len(splits))
@@ -212,8 +234,8 @@ def _run(job: _Fold) -> None:
         # also for a finished store: write_store raises if its images or settings differ
         store = write_store(plan, folder, resume=folder.exists())
         if not (run / "manifest.json").is_file():
-            train_llm4brain(store, run, job.config, resume=run.exists(), **job.training)
-        evaluate_run(run, **job.evaluation)
+            job.system.train(store, run, job.config, resume=run.exists(), **job.training)
+        job.system.evaluate(run, **job.evaluation)
 
 
 @contextmanager

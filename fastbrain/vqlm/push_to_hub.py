@@ -28,7 +28,7 @@ _LIMITS = """\
 - Series must be of the same regions, in their order, with the repetition time of training.
 - Codebook, weights and language model are derived from the people it was trained on, and the split
   names them: share it as you would share the recordings. The language model contains the weights of
-  the one it started from, whose license holds.
+  the one it started from, and that license holds.
 """
 
 

@@ -51,6 +51,8 @@ ROLES = {
     "doctor": (),
     "evaluate": ("run",),
     "leave-out": ("cohort", "new"),
+    "leave-out brainllm": ("cohort", "new"),
+    "leave-out vq-lm": ("study", "new"),
     "prepare": ("cohort", "new"),
     "push": ("run", "literal"),
     "selftest": (),
@@ -82,6 +84,7 @@ VALUES = {
     "--split": "split",
     "--store": "store",
     "--vlm": "vision model",
+    "--study": "study",
 }
 # option -> value in place of the printed one, which a tiny cohort does not have or takes minutes
 SMALLER = {
@@ -91,6 +94,8 @@ SMALLER = {
     "leave-out --by": "run",  # the cohort has no sessions
     "leave-out --folds": "3",
     "study ablate --parts": "tokenizer",
+    "leave-out brainllm --features": "8",
+    "leave-out vq-lm --folds": "3",
     "train brainllm --features": "8",
     "train vq-lm --simulate": "20",
     "study rest --tr": "4",
@@ -102,6 +107,8 @@ ADDED = {
     "demo": "--dry-run",  # test_demo.py runs it
     "evaluate": "--no-bert --derangements 100",
     "leave-out": "--folds 3 --no-bert --config config",
+    "leave-out brainllm": "--folds 3 --no-bert --config config --llm model --allow-leak small",
+    "leave-out vq-lm": "--folds 3 --config config --llm model",
     "selftest": "--backend cpu",
     "study ablate": "--seeds 0 --no-bert",
     "study capacity": "--seeds 0 --no-bert --allow-leak small",

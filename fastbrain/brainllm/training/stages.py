@@ -89,13 +89,17 @@ def train_brainllm(
             stage,
             run_dir=Path(run_dir) / name,
             resume=resume,
-            validate=_validation(objective, val, stage.batch_size),
+            validate=validation_of(objective, val, stage.batch_size),
             on_epoch=on_epoch,
         )
     return done
 
 
-def _validation(objective: PromptTuning | WarmUp, val: BrainTexts, batch_size: int):  # type: ignore[no-untyped-def]
+def validation_of(
+    objective: PromptTuning | WarmUp, val: BrainTexts, batch_size: int
+) -> Callable[[], Mapping[str, float]]:
+    """Return a function that computes the loss of an objective on a validation part."""
+
     def validate() -> Mapping[str, float]:
         batches = BrainTextLoader(val, batch_size=batch_size, shuffle=False)
         if isinstance(objective, PromptTuning):

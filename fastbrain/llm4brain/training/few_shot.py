@@ -16,13 +16,16 @@ from ..._environment import check_environment
 from ..._io import new_output, sha256, write_json
 from ..._progress import say
 from ..._runfiles import read_manifest
-from ...data import FitScope, Split, VoxelStore, WindowLoader, audit_trials
+from ...data import FitScope, VoxelStore, WindowLoader, audit_trials
 from ...data.leaks.fit_scope import statistics_scope
 from ...data.leaks.scan_digests import window_digests
 from ...data.store.preparation import preparation_of, save_preparation
 from ...errors import CheckpointError, ConfigError, InputError
 from ...lm.kept_llm import carry_llm
 from ...training.config import OptimConfig
+from ...training.few_shot_plan import FewShot as FewShot
+from ...training.few_shot_plan import plan_few_shot as plan_few_shot
+from ...training.few_shot_plan import split_of_plan
 from ...training.run import Row
 from ...training.run_folder import place_of
 from ...training.run_log import run_log
@@ -30,8 +33,6 @@ from ...training.trackers import check_trackers
 from ..model import LLM4Brain
 from ..saving import from_pretrained, save_pretrained
 from ..subject_table import subject_table
-from .few_shot_plan import FewShot as FewShot
-from .few_shot_plan import plan_few_shot as plan_few_shot
 from .stage_config import LLM4BrainStage
 from .stages import stage_two
 
@@ -125,7 +126,7 @@ def adapt(
         plan = replace(plan, scored=tuple(t for t in plan.scored if t in allowed))
         if not plan.scored:
             raise InputError("adapt: runs must leave a run to score, got none that may be scored.")
-    split = _split_of(store, plan, base=same)
+    split = split_of_plan(store, plan, base=same)
     scopes = [FitScope(f"entry of {plan.subject}", plan.train)]
     if same:  # the model has its own statistics; those of another store are not used
         scopes.append(statistics_scope(store))
@@ -204,18 +205,6 @@ def check_store(model: LLM4Brain, store: VoxelStore) -> None:
                 f"adapt: the store must have the {name} of the model ({ours}), got {theirs}. "
                 "Prepare it as the store of training was."
             )
-
-
-def _split_of(store: VoxelStore, plan: FewShot, *, base: bool) -> Split:
-    """Build the split for the auditor: runs of the new subject and the earlier training part."""
-    before = store.split
-    mine = {*plan.train, *plan.val}
-    train = (*(t for t in before.train if base and t not in mine), *plan.train)
-    # without a validation run, keep the validation part of the first training
-    val = plan.val or tuple(t for t in before.val if t not in mine)
-    return replace(
-        before, train=train, val=val, test=plan.scored, keys=("run_id",), val_keys=("run_id",)
-    )
 
 
 def _give_entry(model: LLM4Brain, label: str, kind: str | None, store: VoxelStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,60 @@ def part_people(study: RestingStudy, config: VQLMConfig) -> dict[str, list[str]]
             f"{len(study.series)} in {len(names)} families. Change test_part and val_part."
         )
     return parts
+
+
+def fold_people(study: RestingStudy, folds: int, *, seed: int = 0) -> list[dict[str, list[str]]]:
+    """Divide people into folds by whole families; each is the test part once.
+
+    The fold after the tested one validates, and all others train.
+
+    Raises
+    ------
+    SplitError
+        There are fewer than three folds, or a part would have fewer than three people.
+    """
+    family = study.families()
+    names = sorted(set(family.values()))
+    if not 3 <= folds <= len(names):
+        raise SplitError(
+            f"fold_people: folds must be 3 to {len(names)}, the number of families, got {folds}."
+        )
+    order = np.random.default_rng(seed).permutation(len(names))
+    fold_of = {names[i]: k % folds for k, i in enumerate(order)}
+    found = []
+    for k in range(folds):
+        role = {k: "test", (k + 1) % folds: "val"}
+        parts: dict[str, list[str]] = {part: [] for part in _PARTS}
+        for person in study.series:
+            parts[role.get(fold_of[family[person]], "train")].append(person)
+        found.append(check_parts(study, parts))
+    return found
+
+
+def check_parts(study: RestingStudy, parts: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return a split of people as lists.
+
+    Raises
+    ------
+    SplitError
+        A part has fewer than three people, a person is in no part or in two, or a family is in two.
+    """
+    found = {part: list(parts.get(part, ())) for part in _PARTS}
+    few = {part: len(people) for part, people in found.items() if len(people) < _LEAST}
+    if few:
+        raise SplitError(f"check_parts: every part must have {_LEAST} people or more, got {few}.")
+    family = study.families()
+    if sorted(p for people in found.values() for p in people) != sorted(study.series):
+        raise SplitError("check_parts: every person of the study must be in one part, got another.")
+    part_of: dict[str, str] = {}
+    for part, people in found.items():
+        for person in people:
+            if part_of.setdefault(family[person], part) != part:
+                raise SplitError(
+                    f"check_parts: a family must be in one part, got {family[person]} in "
+                    f"{part_of[family[person]]} and {part}."
+                )
+    return found
 
 
 def check_lengths(study: RestingStudy, steps: int, patch: int) -> None:

@@ -45,7 +45,7 @@ from .code_rows import CodeRows, RowLoader
 from .coder_stage import code_vectors, coder_settings, scored_coding, trained_coder
 from .config import VQLMConfig
 from .language import adapted, corpus, text_side
-from .people import check_context, check_lengths, part_people
+from .people import check_context, check_lengths, check_parts, part_people
 
 
 def train_vqlm(
@@ -57,6 +57,7 @@ def train_vqlm(
     fused: Callable[[Any], object] | None = None,
     log: Sequence[str] = (),
     on_epoch: Callable[[Row], None] | None = None,
+    split: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Train autoencoder, vocabulary and language model on the training people of a study.
 
@@ -77,6 +78,8 @@ def train_vqlm(
         Trackers that receive the numbers of every epoch, besides the two ``log.jsonl``.
     on_epoch : callable, optional
         Receives the row of every finished epoch of both stages; what it raises stops training.
+    split : mapping of str to sequence of str, optional
+        People of ``"train"``, ``"val"`` and ``"test"``; default: drawn by the configuration.
 
     Raises
     ------
@@ -106,7 +109,7 @@ def train_vqlm(
     answers = study.numbers(config.target) if scale else study.labels(config.target)
     labels = () if scale else tuple(sorted({str(a) for a in answers.values()}))
     texts = corpus(config, labels)
-    split = part_people(study, config)
+    split = part_people(study, config) if split is None else check_parts(study, split)
     settings = coder_settings(config, regions=len(study.regions))
     sizes, stage, steps = settings.sizes, settings.stage, settings.steps
     config = replace(config, steps=steps, code_start=settings.code_start)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..._arguments import checked
-from ...data import VoxelStore
-from ...data.store.inputs import refuse_without_texts
-from ...errors import ConfigError, InputError
+from .._arguments import checked
+from ..data import Split, VoxelStore
+from ..data.store.inputs import refuse_without_texts
+from ..errors import ConfigError, InputError
 
 
 @dataclass(frozen=True)
@@ -104,3 +104,15 @@ def plan_few_shot(
             f"adapt: runs must hold stimuli that are not scored, got none in {', '.join(chosen)}."
         )
     return FewShot(subject, chosen, train, val, scored)
+
+
+def split_of_plan(store: VoxelStore, plan: FewShot, *, base: bool) -> Split:
+    """Build the split for the auditor; with `base`, the earlier training part is in it too."""
+    before = store.split
+    mine = {*plan.train, *plan.val}
+    train = (*(t for t in before.train if base and t not in mine), *plan.train)
+    # without a validation run, keep the validation part of the first training
+    val = plan.val or tuple(t for t in before.val if t not in mine)
+    return replace(
+        before, train=train, val=val, test=plan.scored, keys=("run_id",), val_keys=("run_id",)
+    )
