@@ -18,6 +18,7 @@ import torch
 from .._arguments import checked
 from .._io import folder_atomic, read_json, sha256, write_atomic, write_json
 from .._rules import count, flag, list_of, none_or, number, record_of, text
+from .._run_kind import RunKind
 from .._runfiles import read_record
 from ..data import PCA, FitScope, StoreRows, VoxelStore
 from ..errors import CheckpointError, CohortError
@@ -30,7 +31,8 @@ from .card import BrainLLMCard as BrainLLMCard
 from .config import BrainLLMConfig
 from .model import BrainLLM
 
-LAYOUT, KIND = 1, "brainllm"
+LAYOUT = 1
+KIND: RunKind = "brainllm"
 FILES = ("model.safetensors", "features.safetensors", "config.json")
 _KEYS = {"layout", "kind", "model", "llm_fingerprint", "llm_digest", "card", "features"}
 _SCOPE = {"name": text, "fitted_on": list_of(text), "unlabelled": flag}

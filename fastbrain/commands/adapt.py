@@ -21,8 +21,8 @@ from ._kinds import refuse_options
 from ._training import given
 
 _VQLM = (
-    "It reads one recording of each person, so there is nothing to fit to a person: train on people "
-    "of the new site (train vq-lm), or decode them as they are."
+    "It reads one recording of each person, so there is nothing to fit to a person: train on "
+    "people of the new site (train vq-lm), or decode them as they are."
 )
 
 

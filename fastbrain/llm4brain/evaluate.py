@@ -231,7 +231,8 @@ def evaluate_run(
     place = scored_part(
         run, manifest, data, other, prompts=(prompt,) if prompt else (), function="evaluate_run"
     )
-    data, manifest, scored, held = place.store, place.manifest, place.ids, place.held
+    data, scored, held = place.store, place.ids, place.held
+    manifest = dict(place.manifest)
     parts = run_parts(run, data, manifest, parts, held=held)
     check_outputs(place.out, function="evaluate_run", count=count)
     groupings = groupings_of([data.by_id[t] for t in scored], participants, by)

@@ -129,6 +129,7 @@ def _pooled(
     groups = [one["families"][p] for one in found for p in one["truth"]]
     strata = [k for k, one in enumerate(found) for _ in one["truth"]]
     how: dict[str, Any] = {"groups": groups, "strata": strata, "permutations": permutations}
+    score: Callable[..., dict[str, Score]]
     if kind == "scale":
         score = partial(scale_scores, truth, **how, seed=seed)
     else:

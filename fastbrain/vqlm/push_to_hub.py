@@ -78,7 +78,8 @@ def push_vqlm(
     target, split = read_people(run, function="push_to_hub")
     llm = config["llm"]
     if llm is not None and (Path(llm).is_absolute() or Path(llm).is_dir()):
-        llm, shown = None, f"{Path(llm).name}, a local folder"
+        shown = f"{Path(llm).name}, a local folder"
+        llm = None
     else:
         shown = llm or "a small one, trained with the run"
     config = {**config, "llm": llm}

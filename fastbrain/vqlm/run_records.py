@@ -13,12 +13,12 @@ import numpy as np
 from .._arguments import checked
 from .._io import write_json
 from .._rules import Rule, list_of, none_or, record_of, text
-from .._run_kind import require_kind
+from .._run_kind import RunKind, require_kind
 from .._runfiles import read_record
 from ..data import RestingStudy, read_resting
 from ..errors import CheckpointError, FastbrainError
 
-KIND = "vq-lm"
+KIND: RunKind = "vq-lm"
 PARTS = ("train", "val", "test")
 ANSWERS = "answers.json"
 

@@ -47,6 +47,7 @@ ROLES = {
     "compare": ("scored run", "other scored run", "more"),
     "convert": ("pickle", "new"),
     "decode": ("run",),
+    "decode --study": ("run of codes",),
     "demo": (),
     "doctor": (),
     "evaluate": ("run",),
@@ -85,6 +86,7 @@ VALUES = {
     "--store": "store",
     "--vlm": "vision model",
     "--study": "study",
+    "evaluate --store": "store of others",
 }
 # option -> value in place of the printed one, which a tiny cohort does not have or takes minutes
 SMALLER = {
@@ -182,7 +184,7 @@ def arranged(one: Printed, place: Callable[[str, str], str]) -> list[str]:
         values += 1
         if word.startswith("--"):
             option, values = word, 0
-        elif role := VALUES.get(option):
+        elif role := VALUES.get(f"{name} {option}", VALUES.get(option)):
             word = place(name, role if values == 1 else f"other {role}")
         else:
             word = SMALLER.get(f"{name} {option}", word)
@@ -359,6 +361,32 @@ class World:
 
     def _vision_model(self) -> Path:
         return save_tiny_vlm(self.root / "vlm")
+
+    def _run_of_codes(self) -> Path:
+        out, config = self.root / "codes", self.place("train vq-lm", "config")
+        model = self.place("", "language model")
+        options = ("--config", config, "--llm", model)
+        self._run_command("train", "vq-lm", self.place("", "study"), str(out), *options)
+        return out
+
+    def _store_of_others(self) -> Path:
+        """Another data set, in the form of the run's windows, with texts of its own."""
+        design = CohortDesign(subjects=2, runs=2, trials=5, resolution_mm=8, snr=2.0, seed=3)
+        table = simulate_cohort(self.root / "others", design)
+        for k, events in enumerate(sorted(table.parent.rglob("*_events.tsv"))):
+            columns, rows = read_tsv(events)
+            for i, row in enumerate(rows):
+                row["stimulus"], row["text"] = f"other-{k}-{i}", f"{row['text']} in year {k} {i}"
+            events.write_text(tsv_text(columns, [[row[c] for c in columns] for row in rows]))
+        out = self.root / "other-store"
+        self._run_command("prepare", str(table), str(out), "--like", self.place("", "run"))
+        return out
+
+    def _config_of_leave_out_brainllm(self) -> Path:
+        return self._config_of_train_brainllm()
+
+    def _config_of_leave_out_vq_lm(self) -> Path:
+        return self._config_of_train_vq_lm()
 
     def _json(self, name: str, value: object) -> Path:
         path = self.root / f"{name}.json"

@@ -128,6 +128,39 @@ def test_what_cannot_be_asked_is_refused_in_one_line(root, capsys, line, message
     assert said.count("\n") == 1
 
 
+def test_every_person_is_left_out_once(root, tmp_path, monkeypatch):
+    line = ["leave-out", "vq-lm", str(root / "study"), str(tmp_path / "folds"), "--folds", "3"]
+    line += ["--config", str(root / "config.json")]
+    assert main(line) == 0
+    tested = [
+        person
+        for k in range(3)
+        for person in json.loads((tmp_path / f"folds/fold-{k:02d}/split.json").read_text())["test"]
+    ]
+    assert sorted(tested) == sorted(read_resting(root / "study").series)
+    scores = json.loads((tmp_path / "folds" / "scores.json").read_text())
+    assert {s["n"] for s in scores} == {20}
+    # the error over all people is the mean of the errors of the folds' people
+    (head,) = [s for s in scores if (s["group"], s["metric"]) == ("head", "mae")]
+    errors = [
+        abs(m["predicted"]["head"][p] - m["truth"][p])
+        for k in range(3)
+        for m in [json.loads((tmp_path / f"folds/fold-{k:02d}/metrics.json").read_text())]
+        for p in m["truth"]
+    ]
+    assert head["value"] == pytest.approx(sum(errors) / 20)
+    # finished folds are kept, and other settings refused
+    monkeypatch.setattr("fastbrain.vqlm.cross_validation.train_vqlm", None)
+    assert main(line) == 0
+    assert main([*line, "--seed", "1"]) == 1
+
+
+def test_adapting_is_refused_with_what_to_do(root, tmp_path, capsys):
+    line = ["adapt", str(root / "run"), str(tmp_path), str(tmp_path / "new")]
+    assert main([*line, "--subject", "01", "--runs", "1"]) == 1
+    assert "train on people of the new site" in capsys.readouterr().err
+
+
 def test_a_moved_study_is_found_beside_the_run_or_by_name(root, tmp_path):
     shutil.copytree(root / "run", tmp_path / "run")
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())

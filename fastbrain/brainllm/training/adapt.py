@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from ..._arguments import checked
 from ..._environment import check_environment
@@ -158,7 +159,10 @@ def adapt_brainllm(
     language = carry_llm(card.language, card.llm, run.resolve(), out)
     facts = {**asdict(plan), "base": sha256(run / "model" / "model.safetensors")}
     facts["epoch"] = history.best_epoch
-    parts = {"train": [*card.split["train"], *plan.train], "val": list(plan.val)}
+    parts: dict[str, list[str]] = {
+        "train": [*card.split["train"], *plan.train],
+        "val": list(plan.val),
+    }
     card = replace(
         card,
         store=store.fingerprint(),
@@ -168,7 +172,7 @@ def adapt_brainllm(
     )
     save_brainllm(model, out / "model", card, pca=saved.pca, region=saved.region)
     save_preparation(preparation_of(run, store), out)
-    manifest = {
+    manifest: dict[str, Any] = {
         "kind": KIND,
         **place_of(store, out),
         "llm": card.llm,
