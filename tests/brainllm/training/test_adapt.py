@@ -1,0 +1,53 @@
+"""Adaptation of BrainLLM: the decoder alone is tuned, on runs that are never scored."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_run import store  # noqa: F401
+
+from fastbrain.brainllm.evaluate import open_brainllm_run
+from fastbrain.brainllm.training import brainllm_preset
+from fastbrain.brainllm.training.adapt import ADAPT, adapt_brainllm
+from fastbrain.brainllm.training.pipeline import BrainLLMRunConfig, train_brainllm_run
+
+
+@pytest.fixture(scope="module")
+def base(store, language_folder, tmp_path_factory):  # noqa: F811
+    """A run of one epoch."""
+    training = brainllm_preset("fastbrain")
+    stage = replace(ADAPT, name="tune", epochs=1)
+    training = replace(training, warmup=None, tune=stage)
+    config = BrainLLMRunConfig(features=4, llm=str(language_folder), training=training)
+    out = tmp_path_factory.mktemp("base") / "run"
+    train_brainllm_run(store, out, config, allow_leak="small")
+    return out
+
+
+def test_the_decoder_alone_is_tuned(base, store, tmp_path):  # noqa: F811
+    out = tmp_path / "new"
+    adapt_brainllm(
+        base, store, out, subject="02", runs=2, config=replace(ADAPT, epochs=1), allow_leak="small"
+    )
+    before, _, _ = open_brainllm_run(base)
+    after, _, manifest = open_brainllm_run(out)
+    np.testing.assert_array_equal(after.pca.components, before.pca.components)
+    assert after.pca.scope == before.pca.scope
+    changed = [
+        name
+        for (name, a), (_, b) in zip(
+            before.model.state_dict().items(), after.model.state_dict().items(), strict=True
+        )
+        if not np.array_equal(a.numpy(), b.numpy())
+    ]
+    assert changed
+    fitted = {store.by_id[t].run_id for t in (*manifest["split"]["train"],)}
+    scored = {store.by_id[t].run_id for t in manifest["scored_trials"]}
+    assert set(manifest["adapted"]["runs"]) <= fitted | {manifest["adapted"]["runs"][-1]}
+    assert not scored & set(manifest["adapted"]["runs"])
+    assert {store.by_id[t].subject for t in manifest["scored_trials"]} == {"02"}
+    assert manifest["audit"]["fits"]["decoder for 02"] == 6
+    assert json.loads((out / "manifest.json").read_text())["kind"] == "brainllm"
