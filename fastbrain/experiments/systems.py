@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from .._arguments import checked
+from .._run_kind import require_kind
 from .._runfiles import read_manifest
-from ..brainllm.evaluate import evaluate_brainllm_run, is_brainllm_run
+from ..brainllm.evaluate import evaluate_brainllm_run
 from ..brainllm.training.pipeline import BrainLLMRunConfig, train_brainllm_run
 from ..data import VoxelStore
 from ..errors import CheckpointError
@@ -96,7 +97,9 @@ def open_base(run: str | Path, *, store: str | Path | None = None, function: str
         or its store or language model is missing or was changed.
     """
     run = Path(run)
-    brainllm = is_brainllm_run(run)
+    instead = "Its people are few and its target is one number: leave-out vq-lm scores them all."
+    kind = require_kind(run, "llm4brain", "brainllm", function=function, instead=instead)
+    brainllm = kind == "brainllm"
     manifest = read_manifest(run, function=function)
     known = read_config(run, function=function)
     if known is None or "scored_trials" not in manifest:

@@ -73,6 +73,7 @@ ROLES = {
 # option -> role of its value; with a command before it, for that command alone
 VALUES = {
     "--atlas": "atlas",
+    "study regions --atlas": "atlas of the store",
     "--also": "store at rest",
     "--bold": "scan",
     "--encoder-weights": "encoder",
@@ -321,7 +322,7 @@ class World:
         )
         return out
 
-    def _atlas(self) -> Path:
+    def _atlas_of_the_store(self) -> Path:
         store = VoxelStore.open(self.place("", "store"))
         labels = np.zeros(store.grid.shape, dtype=np.int16)
         labels[:, : store.grid.shape[1] // 2] = 1
