@@ -13,10 +13,8 @@ decoder can be better than chance. No two subjects share a stimulus.
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +23,14 @@ from ... import __version__
 from ..._arguments import checked
 from ..._io import folder_atomic, write_atomic, write_json
 from ..._progress import track
-from ...errors import InputError, MissingPartError
+from ...errors import InputError
 from ..readers.clips import write_clip
 from ..readers.timing import volumes_to_cover
 from .captions import SLOTS, Meaning, draw_meanings
 from .clips import draw_clip
+from .template_brain import NOISE_PSC, TemplateBrain, noise_psc, write_bold, write_nifti
 
-_NOISE_PSC = 1.0  # std of the noise, percent signal change: a usual value at 3 T
-_DRIFT_PSC = 1.0
-_INT16_SLOPE, _INT16_INTER = 0.05, 800.0  # intensity = slope · stored + inter
+_N_VALUES = sum(len(values) for values in SLOTS.values())
 
 
 @checked
@@ -114,9 +111,11 @@ def simulate_cohort(out: str | Path, design: CohortDesign | None = None) -> Path
     """
     design = design or CohortDesign()
     rng = np.random.default_rng(design.seed)
-    brain = _Brain.load(design)
+    brain = TemplateBrain.load(
+        resolution_mm=design.resolution_mm, fwhm_mm=design.fwhm_mm, function="simulate_cohort"
+    )
     meanings = draw_meanings(design.subjects * design.runs * design.trials, rng)
-    group = brain.maps(rng)
+    group = brain.maps(_N_VALUES, rng)
     table = ["subject\tsession\trun\tbold\tevents\tmask"]
     with folder_atomic(out) as root:
         _write_dataset(root, design, brain)
@@ -124,71 +123,17 @@ def simulate_cohort(out: str | Path, design: CohortDesign | None = None) -> Path
         runs = [(s, r) for s in range(1, design.subjects + 1) for r in range(1, design.runs + 1)]
         for subject, run in track(runs, "simulating runs"):
             if run == 1:
-                own = brain.maps(rng)
+                own = brain.maps(_N_VALUES, rng)
                 maps = np.sqrt(design.consistency) * group + np.sqrt(1 - design.consistency) * own
             trials = [next(queue) for _ in range(design.trials)]
             stem = f"sub-{subject:02d}/func/sub-{subject:02d}_task-clips_run-{run:02d}"
             bold, events = f"{stem}_bold.nii.gz", f"{stem}_events.tsv"
             write_atomic(root / events, _events(root, trials, design, rng))
-            psc = _signal(trials, maps, design) + _noise(brain.n_voxels, design, rng)
-            _write_bold(root / bold, psc, brain, design)
+            noise = noise_psc(brain.n_voxels, design.volumes, design.ar1, rng)
+            write_bold(root / bold, _signal(trials, maps, design) + noise, brain, tr=design.tr)
             table.append(f"{subject:02d}\tn/a\t{run:02d}\t{bold}\t{events}\tmask.nii.gz")
         write_atomic(root / "runs.tsv", "\n".join(table) + "\n")
     return Path(out) / "runs.tsv"
-
-
-@dataclass(frozen=True)
-class _Brain:
-    mask: npt.NDArray[np.bool_]  # (X, Y, Z), NIfTI index order
-    grey: npt.NDArray[np.float32]  # (n_voxels,) envelope of the maps, 0..1
-    baseline: npt.NDArray[np.float32]  # (n_voxels,) intensity
-    affine: npt.NDArray[np.float64]
-    fwhm_voxels: float
-
-    @classmethod
-    def load(cls, design: CohortDesign) -> _Brain:
-        try:
-            from nilearn import datasets
-        except ImportError as error:
-            raise MissingPartError(
-                "simulate_cohort: the MNI152 template comes with nilearn. "
-                "pip install 'fastbrain-fmri[demo]'"
-            ) from error
-        resolution = design.resolution_mm
-        image = datasets.load_mni152_brain_mask(resolution=resolution)
-        mask = np.asarray(image.dataobj) > 0
-        grey = np.asarray(datasets.load_mni152_gm_template(resolution=resolution).dataobj)[mask]
-        template = np.asarray(datasets.load_mni152_template(resolution=resolution).dataobj)[mask]
-        baseline = 800 + 400 * template / template.max()
-        return cls(
-            mask,
-            np.clip(grey, 0, 1).astype(np.float32),
-            baseline.astype(np.float32),
-            np.asarray(image.affine, dtype=np.float64),
-            design.fwhm_mm / resolution,
-        )
-
-    @property
-    def n_voxels(self) -> int:
-        return int(self.mask.sum())
-
-    def maps(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        """Draw smooth unit-variance maps for all slot values, (24, n_voxels)."""
-        from scipy.ndimage import gaussian_filter
-
-        n = sum(len(values) for values in SLOTS.values())
-        sigma = self.fwhm_voxels / 2.3548
-        maps = np.stack(
-            [
-                gaussian_filter(
-                    rng.standard_normal(self.mask.shape, dtype=np.float32), sigma, truncate=3
-                )[self.mask]
-                for _ in range(n)
-            ]
-        )
-        maps = (maps - maps.mean(1, keepdims=True)) * self.grey
-        weight = np.sqrt((maps**2).sum(1, keepdims=True) / self.grey.sum())
-        return np.asarray(maps / weight, dtype=np.float32)
 
 
 def _signal(
@@ -211,19 +156,7 @@ def _signal(
             row += 1
     # scaled by the power of the design, so that snr means the same for every TR and SOA
     power = np.sqrt((regressors.var(axis=0)).sum())
-    return (design.snr * _NOISE_PSC / power) * (regressors @ maps)
-
-
-def _noise(
-    n_voxels: int, design: CohortDesign, rng: np.random.Generator
-) -> npt.NDArray[np.float32]:
-    """Draw AR(1) noise plus a slow drift, percent signal change, (volumes, n_voxels)."""
-    noise = rng.standard_normal((design.volumes, n_voxels), dtype=np.float32)
-    for i in range(1, design.volumes):
-        noise[i] = design.ar1 * noise[i - 1] + np.sqrt(1 - design.ar1**2) * noise[i]
-    t = np.linspace(0, 1, design.volumes, dtype=np.float32)[:, None]
-    slope, bend = rng.standard_normal((2, 1, n_voxels), dtype=np.float32)
-    return _NOISE_PSC * noise + _DRIFT_PSC * (slope * (t - 0.5) + bend * np.cos(np.pi * t))
+    return (design.snr * NOISE_PSC / power) * (regressors @ maps)
 
 
 def _events(
@@ -240,40 +173,7 @@ def _events(
     return "\n".join(lines) + "\n"
 
 
-def _write_bold(
-    path: Path, psc: npt.NDArray[np.float32], brain: _Brain, design: CohortDesign
-) -> None:
-    intensity = brain.baseline * (1 + psc / 100)
-    # (T, Z, Y, X) is the order of the file; the transposed view has the index order of NIfTI
-    stored = np.zeros((len(psc), *brain.mask.shape[::-1]), dtype=np.int16)
-    stored.T[brain.mask] = np.round((intensity - _INT16_INTER) / _INT16_SLOPE).clip(-32768, 32767).T
-    _write_nifti(path, stored.T, brain.affine, tr=design.tr)
-
-
-def _write_nifti(
-    path: Path, data: npt.NDArray[Any], affine: npt.NDArray[np.float64], *, tr: float | None
-) -> None:
-    import nibabel as nib
-
-    image = nib.Nifti1Image(data, affine)
-    image.header.set_xyzt_units("mm", "sec")
-    image.set_qform(affine, code=4)
-    image.set_sform(affine, code=4)
-    if tr is not None:
-        image.header["pixdim"][4] = tr
-        image.header.set_slope_inter(_INT16_SLOPE, _INT16_INTER)
-        # the array holds stored values already and must not be rescaled
-        header = image.header.copy()
-        header["vox_offset"] = 352
-        raw = header.binaryblock + b"\0" * 4 + data.tobytes(order="F")
-    else:
-        raw = image.to_bytes()
-    # noise has no repeats to search for; the time stamp in the header is 0
-    packer = zlib.compressobj(1, wbits=31, strategy=zlib.Z_RLE)
-    write_atomic(path, packer.compress(raw) + packer.flush())
-
-
-def _write_dataset(root: Path, design: CohortDesign, brain: _Brain) -> None:
+def _write_dataset(root: Path, design: CohortDesign, brain: TemplateBrain) -> None:
     write_json(
         root / "dataset_description.json",
         {
@@ -297,4 +197,4 @@ def _write_dataset(root: Path, design: CohortDesign, brain: _Brain) -> None:
         "Simulated fMRI of people watching short clips; see design.json. No person was scanned.\n"
         f"{__doc__}",
     )
-    _write_nifti(root / "mask.nii.gz", brain.mask.astype(np.uint8), brain.affine, tr=None)
+    write_nifti(root / "mask.nii.gz", brain.mask.astype(np.uint8), brain.affine, tr=None)

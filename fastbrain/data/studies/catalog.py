@@ -5,8 +5,9 @@ from __future__ import annotations
 from ..._arguments import checked
 from .bold5000 import BOLD5000
 from .had import HAD
-from .known import KnownDataset, Label, dataset_named
+from .known import KnownDataset, Label, PublicDataset, dataset_named
 from .on_request import RequestedDataset
+from .passages import PEREIRA
 from .stories import STORY_DATASETS, StoryDataset, lebel, story_dataset, story_onsets
 from .urgen import URGEN
 
@@ -16,6 +17,7 @@ __all__ = [
     "BOLD5000",
     "DATASETS",
     "HAD",
+    "PEREIRA",
     "STORY_DATASETS",
     "URGEN",
     "KnownDataset",
@@ -24,6 +26,7 @@ __all__ = [
     "StoryDataset",
     "known_dataset",
     "lebel",
+    "public_dataset",
     "story_dataset",
     "story_onsets",
 ]
@@ -40,3 +43,15 @@ def known_dataset(name: str) -> KnownDataset:
     """
     otherwise = "Write a runs table for your own data."
     return dataset_named("known_dataset", name, DATASETS, otherwise)
+
+
+def public_dataset(name: str) -> PublicDataset:
+    """Return a data set of trials or of stories by name.
+
+    Raises
+    ------
+    ConfigError
+        There is no data set with that name.
+    """
+    known: dict[str, PublicDataset] = {**DATASETS, **STORY_DATASETS, PEREIRA.name: PEREIRA}
+    return dataset_named("public_dataset", name, known, "Plan the study again.")

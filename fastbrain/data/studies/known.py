@@ -63,6 +63,28 @@ class PublicDataset:
         """Web page of the data set."""
         return f"https://openneuro.org/datasets/{self.accession}"
 
+    def how_to_fetch(self, subjects: Sequence[str] = ()) -> str:
+        """Return the commands that download the images, of these subjects or of all.
+
+        Parameters
+        ----------
+        subjects : sequence of str
+            Labels without ``sub-``.
+
+        Returns
+        -------
+        str
+            One sentence.
+        """
+        folders = [f"sub-{s}/" for s in subjects]
+        include = " ".join(f"--include '{folder}*'" for folder in folders)
+        return (
+            f"{self.title} is OpenNeuro {self.accession} ({self.page}): "
+            f"'datalad clone https://github.com/OpenNeuroDatasets/{self.accession}.git' and in it "
+            f"'datalad get {' '.join(folders) or '.'}', or "
+            f"'openneuro-py download --dataset {self.accession}{' ' if include else ''}{include}'"
+        )
+
 
 @dataclass(frozen=True)
 class KnownDataset(PublicDataset):
@@ -96,28 +118,6 @@ class KnownDataset(PublicDataset):
     instructions: tuple[str, ...]
     labeller: Callable[[Sequence[Path]], Callable[[Row], Label]] = field(repr=False)
     note: str = ""
-
-    def how_to_fetch(self, subjects: Sequence[str] = ()) -> str:
-        """Return the commands that download the images, of these subjects or of all.
-
-        Parameters
-        ----------
-        subjects : sequence of str
-            Labels without ``sub-``.
-
-        Returns
-        -------
-        str
-            One sentence.
-        """
-        folders = [f"sub-{s}/" for s in subjects]
-        include = " ".join(f"--include '{folder}*'" for folder in folders)
-        return (
-            f"{self.title} is OpenNeuro {self.accession} ({self.page}): "
-            f"'datalad clone https://github.com/OpenNeuroDatasets/{self.accession}.git' and in it "
-            f"'datalad get {' '.join(folders) or '.'}', or "
-            f"'openneuro-py download --dataset {self.accession}{' ' if include else ''}{include}'"
-        )
 
 
 D = TypeVar("D", bound=PublicDataset)

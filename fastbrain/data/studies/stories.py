@@ -28,16 +28,22 @@ class StoryDataset(PublicDataset):
         Volumes on the clock of the stimulus before the first one that was kept.
     behind : int
         Volumes on the clock of the stimulus after the last one that was kept.
+    start_s : float
+        Start of every story in seconds after the first volume, where `onsets` is empty.
     onsets : mapping of str to float
-        Start of the story of each task, in seconds after the first volume; empty if the words of
-        every story are timed from the first volume on.
+        Start of the story of each task, in seconds after the first volume.
+    same : mapping of str to str
+        Story of each task that is not named like its story: versions of one story share it, so
+        that a split keeps them together.
     note : str
         Facts to know before using the data set.
     """
 
     ahead: int = 0
     behind: int = 0
+    start_s: float = 0.0
     onsets: Mapping[str, float] = field(default_factory=dict)
+    same: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
 
     def onset(self, task: str = "") -> float:
@@ -48,8 +54,8 @@ class StoryDataset(PublicDataset):
         ConfigError
             The data set has no such task.
         """
-        if not self.onsets and not task:
-            return 0.0
+        if not self.onsets:
+            return self.start_s
         if task not in self.onsets:
             near = difflib.get_close_matches(task, self.onsets, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else "Read the run's own events file."
@@ -75,7 +81,7 @@ class StoryDataset(PublicDataset):
         Parameters
         ----------
         words : sequence of Word
-            Words on the clock of the data set's authors.
+            Words in seconds after the start of the story, as in the authors' files.
         n_volumes : int
             Volumes of the run that were kept: rows of the responses.
         task : str
@@ -117,9 +123,11 @@ def lebel(trim: int = 5) -> StoryDataset:
         title="LeBel et al. 2023",
         accession="ds003020",
         tr=2.0,
-        # stimulus[5 + trim : -trim] corresponds to the rows of the responses
+        # the sound begins 10 s after the first volume, and TextGrids count from the sound; of the
+        # volumes, [5 + trim : -(5 + trim)] are the rows of the responses
         ahead=5 + trim,
         behind=trim,
+        start_s=10.0,
         note="'wheretheressmoke' is stored as repeats: their mean has less noise than any trial. "
         "The TextGrids have no punctuation.",
     )
@@ -150,6 +158,12 @@ NARRATIVES = StoryDataset(
         "slumlord": 29.5,
         "reach": 969.5,
         "tunnel": 3.0,
+    },
+    same={
+        "piemanpni": "pieman",
+        "notthefallintact": "notthefall",
+        "notthefalllongscram": "notthefall",
+        "notthefallshortscram": "notthefall",
     },
     note="Music comes before most stories. One run, slumlordreach, holds two: 'slumlord' and "
     "'reach'. Onsets of 21styear, milkyway, notthefall, pieman, prettymouth, shapes, slumlord, "

@@ -16,9 +16,9 @@ from ..readers.trial_windows import WindowSpec
 from ..splits.split import Split
 from ..store.trials_table import read_trials_table, write_trials_table
 from .annotation import Surrogate, read_surrogates, write_surrogates
-from .catalog import known_dataset
+from .catalog import public_dataset
 from .expected_runs import Absent, absent_images
-from .known import KnownDataset
+from .known import PublicDataset
 
 DESCRIPTION, _LAYOUT = "study.json", 2  # 2: the file contains its own digest
 _FILES = ("runs.tsv", "trials.parquet", "surrogates.jsonl", "split.json")
@@ -40,7 +40,7 @@ class Study:
 
     Parameters
     ----------
-    dataset : KnownDataset
+    dataset : PublicDataset
     root : Path
         BIDS folder.
     runs : tuple of RunRecord
@@ -50,10 +50,11 @@ class Study:
     split : Split
     window : WindowSpec
     surrogates : tuple of Surrogate
-        One per trial: its text and the origin of the text.
+        One per trial: its text and the origin of the text. Empty for stories, with words from
+        transcripts.
     """
 
-    dataset: KnownDataset
+    dataset: PublicDataset
     root: Path
     runs: tuple[RunRecord, ...]
     trials: list[Trial]
@@ -142,7 +143,7 @@ class Study:
         root = Path(said["root"])
         runs = read_runs_table(folder / "runs.tsv", allow_outside=True, must_exist=False)
         return cls(
-            dataset=known_dataset(said["dataset"]),
+            dataset=public_dataset(said["dataset"]),
             root=root,
             runs=tuple(replace(run, root=root) for run in runs),
             trials=read_trials_table(folder / "trials.parquet"),

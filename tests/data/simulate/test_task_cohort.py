@@ -11,7 +11,8 @@ from fastbrain.data import CohortDesign, load_volumes, read_runs_table, simulate
 from fastbrain.data.readers.clips import read_clip, write_clip
 from fastbrain.data.simulate.captions import N_CAPTIONS, SLOTS, all_meanings, draw_meanings
 from fastbrain.data.simulate.clips import draw_clip
-from fastbrain.data.simulate.task_cohort import _Brain, _noise, _signal
+from fastbrain.data.simulate.task_cohort import _signal
+from fastbrain.data.simulate.template_brain import TemplateBrain, noise_psc
 from fastbrain.errors import CohortError, InputError, OutputExistsError
 
 pytest.importorskip("nilearn")
@@ -60,8 +61,10 @@ def test_an_existing_folder_is_refused(table):
 def test_snr_is_what_it_says(snr):
     design = CohortDesign(trials=40, resolution_mm=8, snr=snr)
     rng = np.random.default_rng(0)
-    brain = _Brain.load(design)
-    signal = _signal(draw_meanings(40, rng), brain.maps(rng), design)
+    brain = TemplateBrain.load(
+        resolution_mm=design.resolution_mm, fwhm_mm=design.fwhm_mm, function="test"
+    )
+    signal = _signal(draw_meanings(40, rng), brain.maps(24, rng), design)
     grey = brain.grey > 0.5
     ratio = signal[:, grey].std(0).mean() / 1.0
     # 24 random maps and 40 random captions: the realised ratio scatters by a few percent
@@ -71,7 +74,7 @@ def test_snr_is_what_it_says(snr):
 
 def test_noise_has_its_autocorrelation():
     design = CohortDesign(trials=80, ar1=0.4)
-    noise = _noise(3000, design, np.random.default_rng(1))
+    noise = noise_psc(3000, design.volumes, design.ar1, np.random.default_rng(1))
     t = np.linspace(0, 1, len(noise))
     basis = np.stack([np.ones_like(t), t, np.cos(np.pi * t)], axis=1)
     noise = noise - basis @ np.linalg.lstsq(basis, noise, rcond=None)[0]

@@ -19,12 +19,14 @@ def at(tr):
 @pytest.mark.parametrize("trim", [0, 5])
 def test_rows_of_lebel_are_the_stimulus_from_five_and_the_trim(trim):
     data = lebel(trim)
-    stimulus = [f"v{i}" for i in range(60)]
+    # the scanner runs for five volumes before the sound, from which the words are timed
+    stimulus = ["-"] * 5 + [f"v{i}" for i in range(60)]
     rows = stimulus[5 + trim : len(stimulus) - trim]
     found = data.samples(at(2.0), n_volumes=len(rows), window=1, prompt=2)
     assert [s.text for s in found] == rows
     assert [s.start for s in found] == list(range(len(rows)))
-    assert found[0].prompt == f"v{3 + trim} v{4 + trim}"
+    assert found[0].prompt == " ".join(stimulus[3 + trim : 5 + trim]).replace("- ", "").strip("-")
+    assert data.onset("alternateithicatom") == 10.0
     assert lebel() == story_dataset("lebel")
 
 

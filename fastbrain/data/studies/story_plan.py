@@ -1,0 +1,195 @@
+"""Plan a study of a public data set of stories: segments of words, prompts, windows and split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ..._arguments import checked
+from ...errors import CohortError, ConfigError, some
+from ..readers.events import Trial
+from ..readers.runs_table import RunRecord
+from ..readers.timing import volume_during, volumes_to_cover
+from ..readers.trial_windows import WindowSpec
+from ..readers.volumes import load_volumes
+from ..readers.word_timings import story_samples
+from ..splits.split import Split
+from .stories import StoryDataset, story_dataset
+from .story_layouts import Clock, HeardStory, StoryRun, Where, lebel_runs, narratives_runs
+from .study import Study
+
+
+@checked(error=ConfigError, least={"segment_trs": 1, "prompt_trs": 0, "window_trs": 1})
+def plan_stories(
+    root: str | Path,
+    dataset: StoryDataset | str,
+    *,
+    split: Callable[[list[Trial]], Split],
+    segment_trs: int = 4,
+    prompt_trs: int = 3,
+    window_trs: int = 4,
+    delay_s: float | None = None,
+    stories: Sequence[str] = (),
+    subjects: Sequence[str] = (),
+    clock: Clock = "story",
+    words: str | Path | None = None,
+    images: str | Path | None = None,
+    space: str | None = None,
+    allow_outside: bool = False,
+    chosen: Mapping[str, str | None] | None = None,
+) -> Study:
+    """Plan a study of stories from their published layout; no voxel is read.
+
+    A story is cut into segments of `segment_trs` volumes. The text of a trial is the words of its
+    segment, its prompt the words of the `prompt_trs` volumes before, and its window the
+    `window_trs` volumes that begin `delay_s` after the segment does (BrainLLM: the four volumes
+    after the segment). Windows that leave the image are left out; while an image is absent, those
+    that end after its story.
+
+    Parameters
+    ----------
+    root : str or Path
+        Narratives (ds002345): events files and ``stimuli/gentle/STORY/align.csv``. LeBel et al.
+        (ds003020): images ``sub-*/ses-*/func/*_task-STORY_bold.nii.gz`` and
+        ``derivative/TextGrids/STORY.TextGrid``.
+    dataset : StoryDataset or str
+        "narratives" or "lebel".
+    split : callable
+        Function that makes the split from the trials, for instance :func:`split_story_blocks`.
+    segment_trs, prompt_trs, window_trs : int
+    delay_s : float, optional
+        Seconds from the start of a segment to its window. Default: the length of the segment.
+    stories, subjects : sequence of str
+        Stories (tasks) and people to keep. Default: all.
+    clock : {"story", "audio"}
+        Start of the alignments of Narratives: the story, or the first row of the events.
+    words : str or Path, optional
+        Folder of the TextGrids of LeBel et al.
+    images : str or Path, optional
+        Folder of preprocessed images; default `root`.
+    space, allow_outside, chosen
+        As in :func:`fastbrain.data.plan_study`.
+
+    Returns
+    -------
+    Study
+        Its surrogates are empty.
+
+    Raises
+    ------
+    CohortError, SplitError, LeakError
+        An input is invalid; the message names it.
+    ConfigError
+        A story or person does not occur, or an option is out of range.
+    """
+    dataset = story_dataset(dataset) if isinstance(dataset, str) else dataset
+    folder = Path(root)
+    where = Where(
+        folder, Path(images) if images is not None else folder, space, allow_outside, chosen or {}
+    )
+    if dataset.name == "lebel":
+        found = lebel_runs(
+            dataset, where, stories=stories, words=Path(words) if words is not None else None
+        )
+    else:
+        found = narratives_runs(dataset, where, stories=stories, clock=clock)
+    found = _of_people(found, subjects)
+    _check_stories(found, stories, dataset)
+    delay = segment_trs * dataset.tr if delay_s is None else delay_s
+    spec = WindowSpec(delay_s=delay, window_trs=window_trs)
+    trials = [
+        trial
+        for one in found
+        for trial in _trials(one, dataset, spec, segment=segment_trs, prompt=prompt_trs)
+    ]
+    parts = split(trials)
+    if not isinstance(parts, Split):
+        raise CohortError(
+            f"plan_stories: split must give a Split, got {type(parts).__name__}. Return that of "
+            "split_by, split_story_blocks or another split function."
+        )
+    parts.check(trials)
+    return Study(dataset, folder, tuple(one.run for one in found), trials, parts, spec, ())
+
+
+def _of_people(found: list[StoryRun], subjects: Sequence[str]) -> list[StoryRun]:
+    wanted = {name.removeprefix("sub-") for name in subjects}
+    people = {one.run.subject for one in found}
+    if wanted - people:
+        raise ConfigError(
+            f"plan_stories: subjects must be among {some(sorted(people))}, got "
+            f"{some(sorted(wanted - people))}."
+        )
+    return [one for one in found if not wanted or one.run.subject in wanted]
+
+
+def _check_stories(found: list[StoryRun], stories: Sequence[str], dataset: StoryDataset) -> None:
+    known = {name for one in found for told in one.stories for name in (told.story, told.version)}
+    unknown = [s for s in stories if s not in known and dataset.same.get(s, s) not in known]
+    if unknown:
+        raise ConfigError(
+            f"plan_stories: stories must be among {some(sorted(known))}, got {some(unknown)}."
+        )
+
+
+def _trials(
+    one: StoryRun, dataset: StoryDataset, spec: WindowSpec, *, segment: int, prompt: int
+) -> list[Trial]:
+    run = one.run
+    tr = run.tr if run.tr is not None else dataset.tr
+    if tr != dataset.tr:
+        raise CohortError(
+            f"plan_stories: {run.run_id} must have the repetition time of {dataset.title}, "
+            f"{dataset.tr:g} s, got {tr:g} s."
+        )
+    length = _volumes(run, one.stories, tr)
+    # volumes from the start of a segment to that of its window
+    shift = spec.start(0.0, tr=tr)
+    # a prompt must not reach into a segment of another part
+    guard = max(spec.guard_trs(tr), segment + prompt - spec.window_trs)
+    trials: list[Trial] = []
+    for told in one.stories:
+        first = max(volume_during(told.onset, tr), -shift)
+        last = min(length, length - shift - spec.window_trs + segment)
+        if first + segment > last:
+            raise CohortError(
+                f"plan_stories: {run.run_id} must have volumes for a window of {told.version}, got "
+                f"{length}, and a story that begins in volume {first}."
+            )
+        samples = story_samples(
+            told.words, tr=tr, n_volumes=last, window=segment, prompt=prompt,
+            onset_s=told.onset, trim=(first, 0),
+        )  # fmt: skip
+        for sample in samples:
+            onset = sample.start * tr + run.start_time
+            number = (sample.start - first) // segment
+            trials.append(
+                Trial(
+                    trial_id=f"{run.run_id}_trial-{len(trials) + 1:04d}",
+                    run_id=run.run_id,
+                    subject=run.subject,
+                    session=run.session,
+                    run=run.run,
+                    onset=onset,
+                    duration=segment * tr,
+                    start=spec.start(onset, tr=tr, start_time=run.start_time),
+                    frames=spec.window_trs,
+                    stimulus=f"{told.version}-{number:04d}",
+                    text=sample.text,
+                    guard_trs=guard,
+                    story=told.story,
+                    family=run.family,
+                    site=run.site,
+                    prompt=sample.prompt,
+                )
+            )
+    return trials
+
+
+def _volumes(run: RunRecord, stories: Sequence[HeardStory], tr: float) -> int:
+    """Number of volumes of the image; while it is absent, those until its stories end."""
+    if run.bold.is_file():
+        return load_volumes(run.bold, tr=run.tr).shape[0]
+    if run.n_volumes is not None:
+        return run.n_volumes
+    return volumes_to_cover(max(told.end for told in stories), tr)
