@@ -49,6 +49,9 @@ RECIPES = {
         "regions": "study_regions",
         "rest-task": "study_rest_task",
         "samples": "study_samples",
+        "lebel": "study_lebel",
+        "narratives": "study_narratives",
+        "pereira": "study_pereira",
         "rest": "study_rest",
     },
     "leave-out": {
