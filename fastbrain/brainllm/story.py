@@ -109,6 +109,7 @@ def reconstruct(
     counts: Sequence[int],
     *,
     search: StorySearch | None = None,
+    prompts: Sequence[str] | None = None,
 ) -> Story:
     """Decode a story window by window by beam search, with a given word count per window.
 
@@ -126,6 +127,9 @@ def reconstruct(
         Number of words in each window; :meth:`fastbrain.brainllm.WordRate.counts` predicts it.
     search : StorySearch, optional
         Default: the published settings.
+    prompts : sequence of str, (W,), optional
+        True words before each window, in place of the text decoded so far: the result is then
+        teacher-forced, and its score the sum over windows.
 
     Returns
     -------
@@ -150,10 +154,27 @@ def reconstruct(
             f"reconstruct: counts must be 0 or more for every window, got {len(wanted)} counts"
             f"{'' if windows is None else f' of {len(windows)} windows'}."
         )
+    if prompts is not None and len(prompts) == len(wanted) > 1:
+        each = [
+            reconstruct(
+                *(model, None if windows is None else windows[w : w + 1], [count]),
+                search=search,
+                prompts=[prompts[w]],
+            )
+            for w, count in enumerate(wanted)
+        ]
+        return Story(tuple(one.text for one in each), sum(one.score for one in each))
+    if prompts is not None and len(prompts) != len(wanted):
+        raise InputError(
+            f"reconstruct: prompts must be one for each of {len(wanted)} windows, got "
+            f"{len(prompts)}."
+        )
     was_training = model.training
     model.eval()
     starts = WordStarts(model.text_tokenizer, model.llm, model.device)
-    paths = [_Path(())]
+    before = " ".join(prompts[0].split()) if prompts is not None else ""
+    told = tuple(model.text_tokenizer.encode(before, add_special_tokens=False)) if before else ()
+    paths = [_Path(told)]
     for w, count in enumerate(wanted):
         if count:
             own = None if windows is None else windows[w : w + 1].to(model.device)
@@ -165,7 +186,7 @@ def reconstruct(
     best = max(paths, key=lambda path: path.score(search.length_penalty))
     texts = [
         model.text_tokenizer.decode(list(best.tokens[start:stop])).strip()
-        for start, stop in zip((0, *best.ends), best.ends, strict=False)
+        for start, stop in zip((len(told), *best.ends), best.ends, strict=False)
     ]
     return Story(tuple(texts), best.score(search.length_penalty))
 

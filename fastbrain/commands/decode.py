@@ -3,10 +3,13 @@
 fastbrain decode runs/demo/run --out decoded.tsv
 fastbrain decode runs/demo/run --bold bold.nii.gz --events events.tsv --out decoded.json
 
+fastbrain decode runs/brain --story pieman --out story.json
+
 fastbrain decode runs/codes --study new-people --out ages.tsv
 
 New scans are prepared by the settings of the run. A window that is far from all training windows is
-held: it has a reason in place of a text.
+held: it has a reason in place of a text. --story writes the running text of a whole story or run
+with a run of BrainLLM, each window after the text decoded so far.
 
 A run of vq-lm predicts its target, for example age, for each person of a study.
 """
@@ -22,13 +25,16 @@ import tyro
 from .._environment import check_file
 from .._io import write_atomic, write_json
 from .._progress import say
-from ..errors import InputError
+from ..errors import ConfigError, InputError
 from ._kinds import refuse_options
 from ._sampling import SamplingOptions
 
 if TYPE_CHECKING:
     from ..inference import Decoding
+    from ..inference.decoded_story import DecodedStory
     from ..vqlm.predict import PeoplePrediction
+
+_OF_STORIES = ("run", "story", "context", "story_search", "store", "out", "device", "seed")
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,12 @@ class Config(SamplingOptions):
     """File to write: JSON if its name ends in .json, else TSV; default: print a TSV."""
     confidence: bool = True
     """Whether to compute margins to no brain and to other windows, with those of noise."""
+    story: str | None = None
+    """Running text of this story (all its runs) or run, in place of single windows (BrainLLM)."""
+    context: Literal["own", "transcript"] = "own"
+    """With --story: text before a window, the model's own or (teacher-forced) the transcript's."""
+    story_search: Literal["published", "fastbrain"] = "published"
+    """With --story: settings of the search, as published or with a penalty on repetition."""
     unknown_subject: Literal["refuse", "mean"] | None = None
     """People that the model's table of subjects lacks: an error, or the mean of all entries."""
     device: str = "cpu"
@@ -77,6 +89,11 @@ def run(config: Config) -> None:
         _people(config)
         return
     refuse_options(config, ["study"], function="decode", kind=kind)
+    if config.story is not None:
+        _story(config, config.story)
+        return
+    if config.context != "own" or config.story_search != "published":
+        raise ConfigError("decode: --context and --story-search must come with --story.")
     _windows(config)
 
 
@@ -118,7 +135,7 @@ def _windows(config: Config) -> None:
     _write(config.out, found, f"{decoded} texts of {len(found.windows)} windows")
 
 
-def _write(out: Path | None, found: Decoding | PeoplePrediction, what: str) -> None:
+def _write(out: Path | None, found: Decoding | DecodedStory | PeoplePrediction, what: str) -> None:
     if out is None:
         print(found.to_tsv(), end="")
         return
@@ -127,3 +144,35 @@ def _write(out: Path | None, found: Decoding | PeoplePrediction, what: str) -> N
     else:
         write_atomic(out, found.to_tsv())
     say(f"{what} written to {out}")
+
+
+def _story(config: Config, story: str) -> None:
+    """Decode a whole story, print its scores and write its text."""
+    from ..brainllm import story_search
+    from ..evaluation.report.table import aligned, score_rows
+    from ..inference import decode_story
+
+    others = [f for f in fields(config) if f.name not in _OF_STORIES]
+    given = [
+        f"--{f.name.replace('_', '-')}" for f in others if getattr(config, f.name) != f.default
+    ]
+    if given:
+        raise ConfigError(f"decode: {', '.join(given)} must be left out with --story, got both.")
+    found = decode_story(
+        config.run,
+        story,
+        store=config.store,
+        search=story_search(config.story_search),
+        context=config.context,
+        device=config.device,
+        seed=config.seed,
+    )
+    if found.scores:
+        columns = {"name": "metric", "mode": "mode", "value": "decoded"}
+        columns |= {"interval": "95 % interval", "chance": "chance", "control": "chance from"}
+        columns |= {"p": "p", "adjusted": "p adjusted"}
+        table = aligned(score_rows(found.scores), columns)
+        say(f"{table}\nn = {found.scores[0].n} windows; deranged: shifted within their run")
+    else:
+        say(f"no scores: {found.facts['not_scored']}")
+    _write(config.out, found, f"{len(found.segments)} windows")

@@ -210,6 +210,7 @@ def _read(
 ]:
     """Images, sentences, passages and places (from 0) of the voxels of a file."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         # a pickle-free format; Matlab objects are read as plain arrays
@@ -220,7 +221,10 @@ def _read(
         meta = read["meta"]
         places = np.asarray(meta.colToCoord, dtype=np.int64) - 1
         sizes = [getattr(meta, name, None) for name in ("dimx", "dimy", "dimz")]
-    except (OSError, KeyError, AttributeError, ValueError, TypeError, NotImplementedError) as error:
+    except (
+        *(MatReadError, OSError, KeyError, AttributeError, ValueError, TypeError),
+        NotImplementedError,
+    ) as error:
         raise CohortError(
             f"write_pereira_images: {path} must be a file of Pereira et al. with examples, "
             f"keySentences, labelsPassageForEachSentence and meta.colToCoord, got '{error}'."

@@ -1,0 +1,287 @@
+"""Studies of stories and passages: words, prompts, windows and splits from published layouts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from fastbrain import cli
+from fastbrain.data import (
+    StoryDesign,
+    Study,
+    plan_pereira,
+    plan_stories,
+    read_gentle,
+    read_words,
+    simulate_stories,
+    split_by,
+    split_story_blocks,
+    write_pereira_images,
+)
+from fastbrain.errors import CohortError, ConfigError, InputError, SplitError
+
+TALES = ("tale1", "tale2", "tale3")
+SMALL = {"subjects": 2, "stories": 3, "volumes": 61, "resolution_mm": 8}
+
+
+def by_story(trials):
+    return split_by(trials, "story", train=["tale1"], val=["tale2"], test=["tale3"])
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    pytest.importorskip("nilearn")
+    folder = tmp_path_factory.mktemp("stories")
+    return {
+        name: simulate_stories(folder / name, StoryDesign(layout=name, **SMALL))
+        for name in ("narratives", "lebel")
+    }
+
+
+@pytest.fixture
+def copy(roots, tmp_path):
+    return {name: shutil.copytree(root, tmp_path / name) for name, root in roots.items()}
+
+
+@pytest.mark.parametrize(("name", "tr", "onset"), [("narratives", 1.5, 15.0), ("lebel", 2.0, 10.0)])
+@pytest.mark.parametrize("prompt", [0, 2, 3])
+def test_segments_prompts_and_windows(roots, name, tr, onset, prompt):
+    """Against words assigned to volumes one by one."""
+    root = roots[name]
+    study = plan_stories(root, name, split=by_story, prompt_trs=prompt)
+    words = {
+        tale: read_gentle(root / f"stimuli/gentle/{tale}/align.csv")
+        if name == "narratives"
+        else read_words(root / f"derivative/TextGrids/{tale}.TextGrid")
+        for tale in TALES
+    }
+
+    def said(tale, first, last):
+        times = [(w.onset + onset, w.text) for w in words[tale]]
+        return " ".join(text for t, text in times if first * tr - 1e-9 <= t < last * tr - 1e-9)
+
+    assert len({t.trial_id for t in study.trials}) == len(study.trials)
+    for trial in study.trials:
+        begin = round(trial.onset / tr)
+        assert trial.onset == begin * tr
+        assert begin >= int(onset / tr)
+        assert trial.text == said(trial.story, begin, begin + 4)
+        assert trial.prompt == said(trial.story, begin - prompt, begin)
+        # the four volumes after the segment
+        assert (trial.start, trial.frames, trial.guard_trs) == (begin + 4, 4, 8)
+        assert trial.start + trial.frames <= SMALL["volumes"]
+        assert trial.stimulus == f"{trial.story}-{(begin - int(onset / tr)) // 4:04d}"
+    last = {t.run_id: t.start + 4 for t in study.trials}
+    assert min(last.values()) > SMALL["volumes"] - 12
+    assert {t.story for t in study.trials} == set(TALES)
+    assert [r.subject for r in study.runs] == sorted(r.subject for r in study.runs)
+
+
+def test_options_move_windows_and_people_are_chosen(roots):
+    study = plan_stories(
+        roots["lebel"],
+        "lebel",
+        split=lambda t: split_story_blocks(t, blocks=3),
+        subjects=["UTS02"],
+        stories=["tale2"],
+        segment_trs=2,
+        window_trs=3,
+        delay_s=5.0,
+        prompt_trs=1,
+    )
+    assert {(t.subject, t.story) for t in study.trials} == {("UTS02", "tale2")}
+    assert {t.start - round(t.onset / 2) for t in study.trials} == {3}  # 5 s is nearest to it
+    assert {t.frames for t in study.trials} == {3}
+    for options, error, told in (
+        ({"subjects": ["9"]}, ConfigError, "subjects must be among"),
+        ({"stories": ["tale1", "tail"]}, ConfigError, "stories must be among"),
+        ({"segment_trs": 0}, ConfigError, "segment_trs"),
+        ({"prompt_trs": -1}, ConfigError, "prompt_trs"),
+        ({"segment_trs": 90}, CohortError, "must have volumes for a window"),
+        ({"words": roots["lebel"] / "nowhere"}, CohortError, "0 TextGrids"),
+    ):
+        with pytest.raises(error, match=told):
+            plan_stories(roots["lebel"], "lebel", split=by_story, **options)
+
+
+@pytest.mark.parametrize("fold", range(4))
+def test_blocks_are_contiguous_the_same_for_all_and_guarded(roots, fold):
+    study = plan_stories(
+        roots["narratives"],
+        "narratives",
+        split=lambda t: split_story_blocks(t, blocks=4, fold=fold),
+        segment_trs=2,
+        window_trs=2,
+    )
+    split, trials = study.split, {t.trial_id: t for t in study.trials}
+    part = {i: name for name in ("train", "val", "test") for i in split.part(name)}
+    for story in TALES:
+        for run in {t.run_id for t in study.trials if t.story == story}:
+            tested = [t for t in study.trials if t.run_id == run and part.get(t.trial_id) == "test"]
+            numbers = [int(t.stimulus[-4:]) for t in tested]
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert len({trials[i].stimulus for i in split.test}) * 2 == len(split.test)  # two people
+    for i in (*split.train, *split.val):
+        for j in split.test:
+            a, b = trials[i], trials[j]
+            assert a.stimulus != b.stimulus
+            if a.run_id == b.run_id:
+                assert abs(a.start - b.start) - 2 >= 4
+                assert b.text not in a.prompt
+    assert split.unused > 0
+
+
+def test_blocks_that_cannot_be(roots):
+    trials = plan_stories(roots["narratives"], "narratives", split=by_story).trials
+    for options in ({"blocks": 2}, {"blocks": 4, "fold": 4}, {"blocks": 99}):
+        with pytest.raises(SplitError):
+            split_story_blocks(trials, **options)
+    with pytest.raises(SplitError, match="story"):
+        split_story_blocks([replace(t, story="") for t in trials], blocks=3)
+
+
+def test_exclusions_versions_and_absent_images_of_narratives(copy, capsys):
+    root = copy["narratives"]
+    exclude = {"tale1": {"sub-001": ["sub-001_task-tale1"]}}
+    (root / "code/scan_exclude.json").write_text(json.dumps(exclude))
+    # one transcript for each condition, as milkyway has
+    (root / "stimuli/gentle/tale2").rename(root / "stimuli/gentle/tale2vodka")
+    people = (root / "participants.tsv").read_text().replace("n/a,n/a,n/a", "n/a,vodka,n/a")
+    (root / "participants.tsv").write_text(people)
+    (image,) = root.glob("sub-001/func/*tale3_bold.nii.gz")
+    image.unlink()
+    study = plan_stories(root, "narratives", split=by_story)
+    assert "1 runs that the authors exclude" in capsys.readouterr().err
+    assert "sub-001_run-tale1" not in {r.run_id for r in study.runs}
+    assert {t.stimulus[:-5] for t in study.trials if t.story == "tale2"} == {"tale2vodka"}
+    assert list(study.absent.missing) == [image]
+    # until the image is there, windows end with the story
+    ends = {t.run_id: t.start + t.frames for t in study.trials if t.story == "tale3"}
+    assert ends["sub-001_run-tale3"] <= ends["sub-002_run-tale3"]
+    assert ends["sub-001_run-tale3"] <= np.ceil((15.0 + 61 * 1.5 - 27) / 1.5)
+    with pytest.raises(CohortError, match="ds002345"):
+        study.check_images()
+
+
+def test_words_on_the_clock_of_the_audio_are_told_apart(copy):
+    root = copy["narratives"]
+    for path in root.glob("stimuli/gentle/*/align.csv"):
+        words = read_gentle(path)
+        late = [f"{w.text},{w.text},{w.onset + 15.0},{w.offset + 15.0}" for w in words]
+        path.write_text("\n".join(late) + "\n")
+    with pytest.raises(CohortError, match="--clock audio"):
+        plan_stories(root, "narratives", split=by_story)
+    moved = plan_stories(root, "narratives", split=by_story, clock="audio")
+    for path in root.glob("stimuli/gentle/*/align.csv"):
+        words = [(w.text, w.onset - 15.0, w.offset - 15.0) for w in read_gentle(path)]
+        path.write_text("".join(f"{t},{t},{a},{b}\n" for t, a, b in words))
+    assert [t.text for t in plan_stories(root, "narratives", split=by_story).trials] == [
+        t.text for t in moved.trials
+    ]
+
+
+def test_gentle_keeps_words_without_a_time(tmp_path):
+    (tmp_path / "align.csv").write_text("Um,,,\nOnce,once,0.5,0.8\nupon,<unk>,,\na,a,1.0,1.1\n")
+    words = read_gentle(tmp_path / "align.csv")
+    assert [(w.text, w.onset, w.offset) for w in words] == [
+        ("Um", 0.5, 0.5), ("Once", 0.5, 0.8), ("upon", 0.8, 0.8), ("a", 1.0, 1.1),
+    ]  # fmt: skip
+    told = [
+        {"word": "Um", "case": "not-found-in-audio"},
+        {"word": "Once", "case": "success", "start": 0.5, "end": 0.8},
+        {"word": "upon", "case": "not-found-in-audio"},
+        {"word": "a", "case": "success", "start": 1.0, "end": 1.1},
+    ]
+    (tmp_path / "align.json").write_text(json.dumps({"words": told}))
+    assert read_gentle(tmp_path / "align.json") == words
+    for text in ("a,a,2.0,1.0\n", "a,a,x,1.0\n", "a,,,\n"):
+        (tmp_path / "align.csv").write_text(text)
+        with pytest.raises(CohortError, match="read_gentle"):
+            read_gentle(tmp_path / "align.csv")
+
+
+@pytest.mark.parametrize("name", ["narratives", "lebel"])
+def test_the_command_writes_a_study_that_prepare_reads(roots, name, tmp_path, capsys):
+    out, store = tmp_path / "study", tmp_path / "store"
+    parts = ["--split-by", "story", "--train", "tale1", "--val", "tale2", "--test", "tale3"]
+    assert cli.main(["study", name, str(roots[name]), str(out), *parts]) == 0
+    said = capsys.readouterr().out
+    assert "3: tale1, tale2, tale3" in said
+    assert "no part knows of another" in said
+    assert Study.load(out).dataset.name == name
+    assert cli.main(["prepare", str(out), str(store), "--kernel", "4", "4", "4", "--dry-run"]) == 0
+    assert cli.main(["study", name, str(roots[name]), str(out), *parts]) == 1
+    assert cli.main(["study", name, str(roots[name]), f"{out}2", *parts, "--blocks", "3"]) == 1
+
+
+def test_designs_that_cannot_be():
+    for options in ({"layout": "huth"}, {"volumes": 20}, {"subjects": 0}, {"snr": -1.0}):
+        with pytest.raises(InputError, match="StoryDesign"):
+            StoryDesign(**options)
+
+
+def write_mat(folder, person, experiment, n, rng, passages=4):
+    from scipy.io import savemat
+
+    places = np.argwhere(np.ones((3, 4, 5))) + 1
+    values = rng.standard_normal((n, len(places)))
+    labels = np.sort(np.arange(n) % passages) + 1
+    sentences = np.array([f"Sentence {i} of {experiment}." for i in range(n)], dtype=object)
+    meta = {"colToCoord": places, "dimx": 4, "dimy": 4, "dimz": 6}
+    (folder / person).mkdir(exist_ok=True, parents=True)
+    arrays = {
+        "examples": values, "keySentences": sentences[:, None],
+        "labelsPassageForEachSentence": labels[:, None], "meta": meta,
+    }  # fmt: skip
+    savemat(folder / person / f"examples_{experiment}.mat", arrays)
+    return values, labels, places
+
+
+def test_sentences_of_pereira(tmp_path, capsys):
+    rng, source = np.random.default_rng(0), tmp_path / "mat"
+    values, labels, places = write_mat(source, "P01", "384sentences", 17, rng)
+    write_mat(source, "P01", "243sentences", 9, rng)
+    write_mat(source, "M02", "384sentences", 17, rng)
+    images = write_pereira_images(source, tmp_path / "images")
+    study = plan_pereira(
+        images,
+        split=lambda t: split_by(
+            t,
+            "story",
+            train=["384sentences-1", "384sentences-2"],
+            val=["384sentences-3"],
+            test=["384sentences-4"],
+        ),
+        prompt_sentences=2,
+    )
+    run = next(r for r in study.runs if r.run_id == "sub-P01_run-384sentences")
+    image = nib.load(run.bold)
+    data = np.asarray(image.dataobj)
+    assert data.shape == (4, 4, 6, 17)
+    assert np.allclose(data[tuple((places - 1).T)].T, values, atol=1e-6)
+    assert np.asarray(nib.load(run.mask).dataobj).sum() == len(places)
+    own = [t for t in study.trials if t.run_id == run.run_id]
+    for i, trial in enumerate(own):
+        before = [k for k in range(i) if labels[k] == labels[i]][-2:]
+        assert trial.prompt == " ".join(f"Sentence {k} of 384sentences." for k in before)
+        assert (trial.start, trial.frames, trial.guard_trs) == (i, 1, 0)
+        assert trial.text == f"Sentence {i} of 384sentences."
+        assert trial.story == f"384sentences-{labels[i]}"
+    out, store = tmp_path / "study", tmp_path / "store"
+    words = ["--split-by", "story", "--folds", "4", "--images", str(images)]
+    assert cli.main(["study", "pereira", str(source), str(out), *words]) == 0
+    assert "--units zscore --high-pass none" in capsys.readouterr().err
+    settings = ["--kernel", "2", "2", "2", "--units", "zscore", "--high-pass", "none"]
+    assert cli.main(["prepare", str(out), str(store), *settings]) == 0
+    # components cannot become a store
+    (tmp_path / "components").mkdir()
+    with pytest.raises(CohortError, match="components without voxels"):
+        write_pereira_images(tmp_path / "components", tmp_path / "none")
+    (source / "P01" / "examples_384sentences.mat").write_bytes(b"no mat file")
+    with pytest.raises(CohortError, match="must be a file of Pereira"):
+        write_pereira_images(source, tmp_path / "none")
