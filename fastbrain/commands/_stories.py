@@ -33,9 +33,9 @@ class StoryOptions(SplitOptions, ImageOptions):
     subjects: tuple[str, ...] = ()
     """Keep only these people."""
     segment_trs: int = 4
-    """Volumes whose words are one text."""
+    """Volumes per text: the words of these volumes."""
     prompt_trs: int = 3
-    """Volumes before a segment whose words are its prompt (the paper: 0 to 3)."""
+    """Volumes before a segment: their words are its prompt (the paper: 0 to 3)."""
     window_trs: int = 4
     """Volumes that are decoded."""
     delay: float | None = None

@@ -48,6 +48,7 @@ ROLES = {
     "convert": ("pickle", "new"),
     "decode": ("run",),
     "decode --study": ("run of codes",),
+    "decode --story": ("run of brainllm",),
     "demo": (),
     "doctor": (),
     "evaluate": ("run",),
@@ -64,6 +65,9 @@ ROLES = {
     "study samples": ("run of brainllm", "new"),
     "study rest": ("rest bids", "new"),
     "study rest-task": ("store at rest", "store", "new"),
+    "study lebel": ("bids", "new"),
+    "study narratives": ("bids", "new"),
+    "study pereira": ("bids", "new"),
     "train": ("store", "new"),
     "train brainllm": ("store", "new"),
     "train scmbm": ("store", "new"),
@@ -88,6 +92,7 @@ VALUES = {
     "--vlm": "vision model",
     "--study": "study",
     "evaluate --store": "store of others",
+    "--story": "story",
 }
 # option -> value in place of the printed one, which a tiny cohort does not have or takes minutes
 SMALLER = {
@@ -329,6 +334,9 @@ class World:
         path = self.root / "atlas.nii.gz"
         nib.save(nib.Nifti1Image(labels.T, store.affine), path)
         return path
+
+    def _story(self) -> str:
+        return "sub-06_run-01"
 
     def _run_with_people(self) -> Path:
         out, config = self.root / "people", self.place("leave-out", "config")
