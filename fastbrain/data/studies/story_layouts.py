@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ..._io import read_json
 from ..._progress import say
 from ...errors import CohortError, some
 from ..readers import bids
@@ -28,6 +27,7 @@ from ..readers.sidecars import clock_of, read_sidecar
 from ..readers.tables import given, read_tsv, seconds_of
 from ..readers.word_timings import Word, read_words
 from .expected_runs import announced_runs
+from .narratives_files import alignment_of, conditions, excluded
 from .stories import StoryDataset
 
 Clock = Literal["story", "audio"]
@@ -94,8 +94,8 @@ def narratives_runs(
     root = where.root
     tasks = sorted({entities(p).get("task", "") for p in _files(root, "_events.tsv")} - {""})
     wanted = [t for t in tasks if not stories or {t, dataset.same.get(t, t)} & set(stories)]
-    excluded = _excluded(root)
-    versions = _conditions(root)
+    left = excluded(root)
+    versions = conditions(root)
     found: list[StoryRun] = []
     left_out, untold = 0, []
     for task in wanted:
@@ -105,10 +105,10 @@ def narratives_runs(
         )  # fmt: skip
         for record in records:
             stem = record.events_table().name.removesuffix("_events.tsv")
-            if stem in excluded:
+            if stem in left:
                 left_out += 1
                 continue
-            version = _version(root, task, versions.get((f"sub-{record.subject}", task), ""))
+            version = alignment_of(root, task, versions.get((f"sub-{record.subject}", task), ""))
             if version is None:
                 untold.append(task)
                 continue
@@ -211,48 +211,6 @@ def _named(record: RunRecord, task: str) -> RunRecord:
     """Name a run by its task too, because runs of several tasks share their numbers."""
     run = f"{task}{entities(record.events_table()).get('run', '')}"
     return replace(record, run=run, run_id=run_id_of(record.subject, record.session, run))
-
-
-def _excluded(root: Path) -> set[str]:
-    """Names of the scans that the authors exclude."""
-    path = root / "code" / "scan_exclude.json"
-    if not path.is_file():
-        say(f"note: {path} was not found, so that no scan is excluded")
-        return set()
-    value = read_json(path)
-    try:
-        return {name for people in value.values() for names in people.values() for name in names}
-    except (AttributeError, TypeError) as error:
-        raise CohortError(
-            f"plan_stories: {path} must map tasks to people to scans, got '{error}'."
-        ) from error
-
-
-def _conditions(root: Path) -> dict[tuple[str, str], str]:
-    """Condition by person and task: cells of participants.tsv list one value for each task."""
-    path = root / "participants.tsv"
-    if not path.is_file():
-        return {}
-    columns, rows = read_tsv(path)
-    if not {"participant_id", "task", "condition"} <= set(columns):
-        return {}
-    return {
-        (row["participant_id"], task): condition
-        for row in rows
-        for task, condition in zip(
-            row["task"].split(","), row["condition"].split(","), strict=False
-        )
-    }
-
-
-def _version(root: Path, task: str, condition: str) -> tuple[str, Path] | None:
-    """Name and alignment of what was heard; milkyway has one version for each condition."""
-    for name in (task, f"{task}{condition}"):
-        for file in ("align.csv", "align.json"):
-            path = root / "stimuli" / "gentle" / name / file
-            if path.is_file():
-                return name, path
-    return None
 
 
 def _told(
