@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 from .._arguments import checked
 from .._progress import say
+from .._run_kind import run_kind
 from .._runfiles import read_manifest
-from ..brainllm.evaluate import is_brainllm_run
 from ..brainllm.saving import load_brainllm
 from ..brainllm.story import StorySearch, reconstruct, story_search
 from ..brainllm.word_rate import fit_word_rate
 from ..data import Trial, VoxelStore, window_faults
+from ..data.readers.prompts import texts_before
 from ..data.store.preparation import check_like, preparation_of
 from ..errors import InputError, some
 from ..evaluation.analyses.stories import shifted_partners, story_scores
@@ -84,10 +85,9 @@ def decode_story(
     """
     if context not in ("own", "transcript"):
         raise InputError(f"decode_story: context must be own or transcript, got {context!r}.")
-    manifest = read_manifest(run, function="decode")
-    if not is_brainllm_run(run):
+    if run_kind(run, function="decode") != "brainllm":
         raise InputError(f"decode_story: {run} must be a run of BrainLLM, got another system's.")
-    own, given = _stores(run, manifest, store)
+    own, given = _stores(run, read_manifest(run, function="decode"), store)
     trials = _windows_of(given, story)
     saved = load_brainllm(Path(run) / "model", device=device)
     held = window_faults(given, [t.trial_id for t in trials], preparation_of(run, own))
@@ -108,7 +108,9 @@ def decode_story(
             0 if t.trial_id in held else int(n)
             for t, n in zip(members, rate.counts(windows.numpy()), strict=True)
         ]
-        prompts = [t.prompt for t in members] if context == "transcript" else None
+        prompts = None
+        if context == "transcript":
+            prompts = texts_before(members, "prompt", saved.card.prompt_length)
         texts = [
             reconstruct(saved.model, rows, counts, search=search, prompts=prompts).texts
             for rows in (windows, None, saved.windows(noise, ids))
