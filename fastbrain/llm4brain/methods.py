@@ -54,7 +54,7 @@ def recipe_of(
         found.append(
             f"A linear readout of rank {fit['rank']} beside the query transformer started as a "
             f"ridge regression on {fit['windows']:,} training windows (cross-validated R² "
-            f"{fit['r2']:.3f})."
+            f"{fit['r2']:.3f}{_projected(fit)})."
         )
     if sizes.subjects is not None:
         found.append(
@@ -88,3 +88,10 @@ def _preset_of(config: RunConfig) -> str | None:
         ) == (config.model.readout_rank, config.model.bridge_tokens):
             return name
     return None
+
+
+def _projected(fit: Mapping[str, Any]) -> str:
+    """Name the random projection that the readout was fitted on, if there was one."""
+    if "dimensions" not in fit:
+        return ""
+    return f"; on a random projection of the tokens to {fit['dimensions']:,} dimensions"

@@ -166,6 +166,8 @@ def data_facts(store: VoxelStore, manifest: Mapping[str, Any]) -> dict[str, str]
             f"ridge, R² {fit['r2']:.3f} cross-validated over training runs, "
             f"{fit['windows']} windows"
         )
+        if "dimensions" in fit:
+            facts["readout start"] += f", on a random projection to {fit['dimensions']} dimensions"
     return facts
 
 

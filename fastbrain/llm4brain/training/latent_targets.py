@@ -66,13 +66,14 @@ def video_targets(
         raise InputError("video_targets: trial_ids must not be empty, got none.")
     was_training = model.training
     model.eval()
-    parts = []
+    sizes = model.config.qformer
+    latents = torch.empty(len(trial_ids), sizes.n_queries, sizes.dim)
     with torch.no_grad():
         for i in range(0, len(trial_ids), batch_size):
             clips = stack_frames(frames, tuple(trial_ids[i : i + batch_size]))
-            parts.append(model.video_latents(clips.to(model.device)).float().cpu())
+            latents[i : i + len(clips)] = model.video_latents(clips.to(model.device)).float()
     model.train(was_training)
-    return VideoLatents({t: i for i, t in enumerate(trial_ids)}, torch.cat(parts))
+    return VideoLatents({t: i for i, t in enumerate(trial_ids)}, latents)
 
 
 @checked
@@ -112,6 +113,7 @@ def text_targets(model: LLM4Brain, texts: Mapping[str, str], *, fit: Sequence[st
             weight = torch.ones(len(ids))
         mean = (weight / weight.sum()).to(embeddings) @ embeddings[ids]
         rows.append(mean @ model.projection.weight.float())
-    latents = torch.stack(rows).cpu()[:, None].repeat(1, model.config.qformer.n_queries, 1)
+    # one latent for all queries, without copies
+    latents = torch.stack(rows).cpu()[:, None].expand(-1, model.config.qformer.n_queries, -1)
     scope = FitScope("document frequencies", tuple(fit))
     return VideoLatents({t: i for i, t in enumerate(words)}, latents, (scope,))

@@ -51,6 +51,9 @@ class RunConfig:
     adapt_runs : int
         Number of test runs for domain adaptation on their windows without texts. These runs are
         never scored, and the result is labelled transductive. 0: inductive.
+    readout_memory_gb : float
+        Most memory for fitting the linear readout, GB, beside targets and model. Where the exact
+        regression needs more, it is fitted on a random projection of the tokens.
     seed : int
     """
 
@@ -69,6 +72,7 @@ class RunConfig:
     stage1: LLM4BrainStage | None = field(default_factory=lambda: preset("stage1"))
     stage2: LLM4BrainStage | None = field(default_factory=lambda: preset("stage2"))
     adapt_runs: int = 0
+    readout_memory_gb: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -76,6 +80,7 @@ class RunConfig:
         require(self, "stimulus", self.stimulus in known, "be clips, text or None")
         require(self, "prompts", bool(self.prompts), "hold at least one prompt")
         require(self, "adapt_runs", self.adapt_runs >= 0, "be 0 or more")
+        require(self, "readout_memory_gb", self.readout_memory_gb > 0, "be positive")
         if self.stimulus == "clips" and self.video is None and self.qformer_weights is None:
             raise ConfigError(
                 "RunConfig: video must be configured for clips, got None without qformer_weights. "

@@ -141,8 +141,17 @@ def readout(run: RunState) -> None:
         return
     assert run.targets is not None
     ordered = run.loader(run.store.split.train, None)
-    run.readout = fit = fit_readout(run.model, ordered, run.targets)
+    run.readout = fit = fit_readout(
+        run.model,
+        ordered,
+        run.targets,
+        memory_gb=run.config.readout_memory_gb,
+        predictions=run.config.calibrate is not None,
+    )
     run.facts["readout"] = {k: getattr(fit, k) for k in ("alpha", "r2", "rank", "windows")}
+    run.facts["readout"]["method"] = fit.plan.method
+    if fit.plan.method == "projected":
+        run.facts["readout"]["dimensions"] = fit.plan.size
     run.fitted([fit.scope])
     say(f"readout: cross-validated R² {fit.r2:.3f} at penalty {fit.alpha:g}")
 
@@ -150,7 +159,7 @@ def readout(run: RunState) -> None:
 def calibration(run: RunState) -> None:
     """Tune the projection on out-of-fold predictions of the readout."""
     stage = run.config.calibrate
-    if stage is not None and run.readout is not None:
+    if stage is not None and run.readout is not None and run.readout.latents is not None:
         options = run.asked | run.options("calibrate")
         calibrate(run.model, run.readout.latents, run.texts("train"), stage, **options)
 
