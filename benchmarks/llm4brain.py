@@ -1,7 +1,7 @@
 """What each part of LLM4Brain is worth: one part changed at a time, on simulated cohorts.
 
     python benchmarks/llm4brain.py [--machine NAME] [--seeds 0 1 2] [--only VARIANT ...]
-    python benchmarks/llm4brain.py --presets fastbrain paper [--seeds 0]
+    python benchmarks/llm4brain.py --presets fastbrain paper-small [--seeds 0]
 
 A seed draws its own cohort, weights and order. Two people are held out, with stimuli nobody else
 saw; two runs of theirs take part in the domain adaptation without texts and are not scored in any

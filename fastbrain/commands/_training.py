@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -67,6 +68,12 @@ def given(config: object, *names: str) -> dict[str, Any]:
 def print_configuration(whole: Configuration) -> None:
     """Print a configuration as JSON that ``--config`` reads."""
     print(json.dumps(whole.to_dict(), indent=2))
+
+
+def report_size(lines: Iterable[str]) -> None:
+    """Print shapes, parameters, memory and time of a run, one fact a line."""
+    for line in lines:
+        print(line)
 
 
 def report_dry_run(audit: Audit) -> None:

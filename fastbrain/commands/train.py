@@ -7,9 +7,10 @@ fastbrain train store runs/first --llm meta-llama/Llama-3.2-1B
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from .._environment import check_environment
 from .._io import read_json
@@ -22,22 +23,30 @@ from ._training import (
     given,
     print_configuration,
     report_dry_run,
+    report_size,
     say_done,
 )
+
+if TYPE_CHECKING:
+    from ..llm4brain.training import RunConfig
+
+_EXAMPLE = "meta-llama/Llama-2-7b-chat-hf"  # the family of Video-LLaMA's language model
 
 
 @dataclass(frozen=True)
 class Config(TrainOptions):
     """Options of ``fastbrain train``."""
 
-    preset: Literal["fastbrain", "paper", "published-code"] | None = None
-    """Instead of --config: settings of fastbrain, of the paper or of its published code."""
+    preset: Literal["fastbrain", "paper", "paper-small", "published-code"] | None = None
+    """Instead of --config: settings of fastbrain, of the paper (with --llm), of the paper in a size
+    for a laptop, or of its published code."""
     subjects: Literal["embedding", "affine"] | None = None
     """Parameters of the tokenizer for each person; default: as configured (none)."""
     stimulus: Literal["clips", "text"] | None = None
     """Targets from clips or from texts; default: clips if the store has them, otherwise texts."""
-    adapt_runs: int | None = None
-    """Unlabelled runs of the test part for domain adaptation; they are not scored."""
+    adapt_runs: float | None = None
+    """Unlabelled runs of the test part for domain adaptation, which are not scored: a number, or
+    below 1 a share of every person's runs."""
     encoder_weights: Path | None = None
     """Pretrained SC-MBM encoder (safetensors), published or from `fastbrain train scmbm`."""
     cohort: Path | None = None
@@ -47,6 +56,7 @@ class Config(TrainOptions):
 def run(config: Config) -> None:
     """Assemble the configuration, then train."""
     from ..llm4brain.training import RunConfig, audit_run, split_target, train_llm4brain
+    from ..llm4brain.training.footprint import check_memory, footprint, measured_flops
     from ..llm4brain.training.pipeline import notes_on
     from ..llm4brain.training.stimuli import with_stimulus
     from ..training.run_folder import absolute_paths
@@ -66,6 +76,13 @@ def run(config: Config) -> None:
     if config.print_config:
         print_configuration(whole)
         return
+    if config.preset == "paper" and whole.llm is None:
+        raise ConfigError(
+            "train: --preset paper must be given a language model, got none. Use --preset paper "
+            f"--llm {_EXAMPLE}, or --preset paper-small, which is not of the paper's size."
+        )
+    for note in _differences(config.preset, whole):
+        say(f"note: {note}")
     check_trackers(config.log, function="train")
     if not config.dry_run:
         check_environment(config.out, cache=whole.llm is None, function="train")
@@ -82,7 +99,30 @@ def run(config: Config) -> None:
         absolute_paths(whole, files=("corpus", "encoder_weights", "qformer_weights"))
         for note in notes_on(store, whole):
             say(f"note: {note}")
+        report_size(
+            footprint(store, whole, device=config.device).lines(measured_flops(config.device))
+        )
         report_dry_run(audit_run(store, whole).check(allow=config.allow_leak))
         return
+    if config.preset == "paper":
+        check_memory(footprint(store, whole, device=config.device), device=config.device)
     train_llm4brain(store, config.out, whole, **config.how())
     say_done(config.out)
+
+
+def _differences(preset: str | None, whole: RunConfig) -> Iterator[str]:
+    """Say what a preset of the paper has otherwise than the paper, and what closes the gap."""
+    if preset not in ("paper", "paper-small"):
+        return
+    if preset == "paper-small":
+        yield "paper-small has the paper's parts and losses, not its size; that is --preset paper"
+    if whole.encoder_weights is None:
+        yield (
+            "the encoder is pretrained on the training windows alone, in the paper on HCP; "
+            "pretrain one with fastbrain train scmbm and name it in --config (encoder_weights)"
+        )
+    if whole.vision_model is None:
+        yield (
+            "a small built-in frame encoder reads clips, in the paper that of Video-LLaMA; name "
+            "one in --config (vision_model, qformer_weights)"
+        )

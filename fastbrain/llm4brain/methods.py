@@ -86,6 +86,9 @@ def _preset_of(config: RunConfig) -> str | None:
             known.model.readout_rank,
             known.model.bridge_tokens,
         ) == (config.model.readout_rank, config.model.bridge_tokens):
+            # the same stages in other sizes are not the paper's
+            if name == "paper" and known.model.encoder != config.model.encoder:
+                continue
             return name
     return None
 

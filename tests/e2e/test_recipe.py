@@ -279,7 +279,7 @@ def test_a_published_video_branch_and_a_frozen_vision_model(store, tmp_path, mon
         replace(config, model=recipe().model)
 
 
-def test_commands_do_the_same(store, tmp_path, capsys):
+def test_commands_do_the_same(run, store, tmp_path, capsys):
     cohort = str(store.path.parent / "cohort" / "runs.tsv")
     made = str(tmp_path / "store")
     options = ["--kernel", "4", "4", "4", "--window", "2", "--test-subjects", "03"]
@@ -305,6 +305,18 @@ def test_commands_do_the_same(store, tmp_path, capsys):
     assert main(leaking) == 1
     assert "a prompt that holds the text" in capsys.readouterr().err
     assert main([*leaking, "--allow-leak", "only a dry run"]) == 0
+    # the paper's preset needs a real language model; a dry run tells its sizes without building it
+    paper = ["train", made, str(tmp_path / "paper"), "--preset", "paper", "--dry-run"]
+    assert main(paper) == 1
+    told = capsys.readouterr().err
+    assert "--preset paper --llm " in told
+    assert "--preset paper-small" in told
+    assert main([*paper, "--llm", str(run / "llm"), "--adapt-runs", "0.5"]) == 0
+    shown = capsys.readouterr()
+    for part in ("shapes ", "  encoder ", "memory  ", "time  ", "1024", "audit"):
+        assert part in shown.out
+    assert "pretrained on the training windows alone" in shown.err
+    assert not (tmp_path / "paper").exists()
     # a temperature at which no entropy can fall is told before hours are spent
     hot = replace(preset("stage2").losses, tau_cls=0.5, rho=0.01, margin=0.0)
     warned = replace(recipe(), stage2=replace(preset("stage2"), losses=hot))

@@ -11,14 +11,17 @@ from .run_config import RunConfig
 
 
 @checked
-def split_target(store: VoxelStore, adapt_runs: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def split_target(
+    store: VoxelStore, adapt_runs: int | float
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Split the test trials into trials for unlabelled adaptation and trials to score.
 
     Parameters
     ----------
     store : VoxelStore
-    adapt_runs : int
-        Number of test runs for adaptation: the first ones in sorted order.
+    adapt_runs : int or float
+        Number of test runs for adaptation, the first ones in sorted order; or, below 1, the share
+        of the runs of every test person, rounded, at least one and never all.
 
     Returns
     -------
@@ -30,19 +33,39 @@ def split_target(store: VoxelStore, adapt_runs: int) -> tuple[tuple[str, ...], t
     CohortError
         The trials have no texts.
     ConfigError
-        No run would be left to score.
+        No run would be left to score, or a share is given and no test person has two runs.
     """
     if store.split.train:
         refuse_without_texts(store.trials, function="train")
     run_of = {trial: store.by_id[trial].run_id for trial in store.split.test}
     runs = sorted(set(run_of.values()))
+    if 0 < adapt_runs < 1:
+        chosen = _share(store, adapt_runs)
+        adapt = tuple(t for t, run in run_of.items() if run in chosen)
+        return adapt, tuple(t for t, run in run_of.items() if run not in chosen)
     if adapt_runs >= len(runs):
         raise ConfigError(
             f"split_target: adapt_runs must leave a run to score, got {adapt_runs} of {len(runs)}."
         )
-    chosen = set(runs[:adapt_runs])
+    chosen = set(runs[: int(adapt_runs)])
     adapt = tuple(t for t, run in run_of.items() if run in chosen)
     return adapt, tuple(t for t, run in run_of.items() if run not in chosen)
+
+
+def _share(store: VoxelStore, share: float) -> set[str]:
+    runs: dict[str, set[str]] = {}
+    for trial in (store.by_id[t] for t in store.split.test):
+        runs.setdefault(trial.subject, set()).add(trial.run_id)
+    chosen: set[str] = set()
+    for own in runs.values():
+        count = min(max(1, round(share * len(own))), len(own) - 1)
+        chosen.update(sorted(own)[:count])
+    if not chosen:
+        raise ConfigError(
+            f"split_target: adapt_runs={share:g} must find a test person with two runs or more, "
+            "got none. Train without adaptation: --adapt-runs 0."
+        )
+    return chosen
 
 
 @checked

@@ -90,7 +90,8 @@ def fit_readout(
     model : LLM4Brain
         Must have a readout (``config.readout_rank > 0``).
     loader : Loader
-        Loader of the training windows `trial_ids`; one epoch is read, or as many as the plan says. Unless one is enough, the order must not change between them.
+        Loader of the training windows `trial_ids`; one epoch is read, or as many as the plan says,
+        and then its order must not change between them.
     targets : VideoLatents
         Targets X by trial id.
     alphas : sequence of float
@@ -211,11 +212,11 @@ def _held_out(
 def _set_readout(model: LLM4Brain, system: Dual | Primal, wanted: _Targets, penalty: float) -> int:
     """Fit all windows, keep the directions with the most variance of the predictions."""
     assert model.readout is not None
-    nobody = torch.zeros(len(wanted.trials), dtype=torch.bool)
+    none_held = torch.zeros(len(wanted.trials), dtype=torch.bool)
     factor = _factor(system.gram.clone(), penalty)
 
     def solve(y: Tensor) -> Tensor:
-        return torch.cholesky_solve(system.right(y, nobody), factor)
+        return torch.cholesky_solve(system.right(y, none_held), factor)
 
     def spread(basis: Tensor) -> Tensor:  # centred targets times columns: (D, s) to (N, s)
         total = basis.new_zeros(len(wanted.trials), basis.shape[1])

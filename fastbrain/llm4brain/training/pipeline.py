@@ -13,7 +13,7 @@ The run folder contains everything needed to repeat and to evaluate the run::
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from ..saving import ModelCard, save_pretrained
 from ..vision_model import load_vision_model
 from .adaptation_target import audit_run, people_of, split_target
 from .run_config import RunConfig
-from .run_stages import STAGE_NAMES, STAGES, RunState, categories, texts_of
+from .run_stages import STAGE_NAMES, STAGES, RunState, categories, sizes_for, texts_of
 from .stage_config import findings
 from .stimuli import fitted_to, load_weights, with_stimulus
 
@@ -220,13 +220,7 @@ def build_model(
     device : str
     """
     llm, tokenizer = load_llm(llm_path, device=device)
-    classes = len(categories(store)) if config.stage2 is not None else 0
-    sizes = replace(
-        config.model,
-        frames=store.window_spec.window_trs,
-        n_classes=classes,
-        people=people_of(store, config),
-    )
+    sizes = sizes_for(store, config)
     vision = load_vision_model(config.vision_model) if config.vision_model else None
     torch.manual_seed(config.seed)
     model = LLM4Brain(

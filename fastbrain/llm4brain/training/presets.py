@@ -46,7 +46,7 @@ STAGES = {
     ),
 }
 
-PRESETS = ("fastbrain", "paper", "published-code")
+PRESETS = ("fastbrain", "paper", "paper-small", "published-code")
 
 
 @checked
@@ -56,10 +56,10 @@ def preset(stage: str, name: str = "fastbrain") -> LLM4BrainStage:
     Parameters
     ----------
     stage : {"pretrain", "video", "calibrate", "stage1", "stage2"}
-    name : {"fastbrain", "paper", "published-code"}
-        "paper": LLM4Brain as in the paper (τ = 0.5, only the bridge and the prototypes train,
-        answers summed over tokens, no source class loss). "published-code": domain adaptation as
-        in the code of DANCE. "fastbrain": the corrected default.
+    name : {"fastbrain", "paper", "paper-small", "published-code"}
+        "paper" and "paper-small": LLM4Brain as in the paper (τ = 0.5, only the bridge and the
+        prototypes train, answers summed over tokens, no source class loss). "published-code":
+        domain adaptation as in the code of DANCE. "fastbrain": the corrected default.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def preset(stage: str, name: str = "fastbrain") -> LLM4BrainStage:
             g for g in config.groups if g != "readout" and (stage == "pretrain" or g != "encoder")
         )
         config = replace(config, groups=groups)
-    if stage == "stage2" and name == "paper":
+    if stage == "stage2" and name in ("paper", "paper-small"):
         losses = LossConfig(
             lambda_ce=0.5,
             eta=1.0,

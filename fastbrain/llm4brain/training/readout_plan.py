@@ -32,7 +32,7 @@ class ReadoutPlan:
     size : int
         Rows of the matrix that is factorised: windows, features, or projected features.
     held : int
-        Windows whose features are in memory at once.
+        Windows that have their features in memory at once.
     bytes : int
         Memory of the fit, an upper estimate.
     exact_bytes : int

@@ -44,8 +44,8 @@ class Dual:
 
     def __init__(self, model: LLM4Brain, loader: Loader, plan: ReadoutPlan) -> None:
         self._model, self._loader, self._held = model, loader, plan.held
+        self.trials: list[str] = []
         if plan.passes == 1:
-            self.trials = []
             features = torch.empty(plan.windows, plan.features)
             for ids, tokens in _windows(model, loader):
                 features[len(self.trials) : len(self.trials) + len(ids)] = tokens
@@ -60,7 +60,8 @@ class Dual:
     def _read_in_blocks(self, windows: int, features: int) -> None:
         gram = torch.zeros(windows, windows, dtype=torch.float64)
         total = torch.zeros(features, dtype=torch.float64)
-        shift, seen = torch.zeros(features), []
+        shift = torch.zeros(features)
+        seen: list[str] = []
         for start in range(0, windows, self._held):
             block = torch.zeros(min(self._held, windows - start), features)
             trials: list[str] = []

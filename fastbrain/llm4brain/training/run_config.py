@@ -7,10 +7,19 @@ from typing import Any
 
 from ..._arguments import checked
 from ...errors import ConfigError
+from ...nn.config import VideoConfig
 from ...nn.config_io import from_dict, require, to_dict
-from ..config import LLM4BrainConfig
+from ..config import EncoderConfig, LLM4BrainConfig, QFormerConfig
 from .presets import preset
 from .stage_config import LLM4BrainStage
+
+# SC-MBM of Mind-Vis, and the video Q-Former of Video-LLaMA
+_SCMBM = EncoderConfig(
+    dim=1024, depth=24, heads=16, decoder_dim=512, decoder_depth=8, decoder_heads=16
+)
+_QFORMER = QFormerConfig(dim=768, depth=2, heads=12, n_queries=32, bert=True)
+# of the runs of a test person; the paper states "a proportion"
+_SHARE = 0.5
 
 
 @checked(error=ConfigError)
@@ -48,9 +57,10 @@ class RunConfig:
         `frames`, `n_classes` and `people` are replaced by values from the store.
     pretrain, video, calibrate, stage1, stage2 : LLM4BrainStage or None
         None skips the stage. `video` is used for clips only.
-    adapt_runs : int
-        Number of test runs for domain adaptation on their windows without texts. These runs are
-        never scored, and the result is labelled transductive. 0: inductive.
+    adapt_runs : int or float
+        Test runs for domain adaptation on their windows without texts: their number, or, below 1,
+        the share of the runs of every test person. These runs are never scored, and the result is
+        labelled transductive. 0: inductive.
     readout_memory_gb : float
         Most memory for fitting the linear readout, GB, beside targets and model. Where the exact
         regression needs more, it is fitted on a random projection of the tokens.
@@ -71,7 +81,7 @@ class RunConfig:
     calibrate: LLM4BrainStage | None = None
     stage1: LLM4BrainStage | None = field(default_factory=lambda: preset("stage1"))
     stage2: LLM4BrainStage | None = field(default_factory=lambda: preset("stage2"))
-    adapt_runs: int = 0
+    adapt_runs: int | float = 0
     readout_memory_gb: float = 1.0
     seed: int = 0
 
@@ -79,7 +89,8 @@ class RunConfig:
         known = (None, "clips", "text")
         require(self, "stimulus", self.stimulus in known, "be clips, text or None")
         require(self, "prompts", bool(self.prompts), "hold at least one prompt")
-        require(self, "adapt_runs", self.adapt_runs >= 0, "be 0 or more")
+        counts = self.adapt_runs >= 0 and (self.adapt_runs < 1 or self.adapt_runs % 1 == 0)
+        require(self, "adapt_runs", counts, "be a number of runs, or a share of them below 1")
         require(self, "readout_memory_gb", self.readout_memory_gb > 0, "be positive")
         if self.stimulus == "clips" and self.video is None and self.qformer_weights is None:
             raise ConfigError(
@@ -111,10 +122,13 @@ class RunConfig:
 
         Parameters
         ----------
-        name : {"fastbrain", "paper", "published-code"}
-            "paper" and "published-code" build the model without linear readout and without the map
-            across patches, and pretrain the encoder on the training runs instead of loading
-            published weights. `adapt_runs` is 0.
+        name : {"fastbrain", "paper", "paper-small", "published-code"}
+            "paper" has the sizes of the paper: SC-MBM of 24 blocks of width 1024, a Q-Former of
+            Video-LLaMA with 32 queries. Set `llm` yourself. "paper-small" is the same in the
+            default sizes. Both adapt to half of the runs of every test person (the paper does not
+            state the share). "published-code" is of default sizes and has `adapt_runs` 0. All three
+            build the model without linear readout and without the map across patches, and pretrain
+            the encoder on the training runs unless `encoder_weights` are set.
 
         Returns
         -------
@@ -127,8 +141,12 @@ class RunConfig:
         """
         if name == "fastbrain":
             return cls()
+        sizes = LLM4BrainConfig(readout_rank=0, bridge_tokens=0)
+        if name == "paper":
+            sizes = replace(sizes, encoder=_SCMBM, qformer=_QFORMER, video=VideoConfig(frames=8))
         return cls(
-            model=LLM4BrainConfig(readout_rank=0, bridge_tokens=0),
+            model=sizes,
+            adapt_runs=_SHARE if name in ("paper", "paper-small") else 0,
             pretrain=preset("pretrain", name),
             video=preset("video", name),
             stage1=preset("stage1", name),

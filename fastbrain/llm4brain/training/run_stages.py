@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ from typing import Any
 from ..._progress import say
 from ...data import Audit, FitScope, VoxelStore, WindowLoader
 from ...training.run import Row
+from ..config import LLM4BrainConfig
 from ..model import LLM4Brain
+from .adaptation_target import people_of
 from .fit_readout import ReadoutFit, fit_readout
 from .latent_targets import VideoLatents, text_targets, video_targets
 from .pretraining import pretrain_scmbm, pretrain_video
@@ -203,6 +205,16 @@ STAGES: tuple[Callable[[RunState], None], ...] = (
     alignment,
     tuning,
 )
+
+
+def sizes_for(store: VoxelStore, config: RunConfig) -> LLM4BrainConfig:
+    """Set window length, classes and people of a model's sizes to those of a store."""
+    return replace(
+        config.model,
+        frames=store.window_spec.window_trs,
+        n_classes=len(categories(store)) if config.stage2 is not None else 0,
+        people=people_of(store, config),
+    )
 
 
 def texts_of(store: VoxelStore, part: Any) -> dict[str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fastbrain.errors import ConfigError
+from fastbrain.llm4brain.methods import _preset_of
 from fastbrain.llm4brain.training import (
     LLM4BrainStage,
     LossConfig,
@@ -18,6 +19,7 @@ from fastbrain.llm4brain.training import (
     preset,
     reachable_entropy_minimum,
 )
+from fastbrain.llm4brain.training.presets import PRESETS
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "video", "stage1", "stage2"])
@@ -96,7 +98,7 @@ def test_unknown_presets_are_refused():
         preset("stage2", "papers")
 
 
-@pytest.mark.parametrize("name", ["fastbrain", "paper", "published-code"])
+@pytest.mark.parametrize("name", ["fastbrain", "paper", "paper-small", "published-code"])
 def test_a_whole_run_by_one_name(name):
     run = RunConfig.preset(name)
     assert run.stage2 == preset("stage2", name)
@@ -106,10 +108,20 @@ def test_a_whole_run_by_one_name(name):
     # the weights that the paper starts from are not published
     assert (run.pretrain is None) == (name == "fastbrain")
     assert RunConfig.from_dict(run.to_dict()) == run
+    assert run.adapt_runs == (0.5 if name.startswith("paper") else 0)
     knowing = run.with_subjects("affine")
     assert knowing.model.subjects == "affine"
     assert all("subjects" in stage.groups for stage in (knowing.stage1, knowing.stage2))
     assert knowing.with_subjects("embedding").stage1 == knowing.stage1
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_methods_section_names_the_preset_of_a_run(name):
+    config = RunConfig.preset(name)
+    assert _preset_of(config) == name
+    if name == "paper":
+        small = replace(config, model=RunConfig.preset("paper-small").model)
+        assert _preset_of(small) == "paper-small"
 
 
 def test_an_unknown_run_preset_suggests():
