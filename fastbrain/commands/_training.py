@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import tyro
 
+from .._io import read_json
 from .._progress import say
 from ..data import Audit, VoxelStore
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..llm4brain.training import RunConfig
+
+_EXAMPLE = "meta-llama/Llama-2-7b-chat-hf"  # the family of Video-LLaMA's language model
 
 
 @dataclass(frozen=True)
@@ -91,3 +98,32 @@ def describe_trials(store: VoxelStore, size: str) -> None:
 def say_done(out: Path) -> None:
     """Print where the model is and the next command."""
     say(f"model written to {out / 'model'}; next: fastbrain evaluate {out}")
+
+
+def llm4brain_recipe(config: Any, *, function: str) -> RunConfig:
+    """Read the configuration of LLM4Brain from the options ``config``, ``preset`` and ``llm``.
+
+    Raises
+    ------
+    ConfigError
+        Both a configuration and a preset are given, or the preset of the paper without a language
+        model.
+    """
+    from ..llm4brain.training import RunConfig
+
+    if config.config and config.preset:
+        raise ConfigError(
+            f"{function}: --config and --preset must not both be given. Use one of them."
+        )
+    if config.config:
+        whole = RunConfig.from_dict(read_json(config.config))
+    else:
+        whole = RunConfig.preset(config.preset or "fastbrain")
+    whole = replace(whole, **given(config, "llm"))
+    printed = getattr(config, "print_config", False)
+    if config.preset == "paper" and whole.llm is None and not printed:
+        raise ConfigError(
+            f"{function}: --preset paper must be given a language model, got none. Use --preset "
+            f"paper --llm {_EXAMPLE}, or --preset paper-small, which is not of the paper's size."
+        )
+    return whole

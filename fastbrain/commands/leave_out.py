@@ -17,11 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._io import read_json
 from .._progress import say
 from ..data.store.plan import StorePlan
-from ..errors import ConfigError
 from ._preparation import PreparationOptions, Splitter
+from ._training import llm4brain_recipe
 
 if TYPE_CHECKING:
     from ..evaluation.report.pooled import Pooled
@@ -47,8 +46,10 @@ class Config(PreparationOptions):
     """The texts are a closed set (for example categories) that training may contain completely."""
     config: Path | None = None
     """JSON file with any part of the run configuration; see train --print-config."""
-    preset: Literal["fastbrain", "paper", "published-code"] | None = None
+    preset: Literal["fastbrain", "paper", "paper-small", "published-code"] | None = None
     """Instead of --config: settings of fastbrain, of the paper or of its published code."""
+    llm: str | None = None
+    """Hub name or folder of a causal language model; default: a small one for each fold."""
     derangements: int = 100
     """Number of derangements for the comparison, at least 100."""
     bert: bool = True
@@ -65,14 +66,7 @@ class Config(PreparationOptions):
 
 def run(config: Config) -> None:
     """Run all folds, then print the pooled scores in one table."""
-    from ..llm4brain.training import RunConfig
-
-    if config.config and config.preset:
-        raise ConfigError("leave-out: --config and --preset must not both be given. Use one.")
-    if config.config:
-        recipe = RunConfig.from_dict(read_json(config.config))
-    else:
-        recipe = RunConfig.preset(config.preset or "fastbrain")
+    recipe = llm4brain_recipe(config, function="leave-out")
     run_folds(config, recipe)
 
 

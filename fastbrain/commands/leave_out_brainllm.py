@@ -22,8 +22,6 @@ class Config(leave_out.Config):
 
     features: int | None = None
     """Number of principal components of a volume; default: as configured (100)."""
-    llm: str | None = None
-    """Name or folder of a causal language model; default: a small one for each fold."""
 
 
 def run(config: Config) -> None:
@@ -31,6 +29,7 @@ def run(config: Config) -> None:
     from ..brainllm.evaluate import evaluate_brainllm_run
     from ..brainllm.training import brainllm_preset
     from ..brainllm.training.pipeline import BrainLLMRunConfig, train_brainllm_run
+    from ..brainllm.training.presets import PAPER_FEATURES
     from ..llm4brain.cross_validation import FoldSystem
 
     refuse_options(config, ["unknown_subject"], function="leave-out", kind="brainllm")
@@ -39,5 +38,7 @@ def run(config: Config) -> None:
     recipe = BrainLLMRunConfig.from_dict(read_json(config.config) if config.config else {})
     if config.preset is not None:
         recipe = replace(recipe, training=brainllm_preset(config.preset))
+    if config.preset == "paper":
+        recipe = replace(recipe, features=PAPER_FEATURES)
     recipe = replace(recipe, **given(config, "features", "llm"))
     leave_out.run_folds(config, recipe, FoldSystem(train_brainllm_run, evaluate_brainllm_run))

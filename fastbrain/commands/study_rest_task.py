@@ -9,18 +9,16 @@ and scored on the task. Finished runs are kept: the same line goes on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from .._environment import check_environment
-from .._io import read_json
 from .._progress import say
 from ..data import VoxelStore
-from ..errors import ConfigError
-from ._training import given
+from ._training import llm4brain_recipe
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Config:
     """Passes of pretraining over these windows; default: as configured."""
     config: Path | None = None
     """JSON file with any part of the run configuration; see train --print-config."""
-    preset: Literal["fastbrain", "paper", "published-code"] | None = None
+    preset: Literal["fastbrain", "paper", "paper-small", "published-code"] | None = None
     """Instead of --config: settings of fastbrain, of the paper or of its published code."""
     llm: str | None = None
     """Hub name or folder of a causal language model; default: a small one, trained on the texts."""
@@ -61,15 +59,8 @@ def run(config: Config) -> None:
     """Pretrain, train and score all variants, and print their table."""
     from ..experiments.report import check_report, write_results
     from ..experiments.rest_against_task import rest_against_task
-    from ..llm4brain.training import RunConfig
 
-    if config.config and config.preset:
-        raise ConfigError("study: --config and --preset must not both be given. Use one of them.")
-    if config.config:
-        recipe = RunConfig.from_dict(read_json(config.config))
-    else:
-        recipe = RunConfig.preset(config.preset or "fastbrain")
-    recipe = replace(recipe, **given(config, "llm"))
+    recipe = llm4brain_recipe(config, function="study rest-task")
     check_environment(config.out, cache=recipe.llm is None, function="study")
     check_report()
     try:

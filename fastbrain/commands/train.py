@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from .._environment import check_environment
-from .._io import read_json
 from .._progress import say
 from ..data import VoxelStore
-from ..errors import ConfigError
 from ._training import (
     TrainOptions,
     describe_trials,
     given,
+    llm4brain_recipe,
     print_configuration,
     report_dry_run,
     report_size,
@@ -29,8 +28,6 @@ from ._training import (
 
 if TYPE_CHECKING:
     from ..llm4brain.training import RunConfig
-
-_EXAMPLE = "meta-llama/Llama-2-7b-chat-hf"  # the family of Video-LLaMA's language model
 
 
 @dataclass(frozen=True)
@@ -55,32 +52,22 @@ class Config(TrainOptions):
 
 def run(config: Config) -> None:
     """Assemble the configuration, then train."""
-    from ..llm4brain.training import RunConfig, audit_run, split_target, train_llm4brain
+    from ..llm4brain.training import audit_run, split_target, train_llm4brain
     from ..llm4brain.training.footprint import check_memory, footprint, measured_flops
     from ..llm4brain.training.pipeline import notes_on
     from ..llm4brain.training.stimuli import with_stimulus
     from ..training.run_folder import absolute_paths
     from ..training.trackers import check_trackers
 
-    if config.config and config.preset:
-        raise ConfigError("train: --config and --preset must not both be given. Use one of them.")
-    if config.config:
-        whole = RunConfig.from_dict(read_json(config.config))
-    else:
-        whole = RunConfig.preset(config.preset or "fastbrain")
+    whole = llm4brain_recipe(config, function="train")
     if config.subjects:
         whole = whole.with_subjects(config.subjects)
-    whole = replace(whole, **given(config, "llm", "stimulus", "adapt_runs"))
+    whole = replace(whole, **given(config, "stimulus", "adapt_runs"))
     if config.encoder_weights is not None:
         whole = replace(whole, encoder_weights=str(config.encoder_weights))
     if config.print_config:
         print_configuration(whole)
         return
-    if config.preset == "paper" and whole.llm is None:
-        raise ConfigError(
-            "train: --preset paper must be given a language model, got none. Use --preset paper "
-            f"--llm {_EXAMPLE}, or --preset paper-small, which is not of the paper's size."
-        )
     for note in _differences(config.preset, whole):
         say(f"note: {note}")
     check_trackers(config.log, function="train")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from .sources import _fetch, quiet, refuse_code
+from .sources import fetch_files, quiet, refuse_code
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def model_size(name: str, *, kind: str = "AutoModelForCausalLM", function: str) 
 
     folder = Path(name)
     if not folder.is_dir():
-        folder = _fetch(name, None, ("config.json",), function)
+        folder = fetch_files(name, None, ("config.json",), function)
     refuse_code(folder, function=function, name=name)
     try:
         with quiet(), torch.device("meta"):

@@ -15,6 +15,8 @@ _MOST, _LEAST, _STEP = 4096, 256, 256
 # square float64 matrices that are alive at once while one is factorised
 _SQUARES = 5
 _MOST_READINGS = 12  # of all windows, for the exact fit
+# growth of the process over the sum of the arrays: 1.19 at 20,000 windows of 1,000 tokens
+_OVERHEAD = 1.2
 _BATCH = 32  # windows of one batch, with their copies during the transform
 
 
@@ -34,7 +36,7 @@ class ReadoutPlan:
     held : int
         Windows that have their features in memory at once.
     bytes : int
-        Memory of the fit, an upper estimate.
+        Memory of the arrays of the fit; the process may grow by a fifth more.
     exact_bytes : int
         Memory of the exact fit.
     """
@@ -87,7 +89,8 @@ def plan_readout(
     largest_fold : int, optional
         Most windows that are left out at once; default: a fifth.
     memory_gb : float
-        Most memory of the fit, GB, beside the targets and the model.
+        Most memory of the fit, GB, beside the targets and the model. A sixth is left for what the
+        arrays do not count.
     predictions : bool
         Whether out-of-fold predictions of all targets are kept.
 
@@ -100,7 +103,7 @@ def plan_readout(
     ConfigError
         Not even the smallest projection fits into the memory.
     """
-    budget = int(memory_gb * 1e9)
+    budget = int(memory_gb * 1e9 / _OVERHEAD)
     columns = min(outputs, COLUMNS)
     fold = largest_fold or -(-windows // 5)
     # predictions; a block of targets and its copies; a batch of windows and its transform
@@ -127,7 +130,7 @@ def plan_readout(
     while size >= _LEAST and rows(size) > budget:
         size -= _STEP
     if size < _LEAST:
-        need = min(exact, rows(_LEAST)) / 1e9
+        need = _OVERHEAD * min(exact, rows(_LEAST)) / 1e9
         raise ConfigError(
             f"fit_readout: readout_memory_gb must be {need:.2f} or more for {windows} windows of "
             f"{features} features and {outputs} target values, got {memory_gb:g}. Set it with "
