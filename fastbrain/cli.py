@@ -46,6 +46,8 @@ RECIPES = {
         "dataset": "study",
         "ablate": "study_ablate",
         "capacity": "study_capacity",
+        "noise": "study_noise",
+        "prompt-length": "study_prompt_length",
         "regions": "study_regions",
         "rest-task": "study_rest_task",
         "samples": "study_samples",

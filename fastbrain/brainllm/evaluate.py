@@ -91,6 +91,82 @@ def refuse_unknown_subject(function: str, value: str | None) -> None:
         )
 
 
+@checked
+def evaluate_brainllm(
+    saved: SavedBrainLLM,
+    data: VoxelStore,
+    ids: Sequence[str],
+    *,
+    sampling: Sampling | None = None,
+    count: int = 100,
+    seed: int = 0,
+    bert: bool | BertModel = True,
+    within_runs: bool = False,
+    linear: bool = True,
+) -> Evaluation:
+    """Decode trials and score them together with every control and the linear baseline.
+
+    Parameters
+    ----------
+    saved : SavedBrainLLM
+    data : VoxelStore
+    ids : sequence of str
+        Test trials; nothing was fitted on them.
+    sampling, count, seed, bert, within_runs
+        See :func:`evaluate_brainllm_run`.
+    linear : bool
+        Whether to fit the linear baseline.
+    """
+    trials = [data.by_id[t] for t in ids]
+    apart = kept_apart(trials)
+    prompts = saved.card.texts_before(trials)
+    if within_runs:
+        partners = partners_within_runs(trials, count=count, seed=seed)
+    else:
+        partners = partners_across_runs(trials, apart, same=prompts, count=count, seed=seed)
+    brains = {TRUE: saved.windows(data, ids)}
+    for kind in get_args(Noise):
+        own = ids[:1] if kind == "zero brain" else ids
+        view: Any = noise_store(data, kind, seed=seed)
+        brains[kind] = saved.windows(view, own)
+    if any(prompts):
+        # one brain for each prompt
+        brains["zero brain"] = brains["zero brain"].expand(len(ids), -1, -1)
+    train = [data.by_id[t] for t in data.split.train]
+    train_texts = [t.text for t in train]
+    found = run_controls(
+        brainllm_decoder(saved, prompts, sampling),
+        brains,
+        [t.text for t in trials],
+        partners,
+        blocks=[t.run_id for t in trials],
+        prompts=prompts if any(prompts) else (),
+        train_texts=train_texts,
+        train_prompts=saved.card.texts_before(train) if saved.card.before == "instruction" else (),
+        train_brains=None if any(prompts) else saved.windows(data, data.split.train),
+    )
+    said = found[TRUE].texts
+    assert said is not None
+    samples = [
+        Sample(t.trial_id, t.subject, t.run_id, t.text, text)
+        for t, text in zip(trials, said, strict=True)
+    ]
+    ridge = fit_linear_baseline(data, ids, bert=bool(bert), seed=seed) if linear else None
+    result = evaluate_text(
+        samples, found, seed=seed, bert=bert, linear=ridge, train_texts=train_texts
+    )
+    facts: dict[str, Any] = {
+        "partners_exclude": list(apart),
+        "prompt": {"before": saved.card.before, "length": saved.card.prompt_length},
+        "ci_unit": "run_id",
+    }
+    if within_runs:
+        facts["partners_exclude"] = []
+        facts["partners"] = "the same run, at least window + delay volumes away; no p for them"
+        result = result.without_p(DERANGED)
+    return replace(result, facts={**result.facts, **facts})
+
+
 @one_thread()
 @checked
 def evaluate_brainllm_run(
@@ -156,59 +232,19 @@ def evaluate_brainllm_run(
     )
     trials = [data.by_id[t] for t in ids]
     groupings = groupings_of(trials, participants, by)
-    apart = kept_apart(trials)
-    prompts = saved.card.texts_before(trials)
     if (held or other) and not within_runs:
         within_runs = not have_partners_across_runs(trials)
-    if within_runs:
-        partners = partners_within_runs(trials, count=count, seed=seed)
-    else:
-        partners = partners_across_runs(trials, apart, same=prompts, count=count, seed=seed)
-    brains = {TRUE: saved.windows(data, ids)}
-    for kind in get_args(Noise):
-        own = ids[:1] if kind == "zero brain" else ids
-        view: Any = noise_store(data, kind, seed=seed)
-        brains[kind] = saved.windows(view, own)
-    if any(prompts):
-        # one brain for each prompt
-        brains["zero brain"] = brains["zero brain"].expand(len(ids), -1, -1)
-    train = [data.by_id[t] for t in data.split.train]
-    train_texts = [t.text for t in train]
-    found = run_controls(
-        brainllm_decoder(saved, prompts, sampling),
-        brains,
-        [t.text for t in trials],
-        partners,
-        blocks=[t.run_id for t in trials],
-        prompts=prompts if any(prompts) else (),
-        train_texts=train_texts,
-        train_prompts=saved.card.texts_before(train) if saved.card.before == "instruction" else (),
-        train_brains=None if any(prompts) else saved.windows(data, data.split.train),
-    )
-    said = found[TRUE].texts
-    assert said is not None
-    samples = [
-        Sample(t.trial_id, t.subject, t.run_id, t.text, text)
-        for t, text in zip(trials, said, strict=True)
-    ]
-    linear = fit_linear_baseline(data, ids, bert=bool(bert), seed=seed)
-    result = evaluate_text(
-        samples, found, seed=seed, bert=bert, linear=linear, train_texts=train_texts
-    )
+    result = evaluate_brainllm(
+        saved, data, ids, sampling=sampling, count=count, seed=seed, bert=bert,
+        within_runs=within_runs,
+    )  # fmt: skip
     facts = {
-        "partners_exclude": list(apart),
-        "prompt": {"before": saved.card.before, "length": saved.card.prompt_length},
-        "ci_unit": "run_id",
         "sampling": asdict(sampling or Sampling()),
         "held": held,
         "split": manifest.get("split"),
         "audit": place.manifest.get("audit"),
         **place.facts,
     }
-    if within_runs:
-        facts["partners_exclude"] = []
-        facts["partners"] = "the same run, at least window + delay volumes away; no p for them"
-        result = result.without_p(DERANGED)
     result = replace(result, facts={**result.facts, **facts})
     result = with_groups(result, groupings, seed=seed)
     write_outputs(place.out, result, parts, about)

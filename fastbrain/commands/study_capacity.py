@@ -19,6 +19,10 @@ class Config(ExperimentOptions):
 
     decoders: tuple[Decoder, ...] = ("linear", "mlp", "big_mlp")
     """Brain decoders to compare with that of the run."""
+    depths: tuple[int, ...] = ()
+    """Numbers of hidden layers of an mlp."""
+    widths: tuple[int, ...] = ()
+    """Widths of the hidden layers of an mlp."""
 
 
 def run(config: Config) -> None:
@@ -28,7 +32,9 @@ def run(config: Config) -> None:
     run_experiment(
         config,
         "capacity",
-        lambda base: capacity_variants(base.config, config.decoders),
+        lambda base: capacity_variants(
+            base.config, config.decoders, depths=config.depths, widths=config.widths
+        ),
         system="BrainLLM",
         title="BrainLLM with other brain decoders",
     )

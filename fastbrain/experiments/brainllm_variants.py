@@ -21,7 +21,11 @@ _TRAINED = tuple(name for name in DECODERS if name != "none")
 
 @checked
 def capacity_variants(
-    config: BrainLLMRunConfig, decoders: Sequence[str] = _TRAINED
+    config: BrainLLMRunConfig,
+    decoders: Sequence[str] = _TRAINED,
+    *,
+    depths: Sequence[int] = (),
+    widths: Sequence[int] = (),
 ) -> list[Variant]:
     """List the variants of a configuration with another brain decoder.
 
@@ -31,21 +35,35 @@ def capacity_variants(
         The reference, first in the list.
     decoders : sequence of str
         Names of decoders, see :class:`fastbrain.brainllm.BrainLLMConfig`.
+    depths, widths : sequence of int
+        Numbers and widths of the hidden layers of an MLP, one changed at a time.
 
     Raises
     ------
     ConfigError
-        A decoder is unknown, or all are that of the reference.
+        A decoder or a size is not possible, or all variants equal the reference.
     """
-    others = [name for name in dict.fromkeys(decoders) if name != config.decoder]
-    unknown = [name for name in others if name not in _TRAINED]
-    if unknown or not others:
+    unknown = [name for name in decoders if name not in _TRAINED]
+    if unknown:
         raise ConfigError(
-            f"study capacity: decoders must be some of {_TRAINED} besides the run's "
-            f"{config.decoder!r}, got {list(decoders)}."
+            f"study capacity: decoders must be some of {_TRAINED}, got {list(decoders)}."
         )
+    mlp = config if config.decoder == "mlp" else replace(config, decoder="mlp")
     found = [Variant("reference", f"{config.decoder}, as trained", config)]
-    return found + [Variant(name, name, replace(config, decoder=name)) for name in others]
+    # depth and width belong to the MLP alone
+    for name in dict.fromkeys(decoders):
+        sized = mlp if name == "mlp" else replace(config, decoder=name, depth=2, width=None)
+        found.append(Variant(name, name, sized))
+    for depth in dict.fromkeys(depths):
+        title = f"mlp, {depth} hidden layers"
+        found.append(Variant(f"depth-{depth}", title, replace(mlp, depth=depth)))
+    for width in dict.fromkeys(widths):
+        title = f"mlp, hidden layers of {width}"
+        found.append(Variant(f"width-{width}", title, replace(mlp, width=width)))
+    others = [v for v in found[1:] if v.config != config]
+    if not others:
+        raise ConfigError("study capacity: a decoder or a size must differ from the run's.")
+    return [found[0], *others]
 
 
 @checked
@@ -136,5 +154,42 @@ def region_variants(
                 replace(config, atlas=path, regions=(label,)),
             )
             for label, name in chosen.items()
+        ),
+    ]
+
+
+@checked
+def prompt_variants(
+    config: BrainLLMRunConfig, lengths: Sequence[int], store: VoxelStore
+) -> list[Variant]:
+    """List the variants of a configuration with other lengths of the prompt.
+
+    Parameters
+    ----------
+    config : BrainLLMRunConfig
+        The reference, first in the list.
+    lengths : sequence of int
+        Words of the prompt that precede a text, the last ones; 0 for none.
+    store : VoxelStore
+
+    Raises
+    ------
+    ConfigError
+        The store has no prompts, or a length is negative or not below that of the reference.
+    """
+    longest = max((len(t.prompt.split()) for t in store.trials), default=0)
+    whole = longest if config.prompt_length is None else min(longest, config.prompt_length)
+    others = [n for n in dict.fromkeys(lengths) if n != whole]
+    if not whole or not others or not all(0 <= n < whole for n in others):
+        raise ConfigError(
+            f"study prompt-length: lengths must be from 0 to below the run's {whole} words, got "
+            f"{list(lengths)}. A store has prompts from `fastbrain study narratives`, or from the "
+            "column prompt of events."
+        )
+    return [
+        Variant("reference", f"{whole} words", config, whole),
+        *(
+            Variant(f"words-{n}", f"{n} words", replace(config, prompt_length=n), n)
+            for n in sorted(others, reverse=True)
         ),
     ]

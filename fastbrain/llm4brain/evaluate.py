@@ -114,6 +114,7 @@ def evaluate_model(
     seed: int = 0,
     bert: bool | BertModel = True,
     within_runs: bool = False,
+    linear: bool = True,
 ) -> Evaluation:
     """Decode trials and score them together with every control and the linear baseline.
 
@@ -133,6 +134,8 @@ def evaluate_model(
         For a test part that is a single run: partners are windows of the same run, at least
         window + delay volumes away. There are too few such shifts for a p against deranged brains,
         so these scores have none.
+    linear : bool
+        Whether to fit the linear baseline.
 
     Raises
     ------
@@ -152,9 +155,9 @@ def evaluate_model(
         Sample(t.trial_id, t.subject, t.run_id, t.text, text)
         for t, text in zip(trials, said, strict=True)
     ]
-    linear = fit_linear_baseline(store, trial_ids, bert=bool(bert), seed=seed)
+    ridge = fit_linear_baseline(store, trial_ids, bert=bool(bert), seed=seed) if linear else None
     known = [store.by_id[t].text for t in store.split.train]
-    result = evaluate_text(samples, found, seed=seed, bert=bert, linear=linear, train_texts=known)
+    result = evaluate_text(samples, found, seed=seed, bert=bert, linear=ridge, train_texts=known)
     facts: dict[str, Any] = {"partners_exclude": list(apart), "ci_unit": "run_id"}
     if within_runs:
         facts["partners_exclude"] = []

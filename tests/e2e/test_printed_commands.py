@@ -61,6 +61,8 @@ ROLES = {
     "study": ("literal", "bids", "new"),
     "study ablate": ("run", "new"),
     "study capacity": ("run of brainllm", "new"),
+    "study noise": ("run", "new"),
+    "study prompt-length": ("run of brainllm", "new"),
     "study regions": ("run of brainllm", "new"),
     "study samples": ("run of brainllm", "new"),
     "study rest": ("rest bids", "new"),
@@ -120,6 +122,7 @@ ADDED = {
     "selftest": "--backend cpu",
     "study ablate": "--seeds 0 --no-bert",
     "study capacity": "--seeds 0 --no-bert --allow-leak small",
+    "study noise": "--seeds 0 --no-bert",
     "study regions": "--seeds 0 --no-bert --allow-leak small",
     "study samples": "--seeds 0 --no-bert --allow-leak small",
     "study rest-task": "--config config --epochs 1 --no-bert --seeds 0",
@@ -136,6 +139,7 @@ PARSED = {
     "prepare --video-model": "it asks a model of several gigabytes",
     "push": "it uploads to the hub",
     "study": "it reads a public data set",
+    "study prompt-length": "the tiny cohort has no prompts",
 }
 FAST = {"epochs": 1, "batch_size": 8, "optim": OptimConfig(lr=1e-3)}
 

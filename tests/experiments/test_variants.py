@@ -18,6 +18,7 @@ from fastbrain.errors import CohortError, ConfigError, SplitError
 from fastbrain.experiments.ablation import PARTS, ablation_variants
 from fastbrain.experiments.brainllm_variants import (
     capacity_variants,
+    prompt_variants,
     region_variants,
     share_variants,
 )
@@ -85,7 +86,7 @@ def test_decoders_are_compared_with_that_of_the_run():
     assert [(v.name, v.config.decoder) for v in found] == [
         ("reference", "mlp"), ("linear", "linear"), ("rnn", "rnn")
     ]  # fmt: skip
-    with pytest.raises(ConfigError, match="besides the run's 'mlp'"):
+    with pytest.raises(ConfigError, match="must differ from the run's"):
         capacity_variants(config, ["mlp"])
 
 
@@ -157,3 +158,28 @@ def test_names_of_labels(tmp_path):
     path.write_text("label\tname\n1\tA1\n")
     with pytest.raises(CohortError, match="columns index and name"):
         read_label_names(path)
+
+
+def test_sizes_of_the_decoder_are_variants_of_an_mlp():
+    config = BrainLLMRunConfig(features=8, decoder="linear")
+    found = capacity_variants(config, [], depths=[1, 2], widths=[16])
+    assert [(v.name, v.config.decoder, v.config.depth, v.config.width) for v in found] == [
+        ("reference", "linear", 2, None),
+        ("depth-1", "mlp", 1, None),
+        ("depth-2", "mlp", 2, None),
+        ("width-16", "mlp", 2, 16),
+    ]
+
+
+def test_prompt_lengths_are_points_of_a_curve(store):
+    trials = [replace(t, prompt="one two three four five six") for t in store.trials]
+    asked = replace(store, trials=trials)
+    found = prompt_variants(BrainLLMRunConfig(), [0, 3], asked)
+    assert [(v.name, v.config.prompt_length, v.value) for v in found] == [
+        ("reference", None, 6), ("words-3", 3, 3), ("words-0", 0, 0)
+    ]  # fmt: skip
+    for bad in ([], [6], [-1], [7]):
+        with pytest.raises(ConfigError, match="from 0 to below the run's 6 words"):
+            prompt_variants(BrainLLMRunConfig(), bad, asked)
+    with pytest.raises(ConfigError, match="below the run's 0 words"):
+        prompt_variants(BrainLLMRunConfig(), [0], store)
