@@ -130,7 +130,9 @@ def _of(hint: Any) -> Rule:
     if kind.__module__ == "torch" and kind.__name__ == "Tensor":
         return Rule("a dense tensor of real numbers with values", _is_dense)
     if getattr(kind, "_is_protocol", False) and not getattr(kind, "_is_runtime_protocol", False):
-        members = tuple(n for n in vars(kind) if not n.startswith("_"))
+        own = [c for c in kind.__mro__ if getattr(c, "_is_protocol", False)]
+        names = [n for c in own for n in (*vars(c), *vars(c).get("__annotations__", ()))]
+        members = tuple(dict.fromkeys(n for n in names if not n.startswith("_")))
         return Rule(
             f"a {kind.__name__} (with {', '.join(members)})",
             lambda value: all(hasattr(value, n) for n in members),

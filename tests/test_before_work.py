@@ -9,7 +9,7 @@ import pytest
 
 from fastbrain import _io
 from fastbrain.cli import main
-from fastbrain.commands import demo, study
+from fastbrain.commands import _annotation, demo, study
 from fastbrain.data import CohortDesign
 
 ODD = os.fsdecode(b"donn\xe9es")
@@ -22,7 +22,7 @@ def no_work(monkeypatch, tmp_path):
         (demo, "simulate_cohort"),
         (demo, "prepare_store"),
         (study, "plan_study"),
-        (study, "_annotator"),
+        (_annotation.AnnotationOptions, "annotator"),
     ):
         monkeypatch.setattr(module, name, lambda *a, **k: pytest.fail("work has begun"))
 

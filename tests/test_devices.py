@@ -27,6 +27,15 @@ COMMANDS = {
     "decode": ["run", "--out", "out"],
     "evaluate": ["run"],
     "leave-out": ["source", "out"],
+    "leave-out brainllm": ["source", "out"],
+    "prepare": ["source", "out"],
+    "study ablate": ["run", "out"],
+    "study capacity": ["run", "out"],
+    "study noise": ["run", "out"],
+    "study prompt-length": ["run", "out"],
+    "study regions": ["run", "out", "--atlas", "atlas.nii"],
+    "study rest-task": ["rest", "task", "out"],
+    "study samples": ["run", "out"],
 }
 
 

@@ -120,6 +120,8 @@ class BrainLLMDecoder:
         texts: list[str] = []
         for rows in torch.arange(len(prefixes)).split(_ROWS):
             before, mask, after = self._before(prefixes.prefix[rows], rows)
+            if mask is not None and not bool(mask[:, -1].all()):
+                before, mask = _padded_left(before, mask)  # an empty prompt is padding alone
             shared = 0 if after is None else len(after)
             longest = (self.sampling or Sampling()).max_new_tokens
             self.model.check_room(shared + before.shape[1], longest)
@@ -217,3 +219,9 @@ class BrainLLMDecoder:
             return prefix.to(words.dtype), None, self.model.shared_prompt(ids[0])
         before, before_mask = self.model.before_text(prefix, ids, prompt_mask=mask)
         return before, before_mask, None
+
+
+def _padded_left(embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Move the padding of every row to its start; the order of all else stays."""
+    order = mask.long().argsort(dim=1, stable=True)
+    return embeddings.gather(1, order[..., None].expand_as(embeddings)), mask.gather(1, order)

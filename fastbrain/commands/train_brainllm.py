@@ -70,10 +70,11 @@ def run(config: Config) -> None:
     print(f"scored later {len(store.split.test)}")
     if config.dry_run:
         store = share_of_store(store, whole)
+        audit = audit_brainllm(store, whole).check(allow=config.allow_leak)
         plan = plan_brainllm(store, whole)
         print(f"prompt       {plan.sentence(whole.prompt_length)}")
         print(f"model        {described(store, whole)}")
-        report_dry_run(audit_brainllm(store, whole).check(allow=config.allow_leak))
+        report_dry_run(audit)
         return
     train_brainllm_run(store, config.out, whole, **config.how())
     say_done(config.out)

@@ -133,6 +133,7 @@ def _title(level: float) -> str:
 Judge = Callable[[VoxelStore, tuple[str, ...]], Evaluation]
 
 
+@checked
 def _scorer(
     run: str | Path, store: str | Path | None, count: int, bert: bool, device: str
 ) -> tuple[Judge, VoxelStore, tuple[str, ...]]:

@@ -132,6 +132,33 @@ def word_tokenizer(corpus: Sequence[str]) -> Any:
     )
 
 
+def empty_small_llm(words: int, *, context: int) -> Any:
+    """Build a small language model of the default size without memory for its weights.
+
+    Parameters
+    ----------
+    words : int
+        Size of the vocabulary.
+    context : int
+        Most tokens of a sequence.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    with torch.device("meta"):
+        return LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=words,
+                hidden_size=64,
+                intermediate_size=128,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                max_position_embeddings=context,
+                tie_word_embeddings=True,
+            )
+        )
+
+
 def _train(corpus: Sequence[str], tokenizer: Any, recipe: dict[str, int]) -> Any:
     import torch
     import torch.nn.functional as F

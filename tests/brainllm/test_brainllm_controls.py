@@ -92,11 +92,13 @@ def test_a_brain_that_says_nothing_ties_with_none(make):
     np.testing.assert_array_equal(decoder.score(decoder.read(brains()), TEXTS, own), nothing)
 
 
-def test_written_text_does_not_depend_on_its_neighbours(make):
-    decoder = BrainLLMDecoder(make(steering=True), prompts=PROMPTS)
+@pytest.mark.parametrize("first", [PROMPTS[0], ""], ids=["prompt", "no prompt"])
+def test_written_text_does_not_depend_on_its_neighbours(make, first):
+    prompts = (first, *PROMPTS[1:])
+    decoder = BrainLLMDecoder(make(steering=True), prompts=prompts)
     together = decoder.write(decoder.read(brains()))
     for i in range(len(TEXTS)):
-        alone = BrainLLMDecoder(decoder.model, prompts=PROMPTS[i : i + 1])
+        alone = BrainLLMDecoder(decoder.model, prompts=prompts[i : i + 1])
         assert alone.write(alone.read(brains()[i : i + 1])) == [together[i]]
 
 

@@ -120,14 +120,14 @@ ADDED = {
     "leave-out brainllm": "--folds 3 --no-bert --config config --llm model --allow-leak small",
     "leave-out vq-lm": "--folds 3 --config config --llm model",
     "selftest": "--backend cpu",
-    "study ablate": "--seeds 0 --no-bert",
+    "study ablate": "--seeds 0 --no-bert --parts tokenizer",
     "study capacity": "--seeds 0 --no-bert --allow-leak small",
     "study noise": "--seeds 0 --no-bert",
-    "study regions": "--seeds 0 --no-bert --allow-leak small",
+    "study regions": "--atlas atlas --seeds 0 --no-bert --allow-leak small",
     "study samples": "--seeds 0 --no-bert --allow-leak small",
     "study rest-task": "--config config --epochs 1 --no-bert --seeds 0",
     "train": "--config config",
-    "train brainllm": "--config config --llm model --allow-leak small",
+    "train brainllm": "--config config --llm model --features 8 --allow-leak small",
     "train scmbm": "--config config",
     "train vq-lm": "--config config --llm model",
 }
@@ -139,6 +139,9 @@ PARSED = {
     "prepare --video-model": "it asks a model of several gigabytes",
     "push": "it uploads to the hub",
     "study": "it reads a public data set",
+    "study lebel": "it reads a public data set",
+    "study narratives": "it reads a public data set",
+    "study pereira": "it reads a public data set",
     "study prompt-length": "the tiny cohort has no prompts",
 }
 FAST = {"epochs": 1, "batch_size": 8, "optim": OptimConfig(lr=1e-3)}

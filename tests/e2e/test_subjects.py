@@ -257,5 +257,5 @@ def test_every_person_is_left_out_once(store, tmp_path, capsys):
     # finished folds are read, another configuration is refused
     assert main([*command, "--config", str(settings)]) == 0
     assert (tmp_path / "out" / "subjects.md").read_text() == table
-    assert main([*command, "--preset", "paper"]) == 1
+    assert main([*command, "--preset", "paper-small"]) == 1
     assert "must keep its configuration" in capsys.readouterr().err

@@ -107,8 +107,8 @@ def train_brainllm_run(
     check_environment(out, function="train")
     store = share_of_store(store, config)
     split = store.split
-    plan = plan_brainllm(store, config)
     audit = audit_brainllm(store, config).check(allow=allow_leak)
+    plan = plan_brainllm(store, config)
     say(f"audit: {audit.summary()}")
     say(f"before each text: {plan.sentence(config.prompt_length)}")
     pca = fit_pca(plan.rows, config.features, fitted_on=split.train, standardise=config.standardise)

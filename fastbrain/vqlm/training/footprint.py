@@ -112,23 +112,10 @@ def _language(
 ) -> dict[str, str]:
     codes = size.regions * settings.steps
     if config.llm is None:
-        from transformers import LlamaConfig, LlamaForCausalLM
-
-        from ...lm.word_lm import word_tokenizer
+        from ...lm.word_lm import empty_small_llm, word_tokenizer
 
         tokenizer = word_tokenizer(texts)
-        with torch.device("meta"):
-            llm: Any = LlamaForCausalLM(
-                LlamaConfig(
-                    vocab_size=len(tokenizer),
-                    hidden_size=64,
-                    intermediate_size=128,
-                    num_hidden_layers=2,
-                    num_attention_heads=4,
-                    max_position_embeddings=256 + codes,
-                    tie_word_embeddings=True,
-                )
-            )
+        llm: Any = empty_small_llm(len(tokenizer), context=256 + codes)
         name = "a small one, trained here"
     else:
         source = find_description(config.llm, function="train_vqlm")

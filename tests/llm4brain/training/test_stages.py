@@ -106,7 +106,7 @@ def test_each_stage_two_loss_moves_the_groups_of_its_preset(make_model, make_loa
     labels = {t: i % 4 for i, t in enumerate(loader.trial_ids)}
     stage = StageTwo(model, config, prompts=(PROMPT,), labels=labels, n_target=8).train()
     terms = stage(Pair(batch_of(loader), batch_of(target)))
-    if (term, name) == ("class_loss", "paper"):
+    if term == "class_loss" and name.startswith("paper"):
         assert term not in terms  # the paper has none
         return
     reached = BRAIN if term == "answer_loss" else BRAIN | {"prototypes"}
