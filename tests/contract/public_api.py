@@ -139,6 +139,8 @@ def _example(hint: Any, folder: Path) -> Any:
     ):
         return []
     if getattr(kind, "_is_protocol", False):
-        names = {n: lambda *_a: None for n in vars(kind) if not n.startswith("_")}
+        own = [c for c in kind.__mro__ if getattr(c, "_is_protocol", False)]
+        members = [n for c in own for n in (*vars(c), *vars(c).get("__annotations__", ()))]
+        names = {n: lambda *_a: None for n in members if not n.startswith("_")}
         return types.SimpleNamespace(**names)
     return kind.__new__(kind)
