@@ -51,6 +51,11 @@ class CodeVocabulary:
             )
         return cls(ids[0], len(ids), known[_BEGIN], known[_END])
 
+    @classmethod
+    def empty(cls) -> CodeVocabulary:
+        """Vocabulary without codes, for a language model that reads none: every token is text."""
+        return cls(0, 0, -1, -1)
+
     def tokens(self, codes: Tensor) -> Tensor:
         """Map `codes` (...) int64 to tokens.
 

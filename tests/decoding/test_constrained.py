@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from fastbrain.decoding import answer_odds, guess_number
 from fastbrain.errors import InputError
 from fastbrain.lm import CodeVocabulary, DigitTokens, extend_vocabulary, interleave, mixed_nll
 from fastbrain.lm.mixed_sequence import IGNORED, additive, stair_step_mask
+from fastbrain.lm.number_odds import NumberOdds, number_log_odds, number_loss
 from fastbrain.lm.word_lm import word_tokenizer
 from fastbrain.vqlm import Question
 
@@ -139,3 +141,65 @@ def test_numbers_have_one_spelling(asked):
     with pytest.raises(InputError, match="digits"):
         DigitTokens.find(word_tokenizer(["no digit"]))
     assert CodeVocabulary.find(tokenizer).codes == 7
+
+
+@pytest.mark.parametrize("places", [1, 2, 3])
+def test_one_pass_gives_the_distribution_of_decoding(asked, places):
+    llm, tokenizer, vocabulary = asked
+    one = question(tokenizer, vocabulary, places)
+    rows = [one.row(codes(3, 4)), one.row(codes(2, 3)), one.row(torch.arange(5))]
+    with torch.no_grad():
+        odds = number_log_odds(llm, rows, one.digits)
+    numbers = torch.arange(10**places)
+    for i, row in enumerate(rows):
+        guess = guess_number(llm, row, one.digits)
+        allowed = odds.allowed[i].double().exp()
+        assert float(allowed.sum()) == pytest.approx(1, abs=1e-5)
+        assert float((allowed * numbers).sum()) == pytest.approx(guess.mean, rel=1e-4)
+        assert int(allowed.argmax()) == guess.likeliest
+        value = 7 * i + 1
+        spelled = one.digits.tokens(value % 10**places).tolist()
+        wanted = sum(log_probability(llm, row, spelled)[1])
+        assert float(odds.written[i, value % 10**places]) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_the_loss_reaches_the_weights(asked):
+    llm, tokenizer, vocabulary = asked
+    one = question(tokenizer, vocabulary, 2)
+    odds = number_log_odds(llm, [one.row(codes())], one.digits)
+    cross, squared = number_loss(odds, torch.tensor([41.5]), sd=2.0)
+    (cross + squared).backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in llm.parameters())
+    assert float(llm.get_input_embeddings().weight.grad.abs().max()) > 0
+
+
+def odds_of(weights):
+    odds = torch.tensor([weights]).log()
+    return NumberOdds(odds, odds.log_softmax(dim=1))
+
+
+def test_the_loss_of_known_distributions():
+    even = odds_of([0.1] * 10)
+    cross, squared = number_loss(even, torch.tensor([6.5]), sd=0.7)
+    assert float(cross) == pytest.approx(math.log(10), rel=1e-6)
+    assert float(squared) == pytest.approx(4.0, rel=1e-5)
+    # without a width, the cross-entropy of the number itself, here half of whose mass is words
+    half = odds_of([0.25, 0.25, *[1e-12] * 8])
+    cross, squared = number_loss(half, torch.tensor([1.0]), sd=0.0)
+    assert float(cross) == pytest.approx(math.log(4), rel=1e-6)
+    assert float(squared) == pytest.approx(0.25, rel=1e-4)
+    # a wrong number costs more the farther away it is
+    near, far = odds_of([1e-9] * 4 + [1.0] + [1e-9] * 5), odds_of([1.0] + [1e-9] * 9)
+    five = torch.tensor([5.0])
+    assert number_loss(near, five, sd=1.0)[0] < number_loss(far, five, sd=1.0)[0]
+    assert number_loss(near, five, sd=0.0)[0] == number_loss(far, five, sd=0.0)[0]
+
+
+def test_bad_input_of_the_loss_is_refused(asked):
+    llm, tokenizer, _ = asked
+    digits = DigitTokens.find(tokenizer, places=2)
+    with pytest.raises(InputError, match="one or more"):
+        number_log_odds(llm, [], digits)
+    for targets, sd in ((torch.zeros(2), 1.0), (torch.zeros(1), -1.0)):
+        with pytest.raises(InputError, match="targets must be"):
+            number_loss(odds_of([0.1] * 10), targets, sd=sd)
