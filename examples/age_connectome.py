@@ -1,6 +1,7 @@
 """Real fMRI: how old somebody is, from which regions of the brain go together.
 
     python examples/age_connectome.py --data DIR --out metrics.json [--test-data DIR]
+        [--language-model]
 
 `DIR` holds ``basc064_connectivity.npz`` (key ``a``: one row a person, the lower triangle of the
 correlations of 64 regions) and ``participants.tsv`` (the same people in the same order, with
@@ -18,6 +19,11 @@ folds:
   al. 2019), kernel (linear or radial), target (age, or its logarithm: a year is more to a child
   than to an adult) and penalty are all chosen by the absolute error in inner folds.
 
+With ``--language-model`` a third one sees them: what ``fastbrain train vq-lm`` does with a study of
+connectomes. It reads components of the correlations as words and writes the age in digits
+(docs/vq.md): ``lm_mae`` is of the mean of its distribution over numbers, and ``lm_likeliest_mae``
+of its most probable number.
+
 Written to ``--out``: ``mae`` (years) and ``r`` of the model, ``svr_mae``, ``mean_mae``, ``n``, what
 was ``chosen`` in each fold, and every score with chance, interval and p. ``--noise SEED`` puts
 Gaussian noise of the same mean and variance in the place of every correlation: nothing may then
@@ -28,6 +34,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -39,6 +46,7 @@ from sklearn.svm import SVR
 
 from fastbrain._arrays import read_npz
 from fastbrain._io import write_json
+from fastbrain.data import ConnectomeStudy
 from fastbrain.data.readers.tables import read_tsv
 from fastbrain.errors import CohortError, FastbrainError, LeakError
 from fastbrain.evaluation import (
@@ -87,7 +95,7 @@ def main() -> None:
         sides = [(people, tested)]
     if args.noise is not None:
         sides = with_noise(sides, np.random.default_rng(args.noise))
-    metrics = report(sides) | {"noise": args.noise is not None}
+    metrics = report(sides, language=args.language_model) | {"noise": args.noise is not None}
     print(json.dumps({k: v for k, v in metrics.items() if k != "scores"}, indent=2))
     if args.out:
         write_json(args.out, metrics)
@@ -147,9 +155,14 @@ def fisher(correlations: np.ndarray) -> np.ndarray:
     return np.arctanh(correlations.clip(-LIMIT, LIMIT))
 
 
+def size_of(correlations: np.ndarray) -> int:
+    """Number of regions of lower triangles (N, R(R-1)/2)."""
+    return round((1 + np.sqrt(1 + 8 * correlations.shape[1])) / 2)
+
+
 def tangent(train: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Logarithms of correlation matrices, whitened by their mean over training people."""
-    size = round((1 + np.sqrt(1 + 8 * train.shape[1])) / 2)
+    size = size_of(train)
     rows, columns = np.tril_indices(size, -1)
 
     def matrices(values: np.ndarray) -> np.ndarray:
@@ -229,7 +242,35 @@ def predict(train: People, test: People) -> tuple[dict[str, np.ndarray], str]:
     return ages, ", ".join(map(str, chosen["model"]))
 
 
-def report(sides: list[tuple[People, People]]) -> dict:
+def answers(train: People, test: People) -> dict[str, np.ndarray]:
+    """Ages of test people that a language model writes in digits."""
+    from fastbrain.integrations.peft import accelerate_peft
+    from fastbrain.vqlm.evaluate import evaluate_vqlm
+    from fastbrain.vqlm.training.config import VQLMConfig
+    from fastbrain.vqlm.training.pipeline import train_vqlm
+
+    parts = {"train": train, "test": test}
+    study = ConnectomeStudy(
+        {n: row for p in parts.values() for n, row in zip(p.names, p.correlations, strict=True)},
+        {
+            name: {"age": f"{age!r}", "part": part}
+            for part, people in parts.items()
+            for name, age in zip(people.names, people.age.tolist(), strict=True)
+        },
+        tuple(f"region {i}" for i in range(size_of(train.correlations))),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        train_vqlm(study, run, VQLMConfig(parts="part"), fused=accelerate_peft)
+        predicted = evaluate_vqlm(run, study).predicted
+    ways = {"language model": "digits", "language model, likeliest": "digits, likeliest"}
+    return {
+        name: np.array([predicted[way][person] for person in test.names])
+        for name, way in ways.items()
+    }
+
+
+def report(sides: list[tuple[People, People]], *, language: bool = False) -> dict:
     """Scores of everybody's predicted age, of the model and of all that it has to beat."""
     truth = np.concatenate([test.age for _, test in sides])
     found: dict[str, list[np.ndarray]] = {}
@@ -239,12 +280,23 @@ def report(sides: list[tuple[People, People]]) -> dict:
         chosen.append(choice)
         ages |= baseline_predictions(train.cohort, test.cohort, kind="scale")
         ages["median"] = np.full(len(test.age), np.median(train.age))
+        if language:
+            ages |= answers(train, test)
         for name, guess in ages.items():
             found.setdefault(name, []).append(guess)
     predicted = {name: np.concatenate(parts) for name, parts in found.items()}
     model = predicted.pop("model")
     scores = beside_baselines(lambda p: scale_scores(truth, p), model, predicted)
+    spoken = {}
+    if language:
+        spoken = {
+            "lm_mae": scores["language model"]["mae"].value,
+            "lm_r": scores["language model"]["r"].value,
+            "lm_p": scores["language model"]["mae"].p,
+            "lm_likeliest_mae": scores["language model, likeliest"]["mae"].value,
+        }
     return {
+        **spoken,
         "mae": scores["model"]["mae"].value,
         "r": scores["model"]["r"].value,
         "p": scores["model"]["mae"].p,
@@ -267,6 +319,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seed", type=int, default=0, help="of the folds")
     parser.add_argument("--noise", type=int, metavar="SEED", help="noise instead of brains")
+    parser.add_argument("--language-model", action="store_true", help="a minute or so for a fold")
     return parser.parse_args()
 
 

@@ -190,17 +190,8 @@ def read_metrics(path: str | Path, *, function: str) -> dict[str, Any]:
     return read_record(path, {"scores": list_of(score)}, optional=more, function=function)
 
 
-def read_vqlm(
-    run: str | Path, *, function: str
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], int]:
-    """Read the files needed to score a run of ``fastbrain train vq-lm``.
-
-    Returns
-    -------
-    config, split, coding : dict
-        Contents of ``config.json``, ``split.json`` and ``coding.json``.
-    frames : int
-        Number of frames in a window of the autoencoder.
+def read_vqlm(run: str | Path, *, function: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read ``config.json`` and ``split.json`` of a run of ``fastbrain train vq-lm``.
 
     Raises
     ------
@@ -211,10 +202,22 @@ def read_vqlm(
     config = read_record(run / "config.json", {"config": _VQLM}, function=function)
     parts = dict.fromkeys(("train", "val", "test"), some)
     split = read_record(run / "split.json", parts, function=function)
+    return config["config"], split
+
+
+def read_coding(run: str | Path, *, function: str) -> tuple[dict[str, Any], int]:
+    """Read the scores of the codes of a run, and the number of frames of a window of its coder.
+
+    Raises
+    ------
+    CheckpointError
+        Training is not finished, or a file is damaged.
+    """
+    run = Path(run)
     coding = read_record(run / "coding.json", _CODING, function=function)
     windows = {"config": record_of({"frames": positive})}
     stage = read_record(run / "vq" / "config.json", windows, function=function)
-    return config["config"], split, coding, stage["config"]["frames"]
+    return coding, stage["config"]["frames"]
 
 
 def read_log(path: str | Path, *, function: str) -> list[dict[str, Any]]:

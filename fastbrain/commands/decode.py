@@ -98,7 +98,7 @@ def run(config: Config) -> None:
 
 
 def _people(config: Config) -> None:
-    from ..data import read_resting
+    from ..data.studies.connectome_study import read_rest
     from ..vqlm.predict import predict_people
 
     names = [f.name for f in fields(Config) if f.name not in ("run", "study", "out", "seed")]
@@ -108,7 +108,7 @@ def _people(config: Config) -> None:
             "decode: a run of vq-lm must get people to predict, got none. Name the folder of a "
             "study: --study STUDY."
         )
-    found = predict_people(config.run, read_resting(config.study))
+    found = predict_people(config.run, read_rest(config.study))
     _write(config.out, found, f"{len(found.people)} people")
 
 

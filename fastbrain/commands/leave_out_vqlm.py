@@ -16,7 +16,7 @@ import tyro
 
 from .._io import read_json
 from .._progress import say
-from ..data import read_resting
+from ..data.studies.connectome_study import read_rest
 from ._training import given
 
 
@@ -50,7 +50,7 @@ def run(config: Config) -> None:
     whole = replace(whole, **given(config, "llm", "target"))
     try:
         found = leave_out_people(
-            read_resting(config.study),
+            read_rest(config.study),
             config.out,
             whole,
             folds=config.folds,

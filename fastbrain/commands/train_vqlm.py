@@ -19,7 +19,15 @@ import tyro
 
 from .._io import read_json
 from .._progress import say
-from ..data import RestDesign, read_resting, resting_study, simulate_rest, write_resting
+from ..data import (
+    RestDesign,
+    read_resting,
+    resting_study,
+    simulate_rest,
+    write_resting,
+)
+from ..data.studies.connectome_study import read_rest
+from ..errors import InputError
 from ._training import given, print_configuration
 
 if TYPE_CHECKING:
@@ -31,7 +39,7 @@ class Config:
     """Options of ``fastbrain train vq-lm``."""
 
     study: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")]
-    """Folder of participants.tsv, series/ and study.json; see docs/vq.md."""
+    """Folder of participants.tsv, series/ or connectomes/, and study.json; see docs/vq.md."""
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """New run folder."""
     simulate: int | None = None
@@ -102,7 +110,7 @@ def run(config: Config) -> None:
         coder_settings(whole, regions=len(simulated.regions))
         part_people(simulated, whole)
         write_resting(simulated, config.study)
-    study = read_resting(config.study)
+    study = read_rest(config.study)
     train_vqlm(
         study, config.out, whole, resume=config.resume, fused=accelerate_peft, log=config.log
     )
@@ -127,6 +135,11 @@ def _describe(config: Config, whole: VQLMConfig) -> None:
         size = StudySize(**parts, regions=424, frames=490, tr=0.735)
         say(f"note: there is no study {config.study}: the numbers are for {count} people")
     else:
+        if config.simulate is None and (config.study / "connectomes").is_dir():
+            raise InputError(
+                "train vq-lm: --dry-run must have a study of series, got connectomes, which need "
+                "no autoencoder and take minutes. Leave --dry-run out."
+            )
         if config.simulate is None:
             study = read_resting(config.study)
         else:

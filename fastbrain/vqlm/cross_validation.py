@@ -14,7 +14,7 @@ from .._arguments import checked
 from .._io import new_output, read_json, write_atomic, write_json
 from .._progress import say
 from .._runfiles import changed_entries
-from ..data import RestingStudy
+from ..data import ConnectomeStudy, RestingStudy
 from ..errors import CheckpointError
 from ..evaluation.metrics.clinical import label_scores, scale_scores
 from ..evaluation.scores import Score
@@ -59,7 +59,7 @@ class PooledPeople:
 
 @checked
 def leave_out_people(
-    study: RestingStudy,
+    study: RestingStudy | ConnectomeStudy,
     out: str | Path,
     config: VQLMConfig | None = None,
     *,
@@ -72,7 +72,7 @@ def leave_out_people(
 
     Parameters
     ----------
-    study : RestingStudy
+    study : RestingStudy or ConnectomeStudy
     out : str or Path
         Folder of ``fold-NN``; finished folds are kept.
     config : VQLMConfig, optional

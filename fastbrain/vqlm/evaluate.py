@@ -16,9 +16,8 @@ from torch import Tensor
 from .._environment import check_file
 from .._io import write_json
 from .._rules import list_of, number
-from .._runfiles import read_record, read_vqlm
-from ..data import RestingStudy
-from ..decoding import answer_odds, guess_number
+from .._runfiles import read_coding, read_record, read_vqlm
+from ..data import ConnectomeStudy, RestingStudy
 from ..errors import CheckpointError
 from ..evaluation.controls.clinical_baselines import connectivity_features
 from ..evaluation.metrics.clinical import label_scores, scale_scores
@@ -29,8 +28,10 @@ from ..lm.digit_tokens import DigitTokens
 from ..lm.loading import load_llm
 from ..lm.mixed_sequence import MixedSequence, additive, stair_step_mask
 from ..nn.saved_folder import check_seal
+from .answers import labels_of, numbers_of, words_of
+from .asking import Asking
 from .linear_baselines import Target, linear_predictions
-from .question import Question, recording_codes, spread_starts
+from .question import Question, decoded_series, recording_codes
 from .saving import load_vq
 from .training.baselines import BASELINE_FILES
 
@@ -81,13 +82,8 @@ class VQLMResult:
     def table(self) -> str:
         """Format the tables of the poster as markdown."""
         coding, (first, *others) = self.coding, _METRICS[self.kind]
-        probe = coding.get("probe") or {}
         lines = [
-            "| R² mean | R² AR(1) | codes in use | adversary | probe |",
-            "|---|---|---|---|---|",
-            f"| {coding['r2_mean']:.2f} | {coding['r2_ar1']:.2f} | {coding['usage']['share']:.0%} "
-            f"| {_told(coding['adversary'])} | {_told(probe.get('accuracy'))} |",
-            "",
+            *_coding_rows(coding),
             f"| prediction | {first} | chance | p | p, FDR | {' | '.join(others)} | n |",
             "|---" * (6 + len(others)) + "|",
         ]
@@ -104,7 +100,11 @@ class VQLMResult:
 
 @one_thread()
 def evaluate_vqlm(
-    run: str | Path, study: RestingStudy, *, permutations: int = 999, seed: int = 0
+    run: str | Path,
+    study: RestingStudy | ConnectomeStudy,
+    *,
+    permutations: int = 999,
+    seed: int = 0,
 ) -> VQLMResult:
     """Score a run of :func:`train_vqlm` and write ``metrics.json`` into its folder.
 
@@ -127,7 +127,7 @@ def evaluate_vqlm(
     Parameters
     ----------
     run : str or Path
-    study : RestingStudy
+    study : RestingStudy or ConnectomeStudy
         The study used for training.
     permutations : int
     seed : int
@@ -142,52 +142,59 @@ def evaluate_vqlm(
     run = Path(run)
     for name in ("metrics.json",):
         check_file(Path(run) / name, function="evaluate_vqlm")
-    config, split, coding, frames = read_vqlm(run, function="evaluate_vqlm")
+    recorded = study if isinstance(study, RestingStudy) else None
+    config, split = read_vqlm(run, function="evaluate_vqlm")
     people = [p for part in _PARTS for p in split[part]]
-    if sorted(people) != sorted(study.series):
+    if sorted(people) != sorted(study.people):
         raise CheckpointError(
             f"evaluate_vqlm: the study must hold the {len(people)} people of training, got "
-            f"{len(study.series)}."
+            f"{len(study.people)}."
         )
     scale = config["kind"] == "scale"
     target: Target = study.numbers(config["target"]) if scale else study.labels(config["target"])
-    coder = load_vq(run / "coder", regions=study.regions)[0]
     check_seal(run / "llm")
     llm, tokenizer = load_llm(str(run / "llm"))
-    digits = DigitTokens.find(tokenizer, places=config["places"]) if scale else None
-    question = Question(tokenizer, CodeVocabulary.find(tokenizer), digits, config["question"])
-    codes = {p: recording_codes(coder, study.series[p], frames) for p in people}
-    steps = config["steps"]
-    rows = {
-        p: [
-            question.row(codes[p][:, start : start + steps])
-            for start in spread_starts(codes[p].shape[1], steps, config["draws"])
-        ]
-        for p in people
-    }
-    if scale:
-        predicted, spelled = _numbers(llm, question, rows, split, target)
-    else:
-        predicted, spelled = _words(llm, question, rows, split, target), None
-
     fitted = (*split["train"], *split["test"])
     ridge = partial(linear_predictions, split=split, target=target, family=study.families())
-    states = {p: _state(llm, question, rows[p]) for p in fitted}
-    coded = {p: connectivity_features(_back(coder, codes[p], frames).T) for p in fitted}
-    predicted["head"] = ridge(states)["connectivity ridge"]
-    predicted["connectivity of codes"] = ridge(coded)["connectivity ridge"]
+    coding: dict[str, Any] = {}
+    codes: dict[str, Tensor] = {}
+    vocabulary = CodeVocabulary.empty()
+    if recorded is not None:
+        coding, frames = read_coding(run, function="evaluate_vqlm")
+        coder = load_vq(run / "coder", regions=study.regions)[0]
+        vocabulary = CodeVocabulary.find(tokenizer)
+        codes = {p: recording_codes(coder, recorded.series[p], frames) for p in people}
+        series = {p: decoded_series(coder, codes[p], frames) for p in people}
+        features = {p: connectivity_features(values.T) for p, values in series.items()}
+    else:
+        features = study.features()
+    digits = DigitTokens.find(tokenizer, places=config["places"]) if scale else None
+    question = Question(tokenizer, vocabulary, digits, config["question"])
+    asking = Asking.load(run, config, question)
+    asked = rows = {p: asking.behind_codes(found) for p, found in codes.items()}
+    if asking.words is not None:
+        asked = {p: asking.behind_words(features[p]) for p in people}
+    if scale:
+        predicted, spelled = numbers_of(llm, question, asked, split, target)
+    else:
+        predicted, spelled = words_of(llm, question, asked, split, target), None
+
+    if recorded is not None:
+        states = {p: _state(llm, question, rows[p]) for p in fitted}
+        predicted["head"] = ridge(states)["connectivity ridge"]
+        predicted["connectivity of codes"] = ridge(features)["connectivity ridge"]
+        features = {p: connectivity_features(recorded.series[p].T) for p in fitted}
     rules = dict.fromkeys(people, number if scale else list_of(number, least=2))
     for file, name in BASELINE_FILES.items():
         if (run / file).exists():
             predicted[name] = read_record(run / file, rules, function="evaluate_vqlm")
-    connectivity = {p: connectivity_features(study.series[p].T) for p in fitted}
-    predicted |= ridge(connectivity, support_vectors=True)
+    predicted |= ridge(features, support_vectors=True)
 
     tests = split["test"]
     truth = [target[p] for p in tests]
     groups = [study.families()[p] for p in tests]
     scored = partial(scale_scores, truth) if scale else partial(label_scores, truth)
-    classes = {} if scale else {"classes": _labels(target)}
+    classes = {} if scale else {"classes": labels_of(target)}
     scores: list[Score] = []
     for way, values in predicted.items():
         guess = np.array([values[p] for p in tests])
@@ -197,48 +204,6 @@ def evaluate_vqlm(
     result = VQLMResult(config["kind"], with_adjusted(scores), coding, spelled, kept)
     write_json(run / "metrics.json", result.to_json())
     return result
-
-
-def _labels(target: Target) -> list[str]:
-    return sorted({str(label) for label in target.values()})
-
-
-def _numbers(
-    llm: Any,
-    question: Question,
-    rows: Mapping[str, Sequence[MixedSequence]],
-    split: Mapping[str, Sequence[str]],
-    target: Target,
-) -> tuple[dict[str, dict[str, Any]], float]:
-    """Predictions from answers in digits, and the mean probability of a digit."""
-    assert question.digits is not None
-    guesses = {
-        p: [guess_number(llm, row, question.digits) for row in rows[p]]
-        for p in (*split["val"], *split["test"])
-    }
-    mean = {p: float(np.mean([g.mean for g in found])) for p, found in guesses.items()}
-    known = np.array([float(target[p]) for p in split["val"]])
-    slope, start = _line(np.array([mean[p] for p in split["val"]]), known)
-    likeliest = {p: float(np.median([g.likeliest for g in f])) for p, f in guesses.items()}
-    predicted: dict[str, dict[str, Any]] = {"digits": mean, "digits, likeliest": likeliest}
-    predicted["digits, calibrated"] = {p: start + slope * value for p, value in mean.items()}
-    return predicted, float(np.mean([g.spelled for p in split["test"] for g in guesses[p]]))
-
-
-def _words(
-    llm: Any,
-    question: Question,
-    rows: Mapping[str, Sequence[MixedSequence]],
-    split: Mapping[str, Sequence[str]],
-    target: Target,
-) -> dict[str, dict[str, Any]]:
-    """Predicted probability of each label, in sorted order."""
-    labels = _labels(target)
-    odds = {
-        p: torch.stack([answer_odds(llm, row, labels, question.tokenizer) for row in rows[p]])
-        for p in split["test"]
-    }
-    return {"words": {p: found.mean(dim=0).tolist() for p, found in odds.items()}}
 
 
 @torch.no_grad()
@@ -257,20 +222,18 @@ def _state(llm: Any, question: Question, rows: Sequence[MixedSequence]) -> Vecto
     return np.mean(found, axis=0)
 
 
-@torch.no_grad()
-def _back(coder: Any, codes: Tensor, frames: int) -> Vector:
-    """Decode codes (R, P) to a series (R, T), with the windows used for encoding."""
-    steps = frames // coder.config.patch
-    parts = [coder.decode(part[None])[0] for part in codes.split(steps, dim=1)]
-    return torch.cat(parts, dim=1).double().cpu().numpy()
-
-
-def _line(guess: Vector, truth: Vector) -> tuple[float, float]:
-    """Slope and intercept of a least-squares line; the slope is 0 for constant predictions."""
-    spread = guess - guess.mean()
-    power = float(spread @ spread)
-    slope = float(spread @ truth) / power if power > 0 else 0.0
-    return slope, float(truth.mean() - slope * guess.mean())
+def _coding_rows(coding: Mapping[str, Any]) -> list[str]:
+    """Table of the codes; none for connectomes."""
+    if not coding:
+        return []
+    probe = coding.get("probe") or {}
+    return [
+        "| R² mean | R² AR(1) | codes in use | adversary | probe |",
+        "|---|---|---|---|---|",
+        f"| {coding['r2_mean']:.2f} | {coding['r2_ar1']:.2f} | {coding['usage']['share']:.0%} "
+        f"| {_told(coding['adversary'])} | {_told(probe.get('accuracy'))} |",
+        "",
+    ]
 
 
 def _with_interval(score: Score) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from .._arguments import checked
 from .._environment import check_file
 from .._io import write_json
-from ..data import RestingStudy
+from ..data import ConnectomeStudy, RestingStudy
 from .evaluate import VQLMResult, evaluate_vqlm
 from .report import REPORTS, check_report, write_report
 from .run_records import ANSWERS, PARTS, open_study, read_people
@@ -19,7 +19,7 @@ from .run_records import ANSWERS, PARTS, open_study, read_people
 @checked
 def evaluate_vqlm_run(
     run: str | Path,
-    study: RestingStudy | str | Path | None = None,
+    study: RestingStudy | ConnectomeStudy | str | Path | None = None,
     *,
     permutations: int = 999,
     seed: int = 0,
@@ -33,7 +33,7 @@ def evaluate_vqlm_run(
     Parameters
     ----------
     run : str or Path
-    study : RestingStudy, str or Path, optional
+    study : RestingStudy, ConnectomeStudy, str or Path, optional
         The study of training, or its current folder; default: where it was at training.
     permutations, seed
         As in :func:`evaluate_vqlm`.
@@ -74,9 +74,10 @@ def evaluate_vqlm_run(
     data = {
         "people": ", ".join(f"{len(split[part])} {part}" for part in PARTS),
         "regions": str(len(found.regions)),
-        "repetition time": f"{found.tr:g} s",
         "target": target,
     }
+    if isinstance(found, RestingStudy):
+        data["repetition time"] = f"{found.tr:g} s"
     write_report(run, result, truth, target=target, labels=labels, data=data)
     return result
 

@@ -14,16 +14,19 @@ from .._arguments import checked
 from .._rules import count, list_of, number, positive, record_of, text
 from .._run_kind import require_kind
 from .._runfiles import read_record
-from ..data import RestingStudy
+from ..data import ConnectomeStudy, RestingStudy
 from ..data.readers.tables import tsv_text
 from ..decoding import answer_odds, guess_number
 from ..errors import CheckpointError, InputError
+from ..evaluation.controls.clinical_baselines import connectivity_features
 from ..evaluation.threads import one_thread
 from ..lm.code_vocabulary import CodeVocabulary
 from ..lm.digit_tokens import DigitTokens
 from ..lm.loading import load_llm
+from ..lm.mixed_sequence import MixedSequence
 from ..nn.saved_folder import check_seal
-from .question import Question, recording_codes, spread_starts
+from .asking import Asking
+from .question import Question, decoded_series, recording_codes
 from .run_records import ANSWERS, KIND, PARTS, read_people
 from .saving import load_vq
 
@@ -97,7 +100,7 @@ class PeoplePrediction:
 
 @one_thread()
 @checked
-def predict_people(run: str | Path, study: RestingStudy) -> PeoplePrediction:
+def predict_people(run: str | Path, study: RestingStudy | ConnectomeStudy) -> PeoplePrediction:
     """Predict the target of a run for all people of a study.
 
     Parameters
@@ -105,8 +108,9 @@ def predict_people(run: str | Path, study: RestingStudy) -> PeoplePrediction:
     run : str or Path
         Evaluated run of ``fastbrain train vq-lm``: its evaluation writes the calibration. The study
         of its training is not needed.
-    study : RestingStudy
-        Series of the regions and with the repetition time of training; its table is not read.
+    study : RestingStudy or ConnectomeStudy
+        Series of the regions and with the repetition time of training, or connectomes of these
+        regions for a run on connectomes; its table is not read.
 
     Returns
     -------
@@ -117,7 +121,8 @@ def predict_people(run: str | Path, study: RestingStudy) -> PeoplePrediction:
     CheckpointError
         The run is of another system, not finished, not evaluated or damaged, or the regions differ.
     InputError
-        Repetition time or length of the series do not fit.
+        Repetition time or length of the series do not fit, or a run on series gets connectomes or
+        the other way round.
     """
     run = Path(run)
     require_kind(run, KIND, function="decode", instead="It decodes windows: name no study.")
@@ -132,21 +137,22 @@ def predict_people(run: str | Path, study: RestingStudy) -> PeoplePrediction:
     if scale:
         read_record(run / ANSWERS, _CALIBRATION, function="decode")
     target, split = read_people(run, function="decode")
-    coder, card = load_vq(run / "coder", regions=study.regions)
-    steps, patch = config["steps"], coder.config.patch
-    _check(study, card.tr, steps * patch)
-    stage = {"config": record_of({"frames": positive})}
-    frames = read_record(run / "vq" / "config.json", stage, function="decode")["config"]["frames"]
     check_seal(run / "llm")
     llm, tokenizer = load_llm(str(run / "llm"))
     digits = DigitTokens.find(tokenizer, places=config["places"]) if scale else None
-    question = Question(tokenizer, CodeVocabulary.find(tokenizer), digits, config["question"])
+    connectomes = isinstance(study, ConnectomeStudy)
+    vocabulary = CodeVocabulary.empty() if connectomes else CodeVocabulary.find(tokenizer)
+    question = Question(tokenizer, vocabulary, digits, config["question"])
+    asking = Asking.load(run, config, question)
+    _check_source(study, asking)
+    rows_of = (
+        _connectome_rows(study, asking)
+        if isinstance(study, ConnectomeStudy)
+        else (_series_rows(run, study, asking))
+    )
     part_of = {p: part for part in PARTS for p in split[part]}
     found = []
-    for person, series in study.series.items():
-        codes = recording_codes(coder, series, frames)
-        starts = spread_starts(codes.shape[1], steps, config["draws"])
-        rows = [question.row(codes[:, start : start + steps]) for start in starts]
+    for person, rows in rows_of.items():
         part = part_of.get(person, "new")
         if digits is not None:
             mean = float(np.mean([guess_number(llm, row, digits).mean for row in rows]))
@@ -158,6 +164,38 @@ def predict_people(run: str | Path, study: RestingStudy) -> PeoplePrediction:
             found.append(PredictedPerson(person, part, best, None, odds))
     facts = {"run": str(run), "study": str(study.path or ""), "target": target}
     return PeoplePrediction(tuple(found), facts | {"kind": answers["kind"]})
+
+
+def _check_source(study: RestingStudy | ConnectomeStudy, asking: Asking) -> None:
+    wanted = "series" if asking.words is None else asking.words.source
+    given = "connectomes" if isinstance(study, ConnectomeStudy) else "series"
+    if wanted != given:
+        raise InputError(f"decode: the study must be of {wanted}, as in training, got {given}.")
+    if asking.words is not None and asking.words.regions != study.regions:
+        raise CheckpointError(
+            f"decode: regions must be those of training in their order, got {len(study.regions)} "
+            f"that differ from its {len(asking.words.regions)}."
+        )
+
+
+def _connectome_rows(study: ConnectomeStudy, asking: Asking) -> dict[str, list[MixedSequence]]:
+    return {p: asking.behind_words(found) for p, found in study.features().items()}
+
+
+def _series_rows(run: Path, study: RestingStudy, asking: Asking) -> dict[str, list[MixedSequence]]:
+    coder, card = load_vq(run / "coder", regions=study.regions)
+    _check(study, card.tr, asking.steps * coder.config.patch)
+    stage = {"config": record_of({"frames": positive})}
+    frames = read_record(run / "vq" / "config.json", stage, function="decode")["config"]["frames"]
+    rows = {}
+    for person, series in study.series.items():
+        codes = recording_codes(coder, series, frames)
+        if asking.words is None:
+            rows[person] = asking.behind_codes(codes)
+        else:
+            features = connectivity_features(decoded_series(coder, codes, frames).T)
+            rows[person] = asking.behind_words(features)
+    return rows
 
 
 def _check(study: RestingStudy, tr: float, frames: int) -> None:

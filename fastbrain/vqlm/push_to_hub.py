@@ -15,6 +15,7 @@ from .._runfiles import read_record
 from ..nn.card_parts import card_table, front_matter, scores_table
 from ..nn.hub import check_upload, scores_for_card, upload
 from ..nn.saved_folder import SEAL, check_seal, read_whole
+from .connectivity_words import load_words
 from .run_records import ANSWERS, KIND, PARTS, read_people
 from .saving import FILES
 
@@ -71,10 +72,22 @@ def push_vqlm(
     check_upload(name)
     run = Path(run)
     require_kind(run, KIND, function="push_to_hub", instead="Use the function of that system.")
-    read_whole(run / "coder", FILES, function="push_to_hub")
-    coder = read_record(run / "coder" / "config.json", _CODER, function="push_to_hub")
-    check_seal(run / "llm")
     config = read_record(run / "config.json", _CONFIG, function="push_to_hub")["config"]
+    files: dict[str, Path | str] = {}
+    words = None
+    if (config.get("words") or {}).get("components"):
+        words = load_words(run / "words")
+        files |= _sealed(run, "words")
+    if words is not None and words.source == "connectomes":
+        reads = {"connectomes": f"{len(words.regions)} regions"}
+        files["split.json"] = run / "split.json"
+    else:
+        read_whole(run / "coder", FILES, function="push_to_hub")
+        coder = read_record(run / "coder" / "config.json", _CODER, function="push_to_hub")
+        reads = {"regions": str(len(coder["regions"])), "TR": f"{coder['tr']:g} s"}
+        files |= {f"coder/{file}": run / "coder" / file for file in (*FILES, "manifest.json")}
+        files |= {file: run / file for file in _BESIDE}
+    check_seal(run / "llm")
     target, split = read_people(run, function="push_to_hub")
     llm = config["llm"]
     if llm is not None and (Path(llm).is_absolute() or Path(llm).is_dir()):
@@ -83,25 +96,25 @@ def push_vqlm(
     else:
         shown = llm or "a small one, trained with the run"
     config = {**config, "llm": llm}
-    files: dict[str, Path | str] = {
-        f"coder/{file}": run / "coder" / file for file in (*FILES, "manifest.json")
-    }
-    sealed = read_record(run / "llm" / SEAL, {}, function="push_to_hub")
-    files |= {f"llm/{file}": run / "llm" / file for file in (*sealed, SEAL)}
-    files |= {file: run / file for file in _BESIDE}
+    files |= _sealed(run, "llm")
     if (run / ANSWERS).is_file():
         files[ANSWERS] = run / ANSWERS
     files["config.json"] = json.dumps({"config": config}, indent=2) + "\n"
     files["manifest.json"] = _manifest(run)
     rows = {
         "predicts": f"{target}: “{config['question']}”",
-        "regions": str(len(coder["regions"])),
-        "TR": f"{coder['tr']:g} s",
+        **reads,
         "language model": f"{shown}, tuned; contained, with the codes in its vocabulary",
         "people": ", ".join(f"{len(split[part])} {part}" for part in PARTS),
     }
     card = _card(rows, scores_for_card(metrics), config, license)
     return upload(name, files, card, private=private, token=token)
+
+
+def _sealed(run: Path, folder: str) -> dict[str, Path | str]:
+    """Files of a sealed folder of a run, by their place in the run."""
+    sealed = read_record(run / folder / SEAL, {}, function="push_to_hub")
+    return {f"{folder}/{file}": run / folder / file for file in (*sealed, SEAL)}
 
 
 def _manifest(run: Path) -> str:

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..lm.code_vocabulary import CodeVocabulary
 from ..lm.digit_tokens import DigitTokens
 from ..lm.mixed_sequence import IGNORED, MixedSequence, interleave
+from ..lm.number_lines import NumberLines
 from .autoencoder import VQAutoencoder
 
 
@@ -29,20 +30,24 @@ class Question:
     digits : DigitTokens or None
         Digit tokens for numeric answers; None for answers in words.
     text : str
+    lines : NumberLines, optional
+        Tokens of the components of connectivity, if the language model reads those.
     """
 
     tokenizer: Any
     vocabulary: CodeVocabulary
     digits: DigitTokens | None
     text: str
+    lines: NumberLines | None = None
 
-    def row(self, codes: Tensor, answer: float | str | None = None) -> MixedSequence:
-        """Build the sequence of recording (R, P), question and optional answer.
+    def row(self, recording: Tensor, answer: float | str | None = None) -> MixedSequence:
+        """Build the sequence of a recording, the question and an optional answer.
 
-        Codes and answer carry labels; the question does not, because it is always the same.
+        The recording is codes (R, P), or the tokens (K,) of its components of connectivity. Codes
+        and answer carry labels; components and question do not.
         """
         answered = [] if answer is None else [spelled(answer, self.tokenizer, self.digits)]
-        row = interleave([codes, self.text, *answered], self.tokenizer, self.vocabulary)
+        row = interleave([recording, self.text, *answered], self.tokenizer, self.vocabulary)
         asked = self.vocabulary.codes_of(row.labels) < 0
         asked[len(asked) - 1 - sum(map(len, answered)) :] = False
         return replace(row, labels=row.labels.masked_fill(asked, IGNORED))
@@ -100,3 +105,11 @@ def recording_codes(coder: VQAutoencoder, series: npt.NDArray[Any], frames: int)
         for s in range(0, whole, frames)
     ]
     return torch.cat(parts, dim=1).cpu()
+
+
+@torch.no_grad()
+def decoded_series(coder: VQAutoencoder, codes: Tensor, frames: int) -> npt.NDArray[np.float64]:
+    """Decode codes (R, P) to a series (R, T), with the windows used for encoding."""
+    steps = frames // coder.config.patch
+    parts = [coder.decode(part[None])[0] for part in codes.split(steps, dim=1)]
+    return np.asarray(torch.cat(parts, dim=1).double().cpu().numpy())

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,9 +15,11 @@ from .._io import write_json
 from .._rules import Rule, list_of, none_or, record_of, text
 from .._run_kind import RunKind, require_kind
 from .._runfiles import read_record
-from ..data import RestingStudy, read_resting
+from ..data import ConnectomeStudy, RestingStudy
+from ..data.studies.connectome_study import read_rest
 from ..errors import CheckpointError, FastbrainError
 
+Study: TypeAlias = RestingStudy | ConnectomeStudy
 KIND: RunKind = "vq-lm"
 PARTS = ("train", "val", "test")
 ANSWERS = "answers.json"
@@ -32,11 +34,15 @@ _MANIFEST: dict[str, Rule] = {
 }
 
 
-def study_fingerprint(study: RestingStudy, target: str) -> str:
-    """Return a short hash of series, regions, repetition time and target of a study."""
-    found = hashlib.sha256(f"{study.tr} {study.regions}".encode())
-    for person in sorted(study.series):
-        values = np.ascontiguousarray(study.series[person])
+def study_fingerprint(study: Study, target: str) -> str:
+    """Return a short hash of series (or connectomes), regions, repetition time and target."""
+    if isinstance(study, ConnectomeStudy):
+        held, facts = study.connectomes, f"connectomes {study.regions}"
+    else:
+        held, facts = study.series, f"{study.tr} {study.regions}"
+    found = hashlib.sha256(facts.encode())
+    for person in sorted(held):
+        values = np.ascontiguousarray(held[person])
         said = f"{person} {study.table[person].get(target, '')} {values.shape} {values.dtype.str}"
         found.update(said.encode())
         found.update(values.tobytes())
@@ -44,7 +50,7 @@ def study_fingerprint(study: RestingStudy, target: str) -> str:
 
 
 def write_manifest(
-    run: Path, study: RestingStudy, target: str, split: Mapping[str, Sequence[str]]
+    run: Path, study: Study, target: str, split: Mapping[str, Sequence[str]]
 ) -> None:
     """Write ``manifest.json`` of a finished run: kind, study with its fingerprint, and split."""
     place = None if study.path is None else study.path.resolve()
@@ -73,15 +79,13 @@ def read_people(run: str | Path, *, function: str) -> tuple[str, dict[str, list[
 
 
 @checked
-def open_study(
-    run: str | Path, study: RestingStudy | str | Path | None = None, *, function: str
-) -> RestingStudy:
+def open_study(run: str | Path, study: Study | str | Path | None = None, *, function: str) -> Study:
     """Open the study that a run was trained on.
 
     Parameters
     ----------
     run : str or Path
-    study : RestingStudy, str or Path, optional
+    study : RestingStudy, ConnectomeStudy, str or Path, optional
         The study or its current folder. Default: the folder at training, then the same path
         relative to the run.
     function : str
@@ -98,9 +102,9 @@ def open_study(
     target, split = read_people(run, function=function)
     path = run / "manifest.json"
     manifest = read_record(path, _MANIFEST, function=function) if path.is_file() else None
-    places: list[RestingStudy | Path] = []
+    places: list[Study | Path] = []
     if study is not None:
-        places.append(study if isinstance(study, RestingStudy) else Path(study))
+        places.append(Path(study) if isinstance(study, str | Path) else study)
     elif manifest is not None:
         places += [Path(manifest["study"])] if manifest["study"] is not None else []
         beside = manifest["study_beside"]
@@ -108,13 +112,13 @@ def open_study(
     tried = []
     for place in places:
         try:
-            found = place if isinstance(place, RestingStudy) else read_resting(place)
+            found = read_rest(place) if isinstance(place, Path) else place
         except FastbrainError as error:
             tried.append(f"{place} ({error})")
             continue
         if not (fault := _difference(found, target, split, manifest)):
             return found
-        tried.append(fault if isinstance(place, RestingStudy) else f"{place}: {fault}")
+        tried.append(f"{place}: {fault}" if isinstance(place, Path) else fault)
     reason = "; ".join(tried) or "none: a run of an earlier version does not name its study"
     raise CheckpointError(
         f"{function}: the study must hold the people of training with their series, got {reason}. "
@@ -123,16 +127,16 @@ def open_study(
 
 
 def _difference(
-    study: RestingStudy,
+    study: Study,
     target: str,
     split: Mapping[str, Sequence[str]],
     manifest: Mapping[str, Any] | None,
 ) -> str:
     """Describe how a study differs from that of training; "" if it does not."""
     people = [p for part in PARTS for p in split[part]]
-    if sorted(people) != sorted(study.series):
-        absent = sorted(set(people) - set(study.series))
-        return f"{len(study.series)} people, without {len(absent)} of the {len(people)} of training"
+    if sorted(people) != sorted(study.people):
+        absent = sorted(set(people) - set(study.people))
+        return f"{len(study.people)} people, without {len(absent)} of the {len(people)} of training"
     if manifest is not None and study_fingerprint(study, target) != manifest["study_fingerprint"]:
         return "the same people with other series or another target"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,24 @@ from events import check_events
 from tiny_vlm import save_tiny_vlm
 
 from fastbrain.cli import main
-from fastbrain.data import RestDesign, read_resting, resting_study, simulate_rest, write_resting
-from fastbrain.errors import CheckpointError, CohortError, InputError, SplitError
+from fastbrain.data import (
+    ConnectomeStudy,
+    RestDesign,
+    read_connectomes,
+    read_resting,
+    resting_study,
+    simulate_rest,
+    write_connectomes,
+    write_resting,
+)
+from fastbrain.errors import CheckpointError, CohortError, ConfigError, InputError, SplitError
 from fastbrain.evaluation import Score
 from fastbrain.lm import CodeVocabulary, load_llm
+from fastbrain.lm.number_lines import NumberLines
 from fastbrain.vqlm import load_vq
+from fastbrain.vqlm.connectivity_words import load_words
 from fastbrain.vqlm.evaluate import VQLMResult, evaluate_vqlm
+from fastbrain.vqlm.predict import predict_people
 from fastbrain.vqlm.training.config import VQLMConfig
 from fastbrain.vqlm.training.image_baseline import image_predictions, series_image
 from fastbrain.vqlm.training.people import part_people
@@ -57,6 +70,9 @@ def test_a_run_holds_models_split_and_scores(done):
     assert card.fitted_on == tuple(split["train"])
     _, tokenizer = load_llm(str(run / "llm"))
     assert CodeVocabulary.find(tokenizer).codes == coder.config.quantiser.size
+    words = load_words(run / "words")
+    assert words.fitted_on == card.fitted_on
+    assert NumberLines.find(tokenizer).lines == len(words.scale)
     metrics = json.loads((run / "metrics.json").read_text())
     ways = {score["group"] for score in metrics["scores"]}
     assert {"digits", "digits, calibrated", "head", "image", "mean", "connectivity ridge"} <= ways
@@ -144,6 +160,95 @@ def test_a_family_is_never_parted(done):
         row["family"] = "one"
     with pytest.raises(SplitError, match="families"):
         part_people(study, VQLMConfig())
+
+
+SPOKEN = {
+    "words": {"components": 12, "jitter": 0.1},
+    "tune": {"name": "tune", "epochs": 10, "batch_size": 8, "optim": {"lr": 3e-3}},
+}
+
+
+def connectomes(seed=0, effect=1.0):
+    """A study of connectomes of simulated people whose connectivity depends on age."""
+    design = RestDesign(people=60, regions=8, frames=400, seed=seed, effect=effect)
+    recorded = resting_study(simulate_rest(design))
+    rows, columns = np.tril_indices(8, -1)
+    found = {p: np.corrcoef(values)[rows, columns] for p, values in recorded.series.items()}
+    return ConnectomeStudy(found, recorded.table, recorded.regions)
+
+
+def mae(metrics, way):
+    (found,) = [s for s in metrics["scores"] if s["group"] == way and s["metric"] == "mae"]
+    return found
+
+
+def test_ages_are_read_from_connectomes_and_written_in_digits(tmp_path):
+    write_connectomes(connectomes(), tmp_path / "study")
+    (tmp_path / "config.json").write_text(json.dumps(SPOKEN))
+    line = ["train", "vq-lm", str(tmp_path / "study"), str(tmp_path / "run")]
+    assert main([*line, "--config", str(tmp_path / "config.json")]) == 0
+    run = tmp_path / "run"
+    metrics = json.loads((run / "metrics.json").read_text())
+    told = mae(metrics, "digits")
+    assert told["value"] < 0.75 * mae(metrics, "mean")["value"]
+    assert told["p"] <= 0.05
+    assert set(metrics["predicted"]) == {
+        "digits",
+        "digits, likeliest",
+        "digits, calibrated",
+        "mean",
+        "connectivity ridge",
+        "connectivity SVR",
+    }
+    assert metrics["spelled"] > 0.5
+    assert metrics["coding"] == {}
+    assert not (run / "coder").exists()
+    split = json.loads((run / "split.json").read_text())
+    assert load_words(run / "words").fitted_on == tuple(split["train"])
+    # the same people, told from their study alone
+    assert (
+        main(
+            [
+                "decode",
+                str(run),
+                "--study",
+                str(tmp_path / "study"),
+                "--out",
+                str(tmp_path / "told.tsv"),
+            ]
+        )
+        == 0
+    )
+    rows = [line.split("\t") for line in (tmp_path / "told.tsv").read_text().splitlines()[1:]]
+    ages = {name: float(age) for name, age, *_ in rows}
+    for person, value in metrics["predicted"]["digits, calibrated"].items():
+        assert ages[person] == pytest.approx(value, abs=0.01)
+    other = resting_study(simulate_rest(RestDesign(people=4, regions=8, frames=80)))
+    with pytest.raises(InputError, match="must be of connectomes"):
+        predict_people(run, other)
+    turned = connectomes()
+    turned = replace(turned, regions=turned.regions[::-1])
+    with pytest.raises(CheckpointError, match="regions must be those of training"):
+        predict_people(run, turned)
+    # a run that goes on when it is finished is the same
+    before = (run / "llm" / "model.safetensors").read_bytes()
+    config = VQLMConfig.from_dict(SPOKEN)
+    train_vqlm(read_connectomes(tmp_path / "study"), run, config, resume=True)
+    assert (run / "llm" / "model.safetensors").read_bytes() == before
+
+
+def test_ages_that_connectomes_do_not_hold_are_not_found(tmp_path):
+    study, config = connectomes(effect=0.0), VQLMConfig.from_dict(SPOKEN)
+    train_vqlm(study, tmp_path / "run", config)
+    metrics = evaluate_vqlm(tmp_path / "run", study).to_json()
+    told = mae(metrics, "digits")
+    assert told["value"] > 0.95 * mae(metrics, "mean")["value"]
+    assert told["p"] > 0.05
+    with pytest.raises(ConfigError, match="components for connectomes"):
+        train_vqlm(
+            study, tmp_path / "other", VQLMConfig.from_dict({**SPOKEN, "words": {"components": 0}})
+        )
+    assert not (tmp_path / "other").exists()
 
 
 def test_bad_input_is_refused_before_anything_is_written(done, tmp_path):

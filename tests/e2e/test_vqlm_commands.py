@@ -81,6 +81,7 @@ def test_a_pushed_run_decodes_elsewhere(root, tmp_path, monkeypatch):
     assert main(["push", str(root / "run"), "lab/codes"]) == 0
     sent = {p.relative_to(tmp_path / "hub").as_posix() for p in (tmp_path / "hub").rglob("*.*")}
     assert {"README.md", "coder/model.safetensors", "llm/model.safetensors", "answers.json"} <= sent
+    assert {"words/words.safetensors", "words/config.json", "words/fastbrain.json"} <= sent
     assert not any(p.startswith(("tune/", "base/")) or "log" in p or "metrics" in p for p in sent)
     for path in (tmp_path / "hub").rglob("*.json"):
         assert str(root) not in path.read_text()

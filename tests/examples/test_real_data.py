@@ -186,6 +186,17 @@ def test_age_of_people_never_seen_and_of_noise(run, people, tmp_path):
     assert noise["p"] > 0.02
 
 
+@pytest.mark.slow(60)
+def test_age_in_the_digits_of_a_language_model(run, people, tmp_path):
+    pytest.importorskip("peft")
+    train = some_people(people, [i for i in range(103) if i % 4], tmp_path / "train")
+    test = some_people(people, range(0, 103, 4), tmp_path / "test")
+    metrics = run("age_connectome", "--data", train, "--test-data", test, "--language-model")
+    assert metrics["lm_mae"] <= 4.0
+    assert metrics["lm_r"] > 0.7
+    assert metrics["lm_mae"] < metrics["lm_likeliest_mae"] < metrics["mean_mae"]
+
+
 def test_age_refuses_people_on_both_sides_and_other_tables(run, people, tmp_path):
     one = some_people(people, range(60), tmp_path / "one")
     other = some_people(people, range(50, 103), tmp_path / "other")

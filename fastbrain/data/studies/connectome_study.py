@@ -22,6 +22,7 @@ from ..._io import folder_atomic, read_json, safe_join, write_atomic, write_json
 from ...errors import CohortError
 from ..readers.unfetched import refuse_unfetched
 from .people_table import PeopleTable, check_table, read_people, table_text
+from .resting_study import RestingStudy, read_resting
 
 FOLDER = "connectomes"
 _LIMIT = 1 - 1e-6  # a correlation of one has no Fisher z
@@ -102,9 +103,9 @@ def read_connectomes(folder: str | Path) -> ConnectomeStudy:
     """
     root = Path(folder)
     facts = read_json(root / "study.json")
-    regions = facts.get("regions") if isinstance(facts, dict) else None
-    named = isinstance(regions, list) and all(isinstance(name, str) for name in regions)
-    if not named or len(regions) < 2:
+    named = facts.get("regions") if isinstance(facts, dict) else None
+    regions = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    if len(regions) < 2 or regions != named:
         raise CohortError(
             f"read_connectomes: {root}/study.json must give two regions (names) or more, got "
             f"{facts!s:.200}."
@@ -112,6 +113,12 @@ def read_connectomes(folder: str | Path) -> ConnectomeStudy:
     table = read_people(root, function="read_connectomes")
     connectomes = {p: _read(safe_join(root, FOLDER, f"{p}.npy"), len(regions)) for p in table}
     return ConnectomeStudy(connectomes, table, tuple(regions), root)
+
+
+def read_rest(folder: str | Path) -> RestingStudy | ConnectomeStudy:
+    """Read a study of series, or of connectomes if it has a folder of them."""
+    connectomes = (Path(folder) / FOLDER).is_dir()
+    return read_connectomes(folder) if connectomes else read_resting(folder)
 
 
 def _read(path: Path, regions: int) -> npt.NDArray[np.floating]:

@@ -88,7 +88,7 @@ def read_people(root: Path, *, function: str) -> dict[str, dict[str, str]]:
     Raises
     ------
     CohortError
-        The file is missing, names nobody, or names a subject twice.
+        The file is missing, names no subject, or names a subject twice.
     """
     columns, rows = read_tsv(root / "participants.tsv")
     if ID not in columns:

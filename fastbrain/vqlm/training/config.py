@@ -8,6 +8,7 @@ from typing import Any
 
 from ...nn.config_io import from_dict, require, to_dict
 from ...training.config import OptimConfig, StageConfig
+from .answer_config import NumberConfig, WordsConfig
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class VQLMConfig:
         Weight of next-code prediction relative to the answer.
     draws : int
         Sequences of each person in an epoch, from different parts of the recording.
+    words : WordsConfig
+        Connectivity as words, which the question then follows.
+    numbers : NumberConfig
+        Loss of answers in digits.
     image_steps : int
         Optimiser steps of a small vision model on pictures of the series; 0 skips this baseline.
     encoder_steps : int
@@ -60,6 +65,9 @@ class VQLMConfig:
         ``AutoModelForImageTextToText`` loads. None skips this baseline.
     vlm_steps : int
         Optimiser steps of the vision-language model, with LoRA of `rank`; 0 uses it as it is.
+    parts : str
+        Column of the participants table with train, test or val for each person; empty draws the
+        parts at random.
     test_part, val_part : float
         Fractions of the families in the test part and in the validation part, which chooses
         epochs and calibrates.
@@ -81,16 +89,19 @@ class VQLMConfig:
     rank: int = 8
     code_weight: float = 0.1
     draws: int = 2
+    words: WordsConfig = field(default_factory=WordsConfig)
+    numbers: NumberConfig = field(default_factory=NumberConfig)
     image_steps: int = 200
     encoder_steps: int = 200
     vlm: str | None = None
     vlm_steps: int = 200
+    parts: str = ""
     test_part: float = 0.3
     val_part: float = 0.15
     tune: StageConfig = field(
         default_factory=lambda: StageConfig(
             name="tune",
-            epochs=15,
+            epochs=20,
             batch_size=8,
             optim=OptimConfig(lr=3e-3, weight_decay=0.01, warmup_steps=10),
         )

@@ -47,13 +47,13 @@ def adapted(llm: Any, vocabulary: CodeVocabulary, rank: int, *, seed: int) -> An
         raise MissingPartError(
             "train_vqlm: rank must be 0 without peft. pip install 'fastbrain-fmri[peft]'."
         ) from error
-    tokens = [vocabulary.begin, vocabulary.end]
-    tokens += range(vocabulary.first, vocabulary.first + vocabulary.codes)
+    tokens = list(range(vocabulary.first, vocabulary.first + vocabulary.codes))
+    tokens += [vocabulary.begin, vocabulary.end] if tokens else []
     config = LoraConfig(
         r=rank,
         lora_alpha=2 * rank,
         target_modules="all-linear",
-        trainable_token_indices=tokens,
+        trainable_token_indices=tokens or None,
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng():

@@ -3,46 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from ...data import RestingStudy
-from ...errors import InputError, SplitError
+from ...data import ConnectomeStudy, RestingStudy
+from ...errors import CohortError, InputError, SplitError
 from .config import VQLMConfig
 
+Study: TypeAlias = RestingStudy | ConnectomeStudy
 _PARTS = ("train", "val", "test")
 _LEAST = 3  # people in a part, the minimum for fitting a line
 
 
-def part_people(study: RestingStudy, config: VQLMConfig) -> dict[str, list[str]]:
-    """Split people at random by `config.seed`; a family is always in one part.
+def part_people(study: Study, config: VQLMConfig) -> dict[str, list[str]]:
+    """Split people as the column `config.parts` says, else at random by `config.seed`.
+
+    A family is always in one part. Validation people are drawn from the training people if the
+    column names none.
 
     Raises
     ------
+    CohortError
+        The column is missing or says something else than train, val and test.
     SplitError
-        A part would have fewer than three people.
+        A part would have fewer than three people, or the column parts a family.
     """
     family = study.families()
     names = sorted(set(family.values()))
-    order = np.random.default_rng(config.seed).permutation(len(names))
-    tests = round(config.test_part * len(names))
-    vals = round(config.val_part * len(names))
-    part_of = {
-        names[i]: "test" if k < tests else "val" if k < tests + vals else "train"
-        for k, i in enumerate(order)
-    }
-    parts = {part: [p for p in study.series if part_of[family[p]] == part] for part in _PARTS}
+    part_of = _named(study, family, config.parts) if config.parts else {}
+    free = [n for n in names if part_of.get(n, "train") == "train"]
+    order = np.random.default_rng(config.seed).permutation(len(free))
+    tests = 0 if part_of else round(config.test_part * len(names))
+    vals = 0 if "val" in part_of.values() else round(config.val_part * len(free))
+    for k, i in enumerate(order):
+        part_of[free[i]] = "test" if k < tests else "val" if k < tests + vals else "train"
+    parts = {part: [p for p in study.people if part_of[family[p]] == part] for part in _PARTS}
     few = {part: len(people) for part, people in parts.items() if len(people) < _LEAST}
     if few:
         raise SplitError(
             f"part_people: every part must have {_LEAST} people or more, got {few} of "
-            f"{len(study.series)} in {len(names)} families. Change test_part and val_part."
+            f"{len(study.people)} in {len(names)} families. Change test_part and val_part."
         )
     return parts
 
 
-def fold_people(study: RestingStudy, folds: int, *, seed: int = 0) -> list[dict[str, list[str]]]:
+def _named(study: Study, family: Mapping[str, str], column: str) -> dict[str, str]:
+    """Part of each family by a column of the table."""
+    part_of: dict[str, str] = {}
+    for person, row in study.table.items():
+        part = row.get(column, "")
+        if part not in _PARTS:
+            raise CohortError(
+                f"part_people: {column} must be one of {', '.join(_PARTS)} for every person, got "
+                f"{part!r} for {person}."
+            )
+        if part_of.setdefault(family[person], part) != part:
+            raise SplitError(
+                f"part_people: {column} must keep a family in one part, got {family[person]!r} in "
+                f"{part_of[family[person]]} and {part}."
+            )
+    return part_of
+
+
+def fold_people(study: Study, folds: int, *, seed: int = 0) -> list[dict[str, list[str]]]:
     """Divide people into folds by whole families; each is the test part once.
 
     The fold after the tested one validates, and all others train.
@@ -64,13 +88,13 @@ def fold_people(study: RestingStudy, folds: int, *, seed: int = 0) -> list[dict[
     for k in range(folds):
         role = {k: "test", (k + 1) % folds: "val"}
         parts: dict[str, list[str]] = {part: [] for part in _PARTS}
-        for person in study.series:
+        for person in study.people:
             parts[role.get(fold_of[family[person]], "train")].append(person)
         found.append(check_parts(study, parts))
     return found
 
 
-def check_parts(study: RestingStudy, parts: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def check_parts(study: Study, parts: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Return a split of people as lists.
 
     Raises
@@ -83,7 +107,7 @@ def check_parts(study: RestingStudy, parts: Mapping[str, Sequence[str]]) -> dict
     if few:
         raise SplitError(f"check_parts: every part must have {_LEAST} people or more, got {few}.")
     family = study.families()
-    if sorted(p for people in found.values() for p in people) != sorted(study.series):
+    if sorted(p for people in found.values() for p in people) != sorted(study.people):
         raise SplitError("check_parts: every person of the study must be in one part, got another.")
     part_of: dict[str, str] = {}
     for part, people in found.items():

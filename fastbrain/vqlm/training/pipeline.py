@@ -7,11 +7,14 @@ The run folder::
     split.json         people of the training, validation and test parts
     vq/                log and checkpoints of the autoencoder
     coder/             the autoencoder (:func:`fastbrain.vqlm.load_vq`)
+    words/             components of connectivity, fitted on the training people
     tune/              log and checkpoints of the language model
     llm/               language model and tokenizer with codes, as transformers saves them
     coding.json        R² of the codes on the test people, code usage, domain probe
     image.json encoder.json vlm.json    predictions of the baselines for all people
     manifest.json      kind of the run, and the study with its fingerprint; written last
+
+A study of connectomes has no vq/, coder/, coding.json and baselines.
 """
 
 from __future__ import annotations
@@ -22,34 +25,35 @@ from pathlib import Path
 from typing import Any
 
 from ..._environment import check_environment
-from ..._io import folder_atomic, new_output, write_json
+from ..._io import new_output, write_json
 from ..._progress import say
 from ...data import RestingStudy
-from ...lm.code_vocabulary import extend_vocabulary
+from ...evaluation.controls.clinical_baselines import connectivity_features
+from ...lm.code_vocabulary import CodeVocabulary, extend_vocabulary
 from ...lm.digit_tokens import DigitTokens
 from ...lm.kept_llm import find_llm, keep_llm, kept_llm
 from ...lm.loading import load_llm
 from ...lm.sources import find_model
 from ...lm.word_lm import small_llm
-from ...nn.saved_folder import seal
-from ...training.loop import check_alone, fit
+from ...nn.config_io import require
+from ...training.loop import check_alone
 from ...training.run import Row
 from ...training.run_folder import absolute_paths, claim
 from ...training.run_log import run_log
 from ...training.trackers import check_trackers
-from ...training.validation import mean_validation
-from ..question import Question, recording_codes, spelled
+from ..autoencoder import VQAutoencoder
+from ..question import decoded_series, recording_codes, spelled
 from ..run_records import write_manifest
 from .baselines import write_baselines
-from .code_rows import CodeRows, RowLoader
 from .coder_stage import code_vectors, coder_settings, scored_coding, trained_coder
 from .config import VQLMConfig
-from .language import adapted, corpus, text_side
-from .people import check_context, check_lengths, check_parts, part_people
+from .language import corpus, text_side
+from .people import Study, check_context, check_lengths, check_parts, part_people
+from .tuning import Reading, tune
 
 
 def train_vqlm(
-    study: RestingStudy,
+    study: Study,
     out: str | Path,
     config: VQLMConfig,
     *,
@@ -61,12 +65,13 @@ def train_vqlm(
 ) -> None:
     """Train autoencoder, vocabulary and language model on the training people of a study.
 
-    The scale, the codebook and all weights are fitted on the training people; the validation people
-    choose the epochs to keep.
+    The scale, the codebook, the components of connectivity and all weights are fitted on the
+    training people; the validation people choose the epochs to keep. A study of connectomes needs
+    no autoencoder: the language model reads the components alone.
 
     Parameters
     ----------
-    study : RestingStudy
+    study : RestingStudy or ConnectomeStudy
     out : str or Path
         New run folder.
     config : VQLMConfig
@@ -84,16 +89,17 @@ def train_vqlm(
     Raises
     ------
     CohortError
-        The target of a person is missing.
+        The target or the part of a person is missing.
     SplitError
-        There are too few families.
+        There are too few families, or one is in two parts.
     InputError
         A recording is too short, the language model's tokenizer has no digits, or its context is
         too short for a sequence.
     TrainingError
         Several processes run this training, or a tracker cannot be opened.
     ConfigError
-        A name in `log` is unknown, or see :func:`coder_settings`.
+        A name in `log` is unknown, connectomes are to be read without words, or see
+        :func:`coder_settings`.
     MissingPartError
         LoRA is requested and peft is not installed, or the package of a tracker.
     OutputExistsError
@@ -113,7 +119,12 @@ def train_vqlm(
     settings = coder_settings(config, regions=len(study.regions))
     sizes, stage, steps = settings.sizes, settings.stage, settings.steps
     config = replace(config, steps=steps, code_start=settings.code_start)
-    check_lengths(study, steps, sizes.patch)
+    length = config.words.components
+    if isinstance(study, RestingStudy):
+        check_lengths(study, steps, sizes.patch)
+        length = max(length, len(study.regions) * steps + 2)
+    else:
+        require(config, "words", length > 0, "hold components for connectomes")
     check_alone("train_vqlm")
     check_environment(out, function="train_vqlm")
     for name in (config.llm, config.vlm):
@@ -123,7 +134,7 @@ def train_vqlm(
     claim(out, {"config": config.to_dict(), "split": split}, function="train_vqlm")
     write_json(out / "split.json", split)
     base = kept_llm(out, folder="base")
-    room = 256 + len(study.regions) * steps
+    room = 254 + length
     base = base or keep_llm(config.llm or small_llm(texts, context=room), out, folder="base")
     llm, tokenizer = load_llm(str(find_llm(base, out, folder="base")))
     digits = DigitTokens.find(tokenizer, places=config.places) if scale else None
@@ -131,67 +142,63 @@ def train_vqlm(
         # raise for an invalid answer before anything is trained
         answer = spelled(value, tokenizer, digits)
     text = tokenizer.encode(config.question, add_special_tokens=False)
-    check_context(llm, len(study.regions) * steps + 2 + len(text) + len(answer))
+    check_context(llm, length + len(text) + len(answer))
 
-    runs = {part: {p: study.series[p] for p in people} for part, people in split.items()}
-    side = text_side(llm, tokenizer, texts)
-    logged = (out / "vq", out / "tune")
+    logged = (out / "vq", out / "tune") if isinstance(study, RestingStudy) else (out / "tune",)
     with run_log(
         out, logged, trackers, config=config.to_dict(), on_epoch=on_epoch, function="train_vqlm"
     ) as each_epoch:
-        coder = trained_coder(
-            study, runs, settings, side, out, seed=config.seed, resume=resume, on_epoch=each_epoch
-        )
-        if not (out / "coding.json").exists():
-            write_json(out / "coding.json", scored_coding(coder, runs, settings, side, out))
-        codes = {p: recording_codes(coder, study.series[p], stage.frames) for p in study.series}
-        start = code_vectors(coder, runs, settings)
-        size = sizes.quantiser.size
-        vocabulary = extend_vocabulary(llm, tokenizer, size, **start, seed=config.seed)
-        question = Question(tokenizer, vocabulary, digits, config.question)
-        tuned = adapted(llm, vocabulary, config.rank, seed=config.seed)
-        if fused is not None and config.rank:
-            fused(tuned)
-
-        def rows(part: str, shuffle: bool) -> RowLoader:
-            return RowLoader(
-                {p: codes[p] for p in split[part]},
-                answers,
-                question,
-                steps=steps,
-                batch_size=config.tune.batch_size,
-                draws=config.draws,
-                shuffle=shuffle,
-                seed=config.seed,
+        if isinstance(study, RestingStudy):
+            runs = {part: {p: study.series[p] for p in people} for part, people in split.items()}
+            side, seed = text_side(llm, tokenizer, texts), config.seed
+            coder = trained_coder(
+                study, runs, settings, side, out, seed=seed, resume=resume, on_epoch=each_epoch
             )
-
-        objective = CodeRows(tuned, vocabulary, code_weight=config.code_weight)
-        fit(
-            objective,
-            rows("train", shuffle=True),
-            replace(config.tune, seed=config.seed),
-            run_dir=out / "tune",
+            if not (out / "coding.json").exists():
+                write_json(out / "coding.json", scored_coding(coder, runs, settings, side, out))
+            reading = _reading(coder, study, stage.frames, words=config.words.components > 0)
+            start = code_vectors(coder, runs, settings)
+            size = sizes.quantiser.size
+            vocabulary = extend_vocabulary(llm, tokenizer, size, **start, seed=seed)
+        else:
+            vocabulary = CodeVocabulary.empty()
+            reading = Reading({}, study.features(), study.regions)
+        tune(
+            llm,
+            tokenizer,
+            vocabulary,
+            reading,
+            answers,
+            split,
+            config,
+            steps=steps,
+            out=out,
             resume=resume,
-            validate=mean_validation(objective, rows("val", shuffle=False)),
-            best="answer_loss",
+            fused=fused,
             on_epoch=each_epoch,
         )
-    plain = tuned.merge_and_unload() if config.rank else tuned
-    with folder_atomic(out / "llm", replace=resume) as folder:
-        plain.eval().save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        seal(folder)
-    write_baselines(
-        out,
-        study,
-        answers,
-        config,
-        train=split["train"],
-        labels=labels,
-        coder=coder,
-        load_base=lambda: load_llm(str(find_llm(base, out, folder="base"))),
-        frames=steps * sizes.patch,
-        window=stage.frames,
-    )
+    if isinstance(study, RestingStudy):
+        write_baselines(
+            out,
+            study,
+            answers,
+            config,
+            train=split["train"],
+            labels=labels,
+            coder=coder,
+            load_base=lambda: load_llm(str(find_llm(base, out, folder="base"))),
+            frames=steps * sizes.patch,
+            window=stage.frames,
+        )
     write_manifest(out, study, config.target, split)
     say(f"vq-lm: trained on {len(split['train'])} people, in {out}")
+
+
+def _reading(coder: VQAutoencoder, study: RestingStudy, frames: int, *, words: bool) -> Reading:
+    """Codes of all people, and connectivity of the series decoded from them if it is read."""
+    codes = {p: recording_codes(coder, series, frames) for p, series in study.series.items()}
+    features = {}
+    if words:
+        decoded = {p: decoded_series(coder, found, frames) for p, found in codes.items()}
+        features = {p: connectivity_features(values.T) for p, values in decoded.items()}
+    return Reading(codes, features, study.regions)
