@@ -17,6 +17,18 @@ from .connectivity_words import ConnectivityWords, load_words
 from .question import Question, spread_starts
 
 
+def saved_words(run: Path, config: Mapping[str, Any]) -> ConnectivityWords | None:
+    """Components that the configuration of a run says that it reads; None for codes alone.
+
+    Raises
+    ------
+    CheckpointError
+        The folder of the words is missing or damaged.
+    """
+    # runs of earlier versions have no words
+    return load_words(run / "words") if (config.get("words") or {}).get("components") else None
+
+
 @dataclass(frozen=True)
 class Asking:
     """Builder of the sequences of a run, up to the position of the answer.
@@ -47,10 +59,8 @@ class Asking:
         CheckpointError
             The folder of the words is missing or damaged.
         """
-        words = lines = None
-        # runs of earlier versions have no words
-        if (config.get("words") or {}).get("components"):
-            words, lines = load_words(run / "words"), NumberLines.find(question.tokenizer)
+        words = saved_words(run, config)
+        lines = None if words is None else NumberLines.find(question.tokenizer)
         return cls(question, config["steps"], config["draws"], words, lines)
 
     def behind_codes(self, codes: Tensor) -> list[MixedSequence]:

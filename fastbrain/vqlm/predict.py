@@ -25,7 +25,8 @@ from ..lm.digit_tokens import DigitTokens
 from ..lm.loading import load_llm
 from ..lm.mixed_sequence import MixedSequence
 from ..nn.saved_folder import check_seal
-from .asking import Asking
+from .asking import Asking, saved_words
+from .connectivity_words import ConnectivityWords
 from .question import Question, decoded_series, recording_codes
 from .run_records import ANSWERS, KIND, PARTS, read_people
 from .saving import load_vq
@@ -137,6 +138,7 @@ def predict_people(run: str | Path, study: RestingStudy | ConnectomeStudy) -> Pe
     if scale:
         read_record(run / ANSWERS, _CALIBRATION, function="decode")
     target, split = read_people(run, function="decode")
+    _check_source(study, saved_words(run, config))
     check_seal(run / "llm")
     llm, tokenizer = load_llm(str(run / "llm"))
     digits = DigitTokens.find(tokenizer, places=config["places"]) if scale else None
@@ -144,7 +146,6 @@ def predict_people(run: str | Path, study: RestingStudy | ConnectomeStudy) -> Pe
     vocabulary = CodeVocabulary.empty() if connectomes else CodeVocabulary.find(tokenizer)
     question = Question(tokenizer, vocabulary, digits, config["question"])
     asking = Asking.load(run, config, question)
-    _check_source(study, asking)
     rows_of = (
         _connectome_rows(study, asking)
         if isinstance(study, ConnectomeStudy)
@@ -166,15 +167,15 @@ def predict_people(run: str | Path, study: RestingStudy | ConnectomeStudy) -> Pe
     return PeoplePrediction(tuple(found), facts | {"kind": answers["kind"]})
 
 
-def _check_source(study: RestingStudy | ConnectomeStudy, asking: Asking) -> None:
-    wanted = "series" if asking.words is None else asking.words.source
+def _check_source(study: RestingStudy | ConnectomeStudy, words: ConnectivityWords | None) -> None:
+    wanted = "series" if words is None else words.source
     given = "connectomes" if isinstance(study, ConnectomeStudy) else "series"
     if wanted != given:
         raise InputError(f"decode: the study must be of {wanted}, as in training, got {given}.")
-    if asking.words is not None and asking.words.regions != study.regions:
+    if words is not None and words.regions != study.regions:
         raise CheckpointError(
             f"decode: regions must be those of training in their order, got {len(study.regions)} "
-            f"that differ from its {len(asking.words.regions)}."
+            f"that differ from its {len(words.regions)}."
         )
 
 

@@ -15,7 +15,7 @@ from .._runfiles import read_record
 from ..nn.card_parts import card_table, front_matter, scores_table
 from ..nn.hub import check_upload, scores_for_card, upload
 from ..nn.saved_folder import SEAL, check_seal, read_whole
-from .connectivity_words import load_words
+from .asking import saved_words
 from .run_records import ANSWERS, KIND, PARTS, read_people
 from .saving import FILES
 
@@ -74,9 +74,8 @@ def push_vqlm(
     require_kind(run, KIND, function="push_to_hub", instead="Use the function of that system.")
     config = read_record(run / "config.json", _CONFIG, function="push_to_hub")["config"]
     files: dict[str, Path | str] = {}
-    words = None
-    if (config.get("words") or {}).get("components"):
-        words = load_words(run / "words")
+    words = saved_words(run, config)
+    if words is not None:
         files |= _sealed(run, "words")
     if words is not None and words.source == "connectomes":
         reads = {"connectomes": f"{len(words.regions)} regions"}
