@@ -1,5 +1,8 @@
-"""Statistics: ridge regression, intervals, tests, and derangements across runs and blocks."""
+"""Statistics: ridge regression, intervals, tests, agreement, and derangements across runs."""
 
+from .agreement import fleiss_kappa, krippendorff_alpha
+from .binomial import binomial_interval, binomial_p
+from .crossed import crossed_interval
 from .derangements import Pairs, derangements, needed_pairs
 from .inference import (
     Interval,
@@ -16,10 +19,15 @@ __all__ = [
     "Pairs",
     "Ridge",
     "adjusted_p",
+    "binomial_interval",
+    "binomial_p",
     "bootstrap_interval",
+    "crossed_interval",
     "derangements",
     "effect_size",
     "fit_ridge",
+    "fleiss_kappa",
+    "krippendorff_alpha",
     "needed_pairs",
     "permutation_p",
     "sign_flip_p",

@@ -305,6 +305,14 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
     told = {"decoded": list(c.truth), "truth": list(c.truth), "metrics": metrics}
     return {
         "adjusted_p": lambda: {"p": [0.1, 0.5]},
+        "binomial_interval": lambda: {"successes": 3, "trials": 8},
+        "binomial_p": lambda: {"successes": 3, "trials": 8},
+        "crossed_interval": lambda: {
+            "values": [1.0, 0.0, 1.0, 1.0], "first": list("aabb"), "second": list("xyxy"),
+            "resamples": 9,
+        },
+        "fleiss_kappa": lambda: {"counts": [[2, 1], [0, 3]]},
+        "krippendorff_alpha": lambda: {"ratings": [[1.0, 2.0, 2.0], [1.0, 2.0, 1.0]]},
         "atlas_regions": lambda: {"atlas": region.astype(np.int64), "store": w.store},
         "baseline_predictions": lambda: {
             "train": w.cohort[np.arange(6)], "test": w.cohort[np.arange(6, 12)], "kind": "scale",
