@@ -28,6 +28,7 @@ COMMANDS = {
     "adapt": "fit a trained model to a new person, on a few labelled runs",
     "decode": "write the text that a trained model reads from brain windows",
     "evaluate": "score a trained model beside its controls and write the report",
+    "human-study": "score the answers of people to the forms of `evaluate --human-study`",
     "leave-out": "hold out every person, run, session or story once: prepare, train and score",
     "compare": "put evaluated runs side by side, with paired tests",
     "convert": "write the tensors of a torch pickle as safetensors, running nothing of it",

@@ -7,6 +7,10 @@ fastbrain evaluate runs/first --store other-study --name other
 With the store of another data set, prepared by `fastbrain prepare --like`, the run is scored on all
 of its windows, after an audit against the training part; the run's own scores are kept.
 
+fastbrain evaluate runs/first --human-study forms --raters 5
+
+With --human-study, people compare the texts of the run: a form for each of them, and a key.
+
 A run of vq-lm is scored on its test people, beside baselines without codes or language model.
 """
 
@@ -21,6 +25,7 @@ import tyro
 
 from .._progress import say
 from ..errors import ConfigError
+from ._human_study import HumanStudyOptions, write_forms, write_forms_of_evaluated
 from ._kinds import refuse_options
 from ._sampling import SamplingOptions
 
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Config(SamplingOptions):
+class Config(HumanStudyOptions, SamplingOptions):
     """Options of ``fastbrain evaluate``."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = tyro.MISSING
@@ -69,7 +74,7 @@ class Config(SamplingOptions):
 
 
 def run(config: Config) -> None:
-    """Evaluate and print the scores."""
+    """Evaluate and print the scores; write the forms of a preference test, if asked for."""
     from .._run_kind import run_kind
 
     kind = run_kind(config.run, function="evaluate")
@@ -77,7 +82,9 @@ def run(config: Config) -> None:
         _people(config)
         return
     refuse_options(config, ["study"], function="evaluate", kind=kind)
-    _texts(config, kind)
+    if not write_forms_of_evaluated(config):
+        _texts(config, kind)
+        write_forms(config)
 
 
 def _people(config: Config) -> None:

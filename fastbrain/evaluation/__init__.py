@@ -28,6 +28,8 @@ from .controls.store_views import StoreView, changed_store, common_trials, delay
 from .controls.text_baselines import majority_text, nearest_training_texts, template_text
 from .controls.unigram import nearest_text_unigram, spread_counts
 from .controls.unigram_decoder import NearestTextUnigram
+from .human_study.results import PreferenceResult, score_human_study
+from .human_study.write import check_human_study, write_human_study
 from .metrics.clinical import beside_baselines, label_scores, scale_scores
 from .metrics.corpus import TextResult, bert_score, bleu, rouge_l, text_scores
 from .metrics.diversity import Diversity, cut_to_reference_length, diversity
@@ -54,6 +56,7 @@ __all__ = [
     "Moments",
     "NearestTextUnigram",
     "Pairwise",
+    "PreferenceResult",
     "RegionScore",
     "ReportParts",
     "Retrieval",
@@ -72,6 +75,7 @@ __all__ = [
     "block_flip_p",
     "by_surprise",
     "changed_store",
+    "check_human_study",
     "common_trials",
     "compare_runs",
     "connectivity_features",
@@ -107,6 +111,7 @@ __all__ = [
     "run_controls",
     "sample_scores",
     "scale_scores",
+    "score_human_study",
     "scores_by_subject",
     "shifted_partners",
     "spread_counts",
@@ -117,6 +122,7 @@ __all__ = [
     "template_text",
     "text_scores",
     "with_adjusted",
+    "write_human_study",
     "write_report",
     "write_samples",
     "zero_brain",

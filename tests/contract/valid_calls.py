@@ -31,6 +31,7 @@ BY_TYPE_ONLY = frozenset(
     plan_pereira plan_stories push_to_hub read_connectomes read_gentle reconstruct_encoded
     run_controls save_brainllm
     save_checkpoint save_pretrained simulate_stories split_story_blocks write_pereira_images
+    score_human_study write_human_study
     save_vq simulate_cohort small_llm stage_one stage_two start_codebook text_targets train_brainllm
     train_brainllm_run train_llm4brain train_vq vector_llm video_targets warmup write_connectomes
     write_store
@@ -307,6 +308,7 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         "adjusted_p": lambda: {"p": [0.1, 0.5]},
         "binomial_interval": lambda: {"successes": 3, "trials": 8},
         "binomial_p": lambda: {"successes": 3, "trials": 8},
+        "check_human_study": lambda: {"out": w.folder / "forms"},
         "crossed_interval": lambda: {
             "values": [1.0, 0.0, 1.0, 1.0], "first": list("aabb"), "second": list("xyxy"),
             "resamples": 9,

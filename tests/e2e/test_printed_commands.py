@@ -17,6 +17,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from printed_commands import ROOT, Printed, collect
@@ -52,6 +53,8 @@ ROLES = {
     "demo": (),
     "doctor": (),
     "evaluate": ("run",),
+    "evaluate --human-study": ("run with different texts",),
+    "human-study": ("forms", "answers"),
     "leave-out": ("cohort", "new"),
     "leave-out brainllm": ("cohort", "new"),
     "leave-out vq-lm": ("study", "new"),
@@ -86,6 +89,7 @@ VALUES = {
     "--config": "config",
     "--events": "events",
     "--grid-of": "store",
+    "--human-study": "new",
     "--like": "run",
     "--llm": "language model",
     "--out": "new",
@@ -359,6 +363,26 @@ class World:
 
     def _other_scored_run(self) -> Path:
         return Path(shutil.copytree(self.place("", "scored run"), self.root / "other"))
+
+    def _run_with_different_texts(self) -> Path:
+        # a model of two steps decodes the same text from every brain
+        run = Path(shutil.copytree(self.place("", "scored run"), self.root / "different"))
+        table = pq.read_table(run / "samples.parquet")
+        texts = [f"{text} {i}" for i, text in enumerate(table["decoded"].to_pylist())]
+        place = table.column_names.index("decoded")
+        pq.write_table(table.set_column(place, "decoded", [texts]), run / "samples.parquet")
+        return run
+
+    def _forms(self) -> Path:
+        out = self.root / "forms"
+        run = self.place("", "run with different texts")
+        self._run_command("evaluate", run, "--human-study", str(out))
+        return out
+
+    def _answers(self) -> Path:
+        page = (Path(self.place("", "forms")) / "form-01.html").read_text("utf-8")
+        found = dict(re.findall(r'data-(form|digest|format)="([^"]*)"', page))
+        return self._json("answers", {**found, "answers": {"1": "1", "2": "2"}})
 
     def _pickle(self) -> Path:
         torch.save({"weight": torch.ones(2, 3)}, self.root / "pytorch_model.bin")
