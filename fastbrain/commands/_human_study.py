@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from .._progress import say
 from ..errors import ConfigError
-
-if TYPE_CHECKING:
-    from .evaluate import Config
 
 # options of evaluate that do not change the texts of an evaluated run
 _FREE = ("run", "store", "seed", "bert", "device")
@@ -31,7 +28,7 @@ class HumanStudyOptions:
     """With --human-study: number of pairs that each rater sees; default: all."""
 
 
-def write_forms_of_evaluated(config: Config) -> bool:
+def write_forms_of_evaluated(config: Any) -> bool:
     """Write forms if they are asked for and the run is evaluated; return whether that was done.
 
     Raises
@@ -77,7 +74,7 @@ def write_forms_of_evaluated(config: Config) -> bool:
     return True
 
 
-def write_forms(config: Config) -> None:
+def write_forms(config: Any) -> None:
     """Write forms if they are asked for; the run is evaluated."""
     if config.human_study is None:
         return
@@ -98,7 +95,7 @@ def write_forms(config: Config) -> None:
     say(study["approval"])
 
 
-def _given(config: Config, names: list[str]) -> list[str]:
+def _given(config: Any, names: list[str]) -> list[str]:
     """Return the options that differ from their defaults."""
     defaults = {field.name: field.default for field in fields(config)}
     return [

@@ -149,7 +149,7 @@ def _share(found: Answers, decided: npt.NDArray[np.bool_], seed: int) -> dict[st
         values: npt.NDArray[np.float64], where: npt.NDArray[np.bool_], names: Sequence[object]
     ) -> list[float] | None:
         raters, pairs = np.nonzero(where)
-        items = [names[i] for i in pairs]
+        items = [names[i] for i in pairs.tolist()]
         return _listed(crossed_interval(values[where], raters.tolist(), items, seed=seed))
 
     prefers = (ratings == TRUE).astype(np.float64)
@@ -180,7 +180,7 @@ def _share(found: Answers, decided: npt.NDArray[np.bool_], seed: int) -> dict[st
 
 
 def _by_rater(found: Answers, decided: npt.NDArray[np.bool_]) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for form, ratings, own, on_form in zip(
         found.forms, found.ratings, decided, found.on_form, strict=True
     ):
