@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from .._environment import check_environment, check_name
 from .._progress import say
-from ..data import Split, Study, audit_trials, split_story_blocks
+from ..data import Split, Study, audit_trials, plan_stories, split_story_blocks
 from ..data.readers.events import Trial
 from ..errors import ConfigError, OutputExistsError
 from ._bids import ImageOptions
@@ -60,6 +60,26 @@ class StoryOptions(SplitOptions, ImageOptions):
             )
         blocks, fold = self.blocks, self.fold
         return lambda trials: split_story_blocks(trials, blocks=blocks, fold=fold)
+
+    def plan(self, dataset: str, **options: Any) -> Study:
+        """Plan the study of a data set; `options` are those of its own command."""
+        self.check_places()
+        return plan_stories(
+            self.source,
+            dataset,
+            split=self.story_splitter(),
+            segment_trs=self.segment_trs,
+            prompt_trs=self.prompt_trs,
+            window_trs=self.window_trs,
+            delay_s=self.delay,
+            stories=self.stories,
+            subjects=self.subjects,
+            images=self.images,
+            space=self.space,
+            allow_outside=self.allow_outside,
+            chosen=self.image_entities(),
+            **options,
+        )
 
     def check_places(self) -> None:
         """Raise if the study cannot be written or the source has an invalid name."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data import plan_stories
 from ._stories import StoryOptions, finish
 
 
@@ -25,21 +24,4 @@ class Config(StoryOptions):
 
 def run(config: Config) -> None:
     """Plan the study, print a summary, write it."""
-    config.check_places()
-    study = plan_stories(
-        config.source,
-        "lebel",
-        split=config.story_splitter(),
-        segment_trs=config.segment_trs,
-        prompt_trs=config.prompt_trs,
-        window_trs=config.window_trs,
-        delay_s=config.delay,
-        stories=config.stories,
-        subjects=config.subjects,
-        words=config.words,
-        images=config.images,
-        space=config.space,
-        allow_outside=config.allow_outside,
-        chosen=config.image_entities(),
-    )
-    finish(study, config.out)
+    finish(config.plan("lebel", words=config.words), config.out)

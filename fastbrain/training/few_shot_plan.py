@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .._arguments import checked
-from ..data import Split, VoxelStore
+from .._progress import say
+from ..data import Audit, FitScope, Split, VoxelStore, audit_trials
+from ..data.leaks.scan_digests import window_digests
 from ..data.store.inputs import refuse_without_texts
 from ..errors import ConfigError, InputError
 
@@ -104,6 +107,66 @@ def plan_few_shot(
             f"adapt: runs must hold stimuli that are not scored, got none in {', '.join(chosen)}."
         )
     return FewShot(subject, chosen, train, val, scored)
+
+
+def plan_after(
+    base: Mapping[str, Any],
+    store: VoxelStore,
+    subject: str,
+    runs: int,
+    *,
+    score_runs: Sequence[str] = (),
+) -> tuple[FewShot, bool]:
+    """Plan the adaptation of a run, on its own store or on another one.
+
+    Parameters
+    ----------
+    base : mapping
+        Manifest of the run; empty for a saved model without one.
+    store, subject, runs, score_runs
+        See :func:`plan_few_shot`.
+
+    Returns
+    -------
+    plan : FewShot
+        On the store of the first training, only trials that this training may score are scored: it
+        may have adapted to other test runs, without their texts.
+    same : bool
+        Whether `store` is that of the first training.
+
+    Raises
+    ------
+    CohortError, InputError, ConfigError
+        See :func:`plan_few_shot`; or the model was trained on the subject.
+    """
+    plan = plan_few_shot(store, subject, runs, score_runs=score_runs)
+    if base.get("store_fingerprint") != store.fingerprint():
+        return plan, False
+    if any(store.by_id[t].subject == plan.subject for t in store.split.train):
+        raise ConfigError(
+            f"adapt: subject must be new, got {plan.subject}, on whom the model was trained."
+        )
+    allowed = set(base["scored_trials"])
+    plan = replace(plan, scored=tuple(t for t in plan.scored if t in allowed))
+    if not plan.scored:
+        raise InputError("adapt: runs must leave a run to score, got none that may be scored.")
+    return plan, True
+
+
+def audit_plan(
+    store: VoxelStore, split: Split, fits: Sequence[FitScope], *, allow_leak: str | None
+) -> Audit:
+    """Audit the fitted and scored trials of an adaptation, and say the result.
+
+    Raises
+    ------
+    LeakError
+        There is a leak, and `allow_leak` is None.
+    """
+    scans = window_digests(store, store.trials)
+    audit = audit_trials(store.trials, split, scans=scans, fits=fits).check(allow=allow_leak)
+    say(f"audit: {audit.summary()}")
+    return audit
 
 
 def split_of_plan(store: VoxelStore, plan: FewShot, *, base: bool) -> Split:

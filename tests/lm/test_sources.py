@@ -197,7 +197,7 @@ def test_only_one_module_loads_models_of_transformers():
         if isinstance(node, ast.Attribute) and node.attr in ("from_pretrained", "from_config")
     }
     # the others read a configuration, or build an empty model from one
-    empty = {f"fastbrain/lm/{name}.py" for name in ("description", "loading", "model_size")}
+    empty = {f"fastbrain/lm/{name}.py" for name in ("description", "loading")}
     assert found == {"fastbrain/lm/sources.py", *empty}
 
 

@@ -14,17 +14,15 @@ from typing import Any
 from ..._arguments import checked
 from ..._environment import check_environment
 from ..._io import new_output, sha256, write_json
-from ..._progress import say
 from ..._run_kind import require_kind
 from ..._runfiles import read_manifest
-from ...data import FitScope, VoxelStore, audit_trials
+from ...data import FitScope, VoxelStore
 from ...data.leaks.fit_scope import statistics_scope
-from ...data.leaks.scan_digests import window_digests
 from ...data.store.preparation import check_like, preparation_of, save_preparation
-from ...errors import ConfigError, InputError
+from ...errors import ConfigError
 from ...lm.kept_llm import carry_llm
 from ...training.config import OptimConfig, StageConfig
-from ...training.few_shot_plan import plan_few_shot, split_of_plan
+from ...training.few_shot_plan import audit_plan, plan_after, split_of_plan
 from ...training.loop import fit
 from ...training.run import Row
 from ...training.run_folder import place_of
@@ -103,19 +101,9 @@ def adapt_brainllm(
     require_kind(run, KIND, function="adapt", instead="Use the function of that system.")
     run = Path(run)
     base = read_manifest(run, function="adapt")
-    plan = plan_few_shot(store, subject, runs, score_runs=score_runs)
+    plan, same = plan_after(base, store, subject, runs, score_runs=score_runs)
     check_like(store, preparation_of(run, store))
     check_environment(out, function="adapt")
-    same = base["store_fingerprint"] == store.fingerprint()
-    if same and any(store.by_id[t].subject == plan.subject for t in store.split.train):
-        raise ConfigError(
-            f"adapt: subject must be new, got {plan.subject}, on whom the model was trained."
-        )
-    if same:
-        allowed = set(base["scored_trials"])
-        plan = replace(plan, scored=tuple(t for t in plan.scored if t in allowed))
-        if not plan.scored:
-            raise InputError("adapt: runs must leave a run to score, got none that may be scored.")
     saved = load_brainllm(run / "model", device=device)
     if not saved.model.speaks or saved.pca is None:
         raise ConfigError(
@@ -126,9 +114,7 @@ def adapt_brainllm(
     fits = [FitScope(f"decoder for {plan.subject}", plan.train)]
     if same:  # trials of another store are unknown to this one
         fits += [saved.pca.scope, statistics_scope(store)]
-    scans = window_digests(store, store.trials)
-    audit = audit_trials(store.trials, split, scans=scans, fits=fits).check(allow=allow_leak)
-    say(f"audit: {audit.summary()}")
+    audit = audit_plan(store, split, fits, allow_leak=allow_leak)
     card = saved.card
     training = BrainLLMTraining(
         tune=config,
@@ -139,8 +125,8 @@ def adapt_brainllm(
 
     def part(ids: tuple[str, ...]) -> BrainTexts:
         trials = [store.by_id[i] for i in ids]
-        prompts = tuple(t.instruction for t in trials)
-        return BrainTexts(ids, saved.windows(store, ids), tuple(t.text for t in trials), prompts)
+        texts = tuple(t.text for t in trials)
+        return BrainTexts(ids, saved.windows(store, ids), texts, card.texts_before(trials))
 
     out = new_output(out)
     folder = out / "stages" / "adapt"

@@ -14,18 +14,16 @@ from typing import Any
 from ..._arguments import checked
 from ..._environment import check_environment
 from ..._io import new_output, sha256, write_json
-from ..._progress import say
 from ..._runfiles import read_manifest
-from ...data import FitScope, VoxelStore, WindowLoader, audit_trials
+from ...data import FitScope, VoxelStore, WindowLoader
 from ...data.leaks.fit_scope import statistics_scope
-from ...data.leaks.scan_digests import window_digests
 from ...data.store.preparation import preparation_of, save_preparation
-from ...errors import CheckpointError, ConfigError, InputError
+from ...errors import CheckpointError, ConfigError
 from ...lm.kept_llm import carry_llm
 from ...training.config import OptimConfig
 from ...training.few_shot_plan import FewShot as FewShot
+from ...training.few_shot_plan import audit_plan, plan_after, split_of_plan
 from ...training.few_shot_plan import plan_few_shot as plan_few_shot
-from ...training.few_shot_plan import split_of_plan
 from ...training.run import Row
 from ...training.run_folder import place_of
 from ...training.run_log import run_log
@@ -109,30 +107,17 @@ def adapt(
         The audit finds a leak between fitted and scored trials, and `allow_leak` is None.
     """
     trackers = check_trackers(log, function="adapt")
-    plan = plan_few_shot(store, subject, runs, score_runs=score_runs)
     folder = Path(run) / "model" if (Path(run) / "model").is_dir() else Path(run)
     base = read_manifest(run, function="adapt") if folder != Path(run) else {}
+    plan, same = plan_after(base, store, subject, runs, score_runs=score_runs)
     check_environment(out, function="adapt")
     model = from_pretrained(folder, device=device)
     check_store(model, store)
-    same = base.get("store_fingerprint") == store.fingerprint()
-    if same and any(store.by_id[t].subject == plan.subject for t in store.split.train):
-        raise ConfigError(
-            f"adapt: subject must be new, got {plan.subject}, on whom the model was trained."
-        )
-    if same:
-        # the first training may have adapted to some test runs, without their texts
-        allowed = set(base["scored_trials"])
-        plan = replace(plan, scored=tuple(t for t in plan.scored if t in allowed))
-        if not plan.scored:
-            raise InputError("adapt: runs must leave a run to score, got none that may be scored.")
     split = split_of_plan(store, plan, base=same)
     scopes = [FitScope(f"entry of {plan.subject}", plan.train)]
     if same:  # the model has its own statistics; those of another store are not used
         scopes.append(statistics_scope(store))
-    scans = window_digests(store, store.trials)
-    audit = audit_trials(store.trials, split, scans=scans, fits=scopes).check(allow=allow_leak)
-    say(f"audit: {audit.summary()}")
+    audit = audit_plan(store, split, scopes, allow_leak=allow_leak)
     _give_entry(model, plan.subject, kind, store)
     groups = ("encoder_adapters", "qformer_adapters") if adapters else ()
     out = new_output(out)

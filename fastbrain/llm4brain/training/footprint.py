@@ -16,7 +16,7 @@ from torch import nn
 from ..._arguments import checked
 from ...data import VoxelStore
 from ...errors import ConfigError
-from ...lm.model_size import ModelSize, model_size
+from ...lm.description import ModelSize, model_size
 from ..config import LLM4BrainConfig
 from ..encoder import MaskedAutoencoder
 from ..model import LLM4Brain

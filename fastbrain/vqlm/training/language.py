@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from ...data.simulate.captions import draw_meanings
-from ...errors import MissingPartError
 from ...lm.code_vocabulary import CodeVocabulary
 from .autoencoder import TextSide
 from .config import VQLMConfig
+from .lora import with_lora
 
 
 def corpus(config: VQLMConfig, labels: Sequence[str] = ()) -> list[str]:
@@ -39,26 +39,11 @@ def adapted(llm: Any, vocabulary: CodeVocabulary, rank: int, *, seed: int) -> An
     MissingPartError
         peft is not installed.
     """
-    if not rank:
-        return llm.requires_grad_(True)
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise MissingPartError(
-            "train_vqlm: rank must be 0 without peft. pip install 'fastbrain-fmri[peft]'."
-        ) from error
     tokens = list(range(vocabulary.first, vocabulary.first + vocabulary.codes))
     tokens += [vocabulary.begin, vocabulary.end] if tokens else []
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=2 * rank,
-        target_modules="all-linear",
-        trainable_token_indices=tokens or None,
-        task_type="CAUSAL_LM",
-    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return get_peft_model(llm, config)
+        return with_lora(llm, rank, trainable_token_indices=tokens or None, task_type="CAUSAL_LM")
 
 
 def text_side(llm: Any, tokenizer: Any, texts: list[str]) -> TextSide:

@@ -1,4 +1,4 @@
-"""LoRA of the baselines' language models."""
+"""LoRA of language models that answer about people."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from typing import Any
 from ...errors import MissingPartError
 
 
-def with_lora(llm: Any, rank: int) -> Any:
+def with_lora(llm: Any, rank: int, **options: Any) -> Any:
     """Add LoRA to all linear layers; rank 0 trains the whole model.
+
+    Parameters
+    ----------
+    llm : PreTrainedModel
+    rank : int
+    **options
+        Further arguments of peft's ``LoraConfig``.
 
     Raises
     ------
@@ -23,5 +30,5 @@ def with_lora(llm: Any, rank: int) -> Any:
         raise MissingPartError(
             "train_vqlm: rank must be 0 without peft. pip install 'fastbrain-fmri[peft]'."
         ) from error
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", **options)
     return get_peft_model(llm, config)

@@ -12,7 +12,7 @@ from fastbrain.llm4brain import MaskedAutoencoder
 from fastbrain.llm4brain.training import RunConfig, preset, split_target
 from fastbrain.llm4brain.training.footprint import check_memory, footprint, measured_flops
 from fastbrain.llm4brain.training.pipeline import build_model
-from fastbrain.lm.model_size import model_size
+from fastbrain.lm.description import model_size
 
 
 def of_three_blocks(config: RunConfig) -> RunConfig:
