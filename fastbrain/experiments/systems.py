@@ -97,7 +97,7 @@ def open_base(run: str | Path, *, store: str | Path | None = None, function: str
         or its store or language model is missing or was changed.
     """
     run = Path(run)
-    instead = "Its people are few and its target is one number: leave-out vq-lm scores them all."
+    instead = "fastbrain leave-out vq-lm scores all people of its study."
     kind = require_kind(run, "llm4brain", "brainllm", function=function, instead=instead)
     brainllm = kind == "brainllm"
     manifest = read_manifest(run, function=function)
