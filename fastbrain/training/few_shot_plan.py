@@ -154,9 +154,16 @@ def plan_after(
 
 
 def audit_plan(
-    store: VoxelStore, split: Split, fits: Sequence[FitScope], *, allow_leak: str | None
+    store: VoxelStore,
+    split: Split,
+    fits: Sequence[FitScope],
+    *,
+    allow_leak: str | None,
+    prompt_length: int | None = None,
 ) -> Audit:
     """Audit the fitted and scored trials of an adaptation, and say the result.
+
+    `prompt_length` is that of :func:`fastbrain.data.audit_trials`.
 
     Raises
     ------
@@ -164,7 +171,9 @@ def audit_plan(
         There is a leak, and `allow_leak` is None.
     """
     scans = window_digests(store, store.trials)
-    audit = audit_trials(store.trials, split, scans=scans, fits=fits).check(allow=allow_leak)
+    audit = audit_trials(
+        store.trials, split, scans=scans, fits=fits, prompt_length=prompt_length
+    ).check(allow=allow_leak)
     say(f"audit: {audit.summary()}")
     return audit
 

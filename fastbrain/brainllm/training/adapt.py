@@ -114,8 +114,8 @@ def adapt_brainllm(
     fits = [FitScope(f"decoder for {plan.subject}", plan.train)]
     if same:  # trials of another store are unknown to this one
         fits += [saved.pca.scope, statistics_scope(store)]
-    audit = audit_plan(store, split, fits, allow_leak=allow_leak)
     card = saved.card
+    audit = audit_plan(store, split, fits, allow_leak=allow_leak, prompt_length=card.prompt_length)
     training = BrainLLMTraining(
         tune=config,
         max_prompt_tokens=card.max_prompt_tokens,

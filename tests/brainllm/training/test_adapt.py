@@ -10,7 +10,7 @@ import pytest
 from small_run import store  # noqa: F401
 
 from fastbrain.brainllm.evaluate import open_brainllm_run
-from fastbrain.brainllm.training import brainllm_preset
+from fastbrain.brainllm.training import adapt, brainllm_preset
 from fastbrain.brainllm.training.adapt import ADAPT, adapt_brainllm
 from fastbrain.brainllm.training.pipeline import BrainLLMRunConfig, train_brainllm_run
 
@@ -51,3 +51,34 @@ def test_the_decoder_alone_is_tuned(base, store, tmp_path):  # noqa: F811
     assert {store.by_id[t].subject for t in manifest["scored_trials"]} == {"02"}
     assert manifest["audit"]["fits"]["decoder for 02"] == 6
     assert json.loads((out / "manifest.json").read_text())["kind"] == "brainllm"
+
+
+def test_texts_follow_what_they_followed_in_training(
+    store,
+    language_folder,
+    tmp_path,
+    monkeypatch,  # noqa: F811
+):
+    trials = [replace(t, prompt=f"one two {t.text}", instruction="say it") for t in store.trials]
+    prompted = replace(store, trials=trials)
+    training = brainllm_preset("fastbrain")
+    training = replace(training, warmup=None, tune=replace(ADAPT, name="tune", epochs=1))
+    config = BrainLLMRunConfig(
+        features=4, llm=str(language_folder), training=training, prompt_length=2
+    )
+    train_brainllm_run(prompted, tmp_path / "run", config, allow_leak="small")
+    read = []
+
+    class Seen(adapt.BrainTextLoader):
+        def __init__(self, data, **options):
+            read.extend(data.prompts)
+            super().__init__(data, **options)
+
+    monkeypatch.setattr(adapt, "BrainTextLoader", Seen)
+    adapt_brainllm(
+        tmp_path / "run", prompted, tmp_path / "new", subject="02", runs=1,
+        config=replace(ADAPT, epochs=1), allow_leak="small",
+    )  # fmt: skip
+    wanted = {" ".join(f"one two {t.text}".split()[-2:]) for t in trials}
+    assert read
+    assert set(read) <= wanted
