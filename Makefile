@@ -20,9 +20,10 @@ setup: .venv/.ready
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
-# builds share one folder of objects: what `setup` compiled, `lint` does not compile again
+# builds share one folder of objects: what `setup` compiled, `lint` does not compile again.
+# setuptools and wheel build rouge-score, which comes as source alone
 .venv/.ready: $(BUILD_INPUTS) | $(BIN)/python
-	$(BIN)/python -m pip install -q 'scikit-build-core>=1.0' 'pybind11>=3.0' cmake ninja
+	$(BIN)/python -m pip install -q 'scikit-build-core>=1.0' 'pybind11>=3.0' cmake ninja setuptools wheel
 	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[test]'
 	@touch $@
 
