@@ -45,6 +45,7 @@ def surprise_bins(
     control: str = DERANGED,
     bins: int = 5,
     seed: int = 0,
+    partners: npt.NDArray[np.int64] | None = None,
 ) -> tuple[SurpriseBin, ...]:
     """Compute pairwise accuracy in bins of equal size, from expected to surprising texts.
 
@@ -62,6 +63,8 @@ def surprise_bins(
         Name of the control in `other`.
     bins : int
     seed : int
+    partners : ndarray, (R, N) int64, optional
+        The derangements; equal ones then count once in p.
 
     Returns
     -------
@@ -94,6 +97,7 @@ def surprise_bins(
                 blocks=[blocks[i] for i in part],
                 control=control,
                 seed=seed,
+                partners=None if partners is None else partners[:, part],
             ),
         )
         for part in parts
@@ -124,5 +128,12 @@ def by_surprise(
         raise InputError(f"by_surprise: conditions must hold likelihoods of {missing}, got none.")
     level, own, other = (values for values in nll.values() if values is not None)
     return surprise_bins(
-        level, own, other, blocks=conditions.blocks, control=control, bins=bins, seed=seed
+        level,
+        own,
+        other,
+        blocks=conditions.blocks,
+        control=control,
+        bins=bins,
+        seed=seed,
+        partners=conditions.partners if control == DERANGED else None,
     )

@@ -122,6 +122,7 @@ def prompt_sweep(
     *,
     blocks: Sequence[object],
     seed: int = 0,
+    partners: npt.NDArray[np.int64] | None = None,
 ) -> Sweep:
     """Compute pairwise accuracy of the text after its first k tokens, for several k.
 
@@ -141,6 +142,8 @@ def prompt_sweep(
     blocks : sequence, (N,)
         Block of each sample, the unit of intervals.
     seed : int
+    partners : ndarray, (R, N) int64, optional
+        The derangements; equal ones then count once in p.
 
     Returns
     -------
@@ -171,6 +174,7 @@ def prompt_sweep(
             (other[:, rows] * weight).sum(axis=-1),
             blocks=[blocks[int(i)] for i in rows],
             seed=seed,
+            partners=None if partners is None else partners[:, rows],
         )
 
     return sweep(evaluate, tuple(lengths), name="prompt length", unit="tokens")
