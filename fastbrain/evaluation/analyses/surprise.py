@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ...errors import InputError
+from ...stats.derangements import check_partners
 from ..controls.conditions import DERANGED, TRUE, Conditions, pairwise_score
 from ..scores import Score
 
@@ -86,6 +87,8 @@ def surprise_bins(
         )
     if not 1 <= bins <= n:
         raise InputError(f"surprise_bins: bins must be in [1, {n}], got {bins}.")
+    if partners is not None:
+        check_partners("surprise_bins", partners, n)
     parts = np.array_split(np.argsort(level, kind="stable"), bins)
     return tuple(
         SurpriseBin(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ...errors import InputError
+from ...stats.derangements import check_partners
 from ...stats.inference import adjusted_p
 from ..controls.conditions import pairwise_score
 from ..scores import Score
@@ -161,6 +162,8 @@ def prompt_sweep(
             "prompt_sweep: true and mask must be (N, T), deranged (R, N, T) and blocks (N,), got "
             f"{own.shape}, {mask.shape}, {other.shape} and {len(blocks)}."
         )
+    if partners is not None:
+        check_partners("prompt_sweep", partners, len(own))
     longest = int(mask.sum(axis=1).max())
     if any(not 0 <= k < longest for k in lengths):
         raise InputError(f"prompt_sweep: lengths must be in [0, {longest}), got {tuple(lengths)}.")
