@@ -60,7 +60,9 @@ def csa(slices: int, normal: np.ndarray) -> bytes:
     return b"SV10\4\3\2\1" + struct.pack("<2I", len(entries), 77) + b"".join(entries)
 
 
-def common(data: np.ndarray, index: int, *, bits: int = 12, tr_s: float = 2.0) -> Dataset:
+def common(data: np.ndarray, index: int, *, bits: int | None = None, tr_s: float = 2.0) -> Dataset:
+    signed = data.dtype.kind == "i"
+    bits = (16 if signed else 12) if bits is None else bits
     ds = Dataset()
     ds.PatientName, ds.PatientID, ds.PatientBirthDate = PATIENT, "4711", "19700101"
     ds.Modality, ds.SOPClassUID = "MR", MR
@@ -75,7 +77,7 @@ def common(data: np.ndarray, index: int, *, bits: int = 12, tr_s: float = 2.0) -
     x, y, _ = frame()
     ds.ImageOrientationPatient = [round(float(v), 10) for v in (*x, *y)]
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, bits, bits - 1
-    ds.PixelRepresentation = int(data.dtype.kind == "i")
+    ds.PixelRepresentation = int(signed)
     ds.PixelData = data.astype(data.dtype.newbyteorder("<")).tobytes()
     return ds
 
@@ -152,7 +154,7 @@ def enhanced(
     z = len(data)
     order = list(range(z)) if order is None else order
     ds = common(data[order], index, **options)
-    x, y, along_z = frame()
+    _, _, along_z = frame()
     ds.SOPClassUID, ds.NumberOfFrames = ENHANCED, z
     shared = Dataset()
     orientation, measures, timing = Dataset(), Dataset(), Dataset()
