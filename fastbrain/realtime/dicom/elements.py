@@ -7,6 +7,7 @@ values, which may be those of a patient, in warnings and errors.
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from ...errors import FastbrainError, MissingPartError, VolumeError
 
 _UNDEFINED = 0xFFFFFFFF
 _PIXEL_DATA = 0x7FE00010
+_MOST_META = 1 << 16
+_UID = re.compile(rb"[0-9.]{1,64}")
 _LONG_VRS = (b"OB", b"OW", b"OD", b"OF", b"OL", b"UN", b"UT", b"SQ")
 
 
@@ -32,7 +35,7 @@ class Elements:
 
     def raw(self, tag: int) -> bytes | None:
         """Return the bytes of an element; None if it is absent or empty."""
-        item = self.dataset.get_item(tag)
+        item = self.dataset.get_item(tag, keep_deferred=True)
         value = getattr(item, "value", None)
         return value if isinstance(value, bytes) and value else None
 
@@ -87,12 +90,10 @@ class Elements:
 
     def items(self, tag: int) -> list[Elements]:
         """Return the items of a sequence; empty if it is absent."""
-        if tag not in self.dataset:
+        # a value of another type would be converted, and quoted in a warning
+        if getattr(self.dataset.get_item(tag, keep_deferred=True), "VR", "") not in ("SQ", None):
             return []
-        value = self.dataset[tag].value
-        if value is None or isinstance(value, (bytes, str)):
-            return []
-        return [Elements(item, self.little) for item in value]
+        return [Elements(item, self.little) for item in self.dataset[tag].value or []]
 
     def private(self, group: int, creator: str, element: int) -> int | None:
         """Return the tag of a private element by the name of its owner; None if it is absent."""
@@ -136,8 +137,8 @@ def require_pydicom() -> None:
         ) from error
 
 
-def transfer_syntax(data: bytes) -> str | None:
-    """Return the transfer syntax of a file from its first bytes; None if they are not all there.
+def transfer_syntax(data: bytes) -> tuple[str, int] | None:
+    """Read the transfer syntax of a file and where its data set starts; None if bytes are missing.
 
     Raises
     ------
@@ -148,17 +149,19 @@ def transfer_syntax(data: bytes) -> str | None:
         raise VolumeError("the file must be DICOM with a preamble, got other content.")
     if len(data) < 144:
         return None
-    tag, length = data[132:140], struct.unpack("<I", data[140:144])[0]
-    if tag != b"\x02\0\0\0UL\x04\0":
+    if data[132:140] != b"\x02\0\0\0UL\x04\0":
         raise VolumeError("the file meta information must start with its length.")
-    end = 144 + length
+    end = 144 + struct.unpack("<I", data[140:144])[0]
+    if end > _MOST_META:
+        raise VolumeError(f"the file meta information must have at most {_MOST_META} bytes.")
     if len(data) < end:
         return None
     at = data.find(b"\x02\0\x10\0UI", 144, end)
-    if at < 0:
+    size = struct.unpack("<H", data[at + 6 : at + 8])[0] if 0 <= at <= end - 8 else 0
+    syntax = data[at + 8 : at + 8 + size].rstrip(b" \0")
+    if not _UID.fullmatch(syntax):
         raise VolumeError("TransferSyntaxUID (0002,0010) must be in the file meta information.")
-    size = struct.unpack("<H", data[at + 6 : at + 8])[0] if at + 8 <= end else 0
-    return data[at + 8 : at + 8 + size].decode("ascii", "replace").strip(" \0")
+    return syntax.decode("ascii"), end
 
 
 class _Stream(io.BytesIO):
@@ -173,30 +176,48 @@ class _Stream(io.BytesIO):
         return got
 
 
-def parse(data: bytes, tags: Sequence[int]) -> tuple[Elements, bool, int] | None:
+def parse(
+    data: bytes, start: int, tags: Sequence[int], *, implicit: bool, little: bool
+) -> tuple[Elements, int] | None:
     """Read the elements in `tags` up to the pixel data; None if an element is cut.
+
+    Parameters
+    ----------
+    data : bytes
+    start : int
+        Where the data set begins.
+    tags : sequence of int
+    implicit : bool
+        Whether elements are stored without their types.
+    little : bool
+        Whether numbers are little endian.
 
     Returns
     -------
     Elements
         They are incomplete if the bytes end before the pixel data.
-    bool
-        Whether the types of elements are implicit.
     int
         Offset of the pixel data element, or where reading ended.
     """
-    from pydicom import dcmread
+    from pydicom.filereader import read_dataset
+    from pydicom.tag import BaseTag
 
     stream = _Stream(data)
+    stream.seek(start)
     try:
-        dataset = dcmread(stream, stop_before_pixels=True, specific_tags=list(tags))
+        dataset = read_dataset(
+            stream,
+            implicit,
+            little,
+            stop_when=lambda tag, vr, length: tag >= _PIXEL_DATA,
+            specific_tags=[BaseTag(tag) for tag in tags],
+        )
     except Exception:
         if stream.ended:
             return None
         with parse_errors():
             raise
-    implicit, little = dataset.original_encoding
-    return Elements(dataset, little is not False), implicit is True, stream.tell()
+    return Elements(dataset, little), stream.tell()
 
 
 def pixel_element(data: bytes, at: int, *, implicit: bool, little: bool) -> tuple[int, int] | None:

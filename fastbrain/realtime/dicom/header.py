@@ -13,7 +13,12 @@ from .elements import Elements, parse, pixel_element, transfer_syntax
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 MAX_BYTES = 256 << 20  # of one file: 400 slices of 512 by 512 are fewer
-NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+IMPLICIT, EXPLICIT, BIG_ENDIAN = (
+    "1.2.840.10008.1.2",
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2.2",
+)
+NATIVE = (IMPLICIT, EXPLICIT, BIG_ENDIAN)
 
 _MR, _ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 _LEGACY_ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.4"
@@ -173,19 +178,21 @@ def read_header(data: bytes) -> Header | Incomplete | None:
     VolumeError
         The bytes cannot be those of a readable image.
     """
-    syntax = transfer_syntax(data)
-    if syntax is None:
+    meta = transfer_syntax(data)
+    if meta is None:
         return Incomplete(len(data) + 1)
+    syntax, start = meta
     if syntax == DEFLATED:
         raise VolumeError(
             "TransferSyntaxUID (0002,0010) must not be deflated. Let the scanner export "
             "uncompressed DICOM (explicit VR, little endian)."
         )
-    parsed = parse(data, _TAGS)
+    implicit, little = syntax == IMPLICIT, syntax != BIG_ENDIAN
+    parsed = parse(data, start, _TAGS, implicit=implicit, little=little)
     if parsed is None:
         return Incomplete(len(data) + 1)
-    own, implicit, at = parsed
-    pixels = pixel_element(data, at, implicit=implicit, little=own.little)
+    own, at = parsed
+    pixels = pixel_element(data, at, implicit=implicit, little=little)
     sop = own.text(SOP_CLASS)
     # an element that the file ends in is shorter than it will be
     whole = pixels is not None or own.raw(SERIES) is not None
