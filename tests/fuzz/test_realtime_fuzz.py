@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
 
+import make_dicom
 import numpy as np
 import pytest
+from fake_clock import FakeClock
 
 from fastbrain.errors import FastbrainError
 from fastbrain.realtime import BadVolume, Volume, open_source, read_dicom
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "realtime"))
-import make_dicom
-from fake_clock import FakeClock
 
 SHAPE = (5, 6, 7)
 

@@ -1,6 +1,6 @@
 """No half-written file is ever read as a volume, however it is written.
 
-``FASTBRAIN_HALF_WRITTEN`` is the number of files; 10,000 take two minutes of one core.
+``FASTBRAIN_HALF_WRITTEN`` is the number of files; 10,000 take a minute and a half.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from pydicom.uid import ImplicitVRLittleEndian
 
 from fastbrain.errors import FastbrainError, MissingPartError, VolumeError
 from fastbrain.realtime import read_dicom
-from fastbrain.realtime.dicom import header
+from fastbrain.realtime.dicom.completeness import Incomplete, read_header
+from fastbrain.realtime.dicom.header import Header
 
 # positions are written with ten decimals of a mm
 PLACE_MM = 1e-8
@@ -177,11 +178,11 @@ def test_rle_is_decoded_and_other_compression_is_refused(read, tmp_path):
 @pytest.mark.parametrize("kind", ["mosaic", "enhanced"])
 def test_every_part_of_a_file_is_incomplete(kind):
     whole = getattr(make_dicom, kind)(make_dicom.voxels((5, 3, 4)))
-    assert isinstance(header.read_header(whole), header.Header)
-    assert isinstance(header.read_header(whole + b"trailing"), header.Header)
+    assert isinstance(read_header(whole), Header)
+    assert isinstance(read_header(whole + b"trailing"), Header)
     for length in range(len(whole)):
-        found = header.read_header(whole[:length])
-        assert isinstance(found, header.Incomplete)
+        found = read_header(whole[:length])
+        assert isinstance(found, Incomplete)
         assert length < found.needed <= len(whole)
         assert found.index in (None, 0)
 

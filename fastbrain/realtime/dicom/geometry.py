@@ -38,7 +38,7 @@ def directions(orientation: Array) -> tuple[Array, Array]:
 
 
 def normal(orientation: Array) -> Array:
-    """Return the unit vector from which positions of slices are told apart, (3,)."""
+    """Return the unit vector along which slices lie, (3,)."""
     return np.cross(*directions(orientation))
 
 

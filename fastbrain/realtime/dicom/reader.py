@@ -12,19 +12,11 @@ import numpy.typing as npt
 from ..._arguments import checked
 from ...errors import InputError, VolumeError
 from ..volume import MonotonicClock, Volume
+from .completeness import Incomplete, read_header
 from .elements import require_pydicom
 from .enhanced import read_frames
 from .geometry import Array, slice_step, stack_affine
-from .header import (
-    MAX_BYTES,
-    ORIENTATION,
-    POSITION,
-    SPACING,
-    THICKNESS,
-    Header,
-    Incomplete,
-    read_header,
-)
+from .header import MAX_BYTES, ORIENTATION, POSITION, SPACING, THICKNESS, Header
 from .mosaic import split_mosaic
 from .pixels import intensities, rescale, stored_values
 

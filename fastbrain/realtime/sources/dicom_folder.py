@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import VolumeError
+from ..dicom.completeness import Incomplete, read_header
 from ..dicom.elements import require_pydicom
-from ..dicom.header import Header, Incomplete, read_header
+from ..dicom.header import Header
 from ..dicom.reader import Image, as_volume, file_bytes, plausible_tr, whole_volume
 from ..dicom.slices import OpenVolume, Slice, read_slice
 from ..volume import BadVolume
