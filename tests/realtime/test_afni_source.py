@@ -9,6 +9,7 @@ import threading
 import nibabel as nib
 import numpy as np
 import pytest
+from fake_clock import FakeClock
 
 from fastbrain.errors import FastbrainError, InputError
 from fastbrain.realtime import BadVolume, Volume, open_source
@@ -335,10 +336,36 @@ def test_ten_thousand_fuzzed_messages(mask):
     assert refused > 1000
 
 
+def test_what_is_held_is_bounded_by_one_message():
+    endless = Decoder(None)
+    endless.feed(b"x" * 32_768)
+    assert endless.next() is None
+    endless.feed(b"x")
+    with pytest.raises(FastbrainError, match="commands must end"):
+        endless.next()
+    decoder, block = Decoder(None), bytes(10_000)
+    decoder.feed(header())
+    for _ in range(100):
+        decoder.feed(block)
+        while decoder.next() is not None:
+            pass
+        assert len(decoder._held) < 5 * 6 * 7 * 2
+
+
+def test_nothing_arrives_on_a_clock_of_a_test():
+    clock = FakeClock()
+    source = open_source("afni:0", clock=clock)
+    items = iter(source)
+    assert [next(items) for _ in range(5)] == [None] * 5
+    assert clock.now() == pytest.approx(0.1)
+    source.close()
+    assert list(items) == []
+
+
 def test_fuzzed_connections(opened, send, mask):
     source, rng = opened(mask=mask[0], timeout_s=0.01), np.random.default_rng(18)
     items = iter(source)
-    for _ in range(200):
+    for _ in range(100):
         data = fuzzed(rng)
         if data.startswith(b"tcp"):
             continue  # opens ports of this machine

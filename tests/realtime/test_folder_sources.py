@@ -276,6 +276,15 @@ def test_duplicates_come_again(tmp_path, opened):
     assert rest(source, 200) == []
 
 
+def test_a_share_that_changes_inodes(tmp_path, opened):
+    (tmp_path / "a.dcm").write_bytes(make_dicom.mosaic(volume(0)))
+    source = opened()
+    assert indices(take(source, 1)) == [0]
+    known = source._watch._known
+    known["a.dcm"] = (known["a.dcm"][0] + 1, known["a.dcm"][1])
+    assert rest(source, 200) == []
+
+
 def other_series(index: int, number: int) -> bytes:
     change = {"SeriesInstanceUID": f"{make_dicom.SERIES}.{number}", "SeriesNumber": number}
     return make_dicom.mosaic(volume(index), index, change=change)

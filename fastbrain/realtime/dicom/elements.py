@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ...errors import FastbrainError, MissingPartError, VolumeError
 
+PRIVATE_BLOCKS = range(0x10, 0x18)  # where owners of private elements are looked for
 _UNDEFINED = 0xFFFFFFFF
 _PIXEL_DATA = 0x7FE00010
 _MOST_META = 1 << 16
@@ -97,7 +98,7 @@ class Elements:
 
     def private(self, group: int, creator: str, element: int) -> int | None:
         """Return the tag of a private element by the name of its owner; None if it is absent."""
-        for block in range(0x10, 0x20):
+        for block in PRIVATE_BLOCKS:
             if self.text(group << 16 | block) == creator:
                 return group << 16 | block << 8 | element
         return None
@@ -176,6 +177,11 @@ class _Stream(io.BytesIO):
         return got
 
 
+def _at_pixels(tag: int, vr: str | None, length: int) -> bool:
+    # the comparison of pydicom's tags takes ten times as long
+    return int.__ge__(tag, _PIXEL_DATA)
+
+
 def parse(
     data: bytes, start: int, tags: Sequence[int], *, implicit: bool, little: bool
 ) -> tuple[Elements, int] | None:
@@ -200,7 +206,6 @@ def parse(
         Offset of the pixel data element, or where reading ended.
     """
     from pydicom.filereader import read_dataset
-    from pydicom.tag import BaseTag
 
     stream = _Stream(data)
     stream.seek(start)
@@ -209,8 +214,8 @@ def parse(
             stream,
             implicit,
             little,
-            stop_when=lambda tag, vr, length: tag >= _PIXEL_DATA,
-            specific_tags=[BaseTag(tag) for tag in tags],
+            stop_when=_at_pixels,
+            specific_tags=list(tags),
         )
     except Exception:
         if stream.ended:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from .elements import Elements
+from .elements import PRIVATE_BLOCKS, Elements
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 MAX_BYTES = 256 << 20  # of one file: 400 slices of 512 by 512 are fewer
@@ -36,8 +36,8 @@ _GE_SLICES, _GE_OWNER = 0x4F, "GEMS_RELA_01"
 
 def _private(group: int, element: int) -> list[int]:
     """List where the owner of a private element may be stored, and the element."""
-    blocks = range(0x10, 0x20)
-    return [group << 16 | b for b in blocks] + [group << 16 | b << 8 | element for b in blocks]
+    owners = [group << 16 | block for block in PRIVATE_BLOCKS]
+    return owners + [group << 16 | block << 8 | element for block in PRIVATE_BLOCKS]
 
 
 # nothing else is read: no element about the patient is among them

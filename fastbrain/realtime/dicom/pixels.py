@@ -36,7 +36,7 @@ def stored_values(header: Header, data: bytes) -> npt.NDArray[Any]:
     count = shape[0] * shape[1] * shape[2]
     values = np.frombuffer(data, np.dtype(order + code), count, header.pixels[0])
     wide = np.int16 if header.signed else np.uint16
-    return _used_bits(values.astype(wide), header).reshape(shape)
+    return _used_bits(values.astype(wide, copy=False), header).reshape(shape)
 
 
 def _used_bits(values: npt.NDArray[Any], header: Header) -> npt.NDArray[Any]:
@@ -99,7 +99,9 @@ def intensities(
     """
     plain = all(pair == (1.0, 0.0) for pair in slopes)
     if plain and (header.signed or header.bits <= _SHORT_BITS):
-        return np.ascontiguousarray(stored, dtype=np.int16)
+        data = np.ascontiguousarray(stored, dtype=np.int16)
+        # a view of the bytes of the file cannot be written to
+        return data if data.flags.writeable else data.copy()
     values = np.ascontiguousarray(stored, dtype=np.float32)
     if not plain:
         scale = np.array(slopes, dtype=np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,11 @@ class Image:
 def file_bytes(path: Path) -> bytes:
     """Read a file at once, so that all that is decided on belongs to one state of it."""
     most = MAX_BYTES + _HEADER_BYTES
-    with open(path, "rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise VolumeError(f"a file must have at most {most >> 20} MiB, got more.")
-    return data
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise VolumeError(f"a file must have at most {most >> 20} MiB, got {size >> 20}.")
+        return file.read(size)
 
 
 def whole_volume(header: Header, data: bytes) -> Image:

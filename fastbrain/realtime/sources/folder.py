@@ -173,6 +173,7 @@ class FolderSource:
             self._pending[name] = _Pending(name, order, since, size, answer, gone)
             return []
         self._pending.pop(name, None)
+        self._watch.settle(name)
         return self._after(answer, order)
 
     def _after(self, items: list[Item], order: int) -> list[Item]:

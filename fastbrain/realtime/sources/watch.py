@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -42,7 +43,7 @@ class FolderWatch:
         self._folder, self._clock, self._poll_s = folder, clock, poll_s
         self._events = FolderEvents(folder)
         self._delivered = True
-        self._known: dict[str, int] = {}  # inodes by name
+        self._known: dict[str, tuple[int, int]] = {}  # inode and time of change by name
         self._scanned = False
         self._next_scan = clock.now()
 
@@ -82,7 +83,8 @@ class FolderWatch:
             with os.scandir(self._folder) as entries:
                 for entry in entries:
                     present.add(entry.name)
-                    if self._known.get(entry.name) != entry.inode() and not unfinished(entry.name):
+                    known = self._known.get(entry.name)
+                    if (known is None or known[0] != entry.inode()) and not unfinished(entry.name):
                         found.append(entry.name)
         except OSError:  # a share that is away for a while
             return []
@@ -106,10 +108,19 @@ class FolderWatch:
             found = os.stat(self._folder / name)
         except OSError:
             return False
-        if not stat.S_ISREG(found.st_mode) or self._known.get(name) == found.st_ino:
+        state, known = (found.st_ino, found.st_mtime_ns), self._known.get(name)
+        # some shares give a file another inode now and then, with the same time
+        same = known is not None and (known[0] == state[0] or known[1] == state[1])
+        if not stat.S_ISREG(found.st_mode) or same:
             return False
-        self._known[name] = found.st_ino
+        self._known[name] = state
         return True
+
+    def settle(self, name: str) -> None:
+        """Note the state of a file that was complete when it was read."""
+        with contextlib.suppress(OSError):  # removed since
+            found = os.stat(self._folder / name)
+            self._known[name] = (found.st_ino, found.st_mtime_ns)
 
     def close(self) -> None:
         """Free the watch."""
