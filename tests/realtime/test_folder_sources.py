@@ -216,6 +216,16 @@ def test_a_file_that_grows_is_read_when_it_is_complete(tmp_path, opened, kind):
     assert rest(source) == []
 
 
+def test_a_file_of_reserved_size_is_looked_at_again(tmp_path, opened):
+    whole = make_dicom.mosaic(volume(0))
+    source = opened()
+    with open(tmp_path / "a.dcm", "wb") as file:
+        file.truncate(len(whole))
+        assert rest(source) == []
+        file.write(whole)
+    assert indices(take(source, 1)) == [0]
+
+
 @pytest.mark.parametrize("kind", ["dicom", "nifti"])
 @pytest.mark.parametrize("patience", [None, 5.0])
 def test_a_truncated_file_is_given_up(tmp_path, opened, clock, kind, patience):
@@ -246,6 +256,20 @@ def test_a_truncated_file_is_given_up(tmp_path, opened, clock, kind, patience):
     # it is looked at again if it grows after all
     (tmp_path / f"JANE_DOE_1.{suffix}").write_bytes(whole(0))
     assert indices(take(source, 1)) == [0]
+
+
+def test_a_file_that_was_finished_meanwhile_is_not_given_up(tmp_path, opened):
+    source = opened(patience_s=None)
+    whole = [make_dicom.mosaic(volume(index), index) for index in range(2)]
+    (tmp_path / "0.dcm").write_bytes(whole[0][:-100])
+    assert rest(source) == []
+    # both are complete at the next look, which starts with the new name
+    (tmp_path / "0.dcm").write_bytes(whole[0])
+    (tmp_path / "1.dcm").write_bytes(whole[1])
+    found = take(source, 2)
+    assert indices(found) == [0, 1]
+    assert all(isinstance(item, Volume) for item in found)
+    assert rest(source) == []
 
 
 def test_a_growing_file_is_waited_for(tmp_path, opened, clock):

@@ -59,7 +59,7 @@ class _Pending:
     name: str
     order: int
     since: float
-    size: int
+    seen: tuple[int, int]  # size and time of the last change
     state: Unfinished
     given_up: bool = False
 
@@ -153,28 +153,29 @@ class FolderSource:
     def _arrived(self, name: str) -> list[Item]:
         self._seen += 1
         self._pending.pop(name, None)
-        return self._try(name, self._seen, None)
+        return self._after(self._try(name, self._seen, None), self._seen)
 
     def _try(self, name: str, order: int, before: _Pending | None) -> list[Item]:
         """Read a file; keep it for another look if it is not complete."""
         path, now = self._folder / name, self._clock.now()
         try:
             # before the contents, so that bytes that come in between lead to another look
-            size = os.stat(path).st_size
+            seen = self._state(name)
             answer = self._reader.read(path, now)
         except FileNotFoundError:
             self._pending.pop(name, None)
             return []
         except OSError as error:
-            size, answer = -1, Unfinished(0, f"A file cannot be read: {error.strerror}.")
+            seen, answer = (-1, 0), Unfinished(0, f"A file cannot be read: {error.strerror}.")
         if isinstance(answer, Unfinished):
-            since = now if before is None or size != before.size else before.since
-            gone = before is not None and before.given_up and size == before.size
-            self._pending[name] = _Pending(name, order, since, size, answer, gone)
+            same = before is not None and seen == before.seen
+            since = before.since if before is not None and same else now
+            gone = before is not None and same and before.given_up
+            self._pending[name] = _Pending(name, order, since, seen, answer, gone)
             return []
         self._pending.pop(name, None)
         self._watch.settle(name)
-        return self._after(answer, order)
+        return answer
 
     def _after(self, items: list[Item], order: int) -> list[Item]:
         """Put what a complete volume overtakes in front of it, if files are given up so."""
@@ -183,24 +184,39 @@ class FolderSource:
         result: list[Item] = []
         for item in items:
             if isinstance(item, Volume):
-                earlier = [p for p in self._pending.values() if p.order < order and not p.given_up]
-                result += [self._give_up(p) for p in earlier]
+                result += self._overtaken(order)
                 result += self._reader.overdue(None, item.index, self._clock.now())
             result.append(item)
+        return result
+
+    def _overtaken(self, order: int) -> list[Item]:
+        """Give up files that came before, unless they have become complete since the last look."""
+        result: list[Item] = []
+        earlier = [p for p in self._pending.values() if p.order < order and not p.given_up]
+        for pending in sorted(earlier, key=lambda p: p.order):
+            result += self._try(pending.name, pending.order, pending)
+            left = self._pending.get(pending.name)
+            if left is not None and not left.given_up:
+                result.append(self._give_up(left))
         return result
 
     def _look_again(self) -> list[Item]:
         result: list[Item] = []
         for pending in list(self._pending.values()):
+            if self._pending.get(pending.name) is not pending:
+                continue  # looked at again because of another one
             try:
-                size = os.stat(self._folder / pending.name).st_size
+                seen = self._state(pending.name)
             except OSError:
                 self._pending.pop(pending.name, None)
                 continue
-            if size != pending.size and size >= pending.state.needed:
-                result += self._try(pending.name, pending.order, pending)
-            elif size != pending.size:
-                pending.size, pending.since = size, self._clock.now()
+            # some programs reserve the whole size first
+            filled = seen[0] == pending.seen[0]
+            if seen != pending.seen and (filled or seen[0] >= pending.state.needed):
+                items = self._try(pending.name, pending.order, pending)
+                result += self._after(items, pending.order)
+            elif seen != pending.seen:
+                pending.seen, pending.since = seen, self._clock.now()
         if self._patience_s is not None:
             now = self._clock.now()
             before = now - self._patience_s
@@ -208,6 +224,10 @@ class FolderSource:
             result += [self._give_up(pending) for pending in late]
             result += self._reader.overdue(before, None, now)
         return result
+
+    def _state(self, name: str) -> tuple[int, int]:
+        found = os.stat(self._folder / name)
+        return found.st_size, found.st_mtime_ns
 
     def _give_up(self, pending: _Pending) -> BadVolume:
         pending.given_up = True
