@@ -116,9 +116,13 @@ class Alignment:
         if motion is not None:
             before = motion if self._motion is None else self._motion
             moved = framewise_displacement(motion, before)
-            self._motion = motion
         stages = {"motion": measured - begin, "resample": perf_counter() - measured}
         return Aligned(values, motion, moved, fault, stages)
+
+    def follow(self, aligned: Aligned) -> None:
+        """Take the motion of a volume as the one before the next."""
+        if aligned.motion is not None:
+            self._motion = aligned.motion
 
     def _measure(self, volume: Volume) -> tuple[Array | None, str]:
         if self._settings.motion == "source" and volume.motion is not None:

@@ -9,8 +9,10 @@ Least squares of every voxel on drift regressors, kept as centred sums of produc
   for runs of any length.
 
 A short past cannot tell many slow regressors apart, and to fit them all would remove everything.
-As many directions are fitted as a run of the length so far has drifts (line and cosines), those
-with the largest variance over the past.
+For a run of known length, as many drifts are fitted as a run of the length so far has: the line,
+and of the cosines the directions with the largest variance over the past. The endless fit is a
+ridge regression: a drift must outweigh the noise of a few volumes. With eight, windows of simulated
+runs correlate best with those of the whole run, over drifts of 0.3 to 3 % beside noise of 1 %.
 """
 
 from __future__ import annotations
@@ -25,10 +27,13 @@ from torch import Tensor
 
 from ...data.readers.timing import TOLERANCE
 from ...data.store.detrend import drift_basis
+from ...errors import InputError
 from .moments import Moments
 
 Array = npt.NDArray[np.float64]
 _PERIOD = 4.0  # of the slowest sine, in memories: older observations weigh less than 2 %
+_LONGEST = 16  # memory, in high-pass periods
+_RIDGE = 8.0  # volumes
 _SMALLEST = 1e-10  # of the largest variance of a direction that is fitted
 
 
@@ -38,12 +43,15 @@ class DriftFit:
     Parameters
     ----------
     rows : callable
-        Maps volume numbers (F,) to the regressors (F, K) float64, without a constant.
+        Maps volume numbers (F,) to the regressors (F, K) float64, without a constant. Without a
+        ridge the first one is always fitted: the line.
     n_voxels : int
     drifts_per_volume : float
         Cosines that a volume adds to those that the filter removes, ``2 · TR / cut-off``.
     kept : float
         Weight that an observation keeps from one volume to the next, 0..1.
+    ridge : float
+        Volumes of noise that a drift must outweigh; 0 fits the leading directions without penalty.
 
     Attributes
     ----------
@@ -58,10 +66,12 @@ class DriftFit:
         *,
         drifts_per_volume: float,
         kept: float = 1.0,
+        ridge: float = 0.0,
     ) -> None:
         width = rows(np.zeros(1)).shape[1]
         self.moments = Moments(n_voxels)
         self._rows, self._per_volume, self._kept = rows, drifts_per_volume, kept
+        self._ridge = ridge
         self._x = Moments(width)
         self._xx = torch.zeros(width, width, dtype=torch.float64)
         self._xy = torch.zeros(width, n_voxels, dtype=torch.float64)
@@ -91,7 +101,18 @@ class DriftFit:
     def endless(
         cls, n_voxels: int, *, tr: float, high_pass_s: float | None, memory_s: float
     ) -> DriftFit:
-        """Fit the drifts of a run of unknown length; observations decay with `memory_s`."""
+        """Fit the drifts of a run of unknown length; observations decay with `memory_s`.
+
+        Raises
+        ------
+        InputError
+            `memory_s` is more than 16 high-pass periods, which would take too many regressors.
+        """
+        if high_pass_s is not None and memory_s > _LONGEST * high_pass_s:
+            raise InputError(
+                f"DriftFit.endless: memory_s must be at most {_LONGEST} high-pass periods of "
+                f"{high_pass_s:g} s, got {memory_s:g}. Use statistics of the run so far."
+            )
         kept = math.exp(-tr / memory_s)
         if high_pass_s is None:
             # a line alone; seconds by memory keep the sums well scaled
@@ -109,7 +130,8 @@ class DriftFit:
             phases = np.multiply.outer(index, speeds)
             return np.concatenate([np.cos(phases), np.sin(phases)], axis=1)
 
-        return cls(rows, n_voxels, drifts_per_volume=2 * tr / high_pass_s, kept=kept)
+        per_volume = 2 * tr / high_pass_s
+        return cls(rows, n_voxels, drifts_per_volume=per_volume, kept=kept, ridge=_RIDGE)
 
     @property
     def drifts(self) -> int:
@@ -153,19 +175,32 @@ class DriftFit:
         Tensor, (F, V) float64
         """
         x = torch.from_numpy(self._rows(indices.astype(np.float64))) - self._x.mean
-        half = self._half_inverse()
-        weights = (x @ half) @ half.T  # (F, K)
+        directions, sizes = self._directions()
+        weights = ((x @ directions) / (sizes + self._ridge)) @ directions.T  # (F, K)
         return torch.addmm(values - self.moments.mean, weights, self._xy, alpha=-1)
 
     def spread(self) -> Tensor:
         """Return the standard deviation (V,) float64 around mean and drift so far."""
-        explained = (self._half_inverse().T @ self._xy).square_().sum(dim=0)
+        directions, sizes = self._directions()
+        weights = (sizes + 2 * self._ridge) / (sizes + self._ridge).square()
+        explained = weights @ (directions.T @ self._xy).square_()
         return ((self.moments.squares - explained).clamp_(min=0) / self.moments.weight).sqrt_()
 
-    def _half_inverse(self) -> Tensor:
-        """Matrix (K, R) with ``h @ h.T`` the inverse of ``C_xx`` on its R leading directions."""
-        sizes, directions = torch.linalg.eigh(self._xx)
-        first = len(sizes) - self.drifts
-        sizes, directions = sizes[first:], directions[:, first:]
-        usable = sizes > _SMALLEST * sizes[-1]
-        return directions[:, usable] / sizes[usable].sqrt()
+    def _directions(self) -> tuple[Tensor, Tensor]:
+        """Directions (K, R) that are fitted, with ``d.T @ C_xx @ d`` diagonal, and that (R,)."""
+        if self._ridge:
+            sizes, directions = torch.linalg.eigh(self._xx)
+            return directions, sizes
+        line, size = self._xx[0], self._xx[0, 0]
+        if not size > 0:
+            return self._xx[:, :0], size[None][:0]
+        # cosines without what the line explains
+        sizes, directions = torch.linalg.eigh(self._xx - torch.outer(line, line) / size)
+        first = len(sizes) - (self.drifts - 1)
+        sizes, directions = sizes[first:], directions[:, first:].clone()
+        directions[0] -= (line @ directions) / size
+        usable = sizes > _SMALLEST * size
+        first_column = torch.zeros(len(line), 1, dtype=torch.float64)
+        first_column[0] = 1
+        found = torch.cat([first_column, directions[:, usable]], dim=1)
+        return found, torch.cat([size[None], sizes[usable]])

@@ -68,10 +68,10 @@ class Guard:
         broken = int(values.size - np.count_nonzero(np.isfinite(values)))
         if broken:
             return f"it has NaN or infinity in {broken} brain voxels", False
-        if displacement_mm is not None and displacement_mm > self._most:
-            self._reject(values)
+        fault = self._jump(values)
+        if not fault and displacement_mm is not None and displacement_mm > self._most:
             return f"the head moved {displacement_mm:.2f} mm (at most {self._most:g})", False
-        fault = self._spike(values)
+        fault = fault or self._change(values)
         if not fault:
             return "", False
         if self._settled(values):
@@ -89,14 +89,17 @@ class Guard:
         self._means.append(float(values.mean(dtype=np.float64)))
         self._good, self._rejected, self._in_row = values, None, 0
 
-    def _spike(self, values: Values) -> str:
+    def _jump(self, values: Values) -> str:
         if self._good is None:
             return ""
         mean = float(values.mean(dtype=np.float64))
         usual, reach = _usual(self._means, _MEAN_TOLERANCE)
         if abs(mean - usual) > reach:
             return f"its mean over the brain is {mean:.4g} (usual {usual:.4g})"
-        if len(self._dvars) < _LEAST:
+        return ""
+
+    def _change(self, values: Values) -> str:
+        if self._good is None or len(self._dvars) < _LEAST:
             return ""
         distance = _distance(values, self._good)
         usual, reach = _usual(self._dvars, _DVARS_TOLERANCE)
@@ -106,17 +109,17 @@ class Guard:
 
     def _settled(self, values: Values) -> bool:
         """Whether rejected volumes have become a new level: they agree with each other."""
-        if self._in_row < _LEVEL_CHANGE or self._rejected is None:
-            return False
-        usual, reach = _usual(self._dvars, _DVARS_TOLERANCE) if self._dvars else (0.0, np.inf)
+        return self._in_row >= _LEVEL_CHANGE and self._agrees(values)
+
+    def _agrees(self, values: Values) -> bool:
+        """Whether a volume differs from the last rejected one as good ones from each other."""
+        if self._rejected is None or not self._dvars:
+            return True
+        usual, reach = _usual(self._dvars, _DVARS_TOLERANCE)
         return _distance(values, self._rejected) <= usual + reach
 
     def _reject(self, values: Values) -> None:
-        agrees = True
-        if self._rejected is not None and self._dvars:
-            usual, reach = _usual(self._dvars, _DVARS_TOLERANCE)
-            agrees = _distance(values, self._rejected) <= usual + reach
-        self._in_row = self._in_row + 1 if agrees else 1
+        self._in_row = self._in_row + 1 if self._agrees(values) else 1
         self._rejected = values
 
 

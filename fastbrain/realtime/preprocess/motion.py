@@ -29,6 +29,7 @@ _SETTLED_MM = 1e-3  # of a step, at the surface of a sphere of 50 mm
 _COARSE_MM = 0.1
 _FARTHEST_MM = 30.0
 _LEAST_POINTS = 64
+_CONTRAST = 1e-3  # least range of the compared voxels, of their largest value
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +147,11 @@ def _level(volume: Tensor, affine: Array, centre: Array, fwhm: float) -> _Level:
     chosen = np.argwhere(bright)
     chosen = chosen[:: max(1, -(-len(chosen) // _POINTS))]
     values = smooth.numpy()[tuple(chosen.T)]
+    if len(chosen) < _LEAST_POINTS or np.ptp(values) < _CONTRAST * values.max():
+        raise InputError(
+            f"MotionEstimator: reference must show a head with contrast, got {len(chosen)} bright "
+            "voxels. Take another volume as reference."
+        )
     points = np.concatenate([chosen[:, ::-1], np.ones((len(chosen), 1))], axis=1) @ affine.T
     gradient = slopes[tuple(chosen.T)] @ np.linalg.inv(affine[:3, :3])  # per mm of world
     columns = np.concatenate(
@@ -157,12 +163,7 @@ def _level(volume: Tensor, affine: Array, centre: Array, fwhm: float) -> _Level:
         ],
         axis=1,
     )
-    scale = np.sqrt((columns**2).mean(axis=0)) if len(chosen) else np.zeros(8)
-    if len(chosen) < _LEAST_POINTS or not (scale[6:] > 0).all() or np.ptp(values) <= 0:
-        raise InputError(
-            f"MotionEstimator: reference must show a head with contrast, got {len(chosen)} bright "
-            "voxels. Take another volume as reference."
-        )
+    scale = np.sqrt((columns**2).mean(axis=0))
     # a direction without contrast, as along a single slice, gets no motion
     scale = np.where(scale > 1e-12, scale, 1.0)
     solve = np.linalg.pinv(columns / scale, rcond=1e-4) / scale[:, None]

@@ -153,9 +153,11 @@ class VolumePipeline:
         assert self._alignment is not None
         aligned = self._alignment.align(volume)
         begin = perf_counter()
-        fault, spike = aligned.fault, False
-        if not fault:
-            fault, spike = self._guard.judge(aligned.values, aligned.displacement_mm)
+        fault, spike = self._guard.judge(aligned.values, aligned.displacement_mm)
+        fault = fault or aligned.fault
+        if not spike:
+            # the motion of a spike is no start for the next volume
+            self._alignment.follow(aligned)
         self._remember(volume.index, aligned, good=not fault)
         tsnr = self._statistics.tsnr()
         updated = perf_counter()
@@ -264,7 +266,7 @@ class VolumePipeline:
     ) -> tuple[npt.NDArray[np.int16] | None, str, float | None]:
         if self._window is None:
             return None, f"volume {index}: {fault}" if fault else "", None
-        window, held = self._window.window()
-        if window is None and fault:
-            held = f"{held} (volume {index}: {fault})"
-        return window, held, self._window.onset_s()
+        onset = self._window.onset_s()
+        if fault:
+            return None, f"volume {index}: {fault}", onset
+        return *self._window.window(), onset
