@@ -44,7 +44,7 @@ class PreprocessSettings:
     max_replaced : float
         Largest share of the volumes of a window that may be missing or replaced, 0..1.
     warm_up_s : float
-        Time before the first window, seconds; a drift cannot be told from signal earlier.
+        Time before the first window, seconds; drift and signal cannot be separated earlier.
     alignment : ndarray, (4, 4) float64, optional
         World mm of the model to world mm of the scanner, for a person who lies elsewhere than the
         headers say. Default: both are the same.
