@@ -56,7 +56,8 @@ def clean_series(
     Raises
     ------
     InputError
-        Values are not finite, the band is empty or beyond the sampling, or too few volumes are left to the signal.
+        Values are not finite, the band is empty or beyond the sampling, or too few volumes are left
+        to the signal.
     VolumeError
         A region has no mean to give percent of, or no signal is left in it.
     """

@@ -21,7 +21,7 @@ from .alignment import Aligned, Alignment
 from .guard import Guard
 from .moments import Moments
 from .preprocessed import Preprocessed
-from .settings import PreprocessSettings, check_affine
+from .settings import PreprocessSettings
 from .window import RunWindow
 
 _TR_TOLERANCE_S = 1e-3
@@ -181,18 +181,7 @@ class VolumePipeline:
         return self._moments if self._window is None else self._window.drift.moments
 
     def _check(self, volume: Volume) -> None:
-        data, where = volume.data, "VolumePipeline.push: volume"
-        if data.ndim != 3 or min(data.shape) < 1 or data.dtype.kind not in "iuf":
-            raise InputError(
-                f"{where} must be (Z, Y, X) real numbers, got {data.dtype} of shape {data.shape}. "
-                "Read it again."
-            )
-        check_affine("VolumePipeline.push", "affine of volume", volume.affine)
-        if volume.index < 0:
-            raise InputError(f"{where} must have an index of 0 or more, got {volume.index}.")
-        given = self._settings.motion == "source" and volume.motion is not None
-        if given and (np.shape(volume.motion) != (6,) or not np.isfinite(volume.motion).all()):  # type: ignore[arg-type]
-            raise InputError(f"{where} must have six finite motion parameters, got other ones.")
+        where = "VolumePipeline.push: volume"
         planned = self._settings.n_volumes
         if planned is not None and volume.index >= planned:
             raise InputError(
@@ -207,7 +196,7 @@ class VolumePipeline:
             )
         if self._alignment is None:
             return
-        shape: Any = data.shape
+        shape: Any = volume.data.shape
         if shape != self._shape or not same_affine(volume.affine, self._affine, shape):
             raise InputError(
                 f"{where} must have the shape {self._shape} and position of the first one, got "

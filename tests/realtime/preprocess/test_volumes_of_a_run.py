@@ -98,20 +98,10 @@ def other_volumes(volume):
         "shape": with_data(volume, data[:-1]),
         "position": replace(volume, affine=shifted),
         "time": replace(volume, tr_s=1.5),
-        "axes": with_data(volume, data[None]),
-        "letters": with_data(volume, data.astype("U1")),
-        "complex": with_data(volume, data.astype(complex)),
-        "NaN in the affine": replace(volume, affine=np.full((4, 4), np.nan)),
-        "flat affine": replace(volume, affine=np.diag([1.0, 1.0, 0.0, 1.0])),
-        "NaN in the time": replace(volume, tr_s=float("nan")),
     }
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["shape", "position", "time", "axes", "letters", "complex", "NaN in the affine", "flat affine",
-     "NaN in the time"],
-)  # fmt: skip
+@pytest.mark.parametrize("kind", ["shape", "position", "time"])
 def test_a_volume_of_another_run_is_refused_and_changes_nothing(usual, kind):
     pipeline = VolumePipeline.from_run(usual.store, settings=STILL)
     same = VolumePipeline.from_run(usual.store, settings=STILL)
@@ -164,8 +154,6 @@ def test_a_monitor_takes_a_mask_and_the_motion_of_its_source(usual):
     found = [pipeline.push(replace(v, motion=given * v.index)) for v in usual.volumes[:3]]
     assert found[2].motion == pytest.approx(given * 2)
     assert found[2].displacement_mm == pytest.approx(0.15)
-    with pytest.raises(InputError, match="six finite motion parameters"):
-        pipeline.push(replace(usual.volumes[3], motion=np.zeros(5)))
 
 
 def test_a_mask_of_another_shape_is_refused(usual):
