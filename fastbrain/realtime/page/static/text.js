@@ -1,0 +1,122 @@
+// Decoded text with its confidence and its control, ranked phrases and earlier texts.
+// Texts are set as textContent only: markup in them stays text.
+
+const EARLIER = 6;
+const SAID_EVERY_MS = 4000; // a screen reader hears the newest sentence at most so often
+const SMALL = 0.05; // nats per token that are called no difference
+const element = (id) => document.getElementById(id);
+let [saidAt, said] = [-Infinity, ""];
+
+export function drawText(model, now) {
+  const newest = model.texts.at(-1);
+  const word = model.word !== null && (newest === undefined || model.word.index > newest.index) ? model.word : null;
+  header(model, newest, word);
+  const sentence = element("sentence");
+  sentence.classList.toggle("coming", word !== null);
+  sentence.classList.toggle("old", word === null && model.held !== null);
+  sentence.textContent = word !== null ? `${word.text} …` : (newest?.text ?? empty(model));
+  measures(word === null ? newest : undefined);
+  ranked(newest?.ranked ?? []);
+  earlier(model, word !== null ? 0 : 1);
+  if (newest !== undefined && newest.text !== said && now - saidAt >= SAID_EVERY_MS) {
+    [saidAt, said] = [now, newest.text];
+    element("spoken").textContent = newest.text;
+  }
+}
+
+function empty(model) {
+  if (model.state?.monitor) return "Monitoring: volumes are measured, nothing is decoded.";
+  return model.state?.state === "stopped" ? "No window was decoded." : "Waiting for the first window.";
+}
+
+function header(model, newest, word) {
+  const flag = element("text-flag");
+  let [of, mark, kind] = ["", "", ""];
+  if (word !== null) {
+    of = `volume ${word.index}, first word after ${seconds(word.latency_s)}`;
+  } else if (newest !== undefined) {
+    of = `volume ${newest.index}, ${seconds(newest.latency_s)} after the volume`;
+    if (model.held !== null) {
+      [kind, mark] = ["held", `■ Held since volume ${model.held.index}: ${model.held.reason || model.held.status}`];
+    } else if (newest.missed) {
+      [kind, mark] = ["late", "◆ Late: after its deadline"];
+    }
+  }
+  element("text-of").textContent = of;
+  flag.hidden = mark === "";
+  flag.dataset.kind = kind;
+  flag.textContent = mark;
+}
+
+function measures(text) {
+  const confidence = number(text?.confidence);
+  element("confidence").textContent = confidence === null ? "–" : `${(100 * confidence).toFixed(0)} %`;
+  element("confidence-bar").style.width = `${100 * Math.min(1, Math.max(0, confidence ?? 0))}%`;
+  const margin = number(text?.margin_no_brain);
+  const bar = element("margin-bar");
+  const part = margin === null ? 0 : Math.min(1, Math.abs(margin));
+  element("margin").textContent = margin === null ? "–" : signed(margin);
+  bar.style.width = `${50 * part}%`;
+  bar.style.left = `${margin !== null && margin < 0 ? 50 - 50 * part : 50}%`;
+  bar.dataset.sign = margin !== null && margin <= SMALL ? "none" : "brain";
+  element("margin-words").textContent =
+    margin === null
+      ? "nats per token more than without the brain"
+      : margin > SMALL
+        ? "nats per token: likelier with this brain window than without"
+        : "nats per token: the text is as likely without any brain";
+}
+
+function ranked(phrases) {
+  element("ranked-part").hidden = phrases.length === 0;
+  const values = phrases.map(([, value]) => number(value) ?? 0);
+  const [low, high] = [Math.min(0, ...values), Math.max(...values, 1e-9)];
+  element("ranked").replaceChildren(
+    ...phrases.map(([phrase, value], place) => {
+      const row = item([phrase, "phrase"], [signed(number(value)), "value"]);
+      row.style.setProperty("--part", `${(100 * (values[place] - low)) / (high - low || 1)}%`);
+      return row;
+    }),
+  );
+}
+
+function earlier(model, skipped) {
+  const rows = [];
+  for (let i = 1 + skipped; i <= model.texts.length && rows.length < EARLIER; i += 1) {
+    const text = model.texts.at(-i);
+    const margin = number(text.margin_no_brain);
+    const row = item(
+      [String(text.index), "index"],
+      [text.text, "phrase"],
+      [text.missed ? "◆ late" : "", "late"],
+      [margin === null ? "" : signed(margin), "value"],
+    );
+    row.title = "volume, text, margin over the prompt alone in nats per token";
+    rows.push(row);
+  }
+  element("earlier").replaceChildren(...rows);
+}
+
+function item(...parts) {
+  const row = document.createElement("li");
+  for (const [text, name] of parts) {
+    const part = document.createElement("span");
+    part.className = name;
+    part.textContent = text;
+    if (name === "phrase") part.dir = "auto";
+    row.append(part, " ");
+  }
+  return row;
+}
+
+function number(value) {
+  return typeof value === "number" ? value : null;
+}
+
+function signed(value) {
+  return value === null ? "–" : (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
+}
+
+function seconds(value) {
+  return typeof value === "number" ? `${Math.round(value * 1000)} ms` : "–";
+}
