@@ -157,7 +157,9 @@ class _TooLargeError(Exception):
 
 class _Headers:
     def __init__(self, scope: Scope) -> None:
-        self._pairs = [(n.decode("latin-1").lower(), v.decode("latin-1")) for n, v in scope["headers"]]
+        self._pairs = [
+            (n.decode("latin-1").lower(), v.decode("latin-1")) for n, v in scope["headers"]
+        ]
 
     def has(self, name: str) -> bool:
         return any(found == name for found, _ in self._pairs)

@@ -114,6 +114,6 @@ def _slices(preview: Any) -> dict[str, Any]:
         ):
             return {}
         height, width = picture.shape
-        pixels = base64.b64encode(np.ascontiguousarray(picture)).decode()
+        pixels = base64.b64encode(picture.tobytes()).decode()
         found[name] = {"width": width, "height": height, "pixels": pixels}
     return found

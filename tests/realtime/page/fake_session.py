@@ -26,7 +26,13 @@ SENTENCES = (
     "the train leaves the station in the morning",
     "he puts the cup on the table and sits down",
 )
-PHRASES = ("a boat on the water", "people outside", "a quiet room", "an animal that runs", "a train")
+PHRASES = (
+    "a boat on the water",
+    "people outside",
+    "a quiet room",
+    "an animal that runs",
+    "a train",
+)
 REASONS = {
     "late": "the result came after its deadline",
     "dropped": "no volume came",
@@ -92,7 +98,13 @@ class FakeSession:
     """Publishes the events of simulated volumes; it is its own control."""
 
     def __init__(
-        self, feed: Any, *, tr_s: float = 1.0, seed: int = 0, load: float = 1.0, faults: float = 0.05
+        self,
+        feed: Any,
+        *,
+        tr_s: float = 1.0,
+        seed: int = 0,
+        load: float = 1.0,
+        faults: float = 0.05,
     ) -> None:
         self.feed, self.tr_s, self.deadline_s = feed, tr_s, tr_s / 2
         self.load, self.faults = load, faults
@@ -139,9 +151,9 @@ class FakeSession:
         if status not in ("dropped", "bad_volume"):
             self._measure(status)
         decodes = status in ("ok", "late", "duplicate") and self.index >= 4
-        text, margin = "", 0.0
+        text = ""
         if decodes:
-            text, margin, status = self._decode(status)
+            text, status = self._decode(status)
         self.counters["records"] += 1
         self.counters[status] += 1
         self.publish(
@@ -167,17 +179,19 @@ class FakeSession:
         self.counters["volumes"] += 1
         self.publish("volume", **event)
 
-    def _decode(self, status: str) -> tuple[str, float, str]:
+    def _decode(self, status: str) -> tuple[str, str]:
         text = SENTENCES[self.index % len(SENTENCES)]
         first = self.load * self.tr_s * float(self._random.gamma(30, 0.005))
         whole = first + self.load * self.tr_s * float(self._random.gamma(14, 0.005))
-        status = "late" if whole > self.deadline_s or status == "late" else status
+        whole += self.deadline_s if status == "late" else 0.0
+        status = "late" if whole > self.deadline_s else status
         margin = float(self._random.normal(0.35, 0.25))
         self.text_of = self.index
         self.publish("word", index=self.index, text=text.split()[0], latency_s=first)
         self.publish(
             "text",
-            index=self.index, text=text, latency_s=whole, first_word_s=first, missed=status == "late",
+            index=self.index, text=text, latency_s=whole, first_word_s=first,
+            missed=status == "late",
         )  # fmt: skip
         ranked = [[p, margin - 0.13 * i] for i, p in enumerate(PHRASES)]
         confidence = float(self._random.beta(6, 7))
@@ -193,7 +207,7 @@ class FakeSession:
             index=self.index, deadline_s=self.deadline_s, first_word_s=first, text_s=whole,
             stages_s=stages,
         )  # fmt: skip
-        return text, margin, status
+        return text, status
 
     def _preview(self) -> dict[str, np.ndarray]:
         noise = self._random.normal(1, 0.06, self._head.shape)

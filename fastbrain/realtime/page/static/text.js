@@ -15,7 +15,7 @@ export function drawText(model, now) {
   sentence.classList.toggle("coming", word !== null);
   sentence.classList.toggle("old", word === null && model.held !== null);
   sentence.textContent = word !== null ? `${word.text} …` : (newest?.text ?? empty(model));
-  measures(word === null ? newest : undefined);
+  measures(word === null ? newest : undefined, model.texts);
   ranked(newest?.ranked ?? []);
   earlier(model, word !== null ? 0 : 1);
   if (newest !== undefined && newest.text !== said && now - saidAt >= SAID_EVERY_MS) {
@@ -37,7 +37,7 @@ function header(model, newest, word) {
   } else if (newest !== undefined) {
     of = `volume ${newest.index}, ${seconds(newest.latency_s)} after the volume`;
     if (model.held !== null) {
-      [kind, mark] = ["held", `■ Held since volume ${model.held.index}: ${model.held.reason || model.held.status}`];
+      [kind, mark] = ["held", `■ Held since volume ${model.held.index}, newest: ${model.held.reason || model.held.status}`];
     } else if (newest.missed) {
       [kind, mark] = ["late", "◆ Late: after its deadline"];
     }
@@ -48,7 +48,7 @@ function header(model, newest, word) {
   flag.textContent = mark;
 }
 
-function measures(text) {
+function measures(text, texts) {
   const confidence = number(text?.confidence);
   element("confidence").textContent = confidence === null ? "–" : `${(100 * confidence).toFixed(0)} %`;
   element("confidence-bar").style.width = `${100 * Math.min(1, Math.max(0, confidence ?? 0))}%`;
@@ -59,22 +59,30 @@ function measures(text) {
   bar.style.width = `${50 * part}%`;
   bar.style.left = `${margin !== null && margin < 0 ? 50 - 50 * part : 50}%`;
   bar.dataset.sign = margin !== null && margin <= SMALL ? "none" : "brain";
-  element("margin-words").textContent =
+  const words =
     margin === null
       ? "nats per token more than without the brain"
       : margin > SMALL
-        ? "nats per token: likelier with this brain window than without"
-        : "nats per token: the text is as likely without any brain";
+        ? "nats per token: likelier with this window than without"
+        : "nats per token: as likely without any brain";
+  element("margin-words").textContent = words + mean(texts);
+}
+
+function mean(texts) {
+  const margins = [...texts].map((text) => number(text.margin_no_brain)).filter((one) => one !== null);
+  if (margins.length < 2) return "";
+  const sum = margins.reduce((total, one) => total + one, 0);
+  return `; mean of the last ${margins.length}: ${signed(sum / margins.length)}`;
 }
 
 function ranked(phrases) {
   element("ranked-part").hidden = phrases.length === 0;
-  const values = phrases.map(([, value]) => number(value) ?? 0);
-  const [low, high] = [Math.min(0, ...values), Math.max(...values, 1e-9)];
   element("ranked").replaceChildren(
-    ...phrases.map(([phrase, value], place) => {
+    ...phrases.map(([phrase, value]) => {
       const row = item([phrase, "phrase"], [signed(number(value)), "value"]);
-      row.style.setProperty("--part", `${(100 * (values[place] - low)) / (high - low || 1)}%`);
+      const end = 50 + 50 * Math.min(1, Math.max(-1, number(value) ?? 0));
+      row.style.setProperty("--low", `${Math.min(50, end)}%`);
+      row.style.setProperty("--high", `${Math.max(50, end)}%`);
       return row;
     }),
   );
@@ -114,7 +122,9 @@ function number(value) {
 }
 
 function signed(value) {
-  return value === null ? "–" : (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
+  if (value === null) return "–";
+  const digits = Math.abs(value).toFixed(2);
+  return Number(digits) === 0 ? digits : (value < 0 ? "−" : "+") + digits;
 }
 
 function seconds(value) {

@@ -49,7 +49,11 @@ export function makeTraces(place) {
 }
 
 export function drawTraces(model) {
-  for (const plot of PLOTS) drawPlot(plot, model.volumes);
+  const { volumes } = model;
+  document.getElementById("traces-of").textContent = volumes.length
+    ? `volumes ${volumes.at(0).index} to ${volumes.at(-1).index}, left to right`
+    : "no volume yet";
+  for (const plot of PLOTS) drawPlot(plot, volumes);
 }
 
 function drawPlot(plot, volumes) {
@@ -93,7 +97,7 @@ function range(plot, volumes) {
 }
 
 function axis(context, low, high, y, width) {
-  const step = niceStep(high - low, 3);
+  const step = niceStep(high - low, 4);
   context.textAlign = "right";
   context.textBaseline = "middle";
   context.lineWidth = 1;
