@@ -20,6 +20,7 @@ _START_S = 10.0
 _STOP_S = 3.0
 _SILENT_S = 10.0  # a connection without a request is closed after so long
 _MOST_CONNECTIONS = 64
+_LAST_PORT = 65535
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 
@@ -114,6 +115,10 @@ def serve_page(
             f"serve_page: token must be 16 to 128 letters, digits, '-' or '_', got {len(token)} "
             "characters. Leave it out to have one made."
         )
+    if port > _LAST_PORT:
+        raise InputError(
+            f"serve_page: port must be 0 to {_LAST_PORT}, got {port}. Choose 0 for a free one."
+        )
     app, http = _parts()
     listener = _bound(host, port)
     own = int(listener.getsockname()[1])
@@ -143,7 +148,7 @@ def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=_MOST_CONNECTIONS)
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         raise InputError(
             f"serve_page: port must be free on an address of this machine, got {host} and {port}: "
             f"{error}. Choose another port, or 0 for a free one."

@@ -210,10 +210,17 @@ class FakeSession:
         return text, status
 
     def _preview(self) -> dict[str, np.ndarray]:
-        noise = self._random.normal(1, 0.06, self._head.shape)
-        head = np.clip(self._head * noise, 0, 255).astype(np.uint8)
-        z, y, x = (size // 2 for size in head.shape)
-        return {"axial": head[z], "coronal": head[:, y], "sagittal": head[:, :, x]}
+        z, y, x = (size // 2 for size in self._head.shape)
+        still = {
+            "axial": self._head[z],
+            "coronal": self._head[:, y],
+            "sagittal": self._head[:, :, x],
+        }
+        return {name: self._noisy(picture) for name, picture in still.items()}
+
+    def _noisy(self, picture: np.ndarray) -> np.ndarray:
+        noise = self._random.normal(1, 0.06, picture.shape)
+        return np.clip(picture * noise, 0, 255).astype(np.uint8)
 
 
 def _head() -> np.ndarray:

@@ -2,6 +2,7 @@
 // Texts are set as textContent only: markup in them stays text.
 
 const EARLIER = 6;
+const [LONG, LONGEST] = [110, 500]; // characters from which the text is smaller
 const SAID_EVERY_MS = 4000; // a screen reader hears the newest sentence at most so often
 const SMALL = 0.05; // nats per token that are called no difference
 const element = (id) => document.getElementById(id);
@@ -15,6 +16,8 @@ export function drawText(model, now) {
   sentence.classList.toggle("coming", word !== null);
   sentence.classList.toggle("old", word === null && model.held !== null);
   sentence.textContent = word !== null ? `${word.text} …` : (newest?.text ?? empty(model));
+  const { length } = sentence.textContent;
+  sentence.dataset.length = length > LONGEST ? "longest" : length > LONG ? "long" : "";
   measures(word === null ? newest : undefined, model.texts);
   ranked(newest?.ranked ?? []);
   earlier(model, word !== null ? 0 : 1);
