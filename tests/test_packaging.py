@@ -221,7 +221,9 @@ def test_files_are_short():
     assert {str(path.relative_to(ROOT)): n for path, n in lengths.items() if n > MOST_LINES} == {}
 
 
-@pytest.mark.parametrize("name", ["py.typed", "evaluation/report/report.html.j2"])
+@pytest.mark.parametrize(
+    "name", ["py.typed", "evaluation/report/report.html.j2", "realtime/page/static/index.html"]
+)
 def test_package_data_is_there(name):
     from importlib.resources import files
 

@@ -11,11 +11,35 @@ import threading
 import time
 
 import pytest
-from conftest import WAIT_S, Stream
+from fake_session import FakeSession, Feed
+from page_client import WAIT_S, Stream
 
 from fastbrain.errors import InputError, MissingPartError
 from fastbrain.realtime.page import serve_page, server
 from fastbrain.realtime.page.guard import MOST_BODY, is_loopback
+
+
+@pytest.fixture(scope="module")
+def feed():
+    return Feed()
+
+
+@pytest.fixture(scope="module")
+def session(feed):
+    return FakeSession(feed)
+
+
+@pytest.fixture(scope="module")
+def page(feed, session):
+    """One server for all tests of this file: they leave nothing in it but commands."""
+    served = serve_page(feed, session, port=0)
+    yield served
+    served.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_commands(session):
+    session.commands.clear()
 
 
 def test_the_page_binds_this_machine_alone(page):

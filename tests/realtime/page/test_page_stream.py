@@ -9,10 +9,10 @@ import time
 
 import numpy as np
 import pytest
-from conftest import WAIT_S, Stream, asked
 from fake_session import FakeSession, Feed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from page_client import WAIT_S, Stream, asked
 
 from fastbrain.realtime.page import hub as hub_module
 from fastbrain.realtime.page.hub import KEPT, Hub

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from conftest import Stream, asked
+from page_client import Stream, asked
 
 from fastbrain.errors import InputError
 

@@ -53,7 +53,7 @@ export function drawLog(model) {
   if (rows.length === 0) {
     const none = document.createElement("li");
     none.className = "muted";
-    none.textContent = "nothing but volumes in time";
+    none.textContent = "no marks, and all records ok";
     rows.push(none);
   }
   element("log").replaceChildren(...rows);

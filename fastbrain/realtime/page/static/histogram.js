@@ -64,8 +64,8 @@ function histogram(first, text, deadline) {
   const most = Math.max(1, ...counts.flat());
   const y = (count) => floor - (count / most) * (floor - TOP);
   bottom(context, step, end, x, floor, width);
-  area(context, counts[1], y, x, end, floor, "blue", []);
-  area(context, counts[0], y, x, end, floor, "orange", [4, 2]);
+  if (text.length) area(context, counts[1], y, x, end, floor, "blue", []);
+  if (first.length) area(context, counts[0], y, x, end, floor, "orange", [4, 2]);
   if (deadline !== null) deadlineLine(context, x(deadline), deadline, floor, width);
   canvas.setAttribute(
     "aria-label",

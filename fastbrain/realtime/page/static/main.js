@@ -19,7 +19,7 @@ const PARTS = [
   [drawText, ["word", "text", "control", "record", "state"]],
   [drawSlices, ["slices"]],
   [drawTraces, ["volume"]],
-  [drawLatency, ["latency"]],
+  [drawLatency, ["latency", "state"]],
   [drawCounts, ["state", "page"]],
   [drawLog, ["record", "mark"]],
 ];

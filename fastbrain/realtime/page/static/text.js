@@ -14,12 +14,13 @@ export function drawText(model, now) {
   header(model, newest, word);
   const sentence = element("sentence");
   sentence.classList.toggle("coming", word !== null);
-  sentence.classList.toggle("old", word === null && model.held !== null);
+  sentence.classList.toggle("old", word === null && (newest === undefined || model.held !== null));
   sentence.textContent = word !== null ? `${word.text} …` : (newest?.text ?? empty(model));
   const { length } = sentence.textContent;
   sentence.dataset.length = length > LONGEST ? "longest" : length > LONG ? "long" : "";
   measures(word === null ? newest : undefined, model.texts);
   ranked(newest?.ranked ?? []);
+  element("ranked-of").textContent = newest === undefined ? "" : `of volume ${newest.index}, nats per token`;
   earlier(model, word !== null ? 0 : 1);
   if (newest !== undefined && newest.text !== said && now - saidAt >= SAID_EVERY_MS) {
     [saidAt, said] = [now, newest.text];

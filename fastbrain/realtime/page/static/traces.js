@@ -58,9 +58,11 @@ export function drawTraces(model) {
 
 function drawPlot(plot, volumes) {
   const { context, width, height } = prepared(plot.canvas);
+  describe(plot, volumes);
+  if (volumes.length === 0) return;
   const [low, high] = range(plot, volumes);
-  const first = volumes.length ? volumes.at(0).index : 0;
-  const last = volumes.length ? Math.max(volumes.at(-1).index, first + 20) : 20;
+  const first = volumes.at(0).index;
+  const last = Math.max(volumes.at(-1).index, first + 20);
   const x = (index) => LEFT + ((index - first) / (last - first)) * (width - LEFT - RIGHT);
   const y = (value) => TOP + ((high - value) / (high - low)) * (height - TOP - BOTTOM);
   axis(context, low, high, y, width);
@@ -72,7 +74,6 @@ function drawPlot(plot, volumes) {
   if (plot.marks) marks(context, volumes, x, height);
   context.restore();
   names(context, plot, volumes, y, width);
-  describe(plot, volumes);
 }
 
 function range(plot, volumes) {
