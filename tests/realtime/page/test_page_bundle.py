@@ -51,6 +51,11 @@ def test_markup_has_no_inline_code():
     assert re.findall(r"<style|\sstyle=|\son\w+=|javascript:", page) == []
 
 
+def test_nothing_moves():
+    """There is no motion that prefers-reduced-motion could ask to leave out."""
+    assert re.findall(r"transition|animation|@keyframes|smooth", text("style.css")) == []
+
+
 def test_everything_that_is_named_is_there():
     named = set(re.findall(r'(?:src|href)="static/([^"]+)"', text("index.html")))
     for name in SCRIPTS:
