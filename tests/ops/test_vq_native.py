@@ -74,12 +74,17 @@ def test_many_rows_and_codes_share_the_work_without_a_seam():
             torch.set_num_threads(before)
 
 
+# integers have exact products: numpy's BLAS, by which the interpreter multiplies, rounds equal
+# columns differently by their place on some processors
+@pytest.mark.parametrize("exact", [True, False] if BACKEND == "cpu" else [True])
 @pytest.mark.parametrize("rows", [1, 5, 14, 100, 300])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_the_lowest_of_equal_codes_wins_wherever_they_stand(rows, metric):
-    once = normal(37, 19)
+def test_the_lowest_of_equal_codes_wins_wherever_they_stand(rows, metric, exact):
+    once, x = normal(37, 19), normal(rows, 19, seed=2)
+    if exact:
+        once, x = (4 * once).round(), (4 * x).round()
     codebook = once[torch.arange(37 * 41) % 37]
-    assert int(check(normal(rows, 19, seed=2), codebook, metric=metric).max()) < 37
+    assert int(check(x, codebook, metric=metric).max()) < 37
 
 
 def test_views_with_strides_and_offsets():
