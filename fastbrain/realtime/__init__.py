@@ -1,0 +1,1 @@
+"""Real time: from a scanner's volumes to decoded text within a repetition time."""
