@@ -158,7 +158,7 @@ def test_a_failure_of_preprocessing_holds_the_last_text():
 
 
 def test_monitoring_decodes_nothing():
-    ending, sink, _, _ = run(paced(9), decoder=None)
+    _, sink, _, _ = run(paced(9), decoder=None)
     assert set(statuses(sink).values()) == {"ok"}
     assert not sink.of("text")
     assert sink.of("record")[4]["motion"] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
