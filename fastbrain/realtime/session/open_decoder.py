@@ -84,7 +84,7 @@ def open_window_decoder(
         decoder = LLM4BrainDecoder(model, prompt=prompt or None, sampling=sampling)
 
         def batch(window: Window) -> list[Any]:
-            voxels = torch.from_numpy(np.ascontiguousarray(window))[None]
+            voxels = torch.from_numpy(np.array(window))[None]  # a window may be read-only
             return [SimpleNamespace(voxels=voxels, subjects=(subject,))]
 
         return build(decoder, decoder, batch, llm=model.llm, tokenizer=model.text_tokenizer)

@@ -122,6 +122,10 @@ class Session:
             self._worker.stopping = True
             self._end.set()
 
+    def add_sink(self, sink: Sink) -> None:
+        """Add an output before the session runs, for example one that sends marks back."""
+        self._writer.sinks = (*self._writer.sinks, sink)
+
     def counters(self) -> dict[str, int]:
         """Return the numbers of volumes, records by status, misses and everything dropped."""
         counts = self._ledger.counts
