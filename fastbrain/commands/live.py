@@ -135,7 +135,7 @@ def _check(config: Config) -> None:
 
 def _live(config: Config) -> int:
     from ..realtime.session import Session
-    from ..realtime.sources import open_source
+    from ..realtime.sources.spec import open_source
 
     like = read_preparation(config)
     tr_s = config.tr or (None if like is None else like.tr)

@@ -3,6 +3,7 @@
 from .faults import FaultPlan, FaultRates
 from .rehearse import rehearse
 from .scanner import FolderScanner, SyntheticBrain
+from .tally import Tally
 from .verdict import Latency, Verdict, judge, show
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "FolderScanner",
     "Latency",
     "SyntheticBrain",
+    "Tally",
     "Verdict",
     "judge",
     "rehearse",

@@ -108,12 +108,11 @@ class FaultPlan:
                 if not wanted:
                     break
                 # the one that overtakes it has no fault of its own
-                partner = [index + 1] if name == "swaps" else []
-                if all(i in free and i < usable for i in partner):
+                taken = {index, index + 1} if name == "swaps" else {index}
+                if taken <= set(free):
                     kinds[index] = name
                     wanted -= 1
-                    for i in (index, *partner):
-                        free.remove(i)
+                    free = [i for i in free if i not in taken]
         return cls(volumes, kinds)
 
     @property

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ...data import VoxelStore
 from ...errors import InputError
-from ..session.events import Event
 from ..session.session import Session
 from ..session.settings import Settings
 from ..session.window_decoder import WindowDecoder
@@ -18,6 +17,7 @@ from ..session.writer import Sink
 from ..volume import BadVolume, Source, Volume
 from .faults import FaultPlan
 from .scanner import FolderScanner, SyntheticBrain
+from .tally import Tally
 from .verdict import Verdict, judge
 
 _TAIL_TRS = 2.0  # silence after the last volume, for what is still on its way
@@ -52,22 +52,6 @@ class ScannedSource:
     def close(self) -> None:
         """Stop reading; may be called twice."""
         self.source.close()
-
-
-class Collector:
-    """Keeps the records of a session."""
-
-    def __init__(self) -> None:
-        self.dropped = 0
-        self.records: list[Event] = []
-
-    def write(self, event: Event) -> None:
-        """Keep a record."""
-        if event["type"] == "record":
-            self.records.append({k: v for k, v in event.items() if k not in ("text", "ranked")})
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 def rehearse(
@@ -105,7 +89,7 @@ def rehearse(
     DiskError
         The temporary folder cannot be written.
     """
-    from ..sources import open_source
+    from ..sources.spec import open_source
 
     if not 0 < speed < 1000:
         raise InputError(f"live: speed must lie between 0 and 1000, got {speed}. Choose 1 to 20.")
@@ -116,20 +100,20 @@ def rehearse(
         scanner = FolderScanner(folder, brain, plan, pace_s=tr_s / speed)
         # a file that a later volume overtakes is damaged
         source = open_source(f"nifti:{folder}", tr_s=tr_s, first=0, patience_s=None)
-        collector = Collector()
+        tally = Tally(plan.volumes)
         session = Session(
             ScannedSource(source, scanner),
             preprocessor,
             decoder,
             settings=replace(settings, tr_s=tr_s, expected=plan.volumes),
-            sinks=[collector, *sinks],
+            sinks=[tally, *sinks],
         )
         try:
             ending = session.run()
         finally:
             scanner.stop()
     verdict = judge(
-        collector.records,
+        tally,
         plan,
         deadline_s=settings.deadline_s or tr_s,
         counters=ending.counters,

@@ -17,6 +17,7 @@ from .faults import FaultPlan
 
 _BASELINE = 4000.0  # intensity of the median voxel
 _PIECES = 8
+_KEPT = 64  # volumes that stay in the folder
 _WRITING = 0.5  # of a TR: time in which the pieces of a file are written
 _CUT = 0.6  # of a file: where a truncated one ends
 _AFTER = 0.1  # of a TR: distance of a swapped volume behind the one that overtakes it
@@ -58,6 +59,8 @@ class SyntheticBrain:
 
 class FolderScanner:
     """Writes volumes into a folder in a thread, with the faults of a plan.
+
+    The newest 64 volumes stay in the folder.
 
     Parameters
     ----------
@@ -112,6 +115,11 @@ class FolderScanner:
                 delayed = content
                 continue
             self._export(index, content, kind)
+            for name in (
+                f"volume_{index - _KEPT:06d}.nii",
+                f"again_volume_{index - _KEPT:06d}.nii",
+            ):
+                (self.folder / name).unlink(missing_ok=True)
             if delayed is not None:
                 self._wait(start + (index + _AFTER) * self.pace_s)
                 self._write(f"volume_{index - 1:06d}.nii", delayed)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .faults import FaultPlan
+from .tally import Tally
 
 _BINS = 12
 _WIDTH = 40
-_STATUSES_WITHOUT_FAULT = ("ok", "held", "late")
+_ROOM = 1.1  # of the largest latency: upper end of the histogram
+_WITHOUT_FAULT = ("ok", "held", "late")
+_NAMES = {"first_word_s": "to first word", "text_s": "to sentence"}
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,9 @@ class Latency:
     most: float
 
     @classmethod
-    def of(cls, name: str, seconds: Sequence[float]) -> Latency:
+    def of(cls, name: str, seconds: npt.NDArray[np.float64]) -> Latency:
         """Summarise some latencies; all 0 where there are none."""
-        found = np.asarray(seconds if len(seconds) else [0.0], dtype=np.float64)
+        found = seconds if len(seconds) else np.zeros(1)
         p50, p99 = np.quantile(found, [0.5, 0.99]).tolist()
         return cls(name, len(seconds), p50, p99, float(found.max()))
 
@@ -69,7 +72,7 @@ class Verdict:
 
 
 def judge(
-    records: Sequence[dict[str, Any]],
+    tally: Tally,
     plan: FaultPlan,
     *,
     deadline_s: float,
@@ -84,44 +87,38 @@ def judge(
 
     Parameters
     ----------
-    records : sequence of dict
-        Events ``record`` of the session.
+    tally : Tally
     plan : FaultPlan
     deadline_s : float
     counters : dict of int
     decodes : bool
         Whether windows had to be decoded.
     """
-    found = {row["index"]: row for row in records}
-    reasons = []
-    if len(records) != plan.volumes or set(found) != set(range(plan.volumes)):
-        reasons.append(f"{len(records)} records of {len(found)} TRs, {plan.volumes} were expected")
-    labels = plan.labels
-    wrong = [i for i in labels if i in found and found[i]["status"] != labels[i]]
-    reasons += [_named(f"{len(wrong)} of {len(labels)} faults have another label", wrong)]
-    usual = _STATUSES_WITHOUT_FAULT
-    extra = [i for i, row in found.items() if i not in labels and row["status"] not in usual]
-    reasons += [_named(f"{len(extra)} volumes without a fault are labelled", extra)]
-    missed = [i for i, row in found.items() if row["missed"]]
-    reasons += [_named(f"{len(missed)} deadlines of {deadline_s:.3g} s were missed", missed)]
-    failed = [i for i, row in found.items() if "failed" in row["reason"]]
-    reasons += [_named(f"{len(failed)} volumes failed", failed)]
+    labels, found = plan.labels, tally.statuses
+    others = np.flatnonzero(tally.counts != 1).tolist()
+    wrong = [i for i, label in labels.items() if found[i] != label]
+    extra = [i for i, s in enumerate(found) if i not in labels and s not in _WITHOUT_FAULT]
+    missed, failed = (np.flatnonzero(x).tolist() for x in (tally.missed, tally.failed))
+    reasons = [
+        _named(f"{len(others)} of {plan.volumes} TRs have no record or several", others),
+        f"{tally.outside} records are of TRs that do not exist" if tally.outside else "",
+        _named(f"{len(wrong)} of {len(labels)} faults have another label", wrong),
+        _named(f"{len(extra)} volumes without a fault are labelled", extra),
+        _named(f"{len(missed)} deadlines of {deadline_s:.3g} s were missed", missed),
+        _named(f"{len(failed)} volumes failed", failed),
+    ]
     if counters.get("unwritten"):
         reasons.append(f"{counters['unwritten']} lines could not be written")
-    decoded = [row for row in records if row["text_s"] is not None]
-    if decodes and not decoded:
-        held = [row["reason"] for row in records if row["status"] == "held"]
-        why = f" (last reason: {held[-1]})" if held else ""
-        reasons.append(f"no window was decoded{why}: run more volumes")
-    seconds = tuple(float(row["text_s"]) for row in decoded)
-    first = [float(row["first_word_s"]) for row in decoded if row["first_word_s"] is not None]
-    latencies = [Latency.of("to first word", first), Latency.of("to sentence", seconds)]
-    stages = dict.fromkeys(name for row in records for name in row["stages_s"])
-    for name in stages:
-        values = [row["stages_s"][name] for row in records if name in row["stages_s"]]
-        latencies.append(Latency.of(f"stage {name}", values))
+    seconds = tally.of("text_s")
+    if decodes and not len(seconds):
+        why = f" (last reason: {tally.held})" if tally.held else ""
+        reasons.append(f"no window was decoded{why}. Rehearse more volumes")
+    latencies = [
+        Latency.of(_NAMES.get(name, f"stage {name}"), tally.of(name))
+        for name in sorted(tally.seconds, key=lambda name: (name not in _NAMES, name == "text"))
+    ]
     kept = tuple(filter(None, reasons))
-    return Verdict(kept, tuple(latencies), seconds, deadline_s, counters)
+    return Verdict(kept, tuple(latencies), tuple(seconds.tolist()), deadline_s, counters)
 
 
 def _named(what: str, indices: Sequence[int]) -> str:
@@ -153,7 +150,7 @@ def show(verdict: Verdict, *, tr_s: float) -> None:
 
 
 def histogram(seconds: Sequence[float], deadline_s: float) -> list[str]:
-    """Draw latencies as lines of text, from 0 to the deadline and beyond.
+    """Draw latencies as lines of text; those beyond the deadline have a line of their own.
 
     Parameters
     ----------
@@ -162,12 +159,12 @@ def histogram(seconds: Sequence[float], deadline_s: float) -> list[str]:
     """
     if not len(seconds):
         return []
-    edges = np.append(np.linspace(0.0, deadline_s, _BINS + 1), np.inf)
-    counts, _ = np.histogram(seconds, edges)
-    most = int(counts.max())
+    top = min(deadline_s, _ROOM * max(seconds))
+    edges = [*np.linspace(0.0, top, _BINS + 1).tolist(), np.inf]
+    counts = np.histogram(seconds, edges)[0].tolist()
     lines = ["complete volume to sentence:"]
-    for low, count in zip(edges[:-1], counts, strict=True):
-        bar = "█" * -(-_WIDTH * int(count) // most)
-        mark = " beyond the deadline" if low >= deadline_s else ""
-        lines.append(f"{1e3 * low:8.0f} ms {bar} {count}{mark}")
-    return lines
+    for low, high, count in zip(edges, edges[1:], counts, strict=False):
+        bar = "█" * -(-_WIDTH * count // max(counts))
+        place = f"{1e3 * low:6.0f} to {1e3 * high:.0f}" if high < np.inf else "   beyond"
+        lines.append(f"{place:>16} ms {bar} {count}")
+    return [*lines, f"deadline: {1e3 * deadline_s:.0f} ms"]
