@@ -20,7 +20,9 @@ def read_preparation(config: Config) -> VoxelStore | None:
     if config.run is None:
         return None
     from ..inference.open_decoder import preparation_for
+    from ..realtime.session.open_decoder import kind_of_decoder
 
+    kind_of_decoder(config.run)
     return preparation_for(config.run)
 
 

@@ -26,6 +26,23 @@ from .run_decoder import RunWindowDecoder
 from .window_decoder import Window
 
 
+def kind_of_decoder(run: str | Path) -> str:
+    """Return the kind of a run that decodes windows.
+
+    Raises
+    ------
+    InputError
+        The run is one of vq-lm.
+    """
+    kind = run_kind(run, function="live")
+    if kind == "vq-lm":
+        raise InputError(
+            f"live: {run} must be a run that decodes windows to text, got one of vq-lm, which "
+            "reads a whole recording. Use a run of LLM4Brain or BrainLLM."
+        )
+    return kind
+
+
 @checked
 def open_window_decoder(
     run: str | Path,
@@ -70,12 +87,7 @@ def open_window_decoder(
         raise InputError(
             "open_window_decoder: phrases must hold words, got an empty one. Take it out."
         )
-    kind = run_kind(run, function="live")
-    if kind == "vq-lm":
-        raise InputError(
-            f"live: {run} must be a run that decodes windows to text, got one of vq-lm, which "
-            "reads a whole recording. Use a run of LLM4Brain or BrainLLM."
-        )
+    kind = kind_of_decoder(run)
     like = preparation_for(run) if like is None else like
     shape = (like.window_spec.window_trs, like.grid.n_tokens, like.grid.patch_voxels)
     build = partial(RunWindowDecoder, shape=shape, phrases=phrases, control=control)

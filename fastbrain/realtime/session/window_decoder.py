@@ -73,5 +73,4 @@ class WindowDecoder(Protocol):
 
 def as_reason(error: Exception) -> str:
     """Describe a failure without any text that it might quote: only our own messages are shown."""
-    shown = f": {error}" if isinstance(error, FastbrainError) else ""
-    return f"{type(error).__name__}{shown}"
+    return str(error) if isinstance(error, FastbrainError) else type(error).__name__
