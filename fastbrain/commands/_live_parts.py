@@ -10,12 +10,11 @@ from ..errors import InputError
 if TYPE_CHECKING:
     from ..data import VoxelStore
     from ..realtime.session import Settings
-    from .live import Config
 
 _MOST_PHRASES = 10_000
 
 
-def read_preparation(config: Config) -> VoxelStore | None:
+def read_preparation(config: Any) -> VoxelStore | None:
     """Open the preparation of RUN."""
     if config.run is None:
         return None
@@ -26,7 +25,7 @@ def read_preparation(config: Config) -> VoxelStore | None:
     return preparation_for(config.run)
 
 
-def check_tr(config: Config, like: VoxelStore | None) -> None:
+def check_tr(config: Any, like: VoxelStore | None) -> None:
     """Raise unless --tr is the repetition time of RUN."""
     if config.tr is not None and like is not None and abs(config.tr - like.tr) > 1e-3:
         raise InputError(
@@ -42,7 +41,7 @@ def make_preprocessor(like: VoxelStore | None) -> Any:
     return VolumePipeline.monitor() if like is None else VolumePipeline.from_run(like)
 
 
-def make_decoder(config: Config, like: VoxelStore | None) -> Any:
+def make_decoder(config: Any, like: VoxelStore | None) -> Any:
     """Open the decoder of RUN."""
     if config.run is None:
         return None
@@ -72,7 +71,7 @@ def _lines(path: Path) -> tuple[str, ...]:
     return found
 
 
-def make_settings(config: Config, tr_s: float | None, *, numbered: bool) -> Settings:
+def make_settings(config: Any, tr_s: float | None, *, numbered: bool) -> Settings:
     """Collect the settings of the session."""
     from ..realtime.session import Settings
 
@@ -85,7 +84,7 @@ def make_settings(config: Config, tr_s: float | None, *, numbered: bool) -> Sett
     )
 
 
-def open_log(config: Config, source: str, tr_s: float | None) -> Any:
+def open_log(config: Any, source: str, tr_s: float | None) -> Any:
     """Open --log, new or continued."""
     if config.log is None:
         return None

@@ -135,6 +135,7 @@ def _check(config: Config) -> None:
 
 def _live(config: Config) -> int:
     from ..realtime.session import Session
+    from ..realtime.session.limits import PATIENCE_TRS
     from ..realtime.sources.spec import open_source
 
     like = read_preparation(config)
@@ -142,8 +143,9 @@ def _live(config: Config) -> int:
     check_tr(config, like)
     preprocessor, decoder = make_preprocessor(like), make_decoder(config, like)
     with ExitStack() as stack:
-        # a file that a later volume overtakes is damaged
-        source = open_source(config.source, tr_s=tr_s, patience_s=None)
+        # without a TR, a file that a later volume overtakes is damaged
+        patience = None if tr_s is None else PATIENCE_TRS * tr_s
+        source = open_source(config.source, tr_s=tr_s, patience_s=patience)
         stack.callback(source.close)
         log = open_log(config, source.name, tr_s or source.tr_s)
         sinks: list[Sink] = [] if log is None else [log]

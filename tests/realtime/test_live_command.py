@@ -90,6 +90,48 @@ def test_a_signal_ends_the_command_with_its_code(scan, tmp_path):
     assert json.loads(log.read_text().splitlines()[-1])["reason"] == "SIGTERM"
 
 
+def test_a_rehearsal_with_faults_is_a_go(head_run, tmp_path, capsys):
+    log = tmp_path / "log.jsonl"
+    options = ["--faults", "usual", "--volumes", "60", "--speed", "20", "--max-tokens", "4"]
+    code = main(["live", "--rehearse", str(head_run), *options, "--log", str(log)])
+    shown = capsys.readouterr().out
+    assert code == 0, shown
+    assert shown.splitlines()[-1] == "GO"
+    assert "deadline: 2000 ms" in shown
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    records = [row for row in rows if row["type"] == "record"]
+    assert sorted(row["index"] for row in records) == list(range(60))
+    assert {"dropped", "duplicate", "out_of_order", "bad_volume", "ok"} <= {
+        row["status"] for row in records
+    }
+    assert all("text" not in row for row in records)
+
+
+def test_a_deadline_that_cannot_be_kept_is_a_no_go(head_run, capsys):
+    options = ["--volumes", "30", "--speed", "20", "--deadline", "0.0001"]
+    assert main(["live", "--rehearse", str(head_run), *options]) == 1
+    shown = capsys.readouterr().out
+    assert "deadlines of 0.0001 s were missed" in shown
+    assert shown.splitlines()[-1] == "NO-GO"
+
+
+def test_a_replay_is_decoded_and_shown(head_run, capsys, tmp_path):
+    scan = head_run.parent / "3.nii"
+    phrases = tmp_path / "phrases.txt"
+    phrases.write_text("it is a ball\n\nit is the tree\n")
+    options = ["--source", f"replay:{scan}@20", "--show-text", "--phrases", str(phrases)]
+    assert main(["live", str(head_run), *options]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) >= 20
+    assert [int(number) for number, _ in lines] == list(range(40 - len(lines), 40))
+    assert all(text for _, text in lines)
+
+
+def test_another_repetition_time_is_refused(head_run, capsys):
+    assert main(["live", str(head_run), "--source", "nifti:.", "--tr", "1.0"]) == 1
+    assert "repetition time of the run, 2 s, got 1" in capsys.readouterr().err
+
+
 def test_the_help_names_the_exit_codes(capsys):
     assert main(["live", "--help"]) == 0
     shown = capsys.readouterr().out

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...data import VoxelStore
 from ...errors import InputError
+from ..session.limits import PATIENCE_TRS
 from ..session.session import Session
 from ..session.settings import Settings
 from ..session.window_decoder import WindowDecoder
@@ -98,8 +99,8 @@ def rehearse(
         folder = Path(name)
         brain = SyntheticBrain(like, seed)
         scanner = FolderScanner(folder, brain, plan, pace_s=tr_s / speed)
-        # a file that a later volume overtakes is damaged
-        source = open_source(f"nifti:{folder}", tr_s=tr_s, first=0, patience_s=None)
+        patience = PATIENCE_TRS * scanner.pace_s
+        source = open_source(f"nifti:{folder}", tr_s=tr_s, first=0, patience_s=patience)
         tally = Tally(plan.volumes)
         session = Session(
             ScannedSource(source, scanner),

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Without growth for so long, an incomplete file is damaged. That is known before the second later
+# volume comes, so its TR is labelled as unreadable and not as missing.
+PATIENCE_TRS = 1.2
+
 
 @dataclass(frozen=True)
 class Limits:
