@@ -35,6 +35,13 @@ class Windows:
         self.codes = torch.randn(windows, DIRECTIONS, generator=generator)
         self.maps = torch.randn(DIRECTIONS, tokens * WIDTH, generator=generator)
 
+    def state_dict(self) -> dict[str, int]:
+        """Return nothing: every pass is whole."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Start at the first window, as always."""
+
     def __len__(self) -> int:
         return -(-len(self.trial_ids) // BATCH)
 

@@ -157,7 +157,7 @@ def _run(name: str, rest: list[str], debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        said = _in_one_line(error).removeprefix(f"{name.split()[0]}: ")
+        said = _in_one_line(error).removeprefix(f"{name}: ").removeprefix(f"{name.split()[0]}: ")
         print(f"fastbrain {name}: {said}", file=sys.stderr)
         return 1
 

@@ -134,3 +134,14 @@ def test_the_pages_hold_what_the_rows_give(monkeypatch):
         in (root / "docs" / "numbers.md").read_text()
     )
     assert len(readme.splitlines()) < 120
+
+
+def test_the_readout_can_be_measured(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setattr("sys.argv", ["readout.py", "--windows", "60", "--tokens", "3"])
+    import readout
+
+    readout.main()
+    out = capsys.readouterr().out
+    assert "case=60 windows of 3 tokens" in out
+    assert "method=dual" in out

@@ -188,6 +188,12 @@ def test_a_configuration_is_printed_without_store_and_run(recipe, capsys):
     assert "Required options" in capsys.readouterr().err
 
 
+def test_the_name_of_a_command_is_said_once(capsys, tmp_path):
+    levels = ["--levels", "-1", "--dry-run"]
+    assert cli.main(["study", "noise", str(tmp_path), str(tmp_path / "new"), *levels]) == 1
+    assert capsys.readouterr().err.startswith("fastbrain study noise: levels must be")
+
+
 def test_help_names_what_goes_where(capsys):
     assert cli.main(["adapt", "--help"]) == 0
     assert "RUN STORE NEW-RUN" in capsys.readouterr().out

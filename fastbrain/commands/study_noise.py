@@ -37,13 +37,20 @@ class Config:
     """Whether to compute BERTScore and retrieval by meaning."""
     device: str = "cpu"
     """Device for decoding, e.g. cuda."""
+    dry_run: bool = False
+    """List the levels that would be scored, and stop."""
 
 
 def run(config: Config) -> None:
     """Score the run at every level, and write and print the table."""
-    from ..experiments.noise import noise_sweep
+    from ..experiments.noise import check_levels, noise_sweep
     from ..experiments.report import check_report, write_results
 
+    if config.dry_run:
+        for level in check_levels(config.levels, config.seeds):
+            print(f"noise of {level:g} standard deviations of the recording")
+        say(f"dry run: {len(config.seeds)} seeds each; nothing was scored")
+        return
     check_report()
     results = noise_sweep(
         config.run,

@@ -32,4 +32,9 @@ def run(config: Config) -> None:
         system="BrainLLM",
         title="BrainLLM by the length of the prompt",
         axis="words of the prompt",
+        notes=[
+            "Scores of text: where texts have prompts of their own, deranged brains write again "
+            "after the sample's prompt and p is from sign flips of runs; without prompts it is "
+            "from derangements. Compare variants by the differences, not by these p.",
+        ],
     )

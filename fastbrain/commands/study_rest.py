@@ -57,7 +57,8 @@ class Config(ImageOptions):
 def run(config: Config) -> None:
     """Find runs and people, extract the series, write the study."""
     from ..data import read_runs_table, runs_from_bids
-    from ..data.studies.rest_from_images import RestOptions, rest_from_images
+    from ..data.studies.rest_from_images import rest_from_images
+    from ..data.studies.rest_inputs import RestOptions
 
     check_environment(config.out, function="study rest")
     if config.source.is_dir():

@@ -28,7 +28,7 @@ def run(config: Config) -> None:
     run_experiment(
         config,
         "samples",
-        lambda base: share_variants(base.config, config.shares),
+        lambda base: share_variants(base.config, config.shares, base.store),
         system="BrainLLM",
         title="BrainLLM by the size of its training part",
         axis="training part used (%)",

@@ -13,6 +13,7 @@ from ..brainllm.config import DECODERS
 from ..brainllm.training.pipeline import BrainLLMRunConfig
 from ..data import VoxelStore
 from ..data.readers.masks import read_labels
+from ..data.splits.share import share_of_training
 from ..errors import ConfigError, some
 from .grid import Variant
 
@@ -67,7 +68,9 @@ def capacity_variants(
 
 
 @checked
-def share_variants(config: BrainLLMRunConfig, shares: Sequence[float]) -> list[Variant]:
+def share_variants(
+    config: BrainLLMRunConfig, shares: Sequence[float], store: VoxelStore
+) -> list[Variant]:
     """List the variants of a configuration on shares of its training part.
 
     Parameters
@@ -75,12 +78,15 @@ def share_variants(config: BrainLLMRunConfig, shares: Sequence[float]) -> list[V
     config : BrainLLMRunConfig
         The reference, first in the list; its own share is the largest.
     shares : sequence of float
-        Shares of the store's training part, above 0.
+        Shares of the store's training part, above 0. Whole stories or runs are taken, so the share
+        that is used, in titles and on the axis, can be larger; it is that of the run's own seed.
+    store : VoxelStore
 
     Raises
     ------
     ConfigError
-        A share is out of range, occurs twice, or none is below that of the reference.
+        A share is out of range, none is below that of the reference, or two use as many stories or
+        runs.
     """
     whole = config.training_share
     others = [share for share in shares if share != whole]
@@ -90,17 +96,27 @@ def share_variants(config: BrainLLMRunConfig, shares: Sequence[float]) -> list[V
             f"study samples: shares must be different numbers between 0 and the run's {whole:g}, "
             f"got {list(shares)}."
         )
+    trials = len(store.split.train)
+
+    def used(share: float) -> int:
+        split = share_of_training(store.split, store.trials, share, seed=config.seed)
+        return len(split.train)
+
+    sizes = {share: used(share) for share in (whole, *sorted(others, reverse=True))}
+    if len(set(sizes.values())) < len(sizes):
+        told = ", ".join(f"{share:g} ({n} of {trials} trials)" for share, n in sizes.items())
+        raise ConfigError(
+            "study samples: shares must take different numbers of whole stories or runs, got "
+            f"{told}. Leave some out (--shares)."
+        )
     return [
-        Variant("reference", f"{whole:.0%} of the training part", config, 100 * whole),
-        *(
-            Variant(
-                f"share-{share:g}",
-                f"{share:.0%} of the training part",
-                replace(config, training_share=share),
-                100 * share,
-            )
-            for share in sorted(others, reverse=True)
-        ),
+        Variant(
+            "reference" if share == whole else f"share-{share:g}",
+            f"{n} of {trials} training trials",
+            config if share == whole else replace(config, training_share=share),
+            100 * n / trials,
+        )
+        for share, n in sizes.items()
     ]
 
 

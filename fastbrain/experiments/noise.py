@@ -91,11 +91,7 @@ def noise_sweep(
         The run is of the fMRI language model, or see :func:`fastbrain.evaluation.open_run`.
     """
     check_count(count, function="study noise")
-    wanted = [level for level in levels if level != 0]
-    if not wanted or len(set(wanted)) < len(wanted) or not all(level > 0 for level in wanted):
-        raise ConfigError(
-            f"study noise: levels must be different numbers above 0, got {list(levels)}."
-        )
+    wanted = check_levels(levels, seeds)
     judge, data, ids = _scorer(run, store, count, bert, device)
 
     def train(variant: Variant, seed: int, folder: Path, resume: bool) -> None:
@@ -110,8 +106,7 @@ def noise_sweep(
         write_json(folder / "metrics.json", result.to_json())
 
     variants = [
-        Variant(f"noise-{level:g}", _title(level), NoiseLevel(level), level)
-        for level in (0.0, *sorted(wanted))
+        Variant(f"noise-{level:g}", _title(level), NoiseLevel(level), level) for level in wanted
     ]
     about = {"store_fingerprint": data.fingerprint(), "derangements": count, "bert": bert}
     return run_variants(
@@ -123,6 +118,24 @@ def noise_sweep(
         axis="noise (standard deviations of the recording)",
         about=about,
     )
+
+
+def check_levels(levels: Sequence[float], seeds: Sequence[int]) -> tuple[float, ...]:
+    """Return 0 and the levels, sorted.
+
+    Raises
+    ------
+    ConfigError
+        There is no level above 0, or one twice, or a seed is negative.
+    """
+    wanted = [level for level in levels if level != 0]
+    if not wanted or len(set(wanted)) < len(wanted) or not all(level > 0 for level in wanted):
+        raise ConfigError(
+            f"study noise: levels must be different numbers above 0, got {list(levels)}."
+        )
+    if any(seed < 0 for seed in seeds):
+        raise ConfigError(f"study noise: seeds must be 0 or more, got {list(seeds)}.")
+    return (0.0, *sorted(wanted))
 
 
 def _title(level: float) -> str:

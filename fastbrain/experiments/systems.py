@@ -97,7 +97,7 @@ def open_base(run: str | Path, *, store: str | Path | None = None, function: str
         or its store or language model is missing or was changed.
     """
     run = Path(run)
-    instead = "fastbrain leave-out vq-lm scores all people of its study."
+    instead = "Score all people of its study with `fastbrain leave-out vq-lm STUDY NEW`."
     kind = require_kind(run, "llm4brain", "brainllm", function=function, instead=instead)
     brainllm = kind == "brainllm"
     manifest = read_manifest(run, function=function)

@@ -23,6 +23,7 @@ from ..errors import InputError, some
 from ..evaluation.analyses.stories import shifted_partners, story_scores
 from ..evaluation.controls.noise import Noise, noise_store
 from ..evaluation.metrics.registry import TEXT_METRICS
+from ..evaluation.other_store import OtherStore, scored_part
 from ..evaluation.run_store import open_store
 from ..evaluation.scores import Score, with_adjusted
 from .decoded_story import DecodedStory, StorySegment
@@ -89,6 +90,10 @@ def decode_story(
         raise InputError(f"decode_story: {run} must be a run of BrainLLM, got another system's.")
     own, given = _stores(run, read_manifest(run, function="decode"), store)
     trials = _windows_of(given, story)
+    if given is not own and all(t.text.strip() for t in given.trials):
+        # raises if a window to score was used in training
+        manifest = read_manifest(run, function="decode")
+        scored_part(run, manifest, own, OtherStore(given, "other"), function="decode")
     saved = load_brainllm(Path(run) / "model", device=device)
     held = window_faults(given, [t.trial_id for t in trials], preparation_of(run, own))
     train = own.split.train

@@ -133,7 +133,7 @@ def pairwise_scorer(
     def score(view: VoxelStore) -> Score:
         loader = WindowLoader(view, trial_ids, batch_size=batch_size, shuffle=False)
         nll = decoder.score(decoder.read(loader), truth, pairs.index)
-        return pairwise_score(*pairs.gather(nll), blocks=blocks, seed=seed)
+        return pairwise_score(*pairs.gather(nll), blocks=blocks, seed=seed, partners=partners)
 
     return score
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -185,6 +186,18 @@ def _mended(
         f"derangements: blocks must leave every sample a partner, got labels that cross so that "
         f"{bad.size} of {n} samples have none. Give fewer kinds of labels."
     )
+
+
+def distinct_rows(rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return the index of the first of each group of equal rows of an array (R, N).
+
+    Few samples have few derangements, and a draw repeats them. A derangement that is drawn twice
+    is no second observation: counted twice, it would make p smaller than 1 / (distinct + 1).
+    """
+    first: dict[bytes, int] = {}
+    for i, row in enumerate(np.ascontiguousarray(rows)):
+        first.setdefault(row.tobytes(), i)
+    return np.array(list(first.values()), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,8 +61,11 @@ def words_of(
 
 
 def _line(guess: Vector, truth: Vector) -> tuple[float, float]:
-    """Slope and intercept of a least-squares line; the slope is 0 for constant predictions."""
+    """Slope and intercept of a least-squares line with a slope of 0 or more.
+
+    A falling line would reverse the order of people; the best one that does not fall is flat.
+    """
     spread = guess - guess.mean()
     power = float(spread @ spread)
-    slope = float(spread @ truth) / power if power > 0 else 0.0
+    slope = max(0.0, float(spread @ truth) / power) if power > 0 else 0.0
     return slope, float(truth.mean() - slope * guess.mean())

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..evaluation.report.compare_runs import Comparison, different, paired_differences
 
 # computed from the series alone, so a property of the study
-_BASELINES = ("mean", "connectivity ridge", "image")
+_BASELINES = ("mean", "connectivity ridge", "connectivity SVR", "image")
 _METRICS = {
     "kind": text,
     "target": text,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from .._arguments import checked
+from .._progress import say
 from .._rules import count, list_of, number, positive, record_of, text
 from .._run_kind import require_kind
 from .._runfiles import read_record
@@ -163,6 +164,11 @@ def predict_people(run: str | Path, study: RestingStudy | ConnectomeStudy) -> Pe
             odds = _odds(llm, rows, answers["labels"], tokenizer)
             best = max(odds, key=odds.__getitem__)
             found.append(PredictedPerson(person, part, best, None, odds))
+    if digits is not None and not answers["slope"]:
+        say(
+            "note: the calibration is flat, as the predictions of the validation people did not "
+            "rise with their values: all values are equal; see the uncalibrated ones"
+        )
     facts = {"run": str(run), "study": str(study.path or ""), "target": target}
     return PeoplePrediction(tuple(found), facts | {"kind": answers["kind"]})
 

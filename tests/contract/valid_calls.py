@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import make_dicom
 import numpy as np
 import torch
 from torch import nn
@@ -423,9 +424,19 @@ def of_integrations(w: World) -> dict[str, Callable[[], Arguments]]:
     return {"accelerate_peft": lambda: {"model": adapted()}}
 
 
+def of_realtime(w: World) -> dict[str, Callable[[], Arguments]]:
+    path = w.folder / "volume.dcm"
+    path.write_bytes(make_dicom.mosaic(make_dicom.voxels()))
+    return {
+        "open_source": lambda: {"spec": "push"},
+        "read_dicom": lambda: {"path": path},
+    }
+
+
 def calls(w: World) -> dict[str, Callable[[], Arguments]]:
     """By name: arguments of a valid call, made anew each time."""
     parts = (of_ops, of_data, of_models, of_training, of_decoding, of_evaluation, of_integrations)
+    parts += (of_realtime,)
     return {name: make for part in parts for name, make in part(w).items()}
 
 

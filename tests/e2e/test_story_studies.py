@@ -82,7 +82,8 @@ def test_words_are_decoded_if_and_only_if_there_is_a_signal(
         assert pairwise["value"] > 0.7
         assert pairwise["p"] < 0.02
         assert shifted["value"] > shifted["chance"] + 0.05
-        assert shifted["p"] < 0.05
+        # no shift is as good; narratives' story has 13 distinct ones, so p cannot be smaller
+        assert shifted["p"] <= 1 / 14
         assert noise["value"] > noise["chance"]
     else:
         assert pairwise["p"] > 0.05

@@ -16,13 +16,16 @@ from fastbrain.stats import adjusted_p
 
 
 def test_perfect_decoder():
-    result = evaluate_text(*perfect(), bert=False)
+    decoded, conditions = perfect()
+    result = evaluate_text(decoded, conditions, bert=False)
+    # a draw of 100 derangements of few samples repeats some, which count once
+    different = len({tuple(row) for row in conditions.partners.tolist()})
     assert result.score("pairwise").value > 0.9
     assert result.score("bleu1").value == pytest.approx(1.0)
     assert result.score("rougeL_f").value == 1.0
     assert result.score("bleu1").chance < 0.9
     for name in ("pairwise", "bleu1", "bleu2", "rougeL_f", "wer"):
-        assert result.score(name).p == pytest.approx(1 / 101)
+        assert result.score(name).p == pytest.approx(1 / (1 + different))
     json.dumps(result.to_json(), allow_nan=False)
 
 

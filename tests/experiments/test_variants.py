@@ -90,22 +90,31 @@ def test_decoders_are_compared_with_that_of_the_run():
         capacity_variants(config, ["mlp"])
 
 
-def test_shares_are_points_of_a_curve():
-    found = share_variants(BrainLLMRunConfig(), [0.25, 0.5])
-    assert [(v.name, v.config.training_share, v.value) for v in found] == [
-        ("reference", 1.0, 100.0), ("share-0.5", 0.5, 50.0), ("share-0.25", 0.25, 25.0)
-    ]  # fmt: skip
-    for bad in ([], [1.0], [1.5], [0.0], [0.5, 0.5]):
-        with pytest.raises(ConfigError, match="study samples: shares"):
-            share_variants(BrainLLMRunConfig(), bad)
-
-
 def trials(runs: int, each: int, story: str = "") -> list[Trial]:
     return [
         Trial(f"r{r}_t{k}", f"r{r}", "01", "", f"{r}", 0.0, 1.0, 9 * k, 2, "", "x",
               story=story and f"{story}{r // 2}")
         for r in range(runs) for k in range(each)
     ]  # fmt: skip
+
+
+def test_shares_are_points_of_a_curve(store):
+    cohort = trials(10, 3)
+    ids = tuple(t.trial_id for t in cohort)
+    parts = Split(ids[:24], ids[24:27], ids[27:], 2, ())
+    eight_runs = replace(store, trials=cohort, split=parts)
+    found = share_variants(BrainLLMRunConfig(), [0.25, 0.4], eight_runs)
+    # whole runs are taken: 0.4 of 24 trials are in four of the eight runs
+    assert [(v.name, v.config.training_share, v.title, v.value) for v in found] == [
+        ("reference", 1.0, "24 of 24 training trials", 100.0),
+        ("share-0.4", 0.4, "12 of 24 training trials", 50.0),
+        ("share-0.25", 0.25, "6 of 24 training trials", 25.0),
+    ]
+    for bad in ([], [1.0], [1.5], [0.0], [0.5, 0.5]):
+        with pytest.raises(ConfigError, match="study samples: shares must be different numbers"):
+            share_variants(BrainLLMRunConfig(), bad, eight_runs)
+    with pytest.raises(ConfigError, match=r"0\.5 \(12 of 24 trials\), 0\.4 \(12 of 24 trials\)"):
+        share_variants(BrainLLMRunConfig(), [0.5, 0.4], eight_runs)
 
 
 @pytest.mark.parametrize("story", ["", "s"])

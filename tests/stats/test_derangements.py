@@ -10,6 +10,7 @@ import pytest
 from fastbrain.errors import InputError
 from fastbrain.evaluation import pairwise, pairwise_gathered
 from fastbrain.stats import derangements, needed_pairs
+from fastbrain.stats.derangements import distinct_rows
 
 
 @pytest.mark.parametrize(
@@ -167,3 +168,23 @@ def test_bookkeeping_grows_with_the_samples_alone():
     assert peak(4000) < 15 * peak(400)
     # 21 numbers a sample, in a dozen arrays of 8 bytes; a matrix would be 128 MB
     assert peak(4000) < 4000 * 21 * 8 * 20
+
+
+def test_distinct_rows_are_the_first_of_equal_ones():
+    rows = np.array([[1, 0, 2], [2, 0, 1], [1, 0, 2], [2, 0, 1], [0, 2, 1]])
+    assert distinct_rows(rows).tolist() == [0, 1, 4]
+    assert distinct_rows(rows[:, :0]).tolist() == [0]
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_equal_derangements_count_once_in_p(repeats):
+    partners = np.array([[1, 2, 0], [2, 0, 1]])
+    nll = 1.0 - np.eye(3)
+    repeated = np.repeat(partners, repeats, axis=0)
+    assert pairwise(nll, repeated).p == 1 / 3
+    deranged = np.ones(repeated.shape)
+    assert pairwise_gathered(np.zeros(3), deranged).p == 1 / (1 + 2 * repeats)
+    assert pairwise_gathered(np.zeros(3), deranged, repeated).p == 1 / 3
+    # derangements that differ stay apart, whatever their likelihoods
+    with pytest.raises(InputError, match="partners must be"):
+        pairwise_gathered(np.zeros(3), deranged, partners[:1])

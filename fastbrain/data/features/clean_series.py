@@ -56,7 +56,7 @@ def clean_series(
     Raises
     ------
     InputError
-        Values are not finite, the band is empty, or too few volumes are left to the signal.
+        Values are not finite, the band is empty or beyond the sampling, or too few volumes are left to the signal.
     VolumeError
         A region has no mean to give percent of, or no signal is left in it.
     """
@@ -68,6 +68,11 @@ def clean_series(
         raise InputError(
             f"clean_series: low_pass_s must be above 0 and below high_pass_s ({high_pass_s}), got "
             f"{low_pass_s}."
+        )
+    if low_pass_s is not None and low_pass_s <= 2 * tr:
+        raise InputError(
+            f"clean_series: low_pass_s must be above two TR ({2 * tr:g} s), below which no period "
+            f"can be told from another, got {low_pass_s:g}. Leave it out for no low-pass."
         )
     parts = [drift_basis(length, tr, high_pass_s).astype(np.float64)]
     if low_pass_s is not None:

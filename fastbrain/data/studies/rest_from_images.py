@@ -9,9 +9,9 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,44 +20,22 @@ from ..._arguments import checked
 from ..._arrays import read_npy
 from ..._io import new_output, read_json, sha256, write_atomic, write_json
 from ..._progress import say, track
-from ...errors import CheckpointError, CohortError, OutputExistsError, some
-from ..features.clean_series import Units, clean_series, read_confounds
+from ...errors import CheckpointError, CohortError, OutputExistsError
+from ..features.clean_series import clean_series, read_confounds
 from ..features.parcels import Parcellation, parcel_series, read_parcellation
 from ..features.series import resample_series
 from ..readers.runs_table import RunRecord
-from ..readers.tables import given, number_of, read_tsv
 from ..readers.volumes import load_volumes
+from ..store.inputs import identities
+from .rest_inputs import (
+    SAME_TR,
+    RestOptions,
+    chosen_runs,
+    common_tr,
+    people_of_table,
+    region_names,
+)
 from .resting_study import RestingStudy, write_resting
-
-_ID = "participant_id"
-_SAME_TR = 1e-3  # seconds
-
-
-@checked(error=CohortError)
-@dataclass(frozen=True)
-class RestOptions:
-    """Options of :func:`rest_from_images`.
-
-    Parameters
-    ----------
-    tr : float or None
-        Repetition time to resample all runs to, seconds; None: all runs must have the same.
-    high_pass_s, low_pass_s : float or None
-        Periods that are removed, seconds; see :func:`clean_series`.
-    confounds : tuple of str
-        Columns of the confounds tables that are regressed out.
-    units : {"psc", "zscore"}
-        Units of a run.
-    several : {"join", "first"}
-        Several runs of a person: joined in their order, or the first one only.
-    """
-
-    tr: float | None = None
-    high_pass_s: float | None = 128.0
-    low_pass_s: float | None = None
-    confounds: tuple[str, ...] = ()
-    units: Units = "psc"
-    several: Literal["join", "first"] = "join"
 
 
 @checked
@@ -109,10 +87,10 @@ def rest_from_images(
     out = Path(out)
     if out.exists():
         raise OutputExistsError(f"rest_from_images: {out} must not exist. Choose another name.")
-    table = _people(Path(participants), runs)
-    chosen = _chosen(runs, options)
-    tr = _common_tr(chosen, options)
-    names = None if labels is None else _names(Path(labels))
+    table = people_of_table(Path(participants), runs)
+    chosen = chosen_runs(runs, options)
+    tr = common_tr(chosen, options)
+    names = None if labels is None else region_names(Path(labels))
     partial = new_output(out.with_name(out.name + ".partial"), resume=resume)
     settings = {
         "options": {**asdict(options), "confounds": list(options.confounds)},
@@ -123,8 +101,15 @@ def rest_from_images(
     _claim(partial, settings)
     parcellations: dict[Any, Parcellation] = {}
     for run in track(chosen, "runs"):
-        if not (partial / f"{run.run_id}.json").exists():
-            _extract(run, atlas, names, parcellations, tr, options, partial)
+        inputs = _inputs(run, options)
+        done = partial / f"{run.run_id}.json"
+        if done.exists() and read_json(done)["inputs"] == inputs:
+            continue
+        if done.exists():
+            say(f"note: the files of {run.run_id} have changed: its series is made again")
+        facts = _extract(run, atlas, names, parcellations, tr, options, partial)
+        # last, because it marks the run as finished
+        write_json(done, {**facts, "inputs": inputs})
     regions = read_json(partial / f"{chosen[0].run_id}.json")["regions"]
     series: dict[str, npt.NDArray[np.floating]] = {}
     record: dict[str, Any] = {}
@@ -136,6 +121,15 @@ def rest_from_images(
     write_json(out / "runs.json", {**settings, "frames": record})
     shutil.rmtree(partial)
     return out
+
+
+def _inputs(run: RunRecord, options: RestOptions) -> dict[str, Any]:
+    """Identity of the files that the series of a run depend on."""
+    files: dict[str, Any] = dict(identities(run.bold))
+    if options.confounds:
+        assert run.confounds is not None  # chosen_runs
+        files["confounds"] = sha256(run.confounds)
+    return files
 
 
 class _Joined:
@@ -157,8 +151,8 @@ def _extract(
     tr: float,
     options: RestOptions,
     partial: Path,
-) -> None:
-    """Write series and facts of one run; the facts last, because they mark it as finished."""
+) -> dict[str, Any]:
+    """Write the series of one run, and return its facts."""
     volumes = load_volumes(run.bold, tr=run.tr)
     if run.n_volumes is not None and run.n_volumes != volumes.shape[0]:
         raise CohortError(
@@ -171,7 +165,7 @@ def _extract(
     parcellation = parcellations[grid]
     confounds = None
     if options.confounds:
-        assert run.confounds is not None  # _chosen
+        assert run.confounds is not None  # chosen_runs
         confounds = read_confounds(run.confounds, options.confounds, volumes=volumes.shape[0])
     values = clean_series(
         parcel_series(volumes, parcellation),
@@ -181,92 +175,12 @@ def _extract(
         confounds=confounds,
         units=options.units,
     )
-    if abs(volumes.tr - tr) > _SAME_TR:
+    if abs(volumes.tr - tr) > SAME_TR:
         values = resample_series(values, tr=volumes.tr, new_tr=tr)
     buffer = io.BytesIO()
     np.save(buffer, values.astype(np.float32))
     write_atomic(partial / f"{run.run_id}.npy", buffer.getvalue())
-    facts = {"frames": values.shape[1], "regions": list(parcellation.names)}
-    write_json(partial / f"{run.run_id}.json", facts)
-
-
-def _people(path: Path, runs: Sequence[RunRecord]) -> dict[str, dict[str, str]]:
-    """Rows of the people with images; the others are named."""
-    columns, rows = read_tsv(path)
-    if _ID not in columns or len(columns) < 2:
-        raise CohortError(
-            f"rest_from_images: {path} must have the column {_ID} and one of a variable, got "
-            f"{', '.join(columns)}."
-        )
-    table: dict[str, dict[str, str]] = {}
-    for row in rows:
-        name = "sub-" + given(row, _ID, label=True).removeprefix("sub-")
-        if name in table:
-            raise CohortError(
-                f"rest_from_images: {row.where} must name a person of its own, got {name} again. "
-                "Remove the wrong row."
-            )
-        table[name] = {column: row[column] for column in columns if column != _ID}
-    pictured = {f"sub-{run.subject}" for run in runs}
-    unknown, absent = sorted(pictured - set(table)), [p for p in table if p not in pictured]
-    if unknown or not pictured:
-        raise CohortError(
-            f"rest_from_images: {path} must have a row for every person with images, got none for "
-            f"{some(unknown)}. Complete the table, or leave these runs out."
-        )
-    if absent:
-        say(f"note: {len(absent)} people of {path} have no image, left out: {', '.join(absent)}")
-    return {person: row for person, row in table.items() if person in pictured}
-
-
-def _chosen(runs: Sequence[RunRecord], options: RestOptions) -> list[RunRecord]:
-    """Runs that are used: all, or the first of each person."""
-    chosen = list(runs)
-    if options.several == "first":
-        firsts: dict[str, RunRecord] = {}
-        for run in runs:
-            firsts.setdefault(run.subject, run)
-        chosen = list(firsts.values())
-    without = [run.run_id for run in chosen if run.confounds is None]
-    if options.confounds and without:
-        raise CohortError(
-            f"rest_from_images: every run must have a confounds table, got none for "
-            f"{some(without)}. Fetch them, or regress no confounds out."
-        )
-    return chosen
-
-
-def _common_tr(runs: Sequence[RunRecord], options: RestOptions) -> float:
-    """Check the headers of all images, before the first is read, and return the TR of the study."""
-    times = {run.run_id: load_volumes(run.bold, tr=run.tr).tr for run in runs}
-    if options.tr is not None:
-        return options.tr
-    low, high = min(times, key=lambda r: times[r]), max(times, key=lambda r: times[r])
-    if times[high] - times[low] > _SAME_TR:
-        raise CohortError(
-            f"rest_from_images: runs must have one TR, got {times[low]:g} s in {low} and "
-            f"{times[high]:g} s in {high}. Give the TR to resample to (--tr)."
-        )
-    return times[low]
-
-
-def _names(path: Path) -> dict[int, str]:
-    columns, rows = read_tsv(path)
-    found: dict[int, str] = {}
-    for row in rows if {"index", "name"} <= set(columns) else ():
-        index = number_of(row["index"], where=f"{row.where} index")
-        if index is None or index != int(index) or int(index) in found or not given(row, "name"):
-            raise CohortError(
-                f"rest_from_images: {row.where} must have a label of its own and a name, got "
-                f"{row['index']!r} and {row['name']!r}."
-            )
-        found[int(index)] = given(row, "name")
-    if not found:
-        raise CohortError(
-            f"rest_from_images: {path} must have the columns index and name and a region, got "
-            f"{', '.join(columns)}."
-        )
-    return found
+    return {"frames": values.shape[1], "regions": list(parcellation.names)}
 
 
 def _claim(partial: Path, settings: dict[str, Any]) -> None:

@@ -102,8 +102,13 @@ def scores_by_group(conditions: Conditions, grouping: Grouping, *, seed: int = 0
         rows = np.flatnonzero([own == label for own in grouping.labels])
         group = f"{grouping.name} {label}"
         if true is not None and deranged is not None:
-            own = [blocks[i] for i in rows]
-            score = pairwise_score(true[rows], deranged[:, rows], blocks=own, seed=seed)
+            score = pairwise_score(
+                true[rows],
+                deranged[:, rows],
+                blocks=[blocks[i] for i in rows],
+                seed=seed,
+                partners=conditions.partners[:, rows],
+            )
             found.append(replace(score, group=group))
         if said is not None:
             scored = texts_against_deranged(said, conditions, rows=rows, metrics=metrics, seed=seed)

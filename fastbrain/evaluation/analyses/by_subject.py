@@ -102,7 +102,11 @@ def _of_pairs(
     found = []
     for person, rows in people.items():
         own = pairwise_score(
-            true[rows], deranged[:, rows], blocks=[conditions.blocks[i] for i in rows], seed=seed
+            true[rows],
+            deranged[:, rows],
+            blocks=[conditions.blocks[i] for i in rows],
+            seed=seed,
+            partners=conditions.partners[:, rows],
         )
         found.append(replace(own, group=f"{_SUBJECT}{person}"))
     return [*found, *mean_over_people(found, seed=seed)]

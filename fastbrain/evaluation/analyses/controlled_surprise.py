@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._arguments import checked
+from ...stats.derangements import distinct_rows
 from ...stats.inference import permutation_p
 from ..controls.conditions import DERANGED, TRUE, Conditions
 from ..scores import Score
@@ -68,7 +69,7 @@ def surprise_effect(conditions: Conditions, train_texts: Sequence[str]) -> Score
     surprise = rest(level)
     if not surprise.any():
         return None
-    likelihoods = np.vstack([true[None], deranged])
+    likelihoods = np.vstack([true[None], deranged[distinct_rows(conditions.partners)]])
     found = rest(likelihoods.mean(axis=0) - likelihoods) @ surprise
     return Score(
         metric="surprise_effect",

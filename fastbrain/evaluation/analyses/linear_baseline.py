@@ -119,7 +119,7 @@ class LinearBaseline:
         own = np.diag(self.similarity)
         other = self.similarity[partners, np.arange(len(own))]
         # likelihoods are compared as negative logarithms: less is better
-        pairwise = pairwise_score(-own, -other, blocks=blocks, seed=seed)
+        pairwise = pairwise_score(-own, -other, blocks=blocks, seed=seed, partners=partners)
         each["linear_pairwise"] = ((own > other) + 0.5 * (own == other)).mean(axis=0)
         signature = f"{self.signature}; true vs {DERANGED}, ties 0.5, {len(other)} derangements"
         pairwise = replace(

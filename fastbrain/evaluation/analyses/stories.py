@@ -31,8 +31,8 @@ def shifted_partners(
     guard : int
         Smallest shift in either direction, in windows; longer than the response to one window.
     count : int
-        Number of draws. A single stretch has few distinct shifts; p cannot be below 1 divided by
-        their number, for any `count`.
+        Number of draws. A single stretch has few distinct shifts; equal ones count once in a p,
+        which is then at least 1 / (distinct + 1), for any `count`.
     seed : int
 
     Returns

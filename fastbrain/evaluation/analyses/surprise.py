@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ...errors import InputError
+from ...stats.derangements import check_partners
 from ..controls.conditions import DERANGED, TRUE, Conditions, pairwise_score
 from ..scores import Score
 
@@ -45,6 +46,7 @@ def surprise_bins(
     control: str = DERANGED,
     bins: int = 5,
     seed: int = 0,
+    partners: npt.NDArray[np.int64] | None = None,
 ) -> tuple[SurpriseBin, ...]:
     """Compute pairwise accuracy in bins of equal size, from expected to surprising texts.
 
@@ -62,6 +64,8 @@ def surprise_bins(
         Name of the control in `other`.
     bins : int
     seed : int
+    partners : ndarray, (R, N) int64, optional
+        The derangements; equal ones then count once in p.
 
     Returns
     -------
@@ -83,6 +87,8 @@ def surprise_bins(
         )
     if not 1 <= bins <= n:
         raise InputError(f"surprise_bins: bins must be in [1, {n}], got {bins}.")
+    if partners is not None:
+        check_partners("surprise_bins", partners, n)
     parts = np.array_split(np.argsort(level, kind="stable"), bins)
     return tuple(
         SurpriseBin(
@@ -94,6 +100,7 @@ def surprise_bins(
                 blocks=[blocks[i] for i in part],
                 control=control,
                 seed=seed,
+                partners=None if partners is None else partners[:, part],
             ),
         )
         for part in parts
@@ -124,5 +131,12 @@ def by_surprise(
         raise InputError(f"by_surprise: conditions must hold likelihoods of {missing}, got none.")
     level, own, other = (values for values in nll.values() if values is not None)
     return surprise_bins(
-        level, own, other, blocks=conditions.blocks, control=control, bins=bins, seed=seed
+        level,
+        own,
+        other,
+        blocks=conditions.blocks,
+        control=control,
+        bins=bins,
+        seed=seed,
+        partners=conditions.partners if control == DERANGED else None,
     )

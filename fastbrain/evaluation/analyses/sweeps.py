@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ...errors import InputError
+from ...stats.derangements import check_partners
 from ...stats.inference import adjusted_p
 from ..controls.conditions import pairwise_score
 from ..scores import Score
@@ -122,6 +123,7 @@ def prompt_sweep(
     *,
     blocks: Sequence[object],
     seed: int = 0,
+    partners: npt.NDArray[np.int64] | None = None,
 ) -> Sweep:
     """Compute pairwise accuracy of the text after its first k tokens, for several k.
 
@@ -141,6 +143,8 @@ def prompt_sweep(
     blocks : sequence, (N,)
         Block of each sample, the unit of intervals.
     seed : int
+    partners : ndarray, (R, N) int64, optional
+        The derangements; equal ones then count once in p.
 
     Returns
     -------
@@ -158,6 +162,8 @@ def prompt_sweep(
             "prompt_sweep: true and mask must be (N, T), deranged (R, N, T) and blocks (N,), got "
             f"{own.shape}, {mask.shape}, {other.shape} and {len(blocks)}."
         )
+    if partners is not None:
+        check_partners("prompt_sweep", partners, len(own))
     longest = int(mask.sum(axis=1).max())
     if any(not 0 <= k < longest for k in lengths):
         raise InputError(f"prompt_sweep: lengths must be in [0, {longest}), got {tuple(lengths)}.")
@@ -171,6 +177,7 @@ def prompt_sweep(
             (other[:, rows] * weight).sum(axis=-1),
             blocks=[blocks[int(i)] for i in rows],
             seed=seed,
+            partners=None if partners is None else partners[:, rows],
         )
 
     return sweep(evaluate, tuple(lengths), name="prompt length", unit="tokens")

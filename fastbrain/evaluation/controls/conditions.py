@@ -127,7 +127,14 @@ class Conditions:
             raise InputError(
                 f"Conditions.pairwise: control must have likelihoods of its own, got {control!r}."
             )
-        return pairwise_score(own, other, control=control, blocks=self.blocks, seed=seed)
+        return pairwise_score(
+            own,
+            other,
+            control=control,
+            blocks=self.blocks,
+            seed=seed,
+            partners=self.partners if other.ndim == 2 else None,
+        )
 
     def scores(self, *, seed: int = 0) -> list[Score]:
         """:meth:`pairwise` against every control that has likelihoods."""
@@ -150,6 +157,7 @@ def pairwise_score(
     blocks: Sequence[object],
     control: str = DERANGED,
     seed: int = 0,
+    partners: npt.NDArray[np.int64] | None = None,
 ) -> Score:
     """Pairwise accuracy of the true brain against a control, with chance level and p.
 
@@ -163,6 +171,8 @@ def pairwise_score(
         Block of each sample, the unit of the interval and of the sign flips.
     control : str
     seed : int
+    partners : ndarray, (R, N) int64, optional
+        The derangements; equal ones then count once in p.
 
     Returns
     -------
@@ -174,7 +184,7 @@ def pairwise_score(
         raise InputError(
             f"pairwise_score: true and blocks must be (N,), got {true.shape} and {len(blocks)}."
         )
-    result = pairwise_gathered(true, np.atleast_2d(other))
+    result = pairwise_gathered(true, np.atleast_2d(other), partners)
     p, how = result.p, f"{len(other)} derangements"
     if other.ndim == 1:
         p, how = block_flip_p(other - true, blocks, seed=seed), "sign flips of blocks"

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ...errors import InputError
-from ...stats.derangements import check_partners
+from ...stats.derangements import check_partners, distinct_rows
 from ...stats.inference import permutation_p
 
 
@@ -25,7 +25,7 @@ class Pairwise:
     per_sample : ndarray, (N,) float64
     p : float
         Exact one-sided permutation p of the mean matched likelihood among the derangements
-        (direction fixed before seeing the data: true > deranged).
+        (direction fixed before seeing the data: true > deranged); equal derangements count once.
     """
 
     accuracy: float
@@ -58,11 +58,15 @@ def pairwise(nll: npt.ArrayLike, partners: npt.NDArray[np.int64]) -> Pairwise:
         raise InputError(f"pairwise: nll must be (N, N), got {matrix.shape}.")
     check_partners("pairwise", partners, n)
     _check_finite("nll", matrix)
-    return pairwise_gathered(np.diag(matrix), matrix[partners, np.arange(n)])
+    return pairwise_gathered(np.diag(matrix), matrix[partners, np.arange(n)], partners)
 
 
 @checked
-def pairwise_gathered(true: npt.ArrayLike, deranged: npt.ArrayLike) -> Pairwise:
+def pairwise_gathered(
+    true: npt.ArrayLike,
+    deranged: npt.ArrayLike,
+    partners: npt.NDArray[np.int64] | None = None,
+) -> Pairwise:
     """Compute :func:`pairwise` from the needed likelihoods only, without the N × N matrix.
 
     Parameters
@@ -71,6 +75,8 @@ def pairwise_gathered(true: npt.ArrayLike, deranged: npt.ArrayLike) -> Pairwise:
         Mean negative log likelihood of each text given its own brain, nats per token.
     deranged : array_like, (R, N)
         The same given the partner's brain; :meth:`Pairs.gather` returns both.
+    partners : ndarray, (R, N) int64, optional
+        The derangements; without them, all R count in p as if they were different.
 
     Raises
     ------
@@ -86,9 +92,14 @@ def pairwise_gathered(true: npt.ArrayLike, deranged: npt.ArrayLike) -> Pairwise:
     _check_finite("true", own)
     _check_finite("deranged", other)
     wins = (own < other) + 0.5 * (own == other)
-    return Pairwise(
-        float(wins.mean()), wins.mean(axis=0), permutation_p(-own.mean(), -other.mean(axis=1))
-    )
+    null = other.mean(axis=1)
+    if partners is not None:
+        if partners.shape != other.shape:
+            raise InputError(
+                f"pairwise_gathered: partners must be {other.shape}, got {partners.shape}."
+            )
+        null = null[distinct_rows(partners)]
+    return Pairwise(float(wins.mean()), wins.mean(axis=0), permutation_p(-own.mean(), -null))
 
 
 def _check_finite(name: str, values: npt.NDArray[np.float64]) -> None:

@@ -99,10 +99,28 @@ def study_pairs(
             f"write_human_study: windows must have a text that differs from that of another brain, "
             f"got {equal} with equal texts. The decoder does not use the brain data."
         )
-    kept = sorted(rng.permutation(len(pairs))[:most].tolist())
+    kept = _without_common_texts(pairs, rng)
     left_out = {"equal texts": equal, "shown already": repeated}
-    left_out["not drawn"] = len(pairs) - len(kept)
+    left_out["text in another pair"] = len(pairs) - len(kept)
+    left_out["not drawn"] = max(0, len(kept) - most)
+    kept = sorted(kept[:most])
     return [pairs[i] for i in kept], left_out
+
+
+def _without_common_texts(pairs: Sequence[Pair], rng: np.random.Generator) -> list[int]:
+    """Draw pairs in random order, of which no two share a decoded text.
+
+    The text of a window is also that of a deranged brain for another window. If both were shown, a
+    rater who is sure of one pair would know the other, and so on along the derangement.
+    """
+    kept: list[int] = []
+    used: set[str] = set()
+    for i in rng.permutation(len(pairs)).tolist():
+        own = set(pairs[i].shown[-2:])
+        if not own & used:
+            used |= own
+            kept.append(i)
+    return kept
 
 
 def lay_out(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ...errors import InputError
+from ...stats.derangements import distinct_rows
 from ...stats.inference import Interval, permutation_p
 from ..scores import Mode, Score
 from ._external import foreign
@@ -94,7 +95,8 @@ def text_scores(
     Returns
     -------
     dict of str to TextResult
-        By metric name. p is one-sided in the metric's better direction.
+        By metric name. p is one-sided in the metric's better direction; equal derangements count
+        once.
 
     Raises
     ------
@@ -135,6 +137,9 @@ def text_scores(
         interval = Interval(float(low), float(high)) if units > 1 else None
         null = None if null_sums is None else np.array([metric.value(t) for t in null_sums])
         sign = 1 if metric.better == "higher" else -1
+        p = None
+        if null is not None and partners is not None:
+            p = permutation_p(sign * value, sign * null[distinct_rows(partners[:, rows])])
         score = Score(
             metric.name,
             mode,
@@ -142,7 +147,7 @@ def text_scores(
             len(rows),
             chance=None if null is None else float(null.mean()),
             control="" if null is None else control,
-            p=None if null is None else permutation_p(sign * value, sign * null),
+            p=p,
             interval=interval,
             signature=metric.signature(),
         )

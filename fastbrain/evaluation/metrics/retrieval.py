@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ...errors import InputError
-from ...stats.derangements import check_partners, derangements
+from ...stats.derangements import check_partners, derangements, distinct_rows
 from ...stats.inference import Interval, bootstrap_interval, permutation_p
 
 
@@ -114,13 +114,17 @@ def retrieval(
             f"{len(labels)}."
         )
 
+    different = distinct_rows(partners)
+
     def found(scores: npt.NDArray[np.float64]) -> Found:
         # (N, N): score of query i if candidate j were the right one
         own = np.diag(scores)
         null = scores[np.arange(n), partners].mean(axis=1)
         value = float(own.mean())
         interval = bootstrap_interval(own, blocks=blocks, seed=seed)
-        return Found(value, float(null.mean()), permutation_p(value, null), interval, own)
+        return Found(
+            value, float(null.mean()), permutation_p(value, null[different]), interval, own
+        )
 
     shares = np.zeros((1 + len(ks), n, n))
     for label in np.unique(labels):

@@ -17,6 +17,9 @@ from ...stats.inference import Interval, adjusted_p, bootstrap_interval
 from ..controls.conditions import paired_p
 from ..records import read_samples, sample_scores
 
+# their signature names the encoder and its layer
+_BY_MODEL = ("bertscore", "meaning")
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -111,8 +114,11 @@ def compare_runs(runs: Sequence[str | Path], *, seed: int = 0) -> Comparison:
         for name in scores[0]
         if all(name in other for other in scores) and not name.startswith("linear_")
     ]
-    scores = [{name: other[name] for name in names} for other in scores]
     notes = _notes(folders, [len(table["trial_id"]) for table in tables], len(blocks))
+    if unlike := _unlike(folders, names):
+        notes += (f"Not compared, as their encoders differ: {', '.join(unlike)}.",)
+    names = [name for name in names if name not in unlike]
+    scores = [{name: other[name] for name in names} for other in scores]
     return paired_differences(folders, scores, blocks, notes=notes, seed=seed)
 
 
@@ -209,6 +215,16 @@ def _difference(
         "interval": bootstrap_interval(change, blocks=blocks, seed=seed),
         "p": paired_p(change, blocks, seed=seed),
     }
+
+
+def _unlike(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """Metrics that are scored by a model, and not by the same one in all runs."""
+    signatures: dict[str, set[str]] = {}
+    for folder in folders:
+        for row in read_metrics(folder / "metrics.json", function="compare_runs")["scores"]:
+            if row["metric"] in names and row["metric"].startswith(_BY_MODEL):
+                signatures.setdefault(row["metric"], set()).add(row.get("signature", ""))
+    return [name for name in names if len(signatures.get(name, ())) > 1]
 
 
 def _notes(folders: Sequence[Path], sizes: Sequence[int], shared: int) -> tuple[str, ...]:

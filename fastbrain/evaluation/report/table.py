@@ -96,8 +96,8 @@ def linear_first(facts: Mapping[str, Any]) -> str:
     if not ahead:
         return ""
     return (
-        "A ridge regression on the same windows identifies the true texts better than the language "
-        f"model: {'; '.join(ahead)}."
+        "A ridge regression on the same windows identifies the true texts more often than the "
+        f"language model: {'; '.join(ahead)}."
     )
 
 

@@ -122,6 +122,7 @@ class VQLMConfig:
         require(self, "kind", self.kind in ("scale", "label"), "be scale or label")
         epochs = self.coder_epochs
         require(self, "coder_epochs", epochs is None or epochs >= 1, "be 1 or more")
+        require(self, "seed", self.seed >= 0, "be 0 or more")
         require(self, "domain", self.domain is None or self.domain >= 0, "be 0 or more")
 
     def to_dict(self) -> dict[str, Any]:

@@ -49,9 +49,10 @@ class StudySize:
 def footprint(config: VQLMConfig, size: StudySize, *, texts: Sequence[str] = ()) -> dict[str, str]:
     """Describe what a run would train, by name of the entry.
 
-    Parameters and sequences are exact. Memory is an estimate: weights, gradients and moments, and
-    stored activations by a rule of thumb, in float32. Time is the number of operations divided by
-    the rate of matrix products measured on this machine's CPU, a lower bound.
+    Parameters and sequences are exact, without words of connectivity and baselines. Memory is an
+    estimate: weights, gradients and moments, and stored activations by a rule of thumb, in float32.
+    Time is the number of operations divided by the rate of matrix products measured on this
+    machine's CPU, a lower bound.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ...data import ConnectomeStudy, RestingStudy
-from ...errors import CohortError, InputError, SplitError
+from ...errors import CohortError, InputError, SplitError, some
 from .config import VQLMConfig
 
 Study: TypeAlias = RestingStudy | ConnectomeStudy
@@ -139,4 +139,40 @@ def check_context(llm: Any, length: int) -> None:
             f"train_vqlm: a sequence of codes, question and answer must fit the language model's "
             f"context of {context} tokens, got {length}. Use fewer steps (--config), or another "
             "model (--llm)."
+        )
+
+
+def check_targets(
+    answers: Mapping[str, float] | Mapping[str, str],
+    split: Mapping[str, Sequence[str]],
+    *,
+    places: int | None,
+) -> None:
+    """Raise unless the targets of people can be written and scored.
+
+    Parameters
+    ----------
+    answers : mapping of str to float or str
+    split : mapping of str to sequence of str
+        People of each part.
+    places : int or None
+        Digits of a number; None for labels.
+
+    Raises
+    ------
+    InputError
+        A number is negative or has too many digits, or all people of the test part have one target.
+    """
+    if places is not None:
+        most = 10**places - 1
+        wrong = [f"{p} ({v:g})" for p, v in answers.items() if not 0 <= round(float(v)) <= most]
+        if wrong:
+            raise InputError(
+                f"train_vqlm: targets must be from 0 to {most} to be written in {places} digits, "
+                f"got {some(wrong)}. Set places in the configuration, or another unit."
+            )
+    if len({answers[p] for p in split["test"]}) < 2:
+        raise InputError(
+            f"train_vqlm: targets must differ between the {len(split['test'])} people of the test "
+            "part, got one: nothing could be scored. Take another split (seed, parts)."
         )

@@ -48,7 +48,7 @@ from .baselines import write_baselines
 from .coder_stage import code_vectors, coder_settings, scored_coding, trained_coder
 from .config import VQLMConfig
 from .language import corpus, text_side
-from .people import Study, check_context, check_lengths, check_parts, part_people
+from .people import Study, check_context, check_lengths, check_parts, check_targets, part_people
 from .tuning import Reading, tune
 
 
@@ -116,6 +116,7 @@ def train_vqlm(
     labels = () if scale else tuple(sorted({str(a) for a in answers.values()}))
     texts = corpus(config, labels)
     split = part_people(study, config) if split is None else check_parts(study, split)
+    check_targets(answers, split, places=config.places if scale else None)
     settings = coder_settings(config, regions=len(study.regions))
     sizes, stage, steps = settings.sizes, settings.stage, settings.steps
     config = replace(config, steps=steps, code_start=settings.code_start)
@@ -139,7 +140,7 @@ def train_vqlm(
     llm, tokenizer = load_llm(str(find_llm(base, out, folder="base")))
     digits = DigitTokens.find(tokenizer, places=config.places) if scale else None
     for value in answers.values():
-        # raise for an invalid answer before anything is trained
+        # raises for a word that the language model does not know
         answer = spelled(value, tokenizer, digits)
     text = tokenizer.encode(config.question, add_special_tokens=False)
     check_context(llm, length + len(text) + len(answer))

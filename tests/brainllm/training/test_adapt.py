@@ -54,10 +54,10 @@ def test_the_decoder_alone_is_tuned(base, store, tmp_path):  # noqa: F811
 
 
 def test_texts_follow_what_they_followed_in_training(
-    store,
+    store,  # noqa: F811
     language_folder,
     tmp_path,
-    monkeypatch,  # noqa: F811
+    monkeypatch,
 ):
     trials = [replace(t, prompt=f"one two {t.text}", instruction="say it") for t in store.trials]
     prompted = replace(store, trials=trials)

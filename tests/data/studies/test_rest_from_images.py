@@ -181,6 +181,8 @@ def test_a_series_without_a_band_or_a_signal_is_refused():
     series = 100 + rng.standard_normal((3, 40))
     with pytest.raises(InputError, match="below high_pass_s"):
         clean_series(series, tr=2.0, high_pass_s=20.0, low_pass_s=30.0)
+    with pytest.raises(InputError, match="above two TR \\(4 s\\).*got 4"):
+        clean_series(series, tr=2.0, low_pass_s=4.0)
     with pytest.raises(InputError, match="nuisance terms"):
         clean_series(series, tr=2.0, confounds=rng.standard_normal((40, 37)))
     with pytest.raises(VolumeError, match="first region 1"):

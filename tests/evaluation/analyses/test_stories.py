@@ -27,8 +27,9 @@ def test_a_copy_is_right_and_a_shifted_copy_is_not():
     truth = [" ".join(f"w{i}" for i in rng.integers(300, size=8)) for _ in range(40)]
     blocks = np.repeat(range(8), 5)
     partners = shifted_partners([20, 20], guard=3, count=99)
+    smallest = 1 / (1 + len({tuple(row) for row in partners.tolist()}))
     noise = [" ".join(f"w{i}" for i in rng.integers(300, size=8)) for _ in range(40)]
-    for said, value, p in ((truth, 1.0, 0.01), (noise, 0.02, None)):
+    for said, value, p in ((truth, 1.0, smallest), (noise, 0.02, None)):
         found = story_scores(
             said, truth, partners, others={"prompt alone": noise}, blocks=blocks, metrics=QUICK
         )
@@ -39,6 +40,13 @@ def test_a_copy_is_right_and_a_shifted_copy_is_not():
         assert score.p == pytest.approx(p) if p else score.p > 0.05
         alone = find_score(found, "wer", control="prompt alone")
         assert alone.p == (pytest.approx(1 / 256) if p else 1.0)
+
+
+def test_one_distinct_shift_is_one_observation():
+    truth = [f"word {i}" for i in range(4)]
+    partners = shifted_partners([4], guard=2, count=100)
+    found = story_scores(truth, truth, partners, others={}, blocks=range(4), metrics=QUICK)
+    assert {score.p for score in found} == {0.5}
 
 
 def test_refusals():

@@ -40,7 +40,7 @@ def evaluated(finished_run, store, tmp_path) -> Path:  # noqa: F811
         "block": [store.by_id[t].run_id for t in ids],
         "truth": [f"<i>truth {i}</i>" for i in range(len(ids))],
         "decoded": said,
-        "deranged": [*said[1:-2], said[0], "the same", "the same"],
+        "deranged": [*(f"other {text}" for text in said[:-2]), "the same", "the same"],
     }
     pq.write_table(pa.table(columns), run / "samples.parquet")
     write_json(run / "metrics.json", {"n_derangements": 100, "sampling": {"method": "greedy"}})

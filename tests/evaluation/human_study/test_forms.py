@@ -73,7 +73,8 @@ def test_a_study(evaluated, store, tmp_path):
     out = tmp_path / "study"
     study = write_human_study(evaluated, out, raters=4)
     assert study["pairs"] == 22
-    assert study["left_out"] == {"equal texts": 2, "shown already": 0, "not drawn": 0}
+    left_out = {"equal texts": 2, "shown already": 0, "text in another pair": 0, "not drawn": 0}
+    assert study["left_out"] == left_out
     assert "approval" in study
     names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     pages = {f"form-0{n}.html" for n in range(1, 5)}
@@ -90,7 +91,7 @@ def test_a_study(evaluated, store, tmp_path):
             texts = [row["decoded"], row["deranged"]]
             wanted += [row["truth"], *(texts if item["true"] == 1 else texts[::-1])]
         assert shown == [text.strip() for text in wanted if text.strip()]
-        assert page.count("(no text)") == 2
+        assert page.count("(no text)") == 1
 
 
 def test_a_form_is_blind_and_needs_no_other_file(evaluated, store, tmp_path):
@@ -142,11 +143,27 @@ def test_subsets_and_drawn_pairs(evaluated, tmp_path):
 
 def test_repeated_pairs_are_left_out():
     columns = {"trial_id": list("abc"), "subject": list("xxx"), "block": list("123")}
-    columns |= {"truth": ["t"] * 3, "decoded": ["u", "u ", "v"], "deranged": ["w"] * 3}
+    columns |= {"truth": ["t"] * 3, "decoded": ["u", "u ", "v"], "deranged": ["w", "w", "x"]}
     contexts = dict.fromkeys("abc", ("", ""))
     pairs, left_out = study_pairs(columns, contexts, most=9, rng=np.random.default_rng(0))
     assert [pair.trial_id for pair in pairs] == ["a", "c"]
-    assert left_out == {"equal texts": 0, "shown already": 1, "not drawn": 0}
+    assert (left_out["shown already"], left_out["text in another pair"]) == (1, 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_text_is_in_two_pairs(seed):
+    count, rng = 9, np.random.default_rng(seed)
+    said = [f"text {i}" for i in range(count)]
+    columns = {"trial_id": said, "subject": ["x"] * count, "block": said}
+    columns |= {"truth": said, "decoded": said, "deranged": said[1:] + said[:1]}
+    contexts = dict.fromkeys(said, ("", ""))
+    pairs, left_out = study_pairs(columns, contexts, most=3, rng=rng)
+    texts = [text for pair in pairs for text in pair.shown[-2:]]
+    assert len(pairs) == 3
+    assert len(set(texts)) == len(texts)
+    # a chain of nine texts in a circle: three to four pairs share none
+    assert left_out["text in another pair"] + left_out["not drawn"] == count - 3
+    assert left_out["not drawn"] <= 1
 
 
 def test_question_and_prompt_are_shown_where_there_are_any():

@@ -144,8 +144,9 @@ def test_derangements_are_what_recomputing_gives(name):
 def test_small_p_on_the_better_side_of_each_metric():
     truth = [f"the {w} number {i}" for i, w in enumerate("cat dog owl bee ant fox elk hen".split())]
     partners = derangements(range(8), count=99)
+    different = len({tuple(row) for row in partners.tolist()})
     for name, result in text_scores(truth, truth, partners, metrics=OFFLINE).items():
-        assert result.score.p == 0.01, name
+        assert result.score.p == 1 / (1 + different), name
 
 
 def test_blocks_are_resampled_whole():

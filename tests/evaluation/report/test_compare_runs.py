@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from known import made, perfect, sentences
 
@@ -45,6 +46,23 @@ def test_the_better_run_is_found_by_every_metric(runs):
     json.dumps(found.to_json(), allow_nan=False)
     # the linear baseline is that of the data: no run has another
     assert not any(name.startswith("linear") for name in found.values)
+
+
+@pytest.mark.parametrize("layers", [(17, 17), (17, 9)])
+def test_scores_of_different_encoders_are_not_compared(runs, layers):
+    for run, layer in zip(runs, layers, strict=True):
+        table = pq.read_table(run / "samples.parquet")
+        column = [layer / 100] * len(table)
+        pq.write_table(table.append_column("score: bertscore_f", [column]), run / "samples.parquet")
+        metrics = json.loads((run / "metrics.json").read_text())
+        row = {"metric": "bertscore_f", "signature": f"roberta-large L{layer}"}
+        metrics["scores"].append(metrics["scores"][0] | row)
+        (run / "metrics.json").write_text(json.dumps(metrics))
+    found = compare_runs(runs)
+    same = layers[0] == layers[1]
+    assert ("bertscore_f" in found.values) is same
+    notes = () if same else ("Not compared, as their encoders differ: bertscore_f.",)
+    assert found.notes == notes
 
 
 def test_samples_are_matched_by_name(runs, tmp_path):

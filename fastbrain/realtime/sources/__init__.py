@@ -1,0 +1,1 @@
+"""Where volumes come from: folders, sockets, recorded runs, and the same process."""
