@@ -92,7 +92,7 @@ def test_a_signal_ends_the_command_with_its_code(scan, tmp_path):
 
 def test_a_rehearsal_with_faults_is_a_go(head_run, tmp_path, capsys):
     log = tmp_path / "log.jsonl"
-    options = ["--faults", "usual", "--volumes", "60", "--speed", "20", "--max-tokens", "4"]
+    options = ["--faults", "usual", "--volumes", "48", "--speed", "10", "--max-tokens", "4"]
     code = main(["live", "--rehearse", str(head_run), *options, "--log", str(log)])
     shown = capsys.readouterr().out
     assert code == 0, shown
@@ -100,7 +100,7 @@ def test_a_rehearsal_with_faults_is_a_go(head_run, tmp_path, capsys):
     assert "deadline: 2000 ms" in shown
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     records = [row for row in rows if row["type"] == "record"]
-    assert sorted(row["index"] for row in records) == list(range(60))
+    assert sorted(row["index"] for row in records) == list(range(48))
     assert {"dropped", "duplicate", "out_of_order", "bad_volume", "ok"} <= {
         row["status"] for row in records
     }

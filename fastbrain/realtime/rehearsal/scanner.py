@@ -20,7 +20,7 @@ _PIECES = 8
 _KEPT = 64  # volumes that stay in the folder
 _WRITING = 0.5  # of a TR: time in which the pieces of a file are written
 _CUT = 0.6  # of a file: where a truncated one ends
-_AFTER = 0.1  # of a TR: distance of a swapped volume behind the one that overtakes it
+_AFTER = 0.5  # of a TR: distance of a swapped volume behind the one that overtakes it
 
 
 class SyntheticBrain:

@@ -171,6 +171,14 @@ class Ledger:
         """Number of TRs without a record."""
         return len(self._open)
 
+    @property
+    def awaits_results(self) -> bool:
+        """Whether a volume has come in order and has no result yet."""
+        return any(
+            entry.completed_s is not None and entry.outcome is None and not entry.behind
+            for entry in self._open.values()
+        )
+
     def _impossible(self, index: int) -> bool:
         return index < 0 or index > max(self.highest, self._next) + _MOST_MISSING
 

@@ -67,7 +67,8 @@ class Session:
         self.source, self.decodes, self.settings = source, decoder is not None, settings
         self.clock: Clock = MonotonicClock() if clock is None else clock
         self.publisher = Publisher()
-        self.control = Control(self._begin_now, lambda: self.stop("stopped"), self._mark)
+        self._begin, self._end = threading.Event(), threading.Event()
+        self.control = Control(self._begin.set, lambda: self.stop("stopped"), self._mark)
         self._origin = self.clock.now()
         self._intake = Intake(
             source,
@@ -84,8 +85,7 @@ class Session:
         self._writer = Writer(sinks)
         self._queue: BoundedQueue[Job] = BoundedQueue(settings.queue)
         self._lock = threading.RLock()
-        self._begin, self._end = threading.Event(), threading.Event()
-        self._read_all = self._busy = False
+        self._read_all = False
         self._usual_s = 0.0
         self._state: State = "ready"
         self._state_s = -math.inf
@@ -146,7 +146,7 @@ class Session:
         worker.start()
         while not self._end.is_set():
             self._tick()
-            if self._read_all and not len(self._queue) and not self._busy:
+            if self._read_all and not self._awaits_results():
                 self.stop("source ended")
             self.clock.sleep(min(_POLL_S, 0.05 * (self._intake.tr_s or 1.0)))
         self.source.close()
@@ -155,11 +155,8 @@ class Session:
         worker.join(_JOIN_S)
 
     def _in_turn(self) -> None:
-        items = iter(self.source)
-        while not self._end.is_set():
-            try:
-                item = next(items)
-            except StopIteration:
+        for item in self.source:
+            if self._end.is_set():
                 break
             self._receive(item, waits=False)
             full = len(self._queue) >= self.settings.queue and not self._intake.caught_up
@@ -206,7 +203,6 @@ class Session:
         job = self._queue.get(timeout)
         if job is None:
             return False
-        self._busy = True
         try:
             limit = self._ledger.limits.deadline_s
             begun = self.clock.now()
@@ -223,9 +219,11 @@ class Session:
         except Exception as error:  # a defect of ours must not end a session
             reason = f"failed: {as_reason(error)}"
             self._finished(job, Outcome(self.clock.now(), reason=reason))
-        finally:
-            self._busy = False
         return True
+
+    def _awaits_results(self) -> bool:
+        with self._lock:
+            return self._ledger.awaits_results
 
     def _newer(self) -> bool:
         return len(self._queue) > 0
@@ -265,9 +263,6 @@ class Session:
         self._message = message
         say(f"live: {message}")
         self.stop("failed")
-
-    def _begin_now(self) -> None:
-        self._begin.set()
 
     def _mark(self, label: str) -> None:
         self._publish({"type": "mark", "index": self._ledger.highest, "label": label})
