@@ -14,9 +14,6 @@ import pytest
 
 from fastbrain.cli import main
 
-pytest.importorskip("fastbrain.realtime.sources.spec")
-pytest.importorskip("fastbrain.realtime.preprocess")
-
 
 @pytest.mark.parametrize(
     ("options", "words"),
