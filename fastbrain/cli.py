@@ -27,6 +27,7 @@ COMMANDS = {
     "train": "train LLM4Brain on a store; `train brainllm`, `train vq-lm`, or `train scmbm` alone",
     "adapt": "fit a trained model to a new person, on a few labelled runs",
     "decode": "write the text that a trained model reads from brain windows",
+    "live": "decode a running scan within its repetition time; `live --rehearse` tries it",
     "evaluate": "score a trained model beside its controls and write the report",
     "human-study": "score the answers of people to the forms of `evaluate --human-study`",
     "leave-out": "hold out every person, run, session or story once: prepare, train and score",

@@ -140,6 +140,7 @@ SPLIT = "--test-subjects 06"
 SPLITS = ("--test-subjects", "--folds", "--train", "--split-by", "--like")
 # lines that are parsed and not run, and why
 PARSED = {
+    "live": "it waits for a scanner; test_live_command.py runs it",
     "prepare --video-model": "it asks a model of several gigabytes",
     "push": "it uploads to the hub",
     "study": "it reads a public data set",

@@ -1,0 +1,116 @@
+"""Windows decoded one by one are those of ``fastbrain decode``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_run import PROMPT
+
+from fastbrain.decoding import Sampling
+from fastbrain.errors import InputError
+from fastbrain.inference import decode
+from fastbrain.realtime.session import open_window_decoder
+from fastbrain.realtime.session.window_decoder import Stopped
+
+SYSTEMS = ("llm4brain", "brainllm")
+ROUNDING = 2e-4  # nats: margins of decode are rounded to four digits, and batches sum otherwise
+PHRASES = ("it is a ball now", "it is the tree", "cake")
+
+
+class Ear:
+    """Keeps what it hears."""
+
+    def __init__(self, *, stop_after: int = 10**6, hurried: bool = False) -> None:
+        self.heard: list[tuple[str, str]] = []
+        self.asked, self.stop_after, self.hurried = 0, stop_after, hurried
+
+    def word(self, text):
+        self.heard.append(("word", text))
+
+    def sentence(self, text):
+        self.heard.append(("sentence", text))
+
+    def stops(self):
+        self.asked += 1
+        return self.asked > self.stop_after
+
+    def hurries(self):
+        return self.hurried
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_texts_and_margins_are_those_of_decode(runs, store, system):
+    offline = decode(runs[system])
+    decoder = open_window_decoder(runs[system])
+    decoder.warm_up()
+    for window in offline.windows[:6]:
+        ear = Ear()
+        said = decoder.decode(store.window(window.trial_id), ear)
+        assert said.text == window.text
+        assert ear.heard == [("word", window.text.split()[0]), ("sentence", window.text)]
+        assert said.margin_no_brain == pytest.approx(window.margin_no_brain, abs=ROUNDING)
+        assert 0 < said.confidence <= 1
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_first_word_comes_before_the_sentence(runs, store, system):
+    decoder = open_window_decoder(runs[system], sampling=Sampling(min_new_tokens=6))
+    trial = store.split.test[0]
+    ear = Ear(stop_after=5)
+    with pytest.raises(Stopped):
+        decoder.decode(store.window(trial), ear)
+    assert [kind for kind, _ in ear.heard] == ["word"]
+    assert not decoder.llm._forward_pre_hooks
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("prompt", ["", "what is it ?"])
+def test_phrases_are_ranked_by_what_the_window_adds(runs, store, system, prompt):
+    decoder = open_window_decoder(runs[system], phrases=PHRASES, prompt=prompt)
+    found = decoder.decode(store.window(store.split.test[0]), Ear()).ranked
+    assert sorted(phrase for phrase, _ in found) == sorted(PHRASES)
+    margins = [margin for _, margin in found]
+    assert margins == sorted(margins, reverse=True)
+    again = decoder.decode(store.window(store.split.test[1]), Ear()).ranked
+    assert again != found
+
+
+def test_a_hurried_decoder_leaves_out_the_control(runs, store):
+    decoder = open_window_decoder(runs["llm4brain"], phrases=PHRASES)
+    said = decoder.decode(store.window(store.split.test[0]), Ear(hurried=True))
+    assert said.text
+    assert (said.confidence, said.margin_no_brain, said.ranked) == (None, None, ())
+
+
+def test_the_prompt_is_that_of_the_run_by_default(runs, store):
+    window = store.window(store.split.test[0])
+    texts = [
+        open_window_decoder(runs["llm4brain"], prompt=prompt).decode(window, Ear())
+        for prompt in ("", PROMPT)
+    ]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_beam_has_its_first_word_with_the_sentence(runs, store, system):
+    decoder = open_window_decoder(runs[system], sampling=Sampling(method="beam", beams=2))
+    ear = Ear()
+    said = decoder.decode(store.window(store.split.test[0]), ear)
+    assert ear.heard == [("word", said.text.split()[0]), ("sentence", said.text)]
+
+
+def test_another_window_is_refused(runs):
+    decoder = open_window_decoder(runs["llm4brain"])
+    with pytest.raises(InputError, match="window must be"):
+        decoder.decode(np.zeros((1, 2, 3), dtype=np.int16), Ear())
+
+
+def test_an_empty_phrase_is_refused(runs):
+    with pytest.raises(InputError, match="phrases must hold words"):
+        open_window_decoder(runs["llm4brain"], phrases=("a", " "))
+
+
+def test_a_run_of_vqlm_is_refused_with_a_sentence(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"kind": "vq-lm"}')
+    with pytest.raises(InputError, match="got one of vq-lm"):
+        open_window_decoder(tmp_path)
