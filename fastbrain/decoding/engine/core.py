@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..._arguments import checked
-from ...errors import InputError
+from ...errors import BackendError, InputError
 from ...lm.end_tokens import end_tokens_of
 from ...lm.tokenization import encode_answers
 from .. import _checks
@@ -20,6 +20,7 @@ from ..sampling import Sampling
 from .architecture import read_architecture
 from .cache import Prefix
 from .constraints import ConstrainedTexts, Constraint
+from .few_rows import WEIGHTS, kernel_step, reason_against_kernel
 from .inputs import check_room, rows_of
 from .network import Network
 from .rows import Rows, torch_step
@@ -34,7 +35,14 @@ class EngineCore:
     @checked(least={"max_tokens": 1, "batch": 1})
     @torch.no_grad()
     def __init__(
-        self, llm: Any, tokenizer: Any = None, *, max_tokens: int = 512, batch: int = 1
+        self,
+        llm: Any,
+        tokenizer: Any = None,
+        *,
+        max_tokens: int = 512,
+        batch: int = 1,
+        weights: str = "model",
+        step: str | None = None,
     ) -> None:
         self._known = _checks.language_model("DecodeEngine", llm)
         self._llm, self.tokenizer, self.max_tokens = llm, tokenizer, max_tokens
@@ -46,7 +54,24 @@ class EngineCore:
                 f"got {max_tokens}."
             )
         network = Network(net, max_tokens)
-        self._rows = Rows(network, torch_step(network), batch, max_tokens, net.dtype)
+        why = reason_against_kernel(net, weights)
+        if weights not in WEIGHTS or step not in (None, "kernel", "torch"):
+            raise InputError(
+                f"DecodeEngine: weights must be one of {WEIGHTS} and step 'kernel', 'torch' or "
+                f"None, got {weights!r} and {step!r}."
+            )
+        if why is not None and (step == "kernel" or weights != "model"):
+            raise BackendError(
+                f"DecodeEngine: step must be one that can run, got {step!r} with weights "
+                f"{weights!r}: {why}. Leave both out for the step of PyTorch."
+            )
+        self.step_kind = "torch" if step == "torch" or why is not None else "kernel"
+        if self.step_kind == "kernel":
+            own, dtype = kernel_step(network, weights), torch.float32
+        else:
+            own, dtype = torch_step(network), net.dtype
+        self._rows = Rows(network, own, batch, max_tokens, dtype)
+        self._exact = weights == "model"
         self._prefix: Prefix | None = None
         self._user: int | None = None
         self._lock = threading.Lock()
@@ -68,6 +93,7 @@ class EngineCore:
         self._rows.cache.rewind(0, None)
         error = float((found - expected).norm() / expected.norm().clamp_min(1e-30))
         limit = _TOLERANCE.get(net.dtype, 5e-2)
+        limit = limit if self._exact else 0.5
         if not error <= limit:
             raise InputError(
                 f"DecodeEngine: llm must give finite logits that the engine reproduces to "

@@ -72,8 +72,10 @@ class Network:
         masks = _Masks(positions, torch.cat([before, positions]), visible)
 
         def attend(index: int, layer: Layer, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys = torch.cat([cache.keys[index, row : row + 1, :, :start], k], dim=2)
-            values = torch.cat([cache.values[index, row : row + 1, :, :start], v], dim=2)
+            keys = torch.cat([cache.keys[index, row : row + 1, :, :start].to(k.dtype), k], dim=2)
+            values = torch.cat(
+                [cache.values[index, row : row + 1, :, :start].to(v.dtype), v], dim=2
+            )
             return self._attention(q, keys, values, layer.scale, masks.of(layer.window))
 
         return self._body(self.net.embed(ids)[None], positions, attend)[0]
@@ -89,8 +91,8 @@ class Network:
 
         def attend(index: int, layer: Layer, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys, values = cache.keys[index], cache.values[index]
-            keys[rows, :, positions] = k[:, :, 0]
-            values[rows, :, positions] = v[:, :, 0]
+            keys[rows, :, positions] = k[:, :, 0].to(keys.dtype)
+            values[rows, :, positions] = v[:, :, 0].to(values.dtype)
             n = len(tokens)
             mask = masks.of(layer.window, always=True)
             return self._attention(q, keys[:n], values[:n], layer.scale, mask)
@@ -147,6 +149,7 @@ class Network:
     ) -> Tensor:
         """Attention of q (R, H, T, w) to k and v (R, key heads, L, w); no mask is causal."""
         length, groups = q.shape[2], q.shape[1] // k.shape[1]
+        k, v = k.to(q.dtype), v.to(q.dtype)  # a cache may be more precise than the model
         if length == 1:
             # the query heads of a key head as its queries, which need no copies of the keys
             q = q.unflatten(1, (-1, groups)).flatten(2, 3)

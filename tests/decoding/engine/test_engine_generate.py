@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from engine_models import EOS, KINDS, engine_model, hugging_face, some_embeds
 
 from fastbrain.decoding import DecodeEngine, Sampling
