@@ -13,10 +13,10 @@
 namespace fastbrain::FASTBRAIN_NAMESPACE {
 namespace {
 
-#include "tile.h"
-#include "exponential.h"
-#include "decoder_linear.h"
 #include "decoder_attention.h"
+#include "decoder_linear.h"
+#include "exponential.h"
+#include "tile.h"
 
 int64_t padded(int64_t width) { return ceil_div(width, 16) * 16; }
 
@@ -46,10 +46,10 @@ bool open(Workspace& w, const DecoderModel& m, const DecoderStep& s, int threads
   const int64_t group = m.heads / m.key_heads, heads = m.heads * m.head_width;
   w.score_step = padded(s.length);
   w.scores_step = group * w.score_step;
-  const int64_t floats = s.count * (2 * padded(m.width) + 2 * padded(heads) +
-                                    2 * padded(m.key_heads * m.head_width) +
-                                    2 * padded(m.hidden) + 3 * padded(rank)) +
-                         threads * w.scores_step;
+  const int64_t floats =
+      s.count * (2 * padded(m.width) + 2 * padded(heads) + 2 * padded(m.key_heads * m.head_width) +
+                 2 * padded(m.hidden) + 3 * padded(rank)) +
+      threads * w.scores_step;
   w.memory = allocate(floats);
   if (w.memory == nullptr) return false;
   __builtin_memset(w.memory, 0, floats * sizeof(float));
@@ -91,7 +91,8 @@ struct Pass {
     if (plain) return;
     normalise_rows(w.y, w.y, s.count, m.width, after);
     for (int64_t row = 0; row < s.count; ++row) {
-      for (int64_t i = 0; i < m.width; ++i) w.x.at[row * w.x.step + i] += w.y.at[row * w.y.step + i];
+      for (int64_t i = 0; i < m.width; ++i)
+        w.x.at[row * w.x.step + i] += w.y.at[row * w.y.step + i];
     }
   }
 
@@ -105,10 +106,18 @@ struct Pass {
     qkv.parts = 3;
     run(qkv, threads);
     const int64_t held = s.cache_rows * m.key_heads * s.length * m.head_width;
-    Attention attention{m,         l,        s,
-                        w.q,       w.k,      w.v,
-                        w.heads,   s.keys + index * held, s.values + index * held,
-                        w.scores,  w.scores_step, w.score_step};
+    Attention attention{m,
+                        l,
+                        s,
+                        w.q,
+                        w.k,
+                        w.v,
+                        w.heads,
+                        s.keys + index * held,
+                        s.values + index * held,
+                        w.scores,
+                        w.scores_step,
+                        w.score_step};
     // few positions are less work than waking other threads
     const bool alone = s.count * m.heads * m.head_width * s.length < 1 << 15;
     parallel_run(alone ? 1 : threads, s.count * m.key_heads, one_head, &attention);

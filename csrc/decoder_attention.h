@@ -6,7 +6,7 @@ struct Attention {
   const DecoderLayer& l;
   const DecoderStep& s;
   Matrix q, k, v, out;
-  float* keys;     // of this layer
+  float* keys;  // of this layer
   float* values;
   float* scratch;  // of each worker: scores of a group of heads
   int64_t scratch_step, score_step;

@@ -4,9 +4,6 @@
 // Every output of every row is a sum of its own in one fixed order, so that a row's result does
 // not depend on how many rows there are.
 
-typedef uint16_t Halves __attribute__((vector_size(kLanes * 2)));
-typedef int8_t Bytes __attribute__((vector_size(kLanes)));
-
 // Input of a product: rows of `step` floats, a multiple of kLanes, zero behind the width.
 struct Matrix {
   float* at;
@@ -15,43 +12,39 @@ struct Matrix {
 
 static inline __attribute__((always_inline)) Lanes widen(const float* from) { return load(from); }
 
+// Conversions by their instruction: the compiler converts such vectors element by element.
 static inline __attribute__((always_inline)) Lanes widen(const uint16_t* from) {
+#if defined(__AVX2__)
+  typedef short Halves __attribute__((vector_size(kLanes * 2)));
   Halves value;
   __builtin_memcpy(&value, from, sizeof(value));
-  return (Lanes)(__builtin_convertvector(value, Integers) << 16);
+#if defined(__AVX512F__)
+  const Integers wide = (Integers)__builtin_ia32_pmovzxwd512_mask(value, Integers{}, -1);
+#else
+  const Integers wide = (Integers)__builtin_ia32_pmovzxwd256(value);
+#endif
+#else
+  Integers wide;
+  for (int i = 0; i < kLanes; ++i) wide[i] = from[i];
+#endif
+  return (Lanes)(wide << 16);
 }
 
 static inline __attribute__((always_inline)) Lanes widen(const int8_t* from) {
-  Bytes value;
-  __builtin_memcpy(&value, from, sizeof(value));
-  return __builtin_convertvector(__builtin_convertvector(value, Integers), Lanes);
-}
-
-template <typename W, int N, int R>
-static inline __attribute__((always_inline)) void multiply(const W* w, int64_t width,
-                                                           const float* x, int64_t x_step,
-                                                           Lanes (&sum)[N][R]) {
-  int64_t k = 0;
-  for (; k + kLanes <= width; k += kLanes) {
-    Lanes value[R];
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) value[r] = load(x + r * x_step + k);
-#pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) {
-      const Lanes weight = widen(w + n * width + k);
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) sum[n][r] += weight * value[r];
-    }
-  }
-  if (k == width) return;
-#pragma GCC unroll 8
-  for (int n = 0; n < N; ++n) {
-    W end[kLanes] = {};
-    __builtin_memcpy(end, w + n * width + k, (width - k) * sizeof(W));
-    const Lanes weight = widen(end);
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) sum[n][r] += weight * load(x + r * x_step + k);
-  }
+#if defined(__AVX2__)
+  typedef char Bytes __attribute__((vector_size(16)));
+  Bytes value = {};
+  __builtin_memcpy(&value, from, kLanes);
+#if defined(__AVX512F__)
+  const Integers wide = (Integers)__builtin_ia32_pmovsxbd512_mask(value, Integers{}, -1);
+#else
+  const Integers wide = (Integers)__builtin_ia32_pmovsxbd256(value);
+#endif
+#else
+  Integers wide;
+  for (int i = 0; i < kLanes; ++i) wide[i] = from[i];
+#endif
+  return __builtin_convertvector(wide, Lanes);
 }
 
 static inline __attribute__((always_inline)) float total(Lanes sum) {
@@ -65,6 +58,39 @@ static inline __attribute__((always_inline)) float total(Lanes sum) {
   return part[0];
 }
 
+// Products of one row of a weight with R inputs. The weight is read strictly in order, which lets
+// the hardware run ahead; the sums of kSums places hide the latency of the additions.
+template <typename W, int R>
+static inline __attribute__((always_inline)) void multiply(const W* w, int64_t width,
+                                                           const float* x, int64_t x_step,
+                                                           float* found) {
+  constexpr int kSums = 4;
+  Lanes sum[kSums][R] = {};
+  int64_t k = 0;
+  for (; k + kSums * kLanes <= width; k += kSums * kLanes) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kSums; ++i) {
+      const Lanes weight = widen(w + k + i * kLanes);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) sum[i][r] += weight * load(x + r * x_step + k + i * kLanes);
+    }
+  }
+  for (; k < width; k += kLanes) {
+    Lanes weight;
+    if (k + kLanes <= width) {
+      weight = widen(w + k);
+    } else {
+      W end[kLanes] = {};
+      __builtin_memcpy(end, w + k, (width - k) * sizeof(W));
+      weight = widen(end);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) sum[0][r] += weight * load(x + r * x_step + k);
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) found[r] = total((sum[0][r] + sum[1][r]) + (sum[2][r] + sum[3][r]));
+}
+
 // A linear layer applied to `count` rows.
 struct Product {
   const DecoderLinear* l;
@@ -73,50 +99,33 @@ struct Product {
   bool add;  // to what `out` holds
 };
 
-template <typename W, int N, int R>
-static void outputs(const Product& p, int64_t row, int64_t output) {
+template <typename W, int R>
+static void output_of(const Product& p, int64_t row, int64_t output) {
   const DecoderLinear& l = *p.l;
-  Lanes sum[N][R] = {};
-  multiply<W>(static_cast<const W*>(l.weight) + output * l.d_in, l.d_in,
-              p.x.at + row * p.x.step, p.x.step, sum);
-  Lanes branch[N][R] = {};
+  float found[R], branch[R];
+  multiply<W, R>(static_cast<const W*>(l.weight) + output * l.d_in, l.d_in, p.x.at + row * p.x.step,
+                 p.x.step, found);
   if (l.rank > 0) {
-    multiply<float>(l.b + output * l.rank, l.rank, p.low.at + row * p.low.step, p.low.step, branch);
+    multiply<float, R>(l.b + output * l.rank, l.rank, p.low.at + row * p.low.step, p.low.step,
+                       branch);
   }
-  for (int n = 0; n < N; ++n) {
-    const float scale = l.row_scale != nullptr ? l.row_scale[output + n] : 1.0f;
-    const float bias = l.bias != nullptr ? l.bias[output + n] : 0.0f;
-    for (int r = 0; r < R; ++r) {
-      float value = total(sum[n][r]) * scale + bias;
-      if (l.rank > 0) value += total(branch[n][r]);
-      float* to = p.out.at + (row + r) * p.out.step + output + n;
-      *to = p.add ? *to + value : value;
-    }
+  const float scale = l.row_scale != nullptr ? l.row_scale[output] : 1.0f;
+  const float bias = l.bias != nullptr ? l.bias[output] : 0.0f;
+  for (int r = 0; r < R; ++r) {
+    float value = found[r] * scale + bias;
+    if (l.rank > 0) value += branch[r];
+    float* to = p.out.at + (row + r) * p.out.step + output;
+    *to = p.add ? *to + value : value;
   }
 }
 
 template <typename W>
 static void some_outputs_of(const Product& p, int64_t output, int64_t last) {
-  // more rows of the weight at once for one input: the sums are what hides the latency
-  constexpr int kOne = 8, kOutputs = 4, kInputs = kLanes == 4 ? 2 : 4;
-  if (p.count == 1) {
-    for (; output + kOne <= last; output += kOne) outputs<W, kOne, 1>(p, 0, output);
-    for (; output < last; ++output) outputs<W, 1, 1>(p, 0, output);
-    return;
-  }
-  for (; output < last;) {
-    const bool whole = output + kOutputs <= last;
-    for (int64_t row = 0; row < p.count;) {
-      const int64_t left = p.count - row;
-      if (left >= kInputs) {
-        whole ? outputs<W, kOutputs, kInputs>(p, row, output) : outputs<W, 1, kInputs>(p, row, output);
-        row += kInputs;
-      } else {
-        whole ? outputs<W, kOutputs, 1>(p, row, output) : outputs<W, 1, 1>(p, row, output);
-        row += 1;
-      }
-    }
-    output += whole ? kOutputs : 1;
+  constexpr int kInputs = kLanes == 4 ? 2 : 4;
+  for (; output < last; ++output) {
+    int64_t row = 0;
+    for (; row + kInputs <= p.count; row += kInputs) output_of<W, kInputs>(p, row, output);
+    for (; row < p.count; ++row) output_of<W, 1>(p, row, output);
   }
 }
 
@@ -191,9 +200,9 @@ static void some_ranks(void* context, int64_t task, int) {
   const Product& p = all.part[part];
   const DecoderLinear& l = *p.l;
   for (int64_t row = 0; row < p.count; ++row) {
-    Lanes sum[1][1] = {};
-    multiply<float>(l.a + task * l.d_in, l.d_in, p.x.at + row * p.x.step, p.x.step, sum);
-    const Lanes low = activated(Lanes{} + total(sum[0][0]), l.activation);
+    float found;
+    multiply<float, 1>(l.a + task * l.d_in, l.d_in, p.x.at + row * p.x.step, p.x.step, &found);
+    const Lanes low = activated(Lanes{} + found, l.activation);
     p.low.at[row * p.low.step + task] = l.scale * low[0];
   }
 }
