@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ..sampling import Sampling
 from .architecture import read_architecture
 from .cache import Prefix
 from .constraints import ConstrainedTexts, Constraint
+from .device_loop import DeviceLoop
 from .few_rows import WEIGHTS, kernel_step, reason_against_kernel
 from .inputs import check_room, rows_of
 from .network import Network
@@ -73,6 +75,9 @@ class EngineCore:
         self._rows = Rows(network, own, batch, max_tokens, dtype)
         self._exact = weights == "model"
         self._prefix: Prefix | None = None
+        # a GPU must not wait for the host after each token
+        self._device_loop = net.device.type == "cuda"
+        self._loops: dict[tuple[int, Sampling], DeviceLoop] = {}
         self._user: int | None = None
         self._lock = threading.Lock()
         self._verify()
@@ -174,6 +179,13 @@ class EngineCore:
         """
         known = prefix is None or isinstance(prefix, Prefix)
         self._prefix = prefix if known else self.prefix(prefix, bos=bos)  # type: ignore[assignment, arg-type]
+
+    def _loop(self, count: int, sampling: Sampling) -> DeviceLoop:
+        """Return the loop on the device for `count` rows, made at its first use."""
+        cache, key = self._rows.cache, (count, replace(sampling, seed=0))
+        if key not in self._loops or self._loops[key].cache is not cache:
+            self._loops[key] = DeviceLoop(self._rows.network, cache, count, sampling)
+        return self._loops[key]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

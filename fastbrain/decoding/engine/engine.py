@@ -23,6 +23,8 @@ from .objections import reason_against
 from .result import EngineResult, TokenEvent
 from .sequential import Options, write
 
+_LOOK_EVERY = 8  # tokens between two looks at a GPU
+
 
 class DecodeEngine(EngineCore):
     """Low-latency generation and scoring with a causal language model of Hugging Face.
@@ -143,7 +145,10 @@ class DecodeEngine(EngineCore):
             self._rows.need(len(rows))
             opened = zip(range(len(rows)), before, rows, strict=True)
             logits = torch.stack([self._rows.open(*one) for one in opened])
-            done, first = write(self._rows, logits, options)
+            if self._device_loop and constraint is None and on_token is None:
+                done, first = self._loop(len(rows), sampling).run(logits, options, _LOOK_EVERY)
+            else:
+                done, first = write(self._rows, logits, options)
         end = perf_counter()
         return EngineResult(
             tuple(tuple(one.tokens) for one in done),

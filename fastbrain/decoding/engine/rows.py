@@ -10,6 +10,7 @@ from torch import Tensor
 from .architecture import Architecture
 from .cache import Cache, Prefix
 from .network import Network
+from .prefill_graphs import PrefillGraphs
 
 Step = Callable[[Cache, list[int], list[int]], Tensor]
 
@@ -48,6 +49,7 @@ class Rows:
     ) -> None:
         self.network, self._step = network, step
         self.cache = Cache(network.net, count, length, dtype)
+        self._prefills: PrefillGraphs | None = None
 
     @property
     def net(self) -> Architecture:
@@ -58,12 +60,17 @@ class Rows:
         """Make room for `count` rows."""
         if count > self.cache.rows:
             self.cache = Cache(self.net, count, self.cache.length, self.cache.keys.dtype)
+            self._prefills = None  # its graphs have the addresses of the old one
 
     def open(self, row: int, prefix: Prefix | None, embeds: Tensor) -> Tensor:
         """Rewind a row to a prefix, append `embeds` (S, d), and return the next logits (V,)."""
         self.cache.rewind(row, prefix)
         if len(embeds):
-            return self.network.prefill(embeds, self.cache, row)
+            if self.net.device.type != "cuda":
+                return self.network.prefill(embeds, self.cache, row)
+            if self._prefills is None:
+                self._prefills = PrefillGraphs(self.network, self.cache)
+            return self._prefills.prefill(embeds, row)
         assert prefix is not None
         return prefix.logits
 

@@ -58,7 +58,7 @@ def write(rows: Rows, logits: Tensor, options: Options) -> tuple[list[Writing], 
     """
     sampling, first = options.sampling, None
     writings = [Writing(row) for row in range(len(logits))]
-    uniform = _uniform(options, len(logits)).to(logits.device)
+    uniform = uniform_of(options, len(logits)).to(logits.device)
     ends = torch.tensor(options.ends, dtype=torch.int64, device=logits.device)
     running = writings
     for step in range(sampling.max_new_tokens):
@@ -135,7 +135,7 @@ def _added(one: Writing, options: Options) -> str:
     return str(added)
 
 
-def _uniform(options: Options, rows: int) -> Tensor:
+def uniform_of(options: Options, rows: int) -> Tensor:
     """Random numbers (rows, steps) in [0, 1), of each row's own generator on the CPU."""
     steps = options.sampling.max_new_tokens
     if options.sampling.method == "greedy":
