@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from time import perf_counter
 from typing import Any
 
@@ -206,3 +207,38 @@ class DecodeEngine(EngineCore):
                 bias = None if logit_bias is None else logit_bias[i]
                 found[i] = score_candidates(self._rows, first, texts, bias)
         return found
+
+    @torch.no_grad()
+    def text_nll(self, ids: Sequence[int]) -> float:
+        """Mean negative log likelihood of a text after its first token, read step by step.
+
+        The step of the engine reads it, so that the cost of reduced weights can be measured.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            Two or more tokens, BOS included where the model expects it.
+
+        Returns
+        -------
+        float
+            Nats per token.
+
+        Raises
+        ------
+        InputError
+            There are fewer than two tokens, one is not in the vocabulary, or they do not fit the
+            cache.
+        """
+        name = "DecodeEngine.text_nll"
+        tokens = [_checks.token(name, "ids", one, self._known) for one in ids]
+        if len(tokens) < 2:
+            raise InputError(f"{name}: ids must be two or more tokens, got {len(tokens)}.")
+        check_room(name, self.max_tokens, len(tokens), 0)
+        total = 0.0
+        with self._alone():
+            self._rows.cache.rewind(0, None)
+            for token, following in pairwise(tokens):
+                logits = _checks.predicted(name, self._rows.step([0], [token]))
+                total -= float(torch.log_softmax(logits[0].double(), dim=0)[following])
+        return total / (len(tokens) - 1)

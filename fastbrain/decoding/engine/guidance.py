@@ -54,7 +54,6 @@ class Grammar:
                 "Grammar: llguidance must be installed. "
                 "Run: pip install 'fastbrain-fmri[constrained]'."
             ) from error
-        self._guide = llguidance
         try:
             self._vocabulary = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary)
         except Exception as error:
@@ -62,9 +61,10 @@ class Grammar:
                 "Grammar: tokenizer must be a fast tokenizer of transformers that llguidance "
                 f"reads, got {type(tokenizer).__name__} ({error})."
             ) from error
-        make = llguidance.LLMatcher.grammar_from_regex if regex is not None else None
-        text = regex if regex is not None else lark
-        self._grammar = make(text) if make else llguidance.LLMatcher.grammar_from_lark(text)
+        if regex is not None:
+            self._grammar = llguidance.LLMatcher.grammar_from_regex(regex)
+        else:
+            self._grammar = llguidance.LLMatcher.grammar_from_lark(lark or "")
         self._root = llguidance.LLMatcher(self._vocabulary, self._grammar)
         if self._root.is_error():
             raise InputError(
