@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ... import _native
 from .._tensors import address
+from .threads import ThreadChoice
 
 # numbered as DecoderWeight and DecoderActivation in csrc/decoder.h
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
@@ -82,7 +84,7 @@ class FewRows:
     """
 
     def __init__(self, layers: Sequence[Mapping[str, Any]], whole: Mapping[str, Any]) -> None:
-        self._held = (layers, whole)
+        self._held, self._threads = (layers, whole), ThreadChoice()
         self._vocabulary = whole["head"].weight.shape[0]
         rest = {**_packed(whole), "activation": _ACTIVATIONS[whole["activation"]]}
         self._native = _native.Decoder([_packed(layer) for layer in layers], rest)
@@ -104,7 +106,10 @@ class FewRows:
         -------
         Tensor, (n, V) float32
         """
-        logits = torch.empty(len(embeds), self._vocabulary)
+        count = len(embeds)
+        logits = torch.empty(count, self._vocabulary)
+        threads = self._threads.choose(count, torch.get_num_threads())
+        start = perf_counter()
         self._native.step(
             embeds=embeds.data_ptr(),
             rows=rows.data_ptr(),
@@ -112,11 +117,12 @@ class FewRows:
             keys=keys.data_ptr(),
             values=values.data_ptr(),
             logits=logits.data_ptr(),
-            count=len(embeds),
+            count=count,
             cache_rows=keys.shape[1],
             length=keys.shape[3],
-            threads=torch.get_num_threads(),
+            threads=threads,
         )
+        self._threads.record(count, threads, perf_counter() - start)
         return logits
 
 
