@@ -84,6 +84,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
       },
       "Whether every number of a contiguous array is finite and below 2^power in absolute value.");
 
+  bind_decoder(m, isa);
   bind_lora(m, isa);
   bind_neighborhood(m, isa);
   bind_voxel_tokenizer(m, isa);

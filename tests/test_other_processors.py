@@ -20,6 +20,8 @@ HERE = Path(__file__).parent
 # files whose assertions compare sums that were made in two ways
 PARTS = (
     "brainllm/test_story.py",
+    "decoding/engine/test_engine_generate.py",
+    "decoding/engine/test_engine_rows.py",
     "decoding/test_generation.py",
     "decoding/test_scoring.py",
     "encoding_model/test_encoding_decode.py",

@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..lm.shared_prompt import SharedPrompt
 from . import _checks
 from ._checks import EndTokens
+from .beam_search import beam_search, forbid_end
 from .sampling import Sampling, penalise_repetition, pick
 
 
@@ -158,8 +159,10 @@ def generate(
         empty = torch.empty(0, dtype=torch.long, device=embeds.device)
         return Generation(empty.reshape(0, 0), empty, empty.float())
     stepper = _Stepper(llm, mask, logit_bias, after)
-    search = _beam if sampling.method == "beam" else _sequential
-    return search(stepper, embeds, sampling, torch.tensor(ends).to(embeds.device).long(), pad)
+    end = torch.tensor(ends).to(embeds.device).long()
+    if sampling.method == "beam":
+        return Generation(*beam_search(stepper, stepper.prefill(embeds), sampling, end, pad))
+    return _sequential(stepper, embeds, sampling, end, pad)
 
 
 def _mask(given: Any, embeds: torch.Tensor) -> torch.Tensor:
@@ -180,15 +183,6 @@ def _mask(given: Any, embeds: torch.Tensor) -> torch.Tensor:
     return mask
 
 
-def _forbid_end(
-    logits: torch.Tensor, step: int, sampling: Sampling, ends: torch.Tensor
-) -> torch.Tensor:
-    if step >= sampling.min_new_tokens or not len(ends):
-        return logits
-    # a bias of minus infinity may exclude every other token
-    return _checks.predicted("generate", logits.index_fill(1, ends, -torch.inf))
-
-
 def _sequential(
     stepper: _Stepper, embeds: torch.Tensor, sampling: Sampling, ends: torch.Tensor, pad: int
 ) -> Generation:
@@ -200,7 +194,7 @@ def _sequential(
     running = torch.ones(batch, dtype=torch.bool, device=embeds.device)
     for step in range(sampling.max_new_tokens):
         logits = penalise_repetition(logits, tokens, sampling.repetition_penalty)
-        logits = _forbid_end(logits, step, sampling, ends)
+        logits = forbid_end(logits, step, sampling, ends)
         chosen = pick(logits, sampling, generator)
         log_probability = torch.log_softmax(logits, -1).gather(1, chosen[:, None])[:, 0]
         total += torch.where(running, log_probability, 0.0)
@@ -211,80 +205,3 @@ def _sequential(
             break
         logits = stepper.step(tokens[:, -1])
     return Generation(tokens[:, : int(lengths.max())], lengths, total)
-
-
-def _beam(
-    stepper: _Stepper, embeds: torch.Tensor, sampling: Sampling, ends: torch.Tensor, pad: int
-) -> Generation:
-    batch, width, device = len(embeds), sampling.beams, embeds.device
-    logits = stepper.prefill(embeds)
-    # one prefill per window; its cache is then repeated for the beams
-    stepper.reorder(torch.arange(batch, device=device).repeat_interleave(width))
-    logits = logits.repeat_interleave(width, dim=0)
-    tokens = torch.empty(batch * width, 0, dtype=torch.long, device=device)
-    score = torch.full((batch, width), -torch.inf, device=device)
-    score[:, 0] = 0.0  # all beams are equal at first, so only one starts
-    finished: list[list[tuple[float, float, torch.Tensor]]] = [[] for _ in range(batch)]
-    spare = 1 + max(1, len(ends))
-    row_start = torch.arange(batch, device=device)[:, None] * width
-    for step in range(sampling.max_new_tokens):
-        log_probability = torch.log_softmax(logits, dim=-1)
-        log_probability = penalise_repetition(log_probability, tokens, sampling.repetition_penalty)
-        log_probability = _forbid_end(log_probability, step, sampling, ends)
-        vocabulary = log_probability.shape[-1]
-        candidates = (score.reshape(-1, 1) + log_probability).reshape(batch, -1)
-        # enough candidates that `width` remain even if all end tokens of all beams are among them
-        best, index = candidates.topk(min(spare * width, candidates.shape[1]), dim=1)
-        parent, token = row_start + index // vocabulary, index % vocabulary
-        ended = torch.isin(token, ends)
-        # an end counts only among the best `width`, so that an unlikely early end is not kept
-        for row, rank in (ended[:, :width] & best[:, :width].isfinite()).nonzero().tolist():
-            value = float(best[row, rank])
-            _keep(finished[row], value, tokens[parent[row, rank]], step + 1, sampling)
-        order = (ended * best.shape[1] + torch.arange(best.shape[1], device=device)).argsort(1)
-        order = order[:, :width]
-        score = best.gather(1, order)
-        rows = parent.gather(1, order).reshape(-1)
-        tokens = torch.cat([tokens[rows], token.gather(1, order).reshape(-1, 1)], dim=1)
-        if step + 1 == sampling.max_new_tokens or all(
-            _done(finished[row], float(score[row, 0]), step + 1, sampling) for row in range(batch)
-        ):
-            break
-        stepper.reorder(rows)
-        logits = stepper.step(tokens[:, -1])
-    for row in range(batch):
-        if not _done(finished[row], float(score[row, 0]), tokens.shape[1], sampling):
-            for rank in range(width):
-                _keep(
-                    finished[row],
-                    float(score[row, rank]),
-                    tokens[row * width + rank],
-                    tokens.shape[1],
-                    sampling,
-                )
-    best_rows = [max(beams, key=lambda beam: beam[0]) for beams in finished]
-    lengths = torch.tensor([len(beam[2]) for beam in best_rows], device=device)
-    out = torch.full((batch, int(lengths.max())), pad, dtype=torch.long, device=device)
-    for row, (_, _, text) in enumerate(best_rows):
-        out[row, : len(text)] = text
-    total = torch.tensor([beam[1] for beam in best_rows], device=device)
-    return Generation(out, lengths, total)
-
-
-def _keep(
-    beams: list[tuple[float, float, torch.Tensor]],
-    total: float,
-    tokens: torch.Tensor,
-    length: int,
-    sampling: Sampling,
-) -> None:
-    beams.append((total / length**sampling.length_penalty, total, tokens))
-    beams.sort(key=lambda beam: -beam[0])
-    del beams[sampling.beams :]
-
-
-def _done(
-    beams: list[tuple[float, float, torch.Tensor]], best: float, length: int, sampling: Sampling
-) -> bool:
-    """Return whether no running beam can beat the worst kept one (running scores only fall)."""
-    return len(beams) == sampling.beams and beams[-1][0] >= best / length**sampling.length_penalty

@@ -27,6 +27,9 @@ class Sampling:
         Beam width (``method="beam"``).
     temperature, top_p : float
         Softmax temperature and nucleus mass (``method="sample"``).
+    min_p : float
+        Tokens less likely than `min_p` times the likeliest one are not drawn
+        (``method="sample"``); 0 is off (Nguyen et al. 2024, arXiv 2407.01082).
     repetition_penalty : float
         Divides the positive and multiplies the negative logits of tokens already generated;
         1 is off. Tokens of the prompt are not penalised.
@@ -46,6 +49,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     length_penalty: float = 1.0
     seed: int = 0
+    min_p: float = 0.0
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -62,6 +66,8 @@ class Sampling:
                 raise ConfigError(f"Sampling: {name} must be > 0, got {getattr(self, name)}.")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"Sampling: top_p must be in (0, 1], got {self.top_p}.")
+        if not 0 <= self.min_p <= 1:
+            raise ConfigError(f"Sampling: min_p must be in [0, 1], got {self.min_p}.")
         if not -10 <= self.length_penalty <= 10:
             raise ConfigError(
                 f"Sampling: length_penalty must be in [-10, 10], got {self.length_penalty}."
@@ -106,9 +112,41 @@ def pick(logits: torch.Tensor, config: Sampling, generator: torch.Generator) -> 
     """
     if config.method == "greedy":
         return logits.argmax(dim=-1)
-    probability = torch.softmax(logits.float() / config.temperature, dim=-1)
-    ordered, index = probability.sort(dim=-1, descending=True)
-    # a token stays while the mass before it is below top_p, so the first always stays
-    ordered = ordered.masked_fill(ordered.cumsum(-1) - ordered >= config.top_p, 0.0)
+    ordered, index = nucleus(logits, config)
     drawn = torch.multinomial(ordered.cpu(), 1, generator=generator).to(index.device)
     return index.gather(1, drawn).squeeze(1)
+
+
+def pick_at(logits: torch.Tensor, config: Sampling, uniform: torch.Tensor) -> torch.Tensor:
+    """Choose one token per row; each row is drawn by its own number in [0, 1).
+
+    A row's token depends on its logits and its number only.
+
+    Parameters
+    ----------
+    logits : Tensor, (B, V)
+    config : Sampling
+    uniform : Tensor, (B,) float32
+        Not used if the method is greedy.
+
+    Returns
+    -------
+    Tensor, (B,) int64
+    """
+    if config.method == "greedy":
+        return logits.argmax(dim=-1)
+    ordered, index = nucleus(logits, config)
+    mass = ordered.cumsum(dim=-1)
+    # strictly above, so that a token without mass is never drawn
+    drawn = torch.searchsorted(mass, uniform[:, None] * mass[:, -1:], right=True)
+    last = (ordered > 0).sum(dim=-1, keepdim=True) - 1  # rounding may carry the product to the sum
+    return index.gather(1, torch.minimum(drawn, last)).squeeze(1)
+
+
+def nucleus(logits: torch.Tensor, config: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities (B, V) in falling order, 0 outside top-p and min-p, and their tokens (B, V)."""
+    probability = torch.softmax(logits.float() / config.temperature, dim=-1)
+    ordered, index = probability.sort(dim=-1, descending=True, stable=True)
+    # a token stays while the mass before it is below top_p, so the first always stays
+    out = (ordered.cumsum(-1) - ordered >= config.top_p) | (ordered < config.min_p * ordered[:, :1])
+    return ordered.masked_fill(out, 0.0), index

@@ -1,0 +1,151 @@
+// Python entry point of the decoder step.
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "bind.h"
+#include "decoder.h"
+
+namespace py = pybind11;
+
+namespace fastbrain {
+
+const Decoder& decoder(Isa isa) {
+#ifdef FASTBRAIN_X86
+  if (isa >= Isa::kAvx512) return avx512::decoder;
+  if (isa == Isa::kAvx2) return avx2::decoder;
+#endif
+  (void)isa;
+  return baseline::decoder;
+}
+
+namespace {
+
+const float* floats(const py::handle& address) {
+  return pointer<const float>(address.cast<std::uintptr_t>());
+}
+
+// (weight, row_scale, bias, a, b, d_in, d_out, rank, type, activation, scale), or None
+DecoderLinear linear_of(const py::handle& given) {
+  DecoderLinear l{};
+  if (given.is_none()) return l;
+  const auto t = given.cast<py::tuple>();
+  check(t.size() == 11, "decoder", "a linear layer must have 11 values",
+        static_cast<std::int64_t>(t.size()));
+  l.weight = pointer<const void>(t[0].cast<std::uintptr_t>());
+  l.row_scale = floats(t[1]);
+  l.bias = floats(t[2]);
+  l.a = floats(t[3]);
+  l.b = floats(t[4]);
+  l.d_in = t[5].cast<std::int64_t>();
+  l.d_out = t[6].cast<std::int64_t>();
+  l.rank = t[7].cast<std::int64_t>();
+  const int type = t[8].cast<int>(), activation = t[9].cast<int>();
+  check(type >= 0 && type <= 2, "decoder", "weight type must be in [0, 2]", type);
+  check(activation >= 0 && activation <= 4, "decoder", "activation must be in [0, 4]", activation);
+  check(l.d_in > 0 && l.d_out > 0 && l.rank >= 0, "decoder", "widths must be positive", l.d_in);
+  l.type = static_cast<DecoderWeight>(type);
+  l.activation = static_cast<DecoderActivation>(activation);
+  l.scale = t[10].cast<float>();
+  return l;
+}
+
+// (weight, bias, eps), or None
+DecoderNorm norm_of(const py::handle& given) {
+  if (given.is_none()) return {};
+  const auto t = given.cast<py::tuple>();
+  return {floats(t[0]), floats(t[1]), t[2].cast<float>()};
+}
+
+struct BoundDecoder {
+  std::vector<DecoderLayer> layers;
+  DecoderModel model;
+  Isa isa;
+};
+
+DecoderLayer layer_of(const py::dict& d) {
+  return {.before_attention = norm_of(d["before_attention"]),
+          .q_norm = norm_of(d["q_norm"]),
+          .k_norm = norm_of(d["k_norm"]),
+          .after_attention = norm_of(d["after_attention"]),
+          .before_mlp = norm_of(d["before_mlp"]),
+          .after_mlp = norm_of(d["after_mlp"]),
+          .q = linear_of(d["q"]),
+          .k = linear_of(d["k"]),
+          .v = linear_of(d["v"]),
+          .out = linear_of(d["out"]),
+          .gate = linear_of(d["gate"]),
+          .up = linear_of(d["up"]),
+          .down = linear_of(d["down"]),
+          .cosines = floats(d["cosines"]),
+          .sines = floats(d["sines"]),
+          .scale = d["scale"].cast<float>(),
+          .window = d["window"].cast<std::int64_t>()};
+}
+
+}  // namespace
+
+void bind_decoder(py::module_& m, Isa isa) {
+  py::class_<BoundDecoder>(m, "Decoder", "A model whose weights the caller keeps alive.")
+      .def(py::init([isa](const py::list& layers, const py::dict& rest) {
+             auto made = std::make_unique<BoundDecoder>();
+             for (const py::handle& one : layers) {
+               made->layers.push_back(layer_of(one.cast<py::dict>()));
+             }
+             const int activation = rest["activation"].cast<int>();
+             check(activation >= 0 && activation <= 4, "decoder", "activation must be in [0, 4]",
+                   activation);
+             made->isa = isa;
+             made->model = {.layers = made->layers.data(),
+                            .depth = static_cast<std::int64_t>(made->layers.size()),
+                            .width = rest["width"].cast<std::int64_t>(),
+                            .heads = rest["heads"].cast<std::int64_t>(),
+                            .key_heads = rest["key_heads"].cast<std::int64_t>(),
+                            .head_width = rest["head_width"].cast<std::int64_t>(),
+                            .hidden = rest["hidden"].cast<std::int64_t>(),
+                            .positions = floats(rest["positions"]),
+                            .norm = norm_of(rest["norm"]),
+                            .head = linear_of(rest["head"]),
+                            .activation = static_cast<DecoderActivation>(activation),
+                            .attention_cap = rest["attention_cap"].cast<float>(),
+                            .logit_cap = rest["logit_cap"].cast<float>()};
+             const DecoderModel& model = made->model;
+             check(model.width > 0 && model.head_width > 0 && model.hidden > 0, "decoder",
+                   "widths must be positive", model.width);
+             check(model.key_heads > 0 && model.heads % model.key_heads == 0, "decoder",
+                   "heads must be a multiple of key_heads", model.heads);
+             return made;
+           }),
+           py::arg("layers"), py::arg("rest"))
+      .def(
+          "step",
+          [](const BoundDecoder& self, std::uintptr_t embeds, std::uintptr_t rows,
+             std::uintptr_t places, std::uintptr_t keys, std::uintptr_t values,
+             std::uintptr_t logits, std::int64_t count, std::int64_t cache_rows,
+             std::int64_t length, int threads) {
+            const DecoderStep step{.embeds = pointer<const float>(embeds),
+                                   .rows = pointer<const std::int64_t>(rows),
+                                   .places = pointer<const std::int64_t>(places),
+                                   .keys = pointer<float>(keys),
+                                   .values = pointer<float>(values),
+                                   .logits = pointer<float>(logits),
+                                   .count = count,
+                                   .cache_rows = cache_rows,
+                                   .length = length};
+            check(count >= 0, "decoder", "count must not be negative", count);
+            check_threads("decoder", threads);
+            for (std::int64_t i = 0; i < count; ++i) {
+              check(step.rows[i] >= 0 && step.rows[i] < cache_rows, "decoder",
+                    "rows must be rows of the cache", step.rows[i]);
+              check(step.places[i] >= 0 && step.places[i] < length, "decoder",
+                    "places must be within the cache", step.places[i]);
+            }
+            py::gil_scoped_release released;
+            if (!decoder(self.isa).step(self.model, step, threads)) throw std::bad_alloc();
+          },
+          py::kw_only(), py::arg("embeds"), py::arg("rows"), py::arg("places"), py::arg("keys"),
+          py::arg("values"), py::arg("logits"), py::arg("count"), py::arg("cache_rows"),
+          py::arg("length"), py::arg("threads"));
+}
+
+}  // namespace fastbrain

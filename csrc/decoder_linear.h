@@ -1,0 +1,254 @@
+// Products of a few rows with streamed weights. Included by decoder.cpp in the namespace of its
+// instruction set, after tile.h and exponential.h.
+//
+// Every output of every row is a sum of its own in one fixed order, so that a row's result does
+// not depend on how many rows there are.
+
+// Input of a product: rows of `step` floats, a multiple of kLanes, zero behind the width.
+struct Matrix {
+  float* at;
+  int64_t step;
+};
+
+static inline __attribute__((always_inline)) Lanes widen(const float* from) { return load(from); }
+
+// Conversions by their instruction: the compiler converts such vectors element by element.
+static inline __attribute__((always_inline)) Lanes widen(const uint16_t* from) {
+#if defined(__AVX2__)
+  typedef short Halves __attribute__((vector_size(kLanes * 2)));
+  Halves value;
+  __builtin_memcpy(&value, from, sizeof(value));
+#if defined(__AVX512F__)
+  const Integers wide = (Integers)__builtin_ia32_pmovzxwd512_mask(value, Integers{}, -1);
+#else
+  const Integers wide = (Integers)__builtin_ia32_pmovzxwd256(value);
+#endif
+#else
+  Integers wide;
+  for (int i = 0; i < kLanes; ++i) wide[i] = from[i];
+#endif
+  return (Lanes)(wide << 16);
+}
+
+static inline __attribute__((always_inline)) Lanes widen(const int8_t* from) {
+#if defined(__AVX2__)
+  typedef char Bytes __attribute__((vector_size(16)));
+  Bytes value = {};
+  __builtin_memcpy(&value, from, kLanes);
+#if defined(__AVX512F__)
+  const Integers wide = (Integers)__builtin_ia32_pmovsxbd512_mask(value, Integers{}, -1);
+#else
+  const Integers wide = (Integers)__builtin_ia32_pmovsxbd256(value);
+#endif
+#else
+  Integers wide;
+  for (int i = 0; i < kLanes; ++i) wide[i] = from[i];
+#endif
+  return __builtin_convertvector(wide, Lanes);
+}
+
+static inline __attribute__((always_inline)) float total(Lanes sum) {
+  float part[kLanes];
+  store(part, sum);
+#pragma GCC unroll 4
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < half; ++i) part[i] += part[i + half];
+  }
+  return part[0];
+}
+
+// Products of one row of a weight with R inputs. The weight is read strictly in order, which lets
+// the hardware run ahead; the sums of kSums places hide the latency of the additions.
+template <typename W, int R>
+static inline __attribute__((always_inline)) void multiply(const W* w, int64_t width,
+                                                           const float* x, int64_t x_step,
+                                                           float* found) {
+  constexpr int kSums = 4;
+  Lanes sum[kSums][R] = {};
+  int64_t k = 0;
+  for (; k + kSums * kLanes <= width; k += kSums * kLanes) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kSums; ++i) {
+      const Lanes weight = widen(w + k + i * kLanes);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) sum[i][r] += weight * load(x + r * x_step + k + i * kLanes);
+    }
+  }
+  for (; k < width; k += kLanes) {
+    Lanes weight;
+    if (k + kLanes <= width) {
+      weight = widen(w + k);
+    } else {
+      W end[kLanes] = {};
+      __builtin_memcpy(end, w + k, (width - k) * sizeof(W));
+      weight = widen(end);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) sum[0][r] += weight * load(x + r * x_step + k);
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) found[r] = total((sum[0][r] + sum[1][r]) + (sum[2][r] + sum[3][r]));
+}
+
+// A linear layer applied to `count` rows.
+struct Product {
+  const DecoderLinear* l;
+  Matrix x, low, out;  // low: scale · act(x A^T)
+  int64_t count;
+  bool add;  // to what `out` holds
+};
+
+template <typename W, int R>
+static void output_of(const Product& p, int64_t row, int64_t output) {
+  const DecoderLinear& l = *p.l;
+  float found[R], branch[R];
+  multiply<W, R>(static_cast<const W*>(l.weight) + output * l.d_in, l.d_in, p.x.at + row * p.x.step,
+                 p.x.step, found);
+  if (l.rank > 0) {
+    multiply<float, R>(l.b + output * l.rank, l.rank, p.low.at + row * p.low.step, p.low.step,
+                       branch);
+  }
+  const float scale = l.row_scale != nullptr ? l.row_scale[output] : 1.0f;
+  const float bias = l.bias != nullptr ? l.bias[output] : 0.0f;
+  for (int r = 0; r < R; ++r) {
+    float value = found[r] * scale + bias;
+    if (l.rank > 0) value += branch[r];
+    float* to = p.out.at + (row + r) * p.out.step + output;
+    *to = p.add ? *to + value : value;
+  }
+}
+
+template <typename W>
+static void some_outputs_of(const Product& p, int64_t output, int64_t last) {
+  constexpr int kInputs = kLanes == 4 ? 2 : 4;
+  for (; output < last; ++output) {
+    int64_t row = 0;
+    for (; row + kInputs <= p.count; row += kInputs) output_of<W, kInputs>(p, row, output);
+    for (; row < p.count; ++row) output_of<W, 1>(p, row, output);
+  }
+}
+
+static void some_outputs(const Product& p, int64_t first, int64_t last) {
+  switch (p.l->type) {
+    case DecoderWeight::kFloat32:
+      return some_outputs_of<float>(p, first, last);
+    case DecoderWeight::kBfloat16:
+      return some_outputs_of<uint16_t>(p, first, last);
+    case DecoderWeight::kInt8:
+      return some_outputs_of<int8_t>(p, first, last);
+  }
+}
+
+static inline __attribute__((always_inline)) Lanes sigmoid(Lanes x) {
+  const Lanes low = {}, bounded = x < -87.0f ? low - 87.0f : x;  // the exponential overflows
+  return 1.0f / (1.0f + exp_lanes(-bounded));
+}
+
+// tanh to 1e-7 of 1; the exponential is bounded, so that no infinity is divided by another
+static inline __attribute__((always_inline)) Lanes tanh_lanes(Lanes x) {
+  const Lanes low = {}, bounded = x > 40.0f ? low + 40.0f : x < -40.0f ? low - 40.0f : x;
+  const Lanes y = 1.0f - 2.0f / (1.0f + exp_lanes(bounded + bounded));
+  return x == x ? y : x;
+}
+
+static inline __attribute__((always_inline)) Lanes activated(Lanes x, DecoderActivation kind) {
+  const Lanes low = {};
+  switch (kind) {
+    case DecoderActivation::kGelu:
+      for (int i = 0; i < kLanes; ++i) x[i] *= 0.5f * (1.0f + erff(x[i] * 0.70710678f));
+      return x;
+    case DecoderActivation::kSilu:
+      return x == x ? x * sigmoid(x) : x;
+    case DecoderActivation::kRelu:
+      return x < low ? low : x;  // a NaN stays one
+    case DecoderActivation::kGeluTanh:
+      return 0.5f * x * (1.0f + tanh_lanes(0.7978845608f * (x + 0.044715f * x * x * x)));
+    default:
+      return x;
+  }
+}
+
+static void activate(float* at, int64_t count, DecoderActivation kind, const float* factor) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const int64_t n = smaller(kLanes, count - i);
+    Lanes value = {}, times = {};
+    __builtin_memcpy(&value, at + i, n * sizeof(float));
+    value = activated(value, kind);
+    if (factor != nullptr) {
+      __builtin_memcpy(&times, factor + i, n * sizeof(float));
+      value *= times;
+    }
+    __builtin_memcpy(at + i, &value, n * sizeof(float));
+  }
+}
+
+// Several layers of one input at once, which share a parallel section.
+struct Products {
+  Product part[3];
+  int parts;
+  int64_t chunk[3], tasks[3];
+  DecoderActivation activation;  // of part 0; multiplied by part 1, if there is one
+  bool gated, activates;
+  float cap;
+};
+
+static void some_ranks(void* context, int64_t task, int) {
+  const Products& all = *static_cast<Products*>(context);
+  int part = 0;
+  for (; task >= all.part[part].l->rank; ++part) task -= all.part[part].l->rank;
+  const Product& p = all.part[part];
+  const DecoderLinear& l = *p.l;
+  for (int64_t row = 0; row < p.count; ++row) {
+    float found;
+    multiply<float, 1>(l.a + task * l.d_in, l.d_in, p.x.at + row * p.x.step, p.x.step, &found);
+    const Lanes low = activated(Lanes{} + found, l.activation);
+    p.low.at[row * p.low.step + task] = l.scale * low[0];
+  }
+}
+
+static void some_tasks(void* context, int64_t task, int) {
+  const Products& all = *static_cast<Products*>(context);
+  int part = 0;
+  if (!all.gated) {
+    for (; task >= all.tasks[part]; ++part) task -= all.tasks[part];
+  }
+  const Product& p = all.part[part];
+  const int64_t first = task * all.chunk[part], last = smaller(first + all.chunk[part], p.l->d_out);
+  some_outputs(p, first, last);
+  if (all.gated) some_outputs(all.part[1], first, last);
+  for (int64_t row = 0; row < p.count; ++row) {
+    float* at = p.out.at + row * p.out.step + first;
+    if (all.activates) {
+      const Product& q = all.part[1];
+      activate(at, last - first, all.activation,
+               all.gated ? q.out.at + row * q.out.step + first : nullptr);
+    }
+    if (all.cap > 0.0f) {
+      for (int64_t i = 0; i < last - first; i += kLanes) {
+        const int64_t n = smaller(kLanes, last - first - i);
+        Lanes value = {};
+        __builtin_memcpy(&value, at + i, n * sizeof(float));
+        value = all.cap * tanh_lanes(value / all.cap);
+        __builtin_memcpy(at + i, &value, n * sizeof(float));
+      }
+    }
+  }
+}
+
+static void run(Products& all, int threads) {
+  constexpr int64_t kTaskFloats = 1 << 14;
+  int64_t ranks = 0, tasks = 0;
+  for (int i = 0; i < all.parts; ++i) {
+    const DecoderLinear& l = *all.part[i].l;
+    all.chunk[i] = 8 * larger(1, kTaskFloats / (8 * larger(1, l.d_in)));
+    all.tasks[i] = ceil_div(l.d_out, all.chunk[i]);
+    ranks += l.rank;
+    tasks += all.gated && i > 0 ? 0 : all.tasks[i];
+  }
+  if (ranks > 0) {
+    const bool alone = ranks * all.part[0].l->d_in * all.part[0].count < 2 * kTaskFloats;
+    parallel_run(alone ? 1 : threads, ranks, some_ranks, &all);
+  }
+  parallel_run(threads, tasks, some_tasks, &all);
+}

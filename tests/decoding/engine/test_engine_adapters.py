@@ -1,0 +1,108 @@
+"""Low-rank adapters on the layers: of PEFT, with an activation, and merged."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from engine_models import EOS, engine_model, hugging_face, some_embeds
+
+from fastbrain.decoding import DecodeEngine, Sampling
+from fastbrain.errors import InputError
+
+peft = pytest.importorskip("peft")
+TARGETS = {"llama": ["q_proj", "v_proj", "down_proj", "gate_proj"], "gpt2": ["c_attn", "c_proj"]}
+LONG = Sampling(max_new_tokens=9)
+
+
+def _adapted(kind: str, config) -> torch.nn.Module:
+    model = peft.get_peft_model(engine_model(kind), config).eval()
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:  # B starts at zero
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
+    return model
+
+
+def _lora(kind: str, **options):
+    return peft.LoraConfig(
+        r=3, lora_alpha=5, target_modules=TARGETS[kind], fan_in_fan_out=kind == "gpt2", **options
+    )
+
+
+@pytest.mark.parametrize("step", ["kernel", "torch"])
+@pytest.mark.parametrize("kind", TARGETS)
+def test_lora_layers_are_read(kind, step):
+    model, embeds = _adapted(kind, _lora(kind)), some_embeds(4, 6)
+    expected = hugging_face(model, embeds, max_new_tokens=9)
+    assert expected != hugging_face(engine_model(kind), embeds, max_new_tokens=9)
+    engine = DecodeEngine(model, max_tokens=20, step=step)
+    found = engine.generate(embeds, sampling=LONG, eos_token_id=EOS)
+    assert [list(row) for row in found.tokens] == expected
+
+
+@pytest.mark.parametrize("step", ["kernel", "torch"])
+@pytest.mark.parametrize("activation", ["gelu", "silu", "relu", None])
+def test_adapters_with_an_activation_are_read(activation, step):
+    from fastbrain.integrations.peft import NonlinearLoraConfig, accelerate_peft
+
+    config = NonlinearLoraConfig(r=4, activation=activation, target_modules=TARGETS["llama"])
+    model, embeds = _adapted("llama", config), some_embeds(4, 6)
+    expected = hugging_face(model, embeds, max_new_tokens=9)
+    accelerate_peft(model)
+    engine = DecodeEngine(model, max_tokens=20, step=step)
+    found = engine.generate(embeds, sampling=LONG, eos_token_id=EOS)
+    assert [list(row) for row in found.tokens] == expected
+
+
+def test_fused_merged_disabled_and_several_adapters():
+    from fastbrain.integrations.peft import accelerate_peft
+
+    model, embeds = _adapted("llama", _lora("llama")), some_embeds(3, 6)
+    model.add_adapter("second", _lora("llama"))
+    for name, parameter in model.named_parameters():
+        if "second" in name:
+            parameter.data.normal_(0, 0.4, generator=torch.Generator().manual_seed(1))
+
+    def both() -> None:
+        engine = DecodeEngine(model, max_tokens=20)
+        found = engine.generate(embeds, sampling=LONG, eos_token_id=EOS)
+        expected = hugging_face(model, embeds, max_new_tokens=9)
+        assert [list(row) for row in found.tokens] == expected
+
+    both()
+    model.base_model.set_adapter(["default", "second"])
+    both()
+    model.base_model.set_adapter("second")
+    accelerate_peft(model)
+    both()
+    with model.disable_adapter():
+        both()
+    model.merge_adapter()
+    both()
+
+
+def test_variants_are_refused():
+    model = _adapted("llama", _lora("llama", use_dora=True))
+    assert "variant" in DecodeEngine.can_run(model)
+    with pytest.raises(InputError, match="variant"):
+        DecodeEngine(model, max_tokens=20)
+
+
+def test_adapters_of_this_package_are_read():
+    from fastbrain.nn import AdapterConfig
+    from fastbrain.nn.layers import AdaptedLinear
+
+    model = engine_model("llama")
+    for layer in model.model.layers:
+        old = layer.mlp.up_proj
+        new = AdaptedLinear(old.in_features, old.out_features, AdapterConfig(rank=3))
+        with torch.no_grad():
+            new.weight.copy_(old.weight)
+            new.bias.zero_()
+            new.adapter.b.normal_(0, 0.5, generator=torch.Generator().manual_seed(2))
+        layer.mlp.up_proj = new.eval()
+    embeds = some_embeds(3, 6)
+    found = DecodeEngine(model, max_tokens=20).generate(embeds, sampling=LONG, eos_token_id=EOS)
+    expected = hugging_face(model, embeds, max_new_tokens=9)
+    assert [list(row) for row in found.tokens] == expected
