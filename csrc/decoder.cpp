@@ -13,10 +13,12 @@
 namespace fastbrain::FASTBRAIN_NAMESPACE {
 namespace {
 
-#include "decoder_attention.h"
-#include "decoder_linear.h"
-#include "exponential.h"
+// clang-format off: each builds on those before
 #include "tile.h"
+#include "exponential.h"
+#include "decoder_linear.h"
+#include "decoder_attention.h"
+// clang-format on
 
 int64_t padded(int64_t width) { return ceil_div(width, 16) * 16; }
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..decoding import Sampling, generate, mean_nll, score_pairs, score_steered
+from ..decoding.opening import Opening
 from ..errors import InputError
 from ..lm.end_tokens import end_tokens_of
 from ..lm.shared_prompt import SharedPrompt
@@ -137,6 +138,12 @@ class BrainLLMDecoder:
             )
             texts += said.texts(tokenizer)
         return texts
+
+    @torch.no_grad()
+    def opening(self, prefixes: BrainRows) -> Opening:
+        """Return what the language model reads before the texts, each after its own prompt."""
+        before, mask, after = self._before(prefixes.prefix, torch.arange(len(prefixes)))
+        return Opening(before, mask, prefixes.bias, None if after is None else after.ids)
 
     @torch.no_grad()
     def score(

@@ -17,6 +17,7 @@ SIGTERM. The log is complete in each case.
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ import tyro
 
 from .._environment import check_file
 from .._progress import say
-from ..errors import ConfigError, MissingPartError
+from ..errors import ConfigError
 from ._live_parts import (
     check_tr,
     make_decoder,
@@ -52,6 +53,12 @@ class Config(SamplingOptions):
     """Run folder of LLM4Brain or BrainLLM; default: volumes are measured and not decoded."""
     source: str = ""
     """dicom:FOLDER, nifti:FOLDER, afni:PORT, or replay:FILE[@SPEED]."""
+    series: str = ""
+    """Series of a DICOM folder: its number or UID, or new for the next one to begin."""
+    slices: int | None = None
+    """Slices of a volume, where each has a file (GE, Philips) and the header does not say."""
+    mask: Path | None = None
+    """Mask image that AFNI was given, where it sends the values of its voxels."""
     tr: float | None = None
     """Repetition time of the scan in seconds; default: that of the run, or of the source."""
     log: Path | None = None
@@ -61,7 +68,9 @@ class Config(SamplingOptions):
     show_text: bool = False
     """Print the number of each decoded volume and its text."""
     page: str = "none"
-    """Port of the page on 127.0.0.1, or none."""
+    """Port of the page (0: a free one), or none."""
+    page_host: str = "127.0.0.1"
+    """Address of the page; beyond this machine, it asks for the token that is printed."""
     phrases: Path | None = None
     """File with one phrase a line: ranked after each text."""
     prompt: str = ""
@@ -145,7 +154,14 @@ def _live(config: Config) -> int:
     with ExitStack() as stack:
         # without a TR, a file that a later volume overtakes is damaged
         patience = None if tr_s is None else PATIENCE_TRS * tr_s
-        source = open_source(config.source, tr_s=tr_s, patience_s=patience)
+        source = open_source(
+            config.source,
+            tr_s=tr_s,
+            patience_s=patience,
+            series=int(config.series) if config.series.isdecimal() else config.series or None,
+            slices=config.slices,
+            mask=config.mask,
+        )
         stack.callback(source.close)
         log = open_log(config, source.name, tr_s or source.tr_s)
         sinks: list[Sink] = [] if log is None else [log]
@@ -214,14 +230,14 @@ def _start_outputs(config: Config, session: Session, stack: ExitStack) -> None:
     if config.lsl_markers:
         stack.callback(LslMarkers(config.lsl_markers, session.control.mark).close)
     if config.page != "none":
-        try:
-            from ..realtime.page import serve
-        except ImportError as error:
-            raise MissingPartError(
-                "live: the page must be installed for --page, got none. "
-                "pip install 'fastbrain-fmri[realtime]'"
-            ) from error
-        stack.callback(serve(session.publisher, session.control, port=int(config.page)).close)
+        from ..realtime.page import serve_page
+
+        page = serve_page(
+            session.publisher, session.control, host=config.page_host, port=int(config.page)
+        )
+        stack.callback(page.close)
+        # with its token: for the terminal alone
+        print(f"live: page at {page.url}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..decoding import Sampling, generate, mean_nll, score_pairs
+from ..decoding.opening import Opening
 from ..errors import InputError
 from ..lm.end_tokens import end_tokens_of
 from ..lm.tokenization import encode_answers, encode_prompts
@@ -106,6 +107,26 @@ class LLM4BrainDecoder:
             )
             texts += said.texts(tokenizer)
         return texts
+
+    @torch.no_grad()
+    def opening(self, prefixes: Tensor) -> Opening:
+        """Return what the language model reads before the answers to the one question of all.
+
+        Raises
+        ------
+        InputError
+            There are several questions.
+        """
+        if len(self.prompts) != 1:
+            raise InputError(
+                f"LLM4BrainDecoder.opening: there must be one question, got {len(self.prompts)}."
+            )
+        ids, model = self._ids[self.prompts[0]], self.model
+        if not model.config.prompt_first:
+            return Opening(*model.before_answer(prefixes, ids))
+        begin = [] if model.bos_token_id is None else [model.bos_token_id]
+        words = model.llm.get_input_embeddings().weight
+        return Opening(prefixes.to(words.dtype), prompt_ids=torch.cat([ids.new_tensor(begin), ids]))
 
     def _by_question(self, function: str, what: str, count: int) -> Iterator[tuple[str, list[int]]]:
         """Yield each question with the samples that it is asked of."""

@@ -73,7 +73,7 @@ def clean_series(
     if low_pass_s is not None and low_pass_s <= 2 * tr:
         raise InputError(
             f"clean_series: low_pass_s must be above two TR ({2 * tr:g} s), below which no period "
-            f"can be told from another, got {low_pass_s:g}. Leave it out for no low-pass."
+            f"can be separated from another, got {low_pass_s:g}. Leave it out for no low-pass."
         )
     parts = [drift_basis(length, tr, high_pass_s).astype(np.float64)]
     if low_pass_s is not None:

@@ -23,6 +23,7 @@ from ...inference.open_decoder import preparation_for
 from ...llm4brain.control_decoder import LLM4BrainDecoder
 from ...llm4brain.evaluate import open_model
 from .run_decoder import RunWindowDecoder
+from .text_writer import text_writer
 from .window_decoder import Window
 
 
@@ -99,16 +100,16 @@ def open_window_decoder(
             voxels = torch.from_numpy(np.array(window))[None]  # a window may be read-only
             return [SimpleNamespace(voxels=voxels, subjects=(subject,))]
 
-        return build(decoder, decoder, batch, llm=model.llm, tokenizer=model.text_tokenizer)
+        writing = text_writer(decoder, model.llm, model.text_tokenizer, sampling)
+        return build(decoder, decoder, batch, writing)
     refuse_unknown_subject("live", unknown_subject)
     saved = load_brainllm(Path(run) / "model", device=device)
     before = (prompt,) if prompt else ()
-    writer = brainllm_decoder(saved, before, sampling)
+    reader = brainllm_decoder(saved, before, sampling)
     scorer = brainllm_decoder(saved, before * (1 + len(phrases)), sampling)
-    features = _Features(saved, like)
-    return build(
-        writer, scorer, features, llm=saved.model.llm, tokenizer=saved.model.text_tokenizer
-    )
+    llm, tokenizer = saved.model.llm, saved.model.text_tokenizer
+    writing = text_writer(reader, llm, tokenizer, sampling)
+    return build(reader, scorer, _Features(saved, like), writing)
 
 
 class _Features:

@@ -1,12 +1,8 @@
-"""Windows decoded with a language model, word by word.
-
-This is the only module of real time that generates text.
-"""
+"""Windows decoded with the model of a run, with the control and the ranking of each text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +10,8 @@ import numpy.typing as npt
 
 from ...errors import InputError
 from ...evaluation.controls.run_controls import BrainDecoder
-from .window_decoder import Decoded, Listener, Stopped, Window
+from .text_writer import TextWriter
+from .window_decoder import Decoded, Listener, Window
 
 _MOST_RANKED = 5
 
@@ -24,11 +21,12 @@ class RunWindowDecoder:
 
     Parameters
     ----------
-    writer, scorer : BrainDecoder
+    reader, scorer : BrainDecoder
         The same decoder; a BrainLLM with a prompt needs one for one text and one for all.
     brains : callable
-        Maps a window to the one brain that `writer.read` takes.
-    llm, tokenizer : language model and its tokenizer
+        Maps a window to the one brain that `reader.read` takes.
+    writer : TextWriter
+        Writes after what `reader.read` returns.
     shape : tuple of int
         Shape (F, n_tokens, P) of a window.
     phrases : sequence of str
@@ -39,18 +37,17 @@ class RunWindowDecoder:
 
     def __init__(
         self,
-        writer: BrainDecoder,
+        reader: BrainDecoder,
         scorer: BrainDecoder,
         brains: Callable[[Window], Any],
+        writer: TextWriter,
         *,
-        llm: Any,
-        tokenizer: Any,
         shape: tuple[int, int, int],
         phrases: Sequence[str] = (),
         control: bool = True,
     ) -> None:
-        self.writer, self.scorer, self.brains = writer, scorer, brains
-        self.llm, self.tokenizer, self.shape = llm, tokenizer, shape
+        self.reader, self.scorer, self.brains = reader, scorer, brains
+        self.writer, self.shape = writer, shape
         self.phrases, self.control = tuple(phrases), control
         self._nothing = scorer.read_nothing()
         self._alone: npt.NDArray[np.float64] | None = None
@@ -74,10 +71,8 @@ class RunWindowDecoder:
                 f"RunWindowDecoder.decode: window must be {self.shape}, got {window.shape}. "
                 "Prepare it with the preparation of the run."
             )
-        prefixes = self.writer.read(self.brains(window))
-        with _streamed(self.llm, self.tokenizer, listener) as stream:
-            text = self.writer.write(prefixes)[0]
-        stream.end(text)
+        prefixes = self.reader.read(self.brains(window))
+        text = self.writer.write(prefixes, listener)
         listener.sentence(text)
         if listener.hurries():
             return Decoded(text)
@@ -124,47 +119,3 @@ class _Silent:
 
     def hurries(self) -> bool:
         return False
-
-
-class _Stream:
-    """Finds the first whole word in the tokens that a language model is fed.
-
-    Every step of generation feeds the token chosen before, which a hook on the model sees.
-    """
-
-    def __init__(self, tokenizer: Any, listener: Listener) -> None:
-        self.tokenizer, self.listener = tokenizer, listener
-        self.tokens: list[int] = []
-        self.waiting = True
-
-    def __call__(self, _module: Any, _args: Any, inputs: dict[str, Any]) -> None:
-        if self.listener.stops():
-            raise Stopped
-        fed = inputs.get("input_ids")
-        # several rows are the beams of a search: none of them is the text yet
-        if not self.waiting or fed is None or fed.shape != (1, 1):
-            return
-        self.tokens.append(int(fed))
-        words = self.tokenizer.decode(self.tokens, skip_special_tokens=True).split(None, 1)
-        if len(words) > 1:
-            self._found(words[0])
-
-    def end(self, text: str) -> None:
-        """Hand on the first word of a text that has only one."""
-        if self.waiting and text.strip():
-            self._found(text.split()[0])
-
-    def _found(self, word: str) -> None:
-        self.waiting = False
-        self.listener.word(word)
-
-
-@contextmanager
-def _streamed(llm: Any, tokenizer: Any, listener: Listener) -> Iterator[_Stream]:
-    """Listen to a language model while it generates."""
-    stream = _Stream(tokenizer, listener)
-    handle = llm.register_forward_pre_hook(stream, with_kwargs=True)
-    try:
-        yield stream
-    finally:
-        handle.remove()

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from small_run import PROMPT
 
-from fastbrain.decoding import Sampling
+from fastbrain.decoding import DecodeEngine, Sampling
 from fastbrain.errors import InputError
 from fastbrain.inference import decode
 from fastbrain.realtime.session import open_window_decoder
+from fastbrain.realtime.session.text_writer import EngineWriter
 from fastbrain.realtime.session.window_decoder import Stopped
 
 SYSTEMS = ("llm4brain", "brainllm")
@@ -38,8 +39,16 @@ class Ear:
         return self.hurried
 
 
+@pytest.fixture(params=[True, False], ids=["engine", "generate"])
+def engine(request, monkeypatch):
+    """Whether the decode engine can run the language model."""
+    if not request.param:
+        monkeypatch.setattr(DecodeEngine, "can_run", lambda llm: "it is not of a kind")
+    return request.param
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_texts_and_margins_are_those_of_decode(runs, store, system):
+def test_texts_and_margins_are_those_of_decode(runs, store, system, engine):
     offline = decode(runs[system])
     decoder = open_window_decoder(runs[system])
     decoder.warm_up()
@@ -53,14 +62,15 @@ def test_texts_and_margins_are_those_of_decode(runs, store, system):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_the_first_word_comes_before_the_sentence(runs, store, system):
+def test_the_first_word_comes_before_the_sentence(runs, store, system, engine):
     decoder = open_window_decoder(runs[system], sampling=Sampling(min_new_tokens=6))
     trial = store.split.test[0]
     ear = Ear(stop_after=5)
     with pytest.raises(Stopped):
         decoder.decode(store.window(trial), ear)
     assert [kind for kind, _ in ear.heard] == ["word"]
-    assert not decoder.llm._forward_pre_hooks
+    assert not decoder.writer.llm._forward_pre_hooks
+    assert isinstance(decoder.writer, EngineWriter) is engine
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -92,7 +102,7 @@ def test_the_prompt_is_that_of_the_run_by_default(runs, store):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_a_beam_has_its_first_word_with_the_sentence(runs, store, system):
+def test_a_beam_has_its_first_word_with_the_sentence(runs, store, system, engine):
     decoder = open_window_decoder(runs[system], sampling=Sampling(method="beam", beams=2))
     ear = Ear()
     said = decoder.decode(store.window(store.split.test[0]), ear)

@@ -1,0 +1,159 @@
+"""Text of a window, word by word: by the decode engine, or by ``generate`` where it cannot run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from ..._progress import say
+from ...decoding import DecodeEngine, Sampling
+from ...decoding.engine import TokenEvent
+from ...decoding.opening import Opening
+from ...evaluation.controls.run_controls import BrainDecoder
+from ...lm.end_tokens import end_tokens_of
+from .window_decoder import Listener, Stopped
+
+
+class TextWriter(Protocol):
+    """Writes the text of one window."""
+
+    def write(self, prefixes: Any, listener: Listener) -> str:
+        """Write a text; the listener gets its first word, and may stop it at any token."""
+
+
+class _OpeningDecoder(BrainDecoder, Protocol):
+    def opening(self, prefixes: Any) -> Opening:
+        """Return what the language model reads before the texts."""
+
+
+def text_writer(
+    decoder: _OpeningDecoder, llm: Any, tokenizer: Any, sampling: Sampling | None
+) -> TextWriter:
+    """Choose the engine where it runs the language model, else ``generate``, with a note."""
+    reason = DecodeEngine.can_run(llm)
+    if reason is None:
+        return EngineWriter(decoder, llm, tokenizer, sampling)
+    say(f"note: texts are written without the decode engine, which is slower: {reason}")
+    return ModelWriter(decoder, llm, tokenizer)
+
+
+class EngineWriter:
+    """Texts by a :class:`~fastbrain.decoding.DecodeEngine`.
+
+    The cache is rewound to the prompt that all windows share, if it stands before the brain.
+    """
+
+    def __init__(
+        self, decoder: _OpeningDecoder, llm: Any, tokenizer: Any, sampling: Sampling | None
+    ) -> None:
+        self.decoder, self.llm, self.tokenizer = decoder, llm, tokenizer
+        self.sampling = Sampling() if sampling is None else sampling
+        self.ends = end_tokens_of(tokenizer, llm)
+        self._engine: DecodeEngine | None = None
+
+    def write(self, prefixes: Any, listener: Listener) -> str:
+        """Write a text.
+
+        Raises
+        ------
+        Stopped
+            The listener stopped it.
+        """
+        opening = self.decoder.opening(prefixes)
+        words = _FirstWord(self.tokenizer, listener)
+        found = self._ready(opening).generate(
+            opening.embeds,
+            sampling=self.sampling,
+            attention_mask=opening.mask,
+            eos_token_id=self.ends,
+            logit_bias=opening.logit_bias,
+            on_token=words.event,
+            cancelled=listener.stops,
+        )
+        if found.finish[0] == "cancelled":
+            raise Stopped
+        text = found.texts(self.tokenizer)[0]
+        words.end(text)
+        return text
+
+    def _ready(self, opening: Opening) -> DecodeEngine:
+        """Return the engine, made for the first opening: those of a run are equally long."""
+        if self._engine is None:
+            shared = 0 if opening.prompt_ids is None else len(opening.prompt_ids)
+            room = shared + opening.embeds.shape[1] + self.sampling.max_new_tokens
+            self._engine = DecodeEngine(self.llm, self.tokenizer, max_tokens=room)
+            if opening.prompt_ids is not None:
+                self._engine.set_prefix(opening.prompt_ids, bos=False)
+        return self._engine
+
+
+class ModelWriter:
+    """Texts by the decoder's own ``generate``."""
+
+    def __init__(self, decoder: BrainDecoder, llm: Any, tokenizer: Any) -> None:
+        self.decoder, self.llm, self.tokenizer = decoder, llm, tokenizer
+
+    def write(self, prefixes: Any, listener: Listener) -> str:
+        """Write a text.
+
+        Raises
+        ------
+        Stopped
+            The listener stopped it.
+        """
+        words = _FirstWord(self.tokenizer, listener)
+        with _hooked(self.llm, words):
+            text = self.decoder.write(prefixes)[0]
+        words.end(text)
+        return text
+
+
+class _FirstWord:
+    """Hands on the first whole word of a text."""
+
+    def __init__(self, tokenizer: Any, listener: Listener) -> None:
+        self.tokenizer, self.listener = tokenizer, listener
+        self.tokens: list[int] = []
+        self.waiting = True
+
+    def event(self, event: TokenEvent) -> None:
+        """Take the next token from an engine."""
+        self.add(event.token)
+
+    def add(self, token: int) -> None:
+        """Take the next token."""
+        if not self.waiting:
+            return
+        self.tokens.append(token)
+        words = self.tokenizer.decode(self.tokens, skip_special_tokens=True).split(None, 1)
+        if len(words) > 1:
+            self._found(words[0])
+
+    def end(self, text: str) -> None:
+        """Hand on the first word of a text that has only one."""
+        if self.waiting and text.strip():
+            self._found(text.split()[0])
+
+    def _found(self, word: str) -> None:
+        self.waiting = False
+        self.listener.word(word)
+
+
+@contextmanager
+def _hooked(llm: Any, words: _FirstWord) -> Iterator[None]:
+    """Follow a language model while it generates: every step feeds the token chosen before."""
+
+    def follow(_module: Any, _args: Any, inputs: dict[str, Any]) -> None:
+        if words.listener.stops():
+            raise Stopped
+        fed = inputs.get("input_ids")
+        # several rows are the beams of a search: none of them is the text yet
+        if fed is not None and fed.shape == (1, 1):
+            words.add(int(fed))
+
+    handle = llm.register_forward_pre_hook(follow, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
