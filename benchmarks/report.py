@@ -20,7 +20,7 @@ from rows import all_rows
 # what a table of its own is measured on
 GROUP = ("machine", "op", "dtype", "cache", "way")
 # rows about a run or about who took part: no table shows them
-FACTS = ("build", "peer", "roofline", "sanitizer", "readout")
+FACTS = ("build", "peer", "roofline", "sanitizer", "readout", "read_dicom", "realtime_preprocess")
 VERDICTS = ("dropped_", "failed_", "sanitizer_", "selftest_")
 
 

@@ -1,4 +1,4 @@
-"""Volumes from a scanner while it measures: sources of volumes and readers of their files.
+"""Volumes from a scanner while it measures: read, preprocessed and decoded within a TR.
 
 Names are imported on first use.
 """
@@ -13,11 +13,18 @@ _NAMES = {
     "BadVolume": "volume",
     "Clock": "volume",
     "MonotonicClock": "volume",
+    "PageServer": "page.server",
+    "PreprocessSettings": "preprocess.settings",
     "PushSource": "sources.push",
+    "Session": "session.session",
+    "Settings": "session.settings",
     "Source": "volume",
     "Volume": "volume",
+    "VolumePipeline": "preprocess.pipeline",
     "open_source": "sources.spec",
+    "open_window_decoder": "session.open_decoder",
     "read_dicom": "dicom.reader",
+    "serve_page": "page.server",
 }
 
 __all__ = sorted(_NAMES)
