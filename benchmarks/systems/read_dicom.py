@@ -2,9 +2,10 @@
 
     python benchmarks/systems/read_dicom.py [--machine NAME] [--files 100] [--dcm2niix PATH]
 
-Mosaics of 36 slices of 64 x 64 voxels, as the tests write them, each in a file of its own. Both sides read every
-file in turn. The rival's time is that of one process of dcm2niix (uncompressed, no sidecar), with and
-without loading its NIfTI with nibabel; without dcm2niix on the path, its fields are missing.
+Mosaics of 36 slices of 64 x 64 voxels, as the tests write them, each in a file of its own. Both
+sides read every file in turn. The rival's time is that of one process of dcm2niix (uncompressed, no
+sidecar), with and without loading its NIfTI with nibabel; without dcm2niix on the path, its fields
+are missing.
 """
 
 from __future__ import annotations

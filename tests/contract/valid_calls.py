@@ -29,9 +29,9 @@ BY_TYPE_ONLY = frozenset(
     fit_encoding fit_readout fit_steering from_pretrained from_vision_model leave_out load_brainllm
     load_llm load_qformer load_scmbm load_video_branch load_vision_model load_vq meaning_retrieval
     open_run pairwise_scorer plan_rest plan_study prepare_store pretrain_scmbm pretrain_video
-    open_window_decoder plan_pereira plan_stories push_to_hub read_connectomes read_gentle reconstruct_encoded
-    run_controls save_brainllm
-    save_checkpoint save_pretrained serve_page simulate_stories split_story_blocks write_pereira_images
+    open_window_decoder plan_pereira plan_stories push_to_hub read_connectomes read_gentle
+    reconstruct_encoded run_controls save_brainllm save_checkpoint save_pretrained serve_page
+    simulate_stories split_story_blocks write_pereira_images
     score_human_study write_human_study
     save_vq simulate_cohort small_llm stage_one stage_two start_codebook text_targets train_brainllm
     train_brainllm_run train_llm4brain train_vq vector_llm video_targets warmup write_connectomes
