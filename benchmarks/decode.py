@@ -1,4 +1,7 @@
-"""Text from a prefix of brain tokens: our loop against Hugging Face's ``generate``, batch one."""
+"""Text from a prefix of brain tokens against Hugging Face's ``generate``, batch one.
+
+``generate`` is our plain loop, ``decode`` the decode engine.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import torch
 from registry import Entry, Problem, Setting
 from torch import Tensor
 
+from fastbrain.decoding import DecodeEngine
 from fastbrain.decoding.generation import generate
 from fastbrain.decoding.sampling import Sampling
 
@@ -32,10 +36,9 @@ SIZES = {
     "llama-1b": Size(2048, 16, 32, 8, 8192, 128_256),
     "qwen-7b": Size(3584, 28, 28, 4, 18_944, 152_064),
 }
-PROVIDERS = ("fastbrain", "hf_generate")
 
 
-def problem(size: Size, setting: Setting) -> Problem:
+def problem(op: str, size: Size, setting: Setting) -> Problem:
     """A model of this size and one prefix."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -76,11 +79,20 @@ def problem(size: Size, setting: Setting) -> Problem:
             pad_token_id=0,
         )
 
+    ways = {"fastbrain": ours, "hf_generate": torch.no_grad()(theirs)}
+    if op == "decode":
+        engine = DecodeEngine(llm, max_tokens=size.prefix + size.new)
+
+        def by_engine() -> Tensor:
+            found = engine.generate(embeds, sampling=sampling, eos_token_id=2)
+            return torch.tensor(found.tokens, device=setting.device)
+
+        ways |= {"fastbrain": by_engine, "fastbrain-generate": ours}
     truth = theirs()
     parameters = sum(p.numel() for p in llm.parameters())
     read = parameters - llm.get_input_embeddings().weight.numel()
     return Problem(
-        providers={"fastbrain": ours, "hf_generate": torch.no_grad()(theirs)},
+        providers=ways,
         # half precision may part ways at a near tie, and then stays apart
         error=lambda _name, got: float((got[:, :4] != truth[:, :4]).double().mean()),
         limit=0.0 if setting.dtype == torch.float32 else 1.0,
@@ -90,17 +102,21 @@ def problem(size: Size, setting: Setting) -> Problem:
     )
 
 
-def _entry(name: str, *, rounds: int, gpu_only: bool = False) -> Entry:
+def _entry(op: str, name: str, *, rounds: int, gpu_only: bool = False) -> Entry:
     def build(setting: Setting) -> Problem:
-        return problem(SIZES[name], setting)
+        return problem(op, SIZES[name], setting)
 
     # the host looks at every token before it asks for the next
-    return Entry("generate", name, build, rounds, gpu_only, graph=False, limit_s=60.0)
+    return Entry(op, name, build, rounds, gpu_only, graph=False, limit_s=60.0)
 
 
 ENTRIES = [
-    _entry("tiny", rounds=11),
-    _entry("small", rounds=5, gpu_only=True),
-    _entry("llama-1b", rounds=5, gpu_only=True),
-    _entry("qwen-7b", rounds=3, gpu_only=True),
+    entry
+    for op in ("decode", "generate")
+    for entry in (
+        _entry(op, "tiny", rounds=11),
+        _entry(op, "small", rounds=5, gpu_only=True),
+        _entry(op, "llama-1b", rounds=5, gpu_only=True),
+        _entry(op, "qwen-7b", rounds=3, gpu_only=True),
+    )
 ]
