@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ..._arguments import checked
 from ...errors import InputError
 
 
+@checked(least={"expected": 1, "queue": 1})
 @dataclass(frozen=True)
 class Settings:
     """Settings of a session.
