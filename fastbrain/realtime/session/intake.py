@@ -61,7 +61,7 @@ class Intake:
         open_before: tuple[int, ...],
         origin_s: float,
     ) -> None:
-        self.deadline_s = settings.deadline_s
+        self.deadline_s, self._expected = settings.deadline_s, settings.expected
         self.tr_s = settings.tr_s or source.tr_s
         self.ledger = Ledger(
             self._limits(),
@@ -75,6 +75,15 @@ class Intake:
         self.caught_up = False
         self._shift = 0 if settings.numbered else first
         self._first_seen: tuple[int, float] | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all TRs of a run of known length have their record."""
+        return (
+            self._expected is not None
+            and self.ledger.highest >= self._expected - 1
+            and not self.ledger.waiting
+        )
 
     def take(self, item: Volume | BadVolume | None, now: float) -> Job | None:
         """Register an item; returns what to work on, if there is anything.

@@ -116,6 +116,27 @@ def test_an_idle_session_ends():
     assert states[-1]["at_s"] == pytest.approx(4 * TR + 10.0, abs=1.0)
 
 
+def test_a_run_of_known_length_ends_with_its_last_record():
+    ending, sink, _, states = run(paced(5), ends=False, settings=Settings(expected=5))
+    assert ending.reason == "complete"
+    assert statuses(sink) == dict.fromkeys(range(5), "ok")
+    assert states[-1]["at_s"] < 6 * TR
+
+
+def test_the_lost_end_of_a_run_of_known_length_is_dropped():
+    settings = Settings(expected=6, idle_timeout_s=10.0)
+    ending, sink, _, _ = run(paced(4), ends=False, settings=settings)
+    assert ending.reason == "idle"
+    assert statuses(sink) == dict.fromkeys(range(4), "ok") | dict.fromkeys((4, 5), "dropped")
+
+
+def test_a_run_that_never_began_has_no_records():
+    settings = Settings(expected=6, idle_timeout_s=5.0)
+    ending, sink, _, _ = run([], ends=False, settings=settings)
+    assert ending.reason == "idle"
+    assert statuses(sink) == {}
+
+
 def test_a_session_without_a_first_volume_ends_when_idle():
     ending, _, _, _ = run([], ends=False, settings=Settings(idle_timeout_s=5.0), tr_s=None)
     assert ending.reason == "idle"
