@@ -85,7 +85,7 @@ class Config(SamplingOptions):
     idle_timeout: float | None = None
     """Seconds of silence after which the session ends; default: it goes on."""
     volumes: int | None = None
-    """Number of volumes of the run, after which the session ends; of a rehearsal, by default 120."""
+    """Number of volumes of the run, after which a session ends; of a rehearsal, by default 120."""
     tcp: int | None = None
     """Port on 127.0.0.1 that serves events as lines of JSON."""
     lsl: bool = False

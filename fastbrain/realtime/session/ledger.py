@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -166,10 +167,9 @@ class Ledger:
             self._reveal(expected - 1, now)
         return [self._close(entry, now) for entry in sorted(self._open.values(), key=_index)]
 
-    @property
-    def waiting(self) -> int:
-        """Number of TRs without a record."""
-        return len(self._open)
+    def waiting(self, below: float = math.inf) -> int:
+        """Count the TRs without a record; with `below`, those before that number."""
+        return sum(index < below for index in self._open)
 
     @property
     def awaits_results(self) -> bool:

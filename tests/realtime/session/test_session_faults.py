@@ -101,7 +101,7 @@ def test_a_jump_of_the_number_beyond_reason_is_no_volume():
     feed(book, 0, 1)
     assert book.arrived(volume(2**40, 2 * TR)) == "stray"
     assert book.highest == 1
-    assert book.waiting < 3
+    assert book.waiting() < 3
 
 
 def test_a_result_that_never_comes_is_given_up():
@@ -122,7 +122,7 @@ def test_the_end_closes_everything_once():
     assert {r.index: r.status for r in records} | {0: "ok", 1: "ok"} == {
         0: "ok", 1: "ok", 2: "dropped", 3: "ok", 4: "dropped", 5: "dropped"
     }  # fmt: skip
-    assert book.waiting == 0
+    assert book.waiting() == 0
     assert book.close_all(11 * TR) == []
 
 
