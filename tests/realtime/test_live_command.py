@@ -104,6 +104,23 @@ def test_monitoring_a_replay(scan, tmp_path, capsys):
     assert "source ended" in capsys.readouterr().err
 
 
+def test_a_damaged_file_that_was_there_before_is_a_bad_volume(scan, tmp_path):
+    folder, log = tmp_path / "export", tmp_path / "log.jsonl"
+    folder.mkdir()
+    image = nib.load(scan)
+    for number in range(8):
+        one = nib.Nifti1Image(np.asarray(image.dataobj)[..., number], image.affine)
+        nib.save(one, folder / f"volume_{number:04d}.nii")
+    damaged = folder / "volume_0003.nii"
+    damaged.write_bytes(damaged.read_bytes()[:2000])
+    options = ["--source", f"nifti:{folder}", "--tr", "0.5", "--log", str(log)]
+    assert main(["live", *options, "--volumes", "8", "--idle-timeout", "20"]) == 0
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    found = {row["index"]: row["status"] for row in rows if row["type"] == "record"}
+    assert found == dict.fromkeys(range(8), "ok") | {3: "bad_volume"}
+    assert rows[-1]["reason"] == "complete"
+
+
 def test_a_signal_ends_the_command_with_its_code(scan, tmp_path):
     log = tmp_path / "log.jsonl"
     command = [sys.executable, "-m", "fastbrain.cli", "live", "--source", f"replay:{scan}@1"]

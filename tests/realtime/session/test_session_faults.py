@@ -96,6 +96,20 @@ def test_a_missing_volume_is_waited_for_one_and_a_half_tr():
     assert 1 in [r.index for r in book.close_due(TR + 1.51 * TR)]
 
 
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_missing_volume_of_a_backlog_is_waited_for_as_long(damaged):
+    book = ledger()
+    for index in (0, 1, 3, 4, 5, 6):
+        book.arrived(volume(index, 0.001 * index), backlog=index > 0)
+    assert 2 not in [r.index for r in book.close_due(1.2 * TR)]
+    if damaged:  # said after the patience of the source
+        book.unreadable(BadVolume(2, "truncated", 1.2 * TR))
+    (record,) = [r for r in book.close_due(1.51 * TR) if r.index == 2]
+    assert record.status == ("bad_volume" if damaged else "dropped")
+    assert record.backlog
+    assert not record.missed
+
+
 def test_a_jump_of_the_number_beyond_reason_is_no_volume():
     book = ledger()
     feed(book, 0, 1)
