@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..realtime.session import Settings
 
 _MOST_PHRASES = 10_000
+_MOST_BYTES = 16 << 20
 
 
 def read_preparation(config: Any) -> VoxelStore | None:
@@ -63,6 +64,11 @@ def make_decoder(config: Any, like: VoxelStore | None) -> Any:
 def _lines(path: Path) -> tuple[str, ...]:
     from ..data.readers.tables import read_lines
 
+    if path.is_file() and path.stat().st_size > _MOST_BYTES:
+        raise InputError(
+            f"live: {path} must hold 1 to {_MOST_PHRASES} phrases, one a line, got "
+            f"{path.stat().st_size} bytes. Name a shorter file."
+        )
     found = tuple(dict.fromkeys(filter(None, (line.strip() for line in read_lines(path)))))
     if not 0 < len(found) <= _MOST_PHRASES:
         raise InputError(
@@ -100,6 +106,6 @@ def open_log(config: Any, source: str, tr_s: float | None) -> Any:
         run=run,
         source=source,
         tr_s=tr_s,
-        deadline_s=config.deadline or tr_s,
+        deadline_s=tr_s if config.deadline is None else config.deadline,
         text=config.log_text,
     )

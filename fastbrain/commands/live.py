@@ -26,9 +26,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from .._environment import check_file
 from .._progress import say
-from ..errors import ConfigError
+from ._live_checks import check_options
 from ._live_parts import (
     check_tr,
     make_decoder,
@@ -86,7 +85,7 @@ class Config(SamplingOptions):
     idle_timeout: float | None = None
     """Seconds of silence after which the session ends; default: it goes on."""
     volumes: int | None = None
-    """Number of volumes of the run, if it is known; of a rehearsal, by default 120."""
+    """Number of volumes of the run, after which a session ends; of a rehearsal, by default 120."""
     tcp: int | None = None
     """Port on 127.0.0.1 that serves events as lines of JSON."""
     lsl: bool = False
@@ -111,35 +110,8 @@ class Config(SamplingOptions):
 
 def run(config: Config) -> int:
     """Run a session or a rehearsal."""
-    _check(config)
+    check_options(config)
     return _rehearse(config) if config.rehearse else _live(config)
-
-
-def _check(config: Config) -> None:
-    if config.rehearse and (config.run is None or config.source):
-        raise ConfigError(
-            "live: --rehearse must come with RUN and without --source. For example "
-            "fastbrain live --rehearse RUN"
-        )
-    if not config.rehearse and (config.faults or config.speed != 1.0):
-        raise ConfigError("live: --faults and --speed must come with --rehearse.")
-    if not config.rehearse and not config.source:
-        raise ConfigError(
-            "live: --source must be given: dicom:FOLDER, nifti:FOLDER, afni:PORT or "
-            "replay:FILE[@SPEED]; or --rehearse."
-        )
-    if config.run is None and (config.phrases or config.prompt or config.show_text):
-        raise ConfigError("live: --phrases, --prompt and --show-text must come with RUN.")
-    if config.bids is not None and (config.log is None or not config.bids_subject):
-        raise ConfigError("live: --bids must come with --log and --bids-subject.")
-    if config.page != "none" and not (config.page.isdecimal() and int(config.page) < 65536):
-        raise ConfigError(f"live: --page must be a port or none, got {config.page!r}.")
-    if config.volumes is not None and config.volumes < 1:
-        raise ConfigError(f"live: --volumes must be 1 or more, got {config.volumes}.")
-    if config.log is not None:
-        check_file(config.log, function="live")
-        if config.rehearse and config.log.exists():
-            raise ConfigError(f"live: --log must be a new file of a rehearsal, got {config.log}.")
 
 
 def _live(config: Config) -> int:
@@ -148,8 +120,8 @@ def _live(config: Config) -> int:
     from ..realtime.sources.spec import open_source
 
     like = read_preparation(config)
-    tr_s = config.tr or (None if like is None else like.tr)
     check_tr(config, like)
+    tr_s = config.tr if like is None else like.tr
     preprocessor, decoder = make_preprocessor(like), make_decoder(config, like)
     with ExitStack() as stack:
         # without a TR, a file that a later volume overtakes is damaged

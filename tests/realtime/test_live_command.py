@@ -28,6 +28,16 @@ from fastbrain.cli import main
         (("--source", "tape:x"), "dicom:FOLDER"),
         (("--source", "nifti:/no/such/folder"), "folder"),
         (("--source", "nifti:.", "--deadline", "-1"), "deadline_s"),
+        (("--source", "nifti:.", "--tr", "0"), "tr_s must lie in"),
+        (("--source", "push"), "--source must be given"),
+        (("--source", "nifti:x", "--series", "5"), "with a source dicom"),
+        (("--source", "nifti:x", "--slices", "5"), "with a source dicom"),
+        (("--source", "nifti:x", "--mask", "x.nii"), "with a source afni"),
+        (("--source", "nifti:x", "--log-text"), "with RUN and --log"),
+        (("--rehearse", "x", "--speed", "0"), "--speed must lie between 0"),
+        (("--rehearse", "x", "--speed", "nan"), "--speed must lie between 0"),
+        (("--rehearse", "x", "--page", "0", "--tcp", "0"), "without --tcp, --page"),
+        (("--rehearse", "x", "--tr", "2"), "without --tr"),
     ],
 )
 def test_wrong_options_are_refused_with_a_sentence(options, words, capsys):
@@ -35,6 +45,29 @@ def test_wrong_options_are_refused_with_a_sentence(options, words, capsys):
     error = capsys.readouterr().err
     assert words in error
     assert "unexpected" not in error
+
+
+@pytest.mark.parametrize(
+    ("label", "folder", "words"), [("sub-01", "new", "sub must be"), ("01", "raw", "derivative")]
+)
+def test_a_wrong_derivative_is_refused_before_the_session(label, folder, words, tmp_path, capsys):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "dataset_description.json").write_text('{"DatasetType": "raw"}')
+    log = tmp_path / "log.jsonl"
+    options = ["--source", f"nifti:{tmp_path}", "--log", str(log), "--idle-timeout", "0.1"]
+    options += ["--bids", str(tmp_path / folder), "--bids-subject", label]
+    assert main(["live", *options]) == 1
+    assert words in capsys.readouterr().err
+    assert not log.exists()
+
+
+def test_a_file_too_large_for_phrases_is_refused(head_run, tmp_path, capsys):
+    phrases = tmp_path / "phrases.txt"
+    with phrases.open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    options = ["--source", f"nifti:{tmp_path}", "--phrases", str(phrases)]
+    assert main(["live", str(head_run), *options]) == 1
+    assert "phrases, one a line, got 16777217 bytes" in capsys.readouterr().err
 
 
 def test_a_run_of_vqlm_is_refused(tmp_path, capsys):
@@ -69,6 +102,23 @@ def test_monitoring_a_replay(scan, tmp_path, capsys):
     assert rows[-1]["reason"] == "source ended"
     assert len(list(bids.rglob("*_timeseries.tsv"))) == 1
     assert "source ended" in capsys.readouterr().err
+
+
+def test_a_damaged_file_that_was_there_before_is_a_bad_volume(scan, tmp_path):
+    folder, log = tmp_path / "export", tmp_path / "log.jsonl"
+    folder.mkdir()
+    image = nib.load(scan)
+    for number in range(8):
+        one = nib.Nifti1Image(np.asarray(image.dataobj)[..., number], image.affine)
+        nib.save(one, folder / f"volume_{number:04d}.nii")
+    damaged = folder / "volume_0003.nii"
+    damaged.write_bytes(damaged.read_bytes()[:2000])
+    options = ["--source", f"nifti:{folder}", "--tr", "0.5", "--log", str(log)]
+    assert main(["live", *options, "--volumes", "8", "--idle-timeout", "20"]) == 0
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    found = {row["index"]: row["status"] for row in rows if row["type"] == "record"}
+    assert found == dict.fromkeys(range(8), "ok") | {3: "bad_volume"}
+    assert rows[-1]["reason"] == "complete"
 
 
 def test_a_signal_ends_the_command_with_its_code(scan, tmp_path):

@@ -13,9 +13,10 @@ from ... import __version__
 from ..._arguments import checked
 from ..._io import check_writable, read_json, write_atomic, write_json
 from ...data.readers.tables import tsv_text
-from ...errors import ConfigError, InputError
+from ...errors import ConfigError, DiskError, InputError
 from .jsonl import read_session_log
 
+_DESCRIPTION = "dataset_description.json"
 _LABEL = re.compile(r"[0-9A-Za-z]+")
 _MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 
@@ -94,13 +95,12 @@ def write_bids_session(
         The files cannot be written.
     """
     tags = {"sub": subject, "ses": session, "task": task, "run": run}
-    for key, label in tags.items():
-        if not _LABEL.fullmatch(label) and (label or key in ("sub", "task")):
-            raise InputError(
-                f"write_bids_session: {key} must be letters and digits, got {label!r}. "
-                f"Give the label alone, without '{key}-'."
-            )
+    check_bids_session(folder, subject=subject, task=task, session=session, run=run)
     header, rows = read_session_log(log)
+    # a session that only measures may learn the repetition time from its first volume
+    known = [row["tr_s"] for row in rows if row["type"] == "end" and _is_tr(row.get("tr_s"))]
+    if not _is_tr(header.get("tr_s")) and known:
+        header["tr_s"] = known[-1]
     root = Path(folder)
     place = root / f"sub-{subject}" / (f"ses-{session}" if session else "") / "func"
     stem = "_".join(f"{key}-{label}" for key, label in tags.items() if label)
@@ -115,20 +115,59 @@ def write_bids_session(
         "DecoderDigest": header.get("run"),
         **COLUMNS,
     }
-    known = {name: value for name, value in sidecar.items() if value is not None}
-    write_json(table.with_suffix(".json"), known)
+    given = {name: value for name, value in sidecar.items() if value is not None}
+    write_json(table.with_suffix(".json"), given)
     return table
 
 
-def _describe(root: Path) -> None:
-    path = root / "dataset_description.json"
-    if path.exists():
-        found = read_json(path)
-        if not isinstance(found, dict) or found.get("DatasetType") != "derivative":
-            raise ConfigError(
-                f"write_bids_session: {root} must be a derivative dataset, got another one. "
-                "Choose another folder."
+@checked
+def check_bids_session(
+    folder: str | Path, *, subject: str, task: str, session: str = "", run: str = ""
+) -> None:
+    """Raise what :func:`write_bids_session` would raise for these labels and this folder.
+
+    Parameters
+    ----------
+    folder : str or Path
+    subject, task, session, run : str
+
+    Raises
+    ------
+    InputError
+        A label has other characters than letters and digits.
+    ConfigError
+        The folder is another kind of dataset.
+    DiskError
+        The folder is a file, or its description cannot be read.
+    """
+    tags = {"sub": subject, "ses": session, "task": task, "run": run}
+    for key, label in tags.items():
+        if not _LABEL.fullmatch(label) and (label or key in ("sub", "task")):
+            raise InputError(
+                f"write_bids_session: {key} must be letters and digits, got {label!r}. "
+                f"Give the label alone, without '{key}-'."
             )
+    root = Path(folder)
+    if root.exists() and not root.is_dir():
+        raise DiskError(
+            f"write_bids_session: folder must be a folder, got the file {root}. Choose another one."
+        )
+    path = root / _DESCRIPTION
+    found = read_json(path) if path.exists() else {"DatasetType": "derivative"}
+    if not isinstance(found, dict) or found.get("DatasetType") != "derivative":
+        raise ConfigError(
+            f"write_bids_session: {root} must be a derivative dataset, got another one. "
+            "Choose another folder."
+        )
+
+
+def _is_tr(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+
+
+def _describe(root: Path) -> None:
+    path = root / _DESCRIPTION
+    if path.exists():
         return
     description = {
         "Name": "fastbrain live sessions",

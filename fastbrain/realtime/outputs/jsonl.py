@@ -162,13 +162,26 @@ class JsonlLog:
 
 
 def _is_record(row: dict[str, Any]) -> bool:
-    return row.get("type") == "record" and isinstance(row.get("index"), int)
+    return row.get("type") == "record" and _is_count(row.get("index")) and "status" in row
+
+
+def _is_whole(row: dict[str, Any]) -> bool:
+    if row.get("type") == "record":
+        return _is_record(row)
+    if row.get("type") == "mark":
+        return isinstance(row.get("index"), int) and isinstance(row.get("label"), str)
+    return "type" in row
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _after_marks(rows: list[dict[str, Any]]) -> int:
     """First TR of a log without records: that of its last session."""
-    starts = [row["first"] for row in rows if row.get("type") == "resumed"]
-    return int(starts[-1]) if starts else 0
+    begun = [row for row in rows if row.get("type") == "resumed"]
+    starts = [int(row["first"]) for row in begun if _is_count(row.get("first"))]
+    return starts[-1] if starts else 0
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
@@ -181,7 +194,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
 
 @checked
 def read_session_log(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Read the header and the other lines of a log; a torn last line is left out.
+    """Read the header and the other lines of a log; torn and damaged lines are left out.
 
     Raises
     ------
@@ -196,4 +209,4 @@ def read_session_log(path: str | Path) -> tuple[dict[str, Any], list[dict[str, A
             f"read_session_log: {path} must be the log of a session of schema {SCHEMA}, got "
             "another file. Name one that fastbrain live --log has written."
         )
-    return header, [row for row in map(_parsed, lines[1:]) if row]
+    return header, [row for row in map(_parsed, lines[1:]) if _is_whole(row)]

@@ -183,6 +183,9 @@ class TcpLines:
             return False
         *lines, client.read = (client.read + found).split(b"\n")
         for line in lines:
+            if _is_http(line):
+                self.refused += 1
+                return False
             if client.skipping:
                 client.skipping = False
             else:
@@ -200,3 +203,8 @@ class TcpLines:
             self._mark(label)
         except (ValueError, KeyError, TypeError, RecursionError, FastbrainError):
             self.refused += 1
+
+
+def _is_http(line: bytes) -> bool:
+    """Whether a line is of a request that a web page lets a browser send here, to set marks."""
+    return b" HTTP/" in line or line[:5].lower() == b"host:"

@@ -120,5 +120,6 @@ def rehearse(
         counters=ending.counters,
         decodes=decoder is not None,
     )
-    failed = () if ending.reason == "source ended" else (f"it ended: {ending.reason}",)
+    whole = ending.reason in ("source ended", "complete")
+    failed = () if whole else (f"it ended: {ending.reason}",)
     return replace(verdict, reasons=(*failed, *filter(None, [ending.message]), *verdict.reasons))

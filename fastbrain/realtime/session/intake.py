@@ -61,7 +61,7 @@ class Intake:
         open_before: tuple[int, ...],
         origin_s: float,
     ) -> None:
-        self.deadline_s = settings.deadline_s
+        self.deadline_s, self._expected = settings.deadline_s, settings.expected
         self.tr_s = settings.tr_s or source.tr_s
         self.ledger = Ledger(
             self._limits(),
@@ -76,13 +76,22 @@ class Intake:
         self._shift = 0 if settings.numbered else first
         self._first_seen: tuple[int, float] | None = None
 
+    @property
+    def complete(self) -> bool:
+        """Whether all TRs of a run of known length have their record."""
+        return (
+            self._expected is not None
+            and self.ledger.highest >= self._expected - 1
+            and not self.ledger.waiting(self._expected)
+        )
+
     def take(self, item: Volume | BadVolume | None, now: float) -> Job | None:
         """Register an item; returns what to work on, if there is anything.
 
         Raises
         ------
         InputError
-            The repetition time is not known, or the volumes have another one.
+            The repetition time is not known, or the first volume has another one.
         """
         if item is None:
             # nothing waits after the first volume: from now on they come as they are acquired
@@ -94,7 +103,15 @@ class Intake:
             self.ledger.unreadable(replace(item, index=index))
             return None
         self.volumes += 1
-        self._learn(item)
+        other = self._learn(item)
+        if other and self.volumes > 1:
+            bad = BadVolume(item.index + self._shift, other, item.completed_s)
+            self.ledger.unreadable(bad)
+            return None
+        if other:
+            raise InputError(
+                f"live: {other} Correct --tr, or choose a model of that repetition time."
+            )
         if self._shift:
             item = replace(item, index=item.index + self._shift)
         backlog = self._is_backlog(item)
@@ -103,8 +120,8 @@ class Intake:
             return None
         return Job(item, arrival == "recorded", backlog)
 
-    def _learn(self, volume: Volume) -> None:
-        """Take the repetition time from the first volume that has one."""
+    def _learn(self, volume: Volume) -> str:
+        """Take the repetition time from the first volume that has one; say if it is another."""
         if self.tr_s is None:
             if volume.tr_s is None:
                 raise InputError(
@@ -113,10 +130,10 @@ class Intake:
             self.tr_s = self.watch.tr_s = volume.tr_s
             self.ledger.limits = self._limits()
         elif volume.tr_s is not None and abs(volume.tr_s - self.tr_s) > _SAME_TR_S:
-            raise InputError(
-                f"live: the volumes must have the repetition time {self.tr_s:g} s, got "
-                f"{volume.tr_s:g} s. Correct --tr, or choose a model of that repetition time."
+            return (
+                f"the volumes must have the repetition time {self.tr_s:g} s, got {volume.tr_s:g} s."
             )
+        return ""
 
     def _limits(self) -> Limits:
         return Limits.of(self.tr_s or math.inf, self.deadline_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ class Ledger:
         What came cannot be read. One without a number belongs to the missing TR at the expected
         time of which it came.
     ``dropped``
-        No volume came before the second later one, or within 1.5 TR of the first later one.
+        No volume came before the second later one, or within 1.5 TR of the first later one; of
+        volumes that were there when the session began, the latter alone counts.
     ``late``
         A result was due and was not there at its deadline: it came later, or its window was
         skipped because a newer volume was waiting.
@@ -116,7 +118,7 @@ class Ledger:
                 return self._stray()
             self._seen(index, volume.completed_s)
             return "recorded"
-        entry = self._reveal(index, volume.completed_s)
+        entry = self._reveal(index, volume.completed_s, backlog=backlog)
         entry.copies += 1
         if entry.copies > 1:
             return "duplicate"
@@ -166,10 +168,9 @@ class Ledger:
             self._reveal(expected - 1, now)
         return [self._close(entry, now) for entry in sorted(self._open.values(), key=_index)]
 
-    @property
-    def waiting(self) -> int:
-        """Number of TRs without a record."""
-        return len(self._open)
+    def waiting(self, below: float = math.inf) -> int:
+        """Count the TRs without a record; with `below`, those before that number."""
+        return sum(index < below for index in self._open)
 
     @property
     def awaits_results(self) -> bool:
@@ -189,7 +190,7 @@ class Ledger:
         self.counts["strays"] += 1
         return "stray"
 
-    def _reveal(self, index: int, now: float) -> _Open:
+    def _reveal(self, index: int, now: float, *, backlog: bool = False) -> _Open:
         """Open all TRs up to `index`; those before it are missing from now on."""
         for i in range(self._next, index + 1):
             due = self._highest_s + (i - self.highest) * self.limits.tr_s
@@ -198,7 +199,7 @@ class Ledger:
         for entry in self._open.values():
             missing = not entry.copies and not entry.unreadable
             if missing and entry.index < index and entry.missing_since is None:
-                entry.missing_since = now
+                entry.missing_since, entry.backlog = now, backlog
         return self._open[index]
 
     def _seen(self, index: int, completed_s: float) -> None:
@@ -218,7 +219,8 @@ class Ledger:
             return passed or now - entry.unreadable_s >= self.limits.deadline_s
         if entry.missing_since is None:
             return False
-        overtaken = self.highest > entry.index + _REORDER
+        # a backlog comes at once: whether its damaged files still grow is known later
+        overtaken = self.highest > entry.index + _REORDER and not entry.backlog
         return overtaken or now - entry.missing_since >= self.limits.missing_s
 
     def _close(self, entry: _Open, now: float) -> Record:

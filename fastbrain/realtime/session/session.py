@@ -100,7 +100,7 @@ class Session:
             Whether to read, work and write at the same time. Without threads the clock may be one
             that only moves when it is slept on.
         """
-        self._worker.warm_up()
+        self._worker.warm_up(self._end if threads else None)
         if self.settings.waits:
             self._show_state("ready")
             while not self._begin.is_set() and not self._end.is_set():
@@ -146,8 +146,6 @@ class Session:
         worker.start()
         while not self._end.is_set():
             self._tick()
-            if self._read_all and not self._awaits_results():
-                self.stop("source ended")
             self.clock.sleep(min(_POLL_S, 0.05 * (self._intake.tr_s or 1.0)))
         self.source.close()
         self._queue.close()
@@ -221,10 +219,6 @@ class Session:
             self._finished(job, Outcome(self.clock.now(), reason=reason))
         return True
 
-    def _awaits_results(self) -> bool:
-        with self._lock:
-            return self._ledger.awaits_results
-
     def _newer(self) -> bool:
         return len(self._queue) > 0
 
@@ -239,10 +233,14 @@ class Session:
         with self._lock:
             state = self._watch.check(now)
             records = self._ledger.close_due(now)
+            ended = self._read_all and not self._ledger.awaits_results
+            complete = self._intake.complete
         self._close(records)
         if state != self._state or now - self._state_s >= (self._intake.tr_s or 1.0):
             self._show_state(state)
-        if self._watch.idle(now):
+        if ended or complete:
+            self.stop("source ended" if ended else "complete")
+        elif self._watch.idle(now):
             self.stop("idle")
 
     def _finish(self) -> None:
@@ -250,12 +248,14 @@ class Session:
         self._worker.stopping = True
         now = self.clock.now()
         with self._lock:
-            over = self._reason == "source ended"
+            silent = self._reason == "idle" and self._intake.volumes > 0
+            over = silent or self._reason == "source ended"
             expected = self.settings.expected if over else None
             records = self._ledger.close_all(now, expected=expected)
         self._close(records)
         self._show_state("stopped")
-        self._writer.put({"type": "end", "reason": self._reason, "counters": self.counters()})
+        ending = {"type": "end", "reason": self._reason, "tr_s": self._intake.tr_s}
+        self._writer.put({**ending, "counters": self.counters()})
         self._writer.close(_JOIN_S)
         self.publisher.close()
 

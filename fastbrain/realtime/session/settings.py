@@ -23,7 +23,8 @@ class Settings:
     idle_timeout_s : float, optional
         Silence of the source after which the session ends.
     expected : int, optional
-        Number of volumes of the run, if it is known: those missing at its end are dropped, too.
+        Number of volumes of the run, if it is known: the session ends when each of them has its
+        record. Where the source ends before or is silent for too long, the others are dropped.
     queue : int
         Largest number of volumes that wait for preprocessing.
     waits : bool
@@ -57,7 +58,8 @@ class Ending:
     Parameters
     ----------
     reason : str
-        ``"source ended"``, ``"idle"``, ``"stopped"``, the name of a signal, or ``"failed"``.
+        ``"source ended"``, ``"complete"`` (as many records as volumes were expected), ``"idle"``,
+        ``"stopped"``, the name of a signal, or ``"failed"``.
     counters : dict of int
     message : str
         What failed, "" otherwise.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from .events import Publisher, preview
 from .records import Measured, Outcome, rounded
 from .window_decoder import Decoded, Stopped, Window, WindowDecoder, as_reason
 
+_POLL_S = 0.02
 _PERCENTILES = (1, 99)  # of the first volume: black and white of the previews
 
 
@@ -64,10 +66,34 @@ class Worker:
         self.stopping = False
         self._range: tuple[float, float] | None = None
 
-    def warm_up(self) -> None:
-        """Decode an empty window, so that the first real one is not late."""
-        if self.decoder is not None:
+    def warm_up(self, ended: threading.Event | None = None) -> None:
+        """Decode an empty window, so that the first real one is not late.
+
+        Parameters
+        ----------
+        ended : Event, optional
+            Ends the wait for it: a first decoding may take many seconds.
+        """
+        if self.decoder is None:
+            return
+        if ended is None:
             self.decoder.warm_up()
+            return
+        failed: list[Exception] = []
+        decoder = self.decoder
+
+        def warm() -> None:
+            try:
+                decoder.warm_up()
+            except Exception as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=warm, name="warm-up", daemon=True)
+        thread.start()
+        while thread.is_alive() and not ended.is_set():
+            thread.join(_POLL_S)
+        if failed:
+            raise failed[0]
 
     def work(
         self,

@@ -76,3 +76,22 @@ def test_labels_are_letters_and_digits(log, tmp_path, key, label):
     with pytest.raises(InputError, match="letters and digits"):
         write_bids_session(log, tmp_path / "out", **({"subject": "1", "task": "a"} | {key: label}))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_repetition_time_may_be_known_at_the_end_only(tmp_path):
+    log = JsonlLog(tmp_path / "log.jsonl", run=None, source="dicom", tr_s=None)
+    log.write(Record(3, "ok").to_json(text=True))
+    log.write({"type": "end", "reason": "idle", "tr_s": 0.5, "counters": {}})
+    log.close()
+    table = write_bids_session(tmp_path / "log.jsonl", tmp_path / "out", subject="01", task="x")
+    _, rows = read_tsv(table)
+    assert rows[0]["onset"] == "1.5"
+    assert json.loads(table.with_suffix(".json").read_text())["RepetitionTime"] == 0.5
+
+
+def test_damaged_lines_are_left_out(log, tmp_path):
+    with log.open("a") as file:
+        file.write('{"type": "mark"}\n{"type": "record", "index": 5}\nno json\n')
+    table = write_bids_session(log, tmp_path / "out", subject="01", task="rest")
+    _, rows = read_tsv(table)
+    assert [row["volume"] for row in rows] == ["0", "1", "2"]

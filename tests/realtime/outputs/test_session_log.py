@@ -119,3 +119,27 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DiskError):
         JsonlLog(tmp_path / "file" / "log.jsonl", **FACTS)
+
+
+DAMAGED = (
+    '{"type": "record", "index": "3", "status": "ok"}',
+    '{"type": "record", "index": true, "status": "ok"}',
+    '{"type": "record", "index": 7}',
+    '{"type": "mark"}',
+    '{"type": "resumed"}',
+    '{"index": 7}',
+    "[]",
+    "no json \0",
+)
+
+
+@pytest.mark.parametrize("line", DAMAGED)
+def test_a_damaged_line_costs_no_other(tmp_path, line):
+    path = tmp_path / "log.jsonl"
+    write(path)
+    with path.open("a") as file:
+        file.write(line + "\n")
+    assert write(path, 0, 1).first == 0
+    _, rows = read_session_log(path)
+    assert [row["index"] for row in rows if row["type"] == "record"] == [0, 1]
+    assert not [row for row in rows if row["type"] == "mark"]

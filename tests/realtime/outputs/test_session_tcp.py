@@ -118,6 +118,17 @@ def test_fuzzed_messages_do_no_harm(server):
     link.close()
 
 
+@pytest.mark.parametrize("path", ["/", "/" + 6000 * "x"], ids=["short", "long"])
+def test_a_web_page_cannot_set_marks(server, path):
+    link = connect(server)
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n"
+    link.sendall(head.encode() + b'\n{"mark": "web"}\n')
+    until(lambda: not server.clients)
+    link.close()
+    assert server.marks == []
+    assert server.refused > 0
+
+
 def test_a_port_in_use_is_said(server):
     with pytest.raises(DiskError, match="port must be free"):
         TcpLines(server.port)

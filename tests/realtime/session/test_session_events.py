@@ -181,3 +181,13 @@ def test_a_failing_source_ends_a_session_with_its_records():
     assert "RuntimeError" in ending.message
     assert "Doe" not in ending.message
     assert ending.counters["records"] == 2
+
+
+@pytest.mark.parametrize("threads", [True, False])
+def test_a_decoder_that_cannot_warm_up_is_said(threads):
+    class Cold(FakeDecoder):
+        def warm_up(self):
+            raise InputError("cold")
+
+    with pytest.raises(InputError, match="cold"):
+        live(3, decoder=Cold(MonotonicClock())).run(threads=threads)

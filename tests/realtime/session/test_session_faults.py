@@ -96,12 +96,26 @@ def test_a_missing_volume_is_waited_for_one_and_a_half_tr():
     assert 1 in [r.index for r in book.close_due(TR + 1.51 * TR)]
 
 
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_missing_volume_of_a_backlog_is_waited_for_as_long(damaged):
+    book = ledger()
+    for index in (0, 1, 3, 4, 5, 6):
+        book.arrived(volume(index, 0.001 * index), backlog=index > 0)
+    assert 2 not in [r.index for r in book.close_due(1.2 * TR)]
+    if damaged:  # said after the patience of the source
+        book.unreadable(BadVolume(2, "truncated", 1.2 * TR))
+    (record,) = [r for r in book.close_due(1.51 * TR) if r.index == 2]
+    assert record.status == ("bad_volume" if damaged else "dropped")
+    assert record.backlog
+    assert not record.missed
+
+
 def test_a_jump_of_the_number_beyond_reason_is_no_volume():
     book = ledger()
     feed(book, 0, 1)
     assert book.arrived(volume(2**40, 2 * TR)) == "stray"
     assert book.highest == 1
-    assert book.waiting < 3
+    assert book.waiting() < 3
 
 
 def test_a_result_that_never_comes_is_given_up():
@@ -122,7 +136,7 @@ def test_the_end_closes_everything_once():
     assert {r.index: r.status for r in records} | {0: "ok", 1: "ok"} == {
         0: "ok", 1: "ok", 2: "dropped", 3: "ok", 4: "dropped", 5: "dropped"
     }  # fmt: skip
-    assert book.waiting == 0
+    assert book.waiting() == 0
     assert book.close_all(11 * TR) == []
 
 

@@ -87,3 +87,16 @@ def test_a_terminated_session_closes_its_log_within_a_second(tmp_path, options):
     found = sorted(r["index"] for r in kept if r["type"] == "record")
     assert found == list(range(len(found)))
     assert kept[-1]["counters"]["records"] == len(found)
+
+
+def test_a_session_that_warms_up_ends_within_a_second(tmp_path):
+    log = tmp_path / "log.jsonl"
+    process = start(log, 100_000, "--cold")
+    before = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    code = process.wait(timeout=20)
+    took = time.monotonic() - before
+    assert took <= CLEAN_S * (BUSY if os.getloadavg()[0] > 1 else 1)
+    assert code == 143
+    kept, _ = rows(log)
+    assert [row["type"] for row in kept] == ["header", "end"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from fake_clock import FakeClock
@@ -116,6 +117,33 @@ def test_an_idle_session_ends():
     assert states[-1]["at_s"] == pytest.approx(4 * TR + 10.0, abs=1.0)
 
 
+def test_a_run_of_known_length_ends_with_its_last_record():
+    ending, sink, _, states = run(paced(5), ends=False, settings=Settings(expected=5))
+    assert ending.reason == "complete"
+    assert statuses(sink) == dict.fromkeys(range(5), "ok")
+    assert states[-1]["at_s"] < 6 * TR
+
+
+def test_a_scanner_that_goes_on_does_not_keep_a_finished_run_open():
+    ending, sink, _, _ = run(paced(40), settings=Settings(expected=5))
+    assert ending.reason == "complete"
+    assert set(range(5)) <= statuses(sink).keys() <= set(range(7))
+
+
+def test_the_lost_end_of_a_run_of_known_length_is_dropped():
+    settings = Settings(expected=6, idle_timeout_s=10.0)
+    ending, sink, _, _ = run(paced(4), ends=False, settings=settings)
+    assert ending.reason == "idle"
+    assert statuses(sink) == dict.fromkeys(range(4), "ok") | dict.fromkeys((4, 5), "dropped")
+
+
+def test_a_run_that_never_began_has_no_records():
+    settings = Settings(expected=6, idle_timeout_s=5.0)
+    ending, sink, _, _ = run([], ends=False, settings=settings)
+    assert ending.reason == "idle"
+    assert statuses(sink) == {}
+
+
 def test_a_session_without_a_first_volume_ends_when_idle():
     ending, _, _, _ = run([], ends=False, settings=Settings(idle_timeout_s=5.0), tr_s=None)
     assert ending.reason == "idle"
@@ -192,6 +220,22 @@ def test_another_repetition_time_is_refused():
     ending, sink, _, _ = run(paced(3), settings=Settings(tr_s=2.0), tr_s=None)
     assert "repetition time 2 s, got 0.8 s" in ending.message
     assert not sink.of("record")
+
+
+def test_another_repetition_time_within_a_run_costs_its_volume_alone():
+    class Mixed(ScriptedSource):
+        def __iter__(self):
+            for item in super().__iter__():
+                other = item is not None and item.index == 3
+                yield replace(item, tr_s=2.0) if other else item
+
+    clock, sink = FakeClock(), ListSink()
+    pre = FakePreprocessor(clock)
+    session = Session(Mixed(clock, paced(8)), pre, sinks=[sink], clock=clock)
+    assert session.run(threads=False).reason == "source ended"
+    assert statuses(sink) == dict.fromkeys(range(8), "ok") | {3: "bad_volume"}
+    assert "repetition time 0.8 s, got 2 s" in sink.of("record")[3]["reason"]
+    assert pre.pushed == [0, 1, 2, 4, 5, 6, 7]
 
 
 @pytest.mark.parametrize("name", ["tr_s", "deadline_s", "idle_timeout_s"])
