@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...ops.module_checks import touched, untouched
 from .projection import projection_reason
@@ -70,6 +70,7 @@ def reason_against(llm: Any) -> str | None:
 def _module_reason(model: Any) -> str | None:
     """Reason why a module computes something else than its weights say, or None."""
     adapted: set[str] = set()
+    types: set[str] = set()
     for name, module in model.named_modules():
         if any(name.startswith(f"{one}.") for one in adapted):
             continue
@@ -80,9 +81,14 @@ def _module_reason(model: Any) -> str | None:
             why = touched(module)
         else:
             why = None if untouched(module) else "has hooks or a forward pass of its own"
+        weight = getattr(getattr(module, "base_layer", module), "weight", None)
+        if why is None and weight is not None and not isinstance(weight, Tensor):
+            why = f"is a {type(module).__module__}.{type(module).__name__}"
         if why is not None:
             return f"its layer {name or 'itself'} {why}"
-    return None
+        if weight is not None and weight.ndim == 2:
+            types.add(str(weight.dtype).removeprefix("torch."))
+    return None if len(types) == 1 else f"its weights are {' and '.join(sorted(types))}"
 
 
 def _rotary_reason(rotary: Any) -> str | None:
