@@ -84,7 +84,9 @@ def language_model(function: str, llm: Any) -> LanguageModel:
             "without a cache. Use a transformer such as GPT-2, Llama or Qwen."
         )
     head = llm.get_output_embeddings()
-    words = getattr(config, "vocab_size", None) if head is None else len(head.weight)
+    weight = getattr(head, "weight", None)  # a method of some quantised layers
+    words = getattr(config, "vocab_size", None)
+    words = len(weight) if isinstance(weight, Tensor) else words
     if words is None:
         raise InputError(
             f"{function}: llm must predict tokens, got {type(llm).__name__} without an output "

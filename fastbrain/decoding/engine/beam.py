@@ -40,13 +40,17 @@ def search(
         restrict=None if texts is None else lambda p, t: texts.restrict(p, t.tolist()),
         stop=stop,
     )
-    written = [row[:n] for row, n in zip(tokens.tolist(), lengths.tolist(), strict=True)]
-    finish = "cancelled" if any(stopped) else ""
-    most = options.sampling.max_new_tokens
+    totals, most = total.tolist(), options.sampling.max_new_tokens
+    written, finish = [], []
+    for row, n, value in zip(tokens.tolist(), lengths.tolist(), totals, strict=True):
+        blocked = value == -torch.inf  # the constraint leaves no text
+        written.append(() if blocked else tuple(row[:n]))
+        end = "constraint" if blocked else "length" if n == most else "end"
+        finish.append("cancelled" if any(stopped) else end)
     return EngineResult(
-        tuple(tuple(row) for row in written),
-        tuple(finish or ("length" if len(row) == most else "end") for row in written),
-        tuple(total.tolist()) if options.log_probability else None,
+        tuple(written),
+        tuple(finish),
+        tuple(totals) if options.log_probability else None,
         first - begin,
         perf_counter() - begin,
     )

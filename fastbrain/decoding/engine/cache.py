@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -19,11 +19,14 @@ class Prefix:
     keys, values : Tensor, (layers, key_heads, P, head_width)
     logits : Tensor, (V,) float32
         Of the token after the text.
+    network : object
+        What read it; the keys and values mean nothing to another one.
     """
 
     keys: Tensor
     values: Tensor
     logits: Tensor
+    network: object = field(repr=False)
 
     def __len__(self) -> int:
         return self.keys.shape[2]
@@ -60,6 +63,7 @@ class Cache:
     def rewind(self, row: int, prefix: Prefix | None) -> None:
         """Make a row hold nothing but a prefix; it is copied only if the row held another one."""
         if prefix is not None and self._held[row] is not prefix:
+            self._held[row] = None  # an interruption leaves a part of each
             self.keys[:, row, :, : len(prefix)] = prefix.keys
             self.values[:, row, :, : len(prefix)] = prefix.values
         # without a prefix, position 0 is overwritten, and the prefix that the row held with it

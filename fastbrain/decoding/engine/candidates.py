@@ -61,14 +61,14 @@ def score_candidates(
     """
     # neighbours in this order share most tokens
     order = sorted(range(len(texts)), key=lambda i: tuple(texts[i]))
-    result = torch.empty(len(texts), dtype=torch.float64)
+    result = torch.empty(len(texts), dtype=torch.float64, device="cpu")
     for part in _parts([texts[i] for i in order]):
         tree = _Tree()
         for text in part:
             tree.add(text)
         nodes = _node_scores(rows, first, tree, bias)
         done = [float(nodes[path].sum()) for path in tree.paths]
-        result[order[: len(part)]] = torch.tensor(done, dtype=torch.float64)
+        result[order[: len(part)]] = result.new_tensor(done)
         del order[: len(part)]
     return result
 
@@ -92,7 +92,7 @@ def _node_scores(rows: Rows, first: Tensor, tree: _Tree, bias: Tensor | None) ->
     place = {0: 0, **{node: i + 1 for i, node in enumerate(inputs)}}
     parents = torch.tensor([place[p] for p in tree.parents[1:]], device=device)
     tokens = torch.tensor(tree.tokens[1:], device=device)
-    found = torch.zeros(len(tree.tokens), dtype=torch.float64)
+    found = torch.zeros(len(tree.tokens), dtype=torch.float64, device="cpu")
 
     def fill(logits: Tensor, start: int) -> None:
         logits = logits if bias is None else logits + bias
@@ -119,7 +119,7 @@ def _node_scores(rows: Rows, first: Tensor, tree: _Tree, bias: Tensor | None) ->
 def _ancestors(tree: _Tree, nodes: list[int]) -> Tensor:
     """Matrix (N, N) bool: whether the column is the row or one of its ancestors."""
     place = {node: i for i, node in enumerate(nodes)}
-    seen = torch.eye(len(nodes), dtype=torch.bool)
+    seen = torch.eye(len(nodes), dtype=torch.bool, device="cpu")
     for i, node in enumerate(nodes):
         parent = tree.parents[node]
         if parent:

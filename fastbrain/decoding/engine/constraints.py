@@ -11,6 +11,7 @@ from torch import Tensor
 from ..._arguments import checked
 from ...errors import InputError
 from ...lm.tokenization import word_ids
+from .._checks import described
 
 
 @runtime_checkable
@@ -63,13 +64,27 @@ class PhraseList:
                     self._children.append({})
                 node = self._children[node][token]
             self._ends.add(node)
-        self._allowed = [torch.tensor(sorted(c), dtype=torch.int64) for c in self._children]
+        self._allowed = [
+            torch.tensor(sorted(c), dtype=torch.int64, device="cpu") for c in self._children
+        ]
         self.longest = max(map(len, rows))
 
     @classmethod
     def from_texts(cls, tokenizer: Any, texts: Sequence[str]) -> PhraseList:
-        """Make a list of texts, each tokenized as it stands within a sentence."""
-        return cls(word_ids(tokenizer, [" ".join(text.split()) for text in texts]))
+        """Make a list of texts, each tokenized as it stands within a sentence.
+
+        Raises
+        ------
+        InputError
+            There is no text, or one has no word.
+        """
+        words = [" ".join(text.split()) for text in texts]
+        if not all(words):
+            raise InputError(
+                f"PhraseList.from_texts: texts must hold words, got {texts[words.index('')]!r}. "
+                "Leave it out."
+            )
+        return cls(word_ids(tokenizer, words))
 
     def tokens(self) -> Iterable[int]:
         """Every token of a phrase."""
@@ -113,12 +128,26 @@ class ConstrainedTexts:
             state = self.state(tuple(text))
             if state is None:
                 continue
-            ids = self.constraint.allowed(state)
+            ids = self._allowed(state, scores.shape[1])
             if self.ends and self.constraint.complete(state):
-                ids = torch.cat([ids, torch.tensor(self.ends)])
+                ids = torch.cat([ids, ids.new_tensor(self.ends)])
             ids = ids.to(scores.device)
             out[row, ids] = scores[row, ids]
         return out
+
+    def _allowed(self, state: Any, vocabulary: int) -> Tensor:
+        ids = self.constraint.allowed(state)
+        if not isinstance(ids, Tensor) or ids.ndim != 1 or ids.dtype != torch.int64:
+            raise InputError(
+                "DecodeEngine.generate: constraint must allow tokens (n,) int64, got "
+                f"{described(ids)}."
+            )
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
+            raise InputError(
+                f"DecodeEngine.generate: constraint must allow tokens in [0, {vocabulary}), got "
+                f"{int(ids.min())} to {int(ids.max())}. Give a Grammar the vocabulary of the model."
+            )
+        return ids
 
     def exhausted(self, text: Sequence[int]) -> bool:
         """Whether no token but an end may follow a text."""

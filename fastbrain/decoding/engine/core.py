@@ -23,7 +23,7 @@ from .cache import Prefix
 from .constraints import ConstrainedTexts, Constraint
 from .device_loop import DeviceLoop
 from .few_rows import WEIGHTS, kernel_step, reason_against_kernel
-from .inputs import check_room, rows_of
+from .inputs import check_prefixes, check_room, rows_of
 from .network import Network
 from .rows import Rows, torch_step
 
@@ -62,6 +62,8 @@ class EngineCore:
                 f"DecodeEngine: weights must be one of {WEIGHTS} and step 'kernel', 'torch' or "
                 f"None, got {weights!r} and {step!r}."
             )
+        if why is None and step == "torch" and weights != "model":
+            why = "the step of PyTorch reads the weights of the model"
         if why is not None and (step == "kernel" or weights != "model"):
             raise BackendError(
                 f"DecodeEngine: step must be one that can run, got {step!r} with weights "
@@ -84,9 +86,10 @@ class EngineCore:
 
     def _verify(self) -> None:
         """Compare logits with those of the model, which a patched model would change."""
-        net, generator = self._rows.net, torch.Generator().manual_seed(0)
+        net, generator = self._rows.net, torch.Generator("cpu").manual_seed(0)
         count = min(7, self.max_tokens)
-        ids = torch.randint(net.vocabulary, (count,), generator=generator).to(net.device)
+        ids = torch.randint(net.vocabulary, (count,), generator=generator, device="cpu")
+        ids = ids.to(net.device)
         rows = min(net.vocabulary, len(self._known.embedding))
         embeds = net.embed(ids % rows)
         expected = self._llm(inputs_embeds=embeds[None], use_cache=False).logits[0, -1].float()
@@ -163,7 +166,7 @@ class EngineCore:
         with self._alone():
             logits = self._rows.open(0, None, embeds)
             _checks.predicted("DecodeEngine.prefix", logits)
-            made = Prefix(*self._rows.cache.take(0), logits)
+            made = Prefix(*self._rows.cache.take(0), logits, self._rows.network)
             self._rows.cache.rewind(0, None)
         return made
 
@@ -176,9 +179,17 @@ class EngineCore:
         ----------
         prefix : Prefix, or as in :meth:`prefix`, or None
         bos : bool
+
+        Raises
+        ------
+        InputError
+            As :meth:`prefix`, or another engine made it.
         """
-        known = prefix is None or isinstance(prefix, Prefix)
-        self._prefix = prefix if known else self.prefix(prefix, bos=bos)  # type: ignore[assignment, arg-type]
+        if prefix is None or isinstance(prefix, Prefix):
+            check_prefixes("DecodeEngine.set_prefix", [prefix], self._rows.network)
+            self._prefix = prefix
+        else:
+            self._prefix = self.prefix(prefix, bos=bos)
 
     def _loop(self, count: int, sampling: Sampling) -> DeviceLoop:
         """Return the loop on the device for `count` rows, made at its first use."""
@@ -219,18 +230,9 @@ class EngineCore:
         self, name: str, inputs: Any, mask: Any, prefixes: Any
     ) -> tuple[list[Tensor], list[Prefix | None]]:
         """Check inputs and prefixes; return the embeddings (S, d) and the prefix of each row."""
-        if prefixes is not None and not isinstance(prefixes, (list, tuple)):
-            raise InputError(
-                f"{name}: prefixes must be a list of Prefix or None, got {type(prefixes).__name__}."
-            )
-        own = prefixes if prefixes is not None else ()
-        wrong = [p for p in own if p is not None and not isinstance(p, Prefix)]
-        if wrong:
-            raise InputError(
-                f"{name}: prefixes must hold Prefix or None, got {type(wrong[0]).__name__}. "
-                "DecodeEngine.prefix makes one of a text."
-            )
-        before = list(own) if prefixes is not None else None
+        if prefixes is not None:
+            check_prefixes(name, prefixes, self._rows.network)
+        before = None if prefixes is None else list(prefixes)
         least = 1 if before is None and self._prefix is None else 0
         rows = rows_of(name, inputs, mask, self._known, least)
         before = [self._prefix] * len(rows) if before is None else before
@@ -273,6 +275,11 @@ class EngineCore:
             )
         for token in getattr(constraint, "tokens", tuple)():
             _checks.token(name, "constraint", token, self._known)
+            if token in ends:
+                raise InputError(
+                    f"{name}: constraint must hold no end token, got {token}. Leave it out of the "
+                    "phrases."
+                )
         return ConstrainedTexts(constraint, ends)
 
     def _candidates(self, name: str, candidates: Any) -> list[list[int]]:

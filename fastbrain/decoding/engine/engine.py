@@ -19,7 +19,7 @@ from .cache import Prefix
 from .candidates import score_candidates
 from .constraints import Constraint
 from .core import EngineCore
-from .inputs import check_room, seeds_of
+from .inputs import check_callable, check_room, seeds_of
 from .objections import reason_against
 from .result import EngineResult, TokenEvent
 from .sequential import Options, write
@@ -133,6 +133,7 @@ class DecodeEngine(EngineCore):
             never = ends if sampling.min_new_tokens else ()
             logit_bias = _checks.bias(name, logit_bias, len(rows), self._known, never=never)
         texts = self._texts(name, constraint, sampling, ends)
+        check_callable(name, on_token=on_token, cancelled=cancelled)
         seed = seeds_of(name, seeds, len(rows), sampling.seed)
         if not rows:
             return EngineResult((), (), () if log_probability else None, 0.0, 0.0)
@@ -200,7 +201,7 @@ class DecodeEngine(EngineCore):
             check_room(name, self.max_tokens, held + len(embeds), longest)
         if logit_bias is not None:
             logit_bias = _checks.bias(name, logit_bias, len(rows), self._known)
-        found = torch.empty(len(rows), len(texts), dtype=torch.float64)
+        found = torch.empty(len(rows), len(texts), dtype=torch.float64, device="cpu")
         with self._alone():
             for i, (embeds, prefix) in enumerate(zip(rows, before, strict=True)):
                 first = self._rows.open(0, prefix, embeds)
@@ -231,7 +232,8 @@ class DecodeEngine(EngineCore):
             cache.
         """
         name = "DecodeEngine.text_nll"
-        tokens = [_checks.token(name, "ids", one, self._known) for one in ids]
+        listed = ids if isinstance(ids, (list, tuple)) else [ids]
+        tokens = [_checks.token(name, "ids", one, self._known) for one in listed]
         if len(tokens) < 2:
             raise InputError(f"{name}: ids must be two or more tokens, got {len(tokens)}.")
         check_room(name, self.max_tokens, len(tokens), 0)

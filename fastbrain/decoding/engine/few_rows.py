@@ -63,7 +63,8 @@ def kernel_step(network: Network, weights: str) -> Step:
     )
 
     def step(cache: Cache, rows: list[int], tokens: list[int]) -> Tensor:
-        fed, at, places = torch.tensor([tokens, rows, [cache.lengths[row] for row in rows]])
+        lengths = [cache.lengths[row] for row in rows]
+        fed, at, places = torch.tensor([tokens, rows, lengths], device="cpu")
         embeds = net.embed(fed).float().contiguous()
         return kernel.step(embeds, at, places, cache.keys, cache.values)
 
@@ -71,7 +72,10 @@ def kernel_step(network: Network, weights: str) -> Step:
 
 
 def _norm(norm: Norm | None) -> NormWeights | None:
-    return None if norm is None else NormWeights(norm.weight.contiguous(), norm.bias, norm.eps)
+    if norm is None:
+        return None
+    bias = None if norm.bias is None else norm.bias.contiguous()
+    return NormWeights(norm.weight.contiguous(), bias, norm.eps)
 
 
 def _linear(projection: Projection | None, weights: str) -> LinearWeights | None:

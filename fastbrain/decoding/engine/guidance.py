@@ -22,7 +22,8 @@ class Grammar:
     lark : str, optional
         Grammar in the syntax of Lark, with the rule ``start``.
     vocabulary : int, optional
-        Number of logits of the model; default: that of the tokenizer.
+        Number of logits of the model; default: that of the tokenizer. Tokens that the model lacks
+        are not allowed.
 
     Raises
     ------
@@ -46,6 +47,7 @@ class Grammar:
             raise InputError(
                 "Grammar: exactly one of regex and lark must be given, got both or none."
             )
+        self._known = torch.iinfo(torch.int64).max if vocabulary is None else vocabulary
         try:
             import llguidance
             import llguidance.hf
@@ -55,7 +57,9 @@ class Grammar:
                 "Run: pip install 'fastbrain-fmri[constrained]'."
             ) from error
         try:
-            self._vocabulary = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary)
+            # llguidance reads no fewer tokens than the tokenizer has
+            size = None if vocabulary is None else max(vocabulary, len(tokenizer))
+            self._vocabulary = llguidance.hf.from_tokenizer(tokenizer, n_vocab=size)
         except Exception as error:
             raise InputError(
                 "Grammar: tokenizer must be a fast tokenizer of transformers that llguidance "
@@ -79,11 +83,11 @@ class Grammar:
     def allowed(self, state: Any) -> Tensor:
         """Tokens (n,) int64 that may follow, without end tokens."""
         if state.is_stopped():
-            return torch.empty(0, dtype=torch.int64)
+            return torch.empty(0, dtype=torch.int64, device="cpu")
         mask = torch.frombuffer(bytearray(state.compute_bitmask()), dtype=torch.uint8)
-        bits = (mask[:, None] >> torch.arange(8)) & 1
+        bits = (mask[:, None] >> torch.arange(8, device="cpu")) & 1
         ids = bits.flatten().nonzero()[:, 0]
-        return ids[ids != self._vocabulary.eos_token]
+        return ids[(ids != self._vocabulary.eos_token) & (ids < self._known)]
 
     def advance(self, state: Any, token: int) -> Any:
         """State after one allowed token."""

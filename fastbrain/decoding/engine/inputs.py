@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ...errors import InputError
 from .. import _checks
 from .._checks import LanguageModel
+from .cache import Prefix
 
 
 def rows_of(
@@ -69,16 +71,53 @@ def _unpadded(function: str, whole: Tensor, mask: Any) -> list[Tensor]:
     return [row[keep] for row, keep in zip(whole, mask.bool().to(whole.device), strict=True)]
 
 
+def check_prefixes(function: str, prefixes: Any, network: object) -> None:
+    """Check a list of prefixes, each made by the engine of `network`, or None.
+
+    Raises
+    ------
+    InputError
+    """
+    if not isinstance(prefixes, (list, tuple)):
+        raise InputError(
+            f"{function}: prefixes must be a list of Prefix or None, got {type(prefixes).__name__}."
+        )
+    for one in prefixes:
+        if one is not None and not isinstance(one, Prefix):
+            raise InputError(
+                f"{function}: prefixes must hold Prefix or None, got {type(one).__name__}. "
+                "DecodeEngine.prefix makes one of a text."
+            )
+        if one is not None and one.network is not network:
+            raise InputError(
+                f"{function}: a prefix must be of the engine that gets it, got one of another. "
+                "Make it with the prefix method of this engine."
+            )
+
+
+def check_callable(function: str, **given: Any) -> None:
+    """Raise InputError if an argument is neither None nor callable.
+
+    Raises
+    ------
+    InputError
+    """
+    for name, value in given.items():
+        if value is not None and not callable(value):
+            raise InputError(
+                f"{function}: {name} must be a function or None, got {type(value).__name__}."
+            )
+
+
 def seeds_of(function: str, seeds: Sequence[int] | None, rows: int, spare: int) -> list[int]:
     """Check a seed for each row; None is the same one for all."""
     if seeds is None:
         return [spare] * rows
-    listed = [int(one) for one in seeds]
-    if len(listed) != rows or any(not 0 <= one < 1 << 63 for one in listed):
-        raise InputError(
-            f"{function}: seeds must be {rows} integers of 0 or more, got {len(listed)}."
-        )
-    return listed
+    listed = list(seeds) if isinstance(seeds, Iterable) else []
+    whole = all(isinstance(one, int | np.integer) for one in listed)
+    if len(listed) != rows or not whole or any(not 0 <= one < 1 << 63 for one in listed):
+        raise InputError(f"{function}: seeds must be {rows} integers of 0 or more, got {seeds!r}.")
+    return [int(one) for one in listed]
 
 
 def check_room(function: str, room: int, before: int, new: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...ops.module_checks import touched, untouched
 from .projection import projection_reason
@@ -45,6 +45,10 @@ def reason_against(llm: Any) -> str | None:
     if name not in KNOWN or not known:
         listed = ", ".join(n.removesuffix("ForCausalLM") for n in KNOWN)
         return f"{name} is not one of {listed}"
+    # of PEFT: prompt tuning and its kin
+    adapters = getattr(llm, "peft_config", {}).values()
+    if any(getattr(one, "is_prompt_learning", False) for one in adapters):
+        return "its adapter puts tokens before the text"
     config = model.config
     if getattr(config, "use_bidirectional_attention", False):
         return "its attention is not causal"
@@ -70,19 +74,28 @@ def reason_against(llm: Any) -> str | None:
 def _module_reason(model: Any) -> str | None:
     """Reason why a module computes something else than its weights say, or None."""
     adapted: set[str] = set()
+    types: set[str] = set()
+    why: str | None
     for name, module in model.named_modules():
         if any(name.startswith(f"{one}.") for one in adapted):
             continue
-        if hasattr(module, "base_layer") or type(module).__name__ == "AdaptedLinear":
+        if hasattr(module, "modules_to_save"):
+            why = f"is a {type(module).__module__}.{type(module).__name__}"
+        elif hasattr(module, "base_layer") or type(module).__name__ == "AdaptedLinear":
             adapted.add(name)
             why = projection_reason(module)
         elif isinstance(module, nn.Linear):
             why = touched(module)
         else:
             why = None if untouched(module) else "has hooks or a forward pass of its own"
+        weight = getattr(getattr(module, "base_layer", module), "weight", None)
+        if why is None and weight is not None and not isinstance(weight, Tensor):
+            why = f"is a {type(module).__module__}.{type(module).__name__}"
         if why is not None:
             return f"its layer {name or 'itself'} {why}"
-    return None
+        if weight is not None and weight.ndim == 2:
+            types.add(str(weight.dtype).removeprefix("torch."))
+    return None if len(types) == 1 else f"its weights are {' and '.join(sorted(types))}"
 
 
 def _rotary_reason(rotary: Any) -> str | None:

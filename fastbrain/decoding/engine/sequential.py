@@ -87,29 +87,35 @@ def _choose(
     uniform: Tensor,
     ends: Tensor,
     options: Options,
-) -> list[int]:
-    """Choose the next token of each running row; `logits` are theirs."""
+) -> list[int | None]:
+    """Choose the next token of each running row, None if none may follow; `logits` are theirs."""
     sampling, rows = options.sampling, [one.row for one in running]
     if options.bias is not None:
         logits = logits + options.bias[rows]
     _checks.predicted("DecodeEngine.generate", logits)
     if sampling.repetition_penalty != 1.0:
-        said = torch.tensor([one.tokens for one in running], dtype=torch.int64).to(logits.device)
+        texts = [one.tokens for one in running]
+        said = torch.tensor(texts, dtype=torch.int64, device=logits.device)
         logits = penalise_repetition(logits, said, sampling.repetition_penalty)
     logits = forbid_end(logits, step, sampling, ends)
-    scores = logits
+    scores, open_ended = logits, [True] * len(running)
     if options.texts is not None:
         scores = options.texts.restrict(scores, [one.tokens for one in running])
+        some = scores.amax(dim=-1, keepdim=True).isfinite()
+        scores, open_ended = torch.where(some, scores, logits), some[:, 0].tolist()
     chosen = pick_at(scores, sampling, uniform[rows, step])
     if options.log_probability:
         found = torch.log_softmax(logits, dim=-1).gather(1, chosen[:, None])[:, 0]
-        for one, value in zip(running, found.tolist(), strict=True):
-            one.total += value
-    return list(chosen.tolist())
+        for one, value, free in zip(running, found.tolist(), open_ended, strict=True):
+            one.total += value if free else 0.0
+    return [t if free else None for t, free in zip(chosen.tolist(), open_ended, strict=True)]
 
 
-def _add(one: Writing, token: int, options: Options) -> bool:
+def _add(one: Writing, token: int | None, options: Options) -> bool:
     """Add a token to a text and return whether the text goes on."""
+    if token is None:
+        one.finish = "constraint"
+        return False
     if token in options.ends:
         one.finish = "end"
         return False
@@ -139,8 +145,9 @@ def uniform_of(options: Options, rows: int) -> Tensor:
     """Random numbers (rows, steps) in [0, 1), of each row's own generator on the CPU."""
     steps = options.sampling.max_new_tokens
     if options.sampling.method == "greedy":
-        return torch.zeros(rows, 1).expand(rows, steps)
-    made = [
-        torch.rand(steps, generator=torch.Generator().manual_seed(seed)) for seed in options.seeds
-    ]
-    return torch.stack(made)
+        return torch.zeros(rows, 1, device="cpu").expand(rows, steps)
+    # whatever the defaults of PyTorch are, so that a seed means the same text
+    made = [torch.Generator("cpu").manual_seed(seed) for seed in options.seeds]
+    return torch.stack(
+        [torch.rand(steps, generator=one, dtype=torch.float32, device="cpu") for one in made]
+    )

@@ -107,7 +107,8 @@ class FewRows:
         Tensor, (n, V) float32
         """
         count = len(embeds)
-        logits = torch.empty(count, self._vocabulary)
+        # not the default type of PyTorch: the kernel writes float32
+        logits = torch.empty(count, self._vocabulary, dtype=torch.float32, device="cpu")
         threads = self._threads.choose(count, torch.get_num_threads())
         start = perf_counter()
         self._native.step(

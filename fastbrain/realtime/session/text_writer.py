@@ -82,9 +82,10 @@ class EngineWriter:
         if self._engine is None:
             shared = 0 if opening.prompt_ids is None else len(opening.prompt_ids)
             room = shared + opening.embeds.shape[1] + self.sampling.max_new_tokens
-            self._engine = DecodeEngine(self.llm, self.tokenizer, max_tokens=room)
+            engine = DecodeEngine(self.llm, self.tokenizer, max_tokens=room)
             if opening.prompt_ids is not None:
-                self._engine.set_prefix(opening.prompt_ids, bos=False)
+                engine.set_prefix(opening.prompt_ids, bos=False)
+            self._engine = engine  # not before, or a failed prefix would be left out next time
         return self._engine
 
 

@@ -89,6 +89,22 @@ def test_variants_are_refused():
         DecodeEngine(model, max_tokens=20)
 
 
+@pytest.mark.parametrize(
+    ("config", "match"),
+    [
+        (lambda: _lora("llama", modules_to_save=["lm_head"]), "ModulesToSaveWrapper"),
+        (
+            lambda: peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3),
+            "puts tokens before the text",
+        ),
+    ],
+    ids=["modules_to_save", "prompt_tuning"],
+)
+def test_other_changes_by_peft_are_refused(config, match):
+    model = peft.get_peft_model(engine_model("llama"), config()).eval()
+    assert match in DecodeEngine.can_run(model)
+
+
 def test_adapters_of_this_package_are_read():
     from fastbrain.nn import AdapterConfig
     from fastbrain.nn.layers import AdaptedLinear

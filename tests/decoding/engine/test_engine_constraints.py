@@ -146,6 +146,15 @@ def test_a_regular_expression_or_grammar_is_kept(byte_tokenizer, method, rules, 
     assert "length" not in found.finish or "lark" in rules
 
 
+def test_a_grammar_leaves_out_tokens_that_the_model_lacks(byte_tokenizer):
+    pytest.importorskip("llguidance", reason="the extra 'constrained' is not installed")
+    grammar = Grammar(byte_tokenizer, regex=".*")
+    whole = grammar.allowed(grammar.start())
+    most = int(whole.max())
+    fewer = Grammar(byte_tokenizer, regex=".*", vocabulary=most)
+    assert fewer.allowed(fewer.start()).tolist() == whole[whole < most].tolist()
+
+
 def test_bad_grammars_are_refused(byte_tokenizer):
     with pytest.raises(InputError, match="exactly one"):
         Grammar(byte_tokenizer)

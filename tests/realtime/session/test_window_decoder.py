@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from small_run import PROMPT
@@ -9,7 +11,7 @@ from small_run import PROMPT
 from fastbrain.decoding import DecodeEngine, Sampling
 from fastbrain.errors import InputError
 from fastbrain.inference import decode
-from fastbrain.realtime.session import open_window_decoder
+from fastbrain.realtime.session import open_window_decoder, text_writer
 from fastbrain.realtime.session.text_writer import EngineWriter
 from fastbrain.realtime.session.window_decoder import Stopped
 
@@ -124,3 +126,23 @@ def test_a_run_of_vqlm_is_refused_with_a_sentence(tmp_path):
     (tmp_path / "manifest.json").write_text('{"kind": "vq-lm"}')
     with pytest.raises(InputError, match="got one of vq-lm"):
         open_window_decoder(tmp_path)
+
+
+def test_a_prompt_that_could_not_be_read_is_not_left_out_next_time(monkeypatch):
+    made = []
+
+    class Engine:
+        def __init__(self, *_, **__) -> None:
+            made.append(self)
+
+        def set_prefix(self, *_, **__) -> None:
+            raise InputError("no")
+
+    monkeypatch.setattr(text_writer, "DecodeEngine", Engine)
+    monkeypatch.setattr(text_writer, "end_tokens_of", lambda *_: [1])
+    opening = SimpleNamespace(prompt_ids=[3, 4], embeds=np.zeros((1, 2, 4)))
+    writer = EngineWriter(SimpleNamespace(), None, None, None)
+    for _ in range(2):
+        with pytest.raises(InputError, match="no"):
+            writer._ready(opening)
+    assert len(made) == 2
