@@ -18,17 +18,14 @@ from fastbrain.lm import load_llm
 
 # what stands between the command and --device; names are looked for in a folder that is empty
 COMMANDS = {
-    "selftest": [],
-    "study": ["had", "source", "out", "--test-subjects", "01"],
-    "train": ["store", "out"],
-    "train scmbm": ["store", "out"],
-    "train brainllm": ["store", "out"],
     "adapt": ["run", "store", "out", "--subject", "1", "--runs", "1"],
     "decode": ["run", "--out", "out"],
     "evaluate": ["run"],
-    "leave-out": ["source", "out"],
     "leave-out brainllm": ["source", "out"],
+    "leave-out": ["source", "out"],
+    "live": ["run", "--source", "replay:scan.nii"],
     "prepare": ["source", "out"],
+    "selftest": [],
     "study ablate": ["run", "out"],
     "study capacity": ["run", "out"],
     "study noise": ["run", "out"],
@@ -36,6 +33,10 @@ COMMANDS = {
     "study regions": ["run", "out", "--atlas", "atlas.nii"],
     "study rest-task": ["rest", "task", "out"],
     "study samples": ["run", "out"],
+    "study": ["had", "source", "out", "--test-subjects", "01"],
+    "train brainllm": ["store", "out"],
+    "train scmbm": ["store", "out"],
+    "train": ["store", "out"],
 }
 
 
