@@ -18,7 +18,7 @@ static float sum_of_squares(const float* x, int64_t width) {
   for (; k + kLanes <= width; k += kLanes) sum += load(x + k) * load(x + k);
   float end = 0.0f;
   for (; k < width; ++k) end += x[k] * x[k];
-  return total(sum) + end;
+  return sum_lanes(sum) + end;
 }
 
 static void normalise(const float* x, float* to, int64_t width, const DecoderNorm& norm) {
@@ -57,7 +57,7 @@ static float dot(const float* a, const float* b, int64_t width) {
   for (; k + kLanes <= width; k += kLanes) sum += load(a + k) * load(b + k);
   float end = 0.0f;
   for (; k < width; ++k) end += a[k] * b[k];
-  return total(sum) + end;
+  return sum_lanes(sum) + end;
 }
 
 // Softmax of scores[0, count), in place, not divided by the returned sum.
@@ -75,7 +75,7 @@ static float exponentials(float* scores, int64_t count) {
     sum += value;
     __builtin_memcpy(scores + j, &value, smaller(kLanes, count - j) * sizeof(float));
   }
-  const float found = total(sum);
+  const float found = sum_lanes(sum);
   return highest == highest ? found : highest;
 }
 

@@ -47,17 +47,6 @@ static inline __attribute__((always_inline)) Lanes widen(const int8_t* from) {
   return __builtin_convertvector(wide, Lanes);
 }
 
-static inline __attribute__((always_inline)) float total(Lanes sum) {
-  float part[kLanes];
-  store(part, sum);
-#pragma GCC unroll 4
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-#pragma GCC unroll 8
-    for (int i = 0; i < half; ++i) part[i] += part[i + half];
-  }
-  return part[0];
-}
-
 // Products of one row of a weight with R inputs. The weight is read strictly in order, which lets
 // the hardware run ahead; the sums of kSums places hide the latency of the additions.
 template <typename W, int R>
@@ -88,7 +77,8 @@ static inline __attribute__((always_inline)) void multiply(const W* w, int64_t w
     for (int r = 0; r < R; ++r) sum[0][r] += weight * load(x + r * x_step + k);
   }
 #pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) found[r] = total((sum[0][r] + sum[1][r]) + (sum[2][r] + sum[3][r]));
+  for (int r = 0; r < R; ++r)
+    found[r] = sum_lanes((sum[0][r] + sum[1][r]) + (sum[2][r] + sum[3][r]));
 }
 
 // A linear layer applied to `count` rows.

@@ -53,17 +53,6 @@ inline __attribute__((always_inline)) void multiply(const float* w, const float*
   }
 }
 
-inline __attribute__((always_inline)) float total(Lanes sum) {
-  float part[kLanes];
-  store(part, sum);
-#pragma GCC unroll 4
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-#pragma GCC unroll 8
-    for (int i = 0; i < half; ++i) part[i] += part[i + half];
-  }
-  return part[0];
-}
-
 // N outputs of R inputs.
 template <int N, int R>
 void outputs(const Step& s, int64_t row, int64_t output) {
@@ -74,7 +63,7 @@ void outputs(const Step& s, int64_t row, int64_t output) {
   for (int n = 0; n < N; ++n) {
     const float bias = l.bias != nullptr ? l.bias[output + n] : 0.0f;
     for (int r = 0; r < R; ++r) {
-      l.out[(row + r) * l.d_out + output + n] = total(sum[n][r]) + bias;
+      l.out[(row + r) * l.d_out + output + n] = sum_lanes(sum[n][r]) + bias;
     }
   }
 }
@@ -117,7 +106,7 @@ void one_rank(void* context, int64_t rank, int) {
   for (int64_t row = 0; row < s.l.rows; ++row) {
     Lanes sum[1][1] = {};
     multiply(s.l.a + rank * s.l.d_in, s.x + row * s.depth, s.depth, s.l.d_in, sum);
-    s.low[row * s.rank + rank] = s.l.scale * activated(total(sum[0][0]), s.l.activation);
+    s.low[row * s.rank + rank] = s.l.scale * activated(sum_lanes(sum[0][0]), s.l.activation);
   }
 }
 

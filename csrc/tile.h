@@ -32,6 +32,18 @@ static inline Lanes load(const Number* from) {
 
 static inline void store(Number* to, Lanes value) { __builtin_memcpy(to, &value, sizeof(value)); }
 
+// Sum of all lanes, by halves.
+static inline __attribute__((always_inline)) Number sum_lanes(Lanes sum) {
+  Number part[kLanes];
+  store(part, sum);
+#pragma GCC unroll 4
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < half; ++i) part[i] += part[i + half];
+  }
+  return part[0];
+}
+
 // Bypasses the caches, for data not read again here: an ordinary store fetches the line first.
 // `to` is aligned to the vector; a thread that has done so calls `end_stream` before others read.
 static inline void stream(Number* to, Lanes value) {
