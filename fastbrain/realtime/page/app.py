@@ -13,9 +13,9 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...errors import FastbrainError
+from ..session.events import Control
 from .guard import Guard, Receive, Scope, Send
 from .hub import Client, Hub
-from .interfaces import Commands
 
 STATIC = Path(__file__).with_name("static")
 _PING_S = 10.0
@@ -60,13 +60,13 @@ class EventStream(Response):
             self._hub.leave(client)
 
 
-def make_app(hub: Hub, control: Commands, *, host: str, token: str | None, cookie: str) -> Guard:
+def make_app(hub: Hub, control: Control, *, host: str, token: str | None, cookie: str) -> Guard:
     """Make the guarded ASGI application.
 
     Parameters
     ----------
     hub : Hub
-    control : Commands
+    control : Control
     host, token, cookie
         See :class:`fastbrain.realtime.page.guard.Guard`.
     """

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from .interfaces import Feed
+from ..session.events import Publisher
 from .messages import Message, messages_of
 
 # kept for a browser that connects later; static/model.js keeps as many
@@ -83,14 +83,14 @@ class Client:
 
 
 class Hub:
-    """Reads a feed in a thread of its own and serves all browsers from it.
+    """Reads the events of a session in a thread of its own and serves all browsers from it.
 
     Parameters
     ----------
-    feed : Feed
+    publisher : Publisher
     """
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, publisher: Publisher) -> None:
         self.unreadable = 0  # events that gave no message because of a defect
         self._clients: list[Client] = []
         self._gone = 0  # messages that browsers which left had lost
@@ -101,7 +101,7 @@ class Hub:
         self._notable: deque[tuple[int, Message]] = deque(maxlen=_KEPT_NOTABLE)
         self._lock = threading.Lock()
         self._closing = False
-        self._subscription = feed.subscribe(_FEED_CAPACITY)
+        self._subscription = publisher.subscribe(_FEED_CAPACITY)
         self._thread = threading.Thread(target=self._read, name="page-feed", daemon=True)
         self._thread.start()
 

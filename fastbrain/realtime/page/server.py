@@ -12,9 +12,9 @@ from typing import Any
 
 from ..._arguments import checked
 from ...errors import InputError, MissingPartError
+from ..session.events import Control, Publisher
 from .guard import is_loopback
 from .hub import Hub
-from .interfaces import Commands, Feed
 
 _START_S = 10.0
 _STOP_S = 3.0
@@ -70,8 +70,8 @@ class PageServer:
 
 @checked(least={"port": 0})
 def serve_page(
-    publisher: Feed,
-    control: Commands,
+    publisher: Publisher,
+    control: Control,
     *,
     host: str = "127.0.0.1",
     port: int = 8765,
@@ -81,10 +81,10 @@ def serve_page(
 
     Parameters
     ----------
-    publisher : Feed
-        Source of events, :class:`fastbrain.realtime.session.Publisher`.
-    control : Commands
-        Receives start, stop and marks, :class:`fastbrain.realtime.session.Control`.
+    publisher : Publisher
+        Events of the session.
+    control : Control
+        Receives start, stop and marks.
     host : str
         Address to bind. By default only programs on this machine can connect.
     port : int

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from fake_session import FakeSession, Feed
+from fake_session import FakeSession
 from page_client import asked
 
 from fastbrain.realtime.page import PageServer, serve_page
+from fastbrain.realtime.session import Publisher
 
 CHROMIUM_FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -22,22 +23,22 @@ Ask = Callable[..., tuple[int, dict[str, str], str]]
 
 
 @pytest.fixture
-def feed() -> Feed:
-    return Feed()
+def feed() -> Publisher:
+    return Publisher()
 
 
 @pytest.fixture
-def session(feed: Feed) -> FakeSession:
+def session(feed: Publisher) -> FakeSession:
     return FakeSession(feed)
 
 
 @pytest.fixture
-def serve(feed: Feed, session: FakeSession) -> Iterator[Callable[..., PageServer]]:
+def serve(feed: Publisher, session: FakeSession) -> Iterator[Callable[..., PageServer]]:
     """Serves the session's page with options; closed at the end."""
     served: list[PageServer] = []
 
     def made(**options: Any) -> PageServer:
-        served.append(serve_page(feed, session, **({"port": 0} | options)))
+        served.append(serve_page(feed, session.control, **({"port": 0} | options)))
         return served[-1]
 
     yield made

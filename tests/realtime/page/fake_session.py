@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from collections import deque
 from typing import Any
 
 import numpy as np
+
+from fastbrain.realtime.session import Control, Publisher
 
 STATUSES = ("ok", "late", "dropped", "duplicate", "out_of_order", "bad_volume", "held")
 COUNTERS = (
@@ -43,63 +44,12 @@ REASONS = {
 }
 
 
-class Subscription:
-    def __init__(self, capacity: int, previews: bool) -> None:
-        self.capacity, self.previews = capacity, previews
-        self.dropped, self.closed = 0, False
-        self._items: deque[dict[str, Any]] = deque()
-        self._changed = threading.Condition()
-
-    def put(self, event: dict[str, Any]) -> None:
-        with self._changed:
-            if len(self._items) >= self.capacity:
-                self._items.popleft()
-                self.dropped += 1
-            self._items.append(event)
-            self._changed.notify()
-
-    def get(self, timeout: float = 0.0) -> dict[str, Any] | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self.closed or self._items, timeout)
-            return self._items.popleft() if self._items else None
-
-    def close(self) -> None:
-        with self._changed:
-            self.closed = True
-            self._changed.notify()
-
-
-class Feed:
-    """Hands events to subscriptions, as the publisher of a session does."""
-
-    def __init__(self) -> None:
-        self.subscriptions: list[Subscription] = []
-
-    def subscribe(self, capacity: int = 256, *, previews: bool = False) -> Subscription:
-        self.subscriptions.append(Subscription(capacity, previews))
-        return self.subscriptions[-1]
-
-    def publish(self, event: dict[str, Any]) -> None:
-        plain = {name: value for name, value in event.items() if name != "preview"}
-        for one in self.subscriptions:
-            if not one.closed:
-                one.put(event if one.previews else plain)
-
-    @property
-    def wants_previews(self) -> bool:
-        return any(one.previews and not one.closed for one in self.subscriptions)
-
-    def close(self) -> None:
-        for one in self.subscriptions:
-            one.close()
-
-
 class FakeSession:
-    """Publishes the events of simulated volumes; it is its own control."""
+    """Publishes the events of simulated volumes."""
 
     def __init__(
         self,
-        feed: Any,
+        feed: Publisher,
         *,
         tr_s: float = 1.0,
         seed: int = 0,
@@ -109,6 +59,9 @@ class FakeSession:
         self.feed, self.tr_s, self.deadline_s = feed, tr_s, tr_s / 2
         self.load, self.faults = load, faults
         self.commands: list[tuple[str, str]] = []
+        self.control = Control(
+            lambda: self.start(), lambda: self.stop(), lambda label: self.mark(label)
+        )
         self.state, self.index, self.text_of = "ready", -1, None
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.begun = threading.Event()
@@ -242,9 +195,9 @@ def main() -> None:
     parser.add_argument("--load", type=float, default=1.0, help="above 2, most texts are late")
     parser.add_argument("--faults", type=float, default=0.05)
     options = parser.parse_args()
-    feed = Feed()
+    feed = Publisher()
     session = FakeSession(feed, tr_s=options.tr, load=options.load, faults=options.faults)
-    page = serve_page(feed, session, host=options.host, port=options.port)
+    page = serve_page(feed, session.control, host=options.host, port=options.port)
     print(page.url, flush=True)
     try:
         while not session.begun.wait(session.tr_s):

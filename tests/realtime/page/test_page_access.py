@@ -11,17 +11,18 @@ import threading
 import time
 
 import pytest
-from fake_session import FakeSession, Feed
+from fake_session import FakeSession
 from page_client import WAIT_S, Stream
 
 from fastbrain.errors import InputError, MissingPartError
 from fastbrain.realtime.page import serve_page, server
 from fastbrain.realtime.page.guard import MOST_BODY, is_loopback
+from fastbrain.realtime.session import Publisher
 
 
 @pytest.fixture(scope="module")
 def feed():
-    return Feed()
+    return Publisher()
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def session(feed):
 @pytest.fixture(scope="module")
 def page(feed, session):
     """One server for all tests of this file: they leave nothing in it but commands."""
-    served = serve_page(feed, session, port=0)
+    served = serve_page(feed, session.control, port=0)
     yield served
     served.close()
 
@@ -130,13 +131,10 @@ def test_marks_without_a_label_are_refused(ask, session, body):
     assert session.commands == []
 
 
-def test_what_the_session_refuses_is_shown(ask, session, monkeypatch):
-    def refuse(label):
-        raise InputError("Control.mark: label must be printable, got 3. Shorten it.")
-
-    monkeypatch.setattr(session, "mark", refuse)
+def test_what_the_session_refuses_is_shown(ask, session):
     status, _, text = ask("POST", "/control/mark", {"label": "\x00"})
-    assert (status, "must be printable" in text) == (422, True)
+    said = "label must be 1 to 200 printable characters, got 1. Shorten it." in text
+    assert (status, said, session.commands) == (422, True, [])
 
 
 def test_commands_are_not_links(ask, session):
@@ -192,10 +190,10 @@ def test_only_the_bundle_is_served(ask, path):
 
 
 def test_a_port_in_use_is_named_before_anything_starts(serve, page, feed):
-    threads, subscriptions = threading.active_count(), len(feed.subscriptions)
+    threads, subscriptions = threading.active_count(), len(feed._subscribers)
     with pytest.raises(InputError, match=f"port must be free .* got 127.0.0.1 and {page.port}"):
         serve(port=page.port)
-    assert (threading.active_count(), len(feed.subscriptions)) == (threads, subscriptions)
+    assert (threading.active_count(), len(feed._subscribers)) == (threads, subscriptions)
 
 
 @pytest.mark.parametrize(

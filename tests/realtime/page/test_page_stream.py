@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from fake_session import FakeSession, Feed
+from fake_session import FakeSession
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from page_client import WAIT_S, Stream, asked
@@ -17,6 +17,7 @@ from page_client import WAIT_S, Stream, asked
 from fastbrain.realtime.page import hub as hub_module
 from fastbrain.realtime.page.hub import KEPT, Hub
 from fastbrain.realtime.page.messages import FIELDS, messages_of
+from fastbrain.realtime.session import Publisher
 
 PRIVATE = "DOE^JANE 1970-01-01"
 
@@ -77,7 +78,7 @@ def test_a_later_browser_gets_the_newest_state_first(page, session):
 
 
 def test_what_is_kept_is_bounded(hub, monkeypatch):
-    feed = Feed()
+    feed = Publisher()
     session = FakeSession(feed, faults=0.3)
     events: list[dict] = []
     monkeypatch.setattr(feed, "publish", events.append)
@@ -230,8 +231,8 @@ def test_a_browser_hears_what_it_lost(hub):
 
 
 def test_the_feed_is_bounded_too(page, feed):
-    (subscription,) = feed.subscriptions
-    assert subscription.capacity == hub_module._FEED_CAPACITY
+    (subscription,) = feed._subscribers
+    assert subscription._queue.capacity == hub_module._FEED_CAPACITY
 
 
 def test_a_defective_event_is_left_out(page, feed, monkeypatch):
@@ -240,7 +241,7 @@ def test_a_defective_event_is_left_out(page, feed, monkeypatch):
             raise RuntimeError(name)
 
     stream = Stream(page.port)
-    feed.subscriptions[0].put(Odd())
+    feed._subscribers[0]._put(Odd())
     feed.publish({"type": "mark", "index": 1, "label": "after"})
     assert stream.until("mark")["label"] == "after"
     assert page._hub.unreadable == 1
