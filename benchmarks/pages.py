@@ -21,7 +21,10 @@ Table = Callable[[list[Row]], str]
 # by page: name of the mark to the rows that are read and the table that is made of them
 PAGES: dict[str, dict[str, tuple[str, Table]]] = {
     "vq.md": {"codes": ("vqlm", coding.codes_table), "age": ("vqlm", coding.age_table)},
-    "decode_engine.md": {"tokens": ("decode_engine", tokens.engine_table)},
+    "decode_engine.md": {
+        "tokens": ("decode_engine", tokens.engine_table),
+        "perplexity": ("decode_engine_perplexity", tokens.perplexity_table),
+    },
     "realtime.md": {"latency": ("realtime", realtime.latency_table)},
 }
 # by title of the section

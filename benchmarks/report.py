@@ -20,7 +20,7 @@ from rows import all_rows
 # what a table of its own is measured on
 GROUP = ("machine", "op", "dtype", "cache", "way")
 # rows about a run or about who took part: no table shows them
-FACTS = ("build", "peer", "roofline", "sanitizer", "readout", "read_dicom", "realtime_preprocess")
+FACTS = ("build", "peer", "roofline", "sanitizer", "readout")
 VERDICTS = ("dropped_", "failed_", "sanitizer_", "selftest_")
 
 
@@ -248,8 +248,8 @@ def report(machine: str | None = None, *, short: bool = False, recipes: bool = T
         if op in FACTS or op.startswith(VERDICTS) or (op in RECIPES and not recipes):
             continue
         if op not in RECIPES:
-            # where ours failed there is nothing to compare with
-            own = [row for row in own if row["ratio_to_fastbrain"] is not None]
+            # where ours failed, or a row has no rival, there is nothing to compare with
+            own = [row for row in own if row.get("ratio_to_fastbrain") is not None]
             if not own:
                 continue
         env = own[-1]["env"]

@@ -38,3 +38,15 @@ def engine_table(rows: list[Row]) -> str:
         ]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
+
+
+def perplexity_table(rows: list[Row]) -> str:
+    """What reduced weights cost: the newest row of each model and kind of weights."""
+    newest = {(row["case"], row["provider"]): row for row in rows}
+    lines = ["| model | weights | tokens | perplexity | nats a token |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {case} | {_NAMES.get(by, by).removeprefix('engine, ')} | {row['tokens']} "
+        f"| {row['perplexity']:.3f} | {row['nats']:.4f} |"
+        for (case, by), row in newest.items()
+    ]
+    return "\n".join(lines)
