@@ -1,10 +1,10 @@
-"""Runs a family's cases on one backend in a process of its own.
+"""Runs the cases of several families on one backend in a process of its own.
 
-``selftest_of.py FAMILY BACKEND (first|others) [EXTENSION]`` runs the first case of each operator,
-or all other cases. ``TRITON_INTERPRET=1`` lets Triton run on the CPU; EXTENSION is a file of CUDA
-kernels that run on host memory. It prints how many cases ran, how many operators were checked, and
-what failed: the first cases are also compiled into one graph each, and every operator that they
-call goes through ``opcheck``.
+``selftest_of.py FAMILY,FAMILY BACKEND (first|others) [EXTENSION]`` runs the first case of each
+operator, or all other cases. ``TRITON_INTERPRET=1`` lets Triton run on the CPU; EXTENSION is a file
+of CUDA kernels that run on host memory. It prints a line for each family: how many cases ran, how
+many operators were checked, and what failed. The first cases are also compiled into one graph each,
+and every operator that they call goes through ``opcheck``.
 """
 
 from __future__ import annotations
@@ -18,13 +18,19 @@ from pathlib import Path
 COMPILED = 1e-6
 
 
-def main(family: str, backend: str, which: str, extension: str | None = None) -> None:
-    """Print the count and the failures."""
+def main(families: str, backend: str, which: str, extension: str | None = None) -> None:
+    """Print the counts and the failures."""
     if extension is not None:
         sys.path.insert(0, str(Path(__file__).parents[1] / "cuda_host"))
         from build import install
 
         install(Path(extension))
+    for family in families.split(","):
+        run_family(family, backend, which)
+
+
+def run_family(family: str, backend: str, which: str) -> None:
+    """Print the counts and the failures of one family."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -65,7 +71,7 @@ def main(family: str, backend: str, which: str, extension: str | None = None) ->
     for op, (args, kwargs) in called.items():
         results = torch.library.opcheck(op, tuple(args), kwargs, raise_exception=False)
         failed += [f"{op}: {k}: {v}" for k, v in results.items() if v != "SUCCESS"]
-    print(len(rows), len(called), failed)
+    print(family, len(rows), len(called), failed)
 
 
 def _asks(case: object, backend: str, ops: object) -> bool:
