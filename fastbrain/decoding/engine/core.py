@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from ..sampling import Sampling
 from .architecture import read_architecture
 from .cache import Prefix
 from .constraints import ConstrainedTexts, Constraint
-from .device_loop import DeviceLoop
+from .device_loop import DeviceLoops
 from .few_rows import WEIGHTS, kernel_step, reason_against_kernel
 from .inputs import check_prefixes, check_room, rows_of
 from .network import Network
@@ -79,7 +78,7 @@ class EngineCore:
         self._prefix: Prefix | None = None
         # a GPU must not wait for the host after each token
         self._device_loop = net.device.type == "cuda"
-        self._loops: dict[tuple[int, Sampling], DeviceLoop] = {}
+        self._loops = DeviceLoops(network)
         self._user: int | None = None
         self._lock = threading.Lock()
         self._verify()
@@ -190,13 +189,6 @@ class EngineCore:
             self._prefix = prefix
         else:
             self._prefix = self.prefix(prefix, bos=bos)
-
-    def _loop(self, count: int, sampling: Sampling) -> DeviceLoop:
-        """Return the loop on the device for `count` rows, made at its first use."""
-        cache, key = self._rows.cache, (count, replace(sampling, seed=0))
-        if key not in self._loops or self._loops[key].cache is not cache:
-            self._loops[key] = DeviceLoop(self._rows.network, cache, count, sampling)
-        return self._loops[key]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

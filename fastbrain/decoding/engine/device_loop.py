@@ -7,7 +7,7 @@ result every few tokens only. On a CPU the same functions run without a graph.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -18,9 +18,12 @@ from ...errors import InputError
 from ..sampling import Sampling, pick_at
 from .cache import Cache
 from .network import Network
+from .recent import Recent
 from .sequential import Options, Writing, uniform_of
 
 _WARM_UPS = 3  # runs before a capture, in which libraries allocate what they need
+# each keeps a graph and three arrays (rows, vocabulary): a session has one, a service a few
+MOST_LOOPS = 8
 
 
 @dataclass(eq=False)
@@ -61,7 +64,7 @@ class DeviceLoop:
 
     def __init__(self, network: Network, cache: Cache, count: int, sampling: Sampling) -> None:
         net = network.net
-        self._network, self.cache, self._sampling = network, cache, sampling
+        self._network, self._cache, self._sampling = network, cache, sampling
         self._graph: Any = None
         most, vocabulary = sampling.max_new_tokens, net.vocabulary
 
@@ -99,7 +102,7 @@ class DeviceLoop:
         is_end[list(options.ends)] = True
         zero = torch.zeros((), dtype=torch.int64)
         start = {
-            "places": torch.tensor(self.cache.lengths[:count]),
+            "places": torch.tensor(self._cache.lengths[:count]),
             "uniform": uniform_of(options, count),
             "is_end": is_end,
             "running": zero == 0,
@@ -148,8 +151,8 @@ class DeviceLoop:
         on.tokens.scatter_(1, on.step.expand(len(logits), 1), chosen[:, None])
         on.seen.scatter_(1, chosen[:, None], True)
         # the last token of a full row is not read; it is put where nothing is
-        places = on.places.clamp_max(self.cache.length - 1)
-        on.logits.copy_(self._network.step(chosen, places, self.cache))
+        places = on.places.clamp_max(self._cache.length - 1)
+        on.logits.copy_(self._network.step(chosen, places, self._cache))
         on.places += 1
         on.step += 1
         on.step.clamp_max_(on.tokens.shape[1] - 1)
@@ -183,6 +186,30 @@ class DeviceLoop:
             Writing(i, tokens[i][:n], totals[i], going if running[i] else "end")
             for i, n in enumerate(lengths)
         ]
+
+
+class DeviceLoops:
+    """Loops on the device, each made at its first use; those used last are kept.
+
+    Parameters
+    ----------
+    network : Network
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._cache: Cache | None = None
+        self._loops: Recent[DeviceLoop] = Recent(MOST_LOOPS)
+
+    def of(self, cache: Cache, count: int, sampling: Sampling) -> DeviceLoop:
+        """Loop for `count` rows of a cache."""
+        if cache is not self._cache:  # the graphs have the addresses of another one
+            self._cache, self._loops = cache, Recent(MOST_LOOPS)
+        key = (count, replace(sampling, seed=0))
+        loop = self._loops.get(key)
+        if loop is None:
+            loop = self._loops.put(key, DeviceLoop(self._network, cache, count, sampling))
+        return loop
 
 
 def _wait(like: Tensor) -> None:

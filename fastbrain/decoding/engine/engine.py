@@ -148,7 +148,8 @@ class DecodeEngine(EngineCore):
             opened = zip(range(len(rows)), before, rows, strict=True)
             logits = torch.stack([self._rows.open(*one) for one in opened])
             if self._device_loop and constraint is None and on_token is None:
-                done, first = self._loop(len(rows), sampling).run(logits, options, _LOOK_EVERY)
+                loop = self._loops.of(self._rows.cache, len(rows), sampling)
+                done, first = loop.run(logits, options, _LOOK_EVERY)
             else:
                 done, first = write(self._rows, logits, options)
         end = perf_counter()
