@@ -15,13 +15,14 @@ from ..data.store.plan import StorePlan
 from ..data.studies.study import is_study
 from ..errors import ConfigError
 from ._bids import ImageOptions
+from ._grids import GridOptions
 
 _IMAGES = tuple(field.name for field in fields(ImageOptions) if field.name != "allow_outside")
 Splitter = Callable[[list[Trial]], Split]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparationOptions(ImageOptions):
+class PreparationOptions(GridOptions, ImageOptions):
     """Source of the recordings, and windows cut from them."""
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
@@ -69,6 +70,8 @@ class PreparationOptions(ImageOptions):
             mask=self.mask,
             units=self.units,
             high_pass_s=self.high_pass_s,
+            smoothing_mm=self.smoothing,
+            resample=self.resample,
             ignore=self.ignore,
             late=self.late,
             trials=trials,

@@ -33,7 +33,8 @@ from ._preparation import PreparationOptions
 from ._splits import SplitOptions
 
 _SPLIT = tuple(field.name for field in fields(SplitOptions))
-_LIKE = ("kernel", "delay", "window", "onset_offset", "mask", "units", "high_pass", *_SPLIT)
+_PREPARED = ("kernel", "mask", "units", "high_pass", "smoothing", "resample")
+_LIKE = (*_PREPARED, "delay", "window", "onset_offset", *_SPLIT)
 
 
 # options that say where a window lies in a trial, or what a test part on texts needs
@@ -42,7 +43,7 @@ _OF_TRIALS = (
     *("test_subjects", "new_stimuli", "closed_set", "val_fraction"),
 )
 _OF_ANSWERS = ("instructions", "answers", "device", "seed")
-_GRID = ("kernel", "window", "mask", "units", "high_pass")
+_GRID = (*_PREPARED, "window")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +134,8 @@ def _without_events(config: Config) -> StorePlan:
         mask=config.mask,
         units=config.units,
         high_pass_s=config.high_pass_s,
+        smoothing_mm=config.smoothing,
+        resample=config.resample,
         grid_of=None if config.grid_of is None else open_preparation(config.grid_of),
     )
 
@@ -167,6 +170,8 @@ def _annotated(config: Config) -> tuple[StorePlan, tuple[Surrogate, ...]]:
         mask=config.mask,
         units=config.units,
         high_pass_s=config.high_pass_s,
+        smoothing_mm=config.smoothing,
+        resample=config.resample,
         trials=trials,
     )
     if config.dry_run:

@@ -13,7 +13,7 @@ from ..._arrays import brain_of
 from ...errors import CohortError, InputError, MissingPartError, VolumeError
 from .findings import refuse
 from .header_checks import check_storage
-from .nifti import open_nifti
+from .nifti import NiftiFile, open_nifti
 from .orientation import affine_distance, image_affine
 from .scaling import image_scaling, scale_labels
 from .tables import given, read_tsv
@@ -89,19 +89,42 @@ def read_labels(
     """
     if affine.shape != (4, 4):
         raise VolumeError(f"read_{what}: affine must be (4, 4), got {affine.shape}.")
-    image = open_nifti(path, axes=3)
-    refuse(image.path, check_storage(image, max_bytes=_MAX_BYTES))
+    image, own = _open_volume(path)
     if image.dims[::-1] != shape:
         raise VolumeError(
             f"read_{what}: {path} must have the run's shape (Z, Y, X) {shape}, got "
             f"{image.dims[::-1]}. Resample it to the run's grid."
         )
-    own, _ = image_affine(image)
     if not same_affine(own, affine, shape):
         raise VolumeError(
             f"read_{what}: {path} must have the run's affine within {_AFFINE_TOLERANCE_MM} mm "
             "over the volume, got another one. Resample it to the run's grid."
         )
+    return _labels(image, what)
+
+
+def open_labels(
+    path: str | Path, *, what: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Read a 3-D image of labels on its own grid: (Z, Y, X) int64, and its affine (4, 4).
+
+    Raises
+    ------
+    VolumeError
+        The image holds values that are not whole numbers, or cannot be read.
+    """
+    image, affine = _open_volume(path)
+    return _labels(image, what), affine
+
+
+def _open_volume(path: str | Path) -> tuple[NiftiFile, npt.NDArray[np.float64]]:
+    image = open_nifti(path, axes=3)
+    refuse(image.path, check_storage(image, max_bytes=_MAX_BYTES))
+    affine, _ = image_affine(image)
+    return image, affine
+
+
+def _labels(image: NiftiFile, what: str) -> npt.NDArray[np.int64]:
     slope, inter, _ = image_scaling(image)
     return scale_labels(image.read(), slope, inter, path=image.path, what=what)
 

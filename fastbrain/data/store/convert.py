@@ -14,7 +14,7 @@ from ..._digests import write_sealed
 from ..._io import sha256, write_atomic
 from ...errors import CohortError, StoreError
 from ...grid import TokenGrid
-from ..readers.resample import on_grid
+from ..readers.resample import at_voxels
 from ..readers.runs_table import RunRecord
 from ..readers.volumes import load_volumes
 from .detrend import clean_run
@@ -61,10 +61,11 @@ def convert_run(root: Path, run: RunRecord, plan: StorePlan, packing: Packing) -
     before = size_and_time(run.bold)
     inputs = identities(run.bold)
     volumes = load_volumes(run.bold, tr=run.tr)
-    if plan.reference is not None or plan.resampled:
-        volumes = on_grid(volumes, plan.grid.mask, plan.affine)
-    clean = clean_run(volumes, packing.voxels, units=plan.units, high_pass_s=plan.high_pass_s)
-    image = packing.pack(mean_image(volumes, packing.voxels))
+    volumes, voxels = at_voxels(
+        *(volumes, packing.voxels, plan.grid.shape, plan.affine), smoothing_mm=plan.smoothing_mm
+    )
+    clean = clean_run(volumes, voxels, units=plan.units, high_pass_s=plan.high_pass_s)
+    image = packing.pack(mean_image(volumes, voxels))
     if size_and_time(run.bold) != before:
         raise CohortError(
             f"prepare_store: {run.bold} must not change while it is read, got a change. Resume "

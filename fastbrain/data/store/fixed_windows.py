@@ -17,7 +17,7 @@ from .store import VoxelStore
 def header_on_grid(run: RunRecord, like: VoxelStore) -> Volumes:
     """Open a run, and note if its voxels will be resampled to the grid of `like`."""
     volumes = load_volumes(run.bold, tr=run.tr)
-    note = resampling(volumes, like.grid.mask, like.affine)
+    note = resampling(volumes, like.grid.shape, like.affine)
     return volumes if note is None else replace(volumes, notes=(*volumes.notes, note))
 
 

@@ -17,7 +17,7 @@ from .detrend import Units
 from .highpass import DriftFilter
 from .window_limits import WindowLimits
 
-LAYOUT_VERSION = 3  # 3: mean image and limits of windows
+LAYOUT_VERSION = 4  # 4: smoothing and resampling
 MANIFEST = "manifest.json"
 # all files of a store except manifest and runs
 SMALL_FILES = (
@@ -67,6 +67,10 @@ class Manifest:
         :class:`fastbrain.data.DriftFilter`.
     limits : dict
         Fields of :class:`fastbrain.data.WindowLimits`.
+    smoothing_mm : float or None
+        Full width at half maximum of the Gaussian that smoothed every volume, mm.
+    resampled : str
+        Name of the grid that the runs were resampled to; "" if they were on it.
     """
 
     layout_version: int
@@ -88,6 +92,8 @@ class Manifest:
     files: dict[str, str]
     filter: dict[str, Any]
     limits: dict[str, Any]
+    smoothing_mm: float | None
+    resampled: str
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
@@ -211,6 +217,8 @@ _RULES: dict[str, Rule] = {
     "fit": _fit,
     "filter": _filter,
     "limits": _limits,
+    "smoothing_mm": none_or(_number),
+    "resampled": text,
     "runs": _runs,
     "files": _files,
 }

@@ -47,8 +47,10 @@ class StorePlan:
         Trials left out because their windows leave the run.
     reference : VoxelStore, optional
         Store that this one is prepared like: it gives the statistics, and nothing is fitted.
-    resampled : bool
-        Whether the runs are brought onto the grid, which is that of another store.
+    resampled : str
+        Name of the grid that the runs are resampled to; "" if they are on it.
+    smoothing_mm : float or None
+        Full width at half maximum of the Gaussian that smooths every volume, mm.
     """
 
     runs: tuple[RunRecord, ...]
@@ -63,7 +65,8 @@ class StorePlan:
     filter: DriftFilter
     dropped: tuple[str, ...] = ()
     reference: VoxelStore | None = None
-    resampled: bool = False
+    resampled: str = ""
+    smoothing_mm: float | None = None
 
     @property
     def high_pass_s(self) -> float | None:
@@ -110,11 +113,21 @@ class StorePlan:
             "windows": f"{self.window.window_trs} volumes from {self.window.delay_s:g} s on",
             "trials": f"{len(split.train)} train, {len(split.val)} val, {len(split.test)} test, "
             f"{split.unused} unused (guard {split.guard_trs} volumes)",
+            **self._prepared(),
             **self.filter.describe(),
             "tokens": f"{grid.n_tokens} patches of {grid.kernel} voxels",
             "brain": f"{int(grid.mask.sum())} voxels",
             "store": f"{self.nbytes / 1e6:.1f} MB, int16, {self.units}",
         }
+
+    def _prepared(self) -> dict[str, str]:
+        """Summarise what is done to volumes before their voxels are cleaned."""
+        found = {}
+        if self.smoothing_mm is not None:
+            found["smoothing"] = f"Gaussian of {self.smoothing_mm:g} mm FWHM"
+        if self.resampled:
+            found["resampled"] = f"to the grid of {self.resampled}, by linear interpolation"
+        return found
 
     def training_volumes(self) -> dict[str, npt.NDArray[np.int64]]:
         """Return, by run, the volumes that training windows cover; statistics use only these."""
@@ -140,6 +153,8 @@ class StorePlan:
             "units": self.units,
             "scale": STEP[self.units],
             "high_pass_s": self.high_pass_s,
+            "smoothing_mm": self.smoothing_mm,
+            "resampled": self.resampled,
             "grid": self.grid.fingerprint(),
             "like": "" if self.reference is None else self.reference.fingerprint(),
             "affine": self.affine.tolist(),

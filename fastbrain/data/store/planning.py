@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import numpy.typing as npt
 
 from ..._arguments import checked
@@ -17,8 +18,15 @@ from ...errors import CohortError, InputError, SplitError, VolumeError
 from ...grid import TokenGrid, Triple
 from ..readers.columns import tell_unused
 from ..readers.events import Trial, read_trials
-from ..readers.masks import Mask, compute_mask, intersect_masks, read_mask, same_affine
+from ..readers.masks import Mask, intersect_masks, read_mask, same_affine
+from ..readers.resample import (
+    check_coverage,
+    computed_mask_on_grid,
+    mask_on_grid,
+    resampling,
+)
 from ..readers.runs_table import RunRecord, check_unique
+from ..readers.smooth import check_smoothing
 from ..readers.trial_windows import WindowSpec
 from ..readers.volumes import Volumes, load_volumes
 from ..splits.split import Split
@@ -27,6 +35,7 @@ from .detrend import STEP, Units, drift_basis
 from .highpass import HighPass
 from .inputs import check_texts, check_trials
 from .plan import StorePlan
+from .target_grid import TargetGrid, target_grid
 
 TR_TOLERANCE_S = 1e-3
 
@@ -43,6 +52,8 @@ def plan_store(
     units: Units = "psc",
     high_pass_s: HighPass = "auto",
     min_voxels: int = 1,
+    smoothing_mm: float | None = None,
+    resample: str | Path | None = None,
     ignore: tuple[str, ...] = (),
     late: Literal["error", "drop"] = "error",
     trials: Sequence[Trial] | None = None,
@@ -63,8 +74,8 @@ def plan_store(
     if not runs:
         raise InputError("plan_store: runs must hold at least one run, got none.")
     check_names(runs)
-    headers = tuple(load_volumes(run.bold, tr=run.tr) for run in runs)
-    check_same_grid(runs, headers)
+    check_smoothing(smoothing_mm)
+    headers, target = open_runs(runs, resample)
     first = headers[0]
     for n in sorted({v.shape[0] for v in headers}):
         drift_basis(n, first.tr, check_high_pass(high_pass_s))
@@ -114,20 +125,22 @@ def plan_store(
         tr=first.tr,
         window=window,
     )
-    check_kernel(kernel, first.shape[1:])
-    brain = brain_mask(runs, headers, mask)
+    check_kernel(kernel, target.shape)
+    brain = brain_mask(runs, headers, mask, target)
     return StorePlan(
         runs=tuple(runs),
         headers=headers,
         trials=known,
         split=parts,
         grid=TokenGrid.from_mask(brain, kernel, stride, min_voxels=min_voxels),
-        affine=first.affine,
+        affine=target.affine,
         tr=first.tr,
         window=window,
         units=units,
         filter=drift_filter,
         dropped=tuple(dropped),
+        smoothing_mm=smoothing_mm,
+        resampled=target.name_for(headers),
     )
 
 
@@ -142,16 +155,43 @@ def check_names(runs: Sequence[RunRecord]) -> None:
             )
 
 
-def check_same_grid(runs: Sequence[RunRecord], headers: tuple[Volumes, ...]) -> None:
-    """Raise unless all runs share shape, affine and repetition time."""
+def open_runs(
+    runs: Sequence[RunRecord], resample: str | Path | None
+) -> tuple[tuple[Volumes, ...], TargetGrid]:
+    """Open the headers of a cohort and find its grid.
+
+    Parameters
+    ----------
+    runs : sequence of RunRecord
+    resample : str, Path or None
+        Grid that runs are resampled to; None: they must share one.
+
+    Raises
+    ------
+    CohortError
+        The runs differ in repetition time, or in grid without `resample`.
+    """
+    headers = tuple(load_volumes(run.bold, tr=run.tr) for run in runs)
+    check_same_grid(runs, headers, resampled=resample is not None)
+    target = target_grid("first" if resample is None else resample, headers)
+    return headers if resample is None else target.headers(headers), target
+
+
+def check_same_grid(
+    runs: Sequence[RunRecord], headers: tuple[Volumes, ...], *, resampled: bool = False
+) -> None:
+    """Raise unless all runs share the repetition time, and shape and affine if not `resampled`."""
     first, space = headers[0], headers[0].shape[1:]
     for run, v in zip(runs, headers, strict=True):
-        if v.shape[1:] != space:
+        if v.shape[1:] != space and not resampled:
             what = f"the shape (Z, Y, X) {space}, got {v.shape[1:]}"
-        elif not same_affine(v.affine, first.affine, space):
+        elif not resampled and not same_affine(v.affine, first.affine, space):
             what = "the affine within 0.1 mm over the volume, got another one"
         elif abs(v.tr - first.tr) > TR_TOLERANCE_S:
-            what = f"the repetition time {first.tr:g} s, got {v.tr:g} s"
+            raise CohortError(
+                f"plan_store: {run.run_id} ({run.bold}) must share with {runs[0].run_id} the "
+                f"repetition time {first.tr:g} s, got {v.tr:g} s. Prepare them apart."
+            )
         elif run.n_volumes not in (None, v.shape[0]):
             raise CohortError(
                 f"plan_store: {run.bold} must have {run.n_volumes} volumes, as VolumeTiming of its "
@@ -161,7 +201,9 @@ def check_same_grid(runs: Sequence[RunRecord], headers: tuple[Volumes, ...]) -> 
             continue
         raise CohortError(
             f"plan_store: {run.run_id} ({run.bold}) must share with {runs[0].run_id} {what}. "
-            "Bring all runs into one space (fMRIPrep --output-spaces), or prepare them apart."
+            "Where both are in one space, resample them (--resample first, or mni:2); else bring "
+            "all runs into one (fMRIPrep --output-spaces), or keep the grid of each person "
+            "(--native-grids)."
         )
 
 
@@ -178,23 +220,45 @@ def brain_mask(
     runs: Sequence[RunRecord],
     headers: tuple[Volumes, ...],
     given: str | Path | npt.NDArray[Any] | None,
+    target: TargetGrid,
 ) -> Mask:
-    """Read or compute the brain mask of a cohort; see :func:`fastbrain.data.prepare_store`."""
-    first = headers[0]
-    space = first.shape[1:]
-    if isinstance(given, str | Path):
-        return read_mask(given, shape=space, affine=first.affine)
-    if given is not None:
+    """Read or compute the brain mask of a cohort on its grid.
+
+    Masks on other grids take the nearest voxel, and are intersected; see
+    :func:`fastbrain.data.prepare_store`.
+
+    Raises
+    ------
+    VolumeError
+        A mask cannot be used, or the field of view of a run leaves out more than 1 % of it.
+    """
+    space, affine = target.shape, target.affine
+    moved = [(run, v) for run, v in zip(runs, headers, strict=True)
+             if resampling(v, space, affine) is not None]  # fmt: skip
+    if isinstance(given, np.ndarray):
         if given.shape != space:
             raise InputError(f"plan_store: mask must be (Z, Y, X) {space}, got {given.shape}.")
-        return brain_of(given, where="plan_store: mask", error=VolumeError)
-    files = sorted({run.mask for run in runs if run.mask is not None})
-    masks = [read_mask(path, shape=space, affine=first.affine) for path in files]
-    unmasked = [run for run in runs if run.mask is None]
-    if unmasked:
-        # opened again, so that the memory of an unpacked run is freed before the next one
-        masks += [
-            compute_mask(load_volumes(run.bold, tr=run.tr))
-            for run in track(unmasked, "computing masks")
-        ]
-    return intersect_masks(masks)
+        brain = brain_of(given, where="plan_store: mask", error=VolumeError)
+    else:
+        read = mask_on_grid if moved else read_mask_of
+        if given is not None:
+            brain = read(given, space, affine)
+        else:
+            files = sorted({run.mask for run in runs if run.mask is not None})
+            masks = [read(path, space, affine) for path in files]
+            unmasked = [run for run in runs if run.mask is None]
+            # opened again, so that the memory of an unpacked run is freed before the next one
+            masks += [
+                computed_mask_on_grid(load_volumes(run.bold, tr=run.tr), space, affine)
+                for run in track(unmasked, "computing masks")
+            ]
+            brain = intersect_masks(masks)
+    voxels = np.flatnonzero(brain)
+    for _, volumes in moved:
+        check_coverage(volumes, voxels, space, affine)
+    return brain
+
+
+def read_mask_of(path: str | Path, shape: Triple, affine: npt.NDArray[np.float64]) -> Mask:
+    """Read a mask that lies on the grid of the runs."""
+    return read_mask(path, shape=shape, affine=affine)

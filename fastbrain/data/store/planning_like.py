@@ -27,6 +27,7 @@ from .inputs import check_texts
 from .plan import StorePlan
 from .planning import check_names
 from .store import VoxelStore
+from .target_grid import grid_of_store
 
 
 @checked
@@ -104,6 +105,8 @@ def plan_like(
         filter=like.filter,
         dropped=tuple(dropped),
         reference=like,
+        resampled=grid_of_store(like).name_for(headers),
+        smoothing_mm=like.info.smoothing_mm,
     )
 
 

@@ -17,8 +17,8 @@ from ...errors import CohortError, InputError
 from ...grid import TokenGrid, Triple
 from ..readers.events import Trial
 from ..readers.runs_table import RunRecord
+from ..readers.smooth import check_smoothing
 from ..readers.trial_windows import WindowSpec
-from ..readers.volumes import load_volumes
 from ..splits.split import Split
 from .choose_highpass import check_high_pass, choose_filter
 from .detrend import STEP, Units, drift_basis
@@ -26,8 +26,9 @@ from .fixed_windows import check_tr, fixed_windows, header_on_grid
 from .highpass import USUAL_S, HighPass
 from .inputs import check_texts
 from .plan import StorePlan
-from .planning import brain_mask, check_kernel, check_names, check_same_grid
+from .planning import brain_mask, check_kernel, check_names, open_runs
 from .store import VoxelStore
+from .target_grid import grid_of_store
 
 
 @checked
@@ -41,6 +42,8 @@ def plan_rest(
     mask: str | Path | npt.NDArray[Any] | None = None,
     units: Units = "psc",
     high_pass_s: HighPass = "auto",
+    smoothing_mm: float | None = None,
+    resample: str | Path | None = None,
     grid_of: VoxelStore | None = None,
 ) -> StorePlan:
     """Plan a store of runs without events, for the pretraining of the fMRI encoder.
@@ -56,13 +59,14 @@ def plan_rest(
         Volumes in a window.
     every : int, optional
         Volumes from one window to the next; default: `window_trs`, windows without overlap.
-    kernel, mask, units
+    kernel, mask, units, smoothing_mm, resample
         As in :func:`fastbrain.data.prepare_store`.
     high_pass_s : float, None or "auto"
         "auto" is 128 s: there are no events that a filter could remove.
     grid_of : VoxelStore, optional
-        Store that gives grid, length of windows, units and filter in place of these arguments, so
-        that one encoder reads both. Runs on another grid in the same space are resampled.
+        Store that gives grid, length of windows, units, smoothing and filter in place of these
+        arguments, so that one encoder reads both. Runs on another grid in the same space are
+        resampled.
         Mean and standard deviation are those of the new store's own training windows.
 
     Returns
@@ -80,7 +84,8 @@ def plan_rest(
         raise InputError("plan_rest: runs must hold at least one run, got none.")
     if grid_of is not None:
         window_trs, units = grid_of.window_spec.window_trs, grid_of.units
-        high_pass_s = grid_of.info.high_pass_s
+        high_pass_s, smoothing_mm = grid_of.info.high_pass_s, grid_of.info.smoothing_mm
+        resample = None
     every = window_trs if every is None else every
     if units not in STEP or every < 1:
         raise InputError(
@@ -88,12 +93,13 @@ def plan_rest(
             f"{units!r} and {every}."
         )
     check_names(runs)
+    check_smoothing(smoothing_mm)
     spec = WindowSpec(0.0, window_trs)
     period = USUAL_S if high_pass_s == "auto" else check_high_pass(high_pass_s)
     if grid_of is None:
-        headers = tuple(load_volumes(run.bold, tr=run.tr) for run in runs)
-        check_same_grid(runs, headers)
+        headers, target = open_runs(runs, resample)
     else:
+        target = grid_of_store(grid_of)
         headers = tuple(header_on_grid(run, grid_of) for run in runs)
     tr = headers[0].tr if grid_of is None else grid_of.tr
     trials: list[Trial] = []
@@ -109,8 +115,8 @@ def plan_rest(
     check_texts(runs, trials)
     lengths = {run.run_id: v.shape[0] for run, v in zip(runs, headers, strict=True)}
     if grid_of is None:
-        check_kernel(kernel, headers[0].shape[1:])
-        grid = TokenGrid.from_mask(brain_mask(runs, headers, mask), kernel)
+        check_kernel(kernel, target.shape)
+        grid = TokenGrid.from_mask(brain_mask(runs, headers, mask, target), kernel)
     else:
         grid = grid_of.grid
     return StorePlan(
@@ -119,10 +125,11 @@ def plan_rest(
         trials=trials,
         split=parts,
         grid=grid,
-        affine=headers[0].affine if grid_of is None else grid_of.affine,
+        affine=target.affine,
         tr=tr,
         window=spec,
         units=units,
         filter=choose_filter(period, [], lengths=lengths, tr=tr, window=spec),
-        resampled=grid_of is not None,
+        resampled=target.name_for(headers),
+        smoothing_mm=smoothing_mm,
     )

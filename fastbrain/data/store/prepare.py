@@ -48,6 +48,8 @@ def prepare_store(
     units: Units = "psc",
     high_pass_s: HighPass = "auto",
     min_voxels: int = 1,
+    smoothing_mm: float | None = None,
+    resample: str | Path | None = None,
     ignore: tuple[str, ...] = (),
     late: Literal["error", "drop"] = "error",
     resume: bool = False,
@@ -61,7 +63,7 @@ def prepare_store(
     Parameters
     ----------
     runs : sequence of RunRecord
-        All in one space, with one repetition time.
+        All on one voxel grid (else see `resample`), with one repetition time.
     out : str or Path
         New folder.
     window : WindowSpec
@@ -80,6 +82,12 @@ def prepare_store(
         than 20 % of the predicted variance of a category.
     min_voxels : int
         Minimum number of brain voxels in a patch that becomes a token.
+    smoothing_mm : float, optional
+        Full width at half maximum of a Gaussian that smooths every volume first, mm.
+    resample : str or Path, optional
+        Grid that runs on other grids in the same space are interpolated to: ``"first"``,
+        ``"mni:2"``, a store or an image; see :func:`fastbrain.data.store.target_grid.target_grid`.
+        Masks take the nearest voxel and are intersected. Default: runs must share a grid.
     ignore : tuple of str
         Trial types or texts that are not trials.
     late : {"error", "drop"}
@@ -114,6 +122,8 @@ def prepare_store(
         units=units,
         high_pass_s=high_pass_s,
         min_voxels=min_voxels,
+        smoothing_mm=smoothing_mm,
+        resample=resample,
         ignore=ignore,
         late=late,
     )
@@ -177,6 +187,8 @@ def _convert(root: Path, plan: StorePlan) -> None:
         high_pass_s=plan.high_pass_s,
         filter=plan.filter.to_json(),
         limits=found.limits.to_json(),
+        smoothing_mm=plan.smoothing_mm,
+        resampled=plan.resampled,
         shape=list(plan.grid.shape),
         kernel=list(plan.grid.kernel),
         stride=list(plan.grid.stride),

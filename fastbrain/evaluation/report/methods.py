@@ -52,6 +52,7 @@ def _data(facts: RunFacts) -> list[str]:
     found = [
         f"Functional MRI of {counted(len(people), 'participant')} ({runs}, {volumes:,} volumes, "
         f"repetition time {tr:g} s) was read with NiBabel [@brett_nibabel].",
+        *_grid(store),
         *_filter(store),
         _UNITS[store.units],
         f"The brain mask held {int(store.grid.mask.sum()):,} voxels; their means and standard "
@@ -83,6 +84,21 @@ def _data(facts: RunFacts) -> list[str]:
             "zeros, clipped values or mean image) had no score."
         )
     return found + _audit(facts.manifest.get("audit"))
+
+
+def _grid(store: VoxelStore) -> list[str]:
+    found = []
+    if store.info.smoothing_mm is not None:
+        found.append(
+            "Volumes were smoothed with a Gaussian of "
+            f"{store.info.smoothing_mm:g} mm full width at half maximum."
+        )
+    if store.info.resampled:
+        found.append(
+            "Runs were resampled to a common voxel grid by linear interpolation, their brain masks "
+            "by nearest voxel."
+        )
+    return found
 
 
 def _filter(store: VoxelStore) -> list[str]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from ...data.readers.masks import same_affine
+from ...data.readers.smooth import smooth_volume
 from ...errors import InputError
 from ..volume import Volume
 from .motion import MotionEstimator
@@ -57,6 +58,8 @@ class Alignment:
     grid_affine : ndarray, (4, 4) float64
         Voxel (x, y, z) of the grid to world mm of the model.
     settings : PreprocessSettings
+    smoothing_mm : float, optional
+        Width of the Gaussian that smooths a volume before it is interpolated, mm, as in training.
 
     Raises
     ------
@@ -73,8 +76,9 @@ class Alignment:
         grid_shape: tuple[int, int, int],
         grid_affine: Array,
         settings: PreprocessSettings,
+        smoothing_mm: float | None = None,
     ) -> None:
-        self._settings = settings
+        self._settings, self._smoothing_mm = settings, smoothing_mm
         self._to_voxels = np.linalg.inv(reference.affine)
         to_scanner = np.eye(4) if settings.alignment is None else settings.alignment
         places = np.concatenate([voxels[:, ::-1], np.ones((len(voxels), 1))], axis=1)
@@ -136,15 +140,18 @@ class Alignment:
         return found.parameters, ""
 
     def _interpolated(self, volume: Volume, motion: Array | None) -> npt.NDArray[np.float32]:
+        data = volume.data
+        if self._smoothing_mm is not None:
+            data = smooth_volume(data.astype(np.float32), volume.affine, self._smoothing_mm)
         if self._estimator is None or motion is None:
             if self._flat is not None:
-                return volume.data.reshape(-1)[self._flat].astype(np.float32)
+                return data.reshape(-1)[self._flat].astype(np.float32)
             places, how = self._still, "linear"
         else:
             places = torch.from_numpy(self._places(rigid_matrix(motion, self._estimator.centre)))
             how = self._settings.interpolation
-        data = torch.from_numpy(np.ascontiguousarray(volume.data, dtype=np.float32))
-        return sample(data, places, how).numpy()  # type: ignore[arg-type]
+        volumes = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))
+        return sample(volumes, places, how).numpy()  # type: ignore[arg-type]
 
     def _places(self, motion: Array) -> Array:
         """Voxel coordinates (V, 3) (x, y, z) of the brain voxels in a volume after a motion."""

@@ -217,6 +217,7 @@ class VolumePipeline:
             grid_shape=grid_shape,
             grid_affine=affine,
             settings=self._settings,
+            smoothing_mm=None if self._like is None else self._like.info.smoothing_mm,
         )
         self._moments = Moments(len(voxels) if self._window is None else 0)
         self._shape, self._affine = shape, np.array(reference.affine, dtype=np.float64)

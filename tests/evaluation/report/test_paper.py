@@ -253,6 +253,17 @@ def test_unknown_facts_leave_no_sentence(facts, evaluation):
     assert "The language model was model." in text
 
 
+def test_methods_state_smoothing_and_resampling(facts, evaluation):
+    text = methods_text(facts, evaluation)
+    assert "smoothed" not in text
+    assert "resampled" not in text
+    info = replace(facts.store.info, smoothing_mm=5.0, resampled="mni:2")
+    changed = replace(facts, store=replace(facts.store, info=info))
+    text = methods_text(changed, evaluation)
+    assert "smoothed with a Gaussian of 5 mm full width at half maximum." in text
+    assert "resampled to a common voxel grid by linear interpolation" in text
+
+
 @pytest.mark.parametrize(
     ("manifest", "sentence"),
     [

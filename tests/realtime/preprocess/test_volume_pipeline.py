@@ -11,11 +11,13 @@ from pushed_volumes import STILL, pushed, whole, with_data
 from simulated_head import head
 
 from fastbrain._io import write_json
-from fastbrain.data import plan_like, write_store
+from fastbrain.data import load_volumes, plan_like, write_store
+from fastbrain.data.readers.resample import at_voxels
 from fastbrain.data.store.planning_like import scan_records
 from fastbrain.data.store.preparation import save_preparation
 from fastbrain.errors import CheckpointError, InputError
 from fastbrain.realtime.preprocess import PreprocessSettings, VolumePipeline, rigid_matrix
+from fastbrain.realtime.preprocess.alignment import Alignment
 
 
 def test_the_last_window_is_that_of_the_whole_scan(prepared):
@@ -27,6 +29,30 @@ def test_the_last_window_is_that_of_the_whole_scan(prepared):
     assert last.window.dtype == np.int16
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.005
+
+
+def test_volumes_are_smoothed_as_in_training(usual):
+    store, voxels = usual.store, np.flatnonzero(usual.store.grid.mask)
+    (wanted, _) = at_voxels(
+        load_volumes(usual.bold), voxels, store.grid.shape, store.affine, smoothing_mm=20.0
+    )
+    alignment = Alignment(
+        usual.volumes[0],
+        np.argwhere(store.grid.mask),
+        grid_shape=store.grid.shape,
+        grid_affine=store.affine,
+        settings=STILL,
+        smoothing_mm=20.0,
+    )
+    for volume in usual.volumes[:3]:
+        found = alignment.align(volume).values
+        np.testing.assert_array_equal(found, wanted.raw()[volume.index, 0, 0])
+    # the pipeline takes the width from the store of training
+    info = replace(store.info, smoothing_mm=20.0)
+    pair = [VolumePipeline.from_run(replace(store, info=info), settings=STILL),
+            VolumePipeline.from_run(store, settings=STILL)]  # fmt: skip
+    smooth, plain = (pushed(pipeline, usual.volumes[:40])[-1].tsnr for pipeline in pair)
+    assert smooth > 1.1 * plain
 
 
 def test_each_window_resembles_that_of_the_whole_scan(prepared):
