@@ -158,13 +158,7 @@ class BrainLLMDecoder:
                 f"BrainLLMDecoder.score: texts must be one a prompt, {len(self.prompts)}, got "
                 f"{len(texts)}."
             )
-        ids, mask = encode_continuations(
-            self.model.text_tokenizer,
-            list(texts),  # the tokenizer needs a list of str, not an array
-            max_tokens=self.max_text_tokens,
-            end=self.end,
-            device=self.model.device,
-        )
+        ids, mask = self._encoded(texts)
         wanted = torch.from_numpy(pairs)
         if not self.prompts and prefixes.prefix.shape[1] == 0 and prefixes.bias is not None:
             before, _, _ = self._before(prefixes.prefix[:1], torch.zeros(1, dtype=torch.long))
@@ -179,6 +173,20 @@ class BrainLLMDecoder:
             return each.cpu().double().numpy().round(_DECIMALS)
         parts = [self._score(prefixes, ids, mask, part) for part in wanted.split(16 * _ROWS)]
         return torch.cat(parts).cpu().double().numpy().round(_DECIMALS)
+
+    def text_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens by which texts are scored, with the end token if training had it."""
+        ids, mask = self._encoded(texts)
+        return [row[keep].tolist() for row, keep in zip(ids, mask, strict=True)]
+
+    def _encoded(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        return encode_continuations(
+            self.model.text_tokenizer,
+            list(texts),  # the tokenizer needs a list of str, not an array
+            max_tokens=self.max_text_tokens,
+            end=self.end,
+            device=self.model.device,
+        )
 
     def _score(self, prefixes: BrainRows, ids: Tensor, mask: Tensor, pairs: Tensor) -> Tensor:
         # the prefix is brain and prompt; without prompts all texts of a brain share one prefix

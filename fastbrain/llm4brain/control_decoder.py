@@ -128,6 +128,11 @@ class LLM4BrainDecoder:
         words = model.llm.get_input_embeddings().weight
         return Opening(prefixes.to(words.dtype), prompt_ids=torch.cat([ids.new_tensor(begin), ids]))
 
+    def text_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens by which texts are scored, the end token included."""
+        ids, mask = encode_answers(self.model.text_tokenizer, texts)
+        return [row[keep].tolist() for row, keep in zip(ids, mask, strict=True)]
+
     def _by_question(self, function: str, what: str, count: int) -> Iterator[tuple[str, list[int]]]:
         """Yield each question with the samples that it is asked of."""
         if len(self.prompts) not in (1, count):

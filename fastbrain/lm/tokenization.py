@@ -11,6 +11,8 @@ from torch import Tensor
 from .._arguments import checked
 from ..errors import InputError
 
+MOST_ANSWER_TOKENS = 64
+
 
 @checked
 def encode_prompts(
@@ -38,7 +40,7 @@ def encode_answers(
     tokenizer: Any,
     answers: Sequence[str],
     *,
-    max_tokens: int = 64,
+    max_tokens: int = MOST_ANSWER_TOKENS,
     device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Tensor]:
     """Tokenize answers, each followed by EOS, with right padding.

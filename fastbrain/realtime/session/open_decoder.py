@@ -13,17 +13,21 @@ import numpy.typing as npt
 import torch
 
 from ..._arguments import checked
+from ..._progress import say
 from ..._run_kind import run_kind
 from ...brainllm.evaluate import brainllm_decoder, refuse_unknown_subject
 from ...brainllm.saving import SavedBrainLLM, load_brainllm
 from ...data import VoxelStore
-from ...decoding import Sampling
+from ...decoding import DecodeEngine, Sampling
 from ...errors import InputError
 from ...inference.open_decoder import preparation_for
 from ...llm4brain.control_decoder import LLM4BrainDecoder
 from ...llm4brain.evaluate import open_model
+from ...lm.tokenization import MOST_ANSWER_TOKENS
 from .run_decoder import RunWindowDecoder
-from .text_writer import text_writer
+from .run_engine import RunEngine
+from .text_scorer import DecoderScorer, EngineScorer, TextScorer
+from .text_writer import EngineWriter, ModelWriter, TextWriter
 from .window_decoder import Window
 
 
@@ -100,16 +104,33 @@ def open_window_decoder(
             voxels = torch.from_numpy(np.array(window))[None]  # a window may be read-only
             return [SimpleNamespace(voxels=voxels, subjects=(subject,))]
 
-        writing = text_writer(decoder, model.llm, model.text_tokenizer, sampling)
-        return build(decoder, decoder, batch, writing)
+        llm, tokenizer = model.llm, model.text_tokenizer
+        parts = _parts(decoder, decoder, llm, tokenizer, sampling, MOST_ANSWER_TOKENS)
+        return build(decoder, batch, *parts)
     refuse_unknown_subject("live", unknown_subject)
     saved = load_brainllm(Path(run) / "model", device=device)
     before = (prompt,) if prompt else ()
     reader = brainllm_decoder(saved, before, sampling)
     scorer = brainllm_decoder(saved, before * (1 + len(phrases)), sampling)
     llm, tokenizer = saved.model.llm, saved.model.text_tokenizer
-    writing = text_writer(reader, llm, tokenizer, sampling)
-    return build(reader, scorer, _Features(saved, like), writing)
+    parts = _parts(reader, scorer, llm, tokenizer, sampling, reader.max_text_tokens)
+    return build(reader, _Features(saved, like), *parts)
+
+
+def _parts(
+    reader: Any, scorer: Any, llm: Any, tokenizer: Any, sampling: Sampling | None, longest: int
+) -> tuple[TextWriter, TextScorer]:
+    """Writer and scorer of texts: by the engine where it runs the language model, else a note.
+
+    `scorer` is `reader` for as many texts as there are; only without an engine it differs.
+    """
+    reason = DecodeEngine.can_run(llm)
+    if reason is None:
+        most = max(longest, (sampling or Sampling()).max_new_tokens)
+        engine = RunEngine(reader, llm, tokenizer, most_tokens=most)
+        return EngineWriter(engine, sampling), EngineScorer(engine)
+    say(f"note: texts are written and scored without the decode engine, which is slower: {reason}")
+    return ModelWriter(reader, llm, tokenizer), DecoderScorer(scorer)
 
 
 class _Features:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ...errors import InputError
 from ...evaluation.controls.run_controls import BrainDecoder
+from .text_scorer import TextScorer
 from .text_writer import TextWriter
 from .window_decoder import Decoded, Listener, Window
 
@@ -21,12 +22,13 @@ class RunWindowDecoder:
 
     Parameters
     ----------
-    reader, scorer : BrainDecoder
-        The same decoder; a BrainLLM with a prompt needs one for one text and one for all.
+    reader : BrainDecoder
     brains : callable
         Maps a window to the one brain that `reader.read` takes.
     writer : TextWriter
         Writes after what `reader.read` returns.
+    scorer : TextScorer
+        Scores texts after it.
     shape : tuple of int
         Shape (F, n_tokens, P) of a window.
     phrases : sequence of str
@@ -38,18 +40,17 @@ class RunWindowDecoder:
     def __init__(
         self,
         reader: BrainDecoder,
-        scorer: BrainDecoder,
         brains: Callable[[Window], Any],
         writer: TextWriter,
+        scorer: TextScorer,
         *,
         shape: tuple[int, int, int],
         phrases: Sequence[str] = (),
         control: bool = True,
     ) -> None:
-        self.reader, self.scorer, self.brains = reader, scorer, brains
-        self.writer, self.shape = writer, shape
+        self.reader, self.brains = reader, brains
+        self.writer, self.scorer, self.shape = writer, scorer, shape
         self.phrases, self.control = tuple(phrases), control
-        self._nothing = scorer.read_nothing()
         self._alone: npt.NDArray[np.float64] | None = None
 
     def warm_up(self) -> None:
@@ -85,12 +86,12 @@ class RunWindowDecoder:
             return Decoded(text)
         # a scorer with prompts takes exactly as many texts as it has prompts
         filled = [text if text.strip() else self.phrases[0], *self.phrases]
-        own = self._scored(prefixes, filled)
+        own = self.scorer.score(prefixes, filled)
         if self._alone is None and self.phrases:
-            self._alone = self._scored(self._nothing, filled)[1:]
+            self._alone = self.scorer.score_alone(filled)[1:]
         confidence = margin = None
         if texts:
-            alone = self._scored(self._nothing, filled, only=1)
+            alone = self.scorer.score_alone(filled, only=1)
             confidence, margin = float(np.exp(-own[0])), float(alone[0] - own[0])
         return Decoded(text, confidence, margin, self._ranked(own[1:]))
 
@@ -100,13 +101,6 @@ class RunWindowDecoder:
         margins = self._alone - own
         best = np.argsort(-margins, kind="stable")[:_MOST_RANKED]
         return tuple((self.phrases[i], float(margins[i])) for i in best)
-
-    def _scored(
-        self, prefixes: Any, texts: Sequence[str], only: int | None = None
-    ) -> npt.NDArray[np.float64]:
-        count = len(texts) if only is None else only
-        pairs = np.array([(0, j) for j in range(count)], dtype=np.int64)
-        return np.asarray(self.scorer.score(prefixes, texts, pairs))
 
 
 class _Silent:

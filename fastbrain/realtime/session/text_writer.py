@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from ..._progress import say
-from ...decoding import DecodeEngine, Sampling
+from ...decoding import Sampling
 from ...decoding.engine import TokenEvent
-from ...decoding.opening import Opening
 from ...evaluation.controls.run_controls import BrainDecoder
 from ...lm.end_tokens import end_tokens_of
+from .run_engine import RunEngine
 from .window_decoder import Listener, Stopped
 
 
@@ -22,35 +21,13 @@ class TextWriter(Protocol):
         """Write a text; the listener gets its first word, and may stop it at any token."""
 
 
-class _OpeningDecoder(BrainDecoder, Protocol):
-    def opening(self, prefixes: Any) -> Opening:
-        """Return what the language model reads before the texts."""
-
-
-def text_writer(
-    decoder: _OpeningDecoder, llm: Any, tokenizer: Any, sampling: Sampling | None
-) -> TextWriter:
-    """Choose the engine where it runs the language model, else ``generate``, with a note."""
-    reason = DecodeEngine.can_run(llm)
-    if reason is None:
-        return EngineWriter(decoder, llm, tokenizer, sampling)
-    say(f"note: texts are written without the decode engine, which is slower: {reason}")
-    return ModelWriter(decoder, llm, tokenizer)
-
-
 class EngineWriter:
-    """Texts by a :class:`~fastbrain.decoding.DecodeEngine`.
+    """Texts by a :class:`~fastbrain.decoding.DecodeEngine`."""
 
-    The cache is rewound to the prompt that all windows share, if it stands before the brain.
-    """
-
-    def __init__(
-        self, decoder: _OpeningDecoder, llm: Any, tokenizer: Any, sampling: Sampling | None
-    ) -> None:
-        self.decoder, self.llm, self.tokenizer = decoder, llm, tokenizer
+    def __init__(self, engine: RunEngine, sampling: Sampling | None) -> None:
+        self.engine, self.tokenizer = engine, engine.tokenizer
         self.sampling = Sampling() if sampling is None else sampling
-        self.ends = end_tokens_of(tokenizer, llm)
-        self._engine: DecodeEngine | None = None
+        self.ends = end_tokens_of(engine.tokenizer, engine.llm)
 
     def write(self, prefixes: Any, listener: Listener) -> str:
         """Write a text.
@@ -60,11 +37,13 @@ class EngineWriter:
         Stopped
             The listener stopped it.
         """
-        opening = self.decoder.opening(prefixes)
+        opening = self.engine.decoder.opening(prefixes)
         words = _FirstWord(self.tokenizer, listener)
-        found = self._ready(opening).generate(
+        engine, prefix = self.engine.ready(opening)
+        found = engine.generate(
             opening.embeds,
             sampling=self.sampling,
+            prefixes=[prefix],
             attention_mask=opening.mask,
             eos_token_id=self.ends,
             logit_bias=opening.logit_bias,
@@ -76,17 +55,6 @@ class EngineWriter:
         text = found.texts(self.tokenizer)[0]
         words.end(text)
         return text
-
-    def _ready(self, opening: Opening) -> DecodeEngine:
-        """Return the engine, made for the first opening: those of a run are equally long."""
-        if self._engine is None:
-            shared = 0 if opening.prompt_ids is None else len(opening.prompt_ids)
-            room = shared + opening.embeds.shape[1] + self.sampling.max_new_tokens
-            engine = DecodeEngine(self.llm, self.tokenizer, max_tokens=room)
-            if opening.prompt_ids is not None:
-                engine.set_prefix(opening.prompt_ids, bos=False)
-            self._engine = engine  # not before, or a failed prefix would be left out next time
-        return self._engine
 
 
 class ModelWriter:

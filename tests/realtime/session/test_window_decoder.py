@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,9 @@ from small_run import PROMPT
 from fastbrain.decoding import DecodeEngine, Sampling
 from fastbrain.errors import InputError
 from fastbrain.inference import decode
-from fastbrain.realtime.session import open_window_decoder, text_writer
+from fastbrain.realtime.session import open_decoder, open_window_decoder, run_engine
+from fastbrain.realtime.session.run_engine import RunEngine
+from fastbrain.realtime.session.text_scorer import EngineScorer
 from fastbrain.realtime.session.text_writer import EngineWriter
 from fastbrain.realtime.session.window_decoder import Stopped
 
@@ -71,8 +74,9 @@ def test_the_first_word_comes_before_the_sentence(runs, store, system, engine):
     with pytest.raises(Stopped):
         decoder.decode(store.window(trial), ear)
     assert [kind for kind, _ in ear.heard] == ["word"]
-    assert not decoder.writer.llm._forward_pre_hooks
     assert isinstance(decoder.writer, EngineWriter) is engine
+    if not engine:
+        assert not decoder.writer.llm._forward_pre_hooks
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -85,6 +89,61 @@ def test_phrases_are_ranked_by_what_the_window_adds(runs, store, system, prompt)
     assert margins == sorted(margins, reverse=True)
     again = decoder.decode(store.window(store.split.test[1]), Ear()).ranked
     assert again != found
+
+
+@pytest.fixture
+def prompt_before_brain(monkeypatch):
+    """Let the models read the prompt first, so that the engine has it as a prefix."""
+
+    def patched(name, part, **changes):
+        load = getattr(open_decoder, name)
+
+        def loaded(*args, **options):
+            found = load(*args, **options)
+            model = part(found)
+            model.config = replace(model.config, **changes)
+            return found
+
+        monkeypatch.setattr(open_decoder, name, loaded)
+
+    patched("open_model", lambda found: found, prompt_first=True)
+    patched("load_brainllm", lambda found: found.model, position="after-prompt")
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_engine_scores_after_a_shared_prompt(
+    prompt_before_brain, runs, store, monkeypatch, capsys, system
+):
+    _scores_agree(runs[system], store, monkeypatch, capsys, prompt="what is it ?")
+
+
+@pytest.mark.parametrize("control", [True, False])
+@pytest.mark.parametrize("prompt", ["", "what is it ?"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_engine_scores_what_the_decoder_scores(
+    runs, store, monkeypatch, capsys, system, prompt, control
+):
+    _scores_agree(runs[system], store, monkeypatch, capsys, prompt=prompt, control=control)
+
+
+def _scores_agree(run, store, monkeypatch, capsys, **options):
+    options = {"phrases": (*PHRASES, "it is"), **options}
+    windows = [store.window(trial) for trial in store.split.test[:3]]
+    by_engine = open_window_decoder(run, **options)
+    assert isinstance(by_engine.scorer, EngineScorer)
+    assert "note" not in capsys.readouterr().err
+    found = [by_engine.decode(window, Ear()) for window in windows]
+    monkeypatch.setattr(DecodeEngine, "can_run", lambda llm: "it is not of a kind")
+    by_decoder = open_window_decoder(run, **options)
+    noted = "written and scored without the decode engine, which is slower: it is not of a kind"
+    assert noted in capsys.readouterr().err
+    expected = [by_decoder.decode(window, Ear()) for window in windows]
+    for one, other in zip(found, expected, strict=True):
+        assert one.text == other.text
+        assert dict(one.ranked) == pytest.approx(dict(other.ranked), abs=ROUNDING)
+        assert one.confidence == pytest.approx(other.confidence, abs=ROUNDING)
+        assert one.margin_no_brain == pytest.approx(other.margin_no_brain, abs=ROUNDING)
+    assert len({one.ranked for one in found}) == 3
 
 
 def test_a_hurried_decoder_leaves_out_the_control(runs, store):
@@ -135,14 +194,14 @@ def test_a_prompt_that_could_not_be_read_is_not_left_out_next_time(monkeypatch):
         def __init__(self, *_, **__) -> None:
             made.append(self)
 
-        def set_prefix(self, *_, **__) -> None:
+        def prefix(self, *_, **__) -> None:
             raise InputError("no")
 
-    monkeypatch.setattr(text_writer, "DecodeEngine", Engine)
-    monkeypatch.setattr(text_writer, "end_tokens_of", lambda *_: [1])
+    monkeypatch.setattr(run_engine, "DecodeEngine", Engine)
     opening = SimpleNamespace(prompt_ids=[3, 4], embeds=np.zeros((1, 2, 4)))
-    writer = EngineWriter(SimpleNamespace(), None, None, None)
+    decoder = SimpleNamespace(opening=lambda _: opening, read_nothing=lambda: None)
+    engine = RunEngine(decoder, SimpleNamespace(config=None), None, most_tokens=9)
     for _ in range(2):
         with pytest.raises(InputError, match="no"):
-            writer._ready(opening)
+            engine.ready(opening)
     assert len(made) == 2
