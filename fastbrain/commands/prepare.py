@@ -20,7 +20,19 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from .._progress import say
-from ..data import Study, Surrogate, audit_trials, plan_like, plan_rest, plan_store, write_store
+from ..data import (
+    CollectionPlan,
+    Study,
+    Surrogate,
+    WindowSpec,
+    audit_trials,
+    plan_like,
+    plan_native_grids,
+    plan_rest,
+    plan_store,
+    write_collection,
+    write_store,
+)
 from ..data.store.inputs import check_texts
 from ..data.store.plan import StorePlan
 from ..data.store.preparation import open_preparation
@@ -29,6 +41,7 @@ from ..data.studies.own_clips import SURROGATES, answered, trials_to_annotate
 from ..data.studies.study import is_study
 from ..errors import ConfigError
 from ._annotation import AnnotationOptions
+from ._grids import NativeGridOptions
 from ._preparation import PreparationOptions
 from ._splits import SplitOptions
 
@@ -47,7 +60,7 @@ _GRID = (*_PREPARED, "window")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SplitOptions, PreparationOptions, AnnotationOptions):
+class Config(NativeGridOptions, SplitOptions, PreparationOptions, AnnotationOptions):
     """Options of ``fastbrain prepare``."""
 
     like: Path | None = None
@@ -88,13 +101,20 @@ def run(config: Config) -> None:
             say(f"note: {note}")
         say("dry run: nothing was written")
         return
+    if isinstance(plan, CollectionPlan):
+        kept = write_collection(plan, config.out, resume=config.resume)
+        say(f"collection {kept.fingerprint()} of {len(kept.stores)} stores written to {config.out}")
+        return
     store = write_store(plan, config.out, resume=config.resume)
     if surrogates:
         write_surrogates(config.out / SURROGATES, surrogates)
     say(f"store {store.fingerprint()} written to {config.out}")
 
 
-def _plan(config: Config) -> StorePlan:
+def _plan(config: Config) -> StorePlan | CollectionPlan:
+    if config.native_grids:
+        return _native_grids(config)
+    config.refuse_set(("centred",), "one grid", "as people share it. Add --native-grids")
     if config.no_events:
         return _without_events(config)
     config.refuse_set(
@@ -110,6 +130,40 @@ def _plan(config: Config) -> StorePlan:
         )
     runs, *_ = config.cohort()
     return plan_like(runs, open_preparation(config.like), ignore=config.ignore, late=config.late)
+
+
+def _native_grids(config: Config) -> CollectionPlan:
+    """Plan a store for each person's own grid."""
+    config.refuse_set(
+        ("resample", "mask", "like", "grid_of"),
+        "--native-grids",
+        "as each person keeps the own grid, with the masks of its runs",
+    )
+    if is_study(config.source):
+        raise ConfigError(
+            "prepare: --native-grids must be given with a runs table or a BIDS folder, got the "
+            f"study {config.source}."
+        )
+    if config.no_events:
+        config.refuse_set(_OF_TRIALS, "--no-events", "as its windows are not those of trials")
+    else:
+        config.refuse_set(("every",), "a store with events", "which has its own windows")
+    split = config.splitter("prepare", need_test=not config.no_events)
+    runs, _, window, _ = config.cohort(need_events=not config.no_events)
+    return plan_native_grids(
+        runs,
+        window=WindowSpec(0.0, config.window) if config.no_events else window,
+        kernel=config.kernel,
+        split=split,
+        units=config.units,
+        high_pass_s=config.high_pass_s,
+        smoothing_mm=config.smoothing,
+        ignore=config.ignore,
+        late=config.late,
+        centred=config.centred,
+        events=not config.no_events,
+        every=config.every,
+    )
 
 
 def _without_events(config: Config) -> StorePlan:
@@ -143,7 +197,7 @@ def _without_events(config: Config) -> StorePlan:
 def _annotated(config: Config) -> tuple[StorePlan, tuple[Surrogate, ...]]:
     """Plan a store with texts that an annotator writes; all else is checked before it is asked."""
     config.refuse_set(
-        ("like", "no_events", "every", "grid_of"),
+        ("like", "no_events", "every", "grid_of", "native_grids", "centred"),
         "--captions, --text-model and --video-model",
         "of which the trials need texts",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from fastbrain._digests import write_sealed
 from fastbrain._io import read_json, sha256
+from fastbrain.data import RunRecord, read_runs_table
 
 TR_S = 2.0
 SLOPE, INTER = 0.5, 100.0
@@ -103,35 +105,74 @@ def reseal() -> Callable[..., None]:
     return write
 
 
+def write_cohort(
+    root: Path,
+    *,
+    subjects: int = 3,
+    runs: int = 3,
+    trials: int = 8,
+    shared: bool = False,
+    suffix: str = ".nii.gz",
+) -> Path:
+    rows = ["subject\tsession\trun\tbold\tevents\tmask"]
+    for s in range(1, subjects + 1):
+        for r in range(1, runs + 1):
+            stem = f"sub-{s:02d}/func/sub-{s:02d}_task-clips_run-{r:02d}"
+            write_bold(root / f"{stem}_bold{suffix}", bold(100 * s + r))
+            lines = ["onset\tduration\ttrial_type\tstimulus\ttext"]
+            for k in range(trials):
+                stimulus = f"clip-{r}-{k}" if shared else f"clip-{s}-{r}-{k}"
+                lines.append(f"{12.0 * k}\t2.0\trun\t{stimulus}\ta dog runs {k}")
+            (root / f"{stem}_events.tsv").write_text("\n".join(lines) + "\n")
+            rows.append(
+                f"{s:02d}\tn/a\t{r:02d}\t{stem}_bold{suffix}\t{stem}_events.tsv\tmask.nii.gz"
+            )
+    write_mask(root / "mask.nii.gz", brain())
+    (root / "runs.tsv").write_text("\n".join(rows) + "\n")
+    return root / "runs.tsv"
+
+
 @pytest.fixture
 def cohort(tmp_path: Path) -> Callable[..., Path]:
     """Factory of a runs table: subjects × runs, one trial every 12 s."""
 
-    def make(
-        *,
-        subjects: int = 3,
-        runs: int = 3,
-        trials: int = 8,
-        shared: bool = False,
-        suffix: str = ".nii.gz",
-        name: str = "cohort",
-    ) -> Path:
-        root = tmp_path / name
-        rows = ["subject\tsession\trun\tbold\tevents\tmask"]
-        for s in range(1, subjects + 1):
-            for r in range(1, runs + 1):
-                stem = f"sub-{s:02d}/func/sub-{s:02d}_task-clips_run-{r:02d}"
-                write_bold(root / f"{stem}_bold{suffix}", bold(100 * s + r))
-                lines = ["onset\tduration\ttrial_type\tstimulus\ttext"]
-                for k in range(trials):
-                    stimulus = f"clip-{r}-{k}" if shared else f"clip-{s}-{r}-{k}"
-                    lines.append(f"{12.0 * k}\t2.0\trun\t{stimulus}\ta dog runs {k}")
-                (root / f"{stem}_events.tsv").write_text("\n".join(lines) + "\n")
-                rows.append(
-                    f"{s:02d}\tn/a\t{r:02d}\t{stem}_bold{suffix}\t{stem}_events.tsv\tmask.nii.gz"
-                )
-        write_mask(root / "mask.nii.gz", brain())
-        (root / "runs.tsv").write_text("\n".join(rows) + "\n")
-        return root / "runs.tsv"
+    def make(*, name: str = "cohort", **options: Any) -> Path:
+        return write_cohort(tmp_path / name, **options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def write_two_grids() -> Callable[..., list[RunRecord]]:
+    """Writer of runs of two people; those of the second are flipped along x, with two more slices.
+
+    The first person has the mask of the cohort; the second has an own one that holds it.
+    """
+
+    def write(root: Path, *, runs: int = 3) -> list[RunRecord]:
+        found = []
+        for run in read_runs_table(write_cohort(root, subjects=2, runs=runs)):
+            if run.subject == "02":
+                image = nib.load(run.bold)
+                values = image.get_fdata()[::-1]
+                affine = image.affine.copy()
+                affine[:3, 3] += affine[:3, 0] * (image.shape[0] - 1)
+                affine[:3, 0] *= -1
+                values = np.pad(values, [(0, 0), (0, 0), (0, 2), (0, 0)], mode="edge")
+                moved = nib.Nifti1Image(values.astype(np.float32), affine)
+                moved.header.set_xyzt_units("mm", "sec")
+                moved.header["pixdim"][4] = TR_S
+                nib.save(moved, run.bold)
+                mask = np.pad(brain()[:, :, ::-1], [(0, 2), (0, 0), (0, 0)], mode="edge")
+                path = write_mask(root / "sub-02" / "mask.nii.gz", mask, affine)
+                run = replace(run, mask=path)
+            found.append(run)
+        return found
+
+    return write
+
+
+@pytest.fixture
+def two_grids(write_two_grids, tmp_path: Path) -> list[RunRecord]:
+    """Runs of two people on two grids, see :func:`write_two_grids`."""
+    return write_two_grids(tmp_path / "two-grids")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ...errors import CheckpointError, InputError
+from .buckets import epoch_batches
+from .collection import StoreCollection
 from .store import VoxelStore
 
 
@@ -30,6 +34,8 @@ class Batch:
         Run and volumes of each window, for messages.
     instructions : tuple of str
         Instruction that each text answers, "" where there is none.
+    grid : str
+        Name of the grid of all windows, of a collection of stores; "" for a single store.
     """
 
     voxels: Tensor
@@ -39,36 +45,40 @@ class Batch:
     indices: Tensor
     places: tuple[str, ...] = ()
     instructions: tuple[str, ...] = ()
+    grid: str = ""
 
 
 class WindowLoader:
     """Iterate over windows in batches; the position can be saved and restored exactly.
 
+    A batch holds windows of one grid and one length; a store with windows of several lengths, and a
+    collection of stores on several grids, give batches of each kind in a shuffled order.
     Each ``for`` loop is one epoch. After a loop that was left early, or after loading a state,
     iteration continues with the next batch of the same epoch. The order depends only on
     (seed, epoch).
 
     Parameters
     ----------
-    store : VoxelStore
+    store : VoxelStore or StoreCollection
     trial_ids : sequence of str
-        For instance ``store.split.train``. All windows must have the same number of volumes.
+        For instance ``store.split.train``.
     batch_size : int
+        Largest number of windows in a batch.
     shuffle : bool
     seed : int
     drop_last : bool
-        Whether to leave out a last, smaller batch.
+        Whether to leave out a last, smaller batch of each kind.
 
     Raises
     ------
     InputError
-        `trial_ids` is empty, contains a trial twice or an unknown one; the windows differ in
-        length; the batch size or the seed is out of range.
+        `trial_ids` is empty, contains a trial twice or an unknown one; the batch size or the seed
+        is out of range.
     """
 
     def __init__(
         self,
-        store: VoxelStore,
+        store: VoxelStore | StoreCollection,
         trial_ids: Sequence[str],
         *,
         batch_size: int,
@@ -83,18 +93,16 @@ class WindowLoader:
                 "WindowLoader: trial_ids must name trials of the store, each once, got "
                 f"{len(self.trial_ids)} of which unknown {unknown[:3]}."
             )
-        if batch_size < 1 or (drop_last and batch_size > len(self.trial_ids)):
-            raise InputError(
-                f"WindowLoader: batch_size must be 1..{len(self.trial_ids)}, got {batch_size}."
-            )
         if seed < 0:
             raise InputError(f"WindowLoader: seed must be >= 0, got {seed}.")
         trials = [store.by_id[i] for i in self.trial_ids]
-        frames = {t.frames for t in trials}
-        if len(frames) > 1:
-            raise InputError(
-                f"WindowLoader: windows must be equally long, got {sorted(frames)} volumes."
-            )
+        grids = [
+            store.grid_of(i) if isinstance(store, StoreCollection) else "" for i in self.trial_ids
+        ]
+        self._kinds = [(grid, t.frames) for grid, t in zip(grids, trials, strict=True)]
+        most = max(Counter(self._kinds).values())
+        if batch_size < 1 or (drop_last and batch_size > most):
+            raise InputError(f"WindowLoader: batch_size must be 1..{most}, got {batch_size}.")
         self.store = store
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -107,20 +115,25 @@ class WindowLoader:
             f"{t.trial_id} (run {t.run_id}, volumes {t.start}..{t.start + t.frames - 1})"
             for t in trials
         )
-        self._shape = (frames.pop(), store.grid.n_tokens, store.grid.patch_voxels)
         self._epoch = 0
         self._position = 0
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        whole, rest = divmod(len(self.trial_ids), self.batch_size)
-        return whole + (1 if rest and not self.drop_last else 0)
+        size, rest = self.batch_size, 0 if self.drop_last else self.batch_size - 1
+        return sum((n + rest) // size for n in Counter(self._kinds).values())
 
     def __iter__(self) -> Iterator[Batch]:
-        order = self._order()
-        end = min(len(order), len(self) * self.batch_size)
-        while self._position < end:
-            chosen = order[self._position : min(self._position + self.batch_size, end)]
+        shuffled = np.random.default_rng([self.seed, self._epoch]) if self.shuffle else None
+        order, ends = epoch_batches(
+            self._kinds,
+            batch_size=self.batch_size,
+            drop_last=self.drop_last,
+            generator=shuffled,
+        )
+        while self._position < len(order):
+            end = ends[np.searchsorted(ends, self._position, side="right")]
+            chosen = order[self._position : end]
             batch = self._batch(chosen)
             # counted before the yield, so that a state saved by the caller does not repeat it
             self._position += len(chosen)
@@ -168,18 +181,13 @@ class WindowLoader:
             "drop_last": self.drop_last,
         }
 
-    def _order(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        n = len(self.trial_ids)
-        if not self.shuffle:
-            return np.arange(n)
-        return np.random.default_rng([self.seed, self._epoch]).permutation(n)
-
-    def _batch(self, chosen: np.ndarray[Any, np.dtype[np.int64]]) -> Batch:
-        voxels = torch.empty((len(chosen), *self._shape), dtype=torch.int16)
+    def _batch(self, chosen: npt.NDArray[np.int64]) -> Batch:
+        windows = [self.store.window(self.trial_ids[i]) for i in chosen]
+        voxels = torch.empty((len(chosen), *windows[0].shape), dtype=torch.int16)
         target = voxels.numpy()
-        for row, index in enumerate(chosen):
+        for row, window in enumerate(windows):
             # the only copy between disk and device
-            target[row] = self.store.window(self.trial_ids[index])
+            target[row] = window
         return Batch(
             voxels=voxels,
             trial_ids=tuple(self.trial_ids[i] for i in chosen),
@@ -188,4 +196,5 @@ class WindowLoader:
             indices=torch.as_tensor(np.asarray(chosen, dtype=np.int64)),
             places=tuple(self._places[i] for i in chosen),
             instructions=tuple(self._instructions[i] for i in chosen),
+            grid=self._kinds[chosen[0]][0],
         )

@@ -19,6 +19,7 @@ from .window_limits import WindowLimits
 
 LAYOUT_VERSION = 4  # 4: smoothing and resampling
 MANIFEST = "manifest.json"
+COLLECTION = "collection.json"  # of stores, in the folder above them
 # all files of a store except manifest and runs
 SMALL_FILES = (
     *("grid.npz", "mean.npy", "inv_std.npy", "mean_image.npy"),
@@ -71,6 +72,9 @@ class Manifest:
         Full width at half maximum of the Gaussian that smoothed every volume, mm.
     resampled : str
         Name of the grid that the runs were resampled to; "" if they were on it.
+    origin_mm : list of 3 float
+        World position (x, y, z) from which positions of tokens are counted, mm; 0 in images whose
+        space all people share.
     """
 
     layout_version: int
@@ -94,6 +98,7 @@ class Manifest:
     limits: dict[str, Any]
     smoothing_mm: float | None
     resampled: str
+    origin_mm: list[float]
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
@@ -108,6 +113,11 @@ class Manifest:
         """Read and check ``manifest.json``; raises :class:`StoreError` if it is invalid."""
         path = root / MANIFEST
         if not path.exists():
+            if (root / COLLECTION).is_file():
+                raise StoreError(
+                    f"VoxelStore.open: {root} must be one store, got a collection of stores on "
+                    f"several grids. Name one of them, {root / 'grids'}/NAME."
+                )
             unfinished = (root / "prepare.json").is_file()
             raise StoreError(
                 f"VoxelStore.open: {root} must hold a manifest, got "
@@ -219,6 +229,7 @@ _RULES: dict[str, Rule] = {
     "limits": _limits,
     "smoothing_mm": none_or(_number),
     "resampled": text,
+    "origin_mm": lambda value: list_of(number)(value) and len(value) == 3,
     "runs": _runs,
     "files": _files,
 }

@@ -49,6 +49,8 @@ class StorePlan:
         Store that this one is prepared like: it gives the statistics, and nothing is fitted.
     resampled : str
         Name of the grid that the runs are resampled to; "" if they are on it.
+    origin_mm : tuple of 3 float
+        World position (x, y, z) from which positions of tokens are counted, mm.
     smoothing_mm : float or None
         Full width at half maximum of the Gaussian that smooths every volume, mm.
     """
@@ -67,6 +69,7 @@ class StorePlan:
     reference: VoxelStore | None = None
     resampled: str = ""
     smoothing_mm: float | None = None
+    origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
     def high_pass_s(self) -> float | None:
@@ -155,6 +158,7 @@ class StorePlan:
             "high_pass_s": self.high_pass_s,
             "smoothing_mm": self.smoothing_mm,
             "resampled": self.resampled,
+            "origin_mm": list(self.origin_mm),
             "grid": self.grid.fingerprint(),
             "like": "" if self.reference is None else self.reference.fingerprint(),
             "affine": self.affine.tolist(),

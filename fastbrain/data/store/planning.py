@@ -53,7 +53,7 @@ def plan_store(
     high_pass_s: HighPass = "auto",
     min_voxels: int = 1,
     smoothing_mm: float | None = None,
-    resample: str | Path | None = None,
+    resample: str | Path | TargetGrid | None = None,
     ignore: tuple[str, ...] = (),
     late: Literal["error", "drop"] = "error",
     trials: Sequence[Trial] | None = None,
@@ -81,21 +81,10 @@ def plan_store(
         drift_basis(n, first.tr, check_high_pass(high_pass_s))
     lengths = {run.run_id: v.shape[0] for run, v in zip(runs, headers, strict=True)}
     dropped: list[str] = []
-    unused: Counter[str] = Counter()
     if trials is None:
-        known = [
-            trial
-            for run in runs
-            for trial in read_trials(
-                *(run, window),
-                tr=first.tr,
-                n_volumes=lengths[run.run_id],
-                ignore=ignore,
-                dropped=dropped if late == "drop" else None,
-                unused=unused,
-            )
-        ]
-        tell_unused(unused, len(runs))
+        known = read_cohort(
+            runs, headers, window, ignore=ignore, dropped=dropped if late == "drop" else None
+        )
     else:
         known = list(trials)
         check_trials(known, runs, lengths, tr=first.tr, window=window)
@@ -144,6 +133,32 @@ def plan_store(
     )
 
 
+def read_cohort(
+    runs: Sequence[RunRecord],
+    headers: Sequence[Volumes],
+    window: WindowSpec,
+    *,
+    ignore: tuple[str, ...],
+    dropped: list[str] | None,
+) -> list[Trial]:
+    """Read the trials of all runs; see :func:`fastbrain.data.read_trials`."""
+    unused: Counter[str] = Counter()
+    known = [
+        trial
+        for run, volumes in zip(runs, headers, strict=True)
+        for trial in read_trials(
+            *(run, window),
+            tr=headers[0].tr,
+            n_volumes=volumes.shape[0],
+            ignore=ignore,
+            dropped=dropped,
+            unused=unused,
+        )
+    ]
+    tell_unused(unused, len(runs))
+    return known
+
+
 def check_names(runs: Sequence[RunRecord]) -> None:
     """Raise for run ids that are used twice or cannot be file names."""
     check_unique(Path("runs"), runs)
@@ -156,14 +171,14 @@ def check_names(runs: Sequence[RunRecord]) -> None:
 
 
 def open_runs(
-    runs: Sequence[RunRecord], resample: str | Path | None
+    runs: Sequence[RunRecord], resample: str | Path | TargetGrid | None
 ) -> tuple[tuple[Volumes, ...], TargetGrid]:
     """Open the headers of a cohort and find its grid.
 
     Parameters
     ----------
     runs : sequence of RunRecord
-    resample : str, Path or None
+    resample : str, Path, TargetGrid or None
         Grid that runs are resampled to; None: they must share one.
 
     Raises
@@ -173,7 +188,11 @@ def open_runs(
     """
     headers = tuple(load_volumes(run.bold, tr=run.tr) for run in runs)
     check_same_grid(runs, headers, resampled=resample is not None)
-    target = target_grid("first" if resample is None else resample, headers)
+    target = (
+        resample
+        if isinstance(resample, TargetGrid)
+        else target_grid("first" if resample is None else resample, headers)
+    )
     return headers if resample is None else target.headers(headers), target
 
 

@@ -28,7 +28,7 @@ from .inputs import check_texts
 from .plan import StorePlan
 from .planning import brain_mask, check_kernel, check_names, open_runs
 from .store import VoxelStore
-from .target_grid import grid_of_store
+from .target_grid import TargetGrid, grid_of_store
 
 
 @checked
@@ -43,7 +43,7 @@ def plan_rest(
     units: Units = "psc",
     high_pass_s: HighPass = "auto",
     smoothing_mm: float | None = None,
-    resample: str | Path | None = None,
+    resample: str | Path | TargetGrid | None = None,
     grid_of: VoxelStore | None = None,
 ) -> StorePlan:
     """Plan a store of runs without events, for the pretraining of the fMRI encoder.

@@ -189,6 +189,7 @@ def _convert(root: Path, plan: StorePlan) -> None:
         limits=found.limits.to_json(),
         smoothing_mm=plan.smoothing_mm,
         resampled=plan.resampled,
+        origin_mm=list(plan.origin_mm),
         shape=list(plan.grid.shape),
         kernel=list(plan.grid.kernel),
         stride=list(plan.grid.stride),

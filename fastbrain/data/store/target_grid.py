@@ -20,6 +20,8 @@ from ..readers.volumes import Volumes
 from .preparation import open_preparation
 from .store import VoxelStore
 
+Affine = npt.NDArray[np.float64]
+Shape = tuple[int, int, int]
 # corners of the MNI152 template of FSL, mm: 91 x 109 x 91 voxels at 2 mm
 _MNI_LOW, _MNI_HIGH = (-90.0, -126.0, -72.0), (90.0, 90.0, 108.0)
 _FINEST_MM, _COARSEST_MM = 0.5, 10.0
@@ -62,6 +64,28 @@ class TargetGrid:
 def grid_of_store(store: VoxelStore) -> TargetGrid:
     """Return the grid of a store."""
     return TargetGrid(f"store {store.fingerprint()}", store.grid.shape, store.affine)
+
+
+def with_axes_of(shape: Shape, affine: Affine, like: Affine, *, name: str) -> TargetGrid:
+    """Return a grid with its axes permuted and flipped so that they run as those of another one.
+
+    Every voxel stays where it is, so that resampling to it changes no value.
+
+    Parameters
+    ----------
+    shape : tuple of 3 int
+        (Z, Y, X).
+    affine : ndarray, (4, 4) float64
+    like : ndarray, (4, 4) float64
+        Affine of the other grid.
+    name : str
+    """
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+
+    change = ornt_transform(io_orientation(affine), io_orientation(like))
+    turned = affine @ inv_ornt_aff(change, shape[::-1])
+    x, y, z = apply_orientation(np.broadcast_to(False, shape[::-1]), change).shape
+    return TargetGrid(name, (z, y, x), turned)
 
 
 def target_grid(name: str | Path, headers: Sequence[Volumes]) -> TargetGrid:
