@@ -215,6 +215,21 @@ def test_a_store_is_no_run(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("command", "match"),
+    [
+        (["audit"], "must be a voxel store, got a run of vq-lm, which has none"),
+        (["evaluate", "--no-bert"], "--no-bert must be left out for a run of vq-lm"),
+        (["decode", "--no-confidence"], "--no-confidence must be left out for a run of vq-lm"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_a_run_of_vqlm_has_not_is_refused(capsys, tmp_path, command, match):
+    (tmp_path / "manifest.json").write_text('{"kind": "vq-lm"}')
+    assert cli.main([command[0], str(tmp_path), *command[1:]]) == 1
+    assert match in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("raised", "status"), [(InputError("x: y must be z."), 1), (KeyboardInterrupt(), 130)]
 )
 def test_exit_status(monkeypatch, capsys, raised, status):

@@ -31,5 +31,7 @@ def refuse_options(config: Any, names: Sequence[str], *, function: str, kind: st
     defaults = {f.name: f.default for f in fields(config) if f.default is not MISSING}
     given = [n for n in names if n in defaults and getattr(config, n) != defaults[n]]
     if given:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        switched = {n for n in given if defaults[n] is True}  # tyro calls their option --no-NAME
+        named = [f"no-{n}" if n in switched else n for n in given]
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in named)
         raise ConfigError(f"{function}: {options} must be left out for a run of {kind}.")

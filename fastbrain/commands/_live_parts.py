@@ -64,6 +64,11 @@ def make_decoder(config: Any, like: VoxelStore | None) -> Any:
 def _lines(path: Path) -> tuple[str, ...]:
     from ..data.readers.tables import read_lines
 
+    if path.exists() and not path.is_file():
+        raise InputError(
+            f"live: {path} must be a file of phrases, got a folder or a device. Write the phrases "
+            "to a file."
+        )
     if path.is_file() and path.stat().st_size > _MOST_BYTES:
         raise InputError(
             f"live: {path} must hold 1 to {_MOST_PHRASES} phrases, one a line, got "

@@ -16,8 +16,10 @@ import tyro
 
 from .._io import read_json
 from .._progress import say
+from .._run_kind import run_kind
 from ..data import Audit, Split, VoxelStore, audit_store
 from ..data.leaks.checks import KINDS
+from ..errors import FastbrainError, InputError
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Config:
 
 def run(config: Config) -> int:
     """Print the audit; return 1 if it found leaks and no reason is given."""
+    _refuse_run_of_people(config.store)
     store = VoxelStore.open(config.store, verify=config.verify)
     split = None if config.split is None else Split.from_json(read_json(config.split))
     audit = audit_store(store, split=split, prompts=config.prompts)
@@ -51,6 +54,19 @@ def run(config: Config) -> int:
         return 0
     say(f"training refuses this split. {audit.remedy()}")
     return 1
+
+
+def _refuse_run_of_people(folder: Path) -> None:
+    try:
+        kind = run_kind(folder, function="audit")
+    except FastbrainError:
+        return  # a store, or what VoxelStore.open names
+    if kind == "vq-lm":
+        raise InputError(
+            f"audit: {folder} must be a voxel store, got a run of vq-lm, which has none. Its "
+            "training refuses a person or a family in two parts; split.json of the run has the "
+            "parts."
+        )
 
 
 def audit_table(audit: Audit) -> str:

@@ -90,7 +90,7 @@ def run(config: Config) -> None:
 def _people(config: Config) -> None:
     from ..vqlm.evaluate_run import evaluate_vqlm_run
 
-    names = [f.name for f in fields(Config) if f.name not in ("run", "study", "seed", "bert")]
+    names = [f.name for f in fields(Config) if f.name not in ("run", "study", "seed")]
     refuse_options(config, names, function="evaluate", kind="vq-lm")
     print(evaluate_vqlm_run(config.run, config.study, seed=config.seed).table())
     say(f"people: subjects.md; report: report.html; for a paper: paper/; in {config.run}")

@@ -70,6 +70,16 @@ def test_a_file_too_large_for_phrases_is_refused(head_run, tmp_path, capsys):
     assert "phrases, one a line, got 16777217 bytes" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev", "fifo"])
+def test_phrases_that_are_no_file_are_refused(head_run, tmp_path, capsys, path):
+    if path == "fifo":
+        path = tmp_path / path
+        os.mkfifo(path)
+    options = ["--source", f"nifti:{tmp_path}", "--phrases", str(path)]
+    assert main(["live", str(head_run), *options]) == 1
+    assert "must be a file of phrases, got a folder or a device" in capsys.readouterr().err
+
+
 def test_a_run_of_vqlm_is_refused(tmp_path, capsys):
     (tmp_path / "manifest.json").write_text('{"kind": "vq-lm"}')
     assert main(["live", str(tmp_path), "--source", f"nifti:{tmp_path}"]) == 1

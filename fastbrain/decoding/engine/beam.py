@@ -31,6 +31,10 @@ def search(
         stopped.append(options.cancelled is not None and options.cancelled())
         return stopped[-1]
 
+    if stop():
+        none = ((),) * count
+        totals = (0.0,) * count if options.log_probability else None
+        return EngineResult(none, ("cancelled",) * count, totals, first - begin, first - begin)
     tokens, lengths, total = beam_search(
         BeamRows(rows, before, width, options.bias),
         logits,

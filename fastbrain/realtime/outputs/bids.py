@@ -98,7 +98,8 @@ def write_bids_session(
     check_bids_session(folder, subject=subject, task=task, session=session, run=run)
     header, rows = read_session_log(log)
     # a session that only measures may learn the repetition time from its first volume
-    known = [row["tr_s"] for row in rows if row["type"] == "end" and _is_tr(row.get("tr_s"))]
+    told = [row.get("tr_s") for row in rows if row["type"] in ("tr", "end")]
+    known = [value for value in told if _is_tr(value)]
     if not _is_tr(header.get("tr_s")) and known:
         header["tr_s"] = known[-1]
     root = Path(folder)

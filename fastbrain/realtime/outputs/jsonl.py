@@ -1,8 +1,9 @@
 """The log of a session: JSON lines, each flushed as it is written.
 
-The first line is the header, then come records, marks and one line at each end. A process that is
-killed leaves whole lines and at most one torn line, which the next session removes. Nothing in the
-log names a person or a time of day; decoded text is in it only on request.
+The first line is the header, then come records, marks, the repetition time where the first volume
+told it, and one line at each end. A process that is killed leaves whole lines and at most one torn
+line, which the next session removes. Nothing in the log names a person or a time of day; decoded
+text is in it only on request.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..session.records import SCHEMA
 
 _TAIL_BYTES = 1 << 20  # some thousand records
 _MOST_LINE = 1 << 20
-_KINDS = ("record", "mark", "end")
+_KINDS = ("record", "mark", "tr", "end")
 _OF_TEXT = ("text", "ranked")
 _SAME = ("schema", "run", "tr_s", "source")
 
@@ -87,7 +88,7 @@ class JsonlLog:
             self._line({"type": "resumed", "first": self.first, "text": text})
 
     def write(self, event: Event) -> None:
-        """Write a record, a mark or the end; other events are left out.
+        """Write a record, a mark, a repetition time or the end; other events are left out.
 
         Raises
         ------

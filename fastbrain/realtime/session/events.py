@@ -5,13 +5,14 @@ of the session.
 
 ============  ===============================================================================
 ``volume``    index, motion, fd_mm, tsnr, spike, held; for subscribers with previews also
-              ``preview``: uint8 arrays ``axial`` (Y, X), ``coronal`` (Z, X), ``sagittal`` (Z, Y)
+              ``preview``: uint8 arrays ``axial`` (A, R), ``coronal`` (S, R), ``sagittal`` (S, A)
 ``word``      index, text: the first word; latency_s from the complete volume
 ``text``      index, text: the sentence; latency_s, first_word_s, missed
 ``control``   index, confidence, margin_no_brain, ranked: computed after the sentence
 ``record``    the record of a TR with its text (:class:`fastbrain.realtime.session.Record`)
 ``latency``   index, deadline_s, first_word_s, text_s, stages_s
 ``mark``      index of the newest volume, label
+``tr``        tr_s: repetition time by the first volume, where it was not known before
 ``state``     state, reason, tr_s, deadline_s, silence_s, counters, source, monitor
 ============  ===============================================================================
 """
@@ -157,22 +158,32 @@ class Control:
         self._mark(text)
 
 
-def preview(data: npt.NDArray[Any], low: float, high: float) -> dict[str, npt.NDArray[np.uint8]]:
+def preview(
+    data: npt.NDArray[Any], affine: npt.NDArray[np.float64], low: float, high: float
+) -> dict[str, npt.NDArray[np.uint8]]:
     """Cut the three middle slices of a volume, at most 128 pixels a side.
+
+    Axes and their directions are the nearest anatomical ones by the affine; nothing is resampled.
 
     Parameters
     ----------
     data : ndarray, (Z, Y, X)
+    affine : ndarray, (4, 4)
+        Voxel (x, y, z) to world mm, RAS+.
     low, high : float
         Intensities shown as 0 and 255.
 
     Returns
     -------
     dict
-        ``"axial"`` (Y, X), ``"coronal"`` (Z, X) and ``"sagittal"`` (Z, Y), uint8.
+        ``"axial"`` (A, R), ``"coronal"`` (S, R) and ``"sagittal"`` (S, A), uint8, with indices that
+        grow to the right (R), to the front (A) and upwards (S).
     """
-    z, y, x = (size // 2 for size in data.shape)
-    slices = {"axial": data[z], "coronal": data[:, y], "sagittal": data[:, :, x]}
+    from nibabel.orientations import apply_orientation, io_orientation
+
+    ras = apply_orientation(data.transpose(2, 1, 0), io_orientation(affine))  # (R, A, S)
+    r, a, s = (size // 2 for size in ras.shape)
+    slices = {"axial": ras[:, :, s].T, "coronal": ras[:, a].T, "sagittal": ras[r].T}
     span = max(high - low, 1e-12)
     made = {}
     for name, picture in slices.items():

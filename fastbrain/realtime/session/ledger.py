@@ -197,9 +197,12 @@ class Ledger:
             self._open[i] = _Open(i, due if self.highest >= 0 else now)
         self._next = max(self._next, index + 1)
         for entry in self._open.values():
-            missing = not entry.copies and not entry.unreadable
-            if missing and entry.index < index and entry.missing_since is None:
-                entry.missing_since, entry.backlog = now, backlog
+            if entry.copies or entry.unreadable or entry.index >= index:
+                continue
+            if entry.missing_since is None:
+                entry.missing_since = now
+            # whether there is a backlog shows at the second volume, not at the first
+            entry.backlog = entry.backlog or backlog
         return self._open[index]
 
     def _seen(self, index: int, completed_s: float) -> None:

@@ -183,8 +183,11 @@ class Session:
     def _receive(self, item: Volume | BadVolume | None, *, waits: bool) -> None:
         now = self.clock.now()
         with self._lock:
+            unknown = self._intake.tr_s is None
             job = self._intake.take(item, now)
             records = [] if item is None else self._ledger.close_due(now)
+        if unknown and self._intake.tr_s is not None:
+            self._publish({"type": "tr", "tr_s": self._intake.tr_s})
         self._close(records)
         if job is None:
             return
@@ -192,8 +195,7 @@ class Session:
         while waits and job.backlog and not self._end.is_set():
             if self._queue.put_waiting(job, _POLL_S):
                 return
-        dropped = self._queue.put(job)
-        if dropped is not None and not dropped.recorded:
+        if (dropped := self._queue.put(job)) is not None and not dropped.recorded:
             reason = "skipped: too many volumes were waiting"
             self._finished(dropped, Outcome(now, reason=reason, skipped=True))
 

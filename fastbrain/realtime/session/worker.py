@@ -199,7 +199,7 @@ class Worker:
             if self._range is None:
                 low, high = np.percentile(np.nan_to_num(volume.data), _PERCENTILES)
                 self._range = (float(low), float(high))
-            event["preview"] = preview(volume.data, *self._range)
+            event["preview"] = preview(volume.data, volume.affine, *self._range)
         self.publish(event)
 
 

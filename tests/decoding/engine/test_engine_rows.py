@@ -153,6 +153,22 @@ def test_sampling_follows_the_distribution():
     assert (counts / draws - expected).abs().max() < 5 * 0.5 / draws**0.5
 
 
+@pytest.mark.parametrize("method", ["greedy", "sample", "beam"])
+def test_a_call_that_is_cancelled_at_once_writes_nothing(method):
+    engine = DecodeEngine(engine_model("llama"), max_tokens=30)
+    asked = Sampling(method, max_new_tokens=9, beams=2)
+    options = {"sampling": asked, "eos_token_id": None, "log_probability": True}
+    found = engine.generate(some_embeds(2, 4), cancelled=lambda: True, **options)
+    assert found.tokens == ((), ())
+    assert found.finish == ("cancelled", "cancelled")
+    assert found.log_probability == (0.0, 0.0)
+    calls = []
+    found = engine.generate(
+        some_embeds(2, 4), cancelled=lambda: len(calls) == 2 or calls.append(1), **options
+    )
+    assert [len(row) for row in found.tokens] == [2, 2]
+
+
 def test_tokens_are_reported_and_cancelled_within_one():
     engine = DecodeEngine(engine_model("llama"), max_tokens=24)
     seen, stop = [], threading.Event()

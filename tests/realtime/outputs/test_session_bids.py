@@ -95,3 +95,15 @@ def test_damaged_lines_are_left_out(log, tmp_path):
     table = write_bids_session(log, tmp_path / "out", subject="01", task="rest")
     _, rows = read_tsv(table)
     assert [row["volume"] for row in rows] == ["0", "1", "2"]
+
+
+def test_a_log_without_an_end_has_onsets_by_the_first_volume(tmp_path):
+    log = JsonlLog(tmp_path / "log.jsonl", run=None, source="nifti")
+    log.write({"type": "tr", "at_s": 0.1, "tr_s": 1.5})
+    for index in range(2):
+        log.write(Record(index, "ok", "").to_json(text=True))
+    log.close()
+    table = write_bids_session(tmp_path / "log.jsonl", tmp_path / "out", subject="01", task="rest")
+    _, rows = read_tsv(table)
+    assert [row["onset"] for row in rows] == ["0.0", "1.5"]
+    assert json.loads(table.with_suffix(".json").read_text())["RepetitionTime"] == 1.5

@@ -93,7 +93,7 @@ def test_a_preview_shows_the_middle_slices():
     data = np.zeros((3, 260, 5), dtype=np.float32)
     data[1, :, 2] = 10.0
     data[0, 0, 0] = np.nan
-    found = preview(data, 0.0, 10.0)
+    found = preview(data, np.eye(4), 0.0, 10.0)
     shapes = {name: picture.shape for name, picture in found.items()}
     assert shapes == {"axial": (87, 5), "coronal": (3, 5), "sagittal": (3, 87)}
     assert found["axial"][:, 2].min() == 255
@@ -191,3 +191,34 @@ def test_a_decoder_that_cannot_warm_up_is_said(threads):
 
     with pytest.raises(InputError, match="cold"):
         live(3, decoder=Cold(MonotonicClock())).run(threads=threads)
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [
+        np.diag([2.0, 2, 2, 1]),
+        np.diag([-2.0, 2, 2, 1]),  # stored right to left
+        np.diag([-2.0, -2, 3, 1]),
+        np.array([[0, 0, 3.0, 5], [-2, 0.2, 0, 1], [0.2, -2, 0, 9], [0, 0, 0, 1]]),  # sagittal
+    ],
+    ids=["RAS", "LAS", "LPS", "oblique sagittal"],
+)
+def test_a_preview_is_anatomical(affine):
+    shape = np.array([7, 9, 11])  # x, y, z
+    middle = shape // 2
+    data = np.zeros(shape[::-1], dtype=np.int16)
+    towards = np.linalg.inv(affine[:3, :3])
+    for value, world in ((50, (6, 0, 0)), (100, (0, 6, 0)), (200, (0, 0, 6))):
+        x, y, z = middle + np.rint(towards @ world).astype(int)
+        data[z, y, x] = value
+    found = preview(data, affine, 0.0, 255.0)
+
+    def side(name, value):
+        rows, columns = np.nonzero(found[name] == value)
+        centre = np.array(found[name].shape) // 2
+        return tuple(np.sign(np.array([rows[0], columns[0]]) - centre).tolist())
+
+    # rows grow to the front or up, columns to the right or front
+    assert (side("axial", 50), side("axial", 100)) == ((0, 1), (1, 0))
+    assert (side("coronal", 50), side("coronal", 200)) == ((0, 1), (1, 0))
+    assert (side("sagittal", 100), side("sagittal", 200)) == ((0, 1), (1, 0))

@@ -96,6 +96,25 @@ def test_a_missing_volume_is_waited_for_one_and_a_half_tr():
     assert 1 in [r.index for r in book.close_due(TR + 1.51 * TR)]
 
 
+@pytest.mark.parametrize("number", [0, None])
+def test_a_damaged_first_file_of_a_backlog_is_a_bad_volume(number):
+    clock, sink = FakeClock(), ListSink()
+    # the files that are there come at once, the damaged one after the patience of the source
+    items = [(0.0, i) for i in range(1, 8)]
+    items += [(1.2 * TR, BadVolume(number, "truncated", 0.0)), (2 * TR, 8), (3 * TR, 9)]
+    session = Session(
+        ScriptedSource(clock, items),
+        FakePreprocessor(clock),
+        FakeDecoder(clock),
+        settings=Settings(expected=10),
+        sinks=[sink],
+        clock=clock,
+    )
+    session.run(threads=False)
+    rows = {row["index"]: row["status"] for row in sink.of("record")}
+    assert rows == {0: "bad_volume", **dict.fromkeys(range(1, 10), "ok")}
+
+
 @pytest.mark.parametrize("damaged", [True, False])
 def test_a_missing_volume_of_a_backlog_is_waited_for_as_long(damaged):
     book = ledger()

@@ -266,3 +266,13 @@ def test_a_bad_volume_has_its_reason():
     assert (row["status"], row["reason"]) == ("bad_volume", "cut short")
     assert row["text"] == "word 2"
     assert row["text_of"] == 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_repetition_time_that_a_volume_told_is_written_before_its_record(known):
+    clock, sink = FakeClock(), ListSink()
+    source = ScriptedSource(clock, [(i * TR, i) for i in range(4)], tr_s=TR if known else None)
+    Session(source, FakePreprocessor(clock), None, sinks=[sink], clock=clock).run(threads=False)
+    kinds = [event["type"] for event in sink.events if event["type"] in ("tr", "record")]
+    assert kinds == ([] if known else ["tr"]) + ["record"] * 4
+    assert [event["tr_s"] for event in sink.of("tr")] == ([] if known else [TR])

@@ -1,6 +1,6 @@
 """How long one volume of a running scan takes: motion, interpolation, statistics, window.
 
-    python benchmarks/realtime_preprocess.py [--machine NAME] [--volumes 200] [--threads 1]
+    python benchmarks/systems/realtime_preprocess.py [--machine NAME] [--volumes 200] [--threads 1]
 
 Volumes of 64 x 64 x 36 (3.2 x 3.2 x 3.5 mm) of a simulated head that moves by 0.05 mm and
 0.03 degrees, with noise of 1 %, as a scanner with a repetition time of 0.8 s would send them. All
@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from _timing import Recorder
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "helpers"))
+from _timing import Recorder
 from simulated_head import affine_of, head
 
 from fastbrain.data import RunRecord, VoxelStore, WindowSpec, prepare_store, split_by
