@@ -108,6 +108,7 @@ _NAMES = {
     "story_dataset": "studies.stories",
     "story_onsets": "studies.stories",
     "story_samples": "readers.word_timings",
+    "write_fmriprep_derivative": "simulate.fmriprep_derivative",
     "write_connectomes": "studies.connectome_study",
     "write_pereira_images": "studies.pereira",
     "write_resting": "studies.resting_study",

@@ -35,7 +35,7 @@ BY_TYPE_ONLY = frozenset(
     score_human_study write_human_study
     save_vq simulate_cohort small_llm stage_one stage_two start_codebook text_targets train_brainllm
     train_brainllm_run train_llm4brain train_vq vector_llm video_targets warmup write_connectomes
-    write_store
+    write_fmriprep_derivative write_store
     """.split()
 )
 

@@ -117,10 +117,32 @@ def write_bold(
     write_nifti(path, stored.T, brain.affine, tr=tr)
 
 
-def write_nifti(
-    path: Path, data: npt.NDArray[Any], affine: npt.NDArray[np.float64], *, tr: float | None
+def write_intensity(
+    path: Path,
+    intensity: npt.NDArray[Any],
+    mask: npt.NDArray[np.bool_],
+    affine: npt.NDArray[np.float64],
+    *,
+    tr: float,
 ) -> None:
-    """Write an image; with `tr` the array holds stored int16 values of a run."""
+    """Write a run from intensities (volumes, n_voxels), as int16 with 0 outside of the mask."""
+    stored = np.zeros((len(intensity), *mask.shape[::-1]), dtype=np.int16)
+    stored.T[mask] = np.round(intensity / _INT16_SLOPE).clip(-32768, 32767).T
+    write_nifti(path, stored.T, affine, tr=tr, inter=0.0)
+
+
+def write_nifti(
+    path: Path,
+    data: npt.NDArray[Any],
+    affine: npt.NDArray[np.float64],
+    *,
+    tr: float | None,
+    inter: float = _INT16_INTER,
+) -> None:
+    """Write an image; with `tr` the array holds stored int16 values of a run.
+
+    The intensity of such a value is ``0.05 * stored + inter``.
+    """
     import nibabel as nib
 
     image = nib.Nifti1Image(data, affine)
@@ -129,7 +151,7 @@ def write_nifti(
     image.set_sform(affine, code=4)
     if tr is not None:
         image.header["pixdim"][4] = tr
-        image.header.set_slope_inter(_INT16_SLOPE, _INT16_INTER)
+        image.header.set_slope_inter(_INT16_SLOPE, inter)
         # the array holds stored values already and must not be rescaled
         header = image.header.copy()
         header["vox_offset"] = 352
