@@ -4,8 +4,11 @@ fastbrain train scmbm store runs/encoder
 
 fastbrain train scmbm store runs/encoder --also rest-store
 
+fastbrain train scmbm collection runs/encoder
+
 `runs/encoder/encoder.safetensors` is then --encoder-weights of fastbrain train. fastbrain prepare
---no-events makes a store of recordings at rest.
+--no-events makes a store of recordings at rest, --native-grids a collection of stores with a grid
+for each person, of which one encoder is trained.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from pathlib import Path
 
 from .._io import read_json
 from .._progress import say
-from ..data import VoxelStore
+from ..data import VoxelStore, open_store
 from ._training import StoreOptions, print_configuration
 
 
@@ -50,7 +53,7 @@ def run(config: Config) -> None:
         print_configuration(whole)
         return
     check_trackers(config.log, function="train_scmbm")
-    store = VoxelStore.open(config.store, verify=config.verify)
+    store = open_store(config.store, verify=config.verify)
     history = train_scmbm(
         store,
         config.out,

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..._arguments import checked
-from ...data import VoxelStore
+from ...data import VoxelStore, token_centers
 from ...errors import ConfigError
 from ...lm.description import ModelSize, model_size
 from ..config import LLM4BrainConfig
@@ -233,7 +233,7 @@ def _built(
     return LLM4Brain(
         sizes,
         grid=store.grid,
-        centers_mm=store.grid.centers(store.affine),
+        centers_mm=token_centers(store),
         llm=_Embedding(language.width),
         video=None if vision is None else _Frames(vision.width),
     )

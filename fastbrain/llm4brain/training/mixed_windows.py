@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._arguments import checked
-from ...data import Split, VoxelStore
+from ...data import Split, StoreCollection, VoxelStore
 from ...data.store.preparation import check_like
 from ...errors import ConfigError
 
@@ -105,8 +105,12 @@ def in_steps_of(
     return np.asarray(values.clip(limits.min, limits.max), dtype=np.int16)
 
 
-def drawn(store: VoxelStore, windows: int | None, *, seed: int) -> tuple[str, ...]:
+def drawn(
+    store: VoxelStore | StoreCollection, windows: int | None, *, seed: int
+) -> tuple[str, ...]:
     """Draw training windows, in equal numbers from the stores of a mixed one; None: all.
+
+    Of a collection, in equal numbers from its grids.
 
     Raises
     ------
@@ -116,10 +120,13 @@ def drawn(store: VoxelStore, windows: int | None, *, seed: int) -> tuple[str, ..
     ids = store.split.train
     if windows is None:
         return ids
-    mixed = isinstance(store, MixedStore)
     groups: dict[str, list[str]] = {}
     for name in ids:
-        groups.setdefault(name.partition("/")[0] if mixed else "", []).append(name)
+        if isinstance(store, StoreCollection):
+            source = store.grid_of(name)
+        else:
+            source = name.partition("/")[0] if isinstance(store, MixedStore) else ""
+        groups.setdefault(source, []).append(name)
     rng = np.random.default_rng(seed)
     chosen: set[str] = set()
     for i, (number, names) in enumerate(groups.items()):

@@ -23,7 +23,7 @@ from ..._arguments import checked
 from ..._environment import check_environment
 from ..._io import new_output, write_json
 from ..._progress import say
-from ...data import VoxelStore
+from ...data import VoxelStore, token_centers
 from ...data.leaks.pretraining_scans import scans_beside
 from ...data.readers.tables import read_lines
 from ...data.store.preparation import save_preparation
@@ -226,7 +226,7 @@ def build_model(
     model = LLM4Brain(
         fitted_to(sizes, vision),
         grid=store.grid,
-        centers_mm=store.grid.centers(store.affine),
+        centers_mm=token_centers(store),
         llm=llm,
         text_tokenizer=tokenizer,
         mean=store.mean,

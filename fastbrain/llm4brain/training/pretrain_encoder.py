@@ -20,7 +20,7 @@ import torch
 from ..._arguments import checked
 from ..._environment import check_environment
 from ..._io import new_output, sha256, write_json
-from ...data import VoxelStore, WindowLoader
+from ...data import StoreCollection, VoxelStore, WindowLoader, token_centers
 from ...data.leaks.pretraining_scans import (
     SCANS,
     joined_scans,
@@ -28,13 +28,14 @@ from ...data.leaks.pretraining_scans import (
     scans_of,
     write_scans,
 )
-from ...errors import SplitError
+from ...errors import ConfigError, SplitError
 from ...nn.config_io import from_dict, to_dict
 from ...training.run import History, Row
 from ...training.run_folder import absolute_paths, claim
 from ...training.run_log import run_log
 from ...training.trackers import check_trackers
 from ..config import EncoderConfig
+from ..grid_encoders import GridEncoders
 from ..published_weights import load_scmbm
 from ..standalone_encoder import BrainEncoder
 from .mixed_windows import drawn, mixed_store
@@ -80,7 +81,7 @@ class ScmbmConfig:
 
 @checked
 def train_scmbm(
-    store: VoxelStore,
+    store: VoxelStore | StoreCollection,
     out: str | Path,
     config: ScmbmConfig | None = None,
     *,
@@ -94,9 +95,10 @@ def train_scmbm(
 
     Parameters
     ----------
-    store : VoxelStore
+    store : VoxelStore or StoreCollection
         The training part is trained on; the validation part is for validation. Texts are not
-        needed (``prepare --no-events``).
+        needed (``prepare --no-events``). One encoder is trained for all grids of a collection; a
+        window is standardised with the mean and deviation of its grid.
     out : str or Path
         New run folder.
     config : ScmbmConfig, optional
@@ -126,7 +128,7 @@ def train_scmbm(
         A store in `more` has another grid, repetition time, window length, units or filter.
     ConfigError
         `weights` is not a file, a store is given twice, a store has fewer windows than its share,
-        or a name in `log` is unknown.
+        a name in `log` is unknown, or a collection is given with other stores or a position table.
     MissingPartError
         The package of a tracker is not installed.
     TrainingError
@@ -136,12 +138,19 @@ def train_scmbm(
     """
     trackers = check_trackers(log, function="train_scmbm")
     config = absolute_paths(config or ScmbmConfig(), files=("weights",))
+    if more and any(isinstance(each, StoreCollection) for each in (store, *more)):
+        raise ConfigError(
+            "train_scmbm: more must be empty for a collection of stores, got some. Prepare all "
+            "people in one collection."
+        )
     if not all(each.split.train for each in (store, *more)):
         raise SplitError(
             "train_scmbm: train must have trials, got none. A store that was prepared like another "
             "one (prepare --like) is there to be decoded, not to train on."
         )
-    whole = mixed_store((store, *more))
+    alone = isinstance(store, VoxelStore)
+    whole = mixed_store((store, *more)) if alone else store
+    singles = (store, *more) if alone else tuple(store.stores.values())
     chosen = drawn(whole, config.windows, seed=config.seed)
     before = None if config.weights is None else scans_beside(config.weights)
     check_environment(out, function="train_scmbm")
@@ -150,19 +159,14 @@ def train_scmbm(
     said |= {"more": [each.fingerprint() for each in more]} if more else {}
     claim(root, said, function="train_scmbm")
     torch.manual_seed(config.seed)
-    model = BrainEncoder(
-        config.encoder,
-        grid=store.grid,
-        frames=store.window_spec.window_trs,
-        centers_mm=store.grid.centers(store.affine),
-        mean=store.mean,
-        inv_std=store.inv_std,
-        scale=store.scale,
-    ).to(device)
+    model = _encoder(store, config.encoder).to(device)
+    first = model.first if isinstance(model, GridEncoders) else model
     facts: dict[str, Any] = {"store": store.fingerprint(), "trained_on": list(chosen)}
     facts |= {"more": said["more"]} if more else {}
+    if isinstance(store, StoreCollection):
+        facts["grids"] = {name: each.fingerprint() for name, each in store.stores.items()}
     if config.weights is not None:
-        loaded = load_scmbm(model.encoder, config.weights, tokenizer=model.tokenizer)
+        loaded = load_scmbm(first.encoder, config.weights, tokenizer=first.tokenizer)
         facts["weights"] = to_dict(loaded)
     size, seed = config.stage.batch_size, config.stage.seed
     run = root / "pretrain"
@@ -181,8 +185,24 @@ def train_scmbm(
         )
     model.save(root / WEIGHTS)
     # windows that were not drawn count too: the statistics of their store are from all
-    seen = joined_scans([*map(scans_of, (store, *more)), *([before] if before else [])])
+    seen = joined_scans([*map(scans_of, singles), *([before] if before else [])])
     write_scans(root, seen)
     files = {name: sha256(root / name) for name in (WEIGHTS, SCANS)}
     write_json(root / "manifest.json", facts | {"files": files})
     return history
+
+
+def _encoder(
+    store: VoxelStore | StoreCollection, config: EncoderConfig
+) -> BrainEncoder | GridEncoders:
+    if isinstance(store, StoreCollection):
+        return GridEncoders.of(store, config)
+    return BrainEncoder(
+        config,
+        grid=store.grid,
+        frames=store.window_spec.window_trs,
+        centers_mm=token_centers(store),
+        mean=store.mean,
+        inv_std=store.inv_std,
+        scale=store.scale,
+    )

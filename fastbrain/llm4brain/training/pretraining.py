@@ -11,9 +11,11 @@ from ...errors import ConfigError
 from ...training.loop import fit
 from ...training.run import History, Loader, Row
 from ...training.validation import mean_validation
+from ..grid_encoders import GridEncoders
 from ..model import LLM4Brain
 from ..standalone_encoder import BrainEncoder
 from .clip_loader import ClipLoader, Frames
+from .grid_voxels import MaskedGridVoxels
 from .objectives import Captions, MaskedVoxels
 from .presets import preset
 from .stage_config import LLM4BrainStage
@@ -23,7 +25,7 @@ DEFAULT_PROMPTS = ("What happens in the video?",)
 
 @checked
 def pretrain_scmbm(
-    model: BrainEncoder | LLM4Brain,
+    model: BrainEncoder | LLM4Brain | GridEncoders,
     loader: Loader,
     config: LLM4BrainStage | None = None,
     *,
@@ -37,9 +39,9 @@ def pretrain_scmbm(
 
     Parameters
     ----------
-    model : BrainEncoder or LLM4Brain
+    model : BrainEncoder, LLM4Brain or GridEncoders
     loader : Loader
-        Windows of training runs.
+        Windows of training runs; for GridEncoders those of a collection of stores.
     config : LLM4BrainStage, optional
         Default ``preset("pretrain")``.
     run_dir : str or Path
@@ -54,7 +56,11 @@ def pretrain_scmbm(
     """
     config = config or preset("pretrain")
     model.set_trainable(config.groups)
-    objective = MaskedVoxels(model, config)
+    objective = (
+        MaskedGridVoxels(model, config)
+        if isinstance(model, GridEncoders)
+        else MaskedVoxels(model, config)
+    )
     history = fit(
         objective,
         loader,
