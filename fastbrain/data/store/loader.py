@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..._shards import Part, Shard
 from ...errors import CheckpointError, InputError
 from .store import VoxelStore
 
@@ -30,6 +31,8 @@ class Batch:
         Run and volumes of each window, for messages.
     instructions : tuple of str
         Instruction that each text answers, "" where there is none.
+    shard : Shard or None
+        Rows of the joined batch that these are, if several processes divide it.
     """
 
     voxels: Tensor
@@ -39,6 +42,7 @@ class Batch:
     indices: Tensor
     places: tuple[str, ...] = ()
     instructions: tuple[str, ...] = ()
+    shard: Shard | None = None
 
 
 class WindowLoader:
@@ -110,6 +114,11 @@ class WindowLoader:
         self._shape = (frames.pop(), store.grid.n_tokens, store.grid.patch_voxels)
         self._epoch = 0
         self._position = 0
+        self._part = Part()
+
+    def divide(self, part: Part) -> None:
+        """Read only the windows of one process of each batch; order and state do not change."""
+        self._part = part
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -121,7 +130,9 @@ class WindowLoader:
         end = min(len(order), len(self) * self.batch_size)
         while self._position < end:
             chosen = order[self._position : min(self._position + self.batch_size, end)]
-            batch = self._batch(chosen)
+            own, shard = self._part.of(chosen)
+            batch = self._batch(own)
+            batch = batch if shard is None else replace(batch, shard=shard)
             # counted before the yield, so that a state saved by the caller does not repeat it
             self._position += len(chosen)
             yield batch
@@ -174,7 +185,7 @@ class WindowLoader:
             return np.arange(n)
         return np.random.default_rng([self.seed, self._epoch]).permutation(n)
 
-    def _batch(self, chosen: np.ndarray[Any, np.dtype[np.int64]]) -> Batch:
+    def _batch(self, chosen: Any) -> Batch:
         voxels = torch.empty((len(chosen), *self._shape), dtype=torch.int16)
         target = voxels.numpy()
         for row, index in enumerate(chosen):

@@ -30,6 +30,7 @@ from ...data.leaks.pretraining_scans import (
 )
 from ...errors import SplitError
 from ...nn.config_io import from_dict, to_dict
+from ...training.processes import processes, run_together
 from ...training.run import History, Row
 from ...training.run_folder import absolute_paths, claim
 from ...training.run_log import run_log
@@ -79,6 +80,7 @@ class ScmbmConfig:
 
 
 @checked
+@run_together
 def train_scmbm(
     store: VoxelStore,
     out: str | Path,
@@ -145,10 +147,13 @@ def train_scmbm(
     chosen = drawn(whole, config.windows, seed=config.seed)
     before = None if config.weights is None else scans_beside(config.weights)
     check_environment(out, function="train_scmbm")
-    root = new_output(out, resume=resume)
+    root, team = Path(out), processes()
     said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
     said |= {"more": [each.fingerprint() for each in more]} if more else {}
-    claim(root, said, function="train_scmbm")
+    with team.first_alone() as first:
+        if first:
+            new_output(out, resume=resume)
+            claim(root, said, function="train_scmbm")
     torch.manual_seed(config.seed)
     model = BrainEncoder(
         config.encoder,
@@ -179,10 +184,12 @@ def train_scmbm(
             on_epoch=each_epoch,
             record=facts,
         )
-    model.save(root / WEIGHTS)
-    # windows that were not drawn count too: the statistics of their store are from all
-    seen = joined_scans([*map(scans_of, (store, *more)), *([before] if before else [])])
-    write_scans(root, seen)
-    files = {name: sha256(root / name) for name in (WEIGHTS, SCANS)}
-    write_json(root / "manifest.json", facts | {"files": files})
+    with team.first_alone() as first:
+        if first:
+            model.save(root / WEIGHTS)
+            # windows that were not drawn count too: the statistics of their store are from all
+            seen = joined_scans([*map(scans_of, (store, *more)), *([before] if before else [])])
+            write_scans(root, seen)
+            files = {name: sha256(root / name) for name in (WEIGHTS, SCANS)}
+            write_json(root / "manifest.json", facts | {"files": files})
     return history
