@@ -76,7 +76,9 @@ def check_file(path: str | Path, *, function: str) -> None:
 _PROCESSES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
-def check_alone(function: str) -> None:
+def check_alone(
+    function: str, remedy: str = "Start the command without torchrun, mpirun or srun."
+) -> None:
     """Raise if a launcher has started more than one process of a command.
 
     Raises
@@ -86,10 +88,27 @@ def check_alone(function: str) -> None:
     for name in _PROCESSES:
         value = os.environ.get(name, "")
         if value.isdecimal() and int(value) > 1:
-            raise ConfigError(
-                f"{function}: one process must run, got {name}={value}. Start the command without "
-                "torchrun, mpirun or srun; several GPUs are not used yet."
-            )
+            raise ConfigError(f"{function}: one process must run, got {name}={value}. {remedy}")
+
+
+def is_follower() -> bool:
+    """Whether torchrun or ``accelerate launch`` started this process beside a first one."""
+    return os.environ.get("RANK", "0") != "0" and _joined()
+
+
+def check_launch(function: str) -> None:
+    """Raise if several processes were started, unless they know of each other.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if not _joined():
+        check_alone(function, "Start training with torchrun or accelerate launch: docs/scale.md.")
+
+
+def _joined() -> bool:
+    return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
 
 
 def check_cache(function: str) -> Path:

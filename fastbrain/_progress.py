@@ -12,9 +12,23 @@ T = TypeVar("T")
 _PLAIN_EVERY_S = 10.0
 
 
+_silent = False
+
+
+def silence(silent: bool) -> bool:
+    """Print nothing from here on, or print again; return whether nothing was printed before.
+
+    Of several processes that train together only the first prints.
+    """
+    global _silent
+    before, _silent = _silent, silent
+    return before
+
+
 def say(message: str) -> None:
     """Print one line for the user to stderr; stdout is reserved for data."""
-    print(message, file=sys.stderr, flush=True)
+    if not _silent:
+        print(message, file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[T], description: str, *, total: int | None = None) -> Iterator[T]:
@@ -31,7 +45,7 @@ def track(items: Iterable[T], description: str, *, total: int | None = None) -> 
     """
     if total is None:
         total = len(items) if isinstance(items, Sized) else None
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not _silent:
         yield from _rich_track(items, description, total)
         return
     start = last = time.monotonic()

@@ -6,13 +6,15 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from . import __version__
 from ._devices import check_device
-from ._environment import check_alone
+from ._environment import check_alone, check_launch, is_follower
+from ._progress import silence
 from ._threads import share_cores
 from .errors import FastbrainError, MissingPartError
 
@@ -67,6 +69,8 @@ RECIPES = {
 
 # commands that write nothing, and so may run in several processes at once
 _ANYWHERE = ("doctor", "selftest")
+# commands that several processes run together; only the first prints
+_TOGETHER = tuple(RECIPES["train"].values())
 
 _HELP = """usage: fastbrain [--debug] COMMAND [OPTIONS]
 
@@ -135,7 +139,7 @@ def _run(name: str, rest: list[str], debug: bool) -> int:
     resumes = False
     try:
         if file not in _ANYWHERE and not wants_help:
-            check_alone(name)
+            (check_launch if file in _TOGETHER else check_alone)(name)
         if file != "doctor":  # it reports what is missing, so it must run without tyro
             _check_tyro(name)
         module = importlib.import_module(f".commands.{file}", __package__)
@@ -143,6 +147,10 @@ def _run(name: str, rest: list[str], debug: bool) -> int:
         config = _parsed(name, module, rest)
         if (device := getattr(config, "device", None) or "cpu") != "cpu":
             check_device(device, function=name)
+        if file in _TOGETHER and is_follower():
+            silence(True)
+            with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+                return int(module.run(config) or 0)
         return int(module.run(config) or 0)
     except SystemExit as stop:
         return int(stop.code or 0)

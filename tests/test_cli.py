@@ -161,6 +161,7 @@ def test_a_second_process_is_refused_before_anything_is_written(
     monkeypatch, capsys, tmp_path, name
 ):
     monkeypatch.setenv(name, "2")
+    # a launcher that does not tell the processes of each other
     for command in (["demo", "--out"], ["train", "store"], ["prepare", "runs.tsv"]):
         assert cli.main([*command, str(tmp_path / "out")]) == 1
         assert f"one process must run, got {name}=2" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .._arguments import checked
+from ..nn.shards import Dropout
 from .config import BrainLLMConfig
 
 
@@ -51,7 +52,7 @@ def brain_decoder(config: BrainLLMConfig, out: int) -> nn.Module:
 def _mlp(widths: list[int], out: int, dropout: float, bias: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
     for i, (before, after) in enumerate(pairwise(widths)):
-        layers += [nn.Linear(before, after, bias=bias and i == 0), nn.ReLU(), nn.Dropout(dropout)]
+        layers += [nn.Linear(before, after, bias=bias and i == 0), nn.ReLU(), Dropout(dropout)]
     return nn.Sequential(*layers, nn.Linear(widths[-1], out, bias=False))
 
 
@@ -59,7 +60,7 @@ class _Recurrent(nn.Module):
     def __init__(self, k: int, out: int, dropout: float) -> None:
         super().__init__()
         self.gru = nn.GRU(k, k, batch_first=True)
-        self.dropout, self.project = nn.Dropout(dropout), nn.Linear(k, out, bias=False)
+        self.dropout, self.project = Dropout(dropout), nn.Linear(k, out, bias=False)
 
     def forward(self, window: Tensor) -> Tensor:
         return self.project(self.dropout(self.gru(window)[0]))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from .._environment import is_follower
 from .._io import read_json
 from .._progress import say
 from ..data import (
@@ -85,6 +86,7 @@ class Config:
 def run(config: Config) -> None:
     """Assemble the configuration, train and score."""
     from ..integrations.peft import accelerate_peft
+    from ..training.processes import together
     from ..training.trackers import check_trackers
     from ..vqlm.evaluate_run import evaluate_vqlm_run
     from ..vqlm.training.coder_stage import coder_settings
@@ -102,18 +104,23 @@ def run(config: Config) -> None:
     if config.dry_run:
         _describe(config, whole)
         return
-    if config.simulate is not None and not (config.resume and config.study.exists()):
-        simulated = resting_study(
-            simulate_rest(RestDesign(people=config.simulate, seed=whole.seed))
+    with together("train vq-lm") as team:
+        with team.first_alone() as first:
+            kept = config.resume and config.study.exists()
+            if first and config.simulate is not None and not kept:
+                simulated = resting_study(
+                    simulate_rest(RestDesign(people=config.simulate, seed=whole.seed))
+                )
+                # both raise before anything is written
+                coder_settings(whole, regions=len(simulated.regions))
+                part_people(simulated, whole)
+                write_resting(simulated, config.study)
+        study = read_rest(config.study)
+        train_vqlm(
+            study, config.out, whole, resume=config.resume, fused=accelerate_peft, log=config.log
         )
-        # both raise before anything is written
-        coder_settings(whole, regions=len(simulated.regions))
-        part_people(simulated, whole)
-        write_resting(simulated, config.study)
-    study = read_rest(config.study)
-    train_vqlm(
-        study, config.out, whole, resume=config.resume, fused=accelerate_peft, log=config.log
-    )
+    if is_follower():
+        return
     print(evaluate_vqlm_run(config.out, study).table())
     say(f"people: subjects.md; report: report.html; scores: metrics.json; in {config.out}")
 

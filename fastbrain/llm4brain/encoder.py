@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..nn import shards
 from ..nn.blocks import Block, TemporalBlock, init_trunk, run_blocks
 from ..nn.config import AdapterConfig
 from ..nn.positions import brain_positions
@@ -168,7 +169,8 @@ class MaskedAutoencoder(nn.Module):
         """
         n = self.tokenizer.n_tokens
         visible = max(1, min(n - 1, round(n * (1 - self.encoder.config.mask_ratio))))
-        order = torch.rand(len(voxels), n, device=voxels.device).argsort(dim=1)
+        order = shards.draw(lambda rows: torch.rand(rows, n, device=voxels.device), len(voxels))
+        order = order.argsort(dim=1)
         keep, hide = order[:, :visible], order[:, visible:]
         restored = self.restore(voxels, keep, hide)  # (B, h, F·P)
         with torch.no_grad():
@@ -176,7 +178,7 @@ class MaskedAutoencoder(nn.Module):
             brain = self._behind((self.tokenizer.inv_std > 0)[None, None])[0]  # (n, P)
             target, brain = take(target, hide), brain.repeat(1, self.tokenizer.frames)[hide]
         error = (restored.float() - target).square() * brain
-        return error.sum() / brain.sum().clamp_min(1)
+        return shards.share(error.sum() / brain.sum().clamp_min(1), brain.sum())
 
     def _behind(self, values: Tensor) -> Tensor:
         """Gather (B, F, n_patches, P) by token: values of its patches, (B, n, F·K·P)."""

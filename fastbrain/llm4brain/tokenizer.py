@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .. import ops
 from ..errors import InputError
 from ..grid import TokenGrid
+from ..nn import shards
 from ..nn.positions import as_floats
 from .config import TokenizerConfig
 from .token_merging import Join, reach
@@ -197,7 +198,10 @@ class VoxelTokenizer(nn.Module):
         voxels = self.patches(voxels).float()
         alive = self.inv_std > 0
         unit = torch.where(alive, std / (self.inv_std * self.scale).where(alive, 1.0), 0.0)
-        return voxels + torch.randn_like(voxels) * unit
+        noise = shards.draw(
+            lambda n: torch.randn_like(voxels[:1].expand(n, *voxels.shape[1:])), len(voxels)
+        )
+        return voxels + noise * unit
 
     def patches(self, voxels: Tensor) -> Tensor:
         """Convert either layout to (B, F, n_tokens, P).

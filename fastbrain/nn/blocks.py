@@ -8,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .config import AdapterConfig
 from .layers import CrossAttention, Mlp, SelfAttention
+from .shards import Dropout, current, within
 
 BERT_EPS = 1e-12
 
@@ -53,7 +54,7 @@ class Block(nn.Module):
         self.cross = CrossAttention(dim, heads, across, context_dim=context_dim) if cross else None
         self.norm_mlp = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, max(1, round(dim * mlp_ratio)), mlp)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
@@ -132,9 +133,19 @@ def run_blocks(
         Whether to recompute the activations inside a block in the backward pass instead of
         keeping them.
     """
+    shard = current()
+
+    def within_shard(block: nn.Module, x: Tensor) -> Tensor:
+        # the backward pass recomputes a block when its batch is no longer the current one
+        with within(shard):
+            return block(x, context)
+
     for block in blocks:
         if recompute and torch.is_grad_enabled():
-            x = checkpoint(block, x, context, use_reentrant=False)
+            if shard is None:
+                x = checkpoint(block, x, context, use_reentrant=False)
+            else:
+                x = checkpoint(within_shard, block, x, use_reentrant=False)
         else:
             x = block(x, context)
     return x

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 import torch
 
+from .._shards import Part
 from ..errors import CheckpointError, InputError
 
 Batch = TypeVar("Batch")
@@ -39,6 +41,11 @@ class ResumableLoader(ABC, Generic[Batch]):
             )
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         self.epoch = self.position = 0
+        self.part = Part()
+
+    def divide(self, part: Part) -> None:
+        """Yield only the rows of one process of each batch; order and state do not change."""
+        self.part = part
 
     @abstractmethod
     def _samples(self) -> int:
@@ -46,7 +53,7 @@ class ResumableLoader(ABC, Generic[Batch]):
 
     @abstractmethod
     def _batch(self, rows: list[int]) -> Batch:
-        """Make the batch of these samples."""
+        """Make the batch of these samples, a dataclass with a field `shard`."""
 
     def _begin(self, generator: torch.Generator) -> None:
         """Draw what an epoch needs besides its order."""
@@ -64,7 +71,9 @@ class ResumableLoader(ABC, Generic[Batch]):
             rows = order[self.position * self.batch_size :][: self.batch_size]
             # counted before the yield, so that a state saved by the caller does not repeat it
             self.position += 1
-            yield self._batch(rows)
+            own, shard = self.part.of(rows)
+            batch = self._batch(list(own))
+            yield batch if shard is None else replace(batch, shard=shard)  # type: ignore[type-var]
         self.epoch, self.position = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:

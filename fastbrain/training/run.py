@@ -29,6 +29,7 @@ from .checkpoint import (
 )
 from .config import StageConfig
 from .guards import NonFiniteGuard
+from .processes import processes
 from .provenance import provenance
 
 Row = dict[str, Any]
@@ -106,9 +107,15 @@ def begin(
         Checkpoints of an earlier start are missing or damaged, have another layout or
         configuration, or do not match: training never restarts silently.
     """
-    for folder in (run, run / "best"):
-        recover_checkpoints(folder)
-    newest = latest_checkpoint(run) if resume else None
+    team = processes()
+    newest: Path | None = None
+    with team.first_alone() as first:
+        if first:
+            for folder in (run, run / "best"):
+                recover_checkpoints(folder)
+            newest = latest_checkpoint(run) if resume else None
+    found = team.from_first(None if newest is None else str(newest))
+    newest = None if found is None else Path(found)
     if newest is None:
         if resume and (run / "log.jsonl").exists():
             raise CheckpointError(
@@ -119,7 +126,8 @@ def begin(
         np.random.seed(config.seed)  # noqa: NPY002
         torch.manual_seed(config.seed)
         about = {"config": config.to_dict(), **provenance(), "record": dict(record or {})}
-        write_json(run / "config.json", about)
+        if team.first:
+            write_json(run / "config.json", about)
         # a run killed in its first epoch can then restart from the same weights
         save(run, objective, named, optimizer, loader, config, History())
         return History()
@@ -151,7 +159,7 @@ def begin(
             "another version wrote it: use a new run folder."
         ) from error
     # report damaged best weights before training continues, not at its end
-    judged = config.keep_best and history.best_value is not None
+    judged = team.first and config.keep_best and history.best_value is not None
     if judged and latest_checkpoint(run / "best") is None:
         raise CheckpointError(
             f"fit: {run / 'best'} must hold the weights of epoch {history.best_epoch}, the best so "
@@ -178,7 +186,8 @@ def save(
         "loader": loader.state_dict(),
     }
     checkpoint = Checkpoint(objective.state_dict(), slots, rng_state(), state)
-    save_checkpoint(run, checkpoint, step=history.step)
+    if processes().first:
+        save_checkpoint(run, checkpoint, step=history.step)
 
 
 class Clock:

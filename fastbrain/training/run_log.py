@@ -17,6 +17,7 @@ from .._progress import say
 from .._rules import count, table_of, text
 from .._runfiles import read_log, read_record
 from ..errors import FastbrainError, TrainingError
+from .processes import processes
 from .run import Row
 from .trackers import TRACKERS, Tracker
 
@@ -54,7 +55,7 @@ def run_log(
     ------
     callable
         `on_epoch` of :func:`fastbrain.training.fit`, for all stages. A tracker that fails is
-        reported once and not used again.
+        reported once and not used again. Of several processes the first one sends.
 
     Raises
     ------
@@ -63,6 +64,9 @@ def run_log(
     CheckpointError
         ``trackers.json`` is damaged.
     """
+    if not processes().first:
+        yield lambda row: None
+        return
     log = _Sent(run, stages)
 
     def epoch(row: Row) -> None:

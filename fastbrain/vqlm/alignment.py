@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from .._arguments import checked
 from ..errors import InputError
+from ..nn import shards
 from ..ops._checks import FLOATS
 from ..ops._checks import finite as check_number
 from ..ops._checks import tensor as check_tensor
@@ -116,8 +117,16 @@ class DomainClassifier(nn.Module):
         losses, right = [], []
         for label, part in enumerate(logits):
             truth = part.new_full((len(part),), label, dtype=torch.int64)
-            losses.append(F.cross_entropy(part.float(), truth))
-            right.append((part.argmax(dim=1) == label).float().mean())
+            terms = (
+                F.cross_entropy(part.float(), truth),
+                (part.argmax(dim=1) == label).float().mean(),
+            )
+            # every process draws the same tokens of text
+            loss, correct = (
+                shards.joint(t) if label else shards.share(t, len(part)) for t in terms
+            )
+            losses.append(loss)
+            right.append(correct)
         return DomainTerms(torch.stack(losses).mean(), torch.stack(right).mean())
 
 

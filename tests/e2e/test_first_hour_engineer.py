@@ -66,7 +66,7 @@ def test_what_cannot_run_is_refused_before_anything_is_written(trained):
     trained.refused(f"{train} --llm ./nothere", "nothere")
     trained.refused(f"{train} --log tensorbord", "tensorboard")
     ranks = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1"}
-    for line in (train, f"{PREPARE} {BY_RUN}".replace(" store ", " s2 "), "fastbrain evaluate run"):
+    for line in (f"{PREPARE} {BY_RUN}".replace(" store ", " s2 "), "fastbrain evaluate run"):
         trained.refused(line, "process", env=ranks)
     trained.refused("fastbrain push run me/mine", "HF_HUB_OFFLINE")
 

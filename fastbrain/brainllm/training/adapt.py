@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._arguments import checked
-from ..._environment import check_environment
+from ..._environment import check_alone, check_environment
 from ..._io import new_output, sha256, write_json
 from ..._run_kind import require_kind
 from ..._runfiles import read_manifest
@@ -103,6 +103,7 @@ def adapt_brainllm(
     base = read_manifest(run, function="adapt")
     plan, same = plan_after(base, store, subject, runs, score_runs=score_runs)
     check_like(store, preparation_of(run, store))
+    check_alone("adapt")
     check_environment(out, function="adapt")
     saved = load_brainllm(run / "model", device=device)
     if not saved.model.speaks or saved.pca is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ..._arguments import checked
+from ..._shards import Shard
 from ...errors import InputError
 from ...training.resumable import ResumableLoader
 
@@ -26,12 +27,15 @@ class BrainTexts:
         Texts to decode.
     prompts : tuple of str, (N,)
         Text before each sample, possibly empty. Default: all empty.
+    shard : Shard, optional
+        Rows of the joined batch that these are, if several processes divide it.
     """
 
     trial_ids: tuple[str, ...]
     windows: Tensor
     texts: tuple[str, ...]
     prompts: tuple[str, ...] = field(default=())
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         n = len(self.trial_ids)

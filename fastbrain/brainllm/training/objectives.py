@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...lm.tokenization import encode_context, encode_continuations
+from ...nn import shards
 from ...training.loop import Objective
 from ..model import BrainLLM
 from .dataset import BrainTexts
@@ -53,8 +54,9 @@ class WarmUp(_Reading):
         mean = (words * mask[..., None]).sum(dim=1)[some] / mask.sum(dim=1)[some, None]
         found = self.model.words(batch.windows)
         if not some.any():
-            return {"loss": 0.0 * found.sum()}
-        return {"loss": F.mse_loss(found[some], mean[:, None].expand_as(found[some]))}
+            return {"loss": shards.share(0.0 * found.sum(), 0)}
+        loss = F.mse_loss(found[some], mean[:, None].expand_as(found[some]))
+        return {"loss": shards.share(loss, some.sum())}
 
 
 class PromptTuning(_Reading):
@@ -63,7 +65,7 @@ class PromptTuning(_Reading):
     def forward(self, batch: BrainTexts) -> dict[str, Tensor]:
         """Compute the loss of a batch."""
         nll, tokens = self.total(batch)
-        return {"loss": nll / tokens}
+        return {"loss": shards.share(nll / tokens, tokens)}
 
     def total(self, batch: BrainTexts) -> tuple[Tensor, int]:
         """Summed negative log likelihood of a batch in nats, and its number of tokens."""
@@ -75,7 +77,8 @@ class PromptTuning(_Reading):
         ]
         of = [first.setdefault(key, len(first)) for key in keys]
         fronts, rows = batch, None
-        if len(first) < len(of):
+        # dropout draws a mask for each row of the joined batch, of which this may be a shard
+        if len(first) < len(of) and shards.current() is None:
             fronts = batch.take([of.index(i) for i in range(len(first))])
             rows = torch.tensor(of, device=self.model.device)
         prompt_ids, prompt_mask = self.prompt(fronts)

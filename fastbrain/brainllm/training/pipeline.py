@@ -32,6 +32,7 @@ from ...lm.kept_llm import find_llm, keep_llm, kept_llm
 from ...lm.loading import load_llm
 from ...lm.sources import find_model
 from ...lm.word_lm import small_llm
+from ...training.processes import processes, run_together
 from ...training.run import Row
 from ...training.run_folder import absolute_paths, claim, place_of
 from ...training.run_log import run_log
@@ -47,6 +48,7 @@ from .steering import SteeringFit
 
 
 @checked
+@run_together
 def train_brainllm_run(
     store: VoxelStore,
     out: str | Path,
@@ -114,10 +116,16 @@ def train_brainllm_run(
     pca = fit_pca(plan.rows, config.features, fitted_on=split.train, standardise=config.standardise)
     if config.llm is not None and not resume:
         find_model(config.llm, function="train")
-    out = new_output(out, resume=resume)
-    claim(out, {"config": config.to_dict(), "store_fingerprint": store.fingerprint()})
+    out, team = Path(out), processes()
     say(f"features: {config.features} components, {pca.explained.sum():.0%} of the variance")
-    language = kept_llm(out) or keep_llm(config.llm or _small_llm(store, config, plan), out)
+    with team.first_alone() as first:
+        if first:
+            new_output(out, resume=resume)
+            claim(out, {"config": config.to_dict(), "store_fingerprint": store.fingerprint()})
+            if kept_llm(out) is None:
+                keep_llm(config.llm or _small_llm(store, config, plan), out)
+    language = kept_llm(out)
+    assert language is not None
     llm, tokenizer = load_llm(str(find_llm(language, out)), device=device)
     torch.manual_seed(config.seed)
     model = BrainLLM(
@@ -153,8 +161,6 @@ def train_brainllm_run(
         )  # fmt: skip
     fits = [pca.scope, *(fit.scope for fit in done.values() if isinstance(fit, SteeringFit))]
     audit = audit.with_fits(fits).check(allow=allow_leak)
-    save_brainllm(model, out / "model", card, pca=pca, region=plan.region, replace=resume)
-    save_preparation(store, out, replaced=resume)
     facts = {
         "kind": KIND,
         **place_of(store, out),
@@ -166,7 +172,11 @@ def train_brainllm_run(
         "explained": float(pca.explained.sum()),
         "constant_voxels": pca.constant,
     }
-    write_json(out / "manifest.json", facts)
+    with team.first_alone() as first:
+        if first:
+            save_brainllm(model, out / "model", card, pca=pca, region=plan.region, replace=resume)
+            save_preparation(store, out, replaced=resume)
+            write_json(out / "manifest.json", facts)
     model.eval()
     return saved
 

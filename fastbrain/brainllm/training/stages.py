@@ -7,8 +7,10 @@ from pathlib import Path
 
 from ..._arguments import checked
 from ...errors import ConfigError, LeakError
+from ...training.data_parallel import add_numbers
 from ...training.loop import fit
 from ...training.run import History, Row
+from ...training.validation import divided, mean_terms
 from ..model import BrainLLM
 from .dataset import BrainTextLoader, BrainTexts
 from .objectives import PromptTuning, WarmUp
@@ -102,11 +104,13 @@ def validation_of(
 
     def validate() -> Mapping[str, float]:
         batches = BrainTextLoader(val, batch_size=batch_size, shuffle=False)
-        if isinstance(objective, PromptTuning):
-            totals = [objective.total(batch) for batch in batches]
-            return {"loss": float(sum(n for n, _ in totals)) / sum(t for _, t in totals)}
-        sums = [float(objective(batch)["loss"]) * len(batch) for batch in batches]
-        return {"loss": sum(sums) / len(val)}
+        if isinstance(objective, WarmUp):
+            return mean_terms(objective, batches)
+        with divided(batches):
+            own = (b for b in batches if b.shard is None or b.shard.rows)
+            totals = [objective.total(batch) for batch in own]
+        nll, tokens = add_numbers(float(sum(n for n, _ in totals)), sum(t for _, t in totals))
+        return {"loss": nll / tokens}
 
     return validate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..._shards import Part, Shard
 from ...errors import CheckpointError, InputError
 from .buckets import epoch_batches
 from .collection import StoreCollection
@@ -36,6 +37,8 @@ class Batch:
         Instruction that each text answers, "" where there is none.
     grid : str
         Name of the grid of all windows, of a collection of stores; "" for a single store.
+    shard : Shard or None
+        Rows of the joined batch that these are, if several processes divide it.
     """
 
     voxels: Tensor
@@ -46,6 +49,7 @@ class Batch:
     places: tuple[str, ...] = ()
     instructions: tuple[str, ...] = ()
     grid: str = ""
+    shard: Shard | None = None
 
 
 class WindowLoader:
@@ -117,6 +121,11 @@ class WindowLoader:
         )
         self._epoch = 0
         self._position = 0
+        self._part = Part()
+
+    def divide(self, part: Part) -> None:
+        """Read only the windows of one process of each batch; order and state do not change."""
+        self._part = part
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -134,7 +143,9 @@ class WindowLoader:
         while self._position < len(order):
             end = ends[np.searchsorted(ends, self._position, side="right")]
             chosen = order[self._position : end]
-            batch = self._batch(chosen)
+            own, shard = self._part.of(chosen)
+            batch = self._batch(own)
+            batch = batch if shard is None else replace(batch, shard=shard)
             # counted before the yield, so that a state saved by the caller does not repeat it
             self._position += len(chosen)
             yield batch

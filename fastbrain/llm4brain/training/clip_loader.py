@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..._shards import Shard
 from ...errors import InputError
 from ...training.resumable import ResumableLoader
 
@@ -22,11 +23,13 @@ class ClipBatch:
     ----------
     frames : Tensor, (B, T, 3, H, W) float in [0, 1]
     trial_ids, texts : tuple of str
+    shard : Shard or None
     """
 
     frames: Tensor
     trial_ids: tuple[str, ...]
     texts: tuple[str, ...]
+    shard: Shard | None = None
 
 
 class ClipLoader(ResumableLoader[ClipBatch]):

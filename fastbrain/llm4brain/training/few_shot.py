@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._arguments import checked
-from ..._environment import check_environment
+from ..._environment import check_alone, check_environment
 from ..._io import new_output, sha256, write_json
 from ..._runfiles import read_manifest
 from ...data import FitScope, VoxelStore, WindowLoader
@@ -110,6 +110,7 @@ def adapt(
     folder = Path(run) / "model" if (Path(run) / "model").is_dir() else Path(run)
     base = read_manifest(run, function="adapt") if folder != Path(run) else {}
     plan, same = plan_after(base, store, subject, runs, score_runs=score_runs)
+    check_alone("adapt")
     check_environment(out, function="adapt")
     model = from_pretrained(folder, device=device)
     check_store(model, store)

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ... import ops
+from ..._shards import Part, Shard
 from ...lm.tokenization import encode_answers, encode_prompts
+from ...nn import shards
 from ...nn.layers import adapters_off
 from ...ops.lengths import unit
 from ...training.guards import places
@@ -68,7 +70,7 @@ class _WholeModel(Objective):
     def answers(self, latents: Tensor, trial_ids: Sequence[str], answers: Sequence[str]) -> Tensor:
         """Compute the answer loss; the prompt is the instruction of the trial or a random one."""
         tokenizer = self.model.text_tokenizer
-        draw = torch.randint(len(self.prompts), (len(answers),)).tolist()
+        draw = shards.draw(lambda n: torch.randint(len(self.prompts), (n,)), len(answers)).tolist()
         device = latents.device
         prompts = [
             self.instructions.get(t, self.prompts[i]) for t, i in zip(trial_ids, draw, strict=True)
@@ -77,7 +79,7 @@ class _WholeModel(Objective):
         ids, mask = encode_answers(tokenizer, answers, max_tokens=self.config.max_answer_tokens)
         bos = self.model.bos_token_id is not None
         self.tokens += int(prompt_mask.sum() + mask.sum()) + len(mask) * (latents.shape[1] + bos)
-        return self.model.answer_loss(
+        loss = self.model.answer_loss(
             self.model.projection(latents),
             prompt_ids.to(device),
             ids.to(device),
@@ -86,6 +88,7 @@ class _WholeModel(Objective):
             prompt_mask=None if bool(prompt_mask.all()) else prompt_mask.to(device),
             reduction=self.losses.reduction,
         )
+        return shards.share(loss, mask.sum() if self.losses.reduction == "token" else None)
 
 
 class Captions(_WholeModel):
@@ -118,8 +121,9 @@ class StageOne(_WholeModel):
         z = self.latents(batch)
         x = self.targets.of(batch.trial_ids, z.device)
         tau = self.model.log_tau if self.losses.learn_tau else self.model.log_tau.detach()
-        clip = clip_loss(self.model.pooled(z), self.model.pooled(x), tau)
-        align = alignment_loss(z, x, alpha=self.losses.alpha)
+        brain, video = (shards.gather(self.model.pooled(latents)) for latents in (z, x))
+        clip = shards.joint(clip_loss(brain, video, tau))
+        align = shards.share(alignment_loss(z, x, alpha=self.losses.alpha))
         beta = self.losses.beta
         return {"loss": beta * clip + (1 - beta) * align, "clip_loss": clip, "l2l1_loss": align}
 
@@ -141,6 +145,11 @@ class Pair:
         """Descriptions of the windows of both batches, source first."""
         return (*places(self.source), *places(self.target))
 
+    @property
+    def shard(self) -> Shard | None:
+        """Shard of the source batch; that of the target batch is its own."""
+        return getattr(self.source, "shard", None)
+
 
 class PairedLoader:
     """Pair each source batch with the next target batch; the target loader restarts as needed.
@@ -152,6 +161,11 @@ class PairedLoader:
 
     def __init__(self, source: Loader, target: Loader) -> None:
         self.source, self.target = source, target
+
+    def divide(self, part: Part) -> None:
+        """Yield only the rows of one process of both batches."""
+        self.source.divide(part)  # type: ignore[attr-defined]
+        self.target.divide(part)  # type: ignore[attr-defined]
 
     def __len__(self) -> int:
         return len(self.source)
@@ -227,7 +241,8 @@ class StageTwo(_WholeModel):
         terms = {"answer_loss": answer}
         loss = answer
         if target is not None:
-            adaptation = self._adapt(target, terms)
+            with shards.within(getattr(target, "shard", None)):
+                adaptation = self._adapt(target, terms)
             weight = self.losses.lambda_ce
             loss = weight * answer + (1 - weight) * self.losses.eta * adaptation
         # only training trials have classes; validation uses the answer loss alone
@@ -236,18 +251,19 @@ class StageTwo(_WholeModel):
             logits = self.model.class_logits(
                 self.model.pooled(z).float(), temperature=self.losses.tau_cls
             )
-            terms["class_loss"] = F.cross_entropy(logits, truth)
+            terms["class_loss"] = shards.share(F.cross_entropy(logits, truth))
             loss = loss + self.losses.source_ce_weight * terms["class_loss"]
         return {"loss": loss, **terms}
 
     def _adapt(self, target: Any, terms: Terms) -> Tensor:
         features = unit(self.model.pooled(self.latents(target)).float())
-        rows = target.indices.to(features.device)
+        features = shards.gather(features)
+        rows = shards.gather(target.indices.to(features.device))
         self._seen.append((features.detach(), rows))
         if not bool(features.isfinite().all()):
             return features.sum()  # the guard of the loop reports the trials and skips the step
         losses = self.losses
-        terms["nc_loss"] = ops.neighborhood_clustering(
+        clustering = ops.neighborhood_clustering(
             features,
             self.model.unit_prototypes(),
             self.memory,
@@ -256,7 +272,8 @@ class StageTwo(_WholeModel):
             variant=losses.nc_variant,
         )
         logits = self.model.class_logits(features, temperature=losses.tau_cls)
-        terms["es_loss"] = ops.entropy_separation(logits, rho=self.rho, margin=losses.margin)
+        separation = ops.entropy_separation(logits, rho=self.rho, margin=losses.margin)
+        terms["nc_loss"], terms["es_loss"] = shards.joint(clustering), shards.joint(separation)
         return losses.nc * terms["nc_loss"] + losses.es * terms["es_loss"]
 
     def after_step(self) -> None:

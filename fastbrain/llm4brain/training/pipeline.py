@@ -31,6 +31,7 @@ from ...lm.kept_llm import LLMRecord, find_llm, keep_llm, kept_llm
 from ...lm.loading import load_llm
 from ...lm.sources import find_model
 from ...lm.word_lm import small_llm
+from ...training.processes import processes, run_together
 from ...training.run import Row
 from ...training.run_folder import absolute_paths, claim, place_of, reason_of
 from ...training.run_log import run_log
@@ -46,6 +47,7 @@ from .stimuli import fitted_to, load_weights, with_stimulus
 
 
 @checked
+@run_together
 def train_llm4brain(
     store: VoxelStore,
     out: str | Path,
@@ -124,13 +126,19 @@ def train_llm4brain(
         say(f"note: {note}")
     if config.llm is not None and not resume:
         find_model(config.llm, function="train")
-    out = new_output(out, resume=resume)
+    out, team = Path(out), processes()
     said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
-    claim(out, said, allow_leak=allow_leak)
     instructions = {t.trial_id: t.instruction for t in store.trials if t.instruction}
     # decoding uses the same prompts as training
     prompts = tuple(sorted(set(instructions.values()))) or config.prompts
-    language = kept_llm(out) or keep_llm(config.llm or _small_llm(store, config, prompts), out)
+    with team.first_alone() as first:
+        if first:
+            new_output(out, resume=resume)
+            claim(out, said, allow_leak=allow_leak)
+            if kept_llm(out) is None:
+                keep_llm(config.llm or _small_llm(store, config, prompts), out)
+    language = kept_llm(out)
+    assert language is not None
     model = build_model(store, config, str(find_llm(language, out)), device=device)
     run = RunState(
         store=store,
@@ -151,8 +159,6 @@ def train_llm4brain(
         for stage in STAGES:
             stage(run)
     card = _card(run, language, weights)
-    save_pretrained(model, out / "model", card, replace=resume)
-    save_preparation(store, out, replaced=resume)
     facts = weights | run.facts | place_of(store, out)
     facts |= {
         "llm": language.name,
@@ -164,7 +170,11 @@ def train_llm4brain(
         "scored_trials": list(scored),
         "fit_runs": list(store.fit_runs),
     }
-    write_json(out / "manifest.json", facts)
+    with team.first_alone() as first:
+        if first:
+            save_pretrained(model, out / "model", card, replace=resume)
+            save_preparation(store, out, replaced=resume)
+            write_json(out / "manifest.json", facts)
     return model.eval()
 
 

@@ -30,6 +30,7 @@ from ...data.leaks.pretraining_scans import (
 )
 from ...errors import ConfigError, SplitError
 from ...nn.config_io import from_dict, to_dict
+from ...training.processes import processes, run_together
 from ...training.run import History, Row
 from ...training.run_folder import absolute_paths, claim
 from ...training.run_log import run_log
@@ -80,6 +81,7 @@ class ScmbmConfig:
 
 
 @checked
+@run_together
 def train_scmbm(
     store: VoxelStore | StoreCollection,
     out: str | Path,
@@ -154,19 +156,22 @@ def train_scmbm(
     chosen = drawn(whole, config.windows, seed=config.seed)
     before = None if config.weights is None else scans_beside(config.weights)
     check_environment(out, function="train_scmbm")
-    root = new_output(out, resume=resume)
+    root, team = Path(out), processes()
     said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
     said |= {"more": [each.fingerprint() for each in more]} if more else {}
-    claim(root, said, function="train_scmbm")
+    with team.first_alone() as first:
+        if first:
+            new_output(out, resume=resume)
+            claim(root, said, function="train_scmbm")
     torch.manual_seed(config.seed)
     model = _encoder(store, config.encoder).to(device)
-    first = model.first if isinstance(model, GridEncoders) else model
+    single = model.first if isinstance(model, GridEncoders) else model
     facts: dict[str, Any] = {"store": store.fingerprint(), "trained_on": list(chosen)}
     facts |= {"more": said["more"]} if more else {}
     if isinstance(store, StoreCollection):
         facts["grids"] = {name: each.fingerprint() for name, each in store.stores.items()}
     if config.weights is not None:
-        loaded = load_scmbm(first.encoder, config.weights, tokenizer=first.tokenizer)
+        loaded = load_scmbm(single.encoder, config.weights, tokenizer=single.tokenizer)
         facts["weights"] = to_dict(loaded)
     size, seed = config.stage.batch_size, config.stage.seed
     run = root / "pretrain"
@@ -183,12 +188,14 @@ def train_scmbm(
             on_epoch=each_epoch,
             record=facts,
         )
-    model.save(root / WEIGHTS)
-    # windows that were not drawn count too: the statistics of their store are from all
-    seen = joined_scans([*map(scans_of, singles), *([before] if before else [])])
-    write_scans(root, seen)
-    files = {name: sha256(root / name) for name in (WEIGHTS, SCANS)}
-    write_json(root / "manifest.json", facts | {"files": files})
+    with team.first_alone() as first:
+        if first:
+            model.save(root / WEIGHTS)
+            # windows that were not drawn count too: the statistics of their store are from all
+            seen = joined_scans([*map(scans_of, singles), *([before] if before else [])])
+            write_scans(root, seen)
+            files = {name: sha256(root / name) for name in (WEIGHTS, SCANS)}
+            write_json(root / "manifest.json", facts | {"files": files})
     return history
 
 

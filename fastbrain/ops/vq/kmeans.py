@@ -133,8 +133,8 @@ def vq_replace_dead_(
     mask : Tensor, (...) bool, optional
         False leaves a row out.
     group : ProcessGroup, optional
-        Processes that hold the same state: each contributes its share of the rows, and the states
-        stay equal bit for bit. Default: this process alone.
+        Processes that hold the same state. The first one draws among the rows of all, in the order
+        of their ranks, and the states stay equal bit for bit. Default: this process alone.
 
     Raises
     ------
@@ -149,17 +149,16 @@ def vq_replace_dead_(
         raise InputError(f"{function}: threshold must be in [0, 1e9], got {threshold!r}.")
     with torch.no_grad():
         dead = state.count < threshold
-        # the n-th dead code takes the n-th row; rows come from the processes in turn
+        # the n-th dead code takes the n-th row
         turn = dead.cumsum(0) - 1
-        rows, drawn = _random_rows(x.detach(), len(dead), generator, mask)
-        share = 1 if group is None else dist.get_world_size(group)
-        place = turn // share
-        filled = torch.cat([drawn, drawn.new_zeros(1)])[place.clamp(0, len(drawn))] & dead
-        if group is not None:
-            filled &= turn % share == dist.get_rank(group)
+        if group is None:
+            rows, drawn = _random_rows(x.detach(), len(dead), generator, mask)
+        else:
+            rows, drawn = _rows_of_all(x.detach(), len(dead), generator, mask, group)
+        filled = torch.cat([drawn, drawn.new_zeros(1)])[turn.clamp(0, len(drawn))] & dead
         # append a row of zeros for dead codes without a row
         rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])]).to(state.codebook.dtype)
-        found = torch.where(filled[:, None], rows[place.clamp(0, len(rows) - 1)], 0.0)
+        found = torch.where(filled[:, None], rows[turn.clamp(0, len(rows) - 1)], 0.0)
         filled, found = update.everywhere(filled, found, group)
         filled = filled > 0
         state.codebook.copy_(torch.where(filled[:, None], found, state.codebook))
@@ -172,8 +171,41 @@ def _random_rows(
 ) -> tuple[Tensor, Tensor]:
     """Draw up to `most` distinct rows, (M, D), and flag which are unmasked, (M,) bool."""
     flat = x.reshape(-1, x.shape[-1])
-    keys = torch.rand(len(flat), generator=generator, device=x.device, dtype=torch.float64)
+    mask = None if mask is None else mask.reshape(-1)
+    rows, unmasked = _random_places(flat, len(flat), most, generator, mask)
+    return flat[rows], unmasked
+
+
+def _random_places(
+    x: Tensor, count: int, most: int, generator: torch.Generator | None, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Draw up to `most` distinct numbers below `count`, and flag which are unmasked."""
+    keys = torch.rand(count, generator=generator, device=x.device, dtype=torch.float64)
     if mask is not None:
-        keys = torch.where(mask.reshape(-1), keys, -1.0)
-    largest, rows = keys.topk(min(most, len(flat)))
-    return flat[rows], largest >= 0
+        keys = torch.where(mask, keys, -1.0)
+    largest, places = keys.topk(min(most, count))
+    return places, largest >= 0
+
+
+def _rows_of_all(
+    x: Tensor,
+    most: int,
+    generator: torch.Generator | None,
+    mask: Tensor | None,
+    group: dist.ProcessGroup,
+) -> tuple[Tensor, Tensor]:
+    """Draw up to `most` distinct rows of all processes, (M, D), and flag which are here."""
+    flat = x.reshape(-1, x.shape[-1])
+    used = flat.new_ones(len(flat), 1) if mask is None else mask.reshape(-1, 1).to(flat.dtype)
+    counts = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(group.size())]
+    dist.all_gather(counts, torch.full_like(counts[0], len(flat)), group=group)
+    lengths = [int(n) for n in counts]
+    unmasked = _of_all(used, group)[:, 0] > 0
+    places, drawn = _random_places(x, sum(lengths), most, generator, unmasked)
+    places = torch.where(drawn, places, -1)
+    # the same for all, whatever the state of their generators
+    dist.broadcast(places, dist.get_global_rank(group, 0), group=group)
+    own = places - sum(lengths[: dist.get_rank(group)])
+    here = (places >= 0) & (own >= 0) & (own < len(flat))
+    padded = torch.cat([flat, flat.new_zeros(1, flat.shape[1])])
+    return padded[torch.where(here, own, len(flat))], here

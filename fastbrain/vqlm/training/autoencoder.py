@@ -10,17 +10,19 @@ from typing import Any
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch import distributed as dist
 
 from ..._arguments import checked
 from ..._progress import say
 from ...data import Autoregression
 from ...errors import ConfigError, InputError
+from ...nn import shards
 from ...training.loop import Objective, fit
 from ...training.run import History, Row
 from ...training.validation import mean_validation
 from ..alignment import ContrastiveAlignment, DomainClassifier, reversal_strength
 from ..autoencoder import VQAutoencoder
-from ..quantiser import Quantised
+from ..quantiser import everyone
 from .autoencoder_config import VQStageConfig
 from .code_scores import coding_scores
 from .series_loader import SeriesBatch, SeriesLoader
@@ -120,7 +122,7 @@ class CodedSeries(Objective):
                 self.domain = DomainClassifier(width, width)
             if weights.contrastive:
                 self.contrastive = ContrastiveAlignment(model.config.dim, width)
-        self._seen: list[Quantised] = []
+        self._seen: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, batch: SeriesBatch) -> dict[str, Tensor]:
         """Compute the loss and its terms for a batch of windows."""
@@ -128,10 +130,12 @@ class CodedSeries(Objective):
         mask = None if batch.mask is None else batch.mask.to(device)
         patches = self.model.patches(batch.series.to(device), mask)
         features = self.model.encode(patches, mask)
-        if not bool(features.isfinite().all()):
+        if not shards.agreed(features.isfinite().all(), device):
             return {"loss": features.sum()}  # the loop's guard names the windows, skips the step
         found = self.model.restore(patches, features, mask)
-        weights, losses = self.weights, found.losses()
+        tokens_here = found.quantised.indices.numel() if mask is None else mask.sum()
+        weights = self.weights
+        losses = {k: shards.share(v, tokens_here) for k, v in found.losses().items()}
         terms = {f"{name}_loss": value for name, value in losses.items()}
         loss = self.model.config.quantiser.commitment * losses["commitment"]
         loss = loss + weights.signal * losses["signal"]
@@ -146,12 +150,17 @@ class CodedSeries(Objective):
             terms |= {"domain_loss": domain.loss, "domain_accuracy": domain.accuracy}
             loss = loss + weights.domain * domain.loss
         # a validation batch may contain a single window, without another one to contrast it with
-        if self.contrastive is not None and len(features) > 1:
+        shard = shards.current()
+        windows = len(features) if shard is None else shard.total
+        if self.contrastive is not None and windows > 1:
             described = torch.stack([self.descriptions[run].to(device) for run in batch.runs])
-            terms["contrastive_loss"] = self.contrastive(pooled(features, mask), described)
+            pairs = (shards.gather(x) for x in (pooled(features, mask), described))
+            terms["contrastive_loss"] = shards.joint(self.contrastive(*pairs))
             loss = loss + weights.contrastive * terms["contrastive_loss"]
         if self.training:
-            self._seen.append(found.quantised)
+            own = shard is None or bool(shard.rows)
+            indices = found.quantised.indices if own else -torch.ones_like(found.quantised.indices)
+            self._seen.append((found.quantised.vectors.detach(), indices))
         return {"loss": loss, **terms}
 
     def before_step(self) -> None:
@@ -160,8 +169,8 @@ class CodedSeries(Objective):
 
     def after_step(self) -> None:
         """Update the codebook with all batches of the step at once."""
-        vectors = torch.cat([q.vectors.detach().flatten(0, -2) for q in self._seen])
-        indices = torch.cat([q.indices.flatten() for q in self._seen])
+        vectors = torch.cat([vectors.flatten(0, -2) for vectors, _ in self._seen])
+        indices = torch.cat([indices.flatten() for _, indices in self._seen])
         self.model.quantiser.update(vectors, indices, mask=indices >= 0)
         self.steps_done += 1
 
@@ -234,7 +243,7 @@ def train_vq(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         objective = CodedSeries(model, config, steps=steps, text=text)
-    start_codebook(model, windows(runs, shuffle=True), seed=config.seed)
+    start_codebook(model, windows(runs, shuffle=True), seed=config.seed, pooled=False)
     held = None if val_runs is None else windows(val_runs, shuffle=False)
     history = fit(
         objective,
@@ -272,8 +281,19 @@ def _validation(
 
 @checked
 @torch.no_grad()
-def start_codebook(model: VQAutoencoder, loader: Iterable[SeriesBatch], *, seed: int = 0) -> None:
+def start_codebook(
+    model: VQAutoencoder, loader: Iterable[SeriesBatch], *, seed: int = 0, pooled: bool = True
+) -> None:
     """Initialise the codebook on vectors of the current encoder, unless it is initialised.
+
+    Parameters
+    ----------
+    model : VQAutoencoder
+    loader : iterable of SeriesBatch
+    seed : int
+    pooled : bool
+        Whether several processes pool their vectors. False: all have the same loader, and the
+        vectors of the first process count.
 
     Raises
     ------
@@ -293,4 +313,7 @@ def start_codebook(model: VQAutoencoder, loader: Iterable[SeriesBatch], *, seed:
         if sum(map(len, rows)) >= wanted:
             break
     generator = torch.Generator(device).manual_seed(seed)
-    quantiser.start(torch.cat(rows), generator=generator)
+    found = torch.cat(rows)
+    if not pooled and everyone() is not None and dist.get_rank():
+        found = found[:0]
+    quantiser.start(found, generator=generator)

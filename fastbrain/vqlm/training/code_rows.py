@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..._shards import Shard
 from ...errors import InputError
 from ...lm.mixed_sequence import IGNORED, MixedSequence, mixed_nll
 from ...lm.number_odds import number_log_odds, number_loss
+from ...nn import shards
 from ...training.loop import Objective
 from ...training.resumable import ResumableLoader
 from ..question import Question, spread_starts
@@ -31,12 +33,14 @@ class RowBatch:
     numbers : Tensor, (len(asked),) float32
         The numbers.
     trial_ids : tuple of str
+    shard : Shard or None
     """
 
     rows: tuple[MixedSequence, ...]
     asked: tuple[MixedSequence, ...]
     numbers: Tensor
     trial_ids: tuple[str, ...]
+    shard: Shard | None = None
 
 
 class RowLoader(ResumableLoader[RowBatch]):
@@ -197,12 +201,15 @@ class CodeRows(Objective):
         if batch.rows:
             nll, labels = mixed_nll(self.llm, batch.rows)
             coded = self.question.vocabulary.codes_of(labels) >= 0
-            means = (nll[m].sum() / m.sum().clamp_min(1) for m in (coded, ~coded))
+            means = (
+                shards.share(nll[m].sum() / m.sum().clamp_min(1), m.sum()) for m in (coded, ~coded)
+            )
             terms["code_loss"], terms["answer_loss"] = means
         if batch.asked:
             assert self.question.digits is not None
             odds = number_log_odds(self.llm, batch.asked, self.question.digits)
-            terms["number_loss"], squared = number_loss(odds, batch.numbers, sd=self.numbers.sd)
+            losses = number_loss(odds, batch.numbers, sd=self.numbers.sd)
+            terms["number_loss"], squared = map(shards.share, losses)
             terms["mean_loss"] = squared / self.variance
             terms["answer_loss"] = (
                 terms["number_loss"] + self.numbers.mean_weight * terms["mean_loss"]

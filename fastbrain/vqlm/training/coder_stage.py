@@ -13,6 +13,7 @@ from torch import Tensor
 from ..._runfiles import read_log
 from ...data import Autoregression, RestingStudy, SeriesScaler
 from ...errors import ConfigError
+from ...training.processes import processes
 from ...training.run import Row
 from ..autoencoder import VQAutoencoder
 from ..config import VQAutoencoderConfig
@@ -89,7 +90,8 @@ def trained_coder(
     on_epoch: Callable[[Row], None],
 ) -> VQAutoencoder:
     """Train the autoencoder, or load it if an interrupted run has finished it."""
-    if (out / "coder").exists():
+    team = processes()
+    if team.from_first((out / "coder").exists()):
         return load_vq(out / "coder", regions=study.regions)[0]
     scaler = SeriesScaler.fit(runs["train"])
     torch.manual_seed(seed)
@@ -105,7 +107,9 @@ def trained_coder(
         on_epoch=on_epoch,
     )
     card = CoderCard(study.regions, study.tr, tuple(runs["train"]))
-    save_vq(coder, out / "coder", card)
+    with team.first_alone() as first:
+        if first:
+            save_vq(coder, out / "coder", card)
     return coder
 
 

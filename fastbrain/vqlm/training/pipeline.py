@@ -36,7 +36,7 @@ from ...lm.loading import load_llm
 from ...lm.sources import find_model
 from ...lm.word_lm import small_llm
 from ...nn.config_io import require
-from ...training.loop import check_alone
+from ...training.processes import processes, run_together
 from ...training.run import Row
 from ...training.run_folder import absolute_paths, claim
 from ...training.run_log import run_log
@@ -52,6 +52,7 @@ from .people import Study, check_context, check_lengths, check_parts, check_targ
 from .tuning import Reading, tune
 
 
+@run_together
 def train_vqlm(
     study: Study,
     out: str | Path,
@@ -96,7 +97,7 @@ def train_vqlm(
         A recording is too short, the language model's tokenizer has no digits, or its context is
         too short for a sequence.
     TrainingError
-        Several processes run this training, or a tracker cannot be opened.
+        A tracker cannot be opened, or training cannot continue.
     ConfigError
         A name in `log` is unknown, connectomes are to be read without words, or see
         :func:`coder_settings`.
@@ -126,17 +127,21 @@ def train_vqlm(
         length = max(length, len(study.regions) * steps + 2)
     else:
         require(config, "words", length > 0, "hold components for connectomes")
-    check_alone("train_vqlm")
     check_environment(out, function="train_vqlm")
     for name in (config.llm, config.vlm):
         if name is not None and not resume:
             find_model(name, function="train_vqlm")
-    out = new_output(out, resume=resume)
-    claim(out, {"config": config.to_dict(), "split": split}, function="train_vqlm")
-    write_json(out / "split.json", split)
-    base = kept_llm(out, folder="base")
+    out, team = Path(out), processes()
     room = 254 + length
-    base = base or keep_llm(config.llm or small_llm(texts, context=room), out, folder="base")
+    with team.first_alone() as first:
+        if first:
+            new_output(out, resume=resume)
+            claim(out, {"config": config.to_dict(), "split": split}, function="train_vqlm")
+            write_json(out / "split.json", split)
+            if kept_llm(out, folder="base") is None:
+                keep_llm(config.llm or small_llm(texts, context=room), out, folder="base")
+    base = kept_llm(out, folder="base")
+    assert base is not None
     llm, tokenizer = load_llm(str(find_llm(base, out, folder="base")))
     digits = DigitTokens.find(tokenizer, places=config.places) if scale else None
     for value in answers.values():
@@ -155,7 +160,7 @@ def train_vqlm(
             coder = trained_coder(
                 study, runs, settings, side, out, seed=seed, resume=resume, on_epoch=each_epoch
             )
-            if not (out / "coding.json").exists():
+            if team.first and not (out / "coding.json").exists():
                 write_json(out / "coding.json", scored_coding(coder, runs, settings, side, out))
             reading = _reading(coder, study, stage.frames, words=config.words.components > 0)
             start = code_vectors(coder, runs, settings)
@@ -178,20 +183,22 @@ def train_vqlm(
             fused=fused,
             on_epoch=each_epoch,
         )
-    if isinstance(study, RestingStudy):
-        write_baselines(
-            out,
-            study,
-            answers,
-            config,
-            train=split["train"],
-            labels=labels,
-            coder=coder,
-            load_base=lambda: load_llm(str(find_llm(base, out, folder="base"))),
-            frames=steps * sizes.patch,
-            window=stage.frames,
-        )
-    write_manifest(out, study, config.target, split)
+    with team.first_alone() as first:
+        if first and isinstance(study, RestingStudy):
+            write_baselines(
+                out,
+                study,
+                answers,
+                config,
+                train=split["train"],
+                labels=labels,
+                coder=coder,
+                load_base=lambda: load_llm(str(find_llm(base, out, folder="base"))),
+                frames=steps * sizes.patch,
+                window=stage.frames,
+            )
+        if first:
+            write_manifest(out, study, config.target, split)
     say(f"vq-lm: trained on {len(split['train'])} people, in {out}")
 
 

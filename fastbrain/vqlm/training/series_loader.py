@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..._shards import Shard
 from ...errors import InputError
 from ...training.resumable import ResumableLoader
 
@@ -27,11 +28,13 @@ class SeriesBatch:
         True for patches inside their run; None if all patches are.
     trial_ids : tuple of str
         ``run:first frame``.
+    shard : Shard or None
     """
 
     series: Tensor
     mask: Tensor | None
     trial_ids: tuple[str, ...]
+    shard: Shard | None = None
 
     @property
     def runs(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from ...lm.digit_tokens import DigitTokens
 from ...lm.number_lines import extend_number_lines
 from ...nn.saved_folder import seal
 from ...training.loop import fit
+from ...training.processes import processes
 from ...training.run import Row
 from ...training.validation import mean_validation
 from ..connectivity_words import ConnectivityWords, save_words
@@ -73,7 +74,9 @@ def tune(
             regions=reading.regions,
             source="series" if reading.codes else "connectomes",
         )
-        save_words(words, out / "words", replace=resume)
+        with processes().first_alone() as first:
+            if first:
+                save_words(words, out / "words", replace=resume)
         values = {p: words.values(features) for p, features in reading.features.items()}
         lines = extend_number_lines(
             llm, tokenizer, len(words.scale), config.words.levels, seed=config.seed
@@ -119,7 +122,9 @@ def tune(
         on_epoch=on_epoch,
     )
     plain = tuned.merge_and_unload() if config.rank else tuned
-    with folder_atomic(out / "llm", replace=resume) as folder:
-        plain.eval().save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        seal(folder)
+    with processes().first_alone() as first:
+        if first:
+            with folder_atomic(out / "llm", replace=resume) as folder:
+                plain.eval().save_pretrained(folder)
+                tokenizer.save_pretrained(folder)
+                seal(folder)

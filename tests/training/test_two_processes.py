@@ -1,0 +1,135 @@
+"""Two processes train every stage of every system as one does with the joined batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import process_cases
+import pytest
+import torch
+
+from fastbrain.training import latest_checkpoint, load_checkpoint
+
+CASES = list(process_cases.CASES)
+# float32, added up in another order
+CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+ROWS = {"rel": 1e-5, "abs": 1e-6}
+TIMING = ("windows_per_s", "tokens_per_s", "wait", "stage")
+# Adam steps by its rate also where a gradient is only rounding
+SIGNIFICANT = 1e-5
+# a lost process is noticed within a second; the rest is for a busy machine
+SOON_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[subprocess.Popen]:
+    with subprocess.Popen(
+        [sys.executable, process_cases.__file__],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        yield server
+        server.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def pair(server):
+    """Runs cases in two processes; returns how they ended, and after how long."""
+
+    def run(folder, *cases, **options):
+        server.stdin.write(json.dumps({"folder": str(folder), "cases": cases, **options}) + "\n")
+        server.stdin.flush()
+        return json.loads(server.stdout.readline())
+
+    return run
+
+
+def log(folder: Path, rank: int) -> str:
+    return (folder / f"log-{rank}.txt").read_text()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, pair) -> Path:
+    """What two processes ended with."""
+    folder = tmp_path_factory.mktemp("pair")
+    assert pair(folder, *CASES)["codes"] == [0, 0], log(folder, 0) + log(folder, 1)
+    return folder
+
+
+def numbers(rows):
+    return [{k: v for k, v in row.items() if k not in TIMING} for row in rows]
+
+
+def ended(folder, case):
+    return load_checkpoint(latest_checkpoint(folder / case))
+
+
+def assert_equal_up_to_rounding(one, both):
+    for name, moment in one.optimizer.items():
+        torch.testing.assert_close(both.optimizer[name], moment, **CLOSE)
+    assert both.model.keys() == one.model.keys()
+    for name, value in one.model.items():
+        moment = one.optimizer.get(f"{name}/exp_avg")
+        real = ... if moment is None else moment.abs() > SIGNIFICANT
+        torch.testing.assert_close(both.model[name][real], value[real], **CLOSE)
+    # random numbers are those of the joined batch, so that one process could go on from here
+    for name, state in one.rng.items():
+        assert torch.equal(both.rng[name], state), name
+    assert both.state["loader"] == one.state["loader"]
+
+
+def assert_equal(one, other):
+    for kind in ("model", "optimizer", "rng"):
+        a, b = getattr(one, kind), getattr(other, kind)
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_are_one_with_the_joined_batch(case, folder, tmp_path):
+    rows = numbers(process_cases.train(tmp_path, case).rows)
+    for rank in range(2):
+        found = numbers(json.loads((folder / f"{case}-{rank}.json").read_text()))
+        for got, wanted in zip(found, rows, strict=True):
+            assert got == pytest.approx(wanted, **ROWS)
+    assert_equal_up_to_rounding(ended(tmp_path, case), ended(folder, case))
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_in_as_many_processes_bitwise_and_in_others(pair, folder, tmp_path):
+    case = "stage2"
+    for name in ("same", "other"):
+        (tmp_path / name).mkdir()
+        done = pair(tmp_path / name, case, stop=True)
+        assert done["codes"] == [1, 1]
+        # the process that raised is named by the other
+        assert "stopped by the test" in log(tmp_path / name, 0)
+        assert "rank 0" in log(tmp_path / name, 1)
+        assert "stopped by the test" in log(tmp_path / name, 1)
+    assert pair(tmp_path / "same", case, resume=True)["codes"] == [0, 0]
+    assert_equal(ended(folder, case), ended(tmp_path / "same", case))
+    process_cases.train(tmp_path / "other", case, resume=True)
+    assert_equal_up_to_rounding(ended(folder, case), ended(tmp_path / "other", case))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["kill", "raise"])
+def test_a_lost_process_is_named_and_the_run_goes_on_after_it(how, pair, folder, tmp_path):
+    case, rank = "stage2", 1 if how == "kill" else 0
+    done = pair(tmp_path, case, fault=(rank, how, 5))
+    assert done["codes"] == ([1, -9] if how == "kill" else [1, 1])
+    assert done["seconds"] < SOON_S
+    told = log(tmp_path, 1 - rank)
+    assert "TrainingError" in told
+    assert f"rank {rank} (pid" in told
+    assert ("it was killed" if how == "kill" else "broken by the test") in told
+    assert pair(tmp_path, case, resume=True)["codes"] == [0, 0]
+    assert_equal(ended(folder, case), ended(tmp_path, case))
