@@ -5,6 +5,8 @@ fastbrain prepare new/runs.tsv new-store --like runs/demo/run
 
 fastbrain prepare cohort/runs.tsv store --test-subjects 06 --video-model models/llava-onevision
 
+fastbrain prepare cohort/runs.tsv store --test-subjects 06 --n-jobs 8 --dtype int8
+
 fastbrain prepare cohort/runs.tsv rest-store --no-events --train 01 --val 02 --grid-of store
 
 With --video-model, the text of a trial is the model's answer about its clip (stim_file in the
@@ -31,6 +33,7 @@ from ..errors import ConfigError
 from ._annotation import AnnotationOptions
 from ._preparation import PreparationOptions
 from ._splits import SplitOptions
+from ._throughput import ThroughputOptions
 
 _SPLIT = tuple(field.name for field in fields(SplitOptions))
 _LIKE = ("kernel", "delay", "window", "onset_offset", "mask", "units", "high_pass", *_SPLIT)
@@ -46,7 +49,7 @@ _GRID = ("kernel", "window", "mask", "units", "high_pass")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SplitOptions, PreparationOptions, AnnotationOptions):
+class Config(SplitOptions, PreparationOptions, AnnotationOptions, ThroughputOptions):
     """Options of ``fastbrain prepare``."""
 
     like: Path | None = None
@@ -74,6 +77,7 @@ def run(config: Config) -> None:
         plan = _plan(config)
         if is_study(config.source):
             surrogates = Study.load(config.source).surrogates
+    plan = replace(plan, dtype=config.dtype)
     for name, value in plan.summary().items():
         print(f"{name:<12} {value}")
     unanswered = config.dry_run and config.annotates
@@ -87,7 +91,9 @@ def run(config: Config) -> None:
             say(f"note: {note}")
         say("dry run: nothing was written")
         return
-    store = write_store(plan, config.out, resume=config.resume)
+    store = write_store(
+        plan, config.out, resume=config.resume, n_jobs=config.n_jobs, dask=config.dask
+    )
     if surrogates:
         write_surrogates(config.out / SURROGATES, surrogates)
     say(f"store {store.fingerprint()} written to {config.out}")

@@ -19,12 +19,13 @@ _LEAST_WEIGHT = 0.5  # of the finite voxels around an interpolated one
 
 
 @dataclass(frozen=True, eq=False)
-class _InMemory:
+class InMemory:
     """Voxels in memory, read like those of a file."""
 
-    values: npt.NDArray[np.float32]
+    values: npt.NDArray[Any]
 
     def read(self) -> npt.NDArray[Any]:
+        """Return the values, (T, Z, Y, X)."""
         return self.values
 
 
@@ -86,7 +87,7 @@ def on_grid(volumes: Volumes, mask: Mask, affine: npt.NDArray[np.float64]) -> Vo
         inter=0.0,
         dtype=np.dtype(np.float32),
         notes=(*volumes.notes, note),
-        _file=_InMemory(values),
+        _file=InMemory(values),
     )
 
 

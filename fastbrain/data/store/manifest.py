@@ -15,9 +15,10 @@ from ...errors import CohortError, InputError, StoreError
 from ..readers.trial_windows import WindowSpec
 from .detrend import Units
 from .highpass import DriftFilter
+from .stored_steps import LARGEST_STEP, StoredType
 from .window_limits import WindowLimits
 
-LAYOUT_VERSION = 3  # 3: mean image and limits of windows
+LAYOUT_VERSION = 4  # 4: int8 with a step for each run
 MANIFEST = "manifest.json"
 # all files of a store except manifest and runs
 SMALL_FILES = (
@@ -58,8 +59,9 @@ class Manifest:
         Runs and number of volumes from which mean and inv_std were computed; those of another
         store if this one was prepared like it.
     runs : dict
-        By run id: source, source_bytes, n_volumes, clipped, dead_voxels, image_correlation (of its
-        mean image with that of the training runs), notes.
+        By run id: source, source_bytes, n_volumes, step (of `scale`, for a stored step; 1 for
+        int16), clipped, dead_voxels, image_correlation (of its mean image with that of the training
+        runs), notes; snr_db of int8.
     files : dict
         sha256 by file name of exactly the files that are read when the store is used.
     filter : dict
@@ -67,6 +69,8 @@ class Manifest:
         :class:`fastbrain.data.DriftFilter`.
     limits : dict
         Fields of :class:`fastbrain.data.WindowLimits`.
+    dtype : str
+        ``"int16"`` or ``"int8"``, of the run files.
     """
 
     layout_version: int
@@ -88,6 +92,7 @@ class Manifest:
     files: dict[str, str]
     filter: dict[str, Any]
     limits: dict[str, Any]
+    dtype: StoredType
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
@@ -181,9 +186,13 @@ def _limits(value: Any) -> bool:
 
 def _runs(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        _RUN_ID.fullmatch(k) and isinstance(v, dict) and count(v.get("n_volumes"))
+        _RUN_ID.fullmatch(k) and record_of({"n_volumes": count, "step": _step})(v)
         for k, v in value.items()
     )
+
+
+def _step(value: Any) -> bool:
+    return count(value) and 1 <= value <= LARGEST_STEP
 
 
 def _files(value: Any) -> bool:
@@ -199,6 +208,7 @@ _RULES: dict[str, Rule] = {
     "tr": _number,
     "window": _window,
     "units": lambda value: value in get_args(Units),
+    "dtype": lambda value: value in get_args(StoredType),
     "scale": _number,
     "high_pass_s": none_or(_number),
     "shape": _triple,

@@ -22,6 +22,7 @@ from .detrend import STEP, Units
 from .highpass import DriftFilter
 from .manifest import LAYOUT_VERSION
 from .store import VoxelStore
+from .stored_steps import StoredType
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,8 @@ class StorePlan:
         Store that this one is prepared like: it gives the statistics, and nothing is fitted.
     resampled : bool
         Whether the runs are brought onto the grid, which is that of another store.
+    dtype : {"int16", "int8"}
+        Stored integers.
     """
 
     runs: tuple[RunRecord, ...]
@@ -64,6 +67,7 @@ class StorePlan:
     dropped: tuple[str, ...] = ()
     reference: VoxelStore | None = None
     resampled: bool = False
+    dtype: StoredType = "int16"
 
     @property
     def high_pass_s(self) -> float | None:
@@ -78,7 +82,8 @@ class StorePlan:
     @property
     def nbytes(self) -> int:
         """Size of the store's voxels on disk, bytes."""
-        return self.n_volumes * self.grid.n_tokens * self.grid.patch_voxels * 2
+        size = np.dtype(self.dtype).itemsize
+        return self.n_volumes * self.grid.n_tokens * self.grid.patch_voxels * size
 
     def notes(self) -> list[str]:
         """Collect notes on how headers were read, and a warning if the filter removes signal.
@@ -113,7 +118,7 @@ class StorePlan:
             **self.filter.describe(),
             "tokens": f"{grid.n_tokens} patches of {grid.kernel} voxels",
             "brain": f"{int(grid.mask.sum())} voxels",
-            "store": f"{self.nbytes / 1e6:.1f} MB, int16, {self.units}",
+            "store": f"{self.nbytes / 1e6:.1f} MB, {self.dtype}, {self.units}",
         }
 
     def training_volumes(self) -> dict[str, npt.NDArray[np.int64]]:
@@ -138,6 +143,7 @@ class StorePlan:
             "tr": self.tr,
             "window": asdict(self.window),
             "units": self.units,
+            "dtype": self.dtype,
             "scale": STEP[self.units],
             "high_pass_s": self.high_pass_s,
             "grid": self.grid.fingerprint(),
