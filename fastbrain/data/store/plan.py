@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -123,20 +124,15 @@ class StorePlan:
 
     def training_volumes(self) -> dict[str, npt.NDArray[np.int64]]:
         """Return, by run, the volumes that training windows cover; statistics use only these."""
-        covered: dict[str, set[int]] = {}
+        return training_volumes([run.run_id for run in self.runs], self.trials, self.split)
+
+    def training_windows(self) -> list[Trial]:
+        """Return the training trials, in the order of the trials."""
         chosen = set(self.split.train)
-        for t in self.trials:
-            if t.trial_id in chosen:
-                covered.setdefault(t.run_id, set()).update(range(t.start, t.start + t.frames))
-        return {
-            run.run_id: np.array(sorted(covered[run.run_id]), dtype=np.int64)
-            for run in self.runs
-            if run.run_id in covered
-        }
+        return [t for t in self.trials if t.trial_id in chosen]
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that must be equal to resume an interrupted preparation."""
-        people = json.dumps([asdict(t) for t in self.trials] + [self.split.to_json()])
         return {
             "layout_version": LAYOUT_VERSION,
             "fastbrain": __version__,
@@ -149,9 +145,27 @@ class StorePlan:
             "grid": self.grid.fingerprint(),
             "like": "" if self.reference is None else self.reference.fingerprint(),
             "affine": self.affine.tolist(),
-            "trials_and_split": hashlib.sha256(people.encode()).hexdigest(),
+            "trials_and_split": trials_digest(self.trials, self.split),
             "runs": {
                 run.run_id: {"source": run.bold.name, "n_volumes": volumes.shape[0]}
                 for run, volumes in zip(self.runs, self.headers, strict=True)
             },
         }
+
+
+def training_volumes(
+    runs: Sequence[str], trials: Sequence[Trial], split: Split
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Return, by run in the given order, the volumes that training windows cover."""
+    covered: dict[str, set[int]] = {}
+    chosen = set(split.train)
+    for t in trials:
+        if t.trial_id in chosen:
+            covered.setdefault(t.run_id, set()).update(range(t.start, t.start + t.frames))
+    return {r: np.array(sorted(covered[r]), dtype=np.int64) for r in runs if r in covered}
+
+
+def trials_digest(trials: Sequence[Trial], split: Split) -> str:
+    """Return the sha256 of trials and split, for the settings of a store."""
+    text = json.dumps([asdict(t) for t in trials] + [split.to_json()])
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 
 from ... import __version__
 from ..._arguments import checked
 from ..._environment import check_environment
-from ..._io import new_output, sha256, write_atomic, write_json
+from ..._io import new_output, write_json
 from ..._jobs import check_jobs, run_jobs
 from ..._lock import hold
 from ..._progress import say, track
@@ -25,11 +24,12 @@ from ..readers.events import Trial
 from ..readers.runs_table import RunRecord
 from ..readers.trial_windows import WindowSpec
 from ..splits.split import Split
-from .convert import Conversion, convert_run, npy_bytes, read_mean_image
+from .convert import Conversion, convert_run, read_mean_image
 from .detrend import STEP, Units
+from .finish import write_statistics
 from .grid_file import write_grid
 from .highpass import HighPass
-from .manifest import LAYOUT_VERSION, MANIFEST, SMALL_FILES, Manifest
+from .manifest import LAYOUT_VERSION, MANIFEST, Manifest
 from .plan import StorePlan
 from .planning import plan_store
 from .resume import LOCK, check_finished, claim, finished_runs, marks_folder
@@ -37,7 +37,6 @@ from .statistics import fit_statistics, read_run, statistics_of
 from .store import VoxelStore
 from .stored_steps import StoredType
 from .trials_table import write_trials_table
-from .window_limits import correlation
 
 
 @checked
@@ -174,32 +173,23 @@ def _convert(root: Path, plan: StorePlan, processes: int, dask: str | None) -> N
     # tables first, because they need no voxels and reveal write errors before the long work
     _write_tables(root, plan)
     left = [run for run in plan.runs if run.run_id not in done]
-    made = dict(
-        track(_converted(root, plan, left, processes, dask), "preparing runs", total=len(left))
-    )
+    converted = _converted(root, plan, left, processes, dask)
+    done |= track(converted, "preparing runs", total=len(left))
     # in the order of the plan, whichever run was finished first
-    results = {run.run_id: {**done, **made}[run.run_id] for run in plan.runs}
-
-    def image_of(run_id: str) -> npt.NDArray[np.float32]:
-        return read_mean_image(root, run_id, plan.grid)
-
-    like = plan.reference
-    steps = {name: result["step"] for name, result in results.items()}
+    results = {run.run_id: done[run.run_id] for run in plan.runs}
+    like, fitted = plan.reference, plan.training_volumes()
     if like is None:
-        found = fit_statistics(partial(read_run, root, steps=steps), plan, image_of)
+        found = fit_statistics(
+            partial(read_run, root, steps={k: v["step"] for k, v in results.items()}),
+            partial(read_mean_image, root, grid=plan.grid),
+            volumes=fitted,
+            windows=plan.training_windows(),
+            grid=plan.grid,
+            units=plan.units,
+        )
     else:
         found = statistics_of(like)
-    for name in ("mean", "inv_std", "mean_image"):
-        write_atomic(root / f"{name}.npy", npy_bytes(getattr(found, name)))
-    files = {f"runs/{name}.npy": result.pop("sha256") for name, result in results.items()}
-    alive = found.inv_std > 0
-    for name, result in results.items():
-        del result["inputs"], result["mean_image"]
-        shared = correlation(image_of(name)[alive], found.mean_image[alive])
-        result["image_correlation"] = round(shared, 4)
-    for name in SMALL_FILES:
-        files[name] = sha256(root / name)
-    fitted = plan.training_volumes()
+    runs, files = write_statistics(root, found, results, plan.grid)
     fit = {"runs": list(fitted), "n_volumes": sum(len(v) for v in fitted.values())}
     manifest = Manifest(
         layout_version=LAYOUT_VERSION,
@@ -220,7 +210,7 @@ def _convert(root: Path, plan: StorePlan, processes: int, dask: str | None) -> N
         grid=plan.grid.fingerprint(),
         root=_cohort_root(plan),
         fit=fit if like is None else like.info.fit,
-        runs=results,
+        runs=runs,
         files=files,
     )
     manifest.write(root)
