@@ -78,9 +78,7 @@ def test_the_statistics_of_the_first_are_kept_on_request(runs, tmp_path):
     assert kept.limits == parts[0].limits
     assert len(kept.split.train) == 8
     for trial in kept.trials:
-        np.testing.assert_array_equal(
-            kept.window(trial.trial_id), refitted.window(trial.trial_id)
-        )
+        np.testing.assert_array_equal(kept.window(trial.trial_id), refitted.window(trial.trial_id))
 
 
 @pytest.mark.parametrize(
@@ -166,9 +164,7 @@ def test_appended_subjects_give_the_store_of_one_preparation(runs, tmp_path, par
 
 def test_training_subjects_with_kept_statistics(runs, tmp_path):
     store = made(of(runs, "01"), tmp_path / "before", split=by_run_id)
-    longer = append_runs(
-        store, of(runs, "02"), tmp_path / "after", part="train", statistics="keep"
-    )
+    longer = append_runs(store, of(runs, "02"), tmp_path / "after", part="train", statistics="keep")
     np.testing.assert_array_equal(longer.inv_std, store.inv_std)
     assert longer.fit_runs == store.fit_runs
 
@@ -176,7 +172,7 @@ def test_training_subjects_with_kept_statistics(runs, tmp_path):
 def test_what_cannot_be_appended(runs, tmp_path):
     store = made(of(runs, "01"), tmp_path / "before", split=by_run_id)
     append = {"part": "test", "statistics": "keep"}
-    with pytest.raises(CohortError, match="not be in .* yet, got sub-01_run-01"):
+    with pytest.raises(CohortError, match=r"not be in .* yet, got sub-01_run-01"):
         append_runs(store, of(runs, "01"), tmp_path / "after", **append)
     with pytest.raises(OutputExistsError):
         append_runs(store, of(runs, "02"), tmp_path / "before", **append)

@@ -49,7 +49,7 @@ def test_the_error_is_half_a_step_and_the_rest_is_counted(deviation):
     if stored.step > 1:
         expected = 10 * np.log10(np.median(values.astype(float).var(axis=0) / error))
         assert stored.snr_db == pytest.approx(expected, abs=0.02)
-        # uniform rounding of a normal signal that ends at 3.9 standard deviations gives 41 dB; a step
+        # rounding of a normal signal that ends at 3.9 standard deviations gives 41 dB; a step
         # of a few units is rounded up
         assert stored.snr_db == pytest.approx(41 if stored.step > 9 else 38, abs=1)
 
