@@ -25,6 +25,7 @@ COMMANDS = {
     "demo": "simulate a cohort, train, decode an unseen subject, report",
     "study": "make a public data set ready; `study ablate` and others vary a trained run",
     "prepare": "turn a runs table, a BIDS tree or a study into a voxel store",
+    "store": "show what a store holds; `store verify`, `merge`, `append` and `export`",
     "audit": "look for leaks between the parts of a store's split",
     "train": "train LLM4Brain on a store; `train brainllm`, `train vq-lm`, or `train scmbm` alone",
     "adapt": "fit a trained model to a new person, on a few labelled runs",
@@ -45,6 +46,13 @@ RECIPES = {
         "scmbm": "train_scmbm",
         "brainllm": "train_brainllm",
         "vq-lm": "train_vqlm",
+    },
+    "store": {
+        "info": "store",
+        "verify": "store_verify",
+        "merge": "store_merge",
+        "append": "store_append",
+        "export": "store_export",
     },
     "study": {
         "dataset": "study",

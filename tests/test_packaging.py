@@ -34,9 +34,11 @@ SOURCES = [
 
 # model.eval() is not eval(), allow_pickle=False not pickle
 FORBIDDEN = {
-    # torch reads tensors and plain values, and refuses all else, only when it is told to
+    # torch reads tensors and plain values, and refuses all else, only when it is told to; of joblib
+    # only what starts processes is used, which reads no file
     "unpickling": r"torch\.load(?!\(.*\bweights_only=True\))"
-    r"|^\s*(import|from) (pickle|dill|cloudpickle|joblib)\b|pickle\.load"
+    r"|^\s*(import|from) (pickle|dill|cloudpickle)\b|pickle\.load"
+    r"|^\s*import joblib\b|^\s*from joblib(\.\w+)* import (?!(Parallel|parallel_config)\b)"
     r"|allow_pickle\s*=\s*True|yaml\.(unsafe_)?load\b",
     "code from text": r"(?<![.\w])(eval|exec)\(",
     "remote code": r"trust_remote_code\s*=\s*True|shell\s*=\s*True",

@@ -22,6 +22,7 @@ from typing import Any
 from .. import __version__
 from .._environment import environment
 from .._threads import load_line, waiting_line
+from ..errors import FastbrainError
 
 # the index has another package of the name that this one is imported by
 DISTRIBUTION, FOREIGN = "fastbrain-fmri", "fastbrain"
@@ -40,6 +41,8 @@ _OPTIONAL = {
     "flash_attn": ("gpu", "faster attention of the language model; needs a CUDA GPU"),
     "pydicom": ("realtime", "reading volumes as the scanner sends them"),
     "huggingface_hub": ("hub", "sharing models"),
+    "isal": ("gunzip", "reading .nii.gz in half the time"),
+    "distributed": ("dask", "preparing a store on a cluster"),
 }
 
 Section = list[tuple[str, str]]
@@ -81,7 +84,11 @@ def report() -> dict[str, Any]:
         },
         "conflict": _conflict(),
         "environment": dict(environment()),
-        "machine": {"load": load_line(), "waiting threads": waiting_line()},
+        "machine": {
+            "load": load_line(),
+            "waiting threads": waiting_line(),
+            "gzip decoder": _gzip(),
+        },
         "native": _guarded(_native),
         "backends": _guarded(_backends),
         "attention": _guarded(_attention),
@@ -95,6 +102,15 @@ def report() -> dict[str, Any]:
             for name, (extra, purpose) in _OPTIONAL.items()
         ],
     }
+
+
+def _gzip() -> str:
+    from ..data.readers.gunzip import decoder, installed
+
+    try:
+        return f"{decoder().name} (installed: {', '.join(installed())})"
+    except FastbrainError as error:
+        return str(error)
 
 
 def _guarded(look: Callable[[], Any]) -> Any:

@@ -5,6 +5,8 @@ fastbrain prepare new/runs.tsv new-store --like runs/demo/run
 
 fastbrain prepare cohort/runs.tsv store --test-subjects 06 --video-model models/llava-onevision
 
+fastbrain prepare cohort/runs.tsv store --test-subjects 06 --n-jobs 8 --dtype int8
+
 fastbrain prepare cohort/runs.tsv rest-store --no-events --train 01 --val 02 --grid-of store
 
 With --video-model, the text of a trial is the model's answer about its clip (stim_file in the
@@ -44,6 +46,7 @@ from ._annotation import AnnotationOptions
 from ._grids import NativeGridOptions
 from ._preparation import PreparationOptions
 from ._splits import SplitOptions
+from ._throughput import ThroughputOptions
 
 _SPLIT = tuple(field.name for field in fields(SplitOptions))
 _PREPARED = ("kernel", "mask", "units", "high_pass", "smoothing", "resample")
@@ -60,7 +63,9 @@ _GRID = (*_PREPARED, "window")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(NativeGridOptions, SplitOptions, PreparationOptions, AnnotationOptions):
+class Config(
+    NativeGridOptions, SplitOptions, PreparationOptions, AnnotationOptions, ThroughputOptions
+):
     """Options of ``fastbrain prepare``."""
 
     like: Path | None = None
@@ -88,6 +93,7 @@ def run(config: Config) -> None:
         plan = _plan(config)
         if is_study(config.source):
             surrogates = Study.load(config.source).surrogates
+    plan = plan.stored_as(config.dtype)
     for name, value in plan.summary().items():
         print(f"{name:<12} {value}")
     unanswered = config.dry_run and config.annotates
@@ -102,10 +108,14 @@ def run(config: Config) -> None:
         say("dry run: nothing was written")
         return
     if isinstance(plan, CollectionPlan):
-        kept = write_collection(plan, config.out, resume=config.resume)
+        kept = write_collection(
+            plan, config.out, resume=config.resume, n_jobs=config.n_jobs, dask=config.dask
+        )
         say(f"collection {kept.fingerprint()} of {len(kept.stores)} stores written to {config.out}")
         return
-    store = write_store(plan, config.out, resume=config.resume)
+    store = write_store(
+        plan, config.out, resume=config.resume, n_jobs=config.n_jobs, dask=config.dask
+    )
     if surrogates:
         write_surrogates(config.out / SURROGATES, surrogates)
     say(f"store {store.fingerprint()} written to {config.out}")

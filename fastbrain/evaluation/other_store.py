@@ -193,11 +193,11 @@ def _joined(store: VoxelStore, other: OtherStore, kept: Sequence[str]) -> VoxelS
     trials: list[Trial] = [store.by_id[t] for t in kept]
     ours = {t.run_id for t in trials}
     runs = {name: facts for name, facts in store.info.runs.items() if name in ours}
-    maps = {name: store.run(name) for name in runs}
+    maps = {name: store.volumes(name) for name in runs}
     for trial in other.store.trials:
         run_id = _named(other, trial.run_id)
         if run_id not in maps:
-            maps[run_id] = other.store.run(trial.run_id)
+            maps[run_id] = other.store.volumes(trial.run_id)
             runs[run_id] = other.store.info.runs[trial.run_id]
         trials.append(
             replace(

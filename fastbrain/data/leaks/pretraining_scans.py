@@ -159,7 +159,7 @@ def _image(store: VoxelStore, run_id: str) -> str:
 
 
 def _glance(store: VoxelStore, run_id: str, volume: int) -> str:
-    flat = store.run(run_id)[volume].reshape(-1)
+    flat = store.volumes(run_id)[volume].reshape(-1)
     middle = max(0, (flat.size - _GLANCE) // 2)
     seen = flat[middle : middle + _GLANCE]
     return hashlib.blake2b(seen.tobytes(), digest_size=16).hexdigest() if seen.any() else ""

@@ -62,17 +62,17 @@ def window_digests(store: VoxelStore, trials: Iterable[Trial]) -> dict[str, tupl
     trials = list(trials)
     volumes = {(t.run_id, v) for t in trials for v in range(t.start, t.start + t.frames)}
     for run_id in track(sorted({run_id for run_id, _ in volumes}), "checking runs"):
-        store.run(run_id)
+        store.volumes(run_id)
     glances = {}
     for run_id, v in volumes:
-        flat = store.run(run_id)[v].reshape(-1)
+        flat = store.volumes(run_id)[v].reshape(-1)
         middle = max(0, (flat.size - _GLANCE) // 2)
         glances[run_id, v] = _digest(flat[middle : middle + _GLANCE])
     alike = Counter(glances.values())
     digests = {}
     for (run_id, v), glance in glances.items():
         if alike[glance] > 1:
-            volume = store.run(run_id)[v]
+            volume = store.volumes(run_id)[v]
             glance = _digest(volume) if volume.any() else ""
         digests[run_id, v] = glance
     return {

@@ -6,9 +6,7 @@ lazy proxies are not used, because they take quadratic time to read a ``.nii.gz`
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,10 +19,10 @@ import numpy.typing as npt
 
 from ..._arrays import MAX_DEFLATE
 from ...errors import VolumeError
+from .gunzip import decoder, fill, open_gzip, rest_of
 
 _HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 uses the first 348
 _TRAILING = 1 << 20  # largest accepted number of bytes after the voxels
-_BLOCK = 1 << 24
 _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 
 
@@ -120,14 +118,52 @@ class NiftiFile:
         VolumeError
             The file is shorter than its header implies, or its gzip stream is damaged.
         """
-        offset = int(self.field("vox_offset"))
         flat: npt.NDArray[np.uint8]
         with file_errors(self.data):
             if self.packed:
-                flat = _inflate(self.data, offset, self.nbytes)
+                flat = np.empty(self.nbytes, dtype=np.uint8)
+                with self._voxels() as file:
+                    fill(file, flat)
+                    _check_end(file, self)
+                # callers share slices of this array, so that it must not change
+                flat.flags.writeable = False
             else:
-                flat = np.memmap(self.data, np.uint8, "r", offset, (self.nbytes,))
+                flat = np.memmap(self.data, np.uint8, "r", self._offset, (self.nbytes,))
         return flat.view(self.known_dtype).reshape(self.dims[::-1])
+
+    def volumes(self) -> Iterator[npt.NDArray[Any]]:
+        """Read the volumes of a run one by one, so that the run is never in memory as a whole.
+
+        Yields
+        ------
+        ndarray, (Z, Y, X), stored dtype
+            Valid until the next one is read. The checksum of a gzip file is compared after the
+            last one.
+
+        Raises
+        ------
+        VolumeError
+            As for :meth:`read`.
+        """
+        *space, count = self.dims
+        volume = np.empty(self.nbytes // count, dtype=np.uint8)
+        shown = volume.view(self.known_dtype).reshape(space[::-1])
+        with file_errors(self.data), self._voxels() as file:
+            for _ in range(count):
+                fill(file, volume)
+                yield shown
+            if self.packed:
+                _check_end(file, self)
+
+    @property
+    def _offset(self) -> int:
+        return int(self.field("vox_offset"))
+
+    def _voxels(self) -> IO[bytes]:
+        """Open the file with the voxels at the first of them."""
+        file = open_gzip(self.data) if self.packed else open(self.data, "rb", buffering=0)
+        file.seek(self._offset)
+        return file
 
 
 def open_nifti(path: str | Path, *, axes: int) -> NiftiFile:
@@ -180,7 +216,7 @@ def file_errors(path: Path) -> Iterator[None]:
     """Convert all errors of reading a file to a :class:`VolumeError` that names it."""
     try:
         yield
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except decoder().errors as error:
         raise VolumeError(
             f"load: {path} must be a whole gzip file, got '{error}'. Copy or download it again."
         ) from error
@@ -199,28 +235,13 @@ def stored_bytes(image: NiftiFile) -> tuple[int, int]:
     return (0, size * MAX_DEFLATE) if image.packed else (size, size)
 
 
-def _inflate(path: Path, offset: int, nbytes: int) -> npt.NDArray[np.uint8]:
-    out = np.empty(nbytes, dtype=np.uint8)
-    with gzip.open(path, "rb") as file:
-        file.seek(offset)
-        filled, view = 0, out.data
-        while filled < nbytes:
-            got = file.readinto(view[filled : filled + _BLOCK])
-            if not got:
-                raise EOFError(f"{filled} of {nbytes} bytes of voxels")
-            filled += got
-        # gzip compares its checksum only at the end of the stream
-        trailing = 0
-        while block := file.read(_TRAILING):
-            trailing += len(block)
-            if trailing > _TRAILING:
-                raise VolumeError(
-                    f"load: {path} must hold the {nbytes} bytes its header promises, got over "
-                    "1 MiB more. The header's dim does not belong to these voxels."
-                )
-    # callers share slices of this array, so that it must not change
-    out.flags.writeable = False
-    return out
+def _check_end(file: IO[bytes], image: NiftiFile) -> None:
+    """Read a gzip file to its end, where its checksum is compared."""
+    if rest_of(file, _TRAILING) > _TRAILING:
+        raise VolumeError(
+            f"load: {image.data} must hold the {image.nbytes} bytes its header promises, got "
+            "over 1 MiB more. The header's dim does not belong to these voxels."
+        )
 
 
 def _existing(path: Path) -> Path:
@@ -273,5 +294,4 @@ def _is_gzip(path: Path) -> bool:
 
 
 def _stream(path: Path) -> IO[bytes]:
-    file: Any = gzip.open(path, "rb") if _is_gzip(path) else open(path, "rb")
-    return file
+    return open_gzip(path) if _is_gzip(path) else open(path, "rb")

@@ -30,12 +30,13 @@ _LEAST_WEIGHT = 0.5  # of the finite voxels around an interpolated one
 
 
 @dataclass(frozen=True, eq=False)
-class _InMemory:
+class InMemory:
     """Voxels in memory, read like those of a file."""
 
-    values: npt.NDArray[np.float32]
+    values: npt.NDArray[Any]
 
     def read(self) -> npt.NDArray[Any]:
+        """Return the values, (T, Z, Y, X)."""
         return self.values
 
 
@@ -137,7 +138,7 @@ def at_voxels(
         inter=0.0,
         dtype=values.dtype,
         notes=volumes.notes if note is None else (*volumes.notes, note),
-        _file=_InMemory(values),
+        _file=InMemory(values),
     )
     return found, np.arange(voxels.size)
 

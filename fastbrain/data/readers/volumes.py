@@ -5,6 +5,7 @@ NIfTI stores x fastest, so [T, Z, Y, X] is its memory order and needs no copy.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..._arguments import checked
 from ...errors import InputError
 from .findings import Finding, refuse
 from .header_checks import check_storage, repetition_time
-from .nifti import open_nifti
+from .nifti import NiftiFile, open_nifti
 from .orientation import image_affine
 from .scaling import image_scaling, scale_values
 
@@ -91,6 +92,37 @@ class Volumes:
             )
         part = self._stored[t0:end]
         return part.astype(part.dtype.newbyteorder("="), copy=False)
+
+    def series(self, voxels: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Read the stored values of some voxels in all volumes.
+
+        The volumes are read one after the other, so that memory holds those values only, unless the
+        whole run was read before.
+
+        Parameters
+        ----------
+        voxels : ndarray, (V,) int64
+            Flat (Z, Y, X) indices, ascending.
+
+        Returns
+        -------
+        ndarray, (T, V), stored dtype in native byte order
+
+        Raises
+        ------
+        VolumeError
+            The file is truncated or damaged.
+        """
+        inside = np.zeros(math.prod(self.shape[1:]), dtype=bool)
+        inside[voxels] = True
+        if isinstance(self._file, NiftiFile) and "_stored" not in self.__dict__:
+            volumes = self._file.volumes()
+        else:
+            volumes = iter(self._stored)
+        out = np.empty((self.shape[0], voxels.size), dtype=self.dtype.newbyteorder("="))
+        for row, volume in zip(out, volumes, strict=True):
+            row[:] = volume.reshape(-1)[inside]
+        return out
 
     def scaled(self, t0: int = 0, t1: int | None = None) -> npt.NDArray[np.float32]:
         """Compute intensities slope · stored + inter, (t1 - t0, Z, Y, X) float32."""

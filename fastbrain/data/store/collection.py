@@ -213,7 +213,12 @@ class StoreCollection:
 
 @checked
 def write_collection(
-    plan: CollectionPlan, out: str | Path, *, resume: bool = False
+    plan: CollectionPlan,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    n_jobs: int = 1,
+    dask: str | None = None,
 ) -> StoreCollection:
     """Write the stores of a plan and the collection that joins them.
 
@@ -224,6 +229,8 @@ def write_collection(
         New folder.
     resume : bool
         Whether to continue an interrupted preparation with the same settings and images.
+    n_jobs, dask
+        As in :func:`fastbrain.data.prepare_store`.
 
     Raises
     ------
@@ -243,7 +250,7 @@ def write_collection(
             folder = root / _FOLDER / name
             say(f"store of {name}")
             begun = folder.is_dir() and any(folder.iterdir())
-            stores[name] = write_store(member, folder, resume=begun)
+            stores[name] = write_store(member, folder, resume=begun, n_jobs=n_jobs, dask=dask)
         write_json(root / "split.json", plan.split.to_json())
         info = {
             "collection_version": COLLECTION_VERSION,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ..readers.events import Trial
 from ..splits.split import Split
 from .plan import StorePlan
+from .stored_steps import StoredType
 from .token_centers import brain_center
 
 Array = npt.NDArray[np.float64]
@@ -36,6 +37,12 @@ class CollectionPlan:
     trials: list[Trial]
     split: Split
     centred: bool
+
+    def stored_as(self, dtype: StoredType) -> CollectionPlan:
+        """Return the plan with other stored integers."""
+        return replace(
+            self, members={name: plan.stored_as(dtype) for name, plan in self.members.items()}
+        )
 
     @property
     def nbytes(self) -> int:
@@ -88,7 +95,7 @@ class CollectionPlan:
             **{name: told[name] for name in shared if name in told},
             **grids,
             "positions": "from each brain's centre" if self.centred else "world coordinates",
-            "stores": f"{self.nbytes / 1e6:.1f} MB, int16, {first.units}",
+            "stores": f"{self.nbytes / 1e6:.1f} MB, {first.dtype}, {first.units}",
         }
 
 

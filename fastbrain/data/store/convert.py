@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from ..._arrays import read_npy
 from ..._digests import write_sealed
 from ..._io import sha256, write_atomic
 from ...errors import CohortError, StoreError
 from ...grid import TokenGrid
-from ..readers.resample import at_voxels
+from ..readers.resample import InMemory, at_voxels
 from ..readers.runs_table import RunRecord
-from ..readers.volumes import load_volumes
-from .detrend import clean_run
+from ..readers.volumes import Volumes, load_volumes
+from .detrend import Units, clean_run
 from .inputs import identities, size_and_time
 from .plan import StorePlan
 from .resume import IMAGES
 from .statistics import mean_image
+from .stored_steps import StoredType, to_steps
 
 
 class Packing:
@@ -45,8 +51,57 @@ class Packing:
         return np.concatenate([values, padding], axis=-1)[..., self.lookup]
 
 
-def convert_run(root: Path, run: RunRecord, plan: StorePlan, packing: Packing) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Conversion:
+    """What all runs of a store are converted with.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the store.
+    grid : TokenGrid
+    affine : ndarray, (4, 4) float64
+    units : str
+    high_pass_s : float or None
+    smoothing_mm : float or None
+        Full width at half maximum of a Gaussian, mm.
+    dtype : str
+        ``"int16"`` or ``"int8"``.
+    """
+
+    root: Path
+    grid: TokenGrid
+    affine: npt.NDArray[np.float64]
+    units: Units
+    high_pass_s: float | None
+    smoothing_mm: float | None
+    dtype: StoredType
+
+    @classmethod
+    def of(cls, root: Path, plan: StorePlan) -> Conversion:
+        """Take from a plan what the runs need, so that little is sent to other processes."""
+        return cls(
+            root=root,
+            grid=plan.grid,
+            affine=plan.affine,
+            units=plan.units,
+            high_pass_s=plan.high_pass_s,
+            smoothing_mm=plan.smoothing_mm,
+            dtype=plan.dtype,
+        )
+
+    @cached_property
+    def packing(self) -> Packing:
+        """Voxels of the grid and their places in the patches."""
+        return Packing(self.grid)
+
+
+def convert_run(how: Conversion, run: RunRecord) -> dict[str, Any]:
     """Convert a run into ``runs/RUN.npy``, with its mean image and the record for resuming.
+
+    Memory holds the brain voxels of the run as they are stored in the image, and once more as
+    integers of the store. Matrix products run on one thread, so that the bytes do not depend on the
+    number of threads.
 
     Returns
     -------
@@ -58,44 +113,83 @@ def convert_run(root: Path, run: RunRecord, plan: StorePlan, packing: Packing) -
     CohortError
         The image changed while it was read.
     """
-    before = size_and_time(run.bold)
-    inputs = identities(run.bold)
-    volumes = load_volumes(run.bold, tr=run.tr)
-    volumes, voxels = at_voxels(
-        *(volumes, packing.voxels, plan.grid.shape, plan.affine), smoothing_mm=plan.smoothing_mm
-    )
-    clean = clean_run(volumes, voxels, units=plan.units, high_pass_s=plan.high_pass_s)
-    image = packing.pack(mean_image(volumes, voxels))
-    if size_and_time(run.bold) != before:
-        raise CohortError(
-            f"prepare_store: {run.bold} must not change while it is read, got a change. Resume "
-            "when its own preprocessing is finished."
-        )
-    path = root / "runs" / f"{run.run_id}.npy"
-
-    def write(file: Any) -> None:
-        shape = (len(clean.values), *packing.lookup.shape)
-        header = {"descr": "<i2", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        # written volume by volume, so that the packed run is never in memory as a whole
-        for volume in clean.values:
-            file.write(packing.pack(volume).astype("<i2", copy=False).data)
-
-    write_atomic(path, write)
-    picture = write_atomic(root / IMAGES / f"{run.run_id}.npy", npy_bytes(image))
-    result = {
-        "source": run.bold.name,
-        "source_bytes": before[0],
-        "n_volumes": volumes.shape[0],
-        "clipped": clean.clipped,
-        "dead_voxels": clean.dead,
-        "notes": [f"{note.field} {note.message}" for note in volumes.notes],
-        "inputs": inputs,
-        "sha256": sha256(path),
-        "mean_image": sha256(picture),
-    }
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(1) as beside:
+        before = size_and_time(run.bold)
+        # hashed beside the decompression, which leaves a core free where one run is converted
+        inputs = beside.submit(identities, run.bold)
+        volumes = _brain(run, how)
+        voxels = np.arange(volumes.shape[-1])
+        clean = clean_run(volumes, voxels, units=how.units, high_pass_s=how.high_pass_s)
+        image = how.packing.pack(mean_image(volumes, voxels))
+        if inputs.exception() is None and size_and_time(run.bold) != before:
+            raise CohortError(
+                f"prepare_store: {run.bold} must not change while it is read, got a change. Resume "
+                "when its own preprocessing is finished."
+            )
+        stored = to_steps(clean.values, how.dtype)
+        path = how.root / "runs" / f"{run.run_id}.npy"
+        digest = _write_packed(path, stored.values, how.packing)
+        picture = write_atomic(how.root / IMAGES / f"{run.run_id}.npy", npy_bytes(image))
+        result = {
+            "source": run.bold.name,
+            "source_bytes": before[0],
+            "n_volumes": volumes.shape[0],
+            "step": stored.step,
+            "clipped": clean.clipped + stored.clipped,
+            "dead_voxels": clean.dead,
+            "notes": [f"{note.field} {note.message}" for note in volumes.notes],
+            "inputs": inputs.result(),
+            "sha256": digest,
+            "mean_image": sha256(picture),
+        }
+        if stored.snr_db is not None:
+            result["snr_db"] = stored.snr_db
     write_sealed(path.with_suffix(".json"), result)
     return result
+
+
+def _brain(run: RunRecord, how: Conversion) -> Volumes:
+    """Read the brain voxels of a run as a run of shape (T, 1, 1, V)."""
+    volumes = load_volumes(run.bold, tr=run.tr)
+    moved, voxels = at_voxels(
+        *(volumes, how.packing.voxels, how.grid.shape, how.affine), smoothing_mm=how.smoothing_mm
+    )
+    if moved is not volumes:
+        return moved
+    series = volumes.series(voxels)
+    return replace(
+        volumes,
+        shape=(len(series), 1, 1, series.shape[1]),
+        dtype=series.dtype,
+        _file=InMemory(series[:, None, None]),
+    )
+
+
+def _write_packed(
+    path: Path, values: npt.NDArray[np.int16] | npt.NDArray[np.int8], packing: Packing
+) -> str:
+    """Write voxels (T, V) as patches (T, n_tokens, P), and return the sha256 of the file."""
+    digest = hashlib.sha256()
+    dtype = values.dtype.newbyteorder("<")
+    padded = np.zeros(packing.voxels.size + 1, dtype=dtype)
+    volume = np.empty(packing.lookup.shape, dtype=dtype)
+
+    def write(file: IO[bytes]) -> None:
+        head = io.BytesIO()
+        header = {"descr": dtype.str, "fortran_order": False}
+        shape = (len(values), *packing.lookup.shape)
+        np.lib.format.write_array_header_1_0(head, {**header, "shape": shape})
+        digest.update(head.getvalue())
+        file.write(head.getvalue())
+        # volume by volume, so that the packed run is never in memory as a whole
+        for row in values:
+            padded[:-1] = row
+            np.take(padded, packing.lookup, out=volume, mode="clip")
+            digest.update(volume.data)
+            file.write(volume.data)
+
+    write_atomic(path, write)
+    return digest.hexdigest()
 
 
 def read_mean_image(root: Path, run_id: str, grid: TokenGrid) -> npt.NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -191,8 +191,12 @@ def _mean_floor(
 ) -> float:
     """Return the mean intensity below which a voxel has no signal for a percentage."""
     # a few volumes are enough to estimate the order of magnitude
-    some = raw[:: max(1, len(raw) // 8), :][:, voxels].astype(np.float64)
-    typical = float(np.nanmedian(np.where(np.isfinite(some), some, np.nan)))
+    some: npt.NDArray[Any] = raw[:: max(1, len(raw) // 8), :][:, voxels]
+    if some.dtype.kind == "f":
+        some = some.astype(np.float64)
+        typical = float(np.nanmedian(np.where(np.isfinite(some), some, np.nan)))
+    else:
+        typical = float(np.median(some))
     return max(0.0, _MIN_MEAN * (volumes.slope * typical + volumes.inter))
 
 

@@ -15,9 +15,10 @@ from ...errors import CohortError, InputError, StoreError
 from ..readers.trial_windows import WindowSpec
 from .detrend import Units
 from .highpass import DriftFilter
+from .stored_steps import LARGEST_STEP, StoredType
 from .window_limits import WindowLimits
 
-LAYOUT_VERSION = 4  # 4: smoothing and resampling
+LAYOUT_VERSION = 4  # 4: int8, smoothing and resampling
 MANIFEST = "manifest.json"
 COLLECTION = "collection.json"  # of stores, in the folder above them
 # all files of a store except manifest and runs
@@ -59,8 +60,9 @@ class Manifest:
         Runs and number of volumes from which mean and inv_std were computed; those of another
         store if this one was prepared like it.
     runs : dict
-        By run id: source, source_bytes, n_volumes, clipped, dead_voxels, image_correlation (of its
-        mean image with that of the training runs), notes.
+        By run id: source, source_bytes, n_volumes, step (of `scale`, for a stored step; 1 for
+        int16), clipped, dead_voxels, image_correlation (of its mean image with that of the training
+        runs), notes; snr_db of int8.
     files : dict
         sha256 by file name of exactly the files that are read when the store is used.
     filter : dict
@@ -75,6 +77,8 @@ class Manifest:
     origin_mm : list of 3 float
         World position (x, y, z) from which positions of tokens are counted, mm; 0 in images whose
         space all people share.
+    dtype : str
+        ``"int16"`` or ``"int8"``, of the run files.
     """
 
     layout_version: int
@@ -99,6 +103,7 @@ class Manifest:
     smoothing_mm: float | None
     resampled: str
     origin_mm: list[float]
+    dtype: StoredType
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
@@ -197,9 +202,13 @@ def _limits(value: Any) -> bool:
 
 def _runs(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        _RUN_ID.fullmatch(k) and isinstance(v, dict) and count(v.get("n_volumes"))
+        _RUN_ID.fullmatch(k) and record_of({"n_volumes": count, "step": _step})(v)
         for k, v in value.items()
     )
+
+
+def _step(value: Any) -> bool:
+    return count(value) and 1 <= value <= LARGEST_STEP
 
 
 def _files(value: Any) -> bool:
@@ -215,6 +224,7 @@ _RULES: dict[str, Rule] = {
     "tr": _number,
     "window": _window,
     "units": lambda value: value in get_args(Units),
+    "dtype": lambda value: value in get_args(StoredType),
     "scale": _number,
     "high_pass_s": none_or(_number),
     "shape": _triple,

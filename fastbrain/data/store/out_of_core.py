@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ..._arrays import brain_of
 from ...errors import InputError
 from .store import VoxelStore
+from .stored_steps import StoredArray
 
 
 class VoxelRows(Protocol):
@@ -144,8 +145,10 @@ class StoreRows:
         """Read voxels `start` to `stop` of every volume, (N, stop - start), without scaling."""
         voxels = self._voxels[start:stop]
         parts = [
-            _block(self._store.run(run).reshape(self._store.run(run).shape[0], -1), rows, voxels)
+            _block(flat, rows, voxels)
             for run, rows in self._volumes.items()
+            for volumes in [self._store.volumes(run)]
+            for flat in [volumes.reshape(len(volumes), -1)]
         ]
         return np.concatenate(parts)
 
@@ -180,10 +183,10 @@ def _chosen(voxels: npt.ArrayLike | None, size: int) -> npt.NDArray[np.int64]:
 
 
 def _block(
-    values: npt.NDArray[Any], rows: npt.NDArray[Any], voxels: npt.NDArray[np.int64]
+    values: npt.NDArray[Any] | StoredArray, rows: npt.NDArray[Any], voxels: npt.NDArray[np.int64]
 ) -> npt.NDArray[Any]:
     """Select rows and columns of a matrix, reading one slice of each row."""
-    if not len(voxels):
+    if not voxels.size:
         return np.empty((len(rows), 0), dtype=values.dtype)
     low, high = int(voxels[0]), int(voxels[-1]) + 1
     block = values[:, low:high]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from .detrend import STEP, Units
 from .highpass import DriftFilter
 from .manifest import LAYOUT_VERSION
 from .store import VoxelStore
+from .stored_steps import StoredType
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,8 @@ class StorePlan:
         World position (x, y, z) from which positions of tokens are counted, mm.
     smoothing_mm : float or None
         Full width at half maximum of the Gaussian that smooths every volume, mm.
+    dtype : {"int16", "int8"}
+        Stored integers.
     """
 
     runs: tuple[RunRecord, ...]
@@ -70,6 +74,11 @@ class StorePlan:
     resampled: str = ""
     smoothing_mm: float | None = None
     origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    dtype: StoredType = "int16"
+
+    def stored_as(self, dtype: StoredType) -> StorePlan:
+        """Return the plan with other stored integers."""
+        return replace(self, dtype=dtype)
 
     @property
     def high_pass_s(self) -> float | None:
@@ -84,7 +93,8 @@ class StorePlan:
     @property
     def nbytes(self) -> int:
         """Size of the store's voxels on disk, bytes."""
-        return self.n_volumes * self.grid.n_tokens * self.grid.patch_voxels * 2
+        size = np.dtype(self.dtype).itemsize
+        return self.n_volumes * self.grid.n_tokens * self.grid.patch_voxels * size
 
     def notes(self) -> list[str]:
         """Collect notes on how headers were read, and a warning if the filter removes signal.
@@ -120,7 +130,7 @@ class StorePlan:
             **self.filter.describe(),
             "tokens": f"{grid.n_tokens} patches of {grid.kernel} voxels",
             "brain": f"{int(grid.mask.sum())} voxels",
-            "store": f"{self.nbytes / 1e6:.1f} MB, int16, {self.units}",
+            "store": f"{self.nbytes / 1e6:.1f} MB, {self.dtype}, {self.units}",
         }
 
     def _prepared(self) -> dict[str, str]:
@@ -134,26 +144,22 @@ class StorePlan:
 
     def training_volumes(self) -> dict[str, npt.NDArray[np.int64]]:
         """Return, by run, the volumes that training windows cover; statistics use only these."""
-        covered: dict[str, set[int]] = {}
+        return training_volumes([run.run_id for run in self.runs], self.trials, self.split)
+
+    def training_windows(self) -> list[Trial]:
+        """Return the training trials, in the order of the trials."""
         chosen = set(self.split.train)
-        for t in self.trials:
-            if t.trial_id in chosen:
-                covered.setdefault(t.run_id, set()).update(range(t.start, t.start + t.frames))
-        return {
-            run.run_id: np.array(sorted(covered[run.run_id]), dtype=np.int64)
-            for run in self.runs
-            if run.run_id in covered
-        }
+        return [t for t in self.trials if t.trial_id in chosen]
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that must be equal to resume an interrupted preparation."""
-        people = json.dumps([asdict(t) for t in self.trials] + [self.split.to_json()])
         return {
             "layout_version": LAYOUT_VERSION,
             "fastbrain": __version__,
             "tr": self.tr,
             "window": asdict(self.window),
             "units": self.units,
+            "dtype": self.dtype,
             "scale": STEP[self.units],
             "high_pass_s": self.high_pass_s,
             "smoothing_mm": self.smoothing_mm,
@@ -162,9 +168,27 @@ class StorePlan:
             "grid": self.grid.fingerprint(),
             "like": "" if self.reference is None else self.reference.fingerprint(),
             "affine": self.affine.tolist(),
-            "trials_and_split": hashlib.sha256(people.encode()).hexdigest(),
+            "trials_and_split": trials_digest(self.trials, self.split),
             "runs": {
                 run.run_id: {"source": run.bold.name, "n_volumes": volumes.shape[0]}
                 for run, volumes in zip(self.runs, self.headers, strict=True)
             },
         }
+
+
+def training_volumes(
+    runs: Sequence[str], trials: Sequence[Trial], split: Split
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Return, by run in the given order, the volumes that training windows cover."""
+    covered: dict[str, set[int]] = {}
+    chosen = set(split.train)
+    for t in trials:
+        if t.trial_id in chosen:
+            covered.setdefault(t.run_id, set()).update(range(t.start, t.start + t.frames))
+    return {r: np.array(sorted(covered[r]), dtype=np.int64) for r in runs if r in covered}
+
+
+def trials_digest(trials: Sequence[Trial], split: Split) -> str:
+    """Return the sha256 of trials and split, for the settings of a store."""
+    text = json.dumps([asdict(t) for t in trials] + [split.to_json()])
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -16,8 +16,9 @@ from ...errors import CheckpointError, StoreError
 from ..readers.masks import same_affine
 from ..splits.split import Split
 from .convert import npy_bytes
+from .grid_file import write_grid
 from .manifest import SMALL_FILES
-from .store import VoxelStore, write_grid
+from .store import VoxelStore
 from .trials_table import write_trials_table
 
 PREPARATION = "preparation"

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 
 from ... import __version__
 from ..._arguments import checked
 from ..._environment import check_environment
-from ..._io import new_output, sha256, write_atomic, write_json
+from ..._io import new_output, write_json
+from ..._jobs import check_jobs, run_jobs
 from ..._lock import hold
 from ..._progress import say, track
+from ...errors import StoreError
 from ...grid import Triple
 from ..readers.events import Trial
 from ..readers.runs_table import RunRecord
 from ..readers.trial_windows import WindowSpec
 from ..splits.split import Split
-from .convert import Packing, convert_run, npy_bytes, read_mean_image
+from .convert import Conversion, convert_run, read_mean_image
 from .detrend import STEP, Units
+from .finish import write_statistics
+from .grid_file import write_grid
 from .highpass import HighPass
-from .manifest import LAYOUT_VERSION, MANIFEST, SMALL_FILES, Manifest
+from .manifest import LAYOUT_VERSION, MANIFEST, Manifest
 from .plan import StorePlan
 from .planning import plan_store
-from .resume import LOCK, check_finished, claim, finished_runs
-from .statistics import fit_statistics, statistics_of
-from .store import VoxelStore, write_grid
+from .resume import LOCK, check_finished, claim, finished_runs, marks_folder
+from .statistics import fit_statistics, read_run, statistics_of
+from .store import VoxelStore
+from .stored_steps import StoredType
 from .trials_table import write_trials_table
-from .window_limits import correlation
 
 
 @checked
@@ -53,6 +57,9 @@ def prepare_store(
     ignore: tuple[str, ...] = (),
     late: Literal["error", "drop"] = "error",
     resume: bool = False,
+    dtype: StoredType = "int16",
+    n_jobs: int = 1,
+    dask: str | None = None,
 ) -> VoxelStore:
     """Convert a cohort into a voxel store.
 
@@ -94,6 +101,15 @@ def prepare_store(
         What happens to a trial with a window that leaves the run; dropped ones are listed.
     resume : bool
         Whether to continue an interrupted preparation with the same settings and images.
+    dtype : {"int16", "int8"}
+        Stored integers. int8 takes half the space, with a scale for each run; windows are int16 in
+        both.
+    n_jobs : int
+        Number of runs converted at a time, in processes of this machine; -1 means one a core. The
+        bytes of the store do not depend on it.
+    dask : str, optional
+        Address of the scheduler of a dask cluster that converts the runs instead, for example
+        ``"tcp://10.0.0.1:8786"``. Its workers must see images and `out` under the same paths.
 
     Returns
     -------
@@ -111,6 +127,8 @@ def prepare_store(
     DiskError
         The disk has too little space or cannot be written, which is checked first; a partial
         store can be resumed.
+    ConfigError, MissingPartError
+        The cluster cannot be reached, or dask is not installed.
     """
     plan = plan_store(
         runs,
@@ -127,12 +145,21 @@ def prepare_store(
         ignore=ignore,
         late=late,
     )
-    return write_store(plan, out, resume=resume)
+    plan = replace(plan, dtype=dtype)
+    return write_store(plan, out, resume=resume, n_jobs=n_jobs, dask=dask)
 
 
 @checked
-def write_store(plan: StorePlan, out: str | Path, *, resume: bool = False) -> VoxelStore:
+def write_store(
+    plan: StorePlan,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    n_jobs: int = 1,
+    dask: str | None = None,
+) -> VoxelStore:
     """Execute a plan; see :func:`prepare_store`."""
+    processes = check_jobs(n_jobs, "prepare_store")
     check_environment(out, needed_bytes=plan.nbytes - _written_bytes(out), function="prepare_store")
     root = new_output(out, resume=resume)
     with hold(root / LOCK, what="prepare_store"):
@@ -140,7 +167,7 @@ def write_store(plan: StorePlan, out: str | Path, *, resume: bool = False) -> Vo
         if (root / MANIFEST).is_file():
             check_finished(root, plan.runs)
         else:
-            _convert(root, plan)
+            _convert(root, plan, processes, dask)
     return VoxelStore.open(root)
 
 
@@ -149,33 +176,30 @@ def _written_bytes(out: str | Path) -> int:
     return sum(path.stat().st_size for path in Path(out).glob("runs/*.npy"))
 
 
-def _convert(root: Path, plan: StorePlan) -> None:
+def _convert(root: Path, plan: StorePlan, processes: int, dask: str | None) -> None:
     for note in plan.notes():
         say(f"note: {note}")
     done = finished_runs(root, plan.runs)
     # tables first, because they need no voxels and reveal write errors before the long work
     _write_tables(root, plan)
-    packing = Packing(plan.grid)
-    results: dict[str, dict[str, Any]] = {}
-    for run in track(plan.runs, "preparing runs"):
-        results[run.run_id] = done.get(run.run_id) or convert_run(root, run, plan, packing)
-
-    def image_of(run_id: str) -> npt.NDArray[np.float32]:
-        return read_mean_image(root, run_id, plan.grid)
-
-    like = plan.reference
-    found = fit_statistics(root, plan, image_of) if like is None else statistics_of(like)
-    for name in ("mean", "inv_std", "mean_image"):
-        write_atomic(root / f"{name}.npy", npy_bytes(getattr(found, name)))
-    files = {f"runs/{name}.npy": result.pop("sha256") for name, result in results.items()}
-    alive = found.inv_std > 0
-    for name, result in results.items():
-        del result["inputs"], result["mean_image"]
-        shared = correlation(image_of(name)[alive], found.mean_image[alive])
-        result["image_correlation"] = round(shared, 4)
-    for name in SMALL_FILES:
-        files[name] = sha256(root / name)
-    fitted = plan.training_volumes()
+    left = [run for run in plan.runs if run.run_id not in done]
+    converted = _converted(root, plan, left, processes, dask)
+    done |= track(converted, "preparing runs", total=len(left))
+    # in the order of the plan, whichever run was finished first
+    results = {run.run_id: done[run.run_id] for run in plan.runs}
+    like, fitted = plan.reference, plan.training_volumes()
+    if like is None:
+        found = fit_statistics(
+            partial(read_run, root, steps={k: v["step"] for k, v in results.items()}),
+            partial(read_mean_image, root, grid=plan.grid),
+            volumes=fitted,
+            windows=plan.training_windows(),
+            grid=plan.grid,
+            units=plan.units,
+        )
+    else:
+        found = statistics_of(like)
+    runs, files = write_statistics(root, found, results, plan.grid)
     fit = {"runs": list(fitted), "n_volumes": sum(len(v) for v in fitted.values())}
     manifest = Manifest(
         layout_version=LAYOUT_VERSION,
@@ -183,6 +207,7 @@ def _convert(root: Path, plan: StorePlan) -> None:
         tr=plan.tr,
         window=asdict(plan.window),
         units=plan.units,
+        dtype=plan.dtype,
         scale=STEP[plan.units],
         high_pass_s=plan.high_pass_s,
         filter=plan.filter.to_json(),
@@ -198,10 +223,32 @@ def _convert(root: Path, plan: StorePlan) -> None:
         grid=plan.grid.fingerprint(),
         root=_cohort_root(plan),
         fit=fit if like is None else like.info.fit,
-        runs=results,
+        runs=runs,
         files=files,
     )
     manifest.write(root)
+
+
+def _converted(
+    root: Path, plan: StorePlan, runs: Sequence[RunRecord], processes: int, dask: str | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Convert runs, here or in other processes; yield name and result of each when it is there."""
+    how = Conversion.of(root, plan)
+    if dask is None and min(processes, len(runs)) < 2:
+        for run in runs:
+            yield run.run_id, convert_run(how, run)
+        return
+    how.packing  # noqa: B018  # computed once, and sent to the workers
+    with marks_folder(root) as marks:
+        yield from run_jobs(
+            partial(convert_run, how),
+            {run.run_id: run for run in runs},
+            n_jobs=processes,
+            dask=dask,
+            marks=marks,
+            function="prepare_store",
+            error=StoreError,
+        )
 
 
 def _write_tables(root: Path, plan: StorePlan) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from .inputs import changed_inputs
 SETTINGS = "prepare.json"
 LOCK = ".lock"
 IMAGES = "mean_images"
-_TEMPORARY = (".*.tmp", "runs/.*.tmp", f"{IMAGES}/.*.tmp")
+_MARKS = ".converting"
+_TEMPORARY = (".*.tmp", "runs/.*.tmp", f"{IMAGES}/.*.tmp", f"{_MARKS}/*")
 
 _NAMES = {
     "fastbrain": "the version of fastbrain",
@@ -44,10 +46,9 @@ def claim(root: Path, settings: dict[str, Any], *, resume: bool) -> None:
             f"prepare_store: {root} must be new or empty. Pass --resume to go on with it, or "
             "choose another folder."
         )
-    # incomplete files of a killed process
-    strays = [path for pattern in _TEMPORARY for path in root.glob(pattern)]
+    strays = _strays(root)
     if not path.is_file():
-        if set(others) - set(strays):
+        if set(others) - {*strays, root / _MARKS}:
             raise StoreError(
                 f"prepare_store: {root} must be an interrupted store to resume, got other files. "
                 "Choose another folder."
@@ -60,9 +61,35 @@ def claim(root: Path, settings: dict[str, Any], *, resume: bool) -> None:
                 f"prepare_store: {root} must have been started with the same settings, got other "
                 f"values of {some(changed)}. Choose another folder."
             )
-    for stray in strays:
+    _remove_strays(root)
+
+
+def _strays(root: Path) -> list[Path]:
+    """List incomplete files of killed processes."""
+    return [path for pattern in _TEMPORARY for path in root.glob(pattern)]
+
+
+def _remove_strays(root: Path) -> None:
+    for stray in _strays(root):
         with as_disk_error(stray):
-            stray.unlink()
+            stray.unlink(missing_ok=True)
+    with as_disk_error(root / _MARKS), suppress(FileNotFoundError):
+        (root / _MARKS).rmdir()
+
+
+@contextmanager
+def marks_folder(root: Path) -> Iterator[Path]:
+    """Make the folder in which worker processes mark the runs in progress.
+
+    It is removed at the end, with the incomplete files of workers that were stopped.
+    """
+    marks = root / _MARKS
+    with as_disk_error(marks):
+        marks.mkdir(exist_ok=True)
+    try:
+        yield marks
+    finally:
+        _remove_strays(root)
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,12 @@ import numpy.typing as npt
 
 from ..._arrays import read_npy
 from ...errors import StoreError
+from ...grid import TokenGrid
+from ..readers.events import Trial
 from ..readers.volumes import Volumes
-from .detrend import STEP
-from .plan import StorePlan
+from .detrend import STEP, Units
 from .store import VoxelStore
+from .stored_steps import StoredArray
 from .window_limits import WindowLimits, correlation, window_statistics
 
 _MIN_STD = 1e-6  # store units; voxels with a smaller std count as constant
@@ -43,36 +45,44 @@ class Statistics:
 
 
 def fit_statistics(
-    root: Path, plan: StorePlan, image_of: Callable[[str], npt.NDArray[np.float32]]
+    run_of: Callable[[str], StoredArray],
+    image_of: Callable[[str], npt.NDArray[np.float32]],
+    *,
+    volumes: Mapping[str, npt.NDArray[np.int64]],
+    windows: Sequence[Trial],
+    grid: TokenGrid,
+    units: Units,
 ) -> Statistics:
     """Fit the statistics of a store on the volumes that its training windows cover.
 
     Parameters
     ----------
-    root : Path
-        The store, with its runs converted.
-    plan : StorePlan
+    run_of : callable
+        Maps a run id to its converted voxels.
     image_of : callable
         Maps a run id to the run's mean image, (n_tokens, P) float32.
+    volumes : mapping of str to ndarray
+        By run id: volumes that training windows cover.
+    windows : sequence of Trial
+        Training trials.
+    grid : TokenGrid
+    units : str
     """
-    runs = plan.training_volumes()
-    mean, inv_std = _moments(root, plan)
+    mean, inv_std = _moments(run_of, volumes, grid, STEP[units])
     total = np.zeros(mean.shape)
-    for run_id in runs:
+    for run_id in volumes:
         total += image_of(run_id)
-    image = (total / len(runs)).astype(np.float32)
+    image = (total / len(volumes)).astype(np.float32)
     alive = inv_std > 0
-    training = set(plan.split.train)
-    chosen = [t for t in plan.trials if t.trial_id in training]
-    chosen = chosen[:: -(-len(chosen) // _WINDOWS)]
-    windows = (_run(root, t.run_id)[t.start : t.start + t.frames] for t in chosen)
+    chosen = windows[:: -(-len(windows) // _WINDOWS)]
+    slices = (run_of(t.run_id)[t.start : t.start + t.frames] for t in chosen)
     found = window_statistics(
-        windows, mean=mean, inv_std=inv_std, scale=STEP[plan.units], mean_image=image
+        slices, mean=mean, inv_std=inv_std, scale=STEP[units], mean_image=image
     )
     shared = []
-    for own in map(image_of, runs):
+    for own in map(image_of, volumes):
         # compared with the other runs, because a run is part of the mean of all
-        others = (total - own) / (len(runs) - 1) if len(runs) > 1 else own
+        others = (total - own) / (len(volumes) - 1) if len(volumes) > 1 else own
         shared.append(correlation(own[alive], others[alive]))
     return Statistics(mean, inv_std, image, WindowLimits.of(found, shared))
 
@@ -83,13 +93,16 @@ def statistics_of(store: VoxelStore) -> Statistics:
 
 
 def _moments(
-    root: Path, plan: StorePlan
+    run_of: Callable[[str], StoredArray],
+    volumes: Mapping[str, npt.NDArray[np.int64]],
+    grid: TokenGrid,
+    scale: float,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Compute mean and 1/std of every patch element over the volumes of training windows."""
-    size = (plan.grid.n_tokens, plan.grid.patch_voxels)
+    size = (grid.n_tokens, grid.patch_voxels)
     total, square, count = np.zeros(size), np.zeros(size), 0
-    for run_id, rows in plan.training_volumes().items():
-        stored = _run(root, run_id)
+    for run_id, rows in volumes.items():
+        stored = run_of(run_id)
         for t in rows:
             # sums of int16 are exact in float64, so their order does not change the result
             volume = stored[t].astype(np.float64)
@@ -97,10 +110,9 @@ def _moments(
             volume *= volume
             square += volume
         count += len(rows)
-    scale = STEP[plan.units]
     mean = total / count
     std = scale * np.sqrt(np.maximum(square / count - mean**2, 0))
-    alive = (std > _MIN_STD) & plan.grid.patch_mask
+    alive = (std > _MIN_STD) & grid.patch_mask
     if not alive.any():
         raise StoreError(
             f"prepare_store: training windows must hold a voxel that varies, got none in {count} "
@@ -110,10 +122,11 @@ def _moments(
     return np.where(alive, scale * mean, 0).astype(np.float32), inv_std.astype(np.float32)
 
 
-def _run(root: Path, run_id: str) -> npt.NDArray[np.int16]:
+def read_run(root: Path, run_id: str, *, steps: Mapping[str, int]) -> StoredArray:
+    """Map the voxels of a converted run, (T, n_tokens, P), that slices are read from as int16."""
     path = root / "runs" / f"{run_id}.npy"
-    return np.asarray(
-        read_npy(path, where="fit_statistics", error=StoreError, dtype=np.int16, mmap=True)
+    return StoredArray(
+        read_npy(path, where="prepare_store", error=StoreError, mmap=True), steps[run_id]
     )
 
 
@@ -133,7 +146,10 @@ def mean_image(volumes: Volumes, voxels: npt.NDArray[np.int64]) -> npt.NDArray[n
     """
     raw = volumes.raw()
     raw = raw[:: -(-len(raw) // _VOLUMES)].reshape(-1, raw[0].size)[:, voxels]
-    values = volumes.slope * raw.astype(np.float64) + volumes.inter
-    image = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).mean(axis=0)
+    if raw.dtype.kind == "f":
+        values = volumes.slope * raw.astype(np.float64) + volumes.inter
+        image = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).mean(axis=0)
+    else:
+        image = volumes.slope * raw.mean(axis=0, dtype=np.float64) + volumes.inter
     middle = float(np.median(np.abs(image)))
     return (image / middle if middle > 0 else image).astype(np.float32)

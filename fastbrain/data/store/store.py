@@ -1,10 +1,11 @@
 """Voxel store: a converted cohort, in which a window is one slice of a memory map.
 
-Layout (version 3)::
+Layout (version 4)::
 
     manifest.json      settings, digests of all files read and of itself; written last
     grid.npz           mask, kernel, stride, kept patches, affine
-    runs/<run_id>.npy  (T, n_tokens, P) int16, patch-major, `scale` units per step
+    runs/<run_id>.npy  (T, n_tokens, P) int16 or int8, patch-major, `step · scale` units per
+                       stored step; the step is 1 for int16
     mean.npy inv_std.npy mean_image.npy  (n_tokens, P) float32, from training windows and runs only
     trials.parquet split.json
     prepare.json runs/<run_id>.json  settings and results of preparation, for resuming
@@ -27,22 +28,25 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._arguments import checked
-from ..._arrays import read_npy, read_npz
-from ..._io import read_json, safe_join, write_atomic
-from ...errors import CohortError, FastbrainError, InputError, StoreError
+from ..._arrays import read_npy
+from ..._io import read_json, safe_join
+from ...errors import CohortError, FastbrainError, StoreError
 from ...grid import TokenGrid
 from ..readers.events import Trial
 from ..readers.trial_windows import WindowSpec
 from ..splits.split import Split
 from .detrend import Units
+from .grid_file import read_grid
 from .highpass import DriftFilter
-from .integrity import check_files, check_run, check_windows, is_grid_of
+from .integrity import check_files, check_run, check_windows
 from .manifest import Manifest
+from .stored_steps import StoredArray
 from .trials_table import read_trials_table
 from .window_limits import WindowLimits
 
 # entries of the manifest that do not affect the values of a window
 _BESIDE = ("root", "fastbrain", "filter")
+_TYPES: dict[str, type[np.generic]] = {"int16": np.int16, "int8": np.int8}
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +81,7 @@ class VoxelStore:
     trials: list[Trial]
     split: Split
     cohort: str = ""
-    _maps: dict[str, npt.NDArray[np.int16]] = field(default_factory=dict, repr=False)
+    _maps: dict[str, npt.NDArray[np.int16] | StoredArray] = field(default_factory=dict, repr=False)
 
     @classmethod
     @checked
@@ -108,7 +112,7 @@ class VoxelStore:
         root = Path(os.path.abspath(path))
         info = Manifest.read(root)
         check_files(root, info, runs=verify)
-        grid, affine = _read_grid(root / "grid.npz", info)
+        grid, affine = read_grid(root / "grid.npz", info)
         size = (grid.n_tokens, grid.patch_voxels)
         trials = read_trials_table(root / "trials.parquet")
         check_windows(root, info, trials)
@@ -131,6 +135,10 @@ class VoxelStore:
             split=split,
             cohort=info.root if cohort is None else os.path.abspath(cohort),
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a memory map would be sent to another process with all its values
+        return {**self.__dict__, "_maps": {}}
 
     @property
     def tr(self) -> float:
@@ -178,7 +186,20 @@ class VoxelStore:
         return {trial.trial_id: trial for trial in self.trials}
 
     def run(self, run_id: str) -> npt.NDArray[np.int16]:
-        """Return all volumes of a run, (T, n_tokens, P) int16, as a read-only memory map.
+        """Return all volumes of a run, (T, n_tokens, P) int16.
+
+        A read-only memory map if the store is int16; a copy if it is int8.
+
+        Raises
+        ------
+        StoreError
+            There is no such run, or its file is damaged.
+        """
+        volumes = self.volumes(run_id)
+        return volumes[:] if isinstance(volumes, StoredArray) else volumes
+
+    def volumes(self, run_id: str) -> npt.NDArray[np.int16] | StoredArray:
+        """Open a run for reading by slices, (T, n_tokens, P) int16; nothing is copied yet.
 
         Raises
         ------
@@ -190,20 +211,22 @@ class VoxelStore:
                 raise StoreError(
                     f"VoxelStore.run: run_id must be a run of {self.path}, got {run_id!r}."
                 )
-            n_volumes = self.info.runs[run_id]["n_volumes"]
-            size = (n_volumes, self.grid.n_tokens, self.grid.patch_voxels)
+            facts = self.info.runs[run_id]
+            size = (facts["n_volumes"], self.grid.n_tokens, self.grid.patch_voxels)
             path = check_run(self.path, self.info, run_id)
-            self._maps[run_id] = _read_array(path, size, np.int16, mmap=True)
+            mapped = _read_array(path, size, _TYPES[self.info.dtype], mmap=True)
+            small = self.info.dtype == "int8"
+            self._maps[run_id] = StoredArray(mapped, facts["step"]) if small else mapped
         return self._maps[run_id]
 
     def window(self, trial_id: str) -> npt.NDArray[np.int16]:
-        """Return the window of a trial, (F, n_tokens, P) int16, as a view of the memory map."""
+        """Return the window of a trial, (F, n_tokens, P) int16; a view if the store is int16."""
         trial = self.by_id.get(trial_id)
         if trial is None:
             raise StoreError(
                 f"VoxelStore.window: trial_id must be a trial of {self.path}, got {trial_id!r}."
             )
-        return self.run(trial.run_id)[trial.start : trial.start + trial.frames]
+        return self.volumes(trial.run_id)[trial.start : trial.start + trial.frames]
 
     def clip(self, trial_id: str) -> Path:
         """Return the file of the video shown in a trial, in the cohort's folder ``stimuli``.
@@ -242,45 +265,6 @@ class VoxelStore:
         parts = {k: v for k, v in self.manifest.items() if k not in _BESIDE}
         text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def write_grid(path: Path, grid: TokenGrid, affine: npt.NDArray[np.float64]) -> None:
-    """Write the ``grid.npz`` of a store, atomically."""
-
-    def write(file: Any) -> None:
-        np.savez(
-            file,
-            mask=grid.mask,
-            kernel=np.array(grid.kernel),
-            stride=np.array(grid.stride),
-            kept=grid.kept,
-            affine=affine,
-        )
-
-    write_atomic(path, write)
-
-
-def _read_grid(path: Path, info: Manifest) -> tuple[TokenGrid, npt.NDArray[np.float64]]:
-    names = ("mask", "kernel", "stride", "kept", "affine")
-    arrays = read_npz(path, names, where="VoxelStore.open", error=StoreError)
-    found = {name: (array.dtype.kind, array.ndim, array.size) for name, array in arrays.items()}
-    triple, affine = ("i", 1, 3), arrays["affine"]
-    fits = (
-        (found["kernel"], found["stride"]) == (triple, triple)
-        and min(*arrays["kernel"], *arrays["stride"]) >= 1
-        and (found["mask"][:2], found["kept"][:2]) == (("b", 3), ("i", 1))
-        and affine.shape == (4, 4)
-        and affine.dtype == np.float64
-    )
-    if fits:
-        kernel, stride = (tuple(arrays[name].tolist()) for name in ("kernel", "stride"))
-        try:
-            grid = TokenGrid(arrays["mask"], kernel, stride, arrays["kept"])
-        except InputError as error:
-            raise StoreError(f"VoxelStore.open: {path} must be a usable grid: {error}") from error
-        if is_grid_of(grid, info):
-            return grid, affine
-    raise StoreError(f"VoxelStore.open: {path} must be the grid of the manifest, got another.")
 
 
 def _read_array(

@@ -33,8 +33,8 @@ def search(
 
     if stop():
         none = ((),) * count
-        totals = (0.0,) * count if options.log_probability else None
-        return EngineResult(none, ("cancelled",) * count, totals, first - begin, first - begin)
+        zeros = (0.0,) * count if options.log_probability else None
+        return EngineResult(none, ("cancelled",) * count, zeros, first - begin, first - begin)
     tokens, lengths, total = beam_search(
         BeamRows(rows, before, width, options.bias),
         logits,

@@ -41,7 +41,8 @@ class StoreView(VoxelStore):
     def run(self, run_id: str) -> npt.NDArray[np.int16]:
         """Read all volumes of a run, changed, (T, n_tokens, P) int16; the latest run is cached."""
         if run_id not in self._latest:
-            stored = super().run(run_id)
+            volumes = super().volumes(run_id)
+            stored = volumes if isinstance(volumes, np.ndarray) else volumes[:]
             values = np.asarray(self.change(run_id, stored))
             if values.shape != stored.shape or not np.isfinite(values).all():
                 raise InputError(
@@ -51,6 +52,10 @@ class StoreView(VoxelStore):
             self._latest.clear()
             self._latest[run_id] = np.rint(values).clip(limits.min, limits.max).astype(np.int16)
         return self._latest[run_id]
+
+    def volumes(self, run_id: str) -> npt.NDArray[np.int16]:
+        """Read a run, as :meth:`run`."""
+        return self.run(run_id)
 
     def fingerprint(self) -> str:
         """Short hash of the store fingerprint and the name of the change."""
