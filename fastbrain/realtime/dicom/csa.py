@@ -33,6 +33,7 @@ def csa_texts(block: bytes, wanted: tuple[str, ...]) -> dict[str, list[str]]:
     second = block[:4] == b"SV10"
     at = 8 if second else 0
     found: dict[str, list[str]] = {}
+    names = {name.encode("ascii"): name for name in wanted}
     try:
         entries, check = struct.unpack_from("<2I", block, at)
         if check not in _CHECKS or not 1 <= entries <= _MOST_ENTRIES:
@@ -46,7 +47,7 @@ def csa_texts(block: bytes, wanted: tuple[str, ...]) -> dict[str, list[str]]:
             at += 84
             # version 1 adds the number of items of the first entry to every length
             shift = items if number == 0 and not second else shift
-            name = raw.split(b"\0", 1)[0].decode("ascii", "replace")
+            name = names.get(raw.split(b"\0", 1)[0])
             texts = []
             for _ in range(items):
                 lengths = struct.unpack_from("<4I", block, at)
@@ -54,10 +55,11 @@ def csa_texts(block: bytes, wanted: tuple[str, ...]) -> dict[str, list[str]]:
                 at += 16
                 if not 0 <= length <= len(block) - at:
                     raise _damaged()
-                text = block[at : at + length].split(b"\0", 1)[0].decode("ascii", "replace").strip()
-                texts += [text] if text else []
+                if name is not None:
+                    text = block[at : at + length].split(b"\0", 1)[0].decode("ascii", "replace")
+                    texts += [text.strip()] if text.strip() else []
                 at += length + -length % 4
-            if name in wanted:
+            if name is not None:
                 found[name] = texts
                 if len(found) == len(wanted):
                     break

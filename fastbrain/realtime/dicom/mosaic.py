@@ -46,7 +46,7 @@ def split_mosaic(header: Header, stored: npt.NDArray[Any]) -> tuple[npt.NDArray[
     return volume[:count], _affine(header, (y, x), stated)
 
 
-def _slices(header: Header) -> tuple[int, Array | None]:
+def _slices(header: Header) -> tuple[int, list[float] | None]:
     """Return the number of slices, and the normal of the slices if the CSA header states it."""
     count, stated = header.mosaic_images, None
     if header.csa is not None:
@@ -57,7 +57,7 @@ def _slices(header: Header) -> tuple[int, Array | None]:
         except ValueError:
             raise VolumeError("entries of the CSA header must be numbers. Export again.") from None
         count = images[0] if images else count
-        stated = np.array(vector) if len(vector) == 3 else None
+        stated = vector if len(vector) == 3 else None
     if count is None:
         raise VolumeError(
             "a mosaic must state its number of slices (0019,100A) or in its CSA header, got "
@@ -68,26 +68,33 @@ def _slices(header: Header) -> tuple[int, Array | None]:
     return count, stated
 
 
-def _affine(header: Header, tile: tuple[int, int], stated: Array | None) -> Array:
+def _affine(header: Header, tile: tuple[int, int], stated: list[float] | None) -> Array:
     own = header.elements
     orientation, spacing = own.vector(ORIENTATION, 6), own.vector(SPACING, 2)
-    along_row, along_column = directions(orientation)
-    towards = normal(orientation)
+    row, column = (one.tolist() for one in directions(orientation))
+    towards = normal(orientation).tolist()
     if stated is not None:
-        cosine = float(towards @ stated)
+        cosine = sum(a * b for a, b in zip(towards, stated, strict=True))
         if not abs(cosine) > _PARALLEL:
             raise VolumeError(
                 "SliceNormalVector of the CSA header must be at right angles to the slices, got "
                 f"a cosine of {cosine:.3g}. Export the series again."
             )
         # the CSA header states in which of the two directions the tiles follow each other
-        towards = towards if cosine > 0 else -towards
+        towards = towards if cosine > 0 else [-value for value in towards]
     thickness = own.number(SPACING_BETWEEN) or own.number(THICKNESS)
     if thickness is None:
         raise VolumeError("SpacingBetweenSlices (0018,0088) must be there. Export again.")
     y, x = tile
+    between_rows, between_columns = spacing.tolist()
     # the position is that of the corner of an image as large as the mosaic with the same centre
-    corner = own.vector(POSITION, 3)
-    corner = corner + along_row * spacing[1] * (header.columns - x) / 2
-    corner = corner + along_column * spacing[0] * (header.rows - y) / 2
-    return stack_affine(corner, towards * thickness, orientation, spacing)
+    right, down = (
+        between_columns * (header.columns - x) / 2,
+        between_rows * (header.rows - y) / 2,
+    )
+    corner = [
+        at + r * right + c * down
+        for at, r, c in zip(own.vector(POSITION, 3).tolist(), row, column, strict=True)
+    ]
+    step = np.array([value * thickness for value in towards])
+    return stack_affine(np.array(corner), step, orientation, spacing)
