@@ -33,7 +33,7 @@ class Projection:
     branches: tuple[Branch, ...] = ()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Map `x` (..., d_in) to (..., d_out)."""
+        """Map `x` (..., d_in) to (..., d_out); the first branch by :func:`ops.lora_linear`."""
         if not self.branches:
             return F.linear(x, self.weight, self.bias)
         first, *others = self.branches
@@ -117,6 +117,19 @@ def _pair(module: Any, name: str) -> tuple[Any, Any]:
     return module.lora_A[name], module.lora_B[name]
 
 
+def _joined(branches: list[Branch]) -> tuple[Branch, ...]:
+    """Put the branches of one activation side by side, so that a layer is one call of the op."""
+    made = []
+    for kind in dict.fromkeys(one.activation for one in branches):
+        same = [one for one in branches if one.activation == kind]
+        if len(same) == 1:
+            made += same
+            continue
+        a = torch.cat([one.a for one in same])
+        made.append(Branch(a, torch.cat([one.scale * one.b for one in same], dim=1), 1.0, kind))
+    return tuple(made)
+
+
 def projection_of(module: Any) -> Projection:
     """Read a linear layer, adapted or not, without copying its weight if it is not transposed.
 
@@ -134,7 +147,7 @@ def projection_of(module: Any) -> Projection:
             kind = kinds.get(name) if isinstance(kinds, dict) else None
             scale = float(module.scaling[name])
             branches.append(Branch(a.weight.detach(), b.weight.detach(), scale, kind))
-        return replace(base, branches=tuple(branches))
+        return replace(base, branches=_joined(branches))
     bias = None if module.bias is None else module.bias.detach()
     if _transposed(module):
         return Projection(module.weight.detach().t().contiguous(), bias)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from engine_models import EOS, engine_model, hugging_face, some_embeds
 
+from fastbrain import backend as use_backend
 from fastbrain.decoding import DecodeEngine, Sampling
 from fastbrain.errors import InputError
+from fastbrain.ops._dispatch import observed
 
 peft = pytest.importorskip("peft")
 TARGETS = {"llama": ["q_proj", "v_proj", "down_proj", "gate_proj"], "gpt2": ["c_attn", "c_proj"]}
@@ -80,6 +84,33 @@ def test_fused_merged_disabled_and_several_adapters():
         both()
     model.merge_adapter()
     both()
+
+
+def _observed(model, backend: str | None, rows: int) -> tuple[list[list[int]], set[str]]:
+    """Greedy tokens, and the backends of the adapted layers in all steps."""
+    embeds, engine = some_embeds(rows, 6), DecodeEngine(model, max_tokens=20, step="torch")
+    with nullcontext() if backend is None else use_backend(backend), observed() as calls:
+        found = engine.generate(embeds, sampling=LONG, eos_token_id=EOS)
+    assert {op for op, _ in calls} == {"lora_linear"}
+    assert len(calls) >= 2 * len(TARGETS["llama"])  # prefill and steps
+    return [list(row) for row in found.tokens], {name for _, name in calls}
+
+
+@pytest.mark.parametrize("backend", [None, "cpu", "reference"])
+@pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
+def test_adapters_are_read_by_the_op(several, backend):
+    model = _adapted("llama", _lora("llama"))
+    if several:
+        model.add_adapter("second", _lora("llama"))
+        for name, parameter in model.named_parameters():
+            if "second" in name:
+                parameter.data.normal_(0, 0.4, generator=torch.Generator().manual_seed(1))
+        model.base_model.set_adapter(["default", "second"])
+        layer = DecodeEngine(model, max_tokens=9, step="torch")._rows.net.layers[0]
+        assert [len(part.branches) for part in (layer.q, layer.k)] == [1, 0]
+    tokens, names = _observed(model, backend, 4)
+    assert tokens == hugging_face(model, some_embeds(4, 6), max_new_tokens=9)
+    assert names == {backend or "cpu"}
 
 
 def test_variants_are_refused():
