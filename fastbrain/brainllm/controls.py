@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..decoding import Sampling, generate, mean_nll, score_pairs, score_steered
+from ..decoding import Sampling, mean_nll, score_pairs, score_steered
 from ..decoding.opening import Opening
+from ..decoding.texts import write_texts
 from ..errors import InputError
-from ..lm.end_tokens import end_tokens_of
 from ..lm.shared_prompt import SharedPrompt
 from ..lm.tokenization import encode_context, encode_continuations
 from .model import BrainLLM
@@ -67,6 +67,8 @@ class BrainLLMDecoder:
         Whether texts are followed by the end token, as in training.
     rows_at_once : int
         Maximum number of rows in one forward pass while scoring.
+    engine : bool
+        Whether the decode engine writes; see :func:`fastbrain.decoding.texts.choose_engine`.
     """
 
     def __init__(
@@ -79,10 +81,11 @@ class BrainLLMDecoder:
         max_text_tokens: int = 64,
         end: bool = True,
         rows_at_once: int = 256,
+        engine: bool = False,
     ) -> None:
         self.model, self.prompts, self.sampling = model.eval(), tuple(prompts), sampling
         self.max_prompt_tokens, self.max_text_tokens = max_prompt_tokens, max_text_tokens
-        self.end, self.rows_at_once = end, rows_at_once
+        self.end, self.rows_at_once, self.engine = end, rows_at_once, engine
 
     @torch.no_grad()
     def read(self, brains: Any) -> BrainRows:
@@ -117,7 +120,6 @@ class BrainLLMDecoder:
                 f"BrainLLMDecoder.write: prefixes must be one a prompt, {len(self.prompts)}, got "
                 f"{len(prefixes)}."
             )
-        tokenizer = self.model.text_tokenizer
         texts: list[str] = []
         for rows in torch.arange(len(prefixes)).split(_ROWS):
             before, mask, after = self._before(prefixes.prefix[rows], rows)
@@ -126,17 +128,16 @@ class BrainLLMDecoder:
             shared = 0 if after is None else len(after)
             longest = (self.sampling or Sampling()).max_new_tokens
             self.model.check_room(shared + before.shape[1], longest)
-            said = generate(
+            texts += write_texts(
                 self.model.llm,
+                self.model.text_tokenizer,
                 before,
-                eos_token_id=end_tokens_of(tokenizer, self.model.llm),
-                pad_token_id=tokenizer.pad_token_id,
                 sampling=self.sampling,
+                engine=self.engine,
                 attention_mask=None if mask is None else mask.long(),
                 logit_bias=None if prefixes.bias is None else prefixes.bias[rows],
                 after=after,
             )
-            texts += said.texts(tokenizer)
         return texts
 
     @torch.no_grad()

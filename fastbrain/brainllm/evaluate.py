@@ -11,6 +11,7 @@ from .._arguments import checked
 from .._runfiles import read_manifest
 from ..data import VoxelStore
 from ..decoding import Sampling
+from ..decoding.texts import choose_engine
 from ..errors import CheckpointError, InputError
 from ..evaluation.analyses.linear_baseline import fit_linear_baseline
 from ..evaluation.analyses.partners import (
@@ -62,7 +63,11 @@ def open_brainllm_run(
 
 
 def brainllm_decoder(
-    saved: SavedBrainLLM, prompts: Sequence[str] = (), sampling: Sampling | None = None
+    saved: SavedBrainLLM,
+    prompts: Sequence[str] = (),
+    sampling: Sampling | None = None,
+    *,
+    engine: bool = False,
 ) -> BrainLLMDecoder:
     """Build the decoder for the controls from a saved model, with the text lengths of training."""
     card = saved.card
@@ -74,6 +79,7 @@ def brainllm_decoder(
         # a test text may be longer than any of training
         max_text_tokens=4 * card.max_text_tokens,
         end=card.end,
+        engine=engine,
     )
 
 
@@ -103,6 +109,7 @@ def evaluate_brainllm(
     bert: bool | BertModel = True,
     within_runs: bool = False,
     linear: bool = True,
+    engine: bool = False,
 ) -> Evaluation:
     """Decode trials and score them together with every control and the linear baseline.
 
@@ -112,7 +119,7 @@ def evaluate_brainllm(
     data : VoxelStore
     ids : sequence of str
         Test trials; nothing was fitted on them.
-    sampling, count, seed, bert, within_runs
+    sampling, count, seed, bert, within_runs, engine
         See :func:`evaluate_brainllm_run`.
     linear : bool
         Whether to fit the linear baseline.
@@ -134,8 +141,9 @@ def evaluate_brainllm(
         brains["zero brain"] = brains["zero brain"].expand(len(ids), -1, -1)
     train = [data.by_id[t] for t in data.split.train]
     train_texts = [t.text for t in train]
+    engine, by = choose_engine(saved.model.llm, sampling, engine)
     found = run_controls(
-        brainllm_decoder(saved, prompts, sampling),
+        brainllm_decoder(saved, prompts, sampling, engine=engine),
         brains,
         [t.text for t in trials],
         partners,
@@ -159,6 +167,7 @@ def evaluate_brainllm(
         "partners_exclude": list(apart),
         "prompt": {"before": saved.card.before, "length": saved.card.prompt_length},
         "ci_unit": "run_id",
+        **by,
     }
     if within_runs:
         facts["partners_exclude"] = []
@@ -182,6 +191,7 @@ def evaluate_brainllm_run(
     participants: str | Path | None = None,
     by: Sequence[str] = (),
     device: str = "cpu",
+    engine: bool = False,
 ) -> Evaluation:
     """Evaluate a BrainLLM run and write the results into its folder.
 
@@ -202,7 +212,7 @@ def evaluate_brainllm_run(
         As in :func:`fastbrain.evaluation.evaluate_text`.
     within_runs : bool
         See :func:`fastbrain.evaluate_run`.
-    participants, by
+    participants, by, engine
         As in :func:`fastbrain.evaluate_run`.
     device : str
 
@@ -236,7 +246,7 @@ def evaluate_brainllm_run(
         within_runs = not have_partners_across_runs(trials)
     result = evaluate_brainllm(
         saved, data, ids, sampling=sampling, count=count, seed=seed, bert=bert,
-        within_runs=within_runs,
+        within_runs=within_runs, engine=engine,
     )  # fmt: skip
     facts = {
         "sampling": asdict(sampling or Sampling()),

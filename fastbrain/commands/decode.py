@@ -74,6 +74,9 @@ class Config(SamplingOptions):
     """With --story: settings of the search, as published or with a penalty on repetition."""
     unknown_subject: Literal["refuse", "mean"] | None = None
     """People that the model's table of subjects lacks: an error, or the mean of all entries."""
+    engine: bool = False
+    """Write texts with the decode engine, where it runs the language model: faster on a GPU and for
+    few windows, slower for many windows on a CPU. Not for --method sample."""
     device: str = "cpu"
     """Device for decoding, e.g. cuda."""
 
@@ -129,6 +132,7 @@ def _windows(config: Config) -> None:
         confidence=config.confidence,
         unknown_subject=config.unknown_subject,
         device=config.device,
+        engine=config.engine,
         seed=config.seed,
     )
     decoded = len(found.windows) - len(found.held)

@@ -69,6 +69,9 @@ class Config(HumanStudyOptions, SamplingOptions):
     """Table of people (participants.tsv), for scores by the columns of --by."""
     by: tuple[str, ...] = ()
     """Columns of that table, e.g. sex age; numbers are divided at their median."""
+    engine: bool = False
+    """Write texts with the decode engine, where it runs the language model: faster on a GPU and for
+    few windows, slower for many windows on a CPU. Not for --method sample."""
     device: str = "cpu"
     """Device for decoding, e.g. cuda."""
 
@@ -119,6 +122,7 @@ def _texts(config: Config, kind: str) -> None:
         participants=config.participants,
         by=config.by,
         device=config.device,
+        engine=config.engine,
     )
     print(metrics_table(result.scores, derangements=config.derangements, facts=result.facts))
     out = config.run if other is None else config.run / FOLDER / other.name

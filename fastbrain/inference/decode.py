@@ -125,6 +125,7 @@ def decode(
     unknown_subject: str | None = None,
     device: str = "cpu",
     seed: int = 0,
+    engine: bool = False,
 ) -> Decoding:
     """Decode new scans, a store, or the test part of a run's own store.
 
@@ -163,6 +164,8 @@ def decode(
     device : str
     seed : int
         Seed of the phase-randomised windows and of the choice of other windows.
+    engine : bool
+        See :func:`fastbrain.evaluate_run`.
 
     Returns
     -------
@@ -197,8 +200,9 @@ def decode(
         records = scan_records(images, tables, subject=subject, tr=tr)
         plan = plan_like(records, like, late=late, every=every)
     reader = open_decoder(
-        run, like=like, sampling=sampling, unknown_subject=unknown_subject, device=device
-    )
+        run, like=like, sampling=sampling, unknown_subject=unknown_subject, device=device,
+        engine=engine,
+    )  # fmt: skip
     with ExitStack() as stack:
         if plan is not None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastbrain-"))

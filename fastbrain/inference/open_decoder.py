@@ -17,6 +17,7 @@ from ..data import VoxelStore, WindowLoader
 from ..data.readers.events import Trial
 from ..data.store.preparation import PREPARATION, open_preparation
 from ..decoding import Sampling
+from ..decoding.texts import choose_engine
 from ..evaluation.controls.run_controls import BrainDecoder
 from ..evaluation.run_store import open_store
 from ..llm4brain.control_decoder import LLM4BrainDecoder
@@ -74,6 +75,7 @@ def open_decoder(
     sampling: Sampling | None = None,
     unknown_subject: str | None = None,
     device: str = "cpu",
+    engine: bool = False,
 ) -> RunDecoder:
     """Open the model of a run of LLM4Brain or BrainLLM; its store is not needed.
 
@@ -87,6 +89,8 @@ def open_decoder(
     unknown_subject : {"refuse", "mean"}, optional
         See :func:`fastbrain.open_run`.
     device : str
+    engine : bool
+        See :func:`fastbrain.evaluate_run`.
 
     Raises
     ------
@@ -100,19 +104,23 @@ def open_decoder(
     if run_kind(run, function="decode") == "llm4brain":
         model = open_model(run, like=like, device=device, unknown_subject=unknown_subject)
         asked = partial(questions_of, model)
+        engine, written = choose_engine(model.llm, sampling, engine)
 
         def bind(given: VoxelStore, ids: Sequence[str]) -> tuple[BrainDecoder, Any]:
             questions = asked([given.by_id[t] for t in ids])
-            decoder = LLM4BrainDecoder(model, prompts=questions, sampling=sampling)
+            decoder = LLM4BrainDecoder(model, prompts=questions, sampling=sampling, engine=engine)
             return decoder, WindowLoader(given, ids, batch_size=_BATCH, shuffle=False)
 
-        return RunDecoder(Path(run), manifest, like, bind, asked)
+        return RunDecoder(Path(run), manifest, like, bind, asked, dict(written))
     refuse_unknown_subject("decode", unknown_subject)
     saved = load_brainllm(Path(run) / "model", device=device)
+    engine, written = choose_engine(saved.model.llm, sampling, engine)
 
     def bind_texts(given: VoxelStore, ids: Sequence[str]) -> tuple[BrainDecoder, Any]:
         prompts = saved.card.texts_before([given.by_id[t] for t in ids])
-        return brainllm_decoder(saved, prompts, sampling), saved.windows(given, ids)
+        decoder = brainllm_decoder(saved, prompts, sampling, engine=engine)
+        return decoder, saved.windows(given, ids)
 
-    facts = {"prompt": {"before": saved.card.before, "length": saved.card.prompt_length}}
+    prompt = {"before": saved.card.before, "length": saved.card.prompt_length}
+    facts = {"prompt": prompt, **written}
     return RunDecoder(Path(run), manifest, like, bind_texts, saved.card.texts_before, facts)

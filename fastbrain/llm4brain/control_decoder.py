@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..decoding import Sampling, generate, mean_nll, score_pairs
+from ..decoding import Sampling, mean_nll, score_pairs
 from ..decoding.opening import Opening
+from ..decoding.texts import write_texts
 from ..errors import InputError
-from ..lm.end_tokens import end_tokens_of
 from ..lm.tokenization import encode_answers, encode_prompts
 from .model import LLM4Brain
 from .questions import saved_prompt
@@ -37,6 +37,8 @@ class LLM4BrainDecoder:
         Default: greedy, at most 32 tokens.
     rows_at_once : int
         Maximum number of rows in one forward pass of scoring.
+    engine : bool
+        Whether the decode engine writes; see :func:`fastbrain.decoding.texts.choose_engine`.
 
     Raises
     ------
@@ -52,12 +54,14 @@ class LLM4BrainDecoder:
         prompts: Sequence[str] = (),
         sampling: Sampling | None = None,
         rows_at_once: int = 256,
+        engine: bool = False,
     ) -> None:
         spare = prompt if prompt is not None else saved_prompt(model)
         asked = tuple(own or spare for own in prompts) or (spare,)
         if not all(asked):
             raise InputError("LLM4BrainDecoder: prompt must be given for a model without a card.")
         self.model, self.sampling, self.rows_at_once = model.eval(), sampling, rows_at_once
+        self.engine = engine
         # one question for all samples is encoded once, and all samples share its batches
         self.prompts = asked if len(set(asked)) > 1 else asked[:1]
         self._ids = {
@@ -95,17 +99,15 @@ class LLM4BrainDecoder:
         return texts
 
     def _write(self, prefixes: Tensor, question: str) -> list[str]:
-        tokenizer = self.model.text_tokenizer
         texts: list[str] = []
         for rows in prefixes.split(_ROWS):
-            said = generate(
+            texts += write_texts(
                 self.model.llm,
+                self.model.text_tokenizer,
                 self.model.before_answer(rows, self._ids[question])[0],
-                eos_token_id=end_tokens_of(tokenizer, self.model.llm),
-                pad_token_id=tokenizer.pad_token_id,
                 sampling=self.sampling,
+                engine=self.engine,
             )
-            texts += said.texts(tokenizer)
         return texts
 
     @torch.no_grad()

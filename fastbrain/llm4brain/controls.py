@@ -35,6 +35,7 @@ def control_model(
     seed: int = 0,
     batch_size: int = 32,
     partners: npt.NDArray[np.int64] | None = None,
+    engine: bool = False,
 ) -> Conditions:
     """Run LLM4Brain on the true brain data and on every control.
 
@@ -59,6 +60,8 @@ def control_model(
     batch_size : int
     partners : ndarray, (R, N) int64, optional
         Derangements to use in place of `count` new ones.
+    engine : bool
+        Whether the decode engine writes; see :func:`fastbrain.decoding.texts.choose_engine`.
 
     Returns
     -------
@@ -86,7 +89,7 @@ def control_model(
         partners = partners_across_runs(trials, apart, same=asked, count=count, seed=seed)
     train = [store.by_id[t] for t in store.split.train]
     return run_controls(
-        LLM4BrainDecoder(model, prompts=asked, sampling=sampling),
+        LLM4BrainDecoder(model, prompts=asked, sampling=sampling, engine=engine),
         brains,
         [t.text for t in trials],
         partners,

@@ -12,6 +12,7 @@ from .._progress import say
 from .._runfiles import read_manifest
 from ..data import VoxelStore, WindowLoader
 from ..decoding import Sampling
+from ..decoding.texts import choose_engine
 from ..errors import CheckpointError, InputError
 from ..evaluation.analyses.linear_baseline import fit_linear_baseline
 from ..evaluation.analyses.partners import (
@@ -115,6 +116,7 @@ def evaluate_model(
     bert: bool | BertModel = True,
     within_runs: bool = False,
     linear: bool = True,
+    engine: bool = False,
 ) -> Evaluation:
     """Decode trials and score them together with every control and the linear baseline.
 
@@ -136,6 +138,10 @@ def evaluate_model(
         so these scores have none.
     linear : bool
         Whether to fit the linear baseline.
+    engine : bool
+        Whether the decode engine writes the texts, where it runs the language model and the method
+        is not ``"sample"``. The texts are the same up to rounding; it is faster on a GPU and for
+        few windows, and slower for many windows on a CPU.
 
     Raises
     ------
@@ -145,9 +151,10 @@ def evaluate_model(
     trials = [store.by_id[t] for t in trial_ids if t in store.by_id]
     apart = kept_apart(trials)
     partners = partners_within_runs(trials, count=count, seed=seed) if within_runs else None
+    engine, by = choose_engine(model.llm, sampling, engine)
     found = control_model(
         model, store, trial_ids, apart=apart, sampling=sampling, count=count, seed=seed,
-        partners=partners,
+        partners=partners, engine=engine,
     )  # fmt: skip
     said = found[TRUE].texts
     assert said is not None
@@ -158,7 +165,7 @@ def evaluate_model(
     ridge = fit_linear_baseline(store, trial_ids, bert=bool(bert), seed=seed) if linear else None
     known = [store.by_id[t].text for t in store.split.train]
     result = evaluate_text(samples, found, seed=seed, bert=bert, linear=ridge, train_texts=known)
-    facts: dict[str, Any] = {"partners_exclude": list(apart), "ci_unit": "run_id"}
+    facts: dict[str, Any] = {"partners_exclude": list(apart), "ci_unit": "run_id", **by}
     if within_runs:
         facts["partners_exclude"] = []
         facts["partners"] = "the same run, at least window + delay volumes away; no p for them"
@@ -184,6 +191,7 @@ def evaluate_run(
     by: Sequence[str] = (),
     facts: dict[str, Any] | None = None,
     parts: ReportParts | None = None,
+    engine: bool = False,
 ) -> Evaluation:
     """Evaluate a run and write the results into its folder.
 
@@ -214,6 +222,8 @@ def evaluate_run(
         More entries for ``metrics.json``.
     parts : ReportParts, optional
         Title and notes of the report; the function fills in the rest.
+    engine : bool
+        See :func:`evaluate_model`.
 
     Raises
     ------
@@ -249,7 +259,7 @@ def evaluate_run(
     )
     result = evaluate_model(
         model, data, scored, sampling=sampling, count=count, seed=seed, bert=bert,
-        within_runs=within_runs,
+        within_runs=within_runs, engine=engine,
     )  # fmt: skip
     known = {
         "adaptation": manifest["adaptation"],

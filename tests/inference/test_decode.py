@@ -47,6 +47,22 @@ def changed_scan(path, out, change, **options):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
+def test_the_engine_decodes_the_same_texts(trained, tmp_path, capsys, system):
+    plain = decode(trained.run(system))
+    assert plain.facts["texts_by"] == "generate"
+    out = tmp_path / "decoded.json"
+    assert main(["decode", str(trained.run(system)), "--engine", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert found["texts_by"] == "decode engine"
+    assert "note" not in capsys.readouterr().err
+    assert [window["text"] for window in found["windows"]] == list(plain.texts)
+    line = ["decode", str(trained.run(system)), "--engine", "--method", "sample"]
+    assert main([*line, "--no-confidence", "--out", str(out)]) == 0
+    assert "texts_by_reason" in json.loads(out.read_text())
+    assert "without the decode engine: a seed stands for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_a_scan_decodes_as_its_stored_windows_do(trained, tmp_path, system):
     own = decode(trained.run(system), confidence=False)
     images, events = scans_of(trained, "04", "05")

@@ -1,9 +1,9 @@
 """The log of a session: JSON lines, each flushed as it is written.
 
-The first line is the header, then come records, marks, the repetition time where the first volume
-told it, and one line at each end. A process that is killed leaves whole lines and at most one torn
-line, which the next session removes. Nothing in the log names a person or a time of day; decoded
-text is in it only on request.
+The first line is the header, then come records, marks, one line at each end, and the repetition
+time where only the first volume states it. A process that is killed leaves whole lines and at most
+one torn line, which the next session removes. Nothing in the log names a person or a time of day;
+decoded text is in it only on request.
 """
 
 from __future__ import annotations

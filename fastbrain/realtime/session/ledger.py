@@ -197,12 +197,10 @@ class Ledger:
             self._open[i] = _Open(i, due if self.highest >= 0 else now)
         self._next = max(self._next, index + 1)
         for entry in self._open.values():
-            if entry.copies or entry.unreadable or entry.index >= index:
-                continue
-            if entry.missing_since is None:
-                entry.missing_since = now
-            # whether there is a backlog shows at the second volume, not at the first
-            entry.backlog = entry.backlog or backlog
+            if not entry.copies and not entry.unreadable and entry.index < index:
+                # whether there is a backlog shows at the second volume, not at the first
+                entry.backlog |= backlog
+                entry.missing_since = now if entry.missing_since is None else entry.missing_since
         return self._open[index]
 
     def _seen(self, index: int, completed_s: float) -> None:
