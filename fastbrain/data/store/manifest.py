@@ -74,6 +74,9 @@ class Manifest:
         Full width at half maximum of the Gaussian that smoothed every volume, mm.
     resampled : str
         Name of the grid that the runs were resampled to; "" if they were on it.
+    beta_divisor : float or None
+        For betas of single trials, stored units per percent in their files; `tr` is then 1, and a
+        volume is a trial. None: volumes of runs.
     origin_mm : list of 3 float
         World position (x, y, z) from which positions of tokens are counted, mm; 0 in images whose
         space all people share.
@@ -104,6 +107,7 @@ class Manifest:
     resampled: str
     origin_mm: list[float]
     dtype: StoredType
+    beta_divisor: float | None
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
@@ -239,6 +243,7 @@ _RULES: dict[str, Rule] = {
     "limits": _limits,
     "smoothing_mm": none_or(_number),
     "resampled": text,
+    "beta_divisor": none_or(_number),
     "origin_mm": lambda value: list_of(number)(value) and len(value) == 3,
     "runs": _runs,
     "files": _files,
