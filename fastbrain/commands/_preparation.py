@@ -75,7 +75,9 @@ class PreparationOptions(ResponseOptions, GridOptions, ImageOptions):
         if self.betas:
             return self._plan_betas(splitter)
         self.refuse_set(
-            ("beta_divisor",), "volumes of runs", "whose headers say it. Add --betas if they are"
+            ("beta_divisor",),
+            "volumes of runs",
+            "as headers say the scale. Add --betas if they are",
         )
         runs, trials, window, known = self.cohort()
         return plan_store(

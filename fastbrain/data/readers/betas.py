@@ -49,7 +49,7 @@ def load_betas(
     path : str or Path
         4-D NIfTI image (``betas_session01.nii.gz`` of NSD), or ``.npy`` of numbers, (X, Y, Z, T).
     divisor : float
-        Stored units per percent signal change; 300 for the int16 files of NSD, whose headers do not
+        Stored units per percent signal change; 300 for the int16 files of NSD; their headers do not
         say it.
     grid_of : str or Path, optional
         NIfTI image on the grid of the betas, for a ``.npy``, which states no position.

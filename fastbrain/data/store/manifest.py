@@ -78,8 +78,8 @@ class Manifest:
         For betas of single trials, stored units per percent in their files; `tr` is then 1, and a
         volume is a trial. None: volumes of runs.
     origin_mm : list of 3 float
-        World position (x, y, z) from which positions of tokens are counted, mm; 0 in images whose
-        space all people share.
+        World position (x, y, z) from which positions of tokens are counted, mm; 0 for images in a
+        space that all people share.
     dtype : str
         ``"int16"`` or ``"int8"``, of the run files.
     """
