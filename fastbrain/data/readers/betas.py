@@ -33,8 +33,8 @@ BETA_TR_S = 1.0  # "seconds" from one beta to the next: betas have no time, and 
 BETA_WINDOW = WindowSpec(0.0, 1)
 _MAX_BYTES = 64 << 30
 _PICKLED = (
-    "The file of GLMsingle is a dictionary, which only pickle can open: save its betas alone with "
-    "np.save(PATH, np.load(FILE, allow_pickle=True).item()['betasmd'])."
+    "A file of GLMsingle is a dictionary, which only pickle can open: save its array 'betasmd' "
+    "alone with np.save."
 )
 
 

@@ -21,6 +21,7 @@ from .window_limits import WindowLimits
 LAYOUT_VERSION = 4  # 4: int8, smoothing and resampling
 MANIFEST = "manifest.json"
 COLLECTION = "collection.json"  # of stores, in the folder above them
+GRIDS = "grids"  # folder of a collection with its stores
 # all files of a store except manifest and runs
 SMALL_FILES = (
     *("grid.npz", "mean.npy", "inv_std.npy", "mean_image.npy"),
@@ -125,7 +126,7 @@ class Manifest:
             if (root / COLLECTION).is_file():
                 raise StoreError(
                     f"VoxelStore.open: {root} must be one store, got a collection of stores on "
-                    f"several grids. Name one of them, {root / 'grids'}/NAME."
+                    f"several grids. Name one of them, {root / GRIDS}/NAME."
                 )
             unfinished = (root / "prepare.json").is_file()
             raise StoreError(

@@ -27,6 +27,7 @@ from .plan import StorePlan
 from .planning import brain_mask, check_kernel, check_names, on_one_grid
 from .store import VoxelStore
 from .target_grid import TargetGrid, grid_of_store
+from .token_centers import origin_of
 
 
 @checked
@@ -149,6 +150,7 @@ def plan_betas_like(
         reference=like,
         resampled=target.name_for(headers),
         smoothing_mm=like.info.smoothing_mm,
+        origin_mm=origin_of(like),
         beta_divisor=divisor,
     )
 

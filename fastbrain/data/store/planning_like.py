@@ -29,6 +29,7 @@ from .planning import check_names
 from .planning_betas import plan_betas_like
 from .store import VoxelStore
 from .target_grid import grid_of_store
+from .token_centers import origin_of
 
 
 @checked
@@ -115,6 +116,7 @@ def plan_like(
         reference=like,
         resampled=grid_of_store(like).name_for(headers),
         smoothing_mm=like.info.smoothing_mm,
+        origin_mm=origin_of(like),
     )
 
 

@@ -63,7 +63,7 @@ def test_arrays_of_glmsingle(tmp_path, mask, order):
 def test_pickles_are_refused_with_a_remedy(tmp_path, mask):
     path = tmp_path / "TYPED_FITHRF_GLMDENOISE_RR.npy"
     np.save(path, {"betasmd": stored()})
-    with pytest.raises(VolumeError, match="allow_pickle=True"):
+    with pytest.raises(VolumeError, match="save its array 'betasmd' alone"):
         load_betas(path, grid_of=mask)
 
 
