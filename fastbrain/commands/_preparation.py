@@ -9,20 +9,31 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ..data import RunRecord, Split, Study, WindowSpec, plan_store, read_runs_table, runs_from_bids
+from ..data import (
+    RunRecord,
+    Split,
+    Study,
+    WindowSpec,
+    load_volumes,
+    plan_betas,
+    plan_store,
+    read_runs_table,
+    runs_from_bids,
+)
 from ..data.readers.events import Trial
 from ..data.store.plan import StorePlan
 from ..data.studies.study import is_study
 from ..errors import ConfigError
 from ._bids import ImageOptions
 from ._grids import GridOptions
+from ._responses import ResponseOptions
 
 _IMAGES = tuple(field.name for field in fields(ImageOptions) if field.name != "allow_outside")
 Splitter = Callable[[list[Trial]], Split]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparationOptions(GridOptions, ImageOptions):
+class PreparationOptions(ResponseOptions, GridOptions, ImageOptions):
     """Source of the recordings, and windows cut from them."""
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
@@ -61,6 +72,13 @@ class PreparationOptions(GridOptions, ImageOptions):
         own_split : bool
             Whether the split of a study is used, if it has one.
         """
+        if self.betas:
+            return self._plan_betas(splitter)
+        self.refuse_set(
+            ("beta_divisor",),
+            "volumes of runs",
+            "as headers say the scale. Add --betas if they are",
+        )
         runs, trials, window, known = self.cohort()
         return plan_store(
             runs,
@@ -77,6 +95,34 @@ class PreparationOptions(GridOptions, ImageOptions):
             trials=trials,
         )
 
+    def _plan_betas(self, splitter: Callable[[], Splitter]) -> StorePlan:
+        windows = ("delay", "window", "onset_offset", "fir", "high_pass", "late")
+        self.refuse_set(windows, "--betas", "as the beta of a trial is its window")
+        if self.source.is_dir():
+            raise ConfigError(
+                f"prepare: --betas must be given with a runs table, got the folder {self.source}. "
+                "Name betas, trial tables and masks in one (columns bold, events, mask)."
+            )
+        runs, *_ = self.cohort()
+        return plan_betas(
+            runs,
+            kernel=self.kernel,
+            split=splitter(),
+            divisor=self.beta_divisor,
+            mask=self.mask,
+            units=self.units,
+            smoothing_mm=self.smoothing,
+            resample=self.resample,
+            ignore=self.ignore,
+        )
+
+    def _window(self, runs: tuple[RunRecord, ...]) -> WindowSpec:
+        if not self.fir or not runs:
+            return WindowSpec(self.delay, self.window, self.onset_offset)
+        self.refuse_set(("delay", "window"), "--fir", "which gives the lags of a window")
+        tr = load_volumes(runs[0].bold, tr=runs[0].tr).tr
+        return WindowSpec.of_lags(self.fir, tr=tr, onset_offset_s=self.onset_offset)
+
     @property
     def high_pass_s(self) -> float | Literal["auto"] | None:
         """Period of the filter as the functions take it: None for "none" and 0."""
@@ -87,7 +133,7 @@ class PreparationOptions(GridOptions, ImageOptions):
     ) -> tuple[tuple[RunRecord, ...], list[Trial] | None, WindowSpec, Split | None]:
         """Read runs, trials (None: those of the events files), window and split of the source."""
         if is_study(self.source):
-            windows = ("delay", "window", "onset_offset", "late")
+            windows = ("delay", "window", "onset_offset", "fir", "late")
             self.refuse_set((*windows, "task", *_IMAGES), f"a study, {self.source}")
             study = Study.load(self.source)
             study.check_images()
@@ -106,7 +152,7 @@ class PreparationOptions(GridOptions, ImageOptions):
             runs = read_runs_table(
                 self.source, allow_outside=self.allow_outside, need_events=need_events
             )
-        return runs, None, WindowSpec(self.delay, self.window, self.onset_offset), None
+        return runs, None, self._window(runs), None
 
     def refuse_set(
         self,

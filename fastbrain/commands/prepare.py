@@ -50,12 +50,13 @@ from ._throughput import ThroughputOptions
 
 _SPLIT = tuple(field.name for field in fields(SplitOptions))
 _PREPARED = ("kernel", "mask", "units", "high_pass", "smoothing", "resample")
-_LIKE = (*_PREPARED, "delay", "window", "onset_offset", *_SPLIT)
+_BETAS = ("betas", "beta_divisor")
+_LIKE = (*_PREPARED, *_BETAS, "delay", "window", "onset_offset", "fir", *_SPLIT)
 
 
 # options that say where a window lies in a trial, or what a test part on texts needs
 _OF_TRIALS = (
-    *("delay", "onset_offset", "ignore", "late"),
+    *("delay", "onset_offset", "fir", "ignore", "late", *_BETAS),
     *("test_subjects", "new_stimuli", "closed_set", "val_fraction"),
 )
 _OF_ANSWERS = ("instructions", "answers", "device", "seed")
@@ -145,7 +146,7 @@ def _plan(config: Config) -> StorePlan | CollectionPlan:
 def _native_grids(config: Config) -> CollectionPlan:
     """Plan a store for each person's own grid."""
     config.refuse_set(
-        ("resample", "mask", "like", "grid_of"),
+        ("resample", "mask", "like", "grid_of", *_BETAS),
         "--native-grids",
         "as each person keeps the own grid, with the masks of its runs",
     )
@@ -207,7 +208,7 @@ def _without_events(config: Config) -> StorePlan:
 def _annotated(config: Config) -> tuple[StorePlan, tuple[Surrogate, ...]]:
     """Plan a store with texts that an annotator writes; all else is checked before it is asked."""
     config.refuse_set(
-        ("like", "no_events", "every", "grid_of", "native_grids", "centred"),
+        ("like", "no_events", "every", "grid_of", "native_grids", "centred", *_BETAS),
         "--captions, --text-model and --video-model",
         "of which the trials need texts",
     )

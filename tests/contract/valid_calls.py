@@ -29,13 +29,14 @@ BY_TYPE_ONLY = frozenset(
     fit_encoding fit_readout fit_steering from_pretrained from_vision_model leave_out load_brainllm
     load_llm load_qformer load_scmbm load_video_branch load_vision_model load_vq meaning_retrieval
     open_run pairwise_scorer plan_rest plan_study prepare_store pretrain_scmbm pretrain_video
-    open_window_decoder plan_pereira plan_stories push_to_hub read_connectomes read_gentle
+    open_window_decoder plan_betas plan_native_grids plan_pereira
+    plan_stories push_to_hub read_connectomes read_gentle
     reconstruct_encoded run_controls save_brainllm save_checkpoint save_pretrained serve_page
     simulate_stories split_story_blocks write_pereira_images
     score_human_study write_human_study
     save_vq simulate_cohort small_llm stage_one stage_two start_codebook text_targets train_brainllm
     train_brainllm_run train_llm4brain train_vq vector_llm video_targets warmup write_connectomes
-    write_fmriprep_derivative write_store
+    write_collection write_fmriprep_derivative write_store
     """.split()
 )
 
@@ -106,6 +107,10 @@ def of_data(w: World) -> dict[str, Callable[[], Arguments]]:
     planned = {"runs": w.runs, "window": w.window, "kernel": (2, 2, 2), "split": w.split}
     return {
         "load_volumes": lambda: {"path": w.folder / "sub-01_run-1.nii"},
+        "load_betas": lambda: {"path": w.folder / "sub-01_run-1.nii", "divisor": 300.0},
+        "read_beta_trials": lambda: {"run": w.runs[0], "n_betas": 3},
+        "open_store": lambda: {"path": w.store.path},
+        "token_centers": lambda: {"store": w.store},
         "read_runs_table": lambda: {"path": w.table},
         "plan_like": lambda: {"runs": w.runs, "like": w.store, "late": "drop"},
         "window_faults": lambda: {"store": w.store, "trial_ids": w.ids, "like": w.store},

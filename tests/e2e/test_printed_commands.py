@@ -59,6 +59,7 @@ ROLES = {
     "leave-out brainllm": ("cohort", "new"),
     "leave-out vq-lm": ("study", "new"),
     "prepare": ("cohort", "new"),
+    "prepare --betas": ("table of betas", "new"),
     "push": ("run", "literal"),
     "selftest": (),
     "study": ("literal", "bids", "new"),
@@ -268,6 +269,20 @@ class World:
         parts = "--split-by subject --train 01 02 --val 03 --no-events --grid-of".split()
         self._run_command("prepare", str(cohort), str(out), *parts, self.place("", "store"))
         return out
+
+    def _table_of_betas(self) -> Path:
+        folder = self.root / "betas"
+        folder.mkdir()
+        nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)), folder / "mask.nii")
+        rows = ["subject\tsession\trun\tbold\tevents\tmask"]
+        for session in ("01", "02", "03", "04"):
+            values = np.random.default_rng(int(session)).integers(-900, 900, (4, 4, 4, 6))
+            nib.save(nib.Nifti1Image(values.astype(np.int16), np.eye(4)), folder / f"{session}.nii")
+            texts = "".join(f"picture {session} {i}\n" for i in range(6))
+            (folder / f"{session}.tsv").write_text(f"text\n{texts}")
+            rows.append(f"01\t{session}\t01\t{session}.nii\t{session}.tsv\tmask.nii")
+        (folder / "runs.tsv").write_text("\n".join(rows) + "\n")
+        return folder / "runs.tsv"
 
     def _encoder(self) -> Path:
         out, config = self.root / "encoder", self.place("train scmbm", "config")

@@ -11,14 +11,19 @@ import numpy as np
 import pytest
 
 from fastbrain.data import (
+    RunRecord,
     Split,
+    StoreCollection,
     VoxelStore,
     WindowSpec,
+    plan_native_grids,
     prepare_store,
+    read_beta_trials,
     read_runs_table,
     read_trials,
     runs_from_bids,
     split_by,
+    write_collection,
 )
 from fastbrain.errors import FastbrainError
 
@@ -75,6 +80,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{stem}_bold.json").write_text(json.dumps({"RepetitionTime": 2.0}))
         rows.append(f"1\t{r}\t{stem}_bold.nii\t{stem}_events.tsv\t2.0")
     (folder / "runs.tsv").write_text("\n".join(rows) + "\n")
+    nib.save(nib.Nifti1Image(np.ones((3, 3, 3), np.uint8), np.eye(4)), folder / "mask.nii")
     prepare_store(
         read_runs_table(folder / "runs.tsv"),
         folder / "store",
@@ -176,6 +182,40 @@ def test_store_arrays(root, rng, name, damaged, mutate, budget):
 
     assert damaged(path, lambda: mutate(data, rng), use, inputs) < inputs
     assert damaged(path, lambda: data[: rng.integers(len(data))], use, inputs) == 0
+
+
+def test_beta_table(root, rng, damaged, mutate, budget):
+    path = root / "betas.tsv"
+    lines = [f"{i + 1}\tpicture {i}\ts{i}" for i in range(6)]
+    path.write_text("\n".join(["beta\ttext\tstimulus", *lines]) + "\n")
+    run = RunRecord("b", "1", "", "1", root / "betas.nii", path)
+    data, inputs = path.read_bytes(), budget.inputs("beta table")
+    passed = damaged(path, lambda: mutate(data, rng), lambda: read_beta_trials(run, 6), inputs)
+    path.unlink()
+    assert 0 < passed < inputs
+
+
+@pytest.mark.parametrize("name", ["collection.json", "split.json"])
+def test_collection_json(root, rng, name, damaged, mutate, budget):
+    folder = root / "collection"
+    if not folder.exists():
+        plan = plan_native_grids(
+            read_runs_table(root / "runs.tsv"),
+            window=WINDOW,
+            kernel=(3, 3, 3),
+            split=lambda t: split_by(t, "run", train=["1"], val=["2"], test=["3"]),
+            mask={"1": root / "mask.nii"},
+        )
+        write_collection(plan, folder)
+    path = folder / name
+    text, inputs = path.read_text(), budget.inputs("collection", tests=2)
+
+    def use() -> None:
+        store = StoreCollection.open(folder)
+        store.window(store.split.train[0])
+
+    # a few mutations give the same bytes again
+    assert damaged(path, lambda: mutate_json(text, rng, mutate), use, inputs) < inputs // 10
 
 
 def test_split_json(rng, mutate, budget):

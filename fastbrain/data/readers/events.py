@@ -11,7 +11,7 @@ from ...errors import CohortError
 from .columns import suggestions, unused_columns
 from .runs_table import RunRecord, inside
 from .tables import Row, given, read_tsv
-from .trial_windows import LateWindowError, WindowSpec, read_timing
+from .trial_windows import LateWindowError, Timing, WindowSpec, read_timing
 
 
 @checked(error=CohortError, least={"frames": 1, "guard_trs": 0})
@@ -153,15 +153,35 @@ def _trial(
     n_volumes: int,
     need_text: bool,
 ) -> Trial:
+    # the text first: a row that is no trial rarely has one, and its time says less
+    _text(row, number, need_text)
     where = f"{row.where}, trial {number}"
+    timing = read_timing(run, row, window, where=where, tr=tr, n_volumes=n_volumes)
+    return described(run, window, row, number, timing, tr, need_text)
+
+
+def _text(row: Row, number: int, need_text: bool) -> str:
     column = "text" if "text" in row else "trial_type"
     text = given(row, column)
     if need_text and not text:
         raise CohortError(
-            f"read_trials: {where} must have a text, got '{row[column]}'. Fill it in, or name its "
-            "trial type in ignore= if it is not a trial."
+            f"read_trials: {row.where}, trial {number} must have a text, got '{row[column]}'. Fill "
+            "it in, or name its trial type in ignore= if it is not a trial."
         )
-    timing = read_timing(run, row, window, where=where, tr=tr, n_volumes=n_volumes)
+    return text
+
+
+def described(
+    run: RunRecord,
+    window: WindowSpec,
+    row: Row,
+    number: int,
+    timing: Timing,
+    tr: float,
+    need_text: bool,
+) -> Trial:
+    """Make the trial of a row of a table at a known time; see :func:`read_trials`."""
+    text = _text(row, number, need_text)
     stim_file = given(row, "stim_file")
     return Trial(
         trial_id=f"{run.run_id}_trial-{number:03d}",

@@ -1,7 +1,7 @@
 """Brain voxels of a run on another voxel grid in the same space, smoothed if asked.
 
-A run is processed volume by volume, and only brain voxels are kept: the memory is that of the
-unpacked run and of its brain voxels in float32. A volume is smoothed on its own grid, before it is
+A run is read volume by volume, and only brain voxels are kept: the memory is that of the brain
+voxels in float32. A volume is smoothed on its own grid, before it is
 interpolated, so that a coarser grid is sampled without aliasing. Intensities are interpolated
 linearly between the eight voxels around a place, masks take their nearest voxel.
 """
@@ -125,8 +125,7 @@ def at_voxels(
         check_coverage(volumes, voxels, shape, affine)
         pick = _Interpolation(volumes, _places(volumes, voxels, shape, affine))
     values = np.empty((volumes.shape[0], 1, 1, voxels.size), dtype=np.float32)
-    for t in range(len(values)):
-        volume = volumes.scaled(t, t + 1)[0]
+    for t, volume in enumerate(volumes.scaled_one_by_one()):
         if smoothing_mm is not None:
             volume = smooth_volume(volume, volumes.affine, smoothing_mm)
         values[t, 0, 0] = pick(volume)

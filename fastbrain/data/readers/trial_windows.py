@@ -8,6 +8,7 @@ volumes long.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..._arguments import checked
@@ -15,6 +16,8 @@ from ...errors import CohortError, InputError
 from .runs_table import RunRecord
 from .tables import Row, seconds_of
 from .timing import nearest_volume, volumes_to_cover
+
+_UNEVEN = 0.05  # volumes; lags in rounded seconds
 
 
 @checked
@@ -44,6 +47,37 @@ class WindowSpec:
         for name in ("delay_s", "onset_offset_s"):
             if not math.isfinite(getattr(self, name)):
                 raise InputError(f"WindowSpec: {name} must be finite, got {getattr(self, name)}.")
+
+    @classmethod
+    def of_lags(
+        cls, lags_s: Sequence[float], *, tr: float, onset_offset_s: float = 0.0
+    ) -> WindowSpec:
+        """Return the window of the volumes at given lags after onset.
+
+        The tokenizer of a model has a weight for each volume of a window, so that consecutive lags
+        are a finite impulse response, learned from the data instead of an assumed response shape.
+
+        Parameters
+        ----------
+        lags_s : sequence of float
+            Seconds after onset, ascending, one repetition time apart.
+        tr : float
+            Seconds between volumes.
+        onset_offset_s : float
+
+        Raises
+        ------
+        InputError
+            There is no lag, or lags are not consecutive volumes.
+        """
+        lags = [float(lag) for lag in lags_s]
+        even = all(abs(lag - lags[0] - i * tr) <= _UNEVEN * tr for i, lag in enumerate(lags))
+        if not lags or not even or not tr > 0:
+            raise InputError(
+                f"WindowSpec.of_lags: lags_s must be one repetition time, {tr:g} s, apart and "
+                f"ascending, got {tuple(lags)}. List every volume from the first lag to the last."
+            )
+        return cls(lags[0], len(lags), onset_offset_s)
 
     def start(self, onset: float, *, tr: float, start_time: float = 0.0) -> int:
         """Return the index of the first volume of a window.

@@ -6,6 +6,7 @@ NIfTI stores x fastest, so [T, Z, Y, X] is its memory order and needs no copy.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -115,14 +116,20 @@ class Volumes:
         """
         inside = np.zeros(math.prod(self.shape[1:]), dtype=bool)
         inside[voxels] = True
-        if isinstance(self._file, NiftiFile) and "_stored" not in self.__dict__:
-            volumes = self._file.volumes()
-        else:
-            volumes = iter(self._stored)
         out = np.empty((self.shape[0], voxels.size), dtype=self.dtype.newbyteorder("="))
-        for row, volume in zip(out, volumes, strict=True):
+        for row, volume in zip(out, self._one_by_one(), strict=True):
             row[:] = volume.reshape(-1)[inside]
         return out
+
+    def scaled_one_by_one(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Read the volumes one after the other as intensities, (Z, Y, X) float32; see `series`."""
+        for volume in self._one_by_one():
+            yield scale_values(volume, self.slope, self.inter, np.float32)
+
+    def _one_by_one(self) -> Iterator[npt.NDArray[Any]]:
+        if isinstance(self._file, NiftiFile) and "_stored" not in self.__dict__:
+            return self._file.volumes()
+        return iter(self._stored)
 
     def scaled(self, t0: int = 0, t1: int | None = None) -> npt.NDArray[np.float32]:
         """Compute intensities slope · stored + inter, (t1 - t0, Z, Y, X) float32."""

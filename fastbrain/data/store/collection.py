@@ -38,14 +38,13 @@ from ..readers.trial_windows import WindowSpec
 from ..splits.split import Split
 from .collection_plan import CollectionPlan
 from .detrend import Units
-from .manifest import COLLECTION
+from .manifest import COLLECTION, GRIDS
 from .native_grids import restricted
 from .prepare import write_store
 from .resume import LOCK, claim
 from .store import VoxelStore
 
 COLLECTION_VERSION = 1
-_FOLDER = "grids"
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _valid = exact_record_of(
     {
@@ -106,7 +105,7 @@ class StoreCollection:
         except FastbrainError as error:
             raise StoreError(f"StoreCollection.open: {root} must hold a split: {error}") from error
         stores = {
-            name: VoxelStore.open(root / _FOLDER / name, verify=verify) for name in info["members"]
+            name: VoxelStore.open(root / GRIDS / name, verify=verify) for name in info["members"]
         }
         for name, store in stores.items():
             if store.fingerprint() != info["members"][name]:
@@ -237,7 +236,7 @@ def write_collection(
     OutputExistsError, StoreError, DiskError
         As for :func:`fastbrain.data.prepare_store`.
     """
-    written = sum(p.stat().st_size for p in Path(out).glob(f"{_FOLDER}/*/runs/*.npy"))
+    written = sum(p.stat().st_size for p in Path(out).glob(f"{GRIDS}/*/runs/*.npy"))
     check_environment(out, needed_bytes=plan.nbytes - written, function="write_collection")
     root = new_output(out, resume=resume)
     with hold(root / LOCK, what="write_collection"):
@@ -247,7 +246,7 @@ def write_collection(
             say(f"note: {note}")
         stores = {}
         for name, member in plan.members.items():
-            folder = root / _FOLDER / name
+            folder = root / GRIDS / name
             say(f"store of {name}")
             begun = folder.is_dir() and any(folder.iterdir())
             stores[name] = write_store(member, folder, resume=begun, n_jobs=n_jobs, dask=dask)

@@ -52,7 +52,7 @@ class CollectionPlan:
     def notes(self) -> list[str]:
         """Collect what is questionable about training one model on these grids together.
 
-        The notes of each member are told when it is written.
+        The notes of each member are printed when it is written.
         """
         plans = list(self.members.items())
         sizes = {name: np.linalg.norm(plan.affine[:3, :3], axis=0) for name, plan in plans}
@@ -81,7 +81,7 @@ class CollectionPlan:
         first, split = plans[0], self.split
         runs = sum(len(plan.runs) for plan in plans)
         shared = ("windows", "smoothing", "high-pass", "it removes")
-        told = first.summary()
+        lines = first.summary()
         grids = {
             name: f"(Z, Y, X) = {plan.grid.shape}, {plan.grid.n_tokens} patches of "
             f"{plan.grid.kernel}, {int(plan.grid.mask.sum())} voxels"
@@ -92,7 +92,7 @@ class CollectionPlan:
             "volumes": f"{sum(plan.n_volumes for plan in plans)} every {first.tr:g} s",
             "trials": f"{len(split.train)} train, {len(split.val)} val, {len(split.test)} test, "
             f"{split.unused} unused (guard {split.guard_trs} volumes)",
-            **{name: told[name] for name in shared if name in told},
+            **{name: lines[name] for name in shared if name in lines},
             **grids,
             "positions": "from each brain's centre" if self.centred else "world coordinates",
             "stores": f"{self.nbytes / 1e6:.1f} MB, {first.dtype}, {first.units}",

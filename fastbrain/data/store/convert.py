@@ -19,9 +19,11 @@ from ..._digests import write_sealed
 from ..._io import sha256, write_atomic
 from ...errors import CohortError, StoreError
 from ...grid import TokenGrid
+from ..readers.betas import load_betas
 from ..readers.resample import InMemory, at_voxels
 from ..readers.runs_table import RunRecord
 from ..readers.volumes import Volumes, load_volumes
+from .clean_betas import clean_betas
 from .detrend import Units, clean_run
 from .inputs import identities, size_and_time
 from .plan import StorePlan
@@ -67,6 +69,8 @@ class Conversion:
         Full width at half maximum of a Gaussian, mm.
     dtype : str
         ``"int16"`` or ``"int8"``.
+    beta_divisor : float or None
+        For betas of single trials, stored units per percent; None for volumes of runs.
     """
 
     root: Path
@@ -76,6 +80,7 @@ class Conversion:
     high_pass_s: float | None
     smoothing_mm: float | None
     dtype: StoredType
+    beta_divisor: float | None
 
     @classmethod
     def of(cls, root: Path, plan: StorePlan) -> Conversion:
@@ -88,6 +93,7 @@ class Conversion:
             high_pass_s=plan.high_pass_s,
             smoothing_mm=plan.smoothing_mm,
             dtype=plan.dtype,
+            beta_divisor=plan.beta_divisor,
         )
 
     @cached_property
@@ -119,7 +125,11 @@ def convert_run(how: Conversion, run: RunRecord) -> dict[str, Any]:
         inputs = beside.submit(identities, run.bold)
         volumes = _brain(run, how)
         voxels = np.arange(volumes.shape[-1])
-        clean = clean_run(volumes, voxels, units=how.units, high_pass_s=how.high_pass_s)
+        clean = (
+            clean_run(volumes, voxels, units=how.units, high_pass_s=how.high_pass_s)
+            if how.beta_divisor is None
+            else clean_betas(volumes, voxels, units=how.units)
+        )
         image = how.packing.pack(mean_image(volumes, voxels))
         if inputs.exception() is None and size_and_time(run.bold) != before:
             raise CohortError(
@@ -150,7 +160,10 @@ def convert_run(how: Conversion, run: RunRecord) -> dict[str, Any]:
 
 def _brain(run: RunRecord, how: Conversion) -> Volumes:
     """Read the brain voxels of a run as a run of shape (T, 1, 1, V)."""
-    volumes = load_volumes(run.bold, tr=run.tr)
+    if how.beta_divisor is None:
+        volumes = load_volumes(run.bold, tr=run.tr)
+    else:
+        volumes = load_betas(run.bold, divisor=how.beta_divisor, grid_of=run.mask)
     moved, voxels = at_voxels(
         *(volumes, how.packing.voxels, how.grid.shape, how.affine), smoothing_mm=how.smoothing_mm
     )

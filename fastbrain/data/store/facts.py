@@ -74,6 +74,9 @@ def store_facts(store: VoxelStore) -> dict[str, dict[str, Any]]:
         },
         "preparation": {
             "high_pass_s": info.high_pass_s,
+            "smoothing_mm": info.smoothing_mm,
+            "resampled_to": info.resampled,
+            "beta_divisor": info.beta_divisor,
             "fitted_runs": len(info.fit["runs"]),
             "fitted_volumes": info.fit["n_volumes"],
         },

@@ -21,6 +21,7 @@ from .window_limits import WindowLimits
 LAYOUT_VERSION = 4  # 4: int8, smoothing and resampling
 MANIFEST = "manifest.json"
 COLLECTION = "collection.json"  # of stores, in the folder above them
+GRIDS = "grids"  # folder of a collection with its stores
 # all files of a store except manifest and runs
 SMALL_FILES = (
     *("grid.npz", "mean.npy", "inv_std.npy", "mean_image.npy"),
@@ -74,9 +75,12 @@ class Manifest:
         Full width at half maximum of the Gaussian that smoothed every volume, mm.
     resampled : str
         Name of the grid that the runs were resampled to; "" if they were on it.
+    beta_divisor : float or None
+        For betas of single trials, stored units per percent in their files; `tr` is then 1, and a
+        volume is a trial. None: volumes of runs.
     origin_mm : list of 3 float
-        World position (x, y, z) from which positions of tokens are counted, mm; 0 in images whose
-        space all people share.
+        World position (x, y, z) from which positions of tokens are counted, mm; 0 for images in a
+        space that all people share.
     dtype : str
         ``"int16"`` or ``"int8"``, of the run files.
     """
@@ -104,6 +108,7 @@ class Manifest:
     resampled: str
     origin_mm: list[float]
     dtype: StoredType
+    beta_divisor: float | None
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
@@ -121,7 +126,7 @@ class Manifest:
             if (root / COLLECTION).is_file():
                 raise StoreError(
                     f"VoxelStore.open: {root} must be one store, got a collection of stores on "
-                    f"several grids. Name one of them, {root / 'grids'}/NAME."
+                    f"several grids. Name one of them, {root / GRIDS}/NAME."
                 )
             unfinished = (root / "prepare.json").is_file()
             raise StoreError(
@@ -239,6 +244,7 @@ _RULES: dict[str, Rule] = {
     "limits": _limits,
     "smoothing_mm": none_or(_number),
     "resampled": text,
+    "beta_divisor": none_or(_number),
     "origin_mm": lambda value: list_of(number)(value) and len(value) == 3,
     "runs": _runs,
     "files": _files,

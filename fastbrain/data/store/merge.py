@@ -127,7 +127,10 @@ def join_stores(
         runs, files = write_statistics(root, found, results, first.grid)
         roots = {store.info.root for store in stores}
         info = replace(first.info, fastbrain=__version__, runs=runs, files=files)
-        info = replace(info, root=first.info.root if len(roots) == 1 else "", **changes)
+        moved = next((s.info.resampled for s in stores if s.info.resampled), "")
+        info = replace(
+            info, root=first.info.root if len(roots) == 1 else "", resampled=moved, **changes
+        )
         replace(info, limits=found.limits.to_json()).write(root)
         _write_settings(root, stores, trials, split)
     return VoxelStore.open(out)
@@ -146,7 +149,7 @@ def _check_alike(stores: Sequence[VoxelStore], function: str) -> None:
                 f"{function}: {store.path} must have the affine of {first.path}, got one that "
                 "differs a little. Prepare it with --like, which takes that of the other."
             )
-        for key in ("window", "dtype"):
+        for key in ("window", "dtype", "origin_mm"):
             own, wanted = getattr(store.info, key), getattr(first.info, key)
             if own != wanted:
                 raise StoreError(
@@ -170,7 +173,8 @@ def _refitted(
     }
     found = choose_filter(
         first.filter.asked,  # type: ignore[arg-type]
-        [t for t in trials if t.trial_id in chosen],
+        # betas are not filtered
+        [t for t in trials if t.trial_id in chosen and first.info.beta_divisor is None],
         lengths=lengths,
         tr=first.tr,
         window=first.window_spec,

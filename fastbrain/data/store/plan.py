@@ -51,6 +51,8 @@ class StorePlan:
         Store that this one is prepared like: it gives the statistics, and nothing is fitted.
     resampled : str
         Name of the grid that the runs are resampled to; "" if they are on it.
+    beta_divisor : float or None
+        For betas of single trials, stored units per percent; None for volumes of runs.
     origin_mm : tuple of 3 float
         World position (x, y, z) from which positions of tokens are counted, mm.
     smoothing_mm : float or None
@@ -74,6 +76,7 @@ class StorePlan:
     resampled: str = ""
     smoothing_mm: float | None = None
     origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    beta_divisor: float | None = None
     dtype: StoredType = "int16"
 
     def stored_as(self, dtype: StoredType) -> StorePlan:
@@ -120,14 +123,20 @@ class StorePlan:
     def summary(self) -> dict[str, str]:
         """Summarise the plan for display before anything is written, one line per entry."""
         split, grid = self.split, self.grid
+        if self.beta_divisor is None:
+            volumes = f"{self.n_volumes} every {self.tr:g} s"
+            windows = f"{self.window.window_trs} volumes from {self.window.delay_s:g} s on"
+        else:
+            volumes = f"{self.n_volumes} betas, {self.beta_divisor:g} stored units per percent"
+            windows = "the beta of each trial"
         return {
             "runs": f"{len(self.runs)} of {len({r.subject for r in self.runs})} subjects",
-            "volumes": f"{self.n_volumes} every {self.tr:g} s, (Z, Y, X) = {grid.shape}",
-            "windows": f"{self.window.window_trs} volumes from {self.window.delay_s:g} s on",
+            "volumes": f"{volumes}, (Z, Y, X) = {grid.shape}",
+            "windows": windows,
             "trials": f"{len(split.train)} train, {len(split.val)} val, {len(split.test)} test, "
             f"{split.unused} unused (guard {split.guard_trs} volumes)",
             **self._prepared(),
-            **self.filter.describe(),
+            **(self.filter.describe() if self.beta_divisor is None else {}),
             "tokens": f"{grid.n_tokens} patches of {grid.kernel} voxels",
             "brain": f"{int(grid.mask.sum())} voxels",
             "store": f"{self.nbytes / 1e6:.1f} MB, {self.dtype}, {self.units}",
@@ -165,6 +174,7 @@ class StorePlan:
             "smoothing_mm": self.smoothing_mm,
             "resampled": self.resampled,
             "origin_mm": list(self.origin_mm),
+            "beta_divisor": self.beta_divisor,
             "grid": self.grid.fingerprint(),
             "like": "" if self.reference is None else self.reference.fingerprint(),
             "affine": self.affine.tolist(),

@@ -187,6 +187,15 @@ def open_runs(
         The runs differ in repetition time, or in grid without `resample`.
     """
     headers = tuple(load_volumes(run.bold, tr=run.tr) for run in runs)
+    return on_one_grid(runs, headers, resample)
+
+
+def on_one_grid(
+    runs: Sequence[RunRecord],
+    headers: tuple[Volumes, ...],
+    resample: str | Path | TargetGrid | None,
+) -> tuple[tuple[Volumes, ...], TargetGrid]:
+    """Check the headers of a cohort and find its grid; see :func:`open_runs`."""
     check_same_grid(runs, headers, resampled=resample is not None)
     target = (
         resample

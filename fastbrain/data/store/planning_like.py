@@ -26,8 +26,10 @@ from .fixed_windows import check_tr, fixed_windows, header_on_grid
 from .inputs import check_texts
 from .plan import StorePlan
 from .planning import check_names
+from .planning_betas import plan_betas_like
 from .store import VoxelStore
 from .target_grid import grid_of_store
+from .token_centers import origin_of
 
 
 @checked
@@ -64,6 +66,13 @@ def plan_like(
     if every is not None and every < 1:
         raise InputError(f"plan_like: every must be 1 or more volumes, got {every}.")
     check_names(runs)
+    if like.info.beta_divisor is not None:
+        if every is not None:
+            raise InputError(
+                "plan_like: every must be None for a model of betas, which reads the beta of each "
+                f"trial, got {every}."
+            )
+        return plan_betas_like(runs, like, ignore=ignore)
     headers = tuple(header_on_grid(run, like) for run in runs)
     trials: list[Trial] = []
     dropped: list[str] = []
@@ -107,6 +116,7 @@ def plan_like(
         reference=like,
         resampled=grid_of_store(like).name_for(headers),
         smoothing_mm=like.info.smoothing_mm,
+        origin_mm=origin_of(like),
     )
 
 

@@ -29,6 +29,7 @@ from .plan import StorePlan
 from .planning import brain_mask, check_kernel, check_names, open_runs
 from .store import VoxelStore
 from .target_grid import TargetGrid, grid_of_store
+from .token_centers import origin_of
 
 
 @checked
@@ -132,4 +133,5 @@ def plan_rest(
         filter=choose_filter(period, [], lengths=lengths, tr=tr, window=spec),
         resampled=target.name_for(headers),
         smoothing_mm=smoothing_mm,
+        origin_mm=(0.0, 0.0, 0.0) if grid_of is None else origin_of(grid_of),
     )

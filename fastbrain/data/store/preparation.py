@@ -74,6 +74,7 @@ def check_like(store: VoxelStore, like: VoxelStore, *, remedy: str = _REMEDY) ->
         "volumes in a window": (store.window_spec.window_trs, like.window_spec.window_trs),
         "units": ((a.units, a.scale), (b.units, b.scale)),
         "high-pass in seconds": (a.high_pass_s, b.high_pass_s),
+        "betas, by their units per percent": (a.beta_divisor, b.beta_divisor),
         "smoothing in mm": (a.smoothing_mm, b.smoothing_mm),
     }
     for name, (found, wanted) in facts.items():

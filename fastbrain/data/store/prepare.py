@@ -215,6 +215,7 @@ def _convert(root: Path, plan: StorePlan, processes: int, dask: str | None) -> N
         smoothing_mm=plan.smoothing_mm,
         resampled=plan.resampled,
         origin_mm=list(plan.origin_mm),
+        beta_divisor=plan.beta_divisor,
         shape=list(plan.grid.shape),
         kernel=list(plan.grid.kernel),
         stride=list(plan.grid.stride),

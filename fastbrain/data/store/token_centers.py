@@ -30,6 +30,12 @@ def token_centers(store: VoxelStore) -> npt.NDArray[np.float64]:
     return store.grid.centers(store.affine) - np.asarray(store.info.origin_mm)
 
 
+def origin_of(store: VoxelStore) -> tuple[float, float, float]:
+    """Return the world position (x, y, z) from which positions of a store are counted, mm."""
+    x, y, z = store.info.origin_mm
+    return x, y, z
+
+
 def brain_center(grid: TokenGrid, affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Compute the centre of gravity of the mask of a grid, world mm (x, y, z)."""
     middle = np.argwhere(grid.mask).mean(axis=0)[::-1]

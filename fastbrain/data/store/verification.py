@@ -11,7 +11,8 @@ from ..._digests import read_sealed
 from ..._io import safe_join, sha256
 from ..._progress import track
 from ...errors import FastbrainError, StoreError
-from .manifest import MANIFEST, Manifest
+from .collection import StoreCollection
+from .manifest import COLLECTION, GRIDS, MANIFEST, Manifest
 from .resume import IMAGES, SETTINGS
 from .store import VoxelStore
 
@@ -53,6 +54,8 @@ def verify_store(path: str | Path) -> tuple[Damage, ...]:
         The folder holds no finished store, so that nothing can be compared.
     """
     root = Path(path)
+    if (root / COLLECTION).is_file():
+        return _collection(root)
     if not (root / MANIFEST).is_file():
         Manifest.read(root)
     try:
@@ -65,6 +68,22 @@ def verify_store(path: str | Path) -> tuple[Damage, ...]:
             VoxelStore.open(root)
         except FastbrainError as error:
             damaged.append(Damage("", str(error)))
+    return tuple(damaged)
+
+
+def _collection(root: Path) -> tuple[Damage, ...]:
+    """Verify each store of a collection, and then what joins them."""
+    folders = sorted(path for path in (root / GRIDS).glob("*") if path.is_dir())
+    damaged = [
+        Damage(f"{GRIDS}/{folder.name}/{damage.file}", damage.reason)
+        for folder in folders
+        for damage in verify_store(folder)
+    ]
+    if not damaged:
+        try:
+            StoreCollection.open(root)
+        except FastbrainError as error:
+            damaged.append(Damage(COLLECTION, str(error)))
     return tuple(damaged)
 
 

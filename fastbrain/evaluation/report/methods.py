@@ -45,25 +45,11 @@ def methods_text(facts: RunFacts, evaluation: Evaluation, *, glass_brain: bool =
 
 def _data(facts: RunFacts) -> list[str]:
     store, split = facts.store, facts.store.split
-    people = {t.subject for t in store.trials}
-    volumes = sum(run["n_volumes"] for run in store.info.runs.values())
-    runs, spec, tr = counted(len(store.info.runs), "run"), store.window_spec, store.tr
-    frames = counted(spec.window_trs, "volume")
     found = [
-        f"Functional MRI of {counted(len(people), 'participant')} ({runs}, {volumes:,} volumes, "
-        f"repetition time {tr:g} s) was read with NiBabel [@brett_nibabel].",
-        *_grid(store),
-        *_filter(store),
-        _UNITS[store.units],
+        *(_volumes(store) if store.info.beta_divisor is None else _betas(store)),
         f"The brain mask held {int(store.grid.mask.sum()):,} voxels; their means and standard "
         f"deviations were computed from the {counted(len(store.fit_runs), 'training run')} alone.",
-        f"A sample was a window of {frames} ({spec.window_trs * tr:g} s) from {spec.delay_s:g} s "
-        "after the onset of its stimulus"
-        + (
-            f", with {spec.onset_offset_s:g} s added to every onset."
-            if spec.onset_offset_s
-            else "."
-        ),
+        _sample(store),
         f"There were {len(split.train):,} training, {len(split.val):,} validation and "
         f"{len(split.test):,} test samples, the latter of "
         f"{counted(len({store.by_id[t].subject for t in split.test}), 'participant')}.",
@@ -84,6 +70,47 @@ def _data(facts: RunFacts) -> list[str]:
             "zeros, clipped values or mean image) had no score."
         )
     return found + _audit(facts.manifest.get("audit"))
+
+
+def _volumes(store: VoxelStore) -> list[str]:
+    volumes = sum(run["n_volumes"] for run in store.info.runs.values())
+    people = counted(len({t.subject for t in store.trials}), "participant")
+    return [
+        f"Functional MRI of {people} ({counted(len(store.info.runs), 'run')}, {volumes:,} volumes, "
+        f"repetition time {store.tr:g} s) was read with NiBabel [@brett_nibabel].",
+        *_grid(store),
+        *_filter(store),
+        _UNITS[store.units],
+    ]
+
+
+def _betas(store: VoxelStore) -> list[str]:
+    people = counted(len({t.subject for t in store.trials}), "participant")
+    files = counted(len(store.info.runs), "file")
+    units = {
+        "psc": "Betas were in percent signal change.",
+        "zscore": "The betas of each voxel were standardised over the trials of each file.",
+    }
+    return [
+        f"Response estimates of single trials (betas) of {people} ({files}) were read with NiBabel "
+        "[@brett_nibabel].",
+        *_grid(store),
+        units[store.units],
+    ]
+
+
+def _sample(store: VoxelStore) -> str:
+    spec = store.window_spec
+    if store.info.beta_divisor is not None:
+        return "A sample was the beta of one trial."
+    frames, seconds = counted(spec.window_trs, "volume"), spec.window_trs * store.tr
+    shifted = (
+        f", with {spec.onset_offset_s:g} s added to every onset" if spec.onset_offset_s else ""
+    )
+    return (
+        f"A sample was a window of {frames} ({seconds:g} s) from {spec.delay_s:g} s after the "
+        f"onset of its stimulus{shifted}."
+    )
 
 
 def _grid(store: VoxelStore) -> list[str]:

@@ -83,6 +83,11 @@ class VolumePipeline:
             `n_volumes` is too small for the filter of the run, or the reference cannot be used.
         """
         like = run if isinstance(run, VoxelStore) else preparation_for(run)
+        if like.info.beta_divisor is not None:
+            raise InputError(
+                "VolumePipeline.from_run: run must be a model of volumes, got one of betas, which "
+                "are estimated from whole runs. Train one on the volumes."
+            )
         return cls(settings or PreprocessSettings(), like=like, mask=None, reference=reference)
 
     @classmethod

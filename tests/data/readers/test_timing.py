@@ -44,6 +44,22 @@ def test_sums_that_binary_fractions_cannot_hold():
     assert WindowSpec(0.0, 1).start(1.15, tr=0.1) == 12
 
 
+@pytest.mark.parametrize("tr", [0.8, 1.49, 2.0])
+def test_lags_are_a_window(tr):
+    lags = [round(4 + i * tr, 2) for i in range(6)]
+    window = WindowSpec.of_lags(lags, tr=tr, onset_offset_s=12.0)
+    assert window == WindowSpec(4.0, 6, 12.0)
+    frames = [WindowSpec(lag, 1, 12.0).start(20.0, tr=tr) for lag in lags]
+    start = window.start(20.0, tr=tr)
+    assert frames == [start + i for i in range(6)]
+
+
+@pytest.mark.parametrize("lags", [(), (4, 8), (4, 6, 7), (6, 4), (4, 4), (float("nan"),)])
+def test_lags_that_are_not_consecutive_volumes_are_refused(lags):
+    with pytest.raises(InputError, match="lags_s must be one repetition time, 2 s, apart"):
+        WindowSpec.of_lags(lags, tr=2.0)
+
+
 def test_words_at_the_start_of_a_volume():
     words = [Word("a", 0.3, 0.35), Word("b", 0.6, 0.65)]
     found = story_samples(words, tr=0.1, n_volumes=10, window=1)

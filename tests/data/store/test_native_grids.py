@@ -17,12 +17,15 @@ from fastbrain.data import (
     VoxelStore,
     WindowSpec,
     open_store,
+    plan_like,
     plan_native_grids,
     plan_store,
     prepare_store,
     split_by,
     token_centers,
+    verify_store,
     write_collection,
+    write_store,
 )
 from fastbrain.data.store import collection
 from fastbrain.data.store.target_grid import with_axes_of
@@ -217,6 +220,33 @@ def test_damage_is_refused(plan, tmp_path, kind, message):
     damage(tmp_path / "all", kind)
     with pytest.raises(StoreError, match=message):
         open_store(tmp_path / "all")
+
+
+def test_a_collection_is_verified_with_its_stores(plan, tmp_path):
+    write_collection(plan, tmp_path / "all")
+    assert verify_store(tmp_path / "all") == ()
+    path = next((tmp_path / "all" / "grids" / "sub-02" / "runs").glob("*.npy"))
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 4
+    path.write_bytes(data)
+    (found,) = verify_store(tmp_path / "all")
+    assert found.file == f"grids/sub-02/runs/{path.name}"
+    data[-100] ^= 4
+    path.write_bytes(data)
+    damage(tmp_path / "all", "split")
+    (found,) = verify_store(tmp_path / "all")
+    assert found.file == "collection.json"
+
+
+def test_new_runs_of_a_person_keep_its_positions(plan, two_grids, tmp_path):
+    centred = replace(plan, members={
+        name: replace(member, origin_mm=(1.0, 2.0, 3.0)) for name, member in plan.members.items()
+    })  # fmt: skip
+    member = write_collection(centred, tmp_path / "all").stores["sub-02"]
+    new = [replace(run, run_id="new") for run in two_grids if run.run_id == "sub-02_run-03"]
+    like = write_store(plan_like(new, member), tmp_path / "new")
+    np.testing.assert_array_equal(token_centers(like), token_centers(member))
+    np.testing.assert_array_equal(like.run("new"), member.run("sub-02_run-03"))
 
 
 def test_a_collection_is_no_store(plan, tmp_path):

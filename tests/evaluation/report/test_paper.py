@@ -264,6 +264,15 @@ def test_methods_state_smoothing_and_resampling(facts, evaluation):
     assert "resampled to a common voxel grid by linear interpolation" in text
 
 
+def test_methods_of_betas(facts, evaluation):
+    info = replace(facts.store.info, beta_divisor=300.0, units="zscore")
+    text = methods_text(replace(facts, store=replace(facts.store, info=info)), evaluation)
+    assert "A sample was the beta of one trial." in text
+    assert "standardised over the trials of each file" in text
+    for word in ("repetition time", "linear trend", "after the onset"):
+        assert word not in text
+
+
 @pytest.mark.parametrize(
     ("manifest", "sentence"),
     [
