@@ -158,9 +158,14 @@ def test_damaged_state_is_refused(store):
         made.load_state_dict(loader(store, trial_ids=store.split.test).state_dict())
 
 
-@pytest.mark.parametrize(("first", "then"), [(0, 2), (2, 4), (4, 0), (2, 2)])
-@pytest.mark.parametrize("at", ["start", "middle", "end"])
-def test_a_state_continues_with_any_number_of_workers(tmp_path, first, then, at):
+@pytest.mark.parametrize(
+    ("at", "first", "then"),
+    [
+        *(("middle", 0, 2), ("middle", 2, 4), ("middle", 4, 0), ("middle", 2, 2)),
+        *(("end", 2, 0), ("start", 0, 2)),
+    ],
+)
+def test_a_state_continues_with_any_number_of_workers(tmp_path, at, first, then):
     store = small_store(tmp_path, runs=5)
     options = {"batch_size": 5, "shuffle": True, "seed": 3}
     whole = loader(store, **options)
