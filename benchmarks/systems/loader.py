@@ -4,9 +4,9 @@
 
 The same volumes for all: runs of 156 volumes of 100 x 100 x 72 voxels, a quarter of it brain, as
 ``.nii.gz``, as ``.nii`` and as a store. A window is 10 volumes at a random place. All files are in
-the page cache. Every provider reads in a process of its own, in turn, and its peak memory is VmHWM
-of that process, which counts the mapped pages of files; MB/s counts the brain voxels as int16, whatever type they arrive in. Providers that
-are not installed are left out, and said so.
+the page cache. Every provider reads in a process of its own, in turn. Peak memory is VmHWM of that
+process, which counts the mapped pages of files; MB/s counts the brain voxels as int16, whatever
+type they arrive in. Providers that are not installed are left out, and said so.
 
 Then the loader feeds the tokenizer: share of the time that training waits for batches, with and
 without reading ahead.
@@ -41,7 +41,7 @@ def loader_table(rows: list[Row]) -> str:
         lines = [
             f"{env['cpu']}, {env['cores']} cores, commit {env['commit']}, {env['date'][:10]}:",
             "",
-            "| who | a window | windows/s | MB/s | peak memory | without mapped files | times ours |",
+            "| who | a window | windows/s | MB/s | peak memory | without files | times ours |",
             "|---|---|---|---|---|---|---|",
         ]
         for name, row in sorted(newest.items(), key=lambda item: item[1]["ms_p50"]):
@@ -63,7 +63,8 @@ def feed_table(rows: list[Row]) -> str:
     for row in {row["machine"]: row for row in rows}.values():
         lines.append(
             f"| {row['env']['cpu']}, {row['env']['threads']} threads "
-            f"| {row['tokenizer_ms']:.3g} ms | {row['loader_ms']:.3g} ms | {row['wait']:.1%} | {row['wait_ahead']:.1%} |"
+            f"| {row['tokenizer_ms']:.3g} ms | {row['loader_ms']:.3g} ms | {row['wait']:.1%} "
+            f"| {row['wait_ahead']:.1%} |"
         )
     return "\n".join(lines)
 
