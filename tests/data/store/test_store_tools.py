@@ -105,7 +105,7 @@ def test_the_commands_that_make_stores(tmp_path, capsys):
     one = small_store(tmp_path, name="one").path
     append = ["store", "append", str(one)]
     longer = str(tmp_path / "longer")
-    how = ["--part", "test", "--statistics", "keep"]
+    how = ["--into", "test", "--statistics", "keep"]
     # runs of the same names are in training
     assert main([*append, str(small_table(tmp_path, subject="02")), longer, *how]) == 1
     assert "run must be in one part only" in capsys.readouterr().err
