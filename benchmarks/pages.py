@@ -13,7 +13,7 @@ from typing import Any
 import ablation
 import coding
 import tokens
-from systems import realtime
+from systems import loader, prepare, realtime
 
 Row = dict[str, Any]
 Table = Callable[[list[Row]], str]
@@ -24,6 +24,12 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
     "decode_engine.md": {
         "tokens": ("decode_engine", tokens.engine_table),
         "perplexity": ("decode_engine_perplexity", tokens.perplexity_table),
+    },
+    "store.md": {
+        "run": ("prepare_run", prepare.run_table),
+        "jobs": ("prepare_jobs", prepare.jobs_table),
+        "loader": ("loader", loader.loader_table),
+        "feed": ("loader_feed", loader.feed_table),
     },
     "realtime.md": {"latency": ("realtime", realtime.latency_table)},
 }

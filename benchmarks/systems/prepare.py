@@ -25,7 +25,38 @@ from time import perf_counter
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+Row = dict[str, Any]
 KERNEL, WINDOW = (8, 8, 8), 10
+
+
+def run_table(rows: list[Row]) -> str:
+    """Newest row of each machine and decoder: preparing one run beside decompressing it."""
+    lines = [
+        "| machine | decoder | decompressing | preparing | share of the floor | of zlib's floor "
+        "| peak memory | of the run's int16 |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    newest = {(row["machine"], row["decoder"]): row for row in rows}
+    for (machine, decoder), row in newest.items():
+        zlib = newest[machine, "zlib"]["floor_ms"] / row["prepare_ms"]
+        lines.append(
+            f"| {row['env']['cpu']}, {row['env']['date'][:10]} | {decoder} "
+            f"| {row['floor_ms']:.0f} ms | {row['prepare_ms']:.0f} ms "
+            f"| {row['share_of_floor']:.0%} | {zlib:.0%} | {row['peak_mb']:.0f} MB "
+            f"| {row['peak_over_run']:.2f}x |"
+        )
+    return "\n".join(lines)
+
+
+def jobs_table(rows: list[Row]) -> str:
+    """Newest row of each machine: a store prepared with two jobs beside one."""
+    lines = ["| machine | runs | 1 job | 2 jobs | faster |", "|---|---|---|---|---|"]
+    for row in {row["machine"]: row for row in rows}.values():
+        lines.append(
+            f"| {row['env']['cpu']}, {row['env']['cores']} cores | {row['runs']} "
+            f"| {row['one_s']:.1f} s | {row['two_s']:.1f} s | {row['ratio']:.2f}x |"
+        )
+    return "\n".join(lines)
 
 
 def plan_of(table: Path) -> Any:
@@ -96,8 +127,9 @@ def peak(table: Path) -> dict[str, float]:
     return {"before_mb": before, "peak_mb": _high_water()}
 
 
-def _high_water() -> float:
-    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x)
+def _high_water(field: str = "VmHWM") -> float:
+    """Megabytes of a field of this process's status."""
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if field in x)
     return int(line.split()[1]) * 1024 / 1e6
 
 

@@ -1,6 +1,6 @@
 """Add new subjects or runs to a store: a new store with the runs of both.
 
-fastbrain store append store new/runs.tsv longer --part test --statistics keep
+fastbrain store append store new/runs.tsv longer --into test --statistics keep
 
 New runs get grid, filter, windows, units and stored integers of the store, which is not changed.
 """
@@ -30,7 +30,7 @@ class Config(ImageOptions, JobOptions):
     """Runs table (TSV) or BIDS folder of the new runs."""
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NEW-STORE")]
     """New folder."""
-    part: Literal["train", "val", "test"]
+    into: Literal["train", "val", "test"]
     """Part of the split that all new trials belong to."""
     statistics: Literal["refit", "keep"]
     """Mean, spread and limits: computed from the training windows of all runs, or those of the
@@ -65,7 +65,7 @@ def run(config: Config) -> None:
         store,
         runs,
         config.out,
-        part=config.part,
+        part=config.into,
         statistics=config.statistics,
         ignore=config.ignore,
         late=config.late,

@@ -13,13 +13,18 @@ TR_S = 2.0
 
 
 def small_table(
-    folder: Path, *, runs: int = 3, shape: tuple[int, int, int] = (5, 6, 7), subject: str = "01"
+    folder: Path,
+    *,
+    runs: int = 3,
+    shape: tuple[int, int, int] = (5, 6, 7),
+    subject: str = "01",
+    first: int = 1,
 ) -> Path:
     """Write runs of 40 volumes with a trial every 12 s; returns the table of runs."""
     rng = np.random.default_rng(int(subject))
     rows = ["subject\trun\tbold\tevents\tmask"]
     affine = np.diag([3.0, 3.0, 3.0, 1.0])
-    for run in range(1, runs + 1):
+    for run in range(first, first + runs):
         values = 1000 + 9 * rng.standard_normal((*shape[::-1], 40))
         image = nib.Nifti1Image(values.astype(np.int16), affine)
         image.header.set_xyzt_units("mm", "sec")
@@ -44,14 +49,23 @@ def small_store(
     shape: tuple[int, int, int] = (5, 6, 7),
     kernel: tuple[int, int, int] = (2, 2, 3),
     name: str = "store",
+    subject: str = "01",
     **options: object,
 ) -> VoxelStore:
     """Prepare the runs of :func:`small_table`; the first train, the last one is for testing."""
-    records = read_runs_table(small_table(folder, runs=runs, shape=shape))
+    table = small_table(folder, runs=runs, shape=shape, subject=subject)
+    return prepared(table, folder / name, kernel=kernel, **options)
+
+
+def prepared(
+    table: Path, out: Path, *, kernel: tuple[int, int, int] = (2, 2, 3), **options: object
+) -> VoxelStore:
+    """Prepare the runs of a table; the first ones train, the last one is for testing."""
+    records = read_runs_table(table)
     names = [record.run for record in records]
     return prepare_store(
         records,
-        folder / name,
+        out,
         window=WindowSpec(4.0, 3),
         kernel=kernel,
         high_pass_s=50.0,

@@ -14,7 +14,7 @@ from .manifest import SMALL_FILES, Manifest
 from .resume import SETTINGS
 
 
-def check_files(root: Path, info: Manifest, *, runs: bool) -> None:
+def check_files(root: Path, info: Manifest, *, runs: bool, all_here: bool = True) -> None:
     """Compare the files of a store with their digests.
 
     Parameters
@@ -23,13 +23,15 @@ def check_files(root: Path, info: Manifest, *, runs: bool) -> None:
     info : Manifest
     runs : bool
         Whether to read every byte of the run files as well; else they only have to exist.
+    all_here : bool
+        Whether run files must exist; those of a store on another machine are copied on first use.
 
     Raises
     ------
     StoreError
         A file is missing, damaged or was edited.
     """
-    for name in info.files:
+    for name in info.files if all_here else SMALL_FILES:
         if not _file(root, name).is_file():
             raise StoreError(f"VoxelStore.open: {root / name} must exist: the manifest has it.")
     verify(root, {name: info.files[name] for name in SMALL_FILES})

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from ..._shards import Part, Shard
 from ...errors import CheckpointError, InputError
@@ -51,6 +53,10 @@ class Batch:
     grid: str = ""
     shard: Shard | None = None
 
+    def pin_memory(self) -> Batch:
+        """Return the batch with its voxels in page-locked memory."""
+        return replace(self, voxels=self.voxels.pin_memory())
+
 
 class WindowLoader:
     """Iterate over windows in batches; the position can be saved and restored exactly.
@@ -59,7 +65,8 @@ class WindowLoader:
     collection of stores on several grids, give batches of each kind in a shuffled order.
     Each ``for`` loop is one epoch. After a loop that was left early, or after loading a state,
     iteration continues with the next batch of the same epoch. The order depends only on
-    (seed, epoch).
+    (seed, epoch), and neither it nor the state depends on the number of workers: a state saved with
+    two workers continues with none or four.
 
     Parameters
     ----------
@@ -72,12 +79,19 @@ class WindowLoader:
     seed : int
     drop_last : bool
         Whether to leave out a last, smaller batch of each kind.
+    workers : int
+        Number of processes that read batches ahead; 0 reads in this process. Windows are slices of
+        a memory map, so that workers pay off only for stores that do not fit into the page cache,
+        and for int8.
+    pin_memory : bool, optional
+        Whether batches lie in page-locked memory, for copies to a GPU beside its work. Default:
+        where a CUDA device is there.
 
     Raises
     ------
     InputError
-        `trial_ids` is empty, contains a trial twice or an unknown one; the batch size or the seed
-        is out of range.
+        `trial_ids` is empty, contains a trial twice or an unknown one; the batch size, the seed or
+        the number of workers is out of range; memory is to be pinned without a CUDA device.
     """
 
     def __init__(
@@ -89,6 +103,8 @@ class WindowLoader:
         shuffle: bool,
         seed: int = 0,
         drop_last: bool = False,
+        workers: int = 0,
+        pin_memory: bool | None = None,
     ) -> None:
         self.trial_ids = tuple(trial_ids)
         unknown = [i for i in self.trial_ids if i not in store.by_id]
@@ -99,6 +115,13 @@ class WindowLoader:
             )
         if seed < 0:
             raise InputError(f"WindowLoader: seed must be >= 0, got {seed}.")
+        if workers < 0:
+            raise InputError(f"WindowLoader: workers must be >= 0, got {workers}.")
+        if pin_memory and not torch.cuda.is_available():
+            raise InputError(
+                "WindowLoader: pin_memory must be False without a CUDA device, got True. Leave it "
+                "out: memory is pinned where that helps."
+            )
         trials = [store.by_id[i] for i in self.trial_ids]
         grids = [
             store.grid_of(i) if isinstance(store, StoreCollection) else "" for i in self.trial_ids
@@ -112,6 +135,8 @@ class WindowLoader:
         self.shuffle = shuffle
         self.seed = seed
         self.drop_last = drop_last
+        self.workers = workers
+        self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self._texts = tuple(t.text for t in trials)
         self._subjects = tuple(t.subject for t in trials)
         self._instructions = tuple(t.instruction for t in trials)
@@ -140,15 +165,13 @@ class WindowLoader:
             drop_last=self.drop_last,
             generator=shuffled,
         )
-        while self._position < len(order):
-            end = ends[np.searchsorted(ends, self._position, side="right")]
-            chosen = order[self._position : end]
-            own, shard = self._part.of(chosen)
-            batch = self._batch(own)
-            batch = batch if shard is None else replace(batch, shard=shard)
+        left = [end for end in ends.tolist() if end > self._position]
+        parts = [self._part.of(order[a:b]) for a, b in pairwise([self._position, *left])]
+        read = self._read([own for own, _ in parts])
+        for end, (_, shard), batch in zip(left, parts, read, strict=True):
             # counted before the yield, so that a state saved by the caller does not repeat it
-            self._position += len(chosen)
-            yield batch
+            self._position = end
+            yield batch if shard is None else replace(batch, shard=shard)
         self._epoch += 1
         self._position = 0
 
@@ -192,9 +215,27 @@ class WindowLoader:
             "drop_last": self.drop_last,
         }
 
+    def _read(self, chosen: list[npt.NDArray[np.int64]]) -> Iterable[Batch]:
+        """Read batches in order, here or ahead in other processes."""
+        if not self.workers:
+            return map(self._batch, chosen)
+        return DataLoader(
+            _Batches(self),
+            sampler=chosen,
+            batch_size=None,
+            num_workers=self.workers,
+            collate_fn=_as_it_is,  # type: ignore[arg-type]
+            pin_memory=self.pin_memory,
+            # its own, because the loader draws a seed from the global one otherwise
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
     def _batch(self, chosen: npt.NDArray[np.int64]) -> Batch:
         windows = [self.store.window(self.trial_ids[i]) for i in chosen]
-        voxels = torch.empty((len(chosen), *windows[0].shape), dtype=torch.int16)
+        # workers hand over shared memory, which is pinned on arrival
+        pinned = self.pin_memory and not self.workers
+        shape = (len(chosen), *windows[0].shape)
+        voxels = torch.empty(shape, dtype=torch.int16, pin_memory=pinned)
         target = voxels.numpy()
         for row, window in enumerate(windows):
             # the only copy between disk and device
@@ -209,3 +250,17 @@ class WindowLoader:
             instructions=tuple(self._instructions[i] for i in chosen),
             grid=self._kinds[chosen[0]][0],
         )
+
+
+class _Batches(Dataset[Batch]):
+    """Batches of a loader by the positions of their windows, for worker processes."""
+
+    def __init__(self, loader: WindowLoader) -> None:
+        self._loader = loader
+
+    def __getitem__(self, chosen: Any) -> Batch:
+        return self._loader._batch(chosen)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

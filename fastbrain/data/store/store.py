@@ -40,6 +40,7 @@ from .grid_file import read_grid
 from .highpass import DriftFilter
 from .integrity import check_files, check_run, check_windows
 from .manifest import Manifest
+from .remote import RemoteStore, url_of
 from .stored_steps import StoredArray
 from .trials_table import read_trials_table
 from .window_limits import WindowLimits
@@ -69,6 +70,8 @@ class VoxelStore:
     split : Split
     cohort : str
         Folder of the cohort, with the clips in ``stimuli``; "" if it is not known.
+    remote : RemoteStore, optional
+        Where missing files come from, if `path` is the cache of a store on another machine.
     """
 
     path: Path
@@ -81,6 +84,7 @@ class VoxelStore:
     trials: list[Trial]
     split: Split
     cohort: str = ""
+    remote: RemoteStore | None = None
     _maps: dict[str, npt.NDArray[np.int16] | StoredArray] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -96,6 +100,8 @@ class VoxelStore:
         Parameters
         ----------
         path : str or Path
+            Folder, or a URL that fsspec reads, for example ``s3://bucket/store``: then runs are
+            copied into ``stores`` of the cache folder when they are first used.
         verify : bool
             Whether to compare every byte of the runs now: damage by the disk itself changes no
             modification time.
@@ -108,10 +114,16 @@ class VoxelStore:
             The store is unfinished, damaged, or of another layout version.
         LeakError
             Parts of its split share trials, held-out values or volumes.
+        MissingPartError
+            The package that reads such URLs is not installed.
         """
-        root = Path(os.path.abspath(path))
+        url = url_of(path)
+        root = Path(os.path.abspath(path)) if url is None else RemoteStore.open(url).root
+        remote = RemoteStore.of(root)
         info = Manifest.read(root)
-        check_files(root, info, runs=verify)
+        if remote is not None and verify:
+            remote.fetch_runs(info, info.runs)
+        check_files(root, info, runs=verify, all_here=remote is None)
         grid, affine = read_grid(root / "grid.npz", info)
         size = (grid.n_tokens, grid.patch_voxels)
         trials = read_trials_table(root / "trials.parquet")
@@ -134,6 +146,7 @@ class VoxelStore:
             trials=trials,
             split=split,
             cohort=info.root if cohort is None else os.path.abspath(cohort),
+            remote=remote,
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -213,6 +226,8 @@ class VoxelStore:
                 )
             facts = self.info.runs[run_id]
             size = (facts["n_volumes"], self.grid.n_tokens, self.grid.patch_voxels)
+            if self.remote is not None:
+                self.remote.fetch_runs(self.info, [run_id])
             path = check_run(self.path, self.info, run_id)
             mapped = _read_array(path, size, _TYPES[self.info.dtype], mmap=True)
             small = self.info.dtype == "int8"

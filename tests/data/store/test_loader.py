@@ -7,9 +7,17 @@ import json
 import numpy as np
 import pytest
 import torch
+from small_store import small_store
 
-from fastbrain.data import WindowLoader, WindowSpec, prepare_store, read_runs_table, split_by
-from fastbrain.errors import CheckpointError, InputError
+from fastbrain.data import (
+    VoxelStore,
+    WindowLoader,
+    WindowSpec,
+    prepare_store,
+    read_runs_table,
+    split_by,
+)
+from fastbrain.errors import CheckpointError, InputError, StoreError
 
 
 def by_run(trials):
@@ -148,3 +156,68 @@ def test_damaged_state_is_refused(store):
             made.load_state_dict(bad)
     with pytest.raises(CheckpointError, match="trials"):
         made.load_state_dict(loader(store, trial_ids=store.split.test).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("at", "first", "then"),
+    [
+        *(("middle", 0, 2), ("middle", 2, 4), ("middle", 4, 0), ("middle", 2, 2)),
+        *(("end", 2, 0), ("start", 0, 2)),
+    ],
+)
+def test_a_state_continues_with_any_number_of_workers(tmp_path, at, first, then):
+    store = small_store(tmp_path, runs=5)
+    options = {"batch_size": 5, "shuffle": True, "seed": 3}
+    whole = loader(store, **options)
+    expected = [batch for _ in range(2) for batch in whole]
+    left = {"start": 0, "middle": 2, "end": len(whole)}[at]
+    one = loader(store, workers=first, **options)
+    begun = []
+    for batch in one:
+        if len(begun) == left:
+            break
+        begun.append(batch)
+        state = one.state_dict()
+    other = loader(store, workers=then, **options)
+    if left:
+        other.load_state_dict(state)
+    found = begun + list(other)
+    if left < len(whole):
+        found += list(other)
+    for mine, theirs in zip(found, expected[: len(found)], strict=True):
+        assert mine.trial_ids == theirs.trial_ids
+        assert torch.equal(mine.voxels, theirs.voxels)
+        assert (mine.texts, mine.places) == (theirs.texts, theirs.places)
+    assert other.state_dict()["epoch"] >= 1
+
+
+def test_workers_leave_the_global_generator_alone(store):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    list(loader(store, batch_size=5, shuffle=True, workers=2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_error_in_a_worker_is_that_error(store, monkeypatch):
+    def damaged(self, trial_id):
+        raise StoreError(f"VoxelStore.run: {trial_id} must match its sha256.")
+
+    monkeypatch.setattr(VoxelStore, "window", damaged)
+    with pytest.raises(StoreError, match="must match its sha256"):
+        list(loader(store, batch_size=5, shuffle=False, workers=2))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_memory_is_pinned_where_a_gpu_is(store, workers):
+    if not torch.cuda.is_available():
+        assert not loader(store, batch_size=2, shuffle=False).pin_memory
+        with pytest.raises(InputError, match="pin_memory must be False without a CUDA device"):
+            loader(store, batch_size=2, shuffle=False, pin_memory=True, workers=workers)
+        return
+    for batch in loader(store, batch_size=2, shuffle=False, workers=workers):
+        assert batch.voxels.is_pinned()
+
+
+def test_the_number_of_workers_is_not_negative(store):
+    with pytest.raises(InputError, match="workers must be >= 0"):
+        loader(store, batch_size=2, shuffle=False, workers=-1)
