@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -329,6 +330,10 @@ def fault(rank: int, how: str, batch: int) -> None:
 def serve() -> None:
     """Fork the processes of every job read; say how they ended and after how many seconds."""
     torch.set_num_threads(1)
+    # what the forked processes would each import
+    for name in ("accelerate", "peft", "torch.distributed.fsdp", "transformers.models.llama"):
+        importlib.import_module(name)
+    language()
     for line in sys.stdin:
         job = json.loads(line)
         with socket.socket() as free:
@@ -352,6 +357,7 @@ def _work(rank: int, port: int, job: Any) -> None:
         WORLD_SIZE="2",
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
+        **job.get("env", {}),
     )
     folder = Path(job["folder"])
     log = os.open(folder / f"log-{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
