@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -49,6 +49,9 @@ class TrainOptions(StoreOptions):
 
     llm: str | None = None
     """Hub name or folder of a causal language model; default: a small one, trained on the texts."""
+    llm_rank: int | None = None
+    """Rank of LoRA on the language model, saved as a PEFT adapter; default: as configured (0: the
+    language model stays frozen)."""
     allow_leak: str | None = None
     """Reason why a leak found by the audit is acceptable; included in every report."""
     dry_run: bool = False
@@ -65,6 +68,15 @@ class Configuration(Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to a plain dict for JSON."""
+
+
+def fused_lora(rank: int) -> Callable[[Any], object] | None:
+    """Function that accelerates LoRA on the language model; None without LoRA."""
+    if not rank:
+        return None
+    from ..integrations.peft import accelerate_peft
+
+    return accelerate_peft
 
 
 def given(config: object, *names: str) -> dict[str, Any]:

@@ -168,7 +168,9 @@ def model_digest(model: Any) -> str:
     import torch
 
     digest = hashlib.sha256()
-    for name, weight in sorted(model.named_parameters()):
+    # of a model that is being tuned with LoRA, the weights below it
+    weights = {n.replace(".base_layer.", "."): w for n, w in model.named_parameters()}
+    for name, weight in sorted((n, w) for n, w in weights.items() if ".lora_" not in n):
         flat = weight.detach().flatten()
         places = torch.linspace(0, len(flat) - 1, min(64, len(flat))).long().to(flat.device)
         values = flat[places].to(torch.bfloat16).float().cpu().contiguous()

@@ -43,6 +43,7 @@ from fastbrain.llm4brain.training import (
     stage_two,
 )
 from fastbrain.lm import DigitTokens, extend_vocabulary
+from fastbrain.lm.lora import with_lora
 from fastbrain.lm.number_lines import extend_number_lines
 from fastbrain.lm.word_lm import word_tokenizer
 from fastbrain.training import History, OptimConfig, ResumableLoader, StageConfig, fit
@@ -51,7 +52,6 @@ from fastbrain.vqlm import QuantiserConfig, Question, VQAutoencoder, VQAutoencod
 from fastbrain.vqlm.training import TextSide, VQLosses, VQStageConfig, train_vq
 from fastbrain.vqlm.training.answer_config import NumberConfig, WordsConfig
 from fastbrain.vqlm.training.code_rows import CodeRows, RowLoader
-from fastbrain.vqlm.training.lora import with_lora
 
 WORDS = ("ball", "box", "wall", "tree")
 PROMPTS = ("what is it ?", "say what this is")

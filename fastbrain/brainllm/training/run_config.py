@@ -54,6 +54,9 @@ class BrainLLMRunConfig:
         the store.
     seed : int
     training : BrainLLMTraining
+    llm_rank : int
+        Rank of LoRA on all linear layers of the language model, trained with prompt tuning; 0: the
+        language model is frozen.
     """
 
     features: int = 100
@@ -73,10 +76,12 @@ class BrainLLMRunConfig:
     depth: int = 2
     width: int | None = None
     prompt_length: int | None = None
+    llm_rank: int = 0
 
     def __post_init__(self) -> None:
         require(self, "features", self.features >= 1, "be 1 or more")
         self.model(1)
+        require(self, "llm_rank", self.llm_rank >= 0, "be 0 or more")
         length = self.prompt_length is None or self.prompt_length >= 0
         require(self, "prompt_length", length, "be 0 or more words")
         both = (self.atlas is None) == (not self.regions)
