@@ -44,6 +44,8 @@ class BrainLLMCard:
     adapter : dict of str to str
         Digests of the PEFT adapter of the language model in the folder ``adapter/``; empty without
         one.
+    llm_bits : {8, 4} or None
+        Precision of the weights of the language model in training; None: not quantised.
     """
 
     llm: str
@@ -60,6 +62,7 @@ class BrainLLMCard:
     before: str = "instruction"  # as in runs from before trials had prompts
     prompt_length: int | None = None
     adapter: dict[str, str] = field(default_factory=dict)
+    llm_bits: int | None = None
 
     def texts_before(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         """Return the text before the text of each trial, as in training."""

@@ -201,7 +201,7 @@ def load_brainllm(
         _same_store(card, described["features"], store)
     if llm is None or isinstance(llm, str):
         place = llm or llm_place(card.language, card.llm, root.resolve().parent)
-        llm = load_llm(place, dtype=dtype, device=device)
+        llm = load_llm(place, dtype=dtype, device=device, bits=card.llm_bits)
     language, tokenizer = llm
     found = llm_fingerprint(language), model_digest(language)
     wanted = described["llm_fingerprint"], described["llm_digest"]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import tyro
 
@@ -52,6 +52,9 @@ class TrainOptions(StoreOptions):
     llm_rank: int | None = None
     """Rank of LoRA on the language model, saved as a PEFT adapter; default: as configured (0: the
     language model stays frozen)."""
+    llm_bits: Literal[8, 4] | None = None
+    """Bits of the weights of the language model, by bitsandbytes or torchao; default: as
+    configured (not quantised)."""
     allow_leak: str | None = None
     """Reason why a leak found by the audit is acceptable; included in every report."""
     dry_run: bool = False

@@ -63,7 +63,7 @@ def run(config: Config) -> None:
     whole = llm4brain_recipe(config, function="train")
     if config.subjects:
         whole = whole.with_subjects(config.subjects)
-    whole = replace(whole, **given(config, "stimulus", "adapt_runs"))
+    whole = replace(whole, **given(config, "stimulus", "adapt_runs", "llm_bits"))
     if config.llm_rank:
         whole = whole.tuning_llm(config.llm_rank)
     if config.encoder_weights is not None:

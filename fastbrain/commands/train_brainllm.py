@@ -60,7 +60,16 @@ def run(config: Config) -> None:
         whole = replace(whole, training=brainllm_preset(config.preset))
     if config.preset == "paper":
         whole = replace(whole, features=PAPER_FEATURES)
-    names = ("features", "llm", "llm_rank", "prompt_length", "decoder", "depth", "width")
+    names = (
+        "features",
+        "llm",
+        "llm_rank",
+        "llm_bits",
+        "prompt_length",
+        "decoder",
+        "depth",
+        "width",
+    )
     whole = replace(whole, **given(config, *names))
     if config.print_config:
         print_configuration(whole)

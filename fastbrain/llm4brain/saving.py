@@ -63,6 +63,8 @@ class ModelCard:
         Digests and location of the LLM; a copy may be in the parent folder of the model.
     adapter : dict of str to str
         Digests of the PEFT adapter of the LLM in the folder ``adapter/``; empty without one.
+    llm_bits : {8, 4} or None
+        Precision of the weights of the LLM in training; None: not quantised.
     """
 
     llm: str
@@ -75,6 +77,7 @@ class ModelCard:
     training: dict[str, Any] = field(default_factory=dict)
     language: LLMRecord | None = None
     adapter: dict[str, str] = field(default_factory=dict)
+    llm_bits: int | None = None
 
 
 @checked
@@ -206,7 +209,7 @@ def from_pretrained(
     _check_input(own, card, grid, tr)
     if llm is None or isinstance(llm, str):
         place = llm or llm_place(card.language, card.llm, root.resolve().parent)
-        llm = load_llm(place, dtype=dtype, device=device)
+        llm = load_llm(place, dtype=dtype, device=device, bits=card.llm_bits)
     language, text_tokenizer = llm
     found = llm_fingerprint(language)
     if found != described["llm_fingerprint"]:

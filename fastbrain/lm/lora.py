@@ -13,6 +13,7 @@ import torch
 from .._io import sha256, verify, write_atomic, write_json
 from ..errors import CheckpointError, CohortError, MissingPartError
 from ..nn.saved_folder import load_tensors
+from .quantised import is_quantised
 
 FOLDER = "adapter"
 _FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -111,6 +112,8 @@ def copy_adapter(source: Path, target: Path) -> dict[str, str]:
 def merge_adapter(llm: Any, folder: Path, files: Mapping[str, str], *, function: str) -> Any:
     """Merge a saved adapter into a language model, in place.
 
+    The adapter of a quantised model stays beside its weights, which cannot hold the sum.
+
     Parameters
     ----------
     llm : PreTrainedModel
@@ -150,6 +153,9 @@ def merge_adapter(llm: Any, folder: Path, files: Mapping[str, str], *, function:
             f"or reshaped {', '.join(differ[:5])}."
         )
     peft.set_peft_model_state_dict(tuned, found)
+    if is_quantised(llm):
+        tuned.requires_grad_(False)
+        return llm
     return tuned.merge_and_unload().requires_grad_(False)
 
 

@@ -132,7 +132,7 @@ def train_brainllm_run(
                 keep_llm(config.llm or _small_llm(store, config, plan), out)
     language = kept_llm(out)
     assert language is not None
-    llm, tokenizer = load_llm(str(find_llm(language, out)), device=device)
+    llm, tokenizer = load_llm(str(find_llm(language, out)), device=device, bits=config.llm_bits)
     tuned = TunedLLM(llm, config.llm_rank, seed=config.seed) if config.llm_rank else None
     torch.manual_seed(config.seed)
     sizes = config.model(store.window_spec.window_trs)
@@ -152,6 +152,7 @@ def train_brainllm_run(
         language=language,
         before=plan.before,
         prompt_length=config.prompt_length,
+        llm_bits=config.llm_bits,
     )
     saved = SavedBrainLLM(model, card, pca, plan.region)
 

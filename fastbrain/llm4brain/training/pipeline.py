@@ -206,6 +206,7 @@ def _card(run: RunState, language: LLMRecord, weights: dict[str, Any]) -> ModelC
             "weights": weights,
         },
         language=language,
+        llm_bits=run.config.llm_bits,
     )
 
 
@@ -236,7 +237,7 @@ def build_model(
         Hub name or folder of the language model.
     device : str
     """
-    llm, tokenizer = load_llm(llm_path, device=device)
+    llm, tokenizer = load_llm(llm_path, device=device, bits=config.llm_bits)
     tuned = TunedLLM(llm, config.llm_rank, seed=config.seed) if config.llm_rank else None
     sizes = sizes_for(store, config)
     vision = load_vision_model(config.vision_model) if config.vision_model else None

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..._arguments import checked
 from ...errors import ConfigError
+from ...lm.quantised import BITS
 from ...nn.config import VideoConfig
 from ...nn.config_io import from_dict, require, to_dict
 from ..config import EncoderConfig, LLM4BrainConfig, QFormerConfig
@@ -68,6 +69,9 @@ class RunConfig:
     llm_rank : int
         Rank of LoRA on all linear layers of the language model, trained by the stages whose groups
         hold "llm_adapters"; 0: the language model is frozen.
+    llm_bits : {8, 4} or None
+        Precision of the weights of the frozen language model, also when the run is evaluated;
+        None: as it is loaded.
     """
 
     llm: str | None = None
@@ -88,6 +92,7 @@ class RunConfig:
     readout_memory_gb: float = 1.0
     seed: int = 0
     llm_rank: int = 0
+    llm_bits: int | None = None
 
     def __post_init__(self) -> None:
         known = (None, "clips", "text")
@@ -113,6 +118,7 @@ class RunConfig:
         if self.calibrate is not None and not self.model.readout_rank:
             raise ConfigError("RunConfig: calibrate must have a readout, got readout_rank=0.")
         require(self, "llm_rank", self.llm_rank >= 0, "be 0 or more")
+        require(self, "llm_bits", self.llm_bits in (None, *BITS), "be 8, 4 or None")
         trained = {g for stage in (self.stage1, self.stage2) if stage for g in stage.groups}
         if (self.model.subjects is not None) != ("subjects" in trained):
             raise ConfigError(
