@@ -41,6 +41,11 @@ class BrainLLMCard:
         JSON values such as units, high-pass and region.
     language : LLMRecord, optional
         Digests of the language model's files; its copy, if any, is next to the model's folder.
+    adapter : dict of str to str
+        Digests of the PEFT adapter of the language model in the folder ``adapter/``; empty without
+        one.
+    llm_bits : {8, 4} or None
+        Precision of the weights of the language model in training; None: not quantised.
     """
 
     llm: str
@@ -56,6 +61,8 @@ class BrainLLMCard:
     language: LLMRecord | None = None
     before: str = "instruction"  # as in runs from before trials had prompts
     prompt_length: int | None = None
+    adapter: dict[str, str] = field(default_factory=dict)
+    llm_bits: int | None = None
 
     def texts_before(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         """Return the text before the text of each trial, as in training."""

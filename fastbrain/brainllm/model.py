@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,9 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..lm.likelihood import answer_nll, layout, recomputes
+from ..lm.lora import TunedLLM, is_adapter
 from ..lm.shared_prompt import SharedPrompt
+from ..nn.external_parts import leave_out
 from .config import BrainLLMConfig
 from .decoder import brain_decoder
 
@@ -34,6 +37,8 @@ class BrainLLM(nn.Module):
     config : BrainLLMConfig
     llm : PreTrainedModel
         Any causal LM that accepts `inputs_embeds`.
+    tuned : TunedLLM, optional
+        LoRA on `llm`; it is in the state dict.
     text_tokenizer : PreTrainedTokenizer
         Tokenizer of the LLM. It must have BOS, EOS and padding tokens.
 
@@ -43,7 +48,14 @@ class BrainLLM(nn.Module):
         The tokenizer lacks one of these tokens.
     """
 
-    def __init__(self, config: BrainLLMConfig, *, llm: Any, text_tokenizer: Any) -> None:
+    def __init__(
+        self,
+        config: BrainLLMConfig,
+        *,
+        llm: Any,
+        text_tokenizer: Any,
+        tuned: TunedLLM | None = None,
+    ) -> None:
         super().__init__()
         for name in ("bos", "pad", "eos"):
             if getattr(text_tokenizer, f"{name}_token_id", None) is None:
@@ -68,8 +80,10 @@ class BrainLLM(nn.Module):
             nn.init.zeros_(self.steer.weight)
         self._plain = False
         self.llm = llm.requires_grad_(False).eval()
-        self.register_state_dict_post_hook(_without_llm)
-        self.register_load_state_dict_post_hook(_expect_no_llm)
+        self.tuned = tuned
+        # folder of the adapter that was merged into the language model on loading
+        self.adapter_folder: Path | None = None
+        leave_out(self, ("llm.",), but=lambda name: self.tuned is not None and is_adapter(name))
 
     def train(self, mode: bool = True) -> BrainLLM:
         """Set the mode of the trainable parts; the LLM stays in evaluation mode."""
@@ -241,7 +255,9 @@ class BrainLLM(nn.Module):
         if self.config.position != "after-prompt" or len(prompt_ids) < 2:
             return False
         whole = prompt_mask is None or bool(prompt_mask.all())
-        same = whole and bool((prompt_ids == prompt_ids[:1]).all())
+        # keys and values of a shared prompt carry no gradient to LoRA
+        learning = self.tuned is not None and torch.is_grad_enabled()
+        same = whole and not learning and bool((prompt_ids == prompt_ids[:1]).all())
         return same and not recomputes(self.llm)
 
     def check_room(self, before: int, text: int) -> None:
@@ -260,13 +276,3 @@ class BrainLLM(nn.Module):
             yield
         finally:
             self._plain = False
-
-
-def _without_llm(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
-    for key in [k for k in state if k.startswith(f"{prefix}llm.")]:
-        del state[key]
-
-
-def _expect_no_llm(module: nn.Module, keys: Any) -> None:
-    # within a larger module the keys have that module's name as a prefix
-    keys.missing_keys[:] = [k for k in keys.missing_keys if ".llm." not in f".{k}"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from dataclasses import replace as replace_card
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from ..data import PCA, FitScope, StoreRows, VoxelStore
 from ..errors import CheckpointError, CohortError
 from ..lm.kept_llm import llm_place
 from ..lm.loading import llm_fingerprint, load_llm, model_digest
+from ..lm.lora import FOLDER as ADAPTER
+from ..lm.lora import copy_adapter, merge_adapter
 from ..nn.config_io import from_dict
 from ..nn.saved_folder import load_tensors, read_whole
 from ..nn.state_dict import load_strict
@@ -108,7 +111,11 @@ def save_brainllm(
     """
     from safetensors.torch import save
 
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    state = {
+        k: v.detach().cpu().contiguous()
+        for k, v in model.state_dict().items()
+        if not k.startswith("llm.")
+    }
     broken = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
     if broken:
         raise CheckpointError(f"save_brainllm: weights must be finite, got NaN in {broken[:5]}.")
@@ -146,6 +153,12 @@ def save_brainllm(
     with folder_atomic(folder, replace=replace) as temporary:
         write_atomic(temporary / "model.safetensors", save(state))
         write_atomic(temporary / "features.safetensors", save(arrays))
+        adapter: dict[str, str] = {}
+        if model.tuned is not None:
+            adapter = model.tuned.save(temporary / ADAPTER)
+        elif model.adapter_folder is not None:
+            adapter = copy_adapter(model.adapter_folder, temporary / ADAPTER)
+        config["card"] = asdict(replace_card(card, adapter=adapter))
         write_json(temporary / "config.json", config)
         write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in FILES})
     return Path(folder)
@@ -188,7 +201,7 @@ def load_brainllm(
         _same_store(card, described["features"], store)
     if llm is None or isinstance(llm, str):
         place = llm or llm_place(card.language, card.llm, root.resolve().parent)
-        llm = load_llm(place, dtype=dtype, device=device)
+        llm = load_llm(place, dtype=dtype, device=device, bits=card.llm_bits)
     language, tokenizer = llm
     found = llm_fingerprint(language), model_digest(language)
     wanted = described["llm_fingerprint"], described["llm_digest"]
@@ -197,10 +210,14 @@ def load_brainllm(
             f"load_brainllm: the language model must be the one of training ('{card.llm}', "
             f"{'-'.join(wanted)}), got {'-'.join(found)}. Another one reads the brain as noise."
         )
+    if card.adapter:
+        function = "load_brainllm"
+        language = merge_adapter(language, root / ADAPTER, card.adapter, function=function)
     config = BrainLLMConfig.from_dict(described["model"])
     model = BrainLLM(config, llm=language, text_tokenizer=tokenizer)
     state = load_tensors(root / "model.safetensors", function="load_brainllm")
     load_strict(model, state, where=str(root))
+    model.adapter_folder = root / ADAPTER if card.adapter else None
     pca = region = None
     if described["features"] is not None:
         arrays = load_tensors(root / "features.safetensors", function="load_brainllm")

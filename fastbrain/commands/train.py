@@ -18,6 +18,7 @@ from ..data import VoxelStore
 from ._training import (
     TrainOptions,
     describe_trials,
+    fused_lora,
     given,
     llm4brain_recipe,
     print_configuration,
@@ -62,7 +63,9 @@ def run(config: Config) -> None:
     whole = llm4brain_recipe(config, function="train")
     if config.subjects:
         whole = whole.with_subjects(config.subjects)
-    whole = replace(whole, **given(config, "stimulus", "adapt_runs"))
+    whole = replace(whole, **given(config, "stimulus", "adapt_runs", "llm_bits"))
+    if config.llm_rank:
+        whole = whole.tuning_llm(config.llm_rank)
     if config.encoder_weights is not None:
         whole = replace(whole, encoder_weights=str(config.encoder_weights))
     if config.print_config:
@@ -93,7 +96,7 @@ def run(config: Config) -> None:
         return
     if config.preset == "paper":
         check_memory(footprint(store, whole, device=config.device), device=config.device)
-    train_llm4brain(store, config.out, whole, **config.how())
+    train_llm4brain(store, config.out, whole, fused=fused_lora(whole.llm_rank), **config.how())
     say_done(config.out)
 
 

@@ -13,6 +13,7 @@ from ..data import VoxelStore
 from ._training import (
     TrainOptions,
     describe_trials,
+    fused_lora,
     given,
     print_configuration,
     report_dry_run,
@@ -59,7 +60,16 @@ def run(config: Config) -> None:
         whole = replace(whole, training=brainllm_preset(config.preset))
     if config.preset == "paper":
         whole = replace(whole, features=PAPER_FEATURES)
-    names = ("features", "llm", "prompt_length", "decoder", "depth", "width")
+    names = (
+        "features",
+        "llm",
+        "llm_rank",
+        "llm_bits",
+        "prompt_length",
+        "decoder",
+        "depth",
+        "width",
+    )
     whole = replace(whole, **given(config, *names))
     if config.print_config:
         print_configuration(whole)
@@ -76,5 +86,5 @@ def run(config: Config) -> None:
         print(f"model        {described(store, whole)}")
         report_dry_run(audit)
         return
-    train_brainllm_run(store, config.out, whole, **config.how())
+    train_brainllm_run(store, config.out, whole, fused=fused_lora(whole.llm_rank), **config.how())
     say_done(config.out)

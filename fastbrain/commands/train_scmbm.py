@@ -32,7 +32,9 @@ class Config(StoreOptions):
     """More stores on the same grid, to pretrain one encoder on all; each keeps its own mean and
     standard deviation."""
     windows: int | None = None
-    """Number of training windows, drawn in equal numbers from the stores; default: all."""
+    """Number of training windows, drawn from the stores; default: all."""
+    shares: tuple[float, ...] = ()
+    """Share of each store in --windows, in the order of STORE and --also; default: equal."""
     weights: Path | None = None
     """Encoder to start from (safetensors), published or from an earlier run."""
 
@@ -47,6 +49,8 @@ def run(config: Config) -> None:
         whole = replace(whole, stage=replace(whole.stage, epochs=config.epochs))
     if config.windows is not None:
         whole = replace(whole, windows=config.windows)
+    if config.shares:
+        whole = replace(whole, shares=config.shares)
     if config.weights is not None:
         whole = replace(whole, weights=str(config.weights))
     if config.print_config:

@@ -12,6 +12,7 @@ Z and X have the same shape. Stage I aligns Z with X. The video branch is used i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..grid import TokenGrid
 from ..lm.likelihood import answer_nll, layout, recompute_layers
+from ..lm.lora import TunedLLM, is_adapter
 from ..nn.external_parts import leave_out
 from ..nn.frame_encoder import FrameEncoder, placed
 from ..nn.layers import adapters_off
@@ -54,6 +56,8 @@ class LLM4Brain(nn.Module):
         Voxel statistics of the training runs, in units of scale·raw.
     scale : float
         Factor from stored integers to physical units.
+    tuned : TunedLLM, optional
+        LoRA on `llm`, the training group "llm_adapters"; it is in the state dict.
     video : Module, optional
         Frame encoder with attribute `dim`, e.g. :func:`from_vision_model`. It is frozen and not in
         the state dict. A learned position code of each frame in the clip is added to its output.
@@ -72,6 +76,7 @@ class LLM4Brain(nn.Module):
         inv_std: npt.ArrayLike | Tensor | None = None,
         scale: float = 1.0,
         video: nn.Module | None = None,
+        tuned: TunedLLM | None = None,
     ) -> None:
         super().__init__()
         self.config, self.grid = config, grid
@@ -113,7 +118,11 @@ class LLM4Brain(nn.Module):
         self.recompute = False
         self.card: Any = None  # ModelCard of the weights, set when the model is loaded or adapted
         self.llm = llm.requires_grad_(False).eval()
-        leave_out(self, ("llm.", "video.") if self.external_video else ("llm.",))
+        self.tuned = tuned
+        # folder of the adapter that was merged into the language model on loading
+        self.adapter_folder: Path | None = None
+        foreign = ("llm.", "video.") if self.external_video else ("llm.",)
+        leave_out(self, foreign, but=lambda name: self.tuned is not None and is_adapter(name))
 
     def train(self, mode: bool = True) -> LLM4Brain:
         """Switch the mode of all parts except the LLM, which stays in evaluation mode."""

@@ -15,6 +15,7 @@ video              built-in frame encoder, or the frame position codes of an ext
 vision             external frame encoder; always frozen
 prototypes         class head g
 temperature        log of the contrastive temperature
+llm_adapters       LoRA on the language model, if the run has it
 llm                the language model; always frozen
 =================  ================================================================
 """
@@ -26,6 +27,7 @@ from collections.abc import Collection, Sequence
 from torch import nn
 
 from ..errors import ConfigError
+from ..lm.lora import is_adapter
 from ..nn.config_io import suggest
 from ..nn.layers import Adapter
 
@@ -45,6 +47,7 @@ NAMES = (
     "vision",
     "prototypes",
     "temperature",
+    "llm_adapters",
     "llm",
 )
 
@@ -67,7 +70,8 @@ def parameter_groups(model: nn.Module) -> Groups:
         group = name.split(".", 1)[0]
         group = {"log_tau": "temperature", "frame_place": "video"}.get(group, group)
         group = "vision" if model.external_video and name.startswith("video.") else group
-        group = f"{group}_adapters" if id(parameter) in low_rank else group
+        lora = group == "llm" and is_adapter(name)
+        group = f"{group}_adapters" if lora or id(parameter) in low_rank else group
         groups[group].append((name, parameter))
     return groups
 

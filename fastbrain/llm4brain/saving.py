@@ -7,6 +7,7 @@ model contains the statistics, centres and TR, the fingerprint of the LLM, and f
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from dataclasses import replace as replace_card
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from ..errors import CheckpointError, ConfigError
 from ..grid import TokenGrid
 from ..lm.kept_llm import LLMRecord, llm_place
 from ..lm.loading import llm_fingerprint, load_llm, local_folder
+from ..lm.lora import FOLDER as ADAPTER
+from ..lm.lora import copy_adapter, merge_adapter
 from ..nn.config_io import from_dict
 from ..nn.frame_encoder import NoVideo
 from ..nn.saved_folder import load_tensors, read_whole
@@ -58,6 +61,10 @@ class ModelCard:
         JSON values: adaptation, stages, audit, and digests of published weights.
     language : LLMRecord, optional
         Digests and location of the LLM; a copy may be in the parent folder of the model.
+    adapter : dict of str to str
+        Digests of the PEFT adapter of the LLM in the folder ``adapter/``; empty without one.
+    llm_bits : {8, 4} or None
+        Precision of the weights of the LLM in training; None: not quantised.
     """
 
     llm: str
@@ -69,6 +76,8 @@ class ModelCard:
     split: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     language: LLMRecord | None = None
+    adapter: dict[str, str] = field(default_factory=dict)
+    llm_bits: int | None = None
 
 
 @checked
@@ -94,7 +103,11 @@ def save_pretrained(
     """
     from safetensors.torch import save
 
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    state = {
+        k: v.detach().cpu().contiguous()
+        for k, v in model.state_dict().items()
+        if not k.startswith("llm.")
+    }
     broken = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
     if broken:
         raise CheckpointError(f"save_pretrained: weights must be finite, got NaN in {broken[:5]}.")
@@ -118,6 +131,12 @@ def save_pretrained(
     with folder_atomic(folder, replace=replace) as temporary:
         write_atomic(temporary / "model.safetensors", save(state))
         write_atomic(temporary / "grid.safetensors", save(grid))
+        adapter: dict[str, str] = {}
+        if model.tuned is not None:
+            adapter = model.tuned.save(temporary / ADAPTER)
+        elif model.adapter_folder is not None:
+            adapter = copy_adapter(model.adapter_folder, temporary / ADAPTER)
+        described["card"] = asdict(replace_card(card, adapter=adapter))
         write_json(temporary / "config.json", described)
         write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in FILES})
         # README.md is for people and may be edited, so it is not in the manifest
@@ -145,7 +164,8 @@ def from_pretrained(
         Folder of the model. If it does not exist: a name on the hub, which is downloaded unless
         `HF_HUB_OFFLINE` is set.
     llm : (model, tokenizer) or str, optional
-        The loaded LLM, or its name or folder; default: the LLM in the model card.
+        The loaded LLM, or its name or folder; default: the LLM in the model card. The adapter of
+        a run that tuned its LLM is merged into it, in place.
     video : Module, optional
         The external frame encoder of a model that was trained with one.
     dtype : str, optional
@@ -189,7 +209,7 @@ def from_pretrained(
     _check_input(own, card, grid, tr)
     if llm is None or isinstance(llm, str):
         place = llm or llm_place(card.language, card.llm, root.resolve().parent)
-        llm = load_llm(place, dtype=dtype, device=device)
+        llm = load_llm(place, dtype=dtype, device=device, bits=card.llm_bits)
     language, text_tokenizer = llm
     found = llm_fingerprint(language)
     if found != described["llm_fingerprint"]:
@@ -198,6 +218,9 @@ def from_pretrained(
             f"{described['llm_fingerprint']}), got {found}. Another version reads the brain's "
             "prefix as noise: load the right one."
         )
+    if card.adapter:
+        function = "from_pretrained"
+        language = merge_adapter(language, root / ADAPTER, card.adapter, function=function)
     if described["external_video"] and video is None:
         video = NoVideo(described["video_dim"])
     model = LLM4Brain(
@@ -212,6 +235,7 @@ def from_pretrained(
     state = load_tensors(root / "model.safetensors", function="from_pretrained")
     load_strict(model, state, where=str(root))
     model.card = card
+    model.adapter_folder = root / ADAPTER if card.adapter else None
     return model.to(device).eval()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from .._arguments import checked
 from ..errors import CheckpointError, ConfigError, InputError
 from ..nn.config_io import suggest
+from .quantised import quantisation
 from .sources import ModelSource, find_model, load_tokenizer, load_weights_of
 from .sources import quiet as quiet
 
@@ -47,7 +48,12 @@ def attention_choice(kind: str = "cuda") -> tuple[str, str]:
 
 @checked
 def load_llm(
-    name_or_path: str, *, dtype: str | None = None, device: str = "cpu", attn: str = "auto"
+    name_or_path: str,
+    *,
+    dtype: str | None = None,
+    device: str = "cpu",
+    attn: str = "auto",
+    bits: int | None = None,
 ) -> tuple[Any, Any]:
     """Load a causal language model, frozen and in evaluation mode, with its tokenizer.
 
@@ -62,6 +68,8 @@ def load_llm(
         Default: float32 on the CPU, bfloat16 on a GPU.
     device : str
     attn : {"auto", "sdpa", "eager", "flash_attention_2"}
+    bits : {8, 4}, optional
+        Quantise the weights of the linear layers on loading (:mod:`.quantised`).
 
     Returns
     -------
@@ -75,7 +83,9 @@ def load_llm(
         The model cannot be found or read, contains custom code, has no safetensors, has a
         recurrent state instead of keys and values, or its tokenizer has no EOS.
     ConfigError
-        `dtype` or `attn` is unknown.
+        `dtype`, `attn` or `bits` is unknown.
+    MissingPartError
+        Neither torchao nor bitsandbytes is installed to quantise the weights.
     """
     import torch
 
@@ -87,11 +97,13 @@ def load_llm(
         attn = attention_choice(str(device))[0]
     if attn == "flash_attention_2" and dtype == "float32":
         attn = "sdpa"  # flash attention has no fp32 kernel
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attn}
+    if bits is not None:
+        options["quantization_config"] = quantisation(bits, str(device))
+        options["device_map"] = {"": str(device)}
     source = find_model(name_or_path, function="load_llm")
     tokenizer = load_tokenizer(source)
-    model = load_weights_of(
-        source, "AutoModelForCausalLM", dtype=getattr(torch, dtype), attn_implementation=attn
-    )
+    model = load_weights_of(source, "AutoModelForCausalLM", **options)
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"load_llm: the tokenizer of '{name_or_path}' must have an EOS token, got none. "
@@ -106,7 +118,8 @@ def load_llm(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
         _log.info("load_llm: '%s' has no pad token, EOS pads", name_or_path)
-    model.to(torch.device(device))
+    if bits is None:
+        model.to(torch.device(device))
     return model.requires_grad_(False), tokenizer
 
 
@@ -168,12 +181,19 @@ def model_digest(model: Any) -> str:
     import torch
 
     digest = hashlib.sha256()
-    for name, weight in sorted(model.named_parameters()):
-        flat = weight.detach().flatten()
+    # of a model that is being tuned with LoRA, the weights below it
+    weights = {n.replace(".base_layer.", "."): w for n, w in model.named_parameters()}
+    for name, weight in sorted((n, w) for n, w in weights.items() if ".lora_" not in n):
+        flat = (weight.dequantize() if _is_packed(weight) else weight).detach().flatten()
         places = torch.linspace(0, len(flat) - 1, min(64, len(flat))).long().to(flat.device)
         values = flat[places].to(torch.bfloat16).float().cpu().contiguous()
         digest.update(f"{name}{tuple(weight.shape)}".encode() + values.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _is_packed(weight: Any) -> bool:
+    """Whether a weight is a tensor of torchao, which has no values to read one by one."""
+    return type(weight).__module__.startswith("torchao")
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from .checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from .config import OptimConfig, StageConfig
 from .loop import Objective, fit
+from .mixing import MixedLoader
 from .resumable import ResumableLoader
 from .run import History, Loader
 
@@ -10,6 +11,7 @@ __all__ = [
     "Checkpoint",
     "History",
     "Loader",
+    "MixedLoader",
     "Objective",
     "OptimConfig",
     "ResumableLoader",

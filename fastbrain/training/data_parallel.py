@@ -17,6 +17,7 @@ from ..errors import ConfigError, TrainingError
 from .config import StageConfig
 from .processes import Processes, message_device, processes
 from .run import Loader, Named
+from .sharding import is_sharded
 
 _BUCKET_BYTES = 64 << 20
 
@@ -63,6 +64,12 @@ def add_numbers(*values: float) -> list[float]:
 
 def add_gradients(named: Named) -> None:
     """Add up the gradients of all processes; a parameter without one anywhere keeps none."""
+    sharded = [p.grad for _, p in named if p.grad is not None and is_sharded(p.grad)]
+    for gradient in sharded:
+        gradient.mul_(processes().part.world)  # FSDP averages
+    named = [(n, p) for n, p in named if not is_sharded(p)]
+    if not named:
+        return
     device = named[0][1].device
     used = torch.tensor([p.grad is not None for _, p in named], dtype=torch.int32, device=device)
     dist.all_reduce(used, dist.ReduceOp.MAX)

@@ -19,7 +19,6 @@ from .._arguments import checked
 from .._io import new_output, write_atomic
 from .._progress import say, track
 from ..errors import CheckpointError, ConfigError, TrainingError
-from ..nn.state_dict import load_strict
 from .checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, run_lock, save_checkpoint
 from .config import StageConfig
 from .data_parallel import add_numbers, copy_from_first, divide, windows_of
@@ -27,6 +26,7 @@ from .execution import arrange
 from .prefetch import Prefetched
 from .processes import Processes, processes, together
 from .run import Clock, History, Loader, Row, begin, save
+from .sharding import load_whole, sharded_blocks, whole
 from .step import Objective as Objective
 from .step import adamw, take_step
 
@@ -119,14 +119,14 @@ def _fit(
     with team.first_alone() as first:
         run = new_output(run_dir, resume=resume) if first else run_dir
     loader = Prefetched(loader)
-    with run_lock(run) if team.first else nullcontext():
-        arrange(objective, config)
-        # the gradients of several processes are added up by the loop
-        objective = accelerator.prepare_model(objective, evaluation_mode=not team.alone)
+    arrange(objective, config)
+    # the gradients of several processes are added up by the loop
+    objective = accelerator.prepare_model(objective, evaluation_mode=not team.alone)
+    if not team.alone:
+        copy_from_first(objective)
+    with run_lock(run) if team.first else nullcontext(), sharded_blocks(objective, team):
         named = [(n, p) for n, p in objective.named_parameters() if p.requires_grad]
         optimizer = adamw(named, config)
-        if not team.alone:
-            copy_from_first(objective)
         history = begin(run, objective, named, optimizer, loader, config, resume, record)
         if validate is not None and history.epoch == history.step == 0:
             # keep the initial weights if training only makes them worse (e.g. a fitted readout)
@@ -161,7 +161,7 @@ def _fit(
             kept = team.from_first(str(latest_checkpoint(run / "best") or "") if team.first else "")
             if not kept:
                 raise CheckpointError(f"fit: {run / 'best'} must hold the best weights, got none.")
-            load_strict(objective, load_checkpoint(kept).model, where=kept)
+            load_whole(objective, load_checkpoint(kept).model, where=kept)
     objective.eval()
     return history
 
@@ -224,7 +224,7 @@ def _judge(
     before = float("inf") if history.best_value is None else history.best_value
     if values[best] < before:
         history.best_value, history.best_epoch = values[best], history.epoch
-        weights = Checkpoint(objective.state_dict(), {}, {}, {"epoch": history.epoch})
+        weights = Checkpoint(whole(objective.state_dict()), {}, {}, {"epoch": history.epoch})
         if processes().first:
             save_checkpoint(run / "best", weights, step=history.step, keep=1)
     # JSON has no NaN: a non-finite validation value is recorded as null

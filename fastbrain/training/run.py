@@ -17,7 +17,6 @@ from .._io import write_json
 from .._progress import say
 from .._runfiles import changed_entries
 from ..errors import CheckpointError
-from ..nn.state_dict import load_strict
 from .checkpoint import (
     Checkpoint,
     latest_checkpoint,
@@ -31,9 +30,10 @@ from .config import StageConfig
 from .guards import NonFiniteGuard
 from .processes import processes
 from .provenance import provenance
+from .sharding import Named as Named
+from .sharding import load_whole, part_of, whole
 
 Row = dict[str, Any]
-Named = list[tuple[str, nn.Parameter]]
 
 
 class Loader(Protocol):
@@ -138,7 +138,7 @@ def begin(
             f"fit: a resumed run must keep its configuration, got other values for "
             f"{', '.join(differs)}. Use a new run folder."
         )
-    load_strict(objective, saved.model, where=str(newest))
+    load_whole(objective, saved.model, where=str(newest))
     try:
         history = History.from_dict(saved.state["history"])
         for name, parameter in named:
@@ -149,7 +149,8 @@ def begin(
             }
             # the step counter of Adam stays on the CPU
             optimizer.state[parameter] = {
-                k: v if k == "step" else v.to(parameter.device) for k, v in slots.items()
+                k: v if k == "step" else part_of(v.to(parameter.device), parameter)
+                for k, v in slots.items()
             }
         loader.load_state_dict(saved.state["loader"])
         set_rng_state(saved.rng)
@@ -185,7 +186,7 @@ def save(
         "history": asdict(history),
         "loader": loader.state_dict(),
     }
-    checkpoint = Checkpoint(objective.state_dict(), slots, rng_state(), state)
+    checkpoint = Checkpoint(whole(objective.state_dict()), whole(slots), rng_state(), state)
     if processes().first:
         save_checkpoint(run, checkpoint, step=history.step)
 

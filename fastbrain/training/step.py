@@ -14,6 +14,7 @@ from .data_parallel import add_gradients, add_terms, places_of_all
 from .guards import places
 from .processes import processes
 from .run import History, Named
+from .sharding import clip_gradients, is_sharded
 
 
 class Objective(nn.Module):
@@ -58,9 +59,12 @@ def take_step(
     team = processes()
     if not team.alone:
         add_gradients(named)
-    norm = nn.utils.clip_grad_norm_(
-        [p for _, p in named], config.optim.grad_clip or float("inf")
-    ).float()
+    if any(is_sharded(p) for _, p in named):
+        norm = clip_gradients(named, config.optim.grad_clip)
+    else:
+        norm = nn.utils.clip_grad_norm_(
+            [p for _, p in named], config.optim.grad_clip or float("inf")
+        ).float()
     found = torch.stack(list(means.values()))
     # one device transfer for all values that are logged and checked
     found = torch.cat([found if team.alone else add_terms(found), norm[None]])
@@ -81,11 +85,14 @@ def take_step(
 def adamw(named: Named, config: StageConfig) -> torch.optim.Optimizer:
     """Make the optimiser of the trainable parameters."""
     # biases, norms, temperatures and single vectors are not decayed
-    decay = [p for _, p in named if p.ndim > 1]
-    plain = [p for _, p in named if p.ndim <= 1]
+    # sharded and whole parameters cannot be updated in one call
     groups = [
-        {"params": decay, "weight_decay": config.optim.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
+        {
+            "params": [p for _, p in named if (p.ndim > 1) == decayed and is_sharded(p) == parts],
+            "weight_decay": config.optim.weight_decay if decayed else 0.0,
+        }
+        for parts in (False, True)
+        for decayed in (True, False)
     ]
     return torch.optim.AdamW(
         [g for g in groups if g["params"]], lr=config.optim.lr, betas=config.optim.betas

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -42,6 +43,7 @@ from fastbrain.llm4brain.training import (
     stage_two,
 )
 from fastbrain.lm import DigitTokens, extend_vocabulary
+from fastbrain.lm.lora import with_lora
 from fastbrain.lm.number_lines import extend_number_lines
 from fastbrain.lm.word_lm import word_tokenizer
 from fastbrain.training import History, OptimConfig, ResumableLoader, StageConfig, fit
@@ -50,7 +52,6 @@ from fastbrain.vqlm import QuantiserConfig, Question, VQAutoencoder, VQAutoencod
 from fastbrain.vqlm.training import TextSide, VQLosses, VQStageConfig, train_vq
 from fastbrain.vqlm.training.answer_config import NumberConfig, WordsConfig
 from fastbrain.vqlm.training.code_rows import CodeRows, RowLoader
-from fastbrain.vqlm.training.lora import with_lora
 
 WORDS = ("ball", "box", "wall", "tree")
 PROMPTS = ("what is it ?", "say what this is")
@@ -329,6 +330,10 @@ def fault(rank: int, how: str, batch: int) -> None:
 def serve() -> None:
     """Fork the processes of every job read; say how they ended and after how many seconds."""
     torch.set_num_threads(1)
+    # what the forked processes would each import
+    for name in ("accelerate", "peft", "torch.distributed.fsdp", "transformers.models.llama"):
+        importlib.import_module(name)
+    language()
     for line in sys.stdin:
         job = json.loads(line)
         with socket.socket() as free:
@@ -352,6 +357,7 @@ def _work(rank: int, port: int, job: Any) -> None:
         WORLD_SIZE="2",
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
+        **job.get("env", {}),
     )
     folder = Path(job["folder"])
     log = os.open(folder / f"log-{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

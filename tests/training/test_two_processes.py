@@ -133,3 +133,20 @@ def test_a_lost_process_is_named_and_the_run_goes_on_after_it(how, pair, folder,
     assert ("it was killed" if how == "kill" else "broken by the test") in told
     assert pair(tmp_path, case, resume=True)["codes"] == [0, 0]
     assert_equal(ended(folder, case), ended(tmp_path, case))
+
+
+@pytest.mark.slow
+def test_sharded_blocks_train_as_whole_ones(pair, folder, tmp_path):
+    cases = ("scmbm", "stage1", "vq", "codes")
+    (tmp_path / "cut").mkdir()
+    env = {"ACCELERATE_USE_FSDP": "true"}
+    assert pair(tmp_path, *cases, env=env)["codes"] == [0, 0], log(tmp_path, 0) + log(tmp_path, 1)
+    for case in cases:
+        assert_equal_up_to_rounding(ended(folder, case), ended(tmp_path, case))
+    # a stage without a block has nothing to shard
+    assert pair(tmp_path, "calibrate", env=env)["codes"] == [1, 1]
+    assert "must train a transformer block" in log(tmp_path, 0)
+    # the checkpoints are those of whole weights
+    assert pair(tmp_path / "cut", "scmbm", stop=True, env=env)["codes"] == [1, 1]
+    process_cases.train(tmp_path / "cut", "scmbm", resume=True)
+    assert_equal_up_to_rounding(ended(folder, "scmbm"), ended(tmp_path / "cut", "scmbm"))

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,6 +31,7 @@ from ...data.readers.prompts import texts_before
 from ...data.store.preparation import save_preparation
 from ...lm.kept_llm import find_llm, keep_llm, kept_llm
 from ...lm.loading import load_llm
+from ...lm.lora import TunedLLM
 from ...lm.sources import find_model
 from ...lm.word_lm import small_llm
 from ...training.processes import processes, run_together
@@ -59,6 +61,7 @@ def train_brainllm_run(
     allow_leak: str | None = None,
     log: Sequence[str] = (),
     on_epoch: Callable[[Row], None] | None = None,
+    fused: Callable[[Any], object] | None = None,
 ) -> SavedBrainLLM:
     """Train BrainLLM on a store: PCA, language model and brain decoder (arXiv 2311.09889).
 
@@ -77,6 +80,9 @@ def train_brainllm_run(
         Trackers that receive the numbers of every epoch, besides ``stages/NAME/log.jsonl``.
     on_epoch : callable, optional
         Receives the row of every finished epoch of all stages; what it raises stops training.
+    fused : callable, optional
+        Accelerates a language model with LoRA in place:
+        ``fastbrain.integrations.peft.accelerate_peft``.
 
     Returns
     -------
@@ -126,11 +132,13 @@ def train_brainllm_run(
                 keep_llm(config.llm or _small_llm(store, config, plan), out)
     language = kept_llm(out)
     assert language is not None
-    llm, tokenizer = load_llm(str(find_llm(language, out)), device=device)
+    llm, tokenizer = load_llm(str(find_llm(language, out)), device=device, bits=config.llm_bits)
+    tuned = TunedLLM(llm, config.llm_rank, seed=config.seed) if config.llm_rank else None
     torch.manual_seed(config.seed)
-    model = BrainLLM(
-        config.model(store.window_spec.window_trs), llm=llm, text_tokenizer=tokenizer
-    ).to(device)
+    sizes = config.model(store.window_spec.window_trs)
+    model = BrainLLM(sizes, llm=llm, text_tokenizer=tokenizer, tuned=tuned).to(device)
+    if fused is not None and tuned is not None:
+        fused(tuned.peft)
     card = BrainLLMCard(
         llm=language.name,
         tr=store.tr,
@@ -144,6 +152,7 @@ def train_brainllm_run(
         language=language,
         before=plan.before,
         prompt_length=config.prompt_length,
+        llm_bits=config.llm_bits,
     )
     saved = SavedBrainLLM(model, card, pca, plan.region)
 

@@ -16,6 +16,7 @@ from ...data.readers.prompts import has_prompts
 from ...data.splits.share import share_of_training
 from ...errors import ConfigError
 from ...lm.loading import embedding_width
+from ...lm.quantised import BITS
 from ...lm.sources import find_model
 from ...lm.word_lm import SMALL_DIM
 from ...nn.config_io import from_dict, require, to_dict
@@ -54,6 +55,12 @@ class BrainLLMRunConfig:
         the store.
     seed : int
     training : BrainLLMTraining
+    llm_rank : int
+        Rank of LoRA on all linear layers of the language model, trained with prompt tuning; 0: the
+        language model is frozen.
+    llm_bits : {8, 4} or None
+        Precision of the weights of the frozen language model, also when the run is evaluated;
+        None: as it is loaded.
     """
 
     features: int = 100
@@ -73,10 +80,14 @@ class BrainLLMRunConfig:
     depth: int = 2
     width: int | None = None
     prompt_length: int | None = None
+    llm_rank: int = 0
+    llm_bits: int | None = None
 
     def __post_init__(self) -> None:
         require(self, "features", self.features >= 1, "be 1 or more")
         self.model(1)
+        require(self, "llm_rank", self.llm_rank >= 0, "be 0 or more")
+        require(self, "llm_bits", self.llm_bits in (None, *BITS), "be 8, 4 or None")
         length = self.prompt_length is None or self.prompt_length >= 0
         require(self, "prompt_length", length, "be 0 or more words")
         both = (self.atlas is None) == (not self.regions)

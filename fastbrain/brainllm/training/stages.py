@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..._arguments import checked
 from ...errors import ConfigError, LeakError
+from ...lm.lora import is_adapter
 from ...training.data_parallel import add_numbers
 from ...training.loop import fit
 from ...training.run import History, Row
@@ -80,6 +81,9 @@ def train_brainllm(
         objective = kind(model, config)
         model.requires_grad_(True)
         model.llm.requires_grad_(False)
+        if model.tuned is not None and name == "tune":
+            for part, parameter in model.llm.named_parameters():
+                parameter.requires_grad_(is_adapter(part))
         # the warm-up does not use the marks, and steering is already fitted
         model.marks.requires_grad_(name == "tune")
         if model.steer is not None:

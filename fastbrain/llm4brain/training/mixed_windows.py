@@ -106,16 +106,27 @@ def in_steps_of(
 
 
 def drawn(
-    store: VoxelStore | StoreCollection, windows: int | None, *, seed: int
+    store: VoxelStore | StoreCollection,
+    windows: int | None,
+    *,
+    seed: int,
+    shares: Sequence[float] = (),
 ) -> tuple[str, ...]:
-    """Draw training windows, in equal numbers from the stores of a mixed one; None: all.
+    """Draw training windows from the stores of a mixed one, or the grids of a collection.
 
-    Of a collection, in equal numbers from its grids.
+    Parameters
+    ----------
+    store : VoxelStore or StoreCollection
+    windows : int or None
+        None: all.
+    seed : int
+    shares : sequence of float
+        Share of each store or grid in the windows, up to a factor. Default: equal numbers.
 
     Raises
     ------
     ConfigError
-        A store has fewer windows than its share.
+        A store has fewer windows than its share, or there is not one share for each store.
     """
     ids = store.split.train
     if windows is None:
@@ -127,10 +138,18 @@ def drawn(
         else:
             source = name.partition("/")[0] if isinstance(store, MixedStore) else ""
         groups.setdefault(source, []).append(name)
+    weights = np.asarray(shares or (1.0,) * len(groups), dtype=float)
+    if len(weights) != len(groups) or not (np.isfinite(weights) & (weights > 0)).all():
+        raise ConfigError(
+            f"train_scmbm: shares must be a positive number for each of {len(groups)} stores, got "
+            f"{tuple(shares)}."
+        )
+    exact = windows * weights / weights.sum()
+    counts = np.floor(exact).astype(int)
+    counts[np.argsort(counts - exact, kind="stable")[: windows - counts.sum()]] += 1
     rng = np.random.default_rng(seed)
     chosen: set[str] = set()
-    for i, (number, names) in enumerate(groups.items()):
-        share = windows // len(groups) + (i < windows % len(groups))
+    for (number, names), share in zip(groups.items(), counts.tolist(), strict=True):
         if not 1 <= share <= len(names):
             raise ConfigError(
                 f"train_scmbm: windows must leave each store a share of 1..{len(names)}, got "

@@ -29,6 +29,7 @@ from ...data.readers.tables import read_lines
 from ...data.store.preparation import save_preparation
 from ...lm.kept_llm import LLMRecord, find_llm, keep_llm, kept_llm
 from ...lm.loading import load_llm
+from ...lm.lora import TunedLLM
 from ...lm.sources import find_model
 from ...lm.word_lm import small_llm
 from ...training.processes import processes, run_together
@@ -58,6 +59,7 @@ def train_llm4brain(
     allow_leak: str | None = None,
     log: Sequence[str] = (),
     on_epoch: Callable[[Row], None] | None = None,
+    fused: Callable[[Any], object] | None = None,
 ) -> LLM4Brain:
     """Train LLM4Brain on a store, stage by stage (arXiv 2409.17987, section 3.2).
 
@@ -79,6 +81,9 @@ def train_llm4brain(
         Trackers that receive the numbers of every epoch, besides ``stages/NAME/log.jsonl``.
     on_epoch : callable, optional
         Receives the row of every finished epoch of all stages; what it raises stops training.
+    fused : callable, optional
+        Accelerates a language model with LoRA in place:
+        ``fastbrain.integrations.peft.accelerate_peft``.
 
     Returns
     -------
@@ -140,6 +145,8 @@ def train_llm4brain(
     language = kept_llm(out)
     assert language is not None
     model = build_model(store, config, str(find_llm(language, out)), device=device)
+    if fused is not None and model.tuned is not None:
+        fused(model.tuned.peft)
     run = RunState(
         store=store,
         config=config,
@@ -199,6 +206,7 @@ def _card(run: RunState, language: LLMRecord, weights: dict[str, Any]) -> ModelC
             "weights": weights,
         },
         language=language,
+        llm_bits=run.config.llm_bits,
     )
 
 
@@ -229,7 +237,8 @@ def build_model(
         Hub name or folder of the language model.
     device : str
     """
-    llm, tokenizer = load_llm(llm_path, device=device)
+    llm, tokenizer = load_llm(llm_path, device=device, bits=config.llm_bits)
+    tuned = TunedLLM(llm, config.llm_rank, seed=config.seed) if config.llm_rank else None
     sizes = sizes_for(store, config)
     vision = load_vision_model(config.vision_model) if config.vision_model else None
     torch.manual_seed(config.seed)
@@ -243,6 +252,7 @@ def build_model(
         inv_std=store.inv_std,
         scale=store.scale,
         video=vision,
+        tuned=tuned,
     )
     return model.to(device)
 

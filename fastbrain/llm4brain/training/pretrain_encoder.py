@@ -29,7 +29,7 @@ from ...data.leaks.pretraining_scans import (
     write_scans,
 )
 from ...errors import ConfigError, SplitError
-from ...nn.config_io import from_dict, to_dict
+from ...nn.config_io import from_dict, require, to_dict
 from ...training.processes import processes, run_together
 from ...training.run import History, Row
 from ...training.run_folder import absolute_paths, claim
@@ -59,9 +59,11 @@ class ScmbmConfig:
         Initial encoder weights, published or from an earlier run
         (:func:`fastbrain.llm4brain.load_scmbm`).
     windows : int or None
-        Number of training windows, drawn at random in equal numbers from the stores. None: all.
+        Number of training windows, drawn at random from the stores. None: all.
     seed : int
         Seed of the initial weights and of the drawn windows.
+    shares : tuple of float
+        Share of each store in `windows`, up to a factor. Empty: equal numbers.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -69,6 +71,11 @@ class ScmbmConfig:
     weights: str | None = None
     windows: int | None = None
     seed: int = 0
+    shares: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        known = not self.shares or self.windows is not None
+        require(self, "shares", known, "be given with a number of windows")
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to a plain dict for JSON."""
@@ -153,7 +160,7 @@ def train_scmbm(
     alone = isinstance(store, VoxelStore)
     whole = mixed_store((store, *more)) if alone else store
     singles = (store, *more) if alone else tuple(store.stores.values())
-    chosen = drawn(whole, config.windows, seed=config.seed)
+    chosen = drawn(whole, config.windows, seed=config.seed, shares=config.shares)
     before = None if config.weights is None else scans_beside(config.weights)
     check_environment(out, function="train_scmbm")
     root, team = Path(out), processes()

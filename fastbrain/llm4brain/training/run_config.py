@@ -7,6 +7,7 @@ from typing import Any
 
 from ..._arguments import checked
 from ...errors import ConfigError
+from ...lm.quantised import BITS
 from ...nn.config import VideoConfig
 from ...nn.config_io import from_dict, require, to_dict
 from ..config import EncoderConfig, LLM4BrainConfig, QFormerConfig
@@ -65,6 +66,12 @@ class RunConfig:
         Most memory for fitting the linear readout, GB, beside targets and model. Where the exact
         regression needs more, it is fitted on a random projection of the tokens.
     seed : int
+    llm_rank : int
+        Rank of LoRA on all linear layers of the language model, trained by the stages whose groups
+        hold "llm_adapters"; 0: the language model is frozen.
+    llm_bits : {8, 4} or None
+        Precision of the weights of the frozen language model, also when the run is evaluated;
+        None: as it is loaded.
     """
 
     llm: str | None = None
@@ -84,6 +91,8 @@ class RunConfig:
     adapt_runs: int | float = 0
     readout_memory_gb: float = 1.0
     seed: int = 0
+    llm_rank: int = 0
+    llm_bits: int | None = None
 
     def __post_init__(self) -> None:
         known = (None, "clips", "text")
@@ -108,12 +117,22 @@ class RunConfig:
             )
         if self.calibrate is not None and not self.model.readout_rank:
             raise ConfigError("RunConfig: calibrate must have a readout, got readout_rank=0.")
+        require(self, "llm_rank", self.llm_rank >= 0, "be 0 or more")
+        require(self, "llm_bits", self.llm_bits in (None, *BITS), "be 8, 4 or None")
         trained = {g for stage in (self.stage1, self.stage2) if stage for g in stage.groups}
         if (self.model.subjects is not None) != ("subjects" in trained):
             raise ConfigError(
                 f"RunConfig: group 'subjects' must train in stage I or II where the model has "
                 f"such a table, and nowhere else, got subjects={self.model.subjects!r} and "
                 f"{'the' if 'subjects' in trained else 'no'} group. See RunConfig.with_subjects."
+            )
+
+        every = {g for stage in self._stages().values() for g in stage.groups}
+        if (self.llm_rank > 0) != ("llm_adapters" in every):
+            raise ConfigError(
+                f"RunConfig: group 'llm_adapters' must train in a stage where llm_rank is above 0, "
+                f"and nowhere else, got llm_rank={self.llm_rank} and "
+                f"{'the' if 'llm_adapters' in every else 'no'} group. See RunConfig.tuning_llm."
             )
 
     @classmethod
@@ -169,13 +188,27 @@ class RunConfig:
 
     def with_seed(self, seed: int) -> RunConfig:
         """Return a copy in which the run and all its stages have this seed."""
-        names = ("pretrain", "video", "calibrate", "stage1", "stage2")
-        stages = {
-            name: replace(stage, seed=seed)
-            for name in names
-            if (stage := getattr(self, name)) is not None
+        stages: dict[str, Any] = {
+            name: replace(stage, seed=seed) for name, stage in self._stages().items()
         }
         return replace(self, seed=seed, **stages)
+
+    def tuning_llm(self, rank: int) -> RunConfig:
+        """Return a copy in which stage II also trains LoRA of this rank on the language model.
+
+        Raises
+        ------
+        ConfigError
+            There is no stage II.
+        """
+        if self.stage2 is None:
+            raise ConfigError("RunConfig: stage2 must be configured to tune the LLM, got None.")
+        groups = tuple(dict.fromkeys((*self.stage2.groups, "llm_adapters")))
+        return replace(self, llm_rank=rank, stage2=replace(self.stage2, groups=groups))
+
+    def _stages(self) -> dict[str, LLM4BrainStage]:
+        names = ("pretrain", "video", "calibrate", "stage1", "stage2")
+        return {name: stage for name in names if (stage := getattr(self, name)) is not None}
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to a plain dict for JSON."""

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ..._arguments import checked
+from ...lm.lora import with_lora
 from ..autoencoder import VQAutoencoder
 from .allowed_answers import AllowedAnswers, answer_loss, answer_rows
-from .lora import with_lora
 
 _BATCH = 16
 

@@ -10,9 +10,9 @@ import torch
 
 from ...data.simulate.captions import draw_meanings
 from ...lm.code_vocabulary import CodeVocabulary
+from ...lm.lora import with_lora
 from .autoencoder import TextSide
 from .config import VQLMConfig
-from .lora import with_lora
 
 
 def corpus(config: VQLMConfig, labels: Sequence[str] = ()) -> list[str]:

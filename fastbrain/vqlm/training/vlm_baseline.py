@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ..._arguments import checked
 from ...errors import InputError, MissingPartError
+from ...lm.lora import with_lora
 from ...lm.sources import find_model, load_processor, load_weights_of
 from .allowed_answers import AllowedAnswers, answer_loss, answer_rows
 from .image_baseline import series_image
-from .lora import with_lora
 
 _BATCH = 4
 _SIDE = 224  # pixels of a picture; the model's processor resizes it
