@@ -14,15 +14,18 @@ from ..data.readers.events import Trial
 from ..data.store.plan import StorePlan
 from ..data.studies.study import is_study
 from ..errors import ConfigError
-from ._bids import ImageOptions
+from ._bids import DerivativeOptions, ImageOptions
 from ._grids import GridOptions
 
-_IMAGES = tuple(field.name for field in fields(ImageOptions) if field.name != "allow_outside")
+_IMAGES = (
+    *(field.name for field in fields(ImageOptions) if field.name != "allow_outside"),
+    *(field.name for field in fields(DerivativeOptions)),
+)
 Splitter = Callable[[list[Trial]], Split]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparationOptions(GridOptions, ImageOptions):
+class PreparationOptions(GridOptions, ImageOptions, DerivativeOptions):
     """Source of the recordings, and windows cut from them."""
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
@@ -99,6 +102,8 @@ class PreparationOptions(GridOptions, ImageOptions):
                 space=self.space,
                 allow_outside=self.allow_outside,
                 need_events=need_events,
+                derivatives=self.derivatives,
+                missing=self.missing,
                 **self.image_entities(),
             )
         else:
