@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +49,14 @@ class ImageOptions:
             "den": self.den,
             "desc": self.desc,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DerivativeOptions:
+    """Preprocessed images of a BIDS folder, and what to do where they are missing."""
+
+    derivatives: str | None = None
+    """Preprocessed images: folders in SOURCE/derivatives or paths, separated by commas, e.g.
+    fmriprep,xcp_d; events are those of SOURCE."""
+    missing: Literal["error", "drop"] = "error"
+    """Runs of a BIDS folder without an image on disk: an error, or left out and listed."""

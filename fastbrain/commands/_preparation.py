@@ -24,16 +24,19 @@ from ..data.readers.events import Trial
 from ..data.store.plan import StorePlan
 from ..data.studies.study import is_study
 from ..errors import ConfigError
-from ._bids import ImageOptions
+from ._bids import DerivativeOptions, ImageOptions
 from ._grids import GridOptions
 from ._responses import ResponseOptions
 
-_IMAGES = tuple(field.name for field in fields(ImageOptions) if field.name != "allow_outside")
+_IMAGES = (
+    *(field.name for field in fields(ImageOptions) if field.name != "allow_outside"),
+    *(field.name for field in fields(DerivativeOptions)),
+)
 Splitter = Callable[[list[Trial]], Split]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparationOptions(ResponseOptions, GridOptions, ImageOptions):
+class PreparationOptions(ResponseOptions, GridOptions, ImageOptions, DerivativeOptions):
     """Source of the recordings, and windows cut from them."""
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
@@ -145,6 +148,8 @@ class PreparationOptions(ResponseOptions, GridOptions, ImageOptions):
                 space=self.space,
                 allow_outside=self.allow_outside,
                 need_events=need_events,
+                derivatives=self.derivatives,
+                missing=self.missing,
                 **self.image_entities(),
             )
         else:

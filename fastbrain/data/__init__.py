@@ -56,7 +56,7 @@ _NAMES = {
     "WindowSpec": "readers.trial_windows",
     "Word": "readers.word_timings",
     "Damage": "store.verification",
-    "absent_images": "studies.expected_runs",
+    "absent_images": "readers.absent",
     "annotate": "studies.annotation",
     "announced_runs": "studies.expected_runs",
     "append_runs": "store.append",

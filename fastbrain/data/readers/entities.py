@@ -17,7 +17,8 @@ CHOOSABLE = (
 )  # fmt: skip
 _ENTITY = re.compile(r"([a-z]+)-([A-Za-z0-9+]+)")
 _LABEL = re.compile(r"[A-Za-z0-9+]+")
-_NOT_DATA = ("sourcedata", "code", "derivatives")
+# folders that hold no recordings of the data set itself
+IGNORED = ("sourcedata", "code", "derivatives")
 _WITHOUT = "none"
 
 
@@ -29,7 +30,7 @@ def entities(path: Path) -> dict[str, str]:
 def is_data(root: Path, path: Path) -> bool:
     """Return False for hidden files and those in sourcedata, code or derivatives below `root`."""
     parts = path.relative_to(root).parts
-    return not any(part.startswith(".") or part in _NOT_DATA for part in parts)
+    return not any(part.startswith(".") or part in IGNORED for part in parts)
 
 
 def refuse_misplaced(root: Path, path: Path, tags: Mapping[str, str]) -> None:
@@ -131,6 +132,15 @@ def choose(
 def agrees(tags: Mapping[str, str], chosen: Mapping[str, str]) -> bool:
     """Return whether entities in a file name have the chosen values; absent ones are ignored."""
     return all(_has(tags, key, value, []) for key, value in chosen.items() if key in tags)
+
+
+def conflicting(one: Mapping[str, str], other: Mapping[str, str], keys: Iterable[str]) -> list[str]:
+    """List the entities of `keys` that both names contain with different values.
+
+    Indices may be padded: run-1 equals run-01.
+    """
+    both = (key for key in keys if key in one and key in other)
+    return [key for key in both if not _has(one, key, other[key], [other[key]])]
 
 
 def refuse_several(root: Path, files: list[Image], *, function: str, what: str = "image") -> None:

@@ -18,7 +18,7 @@ from .tables import Row, given, number_of, read_tsv, seconds_of, tsv_text
 _REQUIRED = ("subject", "run", "bold", "events")
 _OPTIONAL = (
     "session", "family", "site", "mask", "confounds", "tr", "start_time", "n_volumes",
-    "instruction", "prompt",
+    "instruction", "prompt", "space",
 )  # fmt: skip
 _LABEL = re.compile(r"[A-Za-z0-9]+")
 _ALLOW = "If that is meant, pass allow_outside=True (--allow-outside)."
@@ -53,6 +53,8 @@ class RunRecord:
         listed in its sidecar.
     instruction, prompt : str
         Those of every trial for which the events state none; "" for none.
+    space : str
+        Space of the image, as its name or the runs table states it; "" if not known.
     """
 
     run_id: str
@@ -71,6 +73,7 @@ class RunRecord:
     n_volumes: int | None = None
     instruction: str = ""
     prompt: str = ""
+    space: str = ""
 
     def __post_init__(self) -> None:
         for name in ("bold", "events", "mask", "confounds", "root"):
@@ -105,7 +108,8 @@ def read_runs_table(
 
     Columns (tab separated): ``subject``, ``run``, ``bold``, ``events``; optional ``session``,
     ``family``, ``site``, ``mask``, ``confounds``, ``tr``, ``start_time`` (seconds), ``n_volumes``,
-    and ``instruction`` and ``prompt`` of all trials of the run. Empty or ``n/a`` means none.
+    ``space`` of the image, and ``instruction`` and ``prompt`` of all trials of the run. Empty or
+    ``n/a`` means none.
 
     Parameters
     ----------
@@ -265,6 +269,7 @@ def _record(path: Path, row: Row, allow_outside: bool, need_events: bool) -> Run
         n_volumes=_count(row.get("n_volumes", ""), where=f"{where} n_volumes"),
         instruction=given(row, "instruction", spoken=True),
         prompt=given(row, "prompt", spoken=True),
+        space=given(row, "space", label=True),
     )
 
 

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..._io import read_json
 from ..._rules import number as is_number
 from ...errors import CohortError
-from .entities import entities
-from .runs_table import inside
 from .tables import MISSING
-from .unfetched import refuse_unfetched
+from .tree import Tree
 
 EVEN_S = 0.01  # largest deviation of a volume from even spacing; scanners log in steps of 2.5 ms
 AGREE_S = 1e-3  # largest difference of two values of the same time
@@ -113,47 +110,34 @@ class Sidecar:
         )
 
 
-def folders_up(root: Path, start: Path) -> list[Path]:
-    """List the folders from that of the file up to the root."""
-    chain = [start.parent, *start.parent.parents]
-    return chain[: chain.index(root) + 1]
-
-
-def read_sidecar(
-    root: Path, image: Path, tags: dict[str, str], *, allow_outside: bool = False
-) -> Sidecar:
+def read_sidecar(tree: Tree, image: Path, tags: dict[str, str]) -> Sidecar:
     """Merge the sidecars of an image from the root down; nearer ones take precedence.
 
     Parameters
     ----------
-    root, image : Path
-        The image itself need not exist.
+    tree : Tree
+    image : Path
+        File below the root; it need not exist.
     tags : dict of str to str
         Entities of the image.
-    allow_outside : bool
-        Whether a sidecar may be a link to a file outside `root`.
 
     Raises
     ------
     CohortError
-        A sidecar is damaged, not fetched or leads out of `root`, or two in one folder disagree.
+        A sidecar is damaged, not fetched or leads out of the tree, or two in one folder disagree.
     """
     fields: dict[str, Any] = {}
     sources: dict[str, Path] = {}
-    for folder in reversed(folders_up(root, image)):
+    for folder in reversed(tree.up(image)):
         fitting = [
-            path
-            for path in [*folder.glob("bold.json"), *folder.glob("*_bold.json")]
-            if not path.name.startswith(".") and entities(path).items() <= tags.items()
+            (len(own), path)
+            for path, own in tree.files(folder)
+            if (path.name == "bold.json" or path.name.endswith("_bold.json"))
+            and own.items() <= tags.items()
         ]
         here: dict[str, Path] = {}
-        for path in sorted(fitting, key=lambda p: len(entities(p))):
-            if not allow_outside:
-                inside(root, str(path.relative_to(root)), what=f"sidecar: {path}")
-            refuse_unfetched(path)
-            found = read_json(path)
-            if not isinstance(found, dict):
-                raise CohortError(f"sidecar: {path} must hold a JSON object. Correct it.")
+        for _, path in sorted(fitting):
+            found = tree.json(path)
             for name in here.keys() & found.keys():
                 if fields[name] != found[name]:
                     raise CohortError(
@@ -195,6 +179,11 @@ def clock_of(sidecar: Sidecar) -> Clock:
     _check_within(sidecar, tr)
     start = sidecar.number("StartTime")
     notes = []
+    if start is None and sidecar.fields.get("SliceTimingCorrected") is True:
+        notes.append(
+            "slice timing was corrected without StartTime: volume k is taken to be at k TR. If the "
+            "slices were shifted to the middle of the volume, add --onset-offset of minus half a TR"
+        )
     if start:
         notes.append(f"StartTime is {start:g} s: volume k is taken to be at {start:g} s + k TR")
     for name, program in _DISCARDED.items():

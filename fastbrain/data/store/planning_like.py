@@ -20,6 +20,7 @@ from ..readers.entities import entities
 from ..readers.events import Trial, read_trials
 from ..readers.runs_table import RunRecord
 from ..readers.sidecars import clock_of, read_sidecar
+from ..readers.tree import Tree
 from ..splits.split import Split
 from .detrend import drift_basis
 from .fixed_windows import check_tr, fixed_windows, header_on_grid
@@ -159,7 +160,7 @@ def scan_records(
     records: list[RunRecord] = []
     for i, image in enumerate(images):
         tags = entities(image)
-        sidecar = read_sidecar(image.parent, image, tags)
+        sidecar = read_sidecar(Tree(image.parent), image, tags)
         clock = clock_of(sidecar)
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", image.name.split(".nii")[0]) or "scan"
         used = {record.run_id for record in records}

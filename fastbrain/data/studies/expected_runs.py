@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..._arguments import checked
-from ...errors import CohortError, some
+from ...errors import CohortError
 from ..readers import bids
+from ..readers.companions import confounds_of, mask_of
 from ..readers.entities import (
     Image,
     agrees,
     check_choice,
     choose,
+    conflicting,
     entities,
     is_data,
     refuse_group,
@@ -25,40 +24,10 @@ from ..readers.entities import (
 from ..readers.participants import read_participants
 from ..readers.runs_table import RunRecord, check_unique, inside, label_of, run_id_of
 from ..readers.sidecars import Clock, clock_of, joined, read_sidecar
+from ..readers.tree import Tree
 
 _EVENTS = "_events.tsv"
-# git-annex keys contain the size of the file
-_ANNEX_BYTES = re.compile(r"-s(\d+)-")
-
-
-@dataclass(frozen=True)
-class Absent:
-    """Images of a cohort that are not on disk.
-
-    Parameters
-    ----------
-    missing, links : tuple of Path
-        Files that do not exist; links of git-annex or DataLad to data that was not fetched.
-    nbytes : int
-        Total size of the linked files, as far as the links contain it.
-    """
-
-    missing: tuple[Path, ...]
-    links: tuple[Path, ...]
-    nbytes: int
-
-    def __len__(self) -> int:
-        return len(self.missing) + len(self.links)
-
-    def __str__(self) -> str:
-        parts = []
-        if self.missing:
-            parts.append(f"{len(self.missing)} do not exist: {some(list(self.missing))}")
-        if self.links:
-            size = f" ({self.nbytes / 1e9:.1f} GB)" if self.nbytes else ""
-            links = some(list(self.links))
-            parts.append(f"{len(self.links)} are links to data not fetched{size}: {links}")
-        return "; ".join(parts) or "none"
+_OF_A_RUN = ("sub", "ses", "run")
 
 
 @checked
@@ -123,17 +92,25 @@ def announced_runs(
     labels = [label_of(tags.get("sub", ""), "sub-", where=f"{p} subject") for p, tags in events]
     people = read_participants(root, labels, allow_outside=allow_outside)
     found = _images(folder, task, wanted)
+    raw = Tree(root, allow_outside=allow_outside, function="announced_runs")
+    derived = (
+        raw
+        if folder == root
+        else Tree(folder, allow_outside=allow_outside, function="announced_runs")
+    )
     records, clocks = [], []
     for (path, tags), subject in zip(events, labels, strict=True):
         if not allow_outside:
             inside(root, str(path.relative_to(root)), what=f"announced_runs: {path}")
         expected = _expected(path, root, folder, space)
-        candidates = [i for i in found.get(tags.get("sub", ""), []) if _same_run(i[1], tags)]
+        candidates = [
+            i for i in found.get(tags.get("sub", ""), []) if not conflicting(i[1], tags, _OF_A_RUN)
+        ]
         refuse_group(folder, candidates, function="announced_runs")
         bold, own = candidates[0] if candidates else (expected, entities(expected))
         if not allow_outside:
             inside(folder, str(bold.relative_to(folder)), what=f"announced_runs: {bold}")
-        clock = _clock(root, folder, path, tags, bold, own, allow_outside)
+        clock = _clock(raw, derived, path, tags, bold, own)
         clocks.append(clock)
         run, session = tags.get("run", "1"), tags.get("ses", "")
         there = bool(candidates)
@@ -144,10 +121,8 @@ def announced_runs(
             run=run,
             bold=bold,
             events=path,
-            mask=bids.mask_of(folder, bold, own, allow_outside=allow_outside) if there else None,
-            confounds=bids.confounds_of(folder, bold, own, allow_outside=allow_outside)
-            if there
-            else None,
+            mask=mask_of(derived, bold, own) if there else None,
+            confounds=confounds_of(derived, bold, own) if there else None,
             tr=clock.tr,
             start_time=clock.start_time or 0.0,
             n_volumes=clock.n_volumes,
@@ -162,37 +137,14 @@ def announced_runs(
 
 
 def _clock(
-    root: Path,
-    folder: Path,
-    events: Path,
-    tags: dict[str, str],
-    bold: Path,
-    own: dict[str, str],
-    allow_outside: bool,
+    raw: Tree, derived: Tree, events: Path, tags: dict[str, str], bold: Path, own: dict[str, str]
 ) -> Clock:
     """Read the clock from the sidecars of the raw image, completed by those of the image used."""
-    raw = events.with_name(events.name.removesuffix(_EVENTS) + "_bold.nii.gz")
-    clock = clock_of(read_sidecar(root, raw, tags, allow_outside=allow_outside))
-    if (folder, bold) == (root, raw):
+    source = events.with_name(events.name.removesuffix(_EVENTS) + "_bold.nii.gz")
+    clock = clock_of(read_sidecar(raw, source, tags))
+    if (derived.root, bold) == (raw.root, source):
         return clock
-    derived = clock_of(read_sidecar(folder, bold, own, allow_outside=allow_outside))
-    return joined(clock, derived, image=bold)
-
-
-@checked
-def absent_images(runs: Iterable[RunRecord]) -> Absent:
-    """Find the images of runs that are not on disk."""
-    missing, links, nbytes = [], [], 0
-    for run in runs:
-        if run.bold.is_file():
-            continue
-        if run.bold.is_symlink():
-            links.append(run.bold)
-            size = _ANNEX_BYTES.search(Path(os.readlink(run.bold)).name)
-            nbytes += int(size.group(1)) if size else 0
-        else:
-            missing.append(run.bold)
-    return Absent(tuple(missing), tuple(links), nbytes)
+    return joined(clock, clock_of(read_sidecar(derived, bold, own)), image=bold)
 
 
 def _images(folder: Path, task: str, wanted: dict[str, str]) -> dict[str, list[Image]]:
@@ -209,19 +161,6 @@ def _images(folder: Path, task: str, wanted: dict[str, str]) -> dict[str, list[I
         refuse_misplaced(folder, path, tags)
         found.setdefault(tags.get("sub", ""), []).append((path, tags))
     return found
-
-
-def _same_run(image: dict[str, str], events: dict[str, str]) -> bool:
-    """Return whether the entities that both names contain agree; "run-1" equals "run-01"."""
-    return all(
-        _number(image[key]) == _number(events[key])
-        for key in ("sub", "ses", "run")
-        if key in image and key in events
-    )
-
-
-def _number(label: str) -> str:
-    return label.lstrip("0") or "0"
 
 
 def _expected(events: Path, root: Path, folder: Path, space: str | None) -> Path:

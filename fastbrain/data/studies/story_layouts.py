@@ -10,6 +10,7 @@ from typing import Literal
 from ..._progress import say
 from ...errors import CohortError, some
 from ..readers import bids
+from ..readers.companions import confounds_of, mask_of
 from ..readers.entities import (
     Image,
     agrees,
@@ -25,6 +26,7 @@ from ..readers.participants import read_participants
 from ..readers.runs_table import RunRecord, check_unique, inside, label_of, run_id_of
 from ..readers.sidecars import clock_of, read_sidecar
 from ..readers.tables import given, read_tsv, seconds_of
+from ..readers.tree import Tree
 from ..readers.word_timings import Word, read_words
 from .expected_runs import announced_runs
 from .narratives_files import alignment_of, conditions, excluded
@@ -165,13 +167,14 @@ def lebel_runs(
         refuse_several(folder, of_task, function="plan_stories")
     labels = [label_of(tags.get("sub", ""), "sub-", where=f"{p} subject") for p, tags in told]
     people = read_participants(where.root, labels, allow_outside=where.allow_outside)
+    tree = Tree(folder, allow_outside=where.allow_outside, function="plan_stories")
     found, clocks = [], []
     texts: dict[str, tuple[Word, ...]] = {}
     for (bold, tags), subject in zip(told, labels, strict=True):
         refuse_misplaced(folder, bold, tags)
         if not where.allow_outside and not bold.is_symlink():
             inside(folder, str(bold.relative_to(folder)), what=f"plan_stories: {bold}")
-        sidecar = read_sidecar(folder, bold, tags, allow_outside=where.allow_outside)
+        sidecar = read_sidecar(tree, bold, tags)
         clock = clock_of(sidecar)
         clocks.append(clock)
         task, session = tags["task"], tags.get("ses", "")
@@ -183,8 +186,8 @@ def lebel_runs(
             run=run,
             bold=bold,
             events=grids[task],
-            mask=bids.mask_of(folder, bold, tags, allow_outside=where.allow_outside),
-            confounds=bids.confounds_of(folder, bold, tags, allow_outside=where.allow_outside),
+            mask=mask_of(tree, bold, tags),
+            confounds=confounds_of(tree, bold, tags),
             tr=clock.tr,
             start_time=clock.start_time or 0.0,
             n_volumes=clock.n_volumes,

@@ -10,6 +10,7 @@ from ..._digests import read_sealed, write_sealed
 from ..._io import folder_atomic, read_json, sha256, verify, write_json
 from ..._rules import exact_record_of, number, positive, text
 from ...errors import CohortError
+from ..readers.absent import Absent, absent_images
 from ..readers.events import Trial
 from ..readers.runs_table import RunRecord, read_runs_table, write_runs_table
 from ..readers.trial_windows import WindowSpec
@@ -17,7 +18,6 @@ from ..splits.split import Split
 from ..store.trials_table import read_trials_table, write_trials_table
 from .annotation import Surrogate, read_surrogates, write_surrogates
 from .catalog import public_dataset
-from .expected_runs import Absent, absent_images
 from .known import PublicDataset
 
 DESCRIPTION, _LAYOUT = "study.json", 2  # 2: the file contains its own digest

@@ -13,6 +13,7 @@ from fastbrain.data import RunRecord, WindowSpec, read_runs_table, read_trials, 
 from fastbrain.data.readers.columns import suggestions, tell_unused, unused_columns
 from fastbrain.data.readers.prompts import has_prompts, last_words, texts_before
 from fastbrain.data.readers.sidecars import read_sidecar
+from fastbrain.data.readers.tree import Tree
 from fastbrain.errors import CohortError, InputError
 
 HEAD = "onset|duration|text|instruction|prompt"
@@ -67,15 +68,15 @@ def test_sidecars_are_inherited(tmp_path):
         json.dumps({"instruction": "what  is it ?", "prompt": "n/a", "Instructions": "Lie still."})
     )
     tags = {"sub": "01", "task": "see", "run": "2"}
-    sidecar = read_sidecar(tmp_path, image, tags)
+    sidecar = read_sidecar(Tree(tmp_path), image, tags)
     assert sidecar.words("instruction") == "what is it ?"
     assert sidecar.words("prompt") == ""
     near = image.parent / "sub-01_task-see_run-2_bold.json"
     near.write_text(json.dumps({"instruction": "where is it ?"}))
-    assert read_sidecar(tmp_path, image, tags).words("instruction") == "where is it ?"
+    assert read_sidecar(Tree(tmp_path), image, tags).words("instruction") == "where is it ?"
     near.write_text(json.dumps({"instruction": ["where"]}))
     with pytest.raises(CohortError, match=r"instruction in .*must be a text"):
-        read_sidecar(tmp_path, image, tags).words("instruction")
+        read_sidecar(Tree(tmp_path), image, tags).words("instruction")
 
 
 @pytest.mark.parametrize(

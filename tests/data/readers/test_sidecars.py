@@ -11,6 +11,7 @@ from fastbrain.data import WindowSpec, announced_runs, read_runs_table, read_tri
 from fastbrain.data.readers.entities import entities
 from fastbrain.data.readers.runs_table import write_runs_table
 from fastbrain.data.readers.sidecars import clock_of, read_sidecar
+from fastbrain.data.readers.tree import Tree
 from fastbrain.errors import CohortError
 
 STEM = "sub-1/func/sub-1_task-x_run-1"
@@ -201,7 +202,7 @@ def test_real_sidecars(real_data, name, tr):
     assert found
     for path in found:
         image = path.with_name(path.name.replace("_bold.json", "_bold.nii.gz"))
-        clock = clock_of(read_sidecar(root, image, entities(image)))
+        clock = clock_of(read_sidecar(Tree(root), image, entities(image)))
         assert (clock.tr, clock.start_time) == (tr, None)
         assert bool(clock.notes) == (name == "bids_narratives")
 

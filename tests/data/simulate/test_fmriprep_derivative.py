@@ -9,7 +9,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from fastbrain.data import CohortDesign, load_volumes, simulate_cohort, write_fmriprep_derivative
+from fastbrain import cli
+from fastbrain.data import (
+    CohortDesign,
+    load_volumes,
+    read_runs_table,
+    runs_from_bids,
+    simulate_cohort,
+    write_fmriprep_derivative,
+    write_runs_table,
+)
 from fastbrain.data.simulate.head_motion import HeadMotion
 from fastbrain.errors import InputError, OutputExistsError
 
@@ -106,3 +115,25 @@ def test_short_runs_and_refusals(raw, derivative, tmp_path):
         write_fmriprep_derivative(raw, tmp_path / "e", other_grids=3)
     with pytest.raises(InputError, match="slice_time_reference"):
         write_fmriprep_derivative(raw, tmp_path / "e", slice_time_reference=1.5)
+
+
+def test_a_store_is_prepared_from_it(derivative, tmp_path, capsys):
+    """Events of the raw data, images, masks and confounds of the derivative, on one grid."""
+    arguments = ["prepare", str(derivative.parents[1]), str(tmp_path / "store"), "--dry-run"]
+    arguments += ["--derivatives", "fmriprep", "--kernel", "2", "2", "2"]
+    arguments += ["--split-by", "subject", "--train", "01", "--val", "02", "--test", "03"]
+    assert cli.main(arguments) == 1
+    assert "must share with sub-01_run-01 the shape" in capsys.readouterr().err
+    assert cli.main([*arguments, "--resample", "first"]) == 0
+    printed = capsys.readouterr()
+    assert "3 of 3 subjects" in printed.out
+    assert "StartTime is 1 s" in printed.err
+    assert "resampled from (20, 24, 21) voxels of 10 x 10 x 10 mm" in printed.err
+    table = tmp_path / "runs.tsv"
+    write_runs_table(table, runs_from_bids(derivative.parents[1], derivatives="fmriprep"))
+    (first, *_) = read_runs_table(table, allow_outside=True)
+    assert (first.space, first.start_time) == ("MNI152NLin2009cAsym", 1.0)
+    assert first.mask.name == f"sub-01_task-clips_run-01_{SPACE}_desc-brain_mask.nii.gz"
+    assert first.confounds.name == "sub-01_task-clips_run-01_desc-confounds_timeseries.tsv"
+    assert cli.main(["prepare", str(table), *arguments[2:]]) == 1
+    assert "--derivatives must be left out for a runs table" in capsys.readouterr().err
