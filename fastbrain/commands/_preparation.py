@@ -15,13 +15,14 @@ from ..data.store.plan import StorePlan
 from ..data.studies.study import is_study
 from ..errors import ConfigError
 from ._bids import ImageOptions
+from ._denoising import DenoisingOptions
 
 _IMAGES = tuple(field.name for field in fields(ImageOptions) if field.name != "allow_outside")
 Splitter = Callable[[list[Trial]], Split]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparationOptions(ImageOptions):
+class PreparationOptions(DenoisingOptions, ImageOptions):
     """Source of the recordings, and windows cut from them."""
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
@@ -72,6 +73,8 @@ class PreparationOptions(ImageOptions):
             ignore=self.ignore,
             late=self.late,
             trials=trials,
+            denoising=self.denoising(),
+            exclude=self.exclusion(),
         )
 
     @property

@@ -17,9 +17,11 @@ from ...grid import TokenGrid
 from ..readers.resample import on_grid
 from ..readers.runs_table import RunRecord
 from ..readers.volumes import load_volumes
+from .denoising.table import read_confounds_of
 from .detrend import clean_run
 from .inputs import identities, size_and_time
 from .plan import StorePlan
+from .quality import quality_row
 from .resume import IMAGES
 from .statistics import mean_image
 
@@ -61,15 +63,26 @@ def convert_run(root: Path, run: RunRecord, plan: StorePlan, packing: Packing) -
     before = size_and_time(run.bold)
     inputs = identities(run.bold)
     volumes = load_volumes(run.bold, tr=run.tr)
+    nuisance = None
+    if plan.denoising is not None:
+        nuisance = read_confounds_of(run, plan.denoising, volumes.shape[0])
     if plan.reference is not None or plan.resampled:
         volumes = on_grid(volumes, plan.grid.mask, plan.affine)
-    clean = clean_run(volumes, packing.voxels, units=plan.units, high_pass_s=plan.high_pass_s)
+    clean = clean_run(
+        *(volumes, packing.voxels),
+        units=plan.units,
+        high_pass_s=plan.high_pass_s,
+        confounds=None if nuisance is None else nuisance.values,
+        censored=None if nuisance is None else nuisance.censored,
+        censor="interpolate" if plan.denoising is None else plan.denoising.censor,
+    )
     image = packing.pack(mean_image(volumes, packing.voxels))
     if size_and_time(run.bold) != before:
         raise CohortError(
             f"prepare_store: {run.bold} must not change while it is read, got a change. Resume "
             "when its own preprocessing is finished."
         )
+    quality, odd = quality_row(clean, run, plan)
     path = root / "runs" / f"{run.run_id}.npy"
 
     def write(file: Any) -> None:
@@ -88,7 +101,10 @@ def convert_run(root: Path, run: RunRecord, plan: StorePlan, packing: Packing) -
         "n_volumes": volumes.shape[0],
         "clipped": clean.clipped,
         "dead_voxels": clean.dead,
-        "notes": [f"{note.field} {note.message}" for note in volumes.notes],
+        "notes": [f"{note.field} {note.message}" for note in volumes.notes] + odd,
+        "censored": [] if nuisance is None else np.flatnonzero(nuisance.censored).tolist(),
+        "confounds": clean.projection.confounds,
+        "quality": quality,
         "inputs": inputs,
         "sha256": sha256(path),
         "mean_image": sha256(picture),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from dataclasses import asdict, dataclass, fields
@@ -13,11 +14,12 @@ from ..._io import read_json
 from ..._rules import Rule, count, list_of, none_or, number, record_of, table_of, text
 from ...errors import CohortError, InputError, StoreError
 from ..readers.trial_windows import WindowSpec
+from .denoising.strategy import Denoising
 from .detrend import Units
 from .highpass import DriftFilter
 from .window_limits import WindowLimits
 
-LAYOUT_VERSION = 3  # 3: mean image and limits of windows
+LAYOUT_VERSION = 4  # 4: denoising, quality and excluded runs
 MANIFEST = "manifest.json"
 # all files of a store except manifest and runs
 SMALL_FILES = (
@@ -59,7 +61,8 @@ class Manifest:
         store if this one was prepared like it.
     runs : dict
         By run id: source, source_bytes, n_volumes, clipped, dead_voxels, image_correlation (of its
-        mean image with that of the training runs), notes.
+        mean image with that of the training runs), notes, censored (volumes), confounds (number of
+        regressors), quality (see :func:`fastbrain.data.store.quality.quality_row`).
     files : dict
         sha256 by file name of exactly the files that are read when the store is used.
     filter : dict
@@ -67,6 +70,10 @@ class Manifest:
         :class:`fastbrain.data.DriftFilter`.
     limits : dict
         Fields of :class:`fastbrain.data.WindowLimits`.
+    denoising : dict or None
+        Fields of :class:`fastbrain.data.Denoising`.
+    excluded : dict
+        Runs of the cohort that were left out of the store, with the reason of each.
     """
 
     layout_version: int
@@ -88,6 +95,8 @@ class Manifest:
     files: dict[str, str]
     filter: dict[str, Any]
     limits: dict[str, Any]
+    denoising: dict[str, Any] | None
+    excluded: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
@@ -179,11 +188,26 @@ def _limits(value: Any) -> bool:
     return True
 
 
+def _denoising(value: Any) -> bool:
+    try:
+        Denoising.from_json(value)
+    except InputError:
+        return False
+    return True
+
+
 def _runs(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        _RUN_ID.fullmatch(k) and isinstance(v, dict) and count(v.get("n_volumes"))
-        for k, v in value.items()
-    )
+    if not isinstance(value, dict):
+        return False
+    return all(_RUN_ID.fullmatch(name) and _run(facts) for name, facts in value.items())
+
+
+def _run(value: Any) -> bool:
+    if not record_of(_OF_A_RUN)(value):
+        return False
+    # ascending, each once, and inside the run
+    volumes = [*value["censored"], value["n_volumes"]]
+    return all(a < b for a, b in itertools.pairwise(volumes))
 
 
 def _files(value: Any) -> bool:
@@ -194,6 +218,12 @@ def _root(value: Any) -> bool:
     return text(value) and (value == "" or os.path.isabs(value))
 
 
+_OF_A_RUN: dict[str, Rule] = {
+    "n_volumes": count,
+    "censored": list_of(count),
+    "confounds": count,
+    "quality": table_of(none_or(number)),
+}
 _RULES: dict[str, Rule] = {
     "fastbrain": text,
     "tr": _number,
@@ -211,6 +241,8 @@ _RULES: dict[str, Rule] = {
     "fit": _fit,
     "filter": _filter,
     "limits": _limits,
+    "denoising": none_or(_denoising),
+    "excluded": table_of(text),
     "runs": _runs,
     "files": _files,
 }

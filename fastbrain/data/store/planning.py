@@ -23,10 +23,19 @@ from ..readers.trial_windows import WindowSpec
 from ..readers.volumes import Volumes, load_volumes
 from ..splits.split import Split
 from .choose_highpass import check_high_pass, choose_filter
-from .detrend import STEP, Units, drift_basis
+from .denoising.drifts import drift_basis
+from .denoising.strategy import Denoising
+from .detrend import STEP, Units
+from .exclusion import Exclusion, named_out
 from .highpass import HighPass
 from .inputs import check_texts, check_trials
 from .plan import StorePlan
+from .planning_denoising import (
+    nuisance_of,
+    read_cohort_confounds,
+    restricted,
+    without_censored,
+)
 
 TR_TOLERANCE_S = 1e-3
 
@@ -46,6 +55,8 @@ def plan_store(
     ignore: tuple[str, ...] = (),
     late: Literal["error", "drop"] = "error",
     trials: Sequence[Trial] | None = None,
+    denoising: Denoising | None = None,
+    exclude: Exclusion | None = None,
 ) -> StorePlan:
     """Check a whole cohort and plan its store; nothing is written.
 
@@ -63,9 +74,12 @@ def plan_store(
     if not runs:
         raise InputError("plan_store: runs must hold at least one run, got none.")
     check_names(runs)
+    runs, excluded = named_out(runs, exclude)
     headers = tuple(load_volumes(run.bold, tr=run.tr) for run in runs)
     check_same_grid(runs, headers)
     first = headers[0]
+    cohort = read_cohort_confounds(runs, headers, denoising, exclude)
+    runs, headers, excluded = cohort.runs, cohort.headers, excluded | cohort.excluded
     for n in sorted({v.shape[0] for v in headers}):
         drift_basis(n, first.tr, check_high_pass(high_pass_s))
     lengths = {run.run_id: v.shape[0] for run, v in zip(runs, headers, strict=True)}
@@ -86,9 +100,12 @@ def plan_store(
         ]
         tell_unused(unused, len(runs))
     else:
-        known = list(trials)
+        known = [t for t in trials if t.run_id not in excluded]
         check_trials(known, runs, lengths, tr=first.tr, window=window)
+    known, censored_trials = without_censored(known, cohort.confounds, denoising)
     parts = split if isinstance(split, Split) else split(known)
+    if isinstance(split, Split):
+        parts = restricted(split, censored_trials, excluded)
     if not isinstance(parts, Split):
         raise CohortError(
             f"plan_store: split must give a Split, got {type(parts).__name__}. Return that of "
@@ -113,7 +130,9 @@ def plan_store(
         lengths=lengths,
         tr=first.tr,
         window=window,
+        confounds=cohort.confounds,
     )
+    nuisance = nuisance_of(cohort, tr=first.tr, high_pass_s=drift_filter.high_pass_s)
     check_kernel(kernel, first.shape[1:])
     brain = brain_mask(runs, headers, mask)
     return StorePlan(
@@ -128,6 +147,10 @@ def plan_store(
         units=units,
         filter=drift_filter,
         dropped=tuple(dropped),
+        denoising=denoising,
+        nuisance=nuisance,
+        censored_trials=tuple(censored_trials),
+        excluded=excluded,
     )
 
 

@@ -21,11 +21,17 @@ from ..readers.events import Trial, read_trials
 from ..readers.runs_table import RunRecord
 from ..readers.sidecars import clock_of, read_sidecar
 from ..splits.split import Split
-from .detrend import drift_basis
+from .denoising.drifts import drift_basis
 from .fixed_windows import check_tr, fixed_windows, header_on_grid
 from .inputs import check_texts
 from .plan import StorePlan
 from .planning import check_names
+from .planning_denoising import (
+    nuisance_of,
+    read_cohort_confounds,
+    refuse_without_confounds,
+    without_censored,
+)
 from .store import VoxelStore
 
 
@@ -64,6 +70,9 @@ def plan_like(
         raise InputError(f"plan_like: every must be 1 or more volumes, got {every}.")
     check_names(runs)
     headers = tuple(header_on_grid(run, like) for run in runs)
+    if like.denoising is not None:
+        refuse_without_confounds(runs, strategy_of="the store of training")
+    cohort = read_cohort_confounds(runs, headers, like.denoising)
     trials: list[Trial] = []
     dropped: list[str] = []
     unused: Counter[str] = Counter()
@@ -88,6 +97,7 @@ def plan_like(
             need_text=False,
         )
     tell_unused(unused, len(runs))
+    trials, censored_trials = without_censored(trials, cohort.confounds, like.denoising)
     check_texts(runs, trials)
     split = Split((), (), tuple(t.trial_id for t in trials), guard_trs=0, keys=())
     split.check(trials)
@@ -104,6 +114,9 @@ def plan_like(
         filter=like.filter,
         dropped=tuple(dropped),
         reference=like,
+        denoising=like.denoising,
+        nuisance=nuisance_of(cohort, tr=like.tr, high_pass_s=like.info.high_pass_s),
+        censored_trials=tuple(censored_trials),
     )
 
 

@@ -21,12 +21,16 @@ from ..readers.trial_windows import WindowSpec
 from ..readers.volumes import load_volumes
 from ..splits.split import Split
 from .choose_highpass import check_high_pass, choose_filter
-from .detrend import STEP, Units, drift_basis
+from .denoising.drifts import drift_basis
+from .denoising.strategy import Denoising
+from .detrend import STEP, Units
+from .exclusion import Exclusion, named_out
 from .fixed_windows import check_tr, fixed_windows, header_on_grid
 from .highpass import USUAL_S, HighPass
 from .inputs import check_texts
 from .plan import StorePlan
 from .planning import brain_mask, check_kernel, check_names, check_same_grid
+from .planning_denoising import nuisance_of, read_cohort_confounds, without_censored
 from .store import VoxelStore
 
 
@@ -42,6 +46,8 @@ def plan_rest(
     units: Units = "psc",
     high_pass_s: HighPass = "auto",
     grid_of: VoxelStore | None = None,
+    denoising: Denoising | None = None,
+    exclude: Exclusion | None = None,
 ) -> StorePlan:
     """Plan a store of runs without events, for the pretraining of the fMRI encoder.
 
@@ -60,8 +66,11 @@ def plan_rest(
         As in :func:`fastbrain.data.prepare_store`.
     high_pass_s : float, None or "auto"
         "auto" is 128 s: there are no events that a filter could remove.
+    denoising, exclude
+        As in :func:`fastbrain.data.prepare_store`.
     grid_of : VoxelStore, optional
-        Store that gives grid, length of windows, units and filter in place of these arguments, so
+        Store that gives grid, length of windows, units, filter and denoising in place of these
+        arguments, so
         that one encoder reads both. Runs on another grid in the same space are resampled.
         Mean and standard deviation are those of the new store's own training windows.
 
@@ -80,7 +89,7 @@ def plan_rest(
         raise InputError("plan_rest: runs must hold at least one run, got none.")
     if grid_of is not None:
         window_trs, units = grid_of.window_spec.window_trs, grid_of.units
-        high_pass_s = grid_of.info.high_pass_s
+        high_pass_s, denoising = grid_of.info.high_pass_s, grid_of.denoising
     every = window_trs if every is None else every
     if units not in STEP or every < 1:
         raise InputError(
@@ -88,6 +97,7 @@ def plan_rest(
             f"{units!r} and {every}."
         )
     check_names(runs)
+    runs, excluded = named_out(runs, exclude)
     spec = WindowSpec(0.0, window_trs)
     period = USUAL_S if high_pass_s == "auto" else check_high_pass(high_pass_s)
     if grid_of is None:
@@ -96,6 +106,8 @@ def plan_rest(
     else:
         headers = tuple(header_on_grid(run, grid_of) for run in runs)
     tr = headers[0].tr if grid_of is None else grid_of.tr
+    cohort = read_cohort_confounds(runs, headers, denoising, exclude)
+    runs, headers, excluded = cohort.runs, cohort.headers, excluded | cohort.excluded
     trials: list[Trial] = []
     for run, volumes in zip(runs, headers, strict=True):
         check_tr(run, volumes, tr, function="plan_rest")
@@ -104,6 +116,7 @@ def plan_rest(
         except InputError as error:
             raise CohortError(f"plan_rest: {run.bold} must be long enough: {error}") from error
         trials += fixed_windows(run, spec, tr=tr, n_volumes=volumes.shape[0], every=every)
+    trials, censored_trials = without_censored(trials, cohort.confounds, denoising)
     parts = split(trials)
     parts.check(trials)
     check_texts(runs, trials)
@@ -125,4 +138,8 @@ def plan_rest(
         units=units,
         filter=choose_filter(period, [], lengths=lengths, tr=tr, window=spec),
         resampled=grid_of is not None,
+        denoising=denoising,
+        nuisance=nuisance_of(cohort, tr=tr, high_pass_s=period),
+        censored_trials=tuple(censored_trials),
+        excluded=excluded,
     )

@@ -73,6 +73,7 @@ def check_like(store: VoxelStore, like: VoxelStore, *, remedy: str = _REMEDY) ->
         "volumes in a window": (store.window_spec.window_trs, like.window_spec.window_trs),
         "units": ((a.units, a.scale), (b.units, b.scale)),
         "high-pass in seconds": (a.high_pass_s, b.high_pass_s),
+        "denoising": (a.denoising, b.denoising),
     }
     for name, (found, wanted) in facts.items():
         if found != wanted:

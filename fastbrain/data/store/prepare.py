@@ -23,11 +23,14 @@ from ..readers.runs_table import RunRecord
 from ..readers.trial_windows import WindowSpec
 from ..splits.split import Split
 from .convert import Packing, convert_run, npy_bytes, read_mean_image
+from .denoising.strategy import Denoising
 from .detrend import STEP, Units
+from .exclusion import Exclusion
 from .highpass import HighPass
 from .manifest import LAYOUT_VERSION, MANIFEST, SMALL_FILES, Manifest
 from .plan import StorePlan
 from .planning import plan_store
+from .quality import QUALITY, quality_table
 from .resume import LOCK, check_finished, claim, finished_runs
 from .statistics import fit_statistics, statistics_of
 from .store import VoxelStore, write_grid
@@ -51,6 +54,8 @@ def prepare_store(
     ignore: tuple[str, ...] = (),
     late: Literal["error", "drop"] = "error",
     resume: bool = False,
+    denoising: Denoising | None = None,
+    exclude: Exclusion | None = None,
 ) -> VoxelStore:
     """Convert a cohort into a voxel store.
 
@@ -86,6 +91,10 @@ def prepare_store(
         What happens to a trial with a window that leaves the run; dropped ones are listed.
     resume : bool
         Whether to continue an interrupted preparation with the same settings and images.
+    denoising : Denoising, optional
+        Confounds to regress out of every run, and volumes to censor.
+    exclude : Exclusion, optional
+        Limits above which a run is left out, and runs left out by name; the store lists them.
 
     Returns
     -------
@@ -116,6 +125,8 @@ def prepare_store(
         min_voxels=min_voxels,
         ignore=ignore,
         late=late,
+        denoising=denoising,
+        exclude=exclude,
     )
     return write_store(plan, out, resume=resume)
 
@@ -177,6 +188,8 @@ def _convert(root: Path, plan: StorePlan) -> None:
         high_pass_s=plan.high_pass_s,
         filter=plan.filter.to_json(),
         limits=found.limits.to_json(),
+        denoising=None if plan.denoising is None else plan.denoising.to_json(),
+        excluded=dict(plan.excluded),
         shape=list(plan.grid.shape),
         kernel=list(plan.grid.kernel),
         stride=list(plan.grid.stride),
@@ -188,6 +201,7 @@ def _convert(root: Path, plan: StorePlan) -> None:
         runs=results,
         files=files,
     )
+    write_atomic(root / QUALITY, quality_table(manifest.runs, plan.runs, plan.excluded))
     manifest.write(root)
 
 

@@ -97,6 +97,11 @@ def _moments(
             volume *= volume
             square += volume
         count += len(rows)
+    if not count:
+        raise StoreError(
+            "prepare_store: training windows must hold volumes that are not censored, got none. "
+            "Raise the thresholds of the strategy."
+        )
     scale = STEP[plan.units]
     mean = total / count
     std = scale * np.sqrt(np.maximum(square / count - mean**2, 0))

@@ -1,6 +1,6 @@
 """Voxel store: a converted cohort, in which a window is one slice of a memory map.
 
-Layout (version 3)::
+Layout (version 4)::
 
     manifest.json      settings, digests of all files read and of itself; written last
     grid.npz           mask, kernel, stride, kept patches, affine
@@ -34,6 +34,7 @@ from ...grid import TokenGrid
 from ..readers.events import Trial
 from ..readers.trial_windows import WindowSpec
 from ..splits.split import Split
+from .denoising.strategy import Denoising
 from .detrend import Units
 from .highpass import DriftFilter
 from .integrity import check_files, check_run, check_windows, is_grid_of
@@ -42,7 +43,7 @@ from .trials_table import read_trials_table
 from .window_limits import WindowLimits
 
 # entries of the manifest that do not affect the values of a window
-_BESIDE = ("root", "fastbrain", "filter")
+_BESIDE = ("root", "fastbrain", "filter", "excluded")
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +164,12 @@ class VoxelStore:
         return DriftFilter.from_json(self.info.filter)
 
     @property
+    def denoising(self) -> Denoising | None:
+        """Confounds that were regressed out and volumes that were censored; None for neither."""
+        found = self.info.denoising
+        return None if found is None else Denoising.from_json(found)
+
+    @property
     def fit_runs(self) -> tuple[str, ...]:
         """Runs with training windows, from which `mean` and `inv_std` were computed."""
         return tuple(self.info.fit["runs"])
@@ -240,6 +247,10 @@ class VoxelStore:
     def fingerprint(self) -> str:
         """Return a short hash of everything that affects the values of windows."""
         parts = {k: v for k, v in self.manifest.items() if k not in _BESIDE}
+        parts["runs"] = {
+            name: {k: v for k, v in facts.items() if k != "quality"}
+            for name, facts in self.info.runs.items()
+        }
         text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -84,7 +84,7 @@ def test_an_edited_manifest_is_refused(root, name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layout_version": 1}, "layout_version 3, got 1. Prepare the store again"),
+        ({"layout_version": 1}, "layout_version 4, got 1. Prepare the store again"),
         ({"extra": 1}, "unknown or missing keys"),
         ({"scale": 0}, "scale"),
         ({"scale": "much"}, "scale"),
