@@ -25,6 +25,7 @@ from ..data.store.plan import StorePlan
 from ..data.studies.study import is_study
 from ..errors import ConfigError
 from ._bids import DerivativeOptions, ImageOptions
+from ._denoising import DenoisingOptions
 from ._grids import GridOptions
 from ._responses import ResponseOptions
 
@@ -36,7 +37,9 @@ Splitter = Callable[[list[Trial]], Split]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparationOptions(ResponseOptions, GridOptions, ImageOptions, DerivativeOptions):
+class PreparationOptions(
+    ResponseOptions, DenoisingOptions, GridOptions, ImageOptions, DerivativeOptions
+):
     """Source of the recordings, and windows cut from them."""
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
@@ -96,6 +99,8 @@ class PreparationOptions(ResponseOptions, GridOptions, ImageOptions, DerivativeO
             ignore=self.ignore,
             late=self.late,
             trials=trials,
+            denoising=self.denoising(),
+            exclude=self.exclusion(),
         )
 
     def _plan_betas(self, splitter: Callable[[], Splitter]) -> StorePlan:

@@ -3,17 +3,20 @@
 fastbrain prepare cohort/runs.tsv store --kernel 4 4 4 --delay 4 --window 4 --test-subjects 06
 fastbrain prepare new/runs.tsv new-store --like runs/demo/run
 
+fastbrain prepare cohort/runs.tsv store --test-subjects 06 --confounds standard fd:0.5
+
 fastbrain prepare cohort/runs.tsv store --test-subjects 06 --video-model models/llava-onevision
 
 fastbrain prepare cohort/runs.tsv store --test-subjects 06 --n-jobs 8 --dtype int8
 
 fastbrain prepare cohort/runs.tsv rest-store --no-events --train 01 --val 02 --grid-of store
 
-With --video-model, the text of a trial is the model's answer about its clip (stim_file in the
-events) to a random instruction. A study (fastbrain study) brings its own windows, texts and split.
-With --like a trained run or its store brings everything: the new store is only decoded, so its
-events need no text. With --no-events windows follow each other at a fixed step: recordings at rest,
-for fastbrain train scmbm alone.
+With --confounds, head motion and other confounds are regressed out together with the drifts, and
+volumes above a threshold are censored. With --video-model, the text of a trial is the model's
+answer about its clip (stim_file in the events) to a random instruction. A study (fastbrain study)
+brings its own windows, texts and split. With --like a trained run or its store brings everything:
+the new store is only decoded, so its events need no text. With --no-events windows follow each
+other at a fixed step: recordings at rest, for fastbrain train scmbm alone.
 """
 
 from __future__ import annotations
@@ -43,15 +46,17 @@ from ..data.studies.own_clips import SURROGATES, answered, trials_to_annotate
 from ..data.studies.study import is_study
 from ..errors import ConfigError
 from ._annotation import AnnotationOptions
+from ._denoising import DenoisingOptions
 from ._grids import NativeGridOptions
 from ._preparation import PreparationOptions
 from ._splits import SplitOptions
 from ._throughput import ThroughputOptions
 
 _SPLIT = tuple(field.name for field in fields(SplitOptions))
+_DENOISED = tuple(field.name for field in fields(DenoisingOptions))
 _PREPARED = ("kernel", "mask", "units", "high_pass", "smoothing", "resample")
 _BETAS = ("betas", "beta_divisor")
-_LIKE = (*_PREPARED, *_BETAS, "delay", "window", "onset_offset", "fir", *_SPLIT)
+_LIKE = (*_PREPARED, *_BETAS, *_DENOISED, "delay", "window", "onset_offset", "fir", *_SPLIT)
 
 
 # options that say where a window lies in a trial, or what a test part on texts needs
@@ -60,7 +65,7 @@ _OF_TRIALS = (
     *("test_subjects", "new_stimuli", "closed_set", "val_fraction"),
 )
 _OF_ANSWERS = ("instructions", "answers", "device", "seed")
-_GRID = (*_PREPARED, "window")
+_GRID = (*_PREPARED, "window", "confounds", "censor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +206,8 @@ def _without_events(config: Config) -> StorePlan:
         high_pass_s=config.high_pass_s,
         smoothing_mm=config.smoothing,
         resample=config.resample,
+        denoising=config.denoising(),
+        exclude=config.exclusion(),
         grid_of=None if config.grid_of is None else open_preparation(config.grid_of),
     )
 
@@ -237,6 +244,8 @@ def _annotated(config: Config) -> tuple[StorePlan, tuple[Surrogate, ...]]:
         high_pass_s=config.high_pass_s,
         smoothing_mm=config.smoothing,
         resample=config.resample,
+        denoising=config.denoising(),
+        exclude=config.exclusion(),
         trials=trials,
     )
     if config.dry_run:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..._arguments import checked
 from ...errors import CohortError, InputError, VolumeError
 from ..readers.tables import number_of, read_tsv
-from ..store.detrend import drift_basis
+from ..store.denoising.drifts import drift_basis
 
 Units = Literal["psc", "zscore"]
 _LEAST_MEAN = 1e-3  # of the median region: below it, percent of the mean has no meaning

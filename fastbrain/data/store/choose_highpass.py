@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..._arguments import checked
-from ...errors import InputError
+from ...errors import CohortError, InputError
 from ..readers.events import Trial
 from ..readers.trial_windows import WindowSpec
+from .denoising.drifts import drift_basis
+from .denoising.projection import projection_of
+from .denoising.table import RunConfounds
 from .design import RunDesign, removed_variance, run_designs
-from .detrend import drift_basis
 from .highpass import KEPT, MAX_REMOVED, USUAL_S, DriftFilter, HighPass
 
 _RARE = 4  # categories with fewer trials are pooled, or left out
@@ -31,6 +34,7 @@ def choose_filter(
     lengths: Mapping[str, int],
     tr: float,
     window: WindowSpec,
+    confounds: Mapping[str, RunConfounds] | None = None,
 ) -> DriftFilter:
     """Choose a high-pass filter from training events, or evaluate a requested one.
 
@@ -51,6 +55,9 @@ def choose_filter(
         Seconds.
     window : WindowSpec
         Its offset is added to every onset.
+    confounds : mapping of str to RunConfounds, optional
+        Confounds and censored volumes by run. They do not change the choice; what they remove
+        together with the drifts is computed.
 
     Returns
     -------
@@ -93,22 +100,68 @@ def choose_filter(
         few = len(groups.trials) < _RARE
         period = USUAL_S if few or usual <= MAX_REMOVED else spares
     single = removed_shares(stimuli, lambda run: drifts(len(run.responses), period))
-    shares = np.array(list(single.values()))
+    together: dict[str, Any] = {}
+    if confounds and any(c.values.shape[1] for c in confounds.values()):
+        together = _together(judged, stimuli, confounds, period, tr=tr, label=groups.label)
     return DriftFilter(
         high_pass_s=period,
         asked="auto" if asked == "auto" else period,
         runs=tuple(d.run_id for d in stimuli),
         trials=len(trials),
         removed=_rounded(removed(period)),
-        stimuli=_rounded(
-            {"n": len(shares), "median": float(np.median(shares)), "worst": float(shares.max())}
-            if len(shares)
-            else {"n": 0, "median": 0.0, "worst": 0.0}
-        ),
+        stimuli=_summary(single),
         worst_stimulus=max(single, key=single.__getitem__, default=""),
         usual=round(usual, 4),
         line=round(most(None), 4),
         spares=spares,
+        **together,
+    )
+
+
+def _together(
+    judged: Sequence[RunDesign],
+    stimuli: Sequence[RunDesign],
+    confounds: Mapping[str, RunConfounds],
+    period: float | None,
+    *,
+    tr: float,
+    label: Callable[[str], str],
+) -> dict[str, Any]:
+    """Compute what drifts and confounds remove together, over volumes that are not censored."""
+    shares = []
+
+    def basis(run: RunDesign) -> npt.NDArray[np.float32]:
+        own = confounds[run.run_id]
+        try:
+            found = projection_of(len(own.censored), tr, period, own.values, own.censored)
+        except InputError as error:
+            raise CohortError(f"denoising: {run.run_id}: {error}") from error
+        kept = found.basis[~own.censored]
+        drifts = found.basis.shape[1] - found.confounds
+        shares.append(found.confounds / max(1, len(kept) - drifts))
+        return kept
+
+    def shown(designs: Sequence[RunDesign]) -> list[RunDesign]:
+        return [
+            RunDesign(d.run_id, d.names, d.responses[~confounds[d.run_id].censored])
+            for d in designs
+        ]
+
+    removed = removed_shares(shown(judged), basis, label=label)
+    noise = float(np.mean(shares)) if shares else 0.0
+    return {
+        "with_confounds": _rounded(removed),
+        "stimuli_with_confounds": _summary(removed_shares(shown(stimuli), basis)),
+        "noise": round(noise, 4),
+    }
+
+
+def _summary(single: Mapping[str, float]) -> dict[str, float]:
+    shares = np.array(list(single.values()))
+    if not len(shares):
+        return {"n": 0, "median": 0.0, "worst": 0.0}
+    return _rounded(
+        {"n": len(shares), "median": float(np.median(shares)), "worst": float(shares.max())}
     )
 
 

@@ -7,13 +7,13 @@ import numpy.typing as npt
 
 from ...errors import VolumeError
 from ..readers.volumes import Volumes
-from .detrend import LIMIT, MAX_DEAD, STEP, CleanRun, Units, check_finite
+from .detrend import LIMIT, MAX_DEAD, STEP, StoredRun, Units, check_finite
 
 _WIDTH = 4096  # voxels at a time
 _MIN_STD = 1e-6  # percent
 
 
-def clean_betas(volumes: Volumes, voxels: npt.NDArray[np.int64], *, units: Units) -> CleanRun:
+def clean_betas(volumes: Volumes, voxels: npt.NDArray[np.int64], *, units: Units) -> StoredRun:
     """Express the betas of a run in store units.
 
     ``psc``: as they are, in percent. ``zscore``: minus their mean over the trials of the file,
@@ -29,7 +29,7 @@ def clean_betas(volumes: Volumes, voxels: npt.NDArray[np.int64], *, units: Units
 
     Returns
     -------
-    CleanRun
+    StoredRun
         Voxels that are constant or never finite are 0 and count as dead.
 
     Raises
@@ -61,4 +61,4 @@ def clean_betas(volumes: Volumes, voxels: npt.NDArray[np.int64], *, units: Units
             f"{int(dead.sum())} of {dead.size} voxels that are constant or never finite. Give a "
             "tighter mask."
         )
-    return CleanRun(values, clipped, int(dead.sum()))
+    return StoredRun(values, clipped, int(dead.sum()))

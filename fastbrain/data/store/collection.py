@@ -28,11 +28,11 @@ from ... import __version__
 from ..._arguments import checked
 from ..._digests import read_sealed, write_sealed
 from ..._environment import check_environment
-from ..._io import new_output, read_json, sha256, write_json
+from ..._io import new_output, sha256, write_json
 from ..._lock import hold
 from ..._progress import say
 from ..._rules import exact_record_of, flag, table_of, text
-from ...errors import FastbrainError, StoreError, some
+from ...errors import StoreError, some
 from ..readers.events import Trial
 from ..readers.trial_windows import WindowSpec
 from ..splits.split import Split
@@ -42,6 +42,7 @@ from .manifest import COLLECTION, GRIDS
 from .native_grids import restricted
 from .prepare import write_store
 from .resume import LOCK, claim
+from .split_file import read_split
 from .store import VoxelStore
 
 COLLECTION_VERSION = 1
@@ -100,10 +101,7 @@ class StoreCollection:
         """
         root = Path(os.path.abspath(path))
         info = _read(root)
-        try:
-            split = Split.from_json(read_json(root / "split.json"))
-        except FastbrainError as error:
-            raise StoreError(f"StoreCollection.open: {root} must hold a split: {error}") from error
+        split = read_split(root / "split.json", function="StoreCollection.open")
         stores = {
             name: VoxelStore.open(root / GRIDS / name, verify=verify) for name in info["members"]
         }

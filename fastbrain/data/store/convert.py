@@ -20,13 +20,17 @@ from ..._io import sha256, write_atomic
 from ...errors import CohortError, StoreError
 from ...grid import TokenGrid
 from ..readers.betas import load_betas
+from ..readers.events import Trial
 from ..readers.resample import InMemory, at_voxels
 from ..readers.runs_table import RunRecord
 from ..readers.volumes import Volumes, load_volumes
 from .clean_betas import clean_betas
-from .detrend import Units, clean_run
+from .denoising.strategy import Censor, Denoising
+from .denoising.table import read_confounds_of
+from .detrend import StoredRun, Units, clean_run
 from .inputs import identities, size_and_time
 from .plan import StorePlan
+from .quality import quality_row
 from .resume import IMAGES
 from .statistics import mean_image
 from .stored_steps import StoredType, to_steps
@@ -71,6 +75,9 @@ class Conversion:
         ``"int16"`` or ``"int8"``.
     beta_divisor : float or None
         For betas of single trials, stored units per percent; None for volumes of runs.
+    denoising : Denoising or None
+    tr, onset_offset_s : float
+        Seconds; the offset is added to every onset.
     """
 
     root: Path
@@ -81,6 +88,9 @@ class Conversion:
     smoothing_mm: float | None
     dtype: StoredType
     beta_divisor: float | None
+    denoising: Denoising | None
+    tr: float
+    onset_offset_s: float
 
     @classmethod
     def of(cls, root: Path, plan: StorePlan) -> Conversion:
@@ -94,6 +104,9 @@ class Conversion:
             smoothing_mm=plan.smoothing_mm,
             dtype=plan.dtype,
             beta_divisor=plan.beta_divisor,
+            denoising=plan.denoising,
+            tr=plan.tr,
+            onset_offset_s=plan.window.onset_offset_s,
         )
 
     @cached_property
@@ -102,7 +115,21 @@ class Conversion:
         return Packing(self.grid)
 
 
-def convert_run(how: Conversion, run: RunRecord) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RunTask:
+    """A run to convert, with its trials.
+
+    Parameters
+    ----------
+    run : RunRecord
+    trials : tuple of Trial
+    """
+
+    run: RunRecord
+    trials: tuple[Trial, ...]
+
+
+def convert_run(how: Conversion, task: RunTask) -> dict[str, Any]:
     """Convert a run into ``runs/RUN.npy``, with its mean image and the record for resuming.
 
     Memory holds the brain voxels of the run as they are stored in the image, and once more as
@@ -119,17 +146,14 @@ def convert_run(how: Conversion, run: RunRecord) -> dict[str, Any]:
     CohortError
         The image changed while it was read.
     """
+    run = task.run
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(1) as beside:
         before = size_and_time(run.bold)
         # hashed beside the decompression, which leaves a core free where one run is converted
         inputs = beside.submit(identities, run.bold)
         volumes = _brain(run, how)
+        clean, facts, odd = _cleaned(how, task, volumes)
         voxels = np.arange(volumes.shape[-1])
-        clean = (
-            clean_run(volumes, voxels, units=how.units, high_pass_s=how.high_pass_s)
-            if how.beta_divisor is None
-            else clean_betas(volumes, voxels, units=how.units)
-        )
         image = how.packing.pack(mean_image(volumes, voxels))
         if inputs.exception() is None and size_and_time(run.bold) != before:
             raise CohortError(
@@ -147,7 +171,8 @@ def convert_run(how: Conversion, run: RunRecord) -> dict[str, Any]:
             "step": stored.step,
             "clipped": clean.clipped + stored.clipped,
             "dead_voxels": clean.dead,
-            "notes": [f"{note.field} {note.message}" for note in volumes.notes],
+            "notes": [f"{note.field} {note.message}" for note in volumes.notes] + odd,
+            **facts,
             "inputs": inputs.result(),
             "sha256": digest,
             "mean_image": sha256(picture),
@@ -156,6 +181,38 @@ def convert_run(how: Conversion, run: RunRecord) -> dict[str, Any]:
             result["snr_db"] = stored.snr_db
     write_sealed(path.with_suffix(".json"), result)
     return result
+
+
+def _cleaned(
+    how: Conversion, task: RunTask, volumes: Volumes
+) -> tuple[StoredRun, dict[str, Any], list[str]]:
+    """Clean the brain voxels of a run; return them with its facts of denoising, and notes."""
+    voxels = np.arange(volumes.shape[-1])
+    if how.beta_divisor is not None:
+        facts = {"censored": [], "confounds": 0, "quality": {}}
+        return clean_betas(volumes, voxels, units=how.units), facts, []
+    values, censored = None, np.zeros(volumes.shape[0], dtype=bool)
+    censor: Censor = "interpolate"
+    if how.denoising is not None:
+        found = read_confounds_of(task.run, how.denoising, volumes.shape[0])
+        values, censored, censor = found.values, found.censored, how.denoising.censor
+    clean = clean_run(
+        *(volumes, voxels),
+        units=how.units,
+        high_pass_s=how.high_pass_s,
+        confounds=values,
+        censored=None if values is None else censored,
+        censor=censor,
+    )
+    quality, notes = quality_row(
+        *(clean, task.run, task.trials, censored), tr=how.tr, onset_offset_s=how.onset_offset_s
+    )
+    facts = {
+        "censored": np.flatnonzero(censored).tolist(),
+        "confounds": clean.projection.confounds,
+        "quality": quality,
+    }
+    return clean, facts, notes
 
 
 def _brain(run: RunRecord, how: Conversion) -> Volumes:

@@ -1,17 +1,18 @@
-"""Remove slow drifts from the voxels of a run and convert them to the units of the store."""
+"""Remove drifts and confounds from the voxels of a run and convert them to store units."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import InputError, StoreError, VolumeError
-from ..readers.timing import TOLERANCE
+from ...errors import StoreError, VolumeError
 from ..readers.volumes import Volumes
+from .denoising.censoring import interpolate_
+from .denoising.projection import Projection, projection_of
+from .denoising.strategy import Censor
 
 Units = Literal["psc", "zscore"]
 # quantisation step of all stores; int16 then spans ±163 % signal change or ±32 std
@@ -24,7 +25,7 @@ _MIN_STD = 1e-6  # voxels with a std below this share of their absolute mean are
 
 
 @dataclass(frozen=True, eq=False)
-class CleanRun:
+class StoredRun:
     """Brain voxels of a run in store units.
 
     Parameters
@@ -42,42 +43,30 @@ class CleanRun:
     dead: int
 
 
-def drift_basis(n_volumes: int, tr: float, high_pass_s: float | None) -> npt.NDArray[np.float32]:
-    """Build an orthonormal basis of constant, line and cosines slower than the cut-off.
-
-    The cosines are the discrete cosine transform basis of SPM and fMRIPrep, orders
-    ``1 .. floor(2 · T · TR / high_pass_s)``.
+@dataclass(frozen=True, eq=False)
+class CleanRun(StoredRun):
+    """A cleaned run, and what was measured on the way.
 
     Parameters
     ----------
-    n_volumes : int
-    tr : float
-        Seconds.
-    high_pass_s : float or None
-        Shortest period that is removed, seconds; None removes constant and line only.
-
-    Returns
-    -------
-    ndarray, (T, K) float32
-
-    Raises
-    ------
-    InputError
-        The cut-off is not positive, or the run has too few volumes for the basis.
+    never_finite : int
+        Number of dead voxels without any finite value.
+    tsnr : ndarray, (V,) float32
+        Mean divided by the standard deviation of the residual; 0 for dead voxels.
+    changes : ndarray, (T,) float64
+        Mean square over voxels of the change from the volume before, in intensities; 0 for the
+        first volume.
+    brightness : ndarray, (T,) float64
+        Mean intensity of every volume.
+    projection : Projection
+        What was removed.
     """
-    if high_pass_s is not None and not high_pass_s > 0:
-        raise InputError(f"drift_basis: high_pass_s must be > 0 or None, got {high_pass_s}.")
-    order = 0 if high_pass_s is None else math.floor(2 * n_volumes * tr / high_pass_s + TOLERANCE)
-    if n_volumes < order + 4:
-        remedy = "Use a longer high_pass_s." if order else "Leave the run out."
-        raise InputError(
-            f"drift_basis: a run must have at least {order + 4} volumes to remove {order} cosines "
-            f"and a line, got {n_volumes}. {remedy}"
-        )
-    t = (np.arange(n_volumes) + 0.5) / n_volumes
-    columns = [np.ones_like(t), t - 0.5, *(np.cos(np.pi * k * t) for k in range(1, order + 1))]
-    basis, _ = np.linalg.qr(np.stack(columns, axis=1))
-    return np.ascontiguousarray(basis, dtype=np.float32)
+
+    never_finite: int
+    tsnr: npt.NDArray[np.float32]
+    changes: npt.NDArray[np.float64]
+    brightness: npt.NDArray[np.float64]
+    projection: Projection
 
 
 def clean_run(
@@ -86,11 +75,14 @@ def clean_run(
     *,
     units: Units,
     high_pass_s: float | None,
+    confounds: npt.NDArray[np.float64] | None = None,
+    censored: npt.NDArray[np.bool_] | None = None,
+    censor: Censor = "interpolate",
 ) -> CleanRun:
-    """Detrend the brain voxels of a run and express them in store units.
+    """Remove drifts and confounds from the brain voxels of a run; express them in store units.
 
     ``psc``: 100 · residual / mean, percent. ``zscore``: residual / its standard deviation.
-    Statistics are computed from this run only.
+    Statistics are computed from this run only, without its censored volumes.
 
     Parameters
     ----------
@@ -99,6 +91,13 @@ def clean_run(
         Flat (Z, Y, X) indices of the brain voxels.
     units : str
     high_pass_s : float or None
+    confounds : ndarray, (T, K) float64, optional
+        Removed in one projection with the drifts.
+    censored : ndarray, (T,) bool, optional
+        Volumes that enter neither the fit nor the statistics.
+    censor : {"drop", "interpolate", "keep"}
+        Whether censored volumes keep their residuals, or are interpolated in time. Those that are
+        to be dropped are interpolated as well: runs are also read as a whole.
 
     Returns
     -------
@@ -106,39 +105,53 @@ def clean_run(
 
     Raises
     ------
+    InputError
+        The confounds are too many for the run; see :func:`projection_of`.
     VolumeError
         A brain voxel is NaN or infinite in some volumes but not in all; no voxel varies.
     StoreError
         More than 1 % of the brain voxels have no usable signal.
     """
-    basis = drift_basis(volumes.shape[0], volumes.tr, high_pass_s)
-    raw = volumes.raw().reshape(volumes.shape[0], -1)  # (T, Z·Y·X)
-    first = raw[0, voxels].astype(np.float32)
+    n = volumes.shape[0]
+    projection = projection_of(n, volumes.tr, high_pass_s, confounds, censored)
+    absent = np.zeros(n, dtype=bool) if censored is None else censored
+    kept: Any = np.flatnonzero(~absent) if absent.any() else slice(None)
+    raw = volumes.raw().reshape(n, -1)  # (T, Z·Y·X)
+    first = raw[int(np.argmin(absent)), voxels].astype(np.float32)
     floor = _mean_floor(volumes, raw, voxels) if units == "psc" else 0.0
-    values = np.empty((len(raw), voxels.size), dtype=np.int16)
-    dead = np.zeros(voxels.size, dtype=bool)
+    values = np.empty((n, voxels.size), dtype=np.int16)
+    dead, never = np.zeros(voxels.size, dtype=bool), 0
+    tsnr = np.zeros(voxels.size, dtype=np.float32)
+    changes, brightness = np.zeros(n), np.zeros(n)
     clipped = 0
-    width = max(256, _CHUNK_BYTES // (4 * len(raw)))
+    width = max(256, _CHUNK_BYTES // (4 * n))
     for begin in range(0, voxels.size, width):
         part = slice(begin, begin + width)
         x = np.take(raw, voxels[part], axis=1).astype(np.float32)  # (T, width)
         if raw.dtype.kind == "f":
             dead[part] = check_finite(x, volumes=volumes)
+            never += int(dead[part].sum())
             x[:, dead[part]] = 0
         base = np.where(dead[part], 0, first[part])
         x -= base
         # deviations from the first volume are small, so that float32 is precise enough
-        mean = volumes.slope * (base + x.mean(axis=0)) + volumes.inter
+        mean = volumes.slope * (base + x[kept].mean(axis=0)) + volumes.inter
         x *= np.float32(volumes.slope)
-        x -= basis @ (basis.T @ x)
+        change = np.diff(x, axis=0)
+        changes[1:] += np.einsum("tv,tv->t", change, change)
+        brightness += x.sum(axis=1) + (volumes.slope * base + volumes.inter).sum(dtype=np.float64)
+        x -= projection.basis @ (projection.fit.T @ x)
         size = np.abs(mean)
-        spread = x.std(axis=0)
+        spread = x[kept].std(axis=0)
+        if absent.any() and censor != "keep":
+            interpolate_(x, absent)
         constant = spread <= _MIN_STD * np.maximum(size, _MIN_STD)
         gone = constant | (mean <= floor) if units == "psc" else constant
         dead[part] |= gone
         unit = mean / 100 if units == "psc" else spread
         with np.errstate(divide="ignore", invalid="ignore"):
             x *= np.where(dead[part], 0, 1 / (unit * STEP[units])).astype(np.float32)
+            tsnr[part] = np.where(dead[part], 0, mean / spread)
         if raw.dtype.kind == "f" and not np.isfinite(x).all():
             raise VolumeError(
                 f"clean_run: {volumes.path} must hold intensities that float32 can square, got "
@@ -148,7 +161,16 @@ def clean_run(
         clipped += int(np.count_nonzero(np.abs(x) > LIMIT))
         values[:, part] = np.clip(x, -LIMIT, LIMIT, out=x)
     _check_dead(volumes, dead, units)
-    return CleanRun(values, clipped, int(dead.sum()))
+    return CleanRun(
+        values=values,
+        clipped=clipped,
+        dead=int(dead.sum()),
+        never_finite=never,
+        tsnr=tsnr,
+        changes=changes / voxels.size,
+        brightness=brightness / voxels.size,
+        projection=projection,
+    )
 
 
 def check_finite(data: npt.NDArray[np.floating], *, volumes: Volumes) -> npt.NDArray[np.bool_]:

@@ -6,8 +6,8 @@ third for blocks of 20 s that occur once in a run of five minutes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from ..._rules import Rule, list_of, none_or, number, table_of, text
@@ -17,6 +17,7 @@ HighPass = float | Literal["auto"] | None
 USUAL_S = 128.0  # SPM's default
 MAX_REMOVED = 0.20  # above this share of a category, another period is chosen or a warning given
 KEPT = 0.95  # share of every category that the other period must keep
+_FOLLOWS = 2.0  # times the share of white noise, above which confounds follow the events
 _SHOWN = 8
 
 
@@ -49,6 +50,13 @@ class DriftFilter:
         Largest share of a group that the line without cosines would remove.
     spares : float or None
         Shortest period from 128 s on that keeps 95 % of every group, seconds; None if none does.
+    with_confounds : dict of str to float
+        As `removed`, for drifts and confounds together, over the volumes that are not censored;
+        empty where no confounds are regressed out. Of merged stores, the largest share of any.
+    stimuli_with_confounds : dict of str to float
+        As `stimuli`, for drifts and confounds together.
+    noise : float
+        Share that as many confounds remove of white noise, beside the drifts.
     """
 
     high_pass_s: float | None
@@ -61,10 +69,22 @@ class DriftFilter:
     usual: float
     line: float
     spares: float | None
+    with_confounds: dict[str, float] = field(default_factory=dict)
+    stimuli_with_confounds: dict[str, float] = field(default_factory=dict)
+    noise: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
         return {**asdict(self), "runs": list(self.runs)}
+
+    def with_most_of(self, others: Sequence[DriftFilter]) -> DriftFilter:
+        """Take the largest shares that confounds remove in any of several stores."""
+        return replace(
+            self,
+            with_confounds=_largest([other.with_confounds for other in others]),
+            stimuli_with_confounds=_largest([other.stimuli_with_confounds for other in others]),
+            noise=max((other.noise for other in others), default=0.0),
+        )
 
     @classmethod
     def from_json(cls, value: Any) -> DriftFilter:
@@ -103,7 +123,36 @@ class DriftFilter:
                 f"{self.stimuli['n']:.0f}), at most {self.stimuli['worst']:.0%} "
                 f"({self.worst_stimulus})"
             )
-        return {"high-pass": name, "it removes": shown}
+        found = {"high-pass": name, "it removes": shown}
+        if self.with_confounds:
+            found["with confounds"] = (
+                f"of what the events predict: {_shares(self.with_confounds)} (as many "
+                f"confounds remove {self.noise:.0%} of white noise)"
+            )
+        return found
+
+    def warnings(self) -> list[str]:
+        """Return the warnings about filter and confounds."""
+        return [text for text in (self.warning(), self.confounds_warning()) if text is not None]
+
+    def confounds_warning(self) -> str | None:
+        """Return a warning if filter and confounds remove more than 20 % of a category."""
+        hurt = {name: share for name, share in self.with_confounds.items() if share > MAX_REMOVED}
+        if not hurt:
+            return None
+        most = max(share - self.removed.get(name, 0.0) for name, share in hurt.items())
+        advice = (
+            f"the confounds alone add {most:.0%} to the filter, and would remove {self.noise:.0%} "
+            "of white noise: "
+        )
+        if most <= _FOLLOWS * self.noise:
+            advice += "choose fewer, or use longer runs"
+        else:
+            advice += "they follow the events (motion with the task, a global signal it drives)"
+        return (
+            f"high-pass {_name(self.high_pass_s)} and confounds together remove more than "
+            f"{MAX_REMOVED:.0%} of what the training events predict: {_shares(hurt)}; {advice}"
+        )
 
     def warning(self) -> str | None:
         """Return a warning if more than 20 % of a category is removed, else None."""
@@ -143,15 +192,27 @@ def _number(value: Any) -> bool:
     return number(value) and 0 <= value < 1e9
 
 
+def _stimuli(value: Any) -> bool:
+    return table_of(_number)(value) and set(value) == {"n", "median", "worst"}
+
+
 _RULES: dict[str, Rule] = {
     "high_pass_s": none_or(_number),
     "asked": lambda value: value == "auto" or none_or(_number)(value),
     "runs": list_of(text),
     "trials": _number,
     "removed": table_of(_number),
-    "stimuli": lambda value: table_of(_number)(value) and set(value) == {"n", "median", "worst"},
+    "stimuli": _stimuli,
     "worst_stimulus": text,
     "usual": _number,
     "line": _number,
     "spares": none_or(_number),
+    "with_confounds": table_of(_number),
+    "stimuli_with_confounds": lambda value: value == {} or _stimuli(value),
+    "noise": _number,
 }
+
+
+def _largest(shares: Sequence[dict[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for one in shares for name in one)
+    return {name: max(one.get(name, 0.0) for one in shares) for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from dataclasses import asdict, dataclass, fields
@@ -13,12 +14,13 @@ from ..._io import read_json
 from ..._rules import Rule, count, list_of, none_or, number, record_of, table_of, text
 from ...errors import CohortError, InputError, StoreError
 from ..readers.trial_windows import WindowSpec
+from .denoising.strategy import Denoising
 from .detrend import Units
 from .highpass import DriftFilter
 from .stored_steps import LARGEST_STEP, StoredType
 from .window_limits import WindowLimits
 
-LAYOUT_VERSION = 4  # 4: int8, smoothing and resampling
+LAYOUT_VERSION = 4  # 4: int8, smoothing, resampling, denoising, quality and excluded runs
 MANIFEST = "manifest.json"
 COLLECTION = "collection.json"  # of stores, in the folder above them
 GRIDS = "grids"  # folder of a collection with its stores
@@ -63,7 +65,8 @@ class Manifest:
     runs : dict
         By run id: source, source_bytes, n_volumes, step (of `scale`, for a stored step; 1 for
         int16), clipped, dead_voxels, image_correlation (of its mean image with that of the training
-        runs), notes; snr_db of int8.
+        runs), notes, censored (volumes), confounds (number of regressors), quality (see
+        :func:`fastbrain.data.store.quality.quality_row`); snr_db of int8.
     files : dict
         sha256 by file name of exactly the files that are read when the store is used.
     filter : dict
@@ -83,6 +86,10 @@ class Manifest:
         space that all people share.
     dtype : str
         ``"int16"`` or ``"int8"``, of the run files.
+    denoising : dict or None
+        Fields of :class:`fastbrain.data.Denoising`.
+    excluded : dict
+        Runs of the cohort that were left out of the store, with the reason of each.
     """
 
     layout_version: int
@@ -109,6 +116,8 @@ class Manifest:
     origin_mm: list[float]
     dtype: StoredType
     beta_divisor: float | None
+    denoising: dict[str, Any] | None
+    excluded: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
@@ -205,11 +214,26 @@ def _limits(value: Any) -> bool:
     return True
 
 
+def _denoising(value: Any) -> bool:
+    try:
+        Denoising.from_json(value)
+    except InputError:
+        return False
+    return True
+
+
 def _runs(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        _RUN_ID.fullmatch(k) and record_of({"n_volumes": count, "step": _step})(v)
-        for k, v in value.items()
-    )
+    if not isinstance(value, dict):
+        return False
+    return all(_RUN_ID.fullmatch(name) and _run(facts) for name, facts in value.items())
+
+
+def _run(value: Any) -> bool:
+    if not record_of(_OF_A_RUN)(value):
+        return False
+    # ascending, each once, and inside the run
+    volumes = [*value["censored"], value["n_volumes"]]
+    return all(a < b for a, b in itertools.pairwise(volumes))
 
 
 def _step(value: Any) -> bool:
@@ -224,6 +248,13 @@ def _root(value: Any) -> bool:
     return text(value) and (value == "" or os.path.isabs(value))
 
 
+_OF_A_RUN: dict[str, Rule] = {
+    "n_volumes": count,
+    "step": _step,
+    "censored": list_of(count),
+    "confounds": count,
+    "quality": table_of(none_or(number)),
+}
 _RULES: dict[str, Rule] = {
     "fastbrain": text,
     "tr": _number,
@@ -246,6 +277,8 @@ _RULES: dict[str, Rule] = {
     "resampled": text,
     "beta_divisor": none_or(_number),
     "origin_mm": lambda value: list_of(number)(value) and len(value) == 3,
+    "denoising": none_or(_denoising),
+    "excluded": table_of(text),
     "runs": _runs,
     "files": _files,
 }

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ... import __version__
 from ..._arguments import checked
 from ..._digests import read_sealed, write_sealed
-from ..._io import as_disk_error, folder_atomic, sha256, write_json
+from ..._io import as_disk_error, folder_atomic, sha256, write_atomic, write_json
 from ..._progress import track
 from ...errors import InputError, SplitError, StoreError, some
 from ..readers.events import Trial
@@ -24,6 +24,7 @@ from .finish import write_statistics
 from .grid_file import write_grid
 from .plan import training_volumes, trials_digest
 from .preparation import check_like
+from .quality import QUALITY, quality_table
 from .resume import IMAGES, SETTINGS
 from .statistics import Statistics, fit_statistics, read_run, statistics_of
 from .store import VoxelStore
@@ -126,7 +127,10 @@ def join_stores(
             found = _fitted(root, first, results, trials, split)
         runs, files = write_statistics(root, found, results, first.grid)
         roots = {store.info.root for store in stores}
-        info = replace(first.info, fastbrain=__version__, runs=runs, files=files)
+        excluded = {name: why for store in stores for name, why in store.info.excluded.items()}
+        subjects = {trial.run_id: trial.subject for trial in trials}
+        write_atomic(root / QUALITY, quality_table(runs, subjects, excluded))
+        info = replace(first.info, fastbrain=__version__, runs=runs, files=files, excluded=excluded)
         moved = next((s.info.resampled for s in stores if s.info.resampled), "")
         info = replace(
             info, root=first.info.root if len(roots) == 1 else "", resampled=moved, **changes
@@ -185,8 +189,12 @@ def _refitted(
             f"{first.path}, {first.info.high_pass_s} s, got {found.high_pass_s} s. Prepare the "
             "stores with a fixed --high-pass."
         )
-    fitted = training_volumes(list(lengths), trials, split)
+    censored = {
+        run: facts["censored"] for store in stores for run, facts in store.info.runs.items()
+    }
+    fitted = training_volumes(list(lengths), trials, split, censored)
     fit = {"runs": list(fitted), "n_volumes": sum(len(v) for v in fitted.values())}
+    found = found.with_most_of([store.filter for store in stores])
     return {"filter": found.to_json(), "fit": fit}
 
 
@@ -201,7 +209,10 @@ def _fitted(
     return fit_statistics(
         partial(read_run, root, steps={name: facts["step"] for name, facts in results.items()}),
         partial(read_mean_image, root, grid=first.grid),
-        volumes=training_volumes(list(results), trials, split),
+        volumes=training_volumes(
+            *(list(results), trials, split),
+            {name: facts["censored"] for name, facts in results.items()},
+        ),
         windows=[t for t in trials if t.trial_id in chosen],
         grid=first.grid,
         units=first.units,

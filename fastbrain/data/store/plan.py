@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from ..readers.runs_table import RunRecord
 from ..readers.trial_windows import WindowSpec
 from ..readers.volumes import Volumes
 from ..splits.split import Split
+from .denoising.strategy import Denoising
+from .denoising.table import RunNuisance
 from .detrend import STEP, Units
 from .highpass import DriftFilter
 from .manifest import LAYOUT_VERSION
@@ -59,6 +61,14 @@ class StorePlan:
         Full width at half maximum of the Gaussian that smooths every volume, mm.
     dtype : {"int16", "int8"}
         Stored integers.
+    denoising : Denoising, optional
+        Confounds that are regressed out, and volumes that are censored.
+    nuisance : mapping of str to RunNuisance
+        Censored volumes and number of regressors by run; empty without `denoising`.
+    censored_trials : tuple of str
+        Trials left out because their windows hold censored volumes.
+    excluded : mapping of str to str
+        Runs left out of the store, with the reason of each.
     """
 
     runs: tuple[RunRecord, ...]
@@ -78,6 +88,10 @@ class StorePlan:
     origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     beta_divisor: float | None = None
     dtype: StoredType = "int16"
+    denoising: Denoising | None = None
+    nuisance: Mapping[str, RunNuisance] = field(default_factory=dict)
+    censored_trials: tuple[str, ...] = ()
+    excluded: Mapping[str, str] = field(default_factory=dict)
 
     def stored_as(self, dtype: StoredType) -> StorePlan:
         """Return the plan with other stored integers."""
@@ -117,8 +131,13 @@ class StorePlan:
                 f"{len(self.dropped)} of {len(self.trials) + len(self.dropped)} trials are left "
                 f"out, as their windows leave the run: {some(self.dropped)}"
             )
-        warning = self.filter.warning()
-        return [*notes, warning] if warning else notes
+        if self.censored_trials:
+            notes.append(
+                f"{len(self.censored_trials)} trials are left out, as their windows hold censored "
+                f"volumes: {some(self.censored_trials)}"
+            )
+        notes += [f"run {name} is left out: {why}" for name, why in self.excluded.items()]
+        return [*notes, *self.filter.warnings()]
 
     def summary(self) -> dict[str, str]:
         """Summarise the plan for display before anything is written, one line per entry."""
@@ -137,6 +156,7 @@ class StorePlan:
             f"{split.unused} unused (guard {split.guard_trs} volumes)",
             **self._prepared(),
             **(self.filter.describe() if self.beta_divisor is None else {}),
+            **self._denoised(),
             "tokens": f"{grid.n_tokens} patches of {grid.kernel} voxels",
             "brain": f"{int(grid.mask.sum())} voxels",
             "store": f"{self.nbytes / 1e6:.1f} MB, {self.dtype}, {self.units}",
@@ -151,9 +171,27 @@ class StorePlan:
             found["resampled"] = f"to the grid of {self.resampled}, by linear interpolation"
         return found
 
+    def _denoised(self) -> dict[str, str]:
+        if self.denoising is None:
+            return {"confounds": "none are regressed out"}
+        found = self.denoising.describe()
+        counts = sorted(n.regressors for n in self.nuisance.values())
+        if self.denoising.regresses and counts:
+            some_of = f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+            found["confounds"] += f": {some_of} regressors a run"
+        if self.denoising.censors:
+            total = sum(int(n.censored.sum()) for n in self.nuisance.values())
+            found["censored"] = f"{total} of {self.n_volumes} volumes: {found['censored']}"
+        return found
+
     def training_volumes(self) -> dict[str, npt.NDArray[np.int64]]:
-        """Return, by run, the volumes that training windows cover; statistics use only these."""
-        return training_volumes([run.run_id for run in self.runs], self.trials, self.split)
+        """Return, by run, the volumes that training windows cover; statistics use only these.
+
+        Censored volumes are left out.
+        """
+        censored = {name: np.flatnonzero(n.censored) for name, n in self.nuisance.items()}
+        names = [run.run_id for run in self.runs]
+        return training_volumes(names, self.trials, self.split, censored)
 
     def training_windows(self) -> list[Trial]:
         """Return the training trials, in the order of the trials."""
@@ -175,27 +213,38 @@ class StorePlan:
             "resampled": self.resampled,
             "origin_mm": list(self.origin_mm),
             "beta_divisor": self.beta_divisor,
+            "denoising": None if self.denoising is None else self.denoising.to_json(),
+            "excluded": dict(self.excluded),
             "grid": self.grid.fingerprint(),
             "like": "" if self.reference is None else self.reference.fingerprint(),
             "affine": self.affine.tolist(),
             "trials_and_split": trials_digest(self.trials, self.split),
             "runs": {
                 run.run_id: {"source": run.bold.name, "n_volumes": volumes.shape[0]}
+                | ({"confounds": self.nuisance[run.run_id].digest} if self.nuisance else {})
                 for run, volumes in zip(self.runs, self.headers, strict=True)
             },
         }
 
 
 def training_volumes(
-    runs: Sequence[str], trials: Sequence[Trial], split: Split
+    runs: Sequence[str],
+    trials: Sequence[Trial],
+    split: Split,
+    censored: Mapping[str, Iterable[int]],
 ) -> dict[str, npt.NDArray[np.int64]]:
-    """Return, by run in the given order, the volumes that training windows cover."""
+    """Return, by run in the given order, the volumes that training windows cover.
+
+    Volumes that are censored in a run are left out.
+    """
     covered: dict[str, set[int]] = {}
     chosen = set(split.train)
     for t in trials:
         if t.trial_id in chosen:
             covered.setdefault(t.run_id, set()).update(range(t.start, t.start + t.frames))
-    return {r: np.array(sorted(covered[r]), dtype=np.int64) for r in runs if r in covered}
+    for run_id in covered.keys() & censored.keys():
+        covered[run_id].difference_update(censored[run_id])
+    return {r: np.array(sorted(covered[r]), dtype=np.int64) for r in runs if covered.get(r)}
 
 
 def trials_digest(trials: Sequence[Trial], split: Split) -> str:

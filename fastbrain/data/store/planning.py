@@ -8,33 +8,34 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 
 from ..._arguments import checked
-from ..._arrays import brain_of
-from ..._progress import track
-from ...errors import CohortError, InputError, SplitError, VolumeError
+from ...errors import CohortError, InputError, SplitError
 from ...grid import TokenGrid, Triple
 from ..readers.columns import tell_unused
 from ..readers.events import Trial, read_trials
-from ..readers.masks import Mask, intersect_masks, read_mask, same_affine
-from ..readers.resample import (
-    check_coverage,
-    computed_mask_on_grid,
-    mask_on_grid,
-    resampling,
-)
+from ..readers.masks import same_affine
 from ..readers.runs_table import RunRecord, check_unique
 from ..readers.smooth import check_smoothing
 from ..readers.trial_windows import WindowSpec
 from ..readers.volumes import Volumes, load_volumes
 from ..splits.split import Split
 from .choose_highpass import check_high_pass, choose_filter
-from .detrend import STEP, Units, drift_basis
+from .cohort_mask import brain_mask
+from .denoising.drifts import drift_basis
+from .denoising.strategy import Denoising
+from .detrend import STEP, Units
+from .exclusion import Exclusion, named_out
 from .highpass import HighPass
 from .inputs import check_texts, check_trials
 from .plan import StorePlan
+from .planning_denoising import (
+    nuisance_of,
+    read_cohort_confounds,
+    restricted,
+    without_censored,
+)
 from .target_grid import TargetGrid, target_grid
 
 TR_TOLERANCE_S = 1e-3
@@ -57,6 +58,8 @@ def plan_store(
     ignore: tuple[str, ...] = (),
     late: Literal["error", "drop"] = "error",
     trials: Sequence[Trial] | None = None,
+    denoising: Denoising | None = None,
+    exclude: Exclusion | None = None,
 ) -> StorePlan:
     """Check a whole cohort and plan its store; nothing is written.
 
@@ -75,8 +78,11 @@ def plan_store(
         raise InputError("plan_store: runs must hold at least one run, got none.")
     check_names(runs)
     check_smoothing(smoothing_mm)
+    runs, excluded = named_out(runs, exclude)
     headers, target = open_runs(runs, resample)
     first = headers[0]
+    cohort = read_cohort_confounds(runs, headers, denoising, exclude)
+    runs, headers, excluded = cohort.runs, cohort.headers, excluded | cohort.excluded
     for n in sorted({v.shape[0] for v in headers}):
         drift_basis(n, first.tr, check_high_pass(high_pass_s))
     lengths = {run.run_id: v.shape[0] for run, v in zip(runs, headers, strict=True)}
@@ -86,9 +92,12 @@ def plan_store(
             runs, headers, window, ignore=ignore, dropped=dropped if late == "drop" else None
         )
     else:
-        known = list(trials)
+        known = [t for t in trials if t.run_id not in excluded]
         check_trials(known, runs, lengths, tr=first.tr, window=window)
+    known, censored_trials = without_censored(known, cohort.confounds, denoising)
     parts = split if isinstance(split, Split) else split(known)
+    if isinstance(split, Split):
+        parts = restricted(split, censored_trials, excluded)
     if not isinstance(parts, Split):
         raise CohortError(
             f"plan_store: split must give a Split, got {type(parts).__name__}. Return that of "
@@ -113,7 +122,9 @@ def plan_store(
         lengths=lengths,
         tr=first.tr,
         window=window,
+        confounds=cohort.confounds,
     )
+    nuisance = nuisance_of(cohort, tr=first.tr, high_pass_s=drift_filter.high_pass_s)
     check_kernel(kernel, target.shape)
     brain = brain_mask(runs, headers, mask, target)
     return StorePlan(
@@ -130,6 +141,10 @@ def plan_store(
         dropped=tuple(dropped),
         smoothing_mm=smoothing_mm,
         resampled=target.name_for(headers),
+        denoising=denoising,
+        nuisance=nuisance,
+        censored_trials=tuple(censored_trials),
+        excluded=excluded,
     )
 
 
@@ -242,51 +257,3 @@ def check_kernel(kernel: Triple, space: tuple[int, int, int]) -> None:
             f"plan_store: kernel must fit into the volumes, (Z, Y, X) {space}, got {kernel}. Give "
             "a smaller patch."
         )
-
-
-def brain_mask(
-    runs: Sequence[RunRecord],
-    headers: tuple[Volumes, ...],
-    given: str | Path | npt.NDArray[Any] | None,
-    target: TargetGrid,
-) -> Mask:
-    """Read or compute the brain mask of a cohort on its grid.
-
-    Masks on other grids take the nearest voxel, and are intersected; see
-    :func:`fastbrain.data.prepare_store`.
-
-    Raises
-    ------
-    VolumeError
-        A mask cannot be used, or the field of view of a run leaves out more than 1 % of it.
-    """
-    space, affine = target.shape, target.affine
-    moved = [(run, v) for run, v in zip(runs, headers, strict=True)
-             if resampling(v, space, affine) is not None]  # fmt: skip
-    if isinstance(given, np.ndarray):
-        if given.shape != space:
-            raise InputError(f"plan_store: mask must be (Z, Y, X) {space}, got {given.shape}.")
-        brain = brain_of(given, where="plan_store: mask", error=VolumeError)
-    else:
-        read = mask_on_grid if moved else read_mask_of
-        if given is not None:
-            brain = read(given, space, affine)
-        else:
-            files = sorted({run.mask for run in runs if run.mask is not None})
-            masks = [read(path, space, affine) for path in files]
-            unmasked = [run for run in runs if run.mask is None]
-            # opened again, so that the memory of an unpacked run is freed before the next one
-            masks += [
-                computed_mask_on_grid(load_volumes(run.bold, tr=run.tr), space, affine)
-                for run in track(unmasked, "computing masks")
-            ]
-            brain = intersect_masks(masks)
-    voxels = np.flatnonzero(brain)
-    for _, volumes in moved:
-        check_coverage(volumes, voxels, space, affine)
-    return brain
-
-
-def read_mask_of(path: str | Path, shape: Triple, affine: npt.NDArray[np.float64]) -> Mask:
-    """Read a mask that lies on the grid of the runs."""
-    return read_mask(path, shape=shape, affine=affine)

@@ -21,10 +21,11 @@ from ..readers.smooth import check_smoothing
 from ..readers.volumes import Volumes
 from ..splits.split import Split
 from .choose_highpass import choose_filter
+from .cohort_mask import brain_mask
 from .detrend import STEP, Units
 from .inputs import check_texts
 from .plan import StorePlan
-from .planning import brain_mask, check_kernel, check_names, on_one_grid
+from .planning import check_kernel, check_names, on_one_grid
 from .store import VoxelStore
 from .target_grid import TargetGrid, grid_of_store
 from .token_centers import origin_of

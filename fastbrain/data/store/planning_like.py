@@ -22,12 +22,18 @@ from ..readers.runs_table import RunRecord
 from ..readers.sidecars import clock_of, read_sidecar
 from ..readers.tree import Tree
 from ..splits.split import Split
-from .detrend import drift_basis
+from .denoising.drifts import drift_basis
 from .fixed_windows import check_tr, fixed_windows, header_on_grid
 from .inputs import check_texts
 from .plan import StorePlan
 from .planning import check_names
 from .planning_betas import plan_betas_like
+from .planning_denoising import (
+    nuisance_of,
+    read_cohort_confounds,
+    refuse_without_confounds,
+    without_censored,
+)
 from .store import VoxelStore
 from .target_grid import grid_of_store
 from .token_centers import origin_of
@@ -75,6 +81,9 @@ def plan_like(
             )
         return plan_betas_like(runs, like, ignore=ignore)
     headers = tuple(header_on_grid(run, like) for run in runs)
+    if like.denoising is not None:
+        refuse_without_confounds(runs, strategy_of="the store of training")
+    cohort = read_cohort_confounds(runs, headers, like.denoising)
     trials: list[Trial] = []
     dropped: list[str] = []
     unused: Counter[str] = Counter()
@@ -99,6 +108,7 @@ def plan_like(
             need_text=False,
         )
     tell_unused(unused, len(runs))
+    trials, censored_trials = without_censored(trials, cohort.confounds, like.denoising)
     check_texts(runs, trials)
     split = Split((), (), tuple(t.trial_id for t in trials), guard_trs=0, keys=())
     split.check(trials)
@@ -118,6 +128,9 @@ def plan_like(
         resampled=grid_of_store(like).name_for(headers),
         smoothing_mm=like.info.smoothing_mm,
         origin_mm=origin_of(like),
+        denoising=like.denoising,
+        nuisance=nuisance_of(cohort, tr=like.tr, high_pass_s=like.info.high_pass_s),
+        censored_trials=tuple(censored_trials),
     )
 
 

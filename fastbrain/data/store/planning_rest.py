@@ -21,12 +21,17 @@ from ..readers.smooth import check_smoothing
 from ..readers.trial_windows import WindowSpec
 from ..splits.split import Split
 from .choose_highpass import check_high_pass, choose_filter
-from .detrend import STEP, Units, drift_basis
+from .cohort_mask import brain_mask
+from .denoising.drifts import drift_basis
+from .denoising.strategy import Denoising
+from .detrend import STEP, Units
+from .exclusion import Exclusion, named_out
 from .fixed_windows import check_tr, fixed_windows, header_on_grid
 from .highpass import USUAL_S, HighPass
 from .inputs import check_texts
 from .plan import StorePlan
-from .planning import brain_mask, check_kernel, check_names, open_runs
+from .planning import check_kernel, check_names, open_runs
+from .planning_denoising import nuisance_of, read_cohort_confounds, without_censored
 from .store import VoxelStore
 from .target_grid import TargetGrid, grid_of_store
 from .token_centers import origin_of
@@ -46,6 +51,8 @@ def plan_rest(
     smoothing_mm: float | None = None,
     resample: str | Path | TargetGrid | None = None,
     grid_of: VoxelStore | None = None,
+    denoising: Denoising | None = None,
+    exclude: Exclusion | None = None,
 ) -> StorePlan:
     """Plan a store of runs without events, for the pretraining of the fMRI encoder.
 
@@ -64,9 +71,11 @@ def plan_rest(
         As in :func:`fastbrain.data.prepare_store`.
     high_pass_s : float, None or "auto"
         "auto" is 128 s: there are no events that a filter could remove.
+    denoising, exclude
+        As in :func:`fastbrain.data.prepare_store`.
     grid_of : VoxelStore, optional
-        Store that gives grid, length of windows, units, smoothing and filter in place of these
-        arguments, so that one encoder reads both. Runs on another grid in the same space are
+        Store that gives grid, length of windows, units, smoothing, filter and denoising in place of
+        these arguments, so that one encoder reads both. Runs on another grid in the same space are
         resampled.
         Mean and standard deviation are those of the new store's own training windows.
 
@@ -86,7 +95,7 @@ def plan_rest(
     if grid_of is not None:
         window_trs, units = grid_of.window_spec.window_trs, grid_of.units
         high_pass_s, smoothing_mm = grid_of.info.high_pass_s, grid_of.info.smoothing_mm
-        resample = None
+        resample, denoising = None, grid_of.denoising
     every = window_trs if every is None else every
     if units not in STEP or every < 1:
         raise InputError(
@@ -95,6 +104,7 @@ def plan_rest(
         )
     check_names(runs)
     check_smoothing(smoothing_mm)
+    runs, excluded = named_out(runs, exclude)
     spec = WindowSpec(0.0, window_trs)
     period = USUAL_S if high_pass_s == "auto" else check_high_pass(high_pass_s)
     if grid_of is None:
@@ -103,6 +113,8 @@ def plan_rest(
         target = grid_of_store(grid_of)
         headers = tuple(header_on_grid(run, grid_of) for run in runs)
     tr = headers[0].tr if grid_of is None else grid_of.tr
+    cohort = read_cohort_confounds(runs, headers, denoising, exclude)
+    runs, headers, excluded = cohort.runs, cohort.headers, excluded | cohort.excluded
     trials: list[Trial] = []
     for run, volumes in zip(runs, headers, strict=True):
         check_tr(run, volumes, tr, function="plan_rest")
@@ -111,6 +123,7 @@ def plan_rest(
         except InputError as error:
             raise CohortError(f"plan_rest: {run.bold} must be long enough: {error}") from error
         trials += fixed_windows(run, spec, tr=tr, n_volumes=volumes.shape[0], every=every)
+    trials, censored_trials = without_censored(trials, cohort.confounds, denoising)
     parts = split(trials)
     parts.check(trials)
     check_texts(runs, trials)
@@ -134,4 +147,8 @@ def plan_rest(
         resampled=target.name_for(headers),
         smoothing_mm=smoothing_mm,
         origin_mm=(0.0, 0.0, 0.0) if grid_of is None else origin_of(grid_of),
+        denoising=denoising,
+        nuisance=nuisance_of(cohort, tr=tr, high_pass_s=period),
+        censored_trials=tuple(censored_trials),
+        excluded=excluded,
     )

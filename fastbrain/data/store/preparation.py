@@ -76,6 +76,7 @@ def check_like(store: VoxelStore, like: VoxelStore, *, remedy: str = _REMEDY) ->
         "high-pass in seconds": (a.high_pass_s, b.high_pass_s),
         "betas, by their units per percent": (a.beta_divisor, b.beta_divisor),
         "smoothing in mm": (a.smoothing_mm, b.smoothing_mm),
+        "denoising": (a.denoising, b.denoising),
     }
     for name, (found, wanted) in facts.items():
         if found != wanted:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ... import __version__
 from ..._arguments import checked
 from ..._environment import check_environment
-from ..._io import new_output, write_json
+from ..._io import new_output, write_atomic, write_json
 from ..._jobs import check_jobs, run_jobs
 from ..._lock import hold
 from ..._progress import say, track
@@ -23,15 +23,18 @@ from ...grid import Triple
 from ..readers.events import Trial
 from ..readers.runs_table import RunRecord
 from ..readers.trial_windows import WindowSpec
-from ..splits.split import Split
-from .convert import Conversion, convert_run, read_mean_image
+from ..splits.split import Split, by_run
+from .convert import Conversion, RunTask, convert_run, read_mean_image
+from .denoising.strategy import Denoising
 from .detrend import STEP, Units
+from .exclusion import Exclusion
 from .finish import write_statistics
 from .grid_file import write_grid
 from .highpass import HighPass
 from .manifest import LAYOUT_VERSION, MANIFEST, Manifest
 from .plan import StorePlan
 from .planning import plan_store
+from .quality import QUALITY, quality_table
 from .resume import LOCK, check_finished, claim, finished_runs, marks_folder
 from .statistics import fit_statistics, read_run, statistics_of
 from .store import VoxelStore
@@ -60,6 +63,8 @@ def prepare_store(
     dtype: StoredType = "int16",
     n_jobs: int = 1,
     dask: str | None = None,
+    denoising: Denoising | None = None,
+    exclude: Exclusion | None = None,
 ) -> VoxelStore:
     """Convert a cohort into a voxel store.
 
@@ -110,6 +115,10 @@ def prepare_store(
     dask : str, optional
         Address of the scheduler of a dask cluster that converts the runs instead, for example
         ``"tcp://10.0.0.1:8786"``. Its workers must see images and `out` under the same paths.
+    denoising : Denoising, optional
+        Confounds to regress out of every run, and volumes to censor.
+    exclude : Exclusion, optional
+        Limits above which a run is left out, and runs left out by name; the store lists them.
 
     Returns
     -------
@@ -144,6 +153,8 @@ def prepare_store(
         resample=resample,
         ignore=ignore,
         late=late,
+        denoising=denoising,
+        exclude=exclude,
     )
     plan = replace(plan, dtype=dtype)
     return write_store(plan, out, resume=resume, n_jobs=n_jobs, dask=dask)
@@ -216,6 +227,8 @@ def _convert(root: Path, plan: StorePlan, processes: int, dask: str | None) -> N
         resampled=plan.resampled,
         origin_mm=list(plan.origin_mm),
         beta_divisor=plan.beta_divisor,
+        denoising=None if plan.denoising is None else plan.denoising.to_json(),
+        excluded=dict(plan.excluded),
         shape=list(plan.grid.shape),
         kernel=list(plan.grid.kernel),
         stride=list(plan.grid.stride),
@@ -227,6 +240,8 @@ def _convert(root: Path, plan: StorePlan, processes: int, dask: str | None) -> N
         runs=runs,
         files=files,
     )
+    subjects = {run.run_id: run.subject for run in plan.runs}
+    write_atomic(root / QUALITY, quality_table(manifest.runs, subjects, plan.excluded))
     manifest.write(root)
 
 
@@ -235,15 +250,17 @@ def _converted(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Convert runs, here or in other processes; yield name and result of each when it is there."""
     how = Conversion.of(root, plan)
+    trials = by_run(plan.trials)
+    tasks = {run.run_id: RunTask(run, tuple(trials.get(run.run_id, ()))) for run in runs}
     if dask is None and min(processes, len(runs)) < 2:
-        for run in runs:
-            yield run.run_id, convert_run(how, run)
+        for name, task in tasks.items():
+            yield name, convert_run(how, task)
         return
     how.packing  # noqa: B018  # computed once, and sent to the workers
     with marks_folder(root) as marks:
         yield from run_jobs(
             partial(convert_run, how),
-            {run.run_id: run for run in runs},
+            tasks,
             n_jobs=processes,
             dask=dask,
             marks=marks,

@@ -110,6 +110,11 @@ def _moments(
             volume *= volume
             square += volume
         count += len(rows)
+    if not count:
+        raise StoreError(
+            "prepare_store: training windows must hold volumes that are not censored, got none. "
+            "Raise the thresholds of the strategy."
+        )
     mean = total / count
     std = scale * np.sqrt(np.maximum(square / count - mean**2, 0))
     alive = (std > _MIN_STD) & grid.patch_mask

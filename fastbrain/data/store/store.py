@@ -29,24 +29,26 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ..._arrays import read_npy
-from ..._io import read_json, safe_join
-from ...errors import CohortError, FastbrainError, StoreError
+from ..._io import safe_join
+from ...errors import CohortError, StoreError
 from ...grid import TokenGrid
 from ..readers.events import Trial
 from ..readers.trial_windows import WindowSpec
 from ..splits.split import Split
+from .denoising.strategy import Denoising
 from .detrend import Units
 from .grid_file import read_grid
 from .highpass import DriftFilter
 from .integrity import check_files, check_run, check_windows
 from .manifest import Manifest
 from .remote import RemoteStore, url_of
+from .split_file import read_split
 from .stored_steps import StoredArray
 from .trials_table import read_trials_table
 from .window_limits import WindowLimits
 
 # entries of the manifest that do not affect the values of a window
-_BESIDE = ("root", "fastbrain", "filter")
+_BESIDE = ("root", "fastbrain", "filter", "excluded")
 _TYPES: dict[str, type[np.generic]] = {"int16": np.int16, "int8": np.int8}
 
 
@@ -128,7 +130,7 @@ class VoxelStore:
         size = (grid.n_tokens, grid.patch_voxels)
         trials = read_trials_table(root / "trials.parquet")
         check_windows(root, info, trials)
-        split = _read_split(root / "split.json")
+        split = read_split(root / "split.json")
         # a store with a leaking split cannot be opened
         split.check(trials)
         mean, inv_std, image = (
@@ -182,6 +184,12 @@ class VoxelStore:
     def filter(self) -> DriftFilter:
         """High-pass filter of the runs, and what it removed of the training design."""
         return DriftFilter.from_json(self.info.filter)
+
+    @property
+    def denoising(self) -> Denoising | None:
+        """Confounds that were regressed out and volumes that were censored; None for neither."""
+        found = self.info.denoising
+        return None if found is None else Denoising.from_json(found)
 
     @property
     def fit_runs(self) -> tuple[str, ...]:
@@ -278,6 +286,10 @@ class VoxelStore:
     def fingerprint(self) -> str:
         """Return a short hash of everything that affects the values of windows."""
         parts = {k: v for k, v in self.manifest.items() if k not in _BESIDE}
+        parts["runs"] = {
+            name: {k: v for k, v in facts.items() if k != "quality"}
+            for name, facts in self.info.runs.items()
+        }
         text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -289,10 +301,3 @@ def _read_array(
         path, where="VoxelStore", error=StoreError, shape=shape, dtype=dtype, mmap=mmap
     )
     return np.asarray(array)
-
-
-def _read_split(path: Path) -> Split:
-    try:
-        return Split.from_json(read_json(path))
-    except FastbrainError as error:
-        raise StoreError(f"VoxelStore.open: {path} must be a split, got '{error}'.") from error

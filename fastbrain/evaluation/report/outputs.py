@@ -23,6 +23,13 @@ from .print_style import check_matplotlib
 from .run_facts import RunFacts
 from .table import group_table
 
+# columns of the table of runs, from their quality
+_QUALITY = {
+    "tsnr": "tSNR",
+    "fd_mean": "mean FD (mm)",
+    "dvars_mean": "mean DVARS (%)",
+    "design_lost": "design variance lost",
+}
 OUTPUTS = ("metrics.json", "samples.parquet", "subjects.md", "report.html")
 _STAGES = ("pretrain", "video", "calibrate", "warmup", "stage1", "stage2", "tune", "adapt")
 
@@ -103,8 +110,8 @@ def run_parts(
     notes = [*parts.notes]
     if other := manifest.get("cross_data_set"):
         notes.append(_other_data(other))
-    if warning := store.filter.warning():
-        notes.append(warning)
+    notes += store.filter.warnings()
+    notes += [f"run {name} was left out: {why}" for name, why in store.info.excluded.items()]
     if held:
         shown = some([f"{trial} ({reason})" for trial, reason in held.items()])
         notes.append(
@@ -144,6 +151,7 @@ def data_facts(store: VoxelStore, manifest: Mapping[str, Any]) -> dict[str, str]
         "tokens": f"{store.grid.n_tokens} of {'×'.join(map(str, store.grid.kernel))} voxels (zyx)",
         "units": f"{store.units}, statistics of {len(store.fit_runs)} training runs only",
         **store.filter.describe(),
+        **({} if store.denoising is None else store.denoising.describe()),
         "adaptation": manifest.get("adaptation", "inductive"),
         "language model": Path(manifest["llm"]).name,
         "store": manifest["store_fingerprint"],
@@ -181,6 +189,8 @@ def _quality(store: VoxelStore) -> list[dict[str, Any]]:
             "clipped values": facts.get("clipped", "not known"),
             "dead voxels": facts.get("dead_voxels", "not known"),
             "correlation with the mean image": facts.get("image_correlation", "not known"),
+            **{title: facts["quality"].get(key) for key, title in _QUALITY.items()},
+            "censored volumes": len(facts["censored"]),
             "notes": "; ".join(facts.get("notes") or ()),
         }
         for name, facts in store.info.runs.items()

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ...data.readers.timing import TOLERANCE
-from ...data.store.detrend import drift_basis
+from ...data.store.denoising.drifts import drift_basis
 from ...errors import InputError
 from .moments import Moments
 

@@ -12,6 +12,7 @@ from ...data.store.convert import Packing
 from ...data.store.detrend import LIMIT, MAX_DEAD, STEP
 from ...data.store.store import VoxelStore
 from ...data.store.window_limits import correlation, window_statistics
+from ...errors import InputError
 from .drift import DriftFit
 from .settings import PreprocessSettings
 
@@ -20,6 +21,23 @@ _MEMORY_OF_LINE_S = 300.0
 _MIN_MEAN = 1e-3  # as offline: voxels with a mean below this share of the median voxel's are dead
 _MIN_STD = 1e-6  # as offline: voxels with a std below this share of their mean are constant
 _PRIOR_VOLUMES = 20.0  # weight of the usual spread of the brain, before a voxel's own is known
+
+
+def refuse_denoised(like: VoxelStore, *, function: str) -> None:
+    """Raise for a store with denoising: confounds are known after the run, not volume by volume.
+
+    Raises
+    ------
+    InputError
+        Confounds were regressed out of the store.
+    """
+    strategy = like.denoising
+    if strategy is not None and strategy.regresses:
+        raise InputError(
+            f"{function}: like must be prepared without confounds, as those of a live run are not "
+            f"known, got a store without {strategy.regressors()}. Train on a store that was "
+            "prepared without --confounds; a filter is followed live."
+        )
 
 
 class RunWindow:
@@ -38,6 +56,7 @@ class RunWindow:
     """
 
     def __init__(self, like: VoxelStore, settings: PreprocessSettings) -> None:
+        refuse_denoised(like, function="RunWindow")
         self._like, self._settings = like, settings
         self._packing = Packing(like.grid)
         self.voxels = self._packing.voxels

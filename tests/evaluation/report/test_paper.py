@@ -16,6 +16,7 @@ from known import made
 
 import fastbrain
 from fastbrain._io import write_json
+from fastbrain.data import Denoising
 from fastbrain.data.readers.tables import read_tsv
 from fastbrain.decoding import Sampling
 from fastbrain.errors import CheckpointError, DiskError
@@ -323,11 +324,36 @@ def test_how_texts_were_generated(facts, evaluation, options, sentence):
 
 def test_a_line_alone_and_z_scores(facts, evaluation, store):
     drift = replace(store.filter, high_pass_s=None, asked=None)
-    names = ("info", "trials", "split", "by_id", "grid", "window_spec", "tr", "fit_runs")
+    names = (
+        "info",
+        "trials",
+        "split",
+        "by_id",
+        "grid",
+        "window_spec",
+        "tr",
+        "fit_runs",
+        "denoising",
+    )
     view = SimpleNamespace(filter=drift, units="zscore", **{n: getattr(store, n) for n in names})
     text = methods_text(replace(facts, store=view), evaluation)
     assert "From every voxel of a run its mean and a linear trend were removed. This filter" in text
     assert "Values were divided by each voxel's standard deviation in the run." in text
+
+
+def test_denoising_is_described(facts, evaluation, store):
+    strategy = Denoising.parse(["scrubbing", "compcor"])
+    drift = replace(store.filter, with_confounds={"walk": 0.31, "sing": 0.2}, noise=0.16)
+    runs = {k: {**v, "censored": [0, 1]} for k, v in store.info.runs.items()}
+    info = replace(store.info, runs=runs, excluded={"sub-09_run-01": "motion"})
+    view = replace(store, info=replace(info, denoising=strategy.to_json(), filter=drift.to_json()))
+    text = methods_text(replace(facts, store=view), evaluation)
+    assert "fitted to each run, head motion (6 parameters, temporal derivatives" in text
+    assert "[@lindquist2019modular]" in text
+    assert "remove at most 31.0% of that variance (walk); as many confounds remove 16.0%" in text
+    assert "1 run of the cohort was left out" in text
+    assert f"{2 * len(runs)} volumes of" in text
+    assert "lindquist2019modular" in citations.bibliography(text)
 
 
 def people(count: int) -> list[Score]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastbrain.data.store.detrend import drift_basis
+from fastbrain.data.store.denoising.drifts import drift_basis
 from fastbrain.errors import InputError
 from fastbrain.realtime.preprocess.drift import DriftFit
 from fastbrain.realtime.preprocess.moments import Moments

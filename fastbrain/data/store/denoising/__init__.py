@@ -1,0 +1,1 @@
+"""Nuisance regression and censoring of volumes, declared once for a store."""

@@ -1,0 +1,201 @@
+"""Quality of the recording of a run, measured while its voxels are converted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import CohortError
+from ..readers.events import Trial
+from ..readers.runs_table import RunRecord
+from ..readers.tables import tsv_text
+from .denoising.table import Motion, read_motion
+from .design import removed_variance, run_design
+from .detrend import CleanRun
+
+QUALITY = "quality.tsv"
+_DUMMY_SD = 5.0  # robust standard deviations above the median brightness
+_DUMMY_SHARE = 0.01  # and of that median: slow drifts are smaller
+_MAD = 1.4826  # standard deviation of a normal distribution by its median absolute deviation
+_FENCE = 1.5  # interquartile ranges above the third quartile
+
+# column of the table, its meaning, and the digits that are kept
+COLUMNS: dict[str, str] = {
+    "tsnr": "median over voxels of mean / standard deviation of the cleaned signal",
+    "fd_mean": "mean framewise displacement, mm (confounds table)",
+    "fd_max": "largest framewise displacement, mm",
+    "dvars_mean": "mean DVARS before cleaning, % of the mean brightness",
+    "dvars_max": "largest DVARS, %",
+    "spikes": "volumes with DVARS above the third quartile + 1.5 interquartile ranges",
+    "dummy_scans": "volumes before the steady state at the start of the run",
+    "coverage": "share of the brain voxels of the store with a signal",
+    "never_finite": "brain voxels that are NaN or infinite in all volumes",
+    "constant": "brain voxels without variation, or with a mean too low for a percentage",
+    "clipped": "values that were clipped to the range of int16",
+    "censored": "share of censored volumes",
+    "confounds": "confounds that were regressed out",
+    "design_lost": "share of the variance that the run's own events predict, removed with drifts "
+    "and confounds",
+}
+
+
+def quality_row(
+    clean: CleanRun,
+    run: RunRecord,
+    trials: Sequence[Trial],
+    censored: npt.NDArray[np.bool_],
+    *,
+    tr: float,
+    onset_offset_s: float,
+) -> tuple[dict[str, float | int | None], list[str]]:
+    """Summarise the quality of a run.
+
+    Parameters
+    ----------
+    clean : CleanRun
+    run : RunRecord
+    trials : sequence of Trial
+        Of the run.
+    censored : ndarray, (T,) bool
+    tr : float
+        Seconds.
+    onset_offset_s : float
+        Added to every onset, seconds.
+
+    Returns
+    -------
+    row : dict
+        Value of each of ``COLUMNS``; None where it is not known.
+    notes : list of str
+        Why head motion is not known, if a table was given.
+    """
+    size = len(clean.tsnr)
+    alive = clean.tsnr > 0
+    brightness = float(np.median(clean.brightness))
+    # a run that was centred before has no brightness to relate changes to
+    dvars = 100 * np.sqrt(clean.changes[1:]) / brightness if brightness > 0 else None
+    motion, notes = _motion_of(run, len(clean.values))
+    fd = None if motion is None or motion.fd is None else motion.fd[1:]
+    steady = 0 if motion is None else motion.non_steady
+    row = {
+        "tsnr": _round(np.median(clean.tsnr[alive]) if alive.any() and brightness > 0 else None),
+        "fd_mean": _round(fd.mean() if fd is not None and len(fd) else None),
+        "fd_max": _round(fd.max() if fd is not None and len(fd) else None),
+        "dvars_mean": _round(None if dvars is None else dvars.mean()),
+        "dvars_max": _round(None if dvars is None else dvars.max()),
+        "spikes": int(spikes(clean.changes[1:]).sum()),
+        "dummy_scans": max(steady, dummy_scans(clean.brightness)),
+        "coverage": _round(1 - clean.dead / size),
+        "never_finite": clean.never_finite,
+        "constant": clean.dead - clean.never_finite,
+        "clipped": clean.clipped,
+        "censored": _round(censored.mean()),
+        "confounds": clean.projection.confounds,
+        "design_lost": _round(_design_lost(clean, trials, ~censored, tr, onset_offset_s)),
+    }
+    return row, notes
+
+
+def spikes(changes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Find volumes with an unusually large change, by the fence of FSL's motion outliers.
+
+    Parameters
+    ----------
+    changes : ndarray, (T,) float64
+        Squared DVARS.
+
+    Returns
+    -------
+    ndarray, (T,) bool
+    """
+    dvars = np.sqrt(changes)
+    low, high = np.quantile(dvars, (0.25, 0.75)) if len(dvars) else (0.0, 0.0)
+    return np.asarray(dvars > high + _FENCE * (high - low))
+
+
+def dummy_scans(brightness: npt.NDArray[np.float64]) -> int:
+    """Count the volumes at the start of a run that are brighter than in the steady state.
+
+    Parameters
+    ----------
+    brightness : ndarray, (T,) float64
+        Mean intensity of every volume.
+    """
+    middle = float(np.median(brightness))
+    spread = _MAD * float(np.median(np.abs(brightness - middle)))
+    limit = middle + max(_DUMMY_SD * spread, _DUMMY_SHARE * abs(middle))
+    above = brightness > limit
+    return len(above) if above.all() else int(np.argmin(above))
+
+
+def quality_table(
+    facts: Mapping[str, Mapping[str, Any]],
+    subjects: Mapping[str, str],
+    excluded: Mapping[str, str],
+) -> str:
+    """Format the quality of all runs as a table, those that were left out with the reason.
+
+    Parameters
+    ----------
+    facts : mapping
+        Entry of each run in the manifest.
+    subjects : mapping of str to str
+        Subject by run id.
+    excluded : mapping of str to str
+        Reason by run id.
+    """
+    columns = ["run", "subject", "volumes", *COLUMNS, "included", "reason"]
+    rows = []
+    for run_id, own in facts.items():
+        values = [_cell(own["quality"].get(name)) for name in COLUMNS]
+        rows.append([run_id, subjects[run_id], str(own["n_volumes"]), *values, "yes", "n/a"])
+    blank = ["n/a"] * (2 + len(COLUMNS))
+    rows += [[name, *blank, "no", " ".join(why.split())] for name, why in excluded.items()]
+    return tsv_text(columns, rows)
+
+
+def _motion_of(run: RunRecord, n_volumes: int) -> tuple[Motion | None, list[str]]:
+    if run.confounds is None:
+        return None, []
+    try:
+        return read_motion(run.confounds, n_volumes), []
+    except CohortError as error:
+        # nothing but this row needs the table where no confounds are declared
+        return None, [f"confounds table not read for the quality of the run: {error}"]
+
+
+def _design_lost(
+    clean: CleanRun,
+    trials: Sequence[Trial],
+    kept: npt.NDArray[np.bool_],
+    tr: float,
+    onset_offset_s: float,
+) -> float | None:
+    if not any(t.duration or t.text for t in trials):
+        return None
+    design = run_design(
+        trials,
+        n_volumes=len(kept),
+        tr=tr,
+        key=_key_of(trials),
+        onset_offset_s=onset_offset_s,
+    )
+    lost, total = removed_variance(design.responses[kept], clean.projection.basis[kept])
+    return float(lost.sum() / total.sum()) if total.sum() > 0 else None
+
+
+def _key_of(trials: Sequence[Trial]) -> Any:
+    if len({t.category for t in trials}) > 1:
+        return lambda t: t.category
+    return lambda t: t.stimulus or t.trial_id
+
+
+def _round(value: float | np.floating[Any] | None) -> float | None:
+    return None if value is None else float(f"{float(value):.5g}")
+
+
+def _cell(value: Any) -> str:
+    return "n/a" if value is None else f"{value:g}"
