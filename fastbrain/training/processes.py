@@ -166,7 +166,7 @@ def together(function: str, place: str = "cpu") -> Iterator[Processes]:
         _active.leave()
     except BaseException as error:
         _failed = True
-        # the failure of another process breaks the connection first, and is told a moment later
+        # the failure of another process breaks the connection before its reason arrives
         if isinstance(error, RuntimeError) and not isinstance(error, FastbrainError):
             lost = watch.verdict()
             if lost is not None:
