@@ -32,6 +32,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _POLL_S = 0.05
 _JOIN = timedelta(minutes=5)  # for all processes to start
+# for one process to follow another, which saves a checkpoint, say
+_FOLLOW = timedelta(minutes=30)
 
 
 class Processes:
@@ -206,9 +208,9 @@ def _grouped() -> bool:
 def _join(place: str) -> None:
     if place.startswith("cuda"):
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=_JOIN)
+        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=_FOLLOW)
     else:
-        dist.init_process_group("gloo", timeout=_JOIN)
+        dist.init_process_group("gloo", timeout=_FOLLOW)
     # the group stays for the next training; after a failure it cannot be taken down in order
     atexit.register(_close)
 

@@ -42,14 +42,14 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="fastbrain-watch", daemon=True)
 
     def __enter__(self) -> Watch:
-        host = os.uname().nodename
-        self.store.set(f"who/{self.rank}", json.dumps({"pid": os.getpid(), "host": host}))
+        self._place = _place()
+        who = {"pid": os.getpid(), "host": os.uname().nodename, "place": self._place}
+        self.store.set(f"who/{self.rank}", json.dumps(who))
         self.store.set(f"beat/{self.rank}", "0")
         self._who = {}
         for rank in range(self.world):
             self.store.wait([f"who/{rank}", f"beat/{rank}"])
             self._who[rank] = json.loads(self.store.get(f"who/{rank}"))
-        self._host = host
         self._thread.start()
         return self
 
@@ -118,12 +118,14 @@ class Watch:
     def _is_gone(self, rank: int) -> bool:
         """Whether a process of this machine has ended; others are judged by their silence."""
         who = self._who[rank]
-        if who["host"] != self._host:
+        if self._place is None or who["place"] != self._place:
             return False
         try:
             state = Path(f"/proc/{who['pid']}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
         except OSError:
-            return not Path("/proc/self").exists() or not Path(f"/proc/{who['pid']}").exists()
+            return False
         return state in "ZX"
 
     def _named(self, rank: int, how: str) -> str:
@@ -143,3 +145,12 @@ class Watch:
         print(f"fastbrain: {lost}", file=sys.stderr, flush=True)
         # a checkpoint is written under another name first, so that this loses none
         os._exit(1)
+
+
+def _place() -> str | None:
+    """Name of this boot of this machine and of its process ids, which containers have their own."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return None
