@@ -165,6 +165,7 @@ def convert_run(how: Conversion, task: RunTask) -> dict[str, Any]:
         digest = _write_packed(path, stored.values, how.packing)
         picture = write_atomic(how.root / IMAGES / f"{run.run_id}.npy", npy_bytes(image))
         result = {
+            "subject": run.subject,
             "source": run.bold.name,
             "source_bytes": before[0],
             "n_volumes": volumes.shape[0],

@@ -63,9 +63,9 @@ class Manifest:
         Runs and number of volumes from which mean and inv_std were computed; those of another
         store if this one was prepared like it.
     runs : dict
-        By run id: source, source_bytes, n_volumes, step (of `scale`, for a stored step; 1 for
-        int16), clipped, dead_voxels, image_correlation (of its mean image with that of the training
-        runs), notes, censored (volumes), confounds (number of regressors), quality (see
+        By run id: subject, source, source_bytes, n_volumes, step (of `scale`, for a stored step;
+        1 for int16), clipped, dead_voxels, image_correlation (of its mean image with that of the
+        training runs), notes, censored (volumes), confounds (number of regressors), quality (see
         :func:`fastbrain.data.store.quality.quality_row`); snr_db of int8.
     files : dict
         sha256 by file name of exactly the files that are read when the store is used.
@@ -249,6 +249,7 @@ def _root(value: Any) -> bool:
 
 
 _OF_A_RUN: dict[str, Rule] = {
+    "subject": text,
     "n_volumes": count,
     "step": _step,
     "censored": list_of(count),

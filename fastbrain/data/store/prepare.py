@@ -240,8 +240,7 @@ def _convert(root: Path, plan: StorePlan, processes: int, dask: str | None) -> N
         runs=runs,
         files=files,
     )
-    subjects = {run.run_id: run.subject for run in plan.runs}
-    write_atomic(root / QUALITY, quality_table(manifest.runs, subjects, plan.excluded))
+    write_atomic(root / QUALITY, quality_table(manifest.runs, plan.excluded))
     manifest.write(root)
 
 

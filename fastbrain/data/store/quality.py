@@ -131,19 +131,13 @@ def dummy_scans(brightness: npt.NDArray[np.float64]) -> int:
     return len(above) if above.all() else int(np.argmin(above))
 
 
-def quality_table(
-    facts: Mapping[str, Mapping[str, Any]],
-    subjects: Mapping[str, str],
-    excluded: Mapping[str, str],
-) -> str:
+def quality_table(facts: Mapping[str, Mapping[str, Any]], excluded: Mapping[str, str]) -> str:
     """Format the quality of all runs as a table, those that were left out with the reason.
 
     Parameters
     ----------
     facts : mapping
         Entry of each run in the manifest.
-    subjects : mapping of str to str
-        Subject by run id.
     excluded : mapping of str to str
         Reason by run id.
     """
@@ -151,7 +145,7 @@ def quality_table(
     rows = []
     for run_id, own in facts.items():
         values = [_cell(own["quality"].get(name)) for name in COLUMNS]
-        rows.append([run_id, subjects[run_id], str(own["n_volumes"]), *values, "yes", "n/a"])
+        rows.append([run_id, own["subject"], str(own["n_volumes"]), *values, "yes", "n/a"])
     blank = ["n/a"] * (2 + len(COLUMNS))
     rows += [[name, *blank, "no", " ".join(why.split())] for name, why in excluded.items()]
     return tsv_text(columns, rows)
