@@ -10,8 +10,8 @@ Layout (version 4)::
     prepare.json runs/<run_id>.json  settings and results of preparation, for resuming
     quality.tsv        quality of the runs, for reading; all of it is in the manifest
 
-The manifest and all small files are compared with their digests each time a store is opened; a run
-when it is first used, or on request (``verify=True``).
+Manifest and small files are compared with their digests when a store is opened, a run when it is
+first used.
 """
 
 from __future__ import annotations
