@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ..._arguments import checked
-from ...errors import CohortError, InputError, SplitError
+from ...errors import CohortError, InputError, SplitError, some
 from ...grid import Triple
 from ..readers.events import Trial
 from ..readers.runs_table import RunRecord
@@ -19,11 +19,12 @@ from ..readers.volumes import Volumes, load_volumes
 from ..splits.split import PARTS, Split
 from .choose_highpass import check_high_pass, choose_filter
 from .collection_plan import CollectionPlan
+from .common_grid import check_same_grid
 from .detrend import Units
 from .fixed_windows import fixed_windows
 from .highpass import USUAL_S, HighPass
 from .plan import StorePlan
-from .planning import check_names, check_same_grid, plan_store, read_cohort
+from .planning import check_names, checked_split, plan_store, read_cohort
 from .planning_rest import plan_rest
 from .target_grid import TargetGrid, with_axes_of
 from .token_centers import MNI_BRAIN_MM, brain_center
@@ -86,8 +87,11 @@ def plan_native_grids(
     FastbrainError
         As in :func:`fastbrain.data.plan_store`; the message names the run.
     """
-    if not runs:
-        raise InputError("plan_native_grids: runs must hold at least one run, got none.")
+    if not runs or (every is not None and every < 1):
+        raise InputError(
+            "plan_native_grids: runs must hold at least one run and every be 1 or more volumes, "
+            f"got {len(runs)} runs and {every}."
+        )
     check_names(runs)
     headers = tuple(load_volumes(run.bold, tr=run.tr) for run in runs)
     check_same_grid(runs, headers, resampled=True)
@@ -113,8 +117,13 @@ def plan_native_grids(
         )
     else:
         known = list(trials)
-    whole = split if isinstance(split, Split) else split(known)
-    whole.check(known)
+    strangers = {t.subject for t in known} - set(people)
+    if strangers:
+        raise CohortError(
+            f"plan_native_grids: trials must be of people with runs, got some of "
+            f"{some(sorted(strangers))}."
+        )
+    whole = checked_split(split, known)
     chosen = set(whole.train)
     shared = choose_filter(
         high_pass_s if events else _period(high_pass_s),
