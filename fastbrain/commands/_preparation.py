@@ -106,6 +106,8 @@ class PreparationOptions(
     def _plan_betas(self, splitter: Callable[[], Splitter]) -> StorePlan:
         windows = ("delay", "window", "onset_offset", "fir", "high_pass", "late")
         self.refuse_set(windows, "--betas", "as the beta of a trial is its window")
+        cleaned = tuple(field.name for field in fields(DenoisingOptions))
+        self.refuse_set(cleaned, "--betas", "as the model of the betas had the confounds")
         if self.source.is_dir():
             raise ConfigError(
                 f"prepare: --betas must be given with a runs table, got the folder {self.source}. "

@@ -179,6 +179,8 @@ def _native_grids(config: Config) -> CollectionPlan:
         centred=config.centred,
         events=not config.no_events,
         every=config.every,
+        denoising=config.denoising(),
+        exclude=config.exclusion(),
     )
 
 

@@ -10,7 +10,7 @@ from ..readers.resample import resampling
 from ..readers.runs_table import RunRecord
 from ..readers.trial_windows import WindowSpec
 from ..readers.volumes import Volumes, load_volumes
-from .planning import TR_TOLERANCE_S
+from .common_grid import TR_TOLERANCE_S
 from .store import VoxelStore
 
 

@@ -77,7 +77,7 @@ class Manifest:
     smoothing_mm : float or None
         Full width at half maximum of the Gaussian that smoothed every volume, mm.
     resampled : str
-        Name of the grid that the runs were resampled to; "" if they were on it.
+        Name of the grid that the runs were interpolated to; "" if none was.
     beta_divisor : float or None
         For betas of single trials, stored units per percent in their files; `tr` is then 1, and a
         volume is a trial. None: volumes of runs.

@@ -52,7 +52,7 @@ class StorePlan:
     reference : VoxelStore, optional
         Store that this one is prepared like: it gives the statistics, and nothing is fitted.
     resampled : str
-        Name of the grid that the runs are resampled to; "" if they are on it.
+        Name of the grid that the runs are interpolated to; "" if none is.
     beta_divisor : float or None
         For betas of single trials, stored units per percent; None for volumes of runs.
     origin_mm : tuple of 3 float

@@ -22,6 +22,7 @@ from ..readers.trial_windows import WindowSpec
 from ..splits.split import Split
 from .choose_highpass import check_high_pass, choose_filter
 from .cohort_mask import brain_mask
+from .common_grid import check_kernel, open_runs
 from .denoising.drifts import drift_basis
 from .denoising.strategy import Denoising
 from .detrend import STEP, Units
@@ -30,7 +31,7 @@ from .fixed_windows import check_tr, fixed_windows, header_on_grid
 from .highpass import USUAL_S, HighPass
 from .inputs import check_texts
 from .plan import StorePlan
-from .planning import check_kernel, check_names, open_runs
+from .planning import check_names
 from .planning_denoising import nuisance_of, read_cohort_confounds, without_censored
 from .store import VoxelStore
 from .target_grid import TargetGrid, grid_of_store
