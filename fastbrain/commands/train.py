@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from .._environment import check_environment
 from .._progress import say
 from ..data import VoxelStore
+from ..errors import ConfigError
 from ._training import (
     TrainOptions,
     describe_trials,
@@ -47,6 +48,8 @@ class Config(TrainOptions):
     below 1 a share of every person's runs."""
     encoder_weights: Path | None = None
     """Pretrained SC-MBM encoder (safetensors), published or from `fastbrain train scmbm`."""
+    measure: bool = False
+    """With --dry-run: also time a step of SC-MBM and of stages I and II on one batch."""
     cohort: Path | None = None
     """Folder of the cohort, for its clips; default: its path during preparation."""
 
@@ -55,6 +58,7 @@ def run(config: Config) -> None:
     """Assemble the configuration, then train."""
     from ..llm4brain.training import audit_run, split_target, train_llm4brain
     from ..llm4brain.training.footprint import check_memory, footprint, measured_flops
+    from ..llm4brain.training.measured_stages import measured_stages
     from ..llm4brain.training.pipeline import notes_on
     from ..llm4brain.training.stimuli import with_stimulus
     from ..training.run_folder import absolute_paths
@@ -74,6 +78,8 @@ def run(config: Config) -> None:
     for note in _differences(config.preset, whole):
         say(f"note: {note}")
     check_trackers(config.log, function="train")
+    if config.measure and not config.dry_run:
+        raise ConfigError("train: --measure must be given with --dry-run, got it alone.")
     if not config.dry_run:
         check_environment(config.out, cache=whole.llm is None, function="train")
     store = VoxelStore.open(config.store, verify=config.verify, cohort=config.cohort)
@@ -92,6 +98,9 @@ def run(config: Config) -> None:
         report_size(
             footprint(store, whole, device=config.device).lines(measured_flops(config.device))
         )
+        if config.measure:
+            for stage, line in measured_stages(store, whole, device=config.device):
+                print(f"{stage:<12} {line}")
         report_dry_run(audit_run(store, whole).check(allow=config.allow_leak))
         return
     if config.preset == "paper":

@@ -51,8 +51,8 @@ def with_lora(llm: Any, rank: int, **options: Any) -> Any:
 class TunedLLM:
     """LoRA on the language model of a brain decoder.
 
-    The decoder calls the language model itself, whose layers PEFT has replaced; this object saves
-    what was trained.
+    PEFT replaces layers of the language model, which the decoder calls as before; this object
+    saves what was trained.
 
     Parameters
     ----------

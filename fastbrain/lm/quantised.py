@@ -11,13 +11,14 @@ BITS = (8, 4)
 _GROUP = 32  # weights that share a scale in 4 bits: divides the width of every common model
 
 
-def quantisation(bits: int, device: str, *, function: str = "load_llm") -> Any:
+def quantisation(bits: int, place: str, *, function: str = "load_llm") -> Any:
     """Build the quantisation of transformers: bitsandbytes on a GPU that has it, else torchao.
 
     Parameters
     ----------
     bits : {8, 4}
-    device : str
+    place : str
+        Device of the model.
     function : str
         Name of the calling function, for messages.
 
@@ -30,7 +31,7 @@ def quantisation(bits: int, device: str, *, function: str = "load_llm") -> Any:
     """
     if bits not in BITS:
         raise ConfigError(f"{function}: bits must be 8 or 4, got {bits!r}.")
-    if device.startswith("cuda") and importlib.util.find_spec("bitsandbytes") is not None:
+    if place.startswith("cuda") and importlib.util.find_spec("bitsandbytes") is not None:
         import torch
         from transformers import BitsAndBytesConfig
 

@@ -130,7 +130,7 @@ def processes() -> Processes:
 
 
 @contextmanager
-def together(function: str, device: str = "cpu") -> Iterator[Processes]:
+def together(function: str, place: str = "cpu") -> Iterator[Processes]:
     """Join the processes of a training, and watch them until it ends.
 
     Does nothing for a single process or within another ``together``.
@@ -139,7 +139,7 @@ def together(function: str, device: str = "cpu") -> Iterator[Processes]:
     ----------
     function : str
         Name of the calling function, for error messages.
-    device : str
+    place : str
         Device of the training.
 
     Raises
@@ -152,7 +152,7 @@ def together(function: str, device: str = "cpu") -> Iterator[Processes]:
         yield processes()
         return
     if not _grouped():
-        _join(device)
+        _join(place)
     rank, world = dist.get_rank(), dist.get_world_size()
     _active = Processes(Part(rank, world), _control(rank))
     store = _active._store
@@ -166,7 +166,7 @@ def together(function: str, device: str = "cpu") -> Iterator[Processes]:
         _active.leave()
     except BaseException as error:
         _failed = True
-        # the failure of another process breaks the connection first, and is told a moment later
+        # the failure of another process breaks the connection before its reason arrives
         if isinstance(error, RuntimeError) and not isinstance(error, FastbrainError):
             lost = watch.verdict()
             if lost is not None:
@@ -203,8 +203,8 @@ def _grouped() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def _join(device: str) -> None:
-    if device.startswith("cuda"):
+def _join(place: str) -> None:
+    if place.startswith("cuda"):
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
         dist.init_process_group("cpu:gloo,cuda:nccl", timeout=_JOIN)
     else:

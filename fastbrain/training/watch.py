@@ -64,7 +64,7 @@ class Watch:
             self._thread.join()
 
     def verdict(self) -> str | None:
-        """Wait for the watch to find out who is lost, and return the message; None if nobody is."""
+        """Wait for the watch to find out who is lost, and return the message; None if none is."""
         self._noticed.wait(_VERDICT_S)
         self._stop.set()
         return self.lost

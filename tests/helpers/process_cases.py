@@ -144,8 +144,9 @@ def scmbm(run: Path, **how: Any) -> Any:
     val = Windows(5, "v", batch_size=3, shuffle=False)
     # 9 windows: the last batch has one, which only one process can have
     history = pretrain_scmbm(
-        model, Windows(9, batch_size=4), stage("pretrain"), run_dir=run, val_loader=val, **how
-    )
+        model, Windows(9, batch_size=4), stage("pretrain"), run_dir=run,
+        val_loader=val, **how,
+    )  # fmt: skip
     return model, history
 
 
@@ -309,19 +310,17 @@ def train(folder: Path, name: str, **how: Any) -> History:
 
 def stop(row: Any) -> None:
     """Raise after the first epoch."""
-    raise RuntimeError("stopped by the test")
+    raise ValueError("stopped by the test")
 
 
-def fault(rank: int, how: str, batch: int) -> None:
-    """Let process `rank` kill itself or raise when it reads a batch."""
+def kill(rank: int, batch: int) -> None:
+    """Let process `rank` kill itself when it reads a batch."""
     read, seen = Windows._batch, []
 
     def broken(self: Windows, rows: list[int]) -> Any:
         seen.append(rows)
         if len(seen) == batch and int(os.environ["RANK"]) == rank:
-            if how == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            raise ValueError("broken by the test")
+            os.kill(os.getpid(), signal.SIGKILL)
         return read(self, rows)
 
     Windows._batch = broken  # type: ignore[method-assign]
@@ -364,8 +363,8 @@ def _work(rank: int, port: int, job: Any) -> None:
     os.dup2(log, 2)
     code = 1
     try:
-        if job.get("fault"):
-            fault(*job["fault"])
+        if job.get("kill"):
+            kill(*job["kill"])
         for name in job["cases"]:
             given = {"on_epoch": stop} if job.get("stop") else {}
             given |= {"resume": True} if job.get("resume") else {}

@@ -67,8 +67,8 @@ class RunConfig:
         regression needs more, it is fitted on a random projection of the tokens.
     seed : int
     llm_rank : int
-        Rank of LoRA on all linear layers of the language model, trained by the stages whose groups
-        hold "llm_adapters"; 0: the language model is frozen.
+        Rank of LoRA on all linear layers of the language model, trained by the stages with the
+        group "llm_adapters"; 0: the language model is frozen.
     llm_bits : {8, 4} or None
         Precision of the weights of the frozen language model, also when the run is evaluated;
         None: as it is loaded.

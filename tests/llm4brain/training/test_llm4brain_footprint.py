@@ -11,6 +11,7 @@ from fastbrain.errors import ConfigError, InputError
 from fastbrain.llm4brain import MaskedAutoencoder
 from fastbrain.llm4brain.training import RunConfig, preset, split_target
 from fastbrain.llm4brain.training.footprint import check_memory, footprint, measured_flops
+from fastbrain.llm4brain.training.measured_stages import measured_stages
 from fastbrain.llm4brain.training.pipeline import build_model
 from fastbrain.lm.description import model_size
 
@@ -112,3 +113,17 @@ def test_a_model_is_counted_by_its_configuration(language_folder, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "unheard of"}')
     with pytest.raises(InputError, match="transformers knows"):
         model_size(str(tmp_path), function="train")
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_step_of_each_stage_is_measured(store, language_folder, rank):
+    config = of_three_blocks(RunConfig(llm=str(language_folder), pretrain=preset("pretrain")))
+    config = config.tuning_llm(rank) if rank else config
+    told = dict(measured_stages(store, config))
+    assert list(told) == ["pretrain", "stage1", "stage2"]
+    n = len(store.split.train)
+    for name, line in told.items():
+        stage = getattr(config, name)
+        steps = stage.epochs * -(-n // stage.batch_size)
+        assert f"a step of {min(n, stage.batch_size)} windows" in line
+        assert f"{steps:,} steps" in line

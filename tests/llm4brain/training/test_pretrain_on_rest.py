@@ -174,6 +174,13 @@ def test_windows_are_drawn_in_equal_numbers(stores):
     assert len(drawn(stores[1], 7, seed=0)) == 7
     with pytest.raises(ConfigError, match="windows"):
         drawn(both, 1, seed=0)
+    chosen = drawn(both, 8, seed=1, shares=(3, 1))
+    assert [sum(t.startswith(n) for t in chosen) for n in ("0/", "1/")] == [6, 2]
+    for shares in ((1,), (1, 0), (1, float("nan"))):
+        with pytest.raises(ConfigError, match="a positive number for each of 2 stores"):
+            drawn(both, 8, seed=1, shares=shares)
+    with pytest.raises(ConfigError, match="shares must be given with a number of windows"):
+        ScmbmConfig(shares=(1, 2))
     with pytest.raises(ConfigError, match="twice"):
         mixed_store([stores[0], stores[0]])
 
