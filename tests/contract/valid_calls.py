@@ -24,7 +24,8 @@ Arguments = dict[str, Any]
 # by test_public_api_types.py before any work, and their values are looked at by their own tests
 BY_TYPE_ONLY = frozenset(
     """
-    adapt announced_runs annotate append_runs audit_brainllm audit_run build_model calibrate code_usage
+    adapt announced_runs annotate append_runs audit_brainllm audit_run build_model calibrate
+    code_usage
     coding_scores compare_runs control_model convert_pickle decode evaluate_model evaluate_run fit
     fit_encoding fit_readout fit_steering from_pretrained from_vision_model leave_out load_brainllm
     load_llm load_qformer load_scmbm load_video_branch load_vision_model load_vq meaning_retrieval
