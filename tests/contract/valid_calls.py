@@ -24,10 +24,12 @@ Arguments = dict[str, Any]
 # by test_public_api_types.py before any work, and their values are looked at by their own tests
 BY_TYPE_ONLY = frozenset(
     """
-    adapt announced_runs annotate audit_brainllm audit_run build_model calibrate code_usage
+    adapt announced_runs annotate append_runs audit_brainllm audit_run build_model calibrate
+    code_usage
     coding_scores compare_runs control_model convert_pickle decode evaluate_model evaluate_run fit
     fit_encoding fit_readout fit_steering from_pretrained from_vision_model leave_out load_brainllm
     load_llm load_qformer load_scmbm load_video_branch load_vision_model load_vq meaning_retrieval
+    merge_stores export_store
     open_run pairwise_scorer plan_rest plan_study prepare_store pretrain_scmbm pretrain_video
     open_window_decoder plan_betas plan_native_grids plan_pereira
     plan_stories push_to_hub read_connectomes read_gentle
@@ -131,6 +133,8 @@ def of_data(w: World) -> dict[str, Callable[[], Arguments]]:
         "audit_store": lambda: {"store": w.store},
         "audit_trials": lambda: {"trials": w.trials, "split": w.store.split},
         "scan_digests": lambda: {"images": np.ones((2, 3), dtype=np.int16)},
+        "store_facts": lambda: {"store": w.store},
+        "verify_store": lambda: {"path": w.store.path},
         "absent_images": lambda: {"runs": w.runs},
         "run_design": lambda: {
             **timed, "trials": [t for t in w.trials if t.run_id == w.trials[0].run_id],
