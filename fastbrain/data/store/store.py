@@ -10,8 +10,7 @@ Layout (version 4)::
     prepare.json runs/<run_id>.json  settings and results of preparation, for resuming
     quality.tsv        quality of the runs, for reading; all of it is in the manifest
 
-Manifest and small files are compared with their digests when a store is opened, a run when it is
-first used.
+Manifest and small files are compared with their digests at opening, a run at its first use.
 """
 
 from __future__ import annotations
