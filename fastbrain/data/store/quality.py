@@ -191,9 +191,7 @@ def quality_table(facts: Mapping[str, Mapping[str, Any]], excluded: Mapping[str,
 
 def stored_table(store: VoxelStore) -> str:
     """Format the quality of the runs of a store, as in its ``quality.tsv``."""
-    subjects = {t.run_id: t.subject for t in store.trials}
-    known = {name: subjects.get(name, "n/a") for name in store.info.runs}
-    return quality_table(store.info.runs, known, store.info.excluded)
+    return quality_table(store.info.runs, store.info.excluded)
 
 
 def _motion_of(run: RunRecord, n_volumes: int) -> tuple[Motion | None, list[str]]:
