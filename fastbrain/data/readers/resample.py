@@ -8,7 +8,6 @@ linearly between the eight voxels around a place, masks take their nearest voxel
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,8 +62,9 @@ def interpolates(volumes: Volumes, shape: Shape, affine: Affine) -> bool:
     return bool((step != np.rint(step)).any())
 
 
-def check_coverage(volumes: Volumes, voxels: npt.NDArray[np.int64], shape: Shape, affine: Affine
-) -> None:  # fmt: skip
+def check_coverage(
+    volumes: Volumes, voxels: npt.NDArray[np.int64], shape: Shape, affine: Affine
+) -> None:
     """Raise if the field of view of a run leaves out more than 1 % of the brain voxels.
 
     Parameters
@@ -129,17 +129,15 @@ def at_voxels(
     note = resampling(volumes, shape, affine)
     if note is None and smoothing_mm is None:
         return volumes, voxels
-    pick: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
-    if note is None:
-        pick = lambda volume: volume.reshape(-1)[voxels]  # noqa: E731
-    else:
+    interpolation = None
+    if note is not None:
         check_coverage(volumes, voxels, shape, affine)
-        pick = _Interpolation(volumes, _places(volumes, voxels, shape, affine))
+        interpolation = _Interpolation(volumes, _places(volumes, voxels, shape, affine))
     values = np.empty((volumes.shape[0], 1, 1, voxels.size), dtype=np.float32)
     for t, volume in enumerate(volumes.scaled_one_by_one()):
         if smoothing_mm is not None:
             volume = smooth_volume(volume, volumes.affine, smoothing_mm)
-        values[t, 0, 0] = pick(volume)
+        values[t, 0, 0] = interpolation(volume) if interpolation else volume.reshape(-1)[voxels]
     found = replace(
         volumes,
         shape=values.shape,
