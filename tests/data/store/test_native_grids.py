@@ -177,7 +177,8 @@ def test_positions_count_from_the_centre_of_the_brain_if_asked(two_grids, tmp_pa
     world = plan_native_grids(moved, **OPTIONS)
     assert any("lie 1" in note and "--centred" in note for note in world.notes())
     plan = plan_native_grids(moved, centred=True, **OPTIONS)
-    assert plan.notes() == []
+    assert plan.joint_notes() == []
+    assert any(note.startswith("sub-02: grid is resampled from") for note in plan.notes())
     found = write_collection(plan, tmp_path / "all")
     assert found.centred
     middles = [token_centers(store).mean(axis=0) for store in found.stores.values()]
