@@ -119,6 +119,9 @@ def run(config: Config) -> None:
         kept = write_collection(
             plan, config.out, resume=config.resume, n_jobs=config.n_jobs, dask=config.dask
         )
+        for member in kept.stores.values() if surrogates else ():
+            own = [answer for answer in surrogates if answer.record_id in member.by_id]
+            write_surrogates(member.path / SURROGATES, own)
         say(f"collection {kept.fingerprint()} of {len(kept.stores)} stores written to {config.out}")
         return
     store = write_store(
@@ -168,7 +171,7 @@ def _native_grids(config: Config) -> CollectionPlan:
         config.refuse_set(("every",), "a store with events", "which has its own windows")
         config.refuse_set(("dataset",), "--native-grids", "as its texts are not in the events")
     split = config.splitter("prepare", need_test=not config.no_events)
-    runs, _, window, _ = config.cohort(need_events=not config.no_events)
+    runs, trials, window, _ = config.cohort(need_events=not config.no_events)
     return plan_native_grids(
         runs,
         window=WindowSpec(0.0, config.window) if config.no_events else window,
@@ -179,6 +182,7 @@ def _native_grids(config: Config) -> CollectionPlan:
         smoothing_mm=config.smoothing,
         ignore=config.ignore,
         late=config.late,
+        trials=trials,
         centred=config.centred,
         events=not config.no_events,
         every=config.every,

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..readers.events import Trial
+from ..readers.runs_table import RunRecord
 from ..splits.split import Split
 from .plan import StorePlan
 from .stored_steps import StoredType
@@ -43,6 +44,11 @@ class CollectionPlan:
         return replace(
             self, members={name: plan.stored_as(dtype) for name, plan in self.members.items()}
         )
+
+    @property
+    def runs(self) -> tuple[RunRecord, ...]:
+        """Runs of all members."""
+        return tuple(run for plan in self.members.values() for run in plan.runs)
 
     @property
     def nbytes(self) -> int:
