@@ -13,6 +13,7 @@ from ..._progress import track
 from ...errors import FastbrainError, StoreError
 from .collection import StoreCollection
 from .manifest import COLLECTION, GRIDS, MANIFEST, Manifest
+from .quality import QUALITY, quality_table
 from .resume import IMAGES, SETTINGS
 from .store import VoxelStore
 
@@ -65,10 +66,21 @@ def verify_store(path: str | Path) -> tuple[Damage, ...]:
     damaged = [*_files(root, info), *_records(root, info)]
     if not damaged:
         try:
-            VoxelStore.open(root)
+            damaged += _quality(VoxelStore.open(root))
         except FastbrainError as error:
             damaged.append(Damage("", str(error)))
     return tuple(damaged)
+
+
+def _quality(store: VoxelStore) -> Iterator[Damage]:
+    """Compare the table of quality, which nothing reads, with the facts of the manifest."""
+    path, info = store.path / QUALITY, store.info
+    subjects = {trial.run_id: trial.subject for trial in store.trials}
+    # the manifest does not name the subject of a run without trials
+    if path.is_file() and info.runs.keys() <= subjects.keys():
+        table = quality_table(info.runs, subjects, info.excluded)
+        if path.read_bytes() != table.encode():
+            yield Damage(QUALITY, "is not the table of the manifest")
 
 
 def _collection(root: Path) -> tuple[Damage, ...]:
