@@ -77,12 +77,14 @@ def plan_of(table: Path) -> Any:
 
 def conversion(table: Path, folder: Path) -> Callable[[], object]:
     """A call that converts the first run of a table."""
-    from fastbrain.data.store.convert import Conversion, convert_run
+    from fastbrain.data.store.convert import Conversion, RunTask, convert_run
 
     plan = plan_of(table)
     how = Conversion.of(folder, plan)
     how.packing  # noqa: B018  # computed once for a store
-    return lambda: convert_run(how, plan.runs[0])
+    run = plan.runs[0]
+    task = RunTask(run, tuple(trial for trial in plan.trials if trial.run_id == run.run_id))
+    return lambda: convert_run(how, task)
 
 
 def decompression(path: Path) -> Callable[[], object]:
