@@ -84,7 +84,7 @@ import fastbrain.data.store.prepare as prepare
 from fastbrain.cli import main
 from fastbrain.data.store.convert import convert_run
 
-def slow(how, run):
+def slow(how, task):
     print("begun", flush=True)
     time.sleep(3600)
 
