@@ -10,6 +10,7 @@ from typing import Any
 from .._arguments import checked
 from .._run_kind import require_kind
 from .._runfiles import read_manifest
+from ..lm.lora import adapter_files
 from ..nn.card_parts import card_table, front_matter, leaks_found, scores_table
 from ..nn.hub import check_upload, scores_for_card, upload
 from .saving import FILES, KIND, read_described
@@ -67,7 +68,8 @@ def push_brainllm(
     root = Path(run) / "model"
     described = read_described(root)
     text = _card(described, manifest, scores_for_card(metrics), license)
-    files = {file: root / file for file in (*FILES, "manifest.json")}
+    adapter = adapter_files(root, described["card"].get("adapter", {}), function="push_to_hub")
+    files = {file: root / file for file in (*FILES, *adapter, "manifest.json")}
     return upload(name, files, text, private=private, token=token)
 
 

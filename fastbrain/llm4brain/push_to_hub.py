@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .._arguments import checked
+from ..lm.lora import adapter_files
 from ..nn.hub import check_upload, scores_for_card, upload
 from .model_card import card_text
 from .saving import FILES, read_described
@@ -58,5 +59,6 @@ def push_to_hub(
     root = Path(folder)
     described = read_described(root)
     text = card_text(described, scores=scores_for_card(metrics), license=license)
-    files = {file: root / file for file in (*FILES, "manifest.json")}
+    adapter = adapter_files(root, described["card"].get("adapter", {}), function="push_to_hub")
+    files = {file: root / file for file in (*FILES, *adapter, "manifest.json")}
     return upload(name, files, text, private=private, token=token)

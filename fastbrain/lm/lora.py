@@ -109,6 +109,29 @@ def copy_adapter(source: Path, target: Path) -> dict[str, str]:
     return digests(target)
 
 
+def check_adapter(folder: Path, files: Mapping[str, str], *, function: str) -> None:
+    """Compare the files of a saved adapter with their recorded digests.
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or damaged.
+    """
+    try:
+        if sorted(files) != sorted(_FILES):
+            raise CheckpointError(f"{function}: {folder} must hold {', '.join(_FILES)}.")
+        verify(folder, dict(files), error=CheckpointError)
+    except (CohortError, OSError) as error:
+        raise CheckpointError(f"{function}: {folder} must hold the adapter: {error}") from error
+
+
+def adapter_files(model: Path, files: Mapping[str, str], *, function: str) -> list[str]:
+    """List the checked files of the adapter of a saved model, from its folder; [] without one."""
+    if files:
+        check_adapter(model / FOLDER, files, function=function)
+    return [f"{FOLDER}/{name}" for name in files]
+
+
 def merge_adapter(llm: Any, folder: Path, files: Mapping[str, str], *, function: str) -> Any:
     """Merge a saved adapter into a language model, in place.
 
@@ -132,12 +155,7 @@ def merge_adapter(llm: Any, folder: Path, files: Mapping[str, str], *, function:
         peft is not installed.
     """
     peft = _peft(f"{function}: peft must be installed for a run that tuned its language model.")
-    try:
-        if sorted(files) != sorted(_FILES):
-            raise CheckpointError(f"{function}: {folder} must hold {', '.join(_FILES)}.")
-        verify(folder, dict(files), error=CheckpointError)
-    except (CohortError, OSError) as error:
-        raise CheckpointError(f"{function}: {folder} must hold the adapter: {error}") from error
+    check_adapter(folder, files, function=function)
     config = peft.LoraConfig.from_pretrained(str(folder))
     tuned = peft.get_peft_model(llm, config)
     found = load_tensors(folder / _FILES[1], function=function)

@@ -13,6 +13,7 @@ import torch
 from fastbrain import TokenGrid
 from fastbrain.errors import CheckpointError, InputError
 from fastbrain.llm4brain import ModelCard, from_pretrained, push_to_hub, save_pretrained
+from fastbrain.lm.lora import TunedLLM
 
 hub = pytest.importorskip("huggingface_hub")
 errors = pytest.importorskip("huggingface_hub.errors")
@@ -62,9 +63,11 @@ def remote(monkeypatch, tmp_path):
             from pathlib import Path
 
             seen.folder.mkdir(exist_ok=True)
-            for file in Path(folder_path).iterdir():
-                assert file.name in allow_patterns
-                (seen.folder / file.name).write_bytes(file.read_bytes())
+            for file in (p for p in Path(folder_path).rglob("*") if not p.is_dir()):
+                name = str(file.relative_to(folder_path))
+                assert name in allow_patterns
+                (seen.folder / name).parent.mkdir(exist_ok=True)
+                (seen.folder / name).write_bytes(file.read_bytes())
             return SimpleNamespace(commit_url=f"https://hub/{repo_id}/commit/1")
 
     def download(name, *, revision, allow_patterns):
@@ -94,6 +97,27 @@ def test_a_model_goes_and_comes_back(saved, remote, voxels, tmp_path):
     assert again.card == CARD
     assert torch.equal(again.prefix(voxels), model.prefix(voxels))
     assert torch.equal(again.tokenizer.mean, model.tokenizer.mean)
+
+
+def test_the_adapter_of_a_tuned_language_model_goes_along(
+    make_model, make_llm, remote, voxels, tmp_path
+):
+    model = make_model()
+    model.tuned = TunedLLM(model.llm, 2)
+    for name, parameter in model.llm.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    folder = save_pretrained(model, tmp_path / "model", CARD)
+    push_to_hub(folder, "lab/model")
+    again = from_pretrained("lab/model", llm=(make_llm("llama"), None))
+    ids = torch.arange(6)[None]
+    # the sum of two products against the product with the sum, float32
+    torch.testing.assert_close(
+        again.llm(ids).logits, model.llm(ids).logits, rtol=1e-4, atol=1e-5
+    )  # fmt: skip
+    (folder / "adapter" / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="adapter_model"):
+        push_to_hub(folder, "lab/model")
 
 
 def test_the_card_says_what_it_is_worth(saved, remote, tmp_path):

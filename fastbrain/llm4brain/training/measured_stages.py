@@ -78,14 +78,14 @@ def _objective(
     return StageOne(model, stage, VideoLatents({t: i for i, t in enumerate(trials)}, latents))
 
 
-def _model(store: VoxelStore, config: RunConfig, device: str) -> LLM4Brain:
+def _model(store: VoxelStore, config: RunConfig, place: str) -> LLM4Brain:
     if config.llm is None:
         texts = [f"{p} {t}" for p in config.prompts for t in texts_of(store, "train").values()]
         tokenizer = word_tokenizer(texts)
         sizes = empty_small_llm(len(tokenizer), context=_CONTEXT)
-        llm = type(sizes)(sizes.config).to(device)
+        llm = type(sizes)(sizes.config).to(place)
     else:
-        llm, tokenizer = load_llm(config.llm, device=device, bits=config.llm_bits)
+        llm, tokenizer = load_llm(config.llm, device=place, bits=config.llm_bits)
     tuned = TunedLLM(llm, config.llm_rank) if config.llm_rank else None
     return LLM4Brain(
         sizes_for(store, config),
@@ -97,4 +97,4 @@ def _model(store: VoxelStore, config: RunConfig, device: str) -> LLM4Brain:
         inv_std=store.inv_std,
         scale=store.scale,
         tuned=tuned,
-    ).to(device)
+    ).to(place)
