@@ -26,6 +26,7 @@ COMMANDS = {
     "study": "make a public data set ready; `study ablate` and others vary a trained run",
     "prepare": "turn a runs table, a BIDS tree or a study into a voxel store",
     "store": "show what a store holds; `store verify`, `merge`, `append` and `export`",
+    "quality": "show the quality of every run of a store: table, carpet plots, head motion",
     "audit": "look for leaks between the parts of a store's split",
     "train": "train LLM4Brain on a store; `train brainllm`, `train vq-lm`, or `train scmbm` alone",
     "adapt": "fit a trained model to a new person, on a few labelled runs",

@@ -30,7 +30,7 @@ from .denoising.table import read_confounds_of
 from .detrend import StoredRun, Units, clean_run
 from .inputs import identities, size_and_time
 from .plan import StorePlan
-from .quality import quality_row
+from .quality import quality_of
 from .resume import IMAGES
 from .statistics import mean_image
 from .stored_steps import StoredType, to_steps
@@ -190,7 +190,7 @@ def _cleaned(
     """Clean the brain voxels of a run; return them with its facts of denoising, and notes."""
     voxels = np.arange(volumes.shape[-1])
     if how.beta_divisor is not None:
-        facts = {"censored": [], "confounds": 0, "quality": {}}
+        facts = {"censored": [], "confounds": 0, "quality": {}, "traces": {}}
         return clean_betas(volumes, voxels, units=how.units), facts, []
     values, censored = None, np.zeros(volumes.shape[0], dtype=bool)
     censor: Censor = "interpolate"
@@ -205,15 +205,16 @@ def _cleaned(
         censored=None if values is None else censored,
         censor=censor,
     )
-    quality, notes = quality_row(
+    quality = quality_of(
         *(clean, task.run, task.trials, censored), tr=how.tr, onset_offset_s=how.onset_offset_s
     )
     facts = {
         "censored": np.flatnonzero(censored).tolist(),
         "confounds": clean.projection.confounds,
-        "quality": quality,
+        "quality": quality.row,
+        "traces": quality.traces,
     }
-    return clean, facts, notes
+    return clean, facts, quality.notes
 
 
 def _brain(run: RunRecord, how: Conversion) -> Volumes:

@@ -65,8 +65,8 @@ class Manifest:
     runs : dict
         By run id: subject, source, source_bytes, n_volumes, step (of `scale`, for a stored step;
         1 for int16), clipped, dead_voxels, image_correlation (of its mean image with that of the
-        training runs), notes, censored (volumes), confounds (number of regressors), quality (see
-        :func:`fastbrain.data.store.quality.quality_row`); snr_db of int8.
+        training runs), notes, censored (volumes), confounds (number of regressors), quality
+        (columns of ``quality.tsv``); snr_db of int8.
     files : dict
         sha256 by file name of exactly the files that are read when the store is used.
     filter : dict

@@ -191,7 +191,7 @@ def test_the_design_check_covers_confounds(runs):
     plan = plan_store(runs, denoising=Denoising.parse(["minimal"]), **OPTIONS)
     assert "with confounds" in plan.summary()
     assert min(plan.filter.with_confounds.values()) > 0.75
-    assert "they follow the events" in plan.filter.confounds_warning()
+    assert "they vary with the events" in plan.filter.confounds_warning()
     assert plan.filter.confounds_warning() in plan.notes()
 
 
