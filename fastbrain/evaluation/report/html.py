@@ -18,6 +18,7 @@ from ..._arguments import checked
 from ..._io import write_atomic
 from ...grid import TokenGrid
 from ..analyses.against_controls import HEADLINES
+from ..analyses.store_ceiling import ceiling_lines
 from ..controls.conditions import DERANGED
 from ..metrics.corpus import rouge_l
 from ..protocol import Evaluation
@@ -102,6 +103,7 @@ def write_report(
         lead=parts.lead,
         first=linear_first(evaluation.facts),
         linear=evaluation.facts.get("linear_baseline"),
+        ceilings=ceiling_lines(evaluation.facts),
         main=score_rows(main_scores(scores)),
         rows=rows,
         n=len(evaluation.samples),
