@@ -325,6 +325,15 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         },
         "fleiss_kappa": lambda: {"counts": [[2, 1], [0, 3]]},
         "krippendorff_alpha": lambda: {"ratings": [[1.0, 2.0, 2.0], [1.0, 2.0, 1.0]]},
+        "split_half_ceiling": lambda: {
+            "responses": np.random.default_rng(0).normal(size=(2, 5, 3)), "splits": 3,
+        },
+        "inter_subject_ceiling": lambda: {
+            "responses": np.random.default_rng(0).normal(size=(2, 5, 3)),
+        },
+        "beside_ceiling": lambda: {"correlation": [0.1, 0.2], "ceiling": [0.3, 0.4]},
+        "store_ceiling": lambda: {"store": w.store, "trial_ids": w.ids},
+        "write_quality_page": lambda: {"store": w.store, "path": w.folder / "quality.html"},
         "atlas_regions": lambda: {"atlas": region.astype(np.int64), "store": w.store},
         "baseline_predictions": lambda: {
             "train": w.cohort[np.arange(6)], "test": w.cohort[np.arange(6, 12)], "kind": "scale",
