@@ -195,6 +195,8 @@ def _parsed(name: str, module: Any, rest: list[str]) -> Any:
     options = {}
     if any(a.replace("_", "-") == "--print-config" for a in rest):
         options["default"] = _without_folders(module.Config)
+    elif hasattr(module.Config, "defaults") and (found := module.Config.defaults(rest)):
+        options["default"] = found
     return tyro.cli(
         module.Config,
         args=rest,

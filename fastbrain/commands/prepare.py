@@ -99,6 +99,8 @@ def run(config: Config) -> None:
         plan = _plan(config)
         if is_study(config.source):
             surrogates = Study.load(config.source).surrogates
+        elif plan.trials and config.like is None and not config.no_events:
+            surrogates = config.labelled(plan.runs)[1]
     plan = plan.stored_as(config.dtype)
     for name, value in plan.summary().items():
         print(f"{name:<12} {value}")
@@ -144,7 +146,7 @@ def _plan(config: Config) -> StorePlan | CollectionPlan:
             f"prepare: --like must be given with a runs table or a BIDS folder, got the study "
             f"{config.source}."
         )
-    runs, *_ = config.cohort()
+    runs, *_ = config.cohort(texts=False)
     return plan_like(runs, open_preparation(config.like), ignore=config.ignore, late=config.late)
 
 
@@ -164,6 +166,7 @@ def _native_grids(config: Config) -> CollectionPlan:
         config.refuse_set(_OF_TRIALS, "--no-events", "as its windows are not those of trials")
     else:
         config.refuse_set(("every",), "a store with events", "which has its own windows")
+        config.refuse_set(("dataset",), "--native-grids", "as its texts are not in the events")
     split = config.splitter("prepare", need_test=not config.no_events)
     runs, _, window, _ = config.cohort(need_events=not config.no_events)
     return plan_native_grids(
@@ -228,7 +231,7 @@ def _annotated(config: Config) -> tuple[StorePlan, tuple[Surrogate, ...]]:
         )
     config.check_annotator("prepare", config.out)
     instructions, split = config.asked(), config.splitter("prepare")
-    runs, _, window, _ = config.cohort()
+    runs, _, window, _ = config.cohort(texts=False)
     dropped: list[str] = []
     trials = trials_to_annotate(
         *(runs, window),

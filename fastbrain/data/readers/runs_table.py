@@ -181,11 +181,9 @@ def check_unique(source: Path, records: Iterable[RunRecord]) -> None:
                 f"and {record.run_id}. Name the image of each; a run that is cut in two is one run."
             )
     counts = Counter(record.run_id for record in records)
-    twice = [name for name, count in counts.items() if count > 1]
-    if twice:
-        raise CohortError(
-            f"cohort: {source} must name each run once, got {some(twice)} more than once."
-        )
+    if twice := [name for name, count in counts.items() if count > 1]:
+        message = f"cohort: {source} must name each run once, got {some(twice)} more than once."
+        raise CohortError(message)
 
 
 def check_files(source: Path, records: Iterable[RunRecord]) -> None:
