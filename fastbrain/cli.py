@@ -26,6 +26,8 @@ COMMANDS = {
     "study": "make a public data set ready; `study ablate` and others vary a trained run",
     "prepare": "turn a runs table, a BIDS tree or a study into a voxel store",
     "store": "show what a store holds; `store verify`, `merge`, `append` and `export`",
+    "bids-app": "prepare stores as a BIDS-App; the same as the command fastbrain-bids",
+    "fetch": "download a public data set from OpenNeuro, at a fixed version",
     "audit": "look for leaks between the parts of a store's split",
     "train": "train LLM4Brain on a store; `train brainllm`, `train vq-lm`, or `train scmbm` alone",
     "adapt": "fit a trained model to a new person, on a few labelled runs",
@@ -114,6 +116,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, for example `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def bids_app() -> int:
+    """Run ``fastbrain bids-app`` under the name ``fastbrain-bids``."""
+    arguments = sys.argv[1:]
+    return main(["--version"] if arguments == ["--version"] else ["bids-app", *arguments])
 
 
 def _choose(arguments: list[str]) -> int:

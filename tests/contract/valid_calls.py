@@ -38,7 +38,7 @@ BY_TYPE_ONLY = frozenset(
     score_human_study write_human_study
     save_vq simulate_cohort small_llm stage_one stage_two start_codebook text_targets train_brainllm
     train_brainllm_run train_llm4brain train_vq vector_llm video_targets warmup write_connectomes
-    labelled_trials write_collection write_fmriprep_derivative write_store
+    fetch_dataset labelled_trials write_collection write_fmriprep_derivative write_store
     """.split()
 )
 
@@ -158,6 +158,8 @@ def of_data(w: World) -> dict[str, Callable[[], Arguments]]:
             "rows": data.ArrayRows(_normal(8, 5).numpy()), "k": 2, "fitted_on": ["a"],
         },
         "intersect_masks": lambda: {"masks": [np.ones((2, 2, 2), dtype=bool)]},
+        "events_from_frame": lambda: {"frame": data.events_to_frame(w.runs, w.trials)},
+        "events_to_frame": lambda: {"runs": w.runs, "trials": w.trials},
         "dataset_preset": lambda: {"name": next(iter(data.PRESETS))},
         "runs_by_pattern": lambda: {"root": w.folder, "bold": "{subject}_run-1.nii"},
         "known_dataset": lambda: {"name": next(iter(data.DATASETS))},

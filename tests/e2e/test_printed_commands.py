@@ -45,6 +45,7 @@ from fastbrain.training import OptimConfig
 ROLES = {
     "adapt": ("run with people", "store", "new"),
     "audit": ("store",),
+    "bids-app": ("bids", "new", "literal"),
     "compare": ("scored run", "other scored run", "more"),
     "convert": ("pickle", "new"),
     "decode": ("run",),
@@ -54,6 +55,7 @@ ROLES = {
     "doctor": (),
     "evaluate": ("run",),
     "evaluate --human-study": ("run with different texts",),
+    "fetch": ("literal", "new"),
     "human-study": ("forms", "answers"),
     "leave-out": ("cohort", "new"),
     "leave-out brainllm": ("cohort", "new"),
@@ -141,6 +143,10 @@ SPLIT = "--test-subjects 06"
 SPLITS = ("--test-subjects", "--folds", "--train", "--split-by", "--like")
 # lines that are parsed and not run, and why
 PARSED = {
+    "bids-app": "the tiny cohort has one run a person; test_bids_app_command.py runs it",
+    "fetch": "it downloads; test_fetch.py runs it",
+    "prepare --dataset": "it reads a public data set; test_presets.py runs it",
+    "prepare --derivatives": "the cohort has none; test_fmriprep_derivative.py runs it",
     "live": "it waits for a scanner; test_live_command.py runs it",
     "prepare --video-model": "it asks a model of several gigabytes",
     "push": "it uploads to the hub",

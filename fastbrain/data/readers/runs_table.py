@@ -136,9 +136,9 @@ def read_runs_table(
     path = Path(path)
     columns, rows = read_tsv(path)
     _check_columns(path, columns, need_events)
-    records = tuple(_record(path, row, allow_outside, need_events) for row in rows)
-    if not records:
+    if not rows:
         raise CohortError(f"read_runs_table: {path} must hold at least one run, got none.")
+    records = tuple(_record(path, row, allow_outside, need_events) for row in rows)
     check_unique(path, records)
     if must_exist:
         check_files(path, records)
@@ -182,8 +182,8 @@ def check_unique(source: Path, records: Iterable[RunRecord]) -> None:
             )
     counts = Counter(record.run_id for record in records)
     if twice := [name for name, count in counts.items() if count > 1]:
-        message = f"cohort: {source} must name each run once, got {some(twice)} more than once."
-        raise CohortError(message)
+        said = f"cohort: {source} must name each run once, got {some(twice)} more than once."
+        raise CohortError(said)
 
 
 def check_files(source: Path, records: Iterable[RunRecord]) -> None:
@@ -197,8 +197,7 @@ def check_files(source: Path, records: Iterable[RunRecord]) -> None:
     if not missing and not dangling:
         return
     parts = []
-    if missing:
-        parts.append(f"{len(missing)} that do not exist: {some(missing)}")
+    parts += [f"{len(missing)} that do not exist: {some(missing)}"] if missing else []
     if dangling:
         parts.append(
             f"{len(dangling)} that are links to data not fetched yet: {some(dangling)} "

@@ -106,8 +106,8 @@ _FOUND = (
         "betas_session{session}.nii.gz",
         mask="nsddata/ppdata/{subject}/func1pt8mm/brainmask.nii.gz",
         tr=1.0,
-        note="people are in spaces of their own (--native-grids); one second between volumes is only "
-        "their order. With texts: a runs table, --betas and --beta-divisor 300",
+        note="people are in spaces of their own (--native-grids); the time between volumes is "
+        "only their order. With texts: a runs table, --betas and --beta-divisor 300",
     ),
 )
 PRESETS = {preset.name: preset for preset in _FOUND}
