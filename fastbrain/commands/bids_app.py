@@ -68,6 +68,7 @@ def run(config: Config) -> None:
 
 
 def _participants(config: Config, people: tuple[str, ...]) -> None:
+    config.refuse_set(("betas", "beta_divisor"), "a BIDS-App", "as betas come by a runs table")
     runs, trials, window, _ = config.cohort()
     there = sorted({run.subject for run in runs})
     unknown = [label for label in people if label not in there]
