@@ -22,6 +22,7 @@ import pytest
 import torch
 from printed_commands import ROOT, Printed, collect
 from rest_bids import write_rest_bids
+from surface_cohort import write_cohort, write_surfaces
 from tiny_vlm import save_tiny_vlm
 
 from fastbrain import cli
@@ -62,6 +63,7 @@ ROLES = {
     "leave-out vq-lm": ("study", "new"),
     "prepare": ("cohort", "new"),
     "prepare --betas": ("table of betas", "new"),
+    "prepare --surfaces": ("grayordinates", "new"),
     "push": ("run", "literal"),
     "selftest": (),
     "study": ("literal", "bids", "new"),
@@ -96,8 +98,10 @@ VALUES = {
     "--like": "run",
     "--llm": "language model",
     "--out": "new",
+    "prepare --parcels": "atlas of the store",
     "--split": "split",
     "--store": "store",
+    "--surfaces": "surface",
     "--vlm": "vision model",
     "--study": "study",
     "evaluate --store": "store of others",
@@ -149,6 +153,7 @@ PARSED = {
     "prepare --derivatives": "the cohort has none; test_fmriprep_derivative.py runs it",
     "live": "it waits for a scanner; test_live_command.py runs it",
     "prepare --video-model": "it asks a model of several gigabytes",
+    "prepare --space": "the tiny cohort has volumes alone; test_surface_stores.py has surfaces",
     "push": "it uploads to the hub",
     "study": "it reads a public data set",
     "study lebel": "it reads a public data set",
@@ -247,6 +252,15 @@ class World:
             told = [[*row.values(), f"story of {row['stimulus']}"] for row in rows]
             events.write_text(tsv_text([*columns, "story"], told))
         return table
+
+    def _grayordinates(self) -> Path:
+        return write_cohort(self.root / "grayordinates", subjects=6, runs=2, volumes=32)
+
+    def _surface(self) -> Path:
+        return write_surfaces(self.root)[0]
+
+    def _other_surface(self) -> Path:
+        return write_surfaces(self.root)[1]
 
     def _bids(self) -> Path:
         return Path(self.place("", "cohort")).parent
