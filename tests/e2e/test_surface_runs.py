@@ -109,6 +109,13 @@ def test_a_run_is_evaluated_with_its_figure(world, tmp_path):
     assert "over the brain mask" not in page
 
 
+def test_the_quality_page_has_no_slices(world, tmp_path):
+    page = tmp_path / "quality.html"
+    assert cli.main(["quality", str(world / "cifti-store"), "--out", str(page)]) == 0
+    assert "sub-01_run-1" in page.read_text()
+    assert "Brain mask" not in page.read_text()
+
+
 def test_what_needs_volumes_is_refused(world, language):
     with pytest.raises(StoreError, match="A scanner sends volumes"):
         VolumePipeline.from_run(world / "run")
