@@ -17,7 +17,7 @@ from ..data import (
     Surrogate,
     WindowSpec,
     labelled_trials,
-    load_volumes,
+    open_recording,
     plan_betas,
     plan_store,
     read_runs_table,
@@ -33,18 +33,26 @@ from ._denoising import DenoisingOptions
 from ._grids import GridOptions
 from ._presets import PresetOptions
 from ._responses import ResponseOptions
+from ._surfaces import SurfaceOptions, no_volumes
 
 _IMAGES = (
     *(field.name for field in fields(ImageOptions) if field.name != "allow_outside"),
     *(field.name for field in fields(DerivativeOptions)),
     *(field.name for field in fields(PresetOptions)),
 )
+_OF_VOLUMES = ("kernel", "mask", "smoothing", "resample", "native_grids", "centred")
 Splitter = Callable[[list[Trial]], Split]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparationOptions(
-    ResponseOptions, DenoisingOptions, GridOptions, ImageOptions, DerivativeOptions, PresetOptions
+    ResponseOptions,
+    DenoisingOptions,
+    SurfaceOptions,
+    GridOptions,
+    ImageOptions,
+    DerivativeOptions,
+    PresetOptions,
 ):
     """Source of the recordings, and windows cut from them."""
 
@@ -118,6 +126,7 @@ class PreparationOptions(
             trials=trials,
             denoising=self.denoising(),
             exclude=self.exclusion(),
+            layout=self.layout_spec(runs),
         )
 
     def _plan_betas(self, splitter: Callable[[], Splitter]) -> StorePlan:
@@ -147,7 +156,7 @@ class PreparationOptions(
         if not self.fir or not runs:
             return WindowSpec(self.delay, self.window, self.onset_offset)
         self.refuse_set(("delay", "window"), "--fir", "which gives the lags of a window")
-        tr = load_volumes(runs[0].bold, tr=runs[0].tr).tr
+        tr = open_recording(runs[0]).tr
         return WindowSpec.of_lags(self.fir, tr=tr, onset_offset_s=self.onset_offset)
 
     @property
@@ -162,6 +171,19 @@ class PreparationOptions(
 
         Without `texts`, the trials of a known data set are left to the caller.
         """
+        runs, trials, window, split = self._cohort(need_events, texts)
+        runs = self.with_parcels(runs)
+        if no_volumes(runs):
+            self.refuse_set(
+                _OF_VOLUMES,
+                "surfaces and parcels",
+                "which are no volumes. See --patch-size and --layout",
+            )
+        return runs, trials, window, split
+
+    def _cohort(
+        self, need_events: bool, texts: bool
+    ) -> tuple[tuple[RunRecord, ...], list[Trial] | None, WindowSpec, Split | None]:
         if is_study(self.source):
             windows = ("delay", "window", "onset_offset", "fir", "late")
             self.refuse_set((*windows, "task", *_IMAGES), f"a study, {self.source}")

@@ -12,11 +12,12 @@ fastbrain prepare cohort/runs.tsv store --test-subjects 06 --n-jobs 8 --dtype in
 fastbrain prepare cohort/runs.tsv rest-store --no-events --train 01 --val 02 --grid-of store
 
 With --confounds, head motion and other confounds are regressed out together with the drifts, and
-volumes above a threshold are censored. With --video-model, the text of a trial is the model's
-answer about its clip (stim_file in the events) to a random instruction. A study (fastbrain study)
-brings its own windows, texts and split. With --like a trained run or its store brings everything:
-the new store is only decoded, so its events need no text. With --no-events windows follow each
-other at a fixed step: recordings at rest, for fastbrain train scmbm alone.
+volumes above a threshold are censored. Runs on surfaces (.dtseries.nii, .func.gii) take --surfaces
+LEFT RIGHT, atlases --parcels. With --video-model, the text of a trial is the model's answer about
+its clip (stim_file in the events) to a random instruction. A study (fastbrain study) brings its own
+windows, texts and split. With --like a trained run or its store brings everything: the new store is
+only decoded, so its events need no text. With --no-events windows follow each other at a fixed
+step: recordings at rest, for fastbrain train scmbm alone.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ from ._throughput import ThroughputOptions
 
 _SPLIT = tuple(field.name for field in fields(SplitOptions))
 _DENOISED = tuple(field.name for field in fields(DenoisingOptions))
-_PREPARED = ("kernel", "mask", "units", "high_pass", "smoothing", "resample")
+_PREPARED = (
+    *("kernel", "mask", "units", "high_pass", "smoothing", "resample"),
+    *("surfaces", "patch_size", "layout"),
+)
 _BETAS = ("betas", "beta_divisor")
 _LIKE = (*_PREPARED, *_BETAS, *_DENOISED, "delay", "window", "onset_offset", "fir", *_SPLIT)
 
@@ -218,6 +222,7 @@ def _without_events(config: Config) -> StorePlan:
         denoising=config.denoising(),
         exclude=config.exclusion(),
         grid_of=None if config.grid_of is None else open_preparation(config.grid_of),
+        layout=None if config.grid_of is not None else config.layout_spec(runs),
     )
 
 
@@ -256,6 +261,7 @@ def _annotated(config: Config) -> tuple[StorePlan, tuple[Surrogate, ...]]:
         denoising=config.denoising(),
         exclude=config.exclusion(),
         trials=trials,
+        layout=config.layout_spec(runs),
     )
     if config.dry_run:
         return replace(plan, dropped=tuple(dropped)), ()

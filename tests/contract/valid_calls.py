@@ -113,6 +113,7 @@ def of_data(w: World) -> dict[str, Callable[[], Arguments]]:
         "read_beta_trials": lambda: {"run": w.runs[0], "n_betas": 3},
         "open_store": lambda: {"path": w.store.path},
         "token_centers": lambda: {"store": w.store},
+        "open_recording": lambda: {"run": w.runs[0]},
         "read_runs_table": lambda: {"path": w.table},
         "plan_like": lambda: {"runs": w.runs, "like": w.store, "late": "drop"},
         "window_faults": lambda: {"store": w.store, "trial_ids": w.ids, "like": w.store},

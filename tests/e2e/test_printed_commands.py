@@ -22,6 +22,7 @@ import pytest
 import torch
 from printed_commands import ROOT, Printed, collect
 from rest_bids import write_rest_bids
+from surface_cohort import write_cohort, write_surfaces
 from tiny_vlm import save_tiny_vlm
 
 from fastbrain import cli
@@ -62,6 +63,7 @@ ROLES = {
     "leave-out vq-lm": ("study", "new"),
     "prepare": ("cohort", "new"),
     "prepare --betas": ("table of betas", "new"),
+    "prepare --surfaces": ("grayordinates", "new"),
     "push": ("run", "literal"),
     "selftest": (),
     "store": ("store",),
@@ -103,8 +105,10 @@ VALUES = {
     "--like": "run",
     "--llm": "language model",
     "--out": "new",
+    "prepare --parcels": "atlas of the store",
     "--split": "split",
     "--store": "store",
+    "--surfaces": "surface",
     "--vlm": "vision model",
     "--study": "study",
     "evaluate --store": "store of others",
@@ -157,6 +161,7 @@ PARSED = {
     "live": "it waits for a scanner; test_live_command.py runs it",
     "prepare --video-model": "it asks a model of several gigabytes",
     "prepare --dask": "it needs a cluster; test_parallel_prepare.py runs it",
+    "prepare --space": "the tiny cohort has volumes alone; test_surface_stores.py has surfaces",
     "push": "it uploads to the hub",
     "store append": "it needs another cohort; test_store_tools.py runs it",
     "store merge": "it needs another cohort; test_store_tools.py runs it",
@@ -257,6 +262,15 @@ class World:
             told = [[*row.values(), f"story of {row['stimulus']}"] for row in rows]
             events.write_text(tsv_text([*columns, "story"], told))
         return table
+
+    def _grayordinates(self) -> Path:
+        return write_cohort(self.root / "grayordinates", subjects=6, runs=2, volumes=32)
+
+    def _surface(self) -> Path:
+        return write_surfaces(self.root)[0]
+
+    def _other_surface(self) -> Path:
+        return write_surfaces(self.root)[1]
 
     def _bids(self) -> Path:
         return Path(self.place("", "cohort")).parent

@@ -9,7 +9,8 @@ from pathlib import Path
 from ..._arguments import checked
 from ...errors import CohortError, ConfigError
 from .absent import absent_files
-from .runs_table import RunRecord, check_files, check_unique, inside, run_id_of
+from .inside import inside
+from .runs_table import RunRecord, check_files, check_unique, run_id_of
 
 _FIELD = re.compile(r"\{(\w+)\}")
 _FIELDS = ("subject", "session", "run")

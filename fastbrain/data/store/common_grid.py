@@ -9,7 +9,8 @@ from ...errors import CohortError, InputError
 from ...grid import Triple
 from ..readers.masks import same_affine
 from ..readers.runs_table import RunRecord
-from ..readers.volumes import Volumes, load_volumes
+from ..readers.volumes import Volumes
+from .planning_layout import open_headers
 from .target_grid import TargetGrid, target_grid
 
 TR_TOLERANCE_S = 1e-3
@@ -31,8 +32,7 @@ def open_runs(
     CohortError
         The runs differ in repetition time, or in grid without `resample`.
     """
-    headers = tuple(load_volumes(run.bold, tr=run.tr) for run in runs)
-    return on_one_grid(runs, headers, resample)
+    return on_one_grid(runs, open_headers(runs), resample)
 
 
 def on_one_grid(

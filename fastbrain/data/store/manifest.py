@@ -13,6 +13,7 @@ from ..._digests import read_sealed, write_sealed
 from ..._io import read_json
 from ..._rules import Rule, count, list_of, none_or, number, record_of, table_of, text
 from ...errors import CohortError, InputError, StoreError
+from ...layout import Geometry
 from ..readers.trial_windows import WindowSpec
 from .denoising.strategy import Denoising
 from .detrend import Units
@@ -20,7 +21,7 @@ from .highpass import DriftFilter
 from .stored_steps import LARGEST_STEP, StoredType
 from .window_limits import WindowLimits
 
-LAYOUT_VERSION = 4  # 4: int8, smoothing, resampling, denoising, quality and excluded runs
+LAYOUT_VERSION = 4  # 4: int8, resampling, denoising, quality, excluded runs, surfaces and parcels
 MANIFEST = "manifest.json"
 COLLECTION = "collection.json"  # of stores, in the folder above them
 GRIDS = "grids"  # folder of a collection with its stores
@@ -29,6 +30,7 @@ SMALL_FILES = (
     *("grid.npz", "mean.npy", "inv_std.npy", "mean_image.npy"),
     *("trials.parquet", "split.json"),
 )
+GEOMETRIES = ("volume", *get_args(Geometry))
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -90,6 +92,8 @@ class Manifest:
         Fields of :class:`fastbrain.data.Denoising`.
     excluded : dict
         Runs of the cohort that were left out of the store, with the reason of each.
+    geometry : str
+        ``"volume"``, ``"surface"`` or ``"parcels"``: what the tokens cover.
     """
 
     layout_version: int
@@ -118,6 +122,7 @@ class Manifest:
     beta_divisor: float | None
     denoising: dict[str, Any] | None
     excluded: dict[str, str]
+    geometry: str
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
@@ -280,6 +285,7 @@ _RULES: dict[str, Rule] = {
     "origin_mm": lambda value: list_of(number)(value) and len(value) == 3,
     "denoising": none_or(_denoising),
     "excluded": table_of(text),
+    "geometry": lambda value: value in GEOMETRIES,
     "runs": _runs,
     "files": _files,
 }

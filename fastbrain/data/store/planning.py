@@ -36,7 +36,9 @@ from .planning_denoising import (
     restricted,
     without_censored,
 )
+from .planning_layout import layout_for
 from .target_grid import TargetGrid
+from .token_layouts import LayoutSpec
 
 
 @checked
@@ -58,6 +60,7 @@ def plan_store(
     trials: Sequence[Trial] | None = None,
     denoising: Denoising | None = None,
     exclude: Exclusion | None = None,
+    layout: LayoutSpec | None = None,
 ) -> StorePlan:
     """Check a whole cohort and plan its store; nothing is written.
 
@@ -117,14 +120,19 @@ def plan_store(
         confounds=cohort.confounds,
     )
     nuisance = nuisance_of(cohort, tr=first.tr, high_pass_s=drift_filter.high_pass_s)
-    check_kernel(kernel, target.shape)
-    brain = brain_mask(runs, headers, mask, target)
+    grid: TokenGrid | None = layout_for(
+        *(runs, headers, layout), mask=mask, smoothing_mm=smoothing_mm, resample=resample
+    )
+    if grid is None:
+        check_kernel(kernel, target.shape)
+        brain = brain_mask(runs, headers, mask, target)
+        grid = TokenGrid.from_mask(brain, kernel, stride, min_voxels=min_voxels)
     return StorePlan(
         runs=tuple(runs),
         headers=headers,
         trials=known,
         split=parts,
-        grid=TokenGrid.from_mask(brain, kernel, stride, min_voxels=min_voxels),
+        grid=grid,
         affine=target.affine,
         tr=first.tr,
         window=window,

@@ -3,7 +3,7 @@
 Layout (version 4)::
 
     manifest.json      settings, digests of all files read and of itself; written last
-    grid.npz           mask, kernel, stride, kept patches, affine
+    grid.npz           mask, kernel, stride, kept patches, affine; locations of listed patches
     runs/<run_id>.npy  (T, n_tokens, P) int16 or int8, patch-major, `step · scale` units a step
     mean.npy inv_std.npy mean_image.npy  (n_tokens, P) float32, from training windows and runs only
     trials.parquet split.json

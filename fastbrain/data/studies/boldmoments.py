@@ -15,7 +15,7 @@ from typing import Any
 
 from ..._io import read_json
 from ...errors import CohortError
-from ..readers.runs_table import inside
+from ..readers.inside import inside
 from ..readers.tables import given
 from ..readers.trial_windows import WindowSpec
 from ..readers.unfetched import refuse_unfetched

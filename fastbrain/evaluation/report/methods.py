@@ -48,8 +48,9 @@ def _data(facts: RunFacts) -> list[str]:
     store, split = facts.store, facts.store.split
     found = [
         *(_volumes(store) if store.info.beta_divisor is None else _betas(store)),
-        f"The brain mask held {int(store.grid.mask.sum()):,} voxels; their means and standard "
-        f"deviations were computed from the {counted(len(store.fit_runs), 'training run')} alone.",
+        f"The brain mask held {int(store.grid.mask.sum()):,} {store.grid.location_words}; "
+        "their means and standard deviations were computed from the "
+        f"{counted(len(store.fit_runs), 'training run')} alone.",
         _sample(store),
         f"There were {len(split.train):,} training, {len(split.val):,} validation and "
         f"{len(split.test):,} test samples, the latter of "

@@ -86,7 +86,7 @@ def write_quality_page(store: VoxelStore, path: str | Path) -> Path:
         columns=[(_TITLES.get(name, name), meaning) for name, meaning in COLUMNS.items()],
         rows=[_row(name, facts[name]) for name in ranked[:_ROWS]],
         left_out=max(0, len(ranked) - _ROWS),
-        mask=_mask(store),
+        mask=_mask(store) if store.grid.geometry == "volume" else "",
         runs=pictures,
         not_drawn=len(ranked) - len(pictures),
         width=_WIDTH,
