@@ -89,16 +89,25 @@ def load_cifti(path: str | Path, *, tr: float | None = None, max_bytes: int = MA
     )
 
 
-def cifti_axes(path: Path) -> tuple[Any, Any]:
-    """Read the two axes of a CIFTI-2 file (nibabel axes), with typed errors.
+def read_cifti(path: Path) -> tuple[tuple[Any, Any], npt.NDArray[np.float64]]:
+    """Read the two axes of a CIFTI-2 file (nibabel axes), and its scaled values.
 
     Raises
     ------
     VolumeError
-        The file has no valid CIFTI extension, or another number of axes.
+        The file has no valid CIFTI extension, another number of axes, or is damaged.
     """
-    open_nifti(path, axes=4)
-    return _axes(path)
+    image = open_nifti(path, axes=4)
+    _check_header(path, image)
+    rows, columns = image.stored_dims[4:6]
+    check_size(path, (rows, columns), image.known_dtype.itemsize, MAX_BYTES)
+    _check_length(image, rows * columns)
+    axes = _axes(path)
+    if (len(axes[0]), len(axes[1])) != (rows, columns):
+        _refuse(path, "dim", f"must be {len(axes[0])} x {len(axes[1])}, got {rows} x {columns}")
+    slope, inter, _ = image_scaling(image)
+    values = _Matrix(image, (rows, columns)).read()[:, 0, 0]
+    return axes, slope * values.astype(np.float64) + inter
 
 
 def _check_header(path: Path, image: NiftiFile) -> None:

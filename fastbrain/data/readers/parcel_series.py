@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..._arrays import read_npy
 from ..._io import sha256
 from ...errors import CohortError, InputError, VolumeError, some
-from .cifti import cifti_axes, parsing, structures_of
+from .cifti import parsing, read_cifti, structures_of
 from .findings import Finding
 from .locations import Locations, Structure, check_names, column_order
 from .masks import read_label_names, read_labels, read_mask
@@ -224,19 +224,17 @@ def labels_at(locations: Locations, path: Path) -> tuple[npt.NDArray[np.int64], 
     VolumeError
         The file holds no labels, or those of other surfaces or voxels.
     """
-    from nibabel.cifti2.cifti2 import Cifti2Image
     from nibabel.cifti2.cifti2_axes import LabelAxis
 
-    rows, columns = cifti_axes(path)
+    (rows, columns), values = read_cifti(path)
     if not isinstance(rows, LabelAxis):
         raise VolumeError(
             f"load: {path} must hold labels (.dlabel.nii), got {type(rows).__name__}."
         )
     known = structures_of(path, columns)
     with parsing(path, "CIFTI-2"):
-        stored = np.asarray(Cifti2Image.from_filename(str(path)).dataobj[0], dtype=np.float64)
         table = {int(key): str(name) for key, (name, _) in rows.label[0].items()}
-    keys = np.nan_to_num(stored).astype(np.int64)
+    keys = np.nan_to_num(values[0]).clip(-(2**31), 2**31).astype(np.int64)
     own: dict[str, tuple[Structure, npt.NDArray[np.int64]]] = {}
     start = 0
     for structure in known:
