@@ -17,6 +17,7 @@ _NAMES = {
     "FastbrainError": "errors",
     "share_cores": "_threads",
     "TokenGrid": "grid",
+    "TokenLayout": "layout",
     "backend": "ops",
     "explain": "ops",
     "tokenize_voxels": "ops",

@@ -26,6 +26,9 @@ COMMANDS = {
     "study": "make a public data set ready; `study ablate` and others vary a trained run",
     "prepare": "turn a runs table, a BIDS tree or a study into a voxel store",
     "store": "show what a store holds; `store verify`, `merge`, `append` and `export`",
+    "quality": "show the quality of every run of a store: table, carpet plots, head motion",
+    "bids-app": "prepare stores as a BIDS-App; the same as the command fastbrain-bids",
+    "fetch": "download a public data set from OpenNeuro, at a fixed version",
     "audit": "look for leaks between the parts of a store's split",
     "train": "train LLM4Brain on a store; `train brainllm`, `train vq-lm`, or `train scmbm` alone",
     "adapt": "fit a trained model to a new person, on a few labelled runs",
@@ -116,6 +119,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def bids_app() -> int:
+    """Run ``fastbrain bids-app`` under the name ``fastbrain-bids``."""
+    arguments = sys.argv[1:]
+    return main(["--version"] if arguments == ["--version"] else ["bids-app", *arguments])
+
+
 def _choose(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
@@ -195,6 +204,8 @@ def _parsed(name: str, module: Any, rest: list[str]) -> Any:
     options = {}
     if any(a.replace("_", "-") == "--print-config" for a in rest):
         options["default"] = _without_folders(module.Config)
+    elif hasattr(module.Config, "defaults") and (found := module.Config.defaults(rest)):
+        options["default"] = found
     return tyro.cli(
         module.Config,
         args=rest,

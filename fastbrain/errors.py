@@ -77,3 +77,7 @@ class OutputExistsError(FastbrainError, FileExistsError):
 
 class MissingPartError(FastbrainError, ImportError):
     """An optional dependency is not installed; the message names the extra that installs it."""
+
+
+class FetchError(FastbrainError, OSError):
+    """A download failed; what is complete is kept."""

@@ -21,7 +21,7 @@ from ._arrays import brain_of
 from .errors import InputError
 
 Triple = tuple[int, int, int]
-_MOST_VOXELS = 1 << 28  # of all patches, 2 GiB of offsets; the MNI box at 2 mm has 902,629
+MOST_VOXELS = 1 << 28  # of all patches, 2 GiB of offsets; the MNI box at 2 mm has 902,629
 
 
 @checked
@@ -72,9 +72,9 @@ class TokenGrid:
                 f"TokenGrid: kept must be (n_tokens,) sites below {sites}, ascending, got "
                 f"{self.kept.shape}. Use TokenGrid.from_mask."
             )
-        if self.n_tokens * self.patch_voxels > _MOST_VOXELS:
+        if self.n_tokens * self.patch_voxels > MOST_VOXELS:
             raise InputError(
-                f"TokenGrid: kernel and stride must give patches of at most {_MOST_VOXELS} voxels "
+                f"TokenGrid: kernel and stride must give patches of at most {MOST_VOXELS} voxels "
                 f"in all, got {self.n_tokens} patches of {self.kernel} voxels. Choose a smaller "
                 "kernel or a larger stride."
             )
@@ -140,6 +140,21 @@ class TokenGrid:
         """Number of voxels in a patch, kz·ky·kx."""
         # plain integers: torch.compile treats results of NumPy as data, not as constants
         return math.prod(self.kernel)
+
+    @property
+    def geometry(self) -> str:
+        """``"volume"``: the tokens lie on a lattice of voxels."""
+        return "volume"
+
+    @property
+    def patch_words(self) -> str:
+        """Size of a patch in words, z y x."""
+        return f"{'×'.join(map(str, self.kernel))} voxels"
+
+    @property
+    def location_words(self) -> str:
+        """Kind of the locations, in words."""
+        return "voxels"
 
     @property
     def overlapping(self) -> bool:

@@ -20,6 +20,7 @@ from ..evaluation.analyses.partners import (
     partners_across_runs,
     partners_within_runs,
 )
+from ..evaluation.analyses.store_ceiling import store_ceiling
 from ..evaluation.controls.conditions import DERANGED, TRUE
 from ..evaluation.controls.noise import Noise, noise_store
 from ..evaluation.controls.run_controls import run_controls
@@ -167,6 +168,7 @@ def evaluate_brainllm(
         "partners_exclude": list(apart),
         "prompt": {"before": saved.card.before, "length": saved.card.prompt_length},
         "ci_unit": "run_id",
+        "noise_ceiling": store_ceiling(data, ids, seed=seed),
         **by,
     }
     if within_runs:

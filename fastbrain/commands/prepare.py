@@ -12,11 +12,12 @@ fastbrain prepare cohort/runs.tsv store --test-subjects 06 --n-jobs 8 --dtype in
 fastbrain prepare cohort/runs.tsv rest-store --no-events --train 01 --val 02 --grid-of store
 
 With --confounds, head motion and other confounds are regressed out together with the drifts, and
-volumes above a threshold are censored. With --video-model, the text of a trial is the model's
-answer about its clip (stim_file in the events) to a random instruction. A study (fastbrain study)
-brings its own windows, texts and split. With --like a trained run or its store brings everything:
-the new store is only decoded, so its events need no text. With --no-events windows follow each
-other at a fixed step: recordings at rest, for fastbrain train scmbm alone.
+volumes above a threshold are censored. Runs on surfaces (.dtseries.nii, .func.gii) take --surfaces
+LEFT RIGHT, atlases --parcels. With --video-model, the text of a trial is the model's answer about
+its clip (stim_file in the events) to a random instruction. A study (fastbrain study) brings its own
+windows, texts and split. With --like a trained run or its store brings everything: the new store is
+only decoded, so its events need no text. With --no-events windows follow each other at a fixed
+step: recordings at rest, for fastbrain train scmbm alone.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ from ._throughput import ThroughputOptions
 
 _SPLIT = tuple(field.name for field in fields(SplitOptions))
 _DENOISED = tuple(field.name for field in fields(DenoisingOptions))
-_PREPARED = ("kernel", "mask", "units", "high_pass", "smoothing", "resample")
+_PREPARED = (
+    *("kernel", "mask", "units", "high_pass", "smoothing", "resample"),
+    *("surfaces", "patch_size", "layout"),
+)
 _BETAS = ("betas", "beta_divisor")
 _LIKE = (*_PREPARED, *_BETAS, *_DENOISED, "delay", "window", "onset_offset", "fir", *_SPLIT)
 
@@ -99,6 +103,8 @@ def run(config: Config) -> None:
         plan = _plan(config)
         if is_study(config.source):
             surrogates = Study.load(config.source).surrogates
+        elif plan.trials and config.like is None and not config.no_events:
+            surrogates = config.labelled(plan.runs)[1]
     plan = plan.stored_as(config.dtype)
     for name, value in plan.summary().items():
         print(f"{name:<12} {value}")
@@ -117,6 +123,9 @@ def run(config: Config) -> None:
         kept = write_collection(
             plan, config.out, resume=config.resume, n_jobs=config.n_jobs, dask=config.dask
         )
+        for member in kept.stores.values() if surrogates else ():
+            own = [answer for answer in surrogates if answer.record_id in member.by_id]
+            write_surrogates(member.path / SURROGATES, own)
         say(f"collection {kept.fingerprint()} of {len(kept.stores)} stores written to {config.out}")
         return
     store = write_store(
@@ -144,7 +153,7 @@ def _plan(config: Config) -> StorePlan | CollectionPlan:
             f"prepare: --like must be given with a runs table or a BIDS folder, got the study "
             f"{config.source}."
         )
-    runs, *_ = config.cohort()
+    runs, *_ = config.cohort(texts=False)
     return plan_like(runs, open_preparation(config.like), ignore=config.ignore, late=config.late)
 
 
@@ -164,8 +173,9 @@ def _native_grids(config: Config) -> CollectionPlan:
         config.refuse_set(_OF_TRIALS, "--no-events", "as its windows are not those of trials")
     else:
         config.refuse_set(("every",), "a store with events", "which has its own windows")
+        config.refuse_set(("dataset",), "--native-grids", "as its texts are not in the events")
     split = config.splitter("prepare", need_test=not config.no_events)
-    runs, _, window, _ = config.cohort(need_events=not config.no_events)
+    runs, trials, window, _ = config.cohort(need_events=not config.no_events)
     return plan_native_grids(
         runs,
         window=WindowSpec(0.0, config.window) if config.no_events else window,
@@ -176,9 +186,12 @@ def _native_grids(config: Config) -> CollectionPlan:
         smoothing_mm=config.smoothing,
         ignore=config.ignore,
         late=config.late,
+        trials=trials,
         centred=config.centred,
         events=not config.no_events,
         every=config.every,
+        denoising=config.denoising(),
+        exclude=config.exclusion(),
     )
 
 
@@ -209,6 +222,7 @@ def _without_events(config: Config) -> StorePlan:
         denoising=config.denoising(),
         exclude=config.exclusion(),
         grid_of=None if config.grid_of is None else open_preparation(config.grid_of),
+        layout=None if config.grid_of is not None else config.layout_spec(runs),
     )
 
 
@@ -226,7 +240,7 @@ def _annotated(config: Config) -> tuple[StorePlan, tuple[Surrogate, ...]]:
         )
     config.check_annotator("prepare", config.out)
     instructions, split = config.asked(), config.splitter("prepare")
-    runs, _, window, _ = config.cohort()
+    runs, _, window, _ = config.cohort(texts=False)
     dropped: list[str] = []
     trials = trials_to_annotate(
         *(runs, window),
@@ -247,6 +261,7 @@ def _annotated(config: Config) -> tuple[StorePlan, tuple[Surrogate, ...]]:
         denoising=config.denoising(),
         exclude=config.exclusion(),
         trials=trials,
+        layout=config.layout_spec(runs),
     )
     if config.dry_run:
         return replace(plan, dropped=tuple(dropped)), ()

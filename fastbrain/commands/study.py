@@ -40,7 +40,7 @@ from ._splits import SplitOptions
 class Config(SplitOptions, ImageOptions, AnnotationOptions):
     """Options of ``fastbrain study``."""
 
-    dataset: Annotated[Literal["had", "bold5000", "urgen"], tyro.conf.Positional]
+    dataset: Annotated[Literal["had", "bold5000", "boldmoments", "urgen"], tyro.conf.Positional]
     """Name of the data set."""
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """BIDS folder of the data set."""

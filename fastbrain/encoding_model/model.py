@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..errors import InputError
+from ..evaluation.analyses.noise_ceiling import CeilingComparison, beside_ceiling
 from ..stats.ridge import PENALTIES, fit_ridge
 
 Array = npt.NDArray[np.float64]
@@ -75,6 +76,28 @@ class EncodingModel:
             raise InputError("EncodingModel: responses must be finite, got NaN or infinity.")
         result: Array = (given[:, self.voxels] - self.intercept) @ self.whitener
         return result
+
+    def beside_ceiling(self, ceiling: npt.ArrayLike) -> CeilingComparison:
+        """Put the left-out correlations of the chosen voxels beside their noise ceiling.
+
+        Parameters
+        ----------
+        ceiling : array_like, (A,)
+            Of all voxels, from :func:`fastbrain.evaluation.split_half_ceiling` or
+            :func:`fastbrain.evaluation.inter_subject_ceiling`.
+
+        Raises
+        ------
+        InputError
+            The number of voxels differs from training.
+        """
+        top = np.asarray(ceiling, dtype=np.float64)
+        if top.shape != self.correlation.shape:
+            raise InputError(
+                f"EncodingModel.beside_ceiling: ceiling must be {self.correlation.shape}, got "
+                f"{top.shape}."
+            )
+        return beside_ceiling(self.correlation[self.voxels], top[self.voxels])
 
     def log_likelihood(self, stimulus: npt.ArrayLike, responses: npt.ArrayLike) -> float:
         """Log likelihood of responses (T, A) given features (T, D), up to a constant."""

@@ -3,6 +3,12 @@
 from ..stats.correlations import correlations
 from .analyses.by_subject import mean_over_people, scores_by_subject, subject_table
 from .analyses.linear_baseline import LinearBaseline, fit_linear_baseline
+from .analyses.noise_ceiling import (
+    CeilingComparison,
+    beside_ceiling,
+    inter_subject_ceiling,
+    split_half_ceiling,
+)
 from .analyses.regions import (
     RegionScore,
     atlas_regions,
@@ -11,6 +17,7 @@ from .analyses.regions import (
     region_store,
 )
 from .analyses.semantic_retrieval import meaning_retrieval
+from .analyses.store_ceiling import store_ceiling
 from .analyses.stories import shifted_partners, story_scores
 from .analyses.surprise import SurpriseBin, by_surprise, surprise_bins
 from .analyses.sweeps import Sweep, delay_sweep, prompt_sweep, sweep
@@ -39,11 +46,13 @@ from .protocol import Evaluation, Sample, evaluate_text, find_score
 from .records import read_samples, sample_scores, write_samples
 from .report.compare_runs import Comparison, Difference, compare_runs
 from .report.html import ReportParts, write_report
+from .report.quality_page import write_quality_page
 from .scores import Score, with_adjusted
 
 __all__ = [
     "TEXT_METRICS",
     "BrainDecoder",
+    "CeilingComparison",
     "ClinicalCohort",
     "Comparison",
     "Conditions",
@@ -71,6 +80,7 @@ __all__ = [
     "baseline_predictions",
     "bert_score",
     "beside_baselines",
+    "beside_ceiling",
     "bleu",
     "block_flip_p",
     "by_surprise",
@@ -90,6 +100,7 @@ __all__ = [
     "find_score",
     "fit_linear_baseline",
     "gaussian_noise",
+    "inter_subject_ceiling",
     "keep_region",
     "label_scores",
     "majority_text",
@@ -114,7 +125,9 @@ __all__ = [
     "score_human_study",
     "scores_by_subject",
     "shifted_partners",
+    "split_half_ceiling",
     "spread_counts",
+    "store_ceiling",
     "story_scores",
     "subject_table",
     "surprise_bins",
@@ -123,6 +136,7 @@ __all__ = [
     "text_scores",
     "with_adjusted",
     "write_human_study",
+    "write_quality_page",
     "write_report",
     "write_samples",
     "zero_brain",

@@ -20,6 +20,7 @@ from ..evaluation.analyses.partners import (
     kept_apart,
     partners_within_runs,
 )
+from ..evaluation.analyses.store_ceiling import store_ceiling
 from ..evaluation.controls.conditions import DERANGED, TRUE
 from ..evaluation.grouped import groupings_of, with_groups
 from ..evaluation.metrics.bertscore import BertModel
@@ -166,6 +167,7 @@ def evaluate_model(
     known = [store.by_id[t].text for t in store.split.train]
     result = evaluate_text(samples, found, seed=seed, bert=bert, linear=ridge, train_texts=known)
     facts: dict[str, Any] = {"partners_exclude": list(apart), "ci_unit": "run_id", **by}
+    facts["noise_ceiling"] = store_ceiling(store, trial_ids, seed=seed)
     if within_runs:
         facts["partners_exclude"] = []
         facts["partners"] = "the same run, at least window + delay volumes away; no p for them"

@@ -35,10 +35,12 @@ def recipe_of(
     """
     sizes, grid = model.config, model.grid
     encoder, queries = sizes.encoder, sizes.qformer
-    kernel = "×".join(map(str, reversed(grid.kernel)))
+    patch = grid.patch_words
+    if grid.geometry == "volume":
+        patch = f"{'×'.join(map(str, reversed(grid.kernel)))} voxels"
     blocks, layers = counted(encoder.depth, "block"), counted(queries.depth, "block")
     found = [
-        f"A window was cut into {grid.n_tokens:,} tokens of {kernel} voxels. An encoder (SC-MBM "
+        f"A window was cut into {grid.n_tokens:,} tokens of {patch}. An encoder (SC-MBM "
         f"[@chen2023mindvis]; {blocks} of width {encoder.dim}) and a query transformer "
         f"([@li2023blip2]; {layers} of width {queries.dim}) turned them into "
         f"{queries.n_queries} embeddings for the frozen language model, which read them "

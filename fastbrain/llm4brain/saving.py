@@ -20,6 +20,7 @@ from .._rules import count, flag, list_of, number, positive, table_of, text
 from .._runfiles import read_record
 from ..errors import CheckpointError, ConfigError
 from ..grid import TokenGrid
+from ..layout import TokenLayout
 from ..lm.kept_llm import LLMRecord, llm_place
 from ..lm.loading import llm_fingerprint, load_llm, local_folder
 from ..lm.lora import FOLDER as ADAPTER
@@ -116,6 +117,8 @@ def save_pretrained(
         "kept": torch.tensor(model.grid.kept),
         "centers_mm": model.centers_mm.cpu().contiguous(),
     }
+    if isinstance(own := model.grid, TokenLayout):
+        grid |= {"offsets": torch.tensor(own.offsets), "about": torch.tensor(own.about())}
     described = {
         "layout": LAYOUT,
         "model": model.config.to_dict(),
@@ -196,14 +199,7 @@ def from_pretrained(
     config = LLM4BrainConfig.from_dict(described["model"])
     card = from_dict(ModelCard, described["card"], where="card")
     sites = load_tensors(root / "grid.safetensors", function="from_pretrained")
-    if sites.keys() != {"mask", "kept", "centers_mm"}:
-        raise CheckpointError(f"from_pretrained: {root} must hold its grid, got {sorted(sites)}.")
-    own = TokenGrid(
-        sites["mask"].numpy().astype(bool),
-        tuple(described["kernel"]),
-        tuple(described["stride"]),
-        sites["kept"].numpy(),
-    )
+    own = _grid_of(root, sites, described)
     if own.fingerprint() != described["grid_fingerprint"]:
         raise CheckpointError(f"from_pretrained: the grid of {root} must match its fingerprint.")
     _check_input(own, card, grid, tr)
@@ -239,10 +235,25 @@ def from_pretrained(
     return model.to(device).eval()
 
 
+def _grid_of(root: Path, sites: dict[str, torch.Tensor], described: dict[str, Any]) -> TokenGrid:
+    names = {"mask", "kept", "centers_mm"}
+    if sites.keys() == {*names, "offsets", "about"}:
+        offsets, centers, about = (sites[n].numpy() for n in ("offsets", "centers_mm", "about"))
+        return TokenLayout.from_arrays(offsets, centers, about)
+    if sites.keys() != names:
+        raise CheckpointError(f"from_pretrained: {root} must hold its grid, got {sorted(sites)}.")
+    return TokenGrid(
+        sites["mask"].numpy().astype(bool),
+        tuple(described["kernel"]),
+        tuple(described["stride"]),
+        sites["kept"].numpy(),
+    )
+
+
 def _check_input(own: TokenGrid, card: ModelCard, grid: TokenGrid | None, tr: float | None) -> None:
     if grid is not None and grid.fingerprint() != own.fingerprint():
         ours, theirs = (
-            f"{g.n_tokens} patches of {g.kernel} in {g.shape} ({g.fingerprint()})"
+            f"{g.n_tokens} patches of {g.patch_words} in {g.shape} ({g.fingerprint()})"
             for g in (own, grid)
         )
         raise CheckpointError(

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..grid import TokenGrid
 
 
@@ -49,6 +50,7 @@ class Join(nn.Module):
         activation: str | None = "gelu",
     ) -> None:
         super().__init__()
+        check_lattice(fine)
         kept = np.zeros(math.prod(fine.lattice), dtype=bool)
         kept[fine.kept] = True
         self.grid = TokenGrid.from_mask(kept.reshape(fine.lattice), (kernel,) * 3, (stride,) * 3)
@@ -72,6 +74,20 @@ class Join(nn.Module):
         cubes = known[:, self.members]  # (B, m, k³, in_dim)
         weight = self.weight.permute(0, 2, 3, 4, 1).flatten(1)
         return F.linear(cubes.flatten(2), weight, self.bias)
+
+
+def check_lattice(grid: TokenGrid) -> None:
+    """Raise for a grid without a lattice, on which later stages have no neighbours to merge.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if grid.geometry != "volume":
+        raise ConfigError(
+            "tokenizer: later stages merge neighbours on a lattice of voxels, got a store of "
+            f"{grid.location_words}. Configure a tokenizer without kernels."
+        )
 
 
 def reach(joins: nn.ModuleList, n_tokens: int) -> Tensor:

@@ -24,10 +24,12 @@ Arguments = dict[str, Any]
 # by test_public_api_types.py before any work, and their values are looked at by their own tests
 BY_TYPE_ONLY = frozenset(
     """
-    adapt announced_runs annotate audit_brainllm audit_run build_model calibrate code_usage
+    adapt announced_runs annotate append_runs audit_brainllm audit_run build_model calibrate
+    code_usage
     coding_scores compare_runs control_model convert_pickle decode evaluate_model evaluate_run fit
     fit_encoding fit_readout fit_steering from_pretrained from_vision_model leave_out load_brainllm
     load_llm load_qformer load_scmbm load_video_branch load_vision_model load_vq meaning_retrieval
+    merge_stores export_store
     open_run pairwise_scorer plan_rest plan_study prepare_store pretrain_scmbm pretrain_video
     open_window_decoder plan_betas plan_native_grids plan_pereira
     plan_stories push_to_hub read_connectomes read_gentle
@@ -36,7 +38,7 @@ BY_TYPE_ONLY = frozenset(
     score_human_study write_human_study
     save_vq simulate_cohort small_llm stage_one stage_two start_codebook text_targets train_brainllm
     train_brainllm_run train_llm4brain train_vq vector_llm video_targets warmup write_connectomes
-    write_collection write_fmriprep_derivative write_store
+    fetch_dataset labelled_trials write_collection write_fmriprep_derivative write_store
     """.split()
 )
 
@@ -111,6 +113,7 @@ def of_data(w: World) -> dict[str, Callable[[], Arguments]]:
         "read_beta_trials": lambda: {"run": w.runs[0], "n_betas": 3},
         "open_store": lambda: {"path": w.store.path},
         "token_centers": lambda: {"store": w.store},
+        "open_recording": lambda: {"run": w.runs[0]},
         "read_runs_table": lambda: {"path": w.table},
         "plan_like": lambda: {"runs": w.runs, "like": w.store, "late": "drop"},
         "window_faults": lambda: {"store": w.store, "trial_ids": w.ids, "like": w.store},
@@ -131,6 +134,8 @@ def of_data(w: World) -> dict[str, Callable[[], Arguments]]:
         "audit_store": lambda: {"store": w.store},
         "audit_trials": lambda: {"trials": w.trials, "split": w.store.split},
         "scan_digests": lambda: {"images": np.ones((2, 3), dtype=np.int16)},
+        "store_facts": lambda: {"store": w.store},
+        "verify_store": lambda: {"path": w.store.path},
         "absent_images": lambda: {"runs": w.runs},
         "run_design": lambda: {
             **timed, "trials": [t for t in w.trials if t.run_id == w.trials[0].run_id],
@@ -154,6 +159,10 @@ def of_data(w: World) -> dict[str, Callable[[], Arguments]]:
             "rows": data.ArrayRows(_normal(8, 5).numpy()), "k": 2, "fitted_on": ["a"],
         },
         "intersect_masks": lambda: {"masks": [np.ones((2, 2, 2), dtype=bool)]},
+        "events_from_frame": lambda: {"frame": data.events_to_frame(w.runs, w.trials)},
+        "events_to_frame": lambda: {"runs": w.runs, "trials": w.trials},
+        "dataset_preset": lambda: {"name": next(iter(data.PRESETS))},
+        "runs_by_pattern": lambda: {"root": w.folder, "bold": "{subject}_run-1.nii"},
         "known_dataset": lambda: {"name": next(iter(data.DATASETS))},
         "story_dataset": lambda: {"name": next(iter(data.STORY_DATASETS))},
         "lagged_windows": lambda: {
@@ -321,6 +330,15 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         },
         "fleiss_kappa": lambda: {"counts": [[2, 1], [0, 3]]},
         "krippendorff_alpha": lambda: {"ratings": [[1.0, 2.0, 2.0], [1.0, 2.0, 1.0]]},
+        "split_half_ceiling": lambda: {
+            "responses": np.random.default_rng(0).normal(size=(2, 5, 3)), "splits": 3,
+        },
+        "inter_subject_ceiling": lambda: {
+            "responses": np.random.default_rng(0).normal(size=(2, 5, 3)),
+        },
+        "beside_ceiling": lambda: {"correlation": [0.1, 0.2], "ceiling": [0.3, 0.4]},
+        "store_ceiling": lambda: {"store": w.store, "trial_ids": w.ids},
+        "write_quality_page": lambda: {"store": w.store, "path": w.folder / "quality.html"},
         "atlas_regions": lambda: {"atlas": region.astype(np.int64), "store": w.store},
         "baseline_predictions": lambda: {
             "train": w.cohort[np.arange(6)], "test": w.cohort[np.arange(6, 12)], "kind": "scale",

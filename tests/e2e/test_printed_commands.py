@@ -22,6 +22,7 @@ import pytest
 import torch
 from printed_commands import ROOT, Printed, collect
 from rest_bids import write_rest_bids
+from surface_cohort import write_cohort, write_surfaces
 from tiny_vlm import save_tiny_vlm
 
 from fastbrain import cli
@@ -45,6 +46,7 @@ from fastbrain.training import OptimConfig
 ROLES = {
     "adapt": ("run with people", "store", "new"),
     "audit": ("store",),
+    "bids-app": ("bids", "new", "literal"),
     "compare": ("scored run", "other scored run", "more"),
     "convert": ("pickle", "new"),
     "decode": ("run",),
@@ -54,14 +56,20 @@ ROLES = {
     "doctor": (),
     "evaluate": ("run",),
     "evaluate --human-study": ("run with different texts",),
+    "fetch": ("literal", "new"),
     "human-study": ("forms", "answers"),
     "leave-out": ("cohort", "new"),
     "leave-out brainllm": ("cohort", "new"),
     "leave-out vq-lm": ("study", "new"),
     "prepare": ("cohort", "new"),
     "prepare --betas": ("table of betas", "new"),
+    "prepare --surfaces": ("grayordinates", "new"),
     "push": ("run", "literal"),
     "selftest": (),
+    "store": ("store",),
+    "store info": ("store",),
+    "store verify": ("store",),
+    "store export": ("store",),
     "study": ("literal", "bids", "new"),
     "study ablate": ("run", "new"),
     "study capacity": ("run of brainllm", "new"),
@@ -88,14 +96,19 @@ VALUES = {
     "--bold": "scan",
     "--encoder-weights": "encoder",
     "--config": "config",
+    "--webdataset": "new",
+    "--hf": "new",
+    "--mds": "new",
     "--events": "events",
     "--grid-of": "store",
     "--human-study": "new",
     "--like": "run",
     "--llm": "language model",
     "--out": "new",
+    "prepare --parcels": "atlas of the store",
     "--split": "split",
     "--store": "store",
+    "--surfaces": "surface",
     "--vlm": "vision model",
     "--study": "study",
     "evaluate --store": "store of others",
@@ -141,9 +154,17 @@ SPLIT = "--test-subjects 06"
 SPLITS = ("--test-subjects", "--folds", "--train", "--split-by", "--like")
 # lines that are parsed and not run, and why
 PARSED = {
+    "bids-app": "the tiny cohort has one run a person; test_bids_app_command.py runs it",
+    "fetch": "it downloads; test_fetch.py runs it",
+    "prepare --dataset": "it reads a public data set; test_presets.py runs it",
+    "prepare --derivatives": "the cohort has none; test_fmriprep_derivative.py runs it",
     "live": "it waits for a scanner; test_live_command.py runs it",
     "prepare --video-model": "it asks a model of several gigabytes",
+    "prepare --dask": "it needs a cluster; test_parallel_prepare.py runs it",
+    "prepare --space": "the tiny cohort has volumes alone; test_surface_stores.py has surfaces",
     "push": "it uploads to the hub",
+    "store append": "it needs another cohort; test_store_tools.py runs it",
+    "store merge": "it needs another cohort; test_store_tools.py runs it",
     "study": "it reads a public data set",
     "study lebel": "it reads a public data set",
     "study narratives": "it reads a public data set",
@@ -241,6 +262,15 @@ class World:
             told = [[*row.values(), f"story of {row['stimulus']}"] for row in rows]
             events.write_text(tsv_text([*columns, "story"], told))
         return table
+
+    def _grayordinates(self) -> Path:
+        return write_cohort(self.root / "grayordinates", subjects=6, runs=2, volumes=32)
+
+    def _surface(self) -> Path:
+        return write_surfaces(self.root)[0]
+
+    def _other_surface(self) -> Path:
+        return write_surfaces(self.root)[1]
 
     def _bids(self) -> Path:
         return Path(self.place("", "cohort")).parent

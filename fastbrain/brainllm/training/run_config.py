@@ -14,6 +14,7 @@ from ...data import Audit, FitScope, StoreRows, VoxelStore, audit_store
 from ...data.readers.masks import read_labels
 from ...data.readers.prompts import has_prompts
 from ...data.splits.share import share_of_training
+from ...data.store.geometry import need_volumes
 from ...errors import ConfigError
 from ...lm.loading import embedding_width
 from ...lm.quantised import BITS
@@ -183,6 +184,7 @@ def plan_brainllm(store: VoxelStore, config: BrainLLMRunConfig) -> BrainLLMPlan:
         )
     region = None
     if config.atlas is not None:
+        need_volumes(store, function="train_brainllm_run", remedy="Leave --atlas out.")
         labels = read_labels(config.atlas, shape=store.grid.shape, affine=store.affine)
         region = np.isin(labels, config.regions)
     rows = StoreRows(store, store.split.train, region)

@@ -59,7 +59,9 @@ def runs_from_bids(
         commas: "fmriprep,xcp_d"), or paths. Masks and confounds that one lacks are those of the
         others.
     task, space : str, optional
-        Task and space to use; required if the dataset has several.
+        Task and space to use; required if the dataset has several. With the space of a surface
+        (fsLR, fsaverage5, fsnative) the runs are ``_bold.dtseries.nii`` or pairs of
+        ``_bold.func.gii``.
     acq, ce, rec, dir, echo, part, chunk, res, den, desc : str, optional
         Entity of the image to use if a run has several: "2" or "echo-2". "none" chooses the images
         without the entity.

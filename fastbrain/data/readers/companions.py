@@ -9,7 +9,7 @@ from .tree import Tree
 from .unfetched import refuse_unfetched
 
 # entities that preprocessing adds to the name of the raw image
-DERIVED = ("space", "desc", "res", "den")
+DERIVED = ("space", "desc", "res", "den", "hemi")
 # entities of the voxel grid: a mask belongs to the images with the same values
 GRID = ("space", "res", "den")
 _CONFOUNDS = ("_timeseries.tsv", "_regressors.tsv")  # fMRIPrep from 20.2 on, and before

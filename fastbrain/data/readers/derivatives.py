@@ -14,6 +14,7 @@ from pathlib import Path
 from ...errors import CohortError, some
 from .companions import GRID
 from .entities import Image, choose, conflicting, refuse_misplaced
+from .surface_names import images_in
 from .tree import Tree
 
 _BOLD = ("_bold.nii.gz", "_bold.nii", "_preproc.nii.gz", "_preproc.nii")
@@ -100,13 +101,18 @@ def find_images(trees: Sequence[Tree], chosen: Mapping[str, str]) -> list[Derive
         There is none, several tasks or spaces are found and none was chosen, or an image lies in
         the folder of another subject or session.
     """
-    images: list[Image] = []
     tree_of: dict[Path, Tree] = {}
-    for tree in trees:
-        for subject in tree.subjects():
-            found = tree.recordings_ending(subject, _BOLD)
-            tree_of |= dict.fromkeys((path for path, _ in found), tree)
-            images += found
+
+    def ending(suffixes: tuple[str, ...]) -> list[Image]:
+        images: list[Image] = []
+        for tree in trees:
+            for subject in tree.subjects():
+                found = tree.recordings_ending(subject, suffixes)
+                tree_of.update(dict.fromkeys((path for path, _ in found), tree))
+                images += found
+        return images
+
+    images = images_in(chosen, _BOLD, ending)
     if not images:
         raise _without_images(trees)
     where = Path(",".join(str(tree.root) for tree in trees))

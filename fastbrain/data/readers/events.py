@@ -9,7 +9,8 @@ from pathlib import Path
 from ..._arguments import checked
 from ...errors import CohortError
 from .columns import suggestions, unused_columns
-from .runs_table import RunRecord, inside
+from .inside import inside
+from .runs_table import RunRecord
 from .tables import Row, given, read_tsv
 from .trial_windows import LateWindowError, Timing, WindowSpec, read_timing
 

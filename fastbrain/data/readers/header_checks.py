@@ -50,7 +50,8 @@ def _check_kind(image: NiftiFile) -> list[Finding]:
         return []
     message = (
         f"must be that of volumes, got {code}: this is a CIFTI-2 file of a surface and its "
-        "subcortex, which is not read. Take the volumetric image beside it (*.nii.gz)."
+        "subcortex. Prepare a store from it (fastbrain prepare, name ending in .dtseries.nii), or "
+        "take the volumetric image beside it (*.nii.gz)."
     )
     return [Finding("error", "intent_code", message)]
 

@@ -247,7 +247,7 @@ def _check_end(file: IO[bytes], image: NiftiFile) -> None:
 def _existing(path: Path) -> Path:
     if not path.name.endswith(_SUFFIXES):
         surface = path.name.removesuffix(".gz").endswith(".gii")
-        hint = " Surfaces (GIFTI) are not read: take the volumetric image." if surface else ""
+        hint = " Surfaces (GIFTI) are read by fastbrain prepare." if surface else ""
         raise VolumeError(f"load: {path} must end in one of {', '.join(_SUFFIXES)}.{hint}")
     if os.path.islink(path) and not os.path.exists(path):
         raise VolumeError(

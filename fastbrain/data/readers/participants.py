@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..._progress import say
 from ...errors import CohortError, some
-from .runs_table import inside
+from .inside import inside
 from .tables import Row, given, read_tsv
 
 # field of a run -> names of its column, in lower case and without underscores

@@ -8,7 +8,6 @@ linearly between the eight voxels around a place, masks take their nearest voxel
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ Affine = npt.NDArray[np.float64]
 Shape = tuple[int, int, int]
 _OUTSIDE = 0.01  # largest share of the brain voxels outside the field of view
 _LEAST_WEIGHT = 0.5  # of the finite voxels around an interpolated one
+_ROUNDING = 1e-4  # voxels; affines of headers are float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,15 +45,26 @@ def resampling(volumes: Volumes, shape: Shape, affine: Affine) -> Finding | None
     if volumes.shape[1:] == shape and same_affine(volumes.affine, affine, shape):
         return None
     sizes = " x ".join(f"{n:.3g}" for n in np.linalg.norm(volumes.affine[:3, :3], axis=0))
+    how = "linear interpolation" if interpolates(volumes, shape, affine) else "voxels as they are"
     return Finding(
-        "note",
-        "grid",
-        f"is resampled from {volumes.shape[1:]} voxels of {sizes} mm (linear interpolation)",
+        "note", "grid", f"is resampled from {volumes.shape[1:]} voxels of {sizes} mm ({how})"
     )
 
 
-def check_coverage(volumes: Volumes, voxels: npt.NDArray[np.int64], shape: Shape, affine: Affine
-) -> None:  # fmt: skip
+def interpolates(volumes: Volumes, shape: Shape, affine: Affine) -> bool:
+    """Return whether a grid has voxels between those of a run.
+
+    A grid with the axes of the run flipped, permuted or cropped by whole voxels has not.
+    """
+    if volumes.shape[1:] == shape and same_affine(volumes.affine, affine, shape):
+        return False
+    step = _step(volumes, affine)
+    return bool((step != np.rint(step)).any())
+
+
+def check_coverage(
+    volumes: Volumes, voxels: npt.NDArray[np.int64], shape: Shape, affine: Affine
+) -> None:
     """Raise if the field of view of a run leaves out more than 1 % of the brain voxels.
 
     Parameters
@@ -118,17 +129,15 @@ def at_voxels(
     note = resampling(volumes, shape, affine)
     if note is None and smoothing_mm is None:
         return volumes, voxels
-    pick: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
-    if note is None:
-        pick = lambda volume: volume.reshape(-1)[voxels]  # noqa: E731
-    else:
+    interpolation = None
+    if note is not None:
         check_coverage(volumes, voxels, shape, affine)
-        pick = _Interpolation(volumes, _places(volumes, voxels, shape, affine))
+        interpolation = _Interpolation(volumes, _places(volumes, voxels, shape, affine))
     values = np.empty((volumes.shape[0], 1, 1, voxels.size), dtype=np.float32)
     for t, volume in enumerate(volumes.scaled_one_by_one()):
         if smoothing_mm is not None:
             volume = smooth_volume(volume, volumes.affine, smoothing_mm)
-        values[t, 0, 0] = pick(volume)
+        values[t, 0, 0] = interpolation(volume) if interpolation else volume.reshape(-1)[voxels]
     found = replace(
         volumes,
         shape=values.shape,
@@ -252,9 +261,16 @@ def _places(
     volumes: Volumes, voxels: npt.NDArray[np.int64], shape: Shape, affine: Affine
 ) -> npt.NDArray[np.float64]:
     """Return the places (V, 3) (z, y, x) in a run of voxels of a grid."""
-    step = np.linalg.inv(volumes.affine) @ affine
+    step = _step(volumes, affine)
     matrix, offset = step[:3, :3][::-1, ::-1], step[:3, 3][::-1]
     return np.asarray(np.stack(np.unravel_index(voxels, shape), axis=1) @ matrix.T + offset)
+
+
+def _step(volumes: Volumes, affine: Affine) -> Affine:
+    """Return the affine from voxels of a grid to those of a run, of whole numbers if it is near."""
+    step = np.linalg.inv(volumes.affine) @ affine
+    whole = np.rint(step)
+    return np.asarray(whole if np.abs(step - whole).max() < _ROUNDING else step)
 
 
 def _outside(places: npt.NDArray[np.float64], volumes: Volumes) -> npt.NDArray[np.bool_]:

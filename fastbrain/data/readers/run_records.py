@@ -16,6 +16,7 @@ from .pairing import Pairs, pair, raw_runs
 from .participants import read_participants
 from .runs_table import RunRecord, label_of, run_id_of
 from .sidecars import Clock, clock_of, joined, read_sidecar
+from .surface_names import images_in, on_surface
 from .tree import Tree
 
 _BOLD = ("_bold.nii.gz", "_bold.nii")
@@ -27,12 +28,16 @@ def raw_records(
     tree: Tree, wanted: Mapping[str, str], *, need_events: bool, drop: bool
 ) -> tuple[list[RunRecord], list[Clock]]:
     """Make the records of the images of a tree, with the clock of each; arguments as below."""
-    images = [
-        (path, tags)
-        for subject in tree.subjects()
-        for path, tags in tree.recordings_ending(subject, _BOLD)
-        if path.parent.name == "func"
-    ]
+
+    def ending(suffixes: tuple[str, ...]) -> list[Image]:
+        return [
+            (path, tags)
+            for subject in tree.subjects()
+            for path, tags in tree.recordings_ending(subject, suffixes)
+            if path.parent.name == "func"
+        ]
+
+    images = images_in(wanted, _BOLD, ending)
     if not images:
         root = tree.root
         files = [file for subject in tree.subjects() for file in tree.recordings(subject)]
@@ -60,7 +65,7 @@ def raw_records(
             **_labels(tags),
             bold=tree.check(bold),
             events=table,
-            mask=mask_of(tree, bold, tags),
+            mask=None if on_surface(tags) else mask_of(tree, bold, tags),
             confounds=confounds_of(tree, bold, tags),
             tr=clock.tr,
             start_time=clock.start_time or 0.0,
@@ -69,6 +74,9 @@ def raw_records(
             instruction=sidecar.words("instruction"),
             prompt=sidecar.words("prompt"),
             space=tags.get("space", ""),
+            parcels=None,
+            volume=None,
+            subcortex=None,
             **people.get(tags["sub"], {}),
         )
         records.append(record)
@@ -132,7 +140,7 @@ def preprocessed_records(
             **_labels({"run": image.tags.get("run", "1"), **run.tags}),
             bold=image.tree.check(image.path),
             events=table,
-            mask=mask_in(trees, image),
+            mask=None if on_surface(image.tags) else mask_in(trees, image),
             confounds=confounds_in(trees, image),
             tr=clock.tr,
             start_time=clock.start_time or 0.0,
@@ -141,6 +149,9 @@ def preprocessed_records(
             instruction=sidecar.words("instruction"),
             prompt=sidecar.words("prompt"),
             space=image.tags.get("space", ""),
+            parcels=None,
+            volume=None,
+            subcortex=None,
             **people.get(run.tags["sub"], {}),
         )
         records.append(record)

@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..._arguments import checked
-from ..._io import safe_join, write_atomic
+from ..._io import write_atomic
 from ...errors import CohortError, some
+from .inside import inside
 from .tables import Row, given, number_of, read_tsv, seconds_of, tsv_text
 
 _REQUIRED = ("subject", "run", "bold", "events")
 _OPTIONAL = (
     "session", "family", "site", "mask", "confounds", "tr", "start_time", "n_volumes",
-    "instruction", "prompt", "space",
+    "instruction", "prompt", "space", "parcels", "volume", "subcortex",
 )  # fmt: skip
+_FILES = ("bold", "events", "mask", "confounds", "parcels", "volume", "subcortex")
 _LABEL = re.compile(r"[A-Za-z0-9]+")
-_ALLOW = "If that is meant, pass allow_outside=True (--allow-outside)."
 
 
 @checked(error=CohortError, least={"n_volumes": 1})
@@ -54,7 +55,12 @@ class RunRecord:
     instruction, prompt : str
         Those of every trial for which the events state none; "" for none.
     space : str
-        Space of the image, as its name or the runs table states it; "" if not known.
+        Space of the image; "" if not known.
+    parcels : Path or None
+        Atlas that the run is averaged in, or table with the names of its parcels.
+    volume, subcortex : Path or None
+        For a pair of surfaces, the volumetric image of the run, and the label image of the
+        subcortical structures that are taken from it.
     """
 
     run_id: str
@@ -74,9 +80,12 @@ class RunRecord:
     instruction: str = ""
     prompt: str = ""
     space: str = ""
+    parcels: Path | None = None
+    volume: Path | None = None
+    subcortex: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("bold", "events", "mask", "confounds", "root"):
+        for name in (*_FILES, "root"):
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
 
@@ -108,8 +117,8 @@ def read_runs_table(
 
     Columns (tab separated): ``subject``, ``run``, ``bold``, ``events``; optional ``session``,
     ``family``, ``site``, ``mask``, ``confounds``, ``tr``, ``start_time`` (seconds), ``n_volumes``,
-    ``space`` of the image, and ``instruction`` and ``prompt`` of all trials of the run. Empty or
-    ``n/a`` means none.
+    ``space``, ``parcels``, ``volume``, ``subcortex``, and ``instruction`` and ``prompt`` of all
+    trials; ``n/a`` means none.
 
     Parameters
     ----------
@@ -130,15 +139,14 @@ def read_runs_table(
     Raises
     ------
     CohortError
-        A column is unknown or missing, a label is not letters and digits, a number is invalid, a
-        run is named twice, or files do not exist.
+        A column, label, number or file is invalid or missing, or a run is named twice.
     """
     path = Path(path)
     columns, rows = read_tsv(path)
     _check_columns(path, columns, need_events)
-    records = tuple(_record(path, row, allow_outside, need_events) for row in rows)
-    if not records:
+    if not rows:
         raise CohortError(f"read_runs_table: {path} must hold at least one run, got none.")
+    records = tuple(_record(path, row, allow_outside, need_events) for row in rows)
     check_unique(path, records)
     if must_exist:
         check_files(path, records)
@@ -181,26 +189,22 @@ def check_unique(source: Path, records: Iterable[RunRecord]) -> None:
                 f"and {record.run_id}. Name the image of each; a run that is cut in two is one run."
             )
     counts = Counter(record.run_id for record in records)
-    twice = [name for name, count in counts.items() if count > 1]
-    if twice:
-        raise CohortError(
-            f"cohort: {source} must name each run once, got {some(twice)} more than once."
-        )
+    if twice := [name for name, count in counts.items() if count > 1]:
+        said = f"cohort: {source} must name each run once, got {some(twice)} more than once."
+        raise CohortError(said)
 
 
 def check_files(source: Path, records: Iterable[RunRecord]) -> None:
     """Raise for missing files, in one error that counts and names them."""
-    missing: list[Path] = []
-    dangling: list[Path] = []
+    missing, dangling = list[Path](), list[Path]()
     for record in records:
-        for file in (record.bold, record.events, record.mask, record.confounds):
+        for file in (getattr(record, name) for name in _FILES):
             if file is not None and not os.path.isfile(file):
                 (dangling if os.path.islink(file) else missing).append(file)
     if not missing and not dangling:
         return
     parts = []
-    if missing:
-        parts.append(f"{len(missing)} that do not exist: {some(missing)}")
+    parts += [f"{len(missing)} that do not exist: {some(missing)}"] if missing else []
     if dangling:
         parts.append(
             f"{len(dangling)} that are links to data not fetched yet: {some(dangling)} "
@@ -238,10 +242,8 @@ def _record(path: Path, row: Row, allow_outside: bool, need_events: bool) -> Run
 
     def file(column: str) -> Path | None:
         name = given(row, column)
-        if not name:
-            return None
-        if allow_outside:
-            return path.parent / name
+        if not name or allow_outside:
+            return path.parent / name if name else None
         return inside(path.parent, name, what=f"read_runs_table: {where} {column}")
 
     bold, events = file("bold"), file("events")
@@ -270,6 +272,9 @@ def _record(path: Path, row: Row, allow_outside: bool, need_events: bool) -> Run
         instruction=given(row, "instruction", spoken=True),
         prompt=given(row, "prompt", spoken=True),
         space=given(row, "space", label=True),
+        parcels=file("parcels"),
+        volume=file("volume"),
+        subcortex=file("subcortex"),
     )
 
 
@@ -281,23 +286,3 @@ def _count(text: str, *, where: str) -> int | None:
             "write n/a."
         )
     return None if value is None else int(value)
-
-
-def inside(root: Path, name: str, *, what: str, remedy: str = _ALLOW) -> Path:
-    """Return ``root/name``, after checking that it lies below `root` with links resolved.
-
-    `what` (calling function and file) and `remedy` are words of the message.
-
-    Raises
-    ------
-    CohortError
-        The file lies outside; the message names the target of a link and the remedy.
-    """
-    try:
-        return safe_join(root, name)
-    except CohortError as error:
-        base = os.path.abspath(root)
-        written = os.path.normpath(os.path.join(base, name))
-        linked = Path(written).is_relative_to(base) and "\0" not in name
-        found = f"a link to {os.path.realpath(written)}" if linked else f"'{name}'"
-        raise CohortError(f"{what} must stay inside {root}, got {found}. {remedy}") from error

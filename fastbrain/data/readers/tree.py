@@ -10,7 +10,7 @@ from typing import Any
 from ..._io import read_json
 from ...errors import CohortError
 from .entities import IGNORED, Image, entities
-from .runs_table import inside
+from .inside import inside
 from .unfetched import refuse_unfetched
 
 _RECORDINGS = "func"

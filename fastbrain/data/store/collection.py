@@ -240,7 +240,7 @@ def write_collection(
     with hold(root / LOCK, what="write_collection"):
         members = {name: member.settings() for name, member in plan.members.items()}
         claim(root, {"centred": plan.centred, "members": members}, resume=resume)
-        for note in plan.notes():
+        for note in plan.joint_notes():
             say(f"note: {note}")
         stores = {}
         for name, member in plan.members.items():

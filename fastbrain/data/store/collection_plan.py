@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..readers.events import Trial
+from ..readers.runs_table import RunRecord
 from ..splits.split import Split
 from .plan import StorePlan
 from .stored_steps import StoredType
@@ -45,15 +46,22 @@ class CollectionPlan:
         )
 
     @property
+    def runs(self) -> tuple[RunRecord, ...]:
+        """Runs of all members."""
+        return tuple(run for plan in self.members.values() for run in plan.runs)
+
+    @property
     def nbytes(self) -> int:
         """Size of the voxels on disk, bytes."""
         return sum(plan.nbytes for plan in self.members.values())
 
     def notes(self) -> list[str]:
-        """Collect what is questionable about training one model on these grids together.
+        """Collect the notes on these grids together, and those of each member."""
+        own = [f"{name}: {note}" for name, plan in self.members.items() for note in plan.notes()]
+        return [*self.joint_notes(), *own]
 
-        The notes of each member are printed when it is written.
-        """
+    def joint_notes(self) -> list[str]:
+        """Collect what is questionable about training one model on these grids together."""
         plans = list(self.members.items())
         sizes = {name: np.linalg.norm(plan.affine[:3, :3], axis=0) for name, plan in plans}
         centers = {name: brain_center(plan.grid, plan.affine) for name, plan in plans}

@@ -21,16 +21,18 @@ from ...errors import CohortError, StoreError
 from ...grid import TokenGrid
 from ..readers.betas import load_betas
 from ..readers.events import Trial
+from ..readers.recordings import open_recording
 from ..readers.resample import InMemory, at_voxels
 from ..readers.runs_table import RunRecord
-from ..readers.volumes import Volumes, load_volumes
+from ..readers.volumes import Volumes
 from .clean_betas import clean_betas
 from .denoising.strategy import Censor, Denoising
 from .denoising.table import read_confounds_of
 from .detrend import StoredRun, Units, clean_run
 from .inputs import identities, size_and_time
 from .plan import StorePlan
-from .quality import quality_row
+from .planning_layout import aligned
+from .quality import quality_of
 from .resume import IMAGES
 from .statistics import mean_image
 from .stored_steps import StoredType, to_steps
@@ -150,7 +152,7 @@ def convert_run(how: Conversion, task: RunTask) -> dict[str, Any]:
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(1) as beside:
         before = size_and_time(run.bold)
         # hashed beside the decompression, which leaves a core free where one run is converted
-        inputs = beside.submit(identities, run.bold)
+        inputs = beside.submit(identities, run.bold, run.volume)
         volumes = _brain(run, how)
         clean, facts, odd = _cleaned(how, task, volumes)
         voxels = np.arange(volumes.shape[-1])
@@ -165,6 +167,7 @@ def convert_run(how: Conversion, task: RunTask) -> dict[str, Any]:
         digest = _write_packed(path, stored.values, how.packing)
         picture = write_atomic(how.root / IMAGES / f"{run.run_id}.npy", npy_bytes(image))
         result = {
+            "subject": run.subject,
             "source": run.bold.name,
             "source_bytes": before[0],
             "n_volumes": volumes.shape[0],
@@ -189,7 +192,7 @@ def _cleaned(
     """Clean the brain voxels of a run; return them with its facts of denoising, and notes."""
     voxels = np.arange(volumes.shape[-1])
     if how.beta_divisor is not None:
-        facts = {"censored": [], "confounds": 0, "quality": {}}
+        facts = {"censored": [], "confounds": 0, "quality": {}, "traces": {}}
         return clean_betas(volumes, voxels, units=how.units), facts, []
     values, censored = None, np.zeros(volumes.shape[0], dtype=bool)
     censor: Censor = "interpolate"
@@ -204,21 +207,22 @@ def _cleaned(
         censored=None if values is None else censored,
         censor=censor,
     )
-    quality, notes = quality_row(
+    quality = quality_of(
         *(clean, task.run, task.trials, censored), tr=how.tr, onset_offset_s=how.onset_offset_s
     )
     facts = {
         "censored": np.flatnonzero(censored).tolist(),
         "confounds": clean.projection.confounds,
-        "quality": quality,
+        "quality": quality.row,
+        "traces": quality.traces,
     }
-    return clean, facts, notes
+    return clean, facts, quality.notes
 
 
 def _brain(run: RunRecord, how: Conversion) -> Volumes:
     """Read the brain voxels of a run as a run of shape (T, 1, 1, V)."""
     if how.beta_divisor is None:
-        volumes = load_volumes(run.bold, tr=run.tr)
+        volumes = aligned(open_recording(run), how.grid)
     else:
         volumes = load_betas(run.bold, divisor=how.beta_divisor, grid_of=run.mask)
     moved, voxels = at_voxels(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from ..._arguments import checked
 from .store import VoxelStore
 
 _BYTES = {"int16": 2, "int8": 1}
 
 
+@checked
 def store_facts(store: VoxelStore) -> dict[str, dict[str, Any]]:
     """Collect what a store holds and how it was made, as JSON values.
 
@@ -22,6 +24,11 @@ def store_facts(store: VoxelStore) -> dict[str, dict[str, Any]]:
     dict
         Sections ``store``, ``recordings``, ``windows``, ``voxels``, ``preparation`` and
         ``quality``.
+
+    Raises
+    ------
+    InputError
+        `store` is not a store.
     """
     info, split, grid = store.info, store.split, store.grid
     runs = info.runs

@@ -13,7 +13,7 @@ from .manifest import SMALL_FILES
 from .statistics import Statistics
 from .window_limits import correlation
 
-_ONLY_IN_RECORDS = ("inputs", "sha256", "mean_image")
+_ONLY_IN_RECORDS = ("inputs", "sha256", "mean_image", "traces")
 
 
 def write_statistics(

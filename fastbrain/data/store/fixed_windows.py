@@ -6,17 +6,19 @@ from dataclasses import replace
 
 from ...errors import CohortError
 from ..readers.events import Trial
+from ..readers.recordings import open_recording
 from ..readers.resample import resampling
 from ..readers.runs_table import RunRecord
 from ..readers.trial_windows import WindowSpec
-from ..readers.volumes import Volumes, load_volumes
-from .planning import TR_TOLERANCE_S
+from ..readers.volumes import Volumes
+from .common_grid import TR_TOLERANCE_S
+from .planning_layout import aligned
 from .store import VoxelStore
 
 
 def header_on_grid(run: RunRecord, like: VoxelStore) -> Volumes:
     """Open a run, and note if its voxels will be resampled to the grid of `like`."""
-    volumes = load_volumes(run.bold, tr=run.tr)
+    volumes = aligned(open_recording(run), like.grid)
     note = resampling(volumes, like.grid.shape, like.affine)
     return volumes if note is None else replace(volumes, notes=(*volumes.notes, note))
 

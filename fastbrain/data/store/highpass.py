@@ -148,7 +148,7 @@ class DriftFilter:
         if most <= _FOLLOWS * self.noise:
             advice += "choose fewer, or use longer runs"
         else:
-            advice += "they follow the events (motion with the task, a global signal it drives)"
+            advice += "they vary with the events (motion with the task, a global signal it drives)"
         return (
             f"high-pass {_name(self.high_pass_s)} and confounds together remove more than "
             f"{MAX_REMOVED:.0%} of what the training events predict: {_shares(hurt)}; {advice}"

@@ -11,6 +11,7 @@ from ..._digests import difference, identity
 from ..._environment import check_name
 from ...errors import CohortError, some
 from ..readers.events import Trial
+from ..readers.recordings import files_of
 from ..readers.runs_table import RunRecord
 from ..readers.trial_windows import WindowSpec
 
@@ -115,15 +116,15 @@ def refuse_without_texts(trials: Iterable[Trial], *, function: str) -> None:
         )
 
 
-def identities(bold: Path) -> Identities:
-    """Compute the identity of each file of an image; an ``.hdr``/``.img`` pair has two files.
+def identities(bold: Path, volume: Path | None = None) -> Identities:
+    """Compute the identity of each file of an image; pairs (headers, hemispheres) have two.
 
     Raises
     ------
     CohortError
         A file cannot be read.
     """
-    files = [bold]
+    files = [*files_of(bold), *([volume] if volume is not None else [])]
     for suffix in _PAIR:
         if bold.name.endswith(suffix):
             stem = bold.name.removesuffix(suffix)
@@ -133,7 +134,7 @@ def identities(bold: Path) -> Identities:
 
 
 def size_and_time(path: Path) -> tuple[int, int]:
-    """Return the size in bytes and the modification time (ns) of a file.
+    """Return the size in bytes and the last modification time (ns) of the files of an image.
 
     Raises
     ------
@@ -141,10 +142,10 @@ def size_and_time(path: Path) -> tuple[int, int]:
         There is no such file.
     """
     try:
-        found = os.stat(path)
+        found = [os.stat(file) for file in files_of(path)]
     except OSError as error:
         raise CohortError(f"prepare_store: {path} must exist, got '{error}'.") from error
-    return found.st_size, found.st_mtime_ns
+    return sum(each.st_size for each in found), max(each.st_mtime_ns for each in found)
 
 
 def changed_inputs(runs: Sequence[RunRecord], recorded: Sequence[object]) -> str:
@@ -158,7 +159,7 @@ def changed_inputs(runs: Sequence[RunRecord], recorded: Sequence[object]) -> str
     """
     found = []
     for run, before in zip(runs, recorded, strict=True):
-        now = identities(run.bold)
+        now = identities(run.bold, run.volume)
         if not isinstance(before, dict) or set(before) != set(now):
             found.append(f"{run.run_id} ({run.bold.name}: other files)")
             continue

@@ -72,9 +72,10 @@ def check_run(root: Path, info: Manifest, run_id: str) -> Path:
 def is_grid_of(grid: TokenGrid, info: Manifest) -> bool:
     """Return whether a grid has the sizes and the fingerprint listed in a manifest."""
     lists = (list(grid.shape), list(grid.kernel), list(grid.stride))
-    own = (*lists, grid.n_tokens, grid.patch_voxels, grid.fingerprint())
+    own = (*lists, grid.n_tokens, grid.patch_voxels, grid.fingerprint(), grid.geometry)
     return own == (
-        info.shape, info.kernel, info.stride, info.n_tokens, info.patch_voxels, info.grid
+        info.shape, info.kernel, info.stride, info.n_tokens, info.patch_voxels, info.grid,
+        info.geometry
     )  # fmt: skip
 
 

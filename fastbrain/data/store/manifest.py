@@ -13,6 +13,7 @@ from ..._digests import read_sealed, write_sealed
 from ..._io import read_json
 from ..._rules import Rule, count, list_of, none_or, number, record_of, table_of, text
 from ...errors import CohortError, InputError, StoreError
+from ...layout import Geometry
 from ..readers.trial_windows import WindowSpec
 from .denoising.strategy import Denoising
 from .detrend import Units
@@ -20,7 +21,7 @@ from .highpass import DriftFilter
 from .stored_steps import LARGEST_STEP, StoredType
 from .window_limits import WindowLimits
 
-LAYOUT_VERSION = 4  # 4: int8, smoothing, resampling, denoising, quality and excluded runs
+LAYOUT_VERSION = 4  # 4: int8, resampling, denoising, quality, excluded runs, surfaces and parcels
 MANIFEST = "manifest.json"
 COLLECTION = "collection.json"  # of stores, in the folder above them
 GRIDS = "grids"  # folder of a collection with its stores
@@ -29,6 +30,7 @@ SMALL_FILES = (
     *("grid.npz", "mean.npy", "inv_std.npy", "mean_image.npy"),
     *("trials.parquet", "split.json"),
 )
+GEOMETRIES = ("volume", *get_args(Geometry))
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -63,10 +65,10 @@ class Manifest:
         Runs and number of volumes from which mean and inv_std were computed; those of another
         store if this one was prepared like it.
     runs : dict
-        By run id: source, source_bytes, n_volumes, step (of `scale`, for a stored step; 1 for
-        int16), clipped, dead_voxels, image_correlation (of its mean image with that of the training
-        runs), notes, censored (volumes), confounds (number of regressors), quality (see
-        :func:`fastbrain.data.store.quality.quality_row`); snr_db of int8.
+        By run id: subject, source, source_bytes, n_volumes, step (of `scale`, for a stored step;
+        1 for int16), clipped, dead_voxels, image_correlation (of its mean image with that of the
+        training runs), notes, censored (volumes), confounds (number of regressors), quality
+        (columns of ``quality.tsv``); snr_db of int8.
     files : dict
         sha256 by file name of exactly the files that are read when the store is used.
     filter : dict
@@ -77,7 +79,7 @@ class Manifest:
     smoothing_mm : float or None
         Full width at half maximum of the Gaussian that smoothed every volume, mm.
     resampled : str
-        Name of the grid that the runs were resampled to; "" if they were on it.
+        Name of the grid that the runs were interpolated to; "" if none was.
     beta_divisor : float or None
         For betas of single trials, stored units per percent in their files; `tr` is then 1, and a
         volume is a trial. None: volumes of runs.
@@ -90,6 +92,8 @@ class Manifest:
         Fields of :class:`fastbrain.data.Denoising`.
     excluded : dict
         Runs of the cohort that were left out of the store, with the reason of each.
+    geometry : str
+        ``"volume"``, ``"surface"`` or ``"parcels"``: what the tokens cover.
     """
 
     layout_version: int
@@ -118,6 +122,7 @@ class Manifest:
     beta_divisor: float | None
     denoising: dict[str, Any] | None
     excluded: dict[str, str]
+    geometry: str
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
@@ -249,6 +254,7 @@ def _root(value: Any) -> bool:
 
 
 _OF_A_RUN: dict[str, Rule] = {
+    "subject": text,
     "n_volumes": count,
     "step": _step,
     "censored": list_of(count),
@@ -279,6 +285,7 @@ _RULES: dict[str, Rule] = {
     "origin_mm": lambda value: list_of(number)(value) and len(value) == 3,
     "denoising": none_or(_denoising),
     "excluded": table_of(text),
+    "geometry": lambda value: value in GEOMETRIES,
     "runs": _runs,
     "files": _files,
 }

@@ -128,8 +128,7 @@ def join_stores(
         runs, files = write_statistics(root, found, results, first.grid)
         roots = {store.info.root for store in stores}
         excluded = {name: why for store in stores for name, why in store.info.excluded.items()}
-        subjects = {trial.run_id: trial.subject for trial in trials}
-        write_atomic(root / QUALITY, quality_table(runs, subjects, excluded))
+        write_atomic(root / QUALITY, quality_table(runs, excluded))
         info = replace(first.info, fastbrain=__version__, runs=runs, files=files, excluded=excluded)
         moved = next((s.info.resampled for s in stores if s.info.resampled), "")
         info = replace(

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ..._arguments import checked
-from ...errors import CohortError, InputError, SplitError
+from ...errors import CohortError, InputError, SplitError, some
 from ...grid import Triple
 from ..readers.events import Trial
 from ..readers.runs_table import RunRecord
@@ -19,11 +19,16 @@ from ..readers.volumes import Volumes, load_volumes
 from ..splits.split import PARTS, Split
 from .choose_highpass import check_high_pass, choose_filter
 from .collection_plan import CollectionPlan
+from .common_grid import check_same_grid
+from .denoising.strategy import Denoising
 from .detrend import Units
+from .exclusion import Exclusion, named_out
 from .fixed_windows import fixed_windows
 from .highpass import USUAL_S, HighPass
 from .plan import StorePlan
-from .planning import check_names, check_same_grid, plan_store, read_cohort
+from .planning import check_names, checked_split, plan_store, read_cohort
+from .planning_denoising import read_cohort_confounds, without_censored
+from .planning_denoising import restricted as without_runs
 from .planning_rest import plan_rest
 from .target_grid import TargetGrid, with_axes_of
 from .token_centers import MNI_BRAIN_MM, brain_center
@@ -47,6 +52,8 @@ def plan_native_grids(
     centred: bool = False,
     events: bool = True,
     every: int | None = None,
+    denoising: Denoising | None = None,
+    exclude: Exclusion | None = None,
 ) -> CollectionPlan:
     """Check a cohort in which each person has an own voxel grid, and plan a store for each.
 
@@ -62,6 +69,8 @@ def plan_native_grids(
         Those of one person must share a grid; all must share the repetition time.
     window, kernel, split, units, high_pass_s, min_voxels, smoothing_mm, ignore, late, trials
         As in :func:`fastbrain.data.plan_store`.
+    denoising, exclude
+        As in :func:`fastbrain.data.prepare_store`.
     mask : mapping of str to str or Path, optional
         Brain mask by subject label. Default: the masks of the runs, else computed.
     centred : bool
@@ -86,11 +95,18 @@ def plan_native_grids(
     FastbrainError
         As in :func:`fastbrain.data.plan_store`; the message names the run.
     """
-    if not runs:
-        raise InputError("plan_native_grids: runs must hold at least one run, got none.")
+    if not runs or (every is not None and every < 1):
+        raise InputError(
+            "plan_native_grids: runs must hold at least one run and every be 1 or more volumes, "
+            f"got {len(runs)} runs and {every}."
+        )
     check_names(runs)
+    subjects = {run.run_id: run.subject for run in runs}
+    runs, excluded = named_out(runs, exclude)
     headers = tuple(load_volumes(run.bold, tr=run.tr) for run in runs)
     check_same_grid(runs, headers, resampled=True)
+    cohort = read_cohort_confounds(runs, headers, denoising, exclude)
+    runs, headers, excluded = cohort.runs, cohort.headers, excluded | cohort.excluded
     people = list(dict.fromkeys(run.subject for run in runs))
     unknown = set(mask or {}) - set(people)
     if unknown or "" in people:
@@ -112,9 +128,17 @@ def plan_native_grids(
             runs, headers, window, ignore=ignore, dropped=dropped if late == "drop" else None
         )
     else:
-        known = list(trials)
-    whole = split if isinstance(split, Split) else split(known)
-    whole.check(known)
+        known = [t for t in trials if t.run_id not in excluded]
+    strangers = {t.subject for t in known} - set(people)
+    if strangers:
+        raise CohortError(
+            f"plan_native_grids: trials must be of people with runs, got some of "
+            f"{some(sorted(strangers))}."
+        )
+    known, censored = without_censored(known, cohort.confounds, denoising)
+    if isinstance(split, Split):
+        split = without_runs(split, censored, excluded)
+    whole = checked_split(split, known)
     chosen = set(whole.train)
     shared = choose_filter(
         high_pass_s if events else _period(high_pass_s),
@@ -122,6 +146,7 @@ def plan_native_grids(
         lengths={run.run_id: v.shape[0] for run, v in zip(runs, headers, strict=True)},
         tr=headers[0].tr,
         window=window,
+        confounds=cohort.confounds if events else {},
     )
     members: dict[str, StorePlan] = {}
     for person in people:
@@ -141,6 +166,7 @@ def plan_native_grids(
                 smoothing_mm=smoothing_mm,
                 resample=target,
                 trials=theirs,
+                denoising=denoising,
             )
         else:
             plan = plan_rest(
@@ -154,12 +180,15 @@ def plan_native_grids(
                 high_pass_s=shared.high_pass_s,
                 smoothing_mm=smoothing_mm,
                 resample=target,
+                denoising=denoising,
             )
         x, y, z = brain_center(plan.grid, plan.affine) - MNI_BRAIN_MM if centred else np.zeros(3)
         members[f"sub-{person}"] = replace(
             plan,
             filter=shared,
             dropped=tuple(d for d in dropped if _names_run(d, own[person])),
+            censored_trials=tuple(t for t in censored if _subject_of(t, subjects) == person),
+            excluded={name: why for name, why in excluded.items() if subjects[name] == person},
             origin_mm=(round(float(x), 3), round(float(y), 3), round(float(z), 3)),
         )
     return CollectionPlan(members, known, whole, centred)
@@ -213,6 +242,12 @@ def _period(high_pass_s: HighPass) -> HighPass:
 
 def _always(part: Split) -> Callable[[list[Trial]], Split]:
     return lambda trials: part
+
+
+def _subject_of(trial_id: str, subjects: Mapping[str, str]) -> str:
+    """Return the subject of a trial by its id, which begins with that of its run."""
+    runs = [run for run in subjects if trial_id.startswith(f"{run}_")]
+    return subjects[max(runs, key=len)] if runs else ""
 
 
 def _names_run(text: str, runs: Sequence[RunRecord]) -> bool:

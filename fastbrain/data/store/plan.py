@@ -52,7 +52,7 @@ class StorePlan:
     reference : VoxelStore, optional
         Store that this one is prepared like: it gives the statistics, and nothing is fitted.
     resampled : str
-        Name of the grid that the runs are resampled to; "" if they are on it.
+        Name of the grid that the runs are interpolated to; "" if none is.
     beta_divisor : float or None
         For betas of single trials, stored units per percent; None for volumes of runs.
     origin_mm : tuple of 3 float
@@ -150,15 +150,15 @@ class StorePlan:
             windows = "the beta of each trial"
         return {
             "runs": f"{len(self.runs)} of {len({r.subject for r in self.runs})} subjects",
-            "volumes": f"{volumes}, (Z, Y, X) = {grid.shape}",
+            "volumes": f"{volumes}, {_size(grid)}",
             "windows": windows,
             "trials": f"{len(split.train)} train, {len(split.val)} val, {len(split.test)} test, "
             f"{split.unused} unused (guard {split.guard_trs} volumes)",
             **self._prepared(),
             **(self.filter.describe() if self.beta_divisor is None else {}),
             **self._denoised(),
-            "tokens": f"{grid.n_tokens} patches of {grid.kernel} voxels",
-            "brain": f"{int(grid.mask.sum())} voxels",
+            "tokens": f"{grid.n_tokens} patches of {grid.patch_words}",
+            "brain": f"{int(grid.mask.sum())} {grid.location_words}",
             "store": f"{self.nbytes / 1e6:.1f} MB, {self.dtype}, {self.units}",
         }
 
@@ -251,3 +251,9 @@ def trials_digest(trials: Sequence[Trial], split: Split) -> str:
     """Return the sha256 of trials and split, for the settings of a store."""
     text = json.dumps([asdict(t) for t in trials] + [split.to_json()])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _size(grid: TokenGrid) -> str:
+    if grid.geometry == "volume":
+        return f"(Z, Y, X) = {grid.shape}"
+    return f"{grid.mask.size} {grid.location_words}"

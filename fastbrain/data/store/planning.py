@@ -15,14 +15,14 @@ from ...errors import CohortError, InputError, SplitError
 from ...grid import TokenGrid, Triple
 from ..readers.columns import tell_unused
 from ..readers.events import Trial, read_trials
-from ..readers.masks import same_affine
 from ..readers.runs_table import RunRecord, check_unique
 from ..readers.smooth import check_smoothing
 from ..readers.trial_windows import WindowSpec
-from ..readers.volumes import Volumes, load_volumes
+from ..readers.volumes import Volumes
 from ..splits.split import Split
 from .choose_highpass import check_high_pass, choose_filter
 from .cohort_mask import brain_mask
+from .common_grid import check_kernel, open_runs
 from .denoising.drifts import drift_basis
 from .denoising.strategy import Denoising
 from .detrend import STEP, Units
@@ -36,9 +36,9 @@ from .planning_denoising import (
     restricted,
     without_censored,
 )
-from .target_grid import TargetGrid, target_grid
-
-TR_TOLERANCE_S = 1e-3
+from .planning_layout import layout_for
+from .target_grid import TargetGrid
+from .token_layouts import LayoutSpec
 
 
 @checked
@@ -60,6 +60,7 @@ def plan_store(
     trials: Sequence[Trial] | None = None,
     denoising: Denoising | None = None,
     exclude: Exclusion | None = None,
+    layout: LayoutSpec | None = None,
 ) -> StorePlan:
     """Check a whole cohort and plan its store; nothing is written.
 
@@ -95,15 +96,9 @@ def plan_store(
         known = [t for t in trials if t.run_id not in excluded]
         check_trials(known, runs, lengths, tr=first.tr, window=window)
     known, censored_trials = without_censored(known, cohort.confounds, denoising)
-    parts = split if isinstance(split, Split) else split(known)
     if isinstance(split, Split):
-        parts = restricted(split, censored_trials, excluded)
-    if not isinstance(parts, Split):
-        raise CohortError(
-            f"plan_store: split must give a Split, got {type(parts).__name__}. Return that of "
-            "split_by or another split function."
-        )
-    parts.check(known)
+        split = restricted(split, censored_trials, excluded)
+    parts = checked_split(split, known)
     if not parts.train:
         raise SplitError(
             "plan_store: split must have training trials, got none. Statistics are computed from "
@@ -125,14 +120,19 @@ def plan_store(
         confounds=cohort.confounds,
     )
     nuisance = nuisance_of(cohort, tr=first.tr, high_pass_s=drift_filter.high_pass_s)
-    check_kernel(kernel, target.shape)
-    brain = brain_mask(runs, headers, mask, target)
+    grid: TokenGrid | None = layout_for(
+        *(runs, headers, layout), mask=mask, smoothing_mm=smoothing_mm, resample=resample
+    )
+    if grid is None:
+        check_kernel(kernel, target.shape)
+        brain = brain_mask(runs, headers, mask, target)
+        grid = TokenGrid.from_mask(brain, kernel, stride, min_voxels=min_voxels)
     return StorePlan(
         runs=tuple(runs),
         headers=headers,
         trials=known,
         split=parts,
-        grid=TokenGrid.from_mask(brain, kernel, stride, min_voxels=min_voxels),
+        grid=grid,
         affine=target.affine,
         tr=first.tr,
         window=window,
@@ -146,6 +146,18 @@ def plan_store(
         censored_trials=tuple(censored_trials),
         excluded=excluded,
     )
+
+
+def checked_split(split: Split | Callable[[list[Trial]], Split], trials: list[Trial]) -> Split:
+    """Return a split, or make it from the trials, and check it; see :meth:`Split.check`."""
+    found = split if isinstance(split, Split) else split(trials)
+    if not isinstance(found, Split):
+        raise CohortError(
+            f"plan_store: split must give a Split, got {type(found).__name__}. Return that of "
+            "split_by or another split function."
+        )
+    found.check(trials)
+    return found
 
 
 def read_cohort(
@@ -183,77 +195,3 @@ def check_names(runs: Sequence[RunRecord]) -> None:
             raise InputError(
                 f"plan_store: run_id must be letters, digits, '-' and '_', got {run.run_id!r}."
             )
-
-
-def open_runs(
-    runs: Sequence[RunRecord], resample: str | Path | TargetGrid | None
-) -> tuple[tuple[Volumes, ...], TargetGrid]:
-    """Open the headers of a cohort and find its grid.
-
-    Parameters
-    ----------
-    runs : sequence of RunRecord
-    resample : str, Path, TargetGrid or None
-        Grid that runs are resampled to; None: they must share one.
-
-    Raises
-    ------
-    CohortError
-        The runs differ in repetition time, or in grid without `resample`.
-    """
-    headers = tuple(load_volumes(run.bold, tr=run.tr) for run in runs)
-    return on_one_grid(runs, headers, resample)
-
-
-def on_one_grid(
-    runs: Sequence[RunRecord],
-    headers: tuple[Volumes, ...],
-    resample: str | Path | TargetGrid | None,
-) -> tuple[tuple[Volumes, ...], TargetGrid]:
-    """Check the headers of a cohort and find its grid; see :func:`open_runs`."""
-    check_same_grid(runs, headers, resampled=resample is not None)
-    target = (
-        resample
-        if isinstance(resample, TargetGrid)
-        else target_grid("first" if resample is None else resample, headers)
-    )
-    return headers if resample is None else target.headers(headers), target
-
-
-def check_same_grid(
-    runs: Sequence[RunRecord], headers: tuple[Volumes, ...], *, resampled: bool = False
-) -> None:
-    """Raise unless all runs share the repetition time, and shape and affine if not `resampled`."""
-    first, space = headers[0], headers[0].shape[1:]
-    for run, v in zip(runs, headers, strict=True):
-        if v.shape[1:] != space and not resampled:
-            what = f"the shape (Z, Y, X) {space}, got {v.shape[1:]}"
-        elif not resampled and not same_affine(v.affine, first.affine, space):
-            what = "the affine within 0.1 mm over the volume, got another one"
-        elif abs(v.tr - first.tr) > TR_TOLERANCE_S:
-            raise CohortError(
-                f"plan_store: {run.run_id} ({run.bold}) must share with {runs[0].run_id} the "
-                f"repetition time {first.tr:g} s, got {v.tr:g} s. Prepare them apart."
-            )
-        elif run.n_volumes not in (None, v.shape[0]):
-            raise CohortError(
-                f"plan_store: {run.bold} must have {run.n_volumes} volumes, as VolumeTiming of its "
-                f"sidecar or its runs table says, got {v.shape[0]}. Correct that."
-            )
-        else:
-            continue
-        raise CohortError(
-            f"plan_store: {run.run_id} ({run.bold}) must share with {runs[0].run_id} {what}. "
-            "Where both are in one space, resample them (--resample first, or mni:2); else bring "
-            "all runs into one (fMRIPrep --output-spaces), or keep the grid of each person "
-            "(--native-grids)."
-        )
-
-
-def check_kernel(kernel: Triple, space: tuple[int, int, int]) -> None:
-    """Raise for a patch that does not fit into the volumes."""
-    if any(k > size for k, size in zip(kernel, space, strict=True)):
-        raise InputError(
-            f"plan_store: kernel must fit into the volumes, (Z, Y, X) {space}, got {kernel}. Give "
-            "a smaller patch."
-        )

@@ -22,10 +22,11 @@ from ..readers.volumes import Volumes
 from ..splits.split import Split
 from .choose_highpass import choose_filter
 from .cohort_mask import brain_mask
+from .common_grid import check_kernel, on_one_grid
 from .detrend import STEP, Units
 from .inputs import check_texts
 from .plan import StorePlan
-from .planning import check_kernel, check_names, on_one_grid
+from .planning import check_names, checked_split
 from .store import VoxelStore
 from .target_grid import TargetGrid, grid_of_store
 from .token_centers import origin_of
@@ -90,8 +91,7 @@ def plan_betas(
     opened = tuple(load_betas(run.bold, divisor=divisor, grid_of=run.mask) for run in runs)
     headers, target = on_one_grid(runs, opened, resample)
     trials = _trials(runs, headers, ignore=ignore)
-    parts = split if isinstance(split, Split) else split(trials)
-    parts.check(trials)
+    parts = checked_split(split, trials)
     if len(parts.train) < 2:
         raise SplitError(
             "plan_betas: split must have two training trials or more, got "

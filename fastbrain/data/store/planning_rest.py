@@ -22,6 +22,7 @@ from ..readers.trial_windows import WindowSpec
 from ..splits.split import Split
 from .choose_highpass import check_high_pass, choose_filter
 from .cohort_mask import brain_mask
+from .common_grid import check_kernel, open_runs
 from .denoising.drifts import drift_basis
 from .denoising.strategy import Denoising
 from .detrend import STEP, Units
@@ -30,11 +31,13 @@ from .fixed_windows import check_tr, fixed_windows, header_on_grid
 from .highpass import USUAL_S, HighPass
 from .inputs import check_texts
 from .plan import StorePlan
-from .planning import check_kernel, check_names, open_runs
+from .planning import check_names
 from .planning_denoising import nuisance_of, read_cohort_confounds, without_censored
+from .planning_layout import layout_for
 from .store import VoxelStore
 from .target_grid import TargetGrid, grid_of_store
 from .token_centers import origin_of
+from .token_layouts import LayoutSpec
 
 
 @checked
@@ -53,6 +56,7 @@ def plan_rest(
     grid_of: VoxelStore | None = None,
     denoising: Denoising | None = None,
     exclude: Exclusion | None = None,
+    layout: LayoutSpec | None = None,
 ) -> StorePlan:
     """Plan a store of runs without events, for the pretraining of the fMRI encoder.
 
@@ -67,7 +71,7 @@ def plan_rest(
         Volumes in a window.
     every : int, optional
         Volumes from one window to the next; default: `window_trs`, windows without overlap.
-    kernel, mask, units, smoothing_mm, resample
+    kernel, mask, units, smoothing_mm, resample, layout
         As in :func:`fastbrain.data.prepare_store`.
     high_pass_s : float, None or "auto"
         "auto" is 128 s: there are no events that a filter could remove.
@@ -128,9 +132,14 @@ def plan_rest(
     parts.check(trials)
     check_texts(runs, trials)
     lengths = {run.run_id: v.shape[0] for run, v in zip(runs, headers, strict=True)}
+    grid: TokenGrid | None
     if grid_of is None:
-        check_kernel(kernel, target.shape)
-        grid = TokenGrid.from_mask(brain_mask(runs, headers, mask, target), kernel)
+        grid = layout_for(
+            *(runs, headers, layout), mask=mask, smoothing_mm=smoothing_mm, resample=resample
+        )
+        if grid is None:
+            check_kernel(kernel, target.shape)
+            grid = TokenGrid.from_mask(brain_mask(runs, headers, mask, target), kernel)
     else:
         grid = grid_of.grid
     return StorePlan(

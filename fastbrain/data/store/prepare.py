@@ -39,6 +39,7 @@ from .resume import LOCK, check_finished, claim, finished_runs, marks_folder
 from .statistics import fit_statistics, read_run, statistics_of
 from .store import VoxelStore
 from .stored_steps import StoredType
+from .token_layouts import LayoutSpec
 from .trials_table import write_trials_table
 
 
@@ -65,6 +66,7 @@ def prepare_store(
     dask: str | None = None,
     denoising: Denoising | None = None,
     exclude: Exclusion | None = None,
+    layout: LayoutSpec | None = None,
 ) -> VoxelStore:
     """Convert a cohort into a voxel store.
 
@@ -119,6 +121,9 @@ def prepare_store(
         Confounds to regress out of every run, and volumes to censor.
     exclude : Exclusion, optional
         Limits above which a run is left out, and runs left out by name; the store lists them.
+    layout : LayoutSpec, optional
+        Tokens of surfaces; `kernel`, `stride` and `min_voxels` are those of volumes. Default:
+        neighbourhoods on the mesh. Parcels (see :class:`RunRecord`) are one token each.
 
     Returns
     -------
@@ -155,6 +160,7 @@ def prepare_store(
         late=late,
         denoising=denoising,
         exclude=exclude,
+        layout=layout,
     )
     plan = replace(plan, dtype=dtype)
     return write_store(plan, out, resume=resume, n_jobs=n_jobs, dask=dask)
@@ -229,6 +235,7 @@ def _convert(root: Path, plan: StorePlan, processes: int, dask: str | None) -> N
         beta_divisor=plan.beta_divisor,
         denoising=None if plan.denoising is None else plan.denoising.to_json(),
         excluded=dict(plan.excluded),
+        geometry=plan.grid.geometry,
         shape=list(plan.grid.shape),
         kernel=list(plan.grid.kernel),
         stride=list(plan.grid.stride),
@@ -240,8 +247,7 @@ def _convert(root: Path, plan: StorePlan, processes: int, dask: str | None) -> N
         runs=runs,
         files=files,
     )
-    subjects = {run.run_id: run.subject for run in plan.runs}
-    write_atomic(root / QUALITY, quality_table(manifest.runs, subjects, plan.excluded))
+    write_atomic(root / QUALITY, quality_table(manifest.runs, plan.excluded))
     manifest.write(root)
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import CohortError
+from ..._digests import read_sealed
+from ..._rules import list_of, none_or, number, table_of
+from ...errors import CohortError, StoreError
 from ..readers.events import Trial
 from ..readers.runs_table import RunRecord
 from ..readers.tables import tsv_text
 from .denoising.table import Motion, read_motion
 from .design import removed_variance, run_design
 from .detrend import CleanRun
+from .store import VoxelStore
 
 QUALITY = "quality.tsv"
 _DUMMY_SD = 5.0  # robust standard deviations above the median brightness
@@ -42,7 +47,26 @@ COLUMNS: dict[str, str] = {
 }
 
 
-def quality_row(
+@dataclass(frozen=True, eq=False)
+class RunQuality:
+    """Quality of a run.
+
+    Parameters
+    ----------
+    row : dict
+        Value of each of ``COLUMNS``; None where it is not known.
+    traces : dict
+        ``"fd"`` (mm) and ``"dvars"`` (%) of every volume, or None.
+    notes : list of str
+        Why head motion is not known, if a table was given.
+    """
+
+    row: dict[str, float | int | None]
+    traces: dict[str, list[float] | None]
+    notes: list[str]
+
+
+def quality_of(
     clean: CleanRun,
     run: RunRecord,
     trials: Sequence[Trial],
@@ -50,7 +74,7 @@ def quality_row(
     *,
     tr: float,
     onset_offset_s: float,
-) -> tuple[dict[str, float | int | None], list[str]]:
+) -> RunQuality:
     """Summarise the quality of a run.
 
     Parameters
@@ -64,13 +88,6 @@ def quality_row(
         Seconds.
     onset_offset_s : float
         Added to every onset, seconds.
-
-    Returns
-    -------
-    row : dict
-        Value of each of ``COLUMNS``; None where it is not known.
-    notes : list of str
-        Why head motion is not known, if a table was given.
     """
     size = len(clean.tsnr)
     alive = clean.tsnr > 0
@@ -80,7 +97,7 @@ def quality_row(
     motion, notes = _motion_of(run, len(clean.values))
     fd = None if motion is None or motion.fd is None else motion.fd[1:]
     steady = 0 if motion is None else motion.non_steady
-    row = {
+    row: dict[str, float | int | None] = {
         "tsnr": _round(np.median(clean.tsnr[alive]) if alive.any() and brightness > 0 else None),
         "fd_mean": _round(fd.mean() if fd is not None and len(fd) else None),
         "fd_max": _round(fd.max() if fd is not None and len(fd) else None),
@@ -96,7 +113,28 @@ def quality_row(
         "confounds": clean.projection.confounds,
         "design_lost": _round(_design_lost(clean, trials, ~censored, tr, onset_offset_s)),
     }
-    return row, notes
+    traces = {
+        "fd": None if motion is None or motion.fd is None else motion.fd.round(4).tolist(),
+        "dvars": None if dvars is None else [0.0, *dvars.round(4).tolist()],
+    }
+    return RunQuality(row, traces, notes)
+
+
+def read_traces(root: Path, run_id: str) -> dict[str, list[float] | None]:
+    """Read head motion and DVARS of every volume of a run; empty where a store has no record.
+
+    Raises
+    ------
+    StoreError
+        The record is damaged.
+    """
+    path = root / "runs" / f"{run_id}.json"
+    if not path.is_file():
+        return {}
+    found = read_sealed(path, error=StoreError).get("traces")
+    if not table_of(none_or(list_of(number)))(found):
+        return {}
+    return dict(found)  # type: ignore[arg-type]
 
 
 def spikes(changes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
@@ -131,19 +169,13 @@ def dummy_scans(brightness: npt.NDArray[np.float64]) -> int:
     return len(above) if above.all() else int(np.argmin(above))
 
 
-def quality_table(
-    facts: Mapping[str, Mapping[str, Any]],
-    subjects: Mapping[str, str],
-    excluded: Mapping[str, str],
-) -> str:
+def quality_table(facts: Mapping[str, Mapping[str, Any]], excluded: Mapping[str, str]) -> str:
     """Format the quality of all runs as a table, those that were left out with the reason.
 
     Parameters
     ----------
     facts : mapping
         Entry of each run in the manifest.
-    subjects : mapping of str to str
-        Subject by run id.
     excluded : mapping of str to str
         Reason by run id.
     """
@@ -151,10 +183,15 @@ def quality_table(
     rows = []
     for run_id, own in facts.items():
         values = [_cell(own["quality"].get(name)) for name in COLUMNS]
-        rows.append([run_id, subjects[run_id], str(own["n_volumes"]), *values, "yes", "n/a"])
+        rows.append([run_id, own["subject"], str(own["n_volumes"]), *values, "yes", "n/a"])
     blank = ["n/a"] * (2 + len(COLUMNS))
     rows += [[name, *blank, "no", " ".join(why.split())] for name, why in excluded.items()]
     return tsv_text(columns, rows)
+
+
+def stored_table(store: VoxelStore) -> str:
+    """Format the quality of the runs of a store, as in its ``quality.tsv``."""
+    return quality_table(store.info.runs, store.info.excluded)
 
 
 def _motion_of(run: RunRecord, n_volumes: int) -> tuple[Motion | None, list[str]]:

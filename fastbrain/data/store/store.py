@@ -3,15 +3,14 @@
 Layout (version 4)::
 
     manifest.json      settings, digests of all files read and of itself; written last
-    grid.npz           mask, kernel, stride, kept patches, affine
-    runs/<run_id>.npy  (T, n_tokens, P) int16 or int8, patch-major, `step · scale` units per
-                       stored step; the step is 1 for int16
+    grid.npz           mask, kernel, stride, kept patches, affine; locations of listed patches
+    runs/<run_id>.npy  (T, n_tokens, P) int16 or int8, patch-major, `step · scale` units a step
     mean.npy inv_std.npy mean_image.npy  (n_tokens, P) float32, from training windows and runs only
     trials.parquet split.json
     prepare.json runs/<run_id>.json  settings and results of preparation, for resuming
+    quality.tsv        quality of the runs, for reading; all of it is in the manifest
 
-The manifest and all small files are compared with their digests each time a store is opened; a run
-when it is first used, or on request (``verify=True``).
+Manifest and small files are compared with their digests at opening, a run at its first use.
 """
 
 from __future__ import annotations
@@ -49,7 +48,6 @@ from .window_limits import WindowLimits
 
 # entries of the manifest that do not affect the values of a window
 _BESIDE = ("root", "fastbrain", "filter", "excluded")
-_TYPES: dict[str, type[np.generic]] = {"int16": np.int16, "int8": np.int8}
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,8 +186,7 @@ class VoxelStore:
     @property
     def denoising(self) -> Denoising | None:
         """Confounds that were regressed out and volumes that were censored; None for neither."""
-        found = self.info.denoising
-        return None if found is None else Denoising.from_json(found)
+        return Denoising.from_json(self.info.denoising) if self.info.denoising else None
 
     @property
     def fit_runs(self) -> tuple[str, ...]:
@@ -237,8 +234,8 @@ class VoxelStore:
             if self.remote is not None:
                 self.remote.fetch_runs(self.info, [run_id])
             path = check_run(self.path, self.info, run_id)
-            mapped = _read_array(path, size, _TYPES[self.info.dtype], mmap=True)
             small = self.info.dtype == "int8"
+            mapped = _read_array(path, size, np.int8 if small else np.int16, mmap=True)
             self._maps[run_id] = StoredArray(mapped, facts["step"]) if small else mapped
         return self._maps[run_id]
 
@@ -297,7 +294,7 @@ class VoxelStore:
 def _read_array(
     path: Path, shape: tuple[int, ...], dtype: type[np.generic], *, mmap: bool = False
 ) -> npt.NDArray[Any]:
-    array = read_npy(
+    found = read_npy(
         path, where="VoxelStore", error=StoreError, shape=shape, dtype=dtype, mmap=mmap
     )
-    return np.asarray(array)
+    return np.asarray(found)

@@ -15,7 +15,7 @@ from ..readers.findings import refuse
 from ..readers.header_checks import check_storage
 from ..readers.nifti import open_nifti
 from ..readers.orientation import image_affine
-from ..readers.resample import resampling
+from ..readers.resample import interpolates, resampling
 from ..readers.volumes import Volumes
 from .preparation import open_preparation
 from .store import VoxelStore
@@ -47,9 +47,9 @@ class TargetGrid:
     affine: npt.NDArray[np.float64]
 
     def name_for(self, headers: Iterable[Volumes]) -> str:
-        """Return the name if a run has to be resampled, else "" (for the manifest)."""
-        notes = [resampling(volumes, self.shape, self.affine) for volumes in headers]
-        return self.name if any(note is not None for note in notes) else ""
+        """Return the name if voxels of a run have to be interpolated, else ""."""
+        moved = any(interpolates(volumes, self.shape, self.affine) for volumes in headers)
+        return self.name if moved else ""
 
     def headers(self, headers: Iterable[Volumes]) -> tuple[Volumes, ...]:
         """Return the headers of runs, with a note on those that will be resampled."""

@@ -13,6 +13,7 @@ from ..._progress import track
 from ...errors import FastbrainError, StoreError
 from .collection import StoreCollection
 from .manifest import COLLECTION, GRIDS, MANIFEST, Manifest
+from .quality import QUALITY, quality_table
 from .resume import IMAGES, SETTINGS
 from .store import VoxelStore
 
@@ -95,6 +96,9 @@ def _files(root: Path, info: Manifest) -> Iterator[Damage]:
 
 
 def _records(root: Path, info: Manifest) -> Iterator[Damage]:
+    table = root / QUALITY
+    if table.is_file() and table.read_bytes() != quality_table(info.runs, info.excluded).encode():
+        yield Damage(QUALITY, "is not the table of the manifest")
     names = [SETTINGS, *(f"runs/{run_id}.json" for run_id in info.runs)]
     for name in names:
         if not (root / name).is_file():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..._io import read_json
 from ...errors import CohortError
-from ..readers.runs_table import inside
+from ..readers.inside import inside
 from ..readers.tables import read_lines
 from ..readers.trial_windows import WindowSpec
 from ..readers.unfetched import refuse_unfetched

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..._arguments import checked
 from .bold5000 import BOLD5000
+from .boldmoments import BOLDMOMENTS
 from .had import HAD
 from .known import KnownDataset, Label, PublicDataset, dataset_named
 from .on_request import RequestedDataset
@@ -11,10 +12,11 @@ from .passages import PEREIRA
 from .stories import STORY_DATASETS, StoryDataset, lebel, story_dataset, story_onsets
 from .urgen import URGEN
 
-DATASETS = {dataset.name: dataset for dataset in (HAD, BOLD5000, URGEN)}
+DATASETS = {dataset.name: dataset for dataset in (HAD, BOLD5000, BOLDMOMENTS, URGEN)}
 
 __all__ = [
     "BOLD5000",
+    "BOLDMOMENTS",
     "DATASETS",
     "HAD",
     "PEREIRA",
@@ -34,7 +36,7 @@ __all__ = [
 
 @checked
 def known_dataset(name: str) -> KnownDataset:
-    """Return a data set by name: "had", "bold5000" or "urgen".
+    """Return a data set by name: "had", "bold5000", "boldmoments" or "urgen".
 
     Raises
     ------

@@ -21,8 +21,9 @@ from ..readers.entities import (
     refuse_misplaced,
     refuse_several,
 )
+from ..readers.inside import inside
 from ..readers.participants import read_participants
-from ..readers.runs_table import RunRecord, check_unique, inside, label_of, run_id_of
+from ..readers.runs_table import RunRecord, check_unique, label_of, run_id_of
 from ..readers.sidecars import Clock, clock_of, joined, read_sidecar
 from ..readers.tree import Tree
 
@@ -127,6 +128,9 @@ def announced_runs(
             start_time=clock.start_time or 0.0,
             n_volumes=clock.n_volumes,
             root=root,
+            parcels=None,
+            volume=None,
+            subcortex=None,
             **people.get(subject, {}),
         )
         records.append(record)

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from ...errors import ConfigError
+from ...errors import CohortError, ConfigError
+from ..readers.runs_table import RunRecord
 from ..readers.trial_windows import WindowSpec
+from ..readers.volumes import load_volumes
 
 Row = Mapping[str, str]
 
@@ -97,7 +99,7 @@ class KnownDataset(PublicDataset):
     task : str
         BIDS task.
     n_volumes : int
-        Length of every run.
+        Length of every run; 0 if runs differ.
     window : WindowSpec
         Window of a trial, with the onset offset of the data set.
     templates : tuple of str
@@ -109,6 +111,8 @@ class KnownDataset(PublicDataset):
         its :class:`Label`.
     note : str
         Facts to know before using the data set.
+    ignore : tuple of str
+        Trial types that are not trials.
     """
 
     task: str
@@ -118,9 +122,43 @@ class KnownDataset(PublicDataset):
     instructions: tuple[str, ...]
     labeller: Callable[[Sequence[Path]], Callable[[Row], Label]] = field(repr=False)
     note: str = ""
+    ignore: tuple[str, ...] = ()
+
+    def clock_of(self, run: RunRecord) -> tuple[float, int]:
+        """Return repetition time and length of a run.
+
+        The length is that of the data set; if runs differ, that of the sidecar or of the image.
+
+        Raises
+        ------
+        CohortError
+            The repetition time is not that of the data set, or nothing states the length.
+        """
+        tr, n_volumes = run.tr, self.n_volumes or run.n_volumes
+        if not self.tr or n_volumes is None:
+            tr, n_volumes = self._clock_of_files(run, n_volumes)
+        tr = self.tr if tr is None else tr
+        if tr != self.tr and self.tr:
+            raise CohortError(
+                f"plan_study: {run.run_id} must have the repetition time of {self.title}, "
+                f"{self.tr:g} s, got {tr:g} s."
+            )
+        return tr, n_volumes
+
+    def _clock_of_files(self, run: RunRecord, n_volumes: int | None) -> tuple[float, int]:
+        tr = run.tr
+        if (tr is None or n_volumes is None) and run.bold.is_file():
+            volumes = load_volumes(run.bold, tr=tr)
+            tr, n_volumes = volumes.tr, volumes.shape[0]
+        if tr is None or n_volumes is None:
+            raise CohortError(
+                f"plan_study: {run.run_id} must have its image or a sidecar with VolumeTiming, got "
+                f"neither ({run.bold}). The clock of {self.title} is not published."
+            )
+        return tr, n_volumes
 
 
-D = TypeVar("D", bound=PublicDataset)
+D = TypeVar("D")
 
 
 def dataset_named(function: str, name: str, known: Mapping[str, D], otherwise: str) -> D:

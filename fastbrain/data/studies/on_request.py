@@ -8,8 +8,6 @@ from pathlib import Path
 
 from ...errors import CohortError, some
 from ..readers.events import Trial
-from ..readers.runs_table import RunRecord
-from ..readers.volumes import load_volumes
 from .known import KnownDataset
 
 
@@ -63,25 +61,6 @@ class RequestedDataset(KnownDataset):
                 "layout is not known: bring it into BIDS, with the events of its clips alone."
             )
         return found.pop()
-
-    def clock_of(self, run: RunRecord) -> tuple[float, int]:
-        """Return repetition time and length of a run, from its sidecar and else from its image.
-
-        Raises
-        ------
-        CohortError
-            Neither says them.
-        """
-        tr, n_volumes = run.tr, run.n_volumes
-        if (tr is None or n_volumes is None) and run.bold.is_file():
-            volumes = load_volumes(run.bold, tr=tr)
-            tr, n_volumes = volumes.tr, volumes.shape[0]
-        if tr is None or n_volumes is None:
-            raise CohortError(
-                f"plan_study: {run.run_id} must have its image or a sidecar with VolumeTiming, got "
-                f"neither ({run.bold}). The clock of {self.title} is not published."
-            )
-        return tr, n_volumes
 
     def check(self, trials: Sequence[Trial]) -> None:
         """Raise unless the trials have the people and categories of the article.

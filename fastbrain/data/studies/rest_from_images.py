@@ -22,8 +22,9 @@ from ..._io import new_output, read_json, sha256, write_atomic, write_json
 from ..._progress import say, track
 from ...errors import CheckpointError, CohortError, OutputExistsError
 from ..features.clean_series import clean_series, read_confounds
-from ..features.parcels import Parcellation, parcel_series, read_parcellation
+from ..features.parcels import parcel_series, read_parcellation
 from ..features.series import resample_series
+from ..readers.parcellation import Parcellation
 from ..readers.runs_table import RunRecord
 from ..readers.volumes import load_volumes
 from ..store.inputs import identities

@@ -22,8 +22,9 @@ from ..readers.entities import (
     refuse_several,
 )
 from ..readers.gentle import read_gentle
+from ..readers.inside import inside
 from ..readers.participants import read_participants
-from ..readers.runs_table import RunRecord, check_unique, inside, label_of, run_id_of
+from ..readers.runs_table import RunRecord, check_unique, label_of, run_id_of
 from ..readers.sidecars import clock_of, read_sidecar
 from ..readers.tables import given, read_tsv, seconds_of
 from ..readers.tree import Tree
@@ -192,6 +193,9 @@ def lebel_runs(
             start_time=clock.start_time or 0.0,
             n_volumes=clock.n_volumes,
             root=where.root,
+            parcels=None,
+            volume=None,
+            subcortex=None,
             **people.get(subject, {}),
         )
         if task not in texts:

@@ -11,9 +11,9 @@ from ...errors import CohortError, ConfigError
 from ..readers.events import Trial, clip_of
 from ..readers.runs_table import RunRecord
 from ..readers.tables import read_tsv
-from ..readers.trial_windows import WindowSpec, read_timing
+from ..readers.trial_windows import LateWindowError, WindowSpec, read_timing
 from ..splits.split import Split
-from .annotation import Annotator, Request, annotate, draw
+from .annotation import Annotator, Request, Surrogate, annotate, draw
 from .annotators import Captions, ClassNames
 from .catalog import known_dataset
 from .expected_runs import announced_runs
@@ -46,7 +46,7 @@ def plan_study(
     ----------
     root : str or Path
     dataset : KnownDataset or str
-        "had", "bold5000" or "urgen".
+        "had", "bold5000", "boldmoments" or "urgen".
     split : callable
         Function that makes the split from the trials.
     images : str or Path, optional
@@ -91,8 +91,66 @@ def plan_study(
         allow_outside=allow_outside,
         chosen=chosen,
     )
+    trials, answers = labelled_trials(
+        runs,
+        dataset,
+        root=root,
+        window=window,
+        explained_by=explained_by,
+        categories=categories,
+        annotator=annotator,
+        instructions=instructions,
+        cache=cache,
+        seed=seed,
+    )
+    parts = split(trials)
+    if not isinstance(parts, Split):
+        raise CohortError(
+            f"plan_study: split must give a Split, got {type(parts).__name__}. Return that of "
+            "split_by or another split function."
+        )
+    parts.check(trials)
+    return Study(dataset, root, runs, trials, parts, window, answers)
+
+
+@checked
+def labelled_trials(
+    runs: Sequence[RunRecord],
+    dataset: KnownDataset,
+    *,
+    root: str | Path,
+    window: WindowSpec,
+    explained_by: Sequence[str | Path] = (),
+    categories: Sequence[str] = (),
+    annotator: Annotator | None = None,
+    instructions: Sequence[str] = (),
+    cache: str | Path | None = None,
+    seed: int = 0,
+    dropped: list[str] | None = None,
+) -> tuple[list[Trial], tuple[Surrogate, ...]]:
+    """Read the trials of a public data set, with their texts.
+
+    Parameters
+    ----------
+    runs : sequence of RunRecord
+    dataset : KnownDataset
+    root, window, explained_by, categories, annotator, instructions, cache, seed
+        See :func:`plan_study`.
+    dropped : list of str, optional
+        Receives the trials with a window that leaves the run. Default: such a trial is an error.
+
+    Raises
+    ------
+    CohortError
+        An input is invalid.
+    ConfigError
+        A category does not occur.
+    """
+    root = Path(root)
     label = dataset.labeller([*map(Path, explained_by), root])
-    labelled = [pair for run in runs for pair in _trials(run, dataset, window, label, categories)]
+    labelled = [
+        pair for run in runs for pair in _trials(run, dataset, window, label, categories, dropped)
+    ]
     if isinstance(dataset, RequestedDataset) and not categories:
         dataset.check([trial for trial, _ in labelled])
     unknown = set(categories) - {trial.category for trial, _ in labelled}
@@ -111,14 +169,7 @@ def plan_study(
         replace(t, text=answers[t.trial_id].text, instruction=answers[t.trial_id].instruction)
         for t, _ in labelled
     ]
-    parts = split(trials)
-    if not isinstance(parts, Split):
-        raise CohortError(
-            f"plan_study: split must give a Split, got {type(parts).__name__}. Return that of "
-            "split_by or another split function."
-        )
-    parts.check(trials)
-    return Study(dataset, root, runs, trials, parts, window, tuple(answers.values()))
+    return trials, tuple(answers.values())
 
 
 def _trials(
@@ -127,16 +178,9 @@ def _trials(
     window: WindowSpec,
     label: Callable[[dict[str, str]], Label],
     categories: Sequence[str],
+    dropped: list[str] | None,
 ) -> list[tuple[Trial, Label]]:
-    if isinstance(dataset, RequestedDataset):
-        tr, n_volumes = dataset.clock_of(run)
-    else:
-        tr, n_volumes = run.tr if run.tr is not None else dataset.tr, dataset.n_volumes
-    if tr != dataset.tr and dataset.tr:
-        raise CohortError(
-            f"plan_study: {run.run_id} must have the repetition time of {dataset.title}, "
-            f"{dataset.tr:g} s, got {tr:g} s."
-        )
+    tr, n_volumes = dataset.clock_of(run)
     columns, rows = read_tsv(run.events_table())
     if not {"onset", "duration"} <= set(columns):
         raise CohortError(
@@ -145,12 +189,21 @@ def _trials(
     found = []
     for number, row in enumerate(rows, start=1):
         where = f"{row.where}, trial {number}"
+        if row.get("trial_type") in dataset.ignore:
+            continue
         known = label(row)
         if categories and known.category not in categories:
             continue
-        timing = read_timing(run, row, window, where=where, tr=tr, n_volumes=n_volumes)
+        trial_id = f"{run.run_id}_trial-{number:03d}"
+        try:
+            timing = read_timing(run, row, window, where=where, tr=tr, n_volumes=n_volumes)
+        except LateWindowError:
+            if dropped is None:
+                raise
+            dropped.append(trial_id)
+            continue
         trial = Trial(
-            trial_id=f"{run.run_id}_trial-{number:03d}",
+            trial_id=trial_id,
             run_id=run.run_id,
             subject=run.subject,
             session=run.session,

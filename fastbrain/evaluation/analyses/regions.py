@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..._arguments import checked
 from ...data import VoxelStore
 from ...data.readers.masks import read_labels
+from ...data.store.geometry import need_volumes
 from ...errors import InputError
 from ...stats.inference import adjusted_p
 from ..controls.noise import Moments
@@ -70,6 +71,7 @@ def atlas_regions(
     """
     grid = store.grid
     if isinstance(atlas, str | Path):
+        need_volumes(store, function="atlas_regions", remedy="Give the labels as an array.")
         labels = read_labels(atlas, shape=grid.shape, affine=store.affine)
     else:
         labels = np.asarray(atlas)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...grid import TokenGrid
+from ...layout import TokenLayout
 from ..analyses.by_subject import person_of
 from ..analyses.surprise import SurpriseBin
 from ..controls.conditions import DERANGED
@@ -125,8 +126,13 @@ def brain(
     value: npt.NDArray[np.float64] | None,
     affine: npt.NDArray[np.float64] | None,
 ) -> Any:
-    """Draw token values over the mask; whole-head masks on nilearn's glass brain."""
+    """Draw token values over the mask; whole-head masks on nilearn's glass brain.
+
+    Tokens of surfaces and parcels are drawn as points at their centres.
+    """
     shown = np.ones(grid.n_tokens) if value is None else np.asarray(value, dtype=float)
+    if isinstance(grid, TokenLayout):
+        return _points(grid, shown, coloured=value is not None)
     volume = np.zeros(grid.shape)
     for (z, y, x), v in zip(grid.coords * np.asarray(grid.stride), shown, strict=True):
         kz, ky, kx = grid.kernel
@@ -137,8 +143,28 @@ def brain(
     return _projections(grid, volume, float(shown.max()) or 1.0, coloured=value is not None)
 
 
+def _points(grid: TokenLayout, shown: npt.NDArray[np.float64], *, coloured: bool) -> Any:
+    """Draw the centres of tokens from above, from the front and from the side."""
+    views = [("from above", 0, 1), ("from the front", 0, 2), ("from the side", 1, 2)]
+    figure = new_figure(DOUBLE_MM, 62)
+    axes = figure.subplots(1, len(views), squeeze=False)
+    # large values last, so that they are not hidden
+    order = np.argsort(shown, kind="stable")
+    for axis, (title, across, up) in zip(axes[0], views, strict=True):
+        x, y = grid.centers_mm[order, across], grid.centers_mm[order, up]
+        picture = axis.scatter(x, y, c=shown[order] if coloured else GREY, s=4, cmap="inferno")
+        axis.set_title(title)
+        axis.set_aspect("equal")
+        axis.set_axis_off()
+    if coloured:
+        figure.colorbar(picture, ax=axes[0].tolist(), shrink=0.7).set_label("saliency")
+    return figure
+
+
 def holds_a_head(grid: TokenGrid, affine: npt.NDArray[np.float64]) -> bool:
-    """Return whether the mask is as large as a head in every direction."""
+    """Return whether the mask of volumes is as large as a head in every direction."""
+    if grid.geometry != "volume":
+        return False
     corners = np.argwhere(grid.mask)[:, ::-1]
     size = np.abs(np.asarray(affine)[:3, :3]) @ (corners.max(axis=0) - corners.min(axis=0))
     return bool((size >= _HEAD_MM).all())

@@ -17,7 +17,9 @@ from ... import __version__
 from ..._arguments import checked
 from ..._io import write_atomic
 from ...grid import TokenGrid
+from ...layout import TokenLayout
 from ..analyses.against_controls import HEADLINES
+from ..analyses.store_ceiling import ceiling_lines
 from ..controls.conditions import DERANGED
 from ..metrics.corpus import rouge_l
 from ..protocol import Evaluation
@@ -102,6 +104,7 @@ def write_report(
         lead=parts.lead,
         first=linear_first(evaluation.facts),
         linear=evaluation.facts.get("linear_baseline"),
+        ceilings=ceiling_lines(evaluation.facts),
         main=score_rows(main_scores(scores)),
         rows=rows,
         n=len(evaluation.samples),
@@ -220,8 +223,14 @@ def brain_caption(parts: ReportParts) -> str:
     """Describe the brain map; empty without a grid."""
     if parts.grid is None:
         return ""
-    kernel = "×".join(str(k) for k in reversed(parts.grid.kernel))
-    text = f"{parts.grid.n_tokens} tokens of {kernel} voxels over the brain mask."
+    grid = parts.grid
+    if grid.geometry == "volume":
+        kernel = "×".join(str(k) for k in reversed(grid.kernel))
+        text = f"{grid.n_tokens} tokens of {kernel} voxels over the brain mask."
+    else:
+        text = f"{grid.n_tokens} tokens of {grid.patch_words}, each at its centre."
+        if isinstance(grid, TokenLayout) and not grid.anatomical:
+            text += " Their places in the brain are not known: the figure shows their order."
     if parts.saliency is not None:
         text += (
             " Colour: gradient of the true text's likelihood with respect to each token, times the "

@@ -13,6 +13,7 @@ from typing import Any
 from ... import __version__
 from ...data import VoxelStore
 from ..protocol import Evaluation
+from .methods_cleaning import cleaning_sentences
 from .methods_scoring import scoring_sentences
 from .run_facts import RunFacts, counted
 
@@ -47,8 +48,9 @@ def _data(facts: RunFacts) -> list[str]:
     store, split = facts.store, facts.store.split
     found = [
         *(_volumes(store) if store.info.beta_divisor is None else _betas(store)),
-        f"The brain mask held {int(store.grid.mask.sum()):,} voxels; their means and standard "
-        f"deviations were computed from the {counted(len(store.fit_runs), 'training run')} alone.",
+        f"The brain mask held {int(store.grid.mask.sum()):,} {store.grid.location_words}; "
+        "their means and standard deviations were computed from the "
+        f"{counted(len(store.fit_runs), 'training run')} alone.",
         _sample(store),
         f"There were {len(split.train):,} training, {len(split.val):,} validation and "
         f"{len(split.test):,} test samples, the latter of "
@@ -79,7 +81,7 @@ def _volumes(store: VoxelStore) -> list[str]:
         f"Functional MRI of {people} ({counted(len(store.info.runs), 'run')}, {volumes:,} volumes, "
         f"repetition time {store.tr:g} s) was read with NiBabel [@brett_nibabel].",
         *_grid(store),
-        *_filter(store),
+        *cleaning_sentences(store),
         _UNITS[store.units],
     ]
 
@@ -125,57 +127,6 @@ def _grid(store: VoxelStore) -> list[str]:
             "Runs were resampled to a common voxel grid by linear interpolation, their brain masks "
             "by nearest voxel."
         )
-    return found
-
-
-def _filter(store: VoxelStore) -> list[str]:
-    drift = store.filter
-    slow = (
-        " and a linear trend"
-        if drift.high_pass_s is None
-        else f", a linear trend and cosines slower than {drift.high_pass_s:g} s"
-    )
-    found = [f"From every voxel of a run its mean{slow} were removed."]
-    if drift.removed:
-        worst = max(drift.removed, key=drift.removed.__getitem__)
-        chosen = (
-            "The cut-off was chosen from the events of the training runs; it"
-            if (drift.asked == "auto")
-            else "This filter"
-        )
-        found.append(
-            f"{chosen} removes at most {drift.removed[worst]:.1%} of the variance that the "
-            f"training events predict for a group of them ({worst})."
-        )
-    return [*found, *_denoising(store)]
-
-
-def _denoising(store: VoxelStore) -> list[str]:
-    """Describe confounds, censored volumes and excluded runs."""
-    strategy, runs = store.denoising, store.info.runs.values()
-    found = []
-    if strategy is not None and strategy.regresses:
-        found.append(
-            f"In the same projection, fitted to each run, {strategy.regressors()} were regressed "
-            "out [@lindquist2019modular]."
-        )
-        together = store.filter.with_confounds
-        if together:
-            worst = max(together, key=together.__getitem__)
-            found.append(
-                f"Filter and confounds remove at most {together[worst]:.1%} of that variance "
-                f"({worst}); as many confounds remove {store.filter.noise:.1%} of white noise."
-            )
-    if strategy is not None and strategy.censors:
-        censored = sum(len(run["censored"]) for run in runs)
-        found.append(
-            f"{counted(censored, 'volume')} of {sum(run['n_volumes'] for run in runs):,} were "
-            f"censored ({strategy.censoring()}); fits and statistics left them out."
-        )
-    if store.info.excluded:
-        count = len(store.info.excluded)
-        were = "was" if count == 1 else "were"
-        found.append(f"{counted(count, 'run')} of the cohort {were} left out.")
     return found
 
 

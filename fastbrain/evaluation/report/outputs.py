@@ -148,7 +148,8 @@ def data_facts(store: VoxelStore, manifest: Mapping[str, Any]) -> dict[str, str]
         "test subjects": ", ".join(subjects),
         "windows": f"{spec.window_trs} volumes from {spec.delay_s} s after onset "
         f"(offset {spec.onset_offset_s} s), TR {store.tr} s",
-        "tokens": f"{store.grid.n_tokens} of {'×'.join(map(str, store.grid.kernel))} voxels (zyx)",
+        "tokens": f"{store.grid.n_tokens} of {store.grid.patch_words}"
+        + (" (zyx)" if store.grid.geometry == "volume" else ""),
         "units": f"{store.units}, statistics of {len(store.fit_runs)} training runs only",
         **store.filter.describe(),
         **({} if store.denoising is None else store.denoising.describe()),

@@ -168,6 +168,10 @@ def _scores(scores: Sequence[Score]) -> str:
 
 def _design(drift: DriftFilter) -> str:
     rows = [("events of one kind", name, share) for name, share in drift.removed.items()]
+    rows += [
+        ("events of one kind, with confounds", name, share)
+        for name, share in drift.with_confounds.items()
+    ]
     if drift.stimuli["n"]:
         rows.append(("single stimuli", "median", drift.stimuli["median"]))
         rows.append(("single stimuli", f"worst: {drift.worst_stimulus}", drift.stimuli["worst"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..analyses.store_ceiling import ceiling_lines
 from ..controls.conditions import DERANGED
 from ..metrics.registry import TEXT_METRICS
 from ..scores import Score
@@ -123,6 +124,7 @@ def metrics_table(
     n = chosen[0].n if chosen else 0
     first = linear_first(facts or {})
     table = f"{aligned(rows, columns)}\nn = {n} windows, {derangements} derangements"
+    table = "\n".join([table, *ceiling_lines(facts or {})])
     return f"{first}\n\n{table}" if first else table
 
 

@@ -39,6 +39,7 @@ from ...training.run_log import run_log
 from ...training.trackers import check_trackers
 from ..model import LLM4Brain
 from ..saving import ModelCard, save_pretrained
+from ..token_merging import check_lattice
 from ..vision_model import load_vision_model
 from .adaptation_target import audit_run, people_of, split_target
 from .run_config import RunConfig
@@ -124,6 +125,8 @@ def train_llm4brain(
         say(f"stimulus: {config.stimulus}")
     adapt, scored = split_target(store, config.adapt_runs)
     people_of(store, config)  # raises before anything is written
+    if config.model.encoder.tokenizer.kernels:
+        check_lattice(store.grid)
     allow_leak = allow_leak or (reason_of(out) if resume else None)
     audit = audit_run(store, config).check(allow=allow_leak)
     say(f"audit: {audit.summary()}")

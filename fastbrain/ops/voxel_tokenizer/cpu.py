@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from ... import _native
 from ...grid import TokenGrid
+from ...layout import TokenLayout
 from .._dispatch import any_gradient
 from .._tensors import address, contiguous
 from .checks import TokenizeProblem
@@ -86,9 +87,16 @@ def can_run(problem: TokenizeProblem) -> str | None:
         return f"volumes are {volumes.dtype}; it reads int16 and float32"
     if grid.kernel[2] > _WIDEST_ROW:
         return f"the kernel is {grid.kernel[2]} voxels wide; it takes at most {_WIDEST_ROW}"
+    if isinstance(grid, TokenLayout) and not _packed(problem):
+        return "the patches are lists of locations; it reads them packed (grid.pack)"
     if grid.mask.size >= 1 << 31:
         return f"a volume has {grid.mask.size} voxels; it counts them in 32 bits"
     return None
+
+
+def _packed(problem: TokenizeProblem) -> bool:
+    statistics = (problem.mean, problem.inv_std)
+    return problem.volumes.dim() == 4 and all(t is None or t.dim() == 2 for t in statistics)
 
 
 def call(problem: TokenizeProblem) -> Tensor:

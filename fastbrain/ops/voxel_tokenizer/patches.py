@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from ...grid import TokenGrid
+from ...layout import TokenLayout
 from .checks import StoredValues, TokenizeProblem
 
 # torch.compile then compiles once for each grid and detects a change of grid
 torch.utils._pytree.register_constant(TokenGrid)
+torch.utils._pytree.register_constant(TokenLayout)
 
 F = TypeVar("F", bound=Callable[..., Any])
 _Tables = dict[tuple[torch.device, torch.dtype], Tensor]

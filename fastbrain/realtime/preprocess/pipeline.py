@@ -14,6 +14,7 @@ from ..._arguments import checked
 from ..._arrays import brain_of
 from ...data import VoxelStore
 from ...data.readers.masks import same_affine
+from ...data.store.geometry import NO_SURFACES, need_volumes
 from ...errors import InputError
 from ...inference.open_decoder import preparation_for
 from ..volume import Volume
@@ -88,6 +89,7 @@ class VolumePipeline:
                 "VolumePipeline.from_run: run must be a model of volumes, got one of betas, which "
                 "are estimated from whole runs. Train one on the volumes."
             )
+        need_volumes(like, function="VolumePipeline", remedy=NO_SURFACES)
         return cls(settings or PreprocessSettings(), like=like, mask=None, reference=reference)
 
     @classmethod

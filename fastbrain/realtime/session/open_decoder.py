@@ -18,6 +18,7 @@ from ..._run_kind import run_kind
 from ...brainllm.evaluate import brainllm_decoder, refuse_unknown_subject
 from ...brainllm.saving import SavedBrainLLM, load_brainllm
 from ...data import VoxelStore
+from ...data.store.geometry import NO_SURFACES, need_volumes
 from ...decoding import DecodeEngine, Sampling
 from ...errors import InputError
 from ...inference.open_decoder import preparation_for
@@ -94,6 +95,7 @@ def open_window_decoder(
         )
     kind = kind_of_decoder(run)
     like = preparation_for(run) if like is None else like
+    need_volumes(like, function="open_window_decoder", remedy=NO_SURFACES)
     shape = (like.window_spec.window_trs, like.grid.n_tokens, like.grid.patch_voxels)
     build = partial(RunWindowDecoder, shape=shape, phrases=phrases, control=control)
     if kind == "llm4brain":

@@ -357,5 +357,5 @@ def test_surfaces_are_named_as_what_they_are(plain, tmp_path):
     with pytest.raises(VolumeError, match="this is a CIFTI-2 file"):
         load_volumes(edit(plain, intent_code=3002))
     (tmp_path / "left.func.gii").write_text("<GIFTI/>")
-    with pytest.raises(VolumeError, match=r"Surfaces \(GIFTI\) are not read"):
+    with pytest.raises(VolumeError, match=r"Surfaces \(GIFTI\) are read by"):
         load_volumes(tmp_path / "left.func.gii")

@@ -38,15 +38,13 @@ def test_a_flipped_copy_gives_the_same_store(cohort, two_grids, tmp_path):
     store = prepare_store(two_grids, tmp_path / "moved", resample="first", **OPTIONS)
     unmoved = read_runs_table(cohort(subjects=2, name="plain"))
     plain = prepare_store(unmoved, tmp_path / "plain-store", **OPTIONS)
-    assert store.info.resampled == "first"
-    assert plain.info.resampled == ""
+    # flipped and cropped, but no voxel is interpolated
+    assert store.info.resampled == plain.info.resampled == ""
     assert store.grid == plain.grid
     for run in two_grids:
-        # float32 of the written image, and of the interpolation
-        difference = np.abs(store.run(run.run_id).astype(int) - plain.run(run.run_id))
-        assert difference.max() <= 1
+        np.testing.assert_array_equal(store.run(run.run_id), plain.run(run.run_id))
     notes = store.info.runs[two_grids[-1].run_id]["notes"]
-    assert any("is resampled from (7, 6, 7) voxels" in note for note in notes)
+    assert any("(7, 6, 7) voxels of 3 x 3 x 3.5 mm (voxels as they are)" in n for n in notes)
 
 
 def test_masks_are_resampled_and_intersected(two_grids, tmp_path):
@@ -59,7 +57,16 @@ def test_masks_are_resampled_and_intersected(two_grids, tmp_path):
     wanted = np.zeros((5, 6, 7), dtype=bool)
     wanted[:, 1:5, 2:] = True
     np.testing.assert_array_equal(plan.grid.mask, wanted)
-    assert plan.summary()["resampled"] == "to the grid of first, by linear interpolation"
+    assert "resampled" not in plan.summary()
+
+
+def test_interpolated_runs_are_recorded(two_grids, tmp_path):
+    plan = plan_store(two_grids, resample="mni:3", **OPTIONS)
+    assert plan.summary()["resampled"] == "to the grid of mni:3, by linear interpolation"
+    store = write_store(plan, tmp_path / "store")
+    assert store.info.resampled == "mni:3"
+    notes = store.info.runs[two_grids[0].run_id]["notes"]
+    assert any("(5, 6, 7) voxels of 3 x 3 x 3.5 mm (linear interpolation)" in n for n in notes)
 
 
 def test_targets(two_grids, tmp_path):

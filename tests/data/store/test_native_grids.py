@@ -28,6 +28,8 @@ from fastbrain.data import (
     write_store,
 )
 from fastbrain.data.store import collection
+from fastbrain.data.store.denoising.strategy import Denoising
+from fastbrain.data.store.exclusion import Exclusion
 from fastbrain.data.store.target_grid import with_axes_of
 from fastbrain.errors import CohortError, LeakError, OutputExistsError, SplitError, StoreError
 
@@ -71,6 +73,45 @@ def test_each_store_is_that_of_the_person_alone(two_grids, plan, tmp_path):
             np.sort(member.mean[member.inv_std > 0]), np.sort(alone.mean[alone.inv_std > 0]),
             atol=1e-6,
         )  # fmt: skip
+
+
+def with_motion(runs, root):
+    """Add confounds tables; volume 33 of one run jumps."""
+    names = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
+    found = []
+    for i, run in enumerate(runs):
+        motion = 0.01 * np.random.default_rng(i).standard_normal((60, 6))
+        moved = np.full(60, 0.1)
+        moved[33] = 2.0 if run.run_id == "sub-02_run-01" else 0.1
+        path = root / f"{run.run_id}_desc-confounds_timeseries.tsv"
+        rows = ["\t".join([*names, "framewise_displacement"])]
+        rows += [
+            "\t".join(f"{v:.6f}" for v in (*row, fd)) for row, fd in zip(motion, moved, strict=True)
+        ]
+        path.write_text("\n".join(rows) + "\n")
+        found.append(replace(run, confounds=path))
+    return found
+
+
+def test_denoising_and_left_out_runs(two_grids, tmp_path):
+    runs = with_motion(two_grids, tmp_path)
+    strategy = Denoising.parse(["motion:6", "fd:0.9"], censor="drop")
+    copied = shutil.copy(runs[-1].bold, tmp_path / "spare.nii.gz")
+    spare = [replace(runs[-1], run_id="sub-02_run-03b", run="04", bold=copied)]
+    options = {**OPTIONS, "denoising": strategy}
+    plan = plan_native_grids(
+        [*runs, *spare], exclude=Exclusion(runs={spare[0].run_id: "asleep"}), **options
+    )
+    first, second = plan.members["sub-01"], plan.members["sub-02"]
+    assert second.excluded == {"sub-02_run-03b": "asleep"}
+    assert first.excluded == {}
+    # the window of the onset at 60 s begins with volume 32
+    assert second.censored_trials == ("sub-02_run-01_trial-006",)
+    assert first.censored_trials == ()
+    found = write_collection(plan, tmp_path / "all")
+    alone = prepare_store(runs[:3], tmp_path / "alone", **options)
+    assert found.stores["sub-01"].fingerprint() == alone.fingerprint()
+    assert found.stores["sub-02"].info.runs["sub-02_run-01"]["censored"] == [33]
 
 
 def test_reading_by_trial(plan, tmp_path):
@@ -136,7 +177,8 @@ def test_positions_count_from_the_centre_of_the_brain_if_asked(two_grids, tmp_pa
     world = plan_native_grids(moved, **OPTIONS)
     assert any("lie 1" in note and "--centred" in note for note in world.notes())
     plan = plan_native_grids(moved, centred=True, **OPTIONS)
-    assert plan.notes() == []
+    assert plan.joint_notes() == []
+    assert any(note.startswith("sub-02: grid is resampled from") for note in plan.notes())
     found = write_collection(plan, tmp_path / "all")
     assert found.centred
     middles = [token_centers(store).mean(axis=0) for store in found.stores.values()]

@@ -30,13 +30,13 @@ def files_of(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
-def killed_at_one_run(how, run):
+def killed_at_one_run(how, task):
     """Stands for convert_run in the worker processes: the memory ends at one run."""
-    if run.run_id == KILLED:
+    if task.run.run_id == KILLED:
         # the others have ended by then
         time.sleep(2)
         os.kill(os.getpid(), signal.SIGKILL)
-    return convert_run(how, run)
+    return convert_run(how, task)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ import fastbrain.data.store.prepare as prepare
 from fastbrain.cli import main
 from fastbrain.data.store.convert import convert_run
 
-def slow(how, run):
+def slow(how, task):
     print("begun", flush=True)
     time.sleep(3600)
 

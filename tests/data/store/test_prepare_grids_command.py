@@ -21,16 +21,16 @@ def table(two_grids, tmp_path):
 def test_smoothing_resampling_and_lags(table, tmp_path, capsys):
     words = [table, str(tmp_path / "store"), "--kernel", "2", "2", "3", "--high-pass", "none",
              *SPLIT, "--allow-outside"]  # fmt: skip
-    grids = ["--smoothing", "5", "--resample", "first", "--fir", "4", "6", "8"]
+    grids = ["--smoothing", "5", "--resample", "mni:3", "--fir", "4", "6", "8"]
     assert main(["prepare", *words, *grids, "--dry-run"]) == 0
     said = capsys.readouterr()
     assert "smoothing    Gaussian of 5 mm FWHM" in said.out
-    assert "resampled    to the grid of first" in said.out
+    assert "resampled    to the grid of mni:3" in said.out
     assert "windows      3 volumes from 4 s on" in said.out
     assert "is resampled from (7, 6, 7) voxels" in said.err
     assert main(["prepare", *words, *grids]) == 0
     store = VoxelStore.open(tmp_path / "store")
-    assert (store.info.smoothing_mm, store.info.resampled) == (5.0, "first")
+    assert (store.info.smoothing_mm, store.info.resampled) == (5.0, "mni:3")
     assert store.window_spec == WindowSpec(4.0, 3)
     # without --resample the message says what to do
     assert main(["prepare", *words, "--dry-run"]) != 0

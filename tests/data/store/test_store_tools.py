@@ -41,7 +41,9 @@ def test_every_file_is_looked_at_and_all_damage_is_named(root, capsys):
     for name in names:
         flip(root / name, int(rng.integers(8 * len(before[root / name]))))
     damaged = verify_store(root)
-    assert {damage.file for damage in damaged} >= {n for n in names if "mean_images" not in n}
+    # the digest of an image is in its record, and the table of quality needs an intact store
+    behind = {n for n in names if "mean_images" in n or n == "quality.tsv"}
+    assert {damage.file for damage in damaged} >= set(names) - behind
     assert main(["store", "verify", str(root)]) == 1
     told = capsys.readouterr()
     assert "runs/sub-01_run-1.npy: does not match its sha256" in told.out

@@ -12,9 +12,11 @@ from fastbrain.cli import main
 from fastbrain.data import (
     Denoising,
     Exclusion,
+    Split,
     VoxelStore,
     WindowSpec,
     plan_like,
+    plan_native_grids,
     plan_rest,
     plan_store,
     prepare_store,
@@ -191,7 +193,7 @@ def test_the_design_check_covers_confounds(runs):
     plan = plan_store(runs, denoising=Denoising.parse(["minimal"]), **OPTIONS)
     assert "with confounds" in plan.summary()
     assert min(plan.filter.with_confounds.values()) > 0.75
-    assert "they follow the events" in plan.filter.confounds_warning()
+    assert "they vary with the events" in plan.filter.confounds_warning()
     assert plan.filter.confounds_warning() in plan.notes()
 
 
@@ -212,6 +214,33 @@ def test_new_scans_need_confounds_too(runs, tmp_path):
     rest = plan_rest(runs, split=by_run, grid_of=store)
     assert rest.denoising == SCRUB
     assert rest.censored_trials
+
+
+def test_native_grids_are_denoised_too(runs, tmp_path):
+    exclude = Exclusion(runs={runs[5].run_id: "asleep"})
+    options = {**OPTIONS, "split": _by_run_of_two}
+    plan = plan_native_grids(runs, denoising=SCRUB, exclude=exclude, **options)
+    one, two = plan.members["sub-01"], plan.members["sub-02"]
+    assert (one.denoising, two.denoising) == (SCRUB, SCRUB)
+    assert one.censored_trials
+    assert not two.censored_trials
+    assert (dict(one.excluded), dict(two.excluded)) == ({}, {runs[5].run_id: "asleep"})
+    assert plan.members["sub-01"].filter.with_confounds
+    rest = plan_native_grids(runs, denoising=SCRUB, events=False, **OPTIONS)
+    assert rest.members["sub-01"].censored_trials
+    with pytest.raises(CohortError, match="must have a confounds table"):
+        plan_native_grids(
+            [replace(run, confounds=None) for run in runs], denoising=SCRUB, **OPTIONS
+        )
+
+
+def _by_run_of_two(trials):
+    """The excluded run is the test run of its person: its other test run takes the place."""
+    ids = {name: [t.trial_id for t in trials if t.run == name] for name in ("01", "02", "03")}
+    late = [t for t in trials if t.run == "02" and t.subject == "02" and t.onset > 50]
+    moved = {t.trial_id for t in late}
+    val = tuple(i for i in ids["02"] if i not in moved)
+    return Split(tuple(ids["01"]), val, (*ids["03"], *moved), guard_trs=0, keys=())
 
 
 def test_excluded_runs_are_listed_with_their_reason(runs, tmp_path):
@@ -272,3 +301,6 @@ def test_the_command_declares_and_tells_the_strategy(table, tmp_path, capsys):
     assert "run sub-02_run-03 is left out: asleep" in shown.err
     assert main([*args, "--split-by", "run", "--censor", "keep", *split]) != 0
     assert "--censor must come with a threshold" in capsys.readouterr().err
+    betas = ["prepare", str(table), str(tmp_path / "s"), "--betas", "--confounds", "standard"]
+    assert main([*betas, *split, "--split-by", "run"]) != 0
+    assert "--confounds must be left out for --betas" in capsys.readouterr().err

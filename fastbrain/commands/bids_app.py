@@ -1,0 +1,174 @@
+"""Prepare stores as a BIDS-App: participant by participant, and a summary of the group.
+
+fastbrain bids-app BIDS OUT participant --participant-label 01 --derivatives fmriprep --delay 4
+
+fastbrain bids-app BIDS OUT group --merge
+
+The command fastbrain-bids is the same. participant writes OUT/sub-LABEL/store for each person; a
+store that is there is left as it is. Without a split option the last run of each person is for
+testing and the one before for validation. group writes OUT/group_stores.tsv with a row for each
+store; with --merge all stores become OUT/store, for which they need one grid (--resample, --mask)
+and the same options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from .. import __version__
+from .._io import read_json, write_atomic, write_json
+from .._progress import say
+from ..data import RunRecord, Split, VoxelStore, merge_stores, split_by, write_store
+from ..data.readers.bids import natural
+from ..data.readers.events import Trial
+from ..data.readers.tables import tsv_text
+from ..errors import CohortError, ConfigError, OutputExistsError, some
+from ._preparation import PreparationOptions
+from ._splits import SplitOptions
+from ._throughput import JobOptions
+
+_DESCRIPTION = "dataset_description.json"
+_COLUMNS = (
+    *("participant_id", "runs", "volumes", "train", "val", "test", "tokens", "voxels"),
+    "fingerprint",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(SplitOptions, PreparationOptions, JobOptions):
+    """Options of ``fastbrain-bids``."""
+
+    level: Annotated[Literal["participant", "group"], tyro.conf.Positional]
+    """Level of the analysis."""
+    participant_label: tuple[str, ...] = ()
+    """People, with or without sub-; default: all."""
+    skip_bids_validation: bool = False
+    """Part of the interface of BIDS-Apps; no validator is run, and what is read is checked."""
+    work_dir: Annotated[Path | None, tyro.conf.arg(aliases=["-w"])] = None
+    """Part of the interface of BIDS-Apps; temporary files lie beside the results."""
+    merge: bool = False
+    """At the level of the group: merge all stores into OUT/store."""
+
+
+def run(config: Config) -> None:
+    """Write the stores of people, or the table of the group."""
+    people = tuple(label.removeprefix("sub-") for label in config.participant_label)
+    if config.level == "participant":
+        if config.merge:
+            raise ConfigError("bids-app: --merge must come at the level group, got participant.")
+        _participants(config, people)
+    else:
+        _group(config, people)
+
+
+def _participants(config: Config, people: tuple[str, ...]) -> None:
+    config.refuse_set(("betas", "beta_divisor"), "a BIDS-App", "as betas come by a runs table")
+    runs, trials, window, _ = config.cohort()
+    there = sorted({run.subject for run in runs})
+    unknown = [label for label in people if label not in there]
+    if unknown:
+        raise CohortError(
+            f"bids-app: --participant-label must be people of {config.source}, got "
+            f"{some(unknown)}. There are {some(there)}."
+        )
+    _describe(config)
+    for label in people or there:
+        out = config.out / f"sub-{label}" / "store"
+        if out.exists():
+            VoxelStore.open(out)
+            say(f"note: {out} is there already and left as it is")
+            continue
+        own = [run for run in runs if run.subject == label]
+        mine = None if trials is None else [t for t in trials if t.subject == label]
+        plan = config.planned(own, mine, window, _splitter(config, own))
+        store = write_store(plan, out, n_jobs=config.n_jobs, dask=config.dask)
+        say(f"store {store.fingerprint()} written to {out}")
+
+
+def _splitter(config: Config, runs: Sequence[RunRecord]) -> Callable[[list[Trial]], Split]:
+    named = (config.test_subjects, config.train, config.val, config.test)
+    if any(named) or config.folds is not None:
+        return config.splitter("bids-app")
+    ordered = [run.run for run in sorted(runs, key=natural)]
+    labels = list(dict.fromkeys(ordered))
+    if len(labels) < 3:
+        raise ConfigError(
+            f"bids-app: sub-{runs[0].subject} must have three runs or more for a split by runs, "
+            f"got {some(labels)}. Give a split (--split-by session --train ...)."
+        )
+    *train, val, test = labels
+    closed = config.closed_set
+    return partial(split_by, key="run", train=train, val=[val], test=[test], closed_set=closed)
+
+
+def _group(config: Config, people: tuple[str, ...]) -> None:
+    folders = sorted(config.out.glob("sub-*/store"))
+    if people:
+        absent = [p for p in people if not (config.out / f"sub-{p}" / "store").is_dir()]
+        if absent:
+            raise CohortError(
+                f"bids-app: {config.out} must have a store of each person, got none of "
+                f"{some(absent)}. Run the level participant for them."
+            )
+        folders = [config.out / f"sub-{p}" / "store" for p in people]
+    if not folders:
+        raise CohortError(
+            f"bids-app: {config.out} must have stores of people, got none. Run the level "
+            "participant first."
+        )
+    _describe(config)
+    stores = [VoxelStore.open(folder) for folder in folders]
+    rows = [_row(folder, store) for folder, store in zip(folders, stores, strict=True)]
+    write_atomic(config.out / "group_stores.tsv", tsv_text(_COLUMNS, rows))
+    for row in rows:
+        print("  ".join(f"{name}={cell}" for name, cell in zip(_COLUMNS, row, strict=True)))
+    if config.merge:
+        out = config.out / "store"
+        if out.exists():
+            raise OutputExistsError(f"bids-app: {out} must not exist. Remove it, or use it.")
+        merged = merge_stores(stores, out, statistics="refit")
+        say(f"store {merged.fingerprint()} of {len(stores)} people written to {out}")
+
+
+def _row(folder: Path, store: VoxelStore) -> list[str]:
+    runs = store.info.runs.values()
+    parts = [str(len(store.split.part(name))) for name in ("train", "val", "test")]
+    return [
+        folder.parent.name,
+        str(len(runs)),
+        str(sum(int(run["n_volumes"]) for run in runs)),
+        *parts,
+        str(store.grid.n_tokens),
+        str(int(store.grid.mask.sum())),
+        store.fingerprint(),
+    ]
+
+
+def _describe(config: Config) -> None:
+    """Write ``dataset_description.json`` of the derivatives, once."""
+    path = config.out / _DESCRIPTION
+    if path.exists():
+        said = read_json(path)
+        if not isinstance(said, dict) or said.get("DatasetType") != "derivative":
+            raise ConfigError(
+                f"bids-app: OUT must be a folder of derivatives, got {config.out}, which has "
+                f"another {_DESCRIPTION}. Name a folder of its own."
+            )
+        return
+    write_json(
+        path,
+        {
+            "Name": "fastbrain stores",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "fastbrain", "Version": __version__}],
+            "SourceDatasets": [{"URL": config.source.absolute().as_uri()}],
+        },
+    )
+    write_atomic(config.out / ".bidsignore", "store/\nsub-*/store/\n")

@@ -1,0 +1,266 @@
+"""Runs and trials as one events table of pandas, a row for each recording and each stimulus.
+
+The columns are those of NeuralSet (Meta, https://facebookresearch.github.io/neuroai): ``type``,
+``start`` and ``duration`` in seconds, ``timeline`` (one clock, here a run), ``subject``,
+``session``, ``task``, ``run``, ``filepath``, ``frequency`` in hertz, ``text``. A row of type
+``Fmri`` is a recording; every other row is a stimulus. Further columns hold what a store needs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..._arguments import checked
+from ...errors import CohortError, InputError, MissingPartError, some
+from .entities import entities
+from .events import Trial
+from .runs_table import RunRecord, label_of
+from .tables import MISSING
+from .trial_windows import WindowSpec
+
+RECORDING = "Fmri"
+_REQUIRED = ("type", "start", "duration", "timeline", "subject")
+_OF_FILES = {".mp4": "Video", ".avi": "Video", ".mov": "Video", ".wav": "Audio", ".mp3": "Audio"}
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+_OF_A_RUN = ("session", "run", "family", "site", "instruction", "prompt", "space")
+_OF_A_TRIAL = (
+    "session", "run", "stimulus", "category", "story", "family", "site", "instruction", "prompt",
+)  # fmt: skip
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@checked
+def events_to_frame(runs: Sequence[RunRecord], trials: Sequence[Trial] = ()) -> Any:
+    """Write runs and trials as a frame of pandas.
+
+    Parameters
+    ----------
+    runs : sequence of RunRecord
+    trials : sequence of Trial
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows sorted by timeline and start. Cells that do not apply are missing values.
+
+    Raises
+    ------
+    MissingPartError
+        pandas is not installed.
+    CohortError
+        A trial is of none of the runs.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise MissingPartError(
+            "events_to_frame: the package pandas must be installed, got none. "
+            "pip install 'fastbrain-fmri[frames]'"
+        ) from error
+    known = {run.run_id: run for run in runs}
+    lost = sorted({trial.run_id for trial in trials} - set(known))
+    if lost:
+        raise CohortError(
+            f"events_to_frame: trials must be of the runs, got those of {some(lost)}. Add the runs."
+        )
+    rows = [_recording(run) for run in runs]
+    rows += [_stimulus(trial, known[trial.run_id]) for trial in trials]
+    order = {run_id: place for place, run_id in enumerate(known)}
+    rows.sort(key=lambda r: (order[r["timeline"]], r["type"] != RECORDING, r["start"]))
+    frame = pd.DataFrame(rows)
+    return frame.replace({"": None}) if rows else pd.DataFrame(columns=list(_REQUIRED))
+
+
+@checked
+def events_from_frame(
+    frame: Any,
+    *,
+    window: WindowSpec | None = None,
+    types: Sequence[str] | None = None,
+    root: str | Path | None = None,
+) -> tuple[tuple[RunRecord, ...], tuple[Trial, ...]]:
+    """Read runs and trials from a frame of pandas, of :func:`events_to_frame` or of NeuralSet.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Columns ``type``, ``start``, ``duration``, ``timeline``, ``subject``, and ``filepath`` of
+        rows of type ``Fmri``; ``text`` of the others.
+    window : WindowSpec, optional
+        Windows of the trials. Default: the columns ``first_volume`` and ``volumes``.
+    types : sequence of str, optional
+        Types of rows that are trials. Default: all except ``Fmri``.
+    root : str or Path, optional
+        Folder of the cohort, for frames without the column ``root``.
+
+    Returns
+    -------
+    runs : tuple of RunRecord
+    trials : tuple of Trial
+        In the order of the frame.
+
+    Raises
+    ------
+    InputError
+        `frame` is not a frame.
+    CohortError
+        A column is missing, a timeline has no recording or several, a trial has no text, or
+        neither `window` nor the columns place its window.
+    """
+    records = getattr(frame, "to_dict", None)
+    columns = list(getattr(frame, "columns", ()))
+    if not callable(records) or not columns:
+        raise InputError(
+            f"events_from_frame: frame must be a pandas.DataFrame, got {type(frame).__name__}."
+        )
+    absent = [name for name in (*_REQUIRED, "filepath") if name not in columns]
+    if absent:
+        raise CohortError(
+            f"events_from_frame: frame must have the columns {', '.join(absent)}, got "
+            f"{some(columns, 12)}. Rename them."
+        )
+    rows = [{key: _plain(value) for key, value in row.items()} for row in records("records")]
+    runs: dict[str, RunRecord] = {}
+    for row in rows:
+        if row["type"] == RECORDING:
+            if row["timeline"] in runs:
+                raise CohortError(
+                    f"events_from_frame: timeline {row['timeline']} must have one row of type "
+                    f"{RECORDING}, got two. Give each recording a timeline of its own."
+                )
+            runs[row["timeline"]] = _run(row, root)
+    trials = [
+        _trial(row, place, runs.get(row["timeline"]), window)
+        for place, row in enumerate(rows)
+        if row["type"] != RECORDING and (types is None or row["type"] in types)
+    ]
+    return tuple(runs.values()), tuple(trials)
+
+
+def _recording(run: RunRecord) -> dict[str, Any]:
+    paths = {name: getattr(run, name) for name in ("events", "mask", "confounds", "root")}
+    return {
+        "type": RECORDING,
+        "start": run.start_time,
+        "duration": None if run.tr is None or run.n_volumes is None else run.tr * run.n_volumes,
+        "timeline": run.run_id,
+        "subject": run.subject,
+        "task": entities(run.bold).get("task", ""),
+        "filepath": str(run.bold),
+        "frequency": None if run.tr is None else 1 / run.tr,
+        "tr": run.tr,
+        "n_volumes": run.n_volumes,
+        **{name: "" if path is None else str(path) for name, path in paths.items()},
+        **{name: getattr(run, name) for name in _OF_A_RUN},
+    }
+
+
+def _stimulus(trial: Trial, run: RunRecord) -> dict[str, Any]:
+    suffix = Path(trial.clip).suffix.lower()
+    return {
+        "type": "Image" if suffix in _PICTURES else _OF_FILES.get(suffix, "Stimulus"),
+        "start": trial.onset,
+        "duration": trial.duration,
+        "timeline": trial.run_id,
+        "subject": trial.subject,
+        "task": entities(run.bold).get("task", ""),
+        "filepath": trial.clip,
+        "text": trial.text,
+        "trial_id": trial.trial_id,
+        "first_volume": trial.start,
+        "volumes": trial.frames,
+        "guard_volumes": trial.guard_trs,
+        **{name: getattr(trial, name) for name in _OF_A_TRIAL},
+    }
+
+
+def _run(row: Mapping[str, Any], root: str | Path | None) -> RunRecord:
+    timeline = str(row["timeline"])
+    if not row["filepath"]:
+        raise CohortError(
+            f"events_from_frame: filepath of the recording {timeline} must name its image, got "
+            "none. Add it."
+        )
+    tr = row.get("tr")
+    if tr is None and row.get("frequency"):
+        tr = 1 / float(row["frequency"])
+    n_volumes = row.get("n_volumes")
+    if n_volumes is None and tr is not None and row["duration"]:
+        n_volumes = round(float(row["duration"]) / float(tr))
+    folder = row.get("root") or root
+    files = {name: row.get(name) for name in ("events", "mask", "confounds")}
+    texts = {name: str(row.get(name) or "") for name in _OF_A_RUN}
+    run = texts.pop("run").removeprefix("run-") or "1"
+    return RunRecord(
+        run_id=timeline if _RUN_ID.fullmatch(timeline) else re.sub(r"[^\w-]+", "-", timeline),
+        subject=label_of(str(row["subject"]), "sub-", where=f"timeline {timeline} subject"),
+        run=run,
+        bold=Path(row["filepath"]),
+        start_time=float(row["start"] or 0.0),
+        tr=None if tr is None else float(tr),
+        n_volumes=None if n_volumes is None else int(n_volumes),
+        root=None if folder is None else Path(folder),
+        **{name: Path(value) if value else None for name, value in files.items()},  # type: ignore[arg-type]
+        **texts,  # type: ignore[arg-type]
+    )
+
+
+def _trial(
+    row: Mapping[str, Any], place: int, run: RunRecord | None, window: WindowSpec | None
+) -> Trial:
+    where = f"row {place} ({row['type']}, timeline {row['timeline']})"
+    if run is None:
+        raise CohortError(
+            f"events_from_frame: {where} must have a recording on its timeline, got none. Add a "
+            f"row of type {RECORDING}, or leave the row out."
+        )
+    text = " ".join(str(row.get("text") or "").split())
+    if text in MISSING or row["start"] is None:
+        raise CohortError(
+            f"events_from_frame: {where} must have a text and a start, got {text!r} and "
+            f"{row['start']}. Choose the rows that are trials (types=)."
+        )
+    onset = float(row["start"])
+    if window is not None:
+        if run.tr is None:
+            raise CohortError(
+                f"events_from_frame: the recording of {where} must have a frequency, got none. "
+                "Add the column frequency, in hertz."
+            )
+        start, frames = (
+            window.start(onset, tr=run.tr, start_time=run.start_time),
+            window.window_trs,
+        )
+        guard = window.guard_trs(run.tr)
+    elif row.get("first_volume") is not None and row.get("volumes") is not None:
+        start, frames = int(row["first_volume"]), int(row["volumes"])
+        guard = int(row.get("guard_volumes") or 0)
+    else:
+        raise CohortError(
+            f"events_from_frame: {where} must have first_volume and volumes, got none. Give "
+            "window=WindowSpec(...)."
+        )
+    texts = {name: str(row.get(name) or "") for name in _OF_A_TRIAL}
+    return Trial(
+        trial_id=str(row.get("trial_id") or f"{run.run_id}_event-{place:05d}"),
+        run_id=run.run_id,
+        subject=run.subject,
+        onset=onset,
+        duration=float(row["duration"] or 0.0),
+        start=start,
+        frames=frames,
+        text=text,
+        clip=str(row["filepath"] or ""),
+        guard_trs=guard,
+        **{**texts, "session": run.session, "run": run.run},
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return None for the missing values of pandas, other values as they are."""
+    if value is None or value != value or type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    return value

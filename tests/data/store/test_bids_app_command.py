@@ -1,0 +1,103 @@
+"""The BIDS-App: stores of people, the table of the group, and the merged store."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from fastbrain import __version__, cli
+from fastbrain.data import VoxelStore, prepare_store, runs_from_bids, split_by
+from fastbrain.data.readers.trial_windows import WindowSpec
+
+OPTIONS = ["--kernel", "2", "2", "2", "--high-pass", "none", "--closed-set"]
+ARRAYS = ("mean.npy", "inv_std.npy", "trials.parquet", "split.json")
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Two people with three runs each, of four trials that differ."""
+    root = tmp_path_factory.mktemp("bids")
+    rng = np.random.default_rng(3)
+    nib.save(nib.Nifti1Image(np.ones((5, 4, 6), np.uint8), np.eye(4)), root / "mask.nii.gz")
+    (root / "participants.tsv").write_text("participant_id\nsub-a1\nsub-b2\n")
+    for subject in ("a1", "b2"):
+        func = root / f"sub-{subject}/func"
+        func.mkdir(parents=True)
+        for run in (1, 2, 3):
+            data = rng.normal(1000, 20, (5, 4, 6, 45)).astype(np.float32)
+            image = nib.Nifti1Image(data, np.eye(4))
+            image.header.set_xyzt_units("mm", "sec")
+            image.header["pixdim"][4] = 2.0
+            stem = f"sub-{subject}_task-x_run-{run}"
+            nib.save(image, func / f"{stem}_bold.nii.gz")
+            rows = [f"{16 * i}\t2\t{subject}-{run}-{i}\tthing {i}" for i in range(4)]
+            table = "\n".join(["onset\tduration\tstimulus\ttext", *rows])
+            (func / f"{stem}_events.tsv").write_text(table + "\n")
+    return root
+
+
+def app(monkeypatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["fastbrain-bids", *map(str, arguments)])
+    return cli.bids_app()
+
+
+def test_people_then_the_group(cohort, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "derivatives/fastbrain"
+    work = ["--skip-bids-validation", "-w", tmp_path / "work"]
+    one = [cohort, out, "participant", "--participant_label", "sub-a1", *OPTIONS, *work]
+    assert app(monkeypatch, *one) == 0, capsys.readouterr().err
+    assert not (out / "sub-b2").exists()
+    store = VoxelStore.open(out / "sub-a1/store")
+    assert set(store.info.runs) == {f"sub-a1_run-{r}" for r in (1, 2, 3)}
+    assert {store.by_id[i].run for i in store.split.test} == {"3"}
+    assert {store.by_id[i].run for i in store.split.val} == {"2"}
+
+    said = json.loads((out / "dataset_description.json").read_text())
+    assert said["DatasetType"] == "derivative"
+    assert said["GeneratedBy"] == [{"Name": "fastbrain", "Version": __version__}]
+    assert said["SourceDatasets"] == [{"URL": cohort.as_uri()}]
+
+    assert app(monkeypatch, cohort, out, "participant", *OPTIONS) == 0
+    assert "sub-a1/store is there already" in capsys.readouterr().err
+    assert app(monkeypatch, cohort, out, "group", "--merge") == 0
+    rows = [line.split("\t") for line in (out / "group_stores.tsv").read_text().splitlines()]
+    assert rows[0][0] == "participant_id"
+    assert [row[:6] for row in rows[1:]] == [
+        ["sub-a1", "3", "135", "4", "4", "4"],
+        ["sub-b2", "3", "135", "4", "4", "4"],
+    ]
+    # the same as one preparation of all
+    whole = prepare_store(
+        runs_from_bids(cohort),
+        tmp_path / "whole",
+        window=WindowSpec(4.0, 4),
+        kernel=(2, 2, 2),
+        split=lambda trials: split_by(
+            trials, "run", train=["1"], val=["2"], test=["3"], closed_set=True
+        ),
+        high_pass_s=None,
+    )
+    for name in ARRAYS:
+        assert (out / "store" / name).read_bytes() == (whole.path / name).read_bytes(), name
+
+
+def test_refusals(cohort, tmp_path, monkeypatch, capsys):
+    def refused(*arguments: object) -> str:
+        assert app(monkeypatch, *arguments) == 1
+        return capsys.readouterr().err
+
+    out = tmp_path / "out"
+    assert "must have stores of people, got none" in refused(cohort, out, "group")
+    people = ["--participant-label", "a1", "c3"]
+    assert "got c3. There are a1, b2." in refused(cohort, out, "participant", *people, *OPTIONS)
+    assert "must have a store of each person" in refused(cohort, out, "group", *people)
+    assert "must come at the level group" in refused(cohort, out, "participant", "--merge")
+    # the raw data set is no folder of derivatives
+    (tmp_path / "dataset_description.json").write_text('{"Name": "raw", "DatasetType": "raw"}')
+    assert "must be a folder of derivatives" in refused(cohort, tmp_path, "participant", *OPTIONS)
+    assert app(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.strip() == __version__
