@@ -177,7 +177,7 @@ def test_real_events_of_bold_moments(real_data, tmp_path):
 def test_real_events_of_bold5000_and_had(real_data, tmp_path):
     for name, folder, count in (
         ("bold5000", "bold5000_captions", None),
-        ("had", "had_bids", 14_400),
+        ("had", "had_bids", 1_440),
     ):
         preset = dataset_preset(name)
         source = real_data / folder
