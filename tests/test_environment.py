@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 from fastbrain import _environment, _io
-from fastbrain._environment import check_environment, check_name, environment
-from fastbrain.errors import CohortError, DiskError, InputError
+from fastbrain._environment import (
+    check_environment,
+    check_launch,
+    check_name,
+    environment,
+    is_follower,
+)
+from fastbrain.errors import CohortError, ConfigError, DiskError, InputError
 
 ODD = os.fsdecode(b"donn\xe9es")
 
@@ -96,3 +102,32 @@ def test_what_the_doctor_says(monkeypatch, tmp_path, blocked):
 )
 def test_sizes(count, text):
     assert _environment._size(count) == text
+
+
+JOINED = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "fits", "follows"),
+    [
+        ({}, True, False),
+        (JOINED, True, True),
+        ({**JOINED, "RANK": "0"}, True, False),
+        # processes that do not know of each other
+        ({"SLURM_STEP_NUM_TASKS": "2"}, False, False),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, False, False),
+        # one torchrun on each of two machines
+        ({**JOINED, "SLURM_STEP_NUM_TASKS": "2"}, True, True),
+    ],
+)
+def test_processes_that_know_of_each_other_train_together(monkeypatch, given, fits, follows):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert is_follower() == follows
+    if fits:
+        check_launch("train")
+        return
+    with pytest.raises(ConfigError, match="torchrun or accelerate launch"):
+        check_launch("train")

@@ -213,6 +213,7 @@ def _convert(root: Path, plan: StorePlan, processes: int, dask: str | None) -> N
             windows=plan.training_windows(),
             grid=plan.grid,
             units=plan.units,
+            threads=processes,
         )
     else:
         found = statistics_of(like)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from ..._arrays import read_npy
 from ...errors import StoreError
@@ -52,6 +54,7 @@ def fit_statistics(
     windows: Sequence[Trial],
     grid: TokenGrid,
     units: Units,
+    threads: int = 1,
 ) -> Statistics:
     """Fit the statistics of a store on the volumes that its training windows cover.
 
@@ -67,6 +70,8 @@ def fit_statistics(
         Training trials.
     grid : TokenGrid
     units : str
+    threads : int
+        Number of windows that are looked at at a time; the result does not depend on it.
     """
     mean, inv_std = _moments(run_of, volumes, grid, STEP[units])
     total = np.zeros(mean.shape)
@@ -75,10 +80,19 @@ def fit_statistics(
     image = (total / len(volumes)).astype(np.float32)
     alive = inv_std > 0
     chosen = windows[:: -(-len(windows) // _WINDOWS)]
-    slices = (run_of(t.run_id)[t.start : t.start + t.frames] for t in chosen)
-    found = window_statistics(
-        slices, mean=mean, inv_std=inv_std, scale=STEP[units], mean_image=image
-    )
+
+    def look(t: Trial) -> npt.NDArray[np.float64]:
+        return window_statistics(
+            [run_of(t.run_id)[t.start : t.start + t.frames]],
+            mean=mean,
+            inv_std=inv_std,
+            scale=STEP[units],
+            mean_image=image,
+        )
+
+    # sums of BLAS depend on its threads
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        found = np.concatenate([*pool.map(look, chosen)])
     shared = []
     for own in map(image_of, volumes):
         # compared with the other runs, because a run is part of the mean of all
