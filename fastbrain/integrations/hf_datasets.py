@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingPartError
-from .store_exports import Sample
+from .store_samples import Sample
 
 _NUMBERS = ("start", "frames")
 

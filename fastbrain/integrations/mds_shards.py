@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .._io import write_atomic, write_json
-from .store_exports import Sample
+from .store_samples import Sample
 
 _LARGEST = 2**32 - 1  # offsets are uint32
 

@@ -9,47 +9,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
-
-import numpy as np
-import numpy.typing as npt
 
 from .._arguments import checked
 from .._environment import check_environment
 from .._io import folder_atomic, write_json
-from .._progress import track
 from ..data import VoxelStore
-from ..data.splits.split import PARTS, Part
+from ..data.splits.split import PARTS
 from ..errors import InputError
+from .store_samples import Sample, samples
 
 Format = Literal["webdataset", "hf", "mds"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 _SMALL = ("grid.npz", "mean.npy", "inv_std.npy", "split.json")
-_FIELDS = (
-    *("trial_id", "subject", "session", "run_id", "start", "frames", "stimulus", "category"),
-    *("instruction", "prompt", "story"),
-)
 _LEAST_SHARD = 10**6
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """A window with what belongs to it.
-
-    Parameters
-    ----------
-    voxels : ndarray, (F, n_tokens, P) int16
-        Multiply by the scale in ``store.json`` for units of the store.
-    text : str
-    facts : dict
-        Part, trial, subject, run, first volume, stimulus.
-    """
-
-    voxels: npt.NDArray[np.int16]
-    text: str
-    facts: dict[str, Any]
 
 
 Writer = Callable[[Path, str, Iterator[Sample], int], int]
@@ -112,14 +86,6 @@ def export_store(
         if kind == "hf":
             write_json(root / "dataset_dict.json", {"splits": list(counts)})
     return counts
-
-
-def samples(store: VoxelStore, part: Part) -> Iterator[Sample]:
-    """Read the windows of a part, in the order of its split."""
-    for trial_id in track(store.split.part(part), f"exporting {part}"):
-        trial = store.by_id[trial_id]
-        facts = {"part": part, **{name: getattr(trial, name) for name in _FIELDS}}
-        yield Sample(store.window(trial_id), trial.text, facts)
 
 
 def _writer(kind: Format) -> Writer:

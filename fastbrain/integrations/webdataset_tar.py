@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .store_exports import Sample
+from .store_samples import Sample
 
 
 def write_tars(root: Path, part: str, samples: Iterator[Sample], shard_bytes: int) -> int:
