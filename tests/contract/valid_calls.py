@@ -29,7 +29,7 @@ BY_TYPE_ONLY = frozenset(
     coding_scores compare_runs control_model convert_pickle decode evaluate_model evaluate_run fit
     fit_encoding fit_readout fit_steering from_pretrained from_vision_model leave_out load_brainllm
     load_llm load_qformer load_scmbm load_video_branch load_vision_model load_vq meaning_retrieval
-    merge_stores export_store
+    merge_stores
     open_run pairwise_scorer plan_rest plan_study prepare_store pretrain_scmbm pretrain_video
     open_window_decoder plan_betas plan_native_grids plan_pereira
     plan_stories push_to_hub read_connectomes read_gentle
