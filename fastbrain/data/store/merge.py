@@ -135,7 +135,7 @@ def join_stores(
             info, root=first.info.root if len(roots) == 1 else "", resampled=moved, **changes
         )
         replace(info, limits=found.limits.to_json()).write(root)
-        _write_settings(root, stores, trials, split)
+        _write_settings(root, stores, trials, split, {"resampled": moved, "excluded": excluded})
     return VoxelStore.open(out)
 
 
@@ -146,7 +146,8 @@ def _twice(names: Sequence[str]) -> bool:
 def _check_alike(stores: Sequence[VoxelStore], function: str) -> None:
     first = stores[0]
     for store in stores[1:]:
-        check_like(store, first, remedy="Prepare both with the same settings")
+        remedy = "Prepare both with the same settings"
+        check_like(store, first, owner=str(first.path), remedy=remedy)
         if (store.affine != first.affine).any():
             raise StoreError(
                 f"{function}: {store.path} must have the affine of {first.path}, got one that "
@@ -259,7 +260,11 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _write_settings(
-    root: Path, stores: Sequence[VoxelStore], trials: Sequence[Trial], split: Split
+    root: Path,
+    stores: Sequence[VoxelStore],
+    trials: Sequence[Trial],
+    split: Split,
+    joined: dict[str, Any],
 ) -> None:
     """Write the settings that ``prepare --resume`` compares, if all stores have theirs."""
     if not all((store.path / SETTINGS).is_file() for store in stores):
@@ -267,4 +272,5 @@ def _write_settings(
     known = [read_sealed(store.path / SETTINGS, error=StoreError) for store in stores]
     runs = {run: facts for settings in known for run, facts in settings["runs"].items()}
     digest = trials_digest(trials, split)
-    write_sealed(root / SETTINGS, {**known[0], "trials_and_split": digest, "runs": runs})
+    own = {**known[0], **joined, "trials_and_split": digest, "runs": runs}
+    write_sealed(root / SETTINGS, own)

@@ -54,8 +54,10 @@ def save_preparation(store: VoxelStore, run: str | Path, *, replaced: bool = Fal
 _REMEDY = "Prepare it like the run: fastbrain prepare SOURCE STORE --like RUN"
 
 
-def check_like(store: VoxelStore, like: VoxelStore, *, remedy: str = _REMEDY) -> None:
-    """Raise unless the windows of a store are in the form of another one.
+def check_like(
+    store: VoxelStore, like: VoxelStore, *, owner: str = "training", remedy: str = _REMEDY
+) -> None:
+    """Raise unless the windows of a store are in the form of another one, `owner` in messages.
 
     Raises
     ------
@@ -81,7 +83,7 @@ def check_like(store: VoxelStore, like: VoxelStore, *, remedy: str = _REMEDY) ->
     for name, (found, wanted) in facts.items():
         if found != wanted:
             raise StoreError(
-                f"check_like: {store.path} must have the {name} of training, {wanted}, got "
+                f"check_like: {store.path} must have the {name} of {owner}, {wanted}, got "
                 f"{found}. {remedy}."
             )
 

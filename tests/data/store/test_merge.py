@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fastbrain.data import (
+    Exclusion,
     Split,
     VoxelStore,
     WindowSpec,
@@ -66,6 +67,17 @@ def test_a_refitted_merge_is_the_store_of_one_preparation(runs, tmp_path, dtype)
     assert files_of(merged.path) == files_of(at_once.path)
     # and it can be resumed like one
     made(runs, tmp_path / "merged", split=merged.split, dtype=dtype, resume=True)
+
+
+def test_excluded_runs_of_all_stores_are_merged(cohort, tmp_path):
+    runs = read_runs_table(cohort(subjects=2, runs=4, trials=4))
+    out = {s: Exclusion(runs={f"sub-{s}_run-04": f"noise {s}"}) for s in ("01", "02")}
+    parts = [made(of(runs, s), tmp_path / s, exclude=out[s]) for s in out]
+    merged = merge_stores(parts, tmp_path / "merged", statistics="refit")
+    both = Exclusion(runs={name: why for each in out.values() for name, why in each.runs.items()})
+    at_once = made(runs, tmp_path / "at once", split=merged.split, exclude=both)
+    assert files_of(merged.path) == files_of(at_once.path)
+    made(runs, tmp_path / "merged", split=merged.split, exclude=both, resume=True)
 
 
 def test_the_statistics_of_the_first_are_kept_on_request(runs, tmp_path):
