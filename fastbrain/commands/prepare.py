@@ -176,6 +176,7 @@ def _native_grids(config: Config) -> CollectionPlan:
         config.refuse_set(("dataset",), "--native-grids", "as its texts are not in the events")
     split = config.splitter("prepare", need_test=not config.no_events)
     runs, trials, window, _ = config.cohort(need_events=not config.no_events)
+    config.layout_spec(runs)  # raises for options of surfaces
     return plan_native_grids(
         runs,
         window=WindowSpec(0.0, config.window) if config.no_events else window,

@@ -90,6 +90,11 @@ class CollectionPlan:
         runs = sum(len(plan.runs) for plan in plans)
         shared = ("windows", "smoothing", "high-pass", "it removes")
         lines = first.summary()
+        joined = replace(
+            first,
+            headers=tuple(header for plan in plans for header in plan.headers),
+            nuisance={name: own for plan in plans for name, own in plan.nuisance.items()},
+        )
         grids = {
             name: f"(Z, Y, X) = {plan.grid.shape}, {plan.grid.n_tokens} patches of "
             f"{plan.grid.kernel}, {int(plan.grid.mask.sum())} voxels"
@@ -101,6 +106,7 @@ class CollectionPlan:
             "trials": f"{len(split.train)} train, {len(split.val)} val, {len(split.test)} test, "
             f"{split.unused} unused (guard {split.guard_trs} volumes)",
             **{name: lines[name] for name in shared if name in lines},
+            **joined.denoised(),
             **grids,
             "positions": "from each brain's centre" if self.centred else "world coordinates",
             "stores": f"{self.nbytes / 1e6:.1f} MB, {first.dtype}, {first.units}",

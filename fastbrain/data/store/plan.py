@@ -156,7 +156,7 @@ class StorePlan:
             f"{split.unused} unused (guard {split.guard_trs} volumes)",
             **self._prepared(),
             **(self.filter.describe() if self.beta_divisor is None else {}),
-            **self._denoised(),
+            **self.denoised(),
             "tokens": f"{grid.n_tokens} patches of {grid.patch_words}",
             "brain": f"{int(grid.mask.sum())} {grid.location_words}",
             "store": f"{self.nbytes / 1e6:.1f} MB, {self.dtype}, {self.units}",
@@ -171,7 +171,8 @@ class StorePlan:
             found["resampled"] = f"to the grid of {self.resampled}, by linear interpolation"
         return found
 
-    def _denoised(self) -> dict[str, str]:
+    def denoised(self) -> dict[str, str]:
+        """Summarise which confounds are removed and which volumes censored."""
         if self.denoising is None:
             return {"confounds": "none are regressed out"}
         found = self.denoising.describe()

@@ -42,13 +42,18 @@ def test_smoothing_resampling_and_lags(table, tmp_path, capsys):
 def test_native_grids(table, tmp_path, capsys):
     words = [table, str(tmp_path / "all"), *OPTIONS, "--allow-outside", "--native-grids"]
     assert main(["prepare", *words, "--dry-run"]) == 0
-    assert "sub-02       (Z, Y, X) = (7, 6, 7)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "sub-02       (Z, Y, X) = (7, 6, 7)" in said
+    assert "confounds    none are regressed out" in said
     assert main(["prepare", *words, "--centred"]) == 0
     found = StoreCollection.open(tmp_path / "all")
     assert (list(found.stores), found.centred) == (["sub-01", "sub-02"], True)
     for option in (["--resample", "first"], ["--mask", "mask.nii"], ["--like", "x"], ["--betas"]):
         assert main(["prepare", *words, *option]) != 0
         assert f"{option[0]} must be left out for --native-grids" in capsys.readouterr().err
+    for option in (["--patch-size", "32"], ["--layout", "order"]):
+        assert main(["prepare", *words, *option]) != 0
+        assert f"{option[0]} must be left out for volumes" in capsys.readouterr().err
     assert main(["prepare", *words[:-1], "--centred"]) != 0
     assert "Add --native-grids" in capsys.readouterr().err
 
