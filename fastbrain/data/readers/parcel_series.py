@@ -71,7 +71,13 @@ def load_parcel_table(
                 f"load: {path} has no names of its parcels. Give a table with the columns index "
                 "and name (--parcels TABLE.tsv), so that they are not mixed up."
             )
-        names = tuple(read_label_names(parcels).values())
+        known = read_label_names(parcels)
+        if list(known) != sorted(known):
+            raise CohortError(
+                f"load: {parcels} must have its rows in the order of the columns of {path}, got an "
+                "index that does not ascend. Sort the rows as the columns are."
+            )
+        names = tuple(known.values())
         if len(names) != values.shape[1]:
             raise CohortError(
                 f"load: {parcels} must name the {values.shape[1]} parcels of {path}, got "

@@ -84,6 +84,11 @@ def test_arrays_are_named_by_a_table(tmp_path):
     series = open_recording(record(tmp_path / "a.npy", parcels=names))
     assert series.locations.parcels == ("A", "B", "C")
     np.testing.assert_array_equal(series.locations.centers_mm[:, 0], [-10, 10, 0])
+    # a table sorted by name does not say which column is which
+    sorted_by_name = tmp_path / "sorted.tsv"
+    sorted_by_name.write_text("index\tname\n3\tA\n1\tB\n2\tC\n")
+    with pytest.raises(CohortError, match="index that does not ascend"):
+        load_parcel_table(tmp_path / "a.npy", tr=2.0, parcels=sorted_by_name)
     np.save(tmp_path / "b.npy", values[:, :2])
     with pytest.raises(CohortError, match="must name the 2 parcels"):
         load_parcel_table(tmp_path / "b.npy", tr=2.0, parcels=names)
