@@ -5,7 +5,8 @@ fastbrain bids-app BIDS OUT participant --participant-label 01 --derivatives fmr
 fastbrain bids-app BIDS OUT group --merge
 
 The command fastbrain-bids is the same. participant writes OUT/sub-LABEL/store for each person; a
-store that is there is left as it is. Without a split option the last run of each person is for
+store that is there is left as it is if settings and images are the same, and one that was
+interrupted is finished. Without a split option the last run of each person is for
 testing and the one before for validation. group writes OUT/group_stores.tsv with a row for each
 store; with --merge all stores become OUT/store, for which they need one grid (--resample, --mask)
 and the same options.
@@ -28,6 +29,7 @@ from ..data import RunRecord, Split, VoxelStore, merge_stores, split_by, write_s
 from ..data.readers.bids import natural
 from ..data.readers.events import Trial
 from ..data.readers.tables import tsv_text
+from ..data.store.manifest import MANIFEST
 from ..errors import CohortError, ConfigError, OutputExistsError, some
 from ._preparation import PreparationOptions
 from ._splits import SplitOptions
@@ -80,15 +82,16 @@ def _participants(config: Config, people: tuple[str, ...]) -> None:
     _describe(config)
     for label in people or there:
         out = config.out / f"sub-{label}" / "store"
-        if out.exists():
-            VoxelStore.open(out)
-            say(f"note: {out} is there already and left as it is")
-            continue
+        there_already = (out / MANIFEST).is_file()
         own = [run for run in runs if run.subject == label]
         mine = None if trials is None else [t for t in trials if t.subject == label]
         plan = config.planned(own, mine, window, _splitter(config, own))
-        store = write_store(plan, out, n_jobs=config.n_jobs, dask=config.dask)
-        say(f"store {store.fingerprint()} written to {out}")
+        # goes on with an interrupted store, and refuses one of other settings or images
+        store = write_store(plan, out, resume=out.exists(), n_jobs=config.n_jobs, dask=config.dask)
+        if there_already:
+            say(f"note: {out} is there already and left as it is")
+        else:
+            say(f"store {store.fingerprint()} written to {out}")
 
 
 def _splitter(config: Config, runs: Sequence[RunRecord]) -> Callable[[list[Trial]], Split]:

@@ -85,6 +85,19 @@ def test_people_then_the_group(cohort, tmp_path, monkeypatch, capsys):
         assert (out / "store" / name).read_bytes() == (whole.path / name).read_bytes(), name
 
 
+def test_people_that_were_interrupted_or_differ(cohort, tmp_path, monkeypatch, capsys):
+    one = [cohort, tmp_path / "out", "participant", "--participant-label", "a1", *OPTIONS]
+    assert app(monkeypatch, *one) == 0, capsys.readouterr().err
+    store = VoxelStore.open(tmp_path / "out/sub-a1/store")
+    (store.path / "manifest.json").unlink()
+    (store.path / "runs/sub-a1_run-3.npy").unlink()
+    assert app(monkeypatch, *one) == 0, capsys.readouterr().err
+    again = VoxelStore.open(store.path, verify=True)
+    assert again.fingerprint() == store.fingerprint()
+    assert app(monkeypatch, *one, "--units", "zscore") == 1
+    assert "got other values of scale, units" in capsys.readouterr().err
+
+
 def test_refusals(cohort, tmp_path, monkeypatch, capsys):
     def refused(*arguments: object) -> str:
         assert app(monkeypatch, *arguments) == 1
