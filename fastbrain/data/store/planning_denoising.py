@@ -119,6 +119,11 @@ def without_censored(
     kept : list of Trial
     dropped : list of str
         Trial ids.
+
+    Raises
+    ------
+    CohortError
+        No trial is left.
     """
     trials = list(trials)
     if strategy is None or not strategy.censors or strategy.censor != "drop":
@@ -130,6 +135,11 @@ def without_censored(
             dropped.append(t.trial_id)
         else:
             kept.append(t)
+    if dropped and not kept:
+        raise CohortError(
+            f"denoising: a trial must be left, got censored volumes in the windows of all "
+            f"{len(dropped)}. Raise the thresholds, or keep these windows (--censor interpolate)."
+        )
     return kept, dropped
 
 

@@ -192,9 +192,10 @@ def _components(path: Path, columns: Sequence[str], strategy: Denoising) -> list
         for mask in masks:
             own = [name for name in anatomical if _mask(about, name) == mask]
             if not own:
+                other = "separated" if mask == "combined" else "combined"
                 raise CohortError(
                     f"denoising: {sidecar} must name CompCor components of the mask {mask!r}, got "
-                    "none. Choose other components (compcor:anat_separated), or none."
+                    f"none. Choose other components (compcor:anat_{other}), or none."
                 )
             found += own[:most]
     if not found:
