@@ -2,12 +2,14 @@
 
 fastbrain store append store new/runs.tsv longer --into test --statistics keep
 
+fastbrain store append store raw longer --derivatives fmriprep --into test --statistics keep
+
 New runs get grid, filter, windows, units and stored integers of the store, which is not changed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,12 +18,19 @@ import tyro
 from .._progress import say
 from ..data import VoxelStore, append_runs, audit_store, read_runs_table, runs_from_bids
 from ..errors import ConfigError
-from ._bids import ImageOptions
+from ._bids import DerivativeOptions, ImageOptions
 from ._throughput import JobOptions
+
+# options that say which files of a BIDS folder are meant
+_OF_A_FOLDER = (
+    "task",
+    *(field.name for field in fields(ImageOptions) if field.name != "allow_outside"),
+    *(field.name for field in fields(DerivativeOptions)),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ImageOptions, JobOptions):
+class Config(ImageOptions, DerivativeOptions, JobOptions):
     """Options of ``fastbrain store append``."""
 
     store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
@@ -52,14 +61,18 @@ def run(config: Config) -> None:
             task=config.task,
             space=config.space,
             allow_outside=config.allow_outside,
+            derivatives=config.derivatives,
+            missing=config.missing,
             **config.image_entities(),
         )
-    elif config.task is not None or config.space is not None:
-        raise ConfigError(
-            f"append: --task and --space must be left out for a runs table, {config.source}, which "
-            "says it itself. Change it there."
-        )
     else:
+        defaults = {field.name: field.default for field in fields(config)}
+        given = [name for name in _OF_A_FOLDER if getattr(config, name) != defaults[name]]
+        if given:
+            raise ConfigError(
+                f"append: {', '.join(f'--{name}' for name in given)} must be left out for a runs "
+                f"table, {config.source}, which says it itself. Change it there."
+            )
         runs = read_runs_table(config.source, allow_outside=config.allow_outside)
     longer = append_runs(
         store,

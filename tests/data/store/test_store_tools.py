@@ -112,8 +112,9 @@ def test_the_commands_that_make_stores(tmp_path, capsys):
     assert main([*append, str(small_table(tmp_path, subject="02")), longer, *how]) == 1
     assert "run must be in one part only" in capsys.readouterr().err
     table = str(small_table(tmp_path, subject="03", first=4))
-    assert main([*append, table, longer, *how, "--task", "clips"]) == 1
-    assert "--task and --space must be left out" in capsys.readouterr().err
+    for option in (["--task", "clips"], ["--derivatives", "fmriprep"], ["--desc", "preproc"]):
+        assert main([*append, table, longer, *how, *option]) == 1
+        assert f"{option[0]} must be left out for a runs table" in capsys.readouterr().err
     assert main([*append, table, longer, *how]) == 0
     assert "audit" in capsys.readouterr().out
     assert len(VoxelStore.open(longer, verify=True).info.runs) == 6
