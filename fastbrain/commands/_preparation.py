@@ -264,7 +264,9 @@ class PreparationOptions(
         given = [
             name
             for name in names
-            if getattr(self, name) not in (defaults[name], own.get(name, defaults[name]))
+            # some commands have fewer options
+            if name in defaults
+            and getattr(self, name) not in (defaults[name], own.get(name, defaults[name]))
         ]
         if given:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in given)

@@ -8,6 +8,7 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
+from surface_cohort import write_cohort, write_surfaces
 
 from fastbrain import __version__, cli
 from fastbrain.data import VoxelStore, prepare_store, runs_from_bids, split_by
@@ -96,6 +97,16 @@ def test_people_that_were_interrupted_or_differ(cohort, tmp_path, monkeypatch, c
     assert again.fingerprint() == store.fingerprint()
     assert app(monkeypatch, *one, "--units", "zscore") == 1
     assert "got other values of scale, units" in capsys.readouterr().err
+
+
+def test_people_on_surfaces(tmp_path, monkeypatch, capsys):
+    table = write_cohort(tmp_path / "surfaces", subjects=2, runs=3)
+    options = ["--surfaces", *write_surfaces(tmp_path), "--patch-size", "16", *OPTIONS[4:]]
+    words = [table, tmp_path / "out", "participant", "--participant-label", "02", *options]
+    assert app(monkeypatch, *words) == 0, capsys.readouterr().err
+    assert VoxelStore.open(tmp_path / "out/sub-02/store").info.geometry == "surface"
+    assert app(monkeypatch, *words, *OPTIONS[:4]) == 1
+    assert "--kernel must be left out for surfaces" in capsys.readouterr().err
 
 
 def test_refusals(cohort, tmp_path, monkeypatch, capsys):
