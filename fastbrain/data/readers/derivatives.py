@@ -14,7 +14,7 @@ from pathlib import Path
 from ...errors import CohortError, some
 from .companions import GRID
 from .entities import Image, choose, conflicting, refuse_misplaced
-from .surface_names import images_in
+from .surface_names import images_in, surfaces_among
 from .tree import Tree
 
 _BOLD = ("_bold.nii.gz", "_bold.nii", "_preproc.nii.gz", "_preproc.nii")
@@ -205,5 +205,5 @@ def _without_images(trees: Sequence[Tree]) -> CohortError:
     return CohortError(
         f"runs_from_bids: {where} must hold sub-*/[ses-*/][func/]*_bold.nii[.gz], got none "
         f"({people} folders sub-*, {tables} tables of confounds, {sidecars} sidecars). Are the "
-        "images downloaded, and is it the folder of the derivatives?"
+        f"images downloaded, and is it the folder of the derivatives?{surfaces_among(files)}"
     )

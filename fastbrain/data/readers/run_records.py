@@ -16,7 +16,7 @@ from .pairing import Pairs, pair, raw_runs
 from .participants import read_participants
 from .runs_table import RunRecord, label_of, run_id_of
 from .sidecars import Clock, clock_of, joined, read_sidecar
-from .surface_names import images_in, on_surface
+from .surface_names import images_in, on_surface, surfaces_among
 from .tree import Tree
 
 _BOLD = ("_bold.nii.gz", "_bold.nii")
@@ -45,6 +45,7 @@ def raw_records(
         raise CohortError(
             f"runs_from_bids: {root} must hold sub-*/[ses-*/]func/*_bold.nii[.gz], got none "
             f"({count} sidecars). Are the images downloaded, and is it the BIDS folder?"
+            f"{surfaces_among(files)}"
         )
     images = choose(tree.root, images, wanted, single=("task", "space"), function="runs_from_bids")
     refuse_several(tree.root, images, function="runs_from_bids")

@@ -7,7 +7,7 @@ volumes beside them. The left file stands for both hemispheres.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from .entities import Image
 
@@ -44,3 +44,12 @@ def images_in(
     """
     found = ending(_SURFACES) if on_surface(wanted) else []
     return [image for image in found if image[1].get("hemi") != "R"] or ending(of_volumes)
+
+
+def surfaces_among(files: Iterable[Image]) -> str:
+    """Say how to choose the runs on surfaces among the files of a tree; "" if there are none."""
+    spaces = {tags.get("space", "") for path, tags in files if path.name.endswith(_SURFACES)}
+    found = sorted(space for space in spaces if on_surface({"space": space}))
+    return f" There are runs on surfaces: choose them by --space ({', '.join(found)})." * bool(
+        found
+    )

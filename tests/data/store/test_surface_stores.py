@@ -224,12 +224,14 @@ def test_runs_of_a_bids_derivative(world, tmp_path):
     assert found[0].tr == 2.0
     (pair,) = runs_from_bids(tmp_path, space="fsaverage5")
     assert open_recording(pair).shape == (40, 1, 1, 2 * CORTEX)
-    with pytest.raises(CohortError, match="got none"):
+    with pytest.raises(CohortError, match=r"choose them by --space \(fsLR, fsaverage5\)"):
         runs_from_bids(tmp_path)
     raw = tmp_path / "raw" / "sub-01" / "func"
     raw.mkdir(parents=True)
     (func / f"{stem.name}_events.tsv").rename(raw / f"{stem.name}_events.tsv")
     (raw / f"{stem.name}_bold.json").write_text('{"RepetitionTime": 2.0, "TaskName": "x"}')
+    with pytest.raises(CohortError, match=r"choose them by --space \(fsLR, fsaverage5\)"):
+        runs_from_bids(tmp_path / "raw", derivatives=tmp_path)
     both = [
         runs_from_bids(tmp_path / "raw", derivatives=tmp_path, space=space)[0]
         for space in ("fsLR", "fsaverage5")
