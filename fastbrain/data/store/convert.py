@@ -162,7 +162,7 @@ def convert_run(how: Conversion, task: RunTask) -> dict[str, Any]:
                 f"prepare_store: {run.bold} must not change while it is read, got a change. Resume "
                 "when its own preprocessing is finished."
             )
-        stored = to_steps(clean.values, how.dtype)
+        stored = to_steps(clean.values, how.dtype, censored=facts["censored"])
         path = how.root / "runs" / f"{run.run_id}.npy"
         digest = _write_packed(path, stored.values, how.packing)
         picture = write_atomic(how.root / IMAGES / f"{run.run_id}.npy", npy_bytes(image))

@@ -6,7 +6,7 @@ integer `step`. So windows of both kinds are int16 with the same scale.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,7 +33,7 @@ class StoredRun:
         Number of values beyond the range of int8; those beyond int16 are counted before.
     snr_db : float or None
         Variance of the int16 values over the variance of the difference, decibels, median over
-        voxels; None for int16.
+        voxels, without censored volumes; None for int16.
     """
 
     values: npt.NDArray[np.int16] | npt.NDArray[np.int8]
@@ -42,7 +42,9 @@ class StoredRun:
     snr_db: float | None
 
 
-def to_steps(values: npt.NDArray[np.int16], dtype: StoredType) -> StoredRun:
+def to_steps(
+    values: npt.NDArray[np.int16], dtype: StoredType, *, censored: Sequence[int] = ()
+) -> StoredRun:
     """Convert a run to stored integers.
 
     Parameters
@@ -52,30 +54,37 @@ def to_steps(values: npt.NDArray[np.int16], dtype: StoredType) -> StoredRun:
     dtype : str
         For ``"int8"`` the step is the smallest that leaves at most one value in 10,000 beyond ±127
         stored steps; those are clipped. The run is its own reference: no other run is read.
+    censored : sequence of int
+        Volumes that do not count for the step: residuals of volumes with motion may be so large
+        that nothing else would be resolved.
     """
     if dtype == "int16":
         return StoredRun(values, 1, 0, None)
+    counted = np.ones(len(values), dtype=bool)
+    counted[list(censored)] = False
     counts = np.zeros(LIMITS["int16"] + 1, dtype=np.int64)
     rows = max(1, _BLOCK // values.shape[1])
     blocks = [slice(t, t + rows) for t in range(0, len(values), rows)]
-    for block in blocks:
-        counts += np.bincount(np.abs(values[block]).ravel(), minlength=len(counts))
+    kept: list[Any] = [counted[block] if len(censored) else slice(None) for block in blocks]
+    for block, chosen in zip(blocks, kept, strict=True):
+        known = values[block][chosen]
+        counts += np.bincount(np.abs(known).ravel(), minlength=len(counts))
     # values above a limit, by limit
     above = counts.sum() - np.cumsum(counts)
     most = int(np.argmax(above <= _CLIPPED * counts.sum()))
     step = min(max(1, -(-most // LIMITS["int8"])), LARGEST_STEP)
     out = np.empty(values.shape, dtype=np.int8)
     clipped = 0
-    n = len(values)
+    n = int(counted.sum())
     sums = np.zeros((4, values.shape[1]))
-    for block in blocks:
+    for block, chosen in zip(blocks, kept, strict=True):
         exact = values[block].astype(np.float32)
         steps = np.rint(exact / np.float32(step))
         clipped += int(np.count_nonzero(np.abs(steps) > LIMITS["int8"]))
         out[block] = np.clip(steps, -LIMITS["int8"], LIMITS["int8"], out=steps)
         lost = exact - out[block].astype(np.float32) * np.float32(step)
         for row, part in zip(sums, (exact, exact**2, lost, lost**2), strict=True):
-            row += part.sum(axis=0, dtype=np.float64)
+            row += part[chosen].sum(axis=0, dtype=np.float64)
     signal = sums[1] / n - (sums[0] / n) ** 2
     noise = sums[3] / n - (sums[2] / n) ** 2
     varying = (signal > 0) & (noise > 0)

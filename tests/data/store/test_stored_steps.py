@@ -54,6 +54,21 @@ def test_the_error_is_half_a_step_and_the_rest_is_counted(deviation):
         assert stored.snr_db == pytest.approx(41 if stored.step > 9 else 38, abs=1)
 
 
+def test_censored_volumes_do_not_widen_the_step():
+    values = np.rint(100 * np.random.default_rng(0).standard_normal((101, 127))).astype(np.int16)
+    plain = to_steps(values, "int8")
+    spiked = values.copy()
+    spiked[[0, 40]] = 32767
+    stored = to_steps(spiked, "int8", censored=[0, 40])
+    assert stored.step == plain.step < 10
+    assert (stored.values[[0, 40]] == 127).all()
+    others = np.delete(np.arange(101), [0, 40])
+    np.testing.assert_array_equal(stored.values[others], plain.values[others])
+    assert stored.snr_db == pytest.approx(plain.snr_db, abs=0.2)  # two volumes fewer
+    assert 2 * 127 <= stored.clipped <= 2 * 127 + plain.clipped
+    assert to_steps(spiked, "int8").step == LARGEST_STEP
+
+
 def test_extremes():
     edge = np.array([[32767, -32767, 0], [32767, -32767, 0]], dtype=np.int16)
     stored = to_steps(edge, "int8")
