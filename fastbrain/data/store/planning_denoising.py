@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ..._progress import track
 from ...errors import CohortError, InputError, some
@@ -49,9 +50,12 @@ def read_cohort_confounds(
     Raises
     ------
     CohortError
-        Runs have no confounds table (all are named), a table cannot be used, or no run is left.
+        Runs have no confounds table (all are named), or share one; a table cannot be used, or no
+        run is left.
     """
     confounds: dict[str, RunConfounds] = {}
+    if strategy is not None or (exclusion is not None and exclusion.by_motion):
+        _refuse_shared(runs)
     if strategy is not None:
         refuse_without_confounds(runs)
         for run, volumes in track(list(zip(runs, headers, strict=True)), "reading confounds"):
@@ -82,6 +86,21 @@ def refuse_without_confounds(runs: Sequence[RunRecord], *, strategy_of: str = "t
             f"{some(without, 50)}. Name them in the column confounds of a runs table, or fetch the "
             "derivatives (*_desc-confounds_timeseries.tsv)."
         )
+
+
+def _refuse_shared(runs: Sequence[RunRecord]) -> None:
+    """Raise if two runs have one table: a name without run- fits all runs of a person."""
+    owner: dict[Path, str] = {}
+    for run in runs:
+        if run.confounds is None:
+            continue
+        other = owner.setdefault(run.confounds, run.run_id)
+        if other != run.run_id:
+            raise CohortError(
+                f"denoising: every run must have a confounds table of its own, got "
+                f"{run.confounds} for {other} and {run.run_id}. Name the table of each run in a "
+                "runs table, or rename it."
+            )
 
 
 def nuisance_of(
