@@ -23,7 +23,7 @@ import importlib.machinery
 find = importlib.machinery.PathFinder.find_spec
 def without(name, path=None, target=None):
     return None if name.split(".")[0] in {ABSENT} else find(name, path, target)
-importlib.machinery.PathFinder.find_spec = without
+importlib.machinery.PathFinder.find_spec = staticmethod(without)
 """
 
 

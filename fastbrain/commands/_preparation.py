@@ -200,7 +200,7 @@ class PreparationOptions(
         return runs, trials, self._window(runs), None
 
     def _runs_of_folder(self, need_events: bool) -> tuple[RunRecord, ...]:
-        preset = self.preset
+        preset = self.data_preset
         if need_events:
             self.refuse_events()
         if preset is not None and preset.bold:
@@ -232,7 +232,7 @@ class PreparationOptions(
         self, runs: tuple[RunRecord, ...]
     ) -> tuple[list[Trial] | None, tuple[Surrogate, ...]]:
         """Return trials and texts of a known data set (``--dataset``); None and () of others."""
-        dataset = None if self.preset is None else self.preset.trials
+        dataset = None if self.data_preset is None else self.data_preset.trials
         if dataset is None:
             self.refuse_set(("explained_by",), "events with texts", "which need no explanation")
             return None, ()
@@ -260,7 +260,7 @@ class PreparationOptions(
         Options that ``--dataset`` sets are those of the data set, not of the user.
         """
         defaults = {field.name: field.default for field in fields(self)}
-        own = {} if self.preset is None else self.preset.options
+        own = {} if self.data_preset is None else self.data_preset.options
         given = [
             name
             for name in names

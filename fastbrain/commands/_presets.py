@@ -32,7 +32,7 @@ class PresetOptions:
     """With --dataset: folders with captions and class names that are not in SOURCE."""
 
     @property
-    def preset(self) -> Preset | None:
+    def data_preset(self) -> Preset | None:
         """Options of the data set."""
         return None if self.dataset is None else dataset_preset(self.dataset)
 
@@ -63,7 +63,7 @@ class PresetOptions:
         ------
         ConfigError
         """
-        preset = self.preset
+        preset = self.data_preset
         if preset is None or preset.trials is not None:
             return
         if preset.dataset is not None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from ..data.readers.recordings import is_series
 from ..data.readers.runs_table import RunRecord
@@ -17,7 +19,7 @@ from ..errors import ConfigError
 class SurfaceOptions:
     """Tokens of runs on surfaces (.dtseries.nii, .func.gii) and of parcels."""
 
-    surfaces: tuple[Path, Path] | None = None
+    surfaces: Annotated[tuple[Path, Path] | None, tyro.conf.arg(metavar="LEFT RIGHT")] = None
     """Left and right surface (.surf.gii) of runs on surfaces; default: fsaverage5 for its runs."""
     patch_size: int = 64
     """Vertices or voxels in a token of a surface, at most."""

@@ -65,6 +65,7 @@ ROLES = {
     "prepare --betas": ("table of betas", "new"),
     "prepare --surfaces": ("grayordinates", "new"),
     "push": ("run", "literal"),
+    "quality": ("store",),
     "selftest": (),
     "store": ("store",),
     "store info": ("store",),
@@ -116,6 +117,7 @@ VALUES = {
 }
 # option -> value in place of the printed one, which a tiny cohort does not have or takes minutes
 SMALLER = {
+    "train scmbm --windows": "8",
     "adapt --subject": "06",
     "adapt --runs": "1",
     "evaluate --derangements": "100",
@@ -160,6 +162,7 @@ PARSED = {
     "prepare --derivatives": "the cohort has none; test_fmriprep_derivative.py runs it",
     "live": "it waits for a scanner; test_live_command.py runs it",
     "prepare --video-model": "it asks a model of several gigabytes",
+    "prepare --confounds": "the cohort has none; test_denoised_store.py runs it",
     "prepare --dask": "it needs a cluster; test_parallel_prepare.py runs it",
     "prepare --space": "the tiny cohort has volumes alone; test_surface_stores.py has surfaces",
     "push": "it uploads to the hub",

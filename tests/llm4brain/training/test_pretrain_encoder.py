@@ -76,7 +76,7 @@ def test_resumed_is_the_run_that_never_stopped(store, tmp_path, monkeypatch):
 
     config = ScmbmConfig.from_dict(SMALL)
     train_scmbm(store, tmp_path / "whole", config)
-    real, steps = loop._step, []
+    real, steps = loop.take_step, []
 
     def dies(*args):
         if len(steps) == 2:
@@ -84,10 +84,10 @@ def test_resumed_is_the_run_that_never_stopped(store, tmp_path, monkeypatch):
         steps.append(1)
         return real(*args)
 
-    monkeypatch.setattr(loop, "_step", dies)
+    monkeypatch.setattr(loop, "take_step", dies)
     with pytest.raises(KeyboardInterrupt):
         train_scmbm(store, tmp_path / "run", config)
-    monkeypatch.setattr(loop, "_step", real)
+    monkeypatch.setattr(loop, "take_step", real)
     with pytest.raises(CheckpointError, match="must keep its configuration"):
         train_scmbm(store, tmp_path / "run", ScmbmConfig(seed=9), resume=True)
     train_scmbm(store, tmp_path / "run", config, resume=True)
