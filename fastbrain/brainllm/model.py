@@ -83,6 +83,8 @@ class BrainLLM(nn.Module):
         self.tuned = tuned
         # folder of the adapter that was merged into the language model on loading
         self.adapter_folder: Path | None = None
+        # of the language model before that adapter was merged into it
+        self.base_digest: str | None = None
         leave_out(self, ("llm.",), but=lambda name: self.tuned is not None and is_adapter(name))
 
     def train(self, mode: bool = True) -> BrainLLM:

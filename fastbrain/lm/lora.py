@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from .._io import sha256, verify, write_atomic, write_json
 from ..errors import CheckpointError, CohortError, MissingPartError
 from ..nn.saved_folder import load_tensors
+from .loading import model_digest
 from .quantised import is_quantised
 
 FOLDER = "adapter"
 _FILES = ("adapter_config.json", "adapter_model.safetensors")
 _MARK = ".lora_"
+_BASE = "base"  # in the metadata of the weights: digest of the language model below them
 
 
 def with_lora(llm: Any, rank: int, **options: Any) -> Any:
@@ -86,7 +89,10 @@ class TunedLLM:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / _FILES[0], config)
         plain = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
-        write_atomic(folder / _FILES[1], save(plain))
+        base = self.peft.get_base_model()
+        # quantised weights depend on the package that made them
+        known = {} if is_quantised(base) else {_BASE: model_digest(base)}
+        write_atomic(folder / _FILES[1], save(plain, {"format": "pt", **known}))
         return digests(folder)
 
 
@@ -150,15 +156,24 @@ def merge_adapter(llm: Any, folder: Path, files: Mapping[str, str], *, function:
     Raises
     ------
     CheckpointError
-        A file is missing or damaged, or a tensor is missing, extra or reshaped.
+        A file is missing or damaged, a tensor is missing, extra or reshaped, or the language
+        model is another one.
     MissingPartError
         peft is not installed.
     """
     peft = _peft(f"{function}: peft must be installed for a run that tuned its language model.")
     check_adapter(folder, files, function=function)
+    found = load_tensors(folder / _FILES[1], function=function)
+    with safe_open(folder / _FILES[1], "pt") as file:
+        wanted = (file.metadata() or {}).get(_BASE)
+    base = None if wanted is None or is_quantised(llm) else model_digest(llm)
+    if base not in (None, wanted):
+        raise CheckpointError(
+            f"{function}: the adapter of {folder} must be merged into the language model that it "
+            f"was trained on ({wanted}), got {base}. Load that one."
+        )
     config = peft.LoraConfig.from_pretrained(str(folder))
     tuned = peft.get_peft_model(llm, config)
-    found = load_tensors(folder / _FILES[1], function=function)
     own = {k: tuple(v.shape) for k, v in peft.get_peft_model_state_dict(tuned).items()}
     differ = sorted(
         name
