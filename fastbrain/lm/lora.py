@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from .._io import sha256, verify, write_atomic, write_json
+from .._io import read_json, sha256, verify, write_atomic, write_json
 from ..errors import CheckpointError, CohortError, MissingPartError
 from ..nn.saved_folder import load_tensors
 from .loading import model_digest
@@ -190,6 +191,49 @@ def merge_adapter(llm: Any, folder: Path, files: Mapping[str, str], *, function:
         tuned.requires_grad_(False)
         return llm
     return tuned.merge_and_unload().requires_grad_(False)
+
+
+@contextmanager
+def without_adapter(llm: Any, folder: Path | None) -> Iterator[None]:
+    """Context manager in which a language model has its weights from before :func:`merge_adapter`.
+
+    The adapter is subtracted, which is exact up to rounding; the merged weights come back as they
+    were. Those of a quantised model are beside its weights and are switched off.
+
+    Parameters
+    ----------
+    llm : PreTrainedModel
+    folder : Path or None
+        Folder of the adapter; None: the model has none.
+    """
+    if folder is None:
+        yield
+        return
+    beside = [m for m in llm.modules() if hasattr(m, "lora_A") and hasattr(m, "enable_adapters")]
+    merged: dict[str, torch.Tensor] = {}
+    if not beside:
+        config = read_json(folder / _FILES[0])
+        weights = load_tensors(folder / _FILES[1], function="without_adapter")
+        scale = config["lora_alpha"] / config["r"]
+        for name, down in weights.items():
+            if ".lora_A." not in name:
+                continue
+            place = name.removeprefix("base_model.model.").partition(_MARK)[0]
+            layer = llm.get_submodule(place)
+            update = scale * weights[name.replace(".lora_A.", ".lora_B.")] @ down
+            if type(layer).__name__ == "Conv1D":  # GPT-2 keeps (in, out)
+                update = update.T
+            merged[place] = layer.weight.detach().cpu().clone()
+            layer.weight.data.sub_(update.to(layer.weight))
+    for layer in beside:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in beside:
+            layer.enable_adapters(True)
+        for place, weight in merged.items():
+            llm.get_submodule(place).weight.data.copy_(weight)
 
 
 def _peft(need: str) -> Any:

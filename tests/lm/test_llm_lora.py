@@ -13,7 +13,7 @@ from fastbrain.errors import CheckpointError, ConfigError
 from fastbrain.llm4brain import ModelCard, from_pretrained, save_pretrained
 from fastbrain.llm4brain.training import RunConfig
 from fastbrain.lm.loading import model_digest
-from fastbrain.lm.lora import TunedLLM, digests, is_adapter, merge_adapter
+from fastbrain.lm.lora import TunedLLM, digests, is_adapter, merge_adapter, without_adapter
 
 IDS = torch.arange(12).reshape(2, 6)
 CARD = ModelCard(llm="somewhere/llm", tr=2.0)
@@ -59,6 +59,22 @@ def test_the_adapter_is_merged_where_it_fits_and_refused_elsewhere(tuned, make_l
     (folder / "adapter_config.json").unlink()
     with pytest.raises(CheckpointError, match="must hold the adapter"):
         merge_adapter(make_llm("llama"), folder, files, function="test")
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_the_adapter_can_be_taken_off_a_merged_model(kind, make_llm, tmp_path):
+    lora = TunedLLM(make_llm(kind), 3)
+    for name, parameter in lora.peft.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    files = lora.save(tmp_path / "adapter")
+    merged = merge_adapter(make_llm(kind), tmp_path / "adapter", files, function="test")
+    before = merged(IDS).logits
+    with without_adapter(merged, tmp_path / "adapter"):
+        torch.testing.assert_close(merged(IDS).logits, make_llm(kind)(IDS).logits, **CLOSE)
+    assert torch.equal(merged(IDS).logits, before)
+    with without_adapter(merged, None):
+        assert torch.equal(merged(IDS).logits, before)
 
 
 def test_a_model_with_the_same_embeddings_is_not_the_base(tuned, make_llm, tmp_path):
