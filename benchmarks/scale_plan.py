@@ -26,8 +26,10 @@ EPOCHS, BATCH = 10, 16
 def flop(frames: int) -> tuple[float, float]:
     """Arithmetic of training on one window, and parameters of tokenizer, encoder and decoder."""
     sizes = RunConfig.preset("paper").model.encoder
-    encoder = sizes.depth * 12 * sizes.dim**2
-    decoder = sizes.decoder_depth * 12 * sizes.decoder_dim**2
+    # four products of attention, two of the MLP
+    square = 4 + 2 * sizes.mlp_ratio
+    encoder = int(sizes.depth * square * sizes.dim**2)
+    decoder = int(sizes.decoder_depth * square * sizes.decoder_dim**2)
     tokenizer = frames * PATCH * sizes.dim
     seen = (1 - sizes.mask_ratio) * PATCHES
     work = 2 * encoder * seen + 4 * sizes.depth * seen**2 * sizes.dim
@@ -60,17 +62,18 @@ def main() -> None:
         work, parameters = flop(frames)
         first = (name, f"{size / 1e9:,.0f} GB", f"{windows:,}", f"{work:.1e}")
         for gpus in (1, 8, 64):
-            rate = gpus * given.tflops * 1e12 / work
+            step = BATCH * work / (given.tflops * 1e12)
+            # a ring sends and receives every gradient twice
+            exchange = 0.0 if gpus == 1 else 2 * 4 * parameters / (given.link * 1e9)
+            # the exchange follows the backward pass, so that their times add up
+            rate = gpus * BATCH / (step + exchange)
             minutes = windows * EPOCHS / rate / 60
             read = rate * frames * VOXELS * 2 / 1e9
-            step = 1e3 * BATCH * work / (given.tflops * 1e12)
-            # a ring sends and receives every gradient twice
-            exchange = 0 if gpus == 1 else 1e3 * 2 * 4 * parameters / (given.link * 1e9)
             found = (
-                f"{minutes:,.0f} min",
+                f"{minutes:,.1f} min",
                 f"{read:,.1f} GB/s",
-                f"{step:.0f} ms",
-                f"{exchange:.0f} ms",
+                f"{1e3 * step:.0f} ms",
+                f"{1e3 * exchange:.0f} ms",
             )
             print(f"| {' | '.join((*first, str(gpus), *found))} |")
             first = ("", "", "", "")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..lm.likelihood import answer_nll, layout, recomputes
-from ..lm.lora import TunedLLM, is_adapter
+from ..lm.lora import TunedLLM, is_adapter, without_adapter
 from ..lm.shared_prompt import SharedPrompt
 from ..nn.external_parts import leave_out
 from .config import BrainLLMConfig
@@ -83,6 +83,8 @@ class BrainLLM(nn.Module):
         self.tuned = tuned
         # folder of the adapter that was merged into the language model on loading
         self.adapter_folder: Path | None = None
+        # of the language model before that adapter was merged into it
+        self.base_digest: str | None = None
         leave_out(self, ("llm.",), but=lambda name: self.tuned is not None and is_adapter(name))
 
     def train(self, mode: bool = True) -> BrainLLM:
@@ -270,9 +272,10 @@ class BrainLLM(nn.Module):
 
     @contextmanager
     def untuned(self) -> Iterator[None]:
-        """Context manager in which no learned token precedes the text (StdLLM in the paper)."""
+        """Context manager of the untuned LLM, before which no learned token is (StdLLM)."""
         self._plain = True
         try:
-            yield
+            with without_adapter(self.llm, self.adapter_folder):
+                yield
         finally:
             self._plain = False

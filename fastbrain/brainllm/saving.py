@@ -146,7 +146,7 @@ def save_brainllm(
         "kind": KIND,
         "model": model.config.to_dict(),
         "llm_fingerprint": llm_fingerprint(model.llm),
-        "llm_digest": model_digest(model.llm),
+        "llm_digest": model.base_digest or model_digest(model.llm),
         "card": asdict(card),
         "features": described,
     }
@@ -217,7 +217,8 @@ def load_brainllm(
     model = BrainLLM(config, llm=language, text_tokenizer=tokenizer)
     state = load_tensors(root / "model.safetensors", function="load_brainllm")
     load_strict(model, state, where=str(root))
-    model.adapter_folder = root / ADAPTER if card.adapter else None
+    if card.adapter:
+        model.adapter_folder, model.base_digest = root / ADAPTER, described["llm_digest"]
     pca = region = None
     if described["features"] is not None:
         arrays = load_tensors(root / "features.safetensors", function="load_brainllm")

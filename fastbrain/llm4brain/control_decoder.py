@@ -15,6 +15,7 @@ from ..decoding import Sampling, mean_nll, score_pairs
 from ..decoding.opening import Opening
 from ..decoding.texts import write_texts
 from ..errors import InputError
+from ..lm.lora import without_adapter
 from ..lm.tokenization import encode_answers, encode_prompts
 from .model import LLM4Brain
 from .questions import saved_prompt
@@ -193,7 +194,9 @@ class LLM4BrainDecoder:
         return prefixes.float().mean(dim=1).cpu().double().numpy()
 
     def untuned(self) -> AbstractContextManager[None] | None:
-        """Context manager that disables the PEFT adapters of the LLM; None if it has none."""
+        """Context manager that takes the PEFT adapters off the LLM; None if it has none."""
+        if self.model.adapter_folder is not None:
+            return without_adapter(self.model.llm, self.model.adapter_folder)
         return _adapters_off(self.model.llm) if _adapter_layers(self.model.llm) else None
 
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
-from .._io import sha256, verify, write_atomic, write_json
+from .._io import read_json, sha256, verify, write_atomic, write_json
 from ..errors import CheckpointError, CohortError, MissingPartError
 from ..nn.saved_folder import load_tensors
+from .loading import model_digest
 from .quantised import is_quantised
 
 FOLDER = "adapter"
 _FILES = ("adapter_config.json", "adapter_model.safetensors")
 _MARK = ".lora_"
+_BASE = "base"  # in the metadata of the weights: digest of the language model below them
 
 
 def with_lora(llm: Any, rank: int, **options: Any) -> Any:
@@ -86,7 +90,10 @@ class TunedLLM:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / _FILES[0], config)
         plain = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
-        write_atomic(folder / _FILES[1], save(plain))
+        base = self.peft.get_base_model()
+        # quantised weights depend on the package that made them
+        known = {} if is_quantised(base) else {_BASE: model_digest(base)}
+        write_atomic(folder / _FILES[1], save(plain, {"format": "pt", **known}))
         return digests(folder)
 
 
@@ -150,15 +157,24 @@ def merge_adapter(llm: Any, folder: Path, files: Mapping[str, str], *, function:
     Raises
     ------
     CheckpointError
-        A file is missing or damaged, or a tensor is missing, extra or reshaped.
+        A file is missing or damaged, a tensor is missing, extra or reshaped, or the language
+        model is another one.
     MissingPartError
         peft is not installed.
     """
     peft = _peft(f"{function}: peft must be installed for a run that tuned its language model.")
     check_adapter(folder, files, function=function)
+    found = load_tensors(folder / _FILES[1], function=function)
+    with safe_open(folder / _FILES[1], "pt") as file:
+        wanted = (file.metadata() or {}).get(_BASE)
+    base = None if wanted is None or is_quantised(llm) else model_digest(llm)
+    if base not in (None, wanted):
+        raise CheckpointError(
+            f"{function}: the adapter of {folder} must be merged into the language model that it "
+            f"was trained on ({wanted}), got {base}. Load that one."
+        )
     config = peft.LoraConfig.from_pretrained(str(folder))
     tuned = peft.get_peft_model(llm, config)
-    found = load_tensors(folder / _FILES[1], function=function)
     own = {k: tuple(v.shape) for k, v in peft.get_peft_model_state_dict(tuned).items()}
     differ = sorted(
         name
@@ -175,6 +191,49 @@ def merge_adapter(llm: Any, folder: Path, files: Mapping[str, str], *, function:
         tuned.requires_grad_(False)
         return llm
     return tuned.merge_and_unload().requires_grad_(False)
+
+
+@contextmanager
+def without_adapter(llm: Any, folder: Path | None) -> Iterator[None]:
+    """Context manager in which a language model has its weights from before :func:`merge_adapter`.
+
+    The adapter is subtracted, which is exact up to rounding; the merged weights come back as they
+    were. Those of a quantised model are beside its weights and are switched off.
+
+    Parameters
+    ----------
+    llm : PreTrainedModel
+    folder : Path or None
+        Folder of the adapter; None: the model has none.
+    """
+    if folder is None:
+        yield
+        return
+    beside = [m for m in llm.modules() if hasattr(m, "lora_A") and hasattr(m, "enable_adapters")]
+    merged: dict[str, torch.Tensor] = {}
+    if not beside:
+        config = read_json(folder / _FILES[0])
+        weights = load_tensors(folder / _FILES[1], function="without_adapter")
+        scale = config["lora_alpha"] / config["r"]
+        for name, down in weights.items():
+            if ".lora_A." not in name:
+                continue
+            place = name.removeprefix("base_model.model.").partition(_MARK)[0]
+            layer = llm.get_submodule(place)
+            update = scale * weights[name.replace(".lora_A.", ".lora_B.")] @ down
+            if type(layer).__name__ == "Conv1D":  # GPT-2 keeps (in, out)
+                update = update.T
+            merged[place] = layer.weight.detach().cpu().clone()
+            layer.weight.data.sub_(update.to(layer.weight))
+    for layer in beside:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in beside:
+            layer.enable_adapters(True)
+        for place, weight in merged.items():
+            llm.get_submodule(place).weight.data.copy_(weight)
 
 
 def _peft(need: str) -> Any:

@@ -22,6 +22,22 @@ from .sharding import is_sharded
 _BUCKET_BYTES = 64 << 20
 
 
+def check_batch_sizes(*stages: StageConfig | None) -> None:
+    """Raise if a batch of a stage has fewer windows than there are processes.
+
+    Raises
+    ------
+    ConfigError
+    """
+    world = processes().part.world
+    for stage in stages:
+        if stage is not None and stage.batch_size < world:
+            raise ConfigError(
+                f"fit: batch_size of {stage.name} must be {world} or more, a window for each "
+                f"process, got {stage.batch_size}. It counts the windows of all processes."
+            )
+
+
 def divide(team: Processes, loader: Loader, config: StageConfig) -> None:
     """Let a loader yield only the rows of this process.
 
@@ -39,11 +55,7 @@ def divide(team: Processes, loader: Loader, config: StageConfig) -> None:
             f"fit: loader must have a method divide for {team.part.world} processes, got "
             f"{type(loader).__name__}. Derive it from fastbrain.training.ResumableLoader."
         )
-    if config.batch_size < team.part.world:
-        raise ConfigError(
-            f"fit: batch_size must be {team.part.world} or more, a window for each process, got "
-            f"{config.batch_size}. It counts the windows of all processes."
-        )
+    check_batch_sizes(config)
     loader.divide(team.part)
 
 

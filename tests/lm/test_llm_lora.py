@@ -13,7 +13,7 @@ from fastbrain.errors import CheckpointError, ConfigError
 from fastbrain.llm4brain import ModelCard, from_pretrained, save_pretrained
 from fastbrain.llm4brain.training import RunConfig
 from fastbrain.lm.loading import model_digest
-from fastbrain.lm.lora import TunedLLM, digests, is_adapter, merge_adapter
+from fastbrain.lm.lora import TunedLLM, digests, is_adapter, merge_adapter, without_adapter
 
 IDS = torch.arange(12).reshape(2, 6)
 CARD = ModelCard(llm="somewhere/llm", tr=2.0)
@@ -61,6 +61,31 @@ def test_the_adapter_is_merged_where_it_fits_and_refused_elsewhere(tuned, make_l
         merge_adapter(make_llm("llama"), folder, files, function="test")
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_the_adapter_can_be_taken_off_a_merged_model(kind, make_llm, tmp_path):
+    lora = TunedLLM(make_llm(kind), 3)
+    for name, parameter in lora.peft.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    files = lora.save(tmp_path / "adapter")
+    merged = merge_adapter(make_llm(kind), tmp_path / "adapter", files, function="test")
+    before = merged(IDS).logits
+    with without_adapter(merged, tmp_path / "adapter"):
+        torch.testing.assert_close(merged(IDS).logits, make_llm(kind)(IDS).logits, **CLOSE)
+    assert torch.equal(merged(IDS).logits, before)
+    with without_adapter(merged, None):
+        assert torch.equal(merged(IDS).logits, before)
+
+
+def test_a_model_with_the_same_embeddings_is_not_the_base(tuned, make_llm, tmp_path):
+    files = tuned[1].save(tmp_path / "adapter")
+    other = make_llm("llama")
+    with torch.no_grad():
+        other.model.layers[0].mlp.up_proj.weight.mul_(2)
+    with pytest.raises(CheckpointError, match="language model that it was trained on"):
+        merge_adapter(other, tmp_path / "adapter", files, function="test")
+
+
 def test_a_digest_knows_the_weights_below(tuned, make_llm):
     assert model_digest(tuned[0]) == model_digest(make_llm("llama"))
 
@@ -106,10 +131,14 @@ def test_brainllm_is_saved_with_its_adapter(tuned, make_llm, tmp_path):
         torch.testing.assert_close(model.text_nll(windows, prompts, IDS[:, 2:], mask), nll)
     assert bool(first.any())
     save_brainllm(model, tmp_path / "model", BrainLLMCard(llm="somewhere/llm", tr=2.0))
-    again = load_brainllm(tmp_path / "model", llm=(make_llm("llama"), tokenizer)).model
-    with torch.no_grad():
-        found = again.text_nll(windows, prompts, IDS[:, 2:], mask)
-    torch.testing.assert_close(found, nll.detach(), **CLOSE)
+    again = load_brainllm(tmp_path / "model", llm=(make_llm("llama"), tokenizer))
+    # a loaded model that is saved again, as for a new person, is still of the same language model
+    save_brainllm(again.model, tmp_path / "copy", again.card)
+    third = load_brainllm(tmp_path / "copy", llm=(make_llm("llama"), tokenizer))
+    for saved in (again, third):
+        with torch.no_grad():
+            found = saved.model.text_nll(windows, prompts, IDS[:, 2:], mask)
+        torch.testing.assert_close(found, nll.detach(), **CLOSE)
 
 
 def test_a_rank_needs_a_stage_that_trains_it():

@@ -32,8 +32,10 @@ from ...data.store.preparation import save_preparation
 from ...lm.kept_llm import find_llm, keep_llm, kept_llm
 from ...lm.loading import load_llm
 from ...lm.lora import TunedLLM
+from ...lm.quantised import quantisation
 from ...lm.sources import find_model
 from ...lm.word_lm import small_llm
+from ...training.data_parallel import check_batch_sizes
 from ...training.processes import processes, run_together
 from ...training.run import Row
 from ...training.run_folder import absolute_paths, claim, place_of
@@ -113,6 +115,9 @@ def train_brainllm_run(
     trackers = check_trackers(log, function="train")
     config = absolute_paths(config or BrainLLMRunConfig(), files=("atlas",), models=("llm",))
     check_environment(out, function="train")
+    check_batch_sizes(config.training.warmup, config.training.tune)
+    if config.llm_bits is not None:
+        quantisation(config.llm_bits, device, function="train")  # raises if nothing can do it
     store = share_of_store(store, config)
     split = store.split
     audit = audit_brainllm(store, config).check(allow=allow_leak)

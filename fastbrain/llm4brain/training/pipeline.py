@@ -30,8 +30,10 @@ from ...data.store.preparation import save_preparation
 from ...lm.kept_llm import LLMRecord, find_llm, keep_llm, kept_llm
 from ...lm.loading import load_llm
 from ...lm.lora import TunedLLM
+from ...lm.quantised import quantisation
 from ...lm.sources import find_model
 from ...lm.word_lm import small_llm
+from ...training.data_parallel import check_batch_sizes
 from ...training.processes import processes, run_together
 from ...training.run import Row
 from ...training.run_folder import absolute_paths, claim, place_of, reason_of
@@ -120,6 +122,9 @@ def train_llm4brain(
         models=("llm", "vision_model"),
     )
     check_environment(out, function="train")
+    check_batch_sizes(*(getattr(config, name) for name in STAGE_NAMES))
+    if config.llm_bits is not None:
+        quantisation(config.llm_bits, device, function="train")  # raises if nothing can do it
     chosen, config = config.stimulus, with_stimulus(store, config)
     if chosen is None:
         say(f"stimulus: {config.stimulus}")

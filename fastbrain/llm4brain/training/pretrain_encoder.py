@@ -30,6 +30,7 @@ from ...data.leaks.pretraining_scans import (
 )
 from ...errors import ConfigError, SplitError
 from ...nn.config_io import from_dict, require, to_dict
+from ...training.data_parallel import check_batch_sizes
 from ...training.processes import processes, run_together
 from ...training.run import History, Row
 from ...training.run_folder import absolute_paths, claim
@@ -163,6 +164,7 @@ def train_scmbm(
     chosen = drawn(whole, config.windows, seed=config.seed, shares=config.shares)
     before = None if config.weights is None else scans_beside(config.weights)
     check_environment(out, function="train_scmbm")
+    check_batch_sizes(config.stage)
     root, team = Path(out), processes()
     said = {"config": config.to_dict(), "store_fingerprint": store.fingerprint()}
     said |= {"more": [each.fingerprint() for each in more]} if more else {}

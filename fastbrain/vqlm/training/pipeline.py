@@ -36,6 +36,7 @@ from ...lm.loading import load_llm
 from ...lm.sources import find_model
 from ...lm.word_lm import small_llm
 from ...nn.config_io import require
+from ...training.data_parallel import check_batch_sizes
 from ...training.processes import processes, run_together
 from ...training.run import Row
 from ...training.run_folder import absolute_paths, claim
@@ -128,6 +129,7 @@ def train_vqlm(
     else:
         require(config, "words", length > 0, "hold components for connectomes")
     check_environment(out, function="train_vqlm")
+    check_batch_sizes(stage if isinstance(study, RestingStudy) else None, config.tune)
     for name in (config.llm, config.vlm):
         if name is not None and not resume:
             find_model(name, function="train_vqlm")
