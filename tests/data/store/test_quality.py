@@ -161,8 +161,11 @@ def test_the_table_of_a_store(runs, tmp_path):
 def test_an_unusable_table_is_noted_where_nothing_needs_it(cohort, tmp_path):
     table = cohort(subjects=1)
     head, *rows = table.read_text().splitlines()
-    (table.parent / "c.tsv").write_text("framewise_displacement\n0.1\n")
-    table.write_text("\n".join([head + "\tconfounds", *(row + "\tc.tsv" for row in rows)]) + "\n")
+    names = [f"c{i}.tsv" for i in range(len(rows))]
+    for name in names:
+        (table.parent / name).write_text("framewise_displacement\n0.1\n")
+    rows = [f"{row}\t{name}" for row, name in zip(rows, names, strict=True)]
+    table.write_text("\n".join([head + "\tconfounds", *rows]) + "\n")
     runs = read_runs_table(table)
     store = prepare_store(runs, tmp_path / "out", split=by_run, **OPTIONS)
     for facts in store.info.runs.values():
