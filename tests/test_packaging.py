@@ -34,7 +34,7 @@ SOURCES = [
 
 # model.eval() is not eval(), allow_pickle=False not pickle
 FORBIDDEN = {
-    # torch reads tensors and plain values, and refuses all else, only when it is told to; of joblib
+    # torch reads tensors and plain values, and refuses all else, only on request; of joblib
     # only what starts processes is used, which reads no file
     "unpickling": r"torch\.load(?!\(.*\bweights_only=True\))"
     r"|^\s*(import|from) (pickle|dill|cloudpickle)\b|pickle\.load"

@@ -112,7 +112,7 @@ def test_kill_nine_at_any_call_loses_at_most_one_run(tmp_path):
             if (out / "manifest.json").exists():
                 VoxelStore.open(out, verify=True)
             elif out.exists():
-                # an unfinished store is told from a finished one
+                # an unfinished store differs from a finished one by it
                 with pytest.raises(FastbrainError, match="manifest"):
                     VoxelStore.open(out)
         server.stdin.close()

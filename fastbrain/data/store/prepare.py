@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -162,7 +162,7 @@ def prepare_store(
         exclude=exclude,
         layout=layout,
     )
-    plan = replace(plan, dtype=dtype)
+    plan = plan.stored_as(dtype)
     return write_store(plan, out, resume=resume, n_jobs=n_jobs, dask=dask)
 
 

@@ -1,4 +1,4 @@
-"""Runs converted in other processes give the same bytes; what goes wrong there is told here."""
+"""Runs converted in other processes give the same bytes; what goes wrong there is an error here."""
 
 from __future__ import annotations
 
