@@ -23,6 +23,7 @@ from torch import distributed as dist
 from .. import _progress
 from .._shards import Part
 from ..errors import FastbrainError, TrainingError
+from .joining import Meeting, join
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 _POLL_S = 0.05
-_JOIN = timedelta(minutes=5)  # for all processes to start
+_LEAVE = timedelta(minutes=5)  # for the last messages of all
 # for one process to follow another, which saves a checkpoint, say
 _FOLLOW = timedelta(minutes=30)
 
@@ -118,7 +119,7 @@ class Processes:
         assert self._store is not None
         self._store.set(f"left/{self.part.rank}", "left")
         if self.first:
-            self._store.wait([f"left/{rank}" for rank in range(self.part.world)], _JOIN)
+            self._store.wait([f"left/{rank}" for rank in range(self.part.world)], _LEAVE)
 
 
 _ALONE = Processes(Part())
@@ -147,22 +148,25 @@ def together(function: str, place: str = "cpu") -> Iterator[Processes]:
     Raises
     ------
     TrainingError
-        Another process failed or was lost; the message names it.
+        Another process did not start, failed or was lost; the message names it.
     """
     global _active, _failed
     if _active is not None or not (_launched() or _grouped()):
         yield processes()
         return
-    if not _grouped():
-        _join(place)
-    rank, world = dist.get_rank(), dist.get_world_size()
-    _active = Processes(Part(rank, world), _control(rank))
-    store = _active._store
-    assert store is not None
+    meeting = None if _grouped() else join(function)
+    if meeting is None:
+        rank, world = dist.get_rank(), dist.get_world_size()
+    else:
+        rank, world = meeting.rank, meeting.world
+    store = _control(rank, meeting)
+    _active = Processes(Part(rank, world), store)
     watch = _active.watch = Watch(store, rank, world, function)
     quiet = _progress.silence(rank > 0)
     try:
         with watch:
+            if meeting is not None:
+                _open_group(place, meeting)
             yield _active
             _active.meet()
         _active.leave()
@@ -205,12 +209,18 @@ def _grouped() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def _join(place: str) -> None:
+def _open_group(place: str, meeting: Meeting) -> None:
+    backend = "gloo"
     if place.startswith("cuda"):
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=_FOLLOW)
-    else:
-        dist.init_process_group("gloo", timeout=_FOLLOW)
+        backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(
+        backend,
+        store=meeting.store,
+        rank=meeting.rank,
+        world_size=meeting.world,
+        timeout=_FOLLOW,
+    )
     # the group stays for the next training; after a failure it cannot be taken down in order
     atexit.register(_close)
 
@@ -225,17 +235,23 @@ def message_device() -> torch.device:
     return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
 
-def _control(rank: int) -> Store:
+def _control(rank: int, meeting: Meeting | None) -> Store:
     """Store of the messages of :class:`Processes`, held by the first process."""
     host = os.environ.get("MASTER_ADDR", "127.0.0.1")
-    store = None
-    port = torch.zeros(1, dtype=torch.int64, device=message_device())
-    if rank == 0:
-        store = dist.TCPStore(  # type: ignore[attr-defined]
-            host, 0, is_master=True, wait_for_workers=False, timeout=_JOIN
-        )
-        port.fill_(store.port)
-    dist.broadcast(port, 0)
-    return store or dist.TCPStore(  # type: ignore[attr-defined]
-        host, int(port), is_master=False, wait_for_workers=False, timeout=_JOIN
+    store = _store(host, 0, serve=True) if rank == 0 else None
+    port = 0 if store is None else store.port
+    if meeting is None:
+        sent = torch.tensor([port], device=message_device())
+        dist.broadcast(sent, 0)
+        port = int(sent)
+    elif store is not None:
+        meeting.store.set("control", str(port))
+    else:
+        port = int(meeting.store.get("control"))
+    return store or _store(host, port, serve=False)
+
+
+def _store(host: str, port: int, *, serve: bool) -> Any:
+    return dist.TCPStore(  # type: ignore[attr-defined]
+        host, port, is_master=serve, wait_for_workers=False, timeout=_LEAVE
     )

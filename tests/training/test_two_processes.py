@@ -12,8 +12,11 @@ from pathlib import Path
 import process_cases
 import pytest
 import torch
+from torch import distributed as dist
 
+from fastbrain.errors import ConfigError
 from fastbrain.training import latest_checkpoint, load_checkpoint
+from fastbrain.training.joining import join, join_limit_s
 
 CASES = list(process_cases.CASES)
 # float32, added up in another order
@@ -121,17 +124,49 @@ def test_a_run_goes_on_in_as_many_processes_bitwise_and_in_others(pair, folder, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_process_is_named_and_the_run_goes_on_after_it(rank, pair, folder, tmp_path):
-    case = "stage2"
-    done = pair(tmp_path, case, kill=(rank, 5))
+@pytest.mark.parametrize(("rank", "kept"), [(0, False), (1, False), (0, True)])
+def test_a_killed_process_is_named_and_the_run_goes_on_after_it(rank, kept, pair, folder, tmp_path):
+    case, same = "stage2", {}
+    if kept:
+        # torchrun keeps one store over restarts, with the addresses of the killed processes
+        agent = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        same = {"port": agent.port, "env": {"TORCHELASTIC_USE_AGENT_STORE": "True"}}
+    done = pair(tmp_path, case, kill=(rank, 5), **same)
     assert sorted(done["codes"]) == [-9, 1]
     assert done["seconds"] < SOON_S
     told = log(tmp_path, 1 - rank)
     assert "TrainingError: fit: all 2 processes must train to the end" in told
     assert f"rank {rank} (pid" in told
-    assert pair(tmp_path, case, resume=True)["codes"] == [0, 0]
+    assert pair(tmp_path, case, resume=True, **same)["codes"] == [0, 0]
     assert_equal(ended(folder, case), ended(tmp_path, case))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rank", "said"), [(0, "got rank 0 missing"), (1, "1 missing (rank 1)")])
+def test_a_process_that_does_not_start_is_named_in_time(rank, said, pair, tmp_path):
+    done = pair(tmp_path, "stage2", absent=rank, env={"FASTBRAIN_JOIN_S": "0.5"})
+    assert sorted(done["codes"]) == [-9, 1]
+    assert done["seconds"] < SOON_S
+    told = log(tmp_path, 1 - rank)
+    assert "TrainingError: fit: all 2 processes must start within 0.5 s" in told
+    assert said in told
+    assert not (tmp_path / "stage2").exists()
+
+
+@pytest.mark.parametrize("given", ["soon", "0", "-3", "nan", "inf"])
+def test_the_time_to_join_must_be_a_number_of_seconds(given, monkeypatch):
+    monkeypatch.setenv("FASTBRAIN_JOIN_S", given)
+    with pytest.raises(ConfigError, match="join: FASTBRAIN_JOIN_S must be a positive number"):
+        join_limit_s()
+
+
+def test_a_launcher_must_say_where_processes_meet(monkeypatch):
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="fit: a launcher .* got no MASTER_PORT"):
+        join("fit")
 
 
 @pytest.mark.slow
