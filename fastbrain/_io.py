@@ -1,4 +1,4 @@
-"""Atomic writing of files and folders: write to a temporary name, fsync, rename.
+"""Atomic writing of files: write to a temporary name, fsync, rename.
 
 A reader gets either the old file or the new file, never a partial one, and a full disk leaves the
 old file in place.
@@ -6,55 +6,21 @@ old file in place.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import (
-    CohortError,
-    DiskError,
-    FastbrainError,
-    InputError,
-    OutputExistsError,
-    StoreError,
-)
+from ._folders import as_disk_error as as_disk_error
+from ._folders import folder_atomic as folder_atomic
+from ._folders import remove_leftovers, sync_folder, umask
+from .errors import CohortError, DiskError, InputError, OutputExistsError, StoreError
 
 _HASH_BLOCK = 1 << 20
 _JSON_CAP = 64 << 20  # larger than any JSON written by fastbrain
-
-
-@contextmanager
-def as_disk_error(path: Path) -> Iterator[None]:
-    """Turn an OSError raised while writing `path` into a :class:`DiskError` with the reason."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, FastbrainError):  # raised by the function of the caller
-            raise
-        reason = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}.get(
-            error.errno or 0, error.strerror or str(error)
-        )
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "free space or choose another folder" if full else "choose another place"
-        raise DiskError(
-            f"write: {path} must be writable, got '{reason}'. Nothing half-written was left; "
-            f"{remedy}."
-        ) from error
-
-
-def _fsync_dir(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_atomic(path: str | Path, write: bytes | str | Callable[[IO[bytes]], object]) -> Path:
@@ -94,12 +60,12 @@ def write_atomic(path: str | Path, write: bytes | str | Callable[[IO[bytes]], ob
                 file.flush()
                 os.fsync(file.fileno())
             # mkstemp makes the file private; results should be readable under the umask
-            os.chmod(name, 0o666 & ~_umask())
+            os.chmod(name, 0o666 & ~umask())
             os.replace(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-        _fsync_dir(path.parent)
+        sync_folder(path.parent)
     return path
 
 
@@ -111,12 +77,6 @@ def _encoded(path: Path, text: str) -> bytes:
         raise InputError(
             f"write: text for {path} must be valid Unicode, got {part}. Rename such files."
         ) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_json(path: str | Path, value: Any) -> Path:
@@ -191,64 +151,10 @@ def safe_join(root: str | Path, *parts: str) -> Path:
     return path
 
 
-@contextmanager
-def folder_atomic(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
-    """Fill a folder under a temporary name; rename it to its final name on success.
-
-    Parameters
-    ----------
-    path : str or Path
-        Final name of the folder.
-    replace : bool
-        Whether an existing folder may be replaced. It is removed after the new one is complete.
-
-    Yields
-    ------
-    Path
-        The temporary folder to write into.
-
-    Raises
-    ------
-    OutputExistsError
-        `path` exists and `replace` is false.
-    DiskError
-        The disk is full or the parent folder is read-only.
-    """
-    path = Path(path)
-    with as_disk_error(path):
-        if path.exists() and not replace:
-            raise OutputExistsError(f"folder_atomic: {path} must not exist. Choose another name.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield temporary
-        with as_disk_error(path):
-            os.chmod(temporary, 0o777 & ~_umask())
-            _fsync_dir(temporary)
-            old = None
-            if path.exists():
-                old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-            try:
-                if old is not None:
-                    os.replace(path, old / path.name)
-                os.replace(temporary, path)
-            except BaseException:
-                # restore the old folder under its name
-                if old is not None:
-                    if (old / path.name).exists():
-                        os.rename(old / path.name, path)
-                    old.rmdir()
-                raise
-            _fsync_dir(path.parent)
-            if old is not None:
-                shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
 def new_output(path: str | Path, *, resume: bool = False) -> Path:
     """Create an output folder; raise if it is not empty, unless resuming.
+
+    Resuming removes folders that a killed process left half-written in it.
 
     Raises
     ------
@@ -267,6 +173,8 @@ def new_output(path: str | Path, *, resume: bool = False) -> Path:
             )
         path.mkdir(parents=True, exist_ok=True)
     check_writable(path)
+    if resume:
+        remove_leftovers(path)
     return path
 
 

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from fastbrain import _io
+from fastbrain import _folders, _io
 from fastbrain.errors import DiskError, OutputExistsError
 
 
@@ -91,3 +91,47 @@ def test_a_rename_that_fails_halfway_puts_the_old_folder_back(tmp_path, monkeypa
     monkeypatch.undo()
     assert names(path) == ["old"]
     assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("resume", [False, True], ids=["next save", "resume"])
+def test_what_a_killed_process_left_is_removed(tmp_path, resume):
+    path = tmp_path / "model"
+    fill(path, "old")
+    # folders of the user, of another name, and of a process that lives stay
+    stay = [".model.backup", ".model.abcd1234", ".cache.abcd1234"]
+    for name in stay:
+        (tmp_path / name).mkdir()
+    for name in (".model.abcd1234.part", ".model.efgh5678.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").touch()
+    with _io.folder_atomic(tmp_path / "other"):
+        if resume:
+            _io.new_output(tmp_path, resume=True)
+        else:
+            fill(path, "new")
+        living = [name for name in names(tmp_path) if name.startswith(".other.")]
+        assert len(living) == 1
+        assert names(tmp_path) == sorted([*stay, *living, "model"])
+    assert names(tmp_path / "other") == []
+
+
+def test_a_folder_whose_replacement_was_killed_between_the_renames_comes_back(tmp_path):
+    aside = tmp_path / ".model.abcd1234.old" / "model"
+    aside.mkdir(parents=True)
+    (aside / "weights").touch()
+    (tmp_path / ".model.efgh5678.part").mkdir()
+    _io.new_output(tmp_path, resume=True)
+    assert names(tmp_path) == ["model"]
+    assert names(tmp_path / "model") == ["weights"]
+
+
+def test_nothing_is_removed_where_folders_cannot_be_locked(tmp_path, monkeypatch):
+    left = tmp_path / ".model.abcd1234.part"
+    left.mkdir()
+
+    def no_locks(*_):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr(_folders.fcntl, "flock", no_locks)
+    fill(tmp_path / "model", "new")
+    assert names(tmp_path) == [left.name, "model"]

@@ -181,7 +181,7 @@ def recover_checkpoints(run_dir: str | Path) -> None:
     Only for the process with the lock of the run folder: no other process may save meanwhile.
     """
     root = Path(run_dir) / "checkpoints"
-    for aside in root.glob(".step-*.old.*/step-*"):
+    for aside in root.glob(".step-*.old/step-*"):
         if not (root / aside.name).exists():
             aside.rename(root / aside.name)
 

@@ -154,7 +154,7 @@ def test_tensors_that_are_none_are_a_checkpoint_error(tmp_path, content):
 
 def test_a_replacement_killed_between_its_renames_is_undone(tmp_path):
     folder = save_checkpoint(tmp_path, some(1), step=1)
-    aside = folder.parent / ".step-00000001.old.x"
+    aside = folder.parent / ".step-00000001.abcd1234.old"
     aside.mkdir()
     folder.rename(aside / folder.name)
     assert latest_checkpoint(tmp_path) is None

@@ -165,7 +165,7 @@ def test_a_launcher_must_say_where_processes_meet(monkeypatch):
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="fit: a launcher .* got no MASTER_PORT"):
+    with pytest.raises(ConfigError, match=r"fit: a launcher .* got no MASTER_PORT"):
         join("fit")
 
 
