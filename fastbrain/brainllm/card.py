@@ -46,6 +46,8 @@ class BrainLLMCard:
         one.
     llm_bits : {8, 4} or None
         Precision of the weights of the language model in training; None: not quantised.
+    llm_device_map : str, dict or None
+        How the layers of the language model were spread over devices; None: on one.
     """
 
     llm: str
@@ -63,6 +65,7 @@ class BrainLLMCard:
     prompt_length: int | None = None
     adapter: dict[str, str] = field(default_factory=dict)
     llm_bits: int | None = None
+    llm_device_map: str | dict[str, Any] | None = None
 
     def texts_before(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         """Return the text before the text of each trial, as in training."""

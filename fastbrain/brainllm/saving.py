@@ -23,6 +23,7 @@ from .._run_kind import RunKind
 from .._runfiles import read_record
 from ..data import PCA, FitScope, StoreRows, VoxelStore
 from ..errors import CheckpointError, CohortError
+from ..lm.device_map import how_loaded
 from ..lm.kept_llm import llm_place
 from ..lm.loading import llm_fingerprint, load_llm, model_digest
 from ..lm.lora import FOLDER as ADAPTER
@@ -201,7 +202,7 @@ def load_brainllm(
         _same_store(card, described["features"], store)
     if llm is None or isinstance(llm, str):
         place = llm or llm_place(card.language, card.llm, root.resolve().parent)
-        llm = load_llm(place, dtype=dtype, device=device, bits=card.llm_bits)
+        llm = load_llm(place, dtype=dtype, device=device, **how_loaded(card))
     language, tokenizer = llm
     found = llm_fingerprint(language), model_digest(language)
     wanted = described["llm_fingerprint"], described["llm_digest"]

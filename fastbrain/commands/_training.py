@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
 import tyro
 
@@ -18,6 +18,7 @@ from ..errors import ConfigError
 if TYPE_CHECKING:
     from ..llm4brain.training import RunConfig
 
+Recipe = TypeVar("Recipe")
 _EXAMPLE = "meta-llama/Llama-2-7b-chat-hf"  # the family of Video-LLaMA's language model
 
 
@@ -55,6 +56,10 @@ class TrainOptions(StoreOptions):
     llm_bits: Literal[8, 4] | None = None
     """Bits of the weights of the language model, by bitsandbytes or torchao; default: as
     configured (not quantised)."""
+    llm_device_map: str | None = None
+    """Spread the frozen language model over devices, memory and disk: auto, balanced,
+    balanced_low_0, sequential, or JSON of module names and devices; default: as configured (one
+    device)."""
     allow_leak: str | None = None
     """Reason why a leak found by the audit is acceptable; included in every report."""
     dry_run: bool = False
@@ -85,6 +90,15 @@ def fused_lora(rank: int) -> Callable[[Any], object] | None:
 def given(config: object, *names: str) -> dict[str, Any]:
     """Return the options of a command that are not None, by name."""
     return {name: value for name in names if (value := getattr(config, name)) is not None}
+
+
+def spread(whole: Recipe, config: TrainOptions) -> Recipe:
+    """Put the device map of a command line into a configuration."""
+    if config.llm_device_map is None:
+        return whole
+    from ..lm.device_map import parse_device_map
+
+    return replace(whole, llm_device_map=parse_device_map(config.llm_device_map))  # type: ignore[type-var]
 
 
 def print_configuration(whole: Configuration) -> None:

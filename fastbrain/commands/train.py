@@ -26,6 +26,7 @@ from ._training import (
     report_dry_run,
     report_size,
     say_done,
+    spread,
 )
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def run(config: Config) -> None:
     if config.subjects:
         whole = whole.with_subjects(config.subjects)
     whole = replace(whole, **given(config, "stimulus", "adapt_runs", "llm_bits"))
+    whole = spread(whole, config)
     if config.llm_rank:
         whole = whole.tuning_llm(config.llm_rank)
     if config.encoder_weights is not None:

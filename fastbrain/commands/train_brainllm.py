@@ -18,6 +18,7 @@ from ._training import (
     print_configuration,
     report_dry_run,
     say_done,
+    spread,
 )
 
 
@@ -70,7 +71,7 @@ def run(config: Config) -> None:
         "depth",
         "width",
     )
-    whole = replace(whole, **given(config, *names))
+    whole = spread(replace(whole, **given(config, *names)), config)
     if config.print_config:
         print_configuration(whole)
         return

@@ -21,6 +21,7 @@ from .._runfiles import read_record
 from ..errors import CheckpointError, ConfigError
 from ..grid import TokenGrid
 from ..layout import TokenLayout
+from ..lm.device_map import how_loaded
 from ..lm.kept_llm import LLMRecord, llm_place
 from ..lm.loading import llm_fingerprint, load_llm, local_folder
 from ..lm.lora import FOLDER as ADAPTER
@@ -66,6 +67,7 @@ class ModelCard:
         Digests of the PEFT adapter of the LLM in the folder ``adapter/``; empty without one.
     llm_bits : {8, 4} or None
         Precision of the weights of the LLM in training; None: not quantised.
+    llm_device_map : str, dict or None, how the LLM was spread over devices
     """
 
     llm: str
@@ -79,6 +81,7 @@ class ModelCard:
     language: LLMRecord | None = None
     adapter: dict[str, str] = field(default_factory=dict)
     llm_bits: int | None = None
+    llm_device_map: str | dict[str, Any] | None = None
 
 
 @checked
@@ -205,7 +208,7 @@ def from_pretrained(
     _check_input(own, card, grid, tr)
     if llm is None or isinstance(llm, str):
         place = llm or llm_place(card.language, card.llm, root.resolve().parent)
-        llm = load_llm(place, dtype=dtype, device=device, bits=card.llm_bits)
+        llm = load_llm(place, dtype=dtype, device=device, **how_loaded(card))
     language, text_tokenizer = llm
     found = llm_fingerprint(language)
     if found != described["llm_fingerprint"]:

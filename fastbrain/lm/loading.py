@@ -12,6 +12,7 @@ from typing import Any
 from .._arguments import checked
 from ..errors import CheckpointError, ConfigError, InputError
 from ..nn.config_io import suggest
+from .device_map import DeviceMap, check_device_map, keep_in_place, weight_value
 from .quantised import quantisation
 from .sources import ModelSource, find_model, load_tokenizer, load_weights_of
 from .sources import quiet as quiet
@@ -54,6 +55,7 @@ def load_llm(
     device: str = "cpu",
     attn: str = "auto",
     bits: int | None = None,
+    device_map: DeviceMap | None = None,
 ) -> tuple[Any, Any]:
     """Load a causal language model, frozen and in evaluation mode, with its tokenizer.
 
@@ -70,6 +72,10 @@ def load_llm(
     attn : {"auto", "sdpa", "eager", "flash_attention_2"}
     bits : {8, 4}, optional
         Quantise the weights of the linear layers on loading (:mod:`.quantised`).
+    device_map : str or mapping of str to int or str, optional
+        Spread the layers over devices, memory and disk, by accelerate: "auto", "balanced",
+        "balanced_low_0", "sequential", or the place of each named module, as in transformers. The
+        model stays there when it is moved. `device` then only selects defaults.
 
     Returns
     -------
@@ -83,9 +89,10 @@ def load_llm(
         The model cannot be found or read, contains custom code, has no safetensors, has a
         recurrent state instead of keys and values, or its tokenizer has no EOS.
     ConfigError
-        `dtype`, `attn` or `bits` is unknown.
+        `dtype`, `attn`, `bits` or `device_map` is unknown.
     MissingPartError
-        Neither torchao nor bitsandbytes is installed to quantise the weights.
+        Neither torchao nor bitsandbytes is installed to quantise the weights, or accelerate is not
+        installed to spread them.
     """
     import torch
 
@@ -101,6 +108,9 @@ def load_llm(
     if bits is not None:
         options["quantization_config"] = quantisation(bits, str(device))
         options["device_map"] = {"": str(device)}
+    if device_map is not None:
+        check_device_map(device_map)
+        options["device_map"] = device_map if isinstance(device_map, str) else dict(device_map)
     source = find_model(name_or_path, function="load_llm")
     tokenizer = load_tokenizer(source)
     model = load_weights_of(source, "AutoModelForCausalLM", **options)
@@ -118,7 +128,9 @@ def load_llm(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
         _log.info("load_llm: '%s' has no pad token, EOS pads", name_or_path)
-    if bits is None:
+    if device_map is not None:
+        keep_in_place(model)
+    elif bits is None:
         model.to(torch.device(device))
     return model.requires_grad_(False), tokenizer
 
@@ -165,7 +177,7 @@ def llm_fingerprint(llm: Any) -> str:
     """
     import torch
 
-    weight = llm.get_input_embeddings().weight.detach()
+    weight = weight_value(llm.get_input_embeddings(), "weight").detach()
     rows = torch.linspace(0, len(weight) - 1, 64).long().unique().to(weight.device)
     sample = weight[rows].to(torch.bfloat16).float().cpu().contiguous()
     digest = hashlib.sha256(repr(tuple(weight.shape)).encode())
@@ -184,6 +196,8 @@ def model_digest(model: Any) -> str:
     # of a model that is being tuned with LoRA, the weights below it
     weights = {n.replace(".base_layer.", "."): w for n, w in model.named_parameters()}
     for name, weight in sorted((n, w) for n, w in weights.items() if ".lora_" not in n):
+        if weight.device.type == "meta":
+            weight = weight_value(model, name)
         flat = (weight.dequantize() if _is_packed(weight) else weight).detach().flatten()
         places = torch.linspace(0, len(flat) - 1, min(64, len(flat))).long().to(flat.device)
         values = flat[places].to(torch.bfloat16).float().cpu().contiguous()

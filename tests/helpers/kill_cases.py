@@ -1,8 +1,8 @@
 """Save and train the three systems in processes that kill themselves at a chosen call.
 
 ``python kill_cases.py`` imports and builds once, then forks a process for every job that it reads
-as a line of JSON, and answers how that process ended: its exit code (-9 if it was killed), the calls
-that its saves took, and the number of saves.
+as a line of JSON, and answers how that process ended: its exit code (-9 if it was killed) and the
+number of calls that its saves took.
 """
 
 from __future__ import annotations

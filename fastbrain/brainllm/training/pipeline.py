@@ -29,6 +29,7 @@ from ...data import (
 )
 from ...data.readers.prompts import texts_before
 from ...data.store.preparation import save_preparation
+from ...lm.device_map import check_device_map, how_loaded
 from ...lm.kept_llm import find_llm, keep_llm, kept_llm
 from ...lm.loading import load_llm
 from ...lm.lora import TunedLLM
@@ -118,6 +119,8 @@ def train_brainllm_run(
     check_batch_sizes(config.training.warmup, config.training.tune)
     if config.llm_bits is not None:
         quantisation(config.llm_bits, device, function="train")  # raises if nothing can do it
+    if config.llm_device_map is not None:
+        check_device_map(config.llm_device_map, function="train", alone=processes().alone)
     store = share_of_store(store, config)
     split = store.split
     audit = audit_brainllm(store, config).check(allow=allow_leak)
@@ -137,7 +140,7 @@ def train_brainllm_run(
                 keep_llm(config.llm or _small_llm(store, config, plan), out)
     language = kept_llm(out)
     assert language is not None
-    llm, tokenizer = load_llm(str(find_llm(language, out)), device=device, bits=config.llm_bits)
+    llm, tokenizer = load_llm(str(find_llm(language, out)), device=device, **how_loaded(config))
     tuned = TunedLLM(llm, config.llm_rank, seed=config.seed) if config.llm_rank else None
     torch.manual_seed(config.seed)
     sizes = config.model(store.window_spec.window_trs)
@@ -158,6 +161,7 @@ def train_brainllm_run(
         before=plan.before,
         prompt_length=config.prompt_length,
         llm_bits=config.llm_bits,
+        llm_device_map=config.llm_device_map,
     )
     saved = SavedBrainLLM(model, card, pca, plan.region)
 

@@ -16,6 +16,7 @@ from ...data.readers.prompts import has_prompts
 from ...data.splits.share import share_of_training
 from ...data.store.geometry import need_volumes
 from ...errors import ConfigError
+from ...lm.device_map import require_device_map
 from ...lm.loading import embedding_width
 from ...lm.quantised import BITS
 from ...lm.sources import find_model
@@ -62,6 +63,9 @@ class BrainLLMRunConfig:
     llm_bits : {8, 4} or None
         Precision of the weights of the frozen language model, also when the run is evaluated;
         None: as it is loaded.
+    llm_device_map : str, dict of str to int or str, or None
+        Spread the frozen language model over devices, memory and disk, also when the run is
+        evaluated; see :func:`fastbrain.load_llm`. For one process, without `llm_rank`.
     """
 
     features: int = 100
@@ -83,12 +87,14 @@ class BrainLLMRunConfig:
     prompt_length: int | None = None
     llm_rank: int = 0
     llm_bits: int | None = None
+    llm_device_map: str | dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         require(self, "features", self.features >= 1, "be 1 or more")
         self.model(1)
         require(self, "llm_rank", self.llm_rank >= 0, "be 0 or more")
         require(self, "llm_bits", self.llm_bits in (None, *BITS), "be 8, 4 or None")
+        require_device_map(self)
         length = self.prompt_length is None or self.prompt_length >= 0
         require(self, "prompt_length", length, "be 0 or more words")
         both = (self.atlas is None) == (not self.regions)

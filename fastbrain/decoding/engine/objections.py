@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ...lm.device_map import is_placed
 from ...ops.module_checks import touched, untouched
 from .projection import projection_reason
 
@@ -40,6 +41,8 @@ def plain(llm: Any) -> Any:
 def reason_against(llm: Any) -> str | None:
     """Return None, or the reason why the forward pass here would not be that of the model."""
     model = plain(llm)
+    if is_placed(model):
+        return "a device map says where its layers are"
     name = type(model).__name__
     known = type(model).__module__.startswith("transformers.models.")
     if name not in KNOWN or not known:

@@ -8,6 +8,7 @@ import torch
 
 from ..._arguments import checked
 from ...data import VoxelStore, WindowLoader
+from ...lm.device_map import how_loaded
 from ...lm.loading import load_llm
 from ...lm.lora import TunedLLM
 from ...lm.word_lm import empty_small_llm, word_tokenizer
@@ -85,7 +86,7 @@ def _model(store: VoxelStore, config: RunConfig, place: str) -> LLM4Brain:
         sizes = empty_small_llm(len(tokenizer), context=_CONTEXT)
         llm = type(sizes)(sizes.config).to(place)
     else:
-        llm, tokenizer = load_llm(config.llm, device=place, bits=config.llm_bits)
+        llm, tokenizer = load_llm(config.llm, device=place, **how_loaded(config))
     tuned = TunedLLM(llm, config.llm_rank) if config.llm_rank else None
     return LLM4Brain(
         sizes_for(store, config),

@@ -27,6 +27,7 @@ from ...data import VoxelStore, token_centers
 from ...data.leaks.pretraining_scans import scans_beside
 from ...data.readers.tables import read_lines
 from ...data.store.preparation import save_preparation
+from ...lm.device_map import check_device_map, how_loaded
 from ...lm.kept_llm import LLMRecord, find_llm, keep_llm, kept_llm
 from ...lm.loading import load_llm
 from ...lm.lora import TunedLLM
@@ -125,6 +126,8 @@ def train_llm4brain(
     check_batch_sizes(*(getattr(config, name) for name in STAGE_NAMES))
     if config.llm_bits is not None:
         quantisation(config.llm_bits, device, function="train")  # raises if nothing can do it
+    if config.llm_device_map is not None:
+        check_device_map(config.llm_device_map, function="train", alone=processes().alone)
     chosen, config = config.stimulus, with_stimulus(store, config)
     if chosen is None:
         say(f"stimulus: {config.stimulus}")
@@ -215,6 +218,7 @@ def _card(run: RunState, language: LLMRecord, weights: dict[str, Any]) -> ModelC
         },
         language=language,
         llm_bits=run.config.llm_bits,
+        llm_device_map=run.config.llm_device_map,
     )
 
 
@@ -245,7 +249,7 @@ def build_model(
         Hub name or folder of the language model.
     device : str
     """
-    llm, tokenizer = load_llm(llm_path, device=device, bits=config.llm_bits)
+    llm, tokenizer = load_llm(llm_path, device=device, **how_loaded(config))
     tuned = TunedLLM(llm, config.llm_rank, seed=config.seed) if config.llm_rank else None
     sizes = sizes_for(store, config)
     vision = load_vision_model(config.vision_model) if config.vision_model else None

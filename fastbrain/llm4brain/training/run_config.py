@@ -7,6 +7,7 @@ from typing import Any
 
 from ..._arguments import checked
 from ...errors import ConfigError
+from ...lm.device_map import require_device_map
 from ...lm.quantised import BITS
 from ...nn.config import VideoConfig
 from ...nn.config_io import from_dict, require, to_dict
@@ -72,6 +73,9 @@ class RunConfig:
     llm_bits : {8, 4} or None
         Precision of the weights of the frozen language model, also when the run is evaluated;
         None: as it is loaded.
+    llm_device_map : str, dict of str to int or str, or None
+        Spread the frozen language model over devices, memory and disk, also when the run is
+        evaluated; see :func:`fastbrain.load_llm`. For one process, without `llm_rank`.
     """
 
     llm: str | None = None
@@ -93,6 +97,7 @@ class RunConfig:
     seed: int = 0
     llm_rank: int = 0
     llm_bits: int | None = None
+    llm_device_map: str | dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         known = (None, "clips", "text")
@@ -119,6 +124,7 @@ class RunConfig:
             raise ConfigError("RunConfig: calibrate must have a readout, got readout_rank=0.")
         require(self, "llm_rank", self.llm_rank >= 0, "be 0 or more")
         require(self, "llm_bits", self.llm_bits in (None, *BITS), "be 8, 4 or None")
+        require_device_map(self)
         trained = {g for stage in (self.stage1, self.stage2) if stage for g in stage.groups}
         if (self.model.subjects is not None) != ("subjects" in trained):
             raise ConfigError(
