@@ -26,6 +26,7 @@ from .._environment import check_file
 from .._io import write_atomic, write_json
 from .._progress import say
 from ..errors import ConfigError, InputError
+from ._encoders import TrustOptions
 from ._kinds import refuse_options
 from ._sampling import SamplingOptions
 
@@ -38,7 +39,7 @@ _OF_STORIES = ("run", "story", "context", "story_search", "store", "out", "devic
 
 
 @dataclass(frozen=True)
-class Config(SamplingOptions):
+class Config(TrustOptions, SamplingOptions):
     """Options of ``fastbrain decode``."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = tyro.MISSING
@@ -85,6 +86,7 @@ def run(config: Config) -> None:
     """Decode the windows, or predict the people of a study, and write the results."""
     from .._run_kind import run_kind
 
+    config.trust()
     if config.out is not None:
         check_file(config.out, function="decode")
     kind = run_kind(config.run, function="decode")

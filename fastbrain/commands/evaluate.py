@@ -25,6 +25,7 @@ import tyro
 
 from .._progress import say
 from ..errors import ConfigError
+from ._encoders import TrustOptions
 from ._human_study import HumanStudyOptions, write_forms, write_forms_of_evaluated
 from ._kinds import refuse_options
 from ._sampling import SamplingOptions
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Config(HumanStudyOptions, SamplingOptions):
+class Config(HumanStudyOptions, TrustOptions, SamplingOptions):
     """Options of ``fastbrain evaluate``."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = tyro.MISSING
@@ -80,6 +81,7 @@ def run(config: Config) -> None:
     """Evaluate and print the scores; write the forms of a preference test, if asked for."""
     from .._run_kind import run_kind
 
+    config.trust()
     kind = run_kind(config.run, function="evaluate")
     if kind == "vq-lm":
         _people(config)

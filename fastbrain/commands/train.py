@@ -16,6 +16,7 @@ from .._environment import check_environment
 from .._progress import say
 from ..data import VoxelStore
 from ..errors import ConfigError
+from ._encoders import EncoderOptions, own_encoder
 from ._training import (
     TrainOptions,
     describe_trials,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Config(TrainOptions):
+class Config(EncoderOptions, TrainOptions):
     """Options of ``fastbrain train``."""
 
     preset: Literal["fastbrain", "paper", "paper-small", "published-code"] | None = None
@@ -60,6 +61,7 @@ def run(config: Config) -> None:
     from ..llm4brain.training import audit_run, split_target, train_llm4brain
     from ..llm4brain.training.footprint import check_memory, footprint, measured_flops
     from ..llm4brain.training.measured_stages import measured_stages
+    from ..llm4brain.training.own_encoder import with_own_encoder
     from ..llm4brain.training.pipeline import notes_on
     from ..llm4brain.training.stimuli import with_stimulus
     from ..training.run_folder import absolute_paths
@@ -74,6 +76,7 @@ def run(config: Config) -> None:
         whole = whole.tuning_llm(config.llm_rank)
     if config.encoder_weights is not None:
         whole = replace(whole, encoder_weights=str(config.encoder_weights))
+    whole = own_encoder(whole, config)
     if config.print_config:
         print_configuration(whole)
         return
@@ -86,6 +89,8 @@ def run(config: Config) -> None:
         check_environment(config.out, cache=whole.llm is None, function="train")
     store = VoxelStore.open(config.store, verify=config.verify, cohort=config.cohort)
     whole, chosen = with_stimulus(store, whole), whole.stimulus is not None
+    if config.dry_run:
+        whole = with_own_encoder(store, whole)
     adapt, scored = split_target(store, whole.adapt_runs)
     describe_trials(store, f"{store.grid.n_tokens} tokens")
     print(f"scored later {len(scored)}; unlabelled adaptation on {len(adapt)}")
@@ -97,15 +102,17 @@ def run(config: Config) -> None:
         absolute_paths(whole, files=("corpus", "encoder_weights", "qformer_weights"))
         for note in notes_on(store, whole):
             say(f"note: {note}")
-        report_size(
-            footprint(store, whole, device=config.device).lines(measured_flops(config.device))
-        )
+        if whole.model.custom_encoder is None:
+            size = footprint(store, whole, device=config.device)
+            report_size(size.lines(measured_flops(config.device)))
+        else:
+            print("size         unknown with a custom encoder; --measure times a step")
         if config.measure:
             for stage, line in measured_stages(store, whole, device=config.device):
                 print(f"{stage:<12} {line}")
         report_dry_run(audit_run(store, whole).check(allow=config.allow_leak))
         return
-    if config.preset == "paper":
+    if config.preset == "paper" and whole.model.custom_encoder is None:
         check_memory(footprint(store, whole, device=config.device), device=config.device)
     train_llm4brain(store, config.out, whole, fused=fused_lora(whole.llm_rank), **config.how())
     say_done(config.out)

@@ -6,6 +6,7 @@ from .config import EncoderConfig, LLM4BrainConfig, QFormerConfig, TokenizerConf
 from .control_decoder import LLM4BrainDecoder
 from .controls import control_model, pairwise_scorer
 from .cross_validation import leave_out
+from .custom_encoder import CustomEncoder, trust_encoder
 from .decode import Decoded, decode_windows, score_texts, token_saliency
 from .encoder import SCMBM, MaskedAutoencoder
 from .evaluate import evaluate_model, evaluate_run, open_run
@@ -25,6 +26,7 @@ __all__ = [
     "SCMBM",
     "AdapterConfig",
     "Bridge",
+    "CustomEncoder",
     "Decoded",
     "EncoderConfig",
     "LLM4Brain",
@@ -60,5 +62,6 @@ __all__ = [
     "save_pretrained",
     "score_texts",
     "token_saliency",
+    "trust_encoder",
     "warmup",
 ]

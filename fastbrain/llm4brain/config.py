@@ -14,6 +14,7 @@ from .._arguments import checked
 from ..errors import ConfigError
 from ..nn.config import ACTIVATIONS, AdapterConfig, VideoConfig, _require_heads
 from ..nn.config_io import from_dict, require, to_dict
+from .custom_encoder import CustomEncoder
 
 
 @checked(error=ConfigError)
@@ -181,6 +182,9 @@ class LLM4BrainConfig:
     prompt_first : bool
         Layout [BOS | prompt | prefix | answer] instead of [BOS | prefix | prompt | answer]. A
         constant prompt at the start can be cached once for all decodes.
+    custom_encoder : CustomEncoder or None
+        Class of the user in place of SC-MBM; `encoder` then has the width of the tokens, the steps
+        and the tokenizer.
     """
 
     frames: int = 2
@@ -197,6 +201,7 @@ class LLM4BrainConfig:
     unknown_subject: str = "refuse"
     tau: float = 0.05
     prompt_first: bool = False
+    custom_encoder: CustomEncoder | None = None
 
     def __post_init__(self) -> None:
         require(self, "frames", self.frames >= 1, "be 1 or more")

@@ -39,10 +39,12 @@ def recipe_of(
     if grid.geometry == "volume":
         patch = f"{'×'.join(map(str, reversed(grid.kernel)))} voxels"
     blocks, layers = counted(encoder.depth, "block"), counted(queries.depth, "block")
+    kind = f"SC-MBM [@chen2023mindvis]; {blocks} of width {encoder.dim}"
+    if sizes.custom_encoder is not None:
+        kind = f"`{sizes.custom_encoder.name}`, of the authors"
     found = [
-        f"A window was cut into {grid.n_tokens:,} tokens of {patch}. An encoder (SC-MBM "
-        f"[@chen2023mindvis]; {blocks} of width {encoder.dim}) and a query transformer "
-        f"([@li2023blip2]; {layers} of width {queries.dim}) turned them into "
+        f"A window was cut into {grid.n_tokens:,} tokens of {patch}. An encoder ({kind}) and a "
+        f"query transformer ([@li2023blip2]; {layers} of width {queries.dim}) turned them into "
         f"{queries.n_queries} embeddings for the frozen language model, which read them "
         f"{'after' if sizes.prompt_first else 'before'} the prompt."
     ]

@@ -12,6 +12,7 @@ Z and X have the same shape. Stage I aligns Z with X. The video branch is used i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from ..nn.positions import as_floats
 from ..ops.lengths import unit
 from .bridge import Bridge
 from .config import LLM4BrainConfig
+from .custom_encoder import build_encoder, pinned
 from .encoder import SCMBM
 from .parameter_groups import Groups, parameter_groups, set_trainable
 from .qformer import QFormer
@@ -89,7 +91,12 @@ class LLM4Brain(nn.Module):
         )
         places = self.tokenizer.centers(self.centers_mm)
         self.subjects = subject_table(config)
-        self.encoder = SCMBM(sizes, places, adapter=config.adapter)
+        n, dim, own = steps * (1 + self.tokenizer.n_tokens), sizes.dim, config.custom_encoder
+        self.encoder: Any = SCMBM(sizes, places, adapter=config.adapter) if own is None else None
+        if own is not None:
+            self.encoder = build_encoder(own, dim=dim, steps=steps, centers_mm=places)
+            n, dim = self.encoder.out_tokens, self.encoder.out_dim
+            self.config = replace(config, custom_encoder=pinned(own))
         self.external_video = video is not None
         self.video = video.requires_grad_(False) if video else FrameEncoder(config.video)
         context_dim = int(self.video.dim)  # type: ignore[arg-type]
@@ -97,12 +104,7 @@ class LLM4Brain(nn.Module):
         self.frame_place = (
             nn.Parameter(torch.zeros(config.video.frames, 1, context_dim)) if video else None
         )
-        self.bridge = Bridge(
-            steps * (1 + self.tokenizer.n_tokens),
-            sizes.dim,
-            out_tokens=config.bridge_tokens,
-            out_dim=context_dim,
-        )
+        self.bridge = Bridge(n, dim, out_tokens=config.bridge_tokens, out_dim=context_dim)
         self.qformer = QFormer(config.qformer, context_dim, adapter=config.adapter)
         self.readout = make_readout(config, steps * self.tokenizer.n_tokens)
         self.projection = nn.Linear(

@@ -45,6 +45,7 @@ from ..saving import ModelCard, save_pretrained
 from ..token_merging import check_lattice
 from ..vision_model import load_vision_model
 from .adaptation_target import audit_run, people_of, split_target
+from .own_encoder import with_own_encoder
 from .run_config import RunConfig
 from .run_stages import STAGE_NAMES, STAGES, RunState, categories, sizes_for, texts_of
 from .stage_config import findings
@@ -131,6 +132,7 @@ def train_llm4brain(
     chosen, config = config.stimulus, with_stimulus(store, config)
     if chosen is None:
         say(f"stimulus: {config.stimulus}")
+    config = with_own_encoder(store, config)
     adapt, scored = split_target(store, config.adapt_runs)
     people_of(store, config)  # raises before anything is written
     if config.model.encoder.tokenizer.kernels:

@@ -12,6 +12,7 @@ from ...lm.quantised import BITS
 from ...nn.config import VideoConfig
 from ...nn.config_io import from_dict, require, to_dict
 from ..config import EncoderConfig, LLM4BrainConfig, QFormerConfig
+from ..custom_encoder import CustomEncoder
 from .presets import preset
 from .stage_config import LLM4BrainStage
 
@@ -125,6 +126,10 @@ class RunConfig:
         require(self, "llm_rank", self.llm_rank >= 0, "be 0 or more")
         require(self, "llm_bits", self.llm_bits in (None, *BITS), "be 8, 4 or None")
         require_device_map(self)
+        needless = self.model.custom_encoder is None or self.pretrain is None
+        require(self, "pretrain", needless, "be None with model.custom_encoder: it trains SC-MBM")
+        needless = self.model.custom_encoder is None or self.encoder_weights is None
+        require(self, "encoder_weights", needless, "be None with model.custom_encoder")
         trained = {g for stage in (self.stage1, self.stage2) if stage for g in stage.groups}
         if (self.model.subjects is not None) != ("subjects" in trained):
             raise ConfigError(
@@ -191,6 +196,26 @@ class RunConfig:
             if (stage := getattr(self, name)) is not None and "subjects" not in stage.groups
         }
         return replace(self, model=replace(self.model, subjects=kind), **stages)
+
+    def with_encoder(self, name: str, arguments: dict[str, Any] | None = None) -> RunConfig:
+        """Return a copy in which a class of the user is the encoder, trained as a whole.
+
+        Parameters
+        ----------
+        name : str
+            ``package.module:Class``; see :mod:`fastbrain.llm4brain.custom_encoder`.
+        arguments : dict, optional
+            JSON values for its constructor.
+        """
+        stages: dict[str, Any] = {}
+        for stage_name, stage in self._stages().items():
+            groups = tuple(
+                dict.fromkeys("encoder" if g == "encoder_adapters" else g for g in stage.groups)
+            )
+            stages[stage_name] = replace(stage, groups=groups)
+        custom = CustomEncoder(name, arguments or {})
+        model = replace(self.model, custom_encoder=custom)
+        return replace(self, model=model, **{**stages, "pretrain": None})
 
     def with_seed(self, seed: int) -> RunConfig:
         """Return a copy in which the run and all its stages have this seed."""
