@@ -1,4 +1,4 @@
-"""A run with an encoder of the user and a device map is trained, and decoded if the user says so."""
+"""A run with an encoder of the user and a device map is trained; decoding needs the user's word."""
 
 from __future__ import annotations
 
