@@ -48,7 +48,8 @@ FORBIDDEN = {
 IMPORTERS = {
     "fastbrain._native": ("ops/", "commands/doctor.py"),
     "fastbrain.kernels": ("ops/",),
-    "accelerate": ("training/loop.py",),
+    # the second reads weights that accelerate keeps on disk
+    "accelerate": ("training/loop.py", "lm/device_map.py"),
     "transformers": ("lm/", "llm4brain/vision_model.py"),
 }
 

@@ -28,7 +28,7 @@ class TrustOptions:
     """Options of the commands that open a run with an encoder of the user."""
 
     trust_encoder: str | None = None
-    """Class of the encoder of the run, package.module:Class, whose code may be imported and run;
+    """Class of the encoder of the run, package.module:Class: its code may be imported and run;
     needed for runs with --encoder."""
 
     def trust(self) -> None:

@@ -57,17 +57,14 @@ class ModelCard:
         Prompt for decoding.
     preprocessing : dict
         JSON values from the manifest of the store: units, window and the like.
-    split : dict
-        JSON values of the split: trials for training, validation and test.
-    training : dict
-        JSON values: adaptation, stages, audit, and digests of published weights.
+    split, training : dict
+        JSON values: of the split; adaptation, stages, audit, and digests of published weights.
     language : LLMRecord, optional
-        Digests and location of the LLM; a copy may be in the parent folder of the model.
+        Digests of the LLM; a copy may be in the parent folder of the model.
     adapter : dict of str to str
         Digests of the PEFT adapter of the LLM in the folder ``adapter/``; empty without one.
-    llm_bits : {8, 4} or None
-        Precision of the weights of the LLM in training; None: not quantised.
-    llm_device_map : str, dict or None, how the LLM was spread over devices
+    llm_bits, llm_device_map : optional
+        How the LLM was loaded for training, as in :func:`load_llm`.
     """
 
     llm: str

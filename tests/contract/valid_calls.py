@@ -72,6 +72,7 @@ def of_ops(w: World) -> dict[str, Callable[[], Arguments]]:
         "backend": lambda: {"name": "reference"},
         "explain": lambda: {"op": "vq_lookup", "args": (x, _normal(3, 4)), "options": {}},
         "observed": dict,
+        "trust_encoder": lambda: {"name": "lab.encoders:Mixer"},
         "share_cores": dict,
         "tokenize_voxels": lambda: {
             "volumes": _normal(1, 1, grid.n_tokens, grid.patch_voxels),
