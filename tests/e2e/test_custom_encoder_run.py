@@ -69,7 +69,8 @@ def test_a_run_names_its_encoder_and_opens_with_the_users_word(
     ]
     assert main([*train, *own, *more, "--dry-run"]) == 0
     assert not run.exists()
-    assert main([*train, *own, *more]) == 0
+    # as under torchrun --max-restarts: a new folder is begun
+    assert main([*train, *own, *more, "--resume"]) == 0
     recorded = json.loads((run / "config.json").read_text())["config"]
     assert recorded["llm_device_map"] == {"": "cpu"}
     assert recorded["model"]["custom_encoder"]["name"] == NAME
