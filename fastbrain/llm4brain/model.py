@@ -59,9 +59,9 @@ class LLM4Brain(nn.Module):
     tuned : TunedLLM, optional
         LoRA on `llm`, the training group "llm_adapters"; it is in the state dict.
     video : Module, optional
-        Frame encoder with attribute `dim`, e.g. :func:`from_vision_model`. It is frozen and not in
-        the state dict. A learned position code of each frame in the clip is added to its output.
-        Default: a :class:`FrameEncoder` of the configured size.
+        Frozen frame encoder with attribute `dim`, e.g. :func:`from_vision_model`, not in the state
+        dict. A learned position code of each frame in the clip is added to its output. Default: a
+        :class:`FrameEncoder` of the configured size.
     """
 
     def __init__(
@@ -84,9 +84,8 @@ class LLM4Brain(nn.Module):
         self.text_tokenizer = text_tokenizer
         sizes, steps = config.encoder, config.encoder.steps
         statistics: dict[str, Any] = {"mean": mean, "inv_std": inv_std, "scale": scale}
-        self.tokenizer = VoxelTokenizer(
-            grid, config.frames, sizes.dim, steps=steps, config=sizes.tokenizer, **statistics
-        )
+        statistics |= {"steps": steps, "config": sizes.tokenizer}
+        self.tokenizer = VoxelTokenizer(grid, config.frames, sizes.dim, **statistics)
         places = self.tokenizer.centers(self.centers_mm)
         self.subjects = subject_table(config)
         self.encoder = SCMBM(sizes, places, adapter=config.adapter)
@@ -97,12 +96,8 @@ class LLM4Brain(nn.Module):
         self.frame_place = (
             nn.Parameter(torch.zeros(config.video.frames, 1, context_dim)) if video else None
         )
-        self.bridge = Bridge(
-            steps * (1 + self.tokenizer.n_tokens),
-            sizes.dim,
-            out_tokens=config.bridge_tokens,
-            out_dim=context_dim,
-        )
+        n = steps * (1 + self.tokenizer.n_tokens)
+        self.bridge = Bridge(n, sizes.dim, out_tokens=config.bridge_tokens, out_dim=context_dim)
         self.qformer = QFormer(config.qformer, context_dim, adapter=config.adapter)
         self.readout = make_readout(config, steps * self.tokenizer.n_tokens)
         self.projection = nn.Linear(
@@ -141,6 +136,15 @@ class LLM4Brain(nn.Module):
         """BOS token id, the first token of every sequence; None if the tokenizer has none."""
         return getattr(self.text_tokenizer, "bos_token_id", None)
 
+    def part(self, grid: str = "") -> LLM4Brain:
+        """Return the model itself, which is of one grid; see :meth:`.GridModels.part`."""
+        return self
+
+    @property
+    def first(self) -> LLM4Brain:
+        """The model itself; see :attr:`.GridModels.first`."""
+        return self
+
     def tokens(self, voxels: Tensor, subjects: Sequence[str] | None = None) -> Tensor:
         """Compute brain tokens (B, W·n_tokens, dim); inputs as in :meth:`brain_latents`."""
         tokens = self.tokenizer(voxels)
@@ -153,8 +157,7 @@ class LLM4Brain(nn.Module):
     def brain_latents(self, voxels: Tensor, subjects: Sequence[str] | None = None) -> Tensor:
         """Compute Z (B, n_queries, d_q) of windows (B, F, n_tokens, P) or (B, F, Z, Y, X).
 
-        Windows may be int16 or floating. `subjects` gives the subject of each window; only a model
-        with ``config.subjects`` reads it.
+        Windows may be int16 or floating; `subjects` are read with ``config.subjects``.
         """
         return self.latents_of(self.tokens(voxels, subjects))
 
@@ -177,7 +180,7 @@ class LLM4Brain(nn.Module):
         return self.projection(self.brain_latents(voxels, subjects))
 
     def video_prefix(self, frames: Tensor) -> Tensor:
-        """Compute the prefix of a clip: input embeddings (B, n_queries, d_llm) for the LLM."""
+        """Compute the prefix (B, n_queries, d_llm) of a clip."""
         return self.projection(self.video_latents(frames))
 
     def pooled(self, latents: Tensor) -> Tensor:
@@ -189,8 +192,7 @@ class LLM4Brain(nn.Module):
 
         Parameters
         ----------
-        features : Tensor, (B, d)
-            Output of :meth:`pooled`.
+        features : Tensor, (B, d), of :meth:`pooled`
         temperature : float
 
         Returns
@@ -219,8 +221,7 @@ class LLM4Brain(nn.Module):
         Returns
         -------
         embeddings : Tensor, (B, T, d_llm)
-        mask : Tensor, (B, T) bool, or None
-            None if there is no padding.
+        mask : Tensor, (B, T) bool, or None if there is no padding
         """
         return layout(
             self.llm,
