@@ -97,7 +97,7 @@ def fit_readout(
     targets : VideoLatents
         Targets X by trial id.
     grid : str
-        Of several grids, the one whose readout is fitted; the windows are on it or on grids that
+        Of several grids, the one to fit; the windows are on it or on grids that
         share its readout.
     alphas : sequence of float
         Candidate penalties, positive.
