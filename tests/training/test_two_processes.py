@@ -136,7 +136,7 @@ def test_a_killed_process_is_named_and_the_run_goes_on_after_it(rank, pair, fold
 
 @pytest.mark.slow
 def test_sharded_blocks_train_as_whole_ones(pair, folder, tmp_path):
-    cases = ("scmbm", "stage1", "vq", "codes")
+    cases = ("scmbm", "stage1", "grids-stage1", "vq", "codes")
     (tmp_path / "cut").mkdir()
     env = {"ACCELERATE_USE_FSDP": "true"}
     assert pair(tmp_path, *cases, env=env)["codes"] == [0, 0], log(tmp_path, 0) + log(tmp_path, 1)
