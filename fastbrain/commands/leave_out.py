@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .._progress import say
 from ..data.store.collection_plan import CollectionPlan
 from ..data.store.plan import StorePlan
+from ..errors import ConfigError
 from ._grids import NativeGridOptions
 from ._native_grids import plan_of_native_grids
 from ._preparation import PreparationOptions, Splitter
@@ -71,6 +72,11 @@ class Config(NativeGridOptions, PreparationOptions):
 
 def run(config: Config) -> None:
     """Run all folds, then print the pooled scores in one table."""
+    if config.native_grids and config.by == "subject":
+        raise ConfigError(
+            "leave-out: --by must be run, session or story with --native-grids, got subject: the "
+            "weights of a grid are learned from its person. Use --resample to leave people out."
+        )
     recipe = llm4brain_recipe(config, function="leave-out")
     run_folds(config, recipe)
 

@@ -10,6 +10,7 @@ from .cross_validation import leave_out
 from .decode import Decoded, decode_windows, score_texts, token_saliency
 from .encoder import SCMBM, MaskedAutoencoder
 from .evaluate import evaluate_model, evaluate_run, open_run
+from .evaluate_grids import evaluate_grids
 from .grid_encoders import GridLayout
 from .grid_models import GridModels
 from .model import LLM4Brain
@@ -50,6 +51,7 @@ __all__ = [
     "control_model",
     "convert_pickle",
     "decode_windows",
+    "evaluate_grids",
     "evaluate_model",
     "evaluate_run",
     "from_pretrained",

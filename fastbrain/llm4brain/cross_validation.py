@@ -162,8 +162,7 @@ def leave_out(
     CheckpointError
         A finished fold was made with another configuration.
     ConfigError
-        An option of subjects is given for other units, `plan` cannot be sent to a process, or
-        subjects of a collection are left out: weights of a grid are learned from its person.
+        An option of subjects is given for other units, or `plan` cannot be sent to a process.
     SplitError
         There are too few units, more folds than units, or a unit without a label.
     InputError
@@ -181,12 +180,6 @@ def leave_out(
     splitting = _Splitting(by, folds, test_stimuli, val_fraction, closed_set, seed)
     first = plan(lambda trials: splitting.splits(trials)[0])
     trials, joint = list(first.trials), isinstance(first, CollectionPlan)
-    if joint and by == "subject":
-        raise ConfigError(
-            "leave_out: by must be run, session or story for a collection of stores, got subject: "
-            "the weights of a grid are learned from its person. Resample to a common grid "
-            "(--resample) to leave people out."
-        )
     splits = splitting.splits(trials)
     by_id = {t.trial_id: t for t in trials}
     within = [_within_runs([by_id[t] for t in split.test], joint=joint) for split in splits]

@@ -28,7 +28,7 @@ from ...data import StoreCollection, VoxelStore
 from ...data.leaks.pretraining_scans import scans_beside
 from ...data.readers.tables import read_lines
 from ...data.store.members import AnyStore, members_of
-from ...errors import ConfigError
+from ...errors import ConfigError, some
 from ...lm.kept_llm import find_llm, keep_llm, kept_llm
 from ...lm.loading import load_llm
 from ...lm.lora import TunedLLM
@@ -138,7 +138,7 @@ def train_llm4brain(
         say(f"stimulus: {config.stimulus}")
     adapt, scored = split_target(store, config.adapt_runs)
     people_of(store, config)  # raises before anything is written
-    check_grids(store, config)
+    check_grids(store, config, scored)
     allow_leak = allow_leak or (reason_of(out) if resume else None)
     audit = audit_run(store, config).check(allow=allow_leak)
     say(f"audit: {audit.summary()}")
@@ -197,8 +197,8 @@ def train_llm4brain(
     return model.eval()
 
 
-def check_grids(store: AnyStore, config: RunConfig) -> None:
-    """Raise :class:`ConfigError` if a configuration cannot read the grids of a store."""
+def check_grids(store: AnyStore, config: RunConfig, scored: Sequence[str]) -> None:
+    """Raise :class:`ConfigError` if a configuration does not suit all grids of a store."""
     encoder = config.model.encoder
     if encoder.tokenizer.kernels:
         for member in members_of(store).values():
@@ -207,6 +207,12 @@ def check_grids(store: AnyStore, config: RunConfig) -> None:
         raise ConfigError(
             "train: model.encoder.positions must be 'brain' for several grids, got "
             f"{encoder.positions!r}: a table belongs to the tokens of one grid."
+        )
+    left = [name for name, each in members_of(store).items() if not set(scored) & set(each.by_id)]
+    if left:
+        raise ConfigError(
+            f"train: adapt_runs must leave a run of every grid to score, got none of "
+            f"{some(left)}. Give a share of the runs of each person: --adapt-runs 0.5."
         )
 
 
