@@ -30,6 +30,7 @@ from fastbrain.data import (
     write_collection,
     write_fmriprep_derivative,
 )
+from fastbrain.evaluation.controls.conditions import DERANGED
 from fastbrain.llm4brain import (
     EncoderConfig,
     LLM4BrainConfig,
@@ -116,7 +117,11 @@ def _row(training: str, person: str, scores: Any) -> dict[str, Any]:
 
 def _values(scores: list[dict[str, Any]]) -> dict[str, Any]:
     wanted = ("pairwise", "linear_pairwise", "exact_match")
-    found = {s["metric"]: s for s in scores if s["metric"] in wanted and not s.get("group")}
+    found = {
+        s["metric"]: s
+        for s in scores
+        if s["metric"] in wanted and not s.get("group") and s["control"] == DERANGED
+    }
     return {
         name: {key: found[name].get(key) for key in ("value", "chance", "p", "n")}
         for name in wanted

@@ -193,7 +193,7 @@ def _load(
     llm: tuple[Any, Any] | str | None,
     video: torch.nn.Module | None,
     dtype: str | None,
-    device: str,
+    place: str,
     *,
     wanted: tuple[TokenGrid | None, str | None] | None = None,
     tr: float | None = None,
@@ -207,8 +207,8 @@ def _load(
     name = "" if wanted is None else choose_part(layouts, *wanted, root=root)
     check_tr(card, tr)
     if llm is None or isinstance(llm, str):
-        place = llm or llm_place(card.language, card.llm, root.resolve().parent)
-        llm = load_llm(place, dtype=dtype, device=device, bits=card.llm_bits)
+        source = llm or llm_place(card.language, card.llm, root.resolve().parent)
+        llm = load_llm(source, dtype=dtype, device=place, bits=card.llm_bits)
     language, text_tokenizer = llm
     found = llm_fingerprint(language)
     if found != described["llm_fingerprint"]:
@@ -237,7 +237,7 @@ def _load(
     for grid, part in parts.items():
         part.card = card_of_grid(card, grid)
         part.adapter_folder = root / ADAPTER if card.adapter else None
-    return name, model.to(device).eval()
+    return name, model.to(place).eval()
 
 
 def read_described(root: Path) -> dict[str, Any]:
