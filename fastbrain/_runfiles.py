@@ -75,6 +75,8 @@ _MANIFEST_MORE: dict[str, Rule] = {
     "fit_runs": list_of(text),
     "readout": record_of({"r2": number, "windows": count}),
     "adapted": record_of({"subject": text, "runs": list_of(text)}),
+    "grids": table_of(text),
+    "joint": record_of({"run": text, "grid": text}),
     "explained": number,
     "constant_voxels": count,
 }

@@ -12,7 +12,7 @@ import tyro
 
 from .._io import read_json
 from .._progress import say
-from ..data import Audit, VoxelStore
+from ..data import Audit, StoreCollection, VoxelStore
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class StoreOptions:
     """Options of the commands that train on a store."""
 
     store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
-    """Voxel store from `fastbrain prepare`."""
+    """Voxel store from `fastbrain prepare`, or a collection of stores."""
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """New run folder."""
     config: Path | None = None
@@ -118,7 +118,7 @@ def report_dry_run(audit: Audit) -> None:
     say("dry run: nothing was trained")
 
 
-def describe_trials(store: VoxelStore, size: str) -> None:
+def describe_trials(store: VoxelStore | StoreCollection, size: str) -> None:
     """Print the store and the sizes of the parts that training reads."""
     print(f"store        {store.fingerprint()}, {size}")
     print(f"trials       {len(store.split.train)} train, {len(store.split.val)} validation")

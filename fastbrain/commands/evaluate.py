@@ -11,6 +11,9 @@ fastbrain evaluate runs/first --human-study forms --raters 5
 
 With --human-study, people compare the texts of the run: a form for each of them, and a key.
 
+A run on several voxel grids is scored grid by grid, then all together; RUN/grids/NAME has the
+report of each.
+
 A run of vq-lm is scored on its test people, beside baselines without codes or language model.
 """
 
@@ -87,6 +90,8 @@ def run(config: Config) -> None:
         _people(config)
         return
     refuse_options(config, ["study"], function="evaluate", kind=kind)
+    if kind == "llm4brain" and _grids(config):
+        return
     if not write_forms_of_evaluated(config):
         _texts(config, kind)
         write_forms(config)
@@ -129,6 +134,39 @@ def _texts(config: Config, kind: str) -> None:
     print(metrics_table(result.scores, derangements=config.derangements, facts=result.facts))
     out = config.run if other is None else config.run / FOLDER / other.name
     say(f"people: subjects.md; report: report.html; for a paper: paper/; in {out}")
+
+
+def _grids(config: Config) -> bool:
+    """Evaluate a run on several grids; return whether it is one."""
+    from ..llm4brain.evaluate_grids import evaluate_grids
+    from ..llm4brain.joint_run import grids_of_run
+
+    folders = grids_of_run(config.run, function="evaluate")
+    if not folders:
+        return False
+    names = ("name", "own_store", "allow_leak", "human_study")
+    if given := [n for n in names if getattr(config, n) is not None]:
+        raise ConfigError(
+            f"evaluate: --{given[0].replace('_', '-')} must be left out for a run on several "
+            f"grids, got it for {config.run}. Name the run of one: {next(iter(folders.values()))}."
+        )
+    found = evaluate_grids(
+        config.run,
+        store=config.store,
+        unknown_subject=config.unknown_subject,
+        sampling=config.sampling(),
+        count=config.derangements,
+        seed=config.seed,
+        bert=_bert(config),
+        participants=config.participants,
+        by=config.by,
+        device=config.device,
+        engine=config.engine,
+    )
+    print(found.table())
+    print(f"\n{(config.run / 'subjects.md').read_text()}")
+    say(f"all grids: {config.run / 'units.md'}; reports: in {config.run / 'grids'}")
+    return True
 
 
 def _stores(config: Config) -> tuple[Path | None, OtherStore | None]:

@@ -4,6 +4,8 @@ fastbrain leave-out cohort/runs.tsv runs/people --folds 4 --config run.json
 
 fastbrain leave-out cohort/runs.tsv runs/by-run --by run --parallel 2
 
+fastbrain leave-out cohort/runs.tsv runs/native --by run --native-grids
+
 Each fold has a store of its own, because voxel statistics are those of its training windows.
 Held-out people are scored on stimuli that no subject of their training part saw. Every test window
 is scored once, by the model of its fold, and one table pools all folds. Finished folds are kept:
@@ -18,7 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._progress import say
+from ..data.store.collection_plan import CollectionPlan
 from ..data.store.plan import StorePlan
+from ..errors import ConfigError
+from ._grids import NativeGridOptions
+from ._native_grids import plan_of_native_grids
 from ._preparation import PreparationOptions, Splitter
 from ._training import llm4brain_recipe
 
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(PreparationOptions):
+class Config(NativeGridOptions, PreparationOptions):
     """Options of ``fastbrain leave-out``."""
 
     by: Literal["subject", "run", "session", "story"] = "subject"
@@ -66,6 +72,11 @@ class Config(PreparationOptions):
 
 def run(config: Config) -> None:
     """Run all folds, then print the pooled scores in one table."""
+    if config.native_grids and config.by == "subject":
+        raise ConfigError(
+            "leave-out: --by must be run, session or story with --native-grids, got subject: the "
+            "weights of a grid are learned from its person. Use --resample to leave people out."
+        )
     recipe = llm4brain_recipe(config, function="leave-out")
     run_folds(config, recipe)
 
@@ -112,6 +123,9 @@ def _leave_out(config: Config, recipe: Any, system: FoldSystem | None) -> Pooled
     )
 
 
-def _plan(config: Config, split: Splitter) -> StorePlan:
+def _plan(config: Config, split: Splitter) -> StorePlan | CollectionPlan:
     """Plan the store of one fold; a function of the module, so that processes can be sent it."""
+    if config.native_grids:
+        return plan_of_native_grids(config, lambda: split)
+    config.refuse_set(("centred",), "one grid", "as people share it. Add --native-grids")
     return config.plan(lambda: split, own_split=False)

@@ -15,6 +15,8 @@ from . import leave_out
 from ._kinds import refuse_options
 from ._training import given
 
+_OTHERS = ("unknown_subject", "native_grids", "centred")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(leave_out.Config):
@@ -32,7 +34,7 @@ def run(config: Config) -> None:
     from ..brainllm.training.presets import PAPER_FEATURES
     from ..llm4brain.cross_validation import FoldSystem
 
-    refuse_options(config, ["unknown_subject"], function="leave-out", kind="brainllm")
+    refuse_options(config, _OTHERS, function="leave-out", kind="brainllm")
     if config.config and config.preset:
         raise ConfigError("leave-out: --config and --preset must not both be given. Use one.")
     recipe = BrainLLMRunConfig.from_dict(read_json(config.config) if config.config else {})

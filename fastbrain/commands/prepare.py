@@ -30,10 +30,8 @@ from ..data import (
     CollectionPlan,
     Study,
     Surrogate,
-    WindowSpec,
     audit_trials,
     plan_like,
-    plan_native_grids,
     plan_rest,
     plan_store,
     write_collection,
@@ -49,6 +47,7 @@ from ..errors import ConfigError
 from ._annotation import AnnotationOptions
 from ._denoising import DenoisingOptions
 from ._grids import NativeGridOptions
+from ._native_grids import OF_TRIALS, plan_of_native_grids
 from ._preparation import PreparationOptions
 from ._splits import SplitOptions
 from ._throughput import ThroughputOptions
@@ -63,11 +62,6 @@ _BETAS = ("betas", "beta_divisor")
 _LIKE = (*_PREPARED, *_BETAS, *_DENOISED, "delay", "window", "onset_offset", "fir", *_SPLIT)
 
 
-# options that say where a window lies in a trial, or what a test part on texts needs
-_OF_TRIALS = (
-    *("delay", "onset_offset", "fir", "ignore", "late", *_BETAS),
-    *("test_subjects", "new_stimuli", "closed_set", "val_fraction"),
-)
 _OF_ANSWERS = ("instructions", "answers", "device", "seed")
 _GRID = (*_PREPARED, "window", "confounds", "censor")
 
@@ -138,7 +132,8 @@ def run(config: Config) -> None:
 
 def _plan(config: Config) -> StorePlan | CollectionPlan:
     if config.native_grids:
-        return _native_grids(config)
+        need = not config.no_events
+        return plan_of_native_grids(config, lambda: config.splitter("prepare", need_test=need))
     config.refuse_set(("centred",), "one grid", "as people share it. Add --native-grids")
     if config.no_events:
         return _without_events(config)
@@ -157,49 +152,8 @@ def _plan(config: Config) -> StorePlan | CollectionPlan:
     return plan_like(runs, open_preparation(config.like), ignore=config.ignore, late=config.late)
 
 
-def _native_grids(config: Config) -> CollectionPlan:
-    """Plan a store for each person's own grid."""
-    config.refuse_set(
-        ("resample", "mask", "like", "grid_of", *_BETAS),
-        "--native-grids",
-        "as each person keeps the own grid, with the masks of its runs",
-    )
-    if is_study(config.source):
-        raise ConfigError(
-            "prepare: --native-grids must be given with a runs table or a BIDS folder, got the "
-            f"study {config.source}."
-        )
-    if config.no_events:
-        config.refuse_set(_OF_TRIALS, "--no-events", "as its windows are not those of trials")
-    else:
-        config.refuse_set(("every",), "a store with events", "which has its own windows")
-        config.refuse_set(("dataset",), "--native-grids", "as its texts are not in the events")
-    split = config.splitter("prepare", need_test=not config.no_events)
-    runs, trials, window, _ = config.cohort(need_events=not config.no_events)
-    config.layout_spec(runs)  # raises for options of surfaces
-    return plan_native_grids(
-        runs,
-        window=WindowSpec(0.0, config.window) if config.no_events else window,
-        kernel=config.kernel,
-        split=split,
-        units=config.units,
-        high_pass_s=config.high_pass_s,
-        smoothing_mm=config.smoothing,
-        ignore=config.ignore,
-        late=config.late,
-        trials=trials,
-        centred=config.centred,
-        events=not config.no_events,
-        every=config.every,
-        denoising=config.denoising(),
-        exclude=config.exclusion(),
-    )
-
-
 def _without_events(config: Config) -> StorePlan:
-    config.refuse_set(
-        (*_OF_TRIALS, "like"), "--no-events", "as its windows are not those of trials"
-    )
+    config.refuse_set((*OF_TRIALS, "like"), "--no-events", "as its windows are not those of trials")
     if config.grid_of is not None:
         config.refuse_set(_GRID, f"--grid-of {config.grid_of}")
     if is_study(config.source):

@@ -2,7 +2,8 @@
 
 fastbrain train store runs/first --llm meta-llama/Llama-3.2-1B
 
-`fastbrain train llm4brain` is the same; `fastbrain train scmbm` pretrains the encoder alone.
+`fastbrain train llm4brain` is the same; `fastbrain train scmbm` pretrains the encoder alone. On a
+collection of stores (prepare --native-grids) one model is trained for all grids.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Literal
 
 from .._environment import check_environment
 from .._progress import say
-from ..data import VoxelStore
+from ..data import StoreCollection, open_store
+from ..data.store.members import AnyStore, members_of, with_cohort
 from ..errors import ConfigError
 from ._encoders import EncoderOptions, own_encoder
 from ._training import (
@@ -87,12 +89,13 @@ def run(config: Config) -> None:
         raise ConfigError("train: --measure must be given with --dry-run, got it alone.")
     if not config.dry_run:
         check_environment(config.out, cache=whole.llm is None, function="train")
-    store = VoxelStore.open(config.store, verify=config.verify, cohort=config.cohort)
+    store = open_store(config.store, verify=config.verify)
+    store = store if config.cohort is None else with_cohort(store, config.cohort)
     whole, chosen = with_stimulus(store, whole), whole.stimulus is not None
     if config.dry_run:
         whole = with_own_encoder(store, whole)
     adapt, scored = split_target(store, whole.adapt_runs)
-    describe_trials(store, f"{store.grid.n_tokens} tokens")
+    describe_trials(store, _tokens(store))
     print(f"scored later {len(scored)}; unlabelled adaptation on {len(adapt)}")
     found = "clips" if whole.stimulus == "clips" else "no clips"
     print(f"stimulus     {whole.stimulus}" + ("" if chosen else f", as the store has {found}"))
@@ -108,6 +111,11 @@ def run(config: Config) -> None:
         else:
             print("size         unknown with a custom encoder; --measure times a step")
         if config.measure:
+            if isinstance(store, StoreCollection):
+                raise ConfigError(
+                    "train: --measure must be given one store, got a collection. Name one of its "
+                    "grids."
+                )
             for stage, line in measured_stages(store, whole, device=config.device):
                 print(f"{stage:<12} {line}")
         report_dry_run(audit_run(store, whole).check(allow=config.allow_leak))
@@ -116,6 +124,14 @@ def run(config: Config) -> None:
         check_memory(footprint(store, whole, device=config.device), device=config.device)
     train_llm4brain(store, config.out, whole, fused=fused_lora(whole.llm_rank), **config.how())
     say_done(config.out)
+
+
+def _tokens(store: AnyStore) -> str:
+    """Number of tokens of each grid, in words."""
+    sizes = {name: each.grid.n_tokens for name, each in members_of(store).items()}
+    if isinstance(store, StoreCollection):
+        return f"{len(sizes)} grids of {min(sizes.values())} to {max(sizes.values())} tokens"
+    return f"{sizes['']} tokens"
 
 
 def _differences(preset: str | None, whole: RunConfig) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from .._io import read_json
-from ..data import VoxelStore
+from ..data import open_store
 from ._training import (
     TrainOptions,
     describe_trials,
@@ -52,6 +52,7 @@ def run(config: Config) -> None:
         audit_brainllm,
         described,
         plan_brainllm,
+        refuse_several_grids,
         share_of_store,
     )
     from ..training.trackers import check_trackers
@@ -76,7 +77,8 @@ def run(config: Config) -> None:
         print_configuration(whole)
         return
     check_trackers(config.log, function="train")
-    store = VoxelStore.open(config.store, verify=config.verify)
+    store = open_store(config.store, verify=config.verify)
+    refuse_several_grids(store)
     describe_trials(store, f"{store.window_spec.window_trs} volumes a window")
     print(f"scored later {len(store.split.test)}")
     if config.dry_run:

@@ -1,8 +1,9 @@
 """Decode brain windows with a trained run, whichever system it is of."""
 
-from .decode import DecodedWindow, Decoding, decode
+from .decode import decode
 from .decode_story import decode_story
 from .decoded_story import DecodedStory, StorySegment
+from .decoded_windows import DecodedWindow, Decoding
 from .open_decoder import RunDecoder, open_decoder
 
 __all__ = [

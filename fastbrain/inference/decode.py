@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,96 +14,21 @@ import numpy as np
 from .._arguments import checked
 from .._progress import say
 from ..data import VoxelStore, window_faults, write_store
-from ..data.readers.tables import tsv_text
+from ..data.store.manifest import COLLECTION, GRIDS
 from ..data.store.planning_like import plan_like, scan_records
 from ..data.store.preparation import PREPARATION, check_like
 from ..decoding import Sampling
-from ..errors import InputError
+from ..errors import InputError, some
 from ..evaluation.controls.confidence import distant_windows, exceedance_p, text_margins
 from ..evaluation.controls.noise import noise_store
 from ..evaluation.controls.run_controls import BrainDecoder
 from ..evaluation.run_store import open_store
+from ..llm4brain.joint_run import grids_of_run
+from .decoded_windows import DecodedWindow, Decoding
 from .open_decoder import RunDecoder, open_decoder, preparation_for
 
 _PARTNERS = 8
 Part = Literal["train", "val", "test"]
-
-
-@dataclass(frozen=True)
-class DecodedWindow:
-    """Decoded text of one window, with its confidence.
-
-    Parameters
-    ----------
-    trial_id, run, subject : str
-    onset : float
-        Onset of the stimulus, seconds; for windows at a fixed step, that of a stimulus with a
-        response that begins with the window.
-    text : str
-        Free-running text; "" if the window is held.
-    prompt : str
-        Text before it: the question that the model was asked, or the text to continue.
-    held : str
-        Why the window is not decoded: the statistics in which it leaves the training windows.
-    margin_no_brain, margin_permuted : float or None
-        Nats per token by which the own window makes the text likelier than no window, and than
-        other windows of the same call; None if undefined.
-    chance_no_brain, chance_permuted : float or None
-        Mean of the same margins over phase-randomised windows and their own texts. The model
-        writes the text that it finds likely, so margins are positive on noise too.
-    p_no_brain, p_permuted : float or None
-        Share of the phase-randomised windows with a margin at least as large.
-    """
-
-    trial_id: str
-    run: str
-    subject: str
-    onset: float
-    text: str
-    prompt: str = ""
-    held: str = ""
-    margin_no_brain: float | None = None
-    chance_no_brain: float | None = None
-    p_no_brain: float | None = None
-    margin_permuted: float | None = None
-    chance_permuted: float | None = None
-    p_permuted: float | None = None
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """Decoded windows, in order.
-
-    Parameters
-    ----------
-    windows : tuple of DecodedWindow
-    facts : dict
-        Run, fingerprint of the training store, source and settings, as JSON values.
-    """
-
-    windows: tuple[DecodedWindow, ...]
-    facts: dict[str, Any]
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """Decoded texts; "" for held windows."""
-        return tuple(window.text for window in self.windows)
-
-    @property
-    def held(self) -> tuple[DecodedWindow, ...]:
-        """Windows that were not decoded."""
-        return tuple(window for window in self.windows if window.held)
-
-    def to_tsv(self) -> str:
-        """Format as a table with a header; ``n/a`` where a value is undefined."""
-        names = [field.name for field in fields(DecodedWindow)]
-        names = ["trial_id", "text", *(n for n in names if n not in ("trial_id", "text"))]
-        rows = [[_cell(getattr(window, name)) for name in names] for window in self.windows]
-        return tsv_text(names, rows)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {**self.facts, "windows": [asdict(window) for window in self.windows]}
 
 
 @checked
@@ -136,7 +59,8 @@ def decode(
     Parameters
     ----------
     run : str or Path
-        Run folder of LLM4Brain or BrainLLM.
+        Run folder of LLM4Brain or BrainLLM. Of a run on several grids, windows of a store are
+        decoded person by person, and scans on the grid of their person.
     bold : path or sequence of path, optional
         Preprocessed scans (NIfTI) to decode.
     events : path or sequence of path, optional
@@ -191,6 +115,16 @@ def decode(
         raise InputError("decode: events, every, subject and tr must come with bold, got no scan.")
     if tables and every is not None:
         raise InputError("decode: events and every must not both be given. Use one.")
+    if folders := grids_of_run(run, function="decode"):
+        options: dict[str, Any] = {
+            "events": tables, "every": every, "part": part, "subject": subject, "tr": tr,
+            "late": late, "sampling": sampling, "confidence": confidence,
+            "unknown_subject": unknown_subject, "device": device, "seed": seed, "engine": engine,
+        }  # fmt: skip
+        if images:
+            records = scan_records(images, tables, subject=subject, tr=tr)
+            return decode(_own_run(folders, {r.subject for r in records}), images, **options)
+        return _on_grids(run, folders, store, options)
     like, plan = preparation_for(run, store), None
     if images:
         # scans are checked before the model is read, and the model is read before scans are
@@ -216,6 +150,37 @@ def decode(
         windows = _decode(reader, given, ids, confidence=confidence, seed=seed)
     facts = {"run": str(run), "store_fingerprint": reader.manifest["store_fingerprint"], **source}
     return Decoding(windows, facts | reader.facts | {"seed": seed, "free_running": True})
+
+
+def _own_run(folders: Mapping[str, Path], people: set[str]) -> Path:
+    """Return the run of the grid of the one person of some scans."""
+    own = [folder for name, folder in folders.items() if {name} == {f"sub-{p}" for p in people}]
+    if not own:
+        raise InputError(
+            "decode: scans must be of one person with a grid, "
+            f"{', '.join(folders)}, got {some(sorted(people))}. Name the person with --subject."
+        )
+    return own[0]
+
+
+def _on_grids(
+    run: str | Path,
+    folders: Mapping[str, Path],
+    store: str | Path | None,
+    options: Mapping[str, Any],
+) -> Decoding:
+    """Decode windows of a collection, each on the grid of its person."""
+    if store is not None and not (Path(store) / COLLECTION).is_file():
+        raise InputError(
+            f"decode: store must be a collection for a run on several grids, got {store}. For one "
+            f"store, name the run of its grid: {next(iter(folders.values()))}."
+        )
+    found = {
+        name: decode(folder, store=None if store is None else Path(store) / GRIDS / name, **options)
+        for name, folder in folders.items()
+    }
+    windows = tuple(window for each in found.values() for window in each.windows)
+    return Decoding(windows, {"run": str(run), "grids": {n: d.facts for n, d in found.items()}})
 
 
 def _paths(value: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
@@ -292,9 +257,3 @@ def _confidence(
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else round(float(value), 4)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "n/a"
-    return json.dumps(value) if isinstance(value, float) else " ".join(str(value).split())

@@ -2,6 +2,7 @@
 
 from ..nn.config import AdapterConfig, VideoConfig
 from .bridge import Bridge
+from .card_record import ModelCard
 from .config import EncoderConfig, LLM4BrainConfig, QFormerConfig, TokenizerConfig
 from .control_decoder import LLM4BrainDecoder
 from .controls import control_model, pairwise_scorer
@@ -10,13 +11,16 @@ from .custom_encoder import CustomEncoder, trust_encoder
 from .decode import Decoded, decode_windows, score_texts, token_saliency
 from .encoder import SCMBM, MaskedAutoencoder
 from .evaluate import evaluate_model, evaluate_run, open_run
+from .evaluate_grids import evaluate_grids
+from .grid_encoders import GridLayout
+from .grid_models import GridModels
 from .model import LLM4Brain
 from .published_weights import Published, convert_pickle, load_scmbm
 from .push_to_hub import push_to_hub
 from .qformer import QFormer
 from .qformer_weights import load_qformer, load_video_branch
 from .readout import Readout
-from .saving import ModelCard, from_pretrained, save_pretrained
+from .saving import from_pretrained, load_grid_models, save_pretrained
 from .subject_table import SubjectTable
 from .tokenizer import VoxelTokenizer
 from .vision_model import VisionModelFrames, from_vision_model, load_vision_model
@@ -29,6 +33,8 @@ __all__ = [
     "CustomEncoder",
     "Decoded",
     "EncoderConfig",
+    "GridLayout",
+    "GridModels",
     "LLM4Brain",
     "LLM4BrainConfig",
     "LLM4BrainDecoder",
@@ -47,11 +53,13 @@ __all__ = [
     "control_model",
     "convert_pickle",
     "decode_windows",
+    "evaluate_grids",
     "evaluate_model",
     "evaluate_run",
     "from_pretrained",
     "from_vision_model",
     "leave_out",
+    "load_grid_models",
     "load_qformer",
     "load_scmbm",
     "load_video_branch",

@@ -13,22 +13,29 @@ from .._arguments import checked
 from .._io import new_output, read_json, write_atomic, write_json
 from .._processes import run_in_processes
 from .._progress import say
-from .._runfiles import changed_entries, read_metrics
-from ..data import Split, split_folds, split_leave_one_out, split_subject_folds, write_store
+from .._runfiles import changed_entries
+from ..data import (
+    Split,
+    split_folds,
+    split_leave_one_out,
+    split_subject_folds,
+    write_collection,
+    write_store,
+)
 from ..data.readers.events import Trial
+from ..data.store.collection_plan import CollectionPlan
 from ..data.store.plan import StorePlan
 from ..errors import CheckpointError, ConfigError
-from ..evaluation.analyses.by_subject import mean_over_people, subject_table
 from ..evaluation.analyses.partners import have_partners_across_runs, partners_within_runs
 from ..evaluation.protocol import find_score
-from ..evaluation.report.pooled import Pooled, pool_folds
-from ..evaluation.scores import Score
+from ..evaluation.report.pooled import Pooled
 from ..stats.derangements import check_count
-from .evaluate import evaluate_run
+from .evaluate_grids import evaluate_any
+from .pooled_runs import is_scored, pool_runs, scored_folders, scores_of
 from .training.pipeline import train_llm4brain
 from .training.run_config import RunConfig
 
-Plan = Callable[[Callable[[list[Trial]], Split]], StorePlan]
+Plan = Callable[[Callable[[list[Trial]], Split]], StorePlan | CollectionPlan]
 By = Literal["subject", "run", "session", "story"]
 
 
@@ -73,7 +80,7 @@ class FoldSystem:
     """
 
     train: Callable[..., object] = train_llm4brain
-    evaluate: Callable[..., object] = evaluate_run
+    evaluate: Callable[..., object] = evaluate_any
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,8 @@ def leave_out(
     Parameters
     ----------
     plan : callable
-        Maps a function that splits trials to the plan of a store; for example a partial
-        :func:`fastbrain.plan_store`.
+        Maps a function that splits trials to the plan of a store, or of a collection of stores;
+        for example a partial :func:`fastbrain.plan_store`.
     out : str or Path
         Folder of ``fold-NN/store`` and ``fold-NN/run``; finished folds are skipped.
     config : RunConfig, optional
@@ -171,10 +178,11 @@ def leave_out(
         )
     config = config or RunConfig()
     splitting = _Splitting(by, folds, test_stimuli, val_fraction, closed_set, seed)
-    trials = list(plan(lambda trials: splitting.splits(trials)[0]).trials)
+    first = plan(lambda trials: splitting.splits(trials)[0])
+    trials, joint = list(first.trials), isinstance(first, CollectionPlan)
     splits = splitting.splits(trials)
     by_id = {t.trial_id: t for t in trials}
-    within = [_within_runs([by_id[t] for t in split.test]) for split in splits]
+    within = [_within_runs([by_id[t] for t in split.test], joint=joint) for split in splits]
     out = new_output(out, resume=True)
     _claim(out, {"config": config.to_dict(), "derangements": derangements, **asdict(splitting)})
     training = {"device": device, "allow_leak": allow_leak}
@@ -188,25 +196,20 @@ def leave_out(
         )
         for k in range(len(splits))
     ]  # fmt: skip
-    todo = [job for job in jobs if not (job.folder / "run" / "metrics.json").is_file()]
+    todo = [job for job in jobs if not is_scored(job.folder / "run")]
     for job in _finished(todo, parallel):
         say(f"fold {job.number + 1} of {len(jobs)}: {_line(job.folder / 'run')}")
-    runs = [job.folder / "run" for job in jobs]
+    runs = [folder for job in jobs for folder in scored_folders(job.folder / "run")]
     units = {t.trial_id: getattr(t, by) for t in trials}
-    pooled = pool_folds(runs, units, unit=by, seed=seed)
-    if by == "subject":
-        people = _of_subjects(runs, seed)
-        known = {(s.metric, s.control, s.group) for s in people}
-        more = [s for s in pooled.scores if (s.metric, s.control, s.group) not in known]
-        pooled = replace(pooled, scores=(*people, *more))
-        write_atomic(out / "subjects.md", subject_table(people) + "\n")
-    write_json(out / "scores.json", [score.to_json() for score in pooled.scores])
-    write_atomic(out / "units.md", pooled.table() + "\n")
-    return pooled
+    return pool_runs(runs, units, out, unit=by, people=by == "subject", seed=seed)
 
 
-def _within_runs(test: Sequence[Trial]) -> bool:
+def _within_runs(test: Sequence[Trial], *, joint: bool) -> bool:
     """Whether partners must be of the same run; raise if there are none either."""
+    if joint:  # chosen for each person when the fold is evaluated
+        for person in {t.subject for t in test}:
+            _within_runs([t for t in test if t.subject == person], joint=False)
+        return False
     if have_partners_across_runs(test):
         return False
     partners_within_runs(test, count=1)
@@ -232,7 +235,11 @@ def _run(job: _Fold) -> None:
         folder, run = job.folder / "store", job.folder / "run"
         plan = job.plan(lambda trials: job.splitting.splits(trials)[job.number])
         # also for a finished store: write_store raises if its images or settings differ
-        store = write_store(plan, folder, resume=folder.exists())
+        store = (
+            write_collection(plan, folder, resume=folder.exists())
+            if isinstance(plan, CollectionPlan)
+            else write_store(plan, folder, resume=folder.exists())
+        )
         if not (run / "manifest.json").is_file():
             job.system.train(store, run, job.config, resume=run.exists(), **job.training)
         job.system.evaluate(run, **job.evaluation)
@@ -250,18 +257,8 @@ def _kept_lines(path: Path) -> Iterator[None]:
 
 
 def _line(run: Path) -> str:
-    facts = read_metrics(run / "metrics.json", function="leave_out")
-    score = find_score([Score.from_json(row) for row in facts["scores"]], "pairwise")
+    score = find_score(scores_of(run), "pairwise")
     return f"pairwise accuracy {score.value:.3f}, {score.n} windows"
-
-
-def _of_subjects(runs: Sequence[Path], seed: int) -> list[Score]:
-    """Scores of single people from all folds, and the mean of their pairwise accuracies."""
-    found = []
-    for run in runs:
-        rows = read_metrics(run / "metrics.json", function="leave_out")["scores"]
-        found += [s for s in map(Score.from_json, rows) if s.group.startswith("subject ")]
-    return [*found, *mean_over_people(found, seed=seed)]
 
 
 def _claim(out: Path, asked: dict[str, object]) -> None:

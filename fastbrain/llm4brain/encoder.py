@@ -7,6 +7,9 @@ freezes the encoder and adds adapters.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
@@ -16,7 +19,8 @@ from ..nn import shards
 from ..nn.blocks import Block, TemporalBlock, init_trunk, run_blocks
 from ..nn.config import AdapterConfig
 from ..nn.positions import brain_positions
-from .config import EncoderConfig
+from .config import EncoderConfig, LLM4BrainConfig
+from .custom_encoder import build_encoder, pinned
 from .tokenizer import VoxelTokenizer
 
 
@@ -204,3 +208,36 @@ class MaskedAutoencoder(nn.Module):
 def take(x: Tensor, index: Tensor) -> Tensor:
     """Select rows `index` (B, k) of `x` (B, n, d), sample by sample."""
     return x.gather(1, index[:, :, None].expand(-1, -1, x.shape[-1]))
+
+
+def make_encoder(
+    config: LLM4BrainConfig, n_tokens: int, centers_mm: Tensor
+) -> tuple[LLM4BrainConfig, nn.Module, int, int]:
+    """Build the encoder of a configuration: SC-MBM, or the class it names.
+
+    Parameters
+    ----------
+    config : LLM4BrainConfig
+    n_tokens : int
+        Tokens of a step.
+    centers_mm : Tensor, (n_tokens, 3) float64
+
+    Returns
+    -------
+    config : LLM4BrainConfig
+        With the digest of the source of a custom encoder.
+    encoder : Module
+    tokens, dim : int
+        Shape of the output of the encoder for one window.
+
+    Raises
+    ------
+    ConfigError, CheckpointError
+        As :func:`build_encoder`.
+    """
+    sizes, own = config.encoder, config.custom_encoder
+    if own is None:
+        encoder = SCMBM(sizes, centers_mm, adapter=config.adapter)
+        return config, encoder, sizes.steps * (1 + n_tokens), sizes.dim
+    module: Any = build_encoder(own, dim=sizes.dim, steps=sizes.steps, centers_mm=centers_mm)
+    return replace(config, custom_encoder=pinned(own)), module, module.out_tokens, module.out_dim

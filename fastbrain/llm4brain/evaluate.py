@@ -33,6 +33,7 @@ from ..evaluation.run_store import open_store
 from ..evaluation.threads import one_thread
 from .controls import control_model
 from .decode import token_saliency
+from .joint_run import one_grid, training_folder
 from .methods import recipe_of
 from .model import LLM4Brain
 from .saving import from_pretrained
@@ -53,7 +54,8 @@ def open_run(
     Parameters
     ----------
     run : str or Path
-        Run folder from ``fastbrain train`` or ``fastbrain adapt``.
+        Run folder from ``fastbrain train`` or ``fastbrain adapt``; of a run on several grids, the
+        folder ``grids/NAME`` in it.
     store : str or Path, optional
         Current path of the store. Default: its path at training, then the same path relative to
         the run folder.
@@ -71,8 +73,8 @@ def open_run(
     Raises
     ------
     CheckpointError
-        Training is not finished, a file of the run is damaged, or the store or language model is
-        missing or differs from training.
+        Training is not finished, a file of the run is damaged, the store or language model is
+        missing or differs from training, or the run is on several grids.
     """
     manifest = _manifest_of(run)
     found = open_store(run, manifest, store, function="open_run")
@@ -89,8 +91,14 @@ def open_model(
     unknown_subject: str | None = None,
 ) -> LLM4Brain:
     """Load the model of a run for windows prepared like those of a store; see :func:`open_run`."""
-    _manifest_of(run)
-    model = from_pretrained(Path(run) / "model", device=device, grid=like.grid, tr=like.tr)
+    manifest = _manifest_of(run)
+    model = from_pretrained(
+        training_folder(run, manifest) / "model",
+        device=device,
+        grid=like.grid,
+        tr=like.tr,
+        part=manifest.get("joint", {}).get("grid"),
+    )
     if unknown_subject is not None:
         _meet_unknown(model, unknown_subject)
     return model
@@ -102,6 +110,7 @@ def _manifest_of(run: str | Path) -> dict[str, Any]:
     if not own or "kind" in manifest:
         kind = f"'{manifest['kind']}'" if "kind" in manifest else "another kind"
         raise CheckpointError(f"open_run: {run} must be a run of LLM4Brain, got {kind}.")
+    one_grid(run, manifest, function="open_run")
     return manifest
 
 
@@ -248,16 +257,17 @@ def evaluate_run(
     )
     data, scored, held = place.store, place.ids, place.held
     manifest = dict(place.manifest)
-    parts = run_parts(run, data, manifest, parts, held=held)
+    home = training_folder(run, manifest)
+    parts = run_parts(home, data, manifest, parts, held=held)
     check_outputs(place.out, function="evaluate_run", count=count)
     groupings = groupings_of([data.by_id[t] for t in scored], participants, by)
     if (held or other) and not within_runs:
         within_runs = not have_partners_across_runs([data.by_id[t] for t in scored])
         if within_runs:
             say("partners are taken from within the runs, as no other runs have any: no p for them")
-    recipe = recipe_of(model, manifest, read_config(run, function="evaluate_run"))
+    recipe = recipe_of(model, manifest, read_config(home, function="evaluate_run"))
     about = run_facts(
-        run, data, manifest, recipe, history=parts.history, device=device, held=len(held)
+        home, data, manifest, recipe, history=parts.history, device=device, held=len(held)
     )
     result = evaluate_model(
         model, data, scored, sampling=sampling, count=count, seed=seed, bert=bert,

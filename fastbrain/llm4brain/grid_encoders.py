@@ -8,6 +8,7 @@ differ.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,47 +48,96 @@ class GridLayout:
         """Return the layout of a store."""
         return cls(store.grid, token_centers(store), store.mean, store.inv_std)
 
+    def fingerprint(self) -> str:
+        """Return a short hash of the tokens and their positions, without the statistics."""
+        places = np.asarray(self.centers_mm, dtype=np.float64).round(3) + 0.0  # no negative zero
+        return hashlib.sha256(self.grid.fingerprint().encode() + places.tobytes()).hexdigest()[:16]
+
 
 @checked
-def tie_parameters(modules: Mapping[str, nn.Module]) -> nn.ModuleDict:
+def tie_parameters(
+    modules: Mapping[str, nn.Module], *, own: Sequence[str] = (), kinds: Sequence[str] = ()
+) -> nn.ModuleDict:
     """Give modules of one kind the parameters of the first; buffers stay their own.
 
     Parameters
     ----------
     modules : mapping of str to Module
         With parameters of the same names and shapes.
+    own : sequence of str
+        Paths of the parts that are not shared, for instance ``"bridge.mix"``.
+    kinds : sequence of str, optional
+        Kind of each module: those of one kind share the parts in `own` too. Default: all differ.
 
     Returns
     -------
     ModuleDict
-        The modules. Its state dict has the parameters once, under the name of the first.
+        The modules. Its state dict has the parameters once, under the name of the first that has
+        them.
 
     Raises
     ------
     InputError
         There is no module, or parameters differ in name or shape.
     """
-    if not modules:
-        raise InputError("tie_parameters: modules must be one or more, got none.")
-    (first_name, first), *others = modules.items()
-    shared = dict(first.named_parameters())
-    shapes = {name: p.shape for name, p in shared.items()}
+    if not modules or (kinds and len(kinds) != len(modules)):
+        raise InputError(
+            "tie_parameters: modules must be one or more, and kinds one for each or none, got "
+            f"{len(modules)} modules and {len(kinds)} kinds."
+        )
+    names = list(modules)
+    firsts: dict[str, str] = {}  # of each kind, the module with the parts in `own`
     left: list[str] = []
-    for name, module in others:
-        own = {n: p.shape for n, p in module.named_parameters()}
-        if own != shapes:
-            odd = sorted(n for n in own.keys() | shapes.keys() if own.get(n) != shapes.get(n))
-            raise InputError(
-                f"tie_parameters: {name} must have the parameters of {first_name}, got others in "
-                f"{odd[:3]}. Use the same patch size and configuration for all grids."
-            )
-        for path, parameter in shared.items():
-            parent, _, leaf = path.rpartition(".")
-            setattr(module.get_submodule(parent), leaf, parameter)
-        left += [f"{name}.{path}" for path in shared]
+    for name, kind in zip(names, kinds or names, strict=True):
+        twin = firsts.setdefault(kind, name)
+        if name == names[0]:
+            continue
+        apart = tuple(own) if twin == name else ()
+        _check_alike(names[0], modules[names[0]], name, modules[name], own)
+        before = dict(modules[name].named_parameters())
+        _share(modules[name], modules[names[0]], tuple(own))
+        if not apart and own:
+            _check_alike(twin, modules[twin], name, modules[name], ())
+            _share(modules[name], modules[twin], ())
+        left += [f"{name}.{path}" for path in before if not _within(path, apart)]
     tied = nn.ModuleDict(modules)
     leave_out(tied, tuple(left))
     return tied
+
+
+def _check_alike(
+    first_name: str, first: nn.Module, name: str, module: nn.Module, own: Sequence[str]
+) -> None:
+    wanted, found = (
+        {n: p.shape for n, p in each.named_parameters() if not _within(n, own)}
+        for each in (first, module)
+    )
+    if found != wanted:
+        odd = sorted(n for n in found.keys() | wanted.keys() if found.get(n) != wanted.get(n))
+        raise InputError(
+            f"tie_parameters: {name} must have the parameters of {first_name}, got others in "
+            f"{odd[:3]}. Use the same patch size and configuration for all grids."
+        )
+
+
+def _share(module: nn.Module, first: nn.Module, own: tuple[str, ...], path: str = "") -> None:
+    """Give a module the parameters of another one, and whole parts of it that have no buffers."""
+    for name, parameter in first.named_parameters(recurse=False):
+        if not _within(path + name, own):
+            setattr(module, name, parameter)
+    for name, part in first.named_children():
+        here = path + name
+        if _within(here, own) or module.get_submodule(name) is part:
+            continue
+        # FSDP replaces the blocks of a list: all modules must see the list itself
+        if next(part.buffers(), None) is None and not any(o.startswith(f"{here}.") for o in own):
+            setattr(module, name, part)
+        else:
+            _share(module.get_submodule(name), part, own, f"{here}.")
+
+
+def _within(path: str, parts: Sequence[str]) -> bool:
+    return any(path == part or path.startswith(f"{part}.") for part in parts)
 
 
 class GridEncoders(nn.Module):

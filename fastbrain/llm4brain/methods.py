@@ -53,6 +53,12 @@ def recipe_of(
             f"Encoder and query transformer had low-rank adapters [@hu2022lora] of rank "
             f"{sizes.adapter.rank} ({sizes.adapter.activation})."
         )
+    if joint := manifest.get("joint"):
+        found.append(
+            f"It was trained on windows of several voxel grids at once, of which {joint['grid']} "
+            "is one; each had a map across tokens and a readout of its own, and all other weights "
+            "were shared."
+        )
     fit = manifest.get("readout")
     if sizes.readout_rank and fit is not None:
         found.append(

@@ -12,7 +12,6 @@ Z and X have the same shape. Stage I aligns Z with X. The video branch is used i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,7 @@ from ..nn.positions import as_floats
 from ..ops.lengths import unit
 from .bridge import Bridge
 from .config import LLM4BrainConfig
-from .custom_encoder import build_encoder, pinned
-from .encoder import SCMBM
+from .encoder import make_encoder
 from .parameter_groups import Groups, parameter_groups, set_trainable
 from .qformer import QFormer
 from .readout import make_readout
@@ -61,9 +59,9 @@ class LLM4Brain(nn.Module):
     tuned : TunedLLM, optional
         LoRA on `llm`, the training group "llm_adapters"; it is in the state dict.
     video : Module, optional
-        Frame encoder with attribute `dim`, e.g. :func:`from_vision_model`. It is frozen and not in
-        the state dict. A learned position code of each frame in the clip is added to its output.
-        Default: a :class:`FrameEncoder` of the configured size.
+        Frozen frame encoder with attribute `dim`, e.g. :func:`from_vision_model`, not in the state
+        dict. A learned position code of each frame in the clip is added to its output. Default: a
+        :class:`FrameEncoder` of the configured size.
     """
 
     def __init__(
@@ -81,22 +79,17 @@ class LLM4Brain(nn.Module):
         tuned: TunedLLM | None = None,
     ) -> None:
         super().__init__()
-        self.config, self.grid = config, grid
+        self.grid = grid
         self.centers_mm = as_floats(centers_mm, torch.float64)
         self.text_tokenizer = text_tokenizer
         sizes, steps = config.encoder, config.encoder.steps
         statistics: dict[str, Any] = {"mean": mean, "inv_std": inv_std, "scale": scale}
-        self.tokenizer = VoxelTokenizer(
-            grid, config.frames, sizes.dim, steps=steps, config=sizes.tokenizer, **statistics
-        )
+        shape: dict[str, Any] = {"steps": steps, "config": sizes.tokenizer}
+        self.tokenizer = VoxelTokenizer(grid, config.frames, sizes.dim, **statistics, **shape)
         places = self.tokenizer.centers(self.centers_mm)
         self.subjects = subject_table(config)
-        n, dim, own = steps * (1 + self.tokenizer.n_tokens), sizes.dim, config.custom_encoder
-        self.encoder: Any = SCMBM(sizes, places, adapter=config.adapter) if own is None else None
-        if own is not None:
-            self.encoder = build_encoder(own, dim=dim, steps=steps, centers_mm=places)
-            n, dim = self.encoder.out_tokens, self.encoder.out_dim
-            self.config = replace(config, custom_encoder=pinned(own))
+        self.config, encoder, n, dim = make_encoder(config, self.tokenizer.n_tokens, places)
+        self.encoder: Any = encoder
         self.external_video = video is not None
         self.video = video.requires_grad_(False) if video else FrameEncoder(config.video)
         context_dim = int(self.video.dim)  # type: ignore[arg-type]
@@ -143,6 +136,15 @@ class LLM4Brain(nn.Module):
         """BOS token id, the first token of every sequence; None if the tokenizer has none."""
         return getattr(self.text_tokenizer, "bos_token_id", None)
 
+    def part(self, grid: str = "") -> LLM4Brain:
+        """Return the model itself, which is of one grid; see :meth:`.GridModels.part`."""
+        return self
+
+    @property
+    def first(self) -> LLM4Brain:
+        """The model itself; see :attr:`.GridModels.first`."""
+        return self
+
     def tokens(self, voxels: Tensor, subjects: Sequence[str] | None = None) -> Tensor:
         """Compute brain tokens (B, W·n_tokens, dim); inputs as in :meth:`brain_latents`."""
         tokens = self.tokenizer(voxels)
@@ -155,8 +157,7 @@ class LLM4Brain(nn.Module):
     def brain_latents(self, voxels: Tensor, subjects: Sequence[str] | None = None) -> Tensor:
         """Compute Z (B, n_queries, d_q) of windows (B, F, n_tokens, P) or (B, F, Z, Y, X).
 
-        Windows may be int16 or floating. `subjects` gives the subject of each window; only a model
-        with ``config.subjects`` reads it.
+        Windows may be int16 or floating; `subjects` are read with ``config.subjects``.
         """
         return self.latents_of(self.tokens(voxels, subjects))
 
@@ -179,7 +180,7 @@ class LLM4Brain(nn.Module):
         return self.projection(self.brain_latents(voxels, subjects))
 
     def video_prefix(self, frames: Tensor) -> Tensor:
-        """Compute the prefix of a clip: input embeddings (B, n_queries, d_llm) for the LLM."""
+        """Compute the prefix (B, n_queries, d_llm) of a clip."""
         return self.projection(self.video_latents(frames))
 
     def pooled(self, latents: Tensor) -> Tensor:
@@ -191,8 +192,7 @@ class LLM4Brain(nn.Module):
 
         Parameters
         ----------
-        features : Tensor, (B, d)
-            Output of :meth:`pooled`.
+        features : Tensor, (B, d), of :meth:`pooled`
         temperature : float
 
         Returns
@@ -221,8 +221,7 @@ class LLM4Brain(nn.Module):
         Returns
         -------
         embeddings : Tensor, (B, T, d_llm)
-        mask : Tensor, (B, T) bool, or None
-            None if there is no padding.
+        mask : Tensor, (B, T) bool, or None if there is no padding
         """
         return layout(
             self.llm,

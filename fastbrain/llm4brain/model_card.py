@@ -80,6 +80,9 @@ def _input(described: Mapping[str, Any]) -> dict[str, str]:
         "windows, in the weights",
         "prompt": f"`{card['prompt']}`" if card["prompt"] else "none",
     }
+    if grids := described.get("grids"):
+        names = ", ".join(f"{g['name']} ({g['fingerprint']})" for g in grids)
+        rows["grid"] = f"{len(grids)}: {names}; one is opened by part= or by its grid"
     if "delay_s" in window:
         rows["window"] += f" from {window['delay_s']:g} s after onset"
     return rows

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from .._io import write_json
 from .._rules import flag, list_of, none_or, record_of, table_of, text
 from .._runfiles import changed_entries, read_record
-from ..data import VoxelStore
+from ..data import StoreCollection, VoxelStore
 from ..errors import CheckpointError, ConfigError
 from .provenance import provenance
 
@@ -108,7 +108,7 @@ def absolute_paths(config: C, *, files: Sequence[str], models: Sequence[str] = (
     return replace(config, **found)  # type: ignore[type-var]
 
 
-def place_of(store: VoxelStore, run: Path) -> dict[str, str]:
+def place_of(store: VoxelStore | StoreCollection, run: Path) -> dict[str, str]:
     """Path of a store, absolute and relative to the run folder, and its fingerprint."""
     path = Path(store.path).resolve()
     return {

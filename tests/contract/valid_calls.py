@@ -26,8 +26,10 @@ BY_TYPE_ONLY = frozenset(
     """
     adapt announced_runs annotate append_runs audit_brainllm audit_run build_model calibrate
     code_usage
-    coding_scores compare_runs control_model convert_pickle decode evaluate_model evaluate_run fit
+    coding_scores compare_runs control_model convert_pickle decode evaluate_grids evaluate_model
+    evaluate_run fit
     fit_encoding fit_readout fit_steering from_pretrained from_vision_model leave_out load_brainllm
+    load_grid_models
     load_llm load_qformer load_scmbm load_video_branch load_vision_model load_vq meaning_retrieval
     merge_stores
     open_run pairwise_scorer plan_rest plan_study prepare_store pretrain_scmbm pretrain_video

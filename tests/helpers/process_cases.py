@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import grids_in_memory
 import numpy as np
 import torch
 
@@ -97,10 +98,8 @@ def language() -> tuple[Any, Any]:
     return LlamaForCausalLM(config).eval(), tokenizer
 
 
-def llm4brain(**options: Any) -> LLM4Brain:
-    llm, tokenizer = language()
-    torch.manual_seed(11)
-    config = LLM4BrainConfig(
+def sizes(**options: Any) -> LLM4BrainConfig:
+    return LLM4BrainConfig(
         frames=2,
         encoder=EncoderConfig(
             dim=12, depth=1, heads=2, dropout=0.1, decoder_dim=12, decoder_heads=2
@@ -112,6 +111,12 @@ def llm4brain(**options: Any) -> LLM4Brain:
         readout_rank=8,
         **options,
     )
+
+
+def llm4brain(**options: Any) -> LLM4Brain:
+    llm, tokenizer = language()
+    torch.manual_seed(11)
+    config = sizes(**options)
     centers = GRID.centers(np.diag([3.0, 3.0, 3.0, 1.0]))
     return LLM4Brain(
         config, grid=GRID, centers_mm=centers, llm=llm, text_tokenizer=tokenizer, scale=0.01
@@ -198,6 +203,31 @@ def two(run: Path, *, variant: str = "dance", recompute: bool = False, **how: An
         val_loader=Windows(5, "v", batch_size=3, shuffle=False),
         **how,
     )
+    return model, history
+
+
+def grids_one(run: Path, **how: Any) -> Any:
+    torch.manual_seed(11)
+    model = grids_in_memory.grid_models(sizes(), *language())
+    generator = torch.Generator().manual_seed(2)
+    rows = {t: i for i, t in enumerate([*texts(13), *texts(5, "v")])}
+    targets = VideoLatents(rows, torch.randn(18, 3, 12, generator=generator))
+    history = stage_one(
+        # of the 9 windows of one grid and the 4 of the other, the last batches have 1 and 4
+        model, grids_in_memory.loader(13), targets, stage("stage1"), run_dir=run,
+        val_loader=grids_in_memory.loader(5, "v", batch_size=3, shuffle=False), **how
+    )  # fmt: skip
+    return model, history
+
+
+def grids_two(run: Path, **how: Any) -> Any:
+    torch.manual_seed(11)
+    model = grids_in_memory.grid_models(sizes(), *language())
+    history = stage_two(
+        model, grids_in_memory.loader(9), stage("stage2"), run_dir=run, prompts=PROMPTS,
+        labels={f"t-{i}": i % 4 for i in range(9)},
+        target_loader=grids_in_memory.loader(7, "u", batch_size=3), **how
+    )  # fmt: skip
     return model, history
 
 
@@ -294,6 +324,8 @@ CASES = {
     "stage1": one,
     "stage2": two,
     "stage2-paper": lambda run, **how: two(run, variant="paper", recompute=True, **how),
+    "grids-stage1": grids_one,
+    "grids-stage2": grids_two,
     "warmup": warmup,
     "tune": tuning,
     "vq": vq,

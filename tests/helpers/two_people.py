@@ -36,11 +36,12 @@ def write_two_people(
         folder = root / f"sub-{person}"
         folder.mkdir(parents=True)
         nib.save(nib.Nifti1Image(brain.astype(np.uint8), affine), folder / "mask.nii.gz")
+        anatomy = 1000 + 100 * np.sin(world / 15).sum(-1)  # the same in all runs
         waves = np.stack([np.sin(world @ w / 25) for w in np.eye(3)], -1)  # maps of three courses
         for run in range(1, runs + 1):
             courses = rng.standard_normal((3, volumes))
             noise = rng.standard_normal((*size, volumes))
-            values = 1000 + 20 * waves @ courses + 5 * noise
+            values = anatomy[..., None] + 20 * waves @ courses + 5 * noise
             values[~brain] = 0
             image = nib.Nifti1Image(values.astype(np.float32), affine)
             image.header.set_xyzt_units("mm", "sec")

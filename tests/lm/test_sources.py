@@ -15,8 +15,7 @@ import torch
 import fastbrain
 from fastbrain.cli import main
 from fastbrain.errors import FastbrainError, InputError
-from fastbrain.llm4brain import from_pretrained, load_vision_model, save_pretrained
-from fastbrain.llm4brain.saving import ModelCard
+from fastbrain.llm4brain import ModelCard, from_pretrained, load_vision_model, save_pretrained
 from fastbrain.lm import load_llm, vector_llm
 from fastbrain.lm.chat import load_video_llm
 from fastbrain.lm.sentence_embeddings import sentence_embeddings

@@ -171,7 +171,7 @@ def test_a_launcher_must_say_where_processes_meet(monkeypatch):
 
 @pytest.mark.slow
 def test_sharded_blocks_train_as_whole_ones(pair, folder, tmp_path):
-    cases = ("scmbm", "stage1", "vq", "codes")
+    cases = ("scmbm", "stage1", "grids-stage1", "vq", "codes")
     (tmp_path / "cut").mkdir()
     env = {"ACCELERATE_USE_FSDP": "true"}
     assert pair(tmp_path, *cases, env=env)["codes"] == [0, 0], log(tmp_path, 0) + log(tmp_path, 1)

@@ -23,10 +23,7 @@ from ..._arguments import checked
 from ..._environment import check_environment
 from ..._io import new_output, write_json
 from ..._progress import say
-from ...data import (
-    VoxelStore,
-    fit_pca,
-)
+from ...data import StoreCollection, VoxelStore, fit_pca
 from ...data.readers.prompts import texts_before
 from ...data.store.preparation import save_preparation
 from ...lm.device_map import check_device_map, how_loaded
@@ -45,7 +42,7 @@ from ...training.trackers import check_trackers
 from ..model import BrainLLM
 from ..saving import KIND, BrainLLMCard, SavedBrainLLM, save_brainllm
 from .dataset import BrainTexts
-from .run_config import BrainLLMPlan, plan_brainllm, share_of_store
+from .run_config import BrainLLMPlan, plan_brainllm, refuse_several_grids, share_of_store
 from .run_config import BrainLLMRunConfig as BrainLLMRunConfig
 from .run_config import audit_brainllm as audit_brainllm
 from .stages import STAGE_NAMES, train_brainllm
@@ -55,7 +52,7 @@ from .steering import SteeringFit
 @checked
 @run_together
 def train_brainllm_run(
-    store: VoxelStore,
+    store: VoxelStore | StoreCollection,
     out: str | Path,
     config: BrainLLMRunConfig | None = None,
     *,
@@ -71,6 +68,7 @@ def train_brainllm_run(
     Parameters
     ----------
     store : VoxelStore
+        On one grid; see :func:`.run_config.refuse_several_grids`.
     out : str or Path
         New run folder.
     config : BrainLLMRunConfig, optional
@@ -104,8 +102,8 @@ def train_brainllm_run(
         There are more components than the rank of the training volumes, or the language model
         cannot be found, contains custom code or has no safetensors.
     ConfigError
-        A name in `log` is unknown, or the store lacks what the configuration asks for; see
-        :func:`.run_config.plan_brainllm`.
+        `store` is a collection of stores, a name in `log` is unknown, or the store lacks what the
+        configuration asks for; see :func:`.run_config.plan_brainllm`.
     MissingPartError
         The package of a tracker is not installed.
     TrainingError
@@ -113,6 +111,7 @@ def train_brainllm_run(
     DiskError
         `out` is not writable.
     """
+    refuse_several_grids(store)
     trackers = check_trackers(log, function="train")
     config = absolute_paths(config or BrainLLMRunConfig(), files=("atlas",), models=("llm",))
     check_environment(out, function="train")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._arguments import checked
-from ...data import Audit, FitScope, StoreRows, VoxelStore, audit_store
+from ...data import Audit, FitScope, StoreCollection, StoreRows, VoxelStore, audit_store
 from ...data.readers.masks import read_labels
 from ...data.readers.prompts import has_prompts
 from ...data.splits.share import share_of_training
@@ -124,6 +124,22 @@ class BrainLLMRunConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> BrainLLMRunConfig:
         """Build from a plain dict; an unknown key raises :class:`ConfigError`."""
         return from_dict(cls, values)
+
+
+def refuse_several_grids(store: VoxelStore | StoreCollection) -> None:
+    """Raise :class:`ConfigError` for a collection of stores.
+
+    Component k of one person's volumes is another pattern than component k of another person's, so
+    that one decoder cannot read both.
+    """
+    if isinstance(store, StoreCollection):
+        raise ConfigError(
+            "train: BrainLLM must have one grid, got a collection of "
+            f"{len(store.stores)}: principal components of people on different grids do not "
+            "correspond. Prepare the images on a common grid (fastbrain prepare --resample first), "
+            f"train on the store of one person ({next(iter(store.stores.values())).path}), or "
+            "train LLM4Brain, which has weights for each grid."
+        )
 
 
 def share_of_store(store: VoxelStore, config: BrainLLMRunConfig) -> VoxelStore:

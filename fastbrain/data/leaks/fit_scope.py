@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ..store.members import AnyStore, members_of
 from ..store.store import VoxelStore
 from .checks import Leak, Tally
 
@@ -53,3 +54,12 @@ def statistics_scope(store: VoxelStore) -> FitScope:
     else:  # not exactly the volumes of the training windows: count all trials of these runs
         seen = tuple(t.trial_id for t in store.trials if t.run_id in set(fit["runs"]))
     return FitScope("voxel mean and standard deviation", seen)
+
+
+def statistics_scopes(store: AnyStore) -> tuple[FitScope, ...]:
+    """Return the trials behind the voxel statistics of a store, or of each grid of a collection."""
+    scopes = {name: statistics_scope(each) for name, each in members_of(store).items()}
+    return tuple(
+        FitScope(f"{scope.name} of {name}" if name else scope.name, scope.fitted_on)
+        for name, scope in scopes.items()
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..._io import read_json, sha256
 from ..._rules import count, list_of, record_of, text
 from ...errors import CheckpointError, FastbrainError, StoreError
 from ..splits.split import PARTS
+from ..store.members import AnyStore, members_of
 from ..store.store import VoxelStore
 from .fit_scope import FitScope
 
@@ -84,12 +86,12 @@ def scans_beside(weights: str | Path) -> Scans | None:
 
 
 @checked
-def pretraining_scope(store: VoxelStore, scans: Scans) -> FitScope:
+def pretraining_scope(store: AnyStore, scans: Scans) -> FitScope:
     """Find the trials of a store that an encoder was pretrained on.
 
     Parameters
     ----------
-    store : VoxelStore
+    store : VoxelStore or StoreCollection
     scans : dict
         Result of :func:`scans_beside`.
 
@@ -102,13 +104,13 @@ def pretraining_scope(store: VoxelStore, scans: Scans) -> FitScope:
     trained, chosen = (_keys(scans[part]) for part in ("train", "val"))
     people = {run["subject"] for part in ("train", "val") for run in scans[part]} - {""}
     found = []
-    for part in PARTS:
-        ids = store.split.part(part)
+    for part, member in product(PARTS, members_of(store).values()):
+        ids = member.split.part(part)
         known = trained | chosen if part == "test" else trained
-        shared = {name for run in _runs(store, ids, each=True) if _keys([run]) & known
+        shared = {name for run in _runs(member, ids, each=True) if _keys([run]) & known
                   for name in run["trials"]}  # fmt: skip
-        if part == "test" and "subject" in store.split.keys:
-            shared |= {name for name in ids if store.by_id[name].subject in people}
+        if part == "test" and "subject" in member.split.keys:
+            shared |= {name for name in ids if member.by_id[name].subject in people}
         found += [name for name in ids if name in shared]
     return FitScope("pretrained encoder", tuple(found), unlabelled=True)
 

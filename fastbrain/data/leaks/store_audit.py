@@ -10,11 +10,13 @@ from ...errors import SplitError, some
 from ..readers.events import Trial
 from ..readers.prompts import last_words
 from ..splits.split import PARTS, Key, Split
+from ..store.collection import StoreCollection
 from ..store.inputs import refuse_without_texts
+from ..store.members import members_of
 from ..store.store import VoxelStore
 from .audit import Audit, audit_records
 from .checks import AuditPart, AuditRecord
-from .fit_scope import FitScope, statistics_scope
+from .fit_scope import FitScope, statistics_scopes
 from .scan_digests import window_digests
 
 
@@ -89,7 +91,7 @@ def audit_trials(
 
 @checked
 def audit_store(
-    store: VoxelStore,
+    store: VoxelStore | StoreCollection,
     *,
     split: Split | None = None,
     fits: Iterable[FitScope] = (),
@@ -101,8 +103,9 @@ def audit_store(
 
     Parameters
     ----------
-    store : VoxelStore
-        Its voxel mean and standard deviation are audited as one of the fits.
+    store : VoxelStore or StoreCollection
+        Its voxel mean and standard deviation are audited as one of the fits; of a collection, those
+        of each grid.
     split : Split, optional
         Default: the split of the store.
     fits, prompts, adapt, prompt_length
@@ -113,11 +116,14 @@ def audit_store(
     Audit
     """
     split = store.split if split is None else split
+    scans: dict[str, tuple[str, ...]] = {}
+    for member in members_of(store).values():
+        scans |= window_digests(member, member.trials)
     return audit_trials(
         store.trials,
         split,
-        scans=window_digests(store, store.trials),
-        fits=(statistics_scope(store), *fits),
+        scans=scans,
+        fits=(*statistics_scopes(store), *fits),
         prompts=prompts,
         adapt=adapt,
         prompt_length=prompt_length,

@@ -201,6 +201,10 @@ class StoreCollection:
         """Return the window of a trial, (F, n_tokens, P) int16, on the grid of its store."""
         return self.store_of(trial_id).window(trial_id)
 
+    def clip(self, trial_id: str) -> Path:
+        """Return the file of the video shown in a trial; see :meth:`VoxelStore.clip`."""
+        return self.store_of(trial_id).clip(trial_id)
+
     def fingerprint(self) -> str:
         """Return a short hash of everything that affects the values of windows."""
         parts = {name: store.fingerprint() for name, store in self.stores.items()}

@@ -44,11 +44,14 @@ class Pooled:
     comparison : list of dict
         See :func:`fastbrain.evaluation.analyses.linear_baseline.linear_comparison`; blocks are
         units.
+    part : {"fold", "grid"}
+        What each evaluation is of.
     """
 
     unit: str
     scores: tuple[Score, ...]
     comparison: list[dict[str, Any]]
+    part: str = "fold"
 
     def table(self) -> str:
         """Format the pooled scores and those of each unit as Markdown."""
@@ -59,12 +62,13 @@ class Pooled:
         names = [m for m in _BY_UNIT if any(s.metric == m for s in pooled)]
         lines += ["", *_markdown({"unit": self.unit, "n": "n", **_titles(names)}, self._units())]
         n = pooled[0].n if pooled else 0
-        count = len({s.group for s in self.scores} - {"", plural(self.unit)})
+        count = len({s.group for s in self.scores if s.group.startswith(f"{self.unit} ")})
         units = plural(self.unit)
         lines += [
             "",
-            f"n = {n} windows in {count} {units}, each scored by the model of its fold. Intervals "
-            f"resample {units}; p is from sign flips of {units}; chance is that of the fold. "
+            f"n = {n} windows in {count} {units}, each scored by the model of its {self.part}. "
+            f"Intervals resample {units}; p is from sign flips of {units}; chance is that of the "
+            f"{self.part}. "
             "Pairwise accuracy is teacher-forced.",
         ]
         first = linear_first({"linear_baseline": {"comparison": self.comparison}})
@@ -73,7 +77,8 @@ class Pooled:
     def _units(self) -> list[dict[str, str]]:
         rows: dict[str, dict[str, str]] = {}
         for score in self.scores:
-            if score.group and score.metric in _BY_UNIT:
+            own = score.group.startswith(f"{self.unit} ") or score.group == plural(self.unit)
+            if own and score.metric in _BY_UNIT:
                 label = score.group.removeprefix(f"{self.unit} ")
                 label = "mean" if score.group == plural(self.unit) else label
                 row = rows.setdefault(label, {"unit": label, "n": str(score.n)})
@@ -83,7 +88,12 @@ class Pooled:
 
 @checked
 def pool_folds(
-    runs: Sequence[str | Path], units: Mapping[str, str], *, unit: str, seed: int = 0
+    runs: Sequence[str | Path],
+    units: Mapping[str, str],
+    *,
+    unit: str,
+    seed: int = 0,
+    part: str = "fold",
 ) -> Pooled:
     """Pool the samples of evaluated runs that were tested on different trials.
 
@@ -98,6 +108,8 @@ def pool_folds(
     unit : str
         What `units` are, in the singular.
     seed : int
+    part : {"fold", "grid"}
+        What each evaluation is of, for the texts.
 
     Returns
     -------
@@ -136,13 +148,12 @@ def pool_folds(
     singles: list[Score] = []
     for metric, each in whole.items():
         pooled, single = _scores(
-            metric, modes[metric], each, np.concatenate(chances[metric]), labels, unit, seed
+            metric, modes[metric], each, np.concatenate(chances[metric]), labels, unit, seed, part
         )
         found.append(pooled)
         singles += single
-    return Pooled(
-        unit, (*with_adjusted(found), *singles), linear_comparison(whole, labels, seed=seed)
-    )
+    comparison = linear_comparison(whole, labels, seed=seed)
+    return Pooled(unit, (*with_adjusted(found), *singles), comparison, part)
 
 
 def _check(runs: Sequence[object], trials: Sequence[str], units: Mapping[str, str]) -> None:
@@ -163,6 +174,7 @@ def _scores(
     labels: Sequence[str],
     unit: str,
     seed: int,
+    part: str,
 ) -> tuple[Score, list[Score]]:
     """Score of all samples, and the scores of each unit and their mean."""
     gains = values - chance
@@ -175,7 +187,7 @@ def _scores(
         DERANGED,
         block_flip_p(gains, labels, seed=seed),
         bootstrap_interval(values, blocks=labels, seed=seed),
-        f"mean over samples of all folds; p: sign flips of {plural(unit)}",
+        f"mean over samples of all {part}s; p: sign flips of {plural(unit)}",
         effect=block_effect(gains, labels),
     )
     names = sorted(set(labels))
@@ -183,7 +195,7 @@ def _scores(
     singles = [
         Score(
             metric, mode, float(values[own].mean()), int(own.sum()), float(chance[own].mean()),
-            DERANGED, signature="mean over samples; chance of the fold", group=f"{unit} {name}",
+            DERANGED, signature=f"mean over samples; chance of the {part}", group=f"{unit} {name}",
         )
         for name, own in zip(names, rows, strict=True)
     ]  # fmt: skip

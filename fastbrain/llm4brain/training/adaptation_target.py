@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from ..._arguments import checked
-from ...data import Audit, FitScope, VoxelStore, audit_store
+from ...data import Audit, FitScope, StoreCollection, VoxelStore, audit_store
 from ...data.leaks.pretraining_scans import pretraining_scope, scans_beside
 from ...data.store.inputs import refuse_without_texts
+from ...data.store.members import AnyStore
 from ...errors import ConfigError
 from .run_config import RunConfig
 
 
 @checked
 def split_target(
-    store: VoxelStore, adapt_runs: int | float
+    store: VoxelStore | StoreCollection, adapt_runs: int | float
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Split the test trials into trials for unlabelled adaptation and trials to score.
 
     Parameters
     ----------
-    store : VoxelStore
+    store : VoxelStore or StoreCollection
     adapt_runs : int or float
         Number of test runs for adaptation, the first ones in sorted order; or, below 1, the share
         of the runs of every test person, rounded, at least one and never all.
@@ -52,7 +53,7 @@ def split_target(
     return adapt, tuple(t for t, run in run_of.items() if run not in chosen)
 
 
-def _share(store: VoxelStore, share: float) -> set[str]:
+def _share(store: AnyStore, share: float) -> set[str]:
     runs: dict[str, set[str]] = {}
     for trial in (store.by_id[t] for t in store.split.test):
         runs.setdefault(trial.subject, set()).add(trial.run_id)
@@ -69,12 +70,12 @@ def _share(store: VoxelStore, share: float) -> set[str]:
 
 
 @checked
-def audit_run(store: VoxelStore, config: RunConfig) -> Audit:
+def audit_run(store: VoxelStore | StoreCollection, config: RunConfig) -> Audit:
     """Audit the split of a store for a planned run.
 
     Parameters
     ----------
-    store : VoxelStore
+    store : VoxelStore or StoreCollection
     config : RunConfig
         Its prompts and its adaptation runs are audited. Adaptation runs are unlabelled test runs
         and are not scored. So are the scans of pretrained encoder weights, where they are recorded.
@@ -94,12 +95,12 @@ def audit_run(store: VoxelStore, config: RunConfig) -> Audit:
     return audit_store(store, fits=fits, prompts=config.prompts, adapt=adapt)
 
 
-def people_of(store: VoxelStore, config: RunConfig) -> tuple[str, ...]:
+def people_of(store: AnyStore, config: RunConfig) -> tuple[str, ...]:
     """List the subjects of the subject table: those with training or adaptation windows.
 
     Parameters
     ----------
-    store : VoxelStore
+    store : VoxelStore or StoreCollection
     config : RunConfig
 
     Returns

@@ -17,7 +17,7 @@ from ..._io import new_output, sha256, write_json
 from ..._runfiles import read_manifest
 from ...data import FitScope, VoxelStore, WindowLoader
 from ...data.leaks.fit_scope import statistics_scope
-from ...data.store.preparation import preparation_of, save_preparation
+from ...data.store.preparation import PREPARATION, preparation_of, save_preparation
 from ...errors import CheckpointError, ConfigError
 from ...lm.kept_llm import carry_llm
 from ...training.config import OptimConfig
@@ -108,7 +108,14 @@ def adapt(
     """
     trackers = check_trackers(log, function="adapt")
     folder = Path(run) / "model" if (Path(run) / "model").is_dir() else Path(run)
-    base = read_manifest(run, function="adapt") if folder != Path(run) else {}
+    known = (Path(run) / PREPARATION).is_dir() or folder != Path(run)
+    base = read_manifest(run, function="adapt") if known else {}
+    if "joint" in base or "grids" in base:
+        raise CheckpointError(
+            f"adapt: {run} must be a run on one grid alone, got one of several grids: a new person "
+            "would need weights of another grid. Train again with that person, or on a common grid "
+            "(fastbrain prepare --resample)."
+        )
     plan, same = plan_after(base, store, subject, runs, score_runs=score_runs)
     check_alone("adapt")
     check_environment(out, function="adapt")

@@ -14,6 +14,7 @@ from ..._progress import say
 from ...data import FitScope
 from ...errors import ConfigError, InputError
 from ...training.run import Loader
+from ..grid_models import AnyModel
 from ..model import LLM4Brain
 from .latent_targets import VideoLatents
 from .readout_plan import COLUMNS, MEMORY_GB, ReadoutPlan, plan_readout
@@ -68,10 +69,11 @@ class TrialLoader(Loader, Protocol):
 @checked(least={"folds": 2})
 @torch.no_grad()
 def fit_readout(
-    model: LLM4Brain,
+    model: AnyModel,
     loader: TrialLoader,
     targets: VideoLatents,
     *,
+    grid: str = "",
     alphas: Sequence[float] = ALPHAS,
     folds: int = 5,
     memory_gb: float = MEMORY_GB,
@@ -87,13 +89,16 @@ def fit_readout(
 
     Parameters
     ----------
-    model : LLM4Brain
+    model : LLM4Brain or GridModels
         Must have a readout (``config.readout_rank > 0``).
     loader : Loader
         Loader of the training windows `trial_ids`; one epoch is read, or as many as the plan says,
         and then its order must not change between them.
     targets : VideoLatents
         Targets X by trial id.
+    grid : str
+        Of several grids, the one to fit; the windows are on it or on grids that
+        share its readout.
     alphas : sequence of float
         Candidate penalties, positive.
     folds : int
@@ -115,7 +120,8 @@ def fit_readout(
         There are fewer than two windows, a penalty is not positive, or the loader changes its
         order.
     """
-    if model.readout is None:
+    own = model.part(grid)
+    if own.readout is None:
         raise ConfigError("fit_readout: readout_rank must be > 0, got a model without readout.")
     if not alphas or not all(alpha > 0 for alpha in alphas):
         raise InputError(f"fit_readout: alphas must be positive, got {tuple(alphas)}.")
@@ -125,7 +131,7 @@ def fit_readout(
     wanted = _Targets(targets)
     plan = plan_readout(
         windows,
-        model.readout.read.in_features,
+        own.readout.read.in_features,
         wanted.values.shape[1],
         largest_fold=max(map(len, folds_of(loader.trial_ids, folds))),
         memory_gb=memory_gb,
@@ -137,7 +143,7 @@ def fit_readout(
     scale = float(system.gram.diagonal().sum()) / len(system.trials)
     groups = folds_of(system.trials, folds)
     alpha, r2 = _choose(system, wanted, groups, scale, alphas)
-    rank = _set_readout(model, system, wanted, alpha * scale)
+    rank = _set_readout(own, system, wanted, alpha * scale)
     cross = _held_out(system, wanted, groups, alpha * scale) if predictions else None
     return ReadoutFit(alpha, r2, rank, len(system.trials), plan, tuple(system.trials), cross)
 

@@ -14,11 +14,14 @@ import torch
 from torch import nn
 
 from ..._arguments import checked
-from ...data import VoxelStore, token_centers
+from ...data import StoreCollection, VoxelStore
+from ...data.store.members import members_of
 from ...errors import ConfigError
 from ...lm.description import ModelSize, model_size
 from ..config import LLM4BrainConfig
 from ..encoder import MaskedAutoencoder
+from ..grid_encoders import GridLayout
+from ..grid_models import PER_TOKEN
 from ..model import LLM4Brain
 from .readout_plan import plan_readout
 from .run_config import RunConfig
@@ -84,12 +87,15 @@ class Footprint:
 
 
 @checked
-def footprint(store: VoxelStore, config: RunConfig, *, device: str = "cpu") -> Footprint:
+def footprint(
+    store: VoxelStore | StoreCollection, config: RunConfig, *, device: str = "cpu"
+) -> Footprint:
     """Count shapes, parameters, memory and arithmetic of a run; no large model is built.
 
     Parameters
     ----------
-    store : VoxelStore
+    store : VoxelStore or StoreCollection
+        Of a collection, shapes and arithmetic are those of the grid with the most tokens.
     config : RunConfig
         With a stimulus (:func:`.stimuli.with_stimulus`).
     device : str
@@ -110,15 +116,21 @@ def footprint(store: VoxelStore, config: RunConfig, *, device: str = "cpu") -> F
     seen = config.vision_model
     vision = model_size(seen, kind="AutoModel", function="train") if seen else None
     sizes = sizes_for(store, config)
-    model = _built(store, _of_depth(sizes, 1), language, vision)
-    two = _built(store, _of_depth(sizes, 2), language, vision)
+    member = max(members_of(store).values(), key=lambda each: each.grid.n_tokens)
+    model = _built(member, _of_depth(sizes, 1), language, vision)
+    two = _built(member, _of_depth(sizes, 2), language, vision)
     counts = _counts(model, two, sizes.encoder.depth)
+    counted = {GridLayout.of(member).fingerprint()}
+    for other in members_of(store).values():
+        if (kind := GridLayout.of(other).fingerprint()) not in counted:
+            counts = _with_grid(counts, _built(other, _of_depth(sizes, 1), language, vision))
+            counted.add(kind)
     decoder = counts.pop("decoder")
     tokens = model.bridge.n_tokens
     n, latents = len(store.split.train), sizes.qformer
     context = sizes.bridge_tokens or tokens
     shapes = {
-        "voxels": (sizes.frames, store.grid.n_tokens, store.grid.patch_voxels),
+        "voxels": (sizes.frames, member.grid.n_tokens, member.grid.patch_voxels),
         "tokens": (sizes.encoder.steps * model.tokenizer.n_tokens, sizes.encoder.dim),
         "encoder": (tokens, sizes.encoder.dim),
         "context": (context, model.bridge.out_dim),
@@ -131,7 +143,7 @@ def footprint(store: VoxelStore, config: RunConfig, *, device: str = "cpu") -> F
     encode = 2 * counts["encoder"] * tokens + 4.0 * depth * tokens**2 * dim
     query = 2 * counts["qformer"] * (latents.n_queries + context / 2)
     read = 2 * language.parameters * (latents.n_queries + _TEXT_TOKENS)
-    tokenize = 2 * counts["tokenizer"] * store.grid.n_tokens * sizes.encoder.steps
+    tokenize = 2 * counts["tokenizer"] * member.grid.n_tokens * sizes.encoder.steps
     part = {
         "pretrain": 3 * (tokenize + (1 - hidden) * encode + 2 * decoder * tokens),
         "video": 3 * query + 2 * read,
@@ -230,13 +242,24 @@ def _of_depth(sizes: LLM4BrainConfig, depth: int) -> LLM4BrainConfig:
 def _built(
     store: VoxelStore, sizes: LLM4BrainConfig, language: ModelSize, vision: ModelSize | None
 ) -> LLM4Brain:
+    layout = GridLayout.of(store)
     return LLM4Brain(
         sizes,
-        grid=store.grid,
-        centers_mm=token_centers(store),
+        grid=layout.grid,
+        centers_mm=layout.centers_mm,
         llm=_Embedding(language.width),
         video=None if vision is None else _Frames(vision.width),
     )
+
+
+def _with_grid(counts: dict[str, int], other: LLM4Brain) -> dict[str, int]:
+    """Add the parameters that another grid has of its own."""
+    groups = other.parameter_groups()
+    own = {
+        name: sum(p.numel() for n, p in group if n.startswith(PER_TOKEN))
+        for name, group in groups.items()
+    }
+    return {name: n + own.get(name, 0) for name, n in counts.items()}
 
 
 def _counts(one: LLM4Brain, two: LLM4Brain, depth: int) -> dict[str, int]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...nn.layers import adapters_off
 from ...training.loop import Objective
 from ..encoder import MaskedAutoencoder
 from ..grid_encoders import GridEncoders, tie_parameters
+from ..grid_models import GridModels
 from .objectives import Terms
 from .stage_config import LLM4BrainStage
 
@@ -19,11 +21,11 @@ class MaskedGridVoxels(Objective):
 
     Parameters
     ----------
-    model : GridEncoders
+    model : GridEncoders or GridModels
     config : LLM4BrainStage
     """
 
-    def __init__(self, model: GridEncoders, config: LLM4BrainStage) -> None:
+    def __init__(self, model: GridEncoders | GridModels, config: LLM4BrainStage) -> None:
         super().__init__()
         parts = {name: model.part(name) for name in model.parts}
         self.autoencoders = tie_parameters(
@@ -41,4 +43,5 @@ class MaskedGridVoxels(Objective):
         voxels = batch.voxels.to(autoencoder.hidden.device)
         if self.training and self.noise_std:
             voxels = autoencoder.tokenizer.noisy(voxels, self.noise_std)
-        return {"loss": autoencoder(voxels)}
+        with adapters_off(autoencoder):
+            return {"loss": autoencoder(voxels)}

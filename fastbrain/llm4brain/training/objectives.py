@@ -20,6 +20,7 @@ from ...training.guards import places
 from ...training.loop import Objective
 from ...training.run import Loader
 from ..encoder import MaskedAutoencoder
+from ..grid_models import AnyModel, reader
 from ..model import LLM4Brain
 from ..standalone_encoder import BrainEncoder
 from .latent_targets import VideoLatents
@@ -51,7 +52,7 @@ class _WholeModel(Objective):
 
     def __init__(
         self,
-        model: LLM4Brain,
+        model: AnyModel,
         config: LLM4BrainStage,
         prompts: Sequence[str] = (),
         instructions: Mapping[str, str] | None = None,
@@ -60,16 +61,22 @@ class _WholeModel(Objective):
         self.model, self.config, self.losses = model, config, config.losses
         self.prompts, self.instructions = tuple(prompts), instructions or {}
 
+    @property
+    def shared(self) -> LLM4Brain:
+        """Model with the weights that all grids share."""
+        return self.model.first
+
     def latents(self, batch: Any) -> Tensor:
         """Compute Z (B, L, d) of a batch, with the configured noise in training."""
-        voxels = batch.voxels.to(self.model.device)
+        own = reader(self.model, batch)
+        voxels = batch.voxels.to(own.device)
         if self.training and self.config.noise_std:
-            voxels = self.model.tokenizer.noisy(voxels, self.config.noise_std)
-        return self.model.brain_latents(voxels, batch.subjects)
+            voxels = own.tokenizer.noisy(voxels, self.config.noise_std)
+        return own.brain_latents(voxels, batch.subjects)
 
     def answers(self, latents: Tensor, trial_ids: Sequence[str], answers: Sequence[str]) -> Tensor:
         """Compute the answer loss; the prompt is the instruction of the trial or a random one."""
-        tokenizer = self.model.text_tokenizer
+        tokenizer = self.shared.text_tokenizer
         draw = shards.draw(lambda n: torch.randint(len(self.prompts), (n,)), len(answers)).tolist()
         device = latents.device
         prompts = [
@@ -77,10 +84,10 @@ class _WholeModel(Objective):
         ]
         prompt_ids, prompt_mask = encode_prompts(tokenizer, prompts)
         ids, mask = encode_answers(tokenizer, answers, max_tokens=self.config.max_answer_tokens)
-        bos = self.model.bos_token_id is not None
+        bos = self.shared.bos_token_id is not None
         self.tokens += int(prompt_mask.sum() + mask.sum()) + len(mask) * (latents.shape[1] + bos)
-        loss = self.model.answer_loss(
-            self.model.projection(latents),
+        loss = self.shared.answer_loss(
+            self.shared.projection(latents),
             prompt_ids.to(device),
             ids.to(device),
             mask.to(device),
@@ -96,7 +103,7 @@ class Captions(_WholeModel):
 
     def forward(self, batch: Any) -> Terms:
         """Compute the answer loss of a batch of clips (`frames`, `texts`)."""
-        latents = self.model.video_latents(batch.frames.to(self.model.device))
+        latents = self.shared.video_latents(batch.frames.to(self.shared.device))
         return {"loss": self.answers(latents, batch.trial_ids, batch.texts)}
 
 
@@ -105,14 +112,14 @@ class Calibration(_WholeModel):
 
     def forward(self, batch: Any) -> Terms:
         """Compute the answer loss of a batch of latents (`frames`, `texts`)."""
-        latents = batch.frames.to(self.model.device)
+        latents = batch.frames.to(self.shared.device)
         return {"loss": self.answers(latents, batch.trial_ids, batch.texts)}
 
 
 class StageOne(_WholeModel):
     """Objective of stage I: L = β·L_CLIP + (1−β)·L_L2L1 (LLM4Brain, equation 2)."""
 
-    def __init__(self, model: LLM4Brain, config: LLM4BrainStage, targets: VideoLatents) -> None:
+    def __init__(self, model: AnyModel, config: LLM4BrainStage, targets: VideoLatents) -> None:
         super().__init__(model, config)
         self.targets = targets
 
@@ -120,8 +127,8 @@ class StageOne(_WholeModel):
         """Compute the alignment losses of a batch of windows."""
         z = self.latents(batch)
         x = self.targets.of(batch.trial_ids, z.device)
-        tau = self.model.log_tau if self.losses.learn_tau else self.model.log_tau.detach()
-        brain, video = (shards.gather(self.model.pooled(latents)) for latents in (z, x))
+        tau = self.shared.log_tau if self.losses.learn_tau else self.shared.log_tau.detach()
+        brain, video = (shards.gather(self.shared.pooled(latents)) for latents in (z, x))
         clip = shards.joint(clip_loss(brain, video, tau))
         align = shards.share(alignment_loss(z, x, alpha=self.losses.alpha))
         beta = self.losses.beta
@@ -198,7 +205,7 @@ class StageTwo(_WholeModel):
 
     Parameters
     ----------
-    model : LLM4Brain
+    model : LLM4Brain or GridModels
     config : LLM4BrainStage
     prompts : sequence of str
         One is drawn at random for each sample.
@@ -216,7 +223,7 @@ class StageTwo(_WholeModel):
 
     def __init__(
         self,
-        model: LLM4Brain,
+        model: AnyModel,
         config: LLM4BrainStage,
         *,
         prompts: Sequence[str],
@@ -227,9 +234,10 @@ class StageTwo(_WholeModel):
     ) -> None:
         super().__init__(model, config, prompts, instructions)
         self.texts, self.labels = answers, labels
-        width = model.prototypes.shape[1] if model.prototypes is not None else 0
+        heads = model.first.prototypes
+        width = heads.shape[1] if heads is not None else 0
         self.register_buffer("memory", torch.zeros(n_target, width, device=model.device))
-        self.rho = entropy_threshold(config.losses, model.config.n_classes)
+        self.rho = entropy_threshold(config.losses, model.first.config.n_classes)
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, batch: Any) -> Terms:
@@ -248,15 +256,15 @@ class StageTwo(_WholeModel):
         # only training trials have classes; validation uses the answer loss alone
         if self.training and self.labels is not None and self.losses.source_ce_weight:
             truth = torch.tensor([self.labels[t] for t in source.trial_ids], device=z.device)
-            logits = self.model.class_logits(
-                self.model.pooled(z).float(), temperature=self.losses.tau_cls
+            logits = self.shared.class_logits(
+                self.shared.pooled(z).float(), temperature=self.losses.tau_cls
             )
             terms["class_loss"] = shards.share(F.cross_entropy(logits, truth))
             loss = loss + self.losses.source_ce_weight * terms["class_loss"]
         return {"loss": loss, **terms}
 
     def _adapt(self, target: Any, terms: Terms) -> Tensor:
-        features = unit(self.model.pooled(self.latents(target)).float())
+        features = unit(self.shared.pooled(self.latents(target)).float())
         features = shards.gather(features)
         rows = shards.gather(target.indices.to(features.device))
         self._seen.append((features.detach(), rows))
@@ -265,13 +273,13 @@ class StageTwo(_WholeModel):
         losses = self.losses
         clustering = ops.neighborhood_clustering(
             features,
-            self.model.unit_prototypes(),
+            self.shared.unit_prototypes(),
             self.memory,
             rows,
             temperature=losses.tau_nc,
             variant=losses.nc_variant,
         )
-        logits = self.model.class_logits(features, temperature=losses.tau_cls)
+        logits = self.shared.class_logits(features, temperature=losses.tau_cls)
         separation = ops.entropy_separation(logits, rho=self.rho, margin=losses.margin)
         terms["nc_loss"], terms["es_loss"] = shards.joint(clustering), shards.joint(separation)
         return losses.nc * terms["nc_loss"] + losses.es * terms["es_loss"]

@@ -7,13 +7,15 @@ from dataclasses import replace
 import torch
 
 from ...data import VoxelStore, token_centers
+from ...data.store.members import AnyStore
+from ...errors import ConfigError
 from ...nn.positions import as_floats
 from ..custom_encoder import build_encoder, pinned
 from ..tokenizer import VoxelTokenizer
 from .run_config import RunConfig
 
 
-def with_own_encoder(store: VoxelStore, config: RunConfig) -> RunConfig:
+def with_own_encoder(store: AnyStore, config: RunConfig) -> RunConfig:
     """Build a custom encoder for a store, try it out, and record the digest of its source.
 
     Without a custom encoder the configuration is returned as it is. Global random numbers are left
@@ -22,13 +24,19 @@ def with_own_encoder(store: VoxelStore, config: RunConfig) -> RunConfig:
     Raises
     ------
     ConfigError
-        The user has not named the class, or it does not keep to the protocol.
+        The user has not named the class, it does not keep to the protocol, or the store has
+        several grids.
     CheckpointError
         The source of the class differs from the recorded one.
     """
     custom, sizes = config.model.custom_encoder, config.model.encoder
     if custom is None:
         return config
+    if not isinstance(store, VoxelStore):
+        raise ConfigError(
+            f"train: encoder must be the built-in one for several grids, got {custom.name!r}: its "
+            "tokens may differ between grids. Prepare all runs on a common grid (--resample)."
+        )
     custom = pinned(custom)
     frames = store.window_spec.window_trs
     with torch.random.fork_rng(devices=[]):

@@ -8,6 +8,7 @@ The run folder contains everything needed to repeat and to evaluate the run::
     stages/NAME/    log and checkpoints of each stage
     model/          trained model (safetensors)
     preparation/    grid, filter and statistics of the store, to decode new scans
+    grids/NAME/     instead of preparation/, for a collection of stores: a run of one grid
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ import torch
 
 from ..._arguments import checked
 from ..._environment import check_environment
-from ..._io import new_output, write_json
+from ..._io import new_output
 from ..._progress import say
-from ...data import VoxelStore, token_centers
+from ...data import StoreCollection, VoxelStore
 from ...data.leaks.pretraining_scans import scans_beside
 from ...data.readers.tables import read_lines
-from ...data.store.preparation import save_preparation
+from ...data.store.members import AnyStore, members_of
+from ...errors import ConfigError, some
 from ...lm.device_map import check_device_map, how_loaded
-from ...lm.kept_llm import LLMRecord, find_llm, keep_llm, kept_llm
+from ...lm.kept_llm import find_llm, keep_llm, kept_llm
 from ...lm.loading import load_llm
 from ...lm.lora import TunedLLM
 from ...lm.quantised import quantisation
@@ -37,16 +39,19 @@ from ...lm.word_lm import small_llm
 from ...training.data_parallel import check_batch_sizes
 from ...training.processes import processes, run_together
 from ...training.run import Row
-from ...training.run_folder import absolute_paths, claim, place_of, reason_of
+from ...training.run_folder import absolute_paths, claim, reason_of
 from ...training.run_log import run_log
 from ...training.trackers import check_trackers
+from ..grid_encoders import GridLayout
+from ..grid_models import AnyModel, GridModels
 from ..model import LLM4Brain
-from ..saving import ModelCard, save_pretrained
+from ..saving import save_pretrained
 from ..token_merging import check_lattice
 from ..vision_model import load_vision_model
 from .adaptation_target import audit_run, people_of, split_target
 from .own_encoder import with_own_encoder
 from .run_config import RunConfig
+from .run_record import card_of_run, write_records
 from .run_stages import STAGE_NAMES, STAGES, RunState, categories, sizes_for, texts_of
 from .stage_config import findings
 from .stimuli import fitted_to, load_weights, with_stimulus
@@ -55,7 +60,7 @@ from .stimuli import fitted_to, load_weights, with_stimulus
 @checked
 @run_together
 def train_llm4brain(
-    store: VoxelStore,
+    store: VoxelStore | StoreCollection,
     out: str | Path,
     config: RunConfig | None = None,
     *,
@@ -65,14 +70,16 @@ def train_llm4brain(
     log: Sequence[str] = (),
     on_epoch: Callable[[Row], None] | None = None,
     fused: Callable[[Any], object] | None = None,
-) -> LLM4Brain:
+) -> LLM4Brain | GridModels:
     """Train LLM4Brain on a store, stage by stage (arXiv 2409.17987, section 3.2).
 
     The split is audited before training. Estimators fitted during the run are audited when fitted.
 
     Parameters
     ----------
-    store : VoxelStore
+    store : VoxelStore or StoreCollection
+        On a collection one model is trained for all grids; each grid has its own map across tokens
+        in the bridge, and its own readout. Batches have one grid.
     out : str or Path
         New run folder.
     config : RunConfig, optional
@@ -92,7 +99,7 @@ def train_llm4brain(
 
     Returns
     -------
-    LLM4Brain
+    LLM4Brain or GridModels
         In evaluation mode; saved in ``out/model``.
 
     Raises
@@ -107,7 +114,8 @@ def train_llm4brain(
         damaged.
     ConfigError
         A file named in the configuration does not exist, no test run would be left to score,
-        clips are configured and a trial has none, or a name in `log` is unknown.
+        clips are configured and a trial has none, a name in `log` is unknown, or a collection is
+        given with a position table.
     MissingPartError
         The package of a tracker is not installed.
     TrainingError
@@ -135,8 +143,7 @@ def train_llm4brain(
     config = with_own_encoder(store, config)
     adapt, scored = split_target(store, config.adapt_runs)
     people_of(store, config)  # raises before anything is written
-    if config.model.encoder.tokenizer.kernels:
-        check_lattice(store.grid)
+    check_grids(store, config, scored)
     allow_leak = allow_leak or (reason_of(out) if resume else None)
     audit = audit_run(store, config).check(allow=allow_leak)
     say(f"audit: {audit.summary()}")
@@ -158,8 +165,8 @@ def train_llm4brain(
     language = kept_llm(out)
     assert language is not None
     model = build_model(store, config, str(find_llm(language, out)), device=device)
-    if fused is not None and model.tuned is not None:
-        fused(model.tuned.peft)
+    if fused is not None and model.first.tuned is not None:
+        fused(model.first.tuned.peft)
     run = RunState(
         store=store,
         config=config,
@@ -172,59 +179,49 @@ def train_llm4brain(
         audit=audit,
         allow_leak=allow_leak,
     )
-    weights = load_weights(model, config)
+    weights = load_weights(model.first, config)
     logged = [out / "stages" / name for name in STAGE_NAMES]
     with run_log(out, logged, trackers, config=config.to_dict(), on_epoch=on_epoch) as each_epoch:
         run.on_epoch = each_epoch
         for stage in STAGES:
             stage(run)
-    card = _card(run, language, weights)
-    facts = weights | run.facts | place_of(store, out)
+    card = card_of_run(run, language, weights)
+    facts = weights | run.facts
     facts |= {
         "llm": language.name,
         "language_model": asdict(language),
-        "split": store.split.to_json(),
         "audit": run.audit.to_json(),
         "adaptation": card.training["adaptation"],
         "adapt_trials": list(adapt),
         "scored_trials": list(scored),
-        "fit_runs": list(store.fit_runs),
     }
     with team.first_alone() as first:
         if first:
             save_pretrained(model, out / "model", card, replace=resume)
-            save_preparation(store, out, replaced=resume)
-            write_json(out / "manifest.json", facts)
+            write_records(store, out, facts, replaced=resume)
     return model.eval()
 
 
-def _card(run: RunState, language: LLMRecord, weights: dict[str, Any]) -> ModelCard:
-    store = run.store
-    return ModelCard(
-        llm=language.name,
-        tr=store.tr,
-        fingerprint=store.fingerprint(),
-        affine=tuple(tuple(float(v) for v in row) for row in store.affine),
-        prompt=run.prompts[0],
-        preprocessing={
-            "units": store.units,
-            "window": asdict(store.window_spec),
-            "limits": store.info.limits,
-        },
-        split=store.split.to_json(),
-        training={
-            "adaptation": "transductive" if run.adapt else "inductive",
-            "stages": [name for name in STAGE_NAMES if getattr(run.config, name) is not None],
-            "audit": run.audit.to_json(),
-            "weights": weights,
-        },
-        language=language,
-        llm_bits=run.config.llm_bits,
-        llm_device_map=run.config.llm_device_map,
-    )
+def check_grids(store: AnyStore, config: RunConfig, scored: Sequence[str]) -> None:
+    """Raise :class:`ConfigError` if a configuration does not suit all grids of a store."""
+    encoder = config.model.encoder
+    if encoder.tokenizer.kernels:
+        for member in members_of(store).values():
+            check_lattice(member.grid)
+    if isinstance(store, StoreCollection) and encoder.positions != "brain":
+        raise ConfigError(
+            "train: model.encoder.positions must be 'brain' for several grids, got "
+            f"{encoder.positions!r}: a table belongs to the tokens of one grid."
+        )
+    left = [name for name, each in members_of(store).items() if not set(scored) & set(each.by_id)]
+    if left:
+        raise ConfigError(
+            f"train: adapt_runs must leave a run of every grid to score, got none of "
+            f"{some(left)}. Give a share of the runs of each person: --adapt-runs 0.5."
+        )
 
 
-def notes_on(store: VoxelStore, config: RunConfig) -> tuple[str, ...]:
+def notes_on(store: AnyStore, config: RunConfig) -> tuple[str, ...]:
     """List questionable settings of a run that do not prevent it, one sentence each."""
     notes: tuple[str, ...] = ()
     if config.encoder_weights is not None and scans_beside(config.encoder_weights) is None:
@@ -239,13 +236,13 @@ def notes_on(store: VoxelStore, config: RunConfig) -> tuple[str, ...]:
 
 @checked
 def build_model(
-    store: VoxelStore, config: RunConfig, llm_path: str, *, device: str = "cpu"
-) -> LLM4Brain:
+    store: VoxelStore | StoreCollection, config: RunConfig, llm_path: str, *, device: str = "cpu"
+) -> LLM4Brain | GridModels:
     """Build an untrained model for a store.
 
     Parameters
     ----------
-    store : VoxelStore
+    store : VoxelStore or StoreCollection
     config : RunConfig
     llm_path : str
         Hub name or folder of the language model.
@@ -255,23 +252,19 @@ def build_model(
     tuned = TunedLLM(llm, config.llm_rank, seed=config.seed) if config.llm_rank else None
     sizes = sizes_for(store, config)
     vision = load_vision_model(config.vision_model) if config.vision_model else None
+    layouts = {name: GridLayout.of(each) for name, each in members_of(store).items()}
+    shared: dict[str, Any] = {"llm": llm, "text_tokenizer": tokenizer, "video": vision}
+    shared |= {"scale": store.scale, "tuned": tuned}
     torch.manual_seed(config.seed)
-    model = LLM4Brain(
-        fitted_to(sizes, vision),
-        grid=store.grid,
-        centers_mm=token_centers(store),
-        llm=llm,
-        text_tokenizer=tokenizer,
-        mean=store.mean,
-        inv_std=store.inv_std,
-        scale=store.scale,
-        video=vision,
-        tuned=tuned,
-    )
+    model: AnyModel
+    if isinstance(store, StoreCollection):
+        model = GridModels(fitted_to(sizes, vision), layouts, **shared)
+    else:
+        model = LLM4Brain(fitted_to(sizes, vision), **vars(layouts[""]), **shared)
     return model.to(device)
 
 
-def _small_llm(store: VoxelStore, config: RunConfig, prompts: tuple[str, ...]) -> Path:
+def _small_llm(store: AnyStore, config: RunConfig, prompts: tuple[str, ...]) -> Path:
     if config.corpus is None:
         sentences = sorted(set(texts_of(store, "train").values()))
     else:

@@ -12,7 +12,7 @@ from ...training.loop import fit
 from ...training.run import History, Loader, Row
 from ...training.validation import mean_validation
 from ..grid_encoders import GridEncoders
-from ..model import LLM4Brain
+from ..grid_models import AnyModel, GridModels
 from ..standalone_encoder import BrainEncoder
 from .clip_loader import ClipLoader, Frames
 from .grid_voxels import MaskedGridVoxels
@@ -25,7 +25,7 @@ DEFAULT_PROMPTS = ("What happens in the video?",)
 
 @checked
 def pretrain_scmbm(
-    model: BrainEncoder | LLM4Brain | GridEncoders,
+    model: BrainEncoder | AnyModel | GridEncoders,
     loader: Loader,
     config: LLM4BrainStage | None = None,
     *,
@@ -39,9 +39,9 @@ def pretrain_scmbm(
 
     Parameters
     ----------
-    model : BrainEncoder, LLM4Brain or GridEncoders
+    model : BrainEncoder, LLM4Brain, GridEncoders or GridModels
     loader : Loader
-        Windows of training runs; for GridEncoders those of a collection of stores.
+        Windows of training runs; for several grids those of a collection of stores.
     config : LLM4BrainStage, optional
         Default ``preset("pretrain")``.
     run_dir : str or Path
@@ -58,7 +58,7 @@ def pretrain_scmbm(
     model.set_trainable(config.groups)
     objective = (
         MaskedGridVoxels(model, config)
-        if isinstance(model, GridEncoders)
+        if isinstance(model, GridEncoders | GridModels)
         else MaskedVoxels(model, config)
     )
     history = fit(
@@ -77,7 +77,7 @@ def pretrain_scmbm(
 
 @checked
 def pretrain_video(
-    model: LLM4Brain,
+    model: AnyModel,
     texts: Mapping[str, str],
     frames: Frames,
     config: LLM4BrainStage | None = None,
@@ -97,7 +97,7 @@ def pretrain_video(
 
     Parameters
     ----------
-    model : LLM4Brain
+    model : LLM4Brain or GridModels
     texts : mapping of str to str
         Caption by trial id.
     frames : callable

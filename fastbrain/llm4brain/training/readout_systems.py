@@ -15,7 +15,7 @@ from torch import Tensor
 from ..._progress import track
 from ...errors import InputError
 from ...training.run import Loader
-from ..model import LLM4Brain
+from ..grid_models import AnyModel, reader
 from .random_projection import RandomProjection
 from .readout_plan import ReadoutPlan
 
@@ -27,7 +27,7 @@ class Dual:
 
     Parameters
     ----------
-    model : LLM4Brain
+    model : LLM4Brain or GridModels
     loader : Loader
         If the plan reads the windows several times, its order must not change.
     plan : ReadoutPlan
@@ -42,7 +42,7 @@ class Dual:
         Products of centred windows.
     """
 
-    def __init__(self, model: LLM4Brain, loader: Loader, plan: ReadoutPlan) -> None:
+    def __init__(self, model: AnyModel, loader: Loader, plan: ReadoutPlan) -> None:
         self._model, self._loader, self._held = model, loader, plan.held
         self.trials: list[str] = []
         if plan.passes == 1:
@@ -123,7 +123,7 @@ class Primal:
 
     Parameters
     ----------
-    model : LLM4Brain
+    model : LLM4Brain or GridModels
     loader : Loader
     plan : ReadoutPlan
 
@@ -132,7 +132,7 @@ class Primal:
     trials, mean, gram : see :class:`Dual`
     """
 
-    def __init__(self, model: LLM4Brain, loader: Loader, plan: ReadoutPlan) -> None:
+    def __init__(self, model: AnyModel, loader: Loader, plan: ReadoutPlan) -> None:
         self.trials: list[str] = []
         total = torch.zeros(plan.features, dtype=torch.float64)
         rows = torch.empty(plan.windows, plan.size)
@@ -196,7 +196,7 @@ def _products(rows: Tensor) -> Tensor:
 
 
 def _windows(
-    model: LLM4Brain, loader: Loader, *, behind: int = 0
+    model: AnyModel, loader: Loader, *, behind: int = 0
 ) -> Iterator[tuple[list[str], Tensor]]:
     """Yield ids and tokens (B, features) of each batch; windows before `behind` have no tokens."""
     was_training, at = model.training, 0
@@ -207,6 +207,6 @@ def _windows(
         if at <= behind:
             yield ids, torch.zeros(len(ids), 0)
             continue
-        tokens = model.tokens(batch.voxels.to(model.device), batch.subjects)
+        tokens = reader(model, batch).tokens(batch.voxels.to(model.device), batch.subjects)
         yield ids, tokens.flatten(1).float().cpu()
     model.train(was_training)

@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..._progress import say
-from ...data import Audit, FitScope, VoxelStore, WindowLoader
+from ...data import Audit, FitScope, WindowLoader
+from ...data.store.members import AnyStore
 from ...training.run import Row
 from ..config import LLM4BrainConfig
-from ..model import LLM4Brain
+from ..grid_models import AnyModel
 from .adaptation_target import people_of
-from .fit_readout import ReadoutFit, fit_readout
+from .grid_readouts import GridReadouts, fit_grid_readouts
 from .latent_targets import VideoLatents, text_targets, video_targets
 from .pretraining import pretrain_scmbm, pretrain_video
 from .run_config import RunConfig
@@ -29,9 +29,9 @@ class RunState:
 
     Parameters
     ----------
-    store : VoxelStore
+    store : VoxelStore or StoreCollection
     config : RunConfig
-    model : LLM4Brain
+    model : LLM4Brain or GridModels
     out : Path
     resume : bool
     adapt : tuple of str
@@ -47,13 +47,13 @@ class RunState:
         Receives the row of every epoch.
     targets : VideoLatents or None
         Target latents of stage I, once :func:`target_latents` has run.
-    readout : ReadoutFit or None
-        Fit of the linear readout, once :func:`readout` has run.
+    readouts : GridReadouts or None
+        Fits of the linear readouts, once :func:`readout` has run.
     """
 
-    store: VoxelStore
+    store: AnyStore
     config: RunConfig
-    model: LLM4Brain
+    model: AnyModel
     out: Path
     resume: bool
     adapt: tuple[str, ...]
@@ -64,7 +64,7 @@ class RunState:
     facts: dict[str, Any] = field(default_factory=dict)
     on_epoch: Callable[[Row], None] | None = None
     targets: VideoLatents | None = None
-    readout: ReadoutFit | None = None
+    readouts: GridReadouts | None = None
 
     def loader(self, trials: tuple[str, ...], stage: LLM4BrainStage | None) -> WindowLoader:
         """Make a loader of windows, shuffled as the stage says; in order without a stage."""
@@ -125,45 +125,42 @@ def target_latents(run: RunState) -> None:
     split = run.store.split
     if run.config.stimulus == "text":
         texts = run.texts("train") | run.texts("val")
-        run.targets = text_targets(run.model, texts, fit=split.train)
+        run.targets = text_targets(run.model.first, texts, fit=split.train)
         run.fitted(run.targets.scopes)
         return
     shown = (*split.train, *split.val)
-    frames = clip_frames(run.store, run.model, shown)
+    frames = clip_frames(run.store, run.model.first, shown)
     if run.config.video is not None:
         options = run.asked | run.options("video")
         texts, val_texts = run.texts("train"), run.texts("val")
         pretrain_video(run.model, texts, frames, run.config.video, val_texts=val_texts, **options)
-    run.targets = video_targets(run.model, shown, frames)
+    run.targets = video_targets(run.model.first, shown, frames)
 
 
 def readout(run: RunState) -> None:
-    """Fit the linear readout of the model by ridge regression."""
-    if run.model.readout is None:
+    """Fit the linear readout of each grid by ridge regression."""
+    if run.model.first.readout is None:
         return
     assert run.targets is not None
-    ordered = run.loader(run.store.split.train, None)
-    run.readout = fit = fit_readout(
+    run.readouts = found = fit_grid_readouts(
         run.model,
-        ordered,
+        run.store,
         run.targets,
+        load=lambda ids: run.loader(ids, None),
         memory_gb=run.config.readout_memory_gb,
         predictions=run.config.calibrate is not None,
     )
-    run.facts["readout"] = {k: getattr(fit, k) for k in ("alpha", "r2", "rank", "windows")}
-    run.facts["readout"]["method"] = fit.plan.method
-    if fit.plan.method == "projected":
-        run.facts["readout"]["dimensions"] = fit.plan.size
-    run.fitted([fit.scope])
-    say(f"readout: cross-validated R² {fit.r2:.3f} at penalty {fit.alpha:g}")
+    run.facts["readout"] = found.facts()
+    run.fitted(found.scopes)
 
 
 def calibration(run: RunState) -> None:
     """Tune the projection on out-of-fold predictions of the readout."""
     stage = run.config.calibrate
-    if stage is not None and run.readout is not None and run.readout.latents is not None:
+    latents = None if run.readouts is None else run.readouts.latents
+    if stage is not None and latents is not None:
         options = run.asked | run.options("calibrate")
-        calibrate(run.model, run.readout.latents, run.texts("train"), stage, **options)
+        calibrate(run.model, latents, run.texts("train"), stage, **options)
 
 
 def alignment(run: RunState) -> None:
@@ -207,7 +204,7 @@ STAGES: tuple[Callable[[RunState], None], ...] = (
 )
 
 
-def sizes_for(store: VoxelStore, config: RunConfig) -> LLM4BrainConfig:
+def sizes_for(store: AnyStore, config: RunConfig) -> LLM4BrainConfig:
     """Set window length, classes and people of a model's sizes to those of a store."""
     return replace(
         config.model,
@@ -217,11 +214,11 @@ def sizes_for(store: VoxelStore, config: RunConfig) -> LLM4BrainConfig:
     )
 
 
-def texts_of(store: VoxelStore, part: Any) -> dict[str, str]:
+def texts_of(store: AnyStore, part: Any) -> dict[str, str]:
     """Return the texts of a part of the split by trial id."""
     return {t: store.by_id[t].text for t in store.split.part(part)}
 
 
-def categories(store: VoxelStore) -> list[str]:
+def categories(store: AnyStore) -> list[str]:
     """List the categories of the training trials, sorted."""
     return sorted({store.by_id[t].category for t in store.split.train})

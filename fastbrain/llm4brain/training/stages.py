@@ -18,7 +18,7 @@ from ...errors import ConfigError
 from ...training.loop import fit
 from ...training.run import History, Loader, Row
 from ...training.validation import mean_validation
-from ..model import LLM4Brain
+from ..grid_models import AnyModel
 from .clip_loader import ClipLoader
 from .latent_targets import VideoLatents
 from .objectives import Calibration, PairedLoader, StageOne, StageTwo
@@ -29,7 +29,7 @@ from .stage_config import LLM4BrainStage, findings
 
 @checked
 def calibrate(
-    model: LLM4Brain,
+    model: AnyModel,
     latents: VideoLatents,
     texts: Mapping[str, str],
     config: LLM4BrainStage | None = None,
@@ -48,7 +48,7 @@ def calibrate(
 
     Parameters
     ----------
-    model : LLM4Brain
+    model : LLM4Brain or GridModels
     latents : VideoLatents
         Out-of-fold predictions: ``fit_readout(...).latents``.
     texts : mapping of str to str
@@ -83,7 +83,7 @@ def calibrate(
 
 @checked
 def stage_one(
-    model: LLM4Brain,
+    model: AnyModel,
     loader: Loader,
     targets: VideoLatents,
     config: LLM4BrainStage | None = None,
@@ -98,7 +98,7 @@ def stage_one(
 
     Parameters
     ----------
-    model : LLM4Brain
+    model : LLM4Brain or GridModels
     loader : Loader
     targets : VideoLatents
         From :func:`video_targets`; must contain the trials of `loader` and `val_loader`.
@@ -131,7 +131,7 @@ def stage_one(
 
 @checked(error=ConfigError)
 def stage_two(
-    model: LLM4Brain,
+    model: AnyModel,
     loader: Loader,
     config: LLM4BrainStage | None = None,
     *,
@@ -154,7 +154,7 @@ def stage_two(
 
     Parameters
     ----------
-    model : LLM4Brain
+    model : LLM4Brain or GridModels
     loader : Loader
         Source windows.
     config : LLM4BrainStage, optional
@@ -189,7 +189,7 @@ def stage_two(
     """
     config = config or preset("stage2")
     check_prompts(prompts)
-    classes = model.config.n_classes
+    classes = model.first.config.n_classes
     if "prototypes" in config.groups and target_loader is None and labels is None:
         raise ConfigError(
             "stage_two: group 'prototypes' must have labels or a target_loader to learn from, got "

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...data import VoxelStore
 from ...data.leaks.pretraining_scans import scans_beside
 from ...data.readers.clips import read_clip
+from ...data.store.members import AnyStore
 from ...errors import ConfigError, some
 from ..config import LLM4BrainConfig
 from ..model import LLM4Brain
@@ -32,7 +32,7 @@ def fitted_to(sizes: LLM4BrainConfig, vision: VisionModelFrames | None) -> LLM4B
     return replace(sizes, video=replace(sizes.video, size=side, patch=side))
 
 
-def with_stimulus(store: VoxelStore, config: RunConfig) -> RunConfig:
+def with_stimulus(store: AnyStore, config: RunConfig) -> RunConfig:
     """Return a copy of a configuration with the stimulus that its store allows.
 
     A configuration without a stimulus takes clips if the store has any, and texts otherwise.
@@ -55,12 +55,12 @@ def with_stimulus(store: VoxelStore, config: RunConfig) -> RunConfig:
     return replace(config, stimulus=kind)
 
 
-def clip_frames(store: VoxelStore, model: LLM4Brain, trial_ids: Sequence[str]) -> Frames:
+def clip_frames(store: AnyStore, model: LLM4Brain, trial_ids: Sequence[str]) -> Frames:
     """Build a callable from trial id to frames, or to tokens of a frozen frame encoder.
 
     Parameters
     ----------
-    store : VoxelStore
+    store : VoxelStore or StoreCollection
     model : LLM4Brain
     trial_ids : sequence of str
         Trials with needed clips. Tokens of a frozen encoder are computed now unless they are in
