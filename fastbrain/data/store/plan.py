@@ -24,6 +24,7 @@ from .denoising.table import RunNuisance
 from .detrend import STEP, Units
 from .highpass import DriftFilter
 from .manifest import LAYOUT_VERSION
+from .planning_layout import left_out
 from .store import VoxelStore
 from .stored_steps import StoredType
 
@@ -136,6 +137,7 @@ class StorePlan:
                 f"{len(self.censored_trials)} trials are left out, as their windows hold censored "
                 f"volumes: {some(self.censored_trials)}"
             )
+        notes += [text for text in (left_out(self.headers, self.grid),) if text]
         notes += [f"run {name} is left out: {why}" for name, why in self.excluded.items()]
         return [*notes, *self.filter.warnings()]
 

@@ -146,7 +146,7 @@ def test_layouts_without_surfaces(world, by, tmp_path):
     spec = LayoutSpec(by=by, patch=16, labels=atlas if by == "labels" else None)
     grid = plan_store(world[2]["cifti"][0], layout=spec, **OPTIONS).grid
     assert grid.mask.all()
-    assert not grid.anatomical
+    assert grid.positions == "order"
     assert len(np.unique(grid.centers_mm, axis=0)) == grid.n_tokens
     for members, name in zip(grid.offsets, grid.names, strict=True):
         members = members[members >= 0]
