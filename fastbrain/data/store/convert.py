@@ -156,7 +156,7 @@ def convert_run(how: Conversion, task: RunTask) -> dict[str, Any]:
         volumes = _brain(run, how)
         clean, facts, odd = _cleaned(how, task, volumes)
         voxels = np.arange(volumes.shape[-1])
-        image = how.packing.pack(mean_image(volumes, voxels))
+        image = how.packing.pack(mean_image(volumes, voxels, facts["censored"]))
         if inputs.exception() is None and size_and_time(run.bold) != before:
             raise CohortError(
                 f"prepare_store: {run.bold} must not change while it is read, got a change. Resume "
