@@ -189,6 +189,7 @@ def plan_native_grids(
             dropped=tuple(d for d in dropped if _names_run(d, own[person])),
             censored_trials=tuple(t for t in censored if _subject_of(t, subjects) == person),
             excluded={name: why for name, why in excluded.items() if subjects[name] == person},
+            exclude=exclude,
             origin_mm=(round(float(x), 3), round(float(y), 3), round(float(z), 3)),
         )
     return CollectionPlan(members, known, whole, centred)
