@@ -104,9 +104,26 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if key == "runs" and isinstance(old, dict) and isinstance(new, dict):
             names = sorted(n for n in {*old, *new} if old.get(n) != new.get(n))
             changed += [f"run {name}" for name in names]
+        elif key == "members" and isinstance(old, dict) and isinstance(new, dict):
+            changed += _changed_members(old, new)
         else:
             changed.append(_NAMES.get(key, key))
     return changed
+
+
+def _changed_members(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """List the settings that differ between stores of a collection, with those they belong to."""
+    both = sorted(before.keys() & now.keys())
+    of: dict[str, list[str]] = {}
+    for name in both:
+        for setting in _changed(before[name], now[name]):
+            of.setdefault(setting, []).append(name)
+    found = [
+        # a run names its person
+        setting if names == both or setting.startswith("run ") else f"{setting} of {some(names)}"
+        for setting, names in of.items()
+    ]
+    return found + [f"the presence of {name}" for name in sorted(before.keys() ^ now.keys())]
 
 
 def finished_runs(root: Path, runs: Sequence[RunRecord]) -> dict[str, dict[str, Any]]:
