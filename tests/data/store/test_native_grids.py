@@ -238,9 +238,8 @@ def written(write_two_grids, tmp_path_factory):
     """A collection of two people with four runs each, of which the last is unused."""
     root = tmp_path_factory.mktemp("written")
     runs = write_two_grids(root / "cohort", runs=4)
-    options = {**OPTIONS, "split": by_run}
-    write_collection(plan_native_grids(runs, **options), root / "all")
-    return runs, options, root / "all"
+    write_collection(plan_native_grids(runs, **OPTIONS), root / "all")
+    return runs, root / "all"
 
 
 @pytest.mark.parametrize(
@@ -259,7 +258,7 @@ def written(write_two_grids, tmp_path_factory):
     ids=str,
 )  # fmt: skip
 def test_a_changed_setting_is_named(written, tmp_path, change, said):
-    runs, options, folder = written
+    runs, folder = written
     if "mask" in change:
         own = next(run.mask for run in runs if run.subject == "02")
         image = nib.load(own)
@@ -269,7 +268,7 @@ def test_a_changed_setting_is_named(written, tmp_path, change, said):
         change = {"mask": {"02": tmp_path / "own.nii.gz"}}
     if "subject" in change:
         runs, change = [run for run in runs if run.subject == change["subject"]], {}
-    other = plan_native_grids(runs, **{**options, **change})
+    other = plan_native_grids(runs, **{**OPTIONS, **change})
     with pytest.raises(StoreError, match=re.escape(said)):
         write_collection(other, folder, resume=True)
 
