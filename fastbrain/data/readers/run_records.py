@@ -175,7 +175,7 @@ def _record(
     tags: Mapping[str, str],
     sidecar: Sidecar,
     clock: Clock,
-    people: Mapping[str, Mapping[str, str]],
+    people: Mapping[str, Mapping[str, Any]],
     **own: Any,
 ) -> RunRecord:
     """Make a record of a run of a tree; `own` holds its files and space."""
@@ -191,11 +191,12 @@ def _record(
         root=tree.root,
         instruction=sidecar.words("instruction"),
         prompt=sidecar.words("prompt"),
-        **{**people.get(subject, {}), **own},
+        **people.get(subject, {}),
+        **own,
     )
 
 
-def _people(tree: Tree, runs: Iterable[Mapping[str, str]]) -> dict[str, dict[str, str]]:
+def _people(tree: Tree, runs: Iterable[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
     """Read family and site of the subjects of some runs."""
     subjects = [
         label_of(tags.get("sub", ""), "sub-", where=f"{tree.root} subject") for tags in runs

@@ -15,6 +15,7 @@ from fastbrain.data import (
     WindowLoader,
     WindowSpec,
     plan_like,
+    plan_native_grids,
     plan_rest,
     plan_store,
     prepare_store,
@@ -97,6 +98,13 @@ def test_new_recordings_are_prepared_like_old_ones(world, kind, tmp_path):
     np.testing.assert_array_equal(new.run(runs[1].run_id), store.run(runs[1].run_id))
     rest = plan_rest(runs, split=OPTIONS["split"], grid_of=store, window_trs=4)
     assert rest.grid == store.grid
+
+
+@pytest.mark.parametrize("kind", ["cifti", "tsv"])
+def test_grids_of_each_person_are_for_volumes(world, kind):
+    options = {name: OPTIONS[name] for name in ("window", "kernel", "split")}
+    with pytest.raises(CohortError, match="runs must be volumes, of which each person has an own"):
+        plan_native_grids(world[2][kind][0], **options)
 
 
 def test_other_kinds_and_places_are_refused(world, tmp_path):
