@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
+
+from .errors import FastbrainError
 
 Rule = Callable[[Any], bool]
 
@@ -40,6 +42,11 @@ def positive(value: Any) -> bool:
 def flag(value: Any) -> bool:
     """Accept True or False."""
     return isinstance(value, bool)
+
+
+def anything(value: Any) -> bool:
+    """Accept every value, where a class checks it itself."""
+    return True
 
 
 def none_or(rule: Rule) -> Rule:
@@ -82,3 +89,39 @@ def fault_in(
         if key not in value or not rule(value[key]):
             return key
     return next((k for k, rule in optional.items() if k in value and not rule(value[k])), "")
+
+
+def checked_record(
+    value: Any,
+    rules: Mapping[str, Rule],
+    *,
+    where: str,
+    error: type[FastbrainError],
+    optional: Collection[str] = (),
+) -> dict[str, Any]:
+    """Return an object with exactly the keys of `rules`, and valid values.
+
+    Parameters
+    ----------
+    value : object
+    rules : mapping of str to callable
+    where : str
+        Function and class, for messages.
+    error : type of FastbrainError
+    optional : collection of str
+        Keys that may be missing.
+
+    Raises
+    ------
+    FastbrainError
+        Of type `error`: a key is missing or unknown, or a value is invalid.
+    """
+    if not isinstance(value, Mapping) or not (
+        rules.keys() - set(optional) <= value.keys() <= rules.keys()
+    ):
+        got = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
+        raise error(f"{where}: keys must be {sorted(rules)}, got {got}.")
+    for name, entry in value.items():
+        if not rules[name](entry):
+            raise error(f"{where}: {name} has the wrong type or value, got {entry!r:.80}.")
+    return dict(value)

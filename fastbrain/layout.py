@@ -21,6 +21,7 @@ from .errors import InputError
 from .grid import MOST_VOXELS, TokenGrid, Triple
 
 Geometry = Literal["surface", "parcels"]
+Positions = Literal["anatomical", "flat", "order"]
 _MOST_MM = 1e4
 
 
@@ -41,8 +42,9 @@ class TokenLayout(TokenGrid):
         Structure (``CORTEX_LEFT``) or parcel of every token.
     space : str
         Identity of the locations, equal for recordings of which location i is the same place.
-    anatomical : bool
-        Whether `centers_mm` are anatomical; else they only tell the tokens apart.
+    positions : {"anatomical", "flat", "order"}
+        What `centers_mm` are: positions in the brain; on flat maps of the cortex, the left one
+        beside the right one; or places that only tell the tokens apart.
 
     Raises
     ------
@@ -54,7 +56,7 @@ class TokenLayout(TokenGrid):
     centers_mm: npt.NDArray[np.float64]
     names: tuple[str, ...]
     space: str
-    anatomical: bool
+    positions: Positions
 
     @checked
     def __init__(
@@ -66,15 +68,17 @@ class TokenLayout(TokenGrid):
         geometry: Geometry,
         names: Sequence[str],
         space: str = "",
-        anatomical: bool = True,
+        positions: Positions = "anatomical",
     ) -> None:
         offsets = np.array(offsets, dtype=np.int64, order="C")
         centers = np.array(centers_mm, dtype=np.float64, order="C")
         _check(offsets, centers, locations, names)
-        if geometry not in get_args(Geometry):
-            raise InputError(
-                f"TokenLayout: geometry must be one of {get_args(Geometry)}, got {geometry!r}."
-            )
+        for name, value, known in (
+            ("geometry", geometry, get_args(Geometry)),
+            ("positions", positions, get_args(Positions)),
+        ):
+            if value not in known:
+                raise InputError(f"TokenLayout: {name} must be one of {known}, got {value!r}.")
         mask = np.zeros((1, 1, locations), dtype=bool)
         mask[0, 0, offsets[offsets >= 0]] = True
         # the CPU kernel has fast paths for rows of 4, 8 and 16 elements
@@ -93,7 +97,7 @@ class TokenLayout(TokenGrid):
             _geometry=geometry,
             names=tuple(names),
             space=space,
-            anatomical=anatomical,
+            positions=positions,
         )
 
     @property
@@ -137,7 +141,7 @@ class TokenLayout(TokenGrid):
             "locations": int(self.mask.size),
             "names": list(self.names),
             "space": self.space,
-            "anatomical": self.anatomical,
+            "positions": self.positions,
         }
         return np.frombuffer(json.dumps(facts, sort_keys=True).encode(), dtype=np.uint8)
 

@@ -58,7 +58,7 @@ def test_arrays_of_a_file_give_the_same_layout(patch, seed):
 
 @pytest.mark.parametrize(
     "change",
-    [{"space": "other"}, {"anatomical": False}, {"locations": V + 1}, {"geometry": "parcels"}],
+    [{"space": "other"}, {"positions": "order"}, {"locations": V + 1}, {"geometry": "parcels"}],
     ids=str,
 )
 def test_everything_is_part_of_the_fingerprint(change):

@@ -26,6 +26,12 @@ class DenoisingOptions:
     """Leave out runs with a larger displacement between two volumes, mm."""
     exclude_censored: float | None = None
     """Leave out runs with a larger share of censored volumes, 0 to 1."""
+    exclude_tsnr: float | None = None
+    """Leave out runs with a smaller tSNR of the cleaned signal; known after conversion."""
+    exclude_dvars: float | None = None
+    """Leave out runs with larger mean DVARS before cleaning, % of the mean brightness."""
+    exclude_max_dvars: float | None = None
+    """Leave out runs with larger DVARS between two volumes, %."""
     exclude: tuple[str, ...] = ()
     """Runs to leave out by name, RUN or RUN:REASON."""
 
@@ -49,12 +55,14 @@ class DenoisingOptions:
         """Return the limits for runs, None if there are none."""
         parts = (name.partition(":") for name in self.exclude)
         named = {name: reason for name, _, reason in parts}
-        limits = (self.exclude_fd, self.exclude_max_fd, self.exclude_censored)
-        if not named and limits == (None, None, None):
+        limits = {
+            "mean_fd_mm": self.exclude_fd,
+            "max_fd_mm": self.exclude_max_fd,
+            "censored_share": self.exclude_censored,
+            "least_tsnr": self.exclude_tsnr,
+            "mean_dvars": self.exclude_dvars,
+            "max_dvars": self.exclude_max_dvars,
+        }
+        if not named and all(limit is None for limit in limits.values()):
             return None
-        return Exclusion(
-            mean_fd_mm=self.exclude_fd,
-            max_fd_mm=self.exclude_max_fd,
-            censored_share=self.exclude_censored,
-            runs=named,
-        )
+        return Exclusion(runs=named, **limits)

@@ -20,12 +20,13 @@ class SurfaceOptions:
     """Tokens of runs on surfaces (.dtseries.nii, .func.gii) and of parcels."""
 
     surfaces: Annotated[tuple[Path, Path] | None, tyro.conf.arg(metavar="LEFT RIGHT")] = None
-    """Left and right surface (.surf.gii) of runs on surfaces; default: fsaverage5 for its runs."""
+    """Left and right surface (.surf.gii) of runs on surfaces, or flat maps with --layout flat;
+    default: fsaverage5 for its runs."""
     patch_size: int = 64
     """Vertices or voxels in a token of a surface, at most."""
-    layout: Literal["mesh", "labels", "order"] = "mesh"
-    """Tokens of surfaces: neighbourhoods on the mesh; within the regions of --parcels; or, weaker
-    and without any surface, in the order of the file."""
+    layout: Literal["mesh", "flat", "labels", "order"] = "mesh"
+    """Tokens of surfaces: neighbourhoods on the mesh; squares on flat maps; within the regions of
+    --parcels; or, weaker and without any surface, in the order of the file."""
     parcels: Path | None = None
     """Atlas that all runs are averaged in, one token a region: a label image (.nii.gz) for volumes,
     .dlabel.nii for grayordinates; or a table (index, name, x, y, z) for time courses of parcels."""

@@ -165,6 +165,7 @@ PARSED = {
     "prepare --confounds": "the cohort has none; test_denoised_store.py runs it",
     "prepare --dask": "it needs a cluster; test_parallel_prepare.py runs it",
     "prepare --space": "the tiny cohort has volumes alone; test_surface_stores.py has surfaces",
+    "prepare --layout": "flat maps need surfaces; test_flat_maps.py has them",
     "push": "it uploads to the hub",
     "store append": "it needs another cohort; test_store_tools.py runs it",
     "store merge": "it needs another cohort; test_store_tools.py runs it",

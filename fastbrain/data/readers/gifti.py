@@ -148,10 +148,31 @@ def _values(path: Path, max_bytes: int) -> tuple[npt.NDArray[np.float32], float 
         _refuse(path, "intent", "must be a time series, got a mesh or labels")
     check_size(path, values.shape, 4, max_bytes)
     step = _number(meta.get("TimeStep"))
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(meta.get("AnatomicalStructurePrimary", "")))
     # the format has milliseconds
     seconds = None if step is None else round(step / 1000, 6)
-    return np.ascontiguousarray(values, dtype=np.float32), seconds, name.upper()
+    return np.ascontiguousarray(values, dtype=np.float32), seconds, _structure(meta)
+
+
+def _structure(meta: dict[str, Any]) -> str:
+    """Return the stated structure in the spelling of CIFTI (``CORTEX_LEFT``), "" without one."""
+    name = str(meta.get("AnatomicalStructurePrimary", ""))
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
+
+
+def structure_of(path: str | Path, *, max_bytes: int = 1 << 30) -> str:
+    """Return the structure that a GIFTI file states, ``CORTEX_LEFT``; "" if it states none.
+
+    Raises
+    ------
+    VolumeError
+        The file is missing or damaged.
+    """
+    image = _open(Path(path), max_bytes)
+    with parsing(Path(path), "GIFTI"):
+        meta: dict[str, Any] = dict(image.meta)
+        for array in image.darrays:
+            meta = {**dict(array.meta), **meta}
+    return _structure(meta)
 
 
 def read_mesh(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from ..._progress import say
 from ...errors import CohortError, some
@@ -24,7 +25,7 @@ _ID = "participant_id"
 
 def read_participants(
     root: Path, subjects: Iterable[str], *, allow_outside: bool = False
-) -> dict[str, dict[str, str]]:
+) -> dict[str, dict[str, Any]]:
     """Read family and site by subject label from ``participants.tsv``, if the file exists.
 
     Parameters
@@ -39,7 +40,8 @@ def read_participants(
     Returns
     -------
     dict of str to dict of str to str
-        Subjects without a row are absent; a printed note names them.
+        Arguments of a :class:`RunRecord`. Subjects without a row are absent; a printed note names
+        them.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def read_participants(
         )
     if not column_of:
         return {}
-    people: dict[str, dict[str, str]] = {}
+    people: dict[str, dict[str, Any]] = {}
     for row in rows:
         subject = given(row, _ID, label=True).removeprefix("sub-")
         facts = {field: given(row, column, label=True) for field, column in column_of.items()}
@@ -115,7 +117,7 @@ def person_columns(path: Path, columns: Iterable[str], *, note: bool = True) -> 
 
 
 def _check_match(
-    path: Path, people: dict[str, dict[str, str]], subjects: list[str], rows: list[Row]
+    path: Path, people: dict[str, dict[str, Any]], subjects: list[str], rows: list[Row]
 ) -> None:
     without = [s for s in subjects if s not in people]
     if not without:

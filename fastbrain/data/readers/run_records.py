@@ -15,7 +15,7 @@ from .entities import Image, choose, refuse_misplaced, refuse_several
 from .pairing import Pairs, pair, raw_runs
 from .participants import read_participants
 from .runs_table import RunRecord, label_of, run_id_of
-from .sidecars import Clock, clock_of, joined, read_sidecar
+from .sidecars import Clock, Sidecar, clock_of, joined, read_sidecar
 from .surface_names import images_in, on_surface, surfaces_among
 from .tree import Tree
 
@@ -62,23 +62,13 @@ def raw_records(
         sidecar = read_sidecar(tree, bold, tags)
         clock = clock_of(sidecar)
         clocks.append(clock)
-        record = RunRecord(
-            **_labels(tags),
+        record = _record(
+            *(tree, tags, sidecar, clock, people),
             bold=tree.check(bold),
             events=table,
             mask=None if on_surface(tags) else mask_of(tree, bold, tags),
             confounds=confounds_of(tree, bold, tags),
-            tr=clock.tr,
-            start_time=clock.start_time or 0.0,
-            n_volumes=clock.n_volumes,
-            root=tree.root,
-            instruction=sidecar.words("instruction"),
-            prompt=sidecar.words("prompt"),
             space=tags.get("space", ""),
-            parcels=None,
-            volume=None,
-            subcortex=None,
-            **people.get(tags["sub"], {}),
         )
         records.append(record)
     return records, clocks
@@ -137,23 +127,13 @@ def preprocessed_records(
         derived = clock_of(read_sidecar(image.tree, image.path, image.tags))
         clock = joined(clock_of(sidecar), derived, image=image.path)
         clocks.append(clock)
-        record = RunRecord(
-            **_labels({"run": image.tags.get("run", "1"), **run.tags}),
+        record = _record(
+            *(raw, {"run": image.tags.get("run", "1"), **run.tags}, sidecar, clock, people),
             bold=image.tree.check(image.path),
             events=table,
             mask=None if on_surface(image.tags) else mask_in(trees, image),
             confounds=confounds_in(trees, image),
-            tr=clock.tr,
-            start_time=clock.start_time or 0.0,
-            n_volumes=clock.n_volumes,
-            root=raw.root,
-            instruction=sidecar.words("instruction"),
-            prompt=sidecar.words("prompt"),
             space=image.tags.get("space", ""),
-            parcels=None,
-            volume=None,
-            subcortex=None,
-            **people.get(run.tags["sub"], {}),
         )
         records.append(record)
     return records, clocks
@@ -190,17 +170,33 @@ def _fetched(images: list[Image]) -> list[Image]:
     return [image for image in images if image[0].is_file()]
 
 
-def _labels(tags: Mapping[str, str]) -> dict[str, Any]:
+def _record(
+    tree: Tree,
+    tags: Mapping[str, str],
+    sidecar: Sidecar,
+    clock: Clock,
+    people: Mapping[str, Mapping[str, Any]],
+    **own: Any,
+) -> RunRecord:
+    """Make a record of a run of a tree; `own` holds its files and space."""
     subject, session, run = tags["sub"], tags.get("ses", ""), tags.get("run", "1")
-    return {
-        "run_id": run_id_of(subject, session, run),
-        "subject": subject,
-        "session": session,
-        "run": run,
-    }
+    return RunRecord(
+        run_id=run_id_of(subject, session, run),
+        subject=subject,
+        session=session,
+        run=run,
+        tr=clock.tr,
+        start_time=clock.start_time or 0.0,
+        n_volumes=clock.n_volumes,
+        root=tree.root,
+        instruction=sidecar.words("instruction"),
+        prompt=sidecar.words("prompt"),
+        **people.get(subject, {}),
+        **own,
+    )
 
 
-def _people(tree: Tree, runs: Iterable[Mapping[str, str]]) -> dict[str, dict[str, str]]:
+def _people(tree: Tree, runs: Iterable[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
     """Read family and site of the subjects of some runs."""
     subjects = [
         label_of(tags.get("sub", ""), "sub-", where=f"{tree.root} subject") for tags in runs

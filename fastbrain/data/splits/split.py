@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, Literal, get_args
 
 from ..._arguments import checked
+from ..._rules import Rule, checked_record, count, flag, list_of, text
 from ...errors import LeakError, SplitError, some
 from ..readers.events import Trial
 from .guard_windows import Spans, close_pairs, count_close, spans
@@ -23,6 +24,11 @@ PAIRS: tuple[tuple[Part, Part], ...] = (("train", "val"), ("train", "test"), ("v
 _OF_A_PERSON = ("family", "site")
 # fields that older split files may lack
 _LATER = ("closed_set",)
+_NAMES: Rule = list_of(text)
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys(("train", "val", "test", "keys", "val_keys"), _NAMES),
+    **{"guard_trs": count, "unused": count, "closed_set": flag},
+}
 _SHOWN = 3
 
 
@@ -115,22 +121,11 @@ class Split:
         SplitError
             Missing or unknown keys, or values of the wrong type.
         """
-        names = {f.name for f in fields(cls)}
-        if not isinstance(value, dict) or not names - set(_LATER) <= set(value) <= names:
-            got = sorted(value) if isinstance(value, dict) else type(value).__name__
-            raise SplitError(f"Split.from_json: keys must be {sorted(names)}, got {got}.")
-        parsed: dict[str, Any] = {}
-        for name, entry in value.items():
-            if name in ("guard_trs", "unused"):
-                ok = isinstance(entry, int) and not isinstance(entry, bool) and entry >= 0
-            elif name == "closed_set":
-                ok = isinstance(entry, bool)
-            else:
-                ok = isinstance(entry, list) and all(isinstance(i, str) for i in entry)
-            if not ok:
-                raise SplitError(f"Split.from_json: {name} has the wrong type, got {entry!r:.80}.")
-            parsed[name] = tuple(entry) if isinstance(entry, list) else entry
-        return cls(**parsed)
+        return cls(
+            **checked_record(
+                value, _RULES, where="Split.from_json", error=SplitError, optional=_LATER
+            )
+        )
 
 
 def values_of(trials: Iterable[Trial], key: str) -> list[str]:

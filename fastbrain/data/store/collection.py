@@ -39,6 +39,7 @@ from ..splits.split import Split
 from .collection_plan import CollectionPlan
 from .detrend import Units
 from .manifest import COLLECTION, GRIDS
+from .measured_exclusion import restricted_to
 from .native_grids import restricted
 from .prepare import write_store
 from .resume import LOCK, claim
@@ -252,7 +253,11 @@ def write_collection(
             say(f"store of {name}")
             begun = folder.is_dir() and any(folder.iterdir())
             stores[name] = write_store(member, folder, resume=begun, n_jobs=n_jobs, dask=dask)
-        write_json(root / "split.json", plan.split.to_json())
+        trials = [trial for store in stores.values() for trial in store.trials]
+        # runs that were left out by their quality take their trials with them
+        all_there = len(trials) == len(plan.trials)
+        split = plan.split if all_there else restricted_to(plan.split, trials)
+        write_json(root / "split.json", split.to_json())
         info = {
             "collection_version": COLLECTION_VERSION,
             "fastbrain": __version__,

@@ -29,11 +29,12 @@ from .clean_betas import clean_betas
 from .denoising.strategy import Censor, Denoising
 from .denoising.table import read_confounds_of
 from .detrend import StoredRun, Units, clean_run
+from .exclusion import Exclusion
 from .inputs import identities, size_and_time
 from .plan import StorePlan
 from .planning_layout import aligned
 from .quality import quality_of
-from .resume import IMAGES
+from .resume import IMAGES, REASON
 from .statistics import mean_image
 from .stored_steps import StoredType, to_steps
 
@@ -78,6 +79,8 @@ class Conversion:
     beta_divisor : float or None
         For betas of single trials, stored units per percent; None for volumes of runs.
     denoising : Denoising or None
+    exclude : Exclusion or None
+        Limits of quality beyond which a run is measured and not written.
     tr, onset_offset_s : float
         Seconds; the offset is added to every onset.
     """
@@ -91,6 +94,7 @@ class Conversion:
     dtype: StoredType
     beta_divisor: float | None
     denoising: Denoising | None
+    exclude: Exclusion | None
     tr: float
     onset_offset_s: float
 
@@ -107,6 +111,7 @@ class Conversion:
             dtype=plan.dtype,
             beta_divisor=plan.beta_divisor,
             denoising=plan.denoising,
+            exclude=plan.exclude,
             tr=plan.tr,
             onset_offset_s=plan.window.onset_offset_s,
         )
@@ -141,7 +146,8 @@ def convert_run(how: Conversion, task: RunTask) -> dict[str, Any]:
     Returns
     -------
     dict
-        Facts for the manifest, with `inputs` and `sha256` for the record.
+        Facts for the manifest, with `inputs` and `sha256` for the record. Of a run beyond a limit
+        of quality nothing but the record is written, with the reason under ``excluded``.
 
     Raises
     ------
@@ -155,27 +161,34 @@ def convert_run(how: Conversion, task: RunTask) -> dict[str, Any]:
         inputs = beside.submit(identities, run.bold, run.volume)
         volumes = _brain(run, how)
         clean, facts, odd = _cleaned(how, task, volumes)
-        voxels = np.arange(volumes.shape[-1])
-        image = how.packing.pack(mean_image(volumes, voxels))
         if inputs.exception() is None and size_and_time(run.bold) != before:
             raise CohortError(
                 f"prepare_store: {run.bold} must not change while it is read, got a change. Resume "
                 "when its own preprocessing is finished."
             )
-        stored = to_steps(clean.values, how.dtype, censored=facts["censored"])
         path = how.root / "runs" / f"{run.run_id}.npy"
-        digest = _write_packed(path, stored.values, how.packing)
-        picture = write_atomic(how.root / IMAGES / f"{run.run_id}.npy", npy_bytes(image))
         result = {
             "subject": run.subject,
             "source": run.bold.name,
             "source_bytes": before[0],
             "n_volumes": volumes.shape[0],
-            "step": stored.step,
-            "clipped": clean.clipped + stored.clipped,
             "dead_voxels": clean.dead,
             "notes": [f"{note.field} {note.message}" for note in volumes.notes] + odd,
             **facts,
+        }
+        unfit = "" if how.exclude is None else how.exclude.unfit(run.run_id, facts["quality"])
+        if unfit:
+            result |= {REASON: unfit, "inputs": inputs.result()}
+            write_sealed(path.with_suffix(".json"), result)
+            return result
+        stored = to_steps(clean.values, how.dtype, censored=facts["censored"])
+        voxels = np.arange(volumes.shape[-1])
+        image = how.packing.pack(mean_image(volumes, voxels, facts["censored"]))
+        digest = _write_packed(path, stored.values, how.packing)
+        picture = write_atomic(how.root / IMAGES / f"{run.run_id}.npy", npy_bytes(image))
+        result |= {
+            "step": stored.step,
+            "clipped": clean.clipped + stored.clipped,
             "inputs": inputs.result(),
             "sha256": digest,
             "mean_image": sha256(picture),

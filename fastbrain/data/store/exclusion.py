@@ -1,4 +1,7 @@
-"""Runs that are left out of a store, by declared limits or by name, each with its reason."""
+"""Runs that are left out of a store, by declared limits or by name, each with its reason.
+
+Head motion and names are known before a voxel is converted; tSNR and DVARS after a run was cleaned.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,23 @@ from ..readers.runs_table import RunRecord
 from ..readers.volumes import Volumes
 from .denoising.table import RunConfounds, read_motion
 
+# limit: column of the table of quality, its words and unit, and the side that is left out
+_OF_QUALITY = {
+    "least_tsnr": ("tsnr", "tSNR", "", "below"),
+    "mean_dvars": ("dvars_mean", "mean DVARS", " %", "above"),
+    "max_dvars": ("dvars_max", "largest DVARS", " %", "above"),
+}
 
-@checked(least={"mean_fd_mm": 0, "max_fd_mm": 0, "censored_share": 0})
+
+@checked(
+    least={
+        **{"mean_fd_mm": 0, "max_fd_mm": 0, "censored_share": 0},
+        **{"least_tsnr": 0, "mean_dvars": 0, "max_dvars": 0},
+    }
+)
 @dataclass(frozen=True, kw_only=True)
 class Exclusion:
-    """Limits above which a run is left out; what is left out is listed with its reason.
+    """Limits beyond which a run is left out; what is left out is listed with its reason.
 
     Parameters
     ----------
@@ -26,6 +41,10 @@ class Exclusion:
         Share of censored volumes, 0..1.
     runs : mapping of str to str
         Reason by run id, for runs that are left out by name.
+    least_tsnr : float, optional
+        Smallest tSNR, the median over voxels, of the cleaned signal.
+    mean_dvars, max_dvars : float, optional
+        Mean and largest DVARS before cleaning, % of the mean brightness.
 
     Raises
     ------
@@ -37,6 +56,9 @@ class Exclusion:
     max_fd_mm: float | None = None
     censored_share: float | None = None
     runs: Mapping[str, str] = field(default_factory=dict)
+    least_tsnr: float | None = None
+    mean_dvars: float | None = None
+    max_dvars: float | None = None
 
     def __post_init__(self) -> None:
         if self.censored_share is not None and not 0 <= self.censored_share <= 1:
@@ -48,6 +70,48 @@ class Exclusion:
     def by_motion(self) -> bool:
         """Whether the confounds tables of all runs are needed."""
         return self.mean_fd_mm is not None or self.max_fd_mm is not None
+
+    @property
+    def of_quality(self) -> dict[str, float]:
+        """The limits that are compared after a run was cleaned, those that are set."""
+        limits = {name: getattr(self, name) for name in _OF_QUALITY}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+    def describe(self) -> str:
+        """Describe the limits of quality."""
+        parts = []
+        for name, limit in self.of_quality.items():
+            _, words, unit, side = _OF_QUALITY[name]
+            parts.append(f"{words} {side} {limit:g}{unit}")
+        return " or ".join(parts)
+
+    def unfit(self, run_id: str, quality: Mapping[str, float | None]) -> str:
+        """Return the reason to leave out a run by its measured quality; "" for none.
+
+        Parameters
+        ----------
+        run_id : str
+        quality : mapping
+            Columns ``tsnr``, ``dvars_mean`` and ``dvars_max`` of ``quality.tsv``.
+
+        Raises
+        ------
+        CohortError
+            A limit concerns what the run does not have.
+        """
+        parts = []
+        for name, limit in self.of_quality.items():
+            column, words, unit, side = _OF_QUALITY[name]
+            value = quality.get(column)
+            if value is None:
+                raise CohortError(
+                    f"exclude: {run_id} must have a {words} for its limit of {limit:g}{unit}, got "
+                    "none: its volumes are centred or have no brightness. Leave the limit out, or "
+                    "the run by name (--exclude RUN:REASON)."
+                )
+            if value < limit if side == "below" else value > limit:
+                parts.append(f"{words} {value:.4g}{unit}, {side} {limit:g}{unit}")
+        return "; ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
@@ -74,7 +138,7 @@ def named_out(
         )
     reasons = {name: reason or "left out by name" for name, reason in exclusion.runs.items()}
     kept = tuple(run for run in runs if run.run_id not in reasons)
-    _check_left(kept, reasons)
+    check_left(kept, reasons)
     return kept, reasons
 
 
@@ -112,7 +176,7 @@ def beyond_limits(
         reason = _reason(run, volumes.shape[0], exclusion, confounds.get(run.run_id))
         if reason:
             found[run.run_id] = reason
-    _check_left([run for run in runs if run.run_id not in found], found)
+    check_left([run for run in runs if run.run_id not in found], found)
     return found
 
 
@@ -145,7 +209,8 @@ def _reason(
     return "; ".join(parts)
 
 
-def _check_left(kept: Sequence[RunRecord], reasons: Mapping[str, str]) -> None:
+def check_left(kept: Sequence[RunRecord], reasons: Mapping[str, str]) -> None:
+    """Raise a :class:`CohortError` with the reasons if no run is left."""
     if not kept:
         shown = some([f"{name} ({why})" for name, why in reasons.items()])
-        raise CohortError(f"exclude: a run must be left, got none: {shown}. Raise the limits.")
+        raise CohortError(f"exclude: a run must be left, got none: {shown}. Change the limits.")

@@ -7,10 +7,10 @@ third for blocks of 20 s that occur once in a run of five minutes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from ..._rules import Rule, list_of, none_or, number, table_of, text
+from ..._rules import Rule, checked_record, list_of, none_or, number, table_of, text
 from ...errors import InputError
 
 HighPass = float | Literal["auto"] | None
@@ -95,16 +95,8 @@ class DriftFilter:
         InputError
             Missing or unknown keys, or values of the wrong type.
         """
-        names = {f.name for f in fields(cls)}
-        if not isinstance(value, dict) or set(value) != names:
-            got = sorted(value) if isinstance(value, dict) else type(value).__name__
-            raise InputError(f"DriftFilter.from_json: keys must be {sorted(names)}, got {got}.")
-        for name, fits in _RULES.items():
-            if not fits(value[name]):
-                raise InputError(
-                    f"DriftFilter.from_json: {name} has the wrong type, got {value[name]!r:.80}."
-                )
-        return cls(**{**value, "runs": tuple(value["runs"])})
+        found = checked_record(value, _RULES, where="DriftFilter.from_json", error=InputError)
+        return cls(**{**found, "runs": tuple(found["runs"])})
 
     def describe(self) -> dict[str, str]:
         """Describe the period and what it removes, one line per entry."""

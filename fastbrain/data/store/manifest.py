@@ -92,6 +92,8 @@ class Manifest:
         Fields of :class:`fastbrain.data.Denoising`.
     excluded : dict
         Runs of the cohort that were left out of the store, with the reason of each.
+    excluded_quality : dict
+        By run id, for those of them that were measured before: subject, n_volumes and quality.
     geometry : str
         ``"volume"``, ``"surface"`` or ``"parcels"``: what the tokens cover.
     """
@@ -122,6 +124,7 @@ class Manifest:
     beta_divisor: float | None
     denoising: dict[str, Any] | None
     excluded: dict[str, str]
+    excluded_quality: dict[str, dict[str, Any]]
     geometry: str
 
     def to_json(self) -> dict[str, Any]:
@@ -261,6 +264,7 @@ _OF_A_RUN: dict[str, Rule] = {
     "confounds": count,
     "quality": table_of(none_or(number)),
 }
+_MEASURED = {name: _OF_A_RUN[name] for name in ("subject", "n_volumes", "quality")}
 _RULES: dict[str, Rule] = {
     "fastbrain": text,
     "tr": _number,
@@ -285,6 +289,7 @@ _RULES: dict[str, Rule] = {
     "origin_mm": lambda value: list_of(number)(value) and len(value) == 3,
     "denoising": none_or(_denoising),
     "excluded": table_of(text),
+    "excluded_quality": table_of(record_of(_MEASURED)),
     "geometry": lambda value: value in GEOMETRIES,
     "runs": _runs,
     "files": _files,

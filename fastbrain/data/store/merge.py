@@ -128,8 +128,10 @@ def join_stores(
         runs, files = write_statistics(root, found, results, first.grid)
         roots = {store.info.root for store in stores}
         excluded = {name: why for store in stores for name, why in store.info.excluded.items()}
-        write_atomic(root / QUALITY, quality_table(runs, excluded))
+        measured = {n: q for store in stores for n, q in store.info.excluded_quality.items()}
         info = replace(first.info, fastbrain=__version__, runs=runs, files=files, excluded=excluded)
+        info = replace(info, excluded_quality=measured)
+        write_atomic(root / QUALITY, quality_table(info))
         moved = next((s.info.resampled for s in stores if s.info.resampled), "")
         info = replace(
             info, root=first.info.root if len(roots) == 1 else "", resampled=moved, **changes

@@ -13,6 +13,7 @@ from ..._arguments import checked
 from ...errors import CohortError, InputError, SplitError, some
 from ...grid import Triple
 from ..readers.events import Trial
+from ..readers.recordings import is_series
 from ..readers.runs_table import RunRecord
 from ..readers.trial_windows import WindowSpec
 from ..readers.volumes import Volumes, load_volumes
@@ -99,6 +100,13 @@ def plan_native_grids(
         raise InputError(
             "plan_native_grids: runs must hold at least one run and every be 1 or more volumes, "
             f"got {len(runs)} runs and {every}."
+        )
+    odd = [run for run in runs if is_series(run.bold) or run.parcels is not None]
+    if odd:
+        raise CohortError(
+            f"plan_native_grids: runs must be volumes, of which each person has an own grid, got "
+            f"surfaces or parcels for {odd[0].run_id} ({odd[0].bold.name}). Their locations "
+            "correspond between people: prepare one store of all."
         )
     check_names(runs)
     subjects = {run.run_id: run.subject for run in runs}
@@ -189,6 +197,7 @@ def plan_native_grids(
             dropped=tuple(d for d in dropped if _names_run(d, own[person])),
             censored_trials=tuple(t for t in censored if _subject_of(t, subjects) == person),
             excluded={name: why for name, why in excluded.items() if subjects[name] == person},
+            exclude=exclude,
             origin_mm=(round(float(x), 3), round(float(y), 3), round(float(z), 3)),
         )
     return CollectionPlan(members, known, whole, centred)

@@ -22,8 +22,10 @@ from ..splits.split import Split
 from .denoising.strategy import Denoising
 from .denoising.table import RunNuisance
 from .detrend import STEP, Units
+from .exclusion import Exclusion
 from .highpass import DriftFilter
 from .manifest import LAYOUT_VERSION
+from .planning_layout import left_out
 from .store import VoxelStore
 from .stored_steps import StoredType
 
@@ -69,6 +71,8 @@ class StorePlan:
         Trials left out because their windows hold censored volumes.
     excluded : mapping of str to str
         Runs left out of the store, with the reason of each.
+    exclude : Exclusion, optional
+        Limits of quality that a run is compared with after it was cleaned.
     """
 
     runs: tuple[RunRecord, ...]
@@ -92,6 +96,7 @@ class StorePlan:
     nuisance: Mapping[str, RunNuisance] = field(default_factory=dict)
     censored_trials: tuple[str, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
+    exclude: Exclusion | None = None
 
     def stored_as(self, dtype: StoredType) -> StorePlan:
         """Return the plan with other stored integers."""
@@ -136,6 +141,7 @@ class StorePlan:
                 f"{len(self.censored_trials)} trials are left out, as their windows hold censored "
                 f"volumes: {some(self.censored_trials)}"
             )
+        notes += [text for text in (left_out(self.headers, self.grid),) if text]
         notes += [f"run {name} is left out: {why}" for name, why in self.excluded.items()]
         return [*notes, *self.filter.warnings()]
 
@@ -169,6 +175,8 @@ class StorePlan:
             found["smoothing"] = f"Gaussian of {self.smoothing_mm:g} mm FWHM"
         if self.resampled:
             found["resampled"] = f"to the grid of {self.resampled}, by linear interpolation"
+        if self.exclude is not None and self.exclude.of_quality:
+            found["left out"] = f"after cleaning, runs with {self.exclude.describe()}"
         return found
 
     def denoised(self) -> dict[str, str]:
@@ -216,6 +224,7 @@ class StorePlan:
             "beta_divisor": self.beta_divisor,
             "denoising": None if self.denoising is None else self.denoising.to_json(),
             "excluded": dict(self.excluded),
+            "quality_limits": {} if self.exclude is None else self.exclude.of_quality,
             "grid": self.grid.fingerprint(),
             "like": "" if self.reference is None else self.reference.fingerprint(),
             "affine": self.affine.tolist(),

@@ -145,6 +145,7 @@ def plan_store(
         nuisance=nuisance,
         censored_trials=tuple(censored_trials),
         excluded=excluded,
+        exclude=exclude,
     )
 
 

@@ -23,13 +23,13 @@ from ..splits.split import Split
 from .choose_highpass import choose_filter
 from .cohort_mask import brain_mask
 from .common_grid import check_kernel, on_one_grid
+from .decoded_plan import decoded_plan
 from .detrend import STEP, Units
 from .inputs import check_texts
 from .plan import StorePlan
 from .planning import check_names, checked_split
 from .store import VoxelStore
 from .target_grid import TargetGrid, grid_of_store
-from .token_centers import origin_of
 
 
 @checked
@@ -130,30 +130,10 @@ def plan_betas_like(
     divisor = like.info.beta_divisor
     assert divisor is not None
     runs = tuple(replace(run, start_time=0.0, tr=None) for run in runs)
-    target = grid_of_store(like)
     opened = [load_betas(run.bold, divisor=divisor, grid_of=run.mask) for run in runs]
-    headers = target.headers(opened)
+    headers = grid_of_store(like).headers(opened)
     trials = _trials(runs, headers, ignore=ignore, need_text=False)
-    check_texts(runs, trials)
-    split = Split((), (), tuple(t.trial_id for t in trials), guard_trs=0, keys=())
-    split.check(trials)
-    return StorePlan(
-        runs=runs,
-        headers=headers,
-        trials=trials,
-        split=split,
-        grid=like.grid,
-        affine=like.affine,
-        tr=like.tr,
-        window=like.window_spec,
-        units=like.units,
-        filter=like.filter,
-        reference=like,
-        resampled=target.name_for(headers),
-        smoothing_mm=like.info.smoothing_mm,
-        origin_mm=origin_of(like),
-        beta_divisor=divisor,
-    )
+    return decoded_plan(runs, headers, trials, like)
 
 
 def _trials(

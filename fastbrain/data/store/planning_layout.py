@@ -158,3 +158,30 @@ def layout_for(
     known = [each.valid for each in headers if isinstance(each, Series) and each.valid is not None]
     valid = np.logical_and.reduce(known) if known else None
     return build_layout(first.locations, spec or LayoutSpec(), valid=valid)
+
+
+def left_out(headers: Sequence[Volumes], grid: TokenGrid) -> str:
+    """Describe the locations with a signal in all runs that are in no token; "" if there is none.
+
+    Parameters
+    ----------
+    headers : sequence of Volumes
+    grid : TokenGrid
+    """
+    first = headers[0]
+    if not isinstance(grid, TokenLayout) or not isinstance(first, Series):
+        return ""
+    known = [each.valid for each in headers if isinstance(each, Series) and each.valid is not None]
+    alive = np.logical_and.reduce([np.ones(grid.mask.size, dtype=bool), *known])
+    covered = grid.mask.reshape(-1)
+    counts, start = {}, 0
+    for structure in first.locations.structures:
+        part = slice(start, start + len(structure))
+        counts[structure.name] = int((alive[part] & ~covered[part]).sum())
+        start += len(structure)
+    total = sum(counts.values())
+    if not total:
+        return ""
+    why = "place on the flat maps" if grid.positions == "flat" else "label"
+    where = ", ".join(f"{count} of {name}" for name, count in counts.items() if count)
+    return f"{total} {grid.location_words} have no {why} and are in no token: {where}"

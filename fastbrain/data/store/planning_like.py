@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -21,10 +22,9 @@ from ..readers.events import Trial, read_trials
 from ..readers.runs_table import RunRecord
 from ..readers.sidecars import clock_of, read_sidecar
 from ..readers.tree import Tree
-from ..splits.split import Split
+from .decoded_plan import decoded_plan
 from .denoising.drifts import drift_basis
 from .fixed_windows import check_tr, fixed_windows, header_on_grid
-from .inputs import check_texts
 from .plan import StorePlan
 from .planning import check_names
 from .planning_betas import plan_betas_like
@@ -35,8 +35,6 @@ from .planning_denoising import (
     without_censored,
 )
 from .store import VoxelStore
-from .target_grid import grid_of_store
-from .token_centers import origin_of
 
 
 @checked
@@ -109,25 +107,9 @@ def plan_like(
         )
     tell_unused(unused, len(runs))
     trials, censored_trials = without_censored(trials, cohort.confounds, like.denoising)
-    check_texts(runs, trials)
-    split = Split((), (), tuple(t.trial_id for t in trials), guard_trs=0, keys=())
-    split.check(trials)
-    return StorePlan(
-        runs=tuple(runs),
-        headers=headers,
-        trials=trials,
-        split=split,
-        grid=like.grid,
-        affine=like.affine,
-        tr=like.tr,
-        window=like.window_spec,
-        units=like.units,
-        filter=like.filter,
+    return replace(
+        decoded_plan(runs, headers, trials, like),
         dropped=tuple(dropped),
-        reference=like,
-        resampled=grid_of_store(like).name_for(headers),
-        smoothing_mm=like.info.smoothing_mm,
-        origin_mm=origin_of(like),
         denoising=like.denoising,
         nuisance=nuisance_of(cohort, tr=like.tr, high_pass_s=like.info.high_pass_s),
         censored_trials=tuple(censored_trials),

@@ -160,4 +160,5 @@ def plan_rest(
         nuisance=nuisance_of(cohort, tr=tr, high_pass_s=period),
         censored_trials=tuple(censored_trials),
         excluded=excluded,
+        exclude=exclude,
     )

@@ -32,6 +32,7 @@ from .finish import write_statistics
 from .grid_file import write_grid
 from .highpass import HighPass
 from .manifest import LAYOUT_VERSION, MANIFEST, Manifest
+from .measured_exclusion import without_measured
 from .plan import StorePlan
 from .planning import plan_store
 from .quality import QUALITY, quality_table
@@ -204,6 +205,12 @@ def _convert(root: Path, plan: StorePlan, processes: int, dask: str | None) -> N
     done |= track(converted, "preparing runs", total=len(left))
     # in the order of the plan, whichever run was finished first
     results = {run.run_id: done[run.run_id] for run in plan.runs}
+    plan, measured = without_measured(plan, results)
+    if measured:
+        for name in measured:
+            say(f"note: run {name} is left out: {plan.excluded[name]}")
+        results = {run.run_id: results[run.run_id] for run in plan.runs}
+        _write_tables(root, plan)
     like, fitted = plan.reference, plan.training_volumes()
     if like is None:
         found = fit_statistics(
@@ -236,6 +243,7 @@ def _convert(root: Path, plan: StorePlan, processes: int, dask: str | None) -> N
         beta_divisor=plan.beta_divisor,
         denoising=None if plan.denoising is None else plan.denoising.to_json(),
         excluded=dict(plan.excluded),
+        excluded_quality=measured,
         geometry=plan.grid.geometry,
         shape=list(plan.grid.shape),
         kernel=list(plan.grid.kernel),
@@ -248,7 +256,7 @@ def _convert(root: Path, plan: StorePlan, processes: int, dask: str | None) -> N
         runs=runs,
         files=files,
     )
-    write_atomic(root / QUALITY, quality_table(manifest.runs, plan.excluded))
+    write_atomic(root / QUALITY, quality_table(manifest))
     manifest.write(root)
 
 

@@ -19,6 +19,7 @@ from ..readers.tables import tsv_text
 from .denoising.table import Motion, read_motion
 from .design import removed_variance, run_design
 from .detrend import CleanRun
+from .manifest import Manifest
 from .store import VoxelStore
 
 QUALITY = "quality.tsv"
@@ -169,29 +170,26 @@ def dummy_scans(brightness: npt.NDArray[np.float64]) -> int:
     return len(above) if above.all() else int(np.argmin(above))
 
 
-def quality_table(facts: Mapping[str, Mapping[str, Any]], excluded: Mapping[str, str]) -> str:
-    """Format the quality of all runs as a table, those that were left out with the reason.
-
-    Parameters
-    ----------
-    facts : mapping
-        Entry of each run in the manifest.
-    excluded : mapping of str to str
-        Reason by run id.
-    """
+def quality_table(info: Manifest) -> str:
+    """Format the quality of all runs as a table, those that were left out with the reason."""
     columns = ["run", "subject", "volumes", *COLUMNS, "included", "reason"]
-    rows = []
-    for run_id, own in facts.items():
-        values = [_cell(own["quality"].get(name)) for name in COLUMNS]
-        rows.append([run_id, own["subject"], str(own["n_volumes"]), *values, "yes", "n/a"])
-    blank = ["n/a"] * (2 + len(COLUMNS))
-    rows += [[name, *blank, "no", " ".join(why.split())] for name, why in excluded.items()]
+    rows = [[name, *_cells(own), "yes", "n/a"] for name, own in info.runs.items()]
+    for name, why in info.excluded.items():
+        rows.append([name, *_cells(info.excluded_quality.get(name)), "no", " ".join(why.split())])
     return tsv_text(columns, rows)
+
+
+def _cells(facts: Mapping[str, Any] | None) -> list[str]:
+    """Format subject, volumes and quality of a run; None for one that was not measured."""
+    if facts is None:
+        return ["n/a"] * (2 + len(COLUMNS))
+    values = [_cell(facts["quality"].get(name)) for name in COLUMNS]
+    return [facts["subject"], str(facts["n_volumes"]), *values]
 
 
 def stored_table(store: VoxelStore) -> str:
     """Format the quality of the runs of a store, as in its ``quality.tsv``."""
-    return quality_table(store.info.runs, store.info.excluded)
+    return quality_table(store.info)
 
 
 def _motion_of(run: RunRecord, n_volumes: int) -> tuple[Motion | None, list[str]]:

@@ -17,12 +17,14 @@ from .inputs import changed_inputs
 SETTINGS = "prepare.json"
 LOCK = ".lock"
 IMAGES = "mean_images"
+REASON = "excluded"  # in the record of a run that was measured and not written
 _MARKS = ".converting"
 _TEMPORARY = (".*.tmp", "runs/.*.tmp", f"{IMAGES}/.*.tmp", f"{_MARKS}/*")
 
 _NAMES = {
     "fastbrain": "the version of fastbrain",
     "grid": "mask, kernel or stride",
+    "quality_limits": "limits of tSNR or DVARS",
     "trials_and_split": "events, texts, windows or split",
 }
 
@@ -102,9 +104,26 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if key == "runs" and isinstance(old, dict) and isinstance(new, dict):
             names = sorted(n for n in {*old, *new} if old.get(n) != new.get(n))
             changed += [f"run {name}" for name in names]
+        elif key == "members" and isinstance(old, dict) and isinstance(new, dict):
+            changed += _changed_members(old, new)
         else:
             changed.append(_NAMES.get(key, key))
     return changed
+
+
+def _changed_members(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """List the settings that differ between stores of a collection, with those they belong to."""
+    both = sorted(before.keys() & now.keys())
+    of: dict[str, list[str]] = {}
+    for name in both:
+        for setting in _changed(before[name], now[name]):
+            of.setdefault(setting, []).append(name)
+    found = [
+        # a run names its person
+        setting if names == both or setting.startswith("run ") else f"{setting} of {some(names)}"
+        for setting, names in of.items()
+    ]
+    return found + [f"the presence of {name}" for name in sorted(before.keys() ^ now.keys())]
 
 
 def finished_runs(root: Path, runs: Sequence[RunRecord]) -> dict[str, dict[str, Any]]:
@@ -119,12 +138,17 @@ def finished_runs(root: Path, runs: Sequence[RunRecord]) -> dict[str, dict[str, 
     for run in track(runs, "checking finished runs"):
         record, array = root / "runs" / f"{run.run_id}.json", root / "runs" / f"{run.run_id}.npy"
         image = root / IMAGES / f"{run.run_id}.npy"
-        if not (record.is_file() and array.is_file() and image.is_file()):
+        if not record.is_file():
             continue
         try:
             result = read_sealed(record, error=StoreError)
         except StoreError:
             continue  # a damaged record: the run is converted again
+        if result.get(REASON):
+            found[run.run_id] = result  # measured, and beyond a limit of quality
+            continue
+        if not (array.is_file() and image.is_file()):
+            continue
         written = (result.get("sha256"), result.get("mean_image"))
         if written == (sha256(array), sha256(image)):
             found[run.run_id] = result

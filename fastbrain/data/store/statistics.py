@@ -65,9 +65,9 @@ def fit_statistics(
     image_of : callable
         Maps a run id to the run's mean image, (n_tokens, P) float32.
     volumes : mapping of str to ndarray
-        By run id: volumes that training windows cover.
+        By run id: volumes that training windows cover, without censored ones.
     windows : sequence of Trial
-        Training trials.
+        Training trials; only their volumes that `volumes` has set the limits.
     grid : TokenGrid
     units : str
     threads : int
@@ -79,11 +79,17 @@ def fit_statistics(
         total += image_of(run_id)
     image = (total / len(volumes)).astype(np.float32)
     alive = inv_std > 0
+    inside = {
+        t.trial_id: np.isin(range(t.start, t.start + t.frames), volumes.get(t.run_id, []))
+        for t in windows
+    }
+    windows = [t for t in windows if inside[t.trial_id].any()]
     chosen = windows[:: -(-len(windows) // _WINDOWS)]
 
     def look(t: Trial) -> npt.NDArray[np.float64]:
+        window = run_of(t.run_id)[t.start : t.start + t.frames]
         return window_statistics(
-            [run_of(t.run_id)[t.start : t.start + t.frames]],
+            [window[inside[t.trial_id]]],
             mean=mean,
             inv_std=inv_std,
             scale=STEP[units],
@@ -149,7 +155,9 @@ def read_run(root: Path, run_id: str, *, steps: Mapping[str, int]) -> StoredArra
     )
 
 
-def mean_image(volumes: Volumes, voxels: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+def mean_image(
+    volumes: Volumes, voxels: npt.NDArray[np.int64], censored: Sequence[int] = ()
+) -> npt.NDArray[np.float32]:
     """Compute the mean intensity of the brain voxels of a run, divided by its median.
 
     Parameters
@@ -157,6 +165,8 @@ def mean_image(volumes: Volumes, voxels: npt.NDArray[np.int64]) -> npt.NDArray[n
     volumes : Volumes
     voxels : ndarray, (V,) int64
         Flat (Z, Y, X) indices of the brain voxels.
+    censored : sequence of int
+        Volumes that are left out.
 
     Returns
     -------
@@ -164,7 +174,8 @@ def mean_image(volumes: Volumes, voxels: npt.NDArray[np.int64]) -> npt.NDArray[n
         From at most 16 evenly spaced volumes; 0 for voxels without a finite value.
     """
     raw = volumes.raw()
-    raw = raw[:: -(-len(raw) // _VOLUMES)].reshape(-1, raw[0].size)[:, voxels]
+    kept = np.setdiff1d(np.arange(len(raw)), censored)
+    raw = raw[kept[:: -(-len(kept) // _VOLUMES)]].reshape(-1, raw[0].size)[:, voxels]
     if raw.dtype.kind == "f":
         values = volumes.slope * raw.astype(np.float64) + volumes.inter
         image = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).mean(axis=0)

@@ -47,7 +47,7 @@ from .trials_table import read_trials_table
 from .window_limits import WindowLimits
 
 # entries of the manifest that do not affect the values of a window
-_BESIDE = ("root", "fastbrain", "filter", "excluded")
+_BESIDE = ("root", "fastbrain", "filter", "excluded", "excluded_quality")
 
 
 @dataclass(frozen=True, eq=False)

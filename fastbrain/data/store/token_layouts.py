@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,18 +17,20 @@ from ...layout import TokenLayout
 from ..readers.gifti import read_mesh
 from ..readers.locations import Locations, Structure
 from ..readers.parcel_series import labels_at
+from .flat_maps import FlatCortex
 from .neighborhoods import patches_of, surface_graph, voxel_graph
 
-By = Literal["mesh", "labels", "order"]
+By = Literal["mesh", "flat", "labels", "order"]
 Points = npt.NDArray[np.float64]
 Mesh = tuple[Points, npt.NDArray[np.int64]]
 _SPACING_MM = 8.0  # between tokens without an anatomical position
 _FSAVERAGE5 = 10242
+_SIDES = {"CORTEX_LEFT": "left", "CORTEX_RIGHT": "right"}
 _WHERE = (
     "Give the surfaces of both hemispheres (--surfaces LEFT.surf.gii RIGHT.surf.gii): fMRIPrep and "
     "HCP write *_midthickness.surf.gii; TemplateFlow has tpl-fsLR_den-32k_hemi-L_midthickness and "
-    "fsaverage. Without surfaces, --layout labels --parcels ATLAS.dlabel.nii or, weaker, --layout "
-    "order."
+    "fsaverage; of --layout flat, HCP has *.flat.32k_fs_LR.surf.gii. Without surfaces, --layout "
+    "labels --parcels ATLAS.dlabel.nii or, weaker, --layout order."
 )
 
 
@@ -39,15 +41,17 @@ class LayoutSpec:
 
     Parameters
     ----------
-    by : {"mesh", "labels", "order"}
+    by : {"mesh", "flat", "labels", "order"}
         ``"mesh"``: connected neighbourhoods on the surfaces, and of subcortical voxels that share
-        faces. ``"labels"``: within the regions of `labels`, in the order of the file. ``"order"``:
-        in the order of the file, within each structure; neighbours in it need not be neighbours in
-        the brain.
+        faces. ``"flat"``: squares on flat maps of the surfaces, and subcortical voxels as for
+        ``"mesh"``; vertices without a place on the maps are in no token. ``"labels"``: within the
+        regions of `labels`, in the order of the file. ``"order"``: in the order of the file, within
+        each structure; neighbours in it need not be neighbours in the brain.
     patch : int
         Largest number of vertices or voxels in a token.
     surfaces : tuple of two paths, optional
-        Left and right surface (``.surf.gii``) for ``"mesh"``; fsaverage5 is found without.
+        Left and right surface (``.surf.gii``) for ``"mesh"``, or flat maps for ``"flat"``;
+        fsaverage5 is found without.
     labels : str or Path, optional
         ``.dlabel.nii`` for ``"labels"``.
 
@@ -68,9 +72,10 @@ class LayoutSpec:
                 f"LayoutSpec: labels must be given for by='labels' and no other, got by={self.by!r}"
                 f" and labels={self.labels}."
             )
-        if self.surfaces is not None and (self.by != "mesh" or len(self.surfaces) != 2):
+        wanted = self.by in ("mesh", "flat")
+        if self.surfaces is not None and (not wanted or len(self.surfaces) != 2):
             raise InputError(
-                "LayoutSpec: surfaces must be a left and a right one, for by='mesh', got "
+                "LayoutSpec: surfaces must be a left and a right one, for by='mesh' or 'flat', got "
                 f"{self.surfaces} for by={self.by!r}."
             )
 
@@ -109,29 +114,39 @@ def build_layout(
     if spec.labels is not None:
         labels, _ = labels_at(locations, Path(spec.labels))
     meshes = _meshes(locations, spec) if spec.by == "mesh" else {}
+    flat = _flat_cortex(locations, spec) if spec.by == "flat" else None
     patches: list[npt.NDArray[np.int64]] = []
     centers, names, start = [], [], 0
     for structure in locations.structures:
         inside = np.flatnonzero(valid[start : start + len(structure)])
         own = None if labels is None else labels[start : start + len(structure)]
-        for members in _patches(structure, inside, spec, own, meshes):
+        for members in _patches(structure, inside, spec, own, meshes, flat):
             patches.append(members + start)
-            centers.append(_center(structure, members, meshes))
+            centers.append(
+                _center(structure, members, meshes)
+                if flat is None
+                else flat.center(structure, members)
+            )
             names.append(structure.name)
         start += len(structure)
+    if not patches:
+        raise VolumeError(
+            "layout: a location with a signal must have a label or a place on the flat maps, got "
+            "none that has."
+        )
     width = max(map(len, patches))
     offsets = np.full((len(patches), width), -1, dtype=np.int64)
     for row, members in zip(offsets, patches, strict=True):
         row[: len(members)] = members
-    anatomical = all(center is not None for center in centers)
+    placed = all(center is not None for center in centers)
     return TokenLayout(
         offsets,
-        np.array(centers) if anatomical else _places(len(offsets)),
+        np.array(centers) if placed else _places(len(offsets)),
         locations=len(locations),
         geometry="surface",
         names=names,
         space=locations.digest,
-        anatomical=anatomical,
+        positions="order" if not placed else "flat" if flat is not None else "anatomical",
     )
 
 
@@ -139,15 +154,15 @@ def _of_parcels(locations: Locations, valid: npt.NDArray[np.bool_]) -> TokenLayo
     if not valid.all():
         raise VolumeError("layout: every parcel must have a signal, got some without.")
     known, count = locations.centers_mm, len(locations)
-    anatomical = known is not None and bool(np.isfinite(known).all())
+    placed = known is not None and bool(np.isfinite(known).all())
     return TokenLayout(
         np.arange(count, dtype=np.int64)[:, None],
-        known if known is not None and anatomical else _places(count),
+        known if known is not None and placed else _places(count),
         locations=count,
         geometry="parcels",
         names=locations.parcels,
         space=locations.digest,
-        anatomical=anatomical,
+        positions="anatomical" if placed else "order",
     )
 
 
@@ -164,11 +179,15 @@ def _patches(
     spec: LayoutSpec,
     labels: npt.NDArray[np.int64] | None,
     meshes: dict[str, Mesh],
+    flat: FlatCortex | None,
 ) -> Iterator[npt.NDArray[np.int64]]:
     """Yield the locations of each token of a structure, counted within the structure."""
     if not inside.size:
         return
-    if spec.by == "mesh":
+    if flat is not None and structure.vertices is not None:
+        yield from flat.squares(structure, inside)
+        return
+    if spec.by in ("mesh", "flat"):
         if structure.vertices is not None:
             graph = surface_graph(*meshes[structure.name], structure.vertices[inside])
         else:
@@ -203,7 +222,7 @@ def _meshes(locations: Locations, spec: LayoutSpec) -> dict[str, Mesh]:
     if not cortex:
         return {}
     if spec.surfaces is not None:
-        files = {"CORTEX_LEFT": spec.surfaces[0], "CORTEX_RIGHT": spec.surfaces[1]}
+        files = dict(zip(_SIDES, spec.surfaces, strict=True))
         meshes = {name: read_mesh(file) for name, file in files.items()}
         middle = {name: float(mesh[0][:, 0].mean()) for name, mesh in meshes.items()}
         if middle["CORTEX_LEFT"] > middle["CORTEX_RIGHT"]:
@@ -211,28 +230,66 @@ def _meshes(locations: Locations, spec: LayoutSpec) -> dict[str, Mesh]:
                 f"layout: surfaces must be the left and then the right one, got {files} the other "
                 "way round."
             )
-    elif all(s.n_vertices == _FSAVERAGE5 for s in cortex):
-        meshes = _fsaverage5()
     else:
+        _refuse_unknown(locations, cortex)
+        meshes = _fsaverage5()
+    _check_vertices(cortex, {name: len(mesh[0]) for name, mesh in meshes.items()})
+    return meshes
+
+
+def _flat_cortex(locations: Locations, spec: LayoutSpec) -> FlatCortex:
+    """Read the flat maps of the cortical structures."""
+    cortex = [s for s in locations.structures if s.vertices is not None]
+    if not cortex:
+        raise CohortError(
+            f"layout: flat maps are for runs with vertices of the cortex, got "
+            f"{locations.describe()}. Take another layout (--layout mesh)."
+        )
+    if spec.surfaces is not None:
+        files = {name: Path(p) for name, p in zip(_SIDES, spec.surfaces, strict=True)}
+    else:
+        _refuse_unknown(locations, cortex)
+        folder = _fsaverage5_folder()
+        files = {name: folder / f"flat_{side}.gii.gz" for name, side in _SIDES.items()}
+    flat = FlatCortex.read(files, spec.patch)
+    _check_vertices(cortex, {name: len(places) for name, places in flat.places.items()})
+    return flat
+
+
+def _refuse_unknown(locations: Locations, cortex: Sequence[Structure]) -> None:
+    """Raise unless the runs are on fsaverage5, of which the surfaces are installed."""
+    if not all(s.n_vertices == _FSAVERAGE5 for s in cortex):
         raise CohortError(
             f"layout: tokens are neighbourhoods on surfaces, got none for {locations.describe()}. "
             + _WHERE
         )
+
+
+def _check_vertices(cortex: Sequence[Structure], counts: Mapping[str, int]) -> None:
     for structure in cortex:
-        if structure.name not in meshes:
+        if structure.name not in counts:
             raise CohortError(
-                f"layout: surfaces must be those of {structure.name}, got {sorted(meshes)}."
+                f"layout: surfaces must be those of {structure.name}, got {sorted(counts)}."
             )
-        if len(meshes[structure.name][0]) != structure.n_vertices:
+        if counts[structure.name] != structure.n_vertices:
             raise CohortError(
                 f"layout: the surface of {structure.name} must have the {structure.n_vertices} "
-                f"vertices of the runs, got {len(meshes[structure.name][0])}. {_WHERE}"
+                f"vertices of the runs, got {counts[structure.name]}. {_WHERE}"
             )
-    return meshes
 
 
 def _fsaverage5() -> dict[str, Mesh]:
     """Read fsaverage5 halfway between white matter and pia from the files that nilearn installs."""
+    folder = _fsaverage5_folder()
+    meshes = {}
+    for name, side in _SIDES.items():
+        white, triangles = read_mesh(folder / f"white_{side}.gii.gz")
+        pial, _ = read_mesh(folder / f"pial_{side}.gii.gz")
+        meshes[name] = ((white + pial) / 2, triangles)
+    return meshes
+
+
+def _fsaverage5_folder() -> Path:
     try:
         import nilearn.datasets
     except ImportError as error:
@@ -240,10 +297,4 @@ def _fsaverage5() -> dict[str, Mesh]:
             "layout: the surface of fsaverage5 is installed with nilearn. pip install "
             "'fastbrain-fmri[demo]', or give --surfaces."
         ) from error
-    folder = Path(nilearn.datasets.__file__).parent / "data" / "fsaverage5"
-    meshes = {}
-    for side in ("left", "right"):
-        white, triangles = read_mesh(folder / f"white_{side}.gii.gz")
-        pial, _ = read_mesh(folder / f"pial_{side}.gii.gz")
-        meshes[f"CORTEX_{side.upper()}"] = ((white + pial) / 2, triangles)
-    return meshes
+    return Path(nilearn.datasets.__file__).parent / "data" / "fsaverage5"

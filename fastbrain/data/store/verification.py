@@ -97,7 +97,7 @@ def _files(root: Path, info: Manifest) -> Iterator[Damage]:
 
 def _records(root: Path, info: Manifest) -> Iterator[Damage]:
     table = root / QUALITY
-    if table.is_file() and table.read_bytes() != quality_table(info.runs, info.excluded).encode():
+    if table.is_file() and table.read_bytes() != quality_table(info).encode():
         yield Damage(QUALITY, "is not the table of the manifest")
     names = [SETTINGS, *(f"runs/{run_id}.json" for run_id in info.runs)]
     for name in names:

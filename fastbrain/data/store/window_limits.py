@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..._rules import Rule, exact_record_of, list_of, number
+from ..._rules import Rule, checked_record, list_of, number
 from ...errors import InputError
 
 _BEYOND = 3.0  # times the deviation that 95 % of the training windows keep
@@ -99,13 +99,9 @@ class WindowLimits:
         InputError
             Missing or unknown keys, or values of the wrong type.
         """
-        if not exact_record_of(_RULES)(value):
-            raise InputError(
-                f"WindowLimits.from_json: value must hold valid {sorted(_RULES)}, got "
-                f"{value!r:.300}."
-            )
-        pairs = {name: tuple(value[name]) for name in ("mean", "spread")}
-        return cls(**{**value, **pairs})
+        found = checked_record(value, _RULES, where="WindowLimits.from_json", error=InputError)
+        pairs = {name: tuple(found[name]) for name in ("mean", "spread")}
+        return cls(**{**found, **pairs})
 
     def fault(self, window: npt.NDArray[np.float64], image: float | None = None) -> str:
         """Describe how a window leaves the limits; "" if it does not.

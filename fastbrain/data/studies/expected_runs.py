@@ -25,6 +25,7 @@ from ..readers.inside import inside
 from ..readers.participants import read_participants
 from ..readers.runs_table import RunRecord, check_unique, label_of, run_id_of
 from ..readers.sidecars import Clock, clock_of, joined, read_sidecar
+from ..readers.surface_names import images_in, on_surface
 from ..readers.tree import Tree
 
 _EVENTS = "_events.tsv"
@@ -51,7 +52,8 @@ def announced_runs(
     images : str or Path, optional
         Folder with ``sub-*`` folders of preprocessed images; default `root`.
     space : str, optional
-        Space of the images.
+        Space of the images; that of a surface (``fsLR``, ``fsaverage5``) finds grayordinates and
+        pairs of surfaces.
     allow_outside : bool
         Whether files may be links that lead out of their data set.
     chosen : mapping of str to str, optional
@@ -122,15 +124,12 @@ def announced_runs(
             run=run,
             bold=bold,
             events=path,
-            mask=mask_of(derived, bold, own) if there else None,
+            mask=mask_of(derived, bold, own) if there and not on_surface(own) else None,
             confounds=confounds_of(derived, bold, own) if there else None,
             tr=clock.tr,
             start_time=clock.start_time or 0.0,
             n_volumes=clock.n_volumes,
             root=root,
-            parcels=None,
-            volume=None,
-            subcortex=None,
             **people.get(subject, {}),
         )
         records.append(record)
@@ -153,13 +152,17 @@ def _clock(
 
 def _images(folder: Path, task: str, wanted: dict[str, str]) -> dict[str, list[Image]]:
     """Find the images of a task, by subject."""
-    images: list[Image] = [
-        (path, entities(path))
-        for pattern in ("*_bold.nii.gz", "*_bold.nii")
-        for path in sorted(folder.glob(f"sub-*/**/{pattern}"))
-        if is_data(folder, path)
-    ]
-    images = [image for image in images if image[1].get("task") == task]
+
+    def ending(suffixes: tuple[str, ...]) -> list[Image]:
+        images = [
+            (path, entities(path))
+            for suffix in suffixes
+            for path in sorted(folder.glob(f"sub-*/**/*{suffix}"))
+            if is_data(folder, path)
+        ]
+        return [image for image in images if image[1].get("task") == task]
+
+    images = images_in(wanted, ("_bold.nii.gz", "_bold.nii"), ending)
     found: dict[str, list[Image]] = {}
     for path, tags in choose(folder, images, wanted, function="announced_runs"):
         refuse_misplaced(folder, path, tags)
@@ -169,6 +172,11 @@ def _images(folder: Path, task: str, wanted: dict[str, str]) -> dict[str, list[I
 
 def _expected(events: Path, root: Path, folder: Path, space: str | None) -> Path:
     stem = events.name.removesuffix(_EVENTS)
+    if space and on_surface({"space": space}):
+        of_space = "space-fsLR_den-91k_bold.dtseries.nii"
+        if space != "fsLR":
+            of_space = f"hemi-L_space-{space}_bold.func.gii"
+        return folder / events.parent.relative_to(root) / f"{stem}_{of_space}"
     derived = "" if folder == root and space is None else "_desc-preproc"
     of_space = f"_space-{space}" if space else ""
     return folder / events.parent.relative_to(root) / f"{stem}{of_space}{derived}_bold.nii.gz"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from ...errors import CohortError, ConfigError
+from ..readers.recordings import open_recording
 from ..readers.runs_table import RunRecord
 from ..readers.trial_windows import WindowSpec
-from ..readers.volumes import load_volumes
 
 Row = Mapping[str, str]
 
@@ -148,7 +148,7 @@ class KnownDataset(PublicDataset):
     def _clock_of_files(self, run: RunRecord, n_volumes: int | None) -> tuple[float, int]:
         tr = run.tr
         if (tr is None or n_volumes is None) and run.bold.is_file():
-            volumes = load_volumes(run.bold, tr=tr)
+            volumes = open_recording(replace(run, tr=tr))
             tr, n_volumes = volumes.tr, volumes.shape[0]
         if tr is None or n_volumes is None:
             raise CohortError(

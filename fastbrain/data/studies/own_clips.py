@@ -9,9 +9,9 @@ from pathlib import Path
 from ..._arguments import checked
 from ...errors import CohortError, ConfigError, some
 from ..readers.events import Trial, read_trials
+from ..readers.recordings import open_recording
 from ..readers.runs_table import RunRecord
 from ..readers.trial_windows import WindowSpec
-from ..readers.volumes import load_volumes
 from ..store.store import VoxelStore
 from .annotation import Annotator, Surrogate, annotate, read_surrogates
 from .had import HAD
@@ -49,7 +49,7 @@ def trials_to_annotate(
     trials: list[Trial] = []
     absent: dict[str, str] = {}
     for run in runs:
-        volumes = load_volumes(run.bold, tr=run.tr)
+        volumes = open_recording(run)
         found = read_trials(
             *(run, window),
             tr=volumes.tr,

@@ -15,6 +15,7 @@ from ..._arguments import checked
 from ..._progress import say
 from ...errors import CohortError, InputError, some
 from ..features.clean_series import Units
+from ..readers.recordings import is_series
 from ..readers.runs_table import RunRecord
 from ..readers.tables import given, number_of, read_tsv
 from ..readers.volumes import load_volumes
@@ -117,6 +118,13 @@ def chosen_runs(runs: Sequence[RunRecord], options: RestOptions) -> list[RunReco
 
 def common_tr(runs: Sequence[RunRecord], options: RestOptions) -> float:
     """Check the headers of all images, before the first is read, and return the TR of the study."""
+    odd = [run for run in runs if is_series(run.bold)]
+    if odd:
+        raise CohortError(
+            f"rest_from_images: runs must be volumes, as the regions of --atlas are averaged over "
+            f"voxels, got {odd[0].bold.name} for {odd[0].run_id}. Take the volumetric images "
+            "(--space)."
+        )
     times = {run.run_id: load_volumes(run.bold, tr=run.tr).tr for run in runs}
     if options.tr is not None:
         return options.tr

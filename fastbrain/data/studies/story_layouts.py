@@ -26,6 +26,7 @@ from ..readers.inside import inside
 from ..readers.participants import read_participants
 from ..readers.runs_table import RunRecord, check_unique, label_of, run_id_of
 from ..readers.sidecars import clock_of, read_sidecar
+from ..readers.surface_names import images_in, on_surface
 from ..readers.tables import given, read_tsv, seconds_of
 from ..readers.tree import Tree
 from ..readers.word_timings import Word, read_words
@@ -148,12 +149,12 @@ def lebel_runs(
     folder = where.images
     grids = _textgrids(where.root, words)
     choice = check_choice({"space": where.space, **where.chosen}, function="plan_stories")
-    images: list[Image] = [
-        (path, entities(path))
-        for suffix in ("_bold.nii.gz", "_bold.nii")
-        for path in _files(folder, suffix)
-        if agrees(entities(path), choice)
-    ]
+
+    def ending(suffixes: tuple[str, ...]) -> list[Image]:
+        files = [path for suffix in suffixes for path in _files(folder, suffix)]
+        return [(path, tags) for path in files if agrees(tags := entities(path), choice)]
+
+    images = images_in(choice, ("_bold.nii.gz", "_bold.nii"), ending)
     wanted = grids.keys() & set(stories) if stories else grids.keys()
     told = [image for image in images if image[1].get("task") in wanted]
     told = choose(folder, told, choice, single=("space",), function="plan_stories")
@@ -187,15 +188,12 @@ def lebel_runs(
             run=run,
             bold=bold,
             events=grids[task],
-            mask=mask_of(tree, bold, tags),
+            mask=None if on_surface(tags) else mask_of(tree, bold, tags),
             confounds=confounds_of(tree, bold, tags),
             tr=clock.tr,
             start_time=clock.start_time or 0.0,
             n_volumes=clock.n_volumes,
             root=where.root,
-            parcels=None,
-            volume=None,
-            subcortex=None,
             **people.get(subject, {}),
         )
         if task not in texts:

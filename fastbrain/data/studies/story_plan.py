@@ -8,10 +8,10 @@ from pathlib import Path
 from ..._arguments import checked
 from ...errors import CohortError, ConfigError, some
 from ..readers.events import Trial
+from ..readers.recordings import open_recording
 from ..readers.runs_table import RunRecord
 from ..readers.timing import volume_during, volumes_to_cover
 from ..readers.trial_windows import WindowSpec
-from ..readers.volumes import load_volumes
 from ..readers.word_timings import story_samples
 from ..splits.split import Split
 from .stories import StoryDataset, story_dataset
@@ -189,7 +189,7 @@ def _trials(
 def _volumes(run: RunRecord, stories: Sequence[HeardStory], tr: float) -> int:
     """Number of volumes of the image; while it is absent, those until its stories end."""
     if run.bold.is_file():
-        return load_volumes(run.bold, tr=run.tr).shape[0]
+        return open_recording(run).shape[0]
     if run.n_volumes is not None:
         return run.n_volumes
     return volumes_to_cover(max(told.end for told in stories), tr)

@@ -144,8 +144,10 @@ def brain(
 
 
 def _points(grid: TokenLayout, shown: npt.NDArray[np.float64], *, coloured: bool) -> Any:
-    """Draw the centres of tokens from above, from the front and from the side."""
+    """Draw the centres of tokens from above, from the front and from the side; flat maps once."""
     views = [("from above", 0, 1), ("from the front", 0, 2), ("from the side", 1, 2)]
+    if grid.positions == "flat":
+        views = [("flat maps", 0, 1)]
     figure = new_figure(DOUBLE_MM, 62)
     axes = figure.subplots(1, len(views), squeeze=False)
     # large values last, so that they are not hidden

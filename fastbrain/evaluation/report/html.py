@@ -219,6 +219,14 @@ def _clip(text: str) -> str:
     return text if len(text) <= _CLIPPED else text[: _CLIPPED - 1] + "…"
 
 
+_PLACES = {
+    "anatomical": "",
+    "flat": " They are squares on flat maps of the left and right hemisphere; tokens of the "
+    "subcortex are drawn below, from above.",
+    "order": " Their places in the brain are not known: the figure shows their order.",
+}
+
+
 def brain_caption(parts: ReportParts) -> str:
     """Describe the brain map; empty without a grid."""
     if parts.grid is None:
@@ -229,8 +237,8 @@ def brain_caption(parts: ReportParts) -> str:
         text = f"{grid.n_tokens} tokens of {kernel} voxels over the brain mask."
     else:
         text = f"{grid.n_tokens} tokens of {grid.patch_words}, each at its centre."
-        if isinstance(grid, TokenLayout) and not grid.anatomical:
-            text += " Their places in the brain are not known: the figure shows their order."
+        if isinstance(grid, TokenLayout):
+            text += _PLACES[grid.positions]
     if parts.saliency is not None:
         text += (
             " Colour: gradient of the true text's likelihood with respect to each token, times the "

@@ -83,6 +83,7 @@ def write_quality_page(store: VoxelStore, path: str | Path) -> Path:
         facts=store.filter.describe() | _denoising(store),
         notes=store.filter.warnings(),
         excluded=store.info.excluded,
+        measured=[_row(name, own) for name, own in store.info.excluded_quality.items()][:_ROWS],
         columns=[(_TITLES.get(name, name), meaning) for name, meaning in COLUMNS.items()],
         rows=[_row(name, facts[name]) for name in ranked[:_ROWS]],
         left_out=max(0, len(ranked) - _ROWS),

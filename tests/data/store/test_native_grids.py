@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from dataclasses import replace
 
@@ -230,6 +231,46 @@ def test_preparation_can_be_resumed(plan, tmp_path, monkeypatch):
     assert resumed.fingerprint() == write_collection(plan, tmp_path / "again").fingerprint()
     # a finished one is checked again
     assert write_collection(plan, tmp_path / "all", resume=True).split == resumed.split
+
+
+@pytest.fixture(scope="module")
+def written(write_two_grids, tmp_path_factory):
+    """A collection of two people with four runs each, of which the last is unused."""
+    root = tmp_path_factory.mktemp("written")
+    runs = write_two_grids(root / "cohort", runs=4)
+    write_collection(plan_native_grids(runs, **OPTIONS), root / "all")
+    return runs, root / "all"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"units": "zscore"}, "values of scale, units. Choose"),
+        ({"kernel": (2, 2, 2)}, "values of mask, kernel or stride. Choose"),
+        ({"high_pass_s": 50.0, "centred": True}, "values of centred, high_pass_s, origin_mm. "),
+        ({"exclude": Exclusion(least_tsnr=1.0)}, "values of limits of tSNR or DVARS. Choose"),
+        ({"mask": {"02": "own"}}, "values of mask, kernel or stride of sub-02. Choose"),
+        ({"exclude": Exclusion(runs={"sub-02_run-04": ""})},
+         "values of excluded of sub-02, run sub-02_run-04, events, texts, windows or split of "
+         "sub-02. Choose"),
+        ({"subject": "01"}, "values of the presence of sub-02. Choose"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_changed_setting_is_named(written, tmp_path, change, said):
+    runs, folder = written
+    if "mask" in change:
+        own = next(run.mask for run in runs if run.subject == "02")
+        image = nib.load(own)
+        values = np.asarray(image.dataobj).copy()
+        values[tuple(np.argwhere(values)[0])] = 0
+        nib.save(nib.Nifti1Image(values, image.affine), tmp_path / "own.nii.gz")
+        change = {"mask": {"02": tmp_path / "own.nii.gz"}}
+    if "subject" in change:
+        runs, change = [run for run in runs if run.subject == change["subject"]], {}
+    other = plan_native_grids(runs, **{**OPTIONS, **change})
+    with pytest.raises(StoreError, match=re.escape(said)):
+        write_collection(other, folder, resume=True)
 
 
 def damage(root, kind):

@@ -15,6 +15,7 @@ from fastbrain.data import (
     WindowLoader,
     WindowSpec,
     plan_like,
+    plan_native_grids,
     plan_rest,
     plan_store,
     prepare_store,
@@ -99,6 +100,13 @@ def test_new_recordings_are_prepared_like_old_ones(world, kind, tmp_path):
     assert rest.grid == store.grid
 
 
+@pytest.mark.parametrize("kind", ["cifti", "tsv"])
+def test_grids_of_each_person_are_for_volumes(world, kind):
+    options = {name: OPTIONS[name] for name in ("window", "kernel", "split")}
+    with pytest.raises(CohortError, match="runs must be volumes, of which each person has an own"):
+        plan_native_grids(world[2][kind][0], **options)
+
+
 def test_other_kinds_and_places_are_refused(world, tmp_path):
     stores = world[2]
     (cifti, a), (gifti, b), (tables, c) = (stores[k] for k in ("cifti", "gifti", "tsv"))
@@ -146,7 +154,7 @@ def test_layouts_without_surfaces(world, by, tmp_path):
     spec = LayoutSpec(by=by, patch=16, labels=atlas if by == "labels" else None)
     grid = plan_store(world[2]["cifti"][0], layout=spec, **OPTIONS).grid
     assert grid.mask.all()
-    assert not grid.anatomical
+    assert grid.positions == "order"
     assert len(np.unique(grid.centers_mm, axis=0)) == grid.n_tokens
     for members, name in zip(grid.offsets, grid.names, strict=True):
         members = members[members >= 0]

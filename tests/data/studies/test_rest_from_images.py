@@ -11,9 +11,10 @@ import pytest
 from rest_bids import MOTION, write_rest_bids
 
 from fastbrain.cli import main
-from fastbrain.data import read_resting, resample_series, runs_from_bids
+from fastbrain.data import RunRecord, read_resting, resample_series, runs_from_bids
 from fastbrain.data.features.clean_series import clean_series
 from fastbrain.data.studies import rest_from_images as module
+from fastbrain.data.studies.rest_inputs import RestOptions, common_tr
 from fastbrain.errors import CohortError, InputError, VolumeError
 
 
@@ -164,6 +165,14 @@ def test_runs_of_another_tr_or_grid_are_refused(tmp_path, capsys):
     Path(str(path).replace(".nii.gz", ".json")).write_text('{"RepetitionTime": 3.0}')
     assert study_of((root, atlas), tmp_path / "study") == 1
     assert "2 s in sub-01_run-1 and 3 s in sub-02_run-1" in capsys.readouterr().err
+
+
+def test_surfaces_are_refused_in_one_line(tmp_path):
+    run = RunRecord(
+        "sub-01_run-1", "01", "", "1", tmp_path / "a_space-fsLR_bold.dtseries.nii", None
+    )
+    with pytest.raises(CohortError, match="runs must be volumes, as the regions of --atlas"):
+        common_tr([run], RestOptions())
 
 
 def test_confounds_must_be_whole(rest, tmp_path, capsys):

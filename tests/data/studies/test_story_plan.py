@@ -9,6 +9,7 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+from surface_cohort import series, write_func, write_surfaces
 
 from fastbrain import cli
 from fastbrain.data import (
@@ -219,6 +220,26 @@ def test_the_command_writes_a_study_that_prepare_reads(roots, name, tmp_path, ca
     assert cli.main(["prepare", str(out), str(store), "--kernel", "4", "4", "4", "--dry-run"]) == 0
     assert cli.main(["study", name, str(roots[name]), str(out), *parts]) == 1
     assert cli.main(["study", name, str(roots[name]), f"{out}2", *parts, "--blocks", "3"]) == 1
+
+
+@pytest.mark.parametrize(("name", "tr"), [("narratives", 1.5), ("lebel", 2.0)])
+def test_images_on_surfaces_are_found_by_their_space(copy, name, tr, tmp_path, capsys):
+    for image in sorted(copy[name].glob("sub-*/**/*_bold.nii.gz")):
+        stem = image.name.removesuffix("_bold.nii.gz")
+        for side in "LR":
+            path = image.with_name(f"{stem}_hemi-{side}_space-fsnative_bold.func.gii")
+            write_func(path, series(SMALL["volumes"], 66, seed=1), tr=tr)
+    study = plan_stories(copy[name], name, split=by_story, space="fsnative")
+    volumes = plan_stories(copy[name], name, split=by_story)
+    assert {run.bold.name.split("_")[-1] for run in study.runs} == {"bold.func.gii"}
+    assert not any("hemi-R" in run.bold.name or run.mask for run in study.runs)
+    assert study.trials == volumes.trials
+    assert not len(study.absent)
+    out = study.save(tmp_path / "study")
+    left, right = map(str, write_surfaces(tmp_path))
+    prepared = ["prepare", str(out), str(tmp_path / "store"), "--dry-run", "--high-pass", "none"]
+    assert cli.main([*prepared, "--surfaces", left, right, "--patch-size", "16"]) == 0
+    assert "132 vertices and voxels" in capsys.readouterr().out
 
 
 def test_designs_that_cannot_be():

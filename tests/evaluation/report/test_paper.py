@@ -29,6 +29,7 @@ from fastbrain.evaluation.report.print_style import DOUBLE_MM, SINGLE_MM, saved
 from fastbrain.evaluation.report.run_facts import Recipe, RunFacts
 from fastbrain.evaluation.scores import Score
 from fastbrain.grid import TokenGrid
+from fastbrain.layout import TokenLayout
 from fastbrain.llm4brain.evaluate import evaluate_run, open_run
 from fastbrain.llm4brain.methods import recipe_of
 from fastbrain.llm4brain.training import RunConfig, preset
@@ -378,6 +379,14 @@ def _figures():
         f"stage{i}": [{"epoch": e, "a_long_name_loss": 1 / e, "val_loss": None} for e in (1, 2)]
         for i in range(5)
     }
+    squares = TokenLayout(
+        np.arange(8, dtype=np.int64).reshape(4, 2),
+        np.array([[-9.0, 0, 0], [-9, 9, 0], [9, 0, 0], [9, 9, 0]]),
+        locations=8,
+        geometry="surface",
+        names=["CORTEX_LEFT"] * 2 + ["CORTEX_RIGHT"] * 2,
+        positions="flat",
+    )
     return {
         "forest": lambda: figures.forest(rows),
         "one panel": lambda: figures.forest(rows[:2]),
@@ -386,6 +395,7 @@ def _figures():
             [SurpriseBin(i, i + 1, replace(score, group="")) for i in range(3)]
         ),
         "projections": lambda: figures.brain(grid, np.linspace(0, 1, grid.n_tokens), None),
+        "flat maps": lambda: figures.brain(squares, np.linspace(0, 1, 4), None),
         "curves": lambda: figures.curves(history),
         "one stage": lambda: figures.curves({"tune": history["stage0"]}),
     }

@@ -6,12 +6,12 @@ Names and meanings are those of ``nilearn.interfaces.fmriprep.load_confounds``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from ...._arguments import checked
-from ...._rules import number
+from ...._rules import anything, checked_record, none_or, number
 from ....errors import InputError
 
 Terms = Literal["basic", "power2", "derivatives", "full"]
@@ -164,16 +164,11 @@ class Denoising:
         InputError
             Missing or unknown keys, or values of the wrong type.
         """
-        names = {f.name for f in fields(cls)}
-        if not isinstance(value, Mapping) or set(value) != names:
-            got = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
-            raise InputError(f"Denoising.from_json: keys must be {sorted(names)}, got {got}.")
-        for name in ("fd_threshold", "std_dvars_threshold"):
-            if value[name] is not None and not number(value[name]):
-                raise InputError(
-                    f"Denoising.from_json: {name} must be a finite number, got {value[name]!r:.80}."
-                )
-        return cls(**value)
+        # the class checks all other values
+        rules = {f.name: anything for f in fields(cls)} | {
+            name: none_or(number) for name in ("fd_threshold", "std_dvars_threshold")
+        }
+        return cls(**checked_record(value, rules, where="Denoising.from_json", error=InputError))
 
     def regressors(self) -> str:
         """Name the confounds that are regressed out; "" for none."""

@@ -173,7 +173,14 @@ def _wanted(path: Path, columns: Sequence[str], strategy: Denoising) -> list[str
     if strategy.compcor is not None:
         names += _components(path, columns, strategy)
     if strategy.cosine:
-        names += [name for name in columns if name.startswith("cosine")]
+        cosines = [name for name in columns if name.startswith("cosine")]
+        if not cosines:
+            raise CohortError(
+                f"denoising: {path} must have the columns cosine00, ... for the term cosine, got "
+                "none; fMRIPrep writes none for runs shorter than 64 s. Leave the term out: the "
+                "store's own filter (--high-pass 128) removes such drifts from every run."
+            )
+        names += cosines
     return names
 
 

@@ -152,6 +152,9 @@ def test_what_a_table_lacks_is_named(tmp_path):
         read_confounds_of(record(path), Denoising.parse(["motion:24"]), N)
     with pytest.raises(CohortError, match="column std_dvars for the threshold"):
         read_confounds_of(record(path), Denoising.parse(["dvars:2"]), N)
+    path.write_text(text.replace("cosine", "slow"))
+    with pytest.raises(CohortError, match=r"cosine00, .*Leave the term out.*--high-pass 128"):
+        read_confounds_of(record(path), Denoising.parse(["minimal", "cosine"]), N)
     path.with_suffix(".json").write_text("{}")
     with pytest.raises(CohortError, match="components of the mask 'combined'"):
         read_confounds_of(record(path), Denoising.parse(["compcor"]), N)

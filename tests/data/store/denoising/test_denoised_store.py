@@ -152,6 +152,29 @@ def test_statistics_leave_out_censored_volumes(runs, tmp_path):
     np.testing.assert_allclose(store.mean, joined.mean(0), atol=1e-5)
 
 
+@pytest.mark.parametrize("censor", ["interpolate", "keep"])
+def test_limits_of_windows_do_not_depend_on_censored_volumes(runs, tmp_path, censor):
+    strategy = replace(SCRUB, censor=censor)
+    image = nib.load(runs[0].bold)
+    image.header.set_data_dtype(np.float32)
+    values = image.get_fdata()
+
+    def prepared(name):
+        nib.save(nib.Nifti1Image(values, image.affine, image.header), runs[0].bold)
+        return prepare_store(runs, tmp_path / name, denoising=strategy, **OPTIONS)
+
+    one = prepared("one")
+    values[..., list(BAD)] = 6000 * np.random.default_rng(0).random(values[..., list(BAD)].shape)
+    other = prepared("other")
+    first = runs[0].run_id
+    changed = (one.run(first) != other.run(first)).any(axis=(1, 2))
+    assert np.flatnonzero(changed).tolist() == (list(BAD) if censor == "keep" else [])
+    assert any(t.start <= BAD[0] < t.start + t.frames for t in one.trials if t.run_id == first)
+    for name in ("mean", "inv_std", "mean_image"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert one.limits == other.limits
+
+
 def test_runs_without_a_table_are_all_named_before_any_work(runs, tmp_path):
     bare = [replace(run, confounds=None) if i in (1, 3) else run for i, run in enumerate(runs)]
     with pytest.raises(CohortError, match=f"{runs[1].run_id}, {runs[3].run_id}"):
