@@ -22,7 +22,7 @@ class PresetOptions:
     dataset: (
         Literal[
             "had", "bold5000", "boldmoments", "narratives", "lebel",
-            "hcp-rest", "ukb-rest", "nsd-betas",
+            "algonauts2025", "hcp-rest", "ukb-rest", "nsd-betas",
         ]
         | None
     ) = None  # fmt: skip
@@ -64,7 +64,7 @@ class PresetOptions:
         ConfigError
         """
         preset = self.data_preset
-        if preset is None or preset.trials is not None:
+        if preset is None or preset.trials is not None or preset.movies is not None:
             return
         if preset.dataset is not None:
             raise ConfigError(

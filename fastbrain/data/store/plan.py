@@ -221,7 +221,7 @@ class StorePlan:
             "affine": self.affine.tolist(),
             "trials_and_split": trials_digest(self.trials, self.split),
             "runs": {
-                run.run_id: {"source": run.bold.name, "n_volumes": volumes.shape[0]}
+                run.run_id: {"source": run.source, "n_volumes": volumes.shape[0]}
                 | ({"confounds": self.nuisance[run.run_id].digest} if self.nuisance else {})
                 for run, volumes in zip(self.runs, self.headers, strict=True)
             },

@@ -88,7 +88,7 @@ def plan_betas(
         )
     given = Path(mask) if isinstance(mask, (str, Path)) else None
     runs = tuple(replace(run, start_time=0.0, tr=None, mask=run.mask or given) for run in runs)
-    opened = tuple(load_betas(run.bold, divisor=divisor, grid_of=run.mask) for run in runs)
+    opened = tuple(_opened(run, divisor) for run in runs)
     headers, target = on_one_grid(runs, opened, resample)
     trials = _trials(runs, headers, ignore=ignore)
     parts = checked_split(split, trials)
@@ -131,7 +131,7 @@ def plan_betas_like(
     assert divisor is not None
     runs = tuple(replace(run, start_time=0.0, tr=None) for run in runs)
     target = grid_of_store(like)
-    opened = [load_betas(run.bold, divisor=divisor, grid_of=run.mask) for run in runs]
+    opened = [_opened(run, divisor) for run in runs]
     headers = target.headers(opened)
     trials = _trials(runs, headers, ignore=ignore, need_text=False)
     check_texts(runs, trials)
@@ -154,6 +154,10 @@ def plan_betas_like(
         origin_mm=origin_of(like),
         beta_divisor=divisor,
     )
+
+
+def _opened(run: RunRecord, divisor: float) -> Volumes:
+    return load_betas(run.bold, divisor=divisor, grid_of=run.mask, dataset=run.dataset)
 
 
 def _trials(
