@@ -19,7 +19,7 @@ from .tables import Row, given, number_of, read_tsv, seconds_of, tsv_text
 _REQUIRED = ("subject", "run", "bold", "events")
 _OPTIONAL = (
     "session", "family", "site", "mask", "confounds", "tr", "start_time", "n_volumes",
-    "instruction", "prompt", "space", "parcels", "volume", "subcortex", "dataset",
+    "instruction", "prompt", "space", "parcels", "volume", "subcortex", "dataset", "resolution",
 )  # fmt: skip
 _FILES = ("bold", "events", "mask", "confounds", "parcels", "volume", "subcortex")
 _LABEL = re.compile(r"[A-Za-z0-9]+")
@@ -54,8 +54,8 @@ class RunRecord:
         listed in its sidecar.
     instruction, prompt : str
         Those of every trial for which the events state none; "" for none.
-    space : str
-        Space of the image; "" if not known.
+    space, resolution : str
+        Space of the image, and its resolution or density; "" if not known.
     parcels : Path or None
         Atlas that the run is averaged in, or table with the names of its parcels.
     volume, subcortex : Path or None
@@ -86,6 +86,7 @@ class RunRecord:
     volume: Path | None = None
     subcortex: Path | None = None
     dataset: str = ""
+    resolution: str = ""
 
     def __post_init__(self) -> None:
         for name in (*_FILES, "root"):
@@ -125,8 +126,8 @@ def read_runs_table(
 
     Columns (tab separated): ``subject``, ``run``, ``bold``, ``events``; optional ``session``,
     ``family``, ``site``, ``mask``, ``confounds``, ``tr``, ``start_time`` (seconds), ``n_volumes``,
-    ``space``, ``parcels``, ``volume``, ``subcortex``, ``dataset``, and ``instruction`` and
-    ``prompt`` of all trials; ``n/a`` means none.
+    ``space``, ``parcels``, ``volume``, ``subcortex``, ``dataset``, ``resolution``, and
+    ``instruction`` and ``prompt`` of all trials; ``n/a`` means none.
 
     Parameters
     ----------
@@ -285,6 +286,7 @@ def _record(path: Path, row: Row, allow_outside: bool, need_events: bool) -> Run
         volume=file("volume"),
         subcortex=file("subcortex"),
         dataset=given(row, "dataset"),
+        resolution=given(row, "resolution", label=True),
     )
 
 

@@ -92,6 +92,9 @@ class Manifest:
         Fields of :class:`fastbrain.data.Denoising`.
     excluded : dict
         Runs of the cohort that were left out of the store, with the reason of each.
+    space, resolution : str
+        Those of the images, as their names or runs table state them: ``MNI152NLin2009cAsym`` and
+        ``2``; "" if they do not.
     geometry : str
         ``"volume"``, ``"surface"`` or ``"parcels"``: what the tokens cover.
     """
@@ -123,6 +126,8 @@ class Manifest:
     denoising: dict[str, Any] | None
     excluded: dict[str, str]
     geometry: str
+    space: str
+    resolution: str
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
@@ -285,6 +290,8 @@ _RULES: dict[str, Rule] = {
     "origin_mm": lambda value: list_of(number)(value) and len(value) == 3,
     "denoising": none_or(_denoising),
     "excluded": table_of(text),
+    "space": text,
+    "resolution": text,
     "geometry": lambda value: value in GEOMETRIES,
     "runs": _runs,
     "files": _files,

@@ -237,6 +237,8 @@ def _convert(root: Path, plan: StorePlan, processes: int, dask: str | None) -> N
         denoising=None if plan.denoising is None else plan.denoising.to_json(),
         excluded=dict(plan.excluded),
         geometry=plan.grid.geometry,
+        space=plan.space.space,
+        resolution=plan.space.resolution,
         shape=list(plan.grid.shape),
         kernel=list(plan.grid.kernel),
         stride=list(plan.grid.stride),
