@@ -27,7 +27,7 @@ class DenoisingOptions:
     exclude_censored: float | None = None
     """Leave out runs with a larger share of censored volumes, 0 to 1."""
     exclude: tuple[str, ...] = ()
-    """Runs to leave out by name, RUN or RUN:REASON."""
+    """Runs to leave out by name, RUN or RUN:REASON; several reasons of a run are joined."""
 
     def denoising(self) -> Denoising | None:
         """Return the declared strategy, None if there is none."""
@@ -47,8 +47,11 @@ class DenoisingOptions:
 
     def exclusion(self) -> Exclusion | None:
         """Return the limits for runs, None if there are none."""
-        parts = (name.partition(":") for name in self.exclude)
-        named = {name: reason for name, _, reason in parts}
+        reasons: dict[str, list[str]] = {}
+        for name, _, reason in (text.partition(":") for text in self.exclude):
+            known = reasons.setdefault(name, [])
+            known += [reason] if reason and reason not in known else []
+        named = {name: "; ".join(known) for name, known in reasons.items()}
         limits = (self.exclude_fd, self.exclude_max_fd, self.exclude_censored)
         if not named and limits == (None, None, None):
             return None

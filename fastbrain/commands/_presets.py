@@ -36,6 +36,12 @@ class PresetOptions:
         """Options of the data set."""
         return None if self.dataset is None else dataset_preset(self.dataset)
 
+    @property
+    def own_layout(self) -> bool:
+        """Whether the data set has a layout of its own in place of BIDS."""
+        preset = self.data_preset
+        return preset is not None and (bool(preset.bold) or preset.movies is not None)
+
     @classmethod
     def defaults(cls, arguments: Sequence[str]) -> Any:
         """Return the options with those of ``--dataset`` as defaults; None without a data set.
