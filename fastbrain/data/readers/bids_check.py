@@ -50,7 +50,7 @@ def check_bids(root: str | Path, *, function: str, remedy: str = "") -> None:
     for subject in subjects:
         for image in tree.recordings(subject):
             path = image[0].relative_to(tree.root).as_posix()
-            problem = _problem(image)
+            problem = _problem(image, path.split("/")[:-1])
             if problem and not any(_matches(path, pattern) for pattern in ignored):
                 wrong.setdefault(problem, []).append(path)
     found += [f"{len(names)} files {what}: {some(names)}" for what, names in wrong.items()]
@@ -75,8 +75,8 @@ def _description(tree: Tree) -> list[str]:
     return found
 
 
-def _problem(image: Image) -> str:
-    """Say what is wrong with the name of a file; "" if nothing is."""
+def _problem(image: Image, folders: list[str]) -> str:
+    """Say what is wrong with the name of a file in `folders`; "" if nothing is."""
     path, tags = image
     if not _NAME.fullmatch(path.name):
         return "that are not named sub-LABEL_key-LABEL_suffix.extension"
@@ -84,9 +84,8 @@ def _problem(image: Image) -> str:
     keys = [match[1] for part in stem.split("_") if (match := _KEY.match(part))]
     if len(set(keys)) < len(keys):
         return "with an entity twice"
-    folders = dict(part.split("-", 1) for part in path.parent.parts if part.startswith("ses-"))
-    subject = next(part for part in reversed(path.parent.parts) if part.startswith("sub-"))
-    if f"sub-{tags['sub']}" != subject or tags.get("ses") != folders.get("ses"):
+    session = next((name for name in folders if name.startswith("ses-")), "ses-")
+    if (f"sub-{tags['sub']}", f"ses-{tags.get('ses', '')}") != (folders[0], session):
         return "with another subject or session than their folders"
     if stem.rpartition("_")[2] in _OF_A_TASK and "task" not in tags:
         return "of a recording without the entity task"

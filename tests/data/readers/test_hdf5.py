@@ -8,7 +8,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from fastbrain.data import RunRecord, load_betas, open_recording, read_runs_table, write_runs_table
+from fastbrain import cli
+from fastbrain.data import (
+    RunRecord,
+    VoxelStore,
+    load_betas,
+    open_recording,
+    read_runs_table,
+    write_runs_table,
+)
 from fastbrain.data.readers.hdf5 import Hdf5Array, dataset_names
 from fastbrain.errors import CohortError, FastbrainError, MissingPartError, VolumeError
 
@@ -186,3 +194,32 @@ def test_betas_of_nsd(tmp_path):
     nib.save(nib.Nifti1Image(np.ones((x, y, z + 1), dtype=np.uint8), affine), tmp_path / "b.nii")
     with pytest.raises(VolumeError, match="must have the shape"):
         load_betas(path, grid_of=tmp_path / "b.nii")
+
+
+def test_a_store_of_betas_is_that_of_the_image(tmp_path):
+    """Values of both files of NSD are the same, and so are the stores of both."""
+    x, y, z = SHAPE
+    affine = np.diag([1.8, 1.8, 1.8, 1.0])
+    nib.save(nib.Nifti1Image(np.ones(SHAPE, dtype=np.uint8), affine), tmp_path / "mask.nii.gz")
+    rows = {"hdf5": [], "nii.gz": []}
+    for session in (1, 2, 3):
+        stored = np.random.default_rng(session).normal(0, 300, (8, z, y, x)).astype(np.int16)
+        stem = tmp_path / f"betas_session0{session}"
+        with h5py.File(f"{stem}.hdf5", "w") as file:
+            file["betas"] = stored
+        nib.save(nib.Nifti1Image(np.asarray(stored.T), affine), f"{stem}.nii.gz")
+        lines = [f"{session}-{i}\tthing {session} {i}" for i in range(8)]
+        (tmp_path / f"{session}.tsv").write_text("\n".join(["stimulus\ttext", *lines]) + "\n")
+        for end, found in rows.items():
+            found.append(f"1\t{session}\t1\t{stem.name}.{end}\t{session}.tsv\tmask.nii.gz")
+    stores = []
+    for end, found in rows.items():
+        table = tmp_path / f"runs-{end}.tsv"
+        head = "subject\tsession\trun\tbold\tevents\tmask"
+        table.write_text("\n".join([head, *found]) + "\n")
+        line = ["prepare", str(table), str(tmp_path / end), "--betas", "--beta-divisor", "300"]
+        line += ["--kernel", "2", "2", "3", "--split-by", "session"]
+        assert cli.main([*line, "--train", "1", "--val", "2", "--test", "3"]) == 0
+        stores.append(VoxelStore.open(tmp_path / end))
+    for run in stores[0].info.runs:
+        np.testing.assert_array_equal(stores[0].run(run), stores[1].run(run))
