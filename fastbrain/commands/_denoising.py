@@ -33,7 +33,7 @@ class DenoisingOptions:
     exclude_max_dvars: float | None = None
     """Leave out runs with larger DVARS between two volumes, %."""
     exclude: tuple[str, ...] = ()
-    """Runs to leave out by name, RUN or RUN:REASON."""
+    """Runs to leave out by name, RUN or RUN:REASON; several reasons of a run are joined."""
 
     def denoising(self) -> Denoising | None:
         """Return the declared strategy, None if there is none."""
@@ -53,8 +53,11 @@ class DenoisingOptions:
 
     def exclusion(self) -> Exclusion | None:
         """Return the limits for runs, None if there are none."""
-        parts = (name.partition(":") for name in self.exclude)
-        named = {name: reason for name, _, reason in parts}
+        reasons: dict[str, list[str]] = {}
+        for name, _, reason in (text.partition(":") for text in self.exclude):
+            known = reasons.setdefault(name, [])
+            known += [reason] if reason and reason not in known else []
+        named = {name: "; ".join(known) for name, known in reasons.items()}
         limits = {
             "mean_fd_mm": self.exclude_fd,
             "max_fd_mm": self.exclude_max_fd,

@@ -173,7 +173,7 @@ class PreparationOptions(
         """
         runs, trials, window, split = self._cohort(need_events, texts)
         runs = self.with_parcels(runs)
-        if no_volumes(runs):
+        if no_volumes(runs) and not self.betas:
             self.refuse_set(
                 _OF_VOLUMES,
                 "surfaces and parcels",
@@ -196,13 +196,32 @@ class PreparationOptions(
             runs = read_runs_table(self.source, allow_outside=outside, need_events=need_events)
             return runs, None, self._window(runs), None
         runs = self._runs_of_folder(need_events)
-        trials = self.labelled(runs)[0] if need_events and texts else None
-        return runs, trials, self._window(runs), None
+        window = self._window(runs)
+        movies = None if self.data_preset is None else self.data_preset.movies
+        trials = None
+        if need_events and texts:
+            trials = self.labelled(runs)[0]
+            if movies is not None:
+                trials = movies.trials(runs, self.source, window, allow_outside=self.allow_outside)
+        return runs, trials, window, None
 
     def _runs_of_folder(self, need_events: bool) -> tuple[RunRecord, ...]:
         preset = self.data_preset
         if need_events:
             self.refuse_events()
+        if preset is not None and preset.movies is not None:
+            self.refuse_set(
+                tuple(name for name in _IMAGES if name not in ("dataset", "missing")),
+                f"--dataset {self.dataset}",
+                "of which the file names are known",
+            )
+            return preset.movies.runs(
+                self.source,
+                task=self.task,
+                atlas=self.parcels is None,
+                missing=self.missing,
+                allow_outside=self.allow_outside,
+            )
         if preset is not None and preset.bold:
             self.refuse_set(
                 tuple(name for name in ("task", *_IMAGES) if name != "dataset"),

@@ -22,7 +22,7 @@ class PresetOptions:
     dataset: (
         Literal[
             "had", "bold5000", "boldmoments", "narratives", "lebel",
-            "hcp-rest", "ukb-rest", "nsd-betas",
+            "algonauts2025", "hcp-rest", "ukb-rest", "nsd-betas",
         ]
         | None
     ) = None  # fmt: skip
@@ -35,6 +35,12 @@ class PresetOptions:
     def data_preset(self) -> Preset | None:
         """Options of the data set."""
         return None if self.dataset is None else dataset_preset(self.dataset)
+
+    @property
+    def own_layout(self) -> bool:
+        """Whether the data set has a layout of its own in place of BIDS."""
+        preset = self.data_preset
+        return preset is not None and (bool(preset.bold) or preset.movies is not None)
 
     @classmethod
     def defaults(cls, arguments: Sequence[str]) -> Any:
@@ -64,7 +70,7 @@ class PresetOptions:
         ConfigError
         """
         preset = self.data_preset
-        if preset is None or preset.trials is not None:
+        if preset is None or preset.trials is not None or preset.movies is not None:
             return
         if preset.dataset is not None:
             raise ConfigError(

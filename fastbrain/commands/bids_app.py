@@ -27,13 +27,17 @@ from .._io import read_json, write_atomic, write_json
 from .._progress import say
 from ..data import RunRecord, Split, VoxelStore, merge_stores, split_by, write_store
 from ..data.readers.bids import natural
+from ..data.readers.bids_check import check_bids
 from ..data.readers.events import Trial
 from ..data.readers.tables import tsv_text
 from ..data.store.manifest import MANIFEST
+from ..data.store.plan import StorePlan
+from ..data.studies.study import is_study
 from ..errors import CohortError, ConfigError, OutputExistsError, some
 from ._preparation import PreparationOptions
 from ._splits import SplitOptions
 from ._throughput import JobOptions
+from ._work_folder import check_work_folder, move_folder
 
 _DESCRIPTION = "dataset_description.json"
 _COLUMNS = (
@@ -51,9 +55,11 @@ class Config(SplitOptions, PreparationOptions, JobOptions):
     participant_label: tuple[str, ...] = ()
     """People, with or without sub-; default: all."""
     skip_bids_validation: bool = False
-    """Part of the interface of BIDS-Apps; no validator is run, and what is read is checked."""
+    """Do not check dataset_description.json and the names of recordings before work starts; what
+    is read is checked in any case."""
     work_dir: Annotated[Path | None, tyro.conf.arg(aliases=["-w"])] = None
-    """Part of the interface of BIDS-Apps; temporary files lie beside the results."""
+    """Folder for unfinished stores, outside BIDS and OUT, e.g. on a fast disk; each store is moved
+    to OUT when it is complete. Default: they are made in their place."""
     merge: bool = False
     """At the level of the group: merge all stores into OUT/store."""
 
@@ -61,6 +67,8 @@ class Config(SplitOptions, PreparationOptions, JobOptions):
 def run(config: Config) -> None:
     """Write the stores of people, or the table of the group."""
     people = tuple(label.removeprefix("sub-") for label in config.participant_label)
+    if config.work_dir is not None:
+        check_work_folder(config.work_dir, config.source, config.out)
     if config.level == "participant":
         if config.merge:
             raise ConfigError("bids-app: --merge must come at the level group, got participant.")
@@ -71,6 +79,10 @@ def run(config: Config) -> None:
 
 def _participants(config: Config, people: tuple[str, ...]) -> None:
     config.refuse_set(("betas", "beta_divisor"), "a BIDS-App", "as betas come by a runs table")
+    bids = config.source.is_dir() and not is_study(config.source) and not config.own_layout
+    if bids and not config.skip_bids_validation:
+        remedy = ", or pass --skip-bids-validation"
+        check_bids(config.source, function="bids-app", remedy=remedy)
     runs, trials, window, _ = config.cohort()
     there = sorted({run.subject for run in runs})
     unknown = [label for label in people if label not in there]
@@ -86,12 +98,24 @@ def _participants(config: Config, people: tuple[str, ...]) -> None:
         own = [run for run in runs if run.subject == label]
         mine = None if trials is None else [t for t in trials if t.subject == label]
         plan = config.planned(own, mine, window, _splitter(config, own))
-        # goes on with an interrupted store, and refuses one of other settings or images
-        store = write_store(plan, out, resume=out.exists(), n_jobs=config.n_jobs, dask=config.dask)
+        store = _written(config, plan, out, label)
         if there_already:
             say(f"note: {out} is there already and left as it is")
         else:
             say(f"store {store.fingerprint()} written to {out}")
+
+
+def _written(config: Config, plan: StorePlan, out: Path, label: str) -> VoxelStore:
+    """Write the store of a person; goes on with an interrupted one, where it was begun."""
+    place = out
+    if config.work_dir is not None and not out.exists():
+        place = config.work_dir / "fastbrain" / f"sub-{label}" / "store"
+    # refuses a store of other settings or images
+    store = write_store(plan, place, resume=place.exists(), n_jobs=config.n_jobs, dask=config.dask)
+    if place == out:
+        return store
+    move_folder(place, out)
+    return VoxelStore.open(out)
 
 
 def _splitter(config: Config, runs: Sequence[RunRecord]) -> Callable[[list[Trial]], Split]:
@@ -135,7 +159,10 @@ def _group(config: Config, people: tuple[str, ...]) -> None:
         out = config.out / "store"
         if out.exists():
             raise OutputExistsError(f"bids-app: {out} must not exist. Remove it, or use it.")
-        merged = merge_stores(stores, out, statistics="refit")
+        place = out if config.work_dir is None else config.work_dir / "fastbrain" / "store"
+        merged = merge_stores(stores, place, statistics="refit")
+        if place != out:
+            move_folder(place, out)
         say(f"store {merged.fingerprint()} of {len(stores)} people written to {out}")
 
 

@@ -1,6 +1,6 @@
 """Download a public data set from OpenNeuro, at the version that fastbrain was checked with.
 
-fastbrain fetch had ds004488 --include "sub-01/*" "derivatives/fmriprep/sub-01/*"
+fastbrain fetch had ds004488 --include "sub-01/**" "derivatives/fmriprep/sub-01/**"
 
 An interrupted download goes on with the same line. Sizes and digests of all files are compared.
 """

@@ -1,11 +1,12 @@
 """Single-trial response estimates (betas) of a GLM, read as volumes, one for each trial.
 
-Files are 4-D NIfTI images, or plain arrays saved by NumPy with the axes of GLMsingle, (X, Y, Z,
-trials). A table has one row for each trial.
+Files are 4-D NIfTI images, HDF5 files of the Natural Scenes Dataset, or plain arrays saved by NumPy
+with the axes of GLMsingle, (X, Y, Z, trials). A table has one row for each trial.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from ...errors import CohortError, InputError, VolumeError
 from .columns import suggestions, unused_columns
 from .events import Trial, described
 from .findings import refuse
+from .hdf5 import SUFFIXES, Hdf5Array
 from .header_checks import check_storage
 from .nifti import open_nifti
 from .orientation import image_affine
@@ -40,19 +42,27 @@ _PICKLED = (
 
 @checked
 def load_betas(
-    path: str | Path, *, divisor: float = 1.0, grid_of: str | Path | None = None
+    path: str | Path,
+    *,
+    divisor: float = 1.0,
+    grid_of: str | Path | None = None,
+    dataset: str = "",
 ) -> Volumes:
     """Open betas; of a NIfTI image only the header is read.
 
     Parameters
     ----------
     path : str or Path
-        4-D NIfTI image (``betas_session01.nii.gz`` of NSD), or ``.npy`` of numbers, (X, Y, Z, T).
+        4-D NIfTI image (``betas_session01.nii.gz`` of NSD), ``.hdf5`` (``betas_session01.hdf5``),
+        or ``.npy`` of numbers, (X, Y, Z, T).
     divisor : float
         Stored units per percent signal change; 300 for the int16 files of NSD; their headers do not
         say it.
     grid_of : str or Path, optional
-        NIfTI image on the grid of the betas, for a ``.npy``, which states no position.
+        NIfTI image on the grid of the betas, for ``.npy`` and ``.hdf5``, which state no position.
+    dataset : str
+        Array of an HDF5 file, (T, Z, Y, X) as h5py gives it: MATLAB, which wrote the files of NSD,
+        counts its axes in the reverse order. Default: ``"betas"``.
 
     Returns
     -------
@@ -64,13 +74,17 @@ def load_betas(
     InputError
         The divisor is not positive.
     VolumeError
-        The file is invalid, or a ``.npy`` has no image beside it or another shape.
+        The file is invalid, or a ``.npy`` or ``.hdf5`` has no image beside it or another shape.
+    MissingPartError
+        h5py is not installed, for an ``.hdf5``.
     """
     if not 0 < divisor < float("inf"):
         raise InputError(f"load_betas: divisor must be a positive number, got {divisor}.")
     path = Path(path)
     if path.suffix == ".npy":
         return _load_array(path, divisor, grid_of)
+    if path.suffix in SUFFIXES:
+        return _load_dataset(path, divisor, grid_of, dataset or "betas")
     image = open_nifti(path, axes=4)
     findings = check_storage(image, max_bytes=_MAX_BYTES)
     refuse(image.path, findings)
@@ -111,6 +125,29 @@ def _load_array(path: Path, divisor: float, grid_of: str | Path | None) -> Volum
             f"load_betas: {path} must be (X, Y, Z, trials) of numbers, got {array.shape} of "
             f"{array.dtype}. Save the betas in the shape of the image."
         )
+    return _placed(path, array.shape[::-1], array.dtype, divisor, grid_of, _NumpyFile(path))
+
+
+def _load_dataset(path: Path, divisor: float, grid_of: str | Path | None, name: str) -> Volumes:
+    array = Hdf5Array.open(path, name, np.asarray)
+    size = math.prod(array.shape) * array.dtype.itemsize
+    if len(array.shape) != 4 or not 0 < size <= _MAX_BYTES:
+        raise VolumeError(
+            f"load_betas: {path} {name} must be (trials, Z, Y, X) of at most {_MAX_BYTES} bytes, "
+            f"got {array.shape} of {array.dtype}. Save the betas in the shape of the image."
+        )
+    return _placed(path, array.shape, array.dtype, divisor, grid_of, array)
+
+
+def _placed(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    divisor: float,
+    grid_of: str | Path | None,
+    file: _NumpyFile | Hdf5Array,
+) -> Volumes:
+    """Give betas (T, Z, Y, X) that state no position that of an image."""
     if grid_of is None:
         raise VolumeError(
             f"load_betas: {path} must have a mask image beside it, which states the position of "
@@ -119,12 +156,12 @@ def _load_array(path: Path, divisor: float, grid_of: str | Path | None) -> Volum
     image = open_nifti(grid_of, axes=3)
     refuse(image.path, check_storage(image, max_bytes=_MAX_BYTES))
     affine, _ = image_affine(image)
-    if array.shape[:3] != image.dims:
+    t, z, y, x = shape
+    if (x, y, z) != image.dims:
         raise VolumeError(
             f"load_betas: {path} must have the shape (X, Y, Z) {image.dims} of {grid_of}, got "
-            f"{array.shape[:3]}. Name the mask of these betas."
+            f"{(x, y, z)}. Name the mask of these betas."
         )
-    x, y, z, t = array.shape
     return Volumes(
         path=path,
         shape=(t, z, y, x),
@@ -132,9 +169,9 @@ def _load_array(path: Path, divisor: float, grid_of: str | Path | None) -> Volum
         tr=BETA_TR_S,
         slope=1.0 / divisor,
         inter=0.0,
-        dtype=array.dtype,
+        dtype=dtype,
         notes=(),
-        _file=_NumpyFile(path),
+        _file=file,
     )
 
 

@@ -25,7 +25,9 @@ RECORDING = "Fmri"
 _REQUIRED = ("type", "start", "duration", "timeline", "subject")
 _OF_FILES = {".mp4": "Video", ".avi": "Video", ".mov": "Video", ".wav": "Audio", ".mp3": "Audio"}
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
-_OF_A_RUN = ("session", "run", "family", "site", "instruction", "prompt", "space")
+_OF_A_RUN = (
+    "session", "run", "family", "site", "instruction", "prompt", "space", "dataset", "resolution",
+)  # fmt: skip
 _OF_A_TRIAL = (
     "session", "run", "stimulus", "category", "story", "family", "site", "instruction", "prompt",
 )  # fmt: skip

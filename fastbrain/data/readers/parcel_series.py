@@ -1,8 +1,7 @@
-"""Time courses of parcels: tables, and means of volumes or grayordinates in an atlas."""
+"""Means of volumes or grayordinates in the parcels of an atlas."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,117 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..._arrays import read_npy
 from ..._io import sha256
-from ...errors import CohortError, InputError, VolumeError, some
+from ...errors import InputError, VolumeError, some
 from .cifti import parsing, read_cifti, structures_of
 from .findings import Finding
-from .locations import Locations, Structure, check_names, column_order
-from .masks import read_label_names, read_labels, read_mask
+from .locations import Locations, Structure, check_names
+from .masks import read_labels, read_mask
+from .parcel_tables import names_beside
 from .parcellation import Parcellation
-from .series import MAX_BYTES, Series, Values, check_size, checked_tr
-from .tables import MISSING, read_tsv
+from .series import Series
 from .volumes import Volumes
-
-TABLES = (".tsv", ".npy")
-LABELS = (".nii", ".nii.gz", ".dlabel.nii")
-_XYZ = ("x", "y", "z")
-
-
-def load_parcel_table(
-    path: str | Path,
-    *,
-    tr: float | None = None,
-    parcels: str | Path | None = None,
-    max_bytes: int = MAX_BYTES,
-) -> Series:
-    """Read a table of parcels over time, (T, R).
-
-    Parameters
-    ----------
-    path : str or Path
-        ``.tsv`` with the names of the parcels in its header, or ``.npy``.
-    tr : float
-        Repetition time, seconds: tables do not state it.
-    parcels : str or Path, optional
-        Table with the columns ``index`` and ``name``, and with ``x``, ``y``, ``z`` (mm) where
-        positions are known. Required for ``.npy``: it names the columns in their order.
-    max_bytes : int
-
-    Returns
-    -------
-    Series
-
-    Raises
-    ------
-    VolumeError
-        The table cannot be read, its names are not unique, or `tr` is missing.
-    CohortError
-        `parcels` lacks a parcel of the table, or has another number than a ``.npy``.
-    """
-    path = Path(path)
-    if path.name.endswith(".npy"):
-        values = read_npy(path, where="load", error=VolumeError)
-        if values.ndim != 2 or values.dtype.kind not in "iuf":
-            raise VolumeError(
-                f"load: {path} must be (T, parcels) numbers, got {values.dtype} of shape "
-                f"{values.shape}."
-            )
-        if parcels is None:
-            raise CohortError(
-                f"load: {path} has no names of its parcels. Give a table with the columns index "
-                "and name (--parcels TABLE.tsv), so that they are not mixed up."
-            )
-        known = read_label_names(parcels)
-        if list(known) != sorted(known):
-            raise CohortError(
-                f"load: {parcels} must have its rows in the order of the columns of {path}, got an "
-                "index that does not ascend. Sort the rows as the columns are."
-            )
-        names = tuple(known.values())
-        if len(names) != values.shape[1]:
-            raise CohortError(
-                f"load: {parcels} must name the {values.shape[1]} parcels of {path}, got "
-                f"{len(names)}."
-            )
-        values = values.astype(np.float32, copy=False)
-    else:
-        columns, rows = read_tsv(path)
-        names = check_names(columns, path=path)
-        values = np.array([_numbers(row, columns) for row in rows], dtype=np.float32)
-        values = values.reshape(len(rows), len(columns))
-    check_size(path, values.shape, 4, max_bytes)
-    seconds, findings = checked_tr(path, None, tr)
-    centers = None if parcels is None else positions_of(Path(parcels), names)
-    return Series(
-        path=path,
-        shape=(len(values), 1, 1, len(names)),
-        affine=np.eye(4),
-        tr=seconds,
-        slope=1.0,
-        inter=0.0,
-        dtype=values.dtype,
-        notes=tuple(findings),
-        _file=Values(values[:, None, None, :]),
-        locations=Locations(parcels=names, centers_mm=centers),
-    )
-
-
-def _numbers(row: Any, columns: list[str]) -> list[float]:
-    try:
-        return [float("nan") if row[name] in MISSING else float(row[name]) for name in columns]
-    except ValueError as error:
-        raise VolumeError(f"load: {row.where} must hold numbers alone, got '{error}'.") from error
-
-
-def positions_of(path: Path, names: tuple[str, ...]) -> npt.NDArray[np.float64] | None:
-    """Read the positions (R, 3) of parcels from a table, mm; None if it has none."""
-    columns, rows = read_tsv(path)
-    known = [row.get("name", "") for row in rows]
-    order = column_order(known, names, path=path)
-    if not set(_XYZ) <= set(columns):
-        return None
-    return np.array([_numbers(rows[i], list(_XYZ)) for i in order], dtype=np.float64)
 
 
 def parcels_of(volumes: Volumes, atlas: str | Path, *, mask: str | Path | None = None) -> Series:
@@ -197,12 +95,6 @@ class _Means:
         means = self.regions.means(run.raw())  # (R, T)
         values = (run.slope * means + run.inter).astype(np.float32)
         return np.ascontiguousarray(values.T)[:, None, None, :]
-
-
-def names_beside(path: Path) -> Mapping[int, str] | None:
-    """Read the names of the labels of ``atlas.nii.gz`` from ``atlas.tsv``; None without it."""
-    table = path.with_name(path.name.split(".nii")[0] + ".tsv")
-    return read_label_names(table) if table.is_file() else None
 
 
 def _of_grayordinates(series: Series, path: Path) -> Parcellation:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from ..._arguments import checked
 from ...errors import CohortError
-from . import cifti, gifti
-from .parcel_series import TABLES, load_parcel_table, parcels_of, positions_of
+from . import cifti, gifti, hdf5
+from .parcel_series import parcels_of
+from .parcel_tables import TABLES, load_parcel_dataset, load_parcel_table, positions_of
 from .runs_table import RunRecord
 from .series import Series
 from .subcortex import with_subcortex
 from .volumes import Volumes, load_volumes
 
-SERIES = (*cifti.SUFFIXES, *gifti.SUFFIXES, *TABLES)
+SERIES = (*cifti.SUFFIXES, *gifti.SUFFIXES, *hdf5.SUFFIXES, *TABLES)
 
 
 def is_series(path: Path) -> bool:
@@ -35,8 +36,9 @@ def open_recording(run: RunRecord) -> Volumes:
     ----------
     run : RunRecord
         Its `bold` is a NIfTI run, ``.dtseries.nii``, ``.ptseries.nii``, ``.func.gii`` of either
-        hemisphere, or a table of parcels (``.tsv``, ``.npy``); `parcels` is an atlas that it is
-        averaged in, or a table of names; `volume` and `subcortex` add subcortical voxels to a pair.
+        hemisphere, or a table of parcels (``.tsv``, ``.npy``, or an array of an ``.h5``, named by
+        `dataset`); `parcels` is an atlas that it is averaged in, or a table of names, or the atlas
+        of an ``.h5``; `volume` and `subcortex` add subcortical voxels to a pair.
 
     Returns
     -------
@@ -54,6 +56,13 @@ def open_recording(run: RunRecord) -> Volumes:
         raise CohortError(
             f"load: {run.run_id} must name both volume and subcortex, for a pair of surfaces, or "
             f"neither, got {run.volume} and {run.subcortex} for {bold.name}."
+        )
+    if bold.name.endswith(hdf5.SUFFIXES):
+        return load_parcel_dataset(bold, run.dataset, tr=run.tr, parcels=atlas)
+    if run.dataset:
+        raise CohortError(
+            f"load: {run.run_id} must have no dataset, got {run.dataset!r} for {bold.name}. It "
+            "names an array of an HDF5 file (.h5, .hdf5)."
         )
     table = atlas is not None and atlas.name.endswith(".tsv")
     if bold.name.endswith(TABLES):

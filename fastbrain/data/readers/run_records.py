@@ -69,6 +69,7 @@ def raw_records(
             mask=None if on_surface(tags) else mask_of(tree, bold, tags),
             confounds=confounds_of(tree, bold, tags),
             space=tags.get("space", ""),
+            resolution=tags.get("res") or tags.get("den", ""),
         )
         records.append(record)
     return records, clocks
@@ -134,6 +135,7 @@ def preprocessed_records(
             mask=None if on_surface(image.tags) else mask_in(trees, image),
             confounds=confounds_in(trees, image),
             space=image.tags.get("space", ""),
+            resolution=image.tags.get("res") or image.tags.get("den", ""),
         )
         records.append(record)
     return records, clocks

@@ -19,7 +19,7 @@ from .tables import Row, given, number_of, read_tsv, seconds_of, tsv_text
 _REQUIRED = ("subject", "run", "bold", "events")
 _OPTIONAL = (
     "session", "family", "site", "mask", "confounds", "tr", "start_time", "n_volumes",
-    "instruction", "prompt", "space", "parcels", "volume", "subcortex",
+    "instruction", "prompt", "space", "parcels", "volume", "subcortex", "dataset", "resolution",
 )  # fmt: skip
 _FILES = ("bold", "events", "mask", "confounds", "parcels", "volume", "subcortex")
 _LABEL = re.compile(r"[A-Za-z0-9]+")
@@ -54,13 +54,15 @@ class RunRecord:
         listed in its sidecar.
     instruction, prompt : str
         Those of every trial for which the events state none; "" for none.
-    space : str
-        Space of the image; "" if not known.
+    space, resolution : str
+        Space of the image, and its resolution or density; "" if not known.
     parcels : Path or None
         Atlas that the run is averaged in, or table with the names of its parcels.
     volume, subcortex : Path or None
         For a pair of surfaces, the volumetric image of the run, and the label image of the
         subcortical structures that are taken from it.
+    dataset : str
+        Array of the run in an HDF5 file, which may hold several runs; "" for other files.
     """
 
     run_id: str
@@ -83,11 +85,18 @@ class RunRecord:
     parcels: Path | None = None
     volume: Path | None = None
     subcortex: Path | None = None
+    dataset: str = ""
+    resolution: str = ""
 
     def __post_init__(self) -> None:
         for name in (*_FILES, "root"):
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
+
+    @property
+    def source(self) -> str:
+        """Name of the recording in its folder: its file, and the array of an HDF5 file."""
+        return f"{self.bold.name}:{self.dataset}" if self.dataset else self.bold.name
 
     def events_table(self) -> Path:
         """Return the path of the events table; raises :class:`CohortError` if there is none."""
@@ -117,8 +126,8 @@ def read_runs_table(
 
     Columns (tab separated): ``subject``, ``run``, ``bold``, ``events``; optional ``session``,
     ``family``, ``site``, ``mask``, ``confounds``, ``tr``, ``start_time`` (seconds), ``n_volumes``,
-    ``space``, ``parcels``, ``volume``, ``subcortex``, and ``instruction`` and ``prompt`` of all
-    trials; ``n/a`` means none.
+    ``space``, ``parcels``, ``volume``, ``subcortex``, ``dataset``, ``resolution``, and
+    ``instruction`` and ``prompt`` of all trials; ``n/a`` means none.
 
     Parameters
     ----------
@@ -180,9 +189,10 @@ def _cell(value: Path | str | float | None) -> str:
 def check_unique(source: Path, records: Iterable[RunRecord]) -> None:
     """Raise for two runs with the same name, and for one image of two runs."""
     records = list(records)
-    of: dict[str, str] = {}
+    of: dict[tuple[str, str], str] = {}
     for record in records:
-        other = of.setdefault(os.path.realpath(record.bold), record.run_id)
+        place = os.path.realpath(record.bold), record.dataset
+        other = of.setdefault(place, record.run_id)
         if other != record.run_id:
             raise CohortError(
                 f"cohort: {source} must have an image for each run, got {record.bold} for {other} "
@@ -275,6 +285,8 @@ def _record(path: Path, row: Row, allow_outside: bool, need_events: bool) -> Run
         parcels=file("parcels"),
         volume=file("volume"),
         subcortex=file("subcortex"),
+        dataset=given(row, "dataset"),
+        resolution=given(row, "resolution", label=True),
     )
 
 

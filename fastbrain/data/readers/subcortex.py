@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ...errors import CohortError
 from .locations import Locations, Structure
 from .masks import read_labels
-from .parcel_series import names_beside
+from .parcel_tables import names_beside
 from .series import Series
 from .volumes import Volumes
 

@@ -10,6 +10,7 @@ from ...grid import Triple
 from ..readers.masks import same_affine
 from ..readers.runs_table import RunRecord
 from ..readers.volumes import Volumes
+from .image_space import space_of
 from .planning_layout import open_headers
 from .target_grid import TargetGrid, target_grid
 
@@ -40,7 +41,8 @@ def on_one_grid(
     headers: tuple[Volumes, ...],
     resample: str | Path | TargetGrid | None,
 ) -> tuple[tuple[Volumes, ...], TargetGrid]:
-    """Check the headers of a cohort and find its grid; see :func:`open_runs`."""
+    """Check spaces and headers of a cohort and find its grid; see :func:`open_runs`."""
+    space_of(runs)
     check_same_grid(runs, headers, resampled=resample is not None)
     target = (
         resample

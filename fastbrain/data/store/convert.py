@@ -169,7 +169,7 @@ def convert_run(how: Conversion, task: RunTask) -> dict[str, Any]:
         path = how.root / "runs" / f"{run.run_id}.npy"
         result = {
             "subject": run.subject,
-            "source": run.bold.name,
+            "source": run.source,
             "source_bytes": before[0],
             "n_volumes": volumes.shape[0],
             "dead_voxels": clean.dead,
@@ -237,7 +237,9 @@ def _brain(run: RunRecord, how: Conversion) -> Volumes:
     if how.beta_divisor is None:
         volumes = aligned(open_recording(run), how.grid)
     else:
-        volumes = load_betas(run.bold, divisor=how.beta_divisor, grid_of=run.mask)
+        volumes = load_betas(
+            run.bold, divisor=how.beta_divisor, grid_of=run.mask, dataset=run.dataset
+        )
     moved, voxels = at_voxels(
         *(volumes, how.packing.voxels, how.grid.shape, how.affine), smoothing_mm=how.smoothing_mm
     )

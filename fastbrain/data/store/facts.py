@@ -80,6 +80,8 @@ def store_facts(store: VoxelStore) -> dict[str, dict[str, Any]]:
             "scale": info.scale,
         },
         "preparation": {
+            "space": info.space,
+            "resolution": info.resolution,
             "high_pass_s": info.high_pass_s,
             "smoothing_mm": info.smoothing_mm,
             "resampled_to": info.resampled,

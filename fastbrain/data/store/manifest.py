@@ -94,6 +94,9 @@ class Manifest:
         Runs of the cohort that were left out of the store, with the reason of each.
     excluded_quality : dict
         By run id, for those of them that were measured before: subject, n_volumes and quality.
+    space, resolution : str
+        Those of the images, as their names or runs table state them: ``MNI152NLin2009cAsym`` and
+        ``2``; "" if they do not.
     geometry : str
         ``"volume"``, ``"surface"`` or ``"parcels"``: what the tokens cover.
     """
@@ -126,6 +129,8 @@ class Manifest:
     excluded: dict[str, str]
     excluded_quality: dict[str, dict[str, Any]]
     geometry: str
+    space: str
+    resolution: str
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""
@@ -170,7 +175,10 @@ class Manifest:
         names = {f.name for f in fields(cls)}
         if set(value) != names:
             odd = sorted(set(value) ^ names)
-            raise StoreError(f"VoxelStore.open: {path} has unknown or missing keys {odd}.")
+            raise StoreError(
+                f"VoxelStore.open: {path} has unknown or missing keys {odd}. Prepare the store "
+                "again with this version."
+            )
         for name, fits in _RULES.items():
             if name in value and not fits(value[name]):
                 raise StoreError(
@@ -206,28 +214,17 @@ def _fit(value: Any) -> bool:
     return record_of({"runs": list_of(text), "n_volumes": count})(value) and len(value) == 2
 
 
-def _filter(value: Any) -> bool:
-    try:
-        DriftFilter.from_json(value)
-    except InputError:
-        return False
-    return True
+def _json_of(kind: Any) -> Rule:
+    """Rule of the JSON of a class with ``from_json``."""
 
+    def fits(value: Any) -> bool:
+        try:
+            kind.from_json(value)
+        except InputError:
+            return False
+        return True
 
-def _limits(value: Any) -> bool:
-    try:
-        WindowLimits.from_json(value)
-    except InputError:
-        return False
-    return True
-
-
-def _denoising(value: Any) -> bool:
-    try:
-        Denoising.from_json(value)
-    except InputError:
-        return False
-    return True
+    return fits
 
 
 def _runs(value: Any) -> bool:
@@ -281,15 +278,17 @@ _RULES: dict[str, Rule] = {
     "grid": text,
     "root": _root,
     "fit": _fit,
-    "filter": _filter,
-    "limits": _limits,
+    "filter": _json_of(DriftFilter),
+    "limits": _json_of(WindowLimits),
     "smoothing_mm": none_or(_number),
     "resampled": text,
     "beta_divisor": none_or(_number),
     "origin_mm": lambda value: list_of(number)(value) and len(value) == 3,
-    "denoising": none_or(_denoising),
+    "denoising": none_or(_json_of(Denoising)),
     "excluded": table_of(text),
     "excluded_quality": table_of(record_of(_MEASURED)),
+    "space": text,
+    "resolution": text,
     "geometry": lambda value: value in GEOMETRIES,
     "runs": _runs,
     "files": _files,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from .choose_highpass import choose_filter
 from .convert import read_mean_image
 from .finish import write_statistics
 from .grid_file import write_grid
+from .image_space import joined_space
 from .plan import training_volumes, trials_digest
 from .preparation import check_like
 from .quality import QUALITY, quality_table
@@ -103,6 +104,7 @@ def join_stores(
     first = stores[0]
     trials = [trial for store in stores for trial in store.trials]
     _check_alike(stores, function)
+    space = joined_space(stores, function=function)
     for what, names in (
         ("run", [run for store in stores for run in store.info.runs]),
         ("trial", [trial.trial_id for trial in trials]),
@@ -134,10 +136,16 @@ def join_stores(
         write_atomic(root / QUALITY, quality_table(info))
         moved = next((s.info.resampled for s in stores if s.info.resampled), "")
         info = replace(
-            info, root=first.info.root if len(roots) == 1 else "", resampled=moved, **changes
+            info,
+            root=first.info.root if len(roots) == 1 else "",
+            resampled=moved,
+            **asdict(space),
+            **changes,
         )
         replace(info, limits=found.limits.to_json()).write(root)
-        _write_settings(root, stores, trials, split, {"resampled": moved, "excluded": excluded})
+        _write_settings(
+            root, stores, trials, split, {"resampled": moved, "excluded": excluded} | asdict(space)
+        )
     return VoxelStore.open(out)
 
 

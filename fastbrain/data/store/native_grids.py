@@ -26,6 +26,7 @@ from .detrend import Units
 from .exclusion import Exclusion, named_out
 from .fixed_windows import fixed_windows
 from .highpass import USUAL_S, HighPass
+from .image_space import space_of
 from .plan import StorePlan
 from .planning import check_names, checked_split, plan_store, read_cohort
 from .planning_denoising import read_cohort_confounds, without_censored
@@ -237,6 +238,7 @@ def _grid_of(
 ) -> TargetGrid | None:
     """Return the grid of a person with the axes of the first one; None if they run as there."""
     mine = [v for run, v in zip(runs, headers, strict=True) if run.subject == person]
+    space_of(own[person])
     check_same_grid(own[person], tuple(mine))
     affine = mine[0].affine
     target = with_axes_of(

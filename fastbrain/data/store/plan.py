@@ -24,6 +24,7 @@ from .denoising.table import RunNuisance
 from .detrend import STEP, Units
 from .exclusion import Exclusion
 from .highpass import DriftFilter
+from .image_space import ImageSpace, space_of
 from .manifest import LAYOUT_VERSION
 from .planning_layout import left_out
 from .store import VoxelStore
@@ -103,6 +104,11 @@ class StorePlan:
         return replace(self, dtype=dtype)
 
     @property
+    def space(self) -> ImageSpace:
+        """Space and resolution of the images."""
+        return space_of(self.runs)
+
+    @property
     def high_pass_s(self) -> float | None:
         """Shortest period that is removed, seconds; None removes constant and line only."""
         return self.filter.high_pass_s
@@ -157,6 +163,7 @@ class StorePlan:
         return {
             "runs": f"{len(self.runs)} of {len({r.subject for r in self.runs})} subjects",
             "volumes": f"{volumes}, {_size(grid)}",
+            **({"space": str(self.space)} if self.space.space else {}),
             "windows": windows,
             "trials": f"{len(split.train)} train, {len(split.val)} val, {len(split.test)} test, "
             f"{split.unused} unused (guard {split.guard_trs} volumes)",
@@ -220,6 +227,7 @@ class StorePlan:
             "high_pass_s": self.high_pass_s,
             "smoothing_mm": self.smoothing_mm,
             "resampled": self.resampled,
+            **asdict(self.space),
             "origin_mm": list(self.origin_mm),
             "beta_divisor": self.beta_divisor,
             "denoising": None if self.denoising is None else self.denoising.to_json(),
@@ -230,7 +238,7 @@ class StorePlan:
             "affine": self.affine.tolist(),
             "trials_and_split": trials_digest(self.trials, self.split),
             "runs": {
-                run.run_id: {"source": run.bold.name, "n_volumes": volumes.shape[0]}
+                run.run_id: {"source": run.source, "n_volumes": volumes.shape[0]}
                 | ({"confounds": self.nuisance[run.run_id].digest} if self.nuisance else {})
                 for run, volumes in zip(self.runs, self.headers, strict=True)
             },

@@ -88,7 +88,7 @@ def plan_betas(
         )
     given = Path(mask) if isinstance(mask, (str, Path)) else None
     runs = tuple(replace(run, start_time=0.0, tr=None, mask=run.mask or given) for run in runs)
-    opened = tuple(load_betas(run.bold, divisor=divisor, grid_of=run.mask) for run in runs)
+    opened = tuple(_opened(run, divisor) for run in runs)
     headers, target = on_one_grid(runs, opened, resample)
     trials = _trials(runs, headers, ignore=ignore)
     parts = checked_split(split, trials)
@@ -130,10 +130,14 @@ def plan_betas_like(
     divisor = like.info.beta_divisor
     assert divisor is not None
     runs = tuple(replace(run, start_time=0.0, tr=None) for run in runs)
-    opened = [load_betas(run.bold, divisor=divisor, grid_of=run.mask) for run in runs]
+    opened = [_opened(run, divisor) for run in runs]
     headers = grid_of_store(like).headers(opened)
     trials = _trials(runs, headers, ignore=ignore, need_text=False)
     return decoded_plan(runs, headers, trials, like)
+
+
+def _opened(run: RunRecord, divisor: float) -> Volumes:
+    return load_betas(run.bold, divisor=divisor, grid_of=run.mask, dataset=run.dataset)
 
 
 def _trials(

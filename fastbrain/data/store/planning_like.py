@@ -25,6 +25,7 @@ from ..readers.tree import Tree
 from .decoded_plan import decoded_plan
 from .denoising.drifts import drift_basis
 from .fixed_windows import check_tr, fixed_windows, header_on_grid
+from .image_space import check_space
 from .plan import StorePlan
 from .planning import check_names
 from .planning_betas import plan_betas_like
@@ -71,6 +72,7 @@ def plan_like(
     if every is not None and every < 1:
         raise InputError(f"plan_like: every must be 1 or more volumes, got {every}.")
     check_names(runs)
+    check_space(runs, like, function="plan_like")
     if like.info.beta_divisor is not None:
         if every is not None:
             raise InputError(

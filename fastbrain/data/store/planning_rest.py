@@ -29,6 +29,7 @@ from .detrend import STEP, Units
 from .exclusion import Exclusion, named_out
 from .fixed_windows import check_tr, fixed_windows, header_on_grid
 from .highpass import USUAL_S, HighPass
+from .image_space import check_space
 from .inputs import check_texts
 from .plan import StorePlan
 from .planning import check_names
@@ -114,6 +115,7 @@ def plan_rest(
     if grid_of is None:
         headers, target = open_runs(runs, resample)
     else:
+        check_space(runs, grid_of, function="plan_rest")
         target = grid_of_store(grid_of)
         headers = tuple(header_on_grid(run, grid_of) for run in runs)
     tr = headers[0].tr if grid_of is None else grid_of.tr

@@ -245,6 +245,8 @@ def _convert(root: Path, plan: StorePlan, processes: int, dask: str | None) -> N
         excluded=dict(plan.excluded),
         excluded_quality=measured,
         geometry=plan.grid.geometry,
+        space=plan.space.space,
+        resolution=plan.space.resolution,
         shape=list(plan.grid.shape),
         kernel=list(plan.grid.kernel),
         stride=list(plan.grid.stride),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..._arguments import checked
+from .algonauts import ALGONAUTS2025
 from .bold5000 import BOLD5000
 from .boldmoments import BOLDMOMENTS
 from .had import HAD
@@ -15,6 +16,7 @@ from .urgen import URGEN
 DATASETS = {dataset.name: dataset for dataset in (HAD, BOLD5000, BOLDMOMENTS, URGEN)}
 
 __all__ = [
+    "ALGONAUTS2025",
     "BOLD5000",
     "BOLDMOMENTS",
     "DATASETS",
@@ -48,12 +50,13 @@ def known_dataset(name: str) -> KnownDataset:
 
 
 def public_dataset(name: str) -> PublicDataset:
-    """Return a data set of trials or of stories by name.
+    """Return a data set of trials, stories, passages or movies by name.
 
     Raises
     ------
     ConfigError
         There is no data set with that name.
     """
-    known: dict[str, PublicDataset] = {**DATASETS, **STORY_DATASETS, PEREIRA.name: PEREIRA}
+    others = {dataset.name: dataset for dataset in (PEREIRA, ALGONAUTS2025)}
+    known: dict[str, PublicDataset] = {**DATASETS, **STORY_DATASETS, **others}
     return dataset_named("public_dataset", name, known, "Plan the study again.")

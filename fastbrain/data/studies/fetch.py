@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..._arguments import checked
 from ..._io import read_json, write_json
+from ..._lock import hold
 from ..._progress import say
 from ...errors import CohortError, ConfigError, FetchError, MissingPartError
 from .catalog import public_dataset
@@ -22,7 +28,11 @@ VERSIONS = {
     "ds002345": "1.1.4",
 }
 _ACCESSION = re.compile(r"ds\d{6}")
-_RECORD = ".fastbrain-fetch.json"
+_RECORD, _LOCK = ".fastbrain-fetch.json", ".fastbrain-fetch.lock"
+_ASIDE = ".fastbrain-fetch.description"
+_LISTING_S = 300.0
+# what the client says of an unknown version, and of a pattern that fits no file
+_ASKED = re.compile(r"does not exist for dataset|Could not find path in the dataset")
 
 
 @checked
@@ -47,7 +57,9 @@ def fetch_dataset(
     out : str or Path
         Folder; its own record says which data set and version it holds.
     include, exclude : sequence of str
-        Paths below the root, with wildcards: ``"sub-01/*"``. Default: all.
+        Paths below the root: ``"sub-01/**"``, where ``*`` is any text without a slash. A pattern
+        without a slash fits names in any folder. Sidecars at the root are always fetched. Default:
+        all.
     version : str, optional
         Version (snapshot). Default: the one that fastbrain was checked with, where there is one.
     jobs : int
@@ -63,11 +75,12 @@ def fetch_dataset(
     MissingPartError
         openneuro-py is not installed.
     ConfigError
-        The data set is not on OpenNeuro, or no version is known and none was given.
+        The data set is not on OpenNeuro, no version is known and none was given, or OpenNeuro has
+        no such version or no file of a pattern.
     CohortError
         `out` has another data set or version, or files of no record.
     FetchError
-        The download failed.
+        The download failed, or another process downloads to `out`.
     """
     accession = _accession(name)
     version = version or VERSIONS.get(accession)
@@ -78,28 +91,77 @@ def fetch_dataset(
         )
     if jobs < 1:
         raise ConfigError(f"fetch_dataset: jobs must be >= 1, got {jobs}.")
-    openneuro = _openneuro()
+    download = _client()
     out = Path(out)
-    _claim(out, accession, version)
+    record = _claim(out, accession, version)
     say(f"{accession} version {version} to {out}")
-    try:
-        openneuro.download(
-            dataset=accession,
-            tag=version,
-            target_dir=out,
-            include=list(include) or None,
-            exclude=list(exclude) or None,
-            verify_hash=True,
-            verify_size=True,
-            max_concurrent_downloads=jobs,
-        )
-    except Exception as error:
-        raise FetchError(
-            f"fetch_dataset: {accession} version {version} must be downloadable, got "
-            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}. Run it again: finished "
-            "files are kept."
-        ) from error
+    options: dict[str, Any] = {
+        "dataset": accession,
+        "tag": version,
+        "target_dir": out,
+        # a sidecar at the root holds for all people
+        "include": [*include, "/*.json"] if include else None,
+        "exclude": list(exclude) or None,
+        "verify_hash": True,
+        "verify_size": True,
+        "max_concurrent_downloads": jobs,
+        # the list of a data set of 26,000 files takes longer than the 15 s of the client
+        "metadata_timeout": _LISTING_S,
+    }
+    if "source" in inspect.signature(download).parameters:
+        options["source"] = "openneuro"  # whatever the environment says
+    with hold(out / _LOCK, what="fetch_dataset", error=FetchError):
+        try:
+            with _description_aside(out):
+                _blocking(download, options)
+        except Exception as error:
+            _unclaim(out, record)
+            said = " ".join(str(error).split())[:300]
+            if _ASKED.search(said):
+                raise ConfigError(
+                    f"fetch_dataset: version, include and exclude must be those of {accession}, "
+                    f"got version {version} and {list(include)}: {said}"
+                ) from error
+            raise FetchError(
+                f"fetch_dataset: {accession} version {version} must be downloadable, got "
+                f"{type(error).__name__}: {said}. Run it again: finished files are kept."
+            ) from error
     return out
+
+
+def _blocking(download: Callable[..., None], options: Mapping[str, Any]) -> None:
+    """Call the client; versions before 2026.9 return at once where an event loop is running."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        download(**options)
+        return
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(download, **options).result()
+
+
+@contextmanager
+def _description_aside(out: Path) -> Iterator[None]:
+    """Hide ``dataset_description.json``, which the client fetches again.
+
+    The client takes the version of a folder from its DOI, which many data sets state for another
+    version or not at all, and refuses to go on. The record says what the folder holds.
+    """
+    path, aside = out / "dataset_description.json", out / _ASIDE
+    if path.is_file():
+        os.replace(path, aside)
+    try:
+        yield
+    finally:
+        if aside.is_file() and not path.exists():
+            os.replace(aside, path)
+        aside.unlink(missing_ok=True)
+
+
+def _unclaim(out: Path, record: Path) -> None:
+    """Remove the record of a folder into which nothing was downloaded."""
+    if {path.name for path in out.iterdir()} <= {record.name, _LOCK}:
+        record.unlink(missing_ok=True)
 
 
 def _accession(name: str) -> str:
@@ -114,7 +176,7 @@ def _accession(name: str) -> str:
     return dataset.accession
 
 
-def _claim(out: Path, accession: str, version: str) -> None:
+def _claim(out: Path, accession: str, version: str) -> Path:
     """Write the record of a folder, or compare it with the data set that is asked for."""
     wanted = {"accession": accession, "version": version}
     record = out / _RECORD
@@ -125,15 +187,16 @@ def _claim(out: Path, accession: str, version: str) -> None:
                 f"fetch_dataset: {out} must hold {accession} version {version}, got {found}. Name "
                 "another folder, or remove this one."
             )
-        return
+        return record
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CohortError(
             f"fetch_dataset: {out} must be new or empty, got other files. Name another folder."
         )
     write_json(record, wanted)
+    return record
 
 
-def _openneuro() -> Any:
+def _client() -> Callable[..., None]:
     try:
         import openneuro
     except ImportError as error:
@@ -141,4 +204,5 @@ def _openneuro() -> Any:
             "fetch_dataset: the package openneuro-py must be installed, got none. "
             "pip install 'fastbrain-fmri[fetch]'"
         ) from error
-    return openneuro
+    download: Callable[..., None] = openneuro.download
+    return download

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..._arguments import checked
-from .catalog import BOLD5000, BOLDMOMENTS, HAD, STORY_DATASETS
+from .algonauts import MovieDataset
+from .catalog import ALGONAUTS2025, BOLD5000, BOLDMOMENTS, HAD, STORY_DATASETS
 from .known import KnownDataset, PublicDataset, dataset_named
 from .stories import StoryDataset
 
@@ -54,6 +55,11 @@ class Preset:
         """The data set, if its events have a stimulus each, of which the text is known."""
         return self.dataset if isinstance(self.dataset, KnownDataset) else None
 
+    @property
+    def movies(self) -> MovieDataset | None:
+        """The data set, if it is one of movies with transcripts."""
+        return self.dataset if isinstance(self.dataset, MovieDataset) else None
+
 
 def _of_trials(dataset: KnownDataset) -> Preset:
     window = dataset.window
@@ -74,6 +80,15 @@ def _of_stories(dataset: StoryDataset) -> Preset:
 _FOUND = (
     *(_of_trials(dataset) for dataset in (HAD, BOLD5000, BOLDMOMENTS)),
     *(_of_stories(dataset) for dataset in STORY_DATASETS.values()),
+    Preset(
+        name=ALGONAUTS2025.name,
+        title=ALGONAUTS2025.title,
+        page=ALGONAUTS2025.page,
+        # three volumes of 1.49 s, as in the baseline of the challenge; the series are z-scores
+        options={"window": 4, "delay": 4.47, "units": "zscore"},
+        dataset=ALGONAUTS2025,
+        note=ALGONAUTS2025.note,
+    ),
     Preset(
         name="hcp-rest",
         title="HCP Young Adult, rest after ICA-FIX",

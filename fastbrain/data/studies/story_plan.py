@@ -8,14 +8,11 @@ from pathlib import Path
 from ..._arguments import checked
 from ...errors import CohortError, ConfigError, some
 from ..readers.events import Trial
-from ..readers.recordings import open_recording
-from ..readers.runs_table import RunRecord
-from ..readers.timing import volume_during, volumes_to_cover
 from ..readers.trial_windows import WindowSpec
-from ..readers.word_timings import story_samples
 from ..splits.split import Split
+from .segment_trials import segment_trials
 from .stories import StoryDataset, story_dataset
-from .story_layouts import Clock, HeardStory, StoryRun, Where, lebel_runs, narratives_runs
+from .story_layouts import Clock, StoryRun, Where, lebel_runs, narratives_runs
 from .study import Study
 
 
@@ -100,7 +97,7 @@ def plan_stories(
     trials = [
         trial
         for one in found
-        for trial in _trials(one, dataset, spec, segment=segment_trs, prompt=prompt_trs)
+        for trial in segment_trials(one, dataset, spec, segment=segment_trs, prompt=prompt_trs)
     ]
     parts = split(trials)
     if not isinstance(parts, Split):
@@ -130,66 +127,3 @@ def _check_stories(found: list[StoryRun], stories: Sequence[str], dataset: Story
         raise ConfigError(
             f"plan_stories: stories must be among {some(sorted(known))}, got {some(unknown)}."
         )
-
-
-def _trials(
-    one: StoryRun, dataset: StoryDataset, spec: WindowSpec, *, segment: int, prompt: int
-) -> list[Trial]:
-    run = one.run
-    tr = run.tr if run.tr is not None else dataset.tr
-    if tr != dataset.tr:
-        raise CohortError(
-            f"plan_stories: {run.run_id} must have the repetition time of {dataset.title}, "
-            f"{dataset.tr:g} s, got {tr:g} s."
-        )
-    length = _volumes(run, one.stories, tr)
-    # volumes from the start of a segment to that of its window
-    shift = spec.start(0.0, tr=tr)
-    # a prompt must not reach into a segment of another part
-    guard = max(spec.guard_trs(tr), segment + prompt - spec.window_trs)
-    trials: list[Trial] = []
-    for told in one.stories:
-        first = max(volume_during(told.onset, tr), -shift)
-        last = min(length, length - shift - spec.window_trs + segment)
-        if first + segment > last:
-            raise CohortError(
-                f"plan_stories: {run.run_id} must have volumes for a window of {told.version}, got "
-                f"{length}, and a story that begins in volume {first}."
-            )
-        samples = story_samples(
-            told.words, tr=tr, n_volumes=last, window=segment, prompt=prompt,
-            onset_s=told.onset, trim=(first, 0),
-        )  # fmt: skip
-        for sample in samples:
-            onset = sample.start * tr + run.start_time
-            number = (sample.start - first) // segment
-            trials.append(
-                Trial(
-                    trial_id=f"{run.run_id}_trial-{len(trials) + 1:04d}",
-                    run_id=run.run_id,
-                    subject=run.subject,
-                    session=run.session,
-                    run=run.run,
-                    onset=onset,
-                    duration=segment * tr,
-                    start=spec.start(onset, tr=tr, start_time=run.start_time),
-                    frames=spec.window_trs,
-                    stimulus=f"{told.version}-{number:04d}",
-                    text=sample.text,
-                    guard_trs=guard,
-                    story=told.story,
-                    family=run.family,
-                    site=run.site,
-                    prompt=sample.prompt,
-                )
-            )
-    return trials
-
-
-def _volumes(run: RunRecord, stories: Sequence[HeardStory], tr: float) -> int:
-    """Number of volumes of the image; while it is absent, those until its stories end."""
-    if run.bold.is_file():
-        return open_recording(run).shape[0]
-    if run.n_volumes is not None:
-        return run.n_volumes
-    return volumes_to_cover(max(told.end for told in stories), tr)

@@ -117,6 +117,9 @@ def _sample(store: VoxelStore) -> str:
 
 def _grid(store: VoxelStore) -> list[str]:
     found = []
+    if store.info.space:
+        size = f" (resolution {store.info.resolution})" if store.info.resolution else ""
+        found.append(f"Images were in the space {store.info.space}{size}.")
     if store.info.smoothing_mm is not None:
         found.append(
             "Volumes were smoothed with a Gaussian of "

@@ -20,6 +20,7 @@ from ..._arguments import checked
 from ..._io import write_atomic
 from ..._progress import track
 from ...data import VoxelStore
+from ...data.store.image_space import ImageSpace
 from ...data.store.quality import COLUMNS, read_traces
 from .html import render
 from .print_style import BLUE, GREY, VERMILION, check_matplotlib
@@ -80,7 +81,7 @@ def write_quality_page(store: VoxelStore, path: str | Path) -> Path:
         title=f"Quality of {store.path.name}",
         lead=f"{len(facts)} runs of {len({t.subject for t in store.trials})} people, "
         f"{sum(f['n_volumes'] for f in facts.values())} volumes every {store.tr:g} s",
-        facts=store.filter.describe() | _denoising(store),
+        facts=_space(store) | store.filter.describe() | _denoising(store),
         notes=store.filter.warnings(),
         excluded=store.info.excluded,
         measured=[_row(name, own) for name, own in store.info.excluded_quality.items()][:_ROWS],
@@ -98,6 +99,10 @@ def write_quality_page(store: VoxelStore, path: str | Path) -> Path:
         version=__version__,
     )
     return write_atomic(path, html)
+
+
+def _space(store: VoxelStore) -> dict[str, str]:
+    return {"space of the images": str(ImageSpace(store.info.space, store.info.resolution))}
 
 
 def _denoising(store: VoxelStore) -> dict[str, str]:

@@ -7,7 +7,7 @@ import pytest
 from surface_cohort import write_volumes
 
 from fastbrain.data import RunRecord, open_recording
-from fastbrain.data.readers.parcel_series import load_parcel_table
+from fastbrain.data.readers.parcel_tables import load_parcel_table
 from fastbrain.errors import CohortError, FastbrainError, InputError, VolumeError
 
 SHAPE = (5, 6, 7)

@@ -316,12 +316,13 @@ def test_the_command_declares_and_tells_the_strategy(table, tmp_path, capsys):
     split = ["--train", "01", "--val", "02", "--test", "03"]
     args = ["prepare", str(table), str(tmp_path / "s"), "--kernel", "2", "2", "3", "--window", "3"]
     options = ["--confounds", "motion:6", "wm_csf", "fd:0.5", "--censor", "interpolate"]
-    named = ["--exclude", "sub-02_run-03:asleep", "--high-pass", "50"]
+    named = ["--exclude", "sub-02_run-03:asleep", "sub-02_run-03", "sub-02_run-03:moved"]
+    named += ["--high-pass", "50"]
     assert main([*args, "--split-by", "run", *options, *named, "--dry-run", *split]) == 0
     shown = capsys.readouterr()
     assert "8 regressors a run" in shown.out
     assert "2 of 300 volumes" in shown.out
-    assert "run sub-02_run-03 is left out: asleep" in shown.err
+    assert "run sub-02_run-03 is left out: asleep; moved" in shown.err
     assert main([*args, "--split-by", "run", "--censor", "keep", *split]) != 0
     assert "--censor must come with a threshold" in capsys.readouterr().err
     betas = ["prepare", str(table), str(tmp_path / "s"), "--betas", "--confounds", "standard"]
