@@ -8,6 +8,7 @@ from typing import Any
 
 from .._arguments import checked
 from ..errors import ConfigError
+from ..lm.prompt_layout import LAYOUTS
 from ..nn.config_io import from_dict, require, to_dict
 
 DECODERS = ("mlp", "linear", "rnn", "big_mlp", "multi_mlp", "none")
@@ -42,6 +43,9 @@ class BrainLLMConfig:
         Hidden layers of ``"mlp"``; the paper has two.
     width : int, optional
         Units of each hidden layer of ``"mlp"``. Default: `features`, as in the paper.
+    layout : {"document", "chat", "bos", "none"}
+        What the language model reads before and after the prompt; see
+        :func:`fastbrain.lm.prompt_layout`.
     """
 
     features: int
@@ -53,6 +57,7 @@ class BrainLLMConfig:
     steering: bool = False
     depth: int = 2
     width: int | None = None
+    layout: str = "document"
 
     def __post_init__(self) -> None:
         require(self, "features", self.features >= 1, "be 1 or more")
@@ -65,6 +70,7 @@ class BrainLLMConfig:
         require(self, "depth", mlp or self.depth == 2, "be left out for a decoder other than mlp")
         require(self, "width", self.width is None or self.width >= 1, "be 1 or more")
         require(self, "width", mlp or self.width is None, "be left out for one other than mlp")
+        require(self, "layout", self.layout in LAYOUTS, f"be one of {LAYOUTS}")
         require(self, "steering", self.steering or self.decoder != "none", "be on without decoder")
 
     def to_dict(self) -> dict[str, Any]:

@@ -56,13 +56,17 @@ class BrainLLMDecoder:
     Parameters
     ----------
     model : BrainLLM
-    prompts : sequence of str, (N,), optional
-        Text that precedes each sample's text when a story is continued; pass the same prompts to
-        :func:`run_controls`. Default: none.
+    prompts : sequence of str or sequence of int, (N,), optional
+        Text that precedes each sample's text when a story is continued, or its tokens, which the
+        language model reads unaltered; pass the same prompts to :func:`run_controls`. A single
+        prompt of tokens, such as examples of texts, is that of all samples;
+        :func:`run_controls` then needs none. It is computed once a batch if no brain token
+        precedes it. Default: none.
     sampling : Sampling, optional
         Default: greedy, at most 32 tokens.
     max_prompt_tokens, max_text_tokens : int
-        A longer prompt loses its oldest tokens; a longer text raises an error.
+        A longer prompt loses its oldest tokens, unless it was given as tokens; a longer text
+        raises an error.
     end : bool
         Whether texts are followed by the end token, as in training.
     rows_at_once : int
@@ -75,7 +79,7 @@ class BrainLLMDecoder:
         self,
         model: BrainLLM,
         *,
-        prompts: Sequence[str] = (),
+        prompts: Sequence[str | Sequence[int]] = (),
         sampling: Sampling | None = None,
         max_prompt_tokens: int = 64,
         max_text_tokens: int = 64,
@@ -83,7 +87,12 @@ class BrainLLMDecoder:
         rows_at_once: int = 256,
         engine: bool = False,
     ) -> None:
-        self.model, self.prompts, self.sampling = model.eval(), tuple(prompts), sampling
+        self.model, self.sampling = model.eval(), sampling
+        self.prompts = tuple(p if isinstance(p, str) else tuple(p) for p in prompts)
+        # the prompt of all rows, where there is not one for each
+        self._common: str | tuple[int, ...] = ""
+        if len(self.prompts) == 1 and not isinstance(self.prompts[0], str):
+            self._common, self.prompts = self.prompts[0], ()
         self.max_prompt_tokens, self.max_text_tokens = max_prompt_tokens, max_text_tokens
         self.end, self.rows_at_once, self.engine = end, rows_at_once, engine
 
@@ -162,13 +171,19 @@ class BrainLLMDecoder:
         ids, mask = self._encoded(texts)
         wanted = torch.from_numpy(pairs)
         if not self.prompts and prefixes.prefix.shape[1] == 0 and prefixes.bias is not None:
-            before, _, _ = self._before(prefixes.prefix[:1], torch.zeros(1, dtype=torch.long))
-            self.model.check_room(before.shape[1], ids.shape[1])
+            before, _, after = self._before(prefixes.prefix[:1], torch.zeros(1, dtype=torch.long))
+            shared = 0 if after is None else len(after)
+            self.model.check_room(shared + before.shape[1], ids.shape[1])
             # only brains and texts that occur in the pairs are scored
             brains, brain_of = wanted[:, 0].unique(return_inverse=True)
             named, text_of = wanted[:, 1].unique(return_inverse=True)
             total = score_steered(
-                self.model.llm, before, ids[named], mask[named], prefixes.bias[brains]
+                self.model.llm,
+                before,
+                ids[named],
+                mask[named],
+                prefixes.bias[brains],
+                after=after,
             )
             each = total[brain_of, text_of] / mask.sum(dim=1)[wanted[:, 1]]
             return each.cpu().double().numpy().round(_DECIMALS)
@@ -186,6 +201,9 @@ class BrainLLMDecoder:
             list(texts),  # the tokenizer needs a list of str, not an array
             max_tokens=self.max_text_tokens,
             end=self.end,
+            spaces=self.model.layout.spaces(
+                self.model.text_tokenizer, self.prompts or [self._common] * len(texts)
+            ),
             device=self.model.device,
         )
 
@@ -221,7 +239,11 @@ class BrainLLMDecoder:
         self, prefix: Tensor, prompt_rows: Tensor
     ) -> tuple[Tensor, Tensor | None, SharedPrompt | None]:
         """Embeddings before the text, their mask, and the prompt that all rows share, if any."""
-        prompts = [self.prompts[i] for i in prompt_rows.tolist()] if self.prompts else [""]
+        if self._common and not prefix.shape[1]:
+            return self._after_common(len(prefix))
+        prompts: list[str | tuple[int, ...]] = [self._common]
+        if self.prompts:
+            prompts = [self.prompts[i] for i in prompt_rows.tolist()]
         after_prompt = self.model.config.position == "after-prompt" and prefix.shape[1] > 0
         one = after_prompt and len(set(prompts)) == 1
         ids, mask = encode_context(
@@ -231,10 +253,19 @@ class BrainLLMDecoder:
             device=self.model.device,
         )
         if one:
-            words = self.model.llm.get_input_embeddings().weight
-            return prefix.to(words.dtype), None, self.model.shared_prompt(ids[0])
+            return self.model.after_prompt(prefix), None, self.model.shared_prompt(ids[0])
         before, before_mask = self.model.before_text(prefix, ids, prompt_mask=mask)
         return before, before_mask, None
+
+    def _after_common(self, count: int) -> tuple[Tensor, Tensor | None, SharedPrompt | None]:
+        """Last token (count, 1, d_llm) of the common prompt, and the prompt before it."""
+        layout, llm = self.model.layout, self.model.llm
+        ids, _ = encode_context(
+            self.model.text_tokenizer, [self._common], max_tokens=0, device=self.model.device
+        )
+        ids = torch.cat([ids.new_tensor(layout.start), ids[0], ids.new_tensor(layout.turn)])
+        last = llm.get_input_embeddings()(ids[-1:]).expand(count, 1, -1)
+        return last, None, SharedPrompt(llm, ids[:-1]) if len(ids) > 1 else None
 
 
 def _padded_left(embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,8 @@
 
     [BOS | <brain/> v1 .. vt </brain> | prompt | text]      v_i = decoder(b_i + p_i)
 
+Where a model's documents begin with another token than BOS, that token takes its place.
+
 Re-implemented from the paper's description. The decoder, the two marks and the positions are
 trained; the language model is frozen and in evaluation mode.
 """
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..lm.likelihood import answer_nll, layout, recomputes
 from ..lm.lora import TunedLLM, is_adapter, without_adapter
+from ..lm.prompt_layout import prompt_layout
 from ..lm.shared_prompt import SharedPrompt
 from ..nn.external_parts import leave_out
 from .config import BrainLLMConfig
@@ -40,7 +43,7 @@ class BrainLLM(nn.Module):
     tuned : TunedLLM, optional
         LoRA on `llm`; it is in the state dict.
     text_tokenizer : PreTrainedTokenizer
-        Tokenizer of the LLM. It must have BOS, EOS and padding tokens.
+        Tokenizer of the LLM, with EOS, padding and what the layout of `config` begins with.
 
     Raises
     ------
@@ -57,13 +60,14 @@ class BrainLLM(nn.Module):
         tuned: TunedLLM | None = None,
     ) -> None:
         super().__init__()
-        for name in ("bos", "pad", "eos"):
+        for name in ("pad", "eos"):
             if getattr(text_tokenizer, f"{name}_token_id", None) is None:
                 raise InputError(
                     f"BrainLLM: text_tokenizer must have a {name} token, got none. Set "
                     f"tokenizer.{name}_token, for instance to its end token."
                 )
         self.config, self.text_tokenizer = config, text_tokenizer
+        self.layout = prompt_layout(text_tokenizer, llm, kind=config.layout)
         words = llm.get_input_embeddings().weight.detach()
         head = llm.get_output_embeddings().weight
         self.decoder = brain_decoder(config, words.shape[1]) if config.decoder != "none" else None
@@ -175,6 +179,11 @@ class BrainLLM(nn.Module):
         embeddings : Tensor, (B, T, d_llm)
         mask : Tensor, (B, T) bool, or None
             None when nothing is padded.
+
+        Raises
+        ------
+        InputError
+            Nothing precedes the text.
         """
         if prompt_mask is not None and bool(prompt_mask.all()):
             prompt_mask = None
@@ -183,12 +192,13 @@ class BrainLLM(nn.Module):
             prefix,
             prompt_ids,
             prompt_mask=prompt_mask,
-            bos_token_id=self.text_tokenizer.bos_token_id,
+            start=self.layout.start,
+            turn=self.layout.turn,
             prompt_first=self.config.position == "after-prompt",
         )
 
     def shared_prompt(self, prompt_ids: Tensor) -> SharedPrompt:
-        """Compute keys and values of BOS and a prompt (P,) once for all brains that follow it.
+        """Compute keys and values of start and prompt (P,) once for all brains that follow them.
 
         Raises
         ------
@@ -200,8 +210,17 @@ class BrainLLM(nn.Module):
                 "BrainLLM: position must be 'after-prompt' to share a prompt, got "
                 f"{self.config.position!r}."
             )
-        bos = prompt_ids.new_full((1,), self.text_tokenizer.bos_token_id)
-        return SharedPrompt(self.llm, torch.cat([bos, prompt_ids]))
+        start = prompt_ids.new_tensor(self.layout.start)
+        return SharedPrompt(self.llm, torch.cat([start, prompt_ids]))
+
+    def after_prompt(self, prefix: Tensor) -> Tensor:
+        """Embeddings (B, L + turn, d_llm) that follow a shared prompt, before the text."""
+        embed = self.llm.get_input_embeddings()
+        prefix = prefix.to(embed.weight.dtype)
+        if not self.layout.turn:
+            return prefix
+        turn = embed(torch.tensor(self.layout.turn, device=prefix.device))
+        return torch.cat([prefix, turn.expand(len(prefix), -1, -1)], dim=1)
 
     def text_nll(
         self,
@@ -236,7 +255,7 @@ class BrainLLM(nn.Module):
             Brain, prompt and text together are longer than the language model's context.
         """
         prefix, bias = self.prefix(windows), self.logit_bias(windows)
-        total = 1 + prompt_ids.shape[1] + prefix.shape[1]
+        total = len(self.layout) + prompt_ids.shape[1] + prefix.shape[1]
         self.check_room(total, text_ids.shape[1])
         # layers with activation recomputation keep no keys and values that could be shared
         if rows is not None and recomputes(self.llm):
@@ -246,7 +265,7 @@ class BrainLLM(nn.Module):
         after = None
         if self._one_prompt(prompt_ids, prompt_mask) and prefix.shape[1]:
             after = self.shared_prompt(prompt_ids[0])
-            before, mask = prefix.to(self.llm.get_input_embeddings().weight.dtype), None
+            before, mask = self.after_prompt(prefix), None
         else:
             before, mask = self.before_text(prefix, prompt_ids, prompt_mask=prompt_mask)
         return answer_nll(

@@ -214,7 +214,8 @@ def load_brainllm(
     if card.adapter:
         function = "load_brainllm"
         language = merge_adapter(language, root / ADAPTER, card.adapter, function=function)
-    config = BrainLLMConfig.from_dict(described["model"])
+    # a model from before layouts had BOS
+    config = BrainLLMConfig.from_dict({"layout": "bos", **described["model"]})
     model = BrainLLM(config, llm=language, text_tokenizer=tokenizer)
     state = load_tensors(root / "model.safetensors", function="load_brainllm")
     load_strict(model, state, where=str(root))

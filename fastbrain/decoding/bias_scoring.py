@@ -8,12 +8,19 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..lm.shared_prompt import SharedPrompt
 from . import _checks
 
 
 @torch.no_grad()
 def score_steered(
-    llm: Any, prefix: Tensor, texts: Tensor, mask: Tensor, logit_bias: Tensor
+    llm: Any,
+    prefix: Tensor,
+    texts: Tensor,
+    mask: Tensor,
+    logit_bias: Tensor,
+    *,
+    after: SharedPrompt | None = None,
 ) -> Tensor:
     """Teacher-forced negative log likelihood of every text under the logit bias of every brain.
 
@@ -30,6 +37,8 @@ def score_steered(
         Padded on the right.
     mask : Tensor, (M, T) bool
     logit_bias : Tensor, (N, V) float32
+    after : SharedPrompt, optional
+        Cached prompt that precedes the prefix.
 
     Returns
     -------
@@ -52,8 +61,13 @@ def score_steered(
             f"{tuple(prefix.shape)} and {_checks.described(logit_bias)}."
         )
     logit_bias = _checks.bias("score_steered", logit_bias, len(logit_bias), known)
+    if after is not None and not isinstance(after, SharedPrompt):
+        raise InputError(
+            f"score_steered: after must be a SharedPrompt or None, got {type(after).__name__}."
+        )
     longest = int(mask.sum(dim=1).max()) if len(mask) else 0
-    _checks.room("score_steered", known, prefix.shape[1], longest)
+    shared = 0 if after is None else len(after)
+    _checks.room("score_steered", known, shared + prefix.shape[1], longest)
     highest = logit_bias.max(dim=1, keepdim=True).values
     factor = (logit_bias - highest).exp()  # (N, V)
     embed = llm.get_input_embeddings()
@@ -61,7 +75,10 @@ def score_steered(
     for j in range(len(texts)):
         ids = texts[j][mask[j]]
         inputs = torch.cat([prefix[0], embed(ids[:-1]).to(prefix)])[None]
-        logits = llm(inputs_embeds=inputs, use_cache=False, logits_to_keep=len(ids)).logits[0]
+        cached = {"use_cache": False}
+        if after is not None:
+            cached = {"past_key_values": after.rows(1), "use_cache": True}
+        logits = llm(inputs_embeds=inputs, **cached, logits_to_keep=len(ids)).logits[0]
         log_p = torch.log_softmax(
             _checks.predicted("score_steered", logits.float()), dim=1
         )  # (T, V)

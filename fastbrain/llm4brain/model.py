@@ -228,7 +228,7 @@ class LLM4Brain(nn.Module):
             prefix,
             prompt_ids,
             prompt_mask=prompt_mask,
-            bos_token_id=self.bos_token_id,
+            start=() if self.bos_token_id is None else (self.bos_token_id,),
             prompt_first=self.config.prompt_first,
         )
 

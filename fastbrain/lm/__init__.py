@@ -11,6 +11,7 @@ from .mixed_sequence import (
     mixed_nll,
     stair_step_mask,
 )
+from .prompt_layout import PromptLayout, prompt_layout
 from .shared_prompt import SharedPrompt
 from .tokenization import encode_answers, encode_context, encode_continuations, encode_prompts
 from .vector_lm import vector_llm
@@ -20,6 +21,7 @@ __all__ = [
     "CodeVocabulary",
     "DigitTokens",
     "MixedSequence",
+    "PromptLayout",
     "SharedPrompt",
     "attention_choice",
     "continue_codes",
@@ -34,6 +36,7 @@ __all__ = [
     "mixed_loss",
     "mixed_nll",
     "padding_note",
+    "prompt_layout",
     "small_llm",
     "stair_step_mask",
     "vector_llm",

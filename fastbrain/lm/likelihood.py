@@ -7,6 +7,7 @@ computed once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,10 +25,11 @@ def layout(
     prompt_ids: Tensor,
     *,
     prompt_mask: Tensor | None = None,
-    bos_token_id: int | None = None,
+    start: Sequence[int] = (),
+    turn: Sequence[int] = (),
     prompt_first: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Concatenate [BOS | prefix | prompt] (or [BOS | prompt | prefix]) as embeddings.
+    """Concatenate [start | prefix | prompt | turn] as embeddings.
 
     Parameters
     ----------
@@ -37,14 +39,21 @@ def layout(
         One prompt for all rows, or one per row.
     prompt_mask : Tensor, (B, P) bool, optional
         False on padding.
-    bos_token_id : int, optional
+    start, turn : sequence of int
+        Tokens at the beginning and end of every row; see :class:`.PromptLayout`.
     prompt_first : bool
+        Whether the prompt precedes the prefix.
 
     Returns
     -------
     embeddings : Tensor, (B, T, d_llm)
     mask : Tensor, (B, T) bool, or None
         None when nothing is padded.
+
+    Raises
+    ------
+    InputError
+        The prompts have another shape, or nothing precedes the text.
     """
     b, length = prefix.shape[:2]
     if prompt_ids.ndim == 1:
@@ -61,10 +70,16 @@ def layout(
     if prompt_mask is not None:
         masks = [prompt_mask.bool(), prompt_mask.new_ones(b, length, dtype=torch.bool)]
         masks = masks if prompt_first else masks[::-1]
-    if bos_token_id is not None:
-        parts.insert(0, embed(prompt_ids.new_full((b, 1), bos_token_id)))
-        if masks is not None:
-            masks.insert(0, masks[0].new_ones(b, 1))
+    for tokens, place in ((start, 0), (turn, 3)):
+        if tokens:
+            parts.insert(place, embed(prompt_ids.new_tensor(tokens)).expand(b, -1, -1))
+            if masks is not None:
+                masks.insert(place, masks[0].new_ones(b, len(tokens)))
+    if not sum(part.shape[1] for part in parts):
+        raise InputError(
+            "layout: something must precede a text, got no brain token, no prompt and no token of "
+            "the layout. Choose layout 'document', or give a prompt."
+        )
     return torch.cat(parts, dim=1), None if masks is None else torch.cat(masks, dim=1)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .._arguments import checked
 from ..errors import InputError
+from .prompt_layout import wants_space
 
 MOST_ANSWER_TOKENS = 64
 
@@ -63,7 +64,7 @@ def encode_answers(
     InputError
         An answer is empty.
     """
-    space = " " if _wants_space(tokenizer) else ""
+    space = " " if wants_space(tokenizer) else ""
     rows = []
     for answer in answers:
         words = " ".join(answer.split())
@@ -77,7 +78,7 @@ def encode_answers(
 @checked
 def encode_context(
     tokenizer: Any,
-    prompts: Sequence[str],
+    prompts: Sequence[str | Sequence[int]],
     *,
     max_tokens: int,
     keep: str = "newest",
@@ -88,10 +89,10 @@ def encode_context(
     Parameters
     ----------
     tokenizer : PreTrainedTokenizer
-    prompts : sequence of str
-        May be empty texts.
+    prompts : sequence of str or sequence of int
+        Texts, which may be empty and keep their whitespace, or the tokens of each prompt.
     max_tokens : int
-        Longer prompts are cut.
+        Longer texts are cut; prompts given as tokens never are.
     keep : {"newest", "oldest"}
         Which end of a longer prompt is kept; the text continues the newest words.
     device : torch.device or str
@@ -100,6 +101,11 @@ def encode_context(
     -------
     ids : Tensor, (B, P) int64
     mask : Tensor, (B, P) bool
+
+    Raises
+    ------
+    InputError
+        An option is out of range, or a token is not in the vocabulary.
     """
     if keep not in ("newest", "oldest") or max_tokens < 0:
         raise InputError(
@@ -108,7 +114,10 @@ def encode_context(
         )
     rows = []
     for prompt in prompts:
-        ids = tokenizer.encode(" ".join(prompt.split()), add_special_tokens=False)
+        if not isinstance(prompt, str):
+            rows.append(_whole_ids(prompt, tokenizer))
+            continue
+        ids = tokenizer.encode(prompt, add_special_tokens=False)
         start = max(0, len(ids) - max_tokens) if keep == "newest" else 0
         rows.append(ids[start : start + max_tokens])
     return _pad(rows, tokenizer, device, left=True)
@@ -121,6 +130,7 @@ def encode_continuations(
     *,
     max_tokens: int,
     end: bool = True,
+    spaces: Sequence[str] | None = None,
     device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Tensor]:
     """Tokenize the texts to decode with right padding; a text that is too long raises an error.
@@ -133,6 +143,9 @@ def encode_continuations(
         Maximum length, the end token included.
     end : bool
         Whether an end token is appended: true for whole sentences, false for stretches of a story.
+    spaces : sequence of str, (B,), optional
+        What precedes the first word of each text, from :meth:`PromptLayout.spaces`. Default: the
+        space within a sentence.
     device : torch.device or str
 
     Returns
@@ -143,11 +156,16 @@ def encode_continuations(
     Raises
     ------
     InputError
-        A text is empty or longer than `max_tokens`.
+        A text is empty or longer than `max_tokens`, or `spaces` has another length.
     """
-    space = " " if _wants_space(tokenizer) else ""
+    if spaces is None:
+        spaces = [" " if wants_space(tokenizer) else ""] * len(texts)
+    if len(spaces) != len(texts):
+        raise InputError(
+            f"encode_continuations: spaces must be one a text, {len(texts)}, got {len(spaces)}."
+        )
     rows = []
-    for text in texts:
+    for text, space in zip(texts, spaces, strict=True):
         words = " ".join(text.split())
         ids = tokenizer.encode(space + words, add_special_tokens=False) if words else []
         ids = [*ids, tokenizer.eos_token_id] if end and words else ids
@@ -168,7 +186,7 @@ def word_ids(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
     InputError
         A word has no token.
     """
-    space = " " if _wants_space(tokenizer) else ""
+    space = " " if wants_space(tokenizer) else ""
     rows = [list(tokenizer.encode(space + w, add_special_tokens=False)) for w in words]
     empty = [w for w, row in zip(words, rows, strict=True) if not row]
     if empty:
@@ -176,12 +194,14 @@ def word_ids(tokenizer: Any, words: Sequence[str]) -> list[list[int]]:
     return rows
 
 
-def _wants_space(tokenizer: Any) -> bool:
-    # byte-level tokenizers mark a word start by the preceding space; SentencePiece adds the space
-    def ids(text: str) -> list[int]:
-        return list(tokenizer.encode(text, add_special_tokens=False))
-
-    return ids("a b") == ids("a") + ids(" b")
+def _whole_ids(prompt: Sequence[int], tokenizer: Any) -> list[int]:
+    ids, words = [int(token) for token in prompt], len(tokenizer)
+    if any(not 0 <= token < words for token in ids):
+        raise InputError(
+            f"encode_context: tokens of a prompt must be in [0, {words}), got {min(ids)} to "
+            f"{max(ids)}. Use the tokenizer of this language model."
+        )
+    return ids
 
 
 def _pad(

@@ -238,6 +238,7 @@ def of_models(w: World) -> dict[str, Callable[[], Arguments]]:
         },
         "mixed_loss": lambda: {"llm": llm, "sequence": w.sequence},
         "mixed_nll": lambda: {"llm": llm, "sequences": [w.sequence]},
+        "prompt_layout": lambda: {"tokenizer": w.tokenizer},
         "padding_note": lambda: {"tokenizer": w.tokenizer},
         "probe_domains": lambda: pairs,
         "recording_codes": lambda: {

@@ -25,8 +25,9 @@ class BrainTexts:
         Components of the volumes, standardised over the training part.
     texts : tuple of str, (N,)
         Texts to decode.
-    prompts : tuple of str, (N,)
-        Text before each sample, possibly empty. Default: all empty.
+    prompts : tuple of str or tuple of int, (N,)
+        Text before each sample, possibly empty, or its tokens, which reach the language model
+        unaltered. A single prompt of tokens is that of all samples. Default: all empty.
     shard : Shard, optional
         Rows of the joined batch that these are, if several processes divide it.
     """
@@ -34,13 +35,16 @@ class BrainTexts:
     trial_ids: tuple[str, ...]
     windows: Tensor
     texts: tuple[str, ...]
-    prompts: tuple[str, ...] = field(default=())
+    prompts: tuple[str | tuple[int, ...], ...] = field(default=())
     shard: Shard | None = None
 
     def __post_init__(self) -> None:
         n = len(self.trial_ids)
-        if not self.prompts:
-            object.__setattr__(self, "prompts", ("",) * n)
+        # tuples, so that equal prompts are found by their tokens
+        prompts = tuple(p if isinstance(p, str) else tuple(p) for p in self.prompts or ("",) * n)
+        if len(prompts) == 1 and not isinstance(prompts[0], str):
+            prompts *= n
+        object.__setattr__(self, "prompts", prompts)
         windows = len(self.windows) if self.windows.ndim == 3 else -1
         sizes = (windows, len(self.texts), len(self.prompts))
         if not n or sizes != (n, n, n):

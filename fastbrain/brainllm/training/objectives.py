@@ -38,6 +38,7 @@ class _Reading(Objective):
             batch.texts,
             max_tokens=self.config.max_text_tokens,
             end=self.config.end,
+            spaces=self.model.layout.spaces(self.model.text_tokenizer, batch.prompts),
             device=self.model.device,
         )
 
@@ -70,7 +71,7 @@ class PromptTuning(_Reading):
     def total(self, batch: BrainTexts) -> tuple[Tensor, int]:
         """Summed negative log likelihood of a batch in nats, and its number of tokens."""
         # texts with the same prompt and brain share the computation of both
-        first: dict[tuple[str, bytes], int] = {}
+        first: dict[tuple[str | tuple[int, ...], bytes], int] = {}
         keys = [
             (prompt, window.tobytes())
             for prompt, window in zip(batch.prompts, batch.windows.cpu().numpy(), strict=True)

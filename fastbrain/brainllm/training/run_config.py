@@ -66,6 +66,8 @@ class BrainLLMRunConfig:
     llm_device_map : str, dict of str to int or str, or None
         Spread the frozen language model over devices, memory and disk, also when the run is
         evaluated; see :func:`fastbrain.load_llm`. For one process, without `llm_rank`.
+    layout : {"document", "chat", "bos", "none"}
+        As in :class:`fastbrain.brainllm.BrainLLMConfig`.
     """
 
     features: int = 100
@@ -88,6 +90,7 @@ class BrainLLMRunConfig:
     llm_rank: int = 0
     llm_bits: int | None = None
     llm_device_map: str | dict[str, Any] | None = None
+    layout: str = "document"
 
     def __post_init__(self) -> None:
         require(self, "features", self.features >= 1, "be 1 or more")
@@ -114,6 +117,7 @@ class BrainLLMRunConfig:
             self.steering,
             self.depth,
             self.width,
+            self.layout,
         )
 
     def to_dict(self) -> dict[str, Any]:

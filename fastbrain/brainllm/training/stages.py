@@ -64,7 +64,8 @@ def train_brainllm(
         A text is longer than allowed; texts are never truncated silently.
     """
     _disjoint(train, val)
-    if config.warmup and config.target == "prompt" and not all(p.strip() for p in train.prompts):
+    empty = any(not (p.strip() if isinstance(p, str) else p) for p in train.prompts)
+    if config.warmup and config.target == "prompt" and empty:
         raise ConfigError(
             "train_brainllm: target must not be 'prompt' where a sample has none. Take "
             "target='continuation'."

@@ -122,6 +122,7 @@ class _Bags:
             data.texts,
             max_tokens=config.max_text_tokens,
             end=config.end,
+            spaces=model.layout.spaces(model.text_tokenizer, data.prompts),
             device=model.device,
         )
         head = model.llm.get_output_embeddings().weight.float()
@@ -156,7 +157,7 @@ class _Bags:
 
 
 def _alone(
-    model: BrainLLM, prompt: str, text: str, config: BrainLLMTraining
+    model: BrainLLM, prompt: str | tuple[int, ...], text: str, config: BrainLLMTraining
 ) -> tuple[Tensor, Tensor]:
     """Tokens of a text (T,), and log probabilities (T, V) of each next token without a brain."""
     tokenizer, device = model.text_tokenizer, model.device
@@ -164,7 +165,12 @@ def _alone(
         tokenizer, [prompt], max_tokens=config.max_prompt_tokens, keep=config.keep, device=device
     )
     ids, _ = encode_continuations(
-        tokenizer, [text], max_tokens=config.max_text_tokens, end=config.end, device=device
+        tokenizer,
+        [text],
+        max_tokens=config.max_text_tokens,
+        end=config.end,
+        spaces=model.layout.spaces(tokenizer, [prompt]),
+        device=device,
     )
     with model.untuned():
         before, _ = model.before_text(model.no_brain(1), prompts)

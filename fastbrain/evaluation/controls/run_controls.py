@@ -52,7 +52,7 @@ def run_controls(
     partners: npt.NDArray[np.int64],
     *,
     blocks: Sequence[object],
-    prompts: Sequence[str] = (),
+    prompts: Sequence[str | Sequence[int]] = (),
     train_texts: Sequence[str] = (),
     train_prompts: Sequence[str] = (),
     train_brains: Any = None,
@@ -78,8 +78,9 @@ def run_controls(
         From :func:`derangements`.
     blocks : sequence, (N,)
         Block of each sample, for instance its run: the unit of intervals and sign flips.
-    prompts : sequence of str, (N,), optional
-        Text before each sample's text: its question, or the words of a story that it continues.
+    prompts : sequence of str or sequence of int, (N,), optional
+        Text before each sample's text: its question, or the words of a story that it continues;
+        or the tokens of that text.
         Equal texts are scored once only if their prompts are equal too.
     train_texts : sequence of str, (M,), optional
         Training texts, for the majority, template and nearest training text.
@@ -110,28 +111,30 @@ def run_controls(
     ):
         if given and len(given) != size:
             raise InputError(f"run_controls: {what} must be all {size}, got {len(given)}.")
+    # here prompts only tell which samples share one
+    labels = tuple(p if isinstance(p, str) else str(tuple(p)) for p in prompts)
     # a likelihood depends on the brain and on this key
-    keys = list(zip(prompts, truth, strict=True)) if prompts else list(truth)
+    keys = list(zip(labels, truth, strict=True)) if labels else list(truth)
     own = decoder.read(brains[TRUE])
     _one_or_all(TRUE, len(own), n, single=n == 1)
     pairs = needed_pairs(partners, keys)
     true, deranged = pairs.gather(decoder.score(own, truth, pairs.index))
     found = [
         Control(TRUE, tuple(decoder.write(own)), true),
-        _deranged(decoder, own, partners, deranged, prompts),
+        _deranged(decoder, own, partners, deranged, labels),
     ]
     for name in brains:
         if name != TRUE:
             found.append(_run(decoder, name, decoder.read(brains[name]), truth, keys))
     found += _without_brain(decoder, truth, keys)
     if train_texts:
-        found += _from_training(decoder, own, prompts, train_texts, train_prompts, train_brains)
+        found += _from_training(decoder, own, labels, train_texts, train_prompts, train_brains)
     return Conditions(
         tuple(truth),
         partners,
         tuple(map(str, blocks)),
         {control.name: control for control in found},
-        tuple(prompts),
+        labels,
     )
 
 
