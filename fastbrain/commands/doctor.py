@@ -41,6 +41,7 @@ _OPTIONAL = {
     "flash_attn": ("gpu", "faster attention of the language model; needs a CUDA GPU"),
     "pydicom": ("realtime", "reading volumes as the scanner sends them"),
     "huggingface_hub": ("hub", "sharing models"),
+    "gguf": ("lm", "language models in GGUF files"),
     "isal": ("gunzip", "reading .nii.gz in half the time"),
     "distributed": ("dask", "preparing a store on a cluster"),
 }

@@ -11,6 +11,8 @@ from .._arguments import checked
 from ..errors import ConfigError
 
 METHODS = ("greedy", "sample", "beam")
+# numbers of tokens that are ordered before all of a large vocabulary are
+_PARTS = (256, 4096)
 
 
 @checked(error=ConfigError)
@@ -113,7 +115,10 @@ def pick(logits: torch.Tensor, config: Sampling, generator: torch.Generator) -> 
     if config.method == "greedy":
         return logits.argmax(dim=-1)
     ordered, index = nucleus(logits, config)
-    drawn = torch.multinomial(ordered.cpu(), 1, generator=generator).to(index.device)
+    # a column for every token, so that the random numbers do not depend on the size of the nucleus
+    padded = ordered.new_zeros(logits.shape)
+    padded[:, : ordered.shape[1]] = ordered
+    drawn = torch.multinomial(padded.cpu(), 1, generator=generator).to(index.device)
     return index.gather(1, drawn).squeeze(1)
 
 
@@ -144,9 +149,30 @@ def pick_at(logits: torch.Tensor, config: Sampling, uniform: torch.Tensor) -> to
 
 
 def nucleus(logits: torch.Tensor, config: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
-    """Probabilities (B, V) in falling order, 0 outside top-p and min-p, and their tokens (B, V)."""
+    """Probabilities (B, K) in falling order, 0 outside top-p and min-p, and their tokens (B, K).
+
+    K is the number of tokens that had to be ordered, at most V. Equal probabilities are in the
+    order of their tokens, and the result is that of a stable sort of all V.
+    """
     probability = torch.softmax(logits.float() / config.temperature, dim=-1)
+    # a captured CUDA graph cannot look at the values, and a GPU sorts fast
+    if logits.device.type == "cpu" and (config.top_p < 1 or config.min_p > 0):
+        for count in _PARTS:
+            if 2 * count > probability.shape[1]:
+                break
+            value, index = probability.topk(count, dim=-1)
+            index = index.sort(dim=-1).values
+            ordered, order = probability.gather(1, index).sort(dim=-1, descending=True, stable=True)
+            out = _outside(ordered, config)
+            # of the tokens as likely as the last one, others may have been left out
+            tied = ordered == value[:, -1:]
+            if bool(out[tied].all()):
+                return ordered.masked_fill(out, 0.0), index.gather(1, order)
     ordered, index = probability.sort(dim=-1, descending=True, stable=True)
+    return ordered.masked_fill(_outside(ordered, config), 0.0), index
+
+
+def _outside(ordered: torch.Tensor, config: Sampling) -> torch.Tensor:
     # a token stays while the mass before it is below top_p, so the first always stays
-    out = (ordered.cumsum(-1) - ordered >= config.top_p) | (ordered < config.min_p * ordered[:, :1])
-    return ordered.masked_fill(out, 0.0), index
+    before = ordered.cumsum(-1) - ordered
+    return (before >= config.top_p) | (ordered < config.min_p * ordered[:, :1])

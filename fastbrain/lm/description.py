@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .sources import SMALL_FILES, ModelSource, fetch_files, quiet, refuse_code
+from .gguf_files import find_gguf, find_package
+from .sources import SMALL_FILES, ModelSource, fetch_files, find_model, quiet, refuse_code
 
 
 def find_description(name: str | Path, *, function: str) -> ModelSource:
@@ -17,8 +18,12 @@ def find_description(name: str | Path, *, function: str) -> ModelSource:
     ------
     InputError
         There is no such model, or it contains custom code.
+    MissingPartError
+        See :func:`find_model`.
     """
-    path, commit = Path(name), ""
+    path, commit = find_package(name, function), ""
+    if find_gguf(path, function):
+        return find_model(path, function=function)
     if not path.is_dir():
         path = fetch_files(str(name), None, SMALL_FILES, function)
         commit = path.name
@@ -42,10 +47,12 @@ def empty_model(source: ModelSource, kind: str = "AutoModelForCausalLM") -> Any:
     import torch
     import transformers
 
-    safe = {"trust_remote_code": False}
+    safe: dict[str, Any] = {"trust_remote_code": False}
     try:
         with quiet(), torch.device("meta"):
-            config = transformers.AutoConfig.from_pretrained(source.folder, **safe)
+            config = transformers.AutoConfig.from_pretrained(
+                source.folder, **safe, **source.read_from
+            )
             return getattr(transformers, kind).from_config(config, **safe)
     except (ValueError, KeyError, OSError, AttributeError) as error:
         raise InputError(

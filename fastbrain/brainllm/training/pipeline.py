@@ -183,6 +183,8 @@ def train_brainllm_run(
         **place_of(store, out),
         "llm": language.name,
         "language_model": asdict(language),
+        "llm_dtype": str(llm.dtype).removeprefix("torch."),
+        "llm_layout": asdict(model.layout),
         "split": split.to_json(),
         "audit": audit.to_json(),
         "scored_trials": list(split.test),
