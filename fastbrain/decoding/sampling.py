@@ -156,20 +156,35 @@ def nucleus(logits: torch.Tensor, config: Sampling) -> tuple[torch.Tensor, torch
     """
     probability = torch.softmax(logits.float() / config.temperature, dim=-1)
     # a captured CUDA graph cannot look at the values, and a GPU sorts fast
-    if logits.device.type == "cpu" and (config.top_p < 1 or config.min_p > 0):
-        for count in _PARTS:
-            if 2 * count > probability.shape[1]:
-                break
-            value, index = probability.topk(count, dim=-1)
-            index = index.sort(dim=-1).values
-            ordered, order = probability.gather(1, index).sort(dim=-1, descending=True, stable=True)
-            out = _outside(ordered, config)
-            # of the tokens as likely as the last one, others may have been left out
-            tied = ordered == value[:, -1:]
-            if bool(out[tied].all()):
-                return ordered.masked_fill(out, 0.0), index.gather(1, order)
-    ordered, index = probability.sort(dim=-1, descending=True, stable=True)
-    return ordered.masked_fill(_outside(ordered, config), 0.0), index
+    part = logits.device.type == "cpu" and (config.top_p < 1 or config.min_p > 0)
+    return _ordered(probability, config, _PARTS if part else ())
+
+
+def _ordered(
+    probability: torch.Tensor, config: Sampling, counts: tuple[int, ...]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As :func:`nucleus`; `counts` are the numbers of tokens to order before all are."""
+    if not counts or 2 * counts[0] > probability.shape[1]:
+        ordered, index = probability.sort(dim=-1, descending=True, stable=True)
+        return ordered.masked_fill(_outside(ordered, config), 0.0), index
+    value, index = probability.topk(counts[0], dim=-1)
+    index = index.sort(dim=-1).values
+    ordered, order = probability.gather(1, index).sort(dim=-1, descending=True, stable=True)
+    index, out = index.gather(1, order), _outside(ordered, config)
+    # tokens as likely as the last one may have been left out, and must not be in the nucleus
+    open_ends = ((ordered == value[:, -1:]) & ~out).any(dim=1)
+    ordered = ordered.masked_fill(out, 0.0)
+    if not bool(open_ends.any()):
+        return ordered, index
+    # none of the tokens that are missing is likelier than the last one
+    missing = (config.top_p - ordered[open_ends].sum(dim=1)) / value[open_ends, -1]
+    reachable = counts[1:2] > (counts[0] + float(missing.median()),)
+    more, tokens = _ordered(probability[open_ends], config, counts[1:] if reachable else ())
+    whole = more.new_zeros(len(ordered), more.shape[1])
+    names = tokens.new_zeros(whole.shape)
+    whole[:, : counts[0]], names[:, : counts[0]] = ordered, index
+    whole[open_ends], names[open_ends] = more, tokens
+    return whole, names
 
 
 def _outside(ordered: torch.Tensor, config: Sampling) -> torch.Tensor:
