@@ -20,6 +20,7 @@ from fastbrain.lm import load_llm
 COMMANDS = {
     "adapt": ["run", "store", "out", "--subject", "1", "--runs", "1"],
     "decode": ["run", "--out", "out"],
+    "doctor": ["--llm", "folder"],
     "evaluate": ["run"],
     "leave-out brainllm": ["source", "out"],
     "leave-out": ["source", "out"],

@@ -2,7 +2,9 @@
 
 fastbrain doctor
 
-fastbrain doctor --json
+fastbrain doctor --llm HuggingFaceTB/SmolLM2-135M-Instruct
+
+With --llm: layout of prompts, end tokens, likelihood of sentences under each layout, speed.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import importlib
 import json
 import os
 import platform
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +23,9 @@ from typing import Any
 from .. import __version__
 from .._environment import environment
 from .._threads import load_line, waiting_line
-from ..errors import FastbrainError
+from ..errors import FastbrainError, InputError
+from ._language_model import describe, sections
+from ._sections import Section, print_sections
 
 # the index has another package of the name that this one is imported by
 DISTRIBUTION, FOREIGN = "fastbrain-fmri", "fastbrain"
@@ -46,8 +49,6 @@ _OPTIONAL = {
     "distributed": ("dask", "preparing a store on a cluster"),
 }
 
-Section = list[tuple[str, str]]
-
 
 @dataclass(frozen=True)
 class Config:
@@ -55,17 +56,31 @@ class Config:
 
     json: bool = False
     """Print JSON."""
+    llm: str | None = None
+    """Describe this language model instead: a hub name, folder, GGUF file, or smollm2."""
+    texts: Path | None = None
+    """With --llm: score the sentences of this file, one in each line, of which the first four are
+    the shots."""
+    device: str = "cpu"
+    """With --llm: device of the language model."""
 
 
 def run(config: Config) -> None:
     """Collect the findings and print them."""
-    found = report()
+    if config.llm is None and (config.texts is not None or config.device != "cpu"):
+        raise InputError(
+            "doctor: texts and device must be left out without llm, got one. Add --llm."
+        )
+    if config.llm is not None:
+        found = describe(config.llm, config.device, config.texts)
+        shown = sections(found)
+    else:
+        found = report()
+        shown = _sections(found)
     if config.json:
         print(json.dumps(found, indent=2))
-    elif sys.stdout.isatty():
-        _print_tables(_sections(found))
     else:
-        _print_lines(_sections(found))
+        print_sections(shown)
 
 
 def report() -> dict[str, Any]:
@@ -260,25 +275,3 @@ def _attention_rows(attention: dict[str, str]) -> Section:
     if "error" in attention:
         return [("cannot look", attention["error"])]
     return [(attention["implementation"], attention["why"])]
-
-
-def _print_lines(sections: dict[str, Section]) -> None:
-    width = max(len(name) for rows in sections.values() for name, _ in rows)
-    for title, rows in sections.items():
-        print(title)
-        for name, value in rows:
-            print(f"  {name:<{width}}  {value}")
-
-
-def _print_tables(sections: dict[str, Section]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    for title, rows in sections.items():
-        table = Table(title=title, title_justify="left", show_header=False)
-        for name, value in rows:
-            # Text, so that brackets in a reason are not read as markup
-            table.add_row(Text(name), Text(value))
-        console.print(table)
