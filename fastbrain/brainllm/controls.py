@@ -196,14 +196,16 @@ class BrainLLMDecoder:
         return [row[keep].tolist() for row, keep in zip(ids, mask, strict=True)]
 
     def _encoded(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        prompts = self.prompts or (self._common,)
+        if len(set(prompts)) == 1:
+            prompts = prompts[:1] * len(texts)  # of a session, texts are more than its prompt
+        tokenizer = self.model.text_tokenizer
         return encode_continuations(
-            self.model.text_tokenizer,
+            tokenizer,
             list(texts),  # the tokenizer needs a list of str, not an array
             max_tokens=self.max_text_tokens,
             end=self.end,
-            spaces=self.model.layout.spaces(
-                self.model.text_tokenizer, self.prompts or [self._common] * len(texts)
-            ),
+            spaces=self.model.layout.spaces(tokenizer, prompts),
             device=self.model.device,
         )
 

@@ -40,6 +40,9 @@ class Config(TrainOptions):
     """Hidden layers of the mlp; default: as configured (2, as in the paper)."""
     width: int | None = None
     """Units of each hidden layer of the mlp; default: as configured (the number of components)."""
+    layout: Literal["document", "chat", "bos", "none"] | None = None
+    """What surrounds a prompt; fastbrain doctor --llm compares them; default: as configured
+    (document)."""
 
 
 def run(config: Config) -> None:
@@ -71,6 +74,7 @@ def run(config: Config) -> None:
         "decoder",
         "depth",
         "width",
+        "layout",
     )
     whole = spread(replace(whole, **given(config, *names)), config)
     if config.print_config:

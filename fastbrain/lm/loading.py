@@ -108,8 +108,8 @@ def load_llm(
     source = find_model(name_or_path, function="load_llm")
     if bits is not None and source.gguf:
         raise ConfigError(
-            f"load_llm: bits must be None for a GGUF file, whose weights are dequantised on "
-            f"loading, got {bits}. Use the model's safetensors."
+            "load_llm: bits must be None for a GGUF file, which is dequantised on loading, got "
+            f"{bits}. Use the model's safetensors."
         )
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attn}
     if bits is not None:
