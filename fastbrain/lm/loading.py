@@ -105,6 +105,8 @@ def load_llm(
         attn = attention_choice(str(device))[0]
     if attn == "flash_attention_2" and dtype == "float32":
         attn = "sdpa"  # flash attention has no fp32 kernel
+    if device_map is not None:
+        check_device_map(device_map)
     source = find_model(name_or_path, function="load_llm")
     if bits is not None and source.gguf:
         raise ConfigError(
@@ -116,7 +118,6 @@ def load_llm(
         options["quantization_config"] = quantisation(bits, str(device))
         options["device_map"] = {"": str(device)}
     if device_map is not None:
-        check_device_map(device_map)
         options["device_map"] = device_map if isinstance(device_map, str) else dict(device_map)
     tokenizer = load_tokenizer(source)
     model = load_weights_of(source, "AutoModelForCausalLM", **options)
