@@ -1,6 +1,7 @@
 """Text, retrieval and clinical scores, each with its chance level from control conditions."""
 
 from ..stats.correlations import correlations
+from .analyses.brain_use import BrainUse, brain_use
 from .analyses.by_subject import mean_over_people, scores_by_subject, subject_table
 from .analyses.linear_baseline import LinearBaseline, fit_linear_baseline
 from .analyses.noise_ceiling import (
@@ -40,6 +41,11 @@ from .human_study.write import check_human_study, write_human_study
 from .metrics.clinical import beside_baselines, label_scores, scale_scores
 from .metrics.corpus import TextResult, bert_score, bleu, rouge_l, text_scores
 from .metrics.diversity import Diversity, cut_to_reference_length, diversity
+from .metrics.identification import (
+    CurvePoint,
+    Identification,
+    identification_from_text,
+)
 from .metrics.registry import TEXT_METRICS, TextMetric
 from .metrics.retrieval import Found, Retrieval, retrieval, retrieval_scores
 from .protocol import Evaluation, Sample, evaluate_text, find_score
@@ -52,15 +58,18 @@ from .scores import Score, with_adjusted
 __all__ = [
     "TEXT_METRICS",
     "BrainDecoder",
+    "BrainUse",
     "CeilingComparison",
     "ClinicalCohort",
     "Comparison",
     "Conditions",
     "Control",
+    "CurvePoint",
     "Difference",
     "Diversity",
     "Evaluation",
     "Found",
+    "Identification",
     "LinearBaseline",
     "Moments",
     "NearestTextUnigram",
@@ -83,6 +92,7 @@ __all__ = [
     "beside_ceiling",
     "bleu",
     "block_flip_p",
+    "brain_use",
     "by_surprise",
     "changed_store",
     "check_human_study",
@@ -100,6 +110,7 @@ __all__ = [
     "find_score",
     "fit_linear_baseline",
     "gaussian_noise",
+    "identification_from_text",
     "inter_subject_ceiling",
     "keep_region",
     "label_scores",

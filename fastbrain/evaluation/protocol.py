@@ -16,16 +16,13 @@ from .analyses.against_controls import against_controls, cut_metric, texts_again
 from .analyses.by_subject import scores_by_subject
 from .analyses.controlled_surprise import surprise_effect
 from .analyses.linear_baseline import LinearBaseline
-from .analyses.semantic_retrieval import (
-    meaning_similarity,
-    retrieval_beside,
-    retrieval_scores_of,
-)
+from .analyses.semantic_retrieval import retrieval_beside, retrieval_scores_of
 from .analyses.surprise import SurpriseBin, by_surprise
 from .controls.conditions import DERANGED, TRUE, Conditions
 from .metrics.bertscore import BertModel
 from .metrics.diversity import Diversity, diversity
 from .metrics.registry import text_metrics
+from .metrics.text_similarity import meaning_similarity
 from .scores import Mode, Score, with_adjusted
 
 _BINS = 5

@@ -352,6 +352,7 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         },
         "bleu": lambda: texts,
         "block_flip_p": lambda: {"differences": np.linspace(-1, 2, 8), "blocks": blocks},
+        "brain_use": lambda: {"written": ["a ball", "a box"], "no_brain": ["a"]},
         "bootstrap_interval": lambda: {"values": np.arange(8.0), "resamples": 9},
         "by_surprise": lambda: {"conditions": c, "bins": 2},
         "changed_store": lambda: {
@@ -378,6 +379,10 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
             "store": w.store, "trial_ids": w.store.split.test, "bert": False,
         },
         "gaussian_noise": lambda: {"n": 2, "moments": w.moments},
+        "identification_from_text": lambda: {
+            "written": ["a", "b", "c d"], "truth": ["a", "b", "c"], "blocks": [0, 1, 2],
+            "by": "words", "count": 5,
+        },
         "keep_region": lambda: {
             "values": np.ones((2, 3)), "mask": np.array([True, False, True]), "moments": w.moments,
         },
