@@ -41,11 +41,8 @@ from .human_study.write import check_human_study, write_human_study
 from .metrics.clinical import beside_baselines, label_scores, scale_scores
 from .metrics.corpus import TextResult, bert_score, bleu, rouge_l, text_scores
 from .metrics.diversity import Diversity, cut_to_reference_length, diversity
-from .metrics.identification import (
-    CurvePoint,
-    Identification,
-    identification_from_text,
-)
+from .metrics.identification import identification_from_text
+from .metrics.identified import CurvePoint, Identification
 from .metrics.registry import TEXT_METRICS, TextMetric
 from .metrics.retrieval import Found, Retrieval, retrieval, retrieval_scores
 from .protocol import Evaluation, Sample, evaluate_text, find_score

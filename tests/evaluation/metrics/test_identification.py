@@ -11,7 +11,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from fastbrain.errors import InputError
 from fastbrain.evaluation import identification_from_text, retrieval
 from fastbrain.evaluation.metrics.candidates import Candidates
-from fastbrain.evaluation.metrics.identification import identified
+from fastbrain.evaluation.metrics.identified import identified
 from fastbrain.evaluation.metrics.text_similarity import word_similarity
 
 EXACT = 1e-12  # sums of a few hundred probabilities in float64
