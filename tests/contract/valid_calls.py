@@ -358,6 +358,7 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         "changed_store": lambda: {
             "store": w.store, "name": "same", "change": lambda run, values: values,
         },
+        "cider_d": lambda: {"hypotheses": ["a ball"], "references": [["a ball", "a box"]]},
         "common_trials": lambda: {"store": w.store, "trial_ids": w.ids, "delays_trs": [0, 1]},
         "connectivity_features": lambda: {"series": _normal(9, 3).numpy()},
         "correlations": lambda: {
@@ -378,6 +379,7 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         "fit_linear_baseline": lambda: {
             "store": w.store, "trial_ids": w.store.split.test, "bert": False,
         },
+        "fluency": lambda: {"texts": ["a ball", "a box"]},
         "gaussian_noise": lambda: {"n": 2, "moments": w.moments},
         "identification_from_text": lambda: {
             "written": ["a", "b", "c d"], "truth": ["a", "b", "c"], "blocks": [0, 1, 2],
@@ -391,6 +393,7 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         },
         "majority_text": lambda: {"train_texts": ["a", "a", "b"]},
         "mean_over_people": lambda: {"scores": w.scores},
+        "meteor": lambda: {"hypotheses": ["a ball"], "references": [["a ball", "a box"]]},
         "nearest_text_unigram": lambda: {
             "similarity": _normal(2, 3).numpy(), "train_counts": np.ones((3, 4)),
         },
@@ -409,6 +412,8 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
             "true": np.ones((8, 3)), "deranged": np.full((2, 8, 3), 2.0),
             "mask": np.ones((8, 3), dtype=bool), "lengths": [1, 2], "blocks": blocks,
         },
+        "read_caption_references": lambda: {"path": _captions(w)},
+        "read_captions": lambda: {"path": _captions(w)},
         "read_samples": lambda: {"path": _written(w)},
         "region_store": lambda: {"store": w.store, "name": "whole", "mask": region},
         "retrieval": lambda: {"similarity": nll, "blocks": blocks, "count": 5},
@@ -417,6 +422,10 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         "sample_scores": lambda: {"columns": {"bleu1": [0.5, 1.0]}},
         "scale_scores": lambda: {
             "truth": np.arange(8.0), "predicted": np.arange(8.0)[::-1] ** 2, **compared,
+        },
+        "score_captions": lambda: {
+            "captions": {"0": "a ball", "1": "a box"}, "meaning": False, "count": 5,
+            "references": {"0": ["a ball"], "1": ["a red box", "a box"]},
         },
         "scores_by_subject": lambda: {
             "subjects": [s.subject for s in w.samples], "conditions": c, "metrics": metrics,
@@ -435,6 +444,9 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         "template_text": lambda: {"train_texts": ["a ball", "a box"]},
         "text_scores": lambda: {**told, "partners": c.partners, "resamples": 9},
         "with_adjusted": lambda: {"scores": w.scores},
+        "write_captions": lambda: {
+            "path": w.folder / "captions.json", "captions": {"0": "a ball", "1": "a box"},
+        },
         "write_report": lambda: {
             "path": w.folder / "report.html", "evaluation": w.evaluation,
             "parts": evaluation.ReportParts(),
@@ -475,6 +487,10 @@ def _copied(value: Any) -> Any:
     import copy
 
     return copy.deepcopy(value)
+
+
+def _captions(w: World) -> Any:
+    return evaluation.write_captions(w.folder / "captions.json", {"0": "a ball", "1": "a box"})
 
 
 def _written(w: World) -> Any:

