@@ -23,6 +23,7 @@ from ..evaluation.analyses.partners import (
 from ..evaluation.analyses.store_ceiling import store_ceiling
 from ..evaluation.controls.conditions import DERANGED, TRUE
 from ..evaluation.grouped import groupings_of, with_groups
+from ..evaluation.judged import check_fluency_model, with_fluency
 from ..evaluation.metrics.bertscore import BertModel
 from ..evaluation.other_store import OtherStore, scored_part
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
@@ -203,6 +204,7 @@ def evaluate_run(
     facts: dict[str, Any] | None = None,
     parts: ReportParts | None = None,
     engine: bool = False,
+    fluency_model: str | None = None,
 ) -> Evaluation:
     """Evaluate a run and write the results into its folder.
 
@@ -235,6 +237,8 @@ def evaluate_run(
         Title and notes of the report; the function fills in the rest.
     engine : bool
         See :func:`evaluate_model`.
+    fluency_model : str, optional
+        Second language model, a folder or a name on the hub, for the surprise of all texts.
 
     Raises
     ------
@@ -260,6 +264,7 @@ def evaluate_run(
     home = training_folder(run, manifest)
     parts = run_parts(home, data, manifest, parts, held=held)
     check_outputs(place.out, function="evaluate_run", count=count)
+    check_fluency_model(fluency_model, function="evaluate_run")
     groupings = groupings_of([data.by_id[t] for t in scored], participants, by)
     if (held or other) and not within_runs:
         within_runs = not have_partners_across_runs([data.by_id[t] for t in scored])
@@ -285,6 +290,7 @@ def evaluate_run(
     }
     result = replace(result, facts={**result.facts, **known, **place.facts, **(facts or {})})
     result = with_groups(result, groupings, seed=seed)
+    result = with_fluency(result, fluency_model, device=device)
     loader = WindowLoader(data, scored, batch_size=_BATCH, shuffle=False)
     parts = replace(parts, saliency=token_saliency(model, loader).numpy())
     write_outputs(place.out, result, parts, about)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -223,3 +223,8 @@ def _gains(
     every = word_similarity(said, true)[0] if similarity is None else similarity
     other = every[partners, np.arange(n)].mean(axis=0)
     return np.diag(every) - other, _WORDS if similarity is None else scored or "given similarity"
+
+
+def brain_use_message(facts: Mapping[str, Any]) -> str:
+    """Warning in the facts of an evaluation that its decoder ignores the brain, or empty."""
+    return str((facts.get("brain_use") or {}).get("message", ""))

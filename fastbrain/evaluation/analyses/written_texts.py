@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..controls.conditions import TRUE, Conditions
+from ..metrics.fluency import fluency
 from ..metrics.identification import By, oracle_similarity
 from ..metrics.identified import identified
 from ..metrics.text_similarity import meaning_similarity, word_similarity
@@ -43,7 +44,7 @@ def written_text_scores(
     per_sample : dict
         Score name to (N,) float64, for scores among all true texts.
     facts : dict
-        ``"identification"`` (curves and ceilings) and ``"brain_use"``.
+        ``"identification"`` (curves and ceilings), ``"brain_use"`` and ``"fluency"``.
     """
     said, truth, blocks = conditions[TRUE].texts, conditions.truth, conditions.blocks
     assert said is not None
@@ -84,8 +85,36 @@ def written_text_scores(
         seed=seed,
         **used,
     )
-    facts = {"identification": curves, "brain_use": {**use.to_json(), "message": use.message}}
+    facts = {
+        "identification": curves,
+        "brain_use": {**use.to_json(), "message": use.message},
+        "fluency": fluency_facts(conditions, train_texts),
+    }
     return scores, per_sample, facts
+
+
+def fluency_facts(
+    conditions: Conditions,
+    train_texts: Sequence[str] = (),
+    *,
+    judge: tuple[Any, Any] | None = None,
+    name: str = "",
+) -> dict[str, dict[str, Any]]:
+    """Fluency of the decoded texts, of the true texts and of the texts of every control, by name.
+
+    Parameters
+    ----------
+    conditions : Conditions
+    train_texts, judge, name
+        As in :func:`fastbrain.evaluation.fluency`.
+    """
+    sets = {"decoded": conditions[TRUE].texts, "truth": conditions.truth}
+    sets |= {c.name: c.texts for c in conditions if c.name != TRUE}
+    return {
+        key: fluency(texts, train_texts=train_texts, judge=judge, name=name).to_json()
+        for key, texts in sets.items()
+        if texts is not None
+    }
 
 
 def _pair(
@@ -95,8 +124,3 @@ def _pair(
     if other is None:
         return {}
     return {"own_scores": np.diag(own).copy(), "permuted_scores": np.diag(other).copy()}
-
-
-def brain_use_message(facts: dict[str, Any]) -> str:
-    """Warning of an evaluation that its decoder ignores the brain; empty if it does not."""
-    return str((facts.get("brain_use") or {}).get("message", ""))

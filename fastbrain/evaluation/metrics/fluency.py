@@ -51,8 +51,7 @@ def fluency(
     texts: Sequence[str],
     *,
     train_texts: Sequence[str] = (),
-    llm: Any = None,
-    tokenizer: Any = None,
+    judge: tuple[Any, Any] | None = None,
     name: str = "",
 ) -> Fluency:
     """Measure the fluency of texts.
@@ -62,9 +61,9 @@ def fluency(
     texts : sequence of str, (N >= 1,)
     train_texts : sequence of str, optional
         Texts of the training part.
-    llm, tokenizer : optional
-        Language model and its tokenizer, from :func:`fastbrain.lm.load_llm`. Take another model
-        than the decoder's: the decoder chose its texts for their likelihood under its own.
+    judge : (PreTrainedModel, PreTrainedTokenizer), optional
+        What :func:`fastbrain.lm.load_llm` returns. Take another model than the decoder's: the
+        decoder chose its texts for their likelihood under its own.
     name : str
         Name of the model, for the signature.
 
@@ -75,14 +74,12 @@ def fluency(
     Raises
     ------
     InputError
-        There are no texts, or only one of model and tokenizer is given.
+        There are no texts, or the tokenizer has neither BOS nor EOS.
     """
-    if (llm is None) != (tokenizer is None):
-        raise InputError("fluency: llm and tokenizer must be given together, got one of them.")
     varied = diversity(texts)
     nll, signature = None, "no language model"
-    if llm is not None:
-        nll, start = _nll_per_word(texts, llm, tokenizer)
+    if judge is not None:
+        nll, start = _nll_per_word(texts, *judge)
         signature = f"nats a word|{name or 'unnamed model'}|after {start}"
     return Fluency(
         nll,

@@ -16,7 +16,6 @@ class _Tokens:
     """Tokens are letters; the start has the number 1."""
 
     bos_token_id = 1
-    pad_token_id = 1
     eos_token_id = None
 
     def __call__(self, text, add_special_tokens):
@@ -33,20 +32,17 @@ class _Uniform:
     device = torch.device("cpu")
     config = type("Config", (), {"max_position_embeddings": 64})()
 
-    def get_input_embeddings(self):
-        raise NotImplementedError
-
     def __call__(self, input_ids, attention_mask):
         return type("Out", (), {"logits": torch.zeros(*input_ids.shape, 7)})()
 
 
 def test_nats_a_word_of_a_uniform_model():
     texts = ["ab cd", "", "efghi"] * 7
-    found = fluency(texts, llm=_Uniform(), tokenizer=_Tokens(), name="uniform")
+    found = fluency(texts, judge=(_Uniform(), _Tokens()), name="uniform")
     # five letters and five letters for three words, padding and the blank text left out
     assert found.nll == pytest.approx(10 * math.log(7) / 3)
     assert found.signature == "nats a word|uniform|after <1>"
-    assert fluency(["", " "], llm=_Uniform(), tokenizer=_Tokens()).nll is None
+    assert fluency(["", " "], judge=(_Uniform(), _Tokens())).nll is None
 
 
 def test_copied_runs_of_four_words():
@@ -63,7 +59,10 @@ def test_variety_needs_no_model():
     assert found.to_json()["n"] == 2
 
 
-@pytest.mark.parametrize("change", [{"texts": []}, {"llm": None}])
-def test_wrong_arguments_are_refused(change):
-    with pytest.raises(InputError):
-        fluency(**{"texts": ["a"], "tokenizer": _Tokens(), "llm": _Uniform(), **change})
+def test_wrong_arguments_are_refused():
+    with pytest.raises(InputError, match="at least one"):
+        fluency([])
+    tokens = _Tokens()
+    tokens.bos_token_id = None
+    with pytest.raises(InputError, match="BOS or EOS"):
+        fluency(["a"], judge=(_Uniform(), tokens))
