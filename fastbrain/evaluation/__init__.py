@@ -55,6 +55,7 @@ from .metrics.identified import CurvePoint, Identification
 from .metrics.meteor import meteor
 from .metrics.registry import TEXT_METRICS, TextMetric
 from .metrics.retrieval import Found, Retrieval, retrieval, retrieval_scores
+from .metrics.spice import spice
 from .protocol import Evaluation, Sample, evaluate_text, find_score
 from .records import read_samples, sample_scores, write_samples
 from .report.compare_runs import Comparison, Difference, compare_runs
@@ -151,6 +152,7 @@ __all__ = [
     "score_human_study",
     "scores_by_subject",
     "shifted_partners",
+    "spice",
     "split_half_ceiling",
     "spread_counts",
     "store_ceiling",

@@ -22,6 +22,7 @@ from .metrics.identification import identification_from_text
 from .metrics.meteor import meteor_scorer, meteor_signature
 from .metrics.ngrams import longest_common
 from .metrics.registry import rouge_signature
+from .metrics.spice import spice, spice_absent
 from .scores import Score, with_adjusted
 
 _CONTROL = "deranged brain"
@@ -39,11 +40,14 @@ class CaptionScores:
         Whether the captions depend on the brain.
     ids : tuple of str
         Scored images in the order of the references.
+    absent : dict of str to str
+        Metric that could not be computed to the reason.
     """
 
     scores: tuple[Score, ...]
     use: BrainUse
     ids: tuple[str, ...]
+    absent: dict[str, str]
 
     def score(self, metric: str) -> Score:
         """Return the score of that name.
@@ -149,7 +153,8 @@ def score_captions(
     """Score captions of any decoder, with the captions of other images as the chance level.
 
     CIDEr-D, METEOR and ROUGE-L F (best reference) take all references; identification takes the
-    first reference of each image.
+    first reference of each image. SPICE is computed where Java and its program are installed, with
+    the first derangement alone as its chance level and without p.
 
     Parameters
     ----------
@@ -198,12 +203,25 @@ def score_captions(
         found = _beside(name, score, said, partners, runs, seed)
         several = f"{signature}|nrefs:{min(map(len, known))}-{max(map(len, known))}"
         scores.append(replace(found, signature=several))
+    absent = {}
+    if reason := spice_absent():
+        absent["spice"] = reason
+    else:
+        own, signature = spice(said, known)
+        other, _ = spice([said[i] for i in partners[0]], known)
+        interval = bootstrap_interval(own, blocks=runs, seed=seed)
+        scores.append(
+            Score(
+                "spice", "free-running", float(own.mean()), len(ids), float(other.mean()), _CONTROL,
+                interval=interval, signature=f"{signature}; chance: one derangement",
+            )
+        )  # fmt: skip
     first = [each[0] for each in known]
     for by in ("meaning", "words") if meaning else ("words",):
         named = identification_from_text(said, first, runs, by=by, partners=partners, seed=seed)
         scores += [replace(s, signature=f"{s.signature}; first reference") for s in named.scores]
     use = brain_use(said, first, partners=partners, blocks=runs, seed=seed)
-    return CaptionScores(with_adjusted(scores), use, ids)
+    return CaptionScores(with_adjusted(scores), use, ids, absent)
 
 
 def _beside(

@@ -52,6 +52,7 @@ REFUSED = frozenset(
         "load_checkpoint",
         "read_resting",
         "runs_from_bids",
+        "spice",
     }
 )
 
@@ -432,6 +433,7 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         },
         "shifted_partners": lambda: {"lengths": [9, 9], "guard": 1, "count": 3},
         "sign_flip_p": lambda: {"differences": [1.0, 2.0, -0.5], "flips": 9},
+        "spice": lambda: {"hypotheses": ["a ball"], "references": [["a ball", "a box"]]},
         "spread_counts": lambda: {
             "counts": np.ones((2, 3)), "vectors": _normal(3, 4).numpy(),
         },

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from fastbrain.errors import InputError
 from fastbrain.evaluation import (
+    captions,
     read_caption_references,
     read_captions,
     rouge_l,
@@ -49,6 +51,17 @@ def test_a_decoder_that_writes_one_text_is_found():
     found = score_captions(same, KNOWN, meaning=False, count=20)
     assert found.score("cider_d").p == 1.0
     assert "hardly depend on the brain" in found.use.message
+
+
+def test_spice_is_scored_or_absent_with_the_reason(monkeypatch):
+    found = score_captions(SAID, KNOWN, meaning=False, count=5)
+    if "spice" in found.absent:
+        assert "not installed" in found.absent["spice"] or "has no" in found.absent["spice"]
+    monkeypatch.setattr(captions, "spice_absent", lambda: "")
+    monkeypatch.setattr(captions, "spice", lambda said, known: (np.ones(len(said)), "SPICE"))
+    found = score_captions(SAID, KNOWN, meaning=False, count=5)
+    assert found.score("spice").chance == 1.0
+    assert found.absent == {}
 
 
 def test_blocks_keep_a_run_together():
