@@ -25,7 +25,7 @@ from ..evaluation.controls.conditions import DERANGED, TRUE
 from ..evaluation.controls.noise import Noise, noise_store
 from ..evaluation.controls.run_controls import run_controls
 from ..evaluation.grouped import groupings_of, with_groups
-from ..evaluation.judged import check_fluency_model, with_fluency
+from ..evaluation.judged import with_fluency
 from ..evaluation.metrics.bertscore import BertModel
 from ..evaluation.other_store import OtherStore, scored_part
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
@@ -239,8 +239,7 @@ def evaluate_brainllm_run(
     place = scored_part(run, manifest, data, other, function="evaluate_brainllm_run")
     data, ids, held = place.store, place.ids, place.held
     parts = run_parts(run, data, place.manifest, held=held)
-    check_outputs(place.out, function="evaluate_brainllm_run", count=count)
-    check_fluency_model(fluency_model, function="evaluate_brainllm_run")
+    check_outputs(place.out, function="evaluate_brainllm_run", count=count, judge=fluency_model)
     recipe = recipe_of(saved, manifest, read_config(run, function="evaluate_brainllm_run"))
     about = run_facts(
         run, data, place.manifest, recipe, history=parts.history, device=device, held=len(held)

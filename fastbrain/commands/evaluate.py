@@ -166,6 +166,7 @@ def _grids(config: Config) -> bool:
         by=config.by,
         device=config.device,
         engine=config.engine,
+        fluency_model=config.fluency_model,
     )
     print(found.table())
     print(f"\n{(config.run / 'subjects.md').read_text()}")
