@@ -1,6 +1,6 @@
-"""Errors that this package raises on purpose.
+"""Errors that this package raises on purpose, and its warnings.
 
-All inherit :class:`FastbrainError` and a matching built-in error, so both
+All errors inherit :class:`FastbrainError` and a matching built-in error, so both
 ``except FastbrainError`` and ``except ValueError`` work. The form of the messages is
 ``function: argument must <contract>, got <value>. <what to do>.``
 """
@@ -81,3 +81,7 @@ class MissingPartError(FastbrainError, ImportError):
 
 class FetchError(FastbrainError, OSError):
     """A download failed; what is complete is kept."""
+
+
+class BrainIgnoredWarning(UserWarning):
+    """Written texts hardly depend on the brain; the message says by which measure."""

@@ -25,6 +25,7 @@ from ..evaluation.controls.conditions import DERANGED, TRUE
 from ..evaluation.controls.noise import Noise, noise_store
 from ..evaluation.controls.run_controls import run_controls
 from ..evaluation.grouped import groupings_of, with_groups
+from ..evaluation.judged import with_fluency
 from ..evaluation.metrics.bertscore import BertModel
 from ..evaluation.other_store import OtherStore, scored_part
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
@@ -194,6 +195,7 @@ def evaluate_brainllm_run(
     by: Sequence[str] = (),
     device: str = "cpu",
     engine: bool = False,
+    fluency_model: str | None = None,
 ) -> Evaluation:
     """Evaluate a BrainLLM run and write the results into its folder.
 
@@ -214,7 +216,7 @@ def evaluate_brainllm_run(
         As in :func:`fastbrain.evaluation.evaluate_text`.
     within_runs : bool
         See :func:`fastbrain.evaluate_run`.
-    participants, by, engine
+    participants, by, engine, fluency_model
         As in :func:`fastbrain.evaluate_run`.
     device : str
 
@@ -237,7 +239,7 @@ def evaluate_brainllm_run(
     place = scored_part(run, manifest, data, other, function="evaluate_brainllm_run")
     data, ids, held = place.store, place.ids, place.held
     parts = run_parts(run, data, place.manifest, held=held)
-    check_outputs(place.out, function="evaluate_brainllm_run", count=count)
+    check_outputs(place.out, function="evaluate_brainllm_run", count=count, judge=fluency_model)
     recipe = recipe_of(saved, manifest, read_config(run, function="evaluate_brainllm_run"))
     about = run_facts(
         run, data, place.manifest, recipe, history=parts.history, device=device, held=len(held)
@@ -259,5 +261,6 @@ def evaluate_brainllm_run(
     }
     result = replace(result, facts={**result.facts, **facts})
     result = with_groups(result, groupings, seed=seed)
+    result = with_fluency(result, fluency_model, device=device)
     write_outputs(place.out, result, parts, about)
     return result

@@ -55,6 +55,9 @@ class Config(HumanStudyOptions, TrustOptions, SamplingOptions):
     """Layer of that encoder; default: that of bert-score's own table (17 of roberta-large)."""
     bert_rescale: bool = False
     """Whether to rescale with bert-score's English baseline of that encoder and layer."""
+    fluency_model: str | None = None
+    """Second language model, a folder or a name on the hub, for the likelihood of all texts; not
+    that of the decoder, which chose its texts by it. Default: none."""
     store: Path | None = None
     """Folder of a store. That of training, if it was moved; any other store is another data set,
     on which the run is scored with an audit of its own. Default: the test part of training."""
@@ -130,6 +133,7 @@ def _texts(config: Config, kind: str) -> None:
         by=config.by,
         device=config.device,
         engine=config.engine,
+        fluency_model=config.fluency_model,
     )
     print(metrics_table(result.scores, derangements=config.derangements, facts=result.facts))
     out = config.run if other is None else config.run / FOLDER / other.name
@@ -162,6 +166,7 @@ def _grids(config: Config) -> bool:
         by=config.by,
         device=config.device,
         engine=config.engine,
+        fluency_model=config.fluency_model,
     )
     print(found.table())
     print(f"\n{(config.run / 'subjects.md').read_text()}")

@@ -1,6 +1,7 @@
 """Text, retrieval and clinical scores, each with its chance level from control conditions."""
 
 from ..stats.correlations import correlations
+from .analyses.brain_use import BrainUse, brain_use
 from .analyses.by_subject import mean_over_people, scores_by_subject, subject_table
 from .analyses.linear_baseline import LinearBaseline, fit_linear_baseline
 from .analyses.noise_ceiling import (
@@ -21,6 +22,13 @@ from .analyses.store_ceiling import store_ceiling
 from .analyses.stories import shifted_partners, story_scores
 from .analyses.surprise import SurpriseBin, by_surprise, surprise_bins
 from .analyses.sweeps import Sweep, delay_sweep, prompt_sweep, sweep
+from .captions import (
+    CaptionScores,
+    read_caption_references,
+    read_captions,
+    score_captions,
+    write_captions,
+)
 from .controls.clinical_baselines import (
     ClinicalCohort,
     baseline_predictions,
@@ -37,11 +45,17 @@ from .controls.unigram import nearest_text_unigram, spread_counts
 from .controls.unigram_decoder import NearestTextUnigram
 from .human_study.results import PreferenceResult, score_human_study
 from .human_study.write import check_human_study, write_human_study
+from .metrics.cider import cider_d
 from .metrics.clinical import beside_baselines, label_scores, scale_scores
 from .metrics.corpus import TextResult, bert_score, bleu, rouge_l, text_scores
 from .metrics.diversity import Diversity, cut_to_reference_length, diversity
+from .metrics.fluency import Fluency, fluency
+from .metrics.identification import identification_from_text
+from .metrics.identified import CurvePoint, Identification
+from .metrics.meteor import meteor
 from .metrics.registry import TEXT_METRICS, TextMetric
 from .metrics.retrieval import Found, Retrieval, retrieval, retrieval_scores
+from .metrics.spice import spice
 from .protocol import Evaluation, Sample, evaluate_text, find_score
 from .records import read_samples, sample_scores, write_samples
 from .report.compare_runs import Comparison, Difference, compare_runs
@@ -52,15 +66,20 @@ from .scores import Score, with_adjusted
 __all__ = [
     "TEXT_METRICS",
     "BrainDecoder",
+    "BrainUse",
+    "CaptionScores",
     "CeilingComparison",
     "ClinicalCohort",
     "Comparison",
     "Conditions",
     "Control",
+    "CurvePoint",
     "Difference",
     "Diversity",
     "Evaluation",
+    "Fluency",
     "Found",
+    "Identification",
     "LinearBaseline",
     "Moments",
     "NearestTextUnigram",
@@ -83,9 +102,11 @@ __all__ = [
     "beside_ceiling",
     "bleu",
     "block_flip_p",
+    "brain_use",
     "by_surprise",
     "changed_store",
     "check_human_study",
+    "cider_d",
     "common_trials",
     "compare_runs",
     "connectivity_features",
@@ -99,13 +120,16 @@ __all__ = [
     "evaluate_text",
     "find_score",
     "fit_linear_baseline",
+    "fluency",
     "gaussian_noise",
+    "identification_from_text",
     "inter_subject_ceiling",
     "keep_region",
     "label_scores",
     "majority_text",
     "mean_over_people",
     "meaning_retrieval",
+    "meteor",
     "nearest_text_unigram",
     "nearest_training_texts",
     "noise_store",
@@ -114,6 +138,8 @@ __all__ = [
     "pairwise_score",
     "phase_randomised",
     "prompt_sweep",
+    "read_caption_references",
+    "read_captions",
     "read_samples",
     "region_store",
     "retrieval",
@@ -122,9 +148,11 @@ __all__ = [
     "run_controls",
     "sample_scores",
     "scale_scores",
+    "score_captions",
     "score_human_study",
     "scores_by_subject",
     "shifted_partners",
+    "spice",
     "split_half_ceiling",
     "spread_counts",
     "store_ceiling",
@@ -135,6 +163,7 @@ __all__ = [
     "template_text",
     "text_scores",
     "with_adjusted",
+    "write_captions",
     "write_human_study",
     "write_quality_page",
     "write_report",

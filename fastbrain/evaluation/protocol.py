@@ -16,12 +16,8 @@ from .analyses.against_controls import against_controls, cut_metric, texts_again
 from .analyses.by_subject import scores_by_subject
 from .analyses.controlled_surprise import surprise_effect
 from .analyses.linear_baseline import LinearBaseline
-from .analyses.semantic_retrieval import (
-    meaning_similarity,
-    retrieval_beside,
-    retrieval_scores_of,
-)
 from .analyses.surprise import SurpriseBin, by_surprise
+from .analyses.written_texts import written_text_scores
 from .controls.conditions import DERANGED, TRUE, Conditions
 from .metrics.bertscore import BertModel
 from .metrics.diversity import Diversity, diversity
@@ -61,8 +57,8 @@ class Evaluation:
         Output of the decoder under every control.
     scores : tuple of Score
         Compared with deranged brains: the metrics of free-running text and of text cut to the
-        reference length, retrieval by sentence embedding, teacher-forced pairwise accuracy, and
-        the linear baseline, if there is one.
+        reference length, identification of the true text from the written one, teacher-forced
+        pairwise accuracy, and the linear baseline, if there is one.
         The headline metrics are also compared with every other control. All scores form one family
         for the adjustment of p.
     per_sample : dict
@@ -72,8 +68,9 @@ class Evaluation:
     surprise : tuple of SurpriseBin
         Empty if there are too few samples.
     facts : dict
-        Further facts for the report, as JSON values: with a linear baseline, its fit and its
-        comparison with the decoder in ``"linear_baseline"``.
+        Further facts for the report, as JSON values: the curves and ceilings of identification in
+        ``"identification"``, the check of :func:`brain_use` in ``"brain_use"``, and with a linear
+        baseline its fit and its comparison with the decoder in ``"linear_baseline"``.
     """
 
     samples: tuple[Sample, ...]
@@ -176,8 +173,8 @@ def evaluate_text(
     seed : int
         Seed of the intervals and sign flips.
     bert : bool or BertModel
-        Whether to compute BERTScore, or its encoder, and retrieval by sentence embedding (needs the
-        ``demo`` extra).
+        Whether to compute BERTScore, or its encoder, and identification by sentence embeddings
+        (needs the ``demo`` extra). Identification by words in common is always computed.
     linear : LinearBaseline, optional
         Linear baseline on the same samples, from :func:`fit_linear_baseline`.
     train_texts : sequence of str
@@ -201,7 +198,7 @@ def evaluate_text(
     known = texts_against_deranged(
         said,
         conditions,
-        metrics=[cut_metric(m) for m in metrics if m.name != "exact_match"],
+        metrics=[cut_metric(m) for m in metrics if m.name not in ("exact_match", "cosine")],
         mode="reference-length",
         seed=seed,
     )
@@ -214,26 +211,18 @@ def evaluate_text(
         *scores_by_subject([s.subject for s in samples], conditions, metrics=metrics, seed=seed),
     ]
     per_sample = {n: r.per_sample for n, r in free.items() if r.per_sample is not None}
-    if bert and len(samples) > 1:
-        similarity, signature = meaning_similarity(said, truth)
-        if conditions.rewritten is None:
-            meaning, each = retrieval_scores_of(
-                "meaning", similarity, blocks, signature, partners=partners, seed=seed,
-                groups=conditions.questions,
-            )  # fmt: skip
-        else:
-            other, _ = meaning_similarity(conditions.rewritten, truth)
-            meaning, each = retrieval_beside(
-                "meaning", similarity, other, blocks, signature, seed=seed
-            )
-        scores, per_sample = [*scores, *meaning], {**per_sample, **each}
+    facts: dict[str, Any] = {}
+    if len(samples) > 1:
+        written, each, facts = written_text_scores(
+            conditions, meaning=bool(bert), train_texts=train_texts, seed=seed
+        )
+        scores, per_sample = [*scores, *written], {**per_sample, **each}
     if train_texts and (effect := surprise_effect(conditions, train_texts)):
         scores.append(effect)
     true, deranged = conditions[TRUE].nll, conditions[DERANGED].nll
     if true is not None and deranged is not None:
         wins = (true < deranged) + 0.5 * (true == deranged)
         per_sample["pairwise"] = wins.mean(axis=0)
-    facts = {}
     if linear is not None:
         ridge, each = linear.scores(partners, blocks, seed=seed, groups=conditions.questions)
         scores, per_sample = [*scores, *ridge], {**per_sample, **each}

@@ -23,6 +23,7 @@ from ..evaluation.analyses.partners import (
 from ..evaluation.analyses.store_ceiling import store_ceiling
 from ..evaluation.controls.conditions import DERANGED, TRUE
 from ..evaluation.grouped import groupings_of, with_groups
+from ..evaluation.judged import with_fluency
 from ..evaluation.metrics.bertscore import BertModel
 from ..evaluation.other_store import OtherStore, scored_part
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
@@ -203,6 +204,7 @@ def evaluate_run(
     facts: dict[str, Any] | None = None,
     parts: ReportParts | None = None,
     engine: bool = False,
+    fluency_model: str | None = None,
 ) -> Evaluation:
     """Evaluate a run and write the results into its folder.
 
@@ -212,18 +214,15 @@ def evaluate_run(
     Parameters
     ----------
     run : str or Path
-    store : str or Path, optional
-        Current path of the store; see :func:`open_run`.
+    store, device, unknown_subject
+        See :func:`open_run`.
     other : OtherStore, optional
         Another data set to score in place of the test part, with an audit against the training
         part. The results go to ``evaluations/NAME`` of the run.
-    sampling, count, seed, bert, within_runs
+    sampling, count, seed, bert, within_runs, engine
         See :func:`evaluate_model`. `within_runs` is also taken where held windows leave no partner
         in another run, or another data set has a single run; that is printed, and recorded in
         ``metrics.json``.
-    device : str
-    unknown_subject : str, optional
-        See :func:`open_run`.
     participants : str or Path, optional
         Table of people (BIDS ``participants.tsv``), for scores by the columns `by`.
     by : sequence of str
@@ -233,8 +232,8 @@ def evaluate_run(
         More entries for ``metrics.json``.
     parts : ReportParts, optional
         Title and notes of the report; the function fills in the rest.
-    engine : bool
-        See :func:`evaluate_model`.
+    fluency_model : str, optional
+        Second language model, a folder or a name on the hub, for the surprise of all texts.
 
     Raises
     ------
@@ -259,7 +258,7 @@ def evaluate_run(
     manifest = dict(place.manifest)
     home = training_folder(run, manifest)
     parts = run_parts(home, data, manifest, parts, held=held)
-    check_outputs(place.out, function="evaluate_run", count=count)
+    check_outputs(place.out, function="evaluate_run", count=count, judge=fluency_model)
     groupings = groupings_of([data.by_id[t] for t in scored], participants, by)
     if (held or other) and not within_runs:
         within_runs = not have_partners_across_runs([data.by_id[t] for t in scored])
@@ -285,6 +284,7 @@ def evaluate_run(
     }
     result = replace(result, facts={**result.facts, **known, **place.facts, **(facts or {})})
     result = with_groups(result, groupings, seed=seed)
+    result = with_fluency(result, fluency_model, device=device)
     loader = WindowLoader(data, scored, batch_size=_BATCH, shuffle=False)
     parts = replace(parts, saliency=token_saliency(model, loader).numpy())
     write_outputs(place.out, result, parts, about)

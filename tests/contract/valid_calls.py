@@ -52,6 +52,7 @@ REFUSED = frozenset(
         "load_checkpoint",
         "read_resting",
         "runs_from_bids",
+        "spice",
     }
 )
 
@@ -353,11 +354,13 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         },
         "bleu": lambda: texts,
         "block_flip_p": lambda: {"differences": np.linspace(-1, 2, 8), "blocks": blocks},
+        "brain_use": lambda: {"written": ["a ball", "a box"], "no_brain": ["a"]},
         "bootstrap_interval": lambda: {"values": np.arange(8.0), "resamples": 9},
         "by_surprise": lambda: {"conditions": c, "bins": 2},
         "changed_store": lambda: {
             "store": w.store, "name": "same", "change": lambda run, values: values,
         },
+        "cider_d": lambda: {"hypotheses": ["a ball"], "references": [["a ball", "a box"]]},
         "common_trials": lambda: {"store": w.store, "trial_ids": w.ids, "delays_trs": [0, 1]},
         "connectivity_features": lambda: {"series": _normal(9, 3).numpy()},
         "correlations": lambda: {
@@ -378,7 +381,12 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         "fit_linear_baseline": lambda: {
             "store": w.store, "trial_ids": w.store.split.test, "bert": False,
         },
+        "fluency": lambda: {"texts": ["a ball", "a box"]},
         "gaussian_noise": lambda: {"n": 2, "moments": w.moments},
+        "identification_from_text": lambda: {
+            "written": ["a", "b", "c d"], "truth": ["a", "b", "c"], "blocks": [0, 1, 2],
+            "by": "words", "count": 5,
+        },
         "keep_region": lambda: {
             "values": np.ones((2, 3)), "mask": np.array([True, False, True]), "moments": w.moments,
         },
@@ -387,6 +395,7 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         },
         "majority_text": lambda: {"train_texts": ["a", "a", "b"]},
         "mean_over_people": lambda: {"scores": w.scores},
+        "meteor": lambda: {"hypotheses": ["a ball"], "references": [["a ball", "a box"]]},
         "nearest_text_unigram": lambda: {
             "similarity": _normal(2, 3).numpy(), "train_counts": np.ones((3, 4)),
         },
@@ -405,6 +414,8 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
             "true": np.ones((8, 3)), "deranged": np.full((2, 8, 3), 2.0),
             "mask": np.ones((8, 3), dtype=bool), "lengths": [1, 2], "blocks": blocks,
         },
+        "read_caption_references": lambda: {"path": _captions(w)},
+        "read_captions": lambda: {"path": _captions(w)},
         "read_samples": lambda: {"path": _written(w)},
         "region_store": lambda: {"store": w.store, "name": "whole", "mask": region},
         "retrieval": lambda: {"similarity": nll, "blocks": blocks, "count": 5},
@@ -414,11 +425,16 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         "scale_scores": lambda: {
             "truth": np.arange(8.0), "predicted": np.arange(8.0)[::-1] ** 2, **compared,
         },
+        "score_captions": lambda: {
+            "captions": {"0": "a ball", "1": "a box"}, "meaning": False, "count": 5,
+            "references": {"0": ["a ball"], "1": ["a red box", "a box"]},
+        },
         "scores_by_subject": lambda: {
             "subjects": [s.subject for s in w.samples], "conditions": c, "metrics": metrics,
         },
         "shifted_partners": lambda: {"lengths": [9, 9], "guard": 1, "count": 3},
         "sign_flip_p": lambda: {"differences": [1.0, 2.0, -0.5], "flips": 9},
+        "spice": lambda: {"hypotheses": ["a ball"], "references": [["a ball", "a box"]]},
         "spread_counts": lambda: {
             "counts": np.ones((2, 3)), "vectors": _normal(3, 4).numpy(),
         },
@@ -431,6 +447,9 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         "template_text": lambda: {"train_texts": ["a ball", "a box"]},
         "text_scores": lambda: {**told, "partners": c.partners, "resamples": 9},
         "with_adjusted": lambda: {"scores": w.scores},
+        "write_captions": lambda: {
+            "path": w.folder / "captions.json", "captions": {"0": "a ball", "1": "a box"},
+        },
         "write_report": lambda: {
             "path": w.folder / "report.html", "evaluation": w.evaluation,
             "parts": evaluation.ReportParts(),
@@ -471,6 +490,10 @@ def _copied(value: Any) -> Any:
     import copy
 
     return copy.deepcopy(value)
+
+
+def _captions(w: World) -> Any:
+    return evaluation.write_captions(w.folder / "captions.json", {"0": "a ball", "1": "a box"})
 
 
 def _written(w: World) -> Any:

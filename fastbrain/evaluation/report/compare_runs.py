@@ -18,7 +18,8 @@ from ..controls.conditions import paired_p
 from ..records import read_samples, sample_scores
 
 # their signature names the encoder and its layer
-_BY_MODEL = ("bertscore", "meaning")
+_BY_MODEL = ("bertscore", "cosine")
+_AMONG = ("meaning_", "words_")  # found among the scored texts of the run
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,10 @@ def compare_runs(runs: Sequence[str | Path], *, seed: int = 0) -> Comparison:
         if all(name in other for other in scores) and not name.startswith("linear_")
     ]
     notes = _notes(folders, [len(table["trial_id"]) for table in tables], len(blocks))
-    if unlike := _unlike(folders, names):
-        notes += (f"Not compared, as their encoders differ: {', '.join(unlike)}.",)
-    names = [name for name in names if name not in unlike]
+    for start, what in ((_BY_MODEL, "encoders"), (_AMONG, "encoders or candidates")):
+        if unlike := _unlike(folders, names, start):
+            notes += (f"Not compared, as their {what} differ: {', '.join(unlike)}.",)
+        names = [name for name in names if name not in unlike]
     scores = [{name: other[name] for name in names} for other in scores]
     return paired_differences(folders, scores, blocks, notes=notes, seed=seed)
 
@@ -217,12 +219,12 @@ def _difference(
     }
 
 
-def _unlike(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
-    """Metrics that are scored by a model, and not by the same one in all runs."""
+def _unlike(folders: Sequence[Path], names: Sequence[str], start: tuple[str, ...]) -> list[str]:
+    """Metrics with such a start that do not have the same signature in all runs."""
     signatures: dict[str, set[str]] = {}
     for folder in folders:
         for row in read_metrics(folder / "metrics.json", function="compare_runs")["scores"]:
-            if row["metric"] in names and row["metric"].startswith(_BY_MODEL):
+            if row["metric"] in names and row["metric"].startswith(start):
                 signatures.setdefault(row["metric"], set()).add(row.get("signature", ""))
     return [name for name in names if len(signatures.get(name, ())) > 1]
 

@@ -19,12 +19,14 @@ from ..._io import write_atomic
 from ...grid import TokenGrid
 from ...layout import TokenLayout
 from ..analyses.against_controls import HEADLINES
+from ..analyses.brain_use import brain_use_message
 from ..analyses.store_ceiling import ceiling_lines
 from ..controls.conditions import DERANGED
 from ..metrics.corpus import rouge_l
 from ..protocol import Evaluation
 from ..scores import Score
 from . import figures as pictures
+from . import written
 from .print_style import saved
 from .table import TITLES, linear_first, main_scores, score_rows
 
@@ -115,6 +117,10 @@ def write_report(
         notes=parts.notes,
         audit=parts.audit,
         quality=parts.quality,
+        ignored=brain_use_message(evaluation.facts),
+        pairs=written.written_pairs(evaluation),
+        identified=written.identification_rows(scores, evaluation.facts),
+        fluency=written.fluency_rows(evaluation.facts),
         examples=_examples(evaluation),
         shown_controls=[name for name in _SHOWN_CONTROLS if name in found.controls],
         **{name: _png(figure) for name, figure in figures.items()},
@@ -161,6 +167,7 @@ def drawn(evaluation: Evaluation, parts: ReportParts) -> dict[str, Any]:
     bins = evaluation.surprise
     return {
         "forest": pictures.forest(compared) if compared else None,
+        "identification": written.identification_curves(evaluation.facts),
         "surprise": pictures.surprise_curve(bins) if bins else None,
         "brain": None if grid is None else pictures.brain(grid, parts.saliency, parts.affine),
         "curves": pictures.curves(parts.history),
@@ -202,21 +209,17 @@ def _examples(evaluation: Evaluation) -> list[dict[str, Any]]:
     return [
         {
             "rank": rank,
-            "truth": _clip(samples[i].truth),
-            "decoded": _clip(samples[i].decoded),
-            DERANGED: _clip(permuted[i]),
+            "truth": written.clip(samples[i].truth, _CLIPPED),
+            "decoded": written.clip(samples[i].decoded, _CLIPPED),
+            DERANGED: written.clip(permuted[i], _CLIPPED),
             **{
-                name: _clip(texts[i])
+                name: written.clip(texts[i], _CLIPPED)
                 for name in _SHOWN_CONTROLS
                 if name in found.controls and (texts := found[name].texts) is not None
             },
         }
         for rank, i in ranked
     ]
-
-
-def _clip(text: str) -> str:
-    return text if len(text) <= _CLIPPED else text[: _CLIPPED - 1] + "…"
 
 
 _PLACES = {

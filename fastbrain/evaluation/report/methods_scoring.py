@@ -29,6 +29,9 @@ _FAMILIES = {
     "rouge": ("ROUGE [@lin2004rouge]", "rougeL_f"),
     "chrf": ("chrF [@popovic2015chrf]", "chrf"),
     "wer": ("word error rate", "wer"),
+    "cider_d": ("CIDEr-D [@vedantam2015cider]", "cider_d"),
+    "meteor": ("METEOR [@banerjee2005meteor]", "meteor"),
+    "cosine": ("cosine of sentence embeddings", "cosine"),
     "exact_match": ("the share of exact sentences", ""),
     "bertscore": ("BERTScore [@zhang2020bertscore]", "bertscore_f"),
 }
@@ -87,11 +90,15 @@ def _metrics(scores: Sequence[Score]) -> list[str]:
         )
     if named:
         found.append(f"Generated texts were scored by {'; '.join(named)}.")
-    ranked = [TITLES.get(name, name) for name in by_name if name.startswith("meaning_")]
+    ranked = [TITLES[name] for name in by_name if name.startswith("meaning_") and name in TITLES]
     if ranked:
         found.append(
             "The true text was also retrieved among all true texts by sentence embeddings "
-            f"[@reimers2019sbert] ({'; '.join(ranked)})."
+            f"[@reimers2019sbert] of the generated text ({'; '.join(ranked)})."
+        )
+    if "words_two_way" in by_name:
+        found.append(
+            f"The same was done by the words in common (`{by_name['words_two_way'].signature}`)."
         )
     if "linear_pairwise" in by_name:
         found.append(

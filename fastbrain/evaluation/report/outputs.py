@@ -15,6 +15,7 @@ from ...data.studies.own_clips import origin_of
 from ...errors import some
 from ...stats.derangements import check_count
 from ..analyses.by_subject import subject_table
+from ..judged import check_fluency_model
 from ..protocol import Evaluation
 from ..records import write_samples
 from .html import ReportParts, drawn, write_report
@@ -34,7 +35,7 @@ OUTPUTS = ("metrics.json", "samples.parquet", "subjects.md", "report.html")
 _STAGES = ("pretrain", "video", "calibrate", "warmup", "stage1", "stage2", "tune", "adapt")
 
 
-def check_outputs(run: str | Path, *, function: str, count: int) -> None:
+def check_outputs(run: str | Path, *, function: str, count: int, judge: str | None = None) -> None:
     """Raise unless an evaluation can be made and written; call it before the long work.
 
     Parameters
@@ -44,17 +45,20 @@ def check_outputs(run: str | Path, *, function: str, count: int) -> None:
         Name of the calling function, for error messages.
     count : int
         Number of derangements.
+    judge : str, optional
+        Second language model, for the fluency of the texts.
 
     Raises
     ------
     InputError
-        There are too few derangements.
+        There are too few derangements, or the language model cannot be found.
     DiskError
         The folder is not writable.
     MissingPartError
         matplotlib is not installed.
     """
     check_count(count, function=function)
+    check_fluency_model(judge, function=function)
     check_matplotlib()
     for name in OUTPUTS:
         check_file(Path(run) / name, function=function)

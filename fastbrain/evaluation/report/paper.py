@@ -45,6 +45,11 @@ FIGURES = {
         "Pairwise accuracy against deranged brains, in bins of equal size by how much the true "
         "text surprises the language model without a brain. Shaded: interval; dashed: chance.",
     ),
+    "identification": (
+        "identification",
+        "True texts identified from the written text alone: share among the first k of all true "
+        "texts. Shaded: interval; dashed: texts of deranged brains; dotted: random ranks.",
+    ),
     "brain": ("brain", ""),
     "curves": (
         "training",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..analyses.brain_use import brain_use_message
 from ..analyses.store_ceiling import ceiling_lines
 from ..controls.conditions import DERANGED
 from ..metrics.registry import TEXT_METRICS
@@ -16,6 +17,9 @@ TITLES = {metric.name: metric.title for metric in TEXT_METRICS} | {
     "meaning_two_way": "right of two, by meaning",
     "meaning_top1": "first of all, by meaning",
     "meaning_top5": "among the first five, by meaning",
+    "words_two_way": "right of two, by words in common",
+    "words_top1": "first of all, by words in common",
+    "words_top5": "among the first five, by words in common",
     "linear_pairwise": "pairwise accuracy of a ridge regression",
     "linear_two_way": "right of two, by ridge regression",
     "linear_top1": "first of all, by ridge regression",
@@ -33,7 +37,7 @@ _SHORT = (
         "wer",
         "exact_match",
     ),
-    *("meaning_two_way", "meaning_top1", "linear_top1"),
+    *("cider_d", "meteor", "meaning_two_way", "meaning_top1", "words_two_way", "linear_top1"),
     "surprise_effect",
 )
 _MODES = ("teacher-forced", "free-running", "retrieval")
@@ -114,7 +118,7 @@ def aligned(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> st
 def metrics_table(
     scores: Sequence[Score], *, derangements: int, facts: Mapping[str, Any] | None = None
 ) -> str:
-    """Format the headline metrics as aligned text, below the sentence of :func:`linear_first`."""
+    """Format the headline metrics as aligned text, below warnings and :func:`linear_first`."""
     chosen = main_scores(scores)
     rows = score_rows(chosen)
     for row in rows:
@@ -125,6 +129,7 @@ def metrics_table(
     first = linear_first(facts or {})
     table = f"{aligned(rows, columns)}\nn = {n} windows, {derangements} derangements"
     table = "\n".join([table, *ceiling_lines(facts or {})])
+    first = "\n".join(filter(None, (brain_use_message(facts or {}), first)))
     return f"{first}\n\n{table}" if first else table
 
 

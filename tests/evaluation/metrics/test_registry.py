@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,11 +17,13 @@ from fastbrain.evaluation import (
     diversity,
     text_scores,
 )
+from fastbrain.evaluation.metrics.caption_words import caption_words
 from fastbrain.evaluation.metrics.ngrams import edit_distance, longest_common
 from fastbrain.stats import derangements
 
 TABLE = {metric.name: metric for metric in TEXT_METRICS}
-OFFLINE = [metric for metric in TEXT_METRICS if not metric.needs]
+# no package computes CIDEr-D without Java: test_cider.py
+OFFLINE = [metric for metric in TEXT_METRICS if not metric.needs and metric.name != "cider_d"]
 WORDS = "a man the dog Dog throws ball, in park. don't 3.5% état 狗 狗狗 🧠 (well) x-y '".split()
 
 
@@ -54,6 +57,14 @@ def library(name):
         scorer = RougeScorer([kind])
         rows = [scorer.score(r, h)[kind] for h, r in zip(decoded, truth, strict=True)]
         return np.mean([row["prf".index(column)] for row in rows])
+    if name == "meteor":
+        from nltk.translate.meteor_score import single_meteor_score
+
+        words = [[caption_words(t) for t in side] for side in (truth, decoded)]
+        none = SimpleNamespace(synsets=lambda word: [])
+        return np.mean(
+            [single_meteor_score(r, h, wordnet=none) for r, h in zip(*words, strict=True)]
+        )
     if name == "wer":
         jiwer = pytest.importorskip("jiwer")
         # jiwer drops pairs without a true word from the edits it counts

@@ -71,7 +71,11 @@ def test_samples_are_matched_by_name(runs, tmp_path):
     same = compare_runs([runs[1], half])
     assert same.n == 32
     assert all(d.value == d.first for d in same.differences if d.metric != "pairwise")
-    assert same.notes == ("The runs scored 64, 32 samples; 32 are shared.",)
+    assert same.notes == (
+        "The runs scored 64, 32 samples; 32 are shared.",
+        "Not compared, as their encoders or candidates differ: words_two_way, words_top1, "
+        "words_top5.",
+    )
 
 
 def _some(samples, found, rows):

@@ -80,8 +80,8 @@ def test_nothing_is_loaded_from_anywhere(html):
 
 def test_pictures_are_inside(html):
     images = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", html)
-    # controls, surprise, tokens and training
-    assert len(images) == 4
+    # controls, identification, surprise, tokens and training
+    assert len(images) == 5
     assert all(base64.b64decode(image).startswith(b"\x89PNG") for image in images)
     assert len(html) < 5_000_000
 

@@ -76,7 +76,12 @@ def evaluation():
 
 
 def test_all_files_are_there(paper):
-    drawn = {"controls", "brain", "training"}  # few samples for surprise, one test subject
+    drawn = {
+        "controls",
+        "identification",
+        "brain",
+        "training",
+    }  # few samples for surprise, one test subject
     names = {f"figures/{name}.{kind}" for name in drawn for kind in ("svg", "pdf")}
     found = {str(p.relative_to(paper)) for p in paper.rglob("*") if p.is_file()}
     assert found - {"figures/surprise.svg", "figures/surprise.pdf"} == names | set(TEXTS)
