@@ -17,11 +17,19 @@ From brain to words:
 4. The language model of ``--llm``, or a small one that has read the training passages alone and has
    the word vectors of MiniLM.
 
+``--decoder retrieve`` and ``edit`` need a pretrained language model (``--llm``) and replace steps 2
+and 3: the model writes lines after the training sentences nearest to the prediction, and the one
+nearest to it is kept; ``edit`` cuts the best lines and continues them, in rounds. Texts are scored
+by the model times the evidence of the predicted embedding on whole sentences.
+
 Written to ``--out``: ``pairwise_vs_permuted`` (does the true sentence get likelier by its own brain
 than by that of another passage), ``pairwise_vs_nobrain``, both teacher-forced, ``p`` of the former,
 ``n``, ``retrieval_2way``, and of free generation ``bleu1`` beside ``bleu1_permuted``, the same
-texts given to sentences of other passages. ``pairwise_unigram`` is the baseline: the nearest-text
-unigram model after the same ridge. ``--noise SEED`` puts noise in the place of every image.
+texts given to sentences of other passages; ``identification_2way_text``, ``..._top1_text`` (which
+of the fold's sentences was read, by the written text alone), ``cosine`` and ``nll_fluency`` (nats a
+word under ``--llm`` without a brain) rate the written text too. ``pairwise_unigram`` is the
+baseline: the nearest-text unigram model after the same ridge. ``--noise SEED`` puts noise in the
+place of every image.
 """
 
 from __future__ import annotations
@@ -39,6 +47,7 @@ import torch
 
 # the sibling example reads the folder and embeds the sentences
 from pereira_ridge import embed, matched_noise, passage_parts, read_parts
+from pereira_text import WRITERS, decode_sentences, scores_of_text
 
 from fastbrain._io import write_json
 from fastbrain._progress import say
@@ -86,6 +95,7 @@ class Fold:
     partners: np.ndarray  # (R, N)
     penalty: float
     steering: dict
+    train_texts: list[str]
 
 
 def main() -> None:
@@ -103,6 +113,7 @@ def main() -> None:
     ]
     order = np.concatenate([np.flatnonzero(parts == part) for part in tested])
     metrics = report(data[order], folds)
+    metrics |= scores_of_text(data[order], folds, llm)
     metrics |= {"decoder": args.decoder, "noise": args.noise is not None}
     print(json.dumps(metrics, indent=2))
     if args.out:
@@ -119,6 +130,8 @@ def decode(
     train: Sentences, test: Sentences, args: argparse.Namespace, llm: Any, *, seed: int
 ) -> Fold:
     """Fit on some passages, decode others."""
+    if args.decoder in WRITERS:
+        return Fold(**decode_sentences(train, test, args, llm, seed=seed))
     ridge, penalty = regression(train)
     predicted = ridge.predict(test.brain)
     mean = train.embedding.mean(axis=0)
@@ -167,6 +180,7 @@ def decode(
         partners,
         penalty,
         steering,
+        train.texts.tolist(),
     )
 
 
@@ -242,9 +256,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--train-data", type=Path, help="fit on this folder, test on all of --data")
     parser.add_argument("--out", type=Path, help="JSON file for the metrics")
     parser.add_argument("--llm", type=Path, help="folder of a causal language model")
-    parser.add_argument("--decoder", default="none", help="none, mlp, linear, rnn; default none")
+    parser.add_argument(
+        "--decoder", default="none", help="none, mlp, linear, rnn, or retrieve, edit"
+    )
     parser.add_argument("--preset", default="fastbrain", help="of BrainLLM's training")
     parser.add_argument("--noise", type=int, metavar="SEED", help="noise instead of every image")
+    parser.add_argument("--seed", type=int, default=0, help="of what retrieve and edit write")
     parser.add_argument("--derangements", type=int, default=1999, help="for p; default 1999")
     return parser.parse_args()
 

@@ -14,6 +14,61 @@ from .sources import find_model, load_tokenizer, load_weights_of
 _AT_ONCE = 64
 
 
+class SentenceEncoder:
+    """An encoder of sentences, opened once.
+
+    Parameters
+    ----------
+    model : str
+        Name or path of a transformers encoder with safetensors weights and no custom code.
+
+    Raises
+    ------
+    InputError
+        The encoder cannot be found or read, contains custom code or has no safetensors.
+    """
+
+    def __init__(self, model: str) -> None:
+        source = find_model(model, function="SentenceEncoder")
+        self.name = model
+        self._tokenizer, self._encoder = load_tokenizer(source), load_weights_of(source)
+
+    def layers(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Embed texts by every layer; see :func:`sentence_embeddings`.
+
+        Parameters
+        ----------
+        texts : sequence of str, (N,)
+
+        Returns
+        -------
+        ndarray, (N, layers, D) float64
+
+        Raises
+        ------
+        InputError
+            There is no text.
+        """
+        if not texts:
+            raise InputError("sentence_embeddings: texts must be at least one, got none.")
+        parts = []
+        for start in range(0, len(texts), _AT_ONCE):
+            batch = self._tokenizer(
+                list(texts[start : start + _AT_ONCE]),
+                padding=True,
+                truncation=True,
+                return_tensors="pt",
+            )
+            with torch.inference_mode():
+                states = self._encoder(**batch, output_hidden_states=True).hidden_states
+            states = torch.stack(states, dim=1)
+            mask = batch["attention_mask"][:, None, :, None]
+            parts.append(((states * mask).sum(2) / mask.sum(2)).double().numpy())
+        units: npt.NDArray[np.float64] = np.concatenate(parts)
+        length = np.linalg.norm(units, axis=2, keepdims=True)
+        return units / np.where(length > 0, length, 1.0)  # zero vectors stay zero
+
+
 def sentence_embeddings(texts: Sequence[str], model: str) -> npt.NDArray[np.float64]:
     """Embed texts: hidden states of every layer, averaged over tokens and scaled to length one.
 
@@ -36,20 +91,4 @@ def sentence_embeddings(texts: Sequence[str], model: str) -> npt.NDArray[np.floa
     """
     if not texts:
         raise InputError("sentence_embeddings: texts must be at least one, got none.")
-    source = find_model(model, function="sentence_embeddings")
-    tokenizer, encoder = load_tokenizer(source), load_weights_of(source)
-    parts = []
-    for start in range(0, len(texts), _AT_ONCE):
-        batch = tokenizer(
-            list(texts[start : start + _AT_ONCE]),
-            padding=True,
-            truncation=True,
-            return_tensors="pt",
-        )
-        with torch.inference_mode():
-            states = torch.stack(encoder(**batch, output_hidden_states=True).hidden_states, dim=1)
-        mask = batch["attention_mask"][:, None, :, None]
-        parts.append(((states * mask).sum(2) / mask.sum(2)).double().numpy())
-    units: npt.NDArray[np.float64] = np.concatenate(parts)
-    length = np.linalg.norm(units, axis=2, keepdims=True)
-    return units / np.where(length > 0, length, 1.0)  # zero vectors stay zero
+    return SentenceEncoder(model).layers(texts)

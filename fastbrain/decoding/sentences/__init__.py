@@ -1,0 +1,19 @@
+"""Decode sentences: predict an embedding from the brain, let a language model write towards it."""
+
+from .candidates import Candidates, LineWriter
+from .decoder import SentenceDecoder, fit_sentence_decoder
+from .evidence import SentenceEvidence, fit_evidence
+from .readout import SentenceReadout, fit_sentence_readout
+from .writing import SentenceWriting
+
+__all__ = [
+    "Candidates",
+    "LineWriter",
+    "SentenceDecoder",
+    "SentenceEvidence",
+    "SentenceReadout",
+    "SentenceWriting",
+    "fit_evidence",
+    "fit_sentence_decoder",
+    "fit_sentence_readout",
+]

@@ -1,0 +1,206 @@
+"""Write many lines that continue a list of lines, from one prefill of the list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ...lm.prompt_layout import prompt_layout
+from ...lm.shared_prompt import SharedPrompt
+from ..sampling import Sampling, pick_at
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Written lines.
+
+    Parameters
+    ----------
+    texts : tuple of str, (N,)
+    log_p : ndarray, (N,) float64
+        Log likelihood of the written tokens with the end of the line, nats. Tokens of a given
+        start are not counted.
+    tokens : ndarray, (N,) int64
+        Number of these tokens.
+    """
+
+    texts: tuple[str, ...]
+    log_p: Array
+    tokens: npt.NDArray[np.int64]
+
+
+class LineWriter:
+    """Write and score lines after a list of example lines.
+
+    A pretrained model writes the next line of a list in the style of the list, without tuning.
+
+    Parameters
+    ----------
+    llm : PreTrainedModel
+    tokenizer : PreTrainedTokenizer
+
+    Raises
+    ------
+    InputError
+        The tokenizer has no token that begins a document, or none for a line break.
+    """
+
+    def __init__(self, llm: Any, tokenizer: Any) -> None:
+        self.llm, self.tokenizer = llm, tokenizer
+        self._layout = prompt_layout(tokenizer, llm)
+        size = int(llm.get_input_embeddings().weight.shape[0])
+        ends = [i for i, text in enumerate(_pieces(tokenizer, size)) if "\n" in text]
+        if not ends:
+            raise InputError(
+                "LineWriter: tokenizer must have a token with a line break, got none. Use a "
+                "language model with a byte-level or SentencePiece vocabulary."
+            )
+        self._ends = torch.zeros(size, dtype=torch.bool)
+        self._ends[[*ends, *self._layout.ends]] = True
+
+    def prompt(self, lines: Sequence[str]) -> tuple[int, ...]:
+        """Tokens of a list of lines; what is written next is one more line."""
+        text = "".join(f"{' '.join(line.split())}\n" for line in lines)
+        return (*self._layout.start, *self._encode(text))
+
+    @torch.inference_mode()
+    def write(
+        self,
+        prompt: Sequence[int],
+        count: int,
+        *,
+        sampling: Sampling,
+        generator: torch.Generator,
+        starts: Sequence[str] = ("",),
+    ) -> Candidates:
+        """Sample `count` lines for each start, all from one prefill of the prompt.
+
+        Parameters
+        ----------
+        prompt : sequence of int, (P >= 2,)
+            From :meth:`prompt`.
+        count : int
+        sampling : Sampling
+        generator : torch.Generator
+            On the CPU.
+        starts : sequence of str, (S,)
+            Beginnings that the lines must have.
+
+        Returns
+        -------
+        Candidates
+            S · count lines, those of a start together.
+        """
+        begun = [self._encode(start) for start in starts]
+        device = self.llm.get_input_embeddings().weight.device
+        ids, ends = torch.tensor(prompt, device=device), self._ends.to(device)
+        cache = SharedPrompt(self.llm, ids[:-1]).rows(len(begun))
+        step, mask = _padded([[prompt[-1], *start] for start in begun], device)
+        mask = torch.cat([mask.new_ones(len(mask), len(prompt) - 1), mask], dim=1)
+        logits, cache = self._step(step, mask, cache)
+        cache.batch_repeat_interleave(count)
+        logits, mask = (x.repeat_interleave(count, dim=0) for x in (logits, mask))
+        total = len(logits)
+        open_rows = torch.arange(total, device=device)
+        written: list[list[int]] = [[] for _ in range(total)]
+        log_p, tokens = np.zeros(total), np.zeros(total, dtype=np.int64)
+        for number in range(sampling.max_new_tokens):
+            # a number for every line, so that a line does not depend on when others end
+            uniform = torch.rand(total, generator=generator).to(device)[open_rows]
+            allowed = logits
+            if number < sampling.min_new_tokens:
+                allowed = logits.masked_fill(ends[: logits.shape[1]], float("-inf"))
+            token = draw(allowed, sampling, uniform)
+            gained = logits.gather(1, token[:, None])[:, 0] - logits.logsumexp(dim=1)
+            rows = open_rows.tolist()
+            log_p[rows] += gained.double().cpu().numpy()
+            tokens[rows] += 1
+            stay = ~ends[token]
+            for row, chosen, on in zip(rows, token.tolist(), stay.tolist(), strict=True):
+                if on:
+                    written[row].append(chosen)
+            if not bool(stay.any()) or number + 1 == sampling.max_new_tokens:
+                break
+            if not bool(stay.all()):
+                kept = stay.nonzero()[:, 0]
+                cache.batch_select_indices(kept)
+                open_rows, mask, token = open_rows[kept], mask[kept], token[kept]
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            logits, cache = self._step(token[:, None], mask, cache)
+        texts = [self._decode([*begun[i // count], *row]) for i, row in enumerate(written)]
+        return Candidates(tuple(texts), log_p, tokens)
+
+    @torch.inference_mode()
+    def score(
+        self, prompt: Sequence[int], texts: Sequence[str], *, at_once: int = 16
+    ) -> Candidates:
+        """Log likelihood of whole lines, with the end of the line."""
+        device = self.llm.get_input_embeddings().weight.device
+        shared = SharedPrompt(self.llm, torch.tensor(prompt, device=device)[:-1])
+        lines = [self._encode(f"{' '.join(text.split())}\n") for text in texts]
+        order = sorted(range(len(lines)), key=lambda i: len(lines[i]))
+        log_p = np.zeros(len(lines))
+        for start in range(0, len(order), at_once):
+            rows = order[start : start + at_once]
+            longest = max(len(lines[i]) for i in rows)
+            inputs = torch.zeros(len(rows), longest, dtype=torch.long, device=device)
+            targets = torch.full_like(inputs, -100)
+            for k, i in enumerate(rows):
+                inputs[k, : len(lines[i])] = torch.tensor([prompt[-1], *lines[i][:-1]])
+                targets[k, : len(lines[i])] = torch.tensor(lines[i])
+            found = self.llm(
+                input_ids=inputs, past_key_values=shared.rows(len(rows)), use_cache=True
+            ).logits.float()
+            loss = torch.nn.functional.cross_entropy(
+                found.flatten(0, 1), targets.flatten(), reduction="none"
+            )
+            log_p[rows] = -loss.view_as(inputs).sum(dim=1).double().cpu().numpy()
+        return Candidates(tuple(texts), log_p, np.array([len(line) for line in lines]))
+
+    def _step(self, tokens: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        places = (mask.cumsum(dim=1) - 1).clamp_min(0)[:, -tokens.shape[1] :]
+        found = self.llm(
+            input_ids=tokens, attention_mask=mask, position_ids=places, past_key_values=cache,
+            use_cache=True, logits_to_keep=1,
+        )  # fmt: skip
+        return found.logits[:, -1].float(), found.past_key_values
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+def draw(logits: Tensor, sampling: Sampling, uniform: Tensor) -> Tensor:
+    """Draw one token a row (B,) by numbers (B,) in [0, 1); without a nucleus nothing is sorted."""
+    if sampling.method == "greedy" or sampling.top_p < 1 or sampling.min_p > 0:
+        return pick_at(logits, sampling, uniform)
+    mass = torch.softmax(logits / sampling.temperature, dim=1).cumsum(dim=1)
+    drawn = torch.searchsorted(mass, uniform[:, None] * mass[:, -1:], right=True)
+    return drawn[:, 0].clamp_max(logits.shape[1] - 1)
+
+
+def _pieces(tokenizer: Any, size: int) -> list[str]:
+    known = min(size, len(tokenizer))
+    return [str(text) for text in tokenizer.batch_decode([[i] for i in range(known)])]
+
+
+def _padded(rows: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Tokens (N, T) padded on the left, and their mask (N, T) int64."""
+    longest = max(len(row) for row in rows)
+    tokens = torch.zeros(len(rows), longest, dtype=torch.long, device=device)
+    mask = torch.zeros_like(tokens)
+    for i, row in enumerate(rows):
+        tokens[i, longest - len(row) :] = torch.tensor(row, device=device)
+        mask[i, longest - len(row) :] = 1
+    return tokens, mask

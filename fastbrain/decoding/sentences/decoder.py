@@ -1,0 +1,145 @@
+"""Decoder of sentences for the controls: predict, retrieve, write, and score whole sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..._arguments import checked
+from ..._progress import track
+from ...errors import InputError
+from ...lm.sentence_embeddings import SentenceEncoder
+from ..sampling import Sampling
+from .candidates import LineWriter
+from .evidence import SentenceEvidence, fit_evidence
+from .readout import SentenceReadout, fit_sentence_readout
+from .writing import SentenceWriting, write_sentence
+
+Array = npt.NDArray[np.float64]
+_LINES_OF_EVERY_BRAIN = 8
+
+
+@dataclass(frozen=True, eq=False)
+class SentenceDecoder:
+    """A decoder of sentences with a pretrained language model, fitted on training texts alone.
+
+    Texts are scored by the language model after the same training texts for every brain, times the
+    evidence of the brain (:class:`SentenceEvidence`). They are written after the training texts
+    nearest to the predicted embedding, and the candidate nearest to it is kept.
+
+    Parameters
+    ----------
+    readout : SentenceReadout
+    writer : LineWriter
+    evidence : SentenceEvidence
+    prompt : tuple of int
+        Tokens of the training texts before every scored text.
+    writing : SentenceWriting
+    """
+
+    readout: SentenceReadout
+    writer: LineWriter
+    evidence: SentenceEvidence
+    prompt: tuple[int, ...]
+    writing: SentenceWriting = field(default_factory=SentenceWriting)
+
+    def read(self, brains: npt.ArrayLike) -> Array:
+        """Predict the embeddings (N, F) of brain features (N, B)."""
+        return self.readout.predict(brains)
+
+    def read_nothing(self) -> Array:
+        """Return zeros (1, F): no training text is nearer than another."""
+        return np.zeros((1, self.readout.vectors.shape[1]))
+
+    def write(self, prefixes: Array) -> list[str]:
+        """Write a sentence for each predicted embedding; equal predictions get equal sentences."""
+        texts = []
+        for row in track(prefixes, "writing sentences"):
+            # each sentence has its own random numbers, whatever is written beside it
+            generator = torch.Generator().manual_seed(self.writing.seed)
+            lines = write_sentence(row, self.readout, self.writer, self.writing, generator)
+            texts.append(lines.texts[0] if lines.texts else "")
+        return texts
+
+    def score(self, prefixes: Array, texts: Sequence[str], pairs: npt.NDArray[np.int64]) -> Array:
+        """Negative log likelihood a token (K,) of (brain, text) pairs (K, 2), nats.
+
+        The same text has the same likelihood under the language model for every brain, so it is
+        computed once.
+        """
+        rows = np.asarray(pairs, dtype=np.int64)
+        if not all(text.split() for text in texts):
+            raise InputError("SentenceDecoder.score: texts must hold words, got an empty one.")
+        base = self.writer.score(self.prompt, texts)
+        ratio = self.evidence.log_ratio(prefixes, self.readout.embed(texts))
+        found: Array = -(base.log_p[rows[:, 1]] + ratio[rows[:, 0], rows[:, 1]])
+        return found / base.tokens[rows[:, 1]]
+
+    def features(self, prefixes: Array) -> Array:
+        """Return the predicted embeddings, (N, F)."""
+        return prefixes
+
+    def untuned(self) -> AbstractContextManager[None] | None:
+        """Return None: the language model is never tuned."""
+        return None
+
+
+@checked(least={"samples": 32})
+def fit_sentence_decoder(
+    brain: npt.ArrayLike,
+    texts: Sequence[str],
+    *,
+    groups: Sequence[object],
+    llm: Any,
+    tokenizer: Any,
+    encoder: SentenceEncoder,
+    writing: SentenceWriting | None = None,
+    samples: int = 512,
+    seed: int = 0,
+) -> SentenceDecoder:
+    """Fit read-out and evidence on training texts; the language model stays as it is.
+
+    Parameters
+    ----------
+    brain : array_like, (M, B)
+        Features of the training part only.
+    texts : sequence of str, (M,)
+    groups : sequence, (M,)
+        Passage, story or run of each text; whole groups are left out in turn.
+    llm, tokenizer
+        Any causal language model, from :func:`fastbrain.lm.load_llm`.
+    encoder : SentenceEncoder
+    writing : SentenceWriting, optional
+    samples : int
+        Texts that the language model writes without a brain, to normalise the evidence.
+    seed : int
+        Of these texts.
+
+    Returns
+    -------
+    SentenceDecoder
+
+    Raises
+    ------
+    InputError
+        As :func:`fit_sentence_readout`, or the tokenizer cannot write lines.
+    """
+    readout = fit_sentence_readout(brain, texts, groups=groups, encoder=encoder)
+    writer = LineWriter(llm, tokenizer)
+    spaced = np.linspace(0, len(texts) - 1, min(_LINES_OF_EVERY_BRAIN, len(texts))).round()
+    prompt = writer.prompt([texts[int(i)] for i in spaced])
+    generator = torch.Generator().manual_seed(seed)
+    plain = Sampling(method="sample", max_new_tokens=48)
+    written: list[str] = []
+    for start in track(range(0, samples, 64), "writing without a brain"):
+        count = min(64, samples - start)
+        written += writer.write(prompt, count, sampling=plain, generator=generator).texts
+    vectors = readout.embed([text or "." for text in written])
+    evidence = fit_evidence(readout.out_of_fold, readout.vectors, vectors)
+    return SentenceDecoder(readout, writer, evidence, prompt, writing or SentenceWriting())

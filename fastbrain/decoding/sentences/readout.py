@@ -1,0 +1,138 @@
+"""Ridge regression from the brain to the embedding of a sentence, over all layers of an encoder.
+
+Middle layers are predicted better than the last one (Toneva & Wehbe 2019, arXiv 1905.11833;
+Caucheteux & King 2022), so all of them are targets, each centred and scaled to length one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..._arguments import checked
+from ...errors import InputError
+from ...lm.sentence_embeddings import SentenceEncoder
+from ...stats.ridge import Ridge, fit_ridge
+
+Array = npt.NDArray[np.float64]
+# in units of the mean squared length of a centred sample
+PENALTIES = tuple(float(p) for p in np.logspace(-1.5, 0.5, 5))
+
+
+@dataclass(frozen=True, eq=False)
+class SentenceReadout:
+    """A fitted read-out, returned by :func:`fit_sentence_readout`.
+
+    Parameters
+    ----------
+    ridge : Ridge
+    encoder : SentenceEncoder
+    centre : ndarray, (layers, D) float64
+        Mean embedding of the training texts.
+    texts : tuple of str, (M,)
+        Training texts: nothing else was seen.
+    vectors : ndarray, (M, F) float64
+        Their embeddings, unit vectors.
+    out_of_fold : ndarray, (M, F) float64
+        Their predictions by regressions fitted without the group of each, unit vectors.
+    two_way : float
+        Of two training texts, how often the prediction out of fold is nearer to the true one;
+        chance 0.5.
+    """
+
+    ridge: Ridge
+    encoder: SentenceEncoder
+    centre: Array
+    texts: tuple[str, ...]
+    vectors: Array
+    out_of_fold: Array
+    two_way: float
+
+    def predict(self, brain: npt.ArrayLike) -> Array:
+        """Predict embeddings (N, F), unit vectors, of brain features (N, B)."""
+        return unit(self.ridge.predict(brain) - self.ridge.y_mean)
+
+    def embed(self, texts: Sequence[str]) -> Array:
+        """Embed texts in the space of the predictions: unit vectors (N, F)."""
+        return unit(_joined(self.encoder.layers(texts), self.centre) - self.ridge.y_mean)
+
+
+@checked
+def fit_sentence_readout(
+    brain: npt.ArrayLike,
+    texts: Sequence[str],
+    *,
+    groups: Sequence[object],
+    encoder: SentenceEncoder,
+    penalties: Sequence[float] = PENALTIES,
+) -> SentenceReadout:
+    """Fit the regression whose penalty identifies left-out training texts best.
+
+    Parameters
+    ----------
+    brain : array_like, (M, B)
+        Features of the training part only.
+    texts : sequence of str, (M,)
+    groups : sequence, (M,)
+        Passage, story or run of each text; whole groups are left out in turn.
+    encoder : SentenceEncoder
+    penalties : sequence of float
+        In units of the mean squared length of a centred sample.
+
+    Returns
+    -------
+    SentenceReadout
+
+    Raises
+    ------
+    InputError
+        Lengths differ, there are fewer than two texts or groups, or a feature is not finite.
+    """
+    inputs = np.asarray(brain, dtype=np.float64)
+    if inputs.ndim != 2 or not len(inputs) == len(texts) == len(groups) or len(texts) < 2:
+        raise InputError(
+            "fit_sentence_readout: brain, texts and groups must be of the same 2 samples or more, "
+            f"got {inputs.shape}, {len(texts)} and {len(groups)}."
+        )
+    layers = encoder.layers(texts)
+    centre = layers[:, 1:].mean(axis=0)
+    targets = _joined(layers, centre)
+    mean = targets.mean(axis=0)
+    vectors = unit(targets - mean)
+    best: tuple[float, Ridge, Array] | None = None
+    for penalty in penalties:
+        ridge = fit_ridge(inputs, targets, groups=groups, penalties=[penalty])
+        assert ridge.out_of_fold is not None
+        held = unit(ridge.out_of_fold - mean)
+        right = two_way(held @ vectors.T)
+        if best is None or right > best[0]:
+            best = right, ridge, held
+    assert best is not None
+    return SentenceReadout(best[1], encoder, centre, tuple(texts), vectors, best[2], best[0])
+
+
+def two_way(similarity: Array) -> float:
+    """Share of other columns that are lower than the diagonal (N, N); ties count a half."""
+    own = np.diag(similarity)[:, None]
+    wins = (similarity < own) + 0.5 * (similarity == own)
+    n = len(wins)
+    return float((wins.sum() - 0.5 * n) / (n * (n - 1)))
+
+
+def unit(rows: Array) -> Array:
+    """Scale rows (N, F) to length one; zero rows stay zero."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    found: Array = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    return found
+
+
+def _joined(layers: Array, centre: Array) -> Array:
+    """Join the layers above the word embeddings, each centred and of equal length, (N, F)."""
+    rows = layers[:, 1:] - centre
+    length = np.linalg.norm(rows, axis=2, keepdims=True)
+    rows = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    joined: Array = rows.reshape(len(rows), -1) / np.sqrt(rows.shape[1])
+    return joined

@@ -1,0 +1,87 @@
+"""Lines written and scored after a list of lines: against the model's own forward pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers.smol_twin import smol_llm, smol_tokenizer
+
+from fastbrain.decoding import Sampling
+from fastbrain.decoding.sentences import LineWriter
+from fastbrain.decoding.sentences.candidates import draw
+
+# float32 sums over 330 tokens, in two orders of computation
+NATS = {"rtol": 1e-4, "atol": 1e-4}
+LINES = ("A dog holds the box.", "The woman paints  the house.")
+
+
+@pytest.fixture(scope="module")
+def writer():
+    tokenizer = smol_tokenizer()
+    return LineWriter(smol_llm(tokenizer), tokenizer)
+
+
+def log_p(writer, prompt, ids):
+    whole = torch.tensor([[*prompt, *ids]])
+    with torch.no_grad():
+        found = torch.log_softmax(writer.llm(whole).logits[0, len(prompt) - 1 : -1], dim=-1)
+    return float(found.gather(1, torch.tensor(ids)[:, None]).sum())
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_prompt_is_a_document_of_lines(writer):
+    ids = writer.prompt(LINES)
+    assert writer.tokenizer.decode(ids) == (
+        "<|endoftext|>A dog holds the box.\nThe woman paints the house.\n"
+    )
+
+
+def test_whole_lines_are_scored_with_their_end(writer):
+    prompt = writer.prompt(LINES)
+    texts = ["The man throws a ball.", "A", "a child looks on over the wall"]
+    found = writer.score(prompt, texts, at_once=2)
+    for text, value, tokens in zip(texts, found.log_p, found.tokens, strict=True):
+        ids = writer.tokenizer.encode(text + "\n", add_special_tokens=False)
+        assert tokens == len(ids)
+        np.testing.assert_allclose(value, log_p(writer, prompt, ids), **NATS)
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+def test_the_likelihood_of_written_lines_is_the_model_s(writer, top_p):
+    prompt = writer.prompt(LINES)
+    sampling = Sampling(method="sample", top_p=top_p, max_new_tokens=9, min_new_tokens=2)
+    starts = ("", "The man", "A")
+    found = writer.write(prompt, 3, sampling=sampling, generator=generator(), starts=starts)
+    assert len(found.texts) == 9
+    assert all(text.startswith(starts[i // 3]) for i, text in enumerate(found.texts))
+    # greedy lines are known: the likeliest token at each step
+    best = writer.write(prompt, 1, sampling=Sampling(max_new_tokens=4), generator=generator())
+    ids: list[int] = []
+    with torch.no_grad():
+        for _ in range(int(best.tokens[0])):
+            ids.append(int(writer.llm(torch.tensor([[*prompt, *ids]])).logits[0, -1].argmax()))
+    np.testing.assert_allclose(best.log_p[0], log_p(writer, prompt, ids), **NATS)
+
+
+def test_a_line_does_not_depend_on_when_others_end(writer):
+    prompt = writer.prompt(LINES)
+    sampling = Sampling(method="sample", max_new_tokens=12)
+    found = writer.write(prompt, 17, sampling=sampling, generator=generator(3))
+    again = writer.write(prompt, 17, sampling=sampling, generator=generator(3))
+    assert found.texts == again.texts
+    # lines end at different steps, so rows were dropped on the way
+    assert len(set(found.tokens.tolist())) > 1
+    assert not any("\n" in text for text in found.texts)
+
+
+def test_drawn_tokens_have_the_probabilities_of_the_model():
+    logits = torch.tensor([[0.0, 1.0, -1.0, 2.0]]).expand(4000, -1)
+    plain = Sampling(method="sample", temperature=2.0)
+    drawn = draw(logits, plain, torch.rand(4000, generator=generator()))
+    share = torch.bincount(drawn, minlength=4) / 4000
+    # standard error of a share is below 0.008
+    torch.testing.assert_close(share, torch.softmax(logits[0] / 2, 0), atol=0.03, rtol=0)

@@ -1,0 +1,90 @@
+"""The decoder of whole sentences, with a tiny language model and a stand-in for the encoder."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers.smol_twin import smol_llm, smol_tokenizer
+
+from fastbrain.decoding.sentences import SentenceWriting, fit_sentence_decoder, fit_sentence_readout
+from fastbrain.decoding.sentences.writing import copied
+from fastbrain.errors import ConfigError, InputError
+from fastbrain.lm.sentence_embeddings import SentenceEncoder
+
+NOUNS = ("man", "woman", "dog", "child", "box", "ball", "wall", "house")
+VERBS = ("holds", "throws", "paints", "sees")
+TEXTS = [f"The {a} {v} the {b}." for a in NOUNS for v in VERBS for b in NOUNS if a < b][::2]
+
+
+class Letters(SentenceEncoder):
+    """Stands for an encoder of three layers: counts of words, turned by a fixed map a layer."""
+
+    def __init__(self):
+        self.name = "letters"
+
+    def layers(self, texts):
+        words = [*NOUNS, *VERBS]
+        counts = np.array([[t.lower().count(w) for w in words] for t in texts], dtype=float)
+        counts = np.concatenate([counts, np.ones((len(texts), 1))], axis=1)
+        maps = np.random.default_rng(0).standard_normal((3, counts.shape[1], 16))
+        rows = np.einsum("nw,lwd->nld", counts, maps)
+        return rows / np.linalg.norm(rows, axis=2, keepdims=True)
+
+
+def brains(texts, noise, seed=0):
+    """Images that hold the embedding of what was read, and noise."""
+    held = Letters().layers(texts).reshape(len(texts), -1)
+    return held + noise * np.random.default_rng(seed).standard_normal(held.shape)
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    tokenizer = smol_tokenizer()
+    return fit_sentence_decoder(
+        brains(TEXTS, 0.05), TEXTS, groups=list(range(len(TEXTS))), llm=smol_llm(tokenizer),
+        tokenizer=tokenizer, encoder=Letters(), samples=64,
+        writing=SentenceWriting(shots=2, prompts=2, samples=3, rounds=1, kept=2, max_new_tokens=8),
+    )  # fmt: skip
+
+
+def test_the_true_text_is_likelier_under_its_own_brain(decoder):
+    read = decoder.read(brains(TEXTS[:12], 0.05, seed=1))
+    every = np.stack(np.meshgrid(np.arange(12), np.arange(12), indexing="ij"), -1).reshape(-1, 2)
+    nll = decoder.score(read, TEXTS[:12], every).reshape(12, 12)
+    assert (np.diag(nll)[None] <= nll).mean() > 0.9
+    alone = decoder.score(decoder.read_nothing(), TEXTS[:12], every[:12])
+    base = decoder.writer.score(decoder.prompt, TEXTS[:12])
+    np.testing.assert_allclose(alone, -base.log_p / base.tokens, rtol=1e-12)
+    assert np.diag(nll).mean() < alone.mean()
+
+
+def test_noise_in_the_place_of_images_is_no_evidence():
+    noise = np.random.default_rng(3).standard_normal((len(TEXTS), 20))
+    readout = fit_sentence_readout(noise, TEXTS, groups=list(range(len(TEXTS))), encoder=Letters())
+    # binomial over 56 texts that share words: three standard errors
+    assert abs(readout.two_way - 0.5) < 0.15
+
+
+def test_writing_is_reproducible_and_never_a_training_text(decoder):
+    read = decoder.read(brains(TEXTS[:2], 0.05, seed=1))
+    said = decoder.write(np.concatenate([read, read[:1]]))
+    assert said == decoder.write(np.concatenate([read, read[:1]]))
+    assert said[0] == said[2]
+    assert not set(said) & set(TEXTS)
+    assert len(decoder.write(decoder.read_nothing())) == 1
+
+
+def test_copied_runs_of_words():
+    assert copied("the man throws a ball. now", ["The man throws a ball."]) == pytest.approx(2 / 3)
+    assert copied("too short", ["too short"]) == 0.0
+
+
+@pytest.mark.parametrize("options", [{"shots": 0}, {"rounds": -1}, {"top_p": 0.0}])
+def test_wrong_options_are_refused(options):
+    with pytest.raises(ConfigError):
+        SentenceWriting(**options)
+
+
+def test_texts_and_brains_must_match():
+    with pytest.raises(InputError, match="same 2 samples"):
+        fit_sentence_readout(np.ones((3, 2)), TEXTS[:2], groups=[0, 1], encoder=Letters())

@@ -1,0 +1,58 @@
+"""Evidence on whole sentences: a known posterior, and nothing from noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastbrain.decoding.sentences import fit_evidence
+from fastbrain.decoding.sentences.readout import two_way, unit
+from fastbrain.errors import InputError
+
+
+def vectors(n, seed, size=24):
+    return unit(np.random.default_rng(seed).standard_normal((n, size)))
+
+
+def test_the_likelihood_is_normalised_over_written_texts():
+    truth = vectors(40, 0)
+    predicted = unit(truth + 0.6 * vectors(40, 1))
+    written = vectors(64, 2)
+    evidence = fit_evidence(predicted, truth, written)
+    assert evidence.weight > 0
+    ratio = evidence.log_ratio(predicted, written)
+    np.testing.assert_allclose(np.exp(ratio).mean(axis=1), 1.0, rtol=1e-12)
+    own = np.diag(evidence.log_ratio(predicted, truth))
+    np.testing.assert_allclose(own.mean(), evidence.gain, rtol=1e-12)
+    assert 1 <= evidence.effective <= 64
+
+
+def test_no_brain_changes_no_likelihood():
+    evidence = fit_evidence(vectors(9, 0), vectors(9, 0), vectors(33, 2))
+    np.testing.assert_array_equal(
+        evidence.log_ratio(np.zeros((2, 24)), vectors(5, 3)), np.zeros((2, 5))
+    )
+
+
+def test_noise_gets_no_weight():
+    gains = [
+        fit_evidence(vectors(300, seed), vectors(300, seed + 50), vectors(200, seed + 90))
+        for seed in range(3)
+    ]
+    # chance correlation of 300 pairs allows a small weight, far below that of a read-out
+    assert max(found.weight for found in gains) <= 2
+    assert max(found.gain for found in gains) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("predicted", "truth", "written"),
+    [((3, 4), (2, 4), (2, 4)), ((3, 4), (3, 4), (2, 5)), ((0, 4), (0, 4), (2, 4))],
+)
+def test_wrong_shapes_are_refused(predicted, truth, written):
+    with pytest.raises(InputError, match="fit_evidence: "):
+        fit_evidence(np.zeros(predicted), np.zeros(truth), np.zeros(written))
+
+
+def test_two_way_counts_ties_a_half():
+    assert two_way(np.eye(5)) == 1.0
+    assert two_way(np.zeros((4, 4))) == 0.5
