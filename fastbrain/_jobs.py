@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from ._interrupts import Interrupt, blocked_in_workers
 from .errors import ConfigError, FastbrainError, InputError, MissingPartError, some
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 _CLUSTER_S = 30  # seconds to wait for the scheduler, and for its first worker
-_WATCH_S = 0.5
+_WATCH_S = 0.2
+STOP = ".stop"  # beside the marks; the workers end when it is there
 
 
 def run_jobs(
@@ -75,7 +77,8 @@ def run_jobs(
 
     owner = None if dask is not None else os.getpid()
     wrapped = _Marked(task, marks, owner)
-    with _cluster(dask, function) if dask is not None else nullcontext():
+    interrupt = Interrupt(marks / STOP)
+    with _cluster(dask, function) if dask is not None else interrupt.held():
         parallel = Parallel(
             n_jobs=-1 if dask is not None else min(n_jobs, len(jobs)),
             backend=None if dask is not None else "loky",
@@ -83,9 +86,12 @@ def run_jobs(
             batch_size=1,
             max_nbytes=None,
         )
-        results = parallel(delayed(wrapped)(name, job) for name, job in jobs.items())
+        with blocked_in_workers() if dask is None else nullcontext():
+            results = parallel(delayed(wrapped)(name, job) for name, job in jobs.items())
         try:
-            yield from results
+            for result in results:
+                interrupt.check()
+                yield result
         except Exception as reason:
             if not _killed(reason):
                 raise
@@ -124,7 +130,7 @@ class _Marked(Generic[Job, Result]):
 
     def __call__(self, name: str, job: Job) -> tuple[str, Result]:
         if self.owner is not None:
-            _prepare_worker(self.owner)
+            _prepare_worker(self.owner, self.marks / STOP)
         mark = self.marks / name
         mark.touch()
         try:
@@ -134,18 +140,20 @@ class _Marked(Generic[Job, Result]):
                 mark.unlink()
 
 
-_watched: set[int] = set()
+_stop_files: dict[int, Path] = {}  # of each parent, the file of its present jobs
 
 
-def _prepare_worker(owner: int) -> None:
-    """Leave interrupts to the parent, and end with it, however it ends."""
-    if owner in _watched:
+def _prepare_worker(owner: int, stop: Path) -> None:
+    """Leave interrupts to the parent; end with it, however it ends, and when it says so."""
+    watched = owner in _stop_files
+    # the same worker may run the jobs of another call later
+    _stop_files[owner] = stop
+    if watched:
         return
-    _watched.add(owner)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
-        while os.getppid() == owner:
+        while os.getppid() == owner and not _stop_files[owner].exists():
             time.sleep(_WATCH_S)
         os._exit(1)
 

@@ -30,6 +30,7 @@ from ..evaluation.analyses.partners import have_partners_across_runs, partners_w
 from ..evaluation.protocol import find_score
 from ..evaluation.report.pooled import Pooled
 from ..stats.derangements import check_count
+from .custom_encoder import refused_on_grids
 from .evaluate_grids import evaluate_any
 from .pooled_runs import is_scored, pool_runs, scored_folders, scores_of
 from .training.pipeline import train_llm4brain
@@ -162,7 +163,8 @@ def leave_out(
     CheckpointError
         A finished fold was made with another configuration.
     ConfigError
-        An option of subjects is given for other units, or `plan` cannot be sent to a process.
+        An option of subjects is given for other units, `plan` cannot be sent to a process, or an
+        encoder of the user is to be trained on several grids.
     SplitError
         There are too few units, more folds than units, or a unit without a label.
     InputError
@@ -180,6 +182,8 @@ def leave_out(
     splitting = _Splitting(by, folds, test_stimuli, val_fraction, closed_set, seed)
     first = plan(lambda trials: splitting.splits(trials)[0])
     trials, joint = list(first.trials), isinstance(first, CollectionPlan)
+    if joint and (custom := config.model.custom_encoder) is not None:
+        raise refused_on_grids(custom, function="leave_out")
     splits = splitting.splits(trials)
     by_id = {t.trial_id: t for t in trials}
     within = [_within_runs([by_id[t] for t in split.test], joint=joint) for split in splits]

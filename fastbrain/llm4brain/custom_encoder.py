@@ -187,6 +187,14 @@ def _source(custom: CustomEncoder) -> tuple[Any, str]:
     return kind, digest
 
 
+def refused_on_grids(custom: CustomEncoder, *, function: str) -> ConfigError:
+    """Make the error for an encoder of the user in a model of several grids."""
+    return ConfigError(
+        f"{function}: encoder must be the built-in one for several grids, got {custom.name!r}: its "
+        "tokens may differ between grids. Prepare all runs on a common grid (--resample)."
+    )
+
+
 def _refusal(custom: CustomEncoder, contract: str, got: str) -> ConfigError:
     return ConfigError(
         f"custom encoder: '{custom.name}' must {contract}, got {' '.join(got.split())[:300]}. "

@@ -21,6 +21,7 @@ from torch import nn
 from ..errors import ConfigError, InputError
 from ..lm.lora import TunedLLM
 from .config import LLM4BrainConfig
+from .custom_encoder import refused_on_grids
 from .grid_encoders import GridLayout, tie_parameters
 from .model import LLM4Brain
 from .parameter_groups import Groups
@@ -73,11 +74,7 @@ class GridModels(nn.Module):
                 f"{config.encoder.positions!r}: a table belongs to the tokens of one grid."
             )
         if config.custom_encoder is not None:
-            raise ConfigError(
-                "GridModels: custom_encoder must be None for several grids, got "
-                f"{config.custom_encoder.name!r}: its tokens may differ between grids. Prepare "
-                "all runs on a common grid (--resample)."
-            )
+            raise refused_on_grids(config.custom_encoder, function="GridModels")
         models = {
             name: LLM4Brain(
                 config,

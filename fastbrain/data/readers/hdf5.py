@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from ...errors import FastbrainError, MissingPartError, VolumeError, some
 from .unfetched import refuse_unfetched
 
 SUFFIXES = (".h5", ".hdf5")
+# deflate, which h5py calls gzip, reaches 1032 to 1, and only on values that are all equal
+_MOST_COMPRESSED = 2000
 
 
 @contextmanager
@@ -71,6 +74,25 @@ def _is_plain(file: Any, name: str) -> bool:
     )
 
 
+def _check_written(path: Path, dataset: Any) -> None:
+    """Raise if values are missing; h5py would make them up, however large the array is."""
+    if dataset.size == 0:
+        return
+    stored = dataset.id.get_storage_size()
+    compressed = dataset.id.get_create_plist().get_nfilters() > 0
+    wanted = there = 1
+    if dataset.chunks is not None:
+        wanted = math.prod(
+            -(-n // chunk) for n, chunk in zip(dataset.shape, dataset.chunks, strict=True)
+        )
+        there = dataset.id.get_num_chunks()
+    if there < wanted or dataset.nbytes > stored * (_MOST_COMPRESSED if compressed else 1):
+        raise VolumeError(
+            f"load: {path} {dataset.name} must hold all its values, got {there} of {wanted} blocks "
+            f"and {stored} bytes on disk for {dataset.nbytes}. Write or download the file again."
+        )
+
+
 @dataclass(frozen=True)
 class Hdf5Array:
     """An array at the root of an HDF5 file.
@@ -100,7 +122,7 @@ class Hdf5Array:
         Raises
         ------
         VolumeError
-            The file cannot be read, or has no such array of numbers.
+            The file cannot be read, has no such array of numbers, or not all of its values.
         CohortError, MissingPartError
             As for :func:`dataset_names`.
         """
@@ -113,6 +135,7 @@ class Hdf5Array:
                     "column dataset of the runs table."
                 )
             found = file[name]
+            _check_written(path, found)
             return cls(path, name, tuple(map(int, found.shape)), found.dtype, arranged)
 
     def read(self) -> npt.NDArray[Any]:

@@ -8,9 +8,8 @@ import torch
 
 from ...data import VoxelStore, token_centers
 from ...data.store.members import AnyStore
-from ...errors import ConfigError
 from ...nn.positions import as_floats
-from ..custom_encoder import build_encoder, pinned
+from ..custom_encoder import build_encoder, pinned, refused_on_grids
 from ..tokenizer import VoxelTokenizer
 from .run_config import RunConfig
 
@@ -33,10 +32,7 @@ def with_own_encoder(store: AnyStore, config: RunConfig) -> RunConfig:
     if custom is None:
         return config
     if not isinstance(store, VoxelStore):
-        raise ConfigError(
-            f"train: encoder must be the built-in one for several grids, got {custom.name!r}: its "
-            "tokens may differ between grids. Prepare all runs on a common grid (--resample)."
-        )
+        raise refused_on_grids(custom, function="train")
     custom = pinned(custom)
     frames = store.window_spec.window_trs
     with torch.random.fork_rng(devices=[]):

@@ -166,6 +166,22 @@ def test_damaged_files_are_refused(parcels):
     assert refused > FUZZED // 3
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"chunks": (1, 3)}, {"chunks": (1, 3), "compression": "gzip"}]
+)
+def test_arrays_that_are_not_written_in_full_are_refused(tmp_path, options):
+    path = tmp_path / "bold.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("none", (7, 3), "f4", **options)
+        file.create_dataset("all", data=np.zeros((7, 3), "f4"), **options)
+        if options:
+            file.create_dataset("some", (7, 3), "f4", **options)[:5] = 1
+    assert Hdf5Array.open(path, "all", np.asarray).read().shape == (7, 3)
+    for name in ("none", "some") if options else ("none",):
+        with pytest.raises(VolumeError, match=rf"/{name} must hold all its values, got \d of"):
+            Hdf5Array.open(path, name, np.asarray)
+
+
 def test_betas_of_nsd(tmp_path):
     """int16, 300 times percent; h5py sees the axes of MATLAB in reverse, (T, Z, Y, X)."""
     x, y, z = SHAPE

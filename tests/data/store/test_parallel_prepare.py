@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -77,25 +78,40 @@ def test_an_error_in_a_worker_is_that_error(runs, tmp_path):
         prepare_store(runs, tmp_path / "out", n_jobs=2, **OPTIONS)
 
 
-# says when the first run is converted, and prepares slowly from then on
+# says what it is about to do, and prepares slowly from then on
 COMMAND = """
-import sys, time
+import signal, sys, time
 import fastbrain.data.store.prepare as prepare
 from fastbrain.cli import main
 from fastbrain.data.store.convert import convert_run
+
+def told(*args, real=prepare.run_jobs, **options):
+    print("starting", flush=True)
+    return real(*args, **options)
 
 def slow(how, task):
     print("begun", flush=True)
     time.sleep(3600)
 
 if __name__ == "__main__":
+    # a shell without job control starts its background jobs with SIGINT ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     prepare.convert_run = slow
+    prepare.run_jobs = told
     raise SystemExit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_the_workers_end_with_the_command(cohort, tmp_path, how):
+@pytest.mark.parametrize(
+    ("how", "when", "later_s"),
+    [
+        (signal.SIGINT, "starting", 0.1),
+        (signal.SIGINT, "starting", 0.3),
+        (signal.SIGINT, "begun", 0.0),
+        (signal.SIGKILL, "begun", 0.0),
+    ],
+)
+def test_the_workers_end_with_the_command(cohort, tmp_path, how, when, later_s):
     table = cohort(subjects=1, trials=4)
     script = tmp_path / "slow.py"
     script.write_text(COMMAND)
@@ -105,19 +121,25 @@ def test_the_workers_end_with_the_command(cohort, tmp_path, how):
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
-        while "begun" not in (line := process.stdout.readline()):
-            assert line, process.stderr.read()
-        if how == signal.SIGINT:
-            # as Ctrl-C does: to all processes in the foreground
-            os.killpg(process.pid, how)
-        else:
-            process.send_signal(how)
-        # ends when the last process that holds the pipe has ended
-        _, log = process.communicate(timeout=60)
+        try:
+            while when not in (line := process.stdout.readline()):
+                assert line, process.stderr.read()
+            time.sleep(later_s)
+            if how == signal.SIGINT:
+                # as Ctrl-C does: to all processes in the foreground
+                os.killpg(process.pid, how)
+            else:
+                process.send_signal(how)
+            # ends when the last process that holds the pipe has ended
+            _, log = process.communicate(timeout=60)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     if how == signal.SIGINT:
         assert process.returncode == 130
         assert log.splitlines()[-1].endswith("Continue with --resume.")
         assert "Traceback" not in log
+        assert not (tmp_path / "out" / ".converting").exists()
 
 
 def test_a_dask_cluster_converts_the_runs(runs, expected, tmp_path):

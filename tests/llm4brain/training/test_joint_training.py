@@ -204,7 +204,7 @@ def test_dry_run_counts_the_weights_of_all_grids(people, tmp_path, capsys):
     assert f"{own + 2 * dim + dim * out + out:,} parameters" in said
 
 
-def test_refused(people, run, config, tmp_path, capsys):
+def test_refused(cohort, people, run, config, tmp_path, capsys):
     out = tmp_path / "run"
     with pytest.raises(ConfigError, match=r"BrainLLM must have one grid.*--resample"):
         train_brainllm_run(people, out)
@@ -213,6 +213,13 @@ def test_refused(people, run, config, tmp_path, capsys):
         train_llm4brain(people, out, replace(config, model=replace(config.model, encoder=table)))
     with pytest.raises(ConfigError, match="leave a run of every grid to score, got none of sub-01"):
         train_llm4brain(people, out, replace(config, adapt_runs=1))
+    own = config.with_encoder("lab:Mixer")
+    with pytest.raises(ConfigError, match=r"train: encoder must be the built-in.*'lab:Mixer'"):
+        train_llm4brain(people, out, own)
+    with pytest.raises(ConfigError, match=r"leave_out: encoder must be the built-in"):
+        leave_out(partial(plan, cohort[1]), out, own, by="run", folds=3)
+    assert cli.main(["train", str(people.path), str(out), "--encoder", "lab:Mixer"])
+    assert "train: encoder must be the built-in" in capsys.readouterr().err
     for folder in (run, run / "grids" / "sub-01"):
         with pytest.raises(CheckpointError, match="a new person would need weights"):
             adapt(folder, people.stores["sub-01"], out, subject="03", runs=1)
