@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastbrain._progress import say
-from fastbrain.decoding.sentences import SentenceWriting, fit_sentence_decoder
+from fastbrain.decoding import LineWriter, SentenceWriting, fit_sentence_decoder
 from fastbrain.errors import ConfigError
 from fastbrain.evaluation import (
     NearestTextUnigram,
@@ -36,8 +36,7 @@ def decode_sentences(train: Any, test: Any, args: Any, llm: Any, *, seed: int) -
         train.brain,
         train.texts.tolist(),
         groups=train.passages.tolist(),
-        llm=llm[0],
-        tokenizer=llm[1],
+        writer=LineWriter(*llm),
         encoder=SentenceEncoder(default_bert()[0]),
         writing=WRITERS[args.decoder],
         seed=args.seed,

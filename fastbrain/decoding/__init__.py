@@ -14,21 +14,41 @@ from .engine import (
 from .generation import Generation, generate
 from .sampling import Sampling
 from .scoring import mean_nll, score_matrix, score_pairs
+from .sentences import (
+    Candidates,
+    LineWriter,
+    SentenceDecoder,
+    SentenceEvidence,
+    SentenceReadout,
+    SentenceWriting,
+    fit_evidence,
+    fit_sentence_decoder,
+    fit_sentence_readout,
+)
 from .story import Story
 
 __all__ = [
+    "Candidates",
     "Constraint",
     "DecodeEngine",
     "EngineResult",
     "Generation",
     "Grammar",
+    "LineWriter",
     "NumberGuess",
     "PhraseList",
     "Prefix",
     "Sampling",
+    "SentenceDecoder",
+    "SentenceEvidence",
+    "SentenceReadout",
+    "SentenceWriting",
     "Story",
     "TokenEvent",
     "answer_odds",
+    "fit_evidence",
+    "fit_sentence_decoder",
+    "fit_sentence_readout",
     "generate",
     "guess_number",
     "mean_nll",

@@ -28,7 +28,8 @@ BY_TYPE_ONLY = frozenset(
     code_usage
     coding_scores compare_runs control_model convert_pickle decode evaluate_grids evaluate_model
     evaluate_run fit
-    fit_encoding fit_readout fit_steering from_pretrained from_vision_model leave_out load_brainllm
+    fit_encoding fit_readout fit_sentence_decoder fit_sentence_readout fit_steering
+    from_pretrained from_vision_model leave_out load_brainllm
     load_grid_models
     load_llm load_qformer load_scmbm load_video_branch load_vision_model load_vq meaning_retrieval
     merge_stores
@@ -225,6 +226,9 @@ def of_models(w: World) -> dict[str, Callable[[], Arguments]]:
         "extend_vocabulary": lambda: {
             "llm": _copied(w.llm), "tokenizer": _copied(w.tokenizer), "codes": 3,
         },
+        "fit_evidence": lambda: dict.fromkeys(
+            ("predicted", "vectors", "written"), _unit(3, 4).double().numpy()
+        ),
         "fit_ridge": lambda: ridge,
         "fit_word_rate": lambda: {
             "windows": _normal(12, 2, 3).numpy(), "words": np.arange(12) % 4, "groups": groups,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,8 +95,7 @@ def fit_sentence_decoder(
     texts: Sequence[str],
     *,
     groups: Sequence[object],
-    llm: Any,
-    tokenizer: Any,
+    writer: LineWriter,
     encoder: SentenceEncoder,
     writing: SentenceWriting | None = None,
     samples: int = 512,
@@ -112,8 +110,8 @@ def fit_sentence_decoder(
     texts : sequence of str, (M,)
     groups : sequence, (M,)
         Passage, story or run of each text; whole groups are left out in turn.
-    llm, tokenizer
-        Any causal language model, from :func:`fastbrain.lm.load_llm`.
+    writer : LineWriter
+        Of a pretrained causal language model.
     encoder : SentenceEncoder
     writing : SentenceWriting, optional
     samples : int
@@ -128,10 +126,9 @@ def fit_sentence_decoder(
     Raises
     ------
     InputError
-        As :func:`fit_sentence_readout`, or the tokenizer cannot write lines.
+        As :func:`fit_sentence_readout`.
     """
     readout = fit_sentence_readout(brain, texts, groups=groups, encoder=encoder)
-    writer = LineWriter(llm, tokenizer)
     spaced = np.linspace(0, len(texts) - 1, min(_LINES_OF_EVERY_BRAIN, len(texts))).round()
     prompt = writer.prompt([texts[int(i)] for i in spaced])
     generator = torch.Generator().manual_seed(seed)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
 
 from ..._arguments import checked
 from ...errors import InputError
@@ -88,11 +87,11 @@ def fit_evidence(
     gains = [float((w * own - _log_z(others, w)).mean()) for w in WEIGHTS]
     best = int(np.argmax(gains))
     scaled = WEIGHTS[best] * others
-    shares = np.exp(scaled - logsumexp(scaled, axis=1, keepdims=True))
+    shares = np.exp(scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True))
     effective = float(np.median(1 / (shares**2).sum(axis=1)))
     return SentenceEvidence(WEIGHTS[best], written, gains[best], effective)
 
 
 def _log_z(similarity: Array, weight: float) -> Array:
-    found: Array = logsumexp(weight * similarity, axis=1) - np.log(similarity.shape[1])
+    found: Array = np.logaddexp.reduce(weight * similarity, axis=1) - np.log(similarity.shape[1])
     return found

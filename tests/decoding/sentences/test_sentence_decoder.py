@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from helpers.smol_twin import smol_llm, smol_tokenizer
 
-from fastbrain.decoding.sentences import SentenceWriting, fit_sentence_decoder, fit_sentence_readout
+from fastbrain.decoding.sentences import (
+    LineWriter,
+    SentenceWriting,
+    fit_sentence_decoder,
+    fit_sentence_readout,
+)
 from fastbrain.decoding.sentences.writing import copied
 from fastbrain.errors import ConfigError, InputError
 from fastbrain.lm.sentence_embeddings import SentenceEncoder
@@ -40,11 +45,16 @@ def brains(texts, noise, seed=0):
 @pytest.fixture(scope="module")
 def decoder():
     tokenizer = smol_tokenizer()
+    writing = SentenceWriting(shots=2, prompts=2, samples=3, rounds=1, kept=2, max_new_tokens=8)
     return fit_sentence_decoder(
-        brains(TEXTS, 0.05), TEXTS, groups=list(range(len(TEXTS))), llm=smol_llm(tokenizer),
-        tokenizer=tokenizer, encoder=Letters(), samples=64,
-        writing=SentenceWriting(shots=2, prompts=2, samples=3, rounds=1, kept=2, max_new_tokens=8),
-    )  # fmt: skip
+        brains(TEXTS, 0.05),
+        TEXTS,
+        groups=list(range(len(TEXTS))),
+        writer=LineWriter(smol_llm(tokenizer), tokenizer),
+        encoder=Letters(),
+        samples=64,
+        writing=writing,
+    )
 
 
 def test_the_true_text_is_likelier_under_its_own_brain(decoder):
