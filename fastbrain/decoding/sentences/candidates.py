@@ -75,37 +75,43 @@ class LineWriter:
     @torch.inference_mode()
     def write(
         self,
-        prompt: Sequence[int],
+        prompts: Sequence[Sequence[int]],
         count: int,
         *,
         sampling: Sampling,
         generator: torch.Generator,
-        starts: Sequence[str] = ("",),
+        starts: Sequence[str] | None = None,
     ) -> Candidates:
-        """Sample `count` lines for each start, all from one prefill of the prompt.
+        """Sample `count` lines after each prompt, all at once.
+
+        What the prompts have in common is computed once.
 
         Parameters
         ----------
-        prompt : sequence of int, (P >= 2,)
+        prompts : sequence of sequence of int, (S,)
             From :meth:`prompt`.
         count : int
         sampling : Sampling
         generator : torch.Generator
             On the CPU.
-        starts : sequence of str, (S,)
-            Beginnings that the lines must have.
+        starts : sequence of str, (S,), optional
+            Beginning that the lines after each prompt must have.
 
         Returns
         -------
         Candidates
-            S · count lines, those of a start together.
+            S · count lines, those of a prompt together.
         """
-        begun = [self._encode(start) for start in starts]
+        begun = [self._encode(start) for start in starts or [""] * len(prompts)]
         device = self.llm.get_input_embeddings().weight.device
-        ids, ends = torch.tensor(prompt, device=device), self._ends.to(device)
-        cache = SharedPrompt(self.llm, ids[:-1]).rows(len(begun))
-        step, mask = _padded([[prompt[-1], *start] for start in begun], device)
-        mask = torch.cat([mask.new_ones(len(mask), len(prompt) - 1), mask], dim=1)
+        ends = self._ends.to(device)
+        # one token of each prompt is left, for the shared part may not be whole
+        common = min([_common(prompts), *(len(prompt) - 1 for prompt in prompts)])
+        ids = torch.tensor(prompts[0][:common], device=device)
+        cache = SharedPrompt(self.llm, ids).rows(len(prompts))
+        rest = [[*p[common:], *start] for p, start in zip(prompts, begun, strict=True)]
+        step, mask = _padded(rest, device)
+        mask = torch.cat([mask.new_ones(len(mask), common), mask], dim=1)
         logits, cache = self._step(step, mask, cache)
         cache.batch_repeat_interleave(count)
         logits, mask = (x.repeat_interleave(count, dim=0) for x in (logits, mask))
@@ -193,6 +199,14 @@ def draw(logits: Tensor, sampling: Sampling, uniform: Tensor) -> Tensor:
 def _pieces(tokenizer: Any, size: int) -> list[str]:
     known = min(size, len(tokenizer))
     return [str(text) for text in tokenizer.batch_decode([[i] for i in range(known)])]
+
+
+def _common(prompts: Sequence[Sequence[int]]) -> int:
+    """Number of first tokens that all prompts share."""
+    for number, tokens in enumerate(zip(*prompts, strict=False)):
+        if len(set(tokens)) > 1:
+            return number
+    return min(map(len, prompts))
 
 
 def _padded(rows: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:

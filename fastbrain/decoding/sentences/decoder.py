@@ -136,7 +136,7 @@ def fit_sentence_decoder(
     written: list[str] = []
     for start in track(range(0, samples, 64), "writing without a brain"):
         count = min(64, samples - start)
-        written += writer.write(prompt, count, sampling=plain, generator=generator).texts
+        written += writer.write([prompt], count, sampling=plain, generator=generator).texts
     vectors = readout.embed([text or "." for text in written])
     evidence = fit_evidence(readout.out_of_fold, readout.vectors, vectors)
     return SentenceDecoder(readout, writer, evidence, prompt, writing or SentenceWriting())

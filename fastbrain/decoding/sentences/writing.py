@@ -122,24 +122,22 @@ def write_sentence(
             scores[text] = float(cosine) + options.fluency * log_p / tokens
         found.update(fresh)
 
-    nearest = writer.prompt([readout.texts[i] for i in order[: options.shots][::-1]])
-    for number in range(options.prompts):
-        prompt = nearest
-        if number:
-            rows = _drawn(near, order, options.shots, generator)
-            prompt = writer.prompt([readout.texts[i] for i in rows])
-        add(writer.write(prompt, options.samples, sampling=options.sampling, generator=generator))
+    nearest = order[: options.shots][::-1]
+    shots = [
+        nearest,
+        *(_drawn(near, order, options, generator) for _ in range(options.prompts - 1)),
+    ]
+    prompts = [writer.prompt([readout.texts[i] for i in rows]) for rows in shots]
+    add(writer.write(prompts, options.samples, sampling=options.sampling, generator=generator))
+    again = replace(options.sampling, min_new_tokens=0)
     for _ in range(options.rounds if found else 0):
         best = sorted(scores, key=scores.__getitem__, reverse=True)[: options.kept]
         starts = [_cut(text, generator) for text in best for _ in range(options.cuts)]
+        same = prompts[:1] * len(starts)
         lines = writer.write(
-            nearest,
-            options.continued,
-            sampling=replace(options.sampling, min_new_tokens=0),
-            generator=generator,
-            starts=starts,
+            same, options.continued, sampling=again, generator=generator, starts=starts
         )
-        add(writer.score(nearest, [text or "." for text in lines.texts]))
+        add(writer.score(prompts[0], [text or "." for text in lines.texts]))
     best = sorted(scores, key=scores.__getitem__, reverse=True)
     return Candidates(
         tuple(best),
@@ -149,13 +147,17 @@ def write_sentence(
 
 
 def _drawn(
-    near: Array, order: npt.NDArray[np.int64], count: int, generator: torch.Generator
+    near: Array,
+    order: npt.NDArray[np.int64],
+    options: SentenceWriting,
+    generator: torch.Generator,
 ) -> npt.NDArray[np.int64]:
     """Draw shots among the nearest training texts, nearest last."""
-    pool = order[: 4 * count]
-    # 0.06: a text 0.06 less like the prediction is drawn 1/e as often
+    pool = order[: 4 * options.shots]
+    # a text that is 0.06 less like the prediction is drawn 1/e as often
     weights = torch.softmax(torch.from_numpy(near[pool] / 0.06), dim=0)
-    drawn = torch.multinomial(weights, min(count, len(pool)), generator=generator).sort()[0]
+    count = min(options.shots, len(pool))
+    drawn = torch.multinomial(weights, count, generator=generator).sort()[0]
     rows: npt.NDArray[np.int64] = pool[drawn.numpy()][::-1]
     return rows
 

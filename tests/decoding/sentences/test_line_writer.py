@@ -50,28 +50,32 @@ def test_whole_lines_are_scored_with_their_end(writer):
         np.testing.assert_allclose(value, log_p(writer, prompt, ids), **NATS)
 
 
-@pytest.mark.parametrize("top_p", [1.0, 0.9])
-def test_the_likelihood_of_written_lines_is_the_model_s(writer, top_p):
-    prompt = writer.prompt(LINES)
-    sampling = Sampling(method="sample", top_p=top_p, max_new_tokens=9, min_new_tokens=2)
+def test_prompts_of_different_lengths_are_continued_as_each_alone(writer):
+    prompts = [writer.prompt(LINES), writer.prompt(LINES[:1]), writer.prompt(LINES[::-1])]
     starts = ("", "The man", "A")
-    found = writer.write(prompt, 3, sampling=sampling, generator=generator(), starts=starts)
-    assert len(found.texts) == 9
-    assert all(text.startswith(starts[i // 3]) for i, text in enumerate(found.texts))
-    # greedy lines are known: the likeliest token at each step
-    best = writer.write(prompt, 1, sampling=Sampling(max_new_tokens=4), generator=generator())
-    ids: list[int] = []
-    with torch.no_grad():
-        for _ in range(int(best.tokens[0])):
-            ids.append(int(writer.llm(torch.tensor([[*prompt, *ids]])).logits[0, -1].argmax()))
-    np.testing.assert_allclose(best.log_p[0], log_p(writer, prompt, ids), **NATS)
+    options = {"sampling": Sampling(max_new_tokens=4), "generator": generator(), "starts": starts}
+    found = writer.write(prompts, 2, **options)
+    assert len(found.texts) == 6
+    for i, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
+        begun = writer.tokenizer.encode(start, add_special_tokens=False)
+        ids: list[int] = []
+        with torch.no_grad():
+            # greedy lines are known: the likeliest token at each step
+            for _ in range(int(found.tokens[2 * i])):
+                logits = writer.llm(torch.tensor([[*prompt, *begun, *ids]])).logits[0, -1]
+                ids.append(int(logits.argmax()))
+        assert found.texts[2 * i] == found.texts[2 * i + 1]
+        assert found.texts[2 * i].startswith(start)
+        np.testing.assert_allclose(
+            found.log_p[2 * i], log_p(writer, [*prompt, *begun], ids), **NATS
+        )
 
 
 def test_a_line_does_not_depend_on_when_others_end(writer):
     prompt = writer.prompt(LINES)
     sampling = Sampling(method="sample", max_new_tokens=12)
-    found = writer.write(prompt, 17, sampling=sampling, generator=generator(3))
-    again = writer.write(prompt, 17, sampling=sampling, generator=generator(3))
+    found = writer.write([prompt], 17, sampling=sampling, generator=generator(3))
+    again = writer.write([prompt], 17, sampling=sampling, generator=generator(3))
     assert found.texts == again.texts
     # lines end at different steps, so rows were dropped on the way
     assert len(set(found.tokens.tolist())) > 1
