@@ -14,7 +14,7 @@ class Interrupt:
     """A SIGINT that is acted on where no library holds a lock.
 
     KeyboardInterrupt can be raised between any two instructions, also where joblib or a queue has
-    just taken a lock, which then nobody gives back: the process waits for ever.
+    just taken a lock, which is then never released: the process waits for ever.
 
     Parameters
     ----------

@@ -192,6 +192,26 @@ def read_metrics(path: str | Path, *, function: str) -> dict[str, Any]:
     return read_record(path, {"scores": list_of(score)}, optional=more, function=function)
 
 
+def read_pooled_scores(path: str | Path, *, function: str) -> list[dict[str, Any]]:
+    """Read ``scores.json``: the scores of a run on several grids, or of several runs.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing or damaged.
+    """
+    try:
+        found = read_json(path)
+    except CohortError as error:
+        raise CheckpointError(f"{function}: {path} must be readable: {error}") from error
+    if not list_of(score)(found):
+        raise CheckpointError(
+            f"{function}: {path} must hold scores as fastbrain writes them, got others. The file "
+            "is damaged or was edited."
+        )
+    return list(found)
+
+
 def read_vqlm(run: str | Path, *, function: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read ``config.json`` and ``split.json`` of a run of ``fastbrain train vq-lm``.
 

@@ -18,7 +18,7 @@ import tyro
 from .._environment import check_file
 from .._io import write_json
 from .._progress import say
-from .._runfiles import read_metrics
+from .._runfiles import read_manifest, read_metrics
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ def _of_people(runs: Sequence[Path]) -> bool:
     for run in runs:
         path = run / "metrics.json"
         if not path.is_file():
+            if (run / "grids").is_dir():
+                from ..evaluation.run_store import one_grid
+
+                one_grid(run, read_manifest(run, function="compare"), function="compare")
             raise InputError(
                 f"compare: {run} must be evaluated, got no metrics.json. Run fastbrain evaluate."
             )

@@ -41,7 +41,9 @@ def run(config: Config) -> None:
 
     kind = run_kind(config.run, function="push")
     push = {"brainllm": push_brainllm, "vq-lm": push_vqlm}.get(kind, push_to_hub)
-    metrics = config.run / "metrics.json"
+    # a run on several grids has pooled scores
+    places = [config.run / name for name in ("metrics.json", "scores.json")]
+    metrics = next((path for path in places if path.is_file()), places[0])
     if not metrics.is_file():
         say("note: not evaluated yet, the card says so; fastbrain evaluate scores it")
     address = push(

@@ -9,6 +9,7 @@ from typing import Any
 
 from .._progress import say
 from ..data import VoxelStore, window_faults
+from ..data.store.manifest import GRIDS
 from ..data.store.preparation import preparation_of
 from ..errors import CheckpointError, FastbrainError, InputError
 
@@ -41,8 +42,10 @@ def open_store(
     Raises
     ------
     CheckpointError
-        No store with the fingerprint recorded at training was found.
+        No store with the fingerprint recorded at training was found, or the run is on several
+        grids.
     """
+    one_grid(run, manifest, function=function)
     wanted = manifest["store_fingerprint"]
     places = [Path(manifest["store"])]
     if manifest.get("store_beside") is not None:
@@ -63,6 +66,17 @@ def open_store(
         f"{function}: the store must be the one of training, with fingerprint {wanted}, got "
         f"{'; '.join(tried)}. Say where it is now: --store STORE (store= in Python)."
     )
+
+
+def one_grid(run: str | Path, manifest: Mapping[str, Any], *, function: str) -> None:
+    """Raise :class:`CheckpointError` for a run on several grids, and name those of one."""
+    names = list(manifest.get("grids", ()))
+    if names:
+        places = ", ".join(str(Path(run) / GRIDS / name) for name in names[:3])
+        raise CheckpointError(
+            f"{function}: {run} must be of one grid, got a run on {len(names)}. Name that of a "
+            f"person: {places}."
+        )
 
 
 def _with_training_part(store: VoxelStore, manifest: Mapping[str, Any]) -> VoxelStore:

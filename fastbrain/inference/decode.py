@@ -156,9 +156,10 @@ def _own_run(folders: Mapping[str, Path], people: set[str]) -> Path:
     """Return the run of the grid of the one person of some scans."""
     own = [folder for name, folder in folders.items() if {name} == {f"sub-{p}" for p in people}]
     if not own:
+        named = some(sorted(people - {""})) or "none in the names of the files"
         raise InputError(
-            "decode: scans must be of one person with a grid, "
-            f"{', '.join(folders)}, got {some(sorted(people))}. Name the person with --subject."
+            f"decode: scans must be of one person with a grid, {', '.join(folders)}, got {named}. "
+            "Name the person with --subject."
         )
     return own[0]
 

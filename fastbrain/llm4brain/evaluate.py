@@ -30,11 +30,11 @@ from ..evaluation.protocol import Evaluation, Sample, evaluate_text
 from ..evaluation.report.html import ReportParts
 from ..evaluation.report.outputs import check_outputs, run_parts, write_outputs
 from ..evaluation.report.run_facts import read_config, run_facts
-from ..evaluation.run_store import open_store
+from ..evaluation.run_store import one_grid, open_store
 from ..evaluation.threads import one_thread
 from .controls import control_model
 from .decode import token_saliency
-from .joint_run import one_grid, training_folder
+from .joint_run import training_folder
 from .methods import recipe_of
 from .model import LLM4Brain
 from .saving import from_pretrained

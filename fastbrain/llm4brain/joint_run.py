@@ -37,14 +37,3 @@ def training_folder(run: str | Path, manifest: Mapping[str, Any]) -> Path:
     """
     joint = manifest.get("joint")
     return Path(run) if joint is None else Path(run) / joint["run"]
-
-
-def one_grid(run: str | Path, manifest: Mapping[str, Any], *, function: str) -> None:
-    """Raise :class:`CheckpointError` for a run on several grids, and name those of one."""
-    names = list(manifest.get("grids", ()))
-    if names:
-        places = ", ".join(str(Path(run) / GRIDS / name) for name in names[:3])
-        raise CheckpointError(
-            f"{function}: {run} must be of one grid, got a run on {len(names)}. Name that of a "
-            f"person: {places}."
-        )

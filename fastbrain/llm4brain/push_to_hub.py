@@ -32,7 +32,8 @@ def push_to_hub(
     name : str
         ``owner/model`` on the hub.
     metrics : str or Path, optional
-        ``metrics.json`` of an evaluation; the card shows each score with its chance level.
+        ``metrics.json`` of an evaluation, or ``scores.json`` of a run on several grids; the card
+        shows each score with its chance level.
     license : str, optional
         License of the weights, as a license identifier of the hub.
     private : bool

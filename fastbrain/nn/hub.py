@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from .._io import write_atomic
-from .._runfiles import read_metrics
+from .._runfiles import read_metrics, read_pooled_scores
 from ..errors import CheckpointError, InputError, MissingPartError
 
 _NO_CONNECTION = {"TransportError", "ConnectionError", "TimeoutError", "Timeout"}
@@ -87,7 +87,7 @@ def upload(
 
 
 def scores_for_card(path: str | Path | None) -> list[dict[str, Any]]:
-    """Read the scores of a ``metrics.json``; none without a file.
+    """Read the scores of a ``metrics.json`` or ``scores.json``; none without a file.
 
     Raises
     ------
@@ -97,6 +97,8 @@ def scores_for_card(path: str | Path | None) -> list[dict[str, Any]]:
     if path is None:
         return []
     try:
+        if Path(path).name == "scores.json":
+            return read_pooled_scores(path, function="push_to_hub")
         return list(read_metrics(path, function="push_to_hub")["scores"])
     except CheckpointError as error:
         raise InputError(

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from fake_hub import hub_in
 from two_people import write_two_people
 
 from fastbrain import cli
@@ -159,6 +160,16 @@ def test_all_grids_are_evaluated_together(people, run, capsys):
         evaluate_run(run, bert=False)
 
 
+def test_the_card_has_the_scores_of_all_grids(people, run, tmp_path, monkeypatch, capsys):
+    cli.main(["evaluate", str(run), "--no-bert"])
+    hub_in(tmp_path, monkeypatch)
+    capsys.readouterr()
+    assert cli.main(["push", str(run), "lab/people"]) == 0
+    assert "not evaluated" not in capsys.readouterr().err
+    pooled = {s["metric"]: s for s in read_json(run / "scores.json") if not s["group"]}
+    assert f"{pooled['pairwise']['value']:.3f}" in (tmp_path / "README.md").read_text()
+
+
 def test_decoded_by_the_grid_of_each_person(cohort, people, run):
     found = decode(run, confidence=False)
     assert [w.trial_id for w in found.windows] == list(people.split.test)
@@ -225,4 +236,9 @@ def test_refused(cohort, people, run, config, tmp_path, capsys):
             adapt(folder, people.stores["sub-01"], out, subject="03", runs=1)
     assert cli.main(["train", str(people.path), str(out), "--dry-run", "--measure"])
     assert "--measure must be given one store" in capsys.readouterr().err
+    for command in (["live", str(run), "--source", "x"], ["compare", str(run), str(run)]):
+        assert cli.main(command)
+        assert "a run on 2. Name that of a person: " in capsys.readouterr().err
+    assert cli.main(["decode", str(run), "--bold", str(cohort[1][0].bold)])
+    assert "got none in the names of the files. Name the person" in capsys.readouterr().err
     assert not out.exists()
