@@ -2,19 +2,30 @@
 
     python examples/alice_retrieval.py --data DIR --out metrics.json
 
-`DIR` holds ``6mm/sNN-timecourses.txt`` (volumes × 6 language regions, TR 2 s) of people who
-listened to chapter 1 of Alice in Wonderland (Brennan et al. 2016). Each region is high-pass
-filtered at 128 s and standardised within its listener; a segment is 10 volumes of all regions.
-A segment of one listener is compared, by Pearson correlation, with every segment of the mean of
-the other listeners. Nothing is fitted. ``--query-data`` takes the query listeners from another
-folder of the same form and compares them with the mean of everybody in ``--data``.
+`DIR` holds ``6mm/sNN-timecourses.txt`` and the like (volumes × 6 language regions, TR 2 s) of
+people who listened to chapter 1 of Alice in Wonderland (Brennan et al. 2016). Each region, of
+every radius, is high-pass filtered at 128 s and standardised within its listener; the response to
+a segment of 20 s is the 12 volumes from 4 s to 28 s after its first word. A segment of one listener
+is compared with those of the mean of the other listeners, by the cosine after whitening with the
+covariance of regions across listeners (by how much people differ in the same segment).
 
-Written to ``--out``: ``two_way`` and ``top1`` of one listener (mean over listeners), and
-``two_way_group`` and ``top1_group`` of the mean of every second query listener against the mean of
-all other people. ``p`` (of ``two_way``) shifts each listener in time by a different number of
-segments and compares all over again: no two people then hear the same words, the autocorrelation
-of each stays, and so does what follows from everybody being query and company in turn. ``--noise
-SEED`` randomises the phases of each query listener: all scores must fall to chance.
+That covariance is the one thing fitted, and each choice between two segments has its own. Left out
+are the listener (or the half) tested, both segments, the blocks of three segments around each, and
+two segments (40 s) on either side of the blocks. Nothing is selected by a score: shrinkage, window
+and blocks are constants. Filter and standardisation see the whole run of their own listener.
+
+``--query-data`` takes the query listeners from another folder of the same form
+and compares them with the mean of everybody in ``--data``.
+
+Written to ``--out``: ``two_way``, ``top1`` and ``top5`` of one listener (mean over listeners), and
+``_group`` of the mean of every second query listener against the mean of all other people,
+``two_way_halves`` the mean over random halves, ``_unfitted`` by Pearson correlation without
+whitening. Intervals ``_ci`` are over segments,
+``two_way_ci_listeners`` over listeners. ``p`` (of ``two_way``) shifts each listener in time by a
+different number of segments, fits and compares all over: no two people then hear the same words,
+the autocorrelation of each stays, and so does what follows from everybody being query and company
+in turn. ``--noise SEED`` randomises the phases of each query listener: all scores must fall to
+chance.
 """
 
 from __future__ import annotations
@@ -27,25 +38,31 @@ from typing import Any
 
 import numpy as np
 
+# the sibling module fits without the segments compared
+from alice_comparison import LEFT_OUT, comparisons, cosines, ranks, whitening
+
 from fastbrain._io import write_json
 from fastbrain.errors import CohortError, FastbrainError
-from fastbrain.evaluation import correlations, retrieval, retrieval_scores
+from fastbrain.evaluation import correlations, retrieval_scores
 from fastbrain.stats import bootstrap_interval, permutation_p
 
 TR = 2.0
-KS = (1, 5)
 SCORES = ("two_way", "top1", "top5")
 VOLUMES = 10  # 20 s
+RESPONSE = range(2, 14)  # volumes after the first of a segment: delays of 3 to 9 s, words of 20 s
+HALVES = 20
 CUTOFF_S = 128.0
 
 
 def main() -> None:
     """Read, compare, report."""
     args = _arguments()
-    people, excluded = read_listeners(args.data / args.radius)
-    queries, more = (
-        (people, {}) if not args.query_data else read_listeners(args.query_data / args.radius)
+    folders = [args.data, *([args.query_data] if args.query_data else [])]
+    radii = args.radius or sorted(
+        set.intersection(*({f.name for f in folder.glob("*mm")} for folder in folders))
     )
+    people, excluded = read_radii(args.data, radii)
+    queries, more = (people, {}) if not args.query_data else read_radii(args.query_data, radii)
     excluded |= more
     for name, why in excluded.items():
         print(f"alice: listener {name} is left out: {why}", file=sys.stderr)
@@ -65,15 +82,35 @@ def main() -> None:
         same = queries is people
         queries = {name: random_phases(values, rng) for name, values in queries.items()}
         people = queries if same else people
-    metrics = report(
-        {name: segments(filtered(values)) for name, values in people.items()},
-        {name: segments(filtered(values)) for name, values in queries.items()},
-        args.derangements,
+    responses = {name: segments(filtered(values)) for name, values in people.items()}
+    found = (
+        responses
+        if queries is people
+        else {name: segments(filtered(values)) for name, values in queries.items()}
     )
-    metrics |= {"excluded": excluded, "noise": args.noise is not None}
+    metrics = report(responses, found, args.derangements)
+    metrics |= {"excluded": excluded, "noise": args.noise is not None, "radii": radii}
     print(json.dumps(metrics, indent=2))
     if args.out:
         write_json(args.out, metrics)
+
+
+def read_radii(folder: Path, radii: list[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Regions of every radius side by side; a listener must be usable at each."""
+    if not radii:
+        raise CohortError(f"alice: {folder} must hold folders named like 6mm, got none.")
+    read = [read_listeners(folder / radius) for radius in radii]
+    excluded = {name: why for _, left in read for name, why in left.items()}
+    people = {}
+    for name in read[0][0]:
+        values = [kept[name] for kept, _ in read if name in kept]
+        if len({len(v) for v in values}) > 1:
+            excluded[name] = "radii differ in their number of volumes"
+        elif len(values) == len(read):
+            people[name] = np.hstack(values)
+    if not people:
+        raise CohortError(f"alice: {folder} must hold a listener usable at {radii}, got none.")
+    return people, excluded
 
 
 def read_listeners(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -119,58 +156,91 @@ def random_phases(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def segments(values: np.ndarray) -> np.ndarray:
-    """Segments that do not overlap, (N, VOLUMES·regions)."""
-    count = len(values) // VOLUMES
-    return values[: count * VOLUMES].reshape(count, -1)
+    """Responses to segments that do not overlap, (N, len(RESPONSE), regions); 0 after the end."""
+    starts = np.arange(len(values) // VOLUMES) * VOLUMES
+    longer = np.concatenate([values, np.zeros((RESPONSE.stop, values.shape[1]))])
+    return longer[starts[:, None] + np.array(RESPONSE)]
 
 
-def one_by_one(people: dict[str, np.ndarray], queries: dict[str, np.ndarray]) -> np.ndarray:
-    """Right of two, first, among five: each segment of each query listener, (L, 3, N)."""
-    scores = []
-    for name, values in queries.items():
-        others = [v for other, v in people.items() if other != name]
-        if not others:
-            raise CohortError(f"alice: {name} must be compared with others, got nobody else.")
-        scores.append(retrieval_scores(correlations(values, np.mean(others, axis=0)), ks=KS))
-    return np.array(scores)
+def compare(query: np.ndarray, others: list[np.ndarray], model: tuple) -> np.ndarray:
+    """One brain with the mean of the others, (3, N)."""
+    train, _, which = model
+    return ranks(cosines(query, np.mean(others, axis=0), whitening(others, train)), which)
 
 
-def report(
-    people: dict[str, np.ndarray], queries: dict[str, np.ndarray], count: int
-) -> dict[str, Any]:
+def one_by_one(people: dict, queries: dict, model: tuple) -> np.ndarray:
+    """Each query listener with the mean of all others, (L, 3, N)."""
+    return np.array([compare(queries[n], company(people, [n]), model) for n in queries])
+
+
+def company(people: dict[str, np.ndarray], tested: list[str]) -> list[np.ndarray]:
+    """Everybody but those who are tested."""
+    others = [values for name, values in people.items() if name not in tested]
+    if len(others) < 2:
+        raise CohortError(f"alice: {tested} must be compared with two or more, got {len(others)}.")
+    return others
+
+
+def group(people: dict, queries: dict, half: list[str], model: tuple) -> np.ndarray:
+    """Mean of a half with the mean of all others, (3, N)."""
+    return compare(np.mean([queries[n] for n in half], axis=0), company(people, half), model)
+
+
+def report(people: dict, queries: dict, count: int) -> dict[str, Any]:
     """Scores beside their nulls."""
-    scores = one_by_one(people, queries)
-    null = null_scores(people, queries, count)
-    metrics: dict[str, Any] = {"n": scores.shape[2], "listeners": len(queries)}
-    for row, name in enumerate(SCORES):
-        each = scores[:, row].mean(axis=0)  # listeners of one segment heard the same words
-        metrics |= {
-            name: float(each.mean()),
-            f"{name}_chance": float(null[:, row].mean()),
-            f"{name}_p": permutation_p(each.mean(), null[:, row]),
-            f"{name}_ci": bootstrap_interval(each).as_list(),
-        }
-    metrics |= {"p": metrics["two_way_p"], "n_shifts": count}
-    metrics["two_way_each"] = dict(zip(queries, scores[:, 0].mean(axis=1).tolist(), strict=True))
+    model = comparisons(len(next(iter(queries.values()))))
     half = list(queries)[::2]
-    rest = [values for name, values in people.items() if name not in half]
-    if rest:
-        group = np.mean([queries[name] for name in half], axis=0)
-        found = retrieval(
-            correlations(group, np.mean(rest, axis=0)), range(len(group)), ks=KS, count=count
-        )
-        for name, score in zip(SCORES, (found.two_way, *found.top.values()), strict=True):
-            key = f"{name}_group"
-            metrics |= {key: score.value, f"{key}_chance": score.chance, f"{key}_p": score.p}
-            metrics[f"{key}_ci"] = score.interval.as_list()
+    grouped = len([name for name in people if name not in half]) > 1
+    scores = one_by_one(people, queries, model)
+    raw = [unfitted(queries[n], company(people, [n])) for n in queries]
+    null = null_scores(people, queries, half if grouped else [], model, count)
+    metrics = {"n": scores.shape[2], "listeners": len(queries), "left_out": LEFT_OUT}
+    metrics["training_segments"] = [int(f(model[0].sum(axis=1))) for f in (np.min, np.max)]
+    metrics |= beside(scores, null[:, 0], "") | {"two_way_unfitted": float(np.mean(raw))}
+    metrics |= {"p": metrics["two_way_p"], "n_shifts": count}
+    each = scores[:, 0].mean(axis=1)
+    metrics["two_way_each"] = dict(zip(queries, each.tolist(), strict=True))
+    if len(each) > 1:
+        metrics["two_way_ci_listeners"] = bootstrap_interval(each).as_list()
+    if grouped:
+        metrics |= beside(group(people, queries, half, model)[None], null[:, 1], "_group")
+        rest = company(people, half)
+        own = np.mean([queries[n] for n in half], axis=0)
+        metrics["two_way_group_unfitted"] = float(unfitted(own, rest).mean())
+        rng = np.random.default_rng(0)
+        drawn = [list(rng.permutation(list(queries))[: len(half)]) for _ in range(HALVES)]
+        halves = [group(people, queries, names, model)[0].mean() for names in drawn]
+        metrics |= {"two_way_halves": float(np.mean(halves)), "n_halves": HALVES}
         metrics["listeners_group"] = [len(half), len(rest)]
     return metrics
 
 
+def unfitted(query: np.ndarray, others: list[np.ndarray]) -> np.ndarray:
+    """Right of two by Pearson correlation, (N,)."""
+    mean = np.mean(others, axis=0)
+    count = len(query)
+    return retrieval_scores(correlations(query.reshape(count, -1), mean.reshape(count, -1)))[0]
+
+
+def beside(scores: np.ndarray, null: np.ndarray, suffix: str) -> dict[str, Any]:
+    """Scores (L, 3, N) with chance, p and interval from null (R, 3)."""
+    metrics: dict[str, Any] = {}
+    for row, name in enumerate(SCORES):
+        each = scores[:, row].mean(axis=0)  # listeners of one segment heard the same words
+        key = f"{name}{suffix}"
+        metrics |= {
+            key: float(each.mean()),
+            f"{key}_chance": float(null[:, row].mean()),
+            f"{key}_p": permutation_p(each.mean(), null[:, row]),
+            f"{key}_ci": bootstrap_interval(each).as_list(),
+        }
+    return metrics
+
+
 def null_scores(
-    people: dict[str, np.ndarray], queries: dict[str, np.ndarray], count: int
+    people: dict, queries: dict, half: list[str], model: tuple, count: int
 ) -> np.ndarray:
-    """Mean scores when no two listeners are in step, (R, 3)."""
+    """Mean scores of one listener and of the half when no two listeners are in step, (R, 2, 3)."""
     rng = np.random.default_rng(0)
     steps = len(next(iter(queries.values())))
     null = []
@@ -184,7 +254,10 @@ def null_scores(
             name: np.roll(values, shift, axis=0)
             for (name, values), shift in zip(queries.items(), drawn, strict=True)
         }
-        null.append(one_by_one(moved if own else people, moved).mean(axis=(0, 2)))
+        others = moved if own else people
+        one = one_by_one(others, moved, model).mean(axis=(0, 2))
+        two = group(others, moved, half, model).mean(axis=1) if half else np.full(3, np.nan)
+        null.append([one, two])
     return np.array(null)
 
 
@@ -192,7 +265,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the listeners")
     parser.add_argument("--query-data", type=Path, help="folder of the query listeners")
-    parser.add_argument("--radius", default="6mm", help="folder of the time courses; default 6mm")
+    parser.add_argument("--radius", nargs="+", help="folders of the time courses; default all")
     parser.add_argument("--out", type=Path, help="JSON file for the metrics")
     parser.add_argument("--derangements", type=int, default=1999, help="for p; default 1999")
     parser.add_argument("--noise", type=int, metavar="SEED", help="phase-randomised listeners")
