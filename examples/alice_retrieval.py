@@ -9,28 +9,26 @@ a segment of 20 s is the 12 volumes from 4 s to 28 s after its first word. A seg
 is compared with those of the mean of the other listeners, by the cosine after whitening with the
 covariance of regions across listeners (by how much people differ in the same segment).
 
-That covariance is the one thing fitted, and each choice between two segments has its own. Left out
-are the listener (or the half) tested, both segments, the blocks of three segments around each, and
-two segments (40 s) on either side of the blocks. Nothing is selected by a score: shrinkage, window
-and blocks are constants. Filter and standardisation see the whole run of their own listener.
+That covariance is all that is fitted, anew for each choice between two segments. Left out are the
+listener (or half) tested, both segments, their blocks of three, and two segments (40 s) on either
+side of the blocks. Shrinkage, window and radii are constants, set with knowledge of these scores.
+Filter and standardisation see the whole run of their own listener. ``--query-data`` takes the query
+listeners from another folder and compares them with the mean of everybody in ``--data``.
 
-``--query-data`` takes the query listeners from another folder of the same form
-and compares them with the mean of everybody in ``--data``.
-
-Written to ``--out``: ``two_way``, ``top1`` and ``top5`` of one listener (mean over listeners), and
+Written to ``--out``: ``two_way``, ``top1`` and ``top5`` of one listener (mean over listeners),
 ``_group`` of the mean of every second query listener against the mean of all other people,
-``two_way_halves`` the mean over random halves, ``_unfitted`` by Pearson correlation without
-whitening. Intervals ``_ci`` are over segments,
-``two_way_ci_listeners`` over listeners. ``p`` (of ``two_way``) shifts each listener in time by a
-different number of segments, fits and compares all over: no two people then hear the same words,
-the autocorrelation of each stays, and so does what follows from everybody being query and company
-in turn. ``--noise SEED`` randomises the phases of each query listener: all scores must fall to
-chance.
+``two_way_halves`` the mean over random halves, ``_unfitted`` without whitening. ``_ci`` is over
+segments, ``two_way_ci_listeners`` over listeners. ``p`` (of ``two_way``) shifts each listener in
+time by a different number of segments, fits and compares all over: no two people then hear the
+same words, the autocorrelation of each stays, and so does what follows from everybody being query
+and company in turn. ``--noise SEED`` randomises the phases of each query listener: all scores must
+fall to chance.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -38,18 +36,21 @@ from typing import Any
 
 import numpy as np
 
-# the sibling module fits without the segments compared
-from alice_comparison import LEFT_OUT, comparisons, cosines, ranks, whitening
-
 from fastbrain._io import write_json
 from fastbrain.errors import CohortError, FastbrainError
-from fastbrain.evaluation import correlations, retrieval_scores
 from fastbrain.stats import bootstrap_interval, permutation_p
 
 TR = 2.0
+KS = (1, 5)
 SCORES = ("two_way", "top1", "top5")
 VOLUMES = 10  # 20 s
 RESPONSE = range(2, 14)  # volumes after the first of a segment: delays of 3 to 9 s, words of 20 s
+BLOCK, GUARD = 3, 2  # segments; the guard is longer than a response and the words it follows
+LEFT_OUT = (
+    f"the listener or half tested; both segments compared, their blocks of {BLOCK} and {GUARD} "
+    "segments on either side of each block, for the query and for all others"
+)
+SHRINKAGE = 0.1  # of the covariance towards the identity
 HALVES = 20
 CUTOFF_S = 128.0
 
@@ -57,10 +58,8 @@ CUTOFF_S = 128.0
 def main() -> None:
     """Read, compare, report."""
     args = _arguments()
-    folders = [args.data, *([args.query_data] if args.query_data else [])]
-    radii = args.radius or sorted(
-        set.intersection(*({f.name for f in folder.glob("*mm")} for folder in folders))
-    )
+    found = [{f.name for f in (d or args.data).glob("*mm")} for d in (args.data, args.query_data)]
+    radii = args.radius or sorted(set.intersection(*found))
     people, excluded = read_radii(args.data, radii)
     queries, more = (people, {}) if not args.query_data else read_radii(args.query_data, radii)
     excluded |= more
@@ -79,16 +78,12 @@ def main() -> None:
         }
     if args.noise is not None:
         rng = np.random.default_rng(args.noise)
-        same = queries is people
-        queries = {name: random_phases(values, rng) for name, values in queries.items()}
-        people = queries if same else people
-    responses = {name: segments(filtered(values)) for name, values in people.items()}
-    found = (
-        responses
-        if queries is people
-        else {name: segments(filtered(values)) for name, values in queries.items()}
-    )
-    metrics = report(responses, found, args.derangements)
+        noise = {name: random_phases(values, rng) for name, values in queries.items()}
+        people, queries = noise if queries is people else people, noise
+    heard = {name: segments(filtered(values)) for name, values in people.items()}
+    if queries is not people:
+        own = {name: segments(filtered(values)) for name, values in queries.items()}
+    metrics = report(heard, heard if queries is people else own, args.derangements)
     metrics |= {"excluded": excluded, "noise": args.noise is not None, "radii": radii}
     print(json.dumps(metrics, indent=2))
     if args.out:
@@ -162,15 +157,58 @@ def segments(values: np.ndarray) -> np.ndarray:
     return longer[starts[:, None] + np.array(RESPONSE)]
 
 
-def compare(query: np.ndarray, others: list[np.ndarray], model: tuple) -> np.ndarray:
-    """One brain with the mean of the others, (3, N)."""
+def comparisons(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What trains and what is tested of each pair of blocks, (P, N), and the pair of two, (N, N)."""
+    block = np.arange(count) // BLOCK
+    pairs = list(itertools.combinations_with_replacement(range(block[-1] + 1), 2))
+    tested = np.array([np.isin(block, pair) for pair in pairs])
+    away = np.abs(np.arange(count)[:, None] - np.arange(count))
+    train = np.array([away[:, row].min(axis=1) > GUARD for row in tested])
+    if (train.sum(axis=1) < BLOCK).any():
+        raise CohortError(f"alice: {count} segments are too few to leave two blocks out.")
+    table = {pair: i for i, pair in enumerate(pairs)}
+    which = [[table[min(a, b), max(a, b)] for b in block] for a in block]
+    return train, tested, np.array(which)
+
+
+def whitening(
+    others: list[np.ndarray], train: np.ndarray, shrinkage: float = SHRINKAGE
+) -> np.ndarray:
+    """Inverse covariance of regions across listeners in the training segments, (P, R, R)."""
+    total = np.sum(others, axis=0)
+    moment = sum(x.swapaxes(1, 2) @ x for x in others)
+    within = moment - total.swapaxes(1, 2) @ total / len(others)  # (N, R, R)
+    scatter = np.tensordot(train.astype(float), within, axes=1)
+    regions = scatter.shape[1]
+    scatter /= np.trace(scatter, axis1=1, axis2=2)[:, None, None] / regions
+    return np.linalg.inv((1 - shrinkage) * scatter + shrinkage * np.eye(regions))
+
+
+def ranks(similar: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Right of two, first, among five, (3, N), each choice of two by its own pair of blocks."""
+    at = np.arange(len(which))
+    other, own = similar[which, at[:, None], at], similar[which, at[:, None], at[:, None]]
+    lost = ((other > own) + 0.5 * (other == own)).sum(axis=1) - 0.5  # but not to itself
+    return np.stack([1 - lost / (len(at) - 1), *(lost < k for k in KS)])
+
+
+def compare(
+    people: dict, queries: dict, tested: list[list[str]], model: tuple, shrinkage: float = SHRINKAGE
+) -> np.ndarray:
+    """Mean of those tested with the mean of all others, by whitened cosine, (L, 3, N)."""
     train, _, which = model
-    return ranks(cosines(query, np.mean(others, axis=0), whitening(others, train)), which)
-
-
-def one_by_one(people: dict, queries: dict, model: tuple) -> np.ndarray:
-    """Each query listener with the mean of all others, (L, 3, N)."""
-    return np.array([compare(queries[n], company(people, [n]), model) for n in queries])
+    scores = []
+    for names in tested:
+        query = np.mean([queries[name] for name in names], axis=0)
+        others = company(people, names)
+        mean, metric = np.mean(others, axis=0), whitening(others, train, shrinkage)
+        flat = metric.reshape(len(metric), -1)
+        cross = np.einsum("itd,jte->deij", query, mean, optimize=True)
+        own = np.einsum("jtd,jte->dej", mean, mean, optimize=True).reshape(flat.shape[1], -1)
+        products = (flat @ cross.reshape(flat.shape[1], -1)).reshape(-1, *which.shape)
+        # the length of the query is the same for all candidates
+        scores.append(ranks(products / np.sqrt(flat @ own)[:, None], which))
+    return np.array(scores)
 
 
 def company(people: dict[str, np.ndarray], tested: list[str]) -> list[np.ndarray]:
@@ -181,45 +219,30 @@ def company(people: dict[str, np.ndarray], tested: list[str]) -> list[np.ndarray
     return others
 
 
-def group(people: dict, queries: dict, half: list[str], model: tuple) -> np.ndarray:
-    """Mean of a half with the mean of all others, (3, N)."""
-    return compare(np.mean([queries[n] for n in half], axis=0), company(people, half), model)
-
-
 def report(people: dict, queries: dict, count: int) -> dict[str, Any]:
     """Scores beside their nulls."""
     model = comparisons(len(next(iter(queries.values()))))
-    half = list(queries)[::2]
-    grouped = len([name for name in people if name not in half]) > 1
-    scores = one_by_one(people, queries, model)
-    raw = [unfitted(queries[n], company(people, [n])) for n in queries]
-    null = null_scores(people, queries, half if grouped else [], model, count)
-    metrics = {"n": scores.shape[2], "listeners": len(queries), "left_out": LEFT_OUT}
-    metrics["training_segments"] = [int(f(model[0].sum(axis=1))) for f in (np.min, np.max)]
-    metrics |= beside(scores, null[:, 0], "") | {"two_way_unfitted": float(np.mean(raw))}
-    metrics |= {"p": metrics["two_way_p"], "n_shifts": count}
+    singles, half = [[name] for name in queries], list(queries)[::2]
+    rest = [name for name in people if name not in half]
+    halves = [half] if len(rest) > 1 else []
+    scores = compare(people, queries, singles, model)
+    null = null_scores(people, queries, [singles, *([halves] if halves else [])], model, count)
+    metrics = {"n": scores.shape[2], "listeners": len(queries), **beside(scores, null[:, 0], "")}
+    metrics |= {"p": metrics["two_way_p"], "n_shifts": count, "left_out": LEFT_OUT}
+    metrics["two_way_unfitted"] = float(compare(people, queries, singles, model, 1.0)[:, 0].mean())
     each = scores[:, 0].mean(axis=1)
     metrics["two_way_each"] = dict(zip(queries, each.tolist(), strict=True))
     if len(each) > 1:
         metrics["two_way_ci_listeners"] = bootstrap_interval(each).as_list()
-    if grouped:
-        metrics |= beside(group(people, queries, half, model)[None], null[:, 1], "_group")
-        rest = company(people, half)
-        own = np.mean([queries[n] for n in half], axis=0)
-        metrics["two_way_group_unfitted"] = float(unfitted(own, rest).mean())
+    if halves:
+        metrics |= beside(compare(people, queries, halves, model), null[:, 1], "_group")
+        raw = compare(people, queries, halves, model, 1.0)[:, 0].mean()
         rng = np.random.default_rng(0)
         drawn = [list(rng.permutation(list(queries))[: len(half)]) for _ in range(HALVES)]
-        halves = [group(people, queries, names, model)[0].mean() for names in drawn]
-        metrics |= {"two_way_halves": float(np.mean(halves)), "n_halves": HALVES}
-        metrics["listeners_group"] = [len(half), len(rest)]
+        mean = compare(people, queries, drawn, model)[:, 0].mean()
+        metrics |= {"two_way_group_unfitted": float(raw), "two_way_halves": float(mean)}
+        metrics |= {"n_halves": HALVES, "listeners_group": [len(half), len(rest)]}
     return metrics
-
-
-def unfitted(query: np.ndarray, others: list[np.ndarray]) -> np.ndarray:
-    """Right of two by Pearson correlation, (N,)."""
-    mean = np.mean(others, axis=0)
-    count = len(query)
-    return retrieval_scores(correlations(query.reshape(count, -1), mean.reshape(count, -1)))[0]
 
 
 def beside(scores: np.ndarray, null: np.ndarray, suffix: str) -> dict[str, Any]:
@@ -238,9 +261,9 @@ def beside(scores: np.ndarray, null: np.ndarray, suffix: str) -> dict[str, Any]:
 
 
 def null_scores(
-    people: dict, queries: dict, half: list[str], model: tuple, count: int
+    people: dict, queries: dict, kinds: list[list[list[str]]], model: tuple, count: int
 ) -> np.ndarray:
-    """Mean scores of one listener and of the half when no two listeners are in step, (R, 2, 3)."""
+    """Mean scores of each kind of query when no two listeners are in step, (R, kinds, 3)."""
     rng = np.random.default_rng(0)
     steps = len(next(iter(queries.values())))
     null = []
@@ -255,9 +278,7 @@ def null_scores(
             for (name, values), shift in zip(queries.items(), drawn, strict=True)
         }
         others = moved if own else people
-        one = one_by_one(others, moved, model).mean(axis=(0, 2))
-        two = group(others, moved, half, model).mean(axis=1) if half else np.full(3, np.nan)
-        null.append([one, two])
+        null.append([compare(others, moved, k, model).mean(axis=(0, 2)) for k in kinds])
     return np.array(null)
 
 

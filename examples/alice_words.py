@@ -13,7 +13,7 @@ features, each alone:
 
 Regression, its penalty (on left-out blocks of the training part), scaling, components and
 whitening have seen neither the listener (or half) tested nor the two segments compared, their
-blocks and guards (``alice_comparison.py``). ``p`` shifts all listeners alike against the words, by
+blocks and guards. ``p`` shifts all listeners alike against the words, by
 every number of segments at most, and fits all over; so it is 1/36 at best. ``--noise SEED``
 randomises the phases of each listener: all scores must fall to chance.
 """
@@ -28,16 +28,20 @@ from typing import Any
 import numpy as np
 
 # the sibling examples read and compare the listeners
-from alice_comparison import BLOCK, LEFT_OUT, comparisons, ranks, whitening
 from alice_retrieval import (
+    BLOCK,
+    LEFT_OUT,
     TR,
     VOLUMES,
     beside,
     company,
+    comparisons,
     filtered,
     random_phases,
+    ranks,
     read_radii,
     segments,
+    whitening,
 )
 
 from fastbrain._io import write_json
