@@ -158,7 +158,7 @@ def segments(values: np.ndarray) -> np.ndarray:
 
 
 def comparisons(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What trains and what is tested of each pair of blocks, (P, N), and the pair of two, (N, N)."""
+    """What trains and is tested with each pair of blocks, (P, N), and the pair of two, (N, N)."""
     block = np.arange(count) // BLOCK
     pairs = list(itertools.combinations_with_replacement(range(block[-1] + 1), 2))
     tested = np.array([np.isin(block, pair) for pair in pairs])
