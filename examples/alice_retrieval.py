@@ -5,7 +5,7 @@
 `DIR` holds ``6mm/sNN-timecourses.txt`` and the like (volumes × 6 language regions, TR 2 s) of
 people who listened to chapter 1 of Alice in Wonderland (Brennan et al. 2016). Each region, of
 every radius, is high-pass filtered at 128 s and standardised within its listener; the response to
-a segment of 20 s is the 12 volumes from 4 s to 28 s after its first word. A segment of one listener
+a segment of 20 s is the 12 volumes from 4 s to 28 s after it begins. A segment of one listener
 is compared with those of the mean of the other listeners, by the cosine after whitening with the
 covariance of regions across listeners (by how much people differ in the same segment).
 
