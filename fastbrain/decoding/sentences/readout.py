@@ -69,7 +69,7 @@ def fit_sentence_readout(
     encoder: SentenceEncoder,
     penalties: Sequence[float] = PENALTIES,
 ) -> SentenceReadout:
-    """Fit the regression whose penalty identifies left-out training texts best.
+    """Fit the regression with the penalty that identifies left-out training texts best.
 
     Parameters
     ----------
