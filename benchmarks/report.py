@@ -137,6 +137,9 @@ def haxby_table(rows: list[dict[str, Any]]) -> str:
     lines.append(f"| all | {total} | | {cells} | |")
     behind = means[2] - means[0]
     distance = f"The language model is {behind:.1%} of the blocks behind ridge."
+    if all("block_accuracy_lm" in row for row in rows):
+        alone = sum(row["block_accuracy_lm"] * row["n_blocks"] for row in rows) / total
+        distance += f" Without the ridge as evidence it decodes {alone:.1%}."
     return "\n".join([*lines, "", f"Chance is {rows[0]['block_chance']:.1%}. {distance}"])
 
 

@@ -10,7 +10,8 @@
 The path is fastbrain's own: runs table -> store -> tokenizer -> encoder -> language model ->
 sentence. A block is one category shown for 22.5 s; it is decoded by the sentence that is most
 likely after its volumes, and by what the model says freely. The high-pass filter, delay and
-penalties are chosen inside the training runs. Beside it: ridge regression on the same volumes.
+penalties are chosen inside the training runs. Beside it: ridge regression on the same volumes,
+whose scores are also evidence for the sentences, weighted on left-out blocks of the training runs.
 ``--all-pairs`` tests every pair of the runs 1 to 8 once, by models trained on the six others.
 """
 
@@ -19,16 +20,24 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from haxby_data import block_of, block_truth, categories, make_store, parts, sentence, write_tables
-from haxby_ridge import block_weights, choose_delay, fit_ridge, ridge_scores
+from haxby_ridge import (
+    Fit,
+    block_weights,
+    choose_delay,
+    fit_ridge,
+    left_out_scores,
+    ridge_scores,
+)
 
 from fastbrain._io import write_json
 from fastbrain.data import VoxelStore, WindowLoader
+from fastbrain.decoding import ClosedSetEvidence, fit_closed_set
 from fastbrain.errors import FastbrainError
 from fastbrain.evaluation import pairwise
 from fastbrain.llm4brain import (
@@ -45,7 +54,30 @@ from fastbrain.training import OptimConfig
 PROMPT = "what does the person see ?"
 PAIRS = ((1, 2), (3, 4), (5, 6), (7, 8))
 DELAYS = (0, 1, 2)  # volumes
-POOLED = ("block_accuracy", "block_accuracy_free_text", "ridge_block_accuracy")
+POOLED = (
+    "block_accuracy",
+    "block_accuracy_lm",
+    "block_accuracy_free_text",
+    "ridge_block_accuracy",
+)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Windows of one model: log likelihood of each category's sentence, and free text.
+
+    Parameters
+    ----------
+    test : ndarray, (N, categories)
+    val : ndarray, (K, categories)
+        Of the windows that the model was not trained on.
+    texts : list of str
+        Free text of the test windows.
+    """
+
+    test: np.ndarray
+    val: np.ndarray
+    texts: list[str]
 
 
 def main() -> None:
@@ -82,10 +114,12 @@ def decode_runs(
     for fold in range(args.folds):
         stores.append(make_store(table, work / f"fold-{fold}", test, delay, fold))
         decoded.append(decode(stores[-1], work / f"run-{fold}", args.seed))
-    likelihood = np.mean([scores for scores, _ in decoded], axis=0)
-    weights = window_weights(stores[0], fit.shift)
-    blocks = block_mean(stores[0], likelihood, weights)
-    return report(blocks, ridge, [said for _, said in decoded], stores[0]) | {
+    likelihood = np.mean([part.test for part in decoded], axis=0)
+    blocks = block_mean(stores[0], stores[0].split.test, likelihood, fit.shift)
+    evidence = None
+    if not args.no_evidence:
+        evidence = fit_evidence(stores, [part.val for part in decoded], fit)
+    return report(blocks, ridge, evidence, [part.texts for part in decoded], stores[0]) | {
         "delay_s": delay,
         "ridge_shift_s": fit.shift * tr,
         "ridge_alpha": fit.alpha,
@@ -106,13 +140,32 @@ def pooled(found: list[dict[str, Any]]) -> dict[str, Any]:
     return {**means, "behind_ridge": behind, "n_blocks": sum(n)}
 
 
-def decode(store: VoxelStore, run: Path, seed: int) -> tuple[np.ndarray, list[str]]:
-    """Log likelihood of each category's sentence after each test window, and free text."""
+def decode(store: VoxelStore, run: Path, seed: int) -> Scored:
+    """Train, and score the sentences after each window that is left out."""
     model = train_llm4brain(store, run, recipe(seed))
     texts = [sentence(name) for name in categories(store)]
-    loader = WindowLoader(store, store.split.test, batch_size=64, shuffle=False)
-    test = decode_windows(model, loader, prompt=PROMPT)
-    return -score_texts(model, test, texts).numpy(), list(test.texts)
+    parts = [
+        decode_windows(model, WindowLoader(store, ids, batch_size=64, shuffle=False), prompt=PROMPT)
+        for ids in (store.split.test, store.split.val)
+    ]
+    test, val = (-score_texts(model, part, texts).double().numpy() for part in parts)
+    return Scored(test, val, list(parts[0].texts))
+
+
+def fit_evidence(stores: list[VoxelStore], val: list[np.ndarray], fit: Fit) -> ClosedSetEvidence:
+    """Weigh language model and ridge by the blocks that each model has left out."""
+    ridge = left_out_scores(stores[0], fit)
+    known = block_truth(stores[0], parts(stores[0])[0])
+    scored = [
+        block_mean(store, store.split.val, scores, fit.shift)
+        for store, scores in zip(stores, val, strict=True)
+    ]
+    names = [block for store in stores for block in blocks_of(store, store.split.val)]
+    return fit_closed_set(
+        np.concatenate(scored),
+        np.stack([ridge[block] for block in names]),
+        np.array([known[block] for block in names]),
+    )
 
 
 def recipe(seed: int) -> RunConfig:
@@ -141,30 +194,43 @@ def recipe(seed: int) -> RunConfig:
     )
 
 
-def window_weights(store: VoxelStore, shift: int) -> np.ndarray:
-    """Predicted response of its block at each test window, (N,)."""
-    _, test = parts(store)
-    weights = {run: block_weights(store, run, shift) for run in test}
-    trials = [store.by_id[t] for t in store.split.test]
-    return np.array([weights[t.run_id][block_of(t)][t.start] for t in trials])
+def blocks_of(store: VoxelStore, ids: tuple[str, ...]) -> list[str]:
+    """Blocks of some windows, in the order of :func:`block_truth`."""
+    own = {block_of(store.by_id[t]) for t in ids}
+    return [block for block in dict.fromkeys(map(block_of, store.trials)) if block in own]
 
 
-def block_mean(store: VoxelStore, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean of the scores of each test block's windows, (blocks, categories)."""
-    names = np.array([block_of(store.by_id[t]) for t in store.split.test])
-    _, test = parts(store)
+def block_mean(
+    store: VoxelStore, ids: tuple[str, ...], scores: np.ndarray, shift: int | None
+) -> np.ndarray:
+    """Mean of the scores of each block's windows, (blocks, categories).
+
+    Windows are weighted by the response that their block should evoke, or equally if `shift` is
+    None.
+    """
+    trials = [store.by_id[t] for t in ids]
+    names = np.array([block_of(t) for t in trials])
+    weights = np.ones(len(trials))
+    if shift is not None:
+        of = {run: block_weights(store, run, shift) for run in {t.run_id for t in trials}}
+        weights = np.array([of[t.run_id][block_of(t)][t.start] for t in trials])
     return np.stack(
         [
             np.average(scores[names == block], axis=0, weights=weights[names == block])
-            for block in block_truth(store, test)
+            for block in blocks_of(store, ids)
         ]
     )
 
 
 def report(
-    blocks: np.ndarray, ridge: np.ndarray, said: list[list[str]], store: VoxelStore
+    likelihood: np.ndarray,
+    ridge: np.ndarray,
+    evidence: ClosedSetEvidence | None,
+    said: list[list[str]],
+    store: VoxelStore,
 ) -> dict[str, Any]:
     """Accuracies, chance and p."""
+    blocks = likelihood if evidence is None else evidence.log_posterior(likelihood, ridge)
     truth = block_truth(store, parts(store)[1])
     labels = np.array(list(truth.values()))
     runs = [name.split("/")[0] for name in truth]
@@ -179,11 +245,13 @@ def report(
     forced = pairwise(nll, partners)
     # free text counts for a category only when it is that category's sentence, word by word
     votes = np.array([[[text == s for s in sentences] for text in texts] for texts in said])
-    free = block_mean(store, votes.mean(axis=0), np.ones(len(volumes)))
+    free = block_mean(store, store.split.test, votes.mean(axis=0), None)
     return {
         "block_accuracy": accuracy,
         "block_p": permutation_p(accuracy, null),
         "block_chance": 1 / len(names),
+        "block_accuracy_lm": float((likelihood.argmax(1) == labels).mean()),
+        "evidence": None if evidence is None else asdict(evidence),
         "block_accuracy_free_text": float(np.mean((free.argmax(1) == labels) & (free.max(1) > 0))),
         "volume_accuracy_free_text": float(votes[:, np.arange(len(volumes)), volumes].mean()),
         "ridge_block_accuracy": float((ridge.argmax(1) == labels).mean()),
@@ -218,6 +286,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="JSON file for the metrics")
     parser.add_argument("--work", help="new folder for store and model; default: a temporary one")
     parser.add_argument("--folds", type=int, default=6, help="models to average")
+    parser.add_argument(
+        "--no-evidence", action="store_true", help="score by the language model alone"
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

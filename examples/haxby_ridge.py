@@ -111,6 +111,20 @@ def ridge_scores(store: VoxelStore, fit: Fit) -> np.ndarray:
     return block_scores(store, test, x, fit.shift, Ridge(fit.alpha).fit(inputs, targets))
 
 
+def left_out_scores(store: VoxelStore, fit: Fit) -> dict[str, np.ndarray]:
+    """Scores (categories,) of each training block, by ridge on the other training runs."""
+    train, _ = parts(store)
+    x = {run: volumes(store, run) for run in train}
+    y = {run: responses(store, run, fit.shift) for run in train}
+    found: dict[str, np.ndarray] = {}
+    for left in train:
+        inputs, targets = (np.concatenate([v[r] for r in train if r != left]) for v in (x, y))
+        model = Ridge(fit.alpha).fit(inputs, targets)
+        scores = block_scores(store, [left], x, fit.shift, model)
+        found |= zip(block_truth(store, [left]), scores, strict=True)
+    return found
+
+
 def choose_delay(store: VoxelStore, delays: tuple[int, ...]) -> int:
     """Delay of single windows, in volumes, by ridge from a volume to its category.
 

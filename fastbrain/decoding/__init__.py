@@ -1,6 +1,7 @@
 """Text generation and scoring with a causal language model, given brain prefixes."""
 
 from .bias_scoring import score_steered
+from .closed_set import ClosedSetEvidence, fit_closed_set
 from .constrained import NumberGuess, answer_odds, guess_number
 from .engine import (
     Constraint,
@@ -29,6 +30,7 @@ from .story import Story
 
 __all__ = [
     "Candidates",
+    "ClosedSetEvidence",
     "Constraint",
     "DecodeEngine",
     "EngineResult",
@@ -46,6 +48,7 @@ __all__ = [
     "Story",
     "TokenEvent",
     "answer_odds",
+    "fit_closed_set",
     "fit_evidence",
     "fit_sentence_decoder",
     "fit_sentence_readout",

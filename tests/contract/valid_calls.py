@@ -226,6 +226,10 @@ def of_models(w: World) -> dict[str, Callable[[], Arguments]]:
         "extend_vocabulary": lambda: {
             "llm": _copied(w.llm), "tokenizer": _copied(w.tokenizer), "codes": 3,
         },
+        "fit_closed_set": lambda: {
+            "log_likelihood": _normal(12, 3).double().numpy(),
+            "readout": _normal(12, 3).double().numpy(), "truth": np.arange(12) % 3,
+        },
         "fit_evidence": lambda: dict.fromkeys(
             ("predicted", "vectors", "written"), _unit(3, 4).double().numpy()
         ),

@@ -47,6 +47,11 @@ def test_ridge_on_real_recordings(example, haxby, tmp_path):
     assert scores.shape == (16, 8)
     # 14 of 16 are measured; chance is 2
     assert (scores.argmax(axis=1) == truth).sum() >= 12
+    left = ridge["left_out_scores"](store, fit)
+    known = data["block_truth"](store, data["parts"](store)[0])
+    assert list(left) == list(known)
+    right = np.mean([left[block].argmax() == label for block, label in known.items()])
+    assert right == pytest.approx(fit.accuracy)
 
 
 def test_every_pair_of_runs_is_tested_once(example, tmp_path, monkeypatch):
@@ -55,7 +60,7 @@ def test_every_pair_of_runs_is_tested_once(example, tmp_path, monkeypatch):
 
     def decode_runs(_args, train, test, _work):
         asked.append((train, test))
-        rows = {"block_accuracy": 0.5, "block_accuracy_free_text": 0.25}
+        rows = {"block_accuracy": 0.5, "block_accuracy_lm": 0.4, "block_accuracy_free_text": 0.25}
         return {**rows, "ridge_block_accuracy": len(asked) / 4, "n_blocks": 16}
 
     monkeypatch.setitem(main.__globals__, "decode_runs", decode_runs)
@@ -69,4 +74,5 @@ def test_every_pair_of_runs_is_tested_once(example, tmp_path, monkeypatch):
     assert found["n_blocks"] == 64
     assert found["ridge_block_accuracy"] == pytest.approx(0.625)
     assert found["behind_ridge"] == pytest.approx(0.125)
+    assert found["block_accuracy_lm"] == pytest.approx(0.4)
     assert len(found["pairs"]) == 4

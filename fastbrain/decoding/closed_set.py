@@ -1,0 +1,143 @@
+r"""Evidence of a read-out on a closed set of sentences, added to that of a language model.
+
+.. math:: p(y \mid b) = p_{LM}(y \mid b)^{a} \, e^{w \, r(y, b)} / Z(b)
+
+r(y, b) is the score of sentence y by a regression on the same brain. Z(b) is the sum over the set,
+so this is a multinomial logistic regression with two weights (logarithmic opinion pool: Heskes
+1998, "Selecting weighting factors in logarithmic opinion pools").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .._arguments import checked
+from ..errors import InputError
+
+Array = npt.NDArray[np.float64]
+Columns = npt.NDArray[np.int64]
+# standard deviation of the Gaussian prior on the weights of scores of unit spread; it keeps them
+# finite where no brain is misread
+_PRIOR_STD = 2.0
+
+
+@dataclass(frozen=True)
+class ClosedSetEvidence:
+    """Weights of a language model and of a read-out; returned by :func:`fit_closed_set`.
+
+    Parameters
+    ----------
+    lm_weight : float
+        Exponent of the likelihood of the language model; 0: it adds nothing to the read-out.
+    weight : float
+        Nats for a read-out score of one; 0: the read-out adds nothing.
+    nll : float
+        Negative log posterior of the true sentences of the left-out training brains, nats a brain.
+    lm_nll : float
+        The same by the language model alone, with the best exponent.
+    brains : int
+        Number of left-out training brains.
+    """
+
+    lm_weight: float
+    weight: float
+    nll: float
+    lm_nll: float
+    brains: int
+
+    def log_posterior(self, log_likelihood: Array, readout: Array) -> Array:
+        """Log p(y | b) over the set, nats: (N, M) of N brains and M sentences."""
+        return _log_posterior(np.array([self.lm_weight, self.weight]), log_likelihood, readout)
+
+
+@checked
+def fit_closed_set(
+    log_likelihood: npt.NDArray[np.float64],
+    readout: npt.NDArray[np.float64],
+    truth: npt.NDArray[np.int64],
+) -> ClosedSetEvidence:
+    """Fit both weights, not negative, to training brains that neither model has seen.
+
+    Parameters
+    ----------
+    log_likelihood : ndarray, (K, M) float64
+        Of M sentences after the brains of K left-out training samples, by language models that were
+        not trained on them. Nats a sentence or nats a token, but the same where it is used.
+    readout : ndarray, (K, M) float64
+        Scores of the sentences by regressions that were not fitted on these samples.
+    truth : ndarray, (K,) int64
+        Column of the true sentence.
+
+    Returns
+    -------
+    ClosedSetEvidence
+
+    Raises
+    ------
+    InputError
+        Shapes differ, there is no sample or a single sentence, a value is not finite, or a column
+        does not exist.
+    """
+    if (
+        log_likelihood.ndim != 2
+        or log_likelihood.shape != readout.shape
+        or len(truth) != len(log_likelihood)
+        or not len(truth)
+        or log_likelihood.shape[1] < 2
+    ):
+        raise InputError(
+            "fit_closed_set: log_likelihood and readout must be (K >= 1, M >= 2) and truth (K,), "
+            f"got {log_likelihood.shape}, {readout.shape} and {truth.shape}."
+        )
+    if not (np.isfinite(log_likelihood).all() and np.isfinite(readout).all()):
+        raise InputError(
+            "fit_closed_set: log_likelihood and readout must be finite, got NaN or infinity."
+        )
+    sentences = log_likelihood.shape[1]
+    if truth.min() < 0 or truth.max() >= sentences:
+        raise InputError(
+            f"fit_closed_set: truth must be columns of 0 to {sentences - 1}, got {truth.min()} to "
+            f"{truth.max()}."
+        )
+    scales = np.array([_spread(log_likelihood), _spread(readout)])
+    both = [part / scale for part, scale in zip((log_likelihood, readout), scales, strict=True)]
+    alone = _fit(both, truth, ((0, None), (0, 0)))
+    found = _fit(both, truth, ((0, None), (0, None)))
+    lm_weight, weight = (found / scales).tolist()
+    return ClosedSetEvidence(
+        lm_weight, weight, _nll(found, both, truth), _nll(alone, both, truth), len(truth)
+    )
+
+
+def _fit(both: list[Array], truth: Columns, bounds: tuple[tuple[int, int | None], ...]) -> Array:
+    from scipy.optimize import minimize
+
+    def loss(weights: Array) -> tuple[float, Array]:
+        posterior = np.exp(_log_posterior(weights, *both))
+        rows = np.arange(len(truth))
+        # the gradient of a log posterior is the true score minus the expected one
+        slope = [(part[rows, truth] - (posterior * part).sum(axis=1)).mean() for part in both]
+        prior = weights / (_PRIOR_STD**2 * len(truth))
+        return _nll(weights, both, truth) + 0.5 * float(prior @ weights), prior - slope
+
+    found: Array = minimize(loss, np.zeros(2), jac=True, bounds=bounds, method="L-BFGS-B").x
+    return found
+
+
+def _nll(weights: Array, both: list[Array], truth: Columns) -> float:
+    return -float(_log_posterior(weights, *both)[np.arange(len(truth)), truth].mean())
+
+
+def _log_posterior(weights: Array, log_likelihood: Array, readout: Array) -> Array:
+    total = weights[0] * log_likelihood + weights[1] * readout
+    found: Array = total - np.logaddexp.reduce(total, axis=1, keepdims=True)
+    return found
+
+
+def _spread(scores: Array) -> float:
+    """Root mean variance within a brain; 1 if the scores say nothing."""
+    spread = float(np.sqrt(scores.var(axis=1).mean()))
+    return spread if spread > 0 else 1.0
