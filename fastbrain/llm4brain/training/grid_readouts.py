@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -32,7 +32,7 @@ class GridReadouts:
     def scopes(self) -> tuple[FitScope, ...]:
         """Windows of each fit, for the leak auditor."""
         return tuple(
-            FitScope(f"readout of {name}" if name else "readout", fit.trials)
+            replace(fit.scope, name=f"readout of {name}") if name else fit.scope
             for name, fit in self.fits.items()
         )
 
