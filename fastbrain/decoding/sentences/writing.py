@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -171,16 +170,3 @@ def _cut(text: str, generator: torch.Generator) -> str:
 
 def _key(text: str) -> str:
     return " ".join(text.lower().split())
-
-
-def copied(text: str, sources: Sequence[str], *, n: int = 4) -> float:
-    """Share of the n-grams of a text that are in one of the sources."""
-    words = text.lower().split()
-    grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
-    if not grams:
-        return 0.0
-    seen: set[tuple[str, ...]] = set()
-    for source in sources:
-        other = source.lower().split()
-        seen |= {tuple(other[i : i + n]) for i in range(len(other) - n + 1)}
-    return sum(gram in seen for gram in grams) / len(grams)

@@ -12,7 +12,6 @@ from fastbrain.decoding.sentences import (
     fit_sentence_decoder,
     fit_sentence_readout,
 )
-from fastbrain.decoding.sentences.writing import copied
 from fastbrain.errors import ConfigError, InputError
 from fastbrain.lm.sentence_embeddings import SentenceEncoder
 
@@ -82,11 +81,6 @@ def test_writing_is_reproducible_and_never_a_training_text(decoder):
     assert said[0] == said[2]
     assert not set(said) & set(TEXTS)
     assert len(decoder.write(decoder.read_nothing())) == 1
-
-
-def test_copied_runs_of_words():
-    assert copied("the man throws a ball. now", ["The man throws a ball."]) == pytest.approx(2 / 3)
-    assert copied("too short", ["too short"]) == 0.0
 
 
 @pytest.mark.parametrize("options", [{"shots": 0}, {"rounds": -1}, {"top_p": 0.0}])
