@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -125,19 +125,26 @@ def _texts(config: Config, kind: str) -> None:
         config.run,
         store=store,
         other=other,
-        sampling=config.sampling(),
-        count=config.derangements,
-        seed=config.seed,
-        bert=_bert(config),
-        participants=config.participants,
-        by=config.by,
-        device=config.device,
-        engine=config.engine,
-        fluency_model=config.fluency_model,
+        **_options(config),
     )
     print(metrics_table(result.scores, derangements=config.derangements, facts=result.facts))
     out = config.run if other is None else config.run / FOLDER / other.name
     say(f"people: subjects.md; report: report.html; for a paper: paper/; in {out}")
+
+
+def _options(config: Config) -> dict[str, Any]:
+    """Arguments that runs of one grid and of several have in common."""
+    return {
+        "sampling": config.sampling(),
+        "count": config.derangements,
+        "seed": config.seed,
+        "bert": _bert(config),
+        "participants": config.participants,
+        "by": config.by,
+        "device": config.device,
+        "engine": config.engine,
+        "fluency_model": config.fluency_model,
+    }
 
 
 def _grids(config: Config) -> bool:
@@ -158,15 +165,7 @@ def _grids(config: Config) -> bool:
         config.run,
         store=config.store,
         unknown_subject=config.unknown_subject,
-        sampling=config.sampling(),
-        count=config.derangements,
-        seed=config.seed,
-        bert=_bert(config),
-        participants=config.participants,
-        by=config.by,
-        device=config.device,
-        engine=config.engine,
-        fluency_model=config.fluency_model,
+        **_options(config),
     )
     print(found.table())
     print(f"\n{(config.run / 'subjects.md').read_text()}")

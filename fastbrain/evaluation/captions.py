@@ -23,7 +23,7 @@ from .metrics.meteor import meteor_scorer, meteor_signature
 from .metrics.ngrams import longest_common
 from .metrics.registry import rouge_signature
 from .metrics.spice import spice, spice_absent
-from .scores import Score, with_adjusted
+from .scores import Score, only_score, with_adjusted
 
 _CONTROL = "deranged brain"
 
@@ -57,13 +57,7 @@ class CaptionScores:
         InputError
             There is none.
         """
-        for score in self.scores:
-            if score.metric == metric:
-                return score
-        raise InputError(
-            f"CaptionScores.score: metric must be one of {[s.metric for s in self.scores]}, got "
-            f"{metric!r}."
-        )
+        return only_score(self.scores, metric, where="CaptionScores")
 
 
 @checked

@@ -108,3 +108,19 @@ def with_adjusted(scores: Sequence[Score]) -> tuple[Score, ...]:
     return tuple(
         replace(score, adjusted=found[i]) if i in found else score for i, score in enumerate(scores)
     )
+
+
+def only_score(scores: Sequence[Score], metric: str, *, where: str) -> Score:
+    """Return the score of a metric.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    for score in scores:
+        if score.metric == metric:
+            return score
+    raise InputError(
+        f"{where}.score: metric must be one of {[s.metric for s in scores]}, got {metric!r}."
+    )

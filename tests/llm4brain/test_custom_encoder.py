@@ -45,7 +45,7 @@ class Nothing:
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """Name of a new module of the user, which nobody has named yet."""
+    """Name of a new module of the user that is not trusted yet."""
     name = f"lab_{tmp_path.name}".replace("-", "_")
     (tmp_path / f"{name}.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(str(tmp_path))

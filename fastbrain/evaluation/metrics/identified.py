@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import InputError
 from ...stats.derangements import check_partners, derangements, distinct_rows
 from ...stats.inference import Interval, bootstrap_interval, permutation_p, sign_flip_p
-from ..scores import Score
+from ..scores import Score, only_score
 from .candidates import Candidates
 
 SIZES = (50, 100)
@@ -79,13 +78,7 @@ class Identification:
         InputError
             There is none.
         """
-        for score in self.scores:
-            if score.metric == metric:
-                return score
-        raise InputError(
-            f"Identification.score: metric must be one of {[s.metric for s in self.scores]}, got "
-            f"{metric!r}."
-        )
+        return only_score(self.scores, metric, where="Identification")
 
     def to_json(self) -> dict[str, Any]:
         """Curve, ceiling and signature as JSON values; the scores are in ``metrics.json``."""

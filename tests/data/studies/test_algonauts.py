@@ -25,7 +25,7 @@ SPLIT = ["--split-by", "story", "--train", "s01", "life", "--val", "s02", "--tes
 
 
 def write_transcript(path: Path, rows: int) -> None:
-    """Write a transcript as pandas does: nobody speaks in every third row."""
+    """Write a transcript as pandas does; every third row has no words."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
