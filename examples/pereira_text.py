@@ -72,7 +72,6 @@ def scores_of_text(test: Any, folds: Sequence[Any], llm: Any) -> dict:
     said = [text for fold in folds for text in fold.said]
     truth, passages = test.texts.tolist(), test.passages.tolist()
     number = np.repeat(np.arange(len(folds)), [len(fold.said) for fold in folds])
-    train = sorted({text for fold in folds for text in fold.train_texts})
     metrics: dict = {}
     for by, suffix in (("meaning", "text"), ("words", "text_words")):
         found = identification_from_text(said, truth, passages, by=by, groups=number.tolist())
@@ -89,13 +88,15 @@ def scores_of_text(test: Any, folds: Sequence[Any], llm: Any) -> dict:
         [fold.partners[:50] + start for fold, start in zip(folds, starts, strict=True)], axis=1
     )
     rows = np.arange(len(said))
-    fluent = fluency(said, train_texts=train, judge=llm)
+    fluent = fluency(said, judge=llm)
+    # of the training sentences of each fold: those of another fold are tested here
+    copied = [fluency(fold.said, train_texts=fold.train_texts).copied or 0.0 for fold in folds]
     used = brain_use(said, truth, partners=partners, blocks=passages)
     return metrics | {
         "cosine": float(similarity[rows, rows].mean()),
         "cosine_permuted": float(similarity[partners, rows].mean()),
         "nll_fluency": fluent.nll,
-        "copied_4grams": fluent.copied,
+        "copied_4grams": float(np.average(copied, weights=[len(fold.said) for fold in folds])),
         "distinct_texts": len(set(said)),
         "brain_ignored": used.ignored,
         "brain_use": used.message,

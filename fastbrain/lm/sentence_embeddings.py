@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from ..errors import InputError
+from ..stats.unit_rows import unit_rows
 from .sources import find_model, load_tokenizer, load_weights_of
 
 _AT_ONCE = 64
@@ -64,9 +65,7 @@ class SentenceEncoder:
             states = torch.stack(states, dim=1)
             mask = batch["attention_mask"][:, None, :, None]
             parts.append(((states * mask).sum(2) / mask.sum(2)).double().numpy())
-        units: npt.NDArray[np.float64] = np.concatenate(parts)
-        length = np.linalg.norm(units, axis=2, keepdims=True)
-        return units / np.where(length > 0, length, 1.0)  # zero vectors stay zero
+        return unit_rows(np.concatenate(parts))
 
 
 def sentence_embeddings(texts: Sequence[str], model: str) -> npt.NDArray[np.float64]:

@@ -16,6 +16,7 @@ from ..._arguments import checked
 from ...errors import InputError
 from ...lm.sentence_embeddings import SentenceEncoder
 from ...stats.ridge import Ridge, fit_ridge
+from ...stats.unit_rows import unit_rows
 
 Array = npt.NDArray[np.float64]
 # in units of the mean squared length of a centred sample
@@ -53,11 +54,11 @@ class SentenceReadout:
 
     def predict(self, brain: npt.ArrayLike) -> Array:
         """Predict embeddings (N, F), unit vectors, of brain features (N, B)."""
-        return unit(self.ridge.predict(brain) - self.ridge.y_mean)
+        return unit_rows(self.ridge.predict(brain) - self.ridge.y_mean)
 
     def embed(self, texts: Sequence[str]) -> Array:
         """Embed texts in the space of the predictions: unit vectors (N, F)."""
-        return unit(_joined(self.encoder.layers(texts), self.centre) - self.ridge.y_mean)
+        return unit_rows(_joined(self.encoder.layers(texts), self.centre) - self.ridge.y_mean)
 
 
 @checked
@@ -101,12 +102,12 @@ def fit_sentence_readout(
     centre = layers[:, 1:].mean(axis=0)
     targets = _joined(layers, centre)
     mean = targets.mean(axis=0)
-    vectors = unit(targets - mean)
+    vectors = unit_rows(targets - mean)
     best: tuple[float, Ridge, Array] | None = None
     for penalty in penalties:
         ridge = fit_ridge(inputs, targets, groups=groups, penalties=[penalty])
         assert ridge.out_of_fold is not None
-        held = unit(ridge.out_of_fold - mean)
+        held = unit_rows(ridge.out_of_fold - mean)
         right = two_way(held @ vectors.T)
         if best is None or right > best[0]:
             best = right, ridge, held
@@ -122,17 +123,8 @@ def two_way(similarity: Array) -> float:
     return float((wins.sum() - 0.5 * n) / (n * (n - 1)))
 
 
-def unit(rows: Array) -> Array:
-    """Scale rows (N, F) to length one; zero rows stay zero."""
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    found: Array = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
-    return found
-
-
 def _joined(layers: Array, centre: Array) -> Array:
     """Join the layers above the word embeddings, each centred and of equal length, (N, F)."""
-    rows = layers[:, 1:] - centre
-    length = np.linalg.norm(rows, axis=2, keepdims=True)
-    rows = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    rows = unit_rows(layers[:, 1:] - centre)
     joined: Array = rows.reshape(len(rows), -1) / np.sqrt(rows.shape[1])
     return joined

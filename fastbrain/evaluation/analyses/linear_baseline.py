@@ -22,6 +22,7 @@ from ...data.store.window_products import window_products
 from ...errors import InputError
 from ...stats.inference import bootstrap_interval
 from ...stats.ridge import Ridge, fit_ridge
+from ...stats.unit_rows import unit_rows
 from ..controls.conditions import DERANGED, paired_p, pairwise_score
 from ..metrics.bertscore import default_bert
 from ..metrics.text_similarity import EMBEDDING, embedded
@@ -271,7 +272,7 @@ def _word_frequencies(
     weight = np.array([np.log(len(train) / known[word]) for word in kept])
     vectors = np.array([[count[word] for word in kept] for count in words], dtype=float) * weight
     name = f"word frequencies (tf-idf, {len(kept)} of {len(known)} words of the training texts)"
-    return _unit(vectors.reshape(len(unique), -1)), place, name
+    return unit_rows(vectors.reshape(len(unique), -1)), place, name
 
 
 def _coordinates(own: Matrix, across: Matrix) -> tuple[Matrix, Matrix]:
@@ -290,10 +291,5 @@ def _coordinates(own: Matrix, across: Matrix) -> tuple[Matrix, Matrix]:
 
 def _cosine(ridge: Ridge, windows: Matrix, vectors: Matrix) -> Matrix:
     """Cosine (N, U) of predictions and texts, both minus the mean training text."""
-    predicted = _unit(ridge.predict(windows) - ridge.y_mean)
-    return predicted @ _unit(vectors - ridge.y_mean).T
-
-
-def _unit(rows: Matrix) -> Matrix:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(length > 0, length, 1.0)  # zero vectors stay zero
+    predicted = unit_rows(ridge.predict(windows) - ridge.y_mean)
+    return predicted @ unit_rows(vectors - ridge.y_mean).T

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import InputError
+from ...stats.unit_rows import unit_rows
 from .unigram import nearest_text_unigram
 
 Array = npt.NDArray[np.float64]
@@ -52,7 +53,7 @@ class NearestTextUnigram:
             )
         _check_finite("train_vectors", bank)
         self._mean, self._words = bank.mean(axis=0), words
-        self._bank = _unit(bank - self._mean)
+        self._bank = unit_rows(bank - self._mean)
         rows = [list(words(text)) for text in train_texts]
         self._column = {w: i for i, w in enumerate(sorted({w for row in rows for w in row}))}
         # the last column stands for all words in no training text
@@ -100,7 +101,9 @@ class NearestTextUnigram:
         return None
 
     def _log_p(self, prefixes: Array) -> Array:
-        return nearest_text_unigram(_unit(prefixes) @ self._bank.T, self._counts, **self._options)
+        return nearest_text_unigram(
+            unit_rows(prefixes) @ self._bank.T, self._counts, **self._options
+        )
 
 
 def _check_finite(name: str, rows: Array) -> None:
@@ -109,9 +112,3 @@ def _check_finite(name: str, rows: Array) -> None:
             f"NearestTextUnigram: {name} must be finite, got NaN or infinity. Look at what "
             "predicted them."
         )
-
-
-def _unit(rows: Array) -> Array:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Array = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
-    return unit

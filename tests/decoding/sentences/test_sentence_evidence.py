@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 
 from fastbrain.decoding.sentences import fit_evidence
-from fastbrain.decoding.sentences.readout import two_way, unit
+from fastbrain.decoding.sentences.readout import two_way
 from fastbrain.errors import InputError
+from fastbrain.stats.unit_rows import unit_rows
 
 
 def vectors(n, seed, size=24):
-    return unit(np.random.default_rng(seed).standard_normal((n, size)))
+    return unit_rows(np.random.default_rng(seed).standard_normal((n, size)))
 
 
 def test_the_likelihood_is_normalised_over_written_texts():
     truth = vectors(40, 0)
-    predicted = unit(truth + 0.6 * vectors(40, 1))
+    predicted = unit_rows(truth + 0.6 * vectors(40, 1))
     written = vectors(64, 2)
     evidence = fit_evidence(predicted, truth, written)
     assert evidence.weight > 0
