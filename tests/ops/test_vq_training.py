@@ -136,6 +136,7 @@ updated = [state.codebook.clone(), state.count.clone(), state.total.clone()]
 generator = torch.Generator().manual_seed(rank)
 vq_replace_dead_(state, rows, threshold=1.5, generator=generator, group=everyone)
 torch.save([*updated, state.codebook, state.count, state.total], f"{folder}/{rank}.pt")
+dist.barrier()
 dist.destroy_process_group()
 """
 

@@ -57,6 +57,7 @@ def work(folder, rank):
     for dead_below in (0.0, 0.5):
         found = trained(SHARES["two"][rank], dead_below, DistributedDataParallel)
         torch.save(found, f"{folder}/{rank}-{dead_below}.pt")
+    dist.barrier()
     dist.destroy_process_group()
 
 
