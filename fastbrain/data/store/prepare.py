@@ -273,7 +273,6 @@ def _converted(
         for name, task in tasks.items():
             yield name, convert_run(how, task)
         return
-    how.packing  # noqa: B018  # computed once, and sent to the workers
     with marks_folder(root) as marks:
         yield from run_jobs(
             partial(convert_run, how),

@@ -168,9 +168,9 @@ def window_statistics(
         A window is not int16 (intensities and z-scores are not what a store holds), or has another
         shape.
     """
-    alive = inv_std > 0
-    centre, factor = mean[alive], inv_std[alive]
-    image = None if mean_image is None else mean_image[alive]
+    alive = np.flatnonzero(inv_std > 0)
+    centre, factor = mean.ravel()[alive], inv_std.ravel()[alive]
+    image = None if mean_image is None else mean_image.ravel()[alive]
     rows = []
     for window in windows:
         if window.dtype != np.int16 or window.ndim != 3 or window.shape[1:] != mean.shape:
@@ -179,13 +179,36 @@ def window_statistics(
                 f"stored steps of {scale:g} units, got {window.dtype} of shape {window.shape}. "
                 "Prepare the scan as the model's store was (fastbrain decode --bold)."
             )
-        steps = window[:, alive]  # (F, V)
-        z = (np.float32(scale) * steps - centre) * factor
-        clipped = np.abs(steps.astype(np.int32)) >= _STEPS
-        anatomy = np.nan if image is None else correlation(steps.mean(axis=0), image)
-        rows.append((z.mean(dtype=np.float64), z.std(dtype=np.float64), (steps == 0).mean(),
-                     clipped.mean(), anatomy))  # fmt: skip
+        rows.append(_of_window(window.reshape(len(window), -1), alive, centre, factor, scale, image))
     return np.array(rows, dtype=np.float64).reshape(-1, 5)
+
+
+def _of_window(
+    window: npt.NDArray[np.int16],
+    alive: npt.NDArray[np.int64],
+    centre: npt.NDArray[np.float32],
+    factor: npt.NDArray[np.float32],
+    scale: float,
+    image: npt.NDArray[np.float32] | None,
+) -> tuple[float, ...]:
+    first, second, zeros, clipped = 0.0, 0.0, 0, 0
+    total, z = np.zeros(alive.size), np.empty(alive.size, dtype=np.float32)
+    # volume by volume, which stays in the cache; a window is larger than it
+    for volume in window:
+        steps = np.take(volume, alive)
+        total += steps
+        zeros += steps.size - np.count_nonzero(steps)
+        clipped += np.count_nonzero(steps >= _STEPS) + np.count_nonzero(steps <= -_STEPS)
+        np.multiply(steps, np.float32(scale), out=z)
+        z -= centre
+        z *= factor
+        first += z.sum(dtype=np.float64)
+        second += np.einsum("v,v->", z, z, dtype=np.float64)
+    n = len(window) * alive.size
+    mean = first / n
+    spread = math.sqrt(max(second / n - mean**2, 0.0))
+    anatomy = math.nan if image is None else correlation(total, image)
+    return mean, spread, zeros / n, clipped / n, anatomy
 
 
 def correlation(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
