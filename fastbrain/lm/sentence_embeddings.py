@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from ..errors import InputError
 from ..stats.unit_rows import unit_rows
 from .sources import find_model, load_tokenizer, load_weights_of
 
 _AT_ONCE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class TokenGradients:
+    """How a number changes with the tokens of a text, to first order.
+
+    Parameters
+    ----------
+    spans : tuple of (int, int), (T,)
+        Characters of each token, first and one after the last; of a special token equal.
+    gradient : ndarray, (T, D) float32
+        By the word embedding of each token.
+    held : ndarray, (T,) float32
+        Gradient times the present word embedding.
+    """
+
+    spans: tuple[tuple[int, int], ...]
+    gradient: npt.NDArray[np.float32]
+    held: npt.NDArray[np.float32]
 
 
 class SentenceEncoder:
@@ -52,20 +73,84 @@ class SentenceEncoder:
         """
         if not texts:
             raise InputError("sentence_embeddings: texts must be at least one, got none.")
-        parts = []
+        found: list[npt.NDArray[np.float64]] = [np.empty(0)] * len(texts)
+        # texts of like length together: less padding
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         for start in range(0, len(texts), _AT_ONCE):
+            rows = order[start : start + _AT_ONCE]
             batch = self._tokenizer(
-                list(texts[start : start + _AT_ONCE]),
-                padding=True,
-                truncation=True,
-                return_tensors="pt",
+                [texts[i] for i in rows], padding=True, truncation=True, return_tensors="pt"
             )
             with torch.inference_mode():
                 states = self._encoder(**batch, output_hidden_states=True).hidden_states
-            states = torch.stack(states, dim=1)
-            mask = batch["attention_mask"][:, None, :, None]
-            parts.append(((states * mask).sum(2) / mask.sum(2)).double().numpy())
-        return unit_rows(np.concatenate(parts))
+                means = _means(states, batch["attention_mask"]).double().numpy()
+            for i, mean in zip(rows, means, strict=True):
+                found[i] = mean
+        return unit_rows(np.stack(found))
+
+    def gradient(self, text: str, objective: Callable[[Tensor], Tensor]) -> TokenGradients:
+        """Differentiate a number by the word embeddings of the tokens of a text.
+
+        Parameters
+        ----------
+        text : str
+        objective : callable
+            Maps the layers of the text, as :meth:`layers` returns them but as a tensor
+            (layers, D) float32, to a tensor () float32.
+
+        Returns
+        -------
+        TokenGradients
+
+        Raises
+        ------
+        InputError
+            The tokenizer cannot say where its tokens are.
+        """
+        if not self._tokenizer.is_fast:
+            raise InputError(
+                f"SentenceEncoder: the tokenizer of {self.name} must tell the place of each token, "
+                "got a slow one. Take an encoder with a tokenizer.json."
+            )
+        batch = self._tokenizer(
+            text, truncation=True, return_tensors="pt", return_offsets_mapping=True
+        )
+        spans = batch.pop("offset_mapping")[0].tolist()
+        table = self.vectors
+        embedded = table[batch["input_ids"]].clone().requires_grad_()
+        with torch.enable_grad():
+            states = self._encoder(
+                inputs_embeds=embedded,
+                attention_mask=batch["attention_mask"],
+                output_hidden_states=True,
+            ).hidden_states
+            layers = _means(states, batch["attention_mask"])[0]
+            value = objective(torch.nn.functional.normalize(layers, dim=-1))
+            (found,) = torch.autograd.grad(value, embedded)
+        held = (embedded.detach() * found).sum(-1)[0]
+        return TokenGradients(tuple(map(tuple, spans)), found[0].numpy(), held.numpy())
+
+    @property
+    def vectors(self) -> Tensor:
+        """Word embeddings (V, D) of the encoder."""
+        table: Tensor = self._encoder.get_input_embeddings().weight.detach()
+        return table
+
+    def single_tokens(self, words: Sequence[str]) -> list[int | None]:
+        """Token of each word inside a text; None where it is unknown or several tokens."""
+        if not words:
+            return []
+        rows = self._tokenizer([f" {word}" for word in words], add_special_tokens=False)
+        unknown = self._tokenizer.unk_token_id
+        return [
+            row[0] if len(row) == 1 and row[0] != unknown else None for row in rows["input_ids"]
+        ]
+
+
+def _means(states: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """Mean over the tokens of a text: (N, layers, D) of hidden states (N, T, D) and mask (N, T)."""
+    every, shown = torch.stack(tuple(states), dim=1), mask[:, None, :, None]
+    return (every * shown).sum(2) / shown.sum(2)
 
 
 def sentence_embeddings(texts: Sequence[str], model: str) -> npt.NDArray[np.float64]:

@@ -5,6 +5,7 @@ BOS begins the turns of a chat, EOS ends them, and another token separates docum
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +34,20 @@ SIZES = {
 }
 
 
-def smol_tokenizer(*, template: str | None = TEMPLATE) -> Any:
+def smol_tokenizer(
+    *, template: str | None = TEMPLATE, corpus: Sequence[str] = CORPUS, size: int = 330
+) -> Any:
     """Train a byte-level BPE tokenizer with the special tokens of SmolLM2."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=330,
+        vocab_size=size,
         special_tokens=[SEPARATOR, BOS, EOS],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    core.train_from_iterator(CORPUS, trainer)
+    core.train_from_iterator(corpus, trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, bos_token=BOS, eos_token=EOS, unk_token=SEPARATOR, pad_token=EOS
     )

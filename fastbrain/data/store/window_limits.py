@@ -179,7 +179,9 @@ def window_statistics(
                 f"stored steps of {scale:g} units, got {window.dtype} of shape {window.shape}. "
                 "Prepare the scan as the model's store was (fastbrain decode --bold)."
             )
-        rows.append(_of_window(window.reshape(len(window), -1), alive, centre, factor, scale, image))
+        rows.append(
+            _of_window(window.reshape(len(window), -1), alive, centre, factor, scale, image)
+        )
     return np.array(rows, dtype=np.float64).reshape(-1, 5)
 
 
@@ -197,8 +199,8 @@ def _of_window(
     for volume in window:
         steps = np.take(volume, alive)
         total += steps
-        zeros += steps.size - np.count_nonzero(steps)
-        clipped += np.count_nonzero(steps >= _STEPS) + np.count_nonzero(steps <= -_STEPS)
+        zeros += steps.size - int(np.count_nonzero(steps))
+        clipped += int(np.count_nonzero((steps >= _STEPS) | (steps <= -_STEPS)))
         np.multiply(steps, np.float32(scale), out=z)
         z -= centre
         z *= factor

@@ -38,6 +38,24 @@ class Candidates:
     tokens: npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True, eq=False)
+class NextWords:
+    """What a language model expects at every place of a line.
+
+    Parameters
+    ----------
+    spans : tuple of (int, int), (T,)
+        Characters of each token, first and one after the last.
+    tokens : ndarray, (T,) int64
+    log_p : ndarray, (T, V) float32
+        Log probabilities, nats, given the prompt and the tokens before.
+    """
+
+    spans: tuple[tuple[int, int], ...]
+    tokens: npt.NDArray[np.int64]
+    log_p: npt.NDArray[np.float32]
+
+
 class LineWriter:
     """Write and score lines after a list of example lines.
 
@@ -57,6 +75,7 @@ class LineWriter:
     def __init__(self, llm: Any, tokenizer: Any) -> None:
         self.llm, self.tokenizer = llm, tokenizer
         self._layout = prompt_layout(tokenizer, llm)
+        self._kept: tuple[tuple[int, ...], SharedPrompt] | None = None
         size = int(llm.get_input_embeddings().weight.shape[0])
         ends = [i for i, text in enumerate(_pieces(tokenizer, size)) if "\n" in text]
         if not ends:
@@ -151,7 +170,7 @@ class LineWriter:
     ) -> Candidates:
         """Log likelihood of whole lines, with the end of the line."""
         device = self.llm.get_input_embeddings().weight.device
-        shared = SharedPrompt(self.llm, torch.tensor(prompt, device=device)[:-1])
+        shared = self._after(prompt)
         lines = [self._encode(f"{' '.join(text.split())}\n") for text in texts]
         order = sorted(range(len(lines)), key=lambda i: len(lines[i]))
         log_p = np.zeros(len(lines))
@@ -171,6 +190,48 @@ class LineWriter:
             )
             log_p[rows] = -loss.view_as(inputs).sum(dim=1).double().cpu().numpy()
         return Candidates(tuple(texts), log_p, np.array([len(line) for line in lines]))
+
+    @torch.inference_mode()
+    def next_words(self, prompt: Sequence[int], text: str) -> NextWords:
+        """Log probabilities of all tokens at every place of a line, given what is before it.
+
+        Parameters
+        ----------
+        prompt : sequence of int
+            From :meth:`prompt`.
+        text : str
+
+        Returns
+        -------
+        NextWords
+
+        Raises
+        ------
+        InputError
+            The tokenizer cannot say where its tokens are.
+        """
+        if not self.tokenizer.is_fast:
+            raise InputError(
+                "LineWriter: tokenizer must tell the place of each token, got a slow one. Use a "
+                "language model with a tokenizer.json."
+            )
+        found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids = found["input_ids"]
+        device = self.llm.get_input_embeddings().weight.device
+        inputs = torch.tensor([[prompt[-1], *ids[:-1]]], device=device)
+        logits = self.llm(
+            input_ids=inputs, past_key_values=self._after(prompt).rows(1), use_cache=True
+        ).logits[0]
+        log_p = logits.float().log_softmax(-1).cpu().numpy()
+        return NextWords(tuple(map(tuple, found["offset_mapping"])), np.array(ids), log_p)
+
+    def _after(self, prompt: Sequence[int]) -> SharedPrompt:
+        """Keys and values of all but the last token of a prompt; those of the last one are kept."""
+        if self._kept is None or self._kept[0] != tuple(prompt):
+            device = self.llm.get_input_embeddings().weight.device
+            ids = torch.tensor(prompt, device=device)[:-1]
+            self._kept = tuple(prompt), SharedPrompt(self.llm, ids)
+        return self._kept[1]
 
     def _step(self, tokens: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any]:
         places = (mask.cumsum(dim=1) - 1).clamp_min(0)[:, -tokens.shape[1] :]

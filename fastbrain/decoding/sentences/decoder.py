@@ -16,6 +16,7 @@ from ...errors import InputError
 from ...lm.sentence_embeddings import SentenceEncoder
 from ..sampling import Sampling
 from .candidates import LineWriter
+from .editing import shared_words
 from .evidence import SentenceEvidence, fit_evidence
 from .readout import SentenceReadout, fit_sentence_readout
 from .writing import SentenceWriting, write_sentence
@@ -58,11 +59,17 @@ class SentenceDecoder:
 
     def write(self, prefixes: Array) -> list[str]:
         """Write a sentence for each predicted embedding; equal predictions get equal sentences."""
+        editing = bool(self.writing.rounds) and bool(len(prefixes))
+        shared = (
+            shared_words(self.writer, self.readout.encoder, self.readout.texts) if editing else None
+        )
         texts = []
         for row in track(prefixes, "writing sentences"):
             # each sentence has its own random numbers, whatever is written beside it
             generator = torch.Generator().manual_seed(self.writing.seed)
-            lines = write_sentence(row, self.readout, self.writer, self.writing, generator)
+            lines = write_sentence(
+                row, self.readout, self.writer, self.writing, generator, shared=shared
+            )
             texts.append(lines.texts[0] if lines.texts else "")
         return texts
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ..._arguments import checked
 from ...errors import InputError
-from ...lm.sentence_embeddings import SentenceEncoder
+from ...lm.sentence_embeddings import SentenceEncoder, TokenGradients
 from ...stats.ridge import Ridge, fit_ridge
 from ...stats.unit_rows import unit_rows
 
@@ -59,6 +60,19 @@ class SentenceReadout:
     def embed(self, texts: Sequence[str]) -> Array:
         """Embed texts in the space of the predictions: unit vectors (N, F)."""
         return unit_rows(_joined(self.encoder.layers(texts), self.centre) - self.ridge.y_mean)
+
+    def gradient(self, text: str, predicted: Array) -> TokenGradients:
+        """Differentiate the cosine of a text and a prediction (F,) by the tokens of the text."""
+        centre, mean, aim = (
+            torch.from_numpy(x).float() for x in (self.centre, self.ridge.y_mean, predicted)
+        )
+
+        def cosine(layers: torch.Tensor) -> torch.Tensor:
+            rows = torch.nn.functional.normalize(layers[1:] - centre, dim=-1)
+            joined = rows.flatten() / len(rows) ** 0.5
+            return torch.nn.functional.normalize(joined - mean, dim=0) @ aim
+
+        return self.encoder.gradient(text, cosine)
 
 
 @checked

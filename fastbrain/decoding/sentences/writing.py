@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ from ..._arguments import checked
 from ...errors import ConfigError
 from ..sampling import Sampling
 from .candidates import Candidates, LineWriter
+from .editing import SharedWords, edit_lines
+from .lines import Lines
 from .readout import SentenceReadout
 
 Array = npt.NDArray[np.float64]
@@ -32,9 +34,12 @@ class SentenceWriting:
     samples : int
         Lines written for each prompt.
     rounds : int
-        Rounds of editing: the best lines are cut at random words and continued anew. 0: none.
-    kept, cuts, continued : int
-        Lines that are edited in a round, cuts of each, and continuations of each cut.
+        Rounds of editing, which replaces words of the best lines. 0: none.
+    kept : int
+        Lines that are edited in a round.
+    tried, scored : int
+        Edited lines of a round that the encoder reads, and those nearest to the prediction among
+        them that the language model reads.
     fluency : float
         Weight of the mean log likelihood of a token, in units of the cosine to the prediction.
     temperature, top_p : float
@@ -46,9 +51,9 @@ class SentenceWriting:
     prompts: int = 4
     samples: int = 13
     rounds: int = 0
-    kept: int = 8
-    cuts: int = 2
-    continued: int = 3
+    kept: int = 4
+    tried: int = 48
+    scored: int = 12
     fluency: float = 0.05
     temperature: float = 0.9
     top_p: float = 0.95
@@ -57,7 +62,7 @@ class SentenceWriting:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("shots", "prompts", "samples", "kept", "cuts", "continued"):
+        for name in ("shots", "prompts", "samples", "kept", "tried", "scored"):
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"SentenceWriting: {name} must be >= 1, got {getattr(self, name)}."
@@ -87,6 +92,7 @@ def write_sentence(
     writer: LineWriter,
     options: SentenceWriting,
     generator: torch.Generator,
+    shared: SharedWords | None = None,
 ) -> Candidates:
     """Write candidates for one predicted embedding, best first.
 
@@ -96,53 +102,43 @@ def write_sentence(
         A unit vector, or zeros for no brain: the shots are then the first training texts.
     readout, writer, options
     generator : torch.Generator
-        On the CPU; decides about shots, tokens and cuts.
+        On the CPU; decides about shots and tokens.
+    shared : SharedWords, optional
+        Words for editing.
 
     Returns
     -------
     Candidates
-        Without duplicates. ``log_p`` is after the prompt that each was written for.
+        Without duplicates. ``log_p`` is after the prompt that each was written for; after the first
+        prompt with editing.
     """
     near = readout.vectors @ predicted
     order = np.argsort(-near, kind="stable")
-    known = {_key(text) for text in readout.texts}
-    found: dict[str, tuple[float, int]] = {}
-    scores: dict[str, float] = {}
-
-    def add(lines: Candidates) -> None:
-        fresh: dict[str, tuple[float, int]] = {}
-        for text, log_p, tokens in zip(lines.texts, lines.log_p, lines.tokens, strict=True):
-            if text.split() and text not in found and _key(text) not in known:
-                fresh.setdefault(text, (float(log_p), int(tokens)))
-        if not fresh:
-            return
-        closeness = readout.embed(list(fresh)) @ predicted
-        for (text, (log_p, tokens)), cosine in zip(fresh.items(), closeness, strict=True):
-            scores[text] = float(cosine) + options.fluency * log_p / tokens
-        found.update(fresh)
-
     nearest = order[: options.shots][::-1]
     shots = [
         nearest,
         *(_drawn(near, order, options, generator) for _ in range(options.prompts - 1)),
     ]
     prompts = [writer.prompt([readout.texts[i] for i in rows]) for rows in shots]
-    add(writer.write(prompts, options.samples, sampling=options.sampling, generator=generator))
-    again = replace(options.sampling, min_new_tokens=0)
-    for _ in range(options.rounds if found else 0):
-        best = sorted(scores, key=scores.__getitem__, reverse=True)[: options.kept]
-        starts = [_cut(text, generator) for text in best for _ in range(options.cuts)]
-        same = prompts[:1] * len(starts)
-        lines = writer.write(
-            same, options.continued, sampling=again, generator=generator, starts=starts
-        )
-        add(writer.score(prompts[0], [text or "." for text in lines.texts]))
-    best = sorted(scores, key=scores.__getitem__, reverse=True)
-    return Candidates(
-        tuple(best),
-        np.array([found[text][0] for text in best]),
-        np.array([found[text][1] for text in best]),
-    )
+    found = writer.write(prompts, options.samples, sampling=options.sampling, generator=generator)
+    lines = Lines(options.fluency, without=readout.texts)
+    fresh = set(lines.new(found.texts))
+    rows = [i for i, text in enumerate(found.texts) if text in fresh]
+    if not rows:
+        return lines.candidates()
+    lines.add(_some(found, rows), readout.embed([found.texts[i] for i in rows]) @ predicted)
+    if not options.rounds or shared is None:
+        return lines.candidates()
+    # all likelihoods after the same list
+    begun = lines.best(2 * options.kept)
+    edited = Lines(options.fluency, without=readout.texts)
+    edited.add(writer.score(prompts[0], begun), readout.embed(begun) @ predicted)
+    edit_lines(edited, predicted, readout, writer, prompts[0], shared, options)
+    return edited.candidates()
+
+
+def _some(lines: Candidates, rows: list[int]) -> Candidates:
+    return Candidates(tuple(lines.texts[i] for i in rows), lines.log_p[rows], lines.tokens[rows])
 
 
 def _drawn(
@@ -159,14 +155,3 @@ def _drawn(
     drawn = torch.multinomial(weights, count, generator=generator).sort()[0]
     rows: npt.NDArray[np.int64] = pool[drawn.numpy()][::-1]
     return rows
-
-
-def _cut(text: str, generator: torch.Generator) -> str:
-    """Keep a random number of the first words, but not all."""
-    words = text.split()
-    keep = int(torch.randint(0, max(1, len(words)), (1,), generator=generator))
-    return " ".join(words[:keep])
-
-
-def _key(text: str) -> str:
-    return " ".join(text.lower().split())

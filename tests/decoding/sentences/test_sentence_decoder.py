@@ -44,7 +44,7 @@ def brains(texts, noise, seed=0):
 @pytest.fixture(scope="module")
 def decoder():
     tokenizer = smol_tokenizer()
-    writing = SentenceWriting(shots=2, prompts=2, samples=3, rounds=1, kept=2, max_new_tokens=8)
+    writing = SentenceWriting(shots=2, prompts=2, samples=3, max_new_tokens=8)
     return fit_sentence_decoder(
         brains(TEXTS, 0.05),
         TEXTS,
