@@ -22,7 +22,7 @@ from fastbrain.evaluation.metrics.text_similarity import meaning_similarity
 from fastbrain.lm.sentence_embeddings import SentenceEncoder
 from fastbrain.stats import derangements, needed_pairs
 
-WRITERS = {"retrieve": SentenceWriting(), "edit": SentenceWriting(rounds=10)}
+WRITERS = {"retrieve": SentenceWriting(), "edit": SentenceWriting(rounds=10, fluency=0.07)}
 
 
 def decode_sentences(train: Any, test: Any, args: Any, llm: Any, *, seed: int) -> dict:

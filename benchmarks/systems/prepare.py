@@ -8,8 +8,8 @@ checksum, into a buffer that is used again, by the decoder that preparing uses; 
 program gunzip. Preparing reads the same file, removes drifts, writes
 the store's file of the run and syncs it. Both are repeated in turn, once for each decoder that is
 installed. Peak memory is VmHWM of a process that does nothing else, import of the package
-included. The cohort is prepared with 1 and with 2 jobs in turn; one job hashes its input on a second
-thread, so two jobs cannot be twice as fast on two cores.
+included. The cohort is prepared with 1 and with 2 jobs in turn; one job hashes its input on a
+second thread, so two jobs cannot be twice as fast on two cores.
 """
 
 from __future__ import annotations

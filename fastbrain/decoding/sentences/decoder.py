@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from .editing import shared_words
 from .evidence import SentenceEvidence, fit_evidence
 from .readout import SentenceReadout, fit_sentence_readout
 from .writing import SentenceWriting, write_sentence
+from .written import Written
 
 Array = npt.NDArray[np.float64]
 _LINES_OF_EVERY_BRAIN = 8
@@ -41,6 +43,8 @@ class SentenceDecoder:
     prompt : tuple of int
         Tokens of the training texts before every scored text.
     writing : SentenceWriting
+    kept : Path, optional
+        Folder for written sentences: what was written before it was interrupted is taken from it.
     """
 
     readout: SentenceReadout
@@ -48,6 +52,7 @@ class SentenceDecoder:
     evidence: SentenceEvidence
     prompt: tuple[int, ...]
     writing: SentenceWriting = field(default_factory=SentenceWriting)
+    kept: Path | None = None
 
     def read(self, brains: npt.ArrayLike) -> Array:
         """Predict the embeddings (N, F) of brain features (N, B)."""
@@ -59,18 +64,25 @@ class SentenceDecoder:
 
     def write(self, prefixes: Array) -> list[str]:
         """Write a sentence for each predicted embedding; equal predictions get equal sentences."""
-        editing = bool(self.writing.rounds) and bool(len(prefixes))
-        shared = (
-            shared_words(self.writer, self.readout.encoder, self.readout.texts) if editing else None
-        )
+        # what the language model wrote without a brain tells it from another one
+        sample = self.evidence.written.round(5).tobytes()
+        encoder = self.readout.encoder.name
+        kept = Written(self.kept, (asdict(self.writing), self.readout.texts, encoder, sample))
+        shared = None
+        if self.writing.rounds and len(prefixes):
+            shared = shared_words(self.writer, self.readout.encoder, self.readout.texts)
         texts = []
         for row in track(prefixes, "writing sentences"):
-            # each sentence has its own random numbers, whatever is written beside it
-            generator = torch.Generator().manual_seed(self.writing.seed)
-            lines = write_sentence(
-                row, self.readout, self.writer, self.writing, generator, shared=shared
-            )
-            texts.append(lines.texts[0] if lines.texts else "")
+            text = kept.get(row)
+            if text is None:
+                # each sentence has its own random numbers, whatever is written beside it
+                generator = torch.Generator().manual_seed(self.writing.seed)
+                lines = write_sentence(
+                    row, self.readout, self.writer, self.writing, generator, shared=shared
+                )
+                text = lines.texts[0] if lines.texts else ""
+                kept.put(row, text)
+            texts.append(text)
         return texts
 
     def score(self, prefixes: Array, texts: Sequence[str], pairs: npt.NDArray[np.int64]) -> Array:
@@ -107,6 +119,7 @@ def fit_sentence_decoder(
     writing: SentenceWriting | None = None,
     samples: int = 512,
     seed: int = 0,
+    kept: Path | None = None,
 ) -> SentenceDecoder:
     """Fit read-out and evidence on training texts; the language model stays as it is.
 
@@ -125,6 +138,8 @@ def fit_sentence_decoder(
         Texts that the language model writes without a brain, to normalise the evidence.
     seed : int
         Of these texts.
+    kept : Path, optional
+        Folder for written sentences, to go on after an interruption.
 
     Returns
     -------
@@ -146,4 +161,4 @@ def fit_sentence_decoder(
         written += writer.write([prompt], count, sampling=plain, generator=generator).texts
     vectors = readout.embed([text or "." for text in written])
     evidence = fit_evidence(readout.out_of_fold, readout.vectors, vectors)
-    return SentenceDecoder(readout, writer, evidence, prompt, writing or SentenceWriting())
+    return SentenceDecoder(readout, writer, evidence, prompt, writing or SentenceWriting(), kept)

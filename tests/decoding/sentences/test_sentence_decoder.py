@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.smol_twin import smol_llm, smol_tokenizer
@@ -12,7 +14,7 @@ from fastbrain.decoding.sentences import (
     fit_sentence_decoder,
     fit_sentence_readout,
 )
-from fastbrain.errors import ConfigError, InputError
+from fastbrain.errors import CheckpointError, ConfigError, InputError
 from fastbrain.lm.sentence_embeddings import SentenceEncoder
 
 NOUNS = ("man", "woman", "dog", "child", "box", "ball", "wall", "house")
@@ -81,6 +83,33 @@ def test_writing_is_reproducible_and_never_a_training_text(decoder):
     assert said[0] == said[2]
     assert not set(said) & set(TEXTS)
     assert len(decoder.write(decoder.read_nothing())) == 1
+
+
+def test_an_interrupted_writing_goes_on(decoder, tmp_path, monkeypatch):
+    read = decoder.read(brains(TEXTS[:3], 0.05, seed=1))
+    expected = decoder.write(read)
+    keeping = replace(decoder, kept=tmp_path / "kept")
+    assert keeping.write(read[:2]) == expected[:2]
+    asked = []
+    monkeypatch.setattr(decoder.writer, "write", lambda *a, **k: asked.append(a))
+    assert keeping.write(read[:2]) == expected[:2]
+    assert not asked
+    monkeypatch.undo()
+    assert keeping.write(read) == expected
+    other = replace(keeping, writing=replace(decoder.writing, seed=1))
+    assert len(list((tmp_path / "kept").iterdir())) == 3
+    other.write(read[:1])
+    assert len(list((tmp_path / "kept").iterdir())) == 4
+
+
+def test_a_damaged_sentence_is_refused(decoder, tmp_path):
+    read = decoder.read(brains(TEXTS[:1], 0.05, seed=1))
+    keeping = replace(decoder, kept=tmp_path)
+    keeping.write(read)
+    path = next(tmp_path.iterdir())
+    path.write_text(path.read_text().replace("text", "tex_", 1))
+    with pytest.raises(CheckpointError):
+        keeping.write(read)
 
 
 @pytest.mark.parametrize("options", [{"shots": 0}, {"rounds": -1}, {"top_p": 0.0}])

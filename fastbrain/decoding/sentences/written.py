@@ -1,0 +1,61 @@
+"""Written sentences on disk, so that long writing can be interrupted and goes on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..._digests import read_sealed, write_sealed
+from ...errors import CheckpointError
+
+
+class Written:
+    """A folder with one sealed file for each written sentence.
+
+    A sentence is found again if the prediction and all that it was written with are the same.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Made if needed. None: nothing is kept.
+    made_with : sequence
+        What decides about a sentence beside the prediction: options, texts, names of models.
+    """
+
+    def __init__(self, folder: Path | None, made_with: Sequence[Any]) -> None:
+        self._folder = folder
+        self._head = repr(tuple(made_with)).encode()
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, predicted: npt.NDArray[np.float64]) -> str | None:
+        """Return the sentence of a prediction (F,), or None.
+
+        Raises
+        ------
+        CheckpointError
+            Its file is damaged.
+        """
+        path = self._path(predicted)
+        if path is None or not path.is_file():
+            return None
+        return str(read_sealed(path, error=CheckpointError)["text"])
+
+    def put(self, predicted: npt.NDArray[np.float64], text: str) -> None:
+        """Keep the sentence of a prediction (F,)."""
+        path = self._path(predicted)
+        if path is not None:
+            write_sealed(path, {"text": text})
+
+    def _path(self, predicted: npt.NDArray[np.float64]) -> Path | None:
+        if self._folder is None:
+            return None
+        # the last digits of a regression depend on the processor
+        rounded = np.round(predicted, 6) + 0.0
+        key = hashlib.sha256(self._head + rounded.astype("<f8").tobytes()).hexdigest()
+        return self._folder / f"{key[:32]}.json"
