@@ -13,6 +13,7 @@ from typing import Any
 import ablation
 import coding
 import tokens
+import written_text
 from systems import loader, prepare, realtime
 
 Row = dict[str, Any]
@@ -31,6 +32,7 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "loader": ("loader", loader.loader_table),
         "feed": ("loader_feed", loader.feed_table),
     },
+    "text.md": {"written": ("written_sentences", written_text.text_table)},
     "realtime.md": {"latency": ("realtime", realtime.latency_table)},
 }
 # by title of the section

@@ -19,8 +19,8 @@ From brain to words:
 
 ``--decoder retrieve`` and ``edit`` need a pretrained language model (``--llm``) and replace steps 2
 and 3: the model writes lines after the training sentences nearest to the prediction, and the one
-nearest to it is kept; ``edit`` cuts the best lines and continues them, in rounds. Texts are scored
-by the model times the evidence of the predicted embedding on whole sentences.
+nearest to it is kept; ``edit`` replaces words of the best lines, in rounds. Texts are scored by the
+model times the evidence of the predicted embedding on whole sentences.
 
 Written to ``--out``: ``pairwise_vs_permuted`` (does the true sentence get likelier by its own brain
 than by that of another passage), ``pairwise_vs_nobrain``, both teacher-forced, ``p`` of the former,
@@ -260,6 +260,7 @@ def _arguments() -> argparse.Namespace:
         "--decoder", default="none", help="none, mlp, linear, rnn, or retrieve, edit"
     )
     parser.add_argument("--preset", default="fastbrain", help="of BrainLLM's training")
+    parser.add_argument("--kept", type=Path, help="folder of written sentences, to go on with")
     parser.add_argument("--noise", type=int, metavar="SEED", help="noise instead of every image")
     parser.add_argument("--seed", type=int, default=0, help="of what retrieve and edit write")
     parser.add_argument("--derangements", type=int, default=1999, help="for p; default 1999")

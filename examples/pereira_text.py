@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,9 @@ def decode_sentences(train: Any, test: Any, args: Any, llm: Any, *, seed: int) -
         groups=train.passages.tolist(),
         writer=LineWriter(*llm),
         encoder=SentenceEncoder(default_bert()[0]),
-        writing=WRITERS[args.decoder],
+        writing=replace(WRITERS[args.decoder], seed=args.seed),
         seed=args.seed,
+        kept=args.kept,
     )
     evidence, readout = decoder.evidence, decoder.readout
     say(f"evidence: {evidence.weight:g} nats a cosine, {evidence.effective:.0f} effective texts")

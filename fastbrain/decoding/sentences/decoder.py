@@ -43,7 +43,7 @@ class SentenceDecoder:
     prompt : tuple of int
         Tokens of the training texts before every scored text.
     writing : SentenceWriting
-    kept : Path, optional
+    kept : str or Path, optional
         Folder for written sentences: what was written before it was interrupted is taken from it.
     """
 
@@ -52,7 +52,7 @@ class SentenceDecoder:
     evidence: SentenceEvidence
     prompt: tuple[int, ...]
     writing: SentenceWriting = field(default_factory=SentenceWriting)
-    kept: Path | None = None
+    kept: str | Path | None = None
 
     def read(self, brains: npt.ArrayLike) -> Array:
         """Predict the embeddings (N, F) of brain features (N, B)."""
@@ -119,7 +119,7 @@ def fit_sentence_decoder(
     writing: SentenceWriting | None = None,
     samples: int = 512,
     seed: int = 0,
-    kept: Path | None = None,
+    kept: str | Path | None = None,
 ) -> SentenceDecoder:
     """Fit read-out and evidence on training texts; the language model stays as it is.
 
@@ -138,7 +138,7 @@ def fit_sentence_decoder(
         Texts that the language model writes without a brain, to normalise the evidence.
     seed : int
         Of these texts.
-    kept : Path, optional
+    kept : str or Path, optional
         Folder for written sentences, to go on after an interruption.
 
     Returns

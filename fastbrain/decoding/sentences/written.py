@@ -21,17 +21,17 @@ class Written:
 
     Parameters
     ----------
-    folder : Path or None
+    folder : str or Path or None
         Made if needed. None: nothing is kept.
     made_with : sequence
         What decides about a sentence beside the prediction: options, texts, names of models.
     """
 
-    def __init__(self, folder: Path | None, made_with: Sequence[Any]) -> None:
-        self._folder = folder
+    def __init__(self, folder: str | Path | None, made_with: Sequence[Any]) -> None:
+        self._folder = None if folder is None else Path(folder)
         self._head = repr(tuple(made_with)).encode()
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, predicted: npt.NDArray[np.float64]) -> str | None:
         """Return the sentence of a prediction (F,), or None.
