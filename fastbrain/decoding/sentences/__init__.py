@@ -3,8 +3,8 @@
 from .candidates import Candidates, LineWriter
 from .decoder import SentenceDecoder, fit_sentence_decoder
 from .evidence import SentenceEvidence, fit_evidence
+from .options import SentenceWriting
 from .readout import SentenceReadout, fit_sentence_readout
-from .writing import SentenceWriting
 
 __all__ = [
     "Candidates",

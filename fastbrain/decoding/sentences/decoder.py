@@ -19,8 +19,9 @@ from ..sampling import Sampling
 from .candidates import LineWriter
 from .editing import shared_words
 from .evidence import SentenceEvidence, fit_evidence
+from .options import SentenceWriting
 from .readout import SentenceReadout, fit_sentence_readout
-from .writing import SentenceWriting, write_sentence
+from .writing import write_sentence
 from .written import Written
 
 Array = npt.NDArray[np.float64]

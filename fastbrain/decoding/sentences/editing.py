@@ -13,7 +13,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +22,8 @@ from ...lm.native_bfloat16 import native_bfloat16
 from ...lm.sentence_embeddings import SentenceEncoder
 from .candidates import LineWriter
 from .lines import Lines
+from .options import SentenceWriting
 from .readout import SentenceReadout
-
-if TYPE_CHECKING:
-    from .writing import SentenceWriting
 
 Array = npt.NDArray[np.float64]
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
