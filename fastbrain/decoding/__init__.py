@@ -13,7 +13,8 @@ from .engine import (
     TokenEvent,
 )
 from .generation import Generation, generate
-from .mixture import MixtureDecoder, fit_mixture
+from .mixture import MixtureDecoder
+from .mixture_fit import fit_mixture
 from .mixture_parts import MixtureBrains, MixtureWeights
 from .sampling import Sampling
 from .scoring import mean_nll, score_matrix, score_pairs

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
 from .._progress import track
 from ..errors import InputError
 from .mixture_parts import (
@@ -32,11 +31,8 @@ from .mixture_parts import (
 )
 from .sampling import Sampling
 from .sentences import SentenceReadout
-from .sentences.evidence import WEIGHTS
 
 Array = npt.NDArray[np.float64]
-# exponents of the base; more is beyond what it was trained to say
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +91,12 @@ class MixtureDecoder:
         drawn = self.draw(prefixes)
         rows = np.arange(len(said))
         greedy = _words(said)
-        own = self._log_p(prefixes.base, greedy, np.stack([rows, rows], axis=1))
+        own = self.log_p(prefixes.base, greedy, np.stack([rows, rows], axis=1))
         closeness = (self.readout.embed(greedy) * prefixes.predicted).sum(axis=1)
         product = self._product(
             np.concatenate([own[:, None], drawn.with_brain[:, : self.candidates]], axis=1),
             np.concatenate(
-                [self._without(greedy)[:, None], drawn.alone[:, : self.candidates]], axis=1
+                [self.log_p_alone(greedy)[:, None], drawn.alone[:, : self.candidates]], axis=1
             ),
             np.concatenate([closeness[:, None], drawn.cosine[:, : self.candidates]], axis=1),
         )
@@ -118,7 +114,7 @@ class MixtureDecoder:
         tokens = self._tokens(texts)[text]
         terms = self.draw(prefixes).log_terms(self.weights.base, self.weights.evidence)
         cosine = (prefixes.predicted @ self.readout.embed(texts).T)[brain, text]
-        total = self._product(-nll * tokens, self._without(texts)[text], cosine)
+        total = self._product(-nll * tokens, self.log_p_alone(texts)[text], cosine)
         found: Array = -(total - log_mean(terms)[brain]) / tokens
         return found
 
@@ -134,13 +130,7 @@ class MixtureDecoder:
 
     def facts(self) -> dict[str, Any]:
         """Weights and scope of the fit, as JSON values."""
-        return {
-            **asdict(self.weights),
-            "candidates": self.candidates,
-            "readout_texts": len(self.readout.texts),
-            "readout_two_way": self.readout.two_way,
-            "encoder": self.readout.encoder.name,
-        }
+        return {**asdict(self.weights), "candidates": self.candidates}
 
     def draw(self, rows: MixtureRows) -> Drawn:
         """Let the base write for every brain and without one, and score both."""
@@ -157,8 +147,8 @@ class MixtureDecoder:
         place = np.arange(n)
         with_brain, alone = np.empty((n, len(columns))), np.empty((n, len(columns)))
         for k, column in enumerate(track(columns, "scoring candidates")):
-            with_brain[:, k] = self._log_p(rows.base, column, np.stack([place, place], axis=1))
-            alone[:, k] = self._without(column)
+            with_brain[:, k] = self.log_p(rows.base, column, np.stack([place, place], axis=1))
+            alone[:, k] = self.log_p_alone(column)
         flat = [text for column in columns for text in column]
         unique = {text: i for i, text in enumerate(dict.fromkeys(flat))}
         where = np.array([unique[text] for text in flat]).reshape(len(columns), n).T
@@ -185,100 +175,21 @@ class MixtureDecoder:
         share = self.weights.base
         return share * with_brain + (1 - share) * alone + self.weights.evidence * cosine
 
-    def _log_p(self, prefixes: Any, texts: Sequence[str], pairs: npt.NDArray[np.int64]) -> Array:
+    def log_p(self, prefixes: Any, texts: Sequence[str], pairs: npt.NDArray[np.int64]) -> Array:
+        """Log likelihood (K,) of whole texts under the base, nats."""
         nll = np.asarray(self.base.score(prefixes, texts, pairs), dtype=np.float64)
         found: Array = -nll * self._tokens(texts)[pairs[:, 1]]
         return found
 
-    def _without(self, texts: Sequence[str]) -> Array:
+    def log_p_alone(self, texts: Sequence[str]) -> Array:
         """Log likelihood (M,) of texts without a brain; each different text is scored once."""
         unique = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         pairs = np.stack([np.zeros(len(unique), dtype=np.int64), np.arange(len(unique))], axis=1)
-        each = self._log_p(self.base.read_nothing(), list(unique), pairs)
+        each = self.log_p(self.base.read_nothing(), list(unique), pairs)
         return each[[unique[text] for text in texts]]
 
     def _tokens(self, texts: Sequence[str]) -> Array:
         return np.array([len(ids) for ids in self.base.text_ids(texts)], dtype=np.float64)
-
-
-@checked(least={"candidates": 2, "max_new_tokens": 1})
-def fit_mixture(
-    base: BaseDecoder,
-    readout: SentenceReadout,
-    brains: MixtureBrains,
-    texts: Sequence[str],
-    *,
-    groups: Sequence[object],
-    candidates: int = 16,
-    max_new_tokens: int = 32,
-    seed: int = 0,
-) -> MixtureDecoder:
-    """Fit both weights to validation texts, on which neither part was trained.
-
-    Parameters
-    ----------
-    base : BaseDecoder
-        For instance ``LLM4BrainDecoder`` or ``BrainLLMDecoder``, with one question or prompt for
-        all samples.
-    readout : SentenceReadout
-        Fitted on the training part.
-    brains : MixtureBrains
-        The validation part, V brains.
-    texts : sequence of str, (V,)
-    groups : sequence, (V,)
-        Passage, story or run of each text; their number is recorded.
-    candidates : int
-        Texts drawn from the base for each brain, and as many without a brain.
-    max_new_tokens : int
-        Of these texts.
-    seed : int
-
-    Returns
-    -------
-    MixtureDecoder
-
-    Raises
-    ------
-    InputError
-        Lengths differ, there is no text, one is empty, or the base has several questions.
-    """
-    if not len(texts) or not len(texts) == len(groups) == len(brains.features):
-        raise InputError(
-            "fit_mixture: brains, texts and groups must be of the same validation samples, one or "
-            f"more, got {len(brains.features)}, {len(texts)} and {len(groups)}."
-        )
-    if not all(text.split() for text in texts):
-        raise InputError("fit_mixture: texts must hold words, got an empty one.")
-    asked = len(getattr(base, "prompts", ()))
-    if asked > 1:
-        raise InputError(
-            f"fit_mixture: base must have one question or prompt, got {asked}. Mix the samples of "
-            "each question apart."
-        )
-    start = MixtureWeights(1.0, 0.0, 0.0, 0.0, 0.0, len(texts), len(set(texts)), len(set(groups)))
-    decoder = MixtureDecoder(base, readout, start, candidates, max_new_tokens, seed)
-    rows = decoder.read(brains)
-    assert rows.predicted is not None
-    place = np.arange(len(texts))
-    own = decoder._log_p(rows.base, texts, np.stack([place, place], axis=1))
-    alone = decoder._without(texts)
-    closeness = (rows.predicted * readout.embed(texts)).sum(axis=1)
-    drawn = decoder.draw(rows)
-    base_nll = -float(own.mean())
-    best = (base_nll, 1.0, 0.0)
-    for share in SHARES:
-        for weight in WEIGHTS[1:]:
-            ratio = share * own + (1 - share) * alone + weight * closeness
-            nll = -float((ratio - log_mean(drawn.log_terms(share, weight))).mean())
-            best = min(best, (nll, share, weight))
-    nll, share, weight = best
-    terms = drawn.log_terms(share, weight)
-    shares = np.exp(terms - np.logaddexp.reduce(terms, axis=1, keepdims=True))
-    effective = float(np.median(1 / (shares**2).sum(axis=1)))
-    weights = MixtureWeights(
-        share, weight, nll, base_nll, effective, start.texts, start.distinct, start.groups
-    )
-    return MixtureDecoder(base, readout, weights, candidates, max_new_tokens, seed)
 
 
 def _words(texts: Sequence[str]) -> list[str]:

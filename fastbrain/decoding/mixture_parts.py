@@ -101,20 +101,26 @@ class MixtureWeights:
         Negative log likelihood of the validation texts, nats a text.
     base_nll : float
         The same under the base alone.
+    gain, gain_error : float
+        What the evidence adds to the same share of the base, nats a text, and its standard error
+        over the groups; 0 without evidence.
     effective : float
-        Median effective number of the texts in Z(b); of few, the normaliser is uncertain.
+        Median effective number of the texts in Z(b); of few, the normaliser is uncertain. 0
+        without evidence.
     texts, distinct, groups : int
         Validation texts, how many of them differ, and their passages, stories or runs.
     """
 
     base: float
     evidence: float
-    nll: float
-    base_nll: float
-    effective: float
-    texts: int
-    distinct: int
-    groups: int
+    nll: float = 0.0
+    base_nll: float = 0.0
+    gain: float = 0.0
+    gain_error: float = 0.0
+    effective: float = 0.0
+    texts: int = 0
+    distinct: int = 0
+    groups: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,7 +81,7 @@ def every(n, m):
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_likelihoods_of_all_texts_sum_to_one(readout, share):
     base = Categorical()
-    weights = MixtureWeights(share, 4.0, 0.0, 0.0, 0.0, 1, 1, 1)
+    weights = MixtureWeights(share, 4.0)
     decoder = MixtureDecoder(base, readout, weights, candidates=600)
     rows = decoder.read(of(OTHER[:3], 0.1, 1, strength=2.0))
     nll = decoder.score(rows, SENTENCES, every(3, len(SENTENCES))).reshape(3, -1)
@@ -104,6 +104,7 @@ def test_evidence_makes_unseen_texts_likelier(readout):
     decoder = fitted(readout, of(OTHER, 0.1, 2), candidates=64)
     assert decoder.weights.evidence > 0
     assert decoder.weights.nll < decoder.weights.base_nll - 0.5
+    assert decoder.weights.gain > decoder.weights.gain_error > 0
     assert (decoder.weights.texts, decoder.weights.groups) == (len(OTHER), len(OTHER))
     brains = of(OTHER, 0.1, 3)
     own = every(len(OTHER), len(OTHER))[:: len(OTHER) + 1]
@@ -116,14 +117,18 @@ def test_evidence_makes_unseen_texts_likelier(readout):
     assert right[0] > right[1] + 0.2
 
 
-def test_without_evidence_it_is_the_base(readout):
-    noise = of(OTHER, 0.1, 4)
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_without_evidence_it_is_the_base(readout, strength):
+    # a base that misleads gives noise no weight, although its share would better be lower
+    noise = of(OTHER[::-1], 0.1, 4, strength=6 * strength)
     noise = MixtureBrains(
         noise.base, np.random.default_rng(5).standard_normal(noise.features.shape)
     )
     decoder = fitted(readout, noise, candidates=16)
     assert (decoder.weights.evidence, decoder.weights.base) == (0.0, 1.0)
     assert decoder.weights.nll == decoder.weights.base_nll
+    one = fit_mixture(decoder.base, readout, of(OTHER[:1], 0, 1), OTHER[:1], groups=["a"])
+    assert one.weights.evidence == 0
     rows, pairs = decoder.read(noise), every(4, 4)
     np.testing.assert_array_equal(
         decoder.score(rows, OTHER[:4], pairs), decoder.base.score(rows.base, OTHER[:4], pairs)
