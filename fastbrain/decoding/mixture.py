@@ -3,9 +3,9 @@ r"""Mixture of decoders: the likelihood of a base decoder times the evidence of 
 .. math:: p(y \mid b) = p_0(y)^{1-a} \, p_{base}(y \mid b)^{a} \, e^{w \cos(f(b), e(y))} / Z(b)
 
 p_0 is the base without a brain, f(b) the embedding predicted from the brain and e(y) that of the
-text (product of experts: Hinton 2002). Z(b) is a mean over texts that the base writes for this
-brain and without a brain. They are weighted by the balance heuristic (Veach & Guibas 1995), so that
-no text counts more than twice before the evidence.
+text (product of experts: Hinton 2002). Z(b) is the product of the text itself plus, for all others,
+a mean over texts that the base writes for this brain and without a brain. They are weighted by the
+balance heuristic (Veach & Guibas 1995), so that none counts more than twice before the evidence.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from .mixture_parts import (
     MixtureBrains,
     MixtureRows,
     MixtureWeights,
-    log_mean,
 )
 from .sampling import Sampling
 from .sentences import SentenceReadout
@@ -110,13 +109,14 @@ class MixtureDecoder:
         nll = np.asarray(self.base.score(prefixes.base, texts, pairs), dtype=np.float64)
         if prefixes.predicted is None or not self.weights.evidence:
             return nll
-        brain, text = np.asarray(pairs, dtype=np.int64).T
-        tokens = self._tokens(texts)[text]
-        terms = self.draw(prefixes).log_terms(self.weights.base, self.weights.evidence)
+        wanted = np.asarray(pairs, dtype=np.int64)
+        brain, text = wanted.T
+        tokens, weights = self._tokens(texts)[text], self.weights
         cosine = (prefixes.predicted @ self.readout.embed(texts).T)[brain, text]
-        total = self._product(-nll * tokens, self.log_p_alone(texts)[text], cosine)
-        found: Array = -(total - log_mean(terms)[brain]) / tokens
-        return found
+        product = self._product(-nll * tokens, self.log_p_alone(texts)[text], cosine)
+        drawn = self.draw(prefixes)
+        found: Array = -drawn.log_p(product, weights.base, weights.evidence, texts, wanted)
+        return found / tokens
 
     def features(self, prefixes: MixtureRows) -> Array:
         """Return the predicted embeddings (N, F), or the features of the base."""

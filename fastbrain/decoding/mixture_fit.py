@@ -11,7 +11,7 @@ import numpy.typing as npt
 from .._arguments import checked
 from ..errors import InputError
 from .mixture import MixtureDecoder
-from .mixture_parts import BaseDecoder, MixtureBrains, MixtureWeights, log_mean
+from .mixture_parts import BaseDecoder, MixtureBrains, MixtureWeights
 from .sentences import SentenceReadout
 from .sentences.evidence import WEIGHTS
 
@@ -89,8 +89,8 @@ def _weights(
     """Best weights among those whose evidence gains more than one standard error."""
     rows = decoder.read(brains)
     assert rows.predicted is not None
-    place = np.arange(len(texts))
-    own = decoder.log_p(rows.base, texts, np.stack([place, place], axis=1))
+    pairs = np.stack([np.arange(len(texts))] * 2, axis=1)
+    own = decoder.log_p(rows.base, texts, pairs)
     alone = decoder.log_p_alone(texts)
     closeness = (rows.predicted * decoder.readout.embed(texts)).sum(axis=1)
     drawn = decoder.draw(rows)
@@ -100,9 +100,7 @@ def _weights(
         product = share * own + (1 - share) * alone
 
         def log_p(weight: float, share: float = share, product: Array = product) -> Array:
-            z = log_mean(drawn.log_terms(share, weight))
-            found: Array = product + weight * closeness - z
-            return found
+            return drawn.log_p(product + weight * closeness, share, weight, texts, pairs)
 
         # the evidence must gain by itself, and not by the share of the base that comes with it
         without = own if share == 1 else log_p(0.0)

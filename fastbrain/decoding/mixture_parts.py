@@ -13,6 +13,7 @@ import numpy.typing as npt
 from .sampling import Sampling
 
 Array = npt.NDArray[np.float64]
+_AT_ONCE = 65_536  # pairs
 
 
 class BaseDecoder(Protocol):
@@ -143,14 +144,38 @@ class Drawn:
     cosine: Array
 
     def log_terms(self, share: float, weight: float) -> Array:
-        """Log of the terms (N, K) of which Z(b) is the mean."""
+        """Log of the terms (N, K) of which Z(b) is the mean, nats."""
         proposal = np.logaddexp(self.with_brain, self.alone) - np.log(2)
         product = share * self.with_brain + (1 - share) * self.alone + weight * self.cosine
         found: Array = product - proposal
         return found
 
+    def log_p(
+        self,
+        product: Array,
+        share: float,
+        weight: float,
+        texts: Sequence[str],
+        pairs: npt.NDArray[np.int64],
+    ) -> Array:
+        """Log likelihood (K,) of (brain, text) pairs (K, 2), given their products (K,).
 
-def log_mean(terms: Array) -> Array:
-    """Log of the mean exponential of each row, (N,)."""
-    found: Array = np.logaddexp.reduce(terms, axis=1) - np.log(terms.shape[1])
-    return found
+        Z(b) is the product of the text itself, which is known, and the mean over draws for all
+        other texts. So no text has more than the whole probability.
+        """
+        terms = self.log_terms(share, weight)
+        known = {_key(text): i for i, text in enumerate(texts)}
+        drawn = np.array([[known.get(_key(text), -1) for text in row] for row in self.texts])
+        place = np.array([known[_key(text)] for text in texts])
+        found = np.empty(len(pairs))
+        for start in range(0, len(pairs), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            brain, text = pairs[part].T
+            others = np.where(drawn[brain] == place[text][:, None], -np.inf, terms[brain])
+            rest = np.logaddexp.reduce(others, axis=1) - np.log(terms.shape[1])
+            found[part] = product[part] - np.logaddexp(product[part], rest)
+        return found
+
+
+def _key(text: str) -> str:
+    return " ".join(text.split())
