@@ -86,7 +86,7 @@ def fit_mixture(
 def _weights(
     decoder: MixtureDecoder, brains: MixtureBrains, texts: Sequence[str], groups: Sequence[object]
 ) -> MixtureWeights:
-    """Best weights among those whose evidence gains more than one standard error."""
+    """Best weights with evidence that gains more than one standard error."""
     rows = decoder.read(brains)
     assert rows.predicted is not None
     pairs = np.stack([np.arange(len(texts))] * 2, axis=1)
