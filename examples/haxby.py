@@ -11,7 +11,7 @@ The path is fastbrain's own: runs table -> store -> tokenizer -> encoder -> lang
 sentence. A block is one category shown for 22.5 s; it is decoded by the sentence that is most
 likely after its volumes, and by what the model says freely. The high-pass filter, delay and
 penalties are chosen inside the training runs. Beside it: ridge regression on the same volumes,
-whose scores are also evidence for the sentences, weighted on left-out blocks of the training runs.
+whose scores are also evidence for the sentences, weighted on training runs left out whole.
 ``--all-pairs`` tests every pair of the runs 1 to 8 once, by models trained on the six others.
 """
 
@@ -64,19 +64,15 @@ POOLED = (
 
 @dataclass(frozen=True)
 class Scored:
-    """Windows of one model: log likelihood of each category's sentence, and free text.
+    """Test windows of one model: log likelihood of each category's sentence, and free text.
 
     Parameters
     ----------
-    test : ndarray, (N, categories)
-    val : ndarray, (K, categories)
-        Of the windows that the model was not trained on.
+    likelihood : ndarray, (N, categories)
     texts : list of str
-        Free text of the test windows.
     """
 
-    test: np.ndarray
-    val: np.ndarray
+    likelihood: np.ndarray
     texts: list[str]
 
 
@@ -110,16 +106,23 @@ def decode_runs(
     print(f"ridge: {fit.accuracy:.0%} of the blocks of left-out training runs; delay {delay:g} s")
     ridge = ridge_scores(store, fit)
     # models differ in the half run that validates; their log likelihoods are averaged
-    decoded, stores = [], []
+    decoded = []
     for fold in range(args.folds):
-        stores.append(make_store(table, work / f"fold-{fold}", test, delay, fold))
-        decoded.append(decode(stores[-1], work / f"run-{fold}", args.seed))
-    likelihood = np.mean([part.test for part in decoded], axis=0)
-    blocks = block_mean(stores[0], stores[0].split.test, likelihood, fit.shift)
+        own = make_store(table, work / f"fold-{fold}", test, delay, fold)
+        decoded.append(decode(own, own.split.test, work / f"run-{fold}", args.seed))
+    likelihood = np.mean([part.likelihood for part in decoded], axis=0)
+    blocks = block_mean(store, store.split.test, likelihood, fit.shift)
     evidence = None
     if not args.no_evidence:
-        evidence = fit_evidence(stores, [part.val for part in decoded], fit)
-    return report(blocks, ridge, evidence, [part.texts for part in decoded], stores[0]) | {
+        left_out = {}
+        for run in train:
+            own = make_store(table, work / f"left-{run}", test, delay, left_out=run)
+            ids = tuple(t for t in own.split.test if int(own.by_id[t].run) == run)
+            scored = decode(own, ids, work / f"without-{run}", args.seed).likelihood
+            means = block_mean(own, ids, scored, fit.shift)
+            left_out |= dict(zip(blocks_of(own, ids), means, strict=True))
+        evidence = fit_evidence(store, left_out, fit)
+    return report(blocks, ridge, evidence, [part.texts for part in decoded], store) | {
         "delay_s": delay,
         "ridge_shift_s": fit.shift * tr,
         "ridge_alpha": fit.alpha,
@@ -140,31 +143,26 @@ def pooled(found: list[dict[str, Any]]) -> dict[str, Any]:
     return {**means, "behind_ridge": behind, "n_blocks": sum(n)}
 
 
-def decode(store: VoxelStore, run: Path, seed: int) -> Scored:
-    """Train, and score the sentences after each window that is left out."""
+def decode(store: VoxelStore, ids: tuple[str, ...], run: Path, seed: int) -> Scored:
+    """Train, and score the sentences after each of some windows that are not of training."""
     model = train_llm4brain(store, run, recipe(seed))
     texts = [sentence(name) for name in categories(store)]
-    parts = [
-        decode_windows(model, WindowLoader(store, ids, batch_size=64, shuffle=False), prompt=PROMPT)
-        for ids in (store.split.test, store.split.val)
-    ]
-    test, val = (-score_texts(model, part, texts).double().numpy() for part in parts)
-    return Scored(test, val, list(parts[0].texts))
+    loader = WindowLoader(store, ids, batch_size=64, shuffle=False)
+    found = decode_windows(model, loader, prompt=PROMPT)
+    return Scored(-score_texts(model, found, texts).double().numpy(), list(found.texts))
 
 
-def fit_evidence(stores: list[VoxelStore], val: list[np.ndarray], fit: Fit) -> ClosedSetEvidence:
-    """Weigh language model and ridge by the blocks that each model has left out."""
-    ridge = left_out_scores(stores[0], fit)
-    known = block_truth(stores[0], parts(stores[0])[0])
-    scored = [
-        block_mean(store, store.split.val, scores, fit.shift)
-        for store, scores in zip(stores, val, strict=True)
-    ]
-    names = [block for store in stores for block in blocks_of(store, store.split.val)]
+def fit_evidence(
+    store: VoxelStore, likelihood: dict[str, np.ndarray], fit: Fit
+) -> ClosedSetEvidence:
+    """Weigh language model and ridge by the training runs, each left out whole by both."""
+    ridge = left_out_scores(store, fit)
+    known = block_truth(store, parts(store)[0])
     return fit_closed_set(
-        np.concatenate(scored),
-        np.stack([ridge[block] for block in names]),
-        np.array([known[block] for block in names]),
+        np.stack([likelihood[block] for block in known]),
+        np.stack([ridge[block] for block in known]),
+        np.array(list(known.values())),
+        groups=[block.split("/")[0] for block in known],
     )
 
 

@@ -60,11 +60,16 @@ def write_tables(data: Path, runs: list[int], tr: float, work: Path) -> Path:
     return write_atomic(work / "runs.tsv", "\n".join(rows) + "\n")
 
 
-def make_store(table: Path, out: Path, test: list[int], delay: float, fold: int = 0) -> VoxelStore:
-    """Prepare a store; every second block of one training run validates."""
+def make_store(
+    table: Path, out: Path, test: list[int], delay: float, fold: int = 0, left_out: int = 0
+) -> VoxelStore:
+    """Prepare a store; every second block of one training run validates.
+
+    A run that is left out goes with the test runs, so that nothing is fitted on it; 0: none.
+    """
 
     def split(trials: list[Trial]) -> Split:
-        tested = {f"{run:03d}" for run in test}
+        tested = {f"{run:03d}" for run in (*test, left_out) if run}
         runs = sorted({t.run for t in trials} - tested)
         blocks = {
             run: list(dict.fromkeys(t.stimulus for t in trials if t.run == run)) for run in runs

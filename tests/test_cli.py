@@ -231,6 +231,24 @@ def test_what_a_run_of_vqlm_has_not_is_refused(capsys, tmp_path, command, match)
 
 
 @pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["--llm", "smollm2"], "--llm must be left out for --decoder soft-prompt"),
+        (["--decoder", "mixture", "--llm", "smollm2"], "--llm must be left out for --decoder mix"),
+        (["--sentence-encoder", "x"], "--sentence-encoder must be left out for --decoder soft"),
+        (["--decoder", "retrieve", "--engine"], "--engine must be left out for --decoder retrieve"),
+        (["--decoder", "edit", "--beams", "3"], "--beams must be left out for --decoder edit"),
+        (["--decoder", "mixture", "--human-study", "forms"], "--human-study must be left out"),
+    ],
+    ids=lambda value: "-".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_options_of_another_decoder_are_refused(capsys, tmp_path, options, match):
+    (tmp_path / "manifest.json").write_text('{"kind": "brainllm"}')
+    assert cli.main(["evaluate", str(tmp_path), *options]) == 1
+    assert match in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("raised", "status"), [(InputError("x: y must be z."), 1), (KeyboardInterrupt(), 130)]
 )
 def test_exit_status(monkeypatch, capsys, raised, status):

@@ -24,17 +24,20 @@ from ..evaluation.analyses.store_ceiling import store_ceiling
 from ..evaluation.controls.conditions import DERANGED, TRUE
 from ..evaluation.controls.noise import Noise, noise_store
 from ..evaluation.controls.run_controls import run_controls
+from ..evaluation.decoder_choice import DecoderChoice
 from ..evaluation.grouped import groupings_of, with_groups
 from ..evaluation.judged import with_fluency
 from ..evaluation.metrics.bertscore import BertModel
 from ..evaluation.other_store import OtherStore, scored_part
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
+from ..evaluation.report.other_decoder import manifest_with, parts_with, place_of, recipe_with
 from ..evaluation.report.outputs import check_outputs, run_parts, write_outputs
 from ..evaluation.report.run_facts import read_config, run_facts
 from ..evaluation.run_store import open_store
 from ..evaluation.threads import one_thread
 from .controls import BrainLLMDecoder
 from .methods import recipe_of
+from .run_decoder import check_decoder, open_decoder
 from .saving import KIND, SavedBrainLLM, load_brainllm
 
 
@@ -112,6 +115,7 @@ def evaluate_brainllm(
     within_runs: bool = False,
     linear: bool = True,
     engine: bool = False,
+    decoder: DecoderChoice | None = None,
 ) -> Evaluation:
     """Decode trials and score them together with every control and the linear baseline.
 
@@ -121,11 +125,12 @@ def evaluate_brainllm(
     data : VoxelStore
     ids : sequence of str
         Test trials; nothing was fitted on them.
-    sampling, count, seed, bert, within_runs, engine
+    sampling, count, seed, bert, within_runs, engine, decoder
         See :func:`evaluate_brainllm_run`.
     linear : bool
         Whether to fit the linear baseline.
     """
+    choice = decoder or DecoderChoice()
     trials = [data.by_id[t] for t in ids]
     apart = kept_apart(trials)
     prompts = saved.card.texts_before(trials)
@@ -133,19 +138,20 @@ def evaluate_brainllm(
         partners = partners_within_runs(trials, count=count, seed=seed)
     else:
         partners = partners_across_runs(trials, apart, same=prompts, count=count, seed=seed)
-    brains = {TRUE: saved.windows(data, ids)}
+    check_decoder(saved, data, ids, choice, function="evaluate_brainllm")
+    engine, by = choose_engine(saved.model.llm, sampling, engine and not choice.own)
+    own = brainllm_decoder(saved, prompts, sampling, engine=engine)
+    opened = open_decoder(saved, data, own, choice, seed=seed)
+    brains = {TRUE: opened.windows(data, ids)}
     for kind in get_args(Noise):
-        own = ids[:1] if kind == "zero brain" else ids
-        view: Any = noise_store(data, kind, seed=seed)
-        brains[kind] = saved.windows(view, own)
-    if any(prompts):
         # one brain for each prompt
-        brains["zero brain"] = brains["zero brain"].expand(len(ids), -1, -1)
+        same = kind == "zero brain" and not any(prompts)
+        view: Any = noise_store(data, kind, seed=seed)
+        brains[kind] = opened.windows(view, ids[:1] if same else ids)
     train = [data.by_id[t] for t in data.split.train]
     train_texts = [t.text for t in train]
-    engine, by = choose_engine(saved.model.llm, sampling, engine)
     found = run_controls(
-        brainllm_decoder(saved, prompts, sampling, engine=engine),
+        opened.decoder,
         brains,
         [t.text for t in trials],
         partners,
@@ -153,7 +159,7 @@ def evaluate_brainllm(
         prompts=prompts if any(prompts) else (),
         train_texts=train_texts,
         train_prompts=saved.card.texts_before(train) if saved.card.before == "instruction" else (),
-        train_brains=None if any(prompts) else saved.windows(data, data.split.train),
+        train_brains=None if any(prompts) else opened.windows(data, data.split.train),
     )
     said = found[TRUE].texts
     assert said is not None
@@ -170,6 +176,7 @@ def evaluate_brainllm(
         "prompt": {"before": saved.card.before, "length": saved.card.prompt_length},
         "ci_unit": "run_id",
         "noise_ceiling": store_ceiling(data, ids, seed=seed),
+        "decoder": opened.facts,
         **by,
     }
     if within_runs:
@@ -196,6 +203,7 @@ def evaluate_brainllm_run(
     device: str = "cpu",
     engine: bool = False,
     fluency_model: str | None = None,
+    decoder: DecoderChoice | None = None,
 ) -> Evaluation:
     """Evaluate a BrainLLM run and write the results into its folder.
 
@@ -216,7 +224,7 @@ def evaluate_brainllm_run(
         As in :func:`fastbrain.evaluation.evaluate_text`.
     within_runs : bool
         See :func:`fastbrain.evaluate_run`.
-    participants, by, engine, fluency_model
+    participants, by, engine, fluency_model, decoder
         As in :func:`fastbrain.evaluate_run`.
     device : str
 
@@ -238,22 +246,27 @@ def evaluate_brainllm_run(
     saved, data, manifest = open_brainllm_run(run, store=store, device=device)
     place = scored_part(run, manifest, data, other, function="evaluate_brainllm_run")
     data, ids, held = place.store, place.ids, place.held
-    parts = run_parts(run, data, place.manifest, held=held)
-    check_outputs(place.out, function="evaluate_brainllm_run", count=count, judge=fluency_model)
+    choice = decoder or DecoderChoice()
+    check_decoder(saved, data, ids, choice, function="evaluate_brainllm_run")
+    shown, out = manifest_with(place.manifest, choice), place_of(place.out, choice)
+    parts = parts_with(run_parts(run, data, shown, held=held), choice)
+    check_outputs(out, function="evaluate_brainllm_run", count=count, judge=fluency_model)
     recipe = recipe_of(saved, manifest, read_config(run, function="evaluate_brainllm_run"))
     about = run_facts(
-        run, data, place.manifest, recipe, history=parts.history, device=device, held=len(held)
-    )
+        run, data, shown, recipe_with(recipe, choice), history=parts.history, device=device,
+        held=len(held),
+    )  # fmt: skip
     trials = [data.by_id[t] for t in ids]
     groupings = groupings_of(trials, participants, by)
     if (held or other) and not within_runs:
         within_runs = not have_partners_across_runs(trials)
     result = evaluate_brainllm(
         saved, data, ids, sampling=sampling, count=count, seed=seed, bert=bert,
-        within_runs=within_runs, engine=engine,
+        within_runs=within_runs, engine=engine, decoder=choice,
     )  # fmt: skip
     facts = {
-        "sampling": asdict(sampling or Sampling()),
+        # a sentence decoder has options of its own, among its facts
+        "sampling": None if choice.own else asdict(sampling or Sampling()),
         "held": held,
         "split": manifest.get("split"),
         "audit": place.manifest.get("audit"),
@@ -262,5 +275,5 @@ def evaluate_brainllm_run(
     result = replace(result, facts={**result.facts, **facts})
     result = with_groups(result, groupings, seed=seed)
     result = with_fluency(result, fluency_model, device=device)
-    write_outputs(place.out, result, parts, about)
+    write_outputs(out, result, parts, about)
     return result

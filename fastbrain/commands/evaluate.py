@@ -9,6 +9,11 @@ of its windows, after an audit against the training part; the run's own scores a
 
 fastbrain evaluate runs/first --human-study forms --raters 5
 
+fastbrain evaluate runs/first --decoder retrieve --llm smollm2
+
+With --decoder, another decoder is fitted on the training part of the run and scored in its place,
+under the same controls.
+
 With --human-study, people compare the texts of the run: a form for each of them, and a key.
 
 A run on several voxel grids is scored grid by grid, then all together; RUN/grids/NAME has the
@@ -28,6 +33,7 @@ import tyro
 
 from .._progress import say
 from ..errors import ConfigError
+from ._decoders import DecoderOptions
 from ._encoders import TrustOptions
 from ._human_study import HumanStudyOptions, write_forms, write_forms_of_evaluated
 from ._kinds import refuse_options
@@ -39,7 +45,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Config(HumanStudyOptions, TrustOptions, SamplingOptions):
+class Config(HumanStudyOptions, DecoderOptions, TrustOptions, SamplingOptions):
     """Options of ``fastbrain evaluate``."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = tyro.MISSING
@@ -93,6 +99,7 @@ def run(config: Config) -> None:
         _people(config)
         return
     refuse_options(config, ["study"], function="evaluate", kind=kind)
+    config.choice(config)
     if kind == "llm4brain" and _grids(config):
         return
     if not write_forms_of_evaluated(config):
@@ -112,6 +119,7 @@ def _people(config: Config) -> None:
 def _texts(config: Config, kind: str) -> None:
     from ..brainllm.evaluate import evaluate_brainllm_run, refuse_unknown_subject
     from ..evaluation.other_store import FOLDER
+    from ..evaluation.report.other_decoder import place_of
     from ..evaluation.report.table import metrics_table
     from ..llm4brain import evaluate_run
 
@@ -129,6 +137,7 @@ def _texts(config: Config, kind: str) -> None:
     )
     print(metrics_table(result.scores, derangements=config.derangements, facts=result.facts))
     out = config.run if other is None else config.run / FOLDER / other.name
+    out = place_of(out, config.choice(config))
     say(f"people: subjects.md; report: report.html; for a paper: paper/; in {out}")
 
 
@@ -144,6 +153,7 @@ def _options(config: Config) -> dict[str, Any]:
         "device": config.device,
         "engine": config.engine,
         "fluency_model": config.fluency_model,
+        "decoder": config.choice(config),
     }
 
 

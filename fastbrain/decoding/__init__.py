@@ -13,6 +13,9 @@ from .engine import (
     TokenEvent,
 )
 from .generation import Generation, generate
+from .mixture import MixtureDecoder
+from .mixture_fit import fit_mixture
+from .mixture_parts import MixtureBrains, MixtureWeights
 from .sampling import Sampling
 from .scoring import mean_nll, score_matrix, score_pairs
 from .sentences import (
@@ -37,6 +40,9 @@ __all__ = [
     "Generation",
     "Grammar",
     "LineWriter",
+    "MixtureBrains",
+    "MixtureDecoder",
+    "MixtureWeights",
     "NumberGuess",
     "PhraseList",
     "Prefix",
@@ -50,6 +56,7 @@ __all__ = [
     "answer_odds",
     "fit_closed_set",
     "fit_evidence",
+    "fit_mixture",
     "fit_sentence_decoder",
     "fit_sentence_readout",
     "generate",

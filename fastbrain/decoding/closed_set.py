@@ -5,10 +5,16 @@ r"""Evidence of a read-out on a closed set of sentences, added to that of a lang
 r(y, b) is the score of sentence y by a regression on the same brain. Z(b) is the sum over the set,
 so this is a multinomial logistic regression with two weights (logarithmic opinion pool: Heskes
 1998, "Selecting weighting factors in logarithmic opinion pools").
+
+Few brains do not tell whether a language model adds anything to a good regression. Where the runs
+of the brains are known, it must: its weight is 0 unless left-out runs are likelier with it than by
+the regression alone, by more than one standard error (the rule of one standard error: Breiman et
+al. 1984, "Classification and regression trees").
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +28,11 @@ Columns = npt.NDArray[np.int64]
 # standard deviation of the Gaussian prior on the weights of scores of unit spread; it keeps them
 # finite where no brain is misread
 _PRIOR_STD = 2.0
+Bounds = tuple[tuple[int, int | None], tuple[int, int | None]]
+# of the weights of language model and read-out
+_BOTH: Bounds = ((0, None), (0, None))
+_LM: Bounds = ((0, None), (0, 0))
+_READOUT: Bounds = ((0, 0), (0, None))
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,11 @@ class ClosedSetEvidence:
         The same by the language model alone, with the best exponent.
     brains : int
         Number of left-out training brains.
+    groups : int
+        Number of their groups; 0: they are not known.
+    gain, gain_error : float
+        What the language model adds to the read-out alone in left-out groups, nats a brain, as
+        mean over the groups, and its standard error; 0 without groups.
     """
 
     lm_weight: float
@@ -47,6 +63,9 @@ class ClosedSetEvidence:
     nll: float
     lm_nll: float
     brains: int
+    groups: int = 0
+    gain: float = 0.0
+    gain_error: float = 0.0
 
     def log_posterior(self, log_likelihood: Array, readout: Array) -> Array:
         """Log p(y | b) over the set, nats: (N, M) of N brains and M sentences."""
@@ -58,6 +77,8 @@ def fit_closed_set(
     log_likelihood: npt.NDArray[np.float64],
     readout: npt.NDArray[np.float64],
     truth: npt.NDArray[np.int64],
+    *,
+    groups: Sequence[object] = (),
 ) -> ClosedSetEvidence:
     """Fit both weights, not negative, to training brains that neither model has seen.
 
@@ -70,6 +91,9 @@ def fit_closed_set(
         Scores of the sentences by regressions that were not fitted on these samples.
     truth : ndarray, (K,) int64
         Column of the true sentence.
+    groups : sequence, (K,), optional
+        Run of each brain, two or more. The language model then has a weight only if left-out runs
+        are likelier with it by more than one standard error; else the read-out decides alone.
 
     Returns
     -------
@@ -78,8 +102,8 @@ def fit_closed_set(
     Raises
     ------
     InputError
-        Shapes differ, there is no sample or a single sentence, a value is not finite, or a column
-        does not exist.
+        Shapes differ, there is no sample or a single sentence, a value is not finite, a column
+        does not exist, or the groups are not those of all samples.
     """
     if (
         log_likelihood.ndim != 2
@@ -102,17 +126,44 @@ def fit_closed_set(
             f"fit_closed_set: truth must be columns of 0 to {sentences - 1}, got {truth.min()} to "
             f"{truth.max()}."
         )
+    if len(groups) and (len(groups) != len(truth) or len(set(groups)) < 2):
+        raise InputError(
+            f"fit_closed_set: groups must be those of all {len(truth)} samples, two or more, got "
+            f"{len(groups)} names of {len(set(groups))} groups."
+        )
     scales = np.array([_spread(log_likelihood), _spread(readout)])
     both = [part / scale for part, scale in zip((log_likelihood, readout), scales, strict=True)]
-    alone = _fit(both, truth, ((0, None), (0, 0)))
-    found = _fit(both, truth, ((0, None), (0, None)))
+    gains = _gains(both, truth, groups)
+    error = float(gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) else 0.0
+    gain = float(gains.mean()) if len(gains) else 0.0
+    found = _fit(both, truth, _READOUT if len(gains) and gain <= error else _BOTH)
     lm_weight, weight = (found / scales).tolist()
     return ClosedSetEvidence(
-        lm_weight, weight, _nll(found, both, truth), _nll(alone, both, truth), len(truth)
+        lm_weight,
+        weight,
+        _nll(found, both, truth),
+        _nll(_fit(both, truth, _LM), both, truth),
+        len(truth),
+        len(gains),
+        gain,
+        error,
     )
 
 
-def _fit(both: list[Array], truth: Columns, bounds: tuple[tuple[int, int | None], ...]) -> Array:
+def _gains(both: list[Array], truth: Columns, groups: Sequence[object]) -> Array:
+    """Mean gain of both parts over the read-out alone in each group, fitted on the others, nats."""
+    gains = []
+    for name in dict.fromkeys(groups):
+        out = np.array([group == name for group in groups])
+        rest, held = ([part[rows] for part in both] for rows in (~out, out))
+        alone, joint = (
+            _nll(_fit(rest, truth[~out], bounds), held, truth[out]) for bounds in (_READOUT, _BOTH)
+        )
+        gains.append(alone - joint)
+    return np.array(gains)
+
+
+def _fit(both: list[Array], truth: Columns, bounds: Bounds) -> Array:
     from scipy.optimize import minimize
 
     def loss(weights: Array) -> tuple[float, Array]:

@@ -43,6 +43,7 @@ from .controls.store_views import StoreView, changed_store, common_trials, delay
 from .controls.text_baselines import majority_text, nearest_training_texts, template_text
 from .controls.unigram import nearest_text_unigram, spread_counts
 from .controls.unigram_decoder import NearestTextUnigram
+from .decoder_choice import DecoderChoice
 from .human_study.results import PreferenceResult, score_human_study
 from .human_study.write import check_human_study, write_human_study
 from .metrics.cider import cider_d
@@ -74,6 +75,7 @@ __all__ = [
     "Conditions",
     "Control",
     "CurvePoint",
+    "DecoderChoice",
     "Difference",
     "Diversity",
     "Evaluation",

@@ -20,7 +20,8 @@ from ..evaluation.controls.noise import noisier_store
 from ..evaluation.protocol import Evaluation
 from ..evaluation.run_store import scored_windows
 from ..evaluation.threads import one_thread
-from ..llm4brain.evaluate import evaluate_model, open_run
+from ..llm4brain.evaluate import evaluate_model
+from ..llm4brain.open_run import open_run
 from ..stats.derangements import check_count
 from .grid import Variant, run_variants
 from .results import Results

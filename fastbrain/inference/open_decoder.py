@@ -21,7 +21,7 @@ from ..decoding.texts import choose_engine
 from ..evaluation.controls.run_controls import BrainDecoder
 from ..evaluation.run_store import open_store
 from ..llm4brain.control_decoder import LLM4BrainDecoder
-from ..llm4brain.evaluate import open_model
+from ..llm4brain.open_run import open_model
 from ..llm4brain.questions import questions_of
 
 _BATCH = 32

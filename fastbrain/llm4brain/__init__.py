@@ -10,11 +10,12 @@ from .cross_validation import leave_out
 from .custom_encoder import CustomEncoder, trust_encoder
 from .decode import Decoded, decode_windows, score_texts, token_saliency
 from .encoder import SCMBM, MaskedAutoencoder
-from .evaluate import evaluate_model, evaluate_run, open_run
+from .evaluate import evaluate_model, evaluate_run
 from .evaluate_grids import evaluate_grids
 from .grid_encoders import GridLayout
 from .grid_models import GridModels
 from .model import LLM4Brain
+from .open_run import open_run
 from .published_weights import Published, convert_pickle, load_scmbm
 from .push_to_hub import push_to_hub
 from .qformer import QFormer

@@ -16,11 +16,14 @@ from ..evaluation.analyses.partners import partners_across_runs
 from ..evaluation.controls.conditions import TRUE, Conditions, pairwise_score
 from ..evaluation.controls.noise import Noise, noise_store
 from ..evaluation.controls.run_controls import run_controls
+from ..evaluation.decoder_choice import DecoderChoice
+from ..evaluation.run_decoders import OpenedDecoder
 from ..evaluation.scores import Score
 from ..stats.derangements import needed_pairs
 from .control_decoder import LLM4BrainDecoder
 from .model import LLM4Brain
 from .questions import questions_of
+from .run_decoder import open_decoder
 
 
 @checked
@@ -36,6 +39,7 @@ def control_model(
     batch_size: int = 32,
     partners: npt.NDArray[np.int64] | None = None,
     engine: bool = False,
+    decoder: OpenedDecoder | None = None,
 ) -> Conditions:
     """Run LLM4Brain on the true brain data and on every control.
 
@@ -62,6 +66,9 @@ def control_model(
         Derangements to use in place of `count` new ones.
     engine : bool
         Whether the decode engine writes; see :func:`fastbrain.decoding.texts.choose_engine`.
+    decoder : OpenedDecoder, optional
+        Decoder to run in place of the model as it was trained, for the same store and trials;
+        `sampling`, `batch_size` and `engine` are then its own.
 
     Returns
     -------
@@ -72,13 +79,15 @@ def control_model(
     InputError
         A trial is not in the test part, or no derangement exists.
     """
-    _check_test_part("control_model", store, trial_ids)
+    check_test_part("control_model", store, trial_ids)
     trials = [store.by_id[t] for t in trial_ids]
     asked = questions_of(model, trials)
 
-    def windows(view: VoxelStore, ids: Sequence[str]) -> WindowLoader:
-        return WindowLoader(view, ids, batch_size=batch_size, shuffle=False)
-
+    opened = decoder or open_decoder(
+        model, store, trial_ids, DecoderChoice(), sampling=sampling, engine=engine,
+        batch_size=batch_size,
+    )  # fmt: skip
+    windows = opened.windows
     brains = {TRUE: windows(store, trial_ids)}
     for kind in get_args(Noise):
         # without a subject table the zero brain gives the same result for every trial
@@ -89,7 +98,7 @@ def control_model(
         partners = partners_across_runs(trials, apart, same=asked, count=count, seed=seed)
     train = [store.by_id[t] for t in store.split.train]
     return run_controls(
-        LLM4BrainDecoder(model, prompts=asked, sampling=sampling, engine=engine),
+        opened.decoder,
         brains,
         [t.text for t in trials],
         partners,
@@ -125,7 +134,7 @@ def pairwise_scorer(
         Maps a view of the store, or the store itself, to its pairwise accuracy against deranged
         brains. Trials and derangements are the same in every call.
     """
-    _check_test_part("pairwise_scorer", store, trial_ids)
+    check_test_part("pairwise_scorer", store, trial_ids)
     trials = [store.by_id[t] for t in trial_ids]
     truth, asked = [t.text for t in trials], questions_of(model, trials)
     blocks = [getattr(t, apart[0]) for t in trials]
@@ -141,7 +150,8 @@ def pairwise_scorer(
     return score
 
 
-def _check_test_part(name: str, store: VoxelStore, trial_ids: Sequence[str]) -> None:
+def check_test_part(name: str, store: VoxelStore, trial_ids: Sequence[str]) -> None:
+    """Raise unless all trials are of the test part and there is one."""
     seen = set(store.split.train) | set(store.split.val)
     leaked = [t for t in trial_ids if t in seen]
     unknown = [t for t in trial_ids if t not in store.by_id]

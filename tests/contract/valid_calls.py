@@ -28,7 +28,7 @@ BY_TYPE_ONLY = frozenset(
     code_usage
     coding_scores compare_runs control_model convert_pickle decode evaluate_grids evaluate_model
     evaluate_run fit
-    fit_encoding fit_readout fit_sentence_decoder fit_sentence_readout fit_steering
+    fit_encoding fit_mixture fit_readout fit_sentence_decoder fit_sentence_readout fit_steering
     from_pretrained from_vision_model leave_out load_brainllm
     load_grid_models
     load_llm load_qformer load_scmbm load_video_branch load_vision_model load_vq meaning_retrieval

@@ -93,3 +93,30 @@ def test_weights_are_not_negative_and_finite():
 def test_wrong_scores_are_refused(lm, readout, truth):
     with pytest.raises(InputError, match="fit_closed_set: "):
         fit_closed_set(lm, readout, np.array(truth, dtype=np.int64))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_language_model_that_adds_nothing_has_no_weight(seed):
+    lm, readout, truth = brains(48, seed, (0.0, 3.0))
+    runs = np.arange(48) // 8
+    evidence = fit_closed_set(lm, readout, truth, groups=runs.tolist())
+    assert evidence.groups == 6
+    # noise gains more than one standard error in a sixth of the cases, and then little
+    assert evidence.lm_weight == 0 or evidence.gain < 0.05
+    assert evidence.weight > 1
+
+
+def test_a_language_model_that_adds_something_keeps_its_weight():
+    lm, readout, truth = brains(48, 3, (3.0, 1.5))
+    runs = (np.arange(48) // 8).tolist()
+    evidence = fit_closed_set(lm, readout, truth, groups=runs)
+    assert evidence.gain > evidence.gain_error > 0
+    plain = fit_closed_set(lm, readout, truth)
+    assert (evidence.lm_weight, evidence.weight) == (plain.lm_weight, plain.weight)
+    assert plain.groups == 0
+
+
+@pytest.mark.parametrize("groups", [["a"] * 9, ["a", "b"]])
+def test_wrong_groups_are_refused(groups):
+    with pytest.raises(InputError, match="fit_closed_set: groups"):
+        fit_closed_set(*brains(9, 0, (1.0, 1.0)), groups=groups)

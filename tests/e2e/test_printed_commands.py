@@ -22,6 +22,7 @@ import pytest
 import torch
 from printed_commands import ROOT, Printed, collect
 from rest_bids import write_rest_bids
+from smol_twin import smol_llm, smol_tokenizer
 from surface_cohort import write_cohort, write_surfaces
 from tiny_vlm import save_tiny_vlm
 
@@ -113,6 +114,7 @@ VALUES = {
     "--vlm": "vision model",
     "--study": "study",
     "evaluate --store": "store of others",
+    "evaluate --llm": "language model of lines",
     "--story": "story",
 }
 # option -> value in place of the printed one, which a tiny cohort does not have or takes minutes
@@ -333,6 +335,12 @@ class World:
         return small_llm(
             [f"{words} 0 1 2 3 4 5 6 7 8 9"], cache_dir=self.root / "llm", dim=32, steps=2
         )
+
+    def _language_model_of_lines(self) -> Path:
+        tokenizer, out = smol_tokenizer(), self.root / "lines"
+        smol_llm(tokenizer).save_pretrained(out)
+        tokenizer.save_pretrained(out)
+        return out
 
     def _recipe(self) -> RunConfig:
         return RunConfig(

@@ -23,7 +23,7 @@ from ...decoding import DecodeEngine, Sampling
 from ...errors import InputError
 from ...inference.open_decoder import preparation_for
 from ...llm4brain.control_decoder import LLM4BrainDecoder
-from ...llm4brain.evaluate import open_model
+from ...llm4brain.open_run import open_model
 from ...lm.tokenization import MOST_ANSWER_TOKENS
 from .run_decoder import RunWindowDecoder
 from .run_engine import RunEngine

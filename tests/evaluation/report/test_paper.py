@@ -30,7 +30,7 @@ from fastbrain.evaluation.report.run_facts import Recipe, RunFacts
 from fastbrain.evaluation.scores import Score
 from fastbrain.grid import TokenGrid
 from fastbrain.layout import TokenLayout
-from fastbrain.llm4brain.evaluate import evaluate_run, open_run
+from fastbrain.llm4brain import evaluate_run, open_run
 from fastbrain.llm4brain.methods import recipe_of
 from fastbrain.llm4brain.training import RunConfig, preset
 from fastbrain.stats.inference import Interval
