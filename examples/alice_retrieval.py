@@ -12,13 +12,14 @@ covariance of regions across listeners (by how much people differ in the same se
 That covariance is all that is fitted, anew for each choice between two segments. Left out are the
 listener (or half) tested, both segments, their blocks of three, and two segments (40 s) on either
 side of the blocks. Shrinkage, window and radii are constants, set with knowledge of these scores.
-Filter and standardisation see the whole run of their own listener. ``--query-data`` takes the query
-listeners from another folder and compares them with the mean of everybody in ``--data``.
+Filter and standardisation see the whole run of their own listener; ``--motion`` takes the motion
+parameters (``sNN-rp_*.txt``) out, too. ``--query-data`` takes the query listeners from another
+folder and compares them with the mean of everybody in ``--data``.
 
 Written to ``--out``: ``two_way``, ``top1`` and ``top5`` of one listener (mean over listeners),
 ``_group`` of the mean of every second query listener against the mean of all other people,
-``two_way_halves`` the mean over random halves, ``_unfitted`` without whitening. ``_ci`` is over
-segments, ``two_way_ci_listeners`` over listeners. ``p`` (of ``two_way``) shifts each listener in
+``two_way_halves`` the mean over random halves (``_range``: 95 % of them), ``_unfitted`` without
+whitening. ``_ci`` is over segments, ``two_way_ci_listeners`` over listeners. ``p`` (of ``two_way``) shifts each listener in
 time by a different number of segments, fits and compares all over: no two people then hear the
 same words, the autocorrelation of each stays, and so does what follows from everybody being query
 and company in turn. ``--noise SEED`` randomises the phases of each query listener: all scores must
@@ -51,7 +52,7 @@ LEFT_OUT = (
     "segments on either side of each block, for the query and for all others"
 )
 SHRINKAGE = 0.1  # of the covariance towards the identity
-HALVES = 20
+HALVES = 100
 CUTOFF_S = 128.0
 
 
@@ -67,24 +68,20 @@ def main() -> None:
         print(f"alice: listener {name} is left out: {why}", file=sys.stderr)
     shapes = {values.shape for values in [*people.values(), *queries.values()]}
     if len(shapes) != 1:
-        raise CohortError(
-            f"alice: all listeners must have as many volumes and regions, got {sorted(shapes)}."
-        )
+        raise CohortError(f"alice: listeners must be equally long, got {sorted(shapes)}.")
     if args.query_data:
-        people = {
-            name: values
-            for name, values in people.items()
-            if not any(np.array_equal(values, query) for query in queries.values())
-        }
+        known = [query.tobytes() for query in queries.values()]
+        people = {name: v for name, v in people.items() if v.tobytes() not in known}
     if args.noise is not None:
         rng = np.random.default_rng(args.noise)
         noise = {name: random_phases(values, rng) for name, values in queries.items()}
         people, queries = noise if queries is people else people, noise
-    heard = {name: segments(filtered(values)) for name, values in people.items()}
+    heard = own = responses(people, args.data, args.motion)
     if queries is not people:
-        own = {name: segments(filtered(values)) for name, values in queries.items()}
-    metrics = report(heard, heard if queries is people else own, args.derangements)
+        own = responses(queries, args.query_data or args.data, args.motion)
+    metrics = report(heard, own, args.derangements)
     metrics |= {"excluded": excluded, "noise": args.noise is not None, "radii": radii}
+    metrics["motion_removed"] = args.motion
     print(json.dumps(metrics, indent=2))
     if args.out:
         write_json(args.out, metrics)
@@ -131,11 +128,33 @@ def read_listeners(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
     return kept, excluded
 
 
-def filtered(values: np.ndarray) -> np.ndarray:
-    """High-pass by cosines, as SPM does, then standardise each region."""
+def responses(people: dict, folder: Path, motion: bool) -> dict[str, np.ndarray]:
+    """Segments of every listener, (N, len(RESPONSE), regions), filtered."""
+    return {
+        name: segments(filtered(values, read_motion(folder, name, len(values)) if motion else None))
+        for name, values in people.items()
+    }
+
+
+def read_motion(folder: Path, name: str, volumes: int) -> np.ndarray:
+    """Motion parameters of the last volumes, (T, 6); the first of the file were not kept."""
+    files = sorted(folder.glob(f"{name}-rp*.txt"))
+    values = np.loadtxt(files[0], ndmin=2) if len(files) == 1 else np.empty((0, 0))
+    if len(values) < volumes or not np.isfinite(values).all():
+        raise CohortError(
+            f"alice: {folder} must hold one file {name}-rp*.txt of {volumes} finite rows or more, "
+            f"got {len(files)} files and {len(values)} rows."
+        )
+    return values[-volumes:]
+
+
+def filtered(values: np.ndarray, nuisance: np.ndarray | None = None) -> np.ndarray:
+    """High-pass by cosines, as SPM does, and less a nuisance; then standardise each region."""
     n = len(values)
     order = int(2 * n * TR / CUTOFF_S)
     slow = np.cos(np.pi * np.outer(np.arange(n) + 0.5, np.arange(order + 1)) / n)
+    if nuisance is not None:
+        slow = np.hstack([slow, nuisance - nuisance.mean(axis=0)])
     fast = values - slow @ np.linalg.lstsq(slow, values, rcond=None)[0]
     return (fast - fast.mean(axis=0)) / fast.std(axis=0)
 
@@ -239,8 +258,9 @@ def report(people: dict, queries: dict, count: int) -> dict[str, Any]:
         raw = compare(people, queries, halves, model, 1.0)[:, 0].mean()
         rng = np.random.default_rng(0)
         drawn = [list(rng.permutation(list(queries))[: len(half)]) for _ in range(HALVES)]
-        mean = compare(people, queries, drawn, model)[:, 0].mean()
-        metrics |= {"two_way_group_unfitted": float(raw), "two_way_halves": float(mean)}
+        each = compare(people, queries, drawn, model)[:, 0].mean(axis=1)
+        metrics |= {"two_way_group_unfitted": float(raw), "two_way_halves": float(each.mean())}
+        metrics["two_way_halves_range"] = np.quantile(each, [0.025, 0.975]).tolist()
         metrics |= {"n_halves": HALVES, "listeners_group": [len(half), len(rest)]}
     return metrics
 
@@ -290,6 +310,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="JSON file for the metrics")
     parser.add_argument("--derangements", type=int, default=1999, help="for p; default 1999")
     parser.add_argument("--noise", type=int, metavar="SEED", help="phase-randomised listeners")
+    parser.add_argument("--motion", action="store_true", help="take motion parameters out")
     return parser.parse_args()
 
 
