@@ -59,7 +59,7 @@ PARTS, BLOCK = 4, 3  # parts of the story; segments of a block within them
 GUARD = 10  # volumes between responses, or words, that train and those that are tested
 STRETCH = 60  # volumes that are left out together to choose penalties and weights
 EVERY = 2  # volumes from one training segment to the next
-RATES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+RATES = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 KINDS = ("embedding", "rate", "both")
 # a segment has some 60 words; more than one token a word
 LENGTH = {"max_new_tokens": 96, "min_new_tokens": 40, "prompts": 2, "samples": 8}
@@ -99,7 +99,8 @@ class Learned:
     def similarity(self, brain: np.ndarray, heard: Heard, at: np.ndarray) -> np.ndarray:
         """Of brains (N, B) with segments that begin at volumes (M,), kinds × (N, M)."""
         meaning = self.readout.predict(brain) @ self.readout.embed(heard.texts[at].tolist()).T
-        rate = cosines(self.rate, brain, heard.rates[at] / self.scale)
+        said = self.rate.predict(by_volume(brain)).reshape(len(brain), -1)
+        rate = cosines(said, heard.rates[at] / self.scale, self.rate)
         return np.stack([meaning, rate, meaning + self.weight * rate])
 
 
@@ -160,9 +161,19 @@ def quarters(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return found
 
 
-def cosines(ridge: Ridge, brain: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Of what is predicted from brains (N, B) with what was there (M, D), less the mean."""
-    return unit_rows(ridge.predict(brain) - ridge.y_mean) @ unit_rows(wanted - ridge.y_mean).T
+def by_volume(brain: np.ndarray) -> np.ndarray:
+    """Responses to each volume of segments (N, B), one after the other, (N · 10, lags · regions)."""
+    rows = brain.reshape(len(brain), len(RESPONSE), -1)
+    lags = len(RESPONSE) - VOLUMES + 1
+    return np.stack([rows[:, i : i + lags] for i in range(VOLUMES)], axis=1).reshape(
+        len(brain) * VOLUMES, -1
+    )
+
+
+def cosines(said: np.ndarray, true: np.ndarray, rate: Ridge) -> np.ndarray:
+    """Of rates (N, D) with others (M, D), less the mean."""
+    mean = np.tile(rate.y_mean, VOLUMES)
+    return unit_rows(said - mean) @ unit_rows(true - mean).T
 
 
 def learn(brains: np.ndarray, heard: Heard, at: np.ndarray, encoder: SentenceEncoder) -> Learned:
@@ -171,9 +182,9 @@ def learn(brains: np.ndarray, heard: Heard, at: np.ndarray, encoder: SentenceEnc
     readout = fit_sentence_readout(x, texts, groups=groups, encoder=encoder)
     scale = np.tile(heard.rates[at].reshape(-1, 3).std(axis=0), VOLUMES)
     y = np.tile(heard.rates[at] / scale, (len(brains), 1))
-    rate = fit_ridge(x, y, groups=groups)
+    rate = fit_ridge(by_volume(x), y.reshape(-1, 3), groups=np.repeat(groups, VOLUMES).tolist())
     meaning = readout.out_of_fold @ readout.vectors.T
-    held = unit_rows(rate.out_of_fold - rate.y_mean) @ unit_rows(y - rate.y_mean).T
+    held = cosines(rate.out_of_fold.reshape(len(y), -1), y, rate)
     weight = max(RATES, key=lambda w: two_way(meaning + w * held))
     return Learned(readout, rate, scale, weight)
 
