@@ -52,7 +52,14 @@ from fastbrain.errors import CohortError, FastbrainError
 from fastbrain.evaluation.metrics.bertscore import default_bert
 from fastbrain.lm import load_llm
 from fastbrain.lm.sentence_embeddings import SentenceEncoder
-from fastbrain.stats import Ridge, bootstrap_interval, derangements, fit_ridge, permutation_p
+from fastbrain.stats import (
+    Ridge,
+    bootstrap_interval,
+    derangements,
+    fit_ridge,
+    fold_means,
+    permutation_p,
+)
 from fastbrain.stats.unit_rows import unit_rows
 
 PARTS, BLOCK = 4, 3  # parts of the story; segments of a block within them
@@ -182,9 +189,11 @@ def learn(brains: np.ndarray, heard: Heard, at: np.ndarray, encoder: SentenceEnc
     readout = fit_sentence_readout(x, texts, groups=groups, encoder=encoder)
     scale = np.tile(heard.rates[at].reshape(-1, 3).std(axis=0), VOLUMES)
     y = np.tile(heard.rates[at] / scale, (len(brains), 1))
-    rate = fit_ridge(by_volume(x), y.reshape(-1, 3), groups=np.repeat(groups, VOLUMES).tolist())
+    volume, volume_groups = y.reshape(-1, 3), np.repeat(groups, VOLUMES).tolist()
+    rate = fit_ridge(by_volume(x), volume, groups=volume_groups)
     meaning = readout.out_of_fold @ readout.vectors.T
-    held = cosines(rate.out_of_fold.reshape(len(y), -1), y, rate)
+    held = rate.out_of_fold - fold_means(volume, groups=volume_groups) + rate.y_mean
+    held = cosines(held.reshape(len(y), -1), y, rate)
     weight = max(RATES, key=lambda w: two_way(meaning + w * held))
     return Learned(readout, rate, scale, weight)
 
