@@ -69,7 +69,7 @@ EVERY = 2  # volumes from one training segment to the next
 RATES = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 KINDS = ("embedding", "rate", "both")
 # a segment has some 60 words; more than one token a word
-LENGTH = {"max_new_tokens": 96, "min_new_tokens": 40, "prompts": 2, "samples": 8}
+LENGTH = {"max_new_tokens": 80, "min_new_tokens": 40, "prompts": 2, "samples": 6}
 
 
 class Remembered(SentenceEncoder):
@@ -314,7 +314,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--llm", type=Path, help="folder of a pretrained language model")
     parser.add_argument("--decoder", choices=sorted(WRITERS), default="retrieve")
-    parser.add_argument("--samples", type=int, default=256, help="texts written without a brain")
+    parser.add_argument("--samples", type=int, default=128, help="texts written without a brain")
     parser.add_argument("--halves", type=int, default=10, help="random halves; both ways round")
     parser.add_argument("--derangements", type=int, default=999, help="for p; default 999")
     parser.add_argument("--motion", action="store_true", help="take motion parameters out")
