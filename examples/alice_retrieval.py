@@ -12,18 +12,17 @@ covariance of regions across listeners (by how much people differ in the same se
 That covariance is all that is fitted, anew for each choice between two segments. Left out are the
 listener (or half) tested, both segments, their blocks of three, and two segments (40 s) on either
 side of the blocks. Shrinkage, window and radii are constants, set with knowledge of these scores.
-Filter and standardisation see the whole run of their own listener; ``--motion`` takes the motion
-parameters (``sNN-rp_*.txt``) out, too. ``--query-data`` takes the query listeners from another
-folder and compares them with the mean of everybody in ``--data``.
+Filter and standardisation see the whole run of their own listener. ``--query-data`` takes the query
+listeners from another folder and compares them with the mean of everybody in ``--data``.
 
 Written to ``--out``: ``two_way``, ``top1`` and ``top5`` of one listener (mean over listeners),
 ``_group`` of the mean of every second query listener against the mean of all other people,
-``two_way_halves`` the mean over random halves (``_range``: 95 % of them), ``_unfitted`` without
-whitening. ``_ci`` is over segments, ``two_way_ci_listeners`` over listeners. ``p`` (of ``two_way``) shifts each listener in
-time by a different number of segments, fits and compares all over: no two people then hear the
-same words, the autocorrelation of each stays, and so does what follows from everybody being query
-and company in turn. ``--noise SEED`` randomises the phases of each query listener: all scores must
-fall to chance.
+``two_way_halves`` the mean over random halves (``_range``: of 95 %), ``_unfitted`` unwhitened.
+``_ci`` is over segments, ``two_way_ci_listeners`` over listeners. ``p`` (of ``two_way``) shifts
+each listener in time by a different number of segments, fits and compares all over: no two people
+then hear the same words, the autocorrelation of each stays, and so does what follows from everybody
+being query and company in turn. ``--noise SEED`` randomises the phases of each query listener: all
+scores must fall to chance.
 """
 
 from __future__ import annotations
@@ -68,7 +67,9 @@ def main() -> None:
         print(f"alice: listener {name} is left out: {why}", file=sys.stderr)
     shapes = {values.shape for values in [*people.values(), *queries.values()]}
     if len(shapes) != 1:
-        raise CohortError(f"alice: listeners must be equally long, got {sorted(shapes)}.")
+        raise CohortError(
+            f"alice: all listeners must have as many volumes and regions, got {sorted(shapes)}."
+        )
     if args.query_data:
         known = [query.tobytes() for query in queries.values()]
         people = {name: v for name, v in people.items() if v.tobytes() not in known}
@@ -76,12 +77,11 @@ def main() -> None:
         rng = np.random.default_rng(args.noise)
         noise = {name: random_phases(values, rng) for name, values in queries.items()}
         people, queries = noise if queries is people else people, noise
-    heard = own = responses(people, args.data, args.motion)
+    heard = {name: segments(filtered(values)) for name, values in people.items()}
     if queries is not people:
-        own = responses(queries, args.query_data or args.data, args.motion)
-    metrics = report(heard, own, args.derangements)
+        own = {name: segments(filtered(values)) for name, values in queries.items()}
+    metrics = report(heard, heard if queries is people else own, args.derangements)
     metrics |= {"excluded": excluded, "noise": args.noise is not None, "radii": radii}
-    metrics["motion_removed"] = args.motion
     print(json.dumps(metrics, indent=2))
     if args.out:
         write_json(args.out, metrics)
@@ -128,33 +128,12 @@ def read_listeners(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
     return kept, excluded
 
 
-def responses(people: dict, folder: Path, motion: bool) -> dict[str, np.ndarray]:
-    """Segments of every listener, (N, len(RESPONSE), regions), filtered."""
-    return {
-        name: segments(filtered(values, read_motion(folder, name, len(values)) if motion else None))
-        for name, values in people.items()
-    }
-
-
-def read_motion(folder: Path, name: str, volumes: int) -> np.ndarray:
-    """Motion parameters of the last volumes, (T, 6); the first of the file were not kept."""
-    files = sorted(folder.glob(f"{name}-rp*.txt"))
-    values = np.loadtxt(files[0], ndmin=2) if len(files) == 1 else np.empty((0, 0))
-    if len(values) < volumes or not np.isfinite(values).all():
-        raise CohortError(
-            f"alice: {folder} must hold one file {name}-rp*.txt of {volumes} finite rows or more, "
-            f"got {len(files)} files and {len(values)} rows."
-        )
-    return values[-volumes:]
-
-
 def filtered(values: np.ndarray, nuisance: np.ndarray | None = None) -> np.ndarray:
-    """High-pass by cosines, as SPM does, and less a nuisance; then standardise each region."""
+    """Take cosines, as SPM does, and nuisances (T, K) out, then standardise each region."""
     n = len(values)
     order = int(2 * n * TR / CUTOFF_S)
     slow = np.cos(np.pi * np.outer(np.arange(n) + 0.5, np.arange(order + 1)) / n)
-    if nuisance is not None:
-        slow = np.hstack([slow, nuisance - nuisance.mean(axis=0)])
+    slow = slow if nuisance is None else np.hstack([slow, nuisance])
     fast = values - slow @ np.linalg.lstsq(slow, values, rcond=None)[0]
     return (fast - fast.mean(axis=0)) / fast.std(axis=0)
 
@@ -310,7 +289,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="JSON file for the metrics")
     parser.add_argument("--derangements", type=int, default=1999, help="for p; default 1999")
     parser.add_argument("--noise", type=int, metavar="SEED", help="phase-randomised listeners")
-    parser.add_argument("--motion", action="store_true", help="take motion parameters out")
     return parser.parse_args()
 
 

@@ -56,7 +56,9 @@ def decoded(decoder: SentenceDecoder, test: Any, partners: np.ndarray) -> dict:
     alone = np.stack([np.zeros(len(truth), dtype=np.int64), np.arange(len(truth))], axis=1)
     predicted = decoder.read(test.brain)
     true, deranged = pairs.gather(decoder.score(predicted, truth, pairs.index))
-    baseline = NearestTextUnigram(readout.vectors, list(readout.texts), words=decoder.writer.tokenizer.tokenize)
+    baseline = NearestTextUnigram(
+        readout.vectors, list(readout.texts), words=decoder.writer.tokenizer.tokenize
+    )
     bag = baseline.score(baseline.read(predicted), truth, pairs.index)
     unigram, unigram_deranged = pairs.gather(bag)
     return {
