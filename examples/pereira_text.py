@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastbrain._progress import say
-from fastbrain.decoding import LineWriter, SentenceWriting, fit_sentence_decoder
+from fastbrain.decoding import LineWriter, SentenceDecoder, SentenceWriting, fit_sentence_decoder
 from fastbrain.errors import ConfigError
 from fastbrain.evaluation import (
     NearestTextUnigram,
@@ -43,15 +43,22 @@ def decode_sentences(train: Any, test: Any, args: Any, llm: Any, *, seed: int) -
         seed=args.seed,
         kept=args.kept,
     )
+    partners = derangements(test.passages, count=args.derangements, seed=seed)
+    return decoded(decoder, test, partners)
+
+
+def decoded(decoder: SentenceDecoder, test: Any, partners: np.ndarray) -> dict:
+    """Scores of unseen texts by their own and other brains (R, N), and what is written of them."""
     evidence, readout = decoder.evidence, decoder.readout
     say(f"evidence: {evidence.weight:g} nats a cosine, {evidence.effective:.0f} effective texts")
     truth = test.texts.tolist()
-    partners = derangements(test.passages, count=args.derangements, seed=seed)
     pairs = needed_pairs(partners)
     alone = np.stack([np.zeros(len(truth), dtype=np.int64), np.arange(len(truth))], axis=1)
     predicted = decoder.read(test.brain)
     true, deranged = pairs.gather(decoder.score(predicted, truth, pairs.index))
-    baseline = NearestTextUnigram(readout.vectors, list(readout.texts), words=llm[1].tokenize)
+    baseline = NearestTextUnigram(
+        readout.vectors, list(readout.texts), words=decoder.writer.tokenizer.tokenize
+    )
     bag = baseline.score(baseline.read(predicted), truth, pairs.index)
     unigram, unigram_deranged = pairs.gather(bag)
     return {
@@ -65,7 +72,7 @@ def decode_sentences(train: Any, test: Any, args: Any, llm: Any, *, seed: int) -
         "partners": partners,
         "penalty": readout.ridge.penalty,
         "steering": {},
-        "train_texts": train.texts.tolist(),
+        "train_texts": list(readout.texts),
     }
 
 

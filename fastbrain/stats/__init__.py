@@ -12,7 +12,7 @@ from .inference import (
     permutation_p,
     sign_flip_p,
 )
-from .ridge import Ridge, fit_ridge
+from .ridge import Ridge, fit_ridge, fold_means
 
 __all__ = [
     "Interval",
@@ -27,6 +27,7 @@ __all__ = [
     "effect_size",
     "fit_ridge",
     "fleiss_kappa",
+    "fold_means",
     "krippendorff_alpha",
     "needed_pairs",
     "permutation_p",

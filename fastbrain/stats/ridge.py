@@ -100,6 +100,42 @@ def fit_ridge(
     return Ridge(x_mean, y_mean, weights, best, r2, held)
 
 
+@checked
+def fold_means(
+    y: npt.ArrayLike, *, groups: Sequence[object], folds: int = 5
+) -> npt.NDArray[np.float64]:
+    """Mean targets that each prediction out of fold regresses to.
+
+    Less these means, predictions out of fold are comparable between folds. Less the mean of all
+    samples they are not: whatever is left out moves the mean of the rest away from it, so that a
+    regression without information would predict the opposite of the truth.
+
+    Parameters
+    ----------
+    y : array_like, (N, D)
+        As given to :func:`fit_ridge`.
+    groups : sequence, (N,)
+    folds : int
+
+    Returns
+    -------
+    ndarray, (N, D) float64
+        Of the samples outside the fold of each sample.
+
+    Raises
+    ------
+    InputError
+        y is not (N, D), or there are fewer than two groups.
+    """
+    targets = np.asarray(y, dtype=np.float64)
+    if targets.ndim != 2:
+        raise InputError(f"fold_means: y must be (N, D), got {targets.shape}.")
+    parts = _parts(groups, len(targets), folds)
+    means = [targets[parts != part].mean(axis=0) for part in range(parts.max() + 1)]
+    found: npt.NDArray[np.float64] = np.stack(means)[parts]
+    return found
+
+
 def _check(
     inputs: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], penalties: Sequence[float]
 ) -> None:

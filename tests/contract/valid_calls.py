@@ -234,6 +234,7 @@ def of_models(w: World) -> dict[str, Callable[[], Arguments]]:
             ("predicted", "vectors", "written"), _unit(3, 4).double().numpy()
         ),
         "fit_ridge": lambda: ridge,
+        "fold_means": lambda: {"y": ridge["y"], "groups": groups},
         "fit_word_rate": lambda: {
             "windows": _normal(12, 2, 3).numpy(), "words": np.arange(12) % 4, "groups": groups,
         },

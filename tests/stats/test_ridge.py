@@ -7,7 +7,7 @@ import pytest
 
 from fastbrain.brainllm import fit_word_rate
 from fastbrain.errors import InputError
-from fastbrain.stats import fit_ridge
+from fastbrain.stats import fit_ridge, fold_means
 
 
 def problem(n=60, f=200, d=3, noise=0.5, seed=0):
@@ -74,3 +74,13 @@ def test_a_fold_of_equal_samples_predicts_its_mean():
     found = fit_ridge(x, y, groups=["a", "a", "b"], folds=2)
     # the samples left out with group b are predicted from two equal ones
     assert found.out_of_fold[2] == pytest.approx(1.0)
+
+
+def test_without_information_predictions_out_of_fold_are_the_means_of_their_folds():
+    rng = np.random.default_rng(0)
+    x, y, groups = rng.standard_normal((20, 3)), rng.standard_normal((20, 4)), np.arange(20) // 3
+    found = fit_ridge(x, y, groups=groups.tolist(), penalties=[1e12])
+    means = fold_means(y, groups=groups.tolist())
+    np.testing.assert_allclose(found.out_of_fold, means, atol=1e-9)
+    with pytest.raises(InputError, match=r"must be \(N, D\)"):
+        fold_means(y[:, 0], groups=groups.tolist())

@@ -16,7 +16,7 @@ import torch
 from ..._arguments import checked
 from ...errors import InputError
 from ...lm.sentence_embeddings import SentenceEncoder, TokenGradients
-from ...stats.ridge import Ridge, fit_ridge
+from ...stats.ridge import Ridge, fit_ridge, fold_means
 from ...stats.unit_rows import unit_rows
 
 Array = npt.NDArray[np.float64]
@@ -116,12 +116,12 @@ def fit_sentence_readout(
     centre = layers[:, 1:].mean(axis=0)
     targets = _joined(layers, centre)
     mean = targets.mean(axis=0)
-    vectors = unit_rows(targets - mean)
+    vectors, means = unit_rows(targets - mean), fold_means(targets, groups=groups)
     best: tuple[float, Ridge, Array] | None = None
     for penalty in penalties:
         ridge = fit_ridge(inputs, targets, groups=groups, penalties=[penalty])
         assert ridge.out_of_fold is not None
-        held = unit_rows(ridge.out_of_fold - mean)
+        held = unit_rows(ridge.out_of_fold - means)
         right = two_way(held @ vectors.T)
         if best is None or right > best[0]:
             best = right, ridge, held
