@@ -44,11 +44,12 @@ from alice_readout import PARTS, RATES, Heard, Remembered, hear, learn, quarters
 from alice_retrieval import VOLUMES, random_phases, read_radii
 from pereira_brainllm import Fold, Sentences
 from pereira_brainllm import report as report_texts
-from pereira_text import WRITERS, decoded, scores_of_text
+from pereira_text import decoded, scores_of_text
 
 from fastbrain._io import write_json
 from fastbrain._progress import say, track
 from fastbrain.decoding import LineWriter, fit_sentence_decoder
+from fastbrain.decoding.sentences import WRITING
 from fastbrain.errors import FastbrainError
 from fastbrain.evaluation.metrics.bertscore import default_bert
 from fastbrain.lm import load_llm
@@ -155,7 +156,7 @@ def write(brains: np.ndarray, heard: Heard, encoder: SentenceEncoder, args: Any)
         x, texts, groups = samples(brains[learners], heard, train)
         decoder = fit_sentence_decoder(
             x, texts, groups=groups, writer=LineWriter(*llm), encoder=encoder,
-            writing=replace(WRITERS[args.decoder], **LENGTH), samples=args.samples, seed=args.seed,
+            writing=replace(WRITING[args.decoder], **LENGTH), samples=args.samples, seed=args.seed,
         )  # fmt: skip
         # shots that do not overlap, each once
         rows = np.flatnonzero(train % VOLUMES == 0)
@@ -195,7 +196,7 @@ def _arguments() -> argparse.Namespace:
         "--radius", nargs="+", default=["10mm", "6mm"], help="folders; default 10mm 6mm"
     )
     parser.add_argument("--llm", type=Path, help="folder of a pretrained language model")
-    parser.add_argument("--decoder", choices=sorted(WRITERS), default="retrieve")
+    parser.add_argument("--decoder", choices=sorted(WRITING), default="retrieve")
     parser.add_argument("--samples", type=int, default=128, help="texts written without a brain")
     parser.add_argument("--halves", type=int, default=10, help="random halves; both ways round")
     parser.add_argument("--derangements", type=int, default=999, help="for p; default 999")

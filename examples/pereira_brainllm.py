@@ -47,13 +47,14 @@ import torch
 
 # the sibling example reads the folder and embeds the sentences
 from pereira_ridge import embed, matched_noise, passage_parts, read_parts
-from pereira_text import WRITERS, decode_sentences, scores_of_text
+from pereira_text import decode_sentences, scores_of_text
 
 from fastbrain._io import write_json
 from fastbrain._progress import say
 from fastbrain.brainllm import BrainLLM, BrainLLMConfig, BrainLLMDecoder
 from fastbrain.brainllm.training import BrainTexts, brainllm_preset, train_brainllm
 from fastbrain.decoding import Sampling
+from fastbrain.decoding.sentences import WRITING
 from fastbrain.errors import FastbrainError
 from fastbrain.evaluation import NearestTextUnigram, bleu, pairwise_score, retrieval_scores
 from fastbrain.evaluation.metrics.bertscore import default_bert
@@ -130,7 +131,7 @@ def decode(
     train: Sentences, test: Sentences, args: argparse.Namespace, llm: Any, *, seed: int
 ) -> Fold:
     """Fit on some passages, decode others."""
-    if args.decoder in WRITERS:
+    if args.decoder in WRITING:
         return Fold(**decode_sentences(train, test, args, llm, seed=seed))
     ridge, penalty = regression(train)
     predicted = ridge.predict(test.brain)

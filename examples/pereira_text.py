@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastbrain._progress import say
-from fastbrain.decoding import LineWriter, SentenceDecoder, SentenceWriting, fit_sentence_decoder
+from fastbrain.decoding import LineWriter, SentenceDecoder, fit_sentence_decoder
+from fastbrain.decoding.sentences import WRITING
 from fastbrain.errors import ConfigError
 from fastbrain.evaluation import (
     NearestTextUnigram,
@@ -22,8 +23,6 @@ from fastbrain.evaluation.metrics.bertscore import default_bert
 from fastbrain.evaluation.metrics.text_similarity import meaning_similarity
 from fastbrain.lm.sentence_embeddings import SentenceEncoder
 from fastbrain.stats import derangements, needed_pairs
-
-WRITERS = {"retrieve": SentenceWriting(), "edit": SentenceWriting(rounds=10, fluency=0.07)}
 
 
 def decode_sentences(train: Any, test: Any, args: Any, llm: Any, *, seed: int) -> dict:
@@ -39,7 +38,7 @@ def decode_sentences(train: Any, test: Any, args: Any, llm: Any, *, seed: int) -
         groups=train.passages.tolist(),
         writer=LineWriter(*llm),
         encoder=SentenceEncoder(default_bert()[0]),
-        writing=replace(WRITERS[args.decoder], seed=args.seed),
+        writing=replace(WRITING[args.decoder], seed=args.seed),
         seed=args.seed,
         kept=args.kept,
     )

@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 from _timing import Recorder
 from pereira_ridge import matched_noise, passage_parts, read_folder
-from pereira_text import WRITERS
 
 from fastbrain.decoding import LineWriter, SentenceDecoder, fit_sentence_decoder
+from fastbrain.decoding.sentences import WRITING
 from fastbrain.evaluation import bleu, fluency, pairwise_score
 from fastbrain.evaluation.metrics.bertscore import default_bert
 from fastbrain.lm import load_llm
@@ -124,7 +124,7 @@ def main() -> None:
                 near = (rows @ decoder.readout.vectors.T).argmax(axis=1)
                 said = [decoder.readout.texts[i] for i in near]
             else:
-                options = replace(WRITERS[name], seed=args.seed)
+                options = replace(WRITING[name], seed=args.seed)
                 said = replace(decoder, writing=options).write(rows)
             text.seconds += process_time() - start
             text.add(said, decoder, truth, own)
@@ -175,7 +175,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--samples", type=int, default=256, help="texts written without a brain")
     parser.add_argument("--write", type=int, default=0, metavar="EVERY", help="0: write none")
-    parser.add_argument("--decoder", nargs="+", choices=WRITERS, default=["retrieve"])
+    parser.add_argument("--decoder", nargs="+", choices=WRITING, default=["retrieve"])
     parser.add_argument("--kept", type=Path, help="folder of written sentences, to go on with")
     parser.add_argument("--seed", type=int, default=0, help="of what is written")
     parser.add_argument("--noise", type=int, metavar="SEED", help="noise instead of every image")

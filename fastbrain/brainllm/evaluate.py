@@ -30,7 +30,13 @@ from ..evaluation.judged import with_fluency
 from ..evaluation.metrics.bertscore import BertModel
 from ..evaluation.other_store import OtherStore, scored_part
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
-from ..evaluation.report.other_decoder import manifest_with, parts_with, place_of, recipe_with
+from ..evaluation.report.other_decoder import (
+    kept_in,
+    manifest_with,
+    parts_with,
+    place_of,
+    recipe_with,
+)
 from ..evaluation.report.outputs import check_outputs, run_parts, write_outputs
 from ..evaluation.report.run_facts import read_config, run_facts
 from ..evaluation.run_store import open_store
@@ -262,7 +268,7 @@ def evaluate_brainllm_run(
         within_runs = not have_partners_across_runs(trials)
     result = evaluate_brainllm(
         saved, data, ids, sampling=sampling, count=count, seed=seed, bert=bert,
-        within_runs=within_runs, engine=engine, decoder=choice,
+        within_runs=within_runs, engine=engine, decoder=kept_in(choice, out),
     )  # fmt: skip
     facts = {
         # a sentence decoder has options of its own, among its facts

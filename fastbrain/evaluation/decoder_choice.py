@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from .._arguments import checked
@@ -39,14 +40,17 @@ class DecoderChoice:
     encoder : str, optional
         Folder or name of the sentence encoder of the read-out. Default: the packaged MiniLM.
     writing : SentenceWriting, optional
-        Of ``"retrieve"`` and ``"edit"``. Default: three rounds of editing for ``"edit"``, none for
-        ``"retrieve"``.
+        Of ``"retrieve"`` and ``"edit"``. Default: that of
+        :data:`fastbrain.decoding.sentences.WRITING`.
     samples : int
         Texts written without a brain, to normalise the evidence of ``"retrieve"`` and ``"edit"``.
     candidates : int
         Texts drawn for each brain by ``"mixture"``, and as many without a brain.
     components : int
         Most principal components of a volume, for the read-out of a run of LLM4Brain.
+    kept : str or Path, optional
+        Folder for sentences written by ``"retrieve"`` and ``"edit"``, to go on after an
+        interruption.
 
     Raises
     ------
@@ -61,6 +65,7 @@ class DecoderChoice:
     samples: int = 512
     candidates: int = 16
     components: int = 256
+    kept: str | Path | None = None
 
     def __post_init__(self) -> None:
         if self.name not in get_args(Name):
@@ -73,7 +78,7 @@ class DecoderChoice:
                     f"DecoderChoice: {option} must be >= {least}, got {getattr(self, option)}."
                 )
         for option, names in (
-            ("llm", _OWN), ("writing", _OWN), ("encoder", ("mixture", *_OWN)),
+            ("llm", _OWN), ("writing", _OWN), ("kept", _OWN), ("encoder", ("mixture", *_OWN)),
         ):  # fmt: skip
             if getattr(self, option) is not None and self.name not in names:
                 raise ConfigError(

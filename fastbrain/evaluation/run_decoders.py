@@ -16,12 +16,12 @@ from ..decoding import (
     MixtureBrains,
     SentenceDecoder,
     SentenceReadout,
-    SentenceWriting,
     fit_mixture,
     fit_sentence_decoder,
     fit_sentence_readout,
 )
 from ..decoding.mixture_parts import BaseDecoder
+from ..decoding.sentences import WRITING
 from ..lm.loading import load_llm
 from ..lm.sentence_embeddings import SentenceEncoder
 from .controls.run_controls import BrainDecoder
@@ -30,7 +30,6 @@ from .decoder_choice import DecoderChoice
 Windows = Callable[[VoxelStore, Sequence[str]], Any]
 _MOST = 4096  # windows of a read-out: its regression is windows × windows
 _MOST_VALIDATION = 256  # windows for the weights of a mixture: each writes and scores candidates
-_WRITING = {"retrieve": SentenceWriting(), "edit": SentenceWriting(rounds=3)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +83,10 @@ def open_sentence_decoder(
         groups=[t.run_id for t in trials],
         writer=LineWriter(*llm),
         encoder=SentenceEncoder(choice.sentence_encoder),
-        writing=replace(choice.writing or _WRITING[choice.name], seed=seed),
+        writing=replace(choice.writing or WRITING[choice.name], seed=seed),
         samples=choice.samples,
         seed=seed,
+        kept=choice.kept,
     )
     evidence = decoder.evidence
     say(

@@ -27,7 +27,13 @@ from ..evaluation.metrics.bertscore import BertModel
 from ..evaluation.other_store import OtherStore, scored_part
 from ..evaluation.protocol import Evaluation, Sample, evaluate_text
 from ..evaluation.report.html import ReportParts
-from ..evaluation.report.other_decoder import manifest_with, parts_with, place_of, recipe_with
+from ..evaluation.report.other_decoder import (
+    kept_in,
+    manifest_with,
+    parts_with,
+    place_of,
+    recipe_with,
+)
 from ..evaluation.report.outputs import check_outputs, run_parts, write_outputs
 from ..evaluation.report.run_facts import read_config, run_facts
 from ..evaluation.threads import one_thread
@@ -215,7 +221,7 @@ def evaluate_run(
     )  # fmt: skip
     result = evaluate_model(
         model, data, scored, sampling=sampling, count=count, seed=seed, bert=bert,
-        within_runs=within_runs, engine=engine, decoder=choice,
+        within_runs=within_runs, engine=engine, decoder=kept_in(choice, out),
     )  # fmt: skip
     known = {
         "adaptation": manifest["adaptation"],

@@ -3,10 +3,11 @@
 from .candidates import Candidates, LineWriter
 from .decoder import SentenceDecoder, fit_sentence_decoder
 from .evidence import SentenceEvidence, fit_evidence
-from .options import SentenceWriting
+from .options import WRITING, SentenceWriting
 from .readout import SentenceReadout, fit_sentence_readout
 
 __all__ = [
+    "WRITING",
     "Candidates",
     "LineWriter",
     "SentenceDecoder",

@@ -74,3 +74,7 @@ class SentenceWriting:
             max_new_tokens=self.max_new_tokens,
             min_new_tokens=self.min_new_tokens,
         )
+
+
+# by the name of a decoder
+WRITING = {"retrieve": SentenceWriting(), "edit": SentenceWriting(rounds=10, fluency=0.07)}

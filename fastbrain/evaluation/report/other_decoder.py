@@ -23,6 +23,11 @@ def place_of(out: Path, choice: DecoderChoice) -> Path:
     return out if choice.name == "soft-prompt" else out / FOLDER / choice.name
 
 
+def kept_in(choice: DecoderChoice, out: Path) -> DecoderChoice:
+    """Keep written sentences in the folder of the results, for an evaluation that goes on."""
+    return replace(choice, kept=out / "written") if choice.own else choice
+
+
 def manifest_with(manifest: Mapping[str, Any], choice: DecoderChoice) -> dict[str, Any]:
     """Manifest of a run with the language model that writes."""
     if choice.llm is None:
@@ -52,7 +57,10 @@ def recipe_with(recipe: Recipe, choice: DecoderChoice) -> Recipe:
         "tuned, wrote lines after the training texts nearest to the prediction, and the line "
         "nearest to it was kept."
     )
-    edited = "The best lines were cut at random words and continued anew."
+    edited = (
+        "Words of the best lines were replaced, proposed by the gradient of the sentence encoder "
+        "[@ebrahimi2018hotflip; @horikawa2025captioning]."
+    )
     return replace(
         recipe,
         system="a sentence read-out and a frozen language model",
