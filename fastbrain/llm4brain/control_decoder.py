@@ -127,9 +127,10 @@ class LLM4BrainDecoder:
         ids, model = self._ids[self.prompts[0]], self.model
         if not model.config.prompt_first:
             return Opening(*model.before_answer(prefixes, ids))
-        begin = [] if model.bos_token_id is None else [model.bos_token_id]
         words = model.llm.get_input_embeddings().weight
-        return Opening(prefixes.to(words.dtype), prompt_ids=torch.cat([ids.new_tensor(begin), ids]))
+        return Opening(
+            prefixes.to(words.dtype), prompt_ids=torch.cat([ids.new_tensor(model.start), ids])
+        )
 
     def text_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens by which texts are scored, the end token included."""

@@ -24,6 +24,7 @@ from ..errors import InputError
 from ..grid import TokenGrid
 from ..lm.likelihood import answer_nll, layout, recompute_layers
 from ..lm.lora import TunedLLM, is_adapter
+from ..lm.prompt_layout import document_start
 from ..nn.external_parts import leave_out
 from ..nn.frame_encoder import FrameEncoder, placed
 from ..nn.layers import adapters_off
@@ -82,6 +83,9 @@ class LLM4Brain(nn.Module):
         self.grid = grid
         self.centers_mm = as_floats(centers_mm, torch.float64)
         self.text_tokenizer = text_tokenizer
+        begin, _ = document_start(text_tokenizer)
+        # before every sequence
+        self.start: tuple[int, ...] = () if begin is None else (begin,)
         sizes, steps = config.encoder, config.encoder.steps
         statistics: dict[str, Any] = {"mean": mean, "inv_std": inv_std, "scale": scale}
         shape: dict[str, Any] = {"steps": steps, "config": sizes.tokenizer}
@@ -130,11 +134,6 @@ class LLM4Brain(nn.Module):
     def device(self) -> torch.device:
         """Device of the model."""
         return self.log_tau.device
-
-    @property
-    def bos_token_id(self) -> int | None:
-        """BOS token id, the first token of every sequence; None if the tokenizer has none."""
-        return getattr(self.text_tokenizer, "bos_token_id", None)
 
     def part(self, grid: str = "") -> LLM4Brain:
         """Return the model itself, which is of one grid; see :meth:`.GridModels.part`."""
@@ -228,7 +227,7 @@ class LLM4Brain(nn.Module):
             prefix,
             prompt_ids,
             prompt_mask=prompt_mask,
-            start=() if self.bos_token_id is None else (self.bos_token_id,),
+            start=self.start,
             prompt_first=self.config.prompt_first,
         )
 

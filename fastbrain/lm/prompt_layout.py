@@ -113,14 +113,9 @@ def prompt_layout(tokenizer: Any, llm: Any = None, *, kind: str = "document") ->
         return PromptLayout(kind, before, turn, "", "", ends, "the chat template of the tokenizer")
     if kind == "none":
         return PromptLayout(kind, (), (), "", space, ends, "nothing begins a sequence")
-    bos = tokenizer.bos_token_id
-    separator = None if kind == "bos" else document_separator(tokenizer)
-    begin, reason = bos, "BOS begins a document" if kind == "document" else "BOS of the tokenizer"
-    if bos is None:
-        begin, reason = separator, "the separator of documents: the tokenizer has no BOS"
-    elif separator is not None and _begins_turns(tokenizer):
-        reason = f"the separator of documents: BOS {tokenizer.bos_token} begins turns of a chat"
-        begin = separator
+    begin, reason = tokenizer.bos_token_id, "BOS of the tokenizer"
+    if kind == "document":
+        begin, reason = document_start(tokenizer)
     if begin is None:
         raise InputError(
             "prompt_layout: tokenizer must have a bos token or a separator of documents, got "
@@ -130,6 +125,23 @@ def prompt_layout(tokenizer: Any, llm: Any = None, *, kind: str = "document") ->
     # in pretraining, no space followed the token that begins a document
     first = space if kind == "bos" else ""
     return PromptLayout(kind, (int(begin),), (), first, space, ends, reason)
+
+
+def document_start(tokenizer: Any) -> tuple[int | None, str]:
+    """Token that begins a document, and why it is that; None where a tokenizer has none.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizer
+    """
+    bos = getattr(tokenizer, "bos_token_id", None)
+    separator = document_separator(tokenizer)
+    if bos is None:
+        return separator, "the separator of documents: the tokenizer has no BOS"
+    if separator is not None and _begins_turns(tokenizer):
+        reason = f"the separator of documents: BOS {tokenizer.bos_token} begins turns of a chat"
+        return separator, reason
+    return int(bos), "BOS begins a document"
 
 
 def wants_space(tokenizer: Any) -> bool:

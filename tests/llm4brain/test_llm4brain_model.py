@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.smol_twin import SEPARATOR, smol_tokenizer
 
 from fastbrain.errors import ConfigError, InputError
 from fastbrain.llm4brain import LLM4Brain, from_vision_model
@@ -167,6 +168,15 @@ def test_an_external_frame_encoder_stays_frozen_and_out_of_the_state(make_model)
         model.video_latents(torch.rand(2, 9, 12))
 
 
+def test_a_sequence_begins_with_what_begins_a_document(make_model):
+    # its BOS begins the turns of a chat
+    tokenizer = smol_tokenizer()
+    model = make_model(text_tokenizer=tokenizer)
+    assert model.start == (tokenizer.convert_tokens_to_ids(SEPARATOR),)
+    assert make_model(text_tokenizer=Tokenizer(1)).start == (1,)
+    assert make_model(text_tokenizer=Tokenizer(None)).start == ()
+
+
 def naive_nll(model: LLM4Brain, prefix, prompts: list[list[int]], answers: list[list[int]]):
     """Sample by sample and token by token, through the LLM's own forward."""
     embed = model.llm.get_input_embeddings()
@@ -176,7 +186,7 @@ def naive_nll(model: LLM4Brain, prefix, prompts: list[list[int]], answers: list[
         for t, token in enumerate(answer):
             words = embed(torch.tensor(prompt)) if prompt else embed.weight[:0]
             head = [words, row] if model.config.prompt_first else [row, words]
-            bos = [] if model.bos_token_id is None else [embed(torch.tensor([model.bos_token_id]))]
+            bos = [embed(torch.tensor(model.start, dtype=torch.int64))]
             said = [embed(torch.tensor(answer[:t], dtype=torch.int64))]
             inputs = torch.cat([*bos, *head, *said])[None]
             logits = model.llm(inputs_embeds=inputs).logits[0, -1]

@@ -91,7 +91,7 @@ def test_an_epoch_says_its_pace(make_model, make_loader, tmp_path, capsys):
     loader = make_loader(6, shuffle=False)
     row = fit(stage, loader, config, run_dir=tmp_path / "run").rows[0]
     encode = model.text_tokenizer.encode
-    one = (model.bos_token_id is not None) + 3  # three latents stand for the brain
+    one = len(model.start) + 3  # three latents stand for the brain
     one += len(encode("What is it?", add_special_tokens=False))
     # an answer ends with EOS
     words = sum(1 + len(encode(" " + t, add_special_tokens=False)) for t in loader.texts)

@@ -84,8 +84,8 @@ class _WholeModel(Objective):
         ]
         prompt_ids, prompt_mask = encode_prompts(tokenizer, prompts)
         ids, mask = encode_answers(tokenizer, answers, max_tokens=self.config.max_answer_tokens)
-        bos = self.shared.bos_token_id is not None
-        self.tokens += int(prompt_mask.sum() + mask.sum()) + len(mask) * (latents.shape[1] + bos)
+        start = len(self.shared.start)
+        self.tokens += int(prompt_mask.sum() + mask.sum()) + len(mask) * (latents.shape[1] + start)
         loss = self.shared.answer_loss(
             self.shared.projection(latents),
             prompt_ids.to(device),
