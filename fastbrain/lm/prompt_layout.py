@@ -159,7 +159,10 @@ def _begins_turns(tokenizer: Any) -> bool:
     if not getattr(tokenizer, "chat_template", None):
         return False
     said = [{"role": r, "content": "a"} for r in ("user", "assistant", "user")]
-    return _rendered(tokenizer, said).count(tokenizer.bos_token) >= len(said)
+    try:
+        return _rendered(tokenizer, said).count(tokenizer.bos_token) >= len(said)
+    except InputError:  # such as a template that demands other roles
+        return False
 
 
 def _turns(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:

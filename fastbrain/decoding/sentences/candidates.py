@@ -77,7 +77,10 @@ class LineWriter:
         self._layout = prompt_layout(tokenizer, llm)
         self._kept: tuple[tuple[int, ...], SharedPrompt] | None = None
         size = int(llm.get_input_embeddings().weight.shape[0])
-        ends = [i for i, text in enumerate(_pieces(tokenizer, size)) if "\n" in text]
+        pieces = _pieces(tokenizer, size)
+        ends = [i for i, text in enumerate(pieces) if "\n" in text]
+        # some vocabularies have one token for a full stop and the line break after it
+        self._last = {i: pieces[i].split("\n")[0] for i in ends}
         if not ends:
             raise InputError(
                 "LineWriter: tokenizer must have a token with a line break, got none. Use a "
@@ -137,6 +140,7 @@ class LineWriter:
         total = len(logits)
         open_rows = torch.arange(total, device=device)
         written: list[list[int]] = [[] for _ in range(total)]
+        last = [""] * total
         log_p, tokens = np.zeros(total), np.zeros(total, dtype=np.int64)
         for number in range(sampling.max_new_tokens):
             # a number for every line, so that a line does not depend on when others end
@@ -153,6 +157,8 @@ class LineWriter:
             for row, chosen, on in zip(rows, token.tolist(), stay.tolist(), strict=True):
                 if on:
                     written[row].append(chosen)
+                else:
+                    last[row] = self._last.get(chosen, "")
             if not bool(stay.any()) or number + 1 == sampling.max_new_tokens:
                 break
             if not bool(stay.all()):
@@ -161,7 +167,10 @@ class LineWriter:
                 open_rows, mask, token = open_rows[kept], mask[kept], token[kept]
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             logits, cache = self._step(token[:, None], mask, cache)
-        texts = [self._decode([*begun[i // count], *row]) for i, row in enumerate(written)]
+        texts = [
+            (self._decode([*begun[i // count], *row]) + end).strip()
+            for i, (row, end) in enumerate(zip(written, last, strict=True))
+        ]
         return Candidates(tuple(texts), log_p, tokens)
 
     @torch.inference_mode()

@@ -161,5 +161,5 @@ def fit_sentence_decoder(
         count = min(64, samples - start)
         written += writer.write([prompt], count, sampling=plain, generator=generator).texts
     vectors = readout.embed([text or "." for text in written])
-    evidence = fit_evidence(readout.out_of_fold, readout.vectors, vectors)
+    evidence = fit_evidence(readout.out_of_fold, readout.vectors, vectors, groups=groups)
     return SentenceDecoder(readout, writer, evidence, prompt, writing or SentenceWriting(), kept)

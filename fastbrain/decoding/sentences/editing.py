@@ -76,7 +76,9 @@ def shared_words(writer: LineWriter, encoder: SentenceEncoder, texts: Sequence[s
     most = max(_FREQUENT * len(texts), _SEVERAL)
     fixed = frozenset(w for w, n in counts.items() if n > most)
     vocabulary = writer.tokenizer.get_vocab()
-    found = {t[1:]: i for t, i in vocabulary.items() if t[:1] in _INITIAL and _fit(t[1:], fixed)}
+    # the order of a vocabulary differs between processes
+    pieces = sorted(vocabulary.items(), key=lambda piece: piece[1])
+    found = {t[1:]: i for t, i in pieces if t[:1] in _INITIAL and _fit(t[1:], fixed)}
     tokens = encoder.single_tokens(list(found))
     rows = [(w, i, e) for (w, i), e in zip(found.items(), tokens, strict=True) if e is not None]
     if not rows:
@@ -160,7 +162,7 @@ def _replaced(
         likelier = expected.log_p[places[0], shared.of_llm] - own
         gains = vectors @ near.gradient[pieces[0]] - near.held[pieces].sum()
         gains = gains + fluency * _FORESIGHT * likelier / len(expected.tokens)
-        for k in np.argsort(-gains)[:_FOR_EACH_WORD]:
+        for k in np.argsort(-gains, kind="stable")[:_FOR_EACH_WORD]:
             other = shared.words[k].capitalize() if word[0].isupper() else shared.words[k]
             if other != word:
                 found[text[:first] + other + text[last:]] = float(gains[k])

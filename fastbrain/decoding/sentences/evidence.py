@@ -9,6 +9,7 @@ not word by word (residual energy-based models: Deng et al. 2020, arXiv 2004.117
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,8 +54,13 @@ def fit_evidence(
     predicted: npt.NDArray[np.float64],
     vectors: npt.NDArray[np.float64],
     written: npt.NDArray[np.float64],
+    *,
+    groups: Sequence[object] | None = None,
 ) -> SentenceEvidence:
     """Fit the weight that makes left-out training texts likeliest.
+
+    It is 0 unless they gain more than one standard error over the groups, since some weight fits
+    any noise a little.
 
     Parameters
     ----------
@@ -64,6 +70,8 @@ def fit_evidence(
         Unit embeddings of these texts.
     written : ndarray, (S, F) float64
         Unit embeddings of texts that the language model wrote without a brain.
+    groups : sequence, (M,), optional
+        Passage, story or run of each text. Default: every text is its own.
 
     Returns
     -------
@@ -72,7 +80,7 @@ def fit_evidence(
     Raises
     ------
     InputError
-        Shapes differ, or there is no text.
+        Shapes or lengths differ, or there is no text.
     """
     if predicted.shape != vectors.shape or predicted.ndim != 2 or not len(predicted):
         raise InputError(
@@ -83,13 +91,27 @@ def fit_evidence(
         raise InputError(
             f"fit_evidence: written must be (S >= 1, {predicted.shape[1]}), got {written.shape}."
         )
+    names = list(range(len(vectors)) if groups is None else groups)
+    if len(names) != len(vectors):
+        raise InputError(f"fit_evidence: groups must be of {len(vectors)} texts, got {len(names)}.")
     own, others = (predicted * vectors).sum(axis=1), predicted @ written.T
-    gains = [float((w * own - _log_z(others, w)).mean()) for w in WEIGHTS]
-    best = int(np.argmax(gains))
+    gains = [w * own - _log_z(others, w) for w in WEIGHTS]
+    best = int(np.argmax([gain.mean() for gain in gains]))
+    if gains[best].mean() <= _standard_error(gains[best], names):
+        best = 0
     scaled = WEIGHTS[best] * others
     shares = np.exp(scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True))
     effective = float(np.median(1 / (shares**2).sum(axis=1)))
-    return SentenceEvidence(WEIGHTS[best], written, gains[best], effective)
+    return SentenceEvidence(WEIGHTS[best], written, float(gains[best].mean()), effective)
+
+
+def _standard_error(values: Array, groups: Sequence[object]) -> float:
+    """Standard error of the mean over groups; infinite for a single one."""
+    rows: dict[object, list[float]] = {}
+    for name, value in zip(groups, values.tolist(), strict=True):
+        rows.setdefault(name, []).append(value)
+    means = [np.mean(row) for row in rows.values()]
+    return float(np.std(means, ddof=1) / np.sqrt(len(means))) if len(means) > 1 else np.inf
 
 
 def _log_z(similarity: Array, weight: float) -> Array:

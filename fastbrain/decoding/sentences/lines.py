@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from .candidates import Candidates
 
 Array = npt.NDArray[np.float64]
+_WORDS = re.compile(r"[^\W_]+")
 
 
 class Lines:
@@ -22,7 +24,7 @@ class Lines:
     fluency : float
         Cosine a nat.
     without : iterable of str
-        Lines that are never taken, compared without case and spacing.
+        Lines that are never taken, compared by their words without case.
     """
 
     def __init__(self, fluency: float, *, without: Iterable[str]) -> None:
@@ -67,4 +69,5 @@ class Lines:
 
 
 def _key(text: str) -> str:
-    return " ".join(text.lower().split())
+    words = _WORDS.findall(text.lower())
+    return " ".join(words) if words else " ".join(text.split())

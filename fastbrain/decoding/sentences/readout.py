@@ -54,7 +54,20 @@ class SentenceReadout:
     two_way: float
 
     def predict(self, brain: npt.ArrayLike) -> Array:
-        """Predict embeddings (N, F), unit vectors, of brain features (N, B)."""
+        """Predict embeddings (N, F), unit vectors, of brain features (N, B).
+
+        Raises
+        ------
+        InputError
+            A feature is not finite.
+        """
+        features = np.asarray(brain, dtype=np.float64)
+        odd = np.flatnonzero(~np.isfinite(features).all(axis=tuple(range(1, features.ndim))))
+        if len(odd):
+            raise InputError(
+                f"SentenceReadout.predict: brain must be finite, got NaN or infinity in row "
+                f"{odd[0]}. Leave that brain out."
+            )
         return unit_rows(self.ridge.predict(brain) - self.ridge.y_mean)
 
     def embed(self, texts: Sequence[str]) -> Array:

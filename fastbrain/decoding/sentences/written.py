@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ... import __version__
 from ..._digests import read_sealed, write_sealed
-from ...errors import CheckpointError
+from ...errors import CheckpointError, DiskError
 
 
 class Written:
     """A folder with one sealed file for each written sentence.
 
-    A sentence is found again if the prediction and all that it was written with are the same.
+    A sentence is found again if the prediction and all that it was written with are the same, the
+    version of this package included. Another processor computes other last digits of a prediction,
+    so there all sentences are written anew.
 
     Parameters
     ----------
@@ -29,9 +32,15 @@ class Written:
 
     def __init__(self, folder: str | Path | None, made_with: Sequence[Any]) -> None:
         self._folder = None if folder is None else Path(folder)
-        self._head = repr(tuple(made_with)).encode()
+        self._head = repr((__version__, *made_with)).encode()
         if self._folder is not None:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DiskError(
+                    f"SentenceDecoder: kept must be a folder that can be made, got {self._folder}: "
+                    f"{error}. Choose another one."
+                ) from error
 
     def get(self, predicted: npt.NDArray[np.float64]) -> str | None:
         """Return the sentence of a prediction (F,), or None.
@@ -44,7 +53,13 @@ class Written:
         path = self._path(predicted)
         if path is None or not path.is_file():
             return None
-        return str(read_sealed(path, error=CheckpointError)["text"])
+        text = read_sealed(path, error=CheckpointError).get("text")
+        if not isinstance(text, str):
+            raise CheckpointError(
+                f"SentenceDecoder: {path} must hold a written sentence, got another file. Take a "
+                "folder of its own for written sentences."
+            )
+        return text
 
     def put(self, predicted: npt.NDArray[np.float64], text: str) -> None:
         """Keep the sentence of a prediction (F,)."""
@@ -55,7 +70,5 @@ class Written:
     def _path(self, predicted: npt.NDArray[np.float64]) -> Path | None:
         if self._folder is None:
             return None
-        # the last digits of a regression depend on the processor
-        rounded = np.round(predicted, 6) + 0.0
-        key = hashlib.sha256(self._head + rounded.astype("<f8").tobytes()).hexdigest()
+        key = hashlib.sha256(self._head + predicted.astype("<f8").tobytes()).hexdigest()
         return self._folder / f"{key[:32]}.json"

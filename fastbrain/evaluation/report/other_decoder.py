@@ -25,7 +25,8 @@ def place_of(out: Path, choice: DecoderChoice) -> Path:
 
 def kept_in(choice: DecoderChoice, out: Path) -> DecoderChoice:
     """Keep written sentences in the folder of the results, for an evaluation that goes on."""
-    return replace(choice, kept=out / "written") if choice.own else choice
+    own = choice.own and choice.kept is None
+    return replace(choice, kept=out / "written") if own else choice
 
 
 def manifest_with(manifest: Mapping[str, Any], choice: DecoderChoice) -> dict[str, Any]:

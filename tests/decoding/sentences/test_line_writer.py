@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from helpers.smol_twin import smol_llm, smol_tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from fastbrain.decoding import Sampling
 from fastbrain.decoding.sentences import LineWriter
@@ -89,3 +91,47 @@ def test_drawn_tokens_have_the_probabilities_of_the_model():
     share = torch.bincount(drawn, minlength=4) / 4000
     # standard error of a share is below 0.008
     torch.testing.assert_close(share, torch.softmax(logits[0] / 2, 0), atol=0.03, rtol=0)
+
+
+class ForcedCache:
+    """Stands for keys and values."""
+
+    def batch_repeat_interleave(self, count):
+        pass
+
+    def batch_select_indices(self, rows):
+        pass
+
+
+def test_the_full_stop_of_a_token_that_ends_a_line_is_kept(monkeypatch):
+    # without a split at words, ".\\n" becomes one token, as in the vocabularies of Qwen and Llama 3
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    core.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=258, special_tokens=special, show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )  # fmt: skip
+    core.train_from_iterator([f"{letter}.\n" for letter in "abcdefgh"] * 20, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token=special[0], eos_token=special[0], pad_token=special[0]
+    )
+    ids = tokenizer.encode("ab.\n", add_special_tokens=False)
+    assert tokenizer.decode(ids[-1:]) == ".\n"
+    writer = LineWriter(smol_llm(tokenizer), tokenizer)
+    size = writer.llm.get_input_embeddings().weight.shape[0]
+    left = iter(ids)
+
+    def step(tokens, mask, cache):
+        logits = torch.zeros(len(tokens), size)
+        logits[:, next(left)] = 99.0
+        return logits, ForcedCache()
+
+    monkeypatch.setattr(writer, "_step", step)
+    found = writer.write(
+        [writer.prompt(["c."])], 1, sampling=Sampling(method="greedy", max_new_tokens=8),
+        generator=torch.Generator(),
+    )  # fmt: skip
+    assert found.texts == ("ab.",)
+    assert found.tokens.tolist() == [len(ids)]

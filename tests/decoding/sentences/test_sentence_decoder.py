@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from helpers.smol_twin import smol_llm, smol_tokenizer
 
+from fastbrain._digests import write_sealed
 from fastbrain.decoding.sentences import (
     LineWriter,
     SentenceWriting,
     fit_sentence_decoder,
     fit_sentence_readout,
 )
-from fastbrain.errors import CheckpointError, ConfigError, InputError
+from fastbrain.errors import CheckpointError, ConfigError, DiskError, InputError
 from fastbrain.lm.sentence_embeddings import SentenceEncoder
 
 NOUNS = ("man", "woman", "dog", "child", "box", "ball", "wall", "house")
@@ -110,6 +111,25 @@ def test_a_damaged_sentence_is_refused(decoder, tmp_path):
     path.write_text(path.read_text().replace("text", "tex_", 1))
     with pytest.raises(CheckpointError):
         keeping.write(read)
+
+
+def test_a_file_of_another_kind_is_refused(decoder, tmp_path):
+    read = decoder.read(brains(TEXTS[:1], 0.05, seed=1))
+    keeping = replace(decoder, kept=tmp_path / "kept")
+    keeping.write(read)
+    write_sealed(next((tmp_path / "kept").iterdir()), {"word": "dog"})
+    with pytest.raises(CheckpointError, match="must hold a written sentence"):
+        keeping.write(read)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DiskError, match="kept must be a folder"):
+        replace(decoder, kept=tmp_path / "file").write(read)
+
+
+def test_a_brain_with_nan_is_not_taken_for_none(decoder):
+    images = brains(TEXTS[:3], 0.05)
+    images[1, 0] = np.nan
+    with pytest.raises(InputError, match="row 1"):
+        decoder.read(images)
 
 
 @pytest.mark.parametrize("options", [{"shots": 0}, {"rounds": -1}, {"top_p": 0.0}])

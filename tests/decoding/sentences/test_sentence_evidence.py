@@ -57,3 +57,23 @@ def test_wrong_shapes_are_refused(predicted, truth, written):
 def test_two_way_counts_ties_a_half():
     assert two_way(np.eye(5)) == 1.0
     assert two_way(np.zeros((4, 4))) == 0.5
+
+
+def test_noise_has_no_weight_where_the_model_writes_unlike_the_texts():
+    rng = np.random.default_rng(0)
+    weights = []
+    for _ in range(20):
+        truth, predicted = unit_rows(rng.standard_normal((2, 48, 24)))
+        # all that is written lies to one side of the texts
+        written = unit_rows(rng.standard_normal((64, 24)) * 0.3 + truth.mean(axis=0) * 2 + 0.3)
+        groups = np.repeat(np.arange(8), 6).tolist()
+        fitted = fit_evidence(predicted, truth, written, groups=groups)
+        weights.append(fitted.weight)
+    # a gain of chance exceeds one standard error in one of six; binomial of 20: up to 8 (0.5 %)
+    assert np.count_nonzero(weights) <= 8
+
+
+def test_groups_are_of_all_texts():
+    rows = unit_rows(np.random.default_rng(0).standard_normal((4, 3)))
+    with pytest.raises(InputError, match="groups must be of 4"):
+        fit_evidence(rows, rows, rows, groups=[0, 1])
