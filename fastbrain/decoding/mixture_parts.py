@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from .brain_decoder import BrainDecoder
 from .sampling import Sampling
 
 Array = npt.NDArray[np.float64]
 _AT_ONCE = 65_536  # pairs
 
 
-class BaseDecoder(Protocol):
+class BaseDecoder(BrainDecoder, Protocol):
     """Decoder under a mixture: one for the controls that samples, such as ``LLM4BrainDecoder``.
 
     `sampling` and `engine` are its options of writing.
@@ -25,28 +25,8 @@ class BaseDecoder(Protocol):
     sampling: Sampling | None
     engine: bool
 
-    def read(self, brains: Any) -> Any:
-        """Compute the prefixes (N, ...) of N brains."""
-
-    def read_nothing(self) -> Any:
-        """Compute a prefix without a brain, (1, ...)."""
-
-    def write(self, prefixes: Any) -> list[str]:
-        """Generate the text of every prefix."""
-
-    def score(
-        self, prefixes: Any, texts: Sequence[str], pairs: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.float64]:
-        """Mean negative log likelihood a token (K,) of (prefix, text) pairs (K, 2)."""
-
     def text_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens by which texts are scored."""
-
-    def features(self, prefixes: Any) -> npt.NDArray[np.float64]:
-        """Compute one vector per prefix, (N, D)."""
-
-    def untuned(self) -> AbstractContextManager[None] | None:
-        """Context with the published language model weights; None if it is not tuned."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Text, retrieval and clinical scores, each with its chance level from control conditions."""
 
+from ..decoding.brain_decoder import BrainDecoder
 from ..stats.correlations import correlations
 from .analyses.brain_use import BrainUse, brain_use
 from .analyses.by_subject import mean_over_people, scores_by_subject, subject_table
@@ -38,7 +39,7 @@ from .controls.clinical_baselines import (
 from .controls.conditions import Conditions, Control, block_flip_p, pairwise_score
 from .controls.likelihoods import Pairwise, pairwise, pairwise_gathered
 from .controls.noise import Moments, gaussian_noise, noise_store, phase_randomised, zero_brain
-from .controls.run_controls import BrainDecoder, run_controls
+from .controls.run_controls import run_controls
 from .controls.store_views import StoreView, changed_store, common_trials, delayed_store
 from .controls.text_baselines import majority_text, nearest_training_texts, template_text
 from .controls.unigram import nearest_text_unigram, spread_counts

@@ -20,11 +20,11 @@ from ..decoding import (
     fit_sentence_decoder,
     fit_sentence_readout,
 )
+from ..decoding.brain_decoder import BrainDecoder
 from ..decoding.mixture_parts import BaseDecoder
 from ..decoding.sentences import WRITING
 from ..lm.loading import load_llm
 from ..lm.sentence_embeddings import SentenceEncoder
-from .controls.run_controls import BrainDecoder
 from .decoder_choice import DecoderChoice
 
 Windows = Callable[[VoxelStore, Sequence[str]], Any]

@@ -18,10 +18,10 @@ from ..data.store.manifest import COLLECTION, GRIDS
 from ..data.store.planning_like import plan_like, scan_records
 from ..data.store.preparation import PREPARATION, check_like
 from ..decoding import Sampling
+from ..decoding.brain_decoder import BrainDecoder
 from ..errors import InputError, some
 from ..evaluation.controls.confidence import distant_windows, exceedance_p, text_margins
 from ..evaluation.controls.noise import noise_store
-from ..evaluation.controls.run_controls import BrainDecoder
 from ..evaluation.run_store import open_store
 from ..llm4brain.joint_run import grids_of_run
 from .decoded_windows import DecodedWindow, Decoding

@@ -17,8 +17,8 @@ from ..data import VoxelStore, WindowLoader
 from ..data.readers.events import Trial
 from ..data.store.preparation import PREPARATION, open_preparation
 from ..decoding import Sampling
+from ..decoding.brain_decoder import BrainDecoder
 from ..decoding.texts import choose_engine
-from ..evaluation.controls.run_controls import BrainDecoder
 from ..evaluation.run_store import open_store
 from ..llm4brain.control_decoder import LLM4BrainDecoder
 from ..llm4brain.open_run import open_model

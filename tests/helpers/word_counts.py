@@ -16,19 +16,19 @@ SENTENCES = [f"the {a} {v} the {b}" for a in NOUNS for v in VERBS for b in NOUNS
 class WordCounts(SentenceEncoder):
     """Three layers of word counts, each turned by a fixed map."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: tuple[str, ...] = (*NOUNS, *VERBS)) -> None:
         self.name = "word counts"
+        self.words = words
 
     def layers(self, texts: Any) -> Any:
-        words = [*NOUNS, *VERBS]
-        counts = np.array([[t.lower().count(w) for w in words] for t in texts], dtype=float)
+        counts = np.array([[t.lower().count(w) for w in self.words] for t in texts], dtype=float)
         counts = np.concatenate([counts, np.ones((len(texts), 1))], axis=1)
         maps = np.random.default_rng(0).standard_normal((3, counts.shape[1], 16))
         rows = np.einsum("nw,lwd->nld", counts, maps)
         return rows / np.linalg.norm(rows, axis=2, keepdims=True)
 
 
-def brains_of(texts: Any, noise: float, seed: int = 0) -> Any:
+def brains_of(texts: Any, noise: float, seed: int = 0, *, encoder: Any = None) -> Any:
     """Images that hold the embedding of what was read, and noise, (N, 48)."""
-    held = WordCounts().layers(texts).reshape(len(texts), -1)
+    held = (encoder or WordCounts()).layers(texts).reshape(len(texts), -1)
     return held + noise * np.random.default_rng(seed).standard_normal(held.shape)

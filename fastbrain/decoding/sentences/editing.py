@@ -47,6 +47,8 @@ class SharedWords:
         In lower case.
     of_llm, of_encoder : ndarray, (W,) int64
         Their tokens.
+    vectors : ndarray, (W, D) float32
+        Their word embeddings in the encoder.
     fixed : frozenset of str
         Frequent words of the training texts, which are neither replaced nor put in.
     """
@@ -54,6 +56,7 @@ class SharedWords:
     words: tuple[str, ...]
     of_llm: npt.NDArray[np.int64]
     of_encoder: npt.NDArray[np.int64]
+    vectors: npt.NDArray[np.float32]
     fixed: frozenset[str]
 
 
@@ -87,7 +90,8 @@ def shared_words(writer: LineWriter, encoder: SentenceEncoder, texts: Sequence[s
             "got none. Use a byte-level or SentencePiece vocabulary, or rounds=0."
         )
     words, of_llm, of_encoder = zip(*rows, strict=True)
-    return SharedWords(words, np.array(of_llm), np.array(of_encoder), fixed)
+    vectors = encoder.vectors.numpy()[list(of_encoder)]
+    return SharedWords(words, np.array(of_llm), np.array(of_encoder), vectors, fixed)
 
 
 def edit_lines(
@@ -150,7 +154,6 @@ def _replaced(
     near = readout.gradient(text, predicted)
     with native_bfloat16(writer.llm.get_input_embeddings().weight.device):
         expected = writer.next_words(prompt, text)
-    vectors = readout.encoder.vectors.numpy()[shared.of_encoder]
     found: dict[str, float] = {}
     for match in _WORD.finditer(text):
         word, (first, last) = match.group(), match.span()
@@ -160,7 +163,7 @@ def _replaced(
             continue
         own = expected.log_p[places, expected.tokens[places]].sum()
         likelier = expected.log_p[places[0], shared.of_llm] - own
-        gains = vectors @ near.gradient[pieces[0]] - near.held[pieces].sum()
+        gains = shared.vectors @ near.gradient[pieces[0]] - near.held[pieces].sum()
         gains = gains + fluency * _FORESIGHT * likelier / len(expected.tokens)
         for k in np.argsort(-gains, kind="stable")[:_FOR_EACH_WORD]:
             other = shared.words[k].capitalize() if word[0].isupper() else shared.words[k]

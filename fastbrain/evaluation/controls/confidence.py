@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._arguments import checked
+from ...decoding.brain_decoder import BrainDecoder
 from ...errors import InputError
-from .run_controls import BrainDecoder
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...decoding.brain_decoder import BrainDecoder
 from ...errors import InputError
-from ...evaluation.controls.run_controls import BrainDecoder
 from .text_scorer import TextScorer
 from .text_writer import TextWriter
 from .window_decoder import Decoded, Listener, Window

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ...decoding import DecodeEngine, Prefix
+from ...decoding.brain_decoder import BrainDecoder
 from ...decoding.opening import Opening
-from ...evaluation.controls.run_controls import BrainDecoder
 
 
 class OpeningDecoder(BrainDecoder, Protocol):

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ...evaluation.controls.run_controls import BrainDecoder
+from ...decoding.brain_decoder import BrainDecoder
 from .run_engine import RunEngine
 
 Scores = npt.NDArray[np.float64]

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from ...decoding import Sampling
+from ...decoding.brain_decoder import BrainDecoder
 from ...decoding.engine import TokenEvent
-from ...evaluation.controls.run_controls import BrainDecoder
 from ...lm.end_tokens import end_tokens_of
 from .run_engine import RunEngine
 from .window_decoder import Listener, Stopped

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.smol_twin import smol_llm, smol_tokenizer
+from helpers.word_counts import WordCounts, brains_of
 
 from fastbrain._digests import write_sealed
 from fastbrain.decoding.sentences import (
@@ -16,32 +17,17 @@ from fastbrain.decoding.sentences import (
     fit_sentence_readout,
 )
 from fastbrain.errors import CheckpointError, ConfigError, DiskError, InputError
-from fastbrain.lm.sentence_embeddings import SentenceEncoder
 
 NOUNS = ("man", "woman", "dog", "child", "box", "ball", "wall", "house")
 VERBS = ("holds", "throws", "paints", "sees")
 TEXTS = [f"The {a} {v} the {b}." for a in NOUNS for v in VERBS for b in NOUNS if a < b][::2]
 
 
-class Letters(SentenceEncoder):
-    """Stands for an encoder of three layers: counts of words, turned by a fixed map a layer."""
-
-    def __init__(self):
-        self.name = "letters"
-
-    def layers(self, texts):
-        words = [*NOUNS, *VERBS]
-        counts = np.array([[t.lower().count(w) for w in words] for t in texts], dtype=float)
-        counts = np.concatenate([counts, np.ones((len(texts), 1))], axis=1)
-        maps = np.random.default_rng(0).standard_normal((3, counts.shape[1], 16))
-        rows = np.einsum("nw,lwd->nld", counts, maps)
-        return rows / np.linalg.norm(rows, axis=2, keepdims=True)
+ENCODER = WordCounts((*NOUNS, *VERBS))
 
 
 def brains(texts, noise, seed=0):
-    """Images that hold the embedding of what was read, and noise."""
-    held = Letters().layers(texts).reshape(len(texts), -1)
-    return held + noise * np.random.default_rng(seed).standard_normal(held.shape)
+    return brains_of(texts, noise, seed, encoder=ENCODER)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +39,7 @@ def decoder():
         TEXTS,
         groups=list(range(len(TEXTS))),
         writer=LineWriter(smol_llm(tokenizer), tokenizer),
-        encoder=Letters(),
+        encoder=ENCODER,
         samples=64,
         writing=writing,
     )
@@ -72,7 +58,7 @@ def test_the_true_text_is_likelier_under_its_own_brain(decoder):
 
 def test_noise_in_the_place_of_images_is_no_evidence():
     noise = np.random.default_rng(3).standard_normal((len(TEXTS), 20))
-    readout = fit_sentence_readout(noise, TEXTS, groups=list(range(len(TEXTS))), encoder=Letters())
+    readout = fit_sentence_readout(noise, TEXTS, groups=list(range(len(TEXTS))), encoder=ENCODER)
     # binomial over 56 texts that share words: three standard errors
     assert abs(readout.two_way - 0.5) < 0.15
 
@@ -140,4 +126,4 @@ def test_wrong_options_are_refused(options):
 
 def test_texts_and_brains_must_match():
     with pytest.raises(InputError, match="same 2 samples"):
-        fit_sentence_readout(np.ones((3, 2)), TEXTS[:2], groups=[0, 1], encoder=Letters())
+        fit_sentence_readout(np.ones((3, 2)), TEXTS[:2], groups=[0, 1], encoder=ENCODER)
