@@ -103,7 +103,7 @@ def fit_closed_set(
     ------
     InputError
         Shapes differ, there is no sample or a single sentence, a value is not finite, a column
-        does not exist, or the groups are not those of all samples.
+        is no integer or does not exist, or the groups are not those of all samples.
     """
     if (
         log_likelihood.ndim != 2
@@ -116,6 +116,8 @@ def fit_closed_set(
             "fit_closed_set: log_likelihood and readout must be (K >= 1, M >= 2) and truth (K,), "
             f"got {log_likelihood.shape}, {readout.shape} and {truth.shape}."
         )
+    if not np.issubdtype(truth.dtype, np.integer):
+        raise InputError(f"fit_closed_set: truth must be columns, as integers, got {truth.dtype}.")
     if not (np.isfinite(log_likelihood).all() and np.isfinite(readout).all()):
         raise InputError(
             "fit_closed_set: log_likelihood and readout must be finite, got NaN or infinity."

@@ -148,6 +148,15 @@ def pick_at(logits: torch.Tensor, config: Sampling, uniform: torch.Tensor) -> to
     return index.gather(1, torch.minimum(drawn, last)).squeeze(1)
 
 
+def draw(logits: torch.Tensor, config: Sampling, uniform: torch.Tensor) -> torch.Tensor:
+    """Draw one token a row (B,) by numbers (B,) in [0, 1); without a nucleus nothing is sorted."""
+    if config.method == "greedy" or config.top_p < 1 or config.min_p > 0:
+        return pick_at(logits, config, uniform)
+    mass = torch.softmax(logits / config.temperature, dim=1).cumsum(dim=1)
+    drawn = torch.searchsorted(mass, uniform[:, None] * mass[:, -1:], right=True)
+    return drawn[:, 0].clamp_max(logits.shape[1] - 1)
+
+
 def nucleus(logits: torch.Tensor, config: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
     """Probabilities (B, K) in falling order, 0 outside top-p and min-p, and their tokens (B, K).
 

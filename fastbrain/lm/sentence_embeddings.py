@@ -69,10 +69,9 @@ class SentenceEncoder:
         Raises
         ------
         InputError
-            There is no text.
+            There is no text, or one that is no Unicode text or has no token.
         """
-        if not texts:
-            raise InputError("sentence_embeddings: texts must be at least one, got none.")
+        _check_texts(texts)
         found: list[npt.NDArray[np.float64]] = [np.empty(0)] * len(texts)
         # texts of like length together: less padding
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
@@ -81,6 +80,12 @@ class SentenceEncoder:
             batch = self._tokenizer(
                 [texts[i] for i in rows], padding=True, truncation=True, return_tensors="pt"
             )
+            empty = (batch["attention_mask"].sum(dim=1) == 0).tolist()
+            if any(empty):
+                raise InputError(
+                    "sentence_embeddings: texts must have a token, got "
+                    f"{texts[rows[empty.index(True)]]!r}. Leave it out."
+                )
             with torch.inference_mode():
                 states = self._encoder(**batch, output_hidden_states=True).hidden_states
                 means = _means(states, batch["attention_mask"]).double().numpy()
@@ -107,18 +112,14 @@ class SentenceEncoder:
         InputError
             The tokenizer cannot say where its tokens are.
         """
-        if not self._tokenizer.is_fast:
-            raise InputError(
-                f"SentenceEncoder: the tokenizer of {self.name} must tell the place of each token, "
-                "got a slow one. Take an encoder with a tokenizer.json."
+        self.require_places()
+        # gradients are needed whatever the caller has switched off
+        with torch.inference_mode(False), torch.enable_grad():
+            batch = self._tokenizer(
+                text, truncation=True, return_tensors="pt", return_offsets_mapping=True
             )
-        batch = self._tokenizer(
-            text, truncation=True, return_tensors="pt", return_offsets_mapping=True
-        )
-        spans = batch.pop("offset_mapping")[0].tolist()
-        table = self.vectors
-        embedded = table[batch["input_ids"]].clone().requires_grad_()
-        with torch.enable_grad():
+            spans = batch.pop("offset_mapping")[0].tolist()
+            embedded = self.vectors[batch["input_ids"]].clone().requires_grad_()
             states = self._encoder(
                 inputs_embeds=embedded,
                 attention_mask=batch["attention_mask"],
@@ -129,6 +130,20 @@ class SentenceEncoder:
             (found,) = torch.autograd.grad(value, embedded)
         held = (embedded.detach() * found).sum(-1)[0]
         return TokenGradients(tuple(map(tuple, spans)), found[0].numpy(), held.numpy())
+
+    def require_places(self) -> None:
+        """Raise if :meth:`gradient` cannot say which token is where in a text.
+
+        Raises
+        ------
+        InputError
+            The tokenizer is a slow one.
+        """
+        if not self._tokenizer.is_fast:
+            raise InputError(
+                f"SentenceEncoder: the tokenizer of {self.name} must tell the place of each token, "
+                "got a slow one. Take an encoder with a tokenizer.json."
+            )
 
     @property
     def vectors(self) -> Tensor:
@@ -145,6 +160,20 @@ class SentenceEncoder:
         return [
             row[0] if len(row) == 1 and row[0] != unknown else None for row in rows["input_ids"]
         ]
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
+        raise InputError(
+            "sentence_embeddings: texts must be a sequence of one text or more, got "
+            f"{texts!r:.60}. Put a single text into a list."
+        )
+    for text in texts:
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise InputError(
+                "sentence_embeddings: texts must be Unicode, got half of a character in "
+                f"{text!r:.60}. Read the file with its own encoding."
+            )
 
 
 def _means(states: Sequence[Tensor], mask: Tensor) -> Tensor:
@@ -170,9 +199,8 @@ def sentence_embeddings(texts: Sequence[str], model: str) -> npt.NDArray[np.floa
     Raises
     ------
     InputError
-        There is no text, or the encoder cannot be found or read, contains custom code or has no
-        safetensors.
+        There is no text, one is no Unicode text or has no token, or the encoder cannot be found or
+        read, contains custom code or has no safetensors.
     """
-    if not texts:
-        raise InputError("sentence_embeddings: texts must be at least one, got none.")
+    _check_texts(texts)
     return SentenceEncoder(model).layers(texts)

@@ -95,6 +95,11 @@ def test_wrong_scores_are_refused(lm, readout, truth):
         fit_closed_set(lm, readout, np.array(truth, dtype=np.int64))
 
 
+def test_columns_are_integers():
+    with pytest.raises(InputError, match="as integers"):
+        fit_closed_set(np.zeros((2, 4)), np.zeros((2, 4)), np.array([True, False]))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_language_model_that_adds_nothing_has_no_weight(seed):
     lm, readout, truth = brains(48, seed, (0.0, 3.0))

@@ -20,6 +20,9 @@ class WordCounts(SentenceEncoder):
         self.name = "word counts"
         self.words = words
 
+    def require_places(self) -> None:
+        """Do nothing: words are counted as they stand."""
+
     def layers(self, texts: Any) -> Any:
         counts = np.array([[t.lower().count(w) for w in self.words] for t in texts], dtype=float)
         counts = np.concatenate([counts, np.ones((len(texts), 1))], axis=1)

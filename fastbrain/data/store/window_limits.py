@@ -173,10 +173,12 @@ def window_statistics(
     image = None if mean_image is None else mean_image.ravel()[alive]
     rows = []
     for window in windows:
-        if window.dtype != np.int16 or window.ndim != 3 or window.shape[1:] != mean.shape:
+        fits = window.ndim == 3 and len(window) > 0 and window.shape[1:] == mean.shape
+        if window.dtype != np.int16 or not fits:
             raise InputError(
-                f"window_statistics: windows must be (F, {mean.shape[0]}, {mean.shape[1]}) int16, "
-                f"stored steps of {scale:g} units, got {window.dtype} of shape {window.shape}. "
+                "window_statistics: windows must be (F >= 1, "
+                f"{mean.shape[0]}, {mean.shape[1]}) int16, stored steps of {scale:g} units, got "
+                f"{window.dtype} of shape {window.shape}. "
                 "Prepare the scan as the model's store was (fastbrain decode --bold)."
             )
         rows.append(

@@ -1,8 +1,9 @@
 """Decode sentences: predict an embedding from the brain, let a language model write towards it."""
 
-from .candidates import Candidates, LineWriter
+from .candidates import Candidates
 from .decoder import SentenceDecoder, fit_sentence_decoder
 from .evidence import SentenceEvidence, fit_evidence
+from .line_writer import LineWriter
 from .options import WRITING, SentenceWriting
 from .readout import SentenceReadout, fit_sentence_readout
 

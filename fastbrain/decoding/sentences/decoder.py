@@ -16,9 +16,9 @@ from ..._progress import track
 from ...errors import InputError
 from ...lm.sentence_embeddings import SentenceEncoder
 from ..sampling import Sampling
-from .candidates import LineWriter
 from .editing import shared_words
 from .evidence import SentenceEvidence, fit_evidence
+from .line_writer import LineWriter
 from .options import SentenceWriting
 from .readout import SentenceReadout, fit_sentence_readout
 from .writing import write_sentence
@@ -92,9 +92,18 @@ class SentenceDecoder:
         The same text has the same likelihood under the language model for every brain, so it is
         computed once.
         """
-        rows = np.asarray(pairs, dtype=np.int64)
-        if not all(text.split() for text in texts):
-            raise InputError("SentenceDecoder.score: texts must hold words, got an empty one.")
+        rows = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
+        if not len(texts) or not all(text.split() for text in texts):
+            raise InputError(
+                "SentenceDecoder.score: texts must be one or more and hold words, got "
+                f"{'an empty one' if len(texts) else 'none'}."
+            )
+        counts = len(prefixes), len(texts)
+        if (rows < 0).any() or (rows >= counts).any():
+            raise InputError(
+                f"SentenceDecoder.score: pairs must be of {counts[0]} brains and {counts[1]} "
+                f"texts, got numbers {rows.min(axis=0).tolist()} to {rows.max(axis=0).tolist()}."
+            )
         base = self.writer.score(self.prompt, texts)
         ratio = self.evidence.log_ratio(prefixes, self.readout.embed(texts))
         found: Array = -(base.log_p[rows[:, 1]] + ratio[rows[:, 0], rows[:, 1]])
@@ -149,8 +158,13 @@ def fit_sentence_decoder(
     Raises
     ------
     InputError
-        As :func:`fit_sentence_readout`.
+        As :func:`fit_sentence_readout`; or the writing needs what a tokenizer lacks.
     """
+    if writing is not None and writing.rounds:
+        # what editing needs is missed before the fit, not after it
+        encoder.require_places()
+        writer.require_places()
+        shared_words(writer, encoder, texts)
     readout = fit_sentence_readout(brain, texts, groups=groups, encoder=encoder)
     spaced = np.linspace(0, len(texts) - 1, min(_LINES_OF_EVERY_BRAIN, len(texts))).round()
     prompt = writer.prompt([texts[int(i)] for i in spaced])

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ...errors import InputError
 from ...lm.native_bfloat16 import native_bfloat16
 from ...lm.sentence_embeddings import SentenceEncoder
-from .candidates import LineWriter
+from .line_writer import LineWriter
 from .lines import Lines
 from .options import SentenceWriting
 from .readout import SentenceReadout

@@ -19,7 +19,7 @@ from ..._arguments import checked
 from ...errors import InputError
 
 Array = npt.NDArray[np.float64]
-WEIGHTS = tuple(float(w) for w in np.arange(0, 31))
+WEIGHTS = tuple(float(w) for w in np.arange(0, 65))
 
 
 @dataclass(frozen=True, eq=False)

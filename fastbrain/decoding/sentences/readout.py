@@ -76,9 +76,11 @@ class SentenceReadout:
 
     def gradient(self, text: str, predicted: Array) -> TokenGradients:
         """Differentiate the cosine of a text and a prediction (F,) by the tokens of the text."""
-        centre, mean, aim = (
-            torch.from_numpy(x).float() for x in (self.centre, self.ridge.y_mean, predicted)
-        )
+        # tensors made in inference mode cannot be part of a gradient
+        with torch.inference_mode(False):
+            centre, mean, aim = (
+                torch.from_numpy(x).float() for x in (self.centre, self.ridge.y_mean, predicted)
+            )
 
         def cosine(layers: torch.Tensor) -> torch.Tensor:
             rows = torch.nn.functional.normalize(layers[1:] - centre, dim=-1)

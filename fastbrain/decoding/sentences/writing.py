@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .candidates import Candidates, LineWriter
+from .candidates import Candidates
 from .editing import SharedWords, edit_lines
+from .line_writer import LineWriter
 from .lines import Lines
 from .options import SentenceWriting
 from .readout import SentenceReadout

@@ -93,7 +93,7 @@ def test_the_mean_image_of_a_run_counts_where_training_runs_share_one():
     ids=["float", "int32", "another grid"],
 )
 def test_what_is_not_the_steps_of_a_store_is_refused(given):
-    with pytest.raises(InputError, match=r"windows must be \(F, 5, 8\) int16"):
+    with pytest.raises(InputError, match=r"windows must be \(F >= 1, 5, 8\) int16"):
         statistics(given)
 
 
@@ -103,3 +103,8 @@ def test_limits_survive_json_and_refuse_damage():
     for change in ({"mean": [1, 0]}, {"zeros": "x"}, {"mean": [float("nan"), 1]}, {"more": 1}):
         with pytest.raises(InputError, match=r"WindowLimits.from_json"):
             WindowLimits.from_json({**value, **change})
+
+
+def test_a_window_without_volumes_is_refused():
+    with pytest.raises(InputError, match="F >= 1"):
+        statistics(np.zeros((1, 0, TOKENS, PATCH), np.int16))

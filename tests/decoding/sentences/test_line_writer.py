@@ -10,8 +10,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from fastbrain.decoding import Sampling
+from fastbrain.decoding.sampling import draw
 from fastbrain.decoding.sentences import LineWriter
-from fastbrain.decoding.sentences.candidates import draw
+from fastbrain.errors import InputError
 
 # float32 sums over 330 tokens, in two orders of computation
 NATS = {"rtol": 1e-4, "atol": 1e-4}
@@ -135,3 +136,13 @@ def test_the_full_stop_of_a_token_that_ends_a_line_is_kept(monkeypatch):
     )  # fmt: skip
     assert found.texts == ("ab.",)
     assert found.tokens.tolist() == [len(ids)]
+
+
+def test_texts_beyond_the_context_are_refused(writer):
+    prompt = writer.prompt(["The dog sees the box."])
+    most = writer.llm.config.max_position_embeddings
+    with pytest.raises(InputError, match=f"at most {most} tokens"):
+        writer.score(prompt, ["box " * most])
+    sampling = Sampling(method="sample", max_new_tokens=most)
+    with pytest.raises(InputError, match=f"at most {most} tokens"):
+        writer.write([prompt], 2, sampling=sampling, generator=torch.Generator())

@@ -127,3 +127,37 @@ def test_wrong_options_are_refused(options):
 def test_texts_and_brains_must_match():
     with pytest.raises(InputError, match="same 2 samples"):
         fit_sentence_readout(np.ones((3, 2)), TEXTS[:2], groups=[0, 1], encoder=ENCODER)
+
+
+@pytest.mark.parametrize(
+    ("texts", "pairs"),
+    [([], [[0, 0]]), ([""], [[0, 0]]), (TEXTS[:2], [[0, 2]]), (TEXTS[:2], [[3, 0], [-1, 0]])],
+)
+def test_scores_need_texts_and_pairs_that_exist(decoder, texts, pairs):
+    read = decoder.read(brains(TEXTS[:3], 0.05))
+    with pytest.raises(InputError, match=r"SentenceDecoder.score: (texts|pairs) must"):
+        decoder.score(read, texts, np.array(pairs))
+
+
+def test_no_pairs_have_no_scores(decoder):
+    read = decoder.read(brains(TEXTS[:3], 0.05))
+    assert decoder.score(read, TEXTS[:1], np.zeros((0, 2), dtype=np.int64)).shape == (0,)
+
+
+def test_what_editing_needs_is_missed_before_the_fit(monkeypatch):
+    tokenizer = smol_tokenizer()
+    writer = LineWriter(smol_llm(tokenizer), tokenizer)
+    monkeypatch.setattr(type(tokenizer), "is_fast", False)
+    monkeypatch.setattr(
+        "fastbrain.decoding.sentences.decoder.fit_sentence_readout",
+        lambda *a, **k: pytest.fail("the regression was fitted"),
+    )
+    with pytest.raises(InputError, match="place of each token"):
+        fit_sentence_decoder(
+            brains(TEXTS, 0.05),
+            TEXTS,
+            groups=list(range(len(TEXTS))),
+            writer=writer,
+            encoder=ENCODER,
+            writing=SentenceWriting(rounds=2),
+        )

@@ -122,3 +122,24 @@ def test_a_vocabulary_without_initial_spaces_is_refused(encoder, writer, monkeyp
     monkeypatch.setattr(writer.tokenizer, "get_vocab", lambda: {"apple": 0}, raising=False)
     with pytest.raises(InputError, match="begin with a space"):
         shared_words(writer, encoder, TEXTS)
+
+
+def test_gradients_are_there_inside_inference_mode(readout):
+    expected = readout.gradient(TEXTS[0], readout.vectors[5])
+    with torch.inference_mode():
+        found = readout.gradient(TEXTS[0], readout.vectors[5])
+    np.testing.assert_array_equal(found.gradient, expected.gradient)
+
+
+@pytest.mark.parametrize("texts", [[], "one text", [3], ["half \ud83d of it"]])
+def test_only_unicode_texts_are_embedded(encoder, texts):
+    with pytest.raises(InputError, match="sentence_embeddings: texts must"):
+        encoder.layers(texts)
+
+
+def test_a_text_without_a_token_is_refused(encoder, monkeypatch):
+    tokenizer = encoder._tokenizer
+    bare = lambda texts, **options: tokenizer(texts, add_special_tokens=False, **options)  # noqa: E731
+    monkeypatch.setattr(encoder, "_tokenizer", bare)
+    with pytest.raises(InputError, match="must have a token, got ''"):
+        encoder.layers(["the apple", ""])
