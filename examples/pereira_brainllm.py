@@ -221,9 +221,10 @@ def report(test: Sentences, folds: Sequence[Fold]) -> dict:
     )
     found = np.concatenate([f.found for f in folds])
     said = [text for f in folds for text in f.said]
+    # BLEU tells letters by their case
     truth = [text.lower() for text in test.texts]
     others = [
-        [f.said[i] for f in folds for i in f.partners[r]]
+        [f.said[i].lower() for f in folds for i in f.partners[r]]
         for r in range(min(50, len(folds[0].partners)))
     ]
     return {
@@ -239,7 +240,7 @@ def report(test: Sentences, folds: Sequence[Fold]) -> dict:
         "retrieval_2way_ci": bootstrap_interval(found, blocks=blocks).as_list(),
         "nll": float(true.mean()),
         "nll_nobrain": float(nothing.mean()),
-        "bleu1": bleu(said, truth, order=1).value,
+        "bleu1": bleu([text.lower() for text in said], truth, order=1).value,
         "bleu1_permuted": float(np.mean([bleu(o, truth, order=1).value for o in others])),
         "mode": "pairwise and nll are teacher-forced; bleu1 is of free generation",
         "penalties": [f.penalty for f in folds],

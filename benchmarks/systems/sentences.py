@@ -73,17 +73,18 @@ class Text:
 
     def row(self, llm: Any) -> dict[str, Any]:
         """Means, and intervals over passages where there is one."""
-        truth = [text.lower() for text in self.truth]
+        # BLEU tells letters by their case
+        truth, said = ([text.lower() for text in texts] for texts in (self.truth, self.said))
         partners = np.array([row for part in self.permuted for row in part]).T
         found: dict[str, Any] = {}
         for name, values in self.values.items():
             found[name] = float(np.mean(values))
             interval = bootstrap_interval(np.array(values), blocks=self.blocks)
             found[f"{name}_ci"] = interval.as_list()
-        others = [[self.said[i] for i in row] for row in partners]
+        others = [[said[i] for i in row] for row in partners]
         return found | {
             "n_written": len(self.said),
-            "bleu1": bleu(self.said, truth, order=1).value,
+            "bleu1": bleu(said, truth, order=1).value,
             "bleu1_permuted": float(np.mean([bleu(o, truth, order=1).value for o in others])),
             "nll_fluency": fluency(self.said, judge=llm).nll,
             "copied_4grams": float(np.mean(self.copied)),
