@@ -87,6 +87,13 @@ def test_version(capsys):
     assert capsys.readouterr().out.strip() == __version__
 
 
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "fastbrain", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == __version__
+
+
 def test_unknown_command_suggests(capsys):
     assert cli.main(["prepair"]) == 2
     told = capsys.readouterr().err
