@@ -51,6 +51,32 @@ VoxelSource source(std::uintptr_t volumes, bool is_int16, bool packed, std::uint
           .scale = scale};
 }
 
+#ifdef FASTBRAIN_CUDA
+VoxelRead voxel_read(std::uintptr_t volumes, std::uintptr_t offsets, std::uintptr_t mean,
+                     std::uintptr_t inv_std, py::tuple packed, std::int64_t voxels,
+                     py::tuple sizes, float scale) {
+  const char* function = "voxel_tokenizer";
+  check(sizes.size() == 5, function, "sizes must be (batch, frames, tokens, patch, features)",
+        static_cast<std::int64_t>(sizes.size()));
+  check(packed.size() == 3, function, "packed must say volumes, mean, inv_std",
+        static_cast<std::int64_t>(packed.size()));
+  return {.volumes = pointer<const void>(volumes),
+          .offsets = pointer<const std::int32_t>(offsets),
+          .mean = pointer<const float>(mean),
+          .inv_std = pointer<const float>(inv_std),
+          .packed = packed[0].cast<bool>(),
+          .mean_packed = packed[1].cast<bool>(),
+          .inv_std_packed = packed[2].cast<bool>(),
+          .voxels = voxels,
+          .batch = sizes[0].cast<int>(),
+          .frames = sizes[1].cast<int>(),
+          .tokens = sizes[2].cast<int>(),
+          .patch = sizes[3].cast<int>(),
+          .features = sizes[4].cast<int>(),
+          .scale = scale};
+}
+#endif
+
 void check_counts(std::int64_t features, int threads) {
   check(features >= 0, "voxel_tokenizer", "features must not be negative", features);
   check_threads("voxel_tokenizer", threads);
@@ -94,41 +120,35 @@ void bind_voxel_tokenizer(py::module_& m, Isa isa) {
       py::arg("threads"));
 
 #ifdef FASTBRAIN_CUDA
+  py::class_<VoxelRead>(m, "VoxelRead", "Addresses and sizes of what a GPU tokenizer reads.")
+      .def(py::init(&voxel_read), py::kw_only(), py::arg("volumes"), py::arg("offsets"),
+           py::arg("mean"), py::arg("inv_std"), py::arg("packed"), py::arg("voxels"),
+           py::arg("sizes"), py::arg("scale"));
   m.def(
       "voxel_tokenizer_cuda",
-      [](std::uintptr_t volumes, int volume_type, std::uintptr_t weight, int weight_type,
-         std::uintptr_t bias, std::uintptr_t offsets, std::uintptr_t mean, std::uintptr_t inv_std,
-         std::uintptr_t out, py::tuple packed, std::int64_t voxels, py::tuple sizes, float scale,
-         std::uintptr_t stream) {
-        const char* function = "voxel_tokenizer";
-        check(sizes.size() == 5, function, "sizes must be (batch, frames, tokens, patch, features)",
-              static_cast<std::int64_t>(sizes.size()));
-        check(packed.size() == 3, function, "packed must say volumes, mean, inv_std",
-              static_cast<std::int64_t>(packed.size()));
-        const VoxelLaunch launch{.volumes = pointer<const void>(volumes),
-                                 .weight = pointer<const void>(weight),
-                                 .bias = pointer<const void>(bias),
-                                 .offsets = pointer<const std::int32_t>(offsets),
-                                 .mean = pointer<const float>(mean),
-                                 .inv_std = pointer<const float>(inv_std),
-                                 .out = pointer<void>(out),
-                                 .packed = packed[0].cast<bool>(),
-                                 .mean_packed = packed[1].cast<bool>(),
-                                 .inv_std_packed = packed[2].cast<bool>(),
-                                 .voxels = voxels,
-                                 .batch = sizes[0].cast<int>(),
-                                 .frames = sizes[1].cast<int>(),
-                                 .tokens = sizes[2].cast<int>(),
-                                 .patch = sizes[3].cast<int>(),
-                                 .features = sizes[4].cast<int>(),
-                                 .scale = scale};
+      [](const VoxelRead& read, int volume_type, std::uintptr_t weight, int weight_type,
+         std::uintptr_t bias, std::uintptr_t out, std::uintptr_t stream) {
+        const VoxelForward work{.read = read,
+                                .weight = pointer<const void>(weight),
+                                .bias = pointer<const void>(bias),
+                                .out = pointer<void>(out)};
         py::gil_scoped_release released;
-        voxel_tokenizer_cuda(launch, volume_type, weight_type, pointer<void>(stream));
+        voxel_tokenizer_cuda(work, volume_type, weight_type, pointer<void>(stream));
       },
-      py::kw_only(), py::arg("volumes"), py::arg("volume_type"), py::arg("weight"),
-      py::arg("weight_type"), py::arg("bias"), py::arg("offsets"), py::arg("mean"),
-      py::arg("inv_std"), py::arg("out"), py::arg("packed"), py::arg("voxels"), py::arg("sizes"),
-      py::arg("scale"), py::arg("stream"));
+      py::kw_only(), py::arg("read"), py::arg("volume_type"), py::arg("weight"),
+      py::arg("weight_type"), py::arg("bias"), py::arg("out"), py::arg("stream"));
+  m.def(
+      "voxel_tokenizer_cuda_grad",
+      [](const VoxelRead& read, int volume_type, std::uintptr_t grad, int grad_type,
+         std::uintptr_t grad_weight, std::uintptr_t stream) {
+        const VoxelBackward work{.read = read,
+                                 .grad = pointer<const void>(grad),
+                                 .grad_weight = pointer<float>(grad_weight)};
+        py::gil_scoped_release released;
+        voxel_tokenizer_cuda_grad(work, volume_type, grad_type, pointer<void>(stream));
+      },
+      py::kw_only(), py::arg("read"), py::arg("volume_type"), py::arg("grad"),
+      py::arg("grad_type"), py::arg("grad_weight"), py::arg("stream"));
 #endif
 }
 

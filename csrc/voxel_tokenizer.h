@@ -39,24 +39,36 @@ struct VoxelTokenizer {
 
 const VoxelTokenizer& voxel_tokenizer(Isa isa);
 
-// One launch on a GPU, for the few tokens of a session; addresses are the device's.
-struct VoxelLaunch {
+// What a launch on a GPU reads, for the few tokens of a session; addresses are the device's.
+struct VoxelRead {
   const void* volumes;  // (batch, frames, voxels) or, if packed, (batch, frames, tokens, patch)
-  const void* weight;   // (features, frames, patch)
-  const void* bias;     // (features) of the weight's type, or nullptr
   const std::int32_t* offsets;  // (tokens, patch) flat voxel index, -1 outside
   const float* mean;            // nullptr: 0
   const float* inv_std;         // nullptr: 1
-  void* out;                    // (batch, tokens, features) of the weight's type
   bool packed, mean_packed, inv_std_packed;
   std::int64_t voxels;  // of one stored volume
   int batch, frames, tokens, patch, features;
   float scale;
 };
 
-// The types are DTypes; throws std::runtime_error if the driver refuses.
-void voxel_tokenizer_cuda(const VoxelLaunch& launch, int volume_type, int weight_type,
+struct VoxelForward {
+  VoxelRead read;
+  const void* weight;  // (features, frames, patch)
+  const void* bias;    // (features) of the weight's type, or nullptr
+  void* out;           // (batch, tokens, features) of the weight's type
+};
+
+struct VoxelBackward {
+  VoxelRead read;
+  const void* grad;    // (batch, tokens, features)
+  float* grad_weight;  // (features, frames, patch)
+};
+
+// The types are DTypes; throw std::runtime_error if the driver refuses.
+void voxel_tokenizer_cuda(const VoxelForward& work, int volume_type, int weight_type,
                           void* stream);
+void voxel_tokenizer_cuda_grad(const VoxelBackward& work, int volume_type, int grad_type,
+                               void* stream);
 
 namespace baseline {
 extern const VoxelTokenizer voxel_tokenizer;

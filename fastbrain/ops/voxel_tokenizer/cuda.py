@@ -1,10 +1,13 @@
-"""CUDA C++ backend of the voxel tokenizer: one launch for the few tokens of a session."""
+"""CUDA C++ backend of the voxel tokenizer: one launch each way for the few tokens of a session."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ... import _native
 from .. import _cuda
 from .._tensors import DTYPES, GPU_FLOATS, address, contiguous
 from . import patches
@@ -35,31 +38,53 @@ def call(problem: TokenizeProblem) -> Tensor:
     return tokenize("cuda", problem, patches.stored(problem, offsets))
 
 
-def _forward(weight: Tensor, bias: Tensor | None, values: StoredValues) -> Tensor:
-    out = tokens_like(weight, values)
-    weight, bias, volumes, offsets, mean, inv_std, scale = contiguous(weight, bias, *values)
-    _cuda.launch(
-        "voxel_tokenizer_cuda",
-        weight,
+def _read(values: StoredValues, features: int) -> Any:
+    """Addresses and sizes of contiguous values."""
+    volumes, offsets, mean, inv_std, scale = values
+    return _native.VoxelRead(
         volumes=address(volumes),
-        volume_type=DTYPES[volumes.dtype],
-        weight=address(weight),
-        weight_type=DTYPES[weight.dtype],
-        bias=address(bias),
         offsets=address(offsets),
         mean=address(mean),
         inv_std=address(inv_std),
-        out=address(out),
         packed=(volumes.dim() == 4, *(t is not None and t.dim() == 2 for t in (mean, inv_std))),
         voxels=volumes.shape[2:].numel(),
-        sizes=(*volumes.shape[:2], *offsets.shape, len(weight)),
+        sizes=(*volumes.shape[:2], *offsets.shape, features),
         scale=scale,
+    )
+
+
+def _forward(weight: Tensor, bias: Tensor | None, values: StoredValues) -> Tensor:
+    out = tokens_like(weight, values)
+    weight, bias, *kept = contiguous(weight, bias, *values)
+    values = StoredValues(*kept)
+    _cuda.launch(
+        "voxel_tokenizer_cuda",
+        weight,
+        read=_read(values, len(weight)),
+        volume_type=DTYPES[values.volumes.dtype],
+        weight=address(weight),
+        weight_type=DTYPES[weight.dtype],
+        bias=address(bias),
+        out=address(out),
     )
     return out
 
 
 def _weight_grad(grad: Tensor, values: StoredValues) -> Tensor:
-    return patches.weight_grad(grad, values, grad.dtype)
+    grad, *kept = contiguous(grad, *values)
+    values = StoredValues(*kept)
+    inner = values.volumes.shape[1] * values.offsets.shape[1]
+    out = grad.new_empty(grad.shape[-1], inner, dtype=torch.float32)
+    _cuda.launch(
+        "voxel_tokenizer_cuda_grad",
+        grad,
+        read=_read(values, grad.shape[-1]),
+        volume_type=DTYPES[values.volumes.dtype],
+        grad=address(grad),
+        grad_type=DTYPES[grad.dtype],
+        grad_weight=address(out),
+    )
+    return out
 
 
 _library = register("cuda", _forward, _weight_grad, _cuda.KEYS)

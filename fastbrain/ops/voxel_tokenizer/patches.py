@@ -79,18 +79,3 @@ def patches(values: StoredValues, dtype: torch.dtype) -> Tensor:
     # not a product with the mask: a voxel outside may be NaN
     rows = torch.where(offsets >= 0, rows, 0.0).to(dtype)
     return rows.transpose(1, 2).flatten(2)
-
-
-def weight_grad(grad: Tensor, values: StoredValues, dtype: torch.dtype) -> Tensor:
-    """Compute the gradient of the weight, (D, F·P) in at least float32, from patches in `dtype`.
-
-    The patches are recomputed from the raw values one window at a time, so that those of a whole
-    batch are never in memory together.
-    """
-    wide = torch.promote_types(dtype, torch.float32)
-    inner = values.volumes.shape[1] * values.offsets.shape[1]
-    total = grad.new_zeros(grad.shape[-1], inner, dtype=wide)
-    for b in range(len(values.volumes)):
-        window = values._replace(volumes=values.volumes[b : b + 1])
-        total += grad[b].T @ patches(window, dtype)[0]
-    return total
