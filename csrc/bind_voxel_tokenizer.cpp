@@ -17,6 +17,14 @@ const VoxelTokenizer& voxel_tokenizer(Isa isa) {
   return baseline::voxel_tokenizer;
 }
 
+const VoxelTokenizerBfloat16* voxel_tokenizer_bfloat16(Isa isa) {
+#ifdef FASTBRAIN_X86
+  if (isa >= Isa::kAvx512Bf16) return &avx512bf16::voxel_tokenizer_bfloat16;
+#endif
+  (void)isa;
+  return nullptr;
+}
+
 namespace {
 
 VoxelSource source(std::uintptr_t volumes, bool is_int16, bool packed, std::uintptr_t mean,
@@ -118,6 +126,51 @@ void bind_voxel_tokenizer(py::module_& m, Isa isa) {
       },
       py::arg("source"), py::arg("grad"), py::arg("features"), py::arg("grad_weight"),
       py::arg("threads"));
+
+  m.def("bfloat16_tiles", &has_bfloat16_tiles, "Whether the CPU multiplies tiles of bfloat16.");
+  // absent where the machine has no products of bfloat16
+  if (const VoxelTokenizerBfloat16* kernels = voxel_tokenizer_bfloat16(isa)) {
+    m.def(
+        "voxel_tokenizer_bfloat16_forward",
+        [kernels](const VoxelSource& source, std::uintptr_t weight, std::uintptr_t bias,
+                  std::int64_t features, std::uintptr_t out, int threads) {
+          check_counts(features, threads);
+          py::gil_scoped_release released;
+          if (!kernels->forward(source, pointer<const Bfloat16>(weight),
+                                pointer<const float>(bias), features, pointer<Bfloat16>(out),
+                                threads)) {
+            throw std::bad_alloc();
+          }
+        },
+        py::arg("source"), py::arg("weight"), py::arg("bias"), py::arg("features"),
+        py::arg("out"), py::arg("threads"));
+    m.def(
+        "voxel_tokenizer_bfloat16_backward",
+        [kernels](const VoxelSource& source, std::uintptr_t grad, std::int64_t features,
+                  std::uintptr_t grad_weight, int threads) {
+          check_counts(features, threads);
+          py::gil_scoped_release released;
+          if (!kernels->backward(source, pointer<const Bfloat16>(grad), features,
+                                 pointer<float>(grad_weight), threads)) {
+            throw std::bad_alloc();
+          }
+        },
+        py::arg("source"), py::arg("grad"), py::arg("features"), py::arg("grad_weight"),
+        py::arg("threads"));
+    m.def(
+        "voxel_tokenizer_bfloat16_patches",
+        [kernels](const VoxelSource& source, std::int64_t first, std::int64_t count,
+                  std::uintptr_t out, int threads) {
+          const std::int64_t samples = source.batch * source.tokens;
+          const bool inside = first >= 0 && count >= 0 && first <= samples - count;
+          check(inside, "voxel_tokenizer", "first must leave count samples", first);
+          check_threads("voxel_tokenizer", threads);
+          py::gil_scoped_release released;
+          kernels->patches(source, first, count, pointer<Bfloat16>(out), threads);
+        },
+        py::arg("source"), py::arg("first"), py::arg("count"), py::arg("out"),
+        py::arg("threads"));
+  }
 
 #ifdef FASTBRAIN_CUDA
   py::class_<VoxelRead>(m, "VoxelRead", "Addresses and sizes of what a GPU tokenizer reads.")

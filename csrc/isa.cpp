@@ -3,10 +3,16 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#ifdef FASTBRAIN_X86
+#include <cpuid.h>
+#endif
+
 namespace fastbrain {
 
 const char* isa_name(Isa isa) {
   switch (isa) {
+    case Isa::kAvx512Bf16:
+      return "avx512bf16";
     case Isa::kAvx512Vnni:
       return "avx512vnni";
     case Isa::kAvx512:
@@ -27,11 +33,28 @@ std::vector<Isa> available_isas() {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
       isas.push_back(Isa::kAvx512);
-      if (__builtin_cpu_supports("avx512vnni")) isas.push_back(Isa::kAvx512Vnni);
+      if (__builtin_cpu_supports("avx512vnni")) {
+        isas.push_back(Isa::kAvx512Vnni);
+        if (__builtin_cpu_supports("avx512bf16")) isas.push_back(Isa::kAvx512Bf16);
+      }
     }
   }
 #endif
   return isas;
+}
+
+bool has_bfloat16_tiles() {
+#ifdef FASTBRAIN_X86
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kSavesState = 1u << 27, kTiles = 1u << 24 | 1u << 22, kTileState = 3u << 17;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & kSavesState)) return false;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kTiles) != kTiles) return false;
+  // xgetbv: what state the system saves when it switches threads
+  __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+  return (a & kTileState) == kTileState;
+#else
+  return false;
+#endif
 }
 
 Isa choose_isa() {

@@ -8,13 +8,17 @@
 
 namespace fastbrain {
 
-// In rising order. kAvx512Vnni is kAvx512 with products of bytes, which some kernels use.
-enum class Isa { kBaseline, kAvx2, kAvx512, kAvx512Vnni };
+// In rising order. kAvx512Vnni is kAvx512 with products of bytes and kAvx512Bf16 that with products
+// of bfloat16, which some kernels use.
+enum class Isa { kBaseline, kAvx2, kAvx512, kAvx512Vnni, kAvx512Bf16 };
 
 const char* isa_name(Isa isa);
 
 // What this machine runs, slowest first.
 std::vector<Isa> available_isas();
+
+// Whether this machine multiplies tiles of bfloat16 (AMX) and the system keeps their registers.
+bool has_bfloat16_tiles();
 
 // The best one, or what FASTBRAIN_ISA names; throws std::runtime_error if that cannot run here.
 Isa choose_isa();

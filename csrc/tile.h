@@ -1,7 +1,8 @@
 // The register tile of a matrix product: C (kRows, kColumns) = A · B over one block of the inner
 // axis. Included by the sources that are compiled once for each instruction set, inside their
 // namespace, so nothing here is shared between them. Numbers are float32; a source that defines
-// FASTBRAIN_DOUBLE and includes another one is the same in float64.
+// FASTBRAIN_DOUBLE and includes another one is the same in float64. With FASTBRAIN_PAIRS, which
+// needs AVX512_BF16, a number of A and of B holds the bits of two bfloat16, and C is float32.
 
 #if defined(FASTBRAIN_DOUBLE)
 typedef double Number;
@@ -31,6 +32,16 @@ static inline Lanes load(const Number* from) {
 }
 
 static inline void store(Number* to, Lanes value) { __builtin_memcpy(to, &value, sizeof(value)); }
+
+// sum + factor · value, in every lane.
+static inline __attribute__((always_inline)) Lanes multiply_add(Number factor, Lanes value,
+                                                                Lanes sum) {
+#if defined(FASTBRAIN_PAIRS)
+  return (Lanes)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_ps(factor), (__m512bh)value);
+#else
+  return sum + factor * value;
+#endif
+}
 
 // Sum of all lanes, by halves.
 static inline __attribute__((always_inline)) Number sum_lanes(Lanes sum) {
@@ -135,8 +146,8 @@ static inline __attribute__((always_inline)) void multiply_tile(
 #pragma GCC unroll 16
       for (int i = 0; i < kTile; ++i) {
         const Number factor = factors[i * kRowStep + k * kInnerStep];
-        sum[i][0] += factor * left;
-        sum[i][1] += factor * right;
+        sum[i][0] = multiply_add(factor, left, sum[i][0]);
+        sum[i][1] = multiply_add(factor, right, sum[i][1]);
       }
     }
   }

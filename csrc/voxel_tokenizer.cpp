@@ -10,31 +10,27 @@ namespace fastbrain::FASTBRAIN_NAMESPACE {
 namespace {
 
 #include "tile.h"
-// included after the tile, because it uses its arithmetic
+// included after the tile, because they use its arithmetic
 #include "voxel_tokenizer_patches.h"
+#include "voxel_tokenizer_tasks.h"
 
 // Blocks, in floats: the packed patches of a task (kTaskRows, kInner) and a panel of the weight
-// (kInner, kColumns) stay in the second-level cache together.
+// (kInner, kColumns).
 constexpr int64_t kInner = 512;
-constexpr int64_t kTaskRows = 144 / kRows * kRows;
-// Rows of a tile where windows come in such a number: it then holds one token, and skips what is
-// outside the brain there and not in its neighbour.
-constexpr int kWindowRows = kRows > 8 ? 8 : kRows;
-constexpr int64_t kTaskTiles = kTaskRows / kWindowRows;
 // off a power of two: rows of a tile would otherwise share the sets of the first-level cache
 constexpr int64_t kStep = kInner + 16;
-// runs closer than this are joined, so that a block holds at most kInner / (kGap + 1) + 1 of them
-constexpr int64_t kGap = 2, kMostRuns = 176;
+// joined runs leave at most kInner / (kGap + 1) + 1 of them in a block
+constexpr int64_t kMostRuns = 176;
 constexpr int64_t kGradInner = 256, kGradRows = 192, kGradStep = kGradInner + kColumns + 16;
 
 struct Forward {
   const VoxelSource& source;
-  Pack pack;
+  Pack<float> pack;
   const float* weight;
   const float* bias;
   float* out;
-  int64_t features, inner, block_rows, blocks, panels;
-  int64_t samples, task_rows, row_tasks, panel_group;
+  int64_t features, inner, block_rows, blocks, panels, samples;
+  Tasks tasks;
   Finish finish;
   float* packed_weight;  // [block][panel][k][kColumns]; nullptr: each task packs what it uses
   float* patches;        // one (kTaskRows, kStep) for each worker
@@ -67,28 +63,6 @@ void pack_weight(void* context, int64_t task, int) {
              f.packed_weight + first * f.panels * kColumns + panel * depth * kColumns);
 }
 
-// Where any of `count` samples from `sample` on has brain in rows [first, last) of the inner axis.
-int64_t find_runs(const VoxelSource& s, int64_t sample, int64_t count, int64_t first, int64_t last,
-                  Run* runs) {
-  const int64_t token_first = sample / s.batch, token_last = (sample + count - 1) / s.batch;
-  int64_t found = 0;
-  for (int64_t r = first; r < last; ++r) {
-    uint64_t bits = 0;
-    for (int64_t token = token_first; token <= token_last; ++token) {
-      bits |= row_bits(s, token * s.rows + r % s.rows);
-    }
-    if (bits == 0) continue;
-    const int64_t begin = (r - first) * s.width + __builtin_ctzll(bits);
-    const int64_t end = (r - first) * s.width + 64 - __builtin_clzll(bits);
-    if (found > 0 && begin - runs[found - 1].first - runs[found - 1].depth < kGap) {
-      runs[found - 1].depth = static_cast<int32_t>(end - runs[found - 1].first);
-    } else {
-      runs[found++] = {static_cast<int32_t>(begin), static_cast<int32_t>(end - begin)};
-    }
-  }
-  return found;
-}
-
 // Samples are counted token by token, all windows of one before the next: a tile then holds few
 // tokens, and their voxels outside the brain are neither packed nor multiplied.
 template <int kTile>
@@ -97,11 +71,11 @@ void multiply(void* context, int64_t task, int worker) {
   const VoxelSource& s = f.source;
   float* patches = f.patches + worker * kTaskRows * kStep;
   float* buffer = f.panel_buffers + worker * kInner * kColumns;
-  const int64_t sample = task % f.row_tasks * f.task_rows;
-  const int64_t samples = smaller(f.task_rows, f.samples - sample);
+  const int64_t sample = task % f.tasks.row_tasks * f.tasks.rows;
+  const int64_t samples = smaller(f.tasks.rows, f.samples - sample);
   const int64_t tiles = ceil_div(samples, kTile);
-  const int64_t panel_first = task / f.row_tasks * f.panel_group;
-  const int64_t panel_last = smaller(panel_first + f.panel_group, f.panels);
+  const int64_t panel_first = task / f.tasks.row_tasks * f.tasks.panel_group;
+  const int64_t panel_last = smaller(panel_first + f.tasks.panel_group, f.panels);
   const int64_t all_rows = s.frames * s.rows;
   Run runs[kTaskTiles][kMostRuns];
   int64_t counts[kTaskTiles];
@@ -117,7 +91,7 @@ void multiply(void* context, int64_t task, int worker) {
     const int64_t depth = (last - first) * s.width, column_first = first * s.width;
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const int64_t begin = tile * kTile, end = smaller(begin + kTile, samples);
-      counts[tile] = find_runs(s, sample + begin, end - begin, first, last, runs[tile]);
+      counts[tile] = find_runs<1>(s, sample + begin, end - begin, first, last, runs[tile]);
       for (int64_t i = begin; i < end; ++i) {
         const int64_t window = (sample + i) % s.batch, token = (sample + i) / s.batch;
         for (int64_t run = 0; run < counts[tile]; ++run) {
@@ -151,7 +125,7 @@ void multiply(void* context, int64_t task, int worker) {
 bool forward(const VoxelSource& source, const float* weight, const float* bias, int64_t features,
              float* out, int threads) {
   Forward f{.source = source,
-            .pack = choose_pack(source),
+            .pack = choose_pack<float>(source),
             .weight = weight,
             .bias = bias,
             .out = out,
@@ -162,24 +136,12 @@ bool forward(const VoxelSource& source, const float* weight, const float* bias, 
             .samples = source.batch * source.tokens};
   if (f.samples == 0 || features == 0) return true;
   f.blocks = ceil_div(source.frames * source.rows, f.block_rows);
-  // a panel of one block is soon used up; shorter tasks then share more evenly
-  const int64_t tile = source.batch % kWindowRows == 0 ? kWindowRows : kRows;
-  f.row_tasks = ceil_div(f.samples, (f.blocks > 1 ? kTaskRows : kTaskRows / 2) / tile * tile);
-  f.task_rows = ceil_div(ceil_div(f.samples, f.row_tasks), tile) * tile;
-  f.row_tasks = ceil_div(f.samples, f.task_rows);
-  // tasks that do not share evenly: split the features too, at the price of packing patches again
-  int64_t groups = 1;
-  while (groups < f.panels &&
-         ceil_div(f.row_tasks * groups, threads) * threads * 10 > f.row_tasks * groups * 11) {
-    ++groups;
-  }
-  f.panel_group = ceil_div(f.panels, groups);
+  f.tasks = divide(f.samples, source.batch, f.blocks, f.panels, threads);
   const bool aligned = reinterpret_cast<uintptr_t>(out) % 64 == 0 && features % kLanes == 0;
   f.finish = f.blocks == 1 && aligned ? Finish::kStream : Finish::kStore;
-  groups = ceil_div(f.panels, f.panel_group);
 
   // a panel that only one task uses is packed there, and never leaves that core's cache
-  const bool shared = f.row_tasks > 1;
+  const bool shared = f.tasks.row_tasks > 1;
   if (shared) f.packed_weight = allocate(f.inner * f.panels * kColumns);
   f.patches = allocate(threads * kTaskRows * kStep);
   f.panel_buffers = allocate(threads * kInner * kColumns);
@@ -187,8 +149,8 @@ bool forward(const VoxelSource& source, const float* weight, const float* bias, 
       (!shared || f.packed_weight != nullptr) && f.patches != nullptr && f.panel_buffers != nullptr;
   if (enough) {
     if (shared) parallel_run(threads, f.blocks * f.panels, pack_weight, &f);
-    parallel_run(threads, f.row_tasks * groups,
-                 tile == kRows ? multiply<kRows> : multiply<kWindowRows>, &f);
+    parallel_run(threads, f.tasks.row_tasks * f.tasks.groups,
+                 f.tasks.tile == kRows ? multiply<kRows> : multiply<kWindowRows>, &f);
   }
   free(f.packed_weight);
   free(f.patches);
@@ -198,7 +160,7 @@ bool forward(const VoxelSource& source, const float* weight, const float* bias, 
 
 struct Backward {
   const VoxelSource& source;
-  Pack pack;
+  Pack<float> pack;
   const float* grad;
   float* out;
   int64_t features, inner, samples;
@@ -206,13 +168,6 @@ struct Backward {
   float* patches;                          // one (kGradRows, kGradStep) for each worker
   float* grads;                            // one (kGradRows, kRows) for each worker
 };
-
-bool touches(const VoxelSource& s, int64_t token, int64_t first, int64_t last) {
-  for (int64_t r = first; r < last; ++r) {
-    if (row_bits(s, token * s.rows + r % s.rows) != 0) return true;
-  }
-  return false;
-}
 
 // One slice of the inner axis and one group of features; the samples are summed in a fixed order.
 void accumulate(void* context, int64_t task, int worker) {
@@ -260,7 +215,7 @@ void accumulate(void* context, int64_t task, int worker) {
 bool backward(const VoxelSource& source, const float* grad, int64_t features, float* grad_weight,
               int threads) {
   Backward g{.source = source,
-             .pack = choose_pack(source),
+             .pack = choose_pack<float>(source),
              .grad = grad,
              .out = grad_weight,
              .features = features,

@@ -39,6 +39,23 @@ struct VoxelTokenizer {
 
 const VoxelTokenizer& voxel_tokenizer(Isa isa);
 
+using Bfloat16 = std::uint16_t;  // its bits
+
+// The same for weights in bfloat16; patches are normalised in float32 and then rounded.
+struct VoxelTokenizerBfloat16 {
+  // bias in float32; out rounded once, from sums in float32
+  bool (*forward)(const VoxelSource& source, const Bfloat16* weight, const float* bias,
+                  std::int64_t features, Bfloat16* out, int threads);
+  bool (*backward)(const VoxelSource& source, const Bfloat16* grad, std::int64_t features,
+                   float* grad_weight, int threads);
+  // out (count, frames · patch): patches of samples window · tokens + token from `first` on
+  void (*patches)(const VoxelSource& source, std::int64_t first, std::int64_t count, Bfloat16* out,
+                  int threads);
+};
+
+// nullptr where the machine has no products of bfloat16.
+const VoxelTokenizerBfloat16* voxel_tokenizer_bfloat16(Isa isa);
+
 // What a launch on a GPU reads, for the few tokens of a session; addresses are the device's.
 struct VoxelRead {
   const void* volumes;  // (batch, frames, voxels) or, if packed, (batch, frames, tokens, patch)
@@ -78,6 +95,9 @@ extern const VoxelTokenizer voxel_tokenizer;
 }
 namespace avx512 {
 extern const VoxelTokenizer voxel_tokenizer;
+}
+namespace avx512bf16 {
+extern const VoxelTokenizerBfloat16 voxel_tokenizer_bfloat16;
 }
 
 }  // namespace fastbrain

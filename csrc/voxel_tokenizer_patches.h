@@ -1,5 +1,5 @@
-// Normalised patches as float32 rows. Included, as tile.h is, by the sources that are compiled once
-// for each instruction set, inside their namespace.
+// Normalised patches as rows of float32, or of bfloat16 rounded from it. Included, as tile.h is, by
+// the sources that are compiled once for each instruction set, inside their namespace.
 
 static inline uint64_t row_bits(const VoxelSource& s, int64_t row) {
   return s.width <= kNarrowRow ? static_cast<const uint8_t*>(s.bits)[row]
@@ -46,12 +46,41 @@ static inline typename Vectors<kWidth>::Floats load_row(const float* values) {
   return raw;
 }
 
+static inline void write(float* to, float value) { *to = value; }
+
+template <int kWidth>
+static inline void write_row(float* to, typename Vectors<kWidth>::Words bits) {
+  __builtin_memcpy(to, &bits, sizeof(bits));
+}
+
+#if defined(__AVX512BF16__)
+// Rounds to nearest, ties to even, as the instruction does.
+static inline void write(Bfloat16* to, float value) {
+  const auto rounded = _mm_cvtneps_pbh(_mm_set_ss(value));
+  __builtin_memcpy(to, &rounded, sizeof(*to));
+}
+
+template <int kWidth>
+static inline void write_row(Bfloat16* to, typename Vectors<kWidth>::Words bits) {
+  if constexpr (kWidth == 16) {
+    const auto rounded = _mm512_cvtneps_pbh((__m512)bits);
+    __builtin_memcpy(to, &rounded, 32);
+  } else if constexpr (kWidth == 8) {
+    const auto rounded = _mm256_cvtneps_pbh((__m256)bits);
+    __builtin_memcpy(to, &rounded, 16);
+  } else {
+    const auto rounded = _mm_cvtneps_pbh((__m128)bits);
+    __builtin_memcpy(to, &rounded, 8);
+  }
+}
+#endif
+
 // Rows of a known width: voxels outside the brain are removed by a mask and not by a branch, which
 // would be mispredicted at the edge of the brain.
-template <typename T, int kWidth, bool kMean, bool kScaled>
+template <typename Out, typename T, int kWidth, bool kMean, bool kScaled>
 static inline __attribute__((always_inline)) void pack_short_row(const T* values, const float* mean,
                                                                  const float* inv_std, float scale,
-                                                                 uint64_t bits, float* to) {
+                                                                 uint64_t bits, Out* to) {
   using Words = typename Vectors<kWidth>::Words;
   auto value = load_row<kWidth>(values) * scale;
   if (kMean) value -= load_row<kWidth>(mean);
@@ -61,28 +90,28 @@ static inline __attribute__((always_inline)) void pack_short_row(const T* values
   for (int j = 0; j < kWidth; ++j) lane[j] = 1 << j;
   const Words inside = ((Words{} + static_cast<int32_t>(bits)) & lane) != 0;
   const Words kept = reinterpret_cast<Words>(value) & inside;
-  __builtin_memcpy(to, &kept, sizeof(kept));
+  write_row<kWidth>(to, kept);
 }
 
-template <typename T, bool kMean, bool kScaled>
+template <typename Out, typename T, bool kMean, bool kScaled>
 inline void pack_row(const T* values, const float* mean, const float* inv_std, float scale,
-                     uint64_t bits, int64_t width, float* to) {
-  for (int64_t j = 0; j < width; ++j) to[j] = 0.0f;
+                     uint64_t bits, int64_t width, Out* to) {
+  for (int64_t j = 0; j < width; ++j) write(to + j, 0.0f);
   for (; bits != 0; bits &= bits - 1) {
     const int j = __builtin_ctzll(bits);
     float value = static_cast<float>(values[j]) * scale;
     if (kMean) value -= mean[j];
     if (kScaled) value *= inv_std[j];
-    to[j] = value;
+    write(to + j, value);
   }
 }
 
 constexpr int64_t kAhead = 28;
 
-// Rows [first, last) of a patch to consecutive floats.
-template <typename T, int kWidth, bool kMean, bool kScaled>
+// Rows [first, last) of a patch to consecutive numbers.
+template <typename Out, typename T, int kWidth, bool kMean, bool kScaled>
 void pack_patch(const VoxelSource& s, int64_t window, int64_t token, int64_t first, int64_t last,
-                float* to) {
+                Out* to) {
   const int64_t width = kWidth > 0 ? kWidth : s.width, patch = s.rows * width;
   const int32_t* bases = s.bases + token * s.rows;
   // short rows far apart: the hardware does not prefetch the next one
@@ -102,42 +131,79 @@ void pack_patch(const VoxelSource& s, int64_t window, int64_t token, int64_t fir
     if constexpr (kWidth > 0) {
       // a row that leaves the volume must not be read where it has no brain
       if (bases[row] >= 0 && bases[row] + width <= s.voxels) {
-        pack_short_row<T, kWidth, kMean, kScaled>(values, mean, inv_std, s.scale, bits, to);
+        pack_short_row<Out, T, kWidth, kMean, kScaled>(values, mean, inv_std, s.scale, bits, to);
         if (++row == s.rows) row = 0, ++frame;
         continue;
       }
     }
-    pack_row<T, kMean, kScaled>(values, mean, inv_std, s.scale, bits, width, to);
+    pack_row<Out, T, kMean, kScaled>(values, mean, inv_std, s.scale, bits, width, to);
     if (++row == s.rows) row = 0, ++frame;
   }
 }
 
-using Pack = void (*)(const VoxelSource&, int64_t, int64_t, int64_t, int64_t, float*);
+template <typename Out>
+using Pack = void (*)(const VoxelSource&, int64_t, int64_t, int64_t, int64_t, Out*);
 
-template <typename T, int kWidth>
-Pack choose_statistics(const VoxelSource& s) {
+template <typename Out, typename T, int kWidth>
+Pack<Out> choose_statistics(const VoxelSource& s) {
   if (s.mean == nullptr) {
-    return s.inv_std == nullptr ? pack_patch<T, kWidth, false, false>
-                                : pack_patch<T, kWidth, false, true>;
+    return s.inv_std == nullptr ? pack_patch<Out, T, kWidth, false, false>
+                                : pack_patch<Out, T, kWidth, false, true>;
   }
-  return s.inv_std == nullptr ? pack_patch<T, kWidth, true, false>
-                              : pack_patch<T, kWidth, true, true>;
+  return s.inv_std == nullptr ? pack_patch<Out, T, kWidth, true, false>
+                              : pack_patch<Out, T, kWidth, true, true>;
 }
 
-template <typename T>
-Pack choose_width(const VoxelSource& s) {
+template <typename Out, typename T>
+Pack<Out> choose_width(const VoxelSource& s) {
   switch (s.width) {
     case 4:
-      return choose_statistics<T, 4>(s);
+      return choose_statistics<Out, T, 4>(s);
     case 8:
-      return choose_statistics<T, 8>(s);
+      return choose_statistics<Out, T, 8>(s);
     case 16:
-      return choose_statistics<T, 16>(s);
+      return choose_statistics<Out, T, 16>(s);
     default:
-      return choose_statistics<T, 0>(s);
+      return choose_statistics<Out, T, 0>(s);
   }
 }
 
-Pack choose_pack(const VoxelSource& s) {
-  return s.is_int16 ? choose_width<int16_t>(s) : choose_width<float>(s);
+template <typename Out>
+Pack<Out> choose_pack(const VoxelSource& s) {
+  return s.is_int16 ? choose_width<Out, int16_t>(s) : choose_width<Out, float>(s);
+}
+
+// runs closer than this are joined
+constexpr int64_t kGap = 2;
+
+// Where any of `count` samples from `sample` on, counted window by window within a token, has brain
+// in rows [first, last) of the inner axis; runs begin and end at multiples of kUnit.
+template <int kUnit>
+int64_t find_runs(const VoxelSource& s, int64_t sample, int64_t count, int64_t first, int64_t last,
+                  Run* runs) {
+  const int64_t token_first = sample / s.batch, token_last = (sample + count - 1) / s.batch;
+  int64_t found = 0;
+  for (int64_t r = first; r < last; ++r) {
+    uint64_t bits = 0;
+    for (int64_t token = token_first; token <= token_last; ++token) {
+      bits |= row_bits(s, token * s.rows + r % s.rows);
+    }
+    if (bits == 0) continue;
+    const int64_t begin = ((r - first) * s.width + __builtin_ctzll(bits)) / kUnit * kUnit;
+    const int64_t end =
+        ceil_div((r - first) * s.width + 64 - __builtin_clzll(bits), kUnit) * kUnit;
+    if (found > 0 && begin - runs[found - 1].first - runs[found - 1].depth < kGap) {
+      runs[found - 1].depth = static_cast<int32_t>(end - runs[found - 1].first);
+    } else {
+      runs[found++] = {static_cast<int32_t>(begin), static_cast<int32_t>(end - begin)};
+    }
+  }
+  return found;
+}
+
+static inline bool touches(const VoxelSource& s, int64_t token, int64_t first, int64_t last) {
+  for (int64_t r = first; r < last; ++r) {
+    if (row_bits(s, token * s.rows + r % s.rows) != 0) return true;
+  }
+  return false;
 }

@@ -86,5 +86,9 @@ def tokenize_problem(
                 f"{function}: {name} must have shape {grid.shape} or {packed}, "
                 f"got {tuple(value.shape)}. Use the statistics of the same grid."
             )
+    device = weight.device.type
+    if torch.is_autocast_enabled(device) and weight.dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(device)
+        weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
     scale = _checks.finite(function, "scale", scale, low=float("-inf"), high=float("inf"))
     return TokenizeProblem(volumes, weight, bias, grid, mean, inv_std, scale)

@@ -6,6 +6,7 @@ gradient is a ``torch.autograd.Function`` around them.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -19,6 +20,7 @@ from ...grid import TokenGrid
 from ...layout import TokenLayout
 from .._dispatch import any_gradient
 from .._tensors import address, contiguous
+from . import bfloat16
 from .checks import TokenizeProblem
 from .patches import constant_in_graphs
 
@@ -81,8 +83,8 @@ def can_run(problem: TokenizeProblem) -> str | None:
     volumes, weight, grid = problem.volumes, problem.weight, problem.grid
     if weight.device.type != "cpu":
         return f"the tensors are on {weight.device}"
-    if weight.dtype != torch.float32:
-        return f"weight is {weight.dtype}; it multiplies in float32"
+    if weight.dtype not in (torch.float32, torch.bfloat16):
+        return f"weight is {weight.dtype}; it multiplies float32 and bfloat16"
     if volumes.dtype not in (torch.int16, torch.float32):
         return f"volumes are {volumes.dtype}; it reads int16 and float32"
     if grid.kernel[2] > _WIDEST_ROW:
@@ -149,11 +151,18 @@ def _source(rows: StoredRows, width: int) -> Any:
 
 
 def _forward(weight: Tensor, bias: Tensor | None, *stored: Any) -> Tensor:
+    half = weight.dtype is torch.bfloat16
+    if half and bfloat16.way() == "float32":
+        wide = None if bias is None else bias.float()
+        return _forward(weight.float(), wide, *stored).bfloat16()
     out = _fake_forward(weight, bias, *stored)
     weight, bias, *kept = contiguous(weight, bias, *stored)
-    rows = StoredRows(*kept)
+    source = _source(StoredRows(*kept), weight.shape[-1])
+    if half:
+        bfloat16.forward(source, weight, bias, out)
+        return out
     _native.voxel_tokenizer_forward(
-        _source(rows, weight.shape[-1]),
+        source,
         weight=address(weight),
         bias=address(bias),
         features=len(weight),
@@ -164,11 +173,17 @@ def _forward(weight: Tensor, bias: Tensor | None, *stored: Any) -> Tensor:
 
 
 def _weight_grad(grad: Tensor, frames: int, kernel: list[int], *stored: Any) -> Tensor:
+    half = grad.dtype is torch.bfloat16
+    if half and bfloat16.way() == "float32":
+        return _weight_grad(grad.float(), frames, kernel, *stored).bfloat16()
     grad, *kept = contiguous(grad, *stored)
-    rows = StoredRows(*kept)
+    source = _source(StoredRows(*kept), kernel[-1])
+    if half:
+        total = bfloat16.weight_grad(source, grad, frames * math.prod(kernel))
+        return total.to(grad.dtype).view(-1, frames, *kernel)
     out = _fake_weight_grad(grad, frames, kernel)
     _native.voxel_tokenizer_backward(
-        _source(rows, kernel[-1]),
+        source,
         grad=address(grad),
         features=grad.shape[-1],
         grad_weight=address(out),

@@ -56,8 +56,14 @@ def tokenize_voxels(
 
     Returns
     -------
-    Tensor, (B, n_tokens, D), dtype of `weight`
-        Only `weight` and `bias` get gradients.
+    Tensor, (B, n_tokens, D), dtype of `weight` (or of autocast, if enabled)
+        Only `weight` and `bias` get gradients. Autocast converts them as it does those of
+        ``F.linear``: float64 stays, and gradients arrive in their own dtype.
+
+    Notes
+    -----
+    Sums are in float32 for all dtypes but float64. On the CPU they do not depend on the number of
+    threads, except with bfloat16 on a CPU with AMX, where the product of torch decides.
 
     Raises
     ------

@@ -1,0 +1,334 @@
+// Voxel tokenizer with bfloat16 weights. Patches are normalised in float32 and rounded; products of
+// pairs (AVX512_BF16) are summed in float32 in an order that does not depend on the threads.
+#include <immintrin.h>
+#include <stdlib.h>
+
+#include "parallel.h"
+#include "voxel_tokenizer.h"
+
+namespace fastbrain::FASTBRAIN_NAMESPACE {
+namespace {
+
+#define FASTBRAIN_PAIRS
+#include "tile.h"
+// included after the tile, because they use its arithmetic
+#include "voxel_tokenizer_patches.h"
+#include "voxel_tokenizer_tasks.h"
+
+// Blocks: numbers of the inner axis, in pairs as the tile reads them.
+constexpr int64_t kInner = 1024;
+// off a power of two: rows of a tile would otherwise share the sets of the first-level cache
+constexpr int64_t kStep = kInner / 2 + 16;
+// joined runs begin at even numbers and leave at most one for every four
+constexpr int64_t kMostRuns = kInner / 4 + 1;
+constexpr int64_t kGradInner = 256, kGradRows = 384, kGradStep = kGradInner + kColumns + 16;
+// patches of one task where they are only written down
+constexpr int64_t kWrittenRows = 16;
+
+Number pair(Bfloat16 low, Bfloat16 high) {
+  const Bfloat16 both[2] = {low, high};
+  Number value;
+  __builtin_memcpy(&value, both, sizeof(value));
+  return value;
+}
+
+struct Forward {
+  const VoxelSource& source;
+  Pack<Bfloat16> pack;
+  const Bfloat16* weight;
+  const float* bias;
+  Bfloat16* out;
+  int64_t features, inner, block_rows, blocks, panels, samples;
+  Tasks tasks;
+  bool streams;
+  Number* packed_weight;  // [block][panel][pair][kColumns]; nullptr: each task packs what it uses
+  Number* patches;        // one (kTaskRows, kStep) for each worker
+  Number* panel_buffers;  // one (kInner / 2, kColumns) for each worker
+  float* sums;            // one (kTaskRows, panel_group · kColumns) for each worker
+};
+
+// Transposes one panel of one block: the weight is (features, inner), a tile reads pairs.
+void pack_panel(const Forward& f, int64_t first, int64_t depth, int64_t panel, Number* to) {
+  const int64_t columns = smaller(kColumns, f.features - panel * kColumns);
+  const Bfloat16* from = f.weight + panel * kColumns * f.inner + first;
+  const int64_t pairs = ceil_div(depth, 2);
+  int64_t k = 0;
+  if (columns == kColumns && f.inner % 2 == 0) {
+    const int64_t step = f.inner / 2;
+    const Number* rows = reinterpret_cast<const Number*>(from);
+    for (; k + kLanes <= pairs; k += kLanes) {
+      transpose_square(rows + k, step, to + k * kColumns, kColumns);
+      transpose_square(rows + kLanes * step + k, step, to + k * kColumns + kLanes, kColumns);
+    }
+  }
+  for (; k < pairs; ++k) {
+    for (int64_t j = 0; j < kColumns; ++j) {
+      const Bfloat16* at = from + j * f.inner + 2 * k;
+      to[k * kColumns + j] =
+          j < columns ? pair(at[0], 2 * k + 1 < depth ? at[1] : Bfloat16{0}) : Number{0};
+    }
+  }
+}
+
+void pack_weight(void* context, int64_t task, int) {
+  const Forward& f = *static_cast<Forward*>(context);
+  const int64_t first = task / f.panels * f.block_rows * f.source.width, panel = task % f.panels;
+  const int64_t depth = smaller(f.block_rows * f.source.width, f.inner - first);
+  pack_panel(f, first, depth, panel,
+             f.packed_weight + (first / 2 * f.panels + panel * ceil_div(depth, 2)) * kColumns);
+}
+
+void round_row(const float* from, Bfloat16* to, int64_t columns, bool streams) {
+  const auto rounded = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + kLanes), _mm512_loadu_ps(from));
+  if (streams) {
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)rounded);
+  } else {
+    const __mmask32 kept = static_cast<__mmask32>((uint64_t{1} << columns) - 1);
+    _mm512_mask_storeu_epi16(to, kept, (__m512i)rounded);
+  }
+}
+
+// Samples are counted token by token, all windows of one before the next: a tile then holds few
+// tokens, and their voxels outside the brain are neither packed nor multiplied.
+template <int kTile>
+void multiply(void* context, int64_t task, int worker) {
+  const Forward& f = *static_cast<Forward*>(context);
+  const VoxelSource& s = f.source;
+  Number* patches = f.patches + worker * kTaskRows * kStep;
+  Number* buffer = f.panel_buffers + worker * (kInner / 2) * kColumns;
+  const int64_t width = f.tasks.panel_group * kColumns;
+  float* sums = f.sums + worker * kTaskRows * width;
+  const int64_t sample = task % f.tasks.row_tasks * f.tasks.rows;
+  const int64_t samples = smaller(f.tasks.rows, f.samples - sample);
+  const int64_t tiles = ceil_div(samples, kTile);
+  const int64_t panel_first = task / f.tasks.row_tasks * f.tasks.panel_group;
+  const int64_t panel_last = smaller(panel_first + f.tasks.panel_group, f.panels);
+  const int64_t all_rows = s.frames * s.rows;
+  Run runs[kTaskTiles][kMostRuns];
+  int64_t counts[kTaskTiles];
+  // a tile reads kTile of them; what it computes beyond the last sample is not stored
+  for (int64_t i = samples * kStep; i < tiles * kTile * kStep; ++i) patches[i] = 0.0f;
+  for (int64_t block = 0; block < f.blocks; ++block) {
+    const int64_t first = block * f.block_rows, last = smaller(first + f.block_rows, all_rows);
+    const int64_t depth = (last - first) * s.width, pairs = ceil_div(depth, 2);
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      const int64_t begin = tile * kTile, end = smaller(begin + kTile, samples);
+      Run* found = runs[tile];
+      counts[tile] = find_runs<2>(s, sample + begin, end - begin, first, last, found);
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t window = (sample + i) % s.batch, token = (sample + i) / s.batch;
+        Bfloat16* to = reinterpret_cast<Bfloat16*>(patches + i * kStep);
+        for (int64_t run = 0; run < counts[tile]; ++run) {
+          const int64_t row = found[run].first / s.width;
+          const int64_t past = ceil_div(found[run].first + found[run].depth, s.width);
+          f.pack(s, window, token, first + row, smaller(first + past, last), to + row * s.width);
+        }
+        // the second of an incomplete pair
+        if (depth % 2 != 0) write(to + depth, 0.0f);
+      }
+      for (int64_t run = 0; run < counts[tile]; ++run) {
+        found[run].first /= 2;
+        found[run].depth /= 2;
+      }
+    }
+    const Start start = block > 0 ? Start::kAdd : f.bias ? Start::kBias : Start::kZero;
+    for (int64_t panel = panel_first; panel < panel_last; ++panel) {
+      const int64_t column = panel * kColumns, columns = smaller(kColumns, f.features - column);
+      const Number* weight = buffer;
+      if (f.packed_weight != nullptr) {
+        weight =
+            f.packed_weight + (first * s.width / 2 * f.panels + panel * pairs) * kColumns;
+      } else {
+        pack_panel(f, first * s.width, depth, panel, buffer);
+      }
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        const int64_t begin = tile * kTile, rows = smaller(kTile, samples - begin);
+        float* sum[kTile];
+        for (int i = 0; i < kTile; ++i) {
+          // one block: a tile's sums are rounded at once, and stay in the first-level cache
+          sum[i] = f.blocks == 1 ? sums + i * kColumns
+                                 : sums + (begin + i) * width + column - panel_first * kColumns;
+        }
+        multiply_tile<kStep, 1, kTile>(runs[tile], counts[tile], patches + begin * kStep, weight,
+                                       kColumns, start,
+                                       f.bias != nullptr ? f.bias + column : nullptr, sum, 0, rows,
+                                       columns);
+        if (block + 1 < f.blocks) continue;
+        for (int64_t i = 0; i < rows; ++i) {
+          const int64_t at = sample + begin + i, window = at % s.batch, token = at / s.batch;
+          round_row(sum[i], f.out + (window * s.tokens + token) * f.features + column, columns,
+                    f.streams);
+        }
+      }
+    }
+  }
+  if (f.streams) end_stream();
+}
+
+bool forward(const VoxelSource& source, const Bfloat16* weight, const float* bias,
+             int64_t features, Bfloat16* out, int threads) {
+  Forward f{.source = source,
+            .pack = choose_pack<Bfloat16>(source),
+            .weight = weight,
+            .bias = bias,
+            .out = out,
+            .features = features,
+            .inner = source.frames * source.rows * source.width,
+            // even, so that no pair belongs to two blocks
+            .block_rows = kInner / source.width / 2 * 2,
+            .panels = ceil_div(features, kColumns),
+            .samples = source.batch * source.tokens};
+  if (f.samples == 0 || features == 0) return true;
+  f.blocks = ceil_div(source.frames * source.rows, f.block_rows);
+  f.tasks = divide(f.samples, source.batch, f.blocks, f.panels, threads);
+  f.streams = reinterpret_cast<uintptr_t>(out) % 64 == 0 && features % kColumns == 0;
+  // a panel that only one task uses is packed there, and never leaves that core's cache
+  const bool shared = f.tasks.row_tasks > 1;
+  if (shared) f.packed_weight = allocate(ceil_div(f.inner, 2) * f.panels * kColumns);
+  f.patches = allocate(threads * kTaskRows * kStep);
+  f.panel_buffers = allocate(threads * (kInner / 2) * kColumns);
+  f.sums = allocate(threads * kTaskRows * f.tasks.panel_group * kColumns);
+  const bool enough = (!shared || f.packed_weight != nullptr) && f.patches != nullptr &&
+                      f.panel_buffers != nullptr && f.sums != nullptr;
+  if (enough) {
+    if (shared) parallel_run(threads, f.blocks * f.panels, pack_weight, &f);
+    parallel_run(threads, f.tasks.row_tasks * f.tasks.groups,
+                 f.tasks.tile == kRows ? multiply<kRows> : multiply<kWindowRows>, &f);
+  }
+  free(f.packed_weight);
+  free(f.patches);
+  free(f.panel_buffers);
+  free(f.sums);
+  return enough;
+}
+
+struct Backward {
+  const VoxelSource& source;
+  Pack<Bfloat16> pack;
+  const Bfloat16* grad;
+  float* out;
+  int64_t features, inner, samples;
+  int64_t slice_rows, slices, tile_group;  // tiles of kRows features for each task
+  Number* patches;                         // one (kGradRows / 2, kGradStep) for each worker
+  Number* grads;                           // one (kGradRows / 2, kRows) for each worker
+};
+
+// One slice of the inner axis and one group of features; pairs of samples are summed in a fixed
+// order.
+void accumulate(void* context, int64_t task, int worker) {
+  const Backward& g = *static_cast<Backward*>(context);
+  const VoxelSource& s = g.source;
+  Number* patches = g.patches + worker * (kGradRows / 2) * kGradStep;
+  Number* grads = g.grads + worker * (kGradRows / 2) * kRows;
+  const int64_t first = task % g.slices * g.slice_rows;
+  const int64_t last = smaller(first + g.slice_rows, s.frames * s.rows);
+  const int64_t width = (last - first) * s.width, column = first * s.width;
+  const int64_t feature_first = task / g.slices * g.tile_group * kRows;
+  const int64_t feature_last = smaller(feature_first + g.tile_group * kRows, g.features);
+  Start start = Start::kZero;
+  int64_t sample = 0;
+  do {
+    const Bfloat16* from[kGradRows];
+    Bfloat16 rows[2][kGradStep] = {};
+    int32_t count = 0;
+    for (; sample < g.samples && count < kGradRows; ++sample) {
+      const int64_t window = sample / s.tokens, token = sample % s.tokens;
+      if (!touches(s, token, first, last)) continue;
+      g.pack(s, window, token, first, last, rows[count % 2]);
+      // the second row of an incomplete pair has the gradient 0
+      Number* to = patches + count / 2 * kGradStep;
+      for (int64_t k = 0; k < width; k += kLanes) {
+        __m256i half[2];
+        __builtin_memcpy(half, rows[0] + k, sizeof(half[0]));
+        __builtin_memcpy(half + 1, rows[1] + k, sizeof(half[1]));
+        if (count % 2 == 0) half[1] = _mm256_setzero_si256();
+        const __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(half[1]), 16);
+        const __m512i both = _mm512_or_si512(_mm512_cvtepu16_epi32(half[0]), high);
+        __builtin_memcpy(to + k, &both, sizeof(both));
+      }
+      from[count++] = g.grad + sample * g.features;
+    }
+    const int32_t pairs = static_cast<int32_t>(ceil_div(count, 2));
+    const Run all = {0, pairs};
+    for (int64_t feature = feature_first; feature < feature_last; feature += kRows) {
+      const int64_t tile = smaller(kRows, feature_last - feature);
+      float* out[kRows];
+      for (int64_t j = 0; j < tile; ++j) out[j] = g.out + (feature + j) * g.inner + column;
+      for (int64_t i = 0; i < pairs; ++i) {
+        const Bfloat16* low = from[2 * i] + feature;
+        const Bfloat16* high = 2 * i + 1 < count ? from[2 * i + 1] + feature : nullptr;
+        for (int64_t j = 0; j < kRows; ++j) {
+          grads[i * kRows + j] = j < tile ? pair(low[j], high ? high[j] : Bfloat16{0}) : 0.0f;
+        }
+      }
+      for (int64_t k = 0; k < width; k += kColumns) {
+        multiply_tile<1, kRows>(&all, 1, grads, patches + k, kGradStep, start, nullptr, out, k,
+                                tile, smaller(kColumns, width - k));
+      }
+    }
+    start = Start::kAdd;
+  } while (sample < g.samples);
+}
+
+bool backward(const VoxelSource& source, const Bfloat16* grad, int64_t features,
+              float* grad_weight, int threads) {
+  Backward g{.source = source,
+             .pack = choose_pack<Bfloat16>(source),
+             .grad = grad,
+             .out = grad_weight,
+             .features = features,
+             .inner = source.frames * source.rows * source.width,
+             .samples = source.batch * source.tokens,
+             .slice_rows = larger(1, kGradInner / source.width)};
+  if (g.samples == 0) {
+    for (int64_t k = 0; k < features * g.inner; ++k) grad_weight[k] = 0.0f;
+    return true;
+  }
+  g.slices = ceil_div(source.frames * source.rows, g.slice_rows);
+  const int64_t tiles = ceil_div(features, kRows);
+  const int64_t groups = threads > 1 ? smaller(tiles, ceil_div(4 * threads, g.slices)) : 1;
+  g.tile_group = ceil_div(tiles, larger(1, groups));
+  g.patches = allocate(threads * (kGradRows / 2) * kGradStep);
+  g.grads = allocate(threads * (kGradRows / 2) * kRows);
+  const bool enough = g.patches != nullptr && g.grads != nullptr;
+  if (enough && features > 0) {
+    for (int64_t i = 0; i < threads * (kGradRows / 2) * kGradStep; ++i) g.patches[i] = 0.0f;
+    parallel_run(threads, g.slices * ceil_div(tiles, g.tile_group), accumulate, &g);
+  }
+  free(g.patches);
+  free(g.grads);
+  return enough;
+}
+
+struct Written {
+  const VoxelSource& source;
+  Pack<Bfloat16> pack;
+  int64_t first, count, inner;
+  Bfloat16* out;
+};
+
+void write_patches(void* context, int64_t task, int) {
+  const Written& w = *static_cast<Written*>(context);
+  const VoxelSource& s = w.source;
+  const int64_t last = smaller(w.count, (task + 1) * kWrittenRows);
+  for (int64_t i = task * kWrittenRows; i < last; ++i) {
+    const int64_t window = (w.first + i) / s.tokens, token = (w.first + i) % s.tokens;
+    w.pack(s, window, token, 0, s.frames * s.rows, w.out + i * w.inner);
+  }
+}
+
+void patches(const VoxelSource& source, int64_t first, int64_t count, Bfloat16* out, int threads) {
+  Written w{.source = source,
+            .pack = choose_pack<Bfloat16>(source),
+            .first = first,
+            .count = count,
+            .inner = source.frames * source.rows * source.width,
+            .out = out};
+  parallel_run(threads, ceil_div(count, kWrittenRows), write_patches, &w);
+}
+
+}  // namespace
+
+extern const VoxelTokenizerBfloat16 voxel_tokenizer_bfloat16 = {forward, backward, patches};
+
+}  // namespace fastbrain::FASTBRAIN_NAMESPACE

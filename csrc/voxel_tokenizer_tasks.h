@@ -1,0 +1,30 @@
+// How the voxel tokenizer's product is divided into tasks. Included after tile.h, inside the
+// namespace of an instruction set.
+
+// Samples of a task: its packed patches and a panel of the weight stay in the second-level cache.
+constexpr int64_t kTaskRows = 144 / kRows * kRows;
+// Rows of a tile where windows come in such a number: it then holds one token, and skips what is
+// outside the brain there and not in its neighbour.
+constexpr int kWindowRows = kRows > 8 ? 8 : kRows;
+constexpr int64_t kTaskTiles = kTaskRows / kWindowRows;
+
+struct Tasks {
+  int64_t tile, rows, row_tasks, panel_group, groups;
+};
+
+Tasks divide(int64_t samples, int64_t batch, int64_t blocks, int64_t panels, int threads) {
+  Tasks t{.tile = batch % kWindowRows == 0 ? kWindowRows : kRows};
+  // a panel of one block is soon used up; shorter tasks then share more evenly
+  const int64_t most = (blocks > 1 ? kTaskRows : kTaskRows / 2) / t.tile * t.tile;
+  t.rows = ceil_div(ceil_div(samples, ceil_div(samples, most)), t.tile) * t.tile;
+  t.row_tasks = ceil_div(samples, t.rows);
+  // tasks that do not share evenly: split the features too, at the price of packing patches again
+  int64_t groups = 1;
+  while (groups < panels &&
+         ceil_div(t.row_tasks * groups, threads) * threads * 10 > t.row_tasks * groups * 11) {
+    ++groups;
+  }
+  t.panel_group = ceil_div(panels, groups);
+  t.groups = ceil_div(panels, t.panel_group);
+  return t;
+}
