@@ -210,8 +210,14 @@ struct Backward {
   int64_t features, inner, samples;
   int64_t slice_rows, slices, tile_group;  // tiles of kRows features for each task
   Number* patches;                         // one (kGradRows / 2, kGradStep) for each worker
-  Number* grads;                           // one (kGradRows / 2, kRows) for each worker
+  Number* grads;                           // one (kGradRows / 2, kLanes) for each worker
 };
+
+void interleave(__m256i low, __m256i high, Number* to) {
+  const __m512i shifted = _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16);
+  const __m512i both = _mm512_or_si512(_mm512_cvtepu16_epi32(low), shifted);
+  __builtin_memcpy(to, &both, sizeof(both));
+}
 
 // One slice of the inner axis and one group of features; pairs of samples are summed in a fixed
 // order.
@@ -219,7 +225,7 @@ void accumulate(void* context, int64_t task, int worker) {
   const Backward& g = *static_cast<Backward*>(context);
   const VoxelSource& s = g.source;
   Number* patches = g.patches + worker * (kGradRows / 2) * kGradStep;
-  Number* grads = g.grads + worker * (kGradRows / 2) * kRows;
+  Number* grads = g.grads + worker * (kGradRows / 2) * kLanes;
   const int64_t first = task % g.slices * g.slice_rows;
   const int64_t last = smaller(first + g.slice_rows, s.frames * s.rows);
   const int64_t width = (last - first) * s.width, column = first * s.width;
@@ -235,16 +241,12 @@ void accumulate(void* context, int64_t task, int worker) {
       const int64_t window = sample / s.tokens, token = sample % s.tokens;
       if (!touches(s, token, first, last)) continue;
       g.pack(s, window, token, first, last, rows[count % 2]);
-      // the second row of an incomplete pair has the gradient 0
       Number* to = patches + count / 2 * kGradStep;
-      for (int64_t k = 0; k < width; k += kLanes) {
-        __m256i half[2];
-        __builtin_memcpy(half, rows[0] + k, sizeof(half[0]));
-        __builtin_memcpy(half + 1, rows[1] + k, sizeof(half[1]));
-        if (count % 2 == 0) half[1] = _mm256_setzero_si256();
-        const __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(half[1]), 16);
-        const __m512i both = _mm512_or_si512(_mm512_cvtepu16_epi32(half[0]), high);
-        __builtin_memcpy(to + k, &both, sizeof(both));
+      for (int64_t k = 0; k < ceil_div(width, kColumns) * kColumns; k += kLanes) {
+        __m256i low, high = {};
+        __builtin_memcpy(&low, rows[0] + k, sizeof(low));
+        if (count % 2 != 0) __builtin_memcpy(&high, rows[1] + k, sizeof(high));
+        interleave(low, high, to + k);
       }
       from[count++] = g.grad + sample * g.features;
     }
@@ -254,15 +256,16 @@ void accumulate(void* context, int64_t task, int worker) {
       const int64_t tile = smaller(kRows, feature_last - feature);
       float* out[kRows];
       for (int64_t j = 0; j < tile; ++j) out[j] = g.out + (feature + j) * g.inner + column;
+      const __mmask16 kept = static_cast<__mmask16>((1u << tile) - 1);
       for (int64_t i = 0; i < pairs; ++i) {
-        const Bfloat16* low = from[2 * i] + feature;
-        const Bfloat16* high = 2 * i + 1 < count ? from[2 * i + 1] + feature : nullptr;
-        for (int64_t j = 0; j < kRows; ++j) {
-          grads[i * kRows + j] = j < tile ? pair(low[j], high ? high[j] : Bfloat16{0}) : 0.0f;
-        }
+        const bool whole = 2 * i + 1 < count;
+        const __m256i low = _mm256_maskz_loadu_epi16(kept, from[2 * i] + feature);
+        const __m256i high =
+            whole ? _mm256_maskz_loadu_epi16(kept, from[2 * i + 1] + feature) : __m256i{};
+        interleave(low, high, grads + i * kLanes);
       }
       for (int64_t k = 0; k < width; k += kColumns) {
-        multiply_tile<1, kRows>(&all, 1, grads, patches + k, kGradStep, start, nullptr, out, k,
+        multiply_tile<1, kLanes, kRows>(&all, 1, grads, patches + k, kGradStep, start, nullptr, out, k,
                                 tile, smaller(kColumns, width - k));
       }
     }
@@ -286,13 +289,12 @@ bool backward(const VoxelSource& source, const Bfloat16* grad, int64_t features,
   }
   g.slices = ceil_div(source.frames * source.rows, g.slice_rows);
   const int64_t tiles = ceil_div(features, kRows);
-  const int64_t groups = threads > 1 ? smaller(tiles, ceil_div(4 * threads, g.slices)) : 1;
+  const int64_t groups = threads > 1 ? smaller(tiles, ceil_div(2 * threads, g.slices)) : 1;
   g.tile_group = ceil_div(tiles, larger(1, groups));
   g.patches = allocate(threads * (kGradRows / 2) * kGradStep);
-  g.grads = allocate(threads * (kGradRows / 2) * kRows);
+  g.grads = allocate(threads * (kGradRows / 2) * kLanes);
   const bool enough = g.patches != nullptr && g.grads != nullptr;
   if (enough && features > 0) {
-    for (int64_t i = 0; i < threads * (kGradRows / 2) * kGradStep; ++i) g.patches[i] = 0.0f;
     parallel_run(threads, g.slices * ceil_div(tiles, g.tile_group), accumulate, &g);
   }
   free(g.patches);

@@ -122,7 +122,9 @@ void pack_patch(const VoxelSource& s, int64_t window, int64_t token, int64_t fir
     const T* values =
         static_cast<const T*>(s.volumes) +
         (s.packed ? volume * s.tokens * patch + inside : volume * s.voxels + bases[row]);
-    if (kWidth == 4 && !s.packed) {
+    if (s.packed) {
+      __builtin_prefetch(values + patch);
+    } else if (kWidth == 4) {
       __builtin_prefetch(static_cast<const T*>(s.volumes) + volume * s.voxels + ahead[row]);
     }
     const float* mean = kMean ? s.mean + (s.mean_packed ? inside : bases[row]) : nullptr;

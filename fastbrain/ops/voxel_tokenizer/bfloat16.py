@@ -5,6 +5,7 @@ Patches are always normalised in float32 first, and products are summed in float
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,12 +14,13 @@ from torch import Tensor
 from ... import _native
 from .._tensors import address
 
-# elements of one thread's share of a block of patches: it stays in the second-level cache
-_BLOCK = 1 << 18
+# elements of one thread's share of a block of patches: half the second-level cache of CPUs with AMX
+_BLOCK = 1 << 19
 # rows of patches in memory at once for a gradient; their products are rounded before they are added
 _GRADIENT_ROWS = 1 << 14
 
 
+@cache
 def way() -> str:
     """Return how this CPU multiplies bfloat16.
 
