@@ -117,6 +117,8 @@ void pack_patch(const VoxelSource& s, int64_t window, int64_t token, int64_t fir
   // short rows far apart: the hardware does not prefetch the next one
   const int32_t* ahead = s.bases + smaller(token + kAhead, s.tokens - 1) * s.rows;
   int64_t frame = first / s.rows, row = first % s.rows;
+  // where all is packed, every voxel of a patch can be read: two short rows at once
+  const bool whole = s.packed && (!kMean || s.mean_packed) && (!kScaled || s.inv_std_packed);
   for (int64_t r = first; r < last; ++r, to += width) {
     const int64_t volume = window * s.frames + frame, inside = token * patch + row * width;
     const T* values =
@@ -129,6 +131,17 @@ void pack_patch(const VoxelSource& s, int64_t window, int64_t token, int64_t fir
     }
     const float* mean = kMean ? s.mean + (s.mean_packed ? inside : bases[row]) : nullptr;
     const float* inv_std = kScaled ? s.inv_std + (s.inv_std_packed ? inside : bases[row]) : nullptr;
+    if constexpr (kWidth == kNarrowRow) {
+      if (whole && r + 1 < last && row + 1 < s.rows) {
+        uint16_t both;
+        __builtin_memcpy(&both, static_cast<const uint8_t*>(s.bits) + token * s.rows + row, 2);
+        pack_short_row<Out, T, 2 * kWidth, kMean, kScaled>(values, mean, inv_std, s.scale, both,
+                                                           to);
+        to += width, ++r;
+        if ((row += 2) == s.rows) row = 0, ++frame;
+        continue;
+      }
+    }
     const uint64_t bits = row_bits(s, token * s.rows + row);
     if constexpr (kWidth > 0) {
       // a row that leaves the volume must not be read where it has no brain
