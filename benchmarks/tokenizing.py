@@ -73,6 +73,9 @@ class Tokenizing:
         if shape.backward:
             self.weight.requires_grad_()
             self.bias.requires_grad_()
+        self.packed_statistics = self.statistics and tuple(
+            packed(t, self.grid) for t in self.statistics
+        )
         coords = torch.from_numpy(self.grid.coords)
         self.sites = coords.to(setting.device).unbind(1)
         self.low = coords.min(0).values.tolist()
@@ -132,9 +135,24 @@ class Tokenizing:
         values = self._normal(rows, lambda t: self._cubes(t)[z, y, x])
         return F.linear(values.flatten(2), self.weight.flatten(1), self.bias)
 
+    def store_linear(self) -> Tensor:
+        """What the store holds, normalised, then a matrix product: nothing is gathered."""
+        values = self.packed[:, 0]
+        if self.packed_statistics is not None:
+            mean, inv_std = self.packed_statistics
+            values = (values.float() - mean) * inv_std
+        return F.linear(values.to(self.dtype), self.weight.flatten(1), self.bias)
+
     def fastbrain(self, volumes: Tensor, backend: str | None) -> Tensor:
-        """Ours, from volumes or from what the store holds."""
+        """Ours, from volumes."""
         return tokenize_voxels(volumes, self.weight, self.bias, **self.options, backend=backend)
+
+    def fastbrain_store(self) -> Tensor:
+        """Ours, from what the store holds."""
+        mean, inv_std = self.packed_statistics or (None, None)
+        return tokenize_voxels(
+            self.packed, self.weight, self.bias, grid=self.grid, mean=mean, inv_std=inv_std
+        )
 
     def kept(self, name: str, out: Tensor) -> Tensor:
         """The kept tokens of a provider's output, in the order of the grid."""

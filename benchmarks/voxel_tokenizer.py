@@ -30,7 +30,8 @@ def problem(shape: Shape, setting: Setting) -> Problem:
             t.bias,
             **t.options,
         ),
-        "fastbrain_store": lambda: t.fastbrain(t.packed, None),
+        "fastbrain_store": t.fastbrain_store,
+        "store_linear": t.store_linear,
         "conv3d": t.conv3d,
         "crop_linear": t.crop_linear,
         "gather_linear": t.gather_linear,
@@ -124,7 +125,14 @@ def _entry(case: str, shape: Shape, *, rounds: int = 31, gpu_only: bool = False)
     return Entry("tokenize_voxels", case, build, rounds, gpu_only)
 
 
-PROVIDERS = ("fastbrain", "fastbrain_store", "conv3d", "crop_linear", "gather_linear")
+PROVIDERS = (
+    "fastbrain",
+    "fastbrain_store",
+    "conv3d",
+    "crop_linear",
+    "gather_linear",
+    "store_linear",
+)
 
 ENTRIES = [
     _entry("big", Shape((96, 112, 96), 16, 8, 768), rounds=15),

@@ -9,7 +9,8 @@ from fastbrain import _native
 from fastbrain.ops import pack_codebook, vq_lookup
 
 pytestmark = pytest.mark.skipif(
-    _native.isa() not in ("avx512vnni", "avx512bf16"), reason="this machine has no products of bytes (AVX-512 VNNI)"
+    _native.isa() not in ("avx512vnni", "avx512bf16"),
+    reason="this machine has no products of bytes (AVX-512 VNNI)",
 )
 
 # csrc/bind_vq.cpp: a codebook that is not packed is screened from so many rows on
