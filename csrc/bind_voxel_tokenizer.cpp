@@ -136,14 +136,13 @@ void bind_voxel_tokenizer(py::module_& m, Isa isa) {
                   std::int64_t features, std::uintptr_t out, int threads) {
           check_counts(features, threads);
           py::gil_scoped_release released;
-          if (!kernels->forward(source, pointer<const Bfloat16>(weight),
-                                pointer<const float>(bias), features, pointer<Bfloat16>(out),
-                                threads)) {
+          if (!kernels->forward(source, pointer<const Bfloat16>(weight), pointer<const float>(bias),
+                                features, pointer<Bfloat16>(out), threads)) {
             throw std::bad_alloc();
           }
         },
-        py::arg("source"), py::arg("weight"), py::arg("bias"), py::arg("features"),
-        py::arg("out"), py::arg("threads"));
+        py::arg("source"), py::arg("weight"), py::arg("bias"), py::arg("features"), py::arg("out"),
+        py::arg("threads"));
     m.def(
         "voxel_tokenizer_bfloat16_backward",
         [kernels](const VoxelSource& source, std::uintptr_t grad, std::int64_t features,
@@ -168,8 +167,7 @@ void bind_voxel_tokenizer(py::module_& m, Isa isa) {
           py::gil_scoped_release released;
           kernels->patches(source, first, count, pointer<Bfloat16>(out), threads);
         },
-        py::arg("source"), py::arg("first"), py::arg("count"), py::arg("out"),
-        py::arg("threads"));
+        py::arg("source"), py::arg("first"), py::arg("count"), py::arg("out"), py::arg("threads"));
   }
 
 #ifdef FASTBRAIN_CUDA

@@ -14,7 +14,7 @@ namespace {
 // included after the tile, because they use its arithmetic
 #include "voxel_tokenizer_patches.h"
 #include "voxel_tokenizer_tasks.h"
-
+// included after both, because it uses them
 #include "voxel_tokenizer_bfloat16_backward.h"
 
 // Blocks: numbers of the inner axis, in pairs as the tile reads them.
@@ -137,8 +137,7 @@ void multiply(void* context, int64_t task, int worker) {
       const int64_t column = panel * kColumns, columns = smaller(kColumns, f.features - column);
       const Number* weight = buffer;
       if (f.packed_weight != nullptr) {
-        weight =
-            f.packed_weight + (first * s.width / 2 * f.panels + panel * pairs) * kColumns;
+        weight = f.packed_weight + (first * s.width / 2 * f.panels + panel * pairs) * kColumns;
       } else {
         pack_panel(f, first * s.width, depth, panel, buffer);
       }
@@ -150,10 +149,9 @@ void multiply(void* context, int64_t task, int worker) {
           sum[i] = f.blocks == 1 ? sums + i * kColumns
                                  : sums + (begin + i) * width + column - panel_first * kColumns;
         }
-        multiply_tile<kStep, 1, kTile>(runs[tile], counts[tile], patches + begin * kStep, weight,
-                                       kColumns, start,
-                                       f.bias != nullptr ? f.bias + column : nullptr, sum, 0, rows,
-                                       columns);
+        multiply_tile<kStep, 1, kTile>(
+            runs[tile], counts[tile], patches + begin * kStep, weight, kColumns, start,
+            f.bias != nullptr ? f.bias + column : nullptr, sum, 0, rows, columns);
         if (block + 1 < f.blocks) continue;
         for (int64_t i = 0; i < rows; ++i) {
           const int64_t at = sample + begin + i, window = at % s.batch, token = at / s.batch;
@@ -166,8 +164,8 @@ void multiply(void* context, int64_t task, int worker) {
   if (f.streams) end_stream();
 }
 
-bool forward(const VoxelSource& source, const Bfloat16* weight, const float* bias,
-             int64_t features, Bfloat16* out, int threads) {
+bool forward(const VoxelSource& source, const Bfloat16* weight, const float* bias, int64_t features,
+             Bfloat16* out, int threads) {
   Forward f{.source = source,
             .pack = choose_pack<Bfloat16>(source),
             .weight = weight,

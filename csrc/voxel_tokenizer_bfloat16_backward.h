@@ -66,16 +66,16 @@ void accumulate(void* context, int64_t task, int worker) {
         interleave(low, high, grads + i * kLanes);
       }
       for (int64_t k = 0; k < width; k += kColumns) {
-        multiply_tile<1, kLanes, kRows>(&all, 1, grads, patches + k, kGradStep, start, nullptr, out, k,
-                                tile, smaller(kColumns, width - k));
+        multiply_tile<1, kLanes, kRows>(&all, 1, grads, patches + k, kGradStep, start, nullptr, out,
+                                        k, tile, smaller(kColumns, width - k));
       }
     }
     start = Start::kAdd;
   } while (sample < g.samples);
 }
 
-bool backward(const VoxelSource& source, const Bfloat16* grad, int64_t features,
-              float* grad_weight, int threads) {
+bool backward(const VoxelSource& source, const Bfloat16* grad, int64_t features, float* grad_weight,
+              int threads) {
   Backward g{.source = source,
              .pack = choose_pack<Bfloat16>(source),
              .grad = grad,

@@ -205,8 +205,7 @@ int64_t find_runs(const VoxelSource& s, int64_t sample, int64_t count, int64_t f
     }
     if (bits == 0) continue;
     const int64_t begin = ((r - first) * s.width + __builtin_ctzll(bits)) / kUnit * kUnit;
-    const int64_t end =
-        ceil_div((r - first) * s.width + 64 - __builtin_clzll(bits), kUnit) * kUnit;
+    const int64_t end = ceil_div((r - first) * s.width + 64 - __builtin_clzll(bits), kUnit) * kUnit;
     if (found > 0 && begin - runs[found - 1].first - runs[found - 1].depth < kGap) {
       runs[found - 1].depth = static_cast<int32_t>(end - runs[found - 1].first);
     } else {
