@@ -82,7 +82,9 @@ def _way(
     plain = kept and batch > 128 and width > _WIDEST
     rule = "products" if many or plain else "stream"
     variant = "dance" if smoothed else "paper"
-    dtypes = "-".join(str(t).removeprefix("torch.") for t in (precision, memory.dtype))
+    narrow = products.exact_in_bfloat16(features.to(precision), memory)
+    kinds = (torch.bfloat16 if narrow else precision, memory.dtype)
+    dtypes = "-".join(str(t).removeprefix("torch.") for t in kinds)
     # classes are powers of two
     shape = "-".join(
         f"{n}{1 << (v - 1).bit_length()}" for n, v in (("B", batch), ("N", size), ("D", width))

@@ -59,13 +59,16 @@ def run(
     step = -(-batch // _LANES) * _LANES
     logits = features.new_empty(size + extras, step)
     scores, norms = logits[:, :batch], features.new_empty(size)
-    scaled = features / temperature
+    scaled, narrow = features / temperature, exact_in_bfloat16(features, memory)
     # out= throughout: autocast leaves such products in their precision
     torch.mm(others, scaled.T, out=scores[size:])
-    for begin, rows in _blocks(memory, features):
-        end = begin + len(rows)
-        torch.linalg.vector_norm(rows, dim=1, out=norms[begin:end])
-        torch.mm(rows, scaled.T, out=scores[begin:end])
+    if narrow:
+        _narrow_scores(features, memory, 1 / temperature, norms, scores)
+    else:
+        for begin, rows in _blocks(memory, features):
+            end = begin + len(rows)
+            torch.linalg.vector_norm(rows, dim=1, out=norms[begin:end])
+            torch.mm(rows, scaled.T, out=scores[begin:end])
     double = features.dtype == torch.float64
     weigh = _native.neighborhood_weights_double if double else _native.neighborhood_weights
     refused = weigh(
@@ -88,12 +91,65 @@ def run(
         return
     torch.mm(scores[size:], scaled, out=grad_others).div_(batch)
     torch.mm(scores[size:].T, others, out=grad_features)
-    if memory.dtype == features.dtype:
+    if narrow:
+        grad_features.add_(_narrow_product(scores[:size], memory))
+    elif memory.dtype == features.dtype:
         grad_features.addmm_(scores[:size].T, memory)
     else:
         for begin, rows in _blocks(memory, features):
             grad_features.addmm_(scores[begin : begin + len(rows)].T, rows)
     grad_features.div_(temperature * batch)
+
+
+def exact_in_bfloat16(features: Tensor, memory: Tensor) -> bool:
+    """Return whether the products with the memory can be made in bfloat16 without rounding.
+
+    So it is for features that were bfloat16 before they were float32: no other is ever lowered.
+    """
+    if memory.dtype != torch.bfloat16 or features.dtype != torch.float32:
+        return False
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    return torch.equal(features, features.bfloat16().float())
+
+
+def _narrow_scores(
+    features: Tensor, memory: Tensor, inv_temperature: float, norms: Tensor, scores: Tensor
+) -> None:
+    """Write logits (N, B) and norms (N) of a bfloat16 memory, as of float32 products.
+
+    PyTorch sums in float32 but rounds the sum to bfloat16: a second product from which the rounded
+    sum is subtracted, before it is rounded itself, gives the rest.
+    """
+    narrow, count = features.bfloat16().T, _narrow_rows(memory)
+    high, rest = (memory.new_empty(min(count, len(memory)), len(features)) for _ in range(2))
+    for begin in range(0, len(memory), count):
+        rows = memory[begin : begin + count]
+        h, r, to = high[: len(rows)], rest[: len(rows)], scores[begin : begin + len(rows)]
+        into = norms[begin : begin + len(rows)]
+        torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32, out=into)
+        torch.mm(rows, narrow, out=h)
+        torch.addmm(h, rows, narrow, beta=-1, out=r)
+        to.copy_(h).add_(r).mul_(inv_temperature)
+
+
+def _narrow_product(weights: Tensor, memory: Tensor) -> Tensor:
+    """Return weights (N, B), transposed, times a bfloat16 memory, as in float32.
+
+    The weights are the sum of two parts in bfloat16. As for the logits, another product gives what
+    rounding the larger result lost; without it the derivative would be rounded twice.
+    """
+    high = weights.bfloat16()
+    low = weights.sub_(high).bfloat16()
+    part, rest = (memory.new_empty(weights.shape[1], memory.shape[1]) for _ in range(2))
+    whole = torch.mm(high.T, memory, out=torch.empty_like(part))
+    torch.addmm(whole, high.T, memory, beta=-1, out=rest)
+    torch.mm(low.T, memory, out=part)
+    return part.float().add_(rest).add_(whole)
+
+
+def _narrow_rows(memory: Tensor) -> int:
+    return max(64, 2 * _BLOCK // memory.shape[1])
 
 
 def _blocks(memory: Tensor, features: Tensor) -> Iterator[tuple[int, Tensor]]:
