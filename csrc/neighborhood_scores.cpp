@@ -124,7 +124,7 @@ int64_t solve(Sweep& s, int threads) {
 int64_t neighborhood_weights(const Scores<Number>& scores, int threads) {
   Sweep s{.scores = scores, .parts = ceil_div(scores.size + scores.extras, kPartRows)};
   const int64_t lanes = 4 * scores.step, sums = (s.parts + 1) * 2 * scores.step;
-  // lanes beyond the batch hold any numbers, and so do their sums, which nobody reads
+  // lanes beyond the batch hold any numbers, and so do their sums, which are not read
   void* const arena = calloc(static_cast<size_t>(lanes + sums + s.parts), 8);
   if (arena == nullptr) return kNoMemory;
   s.sums = static_cast<double*>(arena);

@@ -135,9 +135,9 @@ def _cpu_model() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    told = {name.strip(): value.strip() for name, value in fields.items()}
+    known = {name.strip(): value.strip() for name, value in fields.items()}
     names = ("model name", "cpu family", "model", "stepping")
-    return " ".join(told[n] for n in names if n in told) or platform.machine()
+    return " ".join(known[n] for n in names if n in known) or platform.machine()
 
 
 def _measure(ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:
@@ -162,7 +162,7 @@ def _shown_file() -> str | None:
 
 
 def _load() -> None:
-    """Read the file once; a damaged one is told, not raised: the times can be taken again."""
+    """Read the file once; a damaged one is reported, not raised."""
     global _read, _trouble
     if _read:
         return
