@@ -148,6 +148,7 @@ ENTRIES = [
     _clustering(64, 21_600, 256, "dance", classes=180, rounds=21),
     _clustering(64, 21_600, 768, "dance", classes=180, rounds=11),
     _clustering(8, 21_600, 256, rounds=31),
+    _clustering(8, 200, 256, rounds=101),
     _clustering(256, 1_000, 2048, rounds=21),
     _clustering(36, 2_000, 2048, rounds=31),
     _clustering(36, 21_600, 2048, rounds=7),

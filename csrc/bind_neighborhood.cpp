@@ -3,6 +3,7 @@
 
 #include "bind.h"
 #include "neighborhood.h"
+#include "neighborhood_scores.h"
 
 namespace py = pybind11;
 
@@ -75,11 +76,63 @@ void bind_entropy(py::module_& m, Isa isa, const char* name) {
       "-1.");
 }
 
+template <typename Number>
+std::int64_t weigh(Isa isa, const Scores<Number>& scores, int threads) {
+#ifdef FASTBRAIN_X86
+  if (isa >= Isa::kAvx512) return avx512::neighborhood_weights(scores, threads);
+  if (isa == Isa::kAvx2) return avx2::neighborhood_weights(scores, threads);
+#endif
+  (void)isa;
+  return baseline::neighborhood_weights(scores, threads);
+}
+
+template <typename Number>
+void bind_weights(py::module_& m, Isa isa, const char* name) {
+  m.def(
+      name,
+      [isa](std::uintptr_t logits, std::int64_t step, std::uintptr_t norms, std::uintptr_t indices,
+            std::int64_t own, std::int64_t batch, std::int64_t size, std::int64_t extras,
+            Number eps, std::uintptr_t entropy, bool weights, int threads) {
+        const char* function = "neighborhood_weights";
+        for (const std::int64_t value : {batch, size, extras}) {
+          check(value >= 1, function, "sizes must be positive", value);
+        }
+        check(step >= batch && step % kScoreLanes == 0, function,
+              "step must be a multiple of 16 that holds the batch", step);
+        check(own < 0 || own + batch <= extras, function,
+              "own must leave a column for each sample", own);
+        check(logits && norms && indices && entropy, function, "addresses must not be null", 0);
+        check_threads(function, threads);
+        const Scores<Number> scores{.logits = pointer<Number>(logits),
+                                    .step = step,
+                                    .norms = pointer<const Number>(norms),
+                                    .indices = pointer<const std::int64_t>(indices),
+                                    .own = own,
+                                    .batch = batch,
+                                    .size = size,
+                                    .extras = extras,
+                                    .eps = eps,
+                                    .entropy = pointer<Number>(entropy),
+                                    .weights = weights};
+        py::gil_scoped_release released;
+        const std::int64_t result = weigh(isa, scores, threads);
+        if (result == kNoMemory) throw std::bad_alloc();
+        return result;
+      },
+      py::kw_only(), py::arg("logits"), py::arg("step"), py::arg("norms"), py::arg("indices"),
+      py::arg("own"), py::arg("batch"), py::arg("size"), py::arg("extras"), py::arg("eps"),
+      py::arg("entropy"), py::arg("weights"), py::arg("threads"),
+      "Mean entropy of stored logits, which become its derivatives; returns as "
+      "neighborhood_entropy does.");
+}
+
 }  // namespace
 
 void bind_neighborhood(py::module_& m, Isa isa) {
   bind_entropy<float>(m, isa, "neighborhood_entropy");
   bind_entropy<double>(m, isa, "neighborhood_entropy_double");
+  bind_weights<float>(m, isa, "neighborhood_weights");
+  bind_weights<double>(m, isa, "neighborhood_weights_double");
 }
 
 }  // namespace fastbrain

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# the choice of a way must not depend on timing: rules apply, also in children
+os.environ["FASTBRAIN_MEASURE"] = "0"
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the slowest tests first, so that no process waits at the end for the last one."""

@@ -104,6 +104,7 @@ def report() -> dict[str, Any]:
             "load": load_line(),
             "waiting threads": waiting_line(),
             "gzip decoder": _gzip(),
+            "measured choices": _measurements(),
         },
         "native": _guarded(_native),
         "backends": _guarded(_backends),
@@ -127,6 +128,19 @@ def _gzip() -> str:
         return f"{decoder().name} (installed: {', '.join(installed())})"
     except FastbrainError as error:
         return str(error)
+
+
+def _measurements() -> str:
+    """Say where choices between ways of computing are kept, and what is wrong with the file."""
+    try:
+        from ..ops import _measured
+
+        found = _measured.report()
+    except ImportError as error:
+        return f"cannot look: {error}"
+    count = len(found["seconds"])
+    said = f"{count} shape classes for this machine in {found['file'] or 'no folder'}"
+    return f"{said}; {found['trouble']}" if found["trouble"] else said
 
 
 def _guarded(look: Callable[[], Any]) -> Any:

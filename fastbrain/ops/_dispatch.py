@@ -49,11 +49,15 @@ _observer: list[tuple[str, str]] | None = None
 
 @dataclass(frozen=True)
 class Backend:
-    """One implementation; `can_run(problem)` returns None or the reason why it cannot run."""
+    """One implementation; `can_run(problem)` returns None or the reason why it cannot run.
+
+    `how(problem)` names the way it takes, for a backend that has several.
+    """
 
     name: str
     can_run: Callable[[Any], str | None]
     call: Callable[[Any], Any]
+    how: Callable[[Any], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,14 @@ class Explanation:
     op: str
     rows: tuple[tuple[str, str | None], ...]
     chosen: str | None
+    how: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.op}: {self.chosen or 'no backend'} runs"]
         for name, reason in self.rows:
             mark = "->" if name == self.chosen else "  "
-            lines.append(f" {mark} {name:<10} {'yes' if reason is None else 'no: ' + reason}")
+            line = f" {mark} {name:<10} {'yes' if reason is None else 'no: ' + reason}"
+            lines.append(f"{line}: {self.how}" if name == self.chosen and self.how else line)
         return "\n".join(lines)
 
 
@@ -158,7 +164,7 @@ def explain(op: str, *args: Any, **options: Any) -> Explanation:
     -------
     Explanation
         `rows` holds (backend, None or reason), `chosen` the name that runs, None if the
-        requested one cannot.
+        requested one cannot, `how` the way it takes where it has several.
 
     Raises
     ------
@@ -179,11 +185,13 @@ def explain(op: str, *args: Any, **options: Any) -> Explanation:
         (name, _objection(operation, problem, name)) for name in NAMES if name in built
     ) + tuple((name, "not built for this op") for name in NAMES if name not in built)
     try:
-        chosen: str | None = choose(operation, problem, backend).name
+        chosen: Backend | None = choose(operation, problem, backend)
     except BackendError:
         _known(_requested if backend is None else backend)
         chosen = None
-    return Explanation(op, tuple(sorted(rows, key=lambda row: NAMES.index(row[0]))), chosen)
+    ordered = tuple(sorted(rows, key=lambda row: NAMES.index(row[0])))
+    how = chosen.how(problem) if chosen and chosen.how else ""
+    return Explanation(op, ordered, chosen.name if chosen else None, how)
 
 
 def operation_of(op: str) -> Operation:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ... import _native
+from .. import _measured
 from .._tensors import DTYPES, address
 from . import autograd as entropy
+from . import products
 from .checks import ClusteringProblem, not_unit
 
-# Size of the similarities that the kernel keeps (neighborhood.cpp), and sizes above which computing
-# them twice costs more than storing them. Two cores of an EPYC 9004, forward and backward, time
-# of eager over ours:
-# 256 x 20000 similarities of 256, 768 and 2048 elements 1.10, 0.83 and 0.69; 64 x 60000 of 2048
-# elements 0.98; "paper", which needs them once, 1.86, 1.26 and 0.98. In float64 the limit is lower:
-# time of the reference over ours for 64, 96 and 256 x 10000 to 20000 similarities of 768 elements
-# 1.06, 0.82 and 0.72, for 64 x 30000 of 1536 elements 0.83; "paper" 1.26 and, for 256, 1.02.
+# The similarities are stored, for products by PyTorch, if they take no more than this or than an
+# eighth of the memory; from this width and number of multiplications on it may pay.
+_STORED_BYTES, _STORED_SHARE = 64 << 20, 8
+_LEAST_WIDTH, _LEAST_WORK = 256, 1 << 26
+# Without measurements, the kernel runs except where it computes similarities twice for many samples
+# or where the time is that of the products. Time of eager over the kernel's on an EPYC 9004,
+# forward and backward: 256 x 20000 similarities of 768 and 2048 elements 0.83 and 0.69 in "dance",
+# 256 x 1000 of 2048 elements 0.66 to 0.94.
 _KEPT_BYTES = 6 << 20
-_WIDE = 512
+_WIDE, _WIDEST = 512, 1024
 _MANY = {torch.float32: 128, torch.float64: 32}
-# With wide features and a small memory the time is that of the products: 256 x 1000 similarities of
-# 2048 elements 0.66 to 0.94 in "paper", the reference 0.88; 64 x 1000 of them 1.23. In float64 0.66
-# and 1.23.
-_WIDEST = 1024
+
+# names of the ways, for FASTBRAIN_MEASURE
+WAYS = ("stream", "products")
 
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define("neighborhood_clustering_cpu" + entropy.SCHEMA)
@@ -31,22 +36,9 @@ _library.define("neighborhood_clustering_cpu" + entropy.SCHEMA)
 
 def can_run(problem: ClusteringProblem) -> str | None:
     """Return None, or the reason why the C++ kernel cannot run the checked problem."""
-    features, memory = problem.features, problem.memory
+    features = problem.features
     if features.device.type != "cpu":
         return f"the tensors are on {features.device}"
-    batch, wide = features.shape
-    precision = entropy.precision_of(features)
-    kept = batch * len(memory) * precision.itemsize <= _KEPT_BYTES
-    if problem.variant == "dance" and not kept and batch > _MANY[precision] and wide > _WIDE:
-        return (
-            f"{batch} samples of {wide} elements against {len(memory)} rows need the "
-            "similarities twice; the reference, which holds them all, is faster"
-        )
-    if kept and batch > 128 and wide > _WIDEST:
-        return (
-            f"{batch} samples of {wide} elements against {len(memory)} rows are little but "
-            "matrix products; the reference is faster"
-        )
     return entropy.objection(features, problem.temperature)
 
 
@@ -69,6 +61,57 @@ def _entropy(
     if memory.stride(1) != 1 or memory.stride(0) < memory.shape[1]:
         memory = memory.contiguous()
     out = entropy.fake(features, others, memory, indices, temperature, eps, own, grad)
+    arguments = (out, features, others, memory, indices, temperature, eps, own)
+    ways = {"stream": partial(_stream, *arguments), "products": partial(products.run, *arguments)}
+    ways[_way(features, memory, eps != 0, grad, ways).way]()
+    return out
+
+
+def _way(
+    features: Tensor, memory: Tensor, smoothed: bool, grad: bool, ways: dict[str, Any]
+) -> _measured.Choice:
+    """Choose between the streaming kernel and PyTorch's products; no `ways`: without measuring."""
+    (batch, width), size = features.shape, len(memory)
+    precision = entropy.precision_of(features)
+    stored = batch * size * precision.itemsize
+    most = max(_STORED_BYTES, width * size * precision.itemsize // _STORED_SHARE)
+    if width < _LEAST_WIDTH or batch * size * width < _LEAST_WORK or stored > most:
+        return _measured.Choice("stream", "")
+    kept = stored <= _KEPT_BYTES
+    many = not kept and smoothed and batch > _MANY[precision] and width > _WIDE
+    plain = kept and batch > 128 and width > _WIDEST
+    rule = "products" if many or plain else "stream"
+    variant = "dance" if smoothed else "paper"
+    narrow = products.exact_in_bfloat16(features.to(precision), memory)
+    kinds = (torch.bfloat16 if narrow else precision, memory.dtype)
+    dtypes = "-".join(str(t).removeprefix("torch.") for t in kinds)
+    # classes are powers of two
+    shape = "-".join(
+        f"{n}{1 << (v - 1).bit_length()}" for n, v in (("B", batch), ("N", size), ("D", width))
+    )
+    key = f"neighborhood_clustering {variant} {shape} {dtypes}{' backward' if grad else ''}"
+    return _measured.choose(key, ways or dict.fromkeys(WAYS, int), rule, measure=bool(ways))
+
+
+def how(problem: ClusteringProblem) -> str:
+    """Name the way that the next call with such a problem takes, and why."""
+    features, prototypes = problem.features, problem.prototypes
+    grad = torch.is_grad_enabled() and (features.requires_grad or prototypes.requires_grad)
+    choice = _way(features, problem.memory, problem.variant == "dance", grad, {})
+    return choice.way + (choice.reason and f" ({choice.reason})")
+
+
+def _stream(
+    out: tuple[Tensor, Tensor, Tensor],
+    features: Tensor,
+    others: Tensor,
+    memory: Tensor,
+    indices: Tensor,
+    temperature: float,
+    eps: float,
+    own: int,
+) -> None:
+    grad = out[1].numel() > 0
     double = features.dtype == torch.float64
     run = _native.neighborhood_entropy_double if double else _native.neighborhood_entropy
     refused = run(
@@ -88,7 +131,6 @@ def _entropy(
     )
     if refused >= 0:
         raise not_unit(refused, float(memory[refused].double().norm()))
-    return out
 
 
 _library.impl("neighborhood_clustering_cpu", _entropy, "CPU")

@@ -182,7 +182,7 @@ OPERATIONS = {
             checks.clustering,
             (
                 _dispatch.Backend("triton", triton.can_run, triton.call),
-                _dispatch.Backend("cpu", cpu.can_run, cpu.call),
+                _dispatch.Backend("cpu", cpu.can_run, cpu.call, cpu.how),
                 _dispatch.Backend("reference", _dispatch.anything, _checked_reference),
             ),
         ),
