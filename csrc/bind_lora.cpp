@@ -21,35 +21,34 @@ void bind_lora(py::module_& m, Isa isa) {
   m.def(
       "lora_few",
       [isa](std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, std::uintptr_t a,
-            std::uintptr_t b, std::uintptr_t out, py::tuple sizes, int activation, float scale,
+            std::uintptr_t b, std::uintptr_t out, std::int64_t rows, std::int64_t d_in,
+            std::int64_t d_out, std::int64_t rank, int activation, float scale, bool bfloat16,
             int threads) {
         const char* function = "lora_few";
-        check(sizes.size() == 4, function, "sizes must be (rows, d_in, d_out, rank)",
-              static_cast<std::int64_t>(sizes.size()));
-        const LoraRows rows{.x = pointer<const float>(x),
-                            .weight = pointer<const float>(weight),
-                            .bias = pointer<const float>(bias),
-                            .a = pointer<const float>(a),
-                            .b = pointer<const float>(b),
-                            .out = pointer<float>(out),
-                            .rows = sizes[0].cast<std::int64_t>(),
-                            .d_in = sizes[1].cast<std::int64_t>(),
-                            .d_out = sizes[2].cast<std::int64_t>(),
-                            .rank = sizes[3].cast<std::int64_t>(),
-                            .activation = static_cast<LoraActivation>(activation),
-                            .scale = scale};
-        for (const std::int64_t size : {rows.rows, rows.d_in, rows.d_out, rows.rank}) {
+        const LoraRows all{.x = pointer<const void>(x),
+                           .weight = pointer<const void>(weight),
+                           .bias = pointer<const void>(bias),
+                           .a = pointer<const void>(a),
+                           .b = pointer<const void>(b),
+                           .out = pointer<void>(out),
+                           .bfloat16 = bfloat16,
+                           .rows = rows,
+                           .d_in = d_in,
+                           .d_out = d_out,
+                           .rank = rank,
+                           .activation = static_cast<LoraActivation>(activation),
+                           .scale = scale};
+        for (const std::int64_t size : {rows, d_in, d_out, rank}) {
           check(size >= 0, function, "sizes must not be negative", size);
         }
         check(activation >= 0 && activation <= 3, function, "activation must be in [0, 3]",
               activation);
         check_threads(function, threads);
         py::gil_scoped_release released;
-        if (!lora(isa).few(rows, threads)) throw std::bad_alloc();
+        if (!lora(isa).few(all, threads)) throw std::bad_alloc();
       },
-      py::kw_only(), py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("a"), py::arg("b"),
-      py::arg("out"), py::arg("sizes"), py::arg("activation"), py::arg("scale"),
-      py::arg("threads"));
+      // by position: names take half of the time of a narrow layer
+      "Addresses of x, weight, bias, a, b and out; their sizes; activation, scale, dtype, threads.");
 #ifdef FASTBRAIN_CUDA
   m.def(
       "lora_decode_cuda",

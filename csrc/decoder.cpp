@@ -15,6 +15,7 @@ namespace {
 
 // clang-format off: each builds on those before
 #include "tile.h"
+#include "widen.h"
 #include "exponential.h"
 #include "decoder_linear.h"
 #include "decoder_attention.h"

@@ -9,14 +9,15 @@ namespace fastbrain {
 
 enum class LoraActivation { kNone, kGelu, kSilu, kRelu };
 
-// All contiguous.
+// All contiguous, and float32 or bfloat16 alike.
 struct LoraRows {
-  const float* x;       // (rows, d_in)
-  const float* weight;  // (d_out, d_in)
-  const float* bias;    // (d_out), or nullptr
-  const float* a;       // (rank, d_in)
-  const float* b;       // (d_out, rank)
-  float* out;           // (rows, d_out)
+  const void* x;       // (rows, d_in)
+  const void* weight;  // (d_out, d_in)
+  const void* bias;    // (d_out), or nullptr
+  const void* a;       // (rank, d_in)
+  const void* b;       // (d_out, rank)
+  void* out;           // (rows, d_out)
+  bool bfloat16;
   std::int64_t rows, d_in, d_out, rank;
   LoraActivation activation;
   float scale;

@@ -139,6 +139,11 @@ def run(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Any:
     return chosen.call(problem)
 
 
+def left_open() -> bool:
+    """Return whether no backend is requested for the process and no call is observed."""
+    return _requested is None and _observer is None
+
+
 @contextmanager
 def observed() -> Iterator[list[tuple[str, str]]]:
     """Collect (op, backend) of every call that the process makes inside the block."""

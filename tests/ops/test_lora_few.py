@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -24,7 +26,7 @@ def not_used(monkeypatch):
     def fail(*arguments):
         raise AssertionError("the kernel for few rows ran")
 
-    monkeypatch.setattr(cpu_decode, "layer", fail)
+    monkeypatch.setattr(cpu_decode._native, "lora_few", fail)
 
 
 @pytest.mark.parametrize("activation", ["", "gelu", "silu", "relu"])
@@ -37,6 +39,66 @@ def test_it_is_as_near_the_truth_as_the_products(sizes, activation):
     ours = (cpu_decode.layer(LinearProblem(*tensors, 0.5, activation)) - truth).abs().max()
     # one rounding of a value of size 4
     assert ours <= 1.25 * theirs + 2.0**-22
+
+
+@pytest.mark.parametrize("activation", ["", "gelu", "silu", "relu"])
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (3, 31, 9, 2), (2, 64, 33, 16), (1, 97, 5, 0)])
+def test_bfloat16_is_as_near_the_truth_as_the_products(sizes, activation):
+    tensors = [t.bfloat16() for t in layer(*sizes)]
+    truth = products.composed(LinearProblem(*(t.double() for t in tensors), 0.5, activation))
+    theirs = (products.composed(LinearProblem(*tensors, 0.5, activation)) - truth).abs().max()
+    ours = cpu_decode.layer(LinearProblem(*tensors, 0.5, activation))
+    assert ours.dtype == torch.bfloat16
+    # half a step of bfloat16 at the size of the largest value
+    assert (ours - truth).abs().max() <= 1.25 * theirs + 2.0**-9 * truth.abs().max()
+
+
+def test_bfloat16_is_rounded_to_even_and_keeps_what_is_no_number():
+    x = torch.tensor([[1.0]], dtype=torch.bfloat16)
+    weight = torch.tensor([[1.0], [-3.0]], dtype=torch.bfloat16)
+    a, b = torch.zeros(0, 1, dtype=torch.bfloat16), torch.zeros(2, 0, dtype=torch.bfloat16)
+    # 1 and 3 beside half a step, which goes to the even neighbour
+    bias = torch.tensor([2.0**-8, -(2.0**-7)], dtype=torch.bfloat16)
+    assert lora_linear(x, weight, bias, a, b).tolist() == [[1.0, -3.0]]
+    odd = torch.tensor([[torch.inf], [torch.nan]], dtype=torch.bfloat16)
+    found = lora_linear(x, odd, None, a, b)[0]
+    assert found[0] == torch.inf
+    assert found[1].isnan()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("lead", [(2,), (1, 3), (3, 1, 1), ()])
+def test_plainly_right_arguments_take_the_short_way_to_the_same_bits(dtype, lead):
+    x, weight, bias, a, b = (t.to(dtype) for t in layer(3, 31, 9, 2))
+    x = x.reshape(-1)[: 31 * math.prod(lead)].reshape(*lead, 31)
+    for offset in (bias, None):
+        short = cpu_decode.at_once(x, weight, offset, a, b, 0.5, "silu")
+        assert short is not None
+        problem = LinearProblem(x.reshape(-1, 31), weight, offset, a, b, 0.5, "silu")
+        assert torch.equal(short, cpu_decode.layer(problem).reshape(*lead, 9))
+        assert torch.equal(
+            short, lora_linear(x, weight, offset, a, b, scale=0.5, activation="silu")
+        )
+
+
+def test_the_short_way_is_for_plainly_right_arguments_alone():
+    x, weight, bias, a, b = layer(2, 31, 9, 2)
+    right = {"x": x, "weight": weight, "bias": bias, "a": a, "b": b, "scale": 1.0, "activation": ""}
+    assert cpu_decode.at_once(**right) is not None
+    wrong = {
+        "x": [x[:, :30], x.double(), x.to_sparse(), x.t().contiguous().t(), 3.0, x[0, 0]],
+        "weight": [weight[0], weight.t(), weight.half(), weight.clone().requires_grad_(), None],
+        "bias": [bias[:8], bias.bfloat16()],
+        "a": [a[:, :30], a[0], a[:1]],
+        "b": [b[:, :1], b[:8], b.to("meta")],
+        "scale": [1, float("nan"), float("inf"), "1"],
+        "activation": ["tanh", 3],
+    }
+    for name, values in wrong.items():
+        for value in values:
+            assert cpu_decode.at_once(**right | {name: value}) is None, (name, value)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert cpu_decode.at_once(**right) is None
 
 
 def test_threads_do_not_change_a_bit():
@@ -75,7 +137,8 @@ def test_a_decoding_step_compiles_to_it():
 @pytest.mark.usefixtures("not_used")
 @pytest.mark.parametrize("why", ["rows", "dtype", "gradient", "transposed"])
 def test_what_it_is_not_meant_for_goes_to_the_products(why):
-    x, weight, bias, a, b = layer(cpu_decode.MOST_ROWS + (why == "rows"), 19, 7, 2)
+    most = cpu_decode.MOST_ROWS[torch.float32]
+    x, weight, bias, a, b = layer(most + (why == "rows"), 19, 7, 2)
     if why == "dtype":
         x, weight, bias, a, b = (t.double() for t in (x, weight, bias, a, b))
     if why == "transposed":

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import _dispatch
-from . import cpu, cuda, triton
+from . import cpu, cpu_decode, cuda, triton
 from .checks import (
     AttentionProblem,
     Layer,
@@ -98,6 +98,10 @@ def lora_linear(
     BackendError
         The requested backend cannot run these inputs.
     """
+    if backend is None and _dispatch.left_open():
+        y = cpu_decode.at_once(x, weight, bias, a, b, scale, activation)
+        if y is not None:
+            return y
     problem = linear_problem(x, weight, bias, a, b, scale=scale, activation=activation)
     return _dispatch.run(OPERATIONS["lora_linear"], problem, backend)
 
