@@ -66,7 +66,7 @@ def at_once(
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return None
     graded = torch.is_grad_enabled()
-    dtype = getattr(x, "dtype", None)
+    dtype: Any = getattr(x, "dtype", None)
     most = MOST_ROWS.get(dtype)
     kind = ACTIVATIONS.get(activation or "")
     if most is None or kind is None or type(scale) is not float or not -inf < scale < inf:
