@@ -38,9 +38,10 @@ static inline void widen(const VqRows& rows, int64_t row, int64_t first, int64_t
   }
 }
 
-// -|c|² / 2 in double precision, the same at any position of the code.
-static inline Number minus_half_square(const Number* code, int64_t width) {
-  typedef double Wide __attribute__((vector_size(kLanes * sizeof(double))));
+typedef double Wide __attribute__((vector_size(kLanes * sizeof(double))));
+
+// |c|² in double precision, the same at any position of the code.
+static inline double square_of(const Number* code, int64_t width) {
   Wide square = {};
   int64_t k = 0;
   for (; k + kLanes <= width; k += kLanes) {
@@ -53,7 +54,36 @@ static inline Number minus_half_square(const Number* code, int64_t width) {
   }
   double sum = 0;
   for (int i = 0; i < kLanes; ++i) sum += square[i];
-  return static_cast<Number>(sum * -0.5);
+  return sum;
+}
+
+static inline Number minus_half_square(const Number* code, int64_t width) {
+  return static_cast<Number>(square_of(code, width) * -0.5);
+}
+
+// Scales a code to length one; zero stays zero.
+static inline void normalise(Number* code, int64_t width) {
+  Number largest = 0;
+  for (int64_t k = 0; k < width; ++k) {
+    const Number size = code[k] < 0 ? -code[k] : code[k];
+    largest = size > largest ? size : largest;
+  }
+  if (!(largest > 0)) return;
+#if defined(FASTBRAIN_DOUBLE)
+  // by a power of two first, so that no square overflows or underflows
+  int power;
+  __builtin_frexp(largest, &power);
+  for (int64_t k = 0; k < width; ++k) code[k] = __builtin_ldexp(code[k], -power);
+#endif
+  const double scale = 1 / __builtin_sqrt(square_of(code, width));
+  for (int64_t k = 0; k < width; ++k) code[k] = static_cast<Number>(code[k] * scale);
+}
+
+// One code as a lookup scores it.
+static inline void read_code(const VqSource& codes, int64_t code, Number* to) {
+  const VqRows source{codes.values, codes.type, nullptr, codes.count, codes.width};
+  widen(source, code, 0, codes.width, to);
+  if (!codes.euclidean) normalise(to, codes.width);
 }
 
 static inline int64_t row_of(const VqRows& rows, int64_t i) {
