@@ -150,7 +150,7 @@ void find(void* context, int64_t task, int worker) {
 bool lookup(const VqRows& rows, const VqCodes<Number>& codes, int64_t* out, int threads) {
   Lookup l{rows, codes, out, {}};
   l.depth = ceil_div(rows.width, kLanes) * kLanes;
-  const Plan& plan = l.plan = plan_of(rows.count, l.depth, codes.count, threads);
+  const Plan& plan = l.plan = plan_of(rows.count, l.depth, codes.count, threads, 16);
   // codes that one task alone reads are packed there, and never leave that core's cache
   Number* packed = nullptr;
   const bool shared = codes.panels == nullptr && plan.blocks > 1;

@@ -51,8 +51,8 @@ struct Vq {
 // For codebooks of which no copy is held, in float32.
 struct VqPlain {
   // The same as Vq::lookup bit for bit, for a few rows: every code is read once, where it lies.
-  // Rows are finite and below 2^power. False, with `out` undefined, if a code is not, if all are
-  // tiny, if too many are near to a row or if memory ran out.
+  // False, with `out` undefined, if a row or a code is not finite or not below 2^power, if all are
+  // tiny, if too many codes are near to a row or if memory ran out.
   bool (*lookup)(const VqRows& rows, const VqSource& codes, int power, std::int64_t* out,
                  int threads);
   std::int64_t part;  // bytes that share a word of `parts`

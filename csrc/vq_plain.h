@@ -25,7 +25,8 @@ struct Plain {
   const VqRows& rows;
   const VqSource& codes;
   int64_t depth = 0, tiles = 0, blocks = 0, task_blocks = 0, worker_step = 0;
-  float relative = 0, limit = 0, floor = 0;
+  float relative = 0;                    // error of a score over |x||c| and over |c|²
+  float limit = 0, floor = 0, tiny = 0;  // of squares
   float* lines = nullptr;    // (tiles, tile rows, depth)
   float* lengths = nullptr;  // (tiles, kLanes): |x| of the row of each lane
   float* buffers = nullptr;  // for each worker: kLanes codes, bounds of tiles (tiles, kLanes)
@@ -210,6 +211,16 @@ static void scan_plain(void* context, int64_t task, int worker) {
   }
 }
 
+// sum + a · b, rounded as a lane of vq_tile.h is: left to itself, the compiler may vectorise the
+// products alone and round them before the sum.
+static inline float added(float sum, float a, float b) {
+#if defined(__FP_FAST_FMAF)
+  return __builtin_fmaf(a, b, sum);
+#else
+  return sum + a * b;
+#endif
+}
+
 // The nearest of a row's survivors, each scored as vq_tile.h scores it.
 static int64_t settle(const Plain& p, int64_t row, int workers, float* line) {
   float least = -__builtin_inff();
@@ -234,7 +245,7 @@ static int64_t settle(const Plain& p, int64_t row, int workers, float* line) {
         }
         read_code(p.codes, code, line);
         float sum = p.codes.euclidean ? minus_half_square(line, p.codes.width) : 0;
-        for (int64_t k = 0; k < p.codes.width; ++k) sum += values[k] * line[k];
+        for (int64_t k = 0; k < p.codes.width; ++k) sum = added(sum, values[k], line[k]);
         if (left == 1 || sum > top || (sum == top && code < best)) {
           top = sum;
           best = code;
@@ -259,18 +270,23 @@ static bool search_plain(Plain& p, int64_t* out, int threads) {
                p.near != nullptr && p.usual != nullptr && p.largest != nullptr;
   if (found) {
     for (int64_t i = 0; i < p.tiles * R * p.depth + p.depth; ++i) p.lines[i] = 0;
+    double largest = 0;
     for (int64_t i = 0; i < p.tiles * R; ++i) {
       double square = 0;
       if (i < p.rows.count) {
         float* line = p.lines + i * p.depth;
         widen(p.rows, row_of(p.rows, i), 0, p.rows.width, line);
         square = square_of(line, p.rows.width);
+        found = found && square < p.limit;
+        largest = square > largest ? square : largest;
       }
       for (int j = 0; j < kLanes / R; ++j) {
         p.lengths[i / R * kLanes + i % R * (kLanes / R) + j] =
             static_cast<float>(__builtin_sqrt(square)) * 1.0001f;
       }
     }
+    // products of directions with tiny rows underflow
+    found = found && (p.codes.euclidean || largest >= p.tiny);
     for (int w = 0; w < threads; ++w) {
       float* buffer = p.buffers + w * p.worker_step;
       for (int64_t i = 0; i < kLanes * p.depth; ++i) buffer[i] = 0;
@@ -285,14 +301,13 @@ static bool search_plain(Plain& p, int64_t* out, int threads) {
       p.usual[w] = true;
       p.largest[w] = 0;
     }
-    parallel_run(threads, ceil_div(p.blocks, p.task_blocks), scan_plain<R>, &p);
+    if (found) parallel_run(threads, ceil_div(p.blocks, p.task_blocks), scan_plain<R>, &p);
     float longest = 0;
     for (int w = 0; w < threads; ++w) {
       found = found && p.usual[w];
       longest = p.largest[w] > longest ? p.largest[w] : longest;
     }
-    // otherwise all values may be so small that squares underflow
-    found = found && (!p.codes.euclidean || longest >= 0x1p-80f * static_cast<float>(p.depth));
+    found = found && (!p.codes.euclidean || longest >= p.tiny);
     for (int64_t i = 0; found && i < p.rows.count; ++i) {
       const int64_t code = settle(p, i, threads, p.lines + p.tiles * R * p.depth);
       out[row_of(p.rows, i)] = code;
@@ -314,6 +329,8 @@ bool plain(const VqRows& rows, const VqSource& codes, int power, int64_t* out, i
   p.blocks = ceil_div(codes.count, kLanes);
   p.relative = (1.5f * static_cast<float>(rows.width) + 32) * kUnit;
   p.limit = __builtin_ldexpf(1, 2 * power);
+  // where the largest square is below it, all values may be so small that squares underflow
+  p.tiny = 0x1p-80f * static_cast<float>(rows.width);
   // a direction needs a square that float32 holds
   p.floor = codes.euclidean ? -1 : 0x1p-80f;
   const int64_t bytes = kLanes * larger(1, rows.width) * static_cast<int64_t>(sizeof(float));

@@ -96,7 +96,7 @@ constexpr int kRowStep = (kRows + kLanes - 1) / kLanes * kLanes;
 // rows of a task: few enough to stay in the first-level cache beside a panel while the codes
 // stream by, and never more than the second level holds
 constexpr int64_t kBlockNumbers = (256 << 10) / sizeof(Number), kMostTiles = 3;
-constexpr int64_t kTasksPerThread = 16, kFewestPanels = 16;
+constexpr int64_t kFewestPanels = 16;
 
 struct Found {
   Number score;
@@ -108,7 +108,8 @@ struct Plan {
   int64_t panels = 0, panel_group = 0, groups = 1, block_tiles = 0, blocks = 0;
 };
 
-static inline Plan plan_of(int64_t rows, int64_t depth, int64_t codes, int threads) {
+static inline Plan plan_of(int64_t rows, int64_t depth, int64_t codes, int threads,
+                           int64_t thread_tasks) {
   Plan p;
   const int64_t tiles = ceil_div(rows, kRows);
   p.panels = ceil_div(codes, kColumns);
@@ -118,7 +119,7 @@ static inline Plan plan_of(int64_t rows, int64_t depth, int64_t codes, int threa
   // too few tasks to share evenly: split the codes too, at the price of packing rows again
   if (threads > 1 && p.blocks > 0) {
     p.groups =
-        smaller(ceil_div(p.panels, kFewestPanels), ceil_div(kTasksPerThread * threads, p.blocks));
+        smaller(ceil_div(p.panels, kFewestPanels), ceil_div(thread_tasks * threads, p.blocks));
   }
   p.panel_group = ceil_div(p.panels, larger(1, p.groups));
   p.groups = ceil_div(p.panels, p.panel_group);

@@ -50,10 +50,10 @@ def nearest(x: Tensor, mask: Tensor | None, panels: Tensor, euclidean: bool, cou
 def nearest_plain(
     x: Tensor, mask: Tensor | None, codes: Tensor, euclidean: bool, power: int
 ) -> Tensor | None:
-    """Return the nearest code of a few rows below 2^`power`, reading each code once.
+    """Return the nearest code of a few rows, reading each code once.
 
-    None if a code is not below 2^`power`, if all are tiny, or if bounds on the rounding leave too
-    many codes.
+    None if a row or a code is not below 2^`power`, if all are tiny, or if bounds on the rounding
+    leave too many codes.
     """
     x, mask = contiguous(x, mask)
     out = _fake_nearest(x)

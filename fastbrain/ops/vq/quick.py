@@ -1,7 +1,7 @@
 """Short ways of a lookup on the CPU, for arguments that are plainly right.
 
-The full checks of a lookup read the codebook, which costs more than the lookup of a few rows. Here a
-codebook is read once, by the kernel that also checks it, or not at all if it was packed.
+The full checks of a lookup read the codebook, which costs more than the lookup of a few rows. Here
+a codebook is read once, by the kernel that also checks it, or not at all if it was packed.
 """
 
 from __future__ import annotations
@@ -30,23 +30,21 @@ def nearest(x: Any, codebook: Any, metric: Any, mask: Any) -> Tensor | None:
     codes = codebook if packed is None else packed.codebook
     if not _plainly_right(x, codes, metric, mask):
         return None
-    width = codes.shape[1]
-    if not _checks.all_below(x, power := _checks.summable(x.dtype, width, factors=2)):
-        return None
     euclidean = metric == "euclidean"
-    if not euclidean and is_tiny(x):
-        return None
+    rows = x.numel() // x.shape[-1]
+    panels = None
     if packed is not None:
-        fresh = packed.metric == metric and packed.version == _version(codes)
-        if not fresh or packed.panels is None:
+        if packed.metric != metric or packed.version != _version(codes):
             return None
-        return cpu.nearest(x, mask, packed.panels, euclidean, len(codes))
-    rows = x.numel() // width
-    if rows >= FEWEST_PACKED:
+        panels = packed.panels
+    elif rows >= FEWEST_PACKED:
         panels = PACKS.of(codes, metric)
-        if panels is not None:
-            return cpu.nearest(x, mask, panels, euclidean, len(codes))
-    if rows > MOST_PLAIN:
+    power = _checks.summable(x.dtype, x.shape[-1], factors=2)
+    if panels is not None:
+        if not _checks.all_below(x, power) or (not euclidean and is_tiny(x)):
+            return None
+        return cpu.nearest(x, mask, panels, euclidean, codes.shape[0])
+    if packed is not None or rows > MOST_PLAIN:
         return None
     return cpu.nearest_plain(x, mask, codes, euclidean, power)
 
