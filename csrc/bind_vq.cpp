@@ -139,7 +139,6 @@ void lookup(Isa isa, VqRows rows, const bool* mask, const VqSource& from, const 
   Buffer<Number> buffer;
   VqCodes<Number> codes{nullptr, packed, nullptr, from.euclidean, from.count, from.width};
   if constexpr (layout.kMayScreen) {
-    // beyond the limit of sums in float32 the caller has no finite result either way
     if (packed == nullptr && rows.count < kFewestRows && from.type != DType::kFloat64 &&
         vq_plain(isa).lookup(rows, from, 56, out, threads)) {
       return;
@@ -251,9 +250,9 @@ void bind_vq(py::module_& m, Isa isa) {
         check(type != 3 && code_type != 3, "vq_lookup_plain", "types must be below 3", type);
         py::gil_scoped_release released;
         std::vector<std::int64_t> chosen;
-        auto* found = pointer<std::int64_t>(out);
-        if (!choose(from, pointer<const bool>(mask), chosen, found)) return true;
-        return vq_plain(isa).lookup(from, to, power, found, threads);
+        auto* to_rows = pointer<std::int64_t>(out);
+        return !choose(from, pointer<const bool>(mask), chosen, to_rows) ||
+               vq_plain(isa).lookup(from, to, power, to_rows, threads);
       },
       py::kw_only(), py::arg("rows"), py::arg("type"), py::arg("mask"), py::arg("count"),
       py::arg("codes"), py::arg("code_type"), py::arg("euclidean"), py::arg("code_count"),

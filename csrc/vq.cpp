@@ -18,6 +18,8 @@ namespace {
 #include "vq_tile.h"
 #if !defined(FASTBRAIN_DOUBLE)
 #include "vq_digest.h"
+#include "vq_plain_tile.h"
+
 #include "vq_plain.h"
 #endif
 

@@ -1,4 +1,4 @@
-// A digest of the bytes of a codebook at the speed of memory, by which a changed one is told.
+// A digest of the bytes of a codebook at the speed of memory, to recognise an unchanged one.
 // Included after tile.h by vq.cpp, inside the namespace of an instruction set.
 //
 // Each of some 64-bit states takes up one word after another by state = rotate(state ^ word) · odd,

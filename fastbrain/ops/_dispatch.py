@@ -147,7 +147,9 @@ def left_open() -> bool:
 def runs_first(op: Operation, name: str, backend: str | None) -> bool:
     """Return whether tensors on the CPU go to this backend before any other."""
     wanted = _requested if backend is None else backend
-    return wanted == name or (wanted is None and op.on_cpu[0].name == name)
+    if wanted is None:
+        return op.on_cpu[0].name == name
+    return isinstance(wanted, str) and wanted == name
 
 
 def note(op: Operation, name: str) -> None:
