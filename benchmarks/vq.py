@@ -53,11 +53,19 @@ def problem(rows: int, size: int, width: int, setting: Setting) -> Problem:
     def addmm() -> Tensor:
         return torch.addmm(squares, x, codes.T, alpha=-2).argmin(dim=1)
 
+    changing = codes.clone()
+
+    def first() -> Tensor:
+        torch.autograd.graph.increment_version(changing)
+        return vq_lookup(x, changing)
+
     ways: dict[str, Callable[[], Any]] = {
         **ours(
             setting, lambda backend: vq_lookup(x, packed, backend=backend), "vq_lookup", x, packed
         ),
+        # a codebook that comes again, and one that has changed each time
         "fastbrain_unpacked": lambda: vq_lookup(x, codes),
+        "fastbrain_first": first,
         "addmm_argmin": addmm,
         "cdist_argmin": lambda: torch.cdist(x, codes).argmin(dim=1),
     }
@@ -148,6 +156,7 @@ def _step(rows: int, size: int, width: int, *, rounds: int) -> Entry:
 PROVIDERS = (
     "fastbrain",
     "fastbrain_unpacked",
+    "fastbrain_first",
     "addmm_argmin",
     "cdist_argmin",
     "faiss_flat",
@@ -160,7 +169,10 @@ ENTRIES = [
     _entry(4096, 65536, 32, rounds=5),
     _entry(8192, 8192, 256, rounds=7),
     _entry(64, 8192, 256, rounds=31),
+    _entry(4, 8192, 256, rounds=101),
     _entry(1, 8192, 256, rounds=101),
+    _entry(64, 1024, 64, rounds=101),
+    _entry(1, 1024, 64, rounds=101),
     _step(16384, 8192, 128, rounds=3),
     _entry(213_000, 8192, 64, rounds=21, gpu_only=True),
 ]

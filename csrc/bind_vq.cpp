@@ -1,5 +1,4 @@
 // Python entry points of the nearest-code lookup and of the sums of a codebook update.
-#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -34,13 +33,22 @@ const Vq<Number>& vq(Isa isa) {
   return baseline::vq(Number());
 }
 
+const VqPlain& vq_plain(Isa isa) {
+#ifdef FASTBRAIN_X86
+  if (isa >= Isa::kAvx512) return avx512::vq_plain;
+  if (isa == Isa::kAvx2) return avx2::vq_plain;
+#endif
+  (void)isa;
+  return baseline::vq_plain;
+}
+
 // below these the search for survivors costs more than bytes save; 255 * 127 * width fits 32 bits
 constexpr std::int64_t kFewestCodes = 512, kLeastWidth = 16, kMostWidth = 1 << 14;
-// rows from which on it pays to compute the bytes of a codebook that is not packed
-constexpr std::int64_t kFewestRows = 256;
+// rows from which on it pays to rearrange a codebook that is not packed
+constexpr std::int64_t kFewestRows = 65;
 
 struct Free {
-  void operator()(float* values) const { std::free(values); }
+  void operator()(void* values) const { std::free(values); }
 };
 
 std::int64_t whole_lines(std::int64_t floats) { return (floats + 15) / 16 * 16; }
@@ -64,53 +72,96 @@ struct Layout {
 };
 
 template <typename Number>
-void pack(Isa isa, const VqCodes<Number>& codes, Number* to, int threads) {
+using Buffer = std::unique_ptr<Number, Free>;
+
+template <typename Number>
+Buffer<Number> buffer_of(std::int64_t count) {
+  const auto bytes = static_cast<std::size_t>(whole_lines(count)) * sizeof(Number);
+  Buffer<Number> buffer(static_cast<Number*>(std::aligned_alloc(64, bytes)));
+  if (buffer == nullptr) throw std::bad_alloc();
+  return buffer;
+}
+
+// The codes in the precision of a lookup: where they lie or, if they differ, in `to` or a buffer.
+template <typename Number>
+VqCodes<Number> read(Isa isa, const VqSource& from, Number* to, Buffer<Number>& buffer,
+                     int threads) {
+  VqCodes<Number> codes{nullptr, nullptr, nullptr, from.euclidean, from.count, from.width};
+  constexpr DType kOwn = std::is_same_v<Number, float> ? DType::kFloat32 : DType::kFloat64;
+  if (to == nullptr && from.euclidean && from.type == kOwn) {
+    codes.values = static_cast<const Number*>(from.values);
+    return codes;
+  }
+  if (to == nullptr) {
+    buffer = buffer_of<Number>(from.count * from.width);
+    to = buffer.get();
+  }
+  vq<Number>(isa).read(from, to, threads);
+  codes.values = to;
+  return codes;
+}
+
+template <typename Number>
+void pack(Isa isa, const VqSource& from, Number* to, int threads) {
+  const Layout<Number> layout(isa, from.count, from.width);
+  Buffer<Number> buffer;
+  const bool screens = layout.screen != nullptr;
+  const VqCodes codes =
+      read<Number>(isa, from, screens ? to + layout.values : nullptr, buffer, threads);
   vq<Number>(isa).pack(codes, to, threads);
-  const Layout<Number> layout(isa, codes.count, codes.width);
   if constexpr (layout.kMayScreen) {
-    if (layout.screen == nullptr) return;
-    std::copy_n(codes.values, codes.count * codes.width, to + layout.values);
+    if (!screens) return;
     if (!layout.screen->pack(codes, to + layout.bytes, threads)) throw std::bad_alloc();
   }
 }
 
-template <typename Number>
-void lookup(Isa isa, VqRows rows, const bool* mask, VqCodes<Number> codes, bool packed,
-            std::int64_t* out, int threads) {
-  std::vector<std::int64_t> chosen;
-  const auto choose = [&](auto&& wanted) {
-    chosen.clear();
+// Rows where the mask is true; false if there is none.
+bool choose(VqRows& rows, const bool* mask, std::vector<std::int64_t>& chosen, std::int64_t* out) {
+  if (mask != nullptr) {
     for (std::int64_t i = 0; i < rows.count; ++i) {
-      if (wanted(i)) chosen.push_back(i);
+      if (mask[i]) chosen.push_back(i);
+      out[i] = -1;
     }
     rows.chosen = chosen.data();
-  };
-  const std::int64_t all = rows.count;
-  if (mask != nullptr) {
-    std::fill_n(out, all, -1);
-    choose([&](std::int64_t i) { return mask[i]; });
     rows.count = static_cast<std::int64_t>(chosen.size());
   }
-  if (rows.count == 0) return;
-  const Layout<Number> layout(isa, codes.count, codes.width);
-  if (packed) codes.panels = codes.values;
+  return rows.count > 0;
+}
+
+// `packed` is the result of `pack`, or nullptr.
+template <typename Number>
+void lookup(Isa isa, VqRows rows, const bool* mask, const VqSource& from, const Number* packed,
+            std::int64_t* out, int threads) {
+  const std::int64_t all = rows.count;
+  std::vector<std::int64_t> chosen;
+  if (!choose(rows, mask, chosen, out)) return;
+  const Layout<Number> layout(isa, from.count, from.width);
+  Buffer<Number> buffer;
+  VqCodes<Number> codes{nullptr, packed, nullptr, from.euclidean, from.count, from.width};
   if constexpr (layout.kMayScreen) {
-    std::unique_ptr<float, Free> bytes;
-    if (packed) {
-      codes.values = codes.panels + layout.values;
-      codes.screen = codes.panels + layout.bytes;
+    if (packed == nullptr && rows.count < kFewestRows && from.type != DType::kFloat64 &&
+        vq_plain(isa).lookup(rows, from, 56, out, threads)) {
+      return;
+    }
+  }
+  if (packed == nullptr) codes = read<Number>(isa, from, nullptr, buffer, threads);
+  if constexpr (layout.kMayScreen) {
+    Buffer<float> bytes;
+    if (layout.screen != nullptr && packed != nullptr) {
+      codes.values = packed + layout.values;
+      codes.screen = packed + layout.bytes;
     } else if (layout.screen != nullptr && rows.count >= kFewestRows) {
-      const auto size = static_cast<std::size_t>(whole_lines(layout.end - layout.bytes)) * 4;
-      bytes.reset(static_cast<float*>(std::aligned_alloc(64, size)));
-      if (bytes == nullptr || !layout.screen->pack(codes, bytes.get(), threads)) {
-        throw std::bad_alloc();
-      }
+      bytes = buffer_of<float>(layout.end - layout.bytes);
+      if (!layout.screen->pack(codes, bytes.get(), threads)) throw std::bad_alloc();
       codes.screen = bytes.get();
     }
-    if (layout.screen != nullptr && codes.screen != nullptr) {
+    if (codes.screen != nullptr) {
       if (!layout.screen->lookup(rows, codes, out, threads)) throw std::bad_alloc();
-      rows.count = all;
-      choose([&](std::int64_t i) { return out[i] == kUndecided; });
+      chosen.clear();
+      for (std::int64_t i = 0; i < all; ++i) {
+        if (out[i] == kUndecided) chosen.push_back(i);
+      }
+      rows.chosen = chosen.data();
       rows.count = static_cast<std::int64_t>(chosen.size());
       if (rows.count == 0) return;
     }
@@ -127,13 +178,13 @@ VqRows rows_of(std::uintptr_t values, int type, std::int64_t count, std::int64_t
   return {pointer<const void>(values), static_cast<DType>(type), nullptr, count, width};
 }
 
-template <typename Number>
-VqCodes<Number> codes_of(std::uintptr_t values, bool euclidean, std::int64_t count,
-                         std::int64_t width) {
+VqSource source_of(std::uintptr_t values, int type, bool euclidean, std::int64_t count,
+                   std::int64_t width) {
   // half panels have 32-bit numbers
   check(count >= 1 && count < (std::int64_t{1} << 31), "vq", "codes must be in [1, 2^31)", count);
   check(values != 0 || width == 0, "vq", "codes must not be null", 0);
-  return {pointer<const Number>(values), nullptr, nullptr, euclidean, count, width};
+  check(type >= 0 && type <= 3, "vq", "code_type must be in [0, 3]", type);
+  return {pointer<const void>(values), static_cast<DType>(type), euclidean, count, width};
 }
 
 // The entry points of one precision; their names end in `suffix`.
@@ -145,28 +196,29 @@ void bind_precision(py::module_& m, Isa isa, const std::string& suffix) {
         },
         py::arg("count"), py::arg("width"), "Length of a packed codebook.");
   m.def(("vq_pack" + suffix).c_str(),
-        [isa](std::uintptr_t codes, bool euclidean, std::int64_t count, std::int64_t width,
-              std::uintptr_t out, int threads) {
-          const VqCodes source = codes_of<Number>(codes, euclidean, count, width);
+        [isa](std::uintptr_t codes, int type, bool euclidean, std::int64_t count,
+              std::int64_t width, std::uintptr_t out, int threads) {
+          const VqSource source = source_of(codes, type, euclidean, count, width);
           check_threads("vq_pack", threads);
           py::gil_scoped_release released;
           pack(isa, source, pointer<Number>(out), threads);
         },
-        py::kw_only(), py::arg("codes"), py::arg("euclidean"), py::arg("count"), py::arg("width"),
-        py::arg("out"), py::arg("threads"));
+        py::kw_only(), py::arg("codes"), py::arg("type"), py::arg("euclidean"), py::arg("count"),
+        py::arg("width"), py::arg("out"), py::arg("threads"));
   m.def(("vq_lookup" + suffix).c_str(),
         [isa](std::uintptr_t rows, int type, std::uintptr_t mask, std::int64_t count,
-              std::uintptr_t codes, bool packed, bool euclidean, std::int64_t code_count,
-              std::int64_t width, std::uintptr_t out, int threads) {
+              std::uintptr_t codes, int code_type, bool packed, bool euclidean,
+              std::int64_t code_count, std::int64_t width, std::uintptr_t out, int threads) {
           const VqRows from = rows_of(rows, type, count, width, threads);
-          const VqCodes to = codes_of<Number>(codes, euclidean, code_count, width);
+          const VqSource to = source_of(codes, code_type, euclidean, code_count, width);
           py::gil_scoped_release released;
-          lookup(isa, from, pointer<const bool>(mask), to, packed, pointer<std::int64_t>(out),
-                 threads);
+          lookup<Number>(isa, from, pointer<const bool>(mask), to,
+                         packed ? pointer<const Number>(codes) : nullptr,
+                         pointer<std::int64_t>(out), threads);
         },
         py::kw_only(), py::arg("rows"), py::arg("type"), py::arg("mask"), py::arg("count"),
-        py::arg("codes"), py::arg("packed"), py::arg("euclidean"), py::arg("code_count"),
-        py::arg("width"), py::arg("out"), py::arg("threads"));
+        py::arg("codes"), py::arg("code_type"), py::arg("packed"), py::arg("euclidean"),
+        py::arg("code_count"), py::arg("width"), py::arg("out"), py::arg("threads"));
   m.def(("vq_sums" + suffix).c_str(),
         [isa](std::uintptr_t rows, int type, std::uintptr_t mask, std::int64_t count,
               std::int64_t width, std::uintptr_t indices, std::int64_t codes, std::uintptr_t counts,
@@ -188,6 +240,33 @@ void bind_precision(py::module_& m, Isa isa, const std::string& suffix) {
 void bind_vq(py::module_& m, Isa isa) {
   bind_precision<float>(m, isa, "");
   bind_precision<double>(m, isa, "_double");
+  m.def(
+      "vq_lookup_plain",
+      [isa](std::uintptr_t rows, int type, std::uintptr_t mask, std::int64_t count,
+            std::uintptr_t codes, int code_type, bool euclidean, std::int64_t code_count,
+            std::int64_t width, int power, std::uintptr_t out, int threads) {
+        VqRows from = rows_of(rows, type, count, width, threads);
+        const VqSource to = source_of(codes, code_type, euclidean, code_count, width);
+        check(type != 3 && code_type != 3, "vq_lookup_plain", "types must be below 3", type);
+        py::gil_scoped_release released;
+        std::vector<std::int64_t> chosen;
+        auto* to_rows = pointer<std::int64_t>(out);
+        return !choose(from, pointer<const bool>(mask), chosen, to_rows) ||
+               vq_plain(isa).lookup(from, to, power, to_rows, threads);
+      },
+      py::kw_only(), py::arg("rows"), py::arg("type"), py::arg("mask"), py::arg("count"),
+      py::arg("codes"), py::arg("code_type"), py::arg("euclidean"), py::arg("code_count"),
+      py::arg("width"), py::arg("power"), py::arg("out"), py::arg("threads"));
+  m.def(
+      "vq_digest",
+      [isa](std::uintptr_t bytes, std::int64_t count, int threads) {
+        check(count >= 0 && (bytes != 0 || count == 0), "vq_digest", "bytes must be there", count);
+        check_threads("vq_digest", threads);
+        py::gil_scoped_release released;
+        std::vector<std::uint64_t> parts(static_cast<std::size_t>(count / vq_plain(isa).part + 1));
+        return vq_plain(isa).digest(pointer<const void>(bytes), count, parts.data(), threads);
+      },
+      py::kw_only(), py::arg("bytes"), py::arg("count"), py::arg("threads"));
 
 #ifdef FASTBRAIN_CUDA
   m.def(

@@ -1,6 +1,7 @@
 #include "finite.h"
 
 #include <atomic>
+#include <type_traits>
 
 #include "parallel.h"
 
@@ -23,15 +24,18 @@ struct Scan {
 template <typename Bits, Bits kExponent>
 void scan(void* context, std::int64_t task, int) {
   Scan& s = *static_cast<Scan*>(context);
+  if (!s.below.load(std::memory_order_relaxed)) return;
   const Bits* from = static_cast<const Bits*>(s.values) + task * kPart;
   const std::int64_t left = s.count - task * kPart;
   const std::int64_t count = left < kPart ? left : kPart;
-  Bits largest = 0;
+  // signed, because the baseline instruction set compares no others; the sign bit is never set
+  using Signed = std::make_signed_t<Bits>;
+  Signed largest = 0;
   for (std::int64_t i = 0; i < count; ++i) {
-    const Bits exponent = from[i] & kExponent;
+    const Signed exponent = static_cast<Signed>(from[i] & kExponent);
     largest = exponent > largest ? exponent : largest;
   }
-  if (largest >= s.limit) s.below.store(false, std::memory_order_relaxed);
+  if (static_cast<Bits>(largest) >= s.limit) s.below.store(false, std::memory_order_relaxed);
 }
 
 struct Format {

@@ -16,6 +16,30 @@ namespace {
 #include "tile.h"
 #include "vq_rows.h"
 #include "vq_tile.h"
+#if !defined(FASTBRAIN_DOUBLE)
+#include "vq_digest.h"
+#include "vq_plain_tile.h"
+
+#include "vq_plain.h"
+#endif
+
+struct Reading {
+  const VqSource& codes;
+  Number* to;
+};
+
+void read_some(void* context, int64_t task, int) {
+  const Reading& r = *static_cast<Reading*>(context);
+  const int64_t last = smaller((task + 1) * kColumns, r.codes.count);
+  for (int64_t code = task * kColumns; code < last; ++code) {
+    read_code(r.codes, code, r.to + code * r.codes.width);
+  }
+}
+
+void read(const VqSource& codes, Number* to, int threads) {
+  Reading reading{codes, to};
+  parallel_run(threads, ceil_div(codes.count, kColumns), read_some, &reading);
+}
 
 void pack_panel(const VqCodes<Number>& codes, int64_t panel, Number* to) {
   const int64_t width = codes.width, columns = smaller(kColumns, codes.count - panel * kColumns);
@@ -128,7 +152,7 @@ void find(void* context, int64_t task, int worker) {
 bool lookup(const VqRows& rows, const VqCodes<Number>& codes, int64_t* out, int threads) {
   Lookup l{rows, codes, out, {}};
   l.depth = ceil_div(rows.width, kLanes) * kLanes;
-  const Plan& plan = l.plan = plan_of(rows.count, l.depth, codes.count, threads);
+  const Plan& plan = l.plan = plan_of(rows.count, l.depth, codes.count, threads, 16);
   // codes that one task alone reads are packed there, and never leave that core's cache
   Number* packed = nullptr;
   const bool shared = codes.panels == nullptr && plan.blocks > 1;
@@ -200,8 +224,12 @@ void sums(const VqRows& rows, const bool* mask, const int64_t* indices, int64_t 
 }  // namespace
 
 const Vq<Number>& vq(Number) {
-  static constexpr Vq<Number> kernels = {kColumns, pack, lookup, sums};
+  static constexpr Vq<Number> kernels = {kColumns, read, pack, lookup, sums};
   return kernels;
 }
+
+#if !defined(FASTBRAIN_DOUBLE)
+extern const VqPlain vq_plain = {plain, kPart, digest};
+#endif
 
 }  // namespace fastbrain::FASTBRAIN_NAMESPACE

@@ -15,6 +15,14 @@ struct VqRows {
   std::int64_t count, width;
 };
 
+// Codes as the caller holds them.
+struct VqSource {
+  const void* values;  // (count, width)
+  DType type;
+  bool euclidean;  // false: each code is taken at length one
+  std::int64_t count, width;
+};
+
 // Number is float or double: the precision of scores, for any type of the rows.
 template <typename Number>
 struct VqCodes {
@@ -28,6 +36,8 @@ struct VqCodes {
 template <typename Number>
 struct Vq {
   std::int64_t columns;  // codes of a panel
+  // to (count, width): codes of any type as VqCodes::values
+  void (*read)(const VqSource& codes, Number* to, int threads);
   // to (panels, 1 + width, columns): what is subtracted for each code, then its values
   void (*pack)(const VqCodes<Number>& codes, Number* to, int threads);
   // out (rows) = nearest code, the lowest of equally near ones; false if memory ran out.
@@ -36,6 +46,19 @@ struct Vq {
   // index -1 and rows where the mask is false count for none.
   void (*sums)(const VqRows& rows, const bool* mask, const std::int64_t* indices,
                std::int64_t codes, std::int64_t* counts, Number* sums, int threads);
+};
+
+// For codebooks of which no copy is held, in float32.
+struct VqPlain {
+  // The same as Vq::lookup bit for bit, for a few rows: every code is read once, where it lies.
+  // False, with `out` undefined, if a row or a code is not finite or not below 2^power, if all are
+  // tiny, if too many codes are near to a row or if memory ran out.
+  bool (*lookup)(const VqRows& rows, const VqSource& codes, int power, std::int64_t* out,
+                 int threads);
+  std::int64_t part;  // bytes that share a word of `parts`
+  // A number that tells changed bytes from the unchanged ones; `parts` holds a word for each part.
+  std::uint64_t (*digest)(const void* bytes, std::int64_t count, std::uint64_t* parts,
+                          int threads);
 };
 
 // The same lookup with a screening by bytes: products of 8-bit integers and a bound on their error
@@ -73,14 +96,17 @@ void vq_lookup_cuda(const VqLaunch& launch, int type, void* stream);
 namespace baseline {
 const Vq<float>& vq(float);
 const Vq<double>& vq(double);
+extern const VqPlain vq_plain;
 }  // namespace baseline
 namespace avx2 {
 const Vq<float>& vq(float);
 const Vq<double>& vq(double);
+extern const VqPlain vq_plain;
 }  // namespace avx2
 namespace avx512 {
 const Vq<float>& vq(float);
 const Vq<double>& vq(double);
+extern const VqPlain vq_plain;
 }  // namespace avx512
 namespace avx512vnni {
 extern const VqScreen vq_screen;

@@ -38,9 +38,10 @@ static inline void widen(const VqRows& rows, int64_t row, int64_t first, int64_t
   }
 }
 
-// -|c|² / 2 in double precision, the same at any position of the code.
-static inline Number minus_half_square(const Number* code, int64_t width) {
-  typedef double Wide __attribute__((vector_size(kLanes * sizeof(double))));
+typedef double Wide __attribute__((vector_size(kLanes * sizeof(double))));
+
+// |c|² in double precision, the same at any position of the code.
+static inline double square_of(const Number* code, int64_t width) {
   Wide square = {};
   int64_t k = 0;
   for (; k + kLanes <= width; k += kLanes) {
@@ -53,7 +54,36 @@ static inline Number minus_half_square(const Number* code, int64_t width) {
   }
   double sum = 0;
   for (int i = 0; i < kLanes; ++i) sum += square[i];
-  return static_cast<Number>(sum * -0.5);
+  return sum;
+}
+
+static inline Number minus_half_square(const Number* code, int64_t width) {
+  return static_cast<Number>(square_of(code, width) * -0.5);
+}
+
+// Scales a code to length one; zero stays zero.
+static inline void normalise(Number* code, int64_t width) {
+  Number largest = 0;
+  for (int64_t k = 0; k < width; ++k) {
+    const Number size = code[k] < 0 ? -code[k] : code[k];
+    largest = size > largest ? size : largest;
+  }
+  if (!(largest > 0)) return;
+#if defined(FASTBRAIN_DOUBLE)
+  // by a power of two first, so that no square overflows or underflows
+  int power;
+  __builtin_frexp(largest, &power);
+  for (int64_t k = 0; k < width; ++k) code[k] = __builtin_ldexp(code[k], -power);
+#endif
+  const double scale = 1 / __builtin_sqrt(square_of(code, width));
+  for (int64_t k = 0; k < width; ++k) code[k] = static_cast<Number>(code[k] * scale);
+}
+
+// One code as a lookup scores it.
+static inline void read_code(const VqSource& codes, int64_t code, Number* to) {
+  const VqRows source{codes.values, codes.type, nullptr, codes.count, codes.width};
+  widen(source, code, 0, codes.width, to);
+  if (!codes.euclidean) normalise(to, codes.width);
 }
 
 static inline int64_t row_of(const VqRows& rows, int64_t i) {
@@ -66,7 +96,7 @@ constexpr int kRowStep = (kRows + kLanes - 1) / kLanes * kLanes;
 // rows of a task: few enough to stay in the first-level cache beside a panel while the codes
 // stream by, and never more than the second level holds
 constexpr int64_t kBlockNumbers = (256 << 10) / sizeof(Number), kMostTiles = 3;
-constexpr int64_t kTasksPerThread = 16, kFewestPanels = 16;
+constexpr int64_t kFewestPanels = 16;
 
 struct Found {
   Number score;
@@ -78,7 +108,8 @@ struct Plan {
   int64_t panels = 0, panel_group = 0, groups = 1, block_tiles = 0, blocks = 0;
 };
 
-static inline Plan plan_of(int64_t rows, int64_t depth, int64_t codes, int threads) {
+static inline Plan plan_of(int64_t rows, int64_t depth, int64_t codes, int threads,
+                           int64_t thread_tasks) {
   Plan p;
   const int64_t tiles = ceil_div(rows, kRows);
   p.panels = ceil_div(codes, kColumns);
@@ -88,7 +119,7 @@ static inline Plan plan_of(int64_t rows, int64_t depth, int64_t codes, int threa
   // too few tasks to share evenly: split the codes too, at the price of packing rows again
   if (threads > 1 && p.blocks > 0) {
     p.groups =
-        smaller(ceil_div(p.panels, kFewestPanels), ceil_div(kTasksPerThread * threads, p.blocks));
+        smaller(ceil_div(p.panels, kFewestPanels), ceil_div(thread_tasks * threads, p.blocks));
   }
   p.panel_group = ceil_div(p.panels, larger(1, p.groups));
   p.groups = ceil_div(p.panels, p.panel_group);

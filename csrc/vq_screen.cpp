@@ -22,6 +22,9 @@ namespace {
 // of a sum, relative to its terms, and of terms below the normal range
 constexpr float kRounding = 0x1p-23f, kVanishing = 1e-33f;
 
+// every group of codes starts without a threshold and keeps more survivors: a few groups only
+constexpr int64_t kThreadTasks = 4;
+
 struct Screening {
   const VqRows& rows;
   const VqCodes<float>& codes;
@@ -141,7 +144,7 @@ bool lookup(const VqRows& rows, const VqCodes<float>& codes, int64_t* out, int t
   __builtin_memcpy(&s.header, codes.screen, sizeof(s.header));
   s.quads = ceil_div(rows.width, kQuad);
   s.depth = ceil_div(rows.width, kLanes) * kLanes;
-  const Plan& plan = s.plan = plan_of(rows.count, s.depth, codes.count, threads);
+  const Plan& plan = s.plan = plan_of(rows.count, s.depth, codes.count, threads, kThreadTasks);
   s.buffer_step = plan.block_tiles * s.quads * kLanes + s.depth + kLanes * kLanes;
   s.buffers = allocate(threads * s.buffer_step);
   s.tiles = static_cast<Tile*>(malloc(threads * plan.block_tiles * sizeof(Tile)));

@@ -144,6 +144,20 @@ def left_open() -> bool:
     return _requested is None and _observer is None
 
 
+def runs_first(op: Operation, name: str, backend: str | None) -> bool:
+    """Return whether tensors on the CPU go to this backend before any other."""
+    wanted = _requested if backend is None else backend
+    if wanted is None:
+        return op.on_cpu[0].name == name
+    return isinstance(wanted, str) and wanted == name
+
+
+def note(op: Operation, name: str) -> None:
+    """Tell the observer of a call that has not gone through :func:`run`."""
+    if _observer is not None:
+        _observer.append((op.name, name))
+
+
 @contextmanager
 def observed() -> Iterator[list[tuple[str, str]]]:
     """Collect (op, backend) of every call that the process makes inside the block."""

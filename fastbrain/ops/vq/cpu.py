@@ -42,6 +42,52 @@ def call(problem: LookupProblem) -> Tensor:
     return _lookup(x, mask, codes, metric == "euclidean", codebook.shape[0])
 
 
+def nearest(x: Tensor, mask: Tensor | None, panels: Tensor, euclidean: bool, count: int) -> Tensor:
+    """Return the nearest code of rows that fit the packed codes; unseen by PyTorch's dispatcher."""
+    return _nearest(x, mask, panels, euclidean, count)
+
+
+def nearest_plain(
+    x: Tensor, mask: Tensor | None, codes: Tensor, euclidean: bool, power: int
+) -> Tensor | None:
+    """Return the nearest code of a few rows, reading each code once.
+
+    None if a row or a code is not below 2^`power`, if all are tiny, or if bounds on the rounding
+    leave too many codes.
+    """
+    x, mask = contiguous(x, mask)
+    out = _fake_nearest(x)
+    found = _native.vq_lookup_plain(
+        rows=x.data_ptr(),
+        type=DTYPES[x.dtype],
+        mask=address(mask),
+        count=out.numel(),
+        codes=codes.data_ptr(),
+        code_type=DTYPES[codes.dtype],
+        euclidean=euclidean,
+        code_count=codes.shape[0],
+        width=codes.shape[1],
+        power=power,
+        out=out.data_ptr(),
+        threads=torch.get_num_threads(),
+    )
+    return out if found else None
+
+
+def digest(codes: Tensor) -> int:
+    """Return a number that differs for contiguous codes that differ in any bit."""
+    return _native.vq_digest(
+        bytes=codes.data_ptr(),
+        count=codes.numel() * codes.element_size(),
+        threads=torch.get_num_threads(),
+    )
+
+
+def packed_numbers(codes: Tensor) -> int:
+    """Return the length of the packed codes."""
+    return _entry("vq_packed_numbers", _precision(codes))(*codes.shape)
+
+
 def pack(codebook: Tensor, metric: str) -> Tensor:
     """Pack the codes into the layouts that the kernel reads."""
     return torch.ops.fastbrain.vq_pack_cpu(codebook, metric == "euclidean")
@@ -81,18 +127,12 @@ def _entry(name: str, precision: torch.dtype) -> Callable[..., Any]:
     return getattr(_native, name if precision == torch.float32 else f"{name}_double")
 
 
-def _plain(codebook: Tensor, euclidean: bool, precision: torch.dtype) -> Tensor:
-    """Return contiguous codes, normalised to length one for the cosine."""
-    if not euclidean:
-        codebook = unit(codebook.to(torch.float64))
-    return codebook.to(precision).contiguous()
-
-
 def _pack(codebook: Tensor, euclidean: bool) -> Tensor:
-    codes = _plain(codebook, euclidean, _precision(codebook))
+    codes = codebook.contiguous()
     out = _fake_pack(codes, euclidean)
-    _entry("vq_pack", codes.dtype)(
+    _entry("vq_pack", out.dtype)(
         codes=address(codes),
+        type=DTYPES[codes.dtype],
         euclidean=euclidean,
         count=codes.shape[0],
         width=codes.shape[1],
@@ -105,16 +145,15 @@ def _pack(codebook: Tensor, euclidean: bool) -> Tensor:
 def _nearest(x: Tensor, mask: Tensor | None, codes: Tensor, euclidean: bool, count: int) -> Tensor:
     # a packed codebook has one axis
     packed = codes.dim() == 1
-    if not packed:
-        codes = _plain(codes, euclidean, _precision(x, codes))
-    x, mask = contiguous(x, mask)
+    x, mask, codes = contiguous(x, mask, codes)
     out = _fake_nearest(x)
-    _entry("vq_lookup", codes.dtype)(
+    _entry("vq_lookup", codes.dtype if packed else _precision(x, codes))(
         rows=address(x),
         type=DTYPES[x.dtype],
         mask=address(mask),
         count=out.numel(),
         codes=address(codes),
+        code_type=DTYPES[codes.dtype],
         packed=packed,
         euclidean=euclidean,
         code_count=count,

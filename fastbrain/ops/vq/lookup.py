@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from .. import _checks, _dispatch
-from . import cpu, cuda, triton
+from . import cpu, cuda, quick, triton
 from .codebook import (
     LookupProblem,
     PackedCodebook,
@@ -93,8 +93,14 @@ def vq_lookup(
     BackendError
         The requested backend cannot run these inputs.
     """
+    operation = OPERATIONS["vq_lookup"]
+    if _dispatch.runs_first(operation, "cpu", backend):
+        found = quick.nearest(x, codebook, metric, mask)
+        if found is not None:
+            _dispatch.note(operation, "cpu")
+            return found
     problem = _problem(x, codebook, metric=metric, mask=mask)
-    return _dispatch.run(OPERATIONS["vq_lookup"], problem, backend)
+    return _dispatch.run(operation, problem, backend)
 
 
 def _problem(
@@ -105,9 +111,6 @@ def _problem(
     mask: Tensor | None = None,
 ) -> LookupProblem:
     function = "vq_lookup"
-    # the full checks take a noticeable share of the time of a single row: try the quick ones first
-    if type(codebook) is PackedCodebook and mask is None and _plainly_right(x, codebook, metric):
-        return LookupProblem(x, codebook.codebook, metric, None, codebook)
     power = _power(x)
     fits = check_rows(function, x, mask, power)
     check_metric(function, metric)
@@ -152,27 +155,6 @@ def _power(x: Any) -> int:
     if not isinstance(x, Tensor) or x.dim() < 1:
         return 0  # refused by the checks that follow
     return _checks.summable(x.dtype, x.shape[-1], factors=2)
-
-
-def _plainly_right(x: Any, packed: PackedCodebook, metric: str) -> bool:
-    """Return whether rows on the CPU fit a fresh packed codebook; if not, run the full checks."""
-    codes = packed.codebook
-    return (
-        isinstance(x, Tensor)
-        and x.dtype is codes.dtype
-        and x.is_cpu
-        and x.layout is torch.strided
-        and codes.is_cpu
-        and metric == packed.metric
-        and x.dim() > 0
-        and x.shape[-1] == codes.shape[1]
-        and not torch.compiler.is_compiling()
-        and packed.version is not None
-        and packed.version == codes._version
-        and packed.panels is not None
-        and _checks.all_below(x, _power(x))
-        and (metric == "euclidean" or not is_tiny(x))
-    )
 
 
 OPERATIONS = {
