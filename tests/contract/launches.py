@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fastbrain.kernels import lora as lora_kernels
+from fastbrain.kernels import neighborhood_merge
 from fastbrain.ops.lora import triton as lora
 from fastbrain.ops.lora.products import AdaptedLayer
 from fastbrain.ops.neighborhood import triton as neighborhood
@@ -112,10 +113,10 @@ def clustering(
     dance: bool = False,
 ) -> Callable[[], Any]:
     """Entropy and its gradient."""
-    features, others = meta(batch, width), meta(180 + batch * dance, width)
+    features, prototypes = meta(batch, width), meta(180, width)
     memory, indices = meta(size, width, dtype=dtype), meta(batch, dtype=I64)
-    constants = 0.05, 1e-5 if dance else 0.0, 180, True
-    return lambda: neighborhood._entropy(features, others, memory, indices, *constants)
+    constants = 0.05, 1e-5 if dance else 0.0, True
+    return lambda: neighborhood._entropy(features, prototypes, memory, indices, *constants)
 
 
 LAUNCHES: dict[str, Callable[[], Any]] = {
@@ -191,7 +192,8 @@ def on_absent_gpu(arch: int) -> Iterator[list[SimpleNamespace]]:
     from triton.runtime.jit import JITFunction
 
     found: list[SimpleNamespace] = []
-    run, capability = JITFunction.run, lora_kernels._capability
+    run, asks = JITFunction.run, (lora_kernels, neighborhood_merge)
+    capabilities = [module._capability for module in asks]
 
     def record(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
         binder = self.device_caches[1000 + arch][-1]
@@ -214,9 +216,12 @@ def on_absent_gpu(arch: int) -> Iterator[list[SimpleNamespace]]:
             driver._active = before
 
     JITFunction.run = record
-    lora_kernels._capability = lambda _: arch
+    for module in asks:
+        module._capability = lambda _: arch
     try:
         with installed():
             yield found
     finally:
-        JITFunction.run, lora_kernels._capability = run, capability
+        JITFunction.run = run
+        for module, capability in zip(asks, capabilities, strict=True):
+            module._capability = capability

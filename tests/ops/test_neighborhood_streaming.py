@@ -272,6 +272,7 @@ for variant in VARIANTS:
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         for width in (40, 300):
             features, prototypes, memory, indices = inputs(9, 4, 301, width)
+            features = features.detach().to(dtype).float().requires_grad_()
             memory[3] = 0
             arguments = features, prototypes, memory.to(dtype), indices
             options = {"temperature": 0.05, "variant": variant}
@@ -286,7 +287,7 @@ assert outcome(features, prototypes, memory, indices, "triton", **options)[0].is
 @pytest.mark.slow
 def test_interpreted_triton_reads_half_precision():
     pytest.importorskip("triton", reason="triton is not installed")
-    # the gradient's weights are rounded to the dtype of the memory, features are not
+    # features and the gradient's weights are rounded to the dtype of the memory
     assert max(map(float, child(HALF, TRITON_INTERPRET="1").split())) <= 1.0
 
 
