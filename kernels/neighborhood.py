@@ -169,7 +169,9 @@ def neighborhood_clustering_fwd_kernel(
     # rows past the last repeat it and are not used
     sample = tl.minimum(row, batch - 1)
     if DUAL:
-        f = _rows(features, sample, k, WIDTH, WIDTH, BK).to(memory.dtype.element_ty)
+        f = _rows(features, sample, k, WIDTH, WIDTH, BK)
+        if not EXACT:
+            f = f.to(memory.dtype.element_ty)
         left = tl.zeros((BB, BK), dtype=tl.float32)
         right = tl.zeros((BB, BK), dtype=tl.float32)
     begin = split * span
@@ -216,8 +218,8 @@ def neighborhood_clustering_fwd_kernel(
         moment = weight * slope
         second += tl.sum(moment, axis=1)
         if DUAL:
-            left = _dot(weight.to(m.dtype), m, left, EXACT)
-            right = _dot(moment.to(m.dtype), m, right, EXACT)
+            left = _dot(weight, m, left, EXACT)
+            right = _dot(moment, m, right, EXACT)
     at = sums + split * 3 * batch + row
     tl.store(at, highest, mask=is_row)
     tl.store(at + batch, first, mask=is_row)

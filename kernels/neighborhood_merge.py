@@ -264,8 +264,8 @@ def _capability(device: torch.device) -> int:
     return 10 * major + minor
 
 
-def blocks(memory: torch.Tensor, *, dual: bool) -> dict[str, int]:
-    """Return tile sizes, warps and stages of a sweep over a memory.
+def blocks(memory: torch.Tensor, *, dual: bool, exact: bool) -> dict[str, int]:
+    """Return tile sizes, warps and stages of a sweep over a memory, `exact` for float32 products.
 
     These are the largest tiles that spill no register; with both products in registers the inner
     block is the whole row. From 64 samples on sm_90 and sm_100 multiply from shared memory; other
@@ -273,20 +273,20 @@ def blocks(memory: torch.Tensor, *, dual: bool) -> dict[str, int]:
     """
     if dual:
         inner = max(16, triton.next_power_of_2(memory.shape[1]))
-        if memory.dtype == torch.float32:
+        if exact:
             return {"BB": 16, "BN": 32, "BK": inner, "num_warps": 8, "num_stages": 1}
         if _capability(memory.device) // 10 in (9, 10):
             # 64 columns of 256 numbers spill on sm_90
             columns = 64 if inner <= 128 else 32
             return {"BB": 64, "BN": columns, "BK": inner, "num_warps": 8, "num_stages": 2}
         return {"BB": 32, "BN": 32, "BK": inner, "num_warps": 8, "num_stages": 2}
-    if memory.dtype == torch.float32:
+    if exact:
         return {"BB": 64, "BN": 64, "BK": 32, "num_warps": 8, "num_stages": 2}
     return {"BB": 64, "BN": 128, "BK": 64, "num_warps": 8, "num_stages": 3}
 
 
-def product_blocks(dtype: torch.dtype) -> dict[str, int]:
-    """Return tile sizes, warps and stages of the product for a memory of `dtype`."""
-    if dtype == torch.float32:
+def product_blocks(*, exact: bool) -> dict[str, int]:
+    """Return tile sizes, warps and stages of the product, `exact` for float32."""
+    if exact:
         return {"BB": 32, "BD": 64, "BN": 32, "num_warps": 4, "num_stages": 2}
     return {"BB": 64, "BD": 128, "BN": 64, "num_warps": 4, "num_stages": 3}

@@ -111,11 +111,12 @@ def clustering(
     batch: int = 64,
     size: int = 21_600,
     dance: bool = False,
+    exact: bool = False,
 ) -> Callable[[], Any]:
-    """Entropy and its gradient."""
+    """Entropy and its gradient; `exact` with features in float32."""
     features, prototypes = meta(batch, width), meta(180, width)
     memory, indices = meta(size, width, dtype=dtype), meta(batch, dtype=I64)
-    constants = 0.05, 1e-5 if dance else 0.0, True
+    constants = 0.05, 1e-5 if dance else 0.0, exact, True
     return lambda: neighborhood._entropy(features, prototypes, memory, indices, *constants)
 
 
@@ -153,6 +154,8 @@ LAUNCHES: dict[str, Callable[[], Any]] = {
     "neighborhood-fp16-256-dance": clustering(256, FP16, dance=True),
     "neighborhood-bf16-768": clustering(768, BF16),
     "neighborhood-fp16-768-dance": clustering(768, FP16, dance=True, size=200_001),
+    "neighborhood-bf16-256-exact": clustering(256, BF16, exact=True),
+    "neighborhood-bf16-768-exact": clustering(768, BF16, exact=True),
     "neighborhood-fp32-256": clustering(256, FP32),
     "neighborhood-fp32-768": clustering(768, FP32),
 }

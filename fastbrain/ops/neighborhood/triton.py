@@ -29,7 +29,7 @@ _PROCESSORS = 132
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define(
     "neighborhood_clustering_triton(Tensor features, Tensor prototypes, Tensor memory, "
-    "Tensor indices, float temperature, float eps, bool grad) -> (Tensor, Tensor)"
+    "Tensor indices, float temperature, float eps, bool exact, bool grad) -> (Tensor, Tensor)"
 )
 
 
@@ -47,7 +47,8 @@ def call(problem: ClusteringProblem) -> Tensor:
     features, prototypes, memory, indices, temperature, variant = problem
     rows = features.float(), prototypes.float()
     eps = entropy.DANCE_EPS if variant == "dance" else 0.0
-    fixed = memory.detach(), indices, temperature, eps
+    # features that a half-precision memory cannot hold are multiplied in float32
+    fixed = memory.detach(), indices, temperature, eps, memory.dtype != features.dtype
     if _dispatch.any_gradient(*rows):
         return _Clustering.apply(*rows, *fixed)
     return torch.ops.fastbrain.neighborhood_clustering_triton(*rows, *fixed, False)[0]
@@ -66,7 +67,7 @@ class _Clustering(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grads = grad * ctx.saved_tensors[0]
-        return grads[: ctx.batch], grads[ctx.batch :], None, None, None, None
+        return grads[: ctx.batch], grads[ctx.batch :], None, None, None, None, None
 
 
 def _fake(
@@ -87,6 +88,7 @@ def _entropy(
     indices: Tensor,
     temperature: float,
     eps: float,
+    exact: bool,
     grad: bool,
 ) -> tuple[Tensor, Tensor]:
     # imported here, so that only a call that needs Triton imports it
@@ -105,12 +107,16 @@ def _entropy(
     bias, few, stats = new(size), new(batch, count), new(4, batch)
     groups = _cdiv(batch, 16)
     sizes = (batch, classes, count, size)
-    exact = _triton.INTERPRETED or memory.dtype == torch.float32
-    layout = {"WIDTH": width, "STEP": memory.stride(0), "EXACT": exact}
+    exact = exact or memory.dtype == torch.float32
+    layout = {
+        "WIDTH": width,
+        "STEP": memory.stride(0),
+        "EXACT": exact or _triton.INTERPRETED,
+    }
 
     def sweep(*, known: bool, dual: bool) -> tuple[Tensor, Tensor, int]:
         """Read the memory in shares: sums (shares, 3, B), products (shares, 2, B, D)."""
-        tile = merging.blocks(memory, dual=dual)
+        tile = merging.blocks(memory, dual=dual, exact=exact)
         rows = _cdiv(batch, tile["BB"])
         most = max(1, (1 if dual else 2) * _PROCESSORS // rows)
         span = _cdiv(_cdiv(size, tile["BN"]), most) * tile["BN"]
@@ -148,7 +154,9 @@ def _entropy(
         return stats[3].mean(), new(0, width)
     if not dual:
         products = _wide(
-            *(features, memory, indices, bias, few, stats, temperature, eps), layout=layout
+            *(features, memory, indices, bias, few, stats, temperature, eps),
+            exact=exact,
+            layout=layout,
         )
         shares = products.shape[0]
     value, grads = new(()), new(batch + classes, width)
@@ -173,6 +181,7 @@ def _wide(
     temperature: float,
     eps: float,
     *,
+    exact: bool,
     layout: dict[str, Any],
 ) -> Tensor:
     """Compute products (shares, planes, B, D) of stored weights and the memory, by slabs.
@@ -186,9 +195,10 @@ def _wide(
     (batch, width), size, count = features.shape, memory.shape[0], few.shape[1]
     dance = eps != 0
     planes = 1 + dance
-    tile = merging.blocks(memory, dual=False)
-    inner = merging.product_blocks(memory.dtype)
-    slab = _SLAB_BYTES // (planes * batch * memory.element_size())
+    tile = merging.blocks(memory, dual=False, exact=exact)
+    inner = merging.product_blocks(exact=exact)
+    kept = torch.float32 if exact else memory.dtype
+    slab = _SLAB_BYTES // (planes * batch * kept.itemsize)
     slab = min(size, max(1, slab // tile["BN"]) * tile["BN"])
     rows, sections = planes * batch, _cdiv(planes * batch, inner["BB"])
     columns = _cdiv(width, inner["BD"])
@@ -200,7 +210,7 @@ def _wide(
     sums = features.new_empty((_cdiv(size, tile["BN"]), 3, batch) if dance else (0,))
     # row length a multiple of 16, so that stores stay wide for a last slab of any length
     pitch = 16 * _cdiv(slab, 16)
-    weights = memory.new_empty(rows, pitch)
+    weights = memory.new_empty(rows, pitch, dtype=kept)
     first = 0
     for begin, part in zip(starts, parts, strict=True):
         end = min(begin + slab, size)
