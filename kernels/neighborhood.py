@@ -1,13 +1,13 @@
 """Streamed entropy of similarities to a memory on the GPU.
 
-A program reads its share of the memory once and accumulates sums. Each sample has a running
-maximum, so that all terms lie in [0, 1] and fit half precision; the caller merges the shares with
-the same rescaling. The kernels use plain pointers, so that every Triton from 3.6 on compiles them.
+A program reads its share of the memory once and accumulates sums relative to a running maximum, so
+that all terms lie in [0, 1] and fit half precision. Another kernel merges the shares in a fixed
+order. `few` holds the float32 logits of the few other columns: prototypes and, in ``dance``, the
+batch. `stats` has four rows: highest logit, inverse sum of exponentials, mean slope, entropy.
 """
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 
@@ -16,7 +16,7 @@ import triton.language as tl
 def _dot(left, right, total, EXACT: tl.constexpr):
     if EXACT:
         return tl.dot(left.to(tl.float32), right.to(tl.float32), total, input_precision="ieee")
-    return tl.dot(left, right, total)
+    return tl.dot(left.to(right.dtype), right, total)
 
 
 @triton.jit
@@ -31,64 +31,114 @@ def _rows(from_, row, k, WIDTH: tl.constexpr, STEP: tl.constexpr, BK: tl.constex
 @triton.jit
 def _cosines(
     features,
-    rest,
     memory,
     sample,
     place,
-    SPLIT: tl.constexpr,
     WIDTH: tl.constexpr,
     STEP: tl.constexpr,
     EXACT: tl.constexpr,
+    NORMS: tl.constexpr,
     BB: tl.constexpr,
     BN: tl.constexpr,
     BK: tl.constexpr,
 ):
+    """Compute products (BB, BN) and, if requested, squared norms (BN,) of the memory's rows."""
     product = tl.zeros((BB, BN), dtype=tl.float32)
+    squares = tl.zeros((BN,), dtype=tl.float32)
     for inner in range(0, WIDTH, BK):
         k = inner + tl.arange(0, BK)
         m = _rows(memory, place, k, WIDTH, STEP, BK)
         f = _rows(features, sample, k, WIDTH, WIDTH, BK)
         product = _dot(f, tl.trans(m), product, EXACT)
-        if SPLIT:
-            r = _rows(rest, sample, k, WIDTH, WIDTH, BK)
-            product = _dot(r, tl.trans(m), product, EXACT)
-    return product
+        if NORMS:
+            squares += tl.sum(m.to(tl.float32) * m.to(tl.float32), axis=1)
+    return product, squares
 
 
 @triton.jit
-def _masked(product, inv_temperature, bias, column, end, own):
-    added = tl.load(bias + column, mask=column < end, other=float("-inf"))
-    logits = product * inv_temperature + added[None, :]
-    return tl.where(column[None, :] == own[:, None], float("-inf"), logits)
+def _bias(squares, column, end, indices, batch, tolerance, DANCE: tl.constexpr):
+    """Compute 0 for a column that counts, -inf for a masked one and NaN for a norm but 0 or 1."""
+    unit = tl.abs(tl.sqrt(squares) - 1) <= tolerance
+    added = tl.where(unit, 0.0, float("nan"))
+    masked = (squares == 0) | (column >= end)
+    if DANCE:
+        for first in range(0, batch, 64):
+            lane = first + tl.arange(0, 64)
+            row = tl.load(indices + lane, mask=lane < batch, other=-1)
+            hits = tl.sum((column[:, None] == row[None, :]).to(tl.int32), axis=1)
+            masked = masked | (hits > 0)
+    return tl.where(masked, float("-inf"), added)
 
 
 @triton.jit
 def _smoothed(weight, scale, eps):
     """Compute -ln(p + eps) and -ln(p + eps) - p / (p + eps) for p = weight · scale."""
-    p = weight * scale[:, None]
+    p = weight * scale
     value = -tl.log(p + eps)
     return value, value - p / (p + eps)
 
 
+@triton.jit
+def _few_logits(
+    features,
+    prototypes,
+    few,
+    row,
+    column,
+    batch,
+    classes,
+    count,
+    inv_temperature,
+    WIDTH: tl.constexpr,
+    BB: tl.constexpr,
+):
+    """Store the logits (BB, 16) of columns of [prototypes | batch], -inf on the diagonal."""
+    own = column - classes
+    is_row = row < batch
+    product = tl.zeros((BB, 16), dtype=tl.float32)
+    for inner in range(0, WIDTH, 32):
+        k = inner + tl.arange(0, 32)
+        inside = (k < WIDTH)[None, :]
+        at = features + row[:, None] * WIDTH + k[None, :]
+        f = tl.load(at, mask=is_row[:, None] & inside, other=0.0)
+        at = prototypes + column[:, None] * WIDTH + k[None, :]
+        other = tl.load(at, mask=(column < classes)[:, None] & inside, other=0.0)
+        at = features + own[:, None] * WIDTH + k[None, :]
+        is_own = (own >= 0) & (own < count - classes)
+        other += tl.load(at, mask=is_own[:, None] & inside, other=0.0)
+        product = tl.dot(f, tl.trans(other), product, input_precision="ieee")
+    logits = tl.where(own[None, :] == row[:, None], float("-inf"), product * inv_temperature)
+    at = few + row[:, None] * count + column[None, :]
+    tl.store(at, logits, mask=is_row[:, None] & (column < count)[None, :])
+
+
 # the numbers of samples and rows change and affect no alignment: do not specialise on them
-@triton.jit(do_not_specialize=["batch", "size"], do_not_specialize_on_alignment=["indices"])
+@triton.jit(
+    do_not_specialize=["batch", "classes", "count", "size", "shares"],
+    do_not_specialize_on_alignment=["indices"],
+)
 def neighborhood_clustering_fwd_kernel(
     features,
-    rest,
+    prototypes,
     memory,
     indices,
     bias,
-    known,
+    few,
+    stats,
     sums,
     products,
     batch,
+    classes,
+    count,
     size,
     span,
+    shares,
     inv_temperature,
     eps,
+    tolerance,
     KNOWN: tl.constexpr,
     DUAL: tl.constexpr,
-    SPLIT: tl.constexpr,
+    DANCE: tl.constexpr,
     WIDTH: tl.constexpr,
     STEP: tl.constexpr,
     EXACT: tl.constexpr,
@@ -98,12 +148,21 @@ def neighborhood_clustering_fwd_kernel(
 ):
     row = tl.program_id(0) * BB + tl.arange(0, BB)
     split = tl.program_id(1).to(tl.int64)
+    if not KNOWN:
+        if split >= shares:
+            # programs beyond the shares of the memory: the few other columns
+            column = (tl.program_id(1) - shares) * 16 + tl.arange(0, 16)
+            _few_logits(
+                *(features, prototypes, few, row, column, batch, classes, count),
+                *(inv_temperature, WIDTH, BB),
+            )
+            return
     is_row = row < batch
     own = tl.load(indices + row, mask=is_row, other=-1)
     highest = tl.full((BB,), -1e30, dtype=tl.float32)
     if KNOWN:
-        highest = tl.load(known + row, mask=is_row, other=0.0)
-        scale = tl.load(known + batch + row, mask=is_row, other=0.0)
+        highest = tl.load(stats + row, mask=is_row, other=0.0)
+        scale = tl.load(stats + batch + row, mask=is_row, other=0.0)
     first = tl.zeros((BB,), dtype=tl.float32)
     second = tl.zeros((BB,), dtype=tl.float32)
     k = tl.arange(0, BK)
@@ -111,8 +170,8 @@ def neighborhood_clustering_fwd_kernel(
     sample = tl.minimum(row, batch - 1)
     if DUAL:
         f = _rows(features, sample, k, WIDTH, WIDTH, BK)
-        if SPLIT:
-            r = _rows(rest, sample, k, WIDTH, WIDTH, BK)
+        if not EXACT:
+            f = f.to(memory.dtype.element_ty)
         left = tl.zeros((BB, BK), dtype=tl.float32)
         right = tl.zeros((BB, BK), dtype=tl.float32)
     begin = split * span
@@ -122,20 +181,26 @@ def neighborhood_clustering_fwd_kernel(
         place = tl.minimum(column, size - 1)
         if DUAL:
             m = _rows(memory, place, k, WIDTH, STEP, BK)
-            product = tl.zeros((BB, BN), dtype=tl.float32)
-            product = _dot(f, tl.trans(m), product, EXACT)
-            if SPLIT:
-                product = _dot(r, tl.trans(m), product, EXACT)
+            product = _dot(f, tl.trans(m), tl.zeros((BB, BN), dtype=tl.float32), EXACT)
+            if not KNOWN:
+                squares = tl.sum(m.to(tl.float32) * m.to(tl.float32), axis=1)
         else:
-            product = _cosines(
-                *(features, rest, memory, sample, place, SPLIT, WIDTH, STEP, EXACT, BB, BN, BK)
+            product, squares = _cosines(
+                *(features, memory, sample, place, WIDTH, STEP, EXACT, not KNOWN, BB, BN, BK)
             )
-        logits = _masked(product, inv_temperature, bias, column, end, own)
+        if KNOWN:
+            added = tl.load(bias + column, mask=column < end, other=float("-inf"))
+        else:
+            added = _bias(squares, column, end, indices, batch, tolerance, DANCE)
+            if tl.program_id(0) == 0:
+                tl.store(bias + column, added, mask=column < end)
+        logits = product * inv_temperature + added[None, :]
+        logits = tl.where(column[None, :] == own[:, None], float("-inf"), logits)
         if not KNOWN:
             # a NaN must reach the sums: the maximum ignores it, the exponential propagates it
             higher = tl.maximum(highest, tl.max(logits, axis=1))
-            shrink = tl.exp(highest - higher)
             moved = highest - higher
+            shrink = tl.exp(moved)
             second = shrink * (second + moved * first)
             first = shrink * first
             if DUAL:
@@ -144,7 +209,7 @@ def neighborhood_clustering_fwd_kernel(
             highest = higher
         weight = tl.exp(logits - highest[:, None])
         if KNOWN:
-            value, slope = _smoothed(weight, scale, eps)
+            value, slope = _smoothed(weight, scale[:, None], eps)
             first += tl.sum(weight * value, axis=1)
         else:
             # 0 · -inf would be NaN where a column is masked
@@ -153,8 +218,8 @@ def neighborhood_clustering_fwd_kernel(
         moment = weight * slope
         second += tl.sum(moment, axis=1)
         if DUAL:
-            left = _dot(weight.to(m.dtype), m, left, EXACT)
-            right = _dot(moment.to(m.dtype), m, right, EXACT)
+            left = _dot(weight, m, left, EXACT)
+            right = _dot(moment, m, right, EXACT)
     at = sums + split * 3 * batch + row
     tl.store(at, highest, mask=is_row)
     tl.store(at + batch, first, mask=is_row)
@@ -171,20 +236,19 @@ def neighborhood_clustering_fwd_kernel(
 )
 def neighborhood_clustering_bwd_kernel(
     features,
-    rest,
     memory,
     indices,
     bias,
-    known,
+    stats,
     weights,
+    sums,
     begin,
     batch,
     size,
     pitch,
     inv_temperature,
     eps,
-    SMOOTHED: tl.constexpr,
-    SPLIT: tl.constexpr,
+    DANCE: tl.constexpr,
     WIDTH: tl.constexpr,
     STEP: tl.constexpr,
     EXACT: tl.constexpr,
@@ -197,38 +261,29 @@ def neighborhood_clustering_bwd_kernel(
     is_row = row < batch
     column = tl.cast(begin, tl.int64) + place
     own = tl.load(indices + row, mask=is_row, other=-1)
-    highest = tl.load(known + row, mask=is_row, other=0.0)
-    scale = tl.load(known + batch + row, mask=is_row, other=0.0)
-    mean = tl.load(known + 2 * batch + row, mask=is_row, other=0.0)
-    product = _cosines(
-        *(features, rest, memory, tl.minimum(row, batch - 1), tl.minimum(column, size - 1)),
-        *(SPLIT, WIDTH, STEP, EXACT, BB, BN, BK),
+    highest = tl.load(stats + row, mask=is_row, other=0.0)
+    product, _ = _cosines(
+        *(features, memory, tl.minimum(row, batch - 1), tl.minimum(column, size - 1)),
+        *(WIDTH, STEP, EXACT, False, BB, BN, BK),
     )
-    logits = _masked(product, inv_temperature, bias, column, size, own)
+    added = tl.load(bias + column, mask=column < size, other=float("-inf"))
+    logits = product * inv_temperature + added[None, :]
+    logits = tl.where(column[None, :] == own[:, None], float("-inf"), logits)
     weight = tl.exp(logits - highest[:, None])
-    if SMOOTHED:
-        slope = _smoothed(weight, scale, eps)[1] - mean[:, None]
+    at = weights + row[:, None].to(tl.int64) * pitch + place[None, :]
+    inside = is_row[:, None] & (place < pitch)[None, :]
+    if DANCE:
+        # the mean slope is not known yet: both planes are multiplied
+        scale = tl.load(stats + batch + row, mask=is_row, other=0.0)
+        value, slope = _smoothed(weight, scale[:, None], eps)
+        share = (tl.cast(begin, tl.int64) // BN + tl.program_id(1)) * 3 * batch + row
+        tl.store(sums + share + batch, tl.sum(weight * value, axis=1), mask=is_row)
+        tl.store(sums + share + 2 * batch, tl.sum(weight * slope, axis=1), mask=is_row)
+        tl.store(at, weight.to(weights.dtype.element_ty), mask=inside)
+        at += tl.cast(batch, tl.int64) * pitch
+        weight = weight * slope
     else:
-        slope = tl.where(logits == float("-inf"), 0.0, mean[:, None] - logits)
-    tl.store(
-        weights + row[:, None].to(tl.int64) * pitch + place[None, :],
-        (weight * slope).to(weights.dtype.element_ty),
-        mask=is_row[:, None] & (place < pitch)[None, :],
-    )
-
-
-def blocks(dtype: torch.dtype, width: int, *, dual: bool) -> dict[str, int]:
-    """Return tile sizes, warps and stages for a memory of `dtype`.
-
-    These are the largest tiles that spill no register on sm_80, sm_90 and sm_100; with both
-    products in registers the inner block is the whole row.
-    """
-    if dual:
-        inner = max(16, triton.next_power_of_2(width))
-        if dtype == torch.float32:
-            return {"BB": 16, "BN": 32, "BK": inner, "num_warps": 8, "num_stages": 1}
-        samples = 64 if inner <= 128 else 32
-        return {"BB": samples, "BN": 64, "BK": inner, "num_warps": 8, "num_stages": 2}
-    if dtype == torch.float32:
-        return {"BB": 64, "BN": 64, "BK": 32, "num_warps": 8, "num_stages": 2}
-    return {"BB": 64, "BN": 128, "BK": 64, "num_warps": 8, "num_stages": 3}
+        mean = tl.load(stats + 2 * batch + row, mask=is_row, other=0.0)
+        slope = tl.where(logits == float("-inf"), 0.0, logits - highest[:, None])
+        weight = weight * (mean[:, None] - slope)
+    tl.store(at, weight.to(weights.dtype.element_ty), mask=inside)

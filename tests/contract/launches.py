@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fastbrain.kernels import lora as lora_kernels
+from fastbrain.kernels import neighborhood_merge
 from fastbrain.ops.lora import triton as lora
 from fastbrain.ops.lora.products import AdaptedLayer
 from fastbrain.ops.neighborhood import triton as neighborhood
@@ -110,12 +111,13 @@ def clustering(
     batch: int = 64,
     size: int = 21_600,
     dance: bool = False,
+    exact: bool = False,
 ) -> Callable[[], Any]:
-    """Entropy and its gradient."""
-    features, others = meta(batch, width), meta(180 + batch * dance, width)
+    """Entropy and its gradient; `exact` with features in float32."""
+    features, prototypes = meta(batch, width), meta(180, width)
     memory, indices = meta(size, width, dtype=dtype), meta(batch, dtype=I64)
-    constants = 0.05, 1e-5 if dance else 0.0, 180, True
-    return lambda: neighborhood._entropy(features, others, memory, indices, *constants)
+    constants = 0.05, 1e-5 if dance else 0.0, exact, True
+    return lambda: neighborhood._entropy(features, prototypes, memory, indices, *constants)
 
 
 LAUNCHES: dict[str, Callable[[], Any]] = {
@@ -152,6 +154,8 @@ LAUNCHES: dict[str, Callable[[], Any]] = {
     "neighborhood-fp16-256-dance": clustering(256, FP16, dance=True),
     "neighborhood-bf16-768": clustering(768, BF16),
     "neighborhood-fp16-768-dance": clustering(768, FP16, dance=True, size=200_001),
+    "neighborhood-bf16-256-exact": clustering(256, BF16, exact=True),
+    "neighborhood-bf16-768-exact": clustering(768, BF16, exact=True),
     "neighborhood-fp32-256": clustering(256, FP32),
     "neighborhood-fp32-768": clustering(768, FP32),
 }
@@ -191,7 +195,8 @@ def on_absent_gpu(arch: int) -> Iterator[list[SimpleNamespace]]:
     from triton.runtime.jit import JITFunction
 
     found: list[SimpleNamespace] = []
-    run, capability = JITFunction.run, lora_kernels._capability
+    run, asks = JITFunction.run, (lora_kernels, neighborhood_merge)
+    capabilities = [module._capability for module in asks]
 
     def record(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
         binder = self.device_caches[1000 + arch][-1]
@@ -214,9 +219,12 @@ def on_absent_gpu(arch: int) -> Iterator[list[SimpleNamespace]]:
             driver._active = before
 
     JITFunction.run = record
-    lora_kernels._capability = lambda _: arch
+    for module in asks:
+        module._capability = lambda _: arch
     try:
         with installed():
             yield found
     finally:
-        JITFunction.run, lora_kernels._capability = run, capability
+        JITFunction.run = run
+        for module, capability in zip(asks, capabilities, strict=True):
+            module._capability = capability

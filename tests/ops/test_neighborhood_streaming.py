@@ -273,11 +273,13 @@ for variant in VARIANTS:
         for width in (40, 300):
             features, prototypes, memory, indices = inputs(9, 4, 301, width)
             memory[3] = 0
-            arguments = features, prototypes, memory.to(dtype), indices
             options = {"temperature": 0.05, "variant": variant}
-            got = outcome(*arguments, "triton", **options)
-            unit = torch.finfo(dtype).eps if dtype != torch.float32 else 3e-6
-            print(*(e / unit for e in errors(got, truth(*arguments, **options))))
+            for rows in (features, features.detach().to(dtype).requires_grad_()):
+                arguments = rows, prototypes, memory.to(dtype), indices
+                got = outcome(*arguments, "triton", **options)
+                # float32 features are multiplied in float32, whatever the memory is
+                unit = 3e-6 if rows.dtype == torch.float32 else torch.finfo(dtype).eps
+                print(*(e / unit for e in errors(got, truth(*arguments, **options))))
 memory[7] *= 2
 assert outcome(features, prototypes, memory, indices, "triton", **options)[0].isnan()
 """
@@ -286,7 +288,7 @@ assert outcome(features, prototypes, memory, indices, "triton", **options)[0].is
 @pytest.mark.slow
 def test_interpreted_triton_reads_half_precision():
     pytest.importorskip("triton", reason="triton is not installed")
-    # the gradient's weights are rounded to the dtype of the memory, features are not
+    # of half-precision features, the gradient's weights are rounded too
     assert max(map(float, child(HALF, TRITON_INTERPRET="1").split())) <= 1.0
 
 

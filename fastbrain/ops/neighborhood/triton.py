@@ -1,26 +1,36 @@
 """Triton backend of neighbourhood clustering, with its registration.
 
-The kernels stream the memory; the few other columns and the merging of shares are plain PyTorch on
-(B, C) tensors. Nothing waits for the device, so a CUDA graph can capture the op.
+Four to six launches for value and gradients: a sweep over the memory, the merging of its shares,
+a second sweep (``dance``, or rows too wide for registers), the product with the memory of such
+rows, and gradients. Nothing waits for the device, so a CUDA graph can capture the op.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from .. import _triton
+from .. import _dispatch, _triton
 from . import autograd as entropy
 from .checks import NORM_TOLERANCE, ClusteringProblem
 
-# rows of the memory with weights stored at once, if a row is too wide for registers
-_SLAB = 1 << 16
+# bytes of the weights stored at once, if a row is too wide for registers
+_SLAB_BYTES = 64 << 20
 
 # widest rows for which both products of the gradient stay in registers
 _WIDEST_DUAL = 256
 
+# multiprocessors of an H200
+_PROCESSORS = 132
+
 _library = torch.library.Library("fastbrain", "FRAGMENT")
-_library.define("neighborhood_clustering_triton" + entropy.SCHEMA)
+_library.define(
+    "neighborhood_clustering_triton(Tensor features, Tensor prototypes, Tensor memory, "
+    "Tensor indices, float temperature, float eps, bool exact, bool grad) -> (Tensor, Tensor)"
+)
 
 
 def can_run(problem: ClusteringProblem) -> str | None:
@@ -34,186 +44,200 @@ def can_run(problem: ClusteringProblem) -> str | None:
 
 def call(problem: ClusteringProblem) -> Tensor:
     """Compute the mean entropy on the GPU, with gradients for features and prototypes."""
-    return entropy.clustering(torch.ops.fastbrain.neighborhood_clustering_triton, problem)
+    features, prototypes, memory, indices, temperature, variant = problem
+    rows = features.float(), prototypes.float()
+    eps = entropy.DANCE_EPS if variant == "dance" else 0.0
+    # features that a half-precision memory cannot hold are multiplied in float32
+    fixed = memory.detach(), indices, temperature, eps, memory.dtype != features.dtype
+    if _dispatch.any_gradient(*rows):
+        return _Clustering.apply(*rows, *fixed)
+    return torch.ops.fastbrain.neighborhood_clustering_triton(*rows, *fixed, False)[0]
 
 
-def _entropy(
-    features: Tensor,
-    others: Tensor,
-    memory: Tensor,
-    indices: Tensor,
-    temperature: float,
-    eps: float,
-    own: int,
-    grad: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    features, indices = features.contiguous(), indices.contiguous()
-    if memory.stride(1) != 1:
-        memory = memory.contiguous()
-    batch, width = features.shape
-    # a row with a norm other than 0 or 1 makes the result NaN: the host cannot read the norms
-    # without waiting for the device
-    norms = torch.linalg.vector_norm(memory, dim=1, dtype=torch.float32)
-    bias = torch.where((norms - 1).abs() <= NORM_TOLERANCE, 0.0, torch.nan)
-    bias = bias.masked_fill(norms == 0, float("-inf"))
-    logits = features @ others.T / temperature
-    if eps:
-        bias.index_fill_(0, indices, float("-inf"))
-        logits[:, own:].diagonal().fill_(float("-inf"))
-    stream = (features, memory, indices, bias)
-    constants = (temperature, eps)
-    dual = grad and width <= _WIDEST_DUAL
-    sums, products = _sums(*stream, None, *constants, dual=dual and not eps)
+class _Clustering(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, *arguments: Any) -> Tensor:
+        operator = torch.ops.fastbrain.neighborhood_clustering_triton
+        value, grads = operator(features, *arguments, True)
+        ctx.save_for_backward(grads)
+        ctx.batch = features.shape[0]
+        return value
 
-    highest = torch.maximum(sums[:, 0].amax(dim=0), logits.amax(dim=1))  # (B,)
-    moved = sums[:, 0] - highest  # (shares, B)
-    shrink = moved.exp()
-    weight = (logits - highest[:, None]).exp()  # (B, C)
-    slope = (logits - highest[:, None]).masked_fill(weight == 0, 0.0)
-    total = (shrink * sums[:, 1]).sum(dim=0) + weight.sum(dim=1)
-    second = shrink * (sums[:, 2] + moved * sums[:, 1])
-    mean = (second.sum(dim=0) + (weight * slope).sum(dim=1)) / total
-    known = torch.stack([highest, 1 / total, mean + highest])
-    p = weight / total[:, None]
-    if eps:
-        sums, products = _sums(*stream, known, *constants, dual=dual)
-        value = -torch.log(p + eps)
-        slope = value - p / (p + eps)
-        result = sums[:, 1].sum(dim=0) / total + (p * value).sum(dim=1)
-        mean = known[2] = sums[:, 2].sum(dim=0) / total + (p * slope).sum(dim=1)
-        pull = p * (slope - mean[:, None])
-    else:
-        result = total.log() - mean
-        pull = p * (mean[:, None] - slope)
-    if not grad:
-        return result.mean(), features.new_empty(0, 0), features.new_empty(0, 0)
-    if dual:
-        left, right = products.unbind(dim=1)  # (shares, B, D)
-        if eps:
-            far = right.sum(dim=0) - mean[:, None] * left.sum(dim=0)
-        else:
-            moment = right + (moved - mean)[..., None] * left
-            far = -(shrink[..., None] * moment).sum(dim=0)
-    else:
-        far = torch.zeros_like(features)
-        for begin in range(0, len(memory), _SLAB):
-            slab = memory[begin : begin + _SLAB]
-            weights = _weights(*stream, known, *constants, begin=begin, count=len(slab))
-            far += (weights @ slab).float()
-    scale = 1 / (temperature * batch)
-    grad_features = (far / total[:, None] + pull @ others) * scale
-    return result.mean(), grad_features, pull.T @ features * scale
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grads = grad * ctx.saved_tensors[0]
+        return grads[: ctx.batch], grads[ctx.batch :], None, None, None, None, None
 
 
-def _halves(features: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-    """Round features to the dtype of a half-precision memory; also return the rounding error."""
-    high = features.to(memory.dtype)
-    return high, (features - high.float()).to(memory.dtype)
+def _fake(
+    features: Tensor, prototypes: Tensor, memory: Tensor, *arguments: Any
+) -> tuple[Tensor, Tensor]:
+    rows = features.shape[0] + prototypes.shape[0] if arguments[-1] else 0
+    return features.new_empty(()), features.new_empty(rows, features.shape[1])
 
 
 def _cdiv(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def _sums(
+def _entropy(
     features: Tensor,
+    prototypes: Tensor,
     memory: Tensor,
     indices: Tensor,
-    bias: Tensor,
-    known: Tensor | None,
     temperature: float,
     eps: float,
-    *,
-    dual: bool,
+    exact: bool,
+    grad: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Make one pass over the memory in shares.
-
-    Returns sums (shares, 3, B) and products (shares, 2, B, D).
-
-
-    Parameters
-    ----------
-    features : Tensor, (B, D) float32
-    memory : Tensor, (N, D)
-        Rows may be strided.
-    indices : Tensor, (B,) int64
-        Masked row of each sample.
-    bias : Tensor, (N,) float32
-        Added to the logits of a row: 0, or -inf where it is masked for all samples.
-    known : Tensor, (2 or more, B) or None
-        Maximum and inverse sum of exponentials; then the sums are those of the smoothed entropy.
-    dual : bool
-        Whether to compute the products; otherwise they are empty.
-    """
     # imported here, so that only a call that needs Triton imports it
     from ...kernels import neighborhood as kernels
+    from ...kernels import neighborhood_merge as merging
     from ...kernels.launch import launch
 
-    (batch, width), size = features.shape, memory.shape[0]
-    tile = kernels.blocks(memory.dtype, width, dual=dual)
-    groups, tiles = _cdiv(batch, tile["BB"]), _cdiv(size, tile["BN"])
-    # two programs for each of an H200's multiprocessors
-    span = _cdiv(tiles, max(1, 264 // groups)) * tile["BN"]
-    shares = _cdiv(size, span)
-    sums = features.new_empty(shares, 3, batch)
-    products = features.new_empty((shares, 2, batch, width) if dual else (0,))
+    features, prototypes, indices = (t.contiguous() for t in (features, prototypes, indices))
+    if memory.stride(1) != 1:
+        memory = memory.contiguous()
+    (batch, width), size, classes = features.shape, memory.shape[0], prototypes.shape[0]
+    dance = eps != 0
+    dual = grad and width <= _WIDEST_DUAL
+    count = classes + batch * dance
+    new = features.new_empty
+    bias, few, stats = new(size), new(batch, count), new(4, batch)
+    groups = _cdiv(batch, 16)
+    sizes = (batch, classes, count, size)
+    exact = exact or memory.dtype == torch.float32
+    layout = {
+        "WIDTH": width,
+        "STEP": memory.stride(0),
+        "EXACT": exact or _triton.INTERPRETED,
+    }
+
+    def sweep(*, known: bool, dual: bool) -> tuple[Tensor, Tensor, int]:
+        """Read the memory in shares: sums (shares, 3, B), products (shares, 2, B, D)."""
+        tile = merging.blocks(memory, dual=dual, exact=exact)
+        rows = _cdiv(batch, tile["BB"])
+        most = max(1, (1 if dual else 2) * _PROCESSORS // rows)
+        span = _cdiv(_cdiv(size, tile["BN"]), most) * tile["BN"]
+        shares = _cdiv(size, span)
+        sums = new(shares, 3, batch)
+        products = new((shares, 2, batch, width) if dual else (0,))
+        # the sums of the few columns are those of the merging: here are only their logits
+        more = 0 if known else _cdiv(count, 16)
+        launch(
+            kernels.neighborhood_clustering_fwd_kernel,
+            (rows, shares + more),
+            *(features, prototypes, memory, indices, bias, few, stats, sums, products),
+            *(*sizes, span, shares, 1 / temperature, eps, NORM_TOLERANCE),
+            **{"KNOWN": known, "DUAL": dual, "DANCE": dance},
+            **layout,
+            **tile,
+        )
+        return sums, products, shares
+
+    def merge(sums: Tensor, *, known: bool) -> None:
+        launch(
+            merging.neighborhood_clustering_merge_kernel,
+            (groups,),
+            *(sums, few, stats, batch, count, sums.shape[0], eps),
+            KNOWN=known,
+            num_warps=4,
+        )
+
+    sums, products, shares = sweep(known=False, dual=dual and not dance)
+    merge(sums, known=False)
+    if dance and (dual or not grad):
+        sums, products, shares = sweep(known=True, dual=dual)
+        merge(sums, known=True)
+    if not grad:
+        return stats[3].mean(), new(0, width)
+    if not dual:
+        products = _wide(
+            *(features, memory, indices, bias, few, stats, temperature, eps),
+            exact=exact,
+            layout=layout,
+        )
+        shares = products.shape[0]
+    value, grads = new(()), new(batch + classes, width)
     launch(
-        kernels.neighborhood_clustering_fwd_kernel,
-        (groups, shares),
-        *(*_halves(features, memory), memory, indices, bias, known, sums, products),
-        *(batch, size, span, 1 / temperature, eps),
-        KNOWN=known is not None,
-        DUAL=dual,
-        SPLIT=memory.dtype != torch.float32,
-        WIDTH=width,
-        STEP=memory.stride(0),
-        EXACT=_triton.INTERPRETED or memory.dtype == torch.float32,
-        **tile,
+        merging.neighborhood_clustering_finalise_kernel,
+        (groups + _cdiv(classes, 16), _cdiv(width, 16)),
+        *(features, prototypes, few, stats, sums, products, value, grads),
+        *(batch, classes, count, shares, 1 / (temperature * batch), eps),
+        **{"PLANES": products.shape[1], "DANCE": dance, "WIDTH": width, "BD": 16, "BS": 16},
+        num_warps=4,
     )
-    return sums, products
+    return value, grads
 
 
-def _weights(
+def _wide(
     features: Tensor,
     memory: Tensor,
     indices: Tensor,
     bias: Tensor,
-    known: Tensor,
+    few: Tensor,
+    stats: Tensor,
     temperature: float,
     eps: float,
     *,
-    begin: int,
-    count: int,
+    exact: bool,
+    layout: dict[str, Any],
 ) -> Tensor:
-    """Compute derivatives (B, count) by the logits of `count` rows.
+    """Compute products (shares, planes, B, D) of stored weights and the memory, by slabs.
 
-    They are multiplied by the sum of exponentials.
-
-    `known` is (3, B): maximum, inverse sum and mean; the rest is as in :func:`_sums`.
+    With ``eps`` it also completes the statistics by the mean slope of these weights.
     """
     from ...kernels import neighborhood as kernels
+    from ...kernels import neighborhood_merge as merging
     from ...kernels.launch import launch
 
-    batch, width = features.shape
-    tile = kernels.blocks(memory.dtype, width, dual=False)
+    (batch, width), size, count = features.shape, memory.shape[0], few.shape[1]
+    dance = eps != 0
+    planes = 1 + dance
+    tile = merging.blocks(memory, dual=False, exact=exact)
+    inner = merging.product_blocks(exact=exact)
+    kept = torch.float32 if exact else memory.dtype
+    slab = _SLAB_BYTES // (planes * batch * kept.itemsize)
+    slab = min(size, max(1, slab // tile["BN"]) * tile["BN"])
+    rows, sections = planes * batch, _cdiv(planes * batch, inner["BB"])
+    columns = _cdiv(width, inner["BD"])
+    most = max(1, 2 * _PROCESSORS // (sections * columns))
+    span = _cdiv(_cdiv(slab, inner["BN"]), most) * inner["BN"]
+    starts = range(0, size, slab)
+    parts = [_cdiv(min(slab, size - begin), span) for begin in starts]
+    products = features.new_empty(sum(parts), planes, batch, width)
+    sums = features.new_empty((_cdiv(size, tile["BN"]), 3, batch) if dance else (0,))
     # row length a multiple of 16, so that stores stay wide for a last slab of any length
-    pitch = 16 * _cdiv(count, 16)
-    weights = memory.new_empty(batch, pitch)
-    launch(
-        kernels.neighborhood_clustering_bwd_kernel,
-        (_cdiv(batch, tile["BB"]), _cdiv(count, tile["BN"])),
-        *(*_halves(features, memory), memory, indices, bias, known, weights),
-        *(begin, batch, begin + count, pitch, 1 / temperature, eps),
-        SMOOTHED=eps != 0,
-        SPLIT=memory.dtype != torch.float32,
-        WIDTH=width,
-        STEP=memory.stride(0),
-        EXACT=_triton.INTERPRETED or memory.dtype == torch.float32,
-        **tile,
-    )
-    return weights[:, :count]
+    pitch = 16 * _cdiv(slab, 16)
+    weights = memory.new_empty(rows, pitch, dtype=kept)
+    first = 0
+    for begin, part in zip(starts, parts, strict=True):
+        end = min(begin + slab, size)
+        launch(
+            kernels.neighborhood_clustering_bwd_kernel,
+            (_cdiv(batch, tile["BB"]), _cdiv(end - begin, tile["BN"])),
+            *(features, memory, indices, bias, stats, weights, sums),
+            *(begin, batch, end, pitch, 1 / temperature, eps),
+            DANCE=dance,
+            **layout,
+            **tile,
+        )
+        # the programs that merge run beside those of the last product
+        merge = dance and end == size
+        launch(
+            merging.neighborhood_clustering_product_kernel,
+            (sections + merge * _cdiv(batch, 16), columns, part),
+            *(weights, memory, products, sums, few, stats, begin, rows, end, pitch, span, first),
+            *(batch, count, sections, sums.shape[0], eps),
+            MERGE=merge,
+            **layout,
+            **inner,
+        )
+        first += part
+    return products
 
 
 for _key in _triton.KEYS:
     _library.impl("neighborhood_clustering_triton", _entropy, _key)
-torch.library.register_fake("fastbrain::neighborhood_clustering_triton", entropy.fake, lib=_library)
+torch.library.register_fake("fastbrain::neighborhood_clustering_triton", _fake, lib=_library)
