@@ -21,6 +21,7 @@ from fastbrain.kernels import neighborhood_merge
 from fastbrain.ops.lora import triton as lora
 from fastbrain.ops.lora.products import AdaptedLayer
 from fastbrain.ops.neighborhood import triton as neighborhood
+from fastbrain.ops.neighborhood import triton_rows as neighborhood_rows
 from fastbrain.ops.voxel_tokenizer import triton as voxel_tokenizer
 from fastbrain.ops.voxel_tokenizer.checks import StoredValues
 from fastbrain.ops.vq import triton as vq
@@ -120,6 +121,18 @@ def clustering(
     return lambda: neighborhood._entropy(features, prototypes, memory, indices, *constants)
 
 
+def memory_rows(width: int, dtype: torch.dtype, momentum: float) -> Callable[[], Any]:
+    """New rows of a memory."""
+    memory, features, indices = meta(999, width, dtype=dtype), meta(36, width), meta(36, dtype=I64)
+    return lambda: neighborhood_rows._update(memory, features, indices, momentum)
+
+
+def separated(batch: int, classes: int, dtype: torch.dtype) -> Callable[[], Any]:
+    """Entropies of classes away from a threshold, and their gradient."""
+    logits = meta(batch, classes, dtype=dtype)
+    return lambda: neighborhood_rows._separate(logits, 2.6, 0.1, True)
+
+
 LAUNCHES: dict[str, Callable[[], Any]] = {
     "vq-nearest-bf16-64": nearest(213_000, 64, BF16),
     "vq-nearest-bf16-128": nearest(16_384, 128, BF16),
@@ -156,6 +169,10 @@ LAUNCHES: dict[str, Callable[[], Any]] = {
     "neighborhood-fp16-768-dance": clustering(768, FP16, dance=True, size=200_001),
     "neighborhood-bf16-256-exact": clustering(256, BF16, exact=True),
     "neighborhood-bf16-768-exact": clustering(768, BF16, exact=True),
+    "neighborhood-update-fp32-63": memory_rows(63, FP32, 0.0),
+    "neighborhood-update-bf16-2048": memory_rows(2048, BF16, 0.5),
+    "neighborhood-separation-fp32": separated(36, 180, FP32),
+    "neighborhood-separation-bf16": separated(15, 8000, BF16),
     "neighborhood-fp32-256": clustering(256, FP32),
     "neighborhood-fp32-768": clustering(768, FP32),
 }

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import _dispatch
 from . import autograd as entropy
-from . import checks, cpu, triton
+from . import checks, cpu, triton, triton_rows
 from .checks import ClusteringProblem, SeparationProblem, UpdateProblem
 
 
@@ -166,14 +166,6 @@ def _checked_reference(problem: ClusteringProblem) -> Tensor:
     return reference(problem)
 
 
-def _only_reference(name: str, problem: object, call: object) -> _dispatch.Operation:
-    return _dispatch.Operation(
-        name,
-        problem,  # type: ignore[arg-type]
-        (_dispatch.Backend("reference", _dispatch.anything, call),),  # type: ignore[arg-type]
-    )
-
-
 OPERATIONS = {
     operation.name: operation
     for operation in (
@@ -186,7 +178,21 @@ OPERATIONS = {
                 _dispatch.Backend("reference", _dispatch.anything, _checked_reference),
             ),
         ),
-        _only_reference("memory_update_", checks.update, reference_update_),
-        _only_reference("entropy_separation", checks.separation, reference_separation),
+        _dispatch.Operation(
+            "memory_update_",
+            checks.update,
+            (
+                _dispatch.Backend("triton", triton_rows.can_update, triton_rows.update),
+                _dispatch.Backend("reference", _dispatch.anything, reference_update_),
+            ),
+        ),
+        _dispatch.Operation(
+            "entropy_separation",
+            checks.separation,
+            (
+                _dispatch.Backend("triton", triton_rows.can_separate, triton_rows.separate),
+                _dispatch.Backend("reference", _dispatch.anything, reference_separation),
+            ),
+        ),
     )
 }
