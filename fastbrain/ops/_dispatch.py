@@ -139,11 +139,6 @@ def run(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Any:
     return chosen.call(problem)
 
 
-def left_open() -> bool:
-    """Return whether no backend is requested for the process and no call is observed."""
-    return _requested is None and _observer is None
-
-
 def runs_first(op: Operation, name: str, backend: str | None) -> bool:
     """Return whether tensors on the CPU go to this backend before any other."""
     wanted = _requested if backend is None else backend

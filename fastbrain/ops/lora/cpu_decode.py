@@ -7,6 +7,7 @@ the same sums. It supports inference in float32 and bfloat16, with sums in float
 from __future__ import annotations
 
 from math import inf
+from types import NoneType
 from typing import Any
 
 import torch
@@ -68,7 +69,7 @@ def at_once(
     graded = torch.is_grad_enabled()
     dtype: Any = getattr(x, "dtype", None)
     most = MOST_ROWS.get(dtype)
-    kind = ACTIVATIONS.get(activation or "")
+    kind = ACTIVATIONS.get(activation or "") if type(activation) in (str, NoneType) else None
     if most is None or kind is None or type(scale) is not float or not -inf < scale < inf:
         return None
     for value in (x, weight, a, b) if bias is None else (x, weight, a, b, bias):
@@ -76,6 +77,7 @@ def at_once(
             type(value) not in _PLAIN
             or value.dtype is not dtype
             or not value.is_cpu
+            or value.layout is not torch.strided
             or not value.is_contiguous()
             or (graded and value.requires_grad)
         ):

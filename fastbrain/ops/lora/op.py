@@ -98,12 +98,14 @@ def lora_linear(
     BackendError
         The requested backend cannot run these inputs.
     """
-    if backend is None and _dispatch.left_open():
+    operation = OPERATIONS["lora_linear"]
+    if _dispatch.runs_first(operation, "cpu", backend):
         y = cpu_decode.at_once(x, weight, bias, a, b, scale, activation)
         if y is not None:
+            _dispatch.note(operation, "cpu")
             return y
     problem = linear_problem(x, weight, bias, a, b, scale=scale, activation=activation)
-    return _dispatch.run(OPERATIONS["lora_linear"], problem, backend)
+    return _dispatch.run(operation, problem, backend)
 
 
 def lora_attention(
