@@ -67,8 +67,8 @@ CLUSTERING = cases(
         },
     ),
 )
-# slopes reach -ln(1e-5), and small gradients carry their rounding: 6e-9 of 0.019 in the kernel, 5e-9
-# in the reference
+# slopes reach -ln(1e-5), and small gradients carry their rounding: 6e-9 of 0.019 in the kernel,
+# 5e-9 in the reference
 SEPARATION = cases(
     (
         entropy_separation,
