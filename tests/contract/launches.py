@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastbrain.kernels import lora as lora_kernels
-from fastbrain.kernels import neighborhood_merge
+from fastbrain.kernels import tables
 from fastbrain.ops.lora import triton as lora
 from fastbrain.ops.lora.products import AdaptedLayer
 from fastbrain.ops.neighborhood import triton as neighborhood
@@ -159,6 +158,7 @@ LAUNCHES: dict[str, Callable[[], Any]] = {
     "lora-forward-fp32": layer(512, FP32, activation="silu"),
     "lora-decode-bf16": layer(1, BF16, activation="gelu"),
     "lora-backward-bf16": gradients(4096, BF16, activation="gelu"),
+    "lora-backward-bf16-linear": gradients(4096, BF16),
     "lora-backward-fp16-rank64": gradients(512, FP16, rank=64),
     "lora-backward-bf16-rank32": gradients(4096, BF16, rank=32),
     "lora-backward-fp32": gradients(512, FP32, activation="silu"),
@@ -206,14 +206,14 @@ def on_absent_gpu(arch: int) -> Iterator[list[SimpleNamespace]]:
     Yields
     ------
     list of SimpleNamespace
-        `kernel`, `key` (two launches with one key share a binary) and `compiled()`.
+        `kernel`, `key` (two launches with one key share a binary), `options` (constants),
+        `arguments` and `compiled()`.
     """
     from triton.runtime import driver
     from triton.runtime.jit import JITFunction
 
     found: list[SimpleNamespace] = []
-    run, asks = JITFunction.run, (lora_kernels, neighborhood_merge)
-    capabilities = [module._capability for module in asks]
+    run, capability = JITFunction.run, tables.capability
 
     def record(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
         binder = self.device_caches[1000 + arch][-1]
@@ -224,7 +224,15 @@ def on_absent_gpu(arch: int) -> Iterator[list[SimpleNamespace]]:
                 return run(self, *args, grid=grid, warmup=True, **options)
 
         key = self.fn.__name__, str(specialization), str(rest)
-        found.append(SimpleNamespace(kernel=self.fn.__name__, key=key, compiled=compiled))
+        found.append(
+            SimpleNamespace(
+                kernel=self.fn.__name__,
+                key=key,
+                compiled=compiled,
+                options=options,
+                arguments=dict(zip(self.arg_names, args, strict=False)),
+            )
+        )
 
     @contextmanager
     def installed() -> Iterator[None]:
@@ -236,12 +244,9 @@ def on_absent_gpu(arch: int) -> Iterator[list[SimpleNamespace]]:
             driver._active = before
 
     JITFunction.run = record
-    for module in asks:
-        module._capability = lambda _: arch
+    tables.capability = lambda _: arch
     try:
         with installed():
             yield found
     finally:
-        JITFunction.run = run
-        for module, capability in zip(asks, capabilities, strict=True):
-            module._capability = capability
+        JITFunction.run, tables.capability = run, capability
