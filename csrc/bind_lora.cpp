@@ -10,6 +10,7 @@ namespace fastbrain {
 
 const Lora& lora(Isa isa) {
 #ifdef FASTBRAIN_X86
+  if (isa >= Isa::kAvx512Bf16) return avx512bf16::lora;
   if (isa >= Isa::kAvx512) return avx512::lora;
   if (isa == Isa::kAvx2) return avx2::lora;
 #endif
@@ -48,7 +49,8 @@ void bind_lora(py::module_& m, Isa isa) {
         if (!lora(isa).few(all, threads)) throw std::bad_alloc();
       },
       // by position: names take half of the time of a narrow layer
-      "Addresses of x, weight, bias, a, b and out; their sizes; activation, scale, dtype, threads.");
+      "Addresses of x, weight, bias, a, b and out; their sizes; activation, scale, dtype, "
+      "threads.");
 #ifdef FASTBRAIN_CUDA
   m.def(
       "lora_decode_cuda",

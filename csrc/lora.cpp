@@ -9,107 +9,39 @@
 #include <math.h>
 #include <stdlib.h>
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 #include "parallel.h"
 
 namespace fastbrain::FASTBRAIN_NAMESPACE {
 namespace {
 
 #include "tile.h"
+// clang-format off: each builds on those before
 #include "widen.h"
+#include "lora_products.h"
+// clang-format on
 
 // rows of the weight and of the input with sums in registers
 constexpr int kOutputs = 4, kInputs = kLanes == 4 ? 2 : 4;
-constexpr int64_t kTaskFloats = 1 << 14;
+// numbers of the weight that one thread reads faster than two wake up
+constexpr int64_t kTaskNumbers = 1 << 14, kAloneNumbers = 1 << 17;
+// of the inputs: a third of the first-level cache; and rows of the weight that they are read for
+constexpr int64_t kBlockBytes = 1 << 14, kBlockOutputs = 32;
 
+// Inputs are grouped by kInputs rows, of which the last group may have fewer. In a group, runs of
+// as many numbers as a product takes at once alternate between its rows, padded with zeros.
 struct Step {
   const LoraRows& l;
-  int64_t depth, rank;  // padded to whole lanes
-  float* x;             // (rows, depth)
-  float* low;           // (rows, rank): scale · act(x A^T)
+  const void* x;        // (rows, depth), grouped
+  float* low;           // (rows, rank), grouped: scale · act(x A^T)
+  float* sums;          // of each worker, a vector for each row of x and of the weight in a task
+  int64_t depth, rank;  // padded
+  int64_t block;        // numbers of the inner axis added at once, so that x stays in cache
   int64_t chunk;        // rows of the weight in a task
 };
-
-template <typename T, int N, int R>
-inline __attribute__((always_inline)) void multiply(const T* w, const float* x, int64_t x_step,
-                                                    int64_t width, Lanes (&sum)[N][R]) {
-  int64_t k = 0;
-  for (; k + kLanes <= width; k += kLanes) {
-    Lanes value[R];
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) value[r] = load(x + r * x_step + k);
-#pragma GCC unroll 4
-    for (int n = 0; n < N; ++n) {
-      const Lanes weight = widen(w + n * width + k);
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) sum[n][r] += weight * value[r];
-    }
-  }
-  if (k == width) return;
-#pragma GCC unroll 4
-  for (int n = 0; n < N; ++n) {
-    T end[kLanes] = {};
-    __builtin_memcpy(end, w + n * width + k, (width - k) * sizeof(T));
-    const Lanes weight = widen(end);
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) sum[n][r] += weight * load(x + r * x_step + k);
-  }
-}
-
-float number(float value) { return value; }
-
-float number(uint16_t bits) {
-  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-  float value;
-  __builtin_memcpy(&value, &wide, sizeof(value));
-  return value;
-}
-
-void round_to(float value, float* to) { *to = value; }
-
-// To the nearest bfloat16, ties to even; a NaN stays one.
-void round_to(float value, uint16_t* to) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &value, sizeof(bits));
-  const uint32_t rounded = bits + 0x7fff + (bits >> 16 & 1);
-  *to = static_cast<uint16_t>(value == value ? rounded >> 16 : bits >> 16 | 0x40);
-}
-
-// N outputs of R inputs.
-template <typename T, int N, int R>
-void outputs(const Step& s, int64_t row, int64_t output) {
-  const LoraRows& l = s.l;
-  const T* bias = static_cast<const T*>(l.bias);
-  T* out = static_cast<T*>(l.out);
-  Lanes sum[N][R] = {};
-  multiply(static_cast<const T*>(l.weight) + output * l.d_in, s.x + row * s.depth, s.depth, l.d_in,
-           sum);
-  multiply(static_cast<const T*>(l.b) + output * l.rank, s.low + row * s.rank, s.rank, l.rank, sum);
-  for (int n = 0; n < N; ++n) {
-    const float added = bias != nullptr ? number(bias[output + n]) : 0.0f;
-    for (int r = 0; r < R; ++r) {
-      round_to(sum_lanes(sum[n][r]) + added, out + (row + r) * l.d_out + output + n);
-    }
-  }
-}
-
-template <typename T, int N>
-void all_inputs(const Step& s, int64_t output) {
-  int64_t row = 0;
-  for (; row + kInputs <= s.l.rows; row += kInputs) outputs<T, N, kInputs>(s, row, output);
-  const int64_t left = s.l.rows - row;
-  if (left == 3) outputs<T, N, 3>(s, row, output);
-  if (left == 2) outputs<T, N, 2>(s, row, output);
-  if (left == 1) outputs<T, N, 1>(s, row, output);
-}
-
-template <typename T>
-void some_outputs(void* context, int64_t task, int) {
-  const Step& s = *static_cast<Step*>(context);
-  const int64_t last = smaller((task + 1) * s.chunk, s.l.d_out);
-  int64_t output = task * s.chunk;
-  for (; output + kOutputs <= last; output += kOutputs) all_inputs<T, kOutputs>(s, output);
-  for (; output < last; ++output) all_inputs<T, 1>(s, output);
-}
 
 float activated(float value, LoraActivation activation) {
   switch (activation) {
@@ -125,44 +57,158 @@ float activated(float value, LoraActivation activation) {
   }
 }
 
-// One row of A against all inputs.
-template <typename T>
-void one_rank(void* context, int64_t rank, int) {
+// Place of an element in grouped inputs.
+int64_t grouped(int64_t row, int64_t k, int64_t rows, int64_t depth, int numbers) {
+  const int64_t first = row / kInputs * kInputs, size = smaller(kInputs, rows - first);
+  return first * depth + k / numbers * numbers * size + (row - first) * numbers + k % numbers;
+}
+
+// The low-rank inputs of N rows of A and R rows of x.
+template <typename T, typename X>
+struct Ranks {
+  const Step& s;
+
+  template <int N, int R>
+  void run(int64_t row, int64_t rank) const {
+    const LoraRows& l = s.l;
+    Lanes sum[N][R] = {};
+    multiply(static_cast<const T*>(l.a) + rank * l.d_in, l.d_in,
+             static_cast<const X*>(s.x) + row * s.depth, l.d_in, static_cast<const T*>(nullptr),
+             sum);
+    for (int n = 0; n < N; ++n) {
+      for (int r = 0; r < R; ++r) {
+        s.low[grouped(row + r, rank + n, l.rows, s.rank, kLanes)] =
+            l.scale * activated(sum_lanes(sum[n][r]), l.activation);
+      }
+    }
+  }
+};
+
+// N outputs of R rows of x, of which a block of the inner axis is added to `sums`.
+template <typename T, typename X>
+struct Outputs {
+  const Step& s;
+  Lanes* sums;
+  int64_t from;                 // first output of the task
+  int64_t first, width, ahead;  // the block, and how far to fetch ahead
+
+  template <int N, int R>
+  void run(int64_t row, int64_t output) const {
+    const LoraRows& l = s.l;
+    const T* weight = static_cast<const T*>(l.weight) + output * l.d_in + first;
+    const T* next = N == kOutputs && row < kInputs ? weight + ahead : nullptr;
+    Lanes* kept = sums + ((output - from) * l.rows + row * N);
+    Lanes sum[N][R] = {};
+    if (first > 0) __builtin_memcpy(sum, kept, sizeof(sum));
+    multiply(weight, l.d_in, static_cast<const X*>(s.x) + row * s.depth + first * R, width, next,
+             sum);
+    if (first + width < l.d_in) {
+      __builtin_memcpy(kept, sum, sizeof(sum));
+      return;
+    }
+    multiply(static_cast<const T*>(l.b) + output * l.rank, l.rank,
+             static_cast<const float*>(s.low) + row * s.rank, l.rank,
+             static_cast<const T*>(nullptr), sum);
+    const T* bias = static_cast<const T*>(l.bias);
+    T* out = static_cast<T*>(l.out);
+    for (int n = 0; n < N; ++n) {
+      const float added = bias != nullptr ? number(bias[output + n]) : 0.0f;
+      for (int r = 0; r < R; ++r) {
+        round_to(sum_lanes(sum[n][r]) + added, out + (row + r) * l.d_out + output + n);
+      }
+    }
+  }
+};
+
+template <int N, typename Part>
+void all_inputs(const Part& part, int64_t first) {
+  const int64_t rows = part.s.l.rows;
+  int64_t row = 0;
+  for (; row + kInputs <= rows; row += kInputs) part.template run<N, kInputs>(row, first);
+  const int64_t left = rows - row;
+  if (left == 3) part.template run<N, 3>(row, first);
+  if (left == 2) part.template run<N, 2>(row, first);
+  if (left == 1) part.template run<N, 1>(row, first);
+}
+
+template <typename Part>
+void all_between(const Part& part, int64_t first, int64_t last) {
+  for (; first + kOutputs <= last; first += kOutputs) all_inputs<kOutputs>(part, first);
+  for (; first < last; ++first) all_inputs<1>(part, first);
+}
+
+template <typename T, typename X>
+void some_ranks(void* context, int64_t task, int) {
   const Step& s = *static_cast<Step*>(context);
-  for (int64_t row = 0; row < s.l.rows; ++row) {
-    Lanes sum[1][1] = {};
-    multiply(static_cast<const T*>(s.l.a) + rank * s.l.d_in, s.x + row * s.depth, s.depth, s.l.d_in, sum);
-    s.low[row * s.rank + rank] = s.l.scale * activated(sum_lanes(sum[0][0]), s.l.activation);
+  const Ranks<T, X> part{s};
+  all_between(part, task * kOutputs, smaller((task + 1) * kOutputs, s.l.rank));
+}
+
+template <typename T, typename X>
+void some_outputs(void* context, int64_t task, int worker) {
+  const Step& s = *static_cast<Step*>(context);
+  const int64_t from = task * s.chunk, last = smaller(from + s.chunk, s.l.d_out);
+  Lanes* sums = reinterpret_cast<Lanes*>(s.sums) + worker * s.chunk * s.l.rows;
+  for (int64_t first = 0; first == 0 || first < s.l.d_in; first += s.block) {
+    const int64_t width = smaller(s.block, s.l.d_in - first);
+    all_between(Outputs<T, X>{s, sums, from, first, width, kOutputs * s.l.d_in}, from, last);
   }
 }
 
-template <typename T>
-bool few_of(const LoraRows& l, int threads) {
-  Step s{l,
-         ceil_div(l.d_in, kLanes) * kLanes,
-         ceil_div(l.rank, kLanes) * kLanes,
-         nullptr,
-         nullptr,
-         kOutputs * larger(1, kTaskFloats / (kOutputs * larger(1, l.d_in)))};
-  s.x = allocate(l.rows * (s.depth + s.rank));
-  if (s.x == nullptr) return false;
-  s.low = s.x + l.rows * s.depth;
-  for (int64_t row = 0; row < l.rows; ++row) {
-    float* to = s.x + row * s.depth;
-    const T* from = static_cast<const T*>(l.x) + row * l.d_in;
-    for (int64_t k = 0; k < s.depth; ++k) to[k] = k < l.d_in ? number(from[k]) : 0.0f;
-    for (int64_t k = 0; k < s.rank; ++k) s.low[row * s.rank + k] = 0.0f;
+template <typename T, typename X>
+bool run(const LoraRows& l, int threads) {
+  constexpr int kNumbers = Products<T, X>::kNumbers;
+  const int64_t depth = ceil_div(l.d_in, kNumbers) * kNumbers;
+  const int64_t rank = ceil_div(l.rank, kLanes) * kLanes;
+  Step s{l, l.x, nullptr, nullptr, depth, rank, 0, 0};
+  // one pass over the inputs needs no blocks, and many need more time for their sums than they save
+  s.block = larger(1, l.d_in);
+  int64_t least = kOutputs;
+  if (l.rows > kInputs && l.rows <= 2 * kInputs) {
+    s.block = kNumbers * larger(16, kBlockBytes / (l.rows * kVectorBytes));
+    least = kBlockOutputs;
   }
-  // too little work to wake other threads
-  const bool alone = l.rank * l.d_in * l.rows < 2 * kTaskFloats;
-  parallel_run(alone ? 1 : threads, l.rank, one_rank<T>, &s);
-  parallel_run(threads, ceil_div(l.d_out, s.chunk), some_outputs<T>, &s);
-  free(s.x);
+  s.chunk = kOutputs * ceil_div(larger(least, kTaskNumbers / larger(1, l.d_in)), kOutputs);
+  const bool blocks = s.block < l.d_in;
+  // a single row that needs neither padding nor conversion is read where it is
+  const bool copies = l.rows > 1 || depth != l.d_in || sizeof(T) != sizeof(X);
+  const int64_t lows = ceil_div(l.rows * rank, 16) * 16;
+  const int64_t kept = blocks ? threads * s.chunk * l.rows * kLanes : 0;
+  const int64_t copied = copies ? ceil_div(l.rows * depth * sizeof(X), sizeof(float)) : 0;
+  s.low = allocate(lows + kept + copied);
+  if (s.low == nullptr) return false;
+  s.sums = s.low + lows;
+  for (int64_t i = 0; i < l.rows * rank; ++i) s.low[i] = 0.0f;
+  if (copies) {
+    X* to = reinterpret_cast<X*>(s.sums + kept);
+    const T* x = static_cast<const T*>(l.x);
+    for (int64_t row = 0; row < l.rows; ++row) {
+      for (int64_t k = 0; k < depth; k += kNumbers) {
+        X* at = to + grouped(row, k, l.rows, depth, kNumbers);
+        const int64_t some = smaller(kNumbers, l.d_in - k);
+        for (int64_t i = 0; i < some; ++i) copy(x[row * l.d_in + k + i], at + i);
+        for (int64_t i = some; i < kNumbers; ++i) at[i] = 0;
+      }
+    }
+    s.x = to;
+  }
+  const bool narrow = l.d_in * l.d_out * (l.rows + 3) / 4 < kAloneNumbers;
+  const bool few_ranks = l.rank * l.d_in * (l.rows + 3) / 4 < kAloneNumbers;
+  parallel_run(few_ranks ? 1 : threads, ceil_div(l.rank, kOutputs), some_ranks<T, X>, &s);
+  parallel_run(narrow ? 1 : threads, ceil_div(l.d_out, s.chunk), some_outputs<T, X>, &s);
+  free(s.low);
   return true;
 }
 
+// How products read inputs of bfloat16.
+#if defined(__AVX512BF16__)
+typedef uint16_t HalfInput;
+#else
+typedef float HalfInput;
+#endif
+
 bool few(const LoraRows& l, int threads) {
-  return l.bfloat16 ? few_of<uint16_t>(l, threads) : few_of<float>(l, threads);
+  return l.bfloat16 ? run<uint16_t, HalfInput>(l, threads) : run<float, float>(l, threads);
 }
 
 }  // namespace
