@@ -25,11 +25,7 @@ from fastbrain.kernels import launch as launching
 
 ROOT = Path(__file__).parents[2]
 KERNELS = ROOT / "kernels"
-PARTS = {
-    "launch",
-    "neighborhood_merge",
-    "neighborhood_rows",
-}  # belong to several families, or to another file's
+PARTS = {"launch", "neighborhood_merge", "tables"}  # belong to several families, or to another file's
 FAMILIES = sorted(path.stem for path in KERNELS.glob("*.py") if path.stem not in PARTS)
 # shared memory of one block, bytes (CUDA programming guide, technical specifications)
 SHARED = {80: 166_912, 90: 232_448, 100: 232_448}
