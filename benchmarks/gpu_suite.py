@@ -1,16 +1,21 @@
 """The GPU suite: build, self-test, compute-sanitizer, then every family, in processes of their own.
 
     python benchmarks/gpu_suite.py [--machine NAME] [--budget-s 540] [--families vq lora ...]
-        [--only-selftest | --skip-selftest] [--skip-build] [--smoke]
+        [--only-selftest | --skip-selftest | --race] [--skip-build] [--smoke]
 
 Nothing that fails here stops what comes after it: a provider that raises, is wrong, hangs, crashes
 or is killed is a row ``failed_OP`` with the reason. ``--smoke`` runs the whole of it on the CPU
 with two rounds of one small case a family, to try the suite itself.
+
+``--race`` times the candidates of each Triton kernel instead, and writes the fastest ones to
+``${OUT:-kernels}/tables/GPU.json``; ``--smoke --race`` does so in Triton's interpreter, and writes
+only below OUT.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import re
 import shutil
@@ -26,6 +31,7 @@ from time import time
 from typing import Any
 
 from isolated import UNSOUND, Job, Outcome, supervise
+from race_table import RaceTable
 from rows import FAMILIES, Book
 
 HERE = Path(__file__).parent
@@ -67,6 +73,10 @@ class Suite:
         """All that is asked for, the cheapest certainty first."""
         record_peers(self)
         arguments = self.arguments
+        if arguments.race:
+            if arguments.skip_build or arguments.smoke or self.build():
+                self.races()
+            return self.outcome
         if not (arguments.skip_build or arguments.smoke) and not self.build():
             return self.outcome
         if not arguments.skip_selftest:
@@ -152,6 +162,30 @@ class Suite:
             # a worker that looks at its deadline in time is not stopped
             self.outcome.add(supervise(replace(job, deadline=deadline + GRACE_S), self.book.write))
 
+    def races(self) -> None:
+        """Race the kernels of a family after the other; the table is kept after each."""
+        below = Path(os.environ.get("OUT") or HERE.parent / "kernels") / "tables"
+        gpu = "interpreter" if self.arguments.smoke else ask_gpu("name") or "cuda"
+        kept = bool(os.environ.get("OUT")) or not self.arguments.smoke
+        self.table = RaceTable(below / f"{slug(gpu)}.json" if kept else None, gpu)
+
+        def write(row: dict[str, Any]) -> None:
+            self.book.write(row)
+            self.table.add(row)
+
+        due = [family for family in self.arguments.families if "triton" in CHECKED.get(family, {})]
+        for index, family in enumerate(due):
+            share = (self.deadline - GRACE_S - time()) / (len(due) - index)
+            if share <= 0:
+                self.outcome.left.append(family)
+                continue
+            deadline = time() + share
+            about = {"op": "race", "case": family, "provider": ""}
+            job = self.job(family, "race", family, ["--deadline", str(deadline)], about)
+            self.outcome.add(supervise(replace(job, deadline=deadline + GRACE_S), write))
+            self.table.write()
+        print(f"table: {self.table.path or 'kept nowhere'}")
+
     def job(
         self,
         name: str,
@@ -170,6 +204,8 @@ class Suite:
             # many at once; and every allocation its own, so that a read beyond one is seen
             environment = {"OMP_NUM_THREADS": "1"}
             environment |= {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"} if prefix else {}
+        if what == "race" and self.arguments.smoke:
+            environment = {"TRITON_INTERPRET": "1"}
         limit = SANITIZER_S if prefix else CHECK_S
         deadline = min(self.deadline, time() + limit)
         return Job(name, tuple(command), deadline, row=about, environment=environment)
@@ -195,6 +231,11 @@ def run(command: list[str], limit_s: float) -> str | None:
         return str(failure)[-500:]
     output = ran.stdout.decode(errors="replace").strip()
     return None if ran.returncode == 0 else f"exit code {ran.returncode}: {output[-500:]}"
+
+
+def slug(name: str) -> str:
+    """A name in lower case with hyphens, as ``kernels/tables.py`` has it."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def ask_gpu(what: str) -> str | None:
@@ -228,12 +269,13 @@ def options() -> argparse.Namespace:
     some = parser.add_mutually_exclusive_group()
     some.add_argument("--only-selftest", action="store_true", help="check, time nothing")
     some.add_argument("--skip-selftest", action="store_true", help="time, check nothing before")
+    some.add_argument("--race", action="store_true", help="time candidates, write the GPU's table")
     parser.add_argument("--smoke", action="store_true", help="on the CPU, to try the suite itself")
     parser.add_argument("--smoke-faults", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.machine is None and not arguments.smoke:
         name = ask_gpu("name") or "cuda"
-        arguments.machine = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        arguments.machine = slug(name)
     return arguments
 
 

@@ -3,7 +3,7 @@
 # decode loop, within ten minutes. README.md beside this file says what comes out.
 #
 #   benchmarks/gpu_suite.sh [--machine NAME] [--budget-s 540] [--families vq lora ...] [--smoke]
-#       [--only-selftest] [--skip-selftest] [--skip-build]
+#       [--only-selftest | --skip-selftest | --race] [--skip-build]
 #
 # PYTHON names the interpreter; torch, triton, nvcc, cmake, ninja, pybind11 and scikit-build-core
 # must be there, nothing is downloaded. Rows go below ${OUT:-benchmarks/results}, one by one, so that

@@ -182,7 +182,7 @@ class Measurement:
         for name, way in self.ways.items():
             self.watch("capturing", name)
             try:
-                replays[name] = _captured(way)
+                replays[name] = captured(way)
                 self._finish()
             except Exception as failure:
                 self._note("dropped", name, f"no graph: {type(failure).__name__}: {failure}")
@@ -259,7 +259,7 @@ class Measurement:
             torch.cuda.synchronize(self.setting.device)
 
 
-def _captured(way: Way) -> Way:
+def captured(way: Way) -> Way:
     """A replay of what a function launches; it raises where that cannot be captured."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

@@ -2,6 +2,7 @@
 
     python benchmarks/worker.py time --family vq --events FILE
     python benchmarks/worker.py check --family vq --backend triton --events FILE
+    python benchmarks/worker.py race --family vq --events FILE
 
 Every step is announced before it is taken, so that the one who watches knows what ended it.
 """
@@ -15,6 +16,7 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
+from time import time
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from _timing import Recorder, no_tf32
 from ceilings import record_roofline
 from isolated import SPOILT, die_with_parent
 from measuring import Limits, Measurement, SpoiltContext
+from racing import Race, every_width
 from registry import Entry, Setting, entries
 
 from fastbrain.ops._selftest import Unit, judge, units
@@ -179,6 +182,65 @@ def check_family(arguments: argparse.Namespace, channel: Channel) -> None:
             leave()
 
 
+def race_family(arguments: argparse.Namespace, channel: Channel) -> None:
+    """Race the candidates of a family's kernels in every setting."""
+    every_width()
+    every = settings(arguments.family, arguments.device)
+    recorder = Recorder(None, every[0].device, lambda row: channel.send(row=row))
+    for setting in every:
+        for entry in chosen(arguments.family, setting, smoke=arguments.smoke):
+            unit = _unit(entry, setting)
+            if unit in channel.skip:
+                continue
+            if time() > arguments.deadline:
+                channel.send(left=[unit])
+                continue
+            _race_entry(entry, setting, recorder, channel, arguments)
+
+
+def _race_entry(
+    entry: Entry,
+    setting: Setting,
+    recorder: Recorder,
+    channel: Channel,
+    arguments: argparse.Namespace,
+) -> None:
+    unit = _unit(entry, setting)
+    dtype = entry.precision_in(setting)
+
+    def watch(doing: str, name: str) -> None:
+        about = {"op": "race", "case": entry.id, "provider": name, "dtype": dtype}
+        limit_s = CASE_S if name and not arguments.smoke else STEP_S
+        channel.at(f"{unit}|{name}" if name else unit, doing, limit_s, about)
+
+    def failing(name: str) -> None:
+        channel.send(done=[f"{unit}|{name}"], failed=[f"{unit}|{name}"])
+        if setting.on_gpu and is_spoilt():
+            leave()
+
+    race = Race(
+        *(entry, setting, recorder),
+        deadline=arguments.deadline,
+        rounds=2 if arguments.smoke else entry.rounds,
+        watch=watch,
+        failing=failing,
+        skipped=lambda name: f"{unit}|{name}" in channel.skip,
+    )
+    try:
+        race.run()
+        channel.send(done=[unit])
+    except Exception as failure:
+        # the problem itself could not be set up, or a candidate failed while it was timed
+        note = f"{type(failure).__name__}: {failure}"[:500]
+        recorder.row(op="failed_race", case=entry.id, provider="", dtype=dtype, note=note)
+        channel.send(failed=[unit], done=[unit])
+        if setting.on_gpu and is_spoilt():
+            leave()
+    if setting.on_gpu:
+        del race
+        torch.cuda.empty_cache()
+
+
 def is_spoilt() -> bool:
     """Whether the GPU refuses to go on in this process."""
     try:
@@ -213,7 +275,7 @@ def _name(unit: Unit) -> str:
 def main() -> None:
     """Do one job."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("time", "check"))
+    parser.add_argument("what", choices=("time", "check", "race"))
     parser.add_argument("--family", required=True)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--deadline", type=float, default=math.inf)
@@ -228,7 +290,8 @@ def main() -> None:
     die_with_parent()
     no_tf32()
     channel = Channel(arguments.events, arguments.skip)
-    {"time": time_family, "check": check_family}[arguments.what](arguments, channel)
+    work = {"time": time_family, "check": check_family, "race": race_family}
+    work[arguments.what](arguments, channel)
 
 
 if __name__ == "__main__":

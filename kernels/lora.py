@@ -2,22 +2,27 @@
 
 ``lora_linear_wide_kernel`` computes ``out = left · rightᵀ + scale · act(low) · upᵀ (+ bias)``: the
 forward pass with x, W, x Aᵀ and B, and the gradient of x with dY, Wᵀ, dS and Aᵀ.
-``lora_linear_narrow_kernel`` reads dY once for both dY B and dYᵀ s. The split of sums depends only
-on the shape, and their order is fixed, so results are the same in every run. The kernels use plain
-pointers, so that every Triton from 3.6 on compiles them.
+``lora_linear_persistent_kernel`` does the same with one program for each multiprocessor, which
+reads and writes tiles through tensor descriptors (TMA, from compute capability 9.0 on). The
+products of ``lora_products`` are candidates as well.
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
 
+from . import lora_products, tables
 from .launch import launch
+from .tables import Candidate
 
-# rows of a decoding step
-DECODING_ROWS = 16
+# rows of a decoding step, and rows from which on large tiles keep every multiprocessor busy
+DECODING_ROWS, MANY_ROWS = 16, 2048
 ACTIVATIONS = {"": 0, "gelu": 1, "silu": 2, "relu": 3}
 
 
@@ -115,49 +120,59 @@ def lora_linear_wide_kernel(
     )
 
 
-@triton.jit(do_not_specialize=["rows", "strips"])
-def lora_linear_narrow_kernel(
-    grad,
+@triton.jit(do_not_specialize=["rows"])
+def lora_linear_persistent_kernel(
+    left,
+    right,
+    out,
+    bias,
     low,
     up,
-    into_low,
-    into_up,
+    scale,
     rows,
     columns,
+    depth,
     rank,
-    strips,
+    RIGHT_ROWS: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
     ACTIVATION: tl.constexpr,
     EXACT: tl.constexpr,
     BM: tl.constexpr,
     BN: tl.constexpr,
+    BK: tl.constexpr,
     BR: tl.constexpr,
+    GROUP: tl.constexpr,
 ):
-    # a program accumulates the gradient of B for its columns and stores its part of dY B
-    n = tl.program_id(0).to(tl.int64) * BN + tl.arange(0, BN)
+    strips = tl.cdiv(rows, BM)
+    width = GROUP * tl.cdiv(columns, BN)
     r = tl.arange(0, BR)
-    is_column, is_rank = n < columns, r < rank
-    where = n[:, None] * rank + r[None, :]
-    u = tl.load(up + where, mask=is_column[:, None] & is_rank[None, :], other=0)
-    total = tl.zeros((BN, BR), dtype=tl.float32)
-    begin = tl.program_id(1).to(tl.int64) * strips * BM
-    for strip in range(0, strips):
-        m = begin + strip * BM + tl.arange(0, BM)
-        is_row = m < rows
-        g = tl.load(
-            grad + m[:, None] * columns + n[None, :],
-            mask=is_row[:, None] & is_column[None, :],
-            other=0,
-        )
-        here = m[:, None] * rank + r[None, :]
-        is_low = is_row[:, None] & is_rank[None, :]
-        s = tl.load(low + here, mask=is_low, other=0)
-        s = _act(s.to(tl.float32), ACTIVATION)
-        part = _dot(g, u, tl.zeros((BM, BR), dtype=tl.float32), EXACT)
-        offset = tl.program_id(0).to(tl.int64) * rows * rank
-        tl.store(into_low + offset + here, part, mask=is_low)
-        total = _dot(tl.trans(g), s if EXACT else s.to(g.dtype), total, EXACT)
-    offset = tl.program_id(1).to(tl.int64) * columns * rank
-    tl.store(into_up + offset + where, total, mask=is_column[:, None] & is_rank[None, :])
+    for tile in range(tl.program_id(0), strips * tl.cdiv(columns, BN), tl.num_programs(0)):
+        # neighbouring programs share rows of `right` in the L2 cache
+        first = tile // width * GROUP
+        height = tl.minimum(strips - first, GROUP)
+        m0 = (first + tile % width % height) * BM
+        n0 = tile % width // height * BN
+        m = tl.minimum(m0 + tl.arange(0, BM), rows - 1).to(tl.int64)
+        n = n0 + tl.arange(0, BN)
+        is_column, is_rank = n < columns, r < rank
+        s = tl.load(low + m[:, None] * rank + r[None, :], mask=is_rank[None, :], other=0)
+        s = _act(s.to(tl.float32), ACTIVATION) * scale
+        if RIGHT_ROWS:
+            where = n[None, :].to(tl.int64) * rank + r[:, None]
+        else:
+            where = r[:, None].to(tl.int64) * columns + n[None, :]
+        u = tl.load(up + where, mask=is_rank[:, None] & is_column[None, :], other=0)
+        total = _dot(s, u, tl.zeros((BM, BN), dtype=tl.float32), EXACT)
+        for start in range(0, depth, BK):
+            x = left.load([m0, start])
+            if RIGHT_ROWS:
+                w = right.load([n0, start]).T
+            else:
+                w = right.load([start, n0])
+            total = _dot(x, w, total, EXACT)
+        if HAS_BIAS:
+            total += tl.load(bias + n, mask=is_column, other=0).to(tl.float32)[None, :]
+        out.store([m0, n0], total.to(out.dtype))
 
 
 def rank_block(rank: int) -> int:
@@ -165,29 +180,49 @@ def rank_block(rank: int) -> int:
     return max(16, triton.next_power_of_2(rank))
 
 
-def blocks(dtype: torch.dtype, rows: int, rank: int, capability: int = 90) -> dict[str, int]:
-    """Return tiles of ``lora_linear_wide_kernel`` that spill no register.
+@cache
+def candidates(
+    dtype: torch.dtype, rows: int, rank: int, capability: int = 90, described: bool = False
+) -> tuple[Candidate, ...]:
+    """Return what may compute ``left · rightᵀ + scale · act(low) · upᵀ``; no tile spills.
 
-    `capability` is the compute capability × 10.
+    ``wide`` and ``persistent`` are the kernels of this file, ``joined`` and ``apart`` products of
+    PyTorch. `rows` is a result of :func:`row_class`, `capability` the compute capability × 10, and
+    `described` says whether the tensors have the strides that tensor descriptors need.
     """
-    held = {"BR": rank_block(rank), "GROUP": 8}
+    block = rank_block(rank)
+    products = (Candidate.of("apart"), Candidate.of("joined"))
     if dtype == torch.float32:
-        return {"BM": 64, "BN": 64, "BK": 16, "num_warps": 8, "num_stages": 2, **held}
-    if rows <= DECODING_ROWS:
+        tiles = [("wide", 64, 64, 16, 8, 2)]
+    elif rows <= DECODING_ROWS:
         # few rows: many narrow tiles read the weight from every multiprocessor
-        return {"BM": 16, "BN": 32, "BK": 128, "num_warps": 4, "num_stages": 4, **held}
-    if capability < 90:
-        return {"BM": 128, "BN": 128, "BK": 32, "num_warps": 8, "num_stages": 3, **held}
-    columns = 256 if rows >= 2048 and rank <= 16 else 128
-    return {"BM": 128, "BN": columns, "BK": 64, "num_warps": 8, "num_stages": 3, **held}
+        tiles = [
+            ("wide", 16, 32, 128, 4, 4),
+            ("wide", 16, 64, 128, 4, 4),
+            ("wide", 16, 32, 256, 4, 2),
+        ]
+    elif not 90 <= capability < 120:
+        tiles = [("wide", 128, 128, 32, 8, 3), ("wide", 128, 64, 32, 4, 3)]
+    else:
+        tiles = [("wide", 128, 128, 64, 8, 3), ("wide", 128, 128, 64, 8, 4)]
+        if rank <= 16:
+            large = [("wide", 128, 256, 64, 8, 3), ("wide", 256, 128, 64, 8, 3)]
+            tiles = [*large, *tiles] if rows >= MANY_ROWS else [*tiles, *large]
+        if described:
+            tiles += [("persistent", 128, 128, 64, 8, 4)]
+            tiles += [("persistent", 128, 256, 64, 8, 3)] if rank <= 16 else []
+    kernels = (
+        Candidate.of(
+            variant, BM=bm, BN=bn, BK=bk, BR=block, GROUP=8, num_warps=warps, num_stages=stages
+        )
+        for variant, bm, bn, bk, warps, stages in tiles
+    )
+    return (*kernels, *products)
 
 
-def narrow_blocks(dtype: torch.dtype, rank: int) -> dict[str, int]:
-    """Return tile sizes, warps and stages of ``lora_linear_narrow_kernel``."""
-    size = {"BM": 32, "BN": 64} if dtype == torch.float32 else {"BM": 64, "BN": 128}
-    # with two wide products in one pipelined loop, ptxas 13 serialises them (C7515)
-    stages = 1 if rank > 16 and dtype != torch.float32 else 2
-    return {**size, "BR": rank_block(rank), "num_warps": 8, "num_stages": stages}
+def row_class(rows: int) -> int:
+    """Return the smallest number of rows that has the same candidates."""
+    return MANY_ROWS if rows >= MANY_ROWS else DECODING_ROWS + 1 if rows > DECODING_ROWS else 1
 
 
 def wide(
@@ -213,49 +248,42 @@ def wide(
     out = left.new_empty(rows, columns, dtype=torch.float32 if exact else left.dtype)
     if out.numel() == 0:
         return out.to(left.dtype)
-    tile = blocks(left.dtype, rows, rank, _capability(left))
+    described = _described(left, depth, columns)
+    capability = tables.capability(left)
+    found = candidates(left.dtype, row_class(rows), rank, capability, described)
+    layout = f"{triton.next_power_of_2(depth)} to {triton.next_power_of_2(columns)}"
+    few = f"rows {row_class(rows)}+ of {layout} rank {rank_block(rank)}"
+    shape = f"{str(left.dtype)[6:]} {few}{'' if by_rows else ' transposed'}"
+    taken = tables.choose("lora_wide", shape, found, left)
+    if taken.variant in ("joined", "apart"):
+        way = lora_products.joined if taken.variant == "joined" else lora_products.apart
+        return way(left, right, bias, low, up, scale, activation, by_rows=by_rows)
+    tile = taken.tile
     programs = triton.cdiv(rows, tile["BM"]) * triton.cdiv(columns, tile["BN"])
-    launch(
-        lora_linear_wide_kernel,
-        (programs,),
-        *(left, right, bias, low, up, out, scale, rows, columns, depth, rank),
-        RIGHT_ROWS=by_rows,
-        HAS_BIAS=bias is not None,
-        ACTIVATION=ACTIVATIONS[activation],
-        EXACT=exact or left.dtype == torch.float32,
+    flags = {
+        "RIGHT_ROWS": by_rows,
+        "HAS_BIAS": bias is not None,
+        "ACTIVATION": ACTIVATIONS[activation],
+        "EXACT": exact or left.dtype == torch.float32,
         **tile,
-    )
+    }
+    if taken.variant == "persistent":
+        right_block = [tile["BN"], tile["BK"]] if by_rows else [tile["BK"], tile["BN"]]
+        views = (
+            TensorDescriptor.from_tensor(left, [tile["BM"], tile["BK"]]),
+            TensorDescriptor.from_tensor(right, right_block),
+            TensorDescriptor.from_tensor(out, [tile["BM"], tile["BN"]]),
+        )
+        programs = min(programs, tables.multiprocessors(left))
+        sizes = bias, low, up, scale, rows, columns, depth, rank
+        launch(lora_linear_persistent_kernel, (programs,), *views, *sizes, **flags)
+    else:
+        tensors = left, right, bias, low, up, out
+        sizes = scale, rows, columns, depth, rank
+        launch(lora_linear_wide_kernel, (programs,), *tensors, *sizes, **flags)
     return out.to(left.dtype)
 
 
-def narrow(
-    grad: Tensor, low: Tensor, up: Tensor, scale: float, activation: str, *, exact: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Compute float32 gradients of act(low) (M, r) and `up` (N, r); dY (M, N) is read once."""
-    (rows, columns), rank = grad.shape, low.shape[1]
-    if grad.numel() == 0 or rank == 0:
-        return torch.zeros_like(low).float(), torch.zeros_like(up).float()
-    tile = narrow_blocks(grad.dtype, rank)
-    tiles = triton.cdiv(columns, tile["BN"])
-    # about 256 programs, so that every multiprocessor has work
-    strips = triton.cdiv(triton.cdiv(rows, tile["BM"]), max(1, 256 // tiles))
-    splits = triton.cdiv(rows, strips * tile["BM"])
-    into_low = grad.new_empty(tiles, rows, rank, dtype=torch.float32)
-    into_up = grad.new_empty(splits, columns, rank, dtype=torch.float32)
-    kind = ACTIVATIONS[activation]
-    launch(
-        lora_linear_narrow_kernel,
-        (tiles, splits),
-        *(grad, low, up, into_low, into_up, rows, columns, rank, strips),
-        ACTIVATION=kind,
-        EXACT=exact or grad.dtype == torch.float32,
-        **tile,
-    )
-    return into_low.sum(0) * scale, into_up.sum(0) * scale
-
-
-def _capability(tensor: Tensor) -> int:
-    if tensor.device.type != "cuda":
-        return 90
-    major, minor = torch.cuda.get_device_capability(tensor.device)
-    return 10 * major + minor
+def _described(left: Tensor, depth: int, columns: int) -> bool:
+    # TMA reads rows that begin at multiples of 16 bytes
+    return all(n * left.element_size() % 16 == 0 for n in (depth, columns))

@@ -9,6 +9,8 @@ import torch
 import triton
 import triton.language as tl
 
+from . import tables
+
 
 @triton.jit
 def _slopes(logits, highest, inverse, eps, SMOOTHED: tl.constexpr):
@@ -256,14 +258,6 @@ def neighborhood_clustering_finalise_kernel(
         tl.store(value, tl.sum(entropy, axis=0) / batch)
 
 
-def _capability(device: torch.device) -> int:
-    """Return the compute capability × 10; 90 for a device that is no GPU."""
-    if device.type != "cuda":
-        return 90
-    major, minor = torch.cuda.get_device_capability(device)
-    return 10 * major + minor
-
-
 def blocks(memory: torch.Tensor, *, dual: bool, exact: bool) -> dict[str, int]:
     """Return tile sizes, warps and stages of a sweep over a memory, `exact` for float32 products.
 
@@ -275,7 +269,7 @@ def blocks(memory: torch.Tensor, *, dual: bool, exact: bool) -> dict[str, int]:
         inner = max(16, triton.next_power_of_2(memory.shape[1]))
         if exact:
             return {"BB": 16, "BN": 32, "BK": inner, "num_warps": 8, "num_stages": 1}
-        if _capability(memory.device) // 10 in (9, 10):
+        if tables.capability(memory) // 10 in (9, 10):
             # 64 columns of 256 numbers spill on sm_90
             columns = 64 if inner <= 128 else 32
             return {"BB": 64, "BN": columns, "BK": inner, "num_warps": 8, "num_stages": 2}

@@ -141,6 +141,28 @@ def asked() -> Iterator[list[Question]]:
         _asked.remove(log)
 
 
+def capability(tensor: torch.Tensor) -> int:
+    """Return the compute capability × 10 of a tensor's GPU; 90 for a tensor on no GPU."""
+    if tensor.device.type != "cuda":
+        return 90
+    major, minor = torch.cuda.get_device_capability(tensor.device)
+    return 10 * major + minor
+
+
+def multiprocessors(tensor: torch.Tensor) -> int:
+    """Return the number of multiprocessors of a tensor's GPU; 132 for a tensor on no GPU."""
+    if tensor.device.type != "cuda":
+        return 132
+    return torch.cuda.get_device_properties(tensor.device).multi_processor_count
+
+
+def shared_memory(capability: int) -> int:
+    """Return the bytes of shared memory that one block can have (CUDA programming guide)."""
+    if capability in (90, 100, 103, 110):
+        return 232_448
+    return 166_912 if capability in (80, 87) else 101_376
+
+
 @cache
 def gpu_name(index: int) -> str:
     """Return the name of a GPU as its table has it, such as ``nvidia-h200``."""

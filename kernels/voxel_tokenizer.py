@@ -8,54 +8,17 @@ them.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import triton
 import triton.language as tl
 
+from . import tables
 from .launch import launch
-
-
-@triton.jit
-def _patches(
-    begin,
-    offsets,
-    mean,
-    inv_std,
-    scale,
-    token,
-    real,
-    k,
-    patch,
-    PACKED: tl.constexpr,
-    STATS_PACKED: tl.constexpr,
-):
-    # positions inside a volume are 32-bit numbers, which halves their registers; the start of a
-    # volume needs 64 bits
-    inside = token[:, None] * patch + k[None, :]
-    # a tail beyond the patch reads as outside the mask
-    offset = tl.load(offsets + inside, mask=real[:, None] & (k < patch)[None, :], other=-1)
-    valid = offset >= 0
-    # packed patches are contiguous and read completely, also outside the mask: loads masked by
-    # voxel would be only two bytes wide
-    there = real[:, None] & (k < patch)[None, :]
-    where, read = (inside, there) if PACKED else (offset, valid)
-    value = tl.load(begin[:, None] + where, mask=read, other=0).to(tl.float32) * scale
-    where, read = (inside, there) if STATS_PACKED else (offset, valid)
-    if mean is not None:
-        value -= tl.load(mean + where, mask=read, other=0)
-    if inv_std is not None:
-        value *= tl.load(inv_std + where, mask=read, other=0)
-    return tl.where(valid, value, 0.0)  # [len(token), len(k)]
-
-
-@triton.jit
-def _volume_size(tokens, patch, voxels, PACKED: tl.constexpr):
-    # for packed patches a multiple of the patch size, from which Triton can derive alignment
-    if PACKED:
-        size = tl.cast(tokens, tl.int64) * patch
-    else:
-        size = tl.cast(voxels, tl.int64)
-    return size
+from .tables import Candidate
+from .voxel_tokenizer_gather import flags_of, gathered, normalised_patches, volume_size
+from .voxel_tokenizer_resident import tokenize_voxels_resident_kernel
 
 
 # batches and grids of tokens change from call to call and affect no alignment: do not specialise on
@@ -92,13 +55,13 @@ def tokenize_voxels_fwd_kernel(
     window = sample // tokens
     token = (sample % tokens).to(tl.int32)
     depth = tl.cast(patch, tl.int64) * frames
-    size = _volume_size(tokens, patch, voxels, PACKED)
+    size = volume_size(tokens, patch, voxels, PACKED)
     total = tl.zeros((BM, BD), dtype=tl.float32)
     for frame in range(0, frames):
         begin = volumes + (window * frames + frame) * size
         for first in range(0, patch, BK):
             k = first + tl.arange(0, BK)
-            value = _patches(
+            value = normalised_patches(
                 begin, offsets, mean, inv_std, scale, token, real, k, patch, PACKED, STATS_PACKED
             )
             right = tl.load(
@@ -153,7 +116,7 @@ def tokenize_voxels_bwd_kernel(
     feature = tl.program_id(1) * BD + tl.arange(0, BD)
     is_feature = feature < features
     begin_sample = tl.program_id(2).to(tl.int64) * share
-    size = _volume_size(tokens, patch, voxels, PACKED)
+    size = volume_size(tokens, patch, voxels, PACKED)
     total = tl.zeros((BD, BK), dtype=tl.float32)
     for first in range(0, share, BM):
         sample = begin_sample + first + tl.arange(0, BM)
@@ -161,7 +124,7 @@ def tokenize_voxels_bwd_kernel(
         window = sample // tokens
         token = (sample % tokens).to(tl.int32)
         begin = volumes + (window * frames + frame) * size
-        value = _patches(
+        value = normalised_patches(
             begin, offsets, mean, inv_std, scale, token, real, k, patch, PACKED, STATS_PACKED
         )
         left = tl.load(
@@ -183,18 +146,53 @@ def tokenize_voxels_bwd_kernel(
     )
 
 
-def blocks(dtype: torch.dtype, patch: int, *, backward: bool = False) -> dict[str, int]:
-    """Return tile sizes, warps and stages for a weight of `dtype` and patches of `patch` voxels.
+@cache
+def candidates(
+    dtype: torch.dtype, patch: int, frames: int, packed: bool, capability: int = 90
+) -> tuple[Candidate, ...]:
+    """Return what may tokenize with a weight of `dtype`; none of it spills a register.
 
-    These are the largest tiles that spill no register on sm_80, sm_90 and sm_100: the gather holds
-    its pointers in registers, and more pipeline stages would duplicate them.
+    ``tile`` gathers a tile for each step of the inner axis: it holds its pointers in registers, and
+    more pipeline stages would duplicate them. ``resident`` gathers the patches of a program once.
+    ``gathered`` writes normalised patches of some thousand tokens, which stay in the L2 cache, and
+    lets PyTorch multiply them. `capability` is the compute capability × 10.
     """
+    whole = max(16, triton.next_power_of_2(patch))
+    aligned = patch % 16 == 0
+    stretch = min(128 if aligned else 64, whole)
+    gathered = Candidate.of("gathered", BM=16, BK=stretch, num_warps=4)
     if dtype == torch.float32:
-        inner = {"BM": 16, "BK": 64} if backward else {"BM": 64, "BK": 16}
-        return {**inner, "BD": 64, "num_warps": 8, "num_stages": 2}
-    few = max(16, triton.next_power_of_2(min(patch, 32)))
-    inner = {"BM": 32, "BK": 64} if backward else {"BM": 64, "BK": few}
-    return {**inner, "BD": 128, "num_warps": 8, "num_stages": 1}
+        return Candidate.of("tile", BM=64, BK=16, BD=64, num_warps=8, num_stages=2), gathered
+    few = min(whole, 32)
+    tiles = [("tile", 64, few, 128, 8, 1)]
+    if 90 <= capability < 120:
+        tiles += [("tile", 128, few, 128, 8, 1)]
+        tiles += [("tile", 128, few, 256, 8, 1)] if aligned else []
+        if frames == 1 and whole == 512 and packed:
+            tiles += [("resident", 64, whole, 64, 8, 1)]
+    if frames == 1 and whole <= 64:
+        tiles += [("resident", 64, whole, 64, 8, 2), ("resident", 128, whole, 64, 8, 2)]
+    return (
+        *(
+            Candidate.of(variant, BM=bm, BK=bk, BD=bd, num_warps=warps, num_stages=stages)
+            for variant, bm, bk, bd, warps, stages in tiles
+        ),
+        gathered,
+    )
+
+
+@cache
+def backward_candidates(dtype: torch.dtype, capability: int = 90) -> tuple[Candidate, ...]:
+    """Return tiles of the gradient of a weight of `dtype`, as :func:`candidates` does."""
+    if dtype == torch.float32:
+        tiles = [(16, 64, 64, 8, 2)]
+    else:
+        tiles = [(32, 64, 128, 8, 1)]
+        tiles += [(64, 64, 128, 8, 1), (32, 128, 128, 8, 1)] if 90 <= capability < 120 else []
+    return tuple(
+        Candidate.of("tile", BM=bm, BK=bk, BD=bd, num_warps=warps, num_stages=stages)
+        for bm, bk, bd, warps, stages in tiles
+    )
 
 
 def forward(
@@ -229,12 +227,24 @@ def forward(
     out = weight.new_empty(batch, tokens, features)
     if out.numel() == 0:
         return out
-    tile = blocks(weight.dtype, patch)
-    programs = triton.cdiv(batch * tokens, tile["BM"]) * triton.cdiv(features, tile["BD"])
+    packed = volumes.dim() == 4
+    found = candidates(weight.dtype, patch, frames, packed, tables.capability(weight))
+    kind = "packed" if packed else "volumes"
+    shape = f"{str(weight.dtype)[6:]} {kind} patch {frames}x{patch} features {features}"
+    shape += " normalised" if mean is not None or inv_std is not None else ""
+    taken = tables.choose("tokenize_voxels", shape, found, weight)
+    if taken.variant == "gathered":
+        stored = volumes, weight, bias, offsets, mean, inv_std, scale
+        return gathered(*stored, out=out, tile=taken.tile, exact=exact)
+    tile = taken.tile
+    resident = taken.variant == "resident"
+    kernel = tokenize_voxels_resident_kernel if resident else tokenize_voxels_fwd_kernel
+    programs = triton.cdiv(batch * tokens, tile["BM"])
+    programs *= 1 if resident else triton.cdiv(features, tile["BD"])
     sizes = batch * tokens, tokens, patch, frames, volumes.shape[2:].numel(), features
-    flags = _flags(volumes, mean, inv_std, exact or weight.dtype == torch.float32)
+    flags = flags_of(volumes, mean, inv_std, exact or weight.dtype == torch.float32)
     pointers = volumes, weight, bias, offsets, mean, inv_std, out
-    launch(tokenize_voxels_fwd_kernel, (programs,), *pointers, scale, *sizes, **flags, **tile)
+    launch(kernel, (programs,), *pointers, scale, *sizes, **flags, **tile)
     return out
 
 
@@ -256,7 +266,10 @@ def backward(
     batch, frames = volumes.shape[:2]
     (tokens, patch), features = offsets.shape, grad.shape[-1]
     samples = batch * tokens
-    tile = blocks(grad.dtype, patch, backward=True)
+    found = backward_candidates(grad.dtype, tables.capability(grad))
+    kind = "packed" if volumes.dim() == 4 else "volumes"
+    shape = f"{str(grad.dtype)[6:]} {kind} patch {patch} features {features}"
+    tile = tables.choose("tokenize_voxels_backward", shape, found, grad).tile
     tiles = frames * triton.cdiv(patch, tile["BK"]), triton.cdiv(features, tile["BD"])
     # enough programs for two on each of some 132 multiprocessors
     shares = min(triton.cdiv(264, tiles[0] * tiles[1]), triton.cdiv(samples, 4 * tile["BM"]))
@@ -265,14 +278,7 @@ def backward(
         return out.sum(dim=0)
     share = triton.cdiv(samples, shares)
     sizes = samples, share, tokens, patch, frames, volumes.shape[2:].numel(), features
-    flags = _flags(volumes, mean, inv_std, exact or grad.dtype == torch.float32)
+    flags = flags_of(volumes, mean, inv_std, exact or grad.dtype == torch.float32)
     pointers = grad, volumes, offsets, mean, inv_std, out
     launch(tokenize_voxels_bwd_kernel, (*tiles, shares), *pointers, scale, *sizes, **flags, **tile)
     return out.sum(dim=0)
-
-
-def _flags(
-    volumes: torch.Tensor, mean: torch.Tensor | None, inv_std: torch.Tensor | None, exact: bool
-) -> dict[str, bool]:
-    packed = any(t is not None and t.dim() == 2 for t in (mean, inv_std))
-    return {"PACKED": volumes.dim() == 4, "STATS_PACKED": packed, "EXACT": exact}

@@ -1,4 +1,4 @@
-"""Nearest-code lookup and sums of segments on the GPU.
+"""Nearest-code lookup on the GPU.
 
 The score of a code is ``x·e - |e|²/2``, or ``x·e / |e|`` for the cosine: the
 distance without the length of x. A program holds BM rows and streams all codes; the distances never
@@ -9,16 +9,57 @@ tensor cores does not decide between these two.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
 
 import torch
 import triton
 import triton.language as tl
 
+from . import tables
 from .launch import launch
+from .tables import Candidate
 
 # columns of the second scoring, which holds a row and two codes of each row
 _AGAIN = 32
+
+
+@triton.jit
+def _in_slots(score, tile, best, second, best_at, second_at):
+    """Update the two best of each slot; of equal scores the earlier tile stays."""
+    wins = score > best
+    later = tl.where(score > second, tile, second_at)
+    second_at = tl.where(wins, best_at, later)
+    second = tl.maximum(second, tl.minimum(score, best))
+    best = tl.maximum(best, score)
+    best_at = tl.where(wins, tile, best_at)
+    return best, second, best_at, second_at
+
+
+@triton.jit
+def _of_row(score, code):
+    """Return the highest score of each row and the lowest code that has it."""
+    top = tl.max(score, axis=1)
+    return top, tl.min(tl.where(score == top[:, None], code, 0x7FFFFFFF), axis=1)
+
+
+@triton.jit
+def _in_tile(score, column, first, best, second, best_code, second_code):
+    """Update the two best of each row by the two best of a tile."""
+    top, top_at = tl.max(score, axis=1, return_indices=True)
+    score = tl.where(column[None, :] == top_at[:, None], float("-inf"), score)
+    runner, runner_at = tl.max(score, axis=1, return_indices=True)
+    # a later tile wins only with a higher score, because its code indices are higher
+    wins = top > best
+    keeps = tl.where(wins, best >= runner, second >= top)
+    second = tl.where(keeps, tl.where(wins, best, second), tl.where(wins, runner, top))
+    second_code = tl.where(
+        keeps,
+        tl.where(wins, best_code, second_code),
+        first + tl.where(wins, runner_at, top_at),
+    )
+    best = tl.where(wins, top, best)
+    best_code = tl.where(wins, first + top_at, best_code)
+    return best, second, best_code, second_code
 
 
 # numbers of rows and codes change from call to call and affect no alignment: do not specialise on
@@ -35,6 +76,7 @@ def vq_lookup_fwd_kernel(
     width,
     COSINE: tl.constexpr,
     HAS_MASK: tl.constexpr,
+    SLOTS: tl.constexpr,
     SPLIT: tl.constexpr,
     EXACT: tl.constexpr,
     AGAIN: tl.constexpr,
@@ -58,16 +100,24 @@ def vq_lookup_fwd_kernel(
         )
         if EXACT:
             resident = resident.to(tl.float32)
-    best = tl.full((BM,), float("-inf"), tl.float32)
-    second = tl.full((BM,), float("-inf"), tl.float32)
-    best_code = tl.zeros((BM,), dtype=tl.int32)
-    second_code = tl.zeros((BM,), dtype=tl.int32)
+    if SLOTS:
+        best = tl.full((BM, BN), float("-inf"), tl.float32)
+        best_at = tl.zeros((BM, BN), dtype=tl.int32)
+    else:
+        best = tl.full((BM,), float("-inf"), tl.float32)
+        best_at = tl.zeros((BM,), dtype=tl.int32)
+    second, second_at = best, best_at
     for first in range(0, count, BN):
         code = first + column
         is_code = code < count
         from_code = codes + code.to(tl.int64)[None, :] * width
+        # a code beyond the last has the weight of a code that is infinitely far
+        far: tl.constexpr = 0.0 if COSINE else float("inf")
+        weight = tl.load(weights + code, mask=is_code, other=far)[None, :]
+        dot = tl.zeros((BM, BN), dtype=tl.float32)
+        if not COSINE:
+            dot -= weight
         if SPLIT:
-            dot = tl.zeros((BM, BN), dtype=tl.float32)
             for begin in range(0, width, BD):
                 inner = begin + k
                 left = tl.load(
@@ -89,25 +139,26 @@ def vq_lookup_fwd_kernel(
             )
             if EXACT:
                 right = right.to(tl.float32)
-            dot = tl.dot(resident, right, input_precision=precision)
-        weight = tl.load(weights + code, mask=is_code, other=0)[None, :]
-        score = dot * weight if COSINE else dot - weight
-        score = tl.where(is_code[None, :], score, float("-inf"))
-        # the two best codes of the tile; of equal ones the lower comes first
-        top, top_at = tl.max(score, axis=1, return_indices=True)
-        score = tl.where(column[None, :] == top_at[:, None], float("-inf"), score)
-        runner, runner_at = tl.max(score, axis=1, return_indices=True)
-        # a later tile wins only with a higher score, because its code indices are higher
-        wins = top > best
-        keeps = tl.where(wins, best >= runner, second >= top)
-        second = tl.where(keeps, tl.where(wins, best, second), tl.where(wins, runner, top))
-        second_code = tl.where(
-            keeps,
-            tl.where(wins, best_code, second_code),
-            first + tl.where(wins, runner_at, top_at),
-        )
-        best = tl.where(wins, top, best)
-        best_code = tl.where(wins, first + top_at, best_code)
+            dot = tl.dot(resident, right, dot, input_precision=precision)
+        if COSINE:
+            dot = tl.where(is_code[None, :], dot * weight, float("-inf"))
+        if SLOTS:
+            best, second, best_at, second_at = _in_slots(
+                dot, first, best, second, best_at, second_at
+            )
+        else:
+            best, second, best_at, second_at = _in_tile(
+                dot, column, first, best, second, best_at, second_at
+            )
+    if SLOTS:
+        best_at += column[None, :]
+        _, best_code = _of_row(best, best_at)
+        # the second best lies in another slot, or behind the best one in the same slot
+        same = best_at == best_code[:, None]
+        second_at = tl.where(same, second_at + column[None, :], best_at)
+        _, second_code = _of_row(tl.where(same, second, best), second_at)
+    else:
+        best_code, second_code = best_at, second_at
     # comparisons with NaN are false, so a row of NaN may give an index beyond the last code
     best_code = tl.minimum(best_code, count - 1)
     second_code = tl.minimum(second_code, count - 1)
@@ -136,42 +187,43 @@ def vq_lookup_fwd_kernel(
     tl.store(out + row, tl.where(has_code, found, -1), mask=row < rows)
 
 
-@triton.jit(do_not_specialize_on_alignment=["order", "begins", "ends"])
-def vq_update_sums_kernel(
-    x, order, begins, ends, out, width, HAS_ORDER: tl.constexpr, BR: tl.constexpr, BD: tl.constexpr
-):
-    segment = tl.program_id(0).to(tl.int64)
-    k = tl.program_id(1) * BD + tl.arange(0, BD)
-    first = tl.load(begins + segment)
-    end = tl.load(ends + segment)
-    total = tl.zeros((BD,), dtype=tl.float32)
-    while first < end:
-        row = first + tl.arange(0, BR)
-        is_row = row < end
-        if HAS_ORDER:
-            row = tl.load(order + row, mask=is_row, other=0)
-        value = tl.load(
-            x + row[:, None] * width + k[None, :],
-            mask=is_row[:, None] & (k < width)[None, :],
-            other=0,
-        )
-        total += tl.sum(value.to(tl.float32), axis=0)
-        first += BR
-    tl.store(out + segment * width + k, total, mask=k < width)
+@cache
+def candidates(dtype: torch.dtype, width: int, capability: int = 90) -> tuple[Candidate, ...]:
+    """Return what may run for rows of `dtype` and `width`; none of it spills a register.
 
-
-def blocks(dtype: torch.dtype, width: int) -> dict[str, Any]:
-    """Return tile sizes, warps and stages for rows of `dtype` and `width`.
-
-    These are large tiles that fit into the registers on sm_80, sm_90 and sm_100. Up to 256 columns
-    (64 of float32) the rows stay on the chip; wider ones are read again for every tile of codes.
+    ``tile`` reduces every tile of scores to the two best of each row. ``slots`` keeps the two best
+    of every column of the tile and reduces them once, after the last code: fewer operations a
+    score, and no exchange between threads in the loop, for more registers. Up to 256 columns (64 of
+    float32) the rows stay on the chip; wider ones are read again for every tile of codes.
+    `capability` is the compute capability × 10.
     """
     single = dtype == torch.float32
     split = width > (64 if single else 256)
     inner = (32 if single else 64) if split else max(16, triton.next_power_of_2(width))
-    sizes = {"BM": 64 if single or inner > 128 else 128, "BN": 32 if single else 64}
-    warps = sizes["BM"] // 16
-    return {"SPLIT": split, **sizes, "BD": inner, "num_warps": warps, "num_stages": 2}
+    # accumulators of wgmma and tcgen05 leave more registers than those of mma.sync
+    roomy = 90 <= capability < 120
+    if single:
+        tiles = [("tile", 64, 32, 4, 2)]
+        tiles += [("tile", 128, 64, 8, 2)] if roomy else []
+        tiles += [("slots", 64, 32, 4, 2)] if capability <= 90 else []
+    else:
+        tiles = [
+            ("tile", 64, 64, 4, 2) if inner > 128 else ("tile", 128, 64, 8, 2),
+            ("tile", 128, 64, 8, 2),
+            ("slots", 64, 32, 4, 2),
+        ]
+        if roomy or (inner <= 128 and not split):
+            tiles += [("tile", 128, 128, 8, 3), ("slots", 128, 64, 8, 2)]
+            # rows that are no multiple of 16 are loaded number by number
+            tiles += [("tile", 256, 64, 8, 2), ("slots", 128, 32, 4, 3)] if width % 16 == 0 else []
+    # float32 is held as three parts of TF32
+    size = 7 if single else 2
+    limit = tables.shared_memory(capability)
+    return tuple(
+        Candidate.of(variant, BM=bm, BN=bn, BD=inner, num_warps=warps, num_stages=stages)
+        for variant, bm, bn, warps, stages in dict.fromkeys(tiles)
+        if ((bm * stages if split else bm) + bn * stages) * inner * size <= limit
+    )
 
 
 def nearest(
@@ -201,7 +253,11 @@ def nearest(
     out = x.new_empty(x.shape[:-1], dtype=torch.int64)
     if out.numel() == 0:
         return out
-    tile = blocks(x.dtype, x.shape[-1])
+    width = x.shape[-1]
+    found = candidates(x.dtype, width, tables.capability(x))
+    shape = f"{str(x.dtype)[6:]} width {triton.next_power_of_2(width)}"
+    taken = tables.choose("vq_lookup", shape, found, x)
+    tile = taken.tile
     launch(
         vq_lookup_fwd_kernel,
         (triton.cdiv(out.numel(), tile["BM"]),),
@@ -212,30 +268,13 @@ def nearest(
         out,
         out.numel(),
         codes.shape[0],
-        x.shape[-1],
+        width,
         COSINE=cosine,
         HAS_MASK=mask is not None,
+        SLOTS=taken.variant == "slots",
+        SPLIT=tile["BD"] < width,
         EXACT=exact,
         AGAIN=_AGAIN,
         **tile,
     )
     return out
-
-
-def segment_sums(
-    x: torch.Tensor, order: torch.Tensor | None, begins: torch.Tensor, ends: torch.Tensor
-) -> torch.Tensor:
-    """Compute sums (S, D) float32 of rows ``order[begins[s]:ends[s]]`` of `x`, in that order."""
-    width = x.shape[-1]
-    out = x.new_empty(begins.shape[0], width, dtype=torch.float32)
-    if out.numel() == 0:
-        return out
-    tile = _sum_blocks(width)
-    grid = (begins.shape[0], triton.cdiv(width, tile["BD"]))
-    tensors = x, order, begins, ends, out
-    launch(vq_update_sums_kernel, grid, *tensors, width, HAS_ORDER=order is not None, **tile)
-    return out
-
-
-def _sum_blocks(width: int) -> dict[str, int]:
-    return {"BR": 16, "BD": min(128, triton.next_power_of_2(width)), "num_warps": 4}

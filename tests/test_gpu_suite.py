@@ -106,6 +106,39 @@ def test_the_whole_suite_runs_where_half_of_the_packages_are_absent(bare):
     assert code == SOME_FAILED
 
 
+@pytest.mark.slow
+def test_a_race_writes_a_table_that_the_kernels_read(bare):
+    tables = pytest.importorskip("fastbrain.kernels.tables", reason="triton is not installed")
+    code, text, rows = run_suite(bare, "--race", "--families", "lora")
+    assert code == 0, text
+    raced = {row["candidate"] for row in rows if row["op"] == "race"}
+    assert {"apart", "joined"} < raced
+    choices = tables.read(Path(bare["OUT"]) / "tables" / "interpreter.json")
+    [(shape, name)] = choices["lora_wide"].items()
+    assert name in raced
+    assert shape.startswith("float32 rows 17+")
+
+
+def test_the_fastest_candidate_that_never_failed_is_named(monkeypatch, tmp_path):
+    tables = pytest.importorskip("fastbrain.kernels.tables", reason="triton is not installed")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import gpu_suite
+    import race_table
+
+    table = race_table.RaceTable(tmp_path / "tables" / "a-gpu.json", "A GPU")
+    medians = {"small": {"a": 1.0, "b": 3.0, "c": 0.5}, "large": {"a": 9.0, "b": 3.5}}
+    for case, candidates in medians.items():
+        for name, ms in candidates.items():
+            kind = {"op": "race", "case": case, "kernel": "sums", "shape": "float32"}
+            table.add({**kind, "candidate": name, "ms_p50": ms, "env": {"date": "1"}})
+    table.add({"op": "failed_race", "case": "large", "provider": "sums c"})
+    table.write()
+    # a is 2 and 2.57 times slower than the fastest of each case, b is 6 and 1 times
+    assert tables.read(table.path) == {"sums": {"float32": "a"}}
+    assert race_table.FORMAT == tables.FORMAT
+    assert gpu_suite.slug("NVIDIA H200 (MIG)") == tables.slug("NVIDIA H200 (MIG)")
+
+
 @pytest.fixture
 def suite(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))

@@ -116,7 +116,7 @@ def test_calls_and_replays_of_graphs_are_timed_apart(suite, gpu, monkeypatch):
             raise RuntimeError("operation not permitted when stream is capturing")
         return way
 
-    monkeypatch.setattr(suite.measuring, "_captured", captured)
+    monkeypatch.setattr(suite.measuring, "captured", captured)
     ways = {"fastbrain": lambda: 0.0, "syncs": lambda: 0.1}
     limits = suite.measuring.Limits(graphs=True)
     measurement, rows = measured(suite, ways, limits=limits, device="cuda")

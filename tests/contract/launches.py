@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastbrain.kernels import lora as lora_kernels
-from fastbrain.kernels import neighborhood_merge
+from fastbrain.kernels import tables
 from fastbrain.ops.lora import triton as lora
 from fastbrain.ops.lora.products import AdaptedLayer
 from fastbrain.ops.neighborhood import triton as neighborhood
@@ -159,6 +158,7 @@ LAUNCHES: dict[str, Callable[[], Any]] = {
     "lora-forward-fp32": layer(512, FP32, activation="silu"),
     "lora-decode-bf16": layer(1, BF16, activation="gelu"),
     "lora-backward-bf16": gradients(4096, BF16, activation="gelu"),
+    "lora-backward-bf16-linear": gradients(4096, BF16),
     "lora-backward-fp16-rank64": gradients(512, FP16, rank=64),
     "lora-backward-bf16-rank32": gradients(4096, BF16, rank=32),
     "lora-backward-fp32": gradients(512, FP32, activation="silu"),
@@ -212,8 +212,7 @@ def on_absent_gpu(arch: int) -> Iterator[list[SimpleNamespace]]:
     from triton.runtime.jit import JITFunction
 
     found: list[SimpleNamespace] = []
-    run, asks = JITFunction.run, (lora_kernels, neighborhood_merge)
-    capabilities = [module._capability for module in asks]
+    run, capability = JITFunction.run, tables.capability
 
     def record(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
         binder = self.device_caches[1000 + arch][-1]
@@ -236,12 +235,9 @@ def on_absent_gpu(arch: int) -> Iterator[list[SimpleNamespace]]:
             driver._active = before
 
     JITFunction.run = record
-    for module in asks:
-        module._capability = lambda _: arch
+    tables.capability = lambda _: arch
     try:
         with installed():
             yield found
     finally:
-        JITFunction.run = run
-        for module, capability in zip(asks, capabilities, strict=True):
-            module._capability = capability
+        JITFunction.run, tables.capability = run, capability

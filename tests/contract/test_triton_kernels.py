@@ -25,12 +25,11 @@ from fastbrain.kernels import launch as launching
 
 ROOT = Path(__file__).parents[2]
 KERNELS = ROOT / "kernels"
-PARTS = {"launch", "neighborhood_merge", "tables"}  # belong to several families, or to another file's
-FAMILIES = sorted(path.stem for path in KERNELS.glob("*.py") if path.stem not in PARTS)
 # shared memory of one block, bytes (CUDA programming guide, technical specifications)
-SHARED = {80: 166_912, 90: 232_448, 100: 232_448}
+SHARED = {80: 166_912, 90: 232_448, 100: 232_448, 120: 101_376}
 # interpreted cases of each family that must have run, so that none drops out unseen: first, others
 INTERPRETED = {"lora": (6, 48), "neighborhood": (1, 6), "voxel_tokenizer": (6, 45), "vq": (4, 33)}
+FAMILIES = sorted(INTERPRETED)
 # what multiplies nothing, or multiplies float32 exactly, which tensor cores cannot
 NO_TENSOR_CORES = re.compile(
     r"sums|(lora|voxel_tokenizer|neighborhood).*(fp32|exact)|merge|finalise|update|separation"

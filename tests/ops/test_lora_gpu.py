@@ -32,8 +32,9 @@ def test_positions_in_the_largest_tile_fit_32_bits():
     kernels = pytest.importorskip("fastbrain.kernels.lora", reason="triton is not installed")
     for dtype in (torch.float32, torch.bfloat16):
         for rows in (1, 1 << 33):
-            tile = kernels.blocks(dtype, rows, 64)
-            assert max(tile["BM"], tile["BN"], tile["BK"]) * triton.WIDEST < 1 << 31
+            for candidate in kernels.candidates(dtype, kernels.row_class(rows), 64):
+                sizes = [candidate.tile.get(name, 0) for name in ("BM", "BN", "BK")]
+                assert max(sizes) * triton.WIDEST < 1 << 31
 
 
 def test_a_gradient_is_not_for_the_decoding_kernel(monkeypatch):

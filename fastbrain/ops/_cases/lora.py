@@ -71,6 +71,7 @@ CASES = cases(
             "gelu": linear((3, 63), 101, 64, 16, "gelu"),
             "silu": linear((2, 5), 32, 63, 4, "silu", bias=False),
             "relu": linear((5,), 63, 32, 1, "relu"),
+            "aligned": linear((3, 45), 80, 136, 7, "gelu"),
             "one": linear((1,), 1, 1, 1, "gelu"),
             "no-batch": linear((0,), 63, 101, 8, "gelu"),
             "strided": linear((7, 3), 63, 101, 8, "gelu", view="strided"),

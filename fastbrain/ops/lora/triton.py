@@ -89,6 +89,7 @@ def _gradients(
     grad: Tensor, layer: AdaptedLayer, low: Tensor, wanted: Sequence[bool]
 ) -> products.Gradients:
     from ...kernels import lora as kernels
+    from ...kernels import lora_narrow
 
     x, weight, _, a, b, rows, scale, activation = layer
     for_x, for_weight, for_bias, for_a, for_b = wanted
@@ -96,7 +97,7 @@ def _gradients(
     grad = grad.contiguous()
     if for_x or for_a or for_b:
         up = _placed(b, rows, weight.shape[0])
-        into_low, into_up = kernels.narrow(
+        into_low, into_up = lora_narrow.narrow(
             grad, low, up, scale, activation, exact=_triton.INTERPRETED
         )
         through = products.act_gradient(into_low, low.float(), activation).to(x.dtype)

@@ -63,7 +63,7 @@ def _nearest(
 
 
 def _segment_sums(x: Tensor, order: Tensor | None, begins: Tensor, ends: Tensor) -> Tensor:
-    from ...kernels import vq as kernels
+    from ...kernels import vq_sums as kernels
 
     return kernels.segment_sums(*contiguous(x, order, begins, ends))
 

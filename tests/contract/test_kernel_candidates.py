@@ -1,0 +1,33 @@
+"""Every candidate of the Triton kernels: its result, and what a compiler makes of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="triton is not installed")
+
+# cases that offer all candidates, and variants that must have run, so that none drops out unseen
+CASES = {
+    "vq": ("cosine-masked,wide,ties", {"tile", "slots"}),
+    "lora": ("decode,aligned", {"wide", "persistent", "joined", "apart", "narrow"}),
+    "voxel_tokenizer": ("odd,packed-data", {"tile", "resident", "gathered"}),
+}
+
+
+@pytest.mark.parametrize("family", CASES)
+def test_every_candidate_gives_the_result_of_the_reference(family):
+    names, variants = CASES[family]
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    script = Path(__file__).parent / "candidates_of.py"
+    ran = subprocess.run(
+        [sys.executable, script, family, names], env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    rows = [line.split() for line in ran.stdout.splitlines()]
+    assert [row for row in rows if row[2] != "True"] == []
+    assert {name.split("-")[0] for _, name, *_ in rows} == variants
