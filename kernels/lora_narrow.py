@@ -26,6 +26,7 @@ def lora_linear_narrow_kernel(
     up,
     into_low,
     into_up,
+    scale,
     rows,
     columns,
     rank,
@@ -58,10 +59,10 @@ def lora_linear_narrow_kernel(
         s = _act(s.to(tl.float32), ACTIVATION)
         part = _dot(g, u, tl.zeros((BM, BR), dtype=tl.float32), EXACT)
         offset = tl.program_id(0).to(tl.int64) * rows * rank
-        tl.store(into_low + offset + here, part, mask=is_low)
+        tl.store(into_low + offset + here, part * scale, mask=is_low)
         total = _dot(tl.trans(g), s if EXACT else s.to(g.dtype), total, EXACT)
     offset = tl.program_id(1).to(tl.int64) * columns * rank
-    tl.store(into_up + offset + where, total, mask=is_column[:, None] & is_rank[None, :])
+    tl.store(into_up + offset + where, total * scale, mask=is_column[:, None] & is_rank[None, :])
 
 
 @cache
@@ -101,9 +102,9 @@ def narrow(
     launch(
         lora_linear_narrow_kernel,
         (tiles, splits),
-        *(grad, low, up, into_low, into_up, rows, columns, rank, strips),
+        *(grad, low, up, into_low, into_up, scale, rows, columns, rank, strips),
         ACTIVATION=kind,
         EXACT=exact or grad.dtype == torch.float32,
         **tile,
     )
-    return into_low.sum(0) * scale, into_up.sum(0) * scale
+    return into_low.sum(0), into_up.sum(0)

@@ -206,7 +206,8 @@ def on_absent_gpu(arch: int) -> Iterator[list[SimpleNamespace]]:
     Yields
     ------
     list of SimpleNamespace
-        `kernel`, `key` (two launches with one key share a binary) and `compiled()`.
+        `kernel`, `key` (two launches with one key share a binary), `options` (constants),
+        `arguments` and `compiled()`.
     """
     from triton.runtime import driver
     from triton.runtime.jit import JITFunction
@@ -223,7 +224,15 @@ def on_absent_gpu(arch: int) -> Iterator[list[SimpleNamespace]]:
                 return run(self, *args, grid=grid, warmup=True, **options)
 
         key = self.fn.__name__, str(specialization), str(rest)
-        found.append(SimpleNamespace(kernel=self.fn.__name__, key=key, compiled=compiled))
+        found.append(
+            SimpleNamespace(
+                kernel=self.fn.__name__,
+                key=key,
+                compiled=compiled,
+                options=options,
+                arguments=dict(zip(self.arg_names, args, strict=False)),
+            )
+        )
 
     @contextmanager
     def installed() -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Every candidate of the Triton kernels: its result, and what a compiler makes of it."""
+"""Every candidate of the Triton kernels in the interpreter: its result, bytes and operations."""
 
 from __future__ import annotations
 
@@ -31,3 +31,13 @@ def test_every_candidate_gives_the_result_of_the_reference(family):
     rows = [line.split() for line in ran.stdout.splitlines()]
     assert [row for row in rows if row[2] != "True"] == []
     assert {name.split("-")[0] for _, name, *_ in rows} == variants
+
+
+def test_every_candidate_moves_the_bytes_of_the_model():
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    script = Path(__file__).parent / "traffic_of.py"
+    ran = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    lines = ran.stdout.splitlines()
+    assert len(lines) >= 40
+    assert [line for line in lines if not line.endswith("as modelled")] == []

@@ -1,0 +1,141 @@
+"""What the compiler makes of the launches of production and of every candidate, for absent GPUs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+pytest.importorskip("triton", reason="triton is not installed")
+
+import triton
+from compile_record import BEGIN, END, FAMILIES, PAGE, calls, recorded, table
+from compiled import SHARED, facts, faults
+from launches import LAUNCHES, on_absent_gpu
+
+from fastbrain.kernels import tables
+
+# what multiplies nothing, or multiplies float32 exactly, which tensor cores cannot
+NO_TENSOR_CORES = re.compile(
+    r"sums|(lora|voxel_tokenizer|neighborhood).*(fp32|exact)|merge|finalise|gather"
+)
+PINNED = "3.9"  # Triton of constraints.txt
+# widths that are no multiple of 16 are stored number by number, and the addresses of a tile do not
+# all fit registers: 88 bytes, once after the loop
+SPILLS = {("lora-forward-bf16-odd", 100)}
+# machine code of more or less than the recorded number of instructions, times this, has changed
+DRIFT = 1.25
+# launches with candidates that are compiled in the short run of the tests
+TELLING = (
+    "vq-nearest-bf16-64",
+    "lora-forward-bf16",
+    "voxel_tokenizer-forward-bf16-packed",
+    "voxel_tokenizer-forward-bf16-small",
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
+
+
+def is_pinned() -> bool:
+    return triton.__version__.startswith(PINNED)
+
+
+def drifted(now: dict[str, Any], before: dict[str, Any]) -> str | None:
+    """Say by how much the machine code of a kernel differs from what was recorded."""
+    ratio = now["instructions"] / before["instructions"]
+    if now["kernel"] == before["kernel"] and 1 / DRIFT <= ratio <= DRIFT:
+        return None
+    return (
+        f"{now['kernel']} has {now['instructions']} instructions, recorded are "
+        f"{before['instructions']} of {before['kernel']}. If this is meant, run "
+        "python tests/contract/compile_record.py"
+    )
+
+
+@pytest.mark.parametrize(
+    "arch", [pytest.param(arch, marks=[] if arch == 90 else pytest.mark.slow) for arch in SHARED]
+)
+@pytest.mark.parametrize("name", LAUNCHES)
+def test_what_production_launches_compiles_well(name, arch, tmp_path):
+    with on_absent_gpu(arch) as found:
+        LAUNCHES[name]()
+    binaries = [*{launch.key: launch for launch in found}.values()]
+    assert binaries
+    rows = [facts(launch, tmp_path) for launch in binaries]
+    wrong = [
+        fault
+        for row, launch in zip(rows, binaries, strict=True)
+        for fault in faults(row, launch, arch, pinned=is_pinned())
+    ]
+    if (name, arch) in SPILLS and is_pinned():
+        assert wrong
+        assert all("bytes" in fault for fault in wrong)
+    else:
+        assert wrong == []
+    # instructions and registers are those of one compiler: 3.6 keeps up to 64 bytes in memory
+    if is_pinned():
+        for row in rows:
+            assert bool(row.mma) == (NO_TENSOR_CORES.search(name + row.kernel) is None)
+        before = recorded(name.partition("-")[0])["launches"][name][str(arch)]
+        pairs = zip((row.row() for row in rows), before, strict=True)
+        assert [text for now, then in pairs if (text := drifted(now, then))] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "arch"),
+    [
+        pytest.param(
+            *(name, arch), marks=[] if name in TELLING and arch == 90 else pytest.mark.slow
+        )
+        for name in LAUNCHES
+        for arch in SHARED
+        if "neighborhood" not in name and "sums" not in name
+    ],
+)
+def test_every_candidate_compiles_well(name, arch, tmp_path):
+    with tables.asked() as log, on_absent_gpu(arch):
+        LAUNCHES[name]()
+    wrong, checked = [], 0
+    for question in {question.kernel: question for question in log}.values():
+        # the first one is what production launches
+        for candidate in question.candidates[1:]:
+            with tables.forced(question.kernel, candidate.name), on_absent_gpu(arch) as found:
+                LAUNCHES[name]()
+            for launch in {launch.key: launch for launch in found}.values():
+                if launch.options.get("BM") == candidate.tile.get("BM"):
+                    checked += 1
+                    wrong += faults(facts(launch, tmp_path), launch, arch, pinned=is_pinned())
+    assert checked or all(len(question.candidates) == 1 for question in log)
+    if (name, arch) not in SPILLS or not is_pinned():
+        assert wrong == []
+
+
+def test_a_drift_names_both_numbers_and_the_remedy():
+    now = {"kernel": "sums", "instructions": 1300}
+    assert drifted(now, {**now, "instructions": 1041}) is None
+    text = drifted(now, {**now, "instructions": 1000})
+    assert "1300 instructions, recorded are 1000" in text
+    assert "compile_record.py" in text
+    assert drifted({**now, "instructions": 700}, {**now, "instructions": 1000})
+    assert drifted({**now, "kernel": "other"}, now)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_launch_is_recorded_for_every_architecture(family):
+    names = {name for name in LAUNCHES if name.startswith(f"{family}-")}
+    launches = recorded(family)["launches"]
+    assert set(launches) == names
+    assert all(list(rows) == [str(arch) for arch in SHARED] for rows in launches.values())
+
+
+@pytest.mark.parametrize("name", LAUNCHES)
+def test_a_call_starts_no_more_than_is_recorded(name):
+    before = recorded(name.partition("-")[0])["calls"][name]
+    now = calls(name)
+    assert all(now[kind] <= before[kind] for kind in before), (now, before)
+
+
+def test_the_page_has_the_table_of_what_is_recorded():
+    # python tests/contract/compile_record.py table
+    assert PAGE.read_text().split(BEGIN)[1].split(END)[0] == table()

@@ -1,0 +1,263 @@
+"""Bytes and operations of the Triton kernels: a model, and its count in the interpreter.
+
+The model says how many bytes of each operand all programs request, before any cache, and how many
+operations their products have, padding of tiles included.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+Tile = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes of each operand, and operations of all products."""
+
+    bytes: dict[str, int]
+    flops: int = 0
+
+
+def ceil(a: int, b: int) -> int:
+    """Divide and round up."""
+    return -(-a // b)
+
+
+def vq_lookup(tile: Tile, *, rows: int, count: int, width: int, size: int) -> Traffic:
+    """Rows of `width` numbers of `size` bytes, `count` codes, without a mask."""
+    strips, steps = ceil(rows, tile["BM"]), ceil(count, tile["BN"])
+    inner = ceil(width, tile["BD"]) * tile["BD"]
+    # rows wider than a tile are read again for each tile of codes; at the end rows and their two
+    # best codes are read once more
+    again = steps if width > tile["BD"] else 1
+    row = width * size
+    return Traffic(
+        {
+            "x": rows * row * (again + 1),
+            "codes": strips * count * row + 2 * rows * row,
+            "weights": 4 * strips * (count + 2 * tile["BM"]),
+            "out": 8 * rows,
+        },
+        2 * strips * tile["BM"] * steps * tile["BN"] * inner,
+    )
+
+
+def lora_wide(
+    tile: Tile, *, rows: int, columns: int, depth: int, rank: int, size: int, described: bool
+) -> Traffic:
+    """A product with the low-rank branch in its accumulator; bias included."""
+    strips, tiles = ceil(rows, tile["BM"]), ceil(columns, tile["BN"])
+    # plain pointers repeat the last row to fill a tile, descriptors leave it out
+    padded = strips * tile["BM"]
+    inner = ceil(depth, tile["BK"]) * tile["BK"]
+    return Traffic(
+        {
+            "left": (rows if described else padded) * depth * tiles * size,
+            "right": strips * columns * depth * size,
+            "bias": strips * columns * size,
+            "low": padded * rank * tiles * size,
+            "up": strips * columns * rank * size,
+            "out": rows * columns * size,
+        },
+        2 * padded * tiles * tile["BN"] * (tile["BR"] + inner),
+    )
+
+
+def lora_narrow(tile: Tile, *, rows: int, columns: int, rank: int, size: int) -> Traffic:
+    """Both gradients of the branch from one pass over dY."""
+    tiles = ceil(columns, tile["BN"])
+    strips = ceil(ceil(rows, tile["BM"]), max(1, 256 // tiles))
+    splits = ceil(rows, strips * tile["BM"])
+    return Traffic(
+        {
+            "grad": rows * columns * size,
+            "low": rows * rank * tiles * size,
+            "up": splits * columns * rank * size,
+            "into_low": 4 * rows * rank * tiles,
+            "into_up": 4 * splits * columns * rank,
+        },
+        4 * splits * strips * tile["BM"] * tiles * tile["BN"] * tile["BR"],
+    )
+
+
+def tokenize(
+    tile: Tile, *, samples: int, patch: int, features: int, size: int, resident: bool
+) -> Traffic:
+    """Packed patches of one frame with both statistics, weight and bias."""
+    strips, tiles = ceil(samples, tile["BM"]), ceil(features, tile["BD"])
+    gathers = 1 if resident else tiles
+    inner = ceil(patch, tile["BK"]) * tile["BK"]
+    voxels = samples * patch * gathers
+    return Traffic(
+        {
+            **{"volumes": 2 * voxels, "offsets": 4 * voxels},
+            **{"mean": 4 * voxels, "inv_std": 4 * voxels},
+            "weight": strips * features * patch * size,
+            "bias": strips * features * size,
+            "out": samples * features * size,
+        },
+        2 * strips * tile["BM"] * tiles * tile["BD"] * inner,
+    )
+
+
+def tokenize_gather(tile: Tile, *, samples: int, patch: int, size: int) -> Traffic:
+    """The gather alone; `out` is the buffer."""
+    voxels = samples * patch
+    return Traffic(
+        {
+            **{"volumes": 2 * voxels, "offsets": 4 * voxels},
+            **{"mean": 4 * voxels, "inv_std": 4 * voxels, "out": size * voxels},
+        }
+    )
+
+
+def tokenize_backward(tile: Tile, *, samples: int, patch: int, features: int, size: int) -> Traffic:
+    """The gradient of the weight from packed patches of one frame."""
+    stretches, tiles = ceil(patch, tile["BK"]), ceil(features, tile["BD"])
+    shares = min(ceil(264, stretches * tiles), ceil(samples, 4 * tile["BM"]))
+    share = ceil(samples, shares)
+    steps = ceil(share, tile["BM"]) * tile["BM"]
+    voxels = samples * patch * tiles
+    return Traffic(
+        {
+            "grad": samples * features * stretches * size,
+            **{"volumes": 2 * voxels, "offsets": 4 * voxels},
+            **{"mean": 4 * voxels, "inv_std": 4 * voxels},
+            "out": 4 * shares * features * patch,
+        },
+        2 * shares * steps * stretches * tile["BK"] * tiles * tile["BD"],
+    )
+
+
+def of_launch(launch: Any) -> Traffic | None:
+    """The model of a recorded launch, or None for a kernel that has none."""
+    at, tile = launch.arguments, launch.options
+    sizes = {name: value for name, value in at.items() if isinstance(value, int)}
+
+    def chosen(*names: str) -> dict[str, int]:
+        return {name: sizes[name] for name in names}
+
+    if launch.kernel == "vq_lookup_fwd_kernel":
+        return vq_lookup(tile, **chosen("rows", "count", "width"), size=at["x"].itemsize)
+    if launch.kernel in ("lora_linear_wide_kernel", "lora_linear_persistent_kernel"):
+        described = "persistent" in launch.kernel
+        named = chosen("rows", "columns", "depth", "rank")
+        return lora_wide(tile, **named, size=at["low"].itemsize, described=described)
+    if launch.kernel == "lora_linear_narrow_kernel":
+        return lora_narrow(tile, **chosen("rows", "columns", "rank"), size=at["grad"].itemsize)
+    if launch.kernel in ("tokenize_voxels_fwd_kernel", "tokenize_voxels_resident_kernel"):
+        resident = "resident" in launch.kernel
+        named = chosen("samples", "patch", "features")
+        return tokenize(tile, **named, size=at["weight"].itemsize, resident=resident)
+    if launch.kernel == "tokenize_voxels_bwd_kernel":
+        named = chosen("samples", "patch", "features")
+        return tokenize_backward(tile, **named, size=at["grad"].itemsize)
+    return None
+
+
+def over_floor(launch: Any) -> float | None:
+    """Bytes of the model over those of all operands once; of volumes, the voxels of patches."""
+    model = of_launch(launch)
+    if model is None:
+        return None
+    operands = {
+        name: getattr(value, "base", value)
+        for name, value in launch.arguments.items()
+        if hasattr(getattr(value, "base", value), "untyped_storage")
+    }
+    once = 0
+    for name, tensor in operands.items():
+        if name in ("volumes", "mean", "inv_std"):
+            windows = tensor.shape[0] if name == "volumes" else 1
+            once += windows * operands["offsets"].numel() * tensor.itemsize
+        else:
+            once += tensor.nbytes
+    return sum(size for name, size in model.bytes.items() if name in operands) / once
+
+
+class Counts:
+    """Bytes of each operand and operations of each kernel, counted while it is interpreted."""
+
+    def __init__(self) -> None:
+        self.launches: list[str] = []
+        self.bytes: dict[str, Counter[str]] = {}
+        self.flops: Counter[str] = Counter()
+        self._places: list[tuple[int, int, str]] = []
+
+    def begin(self, kernel: Any, arguments: tuple[Any, ...]) -> None:
+        """A launch: where its operands lie."""
+        self.launches.append(kernel.fn.__name__)
+        self.bytes.setdefault(self.launches[-1], Counter())
+        self._places = []
+        for name, value in zip(kernel.arg_names, arguments, strict=False):
+            tensor = getattr(value, "base", value)
+            if hasattr(tensor, "untyped_storage"):
+                start = tensor.data_ptr()
+                self._places.append((start, start + tensor.nbytes, name))
+
+    def moved(self, pointers: Any, mask: Any, width: int) -> None:
+        """A load or a store of elements of `width` bytes."""
+        import numpy as np
+
+        pointers, mask = np.broadcast_arrays(pointers, mask)
+        here = pointers[mask.astype(bool)]
+        found = 0
+        for start, end, name in self._places:
+            inside = int(((here >= start) & (here < end)).sum())
+            self.bytes[self.launches[-1]][name] += inside * width
+            found += inside
+        assert found == here.size, "an address outside the operands"
+
+    def dot(self, a: Any, b: Any) -> None:
+        """A product of two tiles."""
+        rows, inner = a.data.shape[-2:]
+        self.flops[self.launches[-1]] += 2 * rows * inner * b.data.shape[-1]
+
+
+@contextmanager
+def counted(*modules: Any) -> Iterator[Counts]:
+    """Count what the launches of some modules do inside the block; needs ``TRITON_INTERPRET=1``."""
+    import numpy as np
+    from triton.runtime import interpreter
+
+    counts = Counts()
+    native, dot = interpreter._interpreter, interpreter.InterpreterBuilder.create_dot
+
+    class Watched:
+        """The memory accesses of the interpreter."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(native, name)
+
+        def load(self, pointers: Any, mask: Any, other: Any, dtype: Any) -> Any:
+            counts.moved(pointers, mask, np.dtype(dtype).itemsize)
+            return native.load(pointers, mask, other, dtype)
+
+        def store(self, pointers: Any, value: Any, mask: Any) -> Any:
+            counts.moved(pointers, mask, value.itemsize)
+            return native.store(pointers, value, mask)
+
+    def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
+        counts.dot(a, b)
+        return dot(self, a, b, *rest)
+
+    def watched(launch: Callable[..., None]) -> Callable[..., None]:
+        def run(kernel: Any, grid: Any, *arguments: Any, **constants: Any) -> None:
+            counts.begin(kernel, arguments)
+            launch(kernel, grid, *arguments, **constants)
+
+        return run
+
+    with ExitStack() as stack:
+        patch = mock.patch.object
+        stack.enter_context(patch(interpreter, "_interpreter", Watched()))
+        stack.enter_context(patch(interpreter.InterpreterBuilder, "create_dot", create_dot))
+        for module in modules:
+            stack.enter_context(patch(module, "launch", watched(module.launch)))
+        yield counts
