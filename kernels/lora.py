@@ -205,7 +205,7 @@ def candidates(
         tiles = [("wide", 128, 128, 32, 8, 3), ("wide", 128, 64, 32, 4, 3)]
     else:
         tiles = [("wide", 128, 128, 64, 8, 3), ("wide", 128, 128, 64, 8, 4)]
-        if rank <= 16:
+        if rank <= 16 and described:
             large = [("wide", 128, 256, 64, 8, 3), ("wide", 256, 128, 64, 8, 3)]
             tiles = [*large, *tiles] if rows >= MANY_ROWS else [*tiles, *large]
         if described:

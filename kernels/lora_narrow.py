@@ -66,7 +66,9 @@ def lora_linear_narrow_kernel(
 
 
 @cache
-def candidates(dtype: torch.dtype, rank: int, linear: bool) -> tuple[Candidate, ...]:
+def candidates(
+    dtype: torch.dtype, rank: int, linear: bool, capability: int = 90
+) -> tuple[Candidate, ...]:
     """Return tiles that spill no register; `linear` says that there is no activation."""
     block = rank_block(rank)
     if dtype == torch.float32:
@@ -75,7 +77,8 @@ def candidates(dtype: torch.dtype, rank: int, linear: bool) -> tuple[Candidate, 
         # with two products in one pipelined loop, ptxas 13 serialises them (C7515)
         tiles = [(64, 128, 1), (64, 64, 1)]
     else:
-        tiles = [(64, 128, 2), (64, 128, 1), (64, 64, 1)]
+        tiles = [(64, 128, 2), (64, 128, 1)]
+        tiles += [(64, 64, 1)] if 90 <= capability < 120 else []
     return tuple(
         Candidate.of("narrow", BM=bm, BN=bn, BR=block, num_warps=8, num_stages=stages)
         for bm, bn, stages in tiles
@@ -89,7 +92,7 @@ def narrow(
     (rows, columns), rank = grad.shape, low.shape[1]
     if grad.numel() == 0 or rank == 0:
         return torch.zeros_like(low).float(), torch.zeros_like(up).float()
-    found = candidates(grad.dtype, rank, not activation)
+    found = candidates(grad.dtype, rank, not activation, tables.capability(grad))
     shape = f"{str(grad.dtype)[6:]} rank {rank_block(rank)} {activation or 'linear'}"
     tile = tables.choose("lora_narrow", shape, found, grad).tile
     tiles = triton.cdiv(columns, tile["BN"])

@@ -166,8 +166,7 @@ def candidates(
     few = min(whole, 32)
     tiles = [("tile", 64, few, 128, 8, 1)]
     if 90 <= capability < 120:
-        tiles += [("tile", 128, few, 128, 8, 1)]
-        tiles += [("tile", 128, few, 256, 8, 1)] if aligned else []
+        tiles += [("tile", 128, few, bd, 8, 1) for bd in (128, 256) if aligned]
         if frames == 1 and whole == 512 and packed:
             tiles += [("resident", 64, whole, 64, 8, 1)]
     if frames == 1 and whole <= 64:

@@ -213,7 +213,8 @@ def candidates(dtype: torch.dtype, width: int, capability: int = 90) -> tuple[Ca
             ("slots", 64, 32, 4, 2),
         ]
         if roomy or (inner <= 128 and not split):
-            tiles += [("tile", 128, 128, 8, 3), ("slots", 128, 64, 8, 2)]
+            tiles += [("tile", 128, 128, 8, 3)] if capability < 100 or inner > 32 else []
+            tiles += [("slots", 128, 64, 8, 2)]
             # rows that are no multiple of 16 are loaded number by number
             tiles += [("tile", 256, 64, 8, 2), ("slots", 128, 32, 4, 3)] if width % 16 == 0 else []
     # float32 is held as three parts of TF32

@@ -154,6 +154,7 @@ LAUNCHES: dict[str, Callable[[], Any]] = {
     "voxel_tokenizer-backward-fp32-packed": tokens(FP32, backward=True),
     "lora-forward-bf16": layer(16_384, BF16, activation="gelu"),
     "lora-forward-bf16-odd": layer(513, BF16, d_in=765, d_out=1001, rank=7),
+    "lora-forward-bf16-odd-many": layer(16_384, BF16, d_in=765, d_out=1001, rank=7),
     "lora-forward-fp16-rank64": layer(512, FP16, rank=64),
     "lora-forward-fp32": layer(512, FP32, activation="silu"),
     "lora-decode-bf16": layer(1, BF16, activation="gelu"),

@@ -22,8 +22,12 @@ NO_TENSOR_CORES = re.compile(
 )
 PINNED = "3.9"  # Triton of constraints.txt
 # widths that are no multiple of 16 are stored number by number, and the addresses of a tile do not
-# all fit registers: 88 bytes, once after the loop
-SPILLS = {("lora-forward-bf16-odd", 100)}
+# all fit registers: 88 bytes, once after the loop; the last kernel of dance keeps 8 bytes
+SPILLS = {
+    ("lora-forward-bf16-odd", 100),
+    ("lora-forward-bf16-odd-many", 100),
+    ("neighborhood-fp16-768-dance", 120),
+}
 # machine code of more or less than the recorded number of instructions, times this, has changed
 DRIFT = 1.25
 # launches with candidates that are compiled in the short run of the tests
@@ -106,7 +110,7 @@ def test_every_candidate_compiles_well(name, arch, tmp_path):
                 if launch.options.get("BM") == candidate.tile.get("BM"):
                     checked += 1
                     wrong += faults(facts(launch, tmp_path), launch, arch, pinned=is_pinned())
-    assert checked or all(len(question.candidates) == 1 for question in log)
+    assert checked or not any(c.tile for question in log for c in question.candidates[1:])
     if (name, arch) not in SPILLS or not is_pinned():
         assert wrong == []
 
