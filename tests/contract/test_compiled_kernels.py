@@ -18,7 +18,7 @@ from fastbrain.kernels import tables
 
 # what multiplies nothing, or multiplies float32 exactly, which tensor cores cannot
 NO_TENSOR_CORES = re.compile(
-    r"sums|(lora|voxel_tokenizer|neighborhood).*(fp32|exact)|merge|finalise|gather"
+    r"sums|(lora|voxel_tokenizer|neighborhood).*(fp32|exact)|merge|finalise|update|separation|gather"
 )
 PINNED = "3.9"  # Triton of constraints.txt
 # widths that are no multiple of 16 are stored number by number, and the addresses of a tile do not
