@@ -72,18 +72,18 @@ class Race:
         provider = problem.providers[name]
         with tables.asked() as log:
             provider()
-        for question in {question.kernel: question for question in log}.values():
+        for question in {(q.kernel, q.shape): q for q in log}.values():
             if len(question.candidates) > 1:
                 self._race(question, problem, provider)
 
     def _race(self, question: tables.Question, problem: Problem, provider: Way) -> None:
         ways: dict[str, Way] = {}
         for candidate in question.candidates:
-            name = f"{question.kernel} {candidate.name}"
+            name = f"{question.kernel} {candidate.name} for {question.shape}"
             if self.skipped(name):
                 continue
             self.watch("verifying", name)
-            way = _forced(question.kernel, candidate.name, provider)
+            way = _forced(question, candidate.name, provider)
             try:
                 error = problem.error(OURS, way())
                 good = error <= problem.limit
@@ -111,7 +111,7 @@ class Race:
         for name, times in seconds.items():
             p20, p50, p80 = (float(q) * 1e3 for q in np.quantile(times, [0.2, 0.5, 0.8]))
             medians = {"ms_p20": p20, "ms_p50": p50, "ms_p80": p80, "rounds": len(times)}
-            kernel, candidate = name.split(" ", 1)
+            kernel, candidate = name.split(" ", 2)[:2]
             about = {"kernel": kernel, "shape": question.shape, "candidate": candidate}
             self._row("race", name, **about, **medians, **problem.facts)
 
@@ -120,9 +120,9 @@ class Race:
         self.recorder.row(op=op, case=self.entry.id, provider=name, dtype=dtype, **fields)
 
 
-def _forced(kernel: str, candidate: str, provider: Way) -> Way:
+def _forced(question: tables.Question, candidate: str, provider: Way) -> Way:
     def way() -> Any:
-        with tables.forced(kernel, candidate):
+        with tables.forced(question.kernel, candidate, question.shape):
             return provider()
 
     return way

@@ -5,6 +5,8 @@ Shares are added in a fixed order, so that results do not change from run to run
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import triton
 import triton.language as tl
@@ -258,25 +260,41 @@ def neighborhood_clustering_finalise_kernel(
         tl.store(value, tl.sum(entropy, axis=0) / batch)
 
 
-def blocks(memory: torch.Tensor, *, dual: bool, exact: bool) -> dict[str, int]:
-    """Return tile sizes, warps and stages of a sweep over a memory, `exact` for float32 products.
+@cache
+def candidates(
+    width: int, dual: bool, exact: bool, capability: int = 90
+) -> tuple[tables.Candidate, ...]:
+    """Return tiles of a sweep over rows of `width`, `exact` for float32 products.
 
-    These are the largest tiles that spill no register; with both products in registers the inner
-    block is the whole row. From 64 samples on sm_90 and sm_100 multiply from shared memory; other
-    tensor cores take operands from registers, which hold fewer samples.
+    None of them spills a register; with both products in registers the inner block is the whole
+    row. From 64 samples on sm_90 and sm_100 multiply from shared memory; other tensor cores take
+    operands from registers, which hold fewer samples. `capability` is that of the GPU × 10.
     """
-    if dual:
-        inner = max(16, triton.next_power_of_2(memory.shape[1]))
-        if exact:
-            return {"BB": 16, "BN": 32, "BK": inner, "num_warps": 8, "num_stages": 1}
-        if tables.capability(memory) // 10 in (9, 10):
-            # 64 columns of 256 numbers spill on sm_90
-            columns = 64 if inner <= 128 else 32
-            return {"BB": 64, "BN": columns, "BK": inner, "num_warps": 8, "num_stages": 2}
-        return {"BB": 32, "BN": 32, "BK": inner, "num_warps": 8, "num_stages": 2}
-    if exact:
-        return {"BB": 64, "BN": 64, "BK": 32, "num_warps": 8, "num_stages": 2}
-    return {"BB": 64, "BN": 128, "BK": 64, "num_warps": 8, "num_stages": 3}
+    inner = max(16, triton.next_power_of_2(width))
+    if dual and exact:
+        tiles = [(16, 32, inner, 8, 1)]
+    elif dual and capability // 10 in (9, 10):
+        # 64 columns of 256 numbers spill on sm_90
+        tiles = [(64, 64 if inner <= 128 else 32, inner, 8, 2), (32, 32, inner, 8, 2)]
+    elif dual:
+        tiles = [(32, 32, inner, 8, 2)]
+    elif exact:
+        tiles = [(64, 64, 32, 8, 2)]
+    else:
+        tiles = [(64, 128, 64, 8, 3), (64, 64, 64, 8, 3), (64, 64, 64, 4, 3)]
+    return tuple(
+        tables.Candidate.of("sweep", BB=bb, BN=bn, BK=bk, num_warps=warps, num_stages=stages)
+        for bb, bn, bk, warps, stages in tiles
+    )
+
+
+def blocks(memory: torch.Tensor, *, dual: bool, exact: bool) -> dict[str, int]:
+    """Return tile sizes, warps and stages of a sweep over a memory, `exact` for float32."""
+    width = memory.shape[1]
+    found = candidates(width, dual, exact, tables.capability(memory))
+    kind = f"{'dual ' if dual else ''}{'exact ' if exact else ''}width {width}"
+    shape = f"{str(memory.dtype)[6:]} {kind}"
+    return tables.choose("neighborhood_sweep", shape, found, memory).tile
 
 
 def product_blocks(*, exact: bool) -> dict[str, int]:

@@ -74,7 +74,7 @@ class Question:
 
 
 Choices = Mapping[str, Mapping[str, str]]
-_forced: dict[str, str] = {}
+_forced: dict[tuple[str, str | None], str] = {}
 _asked: list[list[Question]] = []
 
 
@@ -100,34 +100,37 @@ def choose(
         If :func:`forced` names a candidate that is not in the list.
     """
     taken = candidates[0]
-    if kernel in _forced:
+    name = _forced.get((kernel, shape)) or _forced.get((kernel, None))
+    if name is not None:
         by_name = {candidate.name: candidate for candidate in candidates}
-        if _forced[kernel] not in by_name:
+        if name not in by_name:
             raise ValueError(
                 f"choose: the forced candidate of {kernel} must be one of {', '.join(by_name)} "
-                f"for {shape}, got {_forced[kernel]}. Name one of them."
+                f"for {shape}, got {name}. Name one of them."
             )
-        taken = by_name[_forced[kernel]]
+        taken = by_name[name]
     elif like.device.type == "cuda":
-        index = like.device.index
-        name = gpu_name(torch.cuda.current_device() if index is None else index)
-        taken = _measured(name, kernel, shape, tuple(candidates)) or taken
+        taken = _measured(gpu_name(_index(like)), kernel, shape, tuple(candidates)) or taken
     for log in _asked:
         log.append(Question(kernel, shape, tuple(candidates), taken))
     return taken
 
 
 @contextmanager
-def forced(kernel: str, name: str) -> Iterator[None]:
-    """Make every choice of a kernel inside the block take the candidate of this name."""
-    before = _forced.get(kernel)
-    _forced[kernel] = name
+def forced(kernel: str, name: str, shape: str | None = None) -> Iterator[None]:
+    """Make choices of a kernel inside the block take the candidate of this name.
+
+    Those of one class of shapes, or by default of all.
+    """
+    key = kernel, shape
+    before = _forced.get(key)
+    _forced[key] = name
     try:
         yield
     finally:
-        del _forced[kernel]
+        del _forced[key]
         if before is not None:
-            _forced[kernel] = before
+            _forced[key] = before
 
 
 @contextmanager
@@ -143,17 +146,28 @@ def asked() -> Iterator[list[Question]]:
 
 def capability(tensor: torch.Tensor) -> int:
     """Return the compute capability × 10 of a tensor's GPU; 90 for a tensor on no GPU."""
-    if tensor.device.type != "cuda":
-        return 90
-    major, minor = torch.cuda.get_device_capability(tensor.device)
-    return 10 * major + minor
+    return _capability(_index(tensor)) if tensor.device.type == "cuda" else 90
 
 
 def multiprocessors(tensor: torch.Tensor) -> int:
     """Return the number of multiprocessors of a tensor's GPU; 132 for a tensor on no GPU."""
-    if tensor.device.type != "cuda":
-        return 132
-    return torch.cuda.get_device_properties(tensor.device).multi_processor_count
+    return _multiprocessors(_index(tensor)) if tensor.device.type == "cuda" else 132
+
+
+def _index(tensor: torch.Tensor) -> int:
+    index = tensor.device.index
+    return torch.cuda.current_device() if index is None else index
+
+
+@cache
+def _capability(index: int) -> int:
+    major, minor = torch.cuda.get_device_capability(index)
+    return 10 * major + minor
+
+
+@cache
+def _multiprocessors(index: int) -> int:
+    return torch.cuda.get_device_properties(index).multi_processor_count
 
 
 def shared_memory(capability: int) -> int:

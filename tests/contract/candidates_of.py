@@ -33,7 +33,7 @@ def main(family: str, names: str) -> None:
                 if key in seen:
                     continue
                 seen.add(key)
-                with tables.forced(*what):
+                with tables.forced(*what, question.shape):
                     good, error = check(unit.case, "triton", unit.dtype, "cpu")
                 print(*what, good, unit.case.id, unit.dtype, error)
 

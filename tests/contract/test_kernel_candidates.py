@@ -15,6 +15,7 @@ pytest.importorskip("triton", reason="triton is not installed")
 CASES = {
     "vq": ("cosine-masked,wide,ties", {"tile", "slots"}),
     "lora": ("decode,aligned", {"wide", "persistent", "joined", "apart", "narrow"}),
+    "neighborhood": ("paper,dance-wide", {"sweep"}),
     "voxel_tokenizer": ("odd,packed-data", {"tile", "resident", "gathered"}),
 }
 
