@@ -10,6 +10,7 @@ namespace fastbrain {
 
 const Lora& lora(Isa isa) {
 #ifdef FASTBRAIN_X86
+  if (isa >= Isa::kAvx512Bf16) return avx512bf16::lora;
   if (isa >= Isa::kAvx512) return avx512::lora;
   if (isa == Isa::kAvx2) return avx2::lora;
 #endif

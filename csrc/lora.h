@@ -39,6 +39,9 @@ extern const Lora lora;
 namespace avx512 {
 extern const Lora lora;
 }
+namespace avx512bf16 {
+extern const Lora lora;
+}
 
 constexpr int kMostLoraRows = 16, kHighestLoraRank = 64;
 
