@@ -26,6 +26,8 @@ namespace {
 constexpr int kOutputs = 4, kInputs = kLanes == 4 ? 2 : 4;
 // numbers of the weight that one thread reads faster than two wake up
 constexpr int64_t kTaskNumbers = 1 << 14, kAloneNumbers = 1 << 17;
+// of the inputs: a third of the first-level cache; and rows of the weight that they are read for
+constexpr int64_t kBlockBytes = 1 << 14, kBlockOutputs = 32;
 
 // Inputs are grouped by kInputs rows, of which the last group may have fewer. In a group, runs of as
 // many numbers as a product takes at once alternate between its rows, padded with zeros.
@@ -33,7 +35,9 @@ struct Step {
   const LoraRows& l;
   const void* x;        // (rows, depth), grouped
   float* low;           // (rows, rank), grouped: scale · act(x A^T)
+  float* sums;          // of each worker, a vector for each row of x and of the weight in a task
   int64_t depth, rank;  // padded
+  int64_t block;        // numbers of the inner axis added at once, so that x stays in cache
   int64_t chunk;        // rows of the weight in a task
 };
 
@@ -65,11 +69,12 @@ struct Products<uint16_t, uint16_t> {
 };
 #endif
 
-// sum[n][r] += products of row n of `w` (N, width) with row r of the group `x`. With `kFetch`, what is
-// at `ahead` is fetched meanwhile, two cache lines a step.
-template <typename T, typename X, bool kFetch, int N, int R>
-inline __attribute__((always_inline)) void multiply(const T* w, const X* x, int64_t width,
-                                                    const char* ahead, Lanes (&sum)[N][R]) {
+// sum[n][r] += products of row n of `w`, `w_step` apart, with row r of the group `x`, over `width`
+// numbers. The same place of the rows at `ahead` is fetched meanwhile, unless it is nullptr.
+template <typename T, typename X, int N, int R>
+inline __attribute__((always_inline)) void multiply(const T* w, int64_t w_step, const X* x,
+                                                    int64_t width, const T* ahead,
+                                                    Lanes (&sum)[N][R]) {
   typedef Products<T, X> P;
   const auto step = [&](int64_t k, auto&& weight) __attribute__((always_inline)) {
     typename P::Value value[R];
@@ -77,20 +82,21 @@ inline __attribute__((always_inline)) void multiply(const T* w, const X* x, int6
     for (int r = 0; r < R; ++r) value[r] = P::input(x + k * R + r * P::kNumbers);
 #pragma GCC unroll 4
     for (int n = 0; n < N; ++n) {
-      const typename P::Value factor = weight(w + n * width + k);
+      const typename P::Value factor = weight(w + n * w_step + k);
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) P::add(sum[n][r], factor, value[r]);
     }
   };
+  const auto whole = [](const T* from) __attribute__((always_inline)) { return P::weight(from); };
   int64_t k = 0;
-  for (; k + P::kNumbers <= width; k += P::kNumbers) {
-    if (kFetch) {
-      __builtin_prefetch(ahead);
-      __builtin_prefetch(ahead + 64);
-      ahead += 128;
+  if (ahead != nullptr) {
+    for (; k + P::kNumbers <= width; k += P::kNumbers) {
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) __builtin_prefetch(ahead + n * w_step + k);
+      step(k, whole);
     }
-    step(k, [](const T* from) __attribute__((always_inline)) { return P::weight(from); });
   }
+  for (; k + P::kNumbers <= width; k += P::kNumbers) step(k, whole);
   if (k < width) {
     step(k, [&](const T* from) __attribute__((always_inline)) {
       return P::weight(from, width - k);
@@ -146,12 +152,15 @@ int64_t grouped(int64_t row, int64_t k, int64_t rows, int64_t depth, int numbers
 // The low-rank inputs of N rows of A and R rows of x.
 template <typename T, typename X>
 struct Ranks {
+  const Step& s;
+
   template <int N, int R>
-  static void run(const Step& s, int64_t row, int64_t rank) {
+  void run(int64_t row, int64_t rank) const {
     const LoraRows& l = s.l;
     Lanes sum[N][R] = {};
-    multiply<T, X, false>(static_cast<const T*>(l.a) + rank * l.d_in,
-                          static_cast<const X*>(s.x) + row * s.depth, l.d_in, nullptr, sum);
+    multiply(static_cast<const T*>(l.a) + rank * l.d_in, l.d_in,
+             static_cast<const X*>(s.x) + row * s.depth, l.d_in, static_cast<const T*>(nullptr),
+             sum);
     for (int n = 0; n < N; ++n) {
       for (int r = 0; r < R; ++r) {
         s.low[grouped(row + r, rank + n, l.rows, s.rank, kLanes)] =
@@ -161,28 +170,33 @@ struct Ranks {
   }
 };
 
-// N outputs of R rows of x.
+// N outputs of R rows of x, of which a block of the inner axis is added to `sums`.
 template <typename T, typename X>
 struct Outputs {
+  const Step& s;
+  Lanes* sums;                  // of each output from `from` on and each row
+  int64_t from, first, before;  // the block and, if any, what to fetch ahead: outputs, place
+  int64_t width;
+
   template <int N, int R>
-  static void run(const Step& s, int64_t row, int64_t output) {
+  void run(int64_t row, int64_t output) const {
     const LoraRows& l = s.l;
+    const T* weight = static_cast<const T*>(l.weight) + output * l.d_in + first;
+    const T* ahead = N == kOutputs && row < kInputs ? weight + before : nullptr;
+    Lanes* kept = sums + ((output - from) * l.rows + row * N);
+    Lanes sum[N][R] = {};
+    if (first > 0) __builtin_memcpy(sum, kept, sizeof(sum));
+    multiply(weight, l.d_in, static_cast<const X*>(s.x) + row * s.depth + first * R, width, ahead,
+             sum);
+    if (first + width < l.d_in) {
+      __builtin_memcpy(kept, sum, sizeof(sum));
+      return;
+    }
+    multiply(static_cast<const T*>(l.b) + output * l.rank, l.rank,
+             static_cast<const float*>(s.low) + row * s.rank, l.rank,
+             static_cast<const T*>(nullptr), sum);
     const T* bias = static_cast<const T*>(l.bias);
     T* out = static_cast<T*>(l.out);
-    Lanes sum[N][R] = {};
-    const T* weight = static_cast<const T*>(l.weight) + output * l.d_in;
-    const X* x = static_cast<const X*>(s.x) + row * s.depth;
-    // each pass over these weights fetches a part of the next ones
-    const int64_t part = row / kInputs * 2 * l.d_in;
-    if (N == kOutputs && R == kInputs && l.rows > kInputs && part < N * l.d_in) {
-      const T* next = weight + N * l.d_in + part;
-      multiply<T, X, true>(weight, x, l.d_in, reinterpret_cast<const char*>(next), sum);
-    } else {
-      multiply<T, X, false>(weight, x, l.d_in, nullptr, sum);
-    }
-    multiply<T, float, false>(static_cast<const T*>(l.b) + output * l.rank,
-                              static_cast<const float*>(s.low) + row * s.rank, l.rank, nullptr,
-                              sum);
     for (int n = 0; n < N; ++n) {
       const float added = bias != nullptr ? number(bias[output + n]) : 0.0f;
       for (int r = 0; r < R; ++r) {
@@ -192,34 +206,39 @@ struct Outputs {
   }
 };
 
-template <typename Part, int N>
-void all_inputs(const Step& s, int64_t first) {
+template <int N, typename Part>
+void all_inputs(const Part& part, int64_t first) {
+  const int64_t rows = part.s.l.rows;
   int64_t row = 0;
-  for (; row + kInputs <= s.l.rows; row += kInputs) {
-    Part::template run<N, kInputs>(s, row, first);
-  }
-  const int64_t left = s.l.rows - row;
-  if (left == 3) Part::template run<N, 3>(s, row, first);
-  if (left == 2) Part::template run<N, 2>(s, row, first);
-  if (left == 1) Part::template run<N, 1>(s, row, first);
+  for (; row + kInputs <= rows; row += kInputs) part.template run<N, kInputs>(row, first);
+  const int64_t left = rows - row;
+  if (left == 3) part.template run<N, 3>(row, first);
+  if (left == 2) part.template run<N, 2>(row, first);
+  if (left == 1) part.template run<N, 1>(row, first);
 }
 
 template <typename Part>
-void all_between(const Step& s, int64_t first, int64_t last) {
-  for (; first + kOutputs <= last; first += kOutputs) all_inputs<Part, kOutputs>(s, first);
-  for (; first < last; ++first) all_inputs<Part, 1>(s, first);
+void all_between(const Part& part, int64_t first, int64_t last) {
+  for (; first + kOutputs <= last; first += kOutputs) all_inputs<kOutputs>(part, first);
+  for (; first < last; ++first) all_inputs<1>(part, first);
 }
 
 template <typename T, typename X>
 void some_ranks(void* context, int64_t task, int) {
   const Step& s = *static_cast<Step*>(context);
-  all_between<Ranks<T, X>>(s, task * kOutputs, smaller((task + 1) * kOutputs, s.l.rank));
+  const Ranks<T, X> part{s};
+  all_between(part, task * kOutputs, smaller((task + 1) * kOutputs, s.l.rank));
 }
 
 template <typename T, typename X>
-void some_outputs(void* context, int64_t task, int) {
+void some_outputs(void* context, int64_t task, int worker) {
   const Step& s = *static_cast<Step*>(context);
-  all_between<Outputs<T, X>>(s, task * s.chunk, smaller((task + 1) * s.chunk, s.l.d_out));
+  const int64_t from = task * s.chunk, last = smaller(from + s.chunk, s.l.d_out);
+  Lanes* sums = reinterpret_cast<Lanes*>(s.sums) + worker * s.chunk * s.l.rows;
+  for (int64_t first = 0; first == 0 || first < s.l.d_in; first += s.block) {
+    const int64_t width = smaller(s.block, s.l.d_in - first);
+    all_between(Outputs<T, X>{s, sums, from, first, kOutputs * s.l.d_in, width}, from, last);
+  }
 }
 
 template <typename T, typename X>
@@ -227,16 +246,23 @@ bool run(const LoraRows& l, int threads) {
   constexpr int kNumbers = Products<T, X>::kNumbers;
   const int64_t depth = ceil_div(l.d_in, kNumbers) * kNumbers;
   const int64_t rank = ceil_div(l.rank, kLanes) * kLanes;
+  Step s{l, l.x, nullptr, nullptr, depth, rank, 0, 0};
+  // one pass over the inputs needs no blocks: sums stay in registers
+  s.block = l.rows <= kInputs ? larger(1, l.d_in) : kNumbers * larger(16, kBlockBytes / (l.rows * kVectorBytes));
+  const int64_t least = l.rows <= kInputs ? kOutputs : kBlockOutputs;
+  s.chunk = kOutputs * ceil_div(larger(least, kTaskNumbers / larger(1, l.d_in)), kOutputs);
+  const bool blocks = s.block < l.d_in;
   // a single row that needs neither padding nor conversion is read where it is
   const bool copies = l.rows > 1 || depth != l.d_in || sizeof(T) != sizeof(X);
+  const int64_t lows = ceil_div(l.rows * rank, 16) * 16;
+  const int64_t kept = blocks ? threads * s.chunk * l.rows * kLanes : 0;
   const int64_t copied = copies ? ceil_div(l.rows * depth * sizeof(X), sizeof(float)) : 0;
-  float* low = allocate(l.rows * rank + copied);
-  if (low == nullptr) return false;
-  for (int64_t i = 0; i < l.rows * rank; ++i) low[i] = 0.0f;
-  Step s{l, l.x, low, depth, rank,
-         kOutputs * larger(1, kTaskNumbers / (kOutputs * larger(1, l.d_in)))};
+  s.low = allocate(lows + kept + copied);
+  if (s.low == nullptr) return false;
+  s.sums = s.low + lows;
+  for (int64_t i = 0; i < l.rows * rank; ++i) s.low[i] = 0.0f;
   if (copies) {
-    X* to = reinterpret_cast<X*>(low + l.rows * rank);
+    X* to = reinterpret_cast<X*>(s.sums + kept);
     const T* x = static_cast<const T*>(l.x);
     for (int64_t row = 0; row < l.rows; ++row) {
       for (int64_t k = 0; k < depth; k += kNumbers) {
@@ -252,7 +278,7 @@ bool run(const LoraRows& l, int threads) {
   const bool few_ranks = l.rank * l.d_in * (l.rows + 3) / 4 < kAloneNumbers;
   parallel_run(few_ranks ? 1 : threads, ceil_div(l.rank, kOutputs), some_ranks<T, X>, &s);
   parallel_run(narrow ? 1 : threads, ceil_div(l.d_out, s.chunk), some_outputs<T, X>, &s);
-  free(low);
+  free(s.low);
   return true;
 }
 
