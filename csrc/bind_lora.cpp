@@ -49,7 +49,8 @@ void bind_lora(py::module_& m, Isa isa) {
         if (!lora(isa).few(all, threads)) throw std::bad_alloc();
       },
       // by position: names take half of the time of a narrow layer
-      "Addresses of x, weight, bias, a, b and out; their sizes; activation, scale, dtype, threads.");
+      "Addresses of x, weight, bias, a, b and out; their sizes; activation, scale, dtype, "
+      "threads.");
 #ifdef FASTBRAIN_CUDA
   m.def(
       "lora_decode_cuda",

@@ -19,8 +19,10 @@ namespace fastbrain::FASTBRAIN_NAMESPACE {
 namespace {
 
 #include "tile.h"
-// included after the tile, because it uses its vectors
+// clang-format off: each builds on those before
 #include "widen.h"
+#include "lora_products.h"
+// clang-format on
 
 // rows of the weight and of the input with sums in registers
 constexpr int kOutputs = 4, kInputs = kLanes == 4 ? 2 : 4;
@@ -29,8 +31,8 @@ constexpr int64_t kTaskNumbers = 1 << 14, kAloneNumbers = 1 << 17;
 // of the inputs: a third of the first-level cache; and rows of the weight that they are read for
 constexpr int64_t kBlockBytes = 1 << 14, kBlockOutputs = 32;
 
-// Inputs are grouped by kInputs rows, of which the last group may have fewer. In a group, runs of as
-// many numbers as a product takes at once alternate between its rows, padded with zeros.
+// Inputs are grouped by kInputs rows, of which the last group may have fewer. In a group, runs of
+// as many numbers as a product takes at once alternate between its rows, padded with zeros.
 struct Step {
   const LoraRows& l;
   const void* x;        // (rows, depth), grouped
@@ -40,94 +42,6 @@ struct Step {
   int64_t block;        // numbers of the inner axis added at once, so that x stays in cache
   int64_t chunk;        // rows of the weight in a task
 };
-
-// Products of stored numbers T with inputs X, of so many numbers at once.
-template <typename T, typename X>
-struct Products {
-  static constexpr int kNumbers = kLanes;
-  typedef Lanes Value;
-  static Lanes weight(const T* from) { return widen(from); }
-  static Lanes weight(const T* from, int64_t count) { return widen_some(from, count); }
-  static Lanes input(const X* from) { return widen(from); }
-  static void add(Lanes& sum, Lanes w, Lanes x) { sum += w * x; }
-};
-
-#if defined(__AVX512BF16__)
-// The instruction adds the products of a pair to a float32 sum.
-template <>
-struct Products<uint16_t, uint16_t> {
-  static constexpr int kNumbers = 2 * kLanes;
-  typedef __m512i Value;
-  static Value weight(const uint16_t* from) { return _mm512_loadu_si512(from); }
-  static Value weight(const uint16_t* from, int64_t count) {
-    return _mm512_maskz_loadu_epi16(static_cast<__mmask32>((1u << count) - 1), from);
-  }
-  static Value input(const uint16_t* from) { return weight(from); }
-  static void add(Lanes& sum, Value w, Value x) {
-    sum = (Lanes)_mm512_dpbf16_ps((__m512)sum, (__m512bh)w, (__m512bh)x);
-  }
-};
-#endif
-
-// sum[n][r] += products of row n of `w`, `w_step` apart, with row r of the group `x`, over `width`
-// numbers. The same place of the rows at `ahead` is fetched meanwhile, unless it is nullptr.
-template <typename T, typename X, int N, int R>
-inline __attribute__((always_inline)) void multiply(const T* w, int64_t w_step, const X* x,
-                                                    int64_t width, const T* ahead,
-                                                    Lanes (&sum)[N][R]) {
-  typedef Products<T, X> P;
-  const auto step = [&](int64_t k, auto&& weight) __attribute__((always_inline)) {
-    typename P::Value value[R];
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) value[r] = P::input(x + k * R + r * P::kNumbers);
-#pragma GCC unroll 4
-    for (int n = 0; n < N; ++n) {
-      const typename P::Value factor = weight(w + n * w_step + k);
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) P::add(sum[n][r], factor, value[r]);
-    }
-  };
-  const auto whole = [](const T* from) __attribute__((always_inline)) { return P::weight(from); };
-  int64_t k = 0;
-  if (ahead != nullptr) {
-    for (; k + P::kNumbers <= width; k += P::kNumbers) {
-#pragma GCC unroll 4
-      for (int n = 0; n < N; ++n) __builtin_prefetch(ahead + n * w_step + k);
-      step(k, whole);
-    }
-  }
-  for (; k + P::kNumbers <= width; k += P::kNumbers) step(k, whole);
-  if (k < width) {
-    step(k, [&](const T* from) __attribute__((always_inline)) {
-      return P::weight(from, width - k);
-    });
-  }
-}
-
-float number(float value) { return value; }
-
-float number(uint16_t bits) {
-  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-  float value;
-  __builtin_memcpy(&value, &wide, sizeof(value));
-  return value;
-}
-
-void copy(float value, float* to) { *to = value; }
-
-void copy(uint16_t bits, uint16_t* to) { *to = bits; }
-
-void copy(uint16_t bits, float* to) { *to = number(bits); }
-
-void round_to(float value, float* to) { *to = value; }
-
-// To the nearest bfloat16, ties to even; a NaN stays one.
-void round_to(float value, uint16_t* to) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &value, sizeof(bits));
-  const uint32_t rounded = bits + 0x7fff + (bits >> 16 & 1);
-  *to = static_cast<uint16_t>(value == value ? rounded >> 16 : bits >> 16 | 0x40);
-}
 
 float activated(float value, LoraActivation activation) {
   switch (activation) {
@@ -174,19 +88,19 @@ struct Ranks {
 template <typename T, typename X>
 struct Outputs {
   const Step& s;
-  Lanes* sums;                  // of each output from `from` on and each row
-  int64_t from, first, before;  // the block and, if any, what to fetch ahead: outputs, place
-  int64_t width;
+  Lanes* sums;
+  int64_t from;                 // first output of the task
+  int64_t first, width, ahead;  // the block, and how far to fetch ahead
 
   template <int N, int R>
   void run(int64_t row, int64_t output) const {
     const LoraRows& l = s.l;
     const T* weight = static_cast<const T*>(l.weight) + output * l.d_in + first;
-    const T* ahead = N == kOutputs && row < kInputs ? weight + before : nullptr;
+    const T* next = N == kOutputs && row < kInputs ? weight + ahead : nullptr;
     Lanes* kept = sums + ((output - from) * l.rows + row * N);
     Lanes sum[N][R] = {};
     if (first > 0) __builtin_memcpy(sum, kept, sizeof(sum));
-    multiply(weight, l.d_in, static_cast<const X*>(s.x) + row * s.depth + first * R, width, ahead,
+    multiply(weight, l.d_in, static_cast<const X*>(s.x) + row * s.depth + first * R, width, next,
              sum);
     if (first + width < l.d_in) {
       __builtin_memcpy(kept, sum, sizeof(sum));
@@ -237,7 +151,7 @@ void some_outputs(void* context, int64_t task, int worker) {
   Lanes* sums = reinterpret_cast<Lanes*>(s.sums) + worker * s.chunk * s.l.rows;
   for (int64_t first = 0; first == 0 || first < s.l.d_in; first += s.block) {
     const int64_t width = smaller(s.block, s.l.d_in - first);
-    all_between(Outputs<T, X>{s, sums, from, first, kOutputs * s.l.d_in, width}, from, last);
+    all_between(Outputs<T, X>{s, sums, from, first, width, kOutputs * s.l.d_in}, from, last);
   }
 }
 
@@ -247,9 +161,13 @@ bool run(const LoraRows& l, int threads) {
   const int64_t depth = ceil_div(l.d_in, kNumbers) * kNumbers;
   const int64_t rank = ceil_div(l.rank, kLanes) * kLanes;
   Step s{l, l.x, nullptr, nullptr, depth, rank, 0, 0};
-  // one pass over the inputs needs no blocks: sums stay in registers
-  s.block = l.rows <= kInputs ? larger(1, l.d_in) : kNumbers * larger(16, kBlockBytes / (l.rows * kVectorBytes));
-  const int64_t least = l.rows <= kInputs ? kOutputs : kBlockOutputs;
+  // one pass over the inputs needs no blocks, and many need more time for their sums than they save
+  s.block = larger(1, l.d_in);
+  int64_t least = kOutputs;
+  if (l.rows > kInputs && l.rows <= 2 * kInputs) {
+    s.block = kNumbers * larger(16, kBlockBytes / (l.rows * kVectorBytes));
+    least = kBlockOutputs;
+  }
   s.chunk = kOutputs * ceil_div(larger(least, kTaskNumbers / larger(1, l.d_in)), kOutputs);
   const bool blocks = s.block < l.d_in;
   // a single row that needs neither padding nor conversion is read where it is

@@ -31,6 +31,7 @@ _ROUNDS = 3
 _ENOUGH_S = 0.3
 # another way must be faster by more than the noise of so few rounds
 _GAIN = 0.95
+_MOST_REMEMBERED = 1 << 10
 _CPUS = Path("/proc/cpuinfo")
 
 _lock = threading.Lock()
@@ -38,6 +39,8 @@ _lock = threading.Lock()
 _times: dict[str, dict[str, dict[str, float]]] = {}
 _read = False
 _trouble: str | None = None
+# shape, threads and request -> way
+_ways: dict[tuple[object, ...], str] = {}
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,20 @@ def choose(
     return Choice(way, f"measured here: {shown}", measured=True)
 
 
+def remembered(shape: tuple[object, ...], find: Callable[[], Choice]) -> str:
+    """Return the way for exactly this shape; `find` chooses it at the first call.
+
+    For ops whose calls are so short that :func:`choose` would take a noticeable part of them.
+    """
+    known = (*shape, torch.get_num_threads(), os.environ.get(VARIABLE))
+    way = _ways.get(known)
+    if way is None:
+        if len(_ways) >= _MOST_REMEMBERED:
+            _ways.clear()
+        way = _ways[known] = find().way
+    return way
+
+
 def report() -> dict[str, Any]:
     """Return the file of the measurements, what is in it for this machine, and what is wrong."""
     with _lock:
@@ -107,6 +124,7 @@ def forget() -> None:
     global _read, _trouble
     with _lock:
         _times.clear()
+        _ways.clear()
         _read, _trouble = False, None
 
 

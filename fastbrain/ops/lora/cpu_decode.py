@@ -15,14 +15,21 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from ... import _native
+from .. import _measured
 from .._dispatch import any_gradient
 from .._tensors import ACTIVATIONS, address, contiguous
+from . import products
 from .checks import LinearProblem
 
-# Two cores of an EPYC 9004, 768 to 4096 wide, time of the PyTorch matmuls over its own: 1.7 to
-# 2.5 for 1 row, 3.0 to 3.3 for 2 and 4, 1.3 to 2.1 for 16, 1.2 to 1.8 for 24. In bfloat16, which it
-# multiplies in float32, 1.4 to 4.5 for 1 row, 2.3 to 3.1 for 3 of 768, 0.98 for 4 of 4096.
-MOST_ROWS = {torch.float32: 24, torch.bfloat16: 3}
+# Rows up to which the kernel runs without measurements. Time of the PyTorch matmuls over its own on
+# one core of an EPYC (Zen 5), 768 and 4096 wide: in float32 1.3 and 1.6 for 1 row, 2.1 for 8, 1.6
+# and 1.9 for 16 and 24; in bfloat16 5.4 and 2.2 for 1 row, 2.2 and 1.3 for 8, 1.3 and 1.05 for 16,
+# 0.9 for 24, with products of pairs. Where the CPU has none it multiplies bfloat16 in float32.
+_PAIRS = _native.isa() == "avx512bf16"
+MOST_ROWS = {torch.float32: 24, torch.bfloat16: 16 if _PAIRS else 3}
+# With more multiplications, and up to this number of rows, the faster way is measured.
+_LEAST_WORK, _MOST_MEASURED = 1 << 22, 64
+WAYS = ("stream", "products")
 _PLAIN = (Tensor, Parameter)
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define(
@@ -32,14 +39,59 @@ _library.define(
 
 
 def takes(problem: LinearProblem) -> bool:
-    """Return whether the kernel supports ``x (M, d_in)`` and these weights."""
+    """Return whether the kernel supports ``x (M, d_in)`` and is the faster way."""
+    if not _supports(problem):
+        return False
+    x, weight = problem.x, problem.weight
+    if torch.compiler.is_compiling():
+        return x.shape[0] <= MOST_ROWS[x.dtype]
+    return _streams(x.dtype, x.shape[0], weight.shape[0], weight.shape[1], problem)
+
+
+def how(problem: LinearProblem) -> str:
+    """Name the way that the next call with such a problem takes, and why."""
+    flat = problem._replace(x=problem.x.reshape(-1, problem.x.shape[-1]))
+    if not _supports(flat):
+        return "products"
+    d_out, d_in = flat.weight.shape
+    choice = _choice(flat.x.dtype, flat.x.shape[0], d_out, d_in, None)
+    return choice.way + (choice.reason and f" ({choice.reason})")
+
+
+def _supports(problem: LinearProblem) -> bool:
     x, weight, bias, a, b, _, _ = problem
     return (
-        x.shape[0] <= MOST_ROWS.get(x.dtype, 0)
+        x.dtype in MOST_ROWS
         # a copy of the weight would cost more than the step
         and weight.is_contiguous()
         and not any_gradient(x, weight, bias, a, b)
     )
+
+
+def _streams(dtype: torch.dtype, rows: int, d_out: int, d_in: int, problem: LinearProblem) -> bool:
+    """Return whether the kernel is the faster way for a problem that it supports."""
+    if rows > _MOST_MEASURED or rows * d_out * d_in < _LEAST_WORK:
+        return rows <= MOST_ROWS[dtype]
+    shape = (dtype, rows, d_out, d_in)
+    way = _measured.remembered(shape, lambda: _choice(dtype, rows, d_out, d_in, problem))
+    return way == "stream"
+
+
+def _choice(
+    dtype: torch.dtype, rows: int, d_out: int, d_in: int, problem: LinearProblem | None
+) -> _measured.Choice:
+    """Choose between the kernel and PyTorch matmuls; without a problem: without measuring."""
+    rule = WAYS[rows > MOST_ROWS[dtype]]
+    if rows > _MOST_MEASURED or rows * d_out * d_in < _LEAST_WORK:
+        return _measured.Choice(rule, "")
+    # classes are powers of two
+    sizes = (("M", rows), ("in", d_in), ("out", d_out))
+    shape = "-".join(f"{name}{1 << (size - 1).bit_length()}" for name, size in sizes)
+    key = f"lora_linear {shape} {str(dtype).removeprefix('torch.')}"
+    if problem is None:
+        return _measured.choose(key, dict.fromkeys(WAYS, int), rule, measure=False)
+    ways = {"stream": lambda: _layer(*problem), "products": lambda: products.composed(problem)}
+    return _measured.choose(key, ways, rule)
 
 
 def layer(problem: LinearProblem) -> Tensor:
@@ -68,9 +120,8 @@ def at_once(
         return None
     graded = torch.is_grad_enabled()
     dtype: Any = getattr(x, "dtype", None)
-    most = MOST_ROWS.get(dtype)
     kind = ACTIVATIONS.get(activation or "") if type(activation) in (str, NoneType) else None
-    if most is None or kind is None or type(scale) is not float or not -inf < scale < inf:
+    if dtype not in MOST_ROWS or kind is None or type(scale) is not float or not -inf < scale < inf:
         return None
     for value in (x, weight, a, b) if bias is None else (x, weight, a, b, bias):
         if (
@@ -93,8 +144,12 @@ def at_once(
     ):
         return None
     rows = x.numel() // d_in
-    if rows > most:
-        return None
+    if rows > MOST_ROWS[dtype] or rows * d_out * d_in >= _LEAST_WORK:
+        flat = x if len(shape) == 2 else x.view(rows, d_in)
+        problem = LinearProblem(flat, weight, bias, a, b, scale, activation)
+        if not _streams(dtype, rows, d_out, d_in, problem):
+            y = products.composed(problem)
+            return y if len(shape) == 2 else y.view(*shape[:-1], d_out)
     out = x.new_empty((*shape[:-1], d_out))
     _native.lora_few(
         x.data_ptr(), weight.data_ptr(), 0 if bias is None else bias.data_ptr(), a.data_ptr(),

@@ -157,7 +157,7 @@ OPERATIONS = {
         (
             _dispatch.Backend("cuda", cuda.can_run, cuda.call),
             _dispatch.Backend("triton", triton.can_run, triton.call),
-            _dispatch.Backend("cpu", cpu.can_run, cpu.call),
+            _dispatch.Backend("cpu", cpu.can_run, cpu.call, cpu_decode.how),
             _dispatch.Backend("reference", _dispatch.anything, reference_linear),
         ),
     ),
