@@ -68,7 +68,7 @@ void bind_entropy(py::module_& m, Isa isa, const char* name) {
         if (result == kNoMemory) throw std::bad_alloc();
         return result;
       },
-      py::kw_only(), py::arg("features"), py::arg("memory"), py::arg("stored"), py::arg("indices"),
+      py::arg("features"), py::arg("memory"), py::arg("stored"), py::arg("indices"),
       py::arg("others"), py::arg("own"), py::arg("sizes"), py::arg("inv_temperature"),
       py::arg("eps"), py::arg("entropy"), py::arg("grad_features"), py::arg("grad_others"),
       py::arg("threads"),

@@ -94,10 +94,9 @@ void check_counts(std::int64_t features, int threads) {
 
 void bind_voxel_tokenizer(py::module_& m, Isa isa) {
   py::class_<VoxelSource>(m, "VoxelSource", "Addresses and sizes of what a tokenizer reads.")
-      .def(py::init(&source), py::kw_only(), py::arg("volumes"), py::arg("is_int16"),
-           py::arg("packed"), py::arg("mean"), py::arg("mean_packed"), py::arg("inv_std"),
-           py::arg("inv_std_packed"), py::arg("bases"), py::arg("bits"), py::arg("sizes"),
-           py::arg("scale"));
+      .def(py::init(&source), py::arg("volumes"), py::arg("is_int16"), py::arg("packed"),
+           py::arg("mean"), py::arg("mean_packed"), py::arg("inv_std"), py::arg("inv_std_packed"),
+           py::arg("bases"), py::arg("bits"), py::arg("sizes"), py::arg("scale"));
 
   m.def(
       "voxel_tokenizer_forward",

@@ -57,6 +57,26 @@ Format format_of(DType type) {
   }
 }
 
+template <typename Number>
+bool unit(const Number* values, std::int64_t rows, std::int64_t width, double tolerance) {
+  const double low = (1 - tolerance) * (1 - tolerance), high = (1 + tolerance) * (1 + tolerance);
+  for (std::int64_t row = 0; row < rows; ++row) {
+    // sums of their own, which need not wait for each other
+    constexpr int kSums = 8;
+    Number sums[kSums] = {};
+    std::int64_t k = 0;
+    for (; k + kSums <= width; k += kSums) {
+      for (int i = 0; i < kSums; ++i) sums[i] += values[k + i] * values[k + i];
+    }
+    for (; k < width; ++k) sums[0] += values[k] * values[k];
+    double square = 0;
+    for (const Number sum : sums) square += static_cast<double>(sum);
+    if (!(square >= low && square <= high)) return false;
+    values += width;
+  }
+  return true;
+}
+
 }  // namespace
 
 bool all_below(const void* values, DType type, std::int64_t count, int power, int threads) {
@@ -74,6 +94,20 @@ bool all_below(const void* values, DType type, std::int64_t count, int power, in
     parallel_run(threads, tasks, format.body, &s);
   }
   return s.below.load();
+}
+
+bool all_within(const std::int64_t* values, std::int64_t count, std::int64_t end) {
+  bool within = true;
+  for (std::int64_t i = 0; i < count; ++i) within &= values[i] >= 0 && values[i] < end;
+  return within;
+}
+
+bool all_unit(const void* values, DType type, std::int64_t rows, std::int64_t width,
+              double tolerance) {
+  if (type == DType::kFloat64) {
+    return unit(static_cast<const double*>(values), rows, width, tolerance);
+  }
+  return unit(static_cast<const float*>(values), rows, width, tolerance);
 }
 
 }  // namespace fastbrain

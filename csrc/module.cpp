@@ -83,6 +83,26 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
                          threads);
       },
       "Whether every number of a contiguous array is finite and below 2^power in absolute value.");
+  m.def(
+      "all_within",
+      [](std::uintptr_t values, std::int64_t count, std::int64_t end) {
+        check(count == 0 || (count > 0 && values != 0), "all_within", "values must not be null",
+              count);
+        return all_within(pointer<const std::int64_t>(values), count, end);
+      },
+      "Whether every number of a contiguous int64 array is in [0, end).");
+  m.def(
+      "all_unit",
+      [](std::uintptr_t values, int type, std::int64_t rows, std::int64_t width,
+         double tolerance) {
+        check(type == 0 || type == 3, "all_unit", "type must be 0 or 3", type);
+        check(rows >= 0 && width >= 0, "all_unit", "sizes must not be negative",
+              rows < 0 ? rows : width);
+        check(values != 0 || rows * width == 0, "all_unit", "values must not be null", 0);
+        return all_unit(pointer<const void>(values), static_cast<DType>(type), rows, width,
+                        tolerance);
+      },
+      "Whether every row of a contiguous matrix has a norm within the tolerance of 1.");
 
   bind_decoder(m, isa);
   bind_lora(m, isa);

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from .. import _native
 from ..errors import InputError
 from ._tensors import DTYPES
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_ORDINARY = (Tensor, Parameter)
 _FINITE = 5000  # above the exponent of any finite number
 
 
@@ -82,6 +85,20 @@ def tensor(
         )
 
 
+def plain(*values: Any, optional: tuple[Any, ...] = ()) -> bool:
+    """Return whether all are dense tensors on the CPU and of no subclass; `optional` ones or None.
+
+    The first of the quick checks of an op, which go before the full ones: these take a noticeable
+    share of the time of a small call. False only means that the full checks must tell.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    for value in values:
+        if type(value) not in _ORDINARY or not value.is_cpu or value.layout is not torch.strided:
+            return False
+    return all([value is None or plain(value) for value in optional]) if optional else True
+
+
 def same_dtype(function: str, first: str, value: Tensor, **others: Tensor | None) -> None:
     """Raise for floating-point tensors of mixed dtype, unless autocast will unify them."""
     if torch.is_autocast_enabled(value.device.type):
@@ -148,10 +165,16 @@ def indices(function: str, name: str, value: object, rows: int, *, like: Tensor)
     """Raise unless `value` holds (B,) int64 row numbers in [0, `rows`)."""
     tensor(function, name, value, (None,), dtypes=(torch.int64,), like=like, layout="(B,)")
     assert isinstance(value, Tensor)
-    if readable(value) and value.numel():
+    if readable(value) and value.numel() and not within(value, rows):
         low, high = (int(v) for v in torch.aminmax(value))
         if low < 0 or high >= rows:
             raise InputError(
                 f"{function}: {name} must be in [0, {rows}), got values from {low} to {high}. "
                 "They are rows of the memory."
             )
+
+
+def within(value: Tensor, rows: int) -> bool:
+    """Return whether int64 numbers on the CPU are in [0, `rows`)."""
+    value = value.contiguous()
+    return _native.all_within(value.data_ptr(), value.numel(), rows)

@@ -128,7 +128,11 @@ def choose(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Back
 
 def any_gradient(*tensors: Tensor | None) -> bool:
     """Return whether autograd will need a gradient for any of the tensors."""
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    if torch.is_grad_enabled():
+        for value in tensors:
+            if value is not None and value.requires_grad:
+                return True
+    return False
 
 
 def run(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Any:

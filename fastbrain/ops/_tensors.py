@@ -28,5 +28,5 @@ def address(value: Tensor | None) -> int:
 
 def contiguous(*values: Tensor | float | None) -> tuple[Any, ...]:
     """Return the tensors in contiguous layout; numbers and None stay as they are."""
-    # isinstance(v, Tensor) is slow for what is no tensor
-    return tuple(v if v is None or isinstance(v, float) else v.contiguous() for v in values)
+    # isinstance(v, Tensor) is slow for what is no tensor, and a generator for what is so short
+    return tuple([v if v is None or isinstance(v, float) else v.contiguous() for v in values])

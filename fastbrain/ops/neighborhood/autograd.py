@@ -31,7 +31,7 @@ Operator = Callable[..., tuple[Tensor, Tensor, Tensor]]
 
 def precision_of(features: Tensor) -> torch.dtype:
     """Return float64 for float64 features and float32 for all others, for any memory dtype."""
-    return torch.promote_types(features.dtype, torch.float32)
+    return torch.float64 if features.dtype is torch.float64 else torch.float32
 
 
 def objection(features: Tensor, temperature: float) -> str | None:
@@ -53,9 +53,10 @@ def clustering(operator: Operator, problem: ClusteringProblem) -> Tensor:
     f, others = features.to(precision), prototypes.to(precision)
     eps, own = 0.0, 0
     if variant == "dance":
-        eps, own = DANCE_EPS, len(prototypes)
+        eps, own = DANCE_EPS, prototypes.shape[0]
         others = torch.cat([others, f])
-    fixed = (memory.detach(), indices, temperature, eps, own)
+    memory = memory.detach() if memory.requires_grad else memory
+    fixed = (memory, indices, temperature, eps, own)
     if torch.is_grad_enabled() and (f.requires_grad or others.requires_grad):
         return _Entropy.apply(operator, f, others, *fixed)
     return operator(f, others, *fixed, False)[0]

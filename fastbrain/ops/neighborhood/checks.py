@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from math import inf
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ... import _native
 from ...errors import InputError
 from .. import _checks
+from .._tensors import DTYPES
 
 VARIANTS = ("paper", "dance")
 # half-precision unit vectors have norms this far from one
 NORM_TOLERANCE = 2e-2
+# numbers up to which one thread checks norms before PyTorch has begun
+_FEW = 1 << 13
 
 
 class ClusteringProblem(NamedTuple):
@@ -53,6 +58,8 @@ def clustering(
     variant: str,
 ) -> ClusteringProblem:
     """Check the arguments of ``neighborhood_clustering``."""
+    if _plainly_right(features, prototypes, memory, indices, temperature, variant):
+        return ClusteringProblem(features, prototypes, memory, indices, temperature, variant)
     function = "neighborhood_clustering"
     _checks.tensor(function, "features", features, (None, None), dtypes=_checks.FLOATS)
     batch, width = features.shape
@@ -88,6 +95,43 @@ def clustering(
                     f"{low:.4g} to {high:.4g}. Pass it through torch.nn.functional.normalize."
                 )
     return ClusteringProblem(features, prototypes, memory, indices, temperature, variant)
+
+
+def _plainly_right(
+    features: Any, prototypes: Any, memory: Any, indices: Any, temperature: Any, variant: Any
+) -> bool:
+    """Return whether the arguments are valid; if not, the full checks find the reason."""
+    if not (
+        type(temperature) is float
+        and 0 < temperature < inf
+        and type(variant) is str
+        and variant in VARIANTS
+        and _checks.plain(features, prototypes, memory, indices)
+        and features.dim() == prototypes.dim() == memory.dim() == 2
+    ):
+        return False
+    batch, width = features.shape
+    return (
+        features.dtype in _checks.FLOATS
+        and prototypes.dtype in _checks.FLOATS
+        and memory.dtype in _checks.FLOATS
+        and prototypes.shape[1] == memory.shape[1] == width
+        and batch > 0
+        and prototypes.shape[0] > 0
+        and indices.dtype is torch.int64
+        and indices.shape == (batch,)
+        and _checks.within(indices, memory.shape[0])
+        and _has_unit_rows(features)
+        and _has_unit_rows(prototypes)
+    )
+
+
+def _has_unit_rows(value: Tensor) -> bool:
+    """Return whether a tensor on the CPU has rows of norm 1 within the tolerance."""
+    kind = DTYPES[value.dtype]
+    if kind not in (0, 3) or value.numel() > _FEW or not value.is_contiguous():
+        return _are_unit(*_range(_norms(value)))
+    return _native.all_unit(value.data_ptr(), kind, *value.shape, NORM_TOLERANCE)
 
 
 def update(memory: Tensor, features: Tensor, indices: Tensor, *, momentum: float) -> UpdateProblem:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ... import _native
 from .. import _measured
-from .._tensors import DTYPES, address
+from .._tensors import DTYPES, address, contiguous
 from . import autograd as entropy
 from . import products
 from .checks import ClusteringProblem, not_unit
@@ -30,6 +30,8 @@ _MANY = {torch.float32: 128, torch.float64: 32}
 # names of the ways, for FASTBRAIN_MEASURE
 WAYS = ("stream", "products")
 
+_NOTHING = torch.empty(0, 0)
+
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define("neighborhood_clustering_cpu" + entropy.SCHEMA)
 
@@ -44,7 +46,10 @@ def can_run(problem: ClusteringProblem) -> str | None:
 
 def call(problem: ClusteringProblem) -> Tensor:
     """Compute the mean entropy on the CPU, with gradients for features and prototypes."""
-    return entropy.clustering(torch.ops.fastbrain.neighborhood_clustering_cpu, problem)
+    if torch.compiler.is_compiling():
+        return entropy.clustering(torch.ops.fastbrain.neighborhood_clustering_cpu, problem)
+    # for few samples the dispatcher takes as long as the kernel
+    return entropy.clustering(_at_once, problem)
 
 
 def _entropy(
@@ -57,11 +62,35 @@ def _entropy(
     own: int,
     grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    features, others, indices = features.contiguous(), others.contiguous(), indices.contiguous()
+    out = entropy.fake(features, others, memory, indices, temperature, eps, own, grad)
+    return _into(out, features, others, memory, indices, temperature, eps, own, grad)
+
+
+def _at_once(features: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute as the operator does; derivatives that are not requested may share memory."""
+    if arguments[-1]:
+        return _entropy(features, *arguments)
+    return _into((features.new_empty(()), _NOTHING, _NOTHING), features, *arguments)
+
+
+def _into(
+    out: tuple[Tensor, Tensor, Tensor],
+    features: Tensor,
+    others: Tensor,
+    memory: Tensor,
+    indices: Tensor,
+    temperature: float,
+    eps: float,
+    own: int,
+    grad: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    features, others, indices = contiguous(features, others, indices)
     if memory.stride(1) != 1 or memory.stride(0) < memory.shape[1]:
         memory = memory.contiguous()
-    out = entropy.fake(features, others, memory, indices, temperature, eps, own, grad)
     arguments = (out, features, others, memory, indices, temperature, eps, own)
+    if features.shape[1] < _LEAST_WIDTH:
+        _stream(*arguments)
+        return out
     ways = {"stream": partial(_stream, *arguments), "products": partial(products.run, *arguments)}
     ways[_way(features, memory, eps != 0, grad, ways).way]()
     return out
@@ -114,20 +143,21 @@ def _stream(
     grad = out[1].numel() > 0
     double = features.dtype == torch.float64
     run = _native.neighborhood_entropy_double if double else _native.neighborhood_entropy
+    # by position: names take longer than a few samples
     refused = run(
-        features=address(features),
-        memory=address(memory),
-        stored=DTYPES[memory.dtype],
-        indices=address(indices),
-        others=address(others),
-        own=own if eps else -1,
-        sizes=(*features.shape, memory.shape[0], memory.stride(0), others.shape[0]),
-        inv_temperature=1 / temperature,
-        eps=eps,
-        entropy=address(out[0]),
-        grad_features=address(out[1]) if grad else 0,
-        grad_others=address(out[2]) if grad else 0,
-        threads=torch.get_num_threads(),
+        address(features),
+        address(memory),
+        DTYPES[memory.dtype],
+        address(indices),
+        address(others),
+        own if eps else -1,
+        (*features.shape, memory.shape[0], memory.stride(0), others.shape[0]),
+        1 / temperature,
+        eps,
+        address(out[0]),
+        address(out[1]) if grad else 0,
+        address(out[2]) if grad else 0,
+        torch.get_num_threads(),
     )
     if refused >= 0:
         raise not_unit(refused, float(memory[refused].double().norm()))

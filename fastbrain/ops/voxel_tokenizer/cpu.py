@@ -63,7 +63,8 @@ def rows_of(grid: TokenGrid) -> tuple[Tensor, Tensor]:
     bits : Tensor, (n_tokens, kz·ky) uint8, or int64 where a row is wider than 8 voxels
         Bit j is set where voxel j of the row lies in volume and mask.
     """
-    if grid not in _rows:
+    known = _rows.get(grid)
+    if known is None:
         width = grid.kernel[2]
         offsets = grid.offsets.reshape(grid.n_tokens, -1, width)
         valid = offsets >= 0
@@ -74,8 +75,9 @@ def rows_of(grid: TokenGrid) -> tuple[Tensor, Tensor]:
         bits = np.where(valid, powers, np.uint64(0)).sum(axis=2, dtype=np.uint64)
         # small tables: at 4 voxels a row int64 tables would be larger than the values
         bits = bits.astype(np.uint8) if width <= 8 else bits.view(np.int64)
-        _rows[grid] = torch.from_numpy(base.astype(np.int32)), torch.from_numpy(bits)
-    return _rows[grid]
+        known = torch.from_numpy(base.astype(np.int32)), torch.from_numpy(bits)
+        _rows[grid] = known
+    return known
 
 
 def can_run(problem: TokenizeProblem) -> str | None:
@@ -135,18 +137,19 @@ class _Tokenize(torch.autograd.Function):
 
 def _source(rows: StoredRows, width: int) -> Any:
     volumes, mean, inv_std = rows.volumes, rows.mean, rows.inv_std
+    # by position: names take as long as a small window
     return _native.VoxelSource(
-        volumes=address(volumes),
-        is_int16=volumes.dtype == torch.int16,
-        packed=volumes.dim() == 4,
-        mean=address(mean),
-        mean_packed=mean is not None and mean.dim() == 2,
-        inv_std=address(inv_std),
-        inv_std_packed=inv_std is not None and inv_std.dim() == 2,
-        bases=address(rows.bases),
-        bits=address(rows.bits),
-        sizes=(*volumes.shape[:2], volumes.shape[2:].numel(), *rows.bases.shape, width),
-        scale=rows.scale,
+        volumes.data_ptr(),
+        volumes.dtype is torch.int16,
+        volumes.dim() == 4,
+        address(mean),
+        mean is not None and mean.dim() == 2,
+        address(inv_std),
+        inv_std is not None and inv_std.dim() == 2,
+        rows.bases.data_ptr(),
+        rows.bits.data_ptr(),
+        (*volumes.shape[:2], volumes.shape[2:].numel(), *rows.bases.shape, width),
+        rows.scale,
     )
 
 
@@ -163,11 +166,11 @@ def _forward(weight: Tensor, bias: Tensor | None, *stored: Any) -> Tensor:
         return out
     _native.voxel_tokenizer_forward(
         source,
-        weight=address(weight),
-        bias=address(bias),
-        features=len(weight),
-        out=address(out),
-        threads=torch.get_num_threads(),
+        address(weight),
+        address(bias),
+        weight.shape[0],
+        address(out),
+        torch.get_num_threads(),
     )
     return out
 
