@@ -150,7 +150,7 @@ def at_once(
         if not _streams(dtype, rows, d_out, d_in, problem):
             y = products.composed(problem)
             return y if len(shape) == 2 else y.view(*shape[:-1], d_out)
-    out = x.new_empty((*shape[:-1], d_out))
+    out = x.new_empty(rows, d_out) if len(shape) == 2 else x.new_empty(*shape[:-1], d_out)
     _native.lora_few(
         x.data_ptr(), weight.data_ptr(), 0 if bias is None else bias.data_ptr(), a.data_ptr(),
         b.data_ptr(), out.data_ptr(), rows, d_in, d_out, rank, kind, scale,

@@ -89,10 +89,15 @@ def can_run(problem: TokenizeProblem) -> str | None:
         return f"weight is {weight.dtype}; it multiplies float32 and bfloat16"
     if volumes.dtype not in (torch.int16, torch.float32):
         return f"volumes are {volumes.dtype}; it reads int16 and float32"
-    if grid.kernel[2] > _WIDEST_ROW:
-        return f"the kernel is {grid.kernel[2]} voxels wide; it takes at most {_WIDEST_ROW}"
     if isinstance(grid, TokenLayout) and not _packed(problem):
         return "the patches are lists of locations; it reads them packed (grid.pack)"
+    return too_wide(grid)
+
+
+def too_wide(grid: TokenGrid) -> str | None:
+    """Return None, or the reason why the C++ kernel cannot run any window of the grid."""
+    if grid.kernel[2] > _WIDEST_ROW:
+        return f"the kernel is {grid.kernel[2]} voxels wide; it takes at most {_WIDEST_ROW}"
     if grid.mask.size >= 1 << 31:
         return f"a volume has {grid.mask.size} voxels; it counts them in 32 bits"
     return None

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...grid import TokenGrid
 from .. import _dispatch
-from . import cpu, cuda, patches, triton
+from . import cpu, cuda, patches, quick, triton
 from .checks import TokenizeProblem, tokenize_problem
 
 
@@ -72,10 +72,16 @@ def tokenize_voxels(
     BackendError
         The requested backend cannot run these inputs.
     """
+    operation = OPERATIONS["tokenize_voxels"]
+    if _dispatch.runs_first(operation, "cpu", backend):
+        tokens = quick.tokens(volumes, weight, bias, grid, mean, inv_std, scale)
+        if tokens is not None:
+            _dispatch.note(operation, "cpu")
+            return tokens
     problem = tokenize_problem(
         volumes, weight, bias, grid=grid, mean=mean, inv_std=inv_std, scale=scale
     )
-    return _dispatch.run(OPERATIONS["tokenize_voxels"], problem, backend)
+    return _dispatch.run(operation, problem, backend)
 
 
 OPERATIONS = {
