@@ -32,7 +32,6 @@ _ENOUGH_S = 0.3
 # another way must be faster by more than the noise of so few rounds
 _GAIN = 0.95
 _MOST_REMEMBERED = 1 << 10
-_MOST_REMEMBERED = 1 << 10
 _CPUS = Path("/proc/cpuinfo")
 
 _lock = threading.Lock()
@@ -96,20 +95,6 @@ def choose(
     way = best if seconds[best] < _GAIN * seconds[rule] else rule
     shown = ", ".join(f"{name} {value * 1e3:.3g} ms" for name, value in seconds.items())
     return Choice(way, f"measured here: {shown}", measured=True)
-
-
-def remembered(shape: tuple[object, ...], find: Callable[[], Choice]) -> str:
-    """Return the way for exactly this shape; `find` chooses it at the first call.
-
-    For ops whose calls are so short that :func:`choose` would take a noticeable part of them.
-    """
-    known = (*shape, torch.get_num_threads(), os.environ.get(VARIABLE))
-    way = _ways.get(known)
-    if way is None:
-        if len(_ways) >= _MOST_REMEMBERED:
-            _ways.clear()
-        way = _ways[known] = find().way
-    return way
 
 
 def remembered(shape: tuple[object, ...], find: Callable[[], Choice]) -> str:
