@@ -54,6 +54,9 @@ def problem(
     def addmm() -> Tensor:
         return torch.addmm(F.linear(x, weight, bias), act(F.linear(x, a)), b.T)
 
+    def addmm_in_place() -> Tensor:
+        return F.linear(x, weight, bias).addmm_(act(F.linear(x, a)), b.T)
+
     ways: dict[str, Callable[[], Tensor]] = {
         **ours(
             s,
@@ -66,6 +69,7 @@ def problem(
         ),
         "eager": eager,
         "addmm": addmm,
+        "addmm_in_place": addmm_in_place,
     }
     layer = peft_layer(weight, bias, a.detach(), b.detach()) if activation is None else None
     if layer is not None:
@@ -129,12 +133,16 @@ def _entry(
     return Entry("lora_linear", case + ("-step" if step else ""), build, rounds, gpu_only)
 
 
-PROVIDERS = ("fastbrain", "eager", "addmm", "peft")
+PROVIDERS = ("fastbrain", "eager", "addmm", "addmm_in_place", "peft")
 
 ENTRIES = [
+    _entry(1, 64, 64, 8, rounds=1001),
+    _entry(1, 256, 256, 8, rounds=1001),
     _entry(1, 768, 768, 8, rounds=201),
     _entry(1, 4096, 4096, 16, rounds=51),
+    _entry(8, 768, 768, 8, rounds=101),
     _entry(8, 4096, 4096, 16, rounds=21),
+    _entry(16, 4096, 4096, 16, rounds=21),
     _entry(16, 768, 768, 8, rounds=101),
     _entry(64, 768, 768, 8, rounds=101),
     _entry(64, 768, 3072, 64, "gelu", rounds=51),

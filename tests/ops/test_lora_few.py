@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from fastbrain.ops import lora_linear
+from fastbrain.ops import _measured, explain, lora_linear
 from fastbrain.ops.lora import cpu_decode, products
 from fastbrain.ops.lora.checks import LinearProblem
 
@@ -21,6 +21,13 @@ def layer(rows, d_in, d_out, rank):
     return normal(rows, d_in), weight * d_in**-0.5, normal(d_out), a * d_in**-0.5, b
 
 
+# rows, d_in, d_out, rank; the inner axis of 5 to 8 rows is added block by block
+SIZES = [
+    *((1, 1, 1, 1), (3, 31, 9, 2), (7, 64, 33, 16), (24, 97, 5, 0)),
+    *((5, 1601, 35, 17), (8, 1056, 7, 3), (2, 1031, 6, 33)),
+]
+
+
 @pytest.fixture
 def not_used(monkeypatch):
     def fail(*arguments):
@@ -30,7 +37,7 @@ def not_used(monkeypatch):
 
 
 @pytest.mark.parametrize("activation", ["", "gelu", "silu", "relu"])
-@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (3, 31, 9, 2), (7, 64, 33, 16), (24, 97, 5, 0)])
+@pytest.mark.parametrize("sizes", SIZES)
 def test_it_is_as_near_the_truth_as_the_products(sizes, activation):
     tensors = layer(*sizes)
     wide = [t.double() for t in tensors]
@@ -42,7 +49,7 @@ def test_it_is_as_near_the_truth_as_the_products(sizes, activation):
 
 
 @pytest.mark.parametrize("activation", ["", "gelu", "silu", "relu"])
-@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (3, 31, 9, 2), (2, 64, 33, 16), (1, 97, 5, 0)])
+@pytest.mark.parametrize("sizes", SIZES)
 def test_bfloat16_is_as_near_the_truth_as_the_products(sizes, activation):
     tensors = [t.bfloat16() for t in layer(*sizes)]
     truth = products.composed(LinearProblem(*(t.double() for t in tensors), 0.5, activation))
@@ -101,8 +108,32 @@ def test_the_short_way_is_for_plainly_right_arguments_alone():
         assert cpu_decode.at_once(**right) is None
 
 
-def test_threads_do_not_change_a_bit():
-    tensors = layer(5, 515, 777, 16)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_other_rows_do_not_change_a_bit(dtype):
+    x, *rest = (t.to(dtype) for t in layer(11, 1100, 37, 9))
+    whole = cpu_decode.layer(LinearProblem(x, *rest, 0.5, "gelu"))
+    for rows in (1, 3, 6, 8):
+        some = cpu_decode.layer(LinearProblem(x[:rows], *rest, 0.5, "gelu"))
+        assert torch.equal(some, whole[:rows])
+
+
+@pytest.mark.parametrize("rows", [1, 7, 9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nothing_behind_the_arrays_is_used(rows, dtype):
+    sizes = (rows, 1003, 21, 5)
+    tensors = [t.to(dtype) for t in layer(*sizes)]
+    expected = cpu_decode.layer(LinearProblem(*tensors, 1.0, None))
+    inside = []
+    for value in tensors:
+        held = torch.full((value.numel() + 128,), torch.nan, dtype=dtype)
+        part = held[64 : 64 + value.numel()].view(value.shape)
+        inside.append(part.copy_(value))
+    assert torch.equal(cpu_decode.layer(LinearProblem(*inside, 1.0, None)), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_threads_do_not_change_a_bit(dtype):
+    tensors = [t.to(dtype) for t in layer(5, 515, 777, 16)]
     threads = torch.get_num_threads()
     results = []
     for count in (1, 2, 3):
@@ -132,6 +163,40 @@ def test_a_decoding_step_compiles_to_it():
     tensors = layer(2, 19, 7, 2)
     step = torch.compile(lambda *t: lora_linear(*t, activation="gelu"), fullgraph=True)
     torch.testing.assert_close(step(*tensors), lora_linear(*tensors, activation="gelu"))
+
+
+def decoding(rows):
+    width = math.isqrt(cpu_decode._LEAST_WORK // rows) + 1
+    return layer(rows, width, width, 2)
+
+
+@pytest.mark.usefixtures("not_used")
+@pytest.mark.parametrize("rows", [1, 30])
+def test_a_large_layer_takes_the_way_that_is_named(rows, monkeypatch):
+    monkeypatch.setenv(_measured.VARIABLE, "products")
+    tensors = decoding(rows)
+    expected = products.composed(LinearProblem(*tensors, 1.0, "relu"))
+    assert torch.equal(lora_linear(*tensors, activation="relu"), expected)
+    # what is small follows the rule
+    with pytest.raises(AssertionError, match="few rows ran"):
+        lora_linear(*layer(rows, 9, 7, 2)) if rows == 1 else lora_linear(*layer(24, 9, 7, 2))
+    monkeypatch.setenv(_measured.VARIABLE, "stream")
+    with pytest.raises(AssertionError, match="few rows ran"):
+        lora_linear(*tensors)
+
+
+def test_the_way_of_a_large_layer_is_measured_and_explained(monkeypatch, tmp_path):
+    monkeypatch.setenv("FASTBRAIN_CACHE", str(tmp_path))
+    monkeypatch.setenv(_measured.VARIABLE, "1")
+    _measured.forget()
+    tensors = decoding(2)
+    assert "until the first such call" in explain("lora_linear", *tensors).how
+    lora_linear(*tensors)
+    assert "measured here: stream" in explain("lora_linear", *tensors).how
+    assert list(_measured.report()["seconds"]) == ["lora_linear M2-in2048-out2048 float32"]
+    _measured.forget()
+    assert explain("lora_linear", *layer(2, 9, 7, 2)).how == "stream"
+    assert explain("lora_linear", *layer(70, 9, 7, 2)).how == "products"
 
 
 @pytest.mark.usefixtures("not_used")

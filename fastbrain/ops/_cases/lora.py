@@ -78,6 +78,7 @@ CASES = cases(
             "offset": linear((7,), 63, 101, 8, view="offset"),
             "decode": linear((1,), 64, 101, 8, "gelu", leaf=False),
             "decode-four": linear((2, 2), 2064, 33, 64, "silu", leaf=False),
+            "decode-eight": linear((8,), 1100, 37, 9, "gelu", leaf=False),
             "decode-odd": linear((13,), 1027, 31, 16, "relu", bias=False, leaf=False),
             "decode-many": linear((16,), 528, 63, 5, "gelu", leaf=False),
             "decode-wide": linear((3,), 8, 4099, 2, leaf=False),

@@ -27,7 +27,9 @@ from .checks import LinearProblem
 # 0.9 for 24, with products of pairs. Where the CPU has none it multiplies bfloat16 in float32.
 _PAIRS = _native.isa() == "avx512bf16"
 MOST_ROWS = {torch.float32: 24, torch.bfloat16: 16 if _PAIRS else 3}
-# With more multiplications, and up to this number of rows, the faster way is measured.
+# of a large layer, where the calls of the matmuls count for nothing
+_MOST_LARGE = {torch.float32: 24, torch.bfloat16: 8}
+# From this number of multiplications on, up to this number of rows, the faster way is measured.
 _LEAST_WORK, _MOST_MEASURED = 1 << 22, 64
 WAYS = ("stream", "products")
 _PLAIN = (Tensor, Parameter)
@@ -81,9 +83,9 @@ def _choice(
     dtype: torch.dtype, rows: int, d_out: int, d_in: int, problem: LinearProblem | None
 ) -> _measured.Choice:
     """Choose between the kernel and PyTorch matmuls; without a problem: without measuring."""
-    rule = WAYS[rows > MOST_ROWS[dtype]]
     if rows > _MOST_MEASURED or rows * d_out * d_in < _LEAST_WORK:
-        return _measured.Choice(rule, "")
+        return _measured.Choice(WAYS[rows > MOST_ROWS[dtype]], "")
+    rule = WAYS[rows > min(MOST_ROWS[dtype], _MOST_LARGE[dtype])]
     # classes are powers of two
     sizes = (("M", rows), ("in", d_in), ("out", d_out))
     shape = "-".join(f"{name}{1 << (size - 1).bit_length()}" for name, size in sizes)
