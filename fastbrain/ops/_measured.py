@@ -100,7 +100,7 @@ def choose(
 def remembered(shape: tuple[object, ...], find: Callable[[], Choice]) -> str:
     """Return the way for exactly this shape; `find` chooses it at the first call.
 
-    For ops whose calls are so short that :func:`choose` would take a noticeable part of them.
+    For ops with calls so short that :func:`choose` would take a noticeable part of them.
     """
     known = (*shape, torch.get_num_threads(), os.environ.get(VARIABLE))
     way = _ways.get(known)
