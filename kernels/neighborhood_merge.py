@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from . import tables
+from .tables import Candidate
 
 
 @triton.jit
@@ -261,14 +262,12 @@ def neighborhood_clustering_finalise_kernel(
 
 
 @cache
-def candidates(
-    width: int, dual: bool, exact: bool, capability: int = 90
-) -> tuple[tables.Candidate, ...]:
+def candidates(width: int, dual: bool, exact: bool, capability: int) -> tuple[Candidate, ...]:
     """Return tiles of a sweep over rows of `width`, `exact` for float32 products.
 
-    None of them spills a register; with both products in registers the inner block is the whole
-    row. From 64 samples on sm_90 and sm_100 multiply from shared memory; other tensor cores take
-    operands from registers, which hold fewer samples. `capability` is that of the GPU × 10.
+    None spills a register; with both products in registers the inner block is the whole row. From
+    64 samples on sm_90 and sm_100 multiply from shared memory; others from registers, which hold
+    fewer samples. `capability` is that of the GPU × 10.
     """
     inner = max(16, triton.next_power_of_2(width))
     if dual and exact:
@@ -276,23 +275,20 @@ def candidates(
     elif dual and capability // 10 in (9, 10):
         # 64 columns of 256 numbers spill on sm_90
         tiles = [(64, 64 if inner <= 128 else 32, inner, 8, 2), (32, 32, inner, 8, 2)]
-    elif dual:
-        tiles = [(32, 32, inner, 8, 2)]
-    elif exact:
-        tiles = [(64, 64, 32, 8, 2)]
+    elif dual or exact:
+        tiles = [(32, 32, inner, 8, 2) if dual else (64, 64, 32, 8, 2)]
     else:
         tiles = [(64, 128, 64, 8, 3), (64, 64, 64, 8, 3), (64, 64, 64, 4, 3)]
     return tuple(
-        tables.Candidate.of("sweep", BB=bb, BN=bn, BK=bk, num_warps=warps, num_stages=stages)
+        Candidate.of("sweep", BB=bb, BN=bn, BK=bk, num_warps=warps, num_stages=stages)
         for bb, bn, bk, warps, stages in tiles
     )
 
 
 def blocks(memory: torch.Tensor, *, dual: bool, exact: bool) -> dict[str, int]:
     """Return tile sizes, warps and stages of a sweep over a memory, `exact` for float32."""
-    width = memory.shape[1]
-    found = candidates(width, dual, exact, tables.capability(memory))
-    kind = f"{'dual ' if dual else ''}{'exact ' if exact else ''}width {width}"
+    found = candidates(memory.shape[1], dual, exact, tables.capability(memory))
+    kind = f"{'dual ' if dual else ''}{'exact ' if exact else ''}width {memory.shape[1]}"
     shape = f"{str(memory.dtype)[6:]} {kind}"
     return tables.choose("neighborhood_sweep", shape, found, memory).tile
 

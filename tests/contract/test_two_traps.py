@@ -38,6 +38,7 @@ def test_kernels_use_plain_pointers(path):
     source = path.read_text()
     assert not re.search(r"make_block_ptr|tl\.advance", source)
     imported = re.findall(r"^(?:from|import) ([\w.]+)", source, re.MULTILINE)
-    assert set(imported) <= {
-        *("__future__", "typing", "torch", "triton", "triton.language", ".launch")
-    }
+    # torch, triton, the standard library, and other kernels beside it; nothing of fastbrain
+    roots = {name.split(".")[0] for name in imported if not name.startswith(".")}
+    assert roots <= {"torch", "triton", *sys.stdlib_module_names}
+    assert not any(name.startswith("..") for name in imported)
