@@ -99,8 +99,8 @@ void bind_weights(py::module_& m, Isa isa, const char* name) {
         }
         check(step >= batch && step % kScoreLanes == 0, function,
               "step must be a multiple of 16 that holds the batch", step);
-        check(own < 0 || own + batch <= extras, function,
-              "own must leave a column for each sample", own);
+        check(own < 0 || own + batch <= extras, function, "own must leave a column for each sample",
+              own);
         check(logits && norms && indices && entropy, function, "addresses must not be null", 0);
         check_threads(function, threads);
         const Scores<Number> scores{.logits = pointer<Number>(logits),

@@ -61,8 +61,8 @@ VoxelSource source(std::uintptr_t volumes, bool is_int16, bool packed, std::uint
 
 #ifdef FASTBRAIN_CUDA
 VoxelRead voxel_read(std::uintptr_t volumes, std::uintptr_t offsets, std::uintptr_t mean,
-                     std::uintptr_t inv_std, py::tuple packed, std::int64_t voxels,
-                     py::tuple sizes, float scale) {
+                     std::uintptr_t inv_std, py::tuple packed, std::int64_t voxels, py::tuple sizes,
+                     float scale) {
   const char* function = "voxel_tokenizer";
   check(sizes.size() == 5, function, "sizes must be (batch, frames, tokens, patch, features)",
         static_cast<std::int64_t>(sizes.size()));
@@ -197,8 +197,8 @@ void bind_voxel_tokenizer(py::module_& m, Isa isa) {
         py::gil_scoped_release released;
         voxel_tokenizer_cuda_grad(work, volume_type, grad_type, pointer<void>(stream));
       },
-      py::kw_only(), py::arg("read"), py::arg("volume_type"), py::arg("grad"),
-      py::arg("grad_type"), py::arg("grad_weight"), py::arg("stream"));
+      py::kw_only(), py::arg("read"), py::arg("volume_type"), py::arg("grad"), py::arg("grad_type"),
+      py::arg("grad_weight"), py::arg("stream"));
 #endif
 }
 

@@ -93,8 +93,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
       "Whether every number of a contiguous int64 array is in [0, end).");
   m.def(
       "all_unit",
-      [](std::uintptr_t values, int type, std::int64_t rows, std::int64_t width,
-         double tolerance) {
+      [](std::uintptr_t values, int type, std::int64_t rows, std::int64_t width, double tolerance) {
         check(type == 0 || type == 3, "all_unit", "type must be 0 or 3", type);
         check(rows >= 0 && width >= 0, "all_unit", "sizes must not be negative",
               rows < 0 ? rows : width);
