@@ -11,10 +11,10 @@ struct Scores {
   // (size + extras, step) logits of the rows of the memory and of the other columns, a sample in
   // each of the first `batch` columns; replaced by their derivatives if those are wanted
   Number* logits;
-  std::int64_t step;           // a multiple of kScoreLanes
-  const Number* norms;         // (size) of the rows of the memory; 0 masks a row
-  const std::int64_t* indices; // (batch), as in Neighborhood
-  std::int64_t own;            // as in Neighborhood
+  std::int64_t step;            // a multiple of kScoreLanes
+  const Number* norms;          // (size) of the rows of the memory; 0 masks a row
+  const std::int64_t* indices;  // (batch), as in Neighborhood
+  std::int64_t own;             // as in Neighborhood
   std::int64_t batch, size, extras;
   Number eps;       // inside the logarithm; 0: exact entropy
   Number* entropy;  // (1) mean over the batch

@@ -207,8 +207,7 @@ constexpr unsigned tiles(int count, int size) { return (count + size - 1) / size
 
 template <typename V, typename W>
 void start(const VoxelForward& p, cudaStream_t stream) {
-  const dim3 grid(tiles(p.read.batch * p.read.tokens, kTokens),
-                  tiles(p.read.features, kFeatures));
+  const dim3 grid(tiles(p.read.batch * p.read.tokens, kTokens), tiles(p.read.features, kFeatures));
   FASTBRAIN_LAUNCH((tokenize<V, W>), grid, dim3(kThreads), 0, stream, p);
 }
 

@@ -82,8 +82,7 @@ struct VoxelBackward {
 };
 
 // The types are DTypes; throw std::runtime_error if the driver refuses.
-void voxel_tokenizer_cuda(const VoxelForward& work, int volume_type, int weight_type,
-                          void* stream);
+void voxel_tokenizer_cuda(const VoxelForward& work, int volume_type, int weight_type, void* stream);
 void voxel_tokenizer_cuda_grad(const VoxelBackward& work, int volume_type, int grad_type,
                                void* stream);
 

@@ -19,7 +19,7 @@ namespace {
 #if !defined(FASTBRAIN_DOUBLE)
 #include "vq_digest.h"
 #include "vq_plain_tile.h"
-
+// included after the tile, because it uses its products
 #include "vq_plain.h"
 #endif
 

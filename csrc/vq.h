@@ -57,8 +57,7 @@ struct VqPlain {
                  int threads);
   std::int64_t part;  // bytes that share a word of `parts`
   // A number that tells changed bytes from the unchanged ones; `parts` holds a word for each part.
-  std::uint64_t (*digest)(const void* bytes, std::int64_t count, std::uint64_t* parts,
-                          int threads);
+  std::uint64_t (*digest)(const void* bytes, std::int64_t count, std::uint64_t* parts, int threads);
 };
 
 // The same lookup with a screening by bytes: products of 8-bit integers and a bound on their error

@@ -27,8 +27,8 @@ struct Plain {
   int64_t depth = 0, tiles = 0, blocks = 0, task_blocks = 0, worker_step = 0;
   float relative = 0;                    // error of a score over |x||c| and over |c|²
   float limit = 0, floor = 0, tiny = 0;  // of squares
-  float* lines = nullptr;    // (tiles, tile rows, depth)
-  float* lengths = nullptr;  // (tiles, kLanes): |x| of the row of each lane
+  float* lines = nullptr;                // (tiles, tile rows, depth)
+  float* lengths = nullptr;              // (tiles, kLanes): |x| of the row of each lane
   float* buffers = nullptr;  // for each worker: kLanes codes, bounds of tiles (tiles, kLanes)
   Near* near = nullptr;      // (workers, rows)
   bool* usual = nullptr;     // (workers) whether all values met are in the usual range
@@ -47,7 +47,8 @@ static inline bool thin(Near& near) {
   return kept <= kTooMany;
 }
 
-// Keeps lanes of a tile with an upper bound that reaches the lower bound of their row, in the order of the codes.
+// Keeps lanes of a tile with an upper bound that reaches the lower bound of their row, in the order
+// of the codes.
 template <int R>
 static __attribute__((noinline)) bool keep(const Plain& p, Near* near, int64_t tile, int64_t code,
                                            Lanes most, Lanes error, float* bounds) {
