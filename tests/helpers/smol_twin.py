@@ -30,7 +30,7 @@ SIZES = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "max_position_embeddings": 160,
+    "max_position_embeddings": 512,
 }
 
 
