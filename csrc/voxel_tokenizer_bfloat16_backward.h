@@ -9,9 +9,9 @@ struct Backward {
   const Bfloat16* grad;
   float* out;
   int64_t features, inner, samples;
-  int64_t slice_rows, slices, tile_group;  // tiles of kRows features for each task
-  Number* patches;                         // one (kGradRows / 2, kGradStep) for each worker
-  Number* grads;                           // one (kGradRows / 2, kLanes) for each worker
+  Slices slices;
+  Number* patches;  // one (kGradRows / 2, kGradStep) for each worker
+  Number* grads;    // one (kGradRows / 2, kLanes) for each worker
 };
 
 void interleave(__m256i low, __m256i high, Number* to) {
@@ -27,11 +27,11 @@ void accumulate(void* context, int64_t task, int worker) {
   const VoxelSource& s = g.source;
   Number* patches = g.patches + worker * (kGradRows / 2) * kGradStep;
   Number* grads = g.grads + worker * (kGradRows / 2) * kLanes;
-  const int64_t first = task % g.slices * g.slice_rows;
-  const int64_t last = smaller(first + g.slice_rows, s.frames * s.rows);
+  const int64_t first = task % g.slices.count * g.slices.rows;
+  const int64_t last = smaller(first + g.slices.rows, s.frames * s.rows);
   const int64_t width = (last - first) * s.width, column = first * s.width;
-  const int64_t feature_first = task / g.slices * g.tile_group * kRows;
-  const int64_t feature_last = smaller(feature_first + g.tile_group * kRows, g.features);
+  const int64_t feature_first = task / g.slices.count * g.slices.tile_group * kRows;
+  const int64_t feature_last = smaller(feature_first + g.slices.tile_group * kRows, g.features);
   Start start = Start::kZero;
   int64_t sample = 0;
   do {
@@ -83,20 +83,16 @@ bool backward(const VoxelSource& source, const Bfloat16* grad, int64_t features,
              .features = features,
              .inner = source.frames * source.rows * source.width,
              .samples = source.batch * source.tokens,
-             .slice_rows = larger(1, kGradInner / source.width)};
+             .slices = divide_gradient(source, kGradInner, features, 2, threads)};
   if (g.samples == 0) {
     for (int64_t k = 0; k < features * g.inner; ++k) grad_weight[k] = 0.0f;
     return true;
   }
-  g.slices = ceil_div(source.frames * source.rows, g.slice_rows);
-  const int64_t tiles = ceil_div(features, kRows);
-  const int64_t groups = threads > 1 ? smaller(tiles, ceil_div(2 * threads, g.slices)) : 1;
-  g.tile_group = ceil_div(tiles, larger(1, groups));
   g.patches = allocate(threads * (kGradRows / 2) * kGradStep);
   g.grads = allocate(threads * (kGradRows / 2) * kLanes);
   const bool enough = g.patches != nullptr && g.grads != nullptr;
   if (enough && features > 0) {
-    parallel_run(threads, g.slices * ceil_div(tiles, g.tile_group), accumulate, &g);
+    parallel_run(threads, g.slices.tasks, accumulate, &g);
   }
   free(g.patches);
   free(g.grads);

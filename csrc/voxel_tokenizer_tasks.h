@@ -28,3 +28,18 @@ Tasks divide(int64_t samples, int64_t batch, int64_t blocks, int64_t panels, int
   t.groups = ceil_div(panels, t.panel_group);
   return t;
 }
+
+// The gradient of the weight: slices of the inner axis times groups of tiles of kRows features.
+struct Slices {
+  int64_t rows, count, tile_group, tasks;
+};
+
+Slices divide_gradient(const VoxelSource& source, int64_t inner, int64_t features,
+                       int64_t tasks_a_thread, int threads) {
+  const int64_t rows = larger(1, inner / source.width), tiles = ceil_div(features, kRows);
+  const int64_t count = ceil_div(source.frames * source.rows, rows);
+  const int64_t groups =
+      threads > 1 ? smaller(tiles, ceil_div(tasks_a_thread * threads, count)) : 1;
+  const int64_t tile_group = larger(1, ceil_div(tiles, larger(1, groups)));
+  return {rows, count, tile_group, count * ceil_div(tiles, tile_group)};
+}

@@ -168,12 +168,14 @@ def _check_texts(texts: Sequence[str]) -> None:
             "sentence_embeddings: texts must be a sequence of one text or more, got "
             f"{texts!r:.60}. Put a single text into a list."
         )
-    for text in texts:
-        if any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise InputError(
-                "sentence_embeddings: texts must be Unicode, got half of a character in "
-                f"{text!r:.60}. Read the file with its own encoding."
-            )
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        near = error.object[max(0, error.start - 20) : error.end + 20]
+        raise InputError(
+            f"sentence_embeddings: texts must be Unicode, got half of a character in {near!r}. "
+            "Read the file with its own encoding."
+        ) from error
 
 
 def _means(states: Sequence[Tensor], mask: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from ..errors import InputError
 from ._tensors import DTYPES
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-_ORDINARY = (Tensor, Parameter)
+# types of tensors whose memory a kernel may read; a subclass may hold none
+ORDINARY = (Tensor, Parameter)
 _FINITE = 5000  # above the exponent of any finite number
 
 
@@ -94,7 +95,7 @@ def plain(*values: Any, optional: tuple[Any, ...] = ()) -> bool:
     if torch.compiler.is_compiling():
         return False
     for value in values:
-        if type(value) not in _ORDINARY or not value.is_cpu or value.layout is not torch.strided:
+        if type(value) not in ORDINARY or not value.is_cpu or value.layout is not torch.strided:
             return False
     return all([value is None or plain(value) for value in optional]) if optional else True
 

@@ -1,4 +1,4 @@
-"""Choice among candidates of a kernel: table, heuristic, and what is told of a bad table."""
+"""Choice among candidates of a kernel: table, heuristic, and the warning about a bad table."""
 
 from __future__ import annotations
 

@@ -243,3 +243,13 @@ def test_works_in_a_forked_child():
     child.start()
     assert queue.get(timeout=30)
     child.join()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_weight_without_features_has_an_empty_gradient(dtype):
+    grid = TokenGrid.from_mask(np.ones((4, 4, 8), bool), (2, 2, 4))
+    volumes = torch.ones(2, 1, 4, 4, 8, dtype=torch.int16)
+    weight = torch.zeros(0, 1, 2, 2, 4, dtype=dtype, requires_grad=True)
+    tokens = tokenize_voxels(volumes, weight, grid=grid)
+    assert tokens.shape == (2, grid.n_tokens, 0)
+    assert torch.autograd.grad(tokens.sum(), weight)[0].shape == weight.shape

@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from ... import _native
-from .. import _measured
+from .. import _checks, _measured
 from .._dispatch import any_gradient
 from .._tensors import ACTIVATIONS, address, contiguous
 from . import products
@@ -32,7 +31,6 @@ _MOST_LARGE = {torch.float32: 24, torch.bfloat16: 8}
 # From this number of multiplications on, up to this number of rows, the faster way is measured.
 _LEAST_WORK, _MOST_MEASURED = 1 << 22, 64
 WAYS = ("stream", "products")
-_PLAIN = (Tensor, Parameter)
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define(
     "lora_linear_cpu_decode(Tensor x, Tensor weight, Tensor? bias, Tensor a, Tensor b, "
@@ -127,7 +125,7 @@ def at_once(
         return None
     for value in (x, weight, a, b) if bias is None else (x, weight, a, b, bias):
         if (
-            type(value) not in _PLAIN
+            type(value) not in _checks.ORDINARY
             or value.dtype is not dtype
             or not value.is_cpu
             or value.layout is not torch.strided

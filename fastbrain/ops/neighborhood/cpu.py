@@ -52,18 +52,8 @@ def call(problem: ClusteringProblem) -> Tensor:
     return entropy.clustering(_at_once, problem)
 
 
-def _entropy(
-    features: Tensor,
-    others: Tensor,
-    memory: Tensor,
-    indices: Tensor,
-    temperature: float,
-    eps: float,
-    own: int,
-    grad: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    out = entropy.fake(features, others, memory, indices, temperature, eps, own, grad)
-    return _into(out, features, others, memory, indices, temperature, eps, own, grad)
+def _entropy(features: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _into(entropy.fake(features, *arguments), features, *arguments)
 
 
 def _at_once(features: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:

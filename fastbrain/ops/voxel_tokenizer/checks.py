@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,50 +50,6 @@ def tokenize_problem(
     scale: float = 1.0,
 ) -> TokenizeProblem:
     """Check the arguments of ``tokenize_voxels``."""
-    if not _plainly_right(volumes, weight, bias, grid, mean, inv_std, scale):
-        scale = _look_closely(volumes, weight, bias, grid, mean, inv_std, scale)
-    device = weight.device.type
-    if torch.is_autocast_enabled(device) and weight.dtype != torch.float64:
-        dtype = torch.get_autocast_dtype(device)
-        weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
-    return TokenizeProblem(volumes, weight, bias, grid, mean, inv_std, scale)
-
-
-def _plainly_right(
-    volumes: Any, weight: Any, bias: Any, grid: Any, mean: Any, inv_std: Any, scale: Any
-) -> bool:
-    """Return whether the arguments are valid; if not, :func:`_look_closely` finds the reason."""
-    if not (
-        type(scale) is float
-        and -inf < scale < inf
-        and isinstance(grid, TokenGrid)
-        and _checks.plain(volumes, weight, optional=(bias, mean, inv_std))
-    ):
-        return False
-    shape, whole, packed = weight.shape, grid.shape, (grid.n_tokens, grid.patch_voxels)
-    return (
-        weight.dtype in _checks.FLOATS
-        and volumes.dtype in STORED
-        and shape[2:] == grid.kernel
-        and volumes.shape[1:] in ((shape[1], *whole), (shape[1], *packed))
-        and (bias is None or (bias.dtype is weight.dtype and bias.shape == shape[:1]))
-        and (mean is None or (mean.dtype is torch.float32 and mean.shape in (whole, packed)))
-        and (
-            inv_std is None or (inv_std.dtype is torch.float32 and inv_std.shape in (whole, packed))
-        )
-    )
-
-
-def _look_closely(
-    volumes: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    grid: TokenGrid,
-    mean: Tensor | None,
-    inv_std: Tensor | None,
-    scale: float,
-) -> float:
-    """Raise for the first invalid argument; return the scale as a float."""
     function = "tokenize_voxels"
     if not isinstance(grid, TokenGrid):
         raise InputError(
@@ -131,4 +86,9 @@ def _look_closely(
                 f"{function}: {name} must have shape {grid.shape} or {packed}, "
                 f"got {tuple(value.shape)}. Use the statistics of the same grid."
             )
-    return _checks.finite(function, "scale", scale, low=-inf, high=inf)
+    device = weight.device.type
+    if torch.is_autocast_enabled(device) and weight.dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(device)
+        weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
+    scale = _checks.finite(function, "scale", scale, low=float("-inf"), high=float("inf"))
+    return TokenizeProblem(volumes, weight, bias, grid, mean, inv_std, scale)

@@ -75,7 +75,7 @@ def nearest_plain(
 
 
 def digest(codes: Tensor) -> int:
-    """Return a number that differs for contiguous codes that differ in any bit."""
+    """Return a 64-bit digest of contiguous codes; others share it with a chance of about 2⁻⁶⁴."""
     return _native.vq_digest(
         bytes=codes.data_ptr(),
         count=codes.numel() * codes.element_size(),

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from .. import _checks
 from . import cpu
@@ -57,15 +56,9 @@ def _version(codes: Tensor) -> int:
 def _plainly_right(x: Any, codes: Any, metric: Any, mask: Any) -> bool:
     """Return whether rows, codes and mask are dense, on the CPU and fit each other."""
     return (
-        (type(codes) is Tensor or type(codes) is Parameter)
-        and (type(x) is Tensor or type(x) is Parameter)
-        and not torch.compiler.is_compiling()
+        _checks.plain(x, codes, optional=(mask,))
         and x.dtype is codes.dtype
         and x.dtype in _HELD
-        and x.is_cpu
-        and codes.is_cpu
-        and x.layout is torch.strided
-        and codes.layout is torch.strided
         and codes.dim() == 2
         and x.dim() > 0
         and x.shape[-1] == codes.shape[1]
@@ -74,14 +67,5 @@ def _plainly_right(x: Any, codes: Any, metric: Any, mask: Any) -> bool:
         and codes.is_contiguous()
         and type(metric) is str
         and metric in METRICS
-        and (
-            mask is None
-            or (
-                type(mask) is Tensor
-                and mask.dtype is torch.bool
-                and mask.is_cpu
-                and mask.layout is torch.strided
-                and mask.shape == x.shape[:-1]
-            )
-        )
+        and (mask is None or (mask.dtype is torch.bool and mask.shape == x.shape[:-1]))
     )
