@@ -148,7 +148,9 @@ def test_steering_is_fitted_after_the_tokens(make, tokenizer):
 
 
 def test_a_prompt_that_does_not_fit_is_refused(make, tokenizer):
-    decoder = BrainLLMDecoder(make(decoder="none", steering=True), prompts=((5,) * 200,))
+    model = make(decoder="none", steering=True)
+    too_long = (5,) * (model.llm.config.max_position_embeddings + 1)
+    decoder = BrainLLMDecoder(model, prompts=(too_long,))
     rows = decoder.read(windows())
     with pytest.raises(InputError, match="must fit the context"):
         decoder.write(rows)
