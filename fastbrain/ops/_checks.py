@@ -14,7 +14,7 @@ from ..errors import InputError
 from ._tensors import DTYPES
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-# types of tensors whose memory a kernel may read; a subclass may hold none
+# types of tensors with memory that a kernel may read; a subclass may hold none
 ORDINARY = (Tensor, Parameter)
 _FINITE = 5000  # above the exponent of any finite number
 
