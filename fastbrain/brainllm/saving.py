@@ -17,12 +17,12 @@ import numpy.typing as npt
 import torch
 
 from .._arguments import checked
-from .._io import folder_atomic, read_json, sha256, write_atomic, write_json
+from .._io import folder_atomic, sha256, write_atomic, write_json
 from .._rules import count, flag, list_of, none_or, number, record_of, text
 from .._run_kind import RunKind
 from .._runfiles import read_record
 from ..data import PCA, FitScope, StoreRows, VoxelStore
-from ..errors import CheckpointError, CohortError
+from ..errors import CheckpointError
 from ..lm.device_map import how_loaded
 from ..lm.kept_llm import llm_place
 from ..lm.loading import llm_fingerprint, load_llm, model_digest
@@ -228,15 +228,6 @@ def load_brainllm(
         region = None if inside is None else inside.numpy().astype(bool)
         pca = _pca(root, described["features"], arrays)
     return SavedBrainLLM(model.to(device).eval(), card, pca, region)
-
-
-def is_brainllm(folder: str | Path) -> bool:
-    """Return whether a folder contains a saved BrainLLM."""
-    try:
-        described = read_json(Path(folder) / "config.json")
-    except CohortError:
-        return False
-    return isinstance(described, dict) and described.get("kind") == KIND
 
 
 def read_described(root: Path) -> dict[str, Any]:
