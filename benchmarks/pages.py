@@ -32,7 +32,10 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "loader": ("loader", loader.loader_table),
         "feed": ("loader_feed", loader.feed_table),
     },
-    "text.md": {"written": ("written_sentences", written_text.text_table)},
+    "text.md": {
+        "written": ("written_sentences", written_text.text_table),
+        "soft-prompt": ("soft_prompt", written_text.soft_prompt_table),
+    },
     "realtime.md": {"latency": ("realtime", realtime.latency_table)},
 }
 # by title of the section

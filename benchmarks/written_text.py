@@ -6,22 +6,50 @@ from typing import Any
 
 COLUMNS = {
     "two-way": "two_way", "all layers": "two_way_layers", "top 1": "top1",
-    "BLEU-1": "bleu1", "permuted": "bleu1_permuted", "nats a word": "nll_fluency",
+    "BLEU-1": "bleu1", "permuted": "bleu1_permuted", "p": "bleu1_p", "nats a word": "nll_fluency",
     "copied 4-grams": "copied_4grams",
 }  # fmt: skip
 
 
 def text_table(rows: list[dict[str, Any]]) -> str:
-    """Newest row of each decoder: what is written."""
+    """Newest row of each decoder: what is written, last with noise for every brain image."""
     newest = {(r["llm"], r["case"], r["decoder"], r["seed"]): r for r in rows}
     lines = ["| decoder | seed | sentences | " + " | ".join(COLUMNS) + " |"]
     lines.append("|---" * (len(COLUMNS) + 3) + "|")
-    for (_, _, decoder, seed), row in newest.items():
-        cells = []
-        for name in COLUMNS.values():
-            cell = f"{row[name]:.3f}"
-            if f"{name}_ci" in row:
-                cell += " [{:.3f}, {:.3f}]".format(*row[f"{name}_ci"])
-            cells.append(cell)
+    for (_, case, decoder, seed), row in sorted(newest.items(), key=_place):
+        decoder += ", noise brains" if "noise" in case else ""
+        cells = [_interval(row, name) for name in COLUMNS.values()]
         lines.append(f"| {decoder} | {seed} | {row['n_written']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def soft_prompt_table(rows: list[dict[str, Any]]) -> str:
+    """Newest row of the soft prompt and of the mixture, for each case."""
+    newest = {(r["llm"], r["case"], r["decoder"]): r for r in rows}
+    names = [
+        "preferred", "nats a token", "no brain", "other brain", "two-way", "top 1", "BLEU-1",
+        "permuted", "nats a word", "different texts",
+    ]  # fmt: skip
+    lines = ["| decoder | case | sentences | " + " | ".join(names) + " |"]
+    lines.append("|---" * (len(names) + 3) + "|")
+    for (_, case, decoder), row in newest.items():
+        cells = [
+            _interval(row, "pairwise"),
+            *(f"{row[name]:.3f}" for name in ("nll", "nll_nobrain", "nll_deranged")),
+            _interval(row, "two_way"),
+            _interval(row, "top1"),
+            *(f"{row[name]:.3f}" for name in ("bleu1", "bleu1_permuted", "nll_fluency")),
+            str(row["distinct_texts"]),
+        ]
+        lines.append(f"| {decoder} | {case} | {row['n']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _interval(row: dict[str, Any], name: str) -> str:
+    value = f"{row[name]:.3f}"
+    return value + " [{:.3f}, {:.3f}]".format(*row[f"{name}_ci"]) if f"{name}_ci" in row else value
+
+
+def _place(item: tuple[tuple[str, str, str, int], Any]) -> tuple[bool, int]:
+    (_, case, _, seed), _ = item
+    return "noise" in case, seed

@@ -64,7 +64,7 @@ class Text:
             self.values[name] += ((wins.sum(axis=1) - 0.5) / (len(truth) - 1)).tolist()
         like = written @ true.T
         self.values["top1"] += (like.argmax(axis=1) == rows).astype(float).tolist()
-        partners = derangements([own[i] for i in rows], count=50, seed=0) + len(self.said)
+        partners = derangements([own[i] for i in rows], count=DERANGEMENTS, seed=0) + len(self.said)
         self.permuted.append(partners.T.tolist())
         self.copied.append(fluency(said, train_texts=list(decoder.readout.texts)).copied or 0.0)
         self.said += said
@@ -81,15 +81,16 @@ class Text:
             found[name] = float(np.mean(values))
             interval = bootstrap_interval(np.array(values), blocks=self.blocks)
             found[f"{name}_ci"] = interval.as_list()
-        others = [[said[i] for i in row] for row in partners]
+        others = [bleu([said[i] for i in row], truth, order=1).value for row in partners]
+        own = bleu(said, truth, order=1).value
         return found | {
             "n_written": len(self.said),
-            "bleu1": bleu(said, truth, order=1).value,
-            "bleu1_permuted": float(np.mean([bleu(o, truth, order=1).value for o in others])),
+            "bleu1": own,
+            "bleu1_permuted": float(np.mean(others)),
+            "bleu1_p": (1 + sum(other >= own for other in others)) / (1 + len(others)),
             "nll_fluency": fluency(self.said, judge=llm).nll,
             "copied_4grams": float(np.mean(self.copied)),
             "distinct_texts": len(set(self.said)),
-            "cpu_s_a_sentence": self.seconds / len(self.said),
         }
 
 
@@ -100,6 +101,8 @@ def main() -> None:
     if args.noise is not None:
         brain = matched_noise(brain, np.random.default_rng(args.noise))
     parts = passage_parts(passages, args.folds)
+    # what an interrupted call has written takes no time now
+    fresh = args.kept is None or not args.kept.exists()
     llm = load_llm(args.llm)
     writer, encoder = LineWriter(*llm), SentenceEncoder(default_bert()[0])
     scores: list[Any] = []
@@ -135,6 +138,8 @@ def main() -> None:
     record(op="sentences", **head, samples=args.samples, **forced_row(scores))
     for name, text in written.items():
         row = text.row(llm)
+        if fresh:
+            row["cpu_s_a_sentence"] = text.seconds / len(text.said)
         for key in ("two_way", "two_way_layers"):
             ahead = np.array(text.values[key]) - np.array(written[NEAREST].values[key])
             row[f"{key}_ahead"] = float(ahead.mean())
