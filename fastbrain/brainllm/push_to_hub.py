@@ -13,6 +13,7 @@ from .._runfiles import read_manifest
 from ..lm.lora import adapter_files
 from ..nn.card_parts import card_table, front_matter, leaks_found, scores_table
 from ..nn.hub import check_upload, scores_for_card, upload
+from ..training.uploaded_run import run_files
 from .saving import FILES, KIND, read_described
 
 _LIMITS = """\
@@ -39,7 +40,8 @@ def push_brainllm(
 ) -> str:
     """Upload the model of a BrainLLM run: decoder, components, configuration and model card.
 
-    Every file is first compared with its digest. The frozen language model is named, not contained.
+    Every file is first compared with its digest. The preparation of its windows goes along, so that
+    it decodes new scans. The frozen language model is named, not contained.
 
     Parameters
     ----------
@@ -69,7 +71,10 @@ def push_brainllm(
     described = read_described(root)
     text = _card(described, manifest, scores_for_card(metrics), license)
     adapter = adapter_files(root, described["card"].get("adapter", {}), function="push_to_hub")
-    files = {file: root / file for file in (*FILES, *adapter, "manifest.json")}
+    files: dict[str, Path | str] = {
+        file: root / file for file in (*FILES, *adapter, "manifest.json")
+    }
+    files |= run_files(run, function="push_to_hub")
     return upload(name, files, text, private=private, token=token)
 
 
