@@ -71,6 +71,11 @@ def test_a_run_holds_models_split_and_scores(done):
     assert card.fitted_on == tuple(split["train"])
     _, tokenizer = load_llm(str(run / "llm"))
     assert CodeVocabulary.find(tokenizer).codes == coder.config.quantiser.size
+    for folder, said in ((run, "11 people of the training part"), (run / "coder", "11 runs")):
+        text = (folder / "README.md").read_text()
+        assert said in text
+        assert "Do not use it on anyone without consent" in text
+        assert str(done) not in text
     words = load_words(run / "words")
     assert words.fitted_on == card.fitted_on
     assert NumberLines.find(tokenizer).lines == len(words.scale)

@@ -87,6 +87,20 @@ def test_scans_are_decoded_where_the_store_is_gone(trained, tmp_path, system):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
+def test_a_saved_model_has_a_card(trained, system):
+    text = (trained.run(system) / "model" / "README.md").read_text()
+    for said in (
+        "| people | 1: 1 train, 1 val, 1 test; one may be in several parts |",
+        "| voxel statistics fitted on | training windows of 2 runs |",
+        "| license of the language model | not stated in its files",
+        "allowed because: texts recur in a cohort this small",
+        "Do not use it on anyone without consent", "Not evaluated", "16 train, 8 val, 16 test",
+    ):  # fmt: skip
+        assert said in text, said
+    assert str(trained.root) not in text
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_a_pipeline_gives_the_texts_of_decode(trained, system):
     read = fb.pipeline("brain-to-text", model=trained.run(system), confidence=False)
     images, events = scans_of(trained, "04", "05")
