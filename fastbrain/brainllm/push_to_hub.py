@@ -8,7 +8,7 @@ from .._arguments import checked
 from .._run_kind import require_kind
 from .._runfiles import read_manifest
 from ..lm.lora import adapter_files
-from ..nn.hub import check_upload, scores_for_card, upload
+from ..nn.hub import check_upload, scores_for_card, shared_files, upload
 from ..training.uploaded_run import run_files
 from .model_card import card_text
 from .saving import FILES, KIND, read_described
@@ -57,8 +57,6 @@ def push_brainllm(
     described = read_described(root)
     text = card_text(described, manifest=manifest, scores=scores_for_card(metrics), license=license)
     adapter = adapter_files(root, described["card"].get("adapter", {}), function="push_to_hub")
-    files: dict[str, Path | str] = {
-        file: root / file for file in (*FILES, *adapter, "manifest.json")
-    }
+    files = shared_files(root, (*FILES, *adapter))
     files |= run_files(run, function="push_to_hub")
     return upload(name, files, text, private=private, token=token)

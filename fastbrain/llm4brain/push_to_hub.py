@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .._arguments import checked
 from ..lm.lora import adapter_files
-from ..nn.hub import check_upload, scores_for_card, upload
+from ..nn.hub import check_upload, scores_for_card, shared_files, upload
 from ..training.uploaded_run import run_files
 from .model_card import card_text
 from .saving import FILES, read_described
@@ -64,9 +64,7 @@ def push_to_hub(
     described = read_described(root)
     text = card_text(described, scores=scores_for_card(metrics), license=license)
     adapter = adapter_files(root, described["card"].get("adapter", {}), function="push_to_hub")
-    files: dict[str, Path | str] = {
-        file: root / file for file in (*FILES, *adapter, "manifest.json")
-    }
+    files = shared_files(root, (*FILES, *adapter))
     if root.name == "model":
         files |= run_files(root.parent, function="push_to_hub")
     return upload(name, files, text, private=private, token=token)

@@ -67,5 +67,8 @@ def _of_gguf(path: Path) -> str:
         return ""
     from gguf import GGUFReader
 
-    field = GGUFReader(path).get_field("general.license")
+    try:
+        field = GGUFReader(path).get_field("general.license")
+    except (OSError, ValueError, LookupError):  # loading the model says what is wrong with it
+        return ""
     return "" if field is None else str(field.contents())[:_MOST_CHARACTERS]

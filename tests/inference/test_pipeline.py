@@ -113,7 +113,10 @@ def test_an_uploaded_run_decodes_scans(read, run, language_folder, scan, fake_hu
     fb.push_to_hub(run / "model", "lab/model")
     names = {p.relative_to(fake_hub.folder).as_posix() for p in fake_hub.folder.rglob("*")}
     assert {"run/manifest.json", "run/preparation/grid.npz", "model.safetensors"} <= names
-    assert str(run.parent) not in (fake_hub.folder / "run/manifest.json").read_text()
+    for name in ("run/manifest.json", "config.json", "README.md"):
+        text = (fake_hub.folder / name).read_text()
+        assert str(run.parent) not in text
+        assert str(language_folder.parent) not in text
     with pytest.raises(InputError, match="Pass download=True"):
         opened("lab/model")
     assert fake_hub.asked == [("lab/model", True)]
