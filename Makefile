@@ -5,7 +5,7 @@ BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 # two test processes with one thread each beat one process with two; an idle one takes work over
 JOBS ?= 2
 
-.PHONY: help setup demo check test test-gpu test-torch fuzz bench bench-report imports lint docs clean
+.PHONY: help setup demo check test test-gpu test-torch fuzz bench bench-report imports lint docs sdist wheels sbom clean
 help:
 	@echo "make demo   simulate, train and decode a small cohort (two minutes, no download)"
 	@echo "make check  the quick tests    make test          all tests"
@@ -13,6 +13,8 @@ help:
 	@echo "make fuzz   200,000 damaged files (FUZZ=n for n; make test tries 20,000)"
 	@echo "make bench  CPU benchmarks     make bench-report  tables of the recorded rows"
 	@echo "make docs   HTML manual        make clean         remove all that make made"
+	@echo "make sdist  dist/*.tar.gz      make wheels        manylinux wheels (needs docker)"
+	@echo "make sbom   dist/sbom.json: what is installed here, as CycloneDX"
 	@echo "make test-torch TORCH=2.10.0   the built wheel beside another torch (a large download)"
 
 setup: .venv/.ready
@@ -96,6 +98,25 @@ lint: .venv/.ready .venv/.lint imports
 
 docs: .venv/.ready .venv/.docs
 	$(BIN)/python -m sphinx -W -q docs build/docs
+
+.venv/.release: pyproject.toml | .venv/.ready
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[release]'
+	@touch $@
+
+sdist: .venv/.release
+	$(BIN)/python -m build --sdist --outdir dist .
+
+# from the sdist, as users and distributions would
+MOST_MB := 20
+wheels: sdist
+	$(BIN)/python -m cibuildwheel --output-dir dist "$$(ls -t dist/*.tar.gz | head -1)"
+	@large=$$(find dist -name '*.whl' -size +$(MOST_MB)M); \
+		test -z "$$large" || (echo "wheels must be $(MOST_MB) MB at most: $$large"; exit 1)
+
+sbom: .venv/.release
+	mkdir -p dist
+	$(BIN)/python -m cyclonedx_py environment --pyproject pyproject.toml --output-reproducible \
+		--output-format JSON --output-file dist/sbom.json $(BIN)/python
 
 clean:
 	rm -rf .venv build dist runs/demo

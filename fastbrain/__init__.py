@@ -67,6 +67,7 @@ _NAMES = {
     "Sampling": "decoding",
     "Decoding": "inference",
     "decode": "inference",
+    "pipeline": "inference",
     "decode_windows": "llm4brain",
     "generate": "decoding",
     "evaluate_model": "llm4brain",

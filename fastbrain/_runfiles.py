@@ -55,6 +55,7 @@ audit = record_of(
     optional={"guard_trs": count, "closed_set": flag, "texts": count, "unchecked": list_of(text),
               "fits": table_of(count), "samples": table_of(count)},
 )  # fmt: skip
+UPLOADED = "run"
 LANGUAGE_MODEL = {"kind": text, "name": text, "revision": text, "files": table_of(text)}
 
 _MANIFEST: dict[str, Rule] = {
@@ -177,6 +178,17 @@ def manifest_path(run: str | Path, *, function: str) -> Path:
             "on."
         )
     return path
+
+
+def model_folder(run: str | Path) -> Path:
+    """Return the folder of the model of a run: ``model`` in it, or its parent in an upload.
+
+    An uploaded model has its files at the top, and what ``fastbrain decode`` reads of its run in
+    the folder ``run``.
+    """
+    inside = Path(run) / "model"
+    uploaded = Path(run).name == UPLOADED and (Path(run).parent / "model.safetensors").is_file()
+    return Path(run).parent if uploaded and not inside.is_dir() else inside
 
 
 def read_metrics(path: str | Path, *, function: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import inspect
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -241,9 +242,35 @@ def test_repository_has(name):
     assert (ROOT / name).read_text().strip()
 
 
-def test_version_is_the_same_everywhere():
-    for name, pattern in (("pyproject.toml", 'version = "{}"'), ("CITATION.cff", "version: {}")):
-        assert pattern.format(fastbrain.__version__) in (ROOT / name).read_text().splitlines()
+def test_the_version_has_one_place():
+    """pyproject.toml reads it from the package; a citation is read where nothing is installed."""
+    text = (ROOT / "pyproject.toml").read_text()
+    assert 'dynamic = ["version"]' in text
+    assert not re.search(r"^version = ", text, re.MULTILINE)
+    assert version("fastbrain-fmri") == fastbrain.__version__
+
+
+def test_the_citation_is_complete():
+    lines = (ROOT / "CITATION.cff").read_text().splitlines()
+    top = {line.split(":", 1)[0]: line.split(":", 1)[1].strip() for line in lines if ":" in line}
+    assert top["version"] == fastbrain.__version__
+    needed = ("cff-version", "message", "title", "type", "authors", "license", "abstract")
+    needed += ("repository-code", "keywords", "references")
+    assert [name for name in needed if name not in top] == []
+    licensed = re.search(r'^license = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert licensed
+    assert top["license"] == licensed[1]
+
+
+def test_types_are_shipped():
+    assert (ROOT / "fastbrain" / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob(".github/workflows/*.yml")), ids=lambda p: p.name)
+def test_actions_are_pinned_by_commit(path):
+    used = re.findall(r"uses: (\S+)", path.read_text())
+    assert used
+    assert [name for name in used if not re.search(r"@[0-9a-f]{40}$", name)] == []
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ class BrainLLMCard:
         Precision of the weights of the language model in training; None: not quantised.
     llm_device_map : str, dict or None
         How the layers of the language model were spread over devices; None: on one.
+    training : dict
+        JSON values: the audit, counts of the cohort and the license of the language model.
     """
 
     llm: str
@@ -66,6 +68,7 @@ class BrainLLMCard:
     adapter: dict[str, str] = field(default_factory=dict)
     llm_bits: int | None = None
     llm_device_map: str | dict[str, Any] | None = None
+    training: dict[str, Any] = field(default_factory=dict)
 
     def texts_before(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         """Return the text before the text of each trial, as in training."""

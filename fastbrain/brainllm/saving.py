@@ -19,7 +19,6 @@ import torch
 from .._arguments import checked
 from .._io import folder_atomic, sha256, write_atomic, write_json
 from .._rules import count, flag, list_of, none_or, number, record_of, text
-from .._run_kind import RunKind
 from .._runfiles import read_record
 from ..data import PCA, FitScope, StoreRows, VoxelStore
 from ..errors import CheckpointError
@@ -34,9 +33,10 @@ from ..nn.state_dict import load_strict
 from .card import BrainLLMCard as BrainLLMCard
 from .config import BrainLLMConfig
 from .model import BrainLLM
+from .model_card import KIND as KIND
+from .model_card import card_text
 
 LAYOUT = 1
-KIND: RunKind = "brainllm"
 FILES = ("model.safetensors", "features.safetensors", "config.json")
 _KEYS = {"layout", "kind", "model", "llm_fingerprint", "llm_digest", "card", "features"}
 _SCOPE = {"name": text, "fitted_on": list_of(text), "unlabelled": flag}
@@ -162,6 +162,8 @@ def save_brainllm(
         config["card"] = asdict(replace_card(card, adapter=adapter))
         write_json(temporary / "config.json", config)
         write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in FILES})
+        # README.md is for people and may be edited, so it is not in the manifest
+        write_atomic(temporary / "README.md", card_text(config))
     return Path(folder)
 
 

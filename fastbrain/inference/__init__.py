@@ -5,8 +5,10 @@ from .decode_story import decode_story
 from .decoded_story import DecodedStory, StorySegment
 from .decoded_windows import DecodedWindow, Decoding
 from .open_decoder import RunDecoder, open_decoder
+from .pipeline import BrainToText, pipeline
 
 __all__ = [
+    "BrainToText",
     "DecodedStory",
     "DecodedWindow",
     "Decoding",
@@ -15,4 +17,5 @@ __all__ = [
     "decode",
     "decode_story",
     "open_decoder",
+    "pipeline",
 ]

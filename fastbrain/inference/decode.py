@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from .._arguments import checked
 from .._progress import say
-from ..data import VoxelStore, window_faults, write_store
+from ..data import RunRecord, VoxelStore, window_faults, write_store
 from ..data.store.manifest import COLLECTION, GRIDS
 from ..data.store.planning_like import plan_like, scan_records
 from ..data.store.preparation import PREPARATION, check_like
@@ -29,6 +29,7 @@ from .open_decoder import RunDecoder, open_decoder, preparation_for
 
 _PARTNERS = 8
 Part = Literal["train", "val", "test"]
+Opener: TypeAlias = Callable[[Path, VoxelStore], RunDecoder]
 
 
 @checked
@@ -115,33 +116,61 @@ def decode(
         raise InputError("decode: events, every, subject and tr must come with bold, got no scan.")
     if tables and every is not None:
         raise InputError("decode: events and every must not both be given. Use one.")
+    records = scan_records(images, tables, subject=subject, tr=tr) if images else ()
+
+    def opener(folder: Path, like: VoxelStore) -> RunDecoder:
+        return open_decoder(
+            folder, like=like, sampling=sampling, unknown_subject=unknown_subject, device=device,
+            engine=engine,
+        )  # fmt: skip
+
+    return decode_records(
+        Path(run), records, opener, every=every, store=store, part=part, late=late,
+        confidence=confidence, seed=seed,
+    )  # fmt: skip
+
+
+def decode_records(
+    run: Path,
+    records: Sequence[RunRecord],
+    opener: Opener,
+    *,
+    every: int | None = None,
+    store: str | Path | None = None,
+    part: Part | None = None,
+    late: Literal["error", "drop"] = "error",
+    confidence: bool = True,
+    seed: int = 0,
+) -> Decoding:
+    """Decode the records of scans, or windows of a store if there are none; see :func:`decode`.
+
+    Parameters
+    ----------
+    run : Path
+    records : sequence of RunRecord
+    opener : callable
+        Maps a run folder of one grid and its preparation to its :class:`RunDecoder`.
+    """
+    options: dict[str, Any] = {"every": every, "part": part, "late": late}
+    options |= {"confidence": confidence, "seed": seed}
     if folders := grids_of_run(run, function="decode"):
-        options: dict[str, Any] = {
-            "events": tables, "every": every, "part": part, "subject": subject, "tr": tr,
-            "late": late, "sampling": sampling, "confidence": confidence,
-            "unknown_subject": unknown_subject, "device": device, "seed": seed, "engine": engine,
-        }  # fmt: skip
-        if images:
-            records = scan_records(images, tables, subject=subject, tr=tr)
-            return decode(_own_run(folders, {r.subject for r in records}), images, **options)
-        return _on_grids(run, folders, store, options)
+        if records:
+            own = _own_run(folders, {record.subject for record in records})
+            return decode_records(own, records, opener, **options)
+        return _on_grids(run, folders, store, opener, options)
     like, plan = preparation_for(run, store), None
-    if images:
+    if records:
         # scans are checked before the model is read, and the model is read before scans are
-        if not tables and every is None:
+        if every is None and all(record.events is None for record in records):
             every = like.window_spec.window_trs
             say(f"windows: one every {every} volumes (--events or --every to choose)")
-        records = scan_records(images, tables, subject=subject, tr=tr)
         plan = plan_like(records, like, late=late, every=every)
-    reader = open_decoder(
-        run, like=like, sampling=sampling, unknown_subject=unknown_subject, device=device,
-        engine=engine,
-    )  # fmt: skip
+    reader = opener(run, like)
     with ExitStack() as stack:
         if plan is not None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastbrain-"))
             given = write_store(plan, Path(folder) / "store")
-            source: dict[str, Any] = {"bold": [str(path) for path in images]}
+            source: dict[str, Any] = {"bold": [str(record.bold) for record in records]}
             ids = tuple(t.trial_id for t in given.trials)
         else:
             given, chosen = _stored(reader, store, part)
@@ -165,9 +194,10 @@ def _own_run(folders: Mapping[str, Path], people: set[str]) -> Path:
 
 
 def _on_grids(
-    run: str | Path,
+    run: Path,
     folders: Mapping[str, Path],
     store: str | Path | None,
+    opener: Opener,
     options: Mapping[str, Any],
 ) -> Decoding:
     """Decode windows of a collection, each on the grid of its person."""
@@ -176,10 +206,10 @@ def _on_grids(
             f"decode: store must be a collection for a run on several grids, got {store}. For one "
             f"store, name the run of its grid: {next(iter(folders.values()))}."
         )
-    found = {
-        name: decode(folder, store=None if store is None else Path(store) / GRIDS / name, **options)
-        for name, folder in folders.items()
-    }
+    found = {}
+    for name, folder in folders.items():
+        member = None if store is None else Path(store) / GRIDS / name
+        found[name] = decode_records(folder, (), opener, store=member, **options)
     windows = tuple(window for each in found.values() for window in each.windows)
     return Decoding(windows, {"run": str(run), "grids": {n: d.facts for n, d in found.items()}})
 

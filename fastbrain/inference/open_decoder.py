@@ -10,7 +10,7 @@ from typing import Any
 
 from .._arguments import checked
 from .._run_kind import run_kind
-from .._runfiles import read_manifest
+from .._runfiles import model_folder, read_manifest
 from ..brainllm.evaluate import brainllm_decoder, refuse_unknown_subject
 from ..brainllm.saving import load_brainllm
 from ..data import VoxelStore, WindowLoader
@@ -76,6 +76,7 @@ def open_decoder(
     unknown_subject: str | None = None,
     device: str = "cpu",
     engine: bool = False,
+    llm: str | None = None,
 ) -> RunDecoder:
     """Open the model of a run of LLM4Brain or BrainLLM; its store is not needed.
 
@@ -91,6 +92,8 @@ def open_decoder(
     device : str
     engine : bool
         See :func:`fastbrain.evaluate_run`.
+    llm : str, optional
+        Name or folder of the language model of training, where it is not at its recorded place.
 
     Raises
     ------
@@ -102,7 +105,7 @@ def open_decoder(
     manifest = read_manifest(run, function="decode")
     like = preparation_for(run) if like is None else like
     if run_kind(run, function="decode") == "llm4brain":
-        model = open_model(run, like=like, device=device, unknown_subject=unknown_subject)
+        model = open_model(run, like=like, device=device, unknown_subject=unknown_subject, llm=llm)
         asked = partial(questions_of, model)
         engine, written = choose_engine(model.llm, sampling, engine)
 
@@ -113,7 +116,7 @@ def open_decoder(
 
         return RunDecoder(Path(run), manifest, like, bind, asked, dict(written))
     refuse_unknown_subject("decode", unknown_subject)
-    saved = load_brainllm(Path(run) / "model", device=device)
+    saved = load_brainllm(model_folder(run), device=device, llm=llm)
     engine, written = choose_engine(saved.model.llm, sampling, engine)
 
     def bind_texts(given: VoxelStore, ids: Sequence[str]) -> tuple[BrainDecoder, Any]:

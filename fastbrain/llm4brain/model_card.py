@@ -7,13 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..nn.card_parts import card_table, front_matter, leaks_found, scores_table
+from ..nn.card_parts import (
+    INTENDED_USE,
+    card_table,
+    cohort_rows,
+    front_matter,
+    leaks_found,
+    license_row,
+    scores_table,
+)
 
 _LIMITS = """\
-- For research on recordings of people who agreed to this use. Not a medical device; not for any
-  decision about a person.
-- A decoded sentence is the guess of a language model that was given a few numbers from a brain. It
-  reads well where the brain contributed nothing: only the distance to the controls is evidence.
+- Not a medical device. Only the distance of a score to that of its controls is evidence.
 - It knows the stimuli, the scanner sequence and the preprocessing of its training set. Recordings
   on another grid or with another TR are refused.
 - Weights and voxel statistics are derived from the people it was trained on, and the split names
@@ -59,6 +64,8 @@ def card_text(
         card_table(_data(card, llm)),
         "## Scores\n",
         scores_table(scores),
+        "## Intended use\n",
+        INTENDED_USE,
         "## Limits\n",
         _LIMITS,
         "## Whole configuration\n",
@@ -91,9 +98,12 @@ def _input(described: Mapping[str, Any]) -> dict[str, str]:
 def _data(card: Mapping[str, Any], llm: str) -> dict[str, str]:
     split, training = card["split"], card["training"]
     counts = [f"{len(split[p])} {p}" for p in ("train", "val", "test") if p in split]
+    tuned = "tuned, its adapter contained" if card.get("adapter") else "frozen"
     held = ", ".join(split.get("keys", ())) or "nothing but trials"
     rows = {
-        "language model": f"{llm}, frozen; referenced, not contained",
+        "language model": f"{llm}, {tuned}; referenced, not contained",
+        **license_row(training),
+        **cohort_rows(training),
         "store": card["fingerprint"] or "not recorded",
         "windows": ", ".join(counts) or "not recorded",
         "held out": held if split else "not recorded",

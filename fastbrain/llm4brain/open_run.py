@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .._arguments import checked
-from .._runfiles import read_manifest
+from .._runfiles import model_folder, read_manifest
 from ..data import VoxelStore
 from ..errors import CheckpointError, InputError
 from ..evaluation.run_store import one_grid, open_store
@@ -63,11 +63,13 @@ def open_model(
     like: VoxelStore,
     device: str = "cpu",
     unknown_subject: str | None = None,
+    llm: str | None = None,
 ) -> LLM4Brain:
     """Load the model of a run for windows prepared like those of a store; see :func:`open_run`."""
     manifest = _manifest_of(run)
     model = from_pretrained(
-        training_folder(run, manifest) / "model",
+        model_folder(training_folder(run, manifest)),
+        llm=llm,
         device=device,
         grid=like.grid,
         tr=like.tr,

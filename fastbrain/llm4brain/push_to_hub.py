@@ -6,7 +6,8 @@ from pathlib import Path
 
 from .._arguments import checked
 from ..lm.lora import adapter_files
-from ..nn.hub import check_upload, scores_for_card, upload
+from ..nn.hub import check_upload, scores_for_card, shared_files, upload
+from ..training.uploaded_run import run_files
 from .model_card import card_text
 from .saving import FILES, read_described
 
@@ -23,8 +24,10 @@ def push_to_hub(
 ) -> str:
     """Upload a model saved by :func:`save_pretrained`, with a model card.
 
-    Every file is first compared with its digest. Only the files of the model are uploaded, as
-    safetensors and JSON: no optimiser state, no recordings, no decoded text.
+    Every file is first compared with its digest. The files of the model are uploaded, and of the
+    run that holds it the manifest and the preparation, by which it decodes new scans: grid, filter,
+    and mean, spread and limits of the training windows. Of a run on several grids only the model
+    goes. No optimiser state, no recordings, no decoded text.
 
     Parameters
     ----------
@@ -61,5 +64,7 @@ def push_to_hub(
     described = read_described(root)
     text = card_text(described, scores=scores_for_card(metrics), license=license)
     adapter = adapter_files(root, described["card"].get("adapter", {}), function="push_to_hub")
-    files = {file: root / file for file in (*FILES, *adapter, "manifest.json")}
+    files = shared_files(root, (*FILES, *adapter))
+    if root.name == "model":
+        files |= run_files(root.parent, function="push_to_hub")
     return upload(name, files, text, private=private, token=token)

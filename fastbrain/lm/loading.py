@@ -14,12 +14,14 @@ from ..errors import CheckpointError, ConfigError, InputError
 from ..nn.config_io import suggest
 from .device_map import DeviceMap, check_device_map, keep_in_place, weight_value
 from .quantised import quantisation
-from .sources import ModelSource, find_model, load_tokenizer, load_weights_of
+from .sources import ModelSource, download_options, find_model, load_tokenizer, load_weights_of
 from .sources import quiet as quiet
 
 _log = logging.getLogger("fastbrain")
 
 _DTYPES = ("float32", "bfloat16", "float16")
+# the last three are of the preparation that goes along with a model
+_UPLOADED = ["*.safetensors", "*.json", "*.txt", "README.md", "*.npy", "*.npz", "*.parquet"]
 
 
 @checked
@@ -159,8 +161,11 @@ def local_folder(name: str | Path, revision: str | None = None) -> Path:
 
     try:
         with quiet():
-            kinds = ["*.safetensors", "*.json", "README.md"]
-            return Path(snapshot_download(str(name), revision=revision, allow_patterns=kinds))
+            return Path(
+                snapshot_download(
+                    str(name), revision=revision, allow_patterns=_UPLOADED, **download_options()
+                )
+            )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"from_pretrained: '{name}' must be a folder or a name on the hub, got neither: "

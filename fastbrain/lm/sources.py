@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,24 @@ from .gguf_files import find_gguf, find_package, forget_gguf, need_gguf
 _HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+
+
+_only_local: ContextVar[bool] = ContextVar("only_local", default=False)
+
+
+@contextmanager
+def without_network(wanted: bool = True) -> Iterator[None]:
+    """Take models of the hub from the cache of this machine alone while the block runs."""
+    before = _only_local.set(wanted or _only_local.get())
+    try:
+        yield
+    finally:
+        _only_local.reset(before)
+
+
+def download_options() -> dict[str, Any]:
+    """Options of ``snapshot_download`` by which :func:`without_network` is kept."""
+    return {"local_files_only": True} if _only_local.get() else {}
 
 
 @dataclass(frozen=True)
@@ -257,7 +276,11 @@ def fetch_files(name: str, revision: str | None, names: tuple[str, ...], functio
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(names)))
+        return Path(
+            snapshot_download(
+                name, revision=revision, allow_patterns=list(names), **download_options()
+            )
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
             f"{function}: '{name}' must be a folder or a name on the hub, got neither: "

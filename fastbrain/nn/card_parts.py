@@ -7,6 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _TAGS = ("fmri", "brain-decoding", "neuroscience")
+INTENDED_USE = """\
+Research on how brains represent what people see, hear and read, with recordings of people who
+agreed to this use. Do not use it on anyone without consent, and not for decisions about a person:
+not for diagnosis, not in court, not at work, not to find out what a person does not want to say.
+
+It is not a mind reader. It was trained on recordings of people who attended to known stimuli, and a
+text is the guess of a model that was given a few numbers from a brain: it reads well where the
+brain contributed nothing.
+"""
 
 
 def front_matter(llm: str | None, license: str | None, system: str) -> str:
@@ -17,6 +26,28 @@ def front_matter(llm: str | None, license: str | None, system: str) -> str:
     if llm is not None:
         lines.append(f"base_model: {json.dumps(llm)}")
     return "\n".join(["---", *lines, "---", ""])
+
+
+def cohort_rows(training: Mapping[str, Any]) -> dict[str, str]:
+    """Rows on the people, recordings and fits of training, from what the model records of them."""
+    cohort = training.get("cohort")
+    if cohort is None:
+        return {}
+    people = ", ".join(f"{n} {part}" for part, n in cohort["people"].items())
+    return {
+        "people": f"{cohort['people_in_all']}: {people}; one may be in several parts",
+        "recordings": f"{cohort['runs']} runs, {cohort['volumes']:,} volumes",
+        "voxel statistics fitted on": f"training windows of {cohort['fit_runs']} runs",
+    }
+
+
+def license_row(training: Mapping[str, Any]) -> dict[str, str]:
+    """Row on the license of the language model, which holds for texts and weights made with it."""
+    stated = training.get("llm_license")
+    return {
+        "license of the language model": stated
+        or "not stated in its files: look it up where it was published"
+    }
 
 
 def leaks_found(audit: Mapping[str, Any] | None) -> str:

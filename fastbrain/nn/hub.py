@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .._io import write_atomic
+from .._io import read_json, write_atomic
 from .._runfiles import read_metrics, read_pooled_scores
 from ..errors import CheckpointError, InputError, MissingPartError
 
@@ -84,6 +86,38 @@ def upload(
         except Exception as error:  # error of the network, the hub or the name
             raise InputError(_refusal(error, name)) from error
     return str(getattr(done, "commit_url", done))
+
+
+def shared_files(root: Path, files: Sequence[str]) -> dict[str, Path | str]:
+    """Return the files of a saved model as they are uploaded: without the paths of this machine.
+
+    A language model in a local folder is named by the name of the folder alone, in ``config.json``,
+    and ``manifest.json`` has the digest of that.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of a saved model that was verified.
+    files : sequence of str
+        Names of its files, without the manifest.
+    """
+    described = read_json(root / "config.json")
+    card = described["card"]
+    card["llm"] = _without_path(card["llm"])
+    if card.get("language"):
+        card["language"]["name"] = _without_path(card["language"]["name"])
+    config = json.dumps(described, indent=2) + "\n"
+    digest = hashlib.sha256(config.encode()).hexdigest()
+    manifest = {**read_json(root / "manifest.json"), "config.json": digest}
+    shared: dict[str, Path | str] = {name: root / name for name in files}
+    return shared | {
+        "config.json": config,
+        "manifest.json": json.dumps(manifest, indent=2) + "\n",
+    }
+
+
+def _without_path(name: str) -> str:
+    return Path(name).name if Path(name).is_absolute() or Path(name).is_dir() else name
 
 
 def scores_for_card(path: str | Path | None) -> list[dict[str, Any]]:

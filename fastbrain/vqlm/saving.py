@@ -15,6 +15,7 @@ from ..nn.saved_folder import load_tensors, read_whole
 from ..nn.state_dict import load_strict
 from .autoencoder import VQAutoencoder
 from .config import VQAutoencoderConfig
+from .model_card import coder_card_text
 
 LAYOUT = 1
 _DESCRIBED = {
@@ -81,6 +82,8 @@ def save_vq(
         write_atomic(temporary / "model.safetensors", save(state))
         write_json(temporary / "config.json", described)
         write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in FILES})
+        # README.md is for people and may be edited, so it is not in the manifest
+        write_atomic(temporary / "README.md", coder_card_text(described))
     return Path(folder)
 
 

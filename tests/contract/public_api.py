@@ -35,6 +35,7 @@ MODULES = (
     "fastbrain.decoding",
     "fastbrain.evaluation",
     "fastbrain.integrations.peft",
+    "fastbrain.integrations.vllm",
     "fastbrain.realtime",
 )
 

@@ -33,7 +33,8 @@ BY_TYPE_ONLY = frozenset(
     load_grid_models
     load_llm load_qformer load_scmbm load_video_branch load_vision_model load_vq meaning_retrieval
     merge_stores
-    open_run pairwise_scorer plan_rest plan_study prepare_store pretrain_scmbm pretrain_video
+    open_engine open_run pairwise_scorer pipeline plan_rest plan_study prepare_store pretrain_scmbm
+    pretrain_video prompt_embeds sampling_params write_texts
     open_window_decoder plan_betas plan_native_grids plan_pereira
     plan_stories push_to_hub read_connectomes read_gentle
     reconstruct_encoded run_controls save_brainllm save_checkpoint save_pretrained serve_page

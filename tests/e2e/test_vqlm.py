@@ -10,6 +10,7 @@ import pytest
 from events import check_events
 from tiny_vlm import save_tiny_vlm
 
+import fastbrain as fb
 from fastbrain.cli import main
 from fastbrain.data import (
     ConnectomeStudy,
@@ -70,6 +71,11 @@ def test_a_run_holds_models_split_and_scores(done):
     assert card.fitted_on == tuple(split["train"])
     _, tokenizer = load_llm(str(run / "llm"))
     assert CodeVocabulary.find(tokenizer).codes == coder.config.quantiser.size
+    for folder, said in ((run, "11 people of the training part"), (run / "coder", "11 runs")):
+        text = (folder / "README.md").read_text()
+        assert said in text
+        assert "Do not use it on anyone without consent" in text
+        assert str(done) not in text
     words = load_words(run / "words")
     assert words.fitted_on == card.fitted_on
     assert NumberLines.find(tokenizer).lines == len(words.scale)
@@ -223,6 +229,13 @@ def test_ages_are_read_from_connectomes_and_written_in_digits(tmp_path):
     ages = {name: float(age) for name, age, *_ in rows}
     for person, value in metrics["predicted"]["digits, calibrated"].items():
         assert ages[person] == pytest.approx(value, abs=0.01)
+    read = fb.pipeline("brain-to-text", model=run)
+    said = {row["participant_id"]: row["text"] for row in read(tmp_path / "study")}
+    assert said == {name: f"{age:.2f}" for name, age in ages.items()}
+    with pytest.raises(InputError, match="a study of people or its folder for a run of vq-lm"):
+        read("bold.nii")
+    with pytest.raises(InputError, match="sampling must be left out for a run of vq-lm"):
+        fb.pipeline("brain-to-text", model=run, sampling=fb.Sampling())
     other = resting_study(simulate_rest(RestDesign(people=4, regions=8, frames=80)))
     with pytest.raises(InputError, match="must be of connectomes"):
         predict_people(run, other)

@@ -86,6 +86,33 @@ def test_scans_are_decoded_where_the_store_is_gone(trained, tmp_path, system):
         decode(run)
 
 
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_saved_model_has_a_card(trained, system):
+    text = (trained.run(system) / "model" / "README.md").read_text()
+    for said in (
+        "| people | 1: 1 train, 1 val, 1 test; one may be in several parts |",
+        "| voxel statistics fitted on | training windows of 2 runs |",
+        "| license of the language model | not stated in its files",
+        "allowed because: texts recur in a cohort this small",
+        "Do not use it on anyone without consent", "Not evaluated", "16 train, 8 val, 16 test",
+    ):  # fmt: skip
+        assert said in text, said
+    assert str(trained.root) not in text
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_pipeline_gives_the_texts_of_decode(trained, system):
+    read = fb.pipeline("brain-to-text", model=trained.run(system), confidence=False)
+    images, events = scans_of(trained, "04", "05")
+    found = read(images, events=events)
+    wanted = decode(trained.run(system), images, events=events, confidence=False)
+    assert [row["text"] for row in found] == list(wanted.texts)
+    assert [row["trial_id"] for row in found] == [w.trial_id for w in wanted.windows]
+    assert [row["text"] for row in read(trained.store, part="test")] == list(
+        decode(trained.run(system), confidence=False).texts
+    )
+
+
 def test_a_run_without_a_preparation_reads_that_of_its_store(trained, tmp_path):
     run, store = tmp_path / "run", tmp_path / "store"
     shutil.copytree(trained.run("llm4brain"), run)

@@ -29,6 +29,14 @@ CARD = ModelCard(
         "stages": ["video", "stage1"],
         "audit": {"clean": False, "allowed": "a test", "findings": [{}]},
         "weights": {"encoder_weights": {"file": "mbm.safetensors", "sha256": "feed"}},
+        "cohort": {
+            "people": {"train": 2, "val": 1, "test": 1},
+            "people_in_all": 3,
+            "runs": 8,
+            "volumes": 12345,
+            "fit_runs": 5,
+        },
+        "llm_license": "llama3.2",
     },
 )
 SCORES = [
@@ -139,7 +147,12 @@ def test_the_card_says_what_it_is_worth(saved, remote, tmp_path):
         "| TR | 2 s |", "| window | 2 volumes from 4 s after onset |", "| store | 0123abcd |",
         "| windows | 2 train, 1 val, 1 test |", "| held out | subject |",
         "| adaptation | transductive |", "1; allowed because: a test", "mbm.safetensors, feed",
-        "Not a medical device", r"`What \| happens?`",
+        "Not a medical device", "Do not use it on anyone without consent", "not a mind reader",
+        "| people | 3: 2 train, 1 val, 1 test; one may be in several parts |",
+        "| recordings | 8 runs, 12,345 volumes |",
+        "| voxel statistics fitted on | training windows of 5 runs |",
+        "| license of the language model | llama3.2 |", 
+        r"`What \| happens?`",
     ):  # fmt: skip
         assert said in text, said
 
@@ -148,6 +161,7 @@ def test_a_local_language_model_keeps_its_path_to_itself(make_model, tmp_path):
     card = replace(CARD, llm=str(tmp_path / "secret" / "llm-7b"))
     text = (save_pretrained(make_model(), tmp_path / "m", card) / "README.md").read_text()
     assert "base_model" not in text
+    assert "a text is the guess of a model" in " ".join(text.split())
     assert "llm-7b, a local folder" in text
     assert "secret" not in text
 

@@ -13,7 +13,7 @@ The run folder contains what is needed to reproduce and to evaluate the run::
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from ...lm.lora import TunedLLM
 from ...lm.quantised import quantisation
 from ...lm.sources import find_model
 from ...lm.word_lm import small_llm
+from ...training.card_facts import card_facts
 from ...training.data_parallel import check_batch_sizes
 from ...training.processes import processes, run_together
 from ...training.run import Row
@@ -193,7 +194,11 @@ def train_brainllm_run(
     }
     with team.first_alone() as first:
         if first:
-            save_brainllm(model, out / "model", card, pca=pca, region=plan.region, replace=resume)
+            trained = {"audit": audit.to_json(), **card_facts(store, language)}
+            saved = replace(saved, card=replace(card, training=trained))
+            save_brainllm(
+                model, out / "model", saved.card, pca=pca, region=plan.region, replace=resume
+            )
             save_preparation(store, out, replaced=resume)
             write_json(out / "manifest.json", facts)
     model.eval()

@@ -23,6 +23,7 @@ from ...data.store.members import AnyStore, members_of
 from ...data.store.preparation import save_preparation
 from ...data.store.store import VoxelStore
 from ...lm.kept_llm import LLMRecord
+from ...training.card_facts import card_facts
 from ...training.run_folder import place_of
 from ..card_record import ModelCard
 from .run_stages import STAGE_NAMES, RunState
@@ -57,6 +58,7 @@ def card_of_run(run: RunState, language: LLMRecord, weights: dict[str, Any]) -> 
             "stages": [name for name in STAGE_NAMES if getattr(run.config, name) is not None],
             "audit": run.audit.to_json(),
             "weights": weights,
+            **card_facts(store, language),
         },
         language=language,
         llm_bits=run.config.llm_bits,

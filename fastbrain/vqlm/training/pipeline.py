@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._environment import check_environment
-from ..._io import new_output, write_json
+from ..._io import new_output, write_atomic, write_json
 from ..._progress import say
 from ...data import RestingStudy
 from ...evaluation.controls.clinical_baselines import connectivity_features
@@ -43,6 +43,7 @@ from ...training.run_folder import absolute_paths, claim
 from ...training.run_log import run_log
 from ...training.trackers import check_trackers
 from ..autoencoder import VQAutoencoder
+from ..model_card import card_text
 from ..question import decoded_series, recording_codes, spelled
 from ..run_records import write_manifest
 from .baselines import write_baselines
@@ -201,6 +202,7 @@ def train_vqlm(
             )
         if first:
             write_manifest(out, study, config.target, split)
+            write_atomic(out / "README.md", card_text(out))
     say(f"vq-lm: trained on {len(split['train'])} people, in {out}")
 
 
