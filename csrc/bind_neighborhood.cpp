@@ -93,23 +93,22 @@ void bind_small(py::module_& m, Isa isa) {
               "addresses must not be null", 0);
         check_threads(function, threads);
         const bool dance = eps > 0;
-        const Neighborhood<float> problem{
-            .features = pointer<const float>(features),
-            .memory = pointer<const void>(memory),
-            .stored = DType::kFloat32,
-            .indices = pointer<const std::int64_t>(indices),
-            .others = pointer<const float>(others),
-            .own = dance ? classes : -1,
-            .batch = batch,
-            .width = width,
-            .size = size,
-            .memory_step = width,
-            .extras = classes + (dance ? batch : 0),
-            .inv_temperature = static_cast<float>(1 / temperature),
-            .eps = eps,
-            .entropy = pointer<float>(entropy),
-            .grad_features = nullptr,
-            .grad_others = nullptr};
+        const Neighborhood<float> problem{.features = pointer<const float>(features),
+                                          .memory = pointer<const void>(memory),
+                                          .stored = DType::kFloat32,
+                                          .indices = pointer<const std::int64_t>(indices),
+                                          .others = pointer<const float>(others),
+                                          .own = dance ? classes : -1,
+                                          .batch = batch,
+                                          .width = width,
+                                          .size = size,
+                                          .memory_step = width,
+                                          .extras = classes + (dance ? batch : 0),
+                                          .inv_temperature = static_cast<float>(1 / temperature),
+                                          .eps = eps,
+                                          .entropy = pointer<float>(entropy),
+                                          .grad_features = nullptr,
+                                          .grad_others = nullptr};
         py::gil_scoped_release released;
         if (!all_within(problem.indices, batch, size) ||
             !all_unit(problem.features, DType::kFloat32, batch, width, tolerance) ||
@@ -186,8 +185,7 @@ void bind_weights(py::module_& m, Isa isa, const char* name) {
       },
       py::kw_only(), py::arg("scores"), py::arg("block"), py::arg("step"), py::arg("factor"),
       py::arg("norms"), py::arg("indices"), py::arg("own"), py::arg("batch"), py::arg("size"),
-      py::arg("extras"), py::arg("eps"), py::arg("entropy"), py::arg("weights"),
-      py::arg("threads"),
+      py::arg("extras"), py::arg("eps"), py::arg("entropy"), py::arg("weights"), py::arg("threads"),
       "Mean entropy of stored similarities, which become derivatives of the logits; returns as "
       "neighborhood_entropy does.");
 }

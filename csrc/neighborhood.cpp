@@ -25,7 +25,7 @@ constexpr int64_t kNumberBytes = sizeof(Number), kLong = 8 / kNumberBytes;  // n
 // in this order: each builds on those before
 #include "exponential.h"
 #include "neighborhood_entropy.h"
-#include "neighborhood_stored.h"
+#include "neighborhood_formats.h"
 #include "neighborhood_rows.h"
 #include "neighborhood_stream.h"
 

@@ -16,7 +16,7 @@ namespace {
 // in this order: each builds on those before
 #include "exponential.h"
 #include "neighborhood_entropy.h"
-#include "neighborhood_stored.h"
+#include "neighborhood_formats.h"
 
 // of norms, as half precision leaves them
 constexpr Number kNormTolerance = 2e-2f;
@@ -87,8 +87,8 @@ void hold(const Sweep& s, Cosines from, int64_t count, Number* to) {
         Lanes value = {};
         const uint16_t* at = from.first + (lane + i) * from.step + row;
         if (lane + i < batch) {
-          value = row + kLanes <= count ? Bfloat16::lanes(at)
-                                        : some_lanes<Bfloat16>(at, count - row);
+          value =
+              row + kLanes <= count ? Bfloat16::lanes(at) : some_lanes<Bfloat16>(at, count - row);
         }
         store(square + i * kLanes, value * s.scores.factor);
       }
@@ -105,7 +105,7 @@ void round_held(const Sweep& s, const Number* from, int64_t count, Cosines to) {
       transpose_square(from + row * s.lanes + lane, s.lanes, square, kLanes);
       const auto bytes = static_cast<size_t>(2 * smaller(kLanes, count - row));
       for (int64_t i = 0; i < smaller(kLanes, s.scores.batch - lane); ++i) {
-        const Words bits = (Words)__builtin_convertvector(load(square + i * kLanes), Floats);
+        const Words bits = (Words) __builtin_convertvector(load(square + i * kLanes), Floats);
         const Halves rounded =
             __builtin_convertvector((bits + 0x7fff + (bits >> 16 & 1)) >> 16, Halves);
         __builtin_memcpy(to.first + (lane + i) * to.step + row, &rounded, bytes);

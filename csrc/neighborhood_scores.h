@@ -12,8 +12,8 @@ template <typename Number>
 struct Scores {
   // Similarities to the rows of the memory and to the other columns, replaced by the derivatives of
   // the logits if those are wanted. With block 0, logits (size + extras, step) as Number, a sample
-  // in each of the first `batch` columns. Otherwise cosines in bfloat16: of each `block` rows of the
-  // memory (the last may have fewer) a matrix (batch, rows), then one (batch, extras).
+  // in each of the first `batch` columns. Otherwise cosines in bfloat16: of each `block` rows of
+  // the memory (the last may have fewer) a matrix (batch, rows), then one (batch, extras).
   void* scores;
   std::int64_t block;           // a multiple of kScoreRows
   std::int64_t step;            // a multiple of kScoreLanes
