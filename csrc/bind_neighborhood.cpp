@@ -2,6 +2,7 @@
 #include <new>
 
 #include "bind.h"
+#include "finite.h"
 #include "neighborhood.h"
 #include "neighborhood_scores.h"
 
@@ -38,7 +39,7 @@ void bind_entropy(py::module_& m, Isa isa, const char* name) {
           size[i] = sizes[static_cast<std::size_t>(i)].cast<std::int64_t>();
           check(size[i] >= 1, function, "sizes must be positive", size[i]);
         }
-        check(own < 0 || own + size[0] <= size[4], function,
+        check(own < 0 || own + size[0] == size[4], function,
               "own must leave a column for each sample", own);
         check(size[3] >= size[1], function, "memory_step must not be below the width", size[3]);
         check(stored >= 0 && stored <= 3, function, "stored must be in [0, 3]", stored);
@@ -76,6 +77,54 @@ void bind_entropy(py::module_& m, Isa isa, const char* name) {
       "-1.");
 }
 
+// Few samples and plainly right arguments but for their values, which are checked here.
+void bind_small(py::module_& m, Isa isa) {
+  m.def(
+      "neighborhood_small",
+      [isa](std::uintptr_t features, std::uintptr_t memory, std::uintptr_t indices,
+            std::uintptr_t others, std::int64_t batch, std::int64_t width, std::int64_t size,
+            std::int64_t classes, double temperature, float eps, double tolerance,
+            std::uintptr_t entropy, int threads) {
+        const char* function = "neighborhood_small";
+        for (const std::int64_t value : {batch, width, size, classes}) {
+          check(value >= 1, function, "sizes must be positive", value);
+        }
+        check(features && memory && indices && others && entropy, function,
+              "addresses must not be null", 0);
+        check_threads(function, threads);
+        const bool dance = eps > 0;
+        const Neighborhood<float> problem{.features = pointer<const float>(features),
+                                          .memory = pointer<const void>(memory),
+                                          .stored = DType::kFloat32,
+                                          .indices = pointer<const std::int64_t>(indices),
+                                          .others = pointer<const float>(others),
+                                          .own = dance ? classes : -1,
+                                          .batch = batch,
+                                          .width = width,
+                                          .size = size,
+                                          .memory_step = width,
+                                          .extras = classes + (dance ? batch : 0),
+                                          .inv_temperature = static_cast<float>(1 / temperature),
+                                          .eps = eps,
+                                          .entropy = pointer<float>(entropy),
+                                          .grad_features = nullptr,
+                                          .grad_others = nullptr};
+        py::gil_scoped_release released;
+        if (!all_within(problem.indices, batch, size) ||
+            !all_unit(problem.features, DType::kFloat32, batch, width, tolerance) ||
+            !all_unit(problem.others, DType::kFloat32, classes, width, tolerance)) {
+          return false;
+        }
+        const std::int64_t result = run(isa, problem, threads);
+        if (result == kNoMemory) throw std::bad_alloc();
+        return result == kDone;
+      },
+      // by position: names take longer than a few samples
+      "Addresses of float32 features, memory, indices and prototypes; batch, width, size, classes; "
+      "temperature, eps (0: exact), tolerance of norms, address of the entropy, threads. False if "
+      "a row number or a norm is wrong.");
+}
+
 template <typename Number>
 std::int64_t weigh(Isa isa, const Scores<Number>& scores, int threads) {
 #ifdef FASTBRAIN_X86
@@ -87,43 +136,84 @@ std::int64_t weigh(Isa isa, const Scores<Number>& scores, int threads) {
 }
 
 template <typename Number>
+void measure(Isa isa, const Rows<Number>& rows, int threads) {
+#ifdef FASTBRAIN_X86
+  if (isa >= Isa::kAvx512) return avx512::neighborhood_norms(rows, threads);
+  if (isa == Isa::kAvx2) return avx2::neighborhood_norms(rows, threads);
+#endif
+  (void)isa;
+  return baseline::neighborhood_norms(rows, threads);
+}
+
+template <typename Number>
 void bind_weights(py::module_& m, Isa isa, const char* name) {
   m.def(
       name,
-      [isa](std::uintptr_t logits, std::int64_t step, std::uintptr_t norms, std::uintptr_t indices,
-            std::int64_t own, std::int64_t batch, std::int64_t size, std::int64_t extras,
-            Number eps, std::uintptr_t entropy, bool weights, int threads) {
+      [isa](std::uintptr_t scores, std::int64_t block, std::int64_t step, Number factor,
+            std::uintptr_t norms, std::uintptr_t indices, std::int64_t own, std::int64_t batch,
+            std::int64_t size, std::int64_t extras, Number eps, std::uintptr_t entropy,
+            bool weights, int threads) {
         const char* function = "neighborhood_weights";
         for (const std::int64_t value : {batch, size, extras}) {
           check(value >= 1, function, "sizes must be positive", value);
         }
-        check(step >= batch && step % kScoreLanes == 0, function,
+        check(block >= 0 && block % kScoreRows == 0, function, "block must be a multiple of 512",
+              block);
+        check(block > 0 || (step >= batch && step % kScoreLanes == 0), function,
               "step must be a multiple of 16 that holds the batch", step);
         check(own < 0 || own + batch <= extras, function, "own must leave a column for each sample",
               own);
-        check(logits && norms && indices && entropy, function, "addresses must not be null", 0);
+        check(scores && norms && indices && entropy, function, "addresses must not be null", 0);
         check_threads(function, threads);
-        const Scores<Number> scores{.logits = pointer<Number>(logits),
-                                    .step = step,
-                                    .norms = pointer<const Number>(norms),
-                                    .indices = pointer<const std::int64_t>(indices),
-                                    .own = own,
-                                    .batch = batch,
-                                    .size = size,
-                                    .extras = extras,
-                                    .eps = eps,
-                                    .entropy = pointer<Number>(entropy),
-                                    .weights = weights};
+        const Scores<Number> all{.scores = pointer<void>(scores),
+                                 .block = block,
+                                 .step = step,
+                                 .factor = factor,
+                                 .norms = pointer<const Number>(norms),
+                                 .indices = pointer<const std::int64_t>(indices),
+                                 .own = own,
+                                 .batch = batch,
+                                 .size = size,
+                                 .extras = extras,
+                                 .eps = eps,
+                                 .entropy = pointer<Number>(entropy),
+                                 .weights = weights};
         py::gil_scoped_release released;
-        const std::int64_t result = weigh(isa, scores, threads);
+        const std::int64_t result = weigh(isa, all, threads);
         if (result == kNoMemory) throw std::bad_alloc();
         return result;
       },
-      py::kw_only(), py::arg("logits"), py::arg("step"), py::arg("norms"), py::arg("indices"),
-      py::arg("own"), py::arg("batch"), py::arg("size"), py::arg("extras"), py::arg("eps"),
-      py::arg("entropy"), py::arg("weights"), py::arg("threads"),
-      "Mean entropy of stored logits, which become its derivatives; returns as "
+      py::kw_only(), py::arg("scores"), py::arg("block"), py::arg("step"), py::arg("factor"),
+      py::arg("norms"), py::arg("indices"), py::arg("own"), py::arg("batch"), py::arg("size"),
+      py::arg("extras"), py::arg("eps"), py::arg("entropy"), py::arg("weights"), py::arg("threads"),
+      "Mean entropy of stored similarities, which become derivatives of the logits; returns as "
       "neighborhood_entropy does.");
+}
+
+template <typename Number>
+void bind_norms(py::module_& m, Isa isa, const char* name) {
+  m.def(
+      name,
+      [isa](std::uintptr_t values, int stored, std::int64_t size, std::int64_t width,
+            std::int64_t step, std::uintptr_t norms, int threads) {
+        const char* function = "neighborhood_norms";
+        check(size >= 0 && width >= 0, function, "sizes must not be negative",
+              size < 0 ? size : width);
+        check(step >= width, function, "step must not be below the width", step);
+        check(stored >= 0 && stored <= 3, function, "stored must be in [0, 3]", stored);
+        check(size == 0 || (values && norms), function, "addresses must not be null", 0);
+        check_threads(function, threads);
+        const Rows<Number> rows{.values = pointer<const void>(values),
+                                .stored = static_cast<DType>(stored),
+                                .size = size,
+                                .width = width,
+                                .step = step,
+                                .norms = pointer<Number>(norms)};
+        py::gil_scoped_release released;
+        measure(isa, rows, threads);
+      },
+      py::kw_only(), py::arg("values"), py::arg("stored"), py::arg("size"), py::arg("width"),
+      py::arg("step"), py::arg("norms"), py::arg("threads"), "Norms of rows of any float type.");
 }
 
 }  // namespace
@@ -131,8 +221,11 @@ void bind_weights(py::module_& m, Isa isa, const char* name) {
 void bind_neighborhood(py::module_& m, Isa isa) {
   bind_entropy<float>(m, isa, "neighborhood_entropy");
   bind_entropy<double>(m, isa, "neighborhood_entropy_double");
+  bind_small(m, isa);
   bind_weights<float>(m, isa, "neighborhood_weights");
   bind_weights<double>(m, isa, "neighborhood_weights_double");
+  bind_norms<float>(m, isa, "neighborhood_norms");
+  bind_norms<double>(m, isa, "neighborhood_norms_double");
 }
 
 }  // namespace fastbrain

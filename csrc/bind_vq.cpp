@@ -46,6 +46,8 @@ const VqPlain& vq_plain(Isa isa) {
 constexpr std::int64_t kFewestCodes = 512, kLeastWidth = 16, kMostWidth = 1 << 14;
 // rows from which on it pays to rearrange a codebook that is not packed
 constexpr std::int64_t kFewestRows = 65;
+// products that one thread makes faster than two wake up
+constexpr std::int64_t kAloneProducts = 1 << 18;
 
 struct Free {
   void operator()(void* values) const { std::free(values); }
@@ -135,6 +137,7 @@ void lookup(Isa isa, VqRows rows, const bool* mask, const VqSource& from, const 
   const std::int64_t all = rows.count;
   std::vector<std::int64_t> chosen;
   if (!choose(rows, mask, chosen, out)) return;
+  if (rows.count * from.count * from.width < kAloneProducts) threads = 1;
   const Layout<Number> layout(isa, from.count, from.width);
   Buffer<Number> buffer;
   VqCodes<Number> codes{nullptr, packed, nullptr, from.euclidean, from.count, from.width};
@@ -216,9 +219,10 @@ void bind_precision(py::module_& m, Isa isa, const std::string& suffix) {
                          packed ? pointer<const Number>(codes) : nullptr,
                          pointer<std::int64_t>(out), threads);
         },
-        py::kw_only(), py::arg("rows"), py::arg("type"), py::arg("mask"), py::arg("count"),
-        py::arg("codes"), py::arg("code_type"), py::arg("packed"), py::arg("euclidean"),
-        py::arg("code_count"), py::arg("width"), py::arg("out"), py::arg("threads"));
+        // by position where time matters
+        py::arg("rows"), py::arg("type"), py::arg("mask"), py::arg("count"), py::arg("codes"),
+        py::arg("code_type"), py::arg("packed"), py::arg("euclidean"), py::arg("code_count"),
+        py::arg("width"), py::arg("out"), py::arg("threads"));
   m.def(("vq_sums" + suffix).c_str(),
         [isa](std::uintptr_t rows, int type, std::uintptr_t mask, std::int64_t count,
               std::int64_t width, std::uintptr_t indices, std::int64_t codes, std::uintptr_t counts,
@@ -254,9 +258,9 @@ void bind_vq(py::module_& m, Isa isa) {
         return !choose(from, pointer<const bool>(mask), chosen, to_rows) ||
                vq_plain(isa).lookup(from, to, power, to_rows, threads);
       },
-      py::kw_only(), py::arg("rows"), py::arg("type"), py::arg("mask"), py::arg("count"),
-      py::arg("codes"), py::arg("code_type"), py::arg("euclidean"), py::arg("code_count"),
-      py::arg("width"), py::arg("power"), py::arg("out"), py::arg("threads"));
+      // by position: names take a third of the time of a small codebook
+      "Address, type, mask and count of the rows; address, type, euclidean, count and width of the "
+      "codes; power, address of the indices, threads. False if only another lookup can tell.");
   m.def(
       "vq_digest",
       [isa](std::uintptr_t bytes, std::int64_t count, int threads) {

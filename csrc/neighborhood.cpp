@@ -25,6 +25,7 @@ constexpr int64_t kNumberBytes = sizeof(Number), kLong = 8 / kNumberBytes;  // n
 // in this order: each builds on those before
 #include "exponential.h"
 #include "neighborhood_entropy.h"
+#include "neighborhood_formats.h"
 #include "neighborhood_rows.h"
 #include "neighborhood_stream.h"
 
@@ -112,13 +113,17 @@ void pack(void* context, int64_t task, int) {
   const Neighborhood<Number>& p = s.problem;
   const int64_t panels = ceil_div(s.lanes, kColumns), first = task * kColumns;
   if (task == panels) {
-    unpack_as<Plain<Number>>(p.others, p.width, p.width, p.extras, s.others_rows, s.others,
-                             nullptr);
+    const int64_t given = p.own < 0 ? p.extras : p.own, end = s.others_rows - given;
+    unpack_as<Plain<Number>>(p.others, p.width, p.width, given, p.own < 0 ? s.others_rows : given,
+                             s.others_rows, s.others, nullptr);
+    if (p.own < 0) return;
+    unpack_as<Plain<Number>>(p.features, p.width, p.width, p.batch, end, s.others_rows,
+                             s.others + given * kStep, nullptr);
     return;
   }
   if (task > panels) {
-    unpack_as<Plain<Number>>(p.features, p.width, p.width, p.batch, s.samples_rows, s.samples,
-                             nullptr);
+    unpack_as<Plain<Number>>(p.features, p.width, p.width, p.batch, s.samples_rows, s.samples_rows,
+                             s.samples, nullptr);
     return;
   }
   const int64_t columns = smaller(kColumns, s.lanes - first);

@@ -17,8 +17,10 @@ struct Neighborhood {
   DType stored;
   // (batch) row of the memory that is masked for the sample or, if `own` is set, for all
   const std::int64_t* indices;
-  const Number* others;  // (extras, width) rows of the other columns, norm 1
-  std::int64_t own;      // sample i is masked from column own + i of those; -1: from none
+  // rows of the other columns, norm 1: (extras, width) or, if `own` is set, (own, width)
+  const Number* others;
+  // the samples are other columns too, from this one on, and each is masked from itself; -1: not
+  std::int64_t own;
   std::int64_t batch, width, size, memory_step, extras;
   Number inv_temperature;  // logits are cosines times it, at most this large up to rounding
   Number eps;              // inside the logarithm; 0: exact entropy

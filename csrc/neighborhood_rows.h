@@ -10,10 +10,6 @@ constexpr int kFewRows = kRows > 8 ? 8 : 4;
 // of squared norms, as half precision leaves them: twice that of a norm
 constexpr float kNormTolerance = 4e-2f;
 
-typedef uint16_t Halves __attribute__((vector_size(kLanes * sizeof(uint16_t))));
-typedef uint32_t Words __attribute__((vector_size(kLanes * sizeof(uint32_t))));
-typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
-
 static inline int64_t bytes_of(DType stored) {
   return stored == DType::kFloat64 ? 8 : stored == DType::kFloat32 ? 4 : 2;
 }
@@ -22,45 +18,11 @@ static inline int64_t row_numbers(int64_t depth, int64_t chunk_rows) {
   return ceil_div(depth, kInner) * chunk_rows * kStep;
 }
 
-static inline Words load_halves(const uint16_t* from) {
-  Halves value;
-  __builtin_memcpy(&value, from, sizeof(value));
-  return __builtin_convertvector(value, Words);
-}
-
-template <typename Element>
-struct Plain {
-  typedef Element Type;
-  static inline Lanes lanes(const Element* from) {
-    typedef Element Vector __attribute__((vector_size(kLanes * sizeof(Element))));
-    Vector value;
-    __builtin_memcpy(&value, from, sizeof(value));
-    return __builtin_convertvector(value, Lanes);
-  }
-};
-
-struct Bfloat16 {
-  typedef uint16_t Type;
-  static inline Lanes lanes(const uint16_t* from) {
-    return __builtin_convertvector((Floats)(load_halves(from) << 16), Lanes);
-  }
-};
-
-struct Float16 {
-  typedef uint16_t Type;
-  // exponent and fraction shifted into place, the exponent's bias made up by a product with 2^112,
-  // which also normalises; infinity and NaN become large numbers, refused by their norm
-  static inline Lanes lanes(const uint16_t* from) {
-    const Words half = load_halves(from);
-    const Floats magnitude = (Floats)((half & 0x7fffu) << 13) * 0x1p112f;
-    return __builtin_convertvector((Floats)((Words)magnitude | ((half & 0x8000u) << 16)), Lanes);
-  }
-};
-
-// Row (row, k) lands at [k / kInner][row][k % kInner], zero up to a multiple of kColumns.
+// Row (row, k) lands at [k / kInner][row][k % kInner], zero up to a multiple of kColumns; rows from
+// `count` to `end` are zero: a tile reads them, and its results there are not used.
 template <typename Source, typename Type = typename Source::Type>
 static void unpack_as(const Type* from_rows, int64_t from_step, int64_t width, int64_t count,
-                      int64_t chunk_rows, Number* to, Number* norms) {
+                      int64_t end, int64_t chunk_rows, Number* to, Number* norms) {
   const int64_t whole = width / kLanes * kLanes, depth = ceil_div(width, kColumns) * kColumns;
   for (int64_t row = 0; row < count; ++row) {
     const Type* from = from_rows + row * from_step;
@@ -78,11 +40,7 @@ static void unpack_as(const Type* from_rows, int64_t from_step, int64_t width, i
         store(at + k + kLanes, right);
       }
       for (; k < end; k += kLanes) {
-        Type tail[kLanes] = {};
-        for (int64_t i = 0; i < smaller(kLanes, width - inner - k); ++i) {
-          tail[i] = from[inner + k + i];
-        }
-        const Lanes value = Source::lanes(tail);
+        const Lanes value = some_lanes<Source>(from + inner + k, width - inner - k);
         squares[0] += value * value;
         store(at + k, value);
       }
@@ -92,8 +50,6 @@ static void unpack_as(const Type* from_rows, int64_t from_step, int64_t width, i
     for (int i = 0; i < kLanes; ++i) total += both[i];
     if (norms != nullptr) norms[row] = total;
   }
-  // what a tile computes from the rows after the last is not used
-  const int64_t end = ceil_div(count, kRows) * kRows;
   for (int64_t row = count; row < end; ++row) {
     for (int64_t k = 0; k < depth; ++k) {
       to[(k / kInner * chunk_rows + row) * kStep + k % kInner] = 0.0f;
@@ -104,20 +60,9 @@ static void unpack_as(const Type* from_rows, int64_t from_step, int64_t width, i
 // Rows [first, first + count) of the memory, and their squared norms.
 static void unpack_rows(const Neighborhood<Number>& p, int64_t first, int64_t count,
                         int64_t chunk_rows, Number* to, Number* norms) {
-  const auto unpack = [&]<typename Source>(Source) {
+  as_stored(p.stored, [&]<typename Source>(Source) {
     const auto* from = static_cast<const typename Source::Type*>(p.memory) + first * p.memory_step;
-    unpack_as<Source>(from, p.memory_step, p.width, count, chunk_rows, to, norms);
-  };
-  switch (p.stored) {
-    case DType::kFloat32:
-      return unpack(Plain<float>());
-    case DType::kFloat16:
-      return unpack(Float16());
-    case DType::kBfloat16:
-      return unpack(Bfloat16());
-    case DType::kFloat64:
-      return unpack(Plain<double>());
-    case DType::kInt16:
-      return;  // the binding refuses it
-  }
+    const int64_t end = ceil_div(count, kRows) * kRows;
+    unpack_as<Source>(from, p.memory_step, p.width, count, end, chunk_rows, to, norms);
+  });
 }

@@ -16,22 +16,51 @@ namespace {
 // in this order: each builds on those before
 #include "exponential.h"
 #include "neighborhood_entropy.h"
+#include "neighborhood_formats.h"
 
 // of norms, as half precision leaves them
 constexpr Number kNormTolerance = 2e-2f;
-// rows of a part, which stay in the second-level cache while they are checked and summed
-constexpr int64_t kPartRows = 512;
+// rows of bfloat16 held as numbers at once, in the first-level cache
+constexpr int64_t kHeldRows = 32;
+// rows of a task that takes norms
+constexpr int64_t kNormRows = 16;
+constexpr uint16_t kMaskedHalf = 0xff80;  // -inf
 
-// A part is a fixed range of rows: its sums do not depend on the number of threads.
+// A part is kScoreRows rows of the memory or of the others, which stay in the second-level cache
+// while they are checked and summed: its sums do not depend on the number of threads.
 struct Sweep {
   const Scores<Number>& scores;
-  int64_t parts;
-  Number* known;     // (4, step), see Known
-  double* sums;      // (parts, 2, step), then (2, step) of all
+  int64_t parts, lanes;
+  Number* known;     // (4, lanes), see Known
+  double* sums;      // (parts, 2, lanes), then (2, lanes) of all
   int64_t* refused;  // (parts) first row with a norm other than 0 or 1, or kDone
+  Number* held;      // (kHeldRows, lanes) for each worker, if bfloat16 is stored
   Pass pass;
   bool first;
 };
+
+// Stored bfloat16 of one matrix: from a row on, `step` apart for each sample.
+struct Cosines {
+  uint16_t* first;
+  int64_t step;
+};
+
+Cosines cosines_of(const Scores<Number>& p, int64_t row) {
+  uint16_t* const all = static_cast<uint16_t*>(p.scores);
+  if (row >= p.size) return {all + p.size * p.batch + (row - p.size), p.extras};
+  const int64_t begin = row / p.block * p.block;
+  return {all + begin * p.batch + (row - begin), smaller(p.block, p.size - begin)};
+}
+
+void hide(const Scores<Number>& p, int64_t row, int64_t begin, int64_t end) {
+  if (p.block > 0) {
+    const Cosines c = cosines_of(p, row);
+    for (int64_t i = begin; i < end; ++i) c.first[i * c.step] = kMaskedHalf;
+    return;
+  }
+  Number* const logits = static_cast<Number*>(p.scores) + row * p.step;
+  for (int64_t i = begin; i < end; ++i) logits[i] = -INFINITY;
+}
 
 void mask_unvisited(const Sweep& s, int64_t part, int64_t begin, int64_t end) {
   const Scores<Number>& p = s.scores;
@@ -39,7 +68,7 @@ void mask_unvisited(const Sweep& s, int64_t part, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < smaller(end, p.size); ++row) {
     const Number norm = p.norms[row];
     if (norm == 0) {
-      for (int64_t lane = 0; lane < p.step; ++lane) p.logits[row * p.step + lane] = -INFINITY;
+      hide(p, row, 0, p.batch);
       // written so that a NaN is an error
     } else if (!(__builtin_fabs(norm - 1) <= kNormTolerance)) {
       s.refused[part] = row;
@@ -48,20 +77,74 @@ void mask_unvisited(const Sweep& s, int64_t part, int64_t begin, int64_t end) {
   }
 }
 
-void sweep_part(void* context, int64_t part, int) {
+// Logits (count, lanes) of stored bfloat16; lanes beyond the batch get 0.
+void hold(const Sweep& s, Cosines from, int64_t count, Number* to) {
+  const int64_t batch = s.scores.batch;
+  for (int64_t lane = 0; lane < s.lanes; lane += kLanes) {
+    for (int64_t row = 0; row < count; row += kLanes) {
+      Number square[kLanes * kLanes];
+      for (int64_t i = 0; i < kLanes; ++i) {
+        Lanes value = {};
+        const uint16_t* at = from.first + (lane + i) * from.step + row;
+        if (lane + i < batch) {
+          value =
+              row + kLanes <= count ? Bfloat16::lanes(at) : some_lanes<Bfloat16>(at, count - row);
+        }
+        store(square + i * kLanes, value * s.scores.factor);
+      }
+      transpose_square(square, kLanes, to + row * s.lanes + lane, s.lanes);
+    }
+  }
+}
+
+// To the nearest bfloat16, ties to even; weights are finite.
+void round_held(const Sweep& s, const Number* from, int64_t count, Cosines to) {
+  for (int64_t lane = 0; lane < s.scores.batch; lane += kLanes) {
+    for (int64_t row = 0; row < count; row += kLanes) {
+      Number square[kLanes * kLanes];
+      transpose_square(from + row * s.lanes + lane, s.lanes, square, kLanes);
+      const auto bytes = static_cast<size_t>(2 * smaller(kLanes, count - row));
+      for (int64_t i = 0; i < smaller(kLanes, s.scores.batch - lane); ++i) {
+        const Words bits = (Words) __builtin_convertvector(load(square + i * kLanes), Floats);
+        const Halves rounded =
+            __builtin_convertvector((bits + 0x7fff + (bits >> 16 & 1)) >> 16, Halves);
+        __builtin_memcpy(to.first + (lane + i) * to.step + row, &rounded, bytes);
+      }
+    }
+  }
+}
+
+void sweep_part(void* context, int64_t part, int worker) {
   const Sweep& s = *static_cast<Sweep*>(context);
   const Scores<Number>& p = s.scores;
-  const int64_t begin = part * kPartRows, end = smaller(begin + kPartRows, p.size + p.extras);
-  double* sums = s.sums + part * 2 * p.step;
-  for (int64_t i = 0; i < 2 * p.step; ++i) sums[i] = 0.0;
+  const int64_t part_of_others = part - ceil_div(p.size, kScoreRows);
+  const int64_t begin =
+      part_of_others < 0 ? part * kScoreRows : p.size + part_of_others * kScoreRows;
+  const int64_t end = smaller(begin + kScoreRows, part_of_others < 0 ? p.size : p.size + p.extras);
+  double* sums = s.sums + part * 2 * s.lanes;
+  for (int64_t i = 0; i < 2 * s.lanes; ++i) sums[i] = 0.0;
   if (s.first) mask_unvisited(s, part, begin, end);
-  const Known known{p.eps, s.known, s.known + p.step, s.known + 2 * p.step, s.known + 3 * p.step};
-  sweep(s.pass, p.logits + begin * p.step, nullptr, end - begin, p.step, known, sums,
-        sums + p.step);
+  const Known known{p.eps, s.known, s.known + s.lanes, s.known + 2 * s.lanes,
+                    s.known + 3 * s.lanes};
+  if (p.block == 0) {
+    sweep(s.pass, static_cast<Number*>(p.scores) + begin * p.step, nullptr, end - begin, s.lanes,
+          known, sums, sums + s.lanes);
+    return;
+  }
+  Number* held = s.held + worker * kHeldRows * s.lanes;
+  for (int64_t row = begin; row < end; row += kHeldRows) {
+    const int64_t count = smaller(kHeldRows, end - row);
+    const Cosines stored = cosines_of(p, row);
+    hold(s, stored, count, held);
+    sweep(s.pass, held, nullptr, count, s.lanes, known, sums, sums + s.lanes);
+    if (s.pass == Pass::kExactWeights || s.pass == Pass::kSmoothedWeights) {
+      round_held(s, held, count, stored);
+    }
+  }
 }
 
 double* run_pass(Sweep& s, Pass pass, int threads) {
-  const int64_t count = 2 * s.scores.step;
+  const int64_t count = 2 * s.lanes;
   double* total = s.sums + s.parts * count;
   s.pass = pass;
   parallel_run(threads, s.parts, sweep_part, &s);
@@ -73,20 +156,19 @@ double* run_pass(Sweep& s, Pass pass, int threads) {
 }
 
 void learn_mean(const Sweep& s, int64_t lane, double mean) {
-  Number* known = s.known + s.scores.step + lane;
+  Number* known = s.known + s.lanes + lane;
   known[0] = static_cast<Number>(mean);
-  known[s.scores.step] = static_cast<Number>(mean - static_cast<double>(known[0]));
+  known[s.lanes] = static_cast<Number>(mean - static_cast<double>(known[0]));
 }
 
 void mask_own(const Scores<Number>& p) {
   for (int64_t i = 0; i < p.batch; ++i) {
-    Number* row = p.logits + p.indices[i] * p.step;
     if (p.own < 0) {
-      row[i] = -INFINITY;
+      hide(p, p.indices[i], i, i + 1);
       continue;
     }
-    for (int64_t lane = 0; lane < p.step; ++lane) row[lane] = -INFINITY;
-    p.logits[(p.size + p.own + i) * p.step + i] = -INFINITY;
+    hide(p, p.indices[i], 0, p.batch);
+    hide(p, p.size + p.own + i, i, i + 1);
   }
 }
 
@@ -101,7 +183,7 @@ int64_t solve(Sweep& s, int threads) {
     if (s.refused[part] != kDone) return s.refused[part];
   }
   for (int64_t i = 0; i < p.batch; ++i) {
-    const double mean = sums[p.step + i] / sums[i];
+    const double mean = sums[s.lanes + i] / sums[i];
     s.known[i] = static_cast<Number>(1.0 / sums[i]);
     learn_mean(s, i, mean);
     total += log(sums[i]) - mean;
@@ -110,7 +192,7 @@ int64_t solve(Sweep& s, int threads) {
     total = 0.0;
     sums = run_pass(s, Pass::kSmoothed, threads);
     for (int64_t i = 0; i < p.batch; ++i) {
-      learn_mean(s, i, sums[p.step + i]);
+      learn_mean(s, i, sums[s.lanes + i]);
       total += sums[i];
     }
   }
@@ -119,20 +201,54 @@ int64_t solve(Sweep& s, int threads) {
   return kDone;
 }
 
+// Norms of kNormRows rows, in an order that does not depend on the threads.
+void norms_of(void* context, int64_t task, int) {
+  const Rows<Number>& r = *static_cast<const Rows<Number>*>(context);
+  as_stored(r.stored, [&]<typename Source>(Source) {
+    const int64_t end = smaller((task + 1) * kNormRows, r.size);
+    for (int64_t row = task * kNormRows; row < end; ++row) {
+      const auto* from = static_cast<const typename Source::Type*>(r.values) + row * r.step;
+      Lanes squares[4] = {};
+      int64_t k = 0;
+      for (; k + 4 * kLanes <= r.width; k += 4 * kLanes) {
+        for (int i = 0; i < 4; ++i) {
+          const Lanes value = Source::lanes(from + k + i * kLanes);
+          squares[i] += value * value;
+        }
+      }
+      for (; k < r.width; k += kLanes) {
+        const Lanes value = some_lanes<Source>(from + k, r.width - k);
+        squares[0] += value * value;
+      }
+      const Lanes sum = (squares[0] + squares[1]) + (squares[2] + squares[3]);
+      r.norms[row] = static_cast<Number>(__builtin_sqrt(sum_lanes(sum)));
+    }
+  });
+}
+
 }  // namespace
 
 int64_t neighborhood_weights(const Scores<Number>& scores, int threads) {
-  Sweep s{.scores = scores, .parts = ceil_div(scores.size + scores.extras, kPartRows)};
-  const int64_t lanes = 4 * scores.step, sums = (s.parts + 1) * 2 * scores.step;
+  const bool rounded = scores.block > 0;
+  Sweep s{.scores = scores,
+          .parts = ceil_div(scores.size, kScoreRows) + ceil_div(scores.extras, kScoreRows),
+          .lanes = rounded ? ceil_div(scores.batch, kScoreLanes) * kScoreLanes : scores.step};
+  const int64_t known = 4 * s.lanes, sums = (s.parts + 1) * 2 * s.lanes;
+  const int64_t held = rounded ? threads * kHeldRows * s.lanes : 0;
   // lanes beyond the batch hold any numbers, and so do their sums, which are not read
-  void* const arena = calloc(static_cast<size_t>(lanes + sums + s.parts), 8);
+  void* const arena = calloc(static_cast<size_t>(known + sums + s.parts + held), 8);
   if (arena == nullptr) return kNoMemory;
   s.sums = static_cast<double*>(arena);
   s.refused = reinterpret_cast<int64_t*>(s.sums + sums);
   s.known = reinterpret_cast<Number*>(s.refused + s.parts);
+  s.held = s.known + known;
   const int64_t result = solve(s, threads);
   free(arena);
   return result;
+}
+
+void neighborhood_norms(const Rows<Number>& rows, int threads) {
+  parallel_run(threads, ceil_div(rows.size, kNormRows), norms_of, const_cast<Rows<Number>*>(&rows));
 }
 
 }  // namespace fastbrain::FASTBRAIN_NAMESPACE

@@ -12,6 +12,8 @@ constexpr float kUnit = 0x1p-24f, kVanishing = 1e-33f;
 constexpr int kMany = 64, kTooMany = 48;
 // bytes of codes that are worth a task of their own
 constexpr int64_t kTaskBytes = 32 << 10;
+// products that one thread makes faster than two wake up
+constexpr int64_t kAloneProducts = 1 << 18;
 
 // What one worker knows of a row.
 struct Near {
@@ -27,8 +29,9 @@ struct Plain {
   int64_t depth = 0, tiles = 0, blocks = 0, task_blocks = 0, worker_step = 0;
   float relative = 0;                    // error of a score over |x||c| and over |c|²
   float limit = 0, floor = 0, tiny = 0;  // of squares
-  float* lines = nullptr;                // (tiles, tile rows, depth)
-  float* lengths = nullptr;              // (tiles, kLanes): |x| of the row of each lane
+  // parts of one allocation
+  float* lines = nullptr;    // (tiles, tile rows, depth) and one more line
+  float* lengths = nullptr;  // (tiles, kLanes): |x| of the row of each lane
   float* buffers = nullptr;  // for each worker: kLanes codes, bounds of tiles (tiles, kLanes)
   Near* near = nullptr;      // (workers, rows)
   bool* usual = nullptr;     // (workers) whether all values met are in the usual range
@@ -103,7 +106,12 @@ static void scan_plain(void* context, int64_t task, int worker) {
   for (int64_t block = task * p.task_blocks; block < last && p.usual[worker]; ++block) {
     int64_t step;
     const float* codes = codes_at(p, block * kLanes, buffer, step);
-    Lanes square = squares_of(codes, step, p.depth);
+    Lanes square, only;  // of one row, its products too
+    if (R == 1) {
+      squares_and_products_of(p.lines, codes, step, p.depth, square, only);
+    } else {
+      square = squares_of(codes, step, p.depth);
+    }
     for (int64_t j = p.codes.count - block * kLanes; j < kLanes; ++j) square[j] = 1;
     usual &= (square < p.limit) & (square > p.floor);
     longest = square > longest ? square : longest;
@@ -131,7 +139,8 @@ static void scan_plain(void* context, int64_t task, int worker) {
       const float* rows = p.lines + tile * R * p.depth;
       const Lanes row_length = load(p.lengths + tile * kLanes);
       for (int s = 0; s < R; ++s) {
-        const Lanes product = products_of<R>(rows, codes + s * kCodes * step, step, p.depth);
+        const Lanes product =
+            R == 1 ? only : products_of<R>(rows, codes + s * kCodes * step, step, p.depth);
         const Lanes error = row_length * of_rows[s] + of_codes[s];
         const Lanes most = product * factors[s] - halves[s] + error;
         if (!any(most >= load(bounds + tile * kLanes))) continue;
@@ -197,15 +206,17 @@ template <int R>
 static bool search_plain(Plain& p, int64_t* out, int threads) {
   p.tiles = ceil_div(p.rows.count, R);
   p.worker_step = (kLanes * (p.depth + p.tiles) + 15) / 16 * 16;
-  p.lines = allocate(p.tiles * R * p.depth + p.depth);
-  p.lengths = allocate(p.tiles * kLanes);
-  p.buffers = allocate(threads * p.worker_step);
-  p.near = static_cast<Near*>(malloc(threads * p.rows.count * sizeof(Near)));
-  p.usual = static_cast<bool*>(malloc(threads));
-  p.largest = allocate(threads);
-  bool found = p.lines != nullptr && p.lengths != nullptr && p.buffers != nullptr &&
-               p.near != nullptr && p.usual != nullptr && p.largest != nullptr;
+  const int64_t lines = ceil_div(p.tiles * R * p.depth + p.depth, 16) * 16;
+  const int64_t lengths = ceil_div(p.tiles * kLanes, 16) * 16;
+  const int64_t nears = threads * p.rows.count * static_cast<int64_t>(sizeof(Near)) / 4;
+  p.lines = allocate(lines + lengths + threads * p.worker_step + nears + 2 * threads);
+  bool found = p.lines != nullptr;
   if (found) {
+    p.lengths = p.lines + lines;
+    p.buffers = p.lengths + lengths;
+    p.largest = p.buffers + threads * p.worker_step;
+    p.near = reinterpret_cast<Near*>(p.largest + threads);
+    p.usual = reinterpret_cast<bool*>(p.near + threads * p.rows.count);
     for (int64_t i = 0; i < p.tiles * R * p.depth + p.depth; ++i) p.lines[i] = 0;
     double largest = 0;
     for (int64_t i = 0; i < p.tiles * R; ++i) {
@@ -252,11 +263,6 @@ static bool search_plain(Plain& p, int64_t* out, int threads) {
     }
   }
   free(p.lines);
-  free(p.lengths);
-  free(p.buffers);
-  free(p.near);
-  free(p.usual);
-  free(p.largest);
   return found;
 }
 
@@ -272,6 +278,7 @@ bool plain(const VqRows& rows, const VqSource& codes, int power, int64_t* out, i
   p.floor = codes.euclidean ? -1 : 0x1p-80f;
   const int64_t bytes = kLanes * larger(1, rows.width) * static_cast<int64_t>(sizeof(float));
   const int64_t worth = ceil_div(kTaskBytes, bytes);
+  if (ceil_div(rows.count, 4) * codes.count * rows.width < kAloneProducts) threads = 1;
   p.task_blocks = threads == 1 ? p.blocks : larger(worth, ceil_div(p.blocks, 8 * threads));
   if (rows.count == 1) return search_plain<1>(p, out, threads);
   if (rows.count == 2) return search_plain<2>(p, out, threads);

@@ -14,21 +14,36 @@ static inline bool any(Integers lanes) {
 #endif
 }
 
-// The sum of each of kLanes vectors, one a lane: neighbours are added, then neighbours of those.
+// Neighbours in `part` are added as two shuffles of them say, so that half of them are left.
+static inline __attribute__((always_inline)) void add_neighbours(Lanes (&part)[kLanes], int left,
+                                                                 Integers even, Integers odd) {
+#pragma GCC unroll 8
+  for (int i = 0; i < left / 2; ++i) {
+    part[i] = __builtin_shuffle(part[2 * i], part[2 * i + 1], even) +
+              __builtin_shuffle(part[2 * i], part[2 * i + 1], odd);
+  }
+}
+
+// The sum of each of kLanes vectors, one a lane. First inside quarters of four lanes, where
+// shuffles are cheapest, then between them.
 static inline __attribute__((always_inline)) Lanes sums_of(Lanes (&part)[kLanes]) {
-  Integers even, odd;
+  Integers single[2], pair[2], quarter[2];
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) {
-    even[i] = 2 * i;  // beyond kLanes: of the second vector
-    odd[i] = 2 * i + 1;
-  }
-#pragma GCC unroll 4
-  for (int left = kLanes; left > 1; left /= 2) {
-#pragma GCC unroll 8
-    for (int i = 0; i < left / 2; ++i) {
-      part[i] = __builtin_shuffle(part[2 * i], part[2 * i + 1], even) +
-                __builtin_shuffle(part[2 * i], part[2 * i + 1], odd);
+    const int first = i / 4 * 4, at = i % 4;
+#pragma GCC unroll 2
+    for (int odd = 0; odd < 2; ++odd) {
+      // beyond kLanes: of the second vector
+      single[odd][i] = first + at / 2 + at % 2 * kLanes + 2 * odd;
+      pair[odd][i] = first + at % 2 + at / 2 * kLanes + 2 * odd;
+      quarter[odd][i] = 2 * first + at + 4 * odd;
     }
+  }
+  add_neighbours(part, kLanes, single[0], single[1]);
+  add_neighbours(part, kLanes / 2, pair[0], pair[1]);
+#pragma GCC unroll 2
+  for (int left = kLanes / 4; left > 1; left /= 2) {
+    add_neighbours(part, left, quarter[0], quarter[1]);
   }
   return part[0];
 }
@@ -63,4 +78,33 @@ static inline Lanes products_of(const float* rows, const float* codes, int64_t s
     }
   }
   return sums_of(part);
+}
+
+// Squares of kLanes codes and their products with one row, each code read once.
+static inline void squares_and_products_of(const float* row, const float* codes, int64_t step,
+                                           int64_t depth, Lanes& squares, Lanes& products) {
+  constexpr int kHalf = kLanes / 2;
+  Lanes sums[2];
+  for (int half = 0; half < 2; ++half) {
+    const float* from = codes + half * kHalf * step;
+    Lanes part[kLanes] = {};
+    for (int64_t k = 0; k < depth; k += kLanes) {
+      const Lanes value = load(row + k);
+#pragma GCC unroll 8
+      for (int j = 0; j < kHalf; ++j) {
+        const Lanes code = load(from + j * step + k);
+        part[j] += code * code;
+        part[kHalf + j] += value * code;
+      }
+    }
+    sums[half] = sums_of(part);
+  }
+  Integers first, second;
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    first[i] = i < kHalf ? i : i + kHalf;
+    second[i] = first[i] + kHalf;
+  }
+  squares = __builtin_shuffle(sums[0], sums[1], first);
+  products = __builtin_shuffle(sums[0], sums[1], second);
 }

@@ -25,6 +25,8 @@ from .._io import cache_folder, read_json, write_json
 from ..errors import BackendError, FastbrainError
 
 VARIABLE = "FASTBRAIN_MEASURE"
+# all names of ways; an op that has not the requested one follows its rule
+WAYS = ("stream", "products", "rounded")
 _FILE = "measured.json"
 _ROUNDS = 3
 # the second round is the last one if both took longer
@@ -78,8 +80,10 @@ def choose(
         return Choice(wanted, f"{VARIABLE}={wanted}")
     if wanted == "0":
         return Choice(rule, f"by rule, as {VARIABLE}=0")
+    if wanted in WAYS:
+        return Choice(rule, f"by rule, as this call has no way {wanted}")
     if wanted != "1":
-        names = ", ".join(["0", "1", *ways])
+        names = ", ".join(["0", "1", *dict.fromkeys([*WAYS, *ways])])
         raise BackendError(f"{VARIABLE}: the variable must be one of {names}, got {wanted!r}.")
     here = machine(torch.get_num_threads())
     with _lock:

@@ -10,6 +10,7 @@ from fastbrain.errors import InputError
 from fastbrain.ops import LoraWeights, explain, lora_attention, lora_linear
 from fastbrain.ops.lora import autograd, cpu_decode, products
 from fastbrain.ops.lora.autograd import Pair
+from fastbrain.ops.lora.checks import LinearProblem
 
 
 def normal(*shape, seed=0):
@@ -102,8 +103,10 @@ def test_frozen_weights_cost_no_gradient():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(autograd._pairs, "linear_cpu", Pair(products.forward, spy))
         # an expanded upstream gradient has strides of zero
-        lora_linear(x, weight, bias, a, b, activation="gelu", backend="cpu").sum().backward()
-        lora_linear(x.detach(), weight, bias, a, b, backend="cpu").sum().backward()
+        for rows, activation in ((x, "gelu"), (x.detach(), None)):
+            problem = LinearProblem(rows.flatten(0, 1), weight, bias, a, b, 1.0, activation)
+            out = autograd.adapted("linear_cpu", products.AdaptedLayer.of(problem))
+            out.sum().backward()
     assert asked == [[True, False, False, True, True], [False, False, False, True, True]]
     assert weight.grad is bias.grad is None
 

@@ -94,7 +94,7 @@ def test_the_short_way_is_for_plainly_right_arguments_alone():
     assert cpu_decode.at_once(**right) is not None
     wrong = {
         "x": [x[:, :30], x.double(), x.to_sparse(), x.t().contiguous().t(), 3.0, x[0, 0]],
-        "weight": [weight[0], weight.t(), weight.half(), weight.clone().requires_grad_(), None],
+        "weight": [weight[0], weight.t(), weight.half(), None],
         "bias": [bias[:8], bias.bfloat16()],
         "a": [a[:, :30], a[0], a[:1]],
         "b": [b[:, :1], b[:8], b.to("meta")],
@@ -106,6 +106,19 @@ def test_the_short_way_is_for_plainly_right_arguments_alone():
             assert cpu_decode.at_once(**right | {name: value}) is None, (name, value)
     with torch.autocast("cpu", torch.bfloat16):
         assert cpu_decode.at_once(**right) is None
+
+
+@pytest.mark.usefixtures("not_used")
+@pytest.mark.parametrize("rows", [2, 300])
+def test_the_short_way_leaves_gradients_to_matmuls(rows):
+    x, weight, bias, a, b = layer(rows, 31, 9, 2)
+    a.requires_grad_()
+    y = cpu_decode.at_once(x, weight, bias, a, b, 0.5, "gelu")
+    expected = products.composed(LinearProblem(x, weight, bias, a, b, 0.5, "gelu"))
+    upstream = torch.randn_like(y)
+    got, truth = (torch.autograd.grad(out, a, upstream)[0] for out in (y, expected))
+    assert torch.equal(y, expected)
+    assert torch.equal(got, truth)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -168,6 +181,18 @@ def test_a_decoding_step_compiles_to_it():
 def decoding(rows):
     width = math.isqrt(cpu_decode._LEAST_WORK // rows) + 1
     return layer(rows, width, width, 2)
+
+
+@pytest.mark.usefixtures("not_used")
+def test_the_operator_of_compiled_code_chooses_when_it_runs(monkeypatch):
+    tensors = decoding(3)
+    run = torch.ops.fastbrain.lora_linear_cpu_decode
+    monkeypatch.setenv(_measured.VARIABLE, "products")
+    expected = products.composed(LinearProblem(*tensors, 1.0, "relu"))
+    assert torch.equal(run(*tensors, 1.0, "relu"), expected)
+    monkeypatch.setenv(_measured.VARIABLE, "stream")
+    with pytest.raises(AssertionError, match="few rows ran"):
+        run(*tensors, 1.0, "relu")
 
 
 @pytest.mark.usefixtures("not_used")

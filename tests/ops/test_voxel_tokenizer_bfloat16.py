@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from fastbrain import TokenGrid, _native
-from fastbrain.ops import explain, tokenize_voxels
+from fastbrain.ops import _measured, explain, tokenize_voxels
 from fastbrain.ops._cases import all_cases
 from fastbrain.ops._selftest import agrees, check
-from fastbrain.ops.voxel_tokenizer import bfloat16
+from fastbrain.ops.voxel_tokenizer import bfloat16, cpu, quick
+from fastbrain.ops.voxel_tokenizer.checks import tokenize_problem
 
 HAS_PAIRS = hasattr(_native, "voxel_tokenizer_bfloat16_forward")
 WAYS = [
@@ -20,14 +21,18 @@ WAYS = [
             way != "float32" and not HAS_PAIRS, reason="this CPU has no AVX512_BF16"
         ),
     )
-    for way in ("pairs", "tiles", "float32")
+    for way in ("stream", "products", "float32")
 ]
 CASES = [case for case in all_cases() if case.op == "tokenize_voxels"]
 
 
 @pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
-    monkeypatch.setattr(bfloat16, "way", lambda: request.param)
+    if request.param == "float32":
+        monkeypatch.setattr(bfloat16, "has_kernels", lambda: False)
+    else:
+        monkeypatch.setenv(_measured.VARIABLE, request.param)
+    monkeypatch.setattr(bfloat16, "_LEAST_WORK", 0)
     # several blocks in a small product
     monkeypatch.setattr(bfloat16, "_BLOCK", 1)
     monkeypatch.setattr(bfloat16, "_GRADIENT_ROWS", 50)
@@ -114,7 +119,7 @@ def test_layouts_agree_bitwise(way):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_own_sums_do_not_depend_on_the_threads(dtype, way, threads):
-    if way == "tiles":
+    if way == "products":
         pytest.skip("the product of torch decides")
     grid, volumes, weight, bias = inputs((20, 24, 24), (4, 4, 8), batch=5, frames=9, features=99)
     results = []
@@ -152,8 +157,39 @@ def test_compiles_under_autocast():
         assert torch.equal(got, tokenize_voxels(volumes, weight, bias, grid=grid))
 
 
-def test_way_follows_the_instruction_set():
-    bfloat16.way.cache_clear()
-    assert (bfloat16.way() == "float32") == (not HAS_PAIRS)
-    if _native.isa() == "avx512bf16":
-        assert bfloat16.way() == ("tiles" if _native.bfloat16_tiles() else "pairs")
+def test_kernels_follow_the_instruction_set():
+    bfloat16.has_kernels.cache_clear()
+    assert bfloat16.has_kernels() == HAS_PAIRS == (_native.isa() == "avx512bf16")
+
+
+@pytest.mark.skipif(not HAS_PAIRS, reason="this CPU has no AVX512_BF16")
+@pytest.mark.parametrize("tiles", [False, True])
+def test_the_first_large_call_measures(tiles, monkeypatch, tmp_path):
+    monkeypatch.setattr(_native, "bfloat16_tiles", lambda: tiles)
+    monkeypatch.setattr(bfloat16, "_LEAST_WORK", 0)
+    monkeypatch.setenv("FASTBRAIN_CACHE", str(tmp_path))
+    monkeypatch.setenv(_measured.VARIABLE, "1")
+    _measured.forget()
+    grid, volumes, weight, bias = inputs((9, 10, 11), (4, 4, 4), batch=2, frames=1, features=7)
+    leaves = [t.bfloat16().requires_grad_() for t in (weight, bias)]
+
+    def how():
+        return explain("tokenize_voxels", volumes, *leaves, grid=grid).how
+
+    assert how().startswith("products (by rule" if tiles else "stream (by rule")
+    out = tokenize_voxels(volumes, *leaves, grid=grid)
+    out.float().sum().backward()
+    assert "measured here: stream" in how()
+    (forward, backward) = _measured.report()["seconds"]
+    assert backward == f"{forward} backward"
+    _measured.forget()
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_the_short_way_gives_the_same_bits(way, with_bias):
+    grid, volumes, weight, bias = inputs((9, 10, 11), (4, 4, 4), batch=2, frames=1, features=32)
+    arguments = (volumes, weight.bfloat16(), bias.bfloat16() if with_bias else None)
+    short = quick.tokens(*arguments, grid, None, None, 0.5)
+    assert (short is None) == (way == "float32")
+    full = cpu.call(tokenize_problem(*arguments, grid=grid, scale=0.5))
+    assert short is None or torch.equal(short, full)

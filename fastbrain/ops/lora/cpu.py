@@ -1,8 +1,8 @@
-"""CPU backend of the adapted layers: PyTorch matmuls with a custom backward pass.
+"""CPU backend of the adapted layers: PyTorch matmuls, with the low-rank branch added in place.
 
-It saves memory traffic: the low-rank branch is added in place, forward and backward, and only x and
-the weights are kept for the backward pass. The few rows of a decoding step are computed by a C++
-kernel (:mod:`.cpu_decode`).
+The few rows of a decoding step are computed by a C++ kernel (:mod:`.cpu_decode`). Attention and
+compiled code have a backward pass of their own, which keeps only x and the weights; in eager code a
+single layer is as fast with that of PyTorch.
 """
 
 from __future__ import annotations
@@ -10,14 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .._dispatch import any_gradient
 from . import attention, cpu_decode, products
 from .autograd import Pair, adapted, register
 from .checks import AttentionProblem, LinearProblem
 from .products import AdaptedLayer
-
-# with fewer rows the backward pass in Python costs more time than it saves memory traffic
-OWN_GRADIENT_ROWS = 256
 
 
 def can_run(problem: LinearProblem) -> str | None:
@@ -35,9 +31,7 @@ def call(problem: LinearProblem) -> Tensor:
         flat = LinearProblem(rows, weight, bias, a, b, scale, activation)
     if cpu_decode.takes(flat):
         y = cpu_decode.layer(flat)
-    elif not torch.compiler.is_compiling() and (
-        flat.x.shape[0] < OWN_GRADIENT_ROWS or not any_gradient(x, weight, bias, a, b)
-    ):
+    elif not torch.compiler.is_compiling():
         y = products.composed(flat)
     else:
         y = adapted("linear_cpu", AdaptedLayer.of(flat))

@@ -39,12 +39,15 @@ _library.define(
 
 
 def takes(problem: LinearProblem) -> bool:
-    """Return whether the kernel supports ``x (M, d_in)`` and is the faster way."""
+    """Return whether the kernel supports ``x (M, d_in)`` and is the faster way.
+
+    While torch.compile traces: whether it may be. The operator then chooses when it runs.
+    """
     if not _supports(problem):
         return False
     x, weight = problem.x, problem.weight
     if torch.compiler.is_compiling():
-        return x.shape[0] <= MOST_ROWS[x.dtype]
+        return x.shape[0] <= _MOST_MEASURED
     return _streams(x.dtype, x.shape[0], weight.shape[0], weight.shape[1], problem)
 
 
@@ -118,7 +121,7 @@ def at_once(
     """
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return None
-    graded = torch.is_grad_enabled()
+    wanted = False
     dtype: Any = getattr(x, "dtype", None)
     kind = ACTIVATIONS.get(activation or "") if type(activation) in (str, NoneType) else None
     if dtype not in MOST_ROWS or kind is None or type(scale) is not float or not -inf < scale < inf:
@@ -130,9 +133,9 @@ def at_once(
             or not value.is_cpu
             or value.layout is not torch.strided
             or not value.is_contiguous()
-            or (graded and value.requires_grad)
         ):
             return None
+        wanted = wanted or value.requires_grad
     shape = x.shape
     if weight.dim() != 2 or a.dim() != 2 or not shape:
         return None
@@ -144,10 +147,11 @@ def at_once(
     ):
         return None
     rows = x.numel() // d_in
-    if rows > MOST_ROWS[dtype] or rows * d_out * d_in >= _LEAST_WORK:
+    wanted = wanted and torch.is_grad_enabled()
+    if wanted or rows > MOST_ROWS[dtype] or rows * d_out * d_in >= _LEAST_WORK:
         flat = x if len(shape) == 2 else x.view(rows, d_in)
         problem = LinearProblem(flat, weight, bias, a, b, scale, activation)
-        if not _streams(dtype, rows, d_out, d_in, problem):
+        if wanted or not _streams(dtype, rows, d_out, d_in, problem):
             y = products.composed(problem)
             return y if len(shape) == 2 else y.view(*shape[:-1], d_out)
     out = x.new_empty(rows, d_out) if len(shape) == 2 else x.new_empty(*shape[:-1], d_out)
@@ -157,6 +161,14 @@ def at_once(
         dtype is torch.bfloat16, torch.get_num_threads(),
     )  # fmt: skip
     return out
+
+
+def _decode(x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+    problem = LinearProblem(x, weight, *rest)
+    d_out, d_in = weight.shape
+    if _streams(x.dtype, x.shape[0], d_out, d_in, problem):
+        return _layer(*problem)
+    return products.composed(problem)
 
 
 def _layer(x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
@@ -178,5 +190,5 @@ def _fake(x: Tensor, weight: Tensor, *_: Any) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0])
 
 
-_library.impl("lora_linear_cpu_decode", _layer, "CPU")
+_library.impl("lora_linear_cpu_decode", _decode, "CPU")
 torch.library.register_fake("fastbrain::lora_linear_cpu_decode", _fake, lib=_library)

@@ -18,7 +18,7 @@ from .checks import ClusteringProblem
 
 DANCE_EPS = 1e-5  # inside the logarithm, as DANCE computes it
 # sums of a billion exponentials of logits up to this do not overflow
-_MOST_INVERSE = {torch.float32: 60.0, torch.float64: 600.0}
+MOST_INVERSE = {torch.float32: 60.0, torch.float64: 600.0}
 
 # `own`: with eps > 0, sample i is masked from the other column own + i
 SCHEMA = (
@@ -37,7 +37,7 @@ def precision_of(features: Tensor) -> torch.dtype:
 def objection(features: Tensor, temperature: float) -> str | None:
     """Return None, or the reason why no streaming backend can run the checked problem."""
     precision = precision_of(features)
-    most = _MOST_INVERSE[precision]
+    most = MOST_INVERSE[precision]
     if temperature * most < 1:
         return (
             f"the temperature is {temperature}; below 1/{most:.0f} exponentials of "
@@ -46,34 +46,48 @@ def objection(features: Tensor, temperature: float) -> str | None:
     return None
 
 
-def clustering(operator: Operator, problem: ClusteringProblem) -> Tensor:
-    """Compute the mean entropy with a streaming operator of :data:`SCHEMA`, with gradients."""
-    features, prototypes, memory, indices, temperature, variant = problem
-    precision = precision_of(features)
-    f, others = features.to(precision), prototypes.to(precision)
-    eps, own = 0.0, 0
-    if variant == "dance":
-        eps, own = DANCE_EPS, prototypes.shape[0]
-        others = torch.cat([others, f])
+def clustering(operator: Operator, problem: ClusteringProblem, *, rounds: bool = False) -> Tensor:
+    """Compute the mean entropy with a streaming operator of :data:`SCHEMA`, with gradients.
+
+    With `rounds`, the operator gets features and prototypes in their own dtype.
+    """
+    f, prototypes, memory, indices, temperature, variant = problem
+    if not rounds:
+        precision = precision_of(f)
+        f, prototypes = f.to(precision), prototypes.to(precision)
     memory = memory.detach() if memory.requires_grad else memory
-    fixed = (memory, indices, temperature, eps, own)
-    if torch.is_grad_enabled() and (f.requires_grad or others.requires_grad):
-        return _Entropy.apply(operator, f, others, *fixed)
-    return operator(f, others, *fixed, False)[0]
+    eps = DANCE_EPS if variant == "dance" else 0.0
+    fixed = (memory, indices, temperature, eps)
+    if torch.is_grad_enabled() and (f.requires_grad or prototypes.requires_grad):
+        return _Entropy.apply(operator, f, prototypes, *fixed)
+    others, own = _others(f, prototypes, eps)
+    return operator(f, others, *fixed, own, False)[0]
 
 
 class _Entropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, operator: Operator, *arguments: Any) -> Tensor:
-        entropy, grad_features, grad_others = operator(*arguments, True)
-        ctx.save_for_backward(grad_features, grad_others)
+    def forward(ctx: Any, operator: Operator, f: Tensor, prototypes: Tensor, *fixed: Any) -> Tensor:
+        others, own = _others(f, prototypes, fixed[-1])
+        entropy, grad_features, grad_others = operator(f, others, *fixed, own, True)
+        if own:
+            # the samples are columns too
+            grad_features = grad_features + grad_others[own:]
+            grad_others = grad_others[:own]
+        ctx.save_for_backward(grad_features.to(f.dtype), grad_others.to(prototypes.dtype))
         return entropy
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_features, grad_others = ctx.saved_tensors
-        return None, grad * grad_features, grad * grad_others, None, None, None, None, None
+        return None, grad * grad_features, grad * grad_others, None, None, None, None
+
+
+def _others(f: Tensor, prototypes: Tensor, eps: float) -> tuple[Tensor, int]:
+    """Return the rows of the columns beside the memory, and the number of the first sample's."""
+    if eps == 0:
+        return prototypes, 0
+    return torch.cat([prototypes, f]), prototypes.shape[0]
 
 
 def fake(features: Tensor, others: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,6 +96,9 @@ def fake(features: Tensor, others: Tensor, *arguments: Any) -> tuple[Tensor, Ten
     Derivatives that are not requested have no elements.
     """
     empty = features.new_empty
+    precision = precision_of(features)
+    value = empty((), dtype=precision)
     if not arguments[-1]:
-        return empty(()), empty(0, 0), empty(0, 0)
-    return empty(()), empty(features.shape), empty(others.shape)
+        return value, empty(0, 0), empty(0, 0)
+    wide = [empty(shape, dtype=precision) for shape in (features.shape, others.shape)]
+    return value, wide[0], wide[1]

@@ -16,7 +16,7 @@ from .._tensors import DTYPES
 VARIANTS = ("paper", "dance")
 # half-precision unit vectors have norms this far from one
 NORM_TOLERANCE = 2e-2
-# numbers up to which one thread checks norms before PyTorch has begun
+# numbers up to which one thread checks norms before others have begun
 _FEW = 1 << 13
 
 
@@ -205,9 +205,31 @@ def not_unit(row: int, norm: float) -> InputError:
     )
 
 
+def norms_of(rows: Tensor, out: Tensor) -> None:
+    """Write the norms (N,) of rows (N, D) on the CPU, in float32 or float64 as `out` is.
+
+    PyTorch takes those of bfloat16 more slowly than it multiplies them.
+    """
+    if rows.stride(1) != 1 or rows.stride(0) < rows.shape[1]:
+        rows = rows.contiguous()
+    double = out.dtype == torch.float64
+    measure = _native.neighborhood_norms_double if double else _native.neighborhood_norms
+    measure(
+        values=rows.data_ptr(),
+        stored=DTYPES[rows.dtype],
+        size=rows.shape[0],
+        width=rows.shape[1],
+        step=max(rows.stride(0), rows.shape[1]),
+        norms=out.data_ptr(),
+        threads=torch.get_num_threads(),
+    )
+
+
 def _norms(rows: Tensor) -> Tensor:
-    wide = torch.promote_types(rows.dtype, torch.float32)
-    return torch.linalg.vector_norm(rows.detach(), dim=1, dtype=wide)
+    """Return the norms of rows that can be read."""
+    norms = rows.new_empty(rows.shape[0], dtype=torch.promote_types(rows.dtype, torch.float32))
+    norms_of(rows, norms)
+    return norms
 
 
 def _range(values: Tensor) -> tuple[float, float]:

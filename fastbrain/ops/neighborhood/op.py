@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import _dispatch
 from . import autograd as entropy
-from . import checks, cpu, triton, triton_rows
+from . import checks, cpu, quick, triton, triton_rows
 from .checks import ClusteringProblem, SeparationProblem, UpdateProblem
 
 
@@ -106,10 +106,16 @@ def neighborhood_clustering(
     BackendError
         The requested backend cannot run these inputs.
     """
+    operation = OPERATIONS["neighborhood_clustering"]
+    if _dispatch.runs_first(operation, "cpu", backend):
+        loss = quick.loss(features, prototypes, memory, indices, temperature, variant)
+        if loss is not None:
+            _dispatch.note(operation, "cpu")
+            return loss
     problem = checks.clustering(
         features, prototypes, memory, indices, temperature=temperature, variant=variant
     )
-    return _dispatch.run(OPERATIONS["neighborhood_clustering"], problem, backend)
+    return _dispatch.run(operation, problem, backend)
 
 
 def memory_update_(memory: Tensor, features: Tensor, indices: Tensor, *, momentum: float) -> None:

@@ -14,10 +14,14 @@ from torch import Tensor
 
 from ... import _native
 from .._tensors import address
-from .checks import not_unit
+from .checks import norms_of, not_unit
 
 # Numbers of a block of the memory: its norms are taken while it is in the second-level cache.
 _BLOCK = 1 << 19
+# whether PyTorch has its own products of bfloat16 here, rather than converting to float32
+MULTIPLIES_BFLOAT16 = (
+    torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+)
 # a row of similarities begins at a full vector of any instruction set
 _LANES = 16
 
@@ -67,13 +71,15 @@ def run(
     else:
         for begin, rows in _blocks(memory, features):
             end = begin + len(rows)
-            torch.linalg.vector_norm(rows, dim=1, out=norms[begin:end])
+            norms_of(rows, norms[begin:end])
             torch.mm(rows, scaled.T, out=scores[begin:end])
     double = features.dtype == torch.float64
     weigh = _native.neighborhood_weights_double if double else _native.neighborhood_weights
     refused = weigh(
-        logits=address(logits),
+        scores=address(logits),
+        block=0,
         step=step,
+        factor=1.0,
         norms=address(norms),
         indices=address(indices),
         own=own if eps else -1,
@@ -108,7 +114,7 @@ def exact_in_bfloat16(features: Tensor, memory: Tensor) -> bool:
     """
     if memory.dtype != torch.bfloat16 or features.dtype != torch.float32:
         return False
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if not MULTIPLIES_BFLOAT16:
         return False
     return torch.equal(features, features.bfloat16().float())
 
@@ -126,8 +132,7 @@ def _narrow_scores(
     for begin in range(0, len(memory), count):
         rows = memory[begin : begin + count]
         h, r, to = high[: len(rows)], rest[: len(rows)], scores[begin : begin + len(rows)]
-        into = norms[begin : begin + len(rows)]
-        torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32, out=into)
+        norms_of(rows, norms[begin : begin + len(rows)])
         torch.mm(rows, narrow, out=h)
         torch.addmm(h, rows, narrow, beta=-1, out=r)
         to.copy_(h).add_(r).mul_(inv_temperature)

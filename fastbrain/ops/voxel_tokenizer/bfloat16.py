@@ -1,43 +1,70 @@
-"""Tokens and weight gradients in bfloat16 on the CPU: three ways to multiply, chosen by the CPU.
+"""Tokens and weight gradients in bfloat16 on the CPU: two ways to multiply, chosen by measurement.
 
-Patches are always normalised in float32 first, and products are summed in float32.
+``stream`` is a kernel with AVX512_BF16, which skips what is outside the mask; in ``products``,
+blocks of patches go to the matrix product of torch, which uses AMX. Patches are always normalised
+in float32 first, and products are summed in float32.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ... import _native
+from .. import _measured
 from .._tensors import address
 
 # elements of one thread's share of a block of patches: half the second-level cache of CPUs with AMX
 _BLOCK = 1 << 19
 # rows of patches in memory at once for a gradient; their products are rounded before they are added
 _GRADIENT_ROWS = 1 << 14
+# multiplications from which on the faster way is measured
+_LEAST_WORK = 1 << 22
+_WAYS = ("stream", "products")
 
 
 @cache
-def way() -> str:
-    """Return how this CPU multiplies bfloat16.
+def has_kernels() -> bool:
+    """Return whether this CPU multiplies bfloat16; if not, that of float32 runs instead."""
+    return hasattr(_native, "voxel_tokenizer_bfloat16_forward")
 
-    Returns
-    -------
-    str
-        ``"tiles"``: blocks of patches go to the matrix product of torch, which uses AMX.
-        ``"pairs"``: a kernel with AVX512_BF16, which skips what is outside the mask.
-        ``"float32"``: neither is there; the kernel of float32 runs on converted weights.
-    """
-    if not hasattr(_native, "voxel_tokenizer_bfloat16_forward"):
-        return "float32"
-    return "tiles" if _native.bfloat16_tiles() else "pairs"
+
+def choice(rows: int, inner: int, features: int, *, backward: bool) -> _measured.Choice:
+    """Return the way for so many patches of `inner` voxels, by what has been measured."""
+    return _choice(rows, inner, features, backward, None)
+
+
+def _choice(
+    rows: int,
+    inner: int,
+    features: int,
+    backward: bool,
+    ways: dict[str, Callable[[], object]] | None,
+) -> _measured.Choice:
+    rule = "products" if _native.bfloat16_tiles() else "stream"
+    if rows * inner * features < _LEAST_WORK:
+        return _measured.Choice(rule, "")
+    # classes are powers of two
+    sizes = (("N", rows), ("P", inner), ("D", features))
+    shape = "-".join(f"{name}{1 << (size - 1).bit_length()}" for name, size in sizes)
+    key = f"tokenize_voxels {shape} bfloat16{' backward' if backward else ''}"
+    known = ways or dict.fromkeys(_WAYS, int)
+    return _measured.choose(key, known, rule, measure=ways is not None)
+
+
+def _run(backward: bool, sizes: tuple[int, int, int], *runs: Callable[[], object]) -> None:
+    """Run the chosen of the two ways; both write their result to the same place."""
+    ways = dict(zip(_WAYS, runs, strict=True))
+    shape = ("tokenize_voxels", *sizes, backward)
+    ways[_measured.remembered(shape, lambda: _choice(*sizes, backward, ways))]()
 
 
 def forward(source: Any, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
-    """Write the tokens of a source of stored values, by pairs or tiles.
+    """Write the tokens of a source of stored values.
 
     Parameters
     ----------
@@ -46,22 +73,33 @@ def forward(source: Any, weight: Tensor, bias: Tensor | None, out: Tensor) -> No
     bias : Tensor, (D,) bfloat16, optional
     out : Tensor, (B, n_tokens, D) bfloat16, contiguous
     """
-    threads = torch.get_num_threads()
-    if way() == "pairs":
-        wide = None if bias is None else bias.float()
-        _native.voxel_tokenizer_bfloat16_forward(
-            source,
-            weight=address(weight),
-            bias=address(wide),
-            features=len(weight),
-            out=address(out),
-            threads=threads,
-        )
+    features = weight.shape[0]
+    if not out.numel():
         return
+    sizes = (out.numel() // features, weight.numel() // features, features)
+    arguments = (source, weight, bias, out)
+    _run(False, sizes, partial(_stream, *arguments), partial(_products, *arguments))
+
+
+def _stream(source: Any, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
+    wide = None if bias is None else bias.float()
+    _native.voxel_tokenizer_bfloat16_forward(
+        source,
+        weight=address(weight),
+        bias=address(wide),
+        features=weight.shape[0],
+        out=address(out),
+        threads=torch.get_num_threads(),
+    )
+
+
+def _products(source: Any, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
+    threads = torch.get_num_threads()
     factor, rows = weight.detach().flatten(1).T, out.view(-1, len(weight))
     count = min(len(rows), threads * max(64, _BLOCK // len(factor)))
     block = out.new_empty(count, len(factor))
-    for first in range(0, len(rows), max(1, count)):
+    # autocast leaves products with out= in their precision
+    for first in range(0, len(rows), count):
         part = rows[first : first + count]
         patches = _write(source, first, block[: len(part)], threads)
         if bias is None:
@@ -71,7 +109,7 @@ def forward(source: Any, weight: Tensor, bias: Tensor | None, out: Tensor) -> No
 
 
 def weight_grad(source: Any, grad: Tensor, inner: int) -> Tensor:
-    """Compute the gradient of the weight, by pairs or tiles.
+    """Compute the gradient of the weight.
 
     Parameters
     ----------
@@ -84,24 +122,32 @@ def weight_grad(source: Any, grad: Tensor, inner: int) -> Tensor:
     -------
     Tensor, (D, F·P) float32
     """
-    threads = torch.get_num_threads()
     total = grad.new_empty(grad.shape[-1], inner, dtype=torch.float32)
-    if way() == "pairs":
-        _native.voxel_tokenizer_bfloat16_backward(
-            source,
-            grad=address(grad),
-            features=grad.shape[-1],
-            grad_weight=address(total),
-            threads=threads,
-        )
-        return total
+    sizes = (grad.shape[0] * grad.shape[1], inner, grad.shape[2])
+    arguments = (source, grad, total)
+    _run(True, sizes, partial(_stream_grad, *arguments), partial(_products_grad, *arguments))
+    return total
+
+
+def _stream_grad(source: Any, grad: Tensor, total: Tensor) -> None:
+    _native.voxel_tokenizer_bfloat16_backward(
+        source,
+        grad=address(grad),
+        features=grad.shape[-1],
+        grad_weight=address(total),
+        threads=torch.get_num_threads(),
+    )
+
+
+def _products_grad(source: Any, grad: Tensor, total: Tensor) -> None:
     rows = grad.view(-1, grad.shape[-1])
-    block = grad.new_empty(min(len(rows), _GRADIENT_ROWS), inner)
+    block = grad.new_empty(min(len(rows), _GRADIENT_ROWS), total.shape[1])
+    product = torch.empty_like(total, dtype=grad.dtype)
     total.zero_()
     for first in range(0, len(rows), _GRADIENT_ROWS):
         part = rows[first : first + _GRADIENT_ROWS]
-        total += part.T @ _write(source, first, block[: len(part)], threads)
-    return total
+        patches = _write(source, first, block[: len(part)], torch.get_num_threads())
+        total += torch.mm(part.T, patches, out=product)
 
 
 def _write(source: Any, first: int, block: Tensor, threads: int) -> Tensor:

@@ -94,6 +94,16 @@ def can_run(problem: TokenizeProblem) -> str | None:
     return too_wide(grid)
 
 
+def how(problem: TokenizeProblem) -> str:
+    """Name the way that the next call with such a problem takes, where there are several."""
+    weight = problem.weight
+    if weight.dtype is not torch.bfloat16 or not bfloat16.has_kernels():
+        return ""
+    rows, features = problem.volumes.shape[0] * problem.grid.n_tokens, weight.shape[0]
+    choice = bfloat16.choice(rows, weight.numel() // max(1, features), features, backward=False)
+    return choice.way + (choice.reason and f" ({choice.reason})")
+
+
 def too_wide(grid: TokenGrid) -> str | None:
     """Return None, or the reason why the C++ kernel cannot run any window of the grid."""
     if grid.kernel[2] > _WIDEST_ROW:
@@ -160,7 +170,7 @@ def _source(rows: StoredRows, width: int) -> Any:
 
 def _forward(weight: Tensor, bias: Tensor | None, *stored: Any) -> Tensor:
     half = weight.dtype is torch.bfloat16
-    if half and bfloat16.way() == "float32":
+    if half and not bfloat16.has_kernels():
         wide = None if bias is None else bias.float()
         return _forward(weight.float(), wide, *stored).bfloat16()
     out = _fake_forward(weight, bias, *stored)
@@ -182,7 +192,7 @@ def _forward(weight: Tensor, bias: Tensor | None, *stored: Any) -> Tensor:
 
 def _weight_grad(grad: Tensor, frames: int, kernel: list[int], *stored: Any) -> Tensor:
     half = grad.dtype is torch.bfloat16
-    if half and bfloat16.way() == "float32":
+    if half and not bfloat16.has_kernels():
         return _weight_grad(grad.float(), frames, kernel, *stored).bfloat16()
     grad, *kept = contiguous(grad, *stored)
     source = _source(StoredRows(*kept), kernel[-1])

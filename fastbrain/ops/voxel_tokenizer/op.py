@@ -63,7 +63,7 @@ def tokenize_voxels(
     Notes
     -----
     Sums are in float32 for all dtypes but float64. On the CPU they do not depend on the number of
-    threads, except with bfloat16 on a CPU with AMX, where the product of torch decides.
+    threads, except with bfloat16 where the product of torch is the faster way.
 
     Raises
     ------
@@ -91,7 +91,7 @@ OPERATIONS = {
         (
             _dispatch.Backend("cuda", cuda.can_run, cuda.call),
             _dispatch.Backend("triton", triton.can_run, triton.call),
-            _dispatch.Backend("cpu", cpu.can_run, cpu.call),
+            _dispatch.Backend("cpu", cpu.can_run, cpu.call, cpu.how),
             _dispatch.Backend("reference", _dispatch.anything, reference),
         ),
     ),

@@ -15,7 +15,7 @@ from torch import Tensor
 from ... import _native
 from ...grid import TokenGrid
 from .. import _checks
-from . import cpu
+from . import bfloat16, cpu
 
 
 class _Plan(NamedTuple):
@@ -36,10 +36,14 @@ _plans: WeakKeyDictionary[TokenGrid, _Plan] = WeakKeyDictionary()
 def tokens(
     volumes: Any, weight: Any, bias: Any, grid: Any, mean: Any, inv_std: Any, scale: Any
 ) -> Tensor | None:
-    """Return the float32 tokens of the C++ kernel, or None where only the full checks can tell."""
+    """Return the tokens of the C++ kernel, or None where only the full checks can tell."""
     if type(grid) is not TokenGrid or type(scale) is not float or not -inf < scale < inf:
         return None
-    if not _checks.plain(volumes, weight) or weight.dtype is not torch.float32:
+    if not _checks.plain(volumes, weight):
+        return None
+    dtype = weight.dtype
+    half = dtype is torch.bfloat16 and bfloat16.has_kernels()
+    if not (half or dtype is torch.float32):
         return None
     if weight.dim() != 5 or volumes.dim() < 4:
         return None
@@ -61,7 +65,7 @@ def tokens(
         return None
     bias_at = 0
     if bias is not None:
-        if not _fits(bias, graded) or bias.shape != (features,):
+        if not _fits(bias, graded, dtype) or bias.shape != (features,):
             return None
         bias_at = bias.data_ptr()
     places = [0, 0]
@@ -82,16 +86,19 @@ def tokens(
         scale,
     )
     out = weight.new_empty(batch, tokens, features)
+    if half:
+        bfloat16.forward(source, weight, bias, out)
+        return out
     _native.voxel_tokenizer_forward(
         source, weight.data_ptr(), bias_at, features, out.data_ptr(), torch.get_num_threads()
     )
     return out
 
 
-def _fits(value: Any, graded: bool) -> bool:
+def _fits(value: Any, graded: bool, dtype: torch.dtype = torch.float32) -> bool:
     return (
         _checks.plain(value)
-        and value.dtype is torch.float32
+        and value.dtype is dtype
         and value.is_contiguous()
         and not (graded and value.requires_grad)
     )

@@ -55,22 +55,19 @@ def nearest_plain(
     None if a row or a code is not below 2^`power`, if all are tiny, or if bounds on the rounding
     leave too many codes.
     """
-    x, mask = contiguous(x, mask)
+    if not x.is_contiguous():
+        x = x.contiguous()
+    at = 0
+    if mask is not None:
+        mask = mask.contiguous()
+        at = mask.data_ptr()
     out = _fake_nearest(x)
+    kind = DTYPES[x.dtype]
+    count, width = codes.shape
     found = _native.vq_lookup_plain(
-        rows=x.data_ptr(),
-        type=DTYPES[x.dtype],
-        mask=address(mask),
-        count=out.numel(),
-        codes=codes.data_ptr(),
-        code_type=DTYPES[codes.dtype],
-        euclidean=euclidean,
-        code_count=codes.shape[0],
-        width=codes.shape[1],
-        power=power,
-        out=out.data_ptr(),
-        threads=torch.get_num_threads(),
-    )
+        x.data_ptr(), kind, at, out.numel(), codes.data_ptr(), kind, euclidean, count, width,
+        power, out.data_ptr(), torch.get_num_threads(),
+    )  # fmt: skip
     return out if found else None
 
 
@@ -147,20 +144,12 @@ def _nearest(x: Tensor, mask: Tensor | None, codes: Tensor, euclidean: bool, cou
     packed = codes.dim() == 1
     x, mask, codes = contiguous(x, mask, codes)
     out = _fake_nearest(x)
+    # by position: names take as long as a small codebook
     _entry("vq_lookup", codes.dtype if packed else _precision(x, codes))(
-        rows=address(x),
-        type=DTYPES[x.dtype],
-        mask=address(mask),
-        count=out.numel(),
-        codes=address(codes),
-        code_type=DTYPES[codes.dtype],
-        packed=packed,
-        euclidean=euclidean,
-        code_count=count,
-        width=x.shape[-1],
-        out=address(out),
-        threads=torch.get_num_threads(),
-    )
+        x.data_ptr(), DTYPES[x.dtype], address(mask), out.numel(), codes.data_ptr(),
+        DTYPES[codes.dtype], packed, euclidean, count, x.shape[-1], out.data_ptr(),
+        torch.get_num_threads(),
+    )  # fmt: skip
     return out
 
 
@@ -189,7 +178,9 @@ def _fake_pack(codebook: Tensor, euclidean: bool) -> Tensor:
 
 
 def _fake_nearest(x: Tensor, *_: Any) -> Tensor:
-    return x.new_empty(x.shape[:-1], dtype=torch.int64)
+    lead = x.shape[:-1]
+    # sizes one by one: a tuple of them takes longer than a small codebook
+    return x.new_empty(*lead, dtype=torch.int64) if lead else x.new_empty((), dtype=torch.int64)
 
 
 def _fake_sums(

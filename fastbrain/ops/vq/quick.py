@@ -27,10 +27,20 @@ def nearest(x: Any, codebook: Any, metric: Any, mask: Any) -> Tensor | None:
     """Return what the C++ backend finds, or None where only the full checks can tell."""
     packed = codebook if type(codebook) is PackedCodebook else None
     codes = codebook if packed is None else packed.codebook
-    if not _plainly_right(x, codes, metric, mask):
+    if not _checks.plain(x, codes) or type(metric) is not str or metric not in METRICS:
+        return None
+    dtype, shape, count = x.dtype, x.shape, x.numel()
+    if codes.dtype is not dtype or dtype not in _HELD or codes.dim() != 2 or not count:
+        return None
+    size, width = codes.shape
+    if not shape or shape[-1] != width or not 0 < size < 1 << 31 or not codes.is_contiguous():
+        return None
+    if mask is not None and not (
+        _checks.plain(mask) and mask.dtype is torch.bool and mask.shape == shape[:-1]
+    ):
         return None
     euclidean = metric == "euclidean"
-    rows = x.numel() // x.shape[-1]
+    rows = count // width
     panels = None
     if packed is not None:
         if packed.metric != metric or packed.version != _version(codes):
@@ -38,11 +48,11 @@ def nearest(x: Any, codebook: Any, metric: Any, mask: Any) -> Tensor | None:
         panels = packed.panels
     elif rows >= FEWEST_PACKED:
         panels = PACKS.of(codes, metric)
-    power = _checks.summable(x.dtype, x.shape[-1], factors=2)
+    power = _checks.summable(dtype, width, factors=2)
     if panels is not None:
         if not _checks.all_below(x, power) or (not euclidean and is_tiny(x)):
             return None
-        return cpu.nearest(x, mask, panels, euclidean, codes.shape[0])
+        return cpu.nearest(x, mask, panels, euclidean, size)
     if packed is not None or rows > MOST_PLAIN:
         return None
     return cpu.nearest_plain(x, mask, codes, euclidean, power)
@@ -51,21 +61,3 @@ def nearest(x: Any, codebook: Any, metric: Any, mask: Any) -> Tensor | None:
 def _version(codes: Tensor) -> int:
     """Return the version of the codes; -1, which no codes have, where none is counted."""
     return -1 if codes.is_inference() else codes._version
-
-
-def _plainly_right(x: Any, codes: Any, metric: Any, mask: Any) -> bool:
-    """Return whether rows, codes and mask are dense, on the CPU and fit each other."""
-    return (
-        _checks.plain(x, codes, optional=(mask,))
-        and x.dtype is codes.dtype
-        and x.dtype in _HELD
-        and codes.dim() == 2
-        and x.dim() > 0
-        and x.shape[-1] == codes.shape[1]
-        and x.numel() > 0
-        and 0 < codes.shape[0] < 1 << 31
-        and codes.is_contiguous()
-        and type(metric) is str
-        and metric in METRICS
-        and (mask is None or (mask.dtype is torch.bool and mask.shape == x.shape[:-1]))
-    )
