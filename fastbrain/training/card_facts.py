@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from ..data.store.members import AnyStore, members_of
 from ..lm.kept_llm import LLMRecord
 from ..lm.license import license_of
 
-_PARTS = ("train", "val", "test")
+_PARTS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
 
 
 def card_facts(store: AnyStore, language: LLMRecord) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def card_facts(store: AnyStore, language: LLMRecord) -> dict[str, Any]:
     runs on which voxel statistics were fitted.
     """
     members = members_of(store).values()
-    people: dict[str, set[str]] = {part: set() for part in _PARTS}
+    people: dict[str, set[str]] = {part: set[str]() for part in _PARTS}
     for member in members:
         for part in _PARTS:
             people[part] |= {member.by_id[i].subject for i in member.split.part(part)}
