@@ -44,10 +44,8 @@ const VqPlain& vq_plain(Isa isa) {
 
 // below these the search for survivors costs more than bytes save; 255 * 127 * width fits 32 bits
 constexpr std::int64_t kFewestCodes = 512, kLeastWidth = 16, kMostWidth = 1 << 14;
-// rows from which on it pays to rearrange a codebook that is not packed
-constexpr std::int64_t kFewestRows = 65;
-// products that one thread makes faster than two wake up
-constexpr std::int64_t kAloneProducts = 1 << 18;
+// rows from which on it pays to pack a codebook first; products that one thread makes faster
+constexpr std::int64_t kFewestRows = 65, kAloneProducts = 1 << 18;
 
 struct Free {
   void operator()(void* values) const { std::free(values); }
@@ -219,7 +217,6 @@ void bind_precision(py::module_& m, Isa isa, const std::string& suffix) {
                          packed ? pointer<const Number>(codes) : nullptr,
                          pointer<std::int64_t>(out), threads);
         },
-        // by position where time matters
         py::arg("rows"), py::arg("type"), py::arg("mask"), py::arg("count"), py::arg("codes"),
         py::arg("code_type"), py::arg("packed"), py::arg("euclidean"), py::arg("code_count"),
         py::arg("width"), py::arg("out"), py::arg("threads"));
@@ -254,13 +251,12 @@ void bind_vq(py::module_& m, Isa isa) {
         check(type != 3 && code_type != 3, "vq_lookup_plain", "types must be below 3", type);
         py::gil_scoped_release released;
         std::vector<std::int64_t> chosen;
-        auto* to_rows = pointer<std::int64_t>(out);
-        return !choose(from, pointer<const bool>(mask), chosen, to_rows) ||
-               vq_plain(isa).lookup(from, to, power, to_rows, threads);
+        auto* found = pointer<std::int64_t>(out);
+        if (!choose(from, pointer<const bool>(mask), chosen, found)) return true;
+        return vq_plain(isa).lookup(from, to, power, found, threads);
       },
       // by position: names take a third of the time of a small codebook
-      "Address, type, mask and count of the rows; address, type, euclidean, count and width of the "
-      "codes; power, address of the indices, threads. False if only another lookup can tell.");
+      "False if only another lookup can tell.");
   m.def(
       "vq_digest",
       [isa](std::uintptr_t bytes, std::int64_t count, int threads) {

@@ -55,3 +55,15 @@ def test_sums_agree_on_other_processors(name):
     ran = subprocess.run(command, env=environment, cwd=HERE, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout[-3000:]
     assert int(re.search(r"(\d+) passed", ran.stdout)[1]) >= 100
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("avx512" not in _native.isas(), reason="this CPU has no AVX-512")
+def test_bfloat16_is_as_accurate_without_its_instructions():
+    # as on a CPU with AVX-512 but neither AVX512_BF16 nor AMX, where PyTorch widens to float32
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "FASTBRAIN_ISA": "avx512"}
+    part = "ops/test_neighborhood_rounded.py"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", part]
+    ran = subprocess.run(command, env=environment, cwd=HERE, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout[-3000:]
+    assert int(re.search(r"(\d+) passed", ran.stdout)[1]) >= 30

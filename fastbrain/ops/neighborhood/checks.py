@@ -128,10 +128,10 @@ def _plainly_right(
 
 def _has_unit_rows(value: Tensor) -> bool:
     """Return whether a tensor on the CPU has rows of norm 1 within the tolerance."""
-    kind = DTYPES[value.dtype]
-    if kind not in (0, 3) or value.numel() > _FEW or not value.is_contiguous():
-        return _are_unit(*_range(_norms(value)))
-    return _native.all_unit(value.data_ptr(), kind, *value.shape, NORM_TOLERANCE)
+    if DTYPES[value.dtype] not in (0, 3) or value.numel() > _FEW or not value.is_contiguous():
+        # the norm of a single number is its size
+        value = _norms(value)[:, None]
+    return _native.all_unit(value.data_ptr(), DTYPES[value.dtype], *value.shape, NORM_TOLERANCE)
 
 
 def update(memory: Tensor, features: Tensor, indices: Tensor, *, momentum: float) -> UpdateProblem:
