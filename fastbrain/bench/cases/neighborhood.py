@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from registry import Entry, Problem, Setting, compiled, farthest, ours, relative
 from torch import Tensor
 
-from fastbrain.ops import memory_update_, neighborhood_clustering
+from ...ops import memory_update_, neighborhood_clustering
+from ..registry import Entry, Problem, Setting, compiled, farthest, ours, relative
 
 TEMPERATURE = 0.05
 
@@ -44,7 +44,7 @@ def problem(
     batch: int, size: int, width: int, classes: int, variant: str, setting: Setting
 ) -> Problem:
     """A step: the loss and its gradients for `batch` features and a pool of `size`."""
-    at = {"generator": setting.generator(), "device": setting.device}
+    at: dict[str, Any] = {"generator": setting.generator(), "device": setting.device}
 
     def unit(rows: int) -> Tensor:
         return F.normalize(torch.randn(rows, width, **at), dim=1).to(setting.dtype)
@@ -54,7 +54,7 @@ def problem(
     leaves = features.requires_grad_(), prototypes.requires_grad_()
     arguments = (features, prototypes, memory, indices)
     options: dict[str, Any] = {"temperature": TEMPERATURE, "variant": variant}
-    plain = eager if variant == "paper" else eager_dance
+    plain: Callable[..., Tensor] = eager if variant == "paper" else eager_dance
 
     def step(loss: Callable[[], Tensor]) -> Callable[[], tuple[Tensor, ...]]:
         return lambda: torch.autograd.grad(loss(), leaves)
@@ -99,7 +99,7 @@ def problem(
 
 def update(batch: int, size: int, width: int, setting: Setting) -> Problem:
     """Moving `batch` rows of a pool, against renormalising all of it as DANCE does."""
-    at = {"generator": setting.generator(), "device": setting.device}
+    at: dict[str, Any] = {"generator": setting.generator(), "device": setting.device}
     memory = F.normalize(torch.randn(size, width, **at), dim=1).to(setting.dtype)
     features = F.normalize(torch.randn(batch, width, **at), dim=1).to(memory)
     indices = torch.randperm(size, **at)[:batch]

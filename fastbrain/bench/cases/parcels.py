@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from registry import Entry, Problem, Setting
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from fastbrain.data import Parcellation
+from ...data import Parcellation
+from ..registry import Entry, Problem, Setting
 
 
 def atlas(shape: tuple[int, int, int], regions: int) -> np.ndarray:

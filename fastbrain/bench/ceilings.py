@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _timing import GpuClock, Recorder, cpu_clock, interleaved
-from registry import Setting
+
+from .machine import Recorder
+from .registry import Setting
+from .timing import GpuClock, cpu_clock, interleaved
 
 Way = Callable[[], object]
 
