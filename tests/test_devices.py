@@ -19,6 +19,7 @@ from fastbrain.lm import load_llm
 # what stands between the command and --device; names are looked for in a folder that is empty
 COMMANDS = {
     "adapt": ["run", "store", "out", "--subject", "1", "--runs", "1"],
+    "bench": [],
     "decode": ["run", "--out", "out"],
     "doctor": ["--llm", "folder"],
     "evaluate": ["run"],

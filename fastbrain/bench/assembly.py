@@ -8,12 +8,18 @@ from typing import Any
 
 from .plugins import added
 from .providers import PEERS
-from .registry import Entry, Problem, Provider, Setting, Way, entries
+from .registry import FAMILIES, Entry, Problem, Provider, Setting, Way, entries, providers
 
 
 def all_entries() -> list[Entry]:
     """The entries of every family and of installed plug-ins."""
     return [*entries(), *added().entries]
+
+
+def provider_names() -> list[str]:
+    """Names of all providers, of plug-ins too; some need a package or a GPU."""
+    names = {name for family in FAMILIES for name in providers(family)}
+    return sorted(names | {peer.name for peer in (*PEERS, *added().providers)})
 
 
 def assembled(entry: Entry, setting: Setting) -> tuple[Problem, dict[str, str]]:

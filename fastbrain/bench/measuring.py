@@ -27,6 +27,7 @@ Way = Callable[[], object]
 T = TypeVar("T")
 # what is timed at least, however slow it is
 FEWEST_ROUNDS = 3
+NO_TIME = "no time left"
 # behind the name of a provider: its bare kernel
 KERNEL = " kernel"
 
@@ -123,7 +124,7 @@ class Measurement:
             if not self._takes(name):
                 continue
             if self.limits.spent:
-                self._note("dropped", name, "no time left")
+                self._note("dropped", name, NO_TIME)
             elif name not in self.skipped:
                 self._verify(problem, name, way)
         slowest = self._drop_slow()
