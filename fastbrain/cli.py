@@ -74,6 +74,8 @@ RECIPES = {
     },
     "bench": {
         "run": "bench",
+        "compare": "bench_compare",
+        "estimate": "bench_estimate",
     },
     "leave-out": {
         "llm4brain": "leave_out",

@@ -20,6 +20,7 @@ from fastbrain.lm import load_llm
 COMMANDS = {
     "adapt": ["run", "store", "out", "--subject", "1", "--runs", "1"],
     "bench": [],
+    "bench estimate": ["vq_lookup", "4x8x2"],
     "decode": ["run", "--out", "out"],
     "doctor": ["--llm", "folder"],
     "evaluate": ["run"],

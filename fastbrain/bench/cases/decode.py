@@ -14,6 +14,7 @@ from torch import Tensor
 from ...decoding import DecodeEngine
 from ...decoding.generation import generate
 from ...decoding.sampling import Sampling
+from .. import work
 from ..registry import Entry, Problem, Setting
 
 
@@ -97,13 +98,14 @@ def problem(op: str, size: Size, setting: Setting) -> Problem:
     truth = theirs()
     parameters = sum(p.numel() for p in llm.parameters())
     read = parameters - llm.get_input_embeddings().weight.numel()
+    need = work.decode(read, size.prefix, size.new, embeds.element_size())
     return Problem(
         providers=ways,
         # half precision may part ways at a near tie, and then stays apart
         error=lambda _name, got: float((got[:, :4] != truth[:, :4]).double().mean()),
         limit=0.0 if setting.dtype == torch.float32 else 1.0,
-        flops=2.0 * read * (size.prefix + size.new - 1),
-        traffic=float(read * embeds.element_size() * size.new),
+        flops=need.flops,
+        traffic=need.traffic,
         inputs={
             **{"llm": llm, "embeds": embeds, "new_tokens": size.new},
             "generate": hugging_face,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...ops import lora_linear
 from ...ops.lora.cpu_decode import MOST_ROWS
-from .. import bare
+from .. import bare, work
 from ..registry import OURS, Entry, Problem, Setting, compiled, farthest, ours
 
 LIMITS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
@@ -76,7 +76,7 @@ def problem(
     if step:
         truth += torch.autograd.grad(out, (wide[0], wide[3], wide[4]), upstream.double())
     del out, wide
-    flops = 2.0 * rows * (d_in * d_out + rank * (d_in + d_out)) * (2 if step else 1)
+    need = work.lora(rows, d_in, d_out, rank, weight.element_size(), step=step)
     few = not (step or s.on_gpu) and rows <= MOST_ROWS.get(s.dtype, 0)
     kernel = bare.lora_linear(x, weight, bias, a, b, activation) if few else None
     return Problem(
@@ -84,8 +84,8 @@ def problem(
         error=lambda _name, got: farthest(got, truth),
         # a gradient passes through three roundings where the answer passes through one
         limit=LIMITS[s.dtype] * (2 if step else 1),
-        flops=flops,
-        traffic=float(weight.element_size() * (d_in * d_out + rows * (d_in + d_out))),
+        flops=need.flops,
+        traffic=need.traffic,
         kernels={OURS: lambda: (kernel(),)} if kernel is not None else {},
         inputs={
             **{"x": x, "weight": weight, "bias": bias, "a": a, "b": b},

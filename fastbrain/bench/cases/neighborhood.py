@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...ops import memory_update_, neighborhood_clustering
+from .. import work
 from ..registry import Entry, Problem, Setting, compiled, farthest, ours, relative
 
 TEMPERATURE = 0.05
@@ -74,6 +75,8 @@ def problem(
     truth = torch.autograd.grad(plain(*some, memory.double(), indices), some)
     scores = torch.randn(batch, size, device=setting.device, dtype=setting.dtype)
 
+    need = work.clustering(batch, size, width, memory.element_size())
+
     def products() -> Tensor:
         torch.mm(features.detach(), memory.T, out=scores)
         return scores @ memory
@@ -83,8 +86,8 @@ def problem(
         # both gradients
         error=lambda _name, got: farthest(got, truth),
         limit=1e-4 if setting.dtype == torch.float32 else 5e-2,
-        flops=4.0 * batch * size * width,
-        traffic=float(memory.element_size() * size * width),
+        flops=need.flops,
+        traffic=need.traffic,
         # forward and backward product alone, with nothing in between
         ceilings={"two_gemms": products},
         facts={
@@ -104,6 +107,8 @@ def update(batch: int, size: int, width: int, setting: Setting) -> Problem:
     features = F.normalize(torch.randn(batch, width, **at), dim=1).to(memory)
     indices = torch.randperm(size, **at)[:batch]
 
+    need = work.moving_rows(batch, width, memory.element_size())
+
     def touched() -> Tensor:
         memory_update_(memory, features, indices, momentum=0.0)
         return memory
@@ -117,8 +122,8 @@ def update(batch: int, size: int, width: int, setting: Setting) -> Problem:
         providers={"fastbrain": touched, "whole_pool": whole},
         error=lambda _name, got: relative(got[indices], features),
         limit=1e-5 if setting.dtype == torch.float32 else 1e-2,
-        flops=4.0 * batch * width,
-        traffic=float(2 * memory.element_size() * batch * width),
+        flops=need.flops,
+        traffic=need.traffic,
         facts={"batch": batch, "pool": size, "width": width},
     )
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ... import TokenGrid
 from ...ops import tokenize_voxels
-from .. import bare
+from .. import bare, work
 from ..registry import OURS, Entry, Problem, Setting, compiled, farthest, ours, relative
 from .tokenizing import Shape, Tokenizing, brain_mask
 
@@ -54,13 +54,15 @@ def problem(shape: Shape, setting: Setting) -> Problem:
     weight, bias = t.weight.detach().flatten(1), t.bias.detach()
     plain = not (shape.backward or setting.on_gpu) and setting.dtype == torch.float32
     kernel = bare.tokenize_voxels(t.volumes, t.weight, t.bias, **t.options) if plain else None
-    moved = 2 * tokens * inner + weight.element_size() * (weight.numel() + tokens * shape.features)
+    need = work.tokenize(
+        tokens, inner, shape.features, weight.element_size(), backward=shape.backward
+    )
     return Problem(
         providers={name: t.differentiated(name, way, upstream) for name, way in ways.items()},
         error=error,
         limit=LIMITS[setting.dtype] * (1 + shape.backward),
-        flops=2.0 * tokens * inner * shape.features * (1 + shape.backward),
-        traffic=float(moved * (1 + shape.backward)),
+        flops=need.flops,
+        traffic=need.traffic,
         kernels={} if kernel is None else {OURS: kernel},
         # the matrix product alone, on patches already gathered
         ceilings={} if shape.backward else {"bare_gemm": lambda: F.linear(rows, weight, bias)},

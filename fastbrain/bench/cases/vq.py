@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...ops import VQState, pack_codebook, vq_lookup, vq_replace_dead_, vq_update_
-from .. import bare
+from .. import bare, work
 from ..registry import OURS, Entry, Problem, Setting, compiled, ours
 
 
@@ -49,6 +49,7 @@ def problem(rows: int, size: int, width: int, setting: Setting) -> Problem:
     }
     if setting.compiled:
         ways["addmm_argmin_compiled"] = compiled(addmm)
+    need = work.lookup(rows, size, width, x.element_size())
     bound = not setting.on_gpu and setting.dtype == torch.float32
     out = torch.empty(rows, size, device=setting.device, dtype=setting.dtype)
     return Problem(
@@ -56,8 +57,8 @@ def problem(rows: int, size: int, width: int, setting: Setting) -> Problem:
         error=lambda _name, got: worse(x, codes, got),
         # half precision may take one of two codes that it cannot tell apart
         limit=0.0 if setting.dtype == torch.float32 else 0.05,
-        flops=2.0 * rows * size * width,
-        traffic=float(x.element_size() * (rows + size) * width + 8 * rows),
+        flops=need.flops,
+        traffic=need.traffic,
         ceilings={"bare_gemm": lambda: torch.mm(x, codes.T, out=out)},
         kernels={OURS: bare.vq_lookup(x, packed)} if packed.panels is not None and bound else {},
         inputs={"x": x, "codes": codes},
@@ -88,13 +89,14 @@ def step_problem(rows: int, size: int, width: int, setting: Setting) -> Problem:
         return indices
 
     ways: dict[str, Callable[[], Any]] = {"fastbrain": step}
+    need = work.quantiser_step(rows, size, width, x.element_size())
     return Problem(
         providers={name: torch.no_grad()(way) for name, way in ways.items()},
         # the first step of each is from the same codebook: later ones move it
         error=lambda _name, got: worse(x, codes, got),
         limit=0.0,
-        flops=2.0 * rows * size * width,
-        traffic=4.0 * (2 * rows + 6 * size) * width,
+        flops=need.flops,
+        traffic=need.traffic,
         inputs={"x": x, "codes": codes, "decay": DECAY, "dead": DEAD},
         facts={"rows": rows, "codes": size, "width": width},
     )
