@@ -76,6 +76,8 @@ RECIPES = {
         "run": "bench",
         "compare": "bench_compare",
         "estimate": "bench_estimate",
+        "plot": "bench_plot",
+        "report": "bench_report",
     },
     "leave-out": {
         "llm4brain": "leave_out",

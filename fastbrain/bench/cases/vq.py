@@ -14,7 +14,7 @@ from ..registry import OURS, Entry, Problem, Setting, compiled, ours
 
 
 def worse(x: Tensor, codes: Tensor, got: Tensor) -> float:
-    """Share of rows whose code is farther than the nearest by more than rounding."""
+    """Share of rows with a code that is farther than the nearest by more than rounding."""
     x, codes = x[:512].double(), codes.double()
     distances = torch.cdist(x, codes)
     chosen = distances.gather(1, got.reshape(-1)[:512, None].long().to(x.device))[:, 0]

@@ -74,7 +74,7 @@ def _flash_kmeans_runs(inputs: Mapping[str, Any], setting: Setting) -> str | Non
 
 
 def _flash_kmeans(inputs: Mapping[str, Any], setting: Setting) -> Way:
-    """The assignment of flash-kmeans, whose squares of rows are computed once."""
+    """The assignment of flash-kmeans; squares of rows are computed once."""
     from flash_kmeans.assign_euclid_triton import euclid_assign_triton
 
     x, codes = inputs["x"][None], inputs["codes"][None]
