@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from .. import __version__, _native
+from .._arguments import checked
 
 _ROOT = Path(__file__).parents[2]
 # parts of a checkout that decide how fast an op is
@@ -79,6 +80,7 @@ def no_tf32() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
+@checked
 def environment(device: str = "cpu") -> dict[str, Any]:
     """Facts that are recorded with every number.
 
@@ -142,6 +144,7 @@ def _smi_state() -> dict[str, Any]:
     return dict(zip(fields, values, strict=True))
 
 
+@checked
 class Recorder:
     """Completes rows with the environment that their numbers depend on.
 

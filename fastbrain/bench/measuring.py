@@ -39,7 +39,7 @@ class Limits:
     Parameters
     ----------
     call_s : float
-        A provider with a call that takes longer is dropped; and no provider is timed for longer in all.
+        A provider with a longer call is dropped; and no provider is timed for longer in all.
     factor : float
         A provider so many times slower than the fastest is dropped; ours never is for that.
     deadline : float

@@ -9,6 +9,8 @@ from time import perf_counter, time
 
 import torch
 
+from .._arguments import checked
+
 Clock = Callable[[Callable[[], object]], float]
 # what is emptied before a cold call if the size of the last-level cache is unknown, and at most
 _UNKNOWN_CACHE, _MOST_FLUSHED = 64 << 20, 256 << 20
@@ -44,6 +46,7 @@ class ColdCpuClock:
         return cpu_clock(function)
 
 
+@checked
 class GpuClock:
     """Seconds between two events around a call; `cold` empties the second-level cache before."""
 
