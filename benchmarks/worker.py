@@ -24,8 +24,9 @@ from isolated import SPOILT, die_with_parent
 from racing import Race, every_width
 
 from fastbrain.bench.ceilings import record_roofline
+from fastbrain.bench.limits import Limits, SpoiltContext
 from fastbrain.bench.machine import Recorder, no_tf32
-from fastbrain.bench.measuring import Limits, Measurement, SpoiltContext
+from fastbrain.bench.measuring import Measurement
 from fastbrain.bench.registry import Entry, Setting, entries
 from fastbrain.ops._selftest import Unit, judge, units
 

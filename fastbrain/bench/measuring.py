@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from time import time
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +15,7 @@ import torch
 from .assembly import assembled
 from .ceilings import peak_bytes
 from .graphs import captured
+from .limits import NO_TIME, Limits, SpoiltContext
 from .machine import Recorder, gpu_state
 from .registry import OURS, Entry, Problem, Setting
 from .results import result
@@ -27,40 +26,8 @@ Way = Callable[[], object]
 T = TypeVar("T")
 # what is timed at least, however slow it is
 FEWEST_ROUNDS = 3
-NO_TIME = "no time left"
 # behind the name of a provider: its bare kernel
 KERNEL = " kernel"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one entry may take.
-
-    Parameters
-    ----------
-    call_s : float
-        A provider with a longer call is dropped; and no provider is timed for longer in all.
-    factor : float
-        A provider so many times slower than the fastest is dropped; ours never is for that.
-    deadline : float
-        Seconds since the epoch after which nothing new begins.
-    graphs : bool
-        Whether to time replays of CUDA graphs as well.
-    """
-
-    call_s: float = math.inf
-    factor: float = math.inf
-    deadline: float = math.inf
-    graphs: bool = False
-
-    @property
-    def spent(self) -> bool:
-        """Whether the deadline has passed."""
-        return time() > self.deadline
-
-
-class SpoiltContext(Exception):
-    """The GPU refuses everything after an illegal access: only another process can go on."""
 
 
 class Measurement:

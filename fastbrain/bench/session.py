@@ -15,8 +15,9 @@ from ..errors import BackendError, ConfigError, some
 from ..nn.config_io import suggest
 from .assembly import all_entries, provider_names
 from .ceilings import record_roofline
+from .limits import NO_TIME, Limits, SpoiltContext
 from .machine import Recorder, no_tf32
-from .measuring import NO_TIME, Limits, Measurement, SpoiltContext
+from .measuring import Measurement
 from .registry import Entry, Setting
 from .rows import Row, RowFile, cache_of
 
