@@ -4,7 +4,7 @@ fastbrain bench run --out rows.jsonl
 
 fastbrain bench run --op vq_lookup --case 64x1024x64 --threads 1 --cold
 
-Every provider is first compared with a reference in float64; a wrong one is not timed, and its row says
+Every provider is first compared with a reference; a wrong one is not timed, and its row says
 so. The same line goes on where it was interrupted: entries that the file already has from the same
 code and machine are skipped. `fastbrain bench compare`, `plot` and `report` read the rows.
 """
