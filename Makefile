@@ -71,8 +71,12 @@ FUZZ ?= 200000
 fuzz: .venv/.ready
 	FASTBRAIN_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/fuzz $(ARGS)
 
+# rows, pictures and a page in runs/bench; a second run goes on where the first was interrupted
+BENCH_S ?= 600
 bench: .venv/.ready .venv/.bench
-	$(BIN)/python benchmarks/run.py --compile $(ARGS)
+	$(BIN)/fastbrain bench run --budget-s $(BENCH_S) --out runs/bench/rows.jsonl $(ARGS); test $$? -le 1
+	$(BIN)/fastbrain bench plot runs/bench/rows.jsonl --out runs/bench/plots
+	$(BIN)/fastbrain bench report runs/bench/rows.jsonl --out runs/bench/report.html
 
 bench-report: .venv/.ready
 	$(BIN)/python benchmarks/report.py --write $(ARGS)

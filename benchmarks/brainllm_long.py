@@ -18,10 +18,10 @@ from time import perf_counter, process_time
 
 import numpy as np
 import torch
-from _timing import Recorder
-from brainllm import Size, model
-from registry import Setting
+from recording import Recorder
 
+from fastbrain.bench.cases.brainllm import Size, model
+from fastbrain.bench.registry import Setting
 from fastbrain.data import ArrayRows, fit_pca
 from fastbrain.decoding import mean_nll, score_pairs
 from fastbrain.stats import derangements, needed_pairs

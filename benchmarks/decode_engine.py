@@ -23,9 +23,10 @@ from time import perf_counter, thread_time
 from typing import Any
 
 import torch
-from _timing import Recorder, interleaved
+from recording import Recorder
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from fastbrain.bench.timing import interleaved
 from fastbrain.decoding import DecodeEngine, Sampling, generate
 from fastbrain.lm import load_llm
 

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable
 from time import sleep
 
-from registry import Entry, Problem, Setting
+from fastbrain.bench.registry import Entry, Problem, Setting
 
 # seconds after which the suite takes the hanging provider for what it is
 HANG_S = 4.0

@@ -46,7 +46,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--peak", action="store_true", help="measure memory too")
     args = parser.parse_args()
-    from _timing import Recorder, interleaved, ratio
+    from recording import Recorder
+
+    from fastbrain.bench.statistics import ratio
+    from fastbrain.bench.timing import interleaved
 
     recorder = Recorder(args.machine)
     for op, providers in (("smooth volume", smoothing()), ("resample volume", resampling())):

@@ -28,7 +28,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from _timing import Recorder
+from recording import Recorder
 from rows import all_rows
 from variants import SIZES, SNR, STAGE1, STAGE2, VARIANTS, Variant
 

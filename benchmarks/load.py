@@ -55,7 +55,7 @@ def main() -> None:
 
 def record(machine: str | None, found: dict[tuple[int, int], list[dict[str, float]]]) -> None:
     """One row a setting."""
-    from _timing import Recorder
+    from recording import Recorder
 
     recorder = Recorder(machine)
     for (others, count), runs in found.items():

@@ -16,20 +16,21 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from _timing import Recorder, cpu_clock, interleaved
+from recording import Recorder
 from torch import Tensor
 from torch.nn import functional as F
 
 from fastbrain import _native, ops
+from fastbrain.bench import bare
+from fastbrain.bench.timing import cpu_clock, interleaved
 from fastbrain.grid import TokenGrid
-from fastbrain.ops.voxel_tokenizer.cpu import rows_of
 
 # bare binding and public function of one problem
 Pair = tuple[Callable[[], object], Callable[[], object]]
 _ROUND_S = 2e-4
 
 
-def lora_linear(rows: int, width: int, rank: int, dtype: torch.dtype, threads: int) -> Pair:
+def lora_linear(rows: int, width: int, rank: int, dtype: torch.dtype) -> Pair:
     """A square layer with an adapter."""
 
     def drawn(*shape: int) -> Tensor:
@@ -37,60 +38,30 @@ def lora_linear(rows: int, width: int, rank: int, dtype: torch.dtype, threads: i
 
     x, weight, bias = drawn(rows, width), drawn(width, width), drawn(width)
     a, b = drawn(rank, width), drawn(width, rank)
-    out = torch.empty_like(x)
-    addresses = [t.data_ptr() for t in (x, weight, bias, a, b, out)]
-    half = dtype is torch.bfloat16
-    arguments = (*addresses, rows, width, width, rank, 0, 1.0, half, threads)
     return (
-        lambda: (_native.lora_few(*arguments), out),
+        bare.lora_linear(x, weight, bias, a, b, None),
         lambda: ops.lora_linear(x, weight, bias, a, b),
     )
 
 
-def vq_lookup(rows: int, codes: int, width: int, threads: int) -> Pair:
+def vq_lookup(rows: int, codes: int, width: int) -> Pair:
     """Rows in a packed codebook."""
     x, codebook = torch.randn(rows, width), torch.randn(codes, width)
     packed = ops.pack_codebook(codebook)
-    out = torch.empty(rows, dtype=torch.int64)
-    assert packed.panels is not None
-    options = {
-        "rows": x.data_ptr(),
-        "type": 0,
-        "mask": 0,
-        "count": rows,
-        "codes": packed.panels.data_ptr(),
-        "code_type": 0,
-        "packed": True,
-        "euclidean": True,
-        "code_count": codes,
-        "width": width,
-        "out": out.data_ptr(),
-        "threads": threads,
-    }
-    return lambda: (_native.vq_lookup(**options), out), lambda: ops.vq_lookup(x, packed)
+    return bare.vq_lookup(x, packed), lambda: ops.vq_lookup(x, packed)
 
 
-def tokenize_voxels(side: int, features: int, threads: int) -> Pair:
+def tokenize_voxels(side: int, features: int) -> Pair:
     """One volume, normalised, in patches of eight voxels."""
     grid = TokenGrid.from_mask(np.ones((side,) * 3, bool), kernel=(2, 2, 2), stride=(2, 2, 2))
     volume = torch.randint(-99, 99, (1, 1, side, side, side), dtype=torch.int16)
     weight, bias = torch.randn(features, 1, 2, 2, 2), torch.randn(features)
     mean, inv_std = torch.randn(grid.shape), torch.ones(grid.shape)
-    bases, bits = rows_of(grid)
-    out = torch.empty(1, grid.n_tokens, features)
-    read = [t.data_ptr() for t in (volume, mean, inv_std, bases, bits)]
-    sizes = (1, 1, side**3, *bases.shape, 2)
-    written = (weight.data_ptr(), bias.data_ptr(), features, out.data_ptr(), threads)
-
-    def bare() -> Tensor:
-        source = _native.VoxelSource(
-            *(read[0], True, False, read[1], False, read[2], False, read[3], read[4], sizes, 1.0)
-        )
-        _native.voxel_tokenizer_forward(source, *written)
-        return out
-
     options = {"grid": grid, "mean": mean, "inv_std": inv_std}
-    return bare, lambda: ops.tokenize_voxels(volume, weight, bias, **options)
+    return (
+        bare.tokenize_voxels(volume, weight, bias, **options),
+        lambda: ops.tokenize_voxels(volume, weight, bias, **options),
+    )
 
 
 def neighborhood_clustering(batch: int, size: int, width: int, threads: int) -> Pair:
@@ -116,10 +87,10 @@ def cases(threads: int) -> dict[tuple[str, str, str], Pair]:
     for dtype in (torch.float32, torch.bfloat16):
         for width in (64, 256, 768):
             key = ("lora_linear", f"M1-{width}x{width}-r8", str(dtype).removeprefix("torch."))
-            found[key] = lora_linear(1, width, 8, dtype, threads)
-    found["vq_lookup", "1x64x16-packed", "float32"] = vq_lookup(1, 64, 16, threads)
-    found["vq_lookup", "4x256x64-packed", "float32"] = vq_lookup(4, 256, 64, threads)
-    found["tokenize_voxels", "4x4x4-p2-D8", "float32"] = tokenize_voxels(4, 8, threads)
+            found[key] = lora_linear(1, width, 8, dtype)
+    found["vq_lookup", "1x64x16-packed", "float32"] = vq_lookup(1, 64, 16)
+    found["vq_lookup", "4x256x64-packed", "float32"] = vq_lookup(4, 256, 64)
+    found["tokenize_voxels", "4x4x4-p2-D8", "float32"] = tokenize_voxels(4, 8)
     found["neighborhood_clustering", "B8-N128-D64-dance", "float32"] = neighborhood_clustering(
         8, 128, 64, threads
     )
@@ -148,8 +119,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     recorder = Recorder(arguments.machine)
-    for (op, case, dtype), (bare, public) in cases(arguments.threads).items():
-        runs = {"bare": repeated(bare, _ROUND_S), "public": repeated(public, _ROUND_S)}
+    for (op, case, dtype), (kernel, public) in cases(arguments.threads).items():
+        runs = {"bare": repeated(kernel, _ROUND_S), "public": repeated(public, _ROUND_S)}
         start = perf_counter()
         for run, _ in runs.values():
             run()

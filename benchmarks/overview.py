@@ -7,9 +7,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from fastbrain.bench.drawing import BLUE, log_ticks, pyplot, saved
+from fastbrain.bench.rows import device_of
+
 Row = dict[str, Any]
-# points per inch of an SVG are fixed; a fixed salt and no date keep equal rows equal bytes
-_STYLE = {"svg.hashsalt": "fastbrain", "svg.fonttype": "none", "font.size": 9}
 
 
 def strongest(rows: list[Row], is_rival: Any) -> dict[tuple[str, str], list[Row]]:
@@ -29,20 +30,13 @@ def strongest(rows: list[Row], is_rival: Any) -> dict[tuple[str, str], list[Row]
     cases: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         if row.get("ratio_to_fastbrain") is not None and "ratio_low" in row and is_rival(row):
-            place = (row["op"], _short(row["env"].get("gpu", row["env"]["cpu"])))
+            place = (row["op"], device_of(row))
             which = (row["env"]["threads"], row.get("dtype"), row.get("cache"), row.get("way"))
             cases[(*place, *which, row["case"])].append(row)
     found: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for (op, place, *_), rivals in cases.items():
         found[op, place].append(min(rivals, key=lambda row: row["ms_p50"]))
     return dict(found)
-
-
-def _short(device: str) -> str:
-    """Return the name of a processor without trade marks: ``Intel Xeon``."""
-    return " ".join(device.replace("(R)", "").replace("(TM)", "").split()).removesuffix(
-        " Processor"
-    )
 
 
 def headline(best: dict[tuple[str, str], list[Row]]) -> str:
@@ -64,25 +58,18 @@ def headline(best: dict[tuple[str, str], list[Row]]) -> str:
 
 def plot(best: dict[tuple[str, str], list[Row]], path: Path) -> None:
     """Draw the same ratios, one point a case, on a logarithmic axis."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-    from matplotlib.ticker import NullFormatter, ScalarFormatter
-
     names = sorted(best, reverse=True)
-    with mpl.rc_context(_STYLE):
+    with pyplot("plot") as plt:
         figure, axes = plt.subplots(figsize=(7, 0.6 + 0.28 * len(names)), layout="constrained")
         axes.axvline(1, color="0.5", linewidth=1)
+        every = []
         for height, name in enumerate(names):
             ratios = [row["ratio_to_fastbrain"] for row in best[name]]
-            axes.plot(ratios, [height] * len(ratios), "o", color="#1f5fa8", alpha=0.6, markersize=5)
+            every += ratios
+            axes.plot(ratios, [height] * len(ratios), "o", color=BLUE, alpha=0.6, markersize=5)
         axes.set_xscale("log")
-        axes.set_xticks([1, 2, 5, 10, 50, 500])
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(min(every) / 1.2, max(every) * 1.2)
+        log_ticks(axes.xaxis, *axes.get_xlim())
         axes.set_yticks(range(len(names)), [f"{op} ({place})" for op, place in names])
         axes.set_xlabel("time of the strongest rival over ours (above 1, ours is faster)")
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(path, metadata={"Date": None, "Creator": None})
-        plt.close(figure)
+        path.write_bytes(saved(plt, figure))

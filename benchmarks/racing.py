@@ -12,10 +12,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from _timing import GpuClock, Recorder, cpu_clock, interleaved
-from measuring import captured
-from registry import OURS, Entry, Problem, Setting
 
+from fastbrain.bench.graphs import captured
+from fastbrain.bench.machine import Recorder
+from fastbrain.bench.registry import OURS, Entry, Problem, Setting
+from fastbrain.bench.timing import GpuClock, cpu_clock, interleaved
 from fastbrain.kernels import tables
 from fastbrain.ops.lora import triton as lora
 

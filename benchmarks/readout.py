@@ -17,7 +17,7 @@ from time import perf_counter, process_time
 from types import SimpleNamespace
 
 import torch
-from _timing import Recorder
+from recording import Recorder
 
 from fastbrain.llm4brain import LLM4Brain, LLM4BrainConfig, Readout
 from fastbrain.llm4brain.training import VideoLatents, fit_readout

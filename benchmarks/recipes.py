@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _timing import Recorder
+from recording import Recorder
 
 from fastbrain.evaluation import Score, find_score
 

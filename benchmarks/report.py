@@ -17,16 +17,11 @@ import pages
 from load import load_table
 from rows import all_rows
 
+from fastbrain.bench.rows import FACTS, VERDICTS, is_rival
+from fastbrain.bench.tables import summary, table, where_we_lose
+
 # what a table of its own is measured on
 GROUP = ("machine", "op", "dtype", "cache", "way")
-# rows about a run or about who took part: no table shows them
-FACTS = ("build", "peer", "roofline", "sanitizer", "readout")
-VERDICTS = ("dropped_", "failed_", "sanitizer_", "selftest_")
-
-
-def is_rival(row: dict[str, Any]) -> bool:
-    """Whether a row is somebody to lose against: no variant of ours, and no ceiling."""
-    return not (row["provider"].startswith("fastbrain") or row.get("ceiling"))
 
 
 def group(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -44,59 +39,6 @@ def latest(machine: str | None) -> list[dict[str, Any]]:
             what = row.get("case", row.get("snr", str(row.get("test_runs"))))
             rows[(*group(row), threads, what, row.get("provider"))] = row
     return list(rows.values())
-
-
-def where_we_lose(rows: list[dict[str, Any]]) -> str:
-    """One line that names every rival whose interval does not lie above one."""
-    lost = [
-        f"{row['case']} against {row['provider']} ({row['ratio_to_fastbrain']:.2f}x, "
-        f"{row['ratio_low']:.2f}-{row['ratio_high']:.2f})"
-        for row in rows
-        if is_rival(row) and row["ratio_low"] <= 1
-    ]
-    return "Where we lose or draw: " + ("; ".join(lost) if lost else "nowhere in these rows") + "."
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown table of one machine, one op and one thread count."""
-    providers = list(dict.fromkeys(row["provider"] for row in rows))
-    cells = {(row["case"], row["provider"]): row for row in rows}
-    lines = ["| case | " + " | ".join(providers) + " |", "|---|" + "---|" * len(providers)]
-    for case in dict.fromkeys(row["case"] for row in rows):
-        line = [case]
-        for provider in providers:
-            row = cells.get((case, provider))
-            if row is None:
-                line.append("")
-            elif provider == "fastbrain":
-                line.append(f"**{row['ms_p50']:.3g} ms**")
-            else:
-                line.append(
-                    f"{row['ms_p50']:.3g} ms, {row['ratio_to_fastbrain']:.2f}x "
-                    f"({row['ratio_low']:.2f}-{row['ratio_high']:.2f})"
-                )
-        lines.append("| " + " | ".join(line) + " |")
-    return "\n".join(lines)
-
-
-def summary(rows: list[dict[str, Any]]) -> str:
-    """Markdown table of ours beside the strongest rival of each case."""
-    lines = [
-        "| case | fastbrain | strongest rival | over ours (95 % interval) | slowest rival |",
-        "|---|---|---|---|---|",
-    ]
-    for case in dict.fromkeys(row["case"] for row in rows):
-        own = next(r for r in rows if r["case"] == case and r["provider"] == "fastbrain")
-        rivals = [row for row in rows if row["case"] == case and is_rival(row)]
-        rivals.sort(key=lambda row: row["ms_p50"])
-        best, worst = rivals[0], rivals[-1]
-        lines.append(
-            f"| {case} | {own['ms_p50']:.3g} ms | {best['provider']} {best['ms_p50']:.3g} ms "
-            f"| {best['ratio_to_fastbrain']:.2f}x "
-            f"({best['ratio_low']:.2f}-{best['ratio_high']:.2f}) "
-            f"| {worst['provider']} {worst['ratio_to_fastbrain']:.2f}x |"
-        )
-    return "\n".join(lines)
 
 
 def demo_table(rows: list[dict[str, Any]]) -> str:

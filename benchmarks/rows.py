@@ -1,6 +1,6 @@
-"""Rows of measurements: one JSON object a line, ``results/MACHINE/DATE.jsonl``.
+"""Rows of the repository: one JSON object a line, ``results/MACHINE/DATE.jsonl``.
 
-Nothing here imports torch, so that a process that only starts others and keeps their rows is light.
+Nothing here imports torch or fastbrain, so that the GPU suite can start before either is built.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-# in the order in which the GPU suite runs them
-FAMILIES = ("voxel_tokenizer", "neighborhood", "vq", "lora", "decode", "parcels", "brainllm")
 
 
 def all_rows(machine: str | None = None) -> list[dict[str, Any]]:

@@ -1,22 +1,27 @@
 """The registry through pytest-benchmark: ``pytest benchmarks --benchmark-only``.
 
-One process, one provider after another: good for a trend line. Ratios come from ``run.py``, which
-interleaves. ``FASTBRAIN_BENCH_FAMILIES`` chooses families, separated by commas.
+One process, one provider after another: good for a trend line. Ratios come from ``fastbrain bench
+run``, which interleaves. ``FASTBRAIN_BENCH_FAMILIES`` chooses families, separated by commas.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from functools import lru_cache
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("pytest_benchmark", reason="pip install 'fastbrain-fmri[bench]'")
-sys.path.insert(0, str(Path(__file__).parent))
 
-from registry import FAMILIES, Entry, Problem, Setting, entries, providers
+from fastbrain.bench.assembly import assembled
+from fastbrain.bench.registry import (
+    FAMILIES,
+    Entry,
+    Problem,
+    Setting,
+    entries,
+    providers,
+)
 
 CHOSEN = os.environ.get("FASTBRAIN_BENCH_FAMILIES")
 CASES = [
@@ -31,7 +36,7 @@ CASES = [
 # the cases come entry by entry, and a large problem is not kept beside the next
 @lru_cache(maxsize=1)
 def problem(entry: Entry) -> Problem:
-    return entry.build(Setting())
+    return assembled(entry, Setting())[0]
 
 
 @pytest.mark.parametrize(("entry", "provider"), CASES)

@@ -18,7 +18,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from _timing import Recorder
+from recording import Recorder
 
 from fastbrain.data import (
     CohortDesign,

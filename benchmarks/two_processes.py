@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from _timing import Recorder
+from recording import Recorder
 from training import _store
 
 CONFIG = {

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _timing import Recorder
+from recording import Recorder
 from rows import all_rows
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "vq_simulated.py"

@@ -20,13 +20,14 @@ from time import time
 from typing import Any
 
 import torch
-from _timing import Recorder, no_tf32
-from ceilings import record_roofline
 from isolated import SPOILT, die_with_parent
-from measuring import Limits, Measurement, SpoiltContext
 from racing import Race, every_width
-from registry import Entry, Setting, entries
 
+from fastbrain.bench.ceilings import record_roofline
+from fastbrain.bench.limits import Limits, SpoiltContext
+from fastbrain.bench.machine import Recorder, no_tf32
+from fastbrain.bench.measuring import Measurement
+from fastbrain.bench.registry import Entry, Setting, entries
 from fastbrain.ops._selftest import Unit, judge, units
 
 # cases that a smoke test times: the cheapest of each family
@@ -82,7 +83,7 @@ def chosen(family: str, setting: Setting, *, smoke: bool) -> list[Entry]:
 def time_family(arguments: argparse.Namespace, channel: Channel) -> None:
     """Time the entries of a family in every setting."""
     every = settings(arguments.family, arguments.device)
-    recorder = Recorder(None, every[0].device, lambda row: channel.send(row=row))
+    recorder = Recorder(lambda row: channel.send(row=row), every[0].device)
     for setting in every:
         due = [
             entry
@@ -158,7 +159,7 @@ def _time_entry(
 
 def check_family(arguments: argparse.Namespace, channel: Channel) -> None:
     """Run the self-test cases of a family on one backend, or a share of them."""
-    recorder = Recorder(None, arguments.device, lambda row: channel.send(row=row))
+    recorder = Recorder(lambda row: channel.send(row=row), arguments.device)
     cases = import_module(f"fastbrain.ops._cases.{arguments.family}").CASES
     if arguments.telling:
         cases = [case for case in cases if case.name in TELLING[arguments.family]]
@@ -186,7 +187,7 @@ def race_family(arguments: argparse.Namespace, channel: Channel) -> None:
     """Race the candidates of a family's kernels in every setting."""
     every_width()
     every = settings(arguments.family, arguments.device)
-    recorder = Recorder(None, every[0].device, lambda row: channel.send(row=row))
+    recorder = Recorder(lambda row: channel.send(row=row), every[0].device)
     for setting in every:
         for entry in chosen(arguments.family, setting, smoke=arguments.smoke):
             unit = _unit(entry, setting)

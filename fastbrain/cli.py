@@ -38,6 +38,7 @@ COMMANDS = {
     "human-study": "score the answers of people to the forms of `evaluate --human-study`",
     "leave-out": "hold out every person, run, session or story once: prepare, train and score",
     "compare": "put evaluated runs side by side, with paired tests",
+    "bench": "time the kernels and other packages; `bench compare`, `estimate`, `plot`, `report`",
     "convert": "write the tensors of a torch pickle as safetensors, running nothing of it",
     "push": "upload a trained model, with its card, to the Hugging Face hub",
 }
@@ -70,6 +71,13 @@ RECIPES = {
         "narratives": "study_narratives",
         "pereira": "study_pereira",
         "rest": "study_rest",
+    },
+    "bench": {
+        "run": "bench",
+        "compare": "bench_compare",
+        "estimate": "bench_estimate",
+        "plot": "bench_plot",
+        "report": "bench_report",
     },
     "leave-out": {
         "llm4brain": "leave_out",

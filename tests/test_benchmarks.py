@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
+import torch
+
+from fastbrain.bench import registry
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.fixture
-def registry(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import registry
-
-    return registry
-
-
-def test_every_case_is_named_once(registry):
+def test_every_case_is_named_once():
     names = [entry.id for entry in registry.entries()]
     assert len(names) == len(set(names))
     assert {entry.op for entry in registry.entries()} >= {
@@ -29,10 +23,8 @@ def test_every_case_is_named_once(registry):
     }
 
 
-def test_an_entry_says_what_it_computes_in(registry):
+def test_an_entry_says_what_it_computes_in():
     """A row must not name a precision or a device that the entry ignores."""
-    import torch
-
     half = registry.Setting("cuda", torch.bfloat16)
     own = {entry.op: entry for entry in registry.entries("vq", "parcels", "brainllm")}
     for op, precision in {

@@ -19,6 +19,8 @@ from fastbrain.lm import load_llm
 # what stands between the command and --device; names are looked for in a folder that is empty
 COMMANDS = {
     "adapt": ["run", "store", "out", "--subject", "1", "--runs", "1"],
+    "bench": [],
+    "bench estimate": ["vq_lookup", "4x8x2"],
     "decode": ["run", "--out", "out"],
     "doctor": ["--llm", "folder"],
     "evaluate": ["run"],

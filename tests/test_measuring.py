@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-FOLDER = Path(__file__).parents[1] / "benchmarks"
+from fastbrain.bench import machine, measuring, registry
+from fastbrain.bench.cases import lora, neighborhood, voxel_tokenizer
+from fastbrain.bench.cases.tokenizing import Shape
 
 
 @pytest.fixture
-def suite(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import measuring
-    import registry
-
+def suite():
     return SimpleNamespace(measuring=measuring, registry=registry)
 
 
@@ -149,11 +146,6 @@ def test_a_spoilt_context_ends_the_measurement_after_the_row(suite, gpu):
 @pytest.mark.parametrize("family", ["lora", "neighborhood", "voxel_tokenizer"])
 def test_a_step_with_a_wrong_gradient_is_wrong(suite, family):
     """An answer alone, however right, does not make a training step."""
-    import lora
-    import neighborhood
-    import voxel_tokenizer
-    from tokenizing import Shape
-
     setting = suite.registry.Setting()
     problem = {
         "lora": lambda: lora.problem(9, 16, 12, 4, "gelu", True, setting),
@@ -172,14 +164,12 @@ def test_a_step_with_a_wrong_gradient_is_wrong(suite, family):
 
 
 def test_float32_is_not_tf32(suite):
-    import _timing
-
     places = torch.backends.cudnn, torch.backends.cuda.matmul
     before = [place.allow_tf32 for place in places]
     try:
         for place in places:
             place.allow_tf32 = True
-        _timing.no_tf32()
+        machine.no_tf32()
         assert not any(place.allow_tf32 for place in places)
     finally:
         for place, value in zip(places, before, strict=True):

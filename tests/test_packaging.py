@@ -48,11 +48,11 @@ FORBIDDEN = {
 
 # top-level module -> the only places that may import it
 IMPORTERS = {
-    "fastbrain._native": ("ops/", "commands/doctor.py"),
+    "fastbrain._native": ("ops/", "bench/", "commands/doctor.py"),
     "fastbrain.kernels": ("ops/",),
     # the second reads weights that accelerate keeps on disk
     "accelerate": ("training/loop.py", "lm/device_map.py"),
-    "transformers": ("lm/", "llm4brain/vision_model.py"),
+    "transformers": ("lm/", "llm4brain/vision_model.py", "bench/cases/"),
 }
 
 # every attempt to reach another machine ends the process with a status of its own
@@ -227,7 +227,13 @@ def test_files_are_short():
 
 
 @pytest.mark.parametrize(
-    "name", ["py.typed", "evaluation/report/report.html.j2", "realtime/page/static/index.html"]
+    "name",
+    [
+        "py.typed",
+        "bench/page.html.j2",
+        "evaluation/report/report.html.j2",
+        "realtime/page/static/index.html",
+    ],
 )
 def test_package_data_is_there(name):
     from importlib.resources import files

@@ -133,7 +133,7 @@ def main() -> None:
     """Measure and keep the rows."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     os.environ.setdefault("SQLALCHEMY_SILENCE_UBER_WARNING", "1")
-    from _timing import Recorder
+    from recording import Recorder
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--people", type=int, nargs="+", default=[30, 90])

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "helpers"))
 import kill_cases
 import process_cases
-from _timing import Recorder
+from recording import Recorder
 
 from fastbrain.errors import FastbrainError
 from fastbrain.training import Checkpoint, latest_checkpoint, load_checkpoint

@@ -223,7 +223,7 @@ def main() -> None:
     elif args.child:
         print(json.dumps(read_windows(args.child, args.folder, args.seed)))
     else:
-        from _timing import Recorder
+        from recording import Recorder
 
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
             # digests of the runs are cached: a window that is read first must not pay for them

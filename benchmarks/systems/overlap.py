@@ -23,7 +23,7 @@ from torch import distributed as dist
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from _timing import Recorder
+from recording import Recorder
 
 from fastbrain.nn.blocks import Block
 from fastbrain.training.data_parallel import add_gradients

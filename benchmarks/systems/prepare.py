@@ -214,7 +214,7 @@ def main() -> None:
     elif args.child:
         print(json.dumps({"one": one_run, "jobs": jobs}[args.child](args.table, args.rounds)))
     else:
-        from _timing import Recorder
+        from recording import Recorder
 
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
             measure(Path(folder), args.rounds, args.runs, Recorder(args.machine).row)

@@ -70,7 +70,7 @@ def measure(files: int, exe: str | None) -> dict[str, Any]:
 def main() -> None:
     """Measure and keep the row."""
     sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests" / "realtime")]
-    from _timing import Recorder
+    from recording import Recorder
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=100)

@@ -140,7 +140,7 @@ def main() -> None:
     """Measure and keep the row."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     import torch
-    from _timing import Recorder
+    from recording import Recorder
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="run folder")

@@ -22,7 +22,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "helpers"))
-from _timing import Recorder
+from recording import Recorder
 from simulated_head import affine_of, head
 
 from fastbrain.data import RunRecord, VoxelStore, WindowSpec, prepare_store, split_by

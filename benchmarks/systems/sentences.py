@@ -23,8 +23,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-from _timing import Recorder
 from pereira_ridge import matched_noise, passage_parts, read_folder
+from recording import Recorder
 
 from fastbrain.decoding import LineWriter, SentenceDecoder, fit_sentence_decoder
 from fastbrain.decoding.sentences import WRITING

@@ -20,9 +20,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-from _timing import Recorder
 from pereira_brainllm import COMPONENTS, SAMPLING, Sentences, read, regression
 from pereira_ridge import matched_noise, passage_parts
+from recording import Recorder
 
 from fastbrain.brainllm import BrainLLM, BrainLLMConfig, BrainLLMDecoder
 from fastbrain.brainllm.training import BrainTexts, brainllm_preset, train_brainllm

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from _timing import Recorder
+from recording import Recorder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

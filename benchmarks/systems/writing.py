@@ -23,9 +23,10 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from _timing import Recorder, interleaved
 from decode_engine import SIZES, random_llama
+from recording import Recorder
 
+from fastbrain.bench.timing import interleaved
 from fastbrain.decoding import Sampling
 from fastbrain.decoding.texts import write_texts
 

@@ -37,6 +37,7 @@ MODULES = (
     "fastbrain.integrations.peft",
     "fastbrain.integrations.vllm",
     "fastbrain.realtime",
+    "fastbrain.bench",
 )
 
 

@@ -47,6 +47,12 @@ from fastbrain.training import OptimConfig
 ROLES = {
     "adapt": ("run with people", "store", "new"),
     "audit": ("store",),
+    "bench": (),
+    "bench compare": ("bench rows", "bench rows"),
+    "bench compare --base": (),
+    "bench estimate": ("literal", "literal"),
+    "bench plot": ("bench rows",),
+    "bench report": ("bench rows",),
     "bids-app": ("bids", "new", "literal"),
     "compare": ("scored run", "other scored run", "more"),
     "convert": ("pickle", "new"),
@@ -107,6 +113,7 @@ VALUES = {
     "--like": "run",
     "--llm": "language model",
     "--out": "new",
+    "bench estimate --rows": "bench rows",
     "prepare --parcels": "atlas of the store",
     "--split": "split",
     "--store": "store",
@@ -135,6 +142,7 @@ SMALLER = {
 }
 # options added where the line does not have them, for a run of seconds
 ADDED = {
+    "bench": "--op vq_lookup --case 1x1024x64 --rounds 3",
     "adapt": "--epochs 1",
     "demo": "--dry-run",  # test_demo.py runs it
     "evaluate": "--no-bert --derangements 100",
@@ -158,6 +166,7 @@ SPLIT = "--test-subjects 06"
 SPLITS = ("--test-subjects", "--folds", "--train", "--split-by", "--like")
 # lines that are parsed and not run, and why
 PARSED = {
+    "bench compare --base": "it builds another commit; test_bench_base.py runs the parts",
     "bids-app": "the tiny cohort has one run a person; test_bids_app_command.py runs it",
     "fetch": "it downloads; test_fetch.py runs it",
     "prepare --dataset": "it reads a public data set; test_presets.py runs it",
@@ -268,6 +277,12 @@ class World:
             told = [[*row.values(), f"story of {row['stimulus']}"] for row in rows]
             events.write_text(tsv_text([*columns, "story"], told))
         return table
+
+    def _bench_rows(self) -> Path:
+        out = self.root / "bench" / "rows.jsonl"
+        case = "bench run --op vq_lookup --case 1x1024x64 --rounds 3 --out"
+        self._run_command(*case.split(), str(out))
+        return out
 
     def _grayordinates(self) -> Path:
         return write_cohort(self.root / "grayordinates", subjects=6, runs=2, volumes=32)

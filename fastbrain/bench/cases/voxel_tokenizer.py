@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from registry import Entry, Problem, Setting, compiled, farthest, ours, relative
-from tokenizing import Shape, Tokenizing, brain_mask
 from torch import Tensor
 
-from fastbrain import TokenGrid
-from fastbrain.ops import tokenize_voxels
+from ... import TokenGrid
+from ...ops import tokenize_voxels
+from .. import bare, work
+from ..registry import OURS, Entry, Problem, Setting, compiled, farthest, ours, relative
+from .tokenizing import Shape, Tokenizing, brain_mask
 
 LIMITS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 
@@ -50,13 +52,18 @@ def problem(shape: Shape, setting: Setting) -> Problem:
     tokens, inner = shape.batch * t.grid.n_tokens, t.grid.patch_voxels
     rows = torch.randn(tokens, inner, device=setting.device, dtype=setting.dtype)
     weight, bias = t.weight.detach().flatten(1), t.bias.detach()
-    moved = 2 * tokens * inner + weight.element_size() * (weight.numel() + tokens * shape.features)
+    plain = not (shape.backward or setting.on_gpu) and setting.dtype == torch.float32
+    kernel = bare.tokenize_voxels(t.volumes, t.weight, t.bias, **t.options) if plain else None
+    need = work.tokenize(
+        tokens, inner, shape.features, weight.element_size(), backward=shape.backward
+    )
     return Problem(
         providers={name: t.differentiated(name, way, upstream) for name, way in ways.items()},
         error=error,
         limit=LIMITS[setting.dtype] * (1 + shape.backward),
-        flops=2.0 * tokens * inner * shape.features * (1 + shape.backward),
-        traffic=float(moved * (1 + shape.backward)),
+        flops=need.flops,
+        traffic=need.traffic,
+        kernels={} if kernel is None else {OURS: kernel},
         # the matrix product alone, on patches already gathered
         ceilings={} if shape.backward else {"bare_gemm": lambda: F.linear(rows, weight, bias)},
         facts={
@@ -74,7 +81,7 @@ def overlapping(
     volume: tuple[int, int, int], kernel: int, stride: int, features: int, setting: Setting
 ) -> Problem:
     """Patches that overlap: the framework's convolution of the brain's box, kept sites only."""
-    at = {"generator": setting.generator(), "device": setting.device}
+    at: dict[str, Any] = {"generator": setting.generator(), "device": setting.device}
     mask, mask_name = brain_mask(volume)
     grid = TokenGrid.from_mask(mask, (kernel,) * 3, (stride,) * 3)
     volumes = torch.randint(-3000, 3000, (1, 1, *volume), dtype=torch.int16, **at)
@@ -82,7 +89,7 @@ def overlapping(
     weight = (torch.randn(features, 1, *grid.kernel, **at) * 0.01).to(setting.dtype)
     coords = torch.from_numpy(grid.coords)
     low, high = coords.min(0).values, coords.max(0).values
-    box = tuple(
+    box: Any = tuple(
         slice(a * stride, b * stride + kernel)
         for a, b in zip(low.tolist(), high.tolist(), strict=True)
     )

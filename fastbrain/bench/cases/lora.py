@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from registry import Entry, Problem, Setting, compiled, farthest, ours
-from torch import Tensor, nn
+from torch import Tensor
 
-from fastbrain.ops import lora_linear
+from ...ops import lora_linear
+from ...ops.lora.cpu_decode import MOST_ROWS
+from .. import bare, work
+from ..registry import OURS, Entry, Problem, Setting, compiled, farthest, ours
 
 LIMITS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
-
-
-def peft_layer(weight: Tensor, bias: Tensor, a: Tensor, b: Tensor) -> nn.Module | None:
-    """The same layer as PEFT builds it, if it is installed."""
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError:
-        return None
-    base = nn.Linear(*weight.T.shape).to(weight)
-    with torch.no_grad():
-        base.weight.copy_(weight)
-        base.bias.copy_(bias)
-    config = LoraConfig(target_modules=["0"], r=len(a), lora_alpha=len(a), lora_dropout=0.0)
-    layer = get_peft_model(nn.Sequential(base), config).base_model.model[0].to(weight)
-    with torch.no_grad():
-        layer.lora_A["default"].weight.copy_(a)
-        layer.lora_B["default"].weight.copy_(b)
-    return layer
 
 
 def problem(
     rows: int, d_in: int, d_out: int, rank: int, activation: str | None, step: bool, s: Setting
 ) -> Problem:
     """`rows` inputs through one layer; `step` with the gradients of x, A and B."""
-    at = {"generator": s.generator(), "device": s.device}
+    at: dict[str, Any] = {"generator": s.generator(), "device": s.device}
 
     def drawn(*shape: int) -> Tensor:
         return (torch.randn(*shape, **at) * shape[-1] ** -0.5).to(s.dtype)
@@ -71,41 +56,41 @@ def problem(
         "addmm": addmm,
         "addmm_in_place": addmm_in_place,
     }
-    layer = peft_layer(weight, bias, a.detach(), b.detach()) if activation is None else None
-    if layer is not None:
-        peft = layer
-        ways["peft"] = lambda: peft(x)
     if s.compiled:
         ways["eager_compiled"] = compiled(eager)
     upstream = drawn(rows, d_out)
-    own = [*layer.parameters()] if layer is not None else []
-    peft_leaves = (x, *(p for p in own if p.requires_grad))
 
-    def stepped(name: str, way: Callable[[], Tensor]) -> Callable[[], tuple[Tensor, ...]]:
+    def stepped(way: Callable[[], Tensor]) -> Callable[[], tuple[Tensor, ...]]:
         if not step:
             return lambda: (torch.no_grad()(way)(),)
-        wanted = peft_leaves if name == "peft" else leaves
 
         def run() -> tuple[Tensor, ...]:
             out = way()
-            return out, *torch.autograd.grad(out, wanted, upstream)
+            return out, *torch.autograd.grad(out, leaves, upstream)
 
         return run
 
     wide = [t.detach().double().requires_grad_(step) for t in (x, weight, bias, a, b)]
     out = F.linear(wide[0], wide[1], wide[2]) + act(wide[0] @ wide[3].T) @ wide[4].T
-    truth = (out.detach(),)
+    truth: tuple[Tensor, ...] = (out.detach(),)
     if step:
         truth += torch.autograd.grad(out, (wide[0], wide[3], wide[4]), upstream.double())
     del out, wide
-    flops = 2.0 * rows * (d_in * d_out + rank * (d_in + d_out)) * (2 if step else 1)
+    need = work.lora(rows, d_in, d_out, rank, weight.element_size(), step=step)
+    few = not (step or s.on_gpu) and rows <= MOST_ROWS.get(s.dtype, 0)
+    kernel = bare.lora_linear(x, weight, bias, a, b, activation) if few else None
     return Problem(
-        providers={name: stepped(name, way) for name, way in ways.items()},
+        providers={name: stepped(way) for name, way in ways.items()},
         error=lambda _name, got: farthest(got, truth),
         # a gradient passes through three roundings where the answer passes through one
         limit=LIMITS[s.dtype] * (2 if step else 1),
-        flops=flops,
-        traffic=float(weight.element_size() * (d_in * d_out + rows * (d_in + d_out))),
+        flops=need.flops,
+        traffic=need.traffic,
+        kernels={OURS: lambda: (kernel(),)} if kernel is not None else {},
+        inputs={
+            **{"x": x, "weight": weight, "bias": bias, "a": a, "b": b},
+            **{"activation": activation, "upstream": upstream if step else None},
+        },
         # the frozen layer without its adapter
         ceilings={} if step else {"frozen": lambda: F.linear(x, weight, bias)},
         facts={

@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from registry import Entry, Problem, Setting
 from torch import Tensor
 
-from fastbrain.decoding import DecodeEngine
-from fastbrain.decoding.generation import generate
-from fastbrain.decoding.sampling import Sampling
+from ...decoding import DecodeEngine
+from ...decoding.generation import generate
+from ...decoding.sampling import Sampling
+from .. import work
+from ..registry import Entry, Problem, Setting
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,9 @@ def problem(op: str, size: Size, setting: Setting) -> Problem:
         found = generate(llm, embeds, eos_token_id=2, pad_token_id=0, sampling=sampling)
         return found.tokens
 
-    def theirs() -> Tensor:
-        return llm.generate(
+    @torch.no_grad()
+    def hugging_face(model: Any, **options: Any) -> Tensor:
+        return model.generate(
             inputs_embeds=embeds,
             attention_mask=mask,
             max_new_tokens=size.new,
@@ -77,9 +80,13 @@ def problem(op: str, size: Size, setting: Setting) -> Problem:
             do_sample=False,
             eos_token_id=2,
             pad_token_id=0,
+            **options,
         )
 
-    ways = {"fastbrain": ours, "hf_generate": torch.no_grad()(theirs)}
+    def theirs() -> Tensor:
+        return hugging_face(llm)
+
+    ways = {"fastbrain": ours, "hf_generate": theirs}
     if op == "decode":
         engine = DecodeEngine(llm, max_tokens=size.prefix + size.new)
 
@@ -91,13 +98,18 @@ def problem(op: str, size: Size, setting: Setting) -> Problem:
     truth = theirs()
     parameters = sum(p.numel() for p in llm.parameters())
     read = parameters - llm.get_input_embeddings().weight.numel()
+    need = work.decode(read, size.prefix, size.new, embeds.element_size())
     return Problem(
         providers=ways,
         # half precision may part ways at a near tie, and then stays apart
         error=lambda _name, got: float((got[:, :4] != truth[:, :4]).double().mean()),
         limit=0.0 if setting.dtype == torch.float32 else 1.0,
-        flops=2.0 * read * (size.prefix + size.new - 1),
-        traffic=float(read * embeds.element_size() * size.new),
+        flops=need.flops,
+        traffic=need.traffic,
+        inputs={
+            **{"llm": llm, "embeds": embeds, "new_tokens": size.new},
+            "generate": hugging_face,
+        },
         facts={"parameters": parameters, "prefix": size.prefix, "new_tokens": size.new},
     )
 
@@ -109,6 +121,8 @@ def _entry(op: str, name: str, *, rounds: int, gpu_only: bool = False) -> Entry:
     # the host looks at every token before it asks for the next
     return Entry(op, name, build, rounds, gpu_only, graph=False, limit_s=60.0)
 
+
+PROVIDERS = ("fastbrain", "hf_generate", "hf_static")
 
 ENTRIES = [
     entry

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from registry import Entry, Problem, Setting
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from fastbrain.data import Parcellation
+from ...data import Parcellation
+from .. import work
+from ..registry import Entry, Problem, Setting
 
 
 def atlas(shape: tuple[int, int, int], regions: int) -> np.ndarray:
@@ -41,6 +42,7 @@ def _entry(regions: int, shape: tuple[int, int, int], volumes: int, *, rounds: i
             "boolean_masks": boolean_masks,
             "ndimage_mean": lambda: np.stack([ndimage.mean(v, labels, wanted) for v in values], 1),
         }
+        need = work.means(int((labels > 0).sum()), volumes, values.itemsize)
         return Problem(
             providers=ways,
             # equal to the last bit; the labelled means of scipy only nearly
@@ -48,8 +50,8 @@ def _entry(regions: int, shape: tuple[int, int, int], volumes: int, *, rounds: i
                 float(not np.array_equal(got, truth)) if name != "ndimage_mean" else 0.0
             ),
             limit=0.0,
-            flops=float((labels > 0).sum() * volumes),
-            traffic=float(2 * (labels > 0).sum() * volumes),
+            flops=need.flops,
+            traffic=need.traffic,
             facts={"regions": regions, "voxels": labels.size, "volumes": volumes},
         )
 

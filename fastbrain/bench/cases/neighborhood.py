@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from registry import Entry, Problem, Setting, compiled, farthest, ours, relative
 from torch import Tensor
 
-from fastbrain.ops import memory_update_, neighborhood_clustering
+from ...ops import memory_update_, neighborhood_clustering
+from .. import work
+from ..registry import Entry, Problem, Setting, compiled, farthest, ours, relative
 
 TEMPERATURE = 0.05
 
@@ -44,7 +45,7 @@ def problem(
     batch: int, size: int, width: int, classes: int, variant: str, setting: Setting
 ) -> Problem:
     """A step: the loss and its gradients for `batch` features and a pool of `size`."""
-    at = {"generator": setting.generator(), "device": setting.device}
+    at: dict[str, Any] = {"generator": setting.generator(), "device": setting.device}
 
     def unit(rows: int) -> Tensor:
         return F.normalize(torch.randn(rows, width, **at), dim=1).to(setting.dtype)
@@ -54,7 +55,7 @@ def problem(
     leaves = features.requires_grad_(), prototypes.requires_grad_()
     arguments = (features, prototypes, memory, indices)
     options: dict[str, Any] = {"temperature": TEMPERATURE, "variant": variant}
-    plain = eager if variant == "paper" else eager_dance
+    plain: Callable[..., Tensor] = eager if variant == "paper" else eager_dance
 
     def step(loss: Callable[[], Tensor]) -> Callable[[], tuple[Tensor, ...]]:
         return lambda: torch.autograd.grad(loss(), leaves)
@@ -74,6 +75,8 @@ def problem(
     truth = torch.autograd.grad(plain(*some, memory.double(), indices), some)
     scores = torch.randn(batch, size, device=setting.device, dtype=setting.dtype)
 
+    need = work.clustering(batch, size, width, memory.element_size())
+
     def products() -> Tensor:
         torch.mm(features.detach(), memory.T, out=scores)
         return scores @ memory
@@ -83,8 +86,8 @@ def problem(
         # both gradients
         error=lambda _name, got: farthest(got, truth),
         limit=1e-4 if setting.dtype == torch.float32 else 5e-2,
-        flops=4.0 * batch * size * width,
-        traffic=float(memory.element_size() * size * width),
+        flops=need.flops,
+        traffic=need.traffic,
         # forward and backward product alone, with nothing in between
         ceilings={"two_gemms": products},
         facts={
@@ -99,10 +102,12 @@ def problem(
 
 def update(batch: int, size: int, width: int, setting: Setting) -> Problem:
     """Moving `batch` rows of a pool, against renormalising all of it as DANCE does."""
-    at = {"generator": setting.generator(), "device": setting.device}
+    at: dict[str, Any] = {"generator": setting.generator(), "device": setting.device}
     memory = F.normalize(torch.randn(size, width, **at), dim=1).to(setting.dtype)
     features = F.normalize(torch.randn(batch, width, **at), dim=1).to(memory)
     indices = torch.randperm(size, **at)[:batch]
+
+    need = work.moving_rows(batch, width, memory.element_size())
 
     def touched() -> Tensor:
         memory_update_(memory, features, indices, momentum=0.0)
@@ -117,8 +122,8 @@ def update(batch: int, size: int, width: int, setting: Setting) -> Problem:
         providers={"fastbrain": touched, "whole_pool": whole},
         error=lambda _name, got: relative(got[indices], features),
         limit=1e-5 if setting.dtype == torch.float32 else 1e-2,
-        flops=4.0 * batch * width,
-        traffic=float(2 * memory.element_size() * batch * width),
+        flops=need.flops,
+        traffic=need.traffic,
         facts={"batch": batch, "pool": size, "width": width},
     )
 

@@ -1,27 +1,43 @@
-"""Every op on every shape that is timed, and everyone who solves it: described once.
+"""Every op on every shape that is timed, and all who solve it, described once.
 
-``benchmarks/run.py`` times the entries interleaved, ``pytest benchmarks --benchmark-only`` one by
+``fastbrain bench run`` times the entries interleaved, ``pytest benchmarks --benchmark-only`` one by
 one, and ``benchmarks/gpu_suite.sh`` on a GPU. A provider is a function without arguments that
 goes through a public interface; an answer that is not near the truth is never timed. Numbers are
 drawn on the device that works on them.
+
+Providers of other packages are in :mod:`fastbrain.bench.providers`; an installed package adds
+entries and providers of its own by the entry point group ``fastbrain.bench``
+(:mod:`fastbrain.bench.plugins`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import torch
-from rows import FAMILIES
 
-OURS = "fastbrain"
+from .rows import OURS as OURS
+
+Way = Callable[[], Any]
+# modules of fastbrain.bench.cases
+FAMILIES = ("voxel_tokenizer", "neighborhood", "vq", "lora", "decode", "parcels", "brainllm")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a problem is set up, and in which precision its floating numbers are."""
+    """Where a problem is set up, and in which precision its floating numbers are.
+
+    Parameters
+    ----------
+    device : str
+    dtype : torch.dtype
+    compiled : bool
+        Whether to add the compiled form of the plain PyTorch provider.
+    """
 
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
@@ -56,19 +72,51 @@ class Problem:
         A provider with a larger error is not timed.
     flops, traffic : float
         Operations, and bytes that must cross main memory at least once.
+    inputs : mapping
+        What a :class:`Provider` of another package receives, by name.
+    kernels : mapping
+        Provider to its bare kernel: no checks, memory for the result at hand. It is timed with the
+        others and is a column of that provider's row.
     ceilings : mapping
-        Bare products and the like: timed beside the providers, but they solve nothing.
+        Bare products and the like: timed with the providers, but they solve nothing.
     facts : mapping
         What a row says of the shape.
     """
 
-    providers: Mapping[str, Callable[[], Any]]
+    providers: Mapping[str, Way]
     error: Callable[[str, Any], float]
     limit: float
     flops: float
     traffic: float
-    ceilings: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    kernels: Mapping[str, Way] = field(default_factory=dict)
+    ceilings: Mapping[str, Way] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def anywhere(inputs: Mapping[str, Any], setting: Setting) -> str | None:
+    """Any inputs in any setting: the default of :class:`Provider`."""
+    return None
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Another package that solves an op.
+
+    Parameters
+    ----------
+    name, op : str
+    build : callable
+        Inputs of a problem (:attr:`Problem.inputs`) and the setting to the function that is timed.
+        It returns what the op returns.
+    can_run : callable
+        Inputs and setting to None, or the reason why it takes no part: not installed, no GPU.
+    """
+
+    name: str
+    op: str
+    build: Callable[[Mapping[str, Any], Setting], Way]
+    can_run: Callable[[Mapping[str, Any], Setting], str | None] = anywhere
 
 
 @dataclass(frozen=True)
@@ -120,13 +168,23 @@ class Entry:
 
 
 def entries(*families: str) -> list[Entry]:
-    """The entries of some families, by default of all."""
-    return [entry for name in families or FAMILIES for entry in import_module(name).ENTRIES]
+    """The entries of some families, by default of all.
+
+    Parameters
+    ----------
+    *families : str
+        Names in :data:`FAMILIES`, or modules with a list ``ENTRIES``.
+    """
+    return [entry for name in families or FAMILIES for entry in _module(name).ENTRIES]
 
 
 def providers(family: str) -> tuple[str, ...]:
     """Names of those who solve a family's problems on a CPU; some need a package of their own."""
-    return import_module(family).PROVIDERS
+    return _module(family).PROVIDERS
+
+
+def _module(family: str) -> Any:
+    return import_module(f"{__package__}.cases.{family}" if family in FAMILIES else family)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -149,13 +207,13 @@ def farthest(got: Sequence[torch.Tensor], truth: Sequence[torch.Tensor]) -> floa
 
 def ours(
     setting: Setting, call: Callable[[str | None], Any], op: str, *args: Any, **options: Any
-) -> dict[str, Callable[[], Any]]:
+) -> dict[str, Way]:
     """Our op as it chooses for itself and, on a GPU, each backend that can run the problem."""
-    from fastbrain import ops
+    from .. import ops
 
-    providers: dict[str, Callable[[], Any]] = {OURS: lambda: call(None)}
+    providers: dict[str, Way] = {OURS: lambda: call(None)}
     if setting.on_gpu:
         for name, reason in ops.explain(op, *args, **options).rows:
             if reason is None and name != "reference":
-                providers[f"{OURS}-{name}"] = lambda name=name: call(name)
+                providers[f"{OURS}-{name}"] = partial(call, name)
     return providers

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _timing import GpuClock, Recorder, cpu_clock, interleaved
-from registry import Setting
+
+from .._arguments import checked
+from .machine import Recorder
+from .registry import Setting
+from .timing import GpuClock, cpu_clock, interleaved
 
 Way = Callable[[], object]
 
@@ -49,6 +52,7 @@ def record_roofline(setting: Setting, recorder: Recorder, **size: int) -> dict[s
     return best
 
 
+@checked
 def peak_bytes(function: Way, device: str) -> int | None:
     """Memory that a call takes beyond what was taken before; None where it is not measurable."""
     gc.collect()

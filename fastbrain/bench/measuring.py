@@ -1,4 +1,4 @@
-"""Times one entry of the registry: verify everybody, drop who is wrong or slow, then interleave.
+"""Times one entry of the registry: verify all, drop those that are wrong or slow, interleave.
 
 A provider that raises, is wrong, or takes too long is a row of its own (``failed_OP``,
 ``dropped_OP``) and takes no further part; the others are timed.
@@ -7,52 +7,27 @@ A provider that raises, is wrong, or takes too long is a row of its own (``faile
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from time import time
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
-from _timing import GpuClock, Recorder, cpu_clock, gpu_state, interleaved, ratio
-from ceilings import peak_bytes
-from registry import OURS, Entry, Problem, Setting
+
+from .assembly import assembled
+from .ceilings import peak_bytes
+from .graphs import captured
+from .limits import NO_TIME, Limits, SpoiltContext
+from .machine import Recorder, gpu_state
+from .registry import OURS, Entry, Problem, Setting
+from .results import result
+from .statistics import quantiles
+from .timing import ColdCpuClock, GpuClock, cpu_clock, interleaved
 
 Way = Callable[[], object]
 T = TypeVar("T")
 # what is timed at least, however slow it is
 FEWEST_ROUNDS = 3
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one entry may take.
-
-    Parameters
-    ----------
-    call_s : float
-        A provider whose call takes longer is dropped; and no provider is timed for longer in all.
-    factor : float
-        A provider so many times slower than the fastest is dropped; ours never is for that.
-    deadline : float
-        Seconds since the epoch after which nothing new begins.
-    graphs : bool
-        Whether to time replays of CUDA graphs as well.
-    """
-
-    call_s: float = math.inf
-    factor: float = math.inf
-    deadline: float = math.inf
-    graphs: bool = False
-
-    @property
-    def spent(self) -> bool:
-        """Whether the deadline has passed."""
-        return time() > self.deadline
-
-
-class SpoiltContext(Exception):
-    """The GPU refuses everything after an illegal access: only another process can go on."""
+# behind the name of a provider: its bare kernel
+KERNEL = " kernel"
 
 
 class Measurement:
@@ -68,6 +43,10 @@ class Measurement:
     limits : Limits
     skipped : collection of str
         Providers that have failed in an earlier process and are not called again.
+    chosen : collection of str, optional
+        Other providers than ours that take part; default: all.
+    caches : sequence of str
+        ``"cold"``, ``"warm"`` or both; default: both on a GPU, warm on a CPU.
     watch : callable
         Hears what is done next and with which provider ("" for all), before it is done.
     failing : callable
@@ -83,25 +62,36 @@ class Measurement:
         *,
         limits: Limits | None = None,
         skipped: Collection[str] = (),
+        chosen: Collection[str] | None = None,
+        caches: Sequence[str] = (),
         watch: Callable[[str, str], None] = lambda doing, provider: None,
         failing: Callable[[str], None] = lambda provider: None,
     ) -> None:
         self.entry, self.setting, self.recorder, self.best = entry, setting, recorder, best
         self.limits, self.skipped = limits or Limits(), skipped
+        self.chosen, self.caches = chosen, caches
         self.watch, self.failing = watch, failing
         self.failed: list[str] = []
         self.errors: dict[str, float] = {}
         self.ways: dict[str, Way] = {}
         self.ceilings: frozenset[str] = frozenset()
+        self.kernels: dict[str, str] = {}
 
     def run(self, rounds: int | None = None) -> list[str]:
         """Verify and time; rows are kept on the way. Returns the providers that failed."""
         self.watch("building", "")
-        problem = self.entry.build(self.setting)
+        problem, reasons = assembled(self.entry, self.setting)
+        for name, reason in reasons.items():
+            if self._takes(name):
+                self._note("skipped", name, reason)
         self.ceilings = frozenset(problem.ceilings)
-        for name, way in {**problem.providers, **problem.ceilings}.items():
+        self.kernels = {name + KERNEL: name for name in problem.kernels}
+        kernels = {name + KERNEL: way for name, way in problem.kernels.items()}
+        for name, way in {**problem.providers, **problem.ceilings, **kernels}.items():
+            if not self._takes(name):
+                continue
             if self.limits.spent:
-                self._note("dropped", name, "no time left")
+                self._note("dropped", name, NO_TIME)
             elif name not in self.skipped:
                 self._verify(problem, name, way)
         slowest = self._drop_slow()
@@ -117,6 +107,10 @@ class Measurement:
             self._time(problem, self._captured(), count, {}, "graph")
         return self.failed
 
+    def _takes(self, name: str) -> bool:
+        chosen = self.chosen
+        return chosen is None or name in {*chosen, *self.ceilings} or name.startswith(OURS)
+
     def _verify(self, problem: Problem, name: str, way: Way) -> None:
         """Call a provider for the first time; one that raises or is wrong is a row."""
         self.watch("verifying", name)
@@ -124,9 +118,13 @@ class Measurement:
             answer = way()
             self._finish()
             if name not in self.ceilings:
-                self.errors[name] = problem.error(name, answer)
+                self.errors[name] = problem.error(self.kernels.get(name, name), answer)
         except Exception as failure:
-            self._fail(name, f"{type(failure).__name__}: {failure}")
+            note = f"{type(failure).__name__}: {failure}"
+            if isinstance(failure, ImportError) and not name.startswith(OURS):
+                self._note("skipped", name, note)
+            else:
+                self._fail(name, note)
             return
         if name not in self.ceilings and not self.errors[name] <= problem.limit:
             self._fail(name, f"wrong by {self.errors[name]:.2g}, allowed are {problem.limit:.2g}")
@@ -154,7 +152,8 @@ class Measurement:
         if not (math.isfinite(self.limits.call_s) or math.isfinite(self.limits.factor)):
             return 0.0
         seconds = self._each("probing", self._clock(cold=False))
-        fastest = min((s for n, s in seconds.items() if n not in self.ceilings), default=0.0)
+        others = {*self.ceilings, *self.kernels}
+        fastest = min((s for n, s in seconds.items() if n not in others), default=0.0)
         for name, taken in seconds.items():
             slower = taken / max(fastest, 1e-9)
             too_long = taken > self.limits.call_s
@@ -180,6 +179,8 @@ class Measurement:
         """Replays of the providers that a CUDA graph can hold."""
         replays: dict[str, Way] = {}
         for name, way in self.ways.items():
+            if name in self.kernels:
+                continue
             self.watch("capturing", name)
             try:
                 replays[name] = captured(way)
@@ -203,14 +204,16 @@ class Measurement:
         if not ways:
             return
         on_gpu = self.setting.on_gpu
-        for cache in ("cold", "warm") if on_gpu else (None,):
-            if cache == "warm" and self.limits.spent:
+        for done, cache in enumerate(self.caches or (("cold", "warm") if on_gpu else (None,))):
+            if done and self.limits.spent:
                 return
             before = gpu_state() if on_gpu else {}
             seconds = self._interleaved(ways, rounds, cold=cache == "cold")
             self.watch("summing up", "")
             after = gpu_state() if on_gpu else {}
             for name, times in seconds.items():
+                if name in self.kernels:
+                    continue
                 extra: dict[str, Any] = {
                     "error": self.errors.get(name),
                     "ceiling": name in self.ceilings,
@@ -219,10 +222,14 @@ class Measurement:
                 if peaks:
                     peak = peaks[name]
                     extra["peak_mb"] = None if peak is None else peak / 1e6
+                if name + KERNEL in seconds:
+                    extra |= quantiles(seconds[name + KERNEL], "ms_kernel")
+                if cache is not None:
+                    extra["cache"] = cache
                 if on_gpu:
-                    extra |= {"cache": cache, "way": how}
+                    extra["way"] = how
                     extra |= {"gpu_before": before, "gpu_after": after}
-                row = _row(problem, times, seconds.get(OURS), self.best)
+                row = result(problem, times, seconds.get(OURS), self.best)
                 names = {"op": self.entry.op, "case": self.entry.case, "provider": name}
                 self.recorder.row(**names, **problem.facts, **row, **extra)
 
@@ -252,41 +259,10 @@ class Measurement:
         return {}
 
     def _clock(self, *, cold: bool) -> Callable[[Way], float]:
-        return GpuClock(self.setting.device, cold=cold) if self.setting.on_gpu else cpu_clock
+        if self.setting.on_gpu:
+            return GpuClock(self.setting.device, cold=cold)
+        return ColdCpuClock() if cold else cpu_clock
 
     def _finish(self) -> None:
         if self.setting.on_gpu:
             torch.cuda.synchronize(self.setting.device)
-
-
-def captured(way: Way) -> Way:
-    """A replay of what a function launches; it raises where that cannot be captured."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(2):
-            way()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        kept = way()
-
-    def replay() -> object:
-        graph.replay()
-        return kept
-
-    return replay
-
-
-def _row(
-    problem: Problem, times: list[float], ours: list[float] | None, best: dict[str, float]
-) -> dict[str, Any]:
-    p20, p50, p80 = (float(q) for q in np.quantile(times, [0.2, 0.5, 0.8]))
-    floor = max(problem.flops / best["flops"], problem.traffic / best["bytes"])
-    over, low, high = (None, None, None) if ours is None else ratio(times, ours)
-    return {
-        **{"ms_p20": p20 * 1e3, "ms_p50": p50 * 1e3, "ms_p80": p80 * 1e3, "rounds": len(times)},
-        **{"gflops": problem.flops / p50 / 1e9, "gbytes": problem.traffic / p50 / 1e9},
-        **{"roofline": floor / p50, "ratio_to_fastbrain": over},
-        **{"ratio_low": low, "ratio_high": high},
-    }

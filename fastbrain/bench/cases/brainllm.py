@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from registry import Entry, Problem, Setting, relative
 from torch import Tensor
 
-from fastbrain.brainllm import BrainLLM, BrainLLMConfig
+from ...brainllm import BrainLLM, BrainLLMConfig
+from ..registry import Entry, Problem, Setting, relative
 
 IGNORED = -100
 
@@ -39,6 +39,15 @@ class Size:
 
 class _Tokenizer:
     bos_token_id, eos_token_id, pad_token_id = 1, 2, 0
+    all_special_ids = (0, 1, 2)
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """One token for each character; a space takes none at the start of a word."""
+        return [3 + ord(character) for character in text.lstrip()]
+
+    def decode(self, ids: list[int]) -> str:
+        """The characters of tokens."""
+        return "".join(chr(token - 3) for token in ids)
 
 
 def model(size: Size, setting: Setting) -> BrainLLM:
@@ -63,7 +72,7 @@ def model(size: Size, setting: Setting) -> BrainLLM:
 def problem(size: Size, setting: Setting) -> Problem:
     """One batch; the answer is the gradient of the decoder's last layer."""
     made = model(size, setting)
-    at = {"device": setting.device}
+    at: dict[str, Any] = {"device": setting.device}
     windows = torch.randn(size.brains, size.frames, size.features, **at)
     prompts = torch.randint(3, size.vocabulary, (size.brains, size.prompt), **at)
     if size.one_prompt:
@@ -73,35 +82,35 @@ def problem(size: Size, setting: Setting) -> Problem:
     mask = torch.arange(size.text, **at) < lengths[:, None]
     shared = size.texts > size.brains
     rows = torch.arange(size.texts, **at) % size.brains
-    weight = made.decoder[-1].weight
 
-    def step(loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    def step(own: BrainLLM, loss: Callable[[BrainLLM], Tensor]) -> Callable[[], Tensor]:
         def run() -> Tensor:
-            made.zero_grad(set_to_none=True)
-            loss().backward()
-            return weight.grad
+            own.zero_grad(set_to_none=True)
+            loss(own).backward()
+            last: Any = own.decoder
+            return last[-1].weight.grad
 
         return run
 
-    def ours() -> Tensor:
-        nll = made.text_nll(windows, prompts, ids, mask, rows=rows if shared else None)
+    def ours(own: BrainLLM) -> Tensor:
+        nll = own.text_nll(windows, prompts, ids, mask, rows=rows if shared else None)
         return nll.sum() / mask.sum()
 
-    def straightforward() -> Tensor:
-        prefix = made.prefix(windows[rows])
-        before, _ = made.before_text(prefix, prompts[rows])
-        embeds = torch.cat([before, made.llm.get_input_embeddings()(ids)], dim=1)
+    def straightforward(own: BrainLLM) -> Tensor:
+        prefix = own.prefix(windows[rows])
+        before, _ = own.before_text(prefix, prompts[rows])
+        embeds = torch.cat([before, own.llm.get_input_embeddings()(ids)], dim=1)
         said = torch.where(mask, ids, IGNORED)
         labels = torch.cat([said.new_full(before.shape[:2], IGNORED), said], dim=1)
-        return made.llm(inputs_embeds=embeds, labels=labels, use_cache=False).loss
+        return own.llm(inputs_embeds=embeds, labels=labels, use_cache=False).loss
 
-    truth = step(straightforward)().clone()
+    truth = step(made, straightforward)().clone()
     positions = size.texts * (1 + size.prompt + size.frames + 2 + size.text)
     body = 12 * size.depth * size.width**2
     head = size.width * size.vocabulary
     ways: dict[str, Callable[[], Any]] = {
-        "fastbrain": step(ours),
-        "straightforward": step(straightforward),
+        "fastbrain": step(made, ours),
+        "straightforward": step(made, straightforward),
     }
     return Problem(
         providers=ways,
@@ -110,6 +119,7 @@ def problem(size: Size, setting: Setting) -> Problem:
         # of the straightforward way: forward, and backward to the activations alone
         flops=4.0 * positions * (body + head),
         traffic=4.0 * (body + head),
+        inputs={"model": made, "straightforward": lambda own: step(own, straightforward)},
         facts={
             "position": size.position,
             "brains": size.brains,
@@ -133,7 +143,7 @@ PROVIDERS = ("fastbrain", "straightforward")
 
 def _entry(name: str, size: Size) -> Entry:
     # the weights are float32, and the mask of the batch is read on the host
-    options = {"precision": "float32", "graph": False}
+    options: dict[str, Any] = {"precision": "float32", "graph": False}
     return Entry("brainllm_step", name, lambda setting: problem(size, setting), 5, **options)
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from registry import Setting
 from torch import Tensor
 
-from fastbrain import TokenGrid
-from fastbrain.ops import tokenize_voxels
+from ... import TokenGrid
+from ...ops import tokenize_voxels
+from ..registry import Setting
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ def brain_mask(shape: tuple[int, int, int]) -> tuple[npt.NDArray[np.bool_], str]
     except ImportError:
         axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
         radii = zip(axes, (0.7, 0.8, 0.65), strict=True)
-        return sum((axis / radius) ** 2 for axis, radius in radii) < 1, "ellipsoid"
+        squares = [(axis / radius) ** 2 for axis, radius in radii]
+        return np.sum(squares, axis=0) < 1, "ellipsoid"
     mask = np.asarray(load_mni152_brain_mask(resolution=2).dataobj).astype(bool).transpose(2, 1, 0)
     nearest = [np.arange(n) * m // n for n, m in zip(shape, mask.shape, strict=True)]
     return mask[np.ix_(*nearest)], "MNI152"
@@ -73,16 +74,17 @@ class Tokenizing:
         if shape.backward:
             self.weight.requires_grad_()
             self.bias.requires_grad_()
-        self.packed_statistics = self.statistics and tuple(
+        self.packed_statistics: Any = self.statistics and tuple(
             packed(t, self.grid) for t in self.statistics
         )
         coords = torch.from_numpy(self.grid.coords)
         self.sites = coords.to(setting.device).unbind(1)
         self.low = coords.min(0).values.tolist()
         self.high = (coords.max(0).values + 1).tolist()
-        self.box = tuple(slice(a * p, b * p) for a, b in zip(self.low, self.high, strict=True))
-        mean, inv_std = self.statistics or (None, None)
-        self.options: dict[str, Any] = {"grid": self.grid, "mean": mean, "inv_std": inv_std}
+        self.box: Any = tuple(slice(a * p, b * p) for a, b in zip(self.low, self.high, strict=True))
+        self.options: dict[str, Any] = {"grid": self.grid, "mean": None, "inv_std": None}
+        if self.statistics is not None:
+            self.options |= {"mean": self.statistics[0], "inv_std": self.statistics[1]}
 
     def _cubes(self, volumes: Tensor) -> Tensor:
         """View (..., Z, Y, X) as (..., nz, ny, nx, p, p, p), without a copy."""

@@ -6,46 +6,24 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from registry import Entry, Problem, Setting, compiled, ours
 from torch import Tensor
 
-from fastbrain.ops import VQState, pack_codebook, vq_lookup, vq_replace_dead_, vq_update_
+from ...ops import VQState, pack_codebook, vq_lookup, vq_replace_dead_, vq_update_
+from .. import bare, work
+from ..registry import OURS, Entry, Problem, Setting, compiled, ours
 
 
 def worse(x: Tensor, codes: Tensor, got: Tensor) -> float:
-    """Share of rows whose code is farther than the nearest by more than rounding."""
+    """Share of rows with a code that is farther than the nearest by more than rounding."""
     x, codes = x[:512].double(), codes.double()
     distances = torch.cdist(x, codes)
     chosen = distances.gather(1, got.reshape(-1)[:512, None].long().to(x.device))[:, 0]
     return float((chosen > distances.min(dim=1).values * (1 + 1e-4)).double().mean())
 
 
-def faiss_flat(x: Tensor, codes: Tensor) -> Callable[[], Any] | None:
-    """Exact search of faiss, if it is installed."""
-    try:
-        import faiss
-    except ImportError:
-        return None
-    faiss.omp_set_num_threads(torch.get_num_threads())
-    index = faiss.IndexFlatL2(codes.shape[1])
-    index.add(codes.numpy())
-    return lambda: torch.from_numpy(index.search(x.numpy(), 1)[1][:, 0])
-
-
-def lucidrains(x: Tensor, codes: Tensor) -> Callable[[], Any] | None:
-    """vector-quantize-pytorch in evaluation, if it is installed."""
-    try:
-        from vector_quantize_pytorch import VectorQuantize
-    except ImportError:
-        return None
-    layer = VectorQuantize(dim=codes.shape[1], codebook_size=len(codes)).to(x.device).eval()
-    layer._codebook.embed.data.copy_(codes[None])
-    return lambda: layer(x[None])[1][0]
-
-
 def problem(rows: int, size: int, width: int, setting: Setting) -> Problem:
     """`rows` vectors of `width` numbers and a codebook of `size`."""
-    at = {"generator": setting.generator(), "device": setting.device}
+    at: dict[str, Any] = {"generator": setting.generator(), "device": setting.device}
     x, codes = (torch.randn(n, width, **at).to(setting.dtype) for n in (rows, size))
     packed = pack_codebook(codes)
     squares = codes.float().square().sum(dim=1).to(setting.dtype)
@@ -71,20 +49,19 @@ def problem(rows: int, size: int, width: int, setting: Setting) -> Problem:
     }
     if setting.compiled:
         ways["addmm_argmin_compiled"] = compiled(addmm)
-    if setting.dtype == torch.float32:
-        rivals = {"vector_quantize_pytorch": lucidrains(x, codes)}
-        if not setting.on_gpu:
-            rivals["faiss_flat"] = faiss_flat(x, codes)
-        ways |= {name: way for name, way in rivals.items() if way is not None}
+    need = work.lookup(rows, size, width, x.element_size())
+    bound = not setting.on_gpu and setting.dtype == torch.float32
     out = torch.empty(rows, size, device=setting.device, dtype=setting.dtype)
     return Problem(
         providers={name: torch.no_grad()(way) for name, way in ways.items()},
         error=lambda _name, got: worse(x, codes, got),
         # half precision may take one of two codes that it cannot tell apart
         limit=0.0 if setting.dtype == torch.float32 else 0.05,
-        flops=2.0 * rows * size * width,
-        traffic=float(x.element_size() * (rows + size) * width + 8 * rows),
+        flops=need.flops,
+        traffic=need.traffic,
         ceilings={"bare_gemm": lambda: torch.mm(x, codes.T, out=out)},
+        kernels={OURS: bare.vq_lookup(x, packed)} if packed.panels is not None and bound else {},
+        inputs={"x": x, "codes": codes},
         facts={"rows": rows, "codes": size, "width": width},
     )
 
@@ -99,29 +76,9 @@ def _entry(rows: int, size: int, width: int, *, rounds: int, gpu_only: bool = Fa
 DECAY, DEAD = 0.99, 0.5
 
 
-def lucidrains_step(x: Tensor, codes: Tensor) -> Callable[[], Any] | None:
-    """A training step of vector-quantize-pytorch, if it is installed."""
-    try:
-        from vector_quantize_pytorch import VectorQuantize
-    except ImportError:
-        return None
-    layer = VectorQuantize(
-        dim=codes.shape[1],
-        codebook_size=len(codes),
-        decay=DECAY,
-        threshold_ema_dead_code=DEAD,
-    )
-    layer = layer.to(x.device).train()
-    book = layer._codebook
-    book.embed.data.copy_(codes[None])
-    book.embed_avg.data.copy_(codes[None])
-    book.cluster_size.data.fill_(1)
-    return lambda: layer(x[None])[1][0]
-
-
 def step_problem(rows: int, size: int, width: int, setting: Setting) -> Problem:
     """Assignment, moving averages and dead codes of one batch, in float32 as the codebook is."""
-    at = {"generator": setting.generator(), "device": setting.device}
+    at: dict[str, Any] = {"generator": setting.generator(), "device": setting.device}
     x, codes = (torch.randn(n, width, **at) for n in (rows, size))
     state = VQState.from_codebook(codes)
 
@@ -132,16 +89,15 @@ def step_problem(rows: int, size: int, width: int, setting: Setting) -> Problem:
         return indices
 
     ways: dict[str, Callable[[], Any]] = {"fastbrain": step}
-    rival = lucidrains_step(x, codes)
-    if rival is not None:
-        ways["vector_quantize_pytorch"] = rival
+    need = work.quantiser_step(rows, size, width, x.element_size())
     return Problem(
         providers={name: torch.no_grad()(way) for name, way in ways.items()},
         # the first step of each is from the same codebook: later ones move it
         error=lambda _name, got: worse(x, codes, got),
         limit=0.0,
-        flops=2.0 * rows * size * width,
-        traffic=4.0 * (2 * rows + 6 * size) * width,
+        flops=need.flops,
+        traffic=need.traffic,
+        inputs={"x": x, "codes": codes, "decay": DECAY, "dead": DEAD},
         facts={"rows": rows, "codes": size, "width": width},
     )
 
