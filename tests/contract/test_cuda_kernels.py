@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from assembler import resources
+from assembler import resources, usage
+from compile_record_cuda import RECORD, SHOWN, plain, table
 
 from fastbrain import _native
 
@@ -35,6 +38,43 @@ def test_the_installed_kernels_keep_their_values_in_registers(arch):
     assert set(used[arch]) == set(used[80])
     assert len(used[arch]) >= 30
     assert [name for name, kept in used[arch].items() if kept != (0, 0)] == []
+
+
+def test_the_installed_kernels_are_those_of_the_record():
+    if not _native.cuda_compiled() or _native.cuda_emulated():
+        pytest.skip("the extension was built without CUDA")
+    if shutil.which("c++filt") is None or shutil.which("nvcc") is None:
+        pytest.skip("there is no c++filt to read names, or no nvcc to ask for its version")
+    knobs = pytest.importorskip("triton.knobs", reason="triton brings the disassembler")
+    command = [knobs.nvidia.cuobjdump.path, "-res-usage", _native.__file__]
+    log = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    version = subprocess.run(["nvcc", "--version"], capture_output=True, text=True).stdout
+    record = json.loads(RECORD.read_text())
+    remedy = "If this is meant, run python tests/contract/compile_record.py cuda"
+    for arch, kernels in usage(log).items():
+        names = plain([*kernels])
+        assert {*names.values()} == {*record["kernels"]}, remedy
+        if f"release {record['nvcc']}," not in version:
+            continue
+        for name, kept in kernels.items():
+            # a build for another GPU has other targets
+            if row := record["kernels"][names[name]].get(str(arch)):
+                found = kept["REG"], kept["SHARED"]
+                assert found == (row["registers"], row["shared"]), f"{names[name]}: {remedy}"
+
+
+def test_the_page_has_the_recorded_cuda_kernels():
+    page = (ROOT / "docs" / "kernels.md").read_text()
+    shown = re.search("cuda kernels: begin -->\n(.*)<!-- cuda kernels: end", page, re.DOTALL)
+    record = json.loads(RECORD.read_text())
+    assert shown[1] == table(record)
+    families = {re.match(r"\w+", call)[0] for call in SHOWN}
+    assert families == {*EMULATED}
+    # products of half precision run on tensor cores, all others do not
+    for name, archs in record["kernels"].items():
+        half = name.endswith("bf16>") or name.endswith("fp16>")
+        expected = "TensorCores" in name or (name.startswith("voxel_tokenizer") and half)
+        assert [a for a, row in archs.items() if bool(row["mma"]) != expected] == [], name
 
 
 @pytest.fixture(scope="session")

@@ -34,9 +34,7 @@ def vq_lookup(tile: Tile, *, rows: int, count: int, width: int, size: int) -> Tr
     )
 
 
-def vq_sums(
-    tile: Tile, *, rows: int, count: int, width: int, size: int, ordered: bool
-) -> Traffic:
+def vq_sums(tile: Tile, *, rows: int, count: int, width: int, size: int, ordered: bool) -> Traffic:
     """Sums of `rows` rows by `count` codes; no row is in two of them."""
     tiles = ceil(width, tile["BD"])
     return Traffic(
