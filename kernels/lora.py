@@ -19,10 +19,9 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from . import lora_products, tables
 from .launch import launch
+from .lora_shapes import DECODING_ROWS, MANY_ROWS, layer_class, rank_block, row_class
 from .tables import Candidate
 
-# rows of a decoding step, and rows from which on large tiles keep every multiprocessor busy
-DECODING_ROWS, MANY_ROWS = 16, 2048
 ACTIVATIONS = {"": 0, "gelu": 1, "silu": 2, "relu": 3}
 
 
@@ -175,11 +174,6 @@ def lora_linear_persistent_kernel(
         out.store([m0, n0], total.to(out.dtype))
 
 
-def rank_block(rank: int) -> int:
-    """Return the tile columns for `rank`; tensor cores need at least 16."""
-    return max(16, triton.next_power_of_2(rank))
-
-
 @cache
 def candidates(
     dtype: torch.dtype, rows: int, rank: int, capability: int = 90, described: bool = False
@@ -220,11 +214,6 @@ def candidates(
     return (*kernels, *products)
 
 
-def row_class(rows: int) -> int:
-    """Return the smallest number of rows that has the same candidates."""
-    return MANY_ROWS if rows >= MANY_ROWS else DECODING_ROWS + 1 if rows > DECODING_ROWS else 1
-
-
 def wide(
     left: Tensor,
     right: Tensor,
@@ -251,9 +240,8 @@ def wide(
     described = _described(left, depth, columns)
     capability = tables.capability(left)
     found = candidates(left.dtype, row_class(rows), rank, capability, described)
-    layout = f"{triton.next_power_of_2(depth)} to {triton.next_power_of_2(columns)}"
-    few = f"rows {row_class(rows)}+ of {layout} rank {rank_block(rank)}"
-    shape = f"{str(left.dtype)[6:]} {few}{'' if by_rows else ' transposed'}"
+    shape = layer_class(left.dtype, row_class(rows), depth, columns, rank)
+    shape += "" if by_rows else " transposed"
     taken = tables.choose("lora_wide", shape, found, left)
     if taken.variant in ("joined", "apart"):
         way = lora_products.joined if taken.variant == "joined" else lora_products.apart

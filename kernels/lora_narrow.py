@@ -15,7 +15,8 @@ from torch import Tensor
 
 from . import tables
 from .launch import launch
-from .lora import ACTIVATIONS, _act, _dot, rank_block
+from .lora import ACTIVATIONS, _act, _dot
+from .lora_shapes import rank_block
 from .tables import Candidate
 
 

@@ -123,6 +123,14 @@ def choose_on(
     return taken
 
 
+def measured(kernel: str, shape: str, device: torch.device) -> str | None:
+    """Return the name of the candidate that is forced or that the table of a GPU names, or None."""
+    name = _forced.get((kernel, shape)) or _forced.get((kernel, None))
+    if name is None and device.type == "cuda":
+        name = choices_of(gpu_name(_index(device))).get(kernel, {}).get(shape)
+    return name
+
+
 @contextmanager
 def forced(kernel: str, name: str, shape: str | None = None) -> Iterator[None]:
     """Make choices of a kernel inside the block take the candidate of this name.

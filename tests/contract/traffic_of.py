@@ -21,6 +21,7 @@ from fastbrain.kernels import (
     vq,
     vq_sums,
 )
+from fastbrain.kernels.lora_shapes import row_class
 from fastbrain.ops.neighborhood import triton as neighborhood
 
 MODULES = lora, lora_narrow, voxel_tokenizer, voxel_tokenizer_gather, vq, vq_sums, launch
@@ -183,7 +184,7 @@ def layers(rows, depth, columns, rank):
 
     each(
         "lora_wide",
-        lora.candidates(HALF, lora.row_class(rows), rank, 90, True),
+        lora.candidates(HALF, row_class(rows), rank, 90, True),
         lambda: lora.wide(left, right, bias, low, up, 0.5, "gelu", by_rows=True, exact=True),
         model,
     )
