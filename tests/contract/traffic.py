@@ -6,6 +6,7 @@ operations their products have, padding of tiles included.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -151,7 +152,7 @@ def of_launch(launch: Any) -> Traffic | None:
         return vq_sums(tile, **sizes, size=at["x"].itemsize, ordered=ordered)
     if launch.kernel.startswith("neighborhood_clustering"):
         return traffic_neighborhood.of_launch(launch)
-    if launch.kernel in ("lora_linear_wide_kernel", "lora_linear_persistent_kernel"):
+    if re.fullmatch("lora_linear_(wide|persistent|ring)_kernel", launch.kernel):
         described = "persistent" in launch.kernel
         named = chosen("rows", "columns", "depth", "rank")
         return lora_wide(tile, **named, size=at["low"].itemsize, described=described)

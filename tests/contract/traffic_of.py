@@ -173,7 +173,7 @@ def layers(rows, depth, columns, rank):
     bias = torch.randn(columns).to(HALF)
 
     def model(candidate):
-        if candidate.variant not in ("wide", "persistent"):
+        if candidate.variant not in ("wide", "persistent", "ring"):
             return {}
         persistent = candidate.variant == "persistent"
         sizes = {"rows": rows, "columns": columns, "depth": depth, "rank": rank, "size": 2}

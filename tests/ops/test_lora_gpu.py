@@ -78,6 +78,9 @@ def test_a_gradient_is_not_for_the_decoding_kernel(monkeypatch):
     assert cuda.can_run(problem) is None
     assert "17 rows" in cuda.can_run(problem._replace(x=torch.zeros(17, 8)))
     assert "rank is 65" in cuda.can_run(problem._replace(a=torch.zeros(65, 8)))
+    with tables.forced("lora_backend", "triton", "float32 5 to 16 rows of 8 to 5 rank 3"):
+        assert "Triton was measured to be faster" in cuda.can_run(problem)
+        assert cuda.can_run(problem._replace(x=x[:4])) is None
     a.requires_grad_()
     assert "for inference" in cuda.can_run(problem)
     with torch.no_grad():
@@ -133,6 +136,42 @@ def test_interpreted_operators_keep_their_schema():
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     ran = subprocess.run(
         [sys.executable, "-c", OPERATORS], env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+
+
+# three multiprocessors, so that a program has several tiles
+RINGS = """
+import torch
+import torch.nn.functional as F
+from fastbrain.kernels import lora, tables
+tables.multiprocessors = lambda tensor: 3
+torch.manual_seed(0)
+names = [c.name for c in lora.candidates(torch.bfloat16, 1, 5) if c.variant == "ring"]
+assert len(names) == 2
+for rows, depth, columns in ((1, 300, 264), (16, 256, 225), (7, 40, 31)):
+    x, w = torch.randn(rows, depth), torch.randn(columns, depth) / depth**0.5
+    low, up, bias = torch.randn(rows, 5), torch.randn(columns, 5), torch.randn(columns)
+    x, w, low, up, bias = (t.half() for t in (x, w, low, up, bias))
+    wanted = F.linear(x.float(), w.float(), bias.float())
+    wanted += 0.5 * F.gelu(low.float()) @ up.float().T
+    for by_rows in (True, False):
+        right, above = (w, up) if by_rows else (w.T.contiguous(), up.T.contiguous())
+        for name in names:
+            with tables.forced("lora_wide", name):
+                got = lora.wide(
+                    x, right, bias, low, above, 0.5, "gelu", by_rows=by_rows, exact=True
+                )
+            # rounding to float16
+            torch.testing.assert_close(got.float(), wanted, rtol=1e-3, atol=1e-3)
+"""
+
+
+def test_the_ring_of_a_decoding_step_goes_through_several_tiles():
+    pytest.importorskip("triton", reason="triton is not installed")
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    ran = subprocess.run(
+        [sys.executable, "-c", RINGS], env=environment, capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
 
