@@ -46,7 +46,7 @@ PEERS = ("peft", "vector-quantize-pytorch")
 CHECKED = {
     "voxel_tokenizer": {"cuda": 1, "triton": 3},
     "lora": {"cuda": 1, "triton": 4},
-    "neighborhood": {"triton": 2},
+    "neighborhood": {"cuda": 1, "triton": 2},
     "vq": {"cuda": 1, "triton": 3},
 }
 BUILD_S, CHECK_S, SANITIZER_S = 240.0, 150.0, 100.0

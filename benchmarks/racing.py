@@ -71,11 +71,14 @@ class Race:
         if name not in problem.providers:
             return
         provider = problem.providers[name]
-        with tables.asked() as log:
-            provider()
-        for question in {(q.kernel, q.shape): q for q in log}.values():
-            if len(question.candidates) > 1:
-                self._race(question, problem, provider)
+        # our own choice asks which backend is to run, a backend how
+        for way, of_backends in ((provider, False), (problem.providers[OURS], True)):
+            with tables.asked() as log:
+                way()
+            for question in {(q.kernel, q.shape): q for q in log}.values():
+                is_backend = question.kernel.endswith("_backend")
+                if len(question.candidates) > 1 and is_backend == of_backends:
+                    self._race(question, problem, way)
 
     def _race(self, question: tables.Question, problem: Problem, provider: Way) -> None:
         ways: dict[str, Way] = {}

@@ -23,6 +23,7 @@ inline void check_threads(const char* function, int threads) {
 void bind_decoder(pybind11::module_& m, Isa isa);
 void bind_lora(pybind11::module_& m, Isa isa);
 void bind_neighborhood(pybind11::module_& m, Isa isa);
+void bind_neighborhood_cuda(pybind11::module_& m);
 void bind_voxel_tokenizer(pybind11::module_& m, Isa isa);
 void bind_vq(pybind11::module_& m, Isa isa);
 

@@ -13,6 +13,7 @@
 #ifdef FASTBRAIN_CUDA_EMULATED
 #include "cuda_on_host.h"
 #else
+#include <cooperative_groups.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
@@ -21,10 +22,46 @@
 #define FASTBRAIN_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
   kernel<<<grid, block, shared_bytes, stream>>>(__VA_ARGS__)
 
-// the one dynamic array of a kernel, aligned for 16-byte loads
+// the one dynamic array of a kernel, aligned for tiles of tensor cores
 #define FASTBRAIN_SHARED(type, name)                            \
-  extern __shared__ __align__(16) unsigned char name##_bytes[]; \
+  extern __shared__ __align__(32) unsigned char name##_bytes[]; \
   type* name = reinterpret_cast<type*>(name##_bytes)
+
+namespace fastbrain {
+
+// Waits for all blocks of a cooperative launch; what they wrote is visible then.
+__device__ __forceinline__ void grid_sync() { cooperative_groups::this_grid().sync(); }
+
+// Copies 16 aligned bytes into shared memory without waiting; zeros, if they are not valid.
+__device__ __forceinline__ void copy_16(void* shared, const void* global, bool valid) {
+  const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+  const int bytes = valid ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(bytes)
+               : "memory");
+}
+// Makes a group of the copies that this thread has begun since the last one.
+__device__ __forceinline__ void close_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+// Waits for this thread's groups, but for the latest kLeft.
+template <int kLeft>
+__device__ __forceinline__ void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
+}
+
+// A launch whose blocks all run at once; a CUDA graph can capture it.
+template <typename Argument>
+cudaError_t launch_together(void (*kernel)(Argument), int blocks, int threads, int shared_bytes,
+                            cudaStream_t stream, const Argument& argument) {
+  const cudaError_t status =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+  if (status != cudaSuccess) return status;
+  void* arguments[] = {const_cast<Argument*>(&argument)};
+  return cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(kernel), dim3(blocks),
+                                     dim3(threads), arguments, shared_bytes, stream);
+}
+
+}  // namespace fastbrain
 #endif
 
 namespace fastbrain {

@@ -106,6 +106,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   bind_decoder(m, isa);
   bind_lora(m, isa);
   bind_neighborhood(m, isa);
+  bind_neighborhood_cuda(m);
   bind_voxel_tokenizer(m, isa);
   bind_vq(m, isa);
 }

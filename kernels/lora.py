@@ -19,31 +19,12 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from . import lora_products, tables
 from .launch import launch
+from .lora_dot import act, dot
+from .lora_ring import lora_linear_ring_kernel, programs
+from .lora_shapes import DECODING_ROWS, MANY_ROWS, layer_class, rank_block, row_class
 from .tables import Candidate
 
-# rows of a decoding step, and rows from which on large tiles keep every multiprocessor busy
-DECODING_ROWS, MANY_ROWS = 16, 2048
 ACTIVATIONS = {"": 0, "gelu": 1, "silu": 2, "relu": 3}
-
-
-@triton.jit
-def _act(low, ACTIVATION: tl.constexpr):
-    if ACTIVATION == 1:
-        low = 0.5 * low * (1.0 + tl.erf(low * 0.7071067811865476))
-    elif ACTIVATION == 2:
-        low = low / (1.0 + tl.exp(-low))
-    elif ACTIVATION == 3:
-        low = tl.maximum(low, 0.0)
-    return low
-
-
-@triton.jit
-def _dot(left, right, total, EXACT: tl.constexpr):
-    if EXACT:
-        total = tl.dot(left.to(tl.float32), right.to(tl.float32), total, input_precision="ieee")
-    else:
-        total = tl.dot(left.to(right.dtype), right, total)
-    return total
 
 
 # the number of rows changes from call to call and affects no alignment: do not specialise on it
@@ -86,7 +67,7 @@ def lora_linear_wide_kernel(
     r = tl.arange(0, BR)
     is_rank = r < rank
     s = tl.load(low + m0 * rank + m[:, None] * rank + r[None, :], mask=is_rank[None, :], other=0)
-    s = _act(s.to(tl.float32), ACTIVATION) * scale
+    s = act(s.to(tl.float32), ACTIVATION) * scale
     if RIGHT_ROWS:
         up += n0 * rank
         where = n[None, :] * rank + r[:, None]
@@ -94,7 +75,7 @@ def lora_linear_wide_kernel(
         up += n0
         where = r[:, None] * columns + n[None, :]
     u = tl.load(up + where, mask=is_rank[:, None] & is_column[None, :], other=0)
-    total = _dot(s, u, tl.zeros((BM, BN), dtype=tl.float32), EXACT)
+    total = dot(s, u, tl.zeros((BM, BN), dtype=tl.float32), EXACT)
     k = tl.arange(0, BK)
     left += m0 * depth
     lefts = m[:, None] * depth + k[None, :]
@@ -108,7 +89,7 @@ def lora_linear_wide_kernel(
         is_depth = k < depth - start
         x = tl.load(left + lefts, mask=is_depth[None, :], other=0)
         w = tl.load(right + rights, mask=is_depth[:, None] & is_column[None, :], other=0)
-        total = _dot(x, w, total, EXACT)
+        total = dot(x, w, total, EXACT)
         left += BK
         right += BK if RIGHT_ROWS else tl.cast(columns, tl.int64) * BK
     if HAS_BIAS:
@@ -156,28 +137,23 @@ def lora_linear_persistent_kernel(
         n = n0 + tl.arange(0, BN)
         is_column, is_rank = n < columns, r < rank
         s = tl.load(low + m[:, None] * rank + r[None, :], mask=is_rank[None, :], other=0)
-        s = _act(s.to(tl.float32), ACTIVATION) * scale
+        s = act(s.to(tl.float32), ACTIVATION) * scale
         if RIGHT_ROWS:
             where = n[None, :].to(tl.int64) * rank + r[:, None]
         else:
             where = r[:, None].to(tl.int64) * columns + n[None, :]
         u = tl.load(up + where, mask=is_rank[:, None] & is_column[None, :], other=0)
-        total = _dot(s, u, tl.zeros((BM, BN), dtype=tl.float32), EXACT)
+        total = dot(s, u, tl.zeros((BM, BN), dtype=tl.float32), EXACT)
         for start in range(0, depth, BK):
             x = left.load([m0, start])
             if RIGHT_ROWS:
                 w = right.load([n0, start]).T
             else:
                 w = right.load([start, n0])
-            total = _dot(x, w, total, EXACT)
+            total = dot(x, w, total, EXACT)
         if HAS_BIAS:
             total += tl.load(bias + n, mask=is_column, other=0).to(tl.float32)[None, :]
         out.store([m0, n0], total.to(out.dtype))
-
-
-def rank_block(rank: int) -> int:
-    """Return the tile columns for `rank`; tensor cores need at least 16."""
-    return max(16, triton.next_power_of_2(rank))
 
 
 @cache
@@ -186,12 +162,14 @@ def candidates(
 ) -> tuple[Candidate, ...]:
     """Return what may compute ``left · rightᵀ + scale · act(low) · upᵀ``; no tile spills.
 
-    ``wide`` and ``persistent`` are the kernels of this file, ``joined`` and ``apart`` products of
-    PyTorch. `rows` is a result of :func:`row_class`, `capability` the compute capability × 10, and
-    `described` says whether the tensors have the strides that tensor descriptors need.
+    ``wide`` and ``persistent`` are the kernels of this file, ``ring`` is that of a decoding step,
+    ``joined`` and ``apart`` are products of PyTorch. `rows` is a result of :func:`row_class`,
+    `capability` the compute capability × 10, and `described` says whether the tensors have the
+    strides that tensor descriptors need.
     """
     block = rank_block(rank)
     products = (Candidate.of("apart"), Candidate.of("joined"))
+    rings: list[tuple[int, int]] = []
     if dtype == torch.float32:
         tiles = [("wide", 64, 64, 16, 8, 2)]
     elif rows <= DECODING_ROWS:
@@ -201,6 +179,7 @@ def candidates(
             ("wide", 16, 64, 128, 4, 4),
             ("wide", 16, 32, 256, 4, 2),
         ]
+        rings = [(32, 128), (16, 256)]
     elif not 90 <= capability < 120:
         tiles = [("wide", 128, 128, 32, 8, 3), ("wide", 128, 64, 32, 4, 3)]
     else:
@@ -217,12 +196,11 @@ def candidates(
         )
         for variant, bm, bn, bk, warps, stages in tiles
     )
-    return (*kernels, *products)
-
-
-def row_class(rows: int) -> int:
-    """Return the smallest number of rows that has the same candidates."""
-    return MANY_ROWS if rows >= MANY_ROWS else DECODING_ROWS + 1 if rows > DECODING_ROWS else 1
+    streams = (
+        Candidate.of("ring", BM=16, BN=bn, BK=bk, BR=block, num_warps=4, num_stages=5)
+        for bn, bk in rings
+    )
+    return (*kernels, *streams, *products)
 
 
 def wide(
@@ -251,15 +229,14 @@ def wide(
     described = _described(left, depth, columns)
     capability = tables.capability(left)
     found = candidates(left.dtype, row_class(rows), rank, capability, described)
-    layout = f"{triton.next_power_of_2(depth)} to {triton.next_power_of_2(columns)}"
-    few = f"rows {row_class(rows)}+ of {layout} rank {rank_block(rank)}"
-    shape = f"{str(left.dtype)[6:]} {few}{'' if by_rows else ' transposed'}"
+    shape = layer_class(left.dtype, row_class(rows), depth, columns, rank)
+    shape += "" if by_rows else " transposed"
     taken = tables.choose("lora_wide", shape, found, left)
     if taken.variant in ("joined", "apart"):
         way = lora_products.joined if taken.variant == "joined" else lora_products.apart
         return way(left, right, bias, low, up, scale, activation, by_rows=by_rows)
     tile = taken.tile
-    programs = triton.cdiv(rows, tile["BM"]) * triton.cdiv(columns, tile["BN"])
+    grid = triton.cdiv(rows, tile["BM"]) * triton.cdiv(columns, tile["BN"])
     flags = {
         "RIGHT_ROWS": by_rows,
         "HAS_BIAS": bias is not None,
@@ -274,13 +251,17 @@ def wide(
             TensorDescriptor.from_tensor(right, right_block),
             TensorDescriptor.from_tensor(out, [tile["BM"], tile["BN"]]),
         )
-        programs = min(programs, tables.multiprocessors(left))
+        grid = min(grid, tables.multiprocessors(left))
         sizes = bias, low, up, scale, rows, columns, depth, rank
-        launch(lora_linear_persistent_kernel, (programs,), *views, *sizes, **flags)
+        launch(lora_linear_persistent_kernel, (grid,), *views, *sizes, **flags)
     else:
         tensors = left, right, bias, low, up, out
         sizes = scale, rows, columns, depth, rank
-        launch(lora_linear_wide_kernel, (programs,), *tensors, *sizes, **flags)
+        if taken.variant == "ring":
+            grid = programs(columns, tile["BN"], tables.multiprocessors(left))
+            launch(lora_linear_ring_kernel, (grid,), *tensors, *sizes, **flags)
+        else:
+            launch(lora_linear_wide_kernel, (grid,), *tensors, *sizes, **flags)
     return out.to(left.dtype)
 
 

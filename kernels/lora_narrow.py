@@ -15,7 +15,9 @@ from torch import Tensor
 
 from . import tables
 from .launch import launch
-from .lora import ACTIVATIONS, _act, _dot, rank_block
+from .lora import ACTIVATIONS
+from .lora_dot import act, dot
+from .lora_shapes import rank_block
 from .tables import Candidate
 
 
@@ -56,11 +58,11 @@ def lora_linear_narrow_kernel(
         here = m[:, None] * rank + r[None, :]
         is_low = is_row[:, None] & is_rank[None, :]
         s = tl.load(low + here, mask=is_low, other=0)
-        s = _act(s.to(tl.float32), ACTIVATION)
-        part = _dot(g, u, tl.zeros((BM, BR), dtype=tl.float32), EXACT)
+        s = act(s.to(tl.float32), ACTIVATION)
+        part = dot(g, u, tl.zeros((BM, BR), dtype=tl.float32), EXACT)
         offset = tl.program_id(0).to(tl.int64) * rows * rank
         tl.store(into_low + offset + here, part * scale, mask=is_low)
-        total = _dot(tl.trans(g), s if EXACT else s.to(g.dtype), total, EXACT)
+        total = dot(tl.trans(g), s if EXACT else s.to(g.dtype), total, EXACT)
     offset = tl.program_id(1).to(tl.int64) * columns * rank
     tl.store(into_up + offset + where, total * scale, mask=is_column[:, None] & is_rank[None, :])
 

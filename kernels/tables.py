@@ -99,6 +99,13 @@ def choose(
     ValueError
         If :func:`forced` names a candidate that is not in the list.
     """
+    return choose_on(kernel, shape, candidates, like.device)
+
+
+def choose_on(
+    kernel: str, shape: str, candidates: Sequence[Candidate], device: torch.device
+) -> Candidate:
+    """Return the candidate for a device, as :func:`choose` does for that of a tensor."""
     taken = candidates[0]
     name = _forced.get((kernel, shape)) or _forced.get((kernel, None))
     if name is not None:
@@ -109,11 +116,19 @@ def choose(
                 f"for {shape}, got {name}. Name one of them."
             )
         taken = by_name[name]
-    elif like.device.type == "cuda":
-        taken = _measured(gpu_name(_index(like)), kernel, shape, tuple(candidates)) or taken
+    elif device.type == "cuda":
+        taken = _measured(gpu_name(_index(device)), kernel, shape, tuple(candidates)) or taken
     for log in _asked:
         log.append(Question(kernel, shape, tuple(candidates), taken))
     return taken
+
+
+def measured(kernel: str, shape: str, device: torch.device) -> str | None:
+    """Return the name of the candidate that is forced or that the table of a GPU names, or None."""
+    name = _forced.get((kernel, shape)) or _forced.get((kernel, None))
+    if name is None and device.type == "cuda":
+        name = choices_of(gpu_name(_index(device))).get(kernel, {}).get(shape)
+    return name
 
 
 @contextmanager
@@ -146,17 +161,16 @@ def asked() -> Iterator[list[Question]]:
 
 def capability(tensor: torch.Tensor) -> int:
     """Return the compute capability × 10 of a tensor's GPU; 90 for a tensor on no GPU."""
-    return _capability(_index(tensor)) if tensor.device.type == "cuda" else 90
+    return _capability(_index(tensor.device)) if tensor.device.type == "cuda" else 90
 
 
 def multiprocessors(tensor: torch.Tensor) -> int:
     """Return the number of multiprocessors of a tensor's GPU; 132 for a tensor on no GPU."""
-    return _multiprocessors(_index(tensor)) if tensor.device.type == "cuda" else 132
+    return _multiprocessors(_index(tensor.device)) if tensor.device.type == "cuda" else 132
 
 
-def _index(tensor: torch.Tensor) -> int:
-    index = tensor.device.index
-    return torch.cuda.current_device() if index is None else index
+def _index(device: torch.device) -> int:
+    return torch.cuda.current_device() if device.index is None else device.index
 
 
 @cache

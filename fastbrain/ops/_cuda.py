@@ -24,6 +24,24 @@ def missing(value: Tensor) -> str | None:
     return None
 
 
+@torch.compiler.assume_constant_result
+def _chosen(kernel: str, shape: str, device: str) -> str:
+    from ..kernels import tables
+
+    ways = tuple(tables.Candidate.of(name) for name in ("cuda", "triton"))
+    return tables.choose_on(kernel, shape, ways, torch.device(device)).variant
+
+
+def slower(kernel: str, shape: str, value: Tensor) -> str | None:
+    """Return None, or that Triton is measured to be faster for a class of shapes on this GPU.
+
+    The table of the GPU says so (``kernels/tables.py``, as `kernel`); without one CUDA runs.
+    """
+    if _chosen(kernel, shape, str(value.device)) == "cuda":
+        return None
+    return f"on this GPU Triton was measured to be faster for {shape}"
+
+
 def launch(entry: str, like: Tensor, **arguments: Any) -> None:
     """Call an entry point of the extension on the device of a tensor and its current stream."""
     function = getattr(_native, entry)

@@ -20,15 +20,24 @@ def serialised(log: str) -> list[str]:
     return re.findall(r"^.*\bC7515\b.*$", log, re.MULTILINE)
 
 
-def resources(log: str) -> dict[int, dict[str, tuple[int, int]]]:
-    """Bytes of stack and of local memory of each kernel, by target, of ``cuobjdump -res-usage``."""
-    found: dict[int, dict[str, tuple[int, int]]] = {}
+def usage(log: str) -> dict[int, dict[str, dict[str, int]]]:
+    """What each kernel keeps where, by target, of ``cuobjdump -res-usage``."""
+    found: dict[int, dict[str, dict[str, int]]] = {}
     arch, name = 0, ""
     for line in log.splitlines():
         if target := re.match(r"arch = sm_(\d+)", line):
             arch = int(target[1])
         elif kernel := re.match(r" *Function (\S+):", line):
             name = kernel[1]
-        elif kept := re.search(r"STACK:(\d+) .*LOCAL:(\d+)", line):
-            found.setdefault(arch, {})[name] = (int(kept[1]), int(kept[2]))
+        elif "STACK:" in line:
+            kept = {what: int(count) for what, count in re.findall(r"\b([A-Z]+):(\d+)", line)}
+            found.setdefault(arch, {})[name] = kept
     return found
+
+
+def resources(log: str) -> dict[int, dict[str, tuple[int, int]]]:
+    """Bytes of stack and of local memory of each kernel, by target, of ``cuobjdump -res-usage``."""
+    return {
+        arch: {name: (kept["STACK"], kept["LOCAL"]) for name, kept in kernels.items()}
+        for arch, kernels in usage(log).items()
+    }

@@ -2,7 +2,8 @@
 
 ``python tests/contract/compile_record.py [FAMILY ...]`` compiles the launches of ``launches.py``
 for all architectures with the Triton that is installed, and writes ``compiled/FAMILY.json``.
-Without a family it renews all; with ``table`` it writes only the table, from what is recorded.
+Without a family it renews all; with ``table`` it writes only the tables, from what is recorded, and
+with ``cuda`` the record of the CUDA sources of the installed extension.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import compile_record_cuda
 from compiled import SHARED, facts
 from launches import LAUNCHES, on_absent_gpu
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,6 +25,8 @@ from traffic import over_floor
 FOLDER = Path(__file__).parent / "compiled"
 FAMILIES = sorted({name.partition("-")[0] for name in LAUNCHES})
 PAGE = Path(__file__).parents[2] / "docs" / "kernels.md"
+CUDA_BEGIN = "<!-- cuda kernels: begin -->\n"
+CUDA_END = "<!-- cuda kernels: end -->\n"
 BEGIN, END = "<!-- compiled kernels: begin -->\n", "<!-- compiled kernels: end -->\n"
 SHOWN_ARCH = 90
 # variations of a call that the page leaves out
@@ -99,18 +103,24 @@ def table() -> str:
 
 
 def write_table() -> None:
-    """Put the table into the page."""
+    """Put the tables into the page."""
     text = PAGE.read_text()
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}{table()}{END}{after}")
+    cuda = compile_record_cuda.table(recorded("cuda"))
+    for begin, new, end in ((BEGIN, table(), END), (CUDA_BEGIN, cuda, CUDA_END)):
+        before, rest = text.split(begin)
+        text = f"{before}{begin}{new}{end}{rest.split(end)[1]}"
+    PAGE.write_text(text)
 
 
 def main(families: list[str]) -> None:
     """Compile and write."""
     import triton
 
-    for family in [] if families == ["table"] else families or FAMILIES:
+    if "cuda" in families or not families:
+        record = compile_record_cuda.renew()
+        compile_record_cuda.RECORD.write_text(json.dumps(record, indent=1) + "\n")
+        print("cuda", len(record["kernels"]), flush=True)
+    for family in [f for f in families if f not in ("table", "cuda")] if families else FAMILIES:
         names = [name for name in LAUNCHES if name.startswith(f"{family}-")]
         record = {
             "triton": triton.__version__,

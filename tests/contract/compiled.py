@@ -16,6 +16,7 @@ M_OF = {
     "vq_lookup_fwd_kernel": "BM",
     "lora_linear_wide_kernel": "BM",
     "lora_linear_persistent_kernel": "BM",
+    "lora_linear_ring_kernel": "BM",
     "lora_linear_narrow_kernel": "BM",
     "tokenize_voxels_fwd_kernel": "BM",
     "tokenize_voxels_resident_kernel": "BM",

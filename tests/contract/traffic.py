@@ -1,4 +1,4 @@
-"""Bytes and operations of the Triton kernels: a model, and its count in the interpreter.
+"""Bytes and operations of the Triton kernels: a model, which `counting.py` counts again.
 
 The model says how many bytes of each operand all programs request, before any cache, and how many
 operations their products have, padding of tiles included.
@@ -6,27 +6,14 @@ operations their products have, padding of tiles included.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
 from typing import Any
-from unittest import mock
+
+import traffic_neighborhood
+from traffic_neighborhood import Traffic, ceil
 
 Tile = Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """Bytes of each operand, and operations of all products."""
-
-    bytes: dict[str, int]
-    flops: int = 0
-
-
-def ceil(a: int, b: int) -> int:
-    """Divide and round up."""
-    return -(-a // b)
 
 
 def vq_lookup(tile: Tile, *, rows: int, count: int, width: int, size: int) -> Traffic:
@@ -45,6 +32,19 @@ def vq_lookup(tile: Tile, *, rows: int, count: int, width: int, size: int) -> Tr
             "out": 8 * rows,
         },
         2 * strips * tile["BM"] * steps * tile["BN"] * inner,
+    )
+
+
+def vq_sums(tile: Tile, *, rows: int, count: int, width: int, size: int, ordered: bool) -> Traffic:
+    """Sums of `rows` rows by `count` codes; no row is in two of them."""
+    tiles = ceil(width, tile["BD"])
+    return Traffic(
+        {
+            "x": rows * width * size,
+            "order": 8 * rows * tiles * ordered,
+            **{"begins": 8 * count * tiles, "ends": 8 * count * tiles},
+            "out": 4 * count * width,
+        }
     )
 
 
@@ -145,7 +145,14 @@ def of_launch(launch: Any) -> Traffic | None:
 
     if launch.kernel == "vq_lookup_fwd_kernel":
         return vq_lookup(tile, **chosen("rows", "count", "width"), size=at["x"].itemsize)
-    if launch.kernel in ("lora_linear_wide_kernel", "lora_linear_persistent_kernel"):
+    if launch.kernel == "vq_update_sums_kernel":
+        # a call without an order sums consecutive rows, all of them
+        sizes = {"rows": at["x"].shape[0], "count": at["begins"].shape[0], "width": at["width"]}
+        ordered = at["order"] is not None
+        return vq_sums(tile, **sizes, size=at["x"].itemsize, ordered=ordered)
+    if launch.kernel.startswith("neighborhood_clustering"):
+        return traffic_neighborhood.of_launch(launch)
+    if re.fullmatch("lora_linear_(wide|persistent|ring)_kernel", launch.kernel):
         described = "persistent" in launch.kernel
         named = chosen("rows", "columns", "depth", "rank")
         return lora_wide(tile, **named, size=at["low"].itemsize, described=described)
@@ -179,85 +186,3 @@ def over_floor(launch: Any) -> float | None:
         else:
             once += tensor.nbytes
     return sum(size for name, size in model.bytes.items() if name in operands) / once
-
-
-class Counts:
-    """Bytes of each operand and operations of each kernel, counted while it is interpreted."""
-
-    def __init__(self) -> None:
-        self.launches: list[str] = []
-        self.bytes: dict[str, Counter[str]] = {}
-        self.flops: Counter[str] = Counter()
-        self._places: list[tuple[int, int, str]] = []
-
-    def begin(self, kernel: Any, arguments: tuple[Any, ...]) -> None:
-        """A launch: where its operands lie."""
-        self.launches.append(kernel.fn.__name__)
-        self.bytes.setdefault(self.launches[-1], Counter())
-        self._places = []
-        for name, value in zip(kernel.arg_names, arguments, strict=False):
-            tensor = getattr(value, "base", value)
-            if hasattr(tensor, "untyped_storage"):
-                start = tensor.data_ptr()
-                self._places.append((start, start + tensor.nbytes, name))
-
-    def moved(self, pointers: Any, mask: Any, width: int) -> None:
-        """A load or a store of elements of `width` bytes."""
-        import numpy as np
-
-        pointers, mask = np.broadcast_arrays(pointers, mask)
-        here = pointers[mask.astype(bool)]
-        found = 0
-        for start, end, name in self._places:
-            inside = int(((here >= start) & (here < end)).sum())
-            self.bytes[self.launches[-1]][name] += inside * width
-            found += inside
-        assert found == here.size, "an address outside the operands"
-
-    def dot(self, a: Any, b: Any) -> None:
-        """A product of two tiles."""
-        rows, inner = a.data.shape[-2:]
-        self.flops[self.launches[-1]] += 2 * rows * inner * b.data.shape[-1]
-
-
-@contextmanager
-def counted(*modules: Any) -> Iterator[Counts]:
-    """Count what the launches of some modules do inside the block; needs ``TRITON_INTERPRET=1``."""
-    import numpy as np
-    from triton.runtime import interpreter
-
-    counts = Counts()
-    native, dot = interpreter._interpreter, interpreter.InterpreterBuilder.create_dot
-
-    class Watched:
-        """The memory accesses of the interpreter."""
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(native, name)
-
-        def load(self, pointers: Any, mask: Any, other: Any, dtype: Any) -> Any:
-            counts.moved(pointers, mask, np.dtype(dtype).itemsize)
-            return native.load(pointers, mask, other, dtype)
-
-        def store(self, pointers: Any, value: Any, mask: Any) -> Any:
-            counts.moved(pointers, mask, value.itemsize)
-            return native.store(pointers, value, mask)
-
-    def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
-        counts.dot(a, b)
-        return dot(self, a, b, *rest)
-
-    def watched(launch: Callable[..., None]) -> Callable[..., None]:
-        def run(kernel: Any, grid: Any, *arguments: Any, **constants: Any) -> None:
-            counts.begin(kernel, arguments)
-            launch(kernel, grid, *arguments, **constants)
-
-        return run
-
-    with ExitStack() as stack:
-        patch = mock.patch.object
-        stack.enter_context(patch(interpreter, "_interpreter", Watched()))
-        stack.enter_context(patch(interpreter.InterpreterBuilder, "create_dot", create_dot))
-        for module in modules:
-            stack.enter_context(patch(module, "launch", watched(module.launch)))
-        yield counts

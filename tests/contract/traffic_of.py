@@ -5,19 +5,26 @@ It needs ``TRITON_INTERPRET=1`` and prints a line for each candidate: kernel, na
 
 from __future__ import annotations
 
+from collections import Counter
+
 import torch
 import traffic
+from counting import counted
 
 from fastbrain.kernels import (
+    launch,
     lora,
     lora_narrow,
     tables,
     voxel_tokenizer,
     voxel_tokenizer_gather,
     vq,
+    vq_sums,
 )
+from fastbrain.kernels.lora_shapes import row_class
+from fastbrain.ops.neighborhood import triton as neighborhood
 
-MODULES = lora, lora_narrow, voxel_tokenizer, voxel_tokenizer_gather, vq
+MODULES = lora, lora_narrow, voxel_tokenizer, voxel_tokenizer_gather, vq, vq_sums, launch
 HALF = torch.float16
 
 
@@ -31,12 +38,18 @@ def main() -> None:
     gradients(rows=300, columns=264, rank=8)
     windows(batch=3, tokens=50, patch=64, features=264)
     windows(batch=3, tokens=50, patch=512, features=96)
+    for ordered in (True, False):
+        sums(rows=50, count=7, width=200, ordered=ordered)
+    # a row in registers, and wider; passes over the memory: similarities, and products with it
+    for dance, passes in ((False, 1), (True, 2)):
+        neighbourhoods(batch=36, classes=21, size=300, width=40, dance=dance, passes=passes)
+        neighbourhoods(batch=36, classes=21, size=300, width=300, dance=dance, passes=3)
 
 
 def each(kernel, found, call, model):
     """Count a call with every candidate."""
     for candidate in found:
-        with tables.forced(kernel, candidate.name), traffic.counted(*MODULES) as counts:
+        with tables.forced(kernel, candidate.name), counted(*MODULES) as counts:
             call()
         expected = model(candidate)
         wrong = []
@@ -52,6 +65,88 @@ def each(kernel, found, call, model):
         if sorted(set(counts.launches)) != sorted(expected):
             wrong.append(f"launches {counts.launches}")
         print(kernel, candidate.name, "; ".join(wrong) or "as modelled")
+
+
+def sums(rows, count, width, *, ordered):
+    """Sums of segments of rows, all of them in some segment."""
+    x, order = torch.randn(rows, width).to(HALF), torch.randperm(rows) if ordered else None
+    bounds = torch.cat([torch.zeros(1), torch.randint(0, rows, (count - 1,)).sort().values])
+    bounds = torch.cat([bounds, torch.tensor([rows])]).long()
+    with counted(*MODULES) as counts:
+        vq_sums.segment_sums(x, order, bounds[:-1].clone(), bounds[1:].clone())
+    print("vq_update_sums", "ordered" if ordered else "plain", compared(counts) or "as modelled")
+
+
+def neighbourhoods(batch, classes, size, width, *, dance, passes):
+    """Value and gradients of clustering: every launch, and how often the memory is read."""
+    rows = (torch.nn.functional.normalize(torch.randn(n, width)) for n in (batch, classes, size))
+    features, prototypes, memory = rows
+    memory = memory.to(HALF)
+    at = {"dual": width <= 256, "exact": False}
+    for candidate in neighborhood_candidates(memory, **at):
+        with (
+            tables.forced("neighborhood_sweep", candidate.name, sweep_class(memory, **at)),
+            counted(*MODULES) as counts,
+        ):
+            constants = 0.05, 1e-5 if dance else 0.0, False, True
+            indices = torch.arange(batch)
+            neighborhood._entropy(features, prototypes, memory, indices, *constants)
+        wrong = compared(counts)
+        read = sum(
+            traffic.of_launch(call).bytes["memory"] / strips(call, batch)
+            for call in counts.calls
+            if "memory" in call.arguments
+        )
+        # the last tile of a pass is filled up
+        if not passes <= read / memory.nbytes < passes + 1:
+            wrong += f"; {read / memory.nbytes:.2f} passes over the memory, not {passes}"
+        if len(counts.launches) > 6:
+            wrong += f"; {len(counts.launches)} launches"
+        print("neighborhood_sweep", candidate.name, width, dance, wrong or "as modelled")
+
+
+def neighborhood_candidates(memory, *, dual, exact):
+    """What a sweep may take."""
+    from fastbrain.kernels import neighborhood_merge
+
+    return neighborhood_merge.candidates(memory.shape[1], dual, exact, 90)
+
+
+def sweep_class(memory, *, dual, exact):
+    """The class of shapes of a sweep, as it asks the table."""
+    from fastbrain.kernels import neighborhood_merge
+
+    with tables.asked() as log:
+        neighborhood_merge.blocks(memory, dual=dual, exact=exact)
+    return log[0].shape
+
+
+def strips(call, batch):
+    """How many groups of samples read the memory each for itself."""
+    rows = call.arguments.get("rows", batch)
+    return traffic.ceil(rows, call.options["BB"])
+
+
+def compared(counts):
+    """Differences between what was counted and the models of the launches."""
+    expected, flops = {}, Counter()
+    for call in counts.calls:
+        model = traffic.of_launch(call)
+        if model is not None:
+            expected.setdefault(call.kernel, Counter()).update(model.bytes)
+            flops[call.kernel] += model.flops
+    wrong = [
+        f"{kernel}.{operand}: {counts.bytes[kernel][operand]} bytes, not {wanted}"
+        for kernel, operands in expected.items()
+        for operand, wanted in operands.items()
+        if counts.bytes[kernel][operand] != wanted
+    ]
+    wrong += [
+        f"{kernel}: {counts.flops[kernel]} operations, not {wanted}"
+        for kernel, wanted in flops.items()
+        if wanted and counts.flops[kernel] != wanted
+    ]
+    return "; ".join(wrong)
 
 
 def lookups(rows, count, width):
@@ -78,7 +173,7 @@ def layers(rows, depth, columns, rank):
     bias = torch.randn(columns).to(HALF)
 
     def model(candidate):
-        if candidate.variant not in ("wide", "persistent"):
+        if candidate.variant not in ("wide", "persistent", "ring"):
             return {}
         persistent = candidate.variant == "persistent"
         sizes = {"rows": rows, "columns": columns, "depth": depth, "rank": rank, "size": 2}
@@ -89,7 +184,7 @@ def layers(rows, depth, columns, rank):
 
     each(
         "lora_wide",
-        lora.candidates(HALF, lora.row_class(rows), rank, 90, True),
+        lora.candidates(HALF, row_class(rows), rank, 90, True),
         lambda: lora.wide(left, right, bias, low, up, 0.5, "gelu", by_rows=True, exact=True),
         model,
     )

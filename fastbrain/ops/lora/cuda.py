@@ -46,7 +46,9 @@ def can_run(problem: LinearProblem) -> str | None:
         return f"the layer is {max(weight.shape)} wide; it counts in 32 bits"
     if any_gradient(x, weight, bias, a, b):
         return "a gradient is asked for; it is for inference"
-    return None
+    few = "1 row" if rows == 1 else "2 to 4 rows" if rows <= 4 else "5 to 16 rows"
+    layer = f"{weight.shape[1]} to {weight.shape[0]} rank {a.shape[0]}"
+    return _cuda.slower("lora_backend", f"{str(x.dtype)[6:]} {few} of {layer}", x)
 
 
 def call(problem: LinearProblem) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,10 +18,13 @@ from .products import AdaptedLayer
 HIGHEST_RANK = 64
 # positions inside a tile are 32-bit numbers
 WIDEST = 1 << 22
-# The kernels run where the branch is a large part of the memory traffic: narrow layers, and few
-# rows at any width. This is a prediction, not a measurement: elsewhere the PyTorch matmuls are
-# expected to be faster by more than the branch costs, and the reference adds the branch in place.
+# Where the table of the GPU names the fastest candidate for a layer, that decides. Elsewhere the
+# kernels run where the branch is a large part of the memory traffic: narrow layers, and few rows at
+# any width. That is a prediction, not a measurement: for others the PyTorch matmuls are expected to
+# be faster by more than the branch costs, and the reference adds the branch in place.
 NARROW, MOST_ROWS_IF_WIDE = 1024, 16
+# from here on a layer is of another class of the table
+_MANY_ROWS = 2048
 
 
 def can_run(problem: LinearProblem) -> str | None:
@@ -62,12 +66,28 @@ def _reason(x: Tensor, weight: Tensor, a: Sequence[Tensor]) -> str | None:
         return f"the layer is {max(weight.shape)} wide; it takes at most {WIDEST}"
     rows = x.shape[:-1].numel()
     if rows > MOST_ROWS_IF_WIDE and min(weight.shape) > NARROW:
-        return (
-            f"{rows} rows of a layer {weight.shape[1]} to {weight.shape[0]}: PyTorch's "
-            "products are expected to be faster there "
-            f"(it takes widths to {NARROW} and up to {MOST_ROWS_IF_WIDE} rows)"
-        )
+        many = rows >= _MANY_ROWS
+        winner = _measured(str(x.dtype), many, *weight.shape, rank, str(x.device))
+        layer = f"{rows} rows of a layer {weight.shape[1]} to {weight.shape[0]}: PyTorch's products"
+        if winner == "apart":
+            return f"{layer} were measured to be faster on this GPU"
+        if not winner:
+            return (
+                f"{layer} are expected to be faster there "
+                f"(it takes widths to {NARROW} and up to {MOST_ROWS_IF_WIDE} rows)"
+            )
     return None
+
+
+@torch.compiler.assume_constant_result
+def _measured(dtype: str, many: bool, d_out: int, d_in: int, rank: int, device: str) -> str:
+    """Return what the table of the GPU names for a layer of more than a few rows, or nothing."""
+    from ...kernels import lora_shapes, tables
+
+    rows = lora_shapes.MANY_ROWS if many else lora_shapes.DECODING_ROWS + 1
+    kind = getattr(torch, dtype.removeprefix("torch."))
+    shape = lora_shapes.layer_class(kind, rows, d_in, d_out, rank)
+    return tables.measured("lora_wide", shape, torch.device(device)) or ""
 
 
 def _forward(layer: AdaptedLayer) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import _dispatch
 from . import autograd as entropy
-from . import checks, cpu, quick, triton, triton_rows
+from . import checks, cpu, cuda, quick, triton, triton_rows
 from .checks import ClusteringProblem, SeparationProblem, UpdateProblem
 
 
@@ -179,6 +179,7 @@ OPERATIONS = {
             "neighborhood_clustering",
             checks.clustering,
             (
+                _dispatch.Backend("cuda", cuda.can_run, cuda.call),
                 _dispatch.Backend("triton", triton.can_run, triton.call),
                 _dispatch.Backend("cpu", cpu.can_run, cpu.call, cpu.how),
                 _dispatch.Backend("reference", _dispatch.anything, _checked_reference),
