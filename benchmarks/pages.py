@@ -14,7 +14,7 @@ import ablation
 import coding
 import tokens
 import written_text
-from systems import loader, prepare, realtime
+from systems import loader, prepare, realtime, scaling
 
 Row = dict[str, Any]
 Table = Callable[[list[Row]], str]
@@ -40,6 +40,7 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
 }
 # by title of the section
 SECTIONS: dict[str, tuple[str, Table]] = {
+    "How time grows (ms)": ("scaling", scaling.scaling_table),
     "LLM4Brain: the recipe without one of its parts": ("llm4brain", ablation.ablation_table),
     "LLM4Brain: subjects": ("people", ablation.people_tables),
 }
