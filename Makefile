@@ -123,4 +123,4 @@ sbom: .venv/.release
 		--output-format JSON --output-file dist/sbom.json $(BIN)/python
 
 clean:
-	rm -rf .venv build dist runs/demo
+	rm -rf .venv build dist runs/demo docs/gallery
