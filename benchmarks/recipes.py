@@ -42,7 +42,7 @@ def main() -> None:
             recorder.row(op="demo", **{k: metrics[k] for k in KEPT}, **_headlines(metrics))
         if args.haxby is not None:
             out = Path(work) / "haxby.json"
-            command = [str(ROOT / "examples/haxby.py"), "--data", str(args.haxby), "--all-pairs"]
+            command = [str(ROOT / "studies/haxby.py"), "--data", str(args.haxby), "--all-pairs"]
             for metrics in _run([*command, "--out", str(out)], out)["pairs"]:
                 recorder.row(op="haxby", **metrics)
         real = {
@@ -53,7 +53,7 @@ def main() -> None:
         for op, data in real.items():
             if data is not None:
                 out = Path(work) / f"{op}.json"
-                command = [str(ROOT / f"examples/{op}.py"), "--data", str(data)]
+                command = [str(ROOT / f"studies/{op}.py"), "--data", str(data)]
                 recorder.row(op=op, **_run([*command, "--out", str(out)], out))
 
 

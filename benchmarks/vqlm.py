@@ -1,4 +1,4 @@
-"""The fMRI language model with and without its adversary: rows of ``examples/vq_simulated.py``.
+"""The fMRI language model with and without its adversary: rows of ``studies/vq_simulated.py``.
 
     python benchmarks/vqlm.py [--machine NAME] [--seeds 0 1 2] [--people 60]
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from recording import Recorder
 from rows import all_rows
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "vq_simulated.py"
+STUDY = Path(__file__).parent.parent / "studies" / "vq_simulated.py"
 CASES = {
     (0.0, "rotated"): "without adversary",
     (1.0, "rotated"): "with adversary",
@@ -43,11 +43,11 @@ def main() -> None:
 
 
 def run(seed: int, weight: float, start: str, people: int) -> dict:
-    """One row of the example."""
+    """One row of the study."""
     asked = {"--seeds": seed, "--domain": weight, "--starts": start, "--people": people}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.json"
-        command = [sys.executable, str(EXAMPLE), "--out", str(out)]
+        command = [sys.executable, str(STUDY), "--out", str(out)]
         command += [str(part) for option in asked.items() for part in option]
         subprocess.run(command, check=True)
         return json.loads(out.read_text())[0]

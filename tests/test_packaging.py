@@ -32,6 +32,7 @@ SOURCES = [
     for pattern in ("fastbrain/**/*.py", "kernels/**/*.py", "csrc/*")
     for path in sorted(ROOT.glob(pattern))
 ]
+SCRIPTS = [*sorted(ROOT.glob("examples/*.py")), *sorted(ROOT.glob("studies/*.py"))]
 
 # model.eval() is not eval(), allow_pickle=False not pickle
 FORBIDDEN = {
@@ -145,7 +146,7 @@ def test_public_api_is_the_recorded_one():
 def test_source_has_no(what):
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
-        for path in [*SOURCES, *sorted(ROOT.glob("examples/*.py"))]
+        for path in [*SOURCES, *SCRIPTS]
         for number, line in enumerate(path.read_text().splitlines(), start=1)
         if re.search(FORBIDDEN[what], line)
     ]

@@ -3,7 +3,7 @@
     python benchmarks/systems/sentences.py --data DIR --llm MODEL [--folds 5] [--samples 256]
         [--write EVERY [--decoder retrieve edit] [--kept FOLDER]] [--noise SEED] [--machine NAME]
 
-`DIR` is as in ``examples/pereira_ridge.py``. Folds are by passage, and all that is fitted is fitted
+`DIR` is as in ``studies/pereira_ridge.py``. Folds are by passage, and all that is fitted is fitted
 on the training passages. The first row is teacher-forced. With ``--write``, every EVERY-th sentence
 is written by each decoder, and identified among all sentences of its fold by the written text
 alone; a row for each decoder, and one for the nearest training sentence. ``--kept`` goes on with
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "studies"))
 from pereira_ridge import matched_noise, passage_parts, read_folder
 from recording import Recorder
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "studies"))
 from pereira_brainllm import COMPONENTS, SAMPLING, Sentences, read, regression
 from pereira_ridge import matched_noise, passage_parts
 from recording import Recorder

@@ -17,7 +17,7 @@ from fastbrain import cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md")
-SOURCES = ("fastbrain/**/*.py", "fastbrain/**/*.j2", "examples/*.py")
+SOURCES = ("fastbrain/**/*.py", "fastbrain/**/*.j2", "examples/*.py", "studies/*.py")
 
 _NAMES = "|".join(sorted(cli.COMMANDS, key=len, reverse=True))
 _COMMAND = rf"(?:fastbrain (?:{_NAMES})|make [a-z]+)(?![\w-]*:)"

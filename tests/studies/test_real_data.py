@@ -1,4 +1,4 @@
-"""The real-data examples reach their floors, and noise takes every score to chance."""
+"""The studies of real recordings reach their floors, and noise takes every score to chance."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from fastbrain.errors import CohortError, LeakError
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+STUDIES = Path(__file__).parents[2] / "studies"
 
 
 @functools.cache
-def example(name):
-    return runpy.run_path(str(EXAMPLES / f"{name}.py"))
+def study(name):
+    return runpy.run_path(str(STUDIES / f"{name}.py"))
 
 
 @functools.cache
 def embedded(folder):
     texts = [row["text"] for row in json.loads((folder / "sentences.json").read_text())]
     rows = {text: row for row, text in enumerate(texts)}
-    return rows, *example("pereira_ridge")["embed"](texts)
+    return rows, *study("pereira_ridge")["embed"](texts)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def run(tmp_path, monkeypatch, real_data):
         return units[wanted], counts[wanted], vectors
 
     def main(name, *arguments):
-        scope = example(name)["main"].__globals__
+        scope = study(name)["main"].__globals__
         if name == "pereira_ridge":
             embedded(real_data / "pereira_sentences")
             monkeypatch.setitem(scope, "embed", known)

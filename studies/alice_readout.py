@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-# the sibling examples read the words
+# the sibling files read the words
 from alice_retrieval import RESPONSE, VOLUMES
 from alice_words import heard_between, read_story, word_rates
 

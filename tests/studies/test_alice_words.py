@@ -12,18 +12,18 @@ import pytest
 
 from fastbrain.errors import CohortError
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+STUDIES = Path(__file__).parents[2] / "studies"
 
 
 @pytest.fixture
 def retrieval():
-    return runpy.run_path(str(EXAMPLES / "alice_retrieval.py"))
+    return runpy.run_path(str(STUDIES / "alice_retrieval.py"))
 
 
 @pytest.fixture
 def words(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return runpy.run_path(str(EXAMPLES / "alice_words.py"))
+    monkeypatch.syspath_prepend(str(STUDIES))
+    return runpy.run_path(str(STUDIES / "alice_words.py"))
 
 
 def listeners(count, *, signal, seed=0, volumes=362, regions=3):

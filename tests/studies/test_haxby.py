@@ -1,4 +1,4 @@
-"""The Haxby example: filter, ridge and pairs of runs."""
+"""The Haxby study: filter, ridge and pairs of runs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+STUDIES = Path(__file__).parents[2] / "studies"
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+def study(monkeypatch):
+    monkeypatch.syspath_prepend(str(STUDIES))
 
     def load(name):
-        return runpy.run_path(str(EXAMPLES / f"{name}.py"))
+        return runpy.run_path(str(STUDIES / f"{name}.py"))
 
     return load
 
@@ -31,8 +31,8 @@ def haxby(real_data):
     return folder
 
 
-def test_ridge_on_real_recordings(example, haxby, tmp_path):
-    data, ridge = example("haxby_data"), example("haxby_ridge")
+def test_ridge_on_real_recordings(study, haxby, tmp_path):
+    data, ridge = study("haxby_data"), study("haxby_ridge")
     ridge["fit_ridge"].__globals__["ALPHAS"] = np.array([316.0])
     table = data["write_tables"](haxby, list(range(1, 9)), 2.5, tmp_path)
     store = data["make_store"](table, tmp_path / "store", [7, 8], 0.0)
@@ -54,8 +54,8 @@ def test_ridge_on_real_recordings(example, haxby, tmp_path):
     assert right == pytest.approx(fit.accuracy)
 
 
-def test_every_pair_of_runs_is_tested_once(example, tmp_path, monkeypatch):
-    main = example("haxby")["main"]
+def test_every_pair_of_runs_is_tested_once(study, tmp_path, monkeypatch):
+    main = study("haxby")["main"]
     asked = []
 
     def decode_runs(_args, train, test, _work):

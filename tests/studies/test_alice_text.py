@@ -15,7 +15,7 @@ from helpers.smol_twin import smol_llm, smol_tokenizer
 from fastbrain.errors import CohortError
 from fastbrain.lm.sentence_embeddings import SentenceEncoder
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+STUDIES = Path(__file__).parents[2] / "studies"
 WORDS = ("man", "woman", "dog", "child", "box", "ball", "wall", "house")
 
 
@@ -32,18 +32,18 @@ class Counts(SentenceEncoder):
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+def study(monkeypatch):
+    monkeypatch.syspath_prepend(str(STUDIES))
 
     def scope(name):
-        return runpy.run_path(str(EXAMPLES / f"{name}.py"))
+        return runpy.run_path(str(STUDIES / f"{name}.py"))
 
     return scope
 
 
 @pytest.fixture
-def text(example):
-    return example("alice_text")["main"].__globals__
+def text(study):
+    return study("alice_text")["main"].__globals__
 
 
 def story(text, *, signal, people=6, volumes=362, regions=5, seed=0):
@@ -127,8 +127,8 @@ def test_each_segment_gets_a_text_beside_its_controls(text, monkeypatch):
     assert metrics["cpu_s_a_segment"] > 0
 
 
-def test_motion_is_taken_out_of_the_regions(example, tmp_path):
-    scope = example("alice_motion")
+def test_motion_is_taken_out_of_the_regions(study, tmp_path):
+    scope = study("alice_motion")
     rng = np.random.default_rng(0)
     motion = rng.standard_normal((110, 6))
     rest = rng.standard_normal((100, 3))
@@ -149,7 +149,7 @@ def test_listeners_of_the_story_are_read(text, monkeypatch, tmp_path, real_data)
     folder = real_data / "alice_fmri"
     if not folder.is_dir():
         pytest.skip("no alice_fmri among the real data")
-    # fewer segments than the example learns from, for the time it takes
+    # fewer segments than the study learns from, for the time it takes
     monkeypatch.setitem(text["quarters"].__globals__, "EVERY", 5)
     out = tmp_path / "metrics.json"
     arguments = ["--data", folder, "--out", out, "--halves", 1, "--derangements", 99]

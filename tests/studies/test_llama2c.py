@@ -1,4 +1,4 @@
-"""The example converts a real checkpoint, and the engine writes what Hugging Face writes."""
+"""The script converts a real checkpoint, and the engine writes what Hugging Face writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastbrain.decoding import DecodeEngine, Sampling
 from fastbrain.errors import CheckpointError
 from fastbrain.lm import load_llm
 
-EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "llama2c.py"))
+EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "studies" / "llama2c.py"))
 SENTENCE = "The little girl was happy and played in the park with her dog."
 
 

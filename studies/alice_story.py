@@ -1,0 +1,415 @@
+"""Real fMRI: write down what people heard, from six regions of their brains.
+
+    python studies/alice_story.py --data DIR --out metrics.json
+
+`DIR` is as in ``alice_retrieval.py``, with the word timings below ``stim/`` (Brennan et al. 2016).
+Everybody heard the same twelve minutes, so nobody's story is new to the others. What can be held
+out, and is: a quarter of the story at a time, eight volumes on either side of it, and half of the
+listeners. Whatever is fitted (regressions and their penalties, the language model, BrainLLM, the
+encoding model) has neither read that quarter nor seen those listeners. What cannot be: the other
+three quarters are the same story by the same author, told by the same voice.
+
+From brain to words, window by window of 8 s:
+
+1. Ridge regressions from the volumes during and after a window predict how many words it has, and
+   a sentence embedding of them.
+2. The embedding's first components steer a small language model that has read the other three
+   quarters and has the word vectors of MiniLM (BrainLLM).
+3. A beam writes as many words as predicted (``fastbrain.brainllm.reconstruct``).
+4. The baseline goes the other way: an encoding model from words to volumes, and a beam over words
+   by what they would do to the brain (Tang et al. 2023).
+
+Written to ``--out``: ``word_rate_r``, ``retrieval_2way`` and ``pairwise_vs_permuted`` of single
+listeners and, ``_group``, of the mean of the held-out half, and the text scores of both decoders
+for that mean. ``chance`` and ``p`` are of the same story shifted within its quarter; the text
+scores stand beside the word rate and the language model without a brain, too. ``--noise SEED``
+randomises the phases of every listener: all scores must fall to chance.
+
+p is of finished decoders and shifted windows. The parts of a story are alike, and 22 windows a
+quarter are few: take it as what it is. Where the validation part turns steering off, brains tie
+(``pairwise_ties``), and BrainLLM writes what the word rate alone would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+# the sibling file reads and filters the listeners
+from alice_retrieval import TR, filtered, random_phases, read_listeners
+
+from fastbrain._io import write_json
+from fastbrain._progress import say
+from fastbrain.brainllm import (
+    BrainLLM,
+    BrainLLMConfig,
+    BrainLLMDecoder,
+    fit_word_rate,
+    reconstruct,
+    story_search,
+)
+from fastbrain.brainllm.training import BrainTexts, brainllm_preset, train_brainllm
+from fastbrain.data import lagged_windows, lanczos_downsample, read_words, story_samples
+from fastbrain.decoding import Story
+from fastbrain.encoding_model import EncodedSearch, WordFeatures, fit_encoding, reconstruct_encoded
+from fastbrain.errors import CohortError, FastbrainError
+from fastbrain.evaluation import (
+    find_score,
+    pairwise_score,
+    retrieval_scores,
+    shifted_partners,
+    story_scores,
+)
+from fastbrain.evaluation.metrics.bertscore import default_bert
+from fastbrain.evaluation.metrics.registry import TEXT_METRICS
+from fastbrain.lm import vector_llm
+from fastbrain.lm.sentence_embeddings import sentence_embeddings
+from fastbrain.stats import fit_ridge, needed_pairs, permutation_p
+
+PARTS = 4
+WINDOW = 4  # volumes of a window, 8 s
+GUARD = 8  # volumes
+SHIFT = 3  # windows: 24 s, longer than the response to one
+LAGS = tuple(range(-3, 5))  # from the last volume of a window: during it, and 8 s after
+COMPONENTS = 20
+PENALTIES = (1.0, 10.0)  # on the steering
+STEPS = 100  # of the language model
+SILENCE_S = 20.0  # of the recording before the first volume that was kept
+METRICS = [m for m in TEXT_METRICS if m.name in ("bleu1", "rougeL_f", "wer", "bertscore_f")]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Windows of the story: first volumes (N,), texts, words and embeddings (N, D)."""
+
+    starts: np.ndarray
+    texts: np.ndarray
+    words: np.ndarray
+    embedding: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> Heard:
+        return Heard(*(values[rows] for values in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What one quarter gives, of single listeners (L, N) and of the means of halves (2, N)."""
+
+    partners: np.ndarray  # (R, N)
+    truth: list[str]
+    rate: dict[str, np.ndarray]  # predicted words
+    words: np.ndarray
+    nll: dict[str, np.ndarray]  # (rows, 1 + R, N)
+    found: dict[str, np.ndarray]  # (rows, 1 + R, N) right of two
+    said: dict[str, list[list[str]]]  # of each half
+
+
+def main() -> None:
+    """Read, fit, decode, report."""
+    args = _arguments()
+    torch.manual_seed(0)
+    people, excluded = read_listeners(args.data / "6mm")
+    brains = {name: filtered(values) for name, values in people.items()}
+    if len(brains) < 4:
+        raise CohortError(f"alice: {args.data} must hold four usable listeners, got {len(brains)}.")
+    if args.noise is not None:
+        rng = np.random.default_rng(args.noise)
+        brains = {name: random_phases(values, rng) for name, values in brains.items()}
+    heard, words = read_story(args.data, len(next(iter(brains.values()))))
+    edges = np.linspace(0, len(next(iter(brains.values()))), PARTS + 1).astype(int)
+    folds = []
+    for part, (start, stop) in enumerate(itertools.pairwise(edges)):
+        folds.append(decode(brains, heard, words, (start, stop), args.derangements, part))
+        say(f"quarter {part + 1} of {PARTS} is decoded")
+    metrics = report(folds)
+    metrics |= {"listeners": len(brains), "excluded": excluded, "noise": args.noise is not None}
+    print(json.dumps(metrics, indent=2))
+    if args.out:
+        write_json(args.out, metrics)
+
+
+def read_story(folder: Path, volumes: int) -> tuple[Heard, list]:
+    """All windows, one volume apart, and the words with the times of the volumes."""
+    grids = sorted((folder / "stim").glob("*.TextGrid"))
+    if len(grids) != 1:
+        raise CohortError(f"alice: {folder}/stim must hold one TextGrid, got {len(grids)}.")
+    words = read_words(grids[0])
+    samples = story_samples(
+        words, tr=TR, n_volumes=volumes, window=WINDOW, step=1, prompt=0, onset_s=-SILENCE_S
+    )
+    texts = [s.text.lower() for s in samples]
+    return Heard(
+        np.array([s.start for s in samples]),
+        np.array(texts),
+        np.array([s.words for s in samples]),
+        sentence_embeddings(texts, default_bert()[0]).reshape(len(texts), -1),
+    ), words
+
+
+def decode(
+    brains: dict[str, np.ndarray],
+    heard: Heard,
+    words: list,
+    quarter: tuple[int, int],
+    count: int,
+    seed: int,
+) -> Fold:
+    """Decode a quarter of the story, each half of the listeners by what the other half gives."""
+    first, last = quarter
+    starts = heard.starts
+    # the latest volume that a window looks at is WINDOW + 4 after its start
+    reach = WINDOW + max(LAGS)
+    inside = (starts >= first) & (starts + reach <= last) & ((starts - first) % WINDOW == 0)
+    outside = (starts + reach + GUARD <= first) | (starts >= last + GUARD)
+    test, train = heard[inside], heard[outside]
+    partners = shifted_partners([len(test.texts)], guard=SHIFT, count=count, seed=seed)
+    llm = language_model(train)
+    names = list(brains)
+    halves = [(names[::2], names[1::2]), (names[1::2], names[::2])]
+    out: dict[str, dict[str, list]] = {k: {} for k in ("rate", "nll", "found", "said")}
+
+    def add(kind: str, name: str, value: Any) -> None:
+        out[kind].setdefault(name, []).append(value)
+
+    for learners, tested in halves:
+        rate, ridge, model, basis = fit([brains[name] for name in learners], train, llm)
+        group = np.mean([brains[name] for name in tested], axis=0)
+        for name, values in [*((n, brains[n]) for n in tested), ("group", group)]:
+            kind = "group" if name == "group" else "single"
+            rows = windows(values, test.starts)
+            predicted = ridge.predict(flat(rows))
+            components = predicted / basis[2]
+            decoder = BrainLLMDecoder(model, max_text_tokens=128, end=False)
+            pairs = needed_pairs(partners)
+            own, other = pairs.gather(
+                decoder.score(decoder.read(components[:, None]), test.texts, pairs.index)
+            )
+            add("rate", kind, rate.predict(rows))
+            add("nll", kind, np.concatenate([own[None], other]))
+            similar = cosine(predicted, (test.embedding - basis[0]) @ basis[1])
+            add("found", kind, found(similar, partners))
+        counts = rate.counts(windows(group, test.starts))
+        brain = torch.from_numpy(components[:, None]).float()
+        search = replace(story_search("fastbrain"), longest_word=4)
+        add("said", "BrainLLM", texts(reconstruct(model, brain, counts, search=search)))
+        add("said", "prompt alone", texts(reconstruct(model, None, counts, search=search)))
+        story = encoded(
+            np.mean([brains[name] for name in learners], axis=0),
+            group, words, llm, quarter, counts, test.starts,
+        )  # fmt: skip
+        add("said", "encoding model", texts(story))
+    return Fold(
+        partners,
+        test.texts.tolist(),
+        {k: np.array(v) for k, v in out["rate"].items()},
+        test.words,
+        {k: np.array(v) for k, v in out["nll"].items()},
+        {k: np.array(v) for k, v in out["found"].items()},
+        out["said"],
+    )
+
+
+def language_model(train: Heard) -> tuple[Any, Any]:
+    """One that has read the windows outside the quarter, every fourth volume's; one in eight
+    decides when to stop."""
+    own = train.texts[train.starts % WINDOW == 0].tolist()
+    watch = own[7::8]
+    read = [text for text in own if text not in watch]
+    # so little text is soon known by heart
+    return vector_llm(read, watch, encoder=default_bert()[0], steps=STEPS)
+
+
+def fit(people: list[np.ndarray], train: Heard, llm: tuple[Any, Any]) -> tuple:
+    """Word rate, embedding and BrainLLM of some listeners outside the quarter."""
+    rows = np.concatenate([windows(values, train.starts) for values in people])
+    stretch = np.tile(train.starts // 40, len(people)).tolist()
+    rate = fit_word_rate(rows, np.tile(train.words, len(people)), groups=stretch)
+    mean = train.embedding.mean(axis=0)
+    basis = np.linalg.svd(train.embedding - mean, full_matrices=False)[2][:COMPONENTS].T
+    wanted = (train.embedding - mean) @ basis
+    ridge = fit_ridge(flat(rows), np.tile(wanted, (len(people), 1)), groups=stretch)
+    # steering learns from the mean of the listeners, as predicted by regressions that have not
+    # seen the stretch; windows do not overlap, and one stretch in five is for validation
+    held = ridge.out_of_fold.reshape(len(people), len(train.starts), -1).mean(axis=0)
+    scale = held.std(axis=0).mean()
+    seen = torch.from_numpy(held / scale)[:, None].float()
+    part = np.flatnonzero(train.starts % WINDOW == 0)
+    stretches = np.unique(train.starts[part] // 40)
+    watch = np.isin(train.starts[part] // 40, stretches[1::5])
+    config = BrainLLMConfig(COMPONENTS, frames=1, decoder="none", steering=True)
+    model = BrainLLM(config, llm=llm[0], text_tokenizer=llm[1])
+    samples = [
+        BrainTexts(tuple(f"window {i}" for i in take), seen[take], tuple(train.texts[take]))
+        for take in (part[~watch], part[watch])
+    ]
+    preset = replace(brainllm_preset(), steering_penalties=PENALTIES)
+    with tempfile.TemporaryDirectory() as run:
+        train_brainllm(model, *samples, preset, run_dir=run)
+    return rate, ridge, model, (mean, basis, scale)
+
+
+def encoded(
+    learned: np.ndarray,
+    brain: np.ndarray,
+    words: list,
+    llm: tuple[Any, Any],
+    quarter: tuple[int, int],
+    counts: np.ndarray,
+    starts: np.ndarray,
+) -> Story:
+    """The quarter by the encoding model of the learners' mean."""
+    features = WordFeatures(*llm, layer=0, context=0)
+    times = np.array([(w.onset + w.offset) / 2 for w in words]) - SILENCE_S
+    away = (times < (quarter[0] - GUARD) * TR) | (times >= (quarter[1] + GUARD) * TR)
+    known = features.of([w.text.lower() for w, far in zip(words, away, strict=True) if far]).numpy()
+    # few people and few volumes: the leading directions of the vectors of words that were heard
+    basis = np.linalg.svd(known - known.mean(axis=0), full_matrices=False)[2][:COMPONENTS].T
+    stimulus = lanczos_downsample(known @ basis, times[away], n_volumes=len(learned), tr=TR)
+    at = np.arange(len(learned))
+    outside = (at < quarter[0] - GUARD) | (at >= quarter[1] + GUARD)
+    model = fit_encoding(
+        stimulus[outside], learned[outside], fitted_on=("outside the quarter",),
+        groups=(at[outside] // 40).tolist(), runs=(at[outside] >= quarter[1]).tolist(),
+    )  # fmt: skip
+    features = WordFeatures(*llm, layer=0, context=0, projection=torch.from_numpy(basis).float())
+    search = EncodedSearch(beams=10, extensions=5, candidates=50, context=8)
+    first, reach = int(starts[0]), max(LAGS)
+    here = brain[first : first + len(counts) * WINDOW + reach]
+    return reconstruct_encoded(model, features, here, counts, volumes=WINDOW, search=search)
+
+
+def windows(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Volumes during and after each window, (N, lags, regions); the last ones are repeated."""
+    longer = np.concatenate([values, np.repeat(values[-1:], max(LAGS), axis=0)])
+    return lagged_windows(longer, starts + WINDOW - 1, lags=LAGS)[0]
+
+
+def flat(rows: np.ndarray) -> np.ndarray:
+    """Windows as rows."""
+    return rows.reshape(len(rows), -1)
+
+
+def texts(story: Story) -> list[str]:
+    """What was written in each window."""
+    return list(story.texts)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of every row of a with every row of b."""
+    left, right = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b))
+    return left @ right.T
+
+
+def found(similar: np.ndarray, partners: np.ndarray) -> np.ndarray:
+    """Right of two, (1 + R, N), of the true windows and of shifted brains."""
+    rows = [np.arange(len(similar)), *partners]
+    return np.array([retrieval_scores(similar[row])[0] for row in rows])
+
+
+def report(folds: list[Fold]) -> dict[str, Any]:
+    """Scores beside their nulls, over all quarters."""
+    truth = [text for fold in folds for text in fold.truth]
+    lengths = [len(fold.truth) for fold in folds]
+    partners = np.concatenate(
+        [f.partners + start for f, start in zip(folds, np.cumsum([0, *lengths]), strict=False)],
+        axis=1,
+    )
+    quarters = np.repeat(np.arange(len(folds)), lengths)
+    metrics: dict[str, Any] = {"n": len(truth), "windows_s": WINDOW * TR}
+    for kind, suffix in (("single", ""), ("group", "_group")):
+        nll = np.concatenate([f.nll[kind].mean(axis=0) for f in folds], axis=1)
+        wins = np.concatenate([_wins(f.nll[kind]).mean(axis=(0, 1)) for f in folds])
+        ties = np.mean([(f.nll[kind][:, :1] == f.nll[kind][:, 1:]).mean() for f in folds])
+        score = pairwise_score(nll[0], nll[1:], blocks=quarters.tolist())
+        metrics |= {
+            f"pairwise_vs_permuted{suffix}": float(wins.mean()), f"pairwise{suffix}_chance": 0.5,
+            f"pairwise{suffix}_p": score.p, f"pairwise{suffix}_ties": float(ties),
+        }  # fmt: skip
+        two = np.concatenate([f.found[kind].mean(axis=0) for f in folds], axis=1).mean(axis=1)
+        metrics |= {
+            f"retrieval_2way{suffix}": float(two[0]),
+            f"retrieval_2way{suffix}_chance": float(two[1:].mean()),
+            f"retrieval_2way{suffix}_p": permutation_p(two[0], two[1:]),
+        }
+        rate = np.array([_rate(folds, kind, row) for row in range(-1, len(partners))])
+        metrics |= {
+            f"word_rate_r{suffix}": float(rate[0]),
+            f"word_rate_r{suffix}_chance": float(rate[1:].mean()),
+            f"word_rate_r{suffix}_p": permutation_p(rate[0], rate[1:]),
+        }
+    metrics["p"] = metrics["pairwise_p"]
+    for name in ("BrainLLM", "encoding model"):
+        halves = []
+        for half in range(2):
+            said = [text for f in folds for text in f.said[name][half]]
+            alone = [text for f in folds for text in f.said["prompt alone"][half]]
+            halves.append(
+                story_scores(
+                    said,
+                    truth,
+                    partners,
+                    others={"prompt alone": alone},
+                    blocks=quarters.tolist(),
+                    metrics=METRICS,
+                )
+            )
+        metrics[name] = {m.name: _both(halves, m.name) for m in METRICS}
+    metrics["examples"] = [
+        {"heard": t} | {k: v for k, v in zip(folds[0].said, said, strict=True)}
+        for t, *said in list(
+            zip(folds[0].truth, *(v[0] for v in folds[0].said.values()), strict=True)
+        )[::6]
+    ]
+    metrics["mode"] = "pairwise is teacher-forced; text scores are of free generation"
+    return metrics
+
+
+def _wins(nll: np.ndarray) -> np.ndarray:
+    """Whether the own brain makes each window likelier than a shifted one; ties are a half."""
+    own, other = nll[:, :1], nll[:, 1:]
+    return (own < other) + 0.5 * (own == other)
+
+
+def _rate(folds: list[Fold], kind: str, row: int) -> float:
+    """Correlation of predicted and true words, mean over listeners; of shift `row`, or none."""
+    r = []
+    for f in folds:
+        order = np.arange(len(f.words)) if row < 0 else f.partners[row]
+        r += [np.corrcoef(values[order], f.words)[0, 1] for values in f.rate[kind]]
+    return float(np.mean(r))
+
+
+def _both(halves: list, metric: str) -> dict[str, Any]:
+    """A text score of both halves, and the less likely to be right of its two p."""
+    own = [find_score(half, metric, control="deranged brain") for half in halves]
+    alone = [find_score(half, metric, control="prompt alone") for half in halves]
+    return {
+        "value": float(np.mean([s.value for s in own])),
+        "chance": float(np.mean([s.chance for s in own])),
+        "p": max(s.p for s in own),
+        "prompt_alone": float(np.mean([s.chance for s in alone])),
+    }
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the listeners")
+    parser.add_argument("--out", type=Path, help="JSON file for the metrics")
+    parser.add_argument("--derangements", type=int, default=199, help="for p; default 199")
+    parser.add_argument("--noise", type=int, metavar="SEED", help="phase-randomised listeners")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FastbrainError as error:
+        raise SystemExit(str(error)) from None
