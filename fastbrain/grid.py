@@ -217,7 +217,17 @@ class TokenGrid:
         Returns
         -------
         ndarray, (..., n_tokens, P), same dtype
+
+        Raises
+        ------
+        InputError
+            `volumes` is no array, or of another grid.
         """
+        if not isinstance(volumes, np.ndarray):
+            raise InputError(
+                f"TokenGrid.pack: volumes must be a NumPy array, got {type(volumes).__name__}. "
+                "Of a tensor on the CPU, pass tensor.numpy()."
+            )
         if volumes.shape[-3:] != self.shape:
             raise InputError(
                 f"TokenGrid.pack: volumes must end in {self.shape}, got {volumes.shape}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from fastbrain import TokenGrid
 from fastbrain.errors import InputError
@@ -170,6 +171,12 @@ def test_a_grid_by_hand_is_checked(change, told):
     valid = {"mask": np.ones((4, 4, 4), dtype=bool), "kernel": (2, 2, 2), "stride": (2, 2, 2)}
     with pytest.raises(InputError, match=told):
         TokenGrid(**{**valid, "kept": np.arange(8), **change})
+
+
+def test_pack_refuses_what_is_no_array():
+    grid = TokenGrid.from_mask(np.ones((4, 4, 4), dtype=bool), (2, 2, 2))
+    with pytest.raises(InputError, match=r"must be a NumPy array, got Tensor\. Of a tensor"):
+        grid.pack(torch.zeros(4, 4, 4, dtype=torch.int16))
 
 
 def test_pack_refuses_volumes_of_another_shape():
