@@ -24,12 +24,15 @@ def missing(value: Tensor) -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result
-def _chosen(kernel: str, shape: str, device: str) -> str:
+def _chosen(kernel: str, shape: str, place: str) -> str:
     from ..kernels import tables
 
     ways = tuple(tables.Candidate.of(name) for name in ("cuda", "triton"))
-    return tables.choose_on(kernel, shape, ways, torch.device(device)).variant
+    return tables.choose_on(kernel, shape, ways, torch.device(place)).variant
+
+
+# as torch.compiler.assume_constant_result, which would import the compiler
+_chosen.__dict__["_dynamo_marked_constant"] = True
 
 
 def slower(kernel: str, shape: str, value: Tensor) -> str | None:

@@ -110,6 +110,7 @@ def test_it_is_pushed_with_its_card(root, tmp_path, monkeypatch):
     assert main(["push", str(root / "run"), "lab/brain", "--license", "mit"]) == 0
     assert {p.name for p in (tmp_path / "hub").iterdir()} == {
         "README.md", "config.json", "features.safetensors", "manifest.json", "model.safetensors",
+        "run",
     }  # fmt: skip
     card = (tmp_path / "hub" / "README.md").read_text()
     for said in (

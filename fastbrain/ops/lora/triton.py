@@ -79,15 +79,18 @@ def _reason(x: Tensor, weight: Tensor, a: Sequence[Tensor]) -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result
-def _measured(dtype: str, many: bool, d_out: int, d_in: int, rank: int, device: str) -> str:
+def _measured(dtype: str, many: bool, d_out: int, d_in: int, rank: int, place: str) -> str:
     """Return what the table of the GPU names for a layer of more than a few rows, or nothing."""
     from ...kernels import lora_shapes, tables
 
     rows = lora_shapes.MANY_ROWS if many else lora_shapes.DECODING_ROWS + 1
     kind = getattr(torch, dtype.removeprefix("torch."))
     shape = lora_shapes.layer_class(kind, rows, d_in, d_out, rank)
-    return tables.measured("lora_wide", shape, torch.device(device)) or ""
+    return tables.measured("lora_wide", shape, torch.device(place)) or ""
+
+
+# as torch.compiler.assume_constant_result, which would import the compiler
+_measured.__dict__["_dynamo_marked_constant"] = True
 
 
 def _forward(layer: AdaptedLayer) -> tuple[Tensor, Tensor]:
