@@ -67,7 +67,8 @@ def _reason(x: Tensor, weight: Tensor, a: Sequence[Tensor]) -> str | None:
     rows = x.shape[:-1].numel()
     if rows > MOST_ROWS_IF_WIDE and min(weight.shape) > NARROW:
         many = rows >= _MANY_ROWS
-        winner = _measured(str(x.dtype), many, *weight.shape, rank, str(x.device))
+        d_out, d_in = weight.shape
+        winner = _measured(str(x.dtype), many, d_out, d_in, rank, str(x.device))
         layer = f"{rows} rows of a layer {weight.shape[1]} to {weight.shape[0]}: PyTorch's products"
         if winner == "apart":
             return f"{layer} were measured to be faster on this GPU"
