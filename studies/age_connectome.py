@@ -1,4 +1,4 @@
-"""Real fMRI: how old somebody is, from which regions of the brain go together.
+"""Real fMRI: how old a person is, from which regions of the brain go together.
 
     python studies/age_connectome.py --data DIR --out metrics.json [--test-data DIR]
         [--language-model]
@@ -127,10 +127,10 @@ def read(folder: Path) -> People:
 
 
 def refuse_shared(one: People, other: People) -> None:
-    """Nobody may be on both sides."""
+    """No person may be on both sides."""
     shared = sorted(set(one.names) & set(other.names))
     if shared:
-        raise LeakError(f"age: nobody may be in --data and --test-data, got {shared[:5]}.")
+        raise LeakError(f"age: no person may be in --data and --test-data, got {shared[:5]}.")
 
 
 def with_noise(

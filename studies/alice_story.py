@@ -3,10 +3,10 @@
     python studies/alice_story.py --data DIR --out metrics.json
 
 `DIR` is as in ``alice_retrieval.py``, with the word timings below ``stim/`` (Brennan et al. 2016).
-Everybody heard the same twelve minutes, so nobody's story is new to the others. What can be held
-out, and is: a quarter of the story at a time, eight volumes on either side of it, and half of the
-listeners. Whatever is fitted (regressions and their penalties, the language model, BrainLLM, the
-encoding model) has neither read that quarter nor seen those listeners. What cannot be: the other
+All listeners heard the same twelve minutes, so no listener's story is new to the others. What can
+be held out, and is: a quarter of the story at a time, eight volumes on either side of it, and half
+of the listeners. Whatever is fitted (regressions and their penalties, the language model, BrainLLM,
+the encoding model) has neither read that quarter nor seen those listeners. What cannot be: the other
 three quarters are the same story by the same author, told by the same voice.
 
 From brain to words, window by window of 8 s:
@@ -22,7 +22,7 @@ From brain to words, window by window of 8 s:
 Written to ``--out``: ``word_rate_r``, ``retrieval_2way`` and ``pairwise_vs_permuted`` of single
 listeners and, ``_group``, of the mean of the held-out half, and the text scores of both decoders
 for that mean. ``chance`` and ``p`` are of the same story shifted within its quarter; the text
-scores stand beside the word rate and the language model without a brain, too. ``--noise SEED``
+scores are reported with the word rate and the language model without a brain, too. ``--noise SEED``
 randomises the phases of every listener: all scores must fall to chance.
 
 p is of finished decoders and shifted windows. The parts of a story are alike, and 22 windows a

@@ -1,4 +1,4 @@
-"""Real fMRI: BrainLLM on sentences somebody read, from one image of the brain each.
+"""Real fMRI: BrainLLM on sentences that one person read, from one image of the brain each.
 
     python studies/pereira_brainllm.py --data DIR --out metrics.json [--llm PATH]
 

@@ -1,4 +1,4 @@
-"""Real fMRI: find the sentence somebody read, from one image of the brain each.
+"""Real fMRI: find the sentence that a person read, from one image of the brain each.
 
     python studies/pereira_ridge.py --data DIR --out metrics.json
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import _native
+from ._compiling import constant_in_graphs
 
 # a build made for the tests runs the kernels on host memory, slowly
 EMULATED = _native.cuda_emulated()
@@ -24,15 +25,12 @@ def missing(value: Tensor) -> str | None:
     return None
 
 
+@constant_in_graphs
 def _chosen(kernel: str, shape: str, place: str) -> str:
     from ..kernels import tables
 
     ways = tuple(tables.Candidate.of(name) for name in ("cuda", "triton"))
     return tables.choose_on(kernel, shape, ways, torch.device(place)).variant
-
-
-# as torch.compiler.assume_constant_result, which would import the compiler
-_chosen.__dict__["_dynamo_marked_constant"] = True
 
 
 def slower(kernel: str, shape: str, value: Tensor) -> str | None:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import _triton
+from .._compiling import constant_in_graphs
 from .._tensors import contiguous
 from . import attention, products
 from .autograd import Pair, adapted, register
@@ -80,6 +81,7 @@ def _reason(x: Tensor, weight: Tensor, a: Sequence[Tensor]) -> str | None:
     return None
 
 
+@constant_in_graphs
 def _measured(dtype: str, many: bool, d_out: int, d_in: int, rank: int, place: str) -> str:
     """Return what the table of the GPU names for a layer of more than a few rows, or nothing."""
     from ...kernels import lora_shapes, tables
@@ -88,10 +90,6 @@ def _measured(dtype: str, many: bool, d_out: int, d_in: int, rank: int, place: s
     kind = getattr(torch, dtype.removeprefix("torch."))
     shape = lora_shapes.layer_class(kind, rows, d_in, d_out, rank)
     return tables.measured("lora_wide", shape, torch.device(place)) or ""
-
-
-# as torch.compiler.assume_constant_result, which would import the compiler
-_measured.__dict__["_dynamo_marked_constant"] = True
 
 
 def _forward(layer: AdaptedLayer) -> tuple[Tensor, Tensor]:

@@ -18,11 +18,11 @@ from torch.autograd.function import once_differentiable
 from ... import _native
 from ...grid import TokenGrid
 from ...layout import TokenLayout
+from .._compiling import constant_in_graphs
 from .._dispatch import any_gradient
 from .._tensors import address, contiguous
 from . import bfloat16
 from .checks import TokenizeProblem
-from .patches import constant_in_graphs
 
 # one 64-bit word holds the mask of a row along x
 _WIDEST_ROW = 64

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,25 +10,15 @@ from torch import Tensor
 
 from ...grid import TokenGrid
 from ...layout import TokenLayout
+from .._compiling import constant_in_graphs
 from .checks import StoredValues, TokenizeProblem
 
 # torch.compile then compiles once for each grid and detects a change of grid
 torch.utils._pytree.register_constant(TokenGrid)
 torch.utils._pytree.register_constant(TokenLayout)
 
-F = TypeVar("F", bound=Callable[..., Any])
 _Tables = dict[tuple[torch.device, torch.dtype], Tensor]
 _offsets: WeakKeyDictionary[TokenGrid, _Tables] = WeakKeyDictionary()
-
-
-def constant_in_graphs(function: F) -> F:
-    """Mark a function: its result is a constant of a compiled graph.
-
-    As ``torch.compiler.assume_constant_result``, but without the import of the compiler, which
-    takes as long as that of torch.
-    """
-    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
-    return function
 
 
 @constant_in_graphs
