@@ -6,8 +6,8 @@
 All listeners heard the same twelve minutes, so no listener's story is new to the others. What can
 be held out, and is: a quarter of the story at a time, eight volumes on either side of it, and half
 of the listeners. Whatever is fitted (regressions and their penalties, the language model, BrainLLM,
-the encoding model) has neither read that quarter nor seen those listeners. What cannot be: the other
-three quarters are the same story by the same author, told by the same voice.
+the encoding model) has neither read that quarter nor seen those listeners. What cannot be: the
+other three quarters are the same story by the same author, told by the same voice.
 
 From brain to words, window by window of 8 s:
 
