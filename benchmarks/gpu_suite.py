@@ -236,7 +236,7 @@ def run(command: list[str], limit_s: float) -> str | None:
 
 
 def slug(name: str) -> str:
-    """A name in lower case with hyphens, as ``kernels/tables.py`` has it."""
+    """A name in lower case with hyphens, as ``kernels/tables`` has it."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 

@@ -1,7 +1,7 @@
 """Race of the candidates of each Triton kernel: verify, then time them interleaved.
 
 An entry of the registry is called once to learn which choices it makes
-(``kernels/tables.py``); then each candidate is forced in turn. One that raises or is wrong is a
+(``kernels/tables``); then each candidate is forced in turn. One that raises or is wrong is a
 row ``failed_race`` and takes no further part; the others are rows ``race``.
 """
 

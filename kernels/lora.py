@@ -244,6 +244,7 @@ def wide(
         "EXACT": exact or left.dtype == torch.float32,
         **tile,
     }
+    sizes = scale, rows, columns, depth, rank
     if taken.variant == "persistent":
         right_block = [tile["BN"], tile["BK"]] if by_rows else [tile["BK"], tile["BN"]]
         views = (
@@ -252,11 +253,10 @@ def wide(
             TensorDescriptor.from_tensor(out, [tile["BM"], tile["BN"]]),
         )
         grid = min(grid, tables.multiprocessors(left))
-        sizes = bias, low, up, scale, rows, columns, depth, rank
-        launch(lora_linear_persistent_kernel, (grid,), *views, *sizes, **flags)
+        branch = bias, low, up
+        launch(lora_linear_persistent_kernel, (grid,), *views, *branch, *sizes, **flags)
     else:
         tensors = left, right, bias, low, up, out
-        sizes = scale, rows, columns, depth, rank
         if taken.variant == "ring":
             grid = programs(columns, tile["BN"], tables.multiprocessors(left))
             launch(lora_linear_ring_kernel, (grid,), *tensors, *sizes, **flags)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "relu": F.relu,
+}
 
 
 def joined(
@@ -56,5 +64,4 @@ def apart(
 def _activated(low: Tensor, activation: str) -> Tensor:
     if not activation:
         return low
-    function = {"gelu": F.gelu, "silu": F.silu, "relu": F.relu}[activation]
-    return function(low.float())
+    return _FUNCTIONS[activation](low.float())

@@ -36,7 +36,7 @@ def _chosen(kernel: str, shape: str, place: str) -> str:
 def slower(kernel: str, shape: str, value: Tensor) -> str | None:
     """Return None, or that Triton is measured to be faster for a class of shapes on this GPU.
 
-    The table of the GPU says so (``kernels/tables.py``, as `kernel`); without one CUDA runs.
+    The table of the GPU says so (``kernels/tables``, as `kernel`); without one CUDA runs.
     """
     if _chosen(kernel, shape, str(value.device)) == "cuda":
         return None

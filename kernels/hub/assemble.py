@@ -61,7 +61,7 @@ def fill(package: Path) -> None:
         shutil.copy(path, package / path.name)
     shutil.copy(HERE / "package.py", package / "__init__.py")
     (package / "tables").mkdir()
-    for path in sorted((HERE.parent / "tables").glob("*.json")):
+    for path in [*(HERE.parent / "tables").glob("*.json"), HERE.parent / "tables/__init__.py"]:
         shutil.copy(path, package / "tables" / path.name)
 
 

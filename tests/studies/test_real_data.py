@@ -205,7 +205,7 @@ def test_age_in_the_digits_of_a_language_model(run, people, tmp_path):
 def test_age_refuses_people_on_both_sides_and_other_tables(run, people, tmp_path):
     one = some_people(people, range(60), tmp_path / "one")
     other = some_people(people, range(50, 103), tmp_path / "other")
-    with pytest.raises(LeakError, match="nobody"):
+    with pytest.raises(LeakError, match="no person may be in"):
         run("age_connectome", "--data", one, "--test-data", other)
     (other / "participants.tsv").write_text("participant_id\tAge\tGender\nx\t4\tF\n")
     with pytest.raises(CohortError, match="1 people"):

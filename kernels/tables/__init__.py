@@ -1,9 +1,9 @@
 """Choice among the candidates of a kernel, from a table of the GPU at hand.
 
 A kernel lists its candidates (variant, tile, warps, stages) for a class of shapes. Where
-``tables/GPU.json`` names the fastest one that ``benchmarks/gpu_suite.sh --race`` measured, that one
-is launched; otherwise the first of the list, which is the heuristic. A GPU without a table, and a
-table that cannot be used, cause one warning.
+``GPU.json`` in this folder names the fastest one that ``benchmarks/gpu_suite.sh --race`` measured,
+that one is launched; otherwise the first of the list, which is the heuristic. A GPU without a
+table, and a table that cannot be used, cause one warning.
 
 The environment variable ``FASTBRAIN_KERNEL_TABLES`` names a folder that is read before the one of
 the package.
@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 FORMAT = 1
-FOLDER = Path(__file__).parent / "tables"
+FOLDER = Path(__file__).parent
 _REMEDY = "Candidates are chosen by heuristic; benchmarks/gpu_suite.sh --race measures them."
 
 
