@@ -64,4 +64,5 @@ def apart(
 def _activated(low: Tensor, activation: str) -> Tensor:
     if not activation:
         return low
-    return _FUNCTIONS[activation](low.float())
+    function = _FUNCTIONS[activation]
+    return function(low.float())
