@@ -1,5 +1,6 @@
 // Python entry points of the voxel tokenizer.
 #include <new>
+#include <string>
 
 #include "bind.h"
 #include "voxel_tokenizer.h"
@@ -20,6 +21,14 @@ const VoxelTokenizer& voxel_tokenizer(Isa isa) {
 const VoxelTokenizerBfloat16* voxel_tokenizer_bfloat16(Isa isa) {
 #ifdef FASTBRAIN_X86
   if (isa >= Isa::kAvx512Bf16) return &avx512bf16::voxel_tokenizer_bfloat16;
+#endif
+  (void)isa;
+  return nullptr;
+}
+
+const VoxelTokenizerTiles* voxel_tokenizer_tiles(Isa isa) {
+#ifdef FASTBRAIN_X86
+  if (isa >= Isa::kAvx512Amx) return &avx512amx::voxel_tokenizer_tiles;
 #endif
   (void)isa;
   return nullptr;
@@ -90,6 +99,35 @@ void check_counts(std::int64_t features, int threads) {
   check_threads("voxel_tokenizer", threads);
 }
 
+// NAME_forward and NAME_backward with weights in bfloat16.
+template <typename Kernels>
+void bind_bfloat16(py::module_& m, const std::string& name, const Kernels& kernels) {
+  m.def((name + "_forward").c_str(),
+        [&kernels](const VoxelSource& source, std::uintptr_t weight, std::uintptr_t bias,
+                   std::int64_t features, std::uintptr_t out, int threads) {
+          check_counts(features, threads);
+          py::gil_scoped_release released;
+          if (!kernels.forward(source, pointer<const Bfloat16>(weight), pointer<const float>(bias),
+                               features, pointer<Bfloat16>(out), threads)) {
+            throw std::bad_alloc();
+          }
+        },
+        py::arg("source"), py::arg("weight"), py::arg("bias"), py::arg("features"), py::arg("out"),
+        py::arg("threads"));
+  m.def((name + "_backward").c_str(),
+        [&kernels](const VoxelSource& source, std::uintptr_t grad, std::int64_t features,
+                   std::uintptr_t grad_weight, int threads) {
+          check_counts(features, threads);
+          py::gil_scoped_release released;
+          if (!kernels.backward(source, pointer<const Bfloat16>(grad), features,
+                                pointer<float>(grad_weight), threads)) {
+            throw std::bad_alloc();
+          }
+        },
+        py::arg("source"), py::arg("grad"), py::arg("features"), py::arg("grad_weight"),
+        py::arg("threads"));
+}
+
 }  // namespace
 
 void bind_voxel_tokenizer(py::module_& m, Isa isa) {
@@ -127,34 +165,9 @@ void bind_voxel_tokenizer(py::module_& m, Isa isa) {
       py::arg("threads"));
 
   m.def("bfloat16_tiles", &has_bfloat16_tiles, "Whether the CPU multiplies tiles of bfloat16.");
-  // absent where the machine has no products of bfloat16
+  // absent where the machine has no products, or no tiles, of bfloat16
   if (const VoxelTokenizerBfloat16* kernels = voxel_tokenizer_bfloat16(isa)) {
-    m.def(
-        "voxel_tokenizer_bfloat16_forward",
-        [kernels](const VoxelSource& source, std::uintptr_t weight, std::uintptr_t bias,
-                  std::int64_t features, std::uintptr_t out, int threads) {
-          check_counts(features, threads);
-          py::gil_scoped_release released;
-          if (!kernels->forward(source, pointer<const Bfloat16>(weight), pointer<const float>(bias),
-                                features, pointer<Bfloat16>(out), threads)) {
-            throw std::bad_alloc();
-          }
-        },
-        py::arg("source"), py::arg("weight"), py::arg("bias"), py::arg("features"), py::arg("out"),
-        py::arg("threads"));
-    m.def(
-        "voxel_tokenizer_bfloat16_backward",
-        [kernels](const VoxelSource& source, std::uintptr_t grad, std::int64_t features,
-                  std::uintptr_t grad_weight, int threads) {
-          check_counts(features, threads);
-          py::gil_scoped_release released;
-          if (!kernels->backward(source, pointer<const Bfloat16>(grad), features,
-                                 pointer<float>(grad_weight), threads)) {
-            throw std::bad_alloc();
-          }
-        },
-        py::arg("source"), py::arg("grad"), py::arg("features"), py::arg("grad_weight"),
-        py::arg("threads"));
+    bind_bfloat16(m, "voxel_tokenizer_bfloat16", *kernels);
     m.def(
         "voxel_tokenizer_bfloat16_patches",
         [kernels](const VoxelSource& source, std::int64_t first, std::int64_t count,
@@ -167,6 +180,9 @@ void bind_voxel_tokenizer(py::module_& m, Isa isa) {
           kernels->patches(source, first, count, pointer<Bfloat16>(out), threads);
         },
         py::arg("source"), py::arg("first"), py::arg("count"), py::arg("out"), py::arg("threads"));
+  }
+  if (const VoxelTokenizerTiles* kernels = voxel_tokenizer_tiles(isa)) {
+    bind_bfloat16(m, "voxel_tokenizer_tiles", *kernels);
   }
 
 #ifdef FASTBRAIN_CUDA

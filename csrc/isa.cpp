@@ -5,12 +5,30 @@
 
 #ifdef FASTBRAIN_X86
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace fastbrain {
 
+namespace {
+
+// Linux gives a process the registers of tiles only when asked.
+bool may_use_tiles() {
+#if defined(FASTBRAIN_X86) && defined(SYS_arch_prctl)
+  constexpr long kRequest = 0x1023, kTileData = 18;
+  return has_bfloat16_tiles() && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+}  // namespace
+
 const char* isa_name(Isa isa) {
   switch (isa) {
+    case Isa::kAvx512Amx:
+      return "avx512amx";
     case Isa::kAvx512Bf16:
       return "avx512bf16";
     case Isa::kAvx512Vnni:
@@ -35,7 +53,10 @@ std::vector<Isa> available_isas() {
       isas.push_back(Isa::kAvx512);
       if (__builtin_cpu_supports("avx512vnni")) {
         isas.push_back(Isa::kAvx512Vnni);
-        if (__builtin_cpu_supports("avx512bf16")) isas.push_back(Isa::kAvx512Bf16);
+        if (__builtin_cpu_supports("avx512bf16")) {
+          isas.push_back(Isa::kAvx512Bf16);
+          if (may_use_tiles()) isas.push_back(Isa::kAvx512Amx);
+        }
       }
     }
   }

@@ -8,13 +8,13 @@
 
 namespace fastbrain {
 
-// In rising order. kAvx512Vnni is kAvx512 with products of bytes and kAvx512Bf16 that with products
-// of bfloat16, which some kernels use.
-enum class Isa { kBaseline, kAvx2, kAvx512, kAvx512Vnni, kAvx512Bf16 };
+// In rising order. kAvx512Vnni is kAvx512 with products of bytes, kAvx512Bf16 that with products of
+// bfloat16 and kAvx512Amx that with products of their tiles, which some kernels use.
+enum class Isa { kBaseline, kAvx2, kAvx512, kAvx512Vnni, kAvx512Bf16, kAvx512Amx };
 
 const char* isa_name(Isa isa);
 
-// What this machine runs, slowest first.
+// What this machine runs, slowest first. Asks the system for the registers of tiles.
 std::vector<Isa> available_isas();
 
 // Whether this machine multiplies tiles of bfloat16 (AMX) and the system keeps their registers.

@@ -136,7 +136,7 @@ bool forward(const VoxelSource& source, const float* weight, const float* bias, 
             .samples = source.batch * source.tokens};
   if (f.samples == 0 || features == 0) return true;
   f.blocks = ceil_div(source.frames * source.rows, f.block_rows);
-  f.tasks = divide(f.samples, source.batch, f.blocks, f.panels, threads);
+  f.tasks = divide(f.samples, tile_rows(source.batch), most_rows(f.blocks), f.panels, threads);
   const bool aligned = reinterpret_cast<uintptr_t>(out) % 64 == 0 && features % kLanes == 0;
   f.finish = f.blocks == 1 && aligned ? Finish::kStream : Finish::kStore;
 
@@ -221,7 +221,7 @@ bool backward(const VoxelSource& source, const float* grad, int64_t features, fl
              .features = features,
              .inner = source.frames * source.rows * source.width,
              .samples = source.batch * source.tokens,
-             .slices = divide_gradient(source, kGradInner, features, 4, threads)};
+             .slices = divide_gradient(source, kGradInner, features, kRows, 4, threads)};
   if (g.samples == 0) {
     for (int64_t k = 0; k < features * g.inner; ++k) grad_weight[k] = 0.0f;
     return true;

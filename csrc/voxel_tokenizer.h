@@ -56,6 +56,17 @@ struct VoxelTokenizerBfloat16 {
 // nullptr where the machine has no products of bfloat16.
 const VoxelTokenizerBfloat16* voxel_tokenizer_bfloat16(Isa isa);
 
+// The same on CPUs that multiply tiles of bfloat16 (AMX).
+struct VoxelTokenizerTiles {
+  bool (*forward)(const VoxelSource& source, const Bfloat16* weight, const float* bias,
+                  std::int64_t features, Bfloat16* out, int threads);
+  bool (*backward)(const VoxelSource& source, const Bfloat16* grad, std::int64_t features,
+                   float* grad_weight, int threads);
+};
+
+// nullptr where the machine has no tiles of bfloat16.
+const VoxelTokenizerTiles* voxel_tokenizer_tiles(Isa isa);
+
 // What a launch on a GPU reads, for the few tokens of a session; addresses are the device's.
 struct VoxelRead {
   const void* volumes;  // (batch, frames, voxels) or, if packed, (batch, frames, tokens, patch)
@@ -97,6 +108,9 @@ extern const VoxelTokenizer voxel_tokenizer;
 }
 namespace avx512bf16 {
 extern const VoxelTokenizerBfloat16 voxel_tokenizer_bfloat16;
+}
+namespace avx512amx {
+extern const VoxelTokenizerTiles voxel_tokenizer_tiles;
 }
 
 }  // namespace fastbrain

@@ -12,7 +12,9 @@ namespace {
 #define FASTBRAIN_PAIRS
 #include "tile.h"
 // included after the tile, because they use its arithmetic
+#include "voxel_tokenizer_panels.h"
 #include "voxel_tokenizer_patches.h"
+#include "voxel_tokenizer_sample_pairs.h"
 #include "voxel_tokenizer_tasks.h"
 // included after both, because it uses them
 #include "voxel_tokenizer_bfloat16_backward.h"
@@ -25,13 +27,6 @@ constexpr int64_t kStep = kInner / 2 + 16;
 constexpr int64_t kMostRuns = kInner / 4 + 1;
 // patches of one task where they are only written down
 constexpr int64_t kWrittenRows = 16;
-
-Number pair(Bfloat16 low, Bfloat16 high) {
-  const Bfloat16 both[2] = {low, high};
-  Number value;
-  __builtin_memcpy(&value, both, sizeof(value));
-  return value;
-}
 
 struct Forward {
   const VoxelSource& source;
@@ -48,45 +43,13 @@ struct Forward {
   float* sums;            // one (kTaskRows, panel_group · kColumns) for each worker
 };
 
-// Transposes one panel of one block: the weight is (features, inner), a tile reads pairs.
-void pack_panel(const Forward& f, int64_t first, int64_t depth, int64_t panel, Number* to) {
-  const int64_t columns = smaller(kColumns, f.features - panel * kColumns);
-  const Bfloat16* from = f.weight + panel * kColumns * f.inner + first;
-  const int64_t pairs = ceil_div(depth, 2);
-  int64_t k = 0;
-  if (columns == kColumns && f.inner % 2 == 0) {
-    const int64_t step = f.inner / 2;
-    const Number* rows = reinterpret_cast<const Number*>(from);
-    for (; k + kLanes <= pairs; k += kLanes) {
-      transpose_square(rows + k, step, to + k * kColumns, kColumns);
-      transpose_square(rows + kLanes * step + k, step, to + k * kColumns + kLanes, kColumns);
-    }
-  }
-  for (; k < pairs; ++k) {
-    for (int64_t j = 0; j < kColumns; ++j) {
-      const Bfloat16* at = from + j * f.inner + 2 * k;
-      to[k * kColumns + j] =
-          j < columns ? pair(at[0], 2 * k + 1 < depth ? at[1] : Bfloat16{0}) : Number{0};
-    }
-  }
-}
-
 void pack_weight(void* context, int64_t task, int) {
   const Forward& f = *static_cast<Forward*>(context);
   const int64_t first = task / f.panels * f.block_rows * f.source.width, panel = task % f.panels;
   const int64_t depth = smaller(f.block_rows * f.source.width, f.inner - first);
-  pack_panel(f, first, depth, panel,
-             f.packed_weight + (first / 2 * f.panels + panel * ceil_div(depth, 2)) * kColumns);
-}
-
-void round_row(const float* from, Bfloat16* to, int64_t columns, bool streams) {
-  const auto rounded = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + kLanes), _mm512_loadu_ps(from));
-  if (streams) {
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)rounded);
-  } else {
-    const __mmask32 kept = static_cast<__mmask32>((uint64_t{1} << columns) - 1);
-    _mm512_mask_storeu_epi16(to, kept, (__m512i)rounded);
-  }
+  const int64_t pairs = ceil_div(depth, 2);
+  pack_panel(f.weight, f.features, f.inner, first, depth, panel, pairs,
+             f.packed_weight + (first / 2 * f.panels + panel * pairs) * kColumns);
 }
 
 // Samples are counted token by token, all windows of one before the next: a tile then holds few
@@ -139,7 +102,7 @@ void multiply(void* context, int64_t task, int worker) {
       if (f.packed_weight != nullptr) {
         weight = f.packed_weight + (first * s.width / 2 * f.panels + panel * pairs) * kColumns;
       } else {
-        pack_panel(f, first * s.width, depth, panel, buffer);
+        pack_panel(f.weight, f.features, f.inner, first * s.width, depth, panel, pairs, buffer);
       }
       for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t begin = tile * kTile, rows = smaller(kTile, samples - begin);
@@ -179,7 +142,7 @@ bool forward(const VoxelSource& source, const Bfloat16* weight, const float* bia
             .samples = source.batch * source.tokens};
   if (f.samples == 0 || features == 0) return true;
   f.blocks = ceil_div(source.frames * source.rows, f.block_rows);
-  f.tasks = divide(f.samples, source.batch, f.blocks, f.panels, threads);
+  f.tasks = divide(f.samples, tile_rows(source.batch), most_rows(f.blocks), f.panels, threads);
   f.streams = reinterpret_cast<uintptr_t>(out) % 64 == 0 && features % kColumns == 0;
   // a panel that only one task uses is packed there, and never leaves that core's cache
   const bool shared = f.tasks.row_tasks > 1;

@@ -12,11 +12,17 @@ struct Tasks {
   int64_t tile, rows, row_tasks, panel_group, groups;
 };
 
-Tasks divide(int64_t samples, int64_t batch, int64_t blocks, int64_t panels, int threads) {
-  Tasks t{.tile = batch % kWindowRows == 0 ? kWindowRows : kRows};
-  // a panel of one block is soon used up; shorter tasks then share more evenly
-  const int64_t most = (blocks > 1 ? kTaskRows : kTaskRows / 2) / t.tile * t.tile;
-  t.rows = ceil_div(ceil_div(samples, ceil_div(samples, most)), t.tile) * t.tile;
+// Rows of the tiles for so many windows.
+inline int64_t tile_rows(int64_t batch) { return batch % kWindowRows == 0 ? kWindowRows : kRows; }
+
+// Samples of a task where the inner axis has so many blocks: a panel of one block is soon used up,
+// and shorter tasks then share more evenly.
+inline int64_t most_rows(int64_t blocks) { return blocks > 1 ? kTaskRows : kTaskRows / 2; }
+
+Tasks divide(int64_t samples, int64_t tile, int64_t most, int64_t panels, int threads) {
+  Tasks t{.tile = tile};
+  most = most / tile * tile;
+  t.rows = ceil_div(ceil_div(samples, ceil_div(samples, most)), tile) * tile;
   t.row_tasks = ceil_div(samples, t.rows);
   // tasks that do not share evenly: split the features too, at the price of packing patches again
   int64_t groups = 1;
@@ -29,14 +35,14 @@ Tasks divide(int64_t samples, int64_t batch, int64_t blocks, int64_t panels, int
   return t;
 }
 
-// The gradient of the weight: slices of the inner axis times groups of tiles of kRows features.
+// The gradient of the weight: slices of the inner axis times groups of tiles of features.
 struct Slices {
   int64_t rows, count, tile_group, tasks;
 };
 
-Slices divide_gradient(const VoxelSource& source, int64_t inner, int64_t features,
+Slices divide_gradient(const VoxelSource& source, int64_t inner, int64_t features, int64_t tile,
                        int64_t tasks_a_thread, int threads) {
-  const int64_t rows = larger(1, inner / source.width), tiles = ceil_div(features, kRows);
+  const int64_t rows = larger(1, inner / source.width), tiles = ceil_div(features, tile);
   const int64_t count = ceil_div(source.frames * source.rows, rows);
   const int64_t groups =
       threads > 1 ? smaller(tiles, ceil_div(tasks_a_thread * threads, count)) : 1;

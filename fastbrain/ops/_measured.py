@@ -26,7 +26,7 @@ from ..errors import BackendError, FastbrainError
 
 VARIABLE = "FASTBRAIN_MEASURE"
 # all names of ways; an op that has not the requested one follows its rule
-WAYS = ("stream", "products", "rounded")
+WAYS = ("stream", "products", "rounded", "tiles")
 _FILE = "measured.json"
 _ROUNDS = 3
 # the second round is the last one if both took longer

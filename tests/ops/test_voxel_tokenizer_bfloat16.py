@@ -14,14 +14,18 @@ from fastbrain.ops.voxel_tokenizer import bfloat16, cpu, quick
 from fastbrain.ops.voxel_tokenizer.checks import tokenize_problem
 
 HAS_PAIRS = hasattr(_native, "voxel_tokenizer_bfloat16_forward")
+HAS_TILES = hasattr(_native, "voxel_tokenizer_tiles_forward")
+
+
+def needs(feature: bool, name: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(not feature, reason=f"this CPU has no {name}")
+
+
 WAYS = [
-    pytest.param(
-        way,
-        marks=pytest.mark.skipif(
-            way != "float32" and not HAS_PAIRS, reason="this CPU has no AVX512_BF16"
-        ),
-    )
-    for way in ("stream", "products", "float32")
+    pytest.param("tiles", marks=needs(HAS_TILES, "AMX")),
+    pytest.param("stream", marks=needs(HAS_PAIRS, "AVX512_BF16")),
+    pytest.param("products", marks=needs(HAS_PAIRS, "AVX512_BF16")),
+    "float32",
 ]
 CASES = [case for case in all_cases() if case.op == "tokenize_voxels"]
 
@@ -159,13 +163,22 @@ def test_compiles_under_autocast():
 
 def test_kernels_follow_the_instruction_set():
     bfloat16.has_kernels.cache_clear()
-    assert bfloat16.has_kernels() == HAS_PAIRS == (_native.isa() == "avx512bf16")
+    assert bfloat16.has_kernels() == HAS_PAIRS == (_native.isa() in ("avx512bf16", "avx512amx"))
+    assert HAS_TILES == (_native.isa() == "avx512amx")
 
 
-@pytest.mark.skipif(not HAS_PAIRS, reason="this CPU has no AVX512_BF16")
-@pytest.mark.parametrize("tiles", [False, True])
-def test_the_first_large_call_measures(tiles, monkeypatch, tmp_path):
-    monkeypatch.setattr(_native, "bfloat16_tiles", lambda: tiles)
+@needs(HAS_PAIRS, "AVX512_BF16")
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("stream", "products"),
+        ("products", "stream"),
+        pytest.param(("tiles", "products", "stream"), marks=needs(HAS_TILES, "AMX")),
+    ],
+    ids=lambda names: names[0],
+)
+def test_the_first_large_call_measures(names, monkeypatch, tmp_path):
+    monkeypatch.setattr(bfloat16, "ways", lambda: names)
     monkeypatch.setattr(bfloat16, "_LEAST_WORK", 0)
     monkeypatch.setenv("FASTBRAIN_CACHE", str(tmp_path))
     monkeypatch.setenv(_measured.VARIABLE, "1")
@@ -176,10 +189,10 @@ def test_the_first_large_call_measures(tiles, monkeypatch, tmp_path):
     def how():
         return explain("tokenize_voxels", volumes, *leaves, grid=grid).how
 
-    assert how().startswith("products (by rule" if tiles else "stream (by rule")
+    assert how().startswith(f"{names[0]} (by rule")
     out = tokenize_voxels(volumes, *leaves, grid=grid)
     out.float().sum().backward()
-    assert "measured here: stream" in how()
+    assert f"measured here: {names[0]}" in how()
     (forward, backward) = _measured.report()["seconds"]
     assert backward == f"{forward} backward"
     _measured.forget()

@@ -9,7 +9,7 @@ from fastbrain import _native
 from fastbrain.ops import pack_codebook, vq_lookup
 
 pytestmark = pytest.mark.skipif(
-    _native.isa() not in ("avx512vnni", "avx512bf16"),
+    _native.isa() not in ("avx512vnni", "avx512bf16", "avx512amx"),
     reason="this machine has no products of bytes (AVX-512 VNNI)",
 )
 

@@ -24,7 +24,7 @@ from .checks import LinearProblem
 # one core of an EPYC (Zen 5), 768 and 4096 wide: in float32 1.3 and 1.6 for 1 row, 2.1 for 8, 1.6
 # and 1.9 for 16 and 24; in bfloat16 5.4 and 2.2 for 1 row, 2.2 and 1.3 for 8, 1.3 and 1.05 for 16,
 # 0.9 for 24, with products of pairs. Where the CPU has none it multiplies bfloat16 in float32.
-_PAIRS = _native.isa() == "avx512bf16"
+_PAIRS = _native.isa() in ("avx512bf16", "avx512amx")
 MOST_ROWS = {torch.float32: 24, torch.bfloat16: 16 if _PAIRS else 3}
 # of a large layer, where the calls of the matmuls count for nothing
 _MOST_LARGE = {torch.float32: 24, torch.bfloat16: 8}

@@ -1,8 +1,8 @@
-"""Tokens and weight gradients in bfloat16 on the CPU: two ways to multiply, chosen by measurement.
+"""Tokens and weight gradients in bfloat16 on the CPU: ways to multiply, chosen by measurement.
 
-``stream`` is a kernel with AVX512_BF16, which skips what is outside the mask; in ``products``,
-blocks of patches go to the matrix product of torch, which uses AMX. Patches are always normalised
-in float32 first, and products are summed in float32.
+``tiles`` is a kernel with AMX and ``stream`` one with AVX512_BF16; both skip what is outside the
+mask. In ``products``, blocks of patches go to the matrix product of torch, which uses AMX too.
+Patches are always normalised in float32 first, and products are summed in float32.
 """
 
 from __future__ import annotations
@@ -24,13 +24,20 @@ _BLOCK = 1 << 19
 _GRADIENT_ROWS = 1 << 14
 # multiplications from which on the faster way is measured
 _LEAST_WORK = 1 << 22
-_WAYS = ("stream", "products")
 
 
 @cache
 def has_kernels() -> bool:
     """Return whether this CPU multiplies bfloat16; if not, that of float32 runs instead."""
     return hasattr(_native, "voxel_tokenizer_bfloat16_forward")
+
+
+@cache
+def ways() -> tuple[str, ...]:
+    """Return the ways that this CPU has; the first is the rule."""
+    if hasattr(_native, "voxel_tokenizer_tiles_forward"):
+        return ("tiles", "products", "stream")
+    return ("products", "stream") if _native.bfloat16_tiles() else ("stream", "products")
 
 
 def choice(rows: int, inner: int, features: int, *, backward: bool) -> _measured.Choice:
@@ -43,24 +50,26 @@ def _choice(
     inner: int,
     features: int,
     backward: bool,
-    ways: dict[str, Callable[[], object]] | None,
+    runs: dict[str, Callable[[], object]] | None,
 ) -> _measured.Choice:
-    rule = "products" if _native.bfloat16_tiles() else "stream"
+    rule = ways()[0]
     if rows * inner * features < _LEAST_WORK:
         return _measured.Choice(rule, "")
     # classes are powers of two
     sizes = (("N", rows), ("P", inner), ("D", features))
     shape = "-".join(f"{name}{1 << (size - 1).bit_length()}" for name, size in sizes)
     key = f"tokenize_voxels {shape} bfloat16{' backward' if backward else ''}"
-    known = ways or dict.fromkeys(_WAYS, int)
-    return _measured.choose(key, known, rule, measure=ways is not None)
+    known = runs or dict.fromkeys(ways(), int)
+    return _measured.choose(key, known, rule, measure=runs is not None)
 
 
-def _run(backward: bool, sizes: tuple[int, int, int], *runs: Callable[[], object]) -> None:
-    """Run the chosen of the two ways; both write their result to the same place."""
-    ways = dict(zip(_WAYS, runs, strict=True))
+def _run(
+    backward: bool, sizes: tuple[int, int, int], runs: dict[str, Callable[[], object]]
+) -> None:
+    """Run the chosen way; all write their result to the same place."""
+    known = {name: runs[name] for name in ways()}
     shape = ("tokenize_voxels", *sizes, backward)
-    ways[_measured.remembered(shape, lambda: _choice(*sizes, backward, ways))]()
+    known[_measured.remembered(shape, lambda: _choice(*sizes, backward, known))]()
 
 
 def forward(source: Any, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
@@ -78,12 +87,23 @@ def forward(source: Any, weight: Tensor, bias: Tensor | None, out: Tensor) -> No
         return
     sizes = (out.numel() // features, weight.numel() // features, features)
     arguments = (source, weight, bias, out)
-    _run(False, sizes, partial(_stream, *arguments), partial(_products, *arguments))
+    runs = {"tiles": _tiles, "stream": _stream, "products": _products}
+    _run(False, sizes, {name: partial(run, *arguments) for name, run in runs.items()})
 
 
-def _stream(source: Any, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
+def _tiles(*arguments: Any) -> None:
+    _own(_native.voxel_tokenizer_tiles_forward, *arguments)
+
+
+def _stream(*arguments: Any) -> None:
+    _own(_native.voxel_tokenizer_bfloat16_forward, *arguments)
+
+
+def _own(
+    kernel: Callable[..., None], source: Any, weight: Tensor, bias: Tensor | None, out: Tensor
+) -> None:
     wide = None if bias is None else bias.float()
-    _native.voxel_tokenizer_bfloat16_forward(
+    kernel(
         source,
         weight=address(weight),
         bias=address(wide),
@@ -125,12 +145,21 @@ def weight_grad(source: Any, grad: Tensor, inner: int) -> Tensor:
     total = grad.new_empty(grad.shape[-1], inner, dtype=torch.float32)
     sizes = (grad.shape[0] * grad.shape[1], inner, grad.shape[2])
     arguments = (source, grad, total)
-    _run(True, sizes, partial(_stream_grad, *arguments), partial(_products_grad, *arguments))
+    runs = {"tiles": _tiles_grad, "stream": _stream_grad, "products": _products_grad}
+    _run(True, sizes, {name: partial(run, *arguments) for name, run in runs.items()})
     return total
 
 
-def _stream_grad(source: Any, grad: Tensor, total: Tensor) -> None:
-    _native.voxel_tokenizer_bfloat16_backward(
+def _tiles_grad(*arguments: Any) -> None:
+    _own_grad(_native.voxel_tokenizer_tiles_backward, *arguments)
+
+
+def _stream_grad(*arguments: Any) -> None:
+    _own_grad(_native.voxel_tokenizer_bfloat16_backward, *arguments)
+
+
+def _own_grad(kernel: Callable[..., None], source: Any, grad: Tensor, total: Tensor) -> None:
+    kernel(
         source,
         grad=address(grad),
         features=grad.shape[-1],
