@@ -40,23 +40,22 @@ struct Forward {
   int64_t features, inner, block_rows, blocks, panels, pairs, samples;
   Tasks tasks;
   bool streams;
-  Number* packed_weight;  // [block][panel](pairs, kColumns)
+  Number* packed_weight;  // [block][panel](pairs, kColumns); nullptr: each task packs what it uses
   float* packed_bias;     // (panels · kColumns)
   Number* patches;        // one (kSamples, kStep) for each worker
+  Number* panel_buffers;  // one (kInner / 2, kColumns) for each worker
   float* sums;            // one (kSamples, panel_group · kColumns) for each worker
 };
 
-const Number* panel_at(const Forward& f, int64_t block, int64_t panel) {
-  return f.packed_weight + (block * f.panels + panel) * f.pairs * kColumns;
+void pack_block(const Forward& f, int64_t block, int64_t panel, Number* to) {
+  const int64_t first = block * f.block_rows * f.source.width;
+  const int64_t depth = smaller(f.block_rows * f.source.width, f.inner - first);
+  pack_panel(f.weight, f.features, f.inner, first, depth, panel, f.pairs, to);
 }
 
 void pack_weight(void* context, int64_t task, int) {
   const Forward& f = *static_cast<Forward*>(context);
-  const int64_t block = task / f.panels, panel = task % f.panels;
-  const int64_t first = block * f.block_rows * f.source.width;
-  const int64_t depth = smaller(f.block_rows * f.source.width, f.inner - first);
-  pack_panel(f.weight, f.features, f.inner, first, depth, panel, f.pairs,
-             const_cast<Number*>(panel_at(f, block, panel)));
+  pack_block(f, task / f.panels, task % f.panels, f.packed_weight + task * f.pairs * kColumns);
 }
 
 // The patches of a square of samples and where they have brain; returns the number of runs.
@@ -82,6 +81,7 @@ void multiply(void* context, int64_t task, int worker) {
   const Forward& f = *static_cast<Forward*>(context);
   const VoxelSource& s = f.source;
   Number* patches = f.patches + worker * kSamples * kStep;
+  Number* buffer = f.panel_buffers + worker * (kInner / 2) * kColumns;
   const int64_t width = f.tasks.panel_group * kColumns;
   float* sums = f.sums + worker * kSamples * width;
   const int64_t sample = task % f.tasks.row_tasks * f.tasks.rows;
@@ -102,6 +102,12 @@ void multiply(void* context, int64_t task, int worker) {
     }
     for (int64_t panel = panel_first; panel < panel_last; ++panel) {
       const int64_t column = panel * kColumns, columns = smaller(kColumns, f.features - column);
+      const Number* weight = buffer;
+      if (f.packed_weight != nullptr) {
+        weight = f.packed_weight + (block * f.panels + panel) * f.pairs * kColumns;
+      } else {
+        pack_block(f, block, panel, buffer);
+      }
       for (int64_t square = 0; square < squares; ++square) {
         const int64_t begin = square * kSquare, rows = smaller(kSquare, samples - begin);
         // one block: the sums are rounded at once, and stay in the first-level cache
@@ -112,8 +118,8 @@ void multiply(void* context, int64_t task, int worker) {
         } else {
           start_square(sum, step);
         }
-        multiply_square(runs[square], counts[square], patches + begin * kStep, kStep,
-                        panel_at(f, block, panel), kColumns);
+        multiply_square(runs[square], counts[square], patches + begin * kStep, kStep, weight,
+                        kColumns);
         store_square(sum, step);
         if (block + 1 < f.blocks) continue;
         for (int64_t i = 0; i < rows; ++i) {
@@ -145,22 +151,26 @@ bool forward(const VoxelSource& source, const Bfloat16* weight, const float* bia
   f.pairs = ceil_div(f.block_rows * source.width, kTileInner) * kTileInner / 2;
   f.tasks = divide(f.samples, kSquare, kSamples, f.panels, threads);
   f.streams = reinterpret_cast<uintptr_t>(out) % 64 == 0 && features % kColumns == 0;
-  f.packed_weight = allocate(f.blocks * f.panels * f.pairs * kColumns);
+  // a panel that only one task uses is packed there, and never leaves that core's cache
+  const bool shared = f.tasks.row_tasks > 1;
+  if (shared) f.packed_weight = allocate(f.blocks * f.panels * f.pairs * kColumns);
   f.packed_bias = allocate(f.panels * kColumns);
   f.patches = allocate(threads * kSamples * kStep);
+  f.panel_buffers = allocate(threads * (kInner / 2) * kColumns);
   f.sums = allocate(threads * kSamples * f.tasks.panel_group * kColumns);
-  const bool enough = f.packed_weight != nullptr && f.packed_bias != nullptr &&
-                      f.patches != nullptr && f.sums != nullptr;
+  const bool enough = (!shared || f.packed_weight != nullptr) && f.packed_bias != nullptr &&
+                      f.patches != nullptr && f.panel_buffers != nullptr && f.sums != nullptr;
   if (enough) {
     for (int64_t j = 0; j < f.panels * kColumns; ++j) {
       f.packed_bias[j] = bias != nullptr && j < features ? bias[j] : 0.0f;
     }
-    parallel_run(threads, f.blocks * f.panels, pack_weight, &f);
+    if (shared) parallel_run(threads, f.blocks * f.panels, pack_weight, &f);
     parallel_run(threads, f.tasks.row_tasks * f.tasks.groups, multiply, &f);
   }
   free(f.packed_weight);
   free(f.packed_bias);
   free(f.patches);
+  free(f.panel_buffers);
   free(f.sums);
   return enough;
 }
