@@ -106,6 +106,16 @@ inline void pack_row(const T* values, const float* mean, const float* inv_std, f
   }
 }
 
+// The bits of rows of 4 or 8 voxels that make up 16.
+template <int kWidth>
+static inline uint64_t join_bits(const uint8_t* bits) {
+  if constexpr (kWidth == 8) return uint64_t{bits[0]} | uint64_t{bits[1]} << 8;
+  uint64_t joined = 0;
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) joined |= uint64_t{bits[i]} << 4 * i;
+  return joined;
+}
+
 constexpr int64_t kAhead = 28;
 
 // Rows [first, last) of a patch to consecutive numbers.
@@ -117,7 +127,7 @@ void pack_patch(const VoxelSource& s, int64_t window, int64_t token, int64_t fir
   // short rows far apart: the hardware does not prefetch the next one
   const int32_t* ahead = s.bases + smaller(token + kAhead, s.tokens - 1) * s.rows;
   int64_t frame = first / s.rows, row = first % s.rows;
-  // where all is packed, every voxel of a patch can be read: two short rows at once
+  // where all is packed, every voxel of a patch can be read: several short rows at once
   const bool whole = s.packed && (!kMean || s.mean_packed) && (!kScaled || s.inv_std_packed);
   for (int64_t r = first; r < last; ++r, to += width) {
     const int64_t volume = window * s.frames + frame, inside = token * patch + row * width;
@@ -131,14 +141,14 @@ void pack_patch(const VoxelSource& s, int64_t window, int64_t token, int64_t fir
     }
     const float* mean = kMean ? s.mean + (s.mean_packed ? inside : bases[row]) : nullptr;
     const float* inv_std = kScaled ? s.inv_std + (s.inv_std_packed ? inside : bases[row]) : nullptr;
-    if constexpr (kWidth == kNarrowRow) {
-      if (whole && r + 1 < last && row + 1 < s.rows) {
-        uint16_t both;
-        __builtin_memcpy(&both, static_cast<const uint8_t*>(s.bits) + token * s.rows + row, 2);
-        pack_short_row<Out, T, 2 * kWidth, kMean, kScaled>(values, mean, inv_std, s.scale, both,
-                                                           to);
-        to += width, ++r;
-        if ((row += 2) == s.rows) row = 0, ++frame;
+    if constexpr (kWidth == 4 || kWidth == 8) {
+      constexpr int64_t kJoined = 16 / kWidth;
+      if (whole && r + kJoined <= last && row + kJoined <= s.rows) {
+        const uint8_t* bits = static_cast<const uint8_t*>(s.bits) + token * s.rows + row;
+        pack_short_row<Out, T, 16, kMean, kScaled>(values, mean, inv_std, s.scale,
+                                                   join_bits<kWidth>(bits), to);
+        to += (kJoined - 1) * width, r += kJoined - 1;
+        if ((row += kJoined) == s.rows) row = 0, ++frame;
         continue;
       }
     }
@@ -202,6 +212,8 @@ int64_t find_runs(const VoxelSource& s, int64_t sample, int64_t count, int64_t f
     uint64_t bits = 0;
     for (int64_t token = token_first; token <= token_last; ++token) {
       bits |= row_bits(s, token * s.rows + r % s.rows);
+      // where units are whole rows, it does not matter which voxels they are
+      if (kUnit % s.width == 0 && bits != 0) break;
     }
     if (bits == 0) continue;
     const int64_t begin = ((r - first) * s.width + __builtin_ctzll(bits)) / kUnit * kUnit;
