@@ -1,4 +1,4 @@
-"""Safe reading of ``.npy`` and ``.npz`` files.
+"""Checks of arrays, and safe reading of ``.npy`` and ``.npz`` files.
 
 The size in the header is compared with the size of the file before memory is allocated. Every
 failure raises the error type of the caller, with the name of the file.
@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import FastbrainError
+from .errors import FastbrainError, InputError
 
 MAX_DEFLATE = 1032  # zlib cannot expand a byte to more (zlib technical details)
 
@@ -54,6 +54,31 @@ def brain_of(
             "Its brain is 1, the rest 0."
         )
     return np.ascontiguousarray(values != 0)
+
+
+def ending_in(values: Any, shape: tuple[int, ...], *, where: str) -> None:
+    """Check that values are a plain NumPy array whose shape ends in `shape`.
+
+    Parameters
+    ----------
+    values : object
+    shape : tuple of int
+    where : str
+        Function and argument, for the message.
+
+    Raises
+    ------
+    InputError
+        They are not: a masked array is no plain one, because its mask would be lost.
+    """
+    if not isinstance(values, np.ndarray) or isinstance(values, np.ma.MaskedArray):
+        raise InputError(
+            f"{where} must be a plain NumPy array, got {type(values).__name__}. "
+            "Of a tensor on the CPU, pass tensor.numpy(); fill a masked array."
+        )
+    if values.shape[-len(shape) :] != shape:
+        ending = ", ".join(map(str, shape))
+        raise InputError(f"{where} must have shape (..., {ending}), got {values.shape}.")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arguments import checked
-from ._arrays import brain_of
+from ._arrays import brain_of, ending_in
 from .errors import InputError
 
 Triple = tuple[int, int, int]
@@ -221,17 +221,9 @@ class TokenGrid:
         Raises
         ------
         InputError
-            `volumes` is no array, or of another grid.
+            `volumes` is no plain array, or of another grid.
         """
-        if not isinstance(volumes, np.ndarray):
-            raise InputError(
-                f"TokenGrid.pack: volumes must be a NumPy array, got {type(volumes).__name__}. "
-                "Of a tensor on the CPU, pass tensor.numpy()."
-            )
-        if volumes.shape[-3:] != self.shape:
-            raise InputError(
-                f"TokenGrid.pack: volumes must end in {self.shape}, got {volumes.shape}."
-            )
+        ending_in(volumes, self.shape, where="TokenGrid.pack: volumes")
         flat = volumes.reshape(*volumes.shape[:-3], self.mask.size)
         return np.where(self.patch_mask, flat[..., np.maximum(self.offsets, 0)], 0).astype(
             volumes.dtype, copy=False
@@ -247,9 +239,15 @@ class TokenGrid:
         Returns
         -------
         ndarray, (..., Z, Y, X), same dtype
+
+        Raises
+        ------
+        InputError
+            Patches overlap, or `patches` is no plain array, or of another grid.
         """
         if self.overlapping:
             raise InputError("TokenGrid.unpack: kernel must equal stride, got overlapping patches.")
+        ending_in(patches, (self.n_tokens, self.patch_voxels), where="TokenGrid.unpack: patches")
         lead = patches.shape[:-2]
         flat = np.zeros((*lead, self.mask.size), dtype=patches.dtype)
         flat[..., self.offsets[self.patch_mask]] = patches[..., self.patch_mask]

@@ -173,16 +173,26 @@ def test_a_grid_by_hand_is_checked(change, told):
         TokenGrid(**{**valid, "kept": np.arange(8), **change})
 
 
-def test_pack_refuses_what_is_no_array():
+@pytest.mark.parametrize("method", ["pack", "unpack"])
+@pytest.mark.parametrize("kind", [torch.tensor, np.ma.masked_array, np.ndarray.tolist], ids=str)
+def test_what_is_no_plain_array_is_refused(method, kind):
     grid = TokenGrid.from_mask(np.ones((4, 4, 4), dtype=bool), (2, 2, 2))
-    with pytest.raises(InputError, match=r"must be a NumPy array, got Tensor\. Of a tensor"):
-        grid.pack(torch.zeros(4, 4, 4, dtype=torch.int16))
+    values = {"pack": np.zeros((4, 4, 4)), "unpack": np.zeros((8, 8))}[method]
+    getattr(grid, method)(values)
+    with pytest.raises(InputError, match=rf"TokenGrid\.{method}: .* must be a plain NumPy array"):
+        getattr(grid, method)(kind(values))
 
 
 def test_pack_refuses_volumes_of_another_shape():
     grid = TokenGrid.from_mask(brain(ODD), (4, 4, 4))
-    with pytest.raises(InputError, match="must end in"):
+    with pytest.raises(InputError, match=r"volumes must have shape \(\.\.\., "):
         grid.pack(np.zeros(ODD[::-1]))
+
+
+def test_unpack_refuses_patches_of_another_grid():
+    grid = TokenGrid.from_mask(brain(ODD), (4, 4, 4))
+    with pytest.raises(InputError, match=r"patches must have shape \(\.\.\., "):
+        grid.unpack(np.zeros((grid.n_tokens + 1, grid.patch_voxels)))
 
 
 def test_fingerprint_is_of_the_contents():

@@ -7,6 +7,7 @@ A provider that raises, is wrong, or takes too long is a row of its own (``faile
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
@@ -208,7 +209,9 @@ class Measurement:
             if done and self.limits.spent:
                 return
             before = gpu_state() if on_gpu else {}
-            seconds = self._interleaved(ways, rounds, cold=cache == "cold")
+            # drawn anew, so that no two cases or runs share what is left of the order in a median
+            seed = secrets.randbits(32)
+            seconds = self._interleaved(ways, rounds, cold=cache == "cold", seed=seed)
             self.watch("summing up", "")
             after = gpu_state() if on_gpu else {}
             for name, times in seconds.items():
@@ -218,6 +221,7 @@ class Measurement:
                     "error": self.errors.get(name),
                     "ceiling": name in self.ceilings,
                     "dtype": self.entry.precision_in(self.setting),
+                    "order_seed": seed,
                 }
                 if peaks:
                     peak = peaks[name]
@@ -234,7 +238,7 @@ class Measurement:
                 self.recorder.row(**names, **problem.facts, **row, **extra)
 
     def _interleaved(
-        self, ways: dict[str, Way], rounds: int, *, cold: bool
+        self, ways: dict[str, Way], rounds: int, *, cold: bool, seed: int
     ) -> dict[str, list[float]]:
         """Times of all; one that raises is left out, and the others begin again."""
         now = ""
@@ -252,6 +256,7 @@ class Measurement:
                     clock=self._clock(cold=cold),
                     deadline=self.limits.deadline,
                     watch=watch,
+                    seed=seed,
                 )
             except Exception as failure:
                 del ways[now]

@@ -1,8 +1,9 @@
-"""Timing on a machine that does other work: rounds A/B/A/B, and what is timed from a cold cache."""
+"""Timing on a machine that does other work: interleaved rounds, and calls from a cold cache."""
 
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, time
@@ -74,11 +75,13 @@ def interleaved(
     clock: Clock = cpu_clock,
     deadline: float = math.inf,
     watch: Callable[[str], None] = lambda name: None,
+    seed: int = 0,
 ) -> dict[str, list[float]]:
-    """Seconds of every function in every round; in each round all run once, in turn.
+    """Seconds of every function in every round; in each round all run once, in random order.
 
-    A neighbour that takes the machine for a while slows all of them alike, and the order rotates
-    so that none always runs on what another left in the cache.
+    A neighbour that takes the machine for a while slows all of them alike. The order is drawn anew
+    for each round, so that no function has a fixed place or always runs on what the same other one
+    left in the caches.
 
     Parameters
     ----------
@@ -90,6 +93,8 @@ def interleaved(
         Seconds since the epoch after which no round begins, once there are three.
     watch : callable
         Hears the name of a function before each call of it.
+    seed : int
+        Of the orders: the same names with the same seed run in the same orders.
 
     Returns
     -------
@@ -101,12 +106,11 @@ def interleaved(
             watch(name)
             function()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
-    names = list(functions)
+    names, drawn = list(functions), random.Random(seed)
     for turn in range(rounds):
         if turn >= 3 and time() > deadline:
             break
-        shift = turn % len(names)
-        for name in names[shift:] + names[:shift]:
+        for name in drawn.sample(names, len(names)):
             watch(name)
             seconds[name].append(clock(functions[name]))
     return seconds

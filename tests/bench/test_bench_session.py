@@ -41,6 +41,8 @@ def test_a_wrong_provider_is_refused_and_the_others_have_rows(timed, tmp_path):
     assert ours["roofline"] == pytest.approx(51.2e-9 / (ours["ms_p50"] / 1e3))
     assert {"cpu", "threads", "torch", "commit", "sources"} <= ours["env"].keys()
     assert {row["provider"] for row in rows if row["op"] == "squares"} == {"fastbrain", "mine"}
+    seeds = {(row["case"], row["order_seed"]) for row in rows if row["op"] == "squares"}
+    assert len(seeds) == 2  # the contestants of a case share theirs
 
 
 def test_the_same_line_goes_on_where_it_was_interrupted(timed, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from fastbrain.kernels import launch as launching
 ROOT = Path(__file__).parents[2]
 KERNELS = ROOT / "kernels"
 # interpreted cases of each family that must have run, so that none drops out unseen: first, others
-INTERPRETED = {"lora": (6, 48), "neighborhood": (1, 6), "voxel_tokenizer": (6, 45), "vq": (4, 33)}
+INTERPRETED = {"lora": (6, 48), "neighborhood": (1, 18), "voxel_tokenizer": (6, 45), "vq": (4, 33)}
 FAMILIES = sorted(INTERPRETED)
 
 

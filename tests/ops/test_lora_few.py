@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from fastbrain import _native
 from fastbrain.ops import _measured, explain, lora_linear
 from fastbrain.ops.lora import cpu_decode, products
 from fastbrain.ops.lora.checks import LinearProblem
@@ -27,6 +28,12 @@ SIZES = [
     *((5, 1601, 35, 17), (8, 1056, 7, 3), (2, 1031, 6, 33)),
 ]
 
+# float32 numbers in a vector of the kernel and of PyTorch's products. Each adds every so-many-th
+# product in one chain, whose error is at most proportional to its length.
+LANES = {"baseline": 4, "avx2": 8}.get(_native.isa(), 16)
+THEIR_LANES = {"DEFAULT": 4, "AVX2": 8}.get(torch.backends.cpu.get_cpu_capability(), 16)
+LONGER = max(1.0, THEIR_LANES / LANES)
+
 
 @pytest.fixture
 def not_used(monkeypatch):
@@ -45,7 +52,7 @@ def test_it_is_as_near_the_truth_as_the_products(sizes, activation):
     theirs = (products.composed(LinearProblem(*tensors, 0.5, activation)) - truth).abs().max()
     ours = (cpu_decode.layer(LinearProblem(*tensors, 0.5, activation)) - truth).abs().max()
     # one rounding of a value of size 4
-    assert ours <= 1.25 * theirs + 2.0**-22
+    assert ours <= 1.25 * LONGER * theirs + 2.0**-22
 
 
 @pytest.mark.parametrize("activation", ["", "gelu", "silu", "relu"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -38,6 +38,11 @@ class Numbers:
     dtype: torch.dtype
     held: torch.dtype
     device: torch.device
+
+    def of(self, dtype: torch.dtype) -> Numbers:
+        """Return the same source for tensors that have this dtype in any working precision."""
+        truth = self.held == torch.float64
+        return replace(self, dtype=dtype, held=self.held if truth else dtype)
 
     def normal(self, *shape: int, scale: float = 1.0, leaf: bool = False) -> Tensor:
         """Draw standard normal numbers times `scale`."""

@@ -13,14 +13,25 @@ from ._case import HALF, Call, Numbers, cases
 
 
 def clustering(
-    batch: int, classes: int, size: int, width: int, variant: str, temperature: float = 0.05
+    batch: int,
+    classes: int,
+    size: int,
+    width: int,
+    variant: str,
+    temperature: float = 0.05,
+    *,
+    prototypes_in: torch.dtype | None = None,
+    memory_in: torch.dtype | None = None,
 ) -> Callable[[Numbers], Call]:
-    """Make unit features, prototypes and a memory with one unvisited row."""
+    """Make unit features, prototypes and a memory with one unvisited row.
+
+    Prototypes and memory have the working precision, or the dtype that is given.
+    """
 
     def build(numbers: Numbers) -> Call:
         features = numbers.unit(batch, width, leaf=True)
-        prototypes = numbers.unit(classes, width, leaf=True)
-        memory = numbers.unit(size, width)
+        prototypes = numbers.of(prototypes_in or numbers.dtype).unit(classes, width, leaf=True)
+        memory = numbers.of(memory_in or numbers.dtype).unit(size, width)
         memory[size // 2] = 0  # unvisited
         options = {"temperature": temperature, "variant": variant}
         args = (features, prototypes, memory, numbers.rows(size, batch))
@@ -66,6 +77,34 @@ CLUSTERING = cases(
             "paper-one": clustering(1, 1, 2, 1, "paper"),
         },
     ),
+    (
+        neighborhood_clustering,
+        HALF[:1],
+        {
+            "dance-memory-float16": clustering(13, 3, 101, 259, "dance", memory_in=torch.float16),
+            "paper-memory-bfloat16": clustering(36, 7, 127, 63, "paper", memory_in=torch.bfloat16),
+        },
+    ),
+)
+# similarities and sums are float32, so only the rounding of half-precision gradients is left
+HALF_CLUSTERING = cases(
+    (
+        neighborhood_clustering,
+        HALF[1:],
+        {
+            "dance-half": clustering(36, 10, 127, 63, "dance"),
+            "paper-half": clustering(13, 3, 101, 259, "paper"),
+            "dance-half-float-memory": clustering(
+                *(13, 3, 101, 259, "dance"), memory_in=torch.float32
+            ),
+            "paper-half-float-memory": clustering(
+                *(36, 10, 127, 63, "paper"), memory_in=torch.float32
+            ),
+            "dance-half-features": clustering(
+                *(5, 17, 61, 31, "dance"), prototypes_in=torch.float32, memory_in=torch.float32
+            ),
+        },
+    ),
 )
 # slopes reach -ln(1e-5), and small gradients carry their rounding: 6e-9 of 0.019 in the kernel,
 # 5e-9 in the reference
@@ -76,7 +115,8 @@ SEPARATION = cases(
         {"wide": separation(63, 101, 0.5), "none": separation(31, 10, 0.0)},
     ),
 )
-CASES = [replace(case, condition=5.0) for case in CLUSTERING + SEPARATION] + cases(
+CASES = [replace(case, condition=5.0) for case in CLUSTERING + SEPARATION] + HALF_CLUSTERING
+CASES += cases(
     (
         memory_update_,
         HALF,
