@@ -143,6 +143,9 @@ def summary(rows: Sequence[Row]) -> str:
         own = next(r for r in rows if r["case"] == case and r["provider"] == OURS)
         rivals = [row for row in rows if row["case"] == case and is_rival(row)]
         rivals.sort(key=lambda row: row["ms_p50"])
+        if not rivals:
+            lines.append(f"| {case} | {own['ms_p50']:.3g} ms | none could run | | |")
+            continue
         best, worst = rivals[0], rivals[-1]
         lines.append(
             f"| {case} | {own['ms_p50']:.3g} ms | {best['provider']} {best['ms_p50']:.3g} ms "
