@@ -8,13 +8,17 @@ namespace py = pybind11;
 
 namespace fastbrain {
 
-const Lora& lora(Isa isa) {
+const Lora& lora(Isa isa, const LoraRows& l) {
 #ifdef FASTBRAIN_X86
+  if (isa >= Isa::kAvx512Amx && l.bfloat16 && l.rows >= kLeastTileRows && l.d_in % kLoraTile == 0 &&
+      l.d_out % kLoraTile == 0) {
+    return avx512amx::lora_tiles;
+  }
   if (isa >= Isa::kAvx512Bf16) return avx512bf16::lora;
   if (isa >= Isa::kAvx512) return avx512::lora;
   if (isa == Isa::kAvx2) return avx2::lora;
 #endif
-  (void)isa;
+  (void)isa, (void)l;
   return baseline::lora;
 }
 
@@ -46,7 +50,7 @@ void bind_lora(py::module_& m, Isa isa) {
               activation);
         check_threads(function, threads);
         py::gil_scoped_release released;
-        if (!lora(isa).few(all, threads)) throw std::bad_alloc();
+        if (!lora(isa, all).few(all, threads)) throw std::bad_alloc();
       },
       // by position: names take half of the time of a narrow layer
       "Addresses of x, weight, bias, a, b and out; their sizes; activation, scale, dtype, "

@@ -21,6 +21,7 @@ namespace {
 #include "tile.h"
 // clang-format off: each builds on those before
 #include "widen.h"
+#include "lora_numbers.h"
 #include "lora_products.h"
 // clang-format on
 
@@ -42,20 +43,6 @@ struct Step {
   int64_t block;        // numbers of the inner axis added at once, so that x stays in cache
   int64_t chunk;        // rows of the weight in a task
 };
-
-float activated(float value, LoraActivation activation) {
-  switch (activation) {
-    case LoraActivation::kGelu:
-      return 0.5f * value * (1.0f + erff(value * 0.70710678f));
-    case LoraActivation::kSilu:
-      return value / (1.0f + expf(-value));
-    case LoraActivation::kRelu:
-      // a NaN stays one
-      return value < 0.0f ? 0.0f : value;
-    default:
-      return value;
-  }
-}
 
 // Place of an element in grouped inputs.
 int64_t grouped(int64_t row, int64_t k, int64_t rows, int64_t depth, int numbers) {

@@ -28,7 +28,7 @@ struct Lora {
   bool (*few)(const LoraRows& rows, int threads);
 };
 
-const Lora& lora(Isa isa);
+const Lora& lora(Isa isa, const LoraRows& rows);
 
 namespace baseline {
 extern const Lora lora;
@@ -42,6 +42,14 @@ extern const Lora lora;
 namespace avx512bf16 {
 extern const Lora lora;
 }
+namespace avx512amx {
+// For bfloat16 with d_in and d_out in multiples of kLoraTile.
+extern const Lora lora_tiles;
+}  // namespace avx512amx
+
+constexpr std::int64_t kLoraTile = 32;
+// Fewer rows leave most of a tile empty.
+constexpr std::int64_t kLeastTileRows = 4;
 
 constexpr int kMostLoraRows = 16, kHighestLoraRank = 64;
 

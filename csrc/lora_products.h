@@ -63,15 +63,6 @@ inline __attribute__((always_inline)) void multiply(const T* w, int64_t w_step, 
   }
 }
 
-float number(float value) { return value; }
-
-float number(uint16_t bits) {
-  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-  float value;
-  __builtin_memcpy(&value, &wide, sizeof(value));
-  return value;
-}
-
 void copy(float value, float* to) { *to = value; }
 
 void copy(uint16_t bits, uint16_t* to) { *to = bits; }

@@ -5,11 +5,11 @@ constexpr int64_t kTileRows = 16;
 // bfloat16 numbers of the inner axis in one step
 constexpr int64_t kTileInner = 32;
 
-// Configures all registers of this thread as 16 rows of 64 bytes while it lives, and then leaves
-// them as they were: the products of torch configure theirs too.
+// Configures all registers of this thread as 16 rows of 64 bytes while it lives, those of a strip
+// with fewer rows, and then leaves them as they were: the products of torch configure theirs too.
 class TileRegisters {
  public:
-  TileRegisters() {
+  explicit TileRegisters(int64_t strip_rows = kTileRows) {
     _tile_storeconfig(before_);
     alignas(64) uint8_t wanted[64] = {};
     wanted[0] = 1;
@@ -17,6 +17,7 @@ class TileRegisters {
       wanted[16 + 2 * i] = 64;
       wanted[48 + i] = kTileRows;
     }
+    for (int i : {0, 1, 4}) wanted[48 + i] = static_cast<uint8_t>(strip_rows);
     _tile_loadconfig(wanted);
   }
   ~TileRegisters() {
@@ -70,4 +71,27 @@ static inline __attribute__((always_inline)) void multiply_square(const Run* run
       _tile_dpbf16ps(3, 5, 7);
     }
   }
+}
+
+// The same for a strip of at most 16 rows: C (rows, 32), registers 0 and 1, = a · b.
+static inline __attribute__((always_inline)) void multiply_strip(const Number* a, int64_t a_step,
+                                                                 const Number* b, int64_t b_step,
+                                                                 int64_t pairs) {
+  const size_t a_bytes = static_cast<size_t>(a_step) * sizeof(Number);
+  const size_t b_bytes = static_cast<size_t>(b_step) * sizeof(Number);
+  _tile_zero(0);
+  _tile_zero(1);
+  for (int64_t k = 0; k < pairs; k += kTileInner / 2) {
+    _tile_loadd(4, a + k, a_bytes);
+    _tile_loadd(6, b + k * b_step, b_bytes);
+    _tile_loadd(7, b + k * b_step + kTileRows, b_bytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+  }
+}
+
+static inline __attribute__((always_inline)) void store_strip(float* c, int64_t step) {
+  const size_t bytes = static_cast<size_t>(step) * sizeof(float);
+  _tile_stored(0, c, bytes);
+  _tile_stored(1, c + kTileRows, bytes);
 }

@@ -22,10 +22,12 @@ def layer(rows, d_in, d_out, rank):
     return normal(rows, d_in), weight * d_in**-0.5, normal(d_out), a * d_in**-0.5, b
 
 
-# rows, d_in, d_out, rank; the inner axis of 5 to 8 rows is added block by block
+# rows, d_in, d_out, rank; the inner axis of 5 to 8 rows is added block by block, and widths of the
+# last line are multiplied by tiles where the CPU has them
 SIZES = [
     *((1, 1, 1, 1), (3, 31, 9, 2), (7, 64, 33, 16), (24, 97, 5, 0)),
     *((5, 1601, 35, 17), (8, 1056, 7, 3), (2, 1031, 6, 33)),
+    *((4, 64, 32, 16), (17, 1056, 64, 3), (33, 160, 96, 0), (64, 32, 32, 65)),
 ]
 
 # float32 numbers in a vector of the kernel and of PyTorch's products. Each adds every so-many-th
@@ -126,6 +128,13 @@ def test_the_short_way_leaves_gradients_to_matmuls(rows):
     got, truth = (torch.autograd.grad(out, a, upstream)[0] for out in (y, expected))
     assert torch.equal(y, expected)
     assert torch.equal(got, truth)
+
+
+@pytest.mark.skipif(_native.isa() != "avx512amx", reason="this CPU has no AMX")
+@pytest.mark.parametrize(("width", "way"), [(64, "stream"), (66, "products")])
+def test_tiles_take_more_rows(width, way):
+    tensors = [t.bfloat16() for t in layer(64, width, width, 8)]
+    assert explain("lora_linear", *tensors).how == way
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -24,10 +24,13 @@ from .checks import LinearProblem
 # one core of an EPYC (Zen 5), 768 and 4096 wide: in float32 1.3 and 1.6 for 1 row, 2.1 for 8, 1.6
 # and 1.9 for 16 and 24; in bfloat16 5.4 and 2.2 for 1 row, 2.2 and 1.3 for 8, 1.3 and 1.05 for 16,
 # 0.9 for 24, with products of pairs. Where the CPU has none it multiplies bfloat16 in float32.
-_PAIRS = _native.isa() in ("avx512bf16", "avx512amx")
+_TILES = _native.isa() == "avx512amx"
+_PAIRS = _TILES or _native.isa() == "avx512bf16"
 MOST_ROWS = {torch.float32: 24, torch.bfloat16: 16 if _PAIRS else 3}
 # of a large layer, where the calls of the matmuls count for nothing
 _MOST_LARGE = {torch.float32: 24, torch.bfloat16: 8}
+# widths that the kernel multiplies by tiles of registers (AMX), whatever the number of rows
+_TILE = 32
 # From this number of multiplications on, up to this number of rows, the faster way is measured.
 _LEAST_WORK, _MOST_MEASURED = 1 << 22, 64
 WAYS = ("stream", "products")
@@ -74,7 +77,7 @@ def _supports(problem: LinearProblem) -> bool:
 def _streams(dtype: torch.dtype, rows: int, d_out: int, d_in: int, problem: LinearProblem) -> bool:
     """Return whether the kernel is the faster way for a problem that it supports."""
     if rows > _MOST_MEASURED or rows * d_out * d_in < _LEAST_WORK:
-        return rows <= MOST_ROWS[dtype]
+        return rows <= _most_rows(dtype, d_out, d_in)
     shape = (dtype, rows, d_out, d_in)
     way = _measured.remembered(shape, lambda: _choice(dtype, rows, d_out, d_in, problem))
     return way == "stream"
@@ -84,9 +87,10 @@ def _choice(
     dtype: torch.dtype, rows: int, d_out: int, d_in: int, problem: LinearProblem | None
 ) -> _measured.Choice:
     """Choose between the kernel and PyTorch matmuls; without a problem: without measuring."""
+    most = _most_rows(dtype, d_out, d_in)
     if rows > _MOST_MEASURED or rows * d_out * d_in < _LEAST_WORK:
-        return _measured.Choice(WAYS[rows > MOST_ROWS[dtype]], "")
-    rule = WAYS[rows > min(MOST_ROWS[dtype], _MOST_LARGE[dtype])]
+        return _measured.Choice(WAYS[rows > most], "")
+    rule = WAYS[rows > (most if most == _MOST_MEASURED else min(most, _MOST_LARGE[dtype]))]
     # classes are powers of two
     sizes = (("M", rows), ("in", d_in), ("out", d_out))
     shape = "-".join(f"{name}{1 << (size - 1).bit_length()}" for name, size in sizes)
@@ -95,6 +99,13 @@ def _choice(
         return _measured.choose(key, dict.fromkeys(WAYS, int), rule, measure=False)
     ways = {"stream": lambda: _layer(*problem), "products": lambda: products.composed(problem)}
     return _measured.choose(key, ways, rule)
+
+
+def _most_rows(dtype: torch.dtype, d_out: int, d_in: int) -> int:
+    """Return up to how many rows the kernel runs without measurements."""
+    if _TILES and dtype is torch.bfloat16 and d_out % _TILE == d_in % _TILE == 0:
+        return _MOST_MEASURED
+    return MOST_ROWS[dtype]
 
 
 def layer(problem: LinearProblem) -> Tensor:
