@@ -236,6 +236,7 @@ def of_models(w: World) -> dict[str, Callable[[], Arguments]]:
         ),
         "fit_ridge": lambda: ridge,
         "fold_means": lambda: {"y": ridge["y"], "groups": groups},
+        "group_folds": lambda: {"groups": groups, "n_folds": 2, "seed": 0},
         "fit_word_rate": lambda: {
             "windows": _normal(12, 2, 3).numpy(), "words": np.arange(12) % 4, "groups": groups,
         },
