@@ -161,6 +161,10 @@ def of_data(w: World) -> dict[str, Callable[[], Arguments]]:
         },
         "captions_from_tsv": lambda: {"path": w.folder / "captions.tsv"},
         "compute_mask": lambda: {"volumes": w.volumes},
+        "fisher_z": lambda: {"correlations": [0.5, -0.2]},
+        "fit_tangent_space": lambda: {
+            "correlations": [[0.5], [0.2]], "fitted_on": ["a", "b"], "shrinkage": 0.1,
+        },
         "fit_pca": lambda: {
             "rows": data.ArrayRows(_normal(8, 5).numpy()), "k": 2, "fitted_on": ["a"],
         },
@@ -193,6 +197,8 @@ def of_data(w: World) -> dict[str, Callable[[], Arguments]]:
         "simulate_rest": lambda: {"design": rest},
         "story_onsets": lambda: {"events": w.folder / "story.tsv"},
         "story_samples": lambda: {"words": words, "tr": 2.0, "n_volumes": 20},
+        "texts_between": lambda: {"words": words, "start_s": [0.0], "stop_s": [4.0]},
+        "word_rates": lambda: {"words": words, "tr": 2.0, "n_volumes": 20},
         "write_resting": lambda: {
             "study": data.resting_study(data.simulate_rest(rest)), "out": w.folder / "resting",
         },
