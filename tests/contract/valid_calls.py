@@ -442,6 +442,10 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         "scale_scores": lambda: {
             "truth": np.arange(8.0), "predicted": np.arange(8.0)[::-1] ** 2, **compared,
         },
+        "score_beside_null": lambda: {
+            "metric": "two_way", "values": np.ones(4), "null": [0.4, 0.6], "mode": "retrieval",
+            "control": "deranged brain", "blocks": ["a", "a", "b", "b"], "partners": c.partners[:2],
+        },
         "score_captions": lambda: {
             "captions": {"0": "a ball", "1": "a box"}, "meaning": False, "count": 5,
             "references": {"0": ["a ball"], "1": ["a red box", "a box"]},
