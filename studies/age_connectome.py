@@ -46,7 +46,7 @@ from sklearn.svm import SVR
 
 from fastbrain._arrays import read_npz
 from fastbrain._io import write_json
-from fastbrain.data import ConnectomeStudy
+from fastbrain.data import ConnectomeStudy, fisher_z, fit_tangent_space
 from fastbrain.data.readers.tables import read_tsv
 from fastbrain.errors import CohortError, FastbrainError, LeakError
 from fastbrain.evaluation import (
@@ -57,8 +57,7 @@ from fastbrain.evaluation import (
 )
 
 FOLDS, INNER_FOLDS = 10, 5
-SHRINKAGE = 0.1  # of a correlation matrix towards the identity, so that it has a logarithm
-LIMIT = 1 - 1e-6  # a correlation of one has no Fisher z
+LIMIT = 1 - 1e-6  # of the correlations of noise
 COSTS = np.logspace(-3, 1, 9)
 TARGETS = {"age": (lambda y: y, lambda y: y), "log age": (np.log, np.exp)}
 
@@ -77,7 +76,7 @@ class People:
 
     @property
     def cohort(self) -> ClinicalCohort:
-        return ClinicalCohort(fisher(self.correlations), self.age, self.sex[:, None], self.names)
+        return ClinicalCohort(fisher_z(self.correlations), self.age, self.sex[:, None], self.names)
 
 
 def main() -> None:
@@ -150,53 +149,22 @@ def with_noise(
     return [(noisy(train), noisy(test)) for train, test in sides]
 
 
-def fisher(correlations: np.ndarray) -> np.ndarray:
-    """Fisher z."""
-    return np.arctanh(correlations.clip(-LIMIT, LIMIT))
-
-
 def size_of(correlations: np.ndarray) -> int:
     """Number of regions of lower triangles (N, R(R-1)/2)."""
     return round((1 + np.sqrt(1 + 8 * correlations.shape[1])) / 2)
-
-
-def tangent(train: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Logarithms of correlation matrices, whitened by their mean over training people."""
-    size = size_of(train)
-    rows, columns = np.tril_indices(size, -1)
-
-    def matrices(values: np.ndarray) -> np.ndarray:
-        found = np.tile(np.eye(size), (len(values), 1, 1))
-        found[:, rows, columns] = found[:, columns, rows] = (1 - SHRINKAGE) * values
-        return found
-
-    def of_eigenvalues(function, matrix: np.ndarray) -> np.ndarray:
-        values, vectors = np.linalg.eigh(matrix)
-        # noise is no correlation matrix: its negative eigenvalues are cut
-        scaled = vectors * function(values.clip(1e-6))[..., None, :]
-        return scaled @ np.swapaxes(vectors, -1, -2)
-
-    whiten = of_eigenvalues(lambda v: v**-0.5, matrices(train).mean(axis=0))
-
-    def features(values: np.ndarray) -> np.ndarray:
-        logs = of_eigenvalues(np.log, whiten @ matrices(values) @ whiten)
-        # an element off the diagonal stands for two
-        return np.concatenate(
-            [np.sqrt(2) * logs[:, rows, columns], np.diagonal(logs, axis1=1, axis2=2)], axis=1
-        )
-
-    return features(train), features(other)
 
 
 def kernels(
     train: People, test: People
 ) -> Iterator[tuple[tuple[str, str], np.ndarray, np.ndarray]]:
     """Kernel among training people, and of test people with them, by features and form."""
-    z = fisher(train.correlations), fisher(test.correlations)
+    r = train.correlations, test.correlations
+    z = tuple(map(fisher_z, r))
     center, spread = z[0].mean(axis=0), z[0].std(axis=0).clip(1e-12)
+    tangent = fit_tangent_space(r[0], fitted_on=train.names.tolist())
     spaces = {
         "fisher z": tuple((part - center) / spread for part in z),
-        "tangent": tangent(train.correlations, test.correlations),
+        "tangent": tuple(map(tangent.transform, r)),
     }
     for name, (one, other) in spaces.items():
         one, other = one - one.mean(axis=0), other - one.mean(axis=0)

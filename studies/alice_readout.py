@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 # the sibling files read the words
-from alice_retrieval import RESPONSE, VOLUMES
-from alice_words import heard_between, read_story, word_rates
+from alice_retrieval import RESPONSE, TR, VOLUMES
+from alice_words import SILENCE_S, read_story
 
+from fastbrain.data import texts_between, word_rates
 from fastbrain.decoding import SentenceReadout, fit_sentence_readout
 from fastbrain.decoding.sentences.readout import two_way
 from fastbrain.lm.sentence_embeddings import SentenceEncoder
@@ -75,9 +76,10 @@ def windows(values: np.ndarray) -> np.ndarray:
 def hear(folder: Path, volumes: int) -> Heard:
     """What is heard in the 20 s from every volume on."""
     words, first = read_story(folder), np.arange(volumes - VOLUMES + 1)
-    texts = heard_between(words, first, first + VOLUMES)
-    rates = word_rates(words, volumes)[first[:, None] + np.arange(VOLUMES)]
-    return Heard(np.array([text or "." for text in texts]), rates.reshape(len(first), -1))
+    texts = texts_between(words, first * TR, (first + VOLUMES) * TR, onset_s=-SILENCE_S)
+    rates = word_rates(words, tr=TR, n_volumes=volumes, onset_s=-SILENCE_S)
+    rates = rates[first[:, None] + np.arange(VOLUMES)].reshape(len(first), -1)
+    return Heard(np.array([text.lower() or "." for text in texts]), rates)
 
 
 def quarters(count: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -38,7 +38,8 @@ import numpy as np
 
 from fastbrain._io import write_json
 from fastbrain.errors import CohortError, FastbrainError
-from fastbrain.stats import bootstrap_interval, permutation_p
+from fastbrain.evaluation import score_beside_null
+from fastbrain.stats import bootstrap_interval
 
 TR = 2.0
 KS = (1, 5)
@@ -249,13 +250,9 @@ def beside(scores: np.ndarray, null: np.ndarray, suffix: str) -> dict[str, Any]:
     metrics: dict[str, Any] = {}
     for row, name in enumerate(SCORES):
         each = scores[:, row].mean(axis=0)  # listeners of one segment heard the same words
-        key = f"{name}{suffix}"
-        metrics |= {
-            key: float(each.mean()),
-            f"{key}_chance": float(null[:, row].mean()),
-            f"{key}_p": permutation_p(each.mean(), null[:, row]),
-            f"{key}_ci": bootstrap_interval(each).as_list(),
-        }
+        metrics |= score_beside_null(
+            f"{name}{suffix}", each, null[:, row], mode="retrieval", control="listeners out of step"
+        ).to_row()
     return metrics
 
 

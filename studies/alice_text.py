@@ -51,10 +51,11 @@ from fastbrain._progress import say, track
 from fastbrain.decoding import LineWriter, fit_sentence_decoder
 from fastbrain.decoding.sentences import WRITING
 from fastbrain.errors import FastbrainError
+from fastbrain.evaluation import score_beside_null
 from fastbrain.evaluation.metrics.bertscore import default_bert
 from fastbrain.lm import load_llm
 from fastbrain.lm.sentence_embeddings import SentenceEncoder
-from fastbrain.stats import bootstrap_interval, derangements, permutation_p
+from fastbrain.stats import derangements
 
 BLOCK = 3  # segments of a quarter that are not exchanged for each other
 KINDS = ("embedding", "rate", "both")
@@ -115,13 +116,11 @@ def identify(brains: np.ndarray, heard: Heard, encoder: SentenceEncoder, args: A
             mean, key = every[:, number].mean(axis=0), f"two_way_{name}{suffix}"
             own, null = mean[at, at], mean[partners, at].mean(axis=1)
             halves = every[:, number, at, at].mean(axis=1)
-            metrics |= {
-                key: float(own.mean()),
-                f"{key}_ci": bootstrap_interval(own, blocks=block).as_list(),
-                f"{key}_range": np.quantile(halves, [0.025, 0.975]).tolist(),
-                f"{key}_chance": float(null.mean()),
-                f"{key}_p": permutation_p(own.mean(), null),
-            }
+            score = score_beside_null(
+                key, own, null, mode="retrieval", control="deranged brain", blocks=block
+            )
+            metrics |= score.to_row()
+            metrics[f"{key}_range"] = np.quantile(halves, [0.025, 0.975]).tolist()
     return metrics
 
 

@@ -46,7 +46,7 @@ from alice_retrieval import (
 
 from fastbrain._io import write_json
 from fastbrain._progress import say
-from fastbrain.data import Word, read_words
+from fastbrain.data import Word, read_words, texts_between, word_rates
 from fastbrain.errors import CohortError, FastbrainError
 from fastbrain.evaluation.metrics.bertscore import default_bert
 from fastbrain.lm.sentence_embeddings import sentence_embeddings
@@ -93,34 +93,16 @@ def read_story(folder: Path) -> list[Word]:
     return read_words(grids[0])
 
 
-def heard_between(words: list[Word], first: np.ndarray, last: np.ndarray) -> list[str]:
-    """Words that begin from one volume to before another, as texts."""
-    onset = np.array([w.onset for w in words]) - SILENCE_S
-    spans = zip(first * TR, last * TR, strict=True)
-    rows = [np.flatnonzero((onset >= begin) & (onset < end)) for begin, end in spans]
-    return [" ".join(words[i].text.lower() for i in row) for row in rows]
-
-
-def word_rates(words: list[Word], volumes: int) -> np.ndarray:
-    """Number of words, seconds of speech and letters in each volume, (T, 3)."""
-    onset = np.array([w.onset for w in words]) - SILENCE_S
-    offset = np.array([w.offset for w in words]) - SILENCE_S
-    begin = np.arange(volumes)[:, None] * TR
-    now = (onset >= begin) & (onset < begin + TR)
-    spoken = np.minimum(offset, begin + TR) - np.maximum(onset, begin)
-    letters = now @ np.array([len(w.text) for w in words])
-    return np.stack([now.sum(axis=1), spoken.clip(0).sum(axis=1), letters], axis=1)
-
-
 def features(folder: Path, volumes: int) -> dict[str, np.ndarray]:
     """Of the words heard during each volume, and in the 20 s before its end, (T, F)."""
     words, after = read_story(folder), np.arange(volumes) + 1
-    texts = heard_between(words, after - VOLUMES, after)
+    texts = texts_between(words, (after - VOLUMES) * TR, after * TR, onset_s=-SILENCE_S)
     heard = [i for i, text in enumerate(texts) if text]
-    known = sentence_embeddings([texts[i] for i in heard], default_bert()[0])[:, -1]
+    known = sentence_embeddings([texts[i].lower() for i in heard], default_bert()[0])[:, -1]
     embedding = np.zeros((volumes, known.shape[1]))  # where nothing was said
     embedding[heard] = known
-    return {"words": word_rates(words, volumes), "embedding": embedding}
+    rates = word_rates(words, tr=TR, n_volumes=volumes, onset_s=-SILENCE_S)
+    return {"words": rates, "embedding": embedding}
 
 
 def designs(values: np.ndarray, train: np.ndarray) -> Designs:

@@ -45,8 +45,8 @@ from typing import Any
 import numpy as np
 import torch
 
-# the sibling file reads the folder and embeds the sentences
-from pereira_ridge import embed, matched_noise, passage_parts, read_parts
+# the sibling files read the folder and embed the sentences
+from pereira_data import embed, matched_noise, read_parts
 from pereira_text import decode_sentences, scores_of_text
 
 from fastbrain._io import write_json
@@ -59,7 +59,7 @@ from fastbrain.errors import FastbrainError
 from fastbrain.evaluation import NearestTextUnigram, bleu, pairwise_score, retrieval_scores
 from fastbrain.evaluation.metrics.bertscore import default_bert
 from fastbrain.lm import load_llm, vector_llm
-from fastbrain.stats import bootstrap_interval, derangements, fit_ridge, needed_pairs
+from fastbrain.stats import bootstrap_interval, derangements, fit_ridge, group_folds, needed_pairs
 
 PENALTIES = tuple(float(p) for p in np.logspace(-1.5, 0.5, 5))
 COMPONENTS = 60
@@ -142,7 +142,7 @@ def decode(
     def windows(embedding: np.ndarray) -> np.ndarray:
         return ((embedding - mean) @ basis / scale)[:, None]
 
-    left = passage_parts(train.passages, 8) == 7
+    left = group_folds(train.passages, 8, order="appearance") == 7
     learn, watch = np.flatnonzero(~left), np.flatnonzero(left)
     if llm is None:
         llm = vector_llm(

@@ -33,24 +33,27 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fastbrain._arrays import read_npy
-from fastbrain._io import read_json, write_json
-from fastbrain.errors import CohortError, FastbrainError, LeakError
-from fastbrain.evaluation import nearest_text_unigram, retrieval_scores, spread_counts
-from fastbrain.evaluation.metrics.bertscore import default_bert
-from fastbrain.lm.sentence_embeddings import sentence_embeddings
-from fastbrain.lm.sources import find_model, load_tokenizer, load_weights_of
-from fastbrain.stats import bootstrap_interval, derangements, permutation_p
+# the sibling file reads the folder and embeds the sentences
+from pereira_data import FOLDS, embed, matched_noise, read_parts
+
+from fastbrain._io import write_json
+from fastbrain.errors import FastbrainError
+from fastbrain.evaluation import (
+    nearest_text_unigram,
+    retrieval_scores,
+    score_beside_null,
+    spread_counts,
+)
+from fastbrain.stats import derangements, group_folds
 
 PENALTIES = np.logspace(-2, 1, 7)  # times the mean squared length of a brain image
 WIDTHS = (0.05, 0.1, 0.15, 0.2)
-FOLDS = 3
 
 
 @dataclass(frozen=True)
@@ -96,79 +99,6 @@ def read(folder: Path, train_folder: Path | None) -> Sentences:
     # a text lends its counts by itself: nothing here is fitted
     lent = np.stack([spread_counts(counts, vectors, temperature=w) for w in WIDTHS], axis=1)
     return Sentences(brain, np.array(texts), np.array(passages), embedding, counts, lent, parts)
-
-
-def read_parts(
-    folder: Path, train_folder: Path | None
-) -> tuple[np.ndarray, list[str], list[str], np.ndarray]:
-    """Images, texts, passages, and the fold each is tested in; -1 is only trained on."""
-    brain, texts, passages = read_folder(folder)
-    if train_folder is None:
-        parts = passage_parts(passages, FOLDS)
-    else:
-        more, seen, seen_passages = read_folder(train_folder)
-        if more.shape[1] != brain.shape[1]:
-            raise CohortError(
-                "pereira: images of --train-data and --data must have equally many components, "
-                f"got {more.shape[1]} and {brain.shape[1]}."
-            )
-        parts = np.repeat([0, -1], [len(brain), len(more)])
-        brain, texts = np.concatenate([brain, more]), texts + seen
-        passages = passages + [f"train {p}" for p in seen_passages]
-    refuse_shared(texts, parts)
-    return brain, texts, passages, parts
-
-
-def read_folder(folder: Path) -> tuple[np.ndarray, list[str], list[str]]:
-    """Images, texts and passages."""
-    path = folder / "features_pca1000.npy"
-    brain = read_npy(path, where="pereira", error=CohortError).astype(np.float64)
-    rows = sorted(read_json(folder / "sentences.json"), key=lambda r: r["row"])
-    if brain.ndim != 2 or len(brain) != len(rows) or not np.isfinite(brain).all():
-        raise CohortError(
-            f"pereira: features_pca1000.npy must be finite with one row for each of the "
-            f"{len(rows)} sentences, got shape {brain.shape}."
-        )
-    return brain, [r["text"] for r in rows], [str(r["passage"]) for r in rows]
-
-
-def embed(texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Embeddings (N, layers·D), subword counts (N, W) and a vector of each subword (W, D)."""
-    path = default_bert()[0]
-    units = sentence_embeddings(texts, path)
-    source = find_model(path, function="pereira")
-    tokenizer, model = load_tokenizer(source), load_weights_of(source)
-    tokens = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    vocabulary = {token: i for i, token in enumerate(sorted({t for row in tokens for t in row}))}
-    counts = np.zeros((len(texts), len(vocabulary)))
-    for row, ids in zip(counts, tokens, strict=True):
-        np.add.at(row, [vocabulary[t] for t in ids], 1)
-    table = model.get_input_embeddings().weight.detach().double().numpy()
-    return units.reshape(len(texts), -1), counts, table[list(vocabulary)] - table.mean(axis=0)
-
-
-def matched_noise(brain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian noise with the mean and variance of each component."""
-    return brain.mean(axis=0) + brain.std(axis=0) * rng.standard_normal(brain.shape)
-
-
-def refuse_shared(texts: Sequence[str], parts: np.ndarray) -> None:
-    """No sentence may be on both sides of a split."""
-    home: dict[str, int] = {}
-    for text, part in zip(texts, parts, strict=True):
-        if home.setdefault(text, part) != part:
-            raise LeakError(f"pereira: no sentence may be on both sides of a split, got {text!r}.")
-
-
-def passage_parts(passages: Sequence[str], count: int) -> np.ndarray:
-    """Fold of each sentence; passages go to the folds in turn."""
-    names = {name: i for i, name in enumerate(dict.fromkeys(passages))}
-    if len(names) < count * count:
-        raise CohortError(
-            f"pereira: {count} folds need at least {count * count} passages, got {len(names)}. "
-            "Fit on another folder with --train-data."
-        )
-    return np.array([names[p] % count for p in passages])
 
 
 def ridge(train: np.ndarray, test: np.ndarray) -> Callable[[float], np.ndarray]:
@@ -224,7 +154,7 @@ def prefers_own(score: np.ndarray, passages: np.ndarray) -> np.ndarray:
 
 def choose(train: Sentences) -> tuple[float, int]:
     """Penalty, then which kernel width, serve left-out training passages best."""
-    parts = passage_parts(train.passages, FOLDS)
+    parts = group_folds(train.passages, FOLDS, order="appearance")
     sides = [(train[parts != k], train[parts == k]) for k in range(FOLDS)]
     texts = [Texts.of(*side) for side in sides]
     weights = [ridge(inner.brain, left.brain) for inner, left in sides]
@@ -336,14 +266,10 @@ def partners_of(data: Sentences, count: int) -> np.ndarray:
 
 def beside_null(name: str, each: np.ndarray, null: np.ndarray, units: np.ndarray) -> dict:
     """One score, what chance gives, p, and an interval over passages."""
-    value = float(each.mean())
-    return {
-        name: value,
-        f"{name}_chance": float(null.mean()),
-        f"{name}_p": permutation_p(value, null),
-        f"{name}_derangements": len(null),
-        f"{name}_ci": bootstrap_interval(each, blocks=units).as_list(),
-    }
+    score = score_beside_null(
+        name, each, null, mode="retrieval", control="deranged brain, fitted again", blocks=units
+    )
+    return {**score.to_row(), f"{name}_derangements": len(null)}
 
 
 def by_length(data: Sentences, fold: Fold) -> np.ndarray:

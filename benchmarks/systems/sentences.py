@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "studies"))
-from pereira_ridge import matched_noise, passage_parts, read_folder
+from pereira_data import matched_noise, read_folder
 from recording import Recorder
 
 from fastbrain.decoding import LineWriter, SentenceDecoder, fit_sentence_decoder
@@ -32,7 +32,7 @@ from fastbrain.evaluation import bleu, fluency, pairwise_score
 from fastbrain.evaluation.metrics.bertscore import default_bert
 from fastbrain.lm import load_llm
 from fastbrain.lm.sentence_embeddings import SentenceEncoder
-from fastbrain.stats import bootstrap_interval, derangements, needed_pairs
+from fastbrain.stats import bootstrap_interval, derangements, group_folds, needed_pairs
 
 DERANGEMENTS = 199
 NEAREST = "nearest training sentence"
@@ -100,7 +100,7 @@ def main() -> None:
     brain, texts, passages = read_folder(args.data)
     if args.noise is not None:
         brain = matched_noise(brain, np.random.default_rng(args.noise))
-    parts = passage_parts(passages, args.folds)
+    parts = group_folds(passages, args.folds, order="appearance")
     # what an interrupted call has written takes no time now
     fresh = args.kept is None or not args.kept.exists()
     llm = load_llm(args.llm)

@@ -21,7 +21,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "studies"))
 from pereira_brainllm import COMPONENTS, SAMPLING, Sentences, read, regression
-from pereira_ridge import matched_noise, passage_parts
+from pereira_data import matched_noise
 from recording import Recorder
 
 from fastbrain.brainllm import BrainLLM, BrainLLMConfig, BrainLLMDecoder
@@ -37,7 +37,7 @@ from fastbrain.evaluation import (
 from fastbrain.evaluation.metrics.bertscore import default_bert
 from fastbrain.lm import load_llm
 from fastbrain.lm.sentence_embeddings import SentenceEncoder
-from fastbrain.stats import derangements, needed_pairs
+from fastbrain.stats import derangements, group_folds, needed_pairs
 
 DERANGEMENTS = 199
 
@@ -68,7 +68,7 @@ def main() -> None:
     train, test = data[parts != args.fold], data[parts == args.fold]
     llm = load_llm(args.llm)
     windows = Windows(train)
-    left = passage_parts(train.passages, 8) == 7
+    left = group_folds(train.passages, 8, order="appearance") == 7
     learn, watch = np.flatnonzero(~left), np.flatnonzero(left)
     seen = windows.of(windows.ridge.out_of_fold)
     base = soft_prompt(train, seen, (learn, watch), llm, args.run)

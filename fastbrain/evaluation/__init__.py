@@ -63,7 +63,7 @@ from .records import read_samples, sample_scores, write_samples
 from .report.compare_runs import Comparison, Difference, compare_runs
 from .report.html import ReportParts, write_report
 from .report.quality_page import write_quality_page
-from .scores import Score, with_adjusted
+from .scores import Score, score_beside_null, with_adjusted
 
 __all__ = [
     "TEXT_METRICS",
@@ -151,6 +151,7 @@ __all__ = [
     "run_controls",
     "sample_scores",
     "scale_scores",
+    "score_beside_null",
     "score_captions",
     "score_human_study",
     "scores_by_subject",

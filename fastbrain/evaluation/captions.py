@@ -14,8 +14,8 @@ import numpy.typing as npt
 from .._arguments import checked
 from .._io import read_json, write_json
 from ..errors import CohortError, InputError, some
-from ..stats.derangements import derangements, distinct_rows
-from ..stats.inference import bootstrap_interval, permutation_p
+from ..stats.derangements import derangements
+from ..stats.inference import bootstrap_interval
 from .analyses.brain_use import BrainUse, brain_use
 from .metrics.cider import cider_scorer, cider_signature
 from .metrics.identification import identification_from_text
@@ -23,7 +23,7 @@ from .metrics.meteor import meteor_scorer, meteor_signature
 from .metrics.ngrams import longest_common
 from .metrics.registry import rouge_signature
 from .metrics.spice import spice, spice_absent
-from .scores import Score, only_score, with_adjusted
+from .scores import Score, only_score, score_beside_null, with_adjusted
 
 _CONTROL = "deranged brain"
 
@@ -230,16 +230,15 @@ def _beside(
     n = len(said)
     own = np.array([score(said[i], i) for i in range(n)])
     null = np.array([np.mean([score(said[j], i) for i, j in enumerate(row)]) for row in partners])
-    value = float(own.mean())
-    return Score(
+    return score_beside_null(
         name,
-        "free-running",
-        value,
-        n,
-        float(null.mean()),
-        _CONTROL,
-        permutation_p(value, null[distinct_rows(partners)]),
-        bootstrap_interval(own, blocks=runs, seed=seed),
+        own,
+        null,
+        mode="free-running",
+        control=_CONTROL,
+        blocks=runs,
+        partners=partners,
+        seed=seed,
     )
 
 

@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
+import numpy as np
+import numpy.typing as npt
+
 from .._arguments import checked
 from ..errors import InputError
-from ..stats.inference import Interval, adjusted_p
+from ..stats.derangements import distinct_rows
+from ..stats.inference import Interval, adjusted_p, bootstrap_interval, permutation_p
 
 Mode = Literal["free-running", "reference-length", "teacher-forced", "retrieval", "prediction"]
 
@@ -69,6 +73,22 @@ class Score:
         """Return plain JSON values."""
         return asdict(self)
 
+    def to_row(self) -> dict[str, Any]:
+        """Return value, chance, p and interval under flat keys that begin with the metric.
+
+        Returns
+        -------
+        dict
+            ``METRIC``, and of what is known ``METRIC_chance``, ``METRIC_p`` and ``METRIC_ci``.
+        """
+        beside = {
+            "chance": self.chance,
+            "p": self.p,
+            "ci": None if self.interval is None else self.interval.as_list(),
+        }
+        known = {f"{self.metric}_{k}": v for k, v in beside.items() if v is not None}
+        return {self.metric: self.value, **known}
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Score:
         """Rebuild a score from the output of :meth:`to_json`.
@@ -90,6 +110,75 @@ class Score:
             raise InputError(
                 f"Score.from_json: interval must have low, high and level, got {interval!r:.80}."
             ) from error
+
+
+@checked
+def score_beside_null(
+    metric: str,
+    values: npt.ArrayLike,
+    null: npt.ArrayLike,
+    *,
+    mode: Mode,
+    control: str,
+    blocks: Sequence[object] | None = None,
+    partners: npt.NDArray[np.int64] | None = None,
+    seed: int = 0,
+    signature: str = "",
+) -> Score:
+    """Score a mean over samples beside the means that a control gives.
+
+    Parameters
+    ----------
+    metric : str
+    values : array_like, (N,)
+        One value for each sample; larger is better.
+    null : array_like, (R,)
+        Mean under each of R permutations, derangements or shifts. Where the folds of a
+        cross-validation train on each other's test samples, each of them must be fitted anew: see
+        :func:`retrieval_scores`.
+    mode : str
+        See :class:`Score`.
+    control : str
+        What was permuted, for instance ``"deranged brain"``.
+    blocks : sequence, (N,), optional
+        Block of each sample, the unit of the interval; default: each sample is its own.
+    partners : ndarray, (R, N) int64, optional
+        The derangements behind `null`; equal ones then count once in p.
+    seed : int
+        Of the interval.
+    signature : str
+
+    Returns
+    -------
+    Score
+        Chance is the mean of `null`; p is that of :func:`fastbrain.stats.permutation_p`; the
+        interval is that of :func:`fastbrain.stats.bootstrap_interval`, and None for one block.
+
+    Raises
+    ------
+    InputError
+        A value is not finite, there is none, or sizes differ.
+    """
+    each, drawn = np.asarray(values, dtype=np.float64), np.asarray(null, dtype=np.float64)
+    if drawn.ndim != 1 or not drawn.size or (partners is not None and len(partners) != len(drawn)):
+        raise InputError(
+            "score_beside_null: null must be (R >= 1,) with one mean for each of the partners, got "
+            f"shape {drawn.shape}" + ("." if partners is None else f" and {len(partners)}.")
+        )
+    interval = bootstrap_interval(each, blocks=blocks, seed=seed)
+    value = float(each.mean())
+    different = drawn if partners is None else drawn[distinct_rows(partners)]
+    return Score(
+        metric,
+        mode,
+        value,
+        n=len(each),
+        chance=float(drawn.mean()),
+        control=control,
+        p=permutation_p(value, different),
+        interval=interval,
+        signature=signature,
+    )
 
 
 @checked

@@ -4,6 +4,7 @@ from .agreement import fleiss_kappa, krippendorff_alpha
 from .binomial import binomial_interval, binomial_p
 from .crossed import crossed_interval
 from .derangements import Pairs, derangements, needed_pairs
+from .folds import group_folds
 from .inference import (
     Interval,
     adjusted_p,
@@ -28,6 +29,7 @@ __all__ = [
     "fit_ridge",
     "fleiss_kappa",
     "fold_means",
+    "group_folds",
     "krippendorff_alpha",
     "needed_pairs",
     "permutation_p",

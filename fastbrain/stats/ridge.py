@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..errors import InputError
+from .folds import group_folds
 
 # in units of the mean squared length of a centred sample
 PENALTIES = tuple(float(p) for p in np.logspace(-3, 2, 11))
@@ -153,13 +154,13 @@ def _check(
 
 
 def _parts(groups: Sequence[object], n: int, folds: int) -> npt.NDArray[np.int64]:
-    names = {name: i for i, name in enumerate(dict.fromkeys(groups))}
-    if len(groups) != n or len(names) < 2 or folds < 2:
+    count = len(set(groups))
+    if len(groups) != n or count < 2 or folds < 2:
         raise InputError(
             f"fit_ridge: groups must name all {n} samples in two groups or more, with two folds "
-            f"or more, got {len(groups)} names of {len(names)} groups and {folds} folds."
+            f"or more, got {len(groups)} names of {count} groups and {folds} folds."
         )
-    return np.array([names[g] % min(folds, len(names)) for g in groups])
+    return group_folds(groups, min(folds, count), order="appearance")
 
 
 def _choose(

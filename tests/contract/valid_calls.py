@@ -161,6 +161,10 @@ def of_data(w: World) -> dict[str, Callable[[], Arguments]]:
         },
         "captions_from_tsv": lambda: {"path": w.folder / "captions.tsv"},
         "compute_mask": lambda: {"volumes": w.volumes},
+        "fisher_z": lambda: {"correlations": [0.5, -0.2]},
+        "fit_tangent_space": lambda: {
+            "correlations": [[0.5], [0.2]], "fitted_on": ["a", "b"], "shrinkage": 0.1,
+        },
         "fit_pca": lambda: {
             "rows": data.ArrayRows(_normal(8, 5).numpy()), "k": 2, "fitted_on": ["a"],
         },
@@ -193,6 +197,8 @@ def of_data(w: World) -> dict[str, Callable[[], Arguments]]:
         "simulate_rest": lambda: {"design": rest},
         "story_onsets": lambda: {"events": w.folder / "story.tsv"},
         "story_samples": lambda: {"words": words, "tr": 2.0, "n_volumes": 20},
+        "texts_between": lambda: {"words": words, "start_s": [0.0], "stop_s": [4.0]},
+        "word_rates": lambda: {"words": words, "tr": 2.0, "n_volumes": 20},
         "write_resting": lambda: {
             "study": data.resting_study(data.simulate_rest(rest)), "out": w.folder / "resting",
         },
@@ -236,6 +242,7 @@ def of_models(w: World) -> dict[str, Callable[[], Arguments]]:
         ),
         "fit_ridge": lambda: ridge,
         "fold_means": lambda: {"y": ridge["y"], "groups": groups},
+        "group_folds": lambda: {"groups": groups, "n_folds": 2, "seed": 0},
         "fit_word_rate": lambda: {
             "windows": _normal(12, 2, 3).numpy(), "words": np.arange(12) % 4, "groups": groups,
         },
@@ -434,6 +441,10 @@ def of_evaluation(w: World) -> dict[str, Callable[[], Arguments]]:
         "sample_scores": lambda: {"columns": {"bleu1": [0.5, 1.0]}},
         "scale_scores": lambda: {
             "truth": np.arange(8.0), "predicted": np.arange(8.0)[::-1] ** 2, **compared,
+        },
+        "score_beside_null": lambda: {
+            "metric": "two_way", "values": np.ones(4), "null": [0.4, 0.6], "mode": "retrieval",
+            "control": "deranged brain", "blocks": ["a", "a", "b", "b"], "partners": c.partners[:2],
         },
         "score_captions": lambda: {
             "captions": {"0": "a ball", "1": "a box"}, "meaning": False, "count": 5,

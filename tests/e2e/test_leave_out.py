@@ -10,7 +10,14 @@ from functools import partial
 import pytest
 
 from fastbrain.cli import main
-from fastbrain.data import CohortDesign, WindowSpec, plan_store, read_runs_table, simulate_cohort
+from fastbrain.data import (
+    CohortDesign,
+    WindowSpec,
+    plan_store,
+    read_runs_table,
+    simulate_cohort,
+    write_fmriprep_derivative,
+)
 from fastbrain.data.simulate.captions import QUESTION, all_meanings
 from fastbrain.errors import ConfigError, InputError, SplitError
 from fastbrain.evaluation.threads import one_thread
@@ -120,3 +127,22 @@ def test_what_cannot_be_left_out_is_refused_before_work(table, tmp_path, options
 def test_a_lambda_cannot_be_sent_to_a_process(table, recipe, tmp_path):
     with pytest.raises(ConfigError, match=r"functools\.partial"):
         leave_out(lambda split: plan(table, split), tmp_path / "out", recipe, by="run", parallel=2)
+
+
+@pytest.mark.slow
+def test_a_derivative_that_was_moved_is_prepared_trained_and_scored_by_one_line(
+    recipe, tmp_path, monkeypatch, capsys
+):
+    design = CohortDesign(subjects=4, runs=2, trials=6, resolution_mm=8, snr=2.0)
+    simulate_cohort(tmp_path / "simulated", design)
+    write_fmriprep_derivative(tmp_path / "simulated", other_grids=0)
+    (tmp_path / "simulated").rename(tmp_path / "my-study")
+    (tmp_path / "run.json").write_text(json.dumps(recipe.to_dict()))
+    monkeypatch.chdir(tmp_path)
+    line = "leave-out my-study runs/mine --derivatives fmriprep --folds 2 --no-bert --config"
+    assert main([*line.split(), "run.json"]) == 0, capsys.readouterr().err
+    assert "pairwise accuracy over 4 people" in capsys.readouterr().out
+    for fold in ("fold-00", "fold-01"):
+        run = tmp_path / "runs/mine" / fold / "run"
+        assert (run / "model").is_dir()
+        assert (run / "report.html").is_file()

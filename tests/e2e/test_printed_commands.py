@@ -169,6 +169,7 @@ PARSED = {
     "bench compare --base": "it builds another commit; test_bench_base.py runs the parts",
     "bids-app": "the tiny cohort has one run a person; test_bids_app_command.py runs it",
     "fetch": "it downloads; test_fetch.py runs it",
+    "leave-out --derivatives": "the cohort has none; test_leave_out.py runs it",
     "prepare --dataset": "it reads a public data set; test_presets.py runs it",
     "prepare --derivatives": "the cohort has none; test_fmriprep_derivative.py runs it",
     "live": "it waits for a scanner; test_live_command.py runs it",

@@ -37,19 +37,19 @@ def run(tmp_path, monkeypatch, real_data):
     shutil.copytree(folder / "stim", tmp_path / "stim")
     monkeypatch.syspath_prepend(str(STUDIES))
     scope = runpy.run_path(str(STUDIES / "alice_story.py"))["main"].__globals__
+    fitted = scope["fit"].__globals__
     changes = {
         "PARTS": 2,
-        "STEPS": 0,
         "story_search": lambda _: StorySearch(beams=1, extensions=1),
         "METRICS": [m for m in scope["METRICS"] if m.name in ("bleu1", "wer")],
-        "EncodedSearch": lambda **_: narrow,
-        "PENALTIES": (3.0,),
         # word vectors alone: the embedding of sentences is tested elsewhere
         "sentence_embeddings": lambda texts, _: letters(texts),
     }
-    narrow = scope["EncodedSearch"](beams=2, extensions=2, candidates=4)
-    for name, value in changes.items():
-        monkeypatch.setitem(scope, name, value)
+    narrow = fitted["EncodedSearch"](beams=2, extensions=2, candidates=4)
+    small = {"STEPS": 0, "EncodedSearch": lambda **_: narrow, "PENALTIES": (3.0,)}
+    for where, values in ((scope, changes), (fitted, small)):
+        for name, value in values.items():
+            monkeypatch.setitem(where, name, value)
     learnt = []
     fit = scope["fit"]
     monkeypatch.setitem(scope, "fit", lambda people, train, *a, **k: (

@@ -33,6 +33,8 @@ def embedded(folder):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, real_data):
+    monkeypatch.syspath_prepend(str(STUDIES))  # studies import their siblings
+
     def known(texts):
         # all runs read the same texts: they are embedded once
         rows, units, counts, vectors = embedded(real_data / "pereira_sentences")

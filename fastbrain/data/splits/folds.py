@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-
-import numpy as np
 
 from ..._arguments import checked
 from ...errors import SplitError
+from ...stats.folds import group_folds
 from ..readers.events import Trial
 from .by_group import finish_split
 from .split import Key, Split, values_of
@@ -66,10 +64,10 @@ def split_folds(
             f"split_folds: folds must be at most the {len(groups)} values of {key}, got {folds}. "
             "Take fewer folds, or a finer key."
         )
-    fold_of = _dealt(trials, key, groups, folds, seed)
+    fold_of = group_folds([getattr(trial, key) for trial in trials], folds, seed=seed)
     members: list[list[Trial]] = [[] for _ in range(folds)]
-    for trial in trials:
-        members[fold_of[getattr(trial, key)]].append(trial)
+    for trial, k in zip(trials, fold_of, strict=True):
+        members[k].append(trial)
     return tuple(_fold(trials, members, k, key, guard_trs, closed_set) for k in range(folds))
 
 
@@ -113,7 +111,8 @@ def split_subject_folds(
             f"split_subject_folds: folds must be 2..{len(people)}, the number of people, got "
             f"{folds}."
         )
-    fold_of = _dealt(trials, "subject", people, folds, seed)
+    named = [trial.subject for trial in trials]
+    fold_of = dict(zip(named, group_folds(named, folds, seed=seed).tolist(), strict=True))
     tested: dict[int, list[str]] = {}
     for person in sorted(people):
         tested.setdefault(fold_of[person], []).append(person)
@@ -172,20 +171,6 @@ def split_leave_one_out(
         members[getattr(trial, key)].append(trial)
     whole = list(members.values())
     return tuple(_fold(trials, whole, k, key, guard_trs, closed_set) for k in range(len(groups)))
-
-
-def _dealt(
-    trials: Sequence[Trial], key: Key, groups: Sequence[str], folds: int, seed: int
-) -> dict[str, int]:
-    """Assign groups to folds in order of decreasing size, each to the smallest fold."""
-    sizes = Counter(getattr(trial, key) for trial in trials)
-    shuffled = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
-    fold_of: dict[str, int] = {}
-    load = [0] * folds
-    for group in sorted(shuffled, key=lambda g: -sizes[g]):
-        fold_of[group] = lightest = min(range(folds), key=load.__getitem__)
-        load[lightest] += sizes[group]
-    return fold_of
 
 
 def _fold(

@@ -20,12 +20,12 @@ from ..._arguments import checked
 from ..._arrays import read_npy
 from ..._io import folder_atomic, read_json, safe_join, write_atomic, write_json
 from ...errors import CohortError
+from ..features.connectomes import fisher_z
 from ..readers.unfetched import refuse_unfetched
 from .people_table import PeopleTable, check_table, read_people, table_text
 from .resting_study import RestingStudy, read_resting
 
 FOLDER = "connectomes"
-_LIMIT = 1 - 1e-6  # a correlation of one has no Fisher z
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,7 @@ class ConnectomeStudy(PeopleTable):
 
     def features(self) -> dict[str, npt.NDArray[np.float64]]:
         """Fisher z of the correlations (F,), as :func:`connectivity_features` gives of series."""
-        return {
-            p: np.arctanh(np.clip(r.astype(np.float64), -_LIMIT, _LIMIT))
-            for p, r in self.connectomes.items()
-        }
+        return {person: fisher_z(values) for person, values in self.connectomes.items()}
 
 
 @checked

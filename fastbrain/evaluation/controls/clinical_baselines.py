@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._arguments import checked
+from ...data.features.connectomes import fisher_z
 from ...errors import InputError, MissingPartError, SplitError
 
 _PENALTIES = np.logspace(0, 6, 13)  # for standardised features
@@ -105,9 +106,7 @@ def connectivity_features(series: npt.ArrayLike) -> npt.NDArray[np.float64]:
             f"{int((~(np.ptp(values, axis=0) > 0)).sum())} regions that do not."
         )
     rows, columns = np.tril_indices(values.shape[1], -1)
-    limit = 1 - 1e-6
-    r = np.asarray(np.corrcoef(values.T))
-    return np.arctanh(np.clip(r[rows, columns], -limit, limit))
+    return fisher_z(np.asarray(np.corrcoef(values.T))[rows, columns])
 
 
 @checked
