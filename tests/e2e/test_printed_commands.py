@@ -168,6 +168,7 @@ SPLITS = ("--test-subjects", "--folds", "--train", "--split-by", "--like")
 PARSED = {
     "bench compare --base": "it builds another commit; test_bench_base.py runs the parts",
     "bids-app": "the tiny cohort has one run a person; test_bids_app_command.py runs it",
+    "decode --decoder": "it needs an evaluation of minutes; test_sentence_runs.py runs it",
     "fetch": "it downloads; test_fetch.py runs it",
     "prepare --dataset": "it reads a public data set; test_presets.py runs it",
     "prepare --derivatives": "the cohort has none; test_fmriprep_derivative.py runs it",
