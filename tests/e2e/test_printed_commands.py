@@ -166,6 +166,7 @@ SPLIT = "--test-subjects 06"
 SPLITS = ("--test-subjects", "--folds", "--train", "--split-by", "--like")
 # lines that are parsed and not run, and why
 PARSED = {
+    "bench plot --run": "it needs two runs; test_bench_curves.py draws logs",
     "bench compare --base": "it builds another commit; test_bench_base.py runs the parts",
     "bids-app": "the tiny cohort has one run a person; test_bids_app_command.py runs it",
     "decode --decoder": "it needs an evaluation of minutes; test_sentence_runs.py runs it",
