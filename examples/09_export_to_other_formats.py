@@ -2,14 +2,13 @@
 Export windows and captions
 ===========================
 
-Windows of a store for the loaders of WebDataset and Hugging Face, and decoded captions in the JSON
-format of BrainHub, scored from that file.
+Windows for WebDataset and Hugging Face, prompts for vLLM, and captions in the format of BrainHub.
 """
 
 # %%
-# A simulated person; run 03 is the test part.
-import tarfile
+# A simulated person; run 04 is the test part.
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import datasets
@@ -17,30 +16,33 @@ import numpy as np
 
 import fastbrain as fb
 from fastbrain.evaluation import read_captions, score_captions, write_captions
+from fastbrain.inference import open_decoder
+from fastbrain.integrations import vllm
 from fastbrain.integrations.store_exports import export_store
 
 folder = tempfile.TemporaryDirectory()
 work = Path(folder.name)
 design = fb.CohortDesign(subjects=1, runs=4, trials=15, snr=2.0, resolution_mm=8)
+runs = fb.read_runs_table(fb.simulate_cohort(work / "bids", design))
+parts = {"train": ["01", "02"], "val": ["03"], "test": ["04"], "new_stimuli": True}
+options = {"window": fb.WindowSpec(delay_s=4.0, window_trs=2), "kernel": (4, 4, 4)}
 store = fb.prepare_store(
-    fb.read_runs_table(fb.simulate_cohort(work / "bids", design)),
-    work / "store",
-    window=fb.WindowSpec(delay_s=4.0, window_trs=2),
-    kernel=(4, 4, 4),
-    split=lambda trials: fb.split_by(
-        trials, "run", train=["01", "02"], val=["03"], test=["04"], new_stimuli=True
-    ),
+    runs, work / "store", **options, split=lambda trials: fb.split_by(trials, "run", **parts)
 )
 
 # %%
-# The same windows in two formats. Both folders also have the statistics that a model needs.
+# The same windows in two formats, each with the statistics that a model needs.
 export_store(store, work / "tar", "webdataset")
-with tarfile.open(work / "tar" / "test-000000.tar") as tar:
-    print(tar.getnames()[:3])
+print(sorted(path.name for path in (work / "tar").iterdir()))
 export_store(store, work / "hf", "hf")
-test = datasets.load_from_disk(str(work / "hf"))["test"]
-print(test)
-assert len(test) == len(store.split.test)
+assert len(datasets.load_from_disk(work / "hf")["test"]) == len(store.split.test)
+
+# %%
+# vLLM writes the texts of many windows at once. It needs a GPU and a trained run, here runs/first.
+if find_spec("vllm") and Path("runs/first").exists():
+    own = fb.open_run("runs/first")[1]
+    decoder, brains = open_decoder("runs/first", device="cuda").bind(own, own.split.test)
+    print(vllm.write_texts(vllm.open_engine("runs/first"), decoder, brains)[:3])
 
 # %%
 # A caption for each test window: that of the most similar training window.
@@ -48,12 +50,10 @@ windows = {i: store.window(i).astype(float).mean(0).ravel() for i in store.by_id
 train = np.stack([windows[i] for i in store.split.train])
 nearest = {i: np.corrcoef(windows[i], train)[0, 1:].argmax() for i in store.split.test}
 captions = {i: store.by_id[store.split.train[k]].text for i, k in nearest.items()}
-references = {i: [store.by_id[i].text] for i in captions}
 
 # %%
-# BrainHub's format is an object of image id to caption, so files of other decoders can be scored in
-# the same way. The chance level is the score of the captions of other windows.
-file = write_captions(work / "sub01_decoded_caption.json", captions)
-assert read_captions(file) == captions
-for score in score_captions(read_captions(file), references, meaning=False).scores:
+# BrainHub's format maps image ids to captions. Chance is the score of captions of other windows.
+found = read_captions(write_captions(work / "sub01_decoded_caption.json", captions))
+assert found == captions
+for score in score_captions(found, {i: [store.by_id[i].text] for i in found}, meaning=False).scores:
     print(f"{score.metric:<20} {score.value:.3f}  chance {score.chance:.3f}")

@@ -11,6 +11,9 @@ from typing import Any
 from ..errors import MissingPartError
 
 BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#6b6b6b"
+# as many lines as have both a colour and a shape of their own
+COLOURS = (BLUE, "#E69F00", "#009E73", "#CC79A7", VERMILLION, "#56B4E9", "#000000", "#8a7a00")
+MARKERS = "osD^vP*X"
 # a fixed salt and no date keep equal rows equal bytes
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "fastbrain",

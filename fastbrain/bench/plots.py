@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .drawing import BLUE, GREY, VERMILLION, log_ticks, pyplot, saved
+from .drawing import BLUE, COLOURS, GREY, MARKERS, VERMILLION, log_ticks, pyplot, saved
 from .rows import OURS, Row
 from .tables import Duel
 
 # verdict to colour and marker
 _VERDICTS = {"faster": (BLUE, "o"), "draw": (GREY, "s"), "slower": (VERMILLION, "D")}
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#8a7a00")
-_MARKERS = "osD^vP*X"
 # a ratio beyond it is an arrow at the edge: one would press all others together
 _WIDEST = 20.0
 _ROW_IN, _WIDTH_IN = 0.21, 8.2
@@ -129,9 +127,9 @@ def roofline_plot(rows: Sequence[Row]) -> bytes:
         axes.plot([low, ridge, high], roof, color="0.2", linewidth=1.4, zorder=1, label=said)
         ops = list(dict.fromkeys(op for *_, op, _ in points))
         for number, op in enumerate(ops):
-            colour = _COLOURS[number % 8]
+            colour = COLOURS[number % 8]
             # after all colours, the same ones with other shapes
-            marker = _MARKERS[(number + 3 * (number // 8)) % 8]
+            marker = MARKERS[(number + 3 * (number // 8)) % 8]
             for is_ours in (True, False):
                 own = [(x, y) for x, y, name, ours in points if (name, ours) == (op, is_ours)]
                 if own:

@@ -24,7 +24,17 @@ from .rows import OURS as OURS
 
 Way = Callable[[], Any]
 # modules of fastbrain.bench.cases
-FAMILIES = ("voxel_tokenizer", "neighborhood", "vq", "lora", "decode", "parcels", "brainllm")
+FAMILIES = (
+    "voxel_tokenizer",
+    "neighborhood",
+    "vq",
+    "lora",
+    "decode",
+    "parcels",
+    "pca",
+    "reading",
+    "brainllm",
+)
 
 
 @dataclass(frozen=True)

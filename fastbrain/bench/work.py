@@ -87,6 +87,17 @@ def means(voxels: int, volumes: int, itemsize: int) -> Work:
     return Work(float(voxels * volumes), float(itemsize * voxels * volumes))
 
 
+def pca(rows: int, voxels: int, components: int, itemsize: int) -> Work:
+    """Components of few rows: inner products of the rows, and a product for the components."""
+    flops = float(rows * voxels * (rows + 2 * components))
+    return Work(flops, float(itemsize * voxels * (rows + components)))
+
+
+def read_run(voxels: int, volumes: int) -> Work:
+    """Voxels of an image: int16 is read, float32 is written."""
+    return Work(float(voxels * volumes), 6.0 * voxels * volumes)
+
+
 @dataclass(frozen=True)
 class Form:
     """How a shape is written.
@@ -156,6 +167,12 @@ FORMS = {
         "424x300000x30",
         lambda n, size: means(n["voxels"], n["volumes"], size),
         itemsize=2,
+    ),
+    "pca": Form(
+        r"(?P<rows>\d+)x(?P<voxels>\d+)x(?P<components>\d+)",
+        "256x40000x64",
+        lambda n, size: pca(n["rows"], n["voxels"], n["components"], size),
+        itemsize=4,
     ),
 }
 

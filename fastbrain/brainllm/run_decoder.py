@@ -63,7 +63,5 @@ def open_decoder(
     if choice.own:
         language = (saved.model.llm, saved.model.text_tokenizer)
         device = str(saved.model.device)
-        return open_sentence_decoder(
-            store, choice, components.features, language, device=device, seed=seed
-        )
+        return open_sentence_decoder(store, choice, components, language, device=device, seed=seed)
     return open_mixture(store, choice, components.features, own, saved.windows, seed=seed)

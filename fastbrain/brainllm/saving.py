@@ -18,9 +18,10 @@ import torch
 
 from .._arguments import checked
 from .._io import folder_atomic, sha256, write_atomic, write_json
-from .._rules import count, flag, list_of, none_or, number, record_of, text
+from .._rules import none_or, record_of
 from .._runfiles import read_record
-from ..data import PCA, FitScope, StoreRows, VoxelStore
+from ..data import PCA, StoreRows, VoxelStore
+from ..data.features.saved_pca import RULES, pca_arrays, pca_record, read_pca
 from ..errors import CheckpointError
 from ..lm.device_map import how_loaded
 from ..lm.kept_llm import llm_place
@@ -39,10 +40,7 @@ from .model_card import card_text
 LAYOUT = 1
 FILES = ("model.safetensors", "features.safetensors", "config.json")
 _KEYS = {"layout", "kind", "model", "llm_fingerprint", "llm_digest", "card", "features"}
-_SCOPE = {"name": text, "fitted_on": list_of(text), "unlabelled": flag}
-_FITTED = {"total_variance": number, "constant": count, "scope": record_of(_SCOPE)}
-_FEATURES = none_or(record_of(_FITTED))
-_ARRAYS = ("components", "variance", "mean", "inv_std")
+_FEATURES = none_or(record_of(RULES))
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,14 +132,9 @@ def save_brainllm(
                 f"save_brainllm: pca must be fitted on the training part alone, got {len(outside)} "
                 f"other samples {sorted(outside)[:3]}."
             )
-        arrays = {name: torch.from_numpy(getattr(pca, name)).contiguous() for name in _ARRAYS}
-        if region is not None:
-            arrays["region"] = torch.from_numpy(np.asarray(region, dtype=np.uint8))
-        described = {
-            "total_variance": pca.total_variance,
-            "constant": pca.constant,
-            "scope": asdict(pca.scope),
-        }
+        found = pca_arrays(pca, region)
+        arrays = {name: torch.from_numpy(array).contiguous() for name, array in found.items()}
+        described = pca_record(pca)
     config = {
         "layout": LAYOUT,
         "kind": KIND,
@@ -225,10 +218,11 @@ def load_brainllm(
         model.adapter_folder, model.base_digest = root / ADAPTER, described["llm_digest"]
     pca = region = None
     if described["features"] is not None:
-        arrays = load_tensors(root / "features.safetensors", function="load_brainllm")
-        inside = arrays.pop("region", None)
-        region = None if inside is None else inside.numpy().astype(bool)
-        pca = _pca(root, described["features"], arrays)
+        tensors = load_tensors(root / "features.safetensors", function="load_brainllm")
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        pca, region = read_pca(
+            described["features"], arrays, where=str(root), function="load_brainllm"
+        )
     return SavedBrainLLM(model.to(device).eval(), card, pca, region)
 
 
@@ -253,21 +247,3 @@ def _same_store(card: BrainLLMCard, features: Mapping[str, Any] | None, store: V
             f"load_brainllm: the store must be the one of training ({card.store}), got "
             f"{store.fingerprint()}: components of other voxels are noise."
         )
-
-
-def _pca(root: Path, described: Mapping[str, Any], arrays: Mapping[str, torch.Tensor]) -> PCA:
-    if sorted(arrays) != sorted(_ARRAYS):
-        raise CheckpointError(
-            f"load_brainllm: features of {root} must be {sorted(_ARRAYS)}, got {sorted(arrays)}."
-        )
-    values = {name: tensor.numpy() for name, tensor in arrays.items()}
-    k, voxels = (*values["components"].shape, 0, 0)[:2]
-    if [values[n].shape for n in _ARRAYS] != [(k, voxels), (k,), (voxels,), (voxels,)]:
-        raise CheckpointError(f"load_brainllm: the features of {root} must agree in their sizes.")
-    scope = described["scope"]
-    return PCA(
-        **values,
-        total_variance=float(described["total_variance"]),
-        constant=int(described["constant"]),
-        scope=FitScope(scope["name"], tuple(scope["fitted_on"]), scope["unlabelled"]),
-    )

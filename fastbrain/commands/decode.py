@@ -3,6 +3,8 @@
 fastbrain decode runs/demo/run --out decoded.tsv
 fastbrain decode runs/demo/run --bold bold.nii.gz --events events.tsv --out decoded.json
 
+fastbrain decode runs/first --decoder retrieve --out sentences.tsv
+
 fastbrain decode runs/brain --story pieman --out story.json
 
 fastbrain decode runs/codes --study new-people --out ages.tsv
@@ -16,7 +18,7 @@ A run of vq-lm predicts its target, for example age, for each person of a study.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -78,6 +80,14 @@ class Config(TrustOptions, SamplingOptions):
     engine: bool = False
     """Write texts with the decode engine, where it runs the language model: faster on a GPU and for
     few windows, slower for many windows on a CPU. Not for --method sample."""
+    decoder: Literal["soft-prompt", "retrieve", "edit"] = "soft-prompt"
+    """Decoder: the run as it was trained, or a sentence decoder that `fastbrain evaluate RUN
+    --decoder NAME` fitted and kept in it."""
+    llm: str | None = None
+    """Language model of retrieve and edit, a folder or a name, where it is not at its recorded
+    place; it must be that of the fit."""
+    sentence_encoder: str | None = None
+    """Sentence encoder of retrieve and edit, likewise."""
     device: str = "cpu"
     """Device for decoding, e.g. cuda."""
 
@@ -120,6 +130,18 @@ def _people(config: Config) -> None:
 def _windows(config: Config) -> None:
     from ..inference import decode
 
+    sampling, decoder = config.sampling(), config.decoder
+    if decoder == "soft-prompt":
+        if given := [n for n in ("llm", "sentence_encoder") if getattr(config, n) is not None]:
+            raise ConfigError(
+                f"decode: --{given[0].replace('_', '-')} must come with --decoder retrieve or "
+                "edit, got another decoder."
+            )
+    elif sampling != replace(SamplingOptions(), seed=config.seed).sampling():
+        raise ConfigError(
+            f"decode: options of sampling must be left out for --decoder {decoder}, which has "
+            "settings of its own to write."
+        )
     found = decode(
         config.run,
         config.bold,
@@ -130,11 +152,14 @@ def _windows(config: Config) -> None:
         subject=config.subject,
         tr=config.tr,
         late=config.late,
-        sampling=config.sampling(),
+        sampling=sampling if decoder == "soft-prompt" else None,
         confidence=config.confidence,
         unknown_subject=config.unknown_subject,
         device=config.device,
         engine=config.engine,
+        decoder=None if decoder == "soft-prompt" else decoder,
+        llm=config.llm,
+        encoder=config.sentence_encoder,
         seed=config.seed,
     )
     decoded = len(found.windows) - len(found.held)

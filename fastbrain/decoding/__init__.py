@@ -28,6 +28,7 @@ from .sentences import (
     fit_evidence,
     fit_sentence_decoder,
     fit_sentence_readout,
+    load_sentence_decoder,
 )
 from .story import Story
 
@@ -61,6 +62,7 @@ __all__ = [
     "fit_sentence_readout",
     "generate",
     "guess_number",
+    "load_sentence_decoder",
     "mean_nll",
     "score_matrix",
     "score_pairs",

@@ -51,6 +51,9 @@ class DecoderChoice:
     kept : str or Path, optional
         Folder for sentences written by ``"retrieve"`` and ``"edit"``, to go on after an
         interruption.
+    saved : str or Path, optional
+        Folder that ``"retrieve"`` and ``"edit"`` are saved in once they are fitted; what it holds
+        is replaced.
 
     Raises
     ------
@@ -66,6 +69,7 @@ class DecoderChoice:
     candidates: int = 16
     components: int = 256
     kept: str | Path | None = None
+    saved: str | Path | None = None
 
     def __post_init__(self) -> None:
         if self.name not in get_args(Name):
@@ -78,7 +82,8 @@ class DecoderChoice:
                     f"DecoderChoice: {option} must be >= {least}, got {getattr(self, option)}."
                 )
         for option, names in (
-            ("llm", _OWN), ("writing", _OWN), ("kept", _OWN), ("encoder", ("mixture", *_OWN)),
+            ("llm", _OWN), ("writing", _OWN), ("kept", _OWN), ("saved", _OWN),
+            ("encoder", ("mixture", *_OWN)),
         ):  # fmt: skip
             if getattr(self, option) is not None and self.name not in names:
                 raise ConfigError(

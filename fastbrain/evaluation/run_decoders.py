@@ -11,6 +11,7 @@ import numpy as np
 from .._arguments import checked
 from .._progress import say
 from ..data import Trial, VoxelStore
+from ..data.features.window_components import WindowComponents
 from ..decoding import (
     LineWriter,
     MixtureBrains,
@@ -54,7 +55,7 @@ class OpenedDecoder:
 def open_sentence_decoder(
     store: VoxelStore,
     choice: DecoderChoice,
-    features: Windows,
+    components: WindowComponents,
     language: tuple[Any, Any],
     *,
     device: str = "cpu",
@@ -67,8 +68,8 @@ def open_sentence_decoder(
     store : VoxelStore
     choice : DecoderChoice
         ``"retrieve"`` or ``"edit"``.
-    features : callable
-        Maps a view of the store and N trial ids to features (N, B), fitted on the training part.
+    components : WindowComponents
+        Features of a window, fitted on the training part.
     language : (model, tokenizer)
         Language model of the run, for a choice without one.
     device : str
@@ -78,7 +79,7 @@ def open_sentence_decoder(
     llm = language if choice.llm is None else load_llm(choice.llm, device=device)
     trials, which = _thinned(store, store.split.train, _MOST)
     decoder = fit_sentence_decoder(
-        features(store, [t.trial_id for t in trials]),
+        components.features(store, [t.trial_id for t in trials]),
         [t.text for t in trials],
         groups=[t.run_id for t in trials],
         writer=LineWriter(*llm),
@@ -88,12 +89,15 @@ def open_sentence_decoder(
         seed=seed,
         kept=choice.kept,
     )
+    decoder = replace(decoder, components=components)
+    if choice.saved is not None:
+        decoder.save(choice.saved, llm=choice.llm, encoder=choice.encoder, replace=True)
     evidence = decoder.evidence
     say(
         f"{choice.name}: {evidence.weight:g} nats a cosine, right of two training texts left out: "
         f"{decoder.readout.two_way:.1%}"
     )
-    return OpenedDecoder(decoder, features, _facts(choice, decoder, trials, which))
+    return OpenedDecoder(decoder, components.features, _facts(choice, decoder, trials, which))
 
 
 @checked
@@ -110,8 +114,10 @@ def open_mixture(
 
     Parameters
     ----------
-    store, choice, features, seed
+    store, choice, seed
         As in :func:`open_sentence_decoder`.
+    features : callable
+        Maps a view of the store and N trial ids to features (N, B), fitted on the training part.
     base : BaseDecoder
         Decoder of the run.
     windows : callable

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
-
-import numpy as np
+from typing import Any, Literal
 
 from .._arguments import checked
 from .._progress import say
-from ..data import RunRecord, VoxelStore, window_faults, write_store
+from ..data import RunRecord, VoxelStore, write_store
 from ..data.store.manifest import COLLECTION, GRIDS
 from ..data.store.planning_like import plan_like, scan_records
 from ..data.store.preparation import PREPARATION, check_like
 from ..decoding import Sampling
-from ..decoding.brain_decoder import BrainDecoder
 from ..errors import InputError, some
-from ..evaluation.controls.confidence import distant_windows, exceedance_p, text_margins
-from ..evaluation.controls.noise import noise_store
 from ..evaluation.run_store import open_store
 from ..llm4brain.joint_run import grids_of_run
-from .decoded_windows import DecodedWindow, Decoding
-from .open_decoder import RunDecoder, open_decoder, preparation_for
+from .decoded_windows import Decoding
+from .open_decoder import RunDecoder, preparation_for
+from .openers import Opener, opener_of
+from .read_windows import read_windows
 
-_PARTNERS = 8
 Part = Literal["train", "val", "test"]
-Opener: TypeAlias = Callable[[Path, VoxelStore], RunDecoder]
 
 
 @checked
@@ -50,6 +44,9 @@ def decode(
     device: str = "cpu",
     seed: int = 0,
     engine: bool = False,
+    decoder: Literal["retrieve", "edit"] | None = None,
+    llm: str | None = None,
+    encoder: str | None = None,
 ) -> Decoding:
     """Decode new scans, a store, or the test part of a run's own store.
 
@@ -91,6 +88,12 @@ def decode(
         Seed of the phase-randomised windows and of the choice of other windows.
     engine : bool
         See :func:`fastbrain.evaluate_run`.
+    decoder : {"retrieve", "edit"}, optional
+        Sentence decoder that :func:`fastbrain.evaluate_run` fitted and kept in the run; it has
+        settings of its own to write.
+    llm, encoder : str, optional
+        Folder or name of the language model and the sentence encoder of `decoder`, where they are
+        not at their recorded places.
 
     Returns
     -------
@@ -99,7 +102,7 @@ def decode(
     Raises
     ------
     InputError
-        Scans and a store are given, or events and a step.
+        Scans and a store are given, or events and a step, or an option of another decoder.
     CheckpointError
         A file of the run is missing or damaged.
     StoreError
@@ -118,12 +121,10 @@ def decode(
         raise InputError("decode: events and every must not both be given. Use one.")
     records = scan_records(images, tables, subject=subject, tr=tr) if images else ()
 
-    def opener(folder: Path, like: VoxelStore) -> RunDecoder:
-        return open_decoder(
-            folder, like=like, sampling=sampling, unknown_subject=unknown_subject, device=device,
-            engine=engine,
-        )  # fmt: skip
-
+    opener = opener_of(
+        decoder, sampling=sampling, unknown_subject=unknown_subject, device=device, engine=engine,
+        llm=llm, encoder=encoder, function="decode",
+    )  # fmt: skip
     return decode_records(
         Path(run), records, opener, every=every, store=store, part=part, late=late,
         confidence=confidence, seed=seed,
@@ -176,7 +177,7 @@ def decode_records(
             given, chosen = _stored(reader, store, part)
             source = {"store": str(given.path), "part": chosen or "all"}
             ids = given.split.part(chosen) if chosen else tuple(t.trial_id for t in given.trials)
-        windows = _decode(reader, given, ids, confidence=confidence, seed=seed)
+        windows = read_windows(reader, given, ids, confidence=confidence, seed=seed)
     facts = {"run": str(run), "store_fingerprint": reader.manifest["store_fingerprint"], **source}
     return Decoding(windows, facts | reader.facts | {"seed": seed, "free_running": True})
 
@@ -231,60 +232,3 @@ def _stored(
         return given, part or "test"
     check_like(given, reader.like)
     return given, part
-
-
-def _decode(
-    reader: RunDecoder, store: VoxelStore, ids: tuple[str, ...], *, confidence: bool, seed: int
-) -> tuple[DecodedWindow, ...]:
-    if not ids:
-        raise InputError("decode: there must be a window to decode, got none.")
-    held = window_faults(store, ids, reader.like)
-    read = tuple(i for i in ids if i not in held)
-    found: dict[str, dict[str, Any]] = {i: {"text": "", "held": held[i]} for i in held}
-    if held:
-        say(f"{len(held)} of {len(ids)} windows are held: they are far from all training windows")
-    if read:
-        decoder, brains = reader.bind(store, read)
-        prefixes = decoder.read(brains)
-        texts = decoder.write(prefixes)
-        found |= {i: {"text": text} for i, text in zip(read, texts, strict=True)}
-        if confidence:
-            columns = _confidence(reader, decoder, store, read, prefixes, texts, seed)
-            for row, i in enumerate(read):
-                found[i] |= {name: _number(column[row]) for name, column in columns.items()}
-    trials = [store.by_id[i] for i in ids]
-    return tuple(
-        DecodedWindow(t.trial_id, t.run_id, t.subject, t.onset, prompt=prompt, **found[t.trial_id])
-        for t, prompt in zip(trials, reader.before(trials), strict=True)
-    )
-
-
-def _confidence(
-    reader: RunDecoder,
-    decoder: BrainDecoder,
-    store: VoxelStore,
-    ids: tuple[str, ...],
-    prefixes: Any,
-    texts: list[str],
-    seed: int,
-) -> dict[str, Any]:
-    trials = [store.by_id[i] for i in ids]
-    guard = max(t.frames for t in trials)
-    places = [(t.run_id, t.start) for t in trials]
-    partners = distant_windows(places, guard, most=_PARTNERS, seed=seed)
-    own = text_margins(decoder, prefixes, texts, partners)
-    other, brains = reader.bind(noise_store(store, "phase-randomised brain", seed=seed), ids)
-    blank = other.read(brains)
-    noise = text_margins(other, blank, other.write(blank), partners)
-    columns: dict[str, Any] = {}
-    for name in ("no_brain", "permuted"):
-        values, null = getattr(own, name), getattr(noise, name)
-        known = null[~np.isnan(null)]
-        columns[f"margin_{name}"] = values
-        columns[f"chance_{name}"] = [known.mean() if len(known) else math.nan] * len(ids)
-        columns[f"p_{name}"] = exceedance_p(values, null)
-    return columns
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else round(float(value), 4)

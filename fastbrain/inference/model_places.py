@@ -11,19 +11,23 @@ from .._runfiles import UPLOADED
 from ..errors import CheckpointError, InputError
 from ..lm.loading import local_folder
 from ..lm.sources import without_network
+from .sentence_runs import run_around, saved_decoder
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def find_run(
     model: str | Path, *, revision: str | None = None, download: bool = False, function: str
-) -> tuple[Path, RunKind]:
-    """Return the folder of the run of a model, and which system it is of.
+) -> tuple[Path, RunKind, Path | None]:
+    """Return the folder of the run of a model, which system it is of, and its sentence decoder.
+
+    The last is None for the model of the run itself.
 
     Parameters
     ----------
     model : str or Path
-        Run folder, the folder ``model`` of a run, or a name on the hub (``owner/model``).
+        Run folder, the folder ``model`` of a run, ``decoders/NAME`` in a run, or a name on the hub
+        (``owner/model``).
     revision : str, optional
         Commit, tag or branch on the hub.
     download : bool
@@ -47,11 +51,14 @@ def find_run(
             f"{function}: revision must be None for a folder, got {revision!r} for {model}. Leave "
             "it out."
         )
+    if decoder := saved_decoder(path):
+        run = run_around(decoder, function=function)
+        return run, run_kind(run, function=function), decoder
     if (path / UPLOADED / "manifest.json").is_file():
         path = path / UPLOADED
     elif (path / "model.safetensors").is_file():
         path = _around(path, function)
-    return path, run_kind(path, function=function)
+    return path, run_kind(path, function=function), None
 
 
 def _of_hub(name: str, revision: str | None, download: bool, function: str) -> Path:

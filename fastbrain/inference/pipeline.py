@@ -15,10 +15,11 @@ from ..errors import InputError
 from ..llm4brain.joint_run import grids_of_run
 from ..lm.sources import without_network
 from ..vqlm.predict import predict_people
-from .decode import Opener, Part, decode_records
+from .decode import Part, decode_records
 from .decoded_windows import Decoding
 from .model_places import find_run
-from .open_decoder import RunDecoder, open_decoder, preparation_for
+from .open_decoder import RunDecoder, preparation_for
+from .openers import Opener, opener_of
 from .pipeline_inputs import Study, records_of, sort_inputs
 
 TASKS = ("brain-to-text",)
@@ -36,6 +37,7 @@ def pipeline(
     unknown_subject: str | None = None,
     engine: bool = False,
     llm: str | None = None,
+    encoder: str | None = None,
     seed: int = 0,
     revision: str | None = None,
     download: bool = False,
@@ -47,7 +49,8 @@ def pipeline(
     task : {"brain-to-text"}
     model : str or Path
         Run folder of LLM4Brain, BrainLLM or the fMRI language model; the folder ``model`` of a
-        run; or the name of an uploaded one on the hub.
+        run; ``decoders/retrieve`` or ``decoders/edit`` in a run, for the sentence decoder that
+        :func:`fastbrain.evaluate_run` kept there; or the name of an uploaded model on the hub.
     device : str
         Only the CPU for the fMRI language model.
     sampling, confidence, unknown_subject, engine, seed
@@ -55,6 +58,8 @@ def pipeline(
     llm : str, optional
         Folder or name of the language model of training, where it is not at its recorded place. An
         upload does not contain it.
+    encoder : str, optional
+        The same of the encoder of a sentence decoder.
     revision : str, optional
         Commit, tag or branch of a model on the hub.
     download : bool
@@ -82,9 +87,10 @@ def pipeline(
         raise InputError(
             f"pipeline: task must be one of {', '.join(TASKS)}, got {task!r}. Name one of these."
         )
-    run, kind = find_run(model, revision=revision, download=download, function="pipeline")
+    run, kind, decoder = find_run(model, revision=revision, download=download, function="pipeline")
     if kind == "vq-lm":
         given = {"sampling": sampling, "unknown_subject": unknown_subject, "llm": llm}
+        given["encoder"] = encoder
         wrong = [name for name, value in given.items() if value is not None]
         wrong += ["engine"] * engine + ["device"] * (device != "cpu")
         if wrong:
@@ -93,15 +99,16 @@ def pipeline(
                 "or label on the CPU, got a value."
             )
         return BrainToText(run, kind, None, confidence=confidence, seed=seed)
+    fresh = opener_of(
+        decoder, sampling=sampling, unknown_subject=unknown_subject, device=device, engine=engine,
+        llm=llm, encoder=encoder, function="pipeline",
+    )  # fmt: skip
     opened: dict[Path, RunDecoder] = {}
 
     def opener(folder: Path, like: VoxelStore) -> RunDecoder:
         if folder not in opened:
             with without_network(not download):
-                opened[folder] = open_decoder(
-                    folder, like=like, sampling=sampling, unknown_subject=unknown_subject,
-                    device=device, engine=engine, llm=llm,
-                )  # fmt: skip
+                opened[folder] = fresh(folder, like)
         return opened[folder]
 
     return BrainToText(run, kind, opener, confidence=confidence, seed=seed)

@@ -69,7 +69,7 @@ def open_decoder(
         components = fit_window_components(store, store.split.train, components=choice.components)
         language = (model.llm, model.text_tokenizer)
         opened = open_sentence_decoder(
-            store, choice, components.features, language, device=str(model.device), seed=seed
+            store, choice, components, language, device=str(model.device), seed=seed
         )
         opened.facts["components"] = len(components.pca.components)
         return opened

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import logging
 import re
 from pathlib import Path
@@ -215,6 +216,12 @@ def model_digest(model: Any) -> str:
         values = flat[places].to(torch.bfloat16).float().cpu().contiguous()
         digest.update(f"{name}{tuple(weight.shape)}".encode() + values.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def vocabulary_digest(tokenizer: Any) -> str:
+    """Compute a short hash of the tokens of a tokenizer and their numbers."""
+    pieces = sorted(tokenizer.get_vocab().items(), key=lambda piece: (piece[1], piece[0]))
+    return hashlib.sha256(json.dumps(pieces).encode()).hexdigest()[:16]
 
 
 def _is_packed(weight: Any) -> bool:

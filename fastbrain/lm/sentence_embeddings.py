@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..stats.unit_rows import unit_rows
+from .loading import model_digest, vocabulary_digest
 from .sources import find_model, load_tokenizer, load_weights_of
 
 _AT_ONCE = 64
@@ -144,6 +145,10 @@ class SentenceEncoder:
                 f"SentenceEncoder: the tokenizer of {self.name} must tell the place of each token, "
                 "got a slow one. Take an encoder with a tokenizer.json."
             )
+
+    def digest(self) -> str:
+        """Compute a short hash of weights and vocabulary; see :func:`.loading.model_digest`."""
+        return f"{model_digest(self._encoder)}-{vocabulary_digest(self._tokenizer)}"
 
     @property
     def vectors(self) -> Tensor:

@@ -31,7 +31,8 @@ BY_TYPE_ONLY = frozenset(
     fit_encoding fit_mixture fit_readout fit_sentence_decoder fit_sentence_readout fit_steering
     from_pretrained from_vision_model leave_out load_brainllm
     load_grid_models
-    load_llm load_qformer load_scmbm load_video_branch load_vision_model load_vq meaning_retrieval
+    load_llm load_qformer load_scmbm load_sentence_decoder
+    load_video_branch load_vision_model load_vq meaning_retrieval
     merge_stores
     open_engine open_run pairwise_scorer pipeline plan_rest plan_study prepare_store pretrain_scmbm
     pretrain_video prompt_embeds sampling_params write_texts

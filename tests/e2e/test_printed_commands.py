@@ -166,8 +166,10 @@ SPLIT = "--test-subjects 06"
 SPLITS = ("--test-subjects", "--folds", "--train", "--split-by", "--like")
 # lines that are parsed and not run, and why
 PARSED = {
+    "bench plot --run": "it needs two runs; test_bench_curves.py draws logs",
     "bench compare --base": "it builds another commit; test_bench_base.py runs the parts",
     "bids-app": "the tiny cohort has one run a person; test_bids_app_command.py runs it",
+    "decode --decoder": "it needs an evaluation of minutes; test_sentence_runs.py runs it",
     "fetch": "it downloads; test_fetch.py runs it",
     "leave-out --derivatives": "the cohort has none; test_leave_out.py runs it",
     "prepare --dataset": "it reads a public data set; test_presets.py runs it",

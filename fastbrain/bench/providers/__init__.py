@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from ..registry import Provider
-from . import adapters, codes, text
+from . import adapters, codes, preparing, text
 
-PEERS: tuple[Provider, ...] = (*adapters.PROVIDERS, *codes.PROVIDERS, *text.PROVIDERS)
+PEERS: tuple[Provider, ...] = (
+    *adapters.PROVIDERS,
+    *codes.PROVIDERS,
+    *preparing.PROVIDERS,
+    *text.PROVIDERS,
+)

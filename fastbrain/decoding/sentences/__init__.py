@@ -4,6 +4,7 @@ from .candidates import Candidates
 from .decoder import SentenceDecoder, fit_sentence_decoder
 from .evidence import SentenceEvidence, fit_evidence
 from .line_writer import LineWriter
+from .loading import load_sentence_decoder
 from .options import WRITING, SentenceWriting
 from .readout import SentenceReadout, fit_sentence_readout
 
@@ -18,4 +19,5 @@ __all__ = [
     "fit_evidence",
     "fit_sentence_decoder",
     "fit_sentence_readout",
+    "load_sentence_decoder",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
+from dataclasses import replace as replaced
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from ..._arguments import checked
 from ..._progress import track
+from ...data.features.window_components import WindowComponents
 from ...errors import InputError
 from ...lm.sentence_embeddings import SentenceEncoder
 from ..sampling import Sampling
@@ -21,6 +23,7 @@ from .evidence import SentenceEvidence, fit_evidence
 from .line_writer import LineWriter
 from .options import SentenceWriting
 from .readout import SentenceReadout, fit_sentence_readout
+from .saving import place_of, save_parts
 from .writing import write_sentence
 from .written import Written
 
@@ -46,6 +49,8 @@ class SentenceDecoder:
     writing : SentenceWriting
     kept : str or Path, optional
         Folder for written sentences: what was written before it was interrupted is taken from it.
+    components : WindowComponents, optional
+        Principal components that the features of a brain are. Default: the caller computes them.
     """
 
     readout: SentenceReadout
@@ -54,6 +59,7 @@ class SentenceDecoder:
     prompt: tuple[int, ...]
     writing: SentenceWriting = field(default_factory=SentenceWriting)
     kept: str | Path | None = None
+    components: WindowComponents | None = None
 
     def read(self, brains: npt.ArrayLike) -> Array:
         """Predict the embeddings (N, F) of brain features (N, B)."""
@@ -112,6 +118,50 @@ class SentenceDecoder:
     def features(self, prefixes: Array) -> Array:
         """Return the predicted embeddings, (N, F)."""
         return prefixes
+
+    @checked
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        llm: str | None = None,
+        encoder: str | None = None,
+        replace: bool = False,
+    ) -> Path:
+        """Write the decoder atomically, with the digests of its models in place of their weights.
+
+        Parameters
+        ----------
+        folder : str or Path
+        llm, encoder : str, optional
+            Folder or name by which :func:`load_sentence_decoder` opens the language model and the
+            encoder. Without one, it has to be told.
+        replace : bool
+            Whether an existing folder may be replaced.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        OutputExistsError
+            The folder exists and `replace` is false.
+        CheckpointError
+            A fitted value is not finite.
+        """
+        models = {
+            "llm": {"name": place_of(llm), "digest": self.writer.digest()},
+            "encoder": {"name": place_of(encoder), "digest": self.readout.encoder.digest()},
+        }
+        return save_parts(
+            Path(folder),
+            readout=self.readout,
+            evidence=self.evidence,
+            components=self.components,
+            facts={**models, "prompt": list(self.prompt), "writing": asdict(self.writing)},
+            replace=replace,
+        )
 
     def untuned(self) -> AbstractContextManager[None] | None:
         """Return None: the language model is never tuned."""
@@ -176,4 +226,5 @@ def fit_sentence_decoder(
         written += writer.write([prompt], count, sampling=plain, generator=generator).texts
     vectors = readout.embed([text or "." for text in written])
     evidence = fit_evidence(readout.out_of_fold, readout.vectors, vectors, groups=groups)
+    evidence = replaced(evidence, texts=tuple(written))
     return SentenceDecoder(readout, writer, evidence, prompt, writing or SentenceWriting(), kept)

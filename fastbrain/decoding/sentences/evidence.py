@@ -36,12 +36,15 @@ class SentenceEvidence:
         Mean log ratio of the training texts given predictions out of fold, nats a text.
     effective : float
         Median effective number of those texts in Z(b); of few, the normaliser is uncertain.
+    texts : tuple of str, (S,)
+        Those texts; () where only their embeddings were given.
     """
 
     weight: float
     written: Array
     gain: float
     effective: float
+    texts: tuple[str, ...] = ()
 
     def log_ratio(self, predicted: Array, vectors: Array) -> Array:
         """Log p(y | b) - log p(y), nats a text: (N, M) of brains (N, F) and texts (M, F)."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ...lm.loading import llm_fingerprint, model_digest, vocabulary_digest
 from ...lm.prompt_layout import prompt_layout
 from ...lm.shared_prompt import SharedPrompt
 from ..sampling import Sampling, draw
@@ -48,6 +49,11 @@ class LineWriter:
             )
         self._ends = torch.zeros(size, dtype=torch.bool)
         self._ends[[*ends, *self._layout.ends]] = True
+
+    def digest(self) -> str:
+        """Compute a short hash of the language model's weights and vocabulary."""
+        weights = f"{llm_fingerprint(self.llm)}-{model_digest(self.llm)}"
+        return f"{weights}-{vocabulary_digest(self.tokenizer)}"
 
     def prompt(self, lines: Sequence[str]) -> tuple[int, ...]:
         """Tokens of a list of lines; what is written next is one more line."""

@@ -43,6 +43,8 @@ class SentenceReadout:
     two_way : float
         Of two training texts, how often the prediction out of fold is nearer to the true one;
         chance 0.5.
+    groups : tuple of str, (M,)
+        Names of the groups of the training texts.
     """
 
     ridge: Ridge
@@ -52,6 +54,7 @@ class SentenceReadout:
     vectors: Array
     out_of_fold: Array
     two_way: float
+    groups: tuple[str, ...] = ()
 
     def predict(self, brain: npt.ArrayLike) -> Array:
         """Predict embeddings (N, F), unit vectors, of brain features (N, B).
@@ -141,7 +144,9 @@ def fit_sentence_readout(
         if best is None or right > best[0]:
             best = right, ridge, held
     assert best is not None
-    return SentenceReadout(best[1], encoder, centre, tuple(texts), vectors, best[2], best[0])
+    right, ridge, held = best
+    names = tuple(map(str, groups))
+    return SentenceReadout(ridge, encoder, centre, tuple(texts), vectors, held, right, names)
 
 
 def two_way(similarity: Array) -> float:

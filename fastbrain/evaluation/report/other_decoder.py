@@ -11,7 +11,7 @@ from ..decoder_choice import DecoderChoice
 from .html import ReportParts
 from .run_facts import Recipe
 
-FOLDER = "decoders"
+FOLDER, SAVED = "decoders", "model"
 _READOUT = (
     "A ridge regression from principal components of the windows to sentence embeddings, fitted on "
     "training windows with whole runs left out to choose its penalty,"
@@ -24,9 +24,10 @@ def place_of(out: Path, choice: DecoderChoice) -> Path:
 
 
 def kept_in(choice: DecoderChoice, out: Path) -> DecoderChoice:
-    """Keep written sentences in the folder of the results, for an evaluation that goes on."""
-    own = choice.own and choice.kept is None
-    return replace(choice, kept=out / "written") if own else choice
+    """Keep the decoder and what it writes in the folder of the results."""
+    if not choice.own:
+        return choice
+    return replace(choice, kept=choice.kept or out / "written", saved=choice.saved or out / SAVED)
 
 
 def manifest_with(manifest: Mapping[str, Any], choice: DecoderChoice) -> dict[str, Any]:
