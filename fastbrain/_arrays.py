@@ -57,7 +57,7 @@ def brain_of(
 
 
 def ending_in(values: Any, shape: tuple[int, ...], *, where: str) -> None:
-    """Check that values are a plain NumPy array whose shape ends in `shape`.
+    """Check that values are a plain NumPy array with a shape that ends in `shape`.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ _LIMIT = 1e-3
 
 
 def problem(rows: int, voxels: int, components: int) -> Problem:
-    """Rows whose variances fall, so that every component is one direction and no other."""
+    """Rows with falling variances, so that every component is one direction and no other."""
     rng = np.random.default_rng(0)
     spread = 1 / np.arange(1, rows + 1)
     mixed = rng.standard_normal((rows, rows)) * spread

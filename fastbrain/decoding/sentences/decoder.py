@@ -135,7 +135,7 @@ class SentenceDecoder:
         folder : str or Path
         llm, encoder : str, optional
             Folder or name by which :func:`load_sentence_decoder` opens the language model and the
-            encoder. Without one, it has to be told.
+            encoder. Without one, it must be given when the decoder is opened.
         replace : bool
             Whether an existing folder may be replaced.
 
