@@ -15,7 +15,10 @@ import pybind11
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[1] / "csrc"
 # what needs the CUDA runtime, and what is for one instruction set alone
-LEFT_OUT = {"device.cpp", "voxel_tokenizer_bfloat16.cpp", "vq_screen.cpp"}
+LEFT_OUT = {
+    *("device.cpp", "lora_tiles.cpp", "voxel_tokenizer_bfloat16.cpp"),
+    *("voxel_tokenizer_tiles.cpp", "vq_screen.cpp"),
+}
 
 
 def build(folder: Path) -> Path:
