@@ -174,7 +174,11 @@ def test_a_grid_by_hand_is_checked(change, told):
 
 
 @pytest.mark.parametrize("method", ["pack", "unpack"])
-@pytest.mark.parametrize("kind", [torch.tensor, np.ma.masked_array, np.ndarray.tolist], ids=str)
+@pytest.mark.parametrize(
+    "kind",
+    [torch.tensor, np.ma.masked_array, np.ndarray.tolist],
+    ids=["tensor", "masked", "list"],
+)
 def test_what_is_no_plain_array_is_refused(method, kind):
     grid = TokenGrid.from_mask(np.ones((4, 4, 4), dtype=bool), (2, 2, 2))
     values = {"pack": np.zeros((4, 4, 4)), "unpack": np.zeros((8, 8))}[method]
