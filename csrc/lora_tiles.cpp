@@ -120,7 +120,8 @@ void some_outputs(void* context, int64_t task, int) {
 
 bool few(const LoraRows& l, int threads) {
   const int64_t pairs = l.d_in / 2, groups = ceil_div(l.rows, kSquare);
-  Step s{l, groups, kSquare * larger(1, kTaskNumbers / (kSquare * l.d_in)), nullptr, nullptr};
+  Step s{l, groups, kSquare * larger(1, kTaskNumbers / (kSquare * larger(1, l.d_in))), nullptr,
+         nullptr};
   s.x = allocate(groups * kSquare * (pairs + l.rank));
   if (s.x == nullptr) return false;
   s.low = s.x + groups * kSquare * pairs;
