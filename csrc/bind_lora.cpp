@@ -9,11 +9,13 @@ namespace py = pybind11;
 namespace fastbrain {
 
 const Lora& lora(Isa isa, const LoraRows& l) {
-#ifdef FASTBRAIN_X86
+#ifdef FASTBRAIN_TILES
   if (isa >= Isa::kAvx512Amx && l.bfloat16 && l.rows >= kLeastTileRows && l.d_in % kLoraTile == 0 &&
       l.d_out % kLoraTile == 0) {
     return avx512amx::lora_tiles;
   }
+#endif
+#ifdef FASTBRAIN_X86
   if (isa >= Isa::kAvx512Bf16) return avx512bf16::lora;
   if (isa >= Isa::kAvx512) return avx512::lora;
   if (isa == Isa::kAvx2) return avx2::lora;

@@ -27,7 +27,7 @@ const VoxelTokenizerBfloat16* voxel_tokenizer_bfloat16(Isa isa) {
 }
 
 const VoxelTokenizerTiles* voxel_tokenizer_tiles(Isa isa) {
-#ifdef FASTBRAIN_X86
+#ifdef FASTBRAIN_TILES
   if (isa >= Isa::kAvx512Amx) return &avx512amx::voxel_tokenizer_tiles;
 #endif
   (void)isa;

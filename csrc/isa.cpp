@@ -15,7 +15,7 @@ namespace {
 
 // Linux gives a process the registers of tiles only when asked.
 bool may_use_tiles() {
-#if defined(FASTBRAIN_X86) && defined(SYS_arch_prctl)
+#if defined(FASTBRAIN_TILES) && defined(SYS_arch_prctl)
   constexpr long kRequest = 0x1023, kTileData = 18;
   return has_bfloat16_tiles() && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
 #else
