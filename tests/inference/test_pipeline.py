@@ -94,8 +94,7 @@ def test_a_list_is_decoded_in_its_order(read, scan, store):
 
 def test_the_model_is_loaded_once(run, scan, monkeypatch):
     read = opened(run)
-    # the module and its function have one name
-    module = importlib.import_module("fastbrain.inference.pipeline")
+    module = importlib.import_module("fastbrain.inference.openers")
     monkeypatch.setattr(module, "open_decoder", None)
     assert read(scan[0], every=8)
     assert repr(read) == f"BrainToText('llm4brain', '{run}')"
