@@ -81,8 +81,8 @@ class Config(TrustOptions, SamplingOptions):
     """Write texts with the decode engine, where it runs the language model: faster on a GPU and for
     few windows, slower for many windows on a CPU. Not for --method sample."""
     decoder: Literal["soft-prompt", "retrieve", "edit"] = "soft-prompt"
-    """Decoder: the run as it was trained, or a sentence decoder that `fastbrain evaluate RUN
-    --decoder NAME` fitted and kept in it."""
+    """Decoder: the run as it was trained, or a sentence decoder that `fastbrain evaluate
+    --decoder` fitted and kept in it."""
     llm: str | None = None
     """Language model of retrieve and edit, a folder or a name, where it is not at its recorded
     place; it must be that of the fit."""
