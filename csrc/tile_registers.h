@@ -17,7 +17,7 @@ class TileRegisters {
       wanted[16 + 2 * i] = 64;
       wanted[48 + i] = kTileRows;
     }
-    for (int i : {0, 1, 4}) wanted[48 + i] = static_cast<uint8_t>(strip_rows);
+    wanted[48] = wanted[49] = wanted[52] = static_cast<uint8_t>(strip_rows);
     _tile_loadconfig(wanted);
   }
   ~TileRegisters() {

@@ -35,7 +35,7 @@ def kept_decoder(run: Path, name: str, *, function: str) -> Path:
     if not folder.is_dir():
         raise CheckpointError(
             f"{function}: {run} must hold a decoder '{name}', got none. Fit it: fastbrain evaluate "
-            f"{run} --decoder {name}"
+            f"{run} --decoder {name} --llm MODEL"
         )
     return folder
 
