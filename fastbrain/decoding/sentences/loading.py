@@ -109,9 +109,13 @@ def load_sentence_decoder(
     _same("llm", config["llm"], writer.digest(), getattr(writer.llm, "name_or_path", ""))
     fitted, weight = config["readout"], config["evidence"]
     ridge = Ridge(
-        *(arrays[name] for name in ("x_mean", "y_mean", "weights")),
-        fitted["penalty"], fitted["r2"], None,
-    )  # fmt: skip
+        arrays["x_mean"],
+        arrays["y_mean"],
+        arrays["weights"],
+        penalty=fitted["penalty"],
+        r2=fitted["r2"],
+        out_of_fold=None,
+    )
     readout = SentenceReadout(
         ridge,
         encoder,
