@@ -81,24 +81,21 @@ bench: .venv/.ready .venv/.bench
 bench-report: .venv/.ready
 	$(BIN)/python benchmarks/report.py --write $(ARGS)
 
-# The layers are read from a copy that has `kernels` where users find it. -S keeps the editable
-# installation out: it lists the checkout itself as a part of the package.
+# Layers and types are read from a copy that has `kernels` where users find it. -S keeps the
+# editable installation out: it lists the checkout itself as a part of the package.
 imports: .venv/.lint
 	rm -rf build/imports && mkdir -p build/imports
 	cp -r fastbrain build/imports/ && cp -r kernels build/imports/fastbrain/
+	rm -r build/imports/fastbrain/kernels/hub
 	cd build/imports && PYTHONPATH=.:$$(echo ../../.venv/lib/python*/site-packages) \
 		../../$(BIN)/python -S ../../$(BIN)/lint-imports --config ../../pyproject.toml
 
-# mypy reads the built wheel: there `kernels` is where users find it
 lint: .venv/.ready .venv/.lint imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*)
 	$(BIN)/python tests/contract/words.py
-	rm -rf build/lint && mkdir -p build/lint
-	$(BIN)/python -m pip wheel -q --no-build-isolation --no-deps -w build/lint .
-	$(BIN)/python -m pip install -q --no-deps --target build/lint/site build/lint/*.whl
-	cd build/lint/site && ../../../$(BIN)/mypy --config-file ../../../pyproject.toml -p fastbrain
+	cd build/imports && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p fastbrain
 
 docs: .venv/.ready .venv/.docs
 	$(BIN)/python -m sphinx -W -q docs build/docs
