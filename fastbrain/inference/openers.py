@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from .._arguments import checked
 from ..data import VoxelStore
 from ..decoding import Sampling
 from ..errors import InputError
@@ -15,6 +16,7 @@ from .sentence_runs import kept_decoder, open_kept_decoder
 Opener: TypeAlias = Callable[[Path, VoxelStore], RunDecoder]
 
 
+@checked
 def opener_of(
     decoder: str | Path | None,
     *,

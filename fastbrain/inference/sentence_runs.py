@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .._arguments import checked
 from .._rules import anything, table_of
 from .._runfiles import model_folder, read_manifest, read_record
 from ..data import VoxelStore
@@ -63,6 +64,7 @@ def run_around(folder: Path, *, function: str) -> Path:
     )
 
 
+@checked
 def open_kept_decoder(
     run: Path,
     folder: Path,
@@ -131,6 +133,7 @@ def _facts(folder: Path, decoder: SentenceDecoder) -> dict[str, Any]:
     }
 
 
+@checked
 def _language_of(run: Path, manifest: dict[str, Any], device: str) -> tuple[Any, Any]:
     """Load the language model of a run as its training did."""
     home = training_folder(run, manifest)
