@@ -20,10 +20,12 @@ inline void check_threads(const char* function, int threads) {
   check(threads >= 1 && threads <= 4096, function, "threads must be in [1, 4096]", threads);
 }
 
+void bind_arguments(pybind11::module_& m);
 void bind_decoder(pybind11::module_& m, Isa isa);
 void bind_lora(pybind11::module_& m, Isa isa);
 void bind_neighborhood(pybind11::module_& m, Isa isa);
 void bind_neighborhood_cuda(pybind11::module_& m);
+void bind_tensor(pybind11::module_& m);
 void bind_voxel_tokenizer(pybind11::module_& m, Isa isa);
 void bind_vq(pybind11::module_& m, Isa isa);
 

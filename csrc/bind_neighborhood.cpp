@@ -2,6 +2,7 @@
 #include <new>
 
 #include "bind.h"
+#include "bind_tensor.h"
 #include "finite.h"
 #include "neighborhood.h"
 #include "neighborhood_scores.h"
@@ -81,34 +82,44 @@ void bind_entropy(py::module_& m, Isa isa, const char* name) {
 void bind_small(py::module_& m, Isa isa) {
   m.def(
       "neighborhood_small",
-      [isa](std::uintptr_t features, std::uintptr_t memory, std::uintptr_t indices,
-            std::uintptr_t others, std::int64_t batch, std::int64_t width, std::int64_t size,
-            std::int64_t classes, double temperature, float eps, double tolerance,
-            std::uintptr_t entropy, int threads) {
-        const char* function = "neighborhood_small";
-        for (const std::int64_t value : {batch, width, size, classes}) {
-          check(value >= 1, function, "sizes must be positive", value);
+      [isa](py::handle features_value, py::handle prototypes_value, py::handle memory_value,
+            py::handle indices_value, double temperature, float eps, double tolerance,
+            std::int64_t widest, bool graded, py::handle entropy_value, int threads) {
+        check_threads("neighborhood_small", threads);
+        const PlainTensor features = plain_tensor(features_value.ptr()),
+                          prototypes = plain_tensor(prototypes_value.ptr()),
+                          memory = plain_tensor(memory_value.ptr()),
+                          indices = plain_tensor(indices_value.ptr()),
+                          entropy = plain_tensor(entropy_value.ptr());
+        if (features.dims != 2 || prototypes.dims != 2 || memory.dims != 2) return false;
+        const std::int64_t batch = features.shape[0], width = features.shape[1],
+                           classes = prototypes.shape[0], size = memory.shape[0];
+        if (batch < 1 || width < 1 || width > widest || classes < 1 || size < 1 ||
+            !features.is(DType::kFloat32, {batch, width}) ||
+            !prototypes.is(DType::kFloat32, {classes, width}) ||
+            !memory.is(DType::kFloat32, {size, width}) || !indices.is(DType::kInt64, {batch}) ||
+            !entropy.is(DType::kFloat32, {}) ||
+            (graded && (features.graded || prototypes.graded))) {
+          return false;
         }
-        check(features && memory && indices && others && entropy, function,
-              "addresses must not be null", 0);
-        check_threads(function, threads);
         const bool dance = eps > 0;
-        const Neighborhood<float> problem{.features = pointer<const float>(features),
-                                          .memory = pointer<const void>(memory),
-                                          .stored = DType::kFloat32,
-                                          .indices = pointer<const std::int64_t>(indices),
-                                          .others = pointer<const float>(others),
-                                          .own = dance ? classes : -1,
-                                          .batch = batch,
-                                          .width = width,
-                                          .size = size,
-                                          .memory_step = width,
-                                          .extras = classes + (dance ? batch : 0),
-                                          .inv_temperature = static_cast<float>(1 / temperature),
-                                          .eps = eps,
-                                          .entropy = pointer<float>(entropy),
-                                          .grad_features = nullptr,
-                                          .grad_others = nullptr};
+        const Neighborhood<float> problem{
+            .features = static_cast<const float*>(features.data),
+            .memory = memory.data,
+            .stored = DType::kFloat32,
+            .indices = static_cast<const std::int64_t*>(indices.data),
+            .others = static_cast<const float*>(prototypes.data),
+            .own = dance ? classes : -1,
+            .batch = batch,
+            .width = width,
+            .size = size,
+            .memory_step = width,
+            .extras = classes + (dance ? batch : 0),
+            .inv_temperature = static_cast<float>(1 / temperature),
+            .eps = eps,
+            .entropy = static_cast<float*>(const_cast<void*>(entropy.data)),
+            .grad_features = nullptr,
+            .grad_others = nullptr};
         py::gil_scoped_release released;
         if (!all_within(problem.indices, batch, size) ||
             !all_unit(problem.features, DType::kFloat32, batch, width, tolerance) ||
@@ -120,9 +131,9 @@ void bind_small(py::module_& m, Isa isa) {
         return result == kDone;
       },
       // by position: names take longer than a few samples
-      "Addresses of float32 features, memory, indices and prototypes; batch, width, size, classes; "
-      "temperature, eps (0: exact), tolerance of norms, address of the entropy, threads. False if "
-      "a row number or a norm is wrong.");
+      "Features, prototypes, memory and indices; temperature, eps (0: exact), tolerance of norms, "
+      "largest width, whether gradients are on, the tensor for the entropy, threads. False where "
+      "checks must tell.");
 }
 
 template <typename Number>

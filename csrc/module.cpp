@@ -38,7 +38,7 @@ py::object devices() {
 
 PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   using namespace fastbrain;
-  m.doc() = "fastbrain's compiled kernels: raw pointers in, raw pointers out, no torch.";
+  m.doc() = "fastbrain's compiled kernels: memory in, memory out, not linked against torch.";
   const Isa isa = choose_isa();
 
   m.def("isa", [isa] { return isa_name(isa); }, "Instruction set that runs.");
@@ -103,10 +103,12 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
       },
       "Whether every row of a contiguous matrix has a norm within the tolerance of 1.");
 
+  bind_tensor(m);
   bind_decoder(m, isa);
   bind_lora(m, isa);
   bind_neighborhood(m, isa);
   bind_neighborhood_cuda(m);
   bind_voxel_tokenizer(m, isa);
   bind_vq(m, isa);
+  bind_arguments(m);
 }

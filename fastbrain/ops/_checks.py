@@ -7,15 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from .. import _native
 from ..errors import InputError
-from ._tensors import DTYPES
+from ._tensors import DTYPES, ORDINARY
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-# types of tensors with memory that a kernel may read; a subclass may hold none
-ORDINARY = (Tensor, Parameter)
 _FINITE = 5000  # above the exponent of any finite number
 
 
@@ -86,8 +83,8 @@ def tensor(
         )
 
 
-def plain(*values: Any, optional: tuple[Any, ...] = ()) -> bool:
-    """Return whether all are dense tensors on the CPU and of no subclass; `optional` ones or None.
+def plain(*values: Any) -> bool:
+    """Return whether all are dense tensors on the CPU and of no subclass.
 
     The first of the quick checks of an op, which go before the full ones: these take a noticeable
     share of the time of a small call. False only means that the full checks must tell.
@@ -97,7 +94,7 @@ def plain(*values: Any, optional: tuple[Any, ...] = ()) -> bool:
     for value in values:
         if type(value) not in ORDINARY or not value.is_cpu or value.layout is not torch.strided:
             return False
-    return all([value is None or plain(value) for value in optional]) if optional else True
+    return True
 
 
 def same_dtype(function: str, first: str, value: Tensor, **others: Tensor | None) -> None:

@@ -6,7 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
+from .. import _native
+
+# types of tensors with memory that a kernel may read; a subclass may hold none
+ORDINARY = (Tensor, Parameter)
 # numbered as in csrc/dtype.h
 DTYPES = {
     torch.float32: 0,
@@ -19,6 +24,11 @@ DTYPES = {
 GPU_FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 # numbered as LoraActivation in csrc/lora.h
 ACTIVATIONS = {"": 0, "gelu": 1, "silu": 2, "relu": 3}
+
+# Without it (another DLPack) small problems go through the full checks, which take longer.
+READS_TENSORS: bool = _native.read_tensors(
+    *ORDINARY, getattr(Tensor, "__dlpack_c_exchange_api__", None)
+)
 
 
 def address(value: Tensor | None) -> int:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fastbrain import _native
 from fastbrain.errors import InputError
 from fastbrain.ops import pack_codebook, vq_lookup
-from fastbrain.ops.vq import cpu, quick
+from fastbrain.ops.vq import quick
 
 METRICS = ("euclidean", "cosine")
 POWER = 50
@@ -21,7 +22,8 @@ def normal(*shape, seed=0):
 
 
 def plain(x, codes, metric="euclidean", mask=None):
-    return cpu.nearest_plain(x, mask, codes, metric == "euclidean", POWER)
+    found = _native.vq_arguments(x, codes, mask)
+    return quick.plain(x, found, metric == "euclidean", POWER)
 
 
 def check(x, codes, metric="euclidean"):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ... import _native
-from .. import _checks, _measured
+from .. import _measured
 from .._dispatch import any_gradient
 from .._tensors import ACTIVATIONS, address, contiguous
 from . import products
@@ -132,33 +132,15 @@ def at_once(
     """
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return None
-    wanted = False
-    dtype: Any = getattr(x, "dtype", None)
     kind = ACTIVATIONS.get(activation or "") if type(activation) in (str, NoneType) else None
-    if dtype not in MOST_ROWS or kind is None or type(scale) is not float or not -inf < scale < inf:
+    if kind is None or type(scale) is not float or not -inf < scale < inf:
         return None
-    for value in (x, weight, a, b) if bias is None else (x, weight, a, b, bias):
-        if (
-            type(value) not in _checks.ORDINARY
-            or value.dtype is not dtype
-            or not value.is_cpu
-            or value.layout is not torch.strided
-            or not value.is_contiguous()
-        ):
-            return None
-        wanted = wanted or value.requires_grad
-    shape = x.shape
-    if weight.dim() != 2 or a.dim() != 2 or not shape:
+    found = _native.lora_arguments(x, weight, bias, a, b)
+    if found is None:
         return None
-    (d_out, d_in), (rank, depth) = weight.shape, a.shape
-    if (
-        not shape[-1] == d_in == depth > 0
-        or b.shape != (d_out, rank)
-        or (bias is not None and bias.shape != (d_out,))
-    ):
-        return None
-    rows = x.numel() // d_in
-    wanted = wanted and torch.is_grad_enabled()
+    *addresses, rows, d_in, d_out, rank, half, graded = found
+    dtype, shape = x.dtype, x.shape
+    wanted = graded and torch.is_grad_enabled()
     if wanted or rows > MOST_ROWS[dtype] or rows * d_out * d_in >= _LEAST_WORK:
         flat = x if len(shape) == 2 else x.view(rows, d_in)
         problem = LinearProblem(flat, weight, bias, a, b, scale, activation)
@@ -167,9 +149,8 @@ def at_once(
             return y if len(shape) == 2 else y.view(*shape[:-1], d_out)
     out = x.new_empty(rows, d_out) if len(shape) == 2 else x.new_empty(*shape[:-1], d_out)
     _native.lora_few(
-        x.data_ptr(), weight.data_ptr(), 0 if bias is None else bias.data_ptr(), a.data_ptr(),
-        b.data_ptr(), out.data_ptr(), rows, d_in, d_out, rank, kind, scale,
-        dtype is torch.bfloat16, torch.get_num_threads(),
+        *addresses, out.data_ptr(), rows, d_in, d_out, rank, kind, scale, half,
+        torch.get_num_threads(),
     )  # fmt: skip
     return out
 

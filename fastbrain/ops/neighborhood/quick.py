@@ -29,39 +29,14 @@ def loss(
         and _LEAST <= temperature < inf
         and type(variant) is str
         and variant in VARIANTS
-        and _checks.plain(features, prototypes, memory, indices)
+        and _checks.plain(features)
     ):
         return None
-    single = torch.float32
-    if not (
-        features.dtype is single
-        and prototypes.dtype is single
-        and memory.dtype is single
-        and indices.dtype is torch.int64
-        and features.dim() == prototypes.dim() == memory.dim() == 2
-    ):
-        return None
-    if torch.is_grad_enabled() and (features.requires_grad or prototypes.requires_grad):
-        return None
-    (batch, width), (classes, depth), (size, across) = (
-        features.shape,
-        prototypes.shape,
-        memory.shape,
-    )
-    if (
-        not depth == across == width
-        # from there on the way is chosen
-        or not 0 < width < cpu.LEAST_WIDTH
-        or batch * classes * size == 0
-        or indices.shape != (batch,)
-        or not (features.is_contiguous() and prototypes.is_contiguous())
-        or not (memory.is_contiguous() and indices.is_contiguous())
-    ):
-        return None
-    out = features.new_empty(())
+    out = features.new_empty((), dtype=torch.float32)
     done = _native.neighborhood_small(
-        features.data_ptr(), memory.data_ptr(), indices.data_ptr(), prototypes.data_ptr(),
-        batch, width, size, classes, temperature, DANCE_EPS if variant == "dance" else 0.0,
-        NORM_TOLERANCE, out.data_ptr(), torch.get_num_threads(),
+        features, prototypes, memory, indices, temperature,
+        DANCE_EPS if variant == "dance" else 0.0, NORM_TOLERANCE,
+        # from LEAST_WIDTH on the way is chosen
+        cpu.LEAST_WIDTH - 1, torch.is_grad_enabled(), out, torch.get_num_threads(),
     )  # fmt: skip
     return out if done else None

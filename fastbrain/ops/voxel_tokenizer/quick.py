@@ -14,20 +14,16 @@ from torch import Tensor
 
 from ... import _native
 from ...grid import TokenGrid
-from .. import _checks
 from . import bfloat16, cpu
 
 
 class _Plan(NamedTuple):
-    """What of a call depends on the grid alone; `whole` and `packed` are shapes of a volume."""
+    """What of a call depends on the grid alone; `native` has the addresses of the tensors."""
 
-    kernel: tuple[int, int, int]
-    whole: tuple[int, int, int]
-    packed: tuple[int, int]
+    native: Any
+    tokens: int
     bases: Tensor
     bits: Tensor
-    addresses: tuple[int, int]
-    sizes: tuple[int, int, int]
 
 
 _plans: WeakKeyDictionary[TokenGrid, _Plan] = WeakKeyDictionary()
@@ -39,69 +35,25 @@ def tokens(
     """Return the tokens of the C++ kernel, or None where only the full checks can tell."""
     if type(grid) is not TokenGrid or type(scale) is not float or not -inf < scale < inf:
         return None
-    if not _checks.plain(volumes, weight):
-        return None
-    dtype = weight.dtype
-    half = dtype is torch.bfloat16 and bfloat16.has_kernels()
-    if not (half or dtype is torch.float32):
-        return None
-    if weight.dim() != 5 or volumes.dim() < 4:
-        return None
-    if torch.is_autocast_enabled("cpu"):
-        return None
-    graded = torch.is_grad_enabled()
-    if not weight.is_contiguous() or (graded and weight.requires_grad):
-        return None
-    is_int16 = volumes.dtype is torch.int16
-    if not (is_int16 or volumes.dtype is torch.float32) or not volumes.is_contiguous():
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return None
     plan = _plans.get(grid) or _plan(grid)
-    features, frames, *kernel = weight.shape
-    batch, given, *shape = volumes.shape
-    kept = tuple(shape)
-    if plan is None or tuple(kernel) != plan.kernel or not given == frames > 0:
+    if plan is None:
         return None
-    if kept != plan.whole and kept != plan.packed:
+    found = plan.native.arguments(volumes, weight, bias, mean, inv_std, scale)
+    if found is None:
         return None
-    bias_at = 0
-    if bias is not None:
-        if not _fits(bias, graded, dtype) or bias.shape != (features,):
-            return None
-        bias_at = bias.data_ptr()
-    places = [0, 0]
-    packed = [False, False]
-    for i, value in enumerate((mean, inv_std)):
-        if value is None:
-            continue
-        if not _fits(value, False) or (value.shape != plan.whole and value.shape != plan.packed):
-            return None
-        places[i], packed[i] = value.data_ptr(), value.dim() == 2
-    tokens, rows, voxels = plan.sizes
-    is_packed = len(kept) == 2
-    number = tokens * plan.packed[1] if is_packed else voxels
-    source = _native.VoxelSource(
-        *(volumes.data_ptr(), is_int16, is_packed, places[0], packed[0], places[1], packed[1]),
-        *plan.addresses,
-        (batch, frames, number, tokens, rows, plan.kernel[2]),
-        scale,
-    )
-    out = weight.new_empty(batch, tokens, features)
+    source, weight_at, bias_at, batch, features, half, graded = found
+    if (graded and torch.is_grad_enabled()) or (half and not bfloat16.has_kernels()):
+        return None
+    out = weight.new_empty(batch, plan.tokens, features)
     if half:
         bfloat16.forward(source, weight, bias, out)
         return out
     _native.voxel_tokenizer_forward(
-        source, weight.data_ptr(), bias_at, features, out.data_ptr(), torch.get_num_threads()
+        source, weight_at, bias_at, features, out.data_ptr(), torch.get_num_threads()
     )
     return out
-
-
-def _fits(value: Any, graded: bool, dtype: torch.dtype = torch.float32) -> bool:
-    return (
-        _checks.plain(value)
-        and value.dtype is dtype
-        and value.is_contiguous()
-        and not (graded and value.requires_grad)
-    )
 
 
 def _plan(grid: TokenGrid) -> _Plan | None:
@@ -110,12 +62,14 @@ def _plan(grid: TokenGrid) -> _Plan | None:
         return None
     bases, bits = cpu.rows_of(grid)
     tokens, rows = bases.shape
-    kernel, whole = grid.kernel, grid.shape
-    _plans[grid] = _Plan(
-        (kernel[0], kernel[1], kernel[2]),
-        (whole[0], whole[1], whole[2]),
-        (grid.n_tokens, grid.patch_voxels),
-        *(bases, bits, (bases.data_ptr(), bits.data_ptr())),
-        (tokens, rows, whole[0] * whole[1] * whole[2]),
+    native = _native.VoxelPlan(
+        kernel=grid.kernel,
+        whole=grid.shape,
+        patch_voxels=grid.patch_voxels,
+        bases=bases.data_ptr(),
+        bits=bits.data_ptr(),
+        tokens=tokens,
+        rows=rows,
     )
+    _plans[grid] = _Plan(native, tokens, bases, bits)
     return _plans[grid]

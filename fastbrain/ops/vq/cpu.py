@@ -42,33 +42,11 @@ def call(problem: LookupProblem) -> Tensor:
     return _lookup(x, mask, codes, metric == "euclidean", codebook.shape[0])
 
 
-def nearest(x: Tensor, mask: Tensor | None, panels: Tensor, euclidean: bool, count: int) -> Tensor:
-    """Return the nearest code of rows that fit the packed codes; unseen by PyTorch's dispatcher."""
-    return _nearest(x, mask, panels, euclidean, count)
-
-
-def nearest_plain(
-    x: Tensor, mask: Tensor | None, codes: Tensor, euclidean: bool, power: int
-) -> Tensor | None:
-    """Return the nearest code of a few rows, reading each code once.
-
-    None if a row or a code is not below 2^`power`, if all are tiny, or if bounds on the rounding
-    leave too many codes.
-    """
-    if not x.is_contiguous():
-        x = x.contiguous()
-    at = 0
-    if mask is not None:
-        mask = mask.contiguous()
-        at = mask.data_ptr()
-    out = _fake_nearest(x)
-    kind = DTYPES[x.dtype]
-    count, width = codes.shape
-    found = _native.vq_lookup_plain(
-        x.data_ptr(), kind, at, out.numel(), codes.data_ptr(), kind, euclidean, count, width,
-        power, out.data_ptr(), torch.get_num_threads(),
-    )  # fmt: skip
-    return out if found else None
+def indices_of(x: Tensor) -> Tensor:
+    """Make the tensor for the indices of rows (..., D)."""
+    lead = x.shape[:-1]
+    # sizes one by one: a tuple of them takes longer than a small codebook
+    return x.new_empty(*lead, dtype=torch.int64) if lead else x.new_empty((), dtype=torch.int64)
 
 
 def digest(codes: Tensor) -> int:
@@ -143,7 +121,7 @@ def _nearest(x: Tensor, mask: Tensor | None, codes: Tensor, euclidean: bool, cou
     # a packed codebook has one axis
     packed = codes.dim() == 1
     x, mask, codes = contiguous(x, mask, codes)
-    out = _fake_nearest(x)
+    out = indices_of(x)
     # by position: names take as long as a small codebook
     _entry("vq_lookup", codes.dtype if packed else _precision(x, codes))(
         x.data_ptr(), DTYPES[x.dtype], address(mask), out.numel(), codes.data_ptr(),
@@ -178,9 +156,7 @@ def _fake_pack(codebook: Tensor, euclidean: bool) -> Tensor:
 
 
 def _fake_nearest(x: Tensor, *_: Any) -> Tensor:
-    lead = x.shape[:-1]
-    # sizes one by one: a tuple of them takes longer than a small codebook
-    return x.new_empty(*lead, dtype=torch.int64) if lead else x.new_empty((), dtype=torch.int64)
+    return indices_of(x)
 
 
 def _fake_sums(

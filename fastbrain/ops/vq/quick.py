@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ... import _native
 from .. import _checks
+from .._tensors import DTYPES
 from . import cpu
 from .codebook import METRICS, PackedCodebook, is_tiny
 from .packs import PACKS
@@ -20,27 +22,19 @@ from .packs import PACKS
 FEWEST_PACKED = 8
 # rows up to which codes are searched as they lie in memory; csrc/bind_vq.cpp, kFewestRows
 MOST_PLAIN = 64
-_HELD = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def nearest(x: Any, codebook: Any, metric: Any, mask: Any) -> Tensor | None:
     """Return what the C++ backend finds, or None where only the full checks can tell."""
     packed = codebook if type(codebook) is PackedCodebook else None
     codes = codebook if packed is None else packed.codebook
-    if not _checks.plain(x, codes) or type(metric) is not str or metric not in METRICS:
+    if torch.compiler.is_compiling() or type(metric) is not str or metric not in METRICS:
         return None
-    dtype, shape, count = x.dtype, x.shape, x.numel()
-    if codes.dtype is not dtype or dtype not in _HELD or codes.dim() != 2 or not count:
+    found = _native.vq_arguments(x, codes, mask)
+    if found is None:
         return None
-    size, width = codes.shape
-    if not shape or shape[-1] != width or not 0 < size < 1 << 31 or not codes.is_contiguous():
-        return None
-    if mask is not None and not (
-        _checks.plain(mask) and mask.dtype is torch.bool and mask.shape == shape[:-1]
-    ):
-        return None
+    x_at, kind, mask_at, rows, _, size, width = found
     euclidean = metric == "euclidean"
-    rows = count // width
     panels = None
     if packed is not None:
         if packed.metric != metric or packed.version != _version(codes):
@@ -48,14 +42,35 @@ def nearest(x: Any, codebook: Any, metric: Any, mask: Any) -> Tensor | None:
         panels = packed.panels
     elif rows >= FEWEST_PACKED:
         panels = PACKS.of(codes, metric)
-    power = _checks.summable(dtype, width, factors=2)
-    if panels is not None:
-        if not _checks.all_below(x, power) or (not euclidean and is_tiny(x)):
-            return None
-        return cpu.nearest(x, mask, panels, euclidean, size)
-    if packed is not None or rows > MOST_PLAIN:
+    power = _checks.summable(x.dtype, width, factors=2)
+    if panels is None:
+        return plain(x, found, euclidean, power) if packed is None and rows <= MOST_PLAIN else None
+    threads = torch.get_num_threads()
+    if not _native.all_below(x_at, kind, rows * width, power, threads) or (
+        not euclidean and is_tiny(x)
+    ):
         return None
-    return cpu.nearest_plain(x, mask, codes, euclidean, power)
+    out = cpu.indices_of(x)
+    _native.vq_lookup(
+        x_at, kind, mask_at, rows, panels.data_ptr(), DTYPES[panels.dtype], True, euclidean, size,
+        width, out.data_ptr(), threads,
+    )  # fmt: skip
+    return out
+
+
+def plain(x: Tensor, found: tuple[int, ...], euclidean: bool, power: int) -> Tensor | None:
+    """Return the nearest code of a few rows, reading each code once.
+
+    `found` is the result of ``vq_arguments``. None if a row or a code is not below 2^`power`, if
+    all are tiny, or if bounds on the rounding leave too many codes.
+    """
+    x_at, kind, mask_at, rows, codes_at, size, width = found
+    out = cpu.indices_of(x)
+    done = _native.vq_lookup_plain(
+        x_at, kind, mask_at, rows, codes_at, kind, euclidean, size, width, power, out.data_ptr(),
+        torch.get_num_threads(),
+    )  # fmt: skip
+    return out if done else None
 
 
 def _version(codes: Tensor) -> int:
