@@ -186,7 +186,9 @@ class Tokenizing:
     ) -> Callable[[], tuple[Tensor, ...]]:
         """The answer, and with it the gradients of weight and bias where they are asked for."""
         if not self.shape.backward:
-            return lambda: (torch.no_grad()(solve)(),)
+            # the decorator once: it takes as long as a small layer
+            quiet = torch.no_grad()(solve)
+            return lambda: (quiet(),)
         own: list[Tensor] = []
 
         def step() -> tuple[Tensor, ...]:

@@ -38,7 +38,8 @@ def _peft(inputs: Mapping[str, Any], setting: Setting) -> Way:
         lora_b.copy_(b)
     upstream = inputs["upstream"]
     if upstream is None:
-        return lambda: (torch.no_grad()(layer)(x),)
+        quiet = torch.no_grad()(layer)
+        return lambda: (quiet(x),)
 
     def step() -> tuple[torch.Tensor, ...]:
         out = layer(x)
@@ -56,7 +57,8 @@ def _unsloth(inputs: Mapping[str, Any], setting: Setting) -> Way:
     from unsloth.kernels.utils import matmul_lora
 
     x, weight, bias, a, b = (inputs[name] for name in ("x", "weight", "bias", "a", "b"))
-    return lambda: (torch.no_grad()(matmul_lora)(x, weight, None, a, b, 1.0) + bias,)
+    quiet = torch.no_grad()(matmul_lora)
+    return lambda: (quiet(x, weight, None, a, b, 1.0) + bias,)
 
 
 PROVIDERS = (
