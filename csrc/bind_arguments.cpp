@@ -15,29 +15,6 @@ namespace fastbrain {
 
 namespace {
 
-// Addresses and sizes of a layer for lora_few, whether it is in bfloat16, and whether autograd may
-// need a gradient; None where only the checks of the Python layer can tell.
-py::object layer_arguments(py::handle x_value, py::handle weight_value, py::handle bias_value,
-                           py::handle a_value, py::handle b_value) {
-  const PlainTensor x = plain_tensor(x_value.ptr()), weight = plain_tensor(weight_value.ptr()),
-                    a = plain_tensor(a_value.ptr()), b = plain_tensor(b_value.ptr());
-  if (!x.plain || x.dims < 1 || weight.dims != 2 || a.dims != 2) return py::none();
-  if (x.type != DType::kFloat32 && x.type != DType::kBfloat16) return py::none();
-  const std::int64_t d_out = weight.shape[0], d_in = weight.shape[1], rank = a.shape[0];
-  if (d_in < 1 || x.shape[x.dims - 1] != d_in || !weight.is(x.type, {d_out, d_in}) ||
-      !a.is(x.type, {rank, d_in}) || !b.is(x.type, {d_out, rank})) {
-    return py::none();
-  }
-  PlainTensor bias;
-  if (!bias_value.is_none()) {
-    bias = plain_tensor(bias_value.ptr());
-    if (!bias.is(x.type, {d_out})) return py::none();
-  }
-  const bool graded = x.graded || weight.graded || bias.graded || a.graded || b.graded;
-  return py::make_tuple(x.address(), weight.address(), bias.address(), a.address(), b.address(),
-                        x.numel() / d_in, d_in, d_out, rank, x.type == DType::kBfloat16, graded);
-}
-
 // Addresses of rows, mask and codes; their type and sizes. None where only the checks of the Python
 // layer can tell.
 py::object lookup_arguments(py::handle x_value, py::handle codes_value, py::handle mask_value) {
@@ -155,9 +132,6 @@ py::object tokenizer_arguments(const VoxelPlan& plan, py::handle volumes_value,
 }  // namespace
 
 void bind_arguments(py::module_& m) {
-  m.def("lora_arguments", &layer_arguments,
-        "Addresses of plainly right x, weight, bias, a and b; rows, d_in, d_out, rank; whether "
-        "they are bfloat16, whether one requires a gradient. None where checks must tell.");
   m.def("vq_arguments", &lookup_arguments,
         "Of plainly right x, codes and mask or None: address and type of the rows, address of the "
         "mask, number of rows, address, number and width of the codes. None where checks must "

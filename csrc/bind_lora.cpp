@@ -1,7 +1,11 @@
 // Python entry points of the adapted linear layer.
+#include <algorithm>
+#include <array>
+#include <cmath>
 #include <new>
 
 #include "bind.h"
+#include "bind_tensor.h"
 #include "lora.h"
 
 namespace py = pybind11;
@@ -24,7 +28,143 @@ const Lora& lora(Isa isa, const LoraRows& l) {
   return baseline::lora;
 }
 
+namespace {
+
+constexpr int kMostAxes = 8;
+
+// A layer with plainly right arguments; `out`, activation and scale are not set.
+struct Layer {
+  LoraRows rows;
+  PlainTensor x;
+  bool graded;  // autograd may need a gradient
+};
+
+// False where only the checks of the Python layer can tell.
+bool layer_of(PyObject* x_value, PyObject* weight_value, PyObject* bias_value, PyObject* a_value,
+              PyObject* b_value, Layer& layer) {
+  const PlainTensor x = plain_tensor(x_value), weight = plain_tensor(weight_value),
+                    a = plain_tensor(a_value), b = plain_tensor(b_value);
+  if (!x.plain || x.dims < 1 || weight.dims != 2 || a.dims != 2) return false;
+  if (x.type != DType::kFloat32 && x.type != DType::kBfloat16) return false;
+  const std::int64_t d_out = weight.shape[0], d_in = weight.shape[1], rank = a.shape[0];
+  if (d_in < 1 || x.shape[x.dims - 1] != d_in || !weight.is(x.type, {d_out, d_in}) ||
+      !a.is(x.type, {rank, d_in}) || !b.is(x.type, {d_out, rank})) {
+    return false;
+  }
+  PlainTensor bias;
+  if (bias_value != Py_None) {
+    bias = plain_tensor(bias_value);
+    if (!bias.is(x.type, {d_out})) return false;
+  }
+  layer.rows = {.x = x.data,
+                .weight = weight.data,
+                .bias = bias.data,
+                .a = a.data,
+                .b = b.data,
+                .out = nullptr,
+                .bfloat16 = x.type == DType::kBfloat16,
+                .rows = x.numel() / d_in,
+                .d_in = d_in,
+                .d_out = d_out,
+                .rank = rank,
+                .activation = LoraActivation{},
+                .scale = 1};
+  layer.x = x;
+  layer.graded = x.graded || weight.graded || bias.graded || a.graded || b.graded;
+  return true;
+}
+
+// The activation by its number in csrc/lora.h; false for anything but None and the names.
+bool activation_of(PyObject* value, LoraActivation& activation) {
+  if (value == Py_None) {
+    activation = LoraActivation{};
+    return true;
+  }
+  if (!PyUnicode_CheckExact(value)) return false;
+  int number = 0;
+  for (const char* name : {"", "gelu", "silu", "relu"}) {
+    if (PyUnicode_CompareWithASCIIString(value, name) == 0) {
+      activation = static_cast<LoraActivation>(number);
+      return true;
+    }
+    ++number;
+  }
+  return false;
+}
+
+// A new tensor (..., d_out) of the dtype of x (..., d_in); nullptr with an error of Python.
+PyObject* new_output(PyObject* x_value, const Layer& layer) {
+  static PyObject* const name = PyUnicode_InternFromString("new_empty");
+  std::array<PyObject*, 1 + kMostAxes> call{x_value};
+  const int axes = layer.x.dims;
+  for (int axis = 0; axis < axes; ++axis) {
+    call[1 + axis] = PyLong_FromLongLong(axis + 1 < axes ? layer.x.shape[axis] : layer.rows.d_out);
+  }
+  PyObject* out = PyObject_VectorcallMethod(name, call.data(), 1 + axes, nullptr);
+  for (int axis = 0; axis < axes; ++axis) Py_XDECREF(call[1 + axis]);
+  return out;
+}
+
+Isa small_isa;
+
+// lora_small(x, weight, bias, a, b, scale, activation, graded, most_rows, most_rows_bfloat16,
+// least_work, threads). Without pybind11, whose calls take as long as a narrow layer.
+PyObject* small(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count != 12) {
+    PyErr_SetString(PyExc_TypeError, "lora_small: it takes 12 arguments.");
+    return nullptr;
+  }
+  long long limits[4];  // most rows, the same in bfloat16, least work, threads
+  for (int i = 0; i < 4; ++i) limits[i] = PyLong_AsLongLong(args[8 + i]);
+  if (PyErr_Occurred()) return nullptr;
+  Layer layer;
+  LoraRows& rows = layer.rows;
+  if (!PyFloat_CheckExact(args[5]) || limits[3] < 1 || limits[3] > 4096 ||
+      !layer_of(args[0], args[1], args[2], args[3], args[4], layer) || layer.x.dims > kMostAxes ||
+      (layer.graded && args[7] != Py_False) || rows.rows > limits[rows.bfloat16] ||
+      rows.rows * rows.d_in * rows.d_out >= limits[2] || !activation_of(args[6], rows.activation)) {
+    Py_RETURN_NONE;
+  }
+  const double scale = PyFloat_AS_DOUBLE(args[5]);
+  if (!std::isfinite(scale)) Py_RETURN_NONE;
+  PyObject* out = new_output(args[0], layer);
+  if (out == nullptr) return nullptr;
+  rows.scale = static_cast<float>(scale);
+  rows.out = const_cast<void*>(plain_tensor(out).data);
+  bool done = false;
+  Py_BEGIN_ALLOW_THREADS;
+  done = lora(small_isa, rows).few(rows, static_cast<int>(limits[3]));
+  Py_END_ALLOW_THREADS;
+  if (done) return out;
+  Py_DECREF(out);
+  return PyErr_NoMemory();
+}
+
+PyMethodDef kSmall[] = {
+    {"lora_small", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&small)),
+     METH_FASTCALL,
+     "The layer (..., d_out) of plainly right arguments and few rows; None where only the full "
+     "checks can tell, or for more rows or work."},
+    {nullptr, nullptr, 0, nullptr}};
+
+py::object layer_arguments(py::handle x, py::handle weight, py::handle bias, py::handle a,
+                           py::handle b) {
+  Layer layer;
+  if (!layer_of(x.ptr(), weight.ptr(), bias.ptr(), a.ptr(), b.ptr(), layer)) return py::none();
+  const LoraRows& l = layer.rows;
+  const auto at = [](const void* data) { return reinterpret_cast<std::uintptr_t>(data); };
+  return py::make_tuple(at(l.x), at(l.weight), at(l.bias), at(l.a), at(l.b), l.rows, l.d_in,
+                        l.d_out, l.rank, l.bfloat16, layer.graded);
+}
+
+}  // namespace
+
 void bind_lora(py::module_& m, Isa isa) {
+  small_isa = isa;
+  if (PyModule_AddFunctions(m.ptr(), kSmall) != 0) throw py::error_already_set();
+  m.def("lora_arguments", &layer_arguments,
+        "Addresses of plainly right x, weight, bias, a and b; rows, d_in, d_out, rank; whether "
+        "they are bfloat16, whether one requires a gradient. None where checks must tell.");
   m.def(
       "lora_few",
       [isa](std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, std::uintptr_t a,

@@ -42,7 +42,12 @@ def not_used(monkeypatch):
     def fail(*arguments):
         raise AssertionError("the kernel for few rows ran")
 
+    small = _native.lora_small
     monkeypatch.setattr(cpu_decode._native, "lora_few", fail)
+    # it declines what it is not meant for
+    monkeypatch.setattr(
+        cpu_decode._native, "lora_small", lambda *given: None if small(*given) is None else fail()
+    )
 
 
 @pytest.mark.parametrize("activation", ["", "gelu", "silu", "relu"])

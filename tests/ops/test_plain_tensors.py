@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.nn import Parameter
@@ -98,6 +100,40 @@ def test_addresses_and_sizes_of_a_layer():
             assert _native.lora_arguments(*parts) is None
 
 
+SMALL = {"most": 24, "most_halves": 16, "work": 1 << 22, "threads": 1}
+
+
+def small(*tensors, scale=0.5, activation="gelu", graded=False, **limits):
+    limits = SMALL | limits
+    return _native.lora_small(*tensors, scale, activation, graded, *limits.values())
+
+
+def test_a_small_layer_at_once():
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(2, 3, 5), torch.randn(7, 5), torch.randn(7)
+    a, b = torch.randn(4, 5), torch.randn(7, 4)
+    tensors = x, weight, bias, a, b
+    found = small(*tensors)
+    assert found.shape == (2, 3, 7)
+    assert found.dtype is torch.float32
+    expected = lora_linear(*tensors, scale=0.5, activation="gelu", backend="reference")
+    torch.testing.assert_close(found, expected)
+    assert small(x[0, 0], *tensors[1:]).shape == (7,)
+    assert small(x[:0], *tensors[1:]).shape == (0, 3, 7)
+    halves = [t.bfloat16() for t in tensors]
+    assert small(*halves).dtype is torch.bfloat16
+    assert small(*halves, most_halves=5) is None
+    assert small(*tensors, most=5) is None
+    assert small(*tensors, work=6 * 5 * 7) is None
+    for wrong in ({"scale": 1}, {"scale": math.inf}, {"activation": "tanh"}, {"activation": 3}):
+        assert small(*tensors, **wrong) is None
+    graded = (*tensors[:4], Parameter(b))
+    assert small(*graded, graded=True) is None
+    assert not small(*graded).requires_grad
+    with pytest.raises(TypeError, match="12 arguments"):
+        _native.lora_small(*tensors)
+
+
 def test_results_do_not_depend_on_the_interface(monkeypatch):
     torch.manual_seed(0)
     x, weight, bias = torch.randn(2, 16), torch.randn(24, 16), torch.randn(24)
@@ -112,6 +148,7 @@ def test_results_do_not_depend_on_the_interface(monkeypatch):
         return lora_linear(x, weight, bias, a, b), loss
 
     quick = results()
+    monkeypatch.setattr(_native, "lora_small", lambda *_: None)
     monkeypatch.setattr(_native, "lora_arguments", lambda *_: None)
     monkeypatch.setattr(_native, "neighborhood_small", lambda *_: False)
     for ours, checked in zip(quick, results(), strict=True):

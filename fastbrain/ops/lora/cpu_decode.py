@@ -33,6 +33,7 @@ _MOST_LARGE = {torch.float32: 24, torch.bfloat16: 8}
 _TILE = 32
 # From this number of multiplications on, up to this number of rows, the faster way is measured.
 _LEAST_WORK, _MOST_MEASURED = 1 << 22, 64
+_SMALL = (MOST_ROWS[torch.float32], MOST_ROWS[torch.bfloat16], _LEAST_WORK)
 WAYS = ("stream", "products")
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define(
@@ -132,6 +133,12 @@ def at_once(
     """
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return None
+    y = _native.lora_small(
+        x, weight, bias, a, b, scale, activation, torch.is_grad_enabled(), *_SMALL,
+        torch.get_num_threads(),
+    )  # fmt: skip
+    if y is not None:
+        return y
     kind = ACTIVATIONS.get(activation or "") if type(activation) in (str, NoneType) else None
     if kind is None or type(scale) is not float or not -inf < scale < inf:
         return None
