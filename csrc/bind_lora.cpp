@@ -105,13 +105,13 @@ PyObject* new_output(PyObject* x_value, const Layer& layer) {
   return out;
 }
 
-Isa small_isa;
+Isa own_isa;
 
-// lora_small(x, weight, bias, a, b, scale, activation, graded, most_rows, most_rows_bfloat16,
+// lora_at_once(x, weight, bias, a, b, scale, activation, graded, most_rows, most_rows_bfloat16,
 // least_work, threads). Without pybind11, whose calls take as long as a narrow layer.
-PyObject* small(PyObject*, PyObject* const* args, Py_ssize_t count) {
+PyObject* at_once(PyObject*, PyObject* const* args, Py_ssize_t count) {
   if (count != 12) {
-    PyErr_SetString(PyExc_TypeError, "lora_small: it takes 12 arguments.");
+    PyErr_SetString(PyExc_TypeError, "lora_at_once: it takes 12 arguments.");
     return nullptr;
   }
   long long limits[4];  // most rows, the same in bfloat16, least work, threads
@@ -121,50 +121,44 @@ PyObject* small(PyObject*, PyObject* const* args, Py_ssize_t count) {
   LoraRows& rows = layer.rows;
   if (!PyFloat_CheckExact(args[5]) || limits[3] < 1 || limits[3] > 4096 ||
       !layer_of(args[0], args[1], args[2], args[3], args[4], layer) || layer.x.dims > kMostAxes ||
-      (layer.graded && args[7] != Py_False) || rows.rows > limits[rows.bfloat16] ||
-      rows.rows * rows.d_in * rows.d_out >= limits[2] || !activation_of(args[6], rows.activation)) {
+      !activation_of(args[6], rows.activation)) {
     Py_RETURN_NONE;
   }
   const double scale = PyFloat_AS_DOUBLE(args[5]);
   if (!std::isfinite(scale)) Py_RETURN_NONE;
+  const bool graded = layer.graded && args[7] != Py_False;
+  if (graded || rows.rows > limits[rows.bfloat16] ||
+      rows.rows * rows.d_in * rows.d_out >= limits[2]) {
+    return Py_BuildValue("LLLO", static_cast<long long>(rows.rows),
+                         static_cast<long long>(rows.d_out), static_cast<long long>(rows.d_in),
+                         graded ? Py_True : Py_False);
+  }
   PyObject* out = new_output(args[0], layer);
   if (out == nullptr) return nullptr;
   rows.scale = static_cast<float>(scale);
   rows.out = const_cast<void*>(plain_tensor(out).data);
   bool done = false;
   Py_BEGIN_ALLOW_THREADS;
-  done = lora(small_isa, rows).few(rows, static_cast<int>(limits[3]));
+  done = lora(own_isa, rows).few(rows, static_cast<int>(limits[3]));
   Py_END_ALLOW_THREADS;
   if (done) return out;
   Py_DECREF(out);
   return PyErr_NoMemory();
 }
 
-PyMethodDef kSmall[] = {
-    {"lora_small", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&small)),
+PyMethodDef kAtOnce[] = {
+    {"lora_at_once", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&at_once)),
      METH_FASTCALL,
-     "The layer (..., d_out) of plainly right arguments and few rows; None where only the full "
-     "checks can tell, or for more rows or work."},
+     "The layer (..., d_out) of plainly right arguments; rows, d_out, d_in and whether a gradient "
+     "is wanted, for more rows or work or for a gradient; None where only the full checks can "
+     "tell."},
     {nullptr, nullptr, 0, nullptr}};
-
-py::object layer_arguments(py::handle x, py::handle weight, py::handle bias, py::handle a,
-                           py::handle b) {
-  Layer layer;
-  if (!layer_of(x.ptr(), weight.ptr(), bias.ptr(), a.ptr(), b.ptr(), layer)) return py::none();
-  const LoraRows& l = layer.rows;
-  const auto at = [](const void* data) { return reinterpret_cast<std::uintptr_t>(data); };
-  return py::make_tuple(at(l.x), at(l.weight), at(l.bias), at(l.a), at(l.b), l.rows, l.d_in,
-                        l.d_out, l.rank, l.bfloat16, layer.graded);
-}
 
 }  // namespace
 
 void bind_lora(py::module_& m, Isa isa) {
-  small_isa = isa;
-  if (PyModule_AddFunctions(m.ptr(), kSmall) != 0) throw py::error_already_set();
-  m.def("lora_arguments", &layer_arguments,
-        "Addresses of plainly right x, weight, bias, a and b; rows, d_in, d_out, rank; whether "
-        "they are bfloat16, whether one requires a gradient. None where checks must tell.");
+  own_isa = isa;
+  if (PyModule_AddFunctions(m.ptr(), kAtOnce) != 0) throw py::error_already_set();
   m.def(
       "lora_few",
       [isa](std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, std::uintptr_t a,

@@ -28,9 +28,10 @@ VARIABLE = "FASTBRAIN_MEASURE"
 # all names of ways; an op that has not the requested one follows its rule
 WAYS = ("stream", "products", "rounded", "tiles")
 _FILE = "measured.json"
-_ROUNDS = 3
-# the second round is the last one if both took longer
-_ENOUGH_S = 0.3
+# At least 3 rounds, or 2 that took more than 0.3 s; short calls go on for 0.05 s, since a neighbour
+# on the machine may slow one way for some milliseconds.
+_ROUNDS, _MOST_ROUNDS = 3, 50
+_ENOUGH_S, _LEAST_S = 0.3, 0.05
 # another way must be faster by more than the noise of so few rounds
 _GAIN = 0.95
 _MOST_REMEMBERED = 1 << 10
@@ -166,12 +167,13 @@ def _measure(ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     """Return the least time of each way over interleaved rounds."""
     best = dict.fromkeys(ways, float("inf"))
     begin = perf_counter()
-    for round_ in range(_ROUNDS):
+    for done in range(1, _MOST_ROUNDS + 1):
         for name, way in ways.items():
             start = perf_counter()
             way()
             best[name] = min(best[name], perf_counter() - start)
-        if round_ > 0 and perf_counter() - begin > _ENOUGH_S:
+        spent = perf_counter() - begin
+        if spent > (_LEAST_S if done >= _ROUNDS else _ENOUGH_S) and done > 1:
             break
     return best
 

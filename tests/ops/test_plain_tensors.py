@@ -82,56 +82,53 @@ def test_another_interface_is_not_read():
     assert _native.is_plain(torch.zeros(3))  # that of the import stays
 
 
-def test_addresses_and_sizes_of_a_layer():
-    x, weight, bias = torch.zeros(2, 3, 5), torch.zeros(7, 5), torch.zeros(7)
-    a, b = torch.zeros(4, 5), torch.zeros(7, 4)
-    addresses = [t.data_ptr() for t in (x, weight, bias, a, b)]
-    found = _native.lora_arguments(x, weight, bias, a, b)
-    assert list(found) == [*addresses, 6, 5, 7, 4, False, False]
-    assert _native.lora_arguments(x, weight, None, a, b)[2] == 0
-    assert _native.lora_arguments(x, weight, bias, a, Parameter(b))[-1]
-    halves = [t.bfloat16() for t in (x, weight, bias, a, b)]
-    assert _native.lora_arguments(*halves)[-2]
-    right = (x, weight, bias, a, b)
-    shorter = x[..., :4], weight[:, :4], bias[:5], a[:, :4], b[:, :3]
-    for i in range(5):
-        for wrong in (shorter[i].contiguous(), right[i].double(), right[i].numpy()):
-            parts = (*right[:i], wrong, *right[i + 1 :])
-            assert _native.lora_arguments(*parts) is None
-
-
 SMALL = {"most": 24, "most_halves": 16, "work": 1 << 22, "threads": 1}
 
 
-def small(*tensors, scale=0.5, activation="gelu", graded=False, **limits):
+def at_once(*tensors, scale=0.5, activation="gelu", graded=False, **limits):
     limits = SMALL | limits
-    return _native.lora_small(*tensors, scale, activation, graded, *limits.values())
+    return _native.lora_at_once(*tensors, scale, activation, graded, *limits.values())
+
+
+def layer():
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(2, 3, 5), torch.randn(7, 5), torch.randn(7)
+    return x, weight, bias, torch.randn(4, 5), torch.randn(7, 4)
 
 
 def test_a_small_layer_at_once():
-    torch.manual_seed(0)
-    x, weight, bias = torch.randn(2, 3, 5), torch.randn(7, 5), torch.randn(7)
-    a, b = torch.randn(4, 5), torch.randn(7, 4)
-    tensors = x, weight, bias, a, b
-    found = small(*tensors)
+    x, *others = tensors = layer()
+    found = at_once(*tensors)
     assert found.shape == (2, 3, 7)
     assert found.dtype is torch.float32
     expected = lora_linear(*tensors, scale=0.5, activation="gelu", backend="reference")
     torch.testing.assert_close(found, expected)
-    assert small(x[0, 0], *tensors[1:]).shape == (7,)
-    assert small(x[:0], *tensors[1:]).shape == (0, 3, 7)
-    halves = [t.bfloat16() for t in tensors]
-    assert small(*halves).dtype is torch.bfloat16
-    assert small(*halves, most_halves=5) is None
-    assert small(*tensors, most=5) is None
-    assert small(*tensors, work=6 * 5 * 7) is None
+    assert at_once(x[0, 0], *others).shape == (7,)
+    assert at_once(x[:0], *others).shape == (0, 3, 7)
+    assert at_once(*(t.bfloat16() for t in tensors)).dtype is torch.bfloat16
+    graded = *tensors[:4], Parameter(tensors[4])
+    assert not at_once(*graded).requires_grad
+
+
+def test_sizes_of_a_layer_that_is_not_small():
+    tensors = layer()
+    sizes = 6, 7, 5
+    assert at_once(*tensors, most=5) == (*sizes, False)
+    assert at_once(*tensors, work=6 * 5 * 7) == (*sizes, False)
+    assert at_once(*(t.bfloat16() for t in tensors), most_halves=5) == (*sizes, False)
+    assert at_once(*tensors[:4], Parameter(tensors[4]), graded=True) == (*sizes, True)
+
+
+def test_what_only_the_full_checks_can_tell():
+    x, weight, bias, a, b = tensors = layer()
     for wrong in ({"scale": 1}, {"scale": math.inf}, {"activation": "tanh"}, {"activation": 3}):
-        assert small(*tensors, **wrong) is None
-    graded = (*tensors[:4], Parameter(b))
-    assert small(*graded, graded=True) is None
-    assert not small(*graded).requires_grad
+        assert at_once(*tensors, **wrong) is None
+    shorter = x[..., :4], weight[:, :4], bias[:5], a[:, :4], b[:, :3]
+    for i in range(5):
+        for wrong in (shorter[i].contiguous(), tensors[i].double(), tensors[i].numpy()):
+            assert at_once(*tensors[:i], wrong, *tensors[i + 1 :]) is None
     with pytest.raises(TypeError, match="12 arguments"):
-        _native.lora_small(*tensors)
+        _native.lora_at_once(*tensors)
 
 
 def test_results_do_not_depend_on_the_interface(monkeypatch):
@@ -148,8 +145,7 @@ def test_results_do_not_depend_on_the_interface(monkeypatch):
         return lora_linear(x, weight, bias, a, b), loss
 
     quick = results()
-    monkeypatch.setattr(_native, "lora_small", lambda *_: None)
-    monkeypatch.setattr(_native, "lora_arguments", lambda *_: None)
+    monkeypatch.setattr(_native, "lora_at_once", lambda *_: None)
     monkeypatch.setattr(_native, "neighborhood_small", lambda *_: False)
     for ours, checked in zip(quick, results(), strict=True):
         torch.testing.assert_close(ours, checked, rtol=0, atol=0)

@@ -6,8 +6,6 @@ the same sums. It supports inference in float32 and bfloat16, with sums in float
 
 from __future__ import annotations
 
-from math import inf
-from types import NoneType
 from typing import Any
 
 import torch
@@ -133,33 +131,19 @@ def at_once(
     """
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return None
-    y = _native.lora_small(
+    found = _native.lora_at_once(
         x, weight, bias, a, b, scale, activation, torch.is_grad_enabled(), *_SMALL,
         torch.get_num_threads(),
     )  # fmt: skip
-    if y is not None:
-        return y
-    kind = ACTIVATIONS.get(activation or "") if type(activation) in (str, NoneType) else None
-    if kind is None or type(scale) is not float or not -inf < scale < inf:
-        return None
-    found = _native.lora_arguments(x, weight, bias, a, b)
-    if found is None:
-        return None
-    *addresses, rows, d_in, d_out, rank, half, graded = found
-    dtype, shape = x.dtype, x.shape
-    wanted = graded and torch.is_grad_enabled()
-    if wanted or rows > MOST_ROWS[dtype] or rows * d_out * d_in >= _LEAST_WORK:
-        flat = x if len(shape) == 2 else x.view(rows, d_in)
-        problem = LinearProblem(flat, weight, bias, a, b, scale, activation)
-        if wanted or not _streams(dtype, rows, d_out, d_in, problem):
-            y = products.composed(problem)
-            return y if len(shape) == 2 else y.view(*shape[:-1], d_out)
-    out = x.new_empty(rows, d_out) if len(shape) == 2 else x.new_empty(*shape[:-1], d_out)
-    _native.lora_few(
-        *addresses, out.data_ptr(), rows, d_in, d_out, rank, kind, scale, half,
-        torch.get_num_threads(),
-    )  # fmt: skip
-    return out
+    if type(found) is not tuple:
+        return found
+    rows, d_out, d_in, graded = found
+    shape = x.shape
+    flat = x if len(shape) == 2 else x.view(rows, d_in)
+    problem = LinearProblem(flat, weight, bias, a, b, scale, activation)
+    streams = not graded and _streams(x.dtype, rows, d_out, d_in, problem)
+    y = _layer(*problem) if streams else products.composed(problem)
+    return y if len(shape) == 2 else y.view(*shape[:-1], d_out)
 
 
 def _decode(x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
