@@ -31,7 +31,9 @@ _MOST_LARGE = {torch.float32: 24, torch.bfloat16: 8}
 _TILE = 32
 # From this number of multiplications on, up to this number of rows, the faster way is measured.
 _LEAST_WORK, _MOST_MEASURED = 1 << 22, 64
+# limits of rows in float32 and bfloat16 and of multiplications
 _SMALL = (MOST_ROWS[torch.float32], MOST_ROWS[torch.bfloat16], _LEAST_WORK)
+_ANY = (1 << 62,) * 3
 WAYS = ("stream", "products")
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define(
@@ -131,18 +133,18 @@ def at_once(
     """
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return None
-    found = _native.lora_at_once(
-        x, weight, bias, a, b, scale, activation, torch.is_grad_enabled(), *_SMALL,
-        torch.get_num_threads(),
-    )  # fmt: skip
+    arguments = (x, weight, bias, a, b, scale, activation)
+    threads = torch.get_num_threads()
+    found = _native.lora_at_once(*arguments, torch.is_grad_enabled(), *_SMALL, threads)
     if type(found) is not tuple:
         return found
     rows, d_out, d_in, graded = found
     shape = x.shape
     flat = x if len(shape) == 2 else x.view(rows, d_in)
     problem = LinearProblem(flat, weight, bias, a, b, scale, activation)
-    streams = not graded and _streams(x.dtype, rows, d_out, d_in, problem)
-    y = _layer(*problem) if streams else products.composed(problem)
+    if not graded and _streams(x.dtype, rows, d_out, d_in, problem):
+        return _native.lora_at_once(*arguments, False, *_ANY, threads)
+    y = products.composed(problem)
     return y if len(shape) == 2 else y.view(*shape[:-1], d_out)
 
 
