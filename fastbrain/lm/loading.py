@@ -212,7 +212,10 @@ def model_digest(model: Any) -> str:
         if weight.device.type == "meta":
             weight = weight_value(model, name)
         flat = (weight.dequantize() if _is_packed(weight) else weight).detach().flatten()
-        places = torch.linspace(0, len(flat) - 1, min(64, len(flat))).long().to(flat.device)
+        last = len(flat) - 1
+        # numbers above 2^24 are rounded, the last one perhaps beyond the end
+        places = torch.linspace(0, last, min(64, len(flat))).long().clamp(max=last)
+        places = places.to(flat.device)
         values = flat[places].to(torch.bfloat16).float().cpu().contiguous()
         digest.update(f"{name}{tuple(weight.shape)}".encode() + values.numpy().tobytes())
     return digest.hexdigest()[:16]

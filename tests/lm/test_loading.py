@@ -18,6 +18,7 @@ from fastbrain.lm import (
     padding_note,
     small_llm,
 )
+from fastbrain.lm.loading import model_digest
 
 CORPUS = [
     f"What happens? The {who} {does} the {what}."
@@ -176,3 +177,13 @@ def test_byte_level_tokenizers_get_the_space_before_the_first_word():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<e>", pad_token="<e>")
     ids, _ = encode_answers(tokenizer, ["a dog"])
     assert tokenizer.decode(ids[0, :-1]) == " a dog"
+
+
+def test_a_digest_of_a_weight_whose_last_number_is_no_float32():
+    # 2^24 + 3 is rounded up, to a place beyond the end
+    large = torch.zeros(2**24 + 4, dtype=torch.bfloat16)
+    model = torch.nn.Module()
+    model.weight = torch.nn.Parameter(large, requires_grad=False)
+    before = model_digest(model)
+    large[-1] = 1
+    assert model_digest(model) != before
