@@ -38,34 +38,23 @@ constexpr std::uint8_t kInt = 0, kFloat = 2, kBfloat = 4, kBool = 6;
 const Interface* interface = nullptr;
 PyObject *tensor_class = nullptr, *parameter_class = nullptr, *requires_grad = nullptr;
 
+struct KnownType {
+  std::uint8_t kind, bits;
+  DType type;
+};
+
+constexpr KnownType kTypes[] = {{kFloat, 32, DType::kFloat32},   {kFloat, 16, DType::kFloat16},
+                                {kBfloat, 16, DType::kBfloat16}, {kFloat, 64, DType::kFloat64},
+                                {kInt, 16, DType::kInt16},       {kInt, 64, DType::kInt64},
+                                {kBool, 8, DType::kBool}};
+
 bool type_of(const View& view, DType& type) {
-  if (view.lanes != 1) return false;
-  const int code = view.kind << 8 | view.bits;
-  switch (code) {
-    case kFloat << 8 | 32:
-      type = DType::kFloat32;
-      return true;
-    case kFloat << 8 | 16:
-      type = DType::kFloat16;
-      return true;
-    case kBfloat << 8 | 16:
-      type = DType::kBfloat16;
-      return true;
-    case kFloat << 8 | 64:
-      type = DType::kFloat64;
-      return true;
-    case kInt << 8 | 16:
-      type = DType::kInt16;
-      return true;
-    case kInt << 8 | 64:
-      type = DType::kInt64;
-      return true;
-    case kBool << 8 | 8:
-      type = DType::kBool;
-      return true;
-    default:
-      return false;
+  for (const KnownType& known : kTypes) {
+    if (view.kind != known.kind || view.bits != known.bits || view.lanes != 1) continue;
+    type = known.type;
+    return true;
   }
+  return false;
 }
 
 bool in_order(const View& view) {
