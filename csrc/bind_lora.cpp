@@ -108,7 +108,7 @@ PyObject* new_output(PyObject* x_value, const Layer& layer) {
 Isa own_isa;
 
 // lora_at_once(x, weight, bias, a, b, scale, activation, graded, most_rows, most_rows_bfloat16,
-// least_work, threads). Without pybind11, whose calls take as long as a narrow layer.
+// least_work, threads). Without pybind11: one of its calls takes as long as a narrow layer.
 PyObject* at_once(PyObject*, PyObject* const* args, Py_ssize_t count) {
   if (count != 12) {
     PyErr_SetString(PyExc_TypeError, "lora_at_once: it takes 12 arguments.");
