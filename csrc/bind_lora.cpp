@@ -97,10 +97,12 @@ PyObject* new_output(PyObject* x_value, const Layer& layer) {
   static PyObject* const name = PyUnicode_InternFromString("new_empty");
   std::array<PyObject*, 1 + kMostAxes> call{x_value};
   const int axes = layer.x.dims;
+  bool made = true;
   for (int axis = 0; axis < axes; ++axis) {
     call[1 + axis] = PyLong_FromLongLong(axis + 1 < axes ? layer.x.shape[axis] : layer.rows.d_out);
+    made = made && call[1 + axis] != nullptr;
   }
-  PyObject* out = PyObject_VectorcallMethod(name, call.data(), 1 + axes, nullptr);
+  PyObject* out = made ? PyObject_VectorcallMethod(name, call.data(), 1 + axes, nullptr) : nullptr;
   for (int axis = 0; axis < axes; ++axis) Py_XDECREF(call[1 + axis]);
   return out;
 }
@@ -135,8 +137,14 @@ PyObject* at_once(PyObject*, PyObject* const* args, Py_ssize_t count) {
   }
   PyObject* out = new_output(args[0], layer);
   if (out == nullptr) return nullptr;
+  const PlainTensor found = plain_tensor(out);
+  // a mode of PyTorch may have made a tensor without memory
+  if (!found.plain) {
+    Py_DECREF(out);
+    Py_RETURN_NONE;
+  }
   rows.scale = static_cast<float>(scale);
-  rows.out = const_cast<void*>(plain_tensor(out).data);
+  rows.out = const_cast<void*>(found.data);
   bool done = false;
   Py_BEGIN_ALLOW_THREADS;
   done = lora(own_isa, rows).few(rows, static_cast<int>(limits[3]));
@@ -182,6 +190,7 @@ void bind_lora(py::module_& m, Isa isa) {
         for (const std::int64_t size : {rows, d_in, d_out, rank}) {
           check(size >= 0, function, "sizes must not be negative", size);
         }
+        check(out != 0 || rows * d_out == 0, function, "out must not be null", 0);
         check(activation >= 0 && activation <= 3, function, "activation must be in [0, 3]",
               activation);
         check_threads(function, threads);

@@ -94,6 +94,10 @@ VoxelRead voxel_read(std::uintptr_t volumes, std::uintptr_t offsets, std::uintpt
 }
 #endif
 
+void check_output(const VoxelSource& source, std::int64_t features, std::uintptr_t out) {
+  check(out != 0 || source.batch * features == 0, "voxel_tokenizer", "out must not be null", 0);
+}
+
 void check_counts(std::int64_t features, int threads) {
   check(features >= 0, "voxel_tokenizer", "features must not be negative", features);
   check_threads("voxel_tokenizer", threads);
@@ -106,6 +110,7 @@ void bind_bfloat16(py::module_& m, const std::string& name, const Kernels& kerne
         [&kernels](const VoxelSource& source, std::uintptr_t weight, std::uintptr_t bias,
                    std::int64_t features, std::uintptr_t out, int threads) {
           check_counts(features, threads);
+          check_output(source, features, out);
           py::gil_scoped_release released;
           if (!kernels.forward(source, pointer<const Bfloat16>(weight), pointer<const float>(bias),
                                features, pointer<Bfloat16>(out), threads)) {
@@ -141,6 +146,7 @@ void bind_voxel_tokenizer(py::module_& m, Isa isa) {
       [isa](const VoxelSource& source, std::uintptr_t weight, std::uintptr_t bias,
             std::int64_t features, std::uintptr_t out, int threads) {
         check_counts(features, threads);
+        check_output(source, features, out);
         py::gil_scoped_release released;
         if (!voxel_tokenizer(isa).forward(source, pointer<const float>(weight),
                                           pointer<const float>(bias), features, pointer<float>(out),

@@ -110,13 +110,13 @@ void pack(Isa isa, const VqSource& from, Number* to, int threads) {
       read<Number>(isa, from, screens ? to + layout.values : nullptr, buffer, threads);
   vq<Number>(isa).pack(codes, to, threads);
   if constexpr (layout.kMayScreen) {
-    if (!screens) return;
-    if (!layout.screen->pack(codes, to + layout.bytes, threads)) throw std::bad_alloc();
+    if (screens && !layout.screen->pack(codes, to + layout.bytes, threads)) throw std::bad_alloc();
   }
 }
 
 // Rows where the mask is true; false if there is none.
 bool choose(VqRows& rows, const bool* mask, std::vector<std::int64_t>& chosen, std::int64_t* out) {
+  check(out != nullptr || rows.count == 0, "vq_lookup", "out must not be null", 0);
   if (mask != nullptr) {
     for (std::int64_t i = 0; i < rows.count; ++i) {
       if (mask[i]) chosen.push_back(i);

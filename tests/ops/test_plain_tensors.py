@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import Parameter
 
 from fastbrain import _native
-from fastbrain.ops import _tensors, lora_linear, neighborhood_clustering
+from fastbrain.grid import TokenGrid
+from fastbrain.ops import (
+    _tensors,
+    lora_linear,
+    neighborhood_clustering,
+    pack_codebook,
+    tokenize_voxels,
+    vq_lookup,
+)
+from fastbrain.ops.voxel_tokenizer import quick
+from fastbrain.ops.vq import lookup
 
 pytestmark = pytest.mark.skipif(
     not _tensors.READS_TENSORS, reason="this torch has no DLPack interface of version 1"
@@ -131,21 +143,95 @@ def test_what_only_the_full_checks_can_tell():
         _native.lora_at_once(*tensors)
 
 
-def test_results_do_not_depend_on_the_interface(monkeypatch):
+def test_what_is_read_of_a_lookup():
+    x, codes, mask = torch.zeros(2, 3, 5), torch.zeros(7, 5), torch.ones(2, 3, dtype=torch.bool)
+    addresses = x.data_ptr(), mask.data_ptr(), codes.data_ptr()
+    found = _native.vq_arguments(x, codes, mask)
+    assert found == (addresses[0], 0, addresses[1], 6, addresses[2], 7, 5)
+    assert _native.vq_arguments(x, codes, None)[2] == 0
+    for wrong in (mask[0], mask.int(), mask[:, :2], mask.numpy()):
+        assert _native.vq_arguments(x, codes, wrong) is None
+    for wrong in (codes.double(), codes[:, :4].contiguous(), codes[:0], codes[0], codes.T):
+        assert _native.vq_arguments(x, wrong, mask) is None
+    for wrong in (x.double(), x[..., :4].contiguous(), x[:0], x[0, 0, 0], x.mT):
+        assert _native.vq_arguments(wrong, codes, None) is None
+
+
+def tokenizer():
+    grid = TokenGrid.from_mask(np.ones((4, 6, 6), bool), kernel=(2, 2, 2), stride=(2, 2, 2))
+    volumes, weight = torch.randn(3, 1, *grid.shape), torch.randn(5, 1, 2, 2, 2)
+    return grid, (volumes, weight, torch.randn(5), torch.randn(grid.shape), torch.ones(grid.shape))
+
+
+def test_what_is_read_of_volumes():
+    grid, tensors = tokenizer()
+    plan = quick._plan(grid).native
+    volumes, weight, bias, mean, inv_std = tensors
+    source, *found = plan.arguments(*tensors, 1.0)
+    assert isinstance(source, _native.VoxelSource)
+    assert found == [weight.data_ptr(), bias.data_ptr(), 3, 5, False, False]
+    assert plan.arguments(volumes, weight, None, None, None, 1.0)[2] == 0
+    packed = torch.zeros(3, 1, grid.n_tokens, grid.patch_voxels, dtype=torch.int16)
+    assert plan.arguments(packed, weight, bias, packed[0, 0].float(), inv_std, 1.0) is not None
+    assert plan.arguments(volumes, weight, Parameter(bias), mean, inv_std, 1.0)[-1]
+    shorter = volumes[..., :4], weight[..., :1], bias[:4], mean[:3], inv_std[..., :4]
+    for i in range(5):
+        for wrong in (shorter[i].contiguous(), tensors[i].double(), tensors[i].numpy()):
+            assert plan.arguments(*tensors[:i], wrong, *tensors[i + 1 :], 1.0) is None
+    assert plan.arguments(volumes.expand(3, 2, *grid.shape).clone(), *tensors[1:], 1.0) is None
+
+
+def test_a_tensor_without_memory_is_not_written():
+    x, weight, bias, a, b = layer()
+    codes = torch.randn(9, 5)
+    grid, tensors = tokenizer()
+    volumes, weights, *_ = tensors
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for call in (
+            lambda: lora_linear(x, weight, bias, a, b),
+            lambda: vq_lookup(x, codes),
+            lambda: tokenize_voxels(volumes, weights, grid=grid),
+        ):
+            with pytest.raises(ValueError, match="must not be null"):
+                call()
+
+
+def test_a_negated_view_has_its_own_values():
+    x, *others = layer()
+    negated = torch.complex(torch.zeros_like(x), x).conj().imag
+    assert negated.is_neg()
+    assert torch.equal(lora_linear(negated, *others), lora_linear(-x, *others))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_rows_out_of_order_are_looked_up_without_the_full_checks(packed, monkeypatch):
     torch.manual_seed(0)
-    x, weight, bias = torch.randn(2, 16), torch.randn(24, 16), torch.randn(24)
-    a, b = torch.randn(4, 16), torch.randn(24, 4)
+    x, codes = torch.randn(2, 5, 40), torch.randn(9, 5)
+    given = pack_codebook(codes) if packed else codes
+    expected = vq_lookup(x.mT.contiguous(), given)
+    vq_lookup(x.mT, given)  # a codebook is packed at its second sight
+    monkeypatch.setattr(lookup, "_problem", None)
+    assert torch.equal(vq_lookup(x.mT, given), expected)
+
+
+def test_results_do_not_depend_on_the_interface(monkeypatch):
+    tensors = layer()
     unit = torch.nn.functional.normalize(torch.randn(40, 16))
     indices = torch.arange(3)
+    grid, (volumes, weight, bias, mean, inv_std) = tokenizer()
 
     def results():
         loss = neighborhood_clustering(
             unit[:3], unit[3:5], unit[5:], indices, temperature=0.05, variant="dance"
         )
-        return lora_linear(x, weight, bias, a, b), loss
+        tokens = tokenize_voxels(volumes, weight, bias, grid=grid, mean=mean, inv_std=inv_std)
+        return lora_linear(*tensors), loss, tokens, vq_lookup(unit[:6], unit[6:])
 
-    quick = results()
+    found = results()
     monkeypatch.setattr(_native, "lora_at_once", lambda *_: None)
     monkeypatch.setattr(_native, "neighborhood_small", lambda *_: False)
-    for ours, checked in zip(quick, results(), strict=True):
+    monkeypatch.setattr(_native, "vq_arguments", lambda *_: None)
+    monkeypatch.setattr(quick, "_plan", lambda _: None)
+    monkeypatch.setattr(quick, "_plans", {})
+    for ours, checked in zip(found, results(), strict=True):
         torch.testing.assert_close(ours, checked, rtol=0, atol=0)

@@ -31,6 +31,9 @@ def nearest(x: Any, codebook: Any, metric: Any, mask: Any) -> Tensor | None:
     if torch.compiler.is_compiling() or type(metric) is not str or metric not in METRICS:
         return None
     found = _native.vq_arguments(x, codes, mask)
+    if found is None and _checks.plain(x) and not x.is_contiguous():
+        x = x.contiguous()
+        found = _native.vq_arguments(x, codes, mask)
     if found is None:
         return None
     x_at, kind, mask_at, rows, _, size, width = found
