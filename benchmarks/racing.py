@@ -8,6 +8,7 @@ row ``failed_race`` and takes no further part; the others are rows ``race``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, NoReturn
 
 import numpy as np
@@ -62,6 +63,8 @@ class Race:
         self.entry, self.setting, self.recorder = entry, setting, recorder
         self.deadline, self.rounds = deadline, rounds
         self.watch, self.failing, self.skipped = watch, failing, skipped
+        # the winners so far, which run while other choices are raced
+        self.fastest: dict[tables.Question, str] = {}
 
     def run(self) -> None:
         """Race every choice that the entry makes; the others take what they would take."""
@@ -71,7 +74,7 @@ class Race:
         if name not in problem.providers:
             return
         provider = problem.providers[name]
-        # our own choice asks which backend is to run, a backend how
+        # our own choice asks which backend is to run, a backend how; the first race is for the how
         for way, of_backends in ((provider, False), (problem.providers[OURS], True)):
             with tables.asked() as log:
                 way()
@@ -87,7 +90,7 @@ class Race:
             if self.skipped(name):
                 continue
             self.watch("verifying", name)
-            way = _forced(question, candidate.name, provider)
+            way = _forced({**self.fastest, question: candidate.name}, provider)
             try:
                 error = problem.error(OURS, way())
                 good = error <= problem.limit
@@ -118,15 +121,20 @@ class Race:
             kernel, candidate = name.split(" ", 2)[:2]
             about = {"kernel": kernel, "shape": question.shape, "candidate": candidate}
             self._row("race", name, **about, **medians, **problem.facts)
+        best = min(seconds, key=lambda name: float(np.median(seconds[name])), default="")
+        if best:
+            self.fastest[question] = best.split(" ", 2)[1]
 
     def _row(self, op: str, name: str, **fields: Any) -> None:
         dtype = self.entry.precision_in(self.setting)
         self.recorder.row(op=op, case=self.entry.id, provider=name, dtype=dtype, **fields)
 
 
-def _forced(question: tables.Question, candidate: str, provider: Way) -> Way:
+def _forced(names: dict[tables.Question, str], provider: Way) -> Way:
     def way() -> Any:
-        with tables.forced(question.kernel, candidate, question.shape):
+        with ExitStack() as stack:
+            for question, name in names.items():
+                stack.enter_context(tables.forced(question.kernel, name, question.shape))
             return provider()
 
     return way

@@ -11,71 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-
-@triton.jit
-def _dot(left, right, total, EXACT: tl.constexpr):
-    if EXACT:
-        return tl.dot(left.to(tl.float32), right.to(tl.float32), total, input_precision="ieee")
-    return tl.dot(left.to(right.dtype), right, total)
-
-
-@triton.jit
-def _rows(from_, row, k, WIDTH: tl.constexpr, STEP: tl.constexpr, BK: tl.constexpr):
-    """Load (rows, BK) of a matrix; rows exist, columns beyond the width are 0."""
-    at = from_ + row[:, None] * STEP + k[None, :]
-    if WIDTH % BK == 0:
-        return tl.load(at)
-    return tl.load(at, mask=(k < WIDTH)[None, :], other=0.0)
-
-
-@triton.jit
-def _cosines(
-    features,
-    memory,
-    sample,
-    place,
-    WIDTH: tl.constexpr,
-    STEP: tl.constexpr,
-    EXACT: tl.constexpr,
-    NORMS: tl.constexpr,
-    BB: tl.constexpr,
-    BN: tl.constexpr,
-    BK: tl.constexpr,
-):
-    """Compute products (BB, BN) and, if requested, squared norms (BN,) of the memory's rows."""
-    product = tl.zeros((BB, BN), dtype=tl.float32)
-    squares = tl.zeros((BN,), dtype=tl.float32)
-    for inner in range(0, WIDTH, BK):
-        k = inner + tl.arange(0, BK)
-        m = _rows(memory, place, k, WIDTH, STEP, BK)
-        f = _rows(features, sample, k, WIDTH, WIDTH, BK)
-        product = _dot(f, tl.trans(m), product, EXACT)
-        if NORMS:
-            squares += tl.sum(m.to(tl.float32) * m.to(tl.float32), axis=1)
-    return product, squares
-
-
-@triton.jit
-def _bias(squares, column, end, indices, batch, tolerance, DANCE: tl.constexpr):
-    """Compute 0 for a column that counts, -inf for a masked one and NaN for a norm but 0 or 1."""
-    unit = tl.abs(tl.sqrt(squares) - 1) <= tolerance
-    added = tl.where(unit, 0.0, float("nan"))
-    masked = (squares == 0) | (column >= end)
-    if DANCE:
-        for first in range(0, batch, 64):
-            lane = first + tl.arange(0, 64)
-            row = tl.load(indices + lane, mask=lane < batch, other=-1)
-            hits = tl.sum((column[:, None] == row[None, :]).to(tl.int32), axis=1)
-            masked = masked | (hits > 0)
-    return tl.where(masked, float("-inf"), added)
-
-
-@triton.jit
-def _smoothed(weight, scale, eps):
-    """Compute -ln(p + eps) and -ln(p + eps) - p / (p + eps) for p = weight · scale."""
-    p = weight * scale
-    value = -tl.log(p + eps)
-    return value, value - p / (p + eps)
+from .neighborhood_logits import bias_of, cosines, dot, load_rows, smoothed, unmasked
 
 
 @triton.jit
@@ -121,6 +57,7 @@ def neighborhood_clustering_fwd_kernel(
     features,
     prototypes,
     memory,
+    scores,
     indices,
     bias,
     few,
@@ -169,7 +106,7 @@ def neighborhood_clustering_fwd_kernel(
     # rows past the last repeat it and are not used
     sample = tl.minimum(row, batch - 1)
     if DUAL:
-        f = _rows(features, sample, k, WIDTH, WIDTH, BK)
+        f = load_rows(features, sample, k, WIDTH, WIDTH, BK)
         if not EXACT:
             f = f.to(memory.dtype.element_ty)
         left = tl.zeros((BB, BK), dtype=tl.float32)
@@ -180,18 +117,19 @@ def neighborhood_clustering_fwd_kernel(
         column = begin + offset + tl.arange(0, BN)
         place = tl.minimum(column, size - 1)
         if DUAL:
-            m = _rows(memory, place, k, WIDTH, STEP, BK)
-            product = _dot(f, tl.trans(m), tl.zeros((BB, BN), dtype=tl.float32), EXACT)
+            m = load_rows(memory, place, k, WIDTH, STEP, BK)
+            product = dot(f, tl.trans(m), tl.zeros((BB, BN), dtype=tl.float32), EXACT)
             if not KNOWN:
                 squares = tl.sum(m.to(tl.float32) * m.to(tl.float32), axis=1)
         else:
-            product, squares = _cosines(
-                *(features, memory, sample, place, WIDTH, STEP, EXACT, not KNOWN, BB, BN, BK)
+            product, squares = cosines(
+                *(features, memory, scores, size, sample, place),
+                *(WIDTH, STEP, EXACT, not KNOWN, BB, BN, BK),
             )
         if KNOWN:
             added = tl.load(bias + column, mask=column < end, other=float("-inf"))
         else:
-            added = _bias(squares, column, end, indices, batch, tolerance, DANCE)
+            added = bias_of(squares, column, end, indices, batch, tolerance, DANCE)
             if tl.program_id(0) == 0:
                 tl.store(bias + column, added, mask=column < end)
         logits = product * inv_temperature + added[None, :]
@@ -209,17 +147,16 @@ def neighborhood_clustering_fwd_kernel(
             highest = higher
         weight = tl.exp(logits - highest[:, None])
         if KNOWN:
-            value, slope = _smoothed(weight, scale[:, None], eps)
-            first += tl.sum(weight * value, axis=1)
+            value, slope = smoothed(weight, scale[:, None], eps)
+            first += tl.sum(unmasked(weight * value, logits), axis=1)
         else:
-            # 0 · -inf would be NaN where a column is masked
-            slope = tl.where(logits == float("-inf"), 0.0, logits - highest[:, None])
             first += tl.sum(weight, axis=1)
-        moment = weight * slope
+            slope = logits - highest[:, None]
+        moment = unmasked(weight * slope, logits)
         second += tl.sum(moment, axis=1)
         if DUAL:
-            left = _dot(weight, m, left, EXACT)
-            right = _dot(moment, m, right, EXACT)
+            left = dot(weight, m, left, EXACT)
+            right = dot(moment, m, right, EXACT)
     at = sums + split * 3 * batch + row
     tl.store(at, highest, mask=is_row)
     tl.store(at + batch, first, mask=is_row)
@@ -232,11 +169,13 @@ def neighborhood_clustering_fwd_kernel(
 
 
 @triton.jit(
-    do_not_specialize=["begin", "batch", "size"], do_not_specialize_on_alignment=["indices"]
+    do_not_specialize=["begin", "batch", "columns", "size"],
+    do_not_specialize_on_alignment=["indices"],
 )
 def neighborhood_clustering_bwd_kernel(
     features,
     memory,
+    scores,
     indices,
     bias,
     stats,
@@ -244,6 +183,7 @@ def neighborhood_clustering_bwd_kernel(
     sums,
     begin,
     batch,
+    columns,
     size,
     pitch,
     inv_temperature,
@@ -262,8 +202,9 @@ def neighborhood_clustering_bwd_kernel(
     column = tl.cast(begin, tl.int64) + place
     own = tl.load(indices + row, mask=is_row, other=-1)
     highest = tl.load(stats + row, mask=is_row, other=0.0)
-    product, _ = _cosines(
-        *(features, memory, tl.minimum(row, batch - 1), tl.minimum(column, size - 1)),
+    product, _ = cosines(
+        *(features, memory, scores, columns),
+        *(tl.minimum(row, batch - 1), tl.minimum(column, size - 1)),
         *(WIDTH, STEP, EXACT, False, BB, BN, BK),
     )
     added = tl.load(bias + column, mask=column < size, other=float("-inf"))
@@ -275,10 +216,12 @@ def neighborhood_clustering_bwd_kernel(
     if DANCE:
         # the mean slope is not known yet: both planes are multiplied
         scale = tl.load(stats + batch + row, mask=is_row, other=0.0)
-        value, slope = _smoothed(weight, scale[:, None], eps)
+        value, slope = smoothed(weight, scale[:, None], eps)
+        first = tl.sum(unmasked(weight * value, logits), axis=1)
+        second = tl.sum(unmasked(weight * slope, logits), axis=1)
         share = (tl.cast(begin, tl.int64) // BN + tl.program_id(1)) * 3 * batch + row
-        tl.store(sums + share + batch, tl.sum(weight * value, axis=1), mask=is_row)
-        tl.store(sums + share + 2 * batch, tl.sum(weight * slope, axis=1), mask=is_row)
+        tl.store(sums + share + batch, first, mask=is_row)
+        tl.store(sums + share + 2 * batch, second, mask=is_row)
         tl.store(at, weight.to(weights.dtype.element_ty), mask=inside)
         at += tl.cast(batch, tl.int64) * pitch
         weight = weight * slope

@@ -5,14 +5,8 @@ Shares are added in a fixed order, so that results do not change from run to run
 
 from __future__ import annotations
 
-from functools import cache
-
-import torch
 import triton
 import triton.language as tl
-
-from . import tables
-from .tables import Candidate
 
 
 @triton.jit
@@ -259,42 +253,3 @@ def neighborhood_clustering_finalise_kernel(
             other = first + lane
             entropy += tl.load(stats + 3 * batch + other, mask=other < batch, other=0.0)
         tl.store(value, tl.sum(entropy, axis=0) / batch)
-
-
-@cache
-def candidates(width: int, dual: bool, exact: bool, capability: int) -> tuple[Candidate, ...]:
-    """Return tiles of a sweep over rows of `width`, `exact` for float32 products.
-
-    None spills a register; with both products in registers the inner block is the whole row. From
-    64 samples on sm_90 and sm_100 multiply from shared memory; others from registers, which hold
-    fewer samples. `capability` is that of the GPU × 10.
-    """
-    inner = max(16, triton.next_power_of_2(width))
-    if dual and exact:
-        tiles = [(16, 32, inner, 8, 1)]
-    elif dual and capability // 10 in (9, 10):
-        # 64 columns of 256 numbers spill on sm_90
-        tiles = [(64, 64 if inner <= 128 else 32, inner, 8, 2), (32, 32, inner, 8, 2)]
-    elif dual or exact:
-        tiles = [(32, 32, inner, 8, 2) if dual else (64, 64, 32, 8, 2)]
-    else:
-        tiles = [(64, 128, 64, 8, 3), (64, 64, 64, 8, 3), (64, 64, 64, 4, 3)]
-    return tuple(
-        Candidate.of("sweep", BB=bb, BN=bn, BK=bk, num_warps=warps, num_stages=stages)
-        for bb, bn, bk, warps, stages in tiles
-    )
-
-
-def blocks(memory: torch.Tensor, *, dual: bool, exact: bool) -> dict[str, int]:
-    """Return tile sizes, warps and stages of a sweep over a memory, `exact` for float32."""
-    found = candidates(memory.shape[1], dual, exact, tables.capability(memory))
-    kind = f"{'dual ' if dual else ''}{'exact ' if exact else ''}width {memory.shape[1]}"
-    shape = f"{str(memory.dtype)[6:]} {kind}"
-    return tables.choose("neighborhood_sweep", shape, found, memory).tile
-
-
-def product_blocks(*, exact: bool) -> dict[str, int]:
-    """Return tile sizes, warps and stages of the product, `exact` for float32."""
-    if exact:
-        return {"BB": 32, "BD": 64, "BN": 32, "num_warps": 4, "num_stages": 2}
-    return {"BB": 64, "BD": 128, "BN": 64, "num_warps": 4, "num_stages": 3}

@@ -1,21 +1,35 @@
 """Gather of normalised patches on the GPU.
 
 ``normalised_patches`` is what every kernel of the tokenizer reads voxels with.
-``tokenize_voxels_gather_kernel`` writes patches of some thousand tokens into a buffer that stays in
-the L2 cache, and a product of PyTorch reads it from there.
+``tokenize_voxels_gather_kernel`` writes the patches of many tokens into a buffer, and a product of
+PyTorch reads them there.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 import triton
 import triton.language as tl
 
+from .float32_product import float32_product
 from .launch import launch
+from .tables import Candidate
 
-# bytes of the buffer: a part of the second-level cache of every GPU from compute capability 8.0 on
-_BUFFER = 8 << 20
+# MiB of the buffer: a part of the second-level cache of every GPU from compute capability 8.0 on;
+# others are a part of a larger cache, and so much that few products are left
+_BUFFER, _LARGER = 8, (32, 256)
+
+
+def gathering(patch: int) -> tuple[Candidate, ...]:
+    """Return what may gather patches of `patch` elements for a product."""
+    whole = max(16, triton.next_power_of_2(patch))
+    stretch = min(128 if patch % 16 == 0 else 64, whole)
+    constants = {"BM": 16, "BK": stretch}
+    larger = (Candidate.of("gathered", **constants, MB=size, num_warps=4) for size in _LARGER)
+    return Candidate.of("gathered", **constants, num_warps=4), *larger
 
 
 @triton.jit
@@ -117,23 +131,12 @@ def gathered(
 
     Arguments as in :func:`kernels.voxel_tokenizer.forward`.
     """
-    batch, frames = volumes.shape[:2]
-    (tokens, patch), features = offsets.shape, weight.shape[0]
-    samples, depth = batch * tokens, frames * patch
+    features = weight.shape[0]
     dtype = torch.float32 if exact else weight.dtype
-    right = weight.reshape(features, depth).to(dtype)
+    right = weight.reshape(features, -1).to(dtype)
     added = None if bias is None else bias.to(dtype)
-    count = max(tile["BM"], _BUFFER // (depth * weight.element_size()))
-    buffer = weight.new_empty(min(count, samples), depth, dtype=dtype)
-    rows = out.view(samples, features)
-    layouts = flags_of(volumes, mean, inv_std, False)
-    del layouts["EXACT"]
-    for begin in range(0, samples, count):
-        part = buffer[: samples - begin]
-        grid = triton.cdiv(len(part), tile["BM"]), frames * triton.cdiv(patch, tile["BK"])
-        sizes = begin, begin + len(part), tokens, patch, frames, volumes.shape[2:].numel()
-        pointers = volumes, offsets, mean, inv_std, part
-        launch(tokenize_voxels_gather_kernel, grid, *pointers, scale, *sizes, **layouts, **tile)
+    rows = out.view(-1, features)
+    for begin, part in _parts(volumes, offsets, mean, inv_std, scale, dtype=dtype, tile=tile):
         here = rows[begin : begin + len(part)]
         if exact:
             here.copy_(F.linear(part, right, added))
@@ -142,6 +145,57 @@ def gathered(
         else:
             torch.addmm(added, part, right.T, out=here)
     return out
+
+
+def gathered_gradient(
+    grad: torch.Tensor,
+    volumes: torch.Tensor,
+    offsets: torch.Tensor,
+    mean: torch.Tensor | None,
+    inv_std: torch.Tensor | None,
+    scale: float,
+    *,
+    tile: dict[str, int],
+    exact: bool,
+) -> torch.Tensor:
+    """Compute the gradient of the weight (D, F·P) float32 by products of gathered patches.
+
+    Arguments as in :func:`kernels.voxel_tokenizer.backward`.
+    """
+    dtype = torch.float32 if exact else grad.dtype
+    rows = grad.reshape(-1, grad.shape[-1]).to(dtype)
+    out = grad.new_zeros(grad.shape[-1], volumes.shape[1] * offsets.shape[1], dtype=torch.float32)
+    for begin, part in _parts(volumes, offsets, mean, inv_std, scale, dtype=dtype, tile=tile):
+        out += float32_product(rows[begin : begin + len(part)].T, part)
+    return out
+
+
+def _parts(
+    volumes: torch.Tensor,
+    offsets: torch.Tensor,
+    mean: torch.Tensor | None,
+    inv_std: torch.Tensor | None,
+    scale: float,
+    *,
+    dtype: torch.dtype,
+    tile: dict[str, int],
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield (first token, patches from it on) in a buffer that is filled again and again."""
+    batch, frames = volumes.shape[:2]
+    tokens, patch = offsets.shape
+    samples, depth = batch * tokens, frames * patch
+    blocks = {name: value for name, value in tile.items() if name != "MB"}
+    count = max(tile["BM"], (tile.get("MB", _BUFFER) << 20) // (depth * dtype.itemsize))
+    buffer = volumes.new_empty(min(count, samples), depth, dtype=dtype)
+    layouts = flags_of(volumes, mean, inv_std, False)
+    del layouts["EXACT"]
+    for begin in range(0, samples, count):
+        part = buffer[: samples - begin]
+        grid = triton.cdiv(len(part), tile["BM"]), frames * triton.cdiv(patch, tile["BK"])
+        sizes = begin, begin + len(part), tokens, patch, frames, volumes.shape[2:].numel()
+        pointers = volumes, offsets, mean, inv_std, part
+        launch(tokenize_voxels_gather_kernel, grid, *pointers, scale, *sizes, **layouts, **blocks)
+        yield begin, part
 
 
 def flags_of(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import _native
+from . import _triton
 from ._compiling import constant_in_graphs
 
 # a build made for the tests runs the kernels on host memory, slowly
@@ -26,21 +27,27 @@ def missing(value: Tensor) -> str | None:
 
 
 @constant_in_graphs
-def _chosen(kernel: str, shape: str, place: str) -> str:
+def _chosen(kernel: str, shape: str, place: str, first: str) -> str:
     from ..kernels import tables
 
-    ways = tuple(tables.Candidate.of(name) for name in ("cuda", "triton"))
+    names = ("cuda", "triton") if first == "cuda" else ("triton", "cuda")
+    ways = tuple(tables.Candidate.of(name) for name in names)
     return tables.choose_on(kernel, shape, ways, torch.device(place)).variant
 
 
-def slower(kernel: str, shape: str, value: Tensor) -> str | None:
-    """Return None, or that Triton is measured to be faster for a class of shapes on this GPU.
+def slower(kernel: str, shape: str, value: Tensor, *, first: str = "cuda") -> str | None:
+    """Return None, or that Triton is faster for a class of shapes.
 
-    The table of the GPU says so (``kernels/tables``, as `kernel`); without one CUDA runs.
+    The table of the GPU says so (``kernels/tables``, as `kernel`); without one, `first`: what is
+    faster on an H200.
     """
-    if _chosen(kernel, shape, str(value.device)) == "cuda":
+    if (
+        EMULATED
+        or not _triton.INSTALLED
+        or _chosen(kernel, shape, str(value.device), first) == "cuda"
+    ):
         return None
-    return f"on this GPU Triton was measured to be faster for {shape}"
+    return f"Triton was measured to be faster for {shape}"
 
 
 def launch(entry: str, like: Tensor, **arguments: Any) -> None:

@@ -51,13 +51,15 @@ _observer: list[tuple[str, str]] | None = None
 class Backend:
     """One implementation; `can_run(problem)` returns None or the reason why it cannot run.
 
-    `how(problem)` names the way it takes, for a backend that has several.
+    `how(problem)` names the way it takes, for a backend that has several. `slower(problem)` is None
+    or the reason to leave a call to the next backend, unless this one is requested by name.
     """
 
     name: str
     can_run: Callable[[Any], str | None]
     call: Callable[[Any], Any]
     how: Callable[[Any], str] | None = None
+    slower: Callable[[Any], str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,15 @@ class Explanation:
     rows: tuple[tuple[str, str | None], ...]
     chosen: str | None
     how: str = ""
+    slower: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.op}: {self.chosen or 'no backend'} runs"]
+        slower = dict(self.slower)
         for name, reason in self.rows:
             mark = "->" if name == self.chosen else "  "
             line = f" {mark} {name:<10} {'yes' if reason is None else 'no: ' + reason}"
+            line += f", but {slower[name]}" if name in slower and name != self.chosen else ""
             lines.append(f"{line}: {self.how}" if name == self.chosen and self.how else line)
         return "\n".join(lines)
 
@@ -113,8 +118,16 @@ def choose(op: Operation, problem: tuple[Any, ...], backend: str | None) -> Back
     if wanted is None:
         # skip the checks of the GPU backends, which would slow down a short call on the CPU
         on_cpu = isinstance(problem[0], Tensor) and problem[0].is_cpu
+        passed: Backend | None = None
         for candidate in op.on_cpu if on_cpu else op.backends:
-            if candidate.can_run(problem) is None:
+            if candidate.can_run(problem) is not None:
+                continue
+            if candidate.slower is not None and candidate.slower(problem) is not None:
+                passed = candidate
+            elif passed is not None and candidate.name == "reference":
+                # the faster one cannot run
+                return passed
+            else:
                 return candidate
         raise BackendError(f"{op.name}: some backend must run these inputs, got none that can.")
     reason = _objection(op, problem, wanted)
@@ -182,7 +195,8 @@ def explain(op: str, *args: Any, **options: Any) -> Explanation:
     -------
     Explanation
         `rows` holds (backend, None or reason), `chosen` the name that runs, None if the
-        requested one cannot, `how` the way it takes where it has several.
+        requested one cannot, `how` the way it takes where it has several, and `slower` the reasons
+        to pass over backends that could run.
 
     Raises
     ------
@@ -209,7 +223,13 @@ def explain(op: str, *args: Any, **options: Any) -> Explanation:
         chosen = None
     ordered = tuple(sorted(rows, key=lambda row: NAMES.index(row[0])))
     how = chosen.how(problem) if chosen and chosen.how else ""
-    return Explanation(op, ordered, chosen.name if chosen else None, how)
+    able = {name for name, reason in rows if reason is None}
+    slower = tuple(
+        (b.name, reason)
+        for b in operation.backends
+        if b.slower and b.name in able and (reason := b.slower(problem))
+    )
+    return Explanation(op, ordered, chosen.name if chosen else None, how, slower)
 
 
 def operation_of(op: str) -> Operation:

@@ -65,7 +65,8 @@ def test_what_production_launches_compiles_well(name, arch, tmp_path):
     with on_absent_gpu(arch) as found:
         LAUNCHES[name]()
     binaries = [*{launch.key: launch for launch in found}.values()]
-    assert binaries
+    # the first candidate for float32 layers is PyTorch's product
+    assert bool(binaries) == (name != "lora-forward-fp32")
     rows = [facts(launch, tmp_path) for launch in binaries]
     wrong = [
         fault

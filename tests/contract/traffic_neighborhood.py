@@ -30,7 +30,10 @@ def of_launch(launch: Any) -> Traffic | None:
 
 
 def sweep(at: dict[str, Any], tile: dict[str, Any]) -> Traffic:
-    """A pass over the memory: sums of each share and, if both fit registers, its products."""
+    """A pass over the memory: sums of each share and, if both fit registers, its products.
+
+    With scores it reads the memory for its norms, and later passes do not.
+    """
     batch, size, count, classes = (at[n] for n in ("batch", "size", "count", "classes"))
     width, known, dual = tile["WIDTH"], tile["KNOWN"], tile["DUAL"]
     strips, covered = ceil(batch, tile["BB"]), at["shares"] * at["span"]
@@ -39,18 +42,23 @@ def sweep(at: dict[str, Any], tile: dict[str, Any]) -> Traffic:
     # the logits of prototypes and of the batch itself are computed by the first pass
     few = 0 if known else ceil(count, 16)
     # rows past the last repeat it; features stay in registers where products do
-    held = padded * (at["shares"] if dual else steps)
+    scored = at["scores"] is not None
+    held = 0 if scored else padded * (at["shares"] if dual else steps)
+    products = 2 * padded * steps * tile["BN"] * ceil(width, tile["BK"]) * tile["BK"]
     return Traffic(
         {
-            "memory": strips * covered * width * at["memory"].itemsize,
-            "features": 4 * width * (held + few * batch + bool(few) * strips * (count - classes)),
+            "memory": strips * covered * width * at["memory"].itemsize * (not (scored and known)),
+            "scores": 4 * padded * covered * scored,
+            "features": 4
+            * width
+            * (held * (not scored) + few * batch + bool(few) * strips * (count - classes)),
             "prototypes": 4 * width * strips * classes * bool(few),
             "bias": 4 * size * (strips if known else 1),
             "few": 4 * batch * count * bool(few),
             "sums": 4 * 3 * at["shares"] * batch,
             "products": 4 * 2 * at["shares"] * batch * width * dual,
         },
-        2 * padded * steps * tile["BN"] * ceil(width, tile["BK"]) * tile["BK"] * (3 if dual else 1)
+        products * (0 if scored else 3 if dual else 1)
         + 2 * padded * few * 16 * ceil(width, 32) * 32,
     )
 
@@ -61,15 +69,17 @@ def weights(at: dict[str, Any], tile: dict[str, Any]) -> Traffic:
     strips, slab = ceil(batch, tile["BB"]), at["size"] - at["begin"]
     steps = ceil(slab, tile["BN"])
     padded, covered = strips * tile["BB"], steps * tile["BN"]
+    scored = at["scores"] is not None
     return Traffic(
         {
-            "memory": strips * covered * width * at["memory"].itemsize,
-            "features": 4 * width * padded * steps,
+            "memory": strips * covered * width * at["memory"].itemsize * (not scored),
+            "scores": 4 * padded * covered * scored,
+            "features": 4 * width * padded * steps * (not scored),
             "bias": 4 * strips * slab,
             "weights": planes * batch * min(covered, at["pitch"]) * at["weights"].itemsize,
             "sums": 4 * 2 * steps * batch * tile["DANCE"],
         },
-        2 * padded * covered * ceil(width, tile["BK"]) * tile["BK"],
+        2 * padded * covered * ceil(width, tile["BK"]) * tile["BK"] * (not scored),
     )
 
 

@@ -63,6 +63,25 @@ def test_a_requested_backend_never_falls_back():
         vq_lookup(X, CODES)
 
 
+def test_a_slower_backend_runs_when_it_is_asked_for_or_the_faster_ones_cannot():
+    able = {"cuda": None, "triton": None}
+    operation = _dispatch.Operation(
+        "op",
+        tuple,
+        (
+            _dispatch.Backend("cuda", lambda _: able["cuda"], tuple, slower=lambda _: "of this"),
+            _dispatch.Backend("triton", lambda _: able["triton"], tuple),
+            _dispatch.Backend("reference", _dispatch.anything, tuple),
+        ),
+    )
+    assert _dispatch.choose(operation, (0,), None).name == "triton"
+    assert _dispatch.choose(operation, (0,), "cuda").name == "cuda"
+    able["triton"] = "not installed"
+    assert _dispatch.choose(operation, (0,), None).name == "cuda"
+    able["cuda"] = "no GPU"
+    assert _dispatch.choose(operation, (0,), None).name == "reference"
+
+
 def test_keyword_wins_over_context():
     with backend("cuda"):
         assert vq_lookup(X, CODES, backend="reference").shape == (5,)

@@ -34,13 +34,13 @@ def test_small_pools_and_batches_are_for_the_cooperative_launch(problem):
 
 def test_the_table_of_the_gpu_decides_between_cuda_and_triton(problem):
     with tables.asked() as log:
-        assert cuda.can_run(problem) is None
+        assert cuda.slower(problem) is None
     [question] = log
     assert [candidate.name for candidate in question.candidates] == ["cuda", "triton"]
     with tables.forced(question.kernel, "triton", question.shape):
-        assert "Triton was measured to be faster" in cuda.can_run(problem)
+        assert "Triton was measured to be faster" in cuda.slower(problem)
         half = problem._replace(**{n: getattr(problem, n).half() for n in problem._fields[:3]})
-        assert cuda.can_run(half) is None
+        assert cuda.slower(half) is None
 
 
 def test_the_operator_knows_its_shapes(problem):

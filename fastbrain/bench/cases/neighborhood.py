@@ -14,6 +14,8 @@ from .. import work
 from ..registry import Entry, Problem, Setting, compiled, farthest, ours, relative
 
 TEMPERATURE = 0.05
+# training in half precision scales the loss, or gradients of a large pool would underflow
+LOSS_SCALE = {torch.float16: 2.0**14}
 
 
 def eager(features: Tensor, prototypes: Tensor, memory: Tensor, indices: Tensor) -> Tensor:
@@ -57,8 +59,10 @@ def problem(
     options: dict[str, Any] = {"temperature": TEMPERATURE, "variant": variant}
     plain: Callable[..., Tensor] = eager if variant == "paper" else eager_dance
 
+    scale = torch.tensor(LOSS_SCALE.get(setting.dtype, 1.0), device=setting.device)
+
     def step(loss: Callable[[], Tensor]) -> Callable[[], tuple[Tensor, ...]]:
-        return lambda: torch.autograd.grad(loss(), leaves)
+        return lambda: torch.autograd.grad(loss(), leaves, scale)
 
     chosen = ours(
         setting,
@@ -72,7 +76,7 @@ def problem(
         fused = compiled(plain)
         ways["eager_compiled"] = lambda: fused(*arguments)
     some = [t.detach().double().requires_grad_() for t in leaves]
-    truth = torch.autograd.grad(plain(*some, memory.double(), indices), some)
+    truth = torch.autograd.grad(plain(*some, memory.double(), indices), some, scale.double())
     scores = torch.randn(batch, size, device=setting.device, dtype=setting.dtype)
 
     need = work.clustering(batch, size, width, memory.element_size())

@@ -19,6 +19,8 @@ from . import attention, triton
 from .checks import AttentionProblem, LinearProblem
 
 MOST_ROWS, HIGHEST_RANK = 16, 64
+# numbers of a weight from which on Triton reads it faster
+_WIDE = 1 << 23
 _HAS_FLASH = find_spec("flash_attn") is not None
 _WIDEST_HEAD = 256
 
@@ -46,9 +48,17 @@ def can_run(problem: LinearProblem) -> str | None:
         return f"the layer is {max(weight.shape)} wide; it counts in 32 bits"
     if any_gradient(x, weight, bias, a, b):
         return "a gradient is asked for; it is for inference"
+    return None
+
+
+def slower(problem: LinearProblem) -> str | None:
+    """Return None, or that Triton is faster for the layer."""
+    x, weight, _, a, *_ = problem
+    rows = x.shape[:-1].numel()
     few = "1 row" if rows == 1 else "2 to 4 rows" if rows <= 4 else "5 to 16 rows"
     layer = f"{weight.shape[1]} to {weight.shape[0]} rank {a.shape[0]}"
-    return _cuda.slower("lora_backend", f"{str(x.dtype)[6:]} {few} of {layer}", x)
+    first = "triton" if rows > 4 or weight.numel() >= _WIDE else "cuda"
+    return _cuda.slower("lora_backend", f"{str(x.dtype)[6:]} {few} of {layer}", x, first=first)
 
 
 def call(problem: LinearProblem) -> Tensor:

@@ -155,7 +155,7 @@ OPERATIONS = {
         "lora_linear",
         linear_problem,
         (
-            _dispatch.Backend("cuda", cuda.can_run, cuda.call),
+            _dispatch.Backend("cuda", cuda.can_run, cuda.call, slower=cuda.slower),
             _dispatch.Backend("triton", triton.can_run, triton.call),
             _dispatch.Backend("cpu", cpu.can_run, cpu.call, cpu_decode.how),
             _dispatch.Backend("reference", _dispatch.anything, reference_linear),

@@ -35,7 +35,7 @@ _library.define(
 
 def can_run(problem: ClusteringProblem) -> str | None:
     """Return None, or the reason why the CUDA kernel cannot run the checked problem."""
-    features, prototypes, memory, _, temperature, variant = problem
+    features, prototypes, memory, _, temperature, _ = problem
     reason = _cuda.missing(features)
     if reason is not None:
         return reason
@@ -49,11 +49,16 @@ def can_run(problem: ClusteringProblem) -> str | None:
     ):
         if size > most:
             return f"there are {size} {name}; it is meant for at most {most}"
+    return entropy.objection(features, temperature)
+
+
+def slower(problem: ClusteringProblem) -> str | None:
+    """Return None, or that Triton is faster for the batch and the memory."""
+    features, prototypes, memory, *_, variant = problem
     pool = f"{'few' if memory.shape[0] <= _FEW_ROWS else 'many'} rows"
     kind = f"{'half' if _narrow(features, prototypes, memory) else 'exact'} {variant}"
-    return entropy.objection(features, temperature) or _cuda.slower(
-        "neighborhood_backend", f"{kind} width {features.shape[1]} {pool}", features
-    )
+    shape = f"{kind} width {features.shape[1]} {pool}"
+    return _cuda.slower("neighborhood_backend", shape, features)
 
 
 def call(problem: ClusteringProblem) -> Tensor:

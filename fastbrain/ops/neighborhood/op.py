@@ -179,7 +179,7 @@ OPERATIONS = {
             "neighborhood_clustering",
             checks.clustering,
             (
-                _dispatch.Backend("cuda", cuda.can_run, cuda.call),
+                _dispatch.Backend("cuda", cuda.can_run, cuda.call, slower=cuda.slower),
                 _dispatch.Backend("triton", triton.can_run, triton.call),
                 _dispatch.Backend("cpu", cpu.can_run, cpu.call, cpu.how),
                 _dispatch.Backend("reference", _dispatch.anything, _checked_reference),

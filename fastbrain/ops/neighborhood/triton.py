@@ -20,6 +20,9 @@ from .checks import NORM_TOLERANCE, ClusteringProblem
 # bytes of the weights stored at once, if a row is too wide for registers
 _SLAB_BYTES = 64 << 20
 
+# bytes of the products with the memory, if PyTorch may compute them all
+_SCORE_BYTES = 512 << 20
+
 # widest rows for which both products of the gradient stay in registers
 _WIDEST_DUAL = 256
 
@@ -94,6 +97,8 @@ def _entropy(
     # imported here, so that only a call that needs Triton imports it
     from ...kernels import neighborhood as kernels
     from ...kernels import neighborhood_merge as merging
+    from ...kernels import neighborhood_tiles as tiles
+    from ...kernels.float32_product import float32_product
     from ...kernels.launch import launch
 
     features, prototypes, indices = (t.contiguous() for t in (features, prototypes, indices))
@@ -114,9 +119,16 @@ def _entropy(
         "EXACT": exact or _triton.INTERPRETED,
     }
 
+    # PyTorch multiplies numbers of one dtype, and its products are all held at once
+    same = memory.dtype == torch.float32 or not exact
+    choice = {"exact": exact, "scored": same and 4 * batch * size <= _SCORE_BYTES}
+    taken, scores = tiles.taken(memory, dual=dual, **choice), None
+    if taken.variant == "products":
+        dual, scores = False, float32_product(features.to(memory.dtype), memory.T)
+
     def sweep(*, known: bool, dual: bool) -> tuple[Tensor, Tensor, int]:
         """Read the memory in shares: sums (shares, 3, B), products (shares, 2, B, D)."""
-        tile = merging.blocks(memory, dual=dual, exact=exact)
+        tile = (taken if scores is not None else tiles.taken(memory, dual=dual, **choice)).tile
         rows = _cdiv(batch, tile["BB"])
         most = max(1, (1 if dual else 2) * _PROCESSORS // rows)
         span = _cdiv(_cdiv(size, tile["BN"]), most) * tile["BN"]
@@ -128,7 +140,7 @@ def _entropy(
         launch(
             kernels.neighborhood_clustering_fwd_kernel,
             (rows, shares + more),
-            *(features, prototypes, memory, indices, bias, few, stats, sums, products),
+            *(features, prototypes, memory, scores, indices, bias, few, stats, sums, products),
             *(*sizes, span, shares, 1 / temperature, eps, NORM_TOLERANCE),
             **{"KNOWN": known, "DUAL": dual, "DANCE": dance},
             **layout,
@@ -153,11 +165,15 @@ def _entropy(
     if not grad:
         return stats[3].mean(), new(0, width)
     if not dual:
-        products = _wide(
-            *(features, memory, indices, bias, few, stats, temperature, eps),
+        tile = (taken if scores is not None else tiles.taken(memory, dual=False, **choice)).tile
+        products, late = _wide(
+            *(features, memory, scores, indices, bias, few, stats, temperature, eps),
             exact=exact,
+            tile=tile,
             layout=layout,
         )
+        if late is not None:
+            merge(late, known=True)
         shares = products.shape[0]
     value, grads = new(()), new(batch + classes, width)
     launch(
@@ -174,6 +190,7 @@ def _entropy(
 def _wide(
     features: Tensor,
     memory: Tensor,
+    scores: Tensor | None,
     indices: Tensor,
     bias: Tensor,
     few: Tensor,
@@ -182,21 +199,24 @@ def _wide(
     eps: float,
     *,
     exact: bool,
+    tile: dict[str, int],
     layout: dict[str, Any],
-) -> Tensor:
+) -> tuple[Tensor, Tensor | None]:
     """Compute products (shares, planes, B, D) of stored weights and the memory, by slabs.
 
-    With ``eps`` it also completes the statistics by the mean slope of these weights.
+    With ``eps`` the statistics lack the mean slope of these weights: it completes them, or returns
+    the sums (shares, 3, B) from which it is still to be merged.
     """
     from ...kernels import neighborhood as kernels
     from ...kernels import neighborhood_merge as merging
+    from ...kernels.float32_product import float32_product
     from ...kernels.launch import launch
+    from ...kernels.neighborhood_tiles import product_blocks
 
     (batch, width), size, count = features.shape, memory.shape[0], few.shape[1]
     dance = eps != 0
-    planes = 1 + dance
-    tile = merging.blocks(memory, dual=False, exact=exact)
-    inner = merging.product_blocks(exact=exact)
+    planes, scored = 1 + dance, scores is not None
+    inner = product_blocks(exact=exact)
     kept = torch.float32 if exact else memory.dtype
     slab = _SLAB_BYTES // (planes * batch * kept.itemsize)
     slab = min(size, max(1, slab // tile["BN"]) * tile["BN"])
@@ -206,23 +226,27 @@ def _wide(
     span = _cdiv(_cdiv(slab, inner["BN"]), most) * inner["BN"]
     starts = range(0, size, slab)
     parts = [_cdiv(min(slab, size - begin), span) for begin in starts]
-    products = features.new_empty(sum(parts), planes, batch, width)
+    products = features.new_empty(0 if scored else sum(parts), planes, batch, width)
+    multiplied: list[Tensor] = []
     sums = features.new_empty((_cdiv(size, tile["BN"]), 3, batch) if dance else (0,))
-    # row length a multiple of 16, so that stores stay wide for a last slab of any length
-    pitch = 16 * _cdiv(slab, 16)
-    weights = memory.new_empty(rows, pitch, dtype=kept)
+    weights = memory.new_empty(rows * _pitch(slab), dtype=kept)
     first = 0
     for begin, part in zip(starts, parts, strict=True):
         end = min(begin + slab, size)
+        pitch = _pitch(end - begin)
         launch(
             kernels.neighborhood_clustering_bwd_kernel,
             (_cdiv(batch, tile["BB"]), _cdiv(end - begin, tile["BN"])),
-            *(features, memory, indices, bias, stats, weights, sums),
-            *(begin, batch, end, pitch, 1 / temperature, eps),
+            *(features, memory, scores, indices, bias, stats, weights, sums),
+            *(begin, batch, size, end, pitch, 1 / temperature, eps),
             DANCE=dance,
             **layout,
             **tile,
         )
+        if scored:
+            stored = weights[: rows * pitch].view(rows, pitch)[:, : end - begin]
+            multiplied.append(float32_product(stored, memory[begin:end]))
+            continue
         # the programs that merge run beside those of the last product
         merge = dance and end == size
         launch(
@@ -235,7 +259,19 @@ def _wide(
             **inner,
         )
         first += part
-    return products
+    if scored:
+        # one product needs no copy
+        products = multiplied[0] if len(multiplied) == 1 else torch.stack(multiplied)
+        return products.view(-1, planes, batch, width), sums if dance else None
+    return products, None
+
+
+def _pitch(columns: int) -> int:
+    """Return the length of a row of weights: a multiple of 16, so that stores stay wide.
+
+    It is that of each slab: behind a shorter last one there are no weights of the slab before.
+    """
+    return 16 * _cdiv(columns, 16)
 
 
 for _key in _triton.KEYS:

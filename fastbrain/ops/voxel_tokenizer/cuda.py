@@ -32,6 +32,14 @@ def can_run(problem: TokenizeProblem) -> str | None:
     return patches.too_large(problem.grid)
 
 
+def slower(problem: TokenizeProblem) -> str | None:
+    """Return None, or that Triton is faster for the grid and the weight."""
+    weight = problem.weight
+    frames, patch = problem.volumes.shape[1], problem.grid.patch_voxels
+    shape = f"{str(weight.dtype)[6:]} patch {frames}x{patch} features {weight.shape[0]}"
+    return _cuda.slower("tokenize_voxels_backend", shape, weight, first="triton")
+
+
 def call(problem: TokenizeProblem) -> Tensor:
     """Tokenize on the GPU, with gradients for weight and bias."""
     offsets = patches.offsets_of(problem.grid, problem.weight.device, torch.int32)
