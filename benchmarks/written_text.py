@@ -12,11 +12,11 @@ COLUMNS = {
 
 
 def text_table(rows: list[dict[str, Any]]) -> str:
-    """Newest row of each decoder: what is written, last with noise for every brain image."""
-    newest = {(r["llm"], r["case"], r["decoder"], r["seed"]): r for r in rows}
+    """Newest row of each decoder and number of sentences, last with noise for every brain image."""
+    newest = {(r["llm"], r["case"], r["decoder"], r["seed"], r["n_written"]): r for r in rows}
     lines = ["| decoder | seed | sentences | " + " | ".join(COLUMNS) + " |"]
     lines.append("|---" * (len(COLUMNS) + 3) + "|")
-    for (_, case, decoder, seed), row in sorted(newest.items(), key=_place):
+    for (_, case, decoder, seed, _), row in sorted(newest.items(), key=_place):
         decoder += ", noise brains" if "noise" in case else ""
         cells = [_interval(row, name) for name in COLUMNS.values()]
         lines.append(f"| {decoder} | {seed} | {row['n_written']} | " + " | ".join(cells) + " |")
@@ -50,6 +50,6 @@ def _interval(row: dict[str, Any], name: str) -> str:
     return value + " [{:.3f}, {:.3f}]".format(*row[f"{name}_ci"]) if f"{name}_ci" in row else value
 
 
-def _place(item: tuple[tuple[str, str, str, int], Any]) -> tuple[bool, int]:
-    (_, case, _, seed), _ = item
-    return "noise" in case, seed
+def _place(item: tuple[tuple[str, str, str, int, int], Any]) -> tuple[bool, int, int]:
+    (_, case, _, seed, written), _ = item
+    return "noise" in case, written, seed
