@@ -77,7 +77,7 @@ class BrainLLM(nn.Module):
             nn.init.uniform_(self.positions, -1, 1)
         # the marks start as draws from the distribution of the word embeddings
         mean, std = words.float().mean(dim=0), words.float().std(dim=0)
-        self.marks = nn.Parameter(mean + std * torch.randn(2, len(mean)))
+        self.marks = nn.Parameter(mean + std * torch.randn(2, len(mean)).to(mean))
         self.steer = None
         if config.steering:
             self.steer = nn.Linear(config.features, head.shape[1], bias=False)

@@ -95,6 +95,13 @@ def test_every_decoder_learns_and_nothing_else(make, tokenizer, decoder, additiv
     make(decoder=decoder, additive_position=additive).load_state_dict(state)
 
 
+def test_the_language_model_may_be_on_another_device(make_llm, tokenizer):
+    # a meta tensor refuses those of the CPU as one of a GPU does
+    llm = make_llm("llama").to("meta")
+    model = BrainLLM(BrainLLMConfig(features=K), llm=llm, text_tokenizer=tokenizer)
+    assert model.marks.device == llm.device
+
+
 def test_size_of_the_paper():
     from fastbrain.brainllm import brain_decoder
 
