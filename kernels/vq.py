@@ -4,8 +4,7 @@ The score of a code is ``x·e - |e|²/2``, or ``x·e / |e|`` for the cosine: the
 distance without the length of x. A program holds BM rows and streams all codes; the distances never
 leave its registers. It keeps the best two codes of each row and scores them again in float32, in
 the same order of summation for every code: equal codes then tie exactly, and the rounding of the
-tensor cores does not decide between these two. Where rows are too few for all multiprocessors, each
-program streams a share of the codes, and ``vq_merge`` chooses among the results.
+tensor cores does not decide between these two.
 """
 
 from __future__ import annotations
@@ -19,12 +18,11 @@ import triton.language as tl
 from . import tables
 from .launch import launch
 from .tables import Candidate
-from .vq_merge import merged
 
 # columns of the second scoring, which holds a row and two codes of each row
 _AGAIN = 32
-# blocks of codes that a program streams at least, and rows that are a class of their own
-_FEWEST_BLOCKS, _FEW_ROWS = 8, 64
+# rows that are a class of their own in the tables
+_FEW_ROWS = 64
 
 
 @triton.jit
@@ -66,18 +64,17 @@ def _in_tile(score, column, first, best, second, best_code, second_code):
     return best, second, best_code, second_code
 
 
-# numbers of rows and codes change from call to call and affect no alignment
-@triton.jit(do_not_specialize=["rows", "count", "span"], do_not_specialize_on_alignment=["mask"])
+# numbers of rows and codes change from call to call and affect no alignment: do not specialise on
+# them
+@triton.jit(do_not_specialize=["rows", "count"], do_not_specialize_on_alignment=["mask"])
 def vq_lookup_fwd_kernel(
     x,
     codes,
     weights,
     mask,
     out,
-    scores,
     rows,
     count,
-    span,
     width,
     COSINE: tl.constexpr,
     HAS_MASK: tl.constexpr,
@@ -89,16 +86,12 @@ def vq_lookup_fwd_kernel(
     BN: tl.constexpr,
     BD: tl.constexpr,
 ):
-    # only for float32: three tf32 products are as accurate as the order of summation allows
+    # only used for float32: three tf32 products are as accurate as the order of summation allows
     precision: tl.constexpr = "ieee" if EXACT else "tf32x3"
     row = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
     is_row = row < rows
     if HAS_MASK:
         is_row &= tl.load(mask + row, mask=is_row, other=0) != 0
-    # from here on codes are those of the share of this program
-    start = tl.multiple_of(tl.program_id(1).to(tl.int64) * span, BN)
-    count = tl.minimum(span, count - start).to(tl.int32)
-    codes, weights = codes + start * width, weights + start
     k = tl.arange(0, BD)
     column = tl.arange(0, BN)
     if not SPLIT:
@@ -190,13 +183,10 @@ def vq_lookup_fwd_kernel(
     best = best * best_weight if COSINE else best - best_weight
     second = second * second_weight if COSINE else second - second_weight
     swap = (second > best) | ((second == best) & (second_code < best_code)) | (best != best)
-    found = start + tl.where(swap, second_code, best_code)
+    found = tl.where(swap, second_code, best_code).to(tl.int64)
     # no code is nearest to a NaN
     has_code = is_row & ((best == best) | (second == second))
-    at = tl.program_id(1).to(tl.int64) * rows + row
-    tl.store(out + at, tl.where(has_code, found, -1), mask=row < rows)
-    if tl.num_programs(1) > 1:
-        tl.store(scores + at, tl.where(swap, second, best), mask=row < rows)
+    tl.store(out + row, tl.where(has_code, found, -1), mask=row < rows)
 
 
 @cache
@@ -266,21 +256,23 @@ def nearest(
     out = x.new_empty(x.shape[:-1], dtype=torch.int64)
     if out.numel() == 0:
         return out
-    width, count = x.shape[-1], codes.shape[0]
+    width = x.shape[-1]
     found = candidates(x.dtype, width, tables.capability(x))
-    few = " few rows" if out.numel() <= _FEW_ROWS else ""
-    shape = f"{str(x.dtype)[6:]} width {triton.next_power_of_2(width)}{few}"
+    shape = f"{str(x.dtype)[6:]} width {triton.next_power_of_2(width)}"
+    shape += " few rows" if out.numel() <= _FEW_ROWS else ""
     taken = tables.choose("vq_lookup", shape, found, x)
-    tile, rows = taken.tile, out.numel()
-    strips = triton.cdiv(rows, tile["BM"])
-    span = codes_of_share(strips, count, tile["BN"], tables.multiprocessors(x))
-    shares = triton.cdiv(count, span)
-    best = out.new_empty(shares, rows) if shares > 1 else out
-    scores = weights.new_empty(shares, rows) if shares > 1 else weights
+    tile = taken.tile
     launch(
         vq_lookup_fwd_kernel,
-        (strips, shares),
-        *(x, codes, weights, mask, best, scores, rows, count, span, width),
+        (triton.cdiv(out.numel(), tile["BM"]),),
+        x,
+        codes,
+        weights,
+        mask,
+        out,
+        out.numel(),
+        codes.shape[0],
+        width,
         COSINE=cosine,
         HAS_MASK=mask is not None,
         SLOTS=taken.variant == "slots",
@@ -289,12 +281,4 @@ def nearest(
         AGAIN=_AGAIN,
         **tile,
     )
-    return out if shares == 1 else merged(best, scores, out)
-
-
-def codes_of_share(strips: int, count: int, block: int, processors: int) -> int:
-    """Return how many codes a program streams: two programs a multiprocessor, no short shares."""
-    blocks = triton.cdiv(count, block)
-    shares = min(triton.cdiv(2 * processors, strips), triton.cdiv(blocks, _FEWEST_BLOCKS))
-    # rows that fill half of the multiprocessors are not worth another launch
-    return triton.cdiv(blocks, shares if 2 * strips <= processors else 1) * block
+    return out

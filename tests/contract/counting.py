@@ -33,9 +33,7 @@ class Counts:
             tensor = getattr(value, "base", value)
             if hasattr(tensor, "untyped_storage"):
                 start = tensor.data_ptr()
-                # a tensor that stands for an unused one is counted once
-                if all(start != begin for begin, *_ in self._places):
-                    self._places.append((start, start + tensor.nbytes, name))
+                self._places.append((start, start + tensor.nbytes, name))
 
     def moved(self, pointers: Any, mask: Any, width: int) -> None:
         """A load or a store of elements of `width` bytes."""

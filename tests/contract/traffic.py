@@ -16,31 +16,23 @@ from traffic_neighborhood import Traffic, ceil
 Tile = Mapping[str, int]
 
 
-def vq_lookup(
-    tile: Tile, *, rows: int, count: int, width: int, size: int, shares: int = 1
-) -> Traffic:
-    """Rows of `width` numbers of `size` bytes, `count` codes in shares, without a mask."""
+def vq_lookup(tile: Tile, *, rows: int, count: int, width: int, size: int) -> Traffic:
+    """Rows of `width` numbers of `size` bytes, `count` codes, without a mask."""
     strips, steps = ceil(rows, tile["BM"]), ceil(count, tile["BN"])
     inner = ceil(width, tile["BD"]) * tile["BD"]
-    # rows wider than a tile are read again for each tile of codes; at the end of a share rows and
-    # their two best codes are read once more
-    again = steps if width > tile["BD"] else shares
+    # rows wider than a tile are read again for each tile of codes; at the end rows and their two
+    # best codes are read once more
+    again = steps if width > tile["BD"] else 1
     row = width * size
     return Traffic(
         {
-            "x": rows * row * (again + shares),
-            "codes": strips * count * row + 2 * shares * rows * row,
-            "weights": 4 * strips * (count + 2 * shares * tile["BM"]),
-            "out": 8 * shares * rows,
-            "scores": 4 * shares * rows * (shares > 1),
+            "x": rows * row * (again + 1),
+            "codes": strips * count * row + 2 * rows * row,
+            "weights": 4 * strips * (count + 2 * tile["BM"]),
+            "out": 8 * rows,
         },
         2 * strips * tile["BM"] * steps * tile["BN"] * inner,
     )
-
-
-def vq_merge(*, rows: int, shares: int) -> Traffic:
-    """The best code and its score of each share, and what is chosen."""
-    return Traffic({"codes": 8 * shares * rows, "scores": 4 * shares * rows, "out": 8 * rows})
 
 
 def vq_sums(tile: Tile, *, rows: int, count: int, width: int, size: int, ordered: bool) -> Traffic:
@@ -152,10 +144,7 @@ def of_launch(launch: Any) -> Traffic | None:
         return {name: sizes[name] for name in names}
 
     if launch.kernel == "vq_lookup_fwd_kernel":
-        named, shares = chosen("rows", "count", "width"), ceil(at["count"], at["span"])
-        return vq_lookup(tile, **named, size=at["x"].itemsize, shares=shares)
-    if launch.kernel == "vq_merge_kernel":
-        return vq_merge(**chosen("rows", "shares"))
+        return vq_lookup(tile, **chosen("rows", "count", "width"), size=at["x"].itemsize)
     if launch.kernel == "vq_update_sums_kernel":
         # a call without an order sums consecutive rows, all of them
         sizes = {"rows": at["x"].shape[0], "count": at["begins"].shape[0], "width": at["width"]}

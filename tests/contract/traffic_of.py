@@ -19,14 +19,13 @@ from fastbrain.kernels import (
     voxel_tokenizer,
     voxel_tokenizer_gather,
     vq,
-    vq_merge,
     vq_sums,
 )
 from fastbrain.kernels.lora_shapes import row_class
 from fastbrain.ops.neighborhood import triton as neighborhood
 
 MODULES = (
-    *(lora, lora_narrow, voxel_tokenizer, voxel_tokenizer_gather, vq, vq_merge, vq_sums),
+    *(lora, lora_narrow, voxel_tokenizer, voxel_tokenizer_gather, vq, vq_sums),
     launch,
 )
 HALF = torch.float16
@@ -161,14 +160,8 @@ def lookups(rows, count, width):
     x, codes = x.to(HALF), codes.to(HALF)
 
     def model(candidate):
-        strips = traffic.ceil(rows, candidate.tile["BM"])
-        span = vq.codes_of_share(strips, count, candidate.tile["BN"], 132)
         sizes = {"rows": rows, "count": count, "width": width, "size": 2}
-        sizes["shares"] = traffic.ceil(count, span)
-        expected = {"vq_lookup_fwd_kernel": traffic.vq_lookup(candidate.tile, **sizes)}
-        if sizes["shares"] > 1:
-            expected["vq_merge_kernel"] = traffic.vq_merge(rows=rows, shares=sizes["shares"])
-        return expected
+        return {"vq_lookup_fwd_kernel": traffic.vq_lookup(candidate.tile, **sizes)}
 
     each(
         "vq_lookup",

@@ -23,7 +23,7 @@ _library.define("vq_update_triton(Tensor x, Tensor? order, Tensor begins, Tensor
 
 def can_run(problem: LookupProblem) -> str | None:
     """Return None, or the reason why the Triton kernel cannot run the checked lookup."""
-    if len(problem.codebook) >= 1 << 30:
+    if len(problem.codebook) >= 1 << 31:
         return f"the codebook holds {len(problem.codebook)} codes; it counts them in 32 bits"
     if problem.x.shape[-1] == 0:
         return "the rows are empty"
