@@ -43,7 +43,7 @@ def strongest(rows: list[Row], is_rival: Any) -> dict[tuple[str, str], list[Row]
     return dict(found)
 
 
-# small operations that lose nowhere are left to the manual, which has all
+# small operations are left to the manual, which has all, as long as they lose nowhere
 _LEFT_OUT = ("memory_update_", "parcel_means", "pca", "vq_step")
 
 
@@ -53,8 +53,9 @@ def headline(best: dict[tuple[str, str], list[Row]]) -> str:
         "| operation | machine | cases | best | median | worst | where we lose or draw |",
         "|---|---|---|---|---|---|---|",
     ]
+    losing = {op for (op, _), rows in best.items() if any(r["ratio_low"] <= 1 for r in rows)}
     for (op, place), rows in sorted(best.items()):
-        if op in _LEFT_OUT:
+        if op in _LEFT_OUT and op not in losing:
             continue
         ratios = sorted(row["ratio_to_fastbrain"] for row in rows)
         slower = sorted((r for r in rows if r["ratio_low"] <= 1), key=lambda r: r["ratio_low"])

@@ -74,7 +74,8 @@ class Race:
         if name not in problem.providers:
             return
         provider = problem.providers[name]
-        # our own choice asks which backend is to run, a backend how; the first race is for the how
+        # our own choice asks which backend is to run, a backend how: the latter are raced first, so
+        # that backends compete with their fastest candidates
         for way, of_backends in ((provider, False), (problem.providers[OURS], True)):
             with tables.asked() as log:
                 way()

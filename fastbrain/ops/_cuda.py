@@ -39,7 +39,7 @@ def slower(kernel: str, shape: str, value: Tensor, *, first: str = "cuda") -> st
     """Return None, or that Triton is faster for a class of shapes.
 
     The table of the GPU says so (``kernels/tables``, as `kernel`); without one, `first`: what is
-    faster on an H200.
+    expected to be faster from the rows of an H200.
     """
     if (
         EMULATED
@@ -47,7 +47,7 @@ def slower(kernel: str, shape: str, value: Tensor, *, first: str = "cuda") -> st
         or _chosen(kernel, shape, str(value.device), first) == "cuda"
     ):
         return None
-    return f"Triton was measured to be faster for {shape}"
+    return f"Triton is faster for {shape}, as measured on this GPU or expected from an H200"
 
 
 def launch(entry: str, like: Tensor, **arguments: Any) -> None:

@@ -13,7 +13,7 @@ pytest.importorskip("triton", reason="triton is not installed")
 
 # cases that offer all candidates, and variants that must have run, so that none drops out unseen
 CASES = {
-    "vq": ("cosine-masked,wide,ties,many-codes", {"tile", "slots"}),
+    "vq": ("cosine-masked,wide,ties", {"tile", "slots"}),
     "lora": ("decode,aligned", {"wide", "persistent", "ring", "joined", "apart", "narrow"}),
     "neighborhood": ("paper,dance-wide", {"sweep", "products"}),
     "voxel_tokenizer": ("odd,packed-data", {"tile", "resident", "gathered"}),

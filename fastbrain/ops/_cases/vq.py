@@ -89,7 +89,6 @@ CASES = cases(
             "ties": lookup((127,), 63, 8, ties=True),
             "one": lookup((1,), 1, 1),
             "wide": lookup((15,), 33, 257),
-            "many-codes": lookup((65,), 601, 33, masked=True, ties=True),
             "few-rows": lookup((13,), 601, 65),
             "few-rows-cosine": lookup((9,), 257, 31, "cosine", masked=True),
             "few-rows-ties": lookup((64,), 167, 33, ties=True),

@@ -126,9 +126,12 @@ def _entropy(
     if taken.variant == "products":
         dual, scores = False, float32_product(features.to(memory.dtype), memory.T)
 
+    def tile_of(*, dual: bool) -> dict[str, int]:
+        return (taken if scores is not None else tiles.taken(memory, dual=dual, **choice)).tile
+
     def sweep(*, known: bool, dual: bool) -> tuple[Tensor, Tensor, int]:
         """Read the memory in shares: sums (shares, 3, B), products (shares, 2, B, D)."""
-        tile = (taken if scores is not None else tiles.taken(memory, dual=dual, **choice)).tile
+        tile = tile_of(dual=dual)
         rows = _cdiv(batch, tile["BB"])
         most = max(1, (1 if dual else 2) * _PROCESSORS // rows)
         span = _cdiv(_cdiv(size, tile["BN"]), most) * tile["BN"]
@@ -165,11 +168,10 @@ def _entropy(
     if not grad:
         return stats[3].mean(), new(0, width)
     if not dual:
-        tile = (taken if scores is not None else tiles.taken(memory, dual=False, **choice)).tile
         products, late = _wide(
             *(features, memory, scores, indices, bias, few, stats, temperature, eps),
             exact=exact,
-            tile=tile,
+            tile=tile_of(dual=False),
             layout=layout,
         )
         if late is not None:
