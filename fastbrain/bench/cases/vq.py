@@ -31,6 +31,10 @@ def problem(rows: int, size: int, width: int, setting: Setting) -> Problem:
     def addmm() -> Tensor:
         return torch.addmm(squares, x, codes.T, alpha=-2).argmin(dim=1)
 
+    def addmm_first() -> Tensor:
+        lengths = changing.square().sum(dim=1)
+        return torch.addmm(lengths, x, changing.T, alpha=-2).argmin(dim=1)
+
     changing = codes.clone()
 
     def first() -> Tensor:
@@ -45,6 +49,8 @@ def problem(rows: int, size: int, width: int, setting: Setting) -> Problem:
         "fastbrain_unpacked": lambda: vq_lookup(x, codes),
         "fastbrain_first": first,
         "addmm_argmin": addmm,
+        # of such a codebook, the squares are new as well
+        "addmm_argmin_first": addmm_first,
         "cdist_argmin": lambda: torch.cdist(x, codes).argmin(dim=1),
     }
     if setting.compiled:
@@ -114,6 +120,7 @@ PROVIDERS = (
     "fastbrain_unpacked",
     "fastbrain_first",
     "addmm_argmin",
+    "addmm_argmin_first",
     "cdist_argmin",
     "faiss_flat",
     "vector_quantize_pytorch",
