@@ -18,7 +18,7 @@ from typing import Any
 
 import compile_record_cuda
 from compiled import SHARED, facts
-from launches import LAUNCHES, on_absent_gpu
+from launches import LAUNCHES, launched, on_absent_gpu
 from torch.utils._python_dispatch import TorchDispatchMode
 from traffic import over_floor
 
@@ -63,11 +63,9 @@ def calls(name: str) -> dict[str, int]:
 
 def compiled_rows(name: str, arch: int) -> list[dict[str, Any]]:
     """Facts about the binaries of one launch, in the order of the launches."""
-    with on_absent_gpu(arch) as found:
-        LAUNCHES[name]()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for launch in {launch.key: launch for launch in found}.values():
+        for launch in launched(name, arch):
             over = over_floor(launch)
             row = facts(launch, Path(folder)).row()
             rows.append(row if over is None else {**row, "over_floor": round(over, 2)})

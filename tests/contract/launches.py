@@ -8,6 +8,7 @@ the kernel.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -207,9 +208,11 @@ def on_absent_gpu(arch: int) -> Iterator[list[SimpleNamespace]]:
     Yields
     ------
     list of SimpleNamespace
-        `kernel`, `key` (two launches with one key share a binary), `options` (constants),
+        `kernel`, `key` (two launches with one key share a binary), `digest` (of all that decides
+        about the binary: sources, constants, types, chip and Triton), `options` (constants),
         `arguments` and `compiled()`.
     """
+    import triton
     from triton.runtime import driver
     from triton.runtime.jit import JITFunction
 
@@ -225,10 +228,12 @@ def on_absent_gpu(arch: int) -> Iterator[list[SimpleNamespace]]:
                 return run(self, *args, grid=grid, warmup=True, **options)
 
         key = self.fn.__name__, str(specialization), str(rest)
+        decides = repr((triton.__version__, self.cache_key, arch, *key))
         found.append(
             SimpleNamespace(
                 kernel=self.fn.__name__,
                 key=key,
+                digest=hashlib.sha256(decides.encode()).hexdigest()[:16],
                 compiled=compiled,
                 options=options,
                 arguments=dict(zip(self.arg_names, args, strict=False)),
@@ -251,3 +256,25 @@ def on_absent_gpu(arch: int) -> Iterator[list[SimpleNamespace]]:
             yield found
     finally:
         JITFunction.run, tables.capability = run, capability
+
+
+def launched(name: str, arch: int) -> list[SimpleNamespace]:
+    """The binaries that production launches in a call, in the order of the launches."""
+    with on_absent_gpu(arch) as found:
+        LAUNCHES[name]()
+    return [*{launch.key: launch for launch in found}.values()]
+
+
+def candidates(name: str, arch: int) -> tuple[list[SimpleNamespace], bool]:
+    """The binaries of the other candidates of a call, and whether there is any with a tile."""
+    with tables.asked() as log, on_absent_gpu(arch):
+        LAUNCHES[name]()
+    binaries, offered = [], False
+    for question in {(q.kernel, q.shape): q for q in log}.values():
+        # the first one is what production launches
+        for candidate in question.candidates[1:]:
+            offered |= bool(candidate.tile)
+            with tables.forced(question.kernel, candidate.name, question.shape):
+                found = launched(name, arch)
+            binaries += [x for x in found if candidate.tile.items() <= x.options.items()]
+    return binaries, offered

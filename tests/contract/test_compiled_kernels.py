@@ -10,11 +10,11 @@ import pytest
 pytest.importorskip("triton", reason="triton is not installed")
 
 import triton
+import verified
 from compile_record import BEGIN, END, FAMILIES, PAGE, calls, recorded, table
 from compiled import SHARED, facts, faults
-from launches import LAUNCHES, on_absent_gpu
-
-from fastbrain.kernels import tables
+from launches import LAUNCHES, candidates, launched
+from verified import unknown
 
 # what multiplies nothing, or multiplies float32 exactly, which tensor cores cannot
 NO_TENSOR_CORES = re.compile(
@@ -62,15 +62,14 @@ def drifted(now: dict[str, Any], before: dict[str, Any]) -> str | None:
 )
 @pytest.mark.parametrize("name", LAUNCHES)
 def test_what_production_launches_compiles_well(name, arch, tmp_path):
-    with on_absent_gpu(arch) as found:
-        LAUNCHES[name]()
-    binaries = [*{launch.key: launch for launch in found}.values()]
+    binaries = launched(name, arch)
     # the first candidate for float32 layers is PyTorch's product
     assert bool(binaries) == (name != "lora-forward-fp32")
-    rows = [facts(launch, tmp_path) for launch in binaries]
+    fresh = unknown(binaries) if is_pinned() else binaries
+    rows = [facts(launch, tmp_path) for launch in fresh]
     wrong = [
         fault
-        for row, launch in zip(rows, binaries, strict=True)
+        for row, launch in zip(rows, fresh, strict=True)
         for fault in faults(row, launch, arch, pinned=is_pinned())
     ]
     if (name, arch) in SPILLS and is_pinned():
@@ -83,8 +82,9 @@ def test_what_production_launches_compiles_well(name, arch, tmp_path):
         for row in rows:
             assert bool(row.mma) == (NO_TENSOR_CORES.search(name + row.kernel) is None)
         before = recorded(name.partition("-")[0])["launches"][name][str(arch)]
-        pairs = zip((row.row() for row in rows), before, strict=True)
-        assert [text for now, then in pairs if (text := drifted(now, then))] == []
+        then = {x.digest: row for x, row in zip(binaries, before, strict=True)}
+        pairs = ((row.row(), then[x.digest]) for row, x in zip(rows, fresh, strict=True))
+        assert [text for now, old in pairs if (text := drifted(now, old))] == []
 
 
 @pytest.mark.parametrize(
@@ -99,22 +99,26 @@ def test_what_production_launches_compiles_well(name, arch, tmp_path):
     ],
 )
 def test_every_candidate_compiles_well(name, arch, tmp_path):
-    with tables.asked() as log, on_absent_gpu(arch):
-        LAUNCHES[name]()
-    wrong, checked = [], 0
-    for question in {(q.kernel, q.shape): q for q in log}.values():
-        # the first one is what production launches
-        for candidate in question.candidates[1:]:
-            forced = tables.forced(question.kernel, candidate.name, question.shape)
-            with forced, on_absent_gpu(arch) as found:
-                LAUNCHES[name]()
-            for launch in {launch.key: launch for launch in found}.values():
-                if candidate.tile.items() <= launch.options.items():
-                    checked += 1
-                    wrong += faults(facts(launch, tmp_path), launch, arch, pinned=is_pinned())
-    assert checked or not any(c.tile for question in log for c in question.candidates[1:])
+    binaries, offered = candidates(name, arch)
+    assert binaries or not offered
+    wrong = [
+        fault
+        for launch in (unknown(binaries) if is_pinned() else binaries)
+        for fault in faults(facts(launch, tmp_path), launch, arch, pinned=is_pinned())
+    ]
     if (name, arch) not in SPILLS or not is_pinned():
         assert wrong == []
+
+
+def test_what_is_not_recorded_is_compiled(tmp_path, monkeypatch):
+    binaries = launched("lora-decode-bf16", 90)
+    monkeypatch.setattr(verified, "RECORD", tmp_path / "verified.txt")
+    verified.RECORD.write_text("")
+    assert unknown(binaries) == binaries
+    verified.RECORD.write_text("\n".join(x.digest for x in binaries))
+    assert unknown(binaries) == [x for x in binaries if int(x.digest, 16) % verified.SAMPLE == 0]
+    # other constants, another chip: another binary
+    assert unknown(launched("lora-decode-bf16", 120)) != []
 
 
 def test_a_drift_names_both_numbers_and_the_remedy():
