@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..registry import Provider
-from . import adapters, codes, preparing, text
+from . import adapters, codes, llama_cpp, preparing, text
 
 PEERS: tuple[Provider, ...] = (
     *adapters.PROVIDERS,
     *codes.PROVIDERS,
+    *llama_cpp.PROVIDERS,
     *preparing.PROVIDERS,
     *text.PROVIDERS,
 )
