@@ -33,6 +33,7 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "feed": ("loader_feed", loader.feed_table),
     },
     "text.md": {
+        "readouts": ("sentence_readout", written_text.readout_table),
         "written": ("written_sentences", written_text.text_table),
         "soft-prompt": ("soft_prompt", written_text.soft_prompt_table),
     },
