@@ -80,9 +80,24 @@ __all__ = ["__version__", *_NAMES]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "_native":  # only until the first import of it
+        return _compiled()
     if name in _NAMES:
         return getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
     raise AttributeError(f"module 'fastbrain' has no attribute {name!r}")
+
+
+def _compiled() -> Any:
+    try:
+        return importlib.import_module("._native", __name__)
+    except ImportError as error:
+        from .errors import MissingPartError
+
+        raise MissingPartError(
+            f"fastbrain: the compiled part fastbrain._native must be in {__path__[0]} or installed "
+            f"with it, got '{error}'. Where fastbrain is installed in another place, run from "
+            "another folder than this source; otherwise build it: make setup."
+        ) from error
 
 
 def __dir__() -> list[str]:

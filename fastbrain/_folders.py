@@ -59,7 +59,9 @@ def umask() -> int:
 
 
 @contextmanager
-def folder_atomic(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
+def folder_atomic(
+    path: str | Path, *, replace: bool = False, function: str = "write", offered: bool = False
+) -> Iterator[Path]:
     """Fill a folder under a temporary name; rename it to its final name on success.
 
     What a killed process left of an earlier folder of that name is removed first, or put back if it
@@ -71,6 +73,10 @@ def folder_atomic(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
         Final name of the folder.
     replace : bool
         Whether an existing folder may be replaced. It is removed after the new one is complete.
+    function : str
+        What the user called, for the message.
+    offered : bool
+        Whether that has an argument ``replace``.
 
     Yields
     ------
@@ -88,7 +94,10 @@ def folder_atomic(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     with as_disk_error(path):
         remove_leftovers(path.parent, path.name)
         if path.exists() and not replace:
-            raise OutputExistsError(f"folder_atomic: {path} must not exist. Choose another name.")
+            raise OutputExistsError(
+                f"{function}: {path} must not exist. Choose another name"
+                f"{', or pass replace=True' if offered else ''}."
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary, lock = _held(path, _NEW)
     old, old_lock = None, None

@@ -96,17 +96,29 @@ def json_text(value: Any) -> str:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read JSON from any source; a damaged file raises :class:`CohortError` with its name."""
+    """Read JSON from any source; a damaged file raises :class:`CohortError` with its name.
+
+    An object with two different values of one name is damaged too: Python would keep the last one.
+    """
     try:
         if (path := Path(path)).stat().st_size > _JSON_CAP:
             raise CohortError(f"read_json: {path} must be at most 64 MiB. Is it really JSON?")
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unambiguous)
     except CohortError:
         raise
     except (OSError, ValueError, RecursionError) as error:
         # ValueError: not UTF-8, not JSON, or an integer with thousands of digits
         reason = error.strerror if isinstance(error, OSError) else error
         raise CohortError(f"read_json: {path} must be readable JSON, got '{reason}'.") from error
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        for name, value in pairs:
+            if found[name] != value:
+                raise ValueError(f"{name!r:.60} stands there twice, with different values")
+    return found
 
 
 def sha256(path: str | Path) -> str:

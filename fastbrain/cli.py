@@ -219,7 +219,7 @@ def _parsed(name: str, module: Any, rest: list[str]) -> Any:
         args=rest,
         prog=f"fastbrain {name}",
         description=module.__doc__,
-        config=(tyro.conf.OmitArgPrefixes,),
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone),
         **options,
     )
 

@@ -1,6 +1,6 @@
 """Real fMRI: predict what 20 seconds of a story say, and let a language model write it.
 
-    python studies/alice_text.py --data DIR --out metrics.json [--llm PATH --decoder retrieve]
+    python studies/alice_text.py --data DIR --out metrics.json [--llm MODEL --decoder retrieve]
 
 `DIR` is as in ``alice_motion.py``, with word timings as in ``alice_words.py``. A decoder learns
 from one random half of the listeners and is tested on the other, on a quarter of the story at a
@@ -194,7 +194,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--radius", nargs="+", default=["10mm", "6mm"], help="folders; default 10mm 6mm"
     )
-    parser.add_argument("--llm", type=Path, help="folder of a pretrained language model")
+    parser.add_argument("--llm", type=Path, metavar="MODEL", help="smollm2, or folder of a model")
     parser.add_argument("--decoder", choices=sorted(WRITING), default="retrieve")
     parser.add_argument("--samples", type=int, default=128, help="texts written without a brain")
     parser.add_argument("--halves", type=int, default=10, help="random halves; both ways round")

@@ -1,6 +1,6 @@
 """Real fMRI: BrainLLM on sentences that one person read, from one image of the brain each.
 
-    python studies/pereira_brainllm.py --data DIR --out metrics.json [--llm PATH]
+    python studies/pereira_brainllm.py --data DIR --out metrics.json [--llm MODEL]
 
 `DIR` is as in ``pereira_ridge.py``. Without ``--train-data``, three folds by passage: no passage is
 on both sides, and all that is fitted (ridge, its penalty, the language model, steering, BrainLLM)
@@ -22,14 +22,20 @@ and 3: the model writes lines after the training sentences nearest to the predic
 nearest to it is kept; ``edit`` replaces words of the best lines, in rounds. Texts are scored by the
 model times the evidence of the predicted embedding on whole sentences.
 
-Written to ``--out``: ``pairwise_vs_permuted`` (does the true sentence get likelier by its own brain
-than by that of another passage), ``pairwise_vs_nobrain``, both teacher-forced, ``p`` of the former,
-``n``, ``retrieval_2way``, and of free generation ``bleu1`` beside ``bleu1_permuted``, the same
-texts given to sentences of other passages; ``identification_2way_text``, ``..._top1_text`` (which
-of the fold's sentences was read, by the written text alone), ``cosine`` and ``nll_fluency`` (nats a
-word under ``--llm`` without a brain) rate the written text too. ``pairwise_unigram`` is the
-baseline: the nearest-text unigram model after the same ridge. ``--noise SEED`` puts noise in the
-place of every image.
+Keys of ``--out`` (``_ci``: 95 % interval over passages, ``_p`` and ``p``: one-sided, ``_permuted``:
+the same for brains of other passages; ``mode`` says which are teacher-forced):
+
+- ``n`` sentences; ``decoder``; ``noise``: whether ``--noise SEED`` replaced every image.
+- ``pairwise_vs_permuted`` (of it ``p``), ``pairwise_vs_nobrain``: the true sentence is likelier by
+  its own brain than by that of another passage, than by none. ``pairwise_unigram``: the baseline, a
+  nearest-text unigram model after the same ridge. ``nll``, ``nll_nobrain``: nats a token.
+- ``retrieval_2way``: of the predicted embedding. By fold: ``penalties`` of the ridge and
+  ``steering_nll``, validation nats a token by steering penalty; empty for retrieve and edit.
+- Of written texts: ``bleu1``; ``identification_2way_text``, ``identification_top1_text`` and the
+  same with ``_text_words``: which sentence of the fold was read, by meaning and by words in common;
+  ``cosine``; ``nll_fluency``, nats a word under ``--llm`` without a brain; ``copied_4grams``, the
+  share of four words in a row that a training sentence has; ``distinct_texts``, a number;
+  ``brain_ignored`` and, in words, ``brain_use``; ``examples``.
 """
 
 from __future__ import annotations
@@ -52,7 +58,9 @@ from pereira_text import decode_sentences, scores_of_text
 from fastbrain._io import write_json
 from fastbrain._progress import say
 from fastbrain.brainllm import BrainLLM, BrainLLMConfig, BrainLLMDecoder
+from fastbrain.brainllm.config import DECODERS
 from fastbrain.brainllm.training import BrainTexts, brainllm_preset, train_brainllm
+from fastbrain.brainllm.training.presets import BRAINLLM_PRESETS
 from fastbrain.decoding import Sampling
 from fastbrain.decoding.sentences import WRITING
 from fastbrain.errors import FastbrainError
@@ -257,11 +265,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of what is decoded")
     parser.add_argument("--train-data", type=Path, help="fit on this folder, test on all of --data")
     parser.add_argument("--out", type=Path, help="JSON file for the metrics")
-    parser.add_argument("--llm", type=Path, help="folder of a causal language model")
+    parser.add_argument("--llm", type=Path, metavar="MODEL", help="smollm2, or folder of a model")
+    parser.add_argument("--decoder", choices=(*DECODERS, *sorted(WRITING)), default="none")
     parser.add_argument(
-        "--decoder", default="none", help="none, mlp, linear, rnn, or retrieve, edit"
+        "--preset", choices=BRAINLLM_PRESETS, default="fastbrain", help="of BrainLLM's training"
     )
-    parser.add_argument("--preset", default="fastbrain", help="of BrainLLM's training")
     parser.add_argument("--kept", type=Path, help="folder of written sentences, to go on with")
     parser.add_argument("--noise", type=int, metavar="SEED", help="noise instead of every image")
     parser.add_argument("--seed", type=int, default=0, help="of what retrieve and edit write")

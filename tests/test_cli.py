@@ -313,6 +313,15 @@ def test_doctor_survives_a_missing_extension():
     assert "fastbrain._native    cannot be loaded: " in plain.stdout
 
 
+def test_a_source_without_its_compiled_part_says_what_to_do():
+    ran = fastbrain("selftest", code="import sys; sys.modules['fastbrain._native'] = None")
+    assert ran.returncode == 1
+    assert "unexpected" not in ran.stderr
+    assert "the compiled part fastbrain._native must be in" in ran.stderr
+    assert "run from another folder than this source" in ran.stderr
+    assert "make setup" in ran.stderr
+
+
 def test_doctor_names_what_brings_a_missing_part(monkeypatch, capsys):
     from fastbrain.commands import doctor
 

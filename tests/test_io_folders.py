@@ -41,7 +41,11 @@ def test_folder_atomic_appears_at_the_end(tmp_path):
 
 def test_folder_atomic_refuses_what_exists(tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(OutputExistsError), _io.folder_atomic(tmp_path / "out"):
+    refused = pytest.raises(OutputExistsError, match=r"^write: .* Choose another name\.$")
+    with refused, _io.folder_atomic(tmp_path / "out"):
+        pass
+    named = pytest.raises(OutputExistsError, match=r"^save_it: .*, or pass replace=True\.$")
+    with named, _io.folder_atomic(tmp_path / "out", function="save_it", offered=True):
         pass
     assert issubclass(OutputExistsError, FileExistsError)
 

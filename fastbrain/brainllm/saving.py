@@ -144,7 +144,9 @@ def save_brainllm(
         "card": asdict(card),
         "features": described,
     }
-    with folder_atomic(folder, replace=replace) as temporary:
+    with folder_atomic(
+        folder, replace=replace, function="save_brainllm", offered=True
+    ) as temporary:
         write_atomic(temporary / "model.safetensors", save(state))
         write_atomic(temporary / "features.safetensors", save(arrays))
         adapter: dict[str, str] = {}
@@ -199,8 +201,8 @@ def load_brainllm(
         place = llm or llm_place(card.language, card.llm, root.resolve().parent)
         llm = load_llm(place, dtype=dtype, device=device, **how_loaded(card))
     language, tokenizer = llm
-    found = llm_fingerprint(language), model_digest(language)
     wanted = described["llm_fingerprint"], described["llm_digest"]
+    found = llm_fingerprint(language), model_digest(language, like=wanted[1])
     if found != wanted:
         raise CheckpointError(
             f"load_brainllm: the language model must be the one of training ('{card.llm}', "

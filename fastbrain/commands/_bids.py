@@ -59,4 +59,5 @@ class DerivativeOptions:
     """Preprocessed images: folders in SOURCE/derivatives or paths, separated by commas, e.g.
     fmriprep,xcp_d; events are those of SOURCE."""
     missing: Literal["error", "drop"] = "error"
-    """Runs of a BIDS folder without an image on disk: an error, or left out and listed."""
+    """What to do with runs of a BIDS folder that have no image on disk: stop with an error, or list
+    them and go on without them."""

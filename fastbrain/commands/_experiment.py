@@ -32,7 +32,7 @@ class ExperimentOptions:
     derangements: int = 100
     """Number of derangements for the comparison, at least 100."""
     bert: bool = True
-    """Whether to compute BERTScore and retrieval by meaning."""
+    """Whether to compute BERTScore, cosine and identification by meaning; see evaluate."""
     allow_leak: str | None = None
     """Reason why a leak found by the audit is acceptable; included in every report."""
     device: str = "cpu"

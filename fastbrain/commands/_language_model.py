@@ -9,6 +9,20 @@ from .._arguments import checked
 from ..errors import InputError
 from ._sections import Section
 
+# what each layout is for
+_MEANING = {
+    "document": "a text that stands alone or continues the prompt",
+    "chat": "the answer to a user's turn; what the template says first, such as a system prompt, "
+    "is part of it",
+    "bos": "the layout of runs that were saved before there was a choice",
+    "none": "no added tokens: the prompt brings all that the text needs",
+}
+_CHOICE = (
+    "training of BrainLLM, and decoding by retrieve and edit, use document; for BrainLLM, "
+    "`--layout chat` is worth a trial where a model tuned on conversations gets a request as its "
+    "prompt, and none where prompts are given as tokens; LLM4Brain and VQ-LM begin with BOS"
+)
+
 
 @checked
 def describe(name: str, device: str, texts: Path | None) -> dict[str, Any]:
@@ -70,13 +84,7 @@ def describe(name: str, device: str, texts: Path | None) -> dict[str, Any]:
 
 def sections(found: dict[str, Any]) -> dict[str, Section]:
     """Lines to print, by title."""
-    layouts = [(kind, _layout(one)) for kind, one in found["layouts"].items()]
-    numbers = {k: v for k, v in found["nll"].items() if isinstance(v, float)}
-    best = min(numbers, key=lambda name: numbers[name]) if numbers else None
-    nll = [
-        (name, f"{value:.3f}{' (lowest)' if name == best else ''}" if name in numbers else value)
-        for name, value in found["nll"].items()
-    ]
+    layouts = [(kind, _layout(kind, one)) for kind, one in found["layouts"].items()]
     times = [
         (way, f"{one['forward']:.3f} s, {one['step']:.3f} s")
         for way, one in found["seconds"].items()
@@ -91,8 +99,8 @@ def sections(found: dict[str, Any]) -> dict[str, Section]:
             ("context", "no limit" if found["context"] is None else f"{found['context']:,} tokens"),
             ("a text ends with", " or ".join(found["end_tokens"])),
         ],
-        "Layouts (the first is used unless another is chosen)": layouts,
-        f"Nats per token of {found['sentences']} sentences, each by itself": nll,
+        "Layouts of a prompt and the text after it": [*layouts, ("choice", _CHOICE)],
+        f"Nats per token of {found['sentences']} sentences, one at a time": _nll(found["nll"]),
         "Forward pass of 16 x 24 tokens, decode step of 16 rows": [
             *times,
             ("fastest to score and train", fastest["forward"]),
@@ -101,11 +109,31 @@ def sections(found: dict[str, Any]) -> dict[str, Section]:
     }
 
 
-def _layout(one: dict[str, str]) -> str:
+def _layout(kind: str, one: dict[str, str]) -> str:
     if "error" in one:
         return one["error"]
-    after = f" | prompt | {one['after']!r} | text" if one["after"] else " | prompt | text"
-    return f"{one['before']!r}{after} ({one['reason']})"
+    before = f"{one['before']!r} | " if one["before"] else ""
+    after = f" | {one['after']!r}" if one["after"] else ""
+    return f"{_MEANING[kind]}: {before}prompt{after} | text ({one['reason']})"
+
+
+def _nll(found: dict[str, float | str]) -> Section:
+    """Rows of the layouts, then of the prompt of other sentences, which is no layout."""
+    from ..lm.layout_nll import ASKED
+    from ..lm.prompt_layout import LAYOUTS
+
+    scored = {k: v for k, v in found.items() if k in LAYOUTS and isinstance(v, float)}
+    best = min(scored, key=lambda name: scored[name]) if scored else None
+    rows: Section = []
+    for name, value in found.items():
+        prompt = f"request {ASKED!r}" if name == "chat" else "no prompt"
+        if name not in LAYOUTS:
+            prompt = "layout document, the first sentences as its prompt, one a line"
+        lowest = ", lowest of the layouts" if name == best else ""
+        shown = value if isinstance(value, str) else f"{value:.3f} ({prompt}{lowest})"
+        rows.append((name, shown))
+    reason = "not scored: without a prompt, nothing precedes the first token"
+    return [*rows[:-1], ("none", reason), rows[-1]]
 
 
 def _lines(path: Path) -> list[str]:

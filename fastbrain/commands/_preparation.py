@@ -78,7 +78,7 @@ class PreparationOptions(
     ignore: tuple[str, ...] = ()
     """Trial types or texts that are not trials, e.g. rest."""
     late: Literal["error", "drop"] = "error"
-    """Trials with a window that leaves the run: an error, or left out and listed."""
+    """Trials with a window that leaves the run: stop with an error, or drop and list them."""
     task: str | None = None
     """BIDS task."""
 

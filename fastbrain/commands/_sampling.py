@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SamplingOptions:
-    """Settings of text generation."""
+class TextOptions:
+    """Settings of text generation, without its seed."""
 
     method: Literal["greedy", "sample", "beam"] = "greedy"
     """Method to choose the next token."""
@@ -23,10 +23,8 @@ class SamplingOptions:
     """Temperature of sampling."""
     top_p: float = 1.0
     """Nucleus mass of sampling."""
-    seed: int = 0
-    """Seed of sampling, derangements and bootstrap."""
 
-    def sampling(self) -> Sampling:
+    def sampling_of(self, seed: int) -> Sampling:
         """Convert the options to :class:`Sampling`."""
         from ..decoding.sampling import Sampling
 
@@ -36,5 +34,17 @@ class SamplingOptions:
             beams=self.beams,
             temperature=self.temperature,
             top_p=self.top_p,
-            seed=self.seed,
+            seed=seed,
         )
+
+
+@dataclass(frozen=True)
+class SamplingOptions(TextOptions):
+    """Settings of text generation."""
+
+    seed: int = 0
+    """Seed of sampling, derangements and bootstrap."""
+
+    def sampling(self) -> Sampling:
+        """Convert the options to :class:`Sampling`."""
+        return self.sampling_of(self.seed)

@@ -1,6 +1,7 @@
 """Write the text that a trained model reads from brain windows.
 
 fastbrain decode runs/demo/run --out decoded.tsv
+
 fastbrain decode runs/demo/run --bold bold.nii.gz --events events.tsv --out decoded.json
 
 fastbrain decode runs/first --decoder retrieve --out sentences.tsv
@@ -18,7 +19,7 @@ A run of vq-lm predicts its target, for example age, for each person of a study.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -30,7 +31,7 @@ from .._progress import say
 from ..errors import ConfigError, InputError
 from ._encoders import TrustOptions
 from ._kinds import refuse_options
-from ._sampling import SamplingOptions
+from ._sampling import TextOptions
 
 if TYPE_CHECKING:
     from ..inference import Decoding
@@ -41,7 +42,7 @@ _OF_STORIES = ("run", "story", "context", "story_search", "store", "out", "devic
 
 
 @dataclass(frozen=True)
-class Config(TrustOptions, SamplingOptions):
+class Config(TrustOptions, TextOptions):
     """Options of ``fastbrain decode``."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = tyro.MISSING
@@ -57,7 +58,7 @@ class Config(TrustOptions, SamplingOptions):
     tr: float | None = None
     """Repetition time of the scans in seconds, if they do not state it."""
     late: Literal["error", "drop"] = "error"
-    """Events with a window that leaves the scan: an error, or left out and listed."""
+    """Events with a window that leaves the scan: stop with an error, or drop and list them."""
     store: Path | None = None
     """Another store (see prepare --like), or the current folder of the run's own; default: the
     run's own, at its recorded path or the same path relative to the run."""
@@ -90,6 +91,9 @@ class Config(TrustOptions, SamplingOptions):
     """Sentence encoder of retrieve and edit, likewise."""
     device: str = "cpu"
     """Device for decoding, e.g. cuda."""
+    seed: int | None = None
+    """Seed of sampling and of the windows that confidence compares; default: 0, and that of the fit
+    for what retrieve and edit write."""
 
 
 def run(config: Config) -> None:
@@ -130,14 +134,14 @@ def _people(config: Config) -> None:
 def _windows(config: Config) -> None:
     from ..inference import decode
 
-    sampling, decoder = config.sampling(), config.decoder
+    sampling, decoder = config.sampling_of(config.seed or 0), config.decoder
     if decoder == "soft-prompt":
         if given := [n for n in ("llm", "sentence_encoder") if getattr(config, n) is not None]:
             raise ConfigError(
                 f"decode: --{given[0].replace('_', '-')} must come with --decoder retrieve or "
                 "edit, got another decoder."
             )
-    elif sampling != replace(SamplingOptions(), seed=config.seed).sampling():
+    elif sampling != TextOptions().sampling_of(config.seed or 0):
         raise ConfigError(
             f"decode: options of sampling must be left out for --decoder {decoder}, which has "
             "settings of its own to write."
@@ -196,7 +200,7 @@ def _story(config: Config, story: str) -> None:
         search=story_search(config.story_search),
         context=config.context,
         device=config.device,
-        seed=config.seed,
+        seed=config.seed or 0,
     )
     if found.scores:
         columns = {"name": "metric", "mode": "mode", "value": "decoded"}

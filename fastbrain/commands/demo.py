@@ -100,7 +100,14 @@ def run(config: Config) -> None:
         write_atomic(out / name, (run_dir / name).read_bytes())
     print(_examples(result))
     print()
-    print(metrics_table(result.scores, derangements=config.derangements, facts=result.facts))
+    print(
+        metrics_table(
+            result.scores,
+            derangements=config.derangements,
+            distinct=result.conditions.distinct,
+            facts=result.facts,
+        )
+    )
     whole = time.monotonic() - started
     say(f"{whole:.0f} s, {whole - trained:.0f} s of them evaluation; report: {out / 'report.html'}")
 

@@ -53,7 +53,8 @@ class Config(HumanStudyOptions, DecoderOptions, TrustOptions, SamplingOptions):
     derangements: int = 100
     """Number of derangements for the comparison, at least 100."""
     bert: bool = True
-    """Whether to compute BERTScore."""
+    """Whether to use the sentence encoder of the extra `demo`. Without it there is no BERTScore, no
+    cosine and no identification by meaning, and the linear baseline predicts word frequencies."""
     bert_model: str | None = None
     """Encoder for BERTScore, a folder or a name on the hub, e.g. roberta-large; default: the
     packaged MiniLM."""
@@ -135,7 +136,14 @@ def _texts(config: Config, kind: str) -> None:
         other=other,
         **_options(config),
     )
-    print(metrics_table(result.scores, derangements=config.derangements, facts=result.facts))
+    print(
+        metrics_table(
+            result.scores,
+            derangements=config.derangements,
+            distinct=result.conditions.distinct,
+            facts=result.facts,
+        )
+    )
     out = config.run if other is None else config.run / FOLDER / other.name
     out = place_of(out, config.choice(config))
     say(f"people: subjects.md; report: report.html; for a paper: paper/; in {out}")

@@ -59,7 +59,7 @@ class Config(NativeGridOptions, PreparationOptions):
     derangements: int = 100
     """Number of derangements for the comparison, at least 100."""
     bert: bool = True
-    """Whether to compute BERTScore."""
+    """Whether to compute BERTScore, cosine and identification by meaning; see evaluate."""
     unknown_subject: Literal["refuse", "mean"] | None = None
     """For a model with a table of subjects: treatment of a subject that is not in it."""
     allow_leak: str | None = None

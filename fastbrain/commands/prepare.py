@@ -1,6 +1,7 @@
 """Turn a runs table, a BIDS tree or a study into a voxel store.
 
 fastbrain prepare cohort/runs.tsv store --kernel 4 4 4 --delay 4 --window 4 --test-subjects 06
+
 fastbrain prepare new/runs.tsv new-store --like runs/demo/run
 
 fastbrain prepare cohort/runs.tsv store --test-subjects 06 --confounds standard fd:0.5

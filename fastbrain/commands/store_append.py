@@ -49,7 +49,7 @@ class Config(ImageOptions, DerivativeOptions, JobOptions):
     ignore: tuple[str, ...] = ()
     """Trial types or texts that are not trials, e.g. rest."""
     late: Literal["error", "drop"] = "error"
-    """Trials with a window that leaves the run: an error, or left out and listed."""
+    """Trials with a window that leaves the run: stop with an error, or drop and list them."""
 
 
 def run(config: Config) -> None:

@@ -34,7 +34,7 @@ class Config:
     derangements: int = 100
     """Number of derangements for the comparison, at least 100."""
     bert: bool = True
-    """Whether to compute BERTScore and retrieval by meaning."""
+    """Whether to compute BERTScore, cosine and identification by meaning; see evaluate."""
     device: str = "cpu"
     """Device for decoding, e.g. cuda."""
     dry_run: bool = False

@@ -48,7 +48,7 @@ class Config:
     derangements: int = 100
     """Number of derangements for the comparison, at least 100."""
     bert: bool = True
-    """Whether to compute BERTScore."""
+    """Whether to compute BERTScore, cosine and identification by meaning; see evaluate."""
     allow_leak: str | None = None
     """Reason why a leak found by the audit is acceptable; included in every report."""
     device: str = "cpu"

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
+from ..lm.attention_window import check_after, padded_left
 from ..lm.shared_prompt import SharedPrompt
 from . import _checks
 from ._checks import EndTokens
@@ -59,6 +60,8 @@ class _Stepper:
             self.mask = torch.cat([after.mask(len(attention_mask)), attention_mask], dim=1)
 
     def prefill(self, inputs_embeds: torch.Tensor) -> torch.Tensor:
+        if self.cache is None:
+            inputs_embeds, self.mask = padded_left(self.llm, inputs_embeds, self.mask)
         return self._forward(inputs_embeds=inputs_embeds, fresh=inputs_embeds.shape[1])
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -124,15 +127,18 @@ def generate(
     Returns
     -------
     Generation
-        Up to rounding, a row does not depend on the other rows of the batch.
+        With a greedy choice and beam search, a row does not depend, up to rounding, on the other
+        rows of the batch. A sampled row does: all rows draw in turn from one generator, so the
+        draws of a row change with the size of the batch and the order of its rows.
 
     Raises
     ------
     InputError
         The model has no key-value cache, shapes or devices disagree, values are not finite, the
-        padding is not on the left, a token is not in the vocabulary, or context and
-        `max_new_tokens` exceed the positions of the model. All this is checked before the first
-        forward pass. Also raised if the model predicts logits that are not finite.
+        padding is at the end, a token is not in the vocabulary, or context and `max_new_tokens`
+        exceed the positions of the model; or padding follows `after` and the sequence exceeds a
+        sliding window of the model. All this is checked before the first forward pass. Also raised
+        if the model predicts logits that are not finite.
     """
     sampling = Sampling() if sampling is None else sampling
     if not isinstance(sampling, Sampling):
@@ -155,6 +161,8 @@ def generate(
     mask = _mask(attention_mask, embeds)
     before = embeds.shape[1] + (0 if after is None else len(after))
     _checks.room("generate", known, before, sampling.max_new_tokens)
+    if after is not None:
+        check_after("generate", llm, mask, before + sampling.max_new_tokens)
     if len(embeds) == 0:
         empty = torch.empty(0, dtype=torch.long, device=embeds.device)
         return Generation(empty.reshape(0, 0), empty, empty.float())

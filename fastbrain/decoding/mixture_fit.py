@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from ..errors import InputError
 from .mixture import MixtureDecoder
 from .mixture_parts import BaseDecoder, MixtureBrains, MixtureWeights
 from .sentences import SentenceReadout
-from .sentences.evidence import WEIGHTS
+from .sentences.evidence import WEIGHTS, doubt
 
 Array = npt.NDArray[np.float64]
 # exponents of the base; more is beyond what it was trained to say
@@ -63,6 +64,11 @@ def fit_mixture(
     ------
     InputError
         Lengths differ, there is no text, one is empty, or the base has several questions.
+
+    Warns
+    -----
+    UserWarning
+        Likelihoods with this evidence mean little; see :func:`.evidence.doubt`.
     """
     if not len(texts) or not len(texts) == len(groups) == len(brains.features):
         raise InputError(
@@ -80,6 +86,8 @@ def fit_mixture(
     start = MixtureWeights(1.0, 0.0, texts=len(texts), distinct=len(set(texts)))
     decoder = MixtureDecoder(base, readout, start, candidates, max_new_tokens, seed)
     weights = replace(_weights(decoder, brains, texts, groups), groups=len(set(groups)))
+    if reason := doubt(weights.evidence, weights.effective, 2 * candidates):
+        warnings.warn(f"fit_mixture: {reason}", stacklevel=3)  # the caller of the checked function
     return MixtureDecoder(base, readout, weights, candidates, max_new_tokens, seed)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +12,10 @@ from ..errors import ConfigError
 METHODS = ("greedy", "sample", "beam")
 # numbers of tokens that are ordered before all of a large vocabulary are
 _PARTS = (256, 4096)
+# quotients and products of logits stay finite in float32 within them
+_FACTORS = (1e-3, 1e3)
+# still a number of float32, and less than any likeliest token has
+_LEAST_TOP_P = 1e-6
 
 
 @checked(error=ConfigError)
@@ -28,13 +31,13 @@ class Sampling:
     beams : int
         Beam width (``method="beam"``).
     temperature, top_p : float
-        Softmax temperature and nucleus mass (``method="sample"``).
+        Softmax temperature, 0.001 to 1000, and nucleus mass, 1e-6 to 1 (``method="sample"``).
     min_p : float
         Tokens less likely than `min_p` times the likeliest one are not drawn
         (``method="sample"``); 0 is off (Nguyen et al. 2024, arXiv 2407.01082).
     repetition_penalty : float
-        Divides the positive and multiplies the negative logits of tokens already generated;
-        1 is off. Tokens of the prompt are not penalised.
+        Divides the positive and multiplies the negative logits of tokens already generated, 0.001
+        to 1000; 1 is off. Tokens of the prompt are not penalised.
     length_penalty : float
         The score of a finished beam is its log probability over ``length ** length_penalty``; -10
         to 10.
@@ -63,11 +66,18 @@ class Sampling:
             )
         if self.beams < (2 if self.method == "beam" else 1):
             raise ConfigError(f"Sampling: beams must be >= 2 for a beam, got {self.beams}.")
-        for name in ("temperature", "repetition_penalty"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ConfigError(f"Sampling: {name} must be > 0, got {getattr(self, name)}.")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"Sampling: top_p must be in (0, 1], got {self.top_p}.")
+        low, high = _FACTORS
+        for name, off in (("temperature", "method='greedy'"), ("repetition_penalty", "1")):
+            if not low <= getattr(self, name) <= high:
+                raise ConfigError(
+                    f"Sampling: {name} must be in [{low:g}, {high:g}], got {getattr(self, name)}. "
+                    f"Use {off} for none."
+                )
+        if not _LEAST_TOP_P <= self.top_p <= 1:
+            raise ConfigError(
+                f"Sampling: top_p must be in [{_LEAST_TOP_P:g}, 1], got {self.top_p}. Use "
+                "method='greedy' for the likeliest token."
+            )
         if not 0 <= self.min_p <= 1:
             raise ConfigError(f"Sampling: min_p must be in [0, 1], got {self.min_p}.")
         if not -10 <= self.length_penalty <= 10:

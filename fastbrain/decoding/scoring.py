@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..lm.attention_window import check_after, padded_left
 from ..lm.shared_prompt import SharedPrompt
 from . import _checks
 
@@ -63,7 +64,8 @@ def score_pairs(
     InputError
         The model has no key-value cache, shapes disagree, a text is empty or too long for the
         context, a token is not in the vocabulary, values are not finite, or an index of a pair is
-        out of range. Also raised if the model predicts logits that are not finite.
+        out of range; or padding follows `after` and the sequence exceeds a sliding window of the
+        model. Also raised if the model predicts logits that are not finite.
     """
     known = _checks.language_model("score_pairs", llm)
     prefixes = _checks.embeddings("score_pairs", "prefixes", prefixes, known)
@@ -91,6 +93,10 @@ def score_pairs(
     shared = 0 if after is None else len(after)
     longest_text = int(mask.sum(dim=1).max()) if len(mask) else 0
     _checks.room("score_pairs", known, shared + prefixes.shape[1], longest_text)
+    if prefix_mask is not None and after is not None:
+        check_after("score_pairs", llm, prefix_mask, shared + prefixes.shape[1] + longest_text)
+    elif prefix_mask is not None:
+        prefixes, prefix_mask = padded_left(llm, prefixes, prefix_mask)
     result = torch.zeros(len(pairs), texts.shape[1], device=prefixes.device)
     pairs, lengths = pairs.to(prefixes.device), mask.sum(dim=1)
     used, row_of = pairs[:, 0].unique(return_inverse=True)

@@ -178,10 +178,19 @@ def score_captions(
     ids = tuple(key for key in references if key in captions)
     unknown = [key for key in captions if key not in references]
     loose = [key for key in ids if blocks is not None and key not in blocks]
-    if unknown or loose or len(ids) < 2:
+    if unknown:
         raise InputError(
-            "score_captions: captions must be of two or more images with references and block, "
-            f"got {len(ids)}, and others: {some(unknown + loose) or 'none'}."
+            "score_captions: captions must be of images with references, got none for "
+            f"{some(unknown)}. Add their references, or leave them out."
+        )
+    if loose:
+        raise InputError(
+            f"score_captions: blocks must name the run of every image, got none for {some(loose)}."
+        )
+    if len(ids) < 2:
+        raise InputError(
+            f"score_captions: captions must be of two or more images, got {len(ids)}: the others "
+            "are the chance level."
         )
     said = [captions[key] for key in ids]
     known = [list(references[key]) for key in ids]
@@ -262,7 +271,10 @@ def _rouge_scorer(references: Sequence[Sequence[str]]) -> Callable[[str, int], f
 
 def _read(path: str | Path, function: str) -> dict[str, Any]:
     if not Path(path).is_file():
-        raise InputError(f"{function}: path must be a JSON file of captions, got {path}.")
+        found = "a folder" if Path(path).is_dir() else "no such file"
+        raise InputError(
+            f"{function}: path must be a JSON file of captions, got {path}: {found}. Name the file."
+        )
     try:
         found = read_json(path)
     except CohortError as error:

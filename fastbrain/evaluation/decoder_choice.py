@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from .._arguments import checked
+from .._environment import check_environment
 from ..data import VoxelStore
 from ..decoding import LineWriter, SentenceWriting
+from ..decoding.sentences import WRITING
+from ..decoding.sentences.editing import shared_words
+from ..decoding.sentences.written import check_kept
 from ..errors import ConfigError, InputError
+from ..lm.loading import outline_llm
+from ..lm.sentence_embeddings import SentenceEncoder
 from ..lm.sources import find_model
 from .metrics.bertscore import default_bert
 
@@ -135,7 +141,9 @@ def check_choice(
     ------
     InputError
         There are several questions, there are too few training runs or no validation texts, the
-        texts are a closed set, or the language model of the run cannot be used.
+        texts are a closed set, or the language model or the encoder cannot be used.
+    DiskError
+        A folder of the decoder is not one, or cannot be written.
     MissingPartError
         The packaged sentence encoder is not installed.
     """
@@ -158,6 +166,7 @@ def check_choice(
             f"{at} must have a validation part for its weights, got none. Use a split with one."
         )
     find_model(choice.sentence_encoder, function=function)
+    encoder = SentenceEncoder(choice.sentence_encoder)
     if not choice.own:
         return
     if store.split.closed_set:
@@ -165,18 +174,26 @@ def check_choice(
             f"{at} must be used on texts that are not those of training, which it never writes, "
             "got a closed set. Use soft-prompt or mixture."
         )
-    if choice.llm is not None:
-        find_model(choice.llm, function=function)
-        return
-    if tuned:
+    if choice.llm is None and tuned:
         raise InputError(
             f"{at} must have a language model that was not tuned, got that of the run, which was. "
             "Name one: --llm MODEL."
         )
+    check_kept(choice.kept, function=function)
+    if choice.saved is not None:
+        check_environment(choice.saved, function=function)
+    if choice.llm is not None:
+        find_model(choice.llm, function=function)
+        llm, tokenizer = outline_llm(choice.llm)
     try:
-        LineWriter(llm, tokenizer)
+        writer = LineWriter(llm, tokenizer)
     except InputError as error:
+        given = "that of the run" if choice.llm is None else f"'{choice.llm}'"
         raise InputError(
-            f"{at} must have a pretrained language model with a token for a line break, got that "
-            "of the run, without one. Name another: --llm MODEL."
+            f"{at} must have a pretrained language model with a token for a line break, got "
+            f"{given}, without one. Name another: --llm MODEL."
         ) from error
+    if (choice.writing or WRITING[choice.name]).rounds:
+        encoder.require_places()
+        writer.require_places()
+        shared_words(writer, encoder, [store.by_id[t].text for t in store.split.train])

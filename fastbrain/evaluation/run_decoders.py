@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from ..decoding import (
 from ..decoding.brain_decoder import BrainDecoder
 from ..decoding.mixture_parts import BaseDecoder
 from ..decoding.sentences import WRITING
+from ..decoding.sentences.saving import fit_digest
 from ..lm.loading import load_llm
 from ..lm.sentence_embeddings import SentenceEncoder
 from .decoder_choice import DecoderChoice
@@ -76,28 +78,34 @@ def open_sentence_decoder(
     seed : int
         Of what is written.
     """
-    llm = language if choice.llm is None else load_llm(choice.llm, device=device)
+    # what they lack is missed before the features are computed
+    writer = LineWriter(*(language if choice.llm is None else load_llm(choice.llm, device=device)))
+    encoder = SentenceEncoder(choice.sentence_encoder)
     trials, which = _thinned(store, store.split.train, _MOST)
     decoder = fit_sentence_decoder(
         components.features(store, [t.trial_id for t in trials]),
         [t.text for t in trials],
         groups=[t.run_id for t in trials],
-        writer=LineWriter(*llm),
-        encoder=SentenceEncoder(choice.sentence_encoder),
+        writer=writer,
+        encoder=encoder,
         writing=replace(choice.writing or WRITING[choice.name], seed=seed),
         samples=choice.samples,
         seed=seed,
         kept=choice.kept,
     )
     decoder = replace(decoder, components=components)
+    facts = _facts(choice, decoder, trials, which)
     if choice.saved is not None:
         decoder.save(choice.saved, llm=choice.llm, encoder=choice.encoder, replace=True)
+        # the results come later: they say which fit they are of
+        facts["fit"] = fit_digest(Path(choice.saved))
     evidence = decoder.evidence
     say(
-        f"{choice.name}: {evidence.weight:g} nats a cosine, right of two training texts left out: "
-        f"{decoder.readout.two_way:.1%}"
+        f"{choice.name}: of two training texts left out, the prediction is nearer to the true one "
+        f"in {decoder.readout.two_way:.1%}; {evidence.weight:g} nats for a cosine of one, "
+        f"normalised over {evidence.effective:.1f} effective texts of {choice.samples}"
     )
-    return OpenedDecoder(decoder, components.features, _facts(choice, decoder, trials, which))
+    return OpenedDecoder(decoder, components.features, facts)
 
 
 @checked
@@ -146,8 +154,8 @@ def open_mixture(
     )
     weights = decoder.weights
     say(
-        f"mixture: weight {weights.base:g} of the run, {weights.evidence:g} nats a cosine; "
-        f"{weights.nll:.2f} nats a validation text, {weights.base_nll:.2f} by the run alone"
+        f"mixture: weight {weights.base:g} of the run, {weights.evidence:g} nats for a cosine of "
+        f"one; {weights.nll:.2f} nats a validation text, {weights.base_nll:.2f} by the run alone"
     )
     scope = f"{part} of validation, by which training may have chosen an epoch"
     facts = {

@@ -42,7 +42,7 @@ def decode(
     confidence: bool = True,
     unknown_subject: str | None = None,
     device: str = "cpu",
-    seed: int = 0,
+    seed: int | None = None,
     engine: bool = False,
     decoder: Literal["retrieve", "edit"] | None = None,
     llm: str | None = None,
@@ -84,8 +84,9 @@ def decode(
     unknown_subject : {"refuse", "mean"}, optional
         See :func:`fastbrain.open_run`.
     device : str
-    seed : int
-        Seed of the phase-randomised windows and of the choice of other windows.
+    seed : int, optional
+        Seed of the phase-randomised windows and of the choice of other windows, and of what
+        `decoder` writes. Default: 0, and for what it writes the seed of its fit.
     engine : bool
         See :func:`fastbrain.evaluate_run`.
     decoder : {"retrieve", "edit"}, optional
@@ -123,11 +124,11 @@ def decode(
 
     opener = opener_of(
         decoder, sampling=sampling, unknown_subject=unknown_subject, device=device, engine=engine,
-        llm=llm, encoder=encoder, function="decode",
+        llm=llm, encoder=encoder, seed=seed, function="decode",
     )  # fmt: skip
     return decode_records(
         Path(run), records, opener, every=every, store=store, part=part, late=late,
-        confidence=confidence, seed=seed,
+        confidence=confidence, seed=seed or 0,
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ def opener_of(
     engine: bool,
     llm: str | None,
     encoder: str | None,
+    seed: int | None,
     function: str,
 ) -> Opener:
     """Return a function that maps a run folder of one grid and its preparation to its decoder.
@@ -34,7 +35,7 @@ def opener_of(
     ----------
     decoder : str, Path or None
         Name of a sentence decoder in the run, folder of one, or None for the run as it was trained.
-    sampling, unknown_subject, device, engine, llm, encoder
+    sampling, unknown_subject, device, engine, llm, encoder, seed
         As in :func:`fastbrain.pipeline`.
     function : str
         Name of the calling function, for messages.
@@ -69,6 +70,8 @@ def opener_of(
         folder = (
             kept_decoder(run, decoder, function=function) if isinstance(decoder, str) else decoder
         )
-        return open_kept_decoder(run, folder, like=like, llm=llm, encoder=encoder, device=device)
+        return open_kept_decoder(
+            run, folder, like=like, llm=llm, encoder=encoder, device=device, seed=seed
+        )
 
     return kept

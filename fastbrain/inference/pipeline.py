@@ -38,7 +38,7 @@ def pipeline(
     engine: bool = False,
     llm: str | None = None,
     encoder: str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     revision: str | None = None,
     download: bool = False,
 ) -> BrainToText:
@@ -98,10 +98,10 @@ def pipeline(
                 f"pipeline: {wrong[0]} must be left out for a run of vq-lm, which writes a number "
                 "or label on the CPU, got a value."
             )
-        return BrainToText(run, kind, None, confidence=confidence, seed=seed)
+        return BrainToText(run, kind, None, confidence=confidence, seed=seed or 0)
     fresh = opener_of(
         decoder, sampling=sampling, unknown_subject=unknown_subject, device=device, engine=engine,
-        llm=llm, encoder=encoder, function="pipeline",
+        llm=llm, encoder=encoder, seed=seed, function="pipeline",
     )  # fmt: skip
     opened: dict[Path, RunDecoder] = {}
 
@@ -111,7 +111,7 @@ def pipeline(
                 opened[folder] = fresh(folder, like)
         return opened[folder]
 
-    return BrainToText(run, kind, opener, confidence=confidence, seed=seed)
+    return BrainToText(run, kind, opener, confidence=confidence, seed=seed or 0)
 
 
 class BrainToText:

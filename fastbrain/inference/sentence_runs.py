@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..data.readers.events import Trial
 from ..decoding import SentenceDecoder, load_sentence_decoder
 from ..decoding.brain_decoder import BrainDecoder
 from ..decoding.sentences.loading import read_sentence_decoder
-from ..decoding.sentences.saving import READOUT
+from ..decoding.sentences.saving import READOUT, fit_digest
 from ..errors import CheckpointError
 from ..evaluation.metrics.bertscore import default_bert
 from ..evaluation.report.other_decoder import FOLDER, SAVED
@@ -73,6 +74,7 @@ def open_kept_decoder(
     llm: str | None = None,
     encoder: str | None = None,
     device: str = "cpu",
+    seed: int | None = None,
 ) -> RunDecoder:
     """Open a sentence decoder with the components that it was fitted on.
 
@@ -88,15 +90,18 @@ def open_kept_decoder(
         Folders or names. Default: those recorded on saving; else the language model of the run and
         the packaged encoder.
     device : str
+    seed : int, optional
+        Of what is written. Default: that of the fit.
 
     Raises
     ------
     CheckpointError
-        A file is missing or damaged, a model is not that of the fit, or the decoder was saved
-        without its components.
+        A file is missing or damaged, a model is not that of the fit, the decoder was saved without
+        its components, or the results beside it are of another fit.
     """
     manifest = read_manifest(run, function="decode")
     saved = read_sentence_decoder(folder)
+    _check_evaluated(run, folder)
     named = llm or saved["llm"]["name"]
     decoder = load_sentence_decoder(
         folder,
@@ -104,6 +109,8 @@ def open_kept_decoder(
         encoder=encoder or saved["encoder"]["name"] or default_bert()[0],
         device=device,
     )
+    if seed is not None:
+        decoder = replace(decoder, writing=replace(decoder.writing, seed=seed))
     components = decoder.components
     if components is None:
         raise CheckpointError(
@@ -115,6 +122,23 @@ def open_kept_decoder(
         return decoder, components.features(given, ids)
 
     return RunDecoder(run, manifest, like, bind, _no_prompts, _facts(folder, decoder))
+
+
+def _check_evaluated(run: Path, folder: Path) -> None:
+    """Raise if an interrupted evaluation left a decoder beside the results of an earlier one."""
+    place = folder.parent / "metrics.json"
+    if folder.name != SAVED or not place.is_file():
+        return
+    rules = {"decoder": table_of(anything)}
+    record = read_record(place, {}, optional=rules, function="decode")
+    said, found = record.get("decoder", {}).get("fit"), fit_digest(folder)
+    if said not in (None, found):
+        name = folder.parent.name
+        raise CheckpointError(
+            f"decode: {place} must be of the decoder beside it ({found}), got that of another fit "
+            f"({said}): an evaluation was interrupted. Evaluate again: fastbrain evaluate {run} "
+            f"--decoder {name}, with the options of that evaluation."
+        )
 
 
 def _no_prompts(trials: Sequence[Trial]) -> list[str]:
@@ -129,6 +153,7 @@ def _facts(folder: Path, decoder: SentenceDecoder) -> dict[str, Any]:
             "fitted_on": f"{len(readout.texts)} windows of {len(set(readout.groups))} runs",
             "two_way": readout.two_way,
             "weight": decoder.evidence.weight,
+            "seed": decoder.writing.seed,
         }
     }
 

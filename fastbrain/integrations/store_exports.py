@@ -77,7 +77,7 @@ def export_store(
     check_environment(Path(out).absolute().parent, needed_bytes=needed, function="export_store")
     write = _writer(kind)
     counts: dict[str, int] = {}
-    with folder_atomic(out) as root:
+    with folder_atomic(out, function="export_store") as root:
         for part in parts:
             counts[part] = write(root, part, samples(store, part), shard_bytes)
         for name in _SMALL:

@@ -90,7 +90,9 @@ def save_pretrained(
         "llm_fingerprint": llm_fingerprint(first.llm),
         "card": asdict(card),
     }
-    with folder_atomic(folder, replace=replace) as temporary:
+    with folder_atomic(
+        folder, replace=replace, function="save_pretrained", offered=True
+    ) as temporary:
         write_atomic(temporary / "model.safetensors", save(state))
         write_atomic(temporary / "grid.safetensors", save(grid_tensors(model)))
         adapter: dict[str, str] = {}

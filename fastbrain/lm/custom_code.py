@@ -11,12 +11,16 @@ from ..errors import FastbrainError, InputError
 # tables with words as keys, which the check for code must skip
 _TABLES = ("tokenizer.json", "vocab.json", "added_tokens.json")
 _CODE_KEYS = ("auto_map", "custom_pipelines")
+# what transformers reads beside a GGUF file, which other files may share a folder with
+_BESIDE_GGUF = ("config.json", "generation_config.json", "tokenizer_config.json")
 # a value with a slash names a kernel repository, which transformers would download and import
 _KERNEL_KEYS = ("attn_implementation", "_attn_implementation", "experts_implementation")
 _DEEPEST = 16
 
 
-def refuse_code(folder: Path, *, function: str, name: str | None = None) -> None:
+def refuse_code(
+    folder: Path, *, function: str, name: str | None = None, gguf: bool = False
+) -> None:
     """Refuse a model with custom code in its configuration, without importing any of its files.
 
     Parameters
@@ -26,6 +30,8 @@ def refuse_code(folder: Path, *, function: str, name: str | None = None) -> None
         Name of the calling function, for messages.
     name : str, optional
         Name of the model in messages.
+    gguf : bool
+        The model is a GGUF file of the folder, and unrelated JSON may lie there.
 
     Raises
     ------
@@ -40,6 +46,8 @@ def refuse_code(folder: Path, *, function: str, name: str | None = None) -> None
         )
     for path in sorted(folder.glob("*.json")):
         if path.name in _TABLES or path.name.endswith(".index.json"):
+            continue
+        if gguf and path.name not in _BESIDE_GGUF:
             continue
         try:
             found = _code_in(read_json(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,25 @@ def find_package(name: str | Path, function: str) -> Path:
     return Path(places[0])
 
 
+def near_package(name: str) -> str:
+    """Return a sentence that names the short name that was probably meant, or nothing."""
+    near = difflib.get_close_matches(name.lower(), PACKAGES, n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
 def find_gguf(path: Path, function: str) -> Path | None:
     """Return a GGUF file, or the only one of a folder without safetensors; None if there is none.
 
     Raises
     ------
     InputError
-        The folder has several, of which one must be named.
+        The folder has several, of which one must be named, or a name that ends in .gguf is no file.
     """
+    if path.suffix.lower() == ".gguf" and not path.exists():
+        raise InputError(
+            f"{function}: model must be a GGUF file that exists, got '{path}': no such file. Name "
+            "it with its folder."
+        )
     if path.is_file():
         return path if path.suffix.lower() == ".gguf" else None
     found = sorted(p for p in path.glob("*.gguf") if p.is_file()) if path.is_dir() else []

@@ -13,7 +13,7 @@ from .prompt_layout import prompt_layout
 from .tokenization import encode_context, encode_continuations
 
 SHOTS = 4
-_ASKED = "Write a sentence."
+ASKED = "Write a sentence."
 # sentences without a common topic; the first ones are the shots
 SENTENCES = (
     "The baker opened his shop before the sun came up.",
@@ -48,7 +48,8 @@ def layout_nll(
     -------
     dict
         Nats per token for ``"bos"``, ``"document"``, ``"chat"`` and ``"N shots"``, or why there is
-        none. Tokens of a layout and end tokens are not counted.
+        none: a layout that the tokenizer lacks, or a sentence that does not fit into the context.
+        Tokens of a layout and end tokens are not counted.
 
     Raises
     ------
@@ -60,7 +61,7 @@ def layout_nll(
         raise InputError("layout_nll: sentences must be at least one with words, got none.")
     before, scored = texts[:shots], texts[shots:] or texts
     lines = "".join(f"{line}\n" for line in before)
-    asked = {"bos": "", "document": "", "chat": _ASKED, f"{shots} shots": lines}
+    asked = {"bos": "", "document": "", "chat": ASKED, f"{shots} shots": lines}
     found: dict[str, float | str] = {}
     for name, prompt in asked.items():
         try:
@@ -76,6 +77,7 @@ def _nats(llm: Any, tokenizer: Any, texts: list[str], prompt: str, name: str) ->
     kind = name if name in ("bos", "chat") else "document"
     chosen = prompt_layout(tokenizer, llm, kind=kind)
     embedding = llm.get_input_embeddings().weight
+    context = getattr(llm.config, "max_position_embeddings", None)
     ids, _ = encode_context(tokenizer, [prompt], max_tokens=1 << 30, device=embedding.device)
     total, tokens = 0.0, 0
     for text in texts:
@@ -89,6 +91,12 @@ def _nats(llm: Any, tokenizer: Any, texts: list[str], prompt: str, name: str) ->
         )
         nothing = embedding.new_empty(1, 0, embedding.shape[1])
         front, _ = layout(llm, nothing, ids, start=chosen.start, turn=chosen.turn)
+        length = front.shape[1] + own.shape[1]
+        if context is not None and length > context:
+            raise InputError(
+                f"layout_nll: sentences must fit into the context of {context} tokens, got "
+                f"{length} with {text!r:.40}. Give shorter ones."
+            )
         total += float(answer_nll(llm, front, None, own, mask).sum())
         tokens += int(mask.sum())
     return total / tokens

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..ops.module_checks import untouched
+from .attention_window import check_after, padded_left
 from .shared_prompt import SharedPrompt
 
 
@@ -117,6 +118,12 @@ def answer_nll(
     -------
     Tensor, (B, A) float32
         Nats; 0 where the mask is false.
+
+    Raises
+    ------
+    InputError
+        Shapes disagree, or padding follows `after` and the sequence exceeds a sliding window of the
+        model.
     """
     count = len(before) if rows is None else len(rows)
     if answer_ids.shape != answer_mask.shape or len(answer_ids) != count:
@@ -128,7 +135,11 @@ def answer_nll(
     # no scored token follows the last answer token, so it is not an input
     spoken = llm.get_input_embeddings()(answer_ids[:, :-1])
     mask = before_mask
-    if mask is not None and after is not None:
+    if mask is not None and after is None:
+        before, mask = padded_left(llm, before, mask)
+    elif mask is not None and after is not None:
+        places = len(after) + before.shape[1] + answer_ids.shape[1]
+        check_after("answer_nll", llm, mask, places)
         mask = torch.cat([after.mask(len(before)).bool(), mask.bool()], dim=1)
     cache = None if after is None else after.rows(len(before))
     if rows is None:

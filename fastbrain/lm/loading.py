@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import logging
 import re
 from pathlib import Path
@@ -14,8 +13,17 @@ from .._arguments import checked
 from ..errors import CheckpointError, ConfigError, InputError
 from ..nn.config_io import suggest
 from .device_map import DeviceMap, check_device_map, keep_in_place, weight_value
+from .digests import model_digest as model_digest
+from .digests import vocabulary_digest as vocabulary_digest
 from .quantised import quantisation
-from .sources import ModelSource, download_options, find_model, load_tokenizer, load_weights_of
+from .sources import (
+    ModelSource,
+    download_options,
+    find_model,
+    load_by,
+    load_tokenizer,
+    load_weights_of,
+)
 from .sources import quiet as quiet
 
 _log = logging.getLogger("fastbrain")
@@ -124,17 +132,7 @@ def load_llm(
         options["device_map"] = device_map if isinstance(device_map, str) else dict(device_map)
     tokenizer = load_tokenizer(source)
     model = load_weights_of(source, "AutoModelForCausalLM", **options)
-    if tokenizer.eos_token_id is None:
-        raise InputError(
-            f"load_llm: the tokenizer of '{name_or_path}' must have an EOS token, got none. "
-            "Answers would never end: use another model."
-        )
-    if getattr(model, "_is_stateful", False):
-        raise InputError(
-            f"load_llm: '{name_or_path}' must keep keys and values of attention, got a "
-            f"{type(model).__name__} with a recurrent state. Use a transformer such as GPT-2, "
-            "Llama or Qwen."
-        )
+    _check_usable(name_or_path, model, tokenizer)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
         _log.info("load_llm: '%s' has no pad token, EOS pads", name_or_path)
@@ -143,6 +141,60 @@ def load_llm(
     elif bits is None:
         model.to(torch.device(device))
     return model.requires_grad_(False), tokenizer
+
+
+def outline_llm(name_or_path: str) -> tuple[Any, Any]:
+    """Build a causal language model without its weights, to check it before it is loaded.
+
+    Parameters
+    ----------
+    name_or_path : str
+        As in :func:`load_llm`.
+
+    Returns
+    -------
+    model : PreTrainedModel
+        On the meta device: it has shapes and settings, and no values.
+    tokenizer : PreTrainedTokenizer
+
+    Raises
+    ------
+    InputError, MissingPartError
+        As :func:`load_llm`, but for what is wrong with the weights.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    source = find_model(name_or_path, function="load_llm")
+    config, tokenizer = load_by(AutoConfig, source, {}), load_tokenizer(source)
+    auto: Any = AutoModelForCausalLM
+    try:
+        with torch.device("meta"):
+            model = auto.from_config(config, trust_remote_code=False)
+    except Exception as error:
+        # the exception type depends on the model
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(
+            f"load_llm: '{name_or_path}' must be a causal language model, got '{reason}'. Use "
+            "another model."
+        ) from error
+    _check_usable(name_or_path, model, tokenizer)
+    return model, tokenizer
+
+
+def _check_usable(name: str, model: Any, tokenizer: Any) -> None:
+    """Raise unless a language model can write answers that end, from keys and values."""
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            f"load_llm: the tokenizer of '{name}' must have an EOS token, got none. Answers would "
+            "never end: use another model."
+        )
+    if getattr(model, "_is_stateful", False):
+        raise InputError(
+            f"load_llm: '{name}' must keep keys and values of attention, got a "
+            f"{type(model).__name__} with a recurrent state. Use a transformer such as GPT-2, "
+            "Llama or Qwen."
+        )
 
 
 def local_folder(name: str | Path, revision: str | None = None) -> Path:
@@ -196,40 +248,6 @@ def llm_fingerprint(llm: Any) -> str:
     digest = hashlib.sha256(repr(tuple(weight.shape)).encode())
     digest.update(sample.numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def model_digest(model: Any) -> str:
-    """Compute a short hash of 64 values of every weight; it distinguishes fine-tuned variants.
-
-    Values are hashed in bfloat16, so that the precision of loading does not matter.
-    """
-    import torch
-
-    digest = hashlib.sha256()
-    # of a model that is being tuned with LoRA, the weights below it
-    weights = {n.replace(".base_layer.", "."): w for n, w in model.named_parameters()}
-    for name, weight in sorted((n, w) for n, w in weights.items() if ".lora_" not in n):
-        if weight.device.type == "meta":
-            weight = weight_value(model, name)
-        flat = (weight.dequantize() if _is_packed(weight) else weight).detach().flatten()
-        last = len(flat) - 1
-        # numbers above 2^24 are rounded, the last one perhaps beyond the end
-        places = torch.linspace(0, last, min(64, len(flat))).long().clamp(max=last)
-        places = places.to(flat.device)
-        values = flat[places].to(torch.bfloat16).float().cpu().contiguous()
-        digest.update(f"{name}{tuple(weight.shape)}".encode() + values.numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def vocabulary_digest(tokenizer: Any) -> str:
-    """Compute a short hash of the tokens of a tokenizer and their numbers."""
-    pieces = sorted(tokenizer.get_vocab().items(), key=lambda piece: (piece[1], piece[0]))
-    return hashlib.sha256(json.dumps(pieces).encode()).hexdigest()[:16]
-
-
-def _is_packed(weight: Any) -> bool:
-    """Whether a weight is a tensor of torchao, which has no values to read one by one."""
-    return type(weight).__module__.startswith("torchao")
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

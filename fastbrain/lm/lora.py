@@ -167,7 +167,7 @@ def merge_adapter(llm: Any, folder: Path, files: Mapping[str, str], *, function:
     found = load_tensors(folder / _FILES[1], function=function)
     with safe_open(folder / _FILES[1], "pt") as file:
         wanted = (file.metadata() or {}).get(_BASE)
-    base = None if wanted is None or is_quantised(llm) else model_digest(llm)
+    base = None if wanted is None or is_quantised(llm) else model_digest(llm, like=wanted)
     if base not in (None, wanted):
         raise CheckpointError(
             f"{function}: the adapter of {folder} must be merged into the language model that it "

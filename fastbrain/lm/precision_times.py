@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from ..errors import InputError
+
 WAYS = ("float32", "autocast bfloat16", "bfloat16 weights")
 
 
@@ -24,7 +26,7 @@ def precision_times(
     llm : PreTrainedModel
         In float32; its weights are converted in place to bfloat16 for the last way and stay so.
     rows, tokens : int
-        Size of the batch; a decode step follows it.
+        Size of the batch; a decode step follows it. Fewer tokens where the context is shorter.
     rounds : int
         Timed repetitions after a first one that is not counted; the median is returned.
 
@@ -32,7 +34,21 @@ def precision_times(
     -------
     dict
         For each way, seconds of ``"forward"`` and ``"step"``.
+
+    Raises
+    ------
+    InputError
+        The context does not hold a token and the steps after it.
     """
+    context = getattr(llm.config, "max_position_embeddings", None)
+    if context is not None:
+        # every timed step adds a token to the cache
+        tokens = min(tokens, context - rounds - 1)
+    if tokens < 1:
+        raise InputError(
+            f"precision_times: llm must have a context of at least {rounds + 2} tokens, got "
+            f"{context}. Time fewer rounds."
+        )
     device = llm.get_input_embeddings().weight.device
     words = llm.get_input_embeddings().weight.shape[0]
     generator = torch.Generator().manual_seed(0)

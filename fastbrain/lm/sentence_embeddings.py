@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,12 @@ class SentenceEncoder:
         source = find_model(model, function="SentenceEncoder")
         self.name = model
         self._tokenizer, self._encoder = load_tokenizer(source), load_weights_of(source)
+        if self._tokenizer.pad_token is None:
+            # padding is masked, so any token does
+            self._tokenizer.pad_token = self._tokenizer.convert_ids_to_tokens(0)
+        most = _most_tokens(self._encoder)
+        if most is not None and most < self._tokenizer.model_max_length:
+            self._tokenizer.model_max_length = most
 
     def layers(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         """Embed texts by every layer; see :func:`sentence_embeddings`.
@@ -167,6 +174,15 @@ class SentenceEncoder:
         ]
 
 
+def _most_tokens(encoder: Any) -> int | None:
+    """Return how many tokens an encoder has positions for, or None if it sets no limit."""
+    most = getattr(encoder.config, "max_position_embeddings", None)
+    tables = [m for n, m in encoder.named_modules() if n.endswith("position_embeddings")]
+    padding = getattr(tables[0], "padding_idx", None) if tables else None
+    # RoBERTa and its kin number positions from behind the padding index
+    return most if most is None or padding is None else most - padding - 1
+
+
 def _check_texts(texts: Sequence[str]) -> None:
     if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
         raise InputError(
@@ -191,6 +207,8 @@ def _means(states: Sequence[Tensor], mask: Tensor) -> Tensor:
 
 def sentence_embeddings(texts: Sequence[str], model: str) -> npt.NDArray[np.float64]:
     """Embed texts: hidden states of every layer, averaged over tokens and scaled to length one.
+
+    Of a text that is longer than the encoder reads (512 tokens as a rule), the first tokens count.
 
     Parameters
     ----------

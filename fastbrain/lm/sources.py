@@ -21,7 +21,7 @@ from .._io import read_json
 from ..errors import FastbrainError, InputError
 from ..nn.saved_folder import plain_name
 from .custom_code import refuse_code as refuse_code
-from .gguf_files import find_gguf, find_package, forget_gguf, need_gguf
+from .gguf_files import find_gguf, find_package, forget_gguf, near_package, need_gguf
 
 _HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
@@ -119,7 +119,7 @@ def find_model(name: str | Path, *, function: str, revision: str | None = None) 
     path = find_package(name, function)
     if file := find_gguf(path, function):
         need_gguf(function)
-        refuse_code(file.parent, function=function, name=str(name))
+        refuse_code(file.parent, function=function, name=str(name), gguf=True)
         return ModelSource(str(path.resolve()), "", file.parent, (file.name,), file.name)
     if path.is_dir():
         return _checked(path, str(path.resolve()), "", function)
@@ -282,8 +282,9 @@ def fetch_files(name: str, revision: str | None, names: tuple[str, ...], functio
             )
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = reason.removeprefix("Got: ").rstrip(".")
         raise InputError(
-            f"{function}: '{name}' must be a folder or a name on the hub, got neither: "
-            f"{next(iter(str(error).strip().splitlines()), type(error).__name__)} Download it "
-            "first, or name its folder."
+            f"{function}: '{name}' must be a folder or a name on the hub, got neither: {reason}."
+            f"{near_package(name)} Download it first, or name its folder."
         ) from error

@@ -266,8 +266,16 @@ def needed_pairs(partners: npt.NDArray[np.int64], texts: Sequence[Hashable] | No
 
 
 def check_partners(function: str, partners: npt.NDArray[np.int64], n: int) -> None:
-    """Require partners of shape (R, n) with valid sample indices."""
-    if partners.shape[1:] != (n,) or not ((partners >= 0) & (partners < n)).all():
+    """Require partners (R >= 1, n) of valid sample indices, none its own."""
+    right = partners.ndim == 2 and len(partners) and partners.shape[1] == n
+    if not right or not ((partners >= 0) & (partners < n)).all():
         raise InputError(
-            f"{function}: partners must be (R, {n}) numbers of samples, got {partners.shape}."
+            f"{function}: partners must be (R >= 1, {n}) numbers of samples, got shape "
+            f"{partners.shape}."
+        )
+    own = int((partners == np.arange(n)).sum())
+    if own:
+        raise InputError(
+            f"{function}: partners must be other samples, got {own} that are the sample itself. "
+            "Make them with fastbrain.stats.derangements."
         )

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from .._arguments import checked
+from .._arguments import checked, shown
 from ..errors import InputError
 
 
@@ -44,8 +44,10 @@ def group_folds(
     Raises
     ------
     InputError
-        There are fewer groups than folds, or a seed is given where nothing is shuffled.
+        There are fewer groups than folds, a group has no name, or a seed is given where nothing is
+        shuffled.
     """
+    require_names("group_folds", groups)
     sizes = Counter(groups)  # in order of first appearance
     if len(sizes) < n_folds:
         raise InputError(
@@ -67,3 +69,28 @@ def group_folds(
             fold_of[name] = smallest = min(range(n_folds), key=filled.__getitem__)
             filled[smallest] += sizes[name]
     return np.array([fold_of[group] for group in groups], dtype=np.int64)
+
+
+def require_names(function: str, groups: Sequence[object]) -> None:
+    """Raise if samples of one group would not be found to be of the same one.
+
+    Raises
+    ------
+    InputError
+        A name is NaN, which is unlike itself, or a tensor, which is only like itself.
+    """
+    for i, name in enumerate(groups):
+        if not _names(name):
+            raise InputError(
+                f"{function}: groups must be names, got {shown(name)} for sample {i}. Name the "
+                "group of every sample by a number or a str."
+            )
+
+
+def _names(value: object) -> bool:
+    if hasattr(value, "__array__") and not isinstance(value, np.generic):
+        return False
+    try:
+        return bool(value == value)
+    except TypeError:  # pandas.NA
+        return False

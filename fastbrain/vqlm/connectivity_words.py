@@ -133,7 +133,7 @@ def save_words(words: ConnectivityWords, folder: str | Path, *, replace: bool = 
     """
     from safetensors.torch import save
 
-    with folder_atomic(folder, replace=replace) as temporary:
+    with folder_atomic(folder, replace=replace, function="save_words", offered=True) as temporary:
         tensors = {name: getattr(words, name).contiguous() for name in _TENSORS}
         write_atomic(temporary / "words.safetensors", save(tensors))
         described = {

@@ -78,7 +78,7 @@ def save_vq(
         "tr": card.tr,
         "fitted_on": list(card.fitted_on),
     }
-    with folder_atomic(folder, replace=replace) as temporary:
+    with folder_atomic(folder, replace=replace, function="save_vq", offered=True) as temporary:
         write_atomic(temporary / "model.safetensors", save(state))
         write_json(temporary / "config.json", described)
         write_json(temporary / "manifest.json", {n: sha256(temporary / n) for n in FILES})

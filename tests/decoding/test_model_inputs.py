@@ -272,6 +272,8 @@ def test_texts_that_are_no_tokens_are_refused(llm, embeds, texts, mask):
         ("beams", 0), ("temperature", float("nan")), ("temperature", True), ("top_p", None),
         ("repetition_penalty", float("inf")), ("length_penalty", float("nan")),
         ("length_penalty", float("inf")), ("length_penalty", 1e9), ("seed", -1), ("seed", None),
+        ("temperature", 1e-40), ("temperature", 1e40), ("repetition_penalty", 1e-40),
+        ("repetition_penalty", 1e40), ("top_p", 1e-300), ("top_p", 0.0),
     ],
 )  # fmt: skip
 def test_every_field_of_sampling_is_checked(field, value):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fastbrain.decoding import Sampling, sampling
-from fastbrain.decoding.sampling import nucleus, pick, pick_at
+from fastbrain.decoding.sampling import draw, nucleus, pick, pick_at
 
 VOCABULARY = 9001
 CASES = {
@@ -55,6 +55,17 @@ def test_a_part_gives_the_tokens_of_the_whole(kind, case, monkeypatch):
     assert torch.equal(index[kept[:, : index.shape[1]]], all_index[kept])
     for one, other in zip(found, drawn(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("case", [{"temperature": 1e-3}, {"top_p": 1e-6}])
+def test_the_smallest_settings_draw_the_likeliest_token(case):
+    config = Sampling("sample", **case)
+    for kind in ("peaked", "forbidden"):
+        given = logits(kind)
+        generator = torch.Generator().manual_seed(5)
+        uniform = torch.rand(len(given), generator=generator)
+        assert torch.equal(pick(given, config, generator), given.argmax(dim=1))
+        assert torch.equal(draw(given, config, uniform), given.argmax(dim=1))
 
 
 def test_only_a_part_of_a_peaked_distribution_is_ordered():

@@ -80,8 +80,10 @@ def test_other_files_are_refused(content, tmp_path):
     for read in (read_captions, read_caption_references):
         with pytest.raises(InputError, match=read.__name__):
             read(path)
-        with pytest.raises(InputError, match="JSON file"):
+        with pytest.raises(InputError, match=r"absent\.json: no such file"):
             read(tmp_path / "absent.json")
+        with pytest.raises(InputError, match="a folder"):
+            read(tmp_path)
 
 
 def test_lists_are_no_captions(tmp_path):
@@ -92,9 +94,11 @@ def test_lists_are_no_captions(tmp_path):
 
 
 def test_images_need_references():
-    with pytest.raises(InputError, match="99"):
+    with pytest.raises(InputError, match="images with references, got none for 99"):
         score_captions({**SAID, "99": "a"}, KNOWN)
-    with pytest.raises(InputError, match="score_captions"):
+    with pytest.raises(InputError, match="blocks must name the run of every image, got none for 1"):
         score_captions(SAID, KNOWN, blocks={"0": 1})
+    with pytest.raises(InputError, match="two or more images, got 1"):
+        score_captions({"0": SAID["0"]}, KNOWN)
     with pytest.raises(InputError, match="write_captions"):
         write_captions("x.json", {})

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 from helpers.smol_twin import smol_llm, smol_tokenizer
 
-from fastbrain.errors import ConfigError, FastbrainError, InputError
+from fastbrain.decoding import SentenceWriting
+from fastbrain.errors import ConfigError, DiskError, FastbrainError, InputError
 from fastbrain.evaluation.decoder_choice import DecoderChoice, check_choice
+from fastbrain.lm.sentence_embeddings import SentenceEncoder
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +70,32 @@ def test_impossible_choices_say_what_to_do(store, smol, language):
     # what a mixture can, and the run as it was trained, whatever it is
     check(mixture, closed, language, tuned=True)
     check(DecoderChoice(), one_run, language, questions=["who ?", "what ?"], tuned=True)
+
+
+def test_a_named_language_model_is_checked_without_its_weights(store, smol, language, tmp_path):
+    for name, (llm, tokenizer) in (("plain", language), ("smol", smol)):
+        llm.save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+        (tmp_path / name / "model.safetensors").write_text("not read")
+    check(DecoderChoice("retrieve", llm=str(tmp_path / "smol")), store, smol)
+    with pytest.raises(InputError, match=r"token for a line break, got '.*plain'"):
+        check(DecoderChoice("retrieve", llm=str(tmp_path / "plain")), store, smol)
+
+
+def test_what_editing_needs_is_missed_early(store, smol, monkeypatch):
+    monkeypatch.setattr(SentenceEncoder, "single_tokens", lambda self, words: [None] * len(words))
+    check(DecoderChoice("edit", writing=SentenceWriting(rounds=0)), store, smol)
+    with pytest.raises(InputError, match="words as tokens that begin with a space"):
+        check(DecoderChoice("edit"), store, smol)
+    monkeypatch.setattr(type(smol[1]), "is_fast", False)
+    with pytest.raises(InputError, match="place of each token"):
+        check(DecoderChoice("edit"), store, smol)
+
+
+@pytest.mark.parametrize("option", ["kept", "saved"])
+def test_folders_that_cannot_be_are_missed_early(store, smol, tmp_path, option):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DiskError, match="must be a folder, got"):
+        check(DecoderChoice("retrieve", **{option: tmp_path / "file" / "below"}), store, smol)
+    check(DecoderChoice("retrieve", **{option: tmp_path / "new"}), store, smol)
+    assert not (tmp_path / "new").exists()

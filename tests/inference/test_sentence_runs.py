@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from helpers.smol_twin import smol_folder, smol_llm, smol_tokenizer
@@ -12,6 +13,7 @@ import fastbrain as fb
 from fastbrain import cli
 from fastbrain.data.store.preparation import save_preparation
 from fastbrain.decoding import Sampling, SentenceWriting, load_sentence_decoder
+from fastbrain.decoding.sentences.saving import fit_digest
 from fastbrain.errors import CheckpointError, InputError
 from fastbrain.evaluation.decoder_choice import DecoderChoice
 from fastbrain.inference import decode
@@ -77,6 +79,7 @@ def test_the_command_writes_a_table(run, store, tmp_path, capsys):
     line = ["decode", str(run), "--store", str(store.path), "--decoder", "retrieve"]
     assert cli.main([*line, "--no-confidence", "--out", str(out)]) == 0
     said = json.loads(out.read_text())
+    assert said["decoder"]["seed"] == said["seed"] == 0
     assert {w["trial_id"]: w["text"] for w in said["windows"]} == texts_of(run)
 
 
@@ -92,6 +95,37 @@ def test_the_command_writes_a_table(run, store, tmp_path, capsys):
 def test_what_does_not_go_together_is_refused(run, store, capsys, options, said):
     assert cli.main(["decode", str(run), "--store", str(store.path), *options]) == 1
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_given_seed_is_that_of_the_sentences(run, store, tmp_path):
+    out = tmp_path / "said.json"
+    line = ["decode", str(run), "--store", str(store.path), "--decoder", "retrieve"]
+    assert cli.main([*line, "--no-confidence", "--out", str(out), "--seed", "5"]) == 0
+    found = json.loads(out.read_text())
+    assert found["decoder"]["seed"] == found["seed"] == 5
+    said = {w["trial_id"]: w["text"] for w in found["windows"]}
+    assert said != texts_of(run)
+    model = run / "decoders" / "retrieve"
+    read = fb.pipeline("brain-to-text", model=model, confidence=False, seed=5)
+    assert {row["trial_id"]: row["text"] for row in read(store, part="test")} == said
+
+
+def test_a_decoder_of_another_fit_than_the_results_is_refused(run, store, smol, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    model = copy / "decoders" / "retrieve" / "model"
+    record = json.loads((model.parent / "metrics.json").read_text())
+    assert record["decoder"]["fit"] == fit_digest(model)
+    loaded = load_sentence_decoder(model, encoder=DecoderChoice("retrieve").sentence_encoder)
+    # an evaluation with another seed that was interrupted before its results
+    other = replace(loaded, writing=replace(loaded.writing, seed=1))
+    other.save(model, llm=smol, replace=True)
+    with pytest.raises(CheckpointError, match=r"Evaluate again: fastbrain evaluate .* --decoder"):
+        decode(copy, store=store.path, decoder="retrieve")
+    with pytest.raises(CheckpointError, match="an evaluation was interrupted"):
+        fb.pipeline("brain-to-text", model=model)
+    # the same fit, named otherwise, is that of the results
+    loaded.save(model, llm=str(shutil.copytree(smol, tmp_path / "moved")), replace=True)
+    assert decode(copy, store=store.path, decoder="retrieve", confidence=False).texts
 
 
 def test_models_and_options_of_another_decoder_are_refused(run, tmp_path):

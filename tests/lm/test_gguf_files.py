@@ -136,12 +136,38 @@ def test_refusals(file, tmp_path, monkeypatch):
     (tmp_path / "a.gguf").write_bytes(file.read_bytes()[:2000])
     with pytest.raises(InputError, match="must be a model of its kind"):
         load_llm(str(tmp_path / "a.gguf"))
+    # other files of a folder of downloads are none of its business
+    (tmp_path / "notes.json").write_text("{")
+    assert load_llm(str(tmp_path / "b.gguf"))
     (tmp_path / "config.json").write_text('{"auto_map": {"AutoModel": "evil.Evil"}}')
     with pytest.raises(InputError, match="code of its own"):
         load_llm(str(tmp_path / "b.gguf"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingPartError, match=r"fastbrain-fmri\[lm\]"):
         load_llm(str(file))
+
+
+@pytest.mark.parametrize("name", ["none.gguf", "folder/none.GGUF", "./a/b/none.gguf"])
+def test_a_missing_file_is_not_looked_up_on_the_hub(name, monkeypatch):
+    monkeypatch.setattr("fastbrain.lm.sources.fetch_files", lambda *_: pytest.fail("looked up"))
+    with pytest.raises(InputError, match=r"GGUF file that exists.*no such file"):
+        load_llm(name)
+
+
+def test_a_short_name_is_suggested_where_the_hub_has_none(monkeypatch):
+    def refuse(*_args, **_options):
+        raise OSError("Got: ConnectError: no network")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(InputError) as error:
+        load_llm("smolm2")
+    assert str(error.value).endswith(
+        "got neither: ConnectError: no network. Did you mean 'smollm2'? Download it first, or name "
+        "its folder."
+    )
+    with pytest.raises(InputError) as error:
+        load_llm("owner/other")
+    assert "Did you mean" not in str(error.value)
 
 
 def test_a_named_package_is_found_or_named(tmp_path, monkeypatch):

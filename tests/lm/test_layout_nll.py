@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from smol_twin import smol_folder, smol_llm, smol_tokenizer
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from fastbrain import cli
 from fastbrain.errors import InputError
@@ -74,6 +75,19 @@ def test_every_way_is_timed(tokenizer):
     assert llm.dtype == torch.bfloat16
 
 
+def test_a_short_context_is_timed_within_it(tokenizer):
+    llm = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_positions=8, n_embd=8, n_layer=1, n_head=1))
+    found = precision_times(llm.eval(), rows=2, rounds=1)
+    assert all(one["step"] > 0 for one in found.values())
+    with pytest.raises(InputError, match="a context of at least 9 tokens, got 8"):
+        precision_times(llm, rows=2, rounds=7)
+
+
+def test_a_sentence_beyond_the_context_has_no_likelihood(llm, tokenizer):
+    found = layout_nll(llm, tokenizer, ["A dog. " * 300], shots=1)
+    assert "fit into the context of 512 tokens" in found["document"]
+
+
 def test_doctor_describes_a_language_model(tmp_path, capsys):
     folder = smol_folder(tmp_path / "twin")
     (tmp_path / "texts.txt").write_text("\n".join([*TEXTS, "", "A house."]))
@@ -88,6 +102,14 @@ def test_doctor_describes_a_language_model(tmp_path, capsys):
     assert cli.main(command) == 0
     shown = capsys.readouterr().out
     assert "'<|endoftext|>' | prompt | text (the separator of documents" in shown
+    assert "use document" in shown
+    lines = {line.split()[0]: line for line in shown.split("Nats per token")[1].splitlines()[1:6]}
+    assert list(lines) == ["bos", "document", "chat", "none", "4"]
+    assert "request 'Write a sentence.'" in lines["chat"]
+    assert "not scored: without a prompt" in lines["none"]
+    # shots are a prompt, so they are not the best layout
+    assert "lowest" not in lines["4"]
+    assert sum("lowest of the layouts" in line for line in lines.values()) == 1
     assert "<|im_end|> or <|endoftext|>" in shown
 
 

@@ -10,7 +10,7 @@ import pytest
 from fastbrain.errors import InputError
 from fastbrain.evaluation import pairwise, pairwise_gathered
 from fastbrain.stats import derangements, needed_pairs
-from fastbrain.stats.derangements import distinct_rows
+from fastbrain.stats.derangements import check_partners, distinct_rows
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,20 @@ def test_no_partner_of_the_same_block(blocks):
     assert partners.shape == (200, len(blocks))
     assert (np.sort(partners, axis=1) == np.arange(len(blocks))).all()
     assert (labels[partners] != labels).all()
+
+
+@pytest.mark.parametrize(
+    ("partners", "told"),
+    [
+        ([[1, 0, 2]], "got 1 that are the sample itself"),
+        (np.zeros((0, 3), dtype=int), "must be .R >= 1, 3. numbers of samples"),
+        ([1, 2, 0], "must be .R >= 1, 3. numbers of samples"),
+        ([[1, 2, 3]], "must be .R >= 1, 3. numbers of samples"),
+    ],
+)
+def test_what_is_no_partner_is_refused(partners, told):
+    with pytest.raises(InputError, match=told):
+        check_partners("pairwise", np.array(partners), 3)
 
 
 def test_all_allowed_partners_occur():

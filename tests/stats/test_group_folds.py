@@ -46,5 +46,8 @@ def test_wrong_input_is_refused():
         group_folds(["a", "b", "a"], 3)
     with pytest.raises(InputError, match="seed must be None"):
         group_folds(["a", "b"], 2, order="appearance", seed=0)
+    for missing in (float("nan"), np.datetime64("NaT")):
+        with pytest.raises(InputError, match=r"groups must be names, got .* for sample 1"):
+            group_folds(["a", missing, "b"], 2)
     with pytest.raises(InputError, match="n_folds"):
         group_folds(["a", "b"], 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -58,6 +59,19 @@ def test_unseen_passages_are_read(run):
     assert metrics["pairwise_vs_nobrain"] > 0.7
     assert metrics["retrieval_2way"] > 0.8
     assert metrics["p"] == 0.01
+    said = (STUDIES / "pereira_brainllm.py").read_text().split('"""')[1]
+    for key in metrics:
+        plain = re.sub("_(ci|p|permuted)$", "", key).replace("_text_words", "_text")
+        assert f"``{key}``" in said or f"``{plain}``" in said
+
+
+@pytest.mark.parametrize("option", ["--decoder", "--preset"])
+def test_unknown_names_are_refused_before_anything_is_read(option, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(STUDIES))
+    monkeypatch.setattr(sys, "argv", ["x", "--data", "absent", option, "foo"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(STUDIES / "pereira_brainllm.py"))["main"]()
+    assert "invalid choice: 'foo'" in capsys.readouterr().err
 
 
 def test_noise_takes_it_to_chance(run):

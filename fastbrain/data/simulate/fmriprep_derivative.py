@@ -135,7 +135,7 @@ def write_fmriprep_derivative(
     folder = raw / "derivatives" / "fmriprep" if out is None else Path(out)
     people = sorted({run.subject for run in runs})
     rng = np.random.default_rng(seed)
-    with folder_atomic(folder) as root:
+    with folder_atomic(folder, function="write_fmriprep_derivative") as root:
         _describe(root)
         for run in track(runs, "simulating derivatives"):
             from_last = len(people) - 1 - people.index(run.subject)

@@ -147,7 +147,7 @@ def simulate_stories(out: str | Path, design: StoryDesign | None = None) -> Path
         f"{s:03d}" if design.layout == "narratives" else f"UTS{s:02d}"
         for s in range(1, design.subjects + 1)
     ]
-    with folder_atomic(out) as root:
+    with folder_atomic(out, function="simulate_stories") as root:
         _write_dataset(root, design, brain, people, told)
         for person in track(people, "simulating people"):
             own = brain.maps(_N_VALUES + 1, rng)

@@ -117,7 +117,7 @@ def simulate_cohort(out: str | Path, design: CohortDesign | None = None) -> Path
     meanings = draw_meanings(design.subjects * design.runs * design.trials, rng)
     group = brain.maps(_N_VALUES, rng)
     table = ["subject\tsession\trun\tbold\tevents\tmask"]
-    with folder_atomic(out) as root:
+    with folder_atomic(out, function="simulate_cohort") as root:
         _write_dataset(root, design, brain)
         queue = iter(meanings)
         runs = [(s, r) for s in range(1, design.subjects + 1) for r in range(1, design.runs + 1)]

@@ -117,7 +117,7 @@ def join_stores(
             )
     split.check(trials)
     changes = _refitted(stores, trials, split, function) if statistics == "refit" else {}
-    with folder_atomic(out) as root:
+    with folder_atomic(out, function=function) as root:
         results: dict[str, dict[str, Any]] = {}
         for store in stores:
             results |= _take_runs(store, root, function)

@@ -40,7 +40,7 @@ def save_preparation(store: VoxelStore, run: str | Path, *, replaced: bool = Fal
         Folder that :meth:`VoxelStore.open` reads.
     """
     folder = Path(run) / PREPARATION
-    with folder_atomic(folder, replace=replaced) as root:
+    with folder_atomic(folder, replace=replaced, function="save_preparation") as root:
         write_grid(root / "grid.npz", store.grid, store.affine)
         for name in ("mean", "inv_std", "mean_image"):
             write_atomic(root / f"{name}.npy", npy_bytes(np.asarray(getattr(store, name))))

@@ -72,7 +72,7 @@ def write_connectomes(study: ConnectomeStudy, out: str | Path) -> Path:
         `out` is not empty.
     """
     check_table(study.table, study.connectomes, what="connectome", function="write_connectomes")
-    with folder_atomic(out) as folder:
+    with folder_atomic(out, function="write_connectomes") as folder:
         (folder / FOLDER).mkdir()
         for person, values in study.connectomes.items():
             buffer = io.BytesIO()

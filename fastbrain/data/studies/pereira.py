@@ -74,7 +74,7 @@ def write_pereira_images(
             "principal components without voxels cannot become a store."
         )
     chosen = [one for one in files if one[0] in wanted]
-    with folder_atomic(out) as root:
+    with folder_atomic(out, function="write_pereira_images") as root:
         for person, experiment, path in track(chosen, "converting sentence images"):
             stem = root / f"sub-{person}" / "func" / f"sub-{person}_task-{experiment}"
             _convert(path, stem, experiment)

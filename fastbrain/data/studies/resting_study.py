@@ -69,7 +69,7 @@ def write_resting(study: RestingStudy, out: str | Path) -> Path:
         `out` is not empty.
     """
     check_table(study.table, study.series, what="series", function="write_resting")
-    with folder_atomic(out) as folder:
+    with folder_atomic(out, function="write_resting") as folder:
         (folder / "series").mkdir()
         for person, values in study.series.items():
             buffer = io.BytesIO()

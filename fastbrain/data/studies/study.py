@@ -106,7 +106,7 @@ class Study:
             The split does not fit the trials.
         """
         self.split.check(self.trials)
-        with folder_atomic(folder) as temporary:
+        with folder_atomic(folder, function="Study.save") as temporary:
             write_runs_table(temporary / "runs.tsv", self.runs)
             write_trials_table(temporary / "trials.parquet", self.trials)
             write_surrogates(temporary / "surrogates.jsonl", self.surrogates)

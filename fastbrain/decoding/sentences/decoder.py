@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from dataclasses import replace as replaced
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +16,20 @@ import torch
 from ..._arguments import checked
 from ..._progress import track
 from ...data.features.window_components import WindowComponents
-from ...errors import InputError
-from ...lm.sentence_embeddings import SentenceEncoder
-from ..sampling import Sampling
+from .arguments import check_texts, pairs_of, rows_of
 from .editing import shared_words
-from .evidence import SentenceEvidence, fit_evidence
+from .evidence import SentenceEvidence
 from .line_writer import LineWriter
 from .options import SentenceWriting
-from .readout import SentenceReadout, fit_sentence_readout
+from .readout import SentenceReadout
 from .saving import place_of, save_parts
 from .writing import write_sentence
 from .written import Written
 
 Array = npt.NDArray[np.float64]
-_LINES_OF_EVERY_BRAIN = 8
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SentenceDecoder:
     """A decoder of sentences with a pretrained language model, fitted on training texts alone.
 
@@ -61,25 +59,53 @@ class SentenceDecoder:
     kept: str | Path | None = None
     components: WindowComponents | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"SentenceDecoder({len(self.readout.texts)} training texts, two-way "
+            f"{self.readout.two_way:.3f}, {self.evidence.weight:g} nats for a cosine of one, "
+            f"{self.writing.rounds} rounds of editing)"
+        )
+
     def read(self, brains: npt.ArrayLike) -> Array:
-        """Predict the embeddings (N, F) of brain features (N, B)."""
+        """Predict the embeddings (N, F) of brain features (N, B).
+
+        Raises
+        ------
+        InputError
+            See :meth:`SentenceReadout.predict`.
+        """
         return self.readout.predict(brains)
 
     def read_nothing(self) -> Array:
         """Return zeros (1, F): no training text is nearer than another."""
         return np.zeros((1, self.readout.vectors.shape[1]))
 
-    def write(self, prefixes: Array) -> list[str]:
-        """Write a sentence for each predicted embedding; equal predictions get equal sentences."""
-        # what the language model wrote without a brain tells it from another one
-        sample = self.evidence.written.round(5).tobytes()
-        encoder = self.readout.encoder.name
-        kept = Written(self.kept, (asdict(self.writing), self.readout.texts, encoder, sample))
+    def write(self, prefixes: npt.ArrayLike) -> list[str]:
+        """Write a sentence for each predicted embedding; equal predictions get equal sentences.
+
+        Parameters
+        ----------
+        prefixes : array_like, (N, F)
+            From :meth:`read` or :meth:`read_nothing`.
+
+        Returns
+        -------
+        list of str, (N,)
+
+        Raises
+        ------
+        InputError
+            The predictions have another shape, or one is not finite.
+        DiskError, CheckpointError
+            The folder of kept sentences cannot be written, or holds a damaged one.
+        """
+        rows = self._rows(prefixes, "write")
+        kept = Written(self.kept, () if self.kept is None else self._made_with())
         shared = None
-        if self.writing.rounds and len(prefixes):
+        if self.writing.rounds and len(rows):
             shared = shared_words(self.writer, self.readout.encoder, self.readout.texts)
         texts = []
-        for row in track(prefixes, "writing sentences"):
+        for row in track(rows, "writing sentences"):
             text = kept.get(row)
             if text is None:
                 # each sentence has its own random numbers, whatever is written beside it
@@ -92,26 +118,37 @@ class SentenceDecoder:
             texts.append(text)
         return texts
 
-    def score(self, prefixes: Array, texts: Sequence[str], pairs: npt.NDArray[np.int64]) -> Array:
-        """Negative log likelihood a token (K,) of (brain, text) pairs (K, 2), nats.
+    def score(self, prefixes: npt.ArrayLike, texts: Sequence[str], pairs: npt.ArrayLike) -> Array:
+        """Negative log likelihood a token (K,) of (brain, text) pairs, nats.
 
         The same text has the same likelihood under the language model for every brain, so it is
         computed once.
+
+        Parameters
+        ----------
+        prefixes : array_like, (N, F)
+            From :meth:`read` or :meth:`read_nothing`.
+        texts : sequence of str, (M,)
+        pairs : array_like, (K, 2) int
+            Numbers of a brain and of a text.
+
+        Returns
+        -------
+        ndarray, (K,) float64
+
+        Raises
+        ------
+        InputError
+            The predictions have another shape or are not finite, a text is empty or no Unicode
+            text, or a pair is not of these brains and texts.
         """
-        rows = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
-        if not len(texts) or not all(text.split() for text in texts):
-            raise InputError(
-                "SentenceDecoder.score: texts must be one or more and hold words, got "
-                f"{'an empty one' if len(texts) else 'none'}."
-            )
-        counts = len(prefixes), len(texts)
-        if (rows < 0).any() or (rows >= counts).any():
-            raise InputError(
-                f"SentenceDecoder.score: pairs must be of {counts[0]} brains and {counts[1]} "
-                f"texts, got numbers {rows.min(axis=0).tolist()} to {rows.max(axis=0).tolist()}."
-            )
-        base = self.writer.score(self.prompt, texts)
-        ratio = self.evidence.log_ratio(prefixes, self.readout.embed(texts))
+        function = "SentenceDecoder.score"
+        brains = self._rows(prefixes, "score")
+        check_texts(texts, function=function)
+        rows = pairs_of(pairs, (len(brains), len(texts)), function=function)
+        said = list(texts)
+        base = self.writer.score(self.prompt, said)
+        ratio = self.evidence.log_ratio(brains, self.readout.embed(said))
         found: Array = -(base.log_p[rows[:, 1]] + ratio[rows[:, 0], rows[:, 1]])
         return found / base.tokens[rows[:, 1]]
 
@@ -167,64 +204,20 @@ class SentenceDecoder:
         """Return None: the language model is never tuned."""
         return None
 
+    def _rows(self, prefixes: npt.ArrayLike, method: str) -> Array:
+        width = self.readout.vectors.shape[1]
+        return rows_of(prefixes, width, function=f"SentenceDecoder.{method}", name="prefixes")
 
-@checked(least={"samples": 32})
-def fit_sentence_decoder(
-    brain: npt.ArrayLike,
-    texts: Sequence[str],
-    *,
-    groups: Sequence[object],
-    writer: LineWriter,
-    encoder: SentenceEncoder,
-    writing: SentenceWriting | None = None,
-    samples: int = 512,
-    seed: int = 0,
-    kept: str | Path | None = None,
-) -> SentenceDecoder:
-    """Fit read-out and evidence on training texts; the language model stays as it is.
+    def _made_with(self) -> tuple[object, ...]:
+        """What decides about a written sentence, beside the prediction."""
+        table = self.writer.llm.get_input_embeddings().weight
+        machine = str(table.dtype), table.device.type
+        return asdict(self.writing), self.readout.texts, machine, self._digests
 
-    Parameters
-    ----------
-    brain : array_like, (M, B)
-        Features of the training part only.
-    texts : sequence of str, (M,)
-    groups : sequence, (M,)
-        Passage, story or run of each text; whole groups are left out in turn.
-    writer : LineWriter
-        Of a pretrained causal language model.
-    encoder : SentenceEncoder
-    writing : SentenceWriting, optional
-    samples : int
-        Texts that the language model writes without a brain, to normalise the evidence.
-    seed : int
-        Of these texts.
-    kept : str or Path, optional
-        Folder for written sentences, to go on after an interruption.
-
-    Returns
-    -------
-    SentenceDecoder
-
-    Raises
-    ------
-    InputError
-        As :func:`fit_sentence_readout`; or the writing needs what a tokenizer lacks.
-    """
-    if writing is not None and writing.rounds:
-        # what editing needs is missed before the fit, not after it
-        encoder.require_places()
-        writer.require_places()
-        shared_words(writer, encoder, texts)
-    readout = fit_sentence_readout(brain, texts, groups=groups, encoder=encoder)
-    spaced = np.linspace(0, len(texts) - 1, min(_LINES_OF_EVERY_BRAIN, len(texts))).round()
-    prompt = writer.prompt([texts[int(i)] for i in spaced])
-    generator = torch.Generator().manual_seed(seed)
-    plain = Sampling(method="sample", max_new_tokens=48)
-    written: list[str] = []
-    for start in track(range(0, samples, 64), "writing without a brain"):
-        count = min(64, samples - start)
-        written += writer.write([prompt], count, sampling=plain, generator=generator).texts
-    vectors = readout.embed([text or "." for text in written])
-    evidence = fit_evidence(readout.out_of_fold, readout.vectors, vectors, groups=groups)
-    evidence = replaced(evidence, texts=tuple(written))
-    return SentenceDecoder(readout, writer, evidence, prompt, writing or SentenceWriting(), kept)
+    @cached_property
+    def _digests(self) -> tuple[str, ...]:
+        """Digests of the language model, the encoder, and the vectors that texts are near to."""
+        fitted = hashlib.sha256()
+        for array in (self.readout.vectors, self.readout.centre, self.readout.ridge.y_mean):
+            fitted.update(array.tobytes())
+        return self.writer.digest(), self.readout.encoder.digest(), fitted.hexdigest()

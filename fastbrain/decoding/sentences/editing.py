@@ -135,6 +135,7 @@ def edit_lines(
                 cosines |= dict(zip(tried, near.tolist(), strict=True))
             known = [text for text in hopeful if text in cosines]
             nearest = sorted(known, key=cosines.__getitem__, reverse=True)[: options.scored]
+            nearest = writer.fitting(prompt, nearest)
             if not nearest:
                 return
             scored = writer.score(prompt, nearest)

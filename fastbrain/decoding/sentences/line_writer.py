@@ -9,14 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..._arguments import checked
 from ...errors import InputError
 from ...lm.loading import llm_fingerprint, model_digest, vocabulary_digest
 from ...lm.prompt_layout import prompt_layout
-from ...lm.shared_prompt import SharedPrompt
+from ...lm.shared_prompt import KeptPrompt
+from .. import _checks
 from ..sampling import Sampling, draw
 from .candidates import Candidates, NextWords
+from .line_rows import check_prompts, check_sampling, laid_out
 
 
+@checked
 class LineWriter:
     """Write and score lines after a list of example lines.
 
@@ -30,13 +34,15 @@ class LineWriter:
     Raises
     ------
     InputError
-        The tokenizer has no token that begins a document, or none for a line break.
+        The language model has no key-value cache, or the tokenizer no token that begins a document
+        or none for a line break.
     """
 
     def __init__(self, llm: Any, tokenizer: Any) -> None:
+        _checks.language_model("LineWriter", llm)
         self.llm, self.tokenizer = llm, tokenizer
         self._layout = prompt_layout(tokenizer, llm)
-        self._kept: tuple[tuple[int, ...], SharedPrompt] | None = None
+        self._kept = KeptPrompt(llm)
         size = int(llm.get_input_embeddings().weight.shape[0])
         pieces = _pieces(tokenizer, size)
         ends = [i for i, text in enumerate(pieces) if "\n" in text]
@@ -60,6 +66,7 @@ class LineWriter:
         text = "".join(f"{' '.join(line.split())}\n" for line in lines)
         return (*self._layout.start, *self._encode(text))
 
+    @checked(least={"count": 1})
     @torch.inference_mode()
     def write(
         self,
@@ -72,7 +79,8 @@ class LineWriter:
     ) -> Candidates:
         """Sample `count` lines after each prompt, all at once.
 
-        What the prompts have in common is computed once.
+        What the prompts have in common is computed once; not so if the language model has a sliding
+        window, the prompts differ in length and one with its lines is longer than the window.
 
         Parameters
         ----------
@@ -80,6 +88,7 @@ class LineWriter:
             From :meth:`prompt`.
         count : int
         sampling : Sampling
+            Greedy or sampled, without a penalty of repetition. Its seed is not used.
         generator : torch.Generator
             On the CPU.
         starts : sequence of str, (S,), optional
@@ -93,20 +102,28 @@ class LineWriter:
         Raises
         ------
         InputError
-            Prompt and lines do not fit into the context of the language model.
+            A prompt is empty or has tokens that are not in the vocabulary, starts and prompts
+            differ in number, the generator is not on the CPU, the sampling is not supported, or
+            prompt and lines do not fit into the context of the language model. Also raised if the
+            model predicts logits that are not finite.
         """
+        check_sampling("LineWriter.write", sampling)
+        if starts is not None and len(starts) != len(prompts):
+            raise InputError(
+                f"LineWriter.write: starts must be one for each of {len(prompts)} prompts, got "
+                f"{len(starts)}. Use '' for none."
+            )
+        if generator.device.type != "cpu":
+            raise InputError(
+                f"LineWriter.write: generator must be on the CPU, got {generator.device}. Make it "
+                "with torch.Generator()."
+            )
         begun = [self._encode(start) for start in starts or [""] * len(prompts)]
-        longest = max(len(p) + len(b) for p, b in zip(prompts, begun, strict=True))
-        self._check_room(longest + sampling.max_new_tokens)
+        more = [len(start) + sampling.max_new_tokens for start in begun]
+        check_prompts("LineWriter.write", self.llm, prompts, more)
         device = self.llm.get_input_embeddings().weight.device
         ends = self._ends.to(device)
-        # one token of each prompt is left, for the shared part may not be whole
-        common = min([_common(prompts), *(len(prompt) - 1 for prompt in prompts)])
-        ids = torch.tensor(prompts[0][:common], device=device)
-        cache = SharedPrompt(self.llm, ids).rows(len(prompts))
-        rest = [[*p[common:], *start] for p, start in zip(prompts, begun, strict=True)]
-        step, mask = _padded(rest, device)
-        mask = torch.cat([mask.new_ones(len(mask), common), mask], dim=1)
+        cache, step, mask = laid_out(self.llm, prompts, begun, sampling.max_new_tokens)
         logits, cache = self._step(step, mask, cache)
         cache.batch_repeat_interleave(count)
         logits, mask = (x.repeat_interleave(count, dim=0) for x in (logits, mask))
@@ -132,7 +149,7 @@ class LineWriter:
                     written[row].append(chosen)
                 else:
                     last[row] = self._last.get(chosen, "")
-            if not bool(stay.any()) or number + 1 == sampling.max_new_tokens:
+            if not bool(stay.any()):
                 break
             if not bool(stay.all()):
                 kept = stay.nonzero()[:, 0]
@@ -140,12 +157,19 @@ class LineWriter:
                 open_rows, mask, token = open_rows[kept], mask[kept], token[kept]
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             logits, cache = self._step(token[:, None], mask, cache)
+        else:
+            # an end would follow the lines that are cut
+            rows = open_rows.tolist()
+            end = logits[:, ends[: logits.shape[1]]].logsumexp(dim=1) - logits.logsumexp(dim=1)
+            log_p[rows] += end.double().cpu().numpy()
+            tokens[rows] += 1
         texts = [
             (self._decode([*begun[i // count], *row]) + end).strip()
             for i, (row, end) in enumerate(zip(written, last, strict=True))
         ]
         return Candidates(tuple(texts), log_p, tokens)
 
+    @checked(least={"at_once": 1})
     @torch.inference_mode()
     def score(
         self, prompt: Sequence[int], texts: Sequence[str], *, at_once: int = 16
@@ -155,12 +179,14 @@ class LineWriter:
         Raises
         ------
         InputError
-            Prompt and text do not fit into the context of the language model.
+            The prompt is empty or has tokens that are not in the vocabulary, or prompt and text do
+            not fit into the context of the language model. Also raised if the model predicts logits
+            that are not finite.
         """
+        lines = [self._line(text) for text in texts]
+        longest = max(map(len, lines), default=0)
+        check_prompts("LineWriter.score", self.llm, [prompt], [longest])
         device = self.llm.get_input_embeddings().weight.device
-        lines = [self._encode(f"{' '.join(text.split())}\n") for text in texts]
-        self._check_room(len(prompt) + max(map(len, lines), default=0))
-        shared = self._after(prompt)
         order = sorted(range(len(lines)), key=lambda i: len(lines[i]))
         log_p = np.zeros(len(lines))
         for start in range(0, len(order), at_once):
@@ -171,15 +197,16 @@ class LineWriter:
             for k, i in enumerate(rows):
                 inputs[k, : len(lines[i])] = torch.tensor([prompt[-1], *lines[i][:-1]])
                 targets[k, : len(lines[i])] = torch.tensor(lines[i])
-            found = self.llm(
-                input_ids=inputs, past_key_values=shared.rows(len(rows)), use_cache=True
-            ).logits.float()
+            cache = self._kept.rows(prompt[:-1], len(rows))
+            found = self.llm(input_ids=inputs, past_key_values=cache, use_cache=True).logits.float()
+            _checks.predicted("LineWriter.score", found.amax(-1, keepdim=True)[targets >= 0])
             loss = torch.nn.functional.cross_entropy(
                 found.flatten(0, 1), targets.flatten(), reduction="none"
             )
             log_p[rows] = -loss.view_as(inputs).sum(dim=1).double().cpu().numpy()
         return Candidates(tuple(texts), log_p, np.array([len(line) for line in lines]))
 
+    @checked
     @torch.inference_mode()
     def next_words(self, prompt: Sequence[int], text: str) -> NextWords:
         """Log probabilities of all tokens at every place of a line, given what is before it.
@@ -197,18 +224,27 @@ class LineWriter:
         Raises
         ------
         InputError
-            The tokenizer cannot say where its tokens are.
+            The tokenizer cannot say where its tokens are, the text is empty, the prompt is empty or
+            has tokens that are not in the vocabulary, or both do not fit into the context of the
+            language model. Also raised if the model predicts logits that are not finite.
         """
         self.require_places()
         found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         ids = found["input_ids"]
+        if not ids:
+            raise InputError(
+                "LineWriter.next_words: text must have a token, got an empty one. Leave it out."
+            )
+        check_prompts("LineWriter.next_words", self.llm, [prompt], [len(ids)])
         device = self.llm.get_input_embeddings().weight.device
         inputs = torch.tensor([[prompt[-1], *ids[:-1]]], device=device)
         logits = self.llm(
-            input_ids=inputs, past_key_values=self._after(prompt).rows(1), use_cache=True
+            input_ids=inputs, past_key_values=self._kept.rows(prompt[:-1], 1), use_cache=True
         ).logits[0]
-        log_p = logits.float().log_softmax(-1).cpu().numpy()
-        return NextWords(tuple(map(tuple, found["offset_mapping"])), np.array(ids), log_p)
+        log_p = _checks.predicted("LineWriter.next_words", logits.float()).log_softmax(-1)
+        return NextWords(
+            tuple(map(tuple, found["offset_mapping"])), np.array(ids), log_p.cpu().numpy()
+        )
 
     def require_places(self) -> None:
         """Raise if :meth:`next_words` cannot say which token is where in a text.
@@ -224,21 +260,17 @@ class LineWriter:
                 "language model with a tokenizer.json."
             )
 
-    def _check_room(self, tokens: int) -> None:
-        most = getattr(self.llm.config, "max_position_embeddings", None)
-        if most is not None and tokens > most:
-            raise InputError(
-                f"LineWriter: prompt and text must be at most {most} tokens, the context of the "
-                f"language model, got {tokens}. Use shorter texts or fewer shots."
-            )
+    @property
+    def context(self) -> int | None:
+        """Largest number of tokens of prompt and line together, None without a limit."""
+        return _checks.language_model("LineWriter", self.llm).context
 
-    def _after(self, prompt: Sequence[int]) -> SharedPrompt:
-        """Keys and values of all but the last token of a prompt; those of the last one are kept."""
-        if self._kept is None or self._kept[0] != tuple(prompt):
-            device = self.llm.get_input_embeddings().weight.device
-            ids = torch.tensor(prompt, device=device)[:-1]
-            self._kept = tuple(prompt), SharedPrompt(self.llm, ids)
-        return self._kept[1]
+    def fitting(self, prompt: Sequence[int], texts: Sequence[str]) -> list[str]:
+        """Those of some texts that :meth:`score` has room for after a prompt."""
+        most = self.context
+        if most is None:
+            return list(texts)
+        return [text for text in texts if len(prompt) + len(self._line(text)) <= most]
 
     def _step(self, tokens: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any]:
         places = (mask.cumsum(dim=1) - 1).clamp_min(0)[:, -tokens.shape[1] :]
@@ -246,7 +278,11 @@ class LineWriter:
             input_ids=tokens, attention_mask=mask, position_ids=places, past_key_values=cache,
             use_cache=True, logits_to_keep=1,
         )  # fmt: skip
-        return found.logits[:, -1].float(), found.past_key_values
+        logits = _checks.predicted("LineWriter.write", found.logits[:, -1].float())
+        return logits, found.past_key_values
+
+    def _line(self, text: str) -> list[int]:
+        return self._encode(f"{' '.join(text.split())}\n")
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
@@ -258,22 +294,3 @@ class LineWriter:
 def _pieces(tokenizer: Any, size: int) -> list[str]:
     known = min(size, len(tokenizer))
     return [str(text) for text in tokenizer.batch_decode([[i] for i in range(known)])]
-
-
-def _common(prompts: Sequence[Sequence[int]]) -> int:
-    """Number of first tokens that all prompts share."""
-    for number, tokens in enumerate(zip(*prompts, strict=False)):
-        if len(set(tokens)) > 1:
-            return number
-    return min(map(len, prompts))
-
-
-def _padded(rows: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Tokens (N, T) padded on the left, and their mask (N, T) int64."""
-    longest = max(len(row) for row in rows)
-    tokens = torch.zeros(len(rows), longest, dtype=torch.long, device=device)
-    mask = torch.zeros_like(tokens)
-    for i, row in enumerate(rows):
-        tokens[i, longest - len(row) :] = torch.tensor(row, device=device)
-        mask[i, longest - len(row) :] = 1
-    return tokens, mask

@@ -36,6 +36,7 @@ from .line_writer import LineWriter
 from .options import SentenceWriting
 from .readout import SentenceReadout
 from .saving import FEATURES, FILES, KIND, LAYOUT, READOUT
+from .written import check_kept
 
 # a language model may write any character, a zero byte too
 _TEXTS = list_of(lambda value: isinstance(value, str))
@@ -89,8 +90,11 @@ def load_sentence_decoder(
         neither given nor named.
     InputError
         The language model or the encoder cannot be found or read.
+    DiskError
+        `kept` is not a folder that can be written.
     """
     root = Path(folder)
+    check_kept(kept, function="load_sentence_decoder")
     config = read_sentence_decoder(root)
     names = {"llm": llm, "encoder": encoder}
     for name, given in names.items():
@@ -151,7 +155,7 @@ def read_sentence_decoder(root: Path) -> dict[str, Any]:
     if config.get("layout") != LAYOUT or set(config) != _KEYS:
         raise CheckpointError(
             f"{function}: {root} must have layout {LAYOUT}, got {config.get('layout')!r:.20}. Read "
-            "it with the version that wrote it."
+            "it with the version that wrote it, or fit it again."
         )
     return read_record(root / "config.json", _RULES, function=function)
 

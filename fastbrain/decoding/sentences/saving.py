@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..._io import folder_atomic, sha256, write_atomic, write_json
+from ..._io import folder_atomic, read_json, sha256, write_atomic, write_json
 from ...data.features.saved_pca import pca_arrays, pca_record
 from ...data.features.window_components import WindowComponents
 from ...errors import CheckpointError
@@ -17,7 +19,7 @@ from .card import card_text
 from .evidence import SentenceEvidence
 from .readout import SentenceReadout
 
-LAYOUT = 1
+LAYOUT = 2  # 1 had digests of a sample of the weights
 KIND = "sentence-decoder"
 READOUT, FEATURES = "readout.safetensors", "features.safetensors"
 FILES = (READOUT, FEATURES, "config.json")
@@ -26,6 +28,20 @@ FILES = (READOUT, FEATURES, "config.json")
 def place_of(name: str | None) -> str | None:
     """Absolute path of a folder or file; another name as it is."""
     return str(Path(name).resolve()) if name and Path(name).exists() else name
+
+
+def fit_digest(folder: Path) -> str:
+    """Compute a short hash of a saved decoder; the places of its models do not matter.
+
+    Parameters
+    ----------
+    folder : Path
+        Written by :func:`save_parts`.
+    """
+    manifest, config = read_json(folder / "manifest.json"), read_json(folder / "config.json")
+    models = {name: config[name]["digest"] for name in ("llm", "encoder")}
+    parts = [manifest[READOUT], manifest[FEATURES], {**config, **models}]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def readout_arrays(
@@ -94,7 +110,9 @@ def save_parts(
         },
         "features": features,
     }
-    with folder_atomic(folder, replace=replace) as temporary:
+    with folder_atomic(
+        folder, replace=replace, function="SentenceDecoder.save", offered=True
+    ) as temporary:
         for name, values in ((READOUT, arrays), (FEATURES, loadings)):
             rows = {key: np.ascontiguousarray(value) for key, value in values.items()}
             write_atomic(temporary / name, save(rows))
@@ -103,6 +121,7 @@ def save_parts(
         # README.md is for people and may be edited, so it is not in the manifest
         card = card_text(
             config,
+            encoder=place_of(readout.encoder.name) or "",
             features=len(readout.ridge.x_mean),
             layers=len(readout.centre),
             written=len(evidence.written),

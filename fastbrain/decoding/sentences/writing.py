@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ...errors import InputError
 from .candidates import Candidates
 from .editing import SharedWords, edit_lines
 from .line_writer import LineWriter
@@ -26,6 +27,9 @@ def write_sentence(
 ) -> Candidates:
     """Write candidates for one predicted embedding, best first.
 
+    The shots farthest from the prediction are left out of a prompt that would otherwise not fit,
+    with a new line, into the context of the language model.
+
     Parameters
     ----------
     predicted : ndarray, (F,) float64
@@ -41,6 +45,11 @@ def write_sentence(
     Candidates
         Without duplicates. ``log_p`` is after the prompt that each was written for; after the first
         prompt with editing.
+
+    Raises
+    ------
+    InputError
+        The nearest shot alone leaves no room for a line.
     """
     near = readout.vectors @ predicted
     order = np.argsort(-near, kind="stable")
@@ -49,7 +58,7 @@ def write_sentence(
         nearest,
         *(_drawn(near, order, options, generator) for _ in range(options.prompts - 1)),
     ]
-    prompts = [writer.prompt([readout.texts[i] for i in rows]) for rows in shots]
+    prompts = [_prompt([readout.texts[i] for i in rows], writer, options) for rows in shots]
     found = writer.write(prompts, options.samples, sampling=options.sampling, generator=generator)
     lines = Lines(options.fluency, without=readout.texts)
     fresh = set(lines.new(found.texts))
@@ -60,11 +69,28 @@ def write_sentence(
     if not options.rounds or shared is None:
         return lines.candidates()
     # all likelihoods after the same list
-    begun = lines.best(2 * options.kept)
+    begun = writer.fitting(prompts[0], lines.best(2 * options.kept))
+    if not begun:
+        return lines.candidates()
     edited = Lines(options.fluency, without=readout.texts)
     edited.add(writer.score(prompts[0], begun), readout.embed(begun) @ predicted)
     edit_lines(edited, predicted, readout, writer, prompts[0], shared, options)
     return edited.candidates()
+
+
+def _prompt(texts: list[str], writer: LineWriter, options: SentenceWriting) -> tuple[int, ...]:
+    """Tokens of the last texts, of as many as leave room for a line."""
+    # a line that is scored for editing has the token of its end beside those that were written
+    room, most = options.max_new_tokens + bool(options.rounds), writer.context
+    for first in range(len(texts)):
+        prompt = writer.prompt(texts[first:])
+        if most is None or len(prompt) + room <= most:
+            return prompt
+    raise InputError(
+        f"write_sentence: the nearest training text must leave {room} tokens for a line in the "
+        f"language model's context of {most}, got '{texts[-1][:60]}' of {len(prompt)} tokens. Use "
+        "a smaller max_new_tokens, shorter texts or a language model with a longer context."
+    )
 
 
 def _some(lines: Candidates, rows: list[int]) -> Candidates:

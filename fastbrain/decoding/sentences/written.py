@@ -12,7 +12,33 @@ import numpy.typing as npt
 
 from ... import __version__
 from ..._digests import read_sealed, write_sealed
+from ..._environment import check_environment
+from ..._io import as_disk_error
 from ...errors import CheckpointError, DiskError
+
+
+def check_kept(folder: str | Path | None, *, function: str) -> None:
+    """Raise unless written sentences can be kept in a folder; call it before the long work.
+
+    Parameters
+    ----------
+    folder : str or Path or None
+        It need not exist yet. None: nothing is kept.
+    function : str
+        Name of the calling function, for messages.
+
+    Raises
+    ------
+    DiskError
+        It is a file, is below one, or cannot be written.
+    """
+    if folder is None:
+        return
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise DiskError(
+            f"{function}: kept must be a folder, got the file {folder}. Choose another one."
+        )
+    check_environment(folder, function=function)
 
 
 class Written:
@@ -27,20 +53,16 @@ class Written:
     folder : str or Path or None
         Made if needed. None: nothing is kept.
     made_with : sequence
-        What decides about a sentence beside the prediction: options, texts, names of models.
+        What decides about a sentence beside the prediction: options, texts, digests of models.
     """
 
     def __init__(self, folder: str | Path | None, made_with: Sequence[Any]) -> None:
         self._folder = None if folder is None else Path(folder)
         self._head = repr((__version__, *made_with)).encode()
         if self._folder is not None:
-            try:
+            check_kept(self._folder, function="SentenceDecoder")
+            with as_disk_error(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise DiskError(
-                    f"SentenceDecoder: kept must be a folder that can be made, got {self._folder}: "
-                    f"{error}. Choose another one."
-                ) from error
 
     def get(self, predicted: npt.NDArray[np.float64]) -> str | None:
         """Return the sentence of a prediction (F,), or None.

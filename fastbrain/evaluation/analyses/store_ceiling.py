@@ -85,8 +85,8 @@ def _of_repeats(
     if not enough:
         most = max((len(own) for own in people.values()), default=0)
         return {
-            "reason": f"a person must have {_STIMULI} stimuli that occur twice among the scored "
-            f"windows, got at most {most}"
+            "reason": f"needs {_STIMULI} stimuli of one person that occur twice among the scored "
+            f"windows, found {most}"
         }
     ceilings, found = [], _Identified()
     for own in enough.values():
@@ -115,8 +115,8 @@ def _of_people(
     stimuli = sorted(s for viewers, own in sets.items() if viewers >= best for s in own)
     if len(stimuli) < _STIMULI or not best:
         return {
-            "reason": f"two people must share {_STIMULI} stimuli among the scored windows, got "
-            f"{len(stimuli) if best else 0}"
+            "reason": f"needs {_STIMULI} stimuli among the scored windows that two people share, "
+            f"found {len(stimuli) if best else 0}"
         }
     x = np.stack(
         [
@@ -208,7 +208,7 @@ def ceiling_lines(facts: Mapping[str, Any]) -> list[str]:
     lines = []
     for source, found in (facts.get("noise_ceiling") or {}).items():
         if "reason" in found:
-            lines.append(f"Noise ceiling from {source}: none, {found['reason']}.")
+            lines.append(f"Noise ceiling from {source}: not estimable, {found['reason']}.")
             continue
         text = (
             f"Noise ceiling from {source} ({found['stimuli']} stimuli, {found['windows']} "

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ...errors import InputError
+from ...stats.derangements import distinct_rows
 from ...stats.inference import bootstrap_interval, effect_size, sign_flip_p
 from ..scores import Score
 from .likelihoods import pairwise_gathered
@@ -67,6 +68,11 @@ class Conditions:
         """Prompts, if they differ and all partners have the sample's own one; else empty."""
         shared = len(set(self.prompts)) > 1 and same_prompts(self.prompts, self.partners)
         return self.prompts if shared else ()
+
+    @property
+    def distinct(self) -> int:
+        """Number of different derangements: few samples have few, and equal ones count once."""
+        return len(distinct_rows(self.partners))
 
     @property
     def rewritten(self) -> tuple[str, ...] | None:

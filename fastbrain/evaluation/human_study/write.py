@@ -142,7 +142,7 @@ def write_human_study(
         "left_out": left_out,
         "evaluation": _evaluation_facts(Path(run) / "metrics.json"),
     }
-    with folder_atomic(out) as folder:
+    with folder_atomic(out, function="write_human_study") as folder:
         return _write(folder, chosen, forms, facts, {"samples_sha256": source})
 
 

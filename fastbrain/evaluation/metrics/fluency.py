@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -76,7 +77,7 @@ def fluency(
     Raises
     ------
     InputError
-        There are no texts, or the tokenizer has neither BOS nor EOS.
+        There are no texts, the tokenizer has neither BOS nor EOS, or the model predicts NaN.
     """
     varied = diversity(texts)
     nll, signature = None, "no language model"
@@ -124,19 +125,43 @@ def _nll_per_word(texts: Sequence[str], llm: Any, tokenizer: Any) -> tuple[float
     words = sum(len(text.split()) for text in said)
     total = 0.0
     most = getattr(llm.config, "max_position_embeddings", None)
-    rows = [[start, *tokenizer(t, add_special_tokens=False)["input_ids"]][:most] for t in said]
+    rows = [
+        window
+        for text in said
+        for window in _windows(tokenizer(text, add_special_tokens=False)["input_ids"], most)
+    ]
     for first in range(0, len(rows), _AT_ONCE):
         batch = rows[first : first + _AT_ONCE]
-        width = max(map(len, batch))
+        width = 1 + max(len(tokens) for tokens, _ in batch)
         ids = torch.full((len(batch), width), start, device=llm.device)
-        mask = torch.zeros_like(ids)
-        for i, row in enumerate(batch):
-            ids[i, : len(row)] = torch.tensor(row, device=ids.device)
-            mask[i, : len(row)] = 1
+        mask, counted = torch.zeros_like(ids), torch.zeros_like(ids)
+        for i, (tokens, known) in enumerate(batch):
+            end = 1 + len(tokens)
+            ids[i, 1:end] = torch.tensor(tokens, device=ids.device)
+            mask[i, :end] = 1
+            counted[i, 1 + known : end] = 1
         with torch.inference_mode():
             logits = llm(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
         losses = torch.nn.functional.cross_entropy(
             logits.transpose(1, 2), ids[:, 1:], reduction="none"
         )
-        total += float((losses * mask[:, 1:]).double().sum())
+        total += float((losses * counted[:, 1:]).double().sum())
+    if not math.isfinite(total):
+        raise InputError(
+            f"fluency: judge must predict finite probabilities, got {total} nats. Its weights or "
+            "its precision are at fault: open it in float32."
+        )
     return (total / words if words else None), str(tokenizer.convert_ids_to_tokens(start))
+
+
+def _windows(tokens: list[int], context: int | None) -> Iterator[tuple[list[int], int]]:
+    """Parts of a text that fit behind the first token, and how many of their tokens are known.
+
+    Where a text is longer than the context, every token has at least half of it before it.
+    """
+    most = len(tokens) if context is None else max(1, context - 1)
+    yield tokens[:most], 0
+    step = max(1, most // 2)
+    for end in range(most + step, len(tokens) + step, step):
+        part = tokens[max(0, end - most) : end]
+        yield part, len(part) - (min(end, len(tokens)) - (end - step))

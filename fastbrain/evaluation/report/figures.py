@@ -50,7 +50,8 @@ def forest(scores: Sequence[Score]) -> Any:
     for axis, (metric, mode) in zip(axes.flat, metrics, strict=False):
         rows = [s for s in scores if (s.metric, s.mode) == (metric, mode)]
         _lines(axis, rows, [s.control for s in rows])
-        axis.set_title(f"{TITLES.get(metric, metric)}\n({mode})")
+        # to the left there is room above the names of controls, to the right a figure may end
+        axis.set_title(f"{TITLES.get(metric, metric)}\n({mode})", loc="right")
         if metric in LOWER:
             axis.set_xlabel("lower is better")
     _key(figure, "control, or 0.5 for pairwise accuracy")

@@ -28,7 +28,7 @@ from ..scores import Score
 from . import figures as pictures
 from . import written
 from .print_style import saved
-from .table import TITLES, linear_first, main_scores, score_rows
+from .table import TITLES, derangements_drawn, linear_first, main_scores, score_rows
 
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy", "nibabel", "nilearn", "sacrebleu")
 _SHOWN_CONTROLS = ("zero brain", "prompt alone", "untuned model", "nearest training text")
@@ -110,7 +110,7 @@ def write_report(
         main=score_rows(main_scores(scores)),
         rows=rows,
         n=len(evaluation.samples),
-        n_derangements=len(found.partners),
+        derangements=derangements_drawn(len(found.partners), found.distinct),
         family=sum(bool(row["p"]) for row in rows),
         controls=[(c.name, c.note) for c in found],
         diversity=evaluation.diversity,

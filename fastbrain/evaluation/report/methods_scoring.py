@@ -10,7 +10,7 @@ from ..controls.conditions import DERANGED, TRUE
 from ..metrics.corpus import text_scores
 from ..protocol import Evaluation
 from ..scores import Score
-from .table import TITLES
+from .table import TITLES, derangements_drawn
 
 # controls by name, in words
 _CONTROLS = {
@@ -49,6 +49,7 @@ def _controls(evaluation: Evaluation) -> list[str]:
     paired = f"a brain of no common {same} and neighbouring samples stay together"
     if "partners" in evaluation.facts:  # a test part of a single run
         paired = "a brain of the same run, shifted by at least window and delay"
+    drawn = derangements_drawn(len(conditions.partners), conditions.distinct)
     others = [
         _CONTROLS.get(control.name, control.name)
         for control in conditions
@@ -56,7 +57,7 @@ def _controls(evaluation: Evaluation) -> list[str]:
     ]
     found = [
         f"{len(evaluation.samples):,} samples were scored. Every score is compared with that of "
-        f"the same decoder for {len(conditions.partners)} derangements, in which each text is "
+        f"the same decoder for {drawn}, in which each text is "
         f"paired with {paired}."
     ]
     if conditions.questions:

@@ -61,7 +61,7 @@ def score_rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
             "adjusted": "" if score.adjusted is None else f"{score.adjusted:.4f}",
             "effect": "" if score.effect is None else f"{score.effect:.2f}",
             "n": str(score.n),
-            "small": score.p is not None and score.p <= 0.05,
+            "small": score.p is not None and score.p <= _SIGNIFICANT,
             "signature": score.signature,
         }
         for score in scores
@@ -75,10 +75,13 @@ def main_scores(scores: Sequence[Score]) -> list[Score]:
 
 
 _VISIBLE = 5e-4  # smaller differences vanish in three digits
+_SIGNIFICANT = 0.05
 
 
 def linear_first(facts: Mapping[str, Any]) -> str:
-    """Sentence for the top of a report if the regression is ahead of the model; else empty.
+    """Sentences for the top of a report if the regression is ahead of the model; else empty.
+
+    A difference with p above 0.05 is named, but not as a finding.
 
     Parameters
     ----------
@@ -92,18 +95,31 @@ def linear_first(facts: Mapping[str, Any]) -> str:
         "pairwise": "pairwise",
     }
     rows = (facts.get("linear_baseline") or {}).get("comparison", ())
-    ahead = [
-        f"{names[row['metric']]} {row['linear']:.3f} against {row['model']:.3f} "
-        f"(p {row['p']:.4f}{'' if row['p'] <= 0.05 else ', within chance'})"
-        for row in rows
-        if row["difference"] >= _VISIBLE
-    ]
-    if not ahead:
-        return ""
-    return (
-        "A ridge regression on the same windows identifies the true texts more often than the "
-        f"language model: {'; '.join(ahead)}."
-    )
+    found: list[str] = []
+    unclear: list[str] = []
+    for row in rows:
+        if row["difference"] >= _VISIBLE:
+            (found if row["p"] <= _SIGNIFICANT else unclear).append(
+                f"{names[row['metric']]} {row['linear']:.3f} against {row['model']:.3f} "
+                f"(p = {row['p']:.4f})"
+            )
+    said = []
+    if found:
+        said.append(
+            "A ridge regression on the same windows identifies the true texts more often than the "
+            f"language model: {'; '.join(found)}."
+        )
+    if unclear:
+        said.append(
+            "The difference between a ridge regression on the same windows and the language model "
+            f"is not significant: {'; '.join(unclear)}."
+        )
+    return " ".join(said)
+
+
+def derangements_drawn(count: int, distinct: int) -> str:
+    """State how many derangements were drawn, and how many differ where some are equal."""
+    return f"{count} derangements" + (f" ({distinct} distinct)" if distinct < count else "")
 
 
 def aligned(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
@@ -116,9 +132,24 @@ def aligned(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> st
 
 
 def metrics_table(
-    scores: Sequence[Score], *, derangements: int, facts: Mapping[str, Any] | None = None
+    scores: Sequence[Score],
+    *,
+    derangements: int,
+    distinct: int | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> str:
-    """Format the headline metrics as aligned text, below warnings and :func:`linear_first`."""
+    """Format the headline metrics as aligned text, below warnings and :func:`linear_first`.
+
+    Parameters
+    ----------
+    scores : sequence of Score
+    derangements : int
+        Number that was drawn.
+    distinct : int, optional
+        Number of different ones, on which p rests; default: all.
+    facts : mapping, optional
+        Of the evaluation.
+    """
     chosen = main_scores(scores)
     rows = score_rows(chosen)
     for row in rows:
@@ -127,7 +158,8 @@ def metrics_table(
     columns |= {"chance": "deranged brain", "p": "p", "adjusted": "p adjusted"}
     n = chosen[0].n if chosen else 0
     first = linear_first(facts or {})
-    table = f"{aligned(rows, columns)}\nn = {n} windows, {derangements} derangements"
+    drawn = derangements_drawn(derangements, derangements if distinct is None else distinct)
+    table = f"{aligned(rows, columns)}\nn = {n} windows, {drawn}"
     table = "\n".join([table, *ceiling_lines(facts or {})])
     first = "\n".join(filter(None, (brain_use_message(facts or {}), first)))
     return f"{first}\n\n{table}" if first else table

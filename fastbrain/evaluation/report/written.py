@@ -99,7 +99,7 @@ def identification_curves(facts: Mapping[str, Any]) -> Any | None:
         return None
     from matplotlib.ticker import FuncFormatter
 
-    figure = new_figure(DOUBLE_MM if len(curves) > 1 else SINGLE_MM, 62)
+    figure = new_figure(DOUBLE_MM if len(curves) > 1 else SINGLE_MM, 66)
     axes = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
     for axis, (by, points) in zip(axes, curves.items(), strict=True):
         k = [point["k"] for point in points]
@@ -115,5 +115,8 @@ def identification_curves(facts: Mapping[str, Any]) -> Any | None:
         axis.set_title(f"by {_TITLES.get(by, by)}")
         axis.set_ylim(0, 1)
     axes[0].set_ylabel("true text among the first k")
-    axes[0].legend(frameon=False, loc="upper left")
+    # below the axes, where it hides no curve
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3
+    )
     return figure

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.smol_twin import smol_llm, smol_tokenizer
+from helpers.smol_twin import SIZES, smol_llm, smol_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 from fastbrain.decoding import Sampling
 from fastbrain.decoding.sampling import draw
@@ -30,6 +30,25 @@ def log_p(writer, prompt, ids):
     with torch.no_grad():
         found = torch.log_softmax(writer.llm(whole).logits[0, len(prompt) - 1 : -1], dim=-1)
     return float(found.gather(1, torch.tensor(ids)[:, None]).sum())
+
+
+def log_p_of_end(writer, ids):
+    with torch.no_grad():
+        found = torch.log_softmax(writer.llm(torch.tensor([ids])).logits[0, -1], dim=-1)
+    return float(found[writer._ends].logsumexp(dim=0))
+
+
+def continued(writer, prompt, start, most):
+    """Log probability of the likeliest line with its end, and its number of tokens."""
+    begun = [*prompt, *writer.tokenizer.encode(start, add_special_tokens=False)]
+    ids: list[int] = []
+    with torch.no_grad():
+        while len(ids) < most and not (ids and bool(writer._ends[ids[-1]])):
+            ids.append(int(writer.llm(torch.tensor([[*begun, *ids]])).logits[0, -1].argmax()))
+    total = log_p(writer, begun, ids)
+    if bool(writer._ends[ids[-1]]):
+        return total, len(ids)
+    return total + log_p_of_end(writer, [*begun, *ids]), len(ids) + 1
 
 
 def generator(seed=0):
@@ -60,18 +79,106 @@ def test_prompts_of_different_lengths_are_continued_as_each_alone(writer):
     found = writer.write(prompts, 2, **options)
     assert len(found.texts) == 6
     for i, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
-        begun = writer.tokenizer.encode(start, add_special_tokens=False)
-        ids: list[int] = []
-        with torch.no_grad():
-            # greedy lines are known: the likeliest token at each step
-            for _ in range(int(found.tokens[2 * i])):
-                logits = writer.llm(torch.tensor([[*prompt, *begun, *ids]])).logits[0, -1]
-                ids.append(int(logits.argmax()))
+        value, tokens = continued(writer, prompt, start, 4)
         assert found.texts[2 * i] == found.texts[2 * i + 1]
         assert found.texts[2 * i].startswith(start)
-        np.testing.assert_allclose(
-            found.log_p[2 * i], log_p(writer, [*prompt, *begun], ids), **NATS
-        )
+        assert found.tokens[2 * i] == tokens
+        np.testing.assert_allclose(found.log_p[2 * i], value, **NATS)
+
+
+def test_a_sliding_window_is_not_filled_by_padding():
+    tokenizer = smol_tokenizer()
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=len(tokenizer), sliding_window=6, initializer_range=0.2,
+        **{**SIZES, "max_position_embeddings": 64},
+    )  # fmt: skip
+    writer = LineWriter(MistralForCausalLM(config).eval(), tokenizer)
+    prompts = [writer.prompt(lines) for lines in (LINES, LINES[:1], [*LINES[:1], "A dog"])]
+    found = writer.write(prompts, 1, sampling=Sampling(max_new_tokens=5), generator=generator())
+    for i, prompt in enumerate(prompts):
+        np.testing.assert_allclose(found.log_p[i], continued(writer, prompt, "", 5)[0], **NATS)
+    text = "The man throws a ball."
+    ids = tokenizer.encode(text + "\n", add_special_tokens=False)
+    scored = writer.score(prompts[0], ["A", text])
+    np.testing.assert_allclose(scored.log_p[1], log_p(writer, prompts[0], ids), **NATS)
+
+
+def test_lines_that_are_cut_count_their_end(writer):
+    prompt = writer.prompt(LINES)
+    sampling = Sampling(method="sample", max_new_tokens=3, min_new_tokens=3)
+    found = writer.write([prompt], 8, sampling=sampling, generator=generator())
+    longer = Sampling(method="sample", max_new_tokens=4, min_new_tokens=3)
+    after = writer.write([prompt], 8, sampling=longer, generator=generator())
+    cut = [i for i, text in enumerate(found.texts) if after.texts[i] != text]
+    assert cut
+    assert found.tokens.tolist() == [4] * 8
+    for i in cut:
+        ids = writer.tokenizer.encode(found.texts[i], add_special_tokens=False)
+        if len(ids) == 3:  # spelled as it was drawn
+            value = log_p(writer, prompt, ids) + log_p_of_end(writer, [*prompt, *ids])
+            np.testing.assert_allclose(found.log_p[i], value, **NATS)
+
+
+def test_a_prompt_may_be_the_begin_of_a_document_alone(writer):
+    prompt = writer.prompt([])
+    assert len(prompt) == 1
+    ids = writer.tokenizer.encode("A dog\n", add_special_tokens=False)
+    np.testing.assert_allclose(
+        writer.score(prompt, ["A dog"]).log_p[0], log_p(writer, prompt, ids), **NATS
+    )
+    assert writer.next_words(prompt, "A dog").log_p.shape[0] == len(ids) - 1
+    found = writer.write([prompt], 1, sampling=Sampling(max_new_tokens=3), generator=generator())
+    np.testing.assert_allclose(found.log_p[0], continued(writer, prompt, "", 3)[0], **NATS)
+
+
+def changed_weights(llm):
+    with torch.no_grad():
+        for weight in llm.parameters():
+            weight.mul_(1.5)
+
+
+@pytest.mark.parametrize("change", [changed_weights, lambda llm: llm.to(torch.bfloat16)])
+def test_a_prompt_is_read_again_after_the_model_changed(change):
+    tokenizer = smol_tokenizer()
+    writer = LineWriter(smol_llm(tokenizer), tokenizer)
+    prompt = writer.prompt(LINES)
+    writer.score(prompt, ["A dog"])
+    change(writer.llm)
+    fresh = LineWriter(writer.llm, tokenizer)
+    assert writer.score(prompt, ["A dog"]).log_p == fresh.score(prompt, ["A dog"]).log_p
+    words = [one.next_words(prompt, "A dog").log_p for one in (writer, fresh)]
+    np.testing.assert_array_equal(*words)
+
+
+def test_a_prompt_is_read_again_without_an_adapter():
+    peft = pytest.importorskip("peft")
+    tokenizer = smol_tokenizer()
+    options = peft.LoraConfig(r=2, target_modules=["v_proj"], init_lora_weights=False)
+    llm = peft.get_peft_model(smol_llm(tokenizer), options)
+    writer = LineWriter(llm, tokenizer)
+    prompt = writer.prompt(LINES)
+    tuned = writer.score(prompt, ["A dog"]).log_p
+    with llm.disable_adapter():
+        found = writer.score(prompt, ["A dog"]).log_p
+        assert found == LineWriter(llm, tokenizer).score(prompt, ["A dog"]).log_p
+        assert found != tuned
+    assert writer.score(prompt, ["A dog"]).log_p == tuned
+
+
+def test_a_prompt_is_read_once_while_the_model_stays(writer):
+    seen = []
+    handle = writer.llm.base_model.register_forward_pre_hook(
+        lambda _, args, given: seen.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    prompt = writer.prompt([*LINES, *LINES])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        writer.next_words(prompt, "A dog")
+    after = writer.score(prompt, ["A dog"]).log_p
+    handle.remove()
+    assert [n for n in seen if n > 20] == [len(prompt) - 1]
+    # what another precision read first is not kept
+    assert after == LineWriter(writer.llm, writer.tokenizer).score(prompt, ["A dog"]).log_p
 
 
 def test_a_line_does_not_depend_on_when_others_end(writer):

@@ -89,6 +89,25 @@ def test_an_interrupted_writing_goes_on(decoder, tmp_path, monkeypatch):
     assert len(list((tmp_path / "kept").iterdir())) == 4
 
 
+def test_an_interrupted_fit_keeps_what_was_written_without_a_brain(decoder, tmp_path, monkeypatch):
+    def fit(seed):
+        return fit_sentence_decoder(
+            brains(TEXTS, 0.05), TEXTS, groups=list(range(len(TEXTS))), writer=decoder.writer,
+            encoder=ENCODER, samples=64, seed=seed, kept=tmp_path,
+        )  # fmt: skip
+
+    assert fit(0).evidence.texts == decoder.evidence.texts
+    other = fit(1).evidence.texts
+    monkeypatch.setattr(decoder.writer, "write", lambda *a, **k: pytest.fail("written again"))
+    assert fit(0).evidence.texts == decoder.evidence.texts != other
+    assert fit(1).evidence.texts == other
+
+
+def test_a_decoder_is_named_in_a_line(decoder):
+    assert repr(decoder).startswith(f"SentenceDecoder({len(TEXTS)} training texts, two-way ")
+    assert len(repr(decoder)) < 120
+
+
 def test_a_damaged_sentence_is_refused(decoder, tmp_path):
     read = decoder.read(brains(TEXTS[:1], 0.05, seed=1))
     keeping = replace(decoder, kept=tmp_path)
@@ -149,7 +168,7 @@ def test_what_editing_needs_is_missed_before_the_fit(monkeypatch):
     writer = LineWriter(smol_llm(tokenizer), tokenizer)
     monkeypatch.setattr(type(tokenizer), "is_fast", False)
     monkeypatch.setattr(
-        "fastbrain.decoding.sentences.decoder.fit_sentence_readout",
+        "fastbrain.decoding.sentences.decoder_fit.fit_sentence_readout",
         lambda *a, **k: pytest.fail("the regression was fitted"),
     )
     with pytest.raises(InputError, match="place of each token"):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
 from fastbrain.decoding.sentences import fit_evidence
+from fastbrain.decoding.sentences.evidence import doubt
 from fastbrain.decoding.sentences.readout import two_way
 from fastbrain.errors import InputError
 from fastbrain.stats.unit_rows import unit_rows
@@ -77,3 +80,51 @@ def test_groups_are_of_all_texts():
     rows = unit_rows(np.random.default_rng(0).standard_normal((4, 3)))
     with pytest.raises(InputError, match="groups must be of 4"):
         fit_evidence(rows, rows, rows, groups=[0, 1])
+
+
+def test_a_weight_at_the_bound_is_evident():
+    # a prediction is nearer to its text than to any that is written
+    truth = np.eye(6)[:3]
+    told = "64 nats for a cosine of one, the largest that is tried"
+    with pytest.warns(UserWarning, match=told) as caught:
+        found = fit_evidence(truth, truth, -truth)
+    assert found.weight == 64
+    assert found.at_bound
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message=".*largest that is tried")
+        within = fit_evidence(
+            unit_rows(vectors(40, 0) + 2 * vectors(40, 1)), vectors(40, 0), vectors(64, 2)
+        )
+    assert 0 < within.weight < 64
+    assert not within.at_bound
+
+
+def test_a_normaliser_of_few_texts_is_evident():
+    assert doubt(0.0, 1.0, 512) is None
+    assert doubt(20.0, 21.0, 256) is None
+    assert "1.1 effective texts of 512 normalise" in doubt(20.0, 1.13, 512)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_vectors_that_are_not_finite_are_refused(which):
+    rows = [vectors(4, seed) for seed in range(3)]
+    rows[which][1, 2] = np.nan
+    with pytest.raises(InputError, match="must be finite"):
+        fit_evidence(*rows)
+
+
+def test_groups_need_names():
+    rows = vectors(4, 0)
+    with pytest.raises(InputError, match="fit_evidence: groups must be names"):
+        fit_evidence(rows, rows, rows, groups=[0, 1, float("nan"), float("nan")])
+
+
+@pytest.mark.parametrize(
+    ("brains", "texts"), [((24,), (2, 24)), ((2, 24), (2, 23)), ((2, 23),) * 2]
+)
+def test_ratios_need_rows_of_the_written_width(brains, texts):
+    found = fit_evidence(vectors(9, 0), vectors(9, 1), vectors(9, 2))
+    with pytest.raises(InputError, match=r"SentenceEvidence.log_ratio: predicted and vectors"):
+        found.log_ratio(np.zeros(brains), np.zeros(texts))

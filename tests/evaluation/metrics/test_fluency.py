@@ -45,6 +45,34 @@ def test_nats_a_word_of_a_uniform_model():
     assert fluency(["", " "], judge=(_Uniform(), _Tokens())).nll is None
 
 
+class _Recalling(_Uniform):
+    """The next token is that before; what is not seen has a probability of next to nothing."""
+
+    def __call__(self, input_ids, attention_mask):
+        assert input_ids.shape[1] <= self.config.max_position_embeddings
+        logits = 4.0 * torch.nn.functional.one_hot(input_ids, 7)
+        return type("Out", (), {"logits": logits.float()})()
+
+
+@pytest.mark.parametrize("letters", [63, 64, 65, 95, 200])
+def test_every_word_beyond_the_context_is_scored(letters):
+    found = fluency(["a" * letters], judge=(_Recalling(), _Tokens()))
+    hit = math.log(math.exp(4) + 6) - 4
+    # the first letter follows the start, which it is not
+    assert found.nll == pytest.approx(hit * (letters - 1) + hit + 4)
+
+
+def test_a_judge_that_predicts_nan_is_refused():
+    judge = _Uniform()
+    judge.__class__ = type("Broken", (_Uniform,), {"__call__": _nan})
+    with pytest.raises(InputError, match="judge must predict finite probabilities"):
+        fluency(["a b"], judge=(judge, _Tokens()))
+
+
+def _nan(self, input_ids, attention_mask):
+    return type("Out", (), {"logits": torch.full((*input_ids.shape, 7), torch.nan)})()
+
+
 def test_copied_runs_of_four_words():
     train = ["The cat sat on the mat.", "a b"]
     assert copied_runs(["the cat sat on", "one two three four"], train) == 0.5

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from known import made
+from known import made, perfect
 from markupsafe import escape
 
 from fastbrain import TokenGrid
-from fastbrain.evaluation import ReportParts, evaluate_text, write_report
+from fastbrain.evaluation import LinearBaseline, ReportParts, evaluate_text, write_report
 from fastbrain.evaluation.report.table import metrics_table
 
 pytest.importorskip("matplotlib")
@@ -92,6 +93,30 @@ def test_every_score_has_its_chance(html, evaluation):
     table = metrics_table(evaluation.scores, derangements=100)
     assert "deranged brain" in table.splitlines()[0]
     assert "n = 24 windows, 100 derangements" in table
+    table = metrics_table(evaluation.scores, derangements=100, distinct=80)
+    assert table.endswith("100 derangements (80 distinct)")
+
+
+def test_equal_derangements_are_counted_once(evaluation, tmp_path):
+    conditions = evaluation.conditions
+    rows = conditions.partners.copy()
+    rows[1::2] = rows[0]
+    fewer = len({row.tobytes() for row in rows})
+    twice = replace(evaluation, conditions=replace(conditions, partners=rows))
+    html = write_report(tmp_path / "r.html", twice, ReportParts()).read_text()
+    assert f"{len(rows)} derangements ({fewer} distinct), in which" in html
+
+
+def test_no_two_columns_have_one_name(html):
+    head = re.findall(r"<th[^>]*>([^<]*)", html[html.index("All scores (") :].split("</tr>")[0])
+    assert len(head) == len(set(head))
+
+
+def test_the_sentences_below_the_scores_are_apart(tmp_path):
+    linear = LinearBaseline(np.eye(16), "vectors", 1.0, "folds", 0.1, 5, "5 windows")
+    found = evaluate_text(*perfect(16), bert=False, linear=linear)
+    html = write_report(tmp_path / "r.html", found, ReportParts()).read_text()
+    assert re.search(r"without a language model\.\s+p is the exact", html)
 
 
 def test_every_score_is_there_with_its_signature(html, evaluation):

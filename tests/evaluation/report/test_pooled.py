@@ -94,7 +94,7 @@ def test_a_single_unit_has_no_interval_and_no_mean(folds):
 
 def test_the_table_says_first_what_the_linear_baseline_does_better(folds):
     table = pool_folds([*folds], units_of(folds, "abc"), unit="run").table()
-    assert table.startswith("A ridge regression on the same windows")
+    assert table.startswith("The difference between a ridge regression on the same windows")
     assert "| run | n | pairwise accuracy |" in table
     assert "| mean | 3 |" in table
     assert "n = 32 windows in 3 runs" in table

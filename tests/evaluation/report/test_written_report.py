@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from known import made
 
 from fastbrain.evaluation import ReportParts, evaluate_text, write_report
+from fastbrain.evaluation.report import figures as pictures
 from fastbrain.evaluation.report import written
+from fastbrain.evaluation.report.print_style import saved
 from fastbrain.evaluation.report.table import metrics_table
+from fastbrain.evaluation.scores import Score
 
 pytest.importorskip("matplotlib")
 NOUNS = "cat dog boat kite train pizza clock horse".split()
@@ -80,6 +84,30 @@ def test_a_decoder_that_ignores_the_brain_is_named_at_the_top(tmp_path):
     assert html.index("The brain is ignored") < html.index("Scores beside")
     table = metrics_table(ignoring.scores, derangements=100, facts=ignoring.facts)
     assert table.startswith("The written texts hardly depend on the brain: 2 different texts")
+
+
+def test_the_legend_of_the_curves_covers_no_point():
+    points = [
+        {"k": k, "n": 9, "value": 0.9, "low": None, "high": None, "chance": k / 9, "uniform": k / 9}
+        for k in (1, 9)
+    ]
+    figure = written.identification_curves({"identification": {"words": {"curve": points}}})
+    (axis,) = figure.axes
+    assert axis.get_legend() is None
+    assert figure.legends[0].get_texts()[0].get_text() == "written text"
+    saved(figure, "png")
+    assert figure.legends[0].get_window_extent().y1 < axis.get_window_extent().y0
+
+
+def test_a_long_title_of_the_forest_plot_is_inside():
+    score = Score("meaning_top1", "retrieval", 0.5, 9, 0.1, "phase-randomised brain")
+    names = ("pairwise", "bleu1", "meaning_top1")
+    figure = pictures.forest([replace(score, metric=name) for name in names])
+    saved(figure, "png")
+    for axis in figure.axes:
+        (title,) = (t for t in (axis.title, axis._left_title, axis._right_title) if t.get_text())
+        extent = title.get_window_extent()
+        assert 0 <= extent.x0 < extent.x1 <= figure.bbox.x1
 
 
 def test_a_curve_needs_two_points():
