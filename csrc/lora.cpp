@@ -27,8 +27,10 @@ namespace {
 
 // rows of the weight and of the input with sums in registers
 constexpr int kOutputs = 4, kInputs = kLanes == 4 ? 2 : 4;
-// numbers of the weight that one thread reads faster than two wake up
-constexpr int64_t kTaskNumbers = 1 << 14, kAloneNumbers = 1 << 17;
+// numbers of the weight in a task: fewer cost more than they balance, of more each thread has some;
+// and numbers that one thread reads faster than two wake up
+constexpr int64_t kLeastTask = 1 << 14, kMostTask = 1 << 17, kTasksEach = 8;
+constexpr int64_t kAloneNumbers = 1 << 17;
 // of the inputs: a third of the first-level cache; and rows of the weight that they are read for
 constexpr int64_t kBlockBytes = 1 << 14, kBlockOutputs = 32;
 
@@ -155,7 +157,9 @@ bool run(const LoraRows& l, int threads) {
     s.block = kNumbers * larger(16, kBlockBytes / (l.rows * kVectorBytes));
     least = kBlockOutputs;
   }
-  s.chunk = kOutputs * ceil_div(larger(least, kTaskNumbers / larger(1, l.d_in)), kOutputs);
+  const int64_t share = l.d_in * l.d_out / (kTasksEach * threads);
+  const int64_t task = smaller(kMostTask, larger(kLeastTask, share));
+  s.chunk = kOutputs * ceil_div(larger(least, task / larger(1, l.d_in)), kOutputs);
   const bool blocks = s.block < l.d_in;
   // a single row that needs neither padding nor conversion is read where it is
   const bool copies = l.rows > 1 || depth != l.d_in || sizeof(T) != sizeof(X);

@@ -29,8 +29,11 @@ struct Products<uint16_t, uint16_t> {
 };
 #endif
 
+// bytes of a row of the weight that are fetched before they are multiplied
+constexpr int64_t kAheadBytes = 2048;
+
 // sum[n][r] += products of row n of `w`, `w_step` apart, with row r of the group `x`, over `width`
-// numbers. The same place of the rows at `ahead` is fetched meanwhile, unless it is nullptr.
+// numbers. Of a large weight, `ahead` is where the rows after them begin; otherwise it is nullptr.
 template <typename T, typename X, int N, int R>
 inline __attribute__((always_inline)) void multiply(const T* w, int64_t w_step, const X* x,
                                                     int64_t width, const T* ahead,
@@ -50,11 +53,17 @@ inline __attribute__((always_inline)) void multiply(const T* w, int64_t w_step, 
   const auto whole = [](const T* from) __attribute__((always_inline)) { return P::weight(from); };
   int64_t k = 0;
   if (ahead != nullptr) {
-    for (; k + P::kNumbers <= width; k += P::kNumbers) {
+    constexpr int64_t kAhead = kAheadBytes / sizeof(T);
+    const auto fetching = [&](int64_t last, const T* from) __attribute__((always_inline)) {
+      for (; k + P::kNumbers <= last; k += P::kNumbers) {
 #pragma GCC unroll 4
-      for (int n = 0; n < N; ++n) __builtin_prefetch(ahead + n * w_step + k);
-      step(k, whole);
-    }
+        for (int n = 0; n < N; ++n) __builtin_prefetch(from + n * w_step + k);
+        step(k, whole);
+      }
+    };
+    fetching(width - kAhead, w + kAhead);
+    // at the end of these rows, the beginning of the next ones
+    fetching(width, ahead + kAhead - width);
   }
   for (; k + P::kNumbers <= width; k += P::kNumbers) step(k, whole);
   if (k < width) {
