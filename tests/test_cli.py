@@ -243,6 +243,11 @@ def test_what_a_run_of_vqlm_has_not_is_refused(capsys, tmp_path, command, match)
         (["--llm", "smollm2"], "--llm must be left out for --decoder soft-prompt"),
         (["--decoder", "mixture", "--llm", "smollm2"], "--llm must be left out for --decoder mix"),
         (["--sentence-encoder", "x"], "--sentence-encoder must be left out for --decoder soft"),
+        (
+            ["--decoder", "retrieve", "--edit-seconds", "9"],
+            "for --decoder retrieve, which does not",
+        ),
+        (["--decoder", "mixture", "--evidence-texts", "64"], "which writes no such texts"),
         (["--decoder", "retrieve", "--engine"], "--engine must be left out for --decoder retrieve"),
         (["--decoder", "edit", "--beams", "3"], "--beams must be left out for --decoder edit"),
         (["--decoder", "mixture", "--human-study", "forms"], "--human-study must be left out"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ConfigError
@@ -26,6 +26,12 @@ class DecoderOptions:
     sentence_encoder: str | None = None
     """Sentence encoder of all decoders but soft-prompt, a folder or a name on the hub; default: the
     packaged MiniLM."""
+    evidence_texts: int | None = None
+    """Texts that retrieve and edit write without a brain to normalise likelihoods, at least 32;
+    default: 512. Fewer are faster, and likelihoods less certain."""
+    edit_seconds: float | None = None
+    """Seconds of a sentence after which edit begins no further round; default: ten rounds, however
+    long they take."""
 
     def choice(self, config: Any) -> DecoderChoice:
         """Convert the options to :class:`DecoderChoice`.
@@ -40,11 +46,16 @@ class DecoderOptions:
         ConfigError
             An option is of another decoder.
         """
+        from ..decoding.sentences import WRITING
         from ..evaluation.decoder_choice import DecoderChoice
 
         name, own = self.decoder, ("retrieve", "edit")
         if self.llm is not None and name not in own:
             raise _wrong("llm", f"for --decoder {name}, which writes with that of the run")
+        if self.evidence_texts is not None and name not in own:
+            raise _wrong("evidence-texts", f"for --decoder {name}, which writes no such texts")
+        if self.edit_seconds is not None and name != "edit":
+            raise _wrong("edit-seconds", f"for --decoder {name}, which does not edit")
         if name == "soft-prompt":
             if self.sentence_encoder is not None:
                 raise _wrong("sentence-encoder", "for --decoder soft-prompt, which has no read-out")
@@ -57,7 +68,12 @@ class DecoderOptions:
                 if option != "seed" and getattr(config, option) != default:
                     why = f"for --decoder {name}, which has settings of its own to write"
                     raise _wrong(option.replace("_", "-"), why)
-        return DecoderChoice(name, llm=self.llm, encoder=self.sentence_encoder)
+        given: dict[str, Any] = {}
+        if self.evidence_texts is not None:
+            given["samples"] = self.evidence_texts
+        if self.edit_seconds is not None:
+            given["writing"] = replace(WRITING[name], seconds=self.edit_seconds)
+        return DecoderChoice(name, llm=self.llm, encoder=self.sentence_encoder, **given)
 
 
 def _wrong(option: str, why: str) -> ConfigError:

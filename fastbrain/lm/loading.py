@@ -220,9 +220,11 @@ def local_folder(name: str | Path, revision: str | None = None) -> Path:
                 )
             )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = reason.removeprefix("Got: ").rstrip(".")
         raise CheckpointError(
             f"from_pretrained: '{name}' must be a folder or a name on the hub, got neither: "
-            f"{str(error).strip().splitlines()[0]}"
+            f"{reason}. Download it first, or name its folder."
         ) from error
 
 

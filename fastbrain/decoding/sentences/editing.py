@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +106,8 @@ def edit_lines(
 ) -> None:
     """Replace words in the best lines, round after round; better and worse lines are added.
 
+    It ends after ``options.rounds``, or once ``options.seconds`` have passed since its beginning.
+
     Parameters
     ----------
     lines : Lines
@@ -120,7 +123,10 @@ def edit_lines(
     device = writer.llm.get_input_embeddings().weight.device
     edited: set[str] = set()
     cosines: dict[str, float] = {}
+    begin = monotonic()
     for _ in range(options.rounds):
+        if options.seconds is not None and monotonic() - begin >= options.seconds:
+            return
         best = [text for text in lines.best(options.kept) if text not in edited]
         proposed: dict[str, float] = {}
         for text in best:

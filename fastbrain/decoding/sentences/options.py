@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..._arguments import checked
@@ -25,6 +26,9 @@ class SentenceWriting:
         Lines written for each prompt.
     rounds : int
         Rounds of editing, which replaces words of the best lines. 0: none.
+    seconds : float, optional
+        Time after which no further round begins, for each sentence, s. What is written then depends
+        on the speed of the machine. Default: all rounds.
     kept : int
         Lines that are edited in a round.
     tried, scored : int
@@ -41,6 +45,7 @@ class SentenceWriting:
     prompts: int = 4
     samples: int = 13
     rounds: int = 0
+    seconds: float | None = None
     kept: int = 4
     tried: int = 48
     scored: int = 12
@@ -61,6 +66,11 @@ class SentenceWriting:
             raise ConfigError(
                 "SentenceWriting: rounds and fluency must be >= 0, got "
                 f"{self.rounds} and {self.fluency}."
+            )
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
+            raise ConfigError(
+                f"SentenceWriting: seconds must be > 0 and finite, got {self.seconds}. Leave them "
+                "out for all rounds."
             )
         _ = self.sampling  # its own checks
 

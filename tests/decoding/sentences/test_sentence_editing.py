@@ -9,11 +9,11 @@ from helpers.smol_twin import smol_llm, smol_tokenizer
 from helpers.wordpieces import wordpiece
 from transformers import BertConfig, BertModel
 
-from fastbrain.decoding.sentences import LineWriter, SentenceWriting, fit_sentence_readout
+from fastbrain.decoding.sentences import LineWriter, SentenceWriting, editing, fit_sentence_readout
 from fastbrain.decoding.sentences.editing import edit_lines, shared_words
 from fastbrain.decoding.sentences.lines import Lines
 from fastbrain.decoding.sentences.writing import write_sentence
-from fastbrain.errors import InputError
+from fastbrain.errors import ConfigError, InputError
 from fastbrain.lm.sentence_embeddings import SentenceEncoder
 
 NOUNS = tuple(
@@ -116,6 +116,28 @@ def test_what_is_written_is_edited_reproducibly(readout, writer, encoder):
     assert write(2).texts == write(2).texts
     assert not set(write(2).texts) & set(TEXTS)
     assert len(write(2).texts) > 4
+
+
+def test_no_round_begins_after_the_time(readout, writer, encoder, monkeypatch):
+    shared = shared_words(writer, encoder, TEXTS)
+    prompt = writer.prompt(TEXTS[:2])
+
+    def rounds(**options):
+        ticks = iter(range(0, 1000, 10))
+        monkeypatch.setattr(editing, "monotonic", lambda: float(next(ticks)))
+        lines, begun = Lines(0.0, without=TEXTS), []
+        lines.add(writer.score(prompt, ["The box."]), np.array([0.5]))
+        best = lines.best
+        lines.best = lambda count: begun.append(count) or best(count)
+        options = SentenceWriting(kept=1, **options)
+        edit_lines(lines, readout.vectors[0], readout, writer, prompt, shared, options)
+        return len(begun)
+
+    # a round takes ten seconds
+    assert rounds(rounds=3) == 3
+    assert rounds(rounds=9, seconds=25.0) == 2
+    with pytest.raises(ConfigError, match="seconds must be > 0"):
+        SentenceWriting(seconds=0.0)
 
 
 def test_a_vocabulary_without_initial_spaces_is_refused(encoder, writer, monkeypatch):
