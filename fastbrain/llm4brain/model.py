@@ -120,6 +120,8 @@ class LLM4Brain(nn.Module):
         self.tuned = tuned
         # folder of the adapter that was merged into the language model on loading
         self.adapter_folder: Path | None = None
+        # of the language model below that adapter, where it is known
+        self.base_digest: str | None = None
         foreign = ("llm.", "video.") if self.external_video else ("llm.",)
         leave_out(self, foreign, but=lambda name: self.tuned is not None and is_adapter(name))
 

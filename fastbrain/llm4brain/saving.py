@@ -1,7 +1,7 @@
 """Save and load trained models: safetensors only, strict, complete.
 
 Weights cannot be used without the voxel statistics, patch centres, TR and LLM of training. A saved
-model contains the statistics, centres and TR, the fingerprint of the LLM, and file digests.
+model contains the statistics, centres and TR, digests of the LLM, and of its own files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..errors import CheckpointError, ConfigError
 from ..grid import TokenGrid
 from ..lm.device_map import how_loaded
 from ..lm.kept_llm import llm_place
-from ..lm.loading import llm_fingerprint, load_llm, local_folder
+from ..lm.loading import llm_fingerprint, load_llm, local_folder, model_digest
 from ..lm.lora import FOLDER as ADAPTER
 from ..lm.lora import copy_adapter, merge_adapter
 from ..nn.config_io import from_dict
@@ -88,6 +88,7 @@ def save_pretrained(
         "external_video": first.external_video,
         "video_dim": first.bridge.out_dim,
         "llm_fingerprint": llm_fingerprint(first.llm),
+        "llm_digest": first.base_digest or model_digest(first.llm),
         "card": asdict(card),
     }
     with folder_atomic(
@@ -213,14 +214,18 @@ def _load(
         source = llm or llm_place(card.language, card.llm, root.resolve().parent)
         llm = load_llm(source, dtype=dtype, device=place, **how_loaded(card))
     language, text_tokenizer = llm
-    found = llm_fingerprint(language)
-    if found != described["llm_fingerprint"]:
+    # earlier versions recorded a part of the embeddings alone
+    digest = described.get("llm_digest")
+    found = [llm_fingerprint(language), digest and model_digest(language, like=digest)]
+    if found != [described["llm_fingerprint"], digest]:
         raise CheckpointError(
             f"from_pretrained: the LLM must be the one of training ('{card.llm}', "
-            f"{described['llm_fingerprint']}), got {found}. Another version reads the brain's "
-            "prefix as noise: load the right one."
+            f"{described['llm_fingerprint']}-{digest}), got {found[0]}-{found[1]}. Another version "
+            "reads the brain's prefix as noise: load the right one."
         )
+    base = digest
     if card.adapter:
+        base = digest or model_digest(language)
         function = "from_pretrained"
         language = merge_adapter(language, root / ADAPTER, card.adapter, function=function)
     if described["external_video"] and video is None:
@@ -239,7 +244,8 @@ def _load(
     load_strict(model, state, where=str(root))
     for grid, part in parts.items():
         part.card = card_of_grid(card, grid)
-        part.adapter_folder = root / ADAPTER if card.adapter else None
+        if card.adapter:
+            part.adapter_folder, part.base_digest = root / ADAPTER, base
     return name, model.to(place).eval()
 
 
@@ -254,12 +260,12 @@ def read_described(root: Path) -> dict[str, Any]:
     described = read_whole(root, FILES, function="from_pretrained")
     if not isinstance(described, dict) or described.get("layout") != LAYOUT:
         raise CheckpointError(f"from_pretrained: {root} must have layout {LAYOUT}.")
-    if described.keys() - {"grids"} != _DESCRIBED.keys():
+    optional = {"grids": GRIDS, "llm_digest": text}
+    if described.keys() - optional.keys() != _DESCRIBED.keys():
         raise ConfigError(
             f"from_pretrained: config.json of {root} must have keys {sorted(_DESCRIBED)}, got "
             f"{sorted(described)}."
         )
-    optional = {"grids": GRIDS}
     return read_record(
         root / "config.json", _DESCRIBED, optional=optional, function="from_pretrained"
     )

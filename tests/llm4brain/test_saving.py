@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import random
@@ -182,3 +183,19 @@ def test_a_configuration_survives_json(small_config):
 def test_a_wrong_configuration_says_what_is_wrong(values, message):
     with pytest.raises(ConfigError, match=message):
         LLM4BrainConfig.from_dict(values)
+
+
+def test_another_language_model_with_the_same_embeddings_is_refused(saved):
+    model, folder = saved
+    other = copy.deepcopy(model.llm)
+    with torch.no_grad():
+        weight = next(w for n, w in other.named_parameters() if "embed" not in n and w.dim() == 2)
+        weight[-1, -1] += 1
+    with pytest.raises(CheckpointError, match="must be the one of training"):
+        from_pretrained(folder, llm=(other, None))
+    # models of earlier versions say less
+    described = json.loads((folder / "config.json").read_text())
+    del described["llm_digest"]
+    (folder / "config.json").write_text(json.dumps(described))
+    resign(folder)
+    assert from_pretrained(folder, llm=(other, None)).card == CARD
