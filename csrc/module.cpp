@@ -1,5 +1,6 @@
 // The extension: what this build is and runs on; each family binds its entry points in bind_*.cpp,
 // which check arguments and release the GIL.
+#include <cstdlib>
 #include <string>
 
 #include "bind.h"
@@ -70,6 +71,9 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
 #endif
       },
       "Whether CUDA kernels run on host memory, as some tests build them.");
+  m.def(
+      "environment", [](const char* name) { return std::getenv(name); },
+      "A variable of the environment, or None: os.environ decodes it at every look.");
   m.def("cuda_devices", &devices, "List of devices, or the reason why there is none.");
   m.def(
       "all_below",

@@ -107,7 +107,7 @@ def remembered(shape: tuple[object, ...], find: Callable[[], Choice]) -> str:
 
     For ops with calls so short that :func:`choose` would take a noticeable part of them.
     """
-    known = (*shape, torch.get_num_threads(), os.environ.get(VARIABLE))
+    known = (*shape, torch.get_num_threads(), _native.environment(VARIABLE))
     way = _ways.get(known)
     if way is None:
         if len(_ways) >= _MOST_REMEMBERED:

@@ -17,6 +17,7 @@ from .._dispatch import any_gradient
 from .._tensors import ACTIVATIONS, address, contiguous
 from . import products
 from .checks import LinearProblem
+from .products import Linear
 
 # Rows up to which the kernel runs without measurements. Time of the PyTorch matmuls over its own on
 # one core of an EPYC (Zen 5), 768 and 4096 wide: in float32 1.3 and 1.6 for 1 row, 2.1 for 8, 1.6
@@ -73,7 +74,7 @@ def _supports(problem: LinearProblem) -> bool:
     )
 
 
-def _streams(dtype: torch.dtype, rows: int, d_out: int, d_in: int, problem: LinearProblem) -> bool:
+def _streams(dtype: torch.dtype, rows: int, d_out: int, d_in: int, problem: Linear) -> bool:
     """Return whether the kernel is the faster way for a problem that it supports."""
     if rows > _MOST_MEASURED or rows * d_out * d_in < _LEAST_WORK:
         return rows <= _most_rows(dtype, d_out, d_in)
@@ -83,7 +84,7 @@ def _streams(dtype: torch.dtype, rows: int, d_out: int, d_in: int, problem: Line
 
 
 def _choice(
-    dtype: torch.dtype, rows: int, d_out: int, d_in: int, problem: LinearProblem | None
+    dtype: torch.dtype, rows: int, d_out: int, d_in: int, problem: Linear | None
 ) -> _measured.Choice:
     """Choose between the kernel and PyTorch matmuls; without a problem: without measuring."""
     most = _most_rows(dtype, d_out, d_in)
@@ -141,7 +142,8 @@ def at_once(
     rows, d_out, d_in, graded = found
     shape = x.shape
     flat = x if len(shape) == 2 else x.view(rows, d_in)
-    problem = LinearProblem(flat, weight, bias, a, b, scale, activation)
+    # a plain tuple: to name its fields takes a noticeable time
+    problem = flat, weight, bias, a, b, scale, activation
     if not graded and _streams(x.dtype, rows, d_out, d_in, problem):
         return _native.lora_at_once(
             x, weight, bias, a, b, scale, activation, False, _ANY, _ANY, _ANY,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .checks import LinearProblem
 
+Linear = tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor, float, str | None]
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, list[Tensor] | None]
 
 
@@ -41,8 +42,11 @@ class AdaptedLayer(NamedTuple):
         return cls(x, weight, bias, (a,), (b,), (0,), scale, activation or "")
 
 
-def composed(problem: LinearProblem) -> Tensor:
-    """Compute ``y (M, d_out)`` with one adapter, by operations that autograd can differentiate."""
+def composed(problem: Linear) -> Tensor:
+    """Compute ``y (M, d_out)`` with one adapter, by operations that autograd can differentiate.
+
+    `problem` is a :class:`.LinearProblem` or a tuple of its fields.
+    """
     x, weight, bias, a, b, scale, activation = problem
     y = F.linear(x, weight, bias)
     return y.addmm_(act(F.linear(x, a), activation or ""), b.T, alpha=scale)
