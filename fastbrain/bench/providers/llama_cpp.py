@@ -27,12 +27,14 @@ def _runs(inputs: Mapping[str, Any], setting: Setting) -> str | None:
 
 def _way(inputs: Mapping[str, Any], setting: Setting) -> Way:
     """Embeddings in, greedy tokens out; keys and values are kept as the weights are."""
+    import gguf
     import llama_cpp as cpp
 
     embeds, new = inputs["embeds"][0].float().numpy(), inputs["new_tokens"]
     length, width = embeds.shape
     vocabulary = inputs["llm"].config.vocab_size
-    kind = cpp.GGML_TYPE_BF16 if setting.dtype == torch.bfloat16 else cpp.GGML_TYPE_F32
+    kinds = gguf.GGMLQuantizationType
+    kind = kinds.BF16 if setting.dtype == torch.bfloat16 else kinds.F32
     _say_nothing(cpp)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.gguf"
@@ -41,7 +43,7 @@ def _way(inputs: Mapping[str, Any], setting: Setting) -> Way:
     options = cpp.llama_context_default_params()
     options.n_ctx = options.n_batch = options.n_ubatch = length + new
     options.n_threads = options.n_threads_batch = torch.get_num_threads()
-    options.type_k = options.type_v = kind
+    options.type_k = options.type_v = int(kind)
     context = cpp.llama_init_from_model(model, options)
     prompt, step = cpp.llama_batch_init(length, width, 1), cpp.llama_batch_init(1, 0, 1)
     ctypes.memmove(prompt.embd, embeds.ctypes.data, embeds.nbytes)
