@@ -5,7 +5,6 @@
     [BOS | <brain/> v1 .. vt </brain> | prompt | text]      v_i = decoder(b_i + p_i)
 
 Where a model's documents begin with another token than BOS, that token takes its place.
-
 Re-implemented from the paper's description. The decoder, the two marks and the positions are
 trained; the language model is frozen and in evaluation mode.
 """
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..lm.context import context_of
 from ..lm.likelihood import answer_nll, layout, recomputes
 from ..lm.lora import TunedLLM, is_adapter, without_adapter
 from ..lm.prompt_layout import prompt_layout
@@ -110,7 +110,7 @@ class BrainLLM(nn.Module):
     @property
     def context(self) -> int | None:
         """Context length of the language model; None if its configuration gives no limit."""
-        return getattr(self.llm.config, "max_position_embeddings", None)
+        return context_of(self.llm)
 
     def words(self, windows: Tensor) -> Tensor:
         """Map volumes (B, t, k) to brain token embeddings (B, t, d_llm).

@@ -42,6 +42,7 @@ def describe(name: str, device: str, texts: Path | None) -> dict[str, Any]:
         The model or the file cannot be read, or the file has no sentence.
     """
     from ..lm import load_llm, prompt_layout
+    from ..lm.context import context_of
     from ..lm.layout_nll import SENTENCES, SHOTS, layout_nll
     from ..lm.precision_times import precision_times
     from ..lm.prompt_layout import LAYOUTS
@@ -70,7 +71,7 @@ def describe(name: str, device: str, texts: Path | None) -> dict[str, Any]:
         "parameters": parameters,
         "dtype": "bfloat16" if device.startswith("cuda") else "float32",
         "vocabulary": len(tokenizer),
-        "context": getattr(llm.config, "max_position_embeddings", None),
+        "context": context_of(llm),
         "end_tokens": tokenizer.convert_ids_to_tokens(list(ends)),
         "layouts": layouts,
         "sentences": len(sentences[SHOTS:] or sentences),

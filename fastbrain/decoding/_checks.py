@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..lm.context import context_of
 
 # names of the attention dropout rate in transformers configurations
 _DROPOUTS = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
@@ -92,10 +93,7 @@ def language_model(function: str, llm: Any) -> LanguageModel:
             f"{function}: llm must predict tokens, got {type(llm).__name__} without an output "
             "layer. Load it with AutoModelForCausalLM."
         )
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    context = getattr(text, "max_position_embeddings", None)
-    context = context if isinstance(context, int) and context > 0 else None
-    return LanguageModel(int(words), context, table.weight)
+    return LanguageModel(int(words), context_of(llm), table.weight)
 
 
 def _drops_out(llm: Any) -> bool:

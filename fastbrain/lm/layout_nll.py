@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
+from .context import context_of
 from .likelihood import answer_nll, layout
 from .prompt_layout import prompt_layout
 from .tokenization import encode_context, encode_continuations
@@ -77,7 +78,7 @@ def _nats(llm: Any, tokenizer: Any, texts: list[str], prompt: str, name: str) ->
     kind = name if name in ("bos", "chat") else "document"
     chosen = prompt_layout(tokenizer, llm, kind=kind)
     embedding = llm.get_input_embeddings().weight
-    context = getattr(llm.config, "max_position_embeddings", None)
+    context = context_of(llm)
     ids, _ = encode_context(tokenizer, [prompt], max_tokens=1 << 30, device=embedding.device)
     total, tokens = 0.0, 0
     for text in texts:

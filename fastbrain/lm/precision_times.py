@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
+from .context import context_of
 
 WAYS = ("float32", "autocast bfloat16", "bfloat16 weights")
 
@@ -40,7 +41,7 @@ def precision_times(
     InputError
         The context does not hold a token and the steps after it.
     """
-    context = getattr(llm.config, "max_position_embeddings", None)
+    context = context_of(llm)
     if context is not None:
         # every timed step adds a token to the cache
         tokens = min(tokens, context - rounds - 1)

@@ -189,13 +189,23 @@ def _check_texts(texts: Sequence[str]) -> None:
             "sentence_embeddings: texts must be a sequence of one text or more, got "
             f"{texts!r:.60}. Put a single text into a list."
         )
+    check_unicode("sentence_embeddings", texts)
+
+
+def check_unicode(function: str, texts: Sequence[str]) -> None:
+    """Raise if a text holds half of a character.
+
+    Raises
+    ------
+    InputError
+    """
     try:
         "".join(texts).encode()
     except UnicodeEncodeError as error:
         near = error.object[max(0, error.start - 20) : error.end + 20]
         raise InputError(
-            f"sentence_embeddings: texts must be Unicode, got half of a character in {near!r}. "
-            "Read the file with its own encoding."
+            f"{function}: texts must be Unicode, got half of a character in {near!r}. Read the "
+            "file with its own encoding."
         ) from error
 
 

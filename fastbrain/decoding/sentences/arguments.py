@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import InputError
+from ...lm.sentence_embeddings import check_unicode
 
 Array = npt.NDArray[np.float64]
 
@@ -58,14 +59,7 @@ def check_texts(texts: Any, *, function: str) -> None:
             f"{function}: texts must be one or more and hold words, got "
             f"{'an empty one' if len(texts) else 'none'}. Leave empty texts out."
         )
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError as error:
-        near = error.object[max(0, error.start - 20) : error.end + 20]
-        raise InputError(
-            f"{function}: texts must be Unicode, got half of a character in {near!r}. Read the "
-            "file with its own encoding."
-        ) from error
+    check_unicode(function, texts)
 
 
 def pairs_of(value: Any, counts: tuple[int, int], *, function: str) -> npt.NDArray[np.int64]:

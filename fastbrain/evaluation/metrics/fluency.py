@@ -9,6 +9,7 @@ from typing import Any
 
 from ..._arguments import checked
 from ...errors import InputError
+from ...lm.context import context_of
 from ...lm.end_tokens import document_separator
 from ...lm.prompt_layout import prompt_layout
 from .caption_words import caption_words
@@ -124,7 +125,7 @@ def _nll_per_word(texts: Sequence[str], llm: Any, tokenizer: Any) -> tuple[float
     said = sorted((t for t in texts if t.split()), key=len)
     words = sum(len(text.split()) for text in said)
     total = 0.0
-    most = getattr(llm.config, "max_position_embeddings", None)
+    most = context_of(llm)
     rows = [
         window
         for text in said

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from ...decoding import DecodeEngine, Prefix
 from ...decoding.brain_decoder import BrainDecoder
 from ...decoding.opening import Opening
+from ...lm.context import context_of
 
 
 class OpeningDecoder(BrainDecoder, Protocol):
@@ -45,7 +46,7 @@ class RunEngine:
         """Return the engine and the prefix of an opening; those of a run are equally long."""
         if self._made is None:
             room = max(map(_positions, (opening, self.nothing))) + self.most_tokens
-            context = getattr(self.llm.config, "max_position_embeddings", None)
+            context = context_of(self.llm)
             room = room if context is None else min(room, context)
             engine = DecodeEngine(self.llm, self.tokenizer, max_tokens=room)
             ids = opening.prompt_ids

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...data import ConnectomeStudy, RestingStudy
 from ...errors import CohortError, InputError, SplitError, some
+from ...lm.context import context_of
 from .config import VQLMConfig
 
 Study: TypeAlias = RestingStudy | ConnectomeStudy
@@ -133,7 +134,7 @@ def check_lengths(study: RestingStudy, steps: int, patch: int) -> None:
 
 def check_context(llm: Any, length: int) -> None:
     """Raise :class:`InputError` if a sequence of `length` tokens does not fit a language model."""
-    context = getattr(llm.config, "max_position_embeddings", None)
+    context = context_of(llm)
     if context is not None and length > context:
         raise InputError(
             f"train_vqlm: a sequence of codes, question and answer must fit the language model's "
