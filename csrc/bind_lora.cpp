@@ -7,6 +7,7 @@
 #include "bind.h"
 #include "bind_tensor.h"
 #include "lora.h"
+#include "lora_ways.h"
 
 namespace py = pybind11;
 
@@ -128,12 +129,17 @@ PyObject* at_once(PyObject*, PyObject* const* args, Py_ssize_t count) {
   }
   const double scale = PyFloat_AS_DOUBLE(args[5]);
   if (!std::isfinite(scale)) Py_RETURN_NONE;
-  const bool graded = layer.graded && args[7] != Py_False;
-  if (graded || rows.rows > limits[rows.bfloat16] ||
-      rows.rows * rows.d_in * rows.d_out >= limits[2]) {
+  LoraWay way = LoraWay::kProducts;
+  if (!layer.graded || args[7] == Py_False) {
+    const bool ruled =
+        rows.rows <= limits[rows.bfloat16] && rows.rows * rows.d_in * rows.d_out < limits[2];
+    way = ruled ? LoraWay::kStream
+                : known_way({rows.bfloat16, rows.rows, rows.d_out, rows.d_in, limits[3]});
+  }
+  if (way != LoraWay::kStream) {
     return Py_BuildValue("LLLO", static_cast<long long>(rows.rows),
                          static_cast<long long>(rows.d_out), static_cast<long long>(rows.d_in),
-                         graded ? Py_True : Py_False);
+                         way == LoraWay::kUnknown ? Py_True : Py_False);
   }
   PyObject* out = new_output(args[0], layer);
   if (out == nullptr) return nullptr;
@@ -157,9 +163,9 @@ PyObject* at_once(PyObject*, PyObject* const* args, Py_ssize_t count) {
 PyMethodDef kAtOnce[] = {
     {"lora_at_once", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&at_once)),
      METH_FASTCALL,
-     "The layer (..., d_out) of plainly right arguments; rows, d_out, d_in and whether a gradient "
-     "is wanted, for more rows or work or for a gradient; None where only the full checks can "
-     "tell."},
+     "The layer (..., d_out) of plainly right arguments; rows, d_out, d_in and whether a way must "
+     "be chosen, where the products of PyTorch may be faster or a gradient is wanted; None where "
+     "only the full checks can tell."},
     {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
@@ -167,6 +173,15 @@ PyMethodDef kAtOnce[] = {
 void bind_lora(py::module_& m, Isa isa) {
   own_isa = isa;
   if (PyModule_AddFunctions(m.ptr(), kAtOnce) != 0) throw py::error_already_set();
+  m.def(
+      "lora_remember",
+      [](bool bfloat16, std::int64_t rows, std::int64_t d_out, std::int64_t d_in, int threads,
+         bool stream) {
+        remember_way({bfloat16, rows, d_out, d_in, threads},
+                     stream ? LoraWay::kStream : LoraWay::kProducts);
+      },
+      "Set the way that lora_at_once takes for a shape, while FASTBRAIN_MEASURE is as it is.");
+  m.def("lora_forget", &forget_ways, "Forget all of lora_remember.");
   m.def(
       "lora_few",
       [isa](std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, std::uintptr_t a,

@@ -130,6 +130,7 @@ def forget() -> None:
     with _lock:
         _times.clear()
         _ways.clear()
+        _native.lora_forget()
         _read, _trouble = False, None
 
 

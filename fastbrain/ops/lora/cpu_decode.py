@@ -32,7 +32,7 @@ _MOST_LARGE = {torch.float32: 24, torch.bfloat16: 8}
 _TILE = 32
 # From this number of multiplications on, up to this number of rows, the faster way is measured.
 _LEAST_WORK, _MOST_MEASURED = 1 << 22, 64
-_MOST, _MOST_HALVES, _ANY = MOST_ROWS[torch.float32], MOST_ROWS[torch.bfloat16], 1 << 62
+_MOST, _MOST_HALVES = MOST_ROWS[torch.float32], MOST_ROWS[torch.bfloat16]
 WAYS = ("stream", "products")
 _library = torch.library.Library("fastbrain", "FRAGMENT")
 _library.define(
@@ -132,24 +132,23 @@ def at_once(
     """
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return None
+    threads = torch.get_num_threads()
     # one by one: to unpack a tuple of them takes a tenth of the time of a narrow layer
     found = _native.lora_at_once(
         x, weight, bias, a, b, scale, activation, torch.is_grad_enabled(),
-        _MOST, _MOST_HALVES, _LEAST_WORK, torch.get_num_threads(),
+        _MOST, _MOST_HALVES, _LEAST_WORK, threads,
     )  # fmt: skip
     if type(found) is not tuple:
         return found
-    rows, d_out, d_in, graded = found
+    rows, d_out, d_in, unknown = found
     shape = x.shape
     flat = x if len(shape) == 2 else x.view(rows, d_in)
     # a plain tuple: to name its fields takes a noticeable time
     problem = flat, weight, bias, a, b, scale, activation
-    if not graded and _streams(x.dtype, rows, d_out, d_in, problem):
-        return _native.lora_at_once(
-            x, weight, bias, a, b, scale, activation, False, _ANY, _ANY, _ANY,
-            torch.get_num_threads(),
-        )  # fmt: skip
-    y = products.composed(problem)
+    streams = unknown and _streams(x.dtype, rows, d_out, d_in, problem)
+    if unknown:
+        _native.lora_remember(x.dtype == torch.bfloat16, rows, d_out, d_in, threads, streams)
+    y = _layer(*problem) if streams else products.composed(problem)
     return y if len(shape) == 2 else y.view(*shape[:-1], d_out)
 
 
