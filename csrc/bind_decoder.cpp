@@ -1,4 +1,6 @@
 // Python entry point of the decoder step.
+#include <algorithm>
+#include <bit>
 #include <memory>
 #include <new>
 #include <vector>
@@ -57,11 +59,38 @@ DecoderNorm norm_of(const py::handle& given) {
   return {floats(t[0]), floats(t[1]), t[2].cast<float>()};
 }
 
+// Embeddings (vocabulary, width) in float32 or bfloat16, or nullptr.
+struct EmbeddingTable {
+  const void* rows;
+  bool bfloat16;
+  std::int64_t vocabulary;
+};
+
 struct BoundDecoder {
   std::vector<DecoderLayer> layers;
+  EmbeddingTable table;
   DecoderModel model;
   Isa isa;
 };
+
+// The embeddings of tokens as float32.
+std::vector<float> embedded(const BoundDecoder& self, const std::vector<std::int64_t>& tokens) {
+  const std::int64_t width = self.model.width;
+  std::vector<float> found(tokens.size() * width);
+  float* to = found.data();
+  for (const std::int64_t token : tokens) {
+    check(token >= 0 && token < self.table.vocabulary, "decoder", "tokens must be in the table",
+          token);
+    if (self.table.bfloat16) {
+      const auto* from = static_cast<const std::uint16_t*>(self.table.rows) + token * width;
+      for (std::int64_t i = 0; i < width; ++i) to[i] = std::bit_cast<float>(from[i] << 16);
+    } else {
+      std::copy_n(static_cast<const float*>(self.table.rows) + token * width, width, to);
+    }
+    to += width;
+  }
+  return found;
+}
 
 DecoderLayer layer_of(const py::dict& d) {
   return {.before_attention = norm_of(d["before_attention"]),
@@ -96,6 +125,9 @@ void bind_decoder(py::module_& m, Isa isa) {
              check(activation >= 0 && activation <= 4, "decoder", "activation must be in [0, 4]",
                    activation);
              made->isa = isa;
+             const auto table = rest["table"].cast<py::tuple>();
+             made->table = {pointer<const void>(table[0].cast<std::uintptr_t>()),
+                            table[1].cast<bool>(), table[2].cast<std::int64_t>()};
              made->model = {.layers = made->layers.data(),
                             .depth = static_cast<std::int64_t>(made->layers.size()),
                             .width = rest["width"].cast<std::int64_t>(),
@@ -119,20 +151,29 @@ void bind_decoder(py::module_& m, Isa isa) {
            py::arg("layers"), py::arg("rest"))
       .def(
           "step",
-          [](const BoundDecoder& self, std::uintptr_t embeds, std::uintptr_t rows,
-             std::uintptr_t places, std::uintptr_t keys, std::uintptr_t values,
-             std::uintptr_t logits, std::int64_t count, std::int64_t cache_rows,
-             std::int64_t length, int threads) {
-            const DecoderStep step{.embeds = pointer<const float>(embeds),
-                                   .rows = pointer<const std::int64_t>(rows),
-                                   .places = pointer<const std::int64_t>(places),
+          [](const BoundDecoder& self, const std::vector<std::int64_t>& tokens,
+             std::uintptr_t embeds, const std::vector<std::int64_t>& rows,
+             const std::vector<std::int64_t>& places, std::uintptr_t keys, std::uintptr_t values,
+             std::uintptr_t logits, std::int64_t cache_rows, std::int64_t length, int threads) {
+            const auto count = static_cast<std::int64_t>(rows.size());
+            check(places.size() == rows.size(), "decoder", "places must be as many as rows",
+                  static_cast<std::int64_t>(places.size()));
+            std::vector<float> own;
+            if (embeds == 0) {
+              check(tokens.size() == rows.size(), "decoder", "tokens must be as many as rows",
+                    static_cast<std::int64_t>(tokens.size()));
+              own = embedded(self, tokens);
+            }
+            const float* from = embeds == 0 ? own.data() : pointer<const float>(embeds);
+            const DecoderStep step{.embeds = from,
+                                   .rows = rows.data(),
+                                   .places = places.data(),
                                    .keys = pointer<float>(keys),
                                    .values = pointer<float>(values),
                                    .logits = pointer<float>(logits),
                                    .count = count,
                                    .cache_rows = cache_rows,
                                    .length = length};
-            check(count >= 0, "decoder", "count must not be negative", count);
             check_threads("decoder", threads);
             for (std::int64_t i = 0; i < count; ++i) {
               check(step.rows[i] >= 0 && step.rows[i] < cache_rows, "decoder",
@@ -143,9 +184,24 @@ void bind_decoder(py::module_& m, Isa isa) {
             py::gil_scoped_release released;
             if (!decoder(self.isa).step(self.model, step, threads)) throw std::bad_alloc();
           },
-          py::kw_only(), py::arg("embeds"), py::arg("rows"), py::arg("places"), py::arg("keys"),
-          py::arg("values"), py::arg("logits"), py::arg("count"), py::arg("cache_rows"),
+          py::kw_only(), py::arg("tokens"), py::arg("embeds"), py::arg("rows"), py::arg("places"),
+          py::arg("keys"), py::arg("values"), py::arg("logits"), py::arg("cache_rows"),
           py::arg("length"), py::arg("threads"));
+  m.def(
+      "likeliest",
+      [isa](std::uintptr_t logits, std::int64_t count, std::int64_t vocabulary,
+            const std::vector<std::int64_t>& never) {
+        check(count >= 0 && vocabulary > 0, "likeliest", "sizes must be positive", vocabulary);
+        std::vector<std::int64_t> found(count);
+        const float* row = pointer<const float>(logits);
+        for (std::int64_t i = 0; i < count; ++i, row += vocabulary) {
+          found[i] = decoder(isa).pick(row, vocabulary, never.data(),
+                                       static_cast<std::int64_t>(never.size()));
+        }
+        return found;
+      },
+      "The likeliest token of each row that is not one of `never`; -1 if the row has NaN or "
+      "infinity, or no finite number is left.");
 }
 
 }  // namespace fastbrain

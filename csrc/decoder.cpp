@@ -19,6 +19,7 @@ namespace {
 #include "exponential.h"
 #include "decoder_linear.h"
 #include "decoder_attention.h"
+#include "decoder_pick.h"
 // clang-format on
 
 int64_t padded(int64_t width) { return ceil_div(width, 16) * 16; }
@@ -166,6 +167,6 @@ bool step(const DecoderModel& m, const DecoderStep& s, int threads) {
 }  // namespace
 
 extern const Decoder decoder;
-extern const Decoder decoder = {step};
+extern const Decoder decoder = {step, pick};
 
 }  // namespace fastbrain::FASTBRAIN_NAMESPACE

@@ -10,38 +10,53 @@ struct Matrix {
   int64_t step;
 };
 
-// Products of one row of a weight with R inputs. The weight is read strictly in order, which lets
-// the hardware run ahead; the sums of kSums places hide the latency of the additions.
-template <typename W, int R>
+// Rows of a weight that are multiplied at once, and bytes of each that are fetched before.
+constexpr int kOutputs = 4;
+constexpr int64_t kAheadBytes = 2048;
+
+// Products of N rows of a weight, `width` apart, with R inputs. `ahead` is where the rows after
+// them begin, or nullptr: of them nothing is fetched then.
+template <typename W, int N, int R>
 static inline __attribute__((always_inline)) void multiply(const W* w, int64_t width,
                                                            const float* x, int64_t x_step,
-                                                           float* found) {
-  constexpr int kSums = 4;
-  Lanes sum[kSums][R] = {};
+                                                           const W* ahead, float (&found)[N][R]) {
+  Lanes sum[N][R] = {};
+  const auto add = [&](int64_t k, auto&& weight) __attribute__((always_inline)) {
+    Lanes value[R];
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) value[r] = load(x + r * x_step + k);
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) {
+      const Lanes factor = weight(w + n * width + k);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) sum[n][r] += factor * value[r];
+    }
+  };
+  const auto whole = [](const W* from) __attribute__((always_inline)) { return widen(from); };
   int64_t k = 0;
-  for (; k + kSums * kLanes <= width; k += kSums * kLanes) {
+  const auto fetching = [&](int64_t last, const W* from) __attribute__((always_inline)) {
+    for (; k + kLanes <= last; k += kLanes) {
 #pragma GCC unroll 4
-    for (int i = 0; i < kSums; ++i) {
-      const Lanes weight = widen(w + k + i * kLanes);
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) sum[i][r] += weight * load(x + r * x_step + k + i * kLanes);
+      for (int n = 0; n < N; ++n) __builtin_prefetch(from + n * width + k);
+      add(k, whole);
     }
-  }
-  for (; k < width; k += kLanes) {
-    Lanes weight;
-    if (k + kLanes <= width) {
-      weight = widen(w + k);
-    } else {
+  };
+  constexpr int64_t kAhead = kAheadBytes / sizeof(W);
+  if (width > kAhead) fetching(width - kAhead, w + kAhead);
+  if (ahead != nullptr) fetching(width, width > kAhead ? ahead + kAhead - width : ahead);
+  for (; k + kLanes <= width; k += kLanes) add(k, whole);
+  if (k < width) {
+    add(k, [&](const W* from) __attribute__((always_inline)) {
       W end[kLanes] = {};
-      __builtin_memcpy(end, w + k, (width - k) * sizeof(W));
-      weight = widen(end);
-    }
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) sum[0][r] += weight * load(x + r * x_step + k);
+      __builtin_memcpy(end, from, (width - k) * sizeof(W));
+      return widen(end);
+    });
   }
 #pragma GCC unroll 4
-  for (int r = 0; r < R; ++r)
-    found[r] = sum_lanes((sum[0][r] + sum[1][r]) + (sum[2][r] + sum[3][r]));
+  for (int n = 0; n < N; ++n) {
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) found[n][r] = sum_lanes(sum[n][r]);
+  }
 }
 
 // A linear layer applied to `count` rows.
@@ -52,34 +67,46 @@ struct Product {
   bool add;  // to what `out` holds
 };
 
-template <typename W, int R>
-static void output_of(const Product& p, int64_t row, int64_t output) {
+template <typename W, int N, int R>
+static void outputs_of(const Product& p, int64_t row, int64_t output, const W* ahead) {
   const DecoderLinear& l = *p.l;
-  float found[R], branch[R];
-  multiply<W, R>(static_cast<const W*>(l.weight) + output * l.d_in, l.d_in, p.x.at + row * p.x.step,
-                 p.x.step, found);
+  float found[N][R], branch[N][R];
+  multiply<W, N, R>(static_cast<const W*>(l.weight) + output * l.d_in, l.d_in,
+                    p.x.at + row * p.x.step, p.x.step, ahead, found);
   if (l.rank > 0) {
-    multiply<float, R>(l.b + output * l.rank, l.rank, p.low.at + row * p.low.step, p.low.step,
-                       branch);
+    multiply<float, N, R>(l.b + output * l.rank, l.rank, p.low.at + row * p.low.step, p.low.step,
+                          nullptr, branch);
   }
-  const float scale = l.row_scale != nullptr ? l.row_scale[output] : 1.0f;
-  const float bias = l.bias != nullptr ? l.bias[output] : 0.0f;
-  for (int r = 0; r < R; ++r) {
-    float value = found[r] * scale + bias;
-    if (l.rank > 0) value += branch[r];
-    float* to = p.out.at + (row + r) * p.out.step + output;
-    *to = p.add ? *to + value : value;
+  for (int n = 0; n < N; ++n) {
+    const float scale = l.row_scale != nullptr ? l.row_scale[output + n] : 1.0f;
+    const float bias = l.bias != nullptr ? l.bias[output + n] : 0.0f;
+    for (int r = 0; r < R; ++r) {
+      float value = found[n][r] * scale + bias;
+      if (l.rank > 0) value += branch[n][r];
+      float* to = p.out.at + (row + r) * p.out.step + output + n;
+      *to = p.add ? *to + value : value;
+    }
   }
+}
+
+template <typename W, int N>
+static void all_rows(const Product& p, int64_t output, const W* ahead) {
+  constexpr int kInputs = kLanes == 4 ? 2 : 4;
+  int64_t row = 0;
+  for (; row + kInputs <= p.count; row += kInputs) {
+    outputs_of<W, N, kInputs>(p, row, output, row == 0 ? ahead : nullptr);
+  }
+  for (; row < p.count; ++row) outputs_of<W, N, 1>(p, row, output, row == 0 ? ahead : nullptr);
 }
 
 template <typename W>
 static void some_outputs_of(const Product& p, int64_t output, int64_t last) {
-  constexpr int kInputs = kLanes == 4 ? 2 : 4;
-  for (; output < last; ++output) {
-    int64_t row = 0;
-    for (; row + kInputs <= p.count; row += kInputs) output_of<W, kInputs>(p, row, output);
-    for (; row < p.count; ++row) output_of<W, 1>(p, row, output);
+  for (; output + kOutputs <= last; output += kOutputs) {
+    const bool more = output + 2 * kOutputs <= last;
+    const W* next = static_cast<const W*>(p.l->weight) + (output + kOutputs) * p.l->d_in;
+    all_rows<W, kOutputs>(p, output, more ? next : nullptr);
   }
+  for (; output < last; ++output) all_rows<W, 1>(p, output, nullptr);
 }
 
 static void some_outputs(const Product& p, int64_t first, int64_t last) {
@@ -153,9 +180,10 @@ static void some_ranks(void* context, int64_t task, int) {
   const Product& p = all.part[part];
   const DecoderLinear& l = *p.l;
   for (int64_t row = 0; row < p.count; ++row) {
-    float found;
-    multiply<float, 1>(l.a + task * l.d_in, l.d_in, p.x.at + row * p.x.step, p.x.step, &found);
-    const Lanes low = activated(Lanes{} + found, l.activation);
+    float found[1][1];
+    multiply<float, 1, 1>(l.a + task * l.d_in, l.d_in, p.x.at + row * p.x.step, p.x.step, nullptr,
+                          found);
+    const Lanes low = activated(Lanes{} + found[0][0], l.activation);
     p.low.at[row * p.low.step + task] = l.scale * low[0];
   }
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...ops.decoder import FewRows, LinearWeights, NormWeights, can_step
 from .architecture import Architecture, Norm
@@ -44,7 +44,7 @@ def kernel_step(network: Network, weights: str) -> Step:
         for i, name in enumerate(("cosines", "sines")):
             part[name] = None if tables is None else tables[i].float().contiguous()
         layers.append(part)
-    positions = net.positions
+    positions, table = net.positions, _table(net.embed)
     kernel = FewRows(
         layers,
         {
@@ -59,16 +59,28 @@ def kernel_step(network: Network, weights: str) -> Step:
             "activation": net.activation,
             "attention_cap": net.attention_cap or 0.0,
             "logit_cap": net.logit_cap or 0.0,
+            "table": table,
         },
     )
 
     def step(cache: Cache, rows: list[int], tokens: list[int]) -> Tensor:
         lengths = [cache.lengths[row] for row in rows]
-        fed, at, places = torch.tensor([tokens, rows, lengths], device="cpu")
-        embeds = net.embed(fed).float().contiguous()
-        return kernel.step(embeds, at, places, cache.keys, cache.values)
+        embeds = None
+        if table is None:
+            embeds = net.embed(torch.tensor(tokens, device="cpu")).float().contiguous()
+        return kernel.step(tokens, embeds, rows, lengths, cache.keys, cache.values)
 
     return step
+
+
+def _table(embed: Any) -> Tensor | None:
+    """Return the embeddings (vocabulary, width) if looking them up is all that a module does."""
+    changed = type(embed) is not nn.Embedding or embed.max_norm is not None
+    if changed or embed._forward_hooks or embed._forward_pre_hooks:
+        return None
+    weight = embed.weight.detach()
+    held = weight.dtype in (torch.float32, torch.bfloat16)
+    return weight if held and weight.is_contiguous() else None
 
 
 def _norm(norm: Norm | None) -> NormWeights | None:

@@ -75,7 +75,10 @@ class Rows:
         return prefix.logits
 
     def step(self, rows: list[int], tokens: list[int]) -> Tensor:
-        """Append a token to each of some rows and return their next logits (n, V) float32."""
+        """Append a token to each of some rows and return their next logits (n, V) float32.
+
+        The next step may overwrite them.
+        """
         logits = self._step(self.cache, rows, tokens)
         for row in rows:
             self.cache.lengths[row] += 1

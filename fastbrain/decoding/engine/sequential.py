@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...ops.decoder import likeliest
 from .. import _checks
 from ..beam_search import forbid_end
 from ..sampling import Sampling, penalise_repetition, pick_at
@@ -45,6 +46,17 @@ class Options:
     cancelled: Callable[[], bool] | None = None
     log_probability: bool = False
     tokenizer: Any = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the next token is the likeliest one, without changes to the logits."""
+        return (
+            self.sampling.method == "greedy"
+            and self.sampling.repetition_penalty == 1.0
+            and self.bias is None
+            and self.texts is None
+            and not self.log_probability
+        )
 
 
 def write(rows: Rows, logits: Tensor, options: Options) -> tuple[list[Writing], float]:
@@ -90,6 +102,11 @@ def _choose(
 ) -> list[int | None]:
     """Choose the next token of each running row, None if none may follow; `logits` are theirs."""
     sampling, rows = options.sampling, [one.row for one in running]
+    if options.is_plain and logits.is_cpu and logits.dtype == torch.float32:
+        never = options.ends if step < sampling.min_new_tokens else ()
+        tokens = likeliest(logits.contiguous(), never)
+        if tokens is not None:
+            return list(tokens)
     if options.bias is not None:
         logits = logits + options.bias[rows]
     _checks.predicted("DecodeEngine.generate", logits)

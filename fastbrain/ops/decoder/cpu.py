@@ -80,24 +80,44 @@ class FewRows:
         `cosines` and `sines` (positions, head_width) or None; `scale`; `window`, 0 for none.
     whole : mapping
         `width`, `heads`, `key_heads`, `head_width`, `hidden`, `positions` (Tensor or None),
-        `norm`, `head`, `activation` (str), `attention_cap`, `logit_cap` (0 for none).
+        `norm`, `head`, `activation` (str), `attention_cap`, `logit_cap` (0 for none); `table`, the
+        embeddings (vocabulary, width) in float32 or bfloat16, contiguous, or None.
     """
 
     def __init__(self, layers: Sequence[Mapping[str, Any]], whole: Mapping[str, Any]) -> None:
         self._held, self._threads = (layers, whole), ThreadChoice()
-        self._vocabulary = whole["head"].weight.shape[0]
-        rest = {**_packed(whole), "activation": _ACTIVATIONS[whole["activation"]]}
+        table: Tensor | None = whole["table"]
+        described = (0, False, 0)
+        if table is not None:
+            described = (table.data_ptr(), table.dtype == torch.bfloat16, len(table))
+        rest = {
+            **_packed(whole),
+            "activation": _ACTIVATIONS[whole["activation"]],
+            "table": described,
+        }
         self._native = _native.Decoder([_packed(layer) for layer in layers], rest)
+        self._vocabulary = whole["head"].weight.shape[0]
+        # by number of rows
+        self._logits: dict[int, Tensor] = {}
 
     def step(
-        self, embeds: Tensor, rows: Tensor, places: Tensor, keys: Tensor, values: Tensor
+        self,
+        tokens: Sequence[int],
+        embeds: Tensor | None,
+        rows: Sequence[int],
+        places: Sequence[int],
+        keys: Tensor,
+        values: Tensor,
     ) -> Tensor:
         """Append a token to each of n rows.
 
         Parameters
         ----------
-        embeds : Tensor, (n, width) float32
-        rows, places : Tensor, (n,) int64
+        tokens : sequence of int
+            Their embeddings are read from the table.
+        embeds : Tensor, (n, width) float32, contiguous, or None
+            What is appended in place of `tokens`; needed where there is no table.
+        rows, places : sequence of int
             Row of the cache and position of each token.
         keys, values : Tensor, (layers, cache_rows, key_heads, length, head_width) float32
             Written at the places, read before them.
@@ -105,26 +125,51 @@ class FewRows:
         Returns
         -------
         Tensor, (n, V) float32
+            The next step overwrites it.
         """
-        count = len(embeds)
-        # not the default type of PyTorch: the kernel writes float32
-        logits = torch.empty(count, self._vocabulary, dtype=torch.float32, device="cpu")
+        count = len(rows)
+        logits = self._logits.get(count)
+        if logits is None:
+            # not the default type of PyTorch: the kernel writes float32
+            logits = torch.empty(count, self._vocabulary, dtype=torch.float32, device="cpu")
+            self._logits = {count: logits}
         threads = self._threads.choose(count, torch.get_num_threads())
         start = perf_counter()
         self._native.step(
-            embeds=embeds.data_ptr(),
-            rows=rows.data_ptr(),
-            places=places.data_ptr(),
+            tokens=tokens,
+            embeds=0 if embeds is None else embeds.data_ptr(),
+            rows=rows,
+            places=places,
             keys=keys.data_ptr(),
             values=values.data_ptr(),
             logits=logits.data_ptr(),
-            count=count,
             cache_rows=keys.shape[1],
             length=keys.shape[3],
             threads=threads,
         )
         self._threads.record(count, threads, perf_counter() - start)
         return logits
+
+
+def likeliest(logits: Tensor, never: Sequence[int]) -> list[int] | None:
+    """Return the first of the likeliest tokens of each row.
+
+    Several calls of PyTorch take longer than a step of a small model.
+
+    Parameters
+    ----------
+    logits : Tensor, (n, V) float32, contiguous
+        On the CPU.
+    never : sequence of int
+        Tokens that are not picked.
+
+    Returns
+    -------
+    list of int, or None
+        None if a row has NaN or infinity, or no finite number beside those of `never`.
+    """
+    found: list[int] = _native.likeliest(logits.data_ptr(), *logits.shape, never)
+    return None if -1 in found else found
 
 
 def _packed(parts: Mapping[str, Any]) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_both_steps_agree_with_the_model(kind):
         rows = DecodeEngine(llm, max_tokens=16, batch=2, step=step)._rows
         with torch.no_grad():
             found = [torch.stack([rows.open(i, None, x) for i, x in enumerate(inputs)])]
-            found += [rows.step([0, 1], ids[:, t].tolist()) for t in range(5)]
+            found += [rows.step([0, 1], ids[:, t].tolist()).clone() for t in range(5)]
             for i, embeds in enumerate(inputs):
                 whole = torch.cat([embeds, llm.get_input_embeddings()(ids[i])])
                 expected = llm(inputs_embeds=whole[None]).logits[0, len(embeds) - 1 :]
