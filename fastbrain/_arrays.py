@@ -1,4 +1,4 @@
-"""Checks of arrays, and safe reading of ``.npy`` and ``.npz`` files.
+"""Checks of arrays, and safe reading of ``.npy`` and ``.npz`` files, and their content.
 
 The size in the header is compared with the size of the file before memory is allocated. Every
 failure raises the error type of the caller, with the name of the file.
@@ -187,6 +187,13 @@ def read_npz(
                 rest = file.read()
             found[name] = _values(io.BytesIO(head[header.start :] + rest), header)
     return found
+
+
+def npy_bytes(array: npt.ArrayLike) -> bytes:
+    """Return the content of an ``.npy`` file of an array of numbers."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(array), allow_pickle=False)
+    return buffer.getvalue()
 
 
 @contextmanager

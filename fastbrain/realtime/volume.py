@@ -1,4 +1,4 @@
-"""What sources deliver to a live session: volumes, unreadable volumes, and the clock they use."""
+"""Items of the sources of a live session: volumes and unreadable volumes; and their clock."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class BadVolume:
 
 
 class Clock(Protocol):
-    """Time as a session sees it: monotonic, and replaceable in tests."""
+    """Monotonic clock of a session, replaceable in tests."""
 
     def now(self) -> float:
         """Return the reading of the clock, seconds."""

@@ -112,6 +112,22 @@ def test_replay_can_be_given_the_repetition_time(tmp_path, clock):
     assert [v.acquired_s for v in source if v is not None][1] == 0.8
 
 
+@pytest.mark.parametrize(
+    ("kind", "argument"),
+    [
+        ("nifti", {"series": 3}),
+        ("nifti", {"slices": 30}),
+        ("dicom", {"first": 1}),
+        ("replay", {"mask": "mask.nii"}),
+    ],
+    ids=str,
+)
+def test_arguments_of_other_forms_are_refused(tmp_path, kind, argument):
+    (name,) = argument
+    with pytest.raises(InputError, match=f"open_source: {name} must be left out for {kind}"):
+        open_source(f"{kind}:{tmp_path}", **argument)
+
+
 @pytest.mark.parametrize("speed", ["0", "-1", "nan"])
 def test_replay_refuses_other_speeds(tmp_path, speed):
     run(tmp_path / "a.nii")

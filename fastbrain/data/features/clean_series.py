@@ -16,7 +16,8 @@ from ..store.denoising.drifts import drift_basis
 
 Units = Literal["psc", "zscore"]
 _LEAST_MEAN = 1e-3  # of the median region: below it, percent of the mean has no meaning
-_CONSTANT = 1e-6
+_CONSTANT = 1e-6  # of the spread before cleaning
+_ROUNDING = 1e-12  # of the largest value: what the regression leaves of a constant region
 
 
 @checked
@@ -97,7 +98,8 @@ def clean_series(
     basis = left[:, sizes > sizes[0] * 1e-10]
     cleaned = values - (values @ basis) @ basis.T
     mean, std = values.mean(axis=1), cleaned.std(axis=1)
-    dead = std <= _CONSTANT * np.maximum(values.std(axis=1), np.finfo(np.float64).tiny)
+    least = np.maximum(_CONSTANT * values.std(axis=1), _ROUNDING * np.abs(values).max(axis=1))
+    dead = std <= least
     if dead.any():
         raise VolumeError(
             f"clean_series: every region must have a signal left, got none in {int(dead.sum())}, "

@@ -75,7 +75,8 @@ class SeriesScaler:
             spread = high - low
         else:
             center, spread = values.mean(axis=1), values.std(axis=1)
-        flat = np.flatnonzero(~(spread > 0))
+        # the standard deviation of equal values may be a rounding error above 0
+        flat = np.flatnonzero((np.ptp(values, axis=1) == 0) | (spread == 0))
         if flat.size:
             raise InputError(
                 f"SeriesScaler: every region must vary over the training runs, got {flat.size} "

@@ -62,7 +62,7 @@ def load_betas(
         NIfTI image on the grid of the betas, for ``.npy`` and ``.hdf5``, which state no position.
     dataset : str
         Array of an HDF5 file, (T, Z, Y, X) as h5py gives it: MATLAB, which wrote the files of NSD,
-        counts its axes in the reverse order. Default: ``"betas"``.
+        counts its axes in the reverse order. Default: ``"betas"``. "" for other files.
 
     Returns
     -------
@@ -74,17 +74,23 @@ def load_betas(
     InputError
         The divisor is not positive.
     VolumeError
-        The file is invalid, or a ``.npy`` or ``.hdf5`` has no image beside it or another shape.
+        The file is invalid, a ``.npy`` or ``.hdf5`` has no image beside it or another shape, or
+        `dataset` is given for a file that is not HDF5.
     MissingPartError
         h5py is not installed, for an ``.hdf5``.
     """
     if not 0 < divisor < float("inf"):
         raise InputError(f"load_betas: divisor must be a positive number, got {divisor}.")
     path = Path(path)
-    if path.suffix == ".npy":
-        return _load_array(path, divisor, grid_of)
     if path.suffix in SUFFIXES:
         return _load_dataset(path, divisor, grid_of, dataset or "betas")
+    if dataset:
+        raise VolumeError(
+            f"load_betas: {path} must have no dataset, got {dataset!r}. It names an array of an "
+            "HDF5 file (.h5, .hdf5)."
+        )
+    if path.suffix == ".npy":
+        return _load_array(path, divisor, grid_of)
     image = open_nifti(path, axes=4)
     findings = check_storage(image, max_bytes=_MAX_BYTES)
     refuse(image.path, findings)

@@ -57,7 +57,7 @@ def load_cifti(path: str | Path, *, tr: float | None = None, max_bytes: int = MA
     Raises
     ------
     VolumeError
-        The file is no such series, is truncated or damaged; the message says what it holds.
+        The file is no such series, is truncated or damaged; the message states what it holds.
     """
     path = Path(path)
     suffix = next((s for s in SUFFIXES if path.name.endswith(s)), None)

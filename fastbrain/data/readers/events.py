@@ -154,7 +154,7 @@ def _trial(
     n_volumes: int,
     need_text: bool,
 ) -> Trial:
-    # the text first: a row that is no trial rarely has one, and its time says less
+    # the text first: a row that is no trial rarely has one, and that is the clearer error
     _text(row, number, need_text)
     where = f"{row.where}, trial {number}"
     timing = read_timing(run, row, window, where=where, tr=tr, n_volumes=n_volumes)

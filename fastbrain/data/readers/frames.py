@@ -8,6 +8,7 @@ The columns are those of NeuralSet (Meta, https://facebookresearch.github.io/neu
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from .entities import entities
 from .events import Trial
 from .runs_table import RunRecord, label_of
 from .tables import MISSING
+from .timing import nearest_volume
 from .trial_windows import WindowSpec
 
 RECORDING = "Fmri"
@@ -109,8 +111,8 @@ def events_from_frame(
     InputError
         `frame` is not a frame.
     CohortError
-        A column is missing, a timeline has no recording or several, a trial has no text, or
-        neither `window` nor the columns place its window.
+        A column is missing, a cell is no number, a timeline has no recording or several, a type
+        does not occur, a trial has no text, or neither `window` nor the columns place its window.
     """
     records = getattr(frame, "to_dict", None)
     columns = list(getattr(frame, "columns", ()))
@@ -125,6 +127,12 @@ def events_from_frame(
             f"{some(columns, 12)}. Rename them."
         )
     rows = [{key: _plain(value) for key, value in row.items()} for row in records("records")]
+    unknown = sorted(set(types or ()) - {str(row["type"]) for row in rows})
+    if unknown:
+        raise CohortError(
+            f"events_from_frame: types must occur in the frame, got {some(unknown)}. It has "
+            f"{some(sorted({str(row['type']) for row in rows}))}."
+        )
     runs: dict[str, RunRecord] = {}
     for row in rows:
         if row["type"] == RECORDING:
@@ -186,12 +194,18 @@ def _run(row: Mapping[str, Any], root: str | Path | None) -> RunRecord:
             f"events_from_frame: filepath of the recording {timeline} must name its image, got "
             "none. Add it."
         )
-    tr = row.get("tr")
-    if tr is None and row.get("frequency"):
-        tr = 1 / float(row["frequency"])
-    n_volumes = row.get("n_volumes")
-    if n_volumes is None and tr is not None and row["duration"]:
-        n_volumes = round(float(row["duration"]) / float(tr))
+    where = f"the recording {timeline}"
+    tr, frequency = _number(row, "tr", where), _number(row, "frequency", where)
+    if tr is None and frequency:
+        tr = 1 / frequency
+    if tr is not None and not tr > 0:
+        raise CohortError(
+            f"events_from_frame: the repetition time of {where} must be above 0 s, got {tr:g} s. "
+            "Correct its tr or frequency."
+        )
+    n_volumes, duration = _number(row, "n_volumes", where), _number(row, "duration", where)
+    if n_volumes is None and tr is not None and duration:
+        n_volumes = nearest_volume(duration, tr)
     folder = row.get("root") or root
     files = {name: row.get(name) for name in ("events", "mask", "confounds")}
     texts = {name: str(row.get(name) or "") for name in _OF_A_RUN}
@@ -201,8 +215,8 @@ def _run(row: Mapping[str, Any], root: str | Path | None) -> RunRecord:
         subject=label_of(str(row["subject"]), "sub-", where=f"timeline {timeline} subject"),
         run=run,
         bold=Path(row["filepath"]),
-        start_time=float(row["start"] or 0.0),
-        tr=None if tr is None else float(tr),
+        start_time=_number(row, "start", where) or 0.0,
+        tr=tr,
         n_volumes=None if n_volumes is None else int(n_volumes),
         root=None if folder is None else Path(folder),
         **{name: Path(value) if value else None for name, value in files.items()},  # type: ignore[arg-type]
@@ -220,12 +234,13 @@ def _trial(
             f"row of type {RECORDING}, or leave the row out."
         )
     text = " ".join(str(row.get("text") or "").split())
-    if text in MISSING or row["start"] is None:
+    onset = _number(row, "start", where)
+    if text in MISSING or onset is None:
         raise CohortError(
             f"events_from_frame: {where} must have a text and a start, got {text!r} and "
             f"{row['start']}. Choose the rows that are trials (types=)."
         )
-    onset = float(row["start"])
+    first, volumes = _number(row, "first_volume", where), _number(row, "volumes", where)
     if window is not None:
         if run.tr is None:
             raise CohortError(
@@ -237,9 +252,9 @@ def _trial(
             window.window_trs,
         )
         guard = window.guard_trs(run.tr)
-    elif row.get("first_volume") is not None and row.get("volumes") is not None:
-        start, frames = int(row["first_volume"]), int(row["volumes"])
-        guard = int(row.get("guard_volumes") or 0)
+    elif first is not None and volumes is not None:
+        start, frames = int(first), int(volumes)
+        guard = int(_number(row, "guard_volumes", where) or 0)
     else:
         raise CohortError(
             f"events_from_frame: {where} must have first_volume and volumes, got none. Give "
@@ -251,7 +266,7 @@ def _trial(
         run_id=run.run_id,
         subject=run.subject,
         onset=onset,
-        duration=float(row["duration"] or 0.0),
+        duration=_number(row, "duration", where) or 0.0,
         start=start,
         frames=frames,
         text=text,
@@ -259,6 +274,23 @@ def _trial(
         guard_trs=guard,
         **{**texts, "session": run.session, "run": run.run},
     )
+
+
+def _number(row: Mapping[str, Any], name: str, where: str) -> float | None:
+    """Return a cell as a number; None if it is missing."""
+    value = row.get(name)
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise CohortError(
+            f"events_from_frame: {name} of {where} must be a finite number, got {value!r:.40}. "
+            "Correct it."
+        )
+    return number
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from .findings import Finding
 from .nifti import NiftiFile, stored_bytes
 from .orientation import image_affine
 from .scaling import image_scaling
+from .timing import TR_TOLERANCE_S
 
 TR_RANGE_S = (0.1, 30.0)
 # limit on the bytes before the voxels (header and extensions), which gzip must unpack first. The
@@ -19,7 +20,6 @@ _MAX_OFFSET = 32 << 20
 # with these intents the fifth axis holds the components of a vector instead of volumes
 _VECTOR_INTENTS = frozenset((*range(1003, 1011), 2003, 2004))
 _CIFTI_INTENTS = range(3000, 3100)
-_TR_TOLERANCE_S = 1e-3
 _UNIT_SECONDS = {0: 1.0, 8: 1.0, 16: 1e-3, 24: 1e-6}
 _UNIT_NAMES = {0: "unknown", 8: "sec", 16: "msec", 24: "usec", 32: "hz", 40: "ppm", 48: "rads"}
 
@@ -158,7 +158,7 @@ def repetition_time(image: NiftiFile, tr: float | None) -> tuple[float, list[Fin
         return header, [Finding("note", "pixdim[4]", f"{stated} {how}.")]
     if not believable:
         return tr, [Finding("note", "pixdim[4]", f"{stated} is overruled by tr={tr:g} s.")]
-    if abs(header - tr) <= _TR_TOLERANCE_S:
+    if abs(header - tr) <= TR_TOLERANCE_S:
         return tr, []
     if unit == "unknown":
         return tr, [Finding("note", "pixdim[4]", f"{stated} is overruled by tr={tr:g} s.")]

@@ -16,7 +16,7 @@ from .header_checks import check_storage
 from .nifti import NiftiFile, open_nifti
 from .orientation import affine_distance, image_affine
 from .scaling import image_scaling, scale_labels
-from .tables import given, read_tsv
+from .tables import given, number_of, read_tsv
 from .volumes import Volumes
 
 Mask = npt.NDArray[np.bool_]
@@ -146,7 +146,7 @@ def read_label_names(path: str | Path) -> dict[int, str]:
     Raises
     ------
     CohortError
-        A column is missing, an index is not a whole number, or occurs twice.
+        A column is missing, an index is not a whole number or occurs twice, or no label is named.
     """
     columns, rows = read_tsv(Path(path))
     if not {"index", "name"} <= set(columns):
@@ -156,14 +156,17 @@ def read_label_names(path: str | Path) -> dict[int, str]:
         )
     names: dict[int, str] = {}
     for row in rows:
-        index, name = row["index"], given(row, "name")
-        if not index.isdecimal() or not name or int(index) in names:
+        index = number_of(row["index"], where=f"{row.where} index", what="a whole number")
+        name = given(row, "name")
+        if index is None or index != int(index) or not name or int(index) in names:
             raise CohortError(
                 f"read_label_names: {row.where} must name another whole number, got "
-                f"'{index}' and '{name}'."
+                f"'{row['index']}' and '{name}'."
             )
         names[int(index)] = name
     names.pop(0, None)
+    if not names:
+        raise CohortError(f"read_label_names: {path} must name a label other than 0, got none.")
     return names
 
 

@@ -90,7 +90,10 @@ class NiftiFile:
     def known_dtype(self) -> np.dtype[Any]:
         """Stored data type; raises :class:`VolumeError` if it is not supported."""
         if self.dtype is None:
-            raise VolumeError(f"load: {self.path} datatype must be an integer or float.")
+            raise VolumeError(
+                f"load: {self.path} datatype must be an integer or float up to 64 bit, got code "
+                f"{self.field('datatype'):g}."
+            )
         return self.dtype
 
     @property

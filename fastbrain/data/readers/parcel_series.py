@@ -120,7 +120,7 @@ def labels_at(locations: Locations, path: Path) -> tuple[npt.NDArray[np.int64], 
     Raises
     ------
     VolumeError
-        The file holds no labels, or those of other surfaces or voxels.
+        The file holds no labels, several maps of them, or those of other surfaces or voxels.
     """
     from nibabel.cifti2.cifti2_axes import LabelAxis
 
@@ -128,6 +128,11 @@ def labels_at(locations: Locations, path: Path) -> tuple[npt.NDArray[np.int64], 
     if not isinstance(rows, LabelAxis):
         raise VolumeError(
             f"load: {path} must hold labels (.dlabel.nii), got {type(rows).__name__}."
+        )
+    if len(rows) != 1:
+        raise VolumeError(
+            f"load: {path} must hold one map of labels, got {len(rows)}. Save one of them alone "
+            "(wb_command -cifti-merge OUT -cifti IN -column N)."
         )
     known = structures_of(path, columns)
     with parsing(path, "CIFTI-2"):

@@ -57,7 +57,8 @@ class Parcellation:
         labels : array_like, (Z, Y, X) int
             0 means no region.
         names : mapping of int to str, optional
-            Regions to use and their names. Default: every label, named by its number.
+            Regions to use and their names; 0 is left out. Default: every label, named by its
+            number.
         mask : ndarray, (Z, Y, X) bool, optional
             Voxels that may be used.
         affine : ndarray, (4, 4), optional
@@ -79,10 +80,10 @@ class Parcellation:
                 f"Parcellation: mask must have the labels' shape {image.shape}, got {mask.shape}."
             )
         flat = image.reshape(-1).astype(np.int64)
-        known = names or {int(k): str(int(k)) for k in np.unique(flat) if k}
-        wanted = np.array(sorted(known), dtype=np.int64)
+        known = names or {int(k): str(int(k)) for k in np.unique(flat)}
+        wanted = np.array(sorted(set(known) - {0}), dtype=np.int64)
         if not wanted.size:
-            raise InputError("Parcellation: labels must hold a region, got zeros alone.")
+            raise InputError("Parcellation: labels must hold a region other than 0, got none.")
         region = np.minimum(np.searchsorted(wanted, flat), len(wanted) - 1)
         taken = wanted[region] == flat
         if mask is not None:

@@ -52,7 +52,8 @@ def runs_by_pattern(
     Raises
     ------
     CohortError
-        No image is found, two images have one name, or files are absent or lead out of `root`.
+        No image is found, two images have one name, two subjects have one label or one has none,
+        or files are absent or lead out of `root`.
     ConfigError
         The pattern has no subject, or an unknown field.
     """
@@ -75,10 +76,18 @@ def runs_by_pattern(
             "unpacked, and is it the right folder?"
         )
     records = []
+    people: dict[str, str] = {}
     for path, found in matched:
         fields = found.groupdict()
         labels = {key: re.sub(r"[^A-Za-z0-9]", "", fields.get(key, "")) for key in _FIELDS}
         subject, session, run = labels["subject"], labels["session"], labels["run"] or "1"
+        if not subject or people.setdefault(subject, fields["subject"]) != fields["subject"]:
+            raise CohortError(
+                f"runs_by_pattern: {path} must have a subject with letters or digits of its own, "
+                f"got {fields['subject']!r}"
+                + (f" beside {people[subject]!r}. " if subject else ". ")
+                + "Rename the folder or file, or write a runs table."
+            )
         brain = None if mask is None else root / mask.format(**fields)
         for file in (path, brain):
             if file is not None and not allow_outside:

@@ -13,10 +13,10 @@ from ...errors import InputError, VolumeError
 from .findings import Finding, refuse
 from .header_checks import TR_RANGE_S
 from .locations import Locations, column_order
+from .timing import TR_TOLERANCE_S
 from .volumes import Volumes
 
 MAX_BYTES = 16 << 30
-_SAME_TR_S = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ def checked_tr(path: Path, stated: float | None, tr: float | None) -> tuple[floa
         if stated is None:
             return tr, []
         return tr, [Finding("note", "time step", f"{stated:g} s is overruled by tr={tr:g} s.")]
-    if tr is not None and abs(stated - tr) > _SAME_TR_S:
+    if tr is not None and abs(stated - tr) > TR_TOLERANCE_S:
         raise VolumeError(
             f"load: {path}: time step must agree with tr={tr:g} s within 1 ms, got {stated:g} s. "
             "Correct the header or the runs table."

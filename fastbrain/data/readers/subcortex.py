@@ -14,9 +14,8 @@ from .locations import Locations, Structure
 from .masks import read_labels
 from .parcel_tables import names_beside
 from .series import Series
+from .timing import TR_TOLERANCE_S
 from .volumes import Volumes
-
-_SAME_TR_S = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +62,7 @@ def with_subcortex(surfaces: Series, volumes: Volumes, labels: str | Path) -> Se
     VolumeError
         The label image lies on another grid.
     """
-    if volumes.shape[0] != surfaces.shape[0] or abs(volumes.tr - surfaces.tr) > _SAME_TR_S:
+    if volumes.shape[0] != surfaces.shape[0] or abs(volumes.tr - surfaces.tr) > TR_TOLERANCE_S:
         raise CohortError(
             f"load: {volumes.path} must be of the run of {surfaces.path}, with {surfaces.shape[0]} "
             f"volumes every {surfaces.tr:g} s, got {volumes.shape[0]} every {volumes.tr:g} s."

@@ -12,6 +12,7 @@ import math
 from ...errors import InputError
 
 TOLERANCE = 1e-6  # volumes
+TR_TOLERANCE_S = 1e-3  # between repetition times that count as the same
 
 
 def nearest_volume(seconds: float, tr: float) -> int:

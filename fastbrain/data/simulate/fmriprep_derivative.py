@@ -95,7 +95,7 @@ def write_fmriprep_derivative(
         larger grid, the last on a coarser one. 0, 1 or 2.
     slice_time_reference : float
         Time of a volume as a share of the repetition time, 0..1: volumes are interpolated to it,
-        and ``StartTime`` tells it.
+        and ``StartTime`` states it.
     motion_psc : float
         Standard deviation of the motion artefact, percent signal change.
     short_runs : bool
@@ -112,9 +112,9 @@ def write_fmriprep_derivative(
     OutputExistsError
         `out` exists.
     CohortError
-        `raw` has no images or no mask.
+        `raw` has no images.
     InputError
-        A number is out of its range.
+        A number is out of its range, or `raw` has no mask or no repetition time.
     """
     if other_grids not in (0, 1, 2):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Simulated head motion and its effect on the images, with the table of confounds that tells it.
+"""Simulated head motion and its effect on the images, with the table of confounds that lists it.
 
 The columns are those of fMRIPrep: six motion parameters, their backward differences and squares,
 framewise displacement (Power et al. 2012), DVARS, mean signals, principal components of the noise

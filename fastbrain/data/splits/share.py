@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..._arguments import checked
-from ...errors import SplitError
+from ...errors import SplitError, some
 from ..readers.events import Trial
 from .split import Split
 
@@ -38,13 +38,18 @@ def share_of_training(
     Raises
     ------
     SplitError
-        `share` is not above 0 and up to 1.
+        `share` is not above 0 and up to 1, or the split names a trial that does not exist.
     """
     if not 0 < share <= 1:
         raise SplitError(f"share_of_training: share must be above 0 and up to 1, got {share}.")
     if share == 1:
         return split
     known = {t.trial_id: t for t in trials}
+    if unknown := [i for i in split.train if i not in known]:
+        raise SplitError(
+            f"share_of_training: split must name trials of the cohort, got {some(unknown)}. Is it "
+            "the split of another cohort?"
+        )
     own = [known[i] for i in split.train]
     unit = "story" if all(t.story for t in own) else "run_id"
     units = sorted({getattr(t, unit) for t in own})

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, Literal, get_args
 
 from ..._arguments import checked
 from ..._rules import Rule, checked_record, count, flag, list_of, text
-from ...errors import LeakError, SplitError, some
+from ...errors import CohortError, LeakError, SplitError, some
 from ..readers.events import Trial
 from .guard_windows import Spans, close_pairs, count_close, spans
 
@@ -126,6 +126,35 @@ class Split:
                 value, _RULES, where="Split.from_json", error=SplitError, optional=_LATER
             )
         )
+
+
+def made_split(
+    split: Split | Callable[[list[Trial]], Split], trials: list[Trial], *, function: str
+) -> Split:
+    """Return a split, or make it from the trials, and check it; see :meth:`Split.check`.
+
+    Parameters
+    ----------
+    split : Split or callable
+    trials : list of Trial
+    function : str
+        Name of the calling function, for messages.
+
+    Raises
+    ------
+    CohortError
+        The callable returned something else.
+    SplitError, LeakError
+        As for :meth:`Split.check`.
+    """
+    found = split if isinstance(split, Split) else split(trials)
+    if not isinstance(found, Split):
+        raise CohortError(
+            f"{function}: split must give a Split, got {type(found).__name__}. Return that of "
+            "split_by or another split function."
+        )
+    found.check(trials)
+    return found
 
 
 def values_of(trials: Iterable[Trial], key: str) -> list[str]:

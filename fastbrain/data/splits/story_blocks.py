@@ -17,7 +17,8 @@ def split_story_blocks(
 ) -> Split:
     """Test on one contiguous block of every story, validate on the next, train on the others.
 
-    Blocks are counted on the segments of each version of a story, so that all people and
+    Blocks are counted on the segments of each version of a story, in the order of their numbers
+    (``STORY-0012``) or, without numbers, of their first onsets, so that all people and
     repetitions have a segment in the same part. Training trials within the guard of another part
     are left out. The test part is new text of stories that training knows: whole stories
     (``split_by(trials, "story", ...)``) are the stricter test.
@@ -61,7 +62,7 @@ def split_story_blocks(
                 f"split_story_blocks: {version or story} must have at least {blocks} segments, got "
                 f"{len(onsets)}. Take fewer blocks, or leave the story out."
             )
-        for i, name in enumerate(sorted(onsets, key=_number)):
+        for i, name in enumerate(sorted(onsets, key=lambda name: (_number(name), onsets[name]))):
             block_of[name] = i * blocks // len(onsets)
     chosen: dict[Part, list[Trial]] = {"train": [], "val": [], "test": []}
     for t in trials:
@@ -77,7 +78,7 @@ def _version(trial: Trial) -> tuple[str, str]:
     return trial.story, trial.stimulus.rpartition("-")[0]
 
 
-def _number(stimulus: str) -> tuple[int, str]:
-    """Sort key of the name of a segment, ``STORY-0012``."""
+def _number(stimulus: str) -> int:
+    """Number of a segment in its name, ``STORY-0012``; 0 without one."""
     number = stimulus.rpartition("-")[2]
-    return (int(number) if number.isdigit() else 0, stimulus)
+    return int(number) if number.isdecimal() else 0

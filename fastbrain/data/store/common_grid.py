@@ -9,12 +9,11 @@ from ...errors import CohortError, InputError
 from ...grid import Triple
 from ..readers.masks import same_affine
 from ..readers.runs_table import RunRecord
+from ..readers.timing import TR_TOLERANCE_S
 from ..readers.volumes import Volumes
 from .image_space import space_of
 from .planning_layout import open_headers
 from .target_grid import TargetGrid, target_grid
-
-TR_TOLERANCE_S = 1e-3
 
 
 def open_runs(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from ..._arrays import read_npy
+from ..._arrays import npy_bytes, read_npy
 from ..._digests import write_sealed
 from ..._io import sha256, write_atomic
 from ...errors import CohortError, StoreError
@@ -287,10 +287,3 @@ def read_mean_image(root: Path, run_id: str, grid: TokenGrid) -> npt.NDArray[np.
     path = root / IMAGES / f"{run_id}.npy"
     found = read_npy(path, where="prepare_store", error=StoreError, shape=shape, dtype=np.float32)
     return np.asarray(found)
-
-
-def npy_bytes(array: npt.NDArray[Any]) -> bytes:
-    """Return the content of an ``.npy`` file."""
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()

@@ -20,8 +20,8 @@ STEP: dict[str, float] = {"psc": 0.005, "zscore": 0.001}
 LIMIT = 32767
 MAX_DEAD = 0.01
 _CHUNK_BYTES = 8 << 20  # float32; a chunk and its copy fit into a large cache
-_MIN_MEAN = 1e-3  # voxels with a mean below this share of the median voxel's are dead in psc
-_MIN_STD = 1e-6  # voxels with a std below this share of their absolute mean are constant
+MIN_MEAN = 1e-3  # voxels with a mean below this share of the median voxel's are dead in psc
+MIN_STD = 1e-6  # voxels with a std below this share of their absolute mean are constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +145,7 @@ def clean_run(
         spread = x[kept].std(axis=0)
         if absent.any() and censor != "keep":
             interpolate_(x, absent)
-        constant = spread <= _MIN_STD * np.maximum(size, _MIN_STD)
+        constant = spread <= MIN_STD * np.maximum(size, MIN_STD)
         gone = constant | (mean <= floor) if units == "psc" else constant
         dead[part] |= gone
         unit = mean / 100 if units == "psc" else spread
@@ -219,7 +219,7 @@ def _mean_floor(
         typical = float(np.nanmedian(np.where(np.isfinite(some), some, np.nan)))
     else:
         typical = float(np.median(some))
-    return max(0.0, _MIN_MEAN * (volumes.slope * typical + volumes.inter))
+    return max(0.0, MIN_MEAN * (volumes.slope * typical + volumes.inter))
 
 
 def _check_dead(volumes: Volumes, dead: npt.NDArray[np.bool_], units: Units) -> None:

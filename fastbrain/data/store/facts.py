@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import numpy as np
+
 from ..._arguments import checked
 from .store import VoxelStore
-
-_BYTES = {"int16": 2, "int8": 1}
 
 
 @checked
@@ -35,7 +35,7 @@ def store_facts(store: VoxelStore) -> dict[str, dict[str, Any]]:
     volumes = sum(facts["n_volumes"] for facts in runs.values())
     size = volumes * grid.n_tokens * grid.patch_voxels
     texts = [trial.text for trial in store.trials]
-    stored = size * _BYTES[info.dtype]
+    stored = size * np.dtype(info.dtype).itemsize
     snr = sorted(facts["snr_db"] for facts in runs.values() if "snr_db" in facts)
     correlations = [facts["image_correlation"] for facts in runs.values()]
     return {

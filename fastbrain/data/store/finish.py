@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..._arrays import npy_bytes
 from ..._io import sha256, write_atomic
 from ...grid import TokenGrid
-from .convert import npy_bytes, read_mean_image
+from .convert import read_mean_image
 from .manifest import SMALL_FILES
 from .statistics import Statistics
 from .window_limits import correlation

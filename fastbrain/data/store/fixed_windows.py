@@ -9,9 +9,9 @@ from ..readers.events import Trial
 from ..readers.recordings import open_recording
 from ..readers.resample import resampling
 from ..readers.runs_table import RunRecord
+from ..readers.timing import TR_TOLERANCE_S
 from ..readers.trial_windows import WindowSpec
 from ..readers.volumes import Volumes
-from .common_grid import TR_TOLERANCE_S
 from .planning_layout import aligned
 from .store import VoxelStore
 

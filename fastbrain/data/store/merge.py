@@ -187,8 +187,8 @@ def _refitted(
     }
     found = choose_filter(
         first.filter.asked,  # type: ignore[arg-type]
-        # betas are not filtered
-        [t for t in trials if t.trial_id in chosen and first.info.beta_divisor is None],
+        # betas are not filtered, and windows without texts are not events
+        [t for t in trials if t.trial_id in chosen and t.text and first.info.beta_divisor is None],
         lengths=lengths,
         tr=first.tr,
         window=first.window_spec,

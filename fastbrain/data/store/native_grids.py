@@ -17,7 +17,7 @@ from ..readers.recordings import is_series
 from ..readers.runs_table import RunRecord
 from ..readers.trial_windows import WindowSpec
 from ..readers.volumes import Volumes, load_volumes
-from ..splits.split import PARTS, Split
+from ..splits.split import PARTS, Split, made_split
 from .choose_highpass import check_high_pass, choose_filter
 from .collection_plan import CollectionPlan
 from .common_grid import check_same_grid
@@ -28,7 +28,7 @@ from .fixed_windows import fixed_windows
 from .highpass import USUAL_S, HighPass
 from .image_space import space_of
 from .plan import StorePlan
-from .planning import check_names, checked_split, plan_store, read_cohort
+from .planning import check_names, plan_store, read_cohort
 from .planning_denoising import read_cohort_confounds, without_censored
 from .planning_denoising import restricted as without_runs
 from .planning_rest import plan_rest
@@ -147,7 +147,7 @@ def plan_native_grids(
     known, censored = without_censored(known, cohort.confounds, denoising)
     if isinstance(split, Split):
         split = without_runs(split, censored, excluded)
-    whole = checked_split(split, known)
+    whole = made_split(split, known, function="plan_native_grids")
     chosen = set(whole.train)
     shared = choose_filter(
         high_pass_s if events else _period(high_pass_s),

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy.typing as npt
 
 from ..._arguments import checked
-from ...errors import CohortError, InputError, SplitError
+from ...errors import InputError, SplitError
 from ...grid import TokenGrid, Triple
 from ..readers.columns import tell_unused
 from ..readers.events import Trial, read_trials
@@ -19,7 +19,7 @@ from ..readers.runs_table import RunRecord, check_unique
 from ..readers.smooth import check_smoothing
 from ..readers.trial_windows import WindowSpec
 from ..readers.volumes import Volumes
-from ..splits.split import Split
+from ..splits.split import Split, made_split
 from .choose_highpass import check_high_pass, choose_filter
 from .cohort_mask import brain_mask
 from .common_grid import check_kernel, open_runs
@@ -98,19 +98,10 @@ def plan_store(
     known, censored_trials = without_censored(known, cohort.confounds, denoising)
     if isinstance(split, Split):
         split = restricted(split, censored_trials, excluded)
-    parts = checked_split(split, known)
-    if not parts.train:
-        raise SplitError(
-            "plan_store: split must have training trials, got none. Statistics are computed from "
-            "them; a store to decode takes those of a trained model (prepare --like RUN)."
-        )
+    parts = made_split(split, known, function="plan_store")
+    check_fitted(parts, known, function="plan_store")
     check_texts(runs, known)
     chosen = set(parts.train)
-    if len({(t.run_id, t.start) for t in known if t.trial_id in chosen}) * window.window_trs < 2:
-        raise SplitError(
-            "plan_store: training windows must cover two volumes or more, got one. The spread of a "
-            "voxel is computed from them: take more trials for training."
-        )
     drift_filter = choose_filter(
         high_pass_s,
         [t for t in known if t.trial_id in chosen],
@@ -149,16 +140,25 @@ def plan_store(
     )
 
 
-def checked_split(split: Split | Callable[[list[Trial]], Split], trials: list[Trial]) -> Split:
-    """Return a split, or make it from the trials, and check it; see :meth:`Split.check`."""
-    found = split if isinstance(split, Split) else split(trials)
-    if not isinstance(found, Split):
-        raise CohortError(
-            f"plan_store: split must give a Split, got {type(found).__name__}. Return that of "
-            "split_by or another split function."
+def check_fitted(split: Split, trials: Sequence[Trial], *, function: str) -> None:
+    """Raise unless the training windows cover two volumes, from which statistics are computed.
+
+    Raises
+    ------
+    SplitError
+    """
+    if not split.train:
+        raise SplitError(
+            f"{function}: split must have training trials, got none. Statistics are computed from "
+            "them; a store to decode takes those of a trained model (prepare --like RUN)."
         )
-    found.check(trials)
-    return found
+    chosen = set(split.train)
+    windows = {(t.run_id, t.start): t.frames for t in trials if t.trial_id in chosen}
+    if sum(windows.values()) < 2:
+        raise SplitError(
+            f"{function}: training windows must cover two volumes or more, got one. The spread of "
+            "a voxel is computed from them: take more trials for training."
+        )
 
 
 def read_cohort(

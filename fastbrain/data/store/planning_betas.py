@@ -19,7 +19,7 @@ from ..readers.events import Trial
 from ..readers.runs_table import RunRecord
 from ..readers.smooth import check_smoothing
 from ..readers.volumes import Volumes
-from ..splits.split import Split
+from ..splits.split import Split, made_split
 from .choose_highpass import choose_filter
 from .cohort_mask import brain_mask
 from .common_grid import check_kernel, on_one_grid
@@ -27,7 +27,7 @@ from .decoded_plan import decoded_plan
 from .detrend import STEP, Units
 from .inputs import check_texts
 from .plan import StorePlan
-from .planning import check_names, checked_split
+from .planning import check_names
 from .store import VoxelStore
 from .target_grid import TargetGrid, grid_of_store
 
@@ -91,7 +91,7 @@ def plan_betas(
     opened = tuple(_opened(run, divisor) for run in runs)
     headers, target = on_one_grid(runs, opened, resample)
     trials = _trials(runs, headers, ignore=ignore)
-    parts = checked_split(split, trials)
+    parts = made_split(split, trials, function="plan_betas")
     if len(parts.train) < 2:
         raise SplitError(
             "plan_betas: split must have two training trials or more, got "

@@ -19,7 +19,7 @@ from ..readers.events import Trial
 from ..readers.runs_table import RunRecord
 from ..readers.smooth import check_smoothing
 from ..readers.trial_windows import WindowSpec
-from ..splits.split import Split
+from ..splits.split import Split, made_split
 from .choose_highpass import check_high_pass, choose_filter
 from .cohort_mask import brain_mask
 from .common_grid import check_kernel, open_runs
@@ -32,7 +32,7 @@ from .highpass import USUAL_S, HighPass
 from .image_space import check_space
 from .inputs import check_texts
 from .plan import StorePlan
-from .planning import check_names
+from .planning import check_fitted, check_names
 from .planning_denoising import nuisance_of, read_cohort_confounds, without_censored
 from .planning_layout import layout_for
 from .store import VoxelStore
@@ -130,8 +130,8 @@ def plan_rest(
             raise CohortError(f"plan_rest: {run.bold} must be long enough: {error}") from error
         trials += fixed_windows(run, spec, tr=tr, n_volumes=volumes.shape[0], every=every)
     trials, censored_trials = without_censored(trials, cohort.confounds, denoising)
-    parts = split(trials)
-    parts.check(trials)
+    parts = made_split(split, trials, function="plan_rest")
+    check_fitted(parts, trials, function="plan_rest")
     check_texts(runs, trials)
     lengths = {run.run_id: v.shape[0] for run, v in zip(runs, headers, strict=True)}
     grid: TokenGrid | None

@@ -9,13 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
+from ..._arrays import npy_bytes
 from ..._io import folder_atomic, sha256, write_atomic, write_json
 from ...errors import CheckpointError, StoreError
 from ..readers.masks import same_affine
 from ..splits.split import Split
-from .convert import npy_bytes
 from .grid_file import write_grid
 from .manifest import SMALL_FILES
 from .store import VoxelStore
@@ -43,7 +41,7 @@ def save_preparation(store: VoxelStore, run: str | Path, *, replaced: bool = Fal
     with folder_atomic(folder, replace=replaced, function="save_preparation") as root:
         write_grid(root / "grid.npz", store.grid, store.affine)
         for name in ("mean", "inv_std", "mean_image"):
-            write_atomic(root / f"{name}.npy", npy_bytes(np.asarray(getattr(store, name))))
+            write_atomic(root / f"{name}.npy", npy_bytes(getattr(store, name)))
         write_trials_table(root / "trials.parquet", [])
         write_json(root / "split.json", Split((), (), (), guard_trs=0, keys=()).to_json())
         files = {name: sha256(root / name) for name in SMALL_FILES}

@@ -28,7 +28,7 @@ _DUMMY_SHARE = 0.01  # and of that median: slow drifts are smaller
 _MAD = 1.4826  # standard deviation of a normal distribution by its median absolute deviation
 _FENCE = 1.5  # interquartile ranges above the third quartile
 
-# column of the table, its meaning, and the digits that are kept
+# column of the table, and its meaning
 COLUMNS: dict[str, str] = {
     "tsnr": "median over voxels of mean / standard deviation of the cleaned signal",
     "fd_mean": "mean framewise displacement, mm (confounds table)",

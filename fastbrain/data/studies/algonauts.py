@@ -102,7 +102,7 @@ class MovieDataset(PublicDataset):
             h5py is not installed.
         """
         root = Path(root)
-        files = [p for p in sorted(root.glob("fmri/sub-*/func/*_bold.h5"))]
+        files = sorted(root.glob("fmri/sub-*/func/*_bold.h5"))
         chosen = [p for p in files if task in (None, entities(p).get("task"))]
         if not chosen:
             known = sorted({entities(p).get("task", "") for p in files})

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -161,10 +162,16 @@ def annotate(
     for batch in track(batches, "annotating") if len(batches) > 1 else batches:
         answers = _answers(batch, annotator)
         if folder is not None:
-            number = len(list(folder.glob("part-*.jsonl")))
-            write_surrogates(folder / f"part-{number:06d}.jsonl", answers)
+            write_surrogates(_next_part(folder), answers)
         known |= {(s.record_id, s.request): s for s in answers}
     return {r.record_id: known[r.record_id, r.digest()] for r in requests}
+
+
+def _next_part(folder: Path) -> Path:
+    """Return a free name for the next file of a cache; earlier files may have been removed."""
+    numbers = count(len(list(folder.glob("part-*.jsonl"))))
+    paths = (folder / f"part-{number:06d}.jsonl" for number in numbers)
+    return next(path for path in paths if not path.exists())
 
 
 def write_surrogates(path: Path, surrogates: Iterable[Surrogate]) -> None:

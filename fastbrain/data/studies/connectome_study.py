@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +17,11 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ..._arrays import read_npy
-from ..._io import folder_atomic, read_json, safe_join, write_atomic, write_json
+from ..._io import read_json, safe_join
 from ...errors import CohortError
 from ..features.connectomes import fisher_z
 from ..readers.unfetched import refuse_unfetched
-from .people_table import PeopleTable, check_table, read_people, table_text
+from .people_table import PeopleTable, read_people, write_study
 from .resting_study import RestingStudy, read_resting
 
 FOLDER = "connectomes"
@@ -71,21 +70,16 @@ def write_connectomes(study: ConnectomeStudy, out: str | Path) -> Path:
     OutputExistsError
         `out` is not empty.
     """
-    check_table(study.table, study.connectomes, what="connectome", function="write_connectomes")
-    with folder_atomic(out, function="write_connectomes") as folder:
-        (folder / FOLDER).mkdir()
-        for person, values in study.connectomes.items():
-            buffer = io.BytesIO()
-            np.save(buffer, values)
-            write_atomic(folder / FOLDER / f"{person}.npy", buffer.getvalue())
-        write_atomic(folder / "participants.tsv", table_text(study.table))
-        write_json(folder / "study.json", {"regions": list(study.regions)})
-        if read_connectomes(folder).table != study.table:
-            raise CohortError(
-                "write_connectomes: study must hold cells that a table gives back, got some with "
-                "blanks around them. Remove those."
-            )
-    return Path(out)
+    return write_study(
+        study,
+        out,
+        study.connectomes,
+        what="connectome",
+        folder=FOLDER,
+        facts={"regions": list(study.regions)},
+        read=read_connectomes,
+        function="write_connectomes",
+    )
 
 
 @checked

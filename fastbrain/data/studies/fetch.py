@@ -31,7 +31,7 @@ _ACCESSION = re.compile(r"ds\d{6}")
 _RECORD, _LOCK = ".fastbrain-fetch.json", ".fastbrain-fetch.lock"
 _ASIDE = ".fastbrain-fetch.description"
 _LISTING_S = 300.0
-# what the client says of an unknown version, and of a pattern that fits no file
+# messages of the client for an unknown version, and for a pattern that fits no file
 _ASKED = re.compile(r"does not exist for dataset|Could not find path in the dataset")
 
 

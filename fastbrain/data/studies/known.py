@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from ...errors import CohortError, ConfigError
 from ..readers.recordings import open_recording
 from ..readers.runs_table import RunRecord
+from ..readers.timing import TR_TOLERANCE_S
 from ..readers.trial_windows import WindowSpec
 
 Row = Mapping[str, str]
@@ -138,7 +139,7 @@ class KnownDataset(PublicDataset):
         if not self.tr or n_volumes is None:
             tr, n_volumes = self._clock_of_files(run, n_volumes)
         tr = self.tr if tr is None else tr
-        if tr != self.tr and self.tr:
+        if self.tr and abs(tr - self.tr) > TR_TOLERANCE_S:
             raise CohortError(
                 f"plan_study: {run.run_id} must have the repetition time of {self.title}, "
                 f"{self.tr:g} s, got {tr:g} s."
@@ -148,7 +149,7 @@ class KnownDataset(PublicDataset):
     def _clock_of_files(self, run: RunRecord, n_volumes: int | None) -> tuple[float, int]:
         tr = run.tr
         if (tr is None or n_volumes is None) and run.bold.is_file():
-            volumes = open_recording(replace(run, tr=tr))
+            volumes = open_recording(run)
             tr, n_volumes = volumes.tr, volumes.shape[0]
         if tr is None or n_volumes is None:
             raise CohortError(

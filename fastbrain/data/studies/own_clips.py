@@ -11,6 +11,7 @@ from ...errors import CohortError, ConfigError, some
 from ..readers.events import Trial, read_trials
 from ..readers.recordings import open_recording
 from ..readers.runs_table import RunRecord
+from ..readers.tables import read_lines
 from ..readers.trial_windows import WindowSpec
 from ..store.store import VoxelStore
 from .annotation import Annotator, Surrogate, annotate, read_surrogates
@@ -136,8 +137,6 @@ def read_instructions(path: str | Path) -> tuple[str, ...]:
     ConfigError
         The file has no instruction, or one twice.
     """
-    from ..readers.tables import read_lines
-
     lines = tuple(" ".join(line.split()) for line in read_lines(Path(path)) if line.strip())
     if not lines or len(set(lines)) < len(lines):
         raise ConfigError(

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from ..._arrays import npy_bytes
+from ..._io import folder_atomic, write_atomic, write_json
 from ...errors import CohortError
 from ..readers.participants import person_columns
 from ..readers.tables import Row, given, number_of, read_tsv, tsv_text
@@ -115,17 +121,14 @@ def _check_people(root: Path, rows: list[Row], function: str) -> None:
         seen[name] = row
 
 
-def check_table(
+def _check_table(
     table: Mapping[str, Mapping[str, str]],
     held: Mapping[str, object],
     *,
     what: str,
     function: str,
 ) -> None:
-    """Raise :class:`CohortError` unless every person has a row of texts and a valid file name.
-
-    `held` maps subjects to what the study holds of them, which `what` names.
-    """
+    """Raise unless every person has a row of texts, a valid file name and what is `held`."""
     columns = list(next(iter(table.values()), {}))
     for person, row in table.items():
         if not isinstance(person, str) or not _FILE.fullmatch(person):
@@ -146,7 +149,60 @@ def check_table(
         )
 
 
-def table_text(table: Mapping[str, Mapping[str, str]]) -> str:
+def write_study(
+    study: PeopleTable,
+    out: str | Path,
+    arrays: Mapping[str, npt.NDArray[np.floating]],
+    *,
+    what: str,
+    folder: str,
+    facts: Mapping[str, Any],
+    read: Callable[[Path], PeopleTable],
+    function: str,
+) -> Path:
+    """Write a study atomically, with one array for each person.
+
+    Parameters
+    ----------
+    study : PeopleTable
+    out : str or Path
+    arrays : mapping of str to ndarray
+        By subject.
+    what : str
+        Name of one of the arrays, for messages.
+    folder : str
+        Folder of the arrays.
+    facts : mapping
+        Content of ``study.json``.
+    read : callable
+        Reads the study, to compare the table.
+    function : str
+        Name of the calling function, for messages.
+
+    Raises
+    ------
+    CohortError
+        Arrays and table differ in their subjects, a name cannot be a file name, or `read` gives
+        another table.
+    OutputExistsError
+        `out` is not empty.
+    """
+    _check_table(study.table, arrays, what=what, function=function)
+    with folder_atomic(out, function=function) as root:
+        (root / folder).mkdir()
+        for person, values in arrays.items():
+            write_atomic(root / folder / f"{person}.npy", npy_bytes(values))
+        write_atomic(root / "participants.tsv", _table_text(study.table))
+        write_json(root / "study.json", dict(facts))
+        if read(root).table != study.table:
+            raise CohortError(
+                f"{function}: study must hold cells that a table gives back, got some with blanks "
+                "around them. Remove those."
+            )
+    return Path(out)
+
+
+def _table_text(table: Mapping[str, Mapping[str, str]]) -> str:
     """Text of ``participants.tsv``."""
     columns = list(next(iter(table.values())))
     rows = [[person, *(row[c] for c in columns)] for person, row in table.items()]

@@ -23,7 +23,7 @@ from ..readers.events import Trial
 from ..readers.runs_table import RunRecord, label_of, run_id_of
 from ..readers.tables import read_tsv, tsv_text
 from ..readers.trial_windows import WindowSpec
-from ..splits.split import Split
+from ..splits.split import Split, made_split
 from .passages import PEREIRA
 from .study import Study
 
@@ -133,8 +133,7 @@ def plan_pereira(
             f"plan_pereira: {root} must hold sub-*/func/*_bold.nii, got none. Write them with "
             "write_pereira_images."
         )
-    parts = split(trials)
-    parts.check(trials)
+    parts = made_split(split, trials, function="plan_pereira")
     return Study(PEREIRA, root, tuple(runs), trials, parts, spec, ())
 
 
@@ -231,11 +230,12 @@ def _read(
         ) from error
     n, v = values.shape if values.ndim == 2 else (0, 0)
     agree = len(sentences) == len(passages) == n > 0 and places.shape == (v, 3)
+    agree = agree and len(np.unique(places, axis=0)) == v
     if not agree or not all(sentences) or places.min() < 0 or not np.isfinite(values).all():
         raise CohortError(
             f"write_pereira_images: {path} must have finite examples (sentences, voxels) with a "
-            f"sentence, a passage and voxel places for each, got {values.shape}, {len(sentences)}, "
-            f"{len(passages)} and {places.shape}."
+            f"sentence and a passage for each, and a place of its own for each voxel, got "
+            f"{values.shape}, {len(sentences)}, {len(passages)} and {places.shape}."
         )
     largest = places.max(axis=0) + 1
     shape = [int(s) if s is not None else int(m) for s, m in zip(sizes, largest, strict=True)]

@@ -26,7 +26,7 @@ class Preset:
     page : str
         Address of the data.
     options : mapping of str to object
-        Options of ``fastbrain prepare`` by name; each can be given otherwise.
+        Options of ``fastbrain prepare`` by name; those of the command line replace them.
     dataset : PublicDataset, optional
         Clock, labels and texts, where they are known.
     bold, mask : str

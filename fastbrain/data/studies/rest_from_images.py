@@ -6,7 +6,6 @@ that an interrupted extraction goes on where it was.
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,24 +16,24 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._arguments import checked
-from ..._arrays import read_npy
+from ..._arrays import npy_bytes, read_npy
 from ..._io import new_output, read_json, sha256, write_atomic, write_json
 from ..._progress import say, track
 from ...errors import CheckpointError, CohortError, OutputExistsError
 from ..features.clean_series import clean_series, read_confounds
 from ..features.parcels import parcel_series, read_parcellation
 from ..features.series import resample_series
+from ..readers.masks import read_label_names
 from ..readers.parcellation import Parcellation
 from ..readers.runs_table import RunRecord
+from ..readers.timing import TR_TOLERANCE_S
 from ..readers.volumes import load_volumes
 from ..store.inputs import identities
 from .rest_inputs import (
-    SAME_TR,
     RestOptions,
     chosen_runs,
     common_tr,
     people_of_table,
-    region_names,
 )
 from .resting_study import RestingStudy, write_resting
 
@@ -91,7 +90,7 @@ def rest_from_images(
     table = people_of_table(Path(participants), runs)
     chosen = chosen_runs(runs, options)
     tr = common_tr(chosen, options)
-    names = None if labels is None else region_names(Path(labels))
+    names = None if labels is None else read_label_names(labels)
     partial = new_output(out.with_name(out.name + ".partial"), resume=resume)
     settings = {
         "options": {**asdict(options), "confounds": list(options.confounds)},
@@ -176,11 +175,9 @@ def _extract(
         confounds=confounds,
         units=options.units,
     )
-    if abs(volumes.tr - tr) > SAME_TR:
+    if abs(volumes.tr - tr) > TR_TOLERANCE_S:
         values = resample_series(values, tr=volumes.tr, new_tr=tr)
-    buffer = io.BytesIO()
-    np.save(buffer, values.astype(np.float32))
-    write_atomic(partial / f"{run.run_id}.npy", buffer.getvalue())
+    write_atomic(partial / f"{run.run_id}.npy", npy_bytes(values.astype(np.float32)))
     return {"frames": values.shape[1], "regions": list(parcellation.names)}
 
 

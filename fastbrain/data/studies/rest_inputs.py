@@ -1,4 +1,4 @@
-"""Inputs of a resting-state study: options, table of people, names of regions and runs.
+"""Inputs of a resting-state study: options, table of people, and runs.
 
 All of them are checked before the first image is read.
 """
@@ -17,11 +17,11 @@ from ...errors import CohortError, InputError, some
 from ..features.clean_series import Units
 from ..readers.recordings import is_series
 from ..readers.runs_table import RunRecord
-from ..readers.tables import given, number_of, read_tsv
+from ..readers.tables import given, read_tsv
+from ..readers.timing import TR_TOLERANCE_S
 from ..readers.volumes import load_volumes
 
 _ID = "participant_id"
-SAME_TR = 1e-3  # seconds
 
 
 @checked(error=CohortError)
@@ -129,29 +129,9 @@ def common_tr(runs: Sequence[RunRecord], options: RestOptions) -> float:
     if options.tr is not None:
         return options.tr
     low, high = min(times, key=lambda r: times[r]), max(times, key=lambda r: times[r])
-    if times[high] - times[low] > SAME_TR:
+    if times[high] - times[low] > TR_TOLERANCE_S:
         raise CohortError(
             f"rest_from_images: runs must have one TR, got {times[low]:g} s in {low} and "
             f"{times[high]:g} s in {high}. Give the TR to resample to (--tr)."
         )
     return times[low]
-
-
-def region_names(path: Path) -> dict[int, str]:
-    """Read the labels and names of the regions that are used."""
-    columns, rows = read_tsv(path)
-    found: dict[int, str] = {}
-    for row in rows if {"index", "name"} <= set(columns) else ():
-        index = number_of(row["index"], where=f"{row.where} index")
-        if index is None or index != int(index) or int(index) in found or not given(row, "name"):
-            raise CohortError(
-                f"rest_from_images: {row.where} must have a label of its own and a name, got "
-                f"{row['index']!r} and {row['name']!r}."
-            )
-        found[int(index)] = given(row, "name")
-    if not found:
-        raise CohortError(
-            f"rest_from_images: {path} must have the columns index and name and a region, got "
-            f"{', '.join(columns)}."
-        )
-    return found

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,12 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ..._arrays import read_npy
-from ..._io import folder_atomic, read_json, safe_join, write_atomic, write_json
+from ..._io import read_json, safe_join
 from ..._rules import number
 from ...errors import CohortError
 from ..readers.unfetched import refuse_unfetched
 from ..simulate.resting_cohort import OLDEST, YOUNGEST, RestCohort
-from .people_table import PeopleTable, check_table, read_people, table_text
+from .people_table import PeopleTable, read_people, write_study
 
 
 @dataclass(frozen=True)
@@ -68,21 +67,16 @@ def write_resting(study: RestingStudy, out: str | Path) -> Path:
     OutputExistsError
         `out` is not empty.
     """
-    check_table(study.table, study.series, what="series", function="write_resting")
-    with folder_atomic(out, function="write_resting") as folder:
-        (folder / "series").mkdir()
-        for person, values in study.series.items():
-            buffer = io.BytesIO()
-            np.save(buffer, values)
-            write_atomic(folder / "series" / f"{person}.npy", buffer.getvalue())
-        write_atomic(folder / "participants.tsv", table_text(study.table))
-        write_json(folder / "study.json", {"tr": study.tr, "regions": list(study.regions)})
-        if read_resting(folder).table != study.table:
-            raise CohortError(
-                "write_resting: study must hold cells that a table gives back, got some with "
-                "blanks around them. Remove those."
-            )
-    return Path(out)
+    return write_study(
+        study,
+        out,
+        study.series,
+        what="series",
+        folder="series",
+        facts={"tr": study.tr, "regions": list(study.regions)},
+        read=read_resting,
+        function="write_resting",
+    )
 
 
 @checked

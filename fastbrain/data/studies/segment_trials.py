@@ -8,7 +8,7 @@ from ...errors import CohortError
 from ..readers.events import Trial
 from ..readers.recordings import open_recording
 from ..readers.runs_table import RunRecord
-from ..readers.timing import volume_during, volumes_to_cover
+from ..readers.timing import TR_TOLERANCE_S, volume_during, volumes_to_cover
 from ..readers.trial_windows import WindowSpec
 from ..readers.word_timings import story_samples
 from .known import PublicDataset
@@ -43,7 +43,7 @@ def segment_trials(
     """
     run = one.run
     tr = run.tr if run.tr is not None else dataset.tr
-    if tr != dataset.tr:
+    if abs(tr - dataset.tr) > TR_TOLERANCE_S:
         raise CohortError(
             f"plan_stories: {run.run_id} must have the repetition time of {dataset.title}, "
             f"{dataset.tr:g} s, got {tr:g} s."

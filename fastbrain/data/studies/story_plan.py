@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..._arguments import checked
-from ...errors import CohortError, ConfigError, some
+from ...errors import ConfigError, some
 from ..readers.events import Trial
 from ..readers.trial_windows import WindowSpec
-from ..splits.split import Split
+from ..splits.split import Split, made_split
 from .segment_trials import segment_trials
 from .stories import StoryDataset, story_dataset
 from .story_layouts import Clock, StoryRun, Where, lebel_runs, narratives_runs
@@ -59,9 +59,9 @@ def plan_stories(
     stories, subjects : sequence of str
         Stories (tasks) and people to keep. Default: all.
     clock : {"story", "audio"}
-        Start of the alignments of Narratives: the story, or the first row of the events.
+        Narratives: start of the alignments, the story or the first row of the events.
     words : str or Path, optional
-        Folder of the TextGrids of LeBel et al.
+        LeBel et al.: folder of the TextGrids.
     images : str or Path, optional
         Folder of preprocessed images; default `root`.
     space, allow_outside, chosen
@@ -77,14 +77,22 @@ def plan_stories(
     CohortError, SplitError, LeakError
         An input is invalid; the message names it.
     ConfigError
-        A story or person does not occur, or an option is out of range.
+        A story or person does not occur, an option is out of range, or `clock` or `words` is given
+        for the other data set.
     """
     dataset = story_dataset(dataset) if isinstance(dataset, str) else dataset
+    textgrids = dataset.name == "lebel"
+    if clock != "story" if textgrids else words is not None:
+        odd = f"clock {clock!r}" if textgrids else f"words {words}"
+        raise ConfigError(
+            f"plan_stories: {odd.split()[0]} must be left out for {dataset.title}, got {odd}. It "
+            f"is for {'alignments of Narratives' if textgrids else 'TextGrids of LeBel et al.'}."
+        )
     folder = Path(root)
     where = Where(
         folder, Path(images) if images is not None else folder, space, allow_outside, chosen or {}
     )
-    if dataset.name == "lebel":
+    if textgrids:
         found = lebel_runs(
             dataset, where, stories=stories, words=Path(words) if words is not None else None
         )
@@ -99,13 +107,7 @@ def plan_stories(
         for one in found
         for trial in segment_trials(one, dataset, spec, segment=segment_trs, prompt=prompt_trs)
     ]
-    parts = split(trials)
-    if not isinstance(parts, Split):
-        raise CohortError(
-            f"plan_stories: split must give a Split, got {type(parts).__name__}. Return that of "
-            "split_by, split_story_blocks or another split function."
-        )
-    parts.check(trials)
+    parts = made_split(split, trials, function="plan_stories")
     return Study(dataset, folder, tuple(one.run for one in found), trials, parts, spec, ())
 
 

@@ -12,7 +12,7 @@ from ..readers.events import Trial, clip_of
 from ..readers.runs_table import RunRecord
 from ..readers.tables import read_tsv
 from ..readers.trial_windows import LateWindowError, WindowSpec, read_timing
-from ..splits.split import Split
+from ..splits.split import Split, made_split
 from .annotation import Annotator, Request, Surrogate, annotate, draw
 from .annotators import Captions, ClassNames
 from .catalog import known_dataset
@@ -103,13 +103,7 @@ def plan_study(
         cache=cache,
         seed=seed,
     )
-    parts = split(trials)
-    if not isinstance(parts, Split):
-        raise CohortError(
-            f"plan_study: split must give a Split, got {type(parts).__name__}. Return that of "
-            "split_by or another split function."
-        )
-    parts.check(trials)
+    parts = made_split(split, trials, function="plan_study")
     return Study(dataset, root, runs, trials, parts, window, answers)
 
 
@@ -154,9 +148,14 @@ def labelled_trials(
     if isinstance(dataset, RequestedDataset) and not categories:
         dataset.check([trial for trial, _ in labelled])
     unknown = set(categories) - {trial.category for trial, _ in labelled}
-    if unknown or not labelled:
+    if unknown:
         raise ConfigError(
             f"plan_study: categories must occur in the events, got {sorted(unknown)}."
+        )
+    if not labelled:
+        raise CohortError(
+            f"plan_study: the events of {root} must hold a trial with its window inside a run, got "
+            "none. Check the delay and the length of the window."
         )
     if annotator is None:
         named = ClassNames(dataset.templates)

@@ -1,4 +1,4 @@
-"""Pixel values: from stored bits to the intensities that the scanner means (PS3.3 C.11.1)."""
+"""Pixel values: from stored bits to the intensities that the header defines (PS3.3 C.11.1)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ... import __version__
 from ..._arguments import checked
-from ..._io import check_writable, read_json, write_atomic, write_json
+from ..._io import as_disk_error, check_writable, read_json, write_atomic, write_json
 from ...data.readers.tables import tsv_text
 from ...errors import ConfigError, DiskError, InputError
 from .jsonl import read_session_log
@@ -20,7 +20,7 @@ _DESCRIPTION = "dataset_description.json"
 _LABEL = re.compile(r"[0-9A-Za-z]+")
 _MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 
-# column -> what the sidecar says of it
+# column -> its description in the sidecar
 COLUMNS: dict[str, dict[str, Any]] = {
     "volume": {"Description": "Number of the volume in its run, from 0"},
     "onset": {"Description": "Acquisition time of the volume", "Units": "s"},
@@ -106,7 +106,8 @@ def write_bids_session(
     place = root / f"sub-{subject}" / (f"ses-{session}" if session else "") / "func"
     stem = "_".join(f"{key}-{label}" for key, label in tags.items() if label)
     table = place / f"{stem}_desc-live_timeseries.tsv"
-    root.mkdir(parents=True, exist_ok=True)
+    with as_disk_error(root):
+        root.mkdir(parents=True, exist_ok=True)
     check_writable(root)
     _describe(root)
     write_atomic(table, _table(header, rows))

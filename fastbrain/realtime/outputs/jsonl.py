@@ -1,9 +1,9 @@
 """The log of a session: JSON lines, each flushed as it is written.
 
 The first line is the header, then come records, marks, one line at each end, and the repetition
-time where only the first volume states it. A process that is killed leaves whole lines and at most
-one torn line, which the next session removes. Nothing in the log names a person or a time of day;
-decoded text is in it only on request.
+time where only the first volume states it. A process that is killed leaves complete lines and at
+most one incomplete line at the end, which the next session removes. Nothing in the log names a
+person or a time of day; decoded text is in it only on request.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class JsonlLog:
             ) from error
 
     def _continued(self, header: dict[str, Any]) -> tuple[int, tuple[int, ...]]:
-        """Compare the header of an earlier session, remove a torn line, and find the last TRs."""
+        """Compare the header with an earlier one, remove an incomplete line, find the last TRs."""
         with as_disk_error(self.path):
             size = self._file.seek(0, os.SEEK_END)
             if not size:
@@ -195,7 +195,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
 
 @checked
 def read_session_log(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Read the header and the other lines of a log; torn and damaged lines are left out.
+    """Read the header and the other lines of a log; incomplete and damaged lines are left out.
 
     Raises
     ------

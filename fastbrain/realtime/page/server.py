@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from ..._arguments import checked
-from ...errors import InputError, MissingPartError
+from ...errors import BackendError, InputError, MissingPartError
 from ..session.events import Control, Publisher
 from .guard import is_loopback
 from .hub import Hub
@@ -65,7 +65,10 @@ class PageServer:
             time.sleep(0.005)
         if not self._server.started:
             self.close()
-            raise RuntimeError("the server of the live page did not start")
+            raise BackendError(
+                f"serve_page: the server must start within {_START_S:g} s, got none. Start the "
+                "session again, or without a page (--page none)."
+            )
 
 
 @checked(least={"port": 0})
@@ -104,6 +107,8 @@ def serve_page(
         The address cannot be bound, or the token is too short.
     MissingPartError
         FastAPI or uvicorn is not installed.
+    BackendError
+        The server did not start.
 
     Notes
     -----

@@ -14,6 +14,7 @@ from ..._arguments import checked
 from ..._arrays import brain_of
 from ...data import VoxelStore
 from ...data.readers.masks import same_affine
+from ...data.readers.timing import TR_TOLERANCE_S
 from ...data.store.geometry import NO_SURFACES, need_volumes
 from ...errors import InputError
 from ...inference.open_decoder import preparation_for
@@ -25,7 +26,6 @@ from .preprocessed import Preprocessed
 from .settings import PreprocessSettings
 from .window import RunWindow
 
-_TR_TOLERANCE_S = 1e-3
 _BRIGHT = 0.3  # of the 98th percentile: voxels of the head, without a mask
 
 
@@ -196,7 +196,7 @@ class VolumePipeline:
                 "Plan a longer run, or use decaying statistics."
             )
         tr, wanted = volume.tr_s, None if self._like is None else self._like.tr
-        if tr is not None and wanted is not None and not abs(tr - wanted) <= _TR_TOLERANCE_S:
+        if tr is not None and wanted is not None and not abs(tr - wanted) <= TR_TOLERANCE_S:
             raise InputError(
                 f"{where} must have the repetition time of training, {wanted:g} s, got {tr:g} s. "
                 "Use the protocol of training."

@@ -1,4 +1,4 @@
-"""What is known of a run after one more volume."""
+"""Result of preprocessing one more volume of a run."""
 
 from __future__ import annotations
 

@@ -10,10 +10,12 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ...errors import InputError
+from ..volume import MIN_DET
 from .resample import Interpolation
 
 Statistics = Literal["decaying", "run so far"]
 MotionFrom = Literal["volumes", "source", "none"]
+_MOST_VOLUMES = 100_000
 
 
 @checked
@@ -94,9 +96,6 @@ class PreprocessSettings:
             check_affine("PreprocessSettings", "alignment", self.alignment)
 
 
-_MOST_VOLUMES = 100_000
-
-
 def check_affine(function: str, name: str, affine: npt.NDArray[np.float64]) -> None:
     """Raise :class:`InputError` unless an affine (4, 4) is finite and can be inverted."""
     fits = affine.shape == (4, 4) and bool(np.isfinite(affine).all())
@@ -105,11 +104,8 @@ def check_affine(function: str, name: str, affine: npt.NDArray[np.float64]) -> N
             f"{function}: {name} must be finite, (4, 4), with the last row 0 0 0 1, got shape "
             f"{affine.shape}. Read it from the header."
         )
-    if abs(np.linalg.det(affine[:3, :3])) < _LEAST_DETERMINANT:
+    if abs(np.linalg.det(affine[:3, :3])) < MIN_DET:
         raise InputError(
             f"{function}: {name} must be invertible, got a determinant of "
             f"{np.linalg.det(affine[:3, :3]):.3g}. Read it from the header."
         )
-
-
-_LEAST_DETERMINANT = 1e-6

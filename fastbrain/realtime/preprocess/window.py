@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from ...data.store.convert import Packing
-from ...data.store.detrend import LIMIT, MAX_DEAD, STEP
+from ...data.store.detrend import LIMIT, MAX_DEAD, MIN_MEAN, MIN_STD, STEP
 from ...data.store.store import VoxelStore
 from ...data.store.window_limits import correlation, window_statistics
 from ...errors import InputError
@@ -18,8 +18,6 @@ from .settings import PreprocessSettings
 
 _MEMORY = 2.0  # high-pass periods
 _MEMORY_OF_LINE_S = 300.0
-_MIN_MEAN = 1e-3  # as offline: voxels with a mean below this share of the median voxel's are dead
-_MIN_STD = 1e-6  # as offline: voxels with a std below this share of their mean are constant
 _PRIOR_VOLUMES = 20.0  # weight of the usual spread of the brain, before a voxel's own is known
 
 
@@ -135,9 +133,9 @@ class RunWindow:
         x = self.drift.residuals(self._indices, self._last.to(torch.float64))
         spread, mean = self.drift.spread(), moments.mean
         size = mean.abs()
-        dead = spread <= _MIN_STD * size.clamp(min=_MIN_STD)
+        dead = spread <= MIN_STD * size.clamp(min=MIN_STD)
         if self._like.units == "psc":
-            dead |= mean <= max(0.0, _MIN_MEAN * float(mean.median()))
+            dead |= mean <= max(0.0, MIN_MEAN * float(mean.median()))
             unit = mean / 100
         else:
             unit = spread if self._settings.statistics == "run so far" else self._shrunk(spread)
@@ -148,7 +146,7 @@ class RunWindow:
     def _shrunk(self, spread: torch.Tensor) -> torch.Tensor:
         """Average the variance of each voxel with the usual one of voxels of its intensity."""
         moments = self.drift.moments
-        usual = moments.mean.abs() * (spread / moments.mean.abs().clamp(min=_MIN_STD)).median()
+        usual = moments.mean.abs() * (spread / moments.mean.abs().clamp(min=MIN_STD)).median()
         own = moments.weight
         total = own + _PRIOR_VOLUMES
         return ((own * spread.square() + _PRIOR_VOLUMES * usual.square()) / total).sqrt()

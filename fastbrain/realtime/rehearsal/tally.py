@@ -1,4 +1,4 @@
-"""What a rehearsal keeps of its records: a fixed amount of memory, taken at the start."""
+"""Statistics of the records of a rehearsal, in memory that is allocated at the start."""
 
 from __future__ import annotations
 

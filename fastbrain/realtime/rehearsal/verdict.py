@@ -1,4 +1,4 @@
-"""Go or no-go: whether a rehearsal kept its promises, and its latencies."""
+"""Go or no-go: whether a rehearsal met its conditions, and its latencies."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Verdict:
 
     @property
     def go(self) -> bool:
-        """Whether every promise was kept."""
+        """Whether all conditions were met."""
         return not self.reasons
 
 

@@ -1,10 +1,11 @@
-"""Takes what a source gives: numbers it, registers it, and says what to work on."""
+"""Register the items of a source: number them, and return the volumes to process."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
 
+from ...data.readers.timing import TR_TOLERANCE_S
 from ...errors import InputError
 from ..volume import BadVolume, Source, Volume
 from .ledger import Ledger
@@ -12,7 +13,6 @@ from .limits import Limits
 from .settings import Settings
 from .watchdog import Watchdog
 
-_SAME_TR_S = 1e-3
 _AHEAD = 0.5  # of a TR: a volume that comes so much before its time was already there
 
 
@@ -35,7 +35,7 @@ class Job:
 
 
 class Intake:
-    """Registers what arrives.
+    """Registers the items of a source in the ledger.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class Intake:
                 )
             self.tr_s = self.watch.tr_s = volume.tr_s
             self.ledger.limits = self._limits()
-        elif volume.tr_s is not None and abs(volume.tr_s - self.tr_s) > _SAME_TR_S:
+        elif volume.tr_s is not None and abs(volume.tr_s - self.tr_s) > TR_TOLERANCE_S:
             return (
                 f"the volumes must have the repetition time {self.tr_s:g} s, got {volume.tr_s:g} s."
             )

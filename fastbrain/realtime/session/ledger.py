@@ -42,7 +42,7 @@ class Ledger:
 
     Expected are all volume numbers from the first one up to the highest that has arrived, or up to
     the number of volumes of the run where it is known. The numbers are those of the source; a
-    pause of the scanner costs no records. The status of a record is the first that applies:
+    pause of the scanner adds no records. The status of a record is the first that applies:
 
     ``out_of_order``
         The volume came after a later one. It is not decoded.

@@ -1,4 +1,4 @@
-"""The record of one expected TR, and what processing its volume gave."""
+"""The record of one expected TR, and the result of processing its volume."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What processing the volume of one TR gave.
+    """Result of processing the volume of one TR.
 
     Parameters
     ----------

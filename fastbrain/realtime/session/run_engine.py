@@ -12,7 +12,7 @@ from ...lm.context import context_of
 
 
 class OpeningDecoder(BrainDecoder, Protocol):
-    """Decoder that says what the language model reads before the texts, and what it scores."""
+    """Decoder that returns what the language model reads before texts, and the scored tokens."""
 
     def opening(self, prefixes: Any) -> Opening:
         """Return what the language model reads before the texts."""

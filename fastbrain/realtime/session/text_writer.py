@@ -79,7 +79,7 @@ class ModelWriter:
 
 
 class _FirstWord:
-    """Hands on the first whole word of a text."""
+    """Passes the first complete word of a text to a listener."""
 
     def __init__(self, tokenizer: Any, listener: Listener) -> None:
         self.tokenizer, self.listener = tokenizer, listener
@@ -100,7 +100,7 @@ class _FirstWord:
             self._found(words[0])
 
     def end(self, text: str) -> None:
-        """Hand on the first word of a text that has only one."""
+        """Pass on the first word of a text that has only one."""
         if self.waiting and text.strip():
             self._found(text.split()[0])
 

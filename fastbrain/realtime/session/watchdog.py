@@ -23,7 +23,6 @@ class Watchdog:
 
     def __init__(self, tr_s: float, *, idle_timeout_s: float | None = None) -> None:
         self.tr_s, self.idle_timeout_s = tr_s, idle_timeout_s
-        self.stalls = 0
         self._since = 0.0
         self._state: State = "waiting"
 
@@ -39,7 +38,6 @@ class Watchdog:
         """Return the state at a time."""
         if self._state == "running" and self.silence(now) > _SILENCE_TRS * self.tr_s:
             self._state = "stalled"
-            self.stalls += 1
         return self._state
 
     def silence(self, now: float) -> float:

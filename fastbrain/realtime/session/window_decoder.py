@@ -1,4 +1,4 @@
-"""Decoder of single windows: what a session asks of it."""
+"""Interface of a decoder of single windows, as a session uses it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Decoded:
     text : str
     confidence : float or None
         Geometric mean of the probabilities of the text's tokens after the own window, its end
-        included. It says how sure the language model is, not whether the brain had a part in it.
+        included. It measures how certain the language model is, not whether the brain contributed.
     margin_no_brain : float or None
         The no-brain control: nats per token by which the own window makes the text likelier than
         the prompt alone, as ``fastbrain decode`` computes it. Around 0 the text would have been

@@ -36,8 +36,8 @@ class Sink(Protocol):
 class Writer:
     """Writes events to outputs in order.
 
-    An output that fails does not end the session: what it could not write is counted, and the
-    first failure is said.
+    An output that fails does not end the session: events that it could not write are counted, and
+    the first failure is printed.
 
     Parameters
     ----------

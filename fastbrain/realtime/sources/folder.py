@@ -36,7 +36,7 @@ class Unfinished:
 
 
 class FileReader(Protocol):
-    """What a folder needs to know about the files in it."""
+    """Interface of the readers of the files in a folder."""
 
     def wanted(self, name: str) -> bool:
         """Whether a name can be that of a volume."""

@@ -11,6 +11,7 @@ from ..volume import Clock, MonotonicClock, Source
 from .folder import FileReader, FolderSource
 from .push import PushSource
 
+_FORM_OF = {"series": "dicom", "slices": "dicom", "first": "nifti", "mask": "afni"}
 FORMS = "dicom:FOLDER, nifti:FOLDER, afni:PORT, replay:FILE[@SPEED] or push"
 
 
@@ -77,7 +78,8 @@ def open_source(
     Raises
     ------
     InputError
-        The text has none of the forms, or the folder or port cannot be used.
+        The text has none of the forms, the folder or port cannot be used, or an argument is given
+        that is for another form.
     VolumeError
         The file of ``replay``, or the mask, is invalid.
     MissingPartError
@@ -91,6 +93,13 @@ def open_source(
         return PushSource(tr_s=tr_s, clock=time, poll_s=poll_s)
     if kind not in ("dicom", "nifti", "afni", "replay") or not rest:
         raise InputError(f"open_source: spec must be {FORMS}, got {spec[:200]!r}. Choose one.")
+    given = {"series": series, "slices": slices, "first": first, "mask": mask}
+    for name, value in given.items():
+        if value is not None and kind != _FORM_OF[name]:
+            raise InputError(
+                f"open_source: {name} must be left out for {kind}, got {value!r:.80}. It is for "
+                f"{_FORM_OF[name]}."
+            )
     if kind == "replay":
         from .replay import ReplaySource
 

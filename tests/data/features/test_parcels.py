@@ -128,7 +128,7 @@ def test_an_atlas_on_another_grid_is_refused(cohort, tmp_path):
 @pytest.mark.parametrize(
     ("image", "options", "told"),
     [
-        (labels() * 0, {}, "zeros alone"),
+        (labels() * 0, {}, "other than 0"),
         (labels() + 0.5, {}, "whole numbers"),
         (np.where(labels(), np.nan, 0), {}, "whole numbers"),
         (labels(), {"names": {3: "a", 5: "gone"}}, "gone"),
@@ -182,6 +182,14 @@ def test_scales_are_fitted_on_all_training_volumes():
 def test_series_without_a_scale(runs, told):
     with pytest.raises(InputError, match=told):
         SeriesScaler.fit(runs)
+
+
+def test_a_constant_region_has_no_scale_whatever_its_value():
+    # the standard deviation of a hundred times 0.1 is 1.4e-17
+    runs = {"a": np.stack([np.arange(100.0), np.full(100, 0.1)])}
+    for kind in ("robust", "z"):
+        with pytest.raises(InputError, match="first region 1"):
+            SeriesScaler.fit(runs, kind=kind)
 
 
 @pytest.mark.parametrize(("tr", "new_tr"), [(0.72, 2.0), (0.72, 0.735), (2.0, 0.735), (2.0, 2.0)])

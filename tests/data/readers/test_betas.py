@@ -79,6 +79,11 @@ def run(tmp_path, table):
     return RunRecord("sub-01_run-01", "01", "", "01", Path("betas.nii"), path)
 
 
+def test_only_hdf5_files_have_arrays_with_names(nifti):
+    with pytest.raises(VolumeError, match="must have no dataset, got 'betas2'"):
+        load_betas(nifti, dataset="betas2")
+
+
 def test_a_row_for_each_beta(tmp_path):
     table = "text\tstimulus\tcategory\n" + "".join(f"a {i}\ts{i}\tc\n" for i in range(7))
     trials = read_beta_trials(run(tmp_path, table), 7)

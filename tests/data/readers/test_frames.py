@@ -86,6 +86,17 @@ def test_what_is_missing_is_named():
         events_from_frame(
             frame.drop(columns="frequency"), window=WindowSpec(4.0, 3), types=["Word"]
         )
+    with pytest.raises(CohortError, match="types must occur in the frame, got Words"):
+        events_from_frame(frame, window=WindowSpec(4.0, 3), types=["Words"])
+    for column, value, message in (
+        ("start", "soon", r"start of .* must be a finite number, got 'soon'"),
+        ("duration", float("inf"), "duration of .* must be a finite number, got inf"),
+        ("frequency", -0.5, "must be above 0 s, got -2 s"),
+    ):
+        wrong = frame.astype({column: object})
+        wrong.loc[0 if column == "frequency" else 1, column] = value
+        with pytest.raises(CohortError, match=message):
+            events_from_frame(wrong, window=WindowSpec(4.0, 3), types=["Word"])
     with pytest.raises(InputError, match=r"must be a pandas\.DataFrame, got list"):
         events_from_frame([1])
     with pytest.raises(CohortError, match="trials must be of the runs"):

@@ -49,6 +49,15 @@ def test_impossible_patterns(tmp_path, bold):
         runs_by_pattern(tmp_path, bold=bold)
 
 
+def test_people_with_one_label_are_not_joined(tmp_path):
+    touch(tmp_path / "a", "p_1/1.nii", "p1/2.nii")
+    with pytest.raises(CohortError, match="got 'p_1' beside 'p1'"):
+        runs_by_pattern(tmp_path / "a", bold="{subject}/{run}.nii")
+    touch(tmp_path / "b", "__/1.nii")
+    with pytest.raises(CohortError, match="letters or digits of its own, got '__'"):
+        runs_by_pattern(tmp_path / "b", bold="{subject}/{run}.nii")
+
+
 def test_two_images_of_one_name_and_links_that_lead_out(tmp_path):
     touch(tmp_path / "a", "1/x_1.nii", "1/x1.nii")
     with pytest.raises(CohortError, match="must name each run once"):

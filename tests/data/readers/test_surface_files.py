@@ -113,6 +113,9 @@ def test_means_of_labels(tmp_path):
     assert run.locations.parcels == ("small", "sub", "large")
     truth = np.stack([values[:, keys == k].mean(axis=1, dtype=float) for k in (3, 5, 7)], axis=1)
     np.testing.assert_allclose(run.raw()[:, 0, 0], truth, rtol=1e-6)
+    two = write_dlabel(tmp_path / "two.dlabel.nii", [keys, keys[::-1]], {3: "a", 5: "b", 7: "c"})
+    with pytest.raises(VolumeError, match="must hold one map of labels, got 2"):
+        parcels_of(load_cifti(path), two)
     with pytest.raises(VolumeError, match=r"must be a \.dlabel"):
         parcels_of(load_cifti(path), path)
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastbrain.data import Split, Trial, split_by, split_unseen
+from fastbrain.data.splits.share import share_of_training
 from fastbrain.errors import InputError, LeakError, SplitError
 
 
@@ -225,6 +226,12 @@ def test_json_round_trip():
     for guard in (-1, 1.5, True, "5"):
         with pytest.raises(SplitError, match="guard_trs"):
             Split.from_json({**value, "guard_trs": guard})
+
+
+def test_a_share_of_the_split_of_another_cohort_is_refused():
+    split = split_by(make(), "run", train=["0"], val=["1"], test=["2"])
+    with pytest.raises(SplitError, match="must name trials of the cohort"):
+        share_of_training(split, make(subjects=1), 0.5)
 
 
 def test_part_names():

@@ -11,8 +11,10 @@ import pytest
 from fastbrain.cli import main
 from fastbrain.data import (
     Exclusion,
+    Split,
     VoxelStore,
     WindowSpec,
+    merge_stores,
     plan_native_grids,
     plan_rest,
     prepare_store,
@@ -25,7 +27,7 @@ from fastbrain.data import (
 from fastbrain.data.readers.tables import read_tsv
 from fastbrain.data.store import prepare
 from fastbrain.data.store.native_grids import restricted
-from fastbrain.errors import CohortError, InputError, StoreError
+from fastbrain.errors import CohortError, InputError, SplitError, StoreError
 from fastbrain.evaluation.report.quality_page import write_quality_page
 
 LIMITS = Exclusion(least_tsnr=20.0)
@@ -158,6 +160,30 @@ def test_runs_at_rest_have_limits_too(runs, tmp_path):
     assert plan.summary()["left out"] == "after cleaning, runs with tSNR below 20"
     store = write_store(plan, tmp_path / "out")
     assert list(store.info.excluded) == [runs[0].run_id]
+
+
+def test_statistics_without_training_windows_are_refused_before_work(runs):
+    def all_test(trials):
+        return Split((), (), tuple(t.trial_id for t in trials), guard_trs=0, keys=())
+
+    with pytest.raises(SplitError, match="plan_rest: split must have training trials, got none"):
+        plan_rest(runs, split=all_test, kernel=(2, 2, 3))
+    with pytest.raises(CohortError, match="plan_rest: split must give a Split, got list"):
+        plan_rest(runs, split=list, kernel=(2, 2, 3))
+
+
+def test_merged_stores_of_rest_are_those_of_one_preparation(runs, tmp_path):
+    def made(some, name, split=by_run):
+        plan = plan_rest(some, split=split, window_trs=3, kernel=(2, 2, 3), high_pass_s=50.0)
+        return write_store(plan, tmp_path / name)
+
+    parts = [
+        made([r for r in runs if r.subject == s], s) for s in sorted({r.subject for r in runs})
+    ]
+    merged = merge_stores(parts, tmp_path / "merged", statistics="refit")
+    at_once = made(runs, "at once", split=lambda trials: merged.split)
+    assert merged.info.filter == at_once.info.filter == parts[0].info.filter
+    assert merged.fingerprint() == at_once.fingerprint()
 
 
 def test_a_collection_leaves_them_out_of_its_split(two_grids, tmp_path):

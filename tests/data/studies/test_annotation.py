@@ -65,6 +65,15 @@ def test_interrupted_work_goes_on_where_it_stopped(tmp_path):
     assert third.asked == []
 
 
+def test_a_removed_part_of_a_cache_costs_only_its_own_answers(tmp_path):
+    annotate(REQUESTS[:15], Counting(), cache=tmp_path, batch_size=5)
+    (tmp_path / "part-000001.jsonl").unlink()
+    for asked in (REQUESTS[5:10], []):  # the new part takes the place of no other
+        again = Counting()
+        annotate(REQUESTS[:15], again, cache=tmp_path, batch_size=5)
+        assert again.asked == [r.record_id for r in asked]
+
+
 def test_another_question_is_another_answer(tmp_path):
     cache = tmp_path / "cache"
     annotate(REQUESTS, Counting(), cache=cache)

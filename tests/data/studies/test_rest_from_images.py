@@ -65,7 +65,7 @@ def test_series_are_means_of_regions_in_percent_without_drift(rest, tmp_path):
 
 def test_confounds_band_and_time_are_as_asked(rest, tmp_path):
     labels = tmp_path / "labels.tsv"
-    labels.write_text("index\tname\n30\tlate\n10\tearly\n")
+    labels.write_text("index\tname\n0\tBackground\n30\tlate\n10\tearly\n")
     more = ["--confounds", *MOTION, "--high-pass", "60", "--low-pass", "6", "--tr", "4"]
     more += ["--several", "first", "--labels", str(labels)]
     assert study_of(rest, tmp_path / "study", *more) == 0
@@ -196,6 +196,9 @@ def test_a_series_without_a_band_or_a_signal_is_refused():
         clean_series(series, tr=2.0, confounds=rng.standard_normal((40, 37)))
     with pytest.raises(VolumeError, match="first region 1"):
         clean_series(np.stack([series[0], 2.0 * np.arange(40)]), tr=2.0)
+    for units in ("psc", "zscore"):
+        with pytest.raises(VolumeError, match="signal left, got none in 1, first region 1"):
+            clean_series(np.stack([series[0], np.full(40, 1000.1)]), tr=2.0, units=units)
     with pytest.raises(VolumeError, match="zscore"):
         clean_series(series - series.mean(axis=1, keepdims=True), tr=2.0)
     scaled = clean_series(series - 100, tr=2.0, units="zscore")

@@ -105,9 +105,12 @@ def test_options_move_windows_and_people_are_chosen(roots):
         ({"prompt_trs": -1}, ConfigError, "prompt_trs"),
         ({"segment_trs": 90}, CohortError, "must have volumes for a window"),
         ({"words": roots["lebel"] / "nowhere"}, CohortError, "0 TextGrids"),
+        ({"clock": "audio"}, ConfigError, "clock must be left out for LeBel"),
     ):
         with pytest.raises(error, match=told):
             plan_stories(roots["lebel"], "lebel", split=by_story, **options)
+    with pytest.raises(ConfigError, match="words must be left out for Narratives"):
+        plan_stories(roots["narratives"], "narratives", split=by_story, words=roots["lebel"])
 
 
 @pytest.mark.parametrize("fold", range(4))
@@ -135,6 +138,19 @@ def test_blocks_are_contiguous_the_same_for_all_and_guarded(roots, fold):
                 assert abs(a.start - b.start) - 2 >= 4
                 assert b.text not in a.prompt
     assert split.unused > 0
+
+
+def test_blocks_of_segments_without_numbers_follow_their_onsets(roots):
+    trials = plan_stories(roots["narratives"], "narratives", split=by_story).trials
+    stimuli = sorted({t.stimulus for t in trials})
+    # their names sort from the last segment to the first
+    names = {name: "x" * (len(stimuli) - i) for i, name in enumerate(stimuli)}
+    unnumbered = [replace(t, stimulus=names[t.stimulus]) for t in trials]
+    split = split_story_blocks(unnumbered, blocks=3, guard_trs=0)
+    for story in TALES:
+        starts = sorted({t.start for t in trials if t.story == story})
+        tested = sorted({t.start for t in trials if t.story == story and t.trial_id in split.test})
+        assert tested == starts[: len(tested)]
 
 
 def test_blocks_that_cannot_be(roots):
@@ -248,10 +264,12 @@ def test_designs_that_cannot_be():
             StoryDesign(**options)
 
 
-def write_mat(folder, person, experiment, n, rng, passages=4):
+def write_mat(folder, person, experiment, n, rng, passages=4, *, doubled=False):
     from scipy.io import savemat
 
     places = np.argwhere(np.ones((3, 4, 5))) + 1
+    if doubled:
+        places[1] = places[0]
     values = rng.standard_normal((n, len(places)))
     labels = np.sort(np.arange(n) % passages) + 1
     sentences = np.array([f"Sentence {i} of {experiment}." for i in range(n)], dtype=object)
@@ -301,6 +319,9 @@ def test_sentences_of_pereira(tmp_path, capsys):
     assert "--units zscore --high-pass none" in capsys.readouterr().err
     settings = ["--kernel", "2", "2", "2", "--units", "zscore", "--high-pass", "none"]
     assert cli.main(["prepare", str(out), str(store), *settings]) == 0
+    write_mat(tmp_path / "doubled", "P01", "384sentences", 17, rng, doubled=True)
+    with pytest.raises(CohortError, match="a place of its own for each voxel"):
+        write_pereira_images(tmp_path / "doubled", tmp_path / "none")
     # components cannot become a store
     (tmp_path / "components").mkdir()
     with pytest.raises(CohortError, match="components without voxels"):

@@ -360,6 +360,8 @@ def test_what_cannot_be_a_study(tmp_path):
     with pytest.raises(CohortError, match=r"trial_type 1\.\.180"):
         plan_study(root, "had", split=unseen("03"))
     events.write_text(text)
+    (root / "task-action_bold.json").write_text('{"RepetitionTime": 2.0000004}')
+    plan_study(root, "had", split=unseen("03"))
     (root / "task-action_bold.json").write_text('{"RepetitionTime": 1.5}')
     with pytest.raises(CohortError, match=r"repetition time of HAD, 2 s, got 1\.5 s"):
         plan_study(root, "had", split=unseen("03"))

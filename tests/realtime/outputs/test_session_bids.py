@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fastbrain.data.readers.tables import read_tsv
-from fastbrain.errors import ConfigError, InputError
+from fastbrain.errors import ConfigError, DiskError, InputError
 from fastbrain.realtime.outputs import JsonlLog, write_bids_session
 from fastbrain.realtime.session import Measured, Outcome, Record
 
@@ -61,6 +61,12 @@ def test_a_second_session_joins_the_dataset(log, tmp_path):
     for run in ("1", "2"):
         write_bids_session(log, tmp_path / "out", subject="01", task="rest", run=run)
     assert len(list((tmp_path / "out").rglob("*.tsv"))) == 2
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_the_disk(log, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DiskError):
+        write_bids_session(log, tmp_path / "file" / "out", subject="01", task="rest")
 
 
 def test_a_raw_dataset_is_refused(log, tmp_path):
