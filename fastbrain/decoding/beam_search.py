@@ -136,5 +136,9 @@ def _keep(
 def _done(
     beams: list[tuple[float, float, torch.Tensor]], best: float, length: int, sampling: Sampling
 ) -> bool:
-    """Return whether no running beam can beat the worst kept one (running scores only fall)."""
+    """Return whether no running beam beats the worst kept one at its present length.
+
+    With a positive length penalty a longer text may still beat it: a heuristic, that of
+    transformers with ``early_stopping=False``.
+    """
     return len(beams) == sampling.beams and beams[-1][0] >= best / length**sampling.length_penalty

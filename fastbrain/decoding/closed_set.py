@@ -6,10 +6,10 @@ r(y, b) is the score of sentence y by a regression on the same brain. Z(b) is th
 so this is a multinomial logistic regression with two weights (logarithmic opinion pool: Heskes
 1998, "Selecting weighting factors in logarithmic opinion pools").
 
-Few brains do not tell whether a language model adds anything to a good regression. Where the runs
-of the brains are known, it must: its weight is 0 unless left-out runs are likelier with it than by
-the regression alone, by more than one standard error (the rule of one standard error: Breiman et
-al. 1984, "Classification and regression trees").
+With few brains it is uncertain whether a language model adds anything to a good regression. Where
+the runs of the brains are known, this is tested: its weight is 0 unless left-out runs are likelier
+with it than by the regression alone, by more than one standard error (the rule of one standard
+error: Breiman et al. 1984, "Classification and regression trees").
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from .._arguments import checked
 from ..errors import InputError
+from ..stats.folds import require_names
 
 Array = npt.NDArray[np.float64]
 Columns = npt.NDArray[np.int64]
@@ -103,12 +104,12 @@ def fit_closed_set(
     ------
     InputError
         Shapes differ, there is no sample or a single sentence, a value is not finite, a column
-        is no integer or does not exist, or the groups are not those of all samples.
+        is no integer or does not exist, or the groups are not those of all samples or have no name.
     """
     if (
         log_likelihood.ndim != 2
         or log_likelihood.shape != readout.shape
-        or len(truth) != len(log_likelihood)
+        or truth.shape != log_likelihood.shape[:1]
         or not len(truth)
         or log_likelihood.shape[1] < 2
     ):
@@ -128,6 +129,7 @@ def fit_closed_set(
             f"fit_closed_set: truth must be columns of 0 to {sentences - 1}, got {truth.min()} to "
             f"{truth.max()}."
         )
+    require_names("fit_closed_set", groups)
     if len(groups) and (len(groups) != len(truth) or len(set(groups)) < 2):
         raise InputError(
             f"fit_closed_set: groups must be those of all {len(truth)} samples, two or more, got "

@@ -161,7 +161,7 @@ class MixtureDecoder:
     def _texts(self, prefixes: Any, label: str, first: int) -> list[str]:
         said: list[str] = []
         for number in track(range(self.candidates), label):
-            # the base alone knows how it writes; only the options of drawing are ours
+            # the base writes the texts; only its options of sampling are set here
             sampler = copy.copy(self.base)
             seed = self.seed * 2 * self.candidates + first + number
             sampler.sampling = Sampling(

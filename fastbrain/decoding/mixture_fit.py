@@ -17,7 +17,7 @@ from .sentences import SentenceReadout
 from .sentences.evidence import WEIGHTS, doubt
 
 Array = npt.NDArray[np.float64]
-# exponents of the base; more is beyond what it was trained to say
+# exponents of the base; above 1 it would be more certain than it was trained to be
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from .._arguments import checked
 from ..errors import InputError
 from ..evaluation.analyses.noise_ceiling import CeilingComparison, beside_ceiling
+from ..stats.correlations import column_correlations
 from ..stats.ridge import PENALTIES, fit_ridge
 
 Array = npt.NDArray[np.float64]
@@ -164,7 +165,7 @@ def fit_encoding(
     inputs = delayed(given, delays, runs)
     ridge = fit_ridge(inputs, found, groups=groups, penalties=penalties)
     assert ridge.out_of_fold is not None
-    correlation = _columns_correlate(ridge.out_of_fold, found)
+    correlation = column_correlations(ridge.out_of_fold, found)
     kept = np.sort(np.argsort(-correlation, kind="stable")[:voxels])
     noise = (found - ridge.out_of_fold)[:, kept]
     covariance = noise.T @ noise / len(noise)
@@ -205,10 +206,3 @@ def delayed(stimulus: Array, delays: Sequence[int], runs: Sequence[object] | Non
         source = rows - delay
         parts.append(stimulus[np.maximum(source, 0)] * (source >= starts)[:, None])
     return np.concatenate(parts, axis=1)
-
-
-def _columns_correlate(left: Array, right: Array) -> Array:
-    a, b = left - left.mean(axis=0), right - right.mean(axis=0)
-    scale = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
-    result: Array = np.divide((a * b).sum(axis=0), scale, out=np.zeros(len(scale)), where=scale > 0)
-    return result

@@ -17,6 +17,7 @@ from ..errors import CohortError, InputError, some
 from ..stats.derangements import derangements
 from ..stats.inference import bootstrap_interval
 from .analyses.brain_use import BrainUse, brain_use
+from .controls.conditions import DERANGED
 from .metrics.cider import cider_scorer, cider_signature
 from .metrics.identification import identification_from_text
 from .metrics.meteor import meteor_scorer, meteor_signature
@@ -24,8 +25,6 @@ from .metrics.ngrams import longest_common
 from .metrics.registry import rouge_signature
 from .metrics.spice import spice, spice_absent
 from .scores import Score, only_score, score_beside_null, with_adjusted
-
-_CONTROL = "deranged brain"
 
 
 @dataclass(frozen=True)
@@ -187,6 +186,11 @@ def score_captions(
         raise InputError(
             f"score_captions: blocks must name the run of every image, got none for {some(loose)}."
         )
+    if empty := [key for key in ids if not references[key]]:
+        raise InputError(
+            f"score_captions: references must be one or more texts an image, got none for "
+            f"{some(empty)}. Add them, or leave these images out."
+        )
     if len(ids) < 2:
         raise InputError(
             f"score_captions: captions must be of two or more images, got {len(ids)}: the others "
@@ -215,7 +219,7 @@ def score_captions(
         interval = bootstrap_interval(own, blocks=runs, seed=seed)
         scores.append(
             Score(
-                "spice", "free-running", float(own.mean()), len(ids), float(other.mean()), _CONTROL,
+                "spice", "free-running", float(own.mean()), len(ids), float(other.mean()), DERANGED,
                 interval=interval, signature=f"{signature}; chance: one derangement",
             )
         )  # fmt: skip
@@ -244,7 +248,7 @@ def _beside(
         own,
         null,
         mode="free-running",
-        control=_CONTROL,
+        control=DERANGED,
         blocks=runs,
         partners=partners,
         seed=seed,

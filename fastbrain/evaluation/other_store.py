@@ -125,21 +125,15 @@ def scored_part(
         )
     faults = window_faults(other.store, own, like)
     if len(faults) == len(own):
+        trial, reason = next(iter(faults.items()), ("no window", "the store is empty"))
         raise InputError(
-            f"{function}: windows must be like those of training, got none of {len(own)} that is, "
-            f"e.g. {next(iter(faults.items()), '')}. Was the data set preprocessed otherwise?"
+            f"{function}: windows must be like those of training, got none of {len(own)} that is: "
+            f"{trial}: {reason}. Was the data set preprocessed otherwise?"
         )
     if faults:
         say(f"{len(faults)} of {len(own)} windows are held: far from all training windows")
-    used, adapt = _used_in_training(manifest, store)
-    joined = _joined(store, other, [*used.train, *used.val, *adapt])
+    joined, audit = audit_other_store(manifest, store, other, prompts=prompts)
     named = {t: _named(other, t) for t in own}
-    split = replace(
-        used, test=tuple(named.values()), keys=(), val_keys=(), guard_trs=store.split.guard_trs
-    )
-    joined = replace(joined, split=split)
-    audit = _audit(joined, adapt, prompts).check(allow=other.allow_leak)
-    say(f"audit of {other.name} against the training part: {audit.summary()}")
     facts = {
         "name": other.name,
         "store": str(Path(other.store.path).resolve()),
@@ -156,6 +150,46 @@ def scored_part(
         {**manifest, "audit": audit.to_json(), "cross_data_set": facts},
         {"cross_data_set": facts},
     )
+
+
+def audit_other_store(
+    manifest: Mapping[str, Any],
+    store: VoxelStore,
+    other: OtherStore,
+    *,
+    prompts: Sequence[str] = (),
+) -> tuple[VoxelStore, Audit]:
+    """Compare the trials of another data set with those that a run was trained on.
+
+    Parameters
+    ----------
+    manifest : mapping
+        Manifest of the run.
+    store : VoxelStore
+        Store of training.
+    other : OtherStore
+    prompts : sequence of str
+        Prompts that every sample gets.
+
+    Returns
+    -------
+    joined : VoxelStore
+        Store of training with the trials of the other data set in place of its test part.
+    audit : Audit
+
+    Raises
+    ------
+    LeakError
+        A scan, window, text, stimulus, story or prompt of the other store was used in training.
+    """
+    used, adapt = _used_in_training(manifest, store)
+    joined = _joined(store, other, [*used.train, *used.val, *adapt])
+    test = tuple(_named(other, t.trial_id) for t in other.store.trials)
+    split = replace(used, test=test, keys=(), val_keys=(), guard_trs=store.split.guard_trs)
+    joined = replace(joined, split=split)
+    audit = _audit(joined, adapt, prompts).check(allow=other.allow_leak)
+    say(f"audit of {other.name} against the training part: {audit.summary()}")
+    return joined, audit
 
 
 def _folder(run: Path, other: OtherStore, function: str) -> Path:

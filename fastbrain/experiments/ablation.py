@@ -8,7 +8,6 @@ from typing import Any
 
 from .._arguments import checked
 from ..errors import ConfigError
-from ..llm4brain.config import TokenizerConfig
 from ..llm4brain.training.run_config import RunConfig
 from ..nn.config import PLACES
 from .grid import Variant
@@ -120,7 +119,7 @@ def _tokenizers(config: RunConfig) -> list[Variant]:
         one = replace(encoder, tokenizer=replace(encoder.tokenizer, kernels=(), strides=()))
         model = replace(config.model, encoder=one)
         return [Variant("tokenizer-1", "one convolution", replace(config, model=model))]
-    two = replace(encoder, tokenizer=TokenizerConfig(kernels=(2,)))
+    two = replace(encoder, tokenizer=replace(encoder.tokenizer, kernels=(2,)))
     model = replace(config.model, encoder=two)
     return [Variant("tokenizer-2", "tokens of 2×2×2 patches", replace(config, model=model))]
 

@@ -63,7 +63,10 @@ def capacity_variants(
         found.append(Variant(f"width-{width}", title, replace(mlp, width=width)))
     others = [v for v in found[1:] if v.config != config]
     if not others:
-        raise ConfigError("study capacity: a decoder or a size must differ from the run's.")
+        raise ConfigError(
+            "study capacity: a decoder or a size must differ from the run's, got none that does. "
+            "Name others."
+        )
     return [found[0], *others]
 
 
@@ -104,10 +107,10 @@ def share_variants(
 
     sizes = {share: used(share) for share in (whole, *sorted(others, reverse=True))}
     if len(set(sizes.values())) < len(sizes):
-        told = ", ".join(f"{share:g} ({n} of {trials} trials)" for share, n in sizes.items())
+        named = ", ".join(f"{share:g} ({n} of {trials} trials)" for share, n in sizes.items())
         raise ConfigError(
             "study samples: shares must take different numbers of whole stories or runs, got "
-            f"{told}. Leave some out (--shares)."
+            f"{named}. Leave some out (--shares)."
         )
     return [
         Variant(

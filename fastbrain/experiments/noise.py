@@ -89,7 +89,7 @@ def noise_sweep(
     ConfigError
         There is no level above 0, or one twice.
     CheckpointError
-        The run is of the fMRI language model, or see :func:`fastbrain.evaluation.open_run`.
+        The run is of the fMRI language model, or see :func:`fastbrain.open_run`.
     """
     check_count(count, function="study noise")
     wanted = check_levels(levels, seeds)

@@ -163,7 +163,8 @@ def compare_variants(
                     f"for {name!r}. Was a window held in one of them?"
                 )
     if len({len(own) for own in scored.values()}) > 1:
-        raise InputError("compare_variants: every variant must have every seed.")
+        counts = {name: len(own) for name, own in scored.items()}
+        raise InputError(f"compare_variants: every variant must have every seed, got {counts}.")
     known = [{s.metric for s in run.scores if not s.group} for run in runs]
     metrics = [m for m in METRICS if all(m in own for own in known)]
     reference = next(iter(scored))

@@ -23,7 +23,7 @@ from ..errors import InputError, some
 from ..evaluation.analyses.stories import shifted_partners, story_scores
 from ..evaluation.controls.noise import Noise, noise_store
 from ..evaluation.metrics.registry import TEXT_METRICS
-from ..evaluation.other_store import OtherStore, scored_part
+from ..evaluation.other_store import OtherStore, audit_other_store
 from ..evaluation.run_store import open_store
 from ..evaluation.scores import Score, with_adjusted
 from .decoded_story import DecodedStory, StorySegment
@@ -81,6 +81,8 @@ def decode_story(
     InputError
         The run is not of BrainLLM, there is no such story or run, its windows overlap, or
         `context` is "transcript" and no window has a prompt.
+    LeakError
+        A window of another store that has a transcript was used in training.
     CheckpointError, StoreError
         As in :func:`decode`. The run's own store is needed, for the word rate.
     """
@@ -88,12 +90,14 @@ def decode_story(
         raise InputError(f"decode_story: context must be own or transcript, got {context!r}.")
     if run_kind(run, function="decode") != "brainllm":
         raise InputError(f"decode_story: {run} must be a run of BrainLLM, got another system's.")
-    own, given = _stores(run, read_manifest(run, function="decode"), store)
+    manifest = read_manifest(run, function="decode")
+    own, given = _stores(run, manifest, store)
     trials = _windows_of(given, story)
-    if given is not own and all(t.text.strip() for t in given.trials):
+    heard = [t for t in trials if t.text.strip()]
+    if given is not own and heard:
         # raises if a window to score was used in training
-        manifest = read_manifest(run, function="decode")
-        scored_part(run, manifest, own, OtherStore(given, "other"), function="decode")
+        scored = OtherStore(replace(given, trials=heard), given.path.name)
+        audit_other_store(manifest, own, scored)
     saved = load_brainllm(Path(run) / "model", device=device)
     held = window_faults(given, [t.trial_id for t in trials], preparation_of(run, own))
     train = own.split.train
@@ -120,13 +124,13 @@ def decode_story(
             reconstruct(saved.model, rows, counts, search=search, prompts=prompts).texts
             for rows in (windows, None, saved.windows(noise, ids))
         ]
-        for t, n, *told in zip(members, counts, *texts, strict=True):
+        for t, n, *written in zip(members, counts, *texts, strict=True):
             part = "new" if given is not own else part_of.get(t.trial_id, "unused")
             end = round(t.onset + t.duration, 3)
             segments.append(
                 StorySegment(
                     *(t.run_id, t.subject, t.trial_id, t.onset, end, part, n),
-                    *(*told, t.text, held.get(t.trial_id, "")),
+                    *(*written, t.text, held.get(t.trial_id, "")),
                 )
             )
     scores, reason = _scores(segments, given, context, count=count, seed=seed)

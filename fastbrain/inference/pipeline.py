@@ -89,16 +89,17 @@ def pipeline(
         )
     run, kind, decoder = find_run(model, revision=revision, download=download, function="pipeline")
     if kind == "vq-lm":
-        given = {"sampling": sampling, "unknown_subject": unknown_subject, "llm": llm}
-        given["encoder"] = encoder
+        given: dict[str, Any] = {"sampling": sampling, "unknown_subject": unknown_subject}
+        given |= {"llm": llm, "encoder": encoder, "seed": seed}
         wrong = [name for name, value in given.items() if value is not None]
         wrong += ["engine"] * engine + ["device"] * (device != "cpu")
+        wrong += ["confidence"] * (not confidence)
         if wrong:
             raise InputError(
                 f"pipeline: {wrong[0]} must be left out for a run of vq-lm, which writes a number "
                 "or label on the CPU, got a value."
             )
-        return BrainToText(run, kind, None, confidence=confidence, seed=seed or 0)
+        return BrainToText(run, kind, None)
     fresh = opener_of(
         decoder, sampling=sampling, unknown_subject=unknown_subject, device=device, engine=engine,
         llm=llm, encoder=encoder, seed=seed, function="pipeline",
@@ -140,7 +141,7 @@ class BrainToText:
         self.run, self.kind = run, kind
         self._opener, self._confidence, self._seed = opener, confidence, seed
         if opener is not None and not grids_of_run(run, function="pipeline"):
-            opener(run, preparation_for(run))  # what is missing is an error now, not at a call
+            opener(run, preparation_for(run))  # a missing file raises here, not at the first call
 
     def __repr__(self) -> str:
         return f"BrainToText({self.kind!r}, {str(self.run)!r})"
@@ -228,7 +229,7 @@ class BrainToText:
     def _people(self, study: Study) -> list[Row]:
         found = predict_people(self.run, study)
         return [
-            {"text": _said(person.value), "target": found.facts["target"], **asdict(person)}
+            {"text": _value_text(person.value), "target": found.facts["target"], **asdict(person)}
             for person in found.people
         ]
 
@@ -241,7 +242,7 @@ def _rows(found: Decoding) -> list[Row]:
     return rows
 
 
-def _said(value: float | str) -> str:
+def _value_text(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:.2f}"
 
 

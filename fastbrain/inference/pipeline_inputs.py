@@ -1,4 +1,4 @@
-"""What a pipeline is called with: recordings, stores and studies, checked before any work."""
+"""Inputs of a pipeline: recordings, stores and studies, checked before any work."""
 
 from __future__ import annotations
 
@@ -154,6 +154,8 @@ def _study(given: Any) -> Study:
 
 
 def _volumes(given: Any) -> npt.NDArray[Any]:
+    if isinstance(given, np.ma.MaskedArray):  # NumPy would leave its mask out
+        raise InputError("pipeline: an array must be a plain one, got a masked one. Fill it.")
     try:
         values = np.asarray(given)
     except Exception as error:  # a tensor that needs a gradient or lies on a GPU, a foreign class
@@ -166,8 +168,6 @@ def _volumes(given: Any) -> npt.NDArray[Any]:
             f"pipeline: an array must be volumes (T, Z, Y, X) of numbers, got {values.shape} "
             f"{values.dtype}."
         )
-    if isinstance(values, np.ma.MaskedArray):
-        raise InputError("pipeline: an array must be a plain one, got a masked one. Fill it.")
     return values if values.dtype.name in _STORED else values.astype(np.float32)
 
 

@@ -115,8 +115,8 @@ def extend_vocabulary(
     Raises
     ------
     InputError
-        The tokenizer already has codes, or codebook or images do not have K rows, or the images not
-        the model's width.
+        The tokenizer already has codes, codebook or images do not have K rows or are not finite, or
+        the images do not have the model's width.
     """
     if _name(0) in tokenizer.get_vocab():
         raise InputError("extend_vocabulary: the tokenizer must not have codes yet, got some.")
@@ -125,6 +125,10 @@ def extend_vocabulary(
         raise InputError(
             f"extend_vocabulary: codes must be 1 or more and codebook ({codes}, D), got {codes} "
             f"and {shape}."
+        )
+    if codebook is not None and not codebook.isfinite().all():
+        raise InputError(
+            "extend_vocabulary: codebook must be finite, got NaN or infinity. Train it again."
         )
     width = llm.get_input_embeddings().weight.shape[1]
     if images is not None and (images.shape != (codes, width) or not images.isfinite().all()):

@@ -77,7 +77,7 @@ def check_device_map(value: DeviceMap, *, function: str = "load_llm", alone: boo
             "or leave the map out."
         )
     for place in set(value.values()) if isinstance(value, Mapping) else ():
-        if place in ("disk", "cpu"):
+        if place == "disk" or (isinstance(place, str) and torch.device(place).type == "cpu"):
             continue
         there = torch.cuda.device_count()
         index = place if isinstance(place, int) else torch.device(place).index or 0

@@ -1,4 +1,4 @@
-"""Digests that tell language models, encoders and tokenizers apart, however they were loaded."""
+"""Digests that identify language models, encoders and tokenizers, however they were loaded."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def model_digest(model: Any, *, like: str | None = None) -> str:
     Parameters
     ----------
     model : PreTrainedModel
-        Of one that is being tuned with LoRA, the weights below it.
+        Of a model that is being tuned with LoRA, only the base weights are hashed.
     like : str, optional
-        A recorded digest to compare with. One of an earlier version holds 64 values of every
-        weight and no settings; such a one is then computed.
+        A recorded digest to compare with. A digest of an earlier version covers 64 values of every
+        weight and no settings; for one of these, the same kind is computed.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def vocabulary_digest(tokenizer: Any) -> str:
 
 def _values(model: Any, *, buffers: bool) -> Iterator[tuple[str, tuple[int, ...], Tensor]]:
     """Name, shape and flat values of every weight, and of the buffers that are saved with them."""
-    # of a model that is being tuned with LoRA, the weights below it
+    # of a model that is being tuned with LoRA, the base weights
     weights = {n.replace(".base_layer.", "."): w for n, w in model.named_parameters()}
     if buffers:
         saved = model.state_dict().keys()

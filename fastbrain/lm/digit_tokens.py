@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,9 +55,9 @@ class DigitTokens:
         Raises
         ------
         InputError
-            The integer is negative or has more digits than `places`.
+            The value is not finite, or the integer is negative or has more digits than `places`.
         """
-        whole = round(value)
+        whole = round(value) if math.isfinite(value) else -1
         if not 0 <= whole < 10**self.places:
             raise InputError(
                 f"DigitTokens: value must be in [0, {10**self.places}), got {value}. Use more "

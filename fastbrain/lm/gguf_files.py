@@ -54,7 +54,7 @@ def find_gguf(path: Path, function: str) -> Path | None:
     Raises
     ------
     InputError
-        The folder has several, of which one must be named, or a name that ends in .gguf is no file.
+        The folder has several GGUF files, or a name that ends in .gguf is not a file.
     """
     if path.suffix.lower() == ".gguf" and not path.exists():
         raise InputError(

@@ -34,7 +34,7 @@ SENTENCES = (
 def layout_nll(
     llm: Any, tokenizer: Any, sentences: Sequence[str] = SENTENCES, *, shots: int = SHOTS
 ) -> dict[str, float | str]:
-    """Mean negative log likelihood of sentences, as each layout has them.
+    """Mean negative log likelihood of sentences under each layout.
 
     Parameters
     ----------
@@ -48,9 +48,9 @@ def layout_nll(
     Returns
     -------
     dict
-        Nats per token for ``"bos"``, ``"document"``, ``"chat"`` and ``"N shots"``, or why there is
-        none: a layout that the tokenizer lacks, or a sentence that does not fit into the context.
-        Tokens of a layout and end tokens are not counted.
+        Nats per token for ``"bos"``, ``"document"``, ``"chat"`` and ``"N shots"``, or the reason
+        why there is none: a layout that the tokenizer lacks, or a sentence that does not fit into
+        the context. Tokens of a layout and end tokens are not counted.
 
     Raises
     ------

@@ -57,7 +57,7 @@ def _of_readme(text: str) -> str:
     if text[:3] != "---" or len(parts) < 3:
         return ""
     stated = dict(_ENTRY.findall(parts[1]))
-    # `other` is what the hub has for a license of one's own, with its name beside it
+    # for a custom license the hub has `other`, and its name in another entry
     own = stated.get("license", "") in ("", "other")
     return (stated.get("license_name") or stated.get("license", "")) if own else stated["license"]
 

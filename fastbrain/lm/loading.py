@@ -15,10 +15,10 @@ from ..nn.config_io import suggest
 from .device_map import DeviceMap, check_device_map, keep_in_place, weight_value
 from .digests import model_digest as model_digest
 from .digests import vocabulary_digest as vocabulary_digest
-from .quantised import quantisation
+from .quantised import check_bits, quantisation
 from .sources import (
     ModelSource,
-    download_options,
+    fetch_files,
     find_model,
     load_by,
     load_tokenizer,
@@ -29,8 +29,8 @@ from .sources import quiet as quiet
 _log = logging.getLogger("fastbrain")
 
 _DTYPES = ("float32", "bfloat16", "float16")
-# the last three are of the preparation that goes along with a model
-_UPLOADED = ["*.safetensors", "*.json", "*.txt", "README.md", "*.npy", "*.npz", "*.parquet"]
+# the last three are files of the preparation, which is uploaded with a model
+_UPLOADED = ("*.safetensors", "*.json", "*.txt", "README.md", "*.npy", "*.npz", "*.parquet")
 
 
 @checked
@@ -116,6 +116,8 @@ def load_llm(
         attn = attention_choice(str(device))[0]
     if attn == "flash_attention_2" and dtype == "float32":
         attn = "sdpa"  # flash attention has no fp32 kernel
+    if bits is not None:
+        check_bits(bits)
     if device_map is not None:
         check_device_map(device_map)
     source = find_model(name_or_path, function="load_llm")
@@ -154,13 +156,13 @@ def outline_llm(name_or_path: str) -> tuple[Any, Any]:
     Returns
     -------
     model : PreTrainedModel
-        On the meta device: it has shapes and settings, and no values.
+        On the meta device: it has shapes and settings, but no weights.
     tokenizer : PreTrainedTokenizer
 
     Raises
     ------
     InputError, MissingPartError
-        As :func:`load_llm`, but for what is wrong with the weights.
+        As :func:`load_llm`, except for errors in the weights.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -209,23 +211,11 @@ def local_folder(name: str | Path, revision: str | None = None) -> Path:
     # only names of the form owner/model may be looked up on the network
     if folder.is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) or folder.exists():
         return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     try:
         with quiet():
-            return Path(
-                snapshot_download(
-                    str(name), revision=revision, allow_patterns=_UPLOADED, **download_options()
-                )
-            )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        reason = reason.removeprefix("Got: ").rstrip(".")
-        raise CheckpointError(
-            f"from_pretrained: '{name}' must be a folder or a name on the hub, got neither: "
-            f"{reason}. Download it first, or name its folder."
-        ) from error
+            return fetch_files(str(name), revision, _UPLOADED, "from_pretrained")
+    except InputError as error:
+        raise CheckpointError(str(error)) from error
 
 
 @checked
@@ -258,10 +248,15 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def embedding_width(source: ModelSource) -> int:
-    """Return the width of a language model's word embeddings, from its configuration alone."""
+    """Return the width of a language model's word embeddings, from its configuration alone.
+
+    Raises
+    ------
+    InputError
+        The configuration cannot be read.
+    """
     from transformers import AutoConfig
 
-    found = AutoConfig.from_pretrained(source.folder, trust_remote_code=False, **source.read_from)
-    config = found.get_text_config()
+    config = load_by(AutoConfig, source, {}).get_text_config()
     # OPT projects its embeddings to another width
     return int(getattr(config, "word_embed_proj_dim", None) or config.hidden_size)

@@ -248,8 +248,8 @@ def continue_codes(
     device = llm.get_input_embeddings().weight.device
     dtype = llm.get_input_embeddings().weight.dtype
     regions = len(codes)
-    said = [codes.long().cpu()]
-    rows = vocabulary.tokens(said[0]).T.flatten()
+    columns = [codes.long().cpu()]
+    rows = vocabulary.tokens(columns[0]).T.flatten()
     feed = torch.cat([rows.new_tensor([vocabulary.begin]), rows])
     begin = torch.zeros(1, dtype=torch.int64)
     blocks = torch.cat([begin, 1 + torch.arange(codes.shape[1]).repeat_interleave(regions)])
@@ -272,8 +272,8 @@ def continue_codes(
         else:
             odds = (logits / temperature).softmax(dim=1)
             chosen = torch.multinomial(odds, 1, generator=generator)[:, 0]
-        said.append(chosen[:, None])
+        columns.append(chosen[:, None])
         feed = vocabulary.tokens(chosen)
         # a step attends to itself and to all earlier tokens
         mask = torch.ones(1, 1, regions, mask.shape[-1] + regions, dtype=torch.bool)
-    return torch.cat(said, dim=1)
+    return torch.cat(columns, dim=1)

@@ -1,4 +1,4 @@
-"""Distribution of a language model over numbers in digits, and a loss on it that knows distances.
+"""Distribution of a language model over numbers in digits, and a loss that grows with the distance.
 
 Cross-entropy of digits counts 39 for 40 as wrong as 79. Soft targets and the squared error of the
 mean count how far off a number is (Lukasik et al., "Better autoregressive regression with LLMs via

@@ -36,7 +36,7 @@ class PromptLayout:
     ends : tuple of int
         Tokens that end a text; the first one is that of the tokenizer.
     reason : str
-        Why the start is what it is.
+        Reason for the choice of `start`.
     """
 
     kind: str

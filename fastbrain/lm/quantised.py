@@ -11,6 +11,12 @@ BITS = (8, 4)
 _GROUP = 32  # weights that share a scale in 4 bits: divides the width of every common model
 
 
+def check_bits(bits: int, *, function: str = "load_llm") -> None:
+    """Raise :class:`ConfigError` unless `bits` is 8 or 4."""
+    if bits not in BITS:
+        raise ConfigError(f"{function}: bits must be 8 or 4, got {bits!r}.")
+
+
 def quantisation(bits: int, place: str, *, function: str = "load_llm") -> Any:
     """Build the quantisation of transformers: bitsandbytes on a GPU that has it, else torchao.
 
@@ -29,8 +35,7 @@ def quantisation(bits: int, place: str, *, function: str = "load_llm") -> Any:
     MissingPartError
         Neither package is installed.
     """
-    if bits not in BITS:
-        raise ConfigError(f"{function}: bits must be 8 or 4, got {bits!r}.")
+    check_bits(bits, function=function)
     if place.startswith("cuda") and importlib.util.find_spec("bitsandbytes") is not None:
         import torch
         from transformers import BitsAndBytesConfig

@@ -26,11 +26,11 @@ class TokenGradients:
     Parameters
     ----------
     spans : tuple of (int, int), (T,)
-        Characters of each token, first and one after the last; of a special token equal.
+        Characters of each token, first and one after the last; both are equal for a special token.
     gradient : ndarray, (T, D) float32
-        By the word embedding of each token.
+        With respect to the word embedding of each token.
     held : ndarray, (T,) float32
-        Gradient times the present word embedding.
+        Inner product of the gradient and the word embedding of the token.
     """
 
     spans: tuple[tuple[int, int], ...]
@@ -118,7 +118,7 @@ class SentenceEncoder:
         Raises
         ------
         InputError
-            The tokenizer cannot say where its tokens are.
+            The tokenizer does not return the places of its tokens.
         """
         self.require_places()
         # gradients are needed whatever the caller has switched off
@@ -140,17 +140,17 @@ class SentenceEncoder:
         return TokenGradients(tuple(map(tuple, spans)), found[0].numpy(), held.numpy())
 
     def require_places(self) -> None:
-        """Raise if :meth:`gradient` cannot say which token is where in a text.
+        """Raise if the tokenizer does not return the places of its tokens in a text.
 
         Raises
         ------
         InputError
-            The tokenizer is a slow one.
+            It is a slow tokenizer.
         """
         if not self._tokenizer.is_fast:
             raise InputError(
-                f"SentenceEncoder: the tokenizer of {self.name} must tell the place of each token, "
-                "got a slow one. Take an encoder with a tokenizer.json."
+                f"SentenceEncoder: the tokenizer of {self.name} must return the place of each "
+                "token, got a slow one. Use an encoder with a tokenizer.json."
             )
 
     def digest(self) -> str:

@@ -93,7 +93,7 @@ class KeptPrompt:
 
 
 def _state(llm: Any) -> list[Any]:
-    """What differs after weights or adapters were changed; no weight is read."""
+    """State that changes with every change of weights or adapters; no weight is read."""
     found: list[Any] = []
     for module in llm.modules():
         # the attributes themselves, for each call of `getattr` of a module takes microseconds

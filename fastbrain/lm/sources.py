@@ -1,4 +1,4 @@
-"""Find and load transformers models; custom code and pickles are refused. The only loader here.
+"""Find and load transformers models; custom code and pickles are refused.
 
 The configuration of a model can name Python files, which transformers would import, and its weights
 can be a pickle. Both are refused before anything of the model is imported or, for a hub name,

@@ -36,7 +36,7 @@ def encode_prompts(
     return _pad(ids, tokenizer, device, left=True)
 
 
-@checked
+@checked(least={"max_tokens": 1})
 def encode_answers(
     tokenizer: Any,
     answers: Sequence[str],

@@ -24,7 +24,7 @@ _SMOOTHING = 0.02  # added to the count of every word, for words outside the cor
 _UNSEEN = 2048  # words outside the corpus sampled as negatives in each step
 
 
-@checked
+@checked(least={"depth": 1, "heads": 1, "steps": 0, "batch_size": 1})
 def vector_llm(
     corpus: Sequence[str],
     held_out: Sequence[str],
@@ -48,9 +48,13 @@ def vector_llm(
         Other sentences of the training part, from other passages; they choose the weights to keep.
     encoder : str
         Folder of a BERT-like sentence encoder that provides vocabulary and input embeddings.
-    depth, heads, dropout
+    depth, heads : int
         Sizes of the Phi architecture; its output bias starts at the log corpus frequencies.
-    steps, batch_size, lr, seed
+    dropout : float
+        In [0, 1).
+    steps, batch_size : int
+    lr : float
+    seed : int
         The held-out loss is computed every 25 steps, and the best weights are kept.
 
     Returns
@@ -62,8 +66,8 @@ def vector_llm(
     Raises
     ------
     InputError
-        A corpus is empty, or the encoder cannot be read, contains custom code or has no
-        safetensors.
+        A corpus is empty, `dropout` is out of range, or the encoder cannot be read, contains custom
+        code or has no safetensors.
     """
     import torch
 
@@ -72,6 +76,8 @@ def vector_llm(
             f"vector_llm: corpus and held_out must hold sentences, got {len(corpus)} and "
             f"{len(held_out)}."
         )
+    if not 0 <= dropout < 1:
+        raise InputError(f"vector_llm: dropout must be in [0, 1), got {dropout}.")
     tokenizer, vectors = _taken(encoder)
     rows, others = (
         [

@@ -25,17 +25,21 @@ if TYPE_CHECKING:
 
 _VERSION = 2
 SMALL_DIM = 64  # width of the language model
+_DEPTH, _HEADS = 2, 4
 _SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 
-@checked
+_LEAST = {"depth": 1, "heads": 1, "steps": 0, "batch_size": 1, "slots": 1, "context": 1}
+
+
+@checked(least=_LEAST)
 def small_llm(
     corpus: Sequence[str],
     *,
     cache_dir: str | Path | None = None,
     dim: int = SMALL_DIM,
-    depth: int = 2,
-    heads: int = 4,
+    depth: int = _DEPTH,
+    heads: int = _HEADS,
     steps: int = 300,
     batch_size: int = 32,
     slots: int = 32,
@@ -51,7 +55,7 @@ def small_llm(
     cache_dir : str or Path, optional
         Default ``$FASTBRAIN_CACHE``, else ``~/.cache/fastbrain``.
     dim, depth, heads : int
-        Size of the Llama.
+        Size of the Llama; `dim` is a multiple of ``2 · heads``.
     steps, batch_size : int
         Length of training; 300 steps of 32 take about ten seconds on one core.
     slots : int
@@ -69,11 +73,16 @@ def small_llm(
     Raises
     ------
     InputError
-        The corpus is empty or contains an empty text.
+        The corpus is empty or contains an empty text, or a size is out of range.
     """
     corpus = [" ".join(text.split()) for text in corpus]
     if not corpus or not all(corpus):
         raise InputError("small_llm: corpus must hold non-empty texts, got an empty one or none.")
+    if dim < 1 or dim % (2 * heads):
+        raise InputError(
+            f"small_llm: dim must be a multiple of {2 * heads}, twice the number of heads, got "
+            f"{dim}."
+        )
     recipe = {"version": _VERSION, "dim": dim, "depth": depth, "heads": heads, "steps": steps}
     recipe |= {"batch_size": batch_size, "slots": slots, "seed": seed}
     recipe["context"] = context
@@ -149,14 +158,20 @@ def empty_small_llm(words: int, *, context: int) -> Any:
         return LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=words,
-                hidden_size=64,
-                intermediate_size=128,
-                num_hidden_layers=2,
-                num_attention_heads=4,
                 max_position_embeddings=context,
-                tie_word_embeddings=True,
+                **_sizes(SMALL_DIM, _DEPTH, _HEADS),
             )
         )
+
+
+def _sizes(dim: int, depth: int, heads: int) -> dict[str, Any]:
+    return {
+        "hidden_size": dim,
+        "intermediate_size": 2 * dim,
+        "num_hidden_layers": depth,
+        "num_attention_heads": heads,
+        "tie_word_embeddings": True,
+    }
 
 
 def _train(corpus: Sequence[str], tokenizer: Any, recipe: dict[str, int]) -> Any:
@@ -168,15 +183,11 @@ def _train(corpus: Sequence[str], tokenizer: Any, recipe: dict[str, int]) -> Any
     longest = max(map(len, rows))
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=recipe["dim"],
-        intermediate_size=2 * recipe["dim"],
-        num_hidden_layers=recipe["depth"],
-        num_attention_heads=recipe["heads"],
+        **_sizes(recipe["dim"], recipe["depth"], recipe["heads"]),
         max_position_embeddings=max(recipe["context"], 2 * (recipe["slots"] + longest)),
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=True,
         # the usual 0.02 is for wide models; here it delays the use of context by hundreds of steps
         initializer_range=0.1,
     )

@@ -75,18 +75,20 @@ def fleiss_kappa(counts: npt.ArrayLike) -> float | None:
     Raises
     ------
     InputError
-        Counts are not whole and non-negative, or units differ in their number of raters.
+        Counts are not (U, C) finite whole numbers of 0 or more, or units differ in their number of
+        raters.
 
     Notes
     -----
     Fleiss, Measuring nominal scale agreement among many raters, 1971.
     """
     values = np.asarray(counts, dtype=np.float64)
-    whole = values.ndim == 2 and values.size > 0 and bool((values >= 0).all())
-    if not whole or not (values == np.floor(values)).all():
+    if values.ndim != 2 or not values.size:
+        raise InputError(f"fleiss_kappa: counts must be (U >= 1, C >= 1), got {values.shape}.")
+    wrong = values[~((values >= 0) & np.isfinite(values) & (values == np.floor(values)))]
+    if wrong.size:
         raise InputError(
-            "fleiss_kappa: counts must be (U, C) whole numbers, 0 or more, got shape "
-            f"{values.shape} or others."
+            f"fleiss_kappa: counts must be whole numbers, 0 or more, got {wrong[0]:g}."
         )
     raters = values.sum(axis=1)
     if raters[0] < 2 or not (raters == raters[0]).all():

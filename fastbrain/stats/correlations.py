@@ -1,4 +1,4 @@
-"""Correlation of every prediction with every candidate."""
+"""Correlations of the rows, or of the columns, of two arrays."""
 
 from __future__ import annotations
 
@@ -37,11 +37,36 @@ def correlations(predicted: npt.ArrayLike, candidates: npt.ArrayLike) -> npt.NDA
     for name, values in zip(("predicted", "candidates"), rows, strict=True):
         centred = values - values.mean(axis=1, keepdims=True)
         norms = np.linalg.norm(centred, axis=1, keepdims=True)
-        # negated comparison: NaN fails the check
-        if not (norms > 0).all():
+        # of a constant row, rounding may leave a norm; NaN fails both comparisons
+        varies = (norms > 0) & (np.ptp(values, axis=1, keepdims=True) > 0)
+        if not varies.all():
             raise InputError(
                 f"correlations: {name} must vary within each row, got "
-                f"{int((~(norms > 0)).sum())} rows that do not."
+                f"{int((~varies).sum())} rows that do not."
             )
         unit.append(centred / norms)
     return unit[0] @ unit[1].T
+
+
+def column_correlations(
+    left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Compute the Pearson correlation of each column of an array with that of another, (V,).
+
+    Parameters
+    ----------
+    left, right : ndarray, (N, V)
+
+    Returns
+    -------
+    ndarray, (V,) float64
+        0 where one of the columns is constant.
+    """
+    a, b = left - left.mean(axis=0), right - right.mean(axis=0)
+    size = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
+    # of a constant column, rounding may leave a size
+    varies = (size > 0) & (np.ptp(left, axis=0) > 0) & (np.ptp(right, axis=0) > 0)
+    found: npt.NDArray[np.float64] = np.divide(
+        (a * b).sum(axis=0), size, out=np.zeros(len(size)), where=varies
+    )
+    return found

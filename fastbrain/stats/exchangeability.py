@@ -46,8 +46,8 @@ def permuted_rows(
         alike.setdefault((homes.pop(), len(rows)), []).append(rows)
     if all(len(pool) == 1 for pool in alike.values()):
         raise InputError(
-            "clinical: at least two groups must be as large and of one stratum, got none: nothing "
-            "can change places. Use finer groups."
+            "clinical: two groups or more must have the same size and stratum, got none: nothing "
+            "can be permuted. Use finer groups."
         )
     rng = np.random.default_rng(seed)
     permuted = np.tile(np.arange(n), (count, 1))

@@ -72,12 +72,12 @@ def group_folds(
 
 
 def require_names(function: str, groups: Sequence[object]) -> None:
-    """Raise if samples of one group would not be found to be of the same one.
+    """Raise for names by which the samples of one group would be in several groups.
 
     Raises
     ------
     InputError
-        A name is NaN, which is unlike itself, or a tensor, which is only like itself.
+        A name is NaN, which does not equal itself, or an array, which is not compared by value.
     """
     for i, name in enumerate(groups):
         if not _names(name):

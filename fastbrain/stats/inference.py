@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -49,6 +50,11 @@ def permutation_p(observed: float, null: npt.ArrayLike) -> float:
     float
         ``(1 + #{null >= observed}) / (R + 1)``: the observed arrangement counts as one of the
         permutations, so p is never zero (Phipson & Smyth 2010).
+
+    Raises
+    ------
+    InputError
+        There is no null value, or a value is not finite.
     """
     values = np.asarray(null, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
@@ -79,6 +85,7 @@ def sign_flip_p(differences: npt.ArrayLike, *, flips: int = 10_000, seed: int = 
     Raises
     ------
     InputError
+        There is no value, or one is not finite.
     """
     values = np.asarray(differences, dtype=np.float64)
     if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
@@ -87,7 +94,7 @@ def sign_flip_p(differences: npt.ArrayLike, *, flips: int = 10_000, seed: int = 
         )
     # rounding must not separate patterns with equal exact sums
     slack = 1e-12 * np.abs(values).sum()
-    if 2.0**values.size <= flips:
+    if 2**values.size <= flips:
         patterns = np.arange(2**values.size)[:, None] >> np.arange(values.size) & 1
         sums = (1 - 2 * patterns) @ values
         return float((sums >= values.sum() - slack).mean())
@@ -141,10 +148,9 @@ def effect_size(differences: npt.ArrayLike) -> float:
         raise InputError(
             f"effect_size: differences must be (N >= 2,) and finite, got shape {values.shape}."
         )
-    spread = values.std(ddof=1)
-    if spread == 0:
+    if np.ptp(values) == 0:
         raise InputError("effect_size: differences must vary, got equal ones: d is undefined.")
-    return float(values.mean() / spread)
+    return float(values.mean() / values.std(ddof=1))
 
 
 @checked(least={"resamples": 1})
@@ -215,13 +221,13 @@ def bootstrap_interval(
             statistic(scores[np.concatenate([groups[k] for k in draw])])
             for draw in rng.integers(len(groups), size=(resamples, len(groups)))
         ]
-        numbers = all(isinstance(value, Real) for value in found)
-        estimates = np.array(found, dtype=np.float64) if numbers else np.array([np.nan])
-        if not np.isfinite(estimates).all():
+        wrong = [v for v in found if not isinstance(v, Real) or not math.isfinite(v)]
+        if wrong:
             raise InputError(
                 "bootstrap_interval: statistic must give a finite number for every resample, got "
-                f"{found[0]!r} for one."
+                f"{wrong[0]!r} for one."
             )
+        estimates = np.array(found, dtype=np.float64)
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(estimates, [tail, 100 - tail])
     return Interval(float(low), float(high), level)

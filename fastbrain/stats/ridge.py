@@ -88,7 +88,8 @@ def fit_ridge(
     if groups is None:
         if len(penalties) > 1:
             raise InputError(
-                f"fit_ridge: groups must be given to choose among {len(penalties)} penalties."
+                f"fit_ridge: groups must be given to choose among {len(penalties)} penalties, got "
+                "none. Name the passage, story or run of each sample."
             )
         r2, best, held = float("nan"), penalties[0], None
     else:
@@ -107,8 +108,8 @@ def fold_means(
 ) -> npt.NDArray[np.float64]:
     """Mean targets that each prediction out of fold regresses to.
 
-    Less these means, predictions out of fold are comparable between folds. Less the mean of all
-    samples they are not: whatever is left out moves the mean of the rest away from it, so that a
+    Predictions out of fold minus these means are comparable between folds. Minus the mean of all
+    samples they are not: leaving samples out moves the mean of the rest away from them, so that a
     regression without information would predict the opposite of the truth.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Groups to leave out of which no two share a text."""
+"""Groups to leave out in turn, of which no two share a text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STRETCHES = 5  # as many as the folds of fit_ridge, so that each is left out al
 
 
 def text_groups(texts: Sequence[str], groups: Sequence[object]) -> tuple[str, ...]:
-    """Join groups that share a text: its repeats would tell what is left out.
+    """Join groups that share a text, so that a text is never in a left-out group and in another.
 
     Texts are compared without case and with single spaces. If all groups become one, for instance
     because the same texts were read in every run, the different texts, in order of first

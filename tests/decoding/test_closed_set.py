@@ -88,6 +88,7 @@ def test_weights_are_not_negative_and_finite():
         (np.zeros((3, 4)), np.full((3, 4), np.inf), [0, 1, 2]),
         (np.zeros((3, 4)), np.zeros((3, 4)), [0, 1, 4]),
         (np.zeros((3, 4)), np.zeros((3, 4)), [0, 1, -1]),
+        (np.zeros((3, 4)), np.zeros((3, 4)), [[0], [1], [2]]),
     ],
 )
 def test_wrong_scores_are_refused(lm, readout, truth):
@@ -121,7 +122,7 @@ def test_a_language_model_that_adds_something_keeps_its_weight():
     assert plain.groups == 0
 
 
-@pytest.mark.parametrize("groups", [["a"] * 9, ["a", "b"]])
+@pytest.mark.parametrize("groups", [["a"] * 9, ["a", "b"], [1.0, float("nan"), *[2.0] * 7]])
 def test_wrong_groups_are_refused(groups):
     with pytest.raises(InputError, match="fit_closed_set: groups"):
         fit_closed_set(*brains(9, 0, (1.0, 1.0)), groups=groups)

@@ -135,7 +135,7 @@ def test_numbers_have_one_spelling(asked):
     tokenizer = asked[1]
     digits = DigitTokens.find(tokenizer, places=3)
     assert tokenizer.convert_ids_to_tokens(digits.tokens(46.6).tolist()) == ["0", "4", "7"]
-    for value in (-1, 999.6):
+    for value in (-1, 999.6, float("nan"), float("inf")):
         with pytest.raises(InputError, match="places"):
             digits.tokens(value)
     with pytest.raises(InputError, match="digits"):

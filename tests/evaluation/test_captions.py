@@ -100,5 +100,7 @@ def test_images_need_references():
         score_captions(SAID, KNOWN, blocks={"0": 1})
     with pytest.raises(InputError, match="two or more images, got 1"):
         score_captions({"0": SAID["0"]}, KNOWN)
+    with pytest.raises(InputError, match="one or more texts an image, got none for 0"):
+        score_captions(SAID, {**KNOWN, "0": []})
     with pytest.raises(InputError, match="write_captions"):
         write_captions("x.json", {})

@@ -55,6 +55,9 @@ CHANGES = {
 }
 
 
+FRAMES = {"model": {"encoder": {"tokenizer": {"frames": 2, "activation": "relu"}}}}
+
+
 def test_an_ablation_changes_one_part():
     found = {v.name: v.config for v in ablation_variants(FULL, PARTS)}
     assert found["reference"] == FULL
@@ -65,6 +68,13 @@ def test_an_ablation_changes_one_part():
     cross = found["place-cross"]
     assert "encoder_adapters" not in cross.stage1.groups
     assert "qformer_adapters" in cross.stage1.groups
+
+
+def test_other_settings_of_the_tokenizer_stay():
+    found = ablation_variants(RunConfig.from_dict(FRAMES), ["tokenizer"])
+    assert [v.name for v in found] == ["reference", "tokenizer-2"]
+    changed = differing(found[0].config.to_dict(), found[1].config.to_dict())
+    assert changed == {"model.encoder.tokenizer.kernels"}
 
 
 @pytest.mark.parametrize(

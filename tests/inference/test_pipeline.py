@@ -177,6 +177,7 @@ def test_what_cannot_be_opened_is_refused(run, options, error, words):
         ("a\0b", {}, InputError, "that exist"),
         (np.zeros((3, 3)), {}, InputError, r"volumes \(T, Z, Y, X\) of numbers, got \(3, 3\)"),
         (np.zeros((2, 2, 2, 2), complex), {}, InputError, "complex128"),
+        (np.ma.masked_all((2, 2, 2, 2)), {}, InputError, "got a masked one"),
         ("ARRAY", {"affine": np.eye(4)}, InputError, "tr must be given for arrays"),
         ("ARRAY", {"tr": 2.0}, InputError, "affine must be given for arrays"),
         ("ARRAY", {"tr": 2.0, "affine": np.eye(3)}, InputError, r"affine must be \(4, 4\) finite"),

@@ -146,6 +146,7 @@ def test_a_rank_needs_a_stage_that_trains_it():
     assert config.llm_rank == 4
     assert "llm_adapters" in config.stage2.groups
     assert RunConfig.from_dict(config.to_dict()) == config
+    assert config.tuning_llm(0) == RunConfig()
     with pytest.raises(ConfigError, match="llm_rank is above 0"):
         RunConfig(llm_rank=4)
     with pytest.raises(ConfigError, match="stage2 must be configured"):

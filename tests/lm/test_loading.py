@@ -93,6 +93,15 @@ def test_a_corpus_without_words_is_refused(corpus, tmp_path):
         small_llm(corpus, cache_dir=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [({"batch_size": 0}, "batch_size"), ({"slots": 0}, "slots"), ({"dim": 36}, "multiple of 8")],
+)
+def test_impossible_sizes_are_refused(size, words, tmp_path):
+    with pytest.raises(InputError, match=words):
+        small_llm(["a dog"], cache_dir=tmp_path, **size)
+
+
 def test_texts_survive_the_word_tokenizer(loaded):
     tokenizer = loaded[1]
     for text in CORPUS[:3]:
@@ -143,6 +152,11 @@ def test_unknown_options_are_refused(folder, option):
         load_llm(str(folder), **option)
 
 
+def test_impossible_bits_are_refused_before_the_model_is_looked_up(tmp_path):
+    with pytest.raises(ConfigError, match="bits must be 8 or 4, got 3"):
+        load_llm(str(tmp_path / "not-here"), bits=3)
+
+
 def test_attention_choice_says_why():
     assert attention_choice("cpu") == ("sdpa", "the model is on the CPU")
     implementation, why = attention_choice("cuda")
@@ -160,6 +174,8 @@ def test_answers_end_and_prompts_meet_them(loaded):
     ids, mask = encode_answers(tokenizer, ["the dog kicks the box ."], max_tokens=3)
     assert ids.shape == (1, 3)
     assert tokenizer.eos_token_id not in ids
+    with pytest.raises(InputError, match="max_tokens must be 1 or more, got -1"):
+        encode_answers(tokenizer, ["the dog kicks the box ."], max_tokens=-1)
     ids, mask = encode_prompts(tokenizer, ["What", "What happens ?"])
     assert mask.tolist() == [[False, False, True], [True, True, True]]
     with pytest.raises(InputError, match="empty"):

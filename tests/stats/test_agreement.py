@@ -111,3 +111,9 @@ def test_crossed_interval_with_a_single_level():
 def test_what_has_no_answer_is_refused(call):
     with pytest.raises(InputError):
         call()
+
+
+@pytest.mark.parametrize("bad", [[[np.inf, 1.0]] * 2, [[1.5, 0.5]], [[np.nan, 2.0]]])
+def test_kappa_refuses_what_is_no_count(bad):
+    with pytest.raises(InputError, match="counts must be whole numbers"):
+        fleiss_kappa(bad)

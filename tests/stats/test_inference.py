@@ -92,3 +92,22 @@ def test_effect_size_by_hand():
         effect_size([1.0, 1.0])
     with pytest.raises(InputError):
         effect_size([1.0])
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, -7.7])
+def test_equal_differences_have_no_effect_size(value):
+    """Their standard deviation is not exactly 0, because their mean is rounded."""
+    with pytest.raises(InputError, match="must vary"):
+        effect_size([value] * 3)
+
+
+def test_sign_flips_of_more_subjects_than_a_float_has_exponents():
+    assert sign_flip_p(np.ones(1100), flips=99) == pytest.approx(0.01)
+
+
+def test_the_bad_statistic_is_named():
+    def half_the_time(values):
+        return float("nan") if values[0] > 0.5 else 1.0
+
+    with pytest.raises(InputError, match="got nan for one"):
+        bootstrap_interval([0.0, 1.0, 0.0], statistic=half_the_time)

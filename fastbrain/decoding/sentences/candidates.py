@@ -1,4 +1,4 @@
-"""Lines that a language model wrote, and what it expects at every place of one."""
+"""Lines written by a language model, and its predictions at every position of a line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Candidates:
 
 @dataclass(frozen=True, eq=False)
 class NextWords:
-    """What a language model expects at every place of a line.
+    """Predictions of a language model at every position of a line.
 
     Parameters
     ----------

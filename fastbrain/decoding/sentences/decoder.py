@@ -209,7 +209,7 @@ class SentenceDecoder:
         return rows_of(prefixes, width, function=f"SentenceDecoder.{method}", name="prefixes")
 
     def _made_with(self) -> tuple[object, ...]:
-        """What decides about a written sentence, beside the prediction."""
+        """What a written sentence depends on, besides the prediction."""
         table = self.writer.llm.get_input_embeddings().weight
         machine = str(table.dtype), table.device.type
         return asdict(self.writing), self.readout.texts, machine, self._digests

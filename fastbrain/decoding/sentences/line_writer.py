@@ -224,9 +224,9 @@ class LineWriter:
         Raises
         ------
         InputError
-            The tokenizer cannot say where its tokens are, the text is empty, the prompt is empty or
-            has tokens that are not in the vocabulary, or both do not fit into the context of the
-            language model. Also raised if the model predicts logits that are not finite.
+            The tokenizer does not return the places of its tokens, the text is empty, the prompt is
+            empty or has tokens that are not in the vocabulary, or both do not fit into the context
+            of the language model. Also raised if the model predicts logits that are not finite.
         """
         self.require_places()
         found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -247,16 +247,16 @@ class LineWriter:
         )
 
     def require_places(self) -> None:
-        """Raise if :meth:`next_words` cannot say which token is where in a text.
+        """Raise if the tokenizer does not return the places of its tokens in a text.
 
         Raises
         ------
         InputError
-            The tokenizer is a slow one.
+            It is a slow tokenizer.
         """
         if not self.tokenizer.is_fast:
             raise InputError(
-                "LineWriter: tokenizer must tell the place of each token, got a slow one. Use a "
+                "LineWriter: tokenizer must return the place of each token, got a slow one. Use a "
                 "language model with a tokenizer.json."
             )
 
@@ -266,7 +266,7 @@ class LineWriter:
         return _checks.language_model("LineWriter", self.llm).context
 
     def fitting(self, prompt: Sequence[int], texts: Sequence[str]) -> list[str]:
-        """Those of some texts that :meth:`score` has room for after a prompt."""
+        """Return the texts that :meth:`score` has room for after a prompt."""
         most = self.context
         if most is None:
             return list(texts)

@@ -1,4 +1,4 @@
-"""Lines that were tried for one brain, and how good each is."""
+"""Lines that were tried for one brain, with their scores."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _WORDS = re.compile(r"[^\W_]+")
 class Lines:
     """Different lines with their cosine to the prediction and their likelihood.
 
-    A line is as good as its cosine plus `fluency` times its mean log likelihood a token.
+    The score of a line is its cosine plus `fluency` times its mean log likelihood per token.
 
     Parameters
     ----------
     fluency : float
-        Cosine a nat.
+        Cosine per nat.
     without : iterable of str
-        Lines that are never taken, compared by their words without case.
+        Lines that are never added, compared by their words without case.
     """
 
     def __init__(self, fluency: float, *, without: Iterable[str]) -> None:
@@ -36,7 +36,7 @@ class Lines:
         return len(self._found)
 
     def new(self, texts: Iterable[str]) -> list[str]:
-        """Those of some texts that may be added, each once."""
+        """Return the texts that may be added, each once."""
         return [
             text
             for text in dict.fromkeys(texts)
@@ -51,12 +51,12 @@ class Lines:
                 self._found[text] = float(cosine), float(log_p), int(tokens)
 
     def best(self, count: int | None = None) -> list[str]:
-        """The best lines first."""
+        """Return the lines with the best scores, best first."""
         order: Sequence[str] = sorted(self._found, key=self._score, reverse=True)
         return list(order[:count])
 
     def candidates(self) -> Candidates:
-        """All lines, best first."""
+        """Return all lines, best first."""
         texts = self.best()
         rows = [self._found[text] for text in texts]
         return Candidates(

@@ -104,7 +104,7 @@ class SentenceReadout:
         Raises
         ------
         InputError
-            The prediction is not (F,), or the encoder cannot say where the tokens are.
+            The prediction is not (F,), or the encoder's tokenizer is a slow one.
         """
         if predicted.shape != self.ridge.y_mean.shape:
             raise InputError(

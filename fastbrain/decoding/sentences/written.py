@@ -53,7 +53,7 @@ class Written:
     folder : str or Path or None
         Made if needed. None: nothing is kept.
     made_with : sequence
-        What decides about a sentence beside the prediction: options, texts, digests of models.
+        What a sentence depends on, besides the prediction: options, texts, digests of models.
     """
 
     def __init__(self, folder: str | Path | None, made_with: Sequence[Any]) -> None:

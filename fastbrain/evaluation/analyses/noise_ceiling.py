@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..._arguments import checked
 from ...errors import InputError
+from ...stats.correlations import column_correlations
 
 Array = npt.NDArray[np.float64]
 _LEAST = 0.1  # voxels with a lower ceiling have no response to compare with
@@ -86,7 +87,7 @@ def split_half_ceiling(
     for _ in range(rounds):
         order = rng.permutation(len(given))
         one, other = (given[part].mean(axis=0) for part in (order[:half], order[half : 2 * half]))
-        total += _correlated(one, other)
+        total += column_correlations(one, other)
     r = np.clip(total / rounds, 0.0, 1.0)
     factor = averaged / half
     reliability = factor * r / (1 + (factor - 1) * r)
@@ -119,8 +120,8 @@ def inter_subject_ceiling(responses: npt.ArrayLike) -> tuple[Array, Array]:
     given = _checked(responses, "inter_subject_ceiling", "(S >= 2, N >= 3, V)")
     whole = given.sum(axis=0)
     n = len(given)
-    lower = np.mean([_correlated(x, (whole - x) / (n - 1)) for x in given], axis=0)
-    upper = np.mean([_correlated(x, whole / n) for x in given], axis=0)
+    lower = np.mean([column_correlations(x, (whole - x) / (n - 1)) for x in given], axis=0)
+    upper = np.mean([column_correlations(x, whole / n) for x in given], axis=0)
     return np.clip(lower, 0.0, 1.0), np.clip(upper, 0.0, 1.0)
 
 
@@ -168,10 +169,3 @@ def _checked(responses: npt.ArrayLike, function: str, shape: str) -> Array:
             "stimuli that were presented several times."
         )
     return given
-
-
-def _correlated(one: Array, other: Array) -> Array:
-    """Correlate the columns of two (N, V); 0 where one does not vary."""
-    a, b = one - one.mean(axis=0), other - other.mean(axis=0)
-    size = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
-    return np.asarray(np.divide((a * b).sum(axis=0), size, out=np.zeros(len(size)), where=size > 0))

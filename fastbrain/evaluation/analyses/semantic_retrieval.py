@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._arguments import checked
-from ...stats.inference import bootstrap_interval
-from ..controls.conditions import DERANGED, block_flip_p
-from ..metrics.retrieval import retrieval, retrieval_scores
+from ..controls.conditions import DERANGED
+from ..metrics.retrieval import retrieval
 from ..metrics.text_similarity import meaning_similarity
 from ..scores import Score
 
@@ -111,44 +110,3 @@ def retrieval_scores_of(
         for metric, part in parts.items()
     ]
     return scores, {metric: part.per_query for metric, part in parts.items()}
-
-
-def retrieval_beside(
-    prefix: str,
-    similarity: npt.NDArray[np.float64],
-    other: npt.NDArray[np.float64],
-    blocks: Sequence[object],
-    signature: str,
-    *,
-    seed: int = 0,
-) -> tuple[list[Score], dict[str, npt.NDArray[np.float64]]]:
-    """As :func:`retrieval_scores_of`, with the retrieval of other texts as the chance level.
-
-    Parameters
-    ----------
-    prefix, similarity, blocks, signature
-        As in :func:`retrieval_scores_of`.
-    other : ndarray, (N, N)
-        Similarity of the texts of deranged brains, each after the sample's own prompt.
-    seed : int
-        Seed of the interval and of the sign flips of blocks.
-    """
-    n = len(similarity)
-    ks = [k for k in _TOP if k <= n]
-    names = [f"{prefix}_two_way", *(f"{prefix}_top{k}" for k in ks)]
-    own, theirs = (retrieval_scores(m, ks=ks) for m in (similarity, other))
-    scores = [
-        Score(
-            name,
-            "retrieval",
-            float(ours.mean()),
-            n,
-            float(beside.mean()),
-            DERANGED,
-            block_flip_p(ours - beside, blocks, seed=seed),
-            bootstrap_interval(ours, blocks=blocks, seed=seed),
-            f"{signature}; among {n} truths; p: sign flips of blocks",
-        )
-        for name, ours, beside in zip(names, own, theirs, strict=True)
-    ]
-    return scores, dict(zip(names, own, strict=True))

@@ -198,10 +198,16 @@ def cross_validated_baselines(
     Raises
     ------
     SplitError
-        There are fewer groups than folds, or a class occurs in fewer groups than folds.
+        There are fewer groups than folds, a class occurs in fewer groups than folds, or is in the
+        test part of one fold alone.
     """
     found: dict[str, npt.NDArray[np.float64]] = {}
     for train, test in _folds(cohort, kind, folds, seed):
+        if kind == "label" and set(cohort.target[train]) != set(cohort.target):
+            raise SplitError(
+                "cross_validated_baselines: the training part of every fold must have every class, "
+                "got a fold without one. Use fewer folds, or another seed."
+            )
         for name, guess in baseline_predictions(cohort[train], cohort[test], kind=kind).items():
             whole = np.empty((len(cohort.target), *guess.shape[1:]))
             found.setdefault(name, whole)[test] = guess

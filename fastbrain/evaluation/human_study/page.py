@@ -35,8 +35,8 @@ def result_page(result: PreferenceResult) -> str:
         f"{result.facts['first_text_share']:.1%} of the preferences.",
         _table(["share", "value", "95 % interval", "p"], [_formatted(row) for row in rows]),
         "p is two-sided: by sign flips of pairs in the first row, binomial in the third. Answers "
-        "to one pair, or of one person, are not independent, so the third row is too sure if there "
-        "are several raters.",
+        "to one pair, or of one person, are not independent, so interval and p of the third row "
+        "are too small if there are several raters.",
         "## Raters",
         _table(
             ["form", "true brain", "other", "neither", "not answered", "share", "95 % interval",

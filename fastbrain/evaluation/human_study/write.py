@@ -14,8 +14,8 @@ from ... import __version__
 from ..._arguments import checked
 from ..._digests import write_sealed
 from ..._environment import check_environment
-from ..._io import folder_atomic, read_json, sha256, write_atomic
-from ..._runfiles import read_manifest
+from ..._io import folder_atomic, sha256, write_atomic
+from ..._runfiles import read_manifest, read_record
 from ...errors import InputError, OutputExistsError
 from ..records import read_samples
 from ..run_store import open_store, scored_trials
@@ -103,7 +103,8 @@ def write_human_study(
     InputError
         The run is not evaluated, all texts are equal, or there are too few forms for the pairs.
     CheckpointError
-        The run is not finished, is of another kind, or its store was not found or has changed.
+        The run is not finished, is of another kind, its store was not found or has changed, or
+        ``metrics.json`` is missing or damaged.
     OutputExistsError
         `out` exists.
     """
@@ -140,7 +141,7 @@ def write_human_study(
         "seed": seed,
         "windows": len(columns["trial_id"]),
         "left_out": left_out,
-        "evaluation": _evaluation_facts(Path(run) / "metrics.json"),
+        "evaluation": _evaluation_facts(Path(run)),
     }
     with folder_atomic(out, function="write_human_study") as folder:
         return _write(folder, chosen, forms, facts, {"samples_sha256": source})
@@ -184,9 +185,9 @@ def _write(
     return study
 
 
-def _evaluation_facts(path: Path) -> dict[str, Any]:
+def _evaluation_facts(run: Path) -> dict[str, Any]:
     """Settings of the evaluation that the texts are from."""
-    metrics = read_json(path)
+    metrics = read_record(run / "metrics.json", {}, function="write_human_study")
     names = ("n_derangements", "sampling", "partners_exclude", "partners")
     return {name: metrics[name] for name in names if name in metrics}
 

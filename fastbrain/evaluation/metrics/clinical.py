@@ -257,8 +257,7 @@ def _score(
 ) -> Score:
     value = metric(truth, predicted)
     estimates = [metric(truth[rows], predicted[rows]) for rows in resampled]
-    low, high = np.percentile(estimates, [2.5, 97.5]) if estimates else (np.nan, np.nan)
-    interval = Interval(float(low), float(high)) if estimates else None
+    interval = Interval(*np.percentile(estimates, [2.5, 97.5]).tolist()) if estimates else None
     if sign == 0:
         return Score(name, "prediction", value, len(truth), interval=interval)
     null = np.array([metric(truth, predicted[rows]) for rows in permuted])

@@ -76,7 +76,7 @@ def text_scores(
     ----------
     decoded, truth : sequence of str, (N,)
     partners : ndarray, (R, N) int64, optional
-        From :func:`fastbrain.evaluation.derangements`; without it scores have no chance level.
+        From :func:`fastbrain.stats.derangements`; without it scores have no chance level.
     rows : ndarray, (K,) int64, optional
         Samples to score, for instance those of one subject; partners may be any sample. Default:
         all.

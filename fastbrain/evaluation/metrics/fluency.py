@@ -10,8 +10,7 @@ from typing import Any
 from ..._arguments import checked
 from ...errors import InputError
 from ...lm.context import context_of
-from ...lm.end_tokens import document_separator
-from ...lm.prompt_layout import prompt_layout
+from ...lm.prompt_layout import document_start
 from .caption_words import caption_words
 from .diversity import diversity
 
@@ -107,21 +106,20 @@ def _runs(text: str) -> list[tuple[str, ...]]:
     return [words[i : i + _RUN] for i in range(len(words) - _RUN + 1)]
 
 
-def _start(llm: Any, tokenizer: Any) -> int:
-    """Token after which the model expects a text: that of a document, else EOS."""
-    if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
+def _start(tokenizer: Any) -> int:
+    """Token after which a model expects a text: that of a document, else EOS."""
+    start = document_start(tokenizer)[0]
+    start = tokenizer.eos_token_id if start is None else start
+    if start is None:
         raise InputError("fluency: tokenizer must have a BOS or EOS token, got neither.")
-    if document_separator(tokenizer) is not None:
-        return prompt_layout(tokenizer, llm).start[0]
-    start = tokenizer.bos_token_id
-    return int(tokenizer.eos_token_id if start is None else start)
+    return int(start)
 
 
 def _nll_per_word(texts: Sequence[str], llm: Any, tokenizer: Any) -> tuple[float | None, str]:
     """Nats a word over all texts, and the token before each text."""
     import torch
 
-    start = _start(llm, tokenizer)
+    start = _start(tokenizer)
     said = sorted((t for t in texts if t.split()), key=len)
     words = sum(len(text.split()) for text in said)
     total = 0.0

@@ -144,7 +144,7 @@ def retrieval_scores(
     Cross-validation folds train on each other's test samples, and in a comparison of each subject
     with the mean of the others every subject occurs on both sides. Their errors are correlated, so
     derangements of finished predictions give a p that is too small. Instead, derange first, refit,
-    pool these scores, and compare the means with :func:`fastbrain.evaluation.permutation_p`.
+    pool these scores, and compare the means with :func:`fastbrain.stats.permutation_p`.
 
     Parameters
     ----------

@@ -111,6 +111,7 @@ def write_report(
         rows=rows,
         n=len(evaluation.samples),
         derangements=derangements_drawn(len(found.partners), found.distinct),
+        partners=evaluation.facts.get("partners", ""),
         family=sum(bool(row["p"]) for row in rows),
         controls=[(c.name, c.note) for c in found],
         diversity=evaluation.diversity,

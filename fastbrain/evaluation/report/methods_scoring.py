@@ -114,10 +114,16 @@ def _statistics(evaluation: Evaluation) -> list[str]:
     scores = evaluation.scores
     found = []
     if any(s.p is not None and s.control == DERANGED for s in scores):
+        start = "Against deranged brains, p is"
+        if evaluation.conditions.rewritten is not None:
+            start = (
+                "Against deranged brains, p of a score of generated text is from sign flips of "
+                "whole runs [@nichols2002permutation], and p of any other score is"
+            )
         found.append(
-            "Against deranged brains, p is the one-sided rank of the score (of the mean "
-            "likelihood, for pairwise accuracy) among the derangements, the observed pairing "
-            "included [@phipson2010permutation]."
+            f"{start} the one-sided rank of the score (of the mean likelihood, for pairwise "
+            "accuracy) among the derangements, the observed pairing included "
+            "[@phipson2010permutation]."
         )
     if any(s.p is not None and s.control != DERANGED for s in scores):
         found.append(

@@ -1,4 +1,4 @@
-"""What a report and a methods section say where a run was evaluated with another decoder."""
+"""Report and methods section of a run that was evaluated with another decoder."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def run_parts(
     *,
     held: Mapping[str, str] | None = None,
 ) -> ReportParts:
-    """Add what a run folder and its store say to the parts of a report.
+    """Add the facts of a run folder and its store to the parts of a report.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ from ...data import VoxelStore
 from ...data.store.image_space import ImageSpace
 from ...data.store.quality import COLUMNS, read_traces
 from .html import render
-from .print_style import BLUE, GREY, VERMILION, check_matplotlib
+from .print_style import BLUE, VERMILION, check_matplotlib
 
 _BYTES = 3_500_000  # of all pictures: the page stays below 5 MB
 _ROWS = 1000  # of the table
@@ -93,9 +93,6 @@ def write_quality_page(store: VoxelStore, path: str | Path) -> Path:
         not_drawn=len(ranked) - len(pictures),
         width=_WIDTH,
         height=_HEIGHT,
-        blue=BLUE,
-        vermilion=VERMILION,
-        grey=GREY,
         version=__version__,
     )
     return write_atomic(path, html)

@@ -19,7 +19,7 @@ from .html import environment
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a system says of its model.
+    """Description of the model of a system, for a methods section.
 
     Parameters
     ----------

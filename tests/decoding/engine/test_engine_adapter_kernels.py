@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from engine_models import EOS, engine_model, hugging_face, some_embeds
+from interpreted import interpreted
 
 from fastbrain import backend
 from fastbrain.decoding import DecodeEngine, Sampling
@@ -51,7 +51,7 @@ def test_the_kernels_of_triton_write_the_same_tokens():
     code = f"import sys; sys.path[:0] = {sys.path!r}; import {Path(__file__).stem} as t; "
     done = subprocess.run(
         [sys.executable, "-c", code + "print(t.written('triton'))"],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
+        env=interpreted(),
         capture_output=True,
         text=True,
         check=False,

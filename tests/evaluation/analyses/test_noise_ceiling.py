@@ -170,3 +170,8 @@ def test_a_real_store_says_why_it_has_none(store):
     assert set(found) == {REPEATS, PEOPLE}
     with pytest.raises(InputError, match="must be in the store"):
         store_ceiling(store, ["nobody"])
+
+
+def test_a_constant_voxel_has_no_ceiling():
+    """Rounding leaves the same residue in every repeat, which would correlate perfectly."""
+    assert split_half_ceiling(np.full((2, 3, 1), 0.1)).tolist() == [0.0]

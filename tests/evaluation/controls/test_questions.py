@@ -17,7 +17,7 @@ from fastbrain.evaluation import (
 )
 from fastbrain.evaluation.analyses.against_controls import texts_against_deranged
 from fastbrain.evaluation.analyses.partners import partners_across_runs
-from fastbrain.evaluation.analyses.semantic_retrieval import retrieval_beside, retrieval_scores_of
+from fastbrain.evaluation.analyses.semantic_retrieval import retrieval_scores_of
 from fastbrain.evaluation.metrics.registry import TEXT_METRICS
 from fastbrain.stats import derangements
 
@@ -221,14 +221,3 @@ def test_one_group_is_the_retrieval_without_groups():
     assert one.top[5].p == plain.top[5].p
     with pytest.raises(InputError, match="groups must"):
         retrieval(similarity, runs, partners=across(runs), groups=asked)
-
-
-def test_retrieval_beside_other_texts_states_their_score_as_chance():
-    similarity, runs, _, _ = similarity_of_style(1)
-    other, *_ = similarity_of_style(2)
-    scores, each = retrieval_beside("meaning", similarity, other, runs, "test")
-    assert [s.metric for s in scores] == ["meaning_two_way", "meaning_top1", "meaning_top5"]
-    assert scores[0].value == pytest.approx(scores[0].chance, abs=0.05)
-    assert each["meaning_top1"].shape == (len(runs),)
-    ideal = np.eye(len(runs))
-    assert retrieval_beside("x", ideal, other, runs, "test")[0][0].p < 0.05

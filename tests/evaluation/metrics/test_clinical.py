@@ -18,6 +18,7 @@ from fastbrain.evaluation import (
     label_scores,
     scale_scores,
 )
+from fastbrain.evaluation.controls import clinical_baselines
 from fastbrain.evaluation.controls.support_vectors import support_vector_predictions
 
 pytest.importorskip("sklearn")
@@ -145,7 +146,7 @@ def test_constant_predictions_are_defined():
         (lambda: scale_scores([1, 2, 3], [1, np.inf, 3]), "finite"),
         (lambda: scale_scores([2, 2, 2], [1, 2, 3]), "must vary"),
         (lambda: scale_scores([1, 2, 3], [1, 2]), r"\(N >= 3,\)"),
-        (lambda: scale_scores([1, 2, 3], [1, 2, 3], groups=[1, 1, 2]), "change places"),
+        (lambda: scale_scores([1, 2, 3], [1, 2, 3], groups=[1, 1, 2]), "can be permuted"),
         (lambda: scale_scores([1, 2, 3], [1, 2, 3], groups=[1]), "groups"),
         (
             lambda: scale_scores([1, 2, 3], [1, 2, 3], groups=[1, 1, 2], strata=[1, 2, 2]),
@@ -269,3 +270,14 @@ def test_age_from_real_connectivity(real_data):
     assert scores["connectivity ridge"]["mae"].value < 3.1 + 0.3
     assert scores["connectivity ridge"]["r2"].value > 0.6
     assert scores["connectivity ridge"]["mae"].p == 0.005
+
+
+def test_a_fold_that_trains_without_a_class_is_refused(monkeypatch):
+    labels = np.array(["a", "b", "c"] * 4)
+    values = np.random.default_rng(0).normal(size=(12, 2))
+    cohort = ClinicalCohort(values, labels, values, range(12))
+    rare = labels == "c"
+    folds = [(np.flatnonzero(~rare), np.flatnonzero(rare))]
+    monkeypatch.setattr(clinical_baselines, "_folds", lambda *_: folds)
+    with pytest.raises(SplitError, match="must have every class"):
+        cross_validated_baselines(cohort, kind="label")

@@ -13,6 +13,8 @@ from markupsafe import escape
 
 from fastbrain import TokenGrid
 from fastbrain.evaluation import LinearBaseline, ReportParts, evaluate_text, write_report
+from fastbrain.evaluation.controls.conditions import DERANGED
+from fastbrain.evaluation.report.methods_scoring import scoring_sentences
 from fastbrain.evaluation.report.table import metrics_table
 
 pytest.importorskip("matplotlib")
@@ -104,7 +106,25 @@ def test_equal_derangements_are_counted_once(evaluation, tmp_path):
     fewer = len({row.tobytes() for row in rows})
     twice = replace(evaluation, conditions=replace(conditions, partners=rows))
     html = write_report(tmp_path / "r.html", twice, ReportParts()).read_text()
-    assert f"{len(rows)} derangements ({fewer} distinct), in which" in html
+    assert f"{len(rows)} derangements ({fewer} distinct): each text" in html
+
+
+def test_partners_of_the_same_run_are_named(evaluation, tmp_path):
+    facts = {**evaluation.facts, "partners": "the same run, two volumes away"}
+    within = replace(evaluation, facts=facts)
+    for found, run in ((evaluation, "another run"), (within, facts["partners"])):
+        html = write_report(tmp_path / "r.html", found, ReportParts()).read_text()
+        assert f"each text is paired with a brain of {run}." in html
+        assert f"writes from a brain of {run.split(',')[0]}." in html
+
+
+def test_methods_say_how_p_of_written_texts_is_computed(evaluation):
+    again = {DERANGED: replace(evaluation.conditions[DERANGED], texts=("a",) * 24)}
+    controls = {**evaluation.conditions.controls, **again}
+    written = replace(evaluation, conditions=replace(evaluation.conditions, controls=controls))
+    ranks, flips = (" ".join(scoring_sentences(each)) for each in (evaluation, written))
+    assert "Against deranged brains, p is the one-sided rank" in ranks
+    assert "p of a score of generated text is from sign flips" in flips
 
 
 def test_no_two_columns_have_one_name(html):
@@ -129,7 +149,7 @@ def test_leaks_and_what_is_not_known_are_said(html, evaluation, tmp_path):
     assert html.index("This split leaks.") < html.index("Scores beside")
     assert "the same scan: 3 of 9 samples, 7 pairs" in html
     assert "the 8 texts of the test part are known from training" in html
-    assert "story: no sample says anything about them" in html
+    assert "story: no sample states them" in html
     assert "fitted: readout" in html
     without = write_report(tmp_path / "r.html", evaluation, ReportParts()).read_text()
     assert "trained without one" in without
