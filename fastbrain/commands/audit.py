@@ -50,7 +50,7 @@ def run(config: Config) -> int:
         audit = audit.check(allow=config.allow_leak)
     print(json.dumps(audit.to_json(), indent=2) if config.json else audit_table(audit))
     if audit.clean or audit.allowed is not None:
-        say("no part knows of another" if audit.clean else f"leaks allowed: {audit.allowed}")
+        say("no leak found" if audit.clean else f"leaks allowed: {audit.allowed}")
         return 0
     say(f"training refuses this split. {audit.remedy()}")
     return 1

@@ -93,7 +93,7 @@ class Audit:
     def summary(self) -> str:
         """Describe in one line the findings and the reason for which they were allowed."""
         if self.clean:
-            return "no part knows of another"
+            return "no leak found"
         alike: dict[tuple[str, ...], list[Leak]] = {}
         for leak in self.findings:
             fitted = leak.examples[0][:1] if leak.kind == "fit" else ()  # each estimator by name
@@ -149,7 +149,7 @@ class Audit:
             raise InputError("Audit.check: allow must be a reason, got an empty one.")
         if self.findings and allow is None:
             raise LeakError(
-                f"audit: no part must know of another, got {self.summary()}. {self.remedy()}"
+                f"audit: split must have no leak, got {self.summary()}. {self.remedy()}"
             )
         return replace(self, allowed=allow)
 

@@ -203,7 +203,7 @@ def test_a_closed_set_has_to_be_declared():
     with pytest.raises(LeakError) as refusal:
         audit_records(categories()).check()
     assert str(refusal.value) == (
-        "audit: no part must know of another, got the same text in train and test (3 of 3 test "
+        "audit: split must have no leak, got the same text in train and test (3 of 3 test "
         "samples), train and val (3 of 3 val samples), val and test (3 of 3 test samples), e.g. "
         "train-0 and test-0 'a house'. If the 3 texts of the test part are a closed set that "
         "training may know, for example categories, prepare the store with --closed-set "
@@ -235,7 +235,7 @@ def test_a_closed_set_is_all_known_to_training():
     with pytest.raises(LeakError) as refusal:
         audit_records(records, closed_set=True).check()
     assert str(refusal.value) == (
-        "audit: no part must know of another, got a text outside the declared closed set in test "
+        "audit: split must have no leak, got a text outside the declared closed set in test "
         "(1 of 3 test samples), e.g. test-2 'a shoe'. A closed set is the texts of training: split "
         "so that training has every text, or prepare the store without --closed-set "
         "(closed_set=False)."
