@@ -117,7 +117,7 @@ def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         for name, value in pairs:
             if found[name] != value:
-                raise ValueError(f"{name!r:.60} stands there twice, with different values")
+                raise ValueError(f"{name!r:.60} occurs twice, with different values")
     return found
 
 

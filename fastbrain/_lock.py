@@ -103,7 +103,7 @@ def _sign(handle: int, path: Path) -> None:
     before = _read(handle)
     if before.get("host", host) != host:
         say(
-            f"note: {path} was left by {_told(before)}. If that process still runs, this file "
+            f"note: {path} was left by {_named(before)}. If that process still runs, this file "
             "system does not share locks between machines: stop one of the two."
         )
     now = time.strftime("%Y-%m-%d %H:%M:%S %z")
@@ -114,10 +114,10 @@ def _sign(handle: int, path: Path) -> None:
 
 def _holder(handle: int) -> str:
     said = _read(handle)
-    return _told(said) if said else "a process that has not said which"
+    return _named(said) if said else "an unknown process"
 
 
-def _told(said: dict[str, object]) -> str:
+def _named(said: dict[str, object]) -> str:
     return f"pid {said.get('pid')} on host {said.get('host')} since {said.get('since')}"
 
 

@@ -228,6 +228,7 @@ def test_a_store_is_no_run(capsys, tmp_path):
         (["audit"], "must be a voxel store, got a run of vq-lm, which has none"),
         (["evaluate", "--no-bert"], "--no-bert must be left out for a run of vq-lm"),
         (["decode", "--no-confidence"], "--no-confidence must be left out for a run of vq-lm"),
+        (["decode", "--seed", "3"], "--seed must be left out for a run of vq-lm"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -192,7 +192,7 @@ def test_damaged_json_is_a_cohort_error(tmp_path, contents):
 def test_a_name_with_two_values_is_refused(tmp_path):
     path = tmp_path / "x.json"
     path.write_text('{"a": {"1": "a dog", "1": "a cat"}}')
-    with pytest.raises(CohortError, match="'1' stands there twice, with different values"):
+    with pytest.raises(CohortError, match="'1' occurs twice, with different values"):
         _io.read_json(path)
     path.write_text('{"1": "a dog", "1": "a dog"}')
     assert _io.read_json(path) == {"1": "a dog"}

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-# quantiles of the normal distribution: 80 % and 97.5 %
-_Z80, _Z975 = 0.8416, 1.96
+# 80 % quantile of the normal distribution
+_Z80 = 0.8416
 # standard error of a median over that of a mean, for normal noise
 _OF_MEDIAN = math.sqrt(math.pi / 2)
 
@@ -59,8 +59,3 @@ def log_error(p20: float, p80: float, rounds: int) -> float:
     """
     deviation = max(math.log(p80 / p20), 0.0) / (2 * _Z80)
     return _OF_MEDIAN * deviation / math.sqrt(max(rounds, 1))
-
-
-def log_interval(log_ratio: float, error: float) -> tuple[float, float, float]:
-    """Ratio and the ends of its 95 % interval, from its logarithm and the standard error of it."""
-    return tuple(math.exp(log_ratio + z * error) for z in (0.0, -_Z975, _Z975))  # type: ignore[return-value]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from .._arguments import checked
+from .._progress import say
 from .._runfiles import read_manifest
 from ..data import VoxelStore
 from ..decoding import Sampling
@@ -266,6 +267,8 @@ def evaluate_brainllm_run(
     groupings = groupings_of(trials, participants, by)
     if (held or other) and not within_runs:
         within_runs = not have_partners_across_runs(trials)
+        if within_runs:
+            say("partners are taken from within the runs, as no other runs have any: no p for them")
     result = evaluate_brainllm(
         saved, data, ids, sampling=sampling, count=count, seed=seed, bert=bert,
         within_runs=within_runs, engine=engine, decoder=kept_in(choice, out),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from .._run_kind import RunKind
@@ -13,9 +12,11 @@ from ..nn.card_parts import (
     card_table,
     cohort_rows,
     front_matter,
+    is_local,
     leaks_found,
     license_row,
     scores_table,
+    without_path,
 )
 
 KIND: RunKind = "brainllm"
@@ -54,8 +55,8 @@ def card_text(
     """
     run, training = manifest or {}, described["card"].get("training", {})
     card, sizes = described["card"], described["model"]
-    local = Path(card["llm"]).is_absolute() or Path(card["llm"]).is_dir()
-    llm = f"{Path(card['llm']).name}, a local folder" if local else card["llm"]
+    local = is_local(card["llm"])
+    llm = f"{without_path(card['llm'])}, a local folder" if local else card["llm"]
     split = card["split"]
     counts = [f"{len(split[p])} {p}" for p in ("train", "val", "test") if p in split]
     tuned = "tuned, its adapter contained" if card.get("adapter") else "frozen"

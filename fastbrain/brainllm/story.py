@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -94,11 +94,12 @@ class _Path:
     total: float = 0.0
     words: int = 0  # words begun in this window
     length: int = 0  # tokens in the current word
-    ends: tuple[int, ...] = field(default=())  # tokens at the end of each window
+    ends: tuple[int, ...] = ()  # tokens at the end of each window
     row: int = 0
+    given: int = 0  # tokens of the true words before the first window, which are not scored
 
     def score(self, penalty: float) -> float:
-        return self.total / max(1, len(self.tokens)) ** penalty
+        return self.total / max(1, len(self.tokens) - self.given) ** penalty
 
 
 @checked
@@ -173,20 +174,20 @@ def reconstruct(
     model.eval()
     starts = WordStarts(model.text_tokenizer, model.llm, model.device)
     before = " ".join(prompts[0].split()) if prompts is not None else ""
-    told = tuple(model.text_tokenizer.encode(before, add_special_tokens=False)) if before else ()
-    paths = [_Path(told)]
+    known = tuple(model.text_tokenizer.encode(before, add_special_tokens=False)) if before else ()
+    paths = [_Path(known, given=len(known))]
     for w, count in enumerate(wanted):
         if count:
             own = None if windows is None else windows[w : w + 1].to(model.device)
             paths = _window(model, own, count, paths, starts, search)
         paths = [
-            _Path(path.tokens, path.total, ends=(*path.ends, len(path.tokens))) for path in paths
+            replace(path, words=0, length=0, ends=(*path.ends, len(path.tokens))) for path in paths
         ]
     model.train(was_training)
     best = max(paths, key=lambda path: path.score(search.length_penalty))
     texts = [
         model.text_tokenizer.decode(list(best.tokens[start:stop])).strip()
-        for start, stop in zip((len(told), *best.ends), best.ends, strict=False)
+        for start, stop in zip((len(known), *best.ends), best.ends, strict=False)
     ]
     return Story(tuple(texts), best.score(search.length_penalty))
 
@@ -201,7 +202,7 @@ def _window(
 ) -> list[_Path]:
     """Extend the paths by `count` words and return the best ones."""
     stepper, logits = _opened(model, window, count, paths, search)
-    running = [_Path(p.tokens, p.total, ends=p.ends, row=i) for i, p in enumerate(paths)]
+    running = [replace(p, row=i) for i, p in enumerate(paths)]
     done: list[_Path] = []
     while True:
         pool = list(done)
@@ -213,7 +214,7 @@ def _window(
         ends, values, ids = starts.proposals(logits, last, fresh, search.candidates)
         for row, path in enumerate(running):
             if path.words == count:
-                pool.append(_Path(path.tokens, path.total + ends[row], ends=path.ends, row=-1))
+                pool.append(replace(path, total=path.total + ends[row], row=-1))
             pool += _extended(path, row, values[row], ids[row], starts, search)
         pool.sort(key=lambda path: -path.score(search.length_penalty))
         done = [path for path in pool[: search.beams] if path.row < 0]
@@ -272,13 +273,13 @@ def _extended(
     for value, token in scored[: search.extensions]:
         begins = starts.begins(token)
         found.append(
-            _Path(
-                (*path.tokens, token),
-                path.total + value,
-                path.words + begins,
-                1 if begins else path.length + 1,
-                path.ends,
-                row,
+            replace(
+                path,
+                tokens=(*path.tokens, token),
+                total=path.total + value,
+                words=path.words + begins,
+                length=1 if begins else path.length + 1,
+                row=row,
             )
         )
     return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from .._progress import say
 from ..errors import ConfigError
+from ._kinds import given_options
 
 # options of evaluate that do not change the texts of an evaluated run
 _FREE = ("run", "store", "seed", "bert", "device")
@@ -41,9 +42,9 @@ def write_forms_of_evaluated(config: Any) -> bool:
     """
     own = [field.name for field in fields(HumanStudyOptions)]
     if config.human_study is None:
-        if given := _given(config, own):
+        if given := given_options(config, own):
             raise ConfigError(
-                f"evaluate: --{given[0]} must come with --human-study, got none. Name the folder "
+                f"evaluate: {given[0]} must come with --human-study, got none. Name the folder "
                 "of the forms."
             )
         return False
@@ -64,9 +65,9 @@ def write_forms_of_evaluated(config: Any) -> bool:
     if not all((config.run / name).is_file() for name in ("samples.parquet", "metrics.json")):
         return False
     names = [field.name for field in fields(config) if field.name not in (*own, *_FREE)]
-    if given := _given(config, names):
+    if given := given_options(config, names):
         raise ConfigError(
-            f"evaluate: --{given[0]} must be left out with --human-study for an evaluated run, of "
+            f"evaluate: {given[0]} must be left out with --human-study for an evaluated run, of "
             "which the texts are used. Evaluate it again first, without --human-study."
         )
     say(f"{config.run} is evaluated: its texts are used")
@@ -93,13 +94,3 @@ def write_forms(config: Any) -> None:
     print(f"{study['pairs']} pairs on {len(study['forms'])} forms; left out: {left_out}")
     say(f"forms and instructions.md: {config.human_study}; keep its folder key/ from raters")
     say(study["approval"])
-
-
-def _given(config: Any, names: list[str]) -> list[str]:
-    """Return the options that differ from their defaults."""
-    defaults = {field.name: field.default for field in fields(config)}
-    return [
-        name.replace("_", "-")
-        for name in names
-        if defaults[name] is not MISSING and getattr(config, name) != defaults[name]
-    ]

@@ -6,10 +6,16 @@ from typing import Any
 
 from .._environment import check_file
 from ..errors import ConfigError
+from ._kinds import given_options
 
 _FASTEST = 1000.0
 # what a rehearsal has of its own, or does not have
-_OF_SESSIONS = ("tr", "series", "slices", "mask", "tcp", "lsl_markers", "bids")
+_OF_SESSIONS = ("tr", "series", "slices", "mask", "tcp", "lsl_markers", "bids", "page")
+# what decodes; without RUN, nothing is decoded
+_OF_RUNS = (
+    *("phrases", "prompt", "show_text", "subject", "unknown_subject", "control"),
+    *("method", "max_tokens", "beams", "temperature", "top_p"),
+)
 # option -> kind of the source that reads it
 _OF_SOURCES = {"series": "dicom", "slices": "dicom", "mask": "afni"}
 
@@ -28,8 +34,8 @@ def check_options(config: Any) -> None:
         _check_rehearsal(config)
     else:
         _check_session(config)
-    if config.run is None and (config.phrases or config.prompt or config.show_text):
-        raise ConfigError("live: --phrases, --prompt and --show-text must come with RUN.")
+    if config.run is None and (given := given_options(config, _OF_RUNS)):
+        raise ConfigError(f"live: {', '.join(given)} must come with RUN.")
     if config.log_text and (config.run is None or config.log is None):
         raise ConfigError("live: --log-text must come with RUN and --log.")
     if config.page != "none" and not (config.page.isdecimal() and int(config.page) < 65536):
@@ -48,11 +54,8 @@ def _check_rehearsal(config: Any) -> None:
             "live: --rehearse must come with RUN and without --source. For example "
             "fastbrain live --rehearse RUN"
         )
-    others = [name for name in _OF_SESSIONS if getattr(config, name) not in (None, "")]
-    others += ["page"] if config.page != "none" else []
-    if others:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in others)
-        raise ConfigError(f"live: --rehearse must come without {names}. Leave it out.")
+    if others := given_options(config, _OF_SESSIONS):
+        raise ConfigError(f"live: --rehearse must come without {', '.join(others)}. Leave it out.")
     if not 0 < config.speed < _FASTEST:
         raise ConfigError(
             f"live: --speed must lie between 0 and {_FASTEST:g}, got {config.speed:g}. Choose 1 to "
@@ -70,9 +73,12 @@ def _check_session(config: Any) -> None:
             "replay:FILE[@SPEED]; or --rehearse."
         )
     for name, needed in _OF_SOURCES.items():
-        if getattr(config, name) not in (None, "") and kind != needed:
+        if kind != needed and given_options(config, [name]):
             raise ConfigError(f"live: --{name} must come with a source {needed}:…, got {kind}.")
-    if config.bids is not None:
+    if config.bids is None:
+        if given := given_options(config, ["bids_subject", "bids_task"]):
+            raise ConfigError(f"live: {', '.join(given)} must come with --bids.")
+    else:
         if config.log is None or not config.bids_subject:
             raise ConfigError("live: --bids must come with --log and --bids-subject.")
         from ..realtime.outputs.bids import check_bids_session

@@ -30,7 +30,7 @@ from .._io import write_atomic, write_json
 from .._progress import say
 from ..errors import ConfigError, InputError
 from ._encoders import TrustOptions
-from ._kinds import refuse_options
+from ._kinds import given_options, refuse_options
 from ._sampling import TextOptions
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _people(config: Config) -> None:
     from ..data.studies.connectome_study import read_rest
     from ..vqlm.predict import predict_people
 
-    names = [f.name for f in fields(Config) if f.name not in ("run", "study", "out", "seed")]
+    names = [f.name for f in fields(Config) if f.name not in ("run", "study", "out")]
     refuse_options(config, names, function="decode", kind="vq-lm")
     if config.study is None:
         raise InputError(
@@ -136,9 +136,9 @@ def _windows(config: Config) -> None:
 
     sampling, decoder = config.sampling_of(config.seed or 0), config.decoder
     if decoder == "soft-prompt":
-        if given := [n for n in ("llm", "sentence_encoder") if getattr(config, n) is not None]:
+        if given := given_options(config, ["llm", "sentence_encoder"]):
             raise ConfigError(
-                f"decode: --{given[0].replace('_', '-')} must come with --decoder retrieve or "
+                f"decode: {given[0]} must come with --decoder retrieve or "
                 "edit, got another decoder."
             )
     elif sampling != TextOptions().sampling_of(config.seed or 0):
@@ -187,11 +187,8 @@ def _story(config: Config, story: str) -> None:
     from ..evaluation.report.table import aligned, score_rows
     from ..inference import decode_story
 
-    others = [f for f in fields(config) if f.name not in _OF_STORIES]
-    given = [
-        f"--{f.name.replace('_', '-')}" for f in others if getattr(config, f.name) != f.default
-    ]
-    if given:
+    others = [f.name for f in fields(config) if f.name not in _OF_STORIES]
+    if given := given_options(config, others):
         raise ConfigError(f"decode: {', '.join(given)} must be left out with --story, got both.")
     found = decode_story(
         config.run,

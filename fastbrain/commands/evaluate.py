@@ -36,7 +36,7 @@ from ..errors import ConfigError
 from ._decoders import DecoderOptions
 from ._encoders import TrustOptions
 from ._human_study import HumanStudyOptions, write_forms, write_forms_of_evaluated
-from ._kinds import refuse_options
+from ._kinds import given_options, refuse_options
 from ._sampling import SamplingOptions
 
 if TYPE_CHECKING:
@@ -174,10 +174,10 @@ def _grids(config: Config) -> bool:
     if not folders:
         return False
     names = ("name", "own_store", "allow_leak", "human_study")
-    if given := [n for n in names if getattr(config, n) is not None]:
+    if given := given_options(config, names):
         raise ConfigError(
-            f"evaluate: --{given[0].replace('_', '-')} must be left out for a run on several "
-            f"grids, got it for {config.run}. Name the run of one: {next(iter(folders.values()))}."
+            f"evaluate: {given[0]} must be left out for a run on several grids, got it for "
+            f"{config.run}. Name the run of one: {next(iter(folders.values()))}."
         )
     found = evaluate_grids(
         config.run,
@@ -200,11 +200,10 @@ def _stores(config: Config) -> tuple[Path | None, OtherStore | None]:
     found = None if config.store is None else VoxelStore.open(config.store)
     wanted = read_manifest(config.run, function="evaluate")["store_fingerprint"]
     if found is None or found.fingerprint() == wanted:
-        given = [n for n in ("name", "own_store", "allow_leak") if getattr(config, n) is not None]
-        if given:
+        if given := given_options(config, ["name", "own_store", "allow_leak"]):
             raise ConfigError(
-                f"evaluate: --{given[0].replace('_', '-')} must come with another data set, got "
-                "the store of training. Name one: --store STORE."
+                f"evaluate: {given[0]} must come with another data set, got the store of training. "
+                "Name one: --store STORE."
             )
         return config.store, None
     name = found.path.name if config.name is None else config.name

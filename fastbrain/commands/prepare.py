@@ -34,7 +34,6 @@ from ..data import (
     audit_trials,
     plan_like,
     plan_rest,
-    plan_store,
     write_collection,
     write_store,
 )
@@ -204,27 +203,17 @@ def _annotated(config: Config) -> tuple[StorePlan, tuple[Surrogate, ...]]:
         dropped=dropped if config.late == "drop" else None,
         need_clips=config.video_model is not None,
     )
-    plan = plan_store(
-        runs,
-        window=window,
-        kernel=config.kernel,
-        split=split,
-        mask=config.mask,
-        units=config.units,
-        high_pass_s=config.high_pass_s,
-        smoothing_mm=config.smoothing,
-        resample=config.resample,
-        denoising=config.denoising(),
-        exclude=config.exclusion(),
-        trials=trials,
-        layout=config.layout_spec(runs),
-    )
+    plan = config.planned(runs, trials, window, split)
     if config.dry_run:
         return replace(plan, dropped=tuple(dropped)), ()
     annotator, cache = config.annotator()
     assert annotator is not None
-    told, surrogates = answered(
-        trials, runs, annotator, instructions=instructions, cache=cache, seed=config.seed
+    # those of the plan: without excluded runs and censored windows
+    answers, surrogates = answered(
+        *(plan.trials, plan.runs, annotator),
+        instructions=instructions,
+        cache=cache,
+        seed=config.seed,
     )
-    check_texts(runs, told)
-    return replace(plan, trials=told, dropped=tuple(dropped)), surrogates
+    check_texts(plan.runs, answers)
+    return replace(plan, trials=answers, dropped=tuple(dropped)), surrogates

@@ -19,6 +19,7 @@ from .._progress import say
 from ..data import VoxelStore, append_runs, audit_store, read_runs_table, runs_from_bids
 from ..errors import ConfigError
 from ._bids import DerivativeOptions, ImageOptions
+from ._kinds import given_options
 from ._throughput import JobOptions
 
 # options that say which files of a BIDS folder are meant
@@ -66,12 +67,10 @@ def run(config: Config) -> None:
             **config.image_entities(),
         )
     else:
-        defaults = {field.name: field.default for field in fields(config)}
-        given = [name for name in _OF_A_FOLDER if getattr(config, name) != defaults[name]]
-        if given:
+        if given := given_options(config, _OF_A_FOLDER):
             raise ConfigError(
-                f"append: {', '.join(f'--{name}' for name in given)} must be left out for a runs "
-                f"table, {config.source}, which says it itself. Change it there."
+                f"append: {', '.join(given)} must be left out for a runs table, {config.source}, "
+                "which says it itself. Change it there."
             )
         runs = read_runs_table(config.source, allow_outside=config.allow_outside)
     longer = append_runs(

@@ -65,6 +65,7 @@ def run(config: Config) -> None:
     from ..llm4brain.training.measured_stages import measured_stages
     from ..llm4brain.training.own_encoder import with_own_encoder
     from ..llm4brain.training.pipeline import notes_on
+    from ..llm4brain.training.presets import STAGE_NAMES
     from ..llm4brain.training.stimuli import with_stimulus
     from ..training.run_folder import absolute_paths
     from ..training.trackers import check_trackers
@@ -73,9 +74,9 @@ def run(config: Config) -> None:
     if config.subjects:
         whole = whole.with_subjects(config.subjects)
     whole = replace(whole, **given(config, "stimulus", "adapt_runs", "llm_bits"))
-    whole = spread(whole, config)
-    if config.llm_rank:
+    if config.llm_rank is not None:
         whole = whole.tuning_llm(config.llm_rank)
+    whole = spread(whole, config)
     if config.encoder_weights is not None:
         whole = replace(whole, encoder_weights=str(config.encoder_weights))
     whole = own_encoder(whole, config)
@@ -99,8 +100,7 @@ def run(config: Config) -> None:
     print(f"scored later {len(scored)}; unlabelled adaptation on {len(adapt)}")
     found = "clips" if whole.stimulus == "clips" else "no clips"
     print(f"stimulus     {whole.stimulus}" + ("" if chosen else f", as the store has {found}"))
-    stages = ("pretrain", "video", "calibrate", "stage1", "stage2")
-    print("stages       " + ", ".join(s for s in stages if getattr(whole, s) is not None))
+    print("stages       " + ", ".join(s for s in STAGE_NAMES if getattr(whole, s) is not None))
     if config.dry_run:
         absolute_paths(whole, files=("corpus", "encoder_weights", "qformer_weights"))
         for note in notes_on(store, whole):

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from .. import ops
 from .._arguments import checked
 from ..errors import InputError
+from ..nn.config import ACTIVATIONS
 from ..ops.module_checks import holds_weight, untouched
 
 NAME = "NONLINEAR_LORA"
-ACTIVATIONS = ("gelu", "silu", "relu")
 
 
 @checked

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from .._arguments import checked
-from .._io import read_json
-from .._runfiles import model_folder, read_manifest
+from .._rules import record_of
+from .._runfiles import model_folder, read_manifest, read_record
 from ..decoding import Sampling
 from ..decoding.opening import Opening
 from ..errors import BackendError, InputError, MissingPartError
@@ -243,8 +243,10 @@ def _reason_against(run: Path) -> str:
     folder = model_folder(run)
     if (folder / "adapter").is_dir():
         return "the run tuned it, and its adapter is merged on loading"
-    described = read_json(folder / "config.json")
-    card = described.get("card", {}) if isinstance(described, dict) else {}
+    described = read_record(
+        folder / "config.json", {}, optional={"card": record_of({})}, function="open_engine"
+    )
+    card = described.get("card", {})
     if card.get("llm_bits") is not None:
         return f"it was quantised to {card['llm_bits']} bits on loading"
     return ""

@@ -12,7 +12,7 @@ from typing import Any
 
 from .._arguments import checked
 from ..errors import ConfigError
-from ..nn.config import ACTIVATIONS, AdapterConfig, VideoConfig, _require_heads
+from ..nn.config import ACTIVATIONS, AdapterConfig, VideoConfig, _require_heads, require_mlp_ratio
 from ..nn.config_io import from_dict, require, to_dict
 from .custom_encoder import CustomEncoder
 
@@ -102,7 +102,7 @@ class EncoderConfig:
         _require_heads(self, "decoder_dim", self.decoder_dim, self.decoder_heads)
         for name in ("depth", "decoder_depth", "steps"):
             require(self, name, getattr(self, name) >= 1, "be 1 or more")
-        require(self, "mlp_ratio", 0.0 < self.mlp_ratio <= 64.0, "lie between 0 and 64")
+        require_mlp_ratio(self, self.mlp_ratio)
         require(self, "positions", self.positions in ("brain", "table"), "be brain or table")
         require(self, "mask_ratio", 0.0 < self.mask_ratio < 1.0, "lie between 0 and 1")
         require(self, "dropout", 0.0 <= self.dropout < 1.0, "be in [0, 1)")
@@ -141,6 +141,7 @@ class QFormerConfig:
         _require_heads(self, "dim", self.dim, self.heads)
         for name in ("depth", "n_queries"):
             require(self, name, getattr(self, name) >= 1, "be 1 or more")
+        require_mlp_ratio(self, self.mlp_ratio)
         require(self, "cross_every", self.cross_every >= 1, "be 1 or more")
         require(self, "dropout", 0.0 <= self.dropout < 1.0, "be in [0, 1)")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..evaluation.report.run_facts import Recipe, counted, parameter_count
 from .model import LLM4Brain
-from .training.presets import PRESETS
+from .training.presets import PRESETS, STAGE_NAMES
 from .training.run_config import RunConfig
 
 _PURPOSES = {
@@ -18,7 +18,6 @@ _PURPOSES = {
     "stage2": "tuning on the answers of the language model (stage II)",
     "adapt": "the parameters of a new participant",
 }
-_STAGES = ("pretrain", "video", "calibrate", "stage1", "stage2")
 
 
 def recipe_of(
@@ -89,10 +88,10 @@ def recipe_of(
 
 def _preset_of(config: RunConfig) -> str | None:
     """Return the preset with the stages of a configuration, or None."""
-    own = {name: getattr(config, name) for name in _STAGES}
+    own = {name: getattr(config, name) for name in STAGE_NAMES}
     for name in PRESETS:
         known = RunConfig.preset(name)
-        if own == {stage: getattr(known, stage) for stage in _STAGES} and (
+        if own == {stage: getattr(known, stage) for stage in STAGE_NAMES} and (
             known.model.readout_rank,
             known.model.bridge_tokens,
         ) == (config.model.readout_rank, config.model.bridge_tokens):

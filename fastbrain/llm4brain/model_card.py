@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ..nn.card_parts import (
@@ -12,9 +11,11 @@ from ..nn.card_parts import (
     card_table,
     cohort_rows,
     front_matter,
+    is_local,
     leaks_found,
     license_row,
     scores_table,
+    without_path,
 )
 
 _LIMITS = """\
@@ -48,8 +49,8 @@ def card_text(
     str
     """
     card, sizes = described["card"], described["model"]
-    local = Path(card["llm"]).is_absolute() or Path(card["llm"]).is_dir()
-    llm = f"{Path(card['llm']).name}, a local folder" if local else card["llm"]
+    local = is_local(card["llm"])
+    llm = f"{without_path(card['llm'])}, a local folder" if local else card["llm"]
     parts = [
         front_matter(None if local else card["llm"], license, "llm4brain"),
         "# LLM4Brain\n",

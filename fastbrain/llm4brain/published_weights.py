@@ -193,9 +193,9 @@ def load_scmbm(
     shapes = {} if tokenizer is None else {k: p.shape for k, p in tokenizer.named_parameters()}
     fits = not (shapes and kernel) or {k: v.shape for k, v in kernel.items()} == shapes
     if not fits:
-        shape = tuple(kernel["weight"].shape)
+        got = ", ".join(f"{k} {tuple(v.shape)}" for k, v in sorted(kernel.items()))
         raise CheckpointError(
-            f"load_scmbm: {path} with its tokenizer must fit the model's, got weights {shape}. Use "
+            f"load_scmbm: {path} with its tokenizer must fit the model's, got weights {got}. Use "
             "the same kernel, window and steps."
         )
     load_strict(encoder, {**encoder.state_dict(), **state}, where=str(path))

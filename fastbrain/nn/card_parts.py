@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 _TAGS = ("fmri", "brain-decoding", "neuroscience")
@@ -16,6 +17,16 @@ It is not a mind reader. It was trained on recordings of people who attended to 
 text is the guess of a model that was given a few numbers from a brain: it reads well where the
 brain contributed nothing.
 """
+
+
+def is_local(name: str) -> bool:
+    """Whether the name of a language model is a folder of this machine, not a name on the hub."""
+    return Path(name).is_absolute() or Path(name).is_dir()
+
+
+def without_path(name: str) -> str:
+    """Return the name of a language model without the path of this machine."""
+    return Path(name).name if is_local(name) else name
 
 
 def front_matter(llm: str | None, license: str | None, system: str) -> str:

@@ -79,9 +79,16 @@ class VideoConfig:
 
     def __post_init__(self) -> None:
         _require_heads(self, "dim", self.dim, self.heads)
-        require(self, "patch", self.patch >= 1 and self.size % self.patch == 0, "divide size")
+        divides = 1 <= self.patch <= self.size and self.size % self.patch == 0
+        require(self, "patch", divides, "divide size")
+        require_mlp_ratio(self, self.mlp_ratio)
         for name in ("frames", "depth"):
             require(self, name, getattr(self, name) >= 1, "be 1 or more")
+
+
+def require_mlp_ratio(config: object, ratio: float) -> None:
+    """Raise unless the hidden width of an MLP is a positive multiple of its width."""
+    require(config, "mlp_ratio", 0.0 < ratio <= 64.0, "lie between 0 and 64")
 
 
 def _require_heads(config: object, name: str, dim: int, heads: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from .._io import read_json, write_atomic
 from .._runfiles import read_metrics, read_pooled_scores
 from ..errors import CheckpointError, InputError, MissingPartError
+from .card_parts import without_path
 
 _NO_CONNECTION = {"TransportError", "ConnectionError", "TimeoutError", "Timeout"}
 CARD = "README.md"
@@ -103,9 +104,9 @@ def shared_files(root: Path, files: Sequence[str]) -> dict[str, Path | str]:
     """
     described = read_json(root / "config.json")
     card = described["card"]
-    card["llm"] = _without_path(card["llm"])
+    card["llm"] = without_path(card["llm"])
     if card.get("language"):
-        card["language"]["name"] = _without_path(card["language"]["name"])
+        card["language"]["name"] = without_path(card["language"]["name"])
     config = json.dumps(described, indent=2) + "\n"
     digest = hashlib.sha256(config.encode()).hexdigest()
     manifest = {**read_json(root / "manifest.json"), "config.json": digest}
@@ -114,10 +115,6 @@ def shared_files(root: Path, files: Sequence[str]) -> dict[str, Path | str]:
         "config.json": config,
         "manifest.json": json.dumps(manifest, indent=2) + "\n",
     }
-
-
-def _without_path(name: str) -> str:
-    return Path(name).name if Path(name).is_absolute() or Path(name).is_dir() else name
 
 
 def scores_for_card(path: str | Path | None) -> list[dict[str, Any]]:

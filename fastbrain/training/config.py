@@ -44,7 +44,7 @@ class OptimConfig:
     def __post_init__(self) -> None:
         require(self, "lr", 0 < self.lr < math.inf, "be positive")
         require(self, "weight_decay", self.weight_decay >= 0, "be 0 or more")
-        require(self, "betas", len(self.betas) == 2, "be two numbers")
+        require(self, "betas", all(0 <= b < 1 for b in self.betas), "be two numbers in [0, 1)")
         require(self, "warmup_steps", self.warmup_steps >= 0, "be 0 or more")
         require(self, "schedule", self.schedule in ("cosine", "constant"), "be cosine or constant")
         require(self, "min_lr", 0 <= self.min_lr <= 1, "be in [0, 1]")

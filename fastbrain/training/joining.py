@@ -3,7 +3,7 @@
 The store of a launcher can outlive its processes: torchrun keeps it over automatic restarts, with
 what the processes of the last attempt wrote. New processes that read the addresses of old ones
 wait for them for ever. Here each process writes a random word, the first one answers all words with
-a name for this attempt, and every later key stands under that name.
+a name for this attempt, and every later key begins with that name.
 """
 
 from __future__ import annotations

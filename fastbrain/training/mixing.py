@@ -59,11 +59,8 @@ class MixedLoader:
         self.epoch = self.position = 0
 
     def shares(self) -> list[int]:
-        """Number of batches of each loader in an epoch: quotas by largest remainder."""
-        exact = np.asarray(self.weights, dtype=float) / sum(self.weights) * self.batches
-        counts = np.floor(exact).astype(int)
-        counts[np.argsort(counts - exact, kind="stable")[: self.batches - counts.sum()]] += 1
-        return [int(n) for n in counts]
+        """Number of batches of each loader in an epoch."""
+        return quotas(self.batches, self.weights)
 
     def divide(self, part: Part) -> None:
         """Yield only the rows of one process of each batch."""
@@ -74,7 +71,7 @@ class MixedLoader:
         return self.batches
 
     def __iter__(self) -> Iterator[Any]:
-        sources = [_forever(loader) for loader in self.loaders]
+        sources = [forever(loader) for loader in self.loaders]
         chosen = np.repeat(np.arange(len(sources)), self.shares())
         order = np.random.default_rng([self.seed, self.epoch]).permutation(chosen)
         while self.position < self.batches:
@@ -110,6 +107,15 @@ class MixedLoader:
         self.epoch, self.position = int(state["epoch"]), int(state["position"])
 
 
-def _forever(loader: Loader) -> Iterator[Any]:
+def quotas(total: int, weights: Sequence[float]) -> list[int]:
+    """Divide a number in proportion to weights, by largest remainder; the parts sum to it."""
+    exact = np.asarray(weights, dtype=float) / sum(weights) * total
+    counts = np.floor(exact).astype(int)
+    counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1
+    return [int(n) for n in counts]
+
+
+def forever(loader: Loader) -> Iterator[Any]:
+    """Yield the batches of a loader, epoch after epoch."""
     while True:
         yield from loader

@@ -115,7 +115,7 @@ class Processes:
             time.sleep(_POLL_S)
 
     def leave(self) -> None:
-        """Say goodbye; the first process holds the store, and leaves last."""
+        """Report the end of this process; the first process holds the store, and leaves last."""
         assert self._store is not None
         self._store.set(f"left/{self.part.rank}", "left")
         if self.first:

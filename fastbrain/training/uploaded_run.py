@@ -9,6 +9,7 @@ from .._runfiles import UPLOADED, read_manifest
 from ..data import VoxelStore
 from ..data.store.preparation import PREPARATION
 from ..errors import CheckpointError, StoreError
+from ..nn.card_parts import without_path
 
 
 def run_files(run: str | Path, *, function: str) -> dict[str, Path | str]:
@@ -38,16 +39,12 @@ def run_files(run: str | Path, *, function: str) -> dict[str, Path | str]:
         VoxelStore.open(root)
     except StoreError as error:
         raise CheckpointError(f"{function}: {root} must be whole: {error}") from error
-    manifest |= {"store": "", "store_beside": None, "llm": _without_path(manifest["llm"])}
+    manifest |= {"store": "", "store_beside": None, "llm": without_path(manifest["llm"])}
     if language := manifest.get("language_model"):
-        manifest["language_model"] = {**language, "name": _without_path(language["name"])}
+        manifest["language_model"] = {**language, "name": without_path(language["name"])}
     files: dict[str, Path | str] = {
         f"{UPLOADED}/{path.relative_to(run).as_posix()}": path
         for path in sorted(root.rglob("*"))
         if path.is_file()
     }
     return files | {f"{UPLOADED}/manifest.json": json.dumps(manifest, indent=2) + "\n"}
-
-
-def _without_path(name: str) -> str:
-    return Path(name).name if Path(name).is_absolute() else name

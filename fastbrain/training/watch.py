@@ -22,7 +22,7 @@ _GRACE_S = 10.0  # for the main thread to end by itself
 
 
 class Watch:
-    """Thread that says that this process is alive, and notices when another is not.
+    """Thread that reports that this process is alive, and notices when another is not.
 
     Parameters
     ----------
@@ -36,7 +36,6 @@ class Watch:
     def __init__(self, store: Store, rank: int, world: int, function: str) -> None:
         self.store, self.rank, self.world, self.function = store, rank, world, function
         self.lost: str | None = None
-        self._told = False
         self._stop = threading.Event()
         self._noticed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fastbrain-watch", daemon=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from .._arguments import checked
 from ..errors import ConfigError
+from ..nn.config import require_mlp_ratio
 from ..nn.config_io import from_dict, require, to_dict
 
 
@@ -123,6 +124,7 @@ class VQAutoencoderConfig:
         holds = self.dim >= 6 and self.heads >= 1 and self.dim % self.heads == 0
         require(self, "dim", holds, f"be 6 or more and a multiple of the {self.heads} heads")
         require(self, "depth", self.depth >= 1, "be 1 or more")
+        require_mlp_ratio(self, self.mlp_ratio)
         require(self, "decoder_depth", self.decoder_depth >= 0, "be 0 or more")
         require(self, "dropout", 0.0 <= self.dropout < 1.0, "be in [0, 1)")
 

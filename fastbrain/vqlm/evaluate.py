@@ -92,8 +92,8 @@ class VQLMResult:
                 next(s for s in self.scores if s.group == way and s.metric == metric)
                 for metric in (first, *others)
             )
-            cells = [_told(main.value), _told(main.chance), _told(main.p, 3)]
-            cells += [_told(main.adjusted, 3), *map(_with_interval, more), str(main.n)]
+            cells = [_shown(main.value), _shown(main.chance), _shown(main.p, 3)]
+            cells += [_shown(main.adjusted, 3), *map(_with_interval, more), str(main.n)]
             lines.append(f"| {way} | {' | '.join(cells)} |")
         return "\n".join(lines)
 
@@ -140,8 +140,7 @@ def evaluate_vqlm(
         The run folder is not writable; this is checked before anything is computed.
     """
     run = Path(run)
-    for name in ("metrics.json",):
-        check_file(Path(run) / name, function="evaluate_vqlm")
+    check_file(run / "metrics.json", function="evaluate_vqlm")
     recorded = study if isinstance(study, RestingStudy) else None
     config, split = read_vqlm(run, function="evaluate_vqlm")
     people = [p for part in _PARTS for p in split[part]]
@@ -231,7 +230,7 @@ def _coding_rows(coding: Mapping[str, Any]) -> list[str]:
         "| R² mean | R² AR(1) | codes in use | adversary | probe |",
         "|---|---|---|---|---|",
         f"| {coding['r2_mean']:.2f} | {coding['r2_ar1']:.2f} | {coding['usage']['share']:.0%} "
-        f"| {_told(coding['adversary'])} | {_told(probe.get('accuracy'))} |",
+        f"| {_shown(coding['adversary'])} | {_shown(probe.get('accuracy'))} |",
         "",
     ]
 
@@ -239,9 +238,9 @@ def _coding_rows(coding: Mapping[str, Any]) -> list[str]:
 def _with_interval(score: Score) -> str:
     """Value with its interval, if there is one."""
     if score.interval is None:
-        return _told(score.value)
+        return _shown(score.value)
     return f"{score.value:.2f} [{score.interval.low:.2f}, {score.interval.high:.2f}]"
 
 
-def _told(value: float | None, digits: int = 2) -> str:
+def _shown(value: float | None, digits: int = 2) -> str:
     return "" if value is None else f"{value:.{digits}f}"

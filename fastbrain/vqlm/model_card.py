@@ -11,7 +11,14 @@ from .._rules import list_of, none_or, number, record_of, text
 from .._runfiles import read_record
 from ..lm.kept_llm import kept_llm
 from ..lm.license import license_of
-from ..nn.card_parts import INTENDED_USE, card_table, front_matter, license_row, scores_table
+from ..nn.card_parts import (
+    INTENDED_USE,
+    card_table,
+    front_matter,
+    is_local,
+    license_row,
+    scores_table,
+)
 from .asking import saved_words
 from .run_records import KIND, PARTS, read_people
 
@@ -40,7 +47,7 @@ def shared_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def shared_name(config: Mapping[str, Any]) -> str | None:
     """Return the name on the hub of the language model that a run started from, if it has one."""
     llm = config["llm"]
-    return None if llm is None or Path(llm).is_absolute() or Path(llm).is_dir() else str(llm)
+    return None if llm is None or is_local(llm) else str(llm)
 
 
 def card_text(
@@ -88,7 +95,7 @@ def card_text(
     parts = [
         front_matter(name, license, KIND),
         "# fMRI language model\n",
-        "Reads codes of resting-state fMRI and says a value of the person (made with fastbrain).\n",
+        "Predicts a value of a person from codes of resting-state fMRI (made with fastbrain).\n",
         "## Use\n",
         "Download the files to a folder RUN; `fastbrain decode` with this folder and `--study` "
         "predicts the value of new people.\n",

@@ -144,3 +144,13 @@ def test_refusals(make):
     with pytest.raises(ConfigError, match="repetition_penalty must be >= 1"):
         StorySearch(repetition_penalty=0.5)
     assert story_search() == StorySearch(3, 3, 200, 10, 10, 1.0, 0.3)
+
+
+def test_true_words_before_a_window_do_not_count_for_its_length(make):
+    model, window = make(), torch.randn(1, 2, K)
+    search = StorySearch(beams=1, extensions=1, length_penalty=0.0)
+    plain = reconstruct(model, window, [3], search=search, prompts=["a b c a b"])
+    search = StorySearch(beams=1, extensions=1, length_penalty=0.5)
+    found = reconstruct(model, window, [3], search=search, prompts=["a b c a b"])
+    assert found.text == plain.text
+    assert found.score == pytest.approx(plain.score / 3**0.5, rel=1e-5)

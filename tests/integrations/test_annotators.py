@@ -18,6 +18,7 @@ import torch
 from fastbrain import cli
 from fastbrain.data import Request, Study, VoxelStore, annotate
 from fastbrain.data.readers.clips import write_clip
+from fastbrain.data.studies.annotation import read_surrogates
 from fastbrain.errors import CohortError, ConfigError, InputError
 from fastbrain.evaluation.report.outputs import data_facts
 from fastbrain.integrations import annotators
@@ -414,3 +415,26 @@ def test_prepare_takes_own_captions(own, tmp_path):
     assert cli.main([*said, "--folds", "3", "--captions", str(table)]) == 0
     store = VoxelStore.open(tmp_path / "store")
     assert all(t.text == f"clip {t.stimulus[:3]}" for t in store.trials)
+
+
+def test_prepare_writes_no_texts_of_trials_that_are_left_out(own, tmp_path):
+    header, *rows = (own / "runs.tsv").read_text().splitlines()
+    lines = [f"{header}\tconfounds"]
+    for row in rows:
+        table = own / f"{row.split()[2].removesuffix('_bold.nii')}_confounds.tsv"
+        # the head moves while the third trial is shown, of which the window begins 4 s after it
+        moved = "".join("0.9\n" if volume == 16 else "0.1\n" for volume in range(40))
+        table.write_text(f"framewise_displacement\n{moved}")
+        lines.append(f"{row}\t{table.name}")
+    (own / "runs.tsv").write_text("\n".join(lines) + "\n")
+    table = tmp_path / "captions.tsv"
+    clips = sorted(path.name for path in (own / "stimuli").iterdir())
+    table.write_text("stimulus\tcaption\n" + "".join(f"{c}\tclip {c[:3]}\n" for c in clips))
+    said = ["prepare", str(own / "runs.tsv"), str(tmp_path / "store"), "--kernel", "2", "2", "2"]
+    said += ["--folds", "3", "--captions", str(table), "--confounds", "fd:0.5"]
+    assert cli.main([*said, "--exclude", "sub-02_run-03"]) == 0
+    store = VoxelStore.open(tmp_path / "store")
+    kept = {t.stimulus for t in store.trials}
+    assert kept == {c for c in clips if c[2] != "2" and c[:2] != "23"}
+    found = read_surrogates(store.path / "surrogates.jsonl")
+    assert {s.record_id for s in found} == {t.trial_id for t in store.trials}

@@ -18,7 +18,7 @@ from fastbrain.brainllm.model import BrainLLM, BrainLLMConfig
 from fastbrain.data.store.preparation import save_preparation
 from fastbrain.decoding import Sampling, generate
 from fastbrain.decoding.opening import Opening
-from fastbrain.errors import BackendError, InputError, MissingPartError
+from fastbrain.errors import BackendError, CheckpointError, InputError, MissingPartError
 from fastbrain.inference import open_decoder
 from fastbrain.integrations.vllm import (
     open_engine,
@@ -190,6 +190,9 @@ def test_a_run_that_vllm_would_run_otherwise_is_refused(vllm, run, tmp_path):
     described["card"]["llm_bits"] = 4
     path.write_text(json.dumps(described))
     with pytest.raises(BackendError, match="quantised to 4 bits"):
+        open_engine(few)
+    path.write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json"):
         open_engine(few)
 
 

@@ -58,10 +58,14 @@ def test_any_vision_model_can_be_the_frame_encoder():
     assert not any(p.requires_grad for p in encoder.parameters())
 
 
-@pytest.mark.parametrize("bad", [{"patch": 5}, {"heads": 5}, {"frames": 0}])
+@pytest.mark.parametrize(
+    "bad", [{"patch": 5}, {"heads": 5}, {"frames": 0}, {"size": 0}, {"mlp_ratio": -1.0}]
+)
 def test_impossible_video_sizes_are_refused(bad):
     with pytest.raises(ConfigError, match="VideoConfig"):
         VideoConfig(**bad)
+    with pytest.raises(ConfigError, match="mlp_ratio must lie between 0 and 64"):
+        QFormerConfig(mlp_ratio=0.0)
 
 
 def test_the_bridge_can_subtract_one_place_from_another():

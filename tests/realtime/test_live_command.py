@@ -38,6 +38,9 @@ from fastbrain.cli import main
         (("--rehearse", "x", "--speed", "nan"), "--speed must lie between 0"),
         (("--rehearse", "x", "--page", "0", "--tcp", "0"), "without --tcp, --page"),
         (("--rehearse", "x", "--tr", "2"), "without --tr"),
+        (("--source", "nifti:x", "--beams", "3", "--no-control"), "--no-control, --beams must"),
+        (("--source", "nifti:x", "--subject", "01"), "--subject must come with RUN"),
+        (("--source", "nifti:x", "--bids-task", "rest"), "--bids-task must come with --bids"),
     ],
 )
 def test_wrong_options_are_refused_with_a_sentence(options, words, capsys):

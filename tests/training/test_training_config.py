@@ -26,3 +26,9 @@ def test_the_learning_rate_rises_then_falls():
 def test_what_belongs_to_one_system_is_no_part_of_a_stage(key):
     with pytest.raises(ConfigError, match=f"must not have key '{key}'"):
         StageConfig.from_dict({key: 0})
+
+
+@pytest.mark.parametrize("betas", [(1.5, 0.95), (0.9, 1.0), (-0.1, 0.95)])
+def test_betas_lie_below_one(betas):
+    with pytest.raises(ConfigError, match=r"betas must be two numbers in \[0, 1\)"):
+        OptimConfig(betas=betas)

@@ -208,6 +208,8 @@ def test_bad_scales_and_sizes():
         VQAutoencoder(CONFIG, center=np.zeros(3), spread=np.zeros(3))
     with pytest.raises(ConfigError, match="metric"):
         QuantiserConfig(metric="l1")
+    with pytest.raises(ConfigError, match="mlp_ratio must lie between 0 and 64"):
+        VQAutoencoderConfig(regions=3, mlp_ratio=-1.0)
     with pytest.raises(ConfigError, match="pach"):
         VQAutoencoderConfig.from_dict({"regions": 3, "pach": 5})
 

@@ -117,8 +117,8 @@ def fit_readout(
         The model has no readout, or not even a projection fits into the memory. No window has been
         read then.
     InputError
-        There are fewer than two windows, a penalty is not positive, or the loader changes its
-        order.
+        There are fewer than two windows, a penalty is not positive, all targets are equal, or the
+        loader changes its order.
     """
     own = model.part(grid)
     if own.readout is None:
@@ -180,6 +180,9 @@ def _choose(
     alphas: Sequence[float],
 ) -> tuple[float, float]:
     """Return the penalty with the smallest error in left-out folds, and its R²."""
+    total = sum(float((y - y.mean(0)).square().sum()) for _, y in wanted.blocks())
+    if not total > 0:
+        raise InputError("fit_readout: targets must differ, got equal ones. Set readout_rank=0.")
     errors = torch.zeros(len(alphas), dtype=torch.float64)
     for held in _masks(groups, len(wanted.trials)):
         inner, across = system.part(held)
@@ -192,7 +195,6 @@ def _choose(
             for i, alpha in enumerate(alphas):
                 ridge = (values.clamp_min(0) + alpha * scale)[:, None]
                 errors[i] += (_times(across, rotated / ridge) + mean - y[held]).square().sum()
-    total = sum(float((y - y.mean(0)).square().sum()) for _, y in wanted.blocks())
     best = int(errors.argmin())
     return alphas[best], 1 - float(errors[best]) / total
 

@@ -23,9 +23,10 @@ from ..encoder import MaskedAutoencoder
 from ..grid_encoders import GridLayout
 from ..grid_models import PER_TOKEN
 from ..model import LLM4Brain
+from .presets import STAGE_NAMES
 from .readout_plan import plan_readout
 from .run_config import RunConfig
-from .run_stages import STAGE_NAMES, sizes_for
+from .run_stages import sizes_for
 
 # tokens of the question and of the answer beside the prefix; activations of a block in widths
 _TEXT_TOKENS, _KEPT = 64, 16

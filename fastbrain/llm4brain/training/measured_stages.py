@@ -15,6 +15,7 @@ from ...lm.word_lm import empty_small_llm, word_tokenizer
 from ...training.config import StageConfig
 from ...training.measure import measure_step
 from ...training.step import Objective
+from ..grid_encoders import GridLayout
 from ..model import LLM4Brain
 from .latent_targets import VideoLatents
 from .objectives import MaskedVoxels, StageOne, StageTwo
@@ -90,12 +91,9 @@ def _model(store: VoxelStore, config: RunConfig, place: str) -> LLM4Brain:
     tuned = TunedLLM(llm, config.llm_rank) if config.llm_rank else None
     return LLM4Brain(
         sizes_for(store, config),
-        grid=store.grid,
-        centers_mm=store.grid.centers(store.affine),
         llm=llm,
         text_tokenizer=tokenizer,
-        mean=store.mean,
-        inv_std=store.inv_std,
         scale=store.scale,
         tuned=tuned,
+        **vars(GridLayout.of(store)),
     ).to(place)

@@ -12,6 +12,7 @@ from ..._arguments import checked
 from ...data import Split, StoreCollection, VoxelStore
 from ...data.store.preparation import check_like
 from ...errors import ConfigError
+from ...training.mixing import quotas
 
 _REMEDY = "Prepare it on that grid: fastbrain prepare SOURCE STORE --no-events --grid-of STORE"
 
@@ -144,12 +145,10 @@ def drawn(
             f"train_scmbm: shares must be a positive number for each of {len(groups)} stores, got "
             f"{tuple(shares)}."
         )
-    exact = windows * weights / weights.sum()
-    counts = np.floor(exact).astype(int)
-    counts[np.argsort(counts - exact, kind="stable")[: windows - counts.sum()]] += 1
+    counts = quotas(windows, weights.tolist())
     rng = np.random.default_rng(seed)
     chosen: set[str] = set()
-    for (number, names), share in zip(groups.items(), counts.tolist(), strict=True):
+    for (number, names), share in zip(groups.items(), counts, strict=True):
         if not 1 <= share <= len(names):
             raise ConfigError(
                 f"train_scmbm: windows must leave each store a share of 1..{len(names)}, got "

@@ -18,6 +18,7 @@ from ...nn.layers import adapters_off
 from ...ops.lengths import unit
 from ...training.guards import places
 from ...training.loop import Objective
+from ...training.mixing import forever
 from ...training.run import Loader
 from ..encoder import MaskedAutoencoder
 from ..grid_models import AnyModel, reader
@@ -178,13 +179,9 @@ class PairedLoader:
         return len(self.source)
 
     def __iter__(self) -> Iterator[Pair]:
-        targets = self._forever()
+        targets = forever(self.target)
         for source in self.source:
             yield Pair(source, next(targets))
-
-    def _forever(self) -> Iterator[Any]:
-        while True:
-            yield from self.target
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of both loaders."""

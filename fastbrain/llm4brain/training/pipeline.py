@@ -50,9 +50,10 @@ from ..token_merging import check_lattice
 from ..vision_model import load_vision_model
 from .adaptation_target import audit_run, people_of, split_target
 from .own_encoder import with_own_encoder
+from .presets import STAGE_NAMES
 from .run_config import RunConfig
 from .run_record import card_of_run, write_records
-from .run_stages import STAGE_NAMES, STAGES, RunState, categories, sizes_for, texts_of
+from .run_stages import STAGES, RunState, categories, sizes_for, texts_of
 from .stage_config import findings
 from .stimuli import fitted_to, load_weights, with_stimulus
 

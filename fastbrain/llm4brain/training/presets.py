@@ -46,6 +46,9 @@ STAGES = {
     ),
 }
 
+# in the order of training
+STAGE_NAMES = tuple(STAGES)
+
 PRESETS = ("fastbrain", "paper", "paper-small", "published-code")
 
 

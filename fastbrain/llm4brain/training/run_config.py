@@ -13,7 +13,7 @@ from ...nn.config import VideoConfig
 from ...nn.config_io import from_dict, require, to_dict
 from ..config import EncoderConfig, LLM4BrainConfig, QFormerConfig
 from ..custom_encoder import CustomEncoder
-from .presets import preset
+from .presets import STAGE_NAMES, preset
 from .stage_config import LLM4BrainStage
 
 # SC-MBM of Mind-Vis, and the video Q-Former of Video-LLaMA
@@ -227,19 +227,26 @@ class RunConfig:
     def tuning_llm(self, rank: int) -> RunConfig:
         """Return a copy in which stage II also trains LoRA of this rank on the language model.
 
+        With rank 0, the language model is frozen in all stages.
+
         Raises
         ------
         ConfigError
             There is no stage II.
         """
+        if rank == 0:
+            frozen: dict[str, Any] = {
+                name: replace(stage, groups=tuple(g for g in stage.groups if g != "llm_adapters"))
+                for name, stage in self._stages().items()
+            }
+            return replace(self, llm_rank=0, **frozen)
         if self.stage2 is None:
             raise ConfigError("RunConfig: stage2 must be configured to tune the LLM, got None.")
         groups = tuple(dict.fromkeys((*self.stage2.groups, "llm_adapters")))
         return replace(self, llm_rank=rank, stage2=replace(self.stage2, groups=groups))
 
     def _stages(self) -> dict[str, LLM4BrainStage]:
-        names = ("pretrain", "video", "calibrate", "stage1", "stage2")
-        return {name: stage for name in names if (stage := getattr(self, name)) is not None}
+        return {name: stage for name in STAGE_NAMES if (stage := getattr(self, name)) is not None}
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to a plain dict for JSON."""

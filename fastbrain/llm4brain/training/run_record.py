@@ -26,7 +26,8 @@ from ...lm.kept_llm import LLMRecord
 from ...training.card_facts import card_facts
 from ...training.run_folder import place_of
 from ..card_record import ModelCard
-from .run_stages import STAGE_NAMES, RunState
+from .presets import STAGE_NAMES
+from .run_stages import RunState
 
 
 def card_of_run(run: RunState, language: LLMRecord, weights: dict[str, Any]) -> ModelCard:

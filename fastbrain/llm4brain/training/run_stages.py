@@ -191,9 +191,6 @@ def tuning(run: RunState) -> None:
     )
 
 
-# folders with a log, in the order of training
-STAGE_NAMES = ("pretrain", "video", "calibrate", "stage1", "stage2")
-
 STAGES: tuple[Callable[[RunState], None], ...] = (
     pretraining,
     target_latents,

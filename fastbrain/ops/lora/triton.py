@@ -47,7 +47,6 @@ def can_attend(problem: AttentionProblem) -> str | None:
         attention.mixed(adapters)
         or _reason(x, problem.qkv[0], packed)
         or _reason(x, problem.out[0], last)
-        or None
     )
 
 

@@ -104,7 +104,7 @@ class AllowedAnswers:
                     odds[i] *= shares[nexts.index(self.tokens[i][n])]
         return odds
 
-    def told(self, odds: Sequence[Tensor]) -> float | list[float]:
+    def expected(self, odds: Sequence[Tensor]) -> float | list[float]:
         """Mean number, or probabilities of the labels, over parts of a recording."""
         mean = torch.stack(list(odds)).mean(dim=0).numpy()
         return mean.tolist() if self.values is None else float(mean @ self.values)

@@ -145,5 +145,5 @@ def encoder_predictions(
             answers.odds(lambda ids, w=one: logits(w.expand(len(ids), -1, -1), ids)[:, -1])  # type: ignore[misc]
             for one in windows
         ]
-        predictions[person] = answers.told(odds)
+        predictions[person] = answers.expected(odds)
     return predictions

@@ -146,7 +146,7 @@ def vlm_predictions(
                 return torch.stack(rows)
 
             odds.append(answers.odds(following))
-        predictions[person] = answers.told(odds)
+        predictions[person] = answers.expected(odds)
     return predictions
 
 

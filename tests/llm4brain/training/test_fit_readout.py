@@ -224,6 +224,9 @@ def test_a_fresh_readout_is_silent_and_a_fitted_one_closes_the_gate():
 def test_a_model_without_readout_is_refused(make_model, make_loader, frames):
     model, loader = make_model(), make_loader()
     targets = video_targets(model, loader.trial_ids, frames)
+    equal = type(targets)(targets.rows, torch.ones_like(targets.latents))
+    with pytest.raises(InputError, match="targets must differ, got equal ones"):
+        fit_readout(model, loader, equal)
     model.readout = None
     with pytest.raises(ConfigError, match="readout_rank"):
         fit_readout(model, loader, targets)
