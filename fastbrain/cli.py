@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import MISSING, fields
@@ -16,7 +17,7 @@ from ._devices import check_device
 from ._environment import check_alone, check_launch, is_follower
 from ._progress import silence
 from ._threads import share_cores
-from .errors import FastbrainError, MissingPartError
+from .errors import ConfigError, FastbrainError, MissingPartError
 
 # name -> description, in the order in which a new user needs them
 COMMANDS = {
@@ -169,6 +170,7 @@ def _run(name: str, rest: list[str], debug: bool) -> int:
             _check_tyro(name)
         module = importlib.import_module(f".commands.{file}", __package__)
         resumes = hasattr(module.Config, "resume")
+        _check_once(name, rest)
         config = _parsed(name, module, rest)
         if (device := getattr(config, "device", None) or "cpu") != "cpu":
             check_device(device, function=name)
@@ -202,6 +204,17 @@ def _check_tyro(name: str) -> None:
         raise MissingPartError(
             f"{name}: the package tyro must be installed, got none. pip install tyro"
         ) from error
+
+
+def _check_once(name: str, rest: list[str]) -> None:
+    """Raise for an option that occurs twice, of which the parser would keep the last in silence."""
+    options = Counter(a.partition("=")[0].replace("_", "-") for a in rest if a.startswith("--"))
+    for option, times in options.items():
+        if times > 1:
+            raise ConfigError(
+                f"{name}: {option} must be given once, got it {times} times. Name several values "
+                f"behind one option: {option} FIRST SECOND."
+            )
 
 
 def _parsed(name: str, module: Any, rest: list[str]) -> Any:

@@ -26,10 +26,13 @@ def test_every_case_is_named_once():
 def test_an_entry_says_what_it_computes_in():
     """A row must not name a precision or a device that the entry ignores."""
     half = registry.Setting("cuda", torch.bfloat16)
-    own = {entry.op: entry for entry in registry.entries("vq", "parcels", "brainllm")}
+    own = {
+        entry.op: entry for entry in registry.entries("vq", "parcels", "brainllm", "training_steps")
+    }
     for op, precision in {
         "vq_step": "float32",
         "brainllm_step": "float32",
+        "scmbm_step": "float32",
         "parcel_means": "int16",
     }.items():
         assert own[op].precision_in(registry.Setting()) == precision

@@ -111,6 +111,14 @@ def test_unknown_option_is_wrong_usage(capsys):
     assert "--json" in capsys.readouterr().err
 
 
+def test_an_option_given_twice_is_refused(capsys):
+    """The parser would keep the last one in silence."""
+    assert cli.main(["bench", "run", "--op", "vq_lookup", "--op=lora_linear"]) == 1
+    said = capsys.readouterr().err
+    assert "--op must be given once, got it 2 times" in said
+    assert "--op FIRST SECOND" in said
+
+
 def test_error_is_one_line(tmp_path):
     ran = fastbrain("prepare", str(tmp_path / "none.tsv"), str(tmp_path / "store"))
     assert ran.returncode == 1

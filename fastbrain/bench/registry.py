@@ -34,6 +34,7 @@ FAMILIES = (
     "pca",
     "reading",
     "brainllm",
+    "training_steps",
 )
 
 
