@@ -125,6 +125,7 @@ void bind_decoder(py::module_& m, Isa isa) {
              check(activation >= 0 && activation <= 4, "decoder", "activation must be in [0, 4]",
                    activation);
              made->isa = isa;
+             // its width is that of the model
              const auto table = rest["table"].cast<py::tuple>();
              made->table = {pointer<const void>(table[0].cast<std::uintptr_t>()),
                             table[1].cast<bool>(), table[2].cast<std::int64_t>()};
@@ -201,7 +202,7 @@ void bind_decoder(py::module_& m, Isa isa) {
         return found;
       },
       "The likeliest token of each row that is not one of `never`; -1 if the row has NaN or "
-      "infinity, or no finite number is left.");
+      "plus infinity, or no finite number is left.");
 }
 
 }  // namespace fastbrain

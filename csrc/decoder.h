@@ -64,8 +64,8 @@ struct DecoderStep {
 struct Decoder {
   // What a row gets does not depend on the other rows. False if memory ran out.
   bool (*step)(const DecoderModel& model, const DecoderStep& step, int threads);
-  // The likeliest token of a row that is not one of `never`; -1 if a number is NaN or infinity, or
-  // if no allowed one is finite.
+  // The likeliest token of a row that is not one of `never`; -1 if a number is NaN or plus
+  // infinity, or if no allowed one is finite.
   std::int64_t (*pick)(const float* logits, std::int64_t vocabulary, const std::int64_t* never,
                        std::int64_t count);
 };

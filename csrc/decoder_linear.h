@@ -67,6 +67,15 @@ struct Product {
   bool add;  // to what `out` holds
 };
 
+// Rounded once where the machine can: the compiler chooses for each number of rows by itself.
+static inline float scaled(float value, float scale, float bias) {
+#if defined(__FMA__)
+  return __builtin_fmaf(value, scale, bias);
+#else
+  return value * scale + bias;
+#endif
+}
+
 template <typename W, int N, int R>
 static void outputs_of(const Product& p, int64_t row, int64_t output, const W* ahead) {
   const DecoderLinear& l = *p.l;
@@ -81,7 +90,7 @@ static void outputs_of(const Product& p, int64_t row, int64_t output, const W* a
     const float scale = l.row_scale != nullptr ? l.row_scale[output + n] : 1.0f;
     const float bias = l.bias != nullptr ? l.bias[output + n] : 0.0f;
     for (int r = 0; r < R; ++r) {
-      float value = found[n][r] * scale + bias;
+      float value = scaled(found[n][r], scale, bias);
       if (l.rank > 0) value += branch[n][r];
       float* to = p.out.at + (row + r) * p.out.step + output + n;
       *to = p.add ? *to + value : value;

@@ -13,7 +13,7 @@ static int64_t pick_others(const float* logits, int64_t vocabulary, const int64_
   return best;
 }
 
-// The same, or -1 too if a number is NaN or infinity.
+// The same, or -1 too if a number is NaN or plus infinity.
 static int64_t pick(const float* logits, int64_t vocabulary, const int64_t* never, int64_t count) {
   // of these many numbers only the largest is kept, and the first such block is searched again
   constexpr int64_t kBlock = 1 << 10;

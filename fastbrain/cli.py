@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import MISSING, fields
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +210,9 @@ def _check_tyro(name: str) -> None:
 
 def _check_once(name: str, rest: list[str]) -> None:
     """Raise for an option that occurs twice, of which the parser would keep the last in silence."""
-    options = Counter(a.partition("=")[0].replace("_", "-") for a in rest if a.startswith("--"))
+    names = takewhile(lambda a: a != "--", rest)
+    found = (re.fullmatch(r"(--[a-z][\w-]*)(=.*)?", a, re.DOTALL) for a in names)
+    options = Counter(match[1].replace("_", "-") for match in found if match)
     for option, times in options.items():
         if times > 1:
             raise ConfigError(

@@ -148,9 +148,11 @@ def effect_size(differences: npt.ArrayLike) -> float:
         raise InputError(
             f"effect_size: differences must be (N >= 2,) and finite, got shape {values.shape}."
         )
-    if np.ptp(values) == 0:
+    spread = values.std(ddof=1)
+    # of equal values, rounding may leave a spread; of tiny ones, none may be left
+    if np.ptp(values) == 0 or spread == 0:
         raise InputError("effect_size: differences must vary, got equal ones: d is undefined.")
-    return float(values.mean() / values.std(ddof=1))
+    return float(values.mean() / spread)
 
 
 @checked(least={"resamples": 1})

@@ -279,7 +279,7 @@ def _trial(
 def _number(row: Mapping[str, Any], name: str, where: str) -> float | None:
     """Return a cell as a number; None if it is missing."""
     value = row.get(name)
-    if value is None:
+    if value is None or (isinstance(value, str) and value.strip() in MISSING):
         return None
     try:
         number = float(value)

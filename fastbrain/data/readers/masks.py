@@ -158,9 +158,10 @@ def read_label_names(path: str | Path) -> dict[int, str]:
     for row in rows:
         index = number_of(row["index"], where=f"{row.where} index", what="a whole number")
         name = given(row, "name")
-        if index is None or index != int(index) or not name or int(index) in names:
+        whole = index is not None and 0 <= index < 2**31 and index == int(index)
+        if index is None or not whole or not name or int(index) in names:
             raise CohortError(
-                f"read_label_names: {row.where} must name another whole number, got "
+                f"read_label_names: {row.where} must name another whole number below 2^31, got "
                 f"'{row['index']}' and '{name}'."
             )
         names[int(index)] = name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,9 +68,12 @@ class EngineCore:
                 f"DecodeEngine: step must be one that can run, got {step!r} with weights "
                 f"{weights!r}: {why}. Leave both out for the step of PyTorch."
             )
+        # the step of PyTorch finds the weights wherever they are
+        self._moved: Callable[[], bool] = bool
         self.step_kind = "torch" if step == "torch" or why is not None else "kernel"
         if self.step_kind == "kernel":
-            own, dtype = kernel_step(network, weights), torch.float32
+            kernel, own = kernel_step(network, weights)
+            self._moved, dtype = kernel.moved, torch.float32
         else:
             own, dtype = torch_step(network), net.dtype
         self._rows = Rows(network, own, batch, max_tokens, dtype)
@@ -200,6 +203,11 @@ class EngineCore:
                 "Make a second engine."
             )
         with self._lock:
+            if self._moved():
+                raise InputError(
+                    "DecodeEngine: weights of the model must stay where they were, got moved ones, "
+                    "as by share_memory or for another process. Make a new engine."
+                )
             self._user = me
             try:
                 yield

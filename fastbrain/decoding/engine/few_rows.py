@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...ops._tensors import ORDINARY
 from ...ops.decoder import FewRows, LinearWeights, NormWeights, can_step
+from ...ops.module_checks import untouched
 from .architecture import Architecture, Norm
 from .cache import Cache
 from .network import Network
@@ -29,8 +31,8 @@ def reason_against_kernel(net: Architecture, weights: str = "model") -> str | No
     return None
 
 
-def kernel_step(network: Network, weights: str) -> Step:
-    """Make the step; `weights` is one of :data:`WEIGHTS`."""
+def kernel_step(network: Network, weights: str) -> tuple[FewRows, Step]:
+    """Make the kernel and the step by it; `weights` is one of :data:`WEIGHTS`."""
     net = network.net
     layers = []
     for layer in net.layers:
@@ -44,7 +46,7 @@ def kernel_step(network: Network, weights: str) -> Step:
         for i, name in enumerate(("cosines", "sines")):
             part[name] = None if tables is None else tables[i].float().contiguous()
         layers.append(part)
-    positions, table = net.positions, _table(net.embed)
+    positions, table = net.positions, _table(net.embed, net.width)
     kernel = FewRows(
         layers,
         {
@@ -70,17 +72,17 @@ def kernel_step(network: Network, weights: str) -> Step:
             embeds = net.embed(torch.tensor(tokens, device="cpu")).float().contiguous()
         return kernel.step(tokens, embeds, rows, lengths, cache.keys, cache.values)
 
-    return step
+    return kernel, step
 
 
-def _table(embed: Any) -> Tensor | None:
+def _table(embed: Any, width: int) -> Tensor | None:
     """Return the embeddings (vocabulary, width) if looking them up is all that a module does."""
-    changed = type(embed) is not nn.Embedding or embed.max_norm is not None
-    if changed or embed._forward_hooks or embed._forward_pre_hooks:
+    if type(embed) is not nn.Embedding or embed.max_norm is not None or not untouched(embed):
         return None
-    weight = embed.weight.detach()
-    held = weight.dtype in (torch.float32, torch.bfloat16)
-    return weight if held and weight.is_contiguous() else None
+    weight = embed.weight
+    held = type(weight) in ORDINARY and weight.dtype in (torch.float32, torch.bfloat16)
+    dense = held and weight.is_contiguous() and weight.shape[1] == width
+    return weight.detach() if dense else None
 
 
 def _norm(norm: Norm | None) -> NormWeights | None:

@@ -7,7 +7,7 @@ not depend on the other rows, to the bit. Its meaning is the step of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -99,6 +99,11 @@ class FewRows:
         self._vocabulary = whole["head"].weight.shape[0]
         # by number of rows
         self._logits: dict[int, Tensor] = {}
+        self._places = [(one, one.data_ptr()) for one in _tensors_of([whole, *layers])]
+
+    def moved(self) -> bool:
+        """Return whether the memory of a weight is elsewhere by now, as after `share_memory`."""
+        return any(one.data_ptr() != place for one, place in self._places)
 
     def step(
         self,
@@ -166,10 +171,18 @@ def likeliest(logits: Tensor, never: Sequence[int]) -> list[int] | None:
     Returns
     -------
     list of int, or None
-        None if a row has NaN or infinity, or no finite number beside those of `never`.
+        None if a row has NaN or plus infinity, or no finite number beside those of `never`.
     """
     found: list[int] = _native.likeliest(logits.data_ptr(), *logits.shape, never)
     return None if -1 in found else found
+
+
+def _tensors_of(parts: Iterable[Mapping[str, Any]]) -> Iterator[Tensor]:
+    for value in (value for part in parts for value in part.values()):
+        held = isinstance(value, LinearWeights | NormWeights)
+        for one in vars(value).values() if held else [value]:
+            if isinstance(one, Tensor):
+                yield one
 
 
 def _packed(parts: Mapping[str, Any]) -> dict[str, Any]:

@@ -89,9 +89,8 @@ def open_source(
     kind = kind.strip().lower()
     time: Clock = MonotonicClock() if clock is None else clock
     _check_times(tr_s, poll_s)
-    if kind == "push" and not rest:
-        return PushSource(tr_s=tr_s, clock=time, poll_s=poll_s)
-    if kind not in ("dicom", "nifti", "afni", "replay") or not rest:
+    pushed = kind == "push" and not rest
+    if not pushed and (kind not in ("dicom", "nifti", "afni", "replay") or not rest):
         raise InputError(f"open_source: spec must be {FORMS}, got {spec[:200]!r}. Choose one.")
     given = {"series": series, "slices": slices, "first": first, "mask": mask}
     for name, value in given.items():
@@ -100,6 +99,8 @@ def open_source(
                 f"open_source: {name} must be left out for {kind}, got {value!r:.80}. It is for "
                 f"{_FORM_OF[name]}."
             )
+    if pushed:
+        return PushSource(tr_s=tr_s, clock=time, poll_s=poll_s)
     if kind == "replay":
         from .replay import ReplaySource
 

@@ -36,8 +36,9 @@ def test_a_row_does_not_depend_on_its_neighbours(method, step):
         assert together.log_probability[row] == pytest.approx(alone.log_probability[0], abs=close)
 
 
-def test_the_kernel_gives_a_row_the_same_bits_in_any_batch():
-    engine = DecodeEngine(engine_model("gemma2"), max_tokens=32, batch=7)
+@pytest.mark.parametrize(("kind", "weights"), [("gemma2", "model"), ("llama-bias", "int8")])
+def test_the_kernel_gives_a_row_the_same_bits_in_any_batch(kind, weights):
+    engine = DecodeEngine(engine_model(kind), max_tokens=32, batch=7, weights=weights)
     rows = engine._rows
     with torch.no_grad():
         for row in range(7):
