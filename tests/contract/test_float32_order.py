@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from interpreted import interpreted
 
 pytest.importorskip("triton", reason="triton is not installed")
 
@@ -24,7 +24,7 @@ def test_errors_of_a_gpu_are_those_of_sums_in_sequence():
     script = Path(__file__).parent / "in_sequence.py"
     ran = subprocess.run(
         [sys.executable, script, *OF_AN_H200],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
+        env=interpreted(),
         capture_output=True,
         text=True,
     )

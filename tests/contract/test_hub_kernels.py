@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from interpreted import interpreted
 
 pytest.importorskip("triton", reason="triton is not installed")
 
@@ -97,10 +98,9 @@ for name in dir(script.FastbrainBenchmark):
 
 
 def test_every_workload_is_verified(repository):
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
     ran = subprocess.run(
         [sys.executable, "-c", WORKLOADS, repository],
-        env=environment,
+        env=interpreted(),
         capture_output=True,
         text=True,
     )

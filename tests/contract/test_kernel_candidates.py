@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from interpreted import interpreted
 
 pytest.importorskip("triton", reason="triton is not installed")
 
@@ -23,10 +23,9 @@ CASES = {
 @pytest.mark.parametrize("family", CASES)
 def test_every_candidate_gives_the_result_of_the_reference(family):
     names, variants = CASES[family]
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
     script = Path(__file__).parent / "candidates_of.py"
     ran = subprocess.run(
-        [sys.executable, script, family, names], env=environment, capture_output=True, text=True
+        [sys.executable, script, family, names], env=interpreted(), capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     rows = [line.split() for line in ran.stdout.splitlines()]
@@ -35,9 +34,10 @@ def test_every_candidate_gives_the_result_of_the_reference(family):
 
 
 def test_every_candidate_moves_the_bytes_of_the_model():
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
     script = Path(__file__).parent / "traffic_of.py"
-    ran = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, script], env=interpreted(), capture_output=True, text=True
+    )
     assert ran.returncode == 0, ran.stderr[-2000:]
     lines = ran.stdout.splitlines()
     assert len(lines) >= 40

@@ -6,11 +6,11 @@ stride keeps what is read small.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 import pytest
+from interpreted import interpreted
 
 CODE = """
 import sys
@@ -103,9 +103,8 @@ def test_rows_beyond_two_to_the_31_are_looked_up():
 
 
 def run(code, *arguments):
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
     ran = subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", code, *arguments], env=interpreted(), capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert ran.stdout.strip() == "found"

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from figures_once import figures_once  # noqa: F401
 from new_user import SMALL, Shell, install_wheel, try_out
 
 

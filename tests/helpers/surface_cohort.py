@@ -86,10 +86,10 @@ def write_dtseries(path, values, *, axis=None, tr=TR, start=0.0):
 
 
 def write_dlabel(path, keys, names):
-    """Write labels (V,) as ``.dlabel.nii``; `names` by label."""
+    """Write labels (V,), or several maps of them (M, V), as ``.dlabel.nii``; `names` by label."""
     table = {0: ("none", (0, 0, 0, 0)), **{k: (n, (1, 1, 1, 1)) for k, n in names.items()}}
-    axis = cifti2.LabelAxis(["atlas"], [table])
-    values = np.asarray(keys, dtype=np.float32)[None]
+    values = np.atleast_2d(np.asarray(keys, dtype=np.float32))
+    axis = cifti2.LabelAxis(["atlas"] * len(values), [table] * len(values))
     nib.save(cifti2.Cifti2Image(values, header=(axis, brain_models())), path)
     return path
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from figures_once import figures_once  # noqa: F401
 from small_run import finished_run, language, language_folder, store  # noqa: F401
 
 from fastbrain.brainllm.training import BrainLLMRunConfig, train_brainllm_run

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from types import ModuleType
 
 import pytest
 import torch
+from interpreted import interpreted
 
 from fastbrain.kernels import tables
 from fastbrain.kernels.lora_shapes import MANY_ROWS, layer_class, row_class
@@ -136,9 +136,8 @@ for wanted in ([True] * 5, [False, False, False, True, True]):
 
 def test_interpreted_operators_keep_their_schema():
     pytest.importorskip("triton", reason="triton is not installed")
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
     ran = subprocess.run(
-        [sys.executable, "-c", OPERATORS], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", OPERATORS], env=interpreted(), capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
 
@@ -172,9 +171,8 @@ for rows, depth, columns in ((1, 300, 264), (16, 256, 225), (7, 40, 31)):
 
 def test_the_ring_of_a_decoding_step_goes_through_several_tiles():
     pytest.importorskip("triton", reason="triton is not installed")
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
     ran = subprocess.run(
-        [sys.executable, "-c", RINGS], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", RINGS], env=interpreted(), capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 import pytest
+from interpreted import interpreted
 
 # every launch of Triton, and every operation of PyTorch that would be a kernel on a GPU
 COUNTED = """
@@ -57,9 +57,8 @@ LAUNCHES = {("40", "paper"): 4, ("40", "dance"): 6, ("300", "paper"): 6, ("300",
 
 def test_value_and_gradients_take_at_most_six_launches():
     pytest.importorskip("triton", reason="triton is not installed")
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
     ran = subprocess.run(
-        [sys.executable, "-c", COUNTED], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", COUNTED], env=interpreted(), capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     rows = [line.split(maxsplit=3) for line in ran.stdout.splitlines()]

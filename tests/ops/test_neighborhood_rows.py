@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 import pytest
 import torch
+from interpreted import interpreted
 
 from fastbrain import explain
 
@@ -48,7 +48,7 @@ def test_interpreted_kernels_equal_the_reference():
     pytest.importorskip("triton", reason="triton is not installed")
     ran = subprocess.run(
         [sys.executable, "-c", SCRIPT],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
+        env=interpreted(),
         capture_output=True,
         text=True,
     )

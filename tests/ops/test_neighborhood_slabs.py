@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 import pytest
+from interpreted import interpreted
 
 # errors of the gradients against those of the reference in float64, with 1, 2 and 3 slabs
 ERRORS = """
@@ -40,9 +40,8 @@ ALLOWED = 1e-5
 
 def test_every_slab_has_its_own_weights_only():
     pytest.importorskip("triton", reason="triton is not installed")
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
     ran = subprocess.run(
-        [sys.executable, "-c", ERRORS], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", ERRORS], env=interpreted(), capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     rows = [line.split() for line in ran.stdout.splitlines()]

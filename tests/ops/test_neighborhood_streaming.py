@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from interpreted import interpreted
 from processors import ISAS
 
 from fastbrain.errors import BackendError, InputError
@@ -262,7 +263,7 @@ for variant in VARIANTS:
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_instruction_sets_stream_and_keep(isa):
-    ran = child(ISA, FASTBRAIN_ISA=isa)
+    ran = child(ISA, {**os.environ, "FASTBRAIN_ISA": isa})
     assert max(map(float, ran.split())) <= 3e-6
 
 
@@ -289,14 +290,14 @@ assert outcome(features, prototypes, memory, indices, "triton", **options)[0].is
 def test_interpreted_triton_reads_half_precision():
     pytest.importorskip("triton", reason="triton is not installed")
     # of half-precision features, the gradient's weights are rounded too
-    assert max(map(float, child(HALF, TRITON_INTERPRET="1").split())) <= 1.0
+    assert max(map(float, child(HALF, interpreted()).split())) <= 1.0
 
 
-def child(code, **environment):
+def child(code, environment):
     ran = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {HELPERS!r})\n{code}"],
         cwd=HERE,
-        env={**os.environ, "PYTHONPATH": HELPERS, **environment},
+        env=environment,
         capture_output=True,
         text=True,
     )

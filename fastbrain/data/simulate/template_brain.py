@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from ..._io import write_atomic
 from ...errors import MissingPartError
 
+_Array = npt.NDArray[Any]
 NOISE_PSC = 1.0  # std of the noise, percent signal change: a usual value at 3 T
 _DRIFT_PSC = 1.0
 _INT16_SLOPE, _INT16_INTER = 0.05, 800.0  # intensity = slope · stored + inter
@@ -57,19 +59,8 @@ class TemplateBrain:
                 f"{function}: the MNI152 template comes with nilearn. "
                 "pip install 'fastbrain-fmri[demo]'"
             ) from error
-        resolution = resolution_mm
-        image = datasets.load_mni152_brain_mask(resolution=resolution)
-        mask = np.asarray(image.dataobj) > 0
-        grey = np.asarray(datasets.load_mni152_gm_template(resolution=resolution).dataobj)[mask]
-        template = np.asarray(datasets.load_mni152_template(resolution=resolution).dataobj)[mask]
-        baseline = 800 + 400 * template / template.max()
-        return cls(
-            mask,
-            np.clip(grey, 0, 1).astype(np.float32),
-            baseline.astype(np.float32),
-            np.asarray(image.affine, dtype=np.float64),
-            fwhm_mm / resolution,
-        )
+        mask, grey, baseline, affine = _template(datasets, resolution_mm)
+        return cls(mask, grey, baseline, affine, fwhm_mm / resolution_mm)
 
     @property
     def n_voxels(self) -> int:
@@ -92,6 +83,26 @@ class TemplateBrain:
         maps = (maps - maps.mean(1, keepdims=True)) * self.grey
         weight = np.sqrt((maps**2).sum(1, keepdims=True) / self.grey.sum())
         return np.asarray(maps / weight, dtype=np.float32)
+
+
+# the template is resampled, which takes seconds
+@cache
+def _template(datasets: Any, resolution: int) -> tuple[_Array, _Array, _Array, _Array]:
+    """Mask, grey matter, baseline and affine of a :class:`TemplateBrain`, read-only."""
+    image = datasets.load_mni152_brain_mask(resolution=resolution)
+    mask = np.asarray(image.dataobj) > 0
+    grey = np.asarray(datasets.load_mni152_gm_template(resolution=resolution).dataobj)[mask]
+    template = np.asarray(datasets.load_mni152_template(resolution=resolution).dataobj)[mask]
+    baseline = 800 + 400 * template / template.max()
+    found = (
+        mask,
+        np.clip(grey, 0, 1).astype(np.float32),
+        baseline.astype(np.float32),
+        np.asarray(image.affine, dtype=np.float64),
+    )
+    for array in found:
+        array.setflags(write=False)
+    return found
 
 
 def noise_psc(
