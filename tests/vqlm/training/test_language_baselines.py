@@ -49,7 +49,9 @@ def test_odds_of_numbers_are_products_over_places(places):
         rest = torch.stack([table[1, d, digits].softmax(0) for d in digits])
         expected = (first[:, None] * rest).flatten()
     torch.testing.assert_close(odds, expected)
-    assert answers.expected([odds]) == pytest.approx(float(odds @ torch.arange(10.0**places).double()))
+    assert answers.expected([odds]) == pytest.approx(
+        float(odds @ torch.arange(10.0**places).double())
+    )
 
 
 def test_labels_share_their_first_words():
