@@ -12,6 +12,7 @@ from ...errors import InputError
 from ...stats.exchangeability import permuted_rows, resampled_rows
 from ...stats.inference import Interval, permutation_p
 from ..scores import Score
+from .scale_metrics import SIGNS, over_draws, scale_metrics
 
 Vector = npt.NDArray[np.float64]
 _BINS = 10
@@ -75,25 +76,20 @@ def scale_scores(
             f"scale_scores: truth must vary, got {true[0]} for every subject: R2 and r are "
             "undefined."
         )
-    metrics: dict[str, tuple[Callable[[Vector, Vector], float], int]] = {
-        "mae": (lambda t, p: float(np.abs(t - p).mean()), -1),
-        "rmse": (lambda t, p: float(np.sqrt(((t - p) ** 2).mean())), -1),
-        "r2": (lambda t, p: float(1 - ((t - p) ** 2).sum() / ((t - t.mean()) ** 2).sum()), 1),
-        "r": (_pearson, 1),
-        "calibration_slope": (lambda t, p: _line(t, p)[0], 0),
-        "calibration_intercept": (lambda t, p: _line(t, p)[1], 0),
-        "prediction_slope": (lambda t, p: _line(p, t)[0] if np.ptp(p) > 0 else 0.0, 0),
-        "sd_ratio": (lambda t, p: float(p.std() / t.std()) if np.ptp(p) > 0 else 0.0, 0),
-    }
     resampled = [
         rows
         for rows in resampled_rows(len(true), groups, resamples, seed)
         if np.ptp(true[rows]) > 0
     ]
+    # as given, then permuted
     permuted = permuted_rows(len(true), groups, strata, permutations, seed)
+    found = over_draws(
+        [np.arange(len(true)), *permuted], lambda rows: scale_metrics(true, guess[rows])
+    )
+    spread = over_draws(resampled, lambda rows: scale_metrics(true[rows], guess[rows]))
     return {
-        name: _score(name, metric, sign, true, guess, resampled, permuted)
-        for name, (metric, sign) in metrics.items()
+        name: _scored(name, sign, float(found[name][0]), found[name][1:], spread[name], len(true))
+        for name, sign in SIGNS.items()
     }
 
 
@@ -222,20 +218,6 @@ def _calibration_error(truth: npt.NDArray[np.int64], table: Vector) -> float:
     return float(np.abs(gap).sum() / len(truth))
 
 
-def _pearson(truth: Vector, predicted: Vector) -> float:
-    left, right = truth - truth.mean(), predicted - predicted.mean()
-    size = np.sqrt((left @ left) * (right @ right))
-    return float(left @ right / size) if np.ptp(predicted) > 0 and size > 0 else 0.0
-
-
-def _line(truth: Vector, predicted: Vector) -> tuple[float, float]:
-    """Slope and intercept of the regression of truth on predicted."""
-    centred = predicted - predicted.mean()
-    spread = centred @ centred
-    slope = float(centred @ truth / spread) if np.ptp(predicted) > 0 and spread > 0 else 0.0
-    return slope, float(truth.mean() - slope * predicted.mean())
-
-
 def _finite(function: str, values: npt.ArrayLike, name: str) -> Vector:
     array = np.asarray(values, dtype=np.float64)
     if not np.isfinite(array).all():
@@ -257,18 +239,25 @@ def _score(
 ) -> Score:
     value = metric(truth, predicted)
     estimates = [metric(truth[rows], predicted[rows]) for rows in resampled]
-    interval = Interval(*np.percentile(estimates, [2.5, 97.5]).tolist()) if estimates else None
-    if sign == 0:
-        return Score(name, "prediction", value, len(truth), interval=interval)
     null = np.array([metric(truth, predicted[rows]) for rows in permuted])
-    p = permutation_p(sign * value, sign * null)
+    return _scored(name, sign, value, null, estimates, len(truth))
+
+
+def _scored(
+    name: str, sign: int, value: float, null: Vector, estimates: Sequence[float] | Vector, n: int
+) -> Score:
+    """Make a score of its value, those of permuted predictions and those of resampled people."""
+    tails = np.percentile(estimates, [2.5, 97.5]).tolist() if len(estimates) else None
+    interval = None if tails is None else Interval(*tails)
+    if sign == 0:
+        return Score(name, "prediction", value, n, interval=interval)
     return Score(
         name,
         "prediction",
         value,
-        len(truth),
+        n,
         chance=float(null.mean()),
         control="permuted predictions",
-        p=p,
+        p=permutation_p(sign * value, sign * null),
         interval=interval,
     )
