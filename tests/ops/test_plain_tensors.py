@@ -125,10 +125,27 @@ def test_a_small_layer_at_once():
 def test_sizes_of_a_layer_that_is_not_small():
     tensors = layer()
     sizes = 6, 7, 5
-    assert at_once(*tensors, most=5) == (*sizes, False)
-    assert at_once(*tensors, work=6 * 5 * 7) == (*sizes, False)
-    assert at_once(*(t.bfloat16() for t in tensors), most_halves=5) == (*sizes, False)
-    assert at_once(*tensors[:4], Parameter(tensors[4]), graded=True) == (*sizes, True)
+    _native.lora_forget()
+    # the last one: whether a way must be chosen
+    assert at_once(*tensors, most=5) == (*sizes, True)
+    assert at_once(*tensors, work=6 * 5 * 7) == (*sizes, True)
+    assert at_once(*(t.bfloat16() for t in tensors), most_halves=5) == (*sizes, True)
+    assert at_once(*tensors[:4], Parameter(tensors[4]), graded=True) == (*sizes, False)
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_the_way_of_a_shape_is_remembered(bfloat16, monkeypatch):
+    tensors = [t.bfloat16() if bfloat16 else t for t in layer()]
+    few = {"most": 5, "most_halves": 5}
+    _native.lora_remember(bfloat16, 6, 7, 5, 1, False)
+    assert at_once(*tensors, **few) == (6, 7, 5, False)
+    _native.lora_remember(bfloat16, 6, 7, 5, 1, True)
+    assert torch.equal(at_once(*tensors, **few), at_once(*tensors))
+    monkeypatch.setenv("FASTBRAIN_MEASURE", "products")
+    assert at_once(*tensors, **few) == (6, 7, 5, True)
+    monkeypatch.undo()
+    _native.lora_forget()
+    assert at_once(*tensors, **few) == (6, 7, 5, True)
 
 
 def test_what_only_the_full_checks_can_tell():
