@@ -53,7 +53,7 @@ def _problem(
     truth = without_kernels().clone()
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return Problem(
-        providers={OURS: step, "reference": without_kernels},
+        providers={OURS: step, f"{OURS}-reference": without_kernels},
         error=lambda _name, got: relative(got, truth),
         limit=1e-3,
         # products with the weights: forward, and backward to inputs and weights
@@ -137,7 +137,7 @@ def coder(setting: Setting) -> Problem:
     return _problem(setting, objective, lambda: objective(batch)["loss"], first, tokens)
 
 
-PROVIDERS = (OURS, "reference")
+PROVIDERS = (OURS, f"{OURS}-reference")
 
 
 def _entry(op: str, case: str, build: Callable[[Setting], Problem]) -> Entry:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Vector = npt.NDArray[np.float64]
-_NUMBERS = 1 << 20  # of draws whose metrics are computed at once
+_NUMBERS = 1 << 20  # drawn at once, which bounds memory
 
 # of each metric: 1 where larger is better; 0: no direction is better
 SIGNS = {
