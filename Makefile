@@ -22,7 +22,8 @@ setup: .venv/.ready
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
-# builds share one folder of objects: what `setup` compiled, `lint` does not compile again.
+# Builds share one folder of objects: what `setup` compiled, `lint` and the wheel of the tests do not
+# compile again. In an isolated build pybind11 is elsewhere, and everything would be.
 # setuptools and wheel build rouge-score, which comes as source alone
 .venv/.ready: $(BUILD_INPUTS) | $(BIN)/python
 	$(BIN)/python -m pip install -q 'scikit-build-core>=1.0' 'pybind11>=3.0' cmake ninja setuptools wheel
@@ -31,15 +32,15 @@ $(BIN)/python:
 
 # order only: a change in csrc is built once, by .ready
 .venv/.lint: pyproject.toml constraints.txt | .venv/.ready
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[lint]'
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[lint]'
 	@touch $@
 
 .venv/.docs: pyproject.toml constraints.txt | .venv/.ready
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[docs]'
 	@touch $@
 
 .venv/.bench: pyproject.toml constraints.txt | .venv/.ready
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[bench]'
 	@touch $@
 
 demo: .venv/.ready
