@@ -34,6 +34,7 @@ class Size:
 
 SIZES = {
     "tiny": Size(256, 4, 4, 4, 1024, 8192),
+    "tiny-first": Size(256, 4, 4, 4, 1024, 8192, new=1),
     "small": Size(768, 12, 12, 12, 3072, 32_000),
     "llama-1b": Size(2048, 16, 32, 8, 8192, 128_256),
     "qwen-7b": Size(3584, 28, 28, 4, 18_944, 152_064),
@@ -129,6 +130,7 @@ ENTRIES = [
     for op in ("decode", "generate")
     for entry in (
         _entry(op, "tiny", rounds=11),
+        _entry(op, "tiny-first", rounds=21),
         # plain loops of this size tell a CPU nothing new
         _entry(op, "small", rounds=5, gpu_only=op == "generate"),
         _entry(op, "llama-1b", rounds=5, gpu_only=True),
