@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from fastbrain.llm4brain import (
     save_pretrained,
 )
 from fastbrain.lm import load_llm, small_llm
+from fastbrain.lm.digests import model_digest
 from fastbrain.lm.kept_llm import keep_llm
 
 SHAPE_ZYX, VOLUMES, TRIALS, FRAMES = (4, 6, 6), 40, 6, 4
@@ -90,11 +92,11 @@ def language(language_folder) -> tuple[Any, Any]:
 
 
 @pytest.fixture(scope="session")
-def finished_run(store, language, language_folder, tmp_path_factory) -> Path:
+def finished_run(store, language_folder, tmp_path_factory) -> Path:
     """A run folder as training leaves it, without the training; copy it before changing it."""
     run = tmp_path_factory.mktemp("finished") / "run"
     record = keep_llm(language_folder, run)
-    model = made_model(store, language)
+    model = made_model(store, load_llm(str(language_folder)))
     card = ModelCard(record.name, store.tr, prompt=PROMPT, language=record)
     save_pretrained(model, run / "model", card)
     manifest = {
@@ -120,11 +122,13 @@ def finished_run(store, language, language_folder, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def model(store, language) -> LLM4Brain:
-    """Random weights in front of the small LLM."""
+def model(store, language) -> Iterator[LLM4Brain]:
+    """Random weights in front of the small LLM, which a test must leave as it was."""
+    before = model_digest(language[0])
     made = made_model(store, language)
     made.card = type("Card", (), {"prompt": PROMPT})()
-    return made
+    yield made
+    assert model_digest(language[0]) == before
 
 
 def made_model(store, language) -> LLM4Brain:

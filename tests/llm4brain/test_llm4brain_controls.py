@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -100,6 +102,8 @@ def test_prompt_alone_has_no_brain_token(found, model):
 
 def test_the_untuned_model_has_no_adapters(model, test_part):
     peft = pytest.importorskip("peft")
+    # merging and unmerging rounds the weights, and the LLM belongs to every test
+    model.llm = copy.deepcopy(model.llm)
     decoder = LLM4BrainDecoder(model)
     assert decoder.untuned() is None
     bare = decoder.score(decoder.read_nothing(), ["it is a ball"], np.zeros((1, 2), dtype=np.int64))
@@ -108,25 +112,21 @@ def test_the_untuned_model_has_no_adapters(model, test_part):
     )
     with torch.random.fork_rng():
         model.llm = peft.get_peft_model(model.llm, config).eval()
-    try:
-        pair = np.zeros((1, 2), dtype=np.int64)
+    pair = np.zeros((1, 2), dtype=np.int64)
 
-        def score() -> float:
-            return float(decoder.score(decoder.read_nothing(), ["it is a ball"], pair)[0])
+    def score() -> float:
+        return float(decoder.score(decoder.read_nothing(), ["it is a ball"], pair)[0])
 
-        with torch.no_grad():
-            model.llm.base_model.model.model.norm.modules_to_save["default"].weight.mul_(2)
-        tuned = score()
-        assert tuned != pytest.approx(float(bare[0]), abs=1e-4)
-        with decoder.untuned():
-            assert score() == pytest.approx(float(bare[0]), abs=ATOL)
-        assert score() == tuned
-        model.llm.merge_adapter()
-        with pytest.raises(InputError, match="must not be merged"), decoder.untuned():
-            pass
-        model.llm.unmerge_adapter()
-    finally:
-        model.llm = model.llm.unload()
+    with torch.no_grad():
+        model.llm.base_model.model.model.norm.modules_to_save["default"].weight.mul_(2)
+    tuned = score()
+    assert tuned != pytest.approx(float(bare[0]), abs=1e-4)
+    with decoder.untuned():
+        assert score() == pytest.approx(float(bare[0]), abs=ATOL)
+    assert score() == tuned
+    model.llm.merge_adapter()
+    with pytest.raises(InputError, match="must not be merged"), decoder.untuned():
+        pass
 
 
 def test_regions_and_delays(model, store):
