@@ -39,7 +39,7 @@ def strongest(rows: list[Row], is_rival: Any) -> dict[tuple[str, str], list[Row]
             cases[(*place, *which, row["case"])].append(row)
     found: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for (op, place, *_), rivals in cases.items():
-        found[op, place].append(min(rivals, key=lambda row: row["ms_p50"]))
+        found[op, place].append(min(rivals, key=lambda row: row["ratio_to_fastbrain"]))
     return dict(found)
 
 

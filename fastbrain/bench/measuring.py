@@ -233,7 +233,10 @@ class Measurement:
                 if on_gpu:
                     extra["way"] = how
                     extra |= {"gpu_before": before, "gpu_after": after}
-                row = result(problem, times, seconds.get(OURS), self.best)
+                rival = problem.against.get(name, OURS)
+                if rival != OURS:
+                    extra["against"] = rival
+                row = result(problem, times, seconds.get(rival), self.best)
                 names = {"op": self.entry.op, "case": self.entry.case, "provider": name}
                 self.recorder.row(**names, **problem.facts, **row, **extra)
 

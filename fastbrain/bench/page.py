@@ -74,12 +74,13 @@ def _ratio(row: Row) -> str:
 
 
 def _loss(duel: Duel, row: Row) -> dict[str, str]:
+    own = duel.beside(row)
     return {
         "machine": duel.machine,
         "op": duel.op,
         "case": duel.label,
         "rival": row["provider"],
-        "ours": "" if duel.own is None else f"{duel.own['ms_p50']:.4g}",
+        "ours": "" if own is None else f"{own['ms_p50']:.4g}",
         "theirs": f"{row['ms_p50']:.4g}",
         "ratio": _ratio(row),
         "verdict": verdict_of(row),

@@ -90,6 +90,9 @@ class Problem:
         others and is a column of that provider's row.
     ceilings : mapping
         Bare products and the like: timed with the providers, but they solve nothing.
+    against : mapping
+        Provider to the variant of ours that starts from the same input; its time is divided by
+        that variant's. Default: ``fastbrain``.
     facts : mapping
         What a row says of the shape.
     """
@@ -102,6 +105,7 @@ class Problem:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     kernels: Mapping[str, Way] = field(default_factory=dict)
     ceilings: Mapping[str, Way] = field(default_factory=dict)
+    against: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -32,6 +32,12 @@ def is_rival(row: Row) -> bool:
     return not (row["provider"].startswith(OURS) or row.get("ceiling"))
 
 
+def compared_with(row: Row, rows: Iterable[Row]) -> Row | None:
+    """Our row among those of a case that the ratio of a rival's row refers to."""
+    name = row.get("against", OURS)
+    return next((own for own in rows if own["provider"] == name), None)
+
+
 def device_of(row: Row) -> str:
     """Name of the GPU or processor, without trade marks."""
     name = row["env"].get("gpu") or row["env"].get("cpu") or "unknown"

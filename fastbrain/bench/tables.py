@@ -7,20 +7,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .rows import OURS, Row, cache_of, is_rival, is_timed, key_of, machine_of, newest
+from .rows import (
+    OURS,
+    Row,
+    cache_of,
+    compared_with,
+    is_rival,
+    is_timed,
+    key_of,
+    machine_of,
+    newest,
+)
 
 
 @dataclass(frozen=True)
 class Duel:
-    """One case: our row, and those of the rivals, fastest first.
+    """One case: our rows, and those of the rivals, the strongest first.
 
     Parameters
     ----------
     machine, op, case : str
     extra : str
         What is not usual: precision, cache, threads; "" for none.
-    own : dict or None
-        Our row; None where ours was not timed.
+    ours : tuple of dict
+        Rows of ours and its variants.
     rivals : tuple of dict
         Rows of other software with a ratio to ours.
     """
@@ -29,7 +39,7 @@ class Duel:
     op: str
     case: str
     extra: str
-    own: Row | None
+    ours: tuple[Row, ...]
     rivals: tuple[Row, ...]
 
     @property
@@ -41,6 +51,15 @@ class Duel:
     def best(self) -> Row:
         """Row of the strongest rival."""
         return self.rivals[0]
+
+    @property
+    def own(self) -> Row | None:
+        """Our row beside the strongest rival; None where ours was not timed."""
+        return self.beside(self.best)
+
+    def beside(self, rival: Row) -> Row | None:
+        """Our row that the ratio of a rival refers to."""
+        return compared_with(rival, self.ours)
 
     @property
     def verdict(self) -> str:
@@ -89,8 +108,8 @@ def duels(rows: Iterable[Row]) -> list[Duel]:
         extra = extra_of(own[0])
         if counted[machine] > 1:
             extra = ", ".join(filter(None, (extra, f"{count} thread{'s' * (count != 1)}")))
-        ours = next((row for row in own if row["provider"] == OURS), None)
-        rivals.sort(key=lambda row: row["ms_p50"])
+        rivals.sort(key=lambda row: row["ratio_to_fastbrain"])
+        ours = tuple(row for row in own if row["provider"].startswith(OURS))
         found.append(Duel(machine, op, case, extra, ours, tuple(rivals)))
     return sorted(found, key=lambda duel: (duel.machine, duel.op))
 
@@ -140,15 +159,18 @@ def summary(rows: Sequence[Row]) -> str:
         "|---|---|---|---|---|",
     ]
     for case in dict.fromkeys(row["case"] for row in rows):
-        own = next(r for r in rows if r["case"] == case and r["provider"] == OURS)
-        rivals = [row for row in rows if row["case"] == case and is_rival(row)]
-        rivals.sort(key=lambda row: row["ms_p50"])
+        of_case = [row for row in rows if row["case"] == case]
+        rivals = [row for row in of_case if is_rival(row)]
+        rivals.sort(key=lambda row: row["ratio_to_fastbrain"])
         if not rivals:
+            own = next(row for row in of_case if row["provider"] == OURS)
             lines.append(f"| {case} | {own['ms_p50']:.3g} ms | none could run | | |")
             continue
         best, worst = rivals[0], rivals[-1]
+        beside = compared_with(best, of_case)
+        own_ms = "" if beside is None else f"{beside['ms_p50']:.3g} ms"
         lines.append(
-            f"| {case} | {own['ms_p50']:.3g} ms | {best['provider']} {best['ms_p50']:.3g} ms "
+            f"| {case} | {own_ms} | {best['provider']} {best['ms_p50']:.3g} ms "
             f"| {best['ratio_to_fastbrain']:.2f}x "
             f"({best['ratio_low']:.2f}-{best['ratio_high']:.2f}) "
             f"| {worst['provider']} {worst['ratio_to_fastbrain']:.2f}x |"

@@ -66,6 +66,18 @@ def test_a_case_is_judged_by_its_strongest_rival(rows):
     ]
 
 
+def test_a_rival_is_judged_beside_our_variant_with_the_same_input(rows):
+    packed = row("packed_rival", 0.8)
+    packed |= {"against": "fastbrain_store", "ratio_to_fastbrain": 1.6}
+    [duel] = [
+        d for d in tables.duels([*rows, row("fastbrain_store", 0.5), packed]) if d.label == "a"
+    ]
+    assert duel.best["provider"] == "packed_rival"
+    assert duel.own["provider"] == "fastbrain_store"
+    other = next(r for r in duel.rivals if r["provider"] == "rival")
+    assert duel.beside(other)["provider"] == "fastbrain"
+
+
 def test_the_newest_row_counts(rows):
     [duel] = [d for d in tables.duels([*rows, row("rival", 3.0)]) if d.label == "a"]
     assert duel.best["ms_p50"] == 3.0

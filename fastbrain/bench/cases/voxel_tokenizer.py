@@ -64,6 +64,8 @@ def problem(shape: Shape, setting: Setting) -> Problem:
         flops=need.flops,
         traffic=need.traffic,
         kernels={} if kernel is None else {OURS: kernel},
+        # it reads what the store holds, as this variant does
+        against={"store_linear": "fastbrain_store"},
         # the matrix product alone, on patches already gathered
         ceilings={} if shape.backward else {"bare_gemm": lambda: F.linear(rows, weight, bias)},
         facts={
