@@ -37,7 +37,7 @@ py::object lookup_arguments(py::handle x_value, py::handle codes_value, py::hand
                         codes.address(), size, width);
 }
 
-// What of a call depends on the grid alone.
+// The part of a call that depends on the grid alone.
 struct VoxelPlan {
   std::array<std::int64_t, 3> kernel, whole;  // sizes of a patch and of a volume
   std::int64_t patch_voxels;
@@ -119,8 +119,7 @@ py::object tokenizer_arguments(const VoxelPlan& plan, py::handle volumes_value,
                            .bits = plan.bits,
                            .batch = volumes.shape[0],
                            .frames = frames,
-                           .voxels = packed ? plan.tokens * plan.patch_voxels
-                                            : plan.whole[0] * plan.whole[1] * plan.whole[2],
+                           .voxels = plan.whole[0] * plan.whole[1] * plan.whole[2],
                            .tokens = plan.tokens,
                            .rows = plan.rows,
                            .width = plan.kernel[2],
@@ -136,7 +135,7 @@ void bind_arguments(py::module_& m) {
         "Of plainly right x, codes and mask or None: address and type of the rows, address of the "
         "mask, number of rows, address, number and width of the codes. None where checks must "
         "tell.");
-  py::class_<VoxelPlan>(m, "VoxelPlan", "What of a call depends on the grid alone.")
+  py::class_<VoxelPlan>(m, "VoxelPlan", "The part of a call that depends on the grid alone.")
       .def(py::init(&plan), py::kw_only(), py::arg("kernel"), py::arg("whole"),
            py::arg("patch_voxels"), py::arg("bases"), py::arg("bits"), py::arg("tokens"),
            py::arg("rows"))

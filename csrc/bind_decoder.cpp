@@ -12,14 +12,7 @@ namespace py = pybind11;
 
 namespace fastbrain {
 
-const Decoder& decoder(Isa isa) {
-#ifdef FASTBRAIN_X86
-  if (isa >= Isa::kAvx512) return avx512::decoder;
-  if (isa == Isa::kAvx2) return avx2::decoder;
-#endif
-  (void)isa;
-  return baseline::decoder;
-}
+const Decoder& decoder(Isa isa) { return FASTBRAIN_OF_ISA(isa, decoder); }
 
 namespace {
 
@@ -92,6 +85,37 @@ std::vector<float> embedded(const BoundDecoder& self, const std::vector<std::int
   return found;
 }
 
+// A layer with the widths that the workspace of a step has room for.
+void check_linear(const DecoderLinear& l, std::int64_t d_in, std::int64_t d_out) {
+  check(l.weight != nullptr, "decoder", "weight must not be null", 0);
+  check(l.d_in == d_in, "decoder", "d_in must be a width of the model", l.d_in);
+  check(l.d_out == d_out, "decoder", "d_out must be a width of the model", l.d_out);
+  check(l.rank == 0 || (l.a != nullptr && l.b != nullptr), "decoder",
+        "a and b must not be null where there is a rank", l.rank);
+}
+
+void check_model(const DecoderModel& m) {
+  check(m.width > 0 && m.head_width > 0 && m.hidden > 0, "decoder", "widths must be positive",
+        m.width);
+  check(m.key_heads > 0 && m.heads > 0 && m.heads % m.key_heads == 0, "decoder",
+        "heads must be a multiple of key_heads", m.heads);
+  const std::int64_t queries = m.heads * m.head_width, keys = m.key_heads * m.head_width;
+  bool normed = m.norm.weight != nullptr;
+  for (std::int64_t i = 0; i < m.depth; ++i) {
+    const DecoderLayer& l = m.layers[i];
+    check_linear(l.q, m.width, queries);
+    check_linear(l.k, m.width, keys);
+    check_linear(l.v, m.width, keys);
+    check_linear(l.out, queries, m.width);
+    if (l.gate.weight != nullptr) check_linear(l.gate, m.width, m.hidden);
+    check_linear(l.up, m.width, m.hidden);
+    check_linear(l.down, m.hidden, m.width);
+    normed = normed && l.before_attention.weight != nullptr && l.before_mlp.weight != nullptr;
+  }
+  check_linear(m.head, m.width, m.head.d_out);
+  check(normed, "decoder", "norms before attention, MLP and head must have a weight", 0);
+}
+
 DecoderLayer layer_of(const py::dict& d) {
   return {.before_attention = norm_of(d["before_attention"]),
           .q_norm = norm_of(d["q_norm"]),
@@ -142,11 +166,7 @@ void bind_decoder(py::module_& m, Isa isa) {
                             .activation = static_cast<DecoderActivation>(activation),
                             .attention_cap = rest["attention_cap"].cast<float>(),
                             .logit_cap = rest["logit_cap"].cast<float>()};
-             const DecoderModel& model = made->model;
-             check(model.width > 0 && model.head_width > 0 && model.hidden > 0, "decoder",
-                   "widths must be positive", model.width);
-             check(model.key_heads > 0 && model.heads % model.key_heads == 0, "decoder",
-                   "heads must be a multiple of key_heads", model.heads);
+             check_model(made->model);
              return made;
            }),
            py::arg("layers"), py::arg("rest"))

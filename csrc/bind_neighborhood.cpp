@@ -15,12 +15,7 @@ namespace {
 
 template <typename Number>
 std::int64_t run(Isa isa, const Neighborhood<Number>& problem, int threads) {
-#ifdef FASTBRAIN_X86
-  if (isa >= Isa::kAvx512) return avx512::neighborhood_entropy(problem, threads);
-  if (isa == Isa::kAvx2) return avx2::neighborhood_entropy(problem, threads);
-#endif
-  (void)isa;
-  return baseline::neighborhood_entropy(problem, threads);
+  return FASTBRAIN_OF_ISA(isa, neighborhood_entropy(problem, threads));
 }
 
 template <typename Number>
@@ -33,7 +28,7 @@ void bind_entropy(py::module_& m, Isa isa, const char* name) {
             std::uintptr_t grad_others, int threads) {
         const char* function = "neighborhood_entropy";
         check(sizes.size() == 5, function,
-              "sizes must be (batch, width, size, memory_step, extras), got that many",
+              "sizes must be (batch, width, size, memory_step, extras)",
               static_cast<std::int64_t>(sizes.size()));
         std::int64_t size[5];
         for (int i = 0; i < 5; ++i) {
@@ -78,7 +73,7 @@ void bind_entropy(py::module_& m, Isa isa, const char* name) {
       "-1.");
 }
 
-// Few samples and plainly right arguments but for their values, which are checked here.
+// Few samples, with arguments that are plainly right except for their values, checked here.
 void bind_small(py::module_& m, Isa isa) {
   m.def(
       "neighborhood_small",
@@ -138,22 +133,12 @@ void bind_small(py::module_& m, Isa isa) {
 
 template <typename Number>
 std::int64_t weigh(Isa isa, const Scores<Number>& scores, int threads) {
-#ifdef FASTBRAIN_X86
-  if (isa >= Isa::kAvx512) return avx512::neighborhood_weights(scores, threads);
-  if (isa == Isa::kAvx2) return avx2::neighborhood_weights(scores, threads);
-#endif
-  (void)isa;
-  return baseline::neighborhood_weights(scores, threads);
+  return FASTBRAIN_OF_ISA(isa, neighborhood_weights(scores, threads));
 }
 
 template <typename Number>
 void measure(Isa isa, const Rows<Number>& rows, int threads) {
-#ifdef FASTBRAIN_X86
-  if (isa >= Isa::kAvx512) return avx512::neighborhood_norms(rows, threads);
-  if (isa == Isa::kAvx2) return avx2::neighborhood_norms(rows, threads);
-#endif
-  (void)isa;
-  return baseline::neighborhood_norms(rows, threads);
+  return FASTBRAIN_OF_ISA(isa, neighborhood_norms(rows, threads));
 }
 
 template <typename Number>

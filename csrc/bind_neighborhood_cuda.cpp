@@ -58,7 +58,7 @@ void bind_neighborhood_cuda(py::module_& m) {
          float eps, float tolerance, int blocks, std::uintptr_t stream) {
         ClusteringLaunch launch = sized(sizes, step, tensor_cores, eps, grads != 0, blocks);
         check(!tensor_cores || type != 0, "neighborhood_clustering",
-              "tensor cores must have half precision, type is", type);
+              "type must be half precision for tensor cores", type);
         launch.features = pointer<const void>(features);
         launch.prototypes = pointer<const void>(prototypes);
         launch.memory = pointer<const void>(memory);

@@ -86,12 +86,13 @@ PlainTensor plain_tensor(PyObject* value) {
   auto* of = reinterpret_cast<PyObject*>(Py_TYPE(value));
   if (interface == nullptr || (of != tensor_class && of != parameter_class)) return tensor;
   View view;
+  DType type = DType::kFloat32;
   // a tensor without memory of its own, for example inside torch.func, raises
   if (interface->view(value, &view) != 0) {
     PyErr_Clear();
     return tensor;
   }
-  if (view.device_type != kCpu || !type_of(view, tensor.type) || !in_order(view)) return tensor;
+  if (view.device_type != kCpu || !type_of(view, type) || !in_order(view)) return tensor;
   PyObject* graded = PyObject_GetAttr(value, requires_grad);
   if (graded == nullptr) {
     PyErr_Clear();
@@ -102,6 +103,7 @@ PlainTensor plain_tensor(PyObject* value) {
   tensor.data = static_cast<const char*>(view.data) + view.byte_offset;
   tensor.shape = view.shape;
   tensor.dims = view.dims;
+  tensor.type = type;
   tensor.plain = true;
   return tensor;
 }

@@ -1,4 +1,4 @@
-// Tensors of PyTorch as arguments of a binding. To ask each tensor in Python for its type, dtype,
+// Tensors of PyTorch as arguments of a binding. Asking each tensor in Python for its type, dtype,
 // shape and address takes longer than the kernel of a small problem.
 #pragma once
 

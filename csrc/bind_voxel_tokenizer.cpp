@@ -9,14 +9,7 @@ namespace py = pybind11;
 
 namespace fastbrain {
 
-const VoxelTokenizer& voxel_tokenizer(Isa isa) {
-#ifdef FASTBRAIN_X86
-  if (isa >= Isa::kAvx512) return avx512::voxel_tokenizer;
-  if (isa == Isa::kAvx2) return avx2::voxel_tokenizer;
-#endif
-  (void)isa;
-  return baseline::voxel_tokenizer;
-}
+const VoxelTokenizer& voxel_tokenizer(Isa isa) { return FASTBRAIN_OF_ISA(isa, voxel_tokenizer); }
 
 const VoxelTokenizerBfloat16* voxel_tokenizer_bfloat16(Isa isa) {
 #ifdef FASTBRAIN_X86
@@ -75,8 +68,13 @@ VoxelRead voxel_read(std::uintptr_t volumes, std::uintptr_t offsets, std::uintpt
   const char* function = "voxel_tokenizer";
   check(sizes.size() == 5, function, "sizes must be (batch, frames, tokens, patch, features)",
         static_cast<std::int64_t>(sizes.size()));
-  check(packed.size() == 3, function, "packed must say volumes, mean, inv_std",
+  check(packed.size() == 3, function, "packed must be (volumes, mean, inv_std)",
         static_cast<std::int64_t>(packed.size()));
+  int size[5];
+  for (int i = 0; i < 5; ++i) {
+    size[i] = sizes[i].cast<int>();
+    check(size[i] >= (i == 2 || i == 3 ? 1 : 0), function, "sizes must be positive", size[i]);
+  }
   return {.volumes = pointer<const void>(volumes),
           .offsets = pointer<const std::int32_t>(offsets),
           .mean = pointer<const float>(mean),
@@ -85,17 +83,18 @@ VoxelRead voxel_read(std::uintptr_t volumes, std::uintptr_t offsets, std::uintpt
           .mean_packed = packed[1].cast<bool>(),
           .inv_std_packed = packed[2].cast<bool>(),
           .voxels = voxels,
-          .batch = sizes[0].cast<int>(),
-          .frames = sizes[1].cast<int>(),
-          .tokens = sizes[2].cast<int>(),
-          .patch = sizes[3].cast<int>(),
-          .features = sizes[4].cast<int>(),
+          .batch = size[0],
+          .frames = size[1],
+          .tokens = size[2],
+          .patch = size[3],
+          .features = size[4],
           .scale = scale};
 }
 #endif
 
-void check_output(const VoxelSource& source, std::int64_t features, std::uintptr_t out) {
-  check(out != 0 || source.batch * features == 0, "voxel_tokenizer", "out must not be null", 0);
+// `rows` of `width` numbers are written.
+void check_output(std::int64_t rows, std::int64_t width, std::uintptr_t out) {
+  check(out != 0 || rows == 0 || width == 0, "voxel_tokenizer", "out must not be null", 0);
 }
 
 void check_counts(std::int64_t features, int threads) {
@@ -110,7 +109,7 @@ void bind_bfloat16(py::module_& m, const std::string& name, const Kernels& kerne
         [&kernels](const VoxelSource& source, std::uintptr_t weight, std::uintptr_t bias,
                    std::int64_t features, std::uintptr_t out, int threads) {
           check_counts(features, threads);
-          check_output(source, features, out);
+          check_output(source.batch, features, out);
           py::gil_scoped_release released;
           if (!kernels.forward(source, pointer<const Bfloat16>(weight), pointer<const float>(bias),
                                features, pointer<Bfloat16>(out), threads)) {
@@ -123,6 +122,7 @@ void bind_bfloat16(py::module_& m, const std::string& name, const Kernels& kerne
         [&kernels](const VoxelSource& source, std::uintptr_t grad, std::int64_t features,
                    std::uintptr_t grad_weight, int threads) {
           check_counts(features, threads);
+          check_output(features, 1, grad_weight);
           py::gil_scoped_release released;
           if (!kernels.backward(source, pointer<const Bfloat16>(grad), features,
                                 pointer<float>(grad_weight), threads)) {
@@ -146,7 +146,7 @@ void bind_voxel_tokenizer(py::module_& m, Isa isa) {
       [isa](const VoxelSource& source, std::uintptr_t weight, std::uintptr_t bias,
             std::int64_t features, std::uintptr_t out, int threads) {
         check_counts(features, threads);
-        check_output(source, features, out);
+        check_output(source.batch, features, out);
         py::gil_scoped_release released;
         if (!voxel_tokenizer(isa).forward(source, pointer<const float>(weight),
                                           pointer<const float>(bias), features, pointer<float>(out),
@@ -161,6 +161,7 @@ void bind_voxel_tokenizer(py::module_& m, Isa isa) {
       [isa](const VoxelSource& source, std::uintptr_t grad, std::int64_t features,
             std::uintptr_t grad_weight, int threads) {
         check_counts(features, threads);
+        check_output(features, 1, grad_weight);
         py::gil_scoped_release released;
         if (!voxel_tokenizer(isa).backward(source, pointer<const float>(grad), features,
                                            pointer<float>(grad_weight), threads)) {
@@ -181,6 +182,7 @@ void bind_voxel_tokenizer(py::module_& m, Isa isa) {
           const std::int64_t samples = source.batch * source.tokens;
           const bool inside = first >= 0 && count >= 0 && first <= samples - count;
           check(inside, "voxel_tokenizer", "first must leave count samples", first);
+          check_output(count, 1, out);
           check_threads("voxel_tokenizer", threads);
           py::gil_scoped_release released;
           kernels->patches(source, first, count, pointer<Bfloat16>(out), threads);

@@ -25,26 +25,14 @@ namespace {
 
 template <typename Number>
 const Vq<Number>& vq(Isa isa) {
-#ifdef FASTBRAIN_X86
-  if (isa >= Isa::kAvx512) return avx512::vq(Number());
-  if (isa == Isa::kAvx2) return avx2::vq(Number());
-#endif
-  (void)isa;
-  return baseline::vq(Number());
+  return FASTBRAIN_OF_ISA(isa, vq(Number()));
 }
 
-const VqPlain& vq_plain(Isa isa) {
-#ifdef FASTBRAIN_X86
-  if (isa >= Isa::kAvx512) return avx512::vq_plain;
-  if (isa == Isa::kAvx2) return avx2::vq_plain;
-#endif
-  (void)isa;
-  return baseline::vq_plain;
-}
+const VqPlain& vq_plain(Isa isa) { return FASTBRAIN_OF_ISA(isa, vq_plain); }
 
 // below these the search for survivors costs more than bytes save; 255 * 127 * width fits 32 bits
 constexpr std::int64_t kFewestCodes = 512, kLeastWidth = 16, kMostWidth = 1 << 14;
-// rows from which on it pays to pack a codebook first; products that one thread makes faster
+// rows from which on it pays to pack a codebook first; fewer products are faster on one thread
 constexpr std::int64_t kFewestRows = 65, kAloneProducts = 1 << 18;
 
 struct Free {
@@ -172,7 +160,7 @@ void lookup(Isa isa, VqRows rows, const bool* mask, const VqSource& from, const 
 
 VqRows rows_of(std::uintptr_t values, int type, std::int64_t count, std::int64_t width,
                int threads) {
-  check(count >= 0 && width >= 0, "vq", "rows must not be negative", count < 0 ? count : width);
+  check(count >= 0 && width >= 0, "vq", "sizes must not be negative", count < 0 ? count : width);
   check(values != 0 || count * width == 0, "vq", "rows must not be null", 0);
   check(type >= 0 && type <= 3, "vq", "type must be in [0, 3]", type);
   check_threads("vq", threads);
@@ -200,6 +188,7 @@ void bind_precision(py::module_& m, Isa isa, const std::string& suffix) {
         [isa](std::uintptr_t codes, int type, bool euclidean, std::int64_t count,
               std::int64_t width, std::uintptr_t out, int threads) {
           const VqSource source = source_of(codes, type, euclidean, count, width);
+          check(out != 0, "vq_pack", "out must not be null", 0);
           check_threads("vq_pack", threads);
           py::gil_scoped_release released;
           pack(isa, source, pointer<Number>(out), threads);
@@ -226,6 +215,8 @@ void bind_precision(py::module_& m, Isa isa, const std::string& suffix) {
               std::uintptr_t sums, int threads) {
           const VqRows from = rows_of(rows, type, count, width, threads);
           check(codes >= 0, "vq_sums", "codes must not be negative", codes);
+          check(codes == 0 || (counts != 0 && (sums != 0 || width == 0)), "vq_sums",
+                "counts and sums must not be null", 0);
           py::gil_scoped_release released;
           vq<Number>(isa).sums(from, pointer<const bool>(mask),
                                pointer<const std::int64_t>(indices), codes,
@@ -260,7 +251,7 @@ void bind_vq(py::module_& m, Isa isa) {
   m.def(
       "vq_digest",
       [isa](std::uintptr_t bytes, std::int64_t count, int threads) {
-        check(count >= 0 && (bytes != 0 || count == 0), "vq_digest", "bytes must be there", count);
+        check_array("vq_digest", bytes, count);
         check_threads("vq_digest", threads);
         py::gil_scoped_release released;
         std::vector<std::uint64_t> parts(static_cast<std::size_t>(count / vq_plain(isa).part + 1));
@@ -276,7 +267,8 @@ void bind_vq(py::module_& m, Isa isa) {
          std::int64_t codes, std::int64_t width, int blocks, bool cosine, std::uintptr_t stream) {
         check(codes >= 1 && codes < (std::int64_t{1} << 31), "vq_lookup",
               "codes must be in [1, 2^31)", codes);
-        check(rows >= 0 && blocks >= 1, "vq_lookup", "rows and blocks must be counts", rows);
+        check(rows >= 0, "vq_lookup", "rows must not be negative", rows);
+        check(blocks >= 1, "vq_lookup", "blocks must be positive", blocks);
         const VqLaunch launch{.x = pointer<const void>(x),
                               .codebook = pointer<const void>(codebook),
                               .weights = pointer<const float>(weights),

@@ -11,8 +11,8 @@ namespace fastbrain {
 enum class DecoderWeight { kFloat32, kBfloat16, kInt8 };
 enum class DecoderActivation { kNone, kGelu, kSilu, kRelu, kGeluTanh };
 
-// y = x W^T + bias + scale · act(x A^T) B^T; a branch of rank 0 is none, and so is a layer without
-// weight. All contiguous.
+// y = x W^T + bias + scale · act(x A^T) B^T, without the branch if its rank is 0. A layer that the
+// model does not have has no weight. All contiguous.
 struct DecoderLinear {
   const void* weight;      // (d_out, d_in)
   const float* row_scale;  // (d_out): factor of the rows of int8 weights, or nullptr
@@ -25,7 +25,7 @@ struct DecoderLinear {
   float scale;
 };
 
-// RMS norm, or layer norm if there is a bias; without weight none.
+// RMS norm, or layer norm if there is a bias. A norm that the model does not have has no weight.
 struct DecoderNorm {
   const float* weight;
   const float* bias;

@@ -10,12 +10,13 @@ struct Matrix {
   int64_t step;
 };
 
-// Rows of a weight that are multiplied at once, and bytes of each that are fetched before.
+// Rows of a weight that are multiplied at once, and bytes between what is multiplied of each and
+// what is prefetched.
 constexpr int kOutputs = 4;
 constexpr int64_t kAheadBytes = 2048;
 
 // Products of N rows of a weight, `width` apart, with R inputs. `ahead` is where the rows after
-// them begin, or nullptr: of them nothing is fetched then.
+// them begin, or nullptr: then nothing of them is prefetched.
 template <typename W, int N, int R>
 static inline __attribute__((always_inline)) void multiply(const W* w, int64_t width,
                                                            const float* x, int64_t x_step,

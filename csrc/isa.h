@@ -14,7 +14,8 @@ enum class Isa { kBaseline, kAvx2, kAvx512, kAvx512Vnni, kAvx512Bf16, kAvx512Amx
 
 const char* isa_name(Isa isa);
 
-// What this machine runs, slowest first. Asks the system for the registers of tiles.
+// What this machine runs, slowest first. Asks Linux for the tile registers of AMX, if there are
+// any.
 std::vector<Isa> available_isas();
 
 // Whether this machine multiplies tiles of bfloat16 (AMX) and the system keeps their registers.

@@ -1,7 +1,7 @@
-// Helpers of the CUDA sources. The sources also compile as plain C++, against the
-// emulation in tests/cuda_host, so that their arithmetic is tested where there is no GPU. For that
-// a kernel is launched by FASTBRAIN_LAUNCH, takes dynamic shared memory by FASTBRAIN_SHARED, and
-// uses only features that the emulation supports.
+// Helpers of the CUDA sources. The sources also compile as plain C++, against the emulation in
+// tests/cuda_host, so that their arithmetic is tested where there is no GPU. For that a kernel is
+// launched by FASTBRAIN_LAUNCH, takes dynamic shared memory by FASTBRAIN_SHARED, and uses only
+// features that the emulation supports.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +43,7 @@ __device__ __forceinline__ void copy_16(void* shared, const void* global, bool v
 __device__ __forceinline__ void close_copies() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }
-// Waits for this thread's groups, but for the latest kLeft.
+// Waits for this thread's groups, except for the latest kLeft.
 template <int kLeft>
 __device__ __forceinline__ void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");

@@ -27,11 +27,13 @@ namespace {
 
 // rows of the weight and of the input with sums in registers
 constexpr int kOutputs = 4, kInputs = kLanes == 4 ? 2 : 4;
-// numbers of the weight in a task: fewer cost more than they balance, of more each thread has some;
-// and numbers that one thread reads faster than two wake up
+// numbers of the weight in a task: starting a smaller one costs more than an even share saves; and
+// so many tasks for each thread, unless that makes them larger than the most
 constexpr int64_t kLeastTask = 1 << 14, kMostTask = 1 << 17, kTasksEach = 8;
+// fewer numbers are read by one thread before a second one has woken up
 constexpr int64_t kAloneNumbers = 1 << 17;
-// of the inputs: a third of the first-level cache; and rows of the weight that they are read for
+// a block of the inputs takes a third of the first-level cache and serves so many rows of the
+// weight
 constexpr int64_t kBlockBytes = 1 << 14, kBlockOutputs = 32;
 
 // Inputs are grouped by kInputs rows, of which the last group may have fewer. In a group, runs of
@@ -150,7 +152,7 @@ bool run(const LoraRows& l, int threads) {
   const int64_t depth = ceil_div(l.d_in, kNumbers) * kNumbers;
   const int64_t rank = ceil_div(l.rank, kLanes) * kLanes;
   Step s{l, l.x, nullptr, nullptr, depth, rank, 0, 0};
-  // one pass over the inputs needs no blocks, and many need more time for their sums than they save
+  // few rows need one pass over the inputs, and many take more time for their sums than blocks save
   s.block = larger(1, l.d_in);
   int64_t least = kOutputs;
   if (l.rows > kInputs && l.rows <= 2 * kInputs) {

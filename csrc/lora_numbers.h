@@ -1,6 +1,5 @@
 // Conversions of stored numbers, and activations. Included by sources that are compiled once for
-// each instruction set, inside their namespace.
-#include <math.h>
+// each instruction set, inside their namespace, after math.h.
 
 static inline float number(float value) { return value; }
 

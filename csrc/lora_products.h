@@ -29,7 +29,7 @@ struct Products<uint16_t, uint16_t> {
 };
 #endif
 
-// bytes of a row of the weight that are fetched before they are multiplied
+// bytes between what is multiplied of a row of the weight and what is prefetched of it
 constexpr int64_t kAheadBytes = 2048;
 
 // sum[n][r] += products of row n of `w`, `w_step` apart, with row r of the group `x`, over `width`

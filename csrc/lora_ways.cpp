@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -24,6 +25,8 @@ struct Hash {
   }
 };
 
+// Only ever tried: a child forked while another thread held it does without what it protects.
+std::mutex mutex;
 std::unordered_map<LoraShape, LoraWay, Hash> known;
 std::string variable;  // value of FASTBRAIN_MEASURE that `known` holds for
 
@@ -35,12 +38,15 @@ std::string_view variable_now() {
 }  // namespace
 
 LoraWay known_way(const LoraShape& shape) {
-  if (variable != variable_now()) return LoraWay::kUnknown;
+  const std::unique_lock<std::mutex> lock(mutex, std::try_to_lock);
+  if (!lock || variable != variable_now()) return LoraWay::kUnknown;
   const auto found = known.find(shape);
   return found == known.end() ? LoraWay::kUnknown : found->second;
 }
 
 void remember_way(const LoraShape& shape, LoraWay way) {
+  const std::unique_lock<std::mutex> lock(mutex, std::try_to_lock);
+  if (!lock) return;
   const std::string_view value = variable_now();
   if (variable != value || known.size() >= kMostRemembered) {
     known.clear();
@@ -49,6 +55,9 @@ void remember_way(const LoraShape& shape, LoraWay way) {
   known[shape] = way;
 }
 
-void forget_ways() { known.clear(); }
+void forget_ways() {
+  const std::unique_lock<std::mutex> lock(mutex, std::try_to_lock);
+  if (lock) known.clear();
+}
 
 }  // namespace fastbrain

@@ -1,12 +1,12 @@
-// Ways that were chosen for the shapes of adapted layers: to find one in a table of Python would
-// take a noticeable part of the time of a narrow layer.
+// Ways that were chosen for the shapes of adapted layers: looking one up in a Python dictionary
+// would take a noticeable part of the time of a narrow layer.
 #pragma once
 
 #include <cstdint>
 
 namespace fastbrain {
 
-// Everything that a choice depends on, but for FASTBRAIN_MEASURE.
+// Everything that a choice depends on, except for FASTBRAIN_MEASURE.
 struct LoraShape {
   std::int64_t bfloat16, rows, d_out, d_in, threads;
 
@@ -15,7 +15,8 @@ struct LoraShape {
 
 enum class LoraWay { kUnknown, kStream, kProducts };
 
-// The caller holds the GIL. What was chosen under another value of FASTBRAIN_MEASURE is unknown.
+// What was chosen under another value of FASTBRAIN_MEASURE is unknown, and so is everything while
+// another thread looks up or remembers.
 LoraWay known_way(const LoraShape& shape);
 void remember_way(const LoraShape& shape, LoraWay way);
 void forget_ways();

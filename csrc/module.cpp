@@ -79,8 +79,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
       "all_below",
       [](std::uintptr_t values, int type, std::int64_t count, int power, int threads) {
         check(type >= 0 && type <= 3, "all_below", "type must be in [0, 3]", type);
-        check(count == 0 || (count > 0 && values != 0), "all_below", "values must not be null",
-              count);
+        check_array("all_below", values, count);
         check_threads("all_below", threads);
         py::gil_scoped_release released;
         return all_below(pointer<const void>(values), static_cast<DType>(type), count, power,
@@ -90,8 +89,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   m.def(
       "all_within",
       [](std::uintptr_t values, std::int64_t count, std::int64_t end) {
-        check(count == 0 || (count > 0 && values != 0), "all_within", "values must not be null",
-              count);
+        check_array("all_within", values, count);
         return all_within(pointer<const std::int64_t>(values), count, end);
       },
       "Whether every number of a contiguous int64 array is in [0, end).");
@@ -112,6 +110,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   bind_lora(m, isa);
   bind_neighborhood(m, isa);
   bind_neighborhood_cuda(m);
+  bind_neighborhood_tiles(m, isa);
   bind_voxel_tokenizer(m, isa);
   bind_vq(m, isa);
   bind_arguments(m);

@@ -56,12 +56,6 @@ void run_pass(Stream& s, Pass pass, bool scores, int products, int threads, doub
   }
 }
 
-void learn_mean(const Stream& s, int64_t lane, double mean) {
-  Number* known = s.known + s.lanes + lane;
-  known[0] = static_cast<Number>(mean);
-  known[s.lanes] = static_cast<Number>(mean - static_cast<double>(known[0]));
-}
-
 void solve(Stream& s, double* sums, int threads) {
   const Neighborhood<Number>& p = s.problem;
   const bool exact = p.eps == 0, grad = p.grad_features != nullptr, kept = s.workspace;
@@ -79,7 +73,7 @@ void solve(Stream& s, double* sums, int threads) {
   for (int64_t i = 0; i < s.lanes; ++i) {
     const double mean = sums[s.lanes + i] / sums[i];
     s.known[i] = static_cast<Number>(1.0 / sums[i]);
-    learn_mean(s, i, mean);
+    learn_mean(s.known, s.lanes, i, mean);
     s.left[i] = (mean - static_cast<double>(center[i])) / sums[i], s.right[i] = -1.0 / sums[i];
     if (i < p.batch) total += log(sums[i]) - mean;
   }
@@ -87,7 +81,7 @@ void solve(Stream& s, double* sums, int threads) {
     total = 0.0;
     run_pass(s, dual ? Pass::kSmoothedDual : Pass::kSmoothed, !kept, dual ? 2 : 0, threads, sums);
     for (int64_t i = 0; i < s.lanes; ++i) {
-      learn_mean(s, i, sums[s.lanes + i]);
+      learn_mean(s.known, s.lanes, i, sums[s.lanes + i]);
       s.left[i] = -sums[s.lanes + i], s.right[i] = 1.0;
       if (i < p.batch) total += sums[i];
     }

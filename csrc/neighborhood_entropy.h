@@ -24,6 +24,17 @@ struct Known {
   const Number* center;  // near Σ p s: center of the second term of kMomentsDual
 };
 
+// Stored as (4, lanes), in the order of the members.
+static inline Known known_of(Number eps, const Number* stored, int64_t lanes) {
+  return {eps, stored, stored + lanes, stored + 2 * lanes, stored + 3 * lanes};
+}
+
+static inline void learn_mean(Number* stored, int64_t lanes, int64_t lane, double mean) {
+  Number* known = stored + lanes + lane;
+  known[0] = static_cast<Number>(mean);
+  known[lanes] = static_cast<Number>(mean - static_cast<double>(known[0]));
+}
+
 // A block is (rows, lanes) logits; the sums are added to `first` and `second`, (lanes) each.
 template <Pass kPass>
 static void sweep_as(Number* block, Number* dual, int64_t rows, int64_t lanes, const Known& known,

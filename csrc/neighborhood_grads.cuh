@@ -5,7 +5,7 @@
 
 namespace fastbrain {
 
-// Derivative of the entropy of a sample by a logit, but for the factor 1 / sum of exponentials.
+// Derivative of the entropy of a sample by a logit, without the factor 1 / sum of exponentials.
 __device__ __forceinline__ float pull_of(const ClusteringLaunch& p, const Shared& shared,
                                          int sample, float logit) {
   const float moved = logit - shared.highest[sample], weight = expf(moved);
@@ -50,7 +50,7 @@ __device__ void product(const ClusteringLaunch& p, const Layout& l, const Shared
     };
 
     typename Math::Grads sums;
-    // of the task before, a slow warp may still read
+    // a slow warp may still read the shared memory of the task before
     __syncthreads();
     load(0);
     load(1);

@@ -124,8 +124,7 @@ void sweep_part(void* context, int64_t part, int worker) {
   double* sums = s.sums + part * 2 * s.lanes;
   for (int64_t i = 0; i < 2 * s.lanes; ++i) sums[i] = 0.0;
   if (s.first) mask_unvisited(s, part, begin, end);
-  const Known known{p.eps, s.known, s.known + s.lanes, s.known + 2 * s.lanes,
-                    s.known + 3 * s.lanes};
+  const Known known = known_of(p.eps, s.known, s.lanes);
   if (p.block == 0) {
     sweep(s.pass, static_cast<Number*>(p.scores) + begin * p.step, nullptr, end - begin, s.lanes,
           known, sums, sums + s.lanes);
@@ -155,12 +154,6 @@ double* run_pass(Sweep& s, Pass pass, int threads) {
   return total;
 }
 
-void learn_mean(const Sweep& s, int64_t lane, double mean) {
-  Number* known = s.known + s.lanes + lane;
-  known[0] = static_cast<Number>(mean);
-  known[s.lanes] = static_cast<Number>(mean - static_cast<double>(known[0]));
-}
-
 void mask_own(const Scores<Number>& p) {
   for (int64_t i = 0; i < p.batch; ++i) {
     if (p.own < 0) {
@@ -185,14 +178,14 @@ int64_t solve(Sweep& s, int threads) {
   for (int64_t i = 0; i < p.batch; ++i) {
     const double mean = sums[s.lanes + i] / sums[i];
     s.known[i] = static_cast<Number>(1.0 / sums[i]);
-    learn_mean(s, i, mean);
+    learn_mean(s.known, s.lanes, i, mean);
     total += log(sums[i]) - mean;
   }
   if (p.eps != 0) {
     total = 0.0;
     sums = run_pass(s, Pass::kSmoothed, threads);
     for (int64_t i = 0; i < p.batch; ++i) {
-      learn_mean(s, i, sums[s.lanes + i]);
+      learn_mean(s.known, s.lanes, i, sums[s.lanes + i]);
       total += sums[i];
     }
   }

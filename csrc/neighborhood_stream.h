@@ -23,9 +23,7 @@ struct Stream {
   int products;
 };
 
-static Known known_of(const Stream& s) {
-  return {s.problem.eps, s.known, s.known + s.lanes, s.known + 2 * s.lanes, s.known + 3 * s.lanes};
-}
+static Known known_of(const Stream& s) { return known_of(s.problem.eps, s.known, s.lanes); }
 
 // c (kTile, kVectors · kLanes) = or += a · b over `depth`.
 template <int kTile, int kVectors>
@@ -54,6 +52,7 @@ static inline __attribute__((always_inline)) void tile(int64_t depth, const Numb
     }
   }
 }
+
 // Logits of kRows rows, which begin at `rows` and repeat after `block_step` for each kInner.
 static void score_tile(const Stream& s, const Number* rows, int64_t block_step, Number* to) {
   for (int64_t inner = 0; inner < s.depth; inner += kInner) {
@@ -96,6 +95,8 @@ static void prefetch(const Stream& s, int64_t first, int64_t count) {
       __builtin_prefetch(from + byte, 0, 2);
   }
 }
+
+// Sets the logits of masked rows of the memory, and of each sample's own row, to -inf.
 static void mask(const Stream& s, int64_t first, int64_t count, const Number* norms,
                  Number* block) {
   const Neighborhood<Number>& p = s.problem;
@@ -114,6 +115,7 @@ static void mask(const Stream& s, int64_t first, int64_t count, const Number* no
     }
   }
 }
+
 static void run_slot(void* context, int64_t slot, int worker) {
   const Stream& s = *static_cast<Stream*>(context);
   const Neighborhood<Number>& p = s.problem;

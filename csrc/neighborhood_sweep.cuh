@@ -106,7 +106,7 @@ __device__ void sweep(const ClusteringLaunch& p, const Layout& l, Shared& shared
       squares += __shfl_xor_sync(0xffffffffu, squares, with);
     }
     if (threadIdx.x % kParts == 0) {
-      // 0 for a column that counts, -inf for a masked one, NaN for a norm but 0 or 1
+      // 0 for a column that counts, -inf for a masked one, NaN for a norm other than 0 or 1
       const int place = threadIdx.x / kParts, column = first + place;
       float bias = 0.0f;
       if (in_memory) {
@@ -179,7 +179,7 @@ __device__ void sweep_again(const ClusteringLaunch& p, const Layout& l, const Sh
   }
 }
 
-// Adds the sums of all blocks; every block does so for itself. With kKnown they are relative to the
+// Adds the sums of all blocks; every block repeats this. With kKnown they are relative to the
 // highest logit already, and smoothed.
 template <bool kKnown>
 __device__ void merge(const ClusteringLaunch& p, const Layout& l, Shared& shared) {

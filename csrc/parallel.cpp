@@ -7,6 +7,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstring>
+#include <exception>
 #include <mutex>
 #include <thread>
 
@@ -15,6 +16,9 @@ namespace {
 
 // long enough to bridge two phases of one kernel, short enough to leave the core to torch after it
 constexpr int kSpins = 2000;
+
+// The process that loaded the extension; a forked child has another number.
+const pid_t loading_process = getpid();
 
 void pause() {
 #if defined(__x86_64__)
@@ -46,9 +50,10 @@ class Pool {
   bool run(Job& job) {
     std::unique_lock<std::mutex> turn(turn_, std::try_to_lock);
     if (!turn.owns_lock()) return false;
-    while (workers_ < job.helpers) {
-      std::thread([this] { serve(); }).detach();
-      ++workers_;
+    try {
+      for (; workers_ < job.helpers; ++workers_) std::thread([this] { serve(); }).detach();
+    } catch (const std::exception&) {
+      // the system allows no more threads: those that exist take all tasks
     }
     {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -116,13 +121,12 @@ int find_team(dl_phdr_info* library, std::size_t, void* found) {
 // The OpenMP runtime of the process, or nullptr. In a forked child, GNU OpenMP would wait for
 // threads that do not exist there.
 Team team() {
-  static const pid_t pid = getpid();
   static const Team loaded = [] {
     void* found = nullptr;
     dl_iterate_phdr(find_team, &found);
     return reinterpret_cast<Team>(found);
   }();
-  return pid == getpid() ? loaded : nullptr;
+  return loading_process == getpid() ? loaded : nullptr;
 }
 
 void join(void* data) {

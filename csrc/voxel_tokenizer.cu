@@ -11,7 +11,7 @@ namespace fastbrain {
 namespace {
 
 constexpr int kThreads = 256, kTokens = 32, kFeatures = 64, kInner = 64;
-// rows of a tile start in different banks and stay aligned for 16-byte stores
+// rows of a tile start in different banks; every 16th is aligned to 32 bytes for tensor cores
 constexpr int kPad = 8, kStep = kInner + kPad;
 // a thread reads one column of the tiles, every kRows-th row of it
 constexpr int kRows = kThreads / kInner, kLeft = kTokens / kRows, kRight = kFeatures / kRows;
@@ -99,8 +99,8 @@ using Product =
 template <typename V, typename W>
 __global__ void __launch_bounds__(kThreads, 2) tokenize(VoxelForward p) {
   const VoxelRead& from = p.read;
-  __shared__ W left[kTokens * kStep], right[kFeatures * kStep];
-  __shared__ float tile[kTokens * kFeatures];
+  alignas(32) __shared__ W left[kTokens * kStep], right[kFeatures * kStep];
+  alignas(32) __shared__ float tile[kTokens * kFeatures];
   const int sample = blockIdx.x * kTokens, feature = blockIdx.y * kFeatures;
   const int depth = from.frames * from.patch;
   W next_left[kLeft], next_right[kRight];
@@ -151,8 +151,8 @@ __global__ void __launch_bounds__(kThreads, 2) tokenize(VoxelForward p) {
 template <typename V, typename W>
 __global__ void __launch_bounds__(kThreads, 2) weight_grad(VoxelBackward p) {
   const VoxelRead& from = p.read;
-  __shared__ W left[kInner * kStep], right[kInner * kStep];
-  __shared__ float tile[kTokens * kFeatures];
+  alignas(32) __shared__ W left[kInner * kStep], right[kInner * kStep];
+  alignas(32) __shared__ float tile[kTokens * kFeatures];
   const int first = blockIdx.x * kFeatures, feature = blockIdx.y * kTokens;
   const int depth = from.frames * from.patch, samples = from.batch * from.tokens;
   constexpr int kGrads = kInner * kTokens / kThreads, kVoxels = kInner * kFeatures / kThreads;

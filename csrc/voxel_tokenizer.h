@@ -20,6 +20,7 @@ struct VoxelSource {
   const std::int32_t* bases;  // (tokens, rows) flat voxel index of the row's first voxel
   // (tokens, rows) bit j: voxel j of the row is brain; uint8 up to kNarrowRow voxels, else uint64
   const void* bits;
+  // `voxels` of a volume that is not packed: of `volumes`, or else of the statistics
   std::int64_t batch, frames, voxels, tokens, rows, width;
   float scale;
 };

@@ -6,7 +6,7 @@ static inline uint64_t row_bits(const VoxelSource& s, int64_t row) {
                                : static_cast<const uint64_t*>(s.bits)[row];
 }
 
-// One row; GCC wants the sizes of vectors written out.
+// Vectors of one row; GCC needs their sizes as literals.
 template <int kWidth>
 struct Vectors;
 
@@ -109,13 +109,29 @@ inline void pack_row(const T* values, const float* mean, const float* inv_std, f
 // The bits of rows of 4 or 8 voxels that make up 16.
 template <int kWidth>
 static inline uint64_t join_bits(const uint8_t* bits) {
-  if constexpr (kWidth == 8) return uint64_t{bits[0]} | uint64_t{bits[1]} << 8;
   uint64_t joined = 0;
 #pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) joined |= uint64_t{bits[i]} << 4 * i;
+  for (int i = 0; i < 16 / kWidth; ++i) joined |= uint64_t{bits[i]} << kWidth * i;
   return joined;
 }
 
+// Rows that follow each other in memory, as where all is packed: 16 voxels at once. Returns how
+// many of the `rows` were packed; `bits` are those of the first one.
+template <typename Out, typename T, int kWidth, bool kMean, bool kScaled>
+static inline int64_t pack_joined_rows(const T* values, const float* mean, const float* inv_std,
+                                       float scale, const uint8_t* bits, int64_t rows, Out* to) {
+  constexpr int64_t kJoined = 16 / kWidth;
+  int64_t row = 0;
+  for (; row + kJoined <= rows; row += kJoined) {
+    const int64_t at = row * kWidth;
+    pack_short_row<Out, T, 16, kMean, kScaled>(values + at, kMean ? mean + at : nullptr,
+                                               kScaled ? inv_std + at : nullptr, scale,
+                                               join_bits<kWidth>(bits + row), to + at);
+  }
+  return row;
+}
+
+// tokens from the one that is packed to the one that is prefetched
 constexpr int64_t kAhead = 28;
 
 // Rows [first, last) of a patch to consecutive numbers.
@@ -142,20 +158,20 @@ void pack_patch(const VoxelSource& s, int64_t window, int64_t token, int64_t fir
     const float* mean = kMean ? s.mean + (s.mean_packed ? inside : bases[row]) : nullptr;
     const float* inv_std = kScaled ? s.inv_std + (s.inv_std_packed ? inside : bases[row]) : nullptr;
     if constexpr (kWidth == 4 || kWidth == 8) {
-      constexpr int64_t kJoined = 16 / kWidth;
-      if (whole && r + kJoined <= last && row + kJoined <= s.rows) {
-        const uint8_t* bits = static_cast<const uint8_t*>(s.bits) + token * s.rows + row;
-        pack_short_row<Out, T, 16, kMean, kScaled>(values, mean, inv_std, s.scale,
-                                                   join_bits<kWidth>(bits), to);
-        to += (kJoined - 1) * width, r += kJoined - 1;
-        if ((row += kJoined) == s.rows) row = 0, ++frame;
+      const uint8_t* bits = static_cast<const uint8_t*>(s.bits) + token * s.rows + row;
+      const int64_t rows = whole ? smaller(last - r, s.rows - row) : 0;
+      const int64_t packed = pack_joined_rows<Out, T, kWidth, kMean, kScaled>(
+          values, mean, inv_std, s.scale, bits, rows, to);
+      if (packed > 0) {
+        to += (packed - 1) * width, r += packed - 1;
+        if ((row += packed) == s.rows) row = 0, ++frame;
         continue;
       }
     }
     const uint64_t bits = row_bits(s, token * s.rows + row);
     if constexpr (kWidth > 0) {
       // a row that leaves the volume must not be read where it has no brain
-      if (bases[row] >= 0 && bases[row] + width <= s.voxels) {
+      if (whole || (bases[row] >= 0 && bases[row] + width <= s.voxels)) {
         pack_short_row<Out, T, kWidth, kMean, kScaled>(values, mean, inv_std, s.scale, bits, to);
         if (++row == s.rows) row = 0, ++frame;
         continue;

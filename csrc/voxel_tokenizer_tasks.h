@@ -24,7 +24,7 @@ Tasks divide(int64_t samples, int64_t tile, int64_t most, int64_t panels, int th
   most = most / tile * tile;
   t.rows = ceil_div(ceil_div(samples, ceil_div(samples, most)), tile) * tile;
   t.row_tasks = ceil_div(samples, t.rows);
-  // tasks that do not share evenly: split the features too, at the price of packing patches again
+  // tasks that threads cannot share evenly: split the features too, and pack patches once for each
   int64_t groups = 1;
   while (groups < panels &&
          ceil_div(t.row_tasks * groups, threads) * threads * 10 > t.row_tasks * groups * 11) {

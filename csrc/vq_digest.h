@@ -1,9 +1,9 @@
 // A digest of the bytes of a codebook at the speed of memory, to recognise an unchanged one.
 // Included after tile.h by vq.cpp, inside the namespace of an instruction set.
 //
-// Each of some 64-bit states takes up one word after another by state = rotate(state ^ word) · odd,
-// a bijection of the state for any word and of the word for any state: a change within one word
-// always changes the digest, and any other one does so but for one case in 2^64.
+// Each of several 64-bit states takes in one word after another by state = rotate(state ^ word) ·
+// odd, a bijection of the state for any word and of the word for any state: a change within one
+// word always changes the digest, and any other change does, except with a probability of 2^-64.
 
 constexpr uint64_t kOdd = 0x9e3779b97f4a7c15u;  // 2^64 over the golden ratio
 constexpr int kTurn = 29;

@@ -12,7 +12,7 @@ constexpr float kUnit = 0x1p-24f, kVanishing = 1e-33f;
 constexpr int kMany = 64, kTooMany = 48;
 // bytes of codes that are worth a task of their own
 constexpr int64_t kTaskBytes = 32 << 10;
-// products that one thread makes faster than two wake up
+// fewer products are made by one thread before a second one has woken up
 constexpr int64_t kAloneProducts = 1 << 18;
 
 // What one worker knows of a row.

@@ -28,8 +28,11 @@ static inline void widen(const VqRows& rows, int64_t row, int64_t first, int64_t
       return;
     case DType::kFloat16:
       for (int64_t k = 0; k < count; ++k) {
-        // the exponent of a half, taken for one of a float, is 112 too small; the sign follows
-        const float size = float_of((halves[k] & 0x7fffu) << 13) * 0x1p112f;
+        // the exponent of a half, taken for one of a float, is 112 too small; that of infinity and
+        // NaN has all bits set in both; the sign follows
+        const uint32_t bits = (halves[k] & 0x7fffu) << 13;
+        const bool finite = bits < 0x0f800000u;
+        const float size = finite ? float_of(bits) * 0x1p112f : float_of(bits | 0x7f800000u);
         to[k] = __builtin_copysignf(size, float_of((halves[k] & 0x8000u) << 16));
       }
       return;

@@ -59,8 +59,8 @@ __attribute__((noinline)) void keep(Tile& tile, int row, __m512 left, __m512 rig
 
 typedef int32_t Words __attribute__((vector_size(kLanes * sizeof(int32_t))));
 
-// sum += codes · rows, four products a lane. The intrinsic's type is another one than that of the
-// sums, for which GCC keeps two copies of each on the stack.
+// sum += codes · rows, four products a lane. The intrinsic takes another vector type than that of
+// the sums, which makes GCC keep two copies of each on the stack.
 static inline __attribute__((always_inline)) void add_products(Words& sum, Words codes,
                                                                Words rows) {
   __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(rows));
@@ -95,7 +95,7 @@ static inline __attribute__((always_inline)) void screen(const int32_t* rows, co
       for (int j = 0; j < 2 * P; ++j) add_products(sum[i][j], bytes[j], quad);
     }
   }
-  // no call among the sums: they would all be copied to the stack and back
+  // no call while the sums are in registers: all would be copied to the stack and back
   alignas(64) float scores[2 * P][R][kLanes];
 #pragma GCC unroll 4
   for (int p = 0; p < P; ++p) {

@@ -97,8 +97,13 @@ def test_sums_of_rows_that_would_overflow_are_refused():
         ops.vq_init(x.sign() * 1e38, 4)
 
 
-def _layouts():
-    dense = torch.randn(4, 6)
+def _dense(*shape):
+    """Rows of norm 1, which every op takes."""
+    return torch.nn.functional.normalize(torch.randn(*shape), dim=-1)
+
+
+def _layouts(*shape):
+    dense = _dense(*shape)
     return {
         "sparse_coo": dense.to_sparse(),
         "sparse_csr": dense.to_sparse_csr(),
@@ -111,10 +116,15 @@ def _layouts():
     }
 
 
+# of the tensor that changes, if not (4, 6)
+SHAPES = {"lora_attention x": (1, 4, 6)}
+REFUSED = r"must (be a torch\.Tensor|be a dense tensor|have (the )?dtype|be on cpu|hold values)"
+
+
 def _calls():
-    """Each op as a function of one of its tensors, (4, 6)."""
+    """Each op as a function of one of its tensors."""
     a, b, w, bias = torch.randn(2, 6), torch.randn(4, 2), torch.randn(4, 6), torch.randn(4)
-    x, unit = torch.randn(4, 6), torch.nn.functional.normalize(torch.randn(4, 6), dim=1)
+    x, unit = torch.randn(4, 6), _dense(4, 6)
     rows, state = torch.arange(4), ops.VQState.from_codebook(torch.randn(4, 6))
     clustering = {"temperature": 0.1, "variant": "paper"}
     return {
@@ -139,8 +149,15 @@ def _calls():
     }
 
 
-@pytest.mark.parametrize("kind", _layouts())
+@pytest.mark.parametrize("call", _calls())
+def test_dense_tensors_are_taken(call):
+    """So that the next test refuses a tensor for what it is, not for its sizes or values."""
+    _calls()[call](_dense(*SHAPES.get(call, (4, 6))))
+
+
+@pytest.mark.parametrize("kind", _layouts(4, 6))
 @pytest.mark.parametrize("call", _calls())
 def test_tensors_that_no_kernel_reads_are_refused(kind, call):
-    with pytest.raises(InputError):
-        _calls()[call](_layouts()[kind])
+    odd = _layouts(*SHAPES.get(call, (4, 6)))[kind]
+    with pytest.raises(InputError, match=REFUSED):
+        _calls()[call](odd)

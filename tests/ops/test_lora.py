@@ -5,16 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from seeded import normal
 
 from fastbrain.errors import InputError
 from fastbrain.ops import LoraWeights, explain, lora_attention, lora_linear
 from fastbrain.ops.lora import autograd, cpu_decode, products
 from fastbrain.ops.lora.autograd import Pair
 from fastbrain.ops.lora.checks import LinearProblem
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
 
 
 def layer(d_in=31, d_out=17, rank=5):

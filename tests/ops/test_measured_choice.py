@@ -11,15 +11,7 @@ from fastbrain.errors import BackendError
 from fastbrain.ops import _measured
 
 KEY = "an op and its shape class"
-
-
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch, tmp_path):
-    monkeypatch.setenv("FASTBRAIN_CACHE", str(tmp_path))
-    monkeypatch.setenv(_measured.VARIABLE, "1")
-    _measured.forget()
-    yield
-    _measured.forget()
+pytestmark = pytest.mark.usefixtures("measuring")
 
 
 class Ways:

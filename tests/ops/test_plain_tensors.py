@@ -94,6 +94,14 @@ def test_another_interface_is_not_read():
     assert _native.is_plain(torch.zeros(3))  # that of the import stays
 
 
+@pytest.fixture
+def forgotten():
+    """No way is remembered for a shape, before the test and after it."""
+    _native.lora_forget()
+    yield
+    _native.lora_forget()
+
+
 SMALL = {"most": 24, "most_halves": 16, "work": 1 << 22, "threads": 1}
 
 
@@ -122,10 +130,9 @@ def test_a_small_layer_at_once():
     assert not at_once(*graded).requires_grad
 
 
-def test_sizes_of_a_layer_that_is_not_small():
+def test_sizes_of_a_layer_that_is_not_small(forgotten):
     tensors = layer()
     sizes = 6, 7, 5
-    _native.lora_forget()
     # the last one: whether a way must be chosen
     assert at_once(*tensors, most=5) == (*sizes, True)
     assert at_once(*tensors, work=6 * 5 * 7) == (*sizes, True)
@@ -134,16 +141,16 @@ def test_sizes_of_a_layer_that_is_not_small():
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])
-def test_the_way_of_a_shape_is_remembered(bfloat16, monkeypatch):
+def test_the_way_of_a_shape_is_remembered(bfloat16, monkeypatch, forgotten):
     tensors = [t.bfloat16() if bfloat16 else t for t in layer()]
     few = {"most": 5, "most_halves": 5}
     _native.lora_remember(bfloat16, 6, 7, 5, 1, False)
     assert at_once(*tensors, **few) == (6, 7, 5, False)
     _native.lora_remember(bfloat16, 6, 7, 5, 1, True)
     assert torch.equal(at_once(*tensors, **few), at_once(*tensors))
-    monkeypatch.setenv("FASTBRAIN_MEASURE", "products")
-    assert at_once(*tensors, **few) == (6, 7, 5, True)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setenv("FASTBRAIN_MEASURE", "products")
+        assert at_once(*tensors, **few) == (6, 7, 5, True)
     _native.lora_forget()
     assert at_once(*tensors, **few) == (6, 7, 5, True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from seeded import normal
 from torch.nn.functional import normalize
 
 from fastbrain import _native
@@ -14,10 +15,6 @@ from fastbrain.ops import neighborhood_clustering, tokenize_voxels
 from fastbrain.ops.neighborhood import checks
 from fastbrain.ops.voxel_tokenizer import cpu, quick
 from fastbrain.ops.voxel_tokenizer.checks import tokenize_problem
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
 
 
 def window(frames=2, features=5):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -207,20 +207,13 @@ def test_threads_may_call_at_the_same_time():
     grid = grid_of((16, 16, 16), (4, 4, 4))
     volumes, weight = volumes_of(8, 1, grid.shape), weight_of(64, 1, grid.kernel)
     expected = tokenize_voxels(volumes, weight, grid=grid, backend="cpu")
-    wrong = []
 
-    def work():
-        for _ in range(30):
-            got = tokenize_voxels(volumes, weight, grid=grid, backend="cpu")
-            if not torch.equal(got, expected):
-                wrong.append(1)
+    def right(_call):
+        got = tokenize_voxels(volumes, weight, grid=grid, backend="cpu")
+        return torch.equal(got, expected)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    with ThreadPoolExecutor(4) as pool:
+        assert all(list(pool.map(right, range(120))))
 
 
 def _in_a_child(queue, total):
@@ -230,13 +223,9 @@ def _in_a_child(queue, total):
 
 
 @pytest.mark.filterwarnings("ignore:This process")
-def test_works_in_a_forked_child():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        out = tokenize_voxels(GOOD["volumes"], GOOD["weight"], grid=GRID, backend="cpu")
-    finally:
-        torch.set_num_threads(threads)
+def test_works_in_a_forked_child(threads):
+    threads(2)
+    out = tokenize_voxels(GOOD["volumes"], GOOD["weight"], grid=GRID, backend="cpu")
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     child = context.Process(target=_in_a_child, args=(queue, float(out.double().sum())))

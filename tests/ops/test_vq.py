@@ -9,13 +9,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seeded import normal
 
 from fastbrain.errors import InputError
 from fastbrain.ops import VQState, vq_lookup, vq_update_
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
 
 
 @pytest.mark.parametrize(("rows", "codes", "width"), [(127, 101, 63), (1, 7, 1), (3, 1, 5)])
@@ -42,7 +39,8 @@ def test_cosine_ignores_length():
 )
 def test_the_lowest_of_equal_codes_wins(rows, codes, width, copies, seed):
     x, codebook = normal(rows, width, seed=seed), normal(codes, width, seed=seed + 1)
-    repeated = codebook.repeat(copies, 1)[torch.randperm(codes * copies)]
+    order = torch.randperm(codes * copies, generator=torch.Generator().manual_seed(seed))
+    repeated = codebook.repeat(copies, 1)[order]
     found = vq_lookup(x, repeated)
     for i in found.unique().tolist():
         assert i == int((repeated == repeated[i]).all(1).nonzero()[0])

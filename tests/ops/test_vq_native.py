@@ -11,7 +11,8 @@ import sys
 import pytest
 import torch
 from interpreted import interpreted
-from processors import OTHER_ISAS
+from processors import COMPILED, other_isas, slow
+from seeded import normal
 
 from fastbrain.errors import InputError
 from fastbrain.ops import VQState, pack_codebook, vq_lookup, vq_update_
@@ -32,10 +33,6 @@ SIZES = [
     for step in (range(len(CODES)) if BACKEND == "cpu" else (0, 2))
 ]
 HALVES = (torch.float16, torch.bfloat16)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
 
 
 def check(x, codebook, **options):
@@ -67,17 +64,13 @@ def test_half_precision_is_read_exactly(dtype, metric):
     assert torch.equal(found, check(x.float(), codebook.float(), metric=metric))
 
 
-def test_many_rows_and_codes_share_the_work_without_a_seam():
+def test_many_rows_and_codes_share_the_work_without_a_seam(threads):
     x, codebook = normal(4099, 7), normal(2053, 7, seed=1)
     found = check(x, codebook)
-    for threads in (1, 2, 3, 8):
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
-            assert torch.equal(vq_lookup(x, codebook), found)
-            assert torch.equal(vq_lookup(x[:5], pack_codebook(codebook)), found[:5])
-        finally:
-            torch.set_num_threads(before)
+    for count in (1, 2, 3, 8):
+        threads(count)
+        assert torch.equal(vq_lookup(x, codebook), found)
+        assert torch.equal(vq_lookup(x[:5], pack_codebook(codebook)), found[:5])
 
 
 # integers have exact products: numpy's BLAS, by which the interpreter multiplies, rounds equal
@@ -120,13 +113,14 @@ def test_zero_has_no_direction():
 
 def rerun(tests, environment):
     """Run tests of this file in a process of their own; how many passed."""
-    command = [sys.executable, "-m", "pytest", "-q", __file__, "-k", tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    command += ["-k", tests]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout[-2000:]
     return int(re.search(r"(\d+) passed", ran.stdout)[1])
 
 
-@pytest.mark.parametrize("isa", OTHER_ISAS)
+@pytest.mark.parametrize("isa", slow(other_isas(COMPILED["vq"])))
 def test_every_instruction_set(isa):
     tests = "nearest_code or half_precision or lowest or masked or order_of_the_rows"
     assert rerun(tests, {**os.environ, "FASTBRAIN_ISA": isa}) >= 70

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from seeded import normal
 
 import fastbrain as fb
 from fastbrain import _native
@@ -18,10 +19,6 @@ from fastbrain.ops.vq import cpu, quick
 from fastbrain.ops.vq.packs import PACKS, Packs
 
 ROWS = quick.FEWEST_PACKED
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
 
 
 def exact(x, codes):
@@ -62,9 +59,13 @@ def test_a_codebook_that_changes_at_each_step_is_never_packed(packings):
 
 
 def test_fewer_rows_than_pay_leave_no_trace():
+    codes = normal(600, 16)
     for _ in range(3):
-        vq_lookup(normal(ROWS - 1, 16), normal(600, 16))
+        vq_lookup(normal(ROWS - 1, 16), codes)
     assert PACKS.held_bytes() == 0
+    for _ in range(2):
+        vq_lookup(normal(ROWS, 16), codes)
+    assert PACKS.held_bytes() > 0
 
 
 def by_data(codes, new):
@@ -163,10 +164,9 @@ def test_metrics_have_packs_of_their_own():
 
 def test_threads_share_the_packs_while_codes_change():
     x, books = normal(64, 16), [normal(600, 16, seed=s).clone() for s in range(6)]
-    wrong = []
 
     def work(own):
-        codes = books[own]
+        codes, wrong = books[own], []
         for step in range(60):
             shared = books[4 + step % 2]
             if not torch.equal(vq_lookup(x, shared), exact(x, shared)):
@@ -175,13 +175,10 @@ def test_threads_share_the_packs_while_codes_change():
                 codes.data.copy_(normal(600, 16, seed=100 * own + step))
             if not torch.equal(vq_lookup(x, codes), exact(x, codes)):
                 wrong.append(step)
+        return wrong
 
-    threads = [threading.Thread(target=work, args=(own,)) for own in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(4))) == [[]] * 4
 
 
 def _in_child(queue, x, codes):

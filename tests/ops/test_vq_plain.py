@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from seeded import normal
 
 from fastbrain import _native
 from fastbrain.errors import InputError
@@ -15,10 +16,6 @@ from fastbrain.ops.vq import quick
 
 METRICS = ("euclidean", "cosine")
 POWER = 50
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
 
 
 def plain(x, codes, metric="euclidean", mask=None):
@@ -44,16 +41,12 @@ def test_plain_codes_have_the_index_of_packed_ones(width, dtype, metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("threads", [1, 2, 3, 8])
-def test_the_lowest_of_equal_codes_wins_with_any_number_of_threads(threads, metric):
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_the_lowest_of_equal_codes_wins_with_any_number_of_threads(count, metric, threads):
     codes = normal(211, 65, seed=1)[torch.arange(211 * 20) % 211]
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        check(normal(37, 65), codes, metric)
-        assert int(plain(normal(37, 65), codes, metric).max()) < 211
-    finally:
-        torch.set_num_threads(before)
+    threads(count)
+    check(normal(37, 65), codes, metric)
+    assert int(plain(normal(37, 65), codes, metric).max()) < 211
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -87,8 +80,9 @@ def test_what_bounds_cannot_decide_is_left_to_the_full_checks(codes, metric):
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("place", [0, 17 * 33, -1])
 @pytest.mark.parametrize("metric", METRICS)
-def test_values_that_are_not_finite_are_refused(bad, place, metric):
-    x, codes = normal(5, 33), normal(101, 33, seed=1)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_values_that_are_not_finite_are_refused(bad, place, metric, dtype):
+    x, codes = normal(5, 33).to(dtype), normal(101, 33, seed=1).to(dtype)
     broken = codes.clone()
     broken.view(-1)[place] = bad
     with pytest.raises(InputError, match="codebook must be finite"):

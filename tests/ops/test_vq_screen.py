@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
+from seeded import normal
 
 from fastbrain import _native
 from fastbrain.ops import pack_codebook, vq_lookup
@@ -13,12 +17,9 @@ pytestmark = pytest.mark.skipif(
     reason="this machine has no products of bytes (AVX-512 VNNI)",
 )
 
-# csrc/bind_vq.cpp: a codebook that is not packed is screened from so many rows on
+# a codebook that is not packed is screened from so many rows on, and only one of so many codes
 FEWEST_ROWS, FEWEST_CODES = 65, 512
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
+BINDINGS = Path(__file__).parents[2] / "csrc" / "bind_vq.cpp"
 
 
 def unscreened(x, codebook, **options):
@@ -36,6 +37,13 @@ def check(x, codebook, **options):
     return expected
 
 
+def test_the_limits_are_those_of_the_extension():
+    """Otherwise both sides of every comparison here might be screened, or neither."""
+    source = BINDINGS.read_text()
+    assert re.search(r"kFewestRows = (\d+)", source)[1] == str(FEWEST_ROWS)
+    assert re.search(r"kFewestCodes = (\d+)", source)[1] == str(FEWEST_CODES)
+
+
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("width", [16, 17, 63, 64, 131, 257, 512])
 def test_every_width(width, metric):
@@ -48,14 +56,10 @@ def test_half_precision(dtype):
     check(normal(301, 48).to(dtype), normal(777, 48, seed=1).to(dtype))
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_threads(threads):
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        check(normal(1000, 32), normal(3001, 32, seed=1))
-    finally:
-        torch.set_num_threads(before)
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_any_number_of_threads(count, threads):
+    threads(count)
+    check(normal(1000, 32), normal(3001, 32, seed=1))
 
 
 def one_far_code(codebook):

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from seeded import normal
 
 from fastbrain.errors import InputError
 from fastbrain.ops import VQState, vq_init, vq_lookup, vq_replace_dead_, vq_update_
@@ -13,10 +14,6 @@ from fastbrain.ops import VQState, vq_init, vq_lookup, vq_replace_dead_, vq_upda
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=generator(seed + sum(shape)))
 
 
 def error(x, codebook):

@@ -30,7 +30,8 @@ class RandomProjection:
         places = places[(places != 1) & ~((places == features + 1) & (features % 2 == 0))]
         self.chosen = places[torch.randperm(features, generator=drawn)[:size]].sort().values
         # the other coefficients stand for two frequencies each
-        self.scale = torch.where(torch.isin(self.chosen, alone), 1.0, 2.0**0.5)
+        one, both = torch.tensor([1.0, 2.0], dtype=torch.float64).sqrt()
+        self.scale = torch.where(torch.isin(self.chosen, alone), one, both)
         self.gain = (features / size) ** 0.5
 
     def __call__(self, rows: Tensor) -> Tensor:

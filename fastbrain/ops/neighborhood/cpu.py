@@ -13,7 +13,7 @@ from ... import _native
 from .. import _measured
 from .._tensors import DTYPES, address, contiguous
 from . import autograd as entropy
-from . import products, rounded
+from . import products, rounded, tiles
 from .checks import ClusteringProblem, not_unit
 
 # The similarities are stored, for products by PyTorch, if they take no more than this or than an
@@ -99,6 +99,8 @@ def _into(
             "products": partial(_widened, products.run, *arguments),
             "rounded": partial(rounded.run, *arguments),
         }
+        if tiles.suits(memory):
+            ways["tiles"] = partial(_widened, partial(products.run, rounds=True), *arguments)
     else:
         ways = {
             "stream": partial(_stream, *arguments),
@@ -153,7 +155,8 @@ def _way(
         f"{n}{1 << (v - 1).bit_length()}" for n, v in (("B", batch), ("N", size), ("D", width))
     )
     key = f"neighborhood_clustering {variant} {shape} {dtypes}{' backward' if grad else ''}"
-    known = ways or dict.fromkeys(_measured.WAYS if rounds else _measured.WAYS[:2], int)
+    count = 2 + rounds + (rounds and tiles.suits(memory))
+    known = ways or dict.fromkeys(_measured.WAYS[:count], int)
     return _measured.choose(key, known, rule, measure=bool(ways))
 
 

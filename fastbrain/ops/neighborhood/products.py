@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ... import _native
 from .._tensors import address
+from . import tiles
 from .checks import norms_of, not_unit
 
 # Numbers of a block of the memory: its norms are taken while it is in the second-level cache.
@@ -35,6 +36,8 @@ def run(
     temperature: float,
     eps: float,
     own: int,
+    *,
+    rounds: bool = False,
 ) -> None:
     """Write the results of the operator: the mean entropy and its derivatives, empty if not wanted.
 
@@ -51,6 +54,8 @@ def run(
     temperature, eps : float
     own : int
         As in the schema of the operator.
+    rounds : bool
+        Whether weights may be rounded to bfloat16 where tiles multiply them.
 
     Raises
     ------
@@ -64,9 +69,12 @@ def run(
     logits = features.new_empty(size + extras, step)
     scores, norms = logits[:, :batch], features.new_empty(size)
     scaled, narrow = features / temperature, exact_in_bfloat16(features, memory)
+    tiled = narrow and tiles.suits(memory)
     # out= throughout: autocast leaves such products in their precision
     torch.mm(others, scaled.T, out=scores[size:])
-    if narrow:
+    if tiled:
+        tiles.scores(features.bfloat16(), memory, 1 / temperature, norms, logits)
+    elif narrow:
         _narrow_scores(features, memory, 1 / temperature, norms, scores)
     else:
         for begin, rows in _blocks(memory, features):
@@ -97,7 +105,9 @@ def run(
         return
     torch.mm(scores[size:], scaled, out=grad_others).div_(batch)
     torch.mm(scores[size:].T, others, out=grad_features)
-    if narrow:
+    if tiled:
+        grad_features.add_(tiles.product(logits, memory, batch, rounds=rounds))
+    elif narrow:
         grad_features.add_(_narrow_product(scores[:size], memory))
     elif memory.dtype == features.dtype:
         grad_features.addmm_(scores[:size].T, memory)

@@ -152,6 +152,10 @@ class _Tokenize(torch.autograd.Function):
 
 def _source(rows: StoredRows, width: int) -> Any:
     volumes, mean, inv_std = rows.volumes, rows.mean, rows.inv_std
+    whole = volumes.shape[2:]
+    if len(whole) == 2:
+        # a row that leaves the volume must not be read from statistics that are not packed
+        whole = next((s.shape for s in (mean, inv_std) if s is not None and s.dim() == 3), whole)
     # by position: names take as long as a small window
     return _native.VoxelSource(
         volumes.data_ptr(),
@@ -163,7 +167,7 @@ def _source(rows: StoredRows, width: int) -> Any:
         inv_std is not None and inv_std.dim() == 2,
         rows.bases.data_ptr(),
         rows.bits.data_ptr(),
-        (*volumes.shape[:2], volumes.shape[2:].numel(), *rows.bases.shape, width),
+        (*volumes.shape[:2], whole.numel(), *rows.bases.shape, width),
         rows.scale,
     )
 

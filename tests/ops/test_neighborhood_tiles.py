@@ -1,0 +1,139 @@
+"""Products with a bfloat16 memory on tile registers (AMX): against float64, strides, threads."""
+
+from __future__ import annotations
+
+import neighborhoods
+import pytest
+import torch
+from neighborhoods import LIMIT, VARIANTS, excess
+
+from fastbrain import _native
+from fastbrain.ops import _measured, explain
+from fastbrain.ops._tensors import address
+from fastbrain.ops.neighborhood import cpu
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(_native, "neighborhood_tiles_scores"), reason="the CPU multiplies no tiles (AMX)"
+)
+
+# products of bfloat16 are exact in float32; sums of up to 2048 of them are in another order
+SUMMED = 3e-6
+# (samples, rows, width): one of each, parts of tiles, several groups of samples, several chunks of
+# rows and panels of columns
+SHAPES = [(1, 1, 32), (16, 32, 64), (17, 33, 96), (50, 777, 1056), (100, 300, 544)]
+
+
+def inputs(batch, size, width, *, gap=0):
+    at = torch.Generator().manual_seed(size)
+    features = torch.randn(batch, width, generator=at).bfloat16()
+    memory = torch.randn(size, width + gap, generator=at).bfloat16()[:, :width]
+    return features, memory
+
+
+def scored(features, memory, threads=2):
+    batch, size = len(features), len(memory)
+    logits = torch.full((size, -(-batch // 16) * 16), float("nan"))
+    norms = torch.empty(size)
+    _native.neighborhood_tiles_scores(
+        memory=address(memory),
+        sizes=(*memory.shape, memory.stride(0)),
+        features=address(features),
+        batch=batch,
+        factor=0.5,
+        logits=address(logits),
+        step=logits.shape[1],
+        norms=address(norms),
+        threads=threads,
+    )
+    return logits[:, :batch], norms
+
+
+def multiplied(weights, memory, batch, threads=2, *, rounds=False):
+    grad = torch.full((batch, memory.shape[1]), float("nan"))
+    _native.neighborhood_tiles_products(
+        memory=address(memory),
+        sizes=(*memory.shape, memory.stride(0)),
+        weights=address(weights),
+        batch=batch,
+        step=weights.shape[1],
+        rounds=rounds,
+        grad=address(grad),
+        threads=threads,
+    )
+    return grad
+
+
+def weights_of(batch, size):
+    weights = torch.randn(size, -(-batch // 16) * 16)
+    # what is behind the last sample must not count
+    weights[:, batch:] = float("nan")
+    return weights
+
+
+@pytest.mark.parametrize("gap", [0, 6])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_scores_and_norms_are_those_of_float64(shape, gap):
+    features, memory = inputs(*shape, gap=gap)
+    logits, norms = scored(features, memory)
+    expected = 0.5 * memory.double() @ features.double().T
+    assert (logits - expected).abs().max() <= SUMMED * expected.abs().max()
+    length = memory.double().norm(dim=1)
+    assert ((norms - length).abs() / length).max() <= SUMMED
+
+
+@pytest.mark.parametrize("gap", [0, 6])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_weights_are_multiplied_without_rounding_to_bfloat16(shape, gap):
+    _, memory = inputs(*shape, gap=gap)
+    weights = weights_of(*shape[:2])
+    expected = weights[:, : shape[0]].double().T @ memory.double()
+    got = multiplied(weights, memory, shape[0])
+    # weights rounded once would be 1e-3 off; two parts keep 16 of their 24 bits
+    assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_weights_are_rounded_where_that_is_allowed(shape):
+    _, memory = inputs(*shape)
+    weights = weights_of(*shape[:2])
+    expected = weights[:, : shape[0]].bfloat16().double().T @ memory.double()
+    got = multiplied(weights, memory, shape[0], rounds=True)
+    assert (got - expected).abs().max() <= SUMMED * expected.abs().max()
+
+
+@pytest.fixture
+def way(monkeypatch):
+    """Take tiles for any shape that they suit."""
+    monkeypatch.setenv(_measured.VARIABLE, "tiles")
+    monkeypatch.setattr(cpu, "LEAST_WIDTH", 1)
+    monkeypatch.setattr(cpu, "_LEAST_WORK", 0)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("shape", [(2, 3, 5, 32), (36, 10, 1009, 288), (130, 7, 600, 544)], ids=str)
+def test_is_as_near_to_float64_as_eager(way, shape, variant):
+    def edit(features, memory, indices):
+        memory[len(memory) // 3] = 0
+
+    assert excess(shape, variant, edit) <= LIMIT
+
+
+@pytest.mark.parametrize(("width", "expected"), [(288, "tiles"), (300, "stream")])
+def test_only_widths_that_tiles_divide_take_the_way(way, width, expected):
+    arguments = neighborhoods.inputs(36, 10, 1009, width, torch.bfloat16)
+    options = {"temperature": 0.05, "variant": "paper"}
+    chosen = explain("neighborhood_clustering", *arguments, **options).how.split(" ")[0]
+    assert chosen == expected
+
+
+def test_threads_do_not_change_a_bit():
+    features, memory = inputs(50, 777, 1056)
+    weights = weights_of(50, 777)
+    one, two = ([*scored(features, memory, n), multiplied(weights, memory, 50, n)] for n in (1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_widths_that_tiles_do_not_divide_are_refused():
+    features, memory = inputs(3, 5, 48)
+    with pytest.raises(ValueError, match="multiple of 32"):
+        scored(features, memory)
