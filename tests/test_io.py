@@ -8,6 +8,7 @@ import os
 import stat
 
 import pytest
+from disk_faults import names, no_space
 
 from fastbrain import _io
 from fastbrain.errors import (
@@ -19,14 +20,6 @@ from fastbrain.errors import (
     OutputExistsError,
     StoreError,
 )
-
-
-def no_space(*_args, **_options):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -108,7 +101,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, error):
 
 @pytest.fixture
 def read_only(tmp_path):
-    """A folder that nobody can write to, not even root: it is a file."""
+    """A folder in which nothing can be made; a file in its place where permissions are ignored."""
     path = tmp_path / "folder"
     path.mkdir()
     path.chmod(0o555)

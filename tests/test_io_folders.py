@@ -6,13 +6,10 @@ import errno
 import os
 
 import pytest
+from disk_faults import names, no_space
 
 from fastbrain import _folders, _io
 from fastbrain.errors import DiskError, OutputExistsError
-
-
-def no_space(*_args, **_options):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def stop(error):
@@ -24,10 +21,6 @@ def fill(path, name, then=lambda: None):
     with _io.folder_atomic(path, replace=True) as temporary:
         (temporary / name).touch()
         then()
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_folder_atomic_appears_at_the_end(tmp_path):

@@ -22,9 +22,9 @@ import fastbrain
 ROOT = Path(__file__).parents[1]
 PUBLIC_API = Path(__file__).with_name("public_api.txt")
 
-# The promise is 0.25 s on a quiet machine; a machine that runs tests is not quiet, so the best
-# of five may take twice that. An import of torch, which takes longer still, is looked for by name.
-IMPORT_SECONDS = 2 * 0.25
+# of the processor time of an import of torch on the same machine, which takes two seconds on one
+# where ours takes 0.05 s; the promise is 0.25 s
+IMPORT_SHARE = 1 / 8
 MOST_LINES = 300
 
 SOURCES = [
@@ -99,11 +99,11 @@ def _describe(name: str, thing: object) -> list[str]:
 
 
 def test_import_is_quick():
-    code = (
-        "import time; start = time.process_time(); import fastbrain; "
-        "print(time.process_time() - start)"
-    )
-    assert min(float(run(code).stdout) for _ in range(5)) <= IMPORT_SECONDS
+    # this file is also run by itself, without the folder of helpers on its path
+    from own_process import processor_seconds
+
+    best = min(processor_seconds("import fastbrain") for _ in range(5))
+    assert best <= IMPORT_SHARE * processor_seconds("import torch")
 
 
 def test_import_brings_no_heavy_package():
@@ -174,11 +174,12 @@ def test_the_search_would_find(what, line):
 
 @pytest.mark.parametrize("module", IMPORTERS)
 def test_only_their_owners_import(module):
-    package = ROOT / "fastbrain"
+    package, name = ROOT / "fastbrain", module.rpartition(".")[2]
     importers = [
         str(path.relative_to(package))
         for path in sorted(package.glob("**/*.py"))
-        if module in _imported(path)
+        # an import has the name of what it imports; to parse every file takes seconds
+        if name in path.read_text() and module in _imported(path)
     ]
     assert importers  # the search finds something
     assert [name for name in importers if not name.startswith(IMPORTERS[module])] == []

@@ -1,4 +1,4 @@
-"""BrainLLM under the controls: scores are those of each sequence by itself, and noise is chance."""
+"""BrainLLM under the controls: scores are those of each sequence by itself."""
 
 from __future__ import annotations
 

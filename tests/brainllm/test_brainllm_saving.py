@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from damage import flip_last_bit
 from transformers import GPT2Config, GPT2LMHeadModel
 from wordpieces import wordpiece
 
@@ -97,12 +98,6 @@ def signed(folder):
     (folder / "manifest.json").write_text(json.dumps({n: sha256(folder / n) for n in names}))
 
 
-def flip(folder, name="model.safetensors"):
-    raw = bytearray((folder / name).read_bytes())
-    raw[-1] ^= 1
-    (folder / name).write_bytes(raw)
-
-
 def rewrite(folder, **changes):
     described = json.loads((folder / "config.json").read_text())
     described["model"] |= changes
@@ -113,8 +108,10 @@ def rewrite(folder, **changes):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (flip, CheckpointError, "model.safetensors"),
-        (lambda f: flip(f, "features.safetensors"), CheckpointError, "features.safetensors"),
+        *(
+            (lambda f, name=name: flip_last_bit(f / name), CheckpointError, name)
+            for name in ("model.safetensors", "features.safetensors")
+        ),
         (lambda f: (f / "config.json").unlink(), CheckpointError, "config.json"),
         (lambda f: rewrite(f, frames=3), CheckpointError, r"reshaped: positions \(2, 3\)"),
         (lambda f: rewrite(f, steering=False), CheckpointError, "extra: steer.weight"),

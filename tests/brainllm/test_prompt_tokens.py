@@ -68,9 +68,11 @@ def test_tokens_are_kept_one_for_each_text_or_one_for_all(tokenizer):
         ids[:n] for n in range(1, 5)
     )
     assert data((ids,)).take([2, 0]).prompts == (ids,) * 2
-    for prompts in ((ids, ids), ("one",), ((1.5,),) * 4):
-        with pytest.raises(InputError):
+    for prompts in ((ids, ids), ("one",)):
+        with pytest.raises(InputError, match="as many texts and prompts as trial_ids"):
             data(prompts)
+    with pytest.raises(InputError, match="prompts"):
+        data(((1.5,),) * 4)
 
 
 @pytest.mark.parametrize("position", ["before-prompt", "after-prompt"])

@@ -7,6 +7,7 @@ half precision: kernel, its name, whether the case passed with it. It needs ``TR
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from importlib import import_module
 
 
@@ -15,6 +16,7 @@ def main(family: str, names: str) -> None:
     import torch
 
     from fastbrain.kernels import tables
+    from fastbrain.ops._cases.neighborhood import clustering
     from fastbrain.ops._selftest import check, units
 
     torch.set_num_threads(1)
@@ -22,6 +24,9 @@ def main(family: str, names: str) -> None:
     every = import_module(f"fastbrain.ops._cases.{family}").CASES
     cases = [case for case in every if case.name in wanted]
     assert {case.name for case in cases} == set(wanted)
+    # more than one tile of every candidate in each direction, with a rest, in a sixth of the time
+    smaller = {"dance-wide": clustering(70, 7, 301, 300, "dance")}
+    cases = [replace(case, build=smaller.get(case.name, case.build)) for case in cases]
     seen = set()
     for unit in units(["triton"], device="cpu", cases=cases):
         with tables.asked() as log:

@@ -28,6 +28,8 @@ SPILLS = {
     ("lora-forward-bf16-odd-many", 100),
     ("neighborhood-fp16-768-dance", 120),
 }
+# a fault of the kinds that SPILLS allows; "bytes of shared memory" is not one of them
+SPILL = re.compile(r": \d+ bytes (stack frame|spill stores|spill loads|cumulative stack size)$")
 # machine code of more or less than the recorded number of instructions, times this, has changed
 DRIFT = 1.25
 # launches with candidates that are compiled in the short run of the tests
@@ -74,7 +76,7 @@ def test_what_production_launches_compiles_well(name, arch, tmp_path):
     ]
     if (name, arch) in SPILLS and is_pinned():
         assert wrong
-        assert all("bytes" in fault for fault in wrong)
+        assert all(map(SPILL.search, wrong))
     else:
         assert wrong == []
     # instructions and registers are those of one compiler: 3.6 keeps up to 64 bytes in memory
@@ -106,8 +108,9 @@ def test_every_candidate_compiles_well(name, arch, tmp_path):
         for launch in (unknown(binaries) if is_pinned() else binaries)
         for fault in faults(facts(launch, tmp_path), launch, arch, pinned=is_pinned())
     ]
-    if (name, arch) not in SPILLS or not is_pinned():
-        assert wrong == []
+    if (name, arch) in SPILLS and is_pinned():
+        wrong = [fault for fault in wrong if not SPILL.search(fault)]
+    assert wrong == []
 
 
 def test_what_is_not_recorded_is_compiled(tmp_path, monkeypatch):

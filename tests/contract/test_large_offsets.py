@@ -12,7 +12,7 @@ import sys
 import pytest
 from interpreted import interpreted
 
-CODE = """
+VOXELS = """
 import sys
 import numpy as np
 import torch
@@ -86,16 +86,11 @@ print("found")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["cpu", "triton"])
-def test_voxels_beyond_two_to_the_31_are_read(backend):
-    pytest.importorskip("triton", reason="triton is not installed")
-    run(CODE, backend)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["cpu", "triton"])
-def test_a_memory_beyond_two_to_the_31_is_read(backend):
-    pytest.importorskip("triton", reason="triton is not installed")
-    run(POOL, backend)
+@pytest.mark.parametrize("code", [VOXELS, POOL], ids=["voxels", "memory"])
+def test_elements_beyond_two_to_the_31_are_read(code, backend):
+    if backend == "triton":
+        pytest.importorskip("triton", reason="triton is not installed")
+    run(code, backend)
 
 
 def test_rows_beyond_two_to_the_31_are_looked_up():

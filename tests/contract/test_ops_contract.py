@@ -17,6 +17,10 @@ from fastbrain.ops.voxel_tokenizer.cpu import rows_of
 CASES = all_cases()
 # one small case of each op, for what is slow to check
 FIRST = {case.op: case for case in CASES[::-1]}
+# cosine between gradients: that of an error of 1.4 % at a right angle, more than half precision has
+SAME_WAY = 0.9999
+# mean error over mean size: a systematic error of a kernel, of which rounding would leave little
+BIAS = 1e-3
 # backends made of PyTorch's products, whose rounding may depend on the number of threads
 LIBRARY = {("lora_linear", "cpu"), ("lora_attention", "cpu")}
 
@@ -74,11 +78,11 @@ def test_native_gradients_point_the_same_way(case, backend, dtype):
             continue
         g = g.double()
         cosine = (g * t).sum() / (g.norm() * t.norm())
-        assert cosine >= 0.9999
+        assert cosine >= SAME_WAY
         # few roundings do not cancel: the mean of n of them is about 1/sqrt(n) of one
         one = CHAIN.get(case.op, 1) * torch.finfo(dtype).eps
-        bias = max(1e-3, one * t.numel() ** -0.5)
-        assert abs((g - t).sum() / t.abs().sum()) <= bias
+        allowed = max(BIAS, one * t.numel() ** -0.5)
+        assert abs((g - t).sum() / t.abs().sum()) <= allowed
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
@@ -230,13 +229,3 @@ class World:
         labels = np.ones(SHAPE, dtype=np.int64)
         labels[2:] = 2
         return data.Parcellation.from_labels(labels)
-
-    @functools.cached_property
-    def request(self) -> data.Request:
-        return data.Request("r1", "What is it?", 0, captions=("a ball",))
-
-    @functools.cached_property
-    def annotator(self) -> Any:
-        return SimpleNamespace(
-            card=data.AnnotatorCard("stub", "0"), annotate=lambda requests: ["a"] * len(requests)
-        )

@@ -15,6 +15,15 @@ pytest.importorskip("nilearn")
 pytestmark = pytest.mark.slow(seconds=200)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache(shared_by_workers):
+    """One folder for the language model of the grammar, which both demos train on."""
+    folder = shared_by_workers("demo-cache", lambda folder: folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTBRAIN_CACHE", str(folder))
+        yield
+
+
 def demo(out, *options: str) -> dict:
     assert main(["demo", "--out", str(out), *options]) == 0
     html = (out / "report.html").read_text()

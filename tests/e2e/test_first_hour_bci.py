@@ -96,7 +96,10 @@ save("short.nii", values[..., :3])
 save("far.nii", values, affine=image.affine + np.array([[0, 0, 0, 400]] * 3 + [[0] * 4]))
 """)
     trained.refused("fastbrain decode run --bold fast.nii", "repetition time of training")
-    trained.refused("fastbrain decode run --bold short.nii", "volumes")
-    trained.refused("fastbrain decode run --bold far.nii", "field of view")
-    trained.refused("fastbrain decode run --bold gone.nii", "gone.nii")
-    trained.refused("fastbrain decode run --bold fast.nii --store store", "bold")
+    lines = {
+        "fastbrain decode run --bold short.nii": "volumes",
+        "fastbrain decode run --bold far.nii": "field of view",
+        "fastbrain decode run --bold gone.nii": "gone.nii",
+        "fastbrain decode run --bold fast.nii --store store": "bold",
+    }
+    trained.refused_in_turn(lines)

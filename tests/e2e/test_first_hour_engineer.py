@@ -61,27 +61,27 @@ def test_every_command_says_what_it_takes(shell):
 def test_what_cannot_run_is_refused_before_anything_is_written(trained):
     train = "fastbrain train store other --config small.json --stimulus text"
     trained.refused(f"{train} --device cuda", "CUDA")
-    trained.refused("fastbrain evaluate run --device cuda", "CUDA")
-    trained.refused("fastbrain decode run --device cuda", "CUDA")
-    trained.refused(f"{train} --llm ./nothere", "nothere")
-    trained.refused(f"{train} --log tensorbord", "tensorboard")
+    lines = {
+        "fastbrain evaluate run --device cuda": "CUDA",
+        "fastbrain decode run --device cuda": "CUDA",
+        f"{train} --llm ./nothere": "nothere",
+        f"{train} --log tensorbord": "tensorboard",
+        "fastbrain push run me/mine": "HF_HUB_OFFLINE",
+    }
+    trained.refused_in_turn(lines)
+    prepare = f"{PREPARE} {BY_RUN}".replace(" store ", " s2 ")
+    lines = dict.fromkeys((prepare, "fastbrain evaluate run"), "process")
     ranks = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1"}
-    for line in (f"{PREPARE} {BY_RUN}".replace(" store ", " s2 "), "fastbrain evaluate run"):
-        trained.refused(line, "process", env=ranks)
-    trained.refused("fastbrain push run me/mine", "HF_HUB_OFFLINE")
+    trained.refused_in_turn(lines, env=ranks)
 
 
-def test_a_run_that_is_interrupted_goes_on(trained):
-    line = "fastbrain train store long --config long.json --stimulus text --log tensorboard"
-    config = json.loads((trained.folder / "small.json").read_text())
-    config["stage2"]["epochs"] = 400
-    (trained.folder / "long.json").write_text(json.dumps(config))
+def interrupted(shell, line, log, *, least):
+    """Rows of the log of a training that is interrupted once it has at least so many."""
     program, *words = line.split()
-    log = trained.folder / "long" / "stages" / "stage2" / "log.jsonl"
     with subprocess.Popen(
-        [str(trained.bin / program), *words],
-        cwd=trained.folder,
-        env=trained.environment(),
+        [str(shell.bin / program), *words],
+        cwd=shell.folder,
+        env=shell.environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -89,7 +89,7 @@ def test_a_run_that_is_interrupted_goes_on(trained):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         end = time.monotonic() + 300
-        while not (log.is_file() and log.read_text().count("\n") >= 2):
+        while not (log.is_file() and log.read_text().count("\n") >= least):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -97,9 +97,23 @@ def test_a_run_that_is_interrupted_goes_on(trained):
         told = process.communicate(timeout=120)[1]
     assert process.returncode == 130
     assert "--resume" in told
-    rows = log.read_text().splitlines()
+    return [json.loads(row) for row in log.read_text().splitlines()]
+
+
+def test_a_run_that_is_interrupted_goes_on(trained):
+    line = "fastbrain train store long --config long.json --stimulus text --log tensorboard"
+    config = json.loads((trained.folder / "small.json").read_text())
+    config["stage2"]["epochs"] = 400
+    (trained.folder / "long.json").write_text(json.dumps(config))
+    log = trained.folder / "long" / "stages" / "stage2" / "log.jsonl"
+    rows = interrupted(trained, line, log, least=2)
     assert len(rows) < 400
-    # the same run with its own epochs, continued; the rest of it would only take time
-    again = trained.run(f"{line} --resume --stop", status=2)
-    assert "--stop" in again.stderr
     assert list((trained.folder / "long" / "tensorboard").glob("events.*"))
+    # what is left would only take time: interrupted again after one more epoch
+    again = interrupted(trained, f"{line} --resume", log, least=len(rows) + 1)
+    assert len(again) < 400
+    assert [row["epoch"] for row in again] == list(range(1, len(again) + 1))
+    # interrupted between log and checkpoint, an epoch is trained again, at another pace
+    pace = ("windows_per_s", "tokens_per_s", "wait")
+    for one, other in zip(rows, again, strict=False):
+        assert one | dict.fromkeys(pace) == other | dict.fromkeys(pace)

@@ -12,6 +12,7 @@ import pytest
 from fastbrain.cli import main
 from fastbrain.data import (
     CohortDesign,
+    VoxelStore,
     WindowSpec,
     plan_store,
     read_runs_table,
@@ -22,7 +23,7 @@ from fastbrain.data.simulate.captions import QUESTION, all_meanings
 from fastbrain.errors import ConfigError, InputError, SplitError
 from fastbrain.evaluation.threads import one_thread
 from fastbrain.llm4brain import EncoderConfig, LLM4BrainConfig, QFormerConfig, leave_out
-from fastbrain.llm4brain.training import RunConfig, preset
+from fastbrain.llm4brain.training import RunConfig, pipeline, preset
 from fastbrain.lm import small_llm
 from fastbrain.training import OptimConfig
 
@@ -137,12 +138,22 @@ def test_a_derivative_that_was_moved_is_prepared_trained_and_scored_by_one_line(
     simulate_cohort(tmp_path / "simulated", design)
     write_fmriprep_derivative(tmp_path / "simulated", other_grids=0)
     (tmp_path / "simulated").rename(tmp_path / "my-study")
-    (tmp_path / "run.json").write_text(json.dumps(recipe.to_dict()))
+    (tmp_path / "run.json").write_text(json.dumps(replace(recipe, llm=None).to_dict()))
     monkeypatch.chdir(tmp_path)
+    corpora = []
+
+    def hardly_trained(corpus, **options):
+        corpora.append(set(corpus))
+        return small_llm(corpus, cache_dir=tmp_path / "llm", dim=32, steps=2)
+
+    monkeypatch.setattr(pipeline, "small_llm", hardly_trained)
     line = "leave-out my-study runs/mine --derivatives fmriprep --folds 2 --no-bert --config"
     assert main([*line.split(), "run.json"]) == 0, capsys.readouterr().err
     assert "pairwise accuracy over 4 people" in capsys.readouterr().out
-    for fold in ("fold-00", "fold-01"):
-        run = tmp_path / "runs/mine" / fold / "run"
-        assert (run / "model").is_dir()
-        assert (run / "report.html").is_file()
+    for fold, corpus in zip(("fold-00", "fold-01"), corpora, strict=True):
+        folder = tmp_path / "runs/mine" / fold
+        assert (folder / "run" / "model").is_dir()
+        assert (folder / "run" / "report.html").is_file()
+        # without --llm the small language model of a fold is of its training texts alone
+        store = VoxelStore.open(folder / "store")
+        assert corpus == {f"{QUESTION} {store.by_id[i].text}" for i in store.split.train}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -118,11 +119,13 @@ def test_files_of_a_run(run, store):
     }
 
 
-def test_a_leak_stops_training_unless_there_is_a_reason(store, tmp_path):
+def test_a_leak_stops_training_unless_there_is_a_reason(run, store, tmp_path):
     prompt = f"is it {store.by_id[store.split.test[-1]].text} ?"
+    # the language model of the other run: one of this prompt would be trained for it alone
     leaking = replace(
-        recipe(), prompts=(prompt,), stimulus="text", pretrain=None, video=None, stage1=None
-    )
+        recipe(llm=str(run / "llm")),
+        prompts=(prompt,), stimulus="text", pretrain=None, video=None, stage1=None,
+    )  # fmt: skip
     out = tmp_path / "run"
     with pytest.raises(LeakError, match="a prompt that holds the text to decode in train and test"):
         train_llm4brain(store, out, leaking)
@@ -229,7 +232,7 @@ def test_texts_can_be_the_stimulus(store, tmp_path):
     assert model.projection.weight.shape == (64, 24)
 
 
-def test_a_published_video_branch_and_a_frozen_vision_model(store, tmp_path, monkeypatch):
+def test_a_published_video_branch_and_a_frozen_vision_model(run, store, tmp_path, monkeypatch):
     """A vision model sees every clip once; a Q-Former arrives trained; both stand in the record."""
     from transformers import Blip2QFormerConfig, Blip2QFormerModel, ViTConfig, ViTModel
 
@@ -244,7 +247,7 @@ def test_a_published_video_branch_and_a_frozen_vision_model(store, tmp_path, mon
     )
     weights = {f"qformer.{k}": v.clone() for k, v in Blip2QFormerModel(blip).state_dict().items()}
     save_file(weights, tmp_path / "qformer.safetensors")
-    config = recipe(adapt_runs=0)
+    config = recipe(adapt_runs=0, llm=str(run / "llm"))
     qformer = replace(
         config.model.qformer, depth=1, heads=2, mlp_ratio=1.0, bert=True, cross_every=1
     )
@@ -294,6 +297,8 @@ def test_commands_do_the_same(run, store, tmp_path, capsys):
     out = str(tmp_path / "run")
     assert main(["train", made, out, "--config", str(settings), "--dry-run"]) == 0
     assert main(["train", made, out, "--config", str(settings)]) == 0
+    one, other = (Path(p) / "model" / "model.safetensors" for p in (run, out))
+    assert one.read_bytes() == other.read_bytes()
     assert main(["evaluate", out, "--no-bert"]) == 0
     assert "pairwise accuracy" in capsys.readouterr().out
     assert main(["decode", out, "--out", str(tmp_path / "text.tsv")]) == 0

@@ -22,13 +22,13 @@ SMALL = {
     "coder_epochs": 1,
     "steps": 4,
     "image_steps": 0,
+    "encoder_steps": 0,
     "tune": {"name": "tune", "epochs": 1, "batch_size": 8},
 }
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("vqlm-commands")
+def make(root: Path) -> Path:
+    """Write two studies and a run on the first."""
     for name, seed in (("study", 0), ("others", 1)):
         design = RestDesign(people=20, regions=4, frames=80, seed=seed)
         write_resting(resting_study(simulate_rest(design)), root / name)
@@ -37,6 +37,15 @@ def root(tmp_path_factory):
         patch.setenv("FASTBRAIN_CACHE", str(root / "cache"))
         train = ["train", "vq-lm", str(root / "study"), str(root / "run")]
         assert main([*train, "--config", str(root / "config.json")]) == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def root(shared_by_workers):
+    """Folder with two studies and a run, which tests copy before they change it."""
+    root = shared_by_workers("vqlm-commands", make)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTBRAIN_CACHE", str(root / "cache"))
         yield root
 
 
@@ -66,7 +75,8 @@ def test_evaluate_lists_every_test_person(root, run, capsys):
 def test_decode_predicts_as_evaluate_did(root, run, tmp_path):
     out = tmp_path / "ages.tsv"
     assert main(["decode", str(run), "--study", str(root / "study"), "--out", str(out)]) == 0
-    rows = {r["participant_id"]: r for r in csv.DictReader(out.open(), delimiter="\t")}
+    with out.open() as file:
+        rows = {r["participant_id"]: r for r in csv.DictReader(file, delimiter="\t")}
     metrics = json.loads((run / "metrics.json").read_text())
     for person, value in metrics["predicted"]["digits, calibrated"].items():
         assert rows[person]["part"] == "test"

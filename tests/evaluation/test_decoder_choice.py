@@ -8,7 +8,7 @@ import pytest
 from helpers.smol_twin import smol_llm, smol_tokenizer
 
 from fastbrain.decoding import SentenceWriting
-from fastbrain.errors import ConfigError, DiskError, FastbrainError, InputError
+from fastbrain.errors import ConfigError, DiskError, InputError
 from fastbrain.evaluation.decoder_choice import DecoderChoice, check_choice
 from fastbrain.lm.sentence_embeddings import SentenceEncoder
 
@@ -63,10 +63,8 @@ def test_impossible_choices_say_what_to_do(store, smol, language):
         (mixture, no_val, smol, {}, "validation part"),
     ]
     for choice, data, llm, changed, said in cases:
-        with pytest.raises(InputError, match=said) as error:
+        with pytest.raises(InputError, match=f"evaluate: .*{said}"):
             check(choice, data, llm, **changed)
-        assert isinstance(error.value, FastbrainError)
-        assert "evaluate: " in str(error.value)
     # what a mixture can, and the run as it was trained, whatever it is
     check(mixture, closed, language, tuned=True)
     check(DecoderChoice(), one_run, language, questions=["who ?", "what ?"], tuned=True)

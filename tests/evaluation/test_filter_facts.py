@@ -1,4 +1,4 @@
-"""A report says which filter the store had, and warns where it took the signal."""
+"""The description of the filter of a store, and its warning where it removes much signal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHOSEN = DriftFilter(
 )
 
 
-def test_a_report_shows_the_filter_and_its_shares():
+def test_a_filter_that_comes_back_from_json_describes_itself_and_warns():
     chosen = DriftFilter.from_json(CHOSEN.to_json())
     facts = chosen.describe()
     assert facts["high-pass"] == "128 s"

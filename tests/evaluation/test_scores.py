@@ -1,3 +1,7 @@
+"""A score with its chance level, p and interval."""
+
+from __future__ import annotations
+
 import numpy as np
 import pytest
 

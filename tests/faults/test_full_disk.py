@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from file_contents import files_of
 
 import fastbrain.data.store.convert as convert
 import fastbrain.data.store.prepare as prepare
@@ -74,10 +75,6 @@ def make(table: Path, out: Path, **options) -> VoxelStore:
         high_pass_s=100.0,
         **options,
     )
-
-
-def files_of(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 def test_a_file_on_a_full_disk_stays_as_it_was(small_disk):

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from file_contents import files_of
 from small_store import small_store, small_table
 
 from fastbrain.data import VoxelStore, verify_store
@@ -67,10 +68,6 @@ if __name__ == "__main__":
 """
 
 HELPERS = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "helpers")}
-
-
-def files_of(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 def converted(out: Path) -> dict[str, int]:

@@ -6,9 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from file_contents import files_of
 
 from fastbrain.cli import main
 from fastbrain.data import VoxelStore
@@ -44,10 +44,6 @@ def command(table, tmp_path) -> list[str]:
         *("--high-pass", "100", "--closed-set", "--split-by", "run"),
         *("--train", "1", "--val", "2", "--test", "3"),
     ]
-
-
-def files_of(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 @pytest.mark.parametrize("end", ["finishes", "is killed"])

@@ -66,7 +66,7 @@ def test_npz(tmp_path, try_all, budget, save):
         assert list(arrays) == ["one", "two"]
 
     accepted = try_all(tmp_path / "a.npz", data.getvalue(), read, "array: npz", 2)
-    assert accepted < budget.inputs("array: npz")
+    assert accepted < budget.inputs("array: npz", tests=2)
 
 
 def test_parquet(tmp_path, try_all, budget):

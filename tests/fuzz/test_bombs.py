@@ -24,8 +24,8 @@ from fastbrain.llm4brain.published_weights import read_tensors
 MOST = 24 << 20  # bytes; what the bombs claim is several times as much
 
 
-def image(path: Path, **fields) -> bytes:
-    nib.save(nib.Nifti1Image(np.zeros((2, 2, 2, 2), np.int16), np.eye(4)), path)
+def image(path: Path, shape: tuple[int, ...] = (2, 2, 2, 2), **fields) -> bytes:
+    nib.save(nib.Nifti1Image(np.zeros(shape, np.int16), np.eye(4)), path)
     data = bytearray(path.read_bytes())
     header = nib.Nifti1Header(bytes(data[:348]), check=False)
     for name, value in fields.items():
@@ -40,19 +40,21 @@ def gzip_of_zeros() -> bytes:
     return gzip.compress(bytes(16 << 20)) * 192
 
 
-def test_an_offset_behind_gigabytes_of_zeros(tmp_path, bounded, gzip_of_zeros):
+@pytest.mark.parametrize(
+    ("shape", "read"),
+    [
+        ((2, 2, 2, 2), lambda path: load_volumes(path, tr=2.0)),
+        ((2, 2, 2), lambda path: read_mask(path, shape=(2, 2, 2), affine=np.eye(4))),
+    ],
+    ids=["run", "mask"],
+)
+def test_an_offset_behind_gigabytes_of_zeros(tmp_path, bounded, gzip_of_zeros, shape, read):
     path = tmp_path / "bold.nii.gz"
-    data = gzip.compress(image(tmp_path / "a.nii", vox_offset=3e9))
+    data = gzip.compress(image(tmp_path / "a.nii", shape, vox_offset=3e9))
     path.write_bytes(data + gzip_of_zeros)
     assert path.stat().st_size < 4 << 20
-    for read in (
-        lambda: load_volumes(path, tr=2.0),
-        lambda: read_mask(path, shape=(2, 2, 2), affine=np.eye(4)),
-    ):
-        with bounded(MOST), pytest.raises(VolumeError):
-            read()
     with bounded(MOST), pytest.raises(VolumeError, match="vox_offset"):
-        load_volumes(path, tr=2.0)
+        read(path)
 
 
 def test_gigabytes_of_zeros_behind_the_voxels(tmp_path, bounded, gzip_of_zeros):

@@ -58,12 +58,14 @@ def test_damaged_files_of_a_folder(tmp_path: Path, budget, mutate) -> None:
     rng, clock = np.random.default_rng(25), FakeClock()
     data = [whole(kind) for kind in ("mosaic", "enhanced", "slice")]
     source = open_source(f"dicom:{tmp_path}", clock=clock, patience_s=0.05)
-    items = iter(source)
-    for case in range(budget.inputs("dicom", tests=3) // 3):
+    items, found, count = iter(source), 0, budget.inputs("dicom", tests=3) // 3
+    for case in range(count):
         path = tmp_path / f"{case}.dcm"
         path.write_bytes(mutate(data[case % 3], rng))
         with budget.one():
             while (item := next(items)) is not None:
                 assert isinstance(item, (Volume, BadVolume))
+                found += 1
         path.unlink()
     source.close()
+    assert found > 0

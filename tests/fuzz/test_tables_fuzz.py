@@ -151,8 +151,10 @@ def test_participants(root, rng, damaged, mutate, budget):
     data = b"participant_id\tage\tfamily_id\tsite\nsub-1\t30\tf1\tParis\nsub-2\t31\tf1\tn/a\n"
     path.write_bytes(data)
     inputs = budget.inputs("participants")
-    passed = damaged(path, lambda: mutate(data, rng), lambda: runs_from_bids(root), inputs)
-    path.unlink()
+    try:
+        passed = damaged(path, lambda: mutate(data, rng), lambda: runs_from_bids(root), inputs)
+    finally:
+        path.unlink()
     assert 0 < passed < inputs
 
 
@@ -184,14 +186,13 @@ def test_store_arrays(root, rng, name, damaged, mutate, budget):
     assert damaged(path, lambda: data[: rng.integers(len(data))], use, inputs) == 0
 
 
-def test_beta_table(root, rng, damaged, mutate, budget):
-    path = root / "betas.tsv"
+def test_beta_table(tmp_path, rng, damaged, mutate, budget):
+    path = tmp_path / "betas.tsv"
     lines = [f"{i + 1}\tpicture {i}\ts{i}" for i in range(6)]
     path.write_text("\n".join(["beta\ttext\tstimulus", *lines]) + "\n")
-    run = RunRecord("b", "1", "", "1", root / "betas.nii", path)
+    run = RunRecord("b", "1", "", "1", tmp_path / "betas.nii", path)
     data, inputs = path.read_bytes(), budget.inputs("beta table")
     passed = damaged(path, lambda: mutate(data, rng), lambda: read_beta_trials(run, 6), inputs)
-    path.unlink()
     assert 0 < passed < inputs
 
 

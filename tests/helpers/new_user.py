@@ -26,6 +26,17 @@ SMALL = {
     "stage1": None,
     "stage2": {"epochs": 1, "batch_size": 8},
 }
+# runs the command lines that it is given one after the other; prints status and errors of each
+IN_TURN = """
+import contextlib, io, json, sys
+from fastbrain.cli import main
+found = []
+for line in json.loads(sys.argv[1]):
+    told = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(told):
+        found.append([main(line.split()[1:]), told.getvalue()])
+print(json.dumps(found))
+"""
 PREPARE = "fastbrain prepare cohort/runs.tsv store --kernel 4 4 4 --delay 4 --window 2"
 BY_RUN = "--split-by run --train 01 02 --val 03 --test 04 --new-stimuli"
 
@@ -61,24 +72,34 @@ class Shell:
         assert "Traceback" not in done.stderr, done.stderr[-3000:]
         return done
 
-    def refused(self, line: str, *words: str, env: dict[str, str] | None = None) -> str:
+    def refused(self, line: str, *words: str) -> None:
         """Run a command line that is refused in one line, with these words, and writes nothing."""
-        before = {path: path.stat().st_mtime_ns for path in self.folder.rglob("*")}
-        done = self.run(line, status=1, env=env)
-        said = [row for row in done.stderr.splitlines() if row.startswith("fastbrain ")]
-        assert len(said) == 1, done.stderr
-        for word in words:
-            assert word in said[0], said[0]
-        after = {path: path.stat().st_mtime_ns for path in self.folder.rglob("*")}
-        assert set(after) == set(before), set(after) ^ set(before)
-        return said[0]
+        before = self._files()
+        _check_refusal(self.run(line, status=1).stderr, *words)
+        assert self._files() == before, line
 
-    def python(self, code: str) -> str:
+    def refused_in_turn(self, lines: dict[str, str], *, env: dict[str, str] | None = None) -> None:
+        """Run command lines, each of which is refused with its word and writes nothing.
+
+        All run in one process: each process would import torch anew.
+        """
+        before = self._files()
+        found = json.loads(self.python(IN_TURN, json.dumps(list(lines)), env=env))
+        for (line, word), (status, told) in zip(lines.items(), found, strict=True):
+            assert status == 1, f"{line}\n{told}"
+            _check_refusal(told, word)
+        assert self._files() == before
+
+    def _files(self) -> dict[Path, int]:
+        """Time of modification of every file, ns."""
+        return {p: p.stat().st_mtime_ns for p in self.folder.rglob("*") if p.is_file()}
+
+    def python(self, code: str, *arguments: str, env: dict[str, str] | None = None) -> str:
         """Run a program that imports the installed package, and return what it prints."""
         done = subprocess.run(
-            [str(self.bin / "python"), "-c", code],
+            [str(self.bin / "python"), "-c", code, *arguments],
             cwd=self.folder,
-            env=self.environment(),
+            env=self.environment(env),
             capture_output=True,
             text=True,
             timeout=600,
@@ -92,6 +113,14 @@ class Shell:
         own = {name: os.environ[name] for name in kept if name in os.environ}
         own |= {"FASTBRAIN_CACHE": str(self.bin.parent / "cache"), "HF_HUB_OFFLINE": "1"}
         return own | (more or {})
+
+
+def _check_refusal(told: str, *words: str) -> None:
+    """Check that a command printed one line of error, with these words."""
+    said = [row for row in told.splitlines() if row.startswith("fastbrain ")]
+    assert len(said) == 1, told
+    for word in words:
+        assert word in said[0], said[0]
 
 
 def install_wheel(folder: Path) -> Path:

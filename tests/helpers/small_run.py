@@ -42,9 +42,12 @@ PROMPT = "what is there ?"
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory) -> VoxelStore:
+def store(shared_by_workers) -> VoxelStore:
     """Two people, four runs each, six windows of four volumes a run; the second one is test."""
-    root = tmp_path_factory.mktemp("evaluation")
+    return VoxelStore.open(shared_by_workers("small-store", _prepared))
+
+
+def _prepared(root: Path) -> Path:
     rng = np.random.default_rng(0)
     rows = ["subject\tsession\trun\tbold\tevents\tmask"]
     for s in (1, 2):
@@ -69,20 +72,25 @@ def store(tmp_path_factory) -> VoxelStore:
     mask[0, 0, 0] = 0
     nib.save(nib.Nifti1Image(mask.T, AFFINE), root / "mask.nii")
     (root / "runs.tsv").write_text("\n".join(rows) + "\n")
-    return prepare_store(
+    made = prepare_store(
         read_runs_table(root / "runs.tsv"),
         root / "store",
         window=WindowSpec(4.0, FRAMES),
         kernel=(2, 3, 3),
         split=lambda trials: split_unseen(trials, test_subjects=["02"], val_fraction=0.3),
     )
+    return made.path
 
 
 @pytest.fixture(scope="session")
-def language_folder(tmp_path_factory) -> Path:
-    """A small LLM that has hardly read its corpus."""
-    corpus = [f"{PROMPT} it is {a} {w} now" for w in WORDS for a in ("a", "the")]
-    return small_llm(corpus, cache_dir=tmp_path_factory.mktemp("llm"), dim=32, steps=20)
+def language_folder(shared_by_workers) -> Path:
+    """A small LLM that has hardly read its corpus; not to be written to."""
+
+    def train(folder: Path) -> Path:
+        corpus = [f"{PROMPT} it is {a} {w} now" for w in WORDS for a in ("a", "the")]
+        return small_llm(corpus, cache_dir=folder, dim=32, steps=20)
+
+    return shared_by_workers("hardly-read", train)
 
 
 @pytest.fixture(scope="session")

@@ -75,12 +75,14 @@ def grid() -> TokenGrid:
 
 
 @pytest.fixture(scope="session")
-def language(tmp_path_factory) -> tuple[Any, Any]:
+def language(shared_by_workers) -> tuple[Any, Any]:
     """A small LLM that knows eight sentences."""
     corpus = [f"{PROMPT} It is {a} {w}." for w in WORDS for a in ("a", "the")]
-    cache = tmp_path_factory.mktemp("cache")
     sizes = {"dim": 32, "depth": 2, "heads": 2, "steps": 400, "batch_size": 16, "slots": 3}
-    return load_llm(str(small_llm(corpus, cache_dir=cache, **sizes)))
+    folder = shared_by_workers(
+        "tiny-language", lambda folder: small_llm(corpus, cache_dir=folder, **sizes)
+    )
+    return load_llm(str(folder))
 
 
 @pytest.fixture

@@ -14,17 +14,11 @@ import fastbrain as fb
 from fastbrain.cli import main
 from fastbrain.data import VoxelStore, plan_like, write_store
 from fastbrain.data.store.planning_like import scan_records
-from fastbrain.errors import CohortError, InputError, StoreError, VolumeError
+from fastbrain.errors import CohortError, InputError, StoreError
 from fastbrain.inference import decode
 
 SYSTEMS = ("llm4brain", "brainllm")
 pytestmark = pytest.mark.slow
-
-
-def scans_of(trained, *names):
-    """Records of the named runs."""
-    chosen = [run for run in trained.runs if run.run in names]
-    return [run.bold for run in chosen], [run.events for run in chosen]
 
 
 def without_texts(events, out):
@@ -35,20 +29,11 @@ def without_texts(events, out):
     return out
 
 
-def changed_scan(path, out, change, **options):
-    """A copy of a scan with changed voxels (X, Y, Z, T)."""
-    image = nib.load(path)
-    values = change(np.asarray(image.dataobj).astype(np.float32))
-    copy = nib.Nifti1Image(values.astype(np.float32), options.get("affine", image.affine))
-    copy.header.set_xyzt_units("mm", "sec")
-    copy.header["pixdim"][4] = options.get("tr", float(image.header["pixdim"][4]))
-    nib.save(copy, out)
-    return out
-
-
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_the_engine_decodes_the_same_texts(trained, tmp_path, capsys, system):
     plain = decode(trained.run(system))
+    # equal texts of two decoders would say nothing if all windows had one text
+    assert len(set(plain.texts)) > 1
     assert plain.facts["texts_by"] == "generate"
     out = tmp_path / "decoded.json"
     assert main(["decode", str(trained.run(system)), "--engine", "--out", str(out)]) == 0
@@ -65,7 +50,7 @@ def test_the_engine_decodes_the_same_texts(trained, tmp_path, capsys, system):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_scan_decodes_as_its_stored_windows_do(trained, tmp_path, system):
     own = decode(trained.run(system), confidence=False)
-    images, events = scans_of(trained, "04", "05")
+    images, events = trained.scans("04", "05")
     bare = [without_texts(e, tmp_path / f"{i}.tsv") for i, e in enumerate(events)]
     found = decode(trained.run(system), images, events=bare, confidence=False)
     assert found.texts == own.texts
@@ -80,7 +65,7 @@ def test_scans_are_decoded_where_the_store_is_gone(trained, tmp_path, system):
     manifest = json.loads((run / "manifest.json").read_text())
     gone = {"store": str(tmp_path / "gone"), "store_beside": "gone"}
     (run / "manifest.json").write_text(json.dumps(manifest | gone))
-    (image,), _ = scans_of(trained, "04")
+    (image,), _ = trained.scans("04")
     assert fb.decode(run, image, confidence=False).texts
     with pytest.raises(fb.FastbrainError, match="--store STORE"):
         decode(run)
@@ -103,7 +88,7 @@ def test_a_saved_model_has_a_card(trained, system):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_pipeline_gives_the_texts_of_decode(trained, system):
     read = fb.pipeline("brain-to-text", model=trained.run(system), confidence=False)
-    images, events = scans_of(trained, "04", "05")
+    images, events = trained.scans("04", "05")
     found = read(images, events=events)
     wanted = decode(trained.run(system), images, events=events, confidence=False)
     assert [row["text"] for row in found] == list(wanted.texts)
@@ -121,7 +106,7 @@ def test_a_run_without_a_preparation_reads_that_of_its_store(trained, tmp_path):
     manifest = json.loads((run / "manifest.json").read_text())
     gone = {"store": str(tmp_path / "gone"), "store_beside": "gone"}
     (run / "manifest.json").write_text(json.dumps(manifest | gone))
-    (image,), _ = scans_of(trained, "04")
+    (image,), _ = trained.scans("04")
     with pytest.raises(fb.FastbrainError, match="--store STORE"):
         decode(run, image)
     found = decode(run, image, store=store, confidence=False)
@@ -129,7 +114,7 @@ def test_a_run_without_a_preparation_reads_that_of_its_store(trained, tmp_path):
 
 
 def test_windows_at_a_fixed_step(trained, capsys):
-    (image,), _ = scans_of(trained, "04")
+    (image,), _ = trained.scans("04")
     run = trained.run("llm4brain")
     volumes = nib.load(image).shape[3]
     every = decode(run, image, every=3, confidence=False)
@@ -202,7 +187,7 @@ def test_confidence_stands_beside_that_of_noise(trained, system):
 
 
 def test_table_and_json_hold_the_same(trained, tmp_path):
-    run, (images, events) = str(trained.run("llm4brain")), scans_of(trained, "04")
+    run, (images, events) = str(trained.run("llm4brain")), trained.scans("04")
     words = ["decode", run, "--bold", str(images[0]), "--events", str(events[0])]
     for name in ("out.tsv", "out.json"):
         assert main([*words, "--out", str(tmp_path / name)]) == 0
@@ -214,79 +199,6 @@ def test_table_and_json_hold_the_same(trained, tmp_path):
         assert shown["text"] == window["text"]
         assert float(shown["margin_no_brain"]) == window["margin_no_brain"]
     assert value["bold"] == [str(images[0])]
-
-
-def mixed_up(values):
-    """The same courses in other voxels of the brain, as in a scan of another space."""
-    brain = values.std(axis=3) > 0
-    values[brain] = np.random.default_rng(0).permutation(values[brain])
-    return values
-
-
-def jumping(values):
-    """Activity ten times as strong."""
-    mean = values.mean(axis=3, keepdims=True)
-    return mean + 10 * (values - mean)
-
-
-def partly_flat(values):
-    """Signal is lost after the first two thirds."""
-    kept = values.shape[3] * 2 // 3
-    values[..., kept:] = values[..., :kept].mean(axis=3, keepdims=True)
-    return values
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [(mixed_up, "mean image correlates"), (jumping, "spread"), (partly_flat, "spread")],
-)
-def test_a_scan_unlike_those_of_training_is_held(trained, tmp_path, change, words):
-    (image,), _ = scans_of(trained, "04")
-    odd = changed_scan(image, tmp_path / "odd.nii", change)
-    found = decode(trained.run("llm4brain"), odd, every=2)
-    assert found.held
-    for window in found.held:
-        assert words in window.held
-        assert window.text == ""
-        assert window.margin_no_brain is None
-
-
-def test_another_grid_in_the_same_space_is_resampled(trained, tmp_path, capsys):
-    (image,), (events,) = scans_of(trained, "04")
-    affine = nib.load(image).affine.copy()
-    fine = affine.copy()
-    fine[:3, :3] /= 2
-    fine[:3, 3] -= affine[:3, :3] @ np.full(3, 0.25)
-
-    def doubled(values):
-        return values.repeat(2, 0).repeat(2, 1).repeat(2, 2)
-
-    odd = changed_scan(image, tmp_path / "fine.nii", doubled, affine=fine)
-    run = trained.run("llm4brain")
-    found = decode(run, odd, events=events, confidence=False)
-    assert "is resampled from" in capsys.readouterr().err
-    assert found.texts == decode(run, image, events=events, confidence=False).texts
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "words"),
-    [
-        ({"tr": 1.0}, CohortError, "repetition time of training, 2 s, got 1 s"),
-        ({"far": True}, VolumeError, "outside the field of view"),
-        ({"volumes": 3}, CohortError, "odd.nii must be long enough"),
-    ],
-)
-def test_a_scan_that_cannot_be_read_is_refused(trained, tmp_path, options, error, words):
-    (image,), _ = scans_of(trained, "04")
-    affine = nib.load(image).affine.copy()
-    if options.pop("far", False):
-        affine[:3, 3] += 500
-    kept = options.pop("volumes", None)
-    odd = changed_scan(
-        image, tmp_path / "odd.nii", lambda v: v[..., :kept], affine=affine, **options
-    )
-    with pytest.raises(error, match=words):
-        decode(trained.run("llm4brain"), odd)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +215,7 @@ def test_contradicting_arguments_are_refused(trained, options, words):
 
 
 def test_scans_and_tables_must_agree_in_number(trained):
-    images, events = scans_of(trained, "04", "05")
+    images, events = trained.scans("04", "05")
     with pytest.raises(CohortError, match="one table for each scan"):
         decode(trained.run("llm4brain"), images, events=events[:1])
     with pytest.raises(CohortError, match="each scan once"):
@@ -327,7 +239,7 @@ def test_a_damaged_preparation_is_refused(trained, tmp_path):
     shutil.copytree(trained.run("llm4brain"), run)
     path = run / "preparation" / "mean_image.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-    (image,), _ = scans_of(trained, "04")
+    (image,), _ = trained.scans("04")
     with pytest.raises(StoreError, match="mean_image"):
         decode(run, image)
     assert VoxelStore.open(trained.run("llm4brain") / "preparation").trials == []

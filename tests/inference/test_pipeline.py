@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from fake_hub import hub_in
 
 import fastbrain as fb
 from fastbrain.data import load_volumes
@@ -19,7 +19,6 @@ from fastbrain.inference import BrainToText, decode
 
 FAR = np.diag([3.0, 3.0, 3.0, 1.0])
 FAR[:3, 3] = 900.0
-hub = pytest.importorskip("huggingface_hub")
 
 
 def opened(run, **options) -> BrainToText:
@@ -108,47 +107,21 @@ def test_the_folder_of_the_model_is_that_of_its_run(read, run, scan, tmp_path):
         opened(tmp_path / "model")
 
 
-def test_an_uploaded_run_decodes_scans(read, run, language_folder, scan, fake_hub):
+def test_an_uploaded_run_decodes_scans(read, run, language_folder, scan, tmp_path, monkeypatch):
+    hub = hub_in(tmp_path / "remote", monkeypatch)
     fb.push_to_hub(run / "model", "lab/model")
-    names = {p.relative_to(fake_hub.folder).as_posix() for p in fake_hub.folder.rglob("*")}
+    names = {p.relative_to(hub.folder).as_posix() for p in hub.folder.rglob("*")}
     assert {"run/manifest.json", "run/preparation/grid.npz", "model.safetensors"} <= names
     for name in ("run/manifest.json", "config.json", "README.md"):
-        text = (fake_hub.folder / name).read_text()
+        text = (hub.folder / name).read_text()
         assert str(run.parent) not in text
         assert str(language_folder.parent) not in text
     with pytest.raises(InputError, match="Pass download=True"):
         opened("lab/model")
-    assert fake_hub.asked == [("lab/model", True)]
+    assert hub.asked == [("lab/model", None, True)]
     found = opened("lab/model", download=True, llm=str(language_folder))
-    assert fake_hub.asked[1:] == [("lab/model", False)]
+    assert hub.asked[1:] == [("lab/model", None, False)]
     assert found(scan[0], every=8) == read(scan[0], every=8)
-
-
-@pytest.fixture
-def fake_hub(monkeypatch, tmp_path):
-    """The hub as a folder that is not in the cache."""
-    seen = SimpleNamespace(folder=tmp_path / "remote", asked=[])
-
-    class Api:
-        def __init__(self, token=None):
-            pass
-
-        def create_repo(self, name, **options):
-            pass
-
-        def upload_folder(self, *, folder_path, **options):
-            shutil.copytree(folder_path, seen.folder)
-            return SimpleNamespace(commit_url="https://hub/1")
-
-    def download(name, *, revision, allow_patterns, local_files_only=False):
-        seen.asked.append((name, local_files_only))
-        if local_files_only:
-            raise hub.errors.LocalEntryNotFoundError("not in the cache")
-        return str(seen.folder)
-
-    monkeypatch.setattr(hub, "HfApi", Api)
-    monkeypatch.setattr(hub, "snapshot_download", download)
-    return seen
 
 
 @pytest.mark.parametrize(

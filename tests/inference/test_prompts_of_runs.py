@@ -12,6 +12,7 @@ from fastbrain.brainllm.training.pipeline import train_brainllm_run
 from fastbrain.brainllm.training.run_config import BrainLLMRunConfig
 from fastbrain.data import WindowSpec, prepare_store, split_by
 from fastbrain.inference import decode
+from fastbrain.lm import small_llm
 
 pytestmark = pytest.mark.slow
 QUESTIONS = ("what is there ?", "who is there ?")
@@ -42,8 +43,7 @@ def test_new_scans_are_asked_the_questions_of_their_events(trained, tmp_path):
     assert again.texts == plain.texts
 
 
-def test_a_story_is_continued(trained, tmp_path, monkeypatch):
-    monkeypatch.setenv("FASTBRAIN_CACHE", str(tmp_path / "cache"))
+def test_a_story_is_continued(trained, tmp_path):
     runs = [
         replace(
             run,
@@ -66,7 +66,10 @@ def test_a_story_is_continued(trained, tmp_path, monkeypatch):
     )
     stages = {name: {"name": name, "epochs": 1, "batch_size": 8} for name in ("warmup", "tune")}
     lengths = {"max_prompt_tokens": 16, "max_text_tokens": 32}
-    config = {"features": 8, "prompt_length": 2, "width": 5, "training": {**stages, **lengths}}
+    corpus = [f"scene {i % 8} {trial.text}" for i, trial in enumerate(store.trials)]
+    llm = str(small_llm(corpus, cache_dir=tmp_path / "llm", dim=32, steps=20))
+    config = {"llm": llm, "features": 8, "prompt_length": 2, "width": 5}
+    config["training"] = {**stages, **lengths}
     run = tmp_path / "run"
     reason = "texts recur in a cohort this small"
     train_brainllm_run(store, run, BrainLLMRunConfig.from_dict(config), allow_leak=reason)

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from helpers.smol_twin import smol_folder, smol_llm, smol_tokenizer
+from smol_twin import smol_folder, smol_llm, smol_tokenizer
 
 import fastbrain as fb
 from fastbrain import cli
@@ -70,8 +70,9 @@ def test_the_folder_in_it_and_decode_open_the_same(read, run, store):
 def test_new_scans_are_decoded(read, store):
     image = store.path.parent / "sub-02_run-01_bold.nii"
     rows = read(image, events=store.path.parent / "sub-02_run-01_events.tsv")
-    assert rows
-    assert all(row["text"] for row in rows if not row["held"])
+    decoded = [row for row in rows if not row["held"]]
+    assert decoded
+    assert all(row["text"] for row in decoded)
 
 
 def test_the_command_writes_a_table(run, store, tmp_path, capsys):

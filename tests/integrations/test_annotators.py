@@ -1,26 +1,23 @@
-"""Annotators with a model: a small language model, and a tiny random video model.
-
-transformers' own video processors need torchvision, which the tests do without: the model is a real
-LLaVA-OneVision of random weights, its processor a stand-in that lays tokens out as theirs does.
-"""
+"""Annotators with a model: a small language model, and a tiny random video model."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from tiny_video_model import WORDS, Processor
+from tiny_video_model import small_answers as small_answers
+from tiny_video_model import video_model as video_model
 
 from fastbrain import cli
-from fastbrain.data import Request, Study, VoxelStore, annotate
+from fastbrain.data import Request, Study, annotate
 from fastbrain.data.readers.clips import write_clip
-from fastbrain.data.studies.annotation import read_surrogates
 from fastbrain.errors import CohortError, ConfigError, InputError
-from fastbrain.evaluation.report.outputs import data_facts
 from fastbrain.integrations import annotators
 from fastbrain.integrations.annotators import TextModel, VideoModel
 from fastbrain.lm import chat as answering
@@ -71,70 +68,6 @@ def test_another_model_or_frame_is_another_annotator(spoken):
     last.data += 1
     assert model_digest(llm) != before
     assert model_digest(llm.to(torch.bfloat16)) != before
-
-
-class Processor:
-    """Tokens <video> × (frames + 1), then one token a word; the frames as they come."""
-
-    chat_template = "there is one"
-
-    def __init__(self, tokenizer, video_token: int) -> None:
-        self.tokenizer, self.video_token = tokenizer, video_token
-        self.asked: list[str] = []
-
-    def apply_chat_template(self, turns, *, add_generation_prompt):
-        assert add_generation_prompt
-        kinds = [part["type"] for part in turns[0]["content"]]
-        assert kinds == ["video", "text"]
-        self.asked.append(turns[0]["content"][1]["text"])
-        return self.asked[-1]
-
-    def __call__(self, *, text, videos, return_tensors):
-        (clip,), (words,) = videos, text
-        assert clip.dtype == torch.uint8
-        ids = [self.video_token] * (len(clip) + 1) + [4 + len(w) for w in words.split()]
-        return {
-            "input_ids": torch.tensor([ids]),
-            "attention_mask": torch.ones(1, len(ids), dtype=torch.int64),
-            "pixel_values_videos": clip[None].float() / 127.5 - 1,
-        }
-
-
-WORDS = SimpleNamespace(
-    pad_token_id=0, decode=lambda ids, **_: " ".join(f"w{i}" for i in ids.tolist())
-)
-
-
-@pytest.fixture(scope="module")
-def video_model():
-    from transformers import (
-        LlavaOnevisionConfig,
-        LlavaOnevisionForConditionalGeneration,
-        Qwen2Config,
-        SiglipVisionConfig,
-    )
-
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
-    config = LlavaOnevisionConfig(
-        vision_config=SiglipVisionConfig(
-            **sizes, num_attention_heads=2, image_size=8, patch_size=4, vision_use_head=False
-        ),
-        text_config=Qwen2Config(
-            **sizes, num_attention_heads=2, num_key_value_heads=1, vocab_size=40,
-            bos_token_id=1, eos_token_id=None, pad_token_id=0,
-        ),
-        image_token_index=2,
-        video_token_index=3,
-        vision_feature_select_strategy="full",
-        vision_feature_layer=-1,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = LlavaOnevisionForConditionalGeneration(config)
-        for parameter in model.parameters():
-            torch.nn.init.normal_(parameter, std=0.6)
-    model.generation_config.eos_token_id = None
-    return model.eval()
 
 
 def test_a_video_model_answers_from_the_clip(video_model, monkeypatch, tmp_path):
@@ -200,6 +133,7 @@ def test_a_whole_video_model_answers_through_its_own_processor(on_disk, tmp_path
         tokenizer_object=inner, pad_token="<pad>", bos_token="<s>", unk_token="<unk>",
         additional_special_tokens=["<image>", "<video>"],
     )  # fmt: skip
+    folder = shutil.copytree(on_disk, tmp_path / "llava-tiny")
     size = {"height": 8, "width": 8}
     template = (
         "{% for turn in messages %}{% for part in turn['content'] %}"
@@ -213,17 +147,17 @@ def test_a_whole_video_model_answers_through_its_own_processor(on_disk, tmp_path
         num_image_tokens=4,
         vision_feature_select_strategy="full",
         chat_template=template,
-    ).save_pretrained(on_disk)
+    ).save_pretrained(folder)
     asked = []
     for i, shade in enumerate((10, 240)):
         clip = tmp_path / f"{i}.mp4"
         write_clip(clip, np.full((4, 32, 32, 3), shade, dtype=np.uint8))
         asked.append(Request(f"r{i}", "a b ?", seed=0, clip=str(clip)))
-    model = VideoModel(str(on_disk), frames=4, size=8, max_tokens=5)
+    model = VideoModel(str(folder), frames=4, size=8, max_tokens=5)
     found = annotate(asked, model, cache=tmp_path / "answers")
     assert all(found[r.record_id].text for r in asked)
     assert found["r0"].model == "video model llava-tiny"
-    assert annotate(asked, VideoModel(str(on_disk), frames=4, size=8, max_tokens=5),
+    assert annotate(asked, VideoModel(str(folder), frames=4, size=8, max_tokens=5),
                     cache=tmp_path / "answers") == found  # fmt: skip
 
 
@@ -273,13 +207,12 @@ def test_the_command_line_asks_a_language_model(spoken, had, tmp_path, capsys, m
     assert Study.load(tmp_path / "two").surrogates == study.surrogates
 
 
-def test_the_command_line_asks_a_video_model(video_model, had, tmp_path, capsys, monkeypatch):
+def test_the_command_line_asks_a_video_model(
+    video_model, small_answers, had, tmp_path, capsys, monkeypatch
+):
     monkeypatch.setattr(
         annotators, "load_video_llm", lambda name, device: (video_model, Processor(WORDS, 3))
     )
-    monkeypatch.setattr(VideoModel.__init__.__wrapped__, "__kwdefaults__", {
-        **VideoModel.__init__.__wrapped__.__kwdefaults__, "size": 8, "frames": 4, "max_tokens": 4,
-    })  # fmt: skip
     said = ["study", "had", str(had), str(tmp_path / "one"), "--test-subjects", "04"]
     said += ["--closed-set", "--video-model", "llava", "--answers", str(tmp_path / "answers")]
     assert cli.main(said) == 0
@@ -303,138 +236,3 @@ def test_what_is_no_video_model(tmp_path, video_model):
         answering.load_video_llm(str(tmp_path))
     with pytest.raises(InputError, match="chat template"):
         answering.answer_clips(video_model, SimpleNamespace(chat_template=None), [], [])
-
-
-@pytest.fixture
-def own(tmp_path):
-    """A runs table of two people whose events name a clip, and no text."""
-    root = tmp_path / "own"
-    root.mkdir()
-    rng = np.random.default_rng(0)
-    mask = nib.Nifti1Image(np.ones((6, 6, 4), dtype=np.uint8), np.eye(4) * 3)
-    nib.save(mask, root / "mask.nii")
-    rows = ["subject\trun\tbold\tevents\tmask"]
-    for s in (1, 2):
-        for r in (1, 2, 3):
-            stem = f"sub-{s:02d}_run-{r:02d}"
-            image = nib.Nifti1Image(
-                (1000 + 20 * rng.standard_normal((6, 6, 4, 40))).astype(np.float32), np.eye(4) * 3
-            )
-            image.header["pixdim"][4] = 2.0
-            image.header.set_xyzt_units("mm", "sec")
-            nib.save(image, root / f"{stem}_bold.nii")
-            lines = ["onset\tduration\ttrial_type\tstim_file"]
-            for k in range(5):
-                clip = f"{s}{r}{k}.mp4"
-                lines.append(f"{12.0 * k + 4}\t2\taction\t{clip}")
-                shade = 10 if k % 2 else 240
-                write_clip(root / "stimuli" / clip, np.full((4, 32, 32, 3), shade, dtype=np.uint8))
-            (root / f"{stem}_events.tsv").write_text("\n".join(lines) + "\n")
-            rows.append(f"{s:02d}\t{r:02d}\t{stem}_bold.nii\t{stem}_events.tsv\tmask.nii")
-    (root / "runs.tsv").write_text("\n".join(rows) + "\n")
-    return root
-
-
-def test_prepare_asks_a_video_model_about_own_clips(
-    video_model, own, tmp_path, capsys, monkeypatch
-):
-    processor = Processor(WORDS, 3)
-    loaded = []
-
-    def load(name, device):
-        loaded.append(name)
-        return video_model, processor
-
-    monkeypatch.setattr(annotators, "load_video_llm", load)
-    monkeypatch.setattr(VideoModel.__init__.__wrapped__, "__kwdefaults__", {
-        **VideoModel.__init__.__wrapped__.__kwdefaults__, "size": 8, "frames": 4, "max_tokens": 4,
-    })  # fmt: skip
-    asked = tmp_path / "asked.txt"
-    asked.write_text("what is it\n\nwho  does it\n")
-    said = ["prepare", str(own / "runs.tsv"), str(tmp_path / "store"), "--kernel", "2", "2", "2"]
-    said += ["--train", "01", "--val", "02", "--test", "03", "--window", "2", "--closed-set"]
-    said += ["--video-model", "llava", "--instructions", str(asked)]
-    said += ["--answers", str(tmp_path / "answers")]
-    assert cli.main([*said, "--dry-run"]) == 0
-    assert not loaded  # everything but the texts is checked without the model
-    assert cli.main(said) == 0
-    store = VoxelStore.open(tmp_path / "store")
-    by_clip = {t.clip: t for t in store.trials}
-    one, other, same = (by_clip[f"stimuli/11{k}.mp4"] for k in (0, 1, 2))
-    assert {t.instruction for t in store.trials} == {"what is it", "who does it"}
-    assert set(processor.asked) == {"what is it", "who does it"}
-    assert one.text != other.text
-    if one.instruction == same.instruction:
-        assert one.text == same.text
-    # reports say whose words the targets are
-    facts = data_facts(store, {"llm": "x", "store_fingerprint": "y"})
-    assert facts["targets"].startswith("answers of video model llava (")
-    assert "2 instructions" in facts["targets"]
-    # the second time nothing is asked
-    before = len(processor.asked)
-    said[2] = str(tmp_path / "again")
-    assert cli.main(said) == 0
-    assert len(processor.asked) == before
-    assert VoxelStore.open(tmp_path / "again").fingerprint() == store.fingerprint()
-    # texts that are not those of the record
-    lines = (tmp_path / "again" / "surrogates.jsonl").read_text().splitlines()
-    (tmp_path / "again" / "surrogates.jsonl").write_text("\n".join(lines[1:]) + "\n")
-    with pytest.raises(CohortError, match="origin of each text"):
-        data_facts(VoxelStore.open(tmp_path / "again"), {"llm": "x", "store_fingerprint": "y"})
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--video-model", "llava", "--text-model", "llama"], "one of --captions"),
-        (["--video-model", "llava", "--no-events"], "--no-events must be left out"),
-        (["--instructions", "asked.txt"], "--instructions must be left out"),
-        (["--video-model", "llava", "--instructions", "empty.txt"], "one instruction a line"),
-        (["--video-model", "llava"], "13.mp4"),
-    ],
-)
-def test_prepare_refuses_before_a_model_is_loaded(
-    own, tmp_path, capsys, monkeypatch, words, message
-):
-    monkeypatch.setattr(annotators, "load_video_llm", lambda *_, **__: 1 / 0)
-    monkeypatch.chdir(tmp_path)
-    Path("empty.txt").write_text("\n")
-    Path("asked.txt").write_text("what\n")
-    (own / "stimuli" / "113.mp4").unlink()
-    said = ["prepare", str(own / "runs.tsv"), "store", "--folds", "3", *words]
-    assert cli.main(said) == 1
-    assert message in capsys.readouterr().err
-    assert not Path("store").exists()
-
-
-def test_prepare_takes_own_captions(own, tmp_path):
-    table = tmp_path / "captions.tsv"
-    clips = sorted(path.name for path in (own / "stimuli").iterdir())
-    table.write_text("stimulus\tcaption\n" + "".join(f"{c}\tclip {c[:3]}\n" for c in clips))
-    said = ["prepare", str(own / "runs.tsv"), str(tmp_path / "store"), "--kernel", "2", "2", "2"]
-    assert cli.main([*said, "--folds", "3", "--captions", str(table)]) == 0
-    store = VoxelStore.open(tmp_path / "store")
-    assert all(t.text == f"clip {t.stimulus[:3]}" for t in store.trials)
-
-
-def test_prepare_writes_no_texts_of_trials_that_are_left_out(own, tmp_path):
-    header, *rows = (own / "runs.tsv").read_text().splitlines()
-    lines = [f"{header}\tconfounds"]
-    for row in rows:
-        table = own / f"{row.split()[2].removesuffix('_bold.nii')}_confounds.tsv"
-        # the head moves while the third trial is shown, of which the window begins 4 s after it
-        moved = "".join("0.9\n" if volume == 16 else "0.1\n" for volume in range(40))
-        table.write_text(f"framewise_displacement\n{moved}")
-        lines.append(f"{row}\t{table.name}")
-    (own / "runs.tsv").write_text("\n".join(lines) + "\n")
-    table = tmp_path / "captions.tsv"
-    clips = sorted(path.name for path in (own / "stimuli").iterdir())
-    table.write_text("stimulus\tcaption\n" + "".join(f"{c}\tclip {c[:3]}\n" for c in clips))
-    said = ["prepare", str(own / "runs.tsv"), str(tmp_path / "store"), "--kernel", "2", "2", "2"]
-    said += ["--folds", "3", "--captions", str(table), "--confounds", "fd:0.5"]
-    assert cli.main([*said, "--exclude", "sub-02_run-03"]) == 0
-    store = VoxelStore.open(tmp_path / "store")
-    kept = {t.stimulus for t in store.trials}
-    assert kept == {c for c in clips if c[2] != "2" and c[:2] != "23"}
-    found = read_surrogates(store.path / "surrogates.jsonl")
-    assert {s.record_id for s in found} == {t.trial_id for t in store.trials}

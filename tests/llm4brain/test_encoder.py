@@ -158,4 +158,9 @@ def test_the_whole_model_in_steps(make_model, small_config, grid):
     config = replace(small_config, frames=4, encoder=replace(small_config.encoder, steps=2))
     model = make_model(config=config)
     voxels = torch.randint(-300, 300, (2, 4, grid.n_tokens, grid.patch_voxels), dtype=torch.int16)
-    assert model.brain_latents(voxels).shape == (2, 5, 20)
+    latents = model.brain_latents(voxels)
+    assert latents.shape == (2, 5, 20)
+    for step in (slice(2), slice(2, 4)):
+        other = voxels.clone()
+        other[:, step] += 50
+        assert not torch.allclose(model.brain_latents(other), latents)

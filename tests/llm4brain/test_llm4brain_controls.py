@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from small_run import PROMPT, made_model
 
 from fastbrain.data import WindowLoader
 from fastbrain.errors import InputError
@@ -29,7 +31,8 @@ ATOL = 1e-5
 
 
 @pytest.fixture
-def test_part(store) -> WindowLoader:
+def unseen(store) -> WindowLoader:
+    """Windows of the test part."""
     return WindowLoader(store, store.split.test, batch_size=5, shuffle=False)
 
 
@@ -44,8 +47,11 @@ def naive_nll(model, loader, texts) -> np.ndarray:
     return (nll / mask.sum(dim=1)).numpy()
 
 
-@pytest.fixture
-def found(model, store):
+@pytest.fixture(scope="module")
+def found(store, language):
+    """A model with the weights of `model`, under every control."""
+    model = made_model(store, language)
+    model.card = SimpleNamespace(prompt=PROMPT)
     return control_model(model, store, store.split.test, count=100, seed=1, batch_size=7)
 
 
@@ -63,8 +69,8 @@ def test_every_control_is_there(found, store):
     assert len(found.scores()) == 6
 
 
-def test_the_true_brain_is_decoded_as_always(found, model, test_part):
-    assert found["true brain"].texts == decode_windows(model, test_part).texts
+def test_the_true_brain_is_decoded_as_always(found, model, unseen):
+    assert found["true brain"].texts == decode_windows(model, unseen).texts
 
 
 def test_equals_one_run_a_permutation(found, model, store):
@@ -84,7 +90,7 @@ def test_noise_equals_a_run_on_noise(kind, found, model, store):
     np.testing.assert_allclose(found[kind].nll, expected, atol=ATOL, rtol=0)
     assert found[kind].texts == decode_windows(model, loader).texts
     # random weights, but not blind
-    assert np.abs(found[kind].nll - found["true brain"].nll).max() > 1e-3
+    assert np.abs(found[kind].nll - found["true brain"].nll).max() > 100 * ATOL
 
 
 def test_prompt_alone_has_no_brain_token(found, model):
@@ -100,29 +106,29 @@ def test_prompt_alone_has_no_brain_token(found, model):
     assert found["prompt alone"].nll[0] == pytest.approx(float(expected), abs=ATOL)
 
 
-def test_the_untuned_model_has_no_adapters(model, test_part):
+def test_the_untuned_model_has_no_adapters(model):
     peft = pytest.importorskip("peft")
     # merging and unmerging rounds the weights, and the LLM belongs to every test
     model.llm = copy.deepcopy(model.llm)
     decoder = LLM4BrainDecoder(model)
     assert decoder.untuned() is None
-    bare = decoder.score(decoder.read_nothing(), ["it is a ball"], np.zeros((1, 2), dtype=np.int64))
-    config = peft.LoraConfig(
-        r=2, target_modules=["q_proj"], modules_to_save=["norm"], init_lora_weights=False
-    )
-    with torch.random.fork_rng():
-        model.llm = peft.get_peft_model(model.llm, config).eval()
     pair = np.zeros((1, 2), dtype=np.int64)
 
     def score() -> float:
         return float(decoder.score(decoder.read_nothing(), ["it is a ball"], pair)[0])
 
+    bare = score()
+    config = peft.LoraConfig(
+        r=2, target_modules=["q_proj"], modules_to_save=["norm"], init_lora_weights=False
+    )
+    with torch.random.fork_rng():
+        model.llm = peft.get_peft_model(model.llm, config).eval()
     with torch.no_grad():
         model.llm.base_model.model.model.norm.modules_to_save["default"].weight.mul_(2)
     tuned = score()
-    assert tuned != pytest.approx(float(bare[0]), abs=1e-4)
+    assert tuned != pytest.approx(bare, abs=10 * ATOL)
     with decoder.untuned():
-        assert score() == pytest.approx(float(bare[0]), abs=ATOL)
+        assert score() == pytest.approx(bare, abs=ATOL)
     assert score() == tuned
     model.llm.merge_adapter()
     with pytest.raises(InputError, match="must not be merged"), decoder.untuned():
@@ -144,13 +150,13 @@ def test_regions_and_delays(model, store):
     assert len({delay.value for delay in delays.scores}) > 1
 
 
-def test_prompt_lengths_from_one_pass(model, store, test_part):
+def test_prompt_lengths_from_one_pass(model, store, unseen):
     decoder = LLM4BrainDecoder(model)
     trials = [store.by_id[t] for t in store.split.test]
     truth, runs = [t.text for t in trials], [t.run_id for t in trials]
     partners = derangements(runs)
     pairs = needed_pairs(partners, truth)
-    nll, mask = decoder.score_tokens(decoder.read(test_part), truth, pairs.index)
+    nll, mask = decoder.score_tokens(decoder.read(unseen), truth, pairs.index)
     found = prompt_sweep(*pairs.gather(nll), mask[pairs.true], [0, 1, 2, 3], blocks=runs)
     assert found.scores[0].value == pytest.approx(
         pairwise_scorer(model, store, store.split.test)(store).value

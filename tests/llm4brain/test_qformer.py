@@ -9,6 +9,9 @@ from fastbrain.errors import ConfigError, InputError
 from fastbrain.llm4brain import Bridge, QFormer, QFormerConfig, VideoConfig, from_vision_model
 from fastbrain.nn import FrameEncoder
 
+# float32 attention that sums over its context in another order
+FP32 = {"rtol": 1e-4, "atol": 1e-5}
+
 
 @pytest.mark.parametrize("context_dim", [12, 17], ids=["same width", "projected"])
 @pytest.mark.parametrize("length", [1, 63])
@@ -18,7 +21,7 @@ def test_the_qformer_gives_its_queries_whatever_the_context(context_dim, length)
     out = qformer(context)
     assert out.shape == (2, 7, 12)
     # a set of tokens: their order does not matter
-    torch.testing.assert_close(qformer(context.flip(1)), out, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(qformer(context.flip(1)), out, **FP32)
     assert not torch.allclose(qformer(context + 1), out, atol=1e-3)
 
 
@@ -59,11 +62,21 @@ def test_any_vision_model_can_be_the_frame_encoder():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"patch": 5}, {"heads": 5}, {"frames": 0}, {"size": 0}, {"mlp_ratio": -1.0}]
+    ("bad", "message"),
+    [
+        ({"patch": 5}, "patch must divide size"),
+        ({"heads": 5}, "dim must be a positive multiple of the 5 heads"),
+        ({"frames": 0}, "frames must be 1 or more"),
+        ({"size": 0}, "patch must divide size"),
+        ({"mlp_ratio": -1.0}, "mlp_ratio must lie between 0 and 64"),
+    ],
 )
-def test_impossible_video_sizes_are_refused(bad):
-    with pytest.raises(ConfigError, match="VideoConfig"):
+def test_impossible_video_sizes_are_refused(bad, message):
+    with pytest.raises(ConfigError, match=message):
         VideoConfig(**bad)
+
+
+def test_an_impossible_width_of_the_mlp_is_refused():
     with pytest.raises(ConfigError, match="mlp_ratio must lie between 0 and 64"):
         QFormerConfig(mlp_ratio=0.0)
 

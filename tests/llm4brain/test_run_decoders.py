@@ -7,8 +7,8 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers.smol_twin import smol_llm, smol_tokenizer
 from small_run import finished_run  # noqa: F401
+from smol_twin import smol_folder
 
 from fastbrain.decoding import SentenceWriting
 from fastbrain.evaluation import noise_store
@@ -25,11 +25,7 @@ CONTROLS = (
 
 @pytest.fixture(scope="module")
 def smol(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("smol")
-    tokenizer = smol_tokenizer()
-    smol_llm(tokenizer).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+    return str(smol_folder(tmp_path_factory.mktemp("smol")))
 
 
 @pytest.fixture

@@ -17,6 +17,9 @@ from fastbrain.lm import (
 )
 from fastbrain.lm.mixed_sequence import IGNORED, additive
 
+# distances of 40 codes through a random map to 16 dimensions; unrelated rows would give about 0
+NEAR = 0.5
+FP32 = {"rel": 1e-5}  # means of a few norms, of order one
 WORDS = ("<pad>", "<bos>", "<eos>", "<unk>", "the", "age", "is", "seven", "nine")
 CODES = 6
 
@@ -76,7 +79,7 @@ def test_words_stay_and_codes_come_behind(kind, tied):
     # as far from the mean as words are
     mean = before.mean(dim=0)
     away = [(part - mean).norm(dim=1).mean() for part in (before, table[len(WORDS) :])]
-    assert float(away[1] / away[0]) == pytest.approx(1, rel=0.05)
+    assert float(away[1] / away[0]) == pytest.approx(1, **FP32)
     assert tokenizer.encode("the age", add_special_tokens=False) == [4, 5]
 
 
@@ -86,7 +89,7 @@ def test_near_codes_are_near_tokens():
     vocabulary = extend_vocabulary(llm, tokenizer, 40, codebook=codebook)
     rows = llm.get_input_embeddings().weight[vocabulary.first :].detach()
     between = torch.stack([torch.pdist(codebook), torch.pdist(rows)])
-    assert torch.corrcoef(between)[0, 1] > 0.5
+    assert torch.corrcoef(between)[0, 1] > NEAR
 
 
 def test_a_padded_embedding_table_is_kept():
@@ -136,19 +139,13 @@ def test_a_step_sees_all_of_itself_and_nothing_later(kind):
     ids = row.ids[None].clone()
     mask = additive(stair_step_mask(row.blocks), torch.float32)
 
-    def hidden(changed_at):
-        changed = ids.clone()
-        changed[0, changed_at] = (
-            vocabulary.first + (ids[0, changed_at] - vocabulary.first + 1) % CODES
-        )
-        with torch.no_grad():
-            return [
-                llm(input_ids=x, attention_mask=mask, use_cache=False).logits[0]
-                for x in (ids, changed)
-            ]
-
     # the second region of the second step: positions 3, 4 are the first step, 5, 6 the second
-    plain, other = hidden(6)
+    changed = ids.clone()
+    changed[0, 6] = vocabulary.first + (ids[0, 6] - vocabulary.first + 1) % CODES
+    with torch.no_grad():
+        plain, other = (
+            llm(input_ids=x, attention_mask=mask, use_cache=False).logits[0] for x in (ids, changed)
+        )
     assert torch.equal(plain[:5], other[:5])
     assert not torch.allclose(plain[5], other[5])
     assert not torch.allclose(plain[7], other[7])
@@ -208,8 +205,9 @@ def test_a_model_learns_the_rule_of_a_recording_and_goes_on_with_it():
         for _ in range(8):
             whole = recording([1, 1 + pace])
             found = continue_codes(llm, vocabulary, whole[:, :3], steps=2)
-            right.append((found == whole).float().mean())
-    assert float(torch.stack(right).mean()) > 0.9
+            right.append((found == whole)[:, 3:].float().mean())
+    # of the two steps that it writes; guessing is right in one of six
+    assert float(torch.stack(right).mean()) > 0.75
 
 
 def test_drawing_codes_repeats_itself_and_says_codes_alone():
@@ -238,8 +236,13 @@ def test_what_is_refused():
         extend_vocabulary(language_model(), word_tokenizer(), 3, codebook=torch.zeros(4, 2))
     with pytest.raises(InputError, match="extend_vocabulary"):
         CodeVocabulary.find(word_tokenizer())
-    for part in (codes() - 1 - CODES, codes() + CODES, torch.zeros(3), 7):
-        with pytest.raises(InputError):
+    for part, message in (
+        (codes() - 1 - CODES, "codes must be in"),
+        (codes() + CODES, "codes must be in"),
+        (torch.zeros(3), "parts must be texts, tokens"),
+        (7, "parts must be a sequence of"),
+    ):
+        with pytest.raises(InputError, match=message):
             interleave([part], tokenizer, vocabulary)
     with pytest.raises(InputError, match="got none"):
         interleave([""], tokenizer, vocabulary)

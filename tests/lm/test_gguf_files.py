@@ -109,7 +109,11 @@ def test_what_was_read_is_saved_as_any_model(file, plain, tmp_path):
     assert again[1].encode(TEXT) == plain[1].encode(TEXT)
 
 
-def test_sizes_are_read_without_the_weights(file, plain):
+def test_sizes_are_read_without_the_weights(file, plain, monkeypatch):
+    def refuse(*_args, **_options):
+        raise AssertionError("the weights were read")
+
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", refuse)
     size = model_size(str(file), function="here")
     assert size.parameters == sum(p.numel() for p in plain[0].parameters())
     assert size.width == embedding_width(find_model(file, function="here")) == SIZES["hidden_size"]

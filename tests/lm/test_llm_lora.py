@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from nonzero_adapters import nonzero_lora
 from safetensors.torch import load_file, save_file
 
 from fastbrain.brainllm import BrainLLM, BrainLLMCard, BrainLLMConfig, load_brainllm, save_brainllm
@@ -26,9 +27,7 @@ def tuned(make_llm):
     """A language model with LoRA that changes what it says."""
     llm = make_llm("llama")
     tuned = TunedLLM(llm, 3, seed=1)
-    for name, parameter in llm.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
+    nonzero_lora(llm)
     return llm, tuned
 
 
@@ -64,14 +63,13 @@ def test_the_adapter_is_merged_where_it_fits_and_refused_elsewhere(tuned, make_l
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_the_adapter_can_be_taken_off_a_merged_model(kind, make_llm, tmp_path):
     lora = TunedLLM(make_llm(kind), 3)
-    for name, parameter in lora.peft.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
+    nonzero_lora(lora.peft)
     files = lora.save(tmp_path / "adapter")
     merged = merge_adapter(make_llm(kind), tmp_path / "adapter", files, function="test")
-    before = merged(IDS).logits
+    before, base = merged(IDS).logits, make_llm(kind)(IDS).logits
+    assert not torch.allclose(before, base, **CLOSE)
     with without_adapter(merged, tmp_path / "adapter"):
-        torch.testing.assert_close(merged(IDS).logits, make_llm(kind)(IDS).logits, **CLOSE)
+        torch.testing.assert_close(merged(IDS).logits, base, **CLOSE)
     assert torch.equal(merged(IDS).logits, before)
     with without_adapter(merged, None):
         assert torch.equal(merged(IDS).logits, before)

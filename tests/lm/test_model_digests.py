@@ -6,9 +6,9 @@ import json
 
 import pytest
 import torch
-from helpers.smol_twin import smol_llm, smol_tokenizer
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from smol_twin import smol_llm, smol_tokenizer
 
 from fastbrain.lm import load_llm
 from fastbrain.lm.loading import model_digest, vocabulary_digest

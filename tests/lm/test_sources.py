@@ -203,14 +203,33 @@ def test_only_one_module_loads_models_of_transformers():
 
 def test_every_load_says_that_no_code_may_run(folder, monkeypatch):
     """The second line of defence: what the check does not see, transformers still refuses."""
-    from transformers import AutoModel
+    import transformers
 
-    seen = []
-    real = AutoModel.from_pretrained
-    monkeypatch.setattr(
-        AutoModel, "from_pretrained", lambda *a, **o: seen.append(o) or real(*a, **o)
-    )
+    from fastbrain.lm import sources
+
+    calls = [
+        node
+        for node in ast.walk(ast.parse(Path(sources.__file__).read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "from_pretrained"
+    ]
+    assert len(calls) == 1  # every load goes through it
+    seen = {}
+
+    def watched(name):
+        real = getattr(transformers, name).from_pretrained
+
+        def load(*arguments, **options):
+            seen[name] = options
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(getattr(transformers, name), "from_pretrained", load)
+
+    for name in ("AutoModel", "AutoTokenizer"):
+        watched(name)
     sentence_embeddings(["dog"], str(folder))
-    assert [o["trust_remote_code"] for o in seen] == [False]
-    assert [o["use_safetensors"] for o in seen] == [True]
-    assert [o["local_files_only"] for o in seen] == [True]
+    assert {name: o["trust_remote_code"] for name, o in seen.items()} == {
+        "AutoModel": False,
+        "AutoTokenizer": False,
+    }
+    assert all(options["local_files_only"] for options in seen.values())
+    assert seen["AutoModel"]["use_safetensors"]

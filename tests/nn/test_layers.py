@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from nonzero_adapters import nonzero_adapters
 
 from fastbrain.errors import ConfigError
 from fastbrain.llm4brain import AdapterConfig
@@ -15,13 +16,6 @@ from fastbrain.nn.blocks import TemporalBlock
 FP32 = {"rtol": 1e-5, "atol": 1e-5}
 
 
-def stir(module: torch.nn.Module) -> None:
-    """Give every adapter a B that is not zero."""
-    for part in module.modules():
-        if isinstance(part, Adapter):
-            torch.nn.init.normal_(part.b)
-
-
 @pytest.mark.parametrize("cross", [False, True], ids=["self", "cross"])
 @pytest.mark.parametrize("rank", [1, 5])
 def test_a_fresh_adapter_leaves_the_frozen_model_exactly_as_it_was(cross, rank):
@@ -30,7 +24,7 @@ def test_a_fresh_adapter_leaves_the_frozen_model_exactly_as_it_was(cross, rank):
     with adapters_off(block):
         frozen = block(x, context)
     assert torch.equal(block(x, context), frozen)
-    stir(block)
+    nonzero_adapters(block)
     assert not torch.allclose(block(x, context), frozen)
     with adapters_off(block):
         assert torch.equal(block(x, context), frozen)
@@ -39,7 +33,7 @@ def test_a_fresh_adapter_leaves_the_frozen_model_exactly_as_it_was(cross, rank):
 @pytest.mark.parametrize("activation", [None, "gelu", "silu", "relu"])
 def test_adapted_linear_is_h_plus_s_times_b_act_a_h(activation):
     layer = AdaptedLinear(9, 5, AdapterConfig(rank=3, scale=0.7, activation=activation))
-    stir(layer)
+    nonzero_adapters(layer)
     x = torch.randn(2, 4, 9)
     low = x.double() @ layer.adapter.a.double().T
     low = low if activation is None else getattr(F, activation)(low)
@@ -50,7 +44,7 @@ def test_adapted_linear_is_h_plus_s_times_b_act_a_h(activation):
 
 def test_every_adapter_of_a_block_gets_a_gradient():
     block = Block(12, 3, adapter=AdapterConfig(rank=2), cross=True)
-    stir(block)
+    nonzero_adapters(block)
     block(torch.randn(2, 5, 12), torch.randn(2, 4, 12)).square().sum().backward()
     adapters = [m for m in block.modules() if isinstance(m, Adapter)]
     # queries of both attentions, both layers of the MLP

@@ -1,4 +1,4 @@
-"""A finished run of each system, without its training; and the helpers of this folder."""
+"""A finished run of each system, without its training, and sources on a fake clock."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from afni_streams import brain_mask  # noqa: F401
+from fake_clock import FakeClock
 from small_run import (  # noqa: F401
     AFFINE,
     FRAMES,
@@ -26,6 +28,7 @@ from fastbrain.data import StoreRows, WindowSpec, fit_pca, prepare_store, read_r
 from fastbrain.data.store.preparation import save_preparation
 from fastbrain.llm4brain import ModelCard, save_pretrained
 from fastbrain.lm.kept_llm import keep_llm
+from fastbrain.realtime import open_source
 
 COMPONENTS = 3
 
@@ -101,3 +104,22 @@ def head_run(language, language_folder, finished_run, tmp_path_factory):  # noqa
     write_json(run / "manifest.json", manifest)
     save_preparation(made, run)
     return run
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def open_folder(tmp_path, clock):
+    """Opens the folder of the test as a source on a fake clock; closed at the end."""
+    sources = []
+
+    def one(kind: str = "dicom", **options):
+        sources.append(open_source(f"{kind}:{tmp_path}", clock=clock, **options))
+        return sources[-1]
+
+    yield one
+    for source in sources:
+        source.close()

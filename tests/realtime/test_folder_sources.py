@@ -1,4 +1,4 @@
-"""Folders as sources: order, completeness, and what is not a volume of the run."""
+"""Folders as sources: order, series, and what is not a volume of the run."""
 
 from __future__ import annotations
 
@@ -8,62 +8,14 @@ import shutil
 import threading
 
 import make_dicom
-import nibabel as nib
 import numpy as np
 import pytest
 from fake_clock import FakeClock
+from folder_items import indices, nifti, rest, take, volume
 
 from fastbrain.errors import InputError
-from fastbrain.realtime import BadVolume, Volume, open_source
+from fastbrain.realtime import BadVolume, open_source
 from fastbrain.realtime.sources import watch
-
-
-def take(source, count: int, most: int = 2000) -> list[Volume | BadVolume]:
-    """The next `count` volumes, and None for each one that does not come in `most` looks."""
-    found: list[Volume | BadVolume] = []
-    for item in source:
-        most -= 1
-        if item is not None:
-            found.append(item)
-        if len(found) == count or most == 0:
-            return found
-    return found
-
-
-def rest(source, looks: int = 20) -> list[Volume | BadVolume]:
-    """What comes in some looks more."""
-    return take(source, 10**6, looks)
-
-
-def indices(items) -> list[int | None]:
-    return [item.index for item in items]
-
-
-@pytest.fixture
-def clock():
-    return FakeClock()
-
-
-@pytest.fixture
-def opened(tmp_path, clock):
-    sources = []
-
-    def one(kind: str = "dicom", **options):
-        sources.append(open_source(f"{kind}:{tmp_path}", clock=clock, **options))
-        return sources[-1]
-
-    yield one
-    for source in sources:
-        source.close()
-
-
-def volume(index: int, seed: int | None = None) -> np.ndarray:
-    return make_dicom.voxels(seed=index if seed is None else seed)
-
-
-def nifti(path, data: np.ndarray, affine=None) -> bytes:
-    nib.save(nib.Nifti1Image(data.transpose(2, 1, 0), np.diag([2.0, 2, 3, 1])), path)
-    return path.read_bytes()
 
 
 def natural(path) -> list:
@@ -108,10 +60,10 @@ def test_the_times_of_a_real_series(real_data):
     np.testing.assert_allclose([v.acquired_s for v in found], 3.2 * np.arange(6), atol=2.6e-3)
 
 
-def test_what_is_there_comes_first_in_order(tmp_path, opened):
+def test_what_is_there_comes_first_in_order(tmp_path, open_folder):
     for index in (4, 0, 3, 1, 2):
         (tmp_path / f"z{9 - index}.dcm").write_bytes(make_dicom.mosaic(volume(index), index))
-    source = opened()
+    source = open_folder()
     found = take(source, 5)
     assert indices(found) == [0, 1, 2, 3, 4]
     for item in found:
@@ -122,16 +74,16 @@ def test_what_is_there_comes_first_in_order(tmp_path, opened):
     assert (item.index, item.acquired_s) == (7, 14)
 
 
-def test_times_past_midnight(tmp_path, opened):
+def test_times_past_midnight(tmp_path, open_folder):
     for index, time in enumerate(("235959.000000", "000001.000000")):
         change = {"AcquisitionTime": time}
         (tmp_path / f"{index}").write_bytes(make_dicom.mosaic(volume(0), index, change=change))
-    assert [v.acquired_s for v in take(opened(), 2)] == [0, 2]
+    assert [v.acquired_s for v in take(open_folder(), 2)] == [0, 2]
 
 
 @pytest.mark.parametrize("kind", ["GE", "Philips"])
-def test_slices_become_volumes(tmp_path, opened, kind):
-    source = opened()
+def test_slices_become_volumes(tmp_path, open_folder, kind):
+    source = open_folder()
     slopes = [1.0, 1.5, 2.0, 2.5, 3.0]
     for index in range(3):
         options = {"maker": kind, "slopes": slopes} if kind == "Philips" else {"maker": kind}
@@ -150,141 +102,21 @@ def test_slices_become_volumes(tmp_path, opened, kind):
         np.testing.assert_allclose(item.affine, make_dicom.place(), atol=1e-8)
 
 
-def test_slices_without_a_number_of_slices(tmp_path, opened, clock):
+def test_slices_without_a_number_of_slices(tmp_path, open_folder, clock):
     for number, data in enumerate(
         make_dicom.slices(volume(0), maker="Philips", counted=False, slopes=[1.0] * 5)
     ):
         (tmp_path / f"{number}.dcm").write_bytes(data)
-    refused = take(opened(), 5)
+    refused = take(open_folder(), 5)
+    assert len(refused) == 5
     assert all(isinstance(item, BadVolume) and "slices=" in item.reason for item in refused)
     (item,) = take(open_source(f"dicom:{tmp_path}", clock=clock, slices=5), 1)
     np.testing.assert_array_equal(item.data, volume(0))
 
 
-@pytest.mark.parametrize("patience", [None, 3.0])
-def test_a_volume_with_a_missing_slice(tmp_path, opened, clock, patience):
-    source = opened(patience_s=patience)
-    for index, left_out in ((0, 2), (1, None)):
-        for number, data in enumerate(make_dicom.slices(volume(index), index)):
-            if number != left_out:
-                (tmp_path / f"{index}_{number}").write_bytes(data)
-    if patience is None:
-        bad, good = take(source, 2)
-    else:
-        (good,) = take(source, 1)
-        start = clock.now()
-        (bad,) = take(source, 1)
-        assert clock.now() - start == pytest.approx(patience, abs=0.1)
-    assert (bad.index, good.index) == (0, 1)
-    assert bad.reason == "4 of 5 slices of a volume arrived."
-
-
-@pytest.mark.parametrize("kind", ["dicom", "nifti"])
-@pytest.mark.parametrize("name", ["v_2.tmp", "v_2.part", ".v_2", "v_2~"])
-def test_unfinished_names_are_left_alone(tmp_path, opened, kind, name):
-    source = opened(kind)
-    suffix = "nii" if kind == "nifti" else "dcm"
-    data = volume(0).astype(np.int16)
-    whole = nifti(tmp_path / ".x.nii", data) if kind == "nifti" else make_dicom.mosaic(data, 1)
-    (tmp_path / name).write_bytes(whole)
-    assert rest(source) == []
-    os.rename(tmp_path / name, tmp_path / f"v_2.{suffix}")
-    (item,) = take(source, 1)
-    assert item.index == 1
-    np.testing.assert_array_equal(item.data, data)
-
-
-@pytest.mark.parametrize("kind", ["dicom", "nifti", "nifti.gz"])
-def test_a_file_that_grows_is_read_when_it_is_complete(tmp_path, opened, kind):
-    data = volume(0).astype(np.int16)
-    suffix = {"dicom": "dcm", "nifti": "nii", "nifti.gz": "nii.gz"}[kind]
-    folder = tmp_path / ".there"
-    folder.mkdir()
-    if kind == "dicom":
-        whole = make_dicom.mosaic(data)
-    else:
-        whole = nifti(folder / f"a.{suffix}", data)
-    source = opened(kind.split(".")[0])
-    with open(tmp_path / f"v_1.{suffix}", "wb") as file:
-        for part in range(8):
-            assert rest(source, 3) == []
-            file.write(whole[len(whole) * part // 8 : len(whole) * (part + 1) // 8])
-            file.flush()
-        # the file is not closed yet
-        (item,) = take(source, 1)
-    np.testing.assert_array_equal(item.data, data)
-    assert rest(source) == []
-
-
-def test_a_file_of_reserved_size_is_looked_at_again(tmp_path, opened):
-    whole = make_dicom.mosaic(volume(0))
-    source = opened()
-    with open(tmp_path / "a.dcm", "wb") as file:
-        file.truncate(len(whole))
-        assert rest(source) == []
-        file.write(whole)
-    assert indices(take(source, 1)) == [0]
-
-
-@pytest.mark.parametrize("kind", ["dicom", "nifti"])
-@pytest.mark.parametrize("patience", [None, 5.0])
-def test_a_truncated_file_is_given_up(tmp_path, opened, clock, kind, patience):
-    source = opened(kind, patience_s=patience)
-    suffix = "nii" if kind == "nifti" else "dcm"
-
-    def whole(index: int) -> bytes:
-        data = volume(index).astype(np.int16)
-        if kind == "dicom":
-            return make_dicom.mosaic(data, index)
-        return nifti(tmp_path / ".x.nii", data)
-
-    cut = whole(0)[:-100]
-    (tmp_path / f"JANE_DOE_1.{suffix}").write_bytes(cut)
-    assert rest(source) == []
-    start = clock.now()
-    if patience is None:
-        (tmp_path / f"v_2.{suffix}").write_bytes(whole(1))
-        bad, good = take(source, 2)
-        assert good.index == 1
-    else:
-        (bad,) = take(source, 1)
-        assert patience - 0.5 < clock.now() - start < patience + 0.1
-    assert isinstance(bad, BadVolume)
-    assert bad.index == 0
-    assert "JANE" not in bad.reason
-    assert rest(source) == []
-    # it is looked at again if it grows after all
-    (tmp_path / f"JANE_DOE_1.{suffix}").write_bytes(whole(0))
-    assert indices(take(source, 1)) == [0]
-
-
-def test_a_file_that_was_finished_meanwhile_is_not_given_up(tmp_path, opened):
-    source = opened(patience_s=None)
-    whole = [make_dicom.mosaic(volume(index), index) for index in range(2)]
-    (tmp_path / "0.dcm").write_bytes(whole[0][:-100])
-    assert rest(source) == []
-    # both are complete at the next look, which starts with the new name
-    (tmp_path / "0.dcm").write_bytes(whole[0])
-    (tmp_path / "1.dcm").write_bytes(whole[1])
-    found = take(source, 2)
-    assert indices(found) == [0, 1]
-    assert all(isinstance(item, Volume) for item in found)
-    assert rest(source) == []
-
-
-def test_a_growing_file_is_waited_for(tmp_path, opened, clock):
-    source = opened(patience_s=1.0)
-    whole = make_dicom.mosaic(volume(0))
-    for part in range(1, 20):
-        (tmp_path / "a.dcm").write_bytes(whole[: len(whole) * part // 20])
-        assert rest(source, 40) == []  # 0.8 s
-    (tmp_path / "a.dcm").write_bytes(whole)
-    assert indices(take(source, 1)) == [0]
-
-
-def test_duplicates_come_again(tmp_path, opened):
+def test_duplicates_come_again(tmp_path, open_folder):
     data = make_dicom.mosaic(volume(0))
-    source = opened()
+    source = open_folder()
     (tmp_path / "a.dcm").write_bytes(data)
     assert indices(take(source, 1)) == [0]
     (tmp_path / "b.dcm").write_bytes(data)
@@ -300,9 +132,9 @@ def test_duplicates_come_again(tmp_path, opened):
     assert rest(source, 200) == []
 
 
-def test_a_share_that_changes_inodes(tmp_path, opened):
+def test_a_share_that_changes_inodes(tmp_path, open_folder):
     (tmp_path / "a.dcm").write_bytes(make_dicom.mosaic(volume(0)))
-    source = opened()
+    source = open_folder()
     assert indices(take(source, 1)) == [0]
     known = source._watch._known
     known["a.dcm"] = (known["a.dcm"][0] + 1, known["a.dcm"][1])
@@ -315,12 +147,12 @@ def other_series(index: int, number: int) -> bytes:
 
 
 @pytest.mark.parametrize(("series", "expected"), [(None, 9), (8, 8), (f"{make_dicom.SERIES}.8", 8)])
-def test_one_series_is_followed(tmp_path, opened, series, expected):
+def test_one_series_is_followed(tmp_path, open_folder, series, expected):
     for age, number in enumerate((9, 8)):
         path = tmp_path / f"{number}_0.dcm"
         path.write_bytes(other_series(0, number))
         os.utime(path, (1000 - age, 1000 - age))
-    source = opened(series=series)
+    source = open_folder(series=series)
     found = take(source, 1)
     for number in (8, 9):
         (tmp_path / f"{number}_1.dcm").write_bytes(other_series(number, number))
@@ -329,16 +161,16 @@ def test_one_series_is_followed(tmp_path, opened, series, expected):
     assert rest(source) == []
 
 
-def test_only_a_new_series(tmp_path, opened):
+def test_only_a_new_series(tmp_path, open_folder):
     (tmp_path / "8_0.dcm").write_bytes(other_series(0, 8))
-    source = opened(series="new")
+    source = open_folder(series="new")
     assert rest(source) == []
     (tmp_path / "9_0.dcm").write_bytes(other_series(3, 9))
     assert indices(take(source, 1)) == [3]
 
 
-def test_what_is_not_a_volume_of_the_run(tmp_path, opened, clock):
-    source = opened(patience_s=2.0)
+def test_what_is_not_a_volume_of_the_run(tmp_path, open_folder, clock):
+    source = open_folder(patience_s=2.0)
     (tmp_path / "0.dcm").write_bytes(make_dicom.mosaic(volume(0)))
     assert len(take(source, 1)) == 1
     (tmp_path / "protocol.txt").write_text("x" * 500)
@@ -358,14 +190,14 @@ def test_what_is_not_a_volume_of_the_run(tmp_path, opened, clock):
 
 @pytest.mark.parametrize("numbers", [[0, 1, 2], [1, 2, 3]])
 @pytest.mark.parametrize("there", [True, False])
-def test_nifti_numbers(tmp_path, opened, numbers, there):
+def test_nifti_numbers(tmp_path, open_folder, numbers, there):
     def write() -> None:
         for number in numbers:
             nifti(tmp_path / f"run2_vol{number:03d}.nii.gz", volume(number).astype(np.int16))
 
     if there:
         write()
-    source = opened("nifti")
+    source = open_folder("nifti")
     if not there:
         assert rest(source, 2) == []
         write()
@@ -381,24 +213,25 @@ def test_nifti_numbers(tmp_path, opened, numbers, there):
     ("dtype", "expected"),
     [(np.int16, np.int16), (np.uint8, np.int16), (np.uint16, np.float32), (np.float64, np.float32)],
 )
-def test_nifti_types(tmp_path, opened, dtype, expected):
+def test_nifti_types(tmp_path, open_folder, dtype, expected):
     data = make_dicom.voxels(high=250, dtype=dtype)
     nifti(tmp_path / "a1.nii", data)
-    (item,) = take(opened("nifti"), 1)
+    (item,) = take(open_folder("nifti"), 1)
     assert item.data.dtype == expected
     np.testing.assert_array_equal(item.data, data)
 
 
-def test_nifti_names_without_a_number(tmp_path, opened):
+def test_nifti_names_without_a_number(tmp_path, open_folder):
     nifti(tmp_path / "a.nii", volume(0).astype(np.int16))
     nifti(tmp_path / "b5.nii", volume(0).astype(np.int16))
-    found = take(opened("nifti", first=7), 2)
+    found = take(open_folder("nifti", first=7), 2)
+    assert len(found) == 2
     assert all(isinstance(item, BadVolume) and item.index is None for item in found)
 
 
-def test_folders_without_events(tmp_path, opened, monkeypatch, clock):
+def test_folders_without_events(tmp_path, open_folder, monkeypatch, clock):
     monkeypatch.setattr(watch.FolderEvents, "names", lambda self: ({}, False))
-    source = opened()
+    source = open_folder()
     assert rest(source, 5) == []
     (tmp_path / "0.dcm").write_bytes(make_dicom.mosaic(volume(0)))
     begin = clock.now()

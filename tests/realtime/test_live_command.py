@@ -152,7 +152,8 @@ def test_a_signal_ends_the_command_with_its_code(scan, tmp_path):
 
 def test_a_rehearsal_with_faults_is_a_go(head_run, tmp_path, capsys):
     log = tmp_path / "log.jsonl"
-    options = ["--faults", "usual", "--volumes", "48", "--speed", "10", "--max-tokens", "4"]
+    volumes = 28  # one fault of each kind, and windows after the warm-up of ten volumes
+    options = ["--faults", "usual", "--volumes", str(volumes), "--speed", "10", "--max-tokens", "4"]
     code = main(["live", "--rehearse", str(head_run), *options, "--log", str(log)])
     shown = capsys.readouterr().out
     assert code == 0, shown
@@ -160,7 +161,7 @@ def test_a_rehearsal_with_faults_is_a_go(head_run, tmp_path, capsys):
     assert "deadline: 2000 ms" in shown
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     records = [row for row in rows if row["type"] == "record"]
-    assert sorted(row["index"] for row in records) == list(range(48))
+    assert sorted(row["index"] for row in records) == list(range(volumes))
     assert {"dropped", "duplicate", "out_of_order", "bad_volume", "ok"} <= {
         row["status"] for row in records
     }
@@ -168,7 +169,7 @@ def test_a_rehearsal_with_faults_is_a_go(head_run, tmp_path, capsys):
 
 
 def test_a_deadline_that_cannot_be_kept_is_a_no_go(head_run, capsys):
-    options = ["--volumes", "30", "--speed", "20", "--deadline", "0.0001"]
+    options = ["--volumes", "16", "--speed", "20", "--deadline", "0.0001"]
     assert main(["live", "--rehearse", str(head_run), *options]) == 1
     shown = capsys.readouterr().out
     assert "deadlines of 0.0001 s were missed" in shown

@@ -56,10 +56,15 @@ def test_rates_are_read(text, rates):
     assert FaultRates.parse(text) == rates
 
 
-@pytest.mark.parametrize("text", ["all", "drops", "drops=x", "drops=-1", "drops=nan", "drops=0.9"])
+@pytest.mark.parametrize("text", ["all", "drops", "drops=x", "drops=-1", "drops=nan"])
 def test_other_rates_are_refused(text):
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="faults must be 'usual' or pairs of"):
         FaultRates.parse(text)
+
+
+def test_rates_above_a_half_are_refused():
+    with pytest.raises(ConfigError, match=r"together at most 0\.5"):
+        FaultRates.parse("drops=0.9")
 
 
 def test_a_synthetic_brain_looks_like_the_training_windows(store):
@@ -129,12 +134,12 @@ PLAN = FaultPlan(6, {1: "drops", 3: "half_written"})
 GOOD = ("ok", "dropped", "held", "ok", "ok", "ok")
 
 
-def verdict_of(statuses, counters=(), **changed):
-    return judge(tally_of(statuses, **changed), PLAN, deadline_s=0.8, counters=dict(counters))
+def judged(tally, counters=()):
+    return judge(tally, PLAN, deadline_s=0.8, counters=dict(counters))
 
 
 def test_a_good_rehearsal_is_a_go():
-    verdict = verdict_of(GOOD)
+    verdict = judged(tally_of(GOOD))
     assert verdict.go
     assert [one.name for one in verdict.latencies] == [
         "to first word", "to sentence", "stage motion"
@@ -159,7 +164,7 @@ def test_a_broken_promise_is_a_no_go(statuses, more, word):
         tally = Tally(6)
         for i, status in enumerate(statuses):
             tally.write(Record(i, status, text_s=0.1).to_json(text=False))
-    verdict = judge(tally, PLAN, deadline_s=0.8, counters=more.get("counters", {}))
+    verdict = judged(tally, more.get("counters", {}))
     assert not verdict.go
     assert any(word in reason for reason in verdict.reasons)
 
@@ -168,7 +173,7 @@ def test_two_records_of_a_tr_are_a_no_go():
     tally = tally_of(GOOD)
     tally.write(Record(0, "ok").to_json(text=False))
     tally.write(Record(99, "ok").to_json(text=False))
-    reasons = judge(tally, PLAN, deadline_s=0.8, counters={}).reasons
+    reasons = judged(tally).reasons
     assert "1 of 6 TRs" in reasons[0]
     assert "1 records" in reasons[1]
 

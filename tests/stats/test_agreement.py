@@ -93,23 +93,22 @@ def test_crossed_interval_with_a_single_level():
 
 
 @pytest.mark.parametrize(
-    "call",
+    ("call", "message"),
     [
-        lambda: binomial_p(3, 2),
-        lambda: binomial_p(0, 0),
-        lambda: binomial_interval(1, 2, level=1.0),
-        lambda: krippendorff_alpha([1.0, 2.0]),
-        lambda: krippendorff_alpha([[np.inf, 1.0], [1.0, 1.0]]),
-        lambda: fleiss_kappa([[1, 1], [2, 1]]),
-        lambda: fleiss_kappa([[1.5, 0.5]]),
-        lambda: fleiss_kappa([[1, 0]]),
-        lambda: crossed_interval([1.0], "ab", "a"),
-        lambda: crossed_interval([np.nan], "a", "a"),
-        lambda: crossed_interval([1.0], "a", "a", level=0.0),
+        (lambda: binomial_p(3, 2), "successes must be at most 2"),
+        (lambda: binomial_p(0, 0), "trials must"),
+        (lambda: binomial_interval(1, 2, level=1.0), "level must be in"),
+        (lambda: krippendorff_alpha([1.0, 2.0]), "ratings must"),
+        (lambda: krippendorff_alpha([[np.inf, 1.0], [1.0, 1.0]]), "ratings must"),
+        (lambda: fleiss_kappa([[1, 1], [2, 1]]), "the same number of raters"),
+        (lambda: fleiss_kappa([[1, 0]]), "2 or more, got 1"),
+        (lambda: crossed_interval([1.0], "ab", "a"), "first and second must"),
+        (lambda: crossed_interval([np.nan], "a", "a"), "values must"),
+        (lambda: crossed_interval([1.0], "a", "a", level=0.0), "level must be in"),
     ],
 )
-def test_what_has_no_answer_is_refused(call):
-    with pytest.raises(InputError):
+def test_what_has_no_answer_is_refused(call, message):
+    with pytest.raises(InputError, match=message):
         call()
 
 

@@ -18,9 +18,12 @@ def test_permutation_p_by_hand(observed, null, p):
     assert permutation_p(observed, null) == pytest.approx(p)
 
 
-@pytest.mark.parametrize("bad", [[], [np.nan], [[1.0]]])
-def test_permutation_p_refuses(bad):
-    with pytest.raises(InputError):
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [([], "null must be"), ([np.nan], "must be finite"), ([[1.0]], "null must be")],
+)
+def test_permutation_p_refuses(bad, message):
+    with pytest.raises(InputError, match=message):
         permutation_p(0.0, bad)
 
 
@@ -55,7 +58,7 @@ def test_a_single_block_has_no_interval(blocks):
 
 @pytest.mark.parametrize("bad", [[], [np.inf, 1.0], [[1.0, 2.0]]])
 def test_interval_refuses(bad):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="values must be"):
         bootstrap_interval(bad)
 
 
@@ -82,7 +85,7 @@ def test_adjusted_p_is_benjamini_hochberg():
     np.testing.assert_allclose(
         adjusted_p([[0.01, 0.04], [0.03, 0.5]]), [[0.04, 0.16 / 3], [0.16 / 3, 0.5]]
     )
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="p must be in"):
         adjusted_p([0.5, np.nan])
 
 
@@ -90,7 +93,7 @@ def test_effect_size_by_hand():
     assert effect_size([1.0, 3.0]) == pytest.approx(2 / np.sqrt(2))
     with pytest.raises(InputError, match="must vary"):
         effect_size([1.0, 1.0])
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="differences must be"):
         effect_size([1.0])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.smol_twin import smol_llm, smol_tokenizer
+from smol_twin import smol_llm, smol_tokenizer
 
 from fastbrain.errors import CohortError
 from fastbrain.lm.sentence_embeddings import SentenceEncoder

@@ -112,8 +112,6 @@ def test_pereira_fits_on_another_folder(run, halves):
     metrics = run("pereira_ridge", *arguments)
     assert metrics["candidates"] == [metrics["n"]]
     assert metrics["two_way"] > 0.78
-    from fastbrain.errors import LeakError
-
     with pytest.raises(LeakError, match="both sides"):
         run("pereira_ridge", "--data", test, "--train-data", test)
 
@@ -193,7 +191,7 @@ def test_age_of_people_never_seen_and_of_noise(run, people, tmp_path):
     assert noise["p"] > 0.02
 
 
-@pytest.mark.slow(40)
+@pytest.mark.slow(seconds=40)
 def test_age_in_the_digits_of_a_language_model(run, people, tmp_path):
     pytest.importorskip("peft")
     train = some_people(people, [i for i in range(103) if i % 4], tmp_path / "train")

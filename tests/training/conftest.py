@@ -1,5 +1,6 @@
-"""A tiny cohort and model, without files."""
+"""A tiny cohort and model without files, and a small store."""
 
+from small_run import store  # noqa: F401
 from tiny_training import (  # noqa: F401
     frames,
     grid,

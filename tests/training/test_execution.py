@@ -18,6 +18,14 @@ CONFIG = replace(preset("stage2"), epochs=1, batch_size=4, optim=OptimConfig(lr=
 GROUPS = tuple(g for g in CONFIG.groups if g != "prototypes")
 
 
+@pytest.fixture
+def make_model(make_model, language):
+    """Factory of equal small models; the language model that they share is left as it was."""
+    yield make_model
+    language[0].gradient_checkpointing_disable()
+    language[0].eval()
+
+
 def gradients(make_model, make_loader, **settings):
     """Loss and gradients of one batch."""
     config = replace(CONFIG, groups=GROUPS, **settings)

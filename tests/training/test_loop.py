@@ -11,24 +11,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from damage import flip_last_bit
+from same_training import Stop, assert_same_tensors, without_timing
 
-from fastbrain.errors import (
-    CheckpointError,
-    ConfigError,
-    InputError,
-    OutputExistsError,
-    TrainingError,
-)
-from fastbrain.llm4brain.training import ClipLoader, StageTwo, preset
-from fastbrain.llm4brain.training.objectives import Pair, PairedLoader
+from fastbrain.errors import CheckpointError, ConfigError, OutputExistsError, TrainingError
+from fastbrain.llm4brain.training.objectives import Pair
 from fastbrain.training import OptimConfig, StageConfig, latest_checkpoint, load_checkpoint
 from fastbrain.training.loop import Objective, fit
-
-TIMING = ("windows_per_s", "tokens_per_s", "wait")
-
-
-class Stop(Exception):
-    """Stands for a kill."""
 
 
 class Line(Objective):
@@ -65,16 +54,6 @@ def config():
     return StageConfig("line", epochs=3, optim=OptimConfig(lr=0.05, warmup_steps=2))
 
 
-def without_timing(rows):
-    return [{k: v for k, v in row.items() if k not in TIMING} for row in rows]
-
-
-def same_tensors(a, b):
-    assert a.keys() == b.keys()
-    for k in a:
-        assert torch.equal(a[k], b[k]), k
-
-
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("stop_at", [1, 2, 4, 5, 6, 9, 14])
 def test_a_resumed_run_is_bitwise_the_run_that_never_stopped(
@@ -91,12 +70,12 @@ def test_a_resumed_run_is_bitwise_the_run_that_never_stopped(
     again = Line()
     torch.nn.init.zeros_(again.line.weight)
     history = fit(again, make_loader(13, **options), config, run_dir=tmp_path / "cut", resume=True)
-    same_tensors(whole.state_dict(), again.state_dict())
+    assert_same_tensors(whole.state_dict(), again.state_dict())
     assert without_timing(history.rows) == without_timing(expected.rows)
     a, b = (load_checkpoint(latest_checkpoint(tmp_path / n)) for n in ("whole", "cut"))
-    same_tensors(a.model, b.model)
-    same_tensors(a.optimizer, b.optimizer)
-    same_tensors(a.rng, b.rng)
+    assert_same_tensors(a.model, b.model)
+    assert_same_tensors(a.optimizer, b.optimizer)
+    assert_same_tensors(a.rng, b.rng)
     assert a.state["loader"] == b.state["loader"]
 
 
@@ -153,7 +132,7 @@ def test_three_in_a_row_end_training(make_loader, config, tmp_path):
     before = {k: v.clone() for k, v in objective.state_dict().items()}
     with pytest.raises(TrainingError, match=r"step 1 .*Last trials: t-"):
         fit(objective, loader, config, run_dir=tmp_path / "run")
-    same_tensors(before, objective.state_dict())
+    assert_same_tensors(before, objective.state_dict())
 
 
 def test_the_best_weights_come_back_and_patience_ends(make_loader, config, tmp_path):
@@ -238,13 +217,6 @@ def test_a_run_folder_is_not_used_twice_by_accident(make_loader, config, tmp_pat
         fit(Line(), make_loader(), replace(config, epochs=9), run_dir=tmp_path / "run", resume=True)
 
 
-def flip(folder):
-    path = folder / "model.safetensors"
-    broken = bytearray(path.read_bytes())
-    broken[-1] ^= 1
-    path.write_bytes(bytes(broken))
-
-
 def test_damage_never_starts_training_again_in_silence(make_loader, config, tmp_path, capsys):
     run = tmp_path / "run"
 
@@ -262,13 +234,13 @@ def test_damage_never_starts_training_again_in_silence(make_loader, config, tmp_
     with pytest.raises(CheckpointError, match="best must hold the weights of epoch 0"):
         go()
     aside.rename(best)
-    flip(kept[-1])
+    flip_last_bit(kept[-1] / "model.safetensors")
     with pytest.raises(Stop):
         go(stop_at=4)
     assert f"{kept[-1].name}" in capsys.readouterr().err
     kept = sorted((run / "checkpoints").iterdir())
     for folder in kept:
-        flip(folder)
+        flip_last_bit(folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=kept[0].name):
         go()
     assert sorted((run / "checkpoints").iterdir()) == kept
@@ -287,63 +259,3 @@ def test_nothing_to_train_is_an_error(make_loader, config, tmp_path):
             Line(), make_loader(), config, run_dir=tmp_path / "run2",
             validate=lambda: {"answer": 1.0},
         )  # fmt: skip
-
-
-@pytest.mark.parametrize("stop_at", [1, 3, 5])
-def test_stage_two_resumes_with_its_memory_and_both_loaders(
-    make_model, make_loader, tmp_path, stop_at
-):
-    config = replace(
-        preset("stage2"), epochs=2, batch_size=4, checkpoint_every=1, noise_std=0.1, patience=0
-    )
-
-    def run(name, cut=None, resume=False):
-        model = make_model(dropout=0.1)
-        model.set_trainable(config.groups)
-        source, target = make_loader(10), make_loader(6, name="target", batch_size=4)
-        objective = StageTwo(model, config, prompts=("What is it?", "What?"), n_target=6)
-        if cut is not None:
-            forward, calls = objective.forward, []
-
-            def stopping(batch):
-                calls.append(batch)
-                if len(calls) > cut:
-                    raise Stop
-                return forward(batch)
-
-            objective.forward = stopping
-        history = fit(
-            objective, PairedLoader(source, target), config, run_dir=tmp_path / name, resume=resume
-        )
-        return objective, history
-
-    whole, expected = run("whole")
-    with pytest.raises(Stop):
-        run("cut", cut=stop_at)
-    again, history = run("cut", resume=True)
-    same_tensors(whole.state_dict(), again.state_dict())
-    assert without_timing(history.rows) == without_timing(expected.rows)
-    assert (whole.memory.norm(dim=1) > 0.99).all()
-
-
-def test_clips_come_in_an_order_that_can_be_resumed(frames):
-    texts = {f"c-{i}": f"text {i}" for i in range(7)}
-    loader = ClipLoader(texts, frames, batch_size=3, seed=4)
-    epochs = [[b.trial_ids for b in loader] for _ in range(2)]
-    assert len(loader) == 3
-    assert sorted(t for b in epochs[0] for t in b) == sorted(texts)
-    assert epochs[0] != epochs[1]
-    first = next(iter(ClipLoader(texts, frames, batch_size=3, seed=4)))
-    assert first.frames.shape == (3, 2, 3, 8, 8)
-    assert first.texts == tuple(texts[t] for t in first.trial_ids)
-    other = ClipLoader(texts, frames, batch_size=3, seed=4)
-    other.load_state_dict({"epoch": 1, "position": 1})
-    assert [b.trial_ids for b in other] == epochs[1][1:]
-
-
-@pytest.mark.parametrize(
-    "clip", [torch.zeros(2, 8, 8), torch.zeros(2, 3, 8, 8).long(), torch.full((2, 3, 8, 8), 255.0)]
-)
-def test_clips_that_are_not_frames_are_named(clip):
-    with pytest.raises(InputError, match="c-1"):
-        next(iter(ClipLoader({"c-1": "text"}, lambda _: clip, batch_size=1)))

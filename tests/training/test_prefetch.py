@@ -46,7 +46,7 @@ def test_a_loop_that_is_left_early_loses_nothing(make_loader):
     assert inner.state_dict()["position"] in range(5)
 
 
-def test_it_reads_while_nobody_asks(make_loader):
+def test_it_reads_while_no_batch_is_asked_for(make_loader):
     inner = make_loader(40, batch_size=2)
     batches = iter(Prefetched(inner, ahead=3))
     next(batches)

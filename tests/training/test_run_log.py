@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from events import check_events, log_rows
-from small_run import store  # noqa: F401
 
 from fastbrain import cli
 from fastbrain.errors import CheckpointError, ConfigError, MissingPartError, TrainingError
@@ -77,7 +76,7 @@ def expected_rows(run) -> list[tuple[int, dict[str, float]]]:
     return [(k, {f"pretrain/{n}": v for n, v in row.items()}) for k, row in enumerate(numbers)]
 
 
-def test_events_hold_every_number_of_the_log(store, tmp_path):  # noqa: F811
+def test_events_hold_every_number_of_the_log(store, tmp_path):
     pytest.importorskip("tensorboard")
     (tmp_path / "config.json").write_text(json.dumps(CONFIG.to_dict()))
     run = tmp_path / "run"
@@ -89,7 +88,7 @@ def test_events_hold_every_number_of_the_log(store, tmp_path):  # noqa: F811
     assert b"stage.optim.lr" in text
 
 
-def test_a_resumed_run_has_each_event_once(store, tmp_path):  # noqa: F811
+def test_a_resumed_run_has_each_event_once(store, tmp_path):
     pytest.importorskip("tensorboard")
     run = tmp_path / "run"
     with pytest.raises(RuntimeError, match="stop here"):
@@ -100,7 +99,7 @@ def test_a_resumed_run_has_each_event_once(store, tmp_path):  # noqa: F811
     check_events(run)
 
 
-def test_a_resumed_run_goes_on_in_the_same_run(store, tmp_path, tracker):  # noqa: F811
+def test_a_resumed_run_goes_on_in_the_same_run(store, tmp_path, tracker):
     name, record = tracker
     run = tmp_path / "run"
     with pytest.raises(RuntimeError, match="stop here"):
@@ -120,7 +119,7 @@ def test_a_resumed_run_goes_on_in_the_same_run(store, tmp_path, tracker):  # noq
         assert set(record.axes) == {("pretrain/*", "pretrain/epoch")}
 
 
-def test_two_runs_are_two_runs(store, tmp_path, tracker):  # noqa: F811
+def test_two_runs_are_two_runs(store, tmp_path, tracker):
     name, record = tracker
     for folder in ("a", "b"):
         train_scmbm(store, tmp_path / folder / "run", CONFIG, log=[name])
@@ -128,7 +127,7 @@ def test_two_runs_are_two_runs(store, tmp_path, tracker):  # noqa: F811
     assert record.starts[0][key] != record.starts[1][key]
 
 
-def test_a_tracker_added_later_gets_the_epochs_of_before(store, tmp_path, tracker):  # noqa: F811
+def test_a_tracker_added_later_gets_the_epochs_of_before(store, tmp_path, tracker):
     name, record = tracker
     run = tmp_path / "run"
     with pytest.raises(RuntimeError, match="stop here"):
@@ -138,7 +137,7 @@ def test_a_tracker_added_later_gets_the_epochs_of_before(store, tmp_path, tracke
     assert record.rows == expected_rows(run)
 
 
-def test_a_finished_run_sends_what_is_missing(store, tmp_path, tracker):  # noqa: F811
+def test_a_finished_run_sends_what_is_missing(store, tmp_path, tracker):
     name, record = tracker
     run = tmp_path / "run"
     train_scmbm(store, run, CONFIG)
@@ -147,7 +146,7 @@ def test_a_finished_run_sends_what_is_missing(store, tmp_path, tracker):  # noqa
         assert record.rows == expected_rows(run)
 
 
-def test_a_failing_tracker_does_not_stop_training(store, tmp_path, tracker, capsys):  # noqa: F811
+def test_a_failing_tracker_does_not_stop_training(store, tmp_path, tracker, capsys):
     name, record = tracker
     record.fails_at = 1
     seen: list[int] = []
@@ -161,7 +160,7 @@ def test_a_failing_tracker_does_not_stop_training(store, tmp_path, tracker, caps
     assert record.rows == expected_rows(run)
 
 
-def test_a_tracker_that_cannot_be_opened_is_an_error(store, tmp_path, tracker):  # noqa: F811
+def test_a_tracker_that_cannot_be_opened_is_an_error(store, tmp_path, tracker):
     name, record = tracker
     record.starts = None  # type: ignore[assignment]
     run = tmp_path / "run"
@@ -171,7 +170,7 @@ def test_a_tracker_that_cannot_be_opened_is_an_error(store, tmp_path, tracker): 
     train_scmbm(store, run, CONFIG, resume=True)
 
 
-def test_what_on_epoch_raises_leaves_the_checkpoint(store, tmp_path):  # noqa: F811
+def test_what_on_epoch_raises_leaves_the_checkpoint(store, tmp_path):
     def mistake(row):
         raise KeyError("my own mistake")
 
@@ -187,7 +186,7 @@ def test_what_on_epoch_raises_leaves_the_checkpoint(store, tmp_path):  # noqa: F
     assert seen == [2, 3]
 
 
-def test_a_damaged_record_of_trackers(store, tmp_path, tracker):  # noqa: F811
+def test_a_damaged_record_of_trackers(store, tmp_path, tracker):
     name, _ = tracker
     run = tmp_path / "run"
     train_scmbm(store, run, CONFIG, log=[name])
@@ -209,7 +208,7 @@ def test_an_unknown_tracker_is_refused_first(command, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio"])
-def test_a_tracker_that_is_not_installed(name, store, tmp_path, monkeypatch):  # noqa: F811
+def test_a_tracker_that_is_not_installed(name, store, tmp_path, monkeypatch):
     module = "torch.utils.tensorboard" if name == "tensorboard" else name
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingPartError, match=f"pip install {name}$"):
@@ -218,7 +217,9 @@ def test_a_tracker_that_is_not_installed(name, store, tmp_path, monkeypatch):  #
 
 
 def test_a_folder_named_wandb_is_no_library(tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    # first set, so that what is imported below is gone after the test
+    monkeypatch.setitem(sys.modules, "wandb", ModuleType("wandb"))
+    del sys.modules["wandb"]
     (tmp_path / "wandb").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     pytest.importorskip("wandb")

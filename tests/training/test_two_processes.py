@@ -12,6 +12,7 @@ from pathlib import Path
 import process_cases
 import pytest
 import torch
+from same_training import assert_same_tensors, without_timing
 from torch import distributed as dist
 
 from fastbrain.errors import ConfigError
@@ -22,7 +23,6 @@ CASES = list(process_cases.CASES)
 # float32, added up in another order
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 ROWS = {"rel": 1e-5, "abs": 1e-6}
-TIMING = ("windows_per_s", "tokens_per_s", "wait", "stage")
 # Adam steps by its rate also where a gradient is only rounding
 SIGNIFICANT = 1e-5
 # a lost process is noticed within a second; the rest is for a busy machine
@@ -59,15 +59,18 @@ def log(folder: Path, rank: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, pair) -> Path:
+def folder(shared_by_workers, pair) -> Path:
     """What two processes ended with."""
-    folder = tmp_path_factory.mktemp("pair")
-    assert pair(folder, *CASES)["codes"] == [0, 0], log(folder, 0) + log(folder, 1)
-    return folder
+
+    def train(folder: Path) -> Path:
+        assert pair(folder, *CASES)["codes"] == [0, 0], log(folder, 0) + log(folder, 1)
+        return folder
+
+    return shared_by_workers("two-processes", train)
 
 
 def numbers(rows):
-    return [{k: v for k, v in row.items() if k not in TIMING} for row in rows]
+    return [{k: v for k, v in row.items() if k != "stage"} for row in without_timing(rows)]
 
 
 def ended(folder, case):
@@ -90,9 +93,7 @@ def assert_equal_up_to_rounding(one, both):
 
 def assert_equal(one, other):
     for kind in ("model", "optimizer", "rng"):
-        a, b = getattr(one, kind), getattr(other, kind)
-        assert a.keys() == b.keys()
-        assert all(torch.equal(a[k], b[k]) for k in a)
+        assert_same_tensors(getattr(one, kind), getattr(other, kind))
 
 
 @pytest.mark.slow

@@ -128,5 +128,5 @@ def test_contrast_of_pairs():
     assert text.grad is None
     assert brain.grad.abs().sum() > 0
     assert all(p.grad.abs().sum() > 0 for p in layer.parameters())
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="two pairs or more, got 1 and 1"):
         layer(brain[:1], text[:1])

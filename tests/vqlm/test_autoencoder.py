@@ -187,18 +187,19 @@ def test_every_loss_reaches_the_encoder():
 
 
 @pytest.mark.parametrize(
-    ("series", "mask"),
+    ("series", "mask", "message"),
     [
-        (normal(2, REGIONS, 7), None),
-        (normal(2, REGIONS + 1, 10), None),
-        (normal(REGIONS, 10), None),
-        (normal(2, REGIONS, 10), torch.ones(2, REGIONS, 3, dtype=torch.bool)),
-        (normal(2, REGIONS, 10) * torch.nan, None),
+        (normal(2, REGIONS, 7), None, "T a multiple of 5"),
+        (normal(2, REGIONS + 1, 10), None, r"series must be \(B, 3, T\)"),
+        (normal(REGIONS, 10), None, r"series must be \(B, 3, T\)"),
+        (normal(2, REGIONS, 10), torch.ones(2, REGIONS, 3, dtype=torch.bool), "mask must be bool"),
+        (normal(2, REGIONS, 10) * torch.nan, None, "finite"),
     ],
 )
-def test_bad_series(series, mask):
-    with pytest.raises(InputError):
-        autoencoder()[0](series, mask)
+def test_bad_series(series, mask, message):
+    model, _ = autoencoder()
+    with pytest.raises(InputError, match=message):
+        model(series, mask)
 
 
 def test_bad_scales_and_sizes():
@@ -229,5 +230,5 @@ def test_a_saved_model_gives_the_same_codes(tmp_path, placed, kind):
     with pytest.raises(CheckpointError, match="order"):
         load_vq(tmp_path / "model", regions=("a", "c", "b"))
     (tmp_path / "model/model.safetensors").write_bytes(b"torn")
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         load_vq(tmp_path / "model")

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_run import store  # noqa: F401
 
 from fastbrain.brainllm.evaluate import open_brainllm_run
 from fastbrain.brainllm.training import adapt, brainllm_preset
@@ -16,7 +15,7 @@ from fastbrain.brainllm.training.pipeline import BrainLLMRunConfig, train_brainl
 
 
 @pytest.fixture(scope="module")
-def base(store, language_folder, tmp_path_factory):  # noqa: F811
+def base(store, language_folder, tmp_path_factory):
     """A run of one epoch."""
     training = brainllm_preset("fastbrain")
     stage = replace(ADAPT, name="tune", epochs=1)
@@ -27,7 +26,7 @@ def base(store, language_folder, tmp_path_factory):  # noqa: F811
     return out
 
 
-def test_the_decoder_alone_is_tuned(base, store, tmp_path):  # noqa: F811
+def test_the_decoder_alone_is_tuned(base, store, tmp_path):
     out = tmp_path / "new"
     adapt_brainllm(
         base, store, out, subject="02", runs=2, config=replace(ADAPT, epochs=1), allow_leak="small"
@@ -44,21 +43,21 @@ def test_the_decoder_alone_is_tuned(base, store, tmp_path):  # noqa: F811
         if not np.array_equal(a.numpy(), b.numpy())
     ]
     assert changed
-    fitted = {store.by_id[t].run_id for t in (*manifest["split"]["train"],)}
+    fitted, val = (
+        {store.by_id[t].run_id for t in manifest["split"][part]} for part in ("train", "val")
+    )
     scored = {store.by_id[t].run_id for t in manifest["scored_trials"]}
-    assert set(manifest["adapted"]["runs"]) <= fitted | {manifest["adapted"]["runs"][-1]}
-    assert not scored & set(manifest["adapted"]["runs"])
+    first, last = manifest["adapted"]["runs"]
+    # the last run stops the training
+    assert first in fitted
+    assert val == {last}
+    assert not scored & {*fitted, first, last}
     assert {store.by_id[t].subject for t in manifest["scored_trials"]} == {"02"}
     assert manifest["audit"]["fits"]["decoder for 02"] == 6
     assert json.loads((out / "manifest.json").read_text())["kind"] == "brainllm"
 
 
-def test_texts_follow_what_they_followed_in_training(
-    store,  # noqa: F811
-    language_folder,
-    tmp_path,
-    monkeypatch,
-):
+def test_texts_follow_what_they_followed_in_training(store, language_folder, tmp_path, monkeypatch):
     trials = [replace(t, prompt=f"one two {t.text}", instruction="say it") for t in store.trials]
     prompted = replace(store, trials=trials)
     training = brainllm_preset("fastbrain")

@@ -197,11 +197,16 @@ def test_layers_that_compute_again_share_nothing(make):
     model = make(position="after-prompt")
     windows, (ids, mask) = torch.randn(2, 2, K).double(), texts()
     prompt, rows = torch.randint(4, 12, (1, 9)).expand(2, -1), torch.tensor([1, 0, 1, 1])
+    seen, handle = positions(model.llm)
     expected = model.text_nll(windows, prompt, ids, mask, rows=rows)
+    shared = sum(seen)
+    seen.clear()
     recompute_layers(model.llm, True)
     try:
         found = model.text_nll(windows, prompt, ids, mask, rows=rows)
     finally:
+        handle.remove()
         model.llm.gradient_checkpointing_disable()
         model.llm.eval()
+    assert shared < sum(seen) == 4 * (1 + 9 + 4 + ids.shape[1] - 1)
     torch.testing.assert_close(found, expected, **EXACT)

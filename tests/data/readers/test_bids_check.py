@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -63,7 +62,7 @@ def test_wrong_names_are_listed(tree, name, match):
         (tree / ".bidsignore").write_text(f"# own\n{pattern}\n")
         check_bids(tree, function="f")
     (tree / ".bidsignore").write_text("other\n")
-    with pytest.raises(CohortError):
+    with pytest.raises(CohortError, match=match):
         check_bids(tree, function="f")
 
 
@@ -93,11 +92,8 @@ def test_everything_is_in_one_message(tmp_path):
 @pytest.mark.parametrize(
     "name", ["had_bids", "bids_narratives", "bids_boldmoments", "bold5000_captions"]
 )
-def test_real_trees(name):
-    folder = os.environ.get("FASTBRAIN_TEST_DATA")
-    if folder is None:
-        pytest.skip("FASTBRAIN_TEST_DATA is not set: no real data to read")
-    root = Path(folder) / name
+def test_real_trees(real_data, name):
+    root = real_data / name
     roots = [
         p.parent for p in root.rglob("dataset_description.json") if "derivatives" not in p.parts
     ]

@@ -97,10 +97,10 @@ def test_arrays_are_named_by_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("A\tA\n1\t2\n", "column|parcel"),
+        ("A\tA\n1\t2\n", "each column once"),
         ("A\tB\n1\tx\n", "numbers alone"),
         ("A\tB\n", "volumes of values"),
-        ("", r"\w"),
+        ("", "header line"),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path, text, said):

@@ -105,7 +105,7 @@ def test_a_misspelt_text_column_is_suggested(tmp_path):
 
 def test_unused_columns_are_told_in_one_line(capsys):
     tell_unused(Counter(), 3)
-    assert capsys.readouterr().err + capsys.readouterr().out == ""
+    assert capsys.readouterr() == ("", "")
     tell_unused(Counter({"accuracy": 3, "promt (did you mean 'prompt'?)": 1}), 3)
     captured = capsys.readouterr()
     assert (captured.out + captured.err).splitlines() == [

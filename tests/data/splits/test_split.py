@@ -167,8 +167,12 @@ def test_unseen(val, shared):
 
 def test_unseen_refusals():
     trials = make()
-    for people in (["9"], [], ["0", "1", "2"]):
-        with pytest.raises(SplitError):
+    for people, told in (
+        (["9"], r"must be some of .*, got \['9'\]"),
+        ([], r"must be some of .*, got \[\]"),
+        (["0", "1", "2"], "must leave a person to train on"),
+    ):
+        with pytest.raises(SplitError, match=f"test_subjects {told}"):
             split_unseen(trials, test_subjects=people)
     with pytest.raises(SplitError, match="val_fraction"):
         split_unseen(trials, test_subjects=["2"], val_fraction=1.5)

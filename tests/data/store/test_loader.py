@@ -145,14 +145,14 @@ def test_state_of_another_loader_is_refused(store, change):
 def test_damaged_state_is_refused(store):
     made = loader(store)
     state = made.state_dict()
-    for bad in (
-        {},
-        {**state, "more": 1},
-        {**state, "epoch": -1},
-        {**state, "position": 99},
-        {**state, "position": "3"},
+    for bad, told in (
+        ({}, "wrong keys"),
+        ({**state, "more": 1}, "wrong keys"),
+        ({**state, "epoch": -1}, "must hold counts, got epoch -1"),
+        ({**state, "position": 99}, "must hold counts, got .* position 99"),
+        ({**state, "position": "3"}, "must hold counts, got .* position 3"),
     ):
-        with pytest.raises(CheckpointError):
+        with pytest.raises(CheckpointError, match=told):
             made.load_state_dict(bad)
     with pytest.raises(CheckpointError, match="trials"):
         made.load_state_dict(loader(store, trial_ids=store.split.test).state_dict())

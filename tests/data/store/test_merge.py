@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from file_contents import files_of
 
 from fastbrain.data import (
     Exclusion,
@@ -53,10 +54,6 @@ def made(runs, out: Path, split=by_run, **changes) -> VoxelStore:
 
 def of(runs, subject: str):
     return [run for run in runs if run.subject == subject]
-
-
-def files_of(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 @pytest.mark.parametrize("dtype", ["int16", "int8"])
@@ -141,7 +138,7 @@ def test_a_joined_split_that_leaks_is_refused(cohort, tmp_path):
         )
         for s, names in turned.items()
     ]
-    with pytest.raises(LeakError):
+    with pytest.raises(LeakError, match="must be in one part only"):
         merge_stores(parts, tmp_path / "out", statistics="refit")
 
 

@@ -8,9 +8,9 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
+from file_contents import files_of
 
 import fastbrain.data.store.prepare as prepare
 from fastbrain.cli import main
@@ -25,17 +25,20 @@ def by_run(trials):
 
 OPTIONS = {"window": WindowSpec(4.0, 3), "kernel": (2, 2, 3), "split": by_run, "high_pass_s": 50.0}
 KILLED = "sub-01_run-02"
-
-
-def files_of(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+# for runs of a tenth of a second, on the slowest machine
+WAIT_S = 60.0
 
 
 def killed_at_one_run(how, task):
     """Stands for convert_run in the worker processes: the memory ends at one run."""
     if task.run.run_id == KILLED:
-        # the others have ended by then
-        time.sleep(2)
+        # the records are what the others write last
+        others = [how.root / "runs" / f"sub-01_run-0{r}.json" for r in (1, 3)]
+        end = time.monotonic() + WAIT_S
+        while not all(path.exists() for path in others) and time.monotonic() < end:
+            time.sleep(0.05)
+        # and their answers have left their processes
+        time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGKILL)
     return convert_run(how, task)
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from file_contents import files_of
 
 import fastbrain.data.store.convert as convert
 import fastbrain.data.store.prepare as prepare
 from fastbrain import _digests
-from fastbrain.data import Split, VoxelStore, WindowSpec, prepare_store, read_runs_table, split_by
-from fastbrain.errors import CohortError, DiskError, OutputExistsError, SplitError, StoreError
+from fastbrain.data import VoxelStore, WindowSpec, prepare_store, read_runs_table, split_by
+from fastbrain.errors import CohortError, DiskError, OutputExistsError, StoreError
 
 RUN = "sub-01_run-01"
 
@@ -68,10 +69,6 @@ def rewrite(path: Path, *, keep_times: bool = True) -> None:
     path.write_bytes(data)
     if keep_times:
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def files_of(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["by all bytes", "by head and tail"])
@@ -251,62 +248,6 @@ def test_a_link_with_a_plain_name_helps(table, out):
     # what is not written down may have any name
     apart = [dataclasses.replace(run, root=None) for run in read_runs_table(odd / table.name)]
     prepare_store(apart, out.with_name("apart"), **OPTIONS)
-
-
-def test_texts_that_cannot_be_written_down_are_refused_first(table, out, monkeypatch):
-    monkeypatch.setattr(convert, "clean_run", lambda *a, **k: pytest.fail("work has begun"))
-    plan = prepare.plan_store(read_runs_table(table), **OPTIONS)
-    trials = [dataclasses.replace(trial, text=ODD) for trial in plan.trials]
-    with pytest.raises(CohortError, match=r"trial 'sub-01.*text 'donn\\udce9es'"):
-        prepare.plan_store(read_runs_table(table), trials=trials, **OPTIONS)
-
-
-@pytest.mark.parametrize("seconds", [-1.0, 700_000.0])
-def test_trials_that_were_not_read_have_durations_within_their_run(table, seconds):
-    runs = read_runs_table(table)
-    plan = prepare.plan_store(runs, **OPTIONS)
-    trials = [dataclasses.replace(trial, duration=seconds) for trial in plan.trials]
-    with pytest.raises(CohortError, match=r"must last from 0 s to the run's [\d.]+ s, got"):
-        prepare.plan_store(runs, trials=trials, **OPTIONS)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"subject": "9"}, {"family": "F9"}, {"run_id": "other"}, {"text": ""}, {"trial_id": "twice"}],
-    ids=str,
-)
-def test_trials_that_were_not_read_are_those_of_their_runs(table, change):
-    runs = read_runs_table(table)
-    trials = prepare.plan_store(runs, **OPTIONS).trials
-    odd = [dataclasses.replace(trial, **change) for trial in trials]
-    with pytest.raises(CohortError, match=r"plan_store: trial .* must (be of a run|have a name)"):
-        prepare.plan_store(runs, trials=odd, **OPTIONS)
-
-
-def test_numbers_of_numpy_make_a_store(table, out):
-    window = WindowSpec(np.float32(4), np.int64(OPTIONS["window"].window_trs))
-
-    def split(trials):
-        parts = OPTIONS["split"](trials)
-        guard, closed = np.int64(parts.guard_trs), np.bool_(parts.closed_set)
-        return dataclasses.replace(
-            parts, guard_trs=guard, closed_set=closed, train=list(parts.train)
-        )
-
-    store = prepare_store(
-        read_runs_table(table), out, **{**OPTIONS, "window": window, "split": split}
-    )
-    assert VoxelStore.open(store.path).split == store.split
-
-
-@pytest.mark.parametrize(
-    "change", [{"guard_trs": -1}, {"guard_trs": 3.0}, {"unused": "x"}], ids=str
-)
-def test_a_split_that_could_not_be_read_back_cannot_be_made(change):
-    with pytest.raises(SplitError, match="Split: "):
-        Split(
-            **{**dict.fromkeys(("train", "val", "test", "keys"), ("a",)), "guard_trs": 1, **change}
-        )
 
 
 def test_tables_are_written_before_the_work(table, out, monkeypatch):

@@ -254,5 +254,5 @@ def test_an_edited_layout_is_detected(world, tmp_path):
     data = bytearray((copy / "grid.npz").read_bytes())
     data[len(data) // 2] ^= 1
     (copy / "grid.npz").write_bytes(bytes(data))
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match=r"grid\.npz must match its sha256"):
         VoxelStore.open(copy)

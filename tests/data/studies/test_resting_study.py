@@ -75,20 +75,47 @@ def edit(folder, name, old, new):
 
 
 BROKEN = {
-    "no table": lambda f: (f / "participants.tsv").unlink(),
-    "twice": lambda f: edit(f, "participants.tsv", "person-001", "person-000"),
-    "no series": lambda f: (f / "series" / "person-002.npy").unlink(),
-    "cut": lambda f: (f / "series" / "person-002.npy").write_bytes(b"\x93NUMPY"),
-    "other regions": lambda f: np.save(f / "series" / "person-002.npy", np.zeros((4, 30))),
-    "not finite": lambda f: np.save(f / "series" / "person-002.npy", np.full((5, 30), np.nan)),
-    "whole numbers": lambda f: np.save(f / "series" / "person-002.npy", np.zeros((5, 30), int)),
-    "no clock": lambda f: edit(f, "study.json", "0.7", "0"),
-    "a clock beyond all floats": lambda f: edit(f, "study.json", "0.7", "1" + "0" * 400),
-    "a clock in words": lambda f: edit(f, "study.json", "0.7", '"fast"'),
-    "regions that are no names": lambda f: edit(f, "study.json", '"region-00"', "7"),
-    "another name for people": lambda f: edit(f, "participants.tsv", "participant_id", "subject"),
-    "a cell too few": lambda f: edit(f, "participants.tsv", "\tyoung", ""),
-    "an open quote": lambda f: edit(f, "participants.tsv", "person-001", '"person-001'),
+    "no table": (lambda f: (f / "participants.tsv").unlink(), r"participants\.tsv"),
+    "twice": (
+        lambda f: edit(f, "participants.tsv", "person-001", "person-000"),
+        "a person of its own",
+    ),
+    "no series": (lambda f: (f / "series/person-002.npy").unlink(), r"person-002\.npy must"),
+    "cut": (
+        lambda f: (f / "series/person-002.npy").write_bytes(b"\x93NUMPY"),
+        r"person-002\.npy must",
+    ),
+    "other regions": (
+        lambda f: np.save(f / "series/person-002.npy", np.zeros((4, 30))),
+        r"must be \(5, T\) floats, got \(4, 30\)",
+    ),
+    "not finite": (
+        lambda f: np.save(f / "series/person-002.npy", np.full((5, 30), np.nan)),
+        "must be finite",
+    ),
+    "whole numbers": (
+        lambda f: np.save(f / "series/person-002.npy", np.zeros((5, 30), int)),
+        r"must be \(5, T\) floats, got \(5, 30\) int",
+    ),
+    "no clock": (lambda f: edit(f, "study.json", "0.7", "0"), "must give tr"),
+    "a clock beyond all floats": (
+        lambda f: edit(f, "study.json", "0.7", "1" + "0" * 400),
+        "must give tr",
+    ),
+    "a clock in words": (lambda f: edit(f, "study.json", "0.7", '"fast"'), "must give tr"),
+    "regions that are no names": (
+        lambda f: edit(f, "study.json", '"region-00"', "7"),
+        "must give tr .* and regions",
+    ),
+    "another name for people": (
+        lambda f: edit(f, "participants.tsv", "participant_id", "subject"),
+        "participant_id",
+    ),
+    "a cell too few": (lambda f: edit(f, "participants.tsv", "\tyoung", ""), "cells"),
+    "an open quote": (
+        lambda f: edit(f, "participants.tsv", "person-001", '"person-001'),
+        '"person-001',
+    ),
 }
 
 
@@ -107,8 +134,9 @@ def test_a_header_takes_no_more_memory_than_the_file_holds(folder):
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_broken_studies_are_refused(folder, what):
-    BROKEN[what](folder)
-    with pytest.raises(CohortError):
+    change, told = BROKEN[what]
+    change(folder)
+    with pytest.raises(CohortError, match=told):
         read_resting(folder)
 
 

@@ -9,6 +9,8 @@ from engine_models import EOS, VOCABULARY, engine_model, some_embeds
 from fastbrain.decoding import DecodeEngine, Sampling
 from fastbrain.errors import InputError
 
+# float32 sums of 16 to 24 numbers in another order, over 3 layers and up to 9 tokens
+REORDERED = 1e-4
 CASES = {
     "greedy": Sampling(max_new_tokens=9),
     "min": Sampling(max_new_tokens=9, min_new_tokens=5),
@@ -38,7 +40,8 @@ def test_it_writes_what_the_loop_of_the_host_writes(kind, case):
             expected, found = (one.generate(inputs, **given) for one in (host, device))
             assert found.tokens == expected.tokens
             assert found.finish == expected.finish
-            assert found.log_probability == pytest.approx(expected.log_probability, abs=1e-4)
+            near = pytest.approx(expected.log_probability, abs=REORDERED)
+            assert found.log_probability == near
 
 
 def test_it_stops_early_is_cancelled_and_finds_what_is_not_finite(monkeypatch):

@@ -97,7 +97,7 @@ def test_a_rewind_that_is_interrupted_is_done_again():
     cache = engine._rows.cache
     # its keys are copied, its values cannot be
     broken = dataclasses.replace(second, values=second.values[..., :-1])
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="size"):
         cache.rewind(0, broken)
     assert _written(engine, "greedy", prefixes=[first, first]).tokens == expected
 

@@ -11,7 +11,7 @@ from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerF
 
 from fastbrain.decoding import Sampling
 from fastbrain.decoding.sampling import draw
-from fastbrain.decoding.sentences import LineWriter
+from fastbrain.decoding.sentences import LineWriter, line_writer
 from fastbrain.errors import InputError
 
 # float32 sums over 330 tokens, in two orders of computation
@@ -113,11 +113,12 @@ def test_lines_that_are_cut_count_their_end(writer):
     cut = [i for i, text in enumerate(found.texts) if after.texts[i] != text]
     assert cut
     assert found.tokens.tolist() == [4] * 8
-    for i in cut:
-        ids = writer.tokenizer.encode(found.texts[i], add_special_tokens=False)
-        if len(ids) == 3:  # spelled as it was drawn
-            value = log_p(writer, prompt, ids) + log_p_of_end(writer, [*prompt, *ids])
-            np.testing.assert_allclose(found.log_p[i], value, **NATS)
+    spelled = [writer.tokenizer.encode(text, add_special_tokens=False) for text in found.texts]
+    as_drawn = [i for i in cut if len(spelled[i]) == 3]
+    assert as_drawn
+    for i in as_drawn:
+        value = log_p(writer, prompt, spelled[i]) + log_p_of_end(writer, [*prompt, *spelled[i]])
+        np.testing.assert_allclose(found.log_p[i], value, **NATS)
 
 
 def test_a_prompt_may_be_the_begin_of_a_document_alone(writer):
@@ -172,24 +173,38 @@ def test_a_prompt_is_read_once_while_the_model_stays(writer):
         lambda _, args, given: seen.append(given["input_ids"].shape[1]), with_kwargs=True
     )
     prompt = writer.prompt([*LINES, *LINES])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        writer.next_words(prompt, "A dog")
-    after = writer.score(prompt, ["A dog"]).log_p
-    handle.remove()
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            writer.next_words(prompt, "A dog")
+        after = writer.score(prompt, ["A dog"]).log_p
+    finally:
+        handle.remove()
     assert [n for n in seen if n > 20] == [len(prompt) - 1]
     # what another precision read first is not kept
     assert after == LineWriter(writer.llm, writer.tokenizer).score(prompt, ["A dog"]).log_p
 
 
-def test_a_line_does_not_depend_on_when_others_end(writer):
-    prompt = writer.prompt(LINES)
+def test_a_line_does_not_depend_on_when_others_end(writer, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(line_writer, "draw", lambda *given: drawn.append(draw(*given)) or drawn[-1])
+    prompt, count = writer.prompt(LINES), 17
     sampling = Sampling(method="sample", max_new_tokens=12)
-    found = writer.write([prompt], 17, sampling=sampling, generator=generator(3))
-    again = writer.write([prompt], 17, sampling=sampling, generator=generator(3))
-    assert found.texts == again.texts
-    # lines end at different steps, so rows were dropped on the way
-    assert len(set(found.tokens.tolist())) > 1
+    found = writer.write([prompt], count, sampling=sampling, generator=generator(3))
+    ids: list[list[int]] = [[] for _ in range(count)]
+    left = list(range(count))
+    for step in drawn:
+        for row, token in zip(left, step.tolist(), strict=True):
+            ids[row].append(token)
+        left = [row for row in left if not bool(writer._ends[ids[row][-1]])]
+    # some lines end before the others are cut, so rows were dropped on the way
+    assert 0 < len(left) < count
+    for row in range(count):
+        value = log_p(writer, prompt, ids[row])
+        value += log_p_of_end(writer, [*prompt, *ids[row]]) if row in left else 0.0
+        np.testing.assert_allclose(found.log_p[row], value, **NATS)
     assert not any("\n" in text for text in found.texts)
+    again = writer.write([prompt], count, sampling=sampling, generator=generator(3))
+    assert found.texts == again.texts
 
 
 def test_drawn_tokens_have_the_probabilities_of_the_model():

@@ -114,7 +114,7 @@ def test_a_damaged_sentence_is_refused(decoder, tmp_path):
     keeping.write(read)
     path = next(tmp_path.iterdir())
     path.write_text(path.read_text().replace("text", "tex_", 1))
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=path.name):
         keeping.write(read)
 
 
@@ -137,10 +137,10 @@ def test_a_brain_with_nan_is_not_taken_for_none(decoder):
         decoder.read(images)
 
 
-@pytest.mark.parametrize("options", [{"shots": 0}, {"rounds": -1}, {"top_p": 0.0}])
-def test_wrong_options_are_refused(options):
-    with pytest.raises(ConfigError):
-        SentenceWriting(**options)
+@pytest.mark.parametrize(("name", "value"), [("shots", 0), ("rounds", -1), ("top_p", 0.0)])
+def test_wrong_options_are_refused(name, value):
+    with pytest.raises(ConfigError, match=rf"{name}\b.* must be"):
+        SentenceWriting(**{name: value})
 
 
 def test_texts_and_brains_must_match():

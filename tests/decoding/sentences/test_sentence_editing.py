@@ -61,10 +61,12 @@ def test_the_gradient_is_that_of_the_cosine(readout, encoder):
     kept = table[token].clone()
     step = 1e-2 * torch.from_numpy(found.gradient[place]) / np.linalg.norm(found.gradient[place])
     values = []
-    for sign in (1, -1):
-        table[token] = kept + sign * step
-        values.append(float((readout.embed(TEXTS[:1]) @ aim)[0]))
-    table[token] = kept
+    try:
+        for sign in (1, -1):
+            table[token] = kept + sign * step
+            values.append(float((readout.embed(TEXTS[:1]) @ aim)[0]))
+    finally:
+        table[token] = kept
     slope = (values[0] - values[1]) / 2e-2
     # central difference of a float32 network: error of the third order and of rounding, 1e-3
     assert slope == pytest.approx(np.linalg.norm(found.gradient[place]), rel=1e-2)

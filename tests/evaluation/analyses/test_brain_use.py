@@ -80,18 +80,18 @@ def test_white_space_makes_no_other_text():
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "message"),
     [
-        {"truth": TRUTH[:2]},
-        {"permuted": TRUTH[:2]},
-        {"no_brain": TRUTH[:2]},
-        {"own_scores": np.ones(N)},
-        {"own_scores": np.ones(3), "permuted_scores": np.ones(3)},
-        {"similarity": np.ones((2, 2))},
-        {"partners": np.zeros((1, 2), dtype=np.int64)},
-        {"written": ["one"]},
+        ({"truth": TRUTH[:2]}, "got 40 written and 2 truth"),
+        ({"permuted": TRUTH[:2]}, "got 40 written and 2 permuted"),
+        ({"no_brain": TRUTH[:2]}, "got 40 written and 2 no_brain"),
+        ({"own_scores": np.ones(N)}, "must be given together"),
+        ({"own_scores": np.ones(3), "permuted_scores": np.ones(3)}, r"scores must be \(40,\)"),
+        ({"similarity": np.ones((2, 2))}, r"similarity must be \(40, 40\)"),
+        ({"partners": np.zeros((1, 2), dtype=np.int64)}, r"partners must be \(R >= 1, 40\)"),
+        ({"written": ["one"]}, "N >= 2 samples, got 1 written"),
     ],
 )
-def test_wrong_arguments_are_refused(change):
-    with pytest.raises(InputError, match="brain_use: "):
+def test_wrong_arguments_are_refused(change, message):
+    with pytest.raises(InputError, match=f"brain_use: .*{message}"):
         brain_use(**{"written": TRUTH, **change})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from small_run import VOLUMES
 
 from fastbrain.data import WindowLoader
 from fastbrain.errors import InputError
@@ -121,18 +122,32 @@ def test_store_of_phase_randomised_brains(store, windows):
     view = noise_store(store, "phase-randomised brain")
     run_id = store.by_id[store.split.test[0]].run_id
     before, after = (np.abs(np.fft.rfft(s.run(run_id), axis=0)) for s in (store, view))
-    # stored values are rounded to whole steps: half a step of noise spread over 40 volumes
-    np.testing.assert_allclose(after, before, rtol=0, atol=0.5 * 40**0.5 * 4)
+    # stored values are rounded to whole steps: half a step of noise spread over the volumes
+    np.testing.assert_allclose(after, before, rtol=0, atol=0.5 * VOLUMES**0.5 * 4)
     changed = windows(view)
     outside = ~store.grid.patch_mask
     assert (changed[..., outside] == 0).all()
     assert abs(np.corrcoef(changed.ravel(), windows(store).ravel())[0, 1]) < 0.2
 
 
-def test_runs_do_not_share_angles(store):
+def test_runs_have_gaussian_noise_of_their_own(store):
     view = noise_store(store, "noise brain")
     one, other = (view.run(r).copy() for r in list(store.info.runs)[:2])
     assert (one != other).any()
+
+
+def test_runs_have_angles_of_their_own(store):
+    def angles(run_id: str) -> np.ndarray:
+        before, after = (
+            np.fft.rfft(s.run(run_id).reshape(VOLUMES, -1), axis=0)[1 : VOLUMES // 2]
+            for s in (store, noise_store(store, "phase-randomised brain"))
+        )
+        # all voxels are turned by one angle: its mean is free of the rounding of single voxels
+        return np.angle((after * before.conj()).sum(axis=1))
+
+    one, same, other = (angles(r) for r in np.array(list(store.info.runs))[[0, 0, 1]])
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(np.exp(1j * one) - np.exp(1j * other)).max() > 0.5
 
 
 def test_unknown_noise_is_refused(store):

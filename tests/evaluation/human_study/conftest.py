@@ -9,7 +9,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_run import finished_run, language, language_folder, store  # noqa: F401
 
 from fastbrain._digests import read_sealed
 from fastbrain._io import write_json
@@ -26,7 +25,7 @@ HOSTILE = (
 
 
 @pytest.fixture
-def evaluated(finished_run, store, tmp_path) -> Path:  # noqa: F811
+def evaluated(finished_run, store, tmp_path) -> Path:
     """A copy of the finished run with samples: the last two windows have equal texts."""
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)

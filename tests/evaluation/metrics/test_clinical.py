@@ -31,6 +31,10 @@ def no_warning():
         yield
 
 
+# for tests of values, which need neither p nor interval
+FEW = {"permutations": 9, "resamples": 9}
+
+
 def made(n=60, seed=0, signal=1.0, families=30):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, 40))
@@ -70,7 +74,7 @@ def test_label_scores_are_scikit_learns(count):
     table /= table.sum(axis=1, keepdims=True)
     table[true == 1, 1] += 0.3
     table /= table.sum(axis=1, keepdims=True)
-    scores = label_scores(list(true), table, range(count))
+    scores = label_scores(list(true), table, range(count), **FEW)
     auc = roc_auc_score(true, table[:, 1] if count == 2 else table, multi_class="ovr")
     if count == 3:
         assert scores["auroc"].value == pytest.approx(auc)
@@ -84,7 +88,7 @@ def test_label_scores_are_scikit_learns(count):
 def test_calibration_error_by_hand():
     table = [[0.9, 0.1]] * 4 + [[0.4, 0.6]] * 4
     truth = ["a", "a", "a", "b", "b", "b", "b", "a"]
-    scores = label_scores(truth, table, ["a", "b"])
+    scores = label_scores(truth, table, ["a", "b"], **FEW)
     assert scores["calibration_error"].value == pytest.approx((0.15 + 0.15) / 2)
 
 
@@ -112,12 +116,16 @@ def test_noise_has_uniform_p():
 
 
 def test_families_are_resampled_and_permuted_whole():
-    family = np.repeat(np.arange(10), 4)
-    true = np.repeat(np.random.default_rng(0).standard_normal(10), 4)
-    noise = np.random.default_rng(1).standard_normal(40)
-    alone = scale_scores(true, true + noise)["r2"].interval
-    whole = scale_scores(true, true + noise, groups=family)["r2"].interval
-    assert whole.high - whole.low != alone.high - alone.low
+    true, noise = np.random.default_rng(0).standard_normal((2, 10))
+    people, families = (true, true + noise), np.repeat(np.arange(10), 4)
+    four = [np.repeat(values, 4) for values in people]
+    # a family of four equal members is as much evidence as one person
+    one, whole = scale_scores(*people)["r2"], scale_scores(*four, groups=families)["r2"]
+    assert whole.p == one.p
+    assert whole.interval.as_list() == pytest.approx(one.interval.as_list())
+    apart = scale_scores(*four)["r2"]
+    assert apart.p < one.p
+    assert apart.interval.high - apart.interval.low < one.interval.high - one.interval.low
     # with permutations within sites that hold everything, a site effect is no evidence
     site = np.repeat([0.0, 5.0], 20)
     rng = np.random.default_rng(3)
@@ -134,7 +142,7 @@ def test_constant_predictions_are_defined():
     assert scores["calibration_intercept"].value == 2.5
     assert (scores["prediction_slope"].value, scores["sd_ratio"].value) == (0, 0)
     table = [[0.5, 0.5]] * 4
-    labels = label_scores(list("aabb"), table, ["a", "b"])
+    labels = label_scores(list("aabb"), table, ["a", "b"], **FEW)
     assert labels["auroc"].value == 0.5
     assert labels["balanced_accuracy"].value == 0.5
 
@@ -181,7 +189,7 @@ def test_baselines_are_fitted_on_training_people_only():
     for name in found:
         np.testing.assert_array_equal(found[name], again[name])
     scores = beside_baselines(
-        lambda p: scale_scores(cohort.target[test], p), cohort.target[test], found
+        lambda p: scale_scores(cohort.target[test], p, **FEW), cohort.target[test], found
     )
     assert list(scores) == ["model", *found]
     assert scores["connectivity ridge"]["mae"].value < 0.6 * scores["mean"]["mae"].value
@@ -214,9 +222,9 @@ def test_label_baselines():
     cohort = made(80, families=40)
     labels = np.where(cohort.connectivity[:, 0] > 0, "ill", "healthy")
     cohort = ClinicalCohort(cohort.connectivity, labels, cohort.confounds, cohort.groups)
-    found = cross_validated_baselines(cohort, kind="label", folds=4)
+    found = cross_validated_baselines(cohort, kind="label", folds=3)
     auroc = {
-        name: label_scores(list(labels), table, ["healthy", "ill"])["auroc"].value
+        name: label_scores(list(labels), table, ["healthy", "ill"], **FEW)["auroc"].value
         for name, table in found.items()
     }
     assert auroc["connectivity ridge"] > 0.8 > 0.65 > auroc["confounds"]

@@ -1,4 +1,4 @@
-"""Errors of scoring libraries become errors of ours, and the mean of an empty list is defined."""
+"""Errors of scoring libraries become InputError, and the mean of an empty list is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastbrain.errors import FastbrainError, InputError
+from fastbrain.errors import InputError
 from fastbrain.evaluation import (
     TEXT_METRICS,
     bleu,
@@ -37,9 +37,9 @@ def test_a_librarys_error_names_it_and_the_remedy(error):
     assert isinstance(caught.value.__cause__, error)
 
 
-def test_errors_of_ours_and_interrupts_pass():
-    with pytest.raises(InputError, match=r"^ours$"), foreign("f", "library", "remedy"):
-        raise InputError("ours")
+def test_errors_of_the_package_and_interrupts_pass():
+    with pytest.raises(InputError, match=r"^as it was$"), foreign("f", "library", "remedy"):
+        raise InputError("as it was")
     with pytest.raises(KeyboardInterrupt), foreign("f", "library", "remedy"):
         raise KeyboardInterrupt
 
@@ -56,20 +56,20 @@ def test_errors_of_ours_and_interrupts_pass():
         lambda: permutation_p(1.0, []),
         lambda: sign_flip_p([]),
         lambda: effect_size([]),
-        lambda: mean_over_people([]),
         lambda: retrieval(np.empty((0, 0)), []),
         lambda: scale_scores([], []),
         lambda: label_scores([], np.empty((0, 2)), ["a", "b"]),
     ],
 )
-def test_a_mean_of_nothing_is_refused_or_empty(call):
+def test_a_mean_of_nothing_is_refused(call):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        try:
-            found = call()
-        except FastbrainError:
-            return
-    assert found == []
+        with pytest.raises(InputError):
+            call()
+
+
+def test_no_people_have_no_mean():
+    assert mean_over_people([]) == []
 
 
 def test_texts_without_words_score_zero_without_a_warning():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from dataclasses import replace
 from functools import partial
 
@@ -101,6 +103,15 @@ def run(cohort, people, config):
     return cohort[0] / "run"
 
 
+@pytest.fixture(scope="module")
+def evaluated(run) -> str:
+    """What the evaluation of the run on all grids prints; its files are in the run."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert cli.main(["evaluate", str(run), "--no-bert"]) == 0
+    return said.getvalue()
+
+
 def test_a_collection_of_one_grid_trains_as_its_store(cohort, config, tmp_path):
     one = write_collection(plan(cohort[1][:4]), tmp_path / "one")
     single = train_llm4brain(one.stores["sub-01"], tmp_path / "single", config)
@@ -139,11 +150,9 @@ def test_a_run_of_each_grid_is_opened_and_scored(people, run):
         open_run(run)
 
 
-def test_all_grids_are_evaluated_together(people, run, capsys):
-    cli.main(["evaluate", str(run), "--no-bert"])
-    said = capsys.readouterr().out
-    assert "n = 20 windows in 2 runs, each scored by the model of its grid" in said
-    assert "| 01 | true brain |" in said
+def test_all_grids_are_evaluated_together(people, run, evaluated, capsys):
+    assert "n = 20 windows in 2 runs, each scored by the model of its grid" in evaluated
+    assert "| 01 | true brain |" in evaluated
     for name in people.stores:
         assert (run / "grids" / name / "report.html").is_file()
         text = (run / "grids" / name / "paper" / "methods.md").read_text()
@@ -160,10 +169,8 @@ def test_all_grids_are_evaluated_together(people, run, capsys):
         evaluate_run(run, bert=False)
 
 
-def test_the_card_has_the_scores_of_all_grids(people, run, tmp_path, monkeypatch, capsys):
-    cli.main(["evaluate", str(run), "--no-bert"])
+def test_the_card_has_the_scores_of_all_grids(run, evaluated, tmp_path, monkeypatch, capsys):
     hub_in(tmp_path, monkeypatch)
-    capsys.readouterr()
     assert cli.main(["push", str(run), "lab/people"]) == 0
     assert "not evaluated" not in capsys.readouterr().err
     pooled = {s["metric"]: s for s in read_json(run / "scores.json") if not s["group"]}
@@ -202,7 +209,11 @@ def test_runs_are_left_out_in_turn(cohort, config, tmp_path, monkeypatch):
         partial(plan, cohort[1]), tmp_path / "folds", fast, by="run", folds=3, bert=False
     )
     assert again.scores == found.scores
-    assert cli.main(["leave-out", "runs.tsv", str(tmp_path / "people"), "--native-grids"])
+
+
+def test_people_on_grids_of_their_own_cannot_be_left_out(tmp_path, capsys):
+    assert cli.main(["leave-out", "runs.tsv", str(tmp_path / "people"), "--native-grids"]) == 1
+    assert "--by must be run, session or story with --native-grids" in capsys.readouterr().err
 
 
 def test_dry_run_counts_the_weights_of_all_grids(people, tmp_path, capsys):

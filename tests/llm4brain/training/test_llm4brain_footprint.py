@@ -119,10 +119,10 @@ def test_a_model_is_counted_by_its_configuration(language_folder, tmp_path):
 def test_a_step_of_each_stage_is_measured(store, language_folder, rank):
     config = of_three_blocks(RunConfig(llm=str(language_folder), pretrain=preset("pretrain")))
     config = config.tuning_llm(rank) if rank else config
-    told = dict(measured_stages(store, config))
-    assert list(told) == ["pretrain", "stage1", "stage2"]
+    measured = dict(measured_stages(store, config))
+    assert list(measured) == ["pretrain", "stage1", "stage2"]
     n = len(store.split.train)
-    for name, line in told.items():
+    for name, line in measured.items():
         stage = getattr(config, name)
         steps = stage.epochs * -(-n // stage.batch_size)
         assert f"a step of {min(n, stage.batch_size)} windows" in line

@@ -7,29 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rest_and_task import prepare_rest, third_person_trains
 
 from fastbrain import cli
-from fastbrain._io import write_json
 from fastbrain.data import (
-    CohortDesign,
     VoxelStore,
     WindowLoader,
     plan_rest,
     read_runs_table,
     runs_from_bids,
-    simulate_cohort,
     split_by,
     write_store,
 )
-from fastbrain.errors import (
-    CohortError,
-    ConfigError,
-    InputError,
-    LeakError,
-    SplitError,
-    StoreError,
-)
-from fastbrain.experiments.rest_against_task import rest_against_task
+from fastbrain.errors import CohortError, ConfigError, SplitError, StoreError
 from fastbrain.llm4brain.training import RunConfig, audit_run
 from fastbrain.llm4brain.training.mixed_windows import drawn, mixed_store
 from fastbrain.llm4brain.training.pretrain_encoder import ScmbmConfig, train_scmbm
@@ -45,42 +35,7 @@ SMALL = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A task cohort, one of the same people at rest (without events), and a store of each."""
-    root = tmp_path_factory.mktemp("rest")
-    design = CohortDesign(subjects=3, runs=3, trials=4, resolution_mm=8)
-    simulate_cohort(root / "task", design)
-    simulate_cohort(root / "rest", replace(design, seed=7))
-    for events in (root / "rest").rglob("*_events.tsv"):
-        events.unlink()
-    table = root / "rest" / "runs.tsv"
-    lines = [line.split("\t") for line in table.read_text().splitlines()]
-    gone = lines[0].index("events")
-    table.write_text(
-        "".join("\t".join(w for i, w in enumerate(r) if i != gone) + "\n" for r in lines)
-    )
-    table = str(root / "task" / "runs.tsv")
-    words = ["--window", "3", "--test-subjects", "03", "--val-fraction", "0.3"]
-    assert cli.main(["prepare", table, str(root / "store"), *words]) == 0
-    return root
-
-
-def rest(folder, out, *words):
-    said = ["prepare", str(folder / "rest" / "runs.tsv"), str(out), "--no-events", *words]
-    return cli.main(said)
-
-
-@pytest.fixture(scope="module")
-def stores(folder):
-    """The store of the task, and one at rest on its grid."""
-    out = folder / "rest-store"
-    split = ["--split-by", "subject", "--train", "01", "--val", "02"]
-    assert rest(folder, out, *split, "--grid-of", str(folder / "store"), "--every", "2") == 0
-    return VoxelStore.open(folder / "store"), VoxelStore.open(out)
-
-
-def test_windows_at_a_fixed_step(folder, stores):
+def test_windows_at_a_fixed_step(cohorts, stores):
     task, at_rest = stores
     own = [t for t in at_rest.trials if t.run_id == "sub-01_run-01"]
     n = at_rest.info.runs["sub-01_run-01"]["n_volumes"]
@@ -92,13 +47,13 @@ def test_windows_at_a_fixed_step(folder, stores):
     assert not np.array_equal(at_rest.mean, task.mean)  # of its own training windows
     assert not at_rest.filter.removed
     # without a step, windows do not overlap; the BIDS folder has no events either
-    runs = runs_from_bids(folder / "rest", need_events=False)
+    runs = runs_from_bids(cohorts / "rest", need_events=False)
     plan = plan_rest(runs, window_trs=5, split=_by_person)
     assert [t.start for t in plan.trials[:3]] == [0, 5, 10]
     with pytest.raises(CohortError, match=r"_events\.tsv"):
-        runs_from_bids(folder / "rest")
+        runs_from_bids(cohorts / "rest")
     with pytest.raises(CohortError, match="events"):
-        read_runs_table(folder / "rest" / "runs.tsv")
+        read_runs_table(cohorts / "rest" / "runs.tsv")
 
 
 def _by_person(trials):
@@ -115,14 +70,14 @@ def _by_person(trials):
         (["--train", "01", "--val", "02", "--window", "900"], "900 volumes or more"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(folder, tmp_path, capsys, words, said):
-    assert rest(folder, tmp_path / "out", *words) == 1
+def test_options_that_do_not_fit_are_refused(cohorts, tmp_path, capsys, words, said):
+    assert prepare_rest(cohorts, tmp_path / "out", *words) == 1
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_every_needs_no_events(folder, tmp_path, capsys):
-    table = str(folder / "task" / "runs.tsv")
+def test_every_needs_no_events(cohorts, tmp_path, capsys):
+    table = str(cohorts / "task" / "runs.tsv")
     said = ["prepare", table, str(tmp_path / "out"), "--folds", "3", "--every", "2"]
     assert cli.main(said) == 1
     assert "Add --no-events" in capsys.readouterr().err
@@ -185,9 +140,9 @@ def test_windows_are_drawn_in_equal_numbers(stores):
         mixed_store([stores[0], stores[0]])
 
 
-def test_another_grid_is_refused(folder, stores, tmp_path, capsys):
+def test_another_grid_is_refused(cohorts, stores, tmp_path, capsys):
     out = tmp_path / "other"
-    runs = read_runs_table(folder / "rest" / "runs.tsv", need_events=False)
+    runs = read_runs_table(cohorts / "rest" / "runs.tsv", need_events=False)
     write_store(plan_rest(runs, window_trs=3, kernel=(3, 4, 5), split=_by_person), out)
     said = ["train", "scmbm", str(stores[0].path), str(tmp_path / "run"), "--also", str(out)]
     assert cli.main(said) == 1
@@ -198,8 +153,9 @@ def test_another_grid_is_refused(folder, stores, tmp_path, capsys):
 
 
 @pytest.fixture(scope="module")
-def encoder(folder, stores):
+def encoder(stores, tmp_path_factory):
     """Weights from the task's training part and from rest."""
+    folder = tmp_path_factory.mktemp("pretrained")
     config, out = folder / "scmbm.json", folder / "encoder"
     config.write_text(json.dumps(SMALL))
     said = ["train", "scmbm", str(stores[0].path), str(out), "--also", str(stores[1].path)]
@@ -222,15 +178,14 @@ def test_the_encoder_of_both_trains_a_run_and_the_audit_knows_it(stores, encoder
     assert "encoder_weights must be a file" in capsys.readouterr().err
 
 
-def test_pretraining_on_test_scans_or_test_people_is_a_leak(folder, stores, tmp_path, capsys):
+def test_pretraining_on_test_scans_or_test_people_is_a_leak(cohorts, stores, tmp_path, capsys):
     task, _ = stores
     # the runs of the task, taken as rest: other windows, another filter, the test person trains
-    runs = read_runs_table(folder / "task" / "runs.tsv", need_events=False)
+    runs = read_runs_table(cohorts / "task" / "runs.tsv", need_events=False)
 
-    def swapped(trials):
-        return split_by(trials, "subject", train=["03"], val=["02"], test=["01"])
-
-    plan = plan_rest(runs, split=swapped, window_trs=3, mask=task.grid.mask, high_pass_s=None)
+    plan = plan_rest(
+        runs, split=third_person_trains, window_trs=3, mask=task.grid.mask, high_pass_s=None
+    )
     store = write_store(plan, tmp_path / "swapped")
     train_scmbm(store, tmp_path / "run", ScmbmConfig.from_dict(SMALL))
     weights = tmp_path / "run" / "encoder.safetensors"
@@ -252,13 +207,10 @@ def test_pretraining_on_test_scans_or_test_people_is_a_leak(folder, stores, tmp_
     assert "no record of the scans" in capsys.readouterr().err
 
 
-def test_a_person_of_the_test_part_at_rest_is_a_leak(folder, stores, tmp_path):
-    runs = read_runs_table(folder / "rest" / "runs.tsv", need_events=False)
+def test_a_person_of_the_test_part_at_rest_is_a_leak(cohorts, stores, tmp_path):
+    runs = read_runs_table(cohorts / "rest" / "runs.tsv", need_events=False)
 
-    def swapped(trials):
-        return split_by(trials, "subject", train=["03"], val=["02"], test=["01"])
-
-    plan = plan_rest(runs, split=swapped, grid_of=stores[0])
+    plan = plan_rest(runs, split=third_person_trains, grid_of=stores[0])
     store = write_store(plan, tmp_path / "swapped")
     first = train_scmbm(store, tmp_path / "run", ScmbmConfig.from_dict(SMALL))
     assert first.rows
@@ -269,75 +221,3 @@ def test_a_person_of_the_test_part_at_rest_is_a_leak(folder, stores, tmp_path):
     train_scmbm(stores[1], tmp_path / "later", later)
     weights = tmp_path / "later" / "encoder.safetensors"
     assert not audit_run(stores[0], RunConfig(encoder_weights=str(weights))).clean
-
-
-@pytest.fixture
-def calls(monkeypatch):
-    """What the study trains, without the training."""
-    from fastbrain.experiments import rest_against_task as study
-
-    found = {"scmbm": [], "train": []}
-
-    def scmbm(store, out, config, *, more, resume, device):
-        found["scmbm"].append((out.parent.name, config, [store, *more]))
-        write_json(out / "manifest.json", {})
-
-    def train(store, out, config, *, resume, device, allow_leak):
-        found["train"].append((out.parent.name, config))
-        write_json(out / "manifest.json", {})
-
-    def compared(variants, out, *, seeds, train, evaluate, about):
-        for seed in seeds:
-            for variant in variants:
-                variant.config.to_dict()
-                train(variant, seed, out / variant.name / f"seed-{seed}", False)
-        return about
-
-    monkeypatch.setattr(study, "train_scmbm", scmbm)
-    monkeypatch.setattr(study, "train_llm4brain", train)
-    monkeypatch.setattr(study, "run_variants", compared)
-    return found
-
-
-def test_rest_against_task_pretrains_on_as_many_windows(stores, calls, tmp_path):
-    task, at_rest = stores
-    about = rest_against_task(at_rest, task, tmp_path / "out", seeds=(0, 5), epochs=2)
-    assert about["rest"] == at_rest.fingerprint()
-    assert [name for name, _, _ in calls["scmbm"]] == ["task", "rest", "rest-task"] * 2
-    least = min(len(task.split.train), len(at_rest.split.train))
-    assert {(c.windows, c.stage.epochs) for _, c, _ in calls["scmbm"]} == {(least, 2)}
-    used = {name: [s.fingerprint() for s in given] for name, _, given in calls["scmbm"]}
-    assert used["rest-task"] == [*used["task"], *used["rest"]]
-    assert used["task"] == [task.fingerprint()]
-    for seed, recipes in ((0, calls["train"][:4]), (5, calls["train"][4:])):
-        assert {(c.seed, c.stage1.seed, c.stage2.seed) for _, c in recipes} == {(seed,) * 3}
-        assert recipes[0][1].encoder_weights is None
-        # nothing but the weights differs
-        assert len({replace(c, encoder_weights=None) for _, c in recipes}) == 1
-        assert all(f"/{n}/seed-{seed}/" in c.encoder_weights for n, c in recipes[1:])
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"windows": 10_000}, ConfigError, "smaller training part"),
-        ({"config": RunConfig(encoder_weights="x")}, ConfigError, "encoder_weights"),
-        ({"derangements": 3}, InputError, "100"),
-    ],
-)
-def test_a_study_that_cannot_work_is_refused(stores, calls, tmp_path, options, error, message):
-    with pytest.raises(error, match=message):
-        rest_against_task(stores[1], stores[0], tmp_path / "out", **options)
-    assert not calls["scmbm"]
-
-
-def test_rest_of_the_people_tested_is_refused(folder, stores, calls, tmp_path):
-    runs = read_runs_table(folder / "rest" / "runs.tsv", need_events=False)
-
-    def swapped(trials):
-        return split_by(trials, "subject", train=["03"], val=["02"], test=[])
-
-    store = write_store(plan_rest(runs, split=swapped, grid_of=stores[0]), tmp_path / "swapped")
-    with pytest.raises(LeakError, match="pretrained encoder"):
-        rest_against_task(store, stores[0], tmp_path / "out")
-    assert not calls["scmbm"]

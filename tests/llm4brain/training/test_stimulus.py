@@ -47,7 +47,9 @@ def test_the_command_trains_on_texts(store, language_folder, tmp_path, capsys, o
     assert ("text\n" if options else "text, as the store has no clips\n") in dry
     assert "stages       stage1, stage2\n" in dry
     assert main(command) == 0
-    assert capsys.readouterr().out in dry
+    said = capsys.readouterr().out
+    assert "stages       stage1, stage2\n" in said
+    assert said in dry
     saved = json.loads((run / "config.json").read_text())["config"]
     assert (saved["stimulus"], saved["video"]) == ("text", None)
 

@@ -91,7 +91,7 @@ def test_an_empty_log_is_new(tmp_path):
 def test_the_log_of_another_run_is_refused(tmp_path, other, named):
     write(tmp_path / "log.jsonl", 0)
     before = (tmp_path / "log.jsonl").read_bytes()
-    with pytest.raises(ConfigError, match=named):
+    with pytest.raises(ConfigError, match=rf"of the same run, got another {named}\."):
         write(tmp_path / "log.jsonl", **other)
     assert (tmp_path / "log.jsonl").read_bytes() == before
 
@@ -117,7 +117,7 @@ def test_two_sessions_cannot_write_one_log(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DiskError):
+    with pytest.raises(DiskError, match="must be writable"):
         JsonlLog(tmp_path / "file" / "log.jsonl", **FACTS)
 
 

@@ -6,7 +6,7 @@ import http.client
 import json
 from typing import Any
 
-WAIT_S = 20.0  # longest wait for what takes milliseconds
+from wait_until import WAIT_S
 
 
 class Stream:

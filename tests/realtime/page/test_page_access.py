@@ -12,7 +12,8 @@ import time
 
 import pytest
 from fake_session import FakeSession
-from page_client import WAIT_S, Stream
+from page_client import Stream
+from wait_until import WAIT_S
 
 from fastbrain.errors import InputError, MissingPartError
 from fastbrain.realtime.page import serve_page, server
@@ -133,8 +134,9 @@ def test_marks_without_a_label_are_refused(ask, session, body):
 
 def test_what_the_session_refuses_is_shown(ask, session):
     status, _, text = ask("POST", "/control/mark", {"label": "\x00"})
-    said = "label must be 1 to 200 printable characters, got 1. Shorten it." in text
-    assert (status, said, session.commands) == (422, True, [])
+    assert status == 422
+    assert "label must be 1 to 200 printable characters, got 1. Shorten it." in text
+    assert session.commands == []
 
 
 def test_commands_are_not_links(ask, session):
@@ -190,17 +192,19 @@ def test_only_the_bundle_is_served(ask, path):
 
 
 def test_a_port_in_use_is_named_before_anything_starts(serve, page, feed):
-    threads, subscriptions = threading.active_count(), len(feed._subscribers)
+    threads, subscriptions = set(threading.enumerate()), len(feed._subscribers)
     with pytest.raises(InputError, match=f"port must be free .* got 127.0.0.1 and {page.port}"):
         serve(port=page.port)
-    assert (threading.active_count(), len(feed._subscribers)) == (threads, subscriptions)
+    # threads of earlier requests may end meanwhile
+    assert set(threading.enumerate()) <= threads
+    assert len(feed._subscribers) == subscriptions
 
 
 @pytest.mark.parametrize(
     "option", [{"port": -1}, {"port": 65536}, {"port": "8765"}, {"host": "a b"}]
 )
 def test_addresses_that_are_none_are_refused(serve, option):
-    with pytest.raises(InputError, match="serve_page"):
+    with pytest.raises(InputError, match="serve_page: port must be"):
         serve(**option)
 
 

@@ -12,7 +12,8 @@ import pytest
 from fake_session import FakeSession
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from page_client import WAIT_S, Stream, asked
+from page_client import Stream, asked
+from wait_until import wait_until
 
 from fastbrain.realtime.page import hub as hub_module
 from fastbrain.realtime.page.hub import KEPT, Hub
@@ -20,13 +21,6 @@ from fastbrain.realtime.page.messages import FIELDS, messages_of
 from fastbrain.realtime.session import Publisher
 
 PRIVATE = "DOE^JANE 1970-01-01"
-
-
-def wait_until(condition) -> None:
-    until = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -235,7 +229,7 @@ def test_the_feed_is_bounded_too(page, feed):
     assert subscription._queue.capacity == hub_module._FEED_CAPACITY
 
 
-def test_a_defective_event_is_left_out(page, feed, monkeypatch):
+def test_a_defective_event_is_left_out(page, feed):
     class Odd(dict):
         def get(self, name, default=None):
             raise RuntimeError(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import nibabel as nib
@@ -88,20 +90,30 @@ def scans(tmp_path_factory) -> tuple[Path, ...]:
     return tuple(write_scan(root / f"run-{i}_bold.nii", seed=i) for i in range(4))
 
 
+@pytest.fixture(scope="session")
+def prepared_with(scans, tmp_path_factory) -> Callable[[str, float | None], Prepared]:
+    """Prepares once for each pair of units and high-pass filter."""
+
+    @cache
+    def made(units: str, high_pass_s: float | None) -> Prepared:
+        root = tmp_path_factory.mktemp("prepared")
+        return prepare(root, scans, units=units, high_pass_s=high_pass_s)
+
+    return made
+
+
 @pytest.fixture(
     scope="session",
     params=[("psc", 128.0), ("psc", None), ("zscore", 64.0)],
     ids=["psc 128 s", "psc line", "zscore 64 s"],
 )
-def prepared(request, scans, tmp_path_factory) -> Prepared:
-    units, high_pass_s = request.param
-    root = tmp_path_factory.mktemp("prepared")
-    return prepare(root, scans, units=units, high_pass_s=high_pass_s)
+def prepared(request, prepared_with) -> Prepared:
+    return prepared_with(*request.param)
 
 
 @pytest.fixture(scope="session")
-def usual(scans, tmp_path_factory) -> Prepared:
-    return prepare(tmp_path_factory.mktemp("usual"), scans, units="psc", high_pass_s=128.0)
+def usual(prepared_with) -> Prepared:
+    return prepared_with("psc", 128.0)
 
 
 def prepare(root: Path, scans: tuple[Path, ...], *, units: str, high_pass_s) -> Prepared:

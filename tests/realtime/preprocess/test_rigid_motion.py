@@ -55,17 +55,17 @@ def test_displacement_is_that_of_power():
 
 
 @pytest.mark.parametrize(
-    "call",
+    ("call", "message"),
     [
-        lambda: rigid_matrix(np.zeros(5), CENTRE),
-        lambda: rigid_matrix(np.full(6, np.nan), CENTRE),
-        lambda: rigid_matrix(np.zeros(6), np.zeros(2)),
-        lambda: rigid_parameters(np.eye(3), CENTRE),
-        lambda: rigid_parameters(np.diag([1.1, 1, 1, 1]), CENTRE),
-        lambda: rigid_parameters(np.diag([-1.0, 1, 1, 1]), CENTRE),
-        lambda: framewise_displacement(np.zeros(6), np.zeros(7)),
+        (lambda: rigid_matrix(np.zeros(5), CENTRE), "parameters must be finite"),
+        (lambda: rigid_matrix(np.full(6, np.nan), CENTRE), "parameters must be finite"),
+        (lambda: rigid_matrix(np.zeros(6), np.zeros(2)), "cent(re|er) must be finite"),
+        (lambda: rigid_parameters(np.eye(3), CENTRE), "matrix must be finite"),
+        (lambda: rigid_parameters(np.diag([1.1, 1, 1, 1]), CENTRE), "one that scales"),
+        (lambda: rigid_parameters(np.diag([-1.0, 1, 1, 1]), CENTRE), "one that scales"),
+        (lambda: framewise_displacement(np.zeros(6), np.zeros(7)), "other must be finite"),
     ],
 )
-def test_other_parameters_are_refused(call):
-    with pytest.raises(InputError):
+def test_other_parameters_are_refused(call, message):
+    with pytest.raises(InputError, match=message):
         call()

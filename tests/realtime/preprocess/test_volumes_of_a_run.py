@@ -13,6 +13,10 @@ from fastbrain.errors import InputError
 from fastbrain.realtime.preprocess import PreprocessSettings, VolumePipeline
 from fastbrain.realtime.volume import Volume
 
+# int16 steps: what the drift changes from one volume to the next (23 in this scan), where two
+# volumes of the scan differ by up to 877
+DRIFT = 50
+
 
 def test_a_spike_enters_neither_statistics_nor_windows(usual):
     """Everything after the window of the spike is as if the volume had been missing."""
@@ -58,7 +62,8 @@ def test_missing_volumes_are_filled_up_to_a_quarter_of_a_window(usual):
     found = {v.index: pipeline.push(v) for v in usual.volumes[:60] if v.index not in gone}
     # one of four volumes may be filled by the one before it
     assert found[21].held is None
-    np.testing.assert_allclose(found[21].window[-2], found[21].window[-3], atol=200)
+    filled, before = (found[21].window[i].astype(int) for i in (-2, -3))
+    assert np.abs(filled - before).max() < DRIFT
     assert found[33].held == "3 of 4 volumes of the window are missing or not usable"
     assert [i for i in range(33, 40) if found[i].held] == [33, 34]
     assert [i for i in range(42, 50) if found[i].held] == [42, 43]
@@ -71,7 +76,8 @@ def test_a_long_gap_costs_no_more_than_a_window(usual):
         pipeline.push(volume)
     far = 10_000_000
     found = [pipeline.push(replace(v, index=far + v.index)) for v in usual.volumes[30:40]]
-    assert found[0].held.startswith("warming up") or "3 of 4" in found[0].held
+    assert found[0].held == "3 of 4 volumes of the window are missing or not usable"
+    assert [result.held is None for result in found] == [False] * 2 + [True] * 8
     assert found[0].index == far + 30
 
 

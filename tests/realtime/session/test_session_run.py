@@ -269,7 +269,7 @@ def test_a_bad_volume_has_its_reason():
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_repetition_time_that_a_volume_told_is_written_before_its_record(known):
+def test_a_repetition_time_from_a_volume_is_written_before_its_record(known):
     clock, sink = FakeClock(), ListSink()
     source = ScriptedSource(clock, [(i * TR, i) for i in range(4)], tr_s=TR if known else None)
     Session(source, FakePreprocessor(clock), None, sinks=[sink], clock=clock).run(threads=False)

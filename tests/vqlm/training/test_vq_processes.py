@@ -62,11 +62,14 @@ def work(folder, rank):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, run_two):
+def folder(shared_by_workers, run_two):
     """What both processes ended with."""
-    folder = tmp_path_factory.mktemp("processes")
-    run_two(sys.executable, __file__, str(folder))
-    return folder
+
+    def train(folder):
+        run_two(sys.executable, __file__, str(folder))
+        return folder
+
+    return shared_by_workers("vq-processes", train)
 
 
 def ends(folder, dead_below):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -186,12 +185,10 @@ def test_interpolation_is_linear_in_time():
     np.testing.assert_allclose(series[:, 0], truth, rtol=1e-6)
 
 
-@pytest.mark.skipif("FASTBRAIN_TEST_DATA" not in os.environ, reason="FASTBRAIN_TEST_DATA is unset")
 @pytest.mark.parametrize("terms", [["standard"], ["minimal", "global_signal:full", "cosine"],
                                    ["compcor:anat_separated:5"]])  # fmt: skip
-def test_real_tables(terms):
-    root = Path(os.environ["FASTBRAIN_TEST_DATA"]) / "had_bids"
-    tables = sorted(root.rglob("*desc-confounds_timeseries.tsv"))
+def test_real_tables(real_data, terms):
+    tables = sorted((real_data / "had_bids").rglob("*desc-confounds_timeseries.tsv"))
     if not tables:
         pytest.skip("no real confounds tables")
     strategy = replace(Denoising.parse(terms), fd_threshold=0.5)
