@@ -136,7 +136,8 @@ bool forward(const VoxelSource& source, const float* weight, const float* bias, 
             .samples = source.batch * source.tokens};
   if (f.samples == 0 || features == 0) return true;
   f.blocks = ceil_div(source.frames * source.rows, f.block_rows);
-  f.tasks = divide(f.samples, tile_rows(source.batch), most_rows(f.blocks), f.panels, threads);
+  f.tasks =
+      divide(f.samples, tile_rows(source.batch), most_rows(f.blocks, f.samples), f.panels, threads);
   const bool aligned = reinterpret_cast<uintptr_t>(out) % 64 == 0 && features % kLanes == 0;
   f.finish = f.blocks == 1 && aligned ? Finish::kStream : Finish::kStore;
 

@@ -142,7 +142,8 @@ bool forward(const VoxelSource& source, const Bfloat16* weight, const float* bia
             .samples = source.batch * source.tokens};
   if (f.samples == 0 || features == 0) return true;
   f.blocks = ceil_div(source.frames * source.rows, f.block_rows);
-  f.tasks = divide(f.samples, tile_rows(source.batch), most_rows(f.blocks), f.panels, threads);
+  f.tasks =
+      divide(f.samples, tile_rows(source.batch), most_rows(f.blocks, f.samples), f.panels, threads);
   f.streams = reinterpret_cast<uintptr_t>(out) % 64 == 0 && features % kColumns == 0;
   // a panel that only one task uses is packed there, and never leaves that core's cache
   const bool shared = f.tasks.row_tasks > 1;

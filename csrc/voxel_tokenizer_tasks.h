@@ -2,7 +2,7 @@
 // namespace of an instruction set.
 
 // Samples of a task: its packed patches and a panel of the weight stay in the second-level cache.
-constexpr int64_t kTaskRows = 144 / kRows * kRows;
+constexpr int64_t kTaskRows = 168 / kRows * kRows;
 // Rows of a tile where windows come in such a number: it then holds one token, and skips what is
 // outside the brain there and not in its neighbour.
 constexpr int kWindowRows = kRows > 8 ? 8 : kRows;
@@ -16,8 +16,11 @@ struct Tasks {
 inline int64_t tile_rows(int64_t batch) { return batch % kWindowRows == 0 ? kWindowRows : kRows; }
 
 // Samples of a task where the inner axis has so many blocks: a panel of one block is soon used up,
-// and shorter tasks then share more evenly.
-inline int64_t most_rows(int64_t blocks) { return blocks > 1 ? kTaskRows : kTaskRows / 2; }
+// and shorter tasks then share more evenly. Few samples make one task for each group of panels,
+// which then need not be packed for others.
+inline int64_t most_rows(int64_t blocks, int64_t samples) {
+  return blocks > 1 || samples <= kTaskRows ? kTaskRows : kTaskRows / 2;
+}
 
 Tasks divide(int64_t samples, int64_t tile, int64_t most, int64_t panels, int threads) {
   Tasks t{.tile = tile};
