@@ -121,12 +121,15 @@ def losses(found: Iterable[Duel]) -> list[tuple[Duel, Row]]:
 
 
 def where_we_lose(rows: Sequence[Row]) -> str:
-    """One line that names every rival with an interval that is not above one."""
+    """One line with the cases in which ours is not certainly faster, worst first."""
+    worst: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: row["ratio_to_fastbrain"]):
+        if is_rival(row) and row["ratio_low"] <= 1:
+            worst.setdefault(row["case"], row)
     lost = [
-        f"{row['case']} against {row['provider']} ({row['ratio_to_fastbrain']:.2f}x, "
+        f"{case} against {row['provider']} ({row['ratio_to_fastbrain']:.2f}x, "
         f"{row['ratio_low']:.2f}-{row['ratio_high']:.2f})"
-        for row in rows
-        if is_rival(row) and row["ratio_low"] <= 1
+        for case, row in worst.items()
     ]
     return "Where we lose or draw: " + ("; ".join(lost) if lost else "nowhere in these rows") + "."
 

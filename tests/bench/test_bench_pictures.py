@@ -78,6 +78,14 @@ def test_a_rival_is_judged_beside_our_variant_with_the_same_input(rows):
     assert duel.beside(other)["provider"] == "fastbrain"
 
 
+def test_a_lost_case_is_named_once_with_its_strongest_rival():
+    own = [row("fastbrain", 1.0, case, over=1.0) for case in ("a", "b")]
+    found = tables.where_we_lose([*own, row("r", 0.9), row("s", 0.8), row("r", 0.5, "b")])
+    assert found == (
+        "Where we lose or draw: b against r (0.50x, 0.47-0.53); a against s (0.80x, 0.76-0.84)."
+    )
+
+
 def test_the_newest_row_counts(rows):
     [duel] = [d for d in tables.duels([*rows, row("rival", 3.0)]) if d.label == "a"]
     assert duel.best["ms_p50"] == 3.0
