@@ -16,7 +16,7 @@ class SplitOptions:
     """One of three ways to make a split."""
 
     test_subjects: tuple[str, ...] = ()
-    """Test on these people and on stimuli that no other person saw."""
+    """Test on these people and on stimuli that the training part lacks."""
     split_by: Literal[
         "run", "subject", "stimulus", "session", "category", "story", "family", "site"
     ] = "run"
