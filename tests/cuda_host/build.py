@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 SOURCES = HERE.parents[1] / "csrc"
 # what needs the CUDA runtime, and what is for one instruction set alone
 LEFT_OUT = {
-    *("device.cpp", "lora_tiles.cpp", "voxel_tokenizer_bfloat16.cpp"),
+    *("device.cpp", "lora_tiles.cpp", "neighborhood_tiles.cpp", "voxel_tokenizer_bfloat16.cpp"),
     *("voxel_tokenizer_tiles.cpp", "vq_screen.cpp"),
 }
 
