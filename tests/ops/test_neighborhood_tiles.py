@@ -9,8 +9,7 @@ from neighborhoods import LIMIT, VARIANTS, excess
 
 from fastbrain import _native
 from fastbrain.ops import _measured, explain
-from fastbrain.ops._tensors import address
-from fastbrain.ops.neighborhood import cpu
+from fastbrain.ops.neighborhood import cpu, tiles
 
 pytestmark = pytest.mark.skipif(
     not hasattr(_native, "neighborhood_tiles_scores"), reason="the CPU multiplies no tiles (AMX)"
@@ -30,37 +29,12 @@ def inputs(batch, size, width, *, gap=0):
     return features, memory
 
 
-def scored(features, memory, threads=2):
+def scored(features, memory):
     batch, size = len(features), len(memory)
     logits = torch.full((size, -(-batch // 16) * 16), float("nan"))
     norms = torch.empty(size)
-    _native.neighborhood_tiles_scores(
-        memory=address(memory),
-        sizes=(*memory.shape, memory.stride(0)),
-        features=address(features),
-        batch=batch,
-        factor=0.5,
-        logits=address(logits),
-        step=logits.shape[1],
-        norms=address(norms),
-        threads=threads,
-    )
+    tiles.scores(features, memory, 0.5, norms, logits)
     return logits[:, :batch], norms
-
-
-def multiplied(weights, memory, batch, threads=2, *, rounds=False):
-    grad = torch.full((batch, memory.shape[1]), float("nan"))
-    _native.neighborhood_tiles_products(
-        memory=address(memory),
-        sizes=(*memory.shape, memory.stride(0)),
-        weights=address(weights),
-        batch=batch,
-        step=weights.shape[1],
-        rounds=rounds,
-        grad=address(grad),
-        threads=threads,
-    )
-    return grad
 
 
 def weights_of(batch, size):
@@ -87,7 +61,7 @@ def test_weights_are_multiplied_without_rounding_to_bfloat16(shape, gap):
     _, memory = inputs(*shape, gap=gap)
     weights = weights_of(*shape[:2])
     expected = weights[:, : shape[0]].double().T @ memory.double()
-    got = multiplied(weights, memory, shape[0])
+    got = tiles.product(weights, memory, shape[0], rounds=False)
     # weights rounded once would be 1e-3 off; two parts keep 16 of their 24 bits
     assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
 
@@ -97,7 +71,7 @@ def test_weights_are_rounded_where_that_is_allowed(shape):
     _, memory = inputs(*shape)
     weights = weights_of(*shape[:2])
     expected = weights[:, : shape[0]].bfloat16().double().T @ memory.double()
-    got = multiplied(weights, memory, shape[0], rounds=True)
+    got = tiles.product(weights, memory, shape[0], rounds=True)
     assert (got - expected).abs().max() <= SUMMED * expected.abs().max()
 
 
@@ -126,11 +100,15 @@ def test_only_widths_that_tiles_divide_take_the_way(way, width, expected):
     assert chosen == expected
 
 
-def test_threads_do_not_change_a_bit():
+def test_threads_do_not_change_a_bit(monkeypatch):
     features, memory = inputs(50, 777, 1056)
     weights = weights_of(50, 777)
-    one, two = ([*scored(features, memory, n), multiplied(weights, memory, 50, n)] for n in (1, 2))
-    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    found = []
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        product = tiles.product(weights, memory, 50, rounds=False)
+        found.append([*scored(features, memory), product])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_widths_that_tiles_do_not_divide_are_refused():
