@@ -17,11 +17,11 @@ import torch
 
 from .. import __version__, _native
 from .._arguments import checked
+from .._git import git
 
 _ROOT = Path(__file__).parents[2]
 # parts of a checkout that decide how fast an op is
 _PARTS = ("csrc", "kernels", "fastbrain")
-_PATIENCE_S = 10
 
 
 def cpu_name() -> str:
@@ -37,25 +37,10 @@ def cpu_name() -> str:
 @cache
 def commit() -> str:
     """Commit of the checkout, with a plus if its sources differ; elsewhere a digest of the code."""
-    name = _git("rev-parse", "--short", "HEAD") if (_ROOT / ".git").exists() else None
+    name = git(_ROOT, "rev-parse", "--short", "HEAD") if (_ROOT / ".git").exists() else None
     if name is None:
         return f"files-{sources()}"
-    return name + ("+" if _git("status", "--porcelain", "--", *_PARTS) else "")
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        ran = subprocess.run(
-            ["git", "-C", str(_ROOT), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE_S,
-            # git status must not write to the checkout
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return ran.stdout.strip() if ran.returncode == 0 else None
+    return name + ("+" if git(_ROOT, "status", "--porcelain", "--", *_PARTS) else "")
 
 
 @cache

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from .._git import git
 
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy")
 _PARTS = ("fastbrain", "kernels", "csrc")
-_PATIENCE_S = 10
 
 
 def provenance() -> dict[str, Any]:
@@ -35,27 +33,11 @@ def git_state(root: Path) -> dict[str, Any] | None:
     """Commit of the checkout at `root` and whether the package differs from it, or None."""
     if not (root / ".git").exists():
         return None
-    commit = _git(root, "rev-parse", "HEAD")
-    status = _git(root, "status", "--porcelain", "--", *_PARTS)
+    commit = git(root, "rev-parse", "HEAD")
+    status = git(root, "status", "--porcelain", "--", *_PARTS)
     if commit is None or status is None:
         return None
-    return {"commit": commit.strip(), "dirty": bool(status.strip())}
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE_S,
-            stdin=subprocess.DEVNULL,
-            # git status must not write to the checkout
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        )
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return None
-    return done.stdout if done.returncode == 0 else None
+    return {"commit": commit, "dirty": bool(status)}
 
 
 def _versions() -> dict[str, str]:
