@@ -14,6 +14,7 @@ from ..decoding.generation import _Stepper
 from ..decoding.story import Story
 from ..decoding.word_starts import WordStarts
 from ..errors import ConfigError, InputError
+from ..nn.modes import evaluating
 from .model import BrainLLM
 
 
@@ -170,20 +171,21 @@ def reconstruct(
             f"reconstruct: prompts must be one for each of {len(wanted)} windows, got "
             f"{len(prompts)}."
         )
-    was_training = model.training
-    model.eval()
-    starts = WordStarts(model.text_tokenizer, model.llm, model.device)
-    before = " ".join(prompts[0].split()) if prompts is not None else ""
-    known = tuple(model.text_tokenizer.encode(before, add_special_tokens=False)) if before else ()
-    paths = [_Path(known, given=len(known))]
-    for w, count in enumerate(wanted):
-        if count:
-            own = None if windows is None else windows[w : w + 1].to(model.device)
-            paths = _window(model, own, count, paths, starts, search)
-        paths = [
-            replace(path, words=0, length=0, ends=(*path.ends, len(path.tokens))) for path in paths
-        ]
-    model.train(was_training)
+    with evaluating(model):
+        starts = WordStarts(model.text_tokenizer, model.llm, model.device)
+        before = " ".join(prompts[0].split()) if prompts is not None else ""
+        known = (
+            tuple(model.text_tokenizer.encode(before, add_special_tokens=False)) if before else ()
+        )
+        paths = [_Path(known, given=len(known))]
+        for w, count in enumerate(wanted):
+            if count:
+                own = None if windows is None else windows[w : w + 1].to(model.device)
+                paths = _window(model, own, count, paths, starts, search)
+            paths = [
+                replace(path, words=0, length=0, ends=(*path.ends, len(path.tokens)))
+                for path in paths
+            ]
     best = max(paths, key=lambda path: path.score(search.length_penalty))
     texts = [
         model.text_tokenizer.decode(list(best.tokens[start:stop])).strip()

@@ -19,6 +19,7 @@ from ..decoding.scoring import score_matrix
 from ..errors import InputError
 from ..lm.end_tokens import end_tokens_of
 from ..lm.tokenization import encode_answers, encode_prompts
+from ..nn.modes import evaluating
 from .model import LLM4Brain
 from .questions import saved_prompt
 
@@ -85,32 +86,32 @@ def decode_windows(
         int16 steps of a store, or :func:`generate` rejects the language model or its inputs.
     """
     tokenizer = _tokenizer("decode_windows", model)
-    was_training = model.training
-    model.eval()
-    trials, texts, held, questions = [], [], [], []
-    embeds: list[Tensor] = []
-    masks: list[Tensor | None] = []
-    for batch in _batches("decode_windows", batches, "voxels", "subjects", "trial_ids"):
-        prefix = model.prefix(batch.voxels.to(model.device), batch.subjects)
-        asked = _asked("decode_windows", model, batch, prompt)
-        ids, mask = _question_ids(model, asked)
-        before, mask = model.before_answer(prefix, ids, prompt_mask=mask)
-        said = generate(
-            model.llm,
-            before,
-            eos_token_id=end_tokens_of(tokenizer, model.llm),
-            pad_token_id=tokenizer.pad_token_id,
-            sampling=sampling,
-            attention_mask=mask,
-        )
-        faults = _faults(model, batch.voxels)
-        trials += batch.trial_ids
-        texts += ["" if f else text for f, text in zip(faults, said.texts(tokenizer), strict=True)]
-        held += faults
-        questions += asked
-        embeds.append(before)
-        masks.append(mask)
-    model.train(was_training)
+    with evaluating(model):
+        trials, texts, held, questions = [], [], [], []
+        embeds: list[Tensor] = []
+        masks: list[Tensor | None] = []
+        for batch in _batches("decode_windows", batches, "voxels", "subjects", "trial_ids"):
+            prefix = model.prefix(batch.voxels.to(model.device), batch.subjects)
+            asked = _asked("decode_windows", model, batch, prompt)
+            ids, mask = _question_ids(model, asked)
+            before, mask = model.before_answer(prefix, ids, prompt_mask=mask)
+            said = generate(
+                model.llm,
+                before,
+                eos_token_id=end_tokens_of(tokenizer, model.llm),
+                pad_token_id=tokenizer.pad_token_id,
+                sampling=sampling,
+                attention_mask=mask,
+            )
+            faults = _faults(model, batch.voxels)
+            trials += batch.trial_ids
+            texts += [
+                "" if f else text for f, text in zip(faults, said.texts(tokenizer), strict=True)
+            ]
+            held += faults
+            questions += asked
+            embeds.append(before)
+            masks.append(mask)
     if not embeds:
         raise InputError("decode_windows: batches must not be empty. Is the part empty?")
     whole, mask = _joined(embeds, masks)
@@ -168,21 +169,19 @@ def token_saliency(
         There is no prompt, or `batches` is empty or its items are not batches.
     """
     _tokenizer("token_saliency", model)
-    was_training = model.training
-    model.eval()
-    total, count = torch.zeros(model.tokenizer.n_tokens), 0
-    for batch in _batches("token_saliency", batches, "voxels", "subjects", "texts"):
-        tokens = model.tokens(batch.voxels.to(model.device), batch.subjects)
-        tokens = tokens.detach().requires_grad_(True)
-        prefix = model.projection(model.latents_of(tokens))
-        ids, mask = encode_answers(model.text_tokenizer, batch.texts, device=model.device)
-        asked, known = _question_ids(model, _asked("token_saliency", model, batch, prompt))
-        loss = model.sequence_nll(prefix, asked, ids, mask, prompt_mask=known).sum()
-        (gradient,) = torch.autograd.grad(loss, tokens)
-        share = (gradient * tokens).sum(dim=-1).abs().sum(dim=0).detach().cpu()
-        total += share.unflatten(0, (-1, len(total))).sum(dim=0)  # over the steps of a window
-        count += len(tokens)
-    model.train(was_training)
+    with evaluating(model):
+        total, count = torch.zeros(model.tokenizer.n_tokens), 0
+        for batch in _batches("token_saliency", batches, "voxels", "subjects", "texts"):
+            tokens = model.tokens(batch.voxels.to(model.device), batch.subjects)
+            tokens = tokens.detach().requires_grad_(True)
+            prefix = model.projection(model.latents_of(tokens))
+            ids, mask = encode_answers(model.text_tokenizer, batch.texts, device=model.device)
+            asked, known = _question_ids(model, _asked("token_saliency", model, batch, prompt))
+            loss = model.sequence_nll(prefix, asked, ids, mask, prompt_mask=known).sum()
+            (gradient,) = torch.autograd.grad(loss, tokens)
+            share = (gradient * tokens).sum(dim=-1).abs().sum(dim=0).detach().cpu()
+            total += share.unflatten(0, (-1, len(total))).sum(dim=0)  # over the steps of a window
+            count += len(tokens)
     if not count:
         raise InputError("token_saliency: batches must not be empty. Is the part empty?")
     return model.tokenizer.spread(total / count)

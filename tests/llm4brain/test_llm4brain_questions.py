@@ -132,3 +132,10 @@ def test_questions_must_be_one_a_sample(model, asking):
     model.card = None
     with pytest.raises(InputError, match="prompt must be given"):
         LLM4BrainDecoder(model, prompts=["what is it now ?", ""])
+
+
+def test_a_refused_batch_leaves_the_mode_as_it_was(model):
+    model.train()
+    with pytest.raises(InputError, match="batches must"):
+        decode_windows(model, ["no batch"])
+    assert model.training

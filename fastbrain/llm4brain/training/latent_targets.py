@@ -13,6 +13,7 @@ from torch import Tensor
 from ..._arguments import checked
 from ...data import FitScope
 from ...errors import InputError
+from ...nn.modes import evaluating
 from ..model import LLM4Brain
 from .clip_loader import Frames, stack_frames
 
@@ -64,15 +65,13 @@ def video_targets(
     """
     if not trial_ids:
         raise InputError("video_targets: trial_ids must not be empty, got none.")
-    was_training = model.training
-    model.eval()
-    sizes = model.config.qformer
-    latents = torch.empty(len(trial_ids), sizes.n_queries, sizes.dim)
-    with torch.no_grad():
-        for i in range(0, len(trial_ids), batch_size):
-            clips = stack_frames(frames, tuple(trial_ids[i : i + batch_size]))
-            latents[i : i + len(clips)] = model.video_latents(clips.to(model.device)).float()
-    model.train(was_training)
+    with evaluating(model):
+        sizes = model.config.qformer
+        latents = torch.empty(len(trial_ids), sizes.n_queries, sizes.dim)
+        with torch.no_grad():
+            for i in range(0, len(trial_ids), batch_size):
+                clips = stack_frames(frames, tuple(trial_ids[i : i + batch_size]))
+                latents[i : i + len(clips)] = model.video_latents(clips.to(model.device)).float()
     return VideoLatents({t: i for i, t in enumerate(trial_ids)}, latents)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..._progress import track
 from ...errors import InputError
+from ...nn.modes import evaluating
 from ...training.run import Loader
 from ..grid_models import AnyModel, reader
 from .random_projection import RandomProjection
@@ -199,14 +200,13 @@ def _windows(
     model: AnyModel, loader: Loader, *, behind: int = 0
 ) -> Iterator[tuple[list[str], Tensor]]:
     """Yield ids and tokens (B, features) of each batch; windows before `behind` have no tokens."""
-    was_training, at = model.training, 0
-    model.eval()
-    for batch in track(loader, "reading windows"):
-        ids = list(batch.trial_ids)
-        at += len(ids)
-        if at <= behind:
-            yield ids, torch.zeros(len(ids), 0)
-            continue
-        tokens = reader(model, batch).tokens(batch.voxels.to(model.device), batch.subjects)
-        yield ids, tokens.flatten(1).float().cpu()
-    model.train(was_training)
+    at = 0
+    with evaluating(model):
+        for batch in track(loader, "reading windows"):
+            ids = list(batch.trial_ids)
+            at += len(ids)
+            if at <= behind:
+                yield ids, torch.zeros(len(ids), 0)
+                continue
+            tokens = reader(model, batch).tokens(batch.voxels.to(model.device), batch.subjects)
+            yield ids, tokens.flatten(1).float().cpu()
