@@ -88,7 +88,7 @@ def quality_of(
     tr : float
         Seconds.
     onset_offset_s : float
-        Added to every onset, seconds.
+        Added to every onset, seconds; the time of the run's first volume is subtracted here.
     """
     size = len(clean.tsnr)
     alive = clean.tsnr > 0
@@ -112,7 +112,9 @@ def quality_of(
         "clipped": clean.clipped,
         "censored": _round(censored.mean()),
         "confounds": clean.projection.confounds,
-        "design_lost": _round(_design_lost(clean, trials, ~censored, tr, onset_offset_s)),
+        "design_lost": _round(
+            _design_lost(clean, trials, ~censored, tr, onset_offset_s - run.start_time)
+        ),
     }
     traces = {
         "fd": None if motion is None or motion.fd is None else motion.fd.round(4).tolist(),

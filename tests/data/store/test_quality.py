@@ -88,6 +88,23 @@ def test_known_values(runs):
     assert len(found.traces["dvars"]) == N
 
 
+def test_responses_are_placed_by_the_time_of_the_first_volume(runs):
+    write(runs[0].bold, image())
+    plan = plan_store(runs, split=by_run, high_pass_s=None, **OPTIONS)
+    # a filter removes drifts, and with them a part of the responses that depends on their times
+    clean = clean_run(
+        load_volumes(runs[0].bold), Packing(plan.grid).voxels, units="psc", high_pass_s=40.0
+    )
+    later = replace(
+        plan,
+        runs=(replace(plan.runs[0], start_time=7.0),),
+        trials=tuple(replace(t, onset=t.onset + 7.0) for t in plan.trials),
+    )
+    lost = of_run(clean, plan).row["design_lost"]
+    assert of_run(clean, later).row["design_lost"] == lost
+    assert of_run(clean, replace(later, runs=plan.runs)).row["design_lost"] != lost
+
+
 def test_planted_faults_are_found(runs):
     def broken(x):
         x[:3] *= 1.2  # before the steady state
