@@ -12,7 +12,7 @@ help:
 	@echo "make lint   static checks      make test-gpu      every kernel on the CUDA device"
 	@echo "make fuzz   200,000 damaged files (FUZZ=n for n; make test tries 20,000)"
 	@echo "make bench  CPU benchmarks     make bench-report  tables of the recorded rows"
-	@echo "make docs   HTML manual        make clean         remove all that make made"
+	@echo "make docs   HTML manual        make clean         remove what make made, but not runs/bench"
 	@echo "make sdist  dist/*.tar.gz      make wheels        manylinux wheels (needs docker)"
 	@echo "make sbom   dist/sbom.json: what is installed here, as CycloneDX"
 	@echo "make test-torch TORCH=2.10.0   the built wheel beside another torch (a large download)"
@@ -80,7 +80,7 @@ bench: .venv/.ready .venv/.bench
 	$(BIN)/fastbrain bench report runs/bench/rows.jsonl --out runs/bench/report.html
 
 bench-report: .venv/.ready
-	$(BIN)/python benchmarks/report.py --write $(ARGS)
+	$(BIN)/python benchmarks/report.py --write
 
 # Layers and types are read from a copy that has `kernels` where users find it. -S keeps the
 # editable installation out: it lists the checkout itself as a part of the package.
@@ -101,8 +101,8 @@ lint: .venv/.ready .venv/.lint imports
 docs: .venv/.ready .venv/.docs
 	$(BIN)/python -m sphinx -W -q docs build/docs
 
-.venv/.release: pyproject.toml | .venv/.ready
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[release]'
+.venv/.release: pyproject.toml constraints.txt | .venv/.ready
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[release]'
 	@touch $@
 
 sdist: .venv/.release

@@ -29,12 +29,12 @@ def ablation_table(rows: list[dict[str, Any]]) -> str:
     ]
     seeds = sorted({row["seed"] for row in rows})
     signals = sorted({row["snr"] for row in rows if row["snr"]})
-    told = (
+    about = (
         f"{len(seeds)} seeds ({', '.join(map(str, seeds))}), {rows[0]['n']} windows of two people "
         f"never met, SNR {', '.join(f'{s:g}' for s in signals)}; mean ± standard deviation over "
         "seeds; after the slash the same decoder on deranged brains."
     )
-    return "\n\n".join([told, *parts])
+    return "\n\n".join([about, *parts])
 
 
 def _table(rows: list[dict[str, Any]], cases: list[str], base: str) -> str:

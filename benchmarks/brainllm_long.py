@@ -40,6 +40,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100, help="derangements; default 100")
     parser.add_argument("--note", default="", help="what else the machine did meanwhile")
     args = parser.parse_args()
+    if args.what == "pca" and (args.share, args.count) != (1.0, 100):
+        parser.error("--share and --count are options of permutations")
     torch.set_num_threads(args.threads)
     recorder = Recorder(args.machine)
     if args.what == "pca":
@@ -57,8 +59,8 @@ def pca(recorder: Recorder, note: str) -> None:
         stored = np.lib.format.open_memmap(
             Path(folder) / "rows.npy", mode="w+", dtype=np.int16, shape=(ROWS, VOXELS)
         )
-        # components of falling size, and little noise
-        # as many as are kept, so that both must find the same subspace
+        # components of falling size, as many as are kept, and little noise: both must find the
+        # same subspace
         loads = rng.normal(size=(COMPONENTS, VOXELS)).astype(np.float32)
         loads /= np.sqrt(np.arange(1, COMPONENTS + 1, dtype=np.float32))[:, None]
         for start in range(0, ROWS, 200):

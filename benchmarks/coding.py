@@ -1,4 +1,4 @@
-"""Tables of codes with and without an adversary, and of age told from them, from the rows."""
+"""Tables of codes with and without an adversary, and of age predicted from them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WAYS = (
 
 
 def codes_table(rows: list[Row]) -> str:
-    """What comes back of the codes and whether they pass for text, by seed and over seeds."""
+    """What the codes explain and whether they pass for text, by seed and over seeds."""
     parts = []
     # the codes do not depend on where their embeddings start
     for own in _studies([row for row in rows if _start(row) == "rotated"]):
@@ -32,7 +32,7 @@ def codes_table(rows: list[Row]) -> str:
             "|---" * (2 + len(_CODES)) + "|",
         ]
         for row in own:
-            cells = [_told(row[name], form) for name, (_, form) in _CODES.items()]
+            cells = [_number(row[name], form) for name, (_, form) in _CODES.items()]
             lines.append(f"| {row['seed']} | {_yes(row)} | " + " | ".join(cells) + " |")
         for some in _by_case(own).values():
             cells = [
@@ -44,7 +44,7 @@ def codes_table(rows: list[Row]) -> str:
 
 
 def age_table(rows: list[Row]) -> str:
-    """Mean absolute error of age of every way to tell it, over seeds."""
+    """Mean absolute error of every prediction of age, over seeds."""
     parts = []
     for own in _studies(rows):
         cases = _by_case(own)
@@ -75,9 +75,10 @@ def _studies(rows: list[Row]) -> list[list[Row]]:
 
 
 def _by_case(rows: list[Row]) -> dict[str, list[Row]]:
-    return {
-        case: [r for r in rows if r["case"] == case] for case in {r["case"]: None for r in rows}
-    }
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["case"], []).append(row)
+    return found
 
 
 def _people(rows: list[Row]) -> str:
@@ -108,8 +109,8 @@ def _error(rows: list[Row], way: str) -> str:
     # what is rounded to nothing has no sign
     gain = round(mean(gains), 1) or 0.0
     chance = mean(one["chance"] for one in found)
-    told = f"{cell} ({gain:+.1f}) / {chance:.1f}"
-    return f"**{told}**" if all(one["p"] <= _SURE for one in found) else told
+    text = f"{cell} ({gain:+.1f}) / {chance:.1f}"
+    return f"**{text}**" if all(one["p"] <= _SURE for one in found) else text
 
 
 def _spread(values: list[float | None], form: str) -> str:
@@ -119,7 +120,7 @@ def _spread(values: list[float | None], form: str) -> str:
     return form.format(mean(known)) + (f" ± {form.format(stdev(known))}" if len(known) > 1 else "")
 
 
-def _told(value: float | None, form: str) -> str:
+def _number(value: float | None, form: str) -> str:
     return "" if value is None else form.format(value)
 
 

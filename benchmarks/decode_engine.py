@@ -6,8 +6,8 @@ Llamas with random weights of 8 and 30 million parameters and, where a folder is
 model (its row is named by its parameters). Each provider writes one token and 1 + `new` tokens
 after 96 embeddings, interleaved with the others; a row holds the time to the first token, and the
 time of each further one from the difference. ``floor`` copies as many bytes as a step reads, and
-counts half, because a copy also writes. ``--cpu`` counts processor time instead of elapsed time,
-for one thread on a machine that other processes use.
+counts half, because a copy also writes. ``--cpu --threads 1`` counts processor time instead of
+elapsed time, on a machine that other processes use.
 
 With ``--llm``, and ``--text FILE``, a row for each kind of weights has its nats per token on it.
 """
@@ -48,6 +48,11 @@ def main() -> None:
     parser.add_argument("--text", type=Path, help="text that the real model reads")
     parser.add_argument("--cpu", action="store_true", help="processor time; with one thread only")
     args = parser.parse_args()
+    if args.cpu and args.threads != 1:
+        # the clock of a thread does not count the others
+        parser.error(f"--cpu needs --threads 1, got {args.threads}")
+    if args.text is not None and args.llm is None:
+        parser.error("--text needs --llm")
     torch.set_num_threads(args.threads)
     recorder = Recorder(args.machine)
     clock = thread_time if args.cpu else perf_counter

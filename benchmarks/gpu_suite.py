@@ -25,7 +25,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
-from os import cpu_count
 from pathlib import Path
 from time import time
 from typing import Any
@@ -49,6 +48,8 @@ CHECKED = {
     "neighborhood": {"cuda": 1, "triton": 2},
     "vq": {"cuda": 1, "triton": 3},
 }
+# families whose Triton kernels have candidates to race
+RACED = tuple(family for family, backends in CHECKED.items() if "triton" in backends)
 BUILD_S, CHECK_S, SANITIZER_S = 240.0, 150.0, 100.0
 # a worker may be so late, so that the call it is in is not lost
 GRACE_S = 10.0
@@ -75,11 +76,10 @@ class Suite:
         """All that is asked for, the cheapest certainty first."""
         record_peers(self)
         arguments = self.arguments
-        if arguments.race:
-            if arguments.skip_build or arguments.smoke or self.build():
-                self.races()
-            return self.outcome
         if not (arguments.skip_build or arguments.smoke) and not self.build():
+            return self.outcome
+        if arguments.race:
+            self.races()
             return self.outcome
         if not arguments.skip_selftest:
             self.together(self.checks())
@@ -169,13 +169,13 @@ class Suite:
         below = Path(os.environ.get("OUT") or HERE.parent / "kernels") / "tables"
         gpu = "interpreter" if self.arguments.smoke else ask_gpu("name") or "cuda"
         kept = bool(os.environ.get("OUT")) or not self.arguments.smoke
-        self.table = RaceTable(below / f"{slug(gpu)}.json" if kept else None, gpu)
+        table = RaceTable(below / f"{slug(gpu)}.json" if kept else None, gpu)
 
         def write(row: dict[str, Any]) -> None:
             self.book.write(row)
-            self.table.add(row)
+            table.add(row)
 
-        due = [family for family in self.arguments.families if "triton" in CHECKED.get(family, {})]
+        due = [family for family in self.arguments.families if family in RACED]
         for index, family in enumerate(due):
             share = (self.deadline - GRACE_S - time()) / (len(due) - index)
             if share <= 0:
@@ -185,8 +185,8 @@ class Suite:
             about = {"op": "race", "case": family, "provider": ""}
             job = self.job(family, "race", family, ["--deadline", str(deadline)], about)
             self.outcome.add(supervise(replace(job, deadline=deadline + GRACE_S), write))
-            self.table.write()
-        print(f"table: {self.table.path or 'kept nowhere'}")
+            table.write()
+        print(f"table: {table.path or 'kept nowhere'}")
 
     def job(
         self,
@@ -214,7 +214,7 @@ class Suite:
 
     def together(self, jobs: list[Job]) -> None:
         """Run jobs at once, as many as there are cores."""
-        with ThreadPoolExecutor(max(1, min(len(jobs), cpu_count() or 1))) as pool:
+        with ThreadPoolExecutor(max(1, min(len(jobs), os.cpu_count() or 1))) as pool:
             for outcome in pool.map(lambda job: supervise(job, self.book.write), jobs):
                 self.outcome.add(outcome)
 
@@ -265,7 +265,9 @@ def options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--machine", help="folder of the rows; default: the name of the GPU")
-    parser.add_argument("--families", nargs="*", choices=FAMILIES, default=list(FAMILIES))
+    shown = "to time or to race; the self-test checks all"
+    every = list(FAMILIES)
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=every, help=shown)
     parser.add_argument("--budget-s", type=float, default=540.0, help="for all of it; default 540")
     parser.add_argument("--skip-build", action="store_true", help="use what is installed")
     some = parser.add_mutually_exclusive_group()
@@ -275,9 +277,10 @@ def options() -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="on the CPU, to try the suite itself")
     parser.add_argument("--smoke-faults", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.race and not set(arguments.families) & set(RACED):
+        parser.error(f"--race needs one of the families {', '.join(RACED)}")
     if arguments.machine is None and not arguments.smoke:
-        name = ask_gpu("name") or "cuda"
-        arguments.machine = slug(name)
+        arguments.machine = slug(ask_gpu("name") or "cuda")
     return arguments
 
 

@@ -3,8 +3,10 @@
     python benchmarks/grids.py [--machine NAME] [--rounds 9] [--peak]
 
 A volume of 97 x 115 x 97 voxels of 2 mm is smoothed by 6 mm, and interpolated at the 292,000 brain
-voxels of a rotated grid of the same size. Calls are interleaved; values are compared first. With
---peak, the peak of traced memory is measured for a run of 100 volumes.
+voxels of a rotated grid of the same size. Our weights of interpolation are computed once for a run
+and are not part of a call; nilearn and SciPy compute theirs in each call, for the whole grid. Calls
+are interleaved; values are compared first. With --peak, the peak of
+traced memory is measured for a run of 100 volumes.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ the seconds after which it counts as hanging, ``row`` for a result, ``done`` for
 not run again, ``left`` for what there was no time for. When a worker dies or is killed, the unit it
 was at becomes a row, and a new worker goes on with the others.
 
-The one who watches needs neither torch nor a GPU, so that nothing can take it along.
+The supervising process needs neither torch nor a GPU, so that no crash of theirs ends it.
 """
 
 from __future__ import annotations

@@ -60,10 +60,10 @@ from fastbrain.llm4brain.training import (
     stage_two,
     video_targets,
 )
+from fastbrain.llm4brain.training.presets import PRESETS
 from fastbrain.lm import small_llm
 from fastbrain.training import OptimConfig, StageConfig
 
-PRESETS = ("fastbrain", "paper", "published-code")
 UNSEEN = ("07", "08")
 ADAPT_RUNS = 2
 
@@ -73,8 +73,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--machine", help="folder below benchmarks/results; default: only print")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=[], help="the table")
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    some.add_argument("--presets", nargs="+", choices=PRESETS, default=[], help="the table")
     parser.add_argument("--work", type=Path, help="folder for cohorts; default: a temporary one")
     args = parser.parse_args()
     op = "people" if args.presets else "llm4brain"

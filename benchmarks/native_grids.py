@@ -45,7 +45,7 @@ from fastbrain.training import OptimConfig
 
 def main() -> None:
     """Measure and print one row of JSON for each seed, person and kind of training."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--snr", type=float, default=0.5)

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from fastbrain._io import write_atomic
 from fastbrain.bench.drawing import BLUE, log_ticks, pyplot, saved
 from fastbrain.bench.rows import device_of
 
@@ -85,4 +86,4 @@ def plot(best: dict[tuple[str, str], list[Row]], path: Path) -> None:
         log_ticks(axes.xaxis, *axes.get_xlim())
         axes.set_yticks(range(len(names)), [f"{op} ({place})" for op, place in names])
         axes.set_xlabel("time of the strongest rival over ours (above 1, ours is faster)")
-        path.write_bytes(saved(plt, figure))
+        write_atomic(path, saved(plt, figure))

@@ -16,6 +16,8 @@ import tokens
 import written_text
 from systems import loader, prepare, realtime, scaling
 
+from fastbrain._io import write_atomic
+
 Row = dict[str, Any]
 Table = Callable[[list[Row]], str]
 
@@ -56,7 +58,7 @@ def write_pages(docs: Path, rows: list[Row]) -> None:
             own = [row for row in rows if row["op"] == op]
             if own:
                 text = between(text, name, table(own))
-        (docs / page).write_text(text)
+        write_atomic(docs / page, text)
 
 
 def sections(rows: list[Row]) -> str:

@@ -17,6 +17,7 @@ import torch
 from fastbrain.bench.graphs import captured
 from fastbrain.bench.machine import Recorder
 from fastbrain.bench.registry import OURS, Entry, Problem, Setting
+from fastbrain.bench.statistics import quantiles
 from fastbrain.bench.timing import GpuClock, cpu_clock, interleaved
 from fastbrain.kernels import tables
 from fastbrain.ops.lora import triton as lora
@@ -117,11 +118,9 @@ class Race:
             watch=lambda name: self.watch("timing", name),
         )
         for name, times in seconds.items():
-            p20, p50, p80 = (float(q) * 1e3 for q in np.quantile(times, [0.2, 0.5, 0.8]))
-            medians = {"ms_p20": p20, "ms_p50": p50, "ms_p80": p80, "rounds": len(times)}
             kernel, candidate = name.split(" ", 2)[:2]
             about = {"kernel": kernel, "shape": question.shape, "candidate": candidate}
-            self._row("race", name, **about, **medians, **problem.facts)
+            self._row("race", name, **about, **quantiles(times), rounds=len(times), **problem.facts)
         best = min(seconds, key=lambda name: float(np.median(seconds[name])), default="")
         if best:
             self.fastest[question] = best.split(" ", 2)[1]

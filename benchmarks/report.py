@@ -1,6 +1,6 @@
 """Tables of the committed benchmark rows, generated and never typed.
 
-    python benchmarks/report.py [--machine NAME] [--write]
+    python benchmarks/report.py [--machine NAME | --write]
 
 ``--write`` puts one table and one plot into README.md (overview.py), all tables into
 docs/numbers.md, and those of a system's own study into its page (pages.py).
@@ -17,6 +17,7 @@ import pages
 from load import load_table
 from rows import all_rows
 
+from fastbrain._io import write_atomic
 from fastbrain.bench.rows import FACTS, VERDICTS, is_rival
 from fastbrain.bench.tables import summary, table, where_we_lose
 
@@ -220,20 +221,22 @@ def write(root: Path) -> None:
     """Put the overview between the markers of the README, and all tables into the manual."""
     best = overview.strongest(latest(None), is_rival)
     readme = root / "README.md"
-    readme.write_text(pages.between(readme.read_text(), "numbers", overview.headline(best)))
+    text = pages.between(readme.read_text(), "numbers", overview.headline(best))
+    write_atomic(readme, text)
     overview.plot(best, root / "docs" / "images" / "speed.svg")
     title = "# Numbers\n\nGenerated from the rows in `benchmarks/results/` by `make bench-report`."
     body = report(short=True).replace("### ", "## ")
     body += f"\n\n{pages.sections(all_rows())}\n\n## Every provider\n\n{report(recipes=False)}"
-    (root / "docs" / "numbers.md").write_text(f"{title}\n\n{body}\n")
+    write_atomic(root / "docs" / "numbers.md", f"{title}\n\n{body}\n")
     pages.write_pages(root / "docs", all_rows())
 
 
 def main() -> None:
     """Print the report, or write it where it is read."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--machine", help="folder below benchmarks/results; default: all")
-    parser.add_argument("--write", action="store_true", help="into README.md and docs/")
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--machine", help="folder below benchmarks/results; default: all")
+    some.add_argument("--write", action="store_true", help="all, into README.md and docs/")
     args = parser.parse_args()
     if args.write:
         write(Path(__file__).parent.parent)

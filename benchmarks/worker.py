@@ -4,7 +4,7 @@
     python benchmarks/worker.py check --family vq --backend triton --events FILE
     python benchmarks/worker.py race --family vq --events FILE
 
-Every step is announced before it is taken, so that the one who watches knows what ended it.
+Every step is announced before it is taken, so that the supervisor knows what ended it.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ def candidates(
     ``wide`` and ``persistent`` are the kernels of this file, ``ring`` is that of a decoding step,
     ``joined`` and ``apart`` are products of PyTorch. `rows` is a result of :func:`row_class`,
     `capability` the compute capability × 10, and `described` says whether the tensors have the
-    strides that tensor descriptors need.
+    strides and addresses that tensor descriptors need.
     """
     block = rank_block(rank)
     products = (Candidate.of("apart"), Candidate.of("joined"))
@@ -230,7 +230,7 @@ def wide(
     out = left.new_empty(rows, columns, dtype=torch.float32 if exact else left.dtype)
     if out.numel() == 0:
         return out.to(left.dtype)
-    described = _described(left, depth, columns)
+    described = _described(left, right, columns)
     capability = tables.capability(left)
     found = candidates(left.dtype, row_class(rows), rank, capability, described)
     shape = layer_class(left.dtype, row_class(rows), depth, columns, rank)
@@ -269,6 +269,7 @@ def wide(
     return out.to(left.dtype)
 
 
-def _described(left: Tensor, depth: int, columns: int) -> bool:
+def _described(left: Tensor, right: Tensor, columns: int) -> bool:
     # TMA reads rows that begin at multiples of 16 bytes
-    return all(n * left.element_size() % 16 == 0 for n in (depth, columns))
+    strides = all(n * left.element_size() % 16 == 0 for n in (left.shape[1], columns))
+    return strides and all(t.data_ptr() % 16 == 0 for t in (left, right))

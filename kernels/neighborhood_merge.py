@@ -1,4 +1,4 @@
-"""What follows the sweeps of :mod:`neighborhood`: merged shares, wide products, gradients, tiles.
+"""What follows the sweeps of :mod:`neighborhood`: merged shares, wide products, gradients.
 
 Shares are added in a fixed order, so that results do not change from run to run.
 """

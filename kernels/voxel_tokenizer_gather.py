@@ -18,8 +18,8 @@ from .float32_product import float32_product
 from .launch import launch
 from .tables import Candidate
 
-# MiB of the buffer: a part of the second-level cache of every GPU from compute capability 8.0 on;
-# others are a part of a larger cache, and so much that few products are left
+# MiB of the buffer: it fits the second-level cache of every GPU from compute capability 8.0 on; of
+# the larger ones, the first fits a larger cache and the second takes few products
 _BUFFER, _LARGER = 8, (32, 256)
 
 

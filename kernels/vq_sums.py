@@ -40,7 +40,10 @@ def vq_update_sums_kernel(
 def segment_sums(
     x: torch.Tensor, order: torch.Tensor | None, begins: torch.Tensor, ends: torch.Tensor
 ) -> torch.Tensor:
-    """Compute sums (S, D) float32 of rows ``order[begins[s]:ends[s]]`` of `x`, in that order."""
+    """Compute sums (S, D) float32 of rows ``order[begins[s]:ends[s]]`` of `x`, in that order.
+
+    Without `order` they are rows ``begins[s]`` to ``ends[s] - 1``.
+    """
     width = x.shape[-1]
     out = x.new_empty(begins.shape[0], width, dtype=torch.float32)
     if out.numel() == 0:

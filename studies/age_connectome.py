@@ -117,10 +117,12 @@ def read(folder: Path) -> People:
         ) from error
     regions = (1 + np.sqrt(1 + 8 * correlations.shape[-1])) / 2
     fits = correlations.ndim == 2 and len(correlations) == len(rows) and regions == int(regions)
+    fits = fits and len(set(names)) == len(names)
     if not fits or not (np.abs(correlations) <= 1).all() or not (age > 0).all():
         raise CohortError(
             f"age: correlations of {folder} must be a lower triangle in [-1, 1] for each of the "
-            f"{len(rows)} people, whose age is above 0, got shape {correlations.shape}."
+            f"{len(rows)} people, each named once with an age above 0, got shape "
+            f"{correlations.shape}."
         )
     return People(names, correlations, age, (sex == "F").astype(np.float64))
 
@@ -285,7 +287,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--test-data", type=Path, help="people to test; default: ten folds")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--seed", type=int, default=0, help="of the folds")
+    parser.add_argument("--seed", type=int, default=0, help="of the ten folds")
     parser.add_argument("--noise", type=int, metavar="SEED", help="noise instead of brains")
     parser.add_argument("--language-model", action="store_true", help="a minute or so for a fold")
     return parser.parse_args()

@@ -17,6 +17,7 @@ import numpy as np
 
 # the sibling file reads and compares the listeners
 from alice_retrieval import filtered, random_phases, read_radii, report, segments
+from checked_input import positive, read_numbers, same_length
 
 from fastbrain._io import write_json
 from fastbrain.errors import CohortError, FastbrainError
@@ -38,15 +39,10 @@ def main() -> None:
 
 
 def without_motion(people: dict[str, np.ndarray], folder: Path) -> dict[str, np.ndarray]:
-    """Filtered time courses (T, R) of all listeners, who must be equally long."""
-    lengths = {len(values) for values in people.values()}
-    if len(people) < 4 or len(lengths) > 1:
-        raise CohortError(
-            f"alice: {folder} must hold four listeners or more, equally long, got {len(people)} of "
-            f"{sorted(lengths)} volumes."
-        )
+    """Filtered time courses (T, R) of all listeners, which must be equally long."""
+    volumes = same_length(people, folder)
     return {
-        name: filtered(values, read_motion(folder, name, len(values)))
+        name: filtered(values, read_motion(folder, name, volumes))
         for name, values in people.items()
     }
 
@@ -54,7 +50,9 @@ def without_motion(people: dict[str, np.ndarray], folder: Path) -> dict[str, np.
 def read_motion(folder: Path, name: str, volumes: int) -> np.ndarray:
     """Motion parameters of the last volumes, standardised, (T, 6); the first were not kept."""
     files = sorted(folder.glob(f"{name}-rp*.txt"))
-    values = np.loadtxt(files[0], ndmin=2)[-volumes:] if len(files) == 1 else np.empty((0, 0))
+    values = np.empty((0, 0))
+    if len(files) == 1:
+        values = read_numbers(files[0], "alice")[-volumes:]
     if len(values) != volumes or not (np.ptp(values, axis=0) > 0).all():
         raise CohortError(
             f"alice: {folder} must hold one file {name}-rp*.txt of {volumes} rows or more whose "
@@ -70,7 +68,7 @@ def _arguments() -> argparse.Namespace:
         "--radius", nargs="+", default=["10mm", "6mm"], help="folders; default 10mm 6mm"
     )
     parser.add_argument("--out", type=Path, help="JSON file for the metrics")
-    parser.add_argument("--derangements", type=int, default=1999, help="for p; default 1999")
+    parser.add_argument("--derangements", type=positive, default=1999, help="for p; default 1999")
     parser.add_argument("--noise", type=int, metavar="SEED", help="phase-randomised listeners")
     return parser.parse_args()
 

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from checked_input import positive, read_numbers
 
 from fastbrain._io import write_json
 from fastbrain.errors import CohortError, FastbrainError
@@ -114,7 +115,7 @@ def read_listeners(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
     kept, excluded = {}, {}
     for file in files:
         name = file.name.removesuffix("-timecourses.txt")
-        values = np.loadtxt(file, ndmin=2)
+        values = read_numbers(file, "alice")
         flat = ~(np.ptp(values, axis=0) > 0)
         if not np.isfinite(values).all():
             excluded[name] = "values are not finite"
@@ -284,7 +285,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--query-data", type=Path, help="folder of the query listeners")
     parser.add_argument("--radius", nargs="+", help="folders of the time courses; default all")
     parser.add_argument("--out", type=Path, help="JSON file for the metrics")
-    parser.add_argument("--derangements", type=int, default=1999, help="for p; default 1999")
+    parser.add_argument("--derangements", type=positive, default=1999, help="for p; default 1999")
     parser.add_argument("--noise", type=int, metavar="SEED", help="phase-randomised listeners")
     return parser.parse_args()
 

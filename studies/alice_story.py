@@ -47,13 +47,14 @@ from alice_decoders import GUARD, LAGS, WINDOW, Heard, encoded, fit, flat, langu
 from alice_retrieval import TR, filtered, random_phases, read_listeners
 from alice_words import SILENCE_S
 from alice_words import read_story as read_words_of
+from checked_input import positive, same_length
 
 from fastbrain._io import write_json
 from fastbrain._progress import say
 from fastbrain.brainllm import BrainLLMDecoder, reconstruct, story_search
 from fastbrain.data import story_samples
 from fastbrain.decoding import Story
-from fastbrain.errors import CohortError, FastbrainError
+from fastbrain.errors import FastbrainError
 from fastbrain.evaluation import (
     find_score,
     pairwise_score,
@@ -90,14 +91,13 @@ def main() -> None:
     args = _arguments()
     torch.manual_seed(0)
     people, excluded = read_listeners(args.data / "6mm")
+    volumes = same_length(people, args.data)
     brains = {name: filtered(values) for name, values in people.items()}
-    if len(brains) < 4:
-        raise CohortError(f"alice: {args.data} must hold four usable listeners, got {len(brains)}.")
     if args.noise is not None:
         rng = np.random.default_rng(args.noise)
         brains = {name: random_phases(values, rng) for name, values in brains.items()}
-    heard, words = read_story(args.data, len(next(iter(brains.values()))))
-    edges = np.linspace(0, len(next(iter(brains.values()))), PARTS + 1).astype(int)
+    heard, words = read_story(args.data, volumes)
+    edges = np.linspace(0, volumes, PARTS + 1).astype(int)
     folds = []
     for part, (start, stop) in enumerate(itertools.pairwise(edges)):
         folds.append(decode(brains, heard, words, (start, stop), args.derangements, part))
@@ -135,7 +135,7 @@ def decode(
     """Decode a quarter of the story, each half of the listeners by what the other half gives."""
     first, last = quarter
     starts = heard.starts
-    # the latest volume that a window looks at is WINDOW + 4 after its start
+    # a window and the lags after it end this many volumes after its start
     reach = WINDOW + max(LAGS)
     inside = (starts >= first) & (starts + reach <= last) & ((starts - first) % WINDOW == 0)
     outside = (starts + reach + GUARD <= first) | (starts >= last + GUARD)
@@ -272,7 +272,7 @@ def _rate(folds: list[Fold], kind: str, row: int) -> float:
 
 
 def _both(halves: list, metric: str) -> dict[str, Any]:
-    """A text score of both halves, and the less likely to be right of its two p."""
+    """Mean of a text score over both halves, with the larger of its two p."""
     own = [find_score(half, metric, control="deranged brain") for half in halves]
     alone = [find_score(half, metric, control="prompt alone") for half in halves]
     return {
@@ -287,7 +287,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the listeners")
     parser.add_argument("--out", type=Path, help="JSON file for the metrics")
-    parser.add_argument("--derangements", type=int, default=199, help="for p; default 199")
+    parser.add_argument("--derangements", type=positive, default=199, help="for p; default 199")
     parser.add_argument("--noise", type=int, metavar="SEED", help="phase-randomised listeners")
     return parser.parse_args()
 

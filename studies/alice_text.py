@@ -23,8 +23,9 @@ means over random halves (``_range``: 95 % of the halves); ``_ci`` is over block
 
 With ``--llm``, the mean of one tested half is decoded to text as in ``pereira_brainllm.py``, with
 the same keys; those that end in ``_nearest`` are of the nearest training segment, copied.
-``cpu_s_a_segment`` is what writing one takes. ``--noise SEED`` randomises the phases of each
-listener: all scores must fall to chance.
+``cpu_s_a_segment`` is the processor time, in seconds, of writing a segment and of its likelihood
+under its own and other brains. ``--noise SEED`` randomises the phases of each listener: all scores
+must fall to chance.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ import numpy as np
 from alice_motion import without_motion
 from alice_readout import PARTS, RATES, Heard, Remembered, hear, learn, quarters, samples, windows
 from alice_retrieval import VOLUMES, random_phases, read_radii
+from checked_input import positive
 from pereira_brainllm import Fold, Sentences
 from pereira_brainllm import report as report_texts
 from pereira_text import decoded, scores_of_text
@@ -66,6 +68,7 @@ LENGTH = {"max_new_tokens": 80, "min_new_tokens": 40, "prompts": 2, "samples": 6
 def main() -> None:
     """Read, fit, decode, report."""
     args = _arguments()
+    llm = load_llm(str(args.llm)) if args.llm else None
     people, excluded = read_radii(args.data, args.radius)
     if args.noise is not None:
         rng = np.random.default_rng(args.noise)
@@ -74,8 +77,8 @@ def main() -> None:
     heard, encoder = hear(args.data, brains.shape[1] + VOLUMES - 1), Remembered(default_bert()[0])
     metrics = {"listeners": len(brains), "excluded": excluded}
     metrics |= identify(brains, heard, encoder, args)
-    if args.llm:
-        metrics |= write(brains, heard, encoder, args)
+    if llm is not None:
+        metrics |= write(brains, heard, encoder, llm, args)
     metrics["noise"] = args.noise is not None
     print(json.dumps(metrics, indent=2))
     if args.out:
@@ -145,9 +148,8 @@ def joined(parts: list[np.ndarray]) -> np.ndarray:
     return whole
 
 
-def write(brains: np.ndarray, heard: Heard, encoder: SentenceEncoder, args: Any) -> dict:
+def write(brains: np.ndarray, heard: Heard, encoder: SentenceEncoder, llm: Any, args: Any) -> dict:
     """Texts of the mean of one random half, quarter by quarter, and their scores."""
-    llm = load_llm(str(args.llm))
     order = np.random.default_rng(args.seed).permutation(len(brains))
     learners, tested = order[len(order) // 2 :], order[: len(order) // 2]
     folds, near, tests, seconds = [], [], [], 0.0
@@ -195,14 +197,22 @@ def _arguments() -> argparse.Namespace:
         "--radius", nargs="+", default=["10mm", "6mm"], help="folders; default 10mm 6mm"
     )
     parser.add_argument("--llm", type=Path, metavar="MODEL", help="smollm2, or folder of a model")
-    parser.add_argument("--decoder", choices=sorted(WRITING), default="retrieve")
-    parser.add_argument("--samples", type=int, default=128, help="texts written without a brain")
-    parser.add_argument("--halves", type=int, default=10, help="random halves; both ways round")
-    parser.add_argument("--derangements", type=int, default=999, help="for p; default 999")
+    parser.add_argument("--decoder", choices=sorted(WRITING), help="default retrieve")
+    parser.add_argument(
+        "--samples", type=positive, default=128, help="texts written without a brain"
+    )
+    parser.add_argument(
+        "--halves", type=positive, default=10, help="random halves; both ways round"
+    )
+    parser.add_argument("--derangements", type=positive, default=999, help="for p; default 999")
     parser.add_argument("--noise", type=int, metavar="SEED", help="phase-randomised listeners")
     parser.add_argument("--seed", type=int, default=0, help="of halves and texts")
     parser.add_argument("--out", type=Path, help="JSON file for the metrics")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.decoder and not args.llm:
+        parser.error("--decoder needs --llm: without a language model no text is written")
+    args.decoder = args.decoder or "retrieve"
+    return args
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ features, each alone:
 
 Regression, its penalty (on left-out blocks of the training part), scaling, components and
 whitening have seen neither the listener (or half) tested nor the two segments compared, their
-blocks and guards. ``p`` shifts all listeners alike against the words, by
-every number of segments at most, and fits all over; so it is 1/36 at best. ``--noise SEED``
-randomises the phases of each listener: all scores must fall to chance.
+blocks and guards. For ``p`` the responses of all listeners are shifted together against the words
+by 1 to 35 segments (``--shifts``: by some of these numbers), and everything is fitted again: p is
+1/36 at best. ``--noise SEED`` randomises the phases of each listener: all scores must fall to
+chance.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from alice_retrieval import (
     segments,
     whitening,
 )
+from checked_input import positive, same_length
 
 from fastbrain._io import write_json
 from fastbrain._progress import say
@@ -63,17 +65,11 @@ def main() -> None:
     """Read, predict, compare, report."""
     args = _arguments()
     people, excluded = read_radii(args.data, args.radius)
-    lengths = {len(values) for values in people.values()}
-    if len(people) < 4 or len(lengths) > 1:
-        raise CohortError(
-            f"alice: {args.data} must hold four listeners or more, equally long, got "
-            f"{len(people)} of {sorted(lengths)} volumes."
-        )
+    volumes = same_length(people, args.data)
     if args.noise is not None:
         rng = np.random.default_rng(args.noise)
         people = {name: random_phases(values, rng) for name, values in people.items()}
     brains = {name: filtered(values) for name, values in people.items()}
-    volumes = lengths.pop()
     model = comparisons(volumes // VOLUMES)
     metrics: dict[str, Any] = {"n": volumes // VOLUMES, "listeners": len(brains)}
     for kind, values in features(args.data, volumes).items():
@@ -171,7 +167,7 @@ def _arguments() -> argparse.Namespace:
         "--radius", nargs="+", default=["10mm", "6mm"], help="folders; default 10mm 6mm"
     )
     parser.add_argument("--out", type=Path, help="JSON file for the metrics")
-    parser.add_argument("--shifts", type=int, default=35, help="for p; default all of 35")
+    parser.add_argument("--shifts", type=positive, default=35, help="for p; default all of 35")
     parser.add_argument("--noise", type=int, metavar="SEED", help="phase-randomised listeners")
     return parser.parse_args()
 

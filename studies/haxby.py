@@ -25,15 +25,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from haxby_data import block_of, block_truth, categories, make_store, parts, sentence, write_tables
-from haxby_ridge import (
-    Fit,
-    block_weights,
-    choose_delay,
-    fit_ridge,
-    left_out_scores,
-    ridge_scores,
+from checked_input import positive
+from haxby_data import (
+    block_of,
+    block_truth,
+    categories,
+    make_store,
+    parts,
+    read_tr,
+    sentence,
+    write_tables,
 )
+from haxby_ridge import Fit, block_weights, choose_delay, fit_ridge, left_out_scores, ridge_scores
 
 from fastbrain._io import write_json
 from fastbrain.data import VoxelStore, WindowLoader
@@ -54,12 +57,7 @@ from fastbrain.training import OptimConfig
 PROMPT = "what does the person see ?"
 PAIRS = ((1, 2), (3, 4), (5, 6), (7, 8))
 DELAYS = (0, 1, 2)  # volumes
-POOLED = (
-    "block_accuracy",
-    "block_accuracy_lm",
-    "block_accuracy_free_text",
-    "ridge_block_accuracy",
-)
+POOLED = ("block_accuracy", "block_accuracy_lm", "block_accuracy_free_text", "ridge_block_accuracy")
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def main() -> None:
             found.append(decode_runs(args, rest, list(pair), work / f"test-{pair[0]}"))
         metrics: dict[str, Any] = {**pooled(found), "pairs": found}
     else:
-        metrics = decode_runs(args, args.train, args.test, work)
+        metrics = decode_runs(args, args.train or _runs("1-6"), args.test or _runs("7-8"), work)
     print(json.dumps(metrics, indent=2))
     if args.out:
         write_json(args.out, metrics)
@@ -98,7 +96,7 @@ def decode_runs(
     args: argparse.Namespace, train: list[int], test: list[int], work: Path
 ) -> dict[str, Any]:
     """Prepare, train, score, report."""
-    tr = float((args.data / "scan_key.txt").read_text().split()[1])
+    tr = read_tr(args.data)
     table = write_tables(args.data, [*train, *test], tr, work)
     store = make_store(table, work / "store", test, 0.0)
     fit = fit_ridge(store)
@@ -140,7 +138,8 @@ def pooled(found: list[dict[str, Any]]) -> dict[str, Any]:
     n = [row["n_blocks"] for row in found]
     means = {name: float(np.average([row[name] for row in found], weights=n)) for name in POOLED}
     behind = means["ridge_block_accuracy"] - means["block_accuracy"]
-    return {**means, "behind_ridge": behind, "n_blocks": sum(n)}
+    chance = found[0]["block_chance"]  # there are as many categories in every pair
+    return {**means, "block_chance": chance, "behind_ridge": behind, "n_blocks": sum(n)}
 
 
 def decode(store: VoxelStore, ids: tuple[str, ...], run: Path, seed: int) -> Scored:
@@ -278,17 +277,20 @@ def _runs(text: str) -> list[int]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the recordings")
-    parser.add_argument("--train", type=_runs, default=_runs("1-6"), help="runs, e.g. 1-6 or 1,3,5")
-    parser.add_argument("--test", type=_runs, default=_runs("7-8"), help="runs, e.g. 7-8")
+    parser.add_argument("--train", type=_runs, help="runs, e.g. 1,3,5; default 1-6")
+    parser.add_argument("--test", type=_runs, help="runs; default 7-8")
     parser.add_argument("--all-pairs", action="store_true", help="test every pair of runs 1 to 8")
     parser.add_argument("--out", type=Path, help="JSON file for the metrics")
     parser.add_argument("--work", help="new folder for store and model; default: a temporary one")
-    parser.add_argument("--folds", type=int, default=6, help="models to average")
+    parser.add_argument("--folds", type=positive, default=6, help="models to average")
     parser.add_argument(
         "--no-evidence", action="store_true", help="score by the language model alone"
     )
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.all_pairs and (args.train or args.test):
+        parser.error("--all-pairs trains on and tests runs 1 to 8: leave --train and --test out")
+    return args
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
+from checked_input import read_numbers
 
 from fastbrain._io import write_atomic
 from fastbrain.data import (
@@ -32,6 +32,16 @@ NOUNS = {  # with the article that English wants
 }
 
 
+def read_tr(data: Path) -> float:
+    """Repetition time, in seconds."""
+    try:
+        return float((data / "scan_key.txt").read_text().split()[1])
+    except (OSError, ValueError, IndexError) as error:
+        raise CohortError(
+            f"haxby: {data / 'scan_key.txt'} must be 'TR SECONDS', got: {error}."
+        ) from error
+
+
 def write_tables(data: Path, runs: list[int], tr: float, work: Path) -> Path:
     """Write a runs table and one events file a run: a trial is one volume of a block."""
     subject = min(data.glob("sub[0-9]*"), default=data / "sub001")
@@ -40,14 +50,22 @@ def write_tables(data: Path, runs: list[int], tr: float, work: Path) -> Path:
         raise CohortError(
             f"haxby: runs must be below {subject / 'BOLD'}, got no folder of {missing}."
         )
-    key = (data / "models/model001/condition_key.txt").read_text()
-    conditions = [line.split()[1:] for line in key.splitlines()]
+    key = data / "models/model001/condition_key.txt"
+    try:
+        conditions = [line.split()[1:3] for line in key.read_text().splitlines()]
+        if not conditions or any(len(row) != 2 for row in conditions):
+            raise ValueError("a line without a condition and its category, or no line")
+    except (OSError, ValueError) as error:
+        raise CohortError(
+            f"haxby: {key} must name a condition and its category in every line, got: {error}."
+        ) from error
     rows = ["subject\tsession\trun\tbold\tevents\tmask\ttr"]
     for run in runs:
         name = f"task001_run{run:03d}"
         events = ["onset\tduration\ttrial_type\tstimulus\ttext"]
         for condition, category in conditions:
-            onsets = np.loadtxt(subject / f"model/model001/onsets/{name}/{condition}.txt", ndmin=2)
+            file = subject / f"model/model001/onsets/{name}/{condition}.txt"
+            onsets = read_numbers(file, "haxby")
             for onset, duration in onsets[:, :2]:
                 block = f"{category}-{run}-{onset:g}"
                 for k in range(nearest_volume(duration, tr)):

@@ -23,7 +23,7 @@ import torch
 
 from fastbrain._io import folder_atomic
 from fastbrain.decoding import DecodeEngine, Sampling
-from fastbrain.errors import CheckpointError
+from fastbrain.errors import CheckpointError, FastbrainError
 from fastbrain.lm import load_llm
 
 PROMPT = "Once upon a time, there was a"
@@ -57,6 +57,7 @@ def main() -> None:
 def convert(checkpoint: Path, vocabulary: Path, out: Path) -> None:
     """Write the weights (version 0 of the format) and the tokenizer as a Hugging Face folder."""
     config, tensors = read_checkpoint(checkpoint)
+    tokenizer = read_tokenizer(vocabulary, config["vocab_size"])
     from transformers import LlamaConfig, LlamaForCausalLM
 
     model = LlamaForCausalLM(LlamaConfig(**config))
@@ -70,7 +71,7 @@ def convert(checkpoint: Path, vocabulary: Path, out: Path) -> None:
         )
     with folder_atomic(out) as temporary:
         model.save_pretrained(temporary)
-        read_tokenizer(vocabulary, config["vocab_size"]).save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -79,6 +80,11 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if len(data) < 28:
         raise CheckpointError(f"read_checkpoint: {path} must have a header, got {len(data)} bytes.")
     width, hidden, depth, heads, key_heads, words, context = struct.unpack("<7i", data[:28])
+    if min(width, hidden, depth, heads, key_heads, abs(words), context) < 1 or width % heads:
+        raise CheckpointError(
+            f"read_checkpoint: {path} must have sizes above 0 in its header and a width that heads "
+            f"divide, got {struct.unpack('<7i', data[:28])}. Is it a llama2.c checkpoint?"
+        )
     tied, words, head = words > 0, abs(words), width // heads
     keys = key_heads * head
     shapes = {
@@ -135,7 +141,11 @@ def read_tokenizer(path: Path, words: int) -> Any:
 
     data, pieces, scores, at = path.read_bytes(), [], [], 4
     for _ in range(words):
-        score, length = struct.unpack("<fi", data[at : at + 8])
+        score, length = struct.unpack("<fi", data[at : at + 8].ljust(8, b"\xff"))
+        if not 0 <= length <= len(data) - at - 8:
+            raise CheckpointError(
+                f"read_tokenizer: {path} must hold {words} pieces, got {len(pieces)}."
+            )
         pieces.append(data[at + 8 : at + 8 + length].decode().replace(" ", "▁"))
         scores.append(score)
         at += 8 + length
@@ -180,4 +190,7 @@ def _hugging_face(llm: Any, tokenizer: Any, tokens: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FastbrainError as error:
+        raise SystemExit(str(error)) from None

@@ -22,8 +22,9 @@ and 3: the model writes lines after the training sentences nearest to the predic
 nearest to it is kept; ``edit`` replaces words of the best lines, in rounds. Texts are scored by the
 model times the evidence of the predicted embedding on whole sentences.
 
-Keys of ``--out`` (``_ci``: 95 % interval over passages, ``_p`` and ``p``: one-sided, ``_permuted``:
-the same for brains of other passages; ``mode`` says which are teacher-forced):
+Keys of ``--out`` (``_ci``: 95 % interval over passages, ``_p`` and ``p``: one-sided, ``_permuted``
+and ``_chance``: the same for brains of other passages; ``mode`` says which are teacher-forced; of
+the pairwise keys and of ``retrieval_2way``, chance is 0.5):
 
 - ``n`` sentences; ``decoder``; ``noise``: whether ``--noise SEED`` replaced every image.
 - ``pairwise_vs_permuted`` (of it ``p``), ``pairwise_vs_nobrain``: the true sentence is likelier by
@@ -50,6 +51,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from checked_input import positive
 
 # the sibling files read the folder and embed the sentences
 from pereira_data import embed, matched_noise, read_parts
@@ -68,6 +70,7 @@ from fastbrain.evaluation import NearestTextUnigram, bleu, pairwise_score, retri
 from fastbrain.evaluation.metrics.bertscore import default_bert
 from fastbrain.lm import load_llm, vector_llm
 from fastbrain.stats import bootstrap_interval, derangements, fit_ridge, group_folds, needed_pairs
+from fastbrain.stats.unit_rows import unit_rows
 
 PENALTIES = tuple(float(p) for p in np.logspace(-1.5, 0.5, 5))
 COMPONENTS = 60
@@ -210,8 +213,7 @@ def regression(train: Sentences) -> tuple[Any, float]:
 
 def two_way(predicted: np.ndarray, embedding: np.ndarray) -> np.ndarray:
     """Share of other sentences that are less like each prediction than its own, (N,)."""
-    left, right = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (predicted, embedding))
-    return retrieval_scores(left @ right.T)[0]
+    return retrieval_scores(unit_rows(predicted) @ unit_rows(embedding).T)[0]
 
 
 def report(test: Sentences, folds: Sequence[Fold]) -> dict:
@@ -273,8 +275,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kept", type=Path, help="folder of written sentences, to go on with")
     parser.add_argument("--noise", type=int, metavar="SEED", help="noise instead of every image")
     parser.add_argument("--seed", type=int, default=0, help="of what retrieve and edit write")
-    parser.add_argument("--derangements", type=int, default=1999, help="for p; default 1999")
-    return parser.parse_args()
+    parser.add_argument("--derangements", type=positive, default=1999, help="for p; default 1999")
+    args = parser.parse_args()
+    if args.decoder in WRITING and not args.llm:
+        parser.error(f"--decoder {args.decoder} needs --llm, a pretrained language model")
+    if args.kept and args.decoder not in WRITING:
+        parser.error(f"--kept needs --decoder {' or '.join(sorted(WRITING))}, got {args.decoder}")
+    return args
 
 
 if __name__ == "__main__":

@@ -48,13 +48,23 @@ def read_folder(folder: Path) -> tuple[np.ndarray, list[str], list[str]]:
     """Images, texts and passages."""
     path = folder / "features_pca1000.npy"
     brain = read_npy(path, where="pereira", error=CohortError).astype(np.float64)
-    rows = sorted(read_json(folder / "sentences.json"), key=lambda r: r["row"])
+    source = folder / "sentences.json"
+    try:
+        rows = sorted(read_json(source), key=lambda r: r["row"])
+        texts, passages = [r["text"] for r in rows], [str(r["passage"]) for r in rows]
+        numbered = [r["row"] for r in rows] == list(range(len(rows)))
+    except (KeyError, TypeError) as error:
+        raise CohortError(
+            f"pereira: {source} must be a list of objects with row, text and passage, got: {error}."
+        ) from error
+    if not numbered:
+        raise CohortError(f"pereira: rows of {source} must be 0 to {len(rows) - 1}, each once.")
     if brain.ndim != 2 or len(brain) != len(rows) or not np.isfinite(brain).all():
         raise CohortError(
             f"pereira: features_pca1000.npy must be finite with one row for each of the "
             f"{len(rows)} sentences, got shape {brain.shape}."
         )
-    return brain, [r["text"] for r in rows], [str(r["passage"]) for r in rows]
+    return brain, texts, passages
 
 
 def embed(texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

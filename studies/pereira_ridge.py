@@ -38,6 +38,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from checked_input import positive
 
 # the sibling file reads the folder and embeds the sentences
 from pereira_data import FOLDS, embed, matched_noise, read_parts
@@ -286,7 +287,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--train-data", type=Path, help="fit on this folder, test on all of --data")
     parser.add_argument("--out", type=Path, help="JSON file for the metrics")
     parser.add_argument("--noise", type=int, metavar="SEED", help="noise instead of every image")
-    parser.add_argument("--derangements", type=int, default=1999, help="for p; default 1999")
+    parser.add_argument("--derangements", type=positive, default=1999, help="for p; default 1999")
     return parser.parse_args()
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from fastbrain._progress import say
 from fastbrain.decoding import LineWriter, SentenceDecoder, fit_sentence_decoder
 from fastbrain.decoding.sentences import WRITING
-from fastbrain.errors import ConfigError
 from fastbrain.evaluation import (
     NearestTextUnigram,
     brain_use,
@@ -27,11 +26,6 @@ from fastbrain.stats import derangements, needed_pairs
 
 def decode_sentences(train: Any, test: Any, args: Any, llm: Any, *, seed: int) -> dict:
     """Fit a decoder of whole sentences on some passages, decode others."""
-    if llm is None:
-        raise ConfigError(
-            f"pereira: --llm must be given for --decoder {args.decoder}, got none. Name the folder "
-            "of a pretrained language model."
-        )
     decoder = fit_sentence_decoder(
         train.brain,
         train.texts.tolist(),
@@ -87,6 +81,7 @@ def scores_of_text(test: Any, folds: Sequence[Any], llm: Any) -> dict:
             score = found.score(f"{by}_{name}")
             metrics |= {
                 f"identification_{key}_{suffix}": score.value,
+                f"identification_{key}_{suffix}_chance": score.chance,
                 f"identification_{key}_{suffix}_ci": score.interval.as_list(),
                 f"identification_{key}_{suffix}_p": score.p,
             }

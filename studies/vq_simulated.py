@@ -20,9 +20,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from checked_input import positive
+
 from fastbrain._io import read_json, write_json
 from fastbrain._runfiles import read_log
 from fastbrain.data import RestDesign, resting_study, simulate_rest
+from fastbrain.errors import FastbrainError
 from fastbrain.integrations.peft import accelerate_peft
 from fastbrain.vqlm.evaluate import evaluate_vqlm
 from fastbrain.vqlm.training.config import VQLMConfig
@@ -44,7 +47,7 @@ def main() -> None:
         choices=["aligned", "rotated", "random"],
         help="initial embeddings of the codes; aligned only with an adversary",
     )
-    parser.add_argument("--people", type=int, default=60)
+    parser.add_argument("--people", type=positive, default=60)
     args = parser.parse_args()
     rows = read_json(args.out) if args.out and args.out.exists() else []
     there = {(row["seed"], row["domain"], row["start"], row["people"]) for row in rows}
@@ -96,4 +99,7 @@ def one(seed: int, weight: float, code_start: str, people: int) -> dict[str, Any
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FastbrainError as error:
+        raise SystemExit(str(error)) from None

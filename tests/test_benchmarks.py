@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
+import pytest
 import torch
 
 from fastbrain.bench import registry
+from fastbrain.llm4brain.training.presets import PRESETS
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -140,3 +143,55 @@ def test_the_readout_can_be_measured(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "case=60 windows of 3 tokens" in out
     assert "method=dual" in out
+
+
+def started(monkeypatch, name: str, *arguments: str):
+    """The module of a benchmark, with a command line."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.syspath_prepend(str(FOLDER / "systems"))
+    monkeypatch.setattr("sys.argv", [f"{name}.py", *arguments])
+    return import_module(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        # the clock of a thread would leave out the work of the others
+        ("decode_engine", "--cpu --threads 2"),
+        ("decode_engine", "--text FILE"),
+        ("brainllm_long", "pca --share 0.1"),
+        ("gpu_suite", "--race --families decode --machine x"),
+        ("gpu_suite", "--families --machine x"),
+        ("llm4brain", "--only full --presets paper"),
+        ("report", "--write --machine x"),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused(monkeypatch, capsys, name, arguments):
+    module = started(monkeypatch, name, *arguments.split())
+
+    def begun(*_arguments):
+        raise AssertionError("work began")
+
+    for first in ("Recorder", "Suite", "write", "run_preset"):
+        monkeypatch.setattr(module, first, begun, raising=False)
+    with pytest.raises(SystemExit, match="2"):
+        module.main()
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_every_preset_can_be_benchmarked(monkeypatch, tmp_path):
+    module = started(monkeypatch, "llm4brain", "--presets", *PRESETS, "--seeds", "3")
+    done = []
+    monkeypatch.setattr(module, "run_preset", lambda work, seed, name, machine: done.append(name))
+    module.main()
+    assert tuple(done) == PRESETS
+
+
+def test_a_loader_that_feeds_nothing_leaves_no_row(monkeypatch, tmp_path):
+    module = started(monkeypatch, "loader")
+    rows = []
+    monkeypatch.setattr(module, "make", lambda folder, runs: 1.0)
+    monkeypatch.setattr(module, "in_child", lambda *arguments: {})
+    with pytest.raises(SystemExit, match="feeding the tokenizer failed"):
+        module.measure(tmp_path, 1, 1, lambda **row: rows.append(row))
+    assert rows == []

@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/systems/cleaning.py [--rounds 9] [--voxels 150000]
 
-The run is synthetic: 156 volumes of int16, all of them brain. Every variant is timed once in each
-round, and the printed ratio is the median over rounds of its CPU time by that of the filter alone.
+The run is synthetic: 156 volumes of int16, all of them brain. Variants are interleaved, and the
+printed ratio is the median over rounds of the CPU time of each divided by that of the filter alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbrain.bench.timing import interleaved
 from fastbrain.data.store.detrend import clean_run
 
 VOLUMES, TR_S, HIGH_PASS_S, CONFOUNDS, CENSORED = 156, 2.0, 128.0, 26, 0.05
@@ -25,7 +27,7 @@ VOLUMES, TR_S, HIGH_PASS_S, CONFOUNDS, CENSORED = 156, 2.0, 128.0, 26, 0.05
 
 def main() -> None:
     """Time all variants and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--voxels", type=int, default=150_000)
     given = parser.parse_args()
@@ -47,16 +49,16 @@ def main() -> None:
         },
     }  # fmt: skip
 
-    def seconds(options: dict[str, Any]) -> float:
-        call: Callable[..., Any] = clean_run
+    def clock(call: Callable[[], object]) -> float:
         begin = time.process_time()
-        call(run, voxels, units="psc", high_pass_s=HIGH_PASS_S, **options)
+        call()
         return time.process_time() - begin
 
-    seconds({})  # first touch of memory
-    rounds = [[seconds(options) for options in variants.values()] for _ in range(given.rounds)]
-    for name, own in zip(variants, zip(*rounds, strict=True), strict=True):
-        ratio = median(t / row[0] for t, row in zip(own, rounds, strict=True))
+    clean = partial(clean_run, run, voxels, units="psc", high_pass_s=HIGH_PASS_S)
+    ways = {name: partial(clean, **options) for name, options in variants.items()}
+    seconds = interleaved(ways, rounds=given.rounds, warmup=1, clock=clock)
+    for name, own in seconds.items():
+        ratio = median(t / f for t, f in zip(own, seconds["filter alone"], strict=True))
         print(f"{name:<32} {1e3 * median(own):7.1f} ms CPU  {ratio:5.2f}x")
 
 

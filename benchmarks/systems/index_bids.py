@@ -83,7 +83,7 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def by_pybids(root: Path, derivatives: bool) -> Callable[[], Any] | None:
-    """Index by pybids and list the images with their events; None where it is not installed."""
+    """Index by pybids and list the images with their metadata; None where it is not installed."""
     try:
         from bids import BIDSLayout
     except ImportError:

@@ -6,9 +6,9 @@ The same volumes for all: runs of 156 volumes of 100 x 100 x 72 voxels, a quarte
 ``.nii.gz``, as ``.nii`` and as a store. A window is 10 volumes at a random place. All files are in
 the page cache. Every provider reads in a process of its own, in turn. Peak memory is VmHWM of that
 process, which counts the mapped pages of files; MB/s counts the brain voxels as int16, whatever
-type they arrive in. Providers that are not installed are left out, and said so.
+type they arrive in. Providers that are not installed are left out, with a note.
 
-Then the loader feeds the tokenizer: share of the time that training waits for batches, with and
+Then the loader feeds the tokenizer: the time that it waits for batches over its own time, with and
 without reading ahead.
 """
 
@@ -55,7 +55,7 @@ def loader_table(rows: list[Row]) -> str:
 
 
 def feed_table(rows: list[Row]) -> str:
-    """Share of the tokenizer's time that is waited for batches."""
+    """Time that the tokenizer waits for batches, as a share of its own time."""
     lines = [
         "| machine | tokenizer, a batch | loader, a batch | waiting | waiting, read ahead |",
         "|---|---|---|---|---|",
@@ -204,6 +204,8 @@ def measure(folder: Path, rounds: int, runs: int, record: Callable[..., None]) -
             prepared_s=seconds,
         )
     row = in_child("--child", "feed", "--folder", str(folder), "--rounds", str(rounds))
+    if not row:
+        raise SystemExit("loader: feeding the tokenizer failed, so there is no row of it")
     record(op="loader_feed", case="batches of 8 windows, 768 dimensions", **row)
 
 

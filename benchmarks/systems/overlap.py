@@ -44,9 +44,9 @@ def main() -> None:
         record = Recorder(args.machine).row if team.first else None
         for name, (dim, depth, windows, tokens) in SIZES.items():
             torch.manual_seed(0)
-            plain = nn.Sequential(*(Block(dim, dim // 64 or 1) for _ in range(depth)))
+            plain = nn.Sequential(*(Block(dim, dim // 64) for _ in range(depth)))
             torch.manual_seed(0)
-            twin = nn.Sequential(*(Block(dim, dim // 64 or 1) for _ in range(depth)))
+            twin = nn.Sequential(*(Block(dim, dim // 64) for _ in range(depth)))
             wrapped = nn.parallel.DistributedDataParallel(twin)
             x = torch.randn(windows, tokens, dim)
             named = list(plain.named_parameters())

@@ -6,7 +6,7 @@
 the share of the box that the mask keeps. ``pool``: a step of neighborhood clustering of 64 features
 of width 256, by the rows of the memory. ``codes``: the nearest of K codes for 4,096 vectors of
 width 64, packed once. The rival is the fastest line of plain PyTorch that is known. Rounds are
-interleaved; a provider that is wrong is not timed.
+interleaved; in ``pool`` and ``codes`` a provider that is wrong is not timed.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "studies"))
 from pereira_data import matched_noise, read_folder
 from recording import Recorder
+from written_text import NEAREST
 
 from fastbrain.decoding import LineWriter, SentenceDecoder, fit_sentence_decoder
 from fastbrain.decoding.sentences import WRITING
@@ -35,7 +36,6 @@ from fastbrain.lm.sentence_embeddings import SentenceEncoder
 from fastbrain.stats import bootstrap_interval, derangements, group_folds, needed_pairs
 
 DERANGEMENTS = 199
-NEAREST = "nearest training sentence"
 
 
 class Text:
@@ -73,7 +73,7 @@ class Text:
 
     def row(self, llm: Any) -> dict[str, Any]:
         """Means, and intervals over passages where there is one."""
-        # BLEU tells letters by their case
+        # BLEU distinguishes upper and lower case
         truth, said = ([text.lower() for text in texts] for texts in (self.truth, self.said))
         partners = np.array([row for part in self.permuted for row in part]).T
         found: dict[str, Any] = {}

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import shutil
 from pathlib import Path
+
+from fastbrain._io import folder_atomic, write_json
 
 HERE = Path(__file__).parent
 NAME, VERSION = "fastbrain-kernels", 1
@@ -30,10 +31,14 @@ def assemble(folder: Path, backend: str = "cuda") -> None:
 
     Raises
     ------
-    FileExistsError
-        If the folder exists.
+    OutputExistsError
+        The folder exists.
     """
-    folder.mkdir(parents=True)
+    with folder_atomic(folder, function="assemble") as temporary:
+        _write(temporary, backend)
+
+
+def _write(folder: Path, backend: str) -> None:
     package = folder / "torch-ext" / PACKAGE
     fill(package)
     for name in ("build.toml", "flake.nix", "CARD.md"):
@@ -51,7 +56,7 @@ def assemble(folder: Path, backend: str = "cuda") -> None:
         "python-depends": [],
         "backend": {"type": backend},
     }
-    (variant / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
+    write_json(variant / "metadata.json", metadata)
 
 
 def fill(package: Path) -> None:
@@ -66,7 +71,7 @@ def fill(package: Path) -> None:
 
 
 def digest(package: Path) -> str:
-    """Seven digits that name the sources."""
+    """Seven hexadecimal digits that depend on all sources."""
     total = hashlib.sha256()
     for path in sorted(path for path in package.rglob("*") if path.is_file()):
         total.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())

@@ -10,7 +10,7 @@ from kernels.benchmark import Benchmark
 
 
 class FastbrainBenchmark(Benchmark):
-    """One workload a family, in bfloat16 on a GPU."""
+    """Workloads of three of the four families, in bfloat16 on a GPU."""
 
     seed = 0
 

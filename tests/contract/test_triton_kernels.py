@@ -19,6 +19,7 @@ import torch
 from launches import BF16, FP16, on_absent_gpu
 
 from fastbrain.kernels import launch as launching
+from fastbrain.kernels import lora
 
 ROOT = Path(__file__).parents[2]
 KERNELS = ROOT / "kernels"
@@ -111,6 +112,36 @@ def test_a_launch_is_on_the_device_of_its_tensors(tensor, monkeypatch):
     launching.launch(Kernel(), (7,), None, value, BM=16)
     inside = "launch (7,) None {'BM': 16}"
     assert log == (["enter cuda:1", inside, "leave"] if tensor == "on a GPU" else [inside])
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_tensor_descriptors_are_made_of_aligned_addresses_only(offset, monkeypatch):
+    """A view that begins within 16 bytes is contiguous, but TMA cannot read it."""
+
+    def persistent(kernel, shape, found, like):
+        return next((c for c in found if c.variant == "persistent"), found[0])
+
+    monkeypatch.setattr(lora.tables, "choose", persistent)
+
+    def tensor(*shape):
+        return torch.empty(offset + shape[0] * shape[1], dtype=BF16, device="meta")[offset:].view(
+            shape
+        )
+
+    with on_absent_gpu(90) as log:
+        lora.wide(
+            tensor(64, 32),
+            tensor(48, 32),
+            None,
+            tensor(64, 8),
+            tensor(48, 8),
+            1.0,
+            "",
+            by_rows=True,
+        )
+    (launched,) = log
+    kind = "wide" if offset else "persistent"
+    assert launched.kernel == f"lora_linear_{kind}_kernel"
 
 
 def test_no_kernel_is_launched_without_the_guard():

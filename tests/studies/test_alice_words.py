@@ -16,7 +16,8 @@ STUDIES = Path(__file__).parents[2] / "studies"
 
 
 @pytest.fixture
-def retrieval():
+def retrieval(monkeypatch):
+    monkeypatch.syspath_prepend(str(STUDIES))
     return runpy.run_path(str(STUDIES / "alice_retrieval.py"))
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastbrain.errors import CohortError
+
 STUDIES = Path(__file__).parents[2] / "studies"
 
 
@@ -54,6 +56,25 @@ def test_ridge_on_real_recordings(study, haxby, tmp_path):
     assert right == pytest.approx(fit.accuracy)
 
 
+@pytest.mark.parametrize("options", [["--all-pairs", "--test", "7-8"], ["--folds", "0"]])
+def test_options_without_effect_are_refused(options, study, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["haxby", "--data", "absent", *options])
+    with pytest.raises(SystemExit) as refused:
+        study("haxby")["main"]()
+    assert refused.value.code == 2
+
+
+def test_a_missing_key_is_named(study, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["haxby", "--data", str(tmp_path)])
+    with pytest.raises(CohortError, match=r"scan_key\.txt must be"):
+        study("haxby")["main"]()
+    for run in range(1, 9):
+        (tmp_path / f"sub001/BOLD/task001_run{run:03d}").mkdir(parents=True)
+    (tmp_path / "scan_key.txt").write_text("TR 2.5\n")
+    with pytest.raises(CohortError, match=r"condition_key\.txt must name"):
+        study("haxby")["main"]()
+
+
 def test_every_pair_of_runs_is_tested_once(study, tmp_path, monkeypatch):
     main = study("haxby")["main"]
     asked = []
@@ -61,6 +82,7 @@ def test_every_pair_of_runs_is_tested_once(study, tmp_path, monkeypatch):
     def decode_runs(_args, train, test, _work):
         asked.append((train, test))
         rows = {"block_accuracy": 0.5, "block_accuracy_lm": 0.4, "block_accuracy_free_text": 0.25}
+        rows["block_chance"] = 0.125
         return {**rows, "ridge_block_accuracy": len(asked) / 4, "n_blocks": 16}
 
     monkeypatch.setitem(main.__globals__, "decode_runs", decode_runs)
@@ -72,6 +94,7 @@ def test_every_pair_of_runs_is_tested_once(study, tmp_path, monkeypatch):
     assert all(sorted(train + test) == list(range(1, 9)) for train, test in asked)
     found = json.loads(out.read_text())
     assert found["n_blocks"] == 64
+    assert found["block_chance"] == 0.125
     assert found["ridge_block_accuracy"] == pytest.approx(0.625)
     assert found["behind_ridge"] == pytest.approx(0.125)
     assert found["block_accuracy_lm"] == pytest.approx(0.4)

@@ -74,6 +74,19 @@ def test_reduced_weights_cost_little(stories):
     assert len(set(nats.values())) == 3
 
 
+def test_damaged_headers_and_tokenizers_are_refused(tmp_path):
+    path = tmp_path / "file.bin"
+    for sizes in ([8, 8, 1, 0, 1, 4, 4], [8, 8, 1, 3, 1, 4, 4], [-8, 8, 1, 2, 1, 4, 4]):
+        path.write_bytes(np.array(sizes, dtype="<i4").tobytes())
+        with pytest.raises(CheckpointError, match="must have sizes above 0"):
+            EXAMPLE["read_checkpoint"](path)
+    piece = np.array([0.0], dtype="<f4").tobytes() + np.array([3], dtype="<i4").tobytes() + b"cat"
+    for cut in (piece, piece + piece[:6], piece + piece[:-1]):
+        path.write_bytes(bytes(4) + cut)
+        with pytest.raises(CheckpointError, match="must hold 2 pieces, got 1"):
+            EXAMPLE["read_tokenizer"](path, 2)
+
+
 def test_files_that_are_cut_are_refused(files, tmp_path):
     data = files[0].read_bytes()
     for part in (data[:9], data[:-4], data + bytes(4)):

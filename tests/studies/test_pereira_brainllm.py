@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastbrain.errors import CohortError
+
 pytestmark = pytest.mark.slow
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -61,7 +63,7 @@ def test_unseen_passages_are_read(run):
     assert metrics["p"] == 0.01
     said = (STUDIES / "pereira_brainllm.py").read_text().split('"""')[1]
     for key in metrics:
-        plain = re.sub("_(ci|p|permuted)$", "", key).replace("_text_words", "_text")
+        plain = re.sub("_(ci|p|permuted|chance)$", "", key).replace("_text_words", "_text")
         assert f"``{key}``" in said or f"``{plain}``" in said
 
 
@@ -72,6 +74,40 @@ def test_unknown_names_are_refused_before_anything_is_read(option, monkeypatch, 
     with pytest.raises(SystemExit):
         runpy.run_path(str(STUDIES / "pereira_brainllm.py"))["main"]()
     assert "invalid choice: 'foo'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--decoder", "retrieve"], "needs --llm"),
+        (["--kept", "folder"], "needs --decoder edit or retrieve"),
+        (["--derangements", "0"], "integer of 1 or more"),
+    ],
+)
+def test_options_without_effect_are_refused_before_anything_is_read(
+    options, reason, monkeypatch, capsys
+):
+    monkeypatch.syspath_prepend(str(STUDIES))
+    monkeypatch.setattr(sys, "argv", ["x", "--data", "absent", *options])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(STUDIES / "pereira_brainllm.py"))["main"]()
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ([{"row": 0, "text": "a", "passage": 1}] * 2, "must be 0 to 1, each once"),
+        ([{"row": 0, "text": "a"}], "row, text and passage"),
+    ],
+)
+def test_sentences_without_their_rows_are_refused(rows, reason, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(STUDIES))
+    np.save(tmp_path / "features_pca1000.npy", np.ones((len(rows), 3)))
+    (tmp_path / "sentences.json").write_text(json.dumps(rows))
+    read_folder = runpy.run_path(str(STUDIES / "pereira_data.py"))["read_folder"]
+    with pytest.raises(CohortError, match=reason):
+        read_folder(tmp_path)
 
 
 def test_noise_takes_it_to_chance(run):

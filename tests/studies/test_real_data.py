@@ -207,6 +207,9 @@ def test_age_refuses_people_on_both_sides_and_other_tables(run, people, tmp_path
     other = some_people(people, range(50, 103), tmp_path / "other")
     with pytest.raises(LeakError, match="no person may be in"):
         run("age_connectome", "--data", one, "--test-data", other)
+    twice = some_people(people, [*range(30), 0], tmp_path / "twice")
+    with pytest.raises(CohortError, match="each named once"):
+        run("age_connectome", "--data", twice)
     (other / "participants.tsv").write_text("participant_id\tAge\tGender\nx\t4\tF\n")
     with pytest.raises(CohortError, match="1 people"):
         run("age_connectome", "--data", other)
