@@ -155,8 +155,12 @@ def _way(
         f"{n}{1 << (v - 1).bit_length()}" for n, v in (("B", batch), ("N", size), ("D", width))
     )
     key = f"neighborhood_clustering {variant} {shape} {dtypes}{' backward' if grad else ''}"
-    count = 2 + rounds + (rounds and tiles.suits(memory))
-    known = ways or dict.fromkeys(_measured.WAYS[:count], int)
+    names = ["stream", "products"]
+    if rounds:
+        names.append("rounded")
+        if tiles.suits(memory):
+            names.append("tiles")
+    known = ways or dict.fromkeys(names, int)
     return _measured.choose(key, known, rule, measure=bool(ways))
 
 

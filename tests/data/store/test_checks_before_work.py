@@ -9,6 +9,7 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+from run_splits import by_run
 
 import fastbrain.data.store.convert as convert
 from fastbrain.data import (
@@ -18,14 +19,8 @@ from fastbrain.data import (
     plan_store,
     prepare_store,
     read_runs_table,
-    split_by,
 )
 from fastbrain.errors import CohortError, InputError, LeakError, SplitError
-
-
-def by_run(trials):
-    return split_by(trials, "run", train=["01"], val=["02"], test=["03"])
-
 
 OPTIONS = {"window": WindowSpec(4.0, 3), "kernel": (2, 2, 3), "split": by_run, "high_pass_s": 50.0}
 

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from run_splits import by_run
 
 from fastbrain.cli import main
 from fastbrain.data import (
@@ -75,10 +76,6 @@ def clips(design):
         for k, m in zip(range(design.trials), meanings, strict=False)
     ]
     return trials, design.volumes
-
-
-def by_run(trials):
-    return split_by(trials, "run", train=["01"], val=["02"], test=["03"])
 
 
 OPTIONS = {"window": WINDOW, "kernel": (2, 2, 3), "split": by_run}

@@ -6,13 +6,10 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from run_splits import by_run
 
-from fastbrain.data import VoxelStore, WindowSpec, prepare_store, read_runs_table, split_by
+from fastbrain.data import VoxelStore, WindowSpec, prepare_store, read_runs_table
 from fastbrain.errors import StoreError
-
-
-def by_run(trials):
-    return split_by(trials, "run", train=["01"], val=["02"], test=["03"])
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from run_splits import by_run
 
 from fastbrain._digests import write_sealed
 from fastbrain._io import read_json
@@ -17,18 +18,12 @@ from fastbrain.data import (
     WindowSpec,
     open_store,
     plan_native_grids,
-    split_by,
     verify_store,
     write_collection,
 )
 from fastbrain.data.store import collection
 from fastbrain.data.store.exclusion import Exclusion
 from fastbrain.errors import OutputExistsError, StoreError
-
-
-def by_run(trials):
-    return split_by(trials, "run", train=["01"], val=["02"], test=["03"])
-
 
 OPTIONS = {
     "window": WindowSpec(4.0, 3),

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from run_splits import by_run
 from small_store import small_store
 
 from fastbrain.data import (
@@ -15,13 +16,8 @@ from fastbrain.data import (
     WindowSpec,
     prepare_store,
     read_runs_table,
-    split_by,
 )
 from fastbrain.errors import CheckpointError, InputError, StoreError
-
-
-def by_run(trials):
-    return split_by(trials, "run", train=["01"], val=["02"], test=["03"])
 
 
 @pytest.fixture

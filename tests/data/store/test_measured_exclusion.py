@@ -7,6 +7,7 @@ import re
 import nibabel as nib
 import numpy as np
 import pytest
+from run_splits import by_run
 
 from fastbrain.cli import main
 from fastbrain.data import (
@@ -32,11 +33,6 @@ from fastbrain.evaluation.report.quality_page import write_quality_page
 
 LIMITS = Exclusion(least_tsnr=20.0)
 NOISE = 250.0  # of an intensity near 2300; the other runs have 60
-
-
-def by_run(trials):
-    return split_by(trials, "run", train=["01"], val=["02"], test=["03"])
-
 
 OPTIONS = {
     "window": WindowSpec(delay_s=4.0, window_trs=3),

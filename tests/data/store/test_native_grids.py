@@ -9,6 +9,7 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+from run_splits import by_run
 
 from fastbrain.data import (
     StoreCollection,
@@ -28,11 +29,6 @@ from fastbrain.data.store.denoising.strategy import Denoising
 from fastbrain.data.store.exclusion import Exclusion
 from fastbrain.data.store.target_grid import with_axes_of
 from fastbrain.errors import CohortError, LeakError, SplitError, StoreError
-
-
-def by_run(trials):
-    return split_by(trials, "run", train=["01"], val=["02"], test=["03"])
-
 
 OPTIONS = {
     "window": WindowSpec(4.0, 3),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+from run_splits import by_run
 
 from fastbrain.data import (
     Denoising,
@@ -15,7 +16,6 @@ from fastbrain.data import (
     plan_store,
     prepare_store,
     read_runs_table,
-    split_by,
 )
 from fastbrain.data.readers.tables import read_tsv
 from fastbrain.data.store.convert import Packing
@@ -28,10 +28,6 @@ AFFINE = np.diag([-3.0, 3.0, 3.5, 1.0])
 SHAPE, N, MEAN, NOISE = (5, 6, 7), 60, 2000.0, 20.0
 # int16 images and the noise of a standard deviation over 60 volumes
 TOLERANCE = 0.1
-
-
-def by_run(trials):
-    return split_by(trials, "run", train=["01"], val=["02"], test=["03"])
 
 
 @pytest.fixture

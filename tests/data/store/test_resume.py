@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from file_contents import files_of
+from run_splits import by_run
 
 import fastbrain.data.store.convert as convert
 import fastbrain.data.store.prepare as prepare
@@ -20,11 +21,6 @@ from fastbrain.data import VoxelStore, WindowSpec, prepare_store, read_runs_tabl
 from fastbrain.errors import CohortError, DiskError, OutputExistsError, StoreError
 
 RUN = "sub-01_run-01"
-
-
-def by_run(trials):
-    return split_by(trials, "run", train=["01"], val=["02"], test=["03"])
-
 
 OPTIONS = {"window": WindowSpec(4.0, 3), "kernel": (2, 2, 3), "split": by_run, "high_pass_s": 50.0}
 

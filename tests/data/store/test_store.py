@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from run_splits import by_run
 
 import fastbrain.data.store.prepare as prepare
 from fastbrain.data import (
@@ -17,7 +18,6 @@ from fastbrain.data import (
     plan_store,
     prepare_store,
     read_runs_table,
-    split_by,
     split_unseen,
 )
 from fastbrain.errors import CohortError, StoreError, VolumeError
@@ -27,11 +27,6 @@ HIGH_PASS_S = 50.0
 # half a stored step, plus what float32 loses on intensities near 3000
 STEP_PSC = 0.005
 TOLERANCE_PSC = 0.5 * STEP_PSC + 2e-4
-
-
-def by_run(trials):
-    return split_by(trials, "run", train=["01"], val=["02"], test=["03"])
-
 
 OPTIONS = {"window": WINDOW, "kernel": (2, 2, 3), "split": by_run, "high_pass_s": HIGH_PASS_S}
 

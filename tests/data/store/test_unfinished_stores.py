@@ -7,16 +7,12 @@ import os
 
 import pytest
 from file_contents import files_of
+from run_splits import by_run
 
 import fastbrain.data.store.convert as convert
 from fastbrain import _io
-from fastbrain.data import VoxelStore, WindowSpec, prepare_store, read_runs_table, split_by
+from fastbrain.data import VoxelStore, WindowSpec, prepare_store, read_runs_table
 from fastbrain.errors import DiskError, OutputExistsError, StoreError
-
-
-def by_run(trials):
-    return split_by(trials, "run", train=["01"], val=["02"], test=["03"])
-
 
 OPTIONS = {"window": WindowSpec(4.0, 3), "kernel": (2, 2, 3), "split": by_run, "high_pass_s": 50.0}
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+from run_splits import by_run
 
 from fastbrain.cli import main
 from fastbrain.data import (
@@ -21,7 +22,6 @@ from fastbrain.data import (
     plan_store,
     prepare_store,
     read_runs_table,
-    split_by,
     write_store,
 )
 from fastbrain.data.readers.tables import read_tsv
@@ -36,11 +36,6 @@ N, HIGH_PASS_S, STEP_PSC = 60, 50.0, 0.005
 # half a stored step, plus what float32 loses on intensities near 3000
 TOLERANCE_PSC = 0.5 * STEP_PSC + 4e-4
 BAD = (16, 33)  # volumes with motion in run 01 of subject 01
-
-
-def by_run(trials):
-    return split_by(trials, "run", train=["01"], val=["02"], test=["03"])
-
 
 OPTIONS = {"window": WINDOW, "kernel": (2, 2, 3), "split": by_run, "high_pass_s": HIGH_PASS_S}
 MOTION = Denoising.parse(["motion:6", "wm_csf"])

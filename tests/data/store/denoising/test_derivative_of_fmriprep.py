@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from run_splits import by_run
 
 from fastbrain.data import (
     CohortDesign,
@@ -11,16 +12,11 @@ from fastbrain.data import (
     prepare_store,
     runs_from_bids,
     simulate_cohort,
-    split_by,
     write_fmriprep_derivative,
 )
 
 pytest.importorskip("nilearn")
 DESIGN = CohortDesign(subjects=1, runs=3, trials=12, resolution_mm=8, seed=1)
-
-
-def by_run(trials):
-    return split_by(trials, "run", train=["01"], val=["02"], test=["03"])
 
 
 @pytest.fixture(scope="module")
